@@ -1,0 +1,4 @@
+"""The benchmarks that come with the library: a module and a card (TOML) each."""
+
+if __name__ != "t2v_eval.benchmarks":
+    raise ImportError("import it as t2v_eval.benchmarks: a bare name would load every module twice")

@@ -1,0 +1,95 @@
+"""t2v-eval: how well does a picture match a text, and which scorer should you believe?
+
+The public names are below; they are imported when they are used, so that ``import t2v_eval``
+costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if not (Path(__file__).parent / "backends").is_dir():
+    # A checkout keeps backends, benchmarks and templates beside this folder; a wheel inside it.
+    __path__.append(str(Path(__file__).parent.parent))
+
+if TYPE_CHECKING:
+    from t2v_eval.api import (
+        CLIPScore,
+        ITMScore,
+        VQAScore,
+        get_score_model,
+        list_all_clipscore_models,
+        list_all_itmscore_models,
+        list_all_models,
+        list_all_vqascore_models,
+        list_benchmarks,
+        list_models,
+        list_templates,
+        load,
+        score,
+    )
+    from t2v_eval.benchmark import Benchmark, Item, evaluate
+    from t2v_eval.errors import T2VError, T2VWarning
+    from t2v_eval.local import EmbeddingScorer, PairScorer
+    from t2v_eval.report import Report, compare
+    from t2v_eval.scorer import Scorer
+    from t2v_eval.store import Store
+    from t2v_eval.template import Template
+
+_HOMES = {
+    "api": (
+        "CLIPScore ITMScore VQAScore get_score_model list_all_clipscore_models "
+        "list_all_itmscore_models list_all_models list_all_vqascore_models list_benchmarks "
+        "list_models list_templates load score"
+    ),
+    "benchmark": "Benchmark Item evaluate",
+    "errors": "T2VError T2VWarning",
+    "local": "EmbeddingScorer PairScorer",
+    "report": "Report compare",
+    "scorer": "Scorer",
+    "store": "Store",
+    "template": "Template",
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = [
+    "Benchmark",
+    "CLIPScore",
+    "EmbeddingScorer",
+    "ITMScore",
+    "Item",
+    "PairScorer",
+    "Report",
+    "Scorer",
+    "Store",
+    "T2VError",
+    "T2VWarning",
+    "Template",
+    "VQAScore",
+    "compare",
+    "evaluate",
+    "get_score_model",
+    "list_all_clipscore_models",
+    "list_all_itmscore_models",
+    "list_all_models",
+    "list_all_vqascore_models",
+    "list_benchmarks",
+    "list_models",
+    "list_templates",
+    "load",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"t2v_eval.{_HOME[name]}"), name)
+    raise AttributeError(f"module 't2v_eval' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,20 @@
+"""TOML reading on every supported Python (the standard library has it from 3.11)."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Protocol
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class _Readable(Protocol):
+    def read_text(self, encoding: str) -> str: ...
+
+
+def read_toml(file: _Readable) -> dict[str, Any]:
+    """The content of a TOML file or package resource."""
+    return tomllib.loads(file.read_text(encoding="utf-8"))

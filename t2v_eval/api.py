@@ -1,0 +1,152 @@
+"""The one-line use, and the names that scripts written for t2v_metrics expect."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2v_eval.errors import UnknownNameError
+from t2v_eval.registry import benchmarks, models
+from t2v_eval.template import templates
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from t2v_eval.media import MediaLike
+    from t2v_eval.scorer import ImageMode, OnError, Scorer
+    from t2v_eval.store import Store
+
+
+def load(
+    name: str,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    store: str | Path | Store | None = None,
+    image_mode: ImageMode = "seen",
+    on_error: OnError = "raise",
+    **options: Any,
+) -> Scorer:
+    """The scorer called `name`, its weights loaded.
+
+    Args:
+        name: a name of `list_models()`, or ``family:checkpoint`` such as
+            ``hf-clip:openai/clip-vit-base-patch32``.
+        checkpoint: other weights of the same kind: a hub id, a directory or a file.
+        device: default CUDA, then MPS, then the CPU.
+        dtype: default float32; large models bfloat16 on GPUs that have it.
+        store: where scores are kept between calls (a path or a `Store`); None keeps nothing.
+        image_mode: "seen" or "original"; see `Scorer`.
+        on_error: "raise" or "skip"; see `Scorer`.
+        options: what the scorer takes besides; see its class.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+        MissingPackageError: with the pip command.
+        CheckpointError: weights that are not here, unsafe, or of another model.
+    """
+    given = {"checkpoint": checkpoint, "device": device, "dtype": dtype, "store": store}
+    given |= {"image_mode": image_mode, "on_error": on_error}
+    scorer: Scorer = models.create(
+        name, **{key: value for key, value in given.items() if value is not None}, **options
+    )
+    return scorer
+
+
+def score(
+    model: str, images: MediaLike | Iterable[MediaLike], texts: str | Iterable[str], **options: Any
+) -> Tensor:
+    """Load `model` and score every picture against every text.
+
+    Args:
+        options: `references`, `question_template`, `answer_template`, `template` for the call;
+            everything else as for `load`.
+
+    Returns:
+        (M, N) float32 tensor on the CPU; higher is better.
+    """
+    call = ("references", "question_template", "answer_template", "template")
+    asked = {key: options.pop(key) for key in call if key in options}
+    return load(model, **options).forward(images, texts, **asked)
+
+
+def list_models(pattern: str = "*", kind: str = "*") -> list[str]:
+    """Names of scorers that match a glob; kinds are clip, preference, itm, vqa ..."""
+    return models.names(pattern, kind)
+
+
+def list_benchmarks(pattern: str = "*") -> list[str]:
+    """Names of benchmarks that match a glob."""
+    return benchmarks.names(pattern)
+
+
+def list_templates() -> list[str]:
+    """Names of question and answer templates."""
+    return list(templates())
+
+
+# What follows carries the names, arguments and defaults of t2v_metrics, so that
+# `import t2v_eval as t2v_metrics` runs the scripts written for it.
+
+_KINDS = {"VQAScore": ("vqa",), "CLIPScore": ("clip", "preference"), "ITMScore": ("itm",)}
+
+
+def list_all_vqascore_models() -> list[str]:
+    """Names that `VQAScore` takes."""
+    return _names("VQAScore")
+
+
+def list_all_clipscore_models() -> list[str]:
+    """Names that `CLIPScore` takes."""
+    return _names("CLIPScore")
+
+
+def list_all_itmscore_models() -> list[str]:
+    """Names that `ITMScore` takes."""
+    return _names("ITMScore")
+
+
+def list_all_models() -> list[str]:
+    """Names that `get_score_model` takes."""
+    return models.names()
+
+
+def VQAScore(model: str = "clip-flant5-xxl", **options: Any) -> Scorer:  # noqa: N802
+    """The VQAScore scorer `model`; options as for `load`."""
+    return _load_kind("VQAScore", model, options)
+
+
+def CLIPScore(model: str = "openai:ViT-L-14", **options: Any) -> Scorer:  # noqa: N802
+    """The CLIPScore scorer `model`; options as for `load`."""
+    return _load_kind("CLIPScore", model, options)
+
+
+def ITMScore(model: str = "blip2-itm", **options: Any) -> Scorer:  # noqa: N802
+    """The image-text-matching scorer `model`; options as for `load`."""
+    return _load_kind("ITMScore", model, options)
+
+
+def get_score_model(model: str = "clip-flant5-xxl", **options: Any) -> Scorer:
+    """The scorer `model` of any kind; options as for `load`."""
+    return load(model, **options)
+
+
+def _names(wanted: str) -> list[str]:
+    return [name for kind in _KINDS[wanted] for name in models.names(kind=kind)]
+
+
+def _load_kind(wanted: str, name: str, options: dict[str, Any]) -> Scorer:
+    kind = models.card(name).kind
+    if kind not in _KINDS[wanted]:
+        known: Sequence[str] = _names(wanted)
+        raise UnknownNameError.of(
+            f"{wanted} model",
+            name,
+            known,
+            f"It is of kind {kind!r}; t2v_eval.load({name!r}) loads any kind.",
+        )
+    return load(name, **options)

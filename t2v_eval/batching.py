@@ -1,0 +1,80 @@
+"""Feeding a model: decode beside it, fill batches, and halve them when memory runs out."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class BatchSize:
+    """A batch size that is found, not asked for: it starts large and halves on out-of-memory.
+
+    What worked is kept for the rest of the scorer's life.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.value = max(1, start)
+
+    def batches(
+        self, items: Sequence[A], run: Callable[[Sequence[A]], B]
+    ) -> Iterator[tuple[slice, B]]:
+        """Yield (slice of `items`, result) in order, each as soon as it is there.
+
+        Raises:
+            torch.OutOfMemoryError: not even one item fits.
+        """
+        start = 0
+        while start < len(items):
+            part = slice(start, min(start + self.value, len(items)))
+            try:
+                result = run(items[part])
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error) or part.stop - part.start == 1:
+                    raise
+                self.value = max(1, (part.stop - part.start) // 2)
+            else:
+                yield part, result
+                start = part.stop
+                continue
+            # Outside the handler, so that the failed batch's tensors are no longer referenced.
+            gc.collect()
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says that memory ran out, on any device."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError)
+        and any(s in str(error).lower() for s in ("out of memory", "can't allocate memory"))
+    )
+
+
+def ahead(items: Sequence[A], work: Callable[[A], B], depth: int) -> Iterator[B]:
+    """`map(work, items)` in threads, in order, never more than `depth` results ahead.
+
+    An exception of `work` is raised when its item is reached. Decoding releases the interpreter
+    lock, so it runs truly beside the model.
+    """
+    workers = min(8, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers, thread_name_prefix="t2v-decode") as pool:
+        waiting: deque[Future[B]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > max(depth, workers):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,279 @@
+"""Anything that looks like a picture -> `Media`: a content key, a name for messages, a way to load.
+
+The key is a hash of the content, so that a picture given as a path, as bytes, or twice in one call
+is decoded and encoded once. Loading is deferred: it runs in a thread beside the model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import os
+import time
+import urllib.request
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from t2v_eval.errors import InputError, MediaError
+
+if TYPE_CHECKING:
+    import torch
+
+MediaLike: TypeAlias = Union[
+    str, "os.PathLike[str]", bytes, Image.Image, "NDArray[Any]", "torch.Tensor"
+]
+
+URL_MAX_BYTES = 50 * 2**20
+URL_MAX_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One picture: `key` is its content hash, `name` is what messages call it."""
+
+    key: str
+    name: str
+    load: Callable[[], Image.Image]
+
+    @classmethod
+    def broken(cls, name: str, error: MediaError) -> Media:
+        """A picture that could not be opened; loading it raises what opening it raised."""
+
+        def load() -> Image.Image:
+            raise error
+
+        return cls(f"broken:{name}", name, load)
+
+
+def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> list[MediaLike]:
+    """One picture, a sequence of pictures, or a 4-D batch -> a list.
+
+    Raises:
+        InputError: for an empty list or something that is no picture.
+    """
+    if isinstance(images, (str, os.PathLike, bytes, bytearray, Image.Image)):
+        return [images]
+    ndim = getattr(images, "ndim", None)
+    if isinstance(ndim, int):
+        if ndim in (2, 3):
+            return [images]  # type: ignore[list-item]
+        if ndim != 4:
+            raise InputError(
+                f"{what}: an array of {ndim} dimensions is neither a picture (2 or 3) "
+                "nor a batch of pictures (4)"
+            )
+    try:
+        listed = list(images)
+    except TypeError:
+        raise InputError(
+            f"{what}: {type(images).__name__} is not a picture or a list of pictures; "
+            "pass paths, bytes, PIL images, arrays or tensors"
+        ) from None
+    if not listed:
+        raise InputError(f"{what} is empty; pass at least one")
+    return listed
+
+
+def open_media(source: MediaLike, position: str = "image", allow_urls: bool = False) -> Media:
+    """Hash `source` and return its `Media`; decoding waits until `load()`.
+
+    Args:
+        source: path, URL (only with `allow_urls`), bytes of an image file, PIL image, numpy array
+            (H, W), (H, W, C) or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or
+            floats in [0, 1].
+        position: what a message calls it, for example ``images[3]``.
+
+    Raises:
+        MediaError: missing, a directory, empty, of an unknown type, NaN or out of range.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        name = f"{position} ({_short(str(path))})"
+        if isinstance(path, str) and path.startswith(("http://", "https://")):
+            return _from_bytes(_fetch(path, name, allow_urls), name)
+        return _from_path(Path(path), name)
+    if isinstance(source, (bytes, bytearray)):
+        return _from_bytes(bytes(source), f"{position} ({len(source)} bytes)")
+    if isinstance(source, Image.Image):
+        return _from_pil(source, f"{position} ({source.size[0]}x{source.size[1]} PIL image)")
+    if hasattr(source, "__array__") or hasattr(source, "detach"):
+        name = f"{position} ({type(source).__name__} of shape {tuple(source.shape)})"
+        return _from_pil(_array_to_pil(source, name), name)
+    raise MediaError(
+        f"{position}: {type(source).__name__} is not a picture; "
+        "pass a path, bytes, a PIL image, a numpy array or a torch tensor"
+    )
+
+
+def decode(media: Media, mode: str = "seen") -> Image.Image:
+    """Load `media`; in mode "seen" as a person sees it (RGB), in mode "original" as it is stored.
+
+    Raises:
+        MediaError: what was opened is not an image, is truncated, or is too large to decode safely.
+    """
+    try:
+        image = media.load()
+        image.load()
+        return as_seen(image) if mode == "seen" else image
+    except MediaError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise MediaError(
+            f"{media.name}: {error}. If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
+    except UnidentifiedImageError:
+        raise MediaError(f"{media.name}: not an image that Pillow can read") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise MediaError(f"{media.name}: cannot be decoded: {error}") from error
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """RGB as a person sees it: EXIF orientation applied, alpha over white, 16 bits scaled to 8."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_scale_to_uint8(np.asarray(image))).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scale_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+    if not np.isfinite(values).all():
+        raise MediaError("the picture has pixels that are NaN or infinite")
+    high = float(values.max(initial=0))
+    if values.dtype.kind == "f":
+        scale = 255.0 if high <= 1.0 else 1.0
+    else:
+        scale = 1 / 257 if high > 255 or values.dtype == np.uint16 else 1.0
+    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _from_path(path: Path, name: str) -> Media:
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise MediaError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise MediaError(f"{name}: is a directory, not an image") from None
+    except (OSError, ValueError) as error:
+        raise MediaError(f"{name}: cannot be read: {error}") from error
+    if not content:
+        raise MediaError(f"{name}: the file is empty (0 bytes)")
+    # Reopened when it is needed: keeping the bytes of every file would fill the memory.
+    return Media(_digest(content), name, lambda: Image.open(path))
+
+
+def _from_bytes(content: bytes, name: str) -> Media:
+    if not content:
+        raise MediaError(f"{name}: empty (0 bytes)")
+    return Media(_digest(content), name, lambda: Image.open(io.BytesIO(content)))
+
+
+def _from_pil(image: Image.Image, name: str) -> Media:
+    try:
+        image.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MediaError(f"{name}: cannot be decoded: {error}") from error
+    header = f"{image.mode}{image.size}{image.info.get('transparency')}{image.getexif().get(274)}"
+    palette = image.palette.tobytes() if image.palette else b""
+    return Media(_digest(header.encode(), palette, image.tobytes()), name, lambda: image)
+
+
+def _array_to_pil(source: Any, name: str) -> Image.Image:
+    channels_first = hasattr(source, "detach")
+    array = _to_numpy(source)
+    if array.ndim == 3:
+        first, last = array.shape[0] in (1, 3, 4), array.shape[-1] in (1, 3, 4)
+        if not (first or last):
+            raise MediaError(f"{name}: expected 1, 3 or 4 channels, (H, W, C) or (C, H, W)")
+        if first and (channels_first or not last):
+            array = np.moveaxis(array, 0, -1)
+        if array.shape[-1] == 1:
+            array = array[..., 0]
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise MediaError(f"{name}: expected (H, W), (H, W, C) or (C, H, W), none of them 0")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    if array.dtype.kind not in "uif":
+        raise MediaError(f"{name}: pixels of type {array.dtype} are not numbers")
+    if not np.isfinite(array).all():
+        raise MediaError(f"{name}: has pixels that are NaN or infinite")
+    low, high = float(array.min()), float(array.max())
+    top = 1.0 if array.dtype.kind == "f" else 65535.0 if array.dtype == np.uint16 else 255.0
+    if low < 0 or high > top:
+        raise MediaError(
+            f"{name}: values from {low:g} to {high:g}; expected integers in 0-255 or "
+            "floats in 0-1 (undo any normalisation first)"
+        )
+    if array.dtype.kind == "f":
+        array = np.rint(array * 255)
+    elif array.dtype == np.uint16:
+        array = np.rint(array / 257)
+    return Image.fromarray(np.ascontiguousarray(array.astype(np.uint8)))
+
+
+def _to_numpy(source: Any) -> NDArray[Any]:
+    if not hasattr(source, "detach"):
+        return np.asarray(source)
+    # numpy has no bfloat16, so floating tensors are widened before they are handed over.
+    tensor = source.detach().cpu()
+    return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+
+
+def _fetch(url: str, name: str, allow_urls: bool) -> bytes:
+    if not allow_urls:
+        raise MediaError(f"{name}: is a URL; pass allow_urls=True to let the scorer download it")
+    content = bytearray()
+    deadline = time.monotonic() + URL_MAX_SECONDS
+    try:
+        with urllib.request.urlopen(url, timeout=10.0) as response:
+            while chunk := response.read1(2**16):
+                content += chunk
+                if len(content) > URL_MAX_BYTES:
+                    raise MediaError(f"{name}: larger than {URL_MAX_BYTES >> 20} MiB")
+                if time.monotonic() > deadline:
+                    raise MediaError(f"{name}: not downloaded within {URL_MAX_SECONDS:g} s")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise MediaError(f"{name}: cannot be downloaded: {error}") from error
+    return bytes(content)
+
+
+def _short(name: str, limit: int = 200) -> str:
+    return name if len(name) <= limit else f"{name[: limit // 2]}...{name[-limit // 2 :]}"
+
+
+def check_texts(texts: str | Iterable[str], what: str = "texts") -> list[str]:
+    """One string or a sequence of strings -> a list.
+
+    Raises:
+        InputError: for an empty list or an entry that is no string; the message says which.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, bytearray)):
+        raise InputError(f"{what}: {type(texts).__name__} is not a string or a list of strings")
+    listed: Sequence[Any] = list(texts)
+    if not listed:
+        raise InputError(f"{what} is empty; pass at least one")
+    for index, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise InputError(f"{what}[{index}] is {type(text).__name__}, not a string: {text!r}")
+    return list(listed)

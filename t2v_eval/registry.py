@@ -1,0 +1,210 @@
+"""Cards and the registries of scorers and benchmarks.
+
+A card is a name and its facts in a TOML file that lies beside the module it describes. A listing
+reads the TOML and imports no module; `create` imports the one module it needs.
+
+```toml
+# backends/pickscore.toml
+entry = "PickScore"                      # a class in pickscore.py
+kind = "preference"                      # top-level keys hold for every name in the file
+[names.pickscore-v1]
+summary = "CLIP ViT-H/14 fine-tuned on Pick-a-Pic preferences"
+checkpoint = "yuvalkirstain/PickScore_v1"  # what is no fact of the card goes to the constructor
+```
+
+Strings that start with "./" name files beside the card. Packages of third parties ship the same
+shape: an entry point of the registry's group whose value is a package that holds cards.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import importlib.util
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from t2v_eval._toml import read_toml
+from t2v_eval.errors import InputError, MissingPackageError, UnknownNameError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A name and its facts.
+
+    `kind` groups names in listings; `extra` is the pip extra that brings its packages; `range` is
+    the range of its values, higher always being better; `verified` says against what its numbers
+    were checked; `caution` is shown once when a picture of another size than `expects_size` comes.
+    `args` are keyword arguments of the constructor.
+    """
+
+    name: str
+    entry: str
+    module: str
+    kind: str = ""
+    summary: str = ""
+    license: str = ""
+    paper: str = ""
+    range: str = ""
+    verified: str = ""
+    extra: str = ""
+    differentiable: bool = False
+    expects_size: tuple[int, int] | None = None
+    caution: str = ""
+    published: Mapping[str, Any] = field(default_factory=dict)
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+
+_FACTS = {f.name for f in fields(Card)} - {"name", "module", "args"}
+
+
+class Registry(Generic[T]):
+    """Names -> cards -> objects, for one package of cards and its third-party group.
+
+    Args:
+        what: what a message calls an entry, for example ``model``.
+        package: the package whose cards come with the library; also the entry-point group.
+    """
+
+    def __init__(self, what: str, package: str) -> None:
+        self.what = what
+        self.package = package
+        self._registered: dict[str, tuple[Card, Callable[..., T]]] = {}
+
+    def names(self, pattern: str = "*", kind: str = "*") -> list[str]:
+        """All names that match a glob, for example ``hps*``; imports no backend."""
+        return [
+            card.name
+            for card in self.cards.values()
+            if fnmatch.fnmatch(card.name, pattern) and fnmatch.fnmatch(card.kind, kind)
+        ]
+
+    @property
+    def cards(self) -> dict[str, Card]:
+        """Every card by name."""
+        return self._files | {name: card for name, (card, _) in self._registered.items()}
+
+    def card(self, name: str) -> Card:
+        """The card of `name`; ``family:rest`` gives the card of a family with `rest` filled in.
+
+        Raises:
+            UnknownNameError: with the nearest names.
+        """
+        cards = self.cards
+        if name in cards:
+            return cards[name]
+        family, colon, rest = name.partition(":")
+        if colon and rest and family in self._families:
+            card, argument = self._families[family]
+            return replace(card, name=name, args={**card.args, argument: rest})
+        raise UnknownNameError.of(
+            self.what, name, cards, f"`t2v-eval list {self.what}s` lists them."
+        )
+
+    def create(self, name: str, **overrides: Any) -> T:
+        """Build what `name` stands for; keyword arguments override the card's.
+
+        Raises:
+            UnknownNameError: no such name.
+            MissingPackageError: a package it needs is not installed; the message says which.
+            InputError: an argument its constructor does not take.
+        """
+        card = self.card(name)
+        if name in self._registered:
+            make = self._registered[name][1]
+        else:
+            make = getattr(_import(card), card.entry)
+        try:
+            return make(card=card, **{**card.args, **overrides})
+        except TypeError as error:
+            unknown = re.search(r"unexpected keyword argument ('\w+')", str(error))
+            if unknown is None:
+                raise
+            raise InputError(f"{self.what} {name!r} takes no option {unknown[1]}") from error
+
+    def register(self, name: str, **facts: Any) -> Callable[[Callable[..., T]], Callable[..., T]]:
+        """Decorator: a class of your own under `name`, without a card file.
+
+        The class is called with `card=` and the keyword arguments given to `create`.
+        """
+
+        def decorate(make: Callable[..., T]) -> Callable[..., T]:
+            card = _card(name, {"entry": make.__name__, **facts}, make.__module__, None)
+            self._registered[name] = (card, make)
+            return make
+
+        return decorate
+
+    @cached_property
+    def _tables(self) -> list[tuple[str, dict[str, Any], Path]]:
+        """(module, content, folder) of every card file."""
+        packages = [self.package]
+        packages += [point.value for point in metadata.entry_points(group=self.package)]
+        found = []
+        for package in packages:
+            spec = importlib.util.find_spec(package)
+            for folder in (spec.submodule_search_locations or ()) if spec else ():
+                for file in sorted(Path(folder).glob("*.toml")):
+                    found.append((f"{package}.{file.stem}", read_toml(file), file.parent))
+        return found
+
+    @cached_property
+    def _files(self) -> dict[str, Card]:
+        cards: dict[str, Card] = {}
+        for module, table, folder in self._tables:
+            shared = {k: v for k, v in table.items() if k not in ("names", "families")}
+            for name, facts in table.get("names", {}).items():
+                cards.setdefault(name, _card(name, {**shared, **facts}, module, folder))
+        return cards
+
+    @cached_property
+    def _families(self) -> dict[str, tuple[Card, str]]:
+        """`[families.hf-clip] argument = "checkpoint"`: any ``hf-clip:X`` is checkpoint X."""
+        found = {}
+        for module, table, folder in self._tables:
+            shared = {k: v for k, v in table.items() if k not in ("names", "families")}
+            for name, facts in table.get("families", {}).items():
+                own = dict(facts)
+                argument = own.pop("argument")
+                found[name] = (_card(name, {**shared, **own}, module, folder), argument)
+        return found
+
+
+def _card(name: str, table: Mapping[str, Any], module: str, folder: Path | None) -> Card:
+    facts = {key: value for key, value in table.items() if key in _FACTS}
+    args = {key: _beside(value, folder) for key, value in table.items() if key not in _FACTS}
+    if "entry" not in facts:
+        raise InputError(f"the card of {name!r} ({folder}) lacks `entry`, the class to build")
+    if facts.get("expects_size"):
+        facts["expects_size"] = tuple(facts["expects_size"])
+    return Card(name=name, module=module, args=args, **facts)
+
+
+def _beside(value: Any, folder: Path | None) -> Any:
+    if folder is not None and isinstance(value, str) and value.startswith("./"):
+        return str(folder / value[2:])
+    return value
+
+
+def _import(card: Card) -> Any:
+    try:
+        return importlib.import_module(card.module)
+    except ImportError as error:
+        missing = (error.name or "").partition(".")[0]
+        if not missing or missing == card.module.partition(".")[0]:
+            raise
+        remedy = f"'t2v-eval[{card.extra}]'" if card.extra else missing
+        raise MissingPackageError(
+            f"{card.name!r} needs the package {missing!r}: pip install {remedy}"
+        ) from error
+
+
+models: Registry[Any] = Registry("model", "t2v_eval.backends")
+benchmarks: Registry[Any] = Registry("benchmark", "t2v_eval.benchmarks")

@@ -1,0 +1,396 @@
+"""Scorers: one `forward(images, texts) -> M x N` over everything that can score a picture.
+
+`Scorer.run` plans the work, looks into the store, and commits what `score_cells` yields;
+`score_cells` is the only polymorphic call. `t2v_eval.local` implements it for models that run
+here.
+"""
+
+from __future__ import annotations
+
+import copy
+import threading
+import warnings
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from typing_extensions import Self
+
+from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnsupportedError
+from t2v_eval.media import Media, MediaLike, as_list, check_texts, decode
+from t2v_eval.plan import Block, Caption, Cells, Plan, Text
+from t2v_eval.registry import Card
+from t2v_eval.store import Store, text_key
+from t2v_eval.template import get_template
+
+SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
+
+ImageMode = Literal["seen", "original"]
+OnError = Literal["raise", "skip"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A finished part of the work: positions in the `cells` that were asked for, and their values.
+
+    `error` says why the values are missing (NaN), where they are.
+    """
+
+    positions: NDArray[np.int64]
+    values: Tensor | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many unique cells a run had, and where their values came from."""
+
+    cells: int = 0
+    computed: int = 0
+    reused: int = 0
+    failed: int = 0
+
+
+Progress = Callable[[Counts], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything a run found out: folded scores, counts, why cells failed, which texts were cut."""
+
+    scores: list[NDArray[np.float32]]
+    counts: Counts
+    errors: Mapping[str, int] = field(default_factory=dict)
+    truncated: int = 0
+
+
+class Scorer(ABC):
+    """Scores how well pictures match texts; higher is better.
+
+    Args:
+        card: the registry's facts about it.
+        store: a path or `Store` that keeps every score; None keeps nothing between calls.
+        image_mode: "seen" scores what a person sees (orientation, alpha over white, 16 bits
+            scaled); "original" does what the original implementation does with such files.
+        on_error: "raise", or "skip": a picture that cannot be scored is NaN and is counted.
+        allow_urls: whether images may be URLs, which the scorer then downloads.
+        question_template, answer_template, template: the templates of every call; see `Template`.
+    """
+
+    default_template: ClassVar[str] = "plain"
+    uses_references: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        card: Card | None = None,
+        store: str | Path | Store | None = None,
+        image_mode: ImageMode = "seen",
+        on_error: OnError = "raise",
+        allow_urls: bool = False,
+        question_template: str | None = None,
+        answer_template: str | None = None,
+        template: str | None = None,
+    ) -> None:
+        _check_choice("image_mode", image_mode, ("seen", "original"))
+        _check_choice("on_error", on_error, ("raise", "skip"))
+        self.card = card or Card(type(self).__name__, type(self).__name__, type(self).__module__)
+        self.store = Store(store) if isinstance(store, (str, Path)) else store
+        self.image_mode: ImageMode = image_mode
+        self.on_error: OnError = on_error
+        self.allow_urls = allow_urls
+        self.template = get_template(template or self.default_template)
+        self.template = self.template.override(question_template, answer_template)
+        self._lock = threading.RLock()
+        self._truncated: set[str] = set()
+        self._cautioned = False
+
+    @property
+    def name(self) -> str:
+        """The name it is registered under."""
+        return self.card.name
+
+    def identity(self) -> dict[str, str]:
+        """What decides the numbers besides the template; subclasses add what they depend on."""
+        return {"images": self.image_mode, "semantics": str(SEMANTICS)}
+
+    @property
+    def encoder_id(self) -> str:
+        """The part of `id` that decides embeddings: everything but the template."""
+        return " ".join([self.name, *(f"{k}={v}" for k, v in self.identity().items())])
+
+    @property
+    def id(self) -> str:
+        """Same id, same numbers: name, weights, precision, image mode, semantics and template."""
+        return (
+            f"{self.encoder_id} question={self.template.question!r} answer={self.template.answer!r}"
+        )
+
+    @property
+    def model(self) -> Self:
+        """The scorer itself; scripts written for t2v_metrics reach `generate` through it."""
+        return self
+
+    def with_template(
+        self,
+        question_template: str | None = None,
+        answer_template: str | None = None,
+        template: str | None = None,
+    ) -> Self:
+        """The same scorer, sharing its weights, with another question or answer.
+
+        Raises:
+            TemplateError, UnknownNameError: a template that cannot be filled or is not there.
+        """
+        bound = copy.copy(self)
+        bound.template = (get_template(template) if template else self.template).override(
+            question_template, answer_template
+        )
+        return bound
+
+    def forward(
+        self,
+        images: MediaLike | Iterable[MediaLike],
+        texts: str | Iterable[str],
+        references: Sequence[Sequence[str]] | None = None,
+        **template: str | None,
+    ) -> Tensor:
+        """Score every picture against every text.
+
+        Args:
+            images: M pictures, or one; see `open_media` for what counts as one.
+            texts: N texts, or one.
+            references: for scorers that use them, M lists of human captions.
+            template: `question_template`, `answer_template` or `template` for this call.
+
+        Returns:
+            (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a cell failed.
+
+        Raises:
+            InputError: wrong types, empty lists, or a picture that cannot be used (`MediaError`).
+        """
+        block = Block.of(images, texts, references)
+        return self._bound(template).run([block])[0]
+
+    __call__ = forward
+
+    def score_pairs(
+        self,
+        images: Iterable[MediaLike],
+        texts: Iterable[str],
+        references: Sequence[Sequence[str]] | None = None,
+        **template: str | None,
+    ) -> Tensor:
+        """Score aligned lists: picture b with text b.
+
+        Returns:
+            (B,) float32 tensor on the CPU.
+        """
+        listed, captions = as_list(images), check_texts(texts)
+        if len(listed) != len(captions):
+            raise InputError(
+                f"score_pairs got {len(listed)} images and {len(captions)} texts; pass as many of "
+                "each, or call the scorer itself for all combinations"
+            )
+        rows: Sequence[Sequence[str] | None] = references or [None] * len(listed)
+        blocks = [
+            Block.of([image], [text], None if refs is None else [refs])
+            for image, text, refs in zip(listed, captions, rows, strict=True)
+        ]
+        return torch.stack([s[0, 0] for s in self._bound(template).run(blocks)])
+
+    def batch_forward(
+        self,
+        dataset: Iterable[Mapping[str, Any]],
+        batch_size: int | None = None,
+        **template: str | None,
+    ) -> Tensor | list[Tensor]:
+        """Score a data set of ``{"images": [...], "texts": [...]}`` samples, as t2v_metrics does.
+
+        Contents shared by samples are computed once, and batches span samples.
+
+        Returns:
+            (S, M, N) float32 tensor; where samples differ in shape, a list of S tensors (M, N).
+        """
+        blocks = []
+        for index, sample in enumerate(dataset):
+            try:
+                images, texts = sample["images"], sample["texts"]
+            except (KeyError, TypeError):
+                raise InputError(
+                    f"dataset item {index} is not a mapping with 'images' and 'texts'"
+                ) from None
+            where = f"item {index}, "
+            blocks.append(Block.of(images, texts, sample.get("references"), where))
+        bound = self._bound(template)
+        bound.start_batches_at(batch_size)
+        scores = bound.run(blocks)
+        return torch.stack(scores) if len({s.shape for s in scores}) == 1 else scores
+
+    def start_batches_at(self, size: int | None) -> None:  # noqa: B027
+        """Where the search for a batch size starts; nothing to do where there are no batches."""
+
+    def generate(
+        self, images: MediaLike | Iterable[MediaLike], prompts: str | Iterable[str], **options: Any
+    ) -> list[str]:
+        """One generated text for each picture and its prompt.
+
+        Raises:
+            UnsupportedError: this scorer generates no text.
+        """
+        raise UnsupportedError(
+            f"{self.name!r} cannot generate text; VQAScore models such as 'clip-flant5-xl' can"
+        )
+
+    def run(self, blocks: Sequence[Block], progress: Progress | None = None) -> list[Tensor]:
+        """Score blocks together; see `Block`. One (M, N) float32 CPU tensor for each."""
+        return [torch.from_numpy(s) for s in self.evaluate_blocks(blocks, progress).scores]
+
+    def evaluate_blocks(self, blocks: Sequence[Block], progress: Progress | None = None) -> Outcome:
+        """As `run`, and tell how: counts, reasons of failures, how many texts were cut."""
+        if self.uses_references:
+            for index, block in enumerate(blocks):
+                if block.references is None:
+                    raise InputError(f"{self.name!r} needs references; item {index} has none")
+        else:
+            blocks = [replace(block, references=None) for block in blocks]
+        self.check_template()
+        plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
+        with self._lock, torch.inference_mode():
+            return self._execute(plan, progress or (lambda _: None))
+
+    def check_template(self) -> None:
+        """Warn of a template in which the text plays no part."""
+        if not self.template.uses_text:
+            warnings.warn(
+                f"neither the question {self.template.question!r} nor the answer "
+                f"{self.template.answer!r} has a placeholder: the texts play no part in the scores",
+                T2VWarning,
+                stacklevel=3,
+            )
+
+    def _execute(self, plan: Plan, progress: Progress) -> Outcome:
+        values = np.full(len(plan.cells), np.nan, np.float32)
+        keys = [(plan.images[i].key, _key(plan.texts[j])) for i, j in plan.cells.tolist()]
+        todo = np.arange(len(keys))
+        if self.store is not None:
+            known = self.store.get_cells(self.id, keys)
+            for position in range(len(keys)):
+                values[position] = known.get(keys[position], np.nan)
+            todo = np.flatnonzero(np.isnan(values))
+        counts = Counts(cells=len(keys), reused=len(keys) - len(todo))
+        errors: Counter[str] = Counter()
+        self._truncated.clear()
+        progress(counts)
+        if len(todo):
+            parts = self.score_cells(plan.images, plan.texts, plan.cells[todo])
+            for part in chain.from_iterable(map(_finite, parts)):
+                done = todo[part.positions]
+                if part.values is not None:
+                    values[done] = part.values.float().cpu().numpy()
+                    counts = replace(counts, computed=counts.computed + len(done))
+                else:
+                    reason = part.error or ""
+                    if self.on_error == "raise":
+                        raise ScoringError(f"{self.name!r}: {reason}")
+                    errors[reason] += len(done)
+                    counts = replace(counts, failed=counts.failed + len(done))
+                self._commit(plan, keys, done, values, part.error)
+                progress(counts)
+        self._warn_truncated(len(plan.texts))
+        return Outcome(plan.fold(values), counts, dict(errors), len(self._truncated))
+
+    def _commit(
+        self,
+        plan: Plan,
+        keys: list[tuple[str, str]],
+        done: NDArray[np.int64],
+        values: NDArray[np.float32],
+        error: str | None,
+    ) -> None:
+        if self.store is None:
+            return
+        cells = plan.cells[done].tolist()
+        self.store.put_cells(
+            self.id,
+            [(*keys[p], None if error else float(values[p]), error) for p in done.tolist()],
+            {plan.images[i].key: plan.images[i].name for i, _ in cells},
+            {_key(plan.texts[j]): plain(plan.texts[j]) for _, j in cells},
+        )
+
+    @abstractmethod
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[Scored]:
+        """Score (picture, text) cells, sorted by picture; yield each part as soon as it is done."""
+
+    def load_image(self, media: Media) -> Image.Image:
+        """Decode a picture in the scorer's image mode; runs in a decoding thread.
+
+        Raises:
+            MediaError: it cannot be decoded.
+        """
+        image = decode(media, self.image_mode)
+        expected = self.card.expects_size
+        if expected and image.size != expected and not self._cautioned:
+            self._cautioned = True
+            warnings.warn(f"{media.name}: {self.card.caution}", T2VWarning, stacklevel=2)
+        return image
+
+    def note_truncated(self, texts: Iterable[str]) -> None:
+        """A backend tells which texts it cut; the run reports their number once."""
+        self._truncated.update(texts)
+
+    def _warn_truncated(self, total: int) -> None:
+        if self._truncated:
+            example = next(iter(self._truncated))
+            warnings.warn(
+                f"{self.name!r}: {len(self._truncated)} of {total} texts are longer than the model "
+                f"reads and were cut, for example {example[:60]!r}...",
+                T2VWarning,
+                stacklevel=2,
+            )
+
+    def _bound(self, template: Mapping[str, str | None]) -> Self:
+        unknown = set(template) - {"question_template", "answer_template", "template"}
+        if unknown:
+            raise InputError(
+                f"unknown argument {sorted(unknown)[0]!r}; a call takes images, texts, references, "
+                "question_template, answer_template and template"
+            )
+        return self.with_template(**template)
+
+
+def plain(text: Text) -> str:
+    """The text itself, without its references."""
+    return text.text if isinstance(text, Caption) else text
+
+
+def _key(text: Text) -> str:
+    return text_key("\0".join((text.text, *text.references)) if isinstance(text, Caption) else text)
+
+
+def _finite(part: Scored) -> Iterator[Scored]:
+    """Split off values that are not finite: a model that answers NaN has failed."""
+    if part.values is None:
+        yield part
+        return
+    good = part.values.isfinite().cpu()
+    if good.any():
+        yield Scored(part.positions[good.numpy()], part.values[good.to(part.values.device)])
+    if not good.all():
+        yield Scored(part.positions[~good.numpy()], None, "the model's score is not finite")
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InputError(f"{what}={value!r}; use {' or '.join(map(repr, choices))}")

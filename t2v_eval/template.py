@@ -1,0 +1,103 @@
+"""Question and answer templates: pure data in `templates/*.toml`, found by name.
+
+A VQA scorer asks `question` and scores `answer`; a CLIP-like scorer embeds the filled `question`
+(CLIPScore's prefix "A photo depicts " is one) and has no answer.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+
+from t2v_eval._toml import read_toml
+from t2v_eval.errors import TemplateError, UnknownNameError
+
+_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """`question` and `answer` with ``{}``, ``{0}`` or ``{text}`` where the text goes, any number of
+    times; ``{{`` and ``}}`` are literal braces. Braces in the text itself are left alone.
+
+    Raises:
+        TemplateError: another placeholder, named in the message.
+    """
+
+    question: str
+    answer: str = ""
+    name: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for what, pattern in (("question", self.question), ("answer", self.answer)):
+            if not isinstance(pattern, str):
+                raise TemplateError(
+                    f"the {what} template is {type(pattern).__name__}, not a string"
+                )
+            for field in _FIELD.finditer(pattern):
+                if field[1] not in (None, "", "0", "text"):
+                    raise TemplateError(
+                        f"the {what} template {pattern!r} has the unknown placeholder "
+                        f"{field[0]!r}; "
+                        "use {} (or {0} or {text}) for the text, and {{ }} for literal braces"
+                    )
+
+    def fill(self, text: str) -> tuple[str, str]:
+        """The question and the answer about `text`."""
+        return _fill(self.question, text), _fill(self.answer, text)
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether the text plays any part: without it every text gets the same score."""
+        return any(
+            field[1] is not None
+            for pattern in (self.question, self.answer)
+            for field in _FIELD.finditer(pattern)
+        )
+
+    def override(self, question: str | None = None, answer: str | None = None) -> Template:
+        """This template with another question, answer, or both."""
+        if question is None and answer is None:
+            return self
+        return replace(
+            self,
+            name="",
+            source="",
+            question=self.question if question is None else question,
+            answer=self.answer if answer is None else answer,
+        )
+
+
+def _fill(pattern: str, text: str) -> str:
+    def one(field: re.Match[str]) -> str:
+        return text if field[1] is not None else field[0][0]
+
+    return _FIELD.sub(one, pattern)
+
+
+@cache
+def templates() -> dict[str, Template]:
+    """All named templates, from every TOML file in `templates/`."""
+    found = {}
+    for file in sorted(resources.files("t2v_eval.templates").iterdir(), key=lambda f: f.name):
+        if file.name.endswith(".toml"):
+            for name, fields in read_toml(file).items():
+                found[name] = Template(name=name, **fields)
+    return found
+
+
+def get_template(name: str) -> Template:
+    """The template called `name`.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    try:
+        return templates()[name]
+    except KeyError:
+        raise UnknownNameError.of(
+            "template", name, templates(), "`t2v-eval list templates` lists them."
+        ) from None

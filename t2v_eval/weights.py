@@ -1,0 +1,187 @@
+"""Finding weights (hub id, directory or file), reading them safely, and naming what was read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from torch import Tensor
+
+from t2v_eval.errors import CheckpointError
+
+HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+
+
+def locate(
+    checkpoint: str | os.PathLike[str],
+    patterns: Sequence[str] = HUB_FILES,
+    *,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+    revision: str | None = None,
+) -> Path:
+    """The directory or file of `checkpoint`, downloaded if it is a hub id that is not here yet.
+
+    Args:
+        checkpoint: a directory, a file, or a hub id such as ``openai/clip-vit-base-patch32``.
+        patterns: the files to download.
+
+    Raises:
+        CheckpointError: not here and not to be had; the message says where to put the files.
+    """
+    path = Path(checkpoint).expanduser()
+    if path.exists():
+        return path
+    hub_id = os.fspath(checkpoint)
+    remedy = (
+        f"Download it where there is a network (`hf download {hub_id} --local-dir DIR`) "
+        "and pass checkpoint='DIR', or fill the Hugging Face cache ($HF_HOME or cache_dir=)"
+    )
+    if path.is_absolute() or hub_id.startswith(".") or hub_id.count("/") != 1:
+        raise CheckpointError(
+            f"checkpoint {hub_id!r}: no such file or directory, and not a hub id (ORG/NAME)"
+        )
+    try:
+        return Path(
+            snapshot_download(
+                hub_id,
+                allow_patterns=list(patterns),
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                revision=revision,
+            )
+        )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise CheckpointError(
+            f"the weights {hub_id!r} are not on this machine and the Hugging Face hub was not "
+            f"reached. {remedy}."
+        ) from error
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{hub_id!r} is gated: accept its licence at https://huggingface.co/{hub_id} and log "
+            "in with `hf auth login`."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(
+            f"checkpoint {hub_id!r}: no such directory here and no such repository on the hub."
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointError(f"{hub_id!r} cannot be downloaded: {error}. {remedy}.") from error
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a checkpoint directory, safetensors before pickles, shards in order.
+
+    Raises:
+        CheckpointError: the directory holds none.
+    """
+    if folder.is_file():
+        return [folder]
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{stem}.index.json"
+        if index.exists():
+            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+            missing = [shard for shard in shards if not (folder / shard).exists()]
+            if missing:
+                raise CheckpointError(f"{folder}: {', '.join(missing)} named in {index.name}: gone")
+            return [folder / shard for shard in shards]
+        if (folder / stem).exists():
+            return [folder / stem]
+    raise CheckpointError(
+        f"{folder} holds no weights: expected model.safetensors or pytorch_model.bin "
+        "(or their .index.json with shards)"
+    )
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a weight file or checkpoint directory, on the CPU.
+
+    Pickles are read with ``weights_only=True``, since a pickle can run any code.
+
+    Raises:
+        CheckpointError: damaged, or a pickle that holds more than tensors.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(path):
+        tensors.update(_read_file(file))
+    return tensors
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(file)
+        except SafetensorError as error:
+            raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file} holds more than tensors and unpickling it could run any code, so it is "
+            "refused. Convert it to safetensors on a machine where you trust it."
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{file} is not a readable checkpoint: {error}") from error
+    while isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{file} holds {type(loaded).__name__}, not a dictionary of tensors")
+    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def check_keys(path: Path, missing: Iterable[str], unexpected: Iterable[str] = ()) -> None:
+    """Refuse a checkpoint that does not fit its model.
+
+    Raises:
+        CheckpointError: naming the first few keys, since half-loaded weights score at random.
+    """
+    for what, keys in (("lacks", list(missing)), ("has the unexpected", list(unexpected))):
+        if keys:
+            shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+            raise CheckpointError(f"{path} does not fit this model: it {what} weights {shown}")
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """16 hex digits that change whenever the content of any file does."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and not file.name.startswith((".", "README")):
+                digest.update(file.name.encode() + _content_hash(file))
+    return digest.hexdigest()
+
+
+def _content_hash(file: Path) -> bytes:
+    # The hub's cache names a blob by the hash of its content, which saves reading gigabytes.
+    resolved = file.resolve()
+    if resolved.parent.name == "blobs":
+        return resolved.name.encode()
+    status = resolved.stat()
+    return _hash_file(resolved, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _hash_file(file: Path, size: int, mtime_ns: int) -> bytes:
+    with file.open("rb") as stream:
+        digest = hashlib.blake2b(digest_size=16)
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.digest()

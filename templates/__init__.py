@@ -1,0 +1,1 @@
+"""Question and answer templates: TOML files and nothing else."""

@@ -115,31 +115,32 @@ def list_all_models() -> list[str]:
     return models.names()
 
 
-def VQAScore(model: str = "clip-flant5-xxl", **options: Any) -> Scorer:  # noqa: N802
+def VQAScore(model: str | None = None, **options: Any) -> Scorer:  # noqa: N802
     """The VQAScore scorer `model`; options as for `load`."""
     return _load_kind("VQAScore", model, options)
 
 
-def CLIPScore(model: str = "openai:ViT-L-14", **options: Any) -> Scorer:  # noqa: N802
+def CLIPScore(model: str | None = None, **options: Any) -> Scorer:  # noqa: N802
     """The CLIPScore scorer `model`; options as for `load`."""
     return _load_kind("CLIPScore", model, options)
 
 
-def ITMScore(model: str = "blip2-itm", **options: Any) -> Scorer:  # noqa: N802
+def ITMScore(model: str | None = None, **options: Any) -> Scorer:  # noqa: N802
     """The image-text-matching scorer `model`; options as for `load`."""
     return _load_kind("ITMScore", model, options)
 
 
-def get_score_model(model: str = "clip-flant5-xxl", **options: Any) -> Scorer:
-    """The scorer `model` of any kind; options as for `load`."""
-    return load(model, **options)
+def get_score_model(model: str | None = None, **options: Any) -> Scorer:
+    """The scorer `model` of any kind, or the default VQAScore scorer; options as for `load`."""
+    return load(model or models.default("vqa"), **options)
 
 
 def _names(wanted: str) -> list[str]:
     return [name for kind in _KINDS[wanted] for name in models.names(kind=kind)]
 
 
-def _load_kind(wanted: str, name: str, options: dict[str, Any]) -> Scorer:
+def _load_kind(wanted: str, name: str | None, options: dict[str, Any]) -> Scorer:
+    name = name or models.default(_KINDS[wanted][0])
     kind = models.card(name).kind
     if kind not in _KINDS[wanted]:
         known: Sequence[str] = _names(wanted)

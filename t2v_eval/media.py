@@ -49,7 +49,7 @@ class Media:
         def load() -> Image.Image:
             raise error
 
-        return cls(f"broken:{name}", name, load)
+        return cls(f"broken:{error}", name, load)
 
 
 def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> list[MediaLike]:

@@ -42,6 +42,7 @@ class Card:
     `kind` groups names in listings; `extra` is the pip extra that brings its packages; `range` is
     the range of its values, higher always being better; `verified` says against what its numbers
     were checked; `caution` is shown once when a picture of another size than `expects_size` comes.
+    `default` marks the one that is taken of its kind when none is named.
     `args` are keyword arguments of the constructor.
     """
 
@@ -56,6 +57,7 @@ class Card:
     verified: str = ""
     extra: str = ""
     differentiable: bool = False
+    default: bool = False
     expects_size: tuple[int, int] | None = None
     caution: str = ""
     published: Mapping[str, Any] = field(default_factory=dict)
@@ -106,6 +108,19 @@ class Registry(Generic[T]):
             return replace(card, name=name, args={**card.args, argument: rest})
         raise UnknownNameError.of(
             self.what, name, cards, f"`t2v-eval list {self.what}s` lists them."
+        )
+
+    def default(self, kind: str) -> str:
+        """The name that is taken of a kind when none is given.
+
+        Raises:
+            UnknownNameError: no card of this kind is marked as its default.
+        """
+        for card in self.cards.values():
+            if card.kind == kind and card.default:
+                return card.name
+        raise UnknownNameError(
+            f"no {self.what} of kind {kind!r} is marked as the default; name one"
         )
 
     def create(self, name: str, **overrides: Any) -> T:

@@ -26,7 +26,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnsupportedError
-from t2v_eval.media import Media, MediaLike, as_list, check_texts, decode
+from t2v_eval.media import Media, MediaLike, as_list, check_texts, decode, open_media
 from t2v_eval.plan import Block, Caption, Cells, Plan, Text
 from t2v_eval.registry import Card
 from t2v_eval.store import Store, text_key
@@ -222,6 +222,10 @@ class Scorer(ABC):
             (S, M, N) float32 tensor; where samples differ in shape, a list of S tensors (M, N).
         """
         blocks = []
+        if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+            # A torch Dataset may have no __iter__, and iterating it by index may not end.
+            indexed: Sequence[Mapping[str, Any]] = dataset  # type: ignore[assignment]
+            dataset = [indexed[index] for index in range(len(indexed))]
         for index, sample in enumerate(dataset):
             try:
                 images, texts = sample["images"], sample["texts"]
@@ -240,15 +244,47 @@ class Scorer(ABC):
         """Where the search for a batch size starts; nothing to do where there are no batches."""
 
     def generate(
-        self, images: MediaLike | Iterable[MediaLike], prompts: str | Iterable[str], **options: Any
+        self,
+        images: MediaLike | Iterable[MediaLike],
+        prompts: str | Iterable[str] | None = None,
+        *,
+        texts: str | Iterable[str] | None = None,
+        max_new_tokens: int = 256,
     ) -> list[str]:
-        """One generated text for each picture and its prompt.
+        """The model's answer to a prompt about each picture, decoded greedily.
+
+        Args:
+            images: B pictures.
+            prompts: B prompts, or one for all; `texts` is the same under its name in t2v_metrics.
+
+        Returns:
+            B generated texts.
 
         Raises:
             UnsupportedError: this scorer generates no text.
+            InputError: numbers of images and prompts that do not go together.
         """
+        listed = as_list(images)
+        given = check_texts(texts if prompts is None else prompts, "prompts")  # type: ignore[arg-type]
+        given = given * len(listed) if len(given) == 1 else given
+        if len(given) != len(listed):
+            raise InputError(
+                f"generate got {len(listed)} images and {len(given)} prompts; pass one prompt for "
+                "each image, or one for all"
+            )
+        media = [
+            open_media(image, f"images[{i}]", self.allow_urls) for i, image in enumerate(listed)
+        ]
+        with self._lock, torch.inference_mode():
+            return self.generate_texts(media, given, max_new_tokens)
+
+    def generate_texts(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[str]:
+        """What `generate` does with checked, aligned lists; models that can generate write it."""
         raise UnsupportedError(
-            f"{self.name!r} cannot generate text; VQAScore models such as 'clip-flant5-xl' can"
+            f"{self.name!r} cannot generate text; models of kind 'vqa' can "
+            "(`t2v-eval list models --kind vqa`)"
         )
 
     def run(self, blocks: Sequence[Block], progress: Progress | None = None) -> list[Tensor]:
@@ -280,14 +316,13 @@ class Scorer(ABC):
 
     def _execute(self, plan: Plan, progress: Progress) -> Outcome:
         values = np.full(len(plan.cells), np.nan, np.float32)
-        keys = [(plan.images[i].key, _key(plan.texts[j])) for i, j in plan.cells.tolist()]
-        todo = np.arange(len(keys))
+        keys: list[tuple[str, str]] = []
         if self.store is not None:
+            keys = [(plan.images[i].key, _key(plan.texts[j])) for i, j in plan.cells.tolist()]
             known = self.store.get_cells(self.id, keys)
-            for position in range(len(keys)):
-                values[position] = known.get(keys[position], np.nan)
-            todo = np.flatnonzero(np.isnan(values))
-        counts = Counts(cells=len(keys), reused=len(keys) - len(todo))
+            values[:] = [known.get(key, np.nan) for key in keys]
+        todo = np.flatnonzero(np.isnan(values))
+        counts = Counts(cells=len(values), reused=len(values) - len(todo))
         errors: Counter[str] = Counter()
         self._truncated.clear()
         progress(counts)

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
-import tempfile
 import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -83,8 +83,7 @@ class Store:
 
     def _create(self) -> None:
         """Make the file under another name and link it: no process ever sees half a store."""
-        handle, made = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)
-        os.close(handle)
+        made = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
         try:
             db = sqlite3.connect(made, isolation_level=None)
             db.executescript(_SCHEMA)
@@ -96,7 +95,7 @@ class Store:
             with suppress(FileExistsError):
                 os.link(made, self.path)
         finally:
-            Path(made).unlink()
+            made.unlink(missing_ok=True)
 
     def _check(self) -> None:
         """Refuse what is not ours before SQLite, which would happily write into it, opens it."""

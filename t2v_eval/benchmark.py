@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 import time
 from abc import ABC, abstractmethod
@@ -9,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from t2v_eval.bootstrap import (
+    IntArray,
+    Interval,
+    Statistic,
+    bootstrap_difference,
+    bootstrap_interval,
+)
 from t2v_eval.errors import InputError
 from t2v_eval.media import MediaLike
-from t2v_eval.metrics import Bootstrap, bootstrap
 from t2v_eval.plan import Block
 from t2v_eval.registry import Card
 from t2v_eval.scorer import Progress, Scorer
@@ -45,7 +52,13 @@ class Benchmark(ABC):
     Args:
         card: the registry's facts about it.
         root: the folder that holds its files, for benchmarks that have files.
+
+    A subclass may name its `headline` metric (default: the first) and the values that guessing
+    reaches (`chance`).
     """
+
+    headline: ClassVar[str] = ""
+    chance: ClassVar[Mapping[str, float]] = {}
 
     def __init__(self, *, card: Card | None = None, root: str | Path | None = None) -> None:
         self.card = card or Card(type(self).__name__, type(self).__name__, type(self).__module__)
@@ -66,26 +79,92 @@ class Benchmark(ABC):
 
     @abstractmethod
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
-        """Named metrics of (M, N) scores, one array an item; NaN cells are missing.
+        """Named metrics of (M, N) scores, one array an item, higher is better; NaN is missing."""
 
-        It is called on every resample, so it should be vectorised.
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        """`metrics` of chosen items: what comes back is called with indices into `items`.
+
+        Intervals call it a thousand times; override it where sharing work makes that faster.
         """
+
+        def of(index: IntArray) -> Mapping[str, float]:
+            chosen = index.tolist()
+            return self.metrics([items[n] for n in chosen], [scores[n] for n in chosen])
+
+        return of
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The metrics of a sample of n items, then those of each of its bootstrap resamples.
+
+    The same seed draws the same items, so that two scorers can be compared draw by draw without
+    computing anything again.
+    """
+
+    n: int
+    seed: int
+    rows: Sequence[Mapping[str, float]]
+
+    @classmethod
+    def of(cls, statistic: Statistic, n: int, resamples: int, seed: int) -> Draws:
+        """Record what `statistic` says of the sample and of each resample."""
+        rows: list[Mapping[str, float]] = []
+
+        def recorded(index: IntArray) -> Mapping[str, float]:
+            rows.append(statistic(index))
+            return rows[-1]
+
+        bootstrap_interval(recorded, n, resamples=resamples, seed=seed)
+        return cls(n, seed, rows)
+
+    def intervals(self) -> Mapping[str, Interval]:
+        """Each metric with its 95 % interval."""
+        return bootstrap_interval(self._replay(), self.n, resamples=self.resamples, seed=self.seed)
+
+    def minus(self, other: Draws) -> Mapping[str, Interval]:
+        """The difference of each metric to another scorer's, with its 95 % interval.
+
+        Raises:
+            InputError: the other draws are of another sample, seed or number of resamples.
+        """
+        if (self.n, self.seed, len(self.rows)) != (other.n, other.seed, len(other.rows)):
+            raise InputError("only draws of one sample with one seed can be compared")
+        return bootstrap_difference(
+            self._replay(), other._replay(), self.n, resamples=self.resamples, seed=self.seed
+        )
+
+    @property
+    def resamples(self) -> int:
+        return max(1, len(self.rows) - 1)
+
+    def _replay(self) -> Statistic:
+        rows = iter(self.rows)
+        return lambda _: next(rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one scorer did on one benchmark; `metrics` and `by_tag` carry 95 % intervals."""
+    """What one scorer did on one benchmark.
+
+    `metrics` and `by_tag` carry 95 % intervals; `verdicts` are the metrics of each item alone,
+    without those that one item leaves undefined; `errors` counts unique cells by why they failed,
+    and `failures` says so by (item, picture, text). `seconds` is the time of scoring.
+    """
 
     scorer: Mapping[str, Any]
     benchmark: Mapping[str, Any]
-    metrics: Mapping[str, Bootstrap]
-    by_tag: Mapping[str, Mapping[str, Bootstrap]]
+    metrics: Mapping[str, Interval]
+    by_tag: Mapping[str, Mapping[str, Interval]]
     counts: Mapping[str, int]
     errors: Mapping[str, int]
     environment: Mapping[str, str]
     seconds: float
     items: Sequence[Item] = field(repr=False)
     scores: Scores = field(repr=False)
+    verdicts: Sequence[Mapping[str, float]] = field(repr=False)
+    failures: Mapping[tuple[int, int, int], str] = field(repr=False)
+    draws: Mapping[str, Draws] = field(repr=False)
 
 
 def evaluate(
@@ -107,43 +186,60 @@ def evaluate(
         BenchmarkDataError: the benchmark's files are missing.
         MediaError: a picture cannot be read, unless the scorer was loaded with on_error="skip".
     """
-    started = time.perf_counter()
     items = benchmark.items()
     if not items:
         raise InputError(f"benchmark {benchmark.name!r} has no items")
     bound = scorer.with_template(**template)
+    started = time.perf_counter()
     outcome = bound.evaluate_blocks(
         [Block(item.images, item.texts, item.references) for item in items], progress
     )
-    used = sum(int(np.isfinite(s).sum()) for s in outcome.scores)
+    seconds = time.perf_counter() - started
     counts = outcome.counts
+    statistic = benchmark.statistic(items, outcome.scores)
+    draws = {"": Draws.of(statistic, len(items), resamples, seed)}
+    for tag in dict.fromkeys(tag for item in items for tag in item.tags):
+        chosen, scores = _tagged(items, outcome.scores, tag)
+        draws[tag] = Draws.of(benchmark.statistic(chosen, scores), len(chosen), resamples, seed)
+    intervals = {tag: drawn.intervals() for tag, drawn in draws.items()}
     return Run(
         scorer={
             "name": scorer.name,
             "id": bound.id,
+            "kind": scorer.card.kind,
+            "summary": scorer.card.summary,
             "question": bound.template.question,
             "answer": bound.template.answer,
-            "caution": scorer.card.caution,
             "truncated_texts": outcome.truncated,
         },
-        benchmark={"name": benchmark.name, "items": len(items)},
-        metrics=_measure(benchmark, items, outcome.scores, resamples, seed),
-        by_tag={
-            tag: _measure(benchmark, *_tagged(items, outcome.scores, tag), resamples, seed)
-            for tag in dict.fromkeys(tag for item in items for tag in item.tags)
+        benchmark={
+            "name": benchmark.name,
+            "items": len(items),
+            "summary": benchmark.card.summary,
+            "note": benchmark.card.note,
+            "headline": benchmark.headline or next(iter(intervals[""])),
+            "chance": dict(benchmark.chance),
+            "tags": {tag: drawn.n for tag, drawn in draws.items() if tag},
+            "resamples": resamples,
+            "seed": seed,
         },
+        metrics=intervals.pop(""),
+        by_tag=intervals,
         counts={
             "cells": counts.cells,
             "computed": counts.computed,
             "reused": counts.reused,
             "failed": counts.failed,
-            "used": used,
+            "used": counts.cells - counts.failed,
         },
         errors=outcome.errors,
         environment=environment(scorer),
-        seconds=time.perf_counter() - started,
+        seconds=seconds,
         items=items,
         scores=outcome.scores,
+        verdicts=[_defined(statistic(np.array([n]))) for n in range(len(items))],
+        failures=outcome.failures,
+        draws=draws,
     )
 
 
@@ -164,11 +260,5 @@ def _tagged(items: Sequence[Item], scores: Scores, tag: str) -> tuple[list[Item]
     return [items[n] for n in chosen], [scores[n] for n in chosen]
 
 
-def _measure(
-    benchmark: Benchmark, items: Sequence[Item], scores: Scores, resamples: int, seed: int
-) -> Mapping[str, Bootstrap]:
-    def statistic(index: NDArray[np.int64]) -> Mapping[str, float]:
-        chosen = index.tolist()
-        return benchmark.metrics([items[n] for n in chosen], [scores[n] for n in chosen])
-
-    return bootstrap(statistic, len(items), resamples=resamples, seed=seed)
+def _defined(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -7,7 +7,7 @@ name it, so that work shared by blocks is done once.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias, TypeVar
@@ -20,6 +20,7 @@ from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_media
 
 Cells: TypeAlias = NDArray[np.int64]  # (C, 2): rows in Plan.images, Plan.texts
 _T = TypeVar("_T", bound=Hashable)
+_V = TypeVar("_V")
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +128,15 @@ class Plan:
     def fold(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Values of the cells -> one (M, N) array a block."""
         return [values[grid] for grid in self.grids]
+
+    def locate(self, cells: Mapping[int, _V]) -> dict[tuple[int, int, int], _V]:
+        """What is known of some cells -> the same by (block, row, column), wherever they occur."""
+        chosen = np.fromiter(cells, np.int64, len(cells))
+        return {
+            (b, int(i), int(j)): cells[int(grid[i, j])]
+            for b, grid in enumerate(self.grids if cells else ())
+            for i, j in np.argwhere(np.isin(grid, chosen))
+        }
 
 
 def _texts_of(block: Block, row: int) -> Sequence[Text]:

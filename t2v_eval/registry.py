@@ -43,7 +43,8 @@ class Card:
     the range of its values, higher always being better; `verified` says against what its numbers
     were checked; `caution` is shown once when a picture of another size than `expects_size` comes.
     `default` marks the one that is taken of its kind when none is named.
-    `args` are keyword arguments of the constructor.
+    `demo` says that the demonstration runs it, and `note` is said below its results. `args` are
+    keyword arguments of the constructor.
     """
 
     name: str
@@ -60,6 +61,8 @@ class Card:
     default: bool = False
     expects_size: tuple[int, int] | None = None
     caution: str = ""
+    note: str = ""
+    demo: bool = False
     published: Mapping[str, Any] = field(default_factory=dict)
     args: Mapping[str, Any] = field(default_factory=dict)
 

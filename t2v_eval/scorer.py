@@ -65,11 +65,16 @@ Progress = Callable[[Counts], None]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Everything a run found out: folded scores, counts, why cells failed, which texts were cut."""
+    """Everything a run found out: folded scores, counts, why cells failed, which texts were cut.
+
+    `errors` counts failed unique cells by reason; `failures` gives the reason by (block, row,
+    column).
+    """
 
     scores: list[NDArray[np.float32]]
     counts: Counts
     errors: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
     truncated: int = 0
 
 
@@ -323,7 +328,7 @@ class Scorer(ABC):
             values[:] = [known.get(key, np.nan) for key in keys]
         todo = np.flatnonzero(np.isnan(values))
         counts = Counts(cells=len(values), reused=len(values) - len(todo))
-        errors: Counter[str] = Counter()
+        errors: dict[int, str] = {}
         self._truncated.clear()
         progress(counts)
         if len(todo):
@@ -337,12 +342,18 @@ class Scorer(ABC):
                     reason = part.error or ""
                     if self.on_error == "raise":
                         raise ScoringError(f"{self.name!r}: {reason}")
-                    errors[reason] += len(done)
+                    errors |= dict.fromkeys(done.tolist(), reason)
                     counts = replace(counts, failed=counts.failed + len(done))
                 self._commit(plan, keys, done, values, part.error)
                 progress(counts)
         self._warn_truncated(len(plan.texts))
-        return Outcome(plan.fold(values), counts, dict(errors), len(self._truncated))
+        return Outcome(
+            plan.fold(values),
+            counts,
+            Counter(errors.values()),
+            plan.locate(errors),
+            len(self._truncated),
+        )
 
     def _commit(
         self,

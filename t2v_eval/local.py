@@ -159,7 +159,10 @@ class EmbeddingScorer(LocalScorer):
         """Texts, the template already applied -> embeddings (B, ...)."""
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Embeddings (M, ...) and (N, ...), float32 -> scores (M, N); the cosine by default."""
+        """Embeddings (M, ...) and (N, ...), float64 -> scores (M, N); the cosine by default.
+
+        In float64 on the CPU, so that a score does not depend on which others were asked for.
+        """
         return unit(images) @ unit(texts).T
 
     def check_template(self) -> None:
@@ -175,6 +178,7 @@ class EmbeddingScorer(LocalScorer):
     ) -> Iterator[Scored]:
         columns, column_of = np.unique(cells[:, 1], return_inverse=True)
         text_embeddings = self.embed_texts([plain(texts[j]) for j in columns.tolist()])
+        text_embeddings = text_embeddings.cpu().double()
         rows, spans = _by_image(cells)
         for numbers, embeddings, failed in self.embed_images([images[i] for i in rows]):
             for n, reason in failed.items():
@@ -183,7 +187,9 @@ class EmbeddingScorer(LocalScorer):
                 positions = np.concatenate([spans[n] for n in numbers])
                 row = np.repeat(np.arange(len(numbers)), [len(spans[n]) for n in numbers])
                 needed, column = np.unique(column_of[positions], return_inverse=True)
-                matrix = self.similarity(embeddings, text_embeddings[torch.from_numpy(needed)])
+                matrix = self.similarity(
+                    embeddings.cpu().double(), text_embeddings[torch.from_numpy(needed)]
+                )
                 yield Scored(positions, matrix[torch.from_numpy(row), torch.from_numpy(column)])
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:

@@ -1,0 +1,56 @@
+"""Templates: placeholders, braces, names."""
+
+from __future__ import annotations
+
+import pytest
+
+from t2v_eval.errors import TemplateError, UnknownNameError
+from t2v_eval.template import Template, get_template, templates
+
+
+@pytest.mark.parametrize("slot", ["{}", "{0}", "{text}"])
+def test_the_text_goes_wherever_a_placeholder_stands(slot):
+    template = Template(f'Is "{slot}" here? I mean {slot}.', "Yes, {}")
+    assert template.fill("a cat") == ('Is "a cat" here? I mean a cat.', "Yes, a cat")
+
+
+@pytest.mark.parametrize("text", ["a {} b", "{text}", "{{x}}", "{unknown}", "}{", r"\1 \g<0>"])
+def test_braces_in_a_caption_are_left_alone(text):
+    assert Template("see {}", "{}").fill(text) == (f"see {text}", text)
+
+
+def test_doubled_braces_are_literal_as_in_str_format():
+    assert Template('{{"q": "{}"}}').fill("x")[0] == '{{"q": "{}"}}'.format("x")
+
+
+@pytest.mark.parametrize("bad", ["{caption}", "{1}", "{text!r}", "{ }", '{"a": 1}'])
+def test_an_unknown_placeholder_is_named_with_the_remedy(bad):
+    with pytest.raises(TemplateError, match="question template .* unknown placeholder"):
+        Template(f"Is {bad} here?")
+    with pytest.raises(TemplateError, match="answer template"):
+        Template("{}", bad)
+
+
+def test_wrong_type():
+    with pytest.raises(TemplateError, match="NoneType"):
+        Template("{}", None)
+
+
+def test_uses_text():
+    assert Template("{}").uses_text
+    assert Template("", "{0}").uses_text
+    assert not Template("Is it?", "Yes {{}}").uses_text
+
+
+def test_override_keeps_the_other_half():
+    template = get_template("vqascore").override(answer="No")
+    assert (template.question, template.answer) == (get_template("vqascore").question, "No")
+    assert template.override() is template
+    assert template.override(question="").question == ""
+
+
+def test_names():
+    assert {"plain", "clipscore", "vqascore", "visualgptscore"} <= templates().keys()
+    assert all(template.source for template in templates().values())
+    with pytest.raises(UnknownNameError, match="Did you mean 'vqascore'"):
+        get_template("vqa-score")

@@ -1,0 +1,41 @@
+"""Scenes: drawn pictures in Winoground's form, for the embedded models and for everyone's tests.
+
+Nothing is read or downloaded; the same arguments draw the same pixels on every machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from t2v_eval.benchmark import Item
+from t2v_eval.errors import InputError
+
+from ._scenes import items
+from ._winoground_form import WinogroundForm
+
+
+class Scenes(WinogroundForm):
+    """Two pictures and two captions of the same words in another order; six skills in turn.
+
+    Args:
+        n: how many items; a smaller set is the beginning of a larger one.
+        seed: which items.
+    """
+
+    def __init__(self, *, n: int = 600, seed: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        if n < 1:
+            raise InputError(f"n={n}: at least one item must be drawn")
+        self.n, self.seed = n, seed
+
+    def items(self) -> Sequence[Item]:
+        return [
+            Item(
+                images=item.images,
+                texts=item.texts,
+                tags=(item.skill, "held-out") if item.held_out else (item.skill,),
+                id=f"{self.seed}/{number}",
+            )
+            for number, item in enumerate(items(self.n, self.seed))
+        ]

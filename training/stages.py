@@ -1,0 +1,180 @@
+"""What each model is trained on, stage by stage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPModel, CLIPTokenizer, CLIPVisionModel, T5Tokenizer
+
+from t2v_eval.benchmarks._scenes import pick
+
+from . import data
+from .loop import train
+from .models import ClipT5, PatchHeads, build_clip, build_tower, embed_images, embed_texts, patches
+
+SHORT = 8  # tokens; answers up to here are decoded apart from the long lists
+FEW_SHAPES = 64  # rows; the CPU kernels are compiled anew, for a second, at each new shape
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Where a training run lives and what makes it repeatable."""
+
+    folder: Path
+    seed: int
+    scale: float
+    compiled: bool = False
+
+    def steps(self, steps: int) -> int:
+        return max(1, round(steps * self.scale))
+
+    def checkpoint(self, stage: str) -> Path:
+        return self.folder / f"{stage}.pt"
+
+    def start(self, stage: str) -> None:
+        torch.manual_seed(sum(map(ord, stage)) * 1_000 + self.seed)
+
+
+class Tower(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tower, self.heads = build_tower(), PatchHeads()
+
+
+def train_tower(run: Run) -> tuple[Tower, float]:
+    """The vision tower learns to say what is in each patch; every model starts from it."""
+    run.start("tower")
+    model = Tower()
+
+    def loss(step: int, progress: float) -> Tensor:
+        rng = data.generator(run.seed, "tower", step)
+        pictures = [data.sample(rng, pick(rng, data.SKILLS))[0] for _ in range(128)]
+        targets = data.patch_targets([picture.scene for picture in pictures])
+        return model.heads.loss(patches(model.tower, data.render(rng, pictures)), targets)
+
+    seconds = train(
+        model, loss, steps=run.steps(900), rate=1e-3, checkpoint=run.checkpoint("tower")
+    )
+    return model, seconds
+
+
+def train_clip(
+    run: Run, tower: CLIPVisionModel, tokenizer: CLIPTokenizer
+) -> tuple[CLIPModel, float]:
+    """CLIP as published: each picture with its caption, the rest of the batch as negatives."""
+    run.start("tiny-clip")
+    model = build_clip(tokenizer)
+    model.vision_model.load_state_dict(tower.state_dict())
+
+    def loss(step: int, progress: float) -> Tensor:
+        rng = data.generator(run.seed, "tiny-clip", step)
+        pictures = [data.sample(rng, pick(rng, data.SKILLS))[0] for _ in range(256)]
+        texts = [data.caption(rng, picture.claim) for picture in pictures]
+        return contrastive(model, tokenizer, data.render(rng, pictures), texts)
+
+    seconds = train(
+        model, loss, steps=run.steps(1800), rate=6e-4, checkpoint=run.checkpoint("tiny-clip")
+    )
+    return model, seconds
+
+
+def train_negclip(run: Run, clip: CLIPModel, tokenizer: CLIPTokenizer) -> tuple[CLIPModel, float]:
+    """NegCLIP: the finished CLIP trained on, with both halves of an item in each batch.
+
+    Each picture so meets its caption in another order, and each caption the other picture.
+    """
+    run.start("tiny-negclip")
+    model = build_clip(tokenizer)
+    model.load_state_dict(clip.state_dict())
+
+    def loss(step: int, progress: float) -> Tensor:
+        rng = data.generator(run.seed, "tiny-negclip", step)
+        pictures = [half for _ in range(128) for half in data.sample(rng, pick(rng, data.SKILLS))]
+        texts = [data.caption(rng, picture.claim) for picture in pictures]
+        return contrastive(model, tokenizer, data.render(rng, pictures), texts)
+
+    seconds = train(
+        model, loss, steps=run.steps(1200), rate=5e-4, checkpoint=run.checkpoint("tiny-negclip")
+    )
+    return model, seconds
+
+
+def contrastive(
+    model: CLIPModel, tokenizer: CLIPTokenizer, pixels: Tensor, texts: Sequence[str]
+) -> Tensor:
+    images, captions = embed_images(model, pixels), embed_texts(model, tokenizer, texts)
+    logits = model.logit_scale.clamp(max=4.6052).exp() * images @ captions.T
+    target = torch.arange(len(texts))
+    return (
+        functional.cross_entropy(logits, target) + functional.cross_entropy(logits.T, target)
+    ) / 2
+
+
+class Question(nn.Module):
+    def __init__(self, tokenizer: T5Tokenizer) -> None:
+        super().__init__()
+        self.model, self.heads = ClipT5(tokenizer), PatchHeads()
+
+
+def shares(progress: float) -> tuple[float, float]:
+    """Shares of dense and of single-phrase questions as training goes on."""
+    if progress < 0.25:
+        return 0.8, 0.2
+    if progress < 0.4:
+        return 0.45, 0.3
+    return 0.2, 0.08
+
+
+def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, float]:
+    """Questions and answers, with the patch targets kept so that positions are not forgotten."""
+    run.start("tiny-clip-flant5")
+    parts = Question(tokenizer)
+    model = parts.model
+    model.vision_tower.load_state_dict(tower.tower.state_dict())
+    parts.heads.load_state_dict(tower.heads.state_dict())
+    if run.compiled:
+        model.t5.encoder.compile(dynamic=False)
+
+    def loss(step: int, progress: float) -> Tensor:
+        rng = data.generator(run.seed, "tiny-clip-flant5", step)
+        dense, single = shares(progress)
+        skills = [pick(rng, data.QUESTION_SKILLS) for _ in range(64)]
+        pictures = [data.sample(rng, skill)[0] for skill in skills]
+        asked = [
+            (i, data.ask(rng, picture, dense, single))
+            for i, picture in enumerate(pictures)
+            for _ in range(6)
+        ]
+        seen = model.see(data.render(rng, pictures))
+        targets = data.patch_targets([picture.scene for picture in pictures])
+        return answer_loss(model, seen, asked) + 0.05 * parts.heads.loss(seen, targets)
+
+    seconds = train(
+        parts, loss, steps=run.steps(3000), rate=6e-4, checkpoint=run.checkpoint("tiny-clip-flant5")
+    )
+    return model, seconds
+
+
+def answer_loss(model: ClipT5, seen: Tensor, asked: Sequence[tuple[int, data.QA]]) -> Tensor:
+    """Mean over questions of the answer's negative log-likelihood by the root of its length.
+
+    Summed over tokens a list would outweigh thirty answers of yes; averaged, it would teach little.
+    """
+    asked = sorted(asked, key=lambda question: -len(model.tokens(question[1].answer)))
+    long = sum(len(model.tokens(qa.answer)) > SHORT for _, qa in asked)
+    long = min(len(asked), math.ceil(long / FEW_SHAPES) * FEW_SHAPES)
+    states, mask = model.encode(seen, [i for i, _ in asked], [qa.question for _, qa in asked])
+    total = torch.zeros(())
+    for rows in (range(long), range(long, len(asked))):
+        if rows:
+            answers = [asked[row][1].answer for row in rows]
+            span = slice(rows.start, rows.stop)
+            log_p, length = model.answer_log_likelihood(states[span], mask[span], answers)
+            total = total - (log_p / length.sqrt()).sum()
+    return total / len(asked)

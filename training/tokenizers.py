@@ -1,0 +1,63 @@
+"""The two tokenisers: every word of the domain is one token, anything else falls to characters."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+from transformers import CLIPTokenizer, T5Tokenizer
+
+MAX_CAPTION = 40  # tokens; the text tower has this many positions
+
+
+def t5_tokenizer(words: Sequence[str]) -> T5Tokenizer:
+    """A unigram tokeniser; a word's one piece has a better score than its letters together."""
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
+    seen = {piece for piece, _ in pieces}
+    wanted = [(mark + word, -4.0) for word in words for mark in ("▁", "")]
+    wanted += [("▁", -8.0)]
+    wanted += [(piece, -4.0) for piece in ("▁USER:", "▁ASSISTANT:", '"?', "▁no.")]
+    wanted += [(character, -10.0) for character in string.printable.strip()]
+    for piece, score in wanted:
+        if piece not in seen:
+            seen.add(piece)
+            pieces.append((piece, score))
+    return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512)
+
+
+def clip_tokenizer(words: Sequence[str]) -> CLIPTokenizer:
+    """A byte-pair tokeniser with just the merges that join each word, letter by letter."""
+    letters = list(_byte_alphabet())
+    pieces = letters + [letter + "</w>" for letter in letters]
+    merges: list[tuple[str, str]] = []
+    lower = {word.lower() for word in words if word.isalpha()}
+    for word in sorted(lower, key=lambda word: (len(word), word)):
+        symbols = [*word[:-1], word[-1] + "</w>"]
+        for left, right in merges:  # an earlier word's merges come first when this one is split
+            i = 0
+            while i < len(symbols) - 1:
+                if (symbols[i], symbols[i + 1]) == (left, right):
+                    symbols[i : i + 2] = [left + right]
+                i += 1
+        while len(symbols) > 1:
+            merges.append((symbols[0], symbols[1]))
+            symbols[:2] = ["".join(symbols[:2])]
+            if symbols[0] not in pieces:
+                pieces.append(symbols[0])
+    pieces += ["<|startoftext|>", "<|endoftext|>"]
+    vocab = {piece: index for index, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_CAPTION)  # type: ignore[arg-type]
+
+
+def save_clip_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """tokenizer.json for fast loading, and the two files older readers of CLIP look for."""
+    tokenizer.save_pretrained(folder)
+    tokenizer.backend_tokenizer.model.save(str(folder))
+
+
+def _byte_alphabet() -> list[str]:
+    """The 256 characters by which byte-level BPE writes bytes (printable ones as themselves)."""
+    plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in plain]
+    return [chr(byte) for byte in plain] + [chr(256 + i) for i in range(len(others))]

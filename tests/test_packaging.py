@@ -1,0 +1,76 @@
+"""What a user installs: one package, with cards, templates and the embedded models inside."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    # Built from a copy, since setuptools writes build/ and *.egg-info into its source folder.
+    tracked = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    ).stdout.splitlines()
+    for name in tracked:
+        if name.startswith(("tests/", "training/")) or not (ROOT / name).is_file():
+            continue
+        target = source / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((ROOT / name).read_bytes())
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+        + ["-w", str(folder), str(source)],  # noqa: RUF005
+        check=True,
+    )
+    return zipfile.ZipFile(next(folder.glob("t2v_eval-*.whl")))
+
+
+def test_the_wheel_holds_one_package_and_all_its_data(wheel):
+    names = set(wheel.namelist())
+    tops = {name.partition("/")[0] for name in names if ".dist-info" not in name}
+    assert tops == {"t2v_eval"}
+    assert wheel.read(next(n for n in names if n.endswith("top_level.txt"))).split() == [
+        b"t2v_eval"
+    ]
+    for folder in ("backends", "benchmarks", "templates"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert f"t2v_eval/{path.relative_to(ROOT).as_posix()}" in names
+    assert "t2v_eval/py.typed" in names
+
+
+def test_the_embedded_models_stay_small(wheel):
+    embedded = [i for i in wheel.infolist() if "/embedded/" in i.filename]
+    assert sum(i.file_size for i in embedded) <= 8 * 2**20
+
+
+def test_the_wheel_works_without_a_checkout(wheel, tmp_path):
+    wheel.extractall(tmp_path)
+    code = (
+        "import t2v_eval; print(t2v_eval.__file__, len(t2v_eval.list_models()), "
+        "len(t2v_eval.list_benchmarks()), len(t2v_eval.list_templates()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    file, *counts = done.stdout.split()
+    assert file.startswith(str(tmp_path))
+    assert all(int(count) > 0 for count in counts)

@@ -171,6 +171,7 @@ def evaluate(
     scorer: Scorer,
     benchmark: Benchmark,
     *,
+    items: Sequence[Item] | None = None,
     progress: Progress | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -179,6 +180,8 @@ def evaluate(
     """Score every item of `benchmark` and report its metrics, overall and for each tag.
 
     Args:
+        items: what `benchmark.items()` returned, where it has been called already.
+        progress: is told of the counts as they grow.
         resamples: bootstrap resamples of items behind the 95 % intervals.
         template: `question_template`, `answer_template` or `template`.
 
@@ -186,7 +189,7 @@ def evaluate(
         BenchmarkDataError: the benchmark's files are missing.
         MediaError: a picture cannot be read, unless the scorer was loaded with on_error="skip".
     """
-    items = benchmark.items()
+    items = benchmark.items() if items is None else items
     if not items:
         raise InputError(f"benchmark {benchmark.name!r} has no items")
     bound = scorer.with_template(**template)

@@ -1,0 +1,275 @@
+"""Reports: runs of scorers on benchmarks, side by side, as JSON, CSV and a page.
+
+```text
+report.json   {"version": 1, "runs": [run], "differences": [difference]}; NaN is null
+  run         scorer {name, id, ...}, benchmark {name, items, ...}, metrics {name: interval},
+              by_tag {tag: {name: interval}}, counts {cells, computed, reused, failed, used},
+              errors {reason: cells}, environment {package: version}, seconds
+  difference  of two runs on one benchmark, the first minus the second: benchmark, first, second
+              (names), runs (their indices), metrics and by_tag {name: interval + excludes_zero}
+  interval    value, low, high: 95 %, bootstrap over items
+scores.csv    a row a cell: benchmark, item, image, image_name, text_index, text, scorer, score,
+              error, tags (separated by ";")
+report.html   both and the pictures, self-contained
+```
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from t2v_eval.api import load
+from t2v_eval.benchmark import Benchmark, Item, Run, evaluate
+from t2v_eval.bootstrap import Interval
+from t2v_eval.errors import InputError
+from t2v_eval.files import check_folder, write_text
+from t2v_eval.registry import benchmarks as registry
+from t2v_eval.registry import models
+from t2v_eval.scorer import Progress, Scorer
+from t2v_eval.store import Store
+from t2v_eval.tables import write_table
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far one run is above another on the same items: the first minus the second."""
+
+    first: int
+    second: int
+    metrics: Mapping[str, Interval]
+    by_tag: Mapping[str, Mapping[str, Interval]]
+
+
+class Report:
+    """Runs side by side.
+
+    Args:
+        runs: what `evaluate` returned, in the order in which they are shown.
+    """
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self.runs = list(runs)
+
+    @property
+    def by_benchmark(self) -> dict[str, list[int]]:
+        """The indices of the runs on each benchmark."""
+        found: dict[str, list[int]] = {}
+        for index, run in enumerate(self.runs):
+            found.setdefault(run.benchmark["name"], []).append(index)
+        return found
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """What to call the scorer of each run: its name, with more where names are not enough."""
+        return [self._label(index) for index in range(len(self.runs))]
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """Paired differences of all scorers that saw the same items with the same resamples."""
+        return [
+            _difference(self.runs, first, second)
+            for indices in self.by_benchmark.values()
+            for first, second in combinations(indices, 2)
+            if _comparable(self.runs[first], self.runs[second])
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``report.json``; see the top of this module."""
+        content = {
+            "version": VERSION,
+            "runs": [_run_json(run) for run in self.runs],
+            "differences": [
+                {
+                    "benchmark": self.runs[d.first].benchmark["name"],
+                    "first": self.labels[d.first],
+                    "second": self.labels[d.second],
+                    "runs": [d.first, d.second],
+                    "metrics": _intervals(d.metrics, difference=True),
+                    "by_tag": {
+                        tag: _intervals(metrics, difference=True)
+                        for tag, metrics in d.by_tag.items()
+                    },
+                }
+                for d in self.differences
+            ],
+        }
+        plain: dict[str, Any] = _without_nan(content)
+        return plain
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of ``scores.csv``, one a cell of each run."""
+        for run, label in zip(self.runs, self.labels, strict=True):
+            for n, (item, scores) in enumerate(zip(run.items, run.scores, strict=True)):
+                for i, image in enumerate(item.images):
+                    for j, text in enumerate(item.texts):
+                        yield {
+                            "benchmark": run.benchmark["name"],
+                            "item": item_name(item, n),
+                            "image": i,
+                            "image_name": str(image) if isinstance(image, (str, Path)) else "",
+                            "text_index": j,
+                            "text": text,
+                            "scorer": label,
+                            "score": float(scores[i, j]),
+                            "error": run.failures.get((n, i, j), ""),
+                            "tags": ";".join(item.tags),
+                        }
+
+    def write(self, folder: str | Path) -> Path:
+        """Write ``report.json``, ``scores.csv`` and ``report.html``; return the page's path.
+
+        Raises:
+            OutputError: the folder cannot be made or written to; see `check_folder` to know before.
+        """
+        from t2v_eval.html import render
+
+        path = check_folder(folder)
+        content = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+        write_text(path / "report.json", content + "\n")
+        write_table(path / "scores.csv", list(self.rows()))
+        write_text(path / "report.html", render(self))
+        return path / "report.html"
+
+    def _label(self, index: int) -> str:
+        own = self.runs[index]
+        name = str(own.scorer["name"])
+        same = [
+            run
+            for run in self.runs
+            if run.scorer["name"] == name and run.benchmark["name"] == own.benchmark["name"]
+        ]
+        if len(same) == 1:
+            return name
+        for key in ("question", "answer"):
+            if len({run.scorer[key] for run in same}) == len(same):
+                return f"{name} [{own.scorer[key]}]"
+        return f"{name} #{next(n for n, run in enumerate(same, 1) if run is own)}"
+
+
+def compare(
+    scorers: Iterable[Scorer | str],
+    benchmarks: Iterable[Benchmark | str],
+    *,
+    store: str | Path | Store | None = None,
+    root: str | Path | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[Scorer, Benchmark], Progress | None] | None = None,
+    template: Mapping[str, str | None] | None = None,
+    **options: Any,
+) -> Report:
+    """Run every scorer on every benchmark, one scorer in memory at a time.
+
+    Args:
+        scorers, benchmarks: objects, or names to load.
+        store: where scorers that are given by name keep their scores.
+        root: the folder with the benchmarks' files, or with a folder for each benchmark's name.
+        progress: called before each run; what it returns is told of the counts during the run.
+        template: `question_template`, `answer_template` or `template` for all of them.
+        options: for scorers that are given by name, as for `load`.
+
+    Raises:
+        UnknownNameError: a name that is not there, before anything is scored.
+        InputError: no scorer or no benchmark.
+    """
+    judges = [open_benchmark(b, root) if isinstance(b, str) else b for b in benchmarks]
+    wanted = list(scorers)
+    if not judges or not wanted:
+        raise InputError("compare needs at least one scorer and one benchmark")
+    for name in wanted:
+        if isinstance(name, str):
+            models.card(name)
+    items = [benchmark.items() for benchmark in judges]
+
+    def runs_of(wanted: Scorer | str) -> list[Run]:
+        # A scorer that is loaded here is let go of before the next one is loaded.
+        scorer = load(wanted, store=store, **options) if isinstance(wanted, str) else wanted
+        return [
+            evaluate(
+                scorer,
+                benchmark,
+                items=read,
+                progress=progress(scorer, benchmark) if progress else None,
+                resamples=resamples,
+                seed=seed,
+                **(template or {}),
+            )
+            for benchmark, read in zip(judges, items, strict=True)
+        ]
+
+    by_scorer = [runs_of(scorer) for scorer in wanted]
+    return Report(run for on_one in zip(*by_scorer, strict=True) for run in on_one)
+
+
+def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
+    """The benchmark called `name`, its files in `root`, or in `root`'s folder of its name.
+
+    Raises:
+        UnknownNameError: with the nearest names.
+    """
+    if root is None:
+        return registry.create(name)  # type: ignore[no-any-return]
+    own = Path(root).expanduser() / name
+    return registry.create(name, root=own if own.is_dir() else root)  # type: ignore[no-any-return]
+
+
+def item_name(item: Item, index: int) -> str:
+    """The id of an item, or its number where it has none."""
+    return item.id or str(index)
+
+
+def excludes_zero(interval: Interval) -> bool:
+    """Whether a difference can be told from none: both limits on one side of 0."""
+    return interval.low > 0 or interval.high < 0
+
+
+def _comparable(one: Run, other: Run) -> bool:
+    def sample(run: Run) -> tuple[Any, ...]:
+        names = [(item_name(item, n), tuple(item.texts)) for n, item in enumerate(run.items)]
+        return run.benchmark["resamples"], run.benchmark["seed"], set(run.draws), names
+
+    return sample(one) == sample(other)
+
+
+def _difference(runs: Sequence[Run], first: int, second: int) -> Difference:
+    one, other = runs[first].draws, runs[second].draws
+    found = {tag: one[tag].minus(other[tag]) for tag in one}
+    return Difference(first, second, found.pop(""), found)
+
+
+def _run_json(run: Run) -> dict[str, Any]:
+    return {
+        "scorer": dict(run.scorer),
+        "benchmark": dict(run.benchmark),
+        "metrics": _intervals(run.metrics),
+        "by_tag": {tag: _intervals(metrics) for tag, metrics in run.by_tag.items()},
+        "counts": dict(run.counts),
+        "errors": dict(run.errors),
+        "environment": dict(run.environment),
+        "seconds": round(run.seconds, 3),
+    }
+
+
+def _intervals(metrics: Mapping[str, Interval], difference: bool = False) -> dict[str, Any]:
+    return {
+        name: interval._asdict()
+        | ({"excludes_zero": excludes_zero(interval)} if difference else {})
+        for name, interval in metrics.items()
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

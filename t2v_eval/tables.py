@@ -1,0 +1,174 @@
+"""Tables of inputs and results: CSV, JSON Lines and Parquet, told apart by the suffix."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from t2v_eval.errors import TableError
+from t2v_eval.files import replacing
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """All rows of a table, in order.
+
+    Args:
+        path: a ``.csv`` (UTF-8, with a header), ``.jsonl`` (an object a line) or ``.parquet`` file.
+        columns: what every row must have, and not empty.
+
+    Raises:
+        TableError: no such file, an unknown suffix, no rows, a missing column (the message names
+            those there are) or a malformed row (with its number, from 1).
+    """
+    path = Path(path).expanduser()
+    read = _of_suffix(path, _READERS)
+    try:
+        rows: list[dict[str, Any]] = read(path)
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file") from None
+    except UnicodeDecodeError as error:
+        raise TableError(f"{path} is not UTF-8 text: {error}") from None
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error}") from error
+    if not rows:
+        raise TableError(f"{path} has no rows")
+    for number, row in enumerate(rows, 1):
+        for column in columns:
+            if column not in row:
+                there = ", ".join(map(repr, row)) or "none"
+                raise TableError(
+                    f"{path}, row {number}: there is no column {column!r}; the columns are {there}"
+                )
+            if row[column] is None or row[column] == "":
+                raise TableError(f"{path}, row {number}: {column!r} is empty")
+    return rows
+
+
+def write_table(path: str | Path, rows: Sequence[Row]) -> None:
+    """Write rows with the same columns, whole or not at all; None and NaN become empty.
+
+    Raises:
+        TableError: an unknown suffix.
+        OutputError: the file cannot be written.
+    """
+    path = Path(path).expanduser()
+    _of_suffix(path, _WRITERS)(path, [{k: _plain(v) for k, v in row.items()} for row in rows])
+
+
+def check_suffix(path: str | Path) -> None:
+    """Raise TableError unless the suffix is that of a table."""
+    _of_suffix(Path(path), _WRITERS)
+
+
+def to_csv(rows: Iterable[Row]) -> str:
+    """Rows with the same columns as CSV text."""
+    stream = io.StringIO()
+    _dump_csv(stream, list(rows))
+    return stream.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _of_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    try:
+        return known[path.suffix.lower()]
+    except KeyError:
+        raise TableError(
+            f"{path}: a table ends in .csv, .jsonl or .parquet, not {path.suffix or 'nothing'!r}"
+        ) from None
+
+
+def _read_csv(path: Path) -> list[dict[str, Any]]:
+    csv.field_size_limit(2**31 - 1)
+    rows: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream, strict=True)
+        try:
+            header = next(reader, [])
+            _check_header(path, header)
+            for number, values in enumerate(filter(None, reader), 1):
+                if len(values) != len(header):
+                    raise TableError(
+                        f"{path}, row {number} (line {reader.line_num}) has {len(values)} values "
+                        f"and the header names {len(header)} columns"
+                    )
+                rows.append(dict(zip(header, values, strict=True)))
+        except csv.Error as error:
+            raise TableError(
+                f"{path}, row {len(rows) + 1} (line {reader.line_num}): {error}"
+            ) from None
+    return rows
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    for name in header:
+        if header.count(name) > 1:
+            raise TableError(f"{path}: the column {name!r} occurs {header.count(name)} times")
+
+
+def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    with path.open(encoding="utf-8-sig") as stream:
+        for line, content in enumerate(stream, 1):
+            if not content.strip():
+                continue
+            where = f"{path}, row {len(rows) + 1} (line {line})"
+            try:
+                row = json.loads(content)
+            except ValueError as error:
+                raise TableError(f"{where} is not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise TableError(f"{where} is {type(row).__name__}, not a JSON object")
+            rows.append(row)
+    return rows
+
+
+def _read_parquet(path: Path) -> list[dict[str, Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    except pyarrow.ArrowException as error:
+        raise TableError(f"{path} is not a Parquet file that can be read: {error}") from error
+    return rows
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path) as stream:
+        _dump_csv(stream, rows)
+
+
+def _dump_csv(stream: Any, rows: Sequence[Row]) -> None:
+    if rows:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_jsonl(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path, "wb") as stream:
+        for row in rows:
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+            stream.write(line.encode("utf-8", "surrogatepass"))
+
+
+def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    with replacing(path, "wb") as stream:
+        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), stream)
+
+
+_READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+_WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from t2v_eval.bootstrap import Interval
 
 MARKERS = "osD^vPX*"
-_INK, _LINE = "#010101", "#020202"
+_INK, _LINE, _SOFT = "#010101", "#020202", "#020203"
 _COLUMNS = 3
 
 
@@ -84,10 +84,11 @@ def _panel(
             linestyle="none",
         )
     if chance is not None:
-        axes.axvline(chance, color=_LINE, linestyle=(0, (4, 3)), linewidth=1)
+        axes.axvline(chance, color=_SOFT, linestyle=(0, (4, 3)), linewidth=1)
     limits = [x for one in values for i in one for x in (i.value, i.low, i.high) if x == x]
     if all(0 <= x <= 1 for x in limits):
         axes.set_xlim(-0.02, 1.02)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), list(rows))
     axes.set_title(metric, color=_INK, loc="left", fontweight="bold")
@@ -112,6 +113,7 @@ def _inline(svg: str, scorers: int) -> str:
     # Ids of groups repeat between charts of one page and nothing refers to them.
     svg = re.sub(r'<g id="\w+_\d+"', "<g", svg)
     svg = svg.replace(_INK, "currentColor").replace(_LINE, "var(--line)")
+    svg = svg.replace(_SOFT, "var(--soft)")
     for k in range(scorers):
         svg = svg.replace(_colour(k), f"var(--s{k})")
     return svg

@@ -13,7 +13,7 @@ from t2v_eval.benchmark import Item, Run
 from t2v_eval.bootstrap import Interval
 from t2v_eval.browse import choose, disagreement, percentiles, thumbnail
 from t2v_eval.chart import MARKERS, forest
-from t2v_eval.report import Report, excludes_zero, item_name
+from t2v_eval.comparison import Difference, by_benchmark, excludes_zero, item_name
 
 MOST_ITEMS = 200
 MOST_PICTURES = 600
@@ -23,8 +23,13 @@ MOST_ROWS = 8  # pictures, and texts, of one item
 _GLYPHS = dict(zip("osD^vPX*", "●■◆▲▼✚✖★", strict=True))
 
 
-def render(report: Report) -> str:
-    """The whole page; whatever users supply (texts, names, tags, errors) is escaped."""
+def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Difference]) -> str:
+    """The whole page; whatever users supply (texts, names, tags, errors) is escaped.
+
+    Args:
+        labels: what to call the scorer of each run.
+        differences: of the runs that can be compared, by their indices.
+    """
     environment = Environment(
         loader=PackageLoader("t2v_eval", "."),
         autoescape=True,
@@ -34,73 +39,71 @@ def render(report: Report) -> str:
     )
     environment.filters |= {"number": _number, "percent": _percent, "signed": _signed}
     environment.tests["apart"] = excludes_zero
-    labels = list(dict.fromkeys(report.labels))
+    colours = {label: k for k, label in enumerate(dict.fromkeys(labels))}
+    scorers = [
+        {"label": label, "colour": colours[label], "run": run}
+        for label, run in zip(labels, runs, strict=True)
+    ]
     return environment.get_template("report.html").render(
-        report=report,
-        colours=len(labels),
-        glyphs=[_GLYPHS[MARKERS[k % len(MARKERS)]] for k in range(len(labels))],
+        scorers=scorers,
+        colours=len(colours),
+        glyphs=[_GLYPHS[MARKERS[k % len(MARKERS)]] for k in range(len(colours))],
         sections=[
-            _section(report, indices, {label: k for k, label in enumerate(labels)})
-            for indices in report.by_benchmark.values()
+            _section(
+                [scorers[index] for index in indices],
+                [
+                    {"first": labels[d.first], "second": labels[d.second], "of": d}
+                    for d in differences
+                    if d.first in indices
+                ],
+            )
+            for indices in by_benchmark(runs).values()
         ],
     )
 
 
 def _section(
-    report: Report, indices: Sequence[int], colours: Mapping[str, int]
+    scorers: Sequence[Mapping[str, Any]], differences: Sequence[Mapping[str, Any]]
 ) -> Mapping[str, Any]:
-    runs = [report.runs[index] for index in indices]
-    first = runs[0].benchmark
-    headline = first["headline"]
-    # Runs of one benchmark may still differ in their items, if it was changed between them.
-    together = [run for run in runs if len(run.items) == len(runs[0].items)]
-    tags = sorted(first["tags"], key=lambda tag: -first["tags"][tag])[:MOST_TAGS]
-    tags = [tag for tag in first["tags"] if tag in tags]
-    scorers: list[dict[str, Any]] = [
-        {"label": report.labels[index], "colour": colours[report.labels[index]], "run": run}
-        for index, run in zip(indices, runs, strict=True)
-    ]
+    first: Run = scorers[0]["run"]
+    headline = first.benchmark["headline"]
+    frequent = sorted(first.benchmark["tags"].items(), key=lambda one: -one[1])[:MOST_TAGS]
+    tags = [tag for tag in first.benchmark["tags"] if tag in dict(frequent)]
+    # A benchmark that was changed between two runs has other items in them.
+    together = [one for one in scorers if len(one["run"].items) == len(first.items)]
     return {
-        "benchmark": first,
+        "benchmark": first.benchmark,
         "headline": headline,
-        "metrics": list(runs[0].metrics),
+        "metrics": list(first.metrics),
         "scorers": scorers,
-        "ranked": sorted(scorers, key=lambda one: -_order(one["run"].metrics[headline])),
-        "differences": [
-            {"first": report.labels[d.first], "second": report.labels[d.second], "of": d}
-            for d in report.differences
-            if d.first in indices
-        ],
+        "ranked": sorted(scorers, key=lambda one: _order(one["run"].metrics[headline])),
+        "differences": differences,
         "tags": tags,
-        "chart": _chart(runs, tags, colours, [one["label"] for one in scorers]),
-        "items": _items(together, scorers[: len(together)]),
-        "total": len(runs[0].items),
+        "chart": _chart(scorers, tags),
+        "items": _items(together),
     }
 
 
-def _chart(
-    runs: Sequence[Run], tags: Sequence[str], colours: Mapping[str, int], labels: Sequence[str]
-) -> str:
-    first = runs[0]
+def _chart(scorers: Sequence[Mapping[str, Any]], tags: Sequence[str]) -> str:
+    first: Run = scorers[0]["run"]
     missing = Interval(math.nan, math.nan, math.nan)
-    by_colour = dict(zip([colours[label] for label in labels], runs, strict=True))
-    rows = [f"all ({len(first.items)})", *(f"{t} ({first.benchmark['tags'][t]})" for t in tags)]
+    counts = first.benchmark["tags"]
+    by_colour: Mapping[int, Run] = {one["colour"]: one["run"] for one in scorers}
 
     def intervals(colour: int, metric: str) -> list[Interval]:
         run = by_colour.get(colour)
-        if run is None:
-            return [missing] * len(rows)
-        found = [run.metrics, *(run.by_tag.get(tag, {}) for tag in tags)]
-        return [metrics.get(metric, missing) for metrics in found]
+        found = [run.metrics, *(run.by_tag.get(tag, {}) for tag in tags)] if run else []
+        return [metrics.get(metric, missing) for metrics in found] or [missing] * (1 + len(tags))
 
-    panels = {
-        metric: [intervals(colour, metric) for colour in range(max(by_colour) + 1)]
-        for metric in first.metrics
-    }
-    return forest(rows, panels, first.benchmark["chance"])
+    return forest(
+        [f"all ({len(first.items)})", *(f"{tag} ({counts[tag]})" for tag in tags)],
+        {m: [intervals(c, m) for c in range(max(by_colour) + 1)] for m in first.metrics},
+        first.benchmark["chance"],
+    )
 
 
-def _items(runs: Sequence[Run], scorers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def _items(scorers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    runs: list[Run] = [one["run"] for one in scorers]
     items = runs[0].items
     apart = disagreement(runs)
     ranks = [percentiles(run.scores) for run in runs]
@@ -152,7 +155,7 @@ def _pictures(item: Item) -> list[Mapping[str, str | None]]:
 
 
 def _order(interval: Interval) -> float:
-    return interval.value if math.isfinite(interval.value) else -math.inf
+    return -interval.value if math.isfinite(interval.value) else math.inf
 
 
 def _number(value: float, digits: int = 3) -> str:

@@ -18,18 +18,19 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from t2v_eval import comparison
 from t2v_eval.api import load
-from t2v_eval.benchmark import Benchmark, Item, Run, evaluate
+from t2v_eval.benchmark import Benchmark, Run, evaluate
 from t2v_eval.bootstrap import Interval
+from t2v_eval.comparison import Difference, excludes_zero, item_name
 from t2v_eval.errors import InputError
 from t2v_eval.files import check_folder, write_text
+from t2v_eval.html import render
 from t2v_eval.registry import benchmarks as registry
 from t2v_eval.registry import models
 from t2v_eval.scorer import Progress, Scorer
@@ -37,16 +38,6 @@ from t2v_eval.store import Store
 from t2v_eval.tables import write_table
 
 VERSION = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """How far one run is above another on the same items: the first minus the second."""
-
-    first: int
-    second: int
-    metrics: Mapping[str, Interval]
-    by_tag: Mapping[str, Mapping[str, Interval]]
 
 
 class Report:
@@ -59,28 +50,15 @@ class Report:
     def __init__(self, runs: Iterable[Run]) -> None:
         self.runs = list(runs)
 
-    @property
-    def by_benchmark(self) -> dict[str, list[int]]:
-        """The indices of the runs on each benchmark."""
-        found: dict[str, list[int]] = {}
-        for index, run in enumerate(self.runs):
-            found.setdefault(run.benchmark["name"], []).append(index)
-        return found
-
     @cached_property
     def labels(self) -> list[str]:
-        """What to call the scorer of each run: its name, with more where names are not enough."""
-        return [self._label(index) for index in range(len(self.runs))]
+        """What to call the scorer of each run."""
+        return comparison.labels(self.runs)
 
     @cached_property
     def differences(self) -> list[Difference]:
         """Paired differences of all scorers that saw the same items with the same resamples."""
-        return [
-            _difference(self.runs, first, second)
-            for indices in self.by_benchmark.values()
-            for first, second in combinations(indices, 2)
-            if _comparable(self.runs[first], self.runs[second])
-        ]
+        return comparison.differences(self.runs)
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``report.json``; see the top of this module."""
@@ -130,29 +108,12 @@ class Report:
         Raises:
             OutputError: the folder cannot be made or written to; see `check_folder` to know before.
         """
-        from t2v_eval.html import render
-
         path = check_folder(folder)
         content = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
         write_text(path / "report.json", content + "\n")
         write_table(path / "scores.csv", list(self.rows()))
-        write_text(path / "report.html", render(self))
+        write_text(path / "report.html", render(self.runs, self.labels, self.differences))
         return path / "report.html"
-
-    def _label(self, index: int) -> str:
-        own = self.runs[index]
-        name = str(own.scorer["name"])
-        same = [
-            run
-            for run in self.runs
-            if run.scorer["name"] == name and run.benchmark["name"] == own.benchmark["name"]
-        ]
-        if len(same) == 1:
-            return name
-        for key in ("question", "answer"):
-            if len({run.scorer[key] for run in same}) == len(same):
-                return f"{name} [{own.scorer[key]}]"
-        return f"{name} #{next(n for n, run in enumerate(same, 1) if run is own)}"
 
 
 def compare(
@@ -164,7 +125,6 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[Scorer, Benchmark], Progress | None] | None = None,
-    template: Mapping[str, str | None] | None = None,
     **options: Any,
 ) -> Report:
     """Run every scorer on every benchmark, one scorer in memory at a time.
@@ -174,8 +134,7 @@ def compare(
         store: where scorers that are given by name keep their scores.
         root: the folder with the benchmarks' files, or with a folder for each benchmark's name.
         progress: called before each run; what it returns is told of the counts during the run.
-        template: `question_template`, `answer_template` or `template` for all of them.
-        options: for scorers that are given by name, as for `load`.
+        options: for scorers that are given by name, as for `load`, templates among them.
 
     Raises:
         UnknownNameError: a name that is not there, before anything is scored.
@@ -201,7 +160,6 @@ def compare(
                 progress=progress(scorer, benchmark) if progress else None,
                 resamples=resamples,
                 seed=seed,
-                **(template or {}),
             )
             for benchmark, read in zip(judges, items, strict=True)
         ]
@@ -220,30 +178,6 @@ def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
         return registry.create(name)  # type: ignore[no-any-return]
     own = Path(root).expanduser() / name
     return registry.create(name, root=own if own.is_dir() else root)  # type: ignore[no-any-return]
-
-
-def item_name(item: Item, index: int) -> str:
-    """The id of an item, or its number where it has none."""
-    return item.id or str(index)
-
-
-def excludes_zero(interval: Interval) -> bool:
-    """Whether a difference can be told from none: both limits on one side of 0."""
-    return interval.low > 0 or interval.high < 0
-
-
-def _comparable(one: Run, other: Run) -> bool:
-    def sample(run: Run) -> tuple[Any, ...]:
-        names = [(item_name(item, n), tuple(item.texts)) for n, item in enumerate(run.items)]
-        return run.benchmark["resamples"], run.benchmark["seed"], set(run.draws), names
-
-    return sample(one) == sample(other)
-
-
-def _difference(runs: Sequence[Run], first: int, second: int) -> Difference:
-    one, other = runs[first].draws, runs[second].draws
-    found = {tag: one[tag].minus(other[tag]) for tag in one}
-    return Difference(first, second, found.pop(""), found)
 
 
 def _run_json(run: Run) -> dict[str, Any]:

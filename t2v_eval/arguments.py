@@ -1,0 +1,126 @@
+"""What the commands have in common: their options, and how arguments become what is scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from t2v_eval.errors import InputError
+
+if TYPE_CHECKING:
+    from t2v_eval.plan import Block
+
+Models = Annotated[
+    list[str], typer.Option("--model", "-m", help="A scorer's name; see `list models`.")
+]
+Benchmarks = Annotated[
+    list[str], typer.Option("--benchmark", "-b", help="A benchmark's name; see `list benchmarks`.")
+]
+Root = Annotated[
+    Path | None, typer.Option(help="Folder of the files: of a benchmark, or of a table's pictures.")
+]
+Question = Annotated[
+    str | None, typer.Option(help="Question template; {} stands for the text.", metavar="TEXT")
+]
+Answer = Annotated[str | None, typer.Option(help="Answer template.", metavar="TEXT")]
+TemplateName = Annotated[
+    str | None, typer.Option(help="A named template; see `list templates`.", metavar="NAME")
+]
+OnErrorOption = Annotated[
+    str, typer.Option(help="'raise' stops at a picture that cannot be scored; 'skip' goes on.")
+]
+StorePath = Annotated[
+    Path | None, typer.Option(help="The file that keeps scores between runs.", metavar="PATH")
+]
+NoStore = Annotated[bool, typer.Option("--no-store", help="Keep no scores between runs.")]
+Device = Annotated[str | None, typer.Option(help="For example cuda:0 or cpu; default: the best.")]
+Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
+Checkpoint = Annotated[
+    str | None, typer.Option(help="Other weights: a hub id, a folder or a file.", metavar="WHERE")
+]
+BatchSize = Annotated[int | None, typer.Option(help="Where the search for a batch size starts.")]
+AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Download pictures given as URLs.")]
+ImageMode = Annotated[
+    str | None, typer.Option(help="'seen' as a person sees it, 'original' as the original code.")
+]
+Options = Annotated[
+    list[str] | None,
+    typer.Option("--option", help="More for the scorer, as key=value.", metavar="KEY=VALUE"),
+]
+
+
+def default_store() -> Path:
+    """Where scores are kept if nothing else is said."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("t2v-eval") / "scores.sqlite"
+
+
+def read_blocks(
+    images: Sequence[str] | None,
+    texts: Sequence[str] | None,
+    pairs: Path | None,
+    columns: tuple[str, str],
+    root: Path | None,
+) -> list[Block]:
+    """Pictures x texts, or a table of pairs, as blocks; paths in a table start at its folder.
+
+    Raises:
+        InputError: both, or neither.
+        TableError: see `read_table`.
+    """
+    from t2v_eval.plan import Block
+    from t2v_eval.tables import read_table
+
+    if pairs is None:
+        if not images or not texts:
+            raise InputError("pass pictures and at least one --text, or a table with --pairs")
+        return [Block.of([_below(root, image) for image in images], texts)]
+    if images or texts:
+        raise InputError("pass pictures and texts, or a table with --pairs, not both")
+    image, text = columns
+    base = pairs.parent if root is None else root
+    return [
+        Block.of([_below(base, row[image])], [row[text]], where=f"{pairs}, row {number}: ")
+        for number, row in enumerate(read_table(pairs, columns), 1)
+    ]
+
+
+def _below(root: Path | None, image: Any) -> Any:
+    if isinstance(image, dict):  # how Hugging Face data sets keep a picture in Parquet
+        return image["bytes"] if image.get("bytes") else _below(root, image.get("path"))
+    if root is None or not isinstance(image, str) or image.startswith(("http://", "https://")):
+        return image
+    return str(root.expanduser() / image)
+
+
+def shown(image: Any) -> str:
+    """What to call a picture in a table."""
+    return image if isinstance(image, str) else f"{len(image)} bytes"
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """``key=value`` pairs; a value that is JSON (a number, true, null) is read as such.
+
+    Raises:
+        InputError: not of this form.
+    """
+    found = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key.isidentifier():
+            raise InputError(f"--option {pair!r}: write key=value")
+        try:
+            found[key] = json.loads(value)
+        except ValueError:
+            found[key] = value
+    return found

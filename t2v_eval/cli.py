@@ -1,0 +1,338 @@
+"""The command line. Each command reads its arguments, calls the library and prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from t2v_eval import __version__, console
+from t2v_eval.arguments import (
+    AllowUrls,
+    Answer,
+    BatchSize,
+    Benchmarks,
+    Checkpoint,
+    Device,
+    Dtype,
+    ImageMode,
+    Models,
+    NoStore,
+    OnErrorOption,
+    Options,
+    Question,
+    Root,
+    StorePath,
+    TemplateName,
+    default_store,
+    given,
+    parse_options,
+    read_blocks,
+    shown,
+)
+from t2v_eval.errors import InputError, T2VError, UnsupportedError
+from t2v_eval.registry import benchmarks, models
+from t2v_eval.store_commands import stores
+
+if TYPE_CHECKING:
+    from t2v_eval.report import Report
+
+
+class Commands(TyperGroup):
+    """Errors on purpose become one red line and exit code 2; Ctrl-C becomes 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with console.warnings_as_lines():
+            try:
+                return super().invoke(ctx)
+            except T2VError as error:
+                if ctx.params.get("debug"):
+                    raise
+                console.say(f"error: {error}", "red")
+                raise typer.Exit(2) from None
+            except KeyboardInterrupt:
+                console.say("interrupted", "red")
+                raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Score how well pictures match texts, and learn which scorer to believe.",
+    epilog="Exit codes: 0 done (failed scores, if any, are counted on stderr), 1 every score "
+    "failed, 2 an error, 130 interrupted.",
+)
+app.add_typer(stores, name="store")
+
+
+class Kind(str, Enum):
+    """What `list` lists."""
+
+    models = "models"
+    benchmarks = "benchmarks"
+    templates = "templates"
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """What every command takes."""
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Option("--model", "-m", help="A scorer's name.")],
+    images: Annotated[list[str] | None, typer.Argument(help="Pictures.", metavar="IMAGE")] = None,
+    text: Annotated[list[str] | None, typer.Option("--text", "-t", help="A text.")] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(help="A .csv, .jsonl or .parquet table of pictures and their texts."),
+    ] = None,
+    image_column: Annotated[str, typer.Option(help="The table's column of pictures.")] = "image",
+    text_column: Annotated[str, typer.Option(help="The table's column of texts.")] = "text",
+    root: Root = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A .csv, .jsonl or .parquet file to write; default: standard output."),
+    ] = None,
+    question: Question = None,
+    answer: Answer = None,
+    template: TemplateName = None,
+    on_error: OnErrorOption = "raise",
+    store: StorePath = None,
+    no_store: NoStore = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    checkpoint: Checkpoint = None,
+    batch_size: BatchSize = None,
+    allow_urls: AllowUrls = False,
+    image_mode: ImageMode = None,
+    option: Options = None,
+) -> None:
+    """Score every IMAGE against every --text, or the rows of a table.
+
+    With --on-error skip, a score that could not be made is empty and its reason is in the column
+    `error`; the exit code is 1 only where every score failed.
+    """
+    from t2v_eval import files, tables
+
+    if out is not None:
+        tables.check_suffix(out)
+        files.check_file(out)
+    blocks = read_blocks(images, text, pairs, (image_column, text_column), root)
+    kept = None if no_store else store or default_store()
+    options = parse_options(option) | given(
+        question_template=question,
+        answer_template=answer,
+        template=template,
+        device=device,
+        dtype=dtype,
+        checkpoint=checkpoint,
+        batch_size=batch_size,
+        allow_urls=allow_urls or None,
+        image_mode=image_mode,
+    )
+    from t2v_eval.api import load
+
+    with _stoppable(kept), console.Bars() as bars:
+        scorer = load(model, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
+        outcome = scorer.evaluate_blocks(blocks, bars.of(model))
+    rows = [
+        {
+            "image": shown(image),
+            "text": words,
+            "model": model,
+            "score": float(outcome.scores[b][i, j]),
+            "error": outcome.failures.get((b, i, j), ""),
+        }
+        for b, block in enumerate(blocks)
+        for i, image in enumerate(block.images)
+        for j, words in enumerate(block.texts)
+    ]
+    if out is not None:
+        tables.write_table(out, rows)
+        console.say(f"{len(rows)} scores are in {out}")
+    elif console.is_terminal():
+        console.print_table(
+            ["image", "text", "score"],
+            [[r["image"], r["text"], r["error"] or f"{r['score']:.4f}"] for r in rows],
+        )
+    else:
+        sys.stdout.write(tables.to_csv(rows))
+    console.say_failures(model, outcome.counts.cells, outcome.errors)
+    _exit_if_nothing(outcome.counts.cells - outcome.counts.failed)
+
+
+@app.command("eval")
+@app.command("compare")
+def evaluate(
+    ctx: typer.Context,
+    model: Models,
+    benchmark: Benchmarks,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for report.json, scores.csv and report.html.", metavar="DIR"),
+    ] = None,
+    root: Root = None,
+    question: Question = None,
+    answer: Answer = None,
+    template: TemplateName = None,
+    on_error: OnErrorOption = "raise",
+    store: StorePath = None,
+    no_store: NoStore = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    checkpoint: Checkpoint = None,
+    batch_size: BatchSize = None,
+    allow_urls: AllowUrls = False,
+    image_mode: ImageMode = None,
+    option: Options = None,
+) -> None:
+    """Run scorers on benchmarks: figures with intervals, by tag, and paired differences.
+
+    --model and --benchmark may be repeated; `compare` wants two models or more. With --on-error
+    skip, failed scores are left out and counted; the exit code is 1 only where all failed.
+    """
+    if ctx.info_name == "compare" and len(model) < 2:
+        raise InputError("compare needs two models or more: repeat --model")
+    options = parse_options(option) | given(
+        question_template=question,
+        answer_template=answer,
+        template=template,
+        device=device,
+        dtype=dtype,
+        checkpoint=checkpoint,
+        batch_size=batch_size,
+        allow_urls=allow_urls or None,
+        image_mode=image_mode,
+        on_error=on_error,
+    )
+    run(model, benchmark, out, None if no_store else store or default_store(), root, **options)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report.", metavar="DIR")] = Path(
+        "t2v-eval-demo"
+    ),
+    store: StorePath = None,
+    no_store: NoStore = False,
+) -> None:
+    """Compare the small scorers that come with the library, on pictures that it draws."""
+    kept = None if no_store else store or default_store()
+    names, judges = (
+        [card.name for card in registry.cards.values() if card.demo]
+        for registry in (models, benchmarks)
+    )
+    if not names or not judges:
+        raise UnsupportedError("no card of a scorer, or none of a benchmark, says `demo = true`")
+    report = run(names, judges, out, kept)
+    for note in dict.fromkeys(run.benchmark["note"] for run in report.runs):
+        if note:
+            print(f"\n{note}")
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[Kind, typer.Argument(help="What to list.")],
+    pattern: Annotated[str, typer.Argument(help="A glob, for example 'hps*'.")] = "*",
+    kind: Annotated[str, typer.Option(help="A glob for the kind, for example vqa.")] = "*",
+) -> None:
+    """List what can be named; nothing is loaded."""
+    from fnmatch import fnmatch
+
+    if what is Kind.templates:
+        from t2v_eval.template import templates
+
+        columns = ["name", "question", "answer", "source"]
+        rows = [
+            [t.name, t.question, t.answer, t.source]
+            for t in templates().values()
+            if fnmatch(t.name, pattern)
+        ]
+    else:
+        registry = models if what is Kind.models else benchmarks
+        columns = ["name", "kind", "summary", "license"]
+        cards = registry.cards
+        rows = [
+            [card.name, card.kind, card.summary, card.license]
+            for card in (cards[name] for name in registry.names(pattern, kind))
+        ]
+    if console.is_terminal():
+        console.print_table(columns, rows)
+    else:
+        for row in rows:
+            print("\t".join(row))
+
+
+def run(
+    names: Sequence[str],
+    judges: Sequence[str],
+    out: Path | None,
+    store: Path | None,
+    root: Path | None = None,
+    **options: Any,
+) -> Report:
+    """Compare, print, and write the report to `out`; whether it can be written is known first."""
+    from t2v_eval.files import check_folder
+    from t2v_eval.report import compare
+
+    if out is not None:
+        check_folder(out)
+    with _stoppable(store), console.Bars() as bars:
+        report = compare(
+            names,
+            judges,
+            store=store,
+            root=root,
+            progress=lambda scorer, judge: bars.of(f"{scorer.name} on {judge.name}"),
+            **options,
+        )
+    console.print_report(report)
+    console.print_failures(report)
+    if out is not None:
+        page = report.write(out)
+        print(f"The page with all of it: {page.resolve()}")
+    _exit_if_nothing(sum(run.counts["used"] for run in report.runs))
+    return report
+
+
+@contextmanager
+def _stoppable(store: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        kept = f"what was finished is kept in {store}: the same command goes on from there"
+        console.say(f"interrupted; {kept if store else 'without a store nothing is kept'}", "red")
+        raise typer.Exit(130) from None
+
+
+def _exit_if_nothing(used: int) -> None:
+    if not used:
+        console.say("error: every score failed", "red")
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """The entry point of ``t2v-eval`` and ``python -m t2v_eval``."""
+    app(prog_name="t2v-eval")

@@ -1,0 +1,198 @@
+"""What the command line shows: results on stdout; progress, warnings and errors on stderr.
+
+Nothing here imports a model library, so that a listing stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from t2v_eval.errors import T2VWarning
+
+if TYPE_CHECKING:
+    from t2v_eval.bootstrap import Interval
+    from t2v_eval.comparison import Difference
+    from t2v_eval.report import Report
+    from t2v_eval.scorer import Counts
+
+WIDE = 160  # columns where nothing says how wide the output is
+
+
+def console(stderr: bool = False) -> Console:
+    """A console on the stream of now, since tests and callers replace the streams."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not made.is_terminal:
+        made.width = max(made.width, WIDE)
+    return made
+
+
+def say(message: str, style: str = "") -> None:
+    """One line to stderr."""
+    console(stderr=True).print(Text(message, style), soft_wrap=True)
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", numbers: bool = False
+) -> None:
+    """A table to stdout; what users supply is never read as markup."""
+    table = Table(box=SIMPLE_HEAD, title=Text(title, "bold") if title else None, pad_edge=False)
+    table.title_justify = "left"
+    for index, column in enumerate(columns):
+        table.add_column(Text(column), justify="right" if numbers and index else "left")
+    for row in rows:
+        table.add_row(*(one if isinstance(one, Text) else Text(str(one)) for one in row))
+    console().print(table)
+
+
+def print_report(report: Report) -> None:
+    """The figures of each benchmark, by tag, and the differences between its scorers."""
+    from t2v_eval.comparison import by_benchmark
+
+    for name, indices in by_benchmark(report.runs).items():
+        runs = [report.runs[index] for index in indices]
+        labels = [report.labels[index] for index in indices]
+        first = runs[0]
+        chance: Mapping[str, float] = first.benchmark["chance"]
+        rows = [
+            [label, *(_interval(run.metrics[m]) for m in first.metrics), _used(run.counts)]
+            for label, run in zip(labels, runs, strict=True)
+        ]
+        if chance:
+            guess = [Text(f"{chance[m]:.3f}" if m in chance else "", "dim") for m in first.metrics]
+            rows.append([Text("guessing", "dim"), *guess, ""])
+        title = f"{name}: {len(first.items)} items, with 95 % intervals"
+        print_table(["scorer", *first.metrics, "scores"], rows, title, numbers=True)
+        headline = first.benchmark["headline"]
+        if first.by_tag:
+            tags: Mapping[str, int] = first.benchmark["tags"]
+            found = [
+                [
+                    f"{tag} ({count})",
+                    *(_interval(r.by_tag[tag][headline]) if tag in r.by_tag else "" for r in runs),
+                ]
+                for tag, count in tags.items()
+            ]
+            print_table(["tag (items)", *labels], found, f"{name}: {headline} by tag", numbers=True)
+        pairs = [d for d in report.differences if d.first in indices]
+        if pairs:
+            print_table(
+                ["first - second", *first.metrics, f"on {headline}"],
+                [_pair(report, pair, headline) for pair in pairs],
+                f"{name}: differences on the same items",
+                numbers=True,
+            )
+
+
+def print_failures(report: Report) -> None:
+    """One yellow line for each reason why scores are missing."""
+    for label, run in zip(report.labels, report.runs, strict=True):
+        say_failures(f"{label} on {run.benchmark['name']}", run.counts["cells"], run.errors)
+
+
+def say_failures(what: str, cells: int, errors: Mapping[str, int]) -> None:
+    """How many of how many scores are missing, and why."""
+    if errors:
+        say(f"{what}: {sum(errors.values())} of {cells} scores failed and are left out", "yellow")
+        for reason, count in errors.items():
+            say(f"  {count} x {reason}", "yellow")
+
+
+def _pair(report: Report, pair: Difference, headline: str) -> list[str | Text]:
+    from t2v_eval.comparison import excludes_zero
+
+    first, second = report.labels[pair.first], report.labels[pair.second]
+    figure = pair.metrics[headline]
+    verdict = Text("cannot be told apart", "dim")
+    if excludes_zero(figure):
+        verdict = Text(f"{first if figure.value > 0 else second} is better")
+    return [f"{first} - {second}", *(_interval(i, "+") for i in pair.metrics.values()), verdict]
+
+
+def _interval(interval: Interval, sign: str = "") -> Text:
+    if interval.value != interval.value:
+        return Text("-", "dim")
+    value, low, high = (f"{x:{sign}.3f}" for x in interval)
+    return Text.assemble((value, "bold"), (f" [{low}, {high}]", "dim"))
+
+
+def _used(counts: Mapping[str, int]) -> Text:
+    shown = Text(f"{counts['used']} of {counts['cells']}")
+    if counts["reused"]:
+        shown.append(f", {counts['reused']} reused", "dim")
+    if counts["failed"]:
+        shown.append(f", {counts['failed']} failed", "red")
+    return shown
+
+
+class Bars:
+    """Progress bars on stderr, one a run; nothing at all where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        shown = console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} scores"),
+            TextColumn("{task.fields[rate]} {task.fields[more]}", style="dim"),
+            TimeRemainingColumn(),
+            console=shown,
+            disable=not shown.is_terminal,
+        )
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def of(self, label: str) -> Any:
+        """A function that takes `Counts` and moves a bar of its own."""
+        task = self._progress.add_task(label, total=0, rate="", more="")
+
+        def update(counts: Counts) -> None:
+            done = counts.computed + counts.reused + counts.failed
+            elapsed = self._progress.tasks[task].elapsed or 0
+            more = [f"{counts.reused} reused"] if counts.reused else []
+            more += [f"{counts.failed} failed"] if counts.failed else []
+            self._progress.update(
+                task,
+                total=counts.cells,
+                completed=done,
+                rate=f"{counts.computed / elapsed:.1f}/s" if elapsed else "",
+                more=", ".join(more),
+            )
+
+        return update
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Within it, each warning of this library is one yellow line; others are as ever."""
+    with warnings.catch_warnings():
+        ordinary = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, T2VWarning):
+                say(f"warning: {message}", "yellow")
+            else:
+                ordinary(message, category, *where)
+
+        warnings.simplefilter("always", T2VWarning)
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
+
+
+def is_terminal() -> bool:
+    """Whether a person is reading stdout."""
+    return sys.stdout.isatty()

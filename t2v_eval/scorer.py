@@ -93,6 +93,7 @@ class Scorer(ABC):
 
     default_template: ClassVar[str] = "plain"
     uses_references: ClassVar[bool] = False
+    caption_keys: ClassVar[tuple[str, ...]] = ()  # without references, and with; else the name
 
     def __init__(
         self,
@@ -281,7 +282,10 @@ class Scorer(ABC):
             open_media(image, f"images[{i}]", self.allow_urls) for i, image in enumerate(listed)
         ]
         with self._lock, torch.inference_mode():
-            return self.generate_texts(media, given, max_new_tokens)
+            self._truncated.clear()
+            written = self.generate_texts(media, given, max_new_tokens)
+            self._warn_truncated(len(given))
+        return written
 
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int

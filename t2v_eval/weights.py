@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
-from torch import Tensor
+from torch import Tensor, nn
 
 from t2v_eval.errors import CheckpointError
 
@@ -34,12 +34,14 @@ def locate(
     cache_dir: str | None = None,
     local_files_only: bool = False,
     revision: str | None = None,
+    argument: str = "checkpoint",
 ) -> Path:
     """The directory or file of `checkpoint`, downloaded if it is a hub id that is not here yet.
 
     Args:
         checkpoint: a directory, a file, or a hub id such as ``openai/clip-vit-base-patch32``.
         patterns: the files to download.
+        argument: what messages call it.
 
     Raises:
         CheckpointError: not here and not to be had; the message says where to put the files.
@@ -50,11 +52,11 @@ def locate(
     hub_id = os.fspath(checkpoint)
     remedy = (
         f"Download it where there is a network (`hf download {hub_id} --local-dir DIR`) "
-        "and pass checkpoint='DIR', or fill the Hugging Face cache ($HF_HOME or cache_dir=)"
+        f"and pass {argument}='DIR', or fill the Hugging Face cache ($HF_HOME or cache_dir=)"
     )
     if path.is_absolute() or hub_id.startswith(".") or hub_id.count("/") != 1:
         raise CheckpointError(
-            f"checkpoint {hub_id!r}: no such file or directory, and not a hub id (ORG/NAME)"
+            f"{argument} {hub_id!r}: no such file or directory, and not a hub id (ORG/NAME)"
         )
     try:
         return Path(
@@ -62,13 +64,13 @@ def locate(
                 hub_id,
                 allow_patterns=list(patterns),
                 cache_dir=cache_dir,
-                local_files_only=local_files_only,
+                local_files_only=local_files_only or _offline(),
                 revision=revision,
             )
         )
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise CheckpointError(
-            f"the weights {hub_id!r} are not on this machine and the Hugging Face hub was not "
+            f"the {argument} {hub_id!r} is not on this machine and the Hugging Face hub was not "
             f"reached. {remedy}."
         ) from error
     except GatedRepoError as error:
@@ -78,10 +80,15 @@ def locate(
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise CheckpointError(
-            f"checkpoint {hub_id!r}: no such directory here and no such repository on the hub."
+            f"{argument} {hub_id!r}: no such directory here and no such repository on the hub."
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise CheckpointError(f"{hub_id!r} cannot be downloaded: {error}. {remedy}.") from error
+
+
+def _offline() -> bool:
+    # The hub's client reads this once, when it is imported; here it holds when it is set later too.
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -157,6 +164,29 @@ def check_keys(path: Path, missing: Iterable[str], unexpected: Iterable[str] = (
         if keys:
             shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
             raise CheckpointError(f"{path} does not fit this model: it {what} weights {shown}")
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, prefix: str = "") -> None:
+    """Make `tensors` the weights of a module built on the meta device; no copy is made.
+
+    Args:
+        prefix: what stands before the module's own names in `tensors`.
+
+    Raises:
+        CheckpointError: naming weights that are missing, unexpected or of another shape.
+    """
+    wanted = {prefix + name: value.shape for name, value in module.state_dict().items()}
+    check_keys(
+        source, [n for n in wanted if n not in tensors], [n for n in tensors if n not in wanted]
+    )
+    for name, value in tensors.items():
+        if value.shape != wanted[name]:
+            raise CheckpointError(
+                f"{source} does not fit this model: {name} is of shape {tuple(value.shape)} "
+                f"instead of {tuple(wanted[name])}"
+            )
+    module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items()}, assign=True)
+    module.eval().requires_grad_(False)
 
 
 def fingerprint(paths: Iterable[Path]) -> str:

@@ -34,8 +34,8 @@ def load(
     """The scorer called `name`, its weights loaded.
 
     Args:
-        name: a name of `list_models()`, or ``family:checkpoint`` such as
-            ``hf-clip:openai/clip-vit-base-patch32``.
+        name: a name of `list_models()`, or ``FAMILY:CHECKPOINT``, where the
+            checkpoint may be a hub id such as ``openai/clip-vit-base-patch32``.
         checkpoint: other weights of the same kind: a hub id, a directory or a file.
         device: default CUDA, then MPS, then the CPU.
         dtype: default float32; large models bfloat16 on GPUs that have it.

@@ -177,7 +177,7 @@ class EmbeddingScorer(LocalScorer):
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[Scored]:
         columns, column_of = np.unique(cells[:, 1], return_inverse=True)
-        text_embeddings = self.embed_texts([plain(texts[j]) for j in columns.tolist()])
+        text_embeddings = self.embed_captions([texts[j] for j in columns.tolist()])
         text_embeddings = text_embeddings.cpu().double()
         rows, spans = _by_image(cells)
         for numbers, embeddings, failed in self.embed_images([images[i] for i in rows]):
@@ -191,6 +191,10 @@ class EmbeddingScorer(LocalScorer):
                     embeddings.cpu().double(), text_embeddings[torch.from_numpy(needed)]
                 )
                 yield Scored(positions, matrix[torch.from_numpy(row), torch.from_numpy(column)])
+
+    def embed_captions(self, texts: Sequence[Text]) -> Tensor:
+        """What `similarity` takes for texts; a scorer that uses references adds theirs here."""
+        return self.embed_texts([plain(text) for text in texts])
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """float32 embeddings (N, ...) of texts (template applied), through the store if any.

@@ -25,7 +25,10 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A text together with the human references of the picture it is scored for."""
+    """A text together with the human references of the picture it is scored for.
+
+    Without any, a scorer that uses references gives the part of its score that needs none.
+    """
 
     text: str
     references: tuple[str, ...]

@@ -42,7 +42,8 @@ class Card:
     `kind` groups names in listings; `extra` is the pip extra that brings its packages; `range` is
     the range of its values, higher always being better; `verified` says against what its numbers
     were checked; `caution` is shown once when a picture of another size than `expects_size` comes.
-    `default` marks the one that is taken of its kind when none is named.
+    `default` marks the one that is taken of its kind when none is named, and `captions` the one
+    that is taken for captions ("alone", or with "references").
     `demo` says that the demonstration runs it, and `note` is said below its results. `args` are
     keyword arguments of the constructor.
     """
@@ -59,6 +60,7 @@ class Card:
     extra: str = ""
     differentiable: bool = False
     default: bool = False
+    captions: str = ""
     expects_size: tuple[int, int] | None = None
     caution: str = ""
     note: str = ""
@@ -184,7 +186,7 @@ class Registry(Generic[T]):
 
     @cached_property
     def _families(self) -> dict[str, tuple[Card, str]]:
-        """`[families.hf-clip] argument = "checkpoint"`: any ``hf-clip:X`` is checkpoint X."""
+        """`[families.some] argument = "checkpoint"`: any ``some:X`` is checkpoint X."""
         found = {}
         for module, table, folder in self._tables:
             shared = {k: v for k, v in table.items() if k not in ("names", "families")}

@@ -1,0 +1,85 @@
+"""CLIP in the layout of the Hugging Face hub (transformers' `CLIPModel`); the score is the cosine.
+
+Pictures go through the checkpoint's own processor on its PIL backend: the torchvision backend,
+which transformers prefers, resizes differently and moves scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from typing_extensions import Unpack
+
+from t2v_eval.errors import CheckpointError
+from t2v_eval.local import EmbeddingScorer, Options
+from t2v_eval.weights import HUB_FILES, fill, read_tensors, weight_files
+
+PICKLES = (*HUB_FILES, "pytorch_model*.bin*")
+
+
+class HfClip(EmbeddingScorer):
+    """Cosine of picture and text under a CLIP model of the Hugging Face hub.
+
+    Args:
+        checkpoint: a folder or hub id with configuration, weights, tokenizer and image processor.
+    """
+
+    def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        folder = self.locate(checkpoint)
+        if not any(folder.glob("*.safetensors")):
+            folder = self.locate(checkpoint, PICKLES)
+        config = _read(AutoConfig, folder)
+        if config.model_type != "clip":
+            raise CheckpointError(
+                f"{folder} holds a model of type {config.model_type!r}, not 'clip'"
+            )
+        self.tokenizer = _read(AutoTokenizer, folder)
+        self.processor = _read(AutoImageProcessor, folder, backend="pil")
+        self.context = config.text_config.max_position_embeddings
+        self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        # Older files carry the positions' numbers, which are no weights.
+        tensors = read_tensors(folder)
+        fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
+        self.clip.to(self.device, self.dtype)
+        described = (file for ending in ("json", "txt") for file in folder.glob(f"*.{ending}"))
+        self.files = [*weight_files(folder), *sorted(described)]
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        # The processor's own conversion would put alpha on white; what models saw drops it.
+        rgb = image.convert("RGB")
+        inputs = self.processor(rgb, do_convert_rgb=False, return_tensors="pt")
+        prepared: Tensor = inputs.pixel_values[0]
+        return prepared
+
+    def encode_images(self, batch: Tensor) -> Tensor:
+        return _pooled(self.clip.get_image_features(pixel_values=batch))
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        inputs = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="pt"
+        )
+        full = zip(texts, inputs.attention_mask.sum(-1).tolist(), strict=True)
+        self.note_truncated(t for t, n in full if n == self.context and self._count(t) > n)
+        return _pooled(self.clip.get_text_features(**inputs.to(self.device)))
+
+    def _count(self, text: str) -> int:
+        """How many tokens a text has before it is cut."""
+        return len(self.tokenizer(text, verbose=False).input_ids)
+
+
+def _read(kind: Any, folder: Path, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(folder, local_files_only=True, **options)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder} is no CLIP checkpoint of transformers: {error}") from error
+
+
+def _pooled(output: Any) -> Tensor:
+    pooled: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return pooled

@@ -1,0 +1,134 @@
+"""Every dual encoder that OpenCLIP can build, published or your own; the score is the cosine.
+
+As t2v_metrics computes it: the picture becomes RGB, then goes through OpenCLIP's validation
+transform; the cosine is neither scaled nor clipped. Published weights always run with the
+activation they were trained with, which recent versions of OpenCLIP take from the name of the
+architecture instead (``openai:ViT-L-14`` is not what its authors released there).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import open_clip
+from open_clip.tokenizer import HFTokenizer
+from PIL import Image
+from torch import Tensor
+from typing_extensions import Unpack
+
+from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.local import EmbeddingScorer, Options
+
+from ._open_clip import build, describe, encode_ids, load_weights
+
+CONFIG = "open_clip_config.json"
+CONFIGS = ("*.json", "*.txt", "*.model")
+WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+LOOKS = ("mean", "std", "interpolation", "resize_mode")
+
+
+class OpenClip(EmbeddingScorer):
+    """Cosine of picture and text under a dual encoder of OpenCLIP.
+
+    Args:
+        checkpoint: your own weights: a file, or a folder or hub id in OpenCLIP's layout.
+        arch: a name that OpenCLIP knows, or a JSON file in the form of its model configurations;
+            by default the configuration beside the weights.
+        pretrained: OpenCLIP's tag of the weights; with a `checkpoint`, of what it is a copy of.
+    """
+
+    published: ClassVar[tuple[str | None, str | None]] = (None, None)  # arch and tag by default
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str] | None = None,
+        arch: str | os.PathLike[str] | None = None,
+        pretrained: str | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(**options)
+        file = self._find(os.fspath(checkpoint), WEIGHTS) if checkpoint else None
+        if arch is None and file and (file.parent / CONFIG).exists():
+            arch = file.parent / CONFIG
+        elif arch is None:
+            arch, pretrained = self.published[0], pretrained or self.published[1]
+        if arch is None:
+            raise InputError(f"{self.name!r} needs checkpoint= and arch=")
+        arch = os.fspath(arch)
+        config, tag = describe(arch, pretrained)
+        if file is None:
+            if "hf_hub" not in tag:
+                raise InputError(f"{self.name!r} with arch={arch!r} needs checkpoint= too")
+            repository, own = os.path.split(tag["hf_hub"])
+            names = (own.replace(".bin", ".safetensors"), own) if own else WEIGHTS
+            file = self._find(repository, names)
+        try:
+            self.network = build(config, tag.get("quick_gelu", False), self.device)
+            self.tokenizer = self.load_tokenizer(config["text_cfg"], file.parent)
+        except CheckpointError:
+            raise
+        except OSError as error:
+            raise CheckpointError(f"arch {arch!r} lacks a file: {error}") from error
+        except (TypeError, KeyError, AttributeError, AssertionError, ValueError) as error:
+            raise InputError(f"OpenCLIP cannot build arch {arch!r}: {error!r}") from error
+        load_weights(self.network, file)
+        self.network.to(self.device, self.dtype)
+        looks = {key: tag[key] for key in LOOKS if key in tag}
+        size = self.network.visual.image_size
+        self.transform = open_clip.image_transform(size, is_train=False, **looks)
+        self.files = [file, *([Path(arch).expanduser()] if arch.endswith(".json") else [])]
+        self.facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        prepared: Tensor = self.transform(image.convert("RGB"))
+        return prepared
+
+    def encode_images(self, batch: Tensor) -> Tensor:
+        embeddings: Tensor = self.network.encode_image(batch)
+        return embeddings
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        ids: Tensor = self.tokenizer(list(texts))
+        full = [text for text, last in zip(texts, ids[:, -1].tolist(), strict=True) if last]
+        self.note_truncated(text for text in full if self._count(text) > ids.shape[1])
+        return encode_ids(self.network, ids.to(self.device))
+
+    def _count(self, text: str) -> int:
+        """How many tokens a text has before it is cut."""
+        if isinstance(self.tokenizer, HFTokenizer):
+            cleaned = self.tokenizer.clean_fn(text)
+            return len(self.tokenizer.tokenizer(cleaned, verbose=False).input_ids)
+        return len(self.tokenizer.encode(text)) + 2
+
+    def load_tokenizer(self, text: dict[str, Any], folder: Path) -> Any:
+        """What the text tower was trained with; from beside the weights if it lies there."""
+        context, options = text.get("context_length", 77), text.get("tokenizer_kwargs") or {}
+        name = text.get("hf_tokenizer_name")
+        if not name:
+            tokenizer = open_clip.SimpleTokenizer(context_length=context, **options)
+            if tokenizer.vocab_size > text.get("vocab_size", tokenizer.vocab_size):
+                raise ValueError("its vocabulary is not CLIP's, so it must name hf_tokenizer_name")
+            return tokenizer
+        if (folder / "tokenizer_config.json").exists():
+            name = str(folder)
+        elif "/" in name:
+            name = str(self.locate(name, CONFIGS, revision=None))
+        mode = text.get("tokenizer_mode")
+        return HFTokenizer(name, context_length=context, tokenizer_mode=mode, **options)
+
+    def _find(self, source: str, names: Sequence[str]) -> Path:
+        """The weight file of a file, folder or hub id, by the first name that is there."""
+        for name in names:
+            found = self.locate(source, (name, *CONFIGS))
+            for file in (found, found / name):
+                if file.is_file():
+                    return file
+        raise CheckpointError(f"{source} holds no weights: expected one of {', '.join(names)}")

@@ -1,0 +1,169 @@
+"""Captions of the pictures of a folder, in the JSON form of the CLIPScore repository.
+
+Candidates are ``{"image id": "caption"}``, references ``{"image id": ["caption", ...]}``; the id of
+a picture is its file's name without the ending. Results are ``{"image id": {"CLIPScore": 0.7}}``.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from t2v_eval.errors import InputError, T2VWarning, TableError
+from t2v_eval.files import write_text
+from t2v_eval.plan import Block
+from t2v_eval.scorer import Counts, Progress, Scorer
+
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionScores:
+    """What `score_captions` found out.
+
+    `scores` holds a value for each key by image id, None where the picture could not be scored;
+    `failures` says why. `unused` are the ids of candidates that have no picture.
+    """
+
+    scores: Mapping[str, Mapping[str, float | None]]
+    counts: Counts
+    failures: Mapping[str, str] = field(default_factory=dict)
+    unused: Sequence[str] = ()
+
+    def means(self) -> dict[str, float]:
+        """The mean of each key over the pictures that were scored; NaN where none was."""
+        keys = dict.fromkeys(key for row in self.scores.values() for key in row)
+        found = {k: [v for r in self.scores.values() if (v := r[k]) is not None] for k in keys}
+        return {k: math.fsum(v) / len(v) if v else math.nan for k, v in found.items()}
+
+    def write(self, path: str | Path) -> None:
+        """Write `scores` as JSON, whole or not at all.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        rows = {image: dict(row) for image, row in self.scores.items()}
+        write_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+
+
+def score_captions(
+    scorer: Scorer,
+    candidates: str | Path,
+    images: str | Path,
+    references: str | Path | None = None,
+    progress: Progress | None = None,
+) -> CaptionScores:
+    """Score the candidate caption of every picture of a folder.
+
+    With references, a scorer that uses them gives both what it says with and without them, as the
+    original does; every picture and text is encoded once for both.
+
+    Args:
+        candidates, references: the JSON files.
+        images: the folder; files of `ENDINGS` in any case are pictures, others are left alone.
+
+    Raises:
+        TableError: a file that is not of this form, or a picture without a caption or references;
+            the message names those that lack one.
+        InputError: references for a scorer that uses none, or the other way round.
+    """
+    if scorer.uses_references != (references is not None):
+        remedy = "pass a file of references" if scorer.uses_references else "leave references away"
+        uses = "uses references" if scorer.uses_references else "does not use references"
+        raise InputError(f"{scorer.name!r} {uses}: {remedy} or take another scorer")
+    files = _pictures(Path(images).expanduser())
+    captions = _read(candidates)
+    _need(files, captions, f"caption in {candidates}")
+    unused = [name for name in captions if name not in files]
+    if unused:
+        warnings.warn(
+            f"{len(unused)} of {len(captions)} captions in {candidates} have no picture in "
+            f"{images} and are left out: {_some(unused)}",
+            T2VWarning,
+            stacklevel=2,
+        )
+    keys = scorer.caption_keys or (scorer.name,)
+    given: dict[str, Mapping[str, Any]] = {keys[0]: dict.fromkeys(files)}
+    if references is not None:
+        known = _read(references, listed=True)
+        _need(files, known, f"references in {references}")
+        given |= {keys[-1]: known} if len(keys) > 1 else {keys[0]: known}
+    blocks = [
+        Block([path], [captions[name]], None if references is None else [column[name] or ()])
+        for column in given.values()
+        for name, path in files.items()
+    ]
+    outcome = scorer.evaluate_blocks(blocks, progress)
+    values = iter(float(score[0, 0]) for score in outcome.scores)
+    columns = {key: dict(zip(files, values, strict=False)) for key in given}
+    return CaptionScores(
+        {
+            name: {key: None if math.isnan(v[name]) else v[name] for key, v in columns.items()}
+            for name in files
+        },
+        outcome.counts,
+        {[*files][at[0] % len(files)]: reason for at, reason in outcome.failures.items()},
+        unused,
+    )
+
+
+def _pictures(folder: Path) -> dict[str, str]:
+    """The pictures of a folder by image id, sorted."""
+    try:
+        listed = sorted(folder.iterdir())
+    except OSError as error:
+        raise TableError(f"{folder} is not a folder of pictures: {error.strerror}") from error
+    files: dict[str, str] = {}
+    for path in listed:
+        if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
+            if path.stem in files:
+                raise TableError(
+                    f"{folder}: {Path(files[path.stem]).name} and {path.name} are both the picture "
+                    f"{path.stem!r}; keep one of them"
+                )
+            files[path.stem] = str(path)
+    if not files:
+        raise TableError(f"{folder} holds no pictures ({', '.join(sorted(ENDINGS))})")
+    return files
+
+
+def _read(path: str | Path, listed: bool = False) -> dict[str, Any]:
+    """A JSON object of captions, or of lists of captions; a single one may stand without a list."""
+    path = Path(path).expanduser()
+    try:
+        table = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file") from None
+    except OSError as error:
+        raise TableError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise TableError(f"{path} is not JSON: {error}") from None
+    form = "a list of captions" if listed else "a caption"
+    if not isinstance(table, dict):
+        raise TableError(f"{path} holds {type(table).__name__}; expected {{image id: {form}}}")
+    rows = {}
+    for name, value in table.items():
+        texts = [value] if isinstance(value, str) else value if listed else None
+        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
+            raise TableError(f"{path}: {name!r} has {str(value)[:60]!r}; expected {form}")
+        rows[name] = texts if listed else value
+    return rows
+
+
+def _need(files: Iterable[str], table: Mapping[str, Any], what: str) -> None:
+    lacking = [name for name in files if name not in table]
+    if lacking:
+        raise TableError(
+            f"{len(lacking)} pictures have no {what}: {_some(lacking)}. Add them, or move those "
+            "pictures away; the id of a picture is its file's name without the ending"
+        )
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more

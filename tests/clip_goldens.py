@@ -1,0 +1,58 @@
+"""Checkpoints of the CLIP goldens, rebuilt in the layouts that users have.
+
+The weights lie in compressed .npz files, in which rows of the token embedding that no golden text
+reads are zero; the vocabulary is the one that OpenCLIP ships.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+from safetensors.torch import save_file
+
+FOLDER = Path(__file__).parent / "goldens" / "clip"
+RGB = ("large.png", "long224.png", "square.png", "tall.png", "wide.png")
+
+
+def cases(name: str) -> dict[str, dict[str, Any]]:
+    """The cases of one original by id."""
+    return {c["id"]: c for c in json.loads((FOLDER / f"{name}.json").read_text("utf-8"))}
+
+
+def tensors(name: str) -> dict[str, torch.Tensor]:
+    with np.load(FOLDER / f"{name}.npz") as arrays:
+        return {key: torch.from_numpy(arrays[key]) for key in arrays.files}
+
+
+def arch(name: str) -> str:
+    return str(FOLDER / f"{name}.json")
+
+
+def open_clip_file(folder: Path, name: str = "open_clip") -> str:
+    """A checkpoint as open_clip's training writes it."""
+    path = folder / "tiny.pt"
+    torch.save({"epoch": 3, "name": "tiny", "state_dict": tensors(name)}, path)
+    return str(path)
+
+
+def hf_clip_folder(folder: Path) -> str:
+    """A CLIP model as transformers saves it."""
+    shutil.copytree(FOLDER / "hf_clip", folder, dirs_exist_ok=True)
+    save_file(tensors("hf_clip"), folder / "model.safetensors", {"format": "pt"})
+    tokenizer = open_clip.SimpleTokenizer()
+    special = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+    vocabulary = {special.get(token, token): n for token, n in tokenizer.encoder.items()}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
+    merges = [" ".join(pair) for pair in tokenizer.bpe_ranks]
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
+    return str(folder)
+
+
+def images(case: dict[str, Any]) -> list[str]:
+    return [str(FOLDER / image) for image in case["images"]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Any, Protocol
 
+from t2v_eval.errors import InputError
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -16,5 +18,12 @@ class _Readable(Protocol):
 
 
 def read_toml(file: _Readable) -> dict[str, Any]:
-    """The content of a TOML file or package resource."""
-    return tomllib.loads(file.read_text(encoding="utf-8"))
+    """The content of a TOML file or package resource.
+
+    Raises:
+        InputError: it is not TOML; the message names the file.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{file} is not valid TOML: {error}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
@@ -36,7 +37,7 @@ from t2v_eval.arguments import (
     read_blocks,
     shown,
 )
-from t2v_eval.errors import InputError, T2VError, UnsupportedError
+from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.store_commands import stores
 
@@ -45,20 +46,11 @@ if TYPE_CHECKING:
 
 
 class Commands(TyperGroup):
-    """Errors on purpose become one red line and exit code 2; Ctrl-C becomes 130."""
+    """Turns errors on purpose into one red line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        with console.warnings_as_lines():
-            try:
-                return super().invoke(ctx)
-            except T2VError as error:
-                if ctx.params.get("debug"):
-                    raise
-                console.say(f"error: {error}", "red")
-                raise typer.Exit(2) from None
-            except KeyboardInterrupt:
-                console.say("interrupted", "red")
-                raise typer.Exit(130) from None
+        with console.guarded(debug=bool(ctx.params.get("debug"))):
+            return super().invoke(ctx)
 
 
 app = typer.Typer(
@@ -246,10 +238,7 @@ def demo(
     )
     if not names or not judges:
         raise UnsupportedError("no card of a scorer, or none of a benchmark, says `demo = true`")
-    report = run(names, judges, out, kept)
-    for note in dict.fromkeys(run.benchmark["note"] for run in report.runs):
-        if note:
-            print(f"\n{note}")
+    run(names, judges, out, kept)
 
 
 @app.command("list")
@@ -283,6 +272,54 @@ def list_names(
     else:
         for row in rows:
             print("\t".join(row))
+
+
+@app.command()
+def caption(
+    candidates: Annotated[Path, typer.Argument(help='A JSON file: {"picture": "caption"}.')],
+    images: Annotated[Path, typer.Argument(help="The folder of the pictures.")],
+    references: Annotated[
+        Path | None, typer.Option(help='A JSON file: {"picture": ["caption", ...]}.')
+    ] = None,
+    scorer: Annotated[
+        str | None, typer.Option(help="A scorer's name; default: see `list models`.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="A JSON file for the scores.")] = None,
+    on_error: OnErrorOption = "raise",
+    store: StorePath = None,
+    no_store: NoStore = False,
+    device: Device = None,
+    checkpoint: Checkpoint = None,
+    option: Options = None,
+) -> None:
+    """Score the caption of every picture of a folder, with or without human references.
+
+    A picture is called by its file's name without the ending. The means are printed.
+    """
+    from t2v_eval.files import check_file
+
+    if out is not None:
+        check_file(out)
+    want = "references" if references else "alone"
+    defaults = [card.name for card in models.cards.values() if card.captions == want]
+    if not (scorer or defaults):
+        raise UnsupportedError(f"no card says `captions = {want!r}`; name a scorer with --scorer")
+    kept = None if no_store else store or default_store()
+    from t2v_eval.api import load
+    from t2v_eval.caption import score_captions
+
+    options = parse_options(option) | given(device=device, checkpoint=checkpoint)
+    name = scorer or defaults[0]
+    with _stoppable(kept), console.Bars() as bars:
+        judge = load(name, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
+        found = score_captions(judge, candidates, images, references, bars.of(name))
+    for key, mean in found.means().items():
+        print(f"{key}: {mean:.4f}")
+    console.say_failures(name, found.counts.cells, Counter(found.failures.values()))
+    if out is not None:
+        found.write(out)
+        console.say(f"{len(found.scores)} scores are in {out}")
+    _exit_if_nothing(found.counts.cells - found.counts.failed)
 
 
 def run(
@@ -324,13 +361,13 @@ def _stoppable(store: Path | None) -> Iterator[None]:
     except KeyboardInterrupt:
         kept = f"what was finished is kept in {store}: the same command goes on from there"
         console.say(f"interrupted; {kept if store else 'without a store nothing is kept'}", "red")
-        raise typer.Exit(130) from None
+        raise SystemExit(130) from None
 
 
 def _exit_if_nothing(used: int) -> None:
     if not used:
         console.say("error: every score failed", "red")
-        raise typer.Exit(1)
+        raise SystemExit(1)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from t2v_eval.errors import T2VWarning
+from t2v_eval.errors import T2VError, T2VWarning
 
 if TYPE_CHECKING:
     from t2v_eval.bootstrap import Interval
@@ -91,6 +91,8 @@ def print_report(report: Report) -> None:
                 f"{name}: differences on the same items",
                 numbers=True,
             )
+        if first.benchmark["note"]:
+            console().print(Text(first.benchmark["note"]))
 
 
 def print_failures(report: Report) -> None:
@@ -191,6 +193,22 @@ def warnings_as_lines() -> Iterator[None]:
         warnings.simplefilter("always", T2VWarning)
         warnings.showwarning = show  # type: ignore[assignment]
         yield
+
+
+@contextmanager
+def guarded(debug: bool = False) -> Iterator[None]:
+    """Within it, an error on purpose is one red line and exit code 2, and Ctrl-C is 130."""
+    with warnings_as_lines():
+        try:
+            yield
+        except T2VError as error:
+            if debug:
+                raise
+            say(f"error: {error}", "red")
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            say("interrupted", "red")
+            raise SystemExit(130) from None
 
 
 def is_terminal() -> bool:

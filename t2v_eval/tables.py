@@ -59,7 +59,7 @@ def write_table(path: str | Path, rows: Sequence[Row]) -> None:
         OutputError: the file cannot be written.
     """
     path = Path(path).expanduser()
-    _of_suffix(path, _WRITERS)(path, [{k: _plain(v) for k, v in row.items()} for row in rows])
+    _of_suffix(path, _WRITERS)(path, _plain(rows))
 
 
 def check_suffix(path: str | Path) -> None:
@@ -68,14 +68,17 @@ def check_suffix(path: str | Path) -> None:
 
 
 def to_csv(rows: Iterable[Row]) -> str:
-    """Rows with the same columns as CSV text."""
+    """Rows with the same columns as CSV text; None and NaN become empty."""
     stream = io.StringIO()
-    _dump_csv(stream, list(rows))
+    _dump_csv(stream, _plain(rows))
     return stream.getvalue()
 
 
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def _plain(rows: Iterable[Row]) -> list[Row]:
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return [{key: plain(value) for key, value in row.items()} for row in rows]
 
 
 def _of_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:

@@ -1,0 +1,295 @@
+"""Reports: what they say is what was scored, whole, escaped and the same for the same seed."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from judged import HOSTILE, Guesses, Knows, Toys
+
+from t2v_eval import browse
+from t2v_eval.benchmark import Benchmark, Item, evaluate
+from t2v_eval.bootstrap import Interval
+from t2v_eval.chart import forest
+from t2v_eval.comparison import excludes_zero
+from t2v_eval.errors import BenchmarkDataError, InputError, OutputError, UnknownNameError
+from t2v_eval.html import render
+from t2v_eval.registry import Card
+from t2v_eval.report import Report, compare, open_benchmark
+
+
+@pytest.fixture(scope="module")
+def report():
+    return compare(["toy-oracle", "toy-guesser"], [Toys()], resamples=200)
+
+
+def test_figures_are_those_of_the_scores(report):
+    knows, guesses = report.runs
+    assert knows.metrics["right"] == Interval(1.0, 1.0, 1.0)
+    assert guesses.metrics["right"].value == pytest.approx(8 / 12)
+    assert guesses.metrics["right"].low < 8 / 12 < guesses.metrics["right"].high
+    assert guesses.by_tag["even"]["right"].value == pytest.approx(4 / 6)
+    assert guesses.benchmark["tags"] == {"even": 6, HOSTILE: 3, "odd": 6}
+    assert knows.counts == {"cells": 48, "computed": 48, "reused": 0, "failed": 0, "used": 48}
+    assert guesses.verdicts[0] == {"right": 0.0} and guesses.verdicts[1] == {"right": 1.0}
+    assert knows.scorer["name"] == "toy-oracle" and knows.scorer["id"].startswith("toy-oracle ")
+
+
+def test_differences_are_paired(report):
+    (difference,) = report.differences
+    value, low, high = difference.metrics["right"]
+    assert value == pytest.approx(4 / 12) and 0 < low <= value <= high
+    assert excludes_zero(difference.metrics["right"])
+    # One scorer never errs, so each resample's difference is the share of items the other missed.
+    own = report.runs[1].metrics["right"]
+    assert (low, high) == (pytest.approx(1 - own.high), pytest.approx(1 - own.low))
+    assert difference.by_tag["odd"]["right"].value == pytest.approx(2 / 6)
+
+
+def test_a_scorer_differs_from_itself_by_nothing():
+    (difference,) = compare([Knows(wrong=2), Knows(wrong=2)], [Toys()], resamples=50).differences
+    assert difference.metrics["right"] == Interval(0.0, 0.0, 0.0)
+    assert not excludes_zero(difference.metrics["right"])
+
+
+def test_runs_on_other_items_or_seeds_are_not_subtracted():
+    runs = [
+        evaluate(Knows(), Toys(), resamples=20),
+        evaluate(Guesses(), Toys(), resamples=20, seed=1),
+        evaluate(Guesses(), Toys(n=6), resamples=20),
+        evaluate(Guesses(), Toys(), resamples=30),
+    ]
+    assert Report(runs).differences == []
+    with pytest.raises(InputError, match="one sample with one seed"):
+        runs[0].draws[""].minus(runs[1].draws[""])
+
+
+def test_json_has_its_schema_and_no_nan(report):
+    content = report.to_json()
+    assert set(content) == {"version", "runs", "differences"} and content["version"] == 1
+    run = content["runs"][1]
+    assert set(run) == {
+        "scorer", "benchmark", "metrics", "by_tag", "counts", "errors", "environment", "seconds"
+    }  # fmt: skip
+    assert run["benchmark"]["name"] == "Toys" and run["benchmark"]["items"] == 12
+    assert set(run["metrics"]["right"]) == {"value", "low", "high"}
+    assert run["metrics"]["undefined"] == {"value": None, "low": None, "high": None}
+    assert set(run["by_tag"]["even"]) == {"right", "undefined"}
+    assert run["environment"]["torch"]
+    difference = content["differences"][0]
+    assert (difference["first"], difference["second"]) == ("toy-oracle", "toy-guesser")
+    assert difference["runs"] == [0, 1]
+    assert difference["metrics"]["right"]["excludes_zero"] is True
+    assert difference["metrics"]["undefined"]["excludes_zero"] is False
+    json.dumps(content, allow_nan=False)
+
+
+def test_the_same_seed_gives_the_same_report(report):
+    again = compare(["toy-oracle", "toy-guesser"], [Toys()], resamples=200).to_json()
+    for content in (again, first := report.to_json()):
+        for run in content["runs"]:
+            del run["seconds"]
+    assert again == first
+
+
+def test_the_folder_holds_all_three_files(report, tmp_path):
+    page = report.write(tmp_path / "new" / "folder")
+    assert sorted(p.name for p in page.parent.iterdir()) == [
+        "report.html",
+        "report.json",
+        "scores.csv",
+    ]
+    assert json.loads((page.parent / "report.json").read_text()) == report.to_json()
+    with (page.parent / "scores.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 96
+    assert rows[0] == {
+        "benchmark": "Toys",
+        "item": "toy-0",
+        "image": "0",
+        "image_name": "",
+        "text_index": "0",
+        "text": f"0 left {HOSTILE}",
+        "scorer": "toy-oracle",
+        "score": rows[0]["score"],
+        "error": "",
+        "tags": f"even;{HOSTILE}",
+    }
+    assert float(rows[0]["score"]) == pytest.approx(0.9)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(report, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="is a file"):
+        report.write(tmp_path / "file")
+
+
+def test_failures_are_counted_and_left_out(tmp_path):
+    report = compare([Knows(on_error="skip")], [Toys(broken=2)], resamples=20)
+    (run,) = report.runs
+    assert run.counts["failed"] == 4 and run.counts["used"] == 44  # one bad picture, four texts
+    assert run.metrics["right"].value == 1.0
+    assert list(run.errors.values()) == [4]
+    rows = list(report.rows())
+    assert {(r["item"], r["image"]) for r in rows if r["error"]} == {("toy-0", 0), ("toy-1", 0)}
+    page = report.write(tmp_path).read_text()
+    assert "4 failed" in page and "not an image that Pillow can read" in page
+    with (tmp_path / "scores.csv").open(newline="") as stream:
+        assert [r["score"] for r in csv.DictReader(stream) if r["error"]] == [""] * 4
+
+
+class Reader(HTMLParser):
+    """Collects the tags, their attributes and the text of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.tags, self.attributes, self.text = [], [], []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.attributes += [(tag, *one) for one in attributes]
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_the_page_needs_no_network_and_what_users_wrote_is_inert(report, tmp_path):
+    text = report.write(tmp_path).read_text()
+    page = Reader(text)
+    assert page.tags.count("script") == 1, "the page's own and no other"
+    assert "<script>alert(1)" not in text
+    shown = "".join(page.text)
+    assert HOSTILE in shown, "texts and tags are shown as they are"
+    assert shown.count(HOSTILE) > 12
+    for tag, name, value in page.attributes:
+        assert not name.startswith("on"), f"{tag} {name}"
+        if name in ("src", "href", "xlink:href"):
+            assert value.startswith(("data:image/", "#")), f"{tag} {name}={value[:60]}"
+    tags = [value for tag, name, value in page.attributes if name == "data-tags"]
+    assert json.loads(tags[0]) == ["even", HOSTILE]
+    outside = re.findall(r"https?://[^\s\"'<]+", text)
+    assert all(url.startswith("http://www.w3.org/") for url in outside), outside
+    assert "toy-guesser" in shown and "toy-oracle is better" in shown and "12 items" in shown
+    ids = [value for _, name, value in page.attributes if name == "id" and "items" in value]
+    assert ids == ["items-1"]
+
+
+def test_the_page_of_a_single_scorer_without_tags(tmp_path):
+    class Plain(Toys):
+        def items(self):
+            return [Item(i.images, i.texts) for i in super().items()]
+
+    text = compare([Knows()], [Plain()], resamples=20).write(tmp_path).read_text()
+    assert "disagree" not in Reader(text).text and "by tag</summary>" not in text
+
+
+def test_large_runs_show_some_items_and_say_how_many(monkeypatch, tmp_path):
+    monkeypatch.setattr("t2v_eval.html.MOST_ITEMS", 6)
+    text = compare([Knows(), Guesses()], [Toys()], resamples=20).write(tmp_path).read_text()
+    assert text.count("<article") == 6 and "6 of 12 items are shown" in text
+    monkeypatch.setattr("t2v_eval.html.MOST_PICTURES", 8)
+    text = compare([Knows(), Guesses()], [Toys()], resamples=20).write(tmp_path).read_text()
+    assert text.count("<article") == 4 and "4 of 12 items are shown" in text
+
+
+def test_percentiles_count_ties_half_and_keep_nan():
+    found = browse.percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, np.nan, 5.0]])])
+    np.testing.assert_allclose(found[0], [[0.125, 0.5]])
+    np.testing.assert_allclose(found[1], [[0.5, np.nan, 0.875]])
+
+
+def test_disagreement_is_where_scorers_differ(report):
+    apart = browse.disagreement(report.runs)
+    wrong = [n for n in range(12) if n % 3 == 0]
+    assert apart.min() >= 0 and apart.max() <= 1
+    assert set(np.argsort(-apart)[:4].tolist()) == set(wrong)
+    assert not browse.disagreement(report.runs[:1]).any()
+    chosen = browse.choose(report.runs[0].items, apart, 8, 100)
+    assert set(wrong) <= set(chosen) and len(chosen) == 8 and chosen == sorted(chosen)
+
+
+def test_pictures_that_are_not_there_have_no_thumbnail(tmp_path):
+    assert browse.thumbnail(tmp_path / "nowhere.png") is None
+    assert browse.thumbnail(b"no picture") is None
+    assert browse.thumbnail("https://example.org/a.png") is None
+
+
+def test_the_chart_leaves_out_what_is_undefined_and_reads_no_mathematics():
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
+    svg = forest(["$all$", "a & <b>"], {"m": [[Interval(0.5, 0.4, 0.6), nothing]]}, {"m": 0.25})
+    assert svg.startswith("<svg") and "a &amp; &lt;b&gt;" in svg and "$all$" in svg
+    assert "var(--s0)" in svg and "currentColor" in svg
+    assert svg == forest(
+        ["$all$", "a & <b>"], {"m": [[Interval(0.5, 0.4, 0.6), nothing]]}, {"m": 0.25}
+    )
+    assert forest(["all"], {"m": [[nothing]]}, {}).startswith("<svg")
+
+
+def test_scorers_of_one_name_are_told_apart():
+    again = compare(
+        [Knows(question_template="a {}"), Knows(question_template="b {}"), Guesses()],
+        [Toys()],
+        resamples=5,
+    )
+    assert again.labels == ["Knows [a {}]", "Knows [b {}]", "Guesses"]
+    assert compare([Knows(), Knows()], [Toys()], resamples=5).labels == ["Knows #1", "Knows #2"]
+
+
+def test_names_and_data_are_checked_before_anything_is_scored():
+    class Gone(Toys):
+        def items(self):
+            raise BenchmarkDataError("not here")
+
+    class Never(Knows):
+        def score_cells(self, *_):
+            raise AssertionError("scored")
+
+    with pytest.raises(BenchmarkDataError, match="not here"):
+        compare([Never()], [Toys(), Gone()])
+    with pytest.raises(UnknownNameError, match="Did you mean 'toy-guesser'"):
+        compare([Never(), "toy-guesse"], [Toys()])
+    with pytest.raises(UnknownNameError, match="Did you mean 'toy-items'"):
+        compare([Never()], [Toys(), "toy-colours"])
+    with pytest.raises(InputError, match="at least one scorer"):
+        compare([], [Toys()])
+
+
+def test_a_benchmark_finds_its_folder(tmp_path):
+    assert open_benchmark("toy-items", tmp_path).root == tmp_path
+    (tmp_path / "toy-items").mkdir()
+    assert open_benchmark("toy-items", tmp_path).root == tmp_path / "toy-items"
+
+
+def test_several_benchmarks_come_one_after_the_other():
+    class Other(Toys):
+        def __init__(self):
+            super().__init__(n=4, card=Card("other", "Other", __name__))
+
+    report = compare([Knows(), Guesses()], [Toys(), Other()], resamples=5)
+    assert [(r.benchmark["name"], r.scorer["name"]) for r in report.runs] == [
+        ("Toys", "Knows"),
+        ("Toys", "Guesses"),
+        ("other", "Knows"),
+        ("other", "Guesses"),
+    ]
+    assert [(d.first, d.second) for d in report.differences] == [(0, 1), (2, 3)]
+    assert len(re.findall(r"<section>", page_of(report))) == 3
+
+
+def page_of(report):
+    return render(report.runs, report.labels, report.differences)
+
+
+def test_empty_benchmarks_are_refused():
+    class Empty(Benchmark):
+        def items(self):
+            return []
+
+        def metrics(self, items, scores):
+            return {}
+
+    with pytest.raises(InputError, match="has no items"):
+        evaluate(Knows(), Empty())

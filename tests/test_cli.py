@@ -231,10 +231,9 @@ def test_a_run_in_which_all_fails_is_written_and_exits_with_1(tmp_path, monkeypa
         Toys, "items", lambda self: [Item([b"bad"], item.texts[:1]) for item in every(self)]
     )
     monkeypatch.setattr(Toys, "metrics", lambda *_: {"right": float("nan")})
-    result = call(
-        "eval", "-m", "toy-colours", "-b", "toy-items", "--out", tmp_path, "--no-store", "--on-error", "skip",
-        code=1,
-    )  # fmt: skip
+    names = ("-m", "toy-colours", "-b", "toy-items")
+    skip = ("--on-error", "skip", "--no-store")
+    result = call("eval", *names, "--out", tmp_path, *skip, code=1)
     assert "every score failed" in result.stderr and "12 of 12 scores failed" in result.stderr
     assert json.loads((tmp_path / "report.json").read_text())["runs"][0]["counts"]["used"] == 0
 

@@ -65,6 +65,9 @@ def ahead(items: Sequence[A], work: Callable[[A], B], depth: int) -> Iterator[B]
     An exception of `work` is raised when its item is reached. Decoding releases the interpreter
     lock, so it runs truly beside the model.
     """
+    if len(items) == 1:  # threads would cost more than they save
+        yield work(items[0])
+        return
     workers = min(8, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="t2v-decode") as pool:
         waiting: deque[Future[B]] = deque()

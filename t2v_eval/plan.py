@@ -170,6 +170,9 @@ def _open_all(blocks: Sequence[Block], skip_errors: bool, allow_urls: bool) -> l
                 raise
             return Media.broken(position, error)
 
-    with ThreadPoolExecutor() as pool:
-        opened = dict(zip(sources, pool.map(open_one, sources.values()), strict=True))
+    if len(sources) == 1:  # threads would cost more than they save
+        opened = {identity: open_one(pair) for identity, pair in sources.items()}
+    else:
+        with ThreadPoolExecutor() as pool:
+            opened = dict(zip(sources, pool.map(open_one, sources.values()), strict=True))
     return [[opened[identity] for identity in row] for row in wanted]

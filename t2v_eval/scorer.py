@@ -350,7 +350,7 @@ class Scorer(ABC):
                     counts = replace(counts, failed=counts.failed + len(done))
                 self._commit(plan, keys, done, values, part.error)
                 progress(counts)
-        self._warn_truncated(len(plan.texts))
+        self._warn_truncated(len({string for text in plan.texts for string in strings(text)}))
         return Outcome(
             plan.fold(values),
             counts,
@@ -425,8 +425,13 @@ def plain(text: Text) -> str:
     return text.text if isinstance(text, Caption) else text
 
 
+def strings(text: Text) -> tuple[str, ...]:
+    """The text itself, then its references."""
+    return (text.text, *text.references) if isinstance(text, Caption) else (text,)
+
+
 def _key(text: Text) -> str:
-    return text_key("\0".join((text.text, *text.references)) if isinstance(text, Caption) else text)
+    return text_key("\0".join(strings(text)))
 
 
 def _finite(part: Scored) -> Iterator[Scored]:

@@ -12,7 +12,7 @@ from clip_goldens import FOLDER, RGB, arch, cases, images, open_clip_file
 from toy import picture
 
 import t2v_eval
-from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.errors import CheckpointError, InputError, T2VWarning
 from t2v_eval.plan import Block
 
 CASES = {name: c for name, c in cases("clipscore_jmhessel").items() if "matrix" in name}
@@ -95,6 +95,12 @@ def test_each_picture_caption_and_reference_is_encoded_once(checkpoint):
     np.testing.assert_allclose(outcome.scores[0], plain, rtol=0, atol=1e-6)
     one = plain[0, 0].item()
     assert scores[0, 0].item() == pytest.approx(2 * one / (one + 1), abs=1e-6)
+
+
+def test_references_over_the_limit_are_counted(checkpoint):
+    scorer = load("refclipscore", checkpoint)
+    with pytest.warns(T2VWarning, match="1 of 2 texts are longer"):
+        scorer(picture(0), "a cat", references=[["cat " * 100]])
 
 
 def test_references_are_stored_with_the_captions(checkpoint, tmp_path):

@@ -1,0 +1,41 @@
+"""Preparing pictures as the originals do, most of which use torchvision on Pillow images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
+EXTREME = 100  # sides in this ratio or more
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """RGB -> (3, H, W), normalised as CLIP's pictures are."""
+    values = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    return (values - mean) / std
+
+
+def middle_square(image: Image.Image, side: int) -> Image.Image:
+    """The short side made `side` pixels (bicubic), then cropped to the middle.
+
+    Of an extreme picture only the middle is resized, which would fill the memory otherwise; its
+    pixels may then differ by one or two levels of 255.
+    """
+    short, size = min(image.size), image.size
+    width, height = (int(side * length / short) for length in size)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    if max(size) < EXTREME * short:
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        return resized.crop((left, top, left + side, top + side))
+    x, y, margin = size[0] / width, size[1] / height, 4 * max(1, short / side)
+    box = (left * x, top * y, (left + side) * x, (top + side) * y)
+    origin = [max(0, math.floor(start - margin)) for start in box[:2]]
+    end = [min(own, math.ceil(stop + margin)) for own, stop in zip(size, box[2:], strict=True)]
+    near = image.crop((origin[0], origin[1], end[0], end[1]))
+    box = (box[0] - origin[0], box[1] - origin[1], box[2] - origin[0], box[3] - origin[1])
+    return near.resize((side, side), Image.Resampling.BICUBIC, box=box)

@@ -350,7 +350,7 @@ class Scorer(ABC):
                     counts = replace(counts, failed=counts.failed + len(done))
                 self._commit(plan, keys, done, values, part.error)
                 progress(counts)
-        self._warn_truncated(len({string for text in plan.texts for string in strings(text)}))
+        self._warn_truncated(len({string for text in plan.texts for string in _strings(text)}))
         return Outcome(
             plan.fold(values),
             counts,
@@ -425,13 +425,12 @@ def plain(text: Text) -> str:
     return text.text if isinstance(text, Caption) else text
 
 
-def strings(text: Text) -> tuple[str, ...]:
-    """The text itself, then its references."""
+def _strings(text: Text) -> tuple[str, ...]:
     return (text.text, *text.references) if isinstance(text, Caption) else (text,)
 
 
 def _key(text: Text) -> str:
-    return text_key("\0".join(strings(text)))
+    return text_key("\0".join(_strings(text)))
 
 
 def _finite(part: Scored) -> Iterator[Scored]:

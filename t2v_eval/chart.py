@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from t2v_eval.bootstrap import Interval
 
@@ -50,7 +51,8 @@ def forest(
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # The page's fonts draw the text; that ours lack a letter does not matter.
         warnings.simplefilter("ignore")
-        figure = Figure(figsize=(1.6 + 2.9 * columns, height * lines), layout="constrained")
+        layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+        figure = Figure(figsize=(1.6 + 2.9 * columns, height * lines), layout=layout)
         grid = figure.subplots(lines, columns, squeeze=False, sharey=True)
         for axes in grid.flat[len(panels) :]:
             axes.set_visible(False)

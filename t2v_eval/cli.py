@@ -128,6 +128,7 @@ def score(
     """
     from t2v_eval import files, tables
 
+    models.card(model)  # what is wrong is said before torch is imported
     if out is not None:
         tables.check_suffix(out)
         files.check_file(out)
@@ -331,6 +332,10 @@ def run(
     **options: Any,
 ) -> Report:
     """Compare, print, and write the report to `out`; whether it can be written is known first."""
+    for name in names:
+        models.card(name)
+    for name in judges:
+        benchmarks.card(name)
     from t2v_eval.files import check_folder
     from t2v_eval.report import compare
 
@@ -349,7 +354,7 @@ def run(
     console.print_failures(report)
     if out is not None:
         page = report.write(out)
-        print(f"The page with all of it: {page.resolve()}")
+        print(f"\nThe page with all of it: {page.resolve()}")
     _exit_if_nothing(sum(run.counts["used"] for run in report.runs))
     return report
 

@@ -117,8 +117,8 @@ class Report:
 
 
 def compare(
-    scorers: Iterable[Scorer | str],
-    benchmarks: Iterable[Benchmark | str],
+    scorers: Scorer | str | Iterable[Scorer | str],
+    benchmarks: Benchmark | str | Iterable[Benchmark | str],
     *,
     store: str | Path | Store | None = None,
     root: str | Path | None = None,
@@ -130,7 +130,7 @@ def compare(
     """Run every scorer on every benchmark, one scorer in memory at a time.
 
     Args:
-        scorers, benchmarks: objects, or names to load.
+        scorers, benchmarks: objects, or names to load; one, or several of them.
         store: where scorers that are given by name keep their scores.
         root: the folder with the benchmarks' files, or with a folder for each benchmark's name.
         progress: called before each run; what it returns is told of the counts during the run.
@@ -140,8 +140,9 @@ def compare(
         UnknownNameError: a name that is not there, before anything is scored.
         InputError: no scorer or no benchmark.
     """
-    judges = [open_benchmark(b, root) if isinstance(b, str) else b for b in benchmarks]
-    wanted = list(scorers)
+    wanted = [scorers] if isinstance(scorers, (str, Scorer)) else list(scorers)
+    named = [benchmarks] if isinstance(benchmarks, (str, Benchmark)) else list(benchmarks)
+    judges = [open_benchmark(b, root) if isinstance(b, str) else b for b in named]
     if not judges or not wanted:
         raise InputError("compare needs at least one scorer and one benchmark")
     for name in wanted:

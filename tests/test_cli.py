@@ -225,6 +225,12 @@ def test_eval_refuses_an_unwritable_folder_before_scoring(tmp_path, monkeypatch)
     assert "is a file, not a folder" in result.stderr
 
 
+def test_a_wrong_name_makes_no_folder(tmp_path):
+    for names in (("-m", "toy-oracl", "-b", "toy-items"), ("-m", "toy-oracle", "-b", "toy-item")):
+        result = call("eval", *names, "--out", tmp_path / "out", "--no-store", code=2)
+        assert "Did you mean" in result.stderr and not (tmp_path / "out").exists()
+
+
 def test_a_run_in_which_all_fails_is_written_and_exits_with_1(tmp_path, monkeypatch):
     every = Toys.items
     monkeypatch.setattr(

@@ -48,6 +48,11 @@ def test_differences_are_paired(report):
     assert difference.by_tag["odd"]["right"].value == pytest.approx(2 / 6)
 
 
+def test_one_scorer_and_one_benchmark_need_no_list():
+    assert len(compare(Knows(), "toy-items", resamples=5).runs) == 1
+    assert len(compare("toy-oracle", Toys(), resamples=5).runs) == 1
+
+
 def test_a_scorer_differs_from_itself_by_nothing():
     (difference,) = compare([Knows(wrong=2), Knows(wrong=2)], [Toys()], resamples=50).differences
     assert difference.metrics["right"] == Interval(0.0, 0.0, 0.0)

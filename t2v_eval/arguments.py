@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from t2v_eval.errors import InputError
+from t2v_eval.errors import InputError, MediaError
 
 if TYPE_CHECKING:
     from t2v_eval.plan import Block
@@ -90,10 +90,23 @@ def read_blocks(
     ]
 
 
+def check_pictures(blocks: Sequence[Block]) -> None:
+    """Raise MediaError for a file that is not there, before a model is loaded for nothing."""
+    for number, block in enumerate(blocks):
+        for image in block.images:
+            if isinstance(image, str) and not _is_url(image) and not Path(image).exists():
+                where = f"row {number + 1}, " if len(blocks) > 1 else ""
+                raise MediaError(f"{where}{image}: no such file")
+
+
+def _is_url(image: str) -> bool:
+    return image.startswith(("http://", "https://"))
+
+
 def _below(root: Path | None, image: Any) -> Any:
     if isinstance(image, dict):  # how Hugging Face data sets keep a picture in Parquet
         return image["bytes"] if image.get("bytes") else _below(root, image.get("path"))
-    if root is None or not isinstance(image, str) or image.startswith(("http://", "https://")):
+    if root is None or not isinstance(image, str) or _is_url(image):
         return image
     return str(root.expanduser() / image)
 

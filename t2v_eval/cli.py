@@ -31,6 +31,7 @@ from t2v_eval.arguments import (
     Root,
     StorePath,
     TemplateName,
+    check_pictures,
     default_store,
     given,
     parse_options,
@@ -133,6 +134,8 @@ def score(
         tables.check_suffix(out)
         files.check_file(out)
     blocks = read_blocks(images, text, pairs, (image_column, text_column), root)
+    if on_error == "raise":
+        check_pictures(blocks)
     kept = None if no_store else store or default_store()
     options = parse_options(option) | given(
         question_template=question,

@@ -37,7 +37,8 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": _number, "percent": _percent, "signed": _signed}
+    environment.filters |= {"number": _number, "short": _short}
+    environment.filters |= {"percent": _percent, "signed": _signed}
     environment.tests["apart"] = excludes_zero
     colours = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     scorers = [
@@ -160,6 +161,11 @@ def _order(interval: Interval) -> float:
 
 def _number(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
+
+
+def _short(value: float) -> str:
+    """Four digits, since some scorers' values are all near 0."""
+    return f"{value:.4g}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def _signed(value: float, digits: int = 3) -> str:

@@ -144,7 +144,7 @@ def test_failed_scores_are_empty_and_said(pictures, tmp_path, store):
         (("-m", "toy-colours", "-t", "x"), "pass pictures"),
         (("-m", "toy-colours", "p0.png", "--pairs", "t.csv"), "not both"),
         (("-m", "toy-colours", "--pairs", "t.csv"), "t.csv: no such file"),
-        (("-m", "toy-colours", "nowhere.png", "-t", "x"), "nowhere.png): no such file"),
+        (("-m", "toy-colours", "nowhere.png", "-t", "x"), "nowhere.png: no such file"),
         (("-m", "toy-colours", "http://x.org/a.png", "-t", "x"), "allow_urls"),
         (("-m", "toy-colours", "p0.png", "-t", "x", "--out", "scores.xlsx"), "ends in .csv"),
         (

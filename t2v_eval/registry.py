@@ -4,12 +4,12 @@ A card is a name and its facts in a TOML file that lies beside the module it des
 reads the TOML and imports no module; `create` imports the one module it needs.
 
 ```toml
-# backends/pickscore.toml
-entry = "PickScore"                      # a class in pickscore.py
+# backends/mine.toml
+entry = "Mine"                           # a class in mine.py
 kind = "preference"                      # top-level keys hold for every name in the file
-[names.pickscore-v1]
-summary = "CLIP ViT-H/14 fine-tuned on Pick-a-Pic preferences"
-checkpoint = "yuvalkirstain/PickScore_v1"  # what is no fact of the card goes to the constructor
+[names.mine-v1]
+summary = "CLIP ViT-H/14 fine-tuned on preferences of ours"
+checkpoint = "someone/mine-v1"           # what is no fact of the card goes to the constructor
 ```
 
 Strings that start with "./" name files beside the card. Packages of third parties ship the same

@@ -137,7 +137,7 @@ def decode(media: Media, mode: str = "seen") -> Image.Image:
 def as_seen(image: Image.Image) -> Image.Image:
     """RGB as a person sees it: EXIF orientation applied, alpha over white, 16 bits scaled to 8."""
     image = ImageOps.exif_transpose(image)
-    if image.mode == "RGB":
+    if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_scale_to_uint8(np.asarray(image))).convert("RGB")

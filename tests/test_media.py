@@ -82,6 +82,8 @@ def test_alpha_is_seen_over_white():
     assert (seen[0] == 255).all()
     assert (seen[1] == [200, 0, 0]).all()
     assert pixels(as_bytes(Image.fromarray(rgba)), "original").shape == (2, 3, 4)
+    keyed = Image.new("RGB", (2, 2), (9, 9, 9))
+    assert (pixels(as_bytes(keyed, transparency=(9, 9, 9))) == 255).all()
     palette = Image.fromarray(np.zeros((2, 2), np.uint8), "P")
     palette.putpalette([10, 20, 30])
     assert (pixels(as_bytes(palette, transparency=0)) == 255).all()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from PIL import Image
 from torch import Tensor
@@ -26,10 +26,16 @@ class HfClip(EmbeddingScorer):
     """Cosine of picture and text under a CLIP model of the Hugging Face hub.
 
     Args:
-        checkpoint: a folder or hub id with configuration, weights, tokenizer and image processor.
+        checkpoint: a folder or hub id with configuration and weights.
+        processor: a folder or hub id with tokenizer and image processor; by default those that lie
+            beside the weights.
     """
 
-    def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
+    processor_elsewhere: ClassVar[str | None] = None  # of weights published without theirs
+
+    def __init__(
+        self, checkpoint: str, processor: str | None = None, **options: Unpack[Options]
+    ) -> None:
         super().__init__(**options)
         folder = self.locate(checkpoint)
         if not any(folder.glob("*.safetensors")):
@@ -39,15 +45,23 @@ class HfClip(EmbeddingScorer):
             raise CheckpointError(
                 f"{folder} holds a model of type {config.model_type!r}, not 'clip'"
             )
-        self.tokenizer = _read(AutoTokenizer, folder)
-        self.processor = _read(AutoImageProcessor, folder, backend="pil")
+        if processor is None and not (folder / "preprocessor_config.json").exists():
+            processor = self.processor_elsewhere
+        reader = (
+            self.locate(processor, argument="processor", revision=None) if processor else folder
+        )
+        self.tokenizer = _read(AutoTokenizer, reader)
+        self.processor = _read(AutoImageProcessor, reader, backend="pil")
         self.context = config.text_config.max_position_embeddings
         self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         # Older files carry the positions' numbers, which are no weights.
         tensors = read_tensors(folder)
         fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
+        self.scale: float = self.clip.logit_scale.double().exp().item()
         self.clip.to(self.device, self.dtype)
-        described = (file for ending in ("json", "txt") for file in folder.glob(f"*.{ending}"))
+        described = {
+            f for at in (folder, reader) for end in ("json", "txt") for f in at.glob(f"*.{end}")
+        }
         self.files = [*weight_files(folder), *sorted(described)]
 
     def preprocess(self, image: Image.Image) -> Tensor:

@@ -41,10 +41,12 @@ def open_clip_file(folder: Path, name: str = "open_clip") -> str:
     return str(path)
 
 
-def hf_clip_folder(folder: Path) -> str:
+def hf_clip_folder(folder: Path, name: str = "hf_clip", activation: str = "quick_gelu") -> str:
     """A CLIP model as transformers saves it."""
     shutil.copytree(FOLDER / "hf_clip", folder, dirs_exist_ok=True)
-    save_file(tensors("hf_clip"), folder / "model.safetensors", {"format": "pt"})
+    config = (folder / "config.json").read_text("utf-8").replace("quick_gelu", activation)
+    (folder / "config.json").write_text(config, "utf-8")
+    save_file(tensors(name), folder / "model.safetensors", {"format": "pt"})
     tokenizer = open_clip.SimpleTokenizer()
     special = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocabulary = {special.get(token, token): n for token, n in tokenizer.encoder.items()}

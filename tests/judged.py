@@ -6,19 +6,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from toy import ToyEmbedding, picture
 
 from t2v_eval.benchmark import Benchmark, Item, Scores
 from t2v_eval.media import Media
+from t2v_eval.outcome import Scored
 from t2v_eval.plan import Cells, Text
 from t2v_eval.registry import benchmarks, models
-from t2v_eval.scorer import Scored, Scorer
+from t2v_eval.scorer import Scorer
 
 HOSTILE = "<script>alert(1)</script> & 'quotes' \"$x$\" {{ 7*7 }}"
 
 
-@benchmarks.register("toy-items", summary="toy pictures", note="They show toys, and nothing else.")
 class Toys(Benchmark):
     """n items of two pictures and two texts; picture i belongs to text i."""
 
@@ -50,7 +51,6 @@ class Toys(Benchmark):
         }
 
 
-@models.register("toy-oracle", kind="oracle", summary="right but for one item in `wrong`")
 class Knows(Scorer):
     """Scores 0.9 where picture and text belong together, 0.1 elsewhere; the other way if wrong."""
 
@@ -85,7 +85,6 @@ class Knows(Scorer):
         return "left" if any(_same(pixels, 2 * n) for n in range(60)) else "right"
 
 
-@models.register("toy-guesser", kind="oracle")
 class Guesses(Knows):
     """Wrong on every third item."""
 
@@ -93,8 +92,23 @@ class Guesses(Knows):
         super().__init__(**{"wrong": 3, **options})
 
 
-models.register("toy-colours", kind="clip", summary="colours and letters")(ToyEmbedding)
-
-
 def _same(pixels: Any, seed: int) -> bool:
     return bool(np.array_equal(pixels, np.asarray(picture(seed))))
+
+
+def register() -> None:
+    """Give the toys names, for commands that take names."""
+    note = "They show toys, and nothing else."
+    benchmarks.register("toy-items", summary="toy pictures", note=note)(Toys)
+    models.register("toy-oracle", kind="oracle", summary="right but one in `wrong`")(Knows)
+    models.register("toy-guesser", kind="oracle")(Guesses)
+    models.register("toy-colours", kind="clip", summary="colours and letters")(ToyEmbedding)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def named_toys() -> Iterator[None]:
+    """The names, in the tests of the modules that import this, and no longer."""
+    before = [dict(registry._registered) for registry in (models, benchmarks)]
+    register()
+    yield
+    models._registered, benchmarks._registered = before

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from judged import Knows, Toys
+from judged import Knows, Toys, named_toys  # noqa: F401
 from toy import expected, picture
 from typer.testing import CliRunner
 
@@ -270,7 +270,7 @@ def test_lists_take_patterns_and_kinds():
     names = [line.split("\t")[0] for line in call("list", "models").stdout.splitlines()]
     assert names == models.names() and "toy-colours" in names
     lines = call("list", "models", "toy-[op]*", "--kind", "oracle").stdout.splitlines()
-    assert lines == ["toy-oracle\toracle\tright but for one item in `wrong`\t"]
+    assert lines == ["toy-oracle\toracle\tright but one in `wrong`\t"]
     assert call("list", "benchmarks", "toy-i*").stdout.startswith("toy-items\t")
     assert benchmarks.names() == [
         line.split("\t")[0] for line in call("list", "benchmarks").stdout.splitlines()
@@ -333,7 +333,14 @@ def test_version_and_help():
 
 def test_a_real_process(pictures):
     done = program(
-        "import judged", "score", "-m", "toy-colours", pictures[0], "-t", "x", "--no-store"
+        "import judged; judged.register()",
+        "score",
+        "-m",
+        "toy-colours",
+        pictures[0],
+        "-t",
+        "x",
+        "--no-store",
     )
     out, err = done.communicate(timeout=120)
     assert done.returncode == 0, err
@@ -355,6 +362,7 @@ def test_python_m_is_the_same_program():
 
 SLOW = """
 import time, judged
+judged.register()
 whole = judged.Knows.score_cells
 def slow(self, *arguments):
     for part in whole(self, *arguments):

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from judged import Knows, Toys
+from judged import Knows, Toys, named_toys  # noqa: F401
 
 from t2v_eval.benchmark import Benchmark
 from t2v_eval.errors import BenchmarkDataError
@@ -25,7 +25,6 @@ def program(monkeypatch):
     return module
 
 
-@benchmarks.register("toy-elsewhere")
 class Elsewhere(Benchmark):
     def items(self):
         raise BenchmarkDataError("no files here: see its page")
@@ -34,7 +33,6 @@ class Elsewhere(Benchmark):
         raise AssertionError("never reached")
 
 
-@models.register("toy-flags", kind="vqa")
 class Tells(Knows):
     """Remembers how it was made."""
 
@@ -43,6 +41,12 @@ class Tells(Knows):
     def __init__(self, cache_dir=None, device=None, batch_size=None, checkpoint=None, **options):
         super().__init__(**options)
         self.made.append((cache_dir, device, batch_size, checkpoint, self.template.question))
+
+
+@pytest.fixture(autouse=True)
+def more_names(named_toys):  # noqa: F811
+    benchmarks.register("toy-elsewhere")(Elsewhere)
+    models.register("toy-flags", kind="vqa")(Tells)
 
 
 def test_the_flags_of_the_reference_reach_the_scorer(program, tmp_path, capsys):

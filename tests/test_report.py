@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from judged import HOSTILE, Guesses, Knows, Toys
+from judged import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
 
 from t2v_eval import browse
 from t2v_eval.benchmark import Benchmark, Item, evaluate

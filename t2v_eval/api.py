@@ -58,7 +58,10 @@ def load(
 
 
 def score(
-    model: str, images: MediaLike | Iterable[MediaLike], texts: str | Iterable[str], **options: Any
+    model: str,
+    images: MediaLike | Iterable[MediaLike],
+    texts: str | Iterable[str] | None = None,
+    **options: Any,
 ) -> Tensor:
     """Load `model` and score every picture against every text.
 

@@ -24,9 +24,10 @@ from t2v_eval.bootstrap import (
 )
 from t2v_eval.errors import InputError
 from t2v_eval.media import MediaLike
+from t2v_eval.outcome import Progress
 from t2v_eval.plan import Block
 from t2v_eval.registry import Card
-from t2v_eval.scorer import Progress, Scorer
+from t2v_eval.scorer import Scorer
 
 Scores: TypeAlias = Sequence[NDArray[np.float32]]
 

@@ -16,8 +16,9 @@ from typing import Any
 
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.files import write_text
+from t2v_eval.outcome import Counts, Progress
 from t2v_eval.plan import Block
-from t2v_eval.scorer import Counts, Progress, Scorer
+from t2v_eval.scorer import Scorer
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
 

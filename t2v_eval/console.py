@@ -22,8 +22,8 @@ from t2v_eval.errors import T2VError, T2VWarning
 if TYPE_CHECKING:
     from t2v_eval.bootstrap import Interval
     from t2v_eval.comparison import Difference
+    from t2v_eval.outcome import Counts
     from t2v_eval.report import Report
-    from t2v_eval.scorer import Counts
 
 WIDE = 160  # columns where nothing says how wide the output is
 

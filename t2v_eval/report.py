@@ -31,9 +31,10 @@ from t2v_eval.comparison import Difference, excludes_zero, item_name
 from t2v_eval.errors import InputError
 from t2v_eval.files import check_folder, write_text
 from t2v_eval.html import render
+from t2v_eval.outcome import Progress
 from t2v_eval.registry import benchmarks as registry
 from t2v_eval.registry import models
-from t2v_eval.scorer import Progress, Scorer
+from t2v_eval.scorer import Scorer
 from t2v_eval.store import Store
 from t2v_eval.tables import write_table
 

@@ -12,8 +12,8 @@ import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -27,6 +27,7 @@ from typing_extensions import Self
 
 from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnsupportedError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, decode, open_media
+from t2v_eval.outcome import Counts, Outcome, Progress, Ranked, Scored, ranking
 from t2v_eval.plan import Block, Caption, Cells, Plan, Text
 from t2v_eval.registry import Card
 from t2v_eval.store import Store, text_key
@@ -36,46 +37,6 @@ SEMANTICS = 1  # raise when our own code changes any number, so that stored scor
 
 ImageMode = Literal["seen", "original"]
 OnError = Literal["raise", "skip"]
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """A finished part of the work: positions in the `cells` that were asked for, and their values.
-
-    `error` says why the values are missing (NaN), where they are.
-    """
-
-    positions: NDArray[np.int64]
-    values: Tensor | None
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """How many unique cells a run had, and where their values came from."""
-
-    cells: int = 0
-    computed: int = 0
-    reused: int = 0
-    failed: int = 0
-
-
-Progress = Callable[[Counts], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """Everything a run found out: folded scores, counts, why cells failed, which texts were cut.
-
-    `errors` counts failed unique cells by reason; `failures` gives the reason by (block, row,
-    column).
-    """
-
-    scores: list[NDArray[np.float32]]
-    counts: Counts
-    errors: Mapping[str, int] = field(default_factory=dict)
-    failures: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
-    truncated: int = 0
 
 
 class Scorer(ABC):
@@ -93,6 +54,7 @@ class Scorer(ABC):
 
     default_template: ClassVar[str] = "plain"
     uses_references: ClassVar[bool] = False
+    uses_text: ClassVar[bool] = True  # whether texts play any part; they may be left out if not
     caption_keys: ClassVar[tuple[str, ...]] = ()  # without references, and with; else the name
 
     def __init__(
@@ -166,7 +128,7 @@ class Scorer(ABC):
     def forward(
         self,
         images: MediaLike | Iterable[MediaLike],
-        texts: str | Iterable[str],
+        texts: str | Iterable[str] | None = None,
         references: Sequence[Sequence[str]] | None = None,
         **template: str | None,
     ) -> Tensor:
@@ -174,7 +136,7 @@ class Scorer(ABC):
 
         Args:
             images: M pictures, or one; see `open_media` for what counts as one.
-            texts: N texts, or one.
+            texts: N texts, or one; may be left out where the scorer does not use them.
             references: for scorers that use them, M lists of human captions.
             template: `question_template`, `answer_template` or `template` for this call.
 
@@ -184,10 +146,32 @@ class Scorer(ABC):
         Raises:
             InputError: wrong types, empty lists, or a picture that cannot be used (`MediaError`).
         """
+        if texts is None:
+            if self.uses_text:
+                raise InputError(f"{self.name!r} scores pictures against texts: pass texts too")
+            texts = ""
         block = Block.of(images, texts, references)
         return self._bound(template).run([block])[0]
 
     __call__ = forward
+
+    def rank(
+        self,
+        images: MediaLike | Iterable[MediaLike],
+        text: str | None = None,
+        references: Sequence[Sequence[str]] | None = None,
+        **template: str | None,
+    ) -> list[Ranked]:
+        """The pictures from best to worst for one text, for example to choose the best of K.
+
+        Args: as for a call, with one text.
+
+        Returns:
+            K of `Ranked`: equal scores share a rank; pictures that failed come last, without one.
+        """
+        if text is not None and not isinstance(text, str):
+            raise InputError(f"rank takes one text, not {type(text).__name__}")
+        return ranking(self.forward(images, text, references, **template)[:, 0].tolist())
 
     def score_pairs(
         self,
@@ -308,14 +292,16 @@ class Scorer(ABC):
                     raise InputError(f"{self.name!r} needs references; item {index} has none")
         else:
             blocks = [replace(block, references=None) for block in blocks]
+        if not self.uses_text:
+            blocks = [replace(block, texts=[""] * len(block.texts)) for block in blocks]
         self.check_template()
         plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
         with self._lock, torch.inference_mode():
             return self._execute(plan, progress or (lambda _: None))
 
     def check_template(self) -> None:
-        """Warn of a template in which the text plays no part."""
-        if not self.template.uses_text:
+        """Warn of a template in which the text plays no part, though the scorer would use it."""
+        if self.uses_text and not self.template.uses_text:
             warnings.warn(
                 f"neither the question {self.template.question!r} nor the answer "
                 f"{self.template.answer!r} has a placeholder: the texts play no part in the scores",

@@ -18,8 +18,8 @@ from t2v_eval.errors import (
     TemplateError,
     UnsupportedError,
 )
+from t2v_eval.outcome import Counts
 from t2v_eval.plan import Block
-from t2v_eval.scorer import Counts
 
 TEXTS = ["a cat", "two dogs under a very long table", "", "a cat on a mat"]
 
@@ -109,6 +109,53 @@ def test_score_pairs_is_the_diagonal(images):
     torch.testing.assert_close(pairs, scorer(images[:4], TEXTS).diagonal())
     with pytest.raises(InputError, match="4 images and 3 texts"):
         scorer.score_pairs(images[:4], TEXTS[:3])
+
+
+def test_rank_is_best_first_names_ties_and_puts_failures_last(images, tmp_path):
+    scorer = ToyEmbedding(device="cpu", on_error="skip")
+    given = [*images, images[2], tmp_path / "gone.png"]
+    places = scorer.rank(given, "a cat")
+    scores = scorer(given, "a cat")[:, 0]
+    assert [place.score for place in places[:-1]] == sorted(scores[:-1].tolist(), reverse=True)
+    assert [place.score for place in places[:-1]] == [scores[p.index] for p in places[:-1]]
+    twins = [place for place in places if place.tied]
+    assert [place.index for place in twins] == [2, 5]
+    assert twins[0].rank == twins[1].rank == 1 + sum(scores > scores[2])
+    assert sorted(place.rank for place in places[:-1] if place.rank != twins[0].rank) == sorted(
+        {1, 2, 3, 4, 5, 6} - {twins[0].rank, twins[0].rank + 1}
+    )
+    assert (places[-1].index, places[-1].rank, places[-1].tied) == (6, None, False)
+    assert scorer.rank(images[0], "a cat")[0].rank == 1
+
+
+def test_rank_takes_one_text_and_templates(images):
+    scorer = ToyEmbedding(device="cpu")
+    for wrong in (TEXTS, 7):
+        with pytest.raises(InputError, match="rank takes one text"):
+            scorer.rank(images, wrong)
+    asked = scorer.rank(images, "cat", question_template="see {}")
+    assert asked == scorer.rank(images, "see cat")
+
+
+class Blind(ToyEmbedding):
+    uses_text = False
+
+
+def test_texts_may_be_left_out_where_they_play_no_part(images, tmp_path):
+    scorer = Blind(device="cpu", store=tmp_path / "scores.db")
+    alone = scorer(images)
+    assert alone.shape == (5, 1)
+    outcome = scorer.evaluate_blocks([Block.of(images, TEXTS)])
+    np.testing.assert_array_equal(outcome.scores[0], alone.expand(-1, 4))
+    assert outcome.counts == Counts(cells=5, reused=5)
+    assert [place.index for place in scorer.rank(images)] == alone[:, 0].argsort(
+        descending=True
+    ).tolist()
+    scorer(images, question_template="no placeholder, and no warning")
+    for seeing in (ToyEmbedding(device="cpu"), ToyPair(device="cpu")):
+        for call in (seeing, seeing.rank):
+            with pytest.raises(InputError, match="pass texts too"):
+                call(images)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,80 @@
+"""What comes out of scoring: finished parts, counts, folded scores, and candidates in order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A finished part of the work: positions in the `cells` that were asked for, and their values.
+
+    `error` says why the values are missing (NaN), where they are.
+    """
+
+    positions: NDArray[np.int64]
+    values: Tensor | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many unique cells a run had, and where their values came from."""
+
+    cells: int = 0
+    computed: int = 0
+    reused: int = 0
+    failed: int = 0
+
+
+Progress = Callable[[Counts], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Everything a run found out: folded scores, counts, why cells failed, which texts were cut.
+
+    `errors` counts failed unique cells by reason; `failures` gives the reason by (block, row,
+    column).
+    """
+
+    scores: list[NDArray[np.float32]]
+    counts: Counts
+    errors: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
+    truncated: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The place of a candidate: 1 is best, and `tied` says that others have the same score.
+
+    `index` is its position among the candidates; one that could not be scored has no rank.
+    """
+
+    rank: int | None
+    index: int
+    score: float
+    tied: bool = False
+
+
+def ranking(scores: Sequence[float]) -> list[Ranked]:
+    """Candidates from best to worst; after two that share rank 1 comes rank 3.
+
+    >>> [(place.rank, place.index, place.tied) for place in ranking([0.5, math.nan, 0.9, 0.5])]
+    [(1, 2, False), (2, 0, True), (2, 3, True), (None, 1, False)]
+    """
+    scored = [n for n, score in enumerate(scores) if not math.isnan(score)]
+    places = []
+    for n in sorted(scored, key=lambda n: -scores[n]):
+        better = sum(scores[other] > scores[n] for other in scored)
+        tied = sum(scores[other] == scores[n] for other in scored) > 1
+        places.append(Ranked(1 + better, n, scores[n], tied))
+    failed = [Ranked(None, n, score) for n, score in enumerate(scores) if math.isnan(score)]
+    return places + failed

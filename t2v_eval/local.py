@@ -8,8 +8,7 @@ The author of a backend writes how to encode a batch; everything around it is he
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar
@@ -21,8 +20,9 @@ from PIL import Image
 from torch import Tensor
 
 from t2v_eval.batching import BatchSize, ahead
-from t2v_eval.errors import InputError, MediaError, TemplateError, UnsupportedError
-from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_media
+from t2v_eval.embeddings import Comparing
+from t2v_eval.errors import InputError, MediaError, TemplateError
+from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
 from t2v_eval.plan import Cells, Text
 from t2v_eval.registry import Card
@@ -146,7 +146,7 @@ class LocalScorer(Scorer):
 Failed: TypeAlias = dict[int, str]
 
 
-class EmbeddingScorer(LocalScorer):
+class EmbeddingScorer(Comparing, LocalScorer):
     """A dual encoder. Subclasses write `preprocess`, `encode_images` and `encode_texts`.
 
     Where the score is not the cosine, they write `similarity` too.
@@ -166,115 +166,6 @@ class EmbeddingScorer(LocalScorer):
         In float64 on the CPU, so that a score does not depend on which others were asked for.
         """
         return unit(images) @ unit(texts).T
-
-    def image_similarity(
-        self, images_a: MediaLike | Iterable[MediaLike], images_b: MediaLike | Iterable[MediaLike]
-    ) -> Tensor:
-        """Score pictures against pictures, by the formula that scores them against texts.
-
-        Returns:
-            (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
-        """
-        with self._embedding():
-            a, b = self._of_images(images_a, "images_a"), self._of_images(images_b, "images_b")
-            return self.similarity(a, b).float()
-
-    def text_similarity(
-        self, texts_a: str | Iterable[str], texts_b: str | Iterable[str], **template: str | None
-    ) -> Tensor:
-        """Score texts against texts, by the formula that scores pictures against them.
-
-        Args:
-            template: `question_template` or `template` for this call.
-
-        Returns:
-            (M, N) float32 tensor on the CPU.
-        """
-        bound = self._bound(template)
-        first, second = check_texts(texts_a, "texts_a"), check_texts(texts_b, "texts_b")
-        with bound._embedding({*first, *second}):
-            a, b = (bound.embed_texts(texts).cpu().double() for texts in (first, second))
-            return bound.similarity(a, b).float()
-
-    def directional_similarity(
-        self,
-        images_before: MediaLike | Iterable[MediaLike],
-        images_after: MediaLike | Iterable[MediaLike],
-        texts_before: str | Iterable[str],
-        texts_after: str | Iterable[str],
-        **template: str | None,
-    ) -> Tensor:
-        """Cosine of how pictures changed and how their descriptions did: was an edit as told?
-
-        The change is the difference of two embeddings of length 1. Where nothing changed it is 0.
-
-        Args:
-            images_before, images_after, texts_before, texts_after: B of each, aligned.
-            template: `question_template` or `template` for this call.
-
-        Returns:
-            (B,) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
-
-        Raises:
-            InputError: not as many of each.
-            UnsupportedError: a model that has several embeddings for a picture.
-        """
-        bound = self._bound(template)
-        images = [as_list(images_before, "images_before"), as_list(images_after, "images_after")]
-        texts = [check_texts(texts_before, "texts_before"), check_texts(texts_after, "texts_after")]
-        counts = [len(listed) for listed in (*images, *texts)]
-        if len(set(counts)) > 1:
-            raise InputError(
-                "directional_similarity got {} images before and {} after, {} texts before and {} "
-                "after; pass as many of each".format(*counts)
-            )
-        with bound._embedding({*texts[0], *texts[1]}):
-            made = [
-                *(bound._of_images(i, n) for i, n in zip(images, ("before", "after"), strict=True)),
-                *(bound.embed_texts(listed).cpu().double() for listed in texts),
-            ]
-        if any(embeddings.ndim != 2 for embeddings in made):
-            raise UnsupportedError(
-                f"{self.name!r} has several embeddings for a picture, so a change of it is no "
-                "direction; models of kind 'clip' have one"
-            )
-        before, after, said, wanted = map(unit, made)
-        return torch.cosine_similarity(after - before, wanted - said).float()
-
-    @contextmanager
-    def _embedding(self, texts: Collection[str] = ()) -> Iterator[None]:
-        """What a call holds while it embeds; tells at its end how many texts were cut."""
-        self.check_template()
-        with self._lock, torch.inference_mode():
-            self._truncated.clear()
-            yield
-            self._warn_truncated(len(texts))
-
-    def _of_images(self, images: MediaLike | Iterable[MediaLike], what: str) -> Tensor:
-        """Embeddings (M, ...), float64 on the CPU; with ``on_error="skip"`` NaN where one failed.
-
-        Raises:
-            MediaError: not one can be read.
-        """
-        media = []
-        for index, image in enumerate(as_list(images, what)):
-            name = f"{what}[{index}]"
-            try:
-                media.append(open_media(image, name, self.allow_urls))
-            except MediaError as error:
-                if self.on_error == "raise":
-                    raise
-                media.append(Media.broken(name, error))
-        unique = list({one.key: one for one in media}.values())
-        known: dict[str, Tensor] = {}
-        reasons: dict[int, str] = {}
-        for numbers, embeddings, failed in self.embed_images(unique):
-            known |= {unique[n].key: e for n, e in zip(numbers, embeddings, strict=True)}
-            reasons |= failed
-        if not known:
-            raise MediaError(next(iter(reasons.values())))
-        lost = torch.full_like(next(iter(known.values())), torch.nan)
-        return torch.stack([known.get(one.key, lost) for one in media]).cpu().double()
 
     def check_template(self) -> None:
         super().check_template()

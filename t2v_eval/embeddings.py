@@ -1,0 +1,143 @@
+"""What a dual encoder can compare besides pictures with texts: see `Comparing`."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from t2v_eval.errors import InputError, MediaError, UnsupportedError
+from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_media
+from t2v_eval.scorer import Scorer
+
+
+class Comparing(Scorer):
+    """Pictures with pictures, texts with texts, and changes of pictures with changes of texts."""
+
+    @abstractmethod
+    def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
+        """Embeddings (M, ...) and (N, ...), float64 -> scores (M, N)."""
+
+    @abstractmethod
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """Embeddings (N, ...) of texts, to which the template is yet to be applied."""
+
+    @abstractmethod
+    def embed_images(
+        self, media: Sequence[Media]
+    ) -> Iterator[tuple[list[int], Tensor, dict[int, str]]]:
+        """Yield (positions in `media`, their embeddings, why others failed)."""
+
+    def image_similarity(
+        self, images_a: MediaLike | Iterable[MediaLike], images_b: MediaLike | Iterable[MediaLike]
+    ) -> Tensor:
+        """Score pictures against pictures, by the formula that scores them against texts.
+
+        Returns:
+            (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
+        """
+        with self._embedding():
+            a, b = self._of_images(images_a, "images_a"), self._of_images(images_b, "images_b")
+            return self.similarity(a, b).float()
+
+    def text_similarity(
+        self, texts_a: str | Iterable[str], texts_b: str | Iterable[str], **template: str | None
+    ) -> Tensor:
+        """Score texts against texts, by the formula that scores pictures against them.
+
+        Args:
+            template: `question_template` or `template` for this call.
+
+        Returns:
+            (M, N) float32 tensor on the CPU.
+        """
+        bound = self._bound(template)
+        first, second = check_texts(texts_a, "texts_a"), check_texts(texts_b, "texts_b")
+        with bound._embedding({*first, *second}):
+            a, b = (bound.embed_texts(texts).cpu().double() for texts in (first, second))
+            return bound.similarity(a, b).float()
+
+    def directional_similarity(
+        self,
+        images_before: MediaLike | Iterable[MediaLike],
+        images_after: MediaLike | Iterable[MediaLike],
+        texts_before: str | Iterable[str],
+        texts_after: str | Iterable[str],
+        **template: str | None,
+    ) -> Tensor:
+        """Cosine of how pictures changed and how their descriptions did: was an edit as told?
+
+        The change is the difference of two embeddings of length 1. Where nothing changed it is 0.
+
+        Args:
+            images_before, images_after, texts_before, texts_after: B of each, aligned.
+            template: `question_template` or `template` for this call.
+
+        Returns:
+            (B,) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
+
+        Raises:
+            InputError: not as many of each.
+            UnsupportedError: a model that has several embeddings for a picture.
+        """
+        bound = self._bound(template)
+        images = [as_list(images_before, "images_before"), as_list(images_after, "images_after")]
+        texts = [check_texts(texts_before, "texts_before"), check_texts(texts_after, "texts_after")]
+        counts = [len(images[0]), len(images[1]), len(texts[0]), len(texts[1])]
+        if len(set(counts)) > 1:
+            raise InputError(
+                "directional_similarity got {} images before and {} after, {} texts before and {} "
+                "after; pass as many of each".format(*counts)
+            )
+        with bound._embedding({*texts[0], *texts[1]}):
+            made = [
+                bound._of_images(images[0], "images_before"),
+                bound._of_images(images[1], "images_after"),
+                *(bound.embed_texts(listed).cpu().double() for listed in texts),
+            ]
+        if any(embeddings.ndim != 2 for embeddings in made):
+            raise UnsupportedError(
+                f"{self.name!r} has several embeddings for a picture, so a change of it is no "
+                "direction; models of kind 'clip' have one"
+            )
+        before, after, said, wanted = (normalize(embeddings, dim=-1) for embeddings in made)
+        return torch.cosine_similarity(after - before, wanted - said).float()
+
+    @contextmanager
+    def _embedding(self, texts: Collection[str] = ()) -> Iterator[None]:
+        """What a call holds while it embeds; tells at its end how many texts were cut."""
+        self.check_template()
+        with self._lock, torch.inference_mode():
+            self._truncated.clear()
+            yield
+            self._warn_truncated(len(texts))
+
+    def _of_images(self, images: MediaLike | Iterable[MediaLike], what: str) -> Tensor:
+        """Embeddings (M, ...), float64 on the CPU; with ``on_error="skip"`` NaN where one failed.
+
+        Raises:
+            MediaError: not one can be read.
+        """
+        media = []
+        for index, image in enumerate(as_list(images, what)):
+            name = f"{what}[{index}]"
+            try:
+                media.append(open_media(image, name, self.allow_urls))
+            except MediaError as error:
+                if self.on_error == "raise":
+                    raise
+                media.append(Media.broken(name, error))
+        unique = list({one.key: one for one in media}.values())
+        known: dict[str, Tensor] = {}
+        reasons: dict[int, str] = {}
+        for numbers, embeddings, failed in self.embed_images(unique):
+            known |= {unique[n].key: e for n, e in zip(numbers, embeddings, strict=True)}
+            reasons |= failed
+        if not known:
+            raise MediaError(next(iter(reasons.values())))
+        lost = torch.full_like(next(iter(known.values())), torch.nan)
+        return torch.stack([known.get(one.key, lost) for one in media]).cpu().double()

@@ -156,7 +156,8 @@ class Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._progress.stop()
+        if not self._progress.disable:  # older versions of rich print an empty line all the same
+            self._progress.stop()
 
     def of(self, label: str) -> Any:
         """A function that takes `Counts` and moves a bar of its own."""

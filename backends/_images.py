@@ -16,6 +16,11 @@ EXTREME = 100  # sides in this ratio or more
 def to_pixels(image: Image.Image) -> Tensor:
     """RGB -> (3, H, W), normalised as CLIP's pictures are."""
     values = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
+    return normalise(values)
+
+
+def normalise(values: Tensor) -> Tensor:
+    """Colours from 0 to 1, (3, H, W) -> as CLIP's networks take them."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     return (values - mean) / std
 

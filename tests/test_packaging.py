@@ -32,8 +32,10 @@ def wheel(tmp_path_factory):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
-        + ["-w", str(folder), str(source)],  # noqa: RUF005
+        [
+            *(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"),
+            *("-w", str(folder), str(source)),
+        ],
         check=True,
     )
     return zipfile.ZipFile(next(folder.glob("t2v_eval-*.whl")))

@@ -49,7 +49,7 @@ class UnknownNameError(T2VError, LookupError):
 
     @classmethod
     def of(cls, kind: str, name: str, known: Iterable[str], remedy: str) -> UnknownNameError:
-        """Build the error with the nearest known names, for example ``Did you mean 'hpsv2'?``."""
+        """Build the error with the nearest known names, which it asks whether the user meant."""
         close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
         return cls(f"there is no {kind} called {name!r}.{hint} {remedy}")

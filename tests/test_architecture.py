@@ -22,7 +22,7 @@ ORDER = (
     "errors _toml media plan outcome store registry template weights batching scorer embeddings "
     "local api pairwise metrics bootstrap files tables caption benchmark comparison chart browse "
     "html report console arguments store_commands cli __main__"
-).split()  # noqa: SIM905
+).split()
 
 
 def imports(path: Path) -> list[str]:

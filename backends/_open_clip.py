@@ -60,13 +60,16 @@ def build(config: dict[str, Any], quick_gelu: bool, device: torch.device) -> Any
         return (coca if custom else open_clip.CLIP)(**config)
 
 
-def load_weights(network: Any, file: Path) -> None:
+def load_weights(network: Any, file: Path, tensors: dict[str, Tensor] | None = None) -> None:
     """Weights of any form that OpenCLIP loads, brought into the network's own.
+
+    Args:
+        tensors: what `file` holds, where it has been read already.
 
     Raises:
         CheckpointError: they are not this network's.
     """
-    tensors = read_tensors(file)
+    tensors = read_tensors(file) if tensors is None else tensors
     if next(iter(tensors), "").startswith("module."):
         tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     try:

@@ -8,21 +8,15 @@ preparation, and that the references' part is neither weighted nor clipped.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import open_clip
-import regex  # type: ignore[import-untyped]
 import torch
-from PIL import Image
 from torch import Tensor
 
 from t2v_eval.local import unit
 from t2v_eval.plan import Caption, Text
 
 from .open_clip import OpenClip
-
-SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 
 class ClipScore(OpenClip):
@@ -34,26 +28,10 @@ class ClipScore(OpenClip):
     default_template = "clipscore"
     published = ("ViT-B-32", "openai")
     caption_keys: ClassVar[tuple[str, ...]] = ("CLIPScore",)
-
-    def preprocess(self, image: Image.Image) -> Tensor:
-        # Resized and cropped before it becomes RGB: not the same for palettes, alpha and 1 bit.
-        prepared: Tensor = self.transform(image)
-        return prepared
+    as_openai = True
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         return 2.5 * super().similarity(images, texts).clamp(min=0)
-
-    def load_tokenizer(self, text: dict[str, Any], folder: Path) -> Any:
-        """OpenAI's tokenizer: OpenCLIP's with the end token spelled as OpenAI does."""
-        tokenizer = super().load_tokenizer(text, folder)
-        if isinstance(tokenizer, open_clip.SimpleTokenizer):
-            pattern = tokenizer.pat.pattern
-            for ours, theirs in SPECIAL.items():
-                tokenizer.encoder[theirs] = tokenizer.encoder[ours]
-                tokenizer.cache[theirs] = theirs
-                pattern = pattern.replace(ours, regex.escape(theirs))
-            tokenizer.pat = regex.compile(pattern, regex.IGNORECASE)
-        return tokenizer
 
 
 class RefClipScore(ClipScore):
@@ -84,6 +62,8 @@ class RefClipScore(ClipScore):
         return torch.stack(rows)
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
+        if images.shape[-1] == texts.shape[-1]:  # among themselves, nothing has references
+            return super().similarity(images, texts)
         score, nearest = super().similarity(images, texts[:, :-1]), texts[:, -1]
         mean = 2 * score * nearest / (score + nearest)
         mean = torch.where((score == 0) & (nearest == 0), 0.0, mean)

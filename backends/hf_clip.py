@@ -1,7 +1,8 @@
-"""CLIP in the layout of the Hugging Face hub (transformers' `CLIPModel`); the score is the cosine.
+"""CLIP, MetaCLIP, SigLIP and SigLIP 2 in the layout of the Hugging Face hub; score: the cosine.
 
 Pictures go through the checkpoint's own processor on its PIL backend: the torchvision backend,
-which transformers prefers, resizes differently and moves scores.
+which transformers prefers, resizes differently and moves scores. SigLIP reads texts as it was
+trained to: in lower case, padded to its full length, the padding not masked.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
@@ -19,11 +21,15 @@ from t2v_eval.errors import CheckpointError
 from t2v_eval.local import EmbeddingScorer, Options
 from t2v_eval.weights import HUB_FILES, fill, read_tensors, weight_files
 
+from ._formulas import Probability, scale_and_bias
+
+KINDS = ("clip", "metaclip_2", "siglip", "siglip2")
+POSITIONS = "text_model.embeddings.position_embedding.weight"
 PICKLES = (*HUB_FILES, "pytorch_model*.bin*")
 
 
 class HfClip(EmbeddingScorer):
-    """Cosine of picture and text under a CLIP model of the Hugging Face hub.
+    """Cosine of picture and text under a dual encoder of the Hugging Face hub.
 
     Args:
         checkpoint: a folder or hub id with configuration and weights.
@@ -41,10 +47,12 @@ class HfClip(EmbeddingScorer):
         if not any(folder.glob("*.safetensors")):
             folder = self.locate(checkpoint, PICKLES)
         config = _read(AutoConfig, folder)
-        if config.model_type != "clip":
+        if config.model_type not in KINDS:
             raise CheckpointError(
-                f"{folder} holds a model of type {config.model_type!r}, not 'clip'"
+                f"{folder} holds a model of type {config.model_type!r}, "
+                f"not {', '.join(map(repr, KINDS))}"
             )
+        self.siglip = config.model_type.startswith("siglip")
         if processor is None and not (folder / "preprocessor_config.json").exists():
             processor = self.processor_elsewhere
         reader = (
@@ -52,12 +60,14 @@ class HfClip(EmbeddingScorer):
         )
         self.tokenizer = _read(AutoTokenizer, reader)
         self.processor = _read(AutoImageProcessor, reader, backend="pil")
-        self.context = config.text_config.max_position_embeddings
-        self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         # Older files carry the positions' numbers, which are no weights.
         tensors = read_tensors(folder)
+        if POSITIONS in tensors:  # of which some LongCLIP has more than its configuration says
+            config.text_config.max_position_embeddings = len(tensors[POSITIONS])
+        self.context = config.text_config.max_position_embeddings
+        self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
-        self.scale: float = self.clip.logit_scale.double().exp().item()
+        self.scale, self.bias = scale_and_bias(self.clip)
         self.clip.to(self.device, self.dtype)
         described = {
             f for at in (folder, reader) for end in ("json", "txt") for f in at.glob(f"*.{end}")
@@ -69,22 +79,47 @@ class HfClip(EmbeddingScorer):
         rgb = image.convert("RGB")
         inputs = self.processor(rgb, do_convert_rgb=False, return_tensors="pt")
         prepared: Tensor = inputs.pixel_values[0]
-        return prepared
+        if "spatial_shapes" not in inputs:
+            return prepared
+        # Patches of a grid of any shape: which are real and the grid travel as columns beside them.
+        real, grid = inputs.pixel_attention_mask[0], inputs.spatial_shapes[0]
+        return torch.cat([prepared, real[:, None], grid.expand(len(real), 2)], dim=1)
 
     def encode_images(self, batch: Tensor) -> Tensor:
-        return _pooled(self.clip.get_image_features(pixel_values=batch))
+        if batch.ndim == 4:
+            return _pooled(self.clip.get_image_features(pixel_values=batch))
+        patches, real, grid = batch[..., :-3], batch[..., -3], batch[:, 0, -2:]
+        return _pooled(
+            self.clip.get_image_features(
+                patches, pixel_attention_mask=real.long(), spatial_shapes=grid.long()
+            )
+        )
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         inputs = self.tokenizer(
-            list(texts), padding=True, truncation=True, max_length=self.context, return_tensors="pt"
+            [text.lower() for text in texts] if self.siglip else list(texts),
+            padding="max_length" if self.siglip else "longest",
+            truncation=True,
+            max_length=self.context,
+            return_attention_mask=True,
+            return_tensors="pt",
         )
         full = zip(texts, inputs.attention_mask.sum(-1).tolist(), strict=True)
         self.note_truncated(t for t, n in full if n == self.context and self._count(t) > n)
-        return _pooled(self.clip.get_text_features(**inputs.to(self.device)))
+        mask = None if self.siglip else inputs.attention_mask.to(self.device)
+        ids = inputs.input_ids.to(self.device)
+        return _pooled(self.clip.get_text_features(ids, attention_mask=mask))
 
     def _count(self, text: str) -> int:
         """How many tokens a text has before it is cut."""
         return len(self.tokenizer(text, verbose=False).input_ids)
+
+
+class HfClipProbability(Probability, HfClip):
+    """How likely picture and text belong together, under a SigLIP of the Hugging Face hub.
+
+    Args: as `HfClip`.
+    """
 
 
 def _read(kind: Any, folder: Path, **options: Any) -> Any:

@@ -22,7 +22,10 @@ from typing_extensions import Unpack
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.local import EmbeddingScorer, Options
 
+from ._formulas import scale_and_bias
 from ._open_clip import build, describe, encode_ids, load_weights
+from ._openai import describe as describe_openai
+from ._openai import is_archive, read_archive, round_weights, spell_as_openai
 
 CONFIG = "open_clip_config.json"
 CONFIGS = ("*.json", "*.txt", "*.model")
@@ -39,13 +42,17 @@ class OpenClip(EmbeddingScorer):
     """Cosine of picture and text under a dual encoder of OpenCLIP.
 
     Args:
-        checkpoint: your own weights: a file, or a folder or hub id in OpenCLIP's layout.
+        checkpoint: your own weights: a file, or a folder or hub id in OpenCLIP's layout. An archive
+            as OpenAI published them says itself what network it is, and is used as OpenAI does.
         arch: a name that OpenCLIP knows, or a JSON file in the form of its model configurations;
             by default the configuration beside the weights.
         pretrained: OpenCLIP's tag of the weights; with a `checkpoint`, of what it is a copy of.
     """
 
     published: ClassVar[tuple[str | None, str | None]] = (None, None)  # arch and tag by default
+    weights: ClassVar[Sequence[str]] = WEIGHTS  # their names in a folder, the first that is there
+    # OpenAI resizes a picture before it becomes RGB, and spells the end token otherwise.
+    as_openai = False
 
     def __init__(
         self,
@@ -55,15 +62,23 @@ class OpenClip(EmbeddingScorer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
-        file = self._find(os.fspath(checkpoint), WEIGHTS) if checkpoint else None
-        if arch is None and file and (file.parent / CONFIG).exists():
-            arch = file.parent / CONFIG
-        elif arch is None:
-            arch, pretrained = self.published[0], pretrained or self.published[1]
-        if arch is None:
-            raise InputError(f"{self.name!r} needs checkpoint= and arch=")
-        arch = os.fspath(arch)
-        config, tag = describe(arch, pretrained)
+        config: dict[str, Any]
+        tag: dict[str, Any] = {}
+        file = self._find(os.fspath(checkpoint), self.weights) if checkpoint else None
+        tensors = self.read_openai(file) if file else None
+        if file and tensors is not None:
+            self.as_openai = True
+            config = describe_openai(tensors, file)
+            arch = pretrained = "openai"
+        else:
+            if arch is None and file and (file.parent / CONFIG).exists():
+                arch = file.parent / CONFIG
+            elif arch is None:
+                arch, pretrained = self.published[0], pretrained or self.published[1]
+            if arch is None:
+                raise InputError(f"{self.name!r} needs checkpoint= and arch=")
+            arch = os.fspath(arch)
+            config, tag = describe(arch, pretrained)
         if file is None:
             if "hf_hub" not in tag:
                 raise InputError(f"{self.name!r} with arch={arch!r} needs checkpoint= too")
@@ -79,7 +94,10 @@ class OpenClip(EmbeddingScorer):
             raise CheckpointError(f"arch {arch!r} lacks a file: {error}") from error
         except (TypeError, KeyError, AttributeError, AssertionError, ValueError) as error:
             raise InputError(f"OpenCLIP cannot build arch {arch!r}: {error!r}") from error
-        load_weights(self.network, file)
+        load_weights(self.network, file, tensors)
+        if tensors is not None:
+            round_weights(self.network)
+        self.scale, self.bias = scale_and_bias(self.network)
         self.network.to(self.device, self.dtype)
         looks = {key: tag[key] for key in LOOKS if key in tag}
         size = self.network.visual.image_size
@@ -87,8 +105,12 @@ class OpenClip(EmbeddingScorer):
         self.files = [file, *([Path(arch).expanduser()] if arch.endswith(".json") else [])]
         self.facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
 
+    def read_openai(self, file: Path) -> dict[str, Tensor] | None:
+        """The weights of a file in OpenAI's own layout; None for any other."""
+        return read_archive(file) if is_archive(file) else None
+
     def preprocess(self, image: Image.Image) -> Tensor:
-        prepared: Tensor = self.transform(image.convert("RGB"))
+        prepared: Tensor = self.transform(image if self.as_openai else image.convert("RGB"))
         return prepared
 
     def encode_images(self, batch: Tensor) -> Tensor:
@@ -116,7 +138,7 @@ class OpenClip(EmbeddingScorer):
             tokenizer = open_clip.SimpleTokenizer(context_length=context, **options)
             if tokenizer.vocab_size > text.get("vocab_size", tokenizer.vocab_size):
                 raise ValueError("its vocabulary is not CLIP's, so it must name hf_tokenizer_name")
-            return tokenizer
+            return spell_as_openai(tokenizer) if self.as_openai else tokenizer
         if (folder / "tokenizer_config.json").exists():
             name = str(folder)
         elif "/" in name:

@@ -7,6 +7,7 @@ reads are zero; the vocabulary is the one that OpenCLIP ships.
 from __future__ import annotations
 
 import json
+import lzma
 import shutil
 from pathlib import Path
 from typing import Any
@@ -56,5 +57,24 @@ def hf_clip_folder(folder: Path, name: str = "hf_clip", activation: str = "quick
     return str(folder)
 
 
+def long_clip_file(folder: Path, **changed: torch.Tensor) -> str:
+    """A checkpoint as LongCLIP's training writes it."""
+    path = folder / "longclip-L.pt"
+    torch.save({n: t.float() for n, t in tensors("longclip").items()} | changed, path)
+    return str(path)
+
+
+def openai_archive(folder: Path) -> str:
+    """A TorchScript archive as OpenAI publishes them."""
+    path = folder / "tiny-openai.pt"
+    path.write_bytes(lzma.decompress((FOLDER / "openai_clip.pt.xz").read_bytes()))
+    return str(path)
+
+
 def images(case: dict[str, Any]) -> list[str]:
     return [str(FOLDER / image) for image in case["images"]]
+
+
+def plain(case: dict[str, Any]) -> list[int]:
+    """Which pictures of a case are RGB, so that nothing depends on how they become so."""
+    return [n for n, image in enumerate(case["images"]) if Path(image).name in RGB]

@@ -20,6 +20,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
+from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from t2v_eval.errors import CheckpointError
@@ -36,10 +37,11 @@ def locate(
     revision: str | None = None,
     argument: str = "checkpoint",
 ) -> Path:
-    """The directory or file of `checkpoint`, downloaded if it is a hub id that is not here yet.
+    """The directory or file of `checkpoint`, downloaded if it is not here yet.
 
     Args:
-        checkpoint: a directory, a file, or a hub id such as ``openai/clip-vit-base-patch32``.
+        checkpoint: a directory, a file, a hub id such as ``openai/clip-vit-base-patch32``, or the
+            https URL of a file.
         patterns: the files to download.
         argument: what messages call it.
 
@@ -50,6 +52,8 @@ def locate(
     if path.exists():
         return path
     hub_id = os.fspath(checkpoint)
+    if hub_id.startswith("https://"):
+        return _download(hub_id, cache_dir, local_files_only or _offline(), argument)
     remedy = (
         f"Download it where there is a network (`hf download {hub_id} --local-dir DIR`) "
         f"and pass {argument}='DIR', or fill the Hugging Face cache ($HF_HOME or cache_dir=)"
@@ -84,6 +88,25 @@ def locate(
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise CheckpointError(f"{hub_id!r} cannot be downloaded: {error}. {remedy}.") from error
+
+
+def _download(url: str, cache_dir: str | None, local_files_only: bool, argument: str) -> Path:
+    folder = Path(cache_dir).expanduser() if cache_dir else user_cache_path("t2v-eval") / "weights"
+    # Of two URLs that end alike, each has its own file.
+    file = (
+        folder / hashlib.blake2b(url.encode(), digest_size=4).hexdigest() / url.rpartition("/")[2]
+    )
+    remedy = f"Download it where there is a network and pass {argument}='FILE'."
+    if file.exists():
+        return file
+    if local_files_only:
+        raise CheckpointError(f"the {argument} {url} is not on this machine. {remedy}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file))
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{url} cannot be downloaded: {error}. {remedy}") from error
+    return file
 
 
 def _offline() -> bool:

@@ -42,7 +42,7 @@ class Comparing(Scorer):
         """
         with self._embedding():
             a, b = self._of_images(images_a, "images_a"), self._of_images(images_b, "images_b")
-            return self.similarity(a, b).float()
+        return self.similarity(a, b).float()
 
     def text_similarity(
         self, texts_a: str | Iterable[str], texts_b: str | Iterable[str], **template: str | None
@@ -59,7 +59,7 @@ class Comparing(Scorer):
         first, second = check_texts(texts_a, "texts_a"), check_texts(texts_b, "texts_b")
         with bound._embedding({*first, *second}):
             a, b = (bound.embed_texts(texts).cpu().double() for texts in (first, second))
-            return bound.similarity(a, b).float()
+        return bound.similarity(a, b).float()
 
     def directional_similarity(
         self,

@@ -25,8 +25,19 @@ def normalise(values: Tensor) -> Tensor:
     return (values - mean) / std
 
 
-def middle_square(image: Image.Image, side: int) -> Image.Image:
-    """The short side made `side` pixels (bicubic), then cropped to the middle.
+def tame(
+    image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
+    """The `middle_square` of an extreme picture; any other as it is, for others to resize."""
+    if max(image.size) < EXTREME * min(image.size):
+        return image
+    return middle_square(image, side, resample)
+
+
+def middle_square(
+    image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.BICUBIC
+) -> Image.Image:
+    """The short side made `side` pixels, then cropped to the middle.
 
     Of an extreme picture only the middle is resized, which would fill the memory otherwise; its
     pixels may then differ by one or two levels of 255.
@@ -35,7 +46,7 @@ def middle_square(image: Image.Image, side: int) -> Image.Image:
     width, height = (int(side * length / short) for length in size)
     left, top = round((width - side) / 2), round((height - side) / 2)
     if max(size) < EXTREME * short:
-        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        resized = image.resize((width, height), resample)
         return resized.crop((left, top, left + side, top + side))
     x, y, margin = size[0] / width, size[1] / height, 4 * max(1, short / side)
     box = (left * x, top * y, (left + side) * x, (top + side) * y)
@@ -43,4 +54,4 @@ def middle_square(image: Image.Image, side: int) -> Image.Image:
     end = [min(own, math.ceil(stop + margin)) for own, stop in zip(size, box[2:], strict=True)]
     near = image.crop((origin[0], origin[1], end[0], end[1]))
     box = (box[0] - origin[0], box[1] - origin[1], box[2] - origin[0], box[3] - origin[1])
-    return near.resize((side, side), Image.Resampling.BICUBIC, box=box)
+    return near.resize((side, side), resample, box=box)

@@ -22,6 +22,7 @@ from t2v_eval.local import EmbeddingScorer, Options
 from t2v_eval.weights import HUB_FILES, fill, read_tensors, weight_files
 
 from ._formulas import Probability, scale_and_bias
+from ._images import tame
 
 KINDS = ("clip", "metaclip_2", "siglip", "siglip2")
 POSITIONS = "text_model.embeddings.position_embedding.weight"
@@ -77,6 +78,9 @@ class HfClip(EmbeddingScorer):
     def preprocess(self, image: Image.Image) -> Tensor:
         # The processor's own conversion would put alpha on white; what models saw drops it.
         rgb = image.convert("RGB")
+        side = getattr(self.processor.size, "shortest_edge", None)
+        if side and self.processor.do_center_crop:
+            rgb = tame(rgb, side, self.processor.resample)
         inputs = self.processor(rgb, do_convert_rgb=False, return_tensors="pt")
         prepared: Tensor = inputs.pixel_values[0]
         if "spatial_shapes" not in inputs:

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import open_clip
 from open_clip.tokenizer import HFTokenizer
+from open_clip.utils import to_2tuple
 from PIL import Image
 from torch import Tensor
 from typing_extensions import Unpack
@@ -23,6 +25,7 @@ from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.local import EmbeddingScorer, Options
 
 from ._formulas import scale_and_bias
+from ._images import tame
 from ._open_clip import build, describe, encode_ids, load_weights
 from ._openai import describe as describe_openai
 from ._openai import is_archive, read_archive, round_weights, spell_as_openai
@@ -100,8 +103,11 @@ class OpenClip(EmbeddingScorer):
         self.scale, self.bias = scale_and_bias(self.network)
         self.network.to(self.device, self.dtype)
         looks = {key: tag[key] for key in LOOKS if key in tag}
-        size = self.network.visual.image_size
+        size = to_2tuple(self.network.visual.image_size)
         self.transform = open_clip.image_transform(size, is_train=False, **looks)
+        if size[0] == size[1] and looks.get("resize_mode", "shortest") == "shortest":
+            resample = Image.Resampling[looks.get("interpolation", "bicubic").upper()]
+            self.transform.transforms.insert(0, partial(tame, side=size[0], resample=resample))
         self.files = [file, *([Path(arch).expanduser()] if arch.endswith(".json") else [])]
         self.facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from t2v_eval.errors import InputError
+from t2v_eval.errors import InputError, TemplateError
+from t2v_eval.local import PairScorer
 from t2v_eval.media import MediaLike
 from t2v_eval.scorer import Scorer
 
@@ -31,3 +32,15 @@ class ChoiceScorer(Scorer):
         logits = self.forward(images, [text], **template)[:, 0] * self.logit_scale
         shares = logits.masked_fill(logits.isnan(), -torch.inf).softmax(0)
         return shares.masked_fill(logits.isnan(), torch.nan)
+
+
+class ChoicePairScorer(ChoiceScorer, PairScorer[Tensor]):
+    """One that reads the filled question with the picture; there is no answer."""
+
+    def check_template(self) -> None:
+        super().check_template()
+        if self.template.answer:
+            raise TemplateError(
+                f"{self.name!r} reads the text and gives no answer, so the answer template "
+                f"{self.template.answer!r} has no meaning; pass a question_template alone"
+            )

@@ -1,8 +1,9 @@
 """CLIP that reads captions of 248 tokens: LongCLIP, and SPECS, which is trained from it.
 
 Zhang et al. 2024, "Long-CLIP: Unlocking the Long-Text Capability of CLIP", section 3.2: the first
-20 positions stay as CLIP learnt them, those behind are learnt anew, in a table of their own. Chen
-et al. 2025, "SPECS: Specificity-Enhanced CLIP-Score for Long Image Caption Evaluation".
+20 positions stay as CLIP learnt them, those behind are learnt anew, in a table of their own. (That
+its training starts from CLIP's 77 positions, stretched, is no part of scoring.) Chen et al. 2025,
+"SPECS: Specificity-Enhanced CLIP-Score for Long Image Caption Evaluation".
 """
 
 from __future__ import annotations

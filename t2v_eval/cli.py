@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from t2v_eval import __version__, console
+from t2v_eval.agree_command import agree
 from t2v_eval.arguments import (
     AllowUrls,
     Answer,
@@ -65,6 +66,7 @@ app = typer.Typer(
     "failed, 2 an error, 130 interrupted.",
 )
 app.add_typer(stores, name="store")
+app.command()(agree)
 
 
 class Kind(str, Enum):

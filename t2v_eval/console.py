@@ -64,7 +64,7 @@ def print_report(report: Report) -> None:
         first = runs[0]
         chance: Mapping[str, float] = first.benchmark["chance"]
         rows = [
-            [label, *(_interval(run.metrics[m]) for m in first.metrics), _used(run.counts)]
+            [label, *(interval_text(run.metrics[m]) for m in first.metrics), _used(run.counts)]
             for label, run in zip(labels, runs, strict=True)
         ]
         if chance:
@@ -78,7 +78,10 @@ def print_report(report: Report) -> None:
             found = [
                 [
                     f"{tag} ({count})",
-                    *(_interval(r.by_tag[tag][headline]) if tag in r.by_tag else "" for r in runs),
+                    *(
+                        interval_text(r.by_tag[tag][headline]) if tag in r.by_tag else ""
+                        for r in runs
+                    ),
                 ]
                 for tag, count in tags.items()
             ]
@@ -117,14 +120,15 @@ def _pair(report: Report, pair: Difference, headline: str) -> list[str | Text]:
     verdict = Text("cannot be told apart", "dim")
     if excludes_zero(figure):
         verdict = Text(f"{first if figure.value > 0 else second} is better")
-    return [f"{first} - {second}", *(_interval(i, "+") for i in pair.metrics.values()), verdict]
+    return [f"{first} - {second}", *(interval_text(i, "+") for i in pair.metrics.values()), verdict]
 
 
-def _interval(interval: Interval, sign: str = "") -> Text:
+def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Text:
+    """A value and its limits; `between` them may be a new line."""
     if interval.value != interval.value:
         return Text("-", "dim")
     value, low, high = (f"{x:{sign}.3f}" for x in interval)
-    return Text.assemble((value, "bold"), (f" [{low}, {high}]", "dim"))
+    return Text.assemble((value, "bold"), (f"{between}[{low}, {high}]", "dim"))
 
 
 def _used(counts: Mapping[str, int]) -> Text:

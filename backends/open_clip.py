@@ -9,7 +9,7 @@ architecture instead (``openai:ViT-L-14`` is not what its authors released there
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -65,49 +65,23 @@ class OpenClip(EmbeddingScorer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
-        config: dict[str, Any]
-        tag: dict[str, Any] = {}
         file = self._find(os.fspath(checkpoint), self.weights) if checkpoint else None
         tensors = self.read_openai(file) if file else None
+        tag: dict[str, Any] = {}
         if file and tensors is not None:
             self.as_openai = True
             config = describe_openai(tensors, file)
             arch = pretrained = "openai"
         else:
-            if arch is None and file and (file.parent / CONFIG).exists():
-                arch = file.parent / CONFIG
-            elif arch is None:
-                arch, pretrained = self.published[0], pretrained or self.published[1]
-            if arch is None:
-                raise InputError(f"{self.name!r} needs checkpoint= and arch=")
-            arch = os.fspath(arch)
+            arch, pretrained = self._name(file, arch, pretrained)
             config, tag = describe(arch, pretrained)
-        if file is None:
-            if "hf_hub" not in tag:
-                raise InputError(f"{self.name!r} with arch={arch!r} needs checkpoint= too")
-            repository, own = os.path.split(tag["hf_hub"])
-            names = (own.replace(".bin", ".safetensors"), own) if own else WEIGHTS
-            file = self._find(repository, names)
-        try:
-            self.network = build(config, tag.get("quick_gelu", False), self.device)
-            self.tokenizer = self.load_tokenizer(config["text_cfg"], file.parent)
-        except CheckpointError:
-            raise
-        except OSError as error:
-            raise CheckpointError(f"arch {arch!r} lacks a file: {error}") from error
-        except (TypeError, KeyError, AttributeError, AssertionError, ValueError) as error:
-            raise InputError(f"OpenCLIP cannot build arch {arch!r}: {error!r}") from error
+            file = file or self._published(arch, tag)
+        self._build(arch, config, tag, file.parent)
         load_weights(self.network, file, tensors)
         if tensors is not None:
             round_weights(self.network)
         self.scale, self.bias = scale_and_bias(self.network)
         self.network.to(self.device, self.dtype)
-        looks = {key: tag[key] for key in LOOKS if key in tag}
-        size = to_2tuple(self.network.visual.image_size)
-        self.transform = open_clip.image_transform(size, is_train=False, **looks)
-        if size[0] == size[1] and looks.get("resize_mode", "shortest") == "shortest":
-            resample = Image.Resampling[looks.get("interpolation", "bicubic").upper()]
-            self.transform.transforms.insert(0, partial(tame, side=size[0], resample=resample))
         self.files = [file, *([Path(arch).expanduser()] if arch.endswith(".json") else [])]
         self.facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
 
@@ -151,6 +125,46 @@ class OpenClip(EmbeddingScorer):
             name = str(self.locate(name, CONFIGS, revision=None))
         mode = text.get("tokenizer_mode")
         return HFTokenizer(name, context_length=context, tokenizer_mode=mode, **options)
+
+    def _name(
+        self, file: Path | None, arch: str | os.PathLike[str] | None, pretrained: str | None
+    ) -> tuple[str, str | None]:
+        """The architecture and the tag: as given, as beside the weights, or as published."""
+        if arch is None and file and (file.parent / CONFIG).exists():
+            arch = file.parent / CONFIG
+        elif arch is None:
+            arch, pretrained = self.published[0], pretrained or self.published[1]
+        if arch is None:
+            raise InputError(f"{self.name!r} needs checkpoint= and arch=")
+        return os.fspath(arch), pretrained
+
+    def _published(self, arch: str, tag: Mapping[str, Any]) -> Path:
+        """The weight file that OpenCLIP names for a tag."""
+        if "hf_hub" not in tag:
+            raise InputError(f"{self.name!r} with arch={arch!r} needs checkpoint= too")
+        repository, own = os.path.split(tag["hf_hub"])
+        names = (own.replace(".bin", ".safetensors"), own) if own else WEIGHTS
+        return self._find(repository, names)
+
+    def _build(
+        self, arch: str, config: dict[str, Any], tag: Mapping[str, Any], folder: Path
+    ) -> None:
+        """The network with random weights, its tokenizer, and how pictures are prepared for it."""
+        try:
+            self.network = build(config, tag.get("quick_gelu", False), self.device)
+            self.tokenizer = self.load_tokenizer(config["text_cfg"], folder)
+        except CheckpointError:
+            raise
+        except OSError as error:
+            raise CheckpointError(f"arch {arch!r} lacks a file: {error}") from error
+        except (TypeError, KeyError, AttributeError, AssertionError, ValueError) as error:
+            raise InputError(f"OpenCLIP cannot build arch {arch!r}: {error!r}") from error
+        looks = {key: tag[key] for key in LOOKS if key in tag}
+        size = to_2tuple(self.network.visual.image_size)
+        self.transform = open_clip.image_transform(size, is_train=False, **looks)
+        if size[0] == size[1] and looks.get("resize_mode", "shortest") == "shortest":
+            resample = Image.Resampling[looks.get("interpolation", "bicubic").upper()]
+            self.transform.transforms.insert(0, partial(tame, side=size[0], resample=resample))
 
     def _find(self, source: str, names: Sequence[str]) -> Path:
         """The weight file of a file, folder or hub id, by the first name that is there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ class Comparing(Scorer):
             (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
         """
         with self._embedding():
-            a, b = self._of_images(images_a, "images_a"), self._of_images(images_b, "images_b")
+            a, b = self._of_images(images_a=images_a, images_b=images_b)
         return self.similarity(a, b).float()
 
     def text_similarity(
@@ -58,7 +59,7 @@ class Comparing(Scorer):
         bound = self._bound(template)
         first, second = check_texts(texts_a, "texts_a"), check_texts(texts_b, "texts_b")
         with bound._embedding({*first, *second}):
-            a, b = (bound.embed_texts(texts).cpu().double() for texts in (first, second))
+            a, b = bound._of_texts(first, second)
         return bound.similarity(a, b).float()
 
     def directional_similarity(
@@ -94,10 +95,10 @@ class Comparing(Scorer):
                 "after; pass as many of each".format(*counts)
             )
         with bound._embedding({*texts[0], *texts[1]}):
+            # Together, so that what is the same before and after has the same embedding.
             made = [
-                bound._of_images(images[0], "images_before"),
-                bound._of_images(images[1], "images_after"),
-                *(bound.embed_texts(listed).cpu().double() for listed in texts),
+                *bound._of_images(images_before=images[0], images_after=images[1]),
+                *bound._of_texts(*texts),
             ]
         if any(embeddings.ndim != 2 for embeddings in made):
             raise UnsupportedError(
@@ -116,22 +117,16 @@ class Comparing(Scorer):
             yield
             self._warn_truncated(len(texts))
 
-    def _of_images(self, images: MediaLike | Iterable[MediaLike], what: str) -> Tensor:
-        """Embeddings (M, ...), float64 on the CPU; with ``on_error="skip"`` NaN where one failed.
+    def _of_images(self, **lists: MediaLike | Iterable[MediaLike]) -> list[Tensor]:
+        """Embeddings (M, ...) of each list, float64 on the CPU; what is given twice is encoded once.
+
+        With ``on_error="skip"`` NaN where a picture failed.
 
         Raises:
             MediaError: not one can be read.
         """
-        media = []
-        for index, image in enumerate(as_list(images, what)):
-            name = f"{what}[{index}]"
-            try:
-                media.append(open_media(image, name, self.allow_urls))
-            except MediaError as error:
-                if self.on_error == "raise":
-                    raise
-                media.append(Media.broken(name, error))
-        unique = list({one.key: one for one in media}.values())
+        opened = {what: self._open(as_list(images, what), what) for what, images in lists.items()}
+        unique = list({one.key: one for media in opened.values() for one in media}.values())
         known: dict[str, Tensor] = {}
         reasons: dict[int, str] = {}
         for numbers, embeddings, failed in self.embed_images(unique):
@@ -140,4 +135,25 @@ class Comparing(Scorer):
         if not known:
             raise MediaError(next(iter(reasons.values())))
         lost = torch.full_like(next(iter(known.values())), torch.nan)
-        return torch.stack([known.get(one.key, lost) for one in media]).cpu().double()
+        return [
+            torch.stack([known.get(one.key, lost) for one in media]).cpu().double()
+            for media in opened.values()
+        ]
+
+    def _open(self, images: Sequence[MediaLike], what: str) -> list[Media]:
+        media = []
+        for index, image in enumerate(images):
+            name = f"{what}[{index}]"
+            try:
+                media.append(open_media(image, name, self.allow_urls))
+            except MediaError as error:
+                if self.on_error == "raise":
+                    raise
+                media.append(Media.broken(name, error))
+        return media
+
+    def _of_texts(self, *lists: Sequence[str]) -> list[Tensor]:
+        """Embeddings (N, ...) of each list, float64 on the CPU."""
+        unique = {text: n for n, text in enumerate(dict.fromkeys(chain(*lists)))}
+        made = self.embed_texts(list(unique)).cpu().double()
+        return [made[[unique[text] for text in texts]] for texts in lists]

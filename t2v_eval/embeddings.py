@@ -118,9 +118,9 @@ class Comparing(Scorer):
             self._warn_truncated(len(texts))
 
     def _of_images(self, **lists: MediaLike | Iterable[MediaLike]) -> list[Tensor]:
-        """Embeddings (M, ...) of each list, float64 on the CPU; what is given twice is encoded once.
+        """Embeddings (M, ...) of each list, float64 on the CPU; NaN where a picture was skipped.
 
-        With ``on_error="skip"`` NaN where a picture failed.
+        What is given twice is encoded once.
 
         Raises:
             MediaError: not one can be read.

@@ -260,7 +260,7 @@ def test_comparisons_skip_what_cannot_be_read(tmp_path):
     made = scorer.directional_similarity(pictures, [picture(1)] * 3, ["a"] * 3, ["b"] * 3)
     assert made.isnan().tolist() == [False, True, True]
     with pytest.raises(MediaError, match=r"gone\.png"):
-        scorer.image_similarity(picture(0), [gone])
+        scorer.image_similarity(gone, [gone])
 
 
 def test_models_with_several_embeddings_have_no_direction():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ def normalise(values: Tensor) -> Tensor:
     """Colours from 0 to 1, (3, H, W) -> as CLIP's networks take them."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     return (values - mean) / std
+
+
+def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
+    """RGB, with bars of the mean colour (0 to 1, rounded down) on both sides of the shorter one."""
+    side = max(image.size)
+    square = Image.new("RGB", (side, side), tuple(int(255 * channel) for channel in mean))
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
 
 
 def tame(

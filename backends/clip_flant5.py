@@ -36,6 +36,7 @@ from ._clip_flant5 import (
     read_weights,
     take,
 )
+from ._images import pad_to_square
 
 CONTEXT = 2048  # tokens of a prompt, in which a picture counts as one, and of an answer
 IGNORED = -100  # the label where an answer is padded
@@ -106,11 +107,7 @@ class ClipFlanT5(PairScorer[Tensor]):
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """Padded to a square with the mean colour, then what the tower's processor does."""
-        image = image.convert("RGB")
-        side = max(image.size)
-        mean = tuple(int(255 * channel) for channel in self.processor.image_mean)
-        square = Image.new("RGB", (side, side), mean)
-        square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        square = pad_to_square(image.convert("RGB"), self.processor.image_mean)
         pixels: Tensor = self.processor(square, return_tensors="pt").pixel_values[0]
         return pixels
 

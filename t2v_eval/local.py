@@ -2,6 +2,7 @@
 
 `EmbeddingScorer`: pictures and texts are encoded apart, so M x N costs M + N encodings.
 `PairScorer`: a picture is encoded once, then read together with each of its texts.
+`ImageFirstScorer`: a picture is read once, with all its texts at hand, then each of them after it.
 The author of a backend writes how to encode a batch; everything around it is here.
 """
 
@@ -31,7 +32,6 @@ from t2v_eval.store import Store, text_key
 from t2v_eval.weights import HUB_FILES, fingerprint, locate
 
 State = TypeVar("State")
-Prepared: TypeAlias = Tensor | MediaError
 
 
 class Options(TypedDict, total=False):
@@ -110,8 +110,11 @@ class LocalScorer(Scorer):
         return {"weights": self._fingerprint, **self.facts, "dtype": dtype, **super().identity()}
 
     @abstractmethod
-    def preprocess(self, image: Image.Image) -> Tensor:
-        """One picture -> model input; runs in decoding threads. RGB in image mode "seen"."""
+    def preprocess(self, image: Image.Image) -> Any:
+        """One picture -> model input, for `stack` a tensor; runs in decoding threads.
+
+        The picture is RGB in image mode "seen".
+        """
 
     def stack(self, prepared: Sequence[Tensor]) -> Tensor:
         """Model inputs -> one batch on the scorer's device."""
@@ -124,11 +127,11 @@ class LocalScorer(Scorer):
         """
         prepared = enumerate(ahead(media, self._prepare, 2 * self.image_batch.value))
         while window := list(islice(prepared, self.image_batch.value)):
-            good = [(n, made) for n, made in window if isinstance(made, Tensor)]
+            good = [(n, made) for n, made in window if not isinstance(made, MediaError)]
             failed = {n: str(made) for n, made in window if isinstance(made, MediaError)}
             yield [n for n, _ in good], [made for _, made in good], failed
 
-    def _prepare(self, media: Media) -> Prepared:
+    def _prepare(self, media: Media) -> Any:
         try:
             image = self.load_image(media)
             try:
@@ -285,6 +288,40 @@ class PairScorer(LocalScorer, Generic[State]):
                 pairs, lambda b: self.score([s for _, s, _ in b], [t for _, _, t in b])
             ):
                 yield Scored(np.array([p for p, _, _ in pairs[part]]), values)
+
+
+class ImageFirstScorer(LocalScorer, Generic[State]):
+    """A model whose texts come after the picture, so that what it made of the picture is shared.
+
+    Subclasses write `preprocess`, `read_image` (once a picture) and `score`.
+    """
+
+    @abstractmethod
+    def read_image(self, prepared: Any, texts: Sequence[str]) -> State:
+        """A picture and all texts that will be scored with it -> what is kept until they are."""
+
+    @abstractmethod
+    def score(self, state: State, texts: Sequence[str]) -> Tensor:
+        """Some of the picture's texts, of like length -> scores (P,); no template applied yet."""
+
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[Scored]:
+        rows, spans = _by_image(cells)
+        prepared = ahead([images[i] for i in rows], self._prepare, 4)
+        for span, made in zip(spans, prepared, strict=True):
+            if isinstance(made, MediaError):
+                yield Scored(span, None, str(made))
+                continue
+            own = sorted(((plain(texts[cells[p, 1]]), p) for p in span), key=lambda o: len(o[0]))
+            yield from self._score_image(made, [text for text, _ in own], [p for _, p in own])
+
+    def _score_image(
+        self, prepared: Any, texts: Sequence[str], positions: Sequence[int]
+    ) -> Iterator[Scored]:
+        state = self.read_image(prepared, texts)
+        for part, values in self.batch.batches(texts, lambda b: self.score(state, b)):
+            yield Scored(np.array(positions[part]), values)
 
 
 def unit(vectors: Tensor) -> Tensor:

@@ -1,0 +1,106 @@
+"""How probabilities of tokens become the score of an answer.
+
+`answer`: the geometric mean over the answer's tokens and the end token, each given those before.
+`first-token`: the probability of the answer's first token.
+`yes-no`: P(yes) / (P(yes) + P(no)) over the ways to write them, for the answers yes and no.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from t2v_eval.errors import InputError, T2VWarning, TemplateError
+
+FORMS = {word: (word, word.capitalize(), word.upper()) for word in ("yes", "no")}
+FEW = 0.1  # the model had something else in mind if yes and no have less than this together
+
+
+class Rule(ABC):
+    """`log_p` below is (R, vocabulary): the rows that `targets` asks for, one text after another.
+
+    Args:
+        encode: a text -> its tokens.
+    """
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        self.encode = encode
+
+    @abstractmethod
+    def targets(self, answer: Sequence[int]) -> list[int]:
+        """The tokens to be predicted, at least one, of an answer with its end token."""
+
+    def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
+        """What is kept of rows: (R, K); by default the label's log-probability."""
+        return log_p.gather(1, labels[:, None])
+
+    @abstractmethod
+    def score(self, kept: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
+        """Kept rows, and the text each belongs to -> a score a text."""
+
+
+class Answer(Rule):
+    def targets(self, answer: Sequence[int]) -> list[int]:
+        return list(answer)
+
+    def score(self, kept: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
+        counts = torch.bincount(owner, minlength=len(answers))
+        sums = torch.zeros(len(answers), device=kept.device).index_add_(0, owner, kept[:, 0])
+        return (sums / counts).exp()
+
+
+class FirstToken(Answer):
+    def targets(self, answer: Sequence[int]) -> list[int]:
+        return list(answer[:1])
+
+
+class YesNo(FirstToken):
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        super().__init__(encode)
+        self.tokens = {word: self._tokens(forms) for word, forms in FORMS.items()}
+        self.mass = torch.empty(0)
+
+    def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
+        columns = [log_p[:, tokens].logsumexp(1) for tokens in self.tokens.values()]
+        return torch.stack(columns, 1)
+
+    def score(self, kept: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
+        together = kept.logsumexp(1)
+        self.mass = together.exp()
+        if bool((self.mass < FEW).any()):
+            warnings.warn(
+                f"yes and no together have a probability of only {float(self.mass.min()):.2g}, so "
+                "their ratio says little; ask a question that the model answers with one of them",
+                T2VWarning,
+                stacklevel=2,
+            )
+        row = [list(FORMS).index(word) for word in map(self._word, answers)]
+        chosen = kept.gather(1, torch.tensor(row, device=kept.device)[:, None])[:, 0]
+        return (chosen - together).exp()
+
+    def _tokens(self, forms: Iterable[str]) -> list[int]:
+        encoded = [self.encode(space + form) for form in forms for space in ("", " ")]
+        found = sorted({tokens[0] for tokens in encoded if len(tokens) == 1})
+        if not found:
+            raise InputError(
+                "the rule 'yes-no' needs yes and no to be tokens of the model, which they are not; "
+                "use rule='answer'"
+            )
+        return found
+
+    @staticmethod
+    def _word(answer: str) -> str:
+        word = answer.strip().strip(".").lower()
+        if word not in FORMS:
+            raise TemplateError(
+                f"the rule 'yes-no' scores the answers yes and no, not {answer!r}; use "
+                "rule='answer' for others"
+            )
+        return word
+
+
+RULES: dict[str, type[Rule]] = {"answer": Answer, "first-token": FirstToken, "yes-no": YesNo}

@@ -1,0 +1,196 @@
+"""VQAScore with vision-language models of transformers: P(answer | picture, question).
+
+Lin et al. 2024, "Evaluating Text-to-Visual Generation with Image-to-Text Generation". What differs
+between models is in their cards: how they are asked (`style`, `chat`), what is asked (`template`)
+and how the probability of an answer is taken (`rule`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForImageTextToText
+from typing_extensions import Unpack
+
+from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.local import ImageFirstScorer, Options
+from t2v_eval.weights import HUB_FILES, check_keys, weight_files
+
+from ._vlm_chat import Asked, Chat, LlavaChat
+from ._vlm_prefix import Prefix, can_share
+from ._vlm_rules import RULES
+
+ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
+STYLES: dict[str, Callable[..., Chat]] = {"llava": LlavaChat}
+TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")  # inputs that say which tokens are pictures
+
+
+class Seen:
+    """A picture with the texts that will be scored with it."""
+
+    def __init__(self, inputs: dict[str, Tensor], asked: dict[str, Asked], room: int) -> None:
+        self.inputs, self.asked, self.room = inputs, asked, room
+        self.common: list[int] = []
+        self.prefix: Prefix | None = None
+
+
+class HfVlm(ImageFirstScorer[Seen]):
+    """Scores by the probability of the template's answer to the template's question.
+
+    Args:
+        checkpoint: config, weights, tokenizer and processor in the layout of transformers.
+        style: how the model is asked; "llava" takes a `chat` and a `context`.
+        chat: what surrounds a question, with ``<image>`` and then ``{}``, once each.
+        context: how many tokens fit.
+        rule: "answer", "first-token" or "yes-no": how the probability of the answer is taken.
+        share: False runs every pair by itself, which gives the same scores more slowly.
+    """
+
+    default_template = "vqascore"
+
+    def __init__(
+        self,
+        checkpoint: str,
+        style: str,
+        rule: str = "answer",
+        share: bool = True,
+        chat: str | None = None,
+        context: int | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(**options)
+        for what, value, known in (("style", style, STYLES), ("rule", rule, RULES)):
+            if value not in known:
+                raise InputError(f"{what}={value!r}; use {' or '.join(map(repr, known))}")
+        folder = self._fetch(checkpoint)
+        try:
+            config = AutoConfig.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder} describes no model: {error}") from error
+        self.chat: Chat = STYLES[style](folder, config, chat=chat, context=context)
+        self.rule = RULES[rule](self.chat.encode)
+        self.facts = {"style": style, "chat": repr(chat), "context": str(context), "rule": rule}
+        kinds = ("*.json", "*.jinja", "*.model", "*.txt")
+        self.files = [*weight_files(folder), *(f for kind in kinds for f in folder.glob(kind))]
+        self.network = self._build(folder)
+        self._share = share and can_share(self.network.base_model)
+        # The last product is always in float32: bfloat16 has too few digits for a probability.
+        self._head = self.network.get_output_embeddings().weight[: self.chat.rows].float()
+
+    @staticmethod
+    def default_dtype(device: torch.device) -> torch.dtype:
+        """bfloat16 on GPUs that have it, as such models are trained; float32 elsewhere."""
+        if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16
+        return torch.float32
+
+    def preprocess(self, image: Image.Image) -> dict[str, Tensor]:
+        """Everything up to the question, as the model's inputs."""
+        return self.chat.see(image)
+
+    def read_image(self, prepared: Mapping[str, Tensor], texts: Sequence[str]) -> Seen:
+        inputs = {name: self._move(value) for name, value in prepared.items()}
+        room = self.chat.context - self.chat.used(inputs)
+        seen = Seen(inputs, {text: self._ask(text, room) for text in texts}, room)
+        if self._share and len(texts) > 1:
+            seen.common = common_start([asked.prompt for asked in seen.asked.values()])
+            seen.prefix = Prefix(self.network.base_model, extended(inputs, seen.common))
+        return seen
+
+    def score(self, state: Seen, texts: Sequence[str]) -> Tensor:
+        asked = [state.asked[text] for text in texts]
+        targets = [self.rule.targets(one.answer) for one in asked]
+        if state.prefix is None:
+            hidden = [self._read(state, a, t) for a, t in zip(asked, targets, strict=True)]
+        else:
+            skipped = len(state.common)
+            ends = [a.prompt[skipped:] + t[:-1] for a, t in zip(asked, targets, strict=True)]
+            states = torch.split(state.prefix.read(ends), [len(end) for end in ends])
+            hidden = [s[-len(t) :] for s, t in zip(states, targets, strict=True)]
+        counts = torch.tensor([len(t) for t in targets])
+        owner = torch.repeat_interleave(counts).to(self.device)
+        labels = torch.tensor([token for t in targets for token in t], device=self.device)
+        kept = self._gather(torch.cat(hidden), labels)
+        return self.rule.score(kept, owner, [self.template.fill(text)[1] for text in texts])
+
+    def _read(self, seen: Seen, asked: Asked, targets: Sequence[int]) -> Tensor:
+        """States that predict the targets, of one pair by itself."""
+        inputs = extended(seen.inputs, [*asked.prompt, *targets[:-1]])
+        states: Tensor = self.network.base_model(**inputs, use_cache=False).last_hidden_state
+        return states[0, -len(targets) :]
+
+    def _gather(self, hidden: Tensor, labels: Tensor) -> Tensor:
+        parts = [slice(start, start + ROWS) for start in range(0, len(labels), ROWS)]
+        return torch.cat(
+            [
+                self.rule.gather((hidden[part].float() @ self._head.T).log_softmax(1), labels[part])
+                for part in parts
+            ]
+        )
+
+    def _ask(self, text: str, room: int) -> Asked:
+        """The tokens about a text, which is cut at its end until prompt and answer fit."""
+
+        def asked(length: int) -> Asked:
+            return self.chat.ask(*self.template.fill(text[:length]))
+
+        def too_long(length: int) -> bool:
+            return sum(map(len, asked(length))) > room
+
+        if not too_long(len(text)):
+            return asked(len(text))
+        if too_long(0):
+            raise InputError(
+                f"{self.name!r}: question and answer leave no room for a text: the model reads "
+                f"{room} tokens after the picture; shorten the templates"
+            )
+        self.note_truncated([text])
+        return asked(bisect_left(range(len(text)), True, key=too_long) - 1)
+
+    def _move(self, value: Tensor) -> Tensor:
+        return value.to(self.device, self.dtype if value.is_floating_point() else None)
+
+    def _build(self, folder: Path) -> Any:
+        try:
+            loaded: Any = AutoModelForImageTextToText.from_pretrained(
+                folder, dtype=self.dtype, attn_implementation="sdpa", output_loading_info=True
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
+        network, found = loaded
+        check_keys(folder, sorted(found["missing_keys"]))
+        return network.to(self.device).eval().requires_grad_(False)
+
+    def _fetch(self, source: str) -> Path:
+        """The folder; pickles are downloaded only where there are no safetensors."""
+        patterns = (*HUB_FILES, "*.jinja")
+        found = self.locate(source, patterns)
+        if any(found.glob("*.safetensors")):
+            return found
+        return self.locate(source, (*patterns, "*.bin"))
+
+
+def common_start(prompts: Sequence[list[int]]) -> list[int]:
+    """The tokens that all prompts begin with, never all of a prompt."""
+    most = min(map(len, prompts)) - 1
+    columns = zip(*(prompt[:most] for prompt in prompts), strict=True)
+    return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+
+
+def extended(inputs: Mapping[str, Tensor], tokens: Sequence[int]) -> dict[str, Tensor]:
+    """Model inputs with more tokens of text at their end."""
+    ids = inputs["input_ids"]
+    more = torch.tensor([tokens], dtype=ids.dtype, device=ids.device)
+    made = {**inputs, "input_ids": torch.cat([ids, more], 1)}
+    for name, value in (("attention_mask", 1), *((kind, 0) for kind in TOKEN_KINDS)):
+        if name in inputs:
+            added = torch.full_like(more, value).to(inputs[name].dtype)
+            made[name] = torch.cat([inputs[name], added], 1)
+    return made

@@ -63,7 +63,7 @@ def weights(clip) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def checkpoint(clip, weights, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("mps")
+    folder = tmp_path_factory.mktemp("mps-overall")
     shutil.copytree(clip, folder, dirs_exist_ok=True)
     (folder / "model.safetensors").unlink()
     save_file({f"mps.{n}": t for n, t in weights.items()}, folder / "model.safetensors")
@@ -72,7 +72,7 @@ def checkpoint(clip, weights, tmp_path_factory) -> Path:
 
 def load(checkpoint, **options):
     options = {"condition": CONDITION, "device": "cpu", **options}
-    return t2v_eval.load("mps", checkpoint=checkpoint, **options)
+    return t2v_eval.load("mps-overall", checkpoint=checkpoint, **options)
 
 
 @pytest.fixture(scope="module")
@@ -239,7 +239,7 @@ def test_weights_that_do_not_fit_are_refused(broken, clip, weights, tmp_path):
 
 
 def test_card_and_weights_that_are_not_here(tmp_path):
-    assert models.card("mps").kind == "preference"
-    assert models.card("mps").verified.startswith("architecture")
+    assert models.card("mps-overall").kind == "preference"
+    assert models.card("mps-overall").verified.startswith("architecture")
     with pytest.raises(CheckpointError, match=r"RE-N-Y/mpsv1.*checkpoint='DIR'"):
-        t2v_eval.load("mps", local_files_only=True, cache_dir=str(tmp_path))
+        t2v_eval.load("mps-overall", local_files_only=True, cache_dir=str(tmp_path))

@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -150,7 +150,8 @@ class Run:
 
     `metrics` and `by_tag` carry 95 % intervals; `verdicts` are the metrics of each item alone,
     without those that one item leaves undefined; `errors` counts unique cells by why they failed,
-    and `failures` says so by (item, picture, text). `seconds` is the time of scoring.
+    and `failures` says so by (item, picture, text). `seconds` is the time of scoring;
+    `statistic_of` is the benchmark's `statistic`, for tests between runs.
     """
 
     scorer: Mapping[str, Any]
@@ -166,6 +167,7 @@ class Run:
     verdicts: Sequence[Mapping[str, float]] = field(repr=False)
     failures: Mapping[tuple[int, int, int], str] = field(repr=False)
     draws: Mapping[str, Draws] = field(repr=False)
+    statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
 
 
 def evaluate(
@@ -244,6 +246,7 @@ def evaluate(
         verdicts=[_defined(statistic(np.array([n]))) for n in range(len(items))],
         failures=outcome.failures,
         draws=draws,
+        statistic_of=benchmark.statistic,
     )
 
 

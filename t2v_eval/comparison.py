@@ -1,24 +1,43 @@
-"""Runs of scorers side by side: what to call them, and how far they are apart on the same items."""
+"""Runs of scorers side by side: what to call them, and how far they are apart on the same items.
+
+Two runs are told apart where a paired permutation test of their items says so, corrected for all
+pairs of runs on the benchmark. As scorers have scales of their own, the scores of each are first
+brought to mean 0 and deviation 1, which changes no metric of order, threshold or correlation.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from t2v_eval.benchmark import Item, Run
+import numpy as np
+
+from t2v_eval.benchmark import Item, Run, Scores
 from t2v_eval.bootstrap import Interval
+from t2v_eval.permutation import holm, paired_permutation
+
+LEVEL = 0.05  # how often runs that are equally good may be told apart, over all pairs together
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far one run is above another on the same items: the first minus the second."""
+    """How far one run is above another on the same items: the first minus the second.
+
+    `p` is of a paired permutation test of each metric, `p_holm` the same corrected for all pairs.
+    """
 
     first: int
     second: int
     metrics: Mapping[str, Interval]
     by_tag: Mapping[str, Mapping[str, Interval]]
+    p: Mapping[str, float]
+    p_holm: Mapping[str, float]
+
+    def told_apart(self, metric: str) -> bool:
+        """Whether the difference is more than chance; undefined is no."""
+        return self.p_holm[metric] < LEVEL
 
 
 def by_benchmark(runs: Sequence[Run]) -> dict[str, list[int]]:
@@ -31,12 +50,21 @@ def by_benchmark(runs: Sequence[Run]) -> dict[str, list[int]]:
 
 def differences(runs: Sequence[Run]) -> list[Difference]:
     """Paired differences of all scorers that saw the same items with the same resamples."""
-    return [
-        _difference(runs, first, second)
-        for indices in by_benchmark(runs).values()
-        for first, second in combinations(indices, 2)
-        if _sample(runs[first]) == _sample(runs[second])
-    ]
+    found = []
+    for indices in by_benchmark(runs).values():
+        family = [
+            _difference(runs, first, second)
+            for first, second in combinations(indices, 2)
+            if _sample(runs[first]) == _sample(runs[second])
+        ]
+        corrected = {
+            name: holm([one.p[name] for one in family]) for name in (family[0].p if family else ())
+        }
+        found += [
+            replace(one, p_holm={name: values[k] for name, values in corrected.items()})
+            for k, one in enumerate(family)
+        ]
+    return found
 
 
 def excludes_zero(interval: Interval) -> bool:
@@ -72,6 +100,22 @@ def _sample(run: Run) -> tuple[Any, ...]:
 
 
 def _difference(runs: Sequence[Run], first: int, second: int) -> Difference:
-    one, other = runs[first].draws, runs[second].draws
-    found = {tag: one[tag].minus(other[tag]) for tag in one}
-    return Difference(first, second, found.pop(""), found)
+    one, other = runs[first], runs[second]
+    found = {tag: one.draws[tag].minus(other.draws[tag]) for tag in one.draws}
+    both = [*_standard(one.scores), *_standard(other.scores)]
+    p = paired_permutation(
+        one.statistic_of([*one.items, *one.items], both),
+        len(one.items),
+        permutations=one.benchmark["resamples"],
+        seed=one.benchmark["seed"],
+    )
+    return Difference(first, second, found.pop(""), found, p, p)
+
+
+def _standard(scores: Scores) -> Scores:
+    cells = np.concatenate([np.asarray(one, np.float64).ravel() for one in scores])
+    cells = cells[~np.isnan(cells)]
+    mean, scale = (cells.mean(), cells.std()) if len(cells) else (0.0, 1.0)
+    standard: Any = [(np.asarray(one, np.float64) - mean) / (scale or 1.0) for one in scores]
+    found: Scores = standard  # in float64, so that scores that differ stay so
+    return found

@@ -89,9 +89,9 @@ def print_report(report: Report) -> None:
         pairs = [d for d in report.differences if d.first in indices]
         if pairs:
             print_table(
-                ["first - second", *first.metrics, f"on {headline}"],
+                ["first - second", *first.metrics, "p", f"on {headline}"],
                 [_pair(report, pair, headline) for pair in pairs],
-                f"{name}: differences on the same items",
+                f"{name}: differences on the same items; p of {headline}, corrected for all pairs",
                 numbers=True,
             )
         if first.benchmark["note"]:
@@ -113,14 +113,14 @@ def say_failures(what: str, cells: int, errors: Mapping[str, int]) -> None:
 
 
 def _pair(report: Report, pair: Difference, headline: str) -> list[str | Text]:
-    from t2v_eval.comparison import excludes_zero
-
     first, second = report.labels[pair.first], report.labels[pair.second]
-    figure = pair.metrics[headline]
     verdict = Text("cannot be told apart", "dim")
-    if excludes_zero(figure):
-        verdict = Text(f"{first if figure.value > 0 else second} is better")
-    return [f"{first} - {second}", *(interval_text(i, "+") for i in pair.metrics.values()), verdict]
+    if pair.told_apart(headline):
+        verdict = Text(f"{first if pair.metrics[headline].value > 0 else second} is better")
+    p = pair.p_holm[headline]
+    shown = "-" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    figures = [interval_text(one, "+") for one in pair.metrics.values()]
+    return [f"{first} - {second}", *figures, shown, verdict]
 
 
 def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Text:

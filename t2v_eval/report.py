@@ -6,7 +6,9 @@ report.json   {"version": 1, "runs": [run], "differences": [difference]}; NaN is
               by_tag {tag: {name: interval}}, counts {cells, computed, reused, failed, used},
               errors {reason: cells}, environment {package: version}, seconds
   difference  of two runs on one benchmark, the first minus the second: benchmark, first, second
-              (names), runs (their indices), metrics and by_tag {name: interval + excludes_zero}
+              (names), runs (their indices), metrics and by_tag {name: interval + excludes_zero};
+              metrics also have p (paired permutation test), p_holm (corrected for all pairs on
+              the benchmark) and told_apart (p_holm below 0.05)
   interval    value, low, high: 95 %, bootstrap over items
 scores.csv    a row a cell: benchmark, item, image, image_name, text_index, text, scorer, score,
               error, tags (separated by ";")
@@ -72,7 +74,12 @@ class Report:
                     "first": self.labels[d.first],
                     "second": self.labels[d.second],
                     "runs": [d.first, d.second],
-                    "metrics": _intervals(d.metrics, difference=True),
+                    "metrics": {
+                        name: content
+                        | {"p": d.p[name], "p_holm": d.p_holm[name]}
+                        | {"told_apart": d.told_apart(name)}
+                        for name, content in _intervals(d.metrics, difference=True).items()
+                    },
                     "by_tag": {
                         tag: _intervals(metrics, difference=True)
                         for tag, metrics in d.by_tag.items()

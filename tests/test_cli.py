@@ -201,7 +201,8 @@ def test_eval_prints_and_writes_the_report(tmp_path, store):
 def test_compare_shows_differences_and_wants_two_models(tmp_path, store):
     common = ("compare", "-b", "toy-items", "--store", store)
     result = call(*common, "-m", "toy-oracle", "-m", "toy-guesser")
-    assert "toy-oracle - toy-guesser" in result.stdout and "toy-oracle is better" in result.stdout
+    assert "toy-oracle - toy-guesser" in result.stdout and "p of right" in result.stdout
+    assert "cannot be told apart" in result.stdout, "12 items are too few"
     assert "+0.333" in result.stdout
     assert "two models or more" in call(*common, "-m", "toy-oracle", code=2).stderr
     alike = call(*common, "-m", "toy-oracle", "-m", "toy-oracle")

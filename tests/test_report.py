@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -46,6 +48,34 @@ def test_differences_are_paired(report):
     own = report.runs[1].metrics["right"]
     assert (low, high) == (pytest.approx(1 - own.high), pytest.approx(1 - own.low))
     assert difference.by_tag["odd"]["right"].value == pytest.approx(2 / 6)
+
+
+def test_scorers_are_told_apart_by_a_corrected_permutation_test(report):
+    (difference,) = report.differences
+    # They differ on 4 items, always in one direction: chance would do so in 2 of 2^4 cases.
+    assert difference.p["right"] == difference.p_holm["right"] == pytest.approx(2 / 16, abs=0.06)
+    assert not difference.told_apart("right") and math.isnan(difference.p["undefined"])
+    three = compare([Knows(), Guesses(), Knows(wrong=3)], [Toys(n=36)], resamples=400)
+    of = {(d.first, d.second): d for d in three.differences}
+    # 12 items now, and the second and third scorer are the same.
+    assert of[0, 1].p["right"] == 1 / 401 and of[0, 2].p["right"] == 1 / 401
+    assert of[1, 2].p["right"] == of[1, 2].p_holm["right"] == 1
+    assert of[0, 1].p_holm["right"] == pytest.approx(3 / 401)
+    assert of[0, 1].told_apart("right") and not of[1, 2].told_apart("right")
+    figures = three.to_json()["differences"][0]["metrics"]["right"]
+    assert figures["p_holm"] == pytest.approx(3 / 401) and figures["told_apart"] is True
+    assert "Knows #1 is better" in page_of(three)
+
+
+def test_scales_of_scorers_do_not_matter_to_the_test():
+    class Large(Guesses):
+        def score_cells(self, images, texts, cells):
+            for part in super().score_cells(images, texts, cells):
+                yield replace(part, values=part.values * 1000 + 5)
+
+    runs = [evaluate(s, Toys(n=36), resamples=100) for s in (Knows(), Guesses(), Large())]
+    plain, _, apart = Report(runs).differences
+    assert apart.p["right"] == 1 and plain.p["right"] == 1 / 101
 
 
 def test_one_scorer_and_one_benchmark_need_no_list():
@@ -177,7 +207,7 @@ def test_the_page_needs_no_network_and_what_users_wrote_is_inert(report, tmp_pat
     assert json.loads(tags[0]) == ["even", HOSTILE]
     outside = re.findall(r"https?://[^\s\"'<]+", text)
     assert all(url.startswith("http://www.w3.org/") for url in outside), outside
-    assert "toy-guesser" in shown and "toy-oracle is better" in shown and "12 items" in shown
+    assert "toy-guesser" in shown and "cannot be told apart" in shown and "12 items" in shown
     ids = [value for _, name, value in page.attributes if name == "id" and "items" in value]
     assert ids == ["items-1"]
 

@@ -1,0 +1,98 @@
+"""Scripts written for t2v_metrics run with the import changed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import t2v_eval as t2v_metrics
+from t2v_eval.errors import UnknownNameError
+from t2v_eval.registry import benchmarks
+
+MODEL = "tiny-clip-flant5"
+
+
+@pytest.fixture(scope="module")
+def items():
+    return benchmarks.create("scenes").items()[:3]
+
+
+@pytest.fixture(scope="module")
+def paths(items, tmp_path_factory):
+    """The pictures of the first items as files, two an item."""
+    folder = tmp_path_factory.mktemp("images")
+    written = []
+    for n, item in enumerate(items):
+        row = [str(folder / f"{n}_{k}.png") for k in range(2)]
+        for path, image in zip(row, item.images, strict=True):
+            image.save(path)
+        written.append(row)
+    return written
+
+
+@pytest.fixture(scope="module")
+def score_func():
+    return t2v_metrics.VQAScore(model=MODEL, device="cpu")
+
+
+def test_one_pair_and_a_matrix(score_func, items, paths):
+    image, text = paths[0][0], items[0].texts[0]
+    score = score_func(images=[image], texts=[text])
+    scores = score_func(images=paths[0], texts=list(items[0].texts))
+    assert scores.shape == (2, 2)
+    torch.testing.assert_close(scores[:1, :1], score, atol=1e-5, rtol=0)
+    assert scores[0, 0] > scores[0, 1], "the first picture shows the first text"
+
+
+def test_batch_forward(score_func, items, paths):
+    dataset = [
+        {"images": images, "texts": list(item.texts)[:1]}
+        for images, item in zip(paths, items, strict=True)
+    ]
+    scores = score_func.batch_forward(dataset=dataset, batch_size=16)
+    assert scores.shape == (3, 2, 1)
+    alone = score_func(images=paths[1], texts=dataset[1]["texts"])
+    torch.testing.assert_close(scores[1], alone, atol=1e-5, rtol=0)
+
+
+def test_templates(score_func, items, paths):
+    texts = list(items[0].texts)
+    question = 'Is this figure showing "{}"? Please answer yes or no.'
+    scores = score_func(
+        images=paths[0], texts=texts, question_template=question, answer_template="Yes"
+    )
+    assert scores.shape == (2, 2)
+    captioning = score_func(
+        images=paths[0], texts=texts, question_template="", answer_template="{}"
+    )
+    assert ((captioning > 0) & (captioning < 1)).all()
+    assert not torch.allclose(captioning, scores)
+
+
+def test_generate(score_func, paths):
+    prompts = ["Please describe this image: ", "Describe the figure."]
+    answers = score_func.model.generate(images=paths[0], prompts=prompts)
+    assert len(answers) == 2 and all(isinstance(answer, str) for answer in answers)
+    assert score_func.model.generate(images=paths[0], texts=prompts) == answers
+
+
+def test_lists_of_models():
+    assert "clip-flant5-xxl" in t2v_metrics.list_all_vqascore_models()
+    assert "openai:ViT-L-14-336" in t2v_metrics.list_all_clipscore_models()
+    assert {"hpsv2", "pickscore-v1", "blip2-itc"} <= set(t2v_metrics.list_all_clipscore_models())
+    assert "blip2-itm" in t2v_metrics.list_all_itmscore_models()
+    assert set(t2v_metrics.list_all_vqascore_models()) < set(t2v_metrics.list_all_models())
+
+
+def test_clipscore_and_get_score_model(paths, tmp_path):
+    clip = t2v_metrics.CLIPScore(model="tiny-clip", device="cpu", cache_dir=str(tmp_path))
+    same = t2v_metrics.get_score_model(model="tiny-clip", device="cpu", cache_dir=str(tmp_path))
+    scores = clip(images=paths[0], texts=["a red circle", "a blue square"])
+    torch.testing.assert_close(scores, same(paths[0], ["a red circle", "a blue square"]))
+
+
+def test_the_wrong_kind_is_named():
+    with pytest.raises(UnknownNameError, match="It is of kind 'clip'"):
+        t2v_metrics.VQAScore(model="tiny-clip")
+    with pytest.raises(UnknownNameError, match="Did you mean 'blip2-itm'"):
+        t2v_metrics.ITMScore(model="blip2-itn")

@@ -10,6 +10,7 @@ T2VError
 ├── UnsupportedError (TypeError)       the scorer exists but cannot do this
 ├── MissingPackageError (ImportError)  an optional package is not installed
 ├── CheckpointError (OSError)          weights: not there, unsafe to read, or of another model
+├── ServiceError (OSError)             a service cannot be reached, or refuses the key
 ├── BenchmarkDataError (OSError)       a benchmark's files are not there or not as published
 ├── StoreError (OSError)               the score store cannot be opened, read or written
 └── OutputError (OSError)              a result cannot be written
@@ -69,6 +70,10 @@ class MissingPackageError(T2VError, ImportError):
 
 class CheckpointError(T2VError, OSError):
     """Weights are missing, unsafe to unpickle, or do not fit the model."""
+
+
+class ServiceError(T2VError, OSError):
+    """A service behind an API does not answer, or refuses the key or the model."""
 
 
 class BenchmarkDataError(T2VError, OSError):

@@ -15,12 +15,14 @@ from torch import Tensor
 class Scored:
     """A finished part of the work: positions in the `cells` that were asked for, and their values.
 
-    `error` says why the values are missing (NaN), where they are.
+    `error` says why the values are missing (NaN), where they are. `details` is what else a model
+    said of each cell, as JSON; the store keeps it.
     """
 
     positions: NDArray[np.int64]
     values: Tensor | None
     error: str | None = None
+    details: Sequence[str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -334,7 +334,7 @@ class Scorer(ABC):
                         raise ScoringError(f"{self.name!r}: {reason}")
                     errors |= dict.fromkeys(done.tolist(), reason)
                     counts = replace(counts, failed=counts.failed + len(done))
-                self._commit(plan, keys, done, values, part.error)
+                self._commit(plan, keys, done, values, part)
                 progress(counts)
         self._warn_truncated(len({string for text in plan.texts for string in _strings(text)}))
         return Outcome(
@@ -351,14 +351,17 @@ class Scorer(ABC):
         keys: list[tuple[str, str]],
         done: NDArray[np.int64],
         values: NDArray[np.float32],
-        error: str | None,
+        part: Scored,
     ) -> None:
         if self.store is None:
             return
         cells = plan.cells[done].tolist()
         self.store.put_cells(
             self.id,
-            [(*keys[p], None if error else float(values[p]), error) for p in done.tolist()],
+            [
+                (*keys[p], None if part.error else float(values[p]), part.error, detail)
+                for p, detail in zip(done.tolist(), part.details or repeat(None), strict=False)
+            ],
             {plan.images[i].key: plan.images[i].name for i, _ in cells},
             {_key(plan.texts[j]): plain(plan.texts[j]) for _, j in cells},
         )
@@ -426,7 +429,9 @@ def _finite(part: Scored) -> Iterator[Scored]:
         return
     good = part.values.isfinite().cpu()
     if good.any():
-        yield Scored(part.positions[good.numpy()], part.values[good.to(part.values.device)])
+        details = part.details and list(compress(part.details, good.tolist()))
+        kept = part.values[good.to(part.values.device)]
+        yield Scored(part.positions[good.numpy()], kept, details=details)
     if not good.all():
         yield Scored(part.positions[~good.numpy()], None, "the model's score is not finite")
 

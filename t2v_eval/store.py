@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from t2v_eval.errors import StoreError
 
 APPLICATION_ID = 0x54325645  # "T2VE" in the header of the file
-VERSION = 1
+VERSION = 2
 _CHUNK = 500
 
 _SCHEMA = """
@@ -32,7 +32,7 @@ CREATE TABLE image (key TEXT PRIMARY KEY, name TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE text (key TEXT PRIMARY KEY, content TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE cell (
     scorer INTEGER NOT NULL REFERENCES scorer, image TEXT NOT NULL, text TEXT NOT NULL,
-    value REAL, error TEXT,
+    value REAL, error TEXT, detail TEXT,
     PRIMARY KEY (scorer, image, text)) WITHOUT ROWID;
 CREATE TABLE embedding (
     scorer INTEGER NOT NULL REFERENCES scorer, key TEXT NOT NULL,
@@ -42,13 +42,17 @@ CREATE TABLE embedding (
 
 
 class Row(NamedTuple):
-    """A cell as it is stored; `value` is None where `error` says why there is none."""
+    """A cell as it is stored; `value` is None where `error` says why there is none.
+
+    `detail` is what else the model said, as JSON.
+    """
 
     scorer: str
     image: str
     text: str
     value: float | None
     error: str | None
+    detail: str | None = None
 
 
 class Stats(NamedTuple):
@@ -107,13 +111,22 @@ class Store:
         application, version = (int.from_bytes(header[at : at + 4], "big") for at in (68, 60))
         if application != APPLICATION_ID:
             raise StoreError(f"{self.path} is a SQLite file of another program{left}")
-        if version != VERSION:
+        if version == 1:
+            self._add_details()
+        elif version != VERSION:
             raise StoreError(
                 f"{self.path} has store version {version} and this t2v-eval reads {VERSION}{left}"
             )
         problem = self._connection().execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise StoreError(f"{self.path} is damaged ({problem}){left}")
+
+    def _add_details(self) -> None:
+        """Version 1 had no column for them; two processes may come here together."""
+        with self._transaction() as db:
+            if db.execute("PRAGMA user_version").fetchone()[0] == 1:
+                db.execute("ALTER TABLE cell ADD COLUMN detail TEXT")
+                db.execute(f"PRAGMA user_version = {VERSION}")
 
     def get_cells(
         self, scorer: str, keys: Sequence[tuple[str, str]]
@@ -140,11 +153,11 @@ class Store:
     def put_cells(
         self,
         scorer: str,
-        rows: Iterable[tuple[str, str, float | None, str | None]],
+        rows: Iterable[tuple[str, str, float | None, str | None, str | None]],
         names: Mapping[str, str],
         texts: Mapping[str, str],
     ) -> None:
-        """Commit (image key, text key, value, error) rows.
+        """Commit (image key, text key, value, error, detail) rows.
 
         A value that is already there is kept, so every cell has exactly one answer; an error is
         replaced by a later answer.
@@ -158,8 +171,9 @@ class Store:
             db.executemany("INSERT OR IGNORE INTO image VALUES (?, ?)", names.items())
             db.executemany("INSERT OR IGNORE INTO text VALUES (?, ?)", texts.items())
             db.executemany(
-                "INSERT INTO cell VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
-                "value=excluded.value, error=excluded.error WHERE cell.value IS NULL",
+                "INSERT INTO cell VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET value="
+                "excluded.value, error=excluded.error, detail=excluded.detail "
+                "WHERE cell.value IS NULL",
                 [(number, *row) for row in rows],
             )
 
@@ -208,7 +222,7 @@ class Store:
             yield from map(
                 Row._make,
                 self._connection().execute(
-                    "SELECT s.name, i.name, t.content, c.value, c.error FROM cell c "
+                    "SELECT s.name, i.name, t.content, c.value, c.error, c.detail FROM cell c "
                     "JOIN scorer s ON s.id=c.scorer JOIN image i ON i.key=c.image "
                     "JOIN text t ON t.key=c.text WHERE s.name GLOB ? ORDER BY 1, 2, 3",
                     (scorer,),

@@ -26,7 +26,7 @@ def put(store, scorer, rows):
     names = {image: f"{image}.png" for image, _, _, _ in rows}
     store.put_cells(
         scorer,
-        [(image, text_key(text), value, error) for image, text, value, error in rows],
+        [(image, text_key(text), value, error, None) for image, text, value, error in rows],
         names,
         {text_key(text): text for _, text, _, _ in rows},
     )
@@ -109,6 +109,31 @@ def test_a_damaged_store_is_refused_and_left_alone(tmp_path):
     with pytest.raises(StoreError, match="damaged"):
         Store(path).stats()
     assert path.read_bytes() == content
+
+
+def test_details_are_kept_with_the_answer(tmp_path):
+    store = Store(tmp_path / "s.db")
+    names, texts = {"i": "i.png"}, {text_key("x"): "x"}
+    store.put_cells("a", [("i", text_key("x"), None, "no answer", None)], names, texts)
+    store.put_cells("a", [("i", text_key("x"), 0.5, None, '{"mass": 0.9}')], names, texts)
+    store.put_cells("a", [("i", text_key("x"), 0.1, None, '{"mass": 0.1}')], names, texts)
+    assert [(row.value, row.detail) for row in store.rows()] == [(0.5, '{"mass": 0.9}')]
+
+
+def test_a_store_of_version_1_is_read_and_gets_a_column_for_details(tmp_path):
+    path = tmp_path / "s.db"
+    Store(path).close()
+    db = sqlite3.connect(path)
+    db.execute("ALTER TABLE cell DROP COLUMN detail")
+    db.execute("PRAGMA user_version = 1")
+    db.execute("INSERT INTO scorer VALUES (1, 'a')")
+    db.execute("INSERT INTO cell VALUES (1, 'i', ?, 0.25, NULL)", (text_key("x"),))
+    db.commit()
+    db.close()
+    store = Store(path)
+    put(store, "a", [("i", "y", 1.0, None)])
+    keys = [("i", text_key("x")), ("i", text_key("y"))]
+    assert Store(path).get_cells("a", keys) == dict(zip(keys, [0.25, 1.0], strict=True))
 
 
 def test_a_store_of_another_version_is_refused(tmp_path):

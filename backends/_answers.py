@@ -1,0 +1,117 @@
+"""What the log-probabilities of a first token, or sampled answers, say about an answer."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from t2v_eval.errors import ScoringError
+
+RULES = ("probability", "yes-no")
+OPPOSITE = {"yes": "no", "no": "yes"}
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What the listed tokens say: probability of the answer, of its opposite, and of all of them.
+
+    None where no form of it is listed. `bound` is the smallest listed probability: what is not
+    listed has no more than that.
+    """
+
+    answer: float | None
+    opposite: float | None
+    mass: float
+    bound: float
+    tokens: int
+
+    @classmethod
+    def of(cls, listed: Mapping[str, float], answer: str) -> Listed:
+        """Sum the log-probabilities of tokens over the forms of an answer.
+
+        >>> found = Listed.of({"Yes": math.log(0.5), " yes": math.log(0.25), "The": -3.0}, "Yes")
+        >>> found.answer, found.opposite
+        (0.75, None)
+        """
+        probabilities = {token: math.exp(min(0.0, value)) for token, value in listed.items()}
+        if not probabilities or any(math.isnan(p) for p in probabilities.values()):
+            raise ScoringError("the service listed no log-probabilities for the first token")
+
+        def of(word: str | None) -> float | None:
+            found = [p for token, p in probabilities.items() if plain_form(token) == word]
+            return min(1.0, math.fsum(found)) if found else None
+
+        wanted = plain_form(answer)
+        return cls(
+            of(wanted),
+            of(OPPOSITE[wanted]) if wanted in OPPOSITE else None,
+            min(1.0, math.fsum(probabilities.values())),
+            min(probabilities.values()),
+            len(probabilities),
+        )
+
+    def score(self, rule: str, answer: str) -> float:
+        """The score by a rule of `RULES`.
+
+        "probability": of the answer; where it is not listed, one minus that of its opposite.
+        "yes-no": of the answer as a share of both. An opposite that is not listed counts as 0.
+
+        Raises:
+            ScoringError: it cannot be known, and how large it is at most.
+        """
+        if rule == "yes-no":
+            if self.answer is not None:
+                return self.answer / (self.answer + (self.opposite or 0.0))
+            most = 1.0 if self.opposite is None else self.bound / (self.bound + self.opposite)
+        elif self.answer is not None:
+            return self.answer
+        elif self.opposite is not None:
+            return 1.0 - self.opposite
+        else:
+            most = self.bound
+        raise ScoringError(
+            f"the answer {answer!r} is not among the {self.tokens} listed tokens: its score is at "
+            f"most {rounded_up(most)}"
+        )
+
+
+def plain_form(token: str) -> str:
+    """A token without the spaces around it and in lower case; "▁" and "Ġ" stand for a space.
+
+    >>> plain_form(" Yes"), plain_form("▁YES"), plain_form("yes.")
+    ('yes', 'yes', 'yes.')
+    """
+    return token.strip().lstrip("▁Ġ").strip().casefold()
+
+
+def share(samples: Iterable[str], answer: str) -> float:
+    """How many of the sampled answers begin with the word.
+
+    Raises:
+        ScoringError: all of them are empty.
+
+    >>> share(["Yes.", "yes, it does", "No", "**Yes**"], "Yes")
+    0.75
+    """
+    words = [re.match(r"\W*(\w*)", sample) for sample in samples]
+    said = [word[1].casefold() for word in words if word is not None]
+    if not any(said):
+        raise ScoringError(
+            "the sampled answers are empty; a model that thinks first needs a larger max_tokens="
+        )
+    matching = [word for word in said if word == plain_form(answer)]
+    return len(matching) / len(said)
+
+
+def rounded_up(value: float) -> str:
+    """One digit, never less than the value, so that like reasons can be counted together.
+
+    >>> rounded_up(0.00123), rounded_up(0.5), rounded_up(0.0)
+    ('2e-03', '5e-01', '0e+00')
+    """
+    if value <= 0:
+        return "0e+00"
+    power = 10.0 ** math.floor(math.log10(value))
+    return f"{math.ceil(round(value / power, 6)) * power:.0e}"

@@ -1,0 +1,61 @@
+"""A picture as a data URL: the file as it is where that shows what a person sees, else a PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+
+from PIL import Image
+
+from t2v_eval.media import Media
+
+SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+PLAIN_MODES = ("RGB", "L", "1", "P")
+ORIENTATION = 274
+
+
+def data_url(media: Media, image: Image.Image, mode: str, max_pixels: int | None) -> str:
+    """The picture of `media`, decoded as `image`, as it is sent.
+
+    Args:
+        mode: in mode "original" every file of a known format is sent as it is.
+        max_pixels: larger pictures are made smaller, in proportion.
+    """
+    if max_pixels is not None and image.width * image.height > max_pixels:
+        factor = math.sqrt(max_pixels / (image.width * image.height))
+        size = max(1, int(image.width * factor)), max(1, int(image.height * factor))
+        return _png(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+    return _file(media, mode) or _png(image)
+
+
+def _file(media: Media, mode: str) -> str:
+    image = media.load()
+    stream = getattr(image, "fp", None)
+    mime = SENT_AS_THEY_ARE.get(image.format or "")
+    if stream is None or mime is None:
+        return ""
+    # Read first, since Pillow may close the file when it is asked about the picture.
+    position = stream.tell()
+    stream.seek(0)
+    content = stream.read()
+    stream.seek(position)
+    if getattr(image, "n_frames", 1) > 1:
+        return ""
+    if mode == "seen" and (
+        image.mode not in PLAIN_MODES
+        or "transparency" in image.info
+        or image.getexif().get(ORIENTATION, 1) != 1
+    ):
+        return ""
+    return _encode(content, mime)
+
+
+def _png(image: Image.Image) -> str:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return _encode(content.getvalue(), "image/png")
+
+
+def _encode(content: bytes, mime: str) -> str:
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"

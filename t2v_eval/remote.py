@@ -1,0 +1,208 @@
+"""Scorers whose model is behind an API: one question a cell, answers as they come.
+
+The author of a backend writes how a picture is packed and how one question is asked; how many are
+open at once, what is asked again and when to stop is in `t2v_eval.pool`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+
+import numpy as np
+import torch
+
+from t2v_eval.errors import InputError, MediaError, T2VError
+from t2v_eval.media import Media
+from t2v_eval.outcome import Scored
+from t2v_eval.plan import Cells, Text
+from t2v_eval.pool import Limits, Pool, RetryError
+from t2v_eval.registry import Card
+from t2v_eval.scorer import ImageMode, OnError, Scorer, plain
+from t2v_eval.store import Store
+
+Packed = TypeVar("Packed")
+Found = TypeVar("Found")
+
+
+class Answer(NamedTuple):
+    """The score of a cell, and what else is known of it, as JSON for the store."""
+
+    value: float
+    detail: str | None = None
+
+
+class ApiOptions(TypedDict, total=False):
+    """What every scorer behind an API takes; a backend hands them on as ``**options``."""
+
+    card: Card | None
+    concurrency: int
+    timeout: float
+    retries: int
+    patience: float
+    backoff: float
+    max_seconds: float | None
+    max_requests: int | None
+    device: Any
+    cache_dir: Any
+    batch_size: int | None
+    store: str | Path | Store | None
+    image_mode: ImageMode
+    on_error: OnError
+    allow_urls: bool
+    question_template: str | None
+    answer_template: str | None
+    template: str | None
+
+
+class ApiScorer(Scorer, Generic[Packed]):
+    """A model that is asked over the network.
+
+    Args:
+        concurrency: requests open at once, at most; it starts low, grows while answers come and is
+            halved when the service says that it is too many.
+        timeout: seconds for one request.
+        retries, patience, backoff: how often (and how many seconds) a question that failed is asked
+            again, and the first wait between two tries, which doubles.
+        max_seconds, max_requests: when to stop asking in one run; what is answered by then stays.
+        device, cache_dir, batch_size: for scripts that set them for every model; nothing runs here.
+        options: see `Scorer`.
+    """
+
+    facts: Mapping[str, str] = {}  # backends set what decides the numbers
+
+    def __init__(
+        self,
+        *,
+        concurrency: int = 64,
+        timeout: float = 60.0,
+        retries: int = 6,
+        patience: float = 600.0,
+        backoff: float = 0.5,
+        max_seconds: float | None = None,
+        max_requests: int | None = None,
+        device: Any = None,
+        cache_dir: Any = None,
+        batch_size: int | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        for what, value, least in (
+            ("concurrency", concurrency, 1),
+            ("timeout", timeout, 0.001),
+            ("retries", retries, 0),
+            ("patience", patience, 0),
+            ("backoff", backoff, 0),
+            ("max_seconds", 0.001 if max_seconds is None else max_seconds, 0.001),
+            ("max_requests", 0 if max_requests is None else max_requests, 0),
+        ):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
+                raise InputError(f"{what}={value!r}; pass a number that is {least} or more")
+        self.timeout = timeout
+        self.limits = Limits(
+            int(concurrency), int(retries), patience, backoff, max_seconds, max_requests
+        )
+
+    def identity(self) -> dict[str, str]:
+        return {**self.facts, **super().identity()}
+
+    @abstractmethod
+    def pack(self, media: Media) -> Packed:
+        """A picture as it is sent, made once a picture in a thread; `load_image` decodes it.
+
+        Raises:
+            MediaError: it cannot be decoded.
+        """
+
+    @abstractmethod
+    async def score_cell(self, image: Packed, text: str) -> Answer:
+        """Ask for the score of one cell, once.
+
+        Raises:
+            RetryError: it may be asked again.
+            ScoringError: this cell has no score; the message says why.
+            ServiceError, UnsupportedError: no cell will have one.
+        """
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        """What is held open during a run, such as connections."""
+        yield
+
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[Scored]:
+        rows, columns = cells[:, 0].tolist(), cells[:, 1].tolist()
+        failure: tuple[int, T2VError] | None = None
+
+        async def ask(packed: Packed, number: int) -> Answer:
+            return await self.score_cell(packed, plain(texts[columns[number]]))
+
+        pool = self.pool([images[row] for row in rows], ask)
+        for came in pool.run():
+            answers = {n: found for n, found in came if isinstance(found, Answer)}
+            if answers:
+                values, details = zip(*answers.values(), strict=True)
+                yield Scored(np.array([*answers]), torch.tensor(values), details=details)
+            reasons = defaultdict(list)
+            for n, found in came:
+                if isinstance(found, Answer):
+                    continue
+                if self.on_error == "skip":
+                    reasons[str(found)].append(n)
+                elif failure is None:
+                    # What was answered besides is stored before the error is raised.
+                    failure = n, found
+                    pool.stop()
+            for reason, numbers in reasons.items():
+                yield Scored(np.array(numbers), None, reason)
+        if failure is not None:
+            number, error = failure
+            if isinstance(error, MediaError):
+                raise error
+            where = f"{images[rows[number]].name} with {plain(texts[columns[number]])!r}"
+            yield Scored(np.array([number]), None, f"{where}: {error}")
+
+    def _pack(self, media: Media) -> Packed:
+        try:
+            return self.pack(media)
+        except (ValueError, RuntimeError, OSError, OverflowError, MemoryError) as error:
+            if isinstance(error, T2VError):
+                raise
+            raise MediaError(f"{media.name}: cannot be prepared for sending: {error}") from error
+
+    def pool(
+        self, media: Sequence[Media], ask: Callable[[Packed, int], Awaitable[Found]]
+    ) -> Pool[Found]:
+        """Questions about pictures, one for each of `media`, which name a picture repeatedly."""
+        packed = _Packed(self._pack, 2 * self.limits.concurrency)
+
+        async def one(number: int) -> Found:
+            image = await packed.get(media[number])
+            try:
+                return await asyncio.wait_for(ask(image, number), self.timeout)
+            except asyncio.TimeoutError:
+                raise RetryError(f"no answer within {self.timeout:g} s") from None
+
+        return Pool(len(media), one, self.connected, self.limits)
+
+
+class _Packed(Generic[Packed]):
+    """The pictures packed last, so that one is packed once for all its texts."""
+
+    def __init__(self, pack: Callable[[Media], Packed], most: int) -> None:
+        self._pack, self._most = pack, most
+        self._made: dict[str, asyncio.Future[Packed]] = {}
+
+    async def get(self, media: Media) -> Packed:
+        if media.key not in self._made:
+            self._made[media.key] = asyncio.ensure_future(asyncio.to_thread(self._pack, media))
+            while len(self._made) > self._most:
+                del self._made[next(iter(self._made))]
+        # Shielded: one question that is let go of must not take the picture from the others.
+        return await asyncio.shield(self._made[media.key])

@@ -1,0 +1,251 @@
+"""A server on 127.0.0.1 that speaks chat completions and misbehaves on demand.
+
+python tests/openai_server.py [LATENCY]     # prints its address and serves until it is killed
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+REASONS = {200: "OK", 429: "Too Many Requests", 500: "Oops", 307: "Temporary Redirect"}
+
+
+@dataclass
+class Request:
+    """What came: `number` counts requests, `tries` those with the same content, from 1."""
+
+    path: str
+    headers: dict[str, str]
+    body: Any
+    number: int
+    tries: int
+    at: float
+
+    @property
+    def question(self) -> str:
+        return next(p["text"] for p in self.body["messages"][-1]["content"] if p["type"] == "text")
+
+    @property
+    def image(self) -> dict[str, str]:
+        parts = self.body["messages"][-1]["content"]
+        return next(p["image_url"] for p in parts if p["type"] == "image_url")
+
+    @property
+    def cell(self) -> str:
+        return f"{self.image['url']} {self.question}"
+
+
+@dataclass
+class Reply:
+    """What goes back. `fault`: "" or "hang", "cut" (the connection is closed mid-body)."""
+
+    body: Any = None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    fault: str = ""
+    delay: float = 0.0
+
+
+def p_yes(image_url: str, question: str) -> float:
+    """The right answer: any number that depends on all of the picture and the question."""
+    digest = hashlib.blake2b(f"{image_url} {question}".encode(), digest_size=4).digest()
+    return 0.01 + 0.9 * int.from_bytes(digest, "big") / 2**32
+
+
+def tokens(listed: dict[str, float]) -> list[dict[str, Any]]:
+    ordered = sorted(listed.items(), key=lambda pair: -pair[1])
+    return [{"token": t, "logprob": math.log(p), "bytes": [*t.encode()]} for t, p in ordered]
+
+
+def completion(
+    listed: dict[str, float] | None = None, choices: list[dict[str, Any]] | None = None
+) -> dict[str, Any]:
+    """A chat completion whose first token has these probabilities."""
+    if choices is None:
+        top = tokens(listed or {})
+        first = top[0] if top else {"token": "Yes"}
+        logprobs = {"content": [{**first, "top_logprobs": top}], "refusal": None} if top else None
+        message = {"role": "assistant", "content": first["token"], "refusal": None}
+        choices = [
+            {"index": 0, "message": message, "logprobs": logprobs, "finish_reason": "length"}
+        ]
+    usage = {"prompt_tokens": 300, "completion_tokens": len(choices)}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "served-model-1",
+        "choices": choices,
+        "usage": usage | {"total_tokens": sum(usage.values())},
+    }
+
+
+def sampled(*texts: str) -> dict[str, Any]:
+    """A chat completion with several answers and no log-probabilities."""
+    return completion(
+        choices=[
+            {
+                "index": n,
+                "message": {"role": "assistant", "content": text, "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+            for n, text in enumerate(texts)
+        ]
+    )
+
+
+def right(request: Request) -> Reply:
+    """The right answer."""
+    p = p_yes(request.image["url"], request.question)
+    listed = {"Yes": 0.75 * p, " yes": 0.25 * p, "No": 0.99 - p, "The": 0.005}
+    return Reply(completion(listed))
+
+
+def error(status: int, message: str, code: str = "", **headers: str) -> Reply:
+    """An error as the real service words it."""
+    body = {"error": {"message": message, "type": "some_error", "param": None, "code": code}}
+    return Reply(body, status, {k.replace("_", "-"): v for k, v in headers.items()})
+
+
+FAULTS: dict[str, Callable[[], Reply]] = {
+    "429": lambda: error(429, "Rate limit reached"),
+    "429 after": lambda: error(429, "Rate limit reached", retry_after="0.05"),
+    "408": lambda: error(408, "Request timeout"),
+    "409": lambda: error(409, "Conflict"),
+    "500": lambda: error(500, "The server had an error"),
+    "503": lambda: error(503, "Overloaded"),
+    "hang": lambda: Reply(fault="hang"),
+    "cut": lambda: Reply(completion({"Yes": 0.5, "No": 0.5}), fault="cut"),
+    "malformed": lambda: Reply('{"id": "chatcmpl-1", "choices": [{"ind'),
+    "not a completion": lambda: Reply({"choices": "none"}),
+    "no logprobs": lambda: Reply(completion()),
+    "slow": lambda: Reply(completion(), fault="slow"),
+}
+
+
+class Server:
+    """Serves in a thread of its own until the end of the `with` block.
+
+    Args:
+        behave: request -> reply.
+        latency: seconds before each reply.
+        port: 0 takes any that is free.
+    """
+
+    def __init__(
+        self, behave: Callable[[Request], Reply] = right, latency: float = 0.0, port: int = 0
+    ) -> None:
+        self.behave, self.latency, self.port = behave, latency, port
+        self.requests: list[Request] = []
+        self.open = self.most_open = 0
+        self._tries: dict[str, int] = {}
+        self._loop = asyncio.new_event_loop()
+        self._connections: set[asyncio.Task[None]] = set()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def __enter__(self) -> Server:
+        started = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(started,), daemon=True)
+        self._thread.start()
+        assert started.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    def _run(self, started: threading.Event) -> None:
+        self._loop.run_until_complete(self._serve(started))
+        self._loop.close()
+
+    async def _serve(self, started: threading.Event) -> None:
+        self._stop = asyncio.Event()
+        server = await asyncio.start_server(
+            self._connection, "127.0.0.1", self.port, limit=2**24, backlog=512
+        )
+        self.port = server.sockets[0].getsockname()[1]
+        started.set()
+        await self._stop.wait()
+        server.close()
+        for task in [*self._connections]:
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.CancelledError):
+            pass
+        finally:
+            self._connections.discard(task)
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {
+            k.lower(): v.strip() for k, _, v in (line.partition(":") for line in head[1:] if line)
+        }
+        raw = await reader.readexactly(int(headers.get("content-length", 0)))
+        key = f"{head[0]} {hashlib.blake2b(raw).hexdigest()}"
+        self._tries[key] = self._tries.get(key, 0) + 1
+        request = Request(
+            head[0].split()[1],
+            headers,
+            json.loads(raw) if raw else None,
+            len(self.requests) + 1,
+            self._tries[key],
+            time.monotonic(),
+        )
+        self.requests.append(request)
+        self.open += 1
+        self.most_open = max(self.most_open, self.open)
+        try:
+            reply = self.behave(request)
+            await asyncio.sleep(self.latency + reply.delay)
+            return await self._send(writer, reply)
+        finally:
+            self.open -= 1
+
+    async def _send(self, writer: asyncio.StreamWriter, reply: Reply) -> bool:
+        if reply.fault == "hang":
+            await asyncio.sleep(3600)
+        content = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
+        body = content.encode()
+        lines = [
+            f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Status')}",
+            "content-type: application/json",
+            f"content-length: {len(body)}",
+            *(f"{name}: {value}" for name, value in reply.headers.items()),
+        ]
+        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n")
+        if reply.fault == "slow":  # a byte now and then, never a pause long enough to notice
+            for n in range(len(body)):
+                writer.write(body[n : n + 1])
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        writer.write(body[: len(body) // 2] if reply.fault == "cut" else body)
+        await writer.drain()
+        return reply.fault != "cut"
+
+
+if __name__ == "__main__":
+    with Server(latency=float(sys.argv[1]) if len(sys.argv) > 1 else 0.0) as serving:
+        print(serving.url, flush=True)
+        threading.Event().wait()

@@ -1,0 +1,390 @@
+"""What is sent to a service, what its answers mean, and where keys and pictures never go."""
+
+from __future__ import annotations
+
+import base64
+import doctest
+import importlib
+import io
+import json
+import math
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from openai_server import Reply, Server, completion, error, p_yes, right, sampled
+from PIL import Image
+from test_architecture import run_python
+from toy import picture
+
+import t2v_eval
+from t2v_eval.errors import (
+    InputError,
+    MediaError,
+    ScoringError,
+    ServiceError,
+    TemplateError,
+    UnsupportedError,
+)
+from t2v_eval.registry import models
+
+KEY = "sk-test-0123456789abcdef"
+TEXTS = ["a cat", 'two "quoted" dogs']
+
+
+@pytest.fixture(autouse=True)
+def no_keys_of_the_machine(monkeypatch):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        yield running
+
+
+def ask(server, name="gpt-4o", **options):
+    return t2v_eval.load(
+        name, **{"base_url": server.url, "api_key": KEY, "backoff": 0.01, **options}
+    )
+
+
+def saying(listed):
+    return Server(lambda request: Reply(completion(listed)))
+
+
+def sent_picture(request):
+    head, _, content = request.image["url"].partition(",")
+    return head, base64.b64decode(content)
+
+
+def test_the_examples_in_the_docstrings():
+    for name in ("_answers", "openai_api"):
+        assert not doctest.testmod(importlib.import_module(f"t2v_eval.backends.{name}")).failed
+
+
+def test_one_request_a_cell_and_the_probability_summed_over_forms(server):
+    images = [picture(n) for n in range(3)]
+    scores = ask(server)([*images, images[0]], TEXTS)
+    assert scores.shape == (4, 2) and scores.dtype == torch.float32
+    assert len(server.requests) == 6
+    right_ones = {r.cell: p_yes(r.image["url"], r.question) for r in server.requests}
+    found = {r.cell: float(scores[n // 2, n % 2]) for n, r in enumerate(by_cell(server))}
+    assert found == pytest.approx(right_ones, abs=1e-6)
+    assert torch.equal(scores[3], scores[0])
+
+
+def by_cell(server):
+    """Requests in the order of the cells: by picture as given, then by text."""
+    order = list(dict.fromkeys(r.image["url"] for r in server.requests))
+    return sorted(
+        server.requests, key=lambda r: (order.index(r.image["url"]), TEXTS[0] not in r.question)
+    )
+
+
+def test_what_is_sent_is_what_the_reference_sends(server, tmp_path):
+    path = tmp_path / "a.jpg"
+    picture(1).save(path)
+    ask(server, detail="low")(path, TEXTS[1])
+    (request,) = server.requests
+    assert request.path == "/v1/chat/completions"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert sent_picture(request) == ("data:image/jpeg;base64", path.read_bytes())
+    (message,) = request.body["messages"]
+    assert [part["type"] for part in message["content"]] == ["text", "image_url"]
+    assert request.question == 'Does this figure show "two "quoted" dogs"? Please answer yes or no.'
+    assert message["content"][1]["image_url"]["detail"] == "low"
+    assert {k: v for k, v in request.body.items() if k != "messages"} == {
+        "model": "gpt-4o",
+        "temperature": 1,
+        "logprobs": True,
+        "top_logprobs": 20,
+        "max_completion_tokens": 1,
+    }
+
+
+def test_a_server_of_ones_own_gets_the_picture_first_and_no_key_of_the_environment(
+    server, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    scorer = ask(server, "openai-compatible:Qwen/Qwen3-VL-8B-Instruct", api_key=None)
+    scorer(picture(1), TEXTS)
+    request = server.requests[0]
+    parts = request.body["messages"][0]["content"]
+    assert [part["type"] for part in parts] == ["image_url", "text"]
+    assert request.body["model"] == "Qwen/Qwen3-VL-8B-Instruct"
+    assert request.body["max_tokens"] == 1
+    assert KEY not in json.dumps([r.headers for r in server.requests])
+    with pytest.raises(InputError, match="base_url= is needed"):
+        t2v_eval.load("openai-compatible:x")
+
+
+def test_names_of_other_cards_come_first():
+    assert models.card("openai:ViT-L-14").module == "t2v_eval.backends.open_clip"
+    assert models.card("openai:gpt-5-mini").args == {"model": "gpt-5-mini"}
+    assert {"gpt-4o", "gpt-4o-mini", "gpt-4-turbo", "gpt-4.1"} <= set(models.names(kind="vqa"))
+
+
+def test_listing_imports_no_client():
+    code = "import t2v_eval; t2v_eval.list_models(); import sys, json; "
+    assert run_python(code + "print(json.dumps({'openai': 'openai' in sys.modules}))") == {
+        "openai": False
+    }
+
+
+@pytest.mark.parametrize(
+    ("listed", "probability", "yes_no"),
+    [
+        ({"Yes": 0.5, "yes": 0.2, " Yes": 0.1, "YES": 0.05, "No": 0.1}, 0.85, 0.85 / 0.95),
+        ({"No": 0.7, "Yes": 0.2}, 0.2, 0.2 / 0.9),
+        ({"No": 0.7, " no": 0.2, "The": 0.05}, 0.1, None),
+        ({"Yes": 0.6, "The": 0.3}, 0.6, 1.0),
+        ({"The": 0.6, "I": 0.3}, None, None),
+        ({"not": 0.6, "know": 0.3, "Yesterday": 0.1}, None, None),
+    ],
+)
+def test_the_two_rules(listed, probability, yes_no):
+    for rule, wanted in (("probability", probability), ("yes-no", yes_no)):
+        with saying(listed) as server:
+            value = float(ask(server, rule=rule, on_error="skip")(picture(1), "a cat"))
+            assert math.isnan(value) if wanted is None else value == pytest.approx(wanted, abs=1e-6)
+
+
+def test_an_answer_that_is_not_listed_is_missing_with_its_upper_bound(tmp_path):
+    listed = {"The": 0.9, "I": 0.05, "A": 0.0123}
+    with saying(listed) as server:
+        store = t2v_eval.Store(tmp_path / "s.db")
+        with pytest.raises(
+            ScoringError, match=r"images\[0\].* with 'a cat': the answer 'Yes' is not"
+        ):
+            ask(server)(picture(1), "a cat")
+        scorer = ask(server, store=store, on_error="skip")
+        assert scorer(picture(1), "a cat").isnan()
+        (row,) = store.rows()
+        assert row.value is None
+        assert row.error == (
+            "the answer 'Yes' is not among the 3 listed tokens: its score is at most 2e-02"
+        )
+        scorer(picture(1), "a cat")
+        assert len(server.requests) == 3, "a missing score is asked for again"
+
+
+def test_the_captured_mass_and_the_model_that_answered_are_kept(tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with saying({"Yes": 0.5, "No": 0.25, "The": 0.125}) as server:
+        ask(server, store=store)(picture(1), "a cat")
+    (row,) = store.rows()
+    kept = json.loads(row.detail)
+    assert kept.pop("model") == "served-model-1"
+    assert kept == pytest.approx({"answer": 0.5, "opposite": 0.25, "listed": 0.875})
+
+
+def test_any_one_word_answer_can_be_scored(server):
+    with saying({"Two": 0.25, "two": 0.5, "No": 0.1}) as server:
+        scorer = ask(server, question_template="How many {}?", answer_template="Two")
+        assert float(scorer(picture(1), "dogs")) == pytest.approx(0.75)
+        with pytest.raises(TemplateError, match="needs the answer Yes or No, not 'Two'"):
+            ask(server, rule="yes-no", answer_template="Two")(picture(1), "dogs")
+        with pytest.raises(TemplateError, match="must be one word"):
+            ask(server, answer_template="{}")(picture(1), "dogs")
+    with saying({"No": 0.5}) as server:
+        assert ask(server, answer_template="Two", on_error="skip")(picture(1), "dogs").isnan()
+
+
+def test_a_model_without_log_probabilities_is_refused_with_the_remedy():
+    with Server(lambda request: Reply(completion())) as server:
+        with pytest.raises(UnsupportedError, match=r"gives no log-prob.*estimator='sampling'"):
+            ask(server, "openai:gpt-5", on_error="skip")([picture(n) for n in range(9)], TEXTS)
+        assert len(server.requests) == 3
+    refusal = "logprobs are not supported with this model."
+    with Server(lambda request: error(400, refusal)) as server:
+        with pytest.raises(UnsupportedError, match=refusal):
+            ask(server, "openai:gpt-5", on_error="skip")([picture(n) for n in range(9)], TEXTS)
+        assert len(server.requests) == 1
+
+
+def test_sampling_is_another_scorer_and_counts_answers(tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with Server(lambda request: Reply(sampled("Yes.", "yes", "No", "I cannot say"))) as server:
+        scorer = ask(server, estimator="sampling", n=4, max_tokens=8, store=store)
+        assert float(scorer(picture(1), "a cat")) == 0.5
+        (request,) = server.requests
+        assert (request.body["n"], request.body["max_completion_tokens"]) == (4, 8)
+        assert "logprobs" not in request.body
+        assert "estimator=sampling n=4 max_tokens=8" in scorer.id
+        assert json.loads(next(store.rows()).detail)["samples"][2] == "No"
+        assert ask(server).id != scorer.id != ask(server, estimator="sampling", n=5).id
+    with Server(lambda request: Reply(sampled("Yes"))) as server:  # servers that know no n
+        assert float(ask(server, estimator="sampling", n=3)(picture(1), "a cat")) == 1.0
+        assert [r.body["n"] for r in server.requests] == [3, 2, 1]
+    with Server(lambda request: Reply(sampled("", ""))) as server:
+        scorer = ask(server, estimator="sampling", n=2)
+        with pytest.raises(ScoringError, match="larger max_tokens="):
+            scorer(picture(1), "a cat")
+
+
+def test_pictures_are_sent_as_a_person_sees_them(server, tmp_path):
+    turned = Image.Exif()
+    turned[274] = 6
+    picture(1, (40, 20)).save(tmp_path / "turned.jpg", exif=turned)
+    clear = Image.new("RGBA", (4, 4), (255, 0, 0, 0))
+    clear.save(tmp_path / "clear.png")
+    Image.new("L", (4, 4), 77).save(tmp_path / "grey.png")
+    paths = [tmp_path / name for name in ("turned.jpg", "clear.png", "grey.png")]
+    for path in paths:
+        ask(server)(path, "a cat")
+        ask(server, image_mode="original")(path, "a cat")
+    sent = [sent_picture(request) for request in server.requests]
+    seen = [Image.open(io.BytesIO(content)) for _, content in sent]
+    assert (seen[0].format, seen[0].size) == ("PNG", (20, 40))
+    assert seen[2].mode == "RGB" and seen[2].getextrema() == ((255, 255),) * 3
+    assert sent[4][1] == paths[2].read_bytes()
+    assert [content for _, content in sent[1::2]] == [path.read_bytes() for path in paths]
+
+
+def test_pictures_are_made_smaller_only_when_asked(server, tmp_path):
+    path = tmp_path / "large.png"
+    picture(1, (300, 200)).save(path)
+    plain = ask(server)
+    smaller = ask(server, max_pixels=600)
+    plain(path, "a cat"), smaller(path, "a cat")
+    sizes = [Image.open(io.BytesIO(sent_picture(r)[1])).size for r in server.requests]
+    assert sizes == [(300, 200), (30, 20)]
+    assert "max_pixels=600" in smaller.id and "max_pixels" not in plain.id
+    assert "detail=high" in ask(server, detail="high").id
+
+
+def test_arrays_and_open_pictures_are_sent_without_loss(server):
+    pixels = np.asarray(picture(5))
+    ask(server)(pixels, "a cat")
+    sent = Image.open(io.BytesIO(sent_picture(server.requests[0])[1]))
+    np.testing.assert_array_equal(np.asarray(sent), pixels)
+
+
+def test_a_picture_that_cannot_be_read_costs_nothing(server, tmp_path):
+    broken = tmp_path / "cut.png"
+    picture(1, (60, 60)).save(broken)
+    broken.write_bytes(broken.read_bytes()[:600])
+    with pytest.raises(MediaError, match="cut.png"):
+        ask(server)(broken, "a cat")
+    scores = ask(server, on_error="skip")([broken, picture(2)], "a cat")
+    assert scores.isnan().flatten().tolist() == [True, False]
+    assert len(server.requests) == 1
+
+
+def test_where_a_key_comes_from(server, tmp_path, monkeypatch):
+    with pytest.raises(InputError, match=r"pass api_key= or key_file=, or set OPENAI_API_KEY"):
+        t2v_eval.load("gpt-4o")
+    kept = tmp_path / "key"
+    kept.write_text(f"{KEY}-file\n")
+    ask(server, api_key=None, key_file=kept)(picture(1), "a cat")
+    ask(server, api_key=None, openai_key=f"{KEY}-argument")(picture(1), "a cat")
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}-environment")
+    with pytest.raises(InputError, match="not sent to a base_url= of yours"):
+        ask(server, api_key=None)
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    t2v_eval.load("gpt-4o")(picture(1), "a cat")
+    sent = [request.headers["authorization"] for request in server.requests]
+    assert sent == [f"Bearer {KEY}-{where}" for where in ("file", "argument", "environment")]
+    kept.write_text("two words")
+    with pytest.raises(InputError, match="one key and nothing else"):
+        ask(server, api_key=None, key_file=kept)
+    with pytest.raises(InputError, match="cannot be read"):
+        ask(server, api_key=None, key_file=tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
+def test_a_key_is_nowhere_to_be_found(status, tmp_path, capfd):
+    telling = error(
+        status, f"Incorrect API key provided: {KEY}. Bearer {KEY}", "insufficient_quota"
+    )
+    seen = []
+    with Server(lambda request: telling if "cat" in request.question else right(request)) as server:
+        scorer = ask(server, store=tmp_path / "s.db", on_error="skip", retries=0)
+        for on_error in ("skip", "raise"):
+            scorer.on_error = on_error
+            try:
+                seen.append(scorer.evaluate_blocks([t2v_eval.plan.Block([picture(1)], TEXTS)]))
+            except t2v_eval.T2VError as problem:
+                seen += [problem, problem.__cause__, problem.__context__]
+        seen += [scorer.id, scorer, vars(scorer), scorer.card, scorer.identity()]
+        for address in (server.url.replace("//", f"//me:{KEY}@"), f"{server.url}?key={KEY}"):
+            with pytest.raises(InputError, match="an address alone") as refused:
+                ask(server, base_url=address)
+            seen.append(refused.value)
+    said = capfd.readouterr()
+    for text in (repr(seen), str(seen), said.out, said.err):
+        assert KEY not in text
+    for path in tmp_path.iterdir():
+        assert KEY.encode() not in path.read_bytes(), path
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        pickle.dumps(scorer._key)
+
+
+def test_a_redirect_is_not_followed():
+    with Server() as elsewhere:
+        answer = Reply({}, 307, {"location": f"{elsewhere.url}/chat/completions"})
+        refused = pytest.raises(ServiceError, match="points to another address")
+        with Server(lambda request: answer) as server, refused:
+            ask(server)(picture(1), "a cat")
+        assert elsewhere.requests == []
+
+
+def test_scripts_written_for_t2v_metrics_run(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    score = t2v_eval.get_score_model(
+        model="gpt-4o", device="cuda", cache_dir="hub", api_key=KEY, top_logprobs=20
+    )
+    dataset = [{"images": [picture(n), picture(n + 1)], "texts": TEXTS} for n in range(3)]
+    scores = score.batch_forward(dataset=dataset, batch_size=16)
+    assert scores.shape == (3, 2, 2) and not scores.isnan().any()
+    assert torch.equal(scores[0, 1], scores[1, 0])
+    assert len(server.requests) == 8
+    assert t2v_eval.VQAScore("gpt-4o", api_key=KEY).name == "gpt-4o"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": "yes"}, "use 'probability' or 'yes-no'"),
+        ({"estimator": "votes"}, "use 'logprobs' or 'sampling'"),
+        ({"top_logprobs": 21}, "from 1 to 20"),
+        ({"detail": "medium"}, "use 'low' or 'high' or 'auto'"),
+        ({"concurrency": 0}, "concurrency=0; pass a number that is 1 or more"),
+        ({"timeout": "soon"}, "timeout='soon'"),
+        ({"base_url": "localhost:8000"}, "such as http://localhost:8000/v1"),
+        ({"temperature": 0}, "takes no option 'temperature'"),
+    ],
+)
+def test_wrong_options_are_named(server, options, message):
+    with pytest.raises(InputError, match=message):
+        ask(server, **options)
+    assert not server.requests
+
+
+def test_the_id_says_what_decides_the_numbers(server):
+    first = ask(server)
+    assert first.id == (
+        f"gpt-4o server={server.url} model=gpt-4o order=text-image rule=probability "
+        "top_logprobs=20 images=seen semantics=1 "
+        "question='Does this figure show \"{}\"? Please answer yes or no.' answer='Yes'"
+    )
+    assert "server=" not in t2v_eval.load("gpt-4o", api_key=KEY).id
+    same = ask(server, concurrency=3, timeout=5.0, retries=1, max_requests=9)
+    assert same.id == first.id, "how it is asked decides no number"
+    others = [
+        {"rule": "yes-no"},
+        {"top_logprobs": 5},
+        {"detail": "low"},
+        {"image_mode": "original"},
+    ]
+    ids = {ask(server, **other).id for other in others}
+    assert len(ids | {first.id}) == 5
+
+
+def test_the_wheel_has_all_of_it():
+    folder = Path(t2v_eval.__file__).parent.parent / "backends"
+    assert (folder / "openai_api.toml").exists()

@@ -51,9 +51,7 @@ class Aesthetic(OpenClip):
         super().__init__(clip, arch, **options)
         self.network = self.network.visual
         file = self.locate(os.fspath(checkpoint), (FILE,), argument="checkpoint")
-        file = file / FILE if file.is_dir() else file
-        if not file.exists():
-            raise CheckpointError(f"{file.parent} holds no {FILE}")
+        file = _predictor(file) if file.is_dir() else file
         tensors = read_tensors(file)
         names = [f"layers.{n}.{what}" for n in LAYERS for what in ("weight", "bias")]
         check_keys(file, [n for n in names if n not in tensors], tensors.keys() - set(names))
@@ -88,3 +86,12 @@ class Aesthetic(OpenClip):
         if texts.shape[-1]:
             raise UnsupportedError(f"{self.name!r} rates pictures and compares them with nothing")
         return images.expand(-1, len(texts))
+
+
+def _predictor(folder: Path) -> Path:
+    """The file by its published name, or the only one there that holds weights."""
+    held = [file for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors")]
+    for file in held:
+        if file.name == FILE or len(held) == 1:
+            return file
+    raise CheckpointError(f"{folder} holds no {FILE}")

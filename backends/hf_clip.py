@@ -26,6 +26,7 @@ from ._images import tame
 
 KINDS = ("clip", "metaclip_2", "siglip", "siglip2")
 POSITIONS = "text_model.embeddings.position_embedding.weight"
+READER = ("*.json", "*.txt", "*.model")  # the files of a processor, without weights
 PICKLES = (*HUB_FILES, "pytorch_model*.bin*")
 
 
@@ -57,7 +58,9 @@ class HfClip(EmbeddingScorer):
         if processor is None and not (folder / "preprocessor_config.json").exists():
             processor = self.processor_elsewhere
         reader = (
-            self.locate(processor, argument="processor", revision=None) if processor else folder
+            self.locate(processor, READER, argument="processor", revision=None)
+            if processor
+            else folder
         )
         self.tokenizer = _read(AutoTokenizer, reader)
         self.processor = _read(AutoImageProcessor, reader, backend="pil")

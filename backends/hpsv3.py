@@ -25,7 +25,9 @@ from typing_extensions import Unpack
 from t2v_eval.errors import CheckpointError, InputError, TemplateError
 from t2v_eval.local import Options, PairScorer
 from t2v_eval.media import MediaLike
-from t2v_eval.weights import HUB_FILES, check_keys, fill, read_tensors
+from t2v_eval.weights import check_keys, fill, read_tensors
+
+from .hf_clip import READER
 
 FILE, BASE = "HPSv3.safetensors", "Qwen/Qwen2-VL-7B-Instruct"
 REWARD = "<|Reward|>"
@@ -59,10 +61,7 @@ class HpsV3(PairScorer[Tensor]):
             raise CheckpointError(f"{file.parent} holds no {FILE}")
         if base is None and not (file.parent / "config.json").exists():
             base = BASE
-        patterns = [pattern for pattern in HUB_FILES if "safetensors" not in pattern]
-        reader = (
-            self.locate(base, patterns, argument="base", revision=None) if base else file.parent
-        )
+        reader = self.locate(base, READER, argument="base", revision=None) if base else file.parent
         config: Any = _read(AutoConfig, reader)
         self.tokenizer = _read(AutoTokenizer, reader)
         self.tokenizer.add_tokens([REWARD], special_tokens=True)

@@ -25,6 +25,7 @@ from t2v_eval.weights import check_keys, fill, read_tensors, weight_files
 
 from ._choice import ChoicePairScorer
 from ._images import tame
+from .hf_clip import READER
 
 CLIP, CROSS = "model.", "cross_model.layers."
 PUBLISHED_CLIP = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
@@ -66,7 +67,7 @@ class Mps(ChoicePairScorer):
         beside = found if found.is_dir() else found.parent
         if clip is None and not (beside / "preprocessor_config.json").exists():
             clip = PUBLISHED_CLIP
-        reader = self.locate(clip, argument="clip", revision=None) if clip else beside
+        reader = self.locate(clip, READER, argument="clip", revision=None) if clip else beside
         config: Any = _read(AutoConfig, reader)
         self.tokenizer = _read(AutoTokenizer, reader)
         self.processor = _read(AutoImageProcessor, reader, backend="pil")

@@ -112,6 +112,16 @@ def test_another_clip_than_the_one_it_was_trained_on_is_refused(load, tmp_path):
         load(checkpoint=tmp_path)
 
 
+def test_in_a_folder_it_has_the_published_name_or_is_the_only_one(load, scorer, tmp_path):
+    torch.save(tensors("aesthetic"), tmp_path / "mine.pth")
+    torch.testing.assert_close(load(checkpoint=tmp_path)(picture(0)), scorer(picture(0)))
+    torch.save({}, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=f"holds no {FILE.replace('+', '.')}"):
+        load(checkpoint=tmp_path)
+    (tmp_path / "mine.pth").rename(tmp_path / FILE)
+    torch.testing.assert_close(load(checkpoint=tmp_path)(picture(0)), scorer(picture(0)))
+
+
 def test_files_of_another_layout_are_refused(load, tmp_path):
     with pytest.raises(CheckpointError, match=f"holds no {FILE.replace('+', '.')}"):
         load(checkpoint=tmp_path)

@@ -135,6 +135,21 @@ def test_the_processor_may_lie_elsewhere_as_on_the_hub(folder, scorer, tmp_path)
         )
 
 
+def test_a_processor_is_downloaded_without_weights(folder, scorer, tmp_path, monkeypatch):
+    asked = []
+
+    def download(hub_id, allow_patterns, **options):
+        asked.extend([hub_id, *allow_patterns])
+        return folder
+
+    monkeypatch.setattr("t2v_eval.weights.snapshot_download", download)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(Path(folder) / name, tmp_path)
+    apart = t2v_eval.load("pickscore-v1", checkpoint=tmp_path, device="cpu")
+    torch.testing.assert_close(apart(picture(0), TEXTS), scorer(picture(0), TEXTS))
+    assert asked == ["laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "*.json", "*.txt", "*.model"]
+
+
 def test_weights_that_are_not_here(tmp_path):
     for name in NAMES.values():
         assert models.card(name).kind == "preference"

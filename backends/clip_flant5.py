@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, pad
+from torch import Tensor
+from torch.nn.functional import pad
 from transformers import T5Config
 from transformers.modeling_outputs import BaseModelOutput
 from typing_extensions import Unpack
@@ -37,10 +37,9 @@ from ._clip_flant5 import (
     take,
 )
 from ._images import pad_to_square
+from ._t5 import answer_probability, pad_rows
 
 CONTEXT = 2048  # tokens of a prompt, in which a picture counts as one, and of an answer
-IGNORED = -100  # the label where an answer is padded
-ROWS = 1024  # answer tokens whose logits over the vocabulary are in memory at a time
 TOKENIZER = ("tokenizer.json", "spiece.model", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -126,18 +125,8 @@ class ClipFlanT5(PairScorer[Tensor]):
             for text, asked, answer in zip(texts, lengths, tokens, strict=True)
             if max(asked, len(answer)) > CONTEXT
         )
-        labels = self._pad([ids[:CONTEXT] for ids in tokens], IGNORED)
-        real = labels != IGNORED
-        given = pad(labels, (1, -1), value=self.t5.config.decoder_start_token_id)
-        hidden = self.t5.decoder(
-            input_ids=given.clamp(min=0),
-            encoder_hidden_states=encoded,
-            encoder_attention_mask=mask,
-            use_cache=False,
-        ).last_hidden_state
-        log_p = torch.zeros(labels.shape, device=self.device)
-        log_p[real] = self._log_likelihood(hidden[real], labels[real])
-        return (log_p.sum(1) / real.sum(1)).exp()
+        spoken = [ids[:CONTEXT] for ids in tokens]
+        return answer_probability(self.t5, self._head, encoded, mask, spoken)
 
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
@@ -175,7 +164,7 @@ class ClipFlanT5(PairScorer[Tensor]):
         tails = self.tokenizer([self._ask + q + self._end for q in questions]).input_ids
         used = before.shape[1] + 1
         padding = self.t5.config.pad_token_id
-        after = self._pad([ids[: CONTEXT - used] for ids in tails], padding)
+        after = pad_rows([ids[: CONTEXT - used] for ids in tails], padding, self.device)
         embed = self.t5.get_input_embeddings()
         embedded = torch.cat([embed(before), image, embed(after)], 1)
         mask = pad(after != padding, (embedded.shape[1] - after.shape[1], 0), value=True)
@@ -183,21 +172,6 @@ class ClipFlanT5(PairScorer[Tensor]):
             inputs_embeds=embedded, attention_mask=mask
         ).last_hidden_state
         return encoded, mask, [used + len(ids) for ids in tails]
-
-    def _log_likelihood(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        """log p of each label (R,) from the decoder's states (R, width)."""
-        if self.t5.config.scale_decoder_outputs:
-            hidden = hidden * self.t5.config.d_model**-0.5
-        parts = [slice(start, start + ROWS) for start in range(0, len(labels), ROWS)]
-        losses = [
-            cross_entropy(hidden[part].float() @ self._head.T, labels[part], reduction="none")
-            for part in parts
-        ]
-        return -torch.cat(losses)
-
-    def _pad(self, rows: Sequence[Sequence[int]], value: int) -> Tensor:
-        tensors = [torch.tensor(row) for row in rows]
-        return nn.utils.rnn.pad_sequence(tensors, True, value).to(self.device)
 
     def _fetch(self, source: str, **hub: Any) -> Path:
         """The folder of weights; pickles are downloaded only where there are no safetensors."""

@@ -410,7 +410,7 @@ def test_what_decides_the_numbers_is_in_the_id(scorer, scorers):
 
 
 def test_cards():
-    names = t2v_eval.list_models("*flant5*", kind="vqa")
+    names = t2v_eval.list_models("*clip-flant5*", kind="vqa")
     assert names == [
         "clip-flant5-xl",
         "clip-flant5-xxl",

@@ -69,6 +69,8 @@ def read_blocks(
 ) -> list[Block]:
     """Pictures x texts, or a table of pairs, as blocks; paths in a table start at its folder.
 
+    No text at all is one empty text, for scorers that use none.
+
     Raises:
         InputError: both, or neither.
         TableError: see `read_table`.
@@ -77,9 +79,9 @@ def read_blocks(
     from t2v_eval.tables import read_table
 
     if pairs is None:
-        if not images or not texts:
+        if not images:
             raise InputError("pass pictures and at least one --text, or a table with --pairs")
-        return [Block.of([_below(root, image) for image in images], texts)]
+        return [Block.of([_below(root, image) for image in images], texts or [""])]
     if images or texts:
         raise InputError("pass pictures and texts, or a table with --pairs, not both")
     image, text = columns

@@ -154,6 +154,8 @@ def score(
 
     with _stoppable(kept), console.Bars() as bars:
         scorer = load(model, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
+        if scorer.uses_text and not text and pairs is None:
+            raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
         outcome = scorer.evaluate_blocks(blocks, bars.of(model))
     rows = [
         {

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from judged import Knows, Toys, named_toys  # noqa: F401
-from toy import expected, picture
+from toy import ToyEmbedding, expected, picture
 from typer.testing import CliRunner
 
 from t2v_eval import __version__
@@ -403,3 +403,13 @@ def test_listing_is_quick():
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
     assert time.perf_counter() - started < 5, "generous: the machine may be busy"
+
+
+def test_a_scorer_that_uses_no_text_needs_none(pictures):
+    class NoText(ToyEmbedding):
+        uses_text = False
+
+    models.register("toy-no-text", kind="aesthetic")(NoText)
+    done = call("score", "-m", "toy-no-text", *pictures[:2], "--no-store")
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert values(rows) == pytest.approx([expected(picture(n), "") for n in range(2)], abs=1e-6)

@@ -6,19 +6,23 @@ an answer into the tokens that follow (`ask`). Nothing in a question is taken fo
 
 from __future__ import annotations
 
+import copy
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPImageProcessorPil, LlamaTokenizer
+from transformers import AutoProcessor, CLIPImageProcessorPil, LlamaTokenizer
 
 from t2v_eval.errors import CheckpointError, InputError
 
 from ._images import pad_to_square
+
+MARK = "\ue000question\ue000"  # stands for a question; no text of people has these characters
 
 
 class Asked(NamedTuple):
@@ -51,6 +55,129 @@ class Chat(ABC):
         return inputs["input_ids"].shape[1]
 
 
+class TemplateChat(Chat):
+    """A model asked through its processor and chat template, the picture before the question.
+
+    Args:
+        system: a system message, where the template's own is not wanted.
+        settings: further variables of the template, for example ``{"enable_thinking": False}``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Any,
+        context: int | None = None,
+        system: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        try:
+            auto: Any = AutoProcessor  # which has no types
+            self.processor = auto.from_pretrained(folder, trust_remote_code=trust_remote_code)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder} has no processor: {error}") from error
+        if not getattr(self.processor, "chat_template", None):
+            raise CheckpointError(
+                f"{folder} has no chat template, so that it is not known how to ask this model; "
+                "add its chat_template.jinja to the folder"
+            )
+        # Of its own, since changing how control tokens are read would disturb decoding threads.
+        self.tokenizer: Any = copy.deepcopy(self.processor.tokenizer)
+        self.tokenizer.model_max_length = self.processor.tokenizer.model_max_length = 10**9
+        text = config.get_text_config()
+        self.context = context or text.max_position_embeddings
+        self._system, self._settings = system, dict(settings or {})
+        known = (str(token) for token in self.tokenizer.added_tokens_decoder.values())
+        self._control = re.compile("|".join(re.escape(t) for t in known if t.strip()) or "(?!)")
+        self._before, self._after = self._parts(self._render(MARK))
+        *_, last = self._control.finditer(self._before)
+        self._head, self._rest = self._before[: last.end()], self._before[last.end() :]
+        self._anchor = last[0]
+        first = self._control.search(self._after)
+        start = first.start() if first else len(self._after)
+        self._close, tail = self._after[:start], self._after[start:]
+        self._tail = self._tokens(tail) if tail else []
+        self._stop = self._end_token()
+        self._bos = self.tokenizer.bos_token
+        self._check()
+
+    def see(self, image: Image.Image) -> dict[str, Tensor]:
+        options = {}
+        if self._bos and self._head.startswith(self._bos):
+            options["add_special_tokens"] = False  # it is there already
+        made = self.processor(text=[self._head], images=[[image]], return_tensors="pt", **options)
+        return dict(made)
+
+    def ask(self, question: str, answer: str) -> Asked:
+        rendered = self._render(question)
+        inside = rendered[len(self._before) : len(rendered) - len(self._after)]
+        prompt = self._follow(self._rest + inside + self._close) + self._tail
+        return Asked(prompt, [*self.encode(answer), self._stop])
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokens(text, split_special_tokens=True)
+
+    def _follow(self, text: str) -> list[int]:
+        """Tokens of a text that comes after a control token."""
+        if self._control.search(text):
+            return self.encode(text)
+        # Some tokenizers put a space before what begins a text, which this does not.
+        return self._tokens(self._anchor + text)[1:]
+
+    def _tokens(self, text: str, **options: Any) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, add_special_tokens=False, **options).input_ids
+        return tokens
+
+    def _render(self, question: str, answer: str | None = None) -> str:
+        asked = [{"type": "image"}, {"type": "text", "text": question}]
+        said: list[dict[str, Any]] = [{"role": "user", "content": asked}]
+        if self._system is not None:
+            content = [{"type": "text", "text": self._system}]
+            said.insert(0, {"role": "system", "content": content})
+        if answer is not None:
+            said.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        rendered: str = self.processor.apply_chat_template(
+            said, tokenize=False, add_generation_prompt=answer is None, **self._settings
+        )
+        return rendered
+
+    def _parts(self, rendered: str) -> tuple[str, str]:
+        before, mark, after = rendered.partition(MARK)
+        if not mark or MARK in after or not self._control.search(before):
+            raise CheckpointError(
+                f"the chat template of this model makes {rendered!r} of a picture and the question "
+                f"{MARK!r}; it must hold both once, the picture first"
+            )
+        return before, after
+
+    def _end_token(self) -> int:
+        """The control token after an answer, or the one that ends texts."""
+        found = self._control.search(self._render("", MARK).partition(MARK)[2])
+        end: int = self._tokens(found[0])[0] if found else self.tokenizer.eos_token_id
+        return end
+
+    def _check(self) -> None:
+        """Before a question nothing may stand that a picture does not change.
+
+        Raises:
+            CheckpointError: the parts are not what the processor makes of the whole.
+        """
+        image = Image.new("RGB", (64, 64), (120, 130, 140))
+        question = "Is this a question?"
+        inputs = self.see(image)
+        options = {"add_special_tokens": False} if self._head.startswith(self._bos or "\0") else {}
+        whole = self.processor(
+            text=[self._render(question)], images=[[image]], return_tensors="pt", **options
+        )
+        parts = [*inputs["input_ids"][0].tolist(), *self.ask(question, "").prompt]
+        if parts != whole["input_ids"][0].tolist():
+            raise CheckpointError(
+                "the chat template of this model puts something other than text after the picture, "
+                "which cannot be scored"
+            )
+
+
 class LlavaChat(Chat):
     """LLaVA-1.5 as its authors read it: a fixed conversation, each side of the picture by itself.
 
@@ -58,7 +185,9 @@ class LlavaChat(Chat):
     as one token of the context, and the answer is tokenized together with the prompt.
     """
 
-    def __init__(self, folder: Path, config: Any, chat: str, context: int) -> None:
+    def __init__(
+        self, folder: Path, config: Any, chat: str, context: int, trust_remote_code: bool = False
+    ) -> None:
         parts = re.fullmatch(r"(.*)<image>(.*)\{\}(.*)", chat, re.DOTALL)
         if parts is None or chat.count("<image>") > 1 or chat.count("{}") > 1:
             raise InputError(f"chat={chat!r} must hold <image> and then {{}}, once each")

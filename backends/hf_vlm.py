@@ -23,12 +23,13 @@ from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.local import ImageFirstScorer, Options
 from t2v_eval.weights import HUB_FILES, check_keys, weight_files
 
-from ._vlm_chat import Asked, Chat, LlavaChat
+from ._vlm_chat import Asked, Chat, LlavaChat, TemplateChat
 from ._vlm_prefix import Prefix, can_share
 from ._vlm_rules import RULES
 
 ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
-STYLES: dict[str, Callable[..., Chat]] = {"llava": LlavaChat}
+STYLES: dict[str, Callable[..., Chat]] = {"template": TemplateChat, "llava": LlavaChat}
+MORE_FILES = ("*.jinja",)
 TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")  # inputs that say which tokens are pictures
 
 
@@ -46,11 +47,14 @@ class HfVlm(ImageFirstScorer[Seen]):
 
     Args:
         checkpoint: config, weights, tokenizer and processor in the layout of transformers.
-        style: how the model is asked; "llava" takes a `chat` and a `context`.
-        chat: what surrounds a question, with ``<image>`` and then ``{}``, once each.
-        context: how many tokens fit.
+        style: how the model is asked: "template" by its chat template, "llava" by a `chat`.
         rule: "answer", "first-token" or "yes-no": how the probability of the answer is taken.
         share: False runs every pair by itself, which gives the same scores more slowly.
+        chat: what surrounds a question, with ``<image>`` and then ``{}``, once each.
+        context: how many tokens fit; by default what the config says.
+        system: a system message in the place of the chat template's own.
+        settings: further variables of the chat template.
+        trust_remote_code: whether Python code in the checkpoint may be run.
     """
 
     default_template = "vqascore"
@@ -58,27 +62,30 @@ class HfVlm(ImageFirstScorer[Seen]):
     def __init__(
         self,
         checkpoint: str,
-        style: str,
+        style: str = "template",
         rule: str = "answer",
         share: bool = True,
         chat: str | None = None,
         context: int | None = None,
+        system: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+        trust_remote_code: bool = False,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
         for what, value, known in (("style", style, STYLES), ("rule", rule, RULES)):
             if value not in known:
                 raise InputError(f"{what}={value!r}; use {' or '.join(map(repr, known))}")
-        folder = self._fetch(checkpoint)
-        try:
-            config = AutoConfig.from_pretrained(folder)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder} describes no model: {error}") from error
-        self.chat: Chat = STYLES[style](folder, config, chat=chat, context=context)
+        folder = self._fetch(checkpoint, trust_remote_code)
+        self._trust = {"trust_remote_code": trust_remote_code}
+        config = self._read_config(folder)
+        asked = {"chat": chat, "context": context, "system": system, "settings": settings}
+        asked = {key: value for key, value in asked.items() if value is not None}
+        self.chat = STYLES[style](folder, config, **asked, **self._trust)
         self.rule = RULES[rule](self.chat.encode)
-        self.facts = {"style": style, "chat": repr(chat), "context": str(context), "rule": rule}
-        kinds = ("*.json", "*.jinja", "*.model", "*.txt")
-        self.files = [*weight_files(folder), *(f for kind in kinds for f in folder.glob(kind))]
+        self.facts = {"style": style, **{k: repr(v) for k, v in asked.items()}, "rule": rule}
+        told = (f for pattern in (*HUB_FILES, *MORE_FILES) for f in folder.glob(pattern))
+        self.files = sorted({*weight_files(folder), *told})
         self.network = self._build(folder)
         self._share = share and can_share(self.network.base_model)
         # The last product is always in float32: bfloat16 has too few digits for a probability.
@@ -157,10 +164,25 @@ class HfVlm(ImageFirstScorer[Seen]):
     def _move(self, value: Tensor) -> Tensor:
         return value.to(self.device, self.dtype if value.is_floating_point() else None)
 
+    def _read_config(self, folder: Path) -> Any:
+        try:
+            return AutoConfig.from_pretrained(folder, **self._trust)
+        except (OSError, ValueError) as error:
+            if "trust_remote_code" in str(error):
+                raise CheckpointError(
+                    f"{folder} is a model whose code lies beside its weights and would run here. "
+                    "Read that code, and pass trust_remote_code=True if you trust it."
+                ) from error
+            raise CheckpointError(f"{folder} describes no model: {error}") from error
+
     def _build(self, folder: Path) -> Any:
         try:
             loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                folder, dtype=self.dtype, attn_implementation="sdpa", output_loading_info=True
+                folder,
+                dtype=self.dtype,
+                attn_implementation="sdpa",
+                output_loading_info=True,
+                **self._trust,
             )
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
@@ -168,9 +190,9 @@ class HfVlm(ImageFirstScorer[Seen]):
         check_keys(folder, sorted(found["missing_keys"]))
         return network.to(self.device).eval().requires_grad_(False)
 
-    def _fetch(self, source: str) -> Path:
+    def _fetch(self, source: str, trusted: bool) -> Path:
         """The folder; pickles are downloaded only where there are no safetensors."""
-        patterns = (*HUB_FILES, "*.jinja")
+        patterns = (*HUB_FILES, *MORE_FILES, *(("*.py",) if trusted else ()))
         found = self.locate(source, patterns)
         if any(found.glob("*.safetensors")):
             return found

@@ -1,0 +1,182 @@
+"""Vision-language models of transformers: each real class, small, against itself unshared."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tiny_vlm import TINY
+from toy import picture
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import t2v_eval
+from t2v_eval.errors import CheckpointError, InputError, T2VWarning
+
+TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
+QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
+
+
+@pytest.fixture(scope="session", params=TINY)
+def folder(request, tmp_path_factory):
+    made = tmp_path_factory.mktemp(request.param)
+    TINY[request.param](made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def scorer(folder):
+    return load(folder)
+
+
+@pytest.fixture(scope="session")
+def qwen(tmp_path_factory):
+    made = tmp_path_factory.mktemp("one") / "Qwen"
+    TINY["qwen2_5_vl"](made)
+    return made
+
+
+@pytest.fixture(scope="session")
+def images():
+    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
+
+
+@pytest.fixture(scope="session")
+def plain(folder):
+    """One pair at a time through processor, chat template and model as they come: the oracle."""
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+
+    @torch.no_grad()
+    def score(image, question: str, answer: str) -> float:
+        asked = [{"type": "image", "image": image}, {"type": "text", "text": question}]
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": asked}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+        )
+        end = processor.tokenizer.convert_tokens_to_ids(END.get(model.config.model_type, CHATML))
+        words = [*processor.tokenizer(answer, add_special_tokens=False).input_ids, end]
+        for name, value in inputs.items():
+            if value.shape == inputs["input_ids"].shape and name != "input_ids":
+                fill = torch.full((1, len(words)), int(name == "attention_mask"))
+                inputs[name] = torch.cat([value, fill], 1)
+        inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([words])], 1)
+        logits = model(**inputs).logits[0, -len(words) - 1 : -1]
+        return float(logits.log_softmax(-1).gather(1, torch.tensor(words)[:, None]).mean().exp())
+
+    return score
+
+
+CHATML = "<|im_end|>"
+END: dict[str, str] = {}
+
+
+def load(checkpoint, **options):
+    return t2v_eval.load(f"hf-vlm:{checkpoint}", device="cpu", **options)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [(QUESTION, "Yes"), ("", "{}"), ("{}?", "No, {}"), ("{}", "a long answer " * 9), ("{}", "")],
+)
+def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, question, answer):
+    asked = {"question_template": question, "answer_template": answer}
+    expected = [
+        [plain(i, question.replace("{}", t), answer.replace("{}", t)) for t in TEXTS]
+        for i in images
+    ]
+    np.testing.assert_allclose(scorer(images, TEXTS, **asked), expected, rtol=1e-4, atol=1e-7)
+    one = float(scorer(images[0], TEXTS[1], **asked))
+    assert one == pytest.approx(expected[0][1], rel=1e-4)
+
+
+def test_sharing_changes_no_score_and_no_id(scorer, folder, images):
+    apart = load(folder, share=False)
+    np.testing.assert_allclose(scorer(images, TEXTS), apart(images, TEXTS), rtol=1e-4, atol=1e-7)
+    assert apart.id == scorer.id
+
+
+def test_a_score_does_not_depend_on_its_batch(scorer, images):
+    together = scorer(images, TEXTS)
+    backwards = scorer(images[::-1], TEXTS[::-1]).flip(0, 1)
+    alone = torch.tensor([[float(scorer(image, text)) for text in TEXTS] for image in images])
+    np.testing.assert_allclose(backwards, together, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        scorer.score_pairs(images, TEXTS[:3]), together.diagonal(), rtol=1e-4, atol=1e-7
+    )
+
+
+def test_a_picture_is_read_once(folder, images):
+    scorer = load(folder)
+    read: list[int] = []
+    scorer.network.base_model.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    rows: list[int] = []
+    gather = scorer.rule.gather
+    scorer.rule.gather = lambda log_p, labels: rows.append(len(log_p)) or gather(log_p, labels)
+    scorer([*images, images[0]], TEXTS)
+    assert len(read) == 3
+    assert sum(rows) == 3 * 4 * len(scorer.chat.ask("", "Yes").answer)
+
+
+def test_texts_hold_no_control_tokens(scorer, images):
+    chat = scorer.chat
+    known = [str(t) for t in chat.tokenizer.added_tokens_decoder.values()]
+    for text in [*known, "an <image> of {} {0} {{x}}", "{", "{% raw %}"]:
+        tokens = chat.ask(f"{text} here", "Yes").prompt
+        harmless = chat.ask("x here", "Yes").prompt
+        ids = {chat.tokenizer.convert_tokens_to_ids(token) for token in known}
+        assert [t for t in tokens if t in ids] == [t for t in harmless if t in ids]
+        assert scorer(images[0], [text, "cat"]).isfinite().all()
+
+
+def test_long_texts_are_cut_and_their_answers_are_not(scorer, images):
+    long = "two small dogs " * 400
+    with pytest.warns(T2VWarning, match="1 of 2 texts"):
+        scores = scorer(images[0], ["cat", long])
+    assert scores.isfinite().all()
+    assert float(scores[0, 0]) == pytest.approx(float(scorer(images[0], "cat")), rel=1e-4)
+    with pytest.warns(T2VWarning, match="1 of 1 texts"):
+        assert scorer(images[0], long, template="visualgptscore").isfinite().all()
+    with pytest.raises(InputError, match="leave no room"):
+        scorer(images[0], "cat", question_template=long + "{}")
+
+
+def test_cards_and_arguments_say_how_a_model_is_asked(qwen, images):
+    plain, other = load(qwen), load(qwen, system="Be brief.", rule="first-token")
+    assert other.id != plain.id
+    assert "system='Be brief.'" in other.id
+    assert "rule=first-token" in other.id
+    assert plain.card.kind == "vqa"
+    assert not np.allclose(other(images, TEXTS), plain(images, TEXTS))
+    with pytest.raises(InputError, match="takes no option 'chat'"):
+        load(qwen, chat="USER: <image>{}")
+    with pytest.raises(InputError, match="style='chatty'"):
+        load(qwen, style="chatty")
+
+
+def test_what_cannot_be_asked_is_refused(qwen, tmp_path):
+    mute = tmp_path / "mute"
+    shutil.copytree(qwen, mute)
+    template = mute / "chat_template.jinja"
+    told = template.read_text()
+    template.write_text("{{ messages[0].content[1].text }} <|image_pad|>")
+    with pytest.raises(CheckpointError, match="the picture first"):
+        load(mute)
+    template.write_text(told.replace("{{ c.text }}", "{{ c.text }}{{ c.text }}"))
+    with pytest.raises(CheckpointError, match="hold both once"):
+        load(mute)
+    template.unlink()
+    with pytest.raises(CheckpointError, match="has no chat template"):
+        load(mute)
+    (mute / "config.json").write_text(
+        '{"model_type": "ours", "auto_map": {"AutoConfig": "ours.Config"}}'
+    )
+    with pytest.raises(CheckpointError, match="pass trust_remote_code=True if you trust it"):
+        load(mute)

@@ -22,7 +22,7 @@ import fnmatch
 import importlib
 import importlib.util
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib import metadata
@@ -44,8 +44,10 @@ class Card:
     were checked; `caution` is shown once when a picture of another size than `expects_size` comes.
     `default` marks the one that is taken of its kind when none is named, and `captions` the one
     that is taken for captions ("alone", or with "references").
-    `demo` says that the demonstration runs it, and `note` is said below its results. `args` are
-    keyword arguments of the constructor.
+    `demo` says that the demonstration runs it, and `note` is said below its results. Of data,
+    `size` says how much there is, `page` where it is and `obtain` how to get it. A family that
+    names `suffixes` takes a file of these endings by its path. `args` are keyword arguments of the
+    constructor.
     """
 
     name: str
@@ -65,6 +67,10 @@ class Card:
     caution: str = ""
     note: str = ""
     demo: bool = False
+    size: str = ""
+    page: str = ""
+    obtain: str = ""
+    suffixes: Sequence[str] = ()
     published: Mapping[str, Any] = field(default_factory=dict)
     args: Mapping[str, Any] = field(default_factory=dict)
 
@@ -101,6 +107,8 @@ class Registry(Generic[T]):
     def card(self, name: str) -> Card:
         """The card of `name`; ``family:rest`` gives the card of a family with `rest` filled in.
 
+        A path is the `rest` of the family whose `suffixes` it ends in.
+
         Raises:
             UnknownNameError: with the nearest names.
         """
@@ -111,6 +119,9 @@ class Registry(Generic[T]):
         if colon and rest and family in self._families:
             card, argument = self._families[family]
             return replace(card, name=name, args={**card.args, argument: rest})
+        for card, argument in self._families.values():
+            if card.suffixes and name.lower().endswith(tuple(card.suffixes)):
+                return replace(card, name=name, args={**card.args, argument: name})
         raise UnknownNameError.of(
             self.what, name, cards, f"`t2v-eval list {self.what}s` lists them."
         )

@@ -1,0 +1,53 @@
+"""Benchmarks whose cells people rated: pictures of a text on a scale, or labelled right or wrong.
+
+`labels["human"]` of an item holds one value for each cell, picture by picture; None is missing.
+All cells of the chosen items are one sample (no grouping), and the item is what is resampled, as
+the pictures of one prompt are not independent of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from t2v_eval.benchmark import Benchmark, Item, Scores
+from t2v_eval.bootstrap import Statistic, agreement_statistic
+from t2v_eval.errors import InputError
+from t2v_eval.metrics import as_floats
+
+
+class RatingsForm(Benchmark):
+    """Agreement of scores with ratings: acc23, Pearson, Spearman and both of Kendall's tau.
+
+    A subclass may name other metrics of `t2v_eval.bootstrap.METRICS`; the first is the headline.
+    """
+
+    metric_names: ClassVar[tuple[str, ...]] = ("acc23", "pearson", "spearman", "tau_b", "tau_c")
+    chance: ClassVar[Mapping[str, float]] = {}
+
+    def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        cells = [as_floats("scores", one).ravel() for one in scores]
+        human = [as_floats("labels['human']", item.labels["human"]).ravel() for item in items]
+        for item, own, rated in zip(items, cells, human, strict=True):
+            if len(own) != len(rated):
+                raise InputError(f"item {item.id!r} has {len(own)} cells and {len(rated)} ratings")
+        width = max(map(len, cells), default=1)
+        if not items:
+            return agreement_statistic([], [], self.metric_names)
+        s, h = (
+            np.array([np.append(v, np.full(width - len(v), np.nan)) for v in side])
+            for side in (cells, human)
+        )
+        return agreement_statistic(s, h, self.metric_names, pooled=True)
+
+
+class LabelsForm(RatingsForm):
+    """Labels 1 (picture and text match) and 0: area under the ROC curve, average precision."""
+
+    metric_names = ("auroc", "average_precision")
+    chance: ClassVar[Mapping[str, float]] = {"auroc": 0.5}

@@ -1,0 +1,428 @@
+"""What a service can do wrong: what the user sees, what is stored, and that nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from asking import pictures, scorer_of, texts
+from openai_server import FAULTS, Server, error, p_yes, right
+from toy import picture
+
+import t2v_eval
+from t2v_eval.errors import ScoringError, ServiceError
+from t2v_eval.outcome import Counts
+from t2v_eval.plan import Block
+from t2v_eval.pool import Limits, Pace, Pool, RetryError, seconds_to_wait
+
+HERE = Path(__file__).parent
+OFTEN = 4 * [name for name in FAULTS if name not in ("hang", "slow")] + ["hang", "slow"]
+AGAIN = [name for name in FAULTS if name not in ("no logprobs",)]
+SAYS = {
+    "429": "the service answers 429",
+    "429 after": "the service answers 429",
+    "408": "the service answers 408",
+    "409": "the service answers 409",
+    "500": "the service answers 500",
+    "503": "the service answers 503",
+    "hang": "no answer within 0.4 s",
+    "slow": "no answer within 0.4 s",
+    "cut": "no connection to http://127.0.0.1:",
+    "malformed": "the service's answer is not JSON",
+    "not a completion": "the service's answer is not a chat completion",
+}
+
+
+def wanted(server):
+    """What `server` must have answered, by picture and text, from what it was asked."""
+    return {
+        (r.image["url"], r.question): p_yes(r.image["url"], r.question) for r in server.requests
+    }
+
+
+def check(server, scores):
+    """All scores are there, and they are the right ones."""
+    assert not scores.isnan().any()
+    right_ones = torch.tensor(sorted(wanted(server).values()))
+    torch.testing.assert_close(scores.flatten().sort().values, right_ones, atol=1e-6, rtol=0)
+
+
+def only_for(text, reply):
+    """Behave well for every text but one."""
+    return lambda request: reply() if f'"{text}"' in request.question else right(request)
+
+
+@pytest.mark.parametrize("fault", AGAIN)
+def test_what_passes_is_asked_again(fault):
+    def behave(request):
+        return FAULTS[fault]() if request.tries <= 2 else right(request)
+
+    with Server(behave) as server:
+        check(server, scorer_of(server.url, timeout=0.4)(pictures(2), texts(3)))
+        assert Counter(r.tries for r in server.requests) == {1: 6, 2: 6, 3: 6}
+
+
+@pytest.mark.parametrize("fault", AGAIN)
+def test_what_does_not_pass_is_missing_with_its_reason(fault, tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with Server(only_for("1 cats", FAULTS[fault])) as server:
+        options = {"timeout": 0.4, "retries": 1, "patience": 1.0, "store": store}
+        scorer = scorer_of(server.url, on_error="skip", **options)
+        outcome = scorer.evaluate_blocks([Block(pictures(2), texts(3))])
+        assert outcome.counts == Counts(cells=6, computed=4, failed=2)
+        assert {key[1:] for key in outcome.failures} == {(0, 1), (1, 1)}
+        assert all(SAYS[fault] in reason and "tried " in reason for reason in outcome.errors)
+        stored = [(row.text, row.value, row.error) for row in store.rows()]
+        assert len(stored) == 6
+        for text, value, reason in stored:
+            assert (value is None) == (text == "1 cats") == (reason is not None)
+        with pytest.raises(ScoringError, match=r"images\[\d\] .* with '1 cats': "):
+            scorer_of(server.url, **options)(pictures(2), texts(3))
+        server.behave = right
+        before = len(server.requests)
+        check(server, scorer_of(server.url, **options)(pictures(2), texts(3)))
+        assert len(server.requests) == before + 2, "only what was missing is asked again"
+
+
+def test_an_answer_without_log_probabilities_among_others_that_have_them():
+    with Server(only_for("1 cats", FAULTS["no logprobs"])) as server:
+        scorer = scorer_of(server.url, on_error="skip", retries=2)
+        outcome = scorer.evaluate_blocks([Block(pictures(2), texts(3))])
+        assert outcome.errors == {"the answer came without log-probabilities (tried 3 times)": 2}
+
+
+def test_a_refused_picture_is_missing_and_is_not_asked_again():
+    policy = error(400, "Your input image may contain content that is not allowed by our policy")
+    with Server(only_for("1 cats", lambda: policy)) as server:
+        outcome = scorer_of(server.url, on_error="skip").evaluate_blocks(
+            [Block(pictures(2), texts(3))]
+        )
+        assert outcome.errors == {
+            "the service refuses it (status 400): Your input image may contain content that is "
+            "not allowed by our policy": 2
+        }
+        assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    ("reply", "message"),
+    [
+        (error(401, "bad key"), r"refuses the key \(status 401\); check api_key="),
+        (error(403, "not yours"), r"refuses the key \(status 403\)"),
+        (error(404, "The model m does not exist"), "does not know the model 'm' .*does not exist"),
+        (error(429, "You exceeded your quota", "insufficient_quota"), "is used up: You exceeded"),
+    ],
+)
+def test_what_holds_for_every_question_stops_the_run(reply, message, on_error, tmp_path):
+    def behave(request):
+        return right(request) if request.number <= 20 else reply
+
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with Server(behave) as server:
+        with pytest.raises(ServiceError, match=message):
+            scorer_of(server.url, on_error=on_error, store=store)(pictures(10), texts(20))
+        assert len(server.requests) < 20 + 64
+    rows = [row for row in store.rows() if row.value is not None]
+    assert len(rows) == 20, "what was finished is kept"
+    assert all(row.error is None for row in rows)
+
+
+def test_where_nobody_answers_the_run_stops_soon():
+    with Server() as server:
+        address = server.url
+    started = time.monotonic()
+    with pytest.raises(ServiceError, match=r"no connection to http://127.*3 questions in a row"):
+        scorer_of(address, on_error="skip", retries=2)(pictures(10), texts(10))
+    assert time.monotonic() - started < 5
+
+
+def test_where_nobody_answers_any_more_the_run_stops_and_keeps_what_it_has(tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with Server() as server:
+
+        def behave(request):
+            return right(request) if request.number <= 50 else FAULTS["500"]()
+
+        server.behave = behave
+        with pytest.raises(ServiceError, match="8 questions in a row"):
+            scorer_of(server.url, on_error="skip", retries=1, store=store)(pictures(10), texts(20))
+    assert sum(row.value is not None for row in store.rows()) == 50
+
+
+def test_with_an_error_what_is_finished_is_stored_first(tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    policy = error(400, "not allowed")
+    with Server(only_for("30 cats", lambda: policy), latency=0.01) as server:
+        scorer = scorer_of(server.url, store=store)
+        with pytest.raises(ScoringError, match="with '30 cats': the service refuses it"):
+            scorer(pictures(1), texts(60))
+        kept = sum(row.value is not None for row in store.rows())
+        assert kept >= 25
+        served = {r.question for r in server.requests}
+        server.behave = right
+        before = len(server.requests)
+        check(server, scorer(pictures(1), texts(60)))
+        assert len(server.requests) - before == 60 - kept
+        assert len(served) - kept <= 64
+
+
+def test_retry_after_is_honoured_by_all():
+    def behave(request):
+        return (
+            error(429, "slow down", retry_after="0.4") if request.number == 30 else right(request)
+        )
+
+    with Server(behave, latency=0.01) as server:
+        check(server, scorer_of(server.url)(pictures(3), texts(30)))
+        asked_at = sorted(r.at for r in server.requests)
+        gaps = [b - a for a, b in pairwise(asked_at)]
+        assert max(gaps) > 0.3
+    with Server(
+        lambda r: error(429, "x", retry_after="90") if r.number > 3 else right(r)
+    ) as server:
+        scorer = scorer_of(server.url, on_error="skip", patience=1.0)
+        started = time.monotonic()
+        outcome = scorer.evaluate_blocks([Block(pictures(1), texts(5))])
+        assert time.monotonic() - started < 5, "nobody waits for longer than was allowed"
+        assert outcome.counts.computed == 3
+
+
+def test_concurrency_grows_while_it_goes_well_and_stays_within_its_bound():
+    with Server(latency=0.05) as server:
+        check(server, scorer_of(server.url, concurrency=24)(pictures(4), texts(60)))
+        assert server.most_open == 24
+        assert server.requests[1].at - server.requests[0].at >= 0.05, "the first goes alone"
+
+
+def test_concurrency_is_halved_when_there_is_too_much():
+    capacity, most = 10, []
+
+    def behave(request):
+        most.append(server.open)
+        return FAULTS["429"]() if server.open > capacity else right(request)
+
+    with Server(behave, latency=0.02) as server:
+        check(server, scorer_of(server.url, retries=0)(pictures(8), texts(60)))
+        refused = sum(n > capacity for n in most)
+        late = most[len(most) // 2 :]
+        assert refused < len(most) / 4, "and few are refused"
+        assert max(late) <= 2 * capacity
+
+
+def test_pace_as_it_is_described():
+    pace = Pace(64)
+    assert pace.limit == 1
+    pace.grow()
+    assert pace.limit == 8
+    for _ in range(100):
+        pace.grow()
+    assert pace.limit == 64
+    pace.cut(entered=1.0, now=2.0, after=None)
+    assert pace.limit == 32
+    pace.cut(entered=1.5, now=2.1, after=None)
+    assert pace.limit == 32, "a request sent before the cut says nothing new"
+    pace.cut(entered=2.2, now=3.0, after=None)
+    assert pace.limit == 16
+    for _ in range(16):
+        pace.grow()
+    assert 16.9 < pace.limit < 17.1, "one more for a round of answers"
+
+
+def test_requests_for_one_picture_go_out_together():
+    with Server(latency=0.002) as server:
+        scorer_of(server.url)(pictures(6), texts(40))
+        asked = [r.image["url"] for r in server.requests]
+    changes = sum(a != b for a, b in pairwise(asked))
+    assert len(set(asked)) == 6
+    assert changes < 6 + 64
+
+
+def test_the_limits_of_a_run():
+    with Server(latency=0.02) as server:
+        few = scorer_of(server.url, on_error="skip", max_requests=17)
+        outcome = few.evaluate_blocks([Block(pictures(4), texts(20))])
+        assert len(server.requests) == 17
+        assert outcome.counts == Counts(cells=80, computed=17, failed=63)
+        assert outcome.errors == {"not asked: the limit of 17 requests was reached": 63}
+        with pytest.raises(ScoringError, match="not asked: the limit of 17 requests"):
+            scorer_of(server.url, max_requests=17)(pictures(4), texts(20))
+    with Server(latency=0.1) as server:
+        soon = scorer_of(server.url, on_error="skip", max_seconds=0.35)
+        outcome = soon.evaluate_blocks([Block(pictures(4), texts(20))])
+        assert 1 <= outcome.counts.computed < 80
+        (reason,) = outcome.errors
+        assert reason == "not asked: the run's limit of 0.35 s was over"
+        assert sum(outcome.errors.values()) + outcome.counts.computed == 80
+
+
+def test_64_open_are_far_faster_than_one_after_the_other():
+    with Server(latency=0.25) as server:
+        rates = []
+        for concurrency, images in ((1, 1), (64, 64)):
+            scorer, started = scorer_of(server.url, concurrency=concurrency), time.monotonic()
+            scorer(pictures(images), texts(6))
+            rates.append(images * 6 / (time.monotonic() - started))
+    assert rates[1] > 15 * rates[0]
+
+
+def test_when_to_ask_again_may_be_a_date():
+    later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
+    assert 25 < seconds_to_wait(later) <= 31
+    assert seconds_to_wait("Thu, 01 Jan 1970 00:00:00 GMT") == 0
+
+
+def test_a_mistake_of_ours_is_not_taken_for_an_answer():
+    async def wrong(number):
+        raise ZeroDivisionError
+
+    from contextlib import nullcontext
+
+    pool = Pool(3, wrong, lambda: nullcontext(), Limits())
+    with pytest.raises(ZeroDivisionError):
+        list(pool.run())
+
+
+def test_a_pool_that_nobody_reads_on_stops():
+    from contextlib import asynccontextmanager
+
+    closed = threading.Event()
+
+    @asynccontextmanager
+    async def session():
+        try:
+            yield
+        finally:
+            closed.set()
+
+    async def ask(number):
+        if number > 3:
+            raise RetryError("later", after=100)
+        return number
+
+    results = Pool(10, ask, session, Limits()).run()
+    next(results)
+    results.close()
+    assert closed.is_set()
+    assert not [t for t in threading.enumerate() if t.name == "t2v-eval-pool"]
+
+
+def faulty(request):
+    """One request in five goes wrong, in any way; which ones depends on what is asked."""
+    seed = hashlib.blake2b(f"{request.question} {request.image['url']} {request.tries}".encode())
+    number = int.from_bytes(seed.digest()[:4], "big")
+    if number % 5 == 0:
+        return FAULTS[OFTEN[number // 5 % len(OFTEN)]]()
+    return right(request)
+
+
+def test_2000_cells_with_faults_in_a_fifth_of_all_requests(tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with Server(faulty, latency=0.002) as server:
+        scorer = scorer_of(server.url, store=store, timeout=0.6)
+        check(server, scorer(pictures(40), texts(50)))
+        rows = list(store.rows())
+        assert len(rows) == 2000 and all(row.error is None for row in rows)
+        assert len(server.requests) > 2300
+        torch.testing.assert_close(
+            torch.tensor(sorted(row.value for row in rows)),
+            torch.tensor(sorted(wanted(server).values())),
+            atol=1e-6,
+            rtol=0,
+        )
+
+
+def start(server, store, *numbers):
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "asking.py"), server.url, str(store), *map(str, numbers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": f"{HERE}:{HERE.parent}", "OMP_NUM_THREADS": "1", "PATH": ""},
+    )
+
+
+def wait_for(server, requests):
+    deadline = time.monotonic() + 60
+    while len(server.requests) < requests:
+        assert time.monotonic() < deadline, f"only {len(server.requests)} requests came"
+        time.sleep(0.002)
+
+
+def test_killed_three_times_it_goes_on_and_asks_little_twice(tmp_path):
+    path, concurrency = tmp_path / "s.db", 32
+    answered = Counter()
+
+    def behave(request):
+        reply = faulty(request)
+        if reply.status == 200 and not reply.fault and reply.delay == 0 and good(reply):
+            answered[request.cell] += 1
+        return reply
+
+    with Server(behave, latency=0.01) as server:
+        for target in (500, 600, 600):
+            client = start(server, path, 40, 50, concurrency)
+            wait_for(server, len(server.requests) + target)
+            client.send_signal(signal.SIGKILL)
+            client.communicate()
+        client = start(server, path, 40, 50, concurrency)
+        out, err = client.communicate(timeout=120)
+        assert client.returncode == 0, err
+        assert "failed=0" in out
+        twice = sum(answered.values()) - 2000
+    assert len(answered) == 2000
+    assert 0 <= twice <= 3 * concurrency
+    rows = list(t2v_eval.Store(path).rows())
+    assert len(rows) == 2000 and all(row.error is None for row in rows)
+    torch.testing.assert_close(
+        torch.tensor(sorted(row.value for row in rows)),
+        torch.tensor(sorted(wanted(server).values())),
+        atol=1e-6,
+        rtol=0,
+    )
+
+
+def good(reply):
+    choices = reply.body["choices"] if isinstance(reply.body, dict) else "none"
+    return choices != "none" and choices[0]["logprobs"] is not None
+
+
+def test_an_interrupt_loses_nothing_that_is_finished(tmp_path):
+    path = tmp_path / "s.db"
+    done = Counter()
+
+    def behave(request):
+        done[request.number] += 1
+        return right(request)
+
+    with Server(behave, latency=0.05) as server:
+        client = start(server, path, 40, 50, 32)
+        wait_for(server, 300)
+        began = time.monotonic()
+        client.send_signal(signal.SIGINT)
+        _, err = client.communicate(timeout=30)
+        assert time.monotonic() - began < 5
+        asked = len(server.requests)
+    assert client.returncode != 0 and "KeyboardInterrupt" in err
+    rows = list(t2v_eval.Store(path).rows())
+    assert all(row.error is None for row in rows)
+    assert asked - 32 <= len(rows) <= asked, "all but what was open"
+
+
+def test_a_scorer_in_another_thread_than_the_main_one():
+    found = []
+    with Server() as server:
+        scorer = scorer_of(server.url)
+        thread = threading.Thread(target=lambda: found.append(scorer(picture(1), texts(5))))
+        thread.start()
+        thread.join(30)
+        check(server, found[0])

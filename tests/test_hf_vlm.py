@@ -72,7 +72,7 @@ def plain(folder):
 
 
 CHATML = "<|im_end|>"
-END: dict[str, str] = {}
+END = {"gemma3": "<end_of_turn>"}
 
 
 def load(checkpoint, **options):

@@ -10,13 +10,25 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForImageTextToText,
     CLIPImageProcessor,
+    Gemma3Config,
+    Gemma3ImageProcessor,
+    Gemma3Processor,
+    GotOcr2ImageProcessor,
+    InternVLConfig,
+    InternVLProcessor,
+    InternVLVideoProcessor,
     LlavaConfig,
     LlavaProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLProcessor,
+    Qwen2VLConfig,
     Qwen2VLImageProcessor,
+    Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
+    Qwen3VLConfig,
+    Qwen3VLProcessor,
+    Qwen3VLVideoProcessor,
 )
 
 CORPUS = [
@@ -44,7 +56,7 @@ CHATML = (
 )
 
 
-def tokenizer(special: list[str], **roles: str) -> PreTrainedTokenizerFast:
+def tokenizer(special: list[str], **roles: object) -> PreTrainedTokenizerFast:
     """Byte-level BPE with the special tokens of a model."""
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -88,32 +100,121 @@ def llava(folder: Path) -> None:
     write(folder, config, processor)
 
 
-def qwen2_5_vl(folder: Path) -> None:
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
-    special += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    words = tokenizer(special, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    processor = Qwen2_5_VLProcessor(
-        Qwen2VLImageProcessor(size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28 * 9}),
-        words,
-        Qwen2VLVideoProcessor(),
-        chat_template=CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
+SEEING = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+SEEING |= {"num_attention_heads": 4, "image_size": 28, "patch_size": 7}
+ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
+QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
+QWEN += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+
+
+def qwen(
+    folder: Path,
+    config: type,
+    processor: type,
+    vision: dict[str, object],
+    patch: int = 14,
+    **text: object,
+) -> None:
+    words = tokenizer(QWEN, eos_token="<|im_end|>", pad_token="<|endoftext|>")
+    side = 2 * patch
+    images = Qwen2VLImageProcessor(
+        size={"shortest_edge": side**2, "longest_edge": 9 * side**2}, patch_size=patch
     )
-    ids = dict(zip(special, words.convert_tokens_to_ids(special), strict=True))
-    rope = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
-    config = Qwen2_5_VLConfig(
-        text_config={"vocab_size": len(words), **TEXT, "rope_parameters": rope},
-        vision_config={
-            "depth": 2,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_heads": 4,
-            "out_hidden_size": 32,
-            "fullatt_block_indexes": [1],
+    template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
+    names = ("vision_start", "vision_end", "image", "video")
+    ids = dict(zip(names, words.convert_tokens_to_ids(QWEN[3:]), strict=True))
+    made = config(
+        text_config={"vocab_size": len(words), **TEXT, "rope_parameters": ROPE, **text},
+        vision_config={"depth": 2, "num_heads": 4, **vision},
+        **{f"{name}_token_id": number for name, number in ids.items()},
+        tie_word_embeddings=False,
+    )
+    videos = {Qwen3VLProcessor: Qwen3VLVideoProcessor}.get(processor, Qwen2VLVideoProcessor)
+    write(folder, made, processor(images, words, videos(), chat_template=template))
+
+
+def qwen2_vl(folder: Path) -> None:
+    vision = {"embed_dim": 32, "hidden_size": 32, "mlp_ratio": 2}
+    qwen(folder, Qwen2VLConfig, Qwen2VLProcessor, vision)
+
+
+def qwen2_5_vl(folder: Path) -> None:
+    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
+    qwen(folder, Qwen2_5_VLConfig, Qwen2_5_VLProcessor, {**vision, "fullatt_block_indexes": [1]})
+
+
+def qwen3_vl(folder: Path) -> None:
+    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
+    vision |= {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
+    qwen(folder, Qwen3VLConfig, Qwen3VLProcessor, vision, patch=16, head_dim=8)
+
+
+def internvl(folder: Path) -> None:
+    special = ["<|im_start|>", "<|im_end|>", "<img>", "</img>", "<IMG_CONTEXT>", "<video>"]
+    roles = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>"}
+    roles |= {"video": "<video>"}
+    words = tokenizer(
+        special,
+        eos_token="<|im_end|>",
+        pad_token="<|im_end|>",
+        extra_special_tokens={f"{role}_token": token for role, token in roles.items()},
+    )
+    side = {"height": 28, "width": 28}
+    processor = InternVLProcessor(
+        GotOcr2ImageProcessor(size=side, min_patches=1, max_patches=4),
+        words,
+        InternVLVideoProcessor(size=side),
+        image_seq_length=4,
+        chat_template=CHATML.replace("IMAGE", "<IMG_CONTEXT>\n"),
+    )
+    config = InternVLConfig(
+        text_config={"model_type": "qwen2", "vocab_size": len(words), **TEXT},
+        vision_config={**SEEING, "image_size": [28, 28], "patch_size": [7, 7]},
+        image_token_id=words.convert_tokens_to_ids("<IMG_CONTEXT>"),
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
+    write(folder, config, processor)
+
+
+def gemma3(folder: Path) -> None:
+    """With a window that is shorter than a question; pictures look at all of themselves."""
+    special = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
+    special += ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+    roles = {"boi": special[5], "eoi": special[6], "image": special[7]}
+    words = tokenizer(
+        special,
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        extra_special_tokens={f"{role}_token": token for role, token in roles.items()},
+    )
+    template = (
+        "{{ bos_token }}{% for m in messages %}<start_of_turn>"
+        "{{ 'model' if m.role == 'assistant' else 'user' }}\n{% for c in m.content %}"
+        "{% if c.type == 'image' %}<start_of_image>{% else %}{{ c.text | trim }}{% endif %}"
+        "{% endfor %}<end_of_turn>\n{% endfor %}"
+        "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+    )
+    processor = Gemma3Processor(
+        Gemma3ImageProcessor(size={"height": 28, "width": 28}),
+        words,
+        chat_template=template,
+        image_seq_length=4,
+    )
+    kinds = ["sliding_attention", "sliding_attention", "full_attention"]
+    config = Gemma3Config(
+        text_config={
+            "vocab_size": len(words),
+            **TEXT,
+            "head_dim": 8,
+            "sliding_window": 12,
+            "query_pre_attn_scalar": 8,
+            "layer_types": kinds,
         },
-        image_token_id=ids["<|image_pad|>"],
-        video_token_id=ids["<|video_pad|>"],
-        vision_start_token_id=ids["<|vision_start|>"],
-        vision_end_token_id=ids["<|vision_end|>"],
+        vision_config=SEEING,
+        mm_tokens_per_image=4,
+        **{f"{r}_token_index": words.convert_tokens_to_ids(t) for r, t in roles.items()},
         tie_word_embeddings=False,
     )
     write(folder, config, processor)
@@ -130,4 +231,5 @@ def write(folder: Path, config: object, processor: object) -> None:
     processor.save_pretrained(folder)
 
 
-TINY: dict[str, Callable[[Path], None]] = {"llava": llava, "qwen2_5_vl": qwen2_5_vl}
+MADE = (llava, qwen2_vl, qwen2_5_vl, qwen3_vl, internvl, gemma3)
+TINY: dict[str, Callable[[Path], None]] = {make.__name__: make for make in MADE}

@@ -1,0 +1,51 @@
+"""Benchmarks where one picture has several texts, and the first alone is true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2v_eval.benchmark import Benchmark, Item, Scores
+from t2v_eval.bootstrap import IntArray, Statistic
+
+
+class ChoiceForm(Benchmark):
+    """accuracy: the share of pictures whose true text scores above every other; a tie is wrong.
+
+    macro: the mean of the accuracies of the first tags (the parts a benchmark is made of), each
+    part counting alike. A picture with a missing score is left out.
+    """
+
+    headline = "macro"
+    chance: ClassVar[Mapping[str, float]] = {"macro": 0.5, "accuracy": 0.5}
+
+    def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        right = np.array([_right(np.ravel(one)) for one in scores], np.float64)
+        names = {item.tags[0]: None for item in items if item.tags}
+        position = {name: k for k, name in enumerate(names)}
+        part = np.array([position[item.tags[0]] if item.tags else 0 for item in items], np.int64)
+
+        def of(index: IntArray) -> Mapping[str, float]:
+            chosen, parts = right[index], part[index]
+            known = ~np.isnan(chosen)
+            chosen, parts = chosen[known], parts[known]
+            if not len(chosen):
+                return {"macro": math.nan, "accuracy": math.nan}
+            size = np.bincount(parts)
+            means = (np.bincount(parts, chosen) / np.maximum(size, 1))[size > 0]
+            return {"macro": float(means.mean()), "accuracy": float(chosen.mean())}
+
+        return of
+
+
+def _right(scores: NDArray[np.float32]) -> float:
+    if np.isnan(scores).any():
+        return math.nan
+    return float((scores[0] > scores[1:]).all())

@@ -1,0 +1,72 @@
+"""GenAI-Bench (Li et al. 2024): prompts, the pictures of six generators, three ratings each.
+
+    https://huggingface.co/datasets/BaiqiL/GenAI-Bench-1600        and zhiqiulin/GenAI-Bench-527
+    ROOT/genai_image.json     {"00000": {"prompt": ..., "models": {generator: [1 to 5, ...]}}}
+    ROOT/genai_skills.json    {skill: [numbers of prompts]}
+    ROOT/DALLE_3/00000.jpeg   and so on: the zip file of each generator, unpacked
+
+An item is a prompt with its six pictures; the target is the mean of a picture's ratings. Tags are
+the skills, "basic" and "advanced" among them; a few prompts have none. The 527 prompts are those of
+VQAScore's paper, the 1,600 those of GenAI-Bench's: their figures are not the same.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from t2v_eval.benchmark import Item
+from t2v_eval.errors import BenchmarkDataError
+
+from ._published import Published, field, mean, read_json
+from ._ratings_form import RatingsForm
+
+GENERATORS = (
+    "DALLE_3", "SDXL_Turbo", "DeepFloyd_I_XL_v1", "Midjourney_6", "SDXL_2_1", "SDXL_Base"
+)  # fmt: skip
+
+
+class GenAIBench(Published, RatingsForm):
+    """The prompts of the published files in `root`; the order of generators is the authors'."""
+
+    metric_names = ("acc23", "pearson", "tau_b", "spearman", "tau_c")
+
+    def read(self, folder: Path) -> Iterator[Item]:
+        path = self.file("genai_image.json")
+        prompts = read_json(path, dict)
+        skills = self._skills(prompts)
+        for name, row in prompts.items():
+            where = f"{path}, {name!r}"
+            models = field(row, "models", dict, where)
+            other = [model for model in models if model not in GENERATORS]
+            if other or not models:
+                what = f"there is a generator {other[0]!r}" if other else "there is no generator"
+                raise BenchmarkDataError(f"{where}: {what}; known are {', '.join(GENERATORS)}")
+            rated = [model for model in GENERATORS if model in models]
+            yield Item(
+                images=[self.picture(f"{model}/{name}.jpeg") for model in rated],
+                texts=[field(row, "prompt", str, where)],
+                labels={
+                    "human": [mean(models[m], f"{where}: {m!r}", 1, 5) for m in rated],
+                    "raters": [models[m] for m in rated],
+                },
+                tags=tuple(skills[name]),
+                id=name,
+            )
+
+    def _skills(self, prompts: dict[str, Any]) -> dict[str, list[str]]:
+        """The skills of each prompt; the file counts prompts, whose names have five digits."""
+        path = self.file("genai_skills.json")
+        found: dict[str, list[str]] = defaultdict(list)
+        for skill, numbers in read_json(path, dict).items():
+            if not isinstance(numbers, list):
+                raise BenchmarkDataError(f"{path}: {skill!r} holds no list of prompts")
+            for one in numbers:
+                name = f"{one:05}" if isinstance(one, int) else str(one)
+                if name not in prompts:
+                    raise BenchmarkDataError(f"{path}: {skill!r} names the prompt {one!r}, of none")
+                if skill not in found[name]:
+                    found[name].append(skill)
+        return found

@@ -1,0 +1,69 @@
+"""SeeTRUE (Yarom et al. 2023): is this picture of this text? Labels 1 and 0, three sources.
+
+    https://huggingface.co/datasets/yonatanbitton/SeeTRUE
+    ROOT/SeeTRUE.csv      image, text, label (0 or 1), original_dataset_id, dataset_source
+    ROOT/images/...       the pictures: images.zip, unpacked
+
+An item is a text of a source with all its pictures, as those are not independent of each other.
+Tags are the sources (drawbench, editbench, coco_t2i), for each of which AUROC is published;
+`mean_auroc` is their mean, and the headline. The published file has 6,930 pairs of 602 texts and
+no part of Winoground or SNLI-VE.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from t2v_eval.benchmark import Item, Scores
+from t2v_eval.bootstrap import IntArray, Statistic
+from t2v_eval.errors import BenchmarkDataError
+
+from ._published import Published, rows
+from ._ratings_form import LabelsForm
+
+
+class SeeTrue(Published, LabelsForm):
+    """The pairs of the published files in `root`, by text."""
+
+    headline = "mean_auroc"
+
+    def read(self, folder: Path) -> Iterator[Item]:
+        path = self.file("SeeTRUE.csv")
+        texts: dict[tuple[str, str], dict[str, float]] = {}
+        for n, row in enumerate(rows(path, "image", "text", "label", "dataset_source"), 1):
+            if row["label"] not in ("0", "1"):
+                raise BenchmarkDataError(
+                    f"{path}, row {n}: 'label' is {row['label']!r}, not 0 or 1"
+                )
+            pictures = texts.setdefault((row["dataset_source"], row["text"]), {})
+            if row["image"] in pictures:
+                raise BenchmarkDataError(
+                    f"{path}, row {n}: {row['image']} occurs twice with {row['text']!r}"
+                )
+            pictures[row["image"]] = float(row["label"])
+        for number, ((source, text), pictures) in enumerate(texts.items()):
+            yield Item(
+                images=[self.picture(name, "images", ".") for name in pictures],
+                texts=[text],
+                labels={"human": list(pictures.values())},
+                tags=(source,),
+                id=f"{source}/{number}",
+            )
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        of_all = super().statistic(items, scores)
+        source = np.array([item.tags[0] for item in items])
+        names = list(dict.fromkeys(source.tolist()))
+
+        def of(index: IntArray) -> Mapping[str, float]:
+            drawn = source[index]
+            each = [of_all(index[drawn == name])["auroc"] for name in names]
+            known = [one for one in each if not math.isnan(one)]
+            mean = sum(known) / len(known) if known else math.nan
+            return {"mean_auroc": mean, **of_all(index)}
+
+        return of

@@ -1,0 +1,40 @@
+"""SugarCrepe (Hsieh et al. 2023): which of two captions is true of a photograph?
+
+    https://github.com/RAIVNLab/sugar-crepe    data/
+    ROOT/add_att.json ...       {number: {filename, caption, negative_caption}}, seven files, here
+                                or in ROOT/data
+    ROOT/val2017/...jpg         the photographs of COCO val2017, here or in ROOT/images
+
+An item is a photograph with both captions, the true one first. Tags are the seven ways to make a
+false one, then their kind (add, replace, swap); `macro` is the mean over the seven. The published
+swap_obj.json has 245 items, one fewer than the paper counts (number 108 is not in it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from t2v_eval.benchmark import Item
+
+from ._choice_form import ChoiceForm
+from ._published import Published, field, read_json
+
+PARTS = "add_att add_obj replace_att replace_obj replace_rel swap_att swap_obj".split()
+
+
+class SugarCrepe(Published, ChoiceForm):
+    """The captions of the published files in `root`."""
+
+    def read(self, folder: Path) -> Iterator[Item]:
+        for part in PARTS:
+            path = self.file(f"{part}.json", f"data/{part}.json")
+            for number, row in read_json(path, dict).items():
+                where = f"{path}, {number!r}"
+                name = field(row, "filename", str, where)
+                yield Item(
+                    images=[self.picture(name, "val2017", "images", ".")],
+                    texts=[field(row, key, str, where) for key in ("caption", "negative_caption")],
+                    tags=(part, part.partition("_")[0]),
+                    id=f"{part}/{number}",
+                )

@@ -1,0 +1,91 @@
+"""TIFA160 (Hu et al. 2023): 160 prompts, the pictures of five generators, and two sets of raters.
+
+    https://github.com/Yushi-Hu/tifa            human_annotations: two raters, 1 to 5
+    https://github.com/linzhiqiu/t2v_metrics    datasets: tifa160.json, dsg_tifa160_anns.csv
+    ROOT/tifa160.json                  {picture: {text_id, image_path, text}}
+    ROOT/dsg_tifa160_anns.csv          five Likert ratings a picture, of DSG (Cho et al. 2024)
+    ROOT/human_annotations.json        instead, for `raters="tifa"`: as tifa160.json, with
+                                       human_scores, the two ratings of TIFA's authors
+    ROOT/coco_669925_mini_dalle.jpg    the pictures, here or in ROOT/tifa160 or ROOT/images
+
+An item is a prompt with its five pictures. The target is the mean of a picture's ratings: of the
+Likert ratings in the tables of VQAScore, of the two raters in those of TIFA. Tags say where the
+prompt is from.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from t2v_eval.benchmark import Item
+from t2v_eval.errors import BenchmarkDataError, InputError
+
+from ._published import Published, field, mean, number, read_json, rows
+from ._ratings_form import RatingsForm
+
+GENERATORS = {
+    "mini-dalle": "mini_dalle",
+    "sd1dot1": "stable_diffusion_v1_1",
+    "sd1dot5": "stable_diffusion_v1_5",
+    "sd2dot1": "stable_diffusion_v2_1",
+    "vq-diffusion": "vq_diffusion",
+}
+LIKERT = "dsg_tifa160_anns.csv"
+
+
+class Tifa160(Published, RatingsForm):
+    """The prompts of the published files in `root`.
+
+    Args:
+        raters: "likert" (five a picture) or "tifa" (two a picture).
+    """
+
+    def __init__(self, *, raters: str = "likert", **options: Any) -> None:
+        super().__init__(**options)
+        if raters not in ("likert", "tifa"):
+            raise InputError(f"raters={raters!r}: use 'likert' or 'tifa'")
+        self.raters = raters
+
+    def read(self, folder: Path) -> Iterator[Item]:
+        likert = self.raters == "likert"
+        path = self.file(*(("tifa160.json",) if likert else ("human_annotations.json",)))
+        pictures = read_json(path, dict)
+        ratings = self._likert(set(pictures)) if likert else {}
+        prompts: dict[str, list[tuple[str, dict[str, Any], float]]] = defaultdict(list)
+        for name, row in pictures.items():
+            where = f"{path}, {name!r}"
+            given = ratings.get(name, []) if likert else field(row, "human_scores", list, where)
+            human = mean(given, f"{where}: the picture", 1, 5)
+            prompts[field(row, "text_id", str, where)].append((name, row, human))
+        for prompt, found in prompts.items():
+            texts = {field(row, "text", str, f"{path}, {name!r}") for name, row, _ in found}
+            if len(texts) > 1:
+                raise BenchmarkDataError(f"{path}: {prompt!r} has the texts {sorted(texts)}")
+            yield Item(
+                images=[
+                    self.picture(field(row, "image_path", str, name), ".", "tifa160", "images")
+                    for name, row, _ in found
+                ],
+                texts=[texts.pop()],
+                labels={"human": [human for _, _, human in found]},
+                tags=(prompt.partition("_")[0],),
+                id=prompt,
+            )
+
+    def _likert(self, known: set[str]) -> dict[str, list[float]]:
+        path = self.file(LIKERT)
+        found: dict[str, list[float]] = defaultdict(list)
+        table = rows(path, "model_type", "source_id", "worker_id", "answer")
+        for n, row in enumerate(table, 1):
+            generator = GENERATORS.get(row["model_type"])
+            name = f"{row['source_id']}_{generator}"
+            if name not in known:
+                raise BenchmarkDataError(
+                    f"{path}, row {n}: tifa160.json has no picture of {row['source_id']!r} by "
+                    f"{row['model_type']!r}"
+                )
+            found[name].append(number(row["answer"], f"{path}, row {n}: 'answer'", 1, 5))
+        return found

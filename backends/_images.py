@@ -21,8 +21,8 @@ def to_pixels(image: Image.Image) -> Tensor:
 
 
 def normalise(values: Tensor) -> Tensor:
-    """Colours from 0 to 1, (3, H, W) -> as CLIP's networks take them."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (MEAN, STD))
+    """Colours from 0 to 1, (..., 3, H, W) -> as CLIP's networks take them."""
+    mean, std = (values.new_tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     return (values - mean) / std
 
 

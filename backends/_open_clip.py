@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import open_clip
@@ -14,10 +15,14 @@ from open_clip.model import (
     resize_pos_embed,
     resize_text_pos_embed,
 )
+from open_clip.transform import CenterCropOrPad, ResizeKeepRatio
 from torch import Tensor, nn
+from torchvision.transforms import CenterCrop, Normalize, Resize  # type: ignore[import-untyped]
 
 from t2v_eval.errors import CheckpointError, InputError, UnknownNameError
 from t2v_eval.weights import fill, read_tensors
+
+from ._tensors import resize, resize_short
 
 
 def describe(arch: str, pretrained: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -110,3 +115,20 @@ def encode_ids(network: Any, ids: Tensor) -> Tensor:
     elif projection is not None:
         x = x @ projection
     return x
+
+
+def prepare(transform: Any, pixels: Tensor) -> Tensor:
+    """What OpenCLIP's validation transform does to a picture, done to pixels."""
+    for step in transform.transforms:
+        if isinstance(step, Resize) and isinstance(step.size, int):
+            pixels = resize_short(pixels, step.size, step.interpolation.value)
+        elif isinstance(step, Resize):
+            height, width = step.size
+            pixels = resize(pixels, (height, width), step.interpolation.value)
+        elif isinstance(step, ResizeKeepRatio):
+            picture = SimpleNamespace(size=tuple(pixels.shape[:-3:-1]))
+            height, width = step.get_params(picture, step.size, step.longest)
+            pixels = resize(pixels, (height, width), step.interpolation.value)
+        elif isinstance(step, (CenterCrop, CenterCropOrPad, Normalize)):
+            pixels = step(pixels)
+    return pixels

@@ -24,7 +24,8 @@ from t2v_eval.local import EmbeddingScorer, Options, unit
 from t2v_eval.weights import read_tensors, weight_files
 
 from ._blip import ReadingPairScorer, ReadingScorer, build, hoist_keys_and_values
-from ._images import to_pixels
+from ._images import normalise, to_pixels
+from ._tensors import resize
 
 
 class _Blip2(ReadingScorer):
@@ -51,6 +52,9 @@ class _Blip2(ReadingScorer):
     def preprocess(self, image: Image.Image) -> Tensor:
         square = (self._side, self._side)
         return to_pixels(image.convert("RGB").resize(square, Image.Resampling.BICUBIC))
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
+        return normalise(resize(pixels, (self._side, self._side)))
 
     def _see(self, batch: Tensor) -> Tensor:
         """What the vision tower says of pictures (B, patches, width)."""

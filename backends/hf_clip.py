@@ -23,6 +23,7 @@ from t2v_eval.weights import HUB_FILES, fill, read_tensors, weight_files
 
 from ._formulas import Probability, scale_and_bias
 from ._images import tame
+from ._tensors import by_transformers, patches_by_transformers
 
 KINDS = ("clip", "metaclip_2", "siglip", "siglip2")
 POSITIONS = "text_model.embeddings.position_embedding.weight"
@@ -91,6 +92,15 @@ class HfClip(EmbeddingScorer):
         # Patches of a grid of any shape: which are real and the grid travel as columns beside them.
         real, grid = inputs.pixel_attention_mask[0], inputs.spatial_shapes[0]
         return torch.cat([prepared, real[:, None], grid.expand(len(real), 2)], dim=1)
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
+        if not hasattr(self.processor, "max_num_patches"):
+            return by_transformers(self.processor, pixels)
+        # The grid, and the columns beside the patches, are those of any picture of this size.
+        blank = self.preprocess(Image.new("RGB", (pixels.shape[3], pixels.shape[2])))[:, -3:]
+        rows, columns = blank[0, 1:].long().tolist()
+        patches = patches_by_transformers(self.processor, pixels, rows, columns)
+        return torch.cat([patches, blank.to(pixels).expand(len(pixels), -1, -1)], dim=2)
 
     def encode_images(self, batch: Tensor) -> Tensor:
         if batch.ndim == 4:

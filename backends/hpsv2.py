@@ -34,11 +34,14 @@ class HpsV2(OpenClip):
         something needs padding; here the former lose their alpha and the latter is padded.
         """
         pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
+        return self.preprocess_tensor(pixels[None])[0]
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         side, _ = to_2tuple(self.network.visual.image_size)
-        scale = side / max(pixels.shape[1:])
-        height, width = (max(1, round(length * scale)) for length in pixels.shape[1:])
+        scale = side / max(pixels.shape[2:])
+        height, width = (max(1, round(length * scale)) for length in pixels.shape[2:])
         if scale != 1:
-            pixels = interpolate(pixels[None], (height, width), mode="bicubic", antialias=True)[0]
+            pixels = interpolate(pixels, (height, width), mode="bicubic", antialias=True)
         top, left = (side - height) // 2, (side - width) // 2
         bottom, right = side - height - top, side - width - left
         return normalise(pad(pixels, (left, right, top, bottom)))

@@ -25,8 +25,9 @@ from t2v_eval.errors import CheckpointError
 from t2v_eval.local import Options
 from t2v_eval.weights import check_keys, read_tensors
 
+from . import _tensors
 from ._blip import VOCABULARY, ReadingPairScorer, build, hoist_keys_and_values
-from ._images import middle_square, to_pixels
+from ._images import middle_square, normalise, to_pixels
 
 WEIGHTS, CONFIG = "ImageReward.pt", "med_config.json"
 TOKENIZER = "google-bert/bert-base-uncased"
@@ -86,6 +87,9 @@ class ImageReward(ReadingPairScorer):
     def preprocess(self, image: Image.Image) -> Tensor:
         """The middle square, resized first and RGB then."""
         return to_pixels(middle_square(image, self._side).convert("RGB"))
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
+        return normalise(_tensors.middle_square(pixels, self._side))
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """Keys and values of all cross-attentions for each picture."""

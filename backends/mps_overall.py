@@ -25,6 +25,7 @@ from t2v_eval.weights import check_keys, fill, read_tensors, weight_files
 
 from ._choice import ChoicePairScorer
 from ._images import tame
+from ._tensors import by_transformers
 from .hf_clip import READER
 
 CLIP, CROSS = "model.", "cross_model.layers."
@@ -98,6 +99,9 @@ class Mps(ChoicePairScorer):
         inputs = self.processor(rgb, do_convert_rgb=False, return_tensors="pt")
         prepared: Tensor = inputs.pixel_values[0]
         return prepared
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
+        return by_transformers(self.processor, pixels)
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """All tokens of each picture, projected."""

@@ -26,7 +26,7 @@ from t2v_eval.local import EmbeddingScorer, Options
 
 from ._formulas import scale_and_bias
 from ._images import tame
-from ._open_clip import build, describe, encode_ids, load_weights
+from ._open_clip import build, describe, encode_ids, load_weights, prepare
 from ._openai import describe as describe_openai
 from ._openai import is_archive, read_archive, round_weights, spell_as_openai
 
@@ -92,6 +92,9 @@ class OpenClip(EmbeddingScorer):
     def preprocess(self, image: Image.Image) -> Tensor:
         prepared: Tensor = self.transform(image if self.as_openai else image.convert("RGB"))
         return prepared
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
+        return prepare(self.transform, pixels)
 
     def encode_images(self, batch: Tensor) -> Tensor:
         embeddings: Tensor = self.network.encode_image(batch)

@@ -25,9 +25,10 @@ from t2v_eval.embeddings import Comparing
 from t2v_eval.errors import InputError, MediaError, TemplateError
 from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
+from t2v_eval.pixels import Differentiable, no_gradients
 from t2v_eval.plan import Cells, Text
 from t2v_eval.registry import Card
-from t2v_eval.scorer import ImageMode, OnError, Scorer, plain
+from t2v_eval.scorer import ImageMode, OnError, plain
 from t2v_eval.store import Store, text_key
 from t2v_eval.weights import HUB_FILES, fingerprint, locate
 
@@ -53,7 +54,7 @@ class Options(TypedDict, total=False):
     template: str | None
 
 
-class LocalScorer(Scorer):
+class LocalScorer(Differentiable):
     """A scorer with a device, a precision and weights.
 
     Args:
@@ -115,6 +116,17 @@ class LocalScorer(Scorer):
 
         The picture is RGB in image mode "seen".
         """
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
+        """RGB pixels (B, 3, H, W) in [0, 1] -> model inputs, as `preprocess` but with a gradient.
+
+        A backend that writes it has `score_tensor`.
+        """
+        raise no_gradients(self.name)
+
+    def inputs_of(self, pixels: Tensor) -> Tensor:
+        """Model inputs on the scorer's device, in its dtype."""
+        return self.preprocess_tensor(pixels).to(self.dtype).to(self.device)
 
     def stack(self, prepared: Sequence[Tensor]) -> Tensor:
         """Model inputs -> one batch on the scorer's device."""
@@ -196,6 +208,14 @@ class EmbeddingScorer(Comparing, LocalScorer):
                     embeddings.cpu().double(), text_embeddings[torch.from_numpy(needed)]
                 )
                 yield Scored(positions, matrix[torch.from_numpy(row), torch.from_numpy(column)])
+
+    def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
+        images = self.encode_images(self.inputs_of(pixels))
+        unique = {text: n for n, text in enumerate(dict.fromkeys(texts))}
+        with torch.no_grad():
+            made = self.embed_captions(list(unique))
+        matrix = self.similarity(images.cpu().double(), made.cpu().double())
+        return matrix[torch.arange(len(texts)), [unique[text] for text in texts]]
 
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
         """What `similarity` takes for texts; a scorer that uses references adds theirs here."""
@@ -288,6 +308,9 @@ class PairScorer(LocalScorer, Generic[State]):
                 pairs, lambda b: self.score([s for _, s, _ in b], [t for _, _, t in b])
             ):
                 yield Scored(np.array([p for p, _, _ in pairs[part]]), values)
+
+    def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
+        return self.score(self.encode_images(self.inputs_of(pixels)), texts)
 
 
 class ImageFirstScorer(LocalScorer, Generic[State]):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,20 @@ class Scored:
     details: Sequence[str | None] | None = None
 
 
+def usable(part: Scored) -> Iterator[Scored]:
+    """Split off values that are not finite: a model that answers NaN has failed."""
+    if part.values is None:
+        yield part
+        return
+    good = part.values.isfinite().cpu()
+    if good.any():
+        details = part.details and list(compress(part.details, good.tolist()))
+        kept = part.values[good.to(part.values.device)]
+        yield Scored(part.positions[good.numpy()], kept, details=details)
+    if not good.all():
+        yield Scored(part.positions[~good.numpy()], None, "the model's score is not finite")
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many unique cells a run had, and where their values came from."""
@@ -43,7 +58,7 @@ class Outcome:
     """Everything a run found out: folded scores, counts, why cells failed, which texts were cut.
 
     `errors` counts failed unique cells by reason; `failures` gives the reason by (block, row,
-    column).
+    column); `usage` is what was asked of a service, and what it cost.
     """
 
     scores: list[NDArray[np.float32]]
@@ -51,6 +66,7 @@ class Outcome:
     errors: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
     truncated: int = 0
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

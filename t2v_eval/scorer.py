@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, compress, repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -27,7 +27,7 @@ from typing_extensions import Self
 
 from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnsupportedError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, decode, open_media
-from t2v_eval.outcome import Counts, Outcome, Progress, Ranked, Scored, ranking
+from t2v_eval.outcome import Counts, Outcome, Progress, Ranked, Scored, ranking, usable
 from t2v_eval.plan import Block, Caption, Cells, Plan, Text
 from t2v_eval.registry import Card
 from t2v_eval.store import Store, text_key
@@ -146,14 +146,26 @@ class Scorer(ABC):
         Raises:
             InputError: wrong types, empty lists, or a picture that cannot be used (`MediaError`).
         """
-        if texts is None:
-            if self.uses_text:
-                raise InputError(f"{self.name!r} scores pictures against texts: pass texts too")
-            texts = ""
-        block = Block.of(images, texts, references)
+        block = Block.of(images, self._given(texts), references)
         return self._bound(template).run([block])[0]
 
     __call__ = forward
+
+    def _given(self, texts: str | Iterable[str] | None) -> str | Iterable[str]:
+        """Texts as given; the empty text for None, where they play no part."""
+        if texts is None and self.uses_text:
+            raise InputError(f"{self.name!r} scores pictures against texts: pass texts too")
+        return "" if texts is None else texts
+
+    def score_tensor(
+        self, pixels: Tensor, texts: str | Iterable[str] | None = None, **template: str | None
+    ) -> Tensor:
+        """(B,) scores through which a gradient flows to the pixels; see `pixels.Differentiable`.
+
+        Raises:
+            UnsupportedError: the model does not run here.
+        """
+        raise UnsupportedError(f"{self.name!r} does not run here, so it has no gradients")
 
     def rank(
         self,
@@ -323,7 +335,7 @@ class Scorer(ABC):
         progress(counts)
         if len(todo):
             parts = self.score_cells(plan.images, plan.texts, plan.cells[todo])
-            for part in chain.from_iterable(map(_finite, parts)):
+            for part in chain.from_iterable(map(usable, parts)):
                 done = todo[part.positions]
                 if part.values is not None:
                     values[done] = part.values.float().cpu().numpy()
@@ -379,11 +391,15 @@ class Scorer(ABC):
             MediaError: it cannot be decoded.
         """
         image = decode(media, self.image_mode)
-        expected = self.card.expects_size
-        if expected and image.size != expected and not self._cautioned:
-            self._cautioned = True
-            warnings.warn(f"{media.name}: {self.card.caution}", T2VWarning, stacklevel=2)
+        self._caution(media.name, image.size)
         return image
+
+    def _caution(self, what: str, size: tuple[int, int]) -> None:
+        """Warn once of a picture of another width and height than its card expects."""
+        expected = self.card.expects_size
+        if expected and size != expected and not self._cautioned:
+            self._cautioned = True
+            warnings.warn(f"{what}: {self.card.caution}", T2VWarning, stacklevel=3)
 
     def note_truncated(self, texts: Iterable[str]) -> None:
         """A backend tells which texts it cut; the run reports their number once."""
@@ -420,20 +436,6 @@ def _strings(text: Text) -> tuple[str, ...]:
 
 def _key(text: Text) -> str:
     return text_key("\0".join(_strings(text)))
-
-
-def _finite(part: Scored) -> Iterator[Scored]:
-    """Split off values that are not finite: a model that answers NaN has failed."""
-    if part.values is None:
-        yield part
-        return
-    good = part.values.isfinite().cpu()
-    if good.any():
-        details = part.details and list(compress(part.details, good.tolist()))
-        kept = part.values[good.to(part.values.device)]
-        yield Scored(part.positions[good.numpy()], kept, details=details)
-    if not good.all():
-        yield Scored(part.positions[~good.numpy()], None, "the model's score is not finite")
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

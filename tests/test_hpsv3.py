@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +48,8 @@ def write_tokenizer(folder):
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
+def make_base(folder: Path) -> Path:
+    """Configuration, tokenizer and image processor."""
     write_tokenizer(folder)
     Qwen2VLImageProcessorPil(min_pixels=56 * 56, max_pixels=28 * 28 * 1280).save_pretrained(folder)
     config = Qwen2VLConfig(
@@ -72,8 +70,7 @@ def base(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def weights(base) -> dict[str, torch.Tensor]:
+def make_weights(base: Path) -> dict[str, torch.Tensor]:
     """By the names of transformers 4.45, in which the published file is."""
     torch.manual_seed(0)
     config = Qwen2VLConfig.from_pretrained(base)
@@ -91,12 +88,24 @@ def weights(base) -> dict[str, torch.Tensor]:
     return made
 
 
-@pytest.fixture(scope="module")
-def checkpoint(base, weights, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("hpsv3")
-    shutil.copytree(base, folder, dirs_exist_ok=True)
-    save_file(weights, folder / FILE)
+def make_checkpoint(folder: Path) -> Path:
+    save_file(make_weights(make_base(folder)), folder / FILE)
     return folder
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def weights(base) -> dict[str, torch.Tensor]:
+    return make_weights(base)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("hpsv3"))
 
 
 def load(checkpoint, **options):

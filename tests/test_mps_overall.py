@@ -49,8 +49,8 @@ def clip(tmp_path_factory) -> str:
     return hf_clip_folder(tmp_path_factory.mktemp("clip"), "pickscore", "gelu")
 
 
-@pytest.fixture(scope="module")
-def weights(clip) -> dict[str, torch.Tensor]:
+def make_weights(clip: str) -> dict[str, torch.Tensor]:
+    """By the authors' names: of the CLIP in a folder, and of random layers above it."""
     generator = torch.Generator().manual_seed(0)
     made = {f"model.{n}": t for n, t in CLIPModel.from_pretrained(clip).state_dict().items()}
     for n in range(LAYERS):
@@ -61,13 +61,22 @@ def weights(clip) -> dict[str, torch.Tensor]:
     return {name: value.contiguous() for name, value in made.items()}
 
 
-@pytest.fixture(scope="module")
-def checkpoint(clip, weights, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("mps-overall")
+def make_checkpoint(folder: Path, clip: str) -> Path:
     shutil.copytree(clip, folder, dirs_exist_ok=True)
     (folder / "model.safetensors").unlink()
-    save_file({f"mps.{n}": t for n, t in weights.items()}, folder / "model.safetensors")
+    named = {f"mps.{n}": t for n, t in make_weights(clip).items()}
+    save_file(named, folder / "model.safetensors")
     return folder
+
+
+@pytest.fixture(scope="module")
+def weights(clip) -> dict[str, torch.Tensor]:
+    return make_weights(clip)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(clip, tmp_path_factory) -> Path:
+    return make_checkpoint(tmp_path_factory.mktemp("mps-overall"), clip)
 
 
 def load(checkpoint, **options):

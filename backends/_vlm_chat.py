@@ -37,6 +37,7 @@ class Chat(ABC):
 
     context: int
     rows: int | None = None  # how many rows of the vocabulary are real; None means all
+    two_way: bool = False  # whether the picture looks at the question
 
     @abstractmethod
     def see(self, image: Image.Image) -> dict[str, Tensor]:
@@ -55,8 +56,62 @@ class Chat(ABC):
         return inputs["input_ids"].shape[1]
 
 
-class TemplateChat(Chat):
-    """A model asked through its processor and chat template, the picture before the question.
+class ProcessorChat(Chat):
+    """A model with a processor of transformers; `_anchor` is a control token before questions."""
+
+    _anchor: str
+
+    def __init__(self, folder: Path, config: Any, context: int | None, trusted: bool) -> None:
+        try:
+            auto: Any = AutoProcessor  # which has no types
+            self.processor = auto.from_pretrained(folder, trust_remote_code=trusted)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder} has no processor: {error}") from error
+        # Of its own, since changing how control tokens are read would disturb decoding threads.
+        self.tokenizer: Any = copy.deepcopy(self.processor.tokenizer)
+        self.tokenizer.model_max_length = self.processor.tokenizer.model_max_length = 10**9
+        self.context = context or config.get_text_config().max_position_embeddings
+        known = (str(token) for token in self.tokenizer.added_tokens_decoder.values())
+        self._control = re.compile("|".join(re.escape(t) for t in known if t.strip()) or "(?!)")
+        self._bos = self.tokenizer.bos_token or ""
+
+    def encode(self, text: str) -> list[int]:
+        return self._tokens(text, split_special_tokens=True)
+
+    def _follow(self, text: str) -> list[int]:
+        """Tokens of a text that comes after a control token."""
+        if self._control.search(text):
+            return self.encode(text)
+        # Some tokenizers put a space before what begins a text, which this does not.
+        return self._tokens(self._anchor + text)[1:]
+
+    def _tokens(self, text: str, **options: Any) -> list[int]:
+        tokens: list[int] = self.tokenizer(text, add_special_tokens=False, **options).input_ids
+        return tokens
+
+    def _process(self, text: str, image: Image.Image) -> dict[str, Tensor]:
+        options = {}
+        if self._bos and text.startswith(self._bos):
+            options["add_special_tokens"] = False  # it is there already
+        return dict(self.processor(text=[text], images=[[image]], return_tensors="pt", **options))
+
+    def _check(self, whole: str, question: str) -> None:
+        """Hold that the parts are what the processor makes of the whole.
+
+        Raises:
+            CheckpointError: they are not.
+        """
+        image = Image.new("RGB", (64, 64), (120, 130, 140))
+        parts = [*self.see(image)["input_ids"][0].tolist(), *self.ask(question, "").prompt]
+        if parts != self._process(whole, image)["input_ids"][0].tolist():
+            raise CheckpointError(
+                "the processor of this model makes something else of a question after a picture "
+                "than of the question alone, which cannot be scored"
+            )
+
+
+class TemplateChat(ProcessorChat):
+    """A model asked through its chat template, the picture before the question.
 
     Args:
         system: a system message, where the template's own is not wanted.
@@ -72,21 +127,12 @@ class TemplateChat(Chat):
         settings: Mapping[str, Any] | None = None,
         trust_remote_code: bool = False,
     ) -> None:
-        try:
-            auto: Any = AutoProcessor  # which has no types
-            self.processor = auto.from_pretrained(folder, trust_remote_code=trust_remote_code)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder} has no processor: {error}") from error
+        super().__init__(folder, config, context, trust_remote_code)
         if not getattr(self.processor, "chat_template", None):
             raise CheckpointError(
                 f"{folder} has no chat template, so that it is not known how to ask this model; "
                 "add its chat_template.jinja to the folder"
             )
-        # Of its own, since changing how control tokens are read would disturb decoding threads.
-        self.tokenizer: Any = copy.deepcopy(self.processor.tokenizer)
-        self.tokenizer.model_max_length = self.processor.tokenizer.model_max_length = 10**9
-        text = config.get_text_config()
-        self.context = context or text.max_position_embeddings
         self._system, self._settings = system, dict(settings or {})
         known = (str(token) for token in self.tokenizer.added_tokens_decoder.values())
         self._control = re.compile("|".join(re.escape(t) for t in known if t.strip()) or "(?!)")
@@ -99,35 +145,17 @@ class TemplateChat(Chat):
         self._close, tail = self._after[:start], self._after[start:]
         self._tail = self._tokens(tail) if tail else []
         self._stop = self._end_token()
-        self._bos = self.tokenizer.bos_token
-        self._check()
+        question = "Is this a question?"
+        self._check(self._render(question), question)
 
     def see(self, image: Image.Image) -> dict[str, Tensor]:
-        options = {}
-        if self._bos and self._head.startswith(self._bos):
-            options["add_special_tokens"] = False  # it is there already
-        made = self.processor(text=[self._head], images=[[image]], return_tensors="pt", **options)
-        return dict(made)
+        return self._process(self._head, image)
 
     def ask(self, question: str, answer: str) -> Asked:
         rendered = self._render(question)
         inside = rendered[len(self._before) : len(rendered) - len(self._after)]
         prompt = self._follow(self._rest + inside + self._close) + self._tail
         return Asked(prompt, [*self.encode(answer), self._stop])
-
-    def encode(self, text: str) -> list[int]:
-        return self._tokens(text, split_special_tokens=True)
-
-    def _follow(self, text: str) -> list[int]:
-        """Tokens of a text that comes after a control token."""
-        if self._control.search(text):
-            return self.encode(text)
-        # Some tokenizers put a space before what begins a text, which this does not.
-        return self._tokens(self._anchor + text)[1:]
-
-    def _tokens(self, text: str, **options: Any) -> list[int]:
-        tokens: list[int] = self.tokenizer(text, add_special_tokens=False, **options).input_ids
-        return tokens
 
     def _render(self, question: str, answer: str | None = None) -> str:
         asked = [{"type": "image"}, {"type": "text", "text": question}]
@@ -157,25 +185,33 @@ class TemplateChat(Chat):
         end: int = self._tokens(found[0])[0] if found else self.tokenizer.eos_token_id
         return end
 
-    def _check(self) -> None:
-        """Before a question nothing may stand that a picture does not change.
 
-        Raises:
-            CheckpointError: the parts are not what the processor makes of the whole.
-        """
-        image = Image.new("RGB", (64, 64), (120, 130, 140))
+class PaliGemmaChat(ProcessorChat):
+    """A question and a new line, which the picture looks at as well as they at the picture."""
+
+    two_way = True
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Any,
+        context: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        super().__init__(folder, config, context, trust_remote_code)
+        self._anchor = self._bos
         question = "Is this a question?"
-        inputs = self.see(image)
-        options = {"add_special_tokens": False} if self._head.startswith(self._bos or "\0") else {}
-        whole = self.processor(
-            text=[self._render(question)], images=[[image]], return_tensors="pt", **options
-        )
-        parts = [*inputs["input_ids"][0].tolist(), *self.ask(question, "").prompt]
-        if parts != whole["input_ids"][0].tolist():
-            raise CheckpointError(
-                "the chat template of this model puts something other than text after the picture, "
-                "which cannot be scored"
-            )
+        self._check(f"{self.processor.image_token}{question}", question)
+
+    def see(self, image: Image.Image) -> dict[str, Tensor]:
+        inputs = self._process(self.processor.image_token, image)
+        start = inputs["input_ids"][0].tolist().index(self.tokenizer.bos_token_id) + 1
+        text = {name: value[:, :start] for name, value in inputs.items() if value.ndim == 2}
+        return {"pixel_values": inputs["pixel_values"], **text}
+
+    def ask(self, question: str, answer: str) -> Asked:
+        prompt = self._follow(question + "\n")
+        return Asked(prompt, [*self.encode(answer), self.tokenizer.eos_token_id])
 
 
 class LlavaChat(Chat):

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+LOOKS = "cross_attention_mask"  # the input that says which tiles of the picture a token looks at
+
 
 class Prefix:
     """The start, read once: `inputs` are all the model takes for it, its `input_ids` (1, P) too."""
@@ -23,6 +25,7 @@ class Prefix:
         self.cache: Any = DynamicCache()  # without a config no layer forgets, sliding or not
         network(**inputs, past_key_values=self.cache, use_cache=True)
         self.kept = _tensors(self.cache)
+        self.looks = inputs[LOOKS][:, -1:] if LOOKS in inputs else None
         # Models whose pictures take fewer positions than tokens leave the difference here.
         shift = getattr(network, "rope_deltas", None)
         self.shift = 0 if shift is None else int(shift.flatten()[0])
@@ -35,13 +38,19 @@ class Prefix:
         places = torch.cat([torch.arange(len(end)) for end in ends]).to(device) + self.length
         owner = torch.repeat_interleave(torch.tensor([len(end) for end in ends])).to(device)
         embedded = self.network.get_input_embeddings()(ids[None])
+        # A decoder that looks at the picture from within is told at what by the model around it.
+        read, told = language, {}
+        if self.looks is not None:
+            again = self.looks.expand(-1, len(ids), *self.looks.shape[2:])
+            read, told = self.network, {LOOKS: again}
         try:
-            states: Tensor = language(
+            states: Tensor = read(
                 inputs_embeds=embedded,
                 position_ids=places[None] + self.shift,
                 attention_mask=self._masks(language.config, places, owner, embedded.dtype),
                 past_key_values=self.cache,
                 use_cache=True,
+                **told,
             ).last_hidden_state
         finally:  # the cache forgets the ends, also those that did not fit into memory
             for layer, (keys, values) in zip(self.cache.layers, self.kept, strict=False):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,16 @@ from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.local import ImageFirstScorer, Options
 from t2v_eval.weights import HUB_FILES, check_keys, weight_files
 
-from ._vlm_chat import Asked, Chat, LlavaChat, TemplateChat
-from ._vlm_prefix import Prefix, can_share
+from ._vlm_chat import Asked, Chat, LlavaChat, PaliGemmaChat, TemplateChat
+from ._vlm_prefix import LOOKS, Prefix, can_share
 from ._vlm_rules import RULES
 
 ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
-STYLES: dict[str, Callable[..., Chat]] = {"template": TemplateChat, "llava": LlavaChat}
+STYLES: dict[str, Callable[..., Chat]] = {
+    "template": TemplateChat,
+    "paligemma": PaliGemmaChat,
+    "llava": LlavaChat,
+}
 MORE_FILES = ("*.jinja",)
 TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")  # inputs that say which tokens are pictures
 
@@ -37,7 +42,8 @@ class Seen:
     """A picture with the texts that will be scored with it."""
 
     def __init__(self, inputs: dict[str, Tensor], asked: dict[str, Asked], room: int) -> None:
-        self.inputs, self.asked, self.room = inputs, asked, room
+        self.inputs: dict[str, Any] = inputs
+        self.asked, self.room = asked, room
         self.common: list[int] = []
         self.prefix: Prefix | None = None
 
@@ -87,7 +93,8 @@ class HfVlm(ImageFirstScorer[Seen]):
         told = (f for pattern in (*HUB_FILES, *MORE_FILES) for f in folder.glob(pattern))
         self.files = sorted({*weight_files(folder), *told})
         self.network = self._build(folder)
-        self._share = share and can_share(self.network.base_model)
+        self._share = share
+        self._share_start = share and not self.chat.two_way and can_share(self.network.base_model)
         # The last product is always in float32: bfloat16 has too few digits for a probability.
         self._head = self.network.get_output_embeddings().weight[: self.chat.rows].float()
 
@@ -106,9 +113,11 @@ class HfVlm(ImageFirstScorer[Seen]):
         inputs = {name: self._move(value) for name, value in prepared.items()}
         room = self.chat.context - self.chat.used(inputs)
         seen = Seen(inputs, {text: self._ask(text, room) for text in texts}, room)
-        if self._share and len(texts) > 1:
+        if self._share_start and len(texts) > 1:
             seen.common = common_start([asked.prompt for asked in seen.asked.values()])
             seen.prefix = Prefix(self.network.base_model, extended(inputs, seen.common))
+        elif self._share and len(texts) > 1:
+            seen.inputs = self._look(inputs)
         return seen
 
     def score(self, state: Seen, texts: Sequence[str]) -> Tensor:
@@ -127,9 +136,21 @@ class HfVlm(ImageFirstScorer[Seen]):
         kept = self._gather(torch.cat(hidden), labels)
         return self.rule.score(kept, owner, [self.template.fill(text)[1] for text in texts])
 
+    def _look(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Inputs in which the pixels are replaced by what the vision tower made of them."""
+        look = getattr(self.network.base_model, "get_image_features", None)
+        takes = signature(self.network.base_model.forward).parameters
+        if look is None or "mm_encoder_outputs" not in takes:
+            return inputs
+        given = {name: inputs[name] for name in signature(look).parameters if name in inputs}
+        features = look(**given, return_dict=True)
+        rest = {name: value for name, value in inputs.items() if name != "pixel_values"}
+        return {**rest, "mm_encoder_outputs": {"image": features}}
+
     def _read(self, seen: Seen, asked: Asked, targets: Sequence[int]) -> Tensor:
         """States that predict the targets, of one pair by itself."""
-        inputs = extended(seen.inputs, [*asked.prompt, *targets[:-1]])
+        inputs = extended(seen.inputs, asked.prompt)
+        inputs = extended(inputs, targets[:-1], kind=int(self.chat.two_way))
         states: Tensor = self.network.base_model(**inputs, use_cache=False).last_hidden_state
         return states[0, -len(targets) :]
 
@@ -206,13 +227,16 @@ def common_start(prompts: Sequence[list[int]]) -> list[int]:
     return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
 
 
-def extended(inputs: Mapping[str, Tensor], tokens: Sequence[int]) -> dict[str, Tensor]:
-    """Model inputs with more tokens of text at their end."""
+def extended(inputs: Mapping[str, Any], tokens: Sequence[int], kind: int = 0) -> dict[str, Any]:
+    """Model inputs with more tokens of text at their end; `kind` is their token type."""
     ids = inputs["input_ids"]
     more = torch.tensor([tokens], dtype=ids.dtype, device=ids.device)
     made = {**inputs, "input_ids": torch.cat([ids, more], 1)}
-    for name, value in (("attention_mask", 1), *((kind, 0) for kind in TOKEN_KINDS)):
+    for name, value in (("attention_mask", 1), *((name, kind) for name in TOKEN_KINDS)):
         if name in inputs:
             added = torch.full_like(more, value).to(inputs[name].dtype)
             made[name] = torch.cat([inputs[name], added], 1)
+    if LOOKS in inputs:
+        again = inputs[LOOKS][:, -1:].expand(-1, len(tokens), *inputs[LOOKS].shape[2:])
+        made[LOOKS] = torch.cat([inputs[LOOKS], again], 1)
     return made

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from tiny_vlm import TINY
+from tiny_vlm import OPTIONS, TINY
 from toy import picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -19,15 +19,25 @@ QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 
 
 @pytest.fixture(scope="session", params=TINY)
-def folder(request, tmp_path_factory):
-    made = tmp_path_factory.mktemp(request.param)
-    TINY[request.param](made)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def folder(kind, tmp_path_factory):
+    made = tmp_path_factory.mktemp(kind)
+    TINY[kind](made)
     return made
 
 
 @pytest.fixture(scope="session")
-def scorer(folder):
-    return load(folder)
+def make(kind, folder):
+    return lambda **options: load(folder, **{**OPTIONS.get(kind, {}), **options})
+
+
+@pytest.fixture(scope="session")
+def scorer(make):
+    return make()
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +53,7 @@ def images():
 
 
 @pytest.fixture(scope="session")
-def plain(folder):
+def plain(kind, folder):
     """One pair at a time through processor, chat template and model as they come: the oracle."""
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     processor = AutoProcessor.from_pretrained(folder)
@@ -51,19 +61,26 @@ def plain(folder):
     @torch.no_grad()
     def score(image, question: str, answer: str) -> float:
         asked = [{"type": "image", "image": image}, {"type": "text", "text": question}]
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": asked}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        end = processor.tokenizer.convert_tokens_to_ids(END.get(model.config.model_type, CHATML))
+        if processor.chat_template:
+            inputs = processor.apply_chat_template(
+                [{"role": "user", "content": asked}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+        else:
+            inputs = processor(images=image, text=f"<image>{question}", return_tensors="pt")
+            inputs.pop("labels")
+        end = processor.tokenizer.convert_tokens_to_ids(END.get(kind, "<|im_end|>"))
         words = [*processor.tokenizer(answer, add_special_tokens=False).input_ids, end]
         for name, value in inputs.items():
             if value.shape == inputs["input_ids"].shape and name != "input_ids":
-                fill = torch.full((1, len(words)), int(name == "attention_mask"))
-                inputs[name] = torch.cat([value, fill], 1)
+                one = name == "attention_mask" or (kind == "paligemma" and name != "input_ids")
+                inputs[name] = torch.cat([value, torch.full((1, len(words)), int(one))], 1)
+            elif name == "cross_attention_mask":
+                more = value[:, -1:].expand(-1, len(words), -1, -1)
+                inputs[name] = torch.cat([value, more], 1)
         inputs["input_ids"] = torch.cat([inputs["input_ids"], torch.tensor([words])], 1)
         logits = model(**inputs).logits[0, -len(words) - 1 : -1]
         return float(logits.log_softmax(-1).gather(1, torch.tensor(words)[:, None]).mean().exp())
@@ -71,8 +88,7 @@ def plain(folder):
     return score
 
 
-CHATML = "<|im_end|>"
-END = {"gemma3": "<end_of_turn>"}
+END = {"gemma3": "<end_of_turn>", "paligemma": "<eos>", "mllama": "<|eot_id|>"}
 
 
 def load(checkpoint, **options):
@@ -94,8 +110,8 @@ def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, 
     assert one == pytest.approx(expected[0][1], rel=1e-4)
 
 
-def test_sharing_changes_no_score_and_no_id(scorer, folder, images):
-    apart = load(folder, share=False)
+def test_sharing_changes_no_score_and_no_id(scorer, make, images):
+    apart = make(share=False)
     np.testing.assert_allclose(scorer(images, TEXTS), apart(images, TEXTS), rtol=1e-4, atol=1e-7)
     assert apart.id == scorer.id
 
@@ -111,23 +127,26 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
     )
 
 
-def test_a_picture_is_read_once(folder, images):
-    scorer = load(folder)
-    read: list[int] = []
-    scorer.network.base_model.register_forward_pre_hook(
-        lambda _, args, kwargs: read.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+def test_a_picture_is_seen_and_read_once(kind, make, images):
+    scorer = make()
+    network, seen, read, rows = scorer.network.base_model, [], [], []
+    towers = ("vision_tower", "visual", "vision_model")
+    tower = next(getattr(network, name) for name in towers if hasattr(network, name))
+    tower.register_forward_pre_hook(lambda *_: seen.append(1))
+    network.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append("input_ids" in kwargs), with_kwargs=True
     )
-    rows: list[int] = []
     gather = scorer.rule.gather
     scorer.rule.gather = lambda log_p, labels: rows.append(len(log_p)) or gather(log_p, labels)
     scorer([*images, images[0]], TEXTS)
-    assert len(read) == 3
+    assert len(seen) == 3
+    assert sum(read) == (12 if kind == "paligemma" else 3)  # there the picture looks at the text
     assert sum(rows) == 3 * 4 * len(scorer.chat.ask("", "Yes").answer)
 
 
 def test_texts_hold_no_control_tokens(scorer, images):
     chat = scorer.chat
-    known = [str(t) for t in chat.tokenizer.added_tokens_decoder.values()]
+    known = [str(t) for t in chat.tokenizer.added_tokens_decoder.values() if t.special]
     for text in [*known, "an <image> of {} {0} {{x}}", "{", "{% raw %}"]:
         tokens = chat.ask(f"{text} here", "Yes").prompt
         harmless = chat.ask("x here", "Yes").prompt

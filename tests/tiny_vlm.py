@@ -18,7 +18,19 @@ from transformers import (
     InternVLProcessor,
     InternVLVideoProcessor,
     LlavaConfig,
+    LlavaNextConfig,
+    LlavaNextImageProcessor,
+    LlavaNextProcessor,
+    LlavaOnevisionConfig,
+    LlavaOnevisionImageProcessor,
+    LlavaOnevisionProcessor,
+    LlavaOnevisionVideoProcessor,
     LlavaProcessor,
+    MllamaConfig,
+    MllamaImageProcessor,
+    MllamaProcessor,
+    PaliGemmaConfig,
+    PaliGemmaProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLProcessor,
@@ -29,6 +41,7 @@ from transformers import (
     Qwen3VLConfig,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
+    SiglipImageProcessor,
 )
 
 CORPUS = [
@@ -220,16 +233,131 @@ def gemma3(folder: Path) -> None:
     write(folder, config, processor)
 
 
+def paligemma(folder: Path) -> None:
+    special = ["<pad>", "<eos>", "<bos>", "<image>"]
+    words = tokenizer(
+        special,
+        bos_token="<bos>",
+        eos_token="<eos>",
+        pad_token="<pad>",
+        extra_special_tokens={"image_token": "<image>"},
+    )
+    images = SiglipImageProcessor(size={"height": 28, "width": 28})
+    images.image_seq_length = 16
+    processor = PaliGemmaProcessor(images, words)
+    config = PaliGemmaConfig(
+        text_config={"model_type": "gemma", "vocab_size": len(words), **TEXT, "head_dim": 8},
+        vision_config={"model_type": "siglip_vision_model", **SEEING, "vision_use_head": False},
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        projection_dim=32,
+        hidden_size=32,
+        tie_word_embeddings=False,
+    )
+    write(folder, config, processor)
+
+
+def mllama(folder: Path) -> None:
+    """Two layers look at the picture from within; one picture in up to four tiles."""
+    special = ["<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
+    special += ["<|image|>", "<|python_tag|>", "<pad>"]
+    words = tokenizer(special, bos_token=special[0], eos_token=special[1], pad_token="<pad>")
+    template = (
+        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>"
+        "\n\n{% for c in m.content %}{% if c.type == 'image' %}<|image|>{% else %}"
+        "{{ c.text | trim }}{% endif %}{% endfor %}<|eot_id|>{% endfor %}"
+        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n"
+        "{% endif %}"
+    )
+    side = {"height": 28, "width": 28}
+    processor = MllamaProcessor(
+        MllamaImageProcessor(size=side, max_image_tiles=4), words, chat_template=template
+    )
+    config = MllamaConfig(
+        text_config={
+            **TEXT,
+            "vocab_size": len(words),
+            "num_hidden_layers": 5,
+            "cross_attention_layers": [1, 3],
+            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+            "pad_token_id": 6,
+        },
+        vision_config={
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_global_layers": 1,
+            "attention_heads": 4,
+            "intermediate_size": 48,
+            "vision_output_dim": 64,
+            "image_size": 28,
+            "patch_size": 7,
+            "intermediate_layers_indices": [1],
+        },
+        image_token_index=words.convert_tokens_to_ids("<|image|>"),
+    )
+    write(folder, config, processor)
+
+
+def llava_next(folder: Path) -> None:
+    special = ["<|im_start|>", "<|im_end|>", "<image>", "<pad>"]
+    words = tokenizer(special, eos_token="<|im_end|>", pad_token="<pad>")
+    side, grids = {"height": 28, "width": 28}, [[28, 56], [56, 28], [56, 56]]
+    processor = LlavaNextProcessor(
+        LlavaNextImageProcessor(
+            size={"shortest_edge": 28}, crop_size=side, image_grid_pinpoints=grids
+        ),
+        words,
+        patch_size=7,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=CHATML.replace("IMAGE", "<image>\n"),
+    )
+    config = LlavaNextConfig(
+        text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
+        vision_config={"model_type": "clip_vision_model", **SEEING},
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        image_grid_pinpoints=grids,
+        tie_word_embeddings=False,
+    )
+    write(folder, config, processor)
+
+
+def llava_onevision(folder: Path) -> None:
+    special = ["<|im_start|>", "<|im_end|>", "<image>", "<video>", "<pad>"]
+    words = tokenizer(special, eos_token="<|im_end|>", pad_token="<pad>")
+    side, grids = {"height": 28, "width": 28}, [[28, 28], [28, 56], [56, 28], [56, 56]]
+    processor = LlavaOnevisionProcessor(
+        LlavaOnevisionImageProcessor(size=side, image_grid_pinpoints=grids),
+        words,
+        LlavaOnevisionVideoProcessor(size=side),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
+        chat_template=CHATML.replace("IMAGE", "<image>\n"),
+    )
+    config = LlavaOnevisionConfig(
+        text_config={"model_type": "qwen2", "vocab_size": len(words), **TEXT},
+        vision_config={"model_type": "siglip_vision_model", **SEEING, "vision_use_head": False},
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        video_token_index=words.convert_tokens_to_ids("<video>"),
+        image_grid_pinpoints=grids,
+        tie_word_embeddings=False,
+    )
+    write(folder, config, processor)
+
+
 def write(folder: Path, config: object, processor: object) -> None:
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config)
     with torch.no_grad():
-        for value in model.parameters():
+        for name, value in model.named_parameters():
             if value.ndim > 1:
                 value.normal_(std=1.2 * value[0].numel() ** -0.5)
+            elif "gate" in name:
+                value.fill_(0.7)  # they start closed, and the picture would not matter
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-MADE = (llava, qwen2_vl, qwen2_5_vl, qwen3_vl, internvl, gemma3)
+MADE = (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl)
+MADE += (internvl, gemma3, paligemma, mllama)
 TINY: dict[str, Callable[[Path], None]] = {make.__name__: make for make in MADE}
+OPTIONS = {"paligemma": {"style": "paligemma"}}

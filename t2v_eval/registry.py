@@ -1,6 +1,7 @@
 """Cards and the registries of scorers and benchmarks.
 
-A card is a name and its facts in a TOML file that lies beside the module it describes. A listing
+A card is a name and its facts in a TOML file that lies beside the module it describes, which has
+the file's name unless the file says `module = "another"`. A listing
 reads the TOML and imports no module; `create` imports the one module it needs.
 
 ```toml
@@ -44,6 +45,7 @@ class Card:
     were checked; `caution` is shown once when a picture of another size than `expects_size` comes.
     `default` marks the one that is taken of its kind when none is named, and `captions` the one
     that is taken for captions ("alone", or with "references").
+    `remote` says that pictures are sent to a service, which may want money for it.
     `demo` says that the demonstration runs it, and `note` is said below its results. Of data,
     `size` says how much there is, `page` where it is and `obtain` how to get it. A family that
     names `suffixes` takes a file of these endings by its path. `args` are keyword arguments of the
@@ -67,6 +69,7 @@ class Card:
     caution: str = ""
     note: str = ""
     demo: bool = False
+    remote: bool = False
     size: str = ""
     page: str = ""
     obtain: str = ""
@@ -183,7 +186,9 @@ class Registry(Generic[T]):
             spec = importlib.util.find_spec(package)
             for folder in (spec.submodule_search_locations or ()) if spec else ():
                 for file in sorted(Path(folder).glob("*.toml")):
-                    found.append((f"{package}.{file.stem}", read_toml(file), file.parent))
+                    table = read_toml(file)
+                    module = table.pop("module", file.stem)
+                    found.append((f"{package}.{module}", table, file.parent))
         return found
 
     @cached_property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from toy import picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
+from t2v_eval.backends.hf_vlm import RULES, STYLES, HfVlm
 from t2v_eval.errors import CheckpointError, InputError, T2VWarning
+from t2v_eval.registry import models
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
@@ -199,3 +202,28 @@ def test_what_cannot_be_asked_is_refused(qwen, tmp_path):
     )
     with pytest.raises(CheckpointError, match="pass trust_remote_code=True if you trust it"):
         load(mute)
+
+
+CARDS = {n: c for n, c in models.cards.items() if c.entry == "HfVlm"}
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_every_card_can_be_asked(name):
+    card = CARDS[name]
+    said = card.verified.partition(":")[0]
+    assert said in ("golden", "architecture", "unverified")
+    assert card.args.get("rule", "answer") in RULES
+    assert card.args.get("style", "template") in STYLES
+    assert card.args.get("template", "vqascore") in t2v_eval.list_templates()
+    taken = {*signature(HfVlm.__init__).parameters, "template"}
+    assert set(card.args) <= taken
+
+
+def test_a_card_s_question_yields_to_the_user_s(qwen, images):
+    card = t2v_eval.load("qwen2.5-vl-7b", checkpoint=qwen, device="cpu")
+    assert card.template.question == 'Does this figure show "{}"? Please answer Yes or No.'
+    assert "rule=first-token" in card.id
+    own = t2v_eval.load("qwen2.5-vl-7b", checkpoint=qwen, device="cpu", question_template="{}?")
+    assert own.template.question == "{}?"
+    plain = load(qwen, rule="first-token")(images, TEXTS, template="vqascore-capital")
+    np.testing.assert_allclose(card(images, TEXTS), plain, rtol=1e-6)

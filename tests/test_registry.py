@@ -50,6 +50,8 @@ def test_create_passes_the_cards_arguments_and_overrides(package):
     red = registry.create("red", hue=7)
     assert (red.path, red.hue, red.card.name) == (str(package / "red.bin"), 7, "red")
     assert registry.create("any:thing/else").path == "thing/else"
+    (package / "more.toml").write_text('module = "colour"\nentry = "Colour"\n[names.green]\n')
+    assert type(Registry("model", "their_scorers").create("green")) is type(red)
     assert registry.create("any:thing/else").card.name == "any:thing/else"
 
 

@@ -1,6 +1,9 @@
 """Benchmarks whose cells people rated: pictures of a text on a scale, or labelled right or wrong.
 
-`labels["human"]` of an item holds one value for each cell, picture by picture; None is missing.
+`labels["human"]` of an item holds one value for each cell, picture by picture; None is missing. It
+may hold a list of as many raters' values for each cell: then each rating is an observation of its
+own, with the cell's score, as where ratings are compared one by one and not averaged.
+
 All cells of the chosen items are one sample (no grouping), and the item is what is resampled, as
 the pictures of one prompt are not independent of each other.
 """
@@ -31,11 +34,14 @@ class RatingsForm(Benchmark):
         return self.statistic(items, scores)(np.arange(len(items)))
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        cells = [as_floats("scores", one).ravel() for one in scores]
-        human = [as_floats("labels['human']", item.labels["human"]).ravel() for item in items]
-        for item, own, rated in zip(items, cells, human, strict=True):
+        cells, human = [], []
+        for item, one in zip(items, scores, strict=True):
+            own = as_floats("scores", one).ravel()
+            rated = as_floats("labels['human']", item.labels["human"])
             if len(own) != len(rated):
                 raise InputError(f"item {item.id!r} has {len(own)} cells and {len(rated)} ratings")
+            cells.append(np.repeat(own, rated.size // max(1, len(rated))))
+            human.append(rated.ravel())
         width = max(map(len, cells), default=1)
         if not items:
             return agreement_statistic([], [], self.metric_names)

@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+from pyarrow import parquet
 from toy import picture
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -95,6 +98,114 @@ def sugarcrepe(root: Path) -> None:
             draw(root / "val2017" / row["filename"], int(row["filename"][:-4]) % 97)
 
 
+TOKENS = {
+    "1_a.jpg": ["A dog runs .", "A brown  dog .", "Dog", "The dog is fast .", "An animal ."],
+    "2_b.jpg": ["Two girls sing .", "Girls .", "Two people .", "A choir .", "Singing ."],
+    "3_c.jpg": ["A red car .", "A car .", "Car on a road .", "A vehicle .", "Driving ."],
+}
+EXPERT = [  # photograph, caption, three ratings; the second caption is the photograph's own
+    ("1_a.jpg", "2_b.jpg#0", 1, 1, 2),
+    ("1_a.jpg", "1_a.jpg#1", 4, 4, 4),
+    ("1_a.jpg", "3_c.jpg#2", 1, 1, 1),
+    ("2_b.jpg", "1_a.jpg#4", 2, 3, 2),
+    ("3_c.jpg", "2_b.jpg#1", 1, 2, 1),
+]
+CROWD = [  # photograph, caption, share of yes, yes, no
+    ("1_a.jpg", "2_b.jpg#0", 0, 0, 3),
+    ("1_a.jpg", "1_a.jpg#1", 1, 3, 0),
+    ("1_a.jpg", "3_c.jpg#2", 1 / 3, 1, 2),
+    ("2_b.jpg", "1_a.jpg#4", 2 / 3, 2, 1),
+]
+
+
+def flickr8k(root: Path) -> None:
+    names = ("Flickr8k.token.txt", "ExpertAnnotations.txt", "CrowdFlowerAnnotations.txt")
+    tables = (
+        [(f"{name}#{n}", one) for name, own in TOKENS.items() for n, one in enumerate(own)],
+        EXPERT,
+        CROWD,
+    )
+    for name, table in zip(names, tables, strict=True):
+        lines = ["\t".join(map(str, row)) for row in table]
+        (root / name).write_text("\n".join(lines) + "\n")
+    for seed, name in enumerate(TOKENS):
+        draw(root / "Flicker8k_Dataset" / name, seed)
+
+
+def flickr8k_expert(root: Path) -> None:
+    flickr8k(root)
+    (root / "CrowdFlowerAnnotations.txt").unlink()
+
+
+def flickr8k_cf(root: Path) -> None:
+    flickr8k(root)
+    (root / "ExpertAnnotations.txt").unlink()
+
+
+def imagereward(root: Path) -> None:
+    copy(root, "imagereward/test.json")
+    names = [
+        name for row in json.loads((root / "test.json").read_text()) for name in row["generations"]
+    ]
+    for seed, name in enumerate(names):
+        draw(root / name, seed)
+
+
+HPD = [
+    {"prompt": "a cat in the rain", "image_path": ["0.jpg", "1.jpg", "2.jpg"], "rank": [1, 3, 2]},
+    {"prompt": "a tram", "image_path": ["3.jpg", "4.jpg", "5.jpg"], "rank": [1.5, 1.5, 3]},
+]
+
+
+def hpdv2(root: Path) -> None:
+    write_json(root / "test.json", HPD)
+    for n in range(6):
+        draw(root / "test" / f"{n}.jpg", n)
+
+
+PICKED = [  # id, label_0, label_1; the third is none of the chosen ones
+    (1, 1, 0), (9, 0, 1), (2, 1, 0), (385, 0.5, 0.5)
+]  # fmt: skip
+
+
+def pickapic_100(root: Path) -> None:
+    rows = [
+        {"id": i, "caption": f"caption {i}", "label_0": first, "label_1": second}
+        | {f"image_{k}": f"images/{i}_{k}.jpg" for k in (0, 1)}
+        for i, first, second in PICKED
+    ]
+    write_json(root / "test_captions.json", rows)
+    for i, _, _ in PICKED:
+        for k in (0, 1):
+            draw(root / "images" / f"{i}_{k}.jpg", 2 * i + k)
+
+
+def jpeg(seed: int) -> bytes:
+    stream = io.BytesIO()
+    picture(seed).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def pickapic_test(root: Path) -> None:
+    rows = [
+        {"caption": f"caption {i}", "jpg_0": jpeg(2 * i), "jpg_1": jpeg(2 * i + 1)}
+        | {"label_0": float(first), "label_1": float(second), "ranking_id": i}
+        for i, first, second in PICKED
+    ]
+    (root / "data").mkdir()
+    for part, some in enumerate((rows[:3], rows[3:])):
+        path = root / "data" / f"test_unique-0000{part}-of-00002.parquet"
+        parquet.write_table(pyarrow.Table.from_pylist(some), path)
+    other = pyarrow.Table.from_pylist(rows[:1])
+    parquet.write_table(other, root / "data" / "test-00000-of-00001.parquet")
+
+
+def agiqa3k(root: Path) -> None:
+    copy(root, "agiqa3k/data.csv")
+    for seed, row in enumerate(read_csv(root / "data.csv")):
+        draw(root / row["name"], seed)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "tifa160": tifa160,
     "tifa160-two-raters": tifa160_two_raters,
@@ -102,6 +213,14 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "genai-bench-1600": genai_bench,
     "seetrue": seetrue,
     "sugarcrepe": sugarcrepe,
+    "flickr8k-expert": flickr8k_expert,
+    "flickr8k-cf": flickr8k_cf,
+    "imagereward-test": imagereward,
+    "hpdv2-test": hpdv2,
+    "pickapic-100": pickapic_100,
+    "pickapic-test": pickapic_test,
+    "agiqa-3k": agiqa3k,
+    "agiqa-3k-quality": agiqa3k,
 }
 ITEMS = {
     "tifa160": 6,
@@ -110,4 +229,12 @@ ITEMS = {
     "genai-bench-1600": 3,
     "seetrue": 9,
     "sugarcrepe": 14,
+    "flickr8k-expert": 3,
+    "flickr8k-cf": 3,
+    "imagereward-test": 3,
+    "hpdv2-test": 2,
+    "pickapic-100": 3,
+    "pickapic-test": 4,
+    "agiqa-3k": 3,
+    "agiqa-3k-quality": 3,
 }

@@ -1,0 +1,56 @@
+"""AGIQA-3K (Li et al. 2023): 2,982 generated pictures with mean opinion scores of alignment.
+
+    https://github.com/lcysyzxdxc/AGIQA-3k-Database
+    ROOT/data.csv       name, prompt, adj1, adj2, style, mos_quality, mos_align, ...
+    ROOT/...jpg         the pictures, here or in ROOT/images
+
+An item is a prompt with all its pictures. The target is `mos_align`, or `mos_quality` for the name
+that says so. Tags are the styles, where a prompt has one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from t2v_eval.benchmark import Item
+from t2v_eval.errors import BenchmarkDataError
+
+from ._published import Published, number, rows
+from ._ratings_form import RatingsForm
+
+
+class Agiqa3k(Published, RatingsForm):
+    """The prompts of the published file in `root`.
+
+    Args:
+        target: the column of the mean opinion score.
+    """
+
+    metric_names = ("spearman", "pearson", "tau_b", "tau_c", "acc23")
+
+    def __init__(self, *, target: str = "mos_align", **options: Any) -> None:
+        super().__init__(**options)
+        self.target = target
+
+    def read(self, folder: Path) -> Iterator[Item]:
+        path = self.file("data.csv")
+        prompts: dict[str, dict[str, float]] = {}
+        styles: dict[str, str] = {}
+        seen = set()
+        for n, row in enumerate(rows(path, "name", "prompt", self.target), 1):
+            if row["name"] in seen:
+                raise BenchmarkDataError(f"{path}, row {n}: {row['name']} occurs twice")
+            seen.add(row["name"])
+            value = number(row[self.target], f"{path}, row {n}: {self.target!r}", 0, 5)
+            prompts.setdefault(row["prompt"], {})[row["name"]] = value
+            styles.setdefault(row["prompt"], row.get("style") or "")
+        for prompt, pictures in prompts.items():
+            yield Item(
+                images=[self.picture(name, ".", "images") for name in pictures],
+                texts=[prompt],
+                labels={"human": list(pictures.values())},
+                tags=(styles[prompt],) if styles[prompt] else (),
+                id=prompt,
+            )

@@ -27,8 +27,17 @@ def normalise(values: Tensor) -> Tensor:
 
 
 def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
-    """RGB, with bars of the mean colour (0 to 1, rounded down) on both sides of the shorter one."""
+    """RGB, with bars of the mean colour (0 to 1, rounded down) on both sides of the shorter one.
+
+    Raises:
+        ValueError: the square would have more pixels than Pillow decodes of a file.
+    """
     side = max(image.size)
+    if Image.MAX_IMAGE_PIXELS and side * side > 2 * Image.MAX_IMAGE_PIXELS:
+        raise ValueError(
+            f"{image.width} x {image.height} padded to a square has {side * side} pixels, which "
+            "would fill the memory; crop it or make it smaller"
+        )
     square = Image.new("RGB", (side, side), tuple(int(255 * channel) for channel in mean))
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square

@@ -17,7 +17,7 @@ from toy import picture
 from transformers import CLIPVisionModel, T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 import t2v_eval
-from t2v_eval.errors import CheckpointError, InputError, T2VWarning
+from t2v_eval.errors import CheckpointError, InputError, MediaError, T2VWarning
 from t2v_eval.plan import Block
 from t2v_eval.store import Store
 
@@ -242,6 +242,12 @@ def test_no_text_is_taken_for_a_placeholder(scorer, plain, images, text):
     question = f'Does this figure show "{text}"? Please answer yes or no.'
     expected = plain.score(scorer, images[0], question, "Yes")
     assert float(scorer(images[0], text)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_picture_too_long_to_be_padded_is_named(scorer):
+    long = Image.new("RGB", (20_000, 2))
+    with pytest.raises(MediaError, match=r"images\[1\] .*20000 x 2 padded to a square"):
+        scorer([Image.new("RGB", (8, 8)), long], "a line")
 
 
 def test_long_texts_are_cut_and_reported(scorer, images):

@@ -21,13 +21,16 @@ FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 def resize(pixels: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
     """Pixels (B, 3, H, W) in [0, 1] -> the same of another height and width.
 
-    In two steps, since Pillow clips after each.
+    In two steps, since Pillow clips after each: the width first, but the height where it shrinks
+    by more. (Before version 13 the width always came first, which only noise can show.)
     """
-    if tuple(pixels.shape[-2:]) == size:
+    (tall, wide), (height, width) = pixels.shape[-2:], size
+    if (tall, wide) == size:
         return pixels
-    height, width = size
-    wide = interpolate(pixels, (pixels.shape[-2], width), mode=mode, antialias=True).clamp(0, 1)
-    return interpolate(wide, (height, width), mode=mode, antialias=True).clamp(0, 1)
+    vertical_first = height < tall and height * wide < width * tall
+    for step in ((height, wide) if vertical_first else (tall, width), size):
+        pixels = interpolate(pixels, step, mode=mode, antialias=True).clamp(0, 1)
+    return pixels
 
 
 def resize_short(pixels: Tensor, side: int, mode: str = "bicubic") -> Tensor:

@@ -7,12 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import open_clip
+import PIL
 import pytest
 import torch
 from gradients import DIFFERENTIABLE, distances, golden_images, texts_of, to_tensor
 from tiny import VARIANTS, Small
 from toy import ToyEmbedding, ToyPair, picture
 
+from t2v_eval.backends._images import STD
+from t2v_eval.backends._open_clip import prepare
 from t2v_eval.errors import InputError, T2VWarning, UnsupportedError
 from t2v_eval.registry import models
 
@@ -20,6 +24,7 @@ DOCUMENT = Path(__file__).parent.parent / "docs" / "differentiable.md"
 ROW = re.compile(r"^\| (.+?) \| (\d[\d.e+-]*) \| (\d[\d.e+-]*) \|", re.MULTILINE)
 # Parts of these stay in float32 whatever is asked for, so that steps must be large.
 FLOAT32 = {"blip2-itm", "blip2-itc", "image-reward", "laion-aesthetic", "mps-overall"}
+PILLOW_13 = int(PIL.__version__.split(".")[0]) >= 13  # which `_tensors.resize` follows
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
 
 
@@ -92,8 +97,9 @@ def test_pictures_of_other_sizes_score_as_documented(variant, small):
     assert set(table) == set(DIFFERENTIABLE), "run: python tests/gradients.py"
     off, _ = distances(small.load(variant), golden_images(), texts_of(variant))
     largest, mean = (float(table[variant][column]) for column in (2, 3))
-    assert off.max() <= 1.2 * largest + 1e-6
-    assert off.mean() <= 1.2 * mean + 1e-6
+    slack = 1.2 if PILLOW_13 else 3
+    assert off.max() <= slack * largest + 1e-6
+    assert off.mean() <= slack * mean + 1e-6
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -199,6 +205,21 @@ def test_texts_that_cannot_be_used(small):
 def test_extreme_pictures_are_to_be_cropped_first(small):
     with pytest.raises(InputError, match="400 x 2.*crop them first"):
         small.load("hf-clip").score_tensor(torch.zeros(1, 3, 2, 400), "a cat")
+
+
+@pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(32, 32), (24, 40)])
+def test_pixels_are_prepared_as_open_clip_prepares_pictures(mode, interpolation, size):
+    transform = open_clip.image_transform(
+        size, is_train=False, resize_mode=mode, interpolation=interpolation
+    )
+    for shape in [(50, 20), (33, 90), size[::-1]]:
+        image = picture(0, shape)
+        made, wanted = prepare(transform, to_tensor(image))[0], transform(image)
+        assert made.shape == wanted.shape
+        levels = (made - wanted).abs() * 255 * torch.tensor(STD).view(3, 1, 1)
+        assert levels.max() < (1.01 if PILLOW_13 else 8)
 
 
 def test_pictures_of_a_size_that_the_card_does_not_expect(small):

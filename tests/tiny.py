@@ -10,6 +10,7 @@ import test_blip2
 import test_clip_flant5
 import test_hpsv3
 import test_image_reward
+import test_instructblip
 import test_llava
 import test_mps_overall
 import torch
@@ -27,7 +28,6 @@ from test_siglip import MAKERS
 import t2v_eval
 
 Make = Callable[[Path], dict[str, Any]]
-LOOSE = 1e-5  # what a score may depend on its company, beside its own size
 
 
 def open_clip(folder: Path) -> dict[str, Any]:
@@ -129,6 +129,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "hpsv3": ("hpsv3", hpsv3),
     "laion-aesthetic": ("laion-aesthetic", aesthetic),
     "clip-flant5-xxl": ("clip-flant5-xxl", clip_flant5),
+    "instructblip-flant5-xl": ("instructblip-flant5-xl", at(test_instructblip.CHECKPOINT)),
     "llava-v1.5-7b": ("llava-v1.5-7b", at(test_llava.CHECKPOINT)),
 }
 

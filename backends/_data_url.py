@@ -22,11 +22,24 @@ def data_url(media: Media, image: Image.Image, mode: str, max_pixels: int | None
         mode: in mode "original" every file of a known format is sent as it is.
         max_pixels: larger pictures are made smaller, in proportion.
     """
-    if max_pixels is not None and image.width * image.height > max_pixels:
-        factor = math.sqrt(max_pixels / (image.width * image.height))
-        size = max(1, int(image.width * factor)), max(1, int(image.height * factor))
+    size = smaller(*image.size, max_pixels)
+    if size != image.size:
         return _png(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
     return _file(media, mode) or _png(image)
+
+
+def smaller(width: int, height: int, max_pixels: int | None) -> tuple[int, int]:
+    """The size in proportion that has no more pixels.
+
+    >>> smaller(300, 200, 600), smaller(300, 200, None), smaller(10_000, 1, 5)
+    ((30, 20), (300, 200), (5, 1))
+    """
+    if max_pixels is None or width * height <= max_pixels:
+        return width, height
+    factor = math.sqrt(max_pixels / (width * height))
+    short = max(1, int(min(width, height) * factor))
+    long = min(int(max(width, height) * factor), max_pixels) if short > 1 else max_pixels
+    return (long, short) if width > height else (short, long)
 
 
 def _file(media: Media, mode: str) -> str:

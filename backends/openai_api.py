@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from urllib.parse import urlsplit
 import openai
 from typing_extensions import Unpack
 
+from t2v_eval.cost import Price
 from t2v_eval.errors import InputError, ScoringError, ServiceError, TemplateError, UnsupportedError
 from t2v_eval.media import Media
 from t2v_eval.pool import RetryError, seconds_to_wait
 from t2v_eval.remote import Answer, ApiOptions, ApiScorer
 
 from ._answers import OPPOSITE, RULES, Listed, plain_form, share
-from ._data_url import data_url
+from ._data_url import data_url, smaller
+from ._prices import picture_tokens, price_of, text_tokens
 
 HOME = "https://api.openai.com/v1"
 AGAIN = (408, 409, 429)  # and every 5xx
@@ -46,6 +48,7 @@ class OpenAIScorer(ApiScorer[str]):
         estimator: "logprobs", or "sampling" for models that tell none: the share of `n` answers.
         max_tokens: of an answer; one is enough where the model does not think first.
         max_pixels: make larger pictures smaller before they are sent; default: never.
+        price: US dollars for a million tokens, in and out, where the table is not right.
         detail: "low", "high" or "auto", as the service understands it; default: not said.
     """
 
@@ -67,6 +70,7 @@ class OpenAIScorer(ApiScorer[str]):
         max_tokens: int = 1,
         max_pixels: int | None = None,
         detail: str | None = None,
+        price: Sequence[float] | None = None,
         **options: Unpack[ApiOptions],
     ) -> None:
         super().__init__(**options)
@@ -78,6 +82,12 @@ class OpenAIScorer(ApiScorer[str]):
         _between("max_tokens", max_tokens, 1, 10**6)
         _between("max_pixels", max_pixels or 1, 1, 10**9)
         self.served, self.rule, self.max_pixels = model, rule, max_pixels
+        self.price = self.known_price(model) if price is None else _given(price)
+        if self.max_cost is not None and self.price is None:
+            raise InputError(
+                f"max_cost= needs a price, and that of {model!r} is not known here: pass "
+                "price=[in, out], US dollars for a million tokens, or use max_requests="
+            )
         self.base_url, self._key = self.find(base_url, api_key or openai_key, key_file)
         self.facts = {"server": self.base_url} if self.base_url != HOME else {}
         self.facts |= {"model": model, "order": "image-text" if self.image_first else "text-image"}
@@ -92,6 +102,7 @@ class OpenAIScorer(ApiScorer[str]):
         else:
             self.facts |= {"rule": rule, "top_logprobs": str(top_logprobs)}
             self._asking |= {self.token_limit: 1, "logprobs": True, "top_logprobs": top_logprobs}
+        self._max_tokens = max_tokens
         self._client: openai.AsyncOpenAI
         self._without = 0  # answers without log-probabilities; -1 once one came with them
 
@@ -104,12 +115,21 @@ class OpenAIScorer(ApiScorer[str]):
         if base_url is None:
             base_url = os.environ.get("OPENAI_BASE_URL") or HOME
             given = given or os.environ.get("OPENAI_API_KEY", "").strip()
-        if not given:
-            raise InputError(
-                "a key is needed: pass api_key= or key_file=, or set OPENAI_API_KEY (which is not "
-                "sent to a base_url= of yours). A server that wants none is 'openai-compatible:...'"
-            )
         return _checked(base_url), Key(given)
+
+    @staticmethod
+    def known_price(model: str) -> Price | None:
+        """What the table beside this file says."""
+        return price_of(model)
+
+    def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
+        image = media.load()
+        width, height = smaller(image.width, image.height, self.max_pixels)
+        tokens = picture_tokens(self.served, width, height, self._detail.get("detail"))
+        if tokens is None:
+            return None
+        each = self._samples or 1
+        return tokens + text_tokens(self.template.fill(text)[0]), each * self._max_tokens
 
     def check_template(self) -> None:
         super().check_template()
@@ -126,6 +146,11 @@ class OpenAIScorer(ApiScorer[str]):
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
+        if not self._key.reveal():  # said now, since what is in the store needs none
+            raise InputError(
+                "a key is needed: pass api_key= or key_file=, or set OPENAI_API_KEY (which is not "
+                "sent to a base_url= of yours). A server that wants none is 'openai-compatible:...'"
+            )
         # A redirect would carry pictures to a host that nobody named. Retries are the pool's.
         http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
         async with openai.AsyncOpenAI(
@@ -179,6 +204,7 @@ class OpenAIScorer(ApiScorer[str]):
             response = await self._client.chat.completions.with_raw_response.create(**body)
             content = json.loads(response.text)
             if isinstance(content, dict):
+                self.note_usage(*_used(content))
                 return content
             problem = RetryError("the service's answer is not a chat completion")
         except openai.APIStatusError as error:
@@ -258,6 +284,11 @@ class CompatibleScorer(OpenAIScorer):
     image_first = True
     token_limit = "max_tokens"
 
+    @staticmethod
+    def known_price(model: str) -> Price | None:
+        """None: a model of that name may cost anything elsewhere."""
+        return None
+
     @classmethod
     def find(
         cls, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
@@ -282,7 +313,7 @@ class Key:
 
     def hidden(self, message: str) -> str:
         """The message without the key, or what looks like one."""
-        return re.sub(r"\bsk-[\w*-]+", "[key]", message.replace(self.reveal(), "[key]"))
+        return re.sub(r"\bsk-[\w*-]+", "[key]", message.replace(self.reveal() or "[key]", "[key]"))
 
 
 def _read_key(path: str | os.PathLike[str]) -> str:
@@ -317,6 +348,31 @@ def _choices(content: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _said(choice: Mapping[str, Any]) -> str:
     message = choice.get("message")
     return str(message.get("content") or "") if isinstance(message, Mapping) else ""
+
+
+def _used(content: Mapping[str, Any]) -> tuple[int, int, int]:
+    """Tokens that went in and came out, and how many of the first were cached."""
+
+    def count(table: Any, name: str) -> int:
+        found = table.get(name) if isinstance(table, Mapping) else None
+        return found if isinstance(found, int) else 0
+
+    usage = content.get("usage")
+    details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
+    cached = count(details, "cached_tokens")
+    return count(usage, "prompt_tokens"), count(usage, "completion_tokens"), cached
+
+
+def _given(price: Sequence[float]) -> Price:
+    if (
+        isinstance(price, str)
+        or len(price) != 2
+        or not all(isinstance(dollars, (int, float)) and dollars >= 0 for dollars in price)
+    ):
+        raise InputError(
+            f"price={price!r}; pass two numbers: US dollars for a million tokens in, out"
+        )
+    return Price(price[0], price[1])
 
 
 def _served(content: Mapping[str, Any]) -> dict[str, str]:

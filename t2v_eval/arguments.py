@@ -47,6 +47,15 @@ AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Download pictures
 ImageMode = Annotated[
     str | None, typer.Option(help="'seen' as a person sees it, 'original' as the original code.")
 ]
+MaxCost = Annotated[
+    float | None, typer.Option(help="US dollars after which a service is not asked any more.")
+]
+MaxRequests = Annotated[
+    int | None, typer.Option(help="Requests after which a service is not asked any more.")
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say what a service would be asked, and what it costs.")
+]
 Options = Annotated[
     list[str] | None,
     typer.Option("--option", help="More for the scorer, as key=value.", metavar="KEY=VALUE"),

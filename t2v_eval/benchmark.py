@@ -217,6 +217,7 @@ def evaluate(
             "question": bound.template.question,
             "answer": bound.template.answer,
             "truncated_texts": outcome.truncated,
+            **({"usage": dict(outcome.usage)} if outcome.usage else {}),
         },
         benchmark={
             "name": benchmark.name,

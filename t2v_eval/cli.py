@@ -22,8 +22,11 @@ from t2v_eval.arguments import (
     Benchmarks,
     Checkpoint,
     Device,
+    DryRun,
     Dtype,
     ImageMode,
+    MaxCost,
+    MaxRequests,
     Models,
     NoStore,
     OnErrorOption,
@@ -122,6 +125,9 @@ def score(
     batch_size: BatchSize = None,
     allow_urls: AllowUrls = False,
     image_mode: ImageMode = None,
+    max_cost: MaxCost = None,
+    max_requests: MaxRequests = None,
+    dry_run: DryRun = False,
     option: Options = None,
 ) -> None:
     """Score every IMAGE against every --text, or the rows of a table.
@@ -131,7 +137,9 @@ def score(
     """
     from t2v_eval import files, tables
 
-    models.card(model)  # what is wrong is said before torch is imported
+    card = models.card(model)  # what is wrong is said before torch is imported
+    if dry_run and not card.remote:
+        raise UnsupportedError(f"{model!r} runs here: it asks no service and costs nothing")
     if out is not None:
         tables.check_suffix(out)
         files.check_file(out)
@@ -149,13 +157,18 @@ def score(
         batch_size=batch_size,
         allow_urls=allow_urls or None,
         image_mode=image_mode,
+        max_cost=max_cost,
+        max_requests=max_requests,
     )
     from t2v_eval.api import load
+    from t2v_eval.remote import estimate
 
     with _stoppable(kept), console.Bars() as bars:
         scorer = load(model, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
         if scorer.uses_text and not text and pairs is None:
             raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
+        if dry_run:
+            return console.print_estimates([(model, estimate(scorer, blocks))])
         outcome = scorer.evaluate_blocks(blocks, bars.of(model))
     rows = [
         {
@@ -180,6 +193,7 @@ def score(
     else:
         sys.stdout.write(tables.to_csv(rows))
     console.say_failures(model, outcome.counts.cells, outcome.errors)
+    console.say_usage(model, outcome.usage)
     _exit_if_nothing(outcome.counts.cells - outcome.counts.failed)
 
 
@@ -206,6 +220,9 @@ def evaluate(
     batch_size: BatchSize = None,
     allow_urls: AllowUrls = False,
     image_mode: ImageMode = None,
+    max_cost: MaxCost = None,
+    max_requests: MaxRequests = None,
+    dry_run: DryRun = False,
     option: Options = None,
 ) -> None:
     """Run scorers on benchmarks: figures with intervals, by tag, and paired differences.
@@ -225,9 +242,14 @@ def evaluate(
         batch_size=batch_size,
         allow_urls=allow_urls or None,
         image_mode=image_mode,
+        max_cost=max_cost,
+        max_requests=max_requests,
         on_error=on_error,
     )
-    run(model, benchmark, out, None if no_store else store or default_store(), root, **options)
+    kept = None if no_store else store or default_store()
+    if dry_run:
+        return print_estimates(model, benchmark, kept, root, options)
+    run(model, benchmark, out, kept, root, **options)
 
 
 @app.command()
@@ -359,11 +381,41 @@ def run(
         )
     console.print_report(report)
     console.print_failures(report)
+    for label, ran in zip(report.labels, report.runs, strict=True):
+        console.say_usage(f"{label} on {ran.benchmark['name']}", ran.scorer.get("usage", {}))
     if out is not None:
         page = report.write(out)
         print(f"\nThe page with all of it: {page.resolve()}")
     _exit_if_nothing(sum(run.counts["used"] for run in report.runs))
     return report
+
+
+def print_estimates(
+    names: Sequence[str],
+    judges: Sequence[str],
+    store: Path | None,
+    root: Path | None,
+    options: dict[str, Any],
+) -> None:
+    """Print what running these would ask of services; nothing is asked."""
+    from t2v_eval.plan import Block
+    from t2v_eval.remote import estimate
+    from t2v_eval.report import open_benchmark, open_scorer
+
+    for name in names:
+        if not models.card(name).remote:  # nothing is loaded to say this
+            console.say(f"{name} runs here: it asks no service and costs nothing")
+    items = {name: open_benchmark(name, root).items() for name in judges}
+    templates = ("question_template", "answer_template", "template")
+    asked = {key: options.pop(key) for key in templates if key in options}
+    console.print_estimates(
+        (f"{name} on {judge}", estimate(scorer.with_template(**asked), blocks))
+        for name in names
+        if models.card(name).remote
+        for scorer in [open_scorer(name, store, options)]
+        for judge, found in items.items()
+        for blocks in [[Block(item.images, item.texts, item.references) for item in found]]
+    )
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from t2v_eval.errors import T2VError, T2VWarning
 if TYPE_CHECKING:
     from t2v_eval.bootstrap import Interval
     from t2v_eval.comparison import Difference
+    from t2v_eval.cost import Estimate
     from t2v_eval.outcome import Counts
     from t2v_eval.report import Report
 
@@ -110,6 +111,26 @@ def say_failures(what: str, cells: int, errors: Mapping[str, int]) -> None:
         say(f"{what}: {sum(errors.values())} of {cells} scores failed and are left out", "yellow")
         for reason, count in errors.items():
             say(f"  {count} x {reason}", "yellow")
+
+
+def print_estimates(estimates: Iterable[tuple[str, Estimate]]) -> None:
+    """What services would be asked, a row for each run."""
+    from t2v_eval.cost import COLUMNS
+
+    print_table(["", *COLUMNS], [[name, *one.row()] for name, one in estimates], numbers=True)
+
+
+def say_usage(what: str, usage: Mapping[str, float]) -> None:
+    """What was asked of a service, and what that cost."""
+    if usage:
+        told = [f"{usage.get('requests', 0):,.0f} answers"]
+        told += [
+            f"{usage[f'{way}put_tokens']:,.0f} tokens {way}"
+            for way in ("in", "out")
+            if f"{way}put_tokens" in usage
+        ]
+        told += [f"{usage['us_dollars']:.4f} US dollars"] if "us_dollars" in usage else []
+        say(f"{what}: {', '.join(told)}")
 
 
 def _pair(report: Report, pair: Difference, headline: str) -> list[str | Text]:

@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 from abc import abstractmethod
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import torch
 
-from t2v_eval.errors import InputError, MediaError, T2VError
+from t2v_eval.cost import Estimate, Price, Usage
+from t2v_eval.errors import InputError, MediaError, ServiceError, T2VError, UnsupportedError
 from t2v_eval.media import Media
-from t2v_eval.outcome import Scored
-from t2v_eval.plan import Cells, Text
+from t2v_eval.outcome import Outcome, Progress, Scored
+from t2v_eval.plan import Block, Cells, Plan, Text
 from t2v_eval.pool import Limits, Pool, RetryError
 from t2v_eval.registry import Card
 from t2v_eval.scorer import ImageMode, OnError, Scorer, plain
-from t2v_eval.store import Store
+from t2v_eval.store import Store, text_key
 
 Packed = TypeVar("Packed")
 Found = TypeVar("Found")
@@ -48,6 +50,7 @@ class ApiOptions(TypedDict, total=False):
     backoff: float
     max_seconds: float | None
     max_requests: int | None
+    max_cost: float | None
     device: Any
     cache_dir: Any
     batch_size: int | None
@@ -69,12 +72,15 @@ class ApiScorer(Scorer, Generic[Packed]):
         timeout: seconds for one request.
         retries, patience, backoff: how often (and how many seconds) a question that failed is asked
             again, and the first wait between two tries, which doubles.
-        max_seconds, max_requests: when to stop asking in one run; what is answered by then stays.
+        max_seconds, max_requests, max_cost: when to stop asking in one run (US dollars, where the
+            price is known); what is answered by then stays.
         device, cache_dir, batch_size: for scripts that set them for every model; nothing runs here.
         options: see `Scorer`.
     """
 
-    facts: Mapping[str, str] = {}  # backends set what decides the numbers
+    # Backends set these: what decides the numbers, and the price, where it is known.
+    facts: Mapping[str, str] = {}
+    price: Price | None = None
 
     def __init__(
         self,
@@ -86,6 +92,7 @@ class ApiScorer(Scorer, Generic[Packed]):
         backoff: float = 0.5,
         max_seconds: float | None = None,
         max_requests: int | None = None,
+        max_cost: float | None = None,
         device: Any = None,
         cache_dir: Any = None,
         batch_size: int | None = None,
@@ -99,11 +106,13 @@ class ApiScorer(Scorer, Generic[Packed]):
             ("patience", patience, 0),
             ("backoff", backoff, 0),
             ("max_seconds", 0.001 if max_seconds is None else max_seconds, 0.001),
+            ("max_cost", 0 if max_cost is None else max_cost, 0),
             ("max_requests", 0 if max_requests is None else max_requests, 0),
         ):
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
                 raise InputError(f"{what}={value!r}; pass a number that is {least} or more")
-        self.timeout = timeout
+        self.timeout, self.max_cost = timeout, max_cost
+        self.usage = Usage()
         self.limits = Limits(
             int(concurrency), int(retries), patience, backoff, max_seconds, max_requests
         )
@@ -128,6 +137,48 @@ class ApiScorer(Scorer, Generic[Packed]):
             ScoringError: this cell has no score; the message says why.
             ServiceError, UnsupportedError: no cell will have one.
         """
+
+    def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
+        """About how many tokens go in and come out for a cell; None where nobody can tell."""
+        return None
+
+    def note_usage(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> None:
+        """A backend tells what the service says that an answer used.
+
+        Raises:
+            ServiceError: nothing, though there is a limit to keep.
+        """
+        if self.max_cost is not None and input_tokens <= 0:
+            raise ServiceError(
+                "the service does not say what an answer used, so max_cost= cannot be kept; use "
+                "max_requests= instead"
+            )
+        self.usage.add(self.price, input_tokens, output_tokens, cached_tokens)
+
+    def estimate(self, blocks: Sequence[Block]) -> Estimate:
+        """What scoring these would ask and cost; asks nothing. See `Block`."""
+        plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
+        cells = [(plan.images[i], plain(plan.texts[j])) for i, j in plan.cells.tolist()]
+        known = set[tuple[str, str]]()
+        if self.store is not None:
+            keys = [(media.key, text_key(text)) for media, text in cells]
+            known = set(self.store.get_cells(self.id, keys))
+        todo = [pair for pair in cells if (pair[0].key, text_key(pair[1])) not in known]
+        tokens = [self.expected_tokens(*pair) for pair in todo]
+        counts = Estimate(len(cells), len(cells) - len(todo), len(todo))
+        if not all(tokens):
+            return counts
+        going, coming = (sum(pair[k] for pair in tokens if pair) for k in (0, 1))
+        if self.price is None:
+            return replace(counts, input_tokens=going, output_tokens=coming)
+        cost, since = self.price.of(going, coming), self.price.known
+        return Estimate(len(cells), len(cells) - len(todo), len(todo), going, coming, cost, since)
+
+    def evaluate_blocks(self, blocks: Sequence[Block], progress: Progress | None = None) -> Outcome:
+        with self._lock:
+            before = Counter(self.usage.total), self.usage.cost, self.price
+            outcome = super().evaluate_blocks(blocks, progress)
+            return replace(outcome, usage=self.usage.since(*before))
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
@@ -181,15 +232,39 @@ class ApiScorer(Scorer, Generic[Packed]):
     ) -> Pool[Found]:
         """Questions about pictures, one for each of `media`, which name a picture repeatedly."""
         packed = _Packed(self._pack, 2 * self.limits.concurrency)
+        before = self.usage.cost
+
+        asking = set[int]()
 
         async def one(number: int) -> Found:
-            image = await packed.get(media[number])
+            asking.add(number)
             try:
+                image = await packed.get(media[number])
                 return await asyncio.wait_for(ask(image, number), self.timeout)
             except asyncio.TimeoutError:
                 raise RetryError(f"no answer within {self.timeout:g} s") from None
+            finally:
+                asking.remove(number)
 
-        return Pool(len(media), one, self.connected, self.limits)
+        def spent() -> str:
+            # What is open is reckoned with too, each request as the dearest so far.
+            most, reserved = self.max_cost, (len(asking) + 1) * self.usage.dearest
+            if most is None or (most > 0 and self.usage.cost - before + reserved <= most):
+                return ""
+            return f"not asked: the limit of {most:g} US dollars was reached"
+
+        return Pool(len(media), one, self.connected, self.limits, spent)
+
+
+def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
+    """What scoring these would ask of a service and cost; asks nothing.
+
+    Raises:
+        UnsupportedError: the scorer asks no service.
+    """
+    if not isinstance(scorer, ApiScorer):
+        raise UnsupportedError(f"{scorer.name!r} runs here: it asks no service and costs nothing")
+    return scorer.estimate(blocks)
 
 
 class _Packed(Generic[Packed]):

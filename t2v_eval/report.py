@@ -160,7 +160,7 @@ def compare(
 
     def runs_of(wanted: Scorer | str) -> list[Run]:
         # A scorer that is loaded here is let go of before the next one is loaded.
-        scorer = load(wanted, store=store, **options) if isinstance(wanted, str) else wanted
+        scorer = open_scorer(wanted, store, options) if isinstance(wanted, str) else wanted
         return [
             evaluate(
                 scorer,
@@ -175,6 +175,12 @@ def compare(
 
     by_scorer = [runs_of(scorer) for scorer in wanted]
     return Report(run for on_one in zip(*by_scorer, strict=True) for run in on_one)
+
+
+def open_scorer(name: str, store: str | Path | Store | None, options: dict[str, Any]) -> Scorer:
+    """The scorer called `name`; limits to what a service is asked are for those that ask one."""
+    limits = () if models.card(name).remote else ("max_cost", "max_requests")
+    return load(name, store=store, **{k: v for k, v in options.items() if k not in limits})
 
 
 def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:

@@ -62,7 +62,7 @@ def sent_picture(request):
 
 
 def test_the_examples_in_the_docstrings():
-    for name in ("_answers", "openai_api"):
+    for name in ("_answers", "_data_url", "_prices", "openai_api"):
         assert not doctest.testmod(importlib.import_module(f"t2v_eval.backends.{name}")).failed
 
 
@@ -277,14 +277,14 @@ def test_a_picture_that_cannot_be_read_costs_nothing(server, tmp_path):
 
 def test_where_a_key_comes_from(server, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"pass api_key= or key_file=, or set OPENAI_API_KEY"):
-        t2v_eval.load("gpt-4o")
+        t2v_eval.load("gpt-4o")(picture(1), "a cat")
     kept = tmp_path / "key"
     kept.write_text(f"{KEY}-file\n")
     ask(server, api_key=None, key_file=kept)(picture(1), "a cat")
     ask(server, api_key=None, openai_key=f"{KEY}-argument")(picture(1), "a cat")
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}-environment")
     with pytest.raises(InputError, match="not sent to a base_url= of yours"):
-        ask(server, api_key=None)
+        ask(server, api_key=None)(picture(1), "a cat")
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     t2v_eval.load("gpt-4o")(picture(1), "a cat")
     sent = [request.headers["authorization"] for request in server.requests]
@@ -294,6 +294,12 @@ def test_where_a_key_comes_from(server, tmp_path, monkeypatch):
         ask(server, api_key=None, key_file=kept)
     with pytest.raises(InputError, match="cannot be read"):
         ask(server, api_key=None, key_file=tmp_path / "nothing")
+
+
+def test_what_is_in_the_store_needs_no_key(server, tmp_path):
+    first = ask(server, store=tmp_path / "s.db")(picture(1), TEXTS)
+    again = ask(server, store=tmp_path / "s.db", api_key=None)(picture(1), TEXTS)
+    assert torch.equal(first, again) and len(server.requests) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])

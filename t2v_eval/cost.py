@@ -1,0 +1,98 @@
+"""What asking a service costs: prices, what was used, and what a run would use."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import NamedTuple
+
+MILLION = 1_000_000
+
+
+class Price(NamedTuple):
+    """US dollars for a million tokens, and since when that is known (a date, or who said so)."""
+
+    input: float
+    output: float
+    cached: float | None = None
+    known: str = "as given"
+
+    def of(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
+        """What so many tokens cost; cached ones are among those that go in.
+
+        >>> round(Price(2.5, 10.0, 1.25).of(1_000_000, 1000, 400_000), 6)
+        2.01
+        """
+        cached = self.input if self.cached is None else self.cached
+        dollars = (input_tokens - cached_tokens) * self.input + cached_tokens * cached
+        return (dollars + output_tokens * self.output) / MILLION
+
+
+class Usage:
+    """What requests used, as the service counts it, added up; `cost` where the price is known."""
+
+    def __init__(self) -> None:
+        self.total: Counter[str] = Counter()
+        self.cost = self.dearest = 0.0
+
+    def add(
+        self, price: Price | None, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+    ) -> None:
+        """One answer."""
+        self.total.update(
+            requests=1,
+            input_tokens=input_tokens,
+            cached_tokens=cached_tokens,
+            output_tokens=output_tokens,
+        )
+        if price is not None:
+            cost = price.of(input_tokens, output_tokens, cached_tokens)
+            self.cost += cost
+            self.dearest = max(self.dearest, cost)
+
+    def since(self, total: Counter[str], cost: float, price: Price | None) -> dict[str, float]:
+        """What was added since then, for a report."""
+        found: dict[str, float] = dict(self.total - total)
+        if found and price is not None:
+            found["us_dollars"] = round(self.cost - cost, 6)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a run would ask: unique cells, those in the store, and requests for the rest.
+
+    Tokens and US dollars are None where nobody can tell; `known` says since when the price is.
+    """
+
+    cells: int
+    stored: int
+    requests: int
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    us_dollars: float | None = None
+    known: str = ""
+
+    def row(self) -> list[str]:
+        """For a table, in the order of `COLUMNS`."""
+        tokens = ["?" if n is None else f"{n:,}" for n in (self.input_tokens, self.output_tokens)]
+        price = "?" if self.us_dollars is None else f"{self.us_dollars:,.2f}"
+        return [
+            f"{self.cells:,}",
+            f"{self.stored:,}",
+            f"{self.requests:,}",
+            *tokens,
+            price,
+            self.known,
+        ]
+
+
+COLUMNS = [
+    "scores",
+    "in the store",
+    "requests",
+    "tokens in",
+    "tokens out",
+    "US dollars",
+    "prices of",
+]

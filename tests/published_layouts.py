@@ -206,6 +206,59 @@ def agiqa3k(root: Path) -> None:
         draw(root / row["name"], seed)
 
 
+EQBEN = ["eqbensd", "eqbenkubric_cnt", "eqbenkubric_attr", "eqbenyoucook2"]
+
+
+def eqben_mini(root: Path) -> None:
+    rows = [
+        {f"image{k}": f"{subset}/{n}/{k}.png" for k in (0, 1)}
+        | {f"caption{k}": f"{subset} caption {k}" for k in (0, 1)}
+        for n, subset in enumerate(EQBEN)
+    ]
+    write_json(root / "all_select.json", rows)
+    for n, row in enumerate(rows):
+        for k in (0, 1):
+            draw(root / "images" / row[f"image{k}"], 2 * n + k)
+
+
+def naturalbench(root: Path) -> None:
+    rows = [
+        {"index": n, "caption_0": f"one {n}", "caption_1": f"other {n}"}
+        | {f"image_{k}": f"{n}_{k}.jpg" for k in (0, 1)}
+        for n in range(3)
+    ]
+    write_json(root / "metadata.json", rows)
+    for row in rows:
+        for k in (0, 1):
+            draw(root / "images" / row[f"image_{k}"], 2 * row["index"] + k)
+
+
+RANKED = {  # three raters' sums for nine pictures
+    "00001": [15, 12, 9, 9, 6, 3, 12, 12, 12],
+    "00012": [12, 12, 12, 12, 12, 12, 12, 12, 12],
+    "00800": [3, 6, 9, 12, 6, 3, 6, 6, 6],
+}
+
+
+def genai_rank(root: Path) -> None:
+    content = {
+        name: {
+            "id": name,
+            "prompt": f"prompt {name}",
+            "models": {
+                model: {str(n): [total // 3] * 3 for n, total in enumerate(totals, 1)}
+                for model in ("DALLE_3", "SDXL_Base")
+            },
+        }
+        for name, totals in RANKED.items()
+    }
+    write_json(root / "human_rating.json", content)
+    for k, model in enumerate(("DALLE_3", "SDXL_Base")):
+        for name in RANKED:
+            for n in range(1, 10):
+                draw(root / model / f"{name}_{n:02}.jpeg", 10 * k + n)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "tifa160": tifa160,
     "tifa160-two-raters": tifa160_two_raters,
@@ -221,6 +274,10 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "pickapic-test": pickapic_test,
     "agiqa-3k": agiqa3k,
     "agiqa-3k-quality": agiqa3k,
+    "eqben-mini": eqben_mini,
+    "naturalbench-retrieval": naturalbench,
+    "genai-rank-dalle3": genai_rank,
+    "genai-rank-sdxl": genai_rank,
 }
 ITEMS = {
     "tifa160": 6,
@@ -237,4 +294,8 @@ ITEMS = {
     "pickapic-test": 4,
     "agiqa-3k": 3,
     "agiqa-3k-quality": 3,
+    "eqben-mini": 4,
+    "naturalbench-retrieval": 3,
+    "genai-rank-dalle3": 3,
+    "genai-rank-sdxl": 3,
 }

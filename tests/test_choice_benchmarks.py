@@ -1,9 +1,12 @@
-"""Benchmarks of a true text among false ones, with figures counted by hand."""
+"""Benchmarks of true and false texts, and of pairs of pairs, with figures counted by hand."""
+
+import json
 
 import numpy as np
 import pytest
-from published_layouts import sugarcrepe
+from published_layouts import eqben_mini, naturalbench, sugarcrepe, write_json
 
+from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.registry import benchmarks
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
@@ -45,3 +48,67 @@ def test_a_tie_is_wrong_and_parts_count_alike(benchmark):
     assert benchmark.metrics(items, scores)["accuracy"] == pytest.approx(12 / 13)
     nothing = [np.full((1, 2), np.nan, np.float32)] * len(items)
     assert all(np.isnan(value) for value in benchmark.metrics(items, nothing).values())
+
+
+RIGHT, TEXT_ONLY = ([[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.95, 0.96]])
+
+
+def test_eqben_mini(tmp_path):
+    eqben_mini(tmp_path)
+    benchmark = benchmarks.create("eqben-mini", root=tmp_path)
+    items = benchmark.items()
+    assert [item.tags for item in items] == [("eqbensd",), ("eqbenk",), ("eqbenk",), ("eqbeny",)]
+    assert items[3].texts == ["eqbenyoucook2 caption 0", "eqbenyoucook2 caption 1"]
+    assert items[3].images[1].endswith("images/eqbenyoucook2/3/1.png")
+    scores = [np.array(one, np.float32) for one in (RIGHT, RIGHT, TEXT_ONLY, TEXT_ONLY)]
+    assert benchmark.metrics(items, scores) == {"text": 1.0, "image": 0.5, "group": 0.5}
+
+
+def test_naturalbench(tmp_path):
+    naturalbench(tmp_path)
+    benchmark = benchmarks.create("naturalbench-retrieval", root=tmp_path)
+    items = benchmark.items()
+    assert [item.id for item in items] == ["0", "1", "2"]
+    assert items[2].texts == ["one 2", "other 2"]
+    scores = [np.array(one, np.float32) for one in (RIGHT, RIGHT, TEXT_ONLY)]
+    assert benchmark.metrics(items, scores)["group"] == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "file", "change", "message"),
+    [
+        ("eqben-mini", eqben_mini, "all_select", {"image0": "new/1.png"}, "is of none of the sub"),
+        (
+            "eqben-mini",
+            eqben_mini,
+            "all_select",
+            {"caption1": 3},
+            "row 1: 'caption1' is 3, not str",
+        ),
+        ("naturalbench-retrieval", naturalbench, "metadata", {"index": 1}, "id 1 occurs twice"),
+        ("naturalbench-retrieval", naturalbench, "metadata", {"image_0": ""}, "'image_0' is empty"),
+    ],
+)
+def test_malformed_pairs(tmp_path, name, write, file, change, message):
+    write(tmp_path)
+    path = tmp_path / f"{file}.json"
+    rows = json.loads(path.read_text())
+    write_json(path, [rows[0] | change, *rows[1:]])
+    with pytest.raises(BenchmarkDataError, match=message):
+        benchmarks.create(name, root=tmp_path).items()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"caption": " "}, "'0': 'caption' is ' ', not str"),
+        ({"filename": None}, "'0': 'filename' is None, not str"),
+    ],
+)
+def test_sugarcrepe_malformed(tmp_path, change, message):
+    sugarcrepe(tmp_path)
+    content = json.loads((tmp_path / "swap_obj.json").read_text(encoding="utf-8"))
+    content["0"] |= change
+    write_json(tmp_path / "swap_obj.json", content)
+    with pytest.raises(BenchmarkDataError, match=message):
+        benchmarks.create("sugarcrepe", root=tmp_path).items()

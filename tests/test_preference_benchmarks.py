@@ -8,6 +8,7 @@ from published_layouts import (
     LAYOUTS,
     agiqa3k,
     flickr8k,
+    genai_rank,
     hpdv2,
     imagereward,
     pickapic_100,
@@ -138,6 +139,49 @@ def test_agiqa(tmp_path):
     (tmp_path / "data.csv").write_text(content + content.splitlines()[1] + "\n")
     with pytest.raises(BenchmarkDataError, match="row 31: AttnGAN_normal_000.jpg occurs twice"):
         opened("agiqa-3k", tmp_path)
+
+
+def test_genai_rank(tmp_path):
+    genai_rank(tmp_path)
+    benchmark, items = opened("genai-rank-sdxl", tmp_path)
+    assert [item.tags[0] for item in items] == [
+        "a perfect picture", "no perfect picture", "no perfect picture"
+    ]  # fmt: skip
+    assert items[0].labels["human"] == [5, 4, 3, 3, 2, 1, 4, 4, 4]
+    assert items[2].images[8].endswith("SDXL_Base/00800_09.jpeg")
+    ratings = [np.array(item.labels["human"], np.float32)[:, None] for item in items]
+    # The second prompt's pictures are all rated 4: it has no best picture, and is not wrong.
+    assert benchmark.metrics(items, ratings) == {
+        "best_of_9": pytest.approx((5 + 4 + 4) / 3),
+        "best_of_3": pytest.approx(((5 + 3 + 4) / 3 + 4 + (3 + 4 + 2) / 3) / 3),
+        "ranking": 1.0,
+        "top": 1.0,
+    }
+    found = benchmark.metrics(items, [-one for one in ratings])
+    assert found["best_of_9"] == pytest.approx((1 + 4 + 1) / 3)
+    assert found["ranking"] == found["top"] == 0
+    # Prompts with and without a perfect picture are those that the tags say.
+    some = [n for n, item in enumerate(items) if item.tags[0] == "no perfect picture"]
+    chosen = [items[n] for n in some], [ratings[n] for n in some]
+    assert benchmark.metrics(*chosen)["best_of_9"] == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["00001"]["models"]["DALLE_3"].pop("4"), "has the pictures .*, not 1 to 9"),
+        (lambda c: c["00001"]["models"].pop("DALLE_3"), "'00001': there is no 'DALLE_3'"),
+        (lambda c: c["00001"]["models"]["DALLE_3"].update({"1": []}), "picture 1 has no ratings"),
+        (lambda c: c["00001"]["models"]["DALLE_3"].update({"1": [6]}), "not from 1 to 5"),
+    ],
+)
+def test_genai_rank_malformed(tmp_path, change, message):
+    genai_rank(tmp_path)
+    content = json.loads((tmp_path / "human_rating.json").read_text())
+    change(content)
+    write_json(tmp_path / "human_rating.json", content)
+    with pytest.raises(BenchmarkDataError, match=message):
+        opened("genai-rank-dalle3", tmp_path)
 
 
 def test_flickr8k_expert_counts_each_rating(tmp_path):

@@ -1,0 +1,89 @@
+"""GenAI-Rank (Li et al. 2024): which of nine pictures of a prompt to keep?
+
+    https://huggingface.co/datasets/zhiqiulin/GenAI-Image-Ranking-800
+    ROOT/human_rating.json        {"00001": {"id", "prompt", "models": {"DALLE_3": {"1": [...]}}}}
+    ROOT/DALLE_3/00001_01.jpeg    and so on to _09: the zip file of each generator, unpacked
+
+An item is a prompt with the nine pictures of one generator, each rated by three people from 1 to 5.
+`best_of_9` and `best_of_3` are the mean human rating of the pictures that scores choose, out of all
+nine and out of each three in their order: on people's scale, what published tables have.
+`ranking` is the share of prompts whose best picture scores above the worst, `top` how often the
+chosen picture is one that people rate highest; prompts whose pictures are all rated alike have
+neither. A tag says whether any picture of a prompt is perfect (rated 5 by all).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from t2v_eval.benchmark import Benchmark, Item, Scores
+from t2v_eval.bootstrap import IntArray, Statistic
+from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.ranking import best_of_rows, ranking_rows, top_rows
+
+from ._published import Published, field, mean, read_json
+
+PICTURES = 9
+
+
+class GenAIRank(Published, Benchmark):
+    """The prompts of the published file in `root`, for one generator.
+
+    Args:
+        generator: "DALLE_3" or "SDXL_Base".
+    """
+
+    headline = "best_of_9"
+
+    def __init__(self, *, generator: str = "DALLE_3", **options: Any) -> None:
+        super().__init__(**options)
+        self.generator = generator
+
+    def read(self, folder: Path) -> Iterator[Item]:
+        path = self.file("human_rating.json")
+        for name, row in read_json(path, dict).items():
+            where = f"{path}, {name!r}"
+            rated = field(field(row, "models", dict, where), self.generator, dict, where)
+            wanted = [str(n) for n in range(1, PICTURES + 1)]
+            if set(rated) != set(wanted):
+                raise BenchmarkDataError(
+                    f"{where}: {self.generator} has the pictures {sorted(rated)}, not 1 to 9"
+                )
+            human = [mean(rated[n], f"{where}: picture {n}", 1, 5) for n in wanted]
+            yield Item(
+                images=[
+                    self.picture(f"{self.generator}/{name.zfill(5)}_{n:02}.jpeg")
+                    for n in range(1, PICTURES + 1)
+                ],
+                texts=[field(row, "prompt", str, where)],
+                labels={"human": human, "raters": [rated[n] for n in wanted]},
+                tags=("a perfect picture" if max(human) == 5 else "no perfect picture",),
+                id=name,
+            )
+
+    def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        s = np.array([np.ravel(one) for one in scores], np.float64).reshape(-1, PICTURES)
+        h = np.array([item.labels["human"] for item in items], np.float64).reshape(-1, PICTURES)
+        rows = {
+            "best_of_9": best_of_rows(s, h),
+            "best_of_3": best_of_rows(s, h, 3),
+            "ranking": ranking_rows(s, h),
+            "top": top_rows(s, h),
+        }
+
+        def of(index: IntArray) -> Mapping[str, float]:
+            found = {}
+            for name, values in rows.items():
+                known = values[index][~np.isnan(values[index])]
+                found[name] = float(known.mean()) if len(known) else math.nan
+            return found
+
+        return of

@@ -219,7 +219,7 @@ def test_pixels_are_prepared_as_open_clip_prepares_pictures(mode, interpolation,
         made, wanted = prepare(transform, to_tensor(image))[0], transform(image)
         assert made.shape == wanted.shape
         levels = (made - wanted).abs() * 255 * torch.tensor(STD).view(3, 1, 1)
-        assert levels.max() < (1.01 if PILLOW_13 else 8)
+        assert levels.max() < (1.2 if PILLOW_13 else 16)
 
 
 def test_pictures_of_a_size_that_the_card_does_not_expect(small):

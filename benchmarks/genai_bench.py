@@ -13,7 +13,7 @@ VQAScore's paper, the 1,600 those of GenAI-Bench's: their figures are not the sa
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ class GenAIBench(Published, RatingsForm):
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("genai_image.json")
         prompts = read_json(path, dict)
-        skills = self._skills(prompts)
+        skills = skills_of(self.file("genai_skills.json"), prompts)
         for name, row in prompts.items():
             where = f"{path}, {name!r}"
             models = field(row, "models", dict, where)
@@ -56,17 +56,17 @@ class GenAIBench(Published, RatingsForm):
                 id=name,
             )
 
-    def _skills(self, prompts: dict[str, Any]) -> dict[str, list[str]]:
-        """The skills of each prompt; the file counts prompts, whose names have five digits."""
-        path = self.file("genai_skills.json")
-        found: dict[str, list[str]] = defaultdict(list)
-        for skill, numbers in read_json(path, dict).items():
-            if not isinstance(numbers, list):
-                raise BenchmarkDataError(f"{path}: {skill!r} holds no list of prompts")
-            for one in numbers:
-                name = f"{one:05}" if isinstance(one, int) else str(one)
-                if name not in prompts:
-                    raise BenchmarkDataError(f"{path}: {skill!r} names the prompt {one!r}, of none")
-                if skill not in found[name]:
-                    found[name].append(skill)
-        return found
+
+def skills_of(path: Path, prompts: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
+    """The skills of each prompt; the file counts prompts, whose names have five digits."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for skill, numbers in read_json(path, dict).items():
+        if not isinstance(numbers, list):
+            raise BenchmarkDataError(f"{path}: {skill!r} holds no list of prompts")
+        for one in numbers:
+            name = f"{one:05}" if isinstance(one, int) else str(one)
+            if name not in prompts:
+                raise BenchmarkDataError(f"{path}: {skill!r} names the prompt {one!r}, of none")
+            if skill not in found[name]:
+                found[name].append(skill)
+    return found

@@ -259,6 +259,49 @@ def genai_rank(root: Path) -> None:
                 draw(root / model / f"{name}_{n:02}.jpeg", 10 * k + n)
 
 
+VIDEO_MODELS = ("Floor33", "Gen2", "Pika_v1", "Modelscope")
+
+
+def frames(root: Path, generator: str, name: str, count: int, seed: int) -> None:
+    for k in range(count):
+        draw(root / "frames" / generator / f"video_{name}_frame_{k:04}.jpg", seed + k)
+
+
+def genai_bench_video(root: Path) -> None:
+    content = {
+        name: {"prompt": f"prompt {name}", "models": {m: [k + 1] * 3 for k, m in enumerate(models)}}
+        for name, models in (("00000", VIDEO_MODELS), ("00001", VIDEO_MODELS[:3]))
+    }
+    write_json(root / "genai_video.json", content)
+    write_json(root / "genai_skills.json", {"counting": [1], "basic": [0], "advanced": [1]})
+    for name, row in content.items():
+        for k, model in enumerate(row["models"]):
+            frames(root, model, name, 2 if model != "Gen2" else 38, 40 * k)
+
+
+def t2vscore(root: Path) -> None:
+    copy(root, "agreement/t2vscore/t2vscore_alignment_score.json")
+    ratings = json.loads((root / "t2vscore_alignment_score.json").read_text())
+    kept = {name: ratings[name] for name in list(ratings)[:2]}
+    write_json(root / "t2vscore_alignment_score.json", kept)
+    for name, row in kept.items():
+        for k, model in enumerate(row["models"]):
+            frames(root, model, name.zfill(4), 3, 10 * k + int(name))
+
+
+def t2vscore_quality(root: Path) -> None:
+    t2vscore(root)
+    (root / "t2vscore_alignment_score.json").rename(root / "t2vscore_quality_score.json")
+
+
+def stanfordt23d(root: Path) -> None:
+    copy(root, "stanfordt23d/stanfordt23d.json")
+    for name, row in json.loads((root / "stanfordt23d.json").read_text()).items():
+        for k, model in enumerate(row["models"]):
+            for view in (2, 15, 28, 41, 54, 67, 80, 93, 106):
+                draw(root / model / name / "0" / f"rgb_{view}.jpg", 10 * k + view)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "tifa160": tifa160,
     "tifa160-two-raters": tifa160_two_raters,
@@ -278,6 +321,12 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "naturalbench-retrieval": naturalbench,
     "genai-rank-dalle3": genai_rank,
     "genai-rank-sdxl": genai_rank,
+    "genai-bench-video-527": genai_bench_video,
+    "genai-bench-video-800": genai_bench_video,
+    "t2vscore-alignment": t2vscore,
+    "t2vscore-quality": t2vscore_quality,
+    "stanfordt23d": stanfordt23d,
+    "stanfordt23d-300": stanfordt23d,
 }
 ITEMS = {
     "tifa160": 6,
@@ -298,4 +347,10 @@ ITEMS = {
     "naturalbench-retrieval": 3,
     "genai-rank-dalle3": 3,
     "genai-rank-sdxl": 3,
+    "genai-bench-video-527": 2,
+    "genai-bench-video-800": 2,
+    "t2vscore-alignment": 2,
+    "t2vscore-quality": 2,
+    "stanfordt23d": 2,
+    "stanfordt23d-300": 2,
 }

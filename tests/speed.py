@@ -17,6 +17,7 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
+from tiny_vlm import TEXT, llava, qwen2_5_vl
 
 from t2v_eval import load
 
@@ -62,7 +63,60 @@ def clip_8_by_8(folder: Path) -> None:
     )
 
 
+def vlm_1_by_16(folder: Path, title: str, build: Callable[[Path], None]) -> None:
+    """20 million parameters and 576 tokens of a picture, as many as LLaVA-1.5's."""
+    build(folder)
+    shared, apart = (load(f"hf-vlm:{folder}", device="cpu", share=s) for s in (True, False))
+    pixels = np.random.default_rng(0).integers(0, 256, (672, 672, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels)
+    texts = [f"the cat number {n} by the river and {n * 3} dogs" for n in range(16)]
+    side_by_side(
+        f"{title}, 1 x 16 after a shared start against 16 pairs",
+        8.0,
+        lambda: shared(image, texts),
+        lambda: apart(image, texts),
+    )
+
+
+LANGUAGE = {
+    **TEXT,
+    "hidden_size": 384,
+    "intermediate_size": 1024,
+    "num_hidden_layers": 8,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 6,
+    "max_position_embeddings": 4096,
+}
+CLIP = {
+    "hidden_size": 192,
+    "intermediate_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 3,
+    "image_size": 336,
+    "patch_size": 14,
+}
+QWEN_TEXT = {
+    **LANGUAGE,
+    "rope_parameters": {
+        "rope_type": "default",
+        "mrope_section": [8, 12, 12],
+        "rope_theta": 10000.0,
+    },
+}
+QWEN = {
+    "hidden_size": 192,
+    "intermediate_size": 512,
+    "out_hidden_size": 384,
+    "num_heads": 3,
+    "depth": 8,
+    "fullatt_block_indexes": [3, 7],
+}
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
-        clip_8_by_8(Path(temporary))
+        folder = Path(temporary)
+        clip_8_by_8(folder)
+        vlm_1_by_16(folder / "l", "LLaVA-like", lambda f: llava(f, LANGUAGE, CLIP))
+        vlm_1_by_16(folder / "q", "Qwen2.5-VL-like", lambda f: qwen2_5_vl(f, QWEN_TEXT, QWEN, 576))

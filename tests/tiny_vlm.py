@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -60,6 +61,10 @@ TEXT = {
     "tie_word_embeddings": False,
 }
 
+SEEING = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+SEEING |= {"num_attention_heads": 4, "image_size": 28, "patch_size": 7}
+Shape = Mapping[str, Any]
+
 CHATML = (
     "{% for m in messages %}{% if loop.first and m.role != 'system' %}<|im_start|>system\n"
     "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ m.role }}\n"
@@ -84,37 +89,27 @@ def tokenizer(special: list[str], **roles: object) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=made, **roles)
 
 
-def llava(folder: Path) -> None:
+def llava(folder: Path, text: Shape = TEXT, seeing: Shape = SEEING) -> None:
     special = ["<|im_start|>", "<|im_end|>", "<image>", "<pad>"]
     words = tokenizer(special, eos_token="<|im_end|>", pad_token="<pad>")
-    side = {"height": 28, "width": 28}
+    side = seeing["image_size"]
     processor = LlavaProcessor(
-        CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=side),
+        CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side}),
         words,
-        patch_size=7,
+        patch_size=seeing["patch_size"],
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
         chat_template=CHATML.replace("IMAGE", "<image>\n"),
     )
     config = LlavaConfig(
-        text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
-        vision_config={
-            "model_type": "clip_vision_model",
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "num_hidden_layers": 3,
-            "num_attention_heads": 4,
-            "image_size": 28,
-            "patch_size": 7,
-        },
+        text_config={"model_type": "llama", "vocab_size": len(words), **text},
+        vision_config={"model_type": "clip_vision_model", **seeing},
         image_token_index=words.convert_tokens_to_ids("<image>"),
         tie_word_embeddings=False,
     )
     write(folder, config, processor)
 
 
-SEEING = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
-SEEING |= {"num_attention_heads": 4, "image_size": 28, "patch_size": 7}
 ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
 QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
 QWEN += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
@@ -126,12 +121,13 @@ def qwen(
     processor: type,
     vision: dict[str, object],
     patch: int = 14,
+    most: int = 9,
     **text: object,
 ) -> None:
     words = tokenizer(QWEN, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     side = 2 * patch
     images = Qwen2VLImageProcessor(
-        size={"shortest_edge": side**2, "longest_edge": 9 * side**2}, patch_size=patch
+        size={"shortest_edge": side**2, "longest_edge": most * side**2}, patch_size=patch
     )
     template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
     names = ("vision_start", "vision_end", "image", "video")
@@ -151,9 +147,10 @@ def qwen2_vl(folder: Path) -> None:
     qwen(folder, Qwen2VLConfig, Qwen2VLProcessor, vision)
 
 
-def qwen2_5_vl(folder: Path) -> None:
+def qwen2_5_vl(folder: Path, text: Shape = {}, seeing: Shape = {}, most: int = 9) -> None:  # noqa: B006
     vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
-    qwen(folder, Qwen2_5_VLConfig, Qwen2_5_VLProcessor, {**vision, "fullatt_block_indexes": [1]})
+    vision |= {"fullatt_block_indexes": [1], **seeing}
+    qwen(folder, Qwen2_5_VLConfig, Qwen2_5_VLProcessor, vision, most=most, **text)
 
 
 def qwen3_vl(folder: Path) -> None:

@@ -19,7 +19,14 @@ import numpy as np
 import torch
 
 from t2v_eval.cost import Estimate, Price, Usage
-from t2v_eval.errors import InputError, MediaError, ServiceError, T2VError, UnsupportedError
+from t2v_eval.errors import (
+    InputError,
+    MediaError,
+    ScoringError,
+    ServiceError,
+    T2VError,
+    UnsupportedError,
+)
 from t2v_eval.media import Media
 from t2v_eval.outcome import Outcome, Progress, Scored
 from t2v_eval.plan import Block, Cells, Plan, Text
@@ -137,6 +144,27 @@ class ApiScorer(Scorer, Generic[Packed]):
             ScoringError: this cell has no score; the message says why.
             ServiceError, UnsupportedError: no cell will have one.
         """
+
+    async def complete(self, image: Packed, prompt: str, max_new_tokens: int) -> str:
+        """Ask for a text about a picture, once; raises as `score_cell`."""
+        raise UnsupportedError(f"{self.name!r} cannot generate text")
+
+    def generate_texts(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[str]:
+        async def ask(packed: Packed, number: int) -> str:
+            return await self.complete(packed, prompts[number], max_new_tokens)
+
+        written: dict[int, str] = {}
+        for came in self.pool(images, ask).run():
+            for number, found in came:
+                if isinstance(found, MediaError):
+                    raise found
+                if isinstance(found, T2VError):
+                    where = f"{images[number].name} with {prompts[number]!r}"
+                    raise ScoringError(f"{self.name!r}: {where}: {found}")
+                written[number] = found
+        return [written[number] for number in range(len(images))]
 
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
         """About how many tokens go in and come out for a cell; None where nobody can tell."""

@@ -62,7 +62,7 @@ def sent_picture(request):
 
 
 def test_the_examples_in_the_docstrings():
-    for name in ("_answers", "_data_url", "_prices", "openai_api"):
+    for name in ("_answers", "_chat", "_data_url", "_prices"):
         assert not doctest.testmod(importlib.import_module(f"t2v_eval.backends.{name}")).failed
 
 
@@ -350,6 +350,25 @@ def test_scripts_written_for_t2v_metrics_run(server, monkeypatch):
     assert torch.equal(scores[0, 1], scores[1, 0])
     assert len(server.requests) == 8
     assert t2v_eval.VQAScore("gpt-4o", api_key=KEY).name == "gpt-4o"
+
+
+def test_generate_writes_a_text_for_each_picture_and_prompt():
+    def behave(request):
+        if request.number == 2:
+            return error(503, "busy")
+        return Reply(sampled(f"about {request.question}"))
+
+    with Server(behave) as server:
+        scorer = ask(server)
+        prompts = ["Describe it.", "What is left?"]
+        assert scorer.generate([picture(1), picture(1)], prompts) == [f"about {p}" for p in prompts]
+        assert scorer.model.generate(picture(1), "Say.", max_new_tokens=9) == ["about Say."]
+        body = server.requests[-1].body
+        assert (body["max_completion_tokens"], body["temperature"]) == (9, 0)
+        assert "logprobs" not in body
+        server.behave = lambda request: error(400, "not allowed")
+        with pytest.raises(ScoringError, match=r"images\[0\] .* with 'Say.': .*not allowed"):
+            scorer.generate(picture(1), "Say.")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ class Asked(NamedTuple):
 class Chat(ABC):
     """One way of talking to a model; `context` is how many tokens fit, as `used` counts them."""
 
+    tokenizer: Any
     context: int
     rows: int | None = None  # how many rows of the vocabulary are real; None means all
     two_way: bool = False  # whether the picture looks at the question
@@ -50,6 +51,11 @@ class Chat(ABC):
     @abstractmethod
     def encode(self, text: str) -> list[int]:
         """Tokens of a text in which nothing is a control token."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of what a model has written, without control tokens."""
+        text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        return text.strip()
 
     def used(self, inputs: dict[str, Tensor]) -> int:
         """How much of the context the inputs of `see` take."""
@@ -68,7 +74,7 @@ class ProcessorChat(Chat):
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{folder} has no processor: {error}") from error
         # Of its own, since changing how control tokens are read would disturb decoding threads.
-        self.tokenizer: Any = copy.deepcopy(self.processor.tokenizer)
+        self.tokenizer = copy.deepcopy(self.processor.tokenizer)
         self.tokenizer.model_max_length = self.processor.tokenizer.model_max_length = 10**9
         self.context = context or config.get_text_config().max_position_embeddings
         known = (str(token) for token in self.tokenizer.added_tokens_decoder.values())
@@ -230,7 +236,7 @@ class LlavaChat(Chat):
         before, self._ask, self._end = parts.groups()
         self.context = context
         try:
-            self.tokenizer: Any = LlamaTokenizer.from_pretrained(folder, model_max_length=10**9)
+            self.tokenizer = LlamaTokenizer.from_pretrained(folder, model_max_length=10**9)
             self.processor: Any = CLIPImageProcessorPil.from_pretrained(folder)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{folder} has no tokenizer and processor: {error}") from error

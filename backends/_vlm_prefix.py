@@ -30,8 +30,8 @@ class Prefix:
         shift = getattr(network, "rope_deltas", None)
         self.shift = 0 if shift is None else int(shift.flatten()[0])
 
-    def read(self, ends: Sequence[Sequence[int]]) -> Tensor:
-        """States (T, width) of all tokens of the ends, one end after the other."""
+    def read(self, ends: Sequence[Sequence[int]]) -> Sequence[Tensor]:
+        """States (tokens, width) of each end."""
         language = self.network.language_model
         device = self.kept[0][0].device
         ids = torch.tensor([token for end in ends for token in end], device=device)
@@ -55,7 +55,7 @@ class Prefix:
         finally:  # the cache forgets the ends, also those that did not fit into memory
             for layer, (keys, values) in zip(self.cache.layers, self.kept, strict=False):
                 layer.keys, layer.values = keys, values
-        return states[0]
+        return torch.split(states[0], [len(end) for end in ends])
 
     def _masks(
         self, config: Any, places: Tensor, owner: Tensor, dtype: torch.dtype

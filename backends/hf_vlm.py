@@ -8,7 +8,7 @@ and how the probability of an answer is taken (`rule`).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from inspect import signature
 from itertools import takewhile
 from pathlib import Path
@@ -20,14 +20,18 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForImageTextToText
 from typing_extensions import Unpack
 
-from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.errors import CheckpointError, InputError, MediaError, UnsupportedError
 from t2v_eval.local import ImageFirstScorer, Options
+from t2v_eval.media import Media, MediaLike, open_media
+from t2v_eval.plan import Block
 from t2v_eval.weights import HUB_FILES, check_keys, weight_files
 
 from ._vlm_chat import Asked, Chat, LlavaChat, PaliGemmaChat, TemplateChat
+from ._vlm_explain import Explanation, chances, shown
 from ._vlm_prefix import LOOKS, Prefix, can_share
 from ._vlm_rules import RULES
 
+PACK = 4096  # tokens of texts that are read in one row
 ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
 STYLES: dict[str, Callable[..., Chat]] = {
     "template": TemplateChat,
@@ -97,6 +101,8 @@ class HfVlm(ImageFirstScorer[Seen]):
         self._share_start = share and not self.chat.two_way and can_share(self.network.base_model)
         # The last product is always in float32: bfloat16 has too few digits for a probability.
         self._head = self.network.get_output_embeddings().weight[: self.chat.rows].float()
+        self._cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
+        self._check_logits()
 
     @staticmethod
     def default_dtype(device: torch.device) -> torch.dtype:
@@ -110,7 +116,7 @@ class HfVlm(ImageFirstScorer[Seen]):
         return self.chat.see(image)
 
     def read_image(self, prepared: Mapping[str, Tensor], texts: Sequence[str]) -> Seen:
-        inputs = {name: self._move(value) for name, value in prepared.items()}
+        inputs = self._inputs(prepared)
         room = self.chat.context - self.chat.used(inputs)
         seen = Seen(inputs, {text: self._ask(text, room) for text in texts}, room)
         if self._share_start and len(texts) > 1:
@@ -128,13 +134,67 @@ class HfVlm(ImageFirstScorer[Seen]):
         else:
             skipped = len(state.common)
             ends = [a.prompt[skipped:] + t[:-1] for a, t in zip(asked, targets, strict=True)]
-            states = torch.split(state.prefix.read(ends), [len(end) for end in ends])
+            states = [s for pack in packs(ends) for s in state.prefix.read(pack)]
             hidden = [s[-len(t) :] for s, t in zip(states, targets, strict=True)]
         counts = torch.tensor([len(t) for t in targets])
         owner = torch.repeat_interleave(counts).to(self.device)
         labels = torch.tensor([token for t in targets for token in t], device=self.device)
         kept = self._gather(torch.cat(hidden), labels)
         return self.rule.score(kept, owner, [self.template.fill(text)[1] for text in texts])
+
+    def generate_texts(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[str]:
+        written = []
+        for image, prompt in zip(images, prompts, strict=True):
+            inputs = self._inputs(self._see(image))
+            room = self.chat.context - self.chat.used(inputs) - max_new_tokens
+            asked = self._fit(prompt, room, lambda text: self.chat.ask(text, ""))
+            inputs = extended(inputs, asked.prompt)
+            made = self.network.generate(**inputs, max_new_tokens=max_new_tokens, do_sample=False)
+            written.append(self.chat.decode(made[0, inputs["input_ids"].shape[1] :].tolist()))
+        return written
+
+    def explain(
+        self,
+        images: MediaLike | Iterable[MediaLike],
+        texts: str | Iterable[str],
+        top: int = 5,
+        **template: str | None,
+    ) -> list[list[Explanation]]:
+        """How every score of a call with these arguments comes about.
+
+        Args:
+            top: how many alternatives to each token of the answer are told.
+
+        Returns:
+            M lists of N explanations.
+        """
+        block, bound = Block.of(images, texts), self._bound(template)
+        media = [
+            open_media(image, f"images[{i}]", self.allow_urls)
+            for i, image in enumerate(block.images)
+        ]
+        with self._lock, torch.inference_mode():
+            return [[bound._explain(self._see(m), t, top) for t in block.texts] for m in media]
+
+    def _explain(self, prepared: Mapping[str, Tensor], text: str, top: int) -> Explanation:
+        seen = self.read_image(prepared, [text])
+        asked = seen.asked[text]
+        targets = self.rule.targets(asked.answer)
+        log_p = self._log_p(self._read(seen, asked, targets))
+        ids = [*seen.inputs["input_ids"][0].tolist(), *asked.prompt]
+        return Explanation(
+            score=float(self.score(seen, [text])),
+            prompt=shown(self.chat.tokenizer, ids),
+            tokens=chances(self.chat.tokenizer, log_p, targets, top),
+        )
+
+    def _see(self, media: Media) -> Mapping[str, Tensor]:
+        made: Mapping[str, Tensor] | MediaError = self._prepare(media)
+        if isinstance(made, MediaError):
+            raise made
+        return made
 
     def _look(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Inputs in which the pixels are replaced by what the vision tower made of them."""
@@ -156,34 +216,57 @@ class HfVlm(ImageFirstScorer[Seen]):
 
     def _gather(self, hidden: Tensor, labels: Tensor) -> Tensor:
         parts = [slice(start, start + ROWS) for start in range(0, len(labels), ROWS)]
-        return torch.cat(
-            [
-                self.rule.gather((hidden[part].float() @ self._head.T).log_softmax(1), labels[part])
-                for part in parts
-            ]
-        )
+        rows = [self.rule.gather(self._log_p(hidden[part]), labels[part]) for part in parts]
+        return torch.cat(rows)
+
+    def _log_p(self, hidden: Tensor) -> Tensor:
+        logits: Tensor = hidden.float() @ self._head.T
+        if self._cap is not None:
+            logits = self._cap * (logits / self._cap).tanh()
+        return logits.log_softmax(-1)
+
+    def _check_logits(self) -> None:
+        """Hold that what the model makes of its last states is what `_log_p` makes of them.
+
+        Raises:
+            UnsupportedError: it is not, so that scores would not be those of the model.
+        """
+        ids = torch.tensor([self.chat.encode("yes or no")], device=self.device)
+        with torch.inference_mode():
+            theirs = self.network(input_ids=ids).logits[0, -1, : self.chat.rows].float()
+            ours = self._log_p(self.network.base_model(input_ids=ids).last_hidden_state[0, -1])
+        apart = (theirs.log_softmax(-1) - ours).abs().max()
+        if float(apart) > 0.01 + 0.05 * float(theirs.abs().max()):
+            raise UnsupportedError(
+                f"{self.name!r}: {type(self.network).__name__} treats its logits in a way that "
+                "this scorer does not know"
+            )
 
     def _ask(self, text: str, room: int) -> Asked:
+        return self._fit(text, room, lambda part: self.chat.ask(*self.template.fill(part)))
+
+    def _fit(self, text: str, room: int, ask: Callable[[str], Asked]) -> Asked:
         """The tokens about a text, which is cut at its end until prompt and answer fit."""
 
-        def asked(length: int) -> Asked:
-            return self.chat.ask(*self.template.fill(text[:length]))
-
         def too_long(length: int) -> bool:
-            return sum(map(len, asked(length))) > room
+            return sum(map(len, ask(text[:length]))) > room
 
         if not too_long(len(text)):
-            return asked(len(text))
+            return ask(text)
         if too_long(0):
             raise InputError(
                 f"{self.name!r}: question and answer leave no room for a text: the model reads "
                 f"{room} tokens after the picture; shorten the templates"
             )
         self.note_truncated([text])
-        return asked(bisect_left(range(len(text)), True, key=too_long) - 1)
+        return ask(text[: bisect_left(range(len(text)), True, key=too_long) - 1])
 
-    def _move(self, value: Tensor) -> Tensor:
-        return value.to(self.device, self.dtype if value.is_floating_point() else None)
+    def _inputs(self, prepared: Mapping[str, Tensor]) -> dict[str, Any]:
+        """What a chat has prepared, on the scorer's device and in its precision."""
+        return {
+            name: value.to(self.device, self.dtype if value.is_floating_point() else None)
+            for name, value in prepared.items()
+        }
 
     def _read_config(self, folder: Path) -> Any:
         try:
@@ -225,6 +308,17 @@ def common_start(prompts: Sequence[list[int]]) -> list[int]:
     most = min(map(len, prompts)) - 1
     columns = zip(*(prompt[:most] for prompt in prompts), strict=True)
     return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
+
+
+def packs(ends: Sequence[list[int]]) -> Iterator[list[list[int]]]:
+    """Ends, in order, in packs of at most `PACK` tokens, or of a single end."""
+    pack: list[list[int]] = []
+    for end in ends:
+        if pack and sum(map(len, pack)) + len(end) > PACK:
+            yield pack
+            pack = []
+        pack.append(end)
+    yield pack
 
 
 def extended(inputs: Mapping[str, Any], tokens: Sequence[int], kind: int = 0) -> dict[str, Any]:

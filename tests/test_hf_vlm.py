@@ -13,8 +13,8 @@ from toy import picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
-from t2v_eval.backends.hf_vlm import RULES, STYLES, HfVlm
-from t2v_eval.errors import CheckpointError, InputError, T2VWarning
+from t2v_eval.backends.hf_vlm import RULES, STYLES, HfVlm, extended
+from t2v_eval.errors import CheckpointError, InputError, T2VWarning, UnsupportedError
 from t2v_eval.registry import models
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
@@ -168,6 +168,59 @@ def test_long_texts_are_cut_and_their_answers_are_not(scorer, images):
         assert scorer(images[0], long, template="visualgptscore").isfinite().all()
     with pytest.raises(InputError, match="leave no room"):
         scorer(images[0], "cat", question_template=long + "{}")
+
+
+def test_generate(kind, folder, scorer, images):
+    prompts = ["Describe the picture.", "What is this? " * 9, "a"]
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    written = scorer.generate(images, prompts, max_new_tokens=5)
+    for image, prompt, text in zip(images, prompts, written, strict=True):
+        inputs = scorer.chat.see(image)
+        inputs = extended(inputs, scorer.chat.ask(prompt, "").prompt)
+        made = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0]
+        answer = made[inputs["input_ids"].shape[1] :].tolist()
+        assert text == scorer.chat.tokenizer.decode(answer, skip_special_tokens=True).strip()
+    with pytest.warns(T2VWarning, match="1 of 1 texts"):
+        scorer.generate(images[0], "two small dogs " * 400, max_new_tokens=2)
+
+
+def test_explain(scorer, images):
+    scores = scorer(images[:2], TEXTS[:2])
+    told = scorer.explain(images[:2], TEXTS[:2], top=3)
+    for i in range(2):
+        for j in range(2):
+            one = told[i][j]
+            assert one.score == pytest.approx(float(scores[i, j]), rel=1e-4)
+            assert TEXTS[j].strip() in one.prompt
+            chances = [token.probability for token in one.tokens]
+            assert one.score == pytest.approx(float(np.exp(np.log(chances).mean())), rel=1e-4)
+            assert "Yes" in "".join(token.token for token in one.tokens)
+            assert all(len(token.alternatives) == 3 for token in one.tokens)
+            assert one.tokens[0].alternatives[0][1] >= chances[0] - 1e-6
+    assert " x " in told[0][0].prompt or "image" in told[0][0].prompt
+    assert str(told[0][0]).startswith(f"{told[0][0].score:.4f}\n{told[0][0].prompt}\n  ")
+    assert scorer.explain(images[0], "cat", answer_template="No")[0][0].tokens[0].token[0] == "N"
+
+
+def test_many_texts_are_read_in_several_rows(scorer, images, monkeypatch):
+    expected = scorer(images[0], TEXTS)
+    monkeypatch.setattr("t2v_eval.backends.hf_vlm.PACK", 40)
+    np.testing.assert_allclose(scorer(images[0], TEXTS), expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_model_that_changes_its_logits_is_refused(qwen, monkeypatch):
+    from transformers import Qwen2_5_VLForConditionalGeneration as Network
+
+    forward = Network.forward
+
+    def louder(self, *args, **kwargs):
+        made = forward(self, *args, **kwargs)
+        made.logits = made.logits * 3
+        return made
+
+    monkeypatch.setattr(Network, "forward", louder)
+    with pytest.raises(UnsupportedError, match="treats its logits in a way"):
+        load(qwen)
 
 
 def test_cards_and_arguments_say_how_a_model_is_asked(qwen, images):

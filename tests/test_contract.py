@@ -17,6 +17,8 @@ from t2v_eval.registry import models
 ELSEWHERE = {
     "OpenAIScorer": "asks a service: tests/test_openai_api.py, test_api_faults.py",
     "CompatibleScorer": "asks a service: tests/test_openai_api.py, test_api_faults.py",
+    "OpenAIJudge": "asks a service: tests/test_openai_judge.py",
+    "CompatibleJudge": "asks a service: tests/test_openai_judge.py",
 }
 SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]
 TEXTS = [
@@ -71,7 +73,14 @@ def test_every_class_of_every_card_is_here_or_elsewhere():
     here = {(models.card(name).module, models.card(name).entry) for name, _ in VARIANTS.values()}
     missing = {c.entry for c in shipped if (c.module, c.entry) not in here} - ELSEWHERE.keys()
     assert not missing, f"add {missing} to tests/tiny.py"
-    assert {card.kind for card in shipped} == {"clip", "preference", "itm", "aesthetic", "vqa"}
+    assert {card.kind for card in shipped} == {
+        "clip",
+        "preference",
+        "itm",
+        "aesthetic",
+        "vqa",
+        "judge",
+    }
 
 
 def test_every_card_says_its_range():

@@ -1,4 +1,4 @@
-"""Benchmarks where one picture has several texts, and the first alone is true."""
+"""Benchmarks where one picture has several texts, and the first, or the first few, are true."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from t2v_eval.bootstrap import IntArray, Statistic
 
 
 class ChoiceForm(Benchmark):
-    """accuracy: the share of pictures whose true text scores above every other; a tie is wrong.
+    """accuracy: the share of pictures whose true texts score above every other; a tie is wrong.
 
     macro: the mean of the accuracies of the first tags (the parts a benchmark is made of), each
     part counting alike. A picture with a missing score is left out.
     """
 
     headline = "macro"
+    true_texts: ClassVar[int] = 1
     chance: ClassVar[Mapping[str, float]] = {"macro": 0.5, "accuracy": 0.5}
 
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        right = np.array([_right(np.ravel(one)) for one in scores], np.float64)
+        right = np.array([_right(np.ravel(one), self.true_texts) for one in scores], np.float64)
         names = {item.tags[0]: None for item in items if item.tags}
         position = {name: k for k, name in enumerate(names)}
         part = np.array([position[item.tags[0]] if item.tags else 0 for item in items], np.int64)
@@ -45,7 +46,7 @@ class ChoiceForm(Benchmark):
         return of
 
 
-def _right(scores: NDArray[np.float32]) -> float:
+def _right(scores: NDArray[np.float32], true: int) -> float:
     if np.isnan(scores).any():
         return math.nan
-    return float((scores[0] > scores[1:]).all())
+    return float(scores[:true].min() > scores[true:].max())

@@ -302,6 +302,31 @@ def stanfordt23d(root: Path) -> None:
                 draw(root / model / name / "0" / f"rgb_{view}.jpg", 10 * k + view)
 
 
+def sugarcrepe_pp(root: Path) -> None:
+    for k, part in enumerate(("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")):
+        rows = [
+            {"id": n, "filename": f"00000000000{k}.jpg", "caption": f"{part} {n} is so"}
+            | {"caption2": f"so is {part} {n}", "negative_caption": f"{part} {n} is not so"}
+            for n in range(2)
+        ]
+        write_json(root / f"{part}.json", rows)
+        draw(root / "val2017" / f"00000000000{k}.jpg", k)
+
+
+def pascal_50s(root: Path) -> None:
+    content = {
+        kind: [
+            {"image": f"{kind}_{n}.jpg", "captions": ["first", "second"], "label": (n + k) % 2}
+            | {"references": ["a reference", "another"]}
+            for n in range(2)
+        ]
+        for k, kind in enumerate(("HC", "HI", "HM", "MM"))
+    }
+    write_json(root / "pascal_50s.json", content)
+    for seed, name in enumerate(row["image"] for rows in content.values() for row in rows):
+        draw(root / "images" / name, seed)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "tifa160": tifa160,
     "tifa160-two-raters": tifa160_two_raters,
@@ -327,6 +352,8 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "t2vscore-quality": t2vscore_quality,
     "stanfordt23d": stanfordt23d,
     "stanfordt23d-300": stanfordt23d,
+    "sugarcrepe-pp": sugarcrepe_pp,
+    "pascal-50s": pascal_50s,
 }
 ITEMS = {
     "tifa160": 6,
@@ -353,4 +380,6 @@ ITEMS = {
     "t2vscore-quality": 2,
     "stanfordt23d": 2,
     "stanfordt23d-300": 2,
+    "sugarcrepe-pp": 10,
+    "pascal-50s": 8,
 }

@@ -4,7 +4,14 @@ import json
 
 import numpy as np
 import pytest
-from published_layouts import eqben_mini, naturalbench, sugarcrepe, write_json
+from published_layouts import (
+    eqben_mini,
+    naturalbench,
+    pascal_50s,
+    sugarcrepe,
+    sugarcrepe_pp,
+    write_json,
+)
 
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.registry import benchmarks
@@ -112,3 +119,54 @@ def test_sugarcrepe_malformed(tmp_path, change, message):
     write_json(tmp_path / "swap_obj.json", content)
     with pytest.raises(BenchmarkDataError, match=message):
         benchmarks.create("sugarcrepe", root=tmp_path).items()
+
+
+def test_sugarcrepe_pp_wants_both_true_captions_above_the_false_one(tmp_path):
+    sugarcrepe_pp(tmp_path)
+    benchmark = benchmarks.create("sugarcrepe-pp", root=tmp_path)
+    items = benchmark.items()
+    assert items[0].id == "replace_att/0" and items[-1].tags == ("swap_obj", "swap")
+    assert items[0].texts == [
+        "replace_att 0 is so",
+        "so is replace_att 0",
+        "replace_att 0 is not so",
+    ]
+    scores = [np.array([[0.9, 0.5, 0.1]], np.float32) for _ in items]
+    scores[0][:] = [[0.9, 0.1, 0.5]]  # one of the two is below
+    scores[2][:] = [[0.9, 0.5, 0.5]]  # a tie
+    found = benchmark.metrics(items, scores)
+    assert found == {"macro": pytest.approx(4 / 5), "accuracy": pytest.approx(8 / 10)}
+    # Of the six orders of three scores, two have the false caption's last.
+    assert benchmark.chance["accuracy"] == pytest.approx(2 / 6)
+
+
+def test_pascal_50s(tmp_path):
+    pascal_50s(tmp_path)
+    benchmark = benchmarks.create("pascal-50s", root=tmp_path)
+    items = benchmark.items()
+    assert [item.texts[0] for item in items] == ["first", "second", "second", "first"] * 2
+    assert items[0].references == [["a reference", "another"]]
+    assert [item.tags for item in items][::2] == [("HC",), ("HI",), ("HM",), ("MM",)]
+    scores = [np.array([[0.9, 0.1]], np.float32) for _ in items]
+    scores[7][:] = 0.5
+    assert benchmark.metrics(items, scores) == {
+        "macro": pytest.approx((1 + 1 + 1 + 0.5) / 4),
+        "accuracy": pytest.approx(7 / 8),
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 2}, "HC, row 1: there are 2 captions and the label 2"),
+        ({"captions": ["one"]}, "there are 1 captions"),
+        ({"references": "none"}, "'references' is 'none', not list"),
+    ],
+)
+def test_pascal_50s_malformed(tmp_path, change, message):
+    pascal_50s(tmp_path)
+    content = json.loads((tmp_path / "pascal_50s.json").read_text())
+    content["HC"][0] |= change
+    write_json(tmp_path / "pascal_50s.json", content)
+    with pytest.raises(BenchmarkDataError, match=message):
+        benchmarks.create("pascal-50s", root=tmp_path).items()

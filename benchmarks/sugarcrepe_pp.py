@@ -1,0 +1,45 @@
+"""SugarCrepe++ (Dumpala et al. 2024): two captions that say the same, and one that does not.
+
+    https://github.com/Sri-Harsha/scpp    data/
+    ROOT/replace_att.json ...         [{"id", "filename", "caption", "caption2",
+                                      "negative_caption"}], five files, here or in ROOT/data
+    ROOT/val2017/...jpg               the photographs of COCO val2017, here or in ROOT/images
+
+An item is a photograph with two true captions and a false one. `accuracy` is the share of
+photographs for which both true captions score above the false one, `macro` the mean over the five
+ways to make the false one, which are the tags. Guessing is right in a third of the cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from t2v_eval.benchmark import Item
+
+from ._choice_form import ChoiceForm
+from ._published import Published, field, read_json
+
+PARTS = "replace_att replace_obj replace_rel swap_att swap_obj".split()
+
+
+class SugarCrepePP(Published, ChoiceForm):
+    """The captions of the published files in `root`."""
+
+    true_texts = 2
+    chance: ClassVar[Mapping[str, float]] = {"macro": 1 / 3, "accuracy": 1 / 3}
+
+    def read(self, folder: Path) -> Iterator[Item]:
+        for part in PARTS:
+            path = self.file(f"{part}.json", f"data/{part}.json")
+            for n, row in enumerate(read_json(path, list), 1):
+                where = f"{path}, row {n}"
+                name = field(row, "filename", str, where)
+                keys = ("caption", "caption2", "negative_caption")
+                yield Item(
+                    images=[self.picture(name, "val2017", "images", ".")],
+                    texts=[field(row, key, str, where) for key in keys],
+                    tags=(part, part.partition("_")[0]),
+                    id=f"{part}/{row.get('id', n)}",
+                )

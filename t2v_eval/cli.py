@@ -42,6 +42,7 @@ from t2v_eval.arguments import (
     read_blocks,
     shown,
 )
+from t2v_eval.data_command import data
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.store_commands import stores
@@ -70,6 +71,7 @@ app = typer.Typer(
 )
 app.add_typer(stores, name="store")
 app.command()(agree)
+app.command()(data)
 
 
 class Kind(str, Enum):

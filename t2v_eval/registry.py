@@ -47,9 +47,9 @@ class Card:
     that is taken for captions ("alone", or with "references").
     `remote` says that pictures are sent to a service, which may want money for it.
     `demo` says that the demonstration runs it, and `note` is said below its results. Of data,
-    `size` says how much there is, `page` where it is and `obtain` how to get it. A family that
-    names `suffixes` takes a file of these endings by its path. `args` are keyword arguments of the
-    constructor.
+    `size` says how much there is, `page` where it is and `obtain` how to get it; `hub` is a data
+    set of the Hugging Face hub that anyone may fetch `files` from. A family that names `suffixes`
+    takes a file of these endings by its path. `args` are keyword arguments of the constructor.
     """
 
     name: str
@@ -73,6 +73,8 @@ class Card:
     size: str = ""
     page: str = ""
     obtain: str = ""
+    hub: str = ""
+    files: Sequence[str] = ()
     suffixes: Sequence[str] = ()
     published: Mapping[str, Any] = field(default_factory=dict)
     args: Mapping[str, Any] = field(default_factory=dict)

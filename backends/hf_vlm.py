@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from inspect import signature
 from itertools import takewhile
 from pathlib import Path
@@ -17,10 +18,16 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForImageTextToText
+from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 from typing_extensions import Unpack
 
-from t2v_eval.errors import CheckpointError, InputError, MediaError, UnsupportedError
+from t2v_eval.errors import (
+    CheckpointError,
+    InputError,
+    MediaError,
+    MissingPackageError,
+    UnsupportedError,
+)
 from t2v_eval.local import ImageFirstScorer, Options
 from t2v_eval.media import Media, MediaLike, open_media
 from t2v_eval.plan import Block
@@ -65,6 +72,10 @@ class HfVlm(ImageFirstScorer[Seen]):
         system: a system message in the place of the chat template's own.
         settings: further variables of the chat template.
         trust_remote_code: whether Python code in the checkpoint may be run.
+        attention: how attention is computed, as transformers names it. Starts are shared with
+            "sdpa" and "eager"; with others, what the vision tower makes of a picture.
+        device_map: "auto" spreads a model over all GPUs, and the CPU where they are too small.
+        bits: 8 or 4 quantises the weights with bitsandbytes.
     """
 
     default_template = "vqascore"
@@ -80,10 +91,17 @@ class HfVlm(ImageFirstScorer[Seen]):
         system: str | None = None,
         settings: Mapping[str, Any] | None = None,
         trust_remote_code: bool = False,
+        attention: str = "sdpa",
+        device_map: str | Mapping[str, Any] | None = None,
+        bits: int | None = None,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
-        for what, value, known in (("style", style, STYLES), ("rule", rule, RULES)):
+        for what, value, known in (
+            ("style", style, STYLES),
+            ("rule", rule, RULES),
+            ("bits", bits, (None, 8, 4)),
+        ):
             if value not in known:
                 raise InputError(f"{what}={value!r}; use {' or '.join(map(repr, known))}")
         folder = self._fetch(checkpoint, trust_remote_code)
@@ -94,11 +112,13 @@ class HfVlm(ImageFirstScorer[Seen]):
         self.chat = STYLES[style](folder, config, **asked, **self._trust)
         self.rule = RULES[rule](self.chat.encode)
         self.facts = {"style": style, **{k: repr(v) for k, v in asked.items()}, "rule": rule}
+        self.facts |= {"attention": attention} | ({"bits": str(bits)} if bits else {})
         told = (f for pattern in (*HUB_FILES, *MORE_FILES) for f in folder.glob(pattern))
         self.files = sorted({*weight_files(folder), *told})
-        self.network = self._build(folder)
+        self.network = self._build(folder, attention, device_map, bits)
         self._share = share
-        self._share_start = share and not self.chat.two_way and can_share(self.network.base_model)
+        masked = attention in ("sdpa", "eager") and not self.chat.two_way
+        self._share_start = share and masked and can_share(self.network.base_model)
         # The last product is always in float32: bfloat16 has too few digits for a probability.
         self._head = self.network.get_output_embeddings().weight[: self.chat.rows].float()
         self._cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
@@ -136,9 +156,9 @@ class HfVlm(ImageFirstScorer[Seen]):
             ends = [a.prompt[skipped:] + t[:-1] for a, t in zip(asked, targets, strict=True)]
             states = [s for pack in packs(ends) for s in state.prefix.read(pack)]
             hidden = [s[-len(t) :] for s, t in zip(states, targets, strict=True)]
-        counts = torch.tensor([len(t) for t in targets])
-        owner = torch.repeat_interleave(counts).to(self.device)
-        labels = torch.tensor([token for t in targets for token in t], device=self.device)
+        device = self._head.device  # the last of a model that is spread over several
+        owner = torch.repeat_interleave(torch.tensor([len(t) for t in targets])).to(device)
+        labels = torch.tensor([token for t in targets for token in t], device=device)
         kept = self._gather(torch.cat(hidden), labels)
         return self.rule.score(kept, owner, [self.template.fill(text)[1] for text in texts])
 
@@ -220,7 +240,7 @@ class HfVlm(ImageFirstScorer[Seen]):
         return torch.cat(rows)
 
     def _log_p(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = hidden.float() @ self._head.T
+        logits: Tensor = hidden.to(self._head.device).float() @ self._head.T
         if self._cap is not None:
             logits = self._cap * (logits / self._cap).tanh()
         return logits.log_softmax(-1)
@@ -235,7 +255,7 @@ class HfVlm(ImageFirstScorer[Seen]):
         with torch.inference_mode():
             theirs = self.network(input_ids=ids).logits[0, -1, : self.chat.rows].float()
             ours = self._log_p(self.network.base_model(input_ids=ids).last_hidden_state[0, -1])
-        apart = (theirs.log_softmax(-1) - ours).abs().max()
+        apart = (theirs.to(ours.device).log_softmax(-1) - ours).abs().max()
         if float(apart) > 0.01 + 0.05 * float(theirs.abs().max()):
             raise UnsupportedError(
                 f"{self.name!r}: {type(self.network).__name__} treats its logits in a way that "
@@ -279,20 +299,34 @@ class HfVlm(ImageFirstScorer[Seen]):
                 ) from error
             raise CheckpointError(f"{folder} describes no model: {error}") from error
 
-    def _build(self, folder: Path) -> Any:
+    def _build(self, folder: Path, attention: str, device_map: Any, bits: int | None) -> Any:
+        options: dict[str, Any] = {"dtype": self.dtype, "attn_implementation": attention}
+        if bits:
+            if find_spec("bitsandbytes") is None:
+                raise MissingPackageError(
+                    f"bits={bits} needs the package 'bitsandbytes': pip install bitsandbytes"
+                )
+            quantised: Any = BitsAndBytesConfig  # which has no types
+            options["quantization_config"] = quantised(
+                **{f"load_in_{bits}bit": True},
+                bnb_4bit_compute_dtype=self.dtype,
+                llm_int8_skip_modules=["lm_head"],
+            )
+            device_map = device_map or {"": self.device}
+        if device_map is not None:
+            options["device_map"] = device_map
         try:
             loaded: Any = AutoModelForImageTextToText.from_pretrained(
-                folder,
-                dtype=self.dtype,
-                attn_implementation="sdpa",
-                output_loading_info=True,
-                **self._trust,
+                folder, output_loading_info=True, **options, **self._trust
             )
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, ImportError) as error:
             raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
         network, found = loaded
         check_keys(folder, sorted(found["missing_keys"]))
-        return network.to(self.device).eval().requires_grad_(False)
+        if device_map is None:
+            network.to(self.device)
+        self.device = network.get_input_embeddings().weight.device
+        return network.eval().requires_grad_(False)
 
     def _fetch(self, source: str, trusted: bool) -> Path:
         """The folder; pickles are downloaded only where there are no safetensors."""

@@ -14,7 +14,13 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
 from t2v_eval.backends.hf_vlm import RULES, STYLES, HfVlm, extended
-from t2v_eval.errors import CheckpointError, InputError, T2VWarning, UnsupportedError
+from t2v_eval.errors import (
+    CheckpointError,
+    InputError,
+    MissingPackageError,
+    T2VWarning,
+    UnsupportedError,
+)
 from t2v_eval.registry import models
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
@@ -234,6 +240,21 @@ def test_cards_and_arguments_say_how_a_model_is_asked(qwen, images):
         load(qwen, chat="USER: <image>{}")
     with pytest.raises(InputError, match="style='chatty'"):
         load(qwen, style="chatty")
+
+
+def test_placement_and_attention(qwen, images):
+    expected = load(qwen)(images, TEXTS)
+    placed = load(qwen, device_map={"": "cpu"})
+    np.testing.assert_allclose(placed(images, TEXTS), expected, rtol=1e-5)
+    eager = load(qwen, attention="eager")
+    assert "attention=eager" in eager.id
+    np.testing.assert_allclose(eager(images, TEXTS), expected, rtol=1e-4)
+    with pytest.raises(MissingPackageError, match="pip install bitsandbytes"):
+        load(qwen, bits=4)
+    with pytest.raises(InputError, match="bits=3"):
+        load(qwen, bits=3)
+    with pytest.raises(CheckpointError, match="cannot be loaded"):
+        load(qwen, attention="flash_attention_2")
 
 
 def test_what_cannot_be_asked_is_refused(qwen, tmp_path):

@@ -13,6 +13,7 @@ from toy import picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
+from t2v_eval.backends._vlm_prefix import Prefix
 from t2v_eval.backends.hf_vlm import RULES, STYLES, HfVlm, extended
 from t2v_eval.errors import (
     CheckpointError,
@@ -149,7 +150,8 @@ def test_a_picture_is_seen_and_read_once(kind, make, images):
     scorer.rule.gather = lambda log_p, labels: rows.append(len(log_p)) or gather(log_p, labels)
     scorer([*images, images[0]], TEXTS)
     assert len(seen) == 3
-    assert sum(read) == (12 if kind == "paligemma" else 3)  # there the picture looks at the text
+    # A picture that looks at the text is read with each, and so is a model with a memory.
+    assert sum(read) == (12 if kind in ("paligemma", "qwen3_5") else 3)
     assert sum(rows) == 3 * 4 * len(scorer.chat.ask("", "Yes").answer)
 
 
@@ -174,6 +176,19 @@ def test_long_texts_are_cut_and_their_answers_are_not(scorer, images):
         assert scorer(images[0], long, template="visualgptscore").isfinite().all()
     with pytest.raises(InputError, match="leave no room"):
         scorer(images[0], "cat", question_template=long + "{}")
+
+
+def test_sharing_that_changes_something_is_given_up(qwen, images, monkeypatch):
+    expected = load(qwen)(images, TEXTS)
+    monkeypatch.setattr(Prefix, "_masks", lambda *_: None)
+    wrong = load(qwen)
+    assert not wrong._share_start
+    assert wrong._share
+    np.testing.assert_allclose(wrong(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
+    monkeypatch.setattr(HfVlm, "_look", lambda _, inputs: inputs["nothing"])
+    alone = load(qwen)
+    assert not alone._share
+    np.testing.assert_allclose(alone(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_generate(kind, folder, scorer, images):

@@ -39,6 +39,7 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
+    Qwen3_5Config,
     Qwen3VLConfig,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
@@ -157,6 +158,26 @@ def qwen3_vl(folder: Path) -> None:
     vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
     vision |= {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
     qwen(folder, Qwen3VLConfig, Qwen3VLProcessor, vision, patch=16, head_dim=8)
+
+
+def qwen3_5(folder: Path) -> None:
+    """Two layers of linear attention, whose states no mask can keep apart."""
+    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
+    vision |= {"num_position_embeddings": 64}
+    linear = {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
+    linear |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "head_dim": 8}
+    kinds = ["linear_attention", "linear_attention", "full_attention"]
+    rope = {**ROPE, "partial_rotary_factor": 1.0}
+    qwen(
+        folder,
+        Qwen3_5Config,
+        Qwen3VLProcessor,
+        vision,
+        patch=16,
+        layer_types=kinds,
+        rope_parameters=rope,
+        **linear,
+    )
 
 
 def internvl(folder: Path) -> None:
@@ -354,7 +375,7 @@ def write(folder: Path, config: object, processor: object) -> None:
     processor.save_pretrained(folder)
 
 
-MADE = (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl)
+MADE = (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5)
 MADE += (internvl, gemma3, paligemma, mllama)
 TINY: dict[str, Callable[[Path], None]] = {make.__name__: make for make in MADE}
 OPTIONS = {"paligemma": {"style": "paligemma"}}

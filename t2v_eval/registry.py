@@ -19,6 +19,7 @@ shape: an entry point of the registry's group whose value is a package that hold
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import importlib
 import importlib.util
@@ -121,7 +122,7 @@ class Registry(Generic[T]):
         if name in cards:
             return cards[name]
         family, colon, rest = name.partition(":")
-        if colon and rest and family in self._families:
+        if colon and rest and family in self._families and not self._mistyped(family, rest):
             card, argument = self._families[family]
             return replace(card, name=name, args={**card.args, argument: rest})
         for card, argument in self._families.values():
@@ -130,6 +131,13 @@ class Registry(Generic[T]):
         raise UnknownNameError.of(
             self.what, name, cards, f"`t2v-eval list {self.what}s` lists them."
         )
+
+    def _mistyped(self, family: str, rest: str) -> bool:
+        """Whether `rest` is nearly that of a name which starts as the family's names do."""
+        known = [
+            name.partition(":")[2].lower() for name in self.cards if name.startswith(f"{family}:")
+        ]
+        return bool(difflib.get_close_matches(rest.lower(), known, 1, cutoff=0.7))
 
     def default(self, kind: str) -> str:
         """The name that is taken of a kind when none is given.

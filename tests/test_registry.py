@@ -69,6 +69,17 @@ def test_what_is_wrong_is_named(package):
         registry.default("vqa")
 
 
+def test_a_mistyped_name_is_not_taken_for_a_member_of_a_family(package):
+    (package / "colour.toml").write_text(
+        (package / "colour.toml").read_text() + '[names."any:dark-red-32"]\npath = "x"\n'
+    )
+    registry = Registry("model", "their_scorers")
+    assert registry.create("any:dark-red-32").path == "x"
+    assert registry.create("any:something-else").path == "something-else"
+    with pytest.raises(UnknownNameError, match="Did you mean 'any:dark-red-32'"):
+        registry.create("any:dark-red-23")
+
+
 def test_registering_a_class_of_ones_own():
     registry: Registry[object] = Registry("model", "t2v_eval.backends")
 

@@ -18,10 +18,18 @@ Models = Annotated[
     list[str], typer.Option("--model", "-m", help="A scorer's name; see `list models`.")
 ]
 Benchmarks = Annotated[
-    list[str], typer.Option("--benchmark", "-b", help="A benchmark's name; see `list benchmarks`.")
+    list[str], typer.Option("--benchmark", "-b", help="A benchmark's name, or a table of your own.")
 ]
 Root = Annotated[
     Path | None, typer.Option(help="Folder of the files: of a benchmark, or of a table's pictures.")
+]
+Images = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--images",
+        help="Pictures of a set of prompts; repeat it for more generators.",
+        metavar="DIR",
+    ),
 ]
 Question = Annotated[
     str | None, typer.Option(help="Question template; {} stands for the text.", metavar="TEXT")

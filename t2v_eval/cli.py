@@ -25,6 +25,7 @@ from t2v_eval.arguments import (
     DryRun,
     Dtype,
     ImageMode,
+    Images,
     MaxCost,
     MaxRequests,
     Models,
@@ -210,6 +211,7 @@ def evaluate(
         typer.Option(help="Folder for report.json, scores.csv and report.html.", metavar="DIR"),
     ] = None,
     root: Root = None,
+    images: Images = None,
     question: Question = None,
     answer: Answer = None,
     template: TemplateName = None,
@@ -247,6 +249,7 @@ def evaluate(
         max_cost=max_cost,
         max_requests=max_requests,
         on_error=on_error,
+        images=images or None,
     )
     kept = None if no_store else store or default_store()
     if dry_run:
@@ -407,7 +410,8 @@ def print_estimates(
     for name in names:
         if not models.card(name).remote:  # nothing is loaded to say this
             console.say(f"{name} runs here: it asks no service and costs nothing")
-    items = {name: open_benchmark(name, root).items() for name in judges}
+    own = {key: options.pop(key) for key in ("images",) if key in options}
+    items = {name: open_benchmark(name, root, **own).items() for name in judges}
     templates = ("question_template", "answer_template", "template")
     asked = {key: options.pop(key) for key in templates if key in options}
     console.print_estimates(

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -130,6 +130,7 @@ def compare(
     *,
     store: str | Path | Store | None = None,
     root: str | Path | None = None,
+    images: Sequence[str | Path] | None = None,
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[Scorer, Benchmark], Progress | None] | None = None,
@@ -141,6 +142,7 @@ def compare(
         scorers, benchmarks: objects, or names to load; one, or several of them.
         store: where scorers that are given by name keep their scores.
         root: the folder with the benchmarks' files, or with a folder for each benchmark's name.
+        images: for sets of prompts, the folder of the pictures of each generator.
         progress: called before each run; what it returns is told of the counts during the run.
         options: for scorers that are given by name, as for `load`, templates among them.
 
@@ -150,7 +152,8 @@ def compare(
     """
     wanted = [scorers] if isinstance(scorers, (str, Scorer)) else list(scorers)
     named = [benchmarks] if isinstance(benchmarks, (str, Benchmark)) else list(benchmarks)
-    judges = [open_benchmark(b, root) if isinstance(b, str) else b for b in named]
+    own = {"images": images} if images else {}
+    judges = [open_benchmark(b, root, **own) if isinstance(b, str) else b for b in named]
     if not judges or not wanted:
         raise InputError("compare needs at least one scorer and one benchmark")
     for name in wanted:
@@ -183,16 +186,20 @@ def open_scorer(name: str, store: str | Path | Store | None, options: dict[str, 
     return load(name, store=store, **{k: v for k, v in options.items() if k not in limits})
 
 
-def open_benchmark(name: str, root: str | Path | None = None) -> Benchmark:
+def open_benchmark(name: str, root: str | Path | None = None, **options: Any) -> Benchmark:
     """The benchmark called `name`, its files in `root`, or in `root`'s folder of its name.
+
+    Args:
+        options: other keyword arguments of the benchmark.
 
     Raises:
         UnknownNameError: with the nearest names.
     """
     if root is None:
-        return registry.create(name)  # type: ignore[no-any-return]
+        return registry.create(name, **options)  # type: ignore[no-any-return]
     own = Path(root).expanduser() / name
-    return registry.create(name, root=own if own.is_dir() else root)  # type: ignore[no-any-return]
+    found: Benchmark = registry.create(name, root=own if own.is_dir() else root, **options)
+    return found
 
 
 def _run_json(run: Run) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""Sets of prompts to evaluate a generator on: its pictures come from --images.
+
+    PartiPrompts.tsv             ROOT for partiprompts: Prompt, Category, Challenge, Note (tabs)
+    drawbench.csv                ROOT for drawbench: Prompts, Category
+    evaluation_metadata.jsonl    ROOT for geneval: {"tag", "prompt", ...}
+    color_val.txt ...            ROOT for t2i-compbench: eight files with a prompt a line
+    genai_image.json             ROOT for genai-bench-prompts, with genai_skills.json
+    tifa_v1.0_text_inputs.json   ROOT for tifa-v1: [{"id", "caption"}]
+    dsg-1k-anns.csv              ROOT for dsg-1k: item_id, text, one row a question
+
+What a picture has to be called is said in `_prompts_form`. Tags are the sets' own categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from t2v_eval.errors import BenchmarkDataError
+
+from ._prompts_form import Prompt, PromptsForm
+from ._published import field, read_json, rows, tab_separated
+from .genai_bench import skills_of
+
+SKILLS = "color shape texture spatial non_spatial complex numeracy 3d_spatial".split()
+
+
+class PartiPrompts(PromptsForm):
+    """1,632 prompts with a category and a challenge."""
+
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        path = self.file("PartiPrompts.tsv")
+        head, *lines = tab_separated(path, 4)
+        if head[:3] != ["Prompt", "Category", "Challenge"]:
+            raise BenchmarkDataError(f"{path} has the columns {head}, not Prompt, Category, ...")
+        for n, (text, category, challenge, _) in enumerate(lines):
+            yield Prompt(str(n), text, (category, challenge))
+
+
+class DrawBench(PromptsForm):
+    """200 prompts in 11 categories."""
+
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        path = self.file("drawbench.csv", "DrawBench.csv")
+        for n, row in enumerate(rows(path, "Prompts", "Category")):
+            yield Prompt(str(n), row["Prompts"], (row["Category"],))
+
+
+class GenEval(PromptsForm):
+    """553 prompts of six kinds; scored by a scorer here, not by GenEval's own detector."""
+
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        path = self.file("evaluation_metadata.jsonl")
+        for n, row in enumerate(rows(path, "prompt", "tag")):
+            yield Prompt(str(n), row["prompt"], (row["tag"],))
+
+
+class T2ICompBench(PromptsForm):
+    """The validation prompts, 300 for each of eight skills, in the order of `SKILLS`."""
+
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        for skill in SKILLS:
+            path = self.file(f"{skill}_val.txt")
+            texts = path.read_text(encoding="utf-8").splitlines()
+            for n, text in enumerate(filter(None, map(str.strip, texts))):
+                yield Prompt(f"{skill}/{n}", text, (skill,))
+
+
+class GenAIPrompts(PromptsForm):
+    """The prompts of GenAI-Bench, without the rated pictures."""
+
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        path = self.file("genai_image.json")
+        content = read_json(path, dict)
+        skills = skills_of(self.file("genai_skills.json"), content)
+        for name, row in content.items():
+            text = field(row, "prompt", str, f"{path}, {name!r}")
+            yield Prompt(name, text, tuple(skills[name]))
+
+
+class TifaV1(PromptsForm):
+    """4,081 prompts of four sources; TIFA's own questions are not asked."""
+
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        path = self.file("tifa_v1.0_text_inputs.json")
+        for n, row in enumerate(read_json(path, list), 1):
+            where = f"{path}, row {n}"
+            name = field(row, "id", str, where)
+            yield Prompt(name, field(row, "caption", str, where), (name.partition("_")[0],))
+
+
+class Dsg1k(PromptsForm):
+    """1,060 prompts of ten sources; DSG's own questions are not asked."""
+
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        path = self.file("dsg-1k-anns.csv")
+        texts: dict[str, str] = {}
+        for n, row in enumerate(rows(path, "item_id", "text"), 1):
+            if texts.setdefault(row["item_id"], row["text"]) != row["text"]:
+                raise BenchmarkDataError(f"{path}, row {n}: {row['item_id']} has another text")
+        for name, text in texts.items():
+            yield Prompt(name, text, (name.rpartition("_")[0],))

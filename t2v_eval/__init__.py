@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from t2v_eval.local import EmbeddingScorer, PairScorer
     from t2v_eval.report import Report, compare
     from t2v_eval.scorer import Scorer
+    from t2v_eval.sensitivity import template_sensitivity
     from t2v_eval.store import Store
     from t2v_eval.template import Template
 
@@ -51,6 +52,7 @@ _HOMES = {
     "local": "EmbeddingScorer PairScorer",
     "report": "Report compare",
     "scorer": "Scorer",
+    "sensitivity": "template_sensitivity",
     "store": "Store",
     "template": "Template",
 }
@@ -82,6 +84,7 @@ __all__ = [
     "list_templates",
     "load",
     "score",
+    "template_sensitivity",
 ]
 
 

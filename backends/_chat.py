@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from typing_extensions import Unpack
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError, ScoringError, ServiceError
 from t2v_eval.media import Media
+from t2v_eval.outcome import Scored
+from t2v_eval.plan import Cells, Text
 from t2v_eval.pool import RetryError, seconds_to_wait
-from t2v_eval.remote import ApiOptions, ApiScorer
+from t2v_eval.remote import Answer, ApiOptions, ApiScorer
 
+from ._batch import batch_cells
 from ._data_url import data_url, smaller
 from ._prices import picture_tokens, price_of, text_tokens
 
@@ -38,6 +42,8 @@ class ChatOptions(ApiOptions, total=False):
     max_pixels: int | None
     detail: str | None
     price: Sequence[float] | None
+    batch: bool
+    poll: float
 
 
 class Chat(ApiScorer[str]):
@@ -52,6 +58,9 @@ class Chat(ApiScorer[str]):
         max_pixels: make larger pictures smaller before they are sent; default: never.
         detail: "low", "high" or "auto", as the service understands it; default: not said.
         price: US dollars for a million tokens, in and out, where the table is not right.
+        batch: ask through the Batch API: half the price, answered within a day; needs a store. A
+            run that is interrupted goes on with what it submitted.
+        poll: seconds between two looks at a batch.
         options: see `ApiScorer`.
     """
 
@@ -69,6 +78,8 @@ class Chat(ApiScorer[str]):
         max_pixels: int | None = None,
         detail: str | None = None,
         price: Sequence[float] | None = None,
+        batch: bool = False,
+        poll: float = 30.0,
         **options: Unpack[ApiOptions],
     ) -> None:
         super().__init__(**options)
@@ -81,6 +92,14 @@ class Chat(ApiScorer[str]):
                 f"max_cost= needs a price, and that of {model!r} is not known here: pass "
                 "price=[in, out], US dollars for a million tokens, or use max_requests="
             )
+        self.batch, self.poll = batch, poll
+        if batch and (self.max_cost is not None or self.limits.max_requests is not None):
+            raise InputError(
+                "a batch is submitted as a whole, so batch=True keeps no max_cost= or "
+                "max_requests=; see what it would cost with --dry-run"
+            )
+        if batch and self.price is not None:
+            self.price = self.price.half()
         self.base_url, self._key = self.find(base_url, api_key or openai_key, key_file)
         self.facts = {"server": self.base_url} if self.base_url != HOME else {}
         self.facts |= {"model": model, "order": "image-text" if self.image_first else "text-image"}
@@ -113,17 +132,31 @@ class Chat(ApiScorer[str]):
             return None
         return tokens + text_tokens(self.template.fill(text)[0]), self.answer_tokens
 
-    @asynccontextmanager
-    async def connected(self) -> AsyncIterator[None]:
+    def _needed_key(self) -> str:
         if not self._key.reveal():  # said now, since what is in the store needs none
             raise InputError(
                 "a key is needed: pass api_key= or key_file=, or set OPENAI_API_KEY (which is not "
                 "sent to a base_url= of yours). A server that wants none is 'openai-compatible:...'"
             )
+        return self._key.reveal()
+
+    def blocking_client(self) -> openai.OpenAI:
+        """For the few requests of batches, which the client itself repeats."""
+        return openai.OpenAI(
+            api_key=self._needed_key(),
+            base_url=self.base_url,
+            timeout=max(self.timeout, 600.0),  # files are large
+            max_retries=self.limits.retries,
+            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+        )
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[None]:
+        key = self._needed_key()
         # A redirect would carry pictures to a host that nobody named. Retries are the pool's.
         http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
         async with openai.AsyncOpenAI(
-            api_key=self._key.reveal(),
+            api_key=key,
             base_url=self.base_url,
             timeout=self.timeout,
             max_retries=0,
@@ -137,22 +170,47 @@ class Chat(ApiScorer[str]):
     def pack(self, media: Media) -> str:
         return data_url(media, self.load_image(media), self.image_mode, self.max_pixels)
 
+    @abstractmethod
+    def body(self, image: str, text: str) -> dict[str, Any]:
+        """What is asked for a cell."""
+
+    @abstractmethod
+    def read(self, content: Mapping[str, Any], text: str) -> Answer:
+        """What the service's answer means; raises as `score_cell`."""
+
+    async def score_cell(self, image: str, text: str) -> Answer:
+        return self.read(await self.ask(self.body(image, text)), text)
+
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[Scored]:
+        if self.batch:
+            return batch_cells(self, images, texts, cells)
+        return super().score_cells(images, texts, cells)
+
     async def complete(self, image: str, prompt: str, max_new_tokens: int) -> str:
-        written, ended = await self.write(image, prompt, max_new_tokens)
-        if not written and ended == "length":
+        content = await self.ask(self.to_write(image, prompt, max_new_tokens))
+        text, ended = written(content)
+        if not text and ended == "length":
             raise ScoringError(
                 f"nothing was written within {max_new_tokens} tokens; a model that thinks first "
                 "needs more"
             )
-        return written
+        return text
 
-    async def write(self, image: str, prompt: str, tokens: int) -> tuple[str, str]:
-        """What the model answers without drawing at random, and why it ended."""
+    def to_write(self, image: str, prompt: str, tokens: int) -> dict[str, Any]:
+        """What is asked for a text, without drawing at random."""
         asking = {"model": self.served, "temperature": 0, self.token_limit: tokens}
-        choice = choices_of(await self.ask({"messages": self.messages(image, prompt), **asking}))[0]
-        if choice.get("finish_reason") == "content_filter":
-            raise ScoringError(FILTERED)
-        return said(choice), str(choice.get("finish_reason") or "")
+        return {"messages": self.messages(image, prompt), **asking}
+
+    def without_key(self, message: str) -> str:
+        """What a service says, without the key."""
+        return self._key.hidden(message)
+
+    @staticmethod
+    def used(content: Mapping[str, Any]) -> tuple[int, int, int]:
+        """Tokens that went in and came out, and how many of the first were cached."""
+        return _used(content)
 
     def messages(self, image: str, question: str) -> list[dict[str, Any]]:
         parts: list[dict[str, Any]] = [
@@ -172,7 +230,7 @@ class Chat(ApiScorer[str]):
                 return content
             problem = RetryError("the service's answer is not a chat completion")
         except openai.APIStatusError as error:
-            problem = self._refused(error)
+            problem = self.refused(error)
         except openai.APITimeoutError:
             problem = RetryError(f"no answer within {self.timeout:g} s")
         except openai.APIConnectionError as error:
@@ -182,7 +240,7 @@ class Chat(ApiScorer[str]):
             problem = RetryError("the service's answer is not JSON")
         raise problem  # not within `except`: what the service said may hold the key
 
-    def _refused(self, error: openai.APIStatusError) -> Exception:
+    def refused(self, error: openai.APIStatusError) -> Exception:
         status, headers = error.status_code, error.response.headers
         message, code = self._message(error)
         if status in (401, 403):
@@ -324,6 +382,14 @@ def _given(price: Sequence[float]) -> Price:
             f"price={price!r}; pass two numbers: US dollars for a million tokens in, out"
         )
     return Price(price[0], price[1])
+
+
+def written(content: Mapping[str, Any]) -> tuple[str, str]:
+    """What the model wrote, and why it ended."""
+    choice = choices_of(content)[0]
+    if choice.get("finish_reason") == "content_filter":
+        raise ScoringError(FILTERED)
+    return said(choice), str(choice.get("finish_reason") or "")
 
 
 def served_by(content: Mapping[str, Any]) -> dict[str, str]:

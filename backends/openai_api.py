@@ -90,12 +90,19 @@ class OpenAIScorer(Chat):
                 f"rule='yes-no' needs the answer Yes or No, not {answer!r}; use rule='probability'"
             )
 
-    async def score_cell(self, image: str, text: str) -> Answer:
-        question, answer = self.template.fill(text)
-        body = {"messages": self.messages(image, question), **self._asking}
+    def body(self, image: str, text: str) -> dict[str, Any]:
+        question, _ = self.template.fill(text)
+        more = {"n": self._samples} if self._samples else {}
+        return {"messages": self.messages(image, question), **self._asking, **more}
+
+    def read(self, content: Mapping[str, Any], text: str) -> Answer:
+        _, answer = self.template.fill(text)
         if self._samples:
-            return await self._sampled(body, answer)
-        content = await self.ask(body)
+            samples = [said(choice) for choice in choices_of(content)]
+            if len(samples) < self._samples:
+                raise ScoringError(f"only {len(samples)} of {self._samples} samples came")
+            kept: dict[str, Any] = {"samples": samples}
+            return Answer(share(samples, answer), json.dumps(kept | served_by(content)))
         choice = choices_of(content)[0]
         listed = _listed(choice)
         if listed is None:
@@ -105,12 +112,14 @@ class OpenAIScorer(Chat):
         kept = {"answer": found.answer, "opposite": found.opposite, "listed": found.mass}
         return Answer(found.score(self.rule, answer), json.dumps(kept | served_by(content)))
 
-    async def _sampled(self, body: dict[str, Any], answer: str) -> Answer:
-        samples: list[str] = []
-        while len(samples) < self._samples:
-            content = await self.ask({**body, "n": self._samples - len(samples)})
-            samples += [said(choice) for choice in choices_of(content)]
-        return Answer(share(samples, answer), json.dumps({"samples": samples} | served_by(content)))
+    async def score_cell(self, image: str, text: str) -> Answer:
+        body = self.body(image, text)
+        content = await self.ask(body)
+        choices = choices_of(content)
+        while self._samples and len(choices) < self._samples:  # servers that know no n
+            more = await self.ask({**body, "n": self._samples - len(choices)})
+            choices = [*choices, *choices_of(more)]
+        return self.read({**content, "choices": choices}, text)
 
     def unable(self, message: str) -> Exception | None:
         if re.search(r"log_?probs", message) and not self._samples:

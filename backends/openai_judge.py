@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from typing_extensions import Unpack
 
 from t2v_eval.errors import ScoringError, TemplateError
 from t2v_eval.remote import Answer
 
-from ._chat import Chat, ChatOptions, Compatible, between
+from ._chat import Chat, ChatOptions, Compatible, between, served_by, written
 
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
 GRADE = re.compile(r"\W*?(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?100)?\W*")
@@ -45,17 +47,19 @@ class OpenAIJudge(Chat):
                 f"template {self.template.answer!r} has no meaning; pass a question_template alone"
             )
 
-    async def score_cell(self, image: str, text: str) -> Answer:
-        question, _ = self.template.fill(text)
-        written, ended = await self.write(image, question, self.answer_tokens)
-        return Answer(grade(written, ended), json.dumps({"written": written}))
+    def body(self, image: str, text: str) -> dict[str, Any]:
+        return self.to_write(image, self.template.fill(text)[0], self.answer_tokens)
+
+    def read(self, content: Mapping[str, Any], text: str) -> Answer:
+        answer, ended = written(content)
+        return Answer(grade(answer, ended), json.dumps({"written": answer} | served_by(content)))
 
 
 class CompatibleJudge(Compatible, OpenAIJudge):
     """Asks a server that speaks OpenAI's protocol for a grade; see `Compatible`."""
 
 
-def grade(written: str, ended: str = "stop") -> float:
+def grade(answer: str, ended: str = "stop") -> float:
     """The number that an answer consists of.
 
     Raises:
@@ -64,9 +68,9 @@ def grade(written: str, ended: str = "stop") -> float:
     >>> grade("85"), grade(" **62.5**."), grade("70/100"), grade("100 out of 100.")
     (85.0, 62.5, 70.0, 100.0)
     """
-    found = GRADE.fullmatch(written.strip())
-    negative = written.strip().startswith("-")
+    found = GRADE.fullmatch(answer.strip())
+    negative = answer.strip().startswith("-")
     if found is None or negative or float(found[1]) > 100:
         cut = "; it was cut, so pass a larger max_tokens=" if ended == "length" else ""
-        raise ScoringError(f"the judge wrote no number from 0 to 100 but {written[:40]!r}{cut}")
+        raise ScoringError(f"the judge wrote no number from 0 to 100 but {answer[:40]!r}{cut}")
     return float(found[1])

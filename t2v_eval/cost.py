@@ -17,6 +17,11 @@ class Price(NamedTuple):
     cached: float | None = None
     known: str = "as given"
 
+    def half(self) -> Price:
+        """Half of it, as for what may take its time."""
+        cached = None if self.cached is None else self.cached / 2
+        return Price(self.input / 2, self.output / 2, cached, self.known)
+
     def of(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
         """What so many tokens cost; cached ones are among those that go in.
 

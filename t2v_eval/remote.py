@@ -247,7 +247,8 @@ class ApiScorer(Scorer, Generic[Packed]):
             where = f"{images[rows[number]].name} with {plain(texts[columns[number]])!r}"
             yield Scored(np.array([number]), None, f"{where}: {error}")
 
-    def _pack(self, media: Media) -> Packed:
+    def packed(self, media: Media) -> Packed:
+        """As `pack`, whatever goes wrong being a `MediaError`."""
         try:
             return self.pack(media)
         except (ValueError, RuntimeError, OSError, OverflowError, MemoryError) as error:
@@ -259,7 +260,7 @@ class ApiScorer(Scorer, Generic[Packed]):
         self, media: Sequence[Media], ask: Callable[[Packed, int], Awaitable[Found]]
     ) -> Pool[Found]:
         """Questions about pictures, one for each of `media`, which name a picture repeatedly."""
-        packed = _Packed(self._pack, 2 * self.limits.concurrency)
+        packed = _Packed(self.packed, 2 * self.limits.concurrency)
         before = self.usage.cost
 
         asking = set[int]()

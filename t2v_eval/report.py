@@ -182,7 +182,7 @@ def compare(
 
 def open_scorer(name: str, store: str | Path | Store | None, options: dict[str, Any]) -> Scorer:
     """The scorer called `name`; limits to what a service is asked are for those that ask one."""
-    limits = () if models.card(name).remote else ("max_cost", "max_requests")
+    limits = () if models.card(name).remote else ("max_cost", "max_requests", "batch")
     return load(name, store=store, **{k: v for k, v in options.items() if k not in limits})
 
 

@@ -1,4 +1,4 @@
-"""A server on 127.0.0.1 that speaks chat completions and misbehaves on demand.
+"""A server on 127.0.0.1 that speaks chat completions, files and batches, and misbehaves on demand.
 
 python tests/openai_server.py [LATENCY]     # prints its address and serves until it is killed
 """
@@ -23,6 +23,7 @@ REASONS = {200: "OK", 429: "Too Many Requests", 500: "Oops", 307: "Temporary Red
 class Request:
     """What came: `number` counts requests, `tries` those with the same content, from 1."""
 
+    method: str
     path: str
     headers: dict[str, str]
     body: Any
@@ -133,6 +134,69 @@ FAULTS: dict[str, Callable[[], Reply]] = {
 }
 
 
+class BatchService:
+    """Files and batches for a `Server`: pass it as `behave`.
+
+    Args:
+        behave: what each question of a batch is answered with.
+        looks: how often one must look at a batch before it ends.
+    """
+
+    def __init__(self, behave: Callable[[Request], Reply] = right, looks: int = 2) -> None:
+        self.behave, self.looks, self.ends_as = behave, looks, "completed"
+        self.files: dict[str, str] = {}
+        self.batches: dict[str, dict[str, Any]] = {}
+        self.cells: list[str] = []  # every question that was ever submitted
+
+    def __call__(self, request: Request) -> Reply:
+        parts = request.path.partition("?")[0].split("/")[2:]
+        if request.method == "POST" and parts == ["files"]:
+            body = request.body.split(b'name="file"')[1].split(b"\r\n\r\n", 1)[1]
+            return self.upload(body.split(b"\r\n--")[0].decode())
+        if parts[0] == "files":
+            return Reply(self.files[parts[1]])
+        if parts[0] != "batches":
+            return self.behave(request)
+        if request.method == "POST":
+            made = {"id": f"batch_{len(self.batches)}", "object": "batch", "looks": self.looks}
+            made |= {**request.body, "status": "validating", "created_at": 1}
+            self.batches[str(made["id"])] = made
+            return Reply(made)
+        if len(parts) == 1:
+            listed = [*self.batches.values()][::-1]
+            return Reply({"object": "list", "data": listed, "has_more": False})
+        if parts[1] not in self.batches:
+            return error(404, "No such batch")
+        return Reply(self.look(self.batches[parts[1]]))
+
+    def upload(self, content: str) -> Reply:
+        name = f"file_{len(self.files)}"
+        self.files[name] = content
+        about = {"bytes": len(content), "created_at": 1, "filename": "questions.jsonl"}
+        return Reply({"id": name, "object": "file", "purpose": "batch", "status": "ok", **about})
+
+    def look(self, batch: dict[str, Any]) -> dict[str, Any]:
+        batch["looks"] -= 1
+        if batch["looks"] > 0 or batch["status"] == self.ends_as:
+            return batch
+        batch["status"] = self.ends_as
+        lines = [json.loads(line) for line in self.files[batch["input_file_id"]].splitlines()]
+        good, bad = [], []
+        for n, line in enumerate(lines if self.ends_as != "failed" else []):
+            if self.ends_as == "expired" and n >= len(lines) // 2:
+                continue
+            request = Request("POST", line["url"], {}, line["body"], n + 1, 1, 0.0)
+            self.cells.append(request.cell)
+            reply = self.behave(request)
+            response = {"status_code": reply.status, "request_id": "r", "body": reply.body}
+            row = {"id": f"r{n}", "custom_id": line["custom_id"], "response": response}
+            (good if reply.status == 200 else bad).append(json.dumps(row | {"error": None}))
+        for name, rows in (("output_file_id", good[::-1]), ("error_file_id", bad)):
+            if rows:
+                batch[name] = self.upload("\n".join(rows)).body["id"]
+        return batch
+
+
 class Server:
     """Serves in a thread of its own until the end of the `with` block.
 
@@ -206,9 +270,9 @@ class Server:
         key = f"{head[0]} {hashlib.blake2b(raw).hexdigest()}"
         self._tries[key] = self._tries.get(key, 0) + 1
         request = Request(
-            head[0].split()[1],
+            *head[0].split()[:2],
             headers,
-            json.loads(raw) if raw else None,
+            json.loads(raw) if headers.get("content-type") == "application/json" and raw else raw,
             len(self.requests) + 1,
             self._tries[key],
             time.monotonic(),

@@ -80,7 +80,7 @@ class Scorer(ABC):
         self.template = self.template.override(question_template, answer_template)
         self._lock = threading.RLock()
         self._truncated: set[str] = set()
-        self._cautioned = False
+        self._may_caution = threading.Semaphore(1)  # shared by copies; whoever takes it warns
 
     @property
     def name(self) -> str:
@@ -397,8 +397,7 @@ class Scorer(ABC):
     def _caution(self, what: str, size: tuple[int, int]) -> None:
         """Warn once of a picture of another width and height than its card expects."""
         expected = self.card.expects_size
-        if expected and size != expected and not self._cautioned:
-            self._cautioned = True
+        if expected and size != expected and self._may_caution.acquire(blocking=False):
             warnings.warn(f"{what}: {self.card.caution}", T2VWarning, stacklevel=3)
 
     def note_truncated(self, texts: Iterable[str]) -> None:

@@ -21,10 +21,9 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 SKILLS = tuple(sc.SKILLS)
-# Relations are by far the slowest to learn, negation comes almost by itself.
-QUESTION_SKILLS = (
-    ("relation",) * 4 + ("count", "composition") * 2 + ("attribute", "size", "negation")
-)
+# Relations and counts are slow to learn, negation comes almost by itself.
+SLOW = ("relation",) * 3 + ("count",) * 4 + ("composition",) * 2
+QUESTION_SKILLS = (*SLOW, "attribute", "size", "negation")
 
 PREFIXES = ("A photo depicts ", "a picture of ", "a photo of ")  # CLIPScore's own comes first
 
@@ -97,9 +96,8 @@ def patch_targets(scenes: Sequence[sc.Scene]) -> dict[str, Tensor]:
     Without these the tower forgets where things are: neither the contrastive loss nor yes and no
     answers reward it for keeping positions, and relations are then out of reach.
     """
-    names = ("here", "colour", "shape", "size", "x", "y")
-    targets = {name: np.full((len(scenes), GRID, GRID), -100) for name in names}
-    targets["here"][:] = 0
+    targets = {name: np.full((len(scenes), GRID, GRID), -100) for name in PATCH_CLASSES}
+    targets["here"][:] = targets["centre"][:] = 0
     edges = np.arange(GRID) * PATCH
     for i, scene in enumerate(scenes):
         best = np.full((GRID, GRID), PATCH * PATCH // 8)  # less than this is not worth naming
@@ -113,6 +111,7 @@ def patch_targets(scenes: Sequence[sc.Scene]) -> dict[str, Tensor]:
             won = area > best
             best[won] = area[won]
             targets["here"][i][won] = 1
+            targets["centre"][i][thing.y // PATCH, thing.x // PATCH] = 1  # things are countable
             targets["colour"][i][won] = list(sc.COLOURS).index(thing.colour)
             targets["shape"][i][won] = list(sc.SHAPES).index(thing.shape)
             targets["size"][i][won] = list(sc.SIZES).index(thing.size)
@@ -121,7 +120,7 @@ def patch_targets(scenes: Sequence[sc.Scene]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(t).flatten(1) for name, t in targets.items()}
 
 
-PATCH_CLASSES = {"here": 2, "colour": 6, "shape": 5, "size": 2, "x": 12, "y": 12}
+PATCH_CLASSES = {"here": 2, "colour": 6, "shape": 5, "size": 2, "x": 12, "y": 12, "centre": 2}
 
 
 def ask(rng: random.Random, picture: Picture, dense: float, single: float) -> QA:

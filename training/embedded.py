@@ -20,6 +20,7 @@ from torch import nn
 from t2v_eval.benchmarks._scenes import items
 
 from . import data
+from .cards import card
 from .evaluate import evaluate, scorer
 from .export import save_clip, save_vqa
 from .stages import Run, train_clip, train_negclip, train_tower, train_vqa
@@ -92,11 +93,11 @@ class Log:
         print(name, json.dumps(results), flush=True)
         self.content["models"][name] = {
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "bytes": sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
             "seconds": round(seconds),
             "scores": results,
         }
         self.note("models", self.content["models"])
+        (folder / "README.md").write_text(card(name, self.content), encoding="utf-8")
 
 
 if __name__ == "__main__":

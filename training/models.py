@@ -144,6 +144,11 @@ class ClipT5(nn.Module):
         encoded = self.t5.encoder(inputs_embeds=states, attention_mask=mask)
         return encoded.last_hidden_state, mask
 
+    def picture(self, states: Tensor) -> Tensor:
+        """Of the encoder's states those in the place of the picture."""
+        first = len(self.tokens(PROMPT.partition("<image>")[0]))
+        return states[:, first : first + GRID * GRID]
+
     def answer_log_likelihood(
         self, states: Tensor, mask: Tensor, answers: Sequence[str]
     ) -> tuple[Tensor, Tensor]:

@@ -19,7 +19,7 @@ from .loop import train
 from .models import ClipT5, PatchHeads, build_clip, build_tower, embed_images, embed_texts, patches
 
 SHORT = 8  # tokens; answers up to here are decoded apart from the long lists
-FEW_SHAPES = 64  # rows; the CPU kernels are compiled anew, for a second, at each new shape
+FEW_SHAPES = 32  # rows; the CPU kernels are compiled anew, for a second, at each new shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def train_clip(
         return contrastive(model, tokenizer, data.render(rng, pictures), texts)
 
     seconds = train(
-        model, loss, steps=run.steps(1800), rate=6e-4, checkpoint=run.checkpoint("tiny-clip")
+        model, loss, steps=run.steps(1500), rate=6e-4, checkpoint=run.checkpoint("tiny-clip")
     )
     return model, seconds
 
@@ -100,7 +100,7 @@ def train_negclip(run: Run, clip: CLIPModel, tokenizer: CLIPTokenizer) -> tuple[
         return contrastive(model, tokenizer, data.render(rng, pictures), texts)
 
     seconds = train(
-        model, loss, steps=run.steps(1200), rate=5e-4, checkpoint=run.checkpoint("tiny-negclip")
+        model, loss, steps=run.steps(1000), rate=5e-4, checkpoint=run.checkpoint("tiny-negclip")
     )
     return model, seconds
 
@@ -119,62 +119,69 @@ def contrastive(
 class Question(nn.Module):
     def __init__(self, tokenizer: T5Tokenizer) -> None:
         super().__init__()
-        self.model, self.heads = ClipT5(tokenizer), PatchHeads()
+        self.model = ClipT5(tokenizer)
+        self.seen, self.read = PatchHeads(), PatchHeads()
 
 
 def shares(progress: float) -> tuple[float, float]:
     """Shares of dense and of single-phrase questions as training goes on."""
-    if progress < 0.25:
+    if progress < 0.33:
         return 0.8, 0.2
-    if progress < 0.4:
+    if progress < 0.47:
         return 0.45, 0.3
     return 0.2, 0.08
 
 
 def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, float]:
-    """Questions and answers, with the patch targets kept so that positions are not forgotten."""
+    """Questions and answers, with the patch targets kept: on the tower and on T5's encoder.
+
+    Positions are otherwise forgotten by the one and never read by the other.
+    """
     run.start("tiny-clip-flant5")
     parts = Question(tokenizer)
     model = parts.model
     model.vision_tower.load_state_dict(tower.tower.state_dict())
-    parts.heads.load_state_dict(tower.heads.state_dict())
+    parts.seen.load_state_dict(tower.heads.state_dict())
     if run.compiled:
         model.t5.encoder.compile(dynamic=False)
 
     def loss(step: int, progress: float) -> Tensor:
         rng = data.generator(run.seed, "tiny-clip-flant5", step)
         dense, single = shares(progress)
-        skills = [pick(rng, data.QUESTION_SKILLS) for _ in range(64)]
+        skills = [pick(rng, data.QUESTION_SKILLS) for _ in range(32)]
         pictures = [data.sample(rng, skill)[0] for skill in skills]
         asked = [
             (i, data.ask(rng, picture, dense, single))
             for i, picture in enumerate(pictures)
             for _ in range(6)
         ]
+        asked.sort(key=lambda question: -len(model.tokens(question[1].answer)))
+        which = [i for i, _ in asked]
         seen = model.see(data.render(rng, pictures))
+        states, mask = model.encode(seen, which, [qa.question for _, qa in asked])
+        answers = answer_loss(model, states, mask, [qa.answer for _, qa in asked])
         targets = data.patch_targets([picture.scene for picture in pictures])
-        return answer_loss(model, seen, asked) + 0.05 * parts.heads.loss(seen, targets)
+        again = {name: target[which] for name, target in targets.items()}
+        read = parts.read.loss(model.picture(states), again)
+        return answers + 0.05 * (parts.seen.loss(seen, targets) + read)
 
     seconds = train(
-        parts, loss, steps=run.steps(3000), rate=6e-4, checkpoint=run.checkpoint("tiny-clip-flant5")
+        parts, loss, steps=run.steps(4200), rate=6e-4, checkpoint=run.checkpoint("tiny-clip-flant5")
     )
     return model, seconds
 
 
-def answer_loss(model: ClipT5, seen: Tensor, asked: Sequence[tuple[int, data.QA]]) -> Tensor:
+def answer_loss(model: ClipT5, states: Tensor, mask: Tensor, answers: Sequence[str]) -> Tensor:
     """Mean over questions of the answer's negative log-likelihood by the root of its length.
 
     Summed over tokens a list would outweigh thirty answers of yes; averaged, it would teach little.
+    ``answers`` are sorted, the longest first: the short ones are decoded apart.
     """
-    asked = sorted(asked, key=lambda question: -len(model.tokens(question[1].answer)))
-    long = sum(len(model.tokens(qa.answer)) > SHORT for _, qa in asked)
-    long = min(len(asked), math.ceil(long / FEW_SHAPES) * FEW_SHAPES)
-    states, mask = model.encode(seen, [i for i, _ in asked], [qa.question for _, qa in asked])
+    long = sum(len(model.tokens(answer)) > SHORT for answer in answers)
+    long = min(len(answers), math.ceil(long / FEW_SHAPES) * FEW_SHAPES)
     total = torch.zeros(())
-    for rows in (range(long), range(long, len(asked))):
-        if rows:
-            answers = [asked[row][1].answer for row in rows]
-            span = slice(rows.start, rows.stop)
-            log_p, length = model.answer_log_likelihood(states[span], mask[span], answers)
+    for rows in (slice(0, long), slice(long, len(answers))):
+        if answers[rows]:
+            log_p, length = model.answer_log_likelihood(states[rows], mask[rows], answers[rows])
             total = total - (log_p / length.sqrt()).sum()
-    return total / len(asked)
+    return total / len(answers)

@@ -61,6 +61,9 @@ MaxCost = Annotated[
 MaxRequests = Annotated[
     int | None, typer.Option(help="Requests after which a service is not asked any more.")
 ]
+Batch = Annotated[
+    bool, typer.Option("--batch", help="Ask a service in files, at its price for what may wait.")
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what a service would be asked, and what it costs.")
 ]

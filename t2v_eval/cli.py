@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from t2v_eval import __version__, console
+from t2v_eval import __version__, console, estimates
 from t2v_eval.agree_command import agree
 from t2v_eval.arguments import (
     AllowUrls,
     Answer,
+    Batch,
     BatchSize,
     Benchmarks,
     Checkpoint,
@@ -130,6 +131,7 @@ def score(
     image_mode: ImageMode = None,
     max_cost: MaxCost = None,
     max_requests: MaxRequests = None,
+    batch: Batch = False,
     dry_run: DryRun = False,
     option: Options = None,
 ) -> None:
@@ -162,6 +164,7 @@ def score(
         image_mode=image_mode,
         max_cost=max_cost,
         max_requests=max_requests,
+        batch=batch or None,
     )
     from t2v_eval.api import load
     from t2v_eval.remote import estimate
@@ -226,6 +229,7 @@ def evaluate(
     image_mode: ImageMode = None,
     max_cost: MaxCost = None,
     max_requests: MaxRequests = None,
+    batch: Batch = False,
     dry_run: DryRun = False,
     option: Options = None,
 ) -> None:
@@ -248,12 +252,13 @@ def evaluate(
         image_mode=image_mode,
         max_cost=max_cost,
         max_requests=max_requests,
+        batch=batch or None,
         on_error=on_error,
         images=images or None,
     )
     kept = None if no_store else store or default_store()
     if dry_run:
-        return print_estimates(model, benchmark, kept, root, options)
+        return estimates.print_estimates(model, benchmark, kept, root, options)
     run(model, benchmark, out, kept, root, **options)
 
 
@@ -393,35 +398,6 @@ def run(
         print(f"\nThe page with all of it: {page.resolve()}")
     _exit_if_nothing(sum(run.counts["used"] for run in report.runs))
     return report
-
-
-def print_estimates(
-    names: Sequence[str],
-    judges: Sequence[str],
-    store: Path | None,
-    root: Path | None,
-    options: dict[str, Any],
-) -> None:
-    """Print what running these would ask of services; nothing is asked."""
-    from t2v_eval.plan import Block
-    from t2v_eval.remote import estimate
-    from t2v_eval.report import open_benchmark, open_scorer
-
-    for name in names:
-        if not models.card(name).remote:  # nothing is loaded to say this
-            console.say(f"{name} runs here: it asks no service and costs nothing")
-    own = {key: options.pop(key) for key in ("images",) if key in options}
-    items = {name: open_benchmark(name, root, **own).items() for name in judges}
-    templates = ("question_template", "answer_template", "template")
-    asked = {key: options.pop(key) for key in templates if key in options}
-    console.print_estimates(
-        (f"{name} on {judge}", estimate(scorer.with_template(**asked), blocks))
-        for name in names
-        if models.card(name).remote
-        for scorer in [open_scorer(name, store, options)]
-        for judge, found in items.items()
-        for blocks in [[Block(item.images, item.texts, item.references) for item in found]]
-    )
 
 
 @contextmanager

@@ -15,8 +15,10 @@ import torch
 from asking import pictures, texts
 from openai_server import BatchService, Reply, Server, completion, error, right, sampled
 from toy import picture
+from typer.testing import CliRunner
 
 import t2v_eval
+from t2v_eval.cli import app
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError, ScoringError, ServiceError
 from t2v_eval.outcome import Counts
@@ -213,3 +215,16 @@ def test_what_cannot_be_is_refused(service, store):
         pytest.raises(ServiceError, match="the service answers 500"),
     ):
         ask(server, store, retries=0)(picture(1), "a cat")
+
+
+def test_from_the_command_line(service, store, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    picture(1).save(tmp_path / "a.png")
+    with Server(service) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        command = ["score", tmp_path / "a.png", "-t", "a cat", "-m", "gpt-4o", "--batch"]
+        more = ["--store", store, "--option", "poll=0.01"]
+        done = CliRunner().invoke(app, [str(one) for one in [*command, *more]])
+    assert done.exit_code == 0, done.output
+    assert len(service.batches) == 1
+    assert "1 answers, 300 tokens in, 1 tokens out, 0.0004 US dollars" in done.output

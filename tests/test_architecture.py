@@ -22,7 +22,7 @@ ORDER = (
     "errors _toml media plan outcome cost store registry template weights batching scorer "
     "embeddings pixels local pool remote api pairwise metrics sensitivity ranking bootstrap "
     "permutation files tables agree caption benchmark data comparison chart browse html report "
-    "console arguments store_commands agree_command data_command cli __main__"
+    "console estimates arguments store_commands agree_command data_command cli __main__"
 ).split()
 
 

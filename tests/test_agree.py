@@ -13,7 +13,8 @@ from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 from typer.testing import CliRunner
 
-from t2v_eval.agree import Counts, agreement, numbers, split_tags
+from t2v_eval.agree import POOLED, Counts, _pooled, agreement, numbers, split_tags
+from t2v_eval.bootstrap import METRICS
 from t2v_eval.cli import app
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.tables import write_table
@@ -177,6 +178,24 @@ def test_labels_of_0_and_1():
         row["s"] = row["s"] > 0.5
     found = agreement(rows, "h", ["s"], resamples=5).scores["s"]["all"]
     assert found["accuracy"].value == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_resamples_are_of_the_same_metrics(grouped):
+    rng = np.random.default_rng(5)
+    for n in (2, 3, 40):
+        shape = (n, 3) if grouped else (n, 1)
+        h = rng.integers(0, 3, shape).astype(float)
+        s = (h + rng.normal(size=shape)).round()
+        s[rng.random(shape) < 0.2] = np.nan
+        h[np.isnan(s)] = np.nan
+        of = _pooled(s, h, POOLED)
+        for _ in range(50):
+            index = rng.integers(0, n, n)
+            wanted = {m: METRICS[m](s[index].ravel(), h[index].ravel()) for m in POOLED}
+            del wanted["acc23"]
+            found = {m: value for m, value in of(index).items() if m != "acc23"}
+            assert found == pytest.approx(wanted, abs=1e-12, nan_ok=True)
 
 
 def test_columns_become_numbers():

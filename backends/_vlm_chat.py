@@ -228,7 +228,13 @@ class LlavaChat(Chat):
     """
 
     def __init__(
-        self, folder: Path, config: Any, chat: str, context: int, trust_remote_code: bool = False
+        self,
+        folder: Path,
+        config: Any,
+        chat: str,
+        context: int,
+        trust_remote_code: bool = False,
+        tower: Path | None = None,
     ) -> None:
         parts = re.fullmatch(r"(.*)<image>(.*)\{\}(.*)", chat, re.DOTALL)
         if parts is None or chat.count("<image>") > 1 or chat.count("{}") > 1:
@@ -237,7 +243,7 @@ class LlavaChat(Chat):
         self.context = context
         try:
             self.tokenizer = LlamaTokenizer.from_pretrained(folder, model_max_length=10**9)
-            self.processor: Any = CLIPImageProcessorPil.from_pretrained(folder)
+            self.processor: Any = CLIPImageProcessorPil.from_pretrained(tower or folder)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{folder} has no tokenizer and processor: {error}") from error
         self.rows = self.tokenizer.vocab_size  # those of Llama; converted weights have some more

@@ -33,6 +33,7 @@ from t2v_eval.media import Media, MediaLike, open_media
 from t2v_eval.plan import Block
 from t2v_eval.weights import HUB_FILES, check_keys, weight_files
 
+from ._llava_layout import build, read_flat, to_config
 from ._vlm_chat import Asked, Chat, LlavaChat, PaliGemmaChat, TemplateChat
 from ._vlm_explain import Explanation, chances, shown
 from ._vlm_prefix import LOOKS, Prefix, can_share
@@ -76,6 +77,8 @@ class HfVlm(ImageFirstScorer[Seen]):
             "sdpa" and "eager"; with others, what the vision tower makes of a picture.
         device_map: "auto" spreads a model over all GPUs, and the CPU where they are too small.
         bits: 8 or 4 quantises the weights with bitsandbytes.
+        vision_tower: for LLaVA in the layout of its authors, the folder or hub id of the CLIP tower
+            if not that of config.json.
     """
 
     default_template = "vqascore"
@@ -94,6 +97,7 @@ class HfVlm(ImageFirstScorer[Seen]):
         attention: str = "sdpa",
         device_map: str | Mapping[str, Any] | None = None,
         bits: int | None = None,
+        vision_tower: str | None = None,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
@@ -106,16 +110,24 @@ class HfVlm(ImageFirstScorer[Seen]):
                 raise InputError(f"{what}={value!r}; use {' or '.join(map(repr, known))}")
         folder = self._fetch(checkpoint, trust_remote_code)
         self._trust = {"trust_remote_code": trust_remote_code}
-        config = self._read_config(folder)
+        flat, apart = read_flat(folder), dict[str, Path]()
+        if flat is not None:
+            source = vision_tower or flat["mm_vision_tower"]
+            apart["tower"] = self._fetch(source, False, argument="vision_tower", revision=None)
+        config = to_config(flat, **apart) if flat else self._read_config(folder)
         asked = {"chat": chat, "context": context, "system": system, "settings": settings}
         asked = {key: value for key, value in asked.items() if value is not None}
-        self.chat = STYLES[style](folder, config, **asked, **self._trust)
+        self.chat = STYLES[style](folder, config, **asked, **self._trust, **apart)
         self.rule = RULES[rule](self.chat.encode)
         self.facts = {"style": style, **{k: repr(v) for k, v in asked.items()}, "rule": rule}
         self.facts |= {"attention": attention} | ({"bits": str(bits)} if bits else {})
         told = (f for pattern in (*HUB_FILES, *MORE_FILES) for f in folder.glob(pattern))
         self.files = sorted({*weight_files(folder), *told})
-        self.network = self._build(folder, attention, device_map, bits)
+        for tower in apart.values():
+            self.files += [*weight_files(tower), *sorted(tower.glob("*config.json"))]
+            self.network = build(folder, tower, config, self.device, self.dtype)
+        if not apart:
+            self.network = self._build(folder, attention, device_map, bits)
         self._share = share
         masked = attention in ("sdpa", "eager") and not self.chat.two_way
         self._share_start = share and masked and can_share(self.network.base_model)
@@ -355,13 +367,13 @@ class HfVlm(ImageFirstScorer[Seen]):
         self.device = network.get_input_embeddings().weight.device
         return network.eval().requires_grad_(False)
 
-    def _fetch(self, source: str, trusted: bool) -> Path:
+    def _fetch(self, source: str, trusted: bool, **hub: Any) -> Path:
         """The folder; pickles are downloaded only where there are no safetensors."""
         patterns = (*HUB_FILES, *MORE_FILES, *(("*.py",) if trusted else ()))
-        found = self.locate(source, patterns)
+        found = self.locate(source, patterns, **hub)
         if any(found.glob("*.safetensors")):
             return found
-        return self.locate(source, (*patterns, "*.bin"))
+        return self.locate(source, (*patterns, "*.bin"), **hub)
 
 
 def common_start(prompts: Sequence[list[int]]) -> list[int]:

@@ -39,8 +39,43 @@ def load(checkpoint: Path = CHECKPOINT, **options):
 
 
 @pytest.fixture(scope="session")
-def scorers():
+def authors(tmp_path_factory) -> tuple[Path, Path]:
+    """The same weights as LLaVA's authors publish them: a checkpoint, and a tower apart."""
+    folder, tower = tmp_path_factory.mktemp("llava"), tmp_path_factory.mktemp("clip")
+    known = json.loads((CHECKPOINT / "config.json").read_text())
+    text = known["text_config"] | {"vocab_size": 700, "pad_token_id": 0, "rope_theta": 10000.0}
+    flat = text | {
+        "model_type": "llava",
+        "mm_projector_type": "mlp2x_gelu",
+        "mm_vision_select_layer": -2,
+        "mm_vision_select_feature": "patch",
+        "mm_vision_tower": str(tower),
+    }
+    (folder / "config.json").write_text(json.dumps(flat))
+    (tower / "config.json").write_text(json.dumps(known["vision_config"]))
+    shutil.copy(CHECKPOINT / "preprocessor_config.json", tower)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(CHECKPOINT / name, folder)
+    own, seeing = {}, {}
+    for name, tensor in (
+        LlavaForConditionalGeneration.from_pretrained(CHECKPOINT).state_dict().items()
+    ):
+        if "vision_tower" in name:
+            seeing["vision_model." + name.removeprefix("model.vision_tower.")] = tensor
+            continue
+        name = name.replace("language_model.", "").replace("multi_modal_", "mm_")
+        name = name.replace("linear_1", "0").replace("linear_2", "2")
+        own[name] = tensor[:700].clone() if len(tensor) == 764 else tensor
+    own["model.vision_tower.vision_tower.vision_model.not_read"] = torch.ones(1)
+    torch.save(own, folder / "pytorch_model.bin")
+    save_file(seeing, tower / "model.safetensors")
+    return folder, tower
+
+
+@pytest.fixture(scope="session")
+def scorers(authors):
     made = {share: load(image_mode="original", share=share) for share in (True, False)}
+    made["authors"] = load(authors[0], image_mode="original")
     return made.__getitem__
 
 
@@ -86,7 +121,7 @@ def plain(read_plainly):
     return score
 
 
-@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("share", [True, False, "authors"])
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_golden(case, share, scorers):
     notice = NOTICES.get(case["id"])
@@ -251,3 +286,14 @@ def test_out_of_memory_is_survived(scorer, images, monkeypatch):
     np.testing.assert_allclose(scorer(images, TEXTS), expected, atol=1e-5)
     assert max(tried) == 4
     scorer.start_batches_at(32)
+
+
+def test_the_layout_of_the_authors(authors, scorer, images):
+    folder, tower = authors
+    named = load(folder, vision_tower=tower, image_mode="original")
+    assert named.id != scorer.id
+    torch.testing.assert_close(named(images, TEXTS), scorer(images, TEXTS), rtol=1e-5, atol=1e-6)
+    with pytest.raises(CheckpointError, match="image processor"):
+        load(folder, vision_tower=FOLDER / "images")
+    with pytest.raises(CheckpointError, match="nobody/nothing.*vision_tower='DIR'"):
+        load(folder, vision_tower="nobody/nothing", local_files_only=True)

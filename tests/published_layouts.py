@@ -327,6 +327,25 @@ def pascal_50s(root: Path) -> None:
         draw(root / "images" / name, seed)
 
 
+COMPOSITE = {  # part: photograph, caption, rating
+    "flickr8k": [("a.jpg", "a dog", 5), ("a.jpg", "a  cat", 1), ("b.jpg", "two men", 3)],
+    "coco": [("c.jpg", "a tram", 4), ("c.jpg", "a bus", 3)],
+}
+
+
+def composite(root: Path) -> None:
+    content = {
+        part: [
+            {"image": image, "caption": caption, "human": human, "references": [f"of {image}"]}
+            for image, caption, human in rows
+        ]
+        for part, rows in COMPOSITE.items()
+    }
+    write_json(root / "composite.json", content)
+    for seed, name in enumerate("abc"):
+        draw(root / "images" / f"{name}.jpg", seed)
+
+
 LAYOUTS: dict[str, Callable[[Path], None]] = {
     "tifa160": tifa160,
     "tifa160-two-raters": tifa160_two_raters,
@@ -354,6 +373,7 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "stanfordt23d-300": stanfordt23d,
     "sugarcrepe-pp": sugarcrepe_pp,
     "pascal-50s": pascal_50s,
+    "composite-captions": composite,
 }
 ITEMS = {
     "tifa160": 6,
@@ -382,4 +402,5 @@ ITEMS = {
     "stanfordt23d-300": 2,
     "sugarcrepe-pp": 10,
     "pascal-50s": 8,
+    "composite-captions": 3,
 }

@@ -7,6 +7,7 @@ import pytest
 from published_layouts import (
     LAYOUTS,
     agiqa3k,
+    composite,
     flickr8k,
     genai_rank,
     hpdv2,
@@ -242,3 +243,32 @@ def test_flickr8k_malformed(tmp_path, file, line, message):
         stream.write(f"{line}\n")
     with pytest.raises(BenchmarkDataError, match=message):
         opened("flickr8k-expert", tmp_path)
+
+
+def test_composite(tmp_path):
+    composite(tmp_path)
+    benchmark, items = opened("composite-captions", tmp_path)
+    assert [item.id for item in items] == ["flickr8k/a.jpg", "flickr8k/b.jpg", "coco/c.jpg"]
+    assert items[0].texts == ["a dog", "a cat"] and items[0].labels == {"human": [5, 1]}
+    assert items[2].references == [["of c.jpg"]] and items[2].tags == ("coco",)
+    found = benchmark.metrics(items, [row(0.9, 0.2), row(0.8), row(0.5, 0.6)])
+    wanted = stats.kendalltau([0.9, 0.2, 0.8, 0.5, 0.6], [5, 1, 3, 4, 3], variant="c").statistic
+    assert next(iter(found)) == "tau_c" and found["tau_c"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"human": 6}, "flickr8k, row 1: 'human' is 6, not from 0 to 5"),
+        ({"human": None}, "'human' is None, not a number"),
+        ({"caption": ""}, "row 1: 'caption' is empty"),
+        ({"references": ["other"]}, "the captions of a.jpg have different references"),
+    ],
+)
+def test_composite_malformed(tmp_path, change, message):
+    composite(tmp_path)
+    content = json.loads((tmp_path / "composite.json").read_text())
+    content["flickr8k"][0] |= change
+    write_json(tmp_path / "composite.json", content)
+    with pytest.raises(BenchmarkDataError, match=message):
+        opened("composite-captions", tmp_path)

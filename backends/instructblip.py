@@ -23,10 +23,12 @@ from transformers import (
     InstructBlipForConditionalGeneration,
     T5Tokenizer,
 )
+from transformers.modeling_outputs import BaseModelOutput
 from typing_extensions import Unpack
 
-from t2v_eval.errors import CheckpointError
+from t2v_eval.errors import CheckpointError, MediaError
 from t2v_eval.local import Options, PairScorer
+from t2v_eval.media import Media
 from t2v_eval.weights import HUB_FILES, check_keys, weight_files
 
 from ._blip import hoist_keys_and_values
@@ -94,24 +96,58 @@ class InstructBlipFlanT5(PairScorer[Tensor]):
 
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         questions, answers = zip(*map(self.template.fill, texts), strict=True)
-        read = [self._plain(self._t5_tokens, question) for question in questions]
-        seen = [self._plain(self._bert_tokens, question) for question in questions]
+        encoded, mask, cut = self._encode(states, questions)
         said = [self._plain(self._t5_tokens, answer) for answer in answers]
         self.note_truncated(
             text
-            for text, t5, bert, answer in zip(texts, read, seen, said, strict=True)
-            if len(t5) >= QUESTION or len(bert) + 1 >= QUESTION or len(answer) >= ANSWER
+            for text, one, answer in zip(texts, cut, said, strict=True)
+            if one or len(answer) >= ANSWER
         )
+        spoken = [[*row[: ANSWER - 1], self.t5.config.eos_token_id] for row in said]
+        return answer_probability(self.t5, self._head, encoded, mask, spoken)
+
+    def generate_texts(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[str]:
+        pairs = list(zip(images, prompts, strict=True))
+        parts = self.batch.batches(pairs, lambda part: self._generate(part, max_new_tokens))
+        return [text for _, texts in parts for text in texts]
+
+    def _generate(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
+        made = [self._prepare(image) for image, _ in pairs]
+        for one in made:
+            if isinstance(one, MediaError):
+                raise one
+        prompts = [prompt for _, prompt in pairs]
+        encoded, mask, cut = self._encode(self.encode_images(self.stack(made)), prompts)
+        self.note_truncated(p for p, one in zip(prompts, cut, strict=True) if one)
+        tokens = self.t5.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
+            attention_mask=mask,
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+        )
+        return list(self._t5_tokens.batch_decode(tokens, skip_special_tokens=True))
+
+    def _encode(
+        self, states: Sequence[Tensor], questions: Sequence[str]
+    ) -> tuple[Tensor, Tensor, list[bool]]:
+        """Encoder states, their mask, and which questions lost their beginning."""
+        read = [self._plain(self._t5_tokens, question) for question in questions]
+        seen = [self._plain(self._bert_tokens, question) for question in questions]
         first, last = self._bert_tokens.cls_token_id, self._bert_tokens.sep_token_id
-        end = self.t5.config.eos_token_id
         queries = self._look(states, [[first, *ids[2 - QUESTION :], last] for ids in seen])
+        end = self.t5.config.eos_token_id
         ids, mask = self._pad([[*row[1 - QUESTION :], end] for row in read], self._t5_tokens)
         words = self.t5.get_input_embeddings()(ids)
-        encoded = self.t5.encoder(
+        encoded: Tensor = self.t5.encoder(
             inputs_embeds=torch.cat([queries.to(words.dtype), words], 1), attention_mask=mask
         ).last_hidden_state
-        spoken = [[*row[: ANSWER - 1], end] for row in said]
-        return answer_probability(self.t5, self._head, encoded, mask, spoken)
+        cut = [
+            len(t5) >= QUESTION or len(bert) + 1 >= QUESTION
+            for t5, bert in zip(read, seen, strict=True)
+        ]
+        return encoded, mask, cut
 
     def _look(self, states: Sequence[Tensor], questions: Sequence[Sequence[int]]) -> Tensor:
         """What the Q-Former tells T5 of each picture, with the question in mind (B, Q, width)."""

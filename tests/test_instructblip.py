@@ -128,6 +128,26 @@ def test_no_text_is_taken_for_a_placeholder(scorer, plain, images, text):
     assert float(together[0, 0]) == pytest.approx(expected, rel=1e-5)
 
 
+def test_generate(scorer, images):
+    model = InstructBlipForConditionalGeneration.from_pretrained(CHECKPOINT).eval()
+    t5 = T5Tokenizer.from_pretrained(CHECKPOINT)
+    bert = BertTokenizer.from_pretrained(CHECKPOINT / "qformer_tokenizer")
+    prompts = ["Describe the picture.", "What is this? " * 9, "a"]
+    written = scorer.generate(images, prompts, max_new_tokens=6)
+    queries = [model.config.image_token_index] * model.config.num_query_tokens
+    for image, prompt, text in zip(images, prompts, written, strict=True):
+        tokens = model.generate(
+            pixel_values=scorer.preprocess(image)[None],
+            qformer_input_ids=torch.tensor([bert(prompt).input_ids]),
+            input_ids=torch.tensor([queries + t5(prompt).input_ids]),
+            max_new_tokens=6,
+            do_sample=False,
+        )
+        assert t5.decode(tokens[0], skip_special_tokens=True) == text
+    with pytest.warns(T2VWarning, match="1 of 1 texts"):
+        scorer.generate(images[0], "two small dogs " * 99, max_new_tokens=2)
+
+
 def test_long_texts_are_cut_and_reported(scorer, images):
     with pytest.warns(T2VWarning, match="1 of 2 texts"):
         outcome = scorer.evaluate_blocks([Block.of(images[0], ["cat", "two small dogs " * 99])])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
+import PIL
 import torch
 from numpy.typing import NDArray
 from PIL import Image
@@ -107,8 +108,14 @@ class LocalScorer(Differentiable):
 
     def identity(self) -> dict[str, str]:
         self._fingerprint = self._fingerprint or fingerprint(self.files)
-        dtype = str(self.dtype).removeprefix("torch.")
-        return {"weights": self._fingerprint, **self.facts, "dtype": dtype, **super().identity()}
+        return {
+            "weights": self._fingerprint,
+            **self.facts,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            # Pillow 13 resizes some sizes otherwise than those before it.
+            "pillow": PIL.__version__.partition(".")[0],
+            **super().identity(),
+        }
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Any:

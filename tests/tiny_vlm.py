@@ -32,6 +32,10 @@ from transformers import (
     MllamaProcessor,
     PaliGemmaConfig,
     PaliGemmaProcessor,
+    PerceptionLMConfig,
+    PerceptionLMImageProcessor,
+    PerceptionLMProcessor,
+    PerceptionLMVideoProcessor,
     PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLProcessor,
@@ -362,6 +366,41 @@ def llava_onevision(folder: Path) -> None:
     write(folder, config, processor)
 
 
+def perception_lm(folder: Path) -> None:
+    special = ["<|im_start|>", "<|im_end|>", "<|image|>", "<|video|>", "<pad>"]
+    words = tokenizer(
+        special,
+        eos_token="<|im_end|>",
+        pad_token="<pad>",
+        extra_special_tokens={"image_token": "<|image|>", "video_token": "<|video|>"},
+    )
+    processor = PerceptionLMProcessor(
+        PerceptionLMVideoProcessor(size={"height": 32, "width": 32}),
+        PerceptionLMImageProcessor(tile_size=32, max_num_tiles=4),
+        words,
+        patch_size=8,
+        pooling_ratio=2,
+        chat_template=CHATML.replace("IMAGE", "<|image|>"),
+    )
+    tower = {"embed_dim": 32, "depth": 2, "num_heads": 4, "img_size": [32, 32], "patch_size": 8}
+    config = PerceptionLMConfig(
+        text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
+        vision_config={
+            "model_type": "timm_wrapper",
+            "architecture": "vit_pe_core_tiny_patch16_384",
+            "do_pooling": False,
+            "num_classes": 0,
+            "model_args": {**tower, "global_pool": ""},
+        },
+        vision_use_cls_token=True,
+        projector_pooling_ratio=2,
+        image_token_id=words.convert_tokens_to_ids("<|image|>"),
+        video_token_id=words.convert_tokens_to_ids("<|video|>"),
+        tie_word_embeddings=False,
+    )
+    write(folder, config, processor)
+
+
 def write(folder: Path, config: object, processor: object) -> None:
     torch.manual_seed(0)
     model = AutoModelForImageTextToText.from_config(config)
@@ -376,6 +415,6 @@ def write(folder: Path, config: object, processor: object) -> None:
 
 
 MADE = (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5)
-MADE += (internvl, gemma3, paligemma, mllama)
+MADE += (internvl, gemma3, paligemma, mllama, perception_lm)
 TINY: dict[str, Callable[[Path], None]] = {make.__name__: make for make in MADE}
 OPTIONS = {"paligemma": {"style": "paligemma"}}

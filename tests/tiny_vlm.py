@@ -45,6 +45,7 @@ from transformers import (
     Qwen2VLVideoProcessor,
     Qwen3_5Config,
     Qwen3VLConfig,
+    Qwen3VLMoeConfig,
     Qwen3VLProcessor,
     Qwen3VLVideoProcessor,
     SiglipImageProcessor,
@@ -162,6 +163,13 @@ def qwen3_vl(folder: Path) -> None:
     vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
     vision |= {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
     qwen(folder, Qwen3VLConfig, Qwen3VLProcessor, vision, patch=16, head_dim=8)
+
+
+def qwen3_vl_moe(folder: Path) -> None:
+    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
+    vision |= {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
+    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+    qwen(folder, Qwen3VLMoeConfig, Qwen3VLProcessor, vision, patch=16, head_dim=8, **experts)
 
 
 def qwen3_5(folder: Path) -> None:
@@ -414,7 +422,7 @@ def write(folder: Path, config: object, processor: object) -> None:
     processor.save_pretrained(folder)
 
 
-MADE = (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_5)
+MADE = (llava, llava_next, llava_onevision, qwen2_vl, qwen2_5_vl, qwen3_vl, qwen3_vl_moe, qwen3_5)
 MADE += (internvl, gemma3, paligemma, mllama, perception_lm)
 TINY: dict[str, Callable[[Path], None]] = {make.__name__: make for make in MADE}
 OPTIONS = {"paligemma": {"style": "paligemma"}}

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from t2v_eval.benchmark import Benchmark, Item, evaluate
     from t2v_eval.errors import T2VError, T2VWarning
     from t2v_eval.local import EmbeddingScorer, PairScorer
+    from t2v_eval.remote import ApiScorer
     from t2v_eval.report import Report, compare
     from t2v_eval.scorer import Scorer
     from t2v_eval.sensitivity import template_sensitivity
@@ -50,6 +51,7 @@ _HOMES = {
     "benchmark": "Benchmark Item evaluate",
     "errors": "T2VError T2VWarning",
     "local": "EmbeddingScorer PairScorer",
+    "remote": "ApiScorer",
     "report": "Report compare",
     "scorer": "Scorer",
     "sensitivity": "template_sensitivity",
@@ -59,6 +61,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "ApiScorer",
     "Benchmark",
     "CLIPScore",
     "EmbeddingScorer",

@@ -3,7 +3,7 @@
     https://huggingface.co/datasets/zhiqiulin/vqascore_ablation    stanfordt23d.zip, unpacked
     https://github.com/linzhiqiu/t2v_metrics                       datasets/stanfordt23d.json
     ROOT/stanfordt23d.json             {"0": {"prompt", "models": {generator: [1 to 5, ...]}}}
-    ROOT/dreamfusion/0/0/rgb_2.jpg     views 0 to 119 of each object, also below ROOT/stanfordt23d
+    ROOT/dreamfusion/0/0/rgb_2.jpg     views 0 to 119 of each object
 
 An item is a prompt with an object of each of six generators. An object is shown as its views 2, 15,
 ..., 106 in a 3 x 3 grid, which is made here, as a JPEG of Pillow's default quality like the
@@ -64,7 +64,7 @@ class StanfordT23D(Published, RatingsForm):
             )
 
     def _grid(self, views: str) -> bytes:
-        paths = [self.picture(f"{views}/rgb_{view}.jpg", ".", "stanfordt23d") for view in VIEWS]
+        paths = [self.picture(f"{views}/rgb_{view}.jpg") for view in VIEWS]
         try:
             opened = [Image.open(path).convert("RGB") for path in paths]
         except OSError as error:

@@ -6,7 +6,7 @@
     ROOT/dsg_tifa160_anns.csv          five Likert ratings a picture, of DSG (Cho et al. 2024)
     ROOT/human_annotations.json        instead, for `raters="tifa"`: as tifa160.json, with
                                        human_scores, the two ratings of TIFA's authors
-    ROOT/coco_669925_mini_dalle.jpg    the pictures, here or in ROOT/tifa160 or ROOT/images
+    ROOT/coco_669925_mini_dalle.jpg    the pictures (tifa160.zip), here or in ROOT/images
 
 An item is a prompt with its five pictures. The target is the mean of a picture's ratings: of the
 Likert ratings in the tables of VQAScore, of the two raters in those of TIFA. Tags say where the
@@ -66,7 +66,7 @@ class Tifa160(Published, RatingsForm):
                 raise BenchmarkDataError(f"{path}: {prompt!r} has the texts {sorted(texts)}")
             yield Item(
                 images=[
-                    self.picture(field(row, "image_path", str, name), ".", "tifa160", "images")
+                    self.picture(field(row, "image_path", str, name), ".", "images")
                     for name, row, _ in found
                 ],
                 texts=[texts.pop()],

@@ -45,7 +45,7 @@ def copy(root: Path, *names: str) -> None:
 def tifa160(root: Path) -> None:
     copy(root, "tifa160/tifa160.json", "agreement/tifa160/dsg_tifa160_anns.csv")
     for seed, row in enumerate(json.loads((root / "tifa160.json").read_text()).values()):
-        draw(root / "tifa160" / row["image_path"], seed)
+        draw(root / row["image_path"], seed)
 
 
 def tifa160_two_raters(root: Path) -> None:

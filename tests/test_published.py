@@ -13,6 +13,7 @@ from toy import ToyEmbedding
 from t2v_eval.benchmark import evaluate
 from t2v_eval.errors import BenchmarkDataError, T2VWarning
 from t2v_eval.registry import benchmarks
+from t2v_eval.report import open_benchmark
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 names = pytest.mark.parametrize("name", LAYOUTS)
@@ -43,6 +44,14 @@ def test_items_and_a_run(written, name):
     assert run.counts["failed"] == 0
     assert set(benchmark.chance) <= set(run.metrics)
     assert run.benchmark["headline"] in run.metrics
+
+
+@names
+@pytest.mark.parametrize("own", [False, True])
+def test_a_folder_of_the_benchmark_s_name_will_do(written, tmp_path, name, own):
+    root = shutil.copytree(written[name], tmp_path / name) if own else written[name]
+    found = open_benchmark(name, tmp_path if own else root)
+    assert len(found.items()) == ITEMS[name] and found.root == root
 
 
 @names

@@ -104,7 +104,8 @@ def agreement(
     Args:
         rows: as `read_table` gives them.
         group: a column; rows with the same value, say one prompt's pictures, are one unit.
-        tags: a column of names separated by ``;``, or of lists of names.
+        tags: a column of names separated by ``;``, or of lists of names; one that is called as the
+            whole table is, becomes "all (tag)".
         progress: called before each column and tag.
 
     Raises:
@@ -207,9 +208,8 @@ def _by_tag(rows: Sequence[Row], column: str | None) -> dict[str, IntArray]:
     if column is not None:
         for n, value in _values(rows, column):
             for tag in split_tags(value):
-                found.setdefault(tag, []).append(n - 1)
-    if ALL in found:
-        raise InputError(f"a tag is called {ALL!r}, as the whole table is: give it another name")
+                name = f"{ALL} (tag)" if tag == ALL else tag
+                found.setdefault(name, []).append(n - 1)
     return {tag: np.array(index, dtype=np.int64) for tag, index in found.items()}
 
 

@@ -223,13 +223,20 @@ def test_columns_become_numbers():
         ([], {}, "needs rows"),
         ([{"human": 1, "score": "inf"}], {}, "row 1: 'score' is infinite"),
         ([{"human": 1, "score": 1, "g": ""}], {"group": "g"}, "row 1: the group 'g' is empty"),
-        ([{"human": 1, "score": 1, "t": "a;all"}], {"tags": "t"}, "a tag is called 'all'"),
     ],
 )
 def test_what_cannot_be_used_is_named(rows, options, message):
     given = {"human": "human", "scores": ["score"]} | options
     with pytest.raises((InputError, TableError), match=message):
         agreement(rows, **given)
+
+
+def test_a_tag_called_all_is_not_the_whole_table():
+    rows = [{"human": n, "s": n, "t": "all" if n else ""} for n in range(4)]
+    found = agreement(rows, "human", ["s"], tags="t", resamples=5)
+    assert {tag: counts.rows for tag, counts in found.counts["s"].items()} == {
+        "all": 4, "all (tag)": 3
+    }  # fmt: skip
 
 
 def test_groups_that_are_too_unequal_are_refused(monkeypatch):

@@ -72,7 +72,12 @@ def to_config(flat: dict[str, Any], tower: Path) -> LlavaConfig:
 
 
 def build(
-    folder: Path, tower: Path, config: LlavaConfig, device: torch.device, dtype: torch.dtype
+    folder: Path,
+    tower: Path,
+    config: LlavaConfig,
+    device: torch.device,
+    dtype: torch.dtype,
+    attention: str,
 ) -> Any:
     """The network; a tower among the checkpoint's own weights is not read, as in the original."""
     found = read_weights(folder, device, dtype)
@@ -94,7 +99,7 @@ def build(
         config=config,
         state_dict=tensors,
         dtype=dtype,
-        attn_implementation="sdpa",
+        attn_implementation=attention,
         output_loading_info=True,
     )
     network, told = loaded

@@ -53,9 +53,8 @@ TOKEN_KINDS = ("token_type_ids", "mm_token_type_ids")  # inputs that say which t
 class Seen:
     """A picture with the texts that will be scored with it."""
 
-    def __init__(self, inputs: dict[str, Tensor], asked: dict[str, Asked], room: int) -> None:
-        self.inputs: dict[str, Any] = inputs
-        self.asked, self.room = asked, room
+    def __init__(self, inputs: dict[str, Any], asked: dict[str, Asked]) -> None:
+        self.inputs, self.asked = inputs, asked
         self.common: list[int] = []
         self.prefix: Prefix | None = None
 
@@ -112,6 +111,11 @@ class HfVlm(ImageFirstScorer[Seen]):
         self._trust = {"trust_remote_code": trust_remote_code}
         flat, apart = read_flat(folder), dict[str, Path]()
         if flat is not None:
+            if device_map is not None or bits:
+                raise InputError(
+                    f"{folder} is in the layout of LLaVA's authors, which takes no device_map and "
+                    "no bits; pass a checkpoint in that of transformers, such as those of llava-hf"
+                )
             source = vision_tower or flat["mm_vision_tower"]
             apart["tower"] = self._fetch(source, False, argument="vision_tower", revision=None)
         config = to_config(flat, **apart) if flat else self._read_config(folder)
@@ -123,10 +127,11 @@ class HfVlm(ImageFirstScorer[Seen]):
         self.facts |= {"attention": attention} | ({"bits": str(bits)} if bits else {})
         told = (f for pattern in (*HUB_FILES, *MORE_FILES) for f in folder.glob(pattern))
         self.files = sorted({*weight_files(folder), *told})
-        for tower in apart.values():
+        if apart:
+            tower = apart["tower"]
             self.files += [*weight_files(tower), *sorted(tower.glob("*config.json"))]
-            self.network = build(folder, tower, config, self.device, self.dtype)
-        if not apart:
+            self.network = build(folder, tower, config, self.device, self.dtype, attention)
+        else:
             self.network = self._build(folder, attention, device_map, bits)
         self._share = share
         masked = attention in ("sdpa", "eager") and not self.chat.two_way
@@ -152,7 +157,7 @@ class HfVlm(ImageFirstScorer[Seen]):
     def read_image(self, prepared: Mapping[str, Tensor], texts: Sequence[str]) -> Seen:
         inputs = self._inputs(prepared)
         room = self.chat.context - self.chat.used(inputs)
-        seen = Seen(inputs, {text: self._ask(text, room) for text in texts}, room)
+        seen = Seen(inputs, {text: self._ask(text, room) for text in texts})
         if self._share_start and len(texts) > 1:
             seen.common = common_start([asked.prompt for asked in seen.asked.values()])
             seen.prefix = Prefix(self.network.base_model, extended(inputs, seen.common))

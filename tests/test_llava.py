@@ -293,6 +293,8 @@ def test_the_layout_of_the_authors(authors, scorer, images):
     named = load(folder, vision_tower=tower, image_mode="original")
     assert named.id != scorer.id
     torch.testing.assert_close(named(images, TEXTS), scorer(images, TEXTS), rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="takes no device_map"):
+        load(folder, device_map="auto")
     with pytest.raises(CheckpointError, match="image processor"):
         load(folder, vision_tower=FOLDER / "images")
     with pytest.raises(CheckpointError, match="nobody/nothing.*vision_tower='DIR'"):

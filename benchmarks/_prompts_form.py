@@ -61,6 +61,11 @@ class PromptsForm(Published):
     def prompts(self, folder: Path) -> Iterable[Prompt]:
         """The prompts of the published files in `folder`, in their order."""
 
+    def check(self) -> str:
+        if self.images or self.root is None:
+            return super().check()
+        return f"{len(list(self.prompts(self.root)))} prompts"
+
     def read(self, folder: Path) -> Iterator[Item]:
         prompts = list(self.prompts(folder))
         if not self.images:

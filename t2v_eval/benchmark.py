@@ -78,6 +78,17 @@ class Benchmark(ABC):
             BenchmarkDataError: files are missing or not as published; the message says which.
         """
 
+    def check(self) -> str:
+        """What its files hold, in words.
+
+        Raises:
+            BenchmarkDataError: files are missing or not as published; the message says which.
+        """
+        items = self.items()
+        pictures = sum(len(item.images) for item in items)
+        texts = sum(len(item.texts) for item in items)
+        return f"{len(items)} items with {pictures} pictures and {texts} texts"
+
     @abstractmethod
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         """Named metrics of (M, N) scores, one array an item, higher is better; NaN is missing."""

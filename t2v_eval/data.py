@@ -1,4 +1,4 @@
-"""The files of benchmarks: fetching them from the Hugging Face hub, unpacking, and checking.
+"""The files of benchmarks: fetching them from the Hugging Face hub and unpacking them.
 
 Cards say where files are: `hub` is a data set there and `files` those of its files that are needed,
 archives among them. What is gated, moved or elsewhere is not fetched; a card's `page` and `obtain`
@@ -12,9 +12,7 @@ import stat
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
 
-from t2v_eval.benchmark import Benchmark
 from t2v_eval.errors import BenchmarkDataError, OutputError
 from t2v_eval.files import check_folder
 from t2v_eval.registry import Card
@@ -24,26 +22,6 @@ MOST_GROWTH = 20
 _ALWAYS_FINE = 1 << 26
 
 Download = Callable[[str, str, Path], Path]
-
-
-class Found(NamedTuple):
-    """What the files of a benchmark hold."""
-
-    items: int
-    pictures: int
-    texts: int
-
-
-def check(benchmark: Benchmark) -> Found:
-    """Read all items and look for every picture.
-
-    Raises:
-        BenchmarkDataError: something is missing or not as published.
-    """
-    items = benchmark.items()
-    return Found(
-        len(items), sum(len(one.images) for one in items), sum(len(one.texts) for one in items)
-    )
 
 
 def fetch(card: Card, root: str | Path, download: Download | None = None) -> list[Path]:

@@ -47,8 +47,4 @@ def data(
 
     if fetch and root is not None:
         files.fetch(card, root)
-    found = files.check(open_benchmark(name, root))
-    console.say(
-        f"{found.items} items with {found.pictures} pictures and {found.texts} texts are there",
-        "green",
-    )
+    console.say(f"{open_benchmark(name, root).check()} are there", "green")

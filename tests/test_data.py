@@ -50,6 +50,14 @@ def test_it_checks_a_folder(tmp_path):
     assert "drawn" in call("scenes").stdout or "600 items" in call("scenes").stderr
 
 
+def test_the_prompts_of_a_set_need_no_pictures(tmp_path):
+    rows = ["Prompts,Category", "A red car.,Colors", "Two dogs.,Counting"]
+    (tmp_path / "drawbench.csv").write_text("\n".join(rows))
+    assert "2 prompts are there" in call("drawbench", "--root", tmp_path).stderr
+    (tmp_path / "drawbench.csv").unlink()
+    assert "holds no drawbench.csv" in call("drawbench", "--root", tmp_path, code=2).stderr
+
+
 def test_it_fetches_unpacks_and_checks(tmp_path, monkeypatch):
     seetrue(tmp_path / "published")
     pictures = {

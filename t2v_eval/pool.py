@@ -26,6 +26,7 @@ Answer = TypeVar("Answer")
 FIRST = 8  # open requests after the first answer
 LONGEST_WAIT = 30.0  # seconds between two tries where the service does not say how long
 DEAD = 3  # questions given up before any answer came: nobody is there
+GO_ON = "run it again, with a store, to go on"
 DOWN = 8  # questions given up one after the other, none answered between: nobody is there any more
 
 
@@ -222,7 +223,7 @@ class Pool(Generic[Answer]):
             try:
                 await asyncio.wait_for(self._ask_all(), seconds)
             except asyncio.TimeoutError:
-                self._over = f"not asked: the run's limit of {seconds:g} s was over"
+                self._over = f"not asked: the run's limit of {seconds:g} s was over; {GO_ON}"
 
     async def _ask_all(self) -> None:
         tasks: set[asyncio.Task[None]] = set()
@@ -284,7 +285,7 @@ class Pool(Generic[Answer]):
     def _may_send(self) -> bool:
         most = self.limits.max_requests
         if not self._over and most is not None and self.sent >= most:
-            self._over = f"not asked: the limit of {most} requests was reached"
+            self._over = f"not asked: the limit of {most} requests was reached; {GO_ON}"
         self._over = self._over or self._spent()
         self.sent += not self._over
         return not self._over

@@ -30,7 +30,7 @@ from t2v_eval.errors import (
 from t2v_eval.media import Media
 from t2v_eval.outcome import Outcome, Progress, Scored
 from t2v_eval.plan import Block, Cells, Plan, Text
-from t2v_eval.pool import Limits, Pool, RetryError
+from t2v_eval.pool import GO_ON, Limits, Pool, RetryError
 from t2v_eval.registry import Card
 from t2v_eval.scorer import ImageMode, OnError, Scorer, plain
 from t2v_eval.store import Store, text_key
@@ -280,7 +280,7 @@ class ApiScorer(Scorer, Generic[Packed]):
             most, reserved = self.max_cost, (len(asking) + 1) * self.usage.dearest
             if most is None or (most > 0 and self.usage.cost - before + reserved <= most):
                 return ""
-            return f"not asked: the limit of {most:g} US dollars was reached"
+            return f"not asked: the limit of {most:g} US dollars was reached; {GO_ON}"
 
         return Pool(len(media), one, self.connected, self.limits, spent)
 

@@ -22,7 +22,7 @@ import t2v_eval
 from t2v_eval.errors import ScoringError, ServiceError
 from t2v_eval.outcome import Counts
 from t2v_eval.plan import Block
-from t2v_eval.pool import Limits, Pace, Pool, RetryError, seconds_to_wait
+from t2v_eval.pool import GO_ON, Limits, Pace, Pool, RetryError, seconds_to_wait
 
 HERE = Path(__file__).parent
 OFTEN = 4 * [name for name in FAULTS if name not in ("hang", "slow")] + ["hang", "slow"]
@@ -253,7 +253,7 @@ def test_the_limits_of_a_run():
         outcome = few.evaluate_blocks([Block(pictures(4), texts(20))])
         assert len(server.requests) == 17
         assert outcome.counts == Counts(cells=80, computed=17, failed=63)
-        assert outcome.errors == {"not asked: the limit of 17 requests was reached": 63}
+        assert outcome.errors == {f"not asked: the limit of 17 requests was reached; {GO_ON}": 63}
         with pytest.raises(ScoringError, match="not asked: the limit of 17 requests"):
             scorer_of(server.url, max_requests=17)(pictures(4), texts(20))
     with Server(latency=0.1) as server:
@@ -261,7 +261,7 @@ def test_the_limits_of_a_run():
         outcome = soon.evaluate_blocks([Block(pictures(4), texts(20))])
         assert 1 <= outcome.counts.computed < 80
         (reason,) = outcome.errors
-        assert reason == "not asked: the run's limit of 0.35 s was over"
+        assert reason == f"not asked: the run's limit of 0.35 s was over; {GO_ON}"
         assert sum(outcome.errors.values()) + outcome.counts.computed == 80
 
 

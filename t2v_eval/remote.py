@@ -11,6 +11,7 @@ from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
@@ -37,6 +38,9 @@ from t2v_eval.store import Store, text_key
 
 Packed = TypeVar("Packed")
 Found = TypeVar("Found")
+
+# Says of the question that is being asked that what it costs is known.
+_answered: ContextVar[Callable[[], None] | None] = ContextVar("answered", default=None)
 
 
 class Answer(NamedTuple):
@@ -182,6 +186,8 @@ class ApiScorer(Scorer, Generic[Packed]):
                 "max_requests= instead"
             )
         self.usage.add(self.price, input_tokens, output_tokens, cached_tokens)
+        if answered := _answered.get():
+            answered()
 
     def estimate(self, blocks: Sequence[Block]) -> Estimate:
         """What scoring these would ask and cost; asks nothing. See `Block`."""
@@ -267,13 +273,14 @@ class ApiScorer(Scorer, Generic[Packed]):
 
         async def one(number: int) -> Found:
             asking.add(number)
+            _answered.set(lambda: asking.discard(number))
             try:
                 image = await packed.get(media[number])
                 return await asyncio.wait_for(ask(image, number), self.timeout)
             except asyncio.TimeoutError:
                 raise RetryError(f"no answer within {self.timeout:g} s") from None
             finally:
-                asking.remove(number)
+                asking.discard(number)
 
         def spent() -> str:
             # What is open is reckoned with too, each request as the dearest so far.

@@ -74,12 +74,12 @@ def test_a_limit_on_cost_is_kept(service):
     scorer = t2v_eval.load("gpt-4o", on_error="skip", max_cost=20.5 * EACH)
     outcome = scorer.evaluate_blocks([Block(pictures(10), texts(10))])
     assert outcome.usage["us_dollars"] <= 20.5 * EACH
-    assert 17 <= outcome.counts.computed <= 20, "what is open is reckoned with"
+    assert 10 <= outcome.counts.computed <= 20, "what is open is reckoned with"
     assert outcome.counts.failed == 100 - outcome.counts.computed
     (reason,) = outcome.errors
     assert reason.startswith("not asked: the limit of 0.0") and reason.endswith("to go on")
     again = scorer.evaluate_blocks([Block(pictures(10), texts(10))])
-    assert 17 <= again.counts.computed <= 20, "a limit is that of a run"
+    assert 10 <= again.counts.computed <= 20, "a limit is that of a run"
     nothing = t2v_eval.load("gpt-4o", on_error="skip", max_cost=0)
     assert nothing.evaluate_blocks([Block(pictures(1), texts(1))]).counts.computed == 0
 

@@ -18,6 +18,7 @@ itself is scored without itself among the references; such captions are items of
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, TypeAlias
@@ -88,8 +89,9 @@ class Flickr8k(Published, RatingsForm):
             found.setdefault(photograph, []).append((name, self._values(values, where)))
         return found
 
+    @abstractmethod
     def _values(self, values: list[str], where: str) -> list[float]:
-        raise NotImplementedError
+        """The ratings of one row of the file."""
 
 
 class Expert(Flickr8k):

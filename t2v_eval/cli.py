@@ -287,7 +287,7 @@ def list_names(
     pattern: Annotated[str, typer.Argument(help="A glob, for example 'hps*'.")] = "*",
     kind: Annotated[str, typer.Option(help="A glob for the kind, for example vqa.")] = "*",
 ) -> None:
-    """List what can be named; nothing is loaded."""
+    """List what can be named, or with a full name all that its card says; nothing is loaded."""
     from fnmatch import fnmatch
 
     if what is Kind.templates:
@@ -301,12 +301,13 @@ def list_names(
         ]
     else:
         registry = models if what is Kind.models else benchmarks
-        columns = ["name", "kind", "summary", "license"]
         cards = registry.cards
-        rows = [
-            [card.name, card.kind, card.summary, card.license]
-            for card in (cards[name] for name in registry.names(pattern, kind))
-        ]
+        if pattern in cards:
+            columns, rows = ["fact", "value"], [[*f] for f in cards[pattern].described().items()]
+        else:
+            columns = ["name", "kind", "summary", "license"]
+            found = [cards[name] for name in registry.names(pattern, kind)]
+            rows = [[card.name, card.kind, card.summary, card.license] for card in found]
     if console.is_terminal():
         console.print_table(columns, rows)
     else:

@@ -80,6 +80,13 @@ class Card:
     published: Mapping[str, Any] = field(default_factory=dict)
     args: Mapping[str, Any] = field(default_factory=dict)
 
+    def described(self) -> dict[str, str]:
+        """Every fact that is known, and what the constructor gets, for people to read."""
+        known = {f.name: getattr(self, f.name) for f in fields(self)}
+        known |= known.pop("args")
+        del known["entry"], known["module"]
+        return {name: str(fact) for name, fact in known.items() if fact or name == "differentiable"}
+
 
 _FACTS = {f.name for f in fields(Card)} - {"name", "module", "args"}
 

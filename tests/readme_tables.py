@@ -12,7 +12,8 @@ from pathlib import Path
 from t2v_eval.registry import Card, Registry, benchmarks, models
 
 README = Path(__file__).parent.parent / "README.md"
-SHOWN = 4  # names of one family that say the same
+SHOWN = 4  # names of one family that say the same, but for their size
+SIZE = re.compile(r", \d+ billion (parameters|of them at a time)")
 
 
 def shipped(registry: Registry[object]) -> list[Card]:
@@ -33,19 +34,21 @@ def names(cards: Sequence[Card]) -> str:
 def model_table() -> str:
     alike: dict[tuple[str, ...], list[Card]] = {}
     for card in shipped(models):
-        key = (card.kind, card.summary, card.range, card.license, card.verified)
+        gradient = "yes" if card.differentiable else ""
+        summary = SIZE.sub("", card.summary)
+        key = (card.kind, summary, card.range, gradient, card.license, card.verified)
         alike.setdefault(key, []).append(card)
     order = sorted(alike.items(), key=lambda item: item[0][0])
     return table(
-        ("name", "kind", "what it is", "range", "licence", "verified against"),
+        ("name", "kind", "what it is", "range", "gradient", "licence", "verified against"),
         ((names(cards), *key) for key, cards in order),
     )
 
 
 def benchmark_table() -> str:
     return table(
-        ("name", "what it judges", "licence of the data", "run on"),
-        ((f"`{c.name}`", c.summary, c.license, c.verified) for c in shipped(benchmarks)),
+        ("name", "what it judges", "size", "licence of the data", "run on"),
+        ((f"`{c.name}`", c.summary, c.size, c.license, c.verified) for c in shipped(benchmarks)),
     )
 
 

@@ -413,3 +413,10 @@ def test_a_scorer_that_uses_no_text_needs_none(pictures):
     done = call("score", "-m", "toy-no-text", *pictures[:2], "--no-store")
     rows = list(csv.DictReader(done.stdout.splitlines()))
     assert values(rows) == pytest.approx([expected(picture(n), "") for n in range(2)], abs=1e-6)
+
+
+def test_a_full_name_lists_all_that_its_card_says():
+    lines = call("list", "models", "toy-colours").stdout.splitlines()
+    facts = dict(line.split("\t") for line in lines)
+    assert facts["name"] == "toy-colours" and facts["summary"] == "colours and letters"
+    assert facts["differentiable"] == "False"

@@ -8,6 +8,7 @@ import re
 from readme_tables import README, filled
 
 import t2v_eval
+from t2v_eval.registry import models
 
 TEXT = README.read_text(encoding="utf-8")
 
@@ -30,4 +31,4 @@ def test_every_model_it_names_is_there():
     named |= set(re.findall(r"--model ([\w:.-]+)", TEXT))
     assert named
     for name in named:
-        assert t2v_eval.list_models(name) == [name]
+        assert models.card(name).name == name

@@ -64,11 +64,15 @@ def _present(root: str) -> list[str]:
         try:
             open_benchmark(name, root).items()
             found.append(name)
-        except BenchmarkDataError as error:
+        except BenchmarkDataError:
             missing.append(name)
-            console.say(f"left out: {name}: {error}", "yellow")
+    remedy = "`t2v-eval data NAME` says what each needs"
     if not found:
-        raise BenchmarkDataError(f"{root} holds the files of none of {', '.join(missing)}")
+        raise BenchmarkDataError(
+            f"{root} holds the files of none of {', '.join(missing)}; {remedy}"
+        )
+    if missing:
+        console.say(f"left out, not in {root}: {', '.join(missing)}; {remedy}", "yellow")
     return found
 
 

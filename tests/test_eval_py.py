@@ -57,7 +57,7 @@ def test_the_flags_of_the_reference_reach_the_scorer(program, tmp_path, capsys):
     )
     assert Tells.made == [("hub", "cpu", 4, "weights", "really,{}?")]
     out, err = capsys.readouterr()
-    assert "toy-items: 12 items" in out and "left out: toy-elsewhere: no files here" in err
+    assert "toy-items: 12 items" in out and "left out, not in data: toy-elsewhere;" in err
     (run,) = json.loads((tmp_path / "report.json").read_text())["runs"]
     assert run["scorer"]["answer"] == "Yes" and run["metrics"]["right"]["value"] == 1.0
 

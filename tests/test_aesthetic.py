@@ -138,6 +138,7 @@ def test_files_of_another_layout_are_refused(load, tmp_path):
 
 
 def test_the_published_file_is_downloaded_once(load, predictor, tmp_path, monkeypatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     asked = []
 
     def download(url, to):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from t2v_eval.errors import ScoringError
+from t2v_eval.errors import ScoringError, TemplateError
 
 RULES = ("probability", "yes-no")
 OPPOSITE = {"yes": "no", "no": "yes"}
@@ -74,6 +74,19 @@ class Listed:
         raise ScoringError(
             f"the answer {answer!r} is not among the {self.tokens} listed tokens: its score is at "
             f"most {rounded_up(most)}"
+        )
+
+
+def check_answer(name: str, answer: str, rule: str) -> None:
+    """Raise TemplateError unless the answer template of `name` can be scored by its first token."""
+    if not re.fullmatch(r"\s*\w+\s*", answer):
+        raise TemplateError(
+            f"{name!r} scores the first word of an answer, so the answer template must be "
+            f"one word, such as 'Yes', not {answer!r}"
+        )
+    if rule == "yes-no" and plain_form(answer) not in OPPOSITE:
+        raise TemplateError(
+            f"rule='yes-no' needs the answer Yes or No, not {answer!r}; use rule='probability'"
         )
 
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import openai
 from typing_extensions import Unpack
@@ -25,6 +22,7 @@ from t2v_eval.remote import Answer, ApiOptions, ApiScorer
 
 from ._batch import batch_cells
 from ._data_url import data_url, smaller
+from ._given import Key, between, checked_address, given_price, one_of, read_key
 from ._prices import picture_tokens, price_of, text_tokens
 
 HOME = "https://api.openai.com/v1"
@@ -86,7 +84,7 @@ class Chat(ApiScorer[str]):
         one_of("detail", detail, (None, "low", "high", "auto"))
         between("max_pixels", max_pixels or 1, 1, 10**9)
         self.served, self.max_pixels = model, max_pixels
-        self.price = self.known_price(model) if price is None else _given(price)
+        self.price = self.known_price(model) if price is None else given_price(price)
         if self.max_cost is not None and self.price is None:
             raise InputError(
                 f"max_cost= needs a price, and that of {model!r} is not known here: pass "
@@ -113,11 +111,11 @@ class Chat(ApiScorer[str]):
         cls, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
     ) -> tuple[str, Key]:
         """Where to ask, and with which key."""
-        given = key or (_read_key(key_file) if key_file else "")
+        given = key or (read_key(key_file) if key_file else "")
         if base_url is None:
             base_url = os.environ.get("OPENAI_BASE_URL") or HOME
             given = given or os.environ.get("OPENAI_API_KEY", "").strip()
-        return _checked(base_url), Key(given)
+        return checked_address(base_url), Key(given)
 
     @staticmethod
     def known_price(model: str) -> Price | None:
@@ -306,45 +304,7 @@ class Compatible(Chat):
             raise InputError(
                 "base_url= is needed: where the server is, for example http://localhost:8000/v1"
             )
-        return _checked(base_url), Key(key or (_read_key(key_file) if key_file else "none"))
-
-
-class Key:
-    """A key that no `repr`, traceback or pickle shows by accident."""
-
-    __slots__ = ("reveal",)
-
-    def __init__(self, key: str) -> None:
-        self.reveal: Callable[[], str] = lambda: key
-
-    def __repr__(self) -> str:
-        return "Key(hidden)"
-
-    def hidden(self, message: str) -> str:
-        """The message without the key, or what looks like one."""
-        return re.sub(r"\bsk-[\w*-]+", "[key]", message.replace(self.reveal() or "[key]", "[key]"))
-
-
-def _read_key(path: str | os.PathLike[str]) -> str:
-    try:
-        key = Path(path).expanduser().read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"key_file={os.fspath(path)!r} cannot be read: {error}") from None
-    if not key or any(character.isspace() for character in key):
-        raise InputError(f"key_file={os.fspath(path)!r} must hold one key and nothing else")
-    return key
-
-
-def _checked(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("base_url must be an address such as http://localhost:8000/v1")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise InputError(
-            "base_url must be an address alone, without user, password or anything after '?': it "
-            "is part of the scorer's id. Pass the key as api_key="
-        )
-    return url.rstrip("/")
+        return checked_address(base_url), Key(key or (read_key(key_file) if key_file else "none"))
 
 
 def choices_of(content: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -372,18 +332,6 @@ def _used(content: Mapping[str, Any]) -> tuple[int, int, int]:
     return count(usage, "prompt_tokens"), count(usage, "completion_tokens"), cached
 
 
-def _given(price: Sequence[float]) -> Price:
-    if (
-        isinstance(price, str)
-        or len(price) != 2
-        or not all(isinstance(dollars, (int, float)) and dollars >= 0 for dollars in price)
-    ):
-        raise InputError(
-            f"price={price!r}; pass two numbers: US dollars for a million tokens in, out"
-        )
-    return Price(price[0], price[1])
-
-
 def written(content: Mapping[str, Any]) -> tuple[str, str]:
     """What the model wrote, and why it ended."""
     choice = choices_of(content)[0]
@@ -395,14 +343,3 @@ def written(content: Mapping[str, Any]) -> tuple[str, str]:
 def served_by(content: Mapping[str, Any]) -> dict[str, str]:
     """Which model answered, by its full name."""
     return {"model": content["model"]} if isinstance(content.get("model"), str) else {}
-
-
-def one_of(what: str, value: object, choices: tuple[str | None, ...]) -> None:
-    if value not in choices:
-        named = [repr(choice) for choice in choices if choice]
-        raise InputError(f"{what}={value!r}; use {' or '.join(named)}")
-
-
-def between(what: str, value: object, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{what}={value!r}; pass a whole number from {low} to {high}")

@@ -22,6 +22,14 @@ def data_url(media: Media, image: Image.Image, mode: str, max_pixels: int | None
         mode: in mode "original" every file of a known format is sent as it is.
         max_pixels: larger pictures are made smaller, in proportion.
     """
+    content, mime = picture_file(media, image, mode, max_pixels)
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
+
+
+def picture_file(
+    media: Media, image: Image.Image, mode: str, max_pixels: int | None
+) -> tuple[bytes, str]:
+    """The bytes of `data_url`, and their type."""
     size = smaller(*image.size, max_pixels)
     if size != image.size:
         return _png(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
@@ -42,33 +50,29 @@ def smaller(width: int, height: int, max_pixels: int | None) -> tuple[int, int]:
     return (long, short) if width > height else (short, long)
 
 
-def _file(media: Media, mode: str) -> str:
+def _file(media: Media, mode: str) -> tuple[bytes, str] | None:
     image = media.load()
     stream = getattr(image, "fp", None)
     mime = SENT_AS_THEY_ARE.get(image.format or "")
     if stream is None or mime is None:
-        return ""
+        return None
     # Read first, since Pillow may close the file when it is asked about the picture.
     position = stream.tell()
     stream.seek(0)
     content = stream.read()
     stream.seek(position)
     if getattr(image, "n_frames", 1) > 1:
-        return ""
+        return None
     if mode == "seen" and (
         image.mode not in PLAIN_MODES
         or "transparency" in image.info
         or image.getexif().get(ORIENTATION, 1) != 1
     ):
-        return ""
-    return _encode(content, mime)
+        return None
+    return content, mime
 
 
-def _png(image: Image.Image) -> str:
+def _png(image: Image.Image) -> tuple[bytes, str]:
     content = io.BytesIO()
     image.save(content, "PNG")
-    return _encode(content.getvalue(), "image/png")
-
-
-def _encode(content: bytes, mime: str) -> str:
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"
+    return content.getvalue(), "image/png"

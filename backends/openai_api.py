@@ -13,22 +13,21 @@ from typing import Any
 
 from typing_extensions import Unpack
 
-from t2v_eval.errors import ScoringError, TemplateError, UnsupportedError
+from t2v_eval.errors import ScoringError, UnsupportedError
 from t2v_eval.pool import RetryError
 from t2v_eval.remote import Answer
 
-from ._answers import OPPOSITE, RULES, Listed, plain_form, share
+from ._answers import RULES, Listed, check_answer, share
 from ._chat import (
     FILTERED,
     Chat,
     ChatOptions,
     Compatible,
-    between,
     choices_of,
-    one_of,
     said,
     served_by,
 )
+from ._given import between, one_of
 
 PROBES = 3  # answers without log-probabilities before the model is taken to have none
 SAMPLES = 16
@@ -79,16 +78,7 @@ class OpenAIScorer(Chat):
 
     def check_template(self) -> None:
         super().check_template()
-        answer = self.template.answer
-        if not re.fullmatch(r"\s*\w+\s*", answer):
-            raise TemplateError(
-                f"{self.name!r} scores the first word of an answer, so the answer template must be "
-                f"one word, such as 'Yes', not {answer!r}"
-            )
-        if self.rule == "yes-no" and plain_form(answer) not in OPPOSITE:
-            raise TemplateError(
-                f"rule='yes-no' needs the answer Yes or No, not {answer!r}; use rule='probability'"
-            )
+        check_answer(self.name, self.template.answer, self.rule)
 
     def body(self, image: str, text: str) -> dict[str, Any]:
         question, _ = self.template.fill(text)

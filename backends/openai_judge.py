@@ -16,7 +16,8 @@ from typing_extensions import Unpack
 from t2v_eval.errors import ScoringError, TemplateError
 from t2v_eval.remote import Answer
 
-from ._chat import Chat, ChatOptions, Compatible, between, served_by, written
+from ._chat import Chat, ChatOptions, Compatible, served_by, written
+from ._given import between
 
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
 GRADE = re.compile(r"\W*?(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?100)?\W*")

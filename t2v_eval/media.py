@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 MediaLike: TypeAlias = Union[
-    str, "os.PathLike[str]", bytes, Image.Image, "NDArray[Any]", "torch.Tensor"
+    str, "os.PathLike[str]", bytes, Image.Image, "NDArray[Any]", "torch.Tensor", "Media"
 ]
 
 URL_MAX_BYTES = 50 * 2**20
@@ -58,7 +58,7 @@ def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> li
     Raises:
         InputError: for an empty list or something that is no picture.
     """
-    if isinstance(images, (str, os.PathLike, bytes, bytearray, Image.Image)):
+    if isinstance(images, (str, os.PathLike, bytes, bytearray, Image.Image, Media)):
         return [images]
     ndim = getattr(images, "ndim", None)
     if isinstance(ndim, int):
@@ -87,12 +87,14 @@ def open_media(source: MediaLike, position: str = "image", allow_urls: bool = Fa
     Args:
         source: path, URL (only with `allow_urls`), bytes of an image file, PIL image, numpy array
             (H, W), (H, W, C) or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or
-            floats in [0, 1].
+            floats in [0, 1]; what is open already is returned as it is.
         position: what a message calls it, for example ``images[3]``.
 
     Raises:
         MediaError: missing, a directory, empty, of an unknown type, NaN or out of range.
     """
+    if isinstance(source, Media):
+        return source
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         name = f"{position} ({_short(str(path))})"

@@ -19,6 +19,8 @@ ELSEWHERE = {
     "CompatibleScorer": "asks a service: tests/test_openai_api.py, test_api_faults.py",
     "OpenAIJudge": "asks a service: tests/test_openai_judge.py",
     "CompatibleJudge": "asks a service: tests/test_openai_judge.py",
+    "OpenAIPreference": "compares two pictures by asking: tests/test_openai_preference.py",
+    "CompatiblePreference": "compares two pictures by asking: tests/test_openai_preference.py",
     "GeminiScorer": "asks a service: tests/test_gemini.py",
 }
 SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]

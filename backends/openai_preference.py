@@ -1,0 +1,200 @@
+"""A judge of two pictures: which of them shows a text better, asked in both orders.
+
+Models favour a place, the first or the second, over the other. So each pair is asked for twice with
+the pictures swapped, and answers that contradict each other are said to.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from PIL import Image
+from typing_extensions import Unpack
+
+from t2v_eval.errors import MediaError, ScoringError, TemplateError, UnsupportedError
+from t2v_eval.media import Media, MediaLike, check_texts, open_media
+from t2v_eval.outcome import Scored
+from t2v_eval.plan import Block, Cells, Text
+from t2v_eval.remote import Answer
+
+from ._chat import Chat, ChatOptions, Compatible, served_by, written
+from ._given import between
+
+CHOICE = re.compile(r"\W*(?:picture )?(a|b|tie)\W*", re.IGNORECASE)
+CHOSEN = {"a": 1.0, "tie": 0.5, "b": 0.0}
+
+
+class Preference(NamedTuple):
+    """Which of two pictures shows a text better.
+
+    Attributes:
+        value: 1 for the first, 0 for the second, 0.5 for neither: the mean of both answers; NaN
+            where one of them is missing.
+        consistent: whether both answers say the same; None where one of them is missing.
+        shown_first, shown_second: what was answered when the first picture was shown in that place.
+        reason: why an answer is missing.
+    """
+
+    value: float
+    consistent: bool | None
+    shown_first: float
+    shown_second: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Media):
+    """Two pictures in the order in which they are shown."""
+
+    first: Media
+    second: Media
+
+    @classmethod
+    def of(cls, first: Media, second: Media) -> Pair:
+        def load() -> Image.Image:
+            raise MediaError("a pair of pictures is not one picture")
+
+        name = f"{first.name} and {second.name}"
+        return cls(f"{first.key}+{second.key}", name, load, first, second)
+
+
+class OpenAIPreference(Chat):
+    """Asks one of OpenAI's models which of two pictures shows a text better.
+
+    Use `prefer`; it scores no single picture. The store keeps each answer under both pictures in
+    their order: 1 for the one that was shown first, 0 for the other, 0.5 for a tie.
+
+    Args:
+        model: as the service calls it.
+        max_tokens: of an answer; a model that thinks first needs many.
+        options: see `Chat`.
+    """
+
+    default_template = "judge-pair"
+
+    def __init__(self, model: str, max_tokens: int = 16, **options: Unpack[ChatOptions]) -> None:
+        super().__init__(model, **options)
+        between("max_tokens", max_tokens, 1, 10**6)
+        self.answer_tokens = max_tokens
+        self.facts = {**self.facts, "max_tokens": str(max_tokens)}
+
+    def prefer(
+        self, image_a: MediaLike, image_b: MediaLike, text: str, **template: str | None
+    ) -> Preference:
+        """Which picture shows the text better; two requests.
+
+        Args:
+            image_a, image_b: two pictures; see `open_media` for what counts as one.
+            template: `question_template` or `template` for this call.
+
+        Raises:
+            InputError, MediaError: what was passed cannot be used.
+            ScoringError: there is no answer; with ``on_error="skip"`` the value is NaN.
+        """
+        return self.prefer_all([(image_a, image_b, text)], **template)[0]
+
+    def prefer_all(
+        self, pairs: Iterable[tuple[MediaLike, MediaLike, str]], **template: str | None
+    ) -> list[Preference]:
+        """As `prefer`, for many (image_a, image_b, text), which are asked for together."""
+        blocks = []
+        for n, (image_a, image_b, text) in enumerate(pairs):
+            a, b = self._open(image_a, f"image_a[{n}]"), self._open(image_b, f"image_b[{n}]")
+            texts = check_texts(text, f"text[{n}]")
+            blocks.append(Block([Pair.of(a, b), Pair.of(b, a)], texts[:1]))
+        if not blocks:
+            return []
+        outcome = self._bound(template).evaluate_blocks(blocks)
+        found = []
+        for n, scores in enumerate(outcome.scores):
+            first, second = float(scores[0, 0]), 1.0 - float(scores[1, 0])
+            reasons = (outcome.failures.get((n, row, 0), "") for row in (0, 1))
+            missing = math.isnan(first + second)
+            agree = None if missing else first == second
+            reason = "; ".join(dict.fromkeys(filter(None, reasons)))
+            found.append(Preference((first + second) / 2, agree, first, second, reason))
+        return found
+
+    def _open(self, image: MediaLike, position: str) -> Media:
+        try:
+            return open_media(image, position, self.allow_urls)
+        except MediaError as error:
+            if self.on_error == "raise":
+                raise
+            return Media.broken(position, error)
+
+    def check_template(self) -> None:
+        super().check_template()
+        if self.template.answer:
+            raise TemplateError(
+                f"{self.name!r} reads the choice that the model writes and no answer, so the "
+                f"answer template {self.template.answer!r} has no meaning; pass a "
+                "question_template alone"
+            )
+
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[Scored]:
+        if not all(isinstance(media, Pair) for media in images):
+            raise UnsupportedError(
+                f"{self.name!r} compares two pictures and scores no single one: call "
+                "prefer(image_a, image_b, text)"
+            )
+        return super().score_cells(images, texts, cells)
+
+    def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
+        if not isinstance(media, Pair):
+            return None
+        counts = [Chat.expected_tokens(self, one, text) for one in (media.first, media.second)]
+        if counts[0] is None or counts[1] is None:
+            return None
+        return counts[0][0] + counts[1][0], self.answer_tokens
+
+    def pack(self, media: Media) -> str:
+        if not isinstance(media, Pair):
+            return super().pack(media)
+        # Data URLs hold no line breaks.
+        return "\n".join(Chat.pack(self, one) for one in (media.first, media.second))
+
+    def messages(self, image: str, question: str) -> list[dict[str, Any]]:
+        urls = image.split("\n")
+        if len(urls) == 1:
+            return super().messages(image, question)
+        parts: list[dict[str, Any]] = []
+        for letter, url in zip("AB", urls, strict=True):
+            parts.append({"type": "text", "text": f"Picture {letter}:"})
+            parts.append({"type": "image_url", "image_url": {"url": url, **self._detail}})
+        asked = [{"type": "text", "text": question}]
+        return [{"role": "user", "content": parts + asked if self.image_first else asked + parts}]
+
+    def body(self, image: str, text: str) -> dict[str, Any]:
+        return self.to_write(image, self.template.fill(text)[0], self.answer_tokens)
+
+    def read(self, content: Mapping[str, Any], text: str) -> Answer:
+        answer, ended = written(content)
+        return Answer(choice(answer, ended), json.dumps({"written": answer} | served_by(content)))
+
+
+class CompatiblePreference(Compatible, OpenAIPreference):
+    """Asks a server that speaks OpenAI's protocol which is better; see `Compatible`."""
+
+
+def choice(answer: str, ended: str = "stop") -> float:
+    """1 for the picture shown first, 0 for the second, 0.5 for neither.
+
+    Raises:
+        ScoringError: the answer is anything else, or was cut.
+
+    >>> choice("A"), choice(" **b**."), choice("Picture A."), choice("Tie")
+    (1.0, 0.0, 1.0, 0.5)
+    """
+    found = CHOICE.fullmatch(answer.strip())
+    if found is None:
+        cut = "; it was cut, so pass a larger max_tokens=" if ended == "length" else ""
+        raise ScoringError(f"the judge wrote neither A nor B nor tie but {answer[:40]!r}{cut}")
+    return CHOSEN[found[1].lower()]

@@ -22,7 +22,7 @@ from t2v_eval.remote import Answer, ApiOptions, ApiScorer
 
 from ._batch import batch_cells
 from ._data_url import data_url, smaller
-from ._given import Key, between, checked_address, given_price, one_of, read_key
+from ._given import Key, between, checked_address, directly, given_price, one_of, read_key
 from ._prices import picture_tokens, price_of, text_tokens
 
 HOME = "https://api.openai.com/v1"
@@ -46,6 +46,10 @@ class ChatOptions(ApiOptions, total=False):
 
 class Chat(ApiScorer[str]):
     """Asks one of OpenAI's models about a picture.
+
+    Nothing is sent to any other host than the service's: redirects are not followed, and a proxy of
+    the environment (HTTPS_PROXY) is used for an https address only, as a tunnel that it cannot read
+    into; an http address is asked directly, whatever HTTP_PROXY says.
 
     Args:
         model: as the service calls it.
@@ -145,19 +149,18 @@ class Chat(ApiScorer[str]):
             base_url=self.base_url,
             timeout=max(self.timeout, 600.0),  # files are large
             max_retries=self.limits.retries,
-            http_client=openai.DefaultHttpxClient(follow_redirects=False),
+            http_client=openai.DefaultHttpxClient(**directly(self.base_url)),
         )
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         key = self._needed_key()
-        # A redirect would carry pictures to a host that nobody named. Retries are the pool's.
-        http = openai.DefaultAsyncHttpxClient(follow_redirects=False)
+        http = openai.DefaultAsyncHttpxClient(**directly(self.base_url))
         async with openai.AsyncOpenAI(
             api_key=key,
             base_url=self.base_url,
             timeout=self.timeout,
-            max_retries=0,
+            max_retries=0,  # the pool asks again
             http_client=http,
         ) as self._client:
             try:

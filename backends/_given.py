@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 from urllib.parse import urlsplit
 
 from t2v_eval.cost import Price
@@ -50,6 +51,21 @@ def checked_address(url: str) -> str:
             "is part of the scorer's id. Pass the key as api_key="
         )
     return url.rstrip("/")
+
+
+class Directly(TypedDict):
+    follow_redirects: bool
+    trust_env: bool
+
+
+def directly(base_url: str) -> Directly:
+    """How a client reaches an address without passing on a picture or a key to any other host.
+
+    A redirect is not followed. A proxy of the environment gets what goes to an https address as a
+    tunnel, which it cannot read; it could read all that goes to an http address, so that is asked
+    without one.
+    """
+    return {"follow_redirects": False, "trust_env": urlsplit(base_url).scheme == "https"}
 
 
 def given_price(price: Sequence[float]) -> Price:

@@ -25,7 +25,7 @@ from t2v_eval.remote import Answer, ApiOptions, ApiScorer
 
 from ._answers import RULES, Listed, check_answer
 from ._data_url import picture_file
-from ._given import Key, between, checked_address, given_price, one_of, read_key
+from ._given import Key, between, checked_address, directly, given_price, one_of, read_key
 
 HOME = "https://generativelanguage.googleapis.com"
 AGAIN = (408, 409, 429)  # and every 5xx
@@ -40,6 +40,10 @@ class GeminiScorer(ApiScorer["types.Part"]):
 
     A model that thinks before it answers draws its thoughts at random, so its scores differ from
     run to run; `thinking` is 0 wherever a model allows it.
+
+    Nothing is sent to any other host than the service's: redirects are not followed, and a proxy of
+    the environment (HTTPS_PROXY) is used for an https address only, as a tunnel that it cannot read
+    into; an http address is asked directly, whatever HTTP_PROXY says.
 
     Args:
         model: as the service calls it.
@@ -111,14 +115,13 @@ class GeminiScorer(ApiScorer["types.Part"]):
                 "a key is needed: pass api_key= or key_file=, or set GEMINI_API_KEY or "
                 "GOOGLE_API_KEY (which are not sent to a base_url= of yours)"
             )
-        # A redirect would carry pictures to a host that nobody named. Retries are the pool's.
         limits = httpx2.Limits(max_connections=self.limits.concurrency)
-        async with httpx2.AsyncClient(follow_redirects=False, limits=limits) as http:
+        async with httpx2.AsyncClient(limits=limits, **directly(self.base_url)) as http:
             options = types.HttpOptions(
                 base_url=self.base_url,
                 api_version="v1beta",
                 timeout=math.ceil(self.timeout * 1000),
-                retry_options=types.HttpRetryOptions(attempts=1),
+                retry_options=types.HttpRetryOptions(attempts=1),  # the pool asks again
                 httpx_async_client=http,
             )
             client = google.genai.Client(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clip_goldens import RGB, cases, images, openai_archive, tensors
+from clip_goldens import RGB, cases, exact_pixels, images, openai_archive, tensors
 from toy import picture
 
 import t2v_eval
@@ -47,6 +47,7 @@ def scorer(load):
     return load()
 
 
+@exact_pixels
 def test_equals_the_original(load, scorer):
     wanted = np.array(RATINGS["scores"])
     scores = load(image_mode="original")(images(RATINGS))
@@ -56,6 +57,7 @@ def test_equals_the_original(load, scorer):
 
 
 @pytest.mark.filterwarnings("ignore:.*longer than the model reads")
+@exact_pixels
 def test_the_cosine_of_the_same_clip_equals_the_original(clip):
     scorer = t2v_eval.load("open_clip", checkpoint=clip, device="cpu", image_mode="original")
     scores = scorer(images(COSINES), COSINES["texts"])

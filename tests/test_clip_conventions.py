@@ -8,6 +8,7 @@ import torch
 from clip_goldens import (
     arch,
     cases,
+    exact_pixels,
     hf_clip_folder,
     images,
     open_clip_file,
@@ -48,6 +49,7 @@ def check(name, folder, case, score, wanted, atol):
     np.testing.assert_allclose(made, wanted[rows], rtol=0, atol=atol)
 
 
+@exact_pixels
 def test_clipscore_100_equals_torchmetrics(folder):
     texts = [MATRIX["texts"][n] for n in SHORT]
     wanted = np.array(MATRIX["scores"])[:, SHORT]
@@ -61,6 +63,7 @@ def test_clipscore_100_equals_torchmetrics(folder):
         ("pickscore", "gelu", "h14_gelu_matrix_unclamped_pil"),
     ],
 )
+@exact_pixels
 def test_the_cosine_behind_it_equals_torchmetrics(weights, activation, case, tmp_path):
     case = CASES[case]
     texts = [case["texts"][n] for n in SHORT]
@@ -69,6 +72,7 @@ def test_the_cosine_behind_it_equals_torchmetrics(weights, activation, case, tmp
     check("hf-clip", own, case, lambda s, i: s(i, texts), wanted, 1e-5)
 
 
+@exact_pixels
 def test_pictures_among_themselves_equal_torchmetrics(folder):
     case = CASES["image_image_pil"]
     wanted, rows = np.array(case["scores"]), plain(case)
@@ -87,6 +91,7 @@ def test_texts_among_themselves_equal_torchmetrics(folder):
     np.testing.assert_allclose(made, np.array(case["scores"])[SHORT][:, SHORT], rtol=0, atol=1e-3)
 
 
+@exact_pixels
 def test_the_mean_that_torchmetrics_clips_is_that_of_our_cosines(folder):
     # Theirs clips after the mean, so that pictures below 0 pull others down; ours clips each pair.
     case = CASES["metric_class_mean_pil"]
@@ -119,6 +124,7 @@ def test_long_captions_differ_from_torchmetrics_because_they_keep_their_end(fold
     assert len(set(load("hf-clip", folder)(picture(0), texts)[0].tolist())) == len(LONG)
 
 
+@exact_pixels
 def test_pictures_of_floats_differ_from_torchmetrics_because_they_are_scaled_once(folder):
     # torchmetrics divides pixels from 0 to 1 by 255 again, so it hardly sees the picture.
     case = CASES["float01_input_pil"]
@@ -151,6 +157,7 @@ def test_what_did_not_change_has_no_direction(folder):
     assert (made == 0).tolist() == [False, True, True, False, True]
 
 
+@exact_pixels
 def test_directions_equal_diffusers(folder):
     before, after = images(EDITS), images({"images": EDITS["params"]["images_two"]})
     texts = (EDITS["texts"], EDITS["params"]["texts_two"])

@@ -10,6 +10,7 @@ from clip_goldens import (
     FOLDER,
     arch,
     cases,
+    exact_pixels,
     hf_clip_folder,
     long_clip_file,
     open_clip_file,
@@ -90,6 +91,7 @@ PREPARED = {
 
 
 @pytest.mark.parametrize("original", PREPARED)
+@exact_pixels
 def test_pictures_become_the_pixels_of_the_original(original, load):
     name, otherwise = PREPARED[original]
     scorer, case, different = load(name), PIXELS[original], []

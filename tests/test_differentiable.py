@@ -11,6 +11,7 @@ import open_clip
 import PIL
 import pytest
 import torch
+from clip_goldens import exact_pixels
 from gradients import DIFFERENTIABLE, distances, golden_images, texts_of, to_tensor
 from tiny import VARIANTS, Small
 from toy import ToyEmbedding, ToyPair, picture
@@ -83,6 +84,7 @@ def test_gradients_are_those_of_central_differences(variant, small):
 
 
 @pytest.mark.parametrize("variant", DIFFERENTIABLE)
+@exact_pixels
 def test_pictures_of_the_models_own_size_score_the_same(variant, small):
     scorer = small.load(variant)
     side = side_of(scorer)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clip_goldens import RGB, cases, hf_clip_folder, images, tensors
+from clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images, tensors
 from safetensors.torch import save_file
 from toy import picture
 
@@ -33,6 +33,7 @@ def scorer(folder):
     return t2v_eval.load(f"hf-clip:{folder}", device="cpu")
 
 
+@exact_pixels
 def test_equals_the_original(folder, scorer):
     wanted = np.array(CASE["scores"])[:, SHORT] / 100
     texts = [CASE["texts"][n] for n in SHORT]

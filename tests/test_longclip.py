@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clip_goldens import cases, hf_clip_folder, images, long_clip_file, plain, tensors
+from clip_goldens import cases, exact_pixels, hf_clip_folder, images, long_clip_file, plain, tensors
 from toy import picture
 
 import t2v_eval
@@ -47,6 +47,7 @@ def folder(tmp_path_factory) -> str:
 @pytest.mark.parametrize(
     "name, case", [("longclip-l", ORIGINAL), ("longclip-b", ORIGINAL), ("specs", SPECS)]
 )
+@exact_pixels
 def test_equals_the_original(name, case, file):
     wanted, rows = np.array(case["scores"]), plain(case)
     scorer = t2v_eval.load(name, checkpoint=file, device="cpu", image_mode="original")
@@ -55,6 +56,7 @@ def test_equals_the_original(name, case, file):
     np.testing.assert_allclose(made, wanted[rows], rtol=0, atol=1e-5)
 
 
+@exact_pixels
 def test_the_dot_product_of_the_authors_example_is_that_of_our_embeddings(file):
     scorer = t2v_eval.load("longclip-l", checkpoint=file, image_mode="original")
     pictures = scorer._of_images(images=images(DOT))[0]
@@ -62,6 +64,7 @@ def test_the_dot_product_of_the_authors_example_is_that_of_our_embeddings(file):
     np.testing.assert_allclose(pictures @ texts.T, DOT["scores"], rtol=0, atol=1e-4)
 
 
+@exact_pixels
 def test_the_layout_of_transformers_equals_torchmetrics(folder):
     wanted, rows = np.array(HUB["scores"]) / 100, plain(HUB)
     texts = HUB["texts"][:LONG]
@@ -72,6 +75,7 @@ def test_the_layout_of_transformers_equals_torchmetrics(folder):
     np.testing.assert_allclose(made, wanted[rows, :LONG], rtol=0, atol=1e-5)
 
 
+@exact_pixels
 def test_a_caption_of_more_than_248_tokens_differs_from_torchmetrics_for_it_keeps_its_end(folder):
     # torchmetrics cuts the end token off; transformers then pools at the first position, which no
     # word can reach: the score of any such caption.

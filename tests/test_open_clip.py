@@ -11,7 +11,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from clip_goldens import FOLDER, RGB, arch, cases, images, open_clip_file, tensors
+from clip_goldens import FOLDER, RGB, arch, cases, exact_pixels, images, open_clip_file, tensors
 from toy import picture
 
 import t2v_eval
@@ -42,6 +42,7 @@ def load_case(case, folder, **options):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+@exact_pixels
 def test_equals_t2v_metrics(case, tmp_path):
     wanted = np.array(case["scores"])
     scores = load_case(case, tmp_path, image_mode="original")(images(case), case["texts"])

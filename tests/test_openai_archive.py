@@ -11,7 +11,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from clip_goldens import arch, cases, images, open_clip_file, openai_archive, plain
+from clip_goldens import arch, cases, exact_pixels, images, open_clip_file, openai_archive, plain
 from toy import picture
 
 import t2v_eval
@@ -39,6 +39,7 @@ def archive(tmp_path_factory) -> str:
         ("clipscore", 2.5 * np.maximum(LOGITS / SCALE, 0)),
     ],
 )
+@exact_pixels
 def test_equals_the_original(name, wanted, archive):
     def load(**options):
         return t2v_eval.load(name, checkpoint=archive, template="plain", device="cpu", **options)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clip_goldens import RGB, cases, hf_clip_folder, images
+from clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images
 from toy import picture
 
 import t2v_eval
@@ -45,6 +45,7 @@ PIL = [case for case in CASES.values() if case["id"].endswith("_pil")]
 
 
 @pytest.mark.parametrize("case", PIL, ids=lambda case: case["id"])
+@exact_pixels
 def test_equals_the_original(case, folder):
     every = range(len(case["images"]))
     scores = answers(case, folder, every, image_mode="original")
@@ -52,6 +53,7 @@ def test_equals_the_original(case, folder):
 
 
 @pytest.mark.parametrize("name", ["readme_scores_pil", "t2v_metrics_pil"])
+@exact_pixels
 def test_plain_pictures_equal_the_original_by_default(name, folder):
     case = CASES[name]
     rows = [n for n, image in enumerate(case["images"]) if Path(image).name in RGB]

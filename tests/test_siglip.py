@@ -11,7 +11,7 @@ import pytest
 import sentencepiece
 import torch
 import transformers
-from clip_goldens import FOLDER, arch, cases, hf_clip_folder, images, open_clip_file
+from clip_goldens import FOLDER, arch, cases, exact_pixels, hf_clip_folder, images, open_clip_file
 from toy import picture
 
 import t2v_eval
@@ -182,6 +182,7 @@ def test_siglip_reads_lower_case(folder):
 # OpenCLIP's
 
 
+@exact_pixels
 def test_the_probability_of_open_clip_is_that_of_its_own_logits(tmp_path):
     file = open_clip_file(tmp_path, "open_clip_siglip_like")
     own = FOLDER / Path(GOLDEN["params"]["config"]).name

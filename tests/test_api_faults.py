@@ -265,14 +265,12 @@ def test_the_limits_of_a_run():
         assert sum(outcome.errors.values()) + outcome.counts.computed == 80
 
 
-def test_64_open_are_far_faster_than_one_after_the_other():
-    with Server(latency=0.25) as server:
-        rates = []
-        for concurrency, images in ((1, 1), (64, 64)):
-            scorer, started = scorer_of(server.url, concurrency=concurrency), time.monotonic()
-            scorer(pictures(images), texts(6))
-            rates.append(images * 6 / (time.monotonic() - started))
-    assert rates[1] > 15 * rates[0]
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_as_many_are_open_at_once_as_may_be(concurrency):
+    # What that saves in time is measured by speed_api.py.
+    with Server(latency=0.5 if concurrency > 1 else 0) as server:
+        scorer_of(server.url, concurrency=concurrency)(pictures(concurrency), texts(6))
+        assert server.most_open == concurrency
 
 
 def test_when_to_ask_again_may_be_a_date():

@@ -1,7 +1,8 @@
-"""How a picture and a question become what a vision-language model reads.
+"""How a picture or video and a question become what a vision-language model reads.
 
-A chat says what stands before the question, the picture included (`see`), and turns a question and
-an answer into the tokens that follow (`ask`). Nothing in a question is taken for a control token.
+A chat says what stands before the question, with the picture (`see`) or the video (`watch`), and
+turns a question and an answer into the tokens that follow (`ask`). Nothing in a question is taken
+for a control token.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from torch import Tensor
 from transformers import AutoProcessor, CLIPImageProcessorPil, LlamaTokenizer
 
 from t2v_eval.errors import CheckpointError, InputError, MissingPackageError
+from t2v_eval.video import Clip, Sampling
 
 from ._authors import Layout, Translated
 from ._images import pad_to_square
 from ._own_code import OwnCode
+from ._vlm_video import Shown
 
-MARK = "\ue000question\ue000"  # stands for a question; no text of people has these characters
-LISTED = "'type': 'image'"  # in what a template makes of contents that it takes for a text
+GREY = Image.new("RGB", (64, 64), (120, 130, 140))
 
 
 class Checkpoint(NamedTuple):
@@ -92,10 +94,16 @@ class Chat(ABC):
     context: int
     rows: int | None = None  # how many rows of the vocabulary are real; None means all
     two_way: bool = False  # whether the picture looks at the question
+    sampling: Sampling | None = None  # which frames of a video are shown; None where none are
+    blind: str = "it is asked about one picture"  # and why none are
 
     @abstractmethod
     def see(self, image: Image.Image) -> dict[str, Tensor]:
         """All inputs of the model for everything up to the question; in decoding threads."""
+
+    def watch(self, clip: Clip) -> Shown:
+        """The same for a video, where `sampling` is not None."""
+        raise NotImplementedError
 
     @abstractmethod
     def ask(self, question: str, answer: str) -> Asked:
@@ -142,19 +150,24 @@ class ProcessorChat(Chat):
             else read_processor(folder, trusted)
         )
         self._images = dict(image_settings or {})
-        seeing = getattr(self.processor, "image_processor", None)
-        takes = list(getattr(getattr(seeing, "valid_kwargs", None), "__annotations__", ()))
-        if unknown := self._images.keys() - set(takes):
-            raise InputError(
-                f"image_settings={self._images!r}: {type(seeing).__name__} of this model has no "
-                f"{', '.join(sorted(unknown))}; it has {', '.join(sorted(takes))}"
-            )
+        self._check_settings("image", self._images)
         # Of its own, since changing how control tokens are read would disturb decoding threads.
         self.tokenizer = copy.deepcopy(self.processor.tokenizer)
         self.tokenizer.model_max_length = self.processor.tokenizer.model_max_length = 10**9
         self.context = context or config.get_text_config().max_position_embeddings
         self._control = control_tokens(self.tokenizer)
+        self._known = {*self.tokenizer.added_tokens_decoder}
         self._bos = self.tokenizer.bos_token or ""
+
+    def _check_settings(self, kind: str, settings: Mapping[str, Any]) -> None:
+        """Hold that the image or video processor has these settings."""
+        seeing = getattr(self.processor, f"{kind}_processor", None)
+        takes = list(getattr(getattr(seeing, "valid_kwargs", None), "__annotations__", ()))
+        if unknown := settings.keys() - set(takes):
+            raise InputError(
+                f"{kind}_settings={dict(settings)!r}: {type(seeing).__name__} of this model has no "
+                f"{', '.join(sorted(unknown))}; it has {', '.join(sorted(takes))}"
+            )
 
     def _follow(self, text: str) -> list[int]:
         """Tokens of a text that comes after a control token."""
@@ -163,115 +176,25 @@ class ProcessorChat(Chat):
         # Some tokenizers put a space before what begins a text, which this does not.
         return self._tokens(self._anchor + text)[1:]
 
-    def _process(self, text: str, image: Image.Image) -> dict[str, Tensor]:
-        options: dict[str, Any] = {"images_kwargs": self._images} if self._images else {}
+    def _process(self, text: str, *images: Image.Image, **options: Any) -> dict[str, Tensor]:
+        if images:
+            options["images"] = [list(images)]
+            options |= {"images_kwargs": self._images} if self._images else {}
         if self._bos and text.startswith(self._bos):
             options["add_special_tokens"] = False  # it is there already
-        return dict(self.processor(text=[text], images=[[image]], return_tensors="pt", **options))
+        return dict(self.processor(text=[text], return_tensors="pt", **options))
 
-    def _check(self, whole: str, question: str) -> None:
+    def _check(self, whole: dict[str, Tensor], row: dict[str, Tensor], asked: Asked) -> None:
         """Hold that the parts are what the processor makes of the whole.
 
         Raises:
             CheckpointError: they are not.
         """
-        image = Image.new("RGB", (64, 64), (120, 130, 140))
-        parts = [*self.see(image)["input_ids"][0].tolist(), *self.ask(question, "").prompt]
-        if parts != self._process(whole, image)["input_ids"][0].tolist():
+        if [*row["input_ids"][0].tolist(), *asked.prompt] != whole["input_ids"][0].tolist():
             raise CheckpointError(
                 "the processor of this model makes something else of a question after a picture "
                 "than of the question alone, which cannot be scored"
             )
-
-
-class TemplateChat(ProcessorChat):
-    """A model asked through its chat template, the picture before the question.
-
-    The template is that of the processor, or else that of the tokenizer.
-
-    Args:
-        chat: a wrapper, where the chat template is not wanted or there is none.
-        system: a system message, where the template's own is not wanted.
-        settings: further variables of the template, for example ``{"enable_thinking": False}``.
-    """
-
-    def __init__(
-        self,
-        checkpoint: Checkpoint,
-        context: int | None = None,
-        chat: str | None = None,
-        system: str | None = None,
-        settings: Mapping[str, Any] | None = None,
-        image_settings: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(checkpoint, context, image_settings)
-        self._wrapper = split_wrapper(chat) if chat is not None else None
-        if not getattr(self.processor, "chat_template", None):
-            self.processor.chat_template = getattr(self.tokenizer, "chat_template", None)
-        if self._wrapper is None and not self.processor.chat_template:
-            raise CheckpointError(
-                f"{checkpoint.folder} has no chat template, so that it is not known how to ask "
-                "this model; pass chat=, or add its chat_template.jinja to the folder"
-            )
-        self._system, self._settings = system, dict(settings or {})
-        self._before, self._after = self._parts(self._render(MARK))
-        *_, last = self._control.finditer(self._before)
-        self._head, self._rest = self._before[: last.end()], self._before[last.end() :]
-        self._anchor = last[0]
-        first = self._control.search(self._after)
-        start = first.start() if first else len(self._after)
-        self._close, tail = self._after[:start], self._after[start:]
-        self._tail = self._tokens(tail) if tail else []
-        self._stop = self._end_token()
-        question = "Is this a question?"
-        self._check(self._render(question), question)
-
-    def see(self, image: Image.Image) -> dict[str, Tensor]:
-        return self._process(self._head, image)
-
-    def ask(self, question: str, answer: str) -> Asked:
-        rendered = self._render(question)
-        inside = rendered[len(self._before) : len(rendered) - len(self._after)]
-        prompt = self._follow(self._rest + inside + self._close) + self._tail
-        return Asked(prompt, [*self.encode(answer), self._stop])
-
-    def _render(self, question: str, answer: str | None = None) -> str:
-        if self._wrapper is not None:
-            before, between, after = self._wrapper
-            asked: str = before + self.processor.image_token + between + question + after
-            return asked + (answer or "")
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        said: list[dict[str, Any]] = [{"role": "user", "content": content}]
-        if self._system is not None:
-            told = [{"type": "text", "text": self._system}]
-            said.insert(0, {"role": "system", "content": told})
-        if answer is not None:
-            said.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        try:
-            rendered: str = self.processor.apply_chat_template(
-                said, tokenize=False, add_generation_prompt=answer is None, **self._settings
-            )
-        except Exception as error:  # templates are code, and raise what they like
-            raise CheckpointError(
-                f"the chat template of this model does not take a picture and a question: {error}; "
-                "pass chat="
-            ) from error
-        return rendered
-
-    def _parts(self, rendered: str) -> tuple[str, str]:
-        before, mark, after = rendered.partition(MARK)
-        if not mark or MARK in after or not self._control.search(before) or LISTED in before:
-            raise CheckpointError(
-                f"the chat template of this model makes {rendered!r} of a picture and the question "
-                f"{MARK!r}; it must hold both once, the picture first"
-            )
-        return before, after
-
-    def _end_token(self) -> int:
-        """The control token after an answer, or the one that ends texts."""
-        found = self._control.search(self._render("", MARK).partition(MARK)[2])
-        end: int = self._tokens(found[0])[0] if found else self.tokenizer.eos_token_id
-        return end
 
 
 class PaliGemmaChat(ProcessorChat):
@@ -288,7 +211,8 @@ class PaliGemmaChat(ProcessorChat):
         super().__init__(checkpoint, context, image_settings)
         self._anchor = self._bos
         question = "Is this a question?"
-        self._check(f"{self.processor.image_token}{question}", question)
+        whole = self._process(f"{self.processor.image_token}{question}", GREY)
+        self._check(whole, self.see(GREY), self.ask(question, ""))
 
     def see(self, image: Image.Image) -> dict[str, Tensor]:
         inputs = self._process(self.processor.image_token, image)

@@ -18,6 +18,7 @@ LOOKS = "cross_attention_mask"  # the input that says which tiles of the picture
 KINDS = ("token_type_ids", "mm_token_type_ids")  # inputs that say which tokens are pictures
 TEXT = ("input_ids", "attention_mask", LOOKS, *KINDS)  # inputs that are as long as the text
 SEEN = "mm_encoder_outputs"  # the input that takes what the vision tower made of pictures
+MOVING = "pixel_values_videos"
 COUNTED = "image_token_pooling"  # of Molmo 2, which counts patches on from the picture before
 PARTS = {"pooler_output": False, "deepstack_features": True}  # True where it is a list by layer
 TILES = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")  # of Mllama
@@ -52,18 +53,21 @@ def joined(rows: Sequence[Row], filler: int, kind: int = 0) -> Row:
 class Vision:
     """The part of a model that sees pictures, apart from the part that reads."""
 
-    inputs: Sequence[str] = ("pixel_values", "pixel_attention_mask")  # which reading does not take
+    inputs: Sequence[str] = ("pixel_values", "pixel_attention_mask", MOVING)  # reading takes none
 
     def __init__(self, network: Any) -> None:
         self.network = network
-        self._takes = list(signature(network.get_image_features).parameters)
 
-    def see(self, rows: Sequence[Row]) -> list[Any]:
-        """What each picture is to the reader; pictures of like shape are seen together."""
+    def see(self, rows: Sequence[Row], several: Sequence[bool]) -> list[Any]:
+        """What each picture is to the reader; pictures of like shape are seen together.
+
+        Args:
+            several: whether a row has more than one picture, which are then seen by themselves.
+        """
         groups: dict[Any, list[int]] = {}
         for n, row in enumerate(rows):
-            shapes = (tuple(row[name].shape[1:]) for name in self._takes if name in row)
-            alone = n if COUNTED in row else None
+            shapes = (tuple(row[name].shape[1:]) for name in self._looked_at(row)[1].values())
+            alone = n if several[n] or COUNTED in row else None
             groups.setdefault((alone, *shapes), []).append(n)
         seen: list[Any] = [None] * len(rows)
         for group in groups.values():
@@ -78,19 +82,30 @@ class Vision:
             for name, by_layer in PARTS.items()
             if name in seen[0]
         }
-        return {SEEN: {"image": SimpleNamespace(**parts)}}
+        return {SEEN: {seen[0]["kind"]: SimpleNamespace(**parts)}}
+
+    def _looked_at(self, row: Row) -> tuple[Any, dict[str, str]]:
+        """What sees a row, and which of the row's inputs it takes under which names."""
+        look = self.network.get_image_features
+        if MOVING in row:
+            look = getattr(self.network, "get_video_features", look)
+        takes = {name: name for name in signature(look).parameters if name in row}
+        return look, takes or {"pixel_values": MOVING}
 
     def _look(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        names = [name for name in self._takes if name in rows[0]]
-        given = {name: torch.cat([row[name] for row in rows]) for name in names}
-        made = self.network.get_image_features(**given, return_dict=True)
-        counts = [len(row["pixel_values"]) for row in rows]
-        split = [
-            (name, _by_picture(of, counts) if not by_layer else _layers(of, counts))
-            for name, by_layer in PARTS.items()
-            if (of := made.get(name)) is not None
-        ]
-        return [{name: of[n] for name, of in split} for n in range(len(rows))]
+        kind, pixels = ("video", MOVING) if MOVING in rows[0] else ("image", "pixel_values")
+        look, takes = self._looked_at(rows[0])
+        given = {name: torch.cat([row[of] for row in rows]) for name, of in takes.items()}
+        made = look(**given, return_dict=True)
+        found = {name: of for name in PARTS if (of := made.get(name)) is not None}
+        if len(rows) == 1:
+            return [{"kind": kind, **found}]
+        counts = [len(row[pixels]) for row in rows]
+        split = {
+            name: _layers(of, counts) if PARTS[name] else _by_picture(of, counts)
+            for name, of in found.items()
+        }
+        return [{"kind": kind, **{k: of[n] for k, of in split.items()}} for n in range(len(rows))]
 
 
 class TileVision(Vision):
@@ -98,8 +113,8 @@ class TileVision(Vision):
 
     inputs = TILES
 
-    def __init__(self, network: Any) -> None:
-        self.network, self._takes = network, list(TILES)
+    def _looked_at(self, row: Row) -> tuple[Any, dict[str, str]]:
+        return None, {name: name for name in TILES}
 
     def given(self, seen: Sequence[Any]) -> Row:
         return {"cross_attention_states": torch.cat(list(seen))}

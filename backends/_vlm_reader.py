@@ -11,8 +11,9 @@ In all but the last, several pictures are read together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from t2v_eval.errors import UnsupportedError
 from ._vlm_chat import Asked
 from ._vlm_inputs import Row, extended, joined, vision_of
 from ._vlm_prefix import Prefix, can_share, common_start, has_memory
+from ._vlm_video import Shown
 
 MODES = {
     "packed": "prefix shared, packed",
@@ -35,10 +37,20 @@ MASKED = ("sdpa", "eager")  # kinds of attention that take any mask
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture: the row up to the question, and what the vision tower made of its pixels."""
+    """A picture or video: what stands before the question, and what the vision tower made of it."""
 
-    row: Row
+    shown: Shown
     made: Any = None
+
+    @property
+    def row(self) -> Row:
+        return self.shown.row
+
+    @property
+    def kind(self) -> Hashable:
+        """What rows have in common that can be one batch."""
+        moving = self.made["kind"] if isinstance(self.made, dict) else ""
+        return self.shown.frames, moving, *self.row
 
 
 @dataclass
@@ -103,14 +115,22 @@ class Reader:
         self.mode = self.modes[0]
         self.together = self.mode != "none"  # whether several pictures are
 
-    def see(self, rows: Sequence[Row]) -> list[Seen]:
+    def see(self, pictures: Sequence[Shown]) -> list[Seen]:
         if self.mode == "none" or self.vision is None:
-            return [Seen(row) for row in rows]
-        groups = [rows] if self.together else [[row] for row in rows]
-        made = [one for group in groups for one in self.vision.see(group)]
-        names = [name for name in rows[0] if name not in self.vision.inputs]
-        kept = [{name: row[name] for name in names} for row in rows]
-        return [Seen(row, of) for row, of in zip(kept, made, strict=True)]
+            return [Seen(one) for one in pictures]
+        groups = [pictures] if self.together else [[one] for one in pictures]
+        made = [
+            one
+            for group in groups
+            for one in self.vision.see([p.row for p in group], [p.frames > 0 for p in group])
+        ]
+        left = [
+            {k: v for k, v in one.row.items() if k not in self.vision.inputs} for one in pictures
+        ]
+        return [
+            Seen(replace(one, row=row), of)
+            for one, row, of in zip(pictures, left, made, strict=True)
+        ]
 
     def read(self, starts: Sequence[Start]) -> Reading:
         """What texts of a picture begin with, where there are several."""
@@ -120,9 +140,10 @@ class Reader:
         for start in starts:
             start.common = common_start([one.prompt for one in start.asked.values()])
         rows = [extended(start.seen.row, start.common) for start in starts]
-        every = range(len(rows))
+        kinds = [n if self.memory else start.seen.kind for n, start in enumerate(starts)]
         prefixes = []
-        for group in [[n] for n in every] if self.memory else [every]:
+        for _, same in groupby(range(len(rows)), key=kinds.__getitem__):
+            group = list(same)
             inputs = self._joined([rows[n] for n in group], [starts[n].seen for n in group])
             lengths = [rows[n]["input_ids"].shape[1] for n in group]
             prefixes.append(Prefix(self.network, inputs, lengths, self.mode == "packed"))
@@ -151,30 +172,30 @@ class Reader:
             first = mine.stop
         return [found[n] for n in range(len(pairs))]
 
-    def settle(self, rows: Sequence[Row], prompts: Sequence[list[int]], close: float) -> None:
+    def settle(self, shown: Sequence[Shown], prompts: Sequence[list[int]], close: float) -> None:
         """With a class of models that was not tested, take what is found to change nothing.
 
         Args:
-            rows: pictures of several sizes.
+            shown: pictures of several sizes, and videos.
             close: how far states may be apart, relative to their length.
 
         Raises:
             UnsupportedError: the mode that must be used changes something.
         """
-        pairs = [Pair(n, p, p[-1:]) for n in range(len(rows)) for p in prompts]
+        pairs = [Pair(n, p, p[-1:]) for n in range(len(shown)) for p in prompts]
         asked = {str(n): Asked(prompt, prompt[-1:]) for n, prompt in enumerate(prompts)}
 
-        def read(rows: Sequence[Row]) -> Tensor:
-            reading = self.read([Start(seen, asked) for seen in self.see(rows)])
-            mine = [pair for pair in pairs if pair.place < len(rows)]
+        def read(shown: Sequence[Shown]) -> Tensor:
+            reading = self.read([Start(seen, asked) for seen in self.see(shown)])
+            mine = [pair for pair in pairs if pair.place < len(shown)]
             return torch.cat(self.states(reading, mine, room=10**9))
 
         candidates = [(mode, together) for mode in self.modes[:-1] for together in (True, False)]
         self.mode, self.together = "none", False
-        expected = torch.cat([read([row]) for row in rows])
+        expected = torch.cat([read([one]) for one in shown])
         for self.mode, self.together in candidates:
             try:
-                made = read(rows) if self.together else torch.cat([read([row]) for row in rows])
+                made = read(shown) if self.together else torch.cat([read([one]) for one in shown])
             except Exception:  # whatever code that we do not know makes of it
                 continue
             if bool(((made - expected).norm(dim=1) < close * expected.norm(dim=1)).all()):
@@ -192,7 +213,8 @@ class Reader:
             rows.append(extended(extended(one.row, prompt), targets[:-1], self.kind))
         lengths = [int(row["input_ids"].shape[1]) for row in rows]
         found: dict[int, Tensor] = {}
-        for group in neighbours(lengths, room if self.together else 0):
+        kinds = [one.kind for one in seen]
+        for group in neighbours(lengths, kinds, room if self.together else 0):
             inputs = self._joined([rows[n] for n in group], [seen[n] for n in group])
             read = self.network(**inputs, use_cache=False).last_hidden_state
             for n, states in zip(group, read, strict=True):
@@ -206,11 +228,14 @@ class Reader:
         return {**inputs, **self.vision.given([one.made for one in seen])}
 
 
-def neighbours(lengths: Sequence[int], room: int) -> Iterator[list[int]]:
-    """Numbers of rows that are read together, of like length: at most `room` tokens, or one row."""
+def neighbours(lengths: Sequence[int], kinds: Sequence[Hashable], room: int) -> Iterator[list[int]]:
+    """Numbers of rows that are read together, of a kind and of like length: at most `room` tokens,
+    or one row.
+    """
+    places = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
     group: list[int] = []
-    for n in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if group and (len(group) + 1) * lengths[n] > room:
+    for n in sorted(range(len(lengths)), key=lambda n: (places[kinds[n]], lengths[n])):
+        if group and (kinds[n] != kinds[group[0]] or (len(group) + 1) * lengths[n] > room):
             yield group
             group = []
         group.append(n)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,29 +19,26 @@ from transformers import AutoModelForImageTextToText
 from typing_extensions import Unpack
 
 from t2v_eval.batching import BatchSize
-from t2v_eval.errors import InputError, UnsupportedError
+from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.images_first import ImageFirstScorer
 from t2v_eval.local import Options
-from t2v_eval.media import Media
+from t2v_eval.media import Media, Video
 from t2v_eval.precision import large_dtype
 from t2v_eval.speaking import Explanation, chances, shown
 from t2v_eval.template import wrapper
+from t2v_eval.video import Clip, clip
 from t2v_eval.weights import HUB_FILES, weight_files
 
 from ._authors import read_layout
 from ._pretrained import Placement, build_network, read_config
-from ._vlm_chat import Asked, Chat, Checkpoint, LlavaChat, OwnCodeChat, PaliGemmaChat, TemplateChat
+from ._vlm_chat import Asked, Checkpoint
 from ._vlm_inputs import extended
 from ._vlm_reader import MASKED, MODES, Pair, Reader, Reading, Seen, Start
 from ._vlm_rules import RULES, Rule
+from ._vlm_styles import STYLES, chat_of
+from ._vlm_video import Shown
 
 ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
-STYLES: dict[str, Callable[..., Chat]] = {
-    "template": TemplateChat,
-    "paligemma": PaliGemmaChat,
-    "llava": LlavaChat,
-    "own-code": OwnCodeChat,
-}
 FILES = (*HUB_FILES, "*.jinja")
 
 
@@ -62,6 +60,9 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         settings: further variables of the chat template.
         image_settings: of the image processor, for example of those of Qwen
             ``{"size": {"shortest_edge": 3136, "longest_edge": 151200}}``, which are pixels.
+        frames: which frames of a video are shown: how many, or what `Sampling` takes, for example
+            ``{"fps": 2.0, "most": 64}``; 16 where nobody says otherwise.
+        video_settings: how they are shown, see `VideoSettings`.
         trust_remote_code: whether Python code in the checkpoint may be run.
         attn_implementation: how attention is computed, as transformers names it; starts are packed
             with "sdpa" and "eager", and repeated with others.
@@ -85,6 +86,8 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         system: str | None = None,
         settings: Mapping[str, Any] | None = None,
         image_settings: Mapping[str, Any] | None = None,
+        frames: int | Mapping[str, Any] | None = None,
+        video_settings: Mapping[str, Any] | None = None,
         trust_remote_code: bool = False,
         attn_implementation: str = "sdpa",
         device_map: str | Mapping[str, Any] | None = None,
@@ -119,19 +122,21 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
             )
         config = layout.config if layout else read_config(folder, trust_remote_code)
         self.dtype = large_dtype(options.get("dtype"), self.device, folder)
-        asked = {"chat": chat, "context": context, "system": system, "settings": settings}
-        asked["image_settings"] = image_settings
+        told = {"chat": chat, "context": context, "system": system, "settings": settings}
+        told |= {"image_settings": image_settings, "frames": frames}
+        told["video_settings"] = video_settings
         asked = {
             key: wrapper(value) if isinstance(value, str) else value
-            for key, value in asked.items()
+            for key, value in told.items()
             if value is not None
         }
-        self.chat = STYLES[style](Checkpoint(folder, config, layout, trust_remote_code), **asked)
+        described = Checkpoint(folder, config, layout, trust_remote_code)
+        self.chat = chat_of(style, described, asked)
         self._rule, self._whole = (RULES[name](self.chat.encode) for name in (rule, "answer"))
         self.facts = {"style": style, **{k: repr(v) for k, v in asked.items()}, "rule": rule}
         self.facts |= placement.facts
-        told = (f for pattern in FILES for f in folder.glob(pattern))
-        self.files = sorted({*weight_files(folder), *told})
+        beside = (f for pattern in FILES for f in folder.glob(pattern))
+        self.files = sorted({*weight_files(folder), *beside})
         if layout:
             self.files += layout.files
             self.network = layout.build(self.device, self.dtype, attn_implementation)
@@ -177,16 +182,36 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         together = "together" if self.reader.together else "one by one"
         return {**super().execution, "attention": self.facts["attention"], "pictures": together}
 
-    def preprocess(self, image: Image.Image) -> dict[str, Tensor]:
-        """Everything up to the question, as the model's inputs."""
-        return self.chat.see(image)
+    def load(self, media: Media) -> Image.Image | Clip:
+        if not isinstance(media, Video):
+            return self.load_image(media)
+        if self.chat.sampling is None:
+            raise MediaError(
+                f"{media.name}: is a video, and this model is not shown any: {self.chat.blind}. "
+                "Score frames of it, `from t2v_eval.video import frames; frames(path, 16)`, and "
+                "take the mean"
+            )
+        return clip(media, self.chat.sampling, self.load_image)
 
-    def see(self, prepared: Sequence[Mapping[str, Tensor]]) -> Sequence[Seen]:
-        return self.reader.see([self._inputs(one) for one in prepared])
+    def preprocess(self, image: Image.Image | Clip) -> Shown:
+        """Everything up to the question, as the model's inputs."""
+        if not isinstance(image, Clip):
+            return Shown(self.chat.see(image))
+        shown, context = self.chat.watch(image), self.chat.context
+        used, (question, answer) = self.chat.used(shown.row), self.template.fill("")
+        if used + sum(map(len, self.chat.ask(shown.lead + question, answer))) > context:
+            raise ValueError(
+                f"its {shown.frames} frames take {used} of the {context} tokens that the model "
+                "reads, and leave no room for a question; take fewer, for example frames=8"
+            )
+        return shown
+
+    def see(self, prepared: Sequence[Shown]) -> Sequence[Seen]:
+        return self.reader.see([self._placed(one) for one in prepared])
 
     def begin(self, state: Seen, texts: Sequence[str]) -> Start:
         room = self.chat.context - self.chat.used(state.row)
-        return Start(state, {text: self._ask(text, room) for text in texts})
+        return Start(state, {text: self._ask(state.shown.lead, text, room) for text in texts})
 
     def read(self, starts: Sequence[Start]) -> Reading:
         return self.reader.read(starts)
@@ -221,9 +246,10 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         )
 
     def _write(self, image: Media, prompt: str, max_new_tokens: int) -> str:
-        inputs = self._inputs(self.prepared(image))
+        shown = self._placed(self.prepared(image))
+        inputs, lead = shown.row, shown.lead
         room = self.chat.context - self.chat.used(inputs) - max_new_tokens
-        asked = self._fit(prompt, room, lambda text: self.chat.ask(text, ""))
+        asked = self._fit(prompt, room, lambda text: self.chat.ask(lead + text, ""))
         inputs = extended(inputs, asked.prompt)
         options = {"suppress_tokens": self._filling} if self._filling else {}
         made = self.network.generate(
@@ -276,19 +302,37 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
             )
 
     def _settle(self) -> None:
-        """Let the reader find out what it may share, with pictures whose parts are all unlike."""
-        seen = (Image.linear_gradient("L"), (64, 64)), (Image.radial_gradient("L"), (150, 60))
-        rows = [self._inputs(self.chat.see(i.resize(s).convert("RGB"))) for i, s in seen]
+        """Let the reader find out what it may share, of pictures and a video with unlike parts."""
+        kinds = (Image.linear_gradient("L"), (64, 64)), (Image.radial_gradient("L"), (150, 60))
+        images = [image.resize(size).convert("RGB") for image, size in kinds]
+        shown = [self._placed(Shown(self.chat.see(image))) for image in images]
+        if self.chat.sampling is not None:
+            shown += self._moving([image.resize((64, 64)) for image in images])
         asked = "Is this a question?", "Is it? Or is this one?"
         with torch.inference_mode():
             self.reader.settle(
-                rows,
+                shown,
                 [self.chat.ask(question, "").prompt for question in asked],
                 close=1e-3 if self.dtype is torch.float32 else 0.1,
             )
 
-    def _ask(self, text: str, room: int) -> Asked:
-        return self._fit(text, room, lambda part: self.chat.ask(*self.template.fill(part)))
+    def _moving(self, frames: Sequence[Image.Image]) -> list[Shown]:
+        """A video of these frames; none where a model does not read several, which it then says."""
+        shown = self._placed(self.chat.watch(Clip([*frames], [0, 1], 2, 1.0)))
+        try:
+            with torch.inference_mode():
+                self.network.base_model(**shown.row, use_cache=False)
+        except Exception as error:  # whatever code that we do not know makes of it
+            self.chat.sampling, self.chat.blind = None, f"several at once fail: {error}"
+            return []
+        return [shown]
+
+    def _ask(self, lead: str, text: str, room: int) -> Asked:
+        def ask(part: str) -> Asked:
+            question, answer = self.template.fill(part)
+            return self.chat.ask(lead + question, answer)
+
+        return self._fit(text, room, ask)
 
     def _fit(self, text: str, room: int, ask: Callable[[str], Asked]) -> Asked:
         """The tokens about a text, which is cut at its end until prompt and answer fit."""
@@ -306,10 +350,11 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         self.note_truncated([text])
         return ask(text[: bisect_left(range(len(text)), True, key=too_long) - 1])
 
-    def _inputs(self, prepared: Mapping[str, Tensor]) -> dict[str, Any]:
+    def _placed(self, shown: Shown) -> Shown:
         """What a chat has prepared, on the scorer's device and in its precision."""
-        return {
+        row = {
             name: value.to(self.device, self.dtype if value.is_floating_point() else None)
-            for name, value in prepared.items()
-            if name != "labels"  # which some processors make
+            for name, value in shown.row.items()
+            if isinstance(value, Tensor) and name != "labels"  # which some processors make
         }
+        return replace(shown, row=row)

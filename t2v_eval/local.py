@@ -226,6 +226,10 @@ class LocalScorer(Differentiable):
             written += texts
         return written
 
+    def load(self, media: Media) -> Any:
+        """What `preprocess` is given; a model that is shown videos has frames of them here."""
+        return self.load_image(media)
+
     def prepared(self, media: Media) -> Any:
         """What `preprocess` makes of a picture; raises whatever `on_error` says."""
         made = self._prepare(media)
@@ -235,7 +239,7 @@ class LocalScorer(Differentiable):
 
     def _prepare(self, media: Media) -> Any:
         try:
-            image = self.load_image(media)
+            image = self.load(media)
             try:
                 return self.preprocess(image)
             except (ValueError, RuntimeError, OverflowError, MemoryError) as error:

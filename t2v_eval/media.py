@@ -1,7 +1,8 @@
 """Anything that looks like a picture -> `Media`: a content key, a name for messages, a way to load.
 
 The key is a hash of the content, so that a picture given as a path, as bytes, or twice in one call
-is decoded and encoded once. Loading is deferred: it runs in a thread beside the model.
+is decoded and encoded once. Loading is deferred: it runs in a thread beside the model. A `Video` is
+one too; which of its frames a model is shown is said in `t2v_eval.video`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +64,47 @@ class Media:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Video(Media):
+    """A video, which is one input: a model that reads several frames together is shown some of it.
+
+    `source` is a file, its content, or frames in their order, `fps` of which make a second; a file
+    knows that itself. For scorers of pictures, loading it raises: see `t2v_eval.video.frames`.
+    """
+
+    source: Path | bytes | tuple[Media, ...] = field(compare=False)
+    fps: float | None = None
+
+    @classmethod
+    def of(cls, frames: Iterable[MediaLike], fps: float = 1.0, name: str = "frames") -> Video:
+        """A video whose frames are pictures, in their order.
+
+        Raises:
+            InputError, MediaError: there are none, or one that cannot be opened.
+        """
+        if not 0 < fps < float("inf"):
+            raise InputError(f"fps={fps!r}: how many frames make a second is a number above 0")
+        opened = tuple(open_media(f, f"{name}[{n}]") for n, f in enumerate(as_list(frames, name)))
+        told = f"{fps!r} {' '.join(one.key for one in opened)}"
+        return cls._new(digest(told.encode()), f"{name} (a video of {len(opened)})", opened, fps)
+
+    @classmethod
+    def _new(
+        cls,
+        key: str,
+        name: str,
+        source: Path | bytes | tuple[Media, ...],
+        fps: float | None = None,
+    ) -> Video:
+        def load() -> Image.Image:
+            raise MediaError(
+                f"{name}: is a video, and this scorer looks at one picture at a time: score frames "
+                "of it, `from t2v_eval.video import frames; frames(path, 16)`, and take the mean"
+            )
+
+        return cls(key, name, load, source, fps)
+
+
 def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> list[MediaLike]:
     """One picture, a sequence of pictures, or a 4-D batch -> a list.
 
@@ -104,7 +147,8 @@ def open_media(source: MediaLike, position: str = "image", allow_urls: bool = Fa
     Args:
         source: path, URL (only with `allow_urls`), bytes of an image file, PIL image, numpy array
             (H, W), (H, W, C) or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or
-            floats in [0, 1]; what is open already is returned as it is.
+            floats in [0, 1]; what is open already is returned as it is. A path or URL with a
+            video's ending (.mp4, .mov, .avi, .mkv, .webm ...) becomes a `Video`.
         position: what a message calls it, for example ``images[3]``.
 
     Raises:
@@ -116,7 +160,10 @@ def open_media(source: MediaLike, position: str = "image", allow_urls: bool = Fa
         path = os.fspath(source)
         name = f"{position} ({_short(str(path))})"
         if isinstance(path, str) and path.startswith(("http://", "https://")):
-            return _from_bytes(_fetch(path, name, allow_urls), name)
+            content = _fetch(path, name, allow_urls)
+            if urlsplit(path).path.lower().endswith(VIDEOS):
+                return Video._new(digest(content), name, content)
+            return _from_bytes(content, name)
         return _from_path(Path(path), name)
     if isinstance(source, (bytes, bytearray)):
         return _from_bytes(bytes(source), f"{position} ({len(source)} bytes)")
@@ -191,24 +238,30 @@ def digest(*parts: bytes) -> str:
     return found.hexdigest()
 
 
+def digest_of(path: Path) -> str:
+    """A key of what a file holds, the same as `digest` of it."""
+    found = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
+
+
 def _from_path(path: Path, name: str) -> Media:
     try:
-        content = path.read_bytes()
+        key = digest_of(path)
     except FileNotFoundError:
         raise MediaError(f"{name}: no such file") from None
     except IsADirectoryError:
         raise MediaError(f"{name}: is a directory, not an image") from None
     except (OSError, ValueError) as error:
         raise MediaError(f"{name}: cannot be read: {error}") from error
-    if not content:
+    if key == digest():
         raise MediaError(f"{name}: the file is empty (0 bytes)")
     if path.suffix.lower() in VIDEOS:
-        raise MediaError(
-            f"{name}: is a video, and pictures are scored here: score frames of it, which "
-            "`from t2v_eval.video import frames; frames(path, 16)` gives, and take the mean"
-        )
+        return Video._new(key, name, path)
     # Reopened when it is needed: keeping the bytes of every file would fill the memory.
-    return Media(digest(content), name, lambda: Image.open(path))
+    return Media(key, name, lambda: Image.open(path))
 
 
 def _from_bytes(content: bytes, name: str) -> Media:

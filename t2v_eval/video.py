@@ -1,29 +1,112 @@
-"""Frames of videos as pictures: which ones, and decoding them once, with PyAV.
+"""Frames of videos: which ones, and decoding them with PyAV.
 
     from t2v_eval.video import frames
     score = scorer(images=frames("clip.mp4", 16), texts="a dog runs").mean(0)
 
 A scorer of pictures has no score of its own for a video: published figures average those of frames,
 of all or of the first, as the benchmark says. The mean does not know in which order frames come.
+A model that reads several frames together is shown a `Clip`, of the frames that a `Sampling` takes.
 """
 
 from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from t2v_eval.errors import InputError, MediaError, MissingPackageError
-from t2v_eval.media import Media, digest
+from t2v_eval.media import Media, Video, decode, digest, digest_of
 
 HELD = 1 << 29  # bytes of pixels that are kept until they are asked for
+CHOICES = ("uniform", "nearest", "middle", "start", "first")
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video a model is shown.
+
+    Args:
+        count: how many; a video that has fewer gives all it has.
+        fps: how many of a second, in the place of `count`; then at least `least` and at most `most`
+            of them, rounded down to a multiple of `multiple`.
+        choose: see `indices`.
+    """
+
+    count: int = 16
+    fps: float | None = None
+    least: int = 1
+    most: int = 768
+    multiple: int = 1
+    choose: str = "uniform"
+
+    def __post_init__(self) -> None:
+        numbers = self.count, self.least, self.most, self.multiple
+        whole = all(type(n) is int and n > 0 for n in numbers)
+        if not whole or not (self.fps is None or self.fps > 0) or self.choose not in CHOICES:
+            raise InputError(
+                f"{self}: use whole numbers of 1 or more, fps above 0, and for choose "
+                f"{' or '.join(map(repr, CHOICES))}"
+            )
+
+    def indices(self, total: int, fps: float) -> list[int]:
+        """Which of `total` frames, `fps` of which make a second.
+
+        >>> Sampling(fps=2.0, multiple=2).indices(90, 30.0)
+        [0, 17, 35, 53, 71, 89]
+        """
+        if self.fps is None:
+            return indices(total, self.count, self.choose)
+        most = min(self.most, total) // self.multiple * self.multiple
+        least = -(-self.least // self.multiple) * self.multiple
+        wanted = min(max(total / fps * self.fps, least), most)
+        return indices(total, max(1, int(wanted // self.multiple * self.multiple)), self.choose)
+
+
+class Clip(NamedTuple):
+    """Frames of a video in their order, where they were in it, and how long it was."""
+
+    frames: list[Image.Image]
+    places: list[int]
+    total: int
+    fps: float
+
+    @property
+    def times(self) -> list[float]:
+        """When each frame is seen, in seconds from the start."""
+        return [n / self.fps for n in self.places]
+
+    @property
+    def seconds(self) -> float:
+        return self.total / self.fps
+
+
+def clip(video: Video, sampling: Sampling, load: Callable[[Media], Image.Image] = decode) -> Clip:
+    """What a model is shown of a video.
+
+    Args:
+        load: how frames that are pictures of their own are opened.
+
+    Raises:
+        MissingPackageError, MediaError: as `frames`.
+    """
+    source = video.source
+    if isinstance(source, tuple):
+        fps = video.fps or 1.0
+        wanted = sampling.indices(len(source), fps)
+        return Clip([load(source[n]) for n in wanted], wanted, len(source), fps)
+    total, fps = _count(source, video.name)
+    wanted = sampling.indices(total, fps)
+    found = _decode(source, video.name, wanted)
+    return Clip([found[n] for n in wanted], wanted, total, fps)
 
 
 def frames(
@@ -44,13 +127,12 @@ def frames(
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        whole = digest_of(path)
     except OSError as error:
         raise MediaError(f"{path}: the video cannot be read: {error.strerror}") from error
-    wanted = indices(_count(path), most, choose)
-    video = _Video(path, wanted)
+    wanted = indices(_count(path, str(path))[0], most, choose)
+    video = _Held(path, wanted)
     form = b"jpeg" if jpeg else b""
-    whole = digest(content)
     return [
         Media(digest(f"{whole} {n}".encode(), form), f"{path}, frame {n}", partial(load, n))
         for n in wanted
@@ -61,22 +143,38 @@ def frames(
 def indices(total: int, most: int, choose: str = "uniform") -> list[int]:
     """Which frames, from 0, of a video of `total`: at most `most`, in their order.
 
-    "first" takes them from the start. "uniform" takes the first, the last and what is evenly
-    between, rounded down; a single one is that in the middle.
+    uniform: the first, the last and what is evenly between, rounded down; a single one is that in
+        the middle. As `numpy.linspace`.
+    nearest: the same, rounded to the nearest, and a single one is the first. As qwen_vl_utils.
+    middle: the middles of parts of equal length. As InternVL.
+    start: the starts of parts of equal length. As Molmo 2.
+    first: from the start.
 
     >>> indices(10, 4), indices(10, 4, "first"), indices(3, 4), indices(9, 1)
     ([0, 3, 6, 9], [0, 1, 2, 3], [0, 1, 2], [4])
+    >>> indices(12, 4, "nearest"), indices(10, 4, "middle"), indices(10, 4, "start")
+    ([0, 4, 7, 11], [1, 3, 5, 8], [0, 2, 5, 7])
     """
-    if most < 1 or choose not in ("first", "uniform"):
-        raise InputError(f"{most} frames by {choose!r}: use 1 or more, by 'first' or 'uniform'")
+    if most < 1 or choose not in CHOICES:
+        raise InputError(
+            f"{most} frames by {choose!r}: use 1 or more, by {' or '.join(map(repr, CHOICES))}"
+        )
     if choose == "first" or total <= most:
         return list(range(min(total, most)))
+    last = total - 1
+    if choose == "middle":
+        part = last / most
+        return [int(part / 2 + np.round(part * k)) for k in range(most)]
+    if choose == "start":
+        return [k * total // most for k in range(most)]
+    if choose == "nearest":
+        return [round(k * last / max(1, most - 1)) for k in range(most)]
     if most == 1:
-        return [(total - 1) // 2]
-    return [k * (total - 1) // (most - 1) for k in range(most)]
+        return [last // 2]
+    return [k * last // (most - 1) for k in range(most)]
 
 
-class _Video:
+class _Held:
     """The frames that are wanted of one video. Each is given away once: then it is decoded anew."""
 
     def __init__(self, path: Path, wanted: Sequence[int]) -> None:
@@ -93,7 +191,7 @@ class _Video:
             held = self.held
             if n not in held:
                 try:
-                    held = self.held = _decode(self.path, self.wanted)
+                    held = self.held = _decode(self.path, str(self.path), self.wanted)
                 except MediaError as error:
                     self._broken = error
                     raise
@@ -111,11 +209,11 @@ class _Video:
         return Image.open(stream)
 
 
-_held: deque[_Video] = deque()
+_held: deque[_Held] = deque()
 _holding = Lock()
 
 
-def _hold(video: _Video) -> None:
+def _hold(video: _Held) -> None:
     """Let go of the frames of earlier videos where there are too many, so that memory is bounded.
 
     Threads that decode beside a model ask for the frames of a few videos in turn.
@@ -128,53 +226,54 @@ def _hold(video: _Video) -> None:
             _held.popleft()
 
 
-def _count(path: Path) -> int:
-    """How many frames a video shows, without decoding them."""
-    with _opened(path) as (container, stream):
+def _count(source: Path | bytes, name: str) -> tuple[int, float]:
+    """How many frames a video shows, without decoding them, and how many in a second."""
+    with _opened(source, name) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size]
+        rate = stream.average_rate or stream.guessed_rate
     if len(packets) < stream.frames:
         raise MediaError(
-            f"{path}: the video is cut: it has {len(packets)} of {stream.frames} frames; "
+            f"{name}: the video is cut: it has {len(packets)} of {stream.frames} frames; "
             "fetch it again"
         )
     shown = sum(not packet.is_discard for packet in packets)
     if not shown:
-        raise MediaError(f"{path}: the video has no frames; fetch it again")
-    return shown
+        raise MediaError(f"{name}: the video has no frames; fetch it again")
+    return shown, float(rate or 1)
 
 
-def _decode(path: Path, wanted: Sequence[int]) -> dict[int, Image.Image]:
+def _decode(source: Path | bytes, name: str, wanted: Sequence[int]) -> dict[int, Image.Image]:
     found: dict[int, Image.Image] = {}
-    with _opened(path) as (container, stream):
+    with _opened(source, name) as (container, stream):
         for n, frame in enumerate(container.decode(stream)):
             if frame.is_corrupt:
-                raise MediaError(f"{path}: frame {n} of the video is broken; fetch it again")
+                raise MediaError(f"{name}: frame {n} of the video is broken; fetch it again")
             if n in wanted:
                 image = frame.to_image()
                 found[n] = image.rotate(frame.rotation, expand=True) if frame.rotation else image
             if len(found) == len(wanted):
                 return found
     raise MediaError(
-        f"{path}: only {n + 1 if found else 0} frames of the video can be decoded; fetch it again"
+        f"{name}: only {n + 1 if found else 0} frames of the video can be decoded; fetch it again"
     )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def _opened(source: Path | bytes, name: str) -> Iterator[tuple[Any, Any]]:
     """The container and its first video stream; what PyAV raises inside is a MediaError."""
     try:
         import av
     except ImportError as error:
         raise MissingPackageError(
-            f"{path}: videos need the package 'av': pip install 't2v-eval[video]'"
+            f"{name}: videos need the package 'av': pip install 't2v-eval[video]'"
         ) from error
     try:
-        with av.open(str(path)) as container:
+        with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
             if not container.streams.video:
-                raise MediaError(f"{path}: no video can be found in it; fetch it again")
+                raise MediaError(f"{name}: no video can be found in it; fetch it again")
             yield container, container.streams.video[0]
     except av.error.FFmpegError as error:
         raise MediaError(
-            f"{path}: not a video that can be decoded: {error.strerror}; fetch it again, or make "
+            f"{name}: not a video that can be decoded: {error.strerror}; fetch it again, or make "
             "it anew with ffmpeg"
         ) from error

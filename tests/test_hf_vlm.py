@@ -15,7 +15,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import t2v_eval
 from t2v_eval.backends._vlm_inputs import Vision, extended
 from t2v_eval.backends._vlm_prefix import Prefix
-from t2v_eval.backends.hf_vlm import RULES, STYLES, HfVlm
+from t2v_eval.backends._vlm_styles import STYLES
+from t2v_eval.backends.hf_vlm import RULES, HfVlm
 from t2v_eval.errors import (
     CheckpointError,
     InputError,
@@ -207,7 +208,7 @@ def test_pairs_of_like_length_are_read_together(qwen):
     scorer.room = 10**6
     texts = ["dog " * (1 + (5 * n) % 12) for n in range(12)]
     pictures = [picture(n, (56, 56)) for n in range(12)]
-    (state,) = scorer.see([scorer.chat.see(pictures[0])])
+    (state,) = scorer.see([scorer.preprocess(pictures[0])])
     asked = scorer.begin(state, texts).asked.values()
     picture_length = state.row["input_ids"].shape[1]
     lengths = sorted(picture_length + len(a.prompt) + len(a.answer) - 1 for a in asked)
@@ -333,7 +334,7 @@ def test_cards_and_arguments_say_how_a_model_is_asked(qwen, images):
     assert "rule=first-token" in other.id
     assert plain.card.kind == "vqa"
     assert not np.allclose(other(images, TEXTS), plain(images, TEXTS))
-    with pytest.raises(InputError, match="takes no option 'chat'"):
+    with pytest.raises(InputError, match="style='paligemma' takes no chat"):
         load(qwen, chat="USER: <image>{}", style="paligemma")
     with pytest.raises(InputError, match="style='chatty'"):
         load(qwen, style="chatty")

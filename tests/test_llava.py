@@ -101,7 +101,7 @@ def read_plainly():
 
     @torch.no_grad()
     def read(scorer, image, question: str, answer: str) -> tuple[torch.Tensor, torch.Tensor]:
-        pixels = scorer.preprocess(image)["pixel_values"]
+        pixels = scorer.preprocess(image).row["pixel_values"]
         head = [1, *encode(SYSTEM), *[700] * 16]
         prompt = f"\n{question} ASSISTANT: "
         asked = [*encode(prompt + answer), 2]
@@ -221,8 +221,8 @@ def test_long_texts_are_cut_and_their_answers_are_not(scorer, plain, images):
     assert scores[0] == pytest.approx(float(scorer(images[0], "cat")), abs=1e-5)
     with pytest.warns(T2VWarning, match="1 of 1 texts"):
         assert 0 < float(scorer(images[0], long, template="visualgptscore")) < 1
-    asked = scorer._ask(long, 2048 - scorer.chat.used({}))
-    assert asked.answer == scorer._ask("cat", 999).answer
+    asked = scorer._ask("", long, 2048 - scorer.chat.used({}))
+    assert asked.answer == scorer._ask("", "cat", 999).answer
     assert 2040 < len(asked.prompt) + len(asked.answer) + scorer.chat.used({}) <= 2048
     with pytest.raises(InputError, match="leave no room for a text"):
         scorer(images[0], "cat", question_template="two small dogs " * 1500 + "{}")

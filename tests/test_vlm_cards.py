@@ -341,11 +341,11 @@ def test_settings_of_the_image_processor(qwen, images):
     )
     few, many = load(qwen, image_settings=small), load(qwen, image_settings=large)
     assert few.id != many.id
-    sizes = [len(scorer.preprocess(images[0])["pixel_values"]) for scorer in (few, many)]
+    sizes = [len(scorer.preprocess(images[0]).row["pixel_values"]) for scorer in (few, many)]
     assert sizes == [8, 12]  # of 28 x 56 and 28 x 84 pixels, in patches of 14
     assert not np.allclose(few(images, TEXTS), many(images, TEXTS))
     own = t2v_eval.load("qwen2-vl-7b", checkpoint=qwen, device="cpu", image_settings=small)
-    assert len(own.preprocess(images[0])["pixel_values"]) == 8
+    assert len(own.preprocess(images[0]).row["pixel_values"]) == 8
     with pytest.raises(InputError, match="Qwen2VLImageProcessor of this model has no tiles; it"):
         load(qwen, image_settings={"tiles": 4})
 

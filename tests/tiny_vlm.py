@@ -74,10 +74,15 @@ Shape = Mapping[str, Any]
 CHATML = (
     "{% for m in messages %}{% if loop.first and m.role != 'system' %}<|im_start|>system\n"
     "You are a helpful assistant.<|im_end|>\n{% endif %}<|im_start|>{{ m.role }}\n"
-    "{% for c in m.content %}{% if c.type == 'image' %}IMAGE{% else %}{{ c.text }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% for c in m.content %}{% if c.type == 'image' %}IMAGE{% elif c.type == 'video' %}VIDEO"
+    "{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+
+
+def chatml(image: str, video: str = "") -> str:
+    """The template of a model in whose conversation pictures and videos are these tokens."""
+    return CHATML.replace("IMAGE", image).replace("VIDEO", video)
 
 
 def tokenizer(special: list[str], **roles: object) -> PreTrainedTokenizerFast:
@@ -105,7 +110,7 @@ def llava(folder: Path, text: Shape = TEXT, seeing: Shape = SEEING) -> None:
         patch_size=seeing["patch_size"],
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=CHATML.replace("IMAGE", "<image>\n"),
+        chat_template=chatml("<image>\n"),
     )
     config = LlavaConfig(
         text_config={"model_type": "llama", "vocab_size": len(words), **text},
@@ -119,6 +124,7 @@ def llava(folder: Path, text: Shape = TEXT, seeing: Shape = SEEING) -> None:
 ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
 QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
 QWEN += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+QWEN_SEEN = [f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video")]
 
 
 def qwen(
@@ -135,7 +141,7 @@ def qwen(
     images = Qwen2VLImageProcessor(
         size={"shortest_edge": side**2, "longest_edge": most * side**2}, patch_size=patch
     )
-    template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
+    template = chatml(*QWEN_SEEN)
     names = ("vision_start", "vision_end", "image", "video")
     ids = dict(zip(names, words.convert_tokens_to_ids(QWEN[3:]), strict=True))
     made = config(
@@ -208,7 +214,7 @@ def internvl(folder: Path) -> None:
         words,
         InternVLVideoProcessor(size=side),
         image_seq_length=4,
-        chat_template=CHATML.replace("IMAGE", "<IMG_CONTEXT>\n"),
+        chat_template=chatml("<IMG_CONTEXT>\n", "<video>\n"),
     )
     config = InternVLConfig(
         text_config={"model_type": "qwen2", "vocab_size": len(words), **TEXT},
@@ -339,7 +345,7 @@ def llava_next(folder: Path) -> None:
         patch_size=7,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=CHATML.replace("IMAGE", "<image>\n"),
+        chat_template=chatml("<image>\n"),
     )
     config = LlavaNextConfig(
         text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
@@ -361,7 +367,7 @@ def llava_onevision(folder: Path) -> None:
         LlavaOnevisionVideoProcessor(size=side),
         num_image_tokens=16,
         vision_feature_select_strategy="full",
-        chat_template=CHATML.replace("IMAGE", "<image>\n"),
+        chat_template=chatml("<image>\n", "<video>\n"),
     )
     config = LlavaOnevisionConfig(
         text_config={"model_type": "qwen2", "vocab_size": len(words), **TEXT},
@@ -388,7 +394,7 @@ def perception_lm(folder: Path) -> None:
         words,
         patch_size=8,
         pooling_ratio=2,
-        chat_template=CHATML.replace("IMAGE", "<|image|>"),
+        chat_template=chatml("<|image|>", "<|video|>"),
     )
     tower = {"embed_dim": 32, "depth": 2, "num_heads": 4, "img_size": [32, 32], "patch_size": 8}
     config = PerceptionLMConfig(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tiny_vlm import CHATML, QWEN, ROPE, SEEING, TEXT, tokenizer, write
+from tiny_vlm import QWEN, QWEN_SEEN, ROPE, SEEING, TEXT, chatml, tokenizer, write
 from transformers import (
     AyaVisionConfig,
     AyaVisionProcessor,
@@ -50,6 +50,7 @@ from transformers import (
     SmolVLMVideoProcessor,
     WhisperFeatureExtractor,
 )
+from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE
 
 TURNS = ["<|im_start|>", "<|im_end|>", "<pad>"]
 ENDS = {"eos_token": "<|im_end|>", "pad_token": "<pad>"}
@@ -67,7 +68,7 @@ def idefics(folder: Path, config: type, processor: type, *parts: type) -> None:
         words,
         *videos,
         image_seq_len=4,
-        chat_template=CHATML.replace("IMAGE", "<image>"),
+        chat_template=DEFAULT_CHAT_TEMPLATE if videos else chatml("<image>"),
     )
     described = config(
         text_config={"model_type": "llama", "vocab_size": len(words), **TEXT},
@@ -91,12 +92,12 @@ def molmo2(folder: Path) -> None:
     marks = ["<im_patch>", "<im_col>", "<im_start>", "<low_res_im_start>", "<frame_start>"]
     marks += ["<im_end>", "<frame_end>", "<im_low>"]
     words = tokenizer([*TURNS, "<|image|>", "<|video|>", *marks], bos_token="<|im_end|>", **ENDS)
-    template = "{{ bos_token }}" + CHATML.replace("IMAGE", "<|image|>")
+    template = "{{ bos_token }}" + chatml("<|image|>", "<|video|>")
     processor = Molmo2Processor(
         Molmo2ImageProcessor(
             size={"height": 28, "width": 28}, patch_size=7, max_crops=4, overlap_margins=[1, 1]
         ),
-        Molmo2VideoProcessor(),
+        Molmo2VideoProcessor(size={"height": 28, "width": 28}, patch_size=7),
         words,
         chat_template=template,
     )
@@ -182,8 +183,9 @@ def gemma(
     template = (
         "{{ bos_token }}{% for m in messages %}<|turn>"
         "{{ 'model' if m.role == 'assistant' else 'user' }}\n{% for c in m.content %}"
-        "{% if c.type == 'image' %}<|image|>{% else %}{{ c.text | trim }}{% endif %}"
-        "{% endfor %}<turn|>\n{% endfor %}{% if add_generation_prompt %}<|turn>model\n{% endif %}"
+        "{% if c.type == 'image' %}<|image|>{% elif c.type == 'video' %}<|video|>{% else %}"
+        "{{ c.text | trim }}{% endif %}{% endfor %}<turn|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|turn>model\n{% endif %}"
     )
     hearing, seeing, watching = parts
     patches = {"patch_size": 7, "pooling_kernel_size": 2}
@@ -220,9 +222,10 @@ def qwen3_omni(folder: Path) -> None:
     images = Qwen2VLImageProcessor(
         size={"shortest_edge": 32**2, "longest_edge": 9 * 32**2}, patch_size=16
     )
-    template = CHATML.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>")
+    template = chatml(*QWEN_SEEN)
+    videos = Qwen2VLVideoProcessor(patch_size=16)
     processor = Qwen3OmniMoeProcessor(
-        images, Qwen2VLVideoProcessor(), WhisperFeatureExtractor(), words, chat_template=template
+        images, videos, WhisperFeatureExtractor(), words, chat_template=template
     )
     ids = {f"{n}_token_id": words.convert_tokens_to_ids(f"<|{n}_pad|>") for n in NAMED}
     thinker = Qwen3OmniMoeThinkerConfig(
@@ -339,7 +342,7 @@ def aya_vision(folder: Path) -> None:
         patch_size=7,
         img_size=28,
         downsample_factor=2,
-        chat_template=CHATML.replace("IMAGE", "<image>"),
+        chat_template=chatml("<image>"),
     )
     config = AyaVisionConfig(
         text_config={
@@ -371,7 +374,7 @@ def lfm2_vl(folder: Path) -> None:
         max_tiles=4,
         max_num_patches=16,
     )
-    processor = Lfm2VlProcessor(images, words, chat_template=CHATML.replace("IMAGE", "<image>"))
+    processor = Lfm2VlProcessor(images, words, chat_template=chatml("<image>"))
     text = {**TEXT, "layer_types": ["conv", "conv", "full_attention"], "conv_L_cache": 3}
     config = Lfm2VlConfig(
         text_config={"model_type": "lfm2", "vocab_size": len(words), **text},

@@ -1,0 +1,128 @@
+"""How a vision-language model is shown a video: resized frames, and what is said of them.
+
+As one video, where a model has a place for that, or as several pictures.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from t2v_eval.errors import InputError
+from t2v_eval.video import Clip, Sampling
+
+TWO = 2  # frames that Qwen's models take for one, which share a limit of pixels
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What stands before a question, as inputs of the model; `frames` is 0 for a picture.
+
+    `lead` is text that follows, before the question's own.
+    """
+
+    row: dict[str, Tensor]
+    lead: str = ""
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class VideoSettings:
+    """How the frames that were taken of a video are shown.
+
+    Args:
+        pixels: each frame has at least the first number and at most the second, in sides that the
+            model's patches fill, and two frames together at most their share of the third; as
+            qwen_vl_utils. The model's own processor resizes where this is not given.
+        as_pictures: whether frames are pictures in a row also where a model has a place for videos.
+        caption: what stands before each of such pictures, with `{seconds}` and `{number}`.
+        lead: what stands before the question, with `{count}`, `{seconds}` and `{times}`.
+        processor: settings of the model's video processor; all others are taken for such.
+    """
+
+    pixels: tuple[int, int, int] | None = None
+    as_pictures: bool = False
+    caption: str = ""
+    lead: str = ""
+    processor: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> VideoSettings:
+        """Settings as a card or a user gives them, all on one level.
+
+        Raises:
+            InputError: a text with another placeholder.
+        """
+        own = {f.name for f in fields(cls)} - {"processor"}
+        rest = {name: value for name, value in given.items() if name not in own}
+        made = cls(**{k: v for k, v in given.items() if k in own}, processor=rest)
+        try:
+            made.captions(Clip([], [0], 1, 1.0)), made.leading(Clip([], [0], 1, 1.0))
+        except (KeyError, IndexError, ValueError) as error:
+            raise InputError(
+                f"video_settings={dict(given)!r}: no such placeholder: {error}"
+            ) from error
+        return made
+
+    def captions(self, clip: Clip) -> list[str]:
+        """What stands before each frame that is a picture."""
+        times = enumerate(clip.times, 1)
+        return [self.caption.format(number=n, seconds=round(time, 2)) for n, time in times]
+
+    def leading(self, clip: Clip) -> str:
+        """What stands before the question."""
+        times = ",".join(f"{time:.2f}s" for time in clip.times)
+        return self.lead.format(count=len(clip.places), seconds=clip.seconds, times=times)
+
+    def pixels_of(self, clip: Clip, side: int) -> Tensor:
+        """The frames (T, 3, H, W), resized where that is not left to the processor; 0 to 255."""
+        frames = [np.asarray(frame.convert("RGB")) for frame in clip.frames]
+        made = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+        if self.pixels is None:
+            return made
+        least, most = self.share(len(frames))
+        size = fitting(made.shape[2], made.shape[3], side, least, most)
+        # As torchvision does, whose tensors qwen_vl_utils resizes: rounded to whole numbers again.
+        resized = interpolate(made.float(), size, mode="bicubic", antialias=True)
+        return resized.round().clamp(0, 255).to(torch.uint8)
+
+    def share(self, count: int) -> tuple[int, float]:
+        """At least and at most how many pixels a frame has, of so many."""
+        least, most, total = self.pixels or (0, 0, 0)
+        return least, max(min(most, total * TWO / count), int(least * 1.05))
+
+
+def sampling_of(frames: int | Mapping[str, Any] | None) -> Sampling:
+    """Which frames are taken, as a card or a user says it.
+
+    Raises:
+        InputError: it says something else.
+    """
+    told = {"count": frames} if isinstance(frames, int) else dict(frames or {})
+    if unknown := told.keys() - {f.name for f in fields(Sampling)}:
+        known = ", ".join(f.name for f in fields(Sampling))
+        raise InputError(f"frames={frames!r}: no {', '.join(sorted(unknown))}; use {known}")
+    return Sampling(**told)
+
+
+def fitting(height: int, width: int, side: int, least: int, most: float) -> list[int]:
+    """Height and width in multiples of `side`, nearly in proportion, of `least` to `most` pixels.
+
+    >>> fitting(720, 1280, 28, 100352, 151200), fitting(100, 30, 28, 100352, 151200)
+    ([280, 504], [588, 196])
+    """
+    high, wide = (max(side, round(length / side) * side) for length in (height, width))
+    if high * wide > most:
+        factor = math.sqrt(height * width / most)
+        high, wide = (max(side, int(of / factor / side) * side) for of in (height, width))
+    elif high * wide < least:
+        factor = math.sqrt(least / (height * width))
+        high, wide = (math.ceil(of * factor / side) * side for of in (height, width))
+    return [high, wide]

@@ -1,0 +1,320 @@
+"""Videos shown to vision-language models: each real class, small, against transformers itself."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+import torch
+from clips import by_hand, encode
+from tiny_vlm import TINY
+from tiny_vlm_more import CARDED, OTHERS
+from toy import picture
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import t2v_eval
+from t2v_eval.backends._vlm_video import VideoSettings, fitting, sampling_of
+from t2v_eval.errors import InputError, MediaError, ScoringError, UnsupportedError
+from t2v_eval.media import Video, open_media
+from t2v_eval.video import Clip, Sampling, clip
+
+KINDS = {**TINY, **CARDED, **OTHERS}
+KINDS.pop("paligemma")  # reads one picture
+# Those that have a place for videos; others are shown several pictures.
+NATIVE = {"llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5"}
+NATIVE |= {"internvl", "perception_lm", "smolvlm", "molmo2", "gemma4", "gemma4_unified"}
+NATIVE |= {"qwen3_omni"}
+UNSHARED = {("qwen3_5", "packed"), ("lfm2_vl", "packed"), ("lfm2_vl", "repeated")}
+TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
+QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(kind, tmp_path_factory):
+    made = tmp_path_factory.mktemp(kind)
+    KINDS[kind](made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory):
+    made = tmp_path_factory.mktemp("qwen")
+    TINY["qwen2_5_vl"](made)
+    return made
+
+
+def load(checkpoint, **options):
+    return t2v_eval.load(f"hf-vlm:{checkpoint}", device="cpu", **options)
+
+
+def frames_of(seed, count=4):
+    return [picture(10 * seed + n, (60, 44)) for n in range(count)]
+
+
+def asked_plainly(folder, native, videos, texts) -> list[list[float]]:
+    """P(first token of Yes), one pair at a time, through everything as transformers brings it."""
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    yes = processor.tokenizer("Yes", add_special_tokens=False).input_ids[0]
+
+    @torch.no_grad()
+    def score(frames, text: str) -> float:
+        seen = [{"type": "image", "image": frame} for frame in frames]
+        options = {}
+        if native:
+            seen = [{"type": "video", "video": [np.asarray(frame) for frame in frames]}]
+            told = {"total_num_frames": len(frames), "fps": 2.0, "duration": len(frames) / 2}
+            told["frames_indices"] = list(range(len(frames)))
+            options = {"do_sample_frames": False, "video_metadata": [told]}
+        words = {"type": "text", "text": QUESTION.replace("{}", text)}
+        inputs = processor.apply_chat_template(
+            [{"role": "user", "content": [*seen, words]}],
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            processor_kwargs=options,
+        )
+        return float(model(**inputs).logits[0, -1].softmax(-1)[yes])
+
+    return [[score(frames, text) for text in texts] for frames in videos]
+
+
+def test_a_video_scores_as_transformers_scores_it(kind, folder):
+    videos = [frames_of(seed) for seed in range(2)]
+    expected = asked_plainly(folder, kind in NATIVE, videos, TEXTS)
+    media = [Video.of(frames, fps=2.0) for frames in videos]
+    scorer = load(folder, rule="first-token")
+    np.testing.assert_allclose(scorer(media, TEXTS), expected, rtol=1e-4, atol=1e-9)
+    assert len(np.unique(expected)) == 8
+
+
+@pytest.mark.parametrize("share", [True, "packed", "repeated", "vision"])
+def test_shared_passes_equal_single_ones(kind, folder, share):
+    """Of videos of several lengths, and of pictures among them."""
+    if (kind, share) in UNSHARED:
+        with pytest.raises(UnsupportedError, match="is not possible here"):
+            load(folder, share=share)
+        return
+    media = [Video.of(frames_of(0, 5), 2.0), picture(3, (50, 50)), Video.of(frames_of(1, 5), 2.0)]
+    media += [Video.of(frames_of(2, 2), 2.0), picture(4, (40, 60))]
+    scorer, apart = (load(folder, share=s, frames=4) for s in (share, False))
+    scorer.room = 10**6
+    assert scorer.id == apart.id and scorer.reader.together
+    wanted = apart(media, TEXTS)
+    np.testing.assert_allclose(scorer(media, TEXTS), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scorer(media, TEXTS), wanted, rtol=1e-5, atol=1e-6)  # as kept
+    pairs = scorer.score_pairs(media[:4], TEXTS)
+    np.testing.assert_allclose(pairs, wanted[:4].diagonal(), rtol=1e-5, atol=1e-6)
+    assert len(wanted.unique()) > 15
+
+
+def test_the_order_of_frames_matters(qwen):
+    scorer, frames = load(qwen), frames_of(0, 6)
+    forwards, backwards = scorer([Video.of(frames), Video.of(frames[::-1])], "cat")[:, 0]
+    assert abs(forwards - backwards) > 0.01 * forwards
+
+
+def test_a_video_file_is_its_frames(qwen, tmp_path):
+    path = encode(tmp_path / "a.mp4", 20, seed=1)  # 8 frames a second
+    frames = by_hand(path)
+    for options, wanted in (
+        ({"frames": 4}, [0, 6, 12, 19]),
+        ({"frames": {"count": 4, "choose": "nearest"}}, [0, 6, 13, 19]),
+        ({"frames": {"fps": 2.0, "multiple": 2}}, [0, 6, 12, 19]),
+        ({}, [0, 1, 2, 3, 5, 6, 7, 8, 10, 11, 12, 13, 15, 16, 17, 19]),
+    ):
+        scorer = load(qwen, context=5000, **options)
+        media = open_media(path)
+        shown = scorer.load(media)
+        assert (shown.places, shown.total, shown.fps) == (wanted, 20, 8.0)
+        for one, n in zip(shown.frames, wanted, strict=True):
+            np.testing.assert_array_equal(np.asarray(one), frames[n])
+        assert shown.times == [n / 8 for n in wanted] and shown.seconds == 2.5
+        score = scorer([str(path), path, media], "cat")[:, 0]
+        assert score.unique().numel() == 1 and score.isfinite().all()
+        all_of_it = scorer(Video.of(frames, fps=8.0), "cat")
+        assert float(all_of_it) == pytest.approx(float(score[0]), rel=1e-6)
+
+
+def test_which_frames_are_in_the_id_and_how_they_are_shown(qwen):
+    few = load(qwen, frames=4)
+    ids = {load(qwen).id, few.id, load(qwen, frames={"fps": 2.0}).id}
+    ids.add(load(qwen, frames=4, video_settings={"as_pictures": True}).id)
+    assert len(ids) == 4 and "frames=4" in few.id
+    assert load(qwen, frames=4).id == few.id
+
+
+def test_frames_as_pictures_with_captions_and_a_lead(qwen):
+    said = {
+        "caption": "Frame {number} at {seconds}s:",
+        "lead": "{count} in {seconds:.1f} ({times}).",
+    }
+    scorer = load(qwen, frames=3, video_settings=said)
+    prompt = scorer.explain(Video.of(frames_of(0, 3), fps=3.0), "cat")[0][0].prompt
+    parts = ["Frame 1 at 0.0s:", "Frame 2 at 0.33s:", "Frame 3 at 0.67s:"]
+    parts += ['3 in 1.0 (0.00s,0.33s,0.67s).Does this figure show "cat"?']
+    places = [prompt.index(part) for part in parts]
+    assert places == sorted(places) and prompt.count("<|vision_start|>") == 3
+    apart = load(qwen, frames=3, video_settings=said, share=False)
+    videos = [Video.of(frames_of(seed, 3), fps=3.0) for seed in range(2)]
+    np.testing.assert_allclose(scorer(videos, TEXTS), apart(videos, TEXTS), rtol=1e-5)
+    with pytest.raises(InputError, match="no such placeholder"):
+        load(qwen, video_settings={"lead": "{minutes}"})
+
+
+def test_text_that_a_processor_puts_behind_a_video(tmp_path):
+    """SmolVLM ends frames with two new lines, which its tokenizer may join with what follows."""
+    KINDS["smolvlm"](tmp_path)
+    scorer = load(tmp_path)
+    chat = scorer.chat
+    plain = chat.watch(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
+    chat._cut = True
+    cut = chat.watch(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
+    assert cut.lead == "\n\n" and plain.lead == ""
+    ids = [
+        [*shown.row["input_ids"][0].tolist(), *chat.ask(f"{shown.lead}Is it?", "").prompt]
+        for shown in (plain, cut)
+    ]
+    assert ids[0] == ids[1] and cut.row["attention_mask"].shape == cut.row["input_ids"].shape
+
+
+def test_generate_and_explain_take_videos(qwen, tmp_path):
+    path = encode(tmp_path / "a.mp4", 8, seed=1)
+    scorer = load(qwen, frames=4)
+    written = scorer.generate([path, picture(0)], "What happens?", max_new_tokens=4)
+    assert len(written) == 2
+    told = scorer.explain(path, ["cat", "dog"])[0]
+    scores = scorer(path, ["cat", "dog"])[0]
+    assert [one.score for one in told] == pytest.approx(scores.tolist(), rel=1e-5)
+    assert "<|video_pad|>" in told[0].prompt and "cat" in told[0].prompt
+
+
+def test_scores_of_videos_are_stored(qwen, tmp_path):
+    path = encode(tmp_path / "a.mp4", 8, seed=1)
+    first = load(qwen, frames=4, store=tmp_path / "s.sqlite")(path, TEXTS)
+    again = load(qwen, frames=4, store=tmp_path / "s.sqlite")
+    again.score_cells = None  # nothing is left to do
+    assert again(path, TEXTS).tolist() == first.tolist()
+
+
+def test_a_video_that_is_too_long_says_so(qwen, tmp_path):
+    """And the others of a run are scored."""
+    videos = [Video.of(frames_of(0, count)) for count in (2, 60)]
+    with pytest.raises(
+        MediaError, match=r"video of 60.*60 frames take \d+ of the 300 tokens.*no room"
+    ):
+        load(qwen, frames=60, context=300)(videos, "cat")
+    scores = load(qwen, frames=60, context=300, on_error="skip")(videos, "cat")[:, 0]
+    assert scores.isfinite().tolist() == [True, False]
+
+
+def test_a_broken_video_is_one_failure(qwen, tmp_path):
+    good, bad = encode(tmp_path / "a.mp4", 8, seed=1), tmp_path / "b.mp4"
+    bad.write_bytes(good.read_bytes()[:300])
+    scorer = load(qwen, frames=4, on_error="skip")
+    assert scorer([good, bad, picture(0)], "cat")[:, 0].isfinite().tolist() == [True, False, True]
+    with pytest.raises((MediaError, ScoringError), match=r"b.mp4.*fetch it again"):
+        load(qwen)(bad, "cat")
+
+
+def test_models_that_are_shown_one_picture_say_so(tmp_path):
+    TINY["paligemma"](tmp_path / "p")
+    scorer = load(tmp_path / "p", style="paligemma")
+    video = encode(tmp_path / "a.mp4", 8)
+    with pytest.raises(MediaError, match=r"a\.mp4\): is a video, and this model is not shown any"):
+        scorer(video, "cat")
+    with pytest.raises(InputError, match="style='paligemma' takes no frames: leave it out"):
+        load(tmp_path / "p", style="paligemma", frames=4)
+
+
+def test_wrong_settings_of_videos(qwen):
+    for given, said in (
+        ({"frames": 0}, "whole numbers of 1 or more"),
+        ({"frames": {"fps": -1.0}}, "fps above 0"),
+        ({"frames": {"choose": "random"}}, "'uniform' or 'nearest'"),
+        ({"frames": {"number": 4}}, "no number; use count, fps, least"),
+        ({"video_settings": {"tiles": 4}}, "Qwen2VLVideoProcessor of this model has no tiles"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load(qwen, **given)
+
+
+def test_videos_of_frames():
+    frames = frames_of(0, 3)
+    one, same, faster = Video.of(frames), Video.of(list(frames)), Video.of(frames, fps=2.0)
+    assert one.key == same.key and len({one.key, faster.key, Video.of(frames[::-1]).key}) == 3
+    assert one.key != open_media(frames[0]).key
+    shown = clip(faster, Sampling(count=2))
+    assert (shown.places, shown.times, shown.seconds) == ([0, 2], [0.0, 1.0], 1.5)
+    with pytest.raises(InputError, match="frames is empty"):
+        Video.of([])
+    with pytest.raises(InputError, match="how many frames make a second"):
+        Video.of(frames, fps=0.0)
+    with pytest.raises(MediaError, match=r"frames\[1\].*no such file"):
+        Video.of([frames[0], "nowhere.png"])
+
+
+def qwen_vl_utils(total: int, fps: float) -> list[int]:
+    """As its readers do: `smart_nframes` with fps=8, and even steps rounded to the nearest."""
+    least, most = 4, min(768, total) // 2 * 2
+    count = min(min(max(total / fps * 8.0, least), most), total)
+    return torch.linspace(0, total - 1, int(count // 2 * 2)).round().long().tolist()
+
+
+def test_frames_of_qwen_are_those_of_qwen_vl_utils():
+    sampling = sampling_of({"fps": 8.0, "least": 4, "multiple": 2, "choose": "nearest"})
+    same = total = 0
+    for frames in range(2, 900, 7):
+        for fps in (8.0, 24.0, 25.0, 29.97, 30.0, 60.0):
+            mine, theirs = sampling.indices(frames, fps), qwen_vl_utils(frames, fps)
+            assert len(mine) == len(theirs)
+            # In float32 a step of theirs may fall on the other side of a half.
+            assert np.abs(np.subtract(mine, theirs)).max() <= 1
+            same, total = same + int(mine == theirs), total + 1
+    assert same > 0.9 * total
+
+
+def test_pixels_of_frames():
+    settings = VideoSettings.of({"pixels": (100352, 151200, 90316800)})
+    assert settings.share(16) == (100352, 151200)
+    assert settings.share(4000) == (100352, int(1.05 * 100352))
+    for height, width in ((720, 1280), (240, 320), (1080, 608), (90, 1200), (33, 41)):
+        high, wide = fitting(height, width, 28, 100352, 151200)
+        assert high % 28 == wide % 28 == 0 and high * wide <= 151200 * 1.3
+        assert abs(np.log(high / wide) - np.log(height / width)) < 0.35
+    assert VideoSettings.of({"size": {"longest_edge": 9}}).processor == {
+        "size": {"longest_edge": 9}
+    }
+
+
+def test_frames_of_limited_pixels_are_shown_as_they_are_resized(qwen):
+    """Not resized again; torchvision resizes as we do."""
+    from torchvision.transforms.functional import InterpolationMode, resize
+
+    shown = Clip([picture(n, (130, 97)) for n in range(4)], [0, 1, 2, 3], 4, 2.0)
+    settings = VideoSettings.of({"pixels": (28 * 28 * 4, 28 * 28 * 9, 10**9)})
+    made = settings.pixels_of(shown, 28)
+    whole = torch.from_numpy(np.stack([np.asarray(f) for f in shown.frames])).permute(0, 3, 1, 2)
+    size = [made.shape[2], made.shape[3]]
+    theirs = resize(whole, size, InterpolationMode.BICUBIC, antialias=True)
+    assert made.dtype == torch.uint8 and (made.int() - theirs.int()).abs().max() <= 1
+    scorer = load(qwen, video_settings={"pixels": (28 * 28 * 4, 28 * 28 * 9, 10**9)})
+    grid = scorer.chat.watch(shown).row["video_grid_thw"][0].tolist()
+    assert grid == [2, size[0] // 14, size[1] // 14]
+
+
+def test_a_rotated_or_odd_file_still_has_its_rate(tmp_path):
+    path = encode(tmp_path / "a.mkv", 10, seed=1)
+    with av.open(str(path)) as container:
+        rate = float(container.streams.video[0].average_rate)
+    assert clip(open_media(path), Sampling(count=3)).fps == pytest.approx(rate)
+    content = path.read_bytes()
+    held = Video("k", "held", None, content)
+    shown = clip(held, Sampling(count=3))
+    np.testing.assert_array_equal(np.asarray(shown.frames[0]), by_hand(path)[0])

@@ -16,6 +16,7 @@ import t2v_eval
 from t2v_eval.backends._vlm_video import VideoSettings, fitting, sampling_of
 from t2v_eval.errors import InputError, MediaError, ScoringError, UnsupportedError
 from t2v_eval.media import Video, open_media
+from t2v_eval.registry import models
 from t2v_eval.video import Clip, Sampling, clip
 
 KINDS = {**TINY, **CARDED, **OTHERS}
@@ -318,3 +319,49 @@ def test_a_rotated_or_odd_file_still_has_its_rate(tmp_path):
     held = Video("k", "held", None, content)
     shown = clip(held, Sampling(count=3))
     np.testing.assert_array_equal(np.asarray(shown.frames[0]), by_hand(path)[0])
+
+
+WAYS = {
+    "qwen2-vl-7b": ("qwen2_vl", "<|video_pad|>", range(20)),
+    "qwen2.5-vl-7b": ("qwen2_5_vl", "<|video_pad|>", range(20)),
+    "qwen3-vl-8b": ("qwen3_vl", "<|video_pad|>", range(20)),
+    "qwen3.5-9b": ("qwen3_5", "<|video_pad|>", range(20)),
+    "qwen3-omni-30b-a3b": ("qwen3_omni", "<|video_pad|>", [0, 6, 13, 19]),
+    "gemma-3-4b-it": ("gemma3", "Frame at 2.38s:", [0, 2, 4, 6, 8, 10, 12, 14, 16, 19]),
+    "gemma-4-12b-it": ("gemma4_unified", "Frame at 2.38s:", [0, 2, 4, 6, 8, 10, 12, 14, 16, 19]),
+    "perception-lm-1b": ("perception_lm", "<|video|>", range(20)),
+    "smolvlm2-256m": ("smolvlm", "from a 0:00:02 [H:MM:SS] video", [0, 19]),
+    "molmo2-8b": ("molmo2", "<frame_start>", [0, 4, 8, 12, 16]),
+    "llama-3.2-11b-vision-instruct": ("mllama", "<|image|>", [0, 1, 2, 3, 5, 6]),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_cards_show_videos_as_their_originals_do(name, tmp_path):
+    """20 frames, 8 of which make a second."""
+    kind, said, wanted = WAYS[name]
+    KINDS[kind](tmp_path / "m")
+    path = encode(tmp_path / "a.mp4", 20, seed=1)
+    scorer = t2v_eval.load(name, checkpoint=tmp_path / "m", device="cpu", context=9000)
+    assert scorer.load(open_media(path)).places[: len(wanted)] == [*wanted]
+    told = scorer.explain(path, "a dog")[0][0]
+    assert said in told.prompt and "a dog" in told.prompt and 0 < told.score < 1
+
+
+def test_frames_of_qwen_have_the_sizes_of_qwen_vl_utils(tmp_path):
+    """280 x 504 of 720 x 1280, since at most 151,200 pixels fit: 18 x 10 tokens for two frames."""
+    KINDS["qwen2_5_vl"](tmp_path)
+    scorer = t2v_eval.load("qwen2.5-vl-7b", checkpoint=tmp_path, device="cpu", context=9000)
+    frames = [picture(n, (1280, 720)) for n in range(4)]
+    row = scorer.chat.watch(Clip(frames, [0, 1, 2, 3], 4, 8.0)).row
+    assert row["video_grid_thw"].tolist() == [[2, 20, 36]]
+    assert row["second_per_grid_ts"].tolist() == [0.25]
+    assert (row["input_ids"] == scorer.chat.processor.video_token_id).sum() == 2 * 10 * 18
+
+
+def test_every_card_says_something_that_can_be_read():
+    cards = [card for card in models.cards.values() if card.entry == "HfVlm"]
+    for card in cards:
+        sampling_of(card.args.get("frames"))
+        VideoSettings.of(card.args.get("video_settings", {}))
+    assert sum("frames" in card.args for card in cards) > 30

@@ -35,6 +35,7 @@ from t2v_eval.store import Store, text_key
 from t2v_eval.weights import HUB_FILES, fingerprint, locate
 
 State = TypeVar("State")
+Made = TypeVar("Made")
 
 
 class Options(TypedDict, total=False):
@@ -225,6 +226,15 @@ class LocalScorer(Differentiable):
                 raise ScoringError(self._too_large(pairs[part.start][0].name))
             written += texts
         return written
+
+    def each(self, media: Sequence[Media], make: Callable[[Media], Made]) -> list[Made]:
+        made: list[Made] = []
+        fitting = BatchSize(1).fitting(media, lambda one: make(one[0]), self._kept.clear)
+        for part, result in fitting:
+            if result is None:
+                raise ScoringError(self._too_large(media[part.start].name))
+            made.append(result)
+        return made
 
     def load(self, media: Media) -> Any:
         """What `preprocess` is given; a model that is shown videos has frames of them here."""

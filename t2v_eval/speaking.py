@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_list
 from t2v_eval.plan import Block
 
+_T = TypeVar("_T")
 FEW = 4  # a token that stands more often in a row is shown once, with its number
 
 
@@ -128,7 +129,15 @@ class Speaking(ABC):
         block, bound = Block.of(images, texts), self._bound(template)
         media = open_list(block.images, self.allow_urls)
         with self._lock, torch.inference_mode():
-            return [bound.explain_image(one, block.texts, top) for one in media]
+            return bound.each(media, lambda one: bound.explain_image(one, block.texts, top))
+
+    def each(self, media: Sequence[Media], make: Callable[[Media], _T]) -> list[_T]:
+        """What `make` makes of every picture; a model that runs here says which one is too large.
+
+        Raises:
+            ScoringError: one that does not fit into the memory.
+        """
+        return [make(one) for one in media]
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
         """What `explain` does with one picture; models that answer write it."""

@@ -193,7 +193,8 @@ def test_threads_see_a_picture_once(folder, images, expected):
 
 
 def test_what_was_forgotten_is_seen_again(folder, images, expected):
-    size = sum(t.nbytes for t in tensors(load(folder).see([load(folder).chat.see(images[1])])))
+    scorer = load(folder)
+    size = sum(t.nbytes for t in tensors(scorer.see([scorer.preprocess(images[1])])))
     for room, kept in ((0, 0), (size, 1), (10**9, 4)):
         scorer = load(folder, keep_bytes=room)
         with tight(scorer.network.base_model.visual, pictures_seen, 99) as seen:
@@ -234,6 +235,18 @@ def test_dual_encoders_skip_what_does_not_fit():
     assert "images[1]" in next(iter(outcome.errors))
     with pytest.raises(ScoringError, match="does not fit"):
         Narrow(device="cpu")(images, TEXTS)
+
+
+def test_what_cannot_be_explained_for_want_of_memory_is_named(folder, images, expected):
+    scorer = load(folder)
+    with (
+        tight(scorer.network.base_model, lambda _, kwargs: 0, -1),
+        pytest.raises(ScoringError, match=r"images\[0\].*" + REMEDY),
+    ):
+        scorer.explain(images, TEXTS)
+    told = scorer.explain(images, TEXTS)
+    scores = [[one.score for one in row] for row in told]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
 
 
 @dataclass

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from t2v_eval.benchmark import Benchmark, Item, evaluate
     from t2v_eval.errors import T2VError, T2VWarning
     from t2v_eval.local import EmbeddingScorer, PairScorer
+    from t2v_eval.media import Video
     from t2v_eval.remote import ApiScorer
     from t2v_eval.report import Report, compare
     from t2v_eval.scorer import Scorer
@@ -52,6 +53,7 @@ _HOMES = {
     "benchmark": "Benchmark Item evaluate",
     "errors": "T2VError T2VWarning",
     "local": "EmbeddingScorer PairScorer",
+    "media": "Video",
     "remote": "ApiScorer",
     "report": "Report compare",
     "scorer": "Scorer",
@@ -80,6 +82,7 @@ __all__ = [
     "Template",
     "TokenChance",
     "VQAScore",
+    "Video",
     "compare",
     "evaluate",
     "get_score_model",

@@ -140,6 +140,36 @@ def frames(
     ]
 
 
+def strip(path: str | Path, count: int = 8, gap: int = 10) -> Media:
+    """A video as one picture: frames side by side, with black between them.
+
+    What t2v_metrics 3.0 shows scorers of pictures, such as CLIP-FlanT5. Its frames are rounded as
+    JPEG files, stand in whatever order a folder lists them, and leave out what remains after equal
+    steps; here they do not.
+
+    Args:
+        count: how many frames, at the starts of parts of equal length; all of a shorter video.
+        gap: how many pixels are between two.
+
+    Raises:
+        MissingPackageError, MediaError: as `frames`.
+    """
+    video = frames(path, count, "start")
+
+    def load() -> Image.Image:
+        shown = [frame.load() for frame in video]
+        width = sum(one.width for one in shown) + gap * (len(shown) - 1)
+        whole = Image.new("RGB", (width, max(one.height for one in shown)))
+        left = 0
+        for one in shown:
+            whole.paste(one, (left, 0))
+            left += one.width + gap
+        return whole
+
+    key = digest(f"strip {gap} {' '.join(one.key for one in video)}".encode())
+    return Media(key, f"{path}, a strip of {len(video)} frames", load)
+
+
 def indices(total: int, most: int, choose: str = "uniform") -> list[int]:
     """Which frames, from 0, of a video of `total`: at most `most`, in their order.
 

@@ -8,14 +8,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from clips import by_hand, encode
+from clips import SIZE, by_hand, encode
 from PIL import Image
 from toy import ToyEmbedding, expected
 
 from t2v_eval import video
 from t2v_eval.errors import InputError, MediaError, MissingPackageError
 from t2v_eval.media import decode, open_media
-from t2v_eval.video import frames, indices
+from t2v_eval.video import frames, indices, strip
 
 
 def pixels(media):
@@ -182,6 +182,21 @@ def test_a_broken_video_fails_its_cells_once(tmp_path, monkeypatch):
     scores = ToyEmbedding(on_error="skip")(images=[*found, *whole_one], texts="a cat")
     assert scores[:6].isnan().all() and not scores[6:].isnan().any()
     assert decoded.count(path) == 1
+
+
+def test_a_strip_is_frames_side_by_side(tmp_path):
+    path = encode(tmp_path / "a.mp4", 20, seed=1)
+    whole, (width, height) = by_hand(path), SIZE
+    shown = np.asarray(decode(strip(path, 4, gap=10)))
+    assert shown.shape == (height, 4 * width + 3 * 10, 3)
+    for k, n in enumerate((0, 5, 10, 15)):
+        left = k * (width + 10)
+        np.testing.assert_array_equal(shown[:, left : left + width], whole[n])
+        assert not shown[:, left + width : left + width + 10].any()
+    keys = {strip(path, n, gap=g).key for n, g in ((4, 10), (5, 10), (4, 9))}
+    assert len(keys) == 3 and strip(path, 4).key in keys
+    scores = ToyEmbedding()([strip(path, 4), strip(path, 4)], "cat")
+    assert scores[0] == scores[1] and scores.isfinite().all()
 
 
 def test_without_the_package_the_command_is_said(tmp_path, monkeypatch):

@@ -1,32 +1,51 @@
-"""Benchmarks of videos, scored frame by frame: a video has the mean score of its frames.
+"""Benchmarks of videos: a video has the mean score of its frames, or is read whole.
 
 An item's pictures are the frames of its videos. `labels["frames"]` holds, for each video, which of
 them are its frames; a frame may be named more than once, as where the last one fills up a short
-video. A video with a missing frame score has none.
+video. A video with a missing frame score has none. A video that is read whole is one picture, and
+its score is that one's; only models that are shown videos have one.
 
 Frames come from the videos (ROOT/Gen2/00000.mp4), or from files that were taken out of them before:
 
     ffmpeg -i Gen2/00000.mp4 -q:v 2 -start_number 0 frames/Gen2/video_00000_frame_%04d.jpg
+
+What is read whole is the video; where there are such files alone, all of them in their order.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from t2v_eval.benchmark import Benchmark, Item, Scores
 from t2v_eval.bootstrap import Statistic
-from t2v_eval.errors import BenchmarkDataError, MediaError
-from t2v_eval.media import MediaLike
+from t2v_eval.errors import BenchmarkDataError, InputError, MediaError
+from t2v_eval.media import MediaLike, Video
 from t2v_eval.video import frames
 
 FRAMES = 36
+RATE = 8.0  # frames of a second, which files of frames do not say
 
 
 class FramesForm(Benchmark):
-    """Put before another form: that form's metrics, of the means over frames of each video."""
+    """Put before another form: that form's metrics, of the means over frames of each video.
+
+    Args:
+        whole: whether a video is read whole, as one picture of its item.
+    """
+
+    def __init__(self, *, whole: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        if not isinstance(whole, bool):
+            raise InputError(f"whole={whole!r}: use true or false")
+        self.whole = whole
+        if whole:
+            said = f"{self.card.summary}; here each video is read whole instead"
+            self.card = replace(self.card, summary=said)
 
     def judged(self, item: Item) -> Sequence[Sequence[int]]:
         found: Sequence[Sequence[int]] = item.labels["frames"]
@@ -40,32 +59,39 @@ class FramesForm(Benchmark):
         return super().statistic(items, videos)
 
 
-def first_frames(folder: Path, generator: str, name: str, remedy: str) -> list[MediaLike]:
-    """The first 36 frames of a video.
+def first_frames(
+    folder: Path, generator: str, name: str, remedy: str, whole: bool = False
+) -> list[MediaLike]:
+    """The first 36 frames of a video, or the video.
 
     Frames that are files are taken where there are any. Those of a video are rounded as JPEG files
     are, which published figures were made from.
+
+    Args:
+        whole: the video itself; where it is not there, one of all frames that are files, of which
+            8 are assumed to be a second.
 
     Raises:
         BenchmarkDataError: there is no such video and no frame of it, or a frame between others is
             missing; a video cannot be read.
     """
+    path = folder / generator / f"{name}.mp4"
     start = folder / "frames" / generator / f"video_{name}_frame_"
     last = max((path.name for path in start.parent.glob(f"{start.name}????.jpg")), default="")
-    if last:
-        count = min(int(last[-8:-4]) + 1, FRAMES)
-        found = [Path(f"{start}{k:04}.jpg") for k in range(count)]
-        for path in found:
-            if not path.is_file():
-                raise BenchmarkDataError(f"the frame {path} is missing, later ones are there")
-        return [str(path) for path in found]
-    return video_frames(folder / generator / f"{name}.mp4", FRAMES, "first", remedy, jpeg=True)
+    if last and not (whole and path.is_file()):
+        count = int(last[-8:-4]) + 1
+        found = [f"{start}{k:04}.jpg" for k in range(count if whole else min(count, FRAMES))]
+        for one in found:
+            if not Path(one).is_file():
+                raise BenchmarkDataError(f"the frame {one} is missing, later ones are there")
+        return [Video.of(found, RATE, f"{start}*.jpg")] if whole else [*found]
+    return video_frames(path, FRAMES, "first", remedy, jpeg=True, whole=whole)
 
 
 def video_frames(
-    path: Path, most: int, choose: str, remedy: str, *, jpeg: bool = False
+    path: Path, most: int, choose: str, remedy: str, *, jpeg: bool = False, whole: bool = False
 ) -> list[MediaLike]:
-    """Frames of a video of a benchmark.
+    """Frames of a video of a benchmark, or the video.
 
     Raises:
         BenchmarkDataError: the video is not there, or none that can be read.
@@ -73,7 +99,8 @@ def video_frames(
     if not path.is_file():
         raise BenchmarkDataError(f"the video {path} is missing: {remedy}")
     try:
-        return [*frames(path, most, choose, jpeg=jpeg)]
+        found = frames(path, most, choose, jpeg=jpeg)
+        return [str(path)] if whole else [*found]
     except MediaError as error:
         raise BenchmarkDataError(str(error)) from error
 
@@ -85,12 +112,15 @@ def item_of(
     tags: Sequence[str],
     name: str,
 ) -> Item:
-    """An item of the videos of one text; the last frame fills up what is short of 36."""
+    """An item of the videos of one text; the last frame fills up what is short of 36.
+
+    A video that is read whole, or has a single frame, needs no filling up.
+    """
     pictures: list[MediaLike] = []
     positions = []
     for video in videos:
         own = list(range(len(pictures), len(pictures) + len(video)))
-        positions.append(own + own[-1:] * (FRAMES - len(own)))
+        positions.append(own + own[-1:] * (FRAMES - len(own) if len(own) > 1 else 0))
         pictures += video
     return Item(
         images=pictures,

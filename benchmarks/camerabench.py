@@ -19,7 +19,8 @@ The texts are questions. The authors ask models that answer with `{} Please only
 for the first and `{}` for the second, and the answer Yes: --question and --answer.
 
 A video has the mean score of evenly spread frames, which does not know their order: what differs
-only in direction cannot be told apart so. Published figures are of models that read videos whole.
+only in direction cannot be told apart so. Published figures are of models that read videos whole,
+as those that are shown videos do with `whole`.
 Binary and question accuracy, which compare the answers Yes and No, are not computed.
 """
 
@@ -55,7 +56,8 @@ class CameraBench(FramesForm, Published):
     """What both tasks have in common.
 
     Args:
-        frames: how many frames of a video are scored.
+        frames: how many frames of a video are scored, where it is not read whole.
+        options: `whole` of `FramesForm`, and others.
     """
 
     def __init__(self, *, frames: int = 8, **options: Any) -> None:
@@ -68,14 +70,14 @@ class CameraBench(FramesForm, Published):
         return super().items()
 
     def videos(self, *names: str) -> tuple[list[MediaLike], list[list[int]]]:
-        """The frames of some videos, and which are each one's."""
+        """The frames of some videos, or the videos, and which are each one's."""
         pictures: list[MediaLike] = []
         positions = []
         for name in names:
             if name not in self._opened:
                 path = Path(self.picture(name, "videos", "data/videos", "."))
-                found = video_frames(path, self.frames, "uniform", self.remedy())
-                self._opened[name] = found
+                how = self.frames, "uniform", self.remedy()
+                self._opened[name] = video_frames(path, *how, whole=self.whole)
             own = self._opened[name]
             positions.append(list(range(len(pictures), len(pictures) + len(own))))
             pictures += own

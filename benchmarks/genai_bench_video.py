@@ -7,7 +7,8 @@
                                `_frames_form`
 
 A video's score is the mean over its first 36 frames; where it has fewer, the last one is repeated,
-as published. An item is a prompt with its videos; tags are the skills.
+as published. With `whole` it is that of the video. An item is a prompt with its videos; tags are
+the skills.
 """
 
 from __future__ import annotations
@@ -29,5 +30,6 @@ class GenAIBenchVideo(FramesForm, GenAIForm):
 
     def read(self, folder: Path) -> Iterator[Item]:
         for one in self.rated():
-            videos = [first_frames(folder, m, one.name, self.remedy()) for m in one.ratings]
+            told = one.name, self.remedy(), self.whole
+            videos = [first_frames(folder, m, *told) for m in one.ratings]
             yield item_of(videos, one.text, one.human, one.skills, one.name)

@@ -7,7 +7,8 @@
     ROOT/gen2/0000.mp4                    and so on; or frames, see `_frames_form`
 
 A rating is the mean of several people's, from 1 to 5. A video's score is the mean over its first 36
-frames; where it has fewer, the last one is repeated. An item is a prompt with its videos.
+frames; where it has fewer, the last one is repeated. With `whole` it is that of the video. An item
+is a prompt with its videos.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class T2VScore(FramesForm, Published, RatingsForm):
 
     Args:
         target: "alignment" or "quality".
+        options: `whole` of `FramesForm`, and others.
     """
 
     metric_names = ("acc23", "pearson", "tau_b", "spearman", "tau_c")
@@ -52,8 +54,9 @@ class T2VScore(FramesForm, Published, RatingsForm):
                     f"{where} has the generators {', '.join(models) or 'none'}; known are "
                     f"{', '.join(GENERATORS)}"
                 )
+            told = name.zfill(4), self.remedy(), self.whole
             yield item_of(
-                [first_frames(folder, model, name.zfill(4), self.remedy()) for model in rated],
+                [first_frames(folder, model, *told) for model in rated],
                 field(row, "prompt", str, where),
                 [mean(models[m], f"{where}: {m!r}", 1, 5) for m in rated],
                 (),

@@ -81,6 +81,10 @@ Options = Annotated[
     list[str] | None,
     typer.Option("--option", help="More for the scorer, as key=value.", metavar="KEY=VALUE"),
 ]
+BenchmarkOptions = Annotated[
+    list[str] | None,
+    typer.Option("--benchmark-option", help="More for the benchmark.", metavar="KEY=VALUE"),
+]
 
 
 class Asked(NamedTuple):
@@ -243,7 +247,7 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, list[str]] | None:
     return found or None
 
 
-def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+def parse_options(pairs: Sequence[str] | None, name: str = "--option") -> dict[str, Any]:
     """``key=value`` pairs; a value that is JSON (a number, true, null) is read as such.
 
     Raises:
@@ -253,7 +257,7 @@ def parse_options(pairs: Sequence[str] | None) -> dict[str, Any]:
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
-            raise InputError(f"--option {pair!r}: write key=value")
+            raise InputError(f"{name} {pair!r}: write key=value")
         try:
             found[key] = json.loads(value)
         except ValueError:

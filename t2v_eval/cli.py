@@ -17,6 +17,7 @@ from t2v_eval import __version__, console, estimates
 from t2v_eval.agree_command import agree
 from t2v_eval.arguments import (
     Asked,
+    BenchmarkOptions,
     Benchmarks,
     Checkpoint,
     Columns,
@@ -184,6 +185,7 @@ def evaluate(
     root: Root = None,
     images: Images = None,
     column: Columns = None,
+    benchmark_option: BenchmarkOptions = None,
 ) -> None:
     """Run scorers on benchmarks: figures with intervals, by tag, and paired differences.
 
@@ -193,7 +195,10 @@ def evaluate(
     if ctx.info_name == "compare" and len(model) < 2:
         raise InputError("compare needs two models or more: repeat --model")
     options = asked.options | given(
-        on_error=asked.on_error, images=images or None, columns=parse_columns(column)
+        on_error=asked.on_error,
+        images=images or None,
+        columns=parse_columns(column),
+        benchmark_options=parse_options(benchmark_option, "--benchmark-option") or None,
     )
     if asked.dry_run:
         return estimates.print_estimates(model, benchmark, asked.store, root, options)

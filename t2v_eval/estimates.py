@@ -26,6 +26,7 @@ def print_estimates(
         if not models.card(name).remote:  # nothing is loaded to say this
             console.say(f"{name} runs here: it asks no service and costs nothing")
     own = {key: options.pop(key) for key in ("images", "columns") if key in options}
+    own |= options.pop("benchmark_options", {})
     items = {name: open_benchmark(name, root, **own).items() for name in judges}
     templates = ("question_template", "answer_template", "template")
     asked = {key: options.pop(key) for key in templates if key in options}

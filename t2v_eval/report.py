@@ -145,6 +145,7 @@ def compare(
     root: str | Path | None = None,
     images: Sequence[str | Path] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
+    benchmark_options: Mapping[str, Any] | None = None,
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[Scorer, Benchmark, int], Progress | None] | None = None,
@@ -158,18 +159,20 @@ def compare(
         root: the folder with the benchmarks' files, or with a folder for each benchmark's name.
         images: for sets of prompts, the folder of the pictures of each generator.
         columns: for tables and data sets of one's own, what columns are called there.
+        benchmark_options: other options of benchmarks that are given by name; see their classes.
         progress: called before each run, with the number of items; what it returns is told of the
             counts during the run.
         options: for scorers that are given by name, as for `load`, templates among them.
 
     Raises:
         UnknownNameError: a name that is not there, before anything is scored.
-        InputError: no scorer or no benchmark.
+        InputError: no scorer or no benchmark, or one that does not take an option.
     """
     wanted = [scorers] if isinstance(scorers, (str, Scorer)) else list(scorers)
     named = [benchmarks] if isinstance(benchmarks, (str, Benchmark)) else list(benchmarks)
     own: dict[str, Any] = {"images": images} if images else {}
     own |= {"columns": columns} if columns else {}
+    own |= benchmark_options or {}
     judges = [open_benchmark(b, root, **own) if isinstance(b, str) else b for b in named]
     if not judges or not wanted:
         raise InputError("compare needs at least one scorer and one benchmark")

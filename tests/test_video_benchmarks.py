@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,22 +16,27 @@ from published_layouts import (
     genai_bench_videos,
     stanfordt23d,
     t2vscore,
+    t2vscore_quality,
     write_json,
 )
 from scipy import stats
-from toy import ToyEmbedding
+from toy import ToyEmbedding, expected
+from typer.testing import CliRunner
 
 from t2v_eval.benchmark import evaluate
-from t2v_eval.errors import BenchmarkDataError, InputError
-from t2v_eval.media import decode, open_media
+from t2v_eval.benchmarks._frames_form import FramesForm
+from t2v_eval.cli import app
+from t2v_eval.errors import BenchmarkDataError, InputError, MediaError
+from t2v_eval.media import Video, decode, open_media
 from t2v_eval.registry import benchmarks
-from t2v_eval.report import Report
+from t2v_eval.report import Report, compare, open_benchmark
+from t2v_eval.video import Sampling, clip
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 
 
-def opened(name, root):
-    benchmark = benchmarks.create(name, root=root)
+def opened(name, root, **options):
+    benchmark = benchmarks.create(name, root=root, **options)
     return benchmark, benchmark.items()
 
 
@@ -253,3 +259,104 @@ def test_other_generators_are_named(tmp_path, name, write, file, message):
     write_json(path, content)
     with pytest.raises(BenchmarkDataError, match=message):
         opened(name, tmp_path)
+
+
+class ToyVideo(ToyEmbedding):
+    """Reads a video whole: what it knows of one are the first two frames, in their order."""
+
+    def load(self, media):
+        if not isinstance(media, Video):
+            return super().load(media)
+        first, second = clip(media, Sampling(2, choose="first")).frames
+        return Image.fromarray(np.hstack([np.asarray(first), np.asarray(second)]))
+
+
+def first_two(path):
+    return Image.fromarray(np.hstack(by_hand(path)[:2]))
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("genai-bench-video-800", genai_bench_videos),
+        ("t2vscore-quality", t2vscore_quality),
+        ("camerabench-binary", camerabench_binary),
+        ("camerabench-retrieval", camerabench_retrieval),
+    ],
+)
+def test_videos_that_are_read_whole(tmp_path, name, write):
+    write(tmp_path)
+    benchmark = open_benchmark(name, tmp_path, whole=True)
+    items = benchmark.items()
+    for item in items:
+        assert item.labels["frames"] == [[k] for k in range(len(item.images))]
+        assert all(Path(path).suffix == ".mp4" for path in item.images)
+    run = evaluate(ToyVideo(), benchmark, items=items, resamples=2)
+    assert run.counts["failed"] == 0 and run.judged[0] == items[0].labels["frames"]
+    one, scores = items[-1], run.scores[-1]
+    wanted = [[expected(first_two(path), text) for text in one.texts] for path in one.images]
+    np.testing.assert_allclose(scores, wanted, rtol=1e-6)
+    # A video's score is the metric's own: the form that compares them has nothing to average.
+    plain = super(FramesForm, benchmark).statistic(items, run.scores)(np.arange(len(items)))
+    found = benchmark.metrics(items, run.scores)
+    assert {key: found[key] for key in plain} == pytest.approx(plain, nan_ok=True)
+    assert run.benchmark["summary"].endswith("here each video is read whole instead")
+    assert not open_benchmark(name, tmp_path).card.summary.endswith("instead")
+
+
+def test_a_scorer_of_pictures_does_not_read_videos_whole(tmp_path):
+    camerabench_binary(tmp_path)
+    benchmark = open_benchmark("camerabench-binary", tmp_path, whole=True)
+    with pytest.raises(MediaError, match="looks at one picture at a time: score frames of it"):
+        evaluate(ToyEmbedding(), benchmark, resamples=2)
+
+
+def test_frames_that_are_files_are_read_whole_where_there_is_no_video(tmp_path):
+    genai_bench_videos(tmp_path)
+    frames(tmp_path, "Gen2", "00001", 3, 0)
+    _, items = opened("genai-bench-video-800", tmp_path, whole=True)
+    assert items[1].images[1] == str(tmp_path / "Gen2/00001.mp4"), "the video comes first"
+    (tmp_path / "Gen2/00001.mp4").unlink()
+    frames(tmp_path, "Gen2", "00001", 40, 0)
+    _, items = opened("genai-bench-video-800", tmp_path, whole=True)
+    video = items[1].images[1]
+    assert items[1].labels["frames"] == [[0], [1], [2]]
+    assert isinstance(video, Video) and video.fps == 8.0
+    shown = clip(video, Sampling(40)).frames
+    for k, one in enumerate(shown):
+        path = tmp_path / f"frames/Gen2/video_00001_frame_{k:04}.jpg"
+        np.testing.assert_array_equal(one, Image.open(path))
+    assert len(shown) == 40, "not the first 36 alone"
+    (tmp_path / "frames/Gen2/video_00001_frame_0001.jpg").unlink()
+    with pytest.raises(BenchmarkDataError, match="frame_0001.jpg is missing, later ones are there"):
+        opened("genai-bench-video-800", tmp_path, whole=True)
+
+
+def test_whole_videos_that_are_missing_or_cut_are_named(tmp_path):
+    camerabench_binary(tmp_path)
+    path = tmp_path / "videos/1.mp4"
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(BenchmarkDataError, match=r"videos/1.mp4: .*; fetch it again"):
+        opened("camerabench-binary", tmp_path, whole=True)
+    path.unlink()
+    with pytest.raises(BenchmarkDataError, match=r"the video .*videos/1.mp4 is missing: downl"):
+        opened("camerabench-binary", tmp_path, whole=True)
+    with pytest.raises(InputError, match="whole='no': use true or false"):
+        opened("camerabench-binary", tmp_path, whole="no")
+
+
+def test_options_of_a_benchmark_in_a_comparison_and_on_the_command_line(tmp_path):
+    camerabench_binary(tmp_path)
+    told = {"benchmark_options": {"whole": True}, "root": tmp_path, "resamples": 2}
+    report = compare([ToyVideo()], ["camerabench-binary"], **told)
+    assert {len(item.images) for item in report.runs[0].items} == {1}
+    with pytest.raises(InputError, match="'scenes' takes no option 'whole'"):
+        compare([ToyVideo()], ["scenes"], **told)
+    command = f"eval -m tiny-clip -b camerabench-binary --root {tmp_path} --no-store".split()
+    found = CliRunner().invoke(app, [*command, "--benchmark-option", "whole=true"])
+    assert found.exit_code == 2 and "looks at one picture at a time" in found.output
+    found = CliRunner().invoke(app, [*command, "--benchmark-option", "frames=1"])
+    assert found.exit_code == 0 and "mean_average_precision" in found.output
+    found = CliRunner().invoke(app, [*command, "--benchmark-option", "whole"])
+    assert found.exit_code == 2 and "--benchmark-option 'whole': write key=value" in found.output

@@ -15,8 +15,9 @@ from typing import Any
 
 from PIL import Image, features
 
-from t2v_eval.errors import MediaError
-from t2v_eval.media import Media, MediaLike, decode, open_media
+from t2v_eval.errors import MediaError, MissingPackageError
+from t2v_eval.media import Media, MediaLike, Video, decode, open_media
+from t2v_eval.video import Sampling, clip
 
 SIDE, SMALL_SIDE = 160, 112  # the longer side in pixels; the second where there are many
 MANY = 1500
@@ -65,11 +66,17 @@ class Album:
 
 
 def thumbnail(source: MediaLike, side: int = SIDE) -> str | None:
-    """A data URL of a small copy of a picture, or None for one that is not here or broken."""
+    """A data URL of a small copy of a picture, or None for one that is not here or broken.
+
+    Of a video it is the frame in the middle.
+    """
     try:
         media = open_media(source)
-        image = decode(replace(media, load=lambda: _draft(media.load(), side)))
-    except MediaError:
+        if isinstance(media, Video):
+            image = clip(media, Sampling(count=1)).frames[0]
+        else:
+            image = decode(replace(media, load=lambda: _draft(media.load(), side)))
+    except (MediaError, MissingPackageError):
         return None
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

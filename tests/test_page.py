@@ -4,11 +4,13 @@ import base64
 import hashlib
 import json
 import re
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from clips import by_hand, encode
 from judged import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
 from PIL import Image
 from toy import picture
@@ -16,7 +18,7 @@ from toy import picture
 from t2v_eval import browse, catalogue, console, pictures, plots
 from t2v_eval.benchmark import Item, evaluate
 from t2v_eval.html import render
-from t2v_eval.media import Media
+from t2v_eval.media import Media, Video
 from t2v_eval.registry import Card
 from t2v_eval.report import Report, compare
 
@@ -299,6 +301,21 @@ def test_a_thumbnail_is_what_a_person_sees(tmp_path):
     assert (
         np.asarray(small.convert("L"))[:, 0].mean() > np.asarray(small.convert("L"))[:, -1].mean()
     )
+
+
+def test_a_thumbnail_of_a_video_is_its_middle_frame(tmp_path, monkeypatch):
+    frames = [Image.new("RGB", (64, 48), (40 * n, 9, 9)) for n in range(5)]
+    still = pictures.thumbnail(frames[2])
+    assert pictures.thumbnail(Video.of(frames)) == still != pictures.thumbnail(frames[1])
+    path = encode(tmp_path / "a.mp4", 9)
+    assert pictures.thumbnail(path) == pictures.thumbnail(by_hand(path)[4])
+    bad = tmp_path / "b.mp4"
+    bad.write_bytes(path.read_bytes()[:400])
+    sources = [str(path), str(bad), str(tmp_path / "nowhere.mp4"), Video.of(frames)]
+    album = pictures.Album(sources)
+    assert [album.index(one) for one in sources] == [0, -2, -2, 1]
+    monkeypatch.setitem(sys.modules, "av", None)  # a report of stored scores needs no PyAV
+    assert pictures.thumbnail(path) is None
 
 
 def test_generators_that_were_compared_have_a_table_and_a_verdict():

@@ -17,6 +17,7 @@ from torch import Tensor
 LOOKS = "cross_attention_mask"  # the input that says which tiles of the picture a token looks at
 KINDS = ("token_type_ids", "mm_token_type_ids")  # inputs that say which tokens are pictures
 TEXT = ("input_ids", "attention_mask", LOOKS, *KINDS)  # inputs that are as long as the text
+TIMES = ("second_per_grid_ts", "video_second_per_grid")  # inputs that are seconds, not pixels
 SEEN = "mm_encoder_outputs"  # the input that takes what the vision tower made of pictures
 MOVING = "pixel_values_videos"
 COUNTED = "image_token_pooling"  # of Molmo 2, which counts patches on from the picture before

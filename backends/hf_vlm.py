@@ -32,7 +32,7 @@ from t2v_eval.weights import HUB_FILES, weight_files
 from ._authors import read_layout
 from ._pretrained import Placement, build_network, read_config
 from ._vlm_chat import Asked, Checkpoint
-from ._vlm_inputs import extended
+from ._vlm_inputs import TIMES, extended
 from ._vlm_reader import MASKED, MODES, Pair, Reader, Reading, Seen, Start
 from ._vlm_rules import RULES, Rule
 from ._vlm_styles import STYLES, chat_of
@@ -353,7 +353,10 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
     def _placed(self, shown: Shown) -> Shown:
         """What a chat has prepared, on the scorer's device and in its precision."""
         row = {
-            name: value.to(self.device, self.dtype if value.is_floating_point() else None)
+            name: value.to(
+                self.device,
+                self.dtype if value.is_floating_point() and name not in TIMES else None,
+            )
             for name, value in shown.row.items()
             if isinstance(value, Tensor) and name != "labels"  # which some processors make
         }

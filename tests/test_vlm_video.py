@@ -359,6 +359,14 @@ def test_frames_of_qwen_have_the_sizes_of_qwen_vl_utils(tmp_path):
     assert (row["input_ids"] == scorer.chat.processor.video_token_id).sum() == 2 * 10 * 18
 
 
+def test_times_are_not_rounded_with_the_pixels(qwen):
+    scorer = load(qwen, dtype="bfloat16", frames=6)
+    row = scorer._placed(scorer.preprocess(clip(Video.of(frames_of(0, 6), 29.97), Sampling(6)))).row
+    assert row["pixel_values_videos"].dtype is torch.bfloat16
+    assert row["second_per_grid_ts"].tolist() == pytest.approx([2 / 29.97], rel=1e-6)
+    assert scorer(Video.of(frames_of(0, 6), 29.97), "cat").isfinite().all()
+
+
 def test_every_card_says_something_that_can_be_read():
     cards = [card for card in models.cards.values() if card.entry == "HfVlm"]
     for card in cards:

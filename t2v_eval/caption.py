@@ -1,4 +1,4 @@
-"""Captions of the pictures of a folder, in the JSON form of the CLIPScore repository.
+"""Captions of the pictures and videos of a folder, in the JSON form of the CLIPScore repository.
 
 Candidates are ``{"image id": "caption"}``, references ``{"image id": ["caption", ...]}``; the id of
 a picture is its file's name without the ending. Results are ``{"image id": {"CLIPScore": 0.7}}``.
@@ -16,11 +16,12 @@ from typing import Any
 
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.files import write_text
+from t2v_eval.media import VIDEOS
 from t2v_eval.outcome import Counts, Progress
 from t2v_eval.plan import Block
 from t2v_eval.scorer import Scorer
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp"})
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", *VIDEOS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ def score_captions(
 
     Args:
         candidates, references: the JSON files.
-        images: the folder; files of `ENDINGS` in any case are pictures, others are left alone.
+        images: the folder; files of `ENDINGS` in any case are pictures or videos, which scorers
+            of pictures fail on; others are left alone.
 
     Raises:
         TableError: a file that is not of this form, or a picture without a caption or references;
@@ -114,7 +116,7 @@ def score_captions(
 
 
 def _pictures(folder: Path) -> dict[str, str]:
-    """The pictures of a folder by image id, sorted."""
+    """The pictures and videos of a folder by image id, sorted."""
     try:
         listed = sorted(folder.iterdir())
     except OSError as error:

@@ -277,7 +277,7 @@ def caption(
     checkpoint: Checkpoint = None,
     option: Options = None,
 ) -> None:
-    """Score the caption of every picture of a folder, with or without human references.
+    """Score the caption of every picture or video of a folder, with or without human references.
 
     A picture is called by its file's name without the ending. The means are printed.
     """

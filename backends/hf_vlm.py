@@ -73,7 +73,10 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
     """
 
     default_template = "vqascore"
-    remedy = 'device_map="auto", load_in_8bit=True, smaller pictures or shorter texts need less'
+    remedy = (
+        'device_map="auto", load_in_8bit=True, smaller pictures, fewer frames or shorter texts need '
+        "less"
+    )
 
     def __init__(
         self,

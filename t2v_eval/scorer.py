@@ -136,7 +136,7 @@ class Scorer(Speaking):
         """Score every picture against every text.
 
         Args:
-            images: M pictures, or one; see `open_media` for what counts as one.
+            images: M pictures or videos, or one; see `open_media` for what counts as one.
             texts: N texts, or one; may be left out where the scorer does not use them.
             references: for scorers that use them, M lists of human captions.
             template: `question_template`, `answer_template` or `template` for this call.

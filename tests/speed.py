@@ -23,7 +23,7 @@ from speed_gpu import flant5_like
 from tiny_vlm import TEXT, llava, qwen2_5_vl
 from transformers import BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval
 
-from t2v_eval import load
+from t2v_eval import Video, load
 
 ROUNDS = 3
 GOLDENS = Path(__file__).parent / "goldens" / "vqa"
@@ -125,6 +125,14 @@ def vlm(
         lambda: shared(images[0], texts),
         lambda: apart(images[0], texts),
     )
+    if getattr(shared.chat.processor, "video_processor", None) is not None:
+        film = Video.of([image.resize((336, 336)) for image in images[:8]])
+        side_by_side(
+            f"{title}, a video of 8 frames x 16 after a shared start against 16 pairs",
+            8.0,
+            lambda: shared(film, texts),
+            lambda: apart(film, texts),
+        )
     for side in sides:
         pictures = [image.resize((side, side)) for image in images]
         tokens = len(shared.chat.see(pictures[0])["input_ids"][0])

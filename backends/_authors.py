@@ -113,7 +113,8 @@ def untrusted(folder: Path) -> CheckpointError:
     """What is said of code that nobody has said may be run."""
     return CheckpointError(
         f"{folder} is a model whose code lies beside its weights and would run here. "
-        "Read that code, and pass trust_remote_code=True if you trust it."
+        "Read that code, and pass trust_remote_code=True if you trust it (on the command line, "
+        "--option trust_remote_code=true)."
     )
 
 

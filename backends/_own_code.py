@@ -1,40 +1,48 @@
 """Models whose code lies beside their weights, each with a processor and a network of its own.
 
-A layout here says how the code is asked for what stands before a question (`see`) and how it is run
-on tokens (`run`). What the last product of the network is given are its states, so that everything
-else is as with a model of transformers. The code runs only where the user has said that it may.
+A layout here says how the code is asked for what stands before a question (`see`, `watch`) and how
+it is run on tokens (`run`). What the last product of the network is given are its states, so that
+everything else is as with a model of transformers. The code runs only where the user has said that
+it may.
 """
 
 from __future__ import annotations
 
 import sys
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from PIL import Image
 from torch import Tensor
+from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoProcessor
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from t2v_eval.errors import CheckpointError
 
 from ._authors import Fetch, Flat, Layout, untrusted
-from ._images import to_pixels
+from ._images import tame
 
 Inputs = Mapping[str, Tensor]
 ASKED = " User: ? Assistant:"  # what Molmo's processor makes of a question mark
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
 class OwnCode(Layout):
-    """A model with code of its own; `marks` are the tokens that begin what follows a picture."""
+    """A model with code of its own; `marks` are the tokens that begin what follows a picture.
+
+    `blind` is why it is shown no videos, and empty where it is.
+    """
 
     architecture: str
     marks: tuple[int, ...] = ()
+    blind: str = ""
 
     @classmethod
     def fits(cls, flat: Flat) -> bool:
@@ -61,6 +69,10 @@ class OwnCode(Layout):
         """All inputs up to the end of a picture, `input_ids` (1, L) among them; `before` is the
         text before it.
         """
+
+    def watch(self, before: str, frames: Sequence[Image.Image]) -> dict[str, Tensor]:
+        """The same for the frames of a video, where the model is shown any."""
+        raise NotImplementedError
 
     @abstractmethod
     def run(self, ids: Tensor, inputs: Inputs) -> Tensor:
@@ -149,6 +161,7 @@ class Molmo(OwnCode):
     """Molmo (the first), whose processor puts the picture before a text that it words itself."""
 
     architecture = "MolmoForCausalLM"
+    blind = "it was tuned on questions about one picture"
 
     def read(self, fetch: Fetch) -> None:
         super().read(fetch)
@@ -173,11 +186,19 @@ class Owl3(OwnCode):
     architecture = "mPLUGOwl3Model"
 
     def see(self, before: str, image: Image.Image) -> dict[str, Tensor]:
+        return self._made("<|image|>", images=[image], videos=None)
+
+    def watch(self, before: str, frames: Sequence[Image.Image]) -> dict[str, Tensor]:
+        return self._made("<|video|>", images=None, videos=[list(frames)])
+
+    def _made(self, content: str, **seen: Any) -> dict[str, Tensor]:
         theirs = self.model.init_processor(self.tokenizer)
-        said = [{"role": "user", "content": "<|image|>"}, {"role": "assistant", "content": ""}]
-        made = theirs(said, images=[image], videos=None)
-        mark = self.tokenizer.convert_tokens_to_ids("<|image|>")
-        end = 1 + max(n for n, token in enumerate(made["input_ids"][0].tolist()) if token == mark)
+        said = [{"role": "user", "content": content}, {"role": "assistant", "content": ""}]
+        made = theirs(said, **seen)
+        ids = made["input_ids"][0].tolist()
+        mark, close = self.tokenizer.convert_tokens_to_ids(["<|image|>", "<|im_end|>"])
+        # Pictures may have tokens around them: all that stands before the question's end is kept.
+        end = ids.index(close, max(n for n, token in enumerate(ids) if token == mark))
         kept = {name: made[name][:, :end] for name in ("input_ids", "media_offset")}
         # From the next token on, all pictures have been seen.
         kept["media_offset"] = torch.cat([kept["media_offset"], made["media_offset"][:, -1:]], 1)
@@ -200,6 +221,7 @@ class XComposer(OwnCode):
     """InternLM-XComposer2.5, which is given embeddings, and which of them are of a picture."""
 
     architecture = "InternLMXComposer2ForCausalLM"
+    blind = "its code draws the frames of a video into one picture, which is not done here"
     tiles = 24
 
     def see(self, before: str, image: Image.Image) -> dict[str, Tensor]:
@@ -230,21 +252,25 @@ class XComposer(OwnCode):
 
 
 class VideoChat(OwnCode):
-    """InternVideo2-Chat; a picture is a video of one frame, in 96 queries of its Q-Former."""
+    """InternVideo2-Chat, which sees a video, of one frame where it is a picture, in 96 queries."""
 
     architecture = "InternVideo2_VideoChat2"
     side, queries = 224, 96
+    least = 8  # frames of which its positions are; of other numbers it makes them on a GPU alone
 
     def read(self, fetch: Fetch) -> None:
         super().read(fetch)
         self.marks = tuple(self._before(""))  # each side of the picture begins as a text does
 
     def see(self, before: str, image: Image.Image) -> dict[str, Tensor]:
-        square = image.convert("RGB").resize((self.side, self.side), Image.Resampling.BICUBIC)
-        ids = [*self._before(before), *[0] * self.queries]
-        start = torch.tensor(len(ids) - self.queries)
-        picture = to_pixels(square)[None, None]
-        return {"input_ids": torch.tensor([ids]), "picture": picture, "start": start}
+        return self._made(before, [image])
+
+    def watch(self, before: str, frames: Sequence[Image.Image]) -> dict[str, Tensor]:
+        """A video of fewer frames has some of them again: the middles of equal parts."""
+        if len(frames) < self.least:
+            part = (len(frames) - 1) / self.least
+            frames = [frames[int(part / 2) + round(part * k)] for k in range(self.least)]
+        return self._made(before, frames)
 
     def run(self, ids: Tensor, inputs: Inputs) -> Tensor:
         words = self.model.lm.get_input_embeddings()(ids)
@@ -253,16 +279,36 @@ class VideoChat(OwnCode):
             seen = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
             seen[:, start : start + self.queries] = True
             words = self.model.pad_text_embeds(
-                input_ids=ids, image=inputs["picture"], image_idx=seen
+                input_ids=ids, video=inputs["frames"], video_idx=seen
             )
         mask = torch.ones(words.shape[:2], dtype=torch.long, device=ids.device)
         made = self.model.lm(inputs_embeds=words, attention_mask=mask, use_cache=False)
         logits: Tensor = made.logits
         return logits
 
+    def _made(self, before: str, frames: Sequence[Image.Image]) -> dict[str, Tensor]:
+        ids = [*self._before(before), *[0] * self.queries]
+        start = torch.tensor(len(ids) - self.queries)
+        pixels = torch.stack([middle_of(frame, self.side) for frame in frames])
+        return {"input_ids": torch.tensor([ids]), "frames": pixels[None], "start": start}
+
     @property
     def head(self) -> Any:
         return self.model.lm.get_output_embeddings()
+
+
+def middle_of(image: Image.Image, side: int) -> Tensor:
+    """The middle square (3, S, S), normalised, of a picture whose short side is made S pixels.
+
+    As torchvision resizes tensors: colours are not rounded in between.
+    """
+    pixels = torch.from_numpy(np.array(tame(image.convert("RGB"), side))).permute(2, 0, 1)
+    sides = pixels.shape[1:]
+    high, wide = (side * length // min(sides) for length in sides)
+    made = interpolate(pixels[None] / 255, (high, wide), mode="bicubic", antialias=True)[0]
+    top, left = round((high - side) / 2), round((wide - side) / 2)
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    return (made[:, top : top + side, left : left + side] - mean) / std
 
 
 OWN_CODE = (Molmo, Owl3, XComposer, VideoChat)

@@ -14,6 +14,8 @@ from transformers import AutoConfig, BitsAndBytesConfig
 from t2v_eval.errors import CheckpointError, InputError, MissingPackageError
 from t2v_eval.weights import check_keys
 
+from ._authors import untrusted
+
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -80,10 +82,7 @@ def read_config(folder: Path, trusted: bool) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     except (OSError, ValueError) as error:
         if "trust_remote_code" in str(error):
-            raise CheckpointError(
-                f"{folder} is a model whose code lies beside its weights and would run here. "
-                "Read that code, and pass trust_remote_code=True if you trust it."
-            ) from error
+            raise untrusted(folder) from error
         raise CheckpointError(f"{folder} describes no model: {error}") from error
 
 

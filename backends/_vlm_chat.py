@@ -25,7 +25,7 @@ from t2v_eval.video import Clip, Sampling
 from ._authors import Layout, Translated
 from ._images import pad_to_square
 from ._own_code import OwnCode
-from ._vlm_video import Shown
+from ._vlm_video import Shown, sampling_of
 
 GREY = Image.new("RGB", (64, 64), (120, 130, 140))
 
@@ -229,6 +229,9 @@ class OwnCodeChat(Chat):
     """A model with code of its own, asked by a wrapper; its code puts the picture into it.
 
     A space at the end of the wrapper is where the answer begins.
+
+    Args:
+        frames: which frames of a video are shown, as `Sampling` takes them, or how many.
     """
 
     def __init__(
@@ -236,6 +239,7 @@ class OwnCodeChat(Chat):
         checkpoint: Checkpoint,
         chat: str,
         context: int | None = None,
+        frames: int | Mapping[str, Any] | None = None,
     ) -> None:
         layout = checkpoint.layout
         if not isinstance(layout, OwnCode):
@@ -248,9 +252,18 @@ class OwnCodeChat(Chat):
         self._tail = after.removesuffix(" ")
         limit = checkpoint.config.get_text_config().max_position_embeddings
         self.context = context or limit
+        self.blind = layout.blind
+        if not self.blind:
+            self.sampling = sampling_of(frames)
+        elif frames is not None:
+            raise InputError(f"frames={frames!r}: this model is shown no videos: {self.blind}")
 
     def see(self, image: Image.Image) -> dict[str, Tensor]:
         return self._layout.see(self._before, image)
+
+    def watch(self, clip: Clip) -> Shown:
+        row = self._layout.watch(self._before, clip.frames)
+        return Shown(row, frames=len(clip.frames))
 
     def ask(self, question: str, answer: str) -> Asked:
         known = control_tokens(self.tokenizer).search(self._tail)

@@ -27,7 +27,8 @@ from t2v_eval.errors import InputError, MediaError, MissingPackageError
 from t2v_eval.media import Media, Video, decode, digest, digest_of
 
 HELD = 1 << 29  # bytes of pixels that are kept until they are asked for
-CHOICES = ("uniform", "nearest", "middle", "start", "first")
+CHOICES = ("uniform", "nearest", "middle", "start", "steps", "first")
+SECONDS = "seconds"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Sampling:
         count: how many; a video that has fewer gives all it has.
         fps: how many of a second, in the place of `count`; then at least `least` and at most `most`
             of them, rounded down to a multiple of `multiple`.
-        choose: see `indices`.
+        choose: see `indices`. Or "seconds", as mPLUG-Owl3: every n-th frame, where n of them
+            are nearly 1 / `fps` seconds, and of more than `most` such frames the middles of equal
+            parts; `least` and `multiple` are not heeded.
     """
 
     count: int = 16
@@ -51,10 +54,11 @@ class Sampling:
     def __post_init__(self) -> None:
         numbers = self.count, self.least, self.most, self.multiple
         whole = all(type(n) is int and n > 0 for n in numbers)
-        if not whole or not (self.fps is None or self.fps > 0) or self.choose not in CHOICES:
+        known = CHOICES if self.fps is None else (*CHOICES, SECONDS)
+        if not whole or not (self.fps is None or self.fps > 0) or self.choose not in known:
             raise InputError(
                 f"{self}: use whole numbers of 1 or more, fps above 0, and for choose "
-                f"{' or '.join(map(repr, CHOICES))}"
+                f"{' or '.join(map(repr, CHOICES))}, or with fps {SECONDS!r}"
             )
 
     def indices(self, total: int, fps: float) -> list[int]:
@@ -65,6 +69,10 @@ class Sampling:
         """
         if self.fps is None:
             return indices(total, self.count, self.choose)
+        if self.choose == SECONDS:
+            found = range(0, total, max(1, round(fps / self.fps)))
+            gap = max(1.0, len(found) / self.most)
+            return [found[int(k * gap + gap / 2)] for k in range(min(len(found), self.most))]
         most = min(self.most, total) // self.multiple * self.multiple
         least = -(-self.least // self.multiple) * self.multiple
         wanted = min(max(total / fps * self.fps, least), most)
@@ -178,6 +186,7 @@ def indices(total: int, most: int, choose: str = "uniform") -> list[int]:
     nearest: the same, rounded to the nearest, and a single one is the first. As qwen_vl_utils.
     middle: the middles of parts of equal length. As InternVL.
     start: the starts of parts of equal length. As Molmo 2.
+    steps: the same, the length rounded down. As t2v_metrics asks GPT-4o.
     first: from the start.
 
     >>> indices(10, 4), indices(10, 4, "first"), indices(3, 4), indices(9, 1)
@@ -197,6 +206,8 @@ def indices(total: int, most: int, choose: str = "uniform") -> list[int]:
         return [int(part / 2 + np.round(part * k)) for k in range(most)]
     if choose == "start":
         return [k * total // most for k in range(most)]
+    if choose == "steps":
+        return [k * (total // most) for k in range(most)]
     if choose == "nearest":
         return [round(k * last / max(1, most - 1)) for k in range(most)]
     if most == 1:

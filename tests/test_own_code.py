@@ -10,19 +10,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import save_file
 from tiny_vlm import tokenizer
 from toy import picture
 
 import t2v_eval
-from t2v_eval.errors import CheckpointError
+from t2v_eval.errors import CheckpointError, InputError, MediaError
+from t2v_eval.media import Video
 from t2v_eval.template import wrapper
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 OWN_CODE = Path(__file__).parent / "own_code" / "modeling.py"
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<im_patch>", "<|image|>", "<image>", "<s>"]
+SPECIAL += ["<|frames_end|>"]
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +70,18 @@ def own_code(tmp_path, monkeypatch):
     return make, module
 
 
+def frames_of(seed, count):
+    return [picture(10 * seed + n, (60, 44)) for n in range(count)]
+
+
 def yes_of(logits: torch.Tensor, words, answer: str) -> float:
     return float(logits[0, -1].softmax(-1)[words(answer, add_special_tokens=False).input_ids[0]])
 
 
 def check_own_code(name, folder, by_hand, images):
     """That a card scores as the code itself does, once it is trusted, and not before."""
-    with pytest.raises(CheckpointError, match="pass trust_remote_code=True if you trust it"):
+    said = r"pass trust_remote_code=True if you trust it .*--option trust_remote_code=true"
+    with pytest.raises(CheckpointError, match=said):
         t2v_eval.load(name, checkpoint=folder, device="cpu")
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
     scorer = t2v_eval.load(name, **trusted)
@@ -111,12 +117,23 @@ def test_mplug_owl3_s_own_code(own_code, images):
     make, module = own_code
     folder, model, words = make("mPLUGOwl3Model")
 
-    def by_hand(image, question):
-        said = [{"role": "user", "content": f"<|image|>\n{question}"}]
-        made = module.Owl3Processor(words)([*said, {"role": "assistant", "content": ""}], [image])
-        return yes_of(model(**made).logits, words, "Yes")
+    def by_hand(seen, question):
+        moving = isinstance(seen, list)
+        content = f"<|video|>\n{question}" if moving else f"<|image|>\n{question}"
+        said = [{"role": "user", "content": content}, {"role": "assistant", "content": ""}]
+        given = {"videos": [seen]} if moving else {"images": [seen]}
+        return yes_of(model(**module.Owl3Processor(words)(said, **given)).logits, words, "Yes")
 
     check_own_code("mplug-owl3-7b", folder, by_hand, images)
+    videos = [frames_of(1, 2), frames_of(2, 5), frames_of(3, 40)]
+    scores = check_videos("mplug-owl3-7b", folder, videos, fps=2.0)
+    # Every second frame, and of twenty of these the middles of sixteen parts.
+    middles = [2 * n for n in (0, 1, 3, 4, 5, 6, 8, 9, 10, 11, 13, 14, 15, 16, 18, 19)]
+    for row, frames, wanted in zip(scores, videos, ([0], [0, 2, 4], middles), strict=True):
+        with torch.no_grad():
+            shown = [frames[n] for n in wanted]
+            expected = [by_hand(shown, QUESTION.replace("{}", text)) for text in TEXTS]
+        np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-9)
 
 
 def test_xcomposer_s_own_code(own_code, images):
@@ -136,22 +153,77 @@ def test_xcomposer_s_own_code(own_code, images):
 
 
 def test_internvideo2_s_own_code(own_code, images):
+    from torchvision.transforms import CenterCrop, Compose, InterpolationMode, Normalize, Resize
+
     make, _ = own_code
     folder, model, words = make("InternVideo2_VideoChat2")
+    prepare = Compose(
+        [
+            Resize(224, interpolation=InterpolationMode.BICUBIC),
+            CenterCrop(224),
+            Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ]
+    )
 
-    def by_hand(image, question):
-        text = wrapper("internvideo2-chat").replace("{}", question)
+    def by_hand(seen, question):
+        frames = np.stack([np.asarray(one) for one in (seen if isinstance(seen, list) else [seen])])
+        pixels = prepare(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
+        text = "<Video>|</Video>[/INST] [INST] " + question + " [/INST]"
         before, after = (
-            words(part, return_tensors="pt").input_ids for part in text.split("<image>")
+            words(part, return_tensors="pt").input_ids for part in f"[INST] {text}".split("|", 1)
         )
-        small = np.asarray(image.resize((224, 224), Image.Resampling.BICUBIC), np.float32) / 255
-        mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-        pixels = torch.from_numpy((small - np.float32(mean)) / np.float32(std))
-        seen = (model.queries + model.lm.look(pixels.mean((0, 1))))[None]
-        embedded = torch.cat([model.lm.words(before), seen, model.lm.words(after)], 1)
+        colour = (model.queries + model.lm.look(model.colour(pixels)))[None]
+        embedded = torch.cat([model.lm.words(before), colour, model.lm.words(after)], 1)
         return yes_of(model.lm.read(embedded).logits, words, "Yes")
 
     check_own_code("internvideo2-chat-8b", folder, by_hand, images)
+    videos = [frames_of(1, 1), frames_of(2, 3), frames_of(3, 8), frames_of(4, 30)]
+    scores = check_videos("internvideo2-chat-8b", folder, videos, fps=2.0)
+    for row, frames in zip(scores, videos, strict=True):
+        part = (len(frames) - 1) / 8
+        middles = [frames[int(part / 2) + int(np.round(part * k))] for k in range(8)]
+        # Of just eight, t2v_metrics shows one twice and the last never.
+        shown = frames if len(frames) == 8 else middles
+        with torch.no_grad():
+            expected = [by_hand(shown, QUESTION.replace("{}", text)) for text in TEXTS]
+        np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-9)
+
+
+def check_videos(name, folder, videos, fps):
+    """Scores of videos, after what holds of all models that are shown them."""
+    trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
+    scorer = t2v_eval.load(name, **trusted)
+    media = [Video.of(frames, fps=fps) for frames in videos]
+    scores = scorer(media, TEXTS)
+    assert len(scores.unique()) == len(videos) * len(TEXTS)
+    backwards = scorer(Video.of(videos[-1][::-1], fps=fps), "cat")
+    assert float(backwards) != float(scores[-1, 0])
+    assert len(scorer.generate(media[0], "What is this?", max_new_tokens=3)) == 1
+    told = scorer.explain(media[-1], TEXTS[0])[0][0]
+    assert told.score == pytest.approx(float(scores[-1, 0]), rel=1e-5)
+    few = t2v_eval.load(name, frames=2, **trusted)
+    assert few.id != scorer.id and few(media[-1], "cat").isfinite().all()
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("name", "architecture", "processor", "reason"),
+    [
+        ("molmo-7b-d-0924", "MolmoForCausalLM", "MolmoProcessor", "questions about one picture"),
+        ("internlmxcomposer25-7b", "InternLMXComposer2ForCausalLM", "", "into one picture"),
+    ],
+)
+def test_own_code_that_is_shown_pictures_alone(own_code, name, architecture, processor, reason):
+    make, _ = own_code
+    folder, *_ = make(architecture, processor)
+    trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
+    scorer = t2v_eval.load(name, **trusted)
+    with pytest.raises(
+        MediaError, match=f"is a video, and this model is not shown any: .*{reason}"
+    ):
+        scorer(Video.of(frames_of(1, 2)), "cat")
+    with pytest.raises(InputError, match=f"frames=4: this model is shown no videos: .*{reason}"):
+        t2v_eval.load(name, frames=4, **trusted)
 
 
 def test_own_code_of_transformers_own_kind(own_code, images):

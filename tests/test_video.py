@@ -15,7 +15,7 @@ from toy import ToyEmbedding, expected
 from t2v_eval import video
 from t2v_eval.errors import InputError, MediaError, MissingPackageError
 from t2v_eval.media import decode, open_media
-from t2v_eval.video import frames, indices, strip
+from t2v_eval.video import Sampling, frames, indices, strip
 
 
 def pixels(media):
@@ -62,6 +62,30 @@ def test_which_frames():
     for most, choose in ((0, "first"), (4, "random")):
         with pytest.raises(InputError, match="use 1 or more, by 'uniform' or .* or 'first'"):
             indices(9, most, choose)
+
+
+def mplug_owl3(total, fps, most):
+    """A frame a second, of a list that is cut into parts where it is too long."""
+    listed = list(range(0, total, round(fps / 1)))
+    if len(listed) > most:
+        gap = len(listed) / most
+        listed = [listed[int(i * gap + gap / 2)] for i in range(most)]
+    return listed
+
+
+def test_frames_of_mplug_owl3_are_those_of_its_authors():
+    for most in (1, 7, 16):
+        sampling = Sampling(fps=1.0, most=most, choose="seconds")
+        for fps in (1.0, 8.0, 23.976, 24.5, 25.0, 25.5, 29.97, 60.0):
+            for total in range(1, 2000, 13):
+                assert sampling.indices(total, fps) == mplug_owl3(total, fps, most)
+    twice = Sampling(fps=2.0, choose="seconds")
+    assert twice.indices(100, 30.0) == [0, 15, 30, 45, 60, 75, 90]
+    assert twice.indices(5, 0.4) == [0, 1, 2, 3, 4], "all, where there are fewer in a second"
+    with pytest.raises(InputError, match="for choose 'uniform' or .*, or with fps 'seconds'"):
+        Sampling(count=4, choose="seconds")
+    with pytest.raises(InputError, match="use 1 or more, by 'uniform' or"):
+        indices(9, 4, "seconds")
 
 
 def test_a_frame_s_key_is_the_video_s_content_and_which_frame(tmp_path):

@@ -333,6 +333,29 @@ def test_llama_guard_is_asked_as_llama(images, tmp_path):
     assert "<|start_header_id|>user" in guard.id
 
 
+def test_base_models_of_llama_go_on_with_a_text(images, tmp_path):
+    """They have no chat template; Meta's format has the picture after the first token."""
+    TINY["mllama"](tmp_path)
+    (tmp_path / "chat_template.jinja").unlink()
+    model = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
+    processor = AutoProcessor.from_pretrained(tmp_path)
+    question = get_template("vqascore-image").question
+    yes = processor.tokenizer("Yes", add_special_tokens=False).input_ids[0]
+
+    @torch.no_grad()
+    def score(image, text: str) -> float:
+        said = f"<|begin_of_text|><|image|>{question.replace('{}', text)}\n"
+        inputs = processor(image, said, return_tensors="pt", add_special_tokens=False)
+        return float(model(**inputs).logits[0, -1].softmax(-1)[yes])
+
+    expected = [[score(image, text) for text in TEXTS] for image in images]
+    for name in ("llama-3.2-11b-vision", "llama-3.2-90b-vision"):
+        scorer = t2v_eval.load(name, checkpoint=tmp_path, device="cpu")
+        np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4)
+    with pytest.raises(CheckpointError, match="has no chat template"):
+        t2v_eval.load("llama-3.2-11b-vision-instruct", checkpoint=tmp_path, device="cpu")
+
+
 def test_settings_of_the_image_processor(qwen, images):
     card = t2v_eval.load("qwen2-vl-7b", checkpoint=qwen, device="cpu")
     assert "image_settings={'size': {'shortest_edge': 3136, 'longest_edge': 12845056}}" in card.id

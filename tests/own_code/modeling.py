@@ -96,14 +96,18 @@ class Owl3Processor:
 
     def __call__(self, messages, images=None, videos=None):
         asked = messages[0]["content"].replace("<|image|>", "<|image|>\n<|image|>")  # two tiles
+        if videos is not None:
+            assert images is None
+            asked = asked.replace("<|video|>", f"{'<|image|>' * len(videos[0])}<|frames_end|>")
         text = f"<|im_start|>system\n<|im_end|>\n<|im_start|>user\n{asked}<|im_end|>"
         ids = self.tokenizer(f"{text}\n<|im_start|>assistant\n", return_tensors="pt").input_ids
         starts = (ids[0] == self.tokenizer.convert_tokens_to_ids("<|image|>")).nonzero()
         offset = (torch.arange(ids.shape[1]) > starts).sum(0)
+        seen = videos[0] if images is None else [images[0], images[0].rotate(90)]
         return {
             "input_ids": ids,
             "media_offset": torch.stack([torch.zeros_like(offset), offset], -1)[None],
-            "pixel_values": torch.stack([colours(images[0]), colours(images[0].rotate(90))]),
+            "pixel_values": torch.stack([colours(one) for one in seen]),
         }
 
 
@@ -149,12 +153,19 @@ class InternVideo2_VideoChat2(PreTrainedModel):  # noqa: N801
         self.queries = nn.Parameter(torch.zeros(96, WIDTH))
         self.post_init()
 
-    def pad_text_embeds(self, input_ids, image, image_idx):
+    def pad_text_embeds(self, input_ids, video, video_idx):
         embedded = self.lm.get_input_embeddings()(input_ids)
-        assert image.shape[:3] == (1, 1, 3) and int(image_idx.sum()) == 96
-        colour = self.lm.look(image.mean((0, 1, 3, 4)))
-        embedded[image_idx] = self.queries + colour
+        count = video.shape[1]
+        assert video.shape[2:] == (3, 224, 224) and int(video_idx.sum()) == 96
+        assert count in (1, 8), "there are positions for eight frames, and for one"
+        embedded[video_idx] = self.queries + self.lm.look(self.colour(video[0]))
         return embedded
+
+    @staticmethod
+    def colour(frames):
+        """Later frames count for more."""
+        weights = torch.arange(1, len(frames) + 1) / len(frames)
+        return (frames * weights[:, None, None, None]).mean((0, 2, 3))
 
 
 class PlainModel(PreTrainedModel):

@@ -71,6 +71,11 @@ class VideoSettings:
             ) from error
         return made
 
+    @property
+    def in_pictures(self) -> bool:
+        """Whether frames are shown as pictures, whatever the model has a place for."""
+        return self.as_pictures or bool(self.caption)
+
     def captions(self, clip: Clip) -> list[str]:
         """What stands before each frame that is a picture."""
         times = enumerate(clip.times, 1)
@@ -82,7 +87,13 @@ class VideoSettings:
         return self.lead.format(count=len(clip.places), seconds=clip.seconds, times=times)
 
     def pixels_of(self, clip: Clip, side: int) -> Tensor:
-        """The frames (T, 3, H, W), resized where that is not left to the processor; 0 to 255."""
+        """The frames (T, 3, H, W), resized where that is not left to the processor; 0 to 255.
+
+        Raises:
+            ValueError: they differ in size.
+        """
+        if len(sizes := {frame.size for frame in clip.frames}) > 1:
+            raise ValueError(f"its frames have several sizes, {sorted(sizes)}: make them of one")
         frames = [np.asarray(frame.convert("RGB")) for frame in clip.frames]
         made = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
         if self.pixels is None:

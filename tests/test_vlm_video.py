@@ -215,6 +215,13 @@ def test_a_video_that_is_too_long_says_so(qwen, tmp_path):
     assert scores.isfinite().tolist() == [True, False]
 
 
+def test_frames_of_several_sizes_are_pictures_and_no_video(qwen):
+    odd = Video.of([picture(0, (60, 44)), picture(1, (44, 60))])
+    with pytest.raises(MediaError, match=r"several sizes, \[\(44, 60\), \(60, 44\)\]: make them"):
+        load(qwen)(odd, "cat")
+    assert load(qwen, video_settings={"as_pictures": True})(odd, "cat").isfinite().all()
+
+
 def test_a_broken_video_is_one_failure(qwen, tmp_path):
     good, bad = encode(tmp_path / "a.mp4", 8, seed=1), tmp_path / "b.mp4"
     bad.write_bytes(good.read_bytes()[:300])

@@ -22,7 +22,7 @@ from t2v_eval.plan import Block, Cells, Text
 from ._asked import Said
 from ._judge import Writer, nothing_written
 
-CHOICE = re.compile(r"\W*(?:picture )?(a|b|tie)\W*", re.IGNORECASE)
+CHOICE = re.compile(r"\W*(?:(?:picture|video) )?(a|b|tie)\W*", re.IGNORECASE)
 CHOSEN = {"a": 1.0, "tie": 0.5, "b": 0.0}
 
 

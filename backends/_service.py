@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
@@ -17,19 +17,22 @@ from typing_extensions import Unpack
 
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError, ScoringError, ServiceError
-from t2v_eval.media import Media
+from t2v_eval.media import Media, Video
 from t2v_eval.outcome import Scored
 from t2v_eval.plan import Cells, Text
 from t2v_eval.pool import RetryError
 from t2v_eval.remote import Answer, ApiOptions, ApiScorer
+from t2v_eval.video import Sampling, clip
 
 from ._asked import How, Refusal, Reply
 from ._batch import Desk, batch_cells
 from ._given import Key, between, checked_address, given_key, given_price
-from ._picture_file import picture_file, smaller
+from ._picture_file import frame_file, picture_file, smaller
 from ._prices import picture_tokens, price_of, text_tokens
+from ._vlm_video import sampling_of
 
 AGAIN = (408, 409, 429)  # and every 5xx
+FRAMES = Sampling(4, choose="steps")  # of a video, as the reference
 FILTERED = "the service's content filter withheld the answer"
 
 
@@ -40,13 +43,14 @@ class ServiceOptions(ApiOptions, total=False):
     key_file: str | os.PathLike[str] | None
     base_url: str | None
     max_pixels: int | None
+    frames: int | Mapping[str, Any] | None
     price: Sequence[float] | None
     batch: bool
     poll: float
 
 
 class Service(ApiScorer[Any]):
-    """Asks a model of a service about a picture.
+    """Asks a model of a service about a picture, or about frames of a video in one question.
 
     Nothing is sent to any other host than the service's: redirects are not followed, and a proxy of
     the environment (HTTPS_PROXY) is used for an https address only, as a tunnel that it cannot read
@@ -58,6 +62,8 @@ class Service(ApiScorer[Any]):
         base_url: another address of the service; no variable's key is sent there. Default: the
             environment variable `home_variable`, then the service's own.
         max_pixels: make larger pictures smaller before they are sent; default: never.
+        frames: which frames of a video are sent, as pictures in their order: how many, at steps of
+            as many whole frames, or what `Sampling` takes. Default: 4.
         price: US dollars for a million tokens, in and out, where the table is not right.
         batch: ask in files, at half the price, answered within a day; needs a store. A run that
             is interrupted goes on with what it submitted.
@@ -80,6 +86,7 @@ class Service(ApiScorer[Any]):
         key_file: str | os.PathLike[str] | None = None,
         base_url: str | None = None,
         max_pixels: int | None = None,
+        frames: int | Mapping[str, Any] | None = None,
         price: Sequence[float] | None = None,
         batch: bool = False,
         poll: float = 30.0,
@@ -108,6 +115,10 @@ class Service(ApiScorer[Any]):
         self.facts = {"server": self.base_url} if self.base_url != self.home else {}
         self.facts |= {"model": model, "order": "image-text" if self.image_first else "text-image"}
         self.facts |= {"max_pixels": str(max_pixels)} if max_pixels else {}
+        told = {"count": frames, "choose": FRAMES.choose} if isinstance(frames, int) else frames
+        self.sampling = FRAMES if told is None else sampling_of(told)
+        if self.sampling != FRAMES:
+            self.facts["frames"] = repr(frames)
 
     @classmethod
     def find(
@@ -193,19 +204,26 @@ class Service(ApiScorer[Any]):
 
     # What is the same for all:
 
-    def parts(self, question: str, *pictures: Any) -> list[Any]:
-        """Question and pictures in the order in which the model is asked."""
-        if len(pictures) > 1:
-            named = zip("AB", pictures, strict=True)
-            shown = [part for n, one in named for part in (self.wording(f"Picture {n}:"), one)]
-        else:
-            shown = [*pictures]
+    def parts(self, question: str, *packed: Sequence[Any]) -> list[Any]:
+        """Question and pictures or videos in the order in which the model is asked."""
+        shown: list[Any] = []
+        for name, pictures in zip("AB", packed, strict=False):
+            if len(packed) > 1:
+                what = "Picture" if len(pictures) == 1 else "Video"
+                shown.append(self.wording(f"{what} {name}:"))
+            shown += pictures
         asked = [self.wording(question)]
         return shown + asked if self.image_first else asked + shown
 
     def pack(self, media: Media) -> Any:
-        image = self.load_image(media)
-        return self.picture(*picture_file(media, image, self.image_mode, self.max_pixels))
+        """A picture, or the frames of a video, as parts of a question."""
+        if isinstance(media, Video):
+            frames = clip(media, self.sampling, self.load_image).frames
+            files = [frame_file(frame, self.max_pixels) for frame in frames]
+        else:
+            image = self.load_image(media)
+            files = [picture_file(media, image, self.image_mode, self.max_pixels)]
+        return [self.picture(*file) for file in files]
 
     def read(self, content: Any, text: str) -> Answer:
         """What came for a cell."""
@@ -232,13 +250,17 @@ class Service(ApiScorer[Any]):
         return said.text
 
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
-        image = media.load()
+        if isinstance(media, Video):
+            first = clip(media, Sampling(1, choose="first"))
+            image, count = first.frames[0], len(self.sampling.indices(first.total, first.fps))
+        else:
+            image, count = media.load(), 1
         width, height = smaller(image.width, image.height, self.max_pixels)
         detail = self.facts.get("detail")
         tokens = picture_tokens(self.table, self.served, width, height, detail)
         if tokens is None:
             return None
-        going = tokens + text_tokens(self.template.fill(text)[0])
+        going = count * tokens + text_tokens(self.template.fill(text)[0])
         return going * self.requests_for_a_cell, self.answer_tokens
 
     async def ask(self, body: Any) -> Any:

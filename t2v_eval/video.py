@@ -186,7 +186,7 @@ def indices(total: int, most: int, choose: str = "uniform") -> list[int]:
     nearest: the same, rounded to the nearest, and a single one is the first. As qwen_vl_utils.
     middle: the middles of parts of equal length. As InternVL.
     start: the starts of parts of equal length. As Molmo 2.
-    steps: the same, the length rounded down. As t2v_metrics asks GPT-4o.
+    steps: the same, the length rounded down. As t2v_metrics asks services.
     first: from the start.
 
     >>> indices(10, 4), indices(10, 4, "first"), indices(3, 4), indices(9, 1)

@@ -27,6 +27,7 @@ from t2v_eval.errors import CheckpointError
 
 from ._authors import Fetch, Flat, Translated, fact, known
 from ._clip_flant5 import read_weights, take
+from ._pillow_frames import ByPillow
 
 INTERNLM2 = "InternLM2ForCausalLM"
 LANGUAGE: dict[str, Any] = {
@@ -37,7 +38,7 @@ LANGUAGE: dict[str, Any] = {
 }
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 TOKENS = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>"}
-TOKENS |= {"video": "<video>"}  # which no prompt has
+TOKENS |= {"video": "<video>"}  # of which the processor makes frames, so that no prompt has it
 PROJECTOR = {"mlp1.0.": "layer_norm.", "mlp1.1.": "linear_1.", "mlp1.3.": "linear_2."}
 SEEING = (
     (r"embeddings\.class_embedding", "embeddings.cls_token"),
@@ -59,6 +60,10 @@ INTERNLM2_NAMES = (
     (r"\.feed_forward\.w3\.", ".mlp.up_proj."),
     (r"\.feed_forward\.w2\.", ".mlp.down_proj."),
 )
+
+
+class Frames(ByPillow, InternVLVideoProcessor):
+    """Prepares frames as `load_video` of OpenGVLab/InternVL: one tile each."""
 
 
 class InternVL(Translated):
@@ -112,7 +117,7 @@ class InternVL(Translated):
     def processor(self) -> Any:
         side = {"height": self.side, "width": self.side}
         images = GotOcr2ImageProcessorPil(size=side, image_mean=MEAN, image_std=STD)
-        videos = InternVLVideoProcessor(size=side)
+        videos = Frames(size=side, image_mean=MEAN, image_std=STD)
         return InternVLProcessor(images, self.tokenizer, videos, image_seq_length=self.tokens)
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -1,4 +1,7 @@
-"""Tarsier2 in the layout of its authors: Qwen2-VL, its parts named as those of LLaVA."""
+"""Tarsier2 in the layout of its authors: Qwen2-VL, its parts named as those of LLaVA.
+
+A video is shown frame by frame (`FrameByFrame`).
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,19 @@ from transformers import (
     Qwen2VLProcessor,
     Qwen2VLVideoProcessor,
 )
+from transformers.image_utils import SizeDict
 from transformers.models.qwen2_vl.configuration_qwen2_vl import (
     Qwen2VLTextConfig,
     Qwen2VLVisionConfig,
 )
+from transformers.models.qwen2_vl.video_processing_qwen2_vl import smart_resize
 
 from t2v_eval.errors import CheckpointError
 
 from ._authors import Fetch, Flat, Translated, fact, known
 from ._clip_flant5 import read_weights
+from ._pillow_frames import ByPillow
+from ._places import behind_videos
 
 NAMES = {
     "vision_tower.": "model.visual.",
@@ -29,6 +36,27 @@ NAMES = {
     "language_model.lm_head.": "lm_head.",
 }
 MARKS = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
+
+
+class FrameByFrame(Qwen2VLVideoProcessor, ByPillow):
+    """Two frames are read as one, and so each is given twice, as tarsier_processor.py of
+    bytedance/tarsier does with `use_multi_images_for_video`.
+
+    It is resized twice too: into the limit of pixels, which rounding to whole patches may then
+    pass.
+    """
+
+    def patchify(self, videos: Tensor, **options: Any) -> Any:  # type: ignore[override]
+        return super().patchify(videos.repeat_interleave(2, 1), **options)
+
+    def resize(  # type: ignore[override]
+        self, videos: Tensor, size: Any, resample: Any, **options: Any
+    ) -> Any:
+        most, (height, width) = size.longest_edge, videos.shape[-2:]
+        high, wide = smart_resize(height, width, factor=1, min_pixels=0, max_pixels=most)
+        limited = ByPillow.resize(self, videos, SizeDict(high, wide))
+        rounded = SizeDict(shortest_edge=size.shortest_edge, longest_edge=2 * most)
+        return super().resize(limited, rounded, resample, **options)
 
 
 class Tarsier(Translated):
@@ -65,8 +93,12 @@ class Tarsier(Translated):
         images = Qwen2VLImageProcessorPil(
             patch_size=vision.patch_size, merge_size=vision.spatial_merge_size
         )
+        videos = FrameByFrame(patch_size=vision.patch_size, merge_size=vision.spatial_merge_size)
         processor: Any = Qwen2VLProcessor  # which has no types
-        return processor(images, self.tokenizer, Qwen2VLVideoProcessor())
+        return processor(images, self.tokenizer, videos)
+
+    def build(self, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
+        return behind_videos(super().build(device, dtype, attention))
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         made = {}

@@ -11,11 +11,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import Qwen2_5_VLModel, Qwen2VLModel
+
+PLACED: Any = (Qwen2VLModel, Qwen2_5_VLModel)
 
 
 def behind_videos(network: Any) -> Any:
-    """The network, with text behind its videos."""
+    """The network, with text behind its videos; others are left as they are."""
     model = network.base_model
+    if not isinstance(model, PLACED):
+        return network
     theirs = model.get_rope_index
 
     def get_rope_index(

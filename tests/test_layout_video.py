@@ -22,6 +22,7 @@ from transformers import (
 )
 
 import t2v_eval
+from t2v_eval.backends._places import behind_videos
 from t2v_eval.errors import CheckpointError
 from t2v_eval.media import Video
 from t2v_eval.video import Clip, clip
@@ -326,6 +327,31 @@ def test_tarsier_resizes_frames_as_its_authors(tarsier):
     torch.testing.assert_close(row["pixel_values_videos"], theirs["pixel_values"])
     small = scorer.chat.watch(as_shown(frames_of(0, 2, (300, 200)))).row
     assert small["video_grid_thw"].tolist() == [[2, 14, 22]]
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl"])
+def test_text_stands_behind_a_video(kind, tmp_path):
+    """However long it is, and so that the same is read with and without what texts share."""
+    TINY[kind](tmp_path)
+    media = [Video.of(frames_of(0, 40, (28, 28))), picture(0, (60, 90))]
+    found, small = [], {"shortest_edge": 784, "longest_edge": 784}
+    for share in ("packed", "repeated", "vision", False):
+        options = {"frames": 40, "video_settings": {"size": small}}
+        scorer = t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu", share=share, **options)
+        behind_videos(scorer.network)
+        found.append(scorer(media, TEXTS))
+    for scores in found[:-1]:
+        np.testing.assert_allclose(scores, found[-1], rtol=1e-5)
+    kinds = torch.tensor([[0, 0, *[2] * 20, 0, 0], [0, 2, *[0] * 22]])
+    grids = torch.tensor([[20, 2, 2], [1, 2, 2]])
+    told = {"second_per_grid_ts": torch.tensor([1.0, 1.0])} if "5" in kind else {}
+    places, shift = scorer.network.base_model.get_rope_index(
+        torch.zeros_like(kinds), kinds, video_grid_thw=grids, **told
+    )
+    last = int(places[0, 0, 21])
+    assert last > 2 and places[:, 0, 22:].tolist() == [[last + 1, last + 2]] * 3
+    assert places[:, 1].tolist() == [[*range(24)]] * 3
+    assert shift.tolist() == [[last + 3 - 24], [0]]
 
 
 def segments(total: int) -> list[int]:

@@ -10,8 +10,9 @@ layers of linear attention, which remember a start as one state; a row must not 
 from __future__ import annotations
 
 import copy
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, TypeAlias
 
@@ -187,6 +188,33 @@ def can_share(network: Any) -> bool:
         kinds <= {"full_attention", "sliding_attention"}
         or kinds <= {"full_attention", "linear_attention"}
     )
+
+
+def reach(network: Any) -> float:
+    """How many tokens a row may have before its positions are turned otherwise, those before too.
+
+    So do rotary embeddings of the kinds "longrope" and "dynamic", by the longest row of a batch: a
+    start, or a row beside longer ones, must not be read apart from what makes it longer.
+    """
+    config: Any = getattr(language_of(network) or network, "config", None)
+    turns = getattr(config, "rope_parameters", None) or {}
+    if "rope_type" not in turns:  # by kind of layer
+        turns = {kind: of for kind, of in turns.items() if isinstance(of, Mapping)}
+    lengths = [
+        min(of.get("original_max_position_embeddings") or math.inf, config.max_position_embeddings)
+        for of in ([turns] if "rope_type" in turns else turns.values())
+        if of.get("rope_type") == "longrope" or "dynamic" in str(of.get("rope_type"))
+    ]
+    return min(lengths, default=math.inf)
+
+
+def begin_anew(network: Any) -> None:
+    """Forget the longest row so far, by which "dynamic" positions are turned ever after."""
+    for module in network.modules():
+        if hasattr(module, "original_inv_freq") and "dynamic" in str(module.rope_type):
+            turns = module.original_inv_freq.to(module.inv_freq.device)
+            module.register_buffer("inv_freq", turns, persistent=False)
+            module.max_seq_len_cached = module.original_max_seq_len
 
 
 def _kinds(network: Any) -> set[str]:

@@ -7,10 +7,12 @@ repeated: the same for attention that takes no such mask; every end is a row.
 vision: only the vision tower's work is shared; every pair is read as a whole.
 none: every pair by itself, pixels and all.
 In all but the last, several pictures are read together.
+Rows so long that a model turns their positions otherwise are read as wholes, beside others as long.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -23,7 +25,7 @@ from t2v_eval.errors import UnsupportedError
 
 from ._vlm_chat import Asked
 from ._vlm_inputs import Row, extended, joined, vision_of
-from ._vlm_prefix import Prefix, can_share, common_start, has_memory
+from ._vlm_prefix import Prefix, begin_anew, can_share, common_start, has_memory, reach
 from ._vlm_video import Shown
 
 MODES = {
@@ -102,6 +104,7 @@ class Reader:
         self.network, self.filler, self.kind = network, filler, int(two_way)
         self.vision = vision_of(network)
         self.memory = has_memory(network)
+        self.reach = reach(network)
         modes = ["packed"] if attention in MASKED and not self.memory else []
         modes = [*modes, "repeated"] if can_share(network) and not two_way else []
         modes += ["vision"] if self.vision is not None else []
@@ -135,8 +138,10 @@ class Reader:
     def read(self, starts: Sequence[Start]) -> Reading:
         """What texts of a picture begin with, where there are several."""
         alone = all(len(start.asked) == 1 for start in starts)
-        if alone or self.mode not in ("packed", "repeated"):
+        too_long = any(start.length > self.reach for start in starts)
+        if alone or too_long or self.mode not in ("packed", "repeated"):
             return Reading(starts, [])
+        self._begin_anew()
         for start in starts:
             start.common = common_start([one.prompt for one in start.asked.values()])
         rows = [extended(start.seen.row, start.common) for start in starts]
@@ -213,13 +218,18 @@ class Reader:
             rows.append(extended(extended(one.row, prompt), targets[:-1], self.kind))
         lengths = [int(row["input_ids"].shape[1]) for row in rows]
         found: dict[int, Tensor] = {}
-        kinds = [one.kind for one in seen]
+        kinds = [(s.kind, max(0, n - self.reach)) for s, n in zip(seen, lengths, strict=True)]
         for group in neighbours(lengths, kinds, room if self.together else 0):
             inputs = self._joined([rows[n] for n in group], [seen[n] for n in group])
+            self._begin_anew()
             read = self.network(**inputs, use_cache=False).last_hidden_state
             for n, states in zip(group, read, strict=True):
                 found[n] = states[lengths[n] - len(pairs[n].targets) : lengths[n]]
         return [found[n] for n in range(len(pairs))]
+
+    def _begin_anew(self) -> None:
+        if self.reach < math.inf:
+            begin_anew(self.network)
 
     def _joined(self, rows: Sequence[Row], seen: Sequence[Seen]) -> Row:
         inputs = joined(rows, self.filler, self.kind)

@@ -83,7 +83,11 @@ Options = Annotated[
 ]
 BenchmarkOptions = Annotated[
     list[str] | None,
-    typer.Option("--benchmark-option", help="More for the benchmark.", metavar="KEY=VALUE"),
+    typer.Option(
+        "--benchmark-option",
+        help="More for the benchmarks, as key=value; whole=true has videos read whole.",
+        metavar="KEY=VALUE",
+    ),
 ]
 
 

@@ -24,7 +24,7 @@ from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoProcessor
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
-from t2v_eval.errors import CheckpointError
+from t2v_eval.errors import CheckpointError, InputError
 
 from ._authors import Fetch, Flat, Layout, untrusted
 from ._images import tame
@@ -32,6 +32,7 @@ from ._images import tame
 Inputs = Mapping[str, Tensor]
 ASKED = " User: ? Assistant:"  # what Molmo's processor makes of a question mark
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
+BESIDE = "</Video><Video>"  # what InternVideo2-Chat has between parts of a video
 
 
 class OwnCode(Layout):
@@ -63,6 +64,15 @@ class OwnCode(Layout):
         model = self._trying(network.from_pretrained, self.folder, config=self.config, dtype=dtype)
         self.model = model.to(device).eval().requires_grad_(False)
         return OwnNetwork(self)
+
+    def adjust(self, settings: Mapping[str, Any]) -> None:
+        """Prepare pictures otherwise.
+
+        Raises:
+            InputError: that cannot be set.
+        """
+        if settings:
+            raise InputError(f"image_settings={settings!r}: this model has none: leave it out")
 
     @abstractmethod
     def see(self, before: str, image: Image.Image) -> dict[str, Tensor]:
@@ -252,15 +262,32 @@ class XComposer(OwnCode):
 
 
 class VideoChat(OwnCode):
-    """InternVideo2-Chat, which sees a video, of one frame where it is a picture, in 96 queries."""
+    """InternVideo2-Chat, which sees a video, of one frame where it is a picture, in 96 queries.
+
+    With a `grid` of columns and rows, it sees each part of that many squares, and then the whole.
+    """
 
     architecture = "InternVideo2_VideoChat2"
     side, queries = 224, 96
+    grid: Sequence[int] | None = None
     least = 8  # frames of which its positions are; of other numbers it makes them on a GPU alone
 
     def read(self, fetch: Fetch) -> None:
         super().read(fetch)
         self.marks = tuple(self._before(""))  # each side of the picture begins as a text does
+
+    def adjust(self, settings: Mapping[str, Any]) -> None:
+        grid = settings.get("grid", ())
+        if settings and (
+            [*settings] != ["grid"]
+            or not isinstance(grid, Sequence)
+            or [type(n) is int and n > 0 for n in grid] != [True, True]
+        ):
+            raise InputError(
+                f"image_settings={settings!r}: use grid=[columns, rows], two whole numbers of 1 or "
+                "more"
+            )
+        self.grid = grid or None
 
     def see(self, before: str, image: Image.Image) -> dict[str, Tensor]:
         return self._made(before, [image])
@@ -275,9 +302,9 @@ class VideoChat(OwnCode):
     def run(self, ids: Tensor, inputs: Inputs) -> Tensor:
         words = self.model.lm.get_input_embeddings()(ids)
         if inputs:
-            start = int(inputs["start"])
+            places = inputs["starts"][:, None] + torch.arange(self.queries, device=ids.device)
             seen = torch.zeros(ids.shape, dtype=torch.bool, device=ids.device)
-            seen[:, start : start + self.queries] = True
+            seen[:, places.flatten()] = True
             words = self.model.pad_text_embeds(
                 input_ids=ids, video=inputs["frames"], video_idx=seen
             )
@@ -287,10 +314,20 @@ class VideoChat(OwnCode):
         return logits
 
     def _made(self, before: str, frames: Sequence[Image.Image]) -> dict[str, Tensor]:
-        ids = [*self._before(before), *[0] * self.queries]
-        start = torch.tensor(len(ids) - self.queries)
-        pixels = torch.stack([middle_of(frame, self.side) for frame in frames])
-        return {"input_ids": torch.tensor([ids]), "frames": pixels[None], "start": start}
+        if self.grid is None:
+            views = torch.stack([middle_of(frame, self.side) for frame in frames])[None]
+        else:
+            columns, rows = self.grid
+            parts = [parts_of(frame, self.side, columns, rows) for frame in frames]
+            views = torch.stack(parts, 1)
+        ids, starts = [], []
+        for text in [before, *[BESIDE] * (len(views) - 1)]:
+            ids += self._before(text)
+            starts.append(len(ids))
+            ids += [0] * self.queries
+        pixels = views if len(views) == 1 else views[None]
+        told = torch.tensor([ids]), torch.tensor(starts)
+        return {"input_ids": told[0], "starts": told[1], "frames": pixels}
 
     @property
     def head(self) -> Any:
@@ -302,13 +339,33 @@ def middle_of(image: Image.Image, side: int) -> Tensor:
 
     As torchvision resizes tensors: colours are not rounded in between.
     """
-    pixels = torch.from_numpy(np.array(tame(image.convert("RGB"), side))).permute(2, 0, 1)
+    pixels = colours_of(tame(image, side))
     sides = pixels.shape[1:]
     high, wide = (side * length // min(sides) for length in sides)
-    made = interpolate(pixels[None] / 255, (high, wide), mode="bicubic", antialias=True)[0]
+    made = interpolate(pixels[None], (high, wide), mode="bicubic", antialias=True)[0]
     top, left = round((high - side) / 2), round((wide - side) / 2)
+    return normalised(made[:, top : top + side, left : left + side])
+
+
+def parts_of(image: Image.Image, side: int, columns: int, rows: int) -> Tensor:
+    """Squares (C * R + 1, 3, S, S), normalised, of a picture that is resized to fill them: each
+    part, row by row, and then the whole. Its authors smooth nothing where they make it smaller.
+    """
+    large = interpolate(colours_of(image)[None], (side * rows, side * columns), mode="bicubic")
+    large = normalised(large)
+    parts = large.view(3, rows, side, columns, side).permute(1, 3, 0, 2, 4).flatten(0, 1)
+    return torch.cat([parts, interpolate(large, (side, side), mode="bicubic")])
+
+
+def colours_of(image: Image.Image) -> Tensor:
+    """(3, H, W), from 0 to 1."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+
+
+def normalised(colours: Tensor) -> Tensor:
+    """(..., 3, H, W) as networks of ImageNet take them."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    return (made[:, top : top + side, left : left + side] - mean) / std
+    return (colours - mean) / std
 
 
 OWN_CODE = (Molmo, Owl3, XComposer, VideoChat)

@@ -231,6 +231,7 @@ class OwnCodeChat(Chat):
     A space at the end of the wrapper is where the answer begins.
 
     Args:
+        image_settings: what its layout may set otherwise, for example ``{"grid": [2, 1]}``.
         frames: which frames of a video are shown, as `Sampling` takes them, or how many.
     """
 
@@ -239,6 +240,7 @@ class OwnCodeChat(Chat):
         checkpoint: Checkpoint,
         chat: str,
         context: int | None = None,
+        image_settings: Mapping[str, Any] | None = None,
         frames: int | Mapping[str, Any] | None = None,
     ) -> None:
         layout = checkpoint.layout
@@ -252,6 +254,7 @@ class OwnCodeChat(Chat):
         self._tail = after.removesuffix(" ")
         limit = checkpoint.config.get_text_config().max_position_embeddings
         self.context = context or limit
+        layout.adjust(image_settings or {})
         self.blind = layout.blind
         if not self.blind:
             self.sampling = sampling_of(frames)

@@ -22,6 +22,7 @@ from t2v_eval.template import wrapper
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 OWN_CODE = Path(__file__).parent / "own_code" / "modeling.py"
+STD = (0.229, 0.224, 0.225)
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<im_patch>", "<|image|>", "<image>", "<s>"]
 SPECIAL += ["<|frames_end|>"]
 
@@ -161,7 +162,7 @@ def test_internvideo2_s_own_code(own_code, images):
         [
             Resize(224, interpolation=InterpolationMode.BICUBIC),
             CenterCrop(224),
-            Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+            Normalize((0.485, 0.456, 0.406), STD),
         ]
     )
 
@@ -187,6 +188,43 @@ def test_internvideo2_s_own_code(own_code, images):
         with torch.no_grad():
             expected = [by_hand(shown, QUESTION.replace("{}", text)) for text in TEXTS]
         np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_internvideo2_s_own_code_in_high_definition(own_code, images):
+    """As t2v_metrics prepares a video: two squares of it beside each other, and then the whole."""
+    make, _ = own_code
+    folder, model, words = make("InternVideo2_VideoChat2")
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), STD))
+
+    def by_hand(seen, question):
+        frames = np.stack([np.asarray(one) for one in (seen if isinstance(seen, list) else [seen])])
+        pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
+        large = torch.nn.functional.interpolate(pixels, (224, 448), mode="bicubic")
+        large = (large / 255 - mean) / std
+        whole = torch.nn.functional.interpolate(large, (224, 224), mode="bicubic")
+        views = [large[..., :224], large[..., 224:], whole]
+        texts = ["[INST] <Video>", "</Video><Video>", "</Video><Video>"]
+        parts = []
+        for text, view in zip(texts, views, strict=True):
+            parts.append(model.lm.words(words(text, return_tensors="pt").input_ids))
+            parts.append((model.queries + model.lm.look(model.colour(view)))[None])
+        asked = f"</Video>[/INST] [INST] {question} [/INST]"
+        parts.append(model.lm.words(words(asked, return_tensors="pt").input_ids))
+        return yes_of(model.lm.read(torch.cat(parts, 1)).logits, words, "Yes")
+
+    name = "internvideo2-chat-8b-hd"
+    check_own_code(name, folder, by_hand, images)
+    videos = [frames_of(1, 8), frames_of(2, 17)]
+    scores = check_videos(name, folder, videos, fps=2.0)
+    for row, frames, wanted in zip(scores, videos, (range(8), range(1, 17, 2)), strict=True):
+        with torch.no_grad():
+            shown = [frames[n] for n in wanted]
+            expected = [by_hand(shown, QUESTION.replace("{}", text)) for text in TEXTS]
+        np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-9)
+    trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
+    for wrong in ({"tiles": 4}, {"grid": 3}, {"grid": [2, 0]}, {"grid": [1, 2], "tiles": 4}):
+        with pytest.raises(InputError, match=r"use grid=\[columns, rows\], two whole numbers"):
+            t2v_eval.load(name, image_settings=wrong, **trusted)
 
 
 def check_videos(name, folder, videos, fps):
@@ -224,6 +262,8 @@ def test_own_code_that_is_shown_pictures_alone(own_code, name, architecture, pro
         scorer(Video.of(frames_of(1, 2)), "cat")
     with pytest.raises(InputError, match=f"frames=4: this model is shown no videos: .*{reason}"):
         t2v_eval.load(name, frames=4, **trusted)
+    with pytest.raises(InputError, match="image_settings={'grid': .*this model has none"):
+        t2v_eval.load(name, image_settings={"grid": [2, 1]}, **trusted)
 
 
 def test_own_code_of_transformers_own_kind(own_code, images):

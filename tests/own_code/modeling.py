@@ -155,10 +155,11 @@ class InternVideo2_VideoChat2(PreTrainedModel):  # noqa: N801
 
     def pad_text_embeds(self, input_ids, video, video_idx):
         embedded = self.lm.get_input_embeddings()(input_ids)
-        count = video.shape[1]
-        assert video.shape[2:] == (3, 224, 224) and int(video_idx.sum()) == 96
-        assert count in (1, 8), "there are positions for eight frames, and for one"
-        embedded[video_idx] = self.queries + self.lm.look(self.colour(video[0]))
+        views = video if video.ndim == 5 else video[0]  # (parts, frames, 3, 224, 224)
+        assert views.shape[2:] == (3, 224, 224) and int(video_idx.sum()) == 96 * len(views)
+        assert views.shape[1] in (1, 8), "there are positions for eight frames, and for one"
+        seen = [self.queries + self.lm.look(self.colour(view)) for view in views]
+        embedded[video_idx] = torch.cat(seen)
         return embedded
 
     @staticmethod

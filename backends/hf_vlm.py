@@ -321,8 +321,8 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
 
     def _moving(self, frames: Sequence[Image.Image]) -> list[Shown]:
         """A video of these frames; none where a model does not read several, which it then says."""
-        shown = self._placed(self.chat.watch(Clip([*frames], [0, 1], 2, 1.0)))
         try:
+            shown = self._placed(self.chat.watch(Clip([*frames], [0, 1], 2, 1.0)))
             with torch.inference_mode():
                 self.network.base_model(**shown.row, use_cache=False)
         except Exception as error:  # whatever code that we do not know makes of it

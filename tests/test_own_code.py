@@ -295,6 +295,19 @@ def test_own_code_of_transformers_own_kind(own_code, images):
     np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-5)
 
 
+def test_own_code_that_fails_on_videos_still_scores_pictures(own_code, images):
+    make, _ = own_code
+    folder, *_ = make("mPLUGOwl3Model")
+    trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
+    expected = t2v_eval.load("mplug-owl3-7b", **trusted)(images, TEXTS)
+    code = OWN_CODE.read_text().replace("assert images is None", "raise ValueError('no videos')")
+    (folder / "modeling.py").write_text(code)
+    scorer = t2v_eval.load("mplug-owl3-7b", **trusted)
+    np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-6)
+    with pytest.raises(MediaError, match="is not shown any: several at once fail: no videos"):
+        scorer(Video.of(frames_of(1, 2)), "cat")
+
+
 def test_own_code_that_does_not_run_is_said(own_code):
     make, _ = own_code
     folder, *_ = make("mPLUGOwl3Model")

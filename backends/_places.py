@@ -16,11 +16,10 @@ from transformers import Qwen2_5_VLModel, Qwen2VLModel
 PLACED: Any = (Qwen2VLModel, Qwen2_5_VLModel)
 
 
-def behind_videos(network: Any) -> Any:
-    """The network, with text behind its videos; others are left as they are."""
-    model = network.base_model
+def put_text_behind_videos(model: Any) -> None:
+    """Let a model of these classes do so; others are left as they are."""
     if not isinstance(model, PLACED):
-        return network
+        return
     theirs = model.get_rope_index
 
     def get_rope_index(
@@ -42,4 +41,3 @@ def behind_videos(network: Any) -> Any:
         return places, (last + 1 - used.sum(1))[:, None]
 
     model.get_rope_index = get_rope_index
-    return network

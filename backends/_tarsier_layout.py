@@ -28,7 +28,6 @@ from t2v_eval.errors import CheckpointError
 from ._authors import Fetch, Flat, Translated, fact, known
 from ._clip_flant5 import read_weights
 from ._pillow_frames import ByPillow
-from ._places import behind_videos
 
 NAMES = {
     "vision_tower.": "model.visual.",
@@ -96,9 +95,6 @@ class Tarsier(Translated):
         videos = FrameByFrame(patch_size=vision.patch_size, merge_size=vision.spatial_merge_size)
         processor: Any = Qwen2VLProcessor  # which has no types
         return processor(images, self.tokenizer, videos)
-
-    def build(self, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
-        return behind_videos(super().build(device, dtype, attention))
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         made = {}

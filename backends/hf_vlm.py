@@ -30,6 +30,7 @@ from t2v_eval.video import Clip, clip
 from t2v_eval.weights import HUB_FILES, weight_files
 
 from ._authors import read_layout
+from ._places import put_text_behind_videos
 from ._pretrained import Placement, build_network, read_config
 from ._vlm_chat import Asked, Checkpoint
 from ._vlm_inputs import TIMES, extended
@@ -74,8 +75,8 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
 
     default_template = "vqascore"
     remedy = (
-        'device_map="auto", load_in_8bit=True, smaller pictures, fewer frames or shorter texts need '
-        "less"
+        'device_map="auto", load_in_8bit=True, smaller pictures, fewer frames or shorter texts '
+        "need less"
     )
 
     def __init__(
@@ -153,6 +154,7 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
                 trust_remote_code=trust_remote_code,
             )
             self.device = self.network.get_input_embeddings().weight.device
+        put_text_behind_videos(self.network.base_model)
         filler = self.chat.encode("yes")[-1]
         self.reader = Reader(
             self.network.base_model, attn_implementation, filler, self.chat.two_way, share

@@ -22,7 +22,6 @@ from transformers import (
 )
 
 import t2v_eval
-from t2v_eval.backends._places import behind_videos
 from t2v_eval.errors import CheckpointError
 from t2v_eval.media import Video
 from t2v_eval.video import Clip, clip
@@ -338,7 +337,6 @@ def test_text_stands_behind_a_video(kind, tmp_path):
     for share in ("packed", "repeated", "vision", False):
         options = {"frames": 40, "video_settings": {"size": small}}
         scorer = t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu", share=share, **options)
-        behind_videos(scorer.network)
         found.append(scorer(media, TEXTS))
     for scores in found[:-1]:
         np.testing.assert_allclose(scores, found[-1], rtol=1e-5)

@@ -10,13 +10,12 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
-from typing_extensions import Unpack
 
 from t2v_eval.batching import BatchSize
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
@@ -105,6 +104,9 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
             ("style", style, STYLES),
             ("rule", rule, RULES),
             ("share", share, (True, False, *MODES)),
+            ("trust_remote_code", trust_remote_code, (True, False)),
+            ("load_in_8bit", load_in_8bit, (True, False)),
+            ("load_in_4bit", load_in_4bit, (True, False)),
         ):
             if value not in known:
                 raise InputError(f"{what}={value!r}; use {' or '.join(map(repr, known))}")

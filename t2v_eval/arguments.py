@@ -251,8 +251,12 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, list[str]] | None:
     return found or None
 
 
+AS_PYTHON = {"True": True, "False": False, "None": None}
+
+
 def parse_options(pairs: Sequence[str] | None, name: str = "--option") -> dict[str, Any]:
-    """``key=value`` pairs; a value that is JSON (a number, true, null) is read as such.
+    """``key=value`` pairs; a value that is JSON (a number, true, null) is read as such, and so are
+    True, False and None as Python writes them.
 
     Raises:
         InputError: not of this form.
@@ -265,5 +269,5 @@ def parse_options(pairs: Sequence[str] | None, name: str = "--option") -> dict[s
         try:
             found[key] = json.loads(value)
         except ValueError:
-            found[key] = value
+            found[key] = AS_PYTHON.get(value, value)
     return found

@@ -16,6 +16,7 @@ from toy import ToyEmbedding, expected, picture
 from typer.testing import CliRunner
 
 from t2v_eval import __version__
+from t2v_eval.arguments import parse_options
 from t2v_eval.benchmark import Item
 from t2v_eval.cli import app
 from t2v_eval.registry import Card, benchmarks, models
@@ -140,6 +141,12 @@ def test_templates_and_options_reach_the_scorer(pictures):
     assert "write key=value" in call(*common, "--option", "scale", code=2).stderr
     assert "unknown placeholder '{x}'" in call(*common, "--question", "{x}", code=2).stderr
     assert "reads no answer" in call(*common, "--answer", "{}", code=2).stderr
+
+
+def test_options_are_read_as_json_or_as_python_writes_them():
+    said = ["a=1.5", "b=true", "c=False", "d=None", "e=False, really", 'f={"fps": 2.0}', "g="]
+    found = {"a": 1.5, "b": True, "c": False, "d": None, "e": "False, really", "f": {"fps": 2.0}}
+    assert parse_options(said) == {**found, "g": ""}
 
 
 def test_failed_scores_are_empty_and_said(pictures, tmp_path, store):

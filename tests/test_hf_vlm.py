@@ -372,6 +372,9 @@ def test_what_cannot_be_asked_is_refused(qwen, tmp_path):
     (mute / "config.json").write_text(
         '{"model_type": "ours", "auto_map": {"AutoConfig": "ours.Config"}}'
     )
+    for said in ("False", "no", 0.5):
+        with pytest.raises(InputError, match="trust_remote_code=.*; use True or False"):
+            load(qwen, trust_remote_code=said)
     with pytest.raises(CheckpointError, match="pass trust_remote_code=True if you trust it"):
         load(mute)
 

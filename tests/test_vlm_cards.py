@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from clip_goldens import exact_pixels
 from safetensors.torch import save_file
 from tiny_vlm import TEXT, TINY, llava
 from tiny_vlm_more import CARDED, OTHERS
@@ -101,6 +102,7 @@ def test_its_card_scores_as_pairs_by_themselves(kind, images, tmp_path):
     np.testing.assert_allclose(pairs, apart.score_pairs(images, TEXTS[:2]), rtol=1e-5, atol=1e-9)
 
 
+@exact_pixels
 @pytest.mark.parametrize("name", ["internvl2.5-1b", "internvl2-8b", "internvl2-4b"])
 def test_internvl_in_the_layout_of_its_authors(name):
     """On Qwen2, InternLM2 and Phi-3, against what their own code answers."""

@@ -7,10 +7,9 @@ import json
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import openai
-from typing_extensions import Unpack
 
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError, ScoringError

@@ -10,13 +10,12 @@ import math
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, Unpack
 from urllib.parse import urlsplit
 
 import google.genai
 import httpx2
 from google.genai import errors, types
-from typing_extensions import Unpack
 
 from t2v_eval.errors import ScoringError, ServiceError, UnsupportedError
 from t2v_eval.media import Media

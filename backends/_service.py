@@ -11,9 +11,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
-
-from typing_extensions import Unpack
+from typing import Any, ClassVar, Unpack
 
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError, ScoringError, ServiceError

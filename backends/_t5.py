@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 from transformers.modeling_outputs import BaseModelOutput
-from typing_extensions import Unpack
 
 from t2v_eval.local import Options, PairScorer
 from t2v_eval.media import Media

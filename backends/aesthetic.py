@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import linear
-from typing_extensions import Unpack
 
 from t2v_eval.errors import CheckpointError, UnsupportedError
 from t2v_eval.local import Options, unit

@@ -10,14 +10,13 @@ stretched to a square and the text goes to BERT as it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from torch import Tensor
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
-from typing_extensions import Unpack
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local import EmbeddingScorer, Options, unit

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import T5Config
-from typing_extensions import Unpack
 
 from t2v_eval.errors import InputError
 from t2v_eval.local import Options

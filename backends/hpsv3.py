@@ -11,7 +11,7 @@ import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from accelerate import init_empty_weights  # type: ignore[import-untyped]
@@ -20,7 +20,6 @@ from torch import Tensor
 from torch.nn.functional import linear, relu
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, Qwen2VLModel
-from typing_extensions import Unpack
 
 from t2v_eval.errors import CheckpointError, InputError, TemplateError
 from t2v_eval.local import Options, PairScorer

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -19,7 +19,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import linear
 from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
-from typing_extensions import Unpack
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local import Options

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
@@ -23,7 +23,6 @@ from transformers import (
     InstructBlipForConditionalGeneration,
     T5Tokenizer,
 )
-from typing_extensions import Unpack
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local import Options

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention, silu
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
-from typing_extensions import Unpack
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local import Options, unit

@@ -12,14 +12,13 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Unpack
 
 import open_clip
 from open_clip.tokenizer import HFTokenizer
 from open_clip.utils import to_2tuple
 from PIL import Image
 from torch import Tensor
-from typing_extensions import Unpack
 
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.local import EmbeddingScorer, Options

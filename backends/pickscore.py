@@ -7,8 +7,9 @@ logit of being picked. Some report the cosine alone, which ranks alike.
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor
-from typing_extensions import Unpack
 
 from t2v_eval.local import Options
 

@@ -1,16 +1,11 @@
-"""TOML reading on every supported Python (the standard library has it from 3.11)."""
+"""TOML whose errors name the file."""
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from typing import Any, Protocol
 
 from t2v_eval.errors import InputError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 class _Readable(Protocol):

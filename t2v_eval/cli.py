@@ -6,7 +6,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -72,7 +72,7 @@ app.command()(data)
 app.command()(prefer)
 
 
-class Kind(str, Enum):
+class Kind(StrEnum):
     """What `list` lists."""
 
     models = "models"

@@ -251,7 +251,7 @@ class Pool(Generic[Answer]):
         async with self._session():
             try:
                 await asyncio.wait_for(self._ask_all(), seconds)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 self._over = f"not asked: the run's limit of {seconds:g} s was over; {GO_ON}"
 
     async def _ask_all(self) -> None:

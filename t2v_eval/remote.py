@@ -293,7 +293,7 @@ class ApiScorer(Scorer, Generic[Packed]):
             try:
                 image = await packed.get(media[number])
                 return await asyncio.wait_for(ask(image, number), self.timeout)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 raise RetryError(f"no answer within {self.timeout:g} s") from None
             finally:
                 asking.discard(number)

@@ -16,14 +16,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from typing_extensions import Self
 
 from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnsupportedError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, decode

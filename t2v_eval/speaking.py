@@ -7,11 +7,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_list

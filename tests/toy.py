@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from typing_extensions import Unpack
 
 from t2v_eval.local import EmbeddingScorer, Options, PairScorer
 

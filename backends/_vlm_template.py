@@ -169,6 +169,8 @@ class TemplateChat(ProcessorChat):
             seen = [
                 c.get("text") or getattr(self.processor, f"{c['type']}_token") for c in contents
             ]
+            if len(seen) > 1 and self._control.match(between):
+                raise CheckpointError("chat= has a place for one picture, between control tokens")
             return before + "".join(seen) + between + question + after + (answer or "")
         content = [*contents, {"type": "text", "text": question}]
         said: list[dict[str, Any]] = [{"role": "user", "content": content}]

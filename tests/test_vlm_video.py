@@ -169,6 +169,14 @@ def test_frames_as_pictures_with_captions_and_a_lead(qwen):
         load(qwen, video_settings={"lead": "{minutes}"})
 
 
+def test_a_wrapper_with_one_place_shows_no_pictures_in_a_row(qwen):
+    around = "<|im_start|>user\n<|vision_start|><image><|vision_end|>{}<|im_end|>\n"
+    film = Video.of(frames_of(0))
+    assert load(qwen, chat=around)(film, "cat").isfinite().all()
+    with pytest.raises(MediaError, match="has a place for one picture, between control tokens"):
+        load(qwen, chat=around, video_settings={"as_pictures": True})(film, "cat")
+
+
 def test_text_that_a_processor_puts_behind_a_video(tmp_path):
     """SmolVLM ends frames with two new lines, which its tokenizer may join with what follows."""
     KINDS["smolvlm"](tmp_path)

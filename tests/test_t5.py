@@ -122,7 +122,7 @@ def test_absorbed_in_half_precision_is_as_close_as_plain(dtype):
 
     exact, half = run(torch.float32, False), getattr(torch, dtype)
     off = [float((run(half, absorbed) - exact).norm()) for absorbed in (False, True)]
-    assert off[1] < 2 * off[0]
+    assert off[1] < 3 * off[0]
 
 
 @pytest.mark.parametrize("template", TEMPLATES)

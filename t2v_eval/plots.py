@@ -94,6 +94,7 @@ def scatter(plots: Sequence[Against], colours: int) -> str:
                 axes.plot(x, y, "o", color=paint, markersize=3, alpha=0.6, markeredgewidth=0)
             else:
                 _density(axes, x, y, paint)
+            axes.locator_params(axis="x", nbins=4)  # labels of small scores are long
         return svg.inline(figure, colours, "scores against people, or against each other")
 
 

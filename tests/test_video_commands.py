@@ -115,4 +115,4 @@ def test_a_benchmark_of_videos_that_are_read_whole_has_a_page(model, tmp_path):
     assert len(rows) == 10 * 4 and all(row["image_name"].endswith(".mp4") for row in rows)
     page = (tmp_path / "report/report.html").read_text()
     assert "here each video is read whole instead" in page
-    assert "pictures could not be read when it was written" not in page
+    assert "could not be read when it was written" not in page

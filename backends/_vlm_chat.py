@@ -101,8 +101,12 @@ class Chat(ABC):
     def see(self, image: Image.Image) -> dict[str, Tensor]:
         """All inputs of the model for everything up to the question; in decoding threads."""
 
+    def fit(self, frame: Image.Image, count: int) -> Image.Image:
+        """One of so many frames of a video, no larger than it is shown."""
+        return frame
+
     def watch(self, clip: Clip) -> Shown:
-        """The same for a video, where `sampling` is not None."""
+        """What `see` is for a picture, for frames that fit, where `sampling` is not None."""
         raise NotImplementedError
 
     @abstractmethod

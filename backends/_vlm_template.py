@@ -13,7 +13,7 @@ from t2v_eval.video import Clip
 
 from ._vlm_chat import GREY, Asked, Checkpoint, ProcessorChat, split_wrapper
 from ._vlm_inputs import TEXT
-from ._vlm_video import Shown, VideoSettings, sampling_of
+from ._vlm_video import Shown, VideoSettings, pixels_of, sampling_of
 
 MARK = "\ue000question\ue000"  # stands for a question; no text of people has these characters
 LISTED = "'type': 'image'"  # in what a template makes of contents that it takes for a text
@@ -83,6 +83,13 @@ class TemplateChat(ProcessorChat):
     def see(self, image: Image.Image) -> dict[str, Tensor]:
         return self._process(self._head, image)
 
+    def fit(self, frame: Image.Image, count: int) -> Image.Image:
+        if not self._native:
+            return frame
+        seeing = self.processor.video_processor
+        side = getattr(seeing, "patch_size", 1) * getattr(seeing, "merge_size", 1)
+        return self._video.fit(frame, count, side)
+
     def watch(self, clip: Clip) -> Shown:
         before, after = self._parts(self._render(MARK, self._contents(clip)))
         head, rest = self._split(before)
@@ -107,8 +114,9 @@ class TemplateChat(ProcessorChat):
 
     def _try(self) -> str:
         """Why a video cannot be shown in the way that was chosen; empty where it can."""
-        question, clip = "Is this a question?", Clip([GREY, GREY], [0, 1], 2, 1.0)
+        question = "Is this a question?"
         try:
+            clip = Clip([self.fit(GREY, 2)] * 2, [0, 1], 2, 1.0)
             shown = self.watch(clip)
             whole = self._render(shown.lead + question, self._contents(clip))
             asked = self.ask(shown.lead + question, "")
@@ -140,7 +148,6 @@ class TemplateChat(ProcessorChat):
         if not self._native:
             return self._process(text, *clip.frames)
         seeing = self.processor.video_processor
-        side = getattr(seeing, "patch_size", 1) * getattr(seeing, "merge_size", 1)
         height, width = clip.frames[0].height, clip.frames[0].width
         told: dict[str, Any] = {
             "total_num_frames": clip.total,
@@ -154,8 +161,7 @@ class TemplateChat(ProcessorChat):
         options |= self._video.processor
         if self._video.pixels is not None:
             options["do_resize"] = False
-        pixels = self._video.pixels_of(clip, side)
-        return self._process(text, videos=[pixels], videos_kwargs=options)
+        return self._process(text, videos=[pixels_of(clip)], videos_kwargs=options)
 
     def _render(
         self,

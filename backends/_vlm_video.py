@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -63,6 +64,9 @@ class VideoSettings:
         own = {f.name for f in fields(cls)} - {"processor"}
         rest = {name: value for name, value in given.items() if name not in own}
         made = cls(**{k: v for k, v in given.items() if k in own}, processor=rest)
+        numbers = made.pixels
+        if numbers is not None and [type(n) for n in numbers] != [int] * 3:
+            raise InputError(f"video_settings={dict(given)!r}: pixels are three whole numbers")
         try:
             made.captions(Clip([], [0], 1, 1.0)), made.leading(Clip([], [0], 1, 1.0))
         except (KeyError, IndexError, ValueError) as error:
@@ -86,28 +90,34 @@ class VideoSettings:
         times = ",".join(f"{time:.2f}s" for time in clip.times)
         return self.lead.format(count=len(clip.places), seconds=clip.seconds, times=times)
 
-    def pixels_of(self, clip: Clip, side: int) -> Tensor:
-        """The frames (T, 3, H, W), resized where that is not left to the processor; 0 to 255.
+    def fit(self, frame: Image.Image, count: int, side: int) -> Image.Image:
+        """One of so many frames, resized where that is not left to the processor.
 
-        Raises:
-            ValueError: they differ in size.
+        As torchvision resizes tensors, which qwen_vl_utils does, to whole numbers again.
         """
-        if len(sizes := {frame.size for frame in clip.frames}) > 1:
-            raise ValueError(f"its frames have several sizes, {sorted(sizes)}: make them of one")
-        frames = [np.asarray(frame.convert("RGB")) for frame in clip.frames]
-        made = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
         if self.pixels is None:
-            return made
-        least, most = self.share(len(frames))
-        size = fitting(made.shape[2], made.shape[3], side, least, most)
-        # As torchvision does, whose tensors qwen_vl_utils resizes: rounded to whole numbers again.
-        resized = interpolate(made.float(), size, mode="bicubic", antialias=True)
-        return resized.round().clamp(0, 255).to(torch.uint8)
+            return frame
+        colours = torch.from_numpy(np.array(frame.convert("RGB"))).movedim(2, 0)[None].float()
+        size = fitting(*frame.size[::-1], side, *self.share(count))
+        made = interpolate(colours, size, mode="bicubic", antialias=True)[0].round().clamp(0, 255)
+        return Image.fromarray(made.movedim(0, 2).to(torch.uint8).numpy())
 
     def share(self, count: int) -> tuple[int, float]:
         """At least and at most how many pixels a frame has, of so many."""
         least, most, total = self.pixels or (0, 0, 0)
         return least, max(min(most, total * TWO / count), int(least * 1.05))
+
+
+def pixels_of(clip: Clip) -> Tensor:
+    """The frames as one tensor (T, 3, H, W), 0 to 255.
+
+    Raises:
+        ValueError: they differ in size.
+    """
+    if len(sizes := {frame.size for frame in clip.frames}) > 1:
+        raise ValueError(f"its frames have several sizes, {sorted(sizes)}: make them of one")
+    frames = [np.asarray(frame.convert("RGB")) for frame in clip.frames]
+    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
 
 
 def sampling_of(frames: int | Mapping[str, Any] | None) -> Sampling:

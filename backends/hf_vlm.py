@@ -198,7 +198,7 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
                 "Score frames of it, `from t2v_eval.video import frames; frames(path, 16)`, and "
                 "take the mean"
             )
-        return clip(media, self.chat.sampling, self.load_image)
+        return clip(media, self.chat.sampling, self.load_image, self.chat.fit)
 
     def preprocess(self, image: Image.Image | Clip) -> Shown:
         """Everything up to the question, as the model's inputs."""
@@ -326,7 +326,8 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
     def _moving(self, frames: Sequence[Image.Image]) -> list[Shown]:
         """A video of these frames; none where a model does not read several, which it then says."""
         try:
-            shown = self._placed(self.chat.watch(Clip([*frames], [0, 1], 2, 1.0)))
+            fitted = [self.chat.fit(frame, 2) for frame in frames]
+            shown = self._placed(self.chat.watch(Clip(fitted, [0, 1], 2, 1.0)))
             with torch.inference_mode():
                 self.network.base_model(**shown.row, use_cache=False)
         except Exception as error:  # whatever code that we do not know makes of it

@@ -97,24 +97,33 @@ class Clip(NamedTuple):
         return self.total / self.fps
 
 
-def clip(video: Video, sampling: Sampling, load: Callable[[Media], Image.Image] = decode) -> Clip:
+def clip(
+    video: Video,
+    sampling: Sampling,
+    load: Callable[[Media], Image.Image] = decode,
+    fit: Callable[[Image.Image, int], Image.Image] = lambda frame, _: frame,
+) -> Clip:
     """What a model is shown of a video.
 
     Args:
         load: how frames that are pictures of their own are opened.
+        fit: makes a frame smaller, one of so many, as soon as it is decoded: hundreds of whole ones
+            would fill the memory.
 
     Raises:
         MissingPackageError, MediaError: as `frames`.
     """
     source = video.source
     if isinstance(source, tuple):
-        fps = video.fps or 1.0
-        wanted = sampling.indices(len(source), fps)
-        return Clip([load(source[n]) for n in wanted], wanted, len(source), fps)
-    total, fps = _count(source, video.name)
-    wanted = sampling.indices(total, fps)
-    found = _decode(source, video.name, wanted)
-    return Clip([found[n] for n in wanted], wanted, total, fps)
+        total, fps = len(source), video.fps or 1.0
+        wanted = sampling.indices(total, fps)
+        shown = [fit(load(source[n]), len(wanted)) for n in wanted]
+    else:
+        total, fps = _count(source, video.name)
+        wanted = sampling.indices(total, fps)
+        found = _decode(source, video.name, wanted, lambda frame: fit(frame, len(wanted)))
+        shown = [found[n] for n in wanted]
+    return Clip(shown, wanted, total, fps)
 
 
 def frames(
@@ -283,7 +292,12 @@ def _count(source: Path | bytes, name: str) -> tuple[int, float]:
     return shown, float(rate or 1)
 
 
-def _decode(source: Path | bytes, name: str, wanted: Sequence[int]) -> dict[int, Image.Image]:
+def _decode(
+    source: Path | bytes,
+    name: str,
+    wanted: Sequence[int],
+    fit: Callable[[Image.Image], Image.Image] = lambda frame: frame,
+) -> dict[int, Image.Image]:
     found: dict[int, Image.Image] = {}
     with _opened(source, name) as (container, stream):
         for n, frame in enumerate(container.decode(stream)):
@@ -291,7 +305,8 @@ def _decode(source: Path | bytes, name: str, wanted: Sequence[int]) -> dict[int,
                 raise MediaError(f"{name}: frame {n} of the video is broken; fetch it again")
             if n in wanted:
                 image = frame.to_image()
-                found[n] = image.rotate(frame.rotation, expand=True) if frame.rotation else image
+                turned = image.rotate(frame.rotation, expand=True) if frame.rotation else image
+                found[n] = fit(turned)
             if len(found) == len(wanted):
                 return found
     raise MediaError(

@@ -13,7 +13,7 @@ from toy import picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
-from t2v_eval.backends._vlm_video import VideoSettings, fitting, sampling_of
+from t2v_eval.backends._vlm_video import VideoSettings, fitting, pixels_of, sampling_of
 from t2v_eval.errors import InputError, MediaError, ScoringError, UnsupportedError
 from t2v_eval.media import Video, open_media
 from t2v_eval.registry import models
@@ -255,6 +255,7 @@ def test_wrong_settings_of_videos(qwen):
         ({"frames": {"fps": -1.0}}, "fps above 0"),
         ({"frames": {"choose": "random"}}, "'uniform' or 'nearest'"),
         ({"frames": {"number": 4}}, "no number; use count, fps, least"),
+        ({"video_settings": {"pixels": [1, 2]}}, "pixels are three whole numbers"),
         ({"video_settings": {"tiles": 4}}, "Qwen2VLVideoProcessor of this model has no tiles"),
     ):
         with pytest.raises(InputError, match=said):
@@ -313,16 +314,32 @@ def test_frames_of_limited_pixels_are_shown_as_they_are_resized(qwen):
     """Not resized again; torchvision resizes as we do."""
     from torchvision.transforms.functional import InterpolationMode, resize
 
-    shown = Clip([picture(n, (130, 97)) for n in range(4)], [0, 1, 2, 3], 4, 2.0)
-    settings = VideoSettings.of({"pixels": (28 * 28 * 4, 28 * 28 * 9, 10**9)})
-    made = settings.pixels_of(shown, 28)
-    whole = torch.from_numpy(np.stack([np.asarray(f) for f in shown.frames])).permute(0, 3, 1, 2)
-    size = [made.shape[2], made.shape[3]]
+    frames = [picture(n, (130, 97)) for n in range(4)]
+    limits = (28 * 28 * 4, 28 * 28 * 9, 10**9)
+    scorer = load(qwen, video_settings={"pixels": limits})
+    shown = scorer.load(Video.of(frames, fps=2.0))
+    size = fitting(97, 130, 28, *limits[:2])
+    whole = torch.from_numpy(np.stack([np.asarray(frame) for frame in frames])).permute(0, 3, 1, 2)
     theirs = resize(whole, size, InterpolationMode.BICUBIC, antialias=True)
-    assert made.dtype == torch.uint8 and (made.int() - theirs.int()).abs().max() <= 1
-    scorer = load(qwen, video_settings={"pixels": (28 * 28 * 4, 28 * 28 * 9, 10**9)})
+    apart = pixels_of(shown).int() - theirs.int()
+    assert apart.abs().max() <= 1 and len(frames) == len(shown.frames)
     grid = scorer.chat.watch(shown).row["video_grid_thw"][0].tolist()
     assert grid == [2, size[0] // 14, size[1] // 14]
+
+
+def test_large_frames_are_made_smaller_as_they_are_decoded(qwen, tmp_path, monkeypatch):
+    """At no time are there two whole ones."""
+    path, sizes = encode(tmp_path / "a.mp4", 12, seed=1), []
+    scorer = load(qwen, frames=12, video_settings={"pixels": (1, 784, 10**9)})
+    fit = scorer.chat.fit
+
+    def note(frame, count):
+        sizes.append((frame.size, count))
+        return fit(frame, count)
+
+    monkeypatch.setattr(scorer.chat, "fit", note)
+    shown = scorer.load(open_media(path))
+    assert sizes == [((32, 24), 12)] * 12 and {f.size for f in shown.frames} == {(28, 28)}
 
 
 def test_a_rotated_or_odd_file_still_has_its_rate(tmp_path):
@@ -367,8 +384,8 @@ def test_frames_of_qwen_have_the_sizes_of_qwen_vl_utils(tmp_path):
     """280 x 504 of 720 x 1280, since at most 151,200 pixels fit: 18 x 10 tokens for two frames."""
     KINDS["qwen2_5_vl"](tmp_path)
     scorer = t2v_eval.load("qwen2.5-vl-7b", checkpoint=tmp_path, device="cpu", context=9000)
-    frames = [picture(n, (1280, 720)) for n in range(4)]
-    row = scorer.chat.watch(Clip(frames, [0, 1, 2, 3], 4, 8.0)).row
+    film = Video.of([picture(n, (1280, 720)) for n in range(4)], fps=8.0)
+    row = scorer.preprocess(scorer.load(film)).row
     assert row["video_grid_thw"].tolist() == [[2, 20, 36]]
     assert row["second_per_grid_ts"].tolist() == [0.25]
     assert (row["input_ids"] == scorer.chat.processor.video_token_id).sum() == 2 * 10 * 18

@@ -20,7 +20,7 @@ TEXT = ("input_ids", "attention_mask", LOOKS, *KINDS)  # inputs that are as long
 TIMES = ("second_per_grid_ts", "video_second_per_grid")  # inputs that are seconds, not pixels
 SEEN = "mm_encoder_outputs"  # the input that takes what the vision tower made of pictures
 MOVING = "pixel_values_videos"
-COUNTED = "image_token_pooling"  # of Molmo 2, which counts patches on from the picture before
+COUNTED = {"image_token_pooling", "video_token_pooling"}  # of Molmo 2, which count from the first
 PARTS = {"pooler_output": False, "deepstack_features": True}  # True where it is a list by layer
 TILES = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")  # of Mllama
 
@@ -68,7 +68,7 @@ class Vision:
         groups: dict[Any, list[int]] = {}
         for n, row in enumerate(rows):
             shapes = (tuple(row[name].shape[1:]) for name in self._looked_at(row)[1].values())
-            alone = n if several[n] or COUNTED in row else None
+            alone = n if several[n] or COUNTED & row.keys() else None
             groups.setdefault((alone, *shapes), []).append(n)
         seen: list[Any] = [None] * len(rows)
         for group in groups.values():

@@ -8,7 +8,7 @@ and how the probability of an answer is taken (`rule`).
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Unpack
 
@@ -32,7 +32,7 @@ from ._authors import read_layout
 from ._places import put_text_behind_videos
 from ._pretrained import Placement, build_network, read_config
 from ._vlm_chat import Asked, Checkpoint
-from ._vlm_inputs import TIMES, extended
+from ._vlm_inputs import COUNTED, TIMES, Row, extended, joined
 from ._vlm_reader import MASKED, MODES, Pair, Reader, Reading, Seen, Start
 from ._vlm_rules import RULES, Rule
 from ._vlm_styles import STYLES, chat_of
@@ -245,24 +245,33 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[str]:
-        # One by one: rows of several lengths would be filled at their start, where all else looks.
-        return self._written(
-            BatchSize(1),
-            list(zip(images, prompts, strict=True)),
-            lambda pairs: [self._write(*pair, max_new_tokens) for pair in pairs],
-        )
+        pairs = list(zip(images, prompts, strict=True))
+        batch = self.image_batch if self.reader.together else BatchSize(1)
+        return self._written(batch, pairs, lambda part: self._write(part, max_new_tokens))
 
-    def _write(self, image: Media, prompt: str, max_new_tokens: int) -> str:
-        shown = self._placed(self.prepared(image))
-        inputs, lead = shown.row, shown.lead
-        room = self.chat.context - self.chat.used(inputs) - max_new_tokens
-        asked = self._fit(prompt, room, lambda text: self.chat.ask(lead + text, ""))
-        inputs = extended(inputs, asked.prompt)
+    def _write(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
+        """Texts about pictures, together where rows are alike: nothing is filled at their start."""
+        rows = [self._row(image, prompt, max_new_tokens) for image, prompt in pairs]
+        alike: dict[Hashable, list[int]] = {}
+        for n, row in enumerate(rows):
+            shapes = ((name, value.shape[1:]) for name, value in row.items())
+            alike.setdefault((n if COUNTED & row.keys() else -1, *shapes), []).append(n)
         options = {"suppress_tokens": self._filling} if self._filling else {}
-        made = self.network.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, **options
-        )
-        return self.chat.decode(made[0, inputs["input_ids"].shape[1] :].tolist())
+        written: dict[int, str] = {}
+        for group in alike.values():
+            inputs = joined([rows[n] for n in group], self.reader.filler)
+            made = self.network.generate(
+                **inputs, max_new_tokens=max_new_tokens, do_sample=False, **options
+            )
+            texts = made[:, inputs["input_ids"].shape[1] :].tolist()
+            written |= zip(group, map(self.chat.decode, texts), strict=True)
+        return [written[n] for n in range(len(pairs))]
+
+    def _row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
+        shown = self._placed(self.prepared(image))
+        room = self.chat.context - self.chat.used(shown.row) - max_new_tokens
+        asked = self._fit(prompt, room, lambda text: self.chat.ask(shown.lead + text, ""))
+        return extended(shown.row, asked.prompt)
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
         (state,) = self.see([self.prepared(image)])

@@ -277,6 +277,26 @@ def test_generate(kind, folder, scorer, images):
         scorer.generate(images[0], "two small dogs " * 400, max_new_tokens=2)
 
 
+def test_texts_about_pictures_that_are_alike_are_written_together(kind, make, monkeypatch):
+    scorer = make(batch_size=4)
+    alike = [picture(seed, (56, 56)) for seed in range(3)]
+    asked = [*alike, picture(3, (90, 40)), alike[0]]
+    prompts = ["What is this?"] * 4 + ["And what is that?"]
+    alone = [
+        scorer.generate(i, p, max_new_tokens=6)[0] for i, p in zip(asked, prompts, strict=True)
+    ]
+    rows, generate = [], scorer.network.generate
+
+    def count(**options):
+        rows.append(len(options["input_ids"]))
+        return generate(**options)
+
+    monkeypatch.setattr(scorer.network, "generate", count)
+    assert scorer.generate(asked, prompts, max_new_tokens=6) == alone
+    assert sum(rows) == 5 and max(rows) >= 3
+    assert len({*alone}) > 2 or kind == "qwen3_5"  # whose small weights say little
+
+
 def test_what_is_too_large_to_write_about_is_named(qwen, images, monkeypatch):
     scorer = load(qwen)
 

@@ -100,6 +100,9 @@ def test_its_card_scores_as_pairs_by_themselves(kind, images, tmp_path):
     assert card.mode == "prefix shared, packed"
     pairs = card.score_pairs(images, TEXTS[:2])
     np.testing.assert_allclose(pairs, apart.score_pairs(images, TEXTS[:2]), rtol=1e-5, atol=1e-9)
+    alike = [picture(seed, (56, 56)) for seed in range(3)]
+    alone = [apart.generate(image, "What is this?", max_new_tokens=6)[0] for image in alike]
+    assert card.generate(alike, "What is this?", max_new_tokens=6) == alone
 
 
 @exact_pixels

@@ -115,6 +115,28 @@ def test_shared_passes_equal_single_ones(kind, folder, share):
     assert len(wanted.unique()) > 15
 
 
+def test_a_video_is_seen_and_read_once(kind, folder):
+    scorer, seen, read = load(folder, frames=4, keep_bytes=0), [], []
+    network = scorer.network.base_model
+    towers = ("vision_tower", "visual", "vision_model", "embed_vision")
+    tower = next(getattr(network, name) for name in towers if hasattr(network, name))
+
+    def look(_, args, kwargs):
+        given = [t for t in [*args, *kwargs.values()] if isinstance(t, torch.Tensor)]
+        seen.append(next(t.numel() for t in given if t.is_floating_point()))
+
+    tower.register_forward_pre_hook(look, with_kwargs=True)
+    network.register_forward_pre_hook(
+        lambda _, args, kwargs: read.append(len(kwargs.get("input_ids", ()))), with_kwargs=True
+    )
+    media = [Video.of(frames_of(seed), 2.0) for seed in range(2)]
+    rows = [scorer.preprocess(scorer.load(one)).row for one in media]
+    names = ("pixel_values", "pixel_values_videos")
+    scorer(media, TEXTS)
+    assert sum(seen) == sum(row[name].numel() for row in rows for name in names if name in row)
+    assert sum(read) == (8 if kind == "lfm2_vl" else 2)  # which keeps states that are not shared
+
+
 def test_the_order_of_frames_matters(qwen):
     scorer, frames = load(qwen), frames_of(0, 6)
     forwards, backwards = scorer([Video.of(frames), Video.of(frames[::-1])], "cat")[:, 0]

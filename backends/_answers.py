@@ -113,22 +113,25 @@ def plain_form(token: str) -> str:
 
 
 def share(samples: Iterable[str], answer: str) -> float:
-    """How many of the sampled answers begin with the word.
+    """How many of the sampled answers begin with the word, of those that are not empty.
+
+    A sample that was cut while its model thought is empty, and no answer.
 
     Raises:
-        ScoringError: all of them are empty.
+        ScoringError: most of them are empty.
 
-    >>> share(["Yes.", "yes, it does", "No", "**Yes**"], "Yes")
+    >>> share(["Yes.", "yes, it does", "No", "**Yes**", ""], "Yes")
     0.75
     """
     words = [re.match(r"\W*(\w*)", sample) for sample in samples]
-    said = [word[1].casefold() for word in words if word is not None]
-    if not any(said):
+    said = [word[1].casefold() if word is not None else "" for word in words]
+    answered = [word for word in said if word]
+    if 2 * len(answered) < len(said) or not answered:
         raise ScoringError(
-            "the sampled answers are empty; a model that thinks first needs a larger max_tokens="
+            f"{len(said) - len(answered)} of {len(said)} sampled answers are empty; a model that "
+            "thinks first needs a larger max_tokens="
         )
-    matching = [word for word in said if word == plain_form(answer)]
-    return len(matching) / len(said)
+    return answered.count(plain_form(answer)) / len(answered)
 
 
 def rounded_up(value: float) -> str:

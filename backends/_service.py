@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Unpack
 
+from PIL import Image
+
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError, ScoringError, ServiceError
 from t2v_eval.media import Media, Video
@@ -252,7 +254,7 @@ class Service(ApiScorer[Any]):
             first = clip(media, Sampling(1, choose="first"))
             image, count = first.frames[0], len(self.sampling.indices(first.total, first.fps))
         else:
-            image, count = media.load(), 1
+            image, count = self._header(media), 1
         width, height = smaller(image.width, image.height, self.max_pixels)
         detail = self.facts.get("detail")
         tokens = picture_tokens(self.table, self.served, width, height, detail)
@@ -260,6 +262,13 @@ class Service(ApiScorer[Any]):
             return None
         going = count * tokens + text_tokens(self.template.fill(text)[0])
         return going * self.requests_for_a_cell, self.answer_tokens
+
+    def _header(self, media: Media) -> Image.Image:
+        """A picture of which the size is known, and perhaps no more was read."""
+        try:
+            return media.load()
+        except (OSError, SyntaxError, ValueError):
+            return self.load_image(media)  # which says what is wrong
 
     async def ask(self, body: Any) -> Any:
         """One request: what came, or what there is to do about it."""

@@ -141,7 +141,7 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         self._rule, self._whole = (RULES[name](self.chat.encode) for name in (rule, "answer"))
         self.facts = {"style": style, **{k: repr(v) for k, v in asked.items()}, "rule": rule}
         self.facts |= placement.facts
-        beside = (f for pattern in FILES for f in folder.glob(pattern))
+        beside = (f for pattern in (*FILES, *code) for f in folder.glob(pattern))
         self.files = sorted({*weight_files(folder), *beside})
         if layout:
             self.files += layout.files
@@ -311,7 +311,8 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
             theirs = self.network(input_ids=ids).logits[0, -1, : self.chat.rows].float()
             ours = self._log_p(self.network.base_model(input_ids=ids).last_hidden_state[0, -1])
         apart = (theirs.to(ours.device).log_softmax(-1) - ours).abs().max()
-        if float(apart) > 0.01 + 0.05 * float(theirs.abs().max()):
+        close = 1e-4 if self.dtype is torch.float32 else 0.05
+        if float(apart) > close * (1 + float(theirs.abs().max())):
             raise UnsupportedError(
                 f"{self.name!r}: {type(self.network).__name__} treats its logits in a way that "
                 "this scorer does not know"

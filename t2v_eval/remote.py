@@ -210,8 +210,14 @@ class ApiScorer(Scorer, Generic[Packed]):
             keys = [(media.key, text_key(text)) for media, text in cells]
             known = set(self.store.get_cells(self.id, keys))
         todo = [pair for pair in cells if (pair[0].key, text_key(pair[1])) not in known]
-        tokens = [self.expected_tokens(*pair) for pair in todo]
-        requests = len(todo) * self.requests_for_a_cell
+        tokens = []
+        for pair in todo:
+            try:
+                tokens.append(self.expected_tokens(*pair))
+            except MediaError:
+                if self.on_error == "raise":
+                    raise
+        requests = len(tokens) * self.requests_for_a_cell
         counts = Estimate(len(cells), len(cells) - len(todo), requests)
         if self.price is None:
             counts = replace(counts, known="not known: pass price=[in, out]")

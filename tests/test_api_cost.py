@@ -15,7 +15,7 @@ import t2v_eval
 from t2v_eval.benchmark import Benchmark, Item
 from t2v_eval.cli import app
 from t2v_eval.cost import Price
-from t2v_eval.errors import InputError, ServiceError, UnsupportedError
+from t2v_eval.errors import InputError, MediaError, ServiceError, UnsupportedError
 from t2v_eval.plan import Block
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.remote import estimate
@@ -130,6 +130,15 @@ def test_an_estimate_asks_nothing_and_knows_the_store(service, tmp_path):
     assert estimate(samples, [Block(pictures(1), texts(1))]).output_tokens == 50
     unknown = estimate(t2v_eval.load("openai:gpt-9"), [Block(pictures(3), texts(4))])
     assert (unknown.requests, unknown.input_tokens, unknown.us_dollars) == (12, None, None)
+
+
+def test_an_estimate_leaves_out_what_cannot_be_read(tmp_path):
+    (tmp_path / "text.png").write_text("no picture")
+    block = [Block([*pictures(2), tmp_path / "text.png"], texts(3))]
+    found = estimate(t2v_eval.load("gpt-4o", on_error="skip"), block)
+    assert (found.cells, found.requests) == (9, 6)
+    with pytest.raises(MediaError, match=r"text.png.*not an image that Pillow can read"):
+        estimate(t2v_eval.load("gpt-4o"), block)
 
 
 def test_a_dry_run_needs_no_key_and_prints_a_table(few, tmp_path, monkeypatch):

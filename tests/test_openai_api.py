@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import doctest
-import importlib
 import io
 import json
 import math
@@ -58,11 +56,6 @@ def saying(listed):
 def sent_picture(request):
     head, _, content = request.pictures[0].partition(",")
     return head, base64.b64decode(content)
-
-
-def test_the_examples_in_the_docstrings():
-    for name in ("_answers", "_picture_file", "_prices"):
-        assert not doctest.testmod(importlib.import_module(f"t2v_eval.backends.{name}")).failed
 
 
 def test_one_request_a_cell_and_the_probability_summed_over_forms(server, tmp_path):
@@ -261,10 +254,15 @@ def test_sampling_is_another_scorer_and_counts_answers(tmp_path):
     with Server(lambda request: Reply(sampled("Yes"))) as server:  # servers that know no n
         assert float(ask(server, estimator="sampling", n=3)(picture(1), "a cat")) == 1.0
         assert [r.body.get("n", 1) for r in server.requests] == [3, 2, 1]
-    with Server(lambda request: Reply(sampled("", ""))) as server:
-        scorer = ask(server, estimator="sampling", n=2)
-        with pytest.raises(ScoringError, match="larger max_tokens="):
-            scorer(picture(1), "a cat")
+    # What was cut while the model thought is no answer, and no "No".
+    with Server(lambda request: Reply(sampled("Yes", "", "No", "Yes"))) as server:
+        share = ask(server, estimator="sampling", n=4)(picture(1), "a cat")
+        assert float(share) == pytest.approx(2 / 3)
+    for said in (["", ""], ["Yes", "", ""]):
+        with Server(lambda request, said=said: Reply(sampled(*said))) as server:
+            scorer = ask(server, estimator="sampling", n=len(said))
+            with pytest.raises(ScoringError, match=r"2 of \d sampled .* larger max_tokens="):
+                scorer(picture(1), "a cat")
 
 
 def test_pictures_are_sent_as_a_person_sees_them(server, tmp_path):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import doctest
-import importlib
 import json
 import math
 
@@ -46,11 +44,6 @@ def saying(*answers):
         return Reply(sampled(answers[seen.index(urls(request)) % len(answers)]))
 
     return Server(behave)
-
-
-def test_the_examples_in_the_docstrings():
-    module = importlib.import_module("t2v_eval.backends._preference")
-    assert not doctest.testmod(module).failed
 
 
 def test_a_judge_that_knows_is_consistent_whatever_the_order(tmp_path):

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any, Unpack
 
 import torch
+import transformers
 from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
@@ -140,6 +141,8 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         self.chat = chat_of(style, described, asked)
         self._rule, self._whole = (RULES[name](self.chat.encode) for name in (rule, "answer"))
         self.facts = {"style": style, **{k: repr(v) for k, v in asked.items()}, "rule": rule}
+        # What transformers makes of a picture or video has changed between its versions.
+        self.facts["transformers"] = ".".join(transformers.__version__.split(".")[:2])
         self.facts |= placement.facts
         beside = (f for pattern in (*FILES, *code) for f in folder.glob(pattern))
         self.files = sorted({*weight_files(folder), *beside})

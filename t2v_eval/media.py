@@ -35,6 +35,31 @@ MediaLike: TypeAlias = Union[
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
 URL_MAX_BYTES = 50 * 2**20
 URL_MAX_SECONDS = 30.0
+PILLOW_RAISES = OSError, SyntaxError, ValueError, EOFError, RuntimeError  # RuntimeError: AVIF
+SIXTEEN_BITS = ("PNG", "PPM")  # formats whose pictures of mode "I" have 16 bits
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file as it was when its content was hashed."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, path: Path) -> File:
+        found = path.stat()
+        return cls(path, found.st_size, found.st_mtime_ns)
+
+    def check(self, name: str) -> None:
+        """Raise MediaError where it was written anew, or is gone: its key is another's now."""
+        try:
+            same = File.of(self.path) == self
+        except OSError:
+            same = False
+        if not same:
+            raise MediaError(f"{name}: changed while it was being scored; run again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +97,7 @@ class Video(Media):
     knows that itself. For scorers of pictures, loading it raises: see `t2v_eval.video.frames`.
     """
 
-    source: Path | bytes | tuple[Media, ...] = field(compare=False)
+    source: File | bytes | tuple[Media, ...] = field(compare=False)
     fps: float | None = None
 
     @classmethod
@@ -93,7 +118,7 @@ class Video(Media):
         cls,
         key: str,
         name: str,
-        source: Path | bytes | tuple[Media, ...],
+        source: File | bytes | tuple[Media, ...],
         fps: float | None = None,
     ) -> Video:
         def load() -> Image.Image:
@@ -201,17 +226,18 @@ def decode(media: Media, mode: str = "seen") -> Image.Image:
         ) from None
     except UnidentifiedImageError:
         raise MediaError(f"{media.name}: not an image that Pillow can read") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except PILLOW_RAISES as error:
         raise MediaError(f"{media.name}: cannot be decoded: {error}") from error
 
 
 def as_seen(image: Image.Image) -> Image.Image:
     """RGB as a person sees it: EXIF orientation applied, alpha over white, 16 bits scaled to 8."""
+    sixteen = _of_sixteen_bits(image)  # known before the file's format is forgotten
     image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_scale_to_uint8(np.asarray(image))).convert("RGB")
+        return Image.fromarray(_scale_to_uint8(np.asarray(image), sixteen)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         rgba = image.convert("RGBA")
         white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
@@ -219,14 +245,19 @@ def as_seen(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _scale_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+def _of_sixteen_bits(image: Image.Image) -> bool:
+    """Whether whole numbers of up to 65535 are told by the file; else the content has to tell."""
+    return image.mode == "I" and image.format in SIXTEEN_BITS
+
+
+def _scale_to_uint8(values: NDArray[Any], sixteen: bool) -> NDArray[np.uint8]:
     if not np.isfinite(values).all():
         raise MediaError("the picture has pixels that are NaN or infinite")
     high = float(values.max(initial=0))
     if values.dtype.kind == "f":
         scale = 255.0 if high <= 1.0 else 1.0
     else:
-        scale = 1 / 257 if high > 255 or values.dtype == np.uint16 else 1.0
+        scale = 1 / 257 if sixteen or high > 255 or values.dtype == np.uint16 else 1.0
     return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 
@@ -249,6 +280,7 @@ def digest_of(path: Path) -> str:
 
 def _from_path(path: Path, name: str) -> Media:
     try:
+        file = File.of(path)
         key = digest_of(path)
     except FileNotFoundError:
         raise MediaError(f"{name}: no such file") from None
@@ -259,9 +291,15 @@ def _from_path(path: Path, name: str) -> Media:
     if key == digest():
         raise MediaError(f"{name}: the file is empty (0 bytes)")
     if path.suffix.lower() in VIDEOS:
-        return Video._new(key, name, path)
-    # Reopened when it is needed: keeping the bytes of every file would fill the memory.
-    return Media(key, name, lambda: Image.open(path))
+        return Video._new(key, name, file)
+
+    def load() -> Image.Image:
+        # Read when it is needed: keeping the bytes of every file would fill the memory.
+        content = path.read_bytes()
+        file.check(name)
+        return Image.open(io.BytesIO(content))
+
+    return Media(key, name, load)
 
 
 def _from_bytes(content: bytes, name: str) -> Media:
@@ -273,9 +311,10 @@ def _from_bytes(content: bytes, name: str) -> Media:
 def _from_pil(image: Image.Image, name: str) -> Media:
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError) as error:
+    except PILLOW_RAISES as error:
         raise MediaError(f"{name}: cannot be decoded: {error}") from error
     header = f"{image.mode}{image.size}{image.info.get('transparency')}{image.getexif().get(274)}"
+    header += " of 16 bits" if _of_sixteen_bits(image) else ""
     palette = image.palette.tobytes() if image.palette else b""
     return Media(digest(header.encode(), palette, image.tobytes()), name, lambda: image)
 
@@ -334,6 +373,8 @@ def _fetch(url: str, name: str, allow_urls: bool) -> bytes:
                     raise MediaError(f"{name}: larger than {URL_MAX_BYTES >> 20} MiB")
                 if time.monotonic() > deadline:
                     raise MediaError(f"{name}: not downloaded within {URL_MAX_SECONDS:g} s")
+            if response.length:  # what it announced and did not send
+                raise http.client.HTTPException(f"{response.length} bytes are missing")
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise MediaError(f"{name}: cannot be downloaded: {error}") from error
     return bytes(content)
@@ -347,9 +388,11 @@ def check_texts(texts: str | Iterable[str], what: str = "texts") -> list[str]:
     """One string or a sequence of strings -> a list.
 
     Raises:
-        InputError: for an empty list or an entry that is no string; the message says which.
+        InputError: for an empty list, or an entry that is no string or that no encoding holds; the
+            message says which.
     """
     if isinstance(texts, str):
+        _check_characters(texts, what)
         return [texts]
     if not isinstance(texts, Iterable) or isinstance(texts, (bytes, bytearray)):
         raise InputError(f"{what}: {type(texts).__name__} is not a string or a list of strings")
@@ -359,4 +402,15 @@ def check_texts(texts: str | Iterable[str], what: str = "texts") -> list[str]:
     for index, text in enumerate(listed):
         if not isinstance(text, str):
             raise InputError(f"{what}[{index}] is {type(text).__name__}, not a string: {text!r}")
+        _check_characters(text, f"{what}[{index}]")
     return list(listed)
+
+
+def _check_characters(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{what} has {text[error.start]!r} at position {error.start}, half of a character or a "
+            "byte that is not UTF-8: no encoding holds it. Read the text anew as what it is"
+        ) from None

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from t2v_eval.errors import InputError, MediaError, MissingPackageError
-from t2v_eval.media import Media, Video, decode, digest, digest_of
+from t2v_eval.media import File, Media, Video, decode, digest, digest_of
 
 HELD = 1 << 29  # bytes of pixels that are kept until they are asked for
 CHOICES = ("uniform", "nearest", "middle", "start", "steps", "first")
@@ -144,11 +144,12 @@ def frames(
     """
     path = Path(path)
     try:
+        file = File.of(path)
         whole = digest_of(path)
     except OSError as error:
         raise MediaError(f"{path}: the video cannot be read: {error.strerror}") from error
-    wanted = indices(_count(path, str(path))[0], most, choose)
-    video = _Held(path, wanted)
+    wanted = indices(_count(file, str(path))[0], most, choose)
+    video = _Held(file, wanted)
     form = b"jpeg" if jpeg else b""
     return [
         Media(digest(f"{whole} {n}".encode(), form), f"{path}, frame {n}", partial(load, n))
@@ -227,8 +228,8 @@ def indices(total: int, most: int, choose: str = "uniform") -> list[int]:
 class _Held:
     """The frames that are wanted of one video. Each is given away once: then it is decoded anew."""
 
-    def __init__(self, path: Path, wanted: Sequence[int]) -> None:
-        self.path, self.wanted = path, wanted
+    def __init__(self, file: File, wanted: Sequence[int]) -> None:
+        self.file, self.wanted = file, wanted
         self._lock = Lock()
         self.held: dict[int, Image.Image] = {}
         self.pixels = 0
@@ -241,7 +242,7 @@ class _Held:
             held = self.held
             if n not in held:
                 try:
-                    held = self.held = _decode(self.path, str(self.path), self.wanted)
+                    held = self.held = _decode(self.file, str(self.file.path), self.wanted)
                 except MediaError as error:
                     self._broken = error
                     raise
@@ -276,7 +277,7 @@ def _hold(video: _Held) -> None:
             _held.popleft()
 
 
-def _count(source: Path | bytes, name: str) -> tuple[int, float]:
+def _count(source: File | bytes, name: str) -> tuple[int, float]:
     """How many frames a video shows, without decoding them, and how many in a second."""
     with _opened(source, name) as (container, stream):
         packets = [packet for packet in container.demux(stream) if packet.size]
@@ -293,7 +294,7 @@ def _count(source: Path | bytes, name: str) -> tuple[int, float]:
 
 
 def _decode(
-    source: Path | bytes,
+    source: File | bytes,
     name: str,
     wanted: Sequence[int],
     fit: Callable[[Image.Image], Image.Image] = lambda frame: frame,
@@ -315,8 +316,11 @@ def _decode(
 
 
 @contextmanager
-def _opened(source: Path | bytes, name: str) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream; what PyAV raises inside is a MediaError."""
+def _opened(source: File | bytes, name: str) -> Iterator[tuple[Any, Any]]:
+    """The container and its first video stream; what PyAV raises inside is a MediaError.
+
+    So is a file that is no more the one whose content was hashed, before or after.
+    """
     try:
         import av
     except ImportError as error:
@@ -324,10 +328,15 @@ def _opened(source: Path | bytes, name: str) -> Iterator[tuple[Any, Any]]:
             f"{name}: videos need the package 'av': pip install 't2v-eval[video]'"
         ) from error
     try:
-        with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
+        opened = io.BytesIO(source) if isinstance(source, bytes) else str(source.path)
+        with av.open(opened) as container:
+            if isinstance(source, File):
+                source.check(name)
             if not container.streams.video:
                 raise MediaError(f"{name}: no video can be found in it; fetch it again")
             yield container, container.streams.video[0]
+            if isinstance(source, File):
+                source.check(name)
     except av.error.FFmpegError as error:
         raise MediaError(
             f"{name}: not a video that can be decoded: {error.strerror}; fetch it again, or make "

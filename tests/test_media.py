@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import http.server
 import io
+import os
 import threading
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, features
 from toy import picture
 
 from t2v_eval import media
-from t2v_eval.errors import MediaError
-from t2v_eval.media import as_list, decode, open_media
+from t2v_eval.errors import InputError, MediaError
+from t2v_eval.media import as_list, check_texts, decode, open_media
+from t2v_eval.pictures import thumbnail
 
 
 def pixels(source, mode="seen", **options):
@@ -96,6 +98,35 @@ def test_sixteen_bits_are_scaled_not_clipped():
     np.testing.assert_array_equal(seen[..., 0], np.rint(grey / 257))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "PPM", "TIFF"])
+def test_a_dark_file_of_sixteen_bits_stays_dark(tmp_path, kind):
+    grey = np.array([[0, 128, 255]], np.uint16)
+    content = as_bytes(Image.fromarray(grey), kind)
+    opened = Image.open(io.BytesIO(content))
+    for form in (content, opened):
+        np.testing.assert_array_equal(pixels(form)[..., 0], np.rint(grey / 257))
+    # Of what is made in memory nobody says how much white is: small numbers are 8 bits.
+    made = Image.fromarray(grey.astype(np.int32))
+    np.testing.assert_array_equal(pixels(made)[..., 0], grey)
+    assert open_media(made).key != open_media(Image.open(io.BytesIO(as_bytes(made, "PPM")))).key
+
+
+def test_a_file_that_changes_after_it_was_hashed_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    picture(0).save(path)
+    opened = open_media(path)
+    np.testing.assert_array_equal(decode(opened), picture(0))
+    before = path.stat()
+    picture(1).save(path)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    with pytest.raises(MediaError, match="a.png.*changed while it was being scored; run again"):
+        decode(opened)
+    np.testing.assert_array_equal(pixels(path), picture(1))
+    path.unlink()
+    with pytest.raises(MediaError, match="cannot be decoded.*No such file"):
+        decode(opened)
+
+
 def test_cmyk_and_animated_gif():
     assert pixels(as_bytes(picture(0).convert("CMYK"), "JPEG")).shape == (10, 12, 3)
     frames = [Image.new("RGB", (4, 4), c) for c in ("red", "blue")]
@@ -121,6 +152,23 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
         pixels(tmp_path)
     with pytest.raises(MediaError, match="cannot be read"):
         pixels("\0")
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
+def test_a_damaged_avif_is_named(tmp_path):
+    whole = as_bytes(picture(0, (64, 64)), "AVIF")
+    raised = set()
+    for at in range(0, len(whole), 7):
+        damaged = bytearray(whole)
+        damaged[at] ^= 0xFF
+        try:
+            Image.open(io.BytesIO(damaged)).load()
+        except Exception as error:
+            raised.add(type(error))
+            with pytest.raises(MediaError):
+                pixels(bytes(damaged))
+            assert thumbnail(bytes(damaged)) is None
+    assert RuntimeError in raised, "what Pillow says of some of them"
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch, tmp_path):
@@ -156,8 +204,9 @@ class Server(http.server.BaseHTTPRequestHandler):
             self.send_error(404)
             return
         content = as_bytes(picture(0))
+        more = 1000 if self.path == "/cut.png" else 0
         self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
+        self.send_header("Content-Length", str(len(content) + more))
         self.end_headers()
         self.wfile.write(content)
 
@@ -180,6 +229,8 @@ def test_urls_are_fetched_only_when_allowed_and_within_limits(address, monkeypat
     np.testing.assert_array_equal(pixels(f"{address}/a.png", allow_urls=True), picture(0))
     with pytest.raises(MediaError, match="gone.png.*404"):
         pixels(f"{address}/gone.png", allow_urls=True)
+    with pytest.raises(MediaError, match="cut.png.*1000 bytes are missing"):
+        pixels(f"{address}/cut.png", allow_urls=True)
     monkeypatch.setattr(media, "URL_MAX_SECONDS", -1.0)
     with pytest.raises(MediaError, match="not downloaded within"):
         pixels(f"{address}/a.png", allow_urls=True)
@@ -188,3 +239,11 @@ def test_urls_are_fetched_only_when_allowed_and_within_limits(address, monkeypat
         pixels(f"{address}/a.png", allow_urls=True)
     with pytest.raises(MediaError, match="cannot be downloaded"):
         pixels("http://127.0.0.1:1/a.png", allow_urls=True)
+
+
+@pytest.mark.parametrize("broken", ["a \ud800 cat", "a \udcff"])
+def test_texts_that_no_encoding_holds_are_refused(broken):
+    with pytest.raises(InputError, match=r"texts\[1\].*'\\ud...' at position 2"):
+        check_texts(["fine \U0001f600", broken])
+    with pytest.raises(InputError, match=r"item 3, texts .*at position 2"):
+        check_texts(broken, "item 3, texts")

@@ -68,6 +68,11 @@ def of_units(statistic: Statistic, units: Sequence[IntArray]) -> Statistic:
     return lambda index: statistic(np.concatenate([units[n] for n in index]))
 
 
+def tagged(items: Sequence[Item], tag: str) -> list[int]:
+    """The indices of the items with a tag; "" is all items."""
+    return [n for n, item in enumerate(items) if not tag or tag in item.tags]
+
+
 class Benchmark(ABC):
     """Items and metrics. Subclasses read published files in `items` and never print or download.
 
@@ -203,6 +208,12 @@ class Draws:
         return lambda _: next(rows)
 
 
+def drawn(statistic: Statistic, items: Sequence[Item], resamples: int, seed: int) -> Draws:
+    """The metrics of the items and of resamples of their units, where `statistic` is of items."""
+    units = units_of(items)
+    return Draws.of(of_units(statistic, units), len(units), resamples, seed)
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What one scorer did on one benchmark.
@@ -272,10 +283,11 @@ def evaluate(
     statistic = benchmark.statistic(items, outcome.scores)
     draws = {}
     for tag in dict.fromkeys(["", *(tag for item in items for tag in item.tags)]):
-        chosen, scores = _tagged(items, outcome.scores, tag)
-        of, units = statistic if not tag else benchmark.statistic(chosen, scores), units_of(chosen)
-        draws[tag] = Draws.of(of_units(of, units), len(units), resamples, seed)
-    intervals = {tag: drawn.intervals() for tag, drawn in draws.items()}
+        chosen = tagged(items, tag)
+        own, scores = [items[n] for n in chosen], [outcome.scores[n] for n in chosen]
+        of = benchmark.statistic(own, scores) if tag else statistic
+        draws[tag] = drawn(of, own, resamples, seed)
+    intervals = {tag: of_tag.intervals() for tag, of_tag in draws.items()}
     contrasts = benchmark.contrasts(items, outcome.scores)
     return Run(
         scorer={
@@ -369,9 +381,7 @@ def _tests(
     contrasts: Mapping[Contrast, FloatArray], items: Sequence[Item], tags: Sequence[str], seed: int
 ) -> dict[str, dict[str, PValue]]:
     p = {
-        (tag, f"{first} - {second}"): sign_flip(
-            values[[not tag or tag in item.tags for item in items]], seed=seed
-        )
+        (tag, f"{first} - {second}"): sign_flip(values[tagged(items, tag)], seed=seed)
         for tag in tags
         for (first, second), values in contrasts.items()
     }
@@ -381,11 +391,6 @@ def _tests(
         for (tag, name), tested in corrected(family).items():
             found.setdefault(tag, {})[name] = tested
     return found
-
-
-def _tagged(items: Sequence[Item], scores: Scores, tag: str) -> tuple[list[Item], Scores]:
-    chosen = [n for n, item in enumerate(items) if not tag or tag in item.tags]
-    return [items[n] for n in chosen], [scores[n] for n in chosen]
 
 
 def _defined(metrics: Mapping[str, float]) -> dict[str, float]:

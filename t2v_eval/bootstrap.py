@@ -75,8 +75,9 @@ def bootstrap_difference(
     """Difference first - second, with its interval, of each metric of two scorers.
 
     Both are computed on the same draws of the same units, which keeps what they have in common out
-    of the interval. A metric undefined for either scorer counts as undefined. Otherwise as
-    `bootstrap_interval`.
+    of the interval. Both must be of the same scores, too: what one lacks is to be NaN for both, as
+    scorers seldom fail by chance. A metric undefined for either scorer counts as undefined.
+    Otherwise as `bootstrap_interval`.
 
     >>> one, other = np.array([1, 1, 0, 1, 1, 1]), np.array([1, 0, 0, 0, 1, 1])
     >>> def accuracy(right):

@@ -97,16 +97,29 @@ def print_report(report: Report) -> None:
             _print_contrasts(f"{name} by {label}", run)
         pairs = [d for d in report.differences if d.first in indices]
         if pairs:
-            print_table(
-                ["first - second", *first.metrics, "p", f"on {headline}"],
-                [_pair(report, pair, headline) for pair in pairs],
-                f"{name}: differences on the same items; p of {headline}, corrected for all pairs",
-                numbers=True,
-            )
+            _print_pairs(name, report, pairs, headline)
             _print_by_tag(name, report, pairs, headline)
         if first.benchmark["note"]:
             console().print(Text(first.benchmark["note"]))
     _print_meanings(report.runs)
+
+
+def _print_pairs(name: str, report: Report, pairs: Sequence[Difference], headline: str) -> None:
+    """The differences on all items, and of how many scores they are where some are missing."""
+    from t2v_eval.comparison import BOTH
+
+    lacking = any(pair.used < pair.cells for pair in pairs)
+    print_table(
+        ["first - second", *pairs[0].metrics, "p", f"on {headline}", *["scores of both"] * lacking],
+        [
+            [*_pair(report, pair, headline), *[f"{pair.used} of {pair.cells}"] * lacking]
+            for pair in pairs
+        ],
+        f"{name}: differences on the same items; p of {headline}, corrected for all pairs",
+        numbers=True,
+    )
+    if lacking:
+        console().print(Text(BOTH))
 
 
 def _print_by_tag(name: str, report: Report, pairs: Sequence[Difference], headline: str) -> None:

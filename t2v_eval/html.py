@@ -20,7 +20,7 @@ from t2v_eval.benchmark import Run
 from t2v_eval.bootstrap import Interval
 from t2v_eval.catalogue import MOST_ITEMS, Catalogue
 from t2v_eval.chart import IN_A_ROW, MARKERS, forest
-from t2v_eval.comparison import Difference, by_benchmark, excludes_zero
+from t2v_eval.comparison import BOTH, Difference, by_benchmark, excludes_zero
 from t2v_eval.pictures import Album
 from t2v_eval.plots import Against, Spread, distributions, scatter
 
@@ -112,6 +112,7 @@ def _section(
         "ranked": ranked,
         "published": _published(ranked),
         "differences": differences,
+        "both": BOTH if any(one["of"].used < one["of"].cells for one in differences) else "",
         "contrasts": _contrasts(ranked, tags),
         "tags": tags,
         "charts": _charts(scorers, tags),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from t2v_eval.benchmark import Run
 from t2v_eval.bootstrap import Interval
-from t2v_eval.comparison import Difference, by_benchmark
+from t2v_eval.comparison import BOTH, Difference, by_benchmark
 from t2v_eval.permutation import PValue
 
 
@@ -79,8 +79,11 @@ def _benchmark(
             f"The first minus the second, on the same items. p is of a paired permutation test on "
             f"{_plain(headline)}, corrected for all pairs (Holm)."
         )
+        lacking = any(d.used < d.cells for d in pairs)
+        if lacking:
+            yield BOTH
         yield _table(
-            ["first − second", *metrics, "p", f"on {headline}"],
+            ["first − second", *metrics, "p", f"on {headline}", *["scores of both"] * lacking],
             [
                 [
                     f"{_plain(labels[d.first])} − {_plain(labels[d.second])}",
@@ -91,6 +94,7 @@ def _benchmark(
                         labels[d.first],
                         labels[d.second],
                     ),
+                    *[f"{d.used} of {d.cells}"] * lacking,
                 ]
                 for d in pairs
             ],

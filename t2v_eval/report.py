@@ -70,6 +70,7 @@ class Report:
                     "first": self.labels[d.first],
                     "second": self.labels[d.second],
                     "runs": [d.first, d.second],
+                    "counts": {"cells": d.cells, "used": d.used},
                     "metrics": _figures(d.metrics, d.tests[""]),
                     "by_tag": {
                         tag: _figures(metrics, d.tests[tag]) for tag, metrics in d.by_tag.items()

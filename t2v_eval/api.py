@@ -55,6 +55,8 @@ def load(
     scorer: Scorer = models.create(
         name, **{key: value for key, value in given.items() if value is not None}, **options
     )
+    if scorer.store is not None:
+        _ = scorer.id  # of the weights as they were read: what is kept is kept under it
     return scorer
 
 

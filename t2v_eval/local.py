@@ -28,11 +28,11 @@ from t2v_eval.kept import Kept
 from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
 from t2v_eval.pixels import Differentiable, no_gradients
-from t2v_eval.plan import Cells, Text
+from t2v_eval.plan import Cells, Text, by_image
 from t2v_eval.registry import Card
 from t2v_eval.scorer import ImageMode, OnError, plain
 from t2v_eval.store import Store, text_key
-from t2v_eval.weights import HUB_FILES, fingerprint, locate
+from t2v_eval.weights import HUB_FILES, Watched, locate
 
 State = TypeVar("State")
 Made = TypeVar("Made")
@@ -73,8 +73,7 @@ class LocalScorer(Differentiable):
         options: see `Scorer`.
     """
 
-    # Backends set these: the files the numbers come from, and what else decides the numbers.
-    files: Sequence[Path] = ()
+    # Backends set `files`, those the numbers come from, and what else decides the numbers.
     facts: Mapping[str, str] = {}
     mode = "one by one"  # what is computed once for several scores
     remedy = "a smaller dtype, smaller pictures, shorter texts or another device"
@@ -100,9 +99,18 @@ class LocalScorer(Differentiable):
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype) or torch.float32
         self.start_batches_at(batch_size or (128 if self.device.type == "cuda" else 32))
-        self._fingerprint = ""
+        self._watched = Watched()
         keep = keep_bytes
         self._kept = Kept(lambda: free_bytes(self.device) // 10 if keep is None else keep)
+
+    @property
+    def files(self) -> Sequence[Path]:
+        """Where the numbers come from; those that change after they are set give no id."""
+        return self._watched.paths
+
+    @files.setter
+    def files(self, paths: Sequence[Path]) -> None:
+        self._watched = Watched(paths)
 
     def locate(self, checkpoint: str, patterns: Sequence[str] = HUB_FILES, **hub: Any) -> Path:
         """The local folder or file of a checkpoint; see `t2v_eval.weights.locate`."""
@@ -122,9 +130,8 @@ class LocalScorer(Differentiable):
             self.batch, self.image_batch = BatchSize(size), BatchSize(size)
 
     def identity(self) -> dict[str, str]:
-        self._fingerprint = self._fingerprint or fingerprint(self.files)
         return {
-            "weights": self._fingerprint,
+            "weights": self._watched.fingerprint(),
             **self.facts,
             "dtype": str(self.dtype).removeprefix("torch."),
             # Pillow 13 resizes some sizes otherwise than those before it.
@@ -426,12 +433,6 @@ def unit(vectors: Tensor) -> Tensor:
     """Vectors of length 1 along the last dimension."""
     length: Tensor = vectors.norm(dim=-1, keepdim=True)
     return vectors / length
-
-
-def by_image(cells: Cells) -> tuple[list[int], list[NDArray[np.int64]]]:
-    """The pictures of cells that are sorted by picture, and the positions of each one's cells."""
-    rows, starts = np.unique(cells[:, 0], return_index=True)
-    return rows.tolist(), np.split(np.arange(len(cells)), starts[1:])
 
 
 def by_length(cells: Cells, texts: Sequence[Text]) -> tuple[list[int], list[NDArray[np.int64]]]:

@@ -198,3 +198,9 @@ def _open_all(blocks: Sequence[Block], skip_errors: bool, allow_urls: bool) -> l
         with ThreadPoolExecutor() as pool:
             opened = dict(zip(sources, pool.map(open_one, sources.values()), strict=True))
     return [[opened[identity] for identity in row] for row in wanted]
+
+
+def by_image(cells: Cells) -> tuple[list[int], list[NDArray[np.int64]]]:
+    """The pictures of cells that are sorted by picture, and the positions of each one's cells."""
+    rows, starts = np.unique(cells[:, 0], return_index=True)
+    return rows.tolist(), np.split(np.arange(len(cells)), starts[1:])

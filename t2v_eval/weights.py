@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from t2v_eval.errors import CheckpointError
 
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+_HUB_BLOB = re.compile(r"/(models|datasets)--[^/]+/blobs/([0-9a-f]{40}|[0-9a-f]{64})$")
 
 
 def locate(
@@ -215,17 +217,57 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, prefix:
 def fingerprint(paths: Iterable[Path]) -> str:
     """16 hex digits that change whenever the content of any file does."""
     digest = hashlib.blake2b(digest_size=8)
+    for file in _files(paths):
+        digest.update(file.name.encode() + _content_hash(file))
+    return digest.hexdigest()
+
+
+class Watched:
+    """Files, and their fingerprint as they were when this was made; hashed when it is asked for."""
+
+    def __init__(self, paths: Iterable[Path] = ()) -> None:
+        self.paths = list(paths)
+        self._seen = _seen(self.paths)
+        self._fingerprint = ""
+
+    def fingerprint(self) -> str:
+        """See `fingerprint`.
+
+        Raises:
+            CheckpointError: a file was written, added or removed since this was made.
+        """
+        if not self._fingerprint:
+            self._check()
+            found = fingerprint(self.paths)
+            self._check()  # what was written while it was read
+            self._fingerprint = found
+        return self._fingerprint
+
+    def _check(self) -> None:
+        if changed := dict(_seen(self.paths).items() ^ self._seen.items()):
+            raise CheckpointError(
+                f"{', '.join(sorted(map(str, changed)))}: changed since the model was loaded, so "
+                "that its scores would be kept as another's. Load it again."
+            )
+
+
+def _seen(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
+    """Size and time of each file."""
+    found = ((file, file.stat()) for file in _files(paths))
+    return {file: (status.st_size, status.st_mtime_ns) for file, status in found}
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file() and not file.name.startswith((".", "README")):
-                digest.update(file.name.encode() + _content_hash(file))
-    return digest.hexdigest()
+                yield file
 
 
 def _content_hash(file: Path) -> bytes:
     # The hub's cache names a blob by the hash of its content, which saves reading gigabytes.
     resolved = file.resolve()
-    if resolved.parent.name == "blobs":
+    if _HUB_BLOB.search(resolved.as_posix()):
         return resolved.name.encode()
     status = resolved.stat()
     return _hash_file(resolved, status.st_size, status.st_mtime_ns)

@@ -16,13 +16,7 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from t2v_eval.bootstrap import (
-    IntArray,
-    Interval,
-    Statistic,
-    bootstrap_difference,
-    bootstrap_interval,
-)
+from t2v_eval.bootstrap import Draws, IntArray, Interval, Statistic
 from t2v_eval.errors import InputError
 from t2v_eval.media import MediaLike
 from t2v_eval.metrics import FloatArray
@@ -157,55 +151,6 @@ class Benchmark(ABC):
             return self.metrics([items[n] for n in chosen], [scores[n] for n in chosen])
 
         return of
-
-
-@dataclass(frozen=True, slots=True)
-class Draws:
-    """The metrics of a sample of n units, then those of each of its bootstrap resamples.
-
-    The same seed draws the same items, so that two scorers can be compared draw by draw without
-    computing anything again.
-    """
-
-    n: int
-    seed: int
-    rows: Sequence[Mapping[str, float]]
-
-    @classmethod
-    def of(cls, statistic: Statistic, n: int, resamples: int, seed: int) -> Draws:
-        """Record what `statistic` says of the sample and of each resample."""
-        rows: list[Mapping[str, float]] = []
-
-        def recorded(index: IntArray) -> Mapping[str, float]:
-            rows.append(statistic(index))
-            return rows[-1]
-
-        bootstrap_interval(recorded, n, resamples=resamples, seed=seed)
-        return cls(n, seed, rows)
-
-    def intervals(self) -> Mapping[str, Interval]:
-        """Each metric with its 95 % interval."""
-        return bootstrap_interval(self._replay(), self.n, resamples=self.resamples, seed=self.seed)
-
-    def minus(self, other: Draws) -> Mapping[str, Interval]:
-        """The difference of each metric to another scorer's, with its 95 % interval.
-
-        Raises:
-            InputError: the other draws are of another sample, seed or number of resamples.
-        """
-        if (self.n, self.seed, len(self.rows)) != (other.n, other.seed, len(other.rows)):
-            raise InputError("only draws of one sample with one seed can be compared")
-        return bootstrap_difference(
-            self._replay(), other._replay(), self.n, resamples=self.resamples, seed=self.seed
-        )
-
-    @property
-    def resamples(self) -> int:
-        return max(1, len(self.rows) - 1)
-
-    def _replay(self) -> Statistic:
-        rows = iter(self.rows)
-        return lambda _: next(rows)
 
 
 def drawn(statistic: Statistic, items: Sequence[Item], resamples: int, seed: int) -> Draws:

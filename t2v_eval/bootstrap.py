@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -35,6 +36,78 @@ class Interval(NamedTuple):
     high: float
 
 
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The metrics of a sample of n units, `value`, and of each of its resamples, `drawn`.
+
+    The same seed draws the same units, so that two scorers can be compared draw by draw without
+    computing anything again. Without two units, all that is drawn is NaN.
+    """
+
+    n: int
+    seed: int
+    value: Mapping[str, float]
+    drawn: Mapping[str, FloatArray]
+
+    @classmethod
+    def of(cls, statistic: Statistic, n: int, resamples: int, seed: int) -> Draws:
+        """Call `statistic` with each unit in order, then with each resample.
+
+        Raises:
+            InputError: it does not return the same names every time, or a count cannot be used.
+        """
+        for name, count, least in (("n", n, 0), ("resamples", resamples, 1)):
+            whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+            if not whole or count < least:
+                raise InputError(f"{name}={count!r}: pass a whole number of at least {least}")
+        value = {name: float(v) for name, v in statistic(np.arange(n)).items()}
+        drawn = np.full((len(value), resamples), np.nan)
+        if n >= 2:
+            for k, indices in enumerate(_draws(n, resamples, seed)):
+                sample = statistic(indices)
+                if sample.keys() != value.keys():
+                    raise InputError(
+                        f"the statistic returned {sorted(sample)} on a resample and "
+                        f"{sorted(value)} on the whole sample: return the same names, with NaN "
+                        "for what is undefined"
+                    )
+                drawn[:, k] = [sample[name] for name in value]
+        return cls(n, seed, value, dict(zip(value, drawn, strict=True)))
+
+    def intervals(self, confidence: float = 0.95) -> dict[str, Interval]:
+        """Each metric with its percentile interval, as `bootstrap_interval` says."""
+        tail = (1 - confidence) / 2
+        found = {}
+        for name, value in self.value.items():
+            drawn = self.drawn[name]
+            defined = drawn[~np.isnan(drawn)]
+            low = high = math.nan
+            if not math.isnan(value) and 2 * len(defined) >= len(drawn):
+                low, high = (float(q) for q in np.quantile(defined, [tail, 1 - tail]))
+            found[name] = Interval(value, low, high)
+        return found
+
+    def minus(self, other: Draws) -> Draws:
+        """How far each metric is above another scorer's, draw by draw.
+
+        Raises:
+            InputError: the other draws are of another sample, seed, number of resamples or metrics.
+        """
+        if self.value.keys() != other.value.keys():
+            raise InputError(
+                f"the two statistics return different metrics, {sorted(self.value)} and "
+                f"{sorted(other.value)}: compare the same ones"
+            )
+        if self._sample() != other._sample():
+            raise InputError("only draws of one sample with one seed can be compared")
+        value = {name: own - other.value[name] for name, own in self.value.items()}
+        drawn = {name: own - other.drawn[name] for name, own in self.drawn.items()}
+        return Draws(self.n, self.seed, value, drawn)
+
+    def _sample(self) -> tuple[int, int, list[int]]:
+        return self.n, self.seed, [len(one) for one in self.drawn.values()]
+
+
 def bootstrap_interval(
     statistic: Statistic,
     n: int,
@@ -58,9 +131,8 @@ def bootstrap_interval(
     >>> bootstrap_interval(lambda i: {"accuracy": right[i].mean()}, len(right))
     {'accuracy': Interval(value=0.75, low=0.5, high=1.0)}
     """
-    _check(n, resamples, confidence)
-    value, drawn = _run(statistic, n, resamples, seed)
-    return _intervals(value, drawn, n, confidence)
+    _check(confidence)
+    return Draws.of(statistic, n, resamples, seed).intervals(confidence)
 
 
 def bootstrap_difference(
@@ -85,17 +157,9 @@ def bootstrap_difference(
     >>> bootstrap_difference(accuracy(one), accuracy(other), 6)["correct"]
     Interval(value=2.0, low=0.0, high=4.0)
     """
-
-    def difference(indices: IntArray) -> dict[str, float]:
-        one, other = first(indices), second(indices)
-        if one.keys() != other.keys():
-            raise InputError(
-                f"the two statistics return different metrics, {sorted(one)} and {sorted(other)}: "
-                "compare the same ones"
-            )
-        return {name: one[name] - other[name] for name in one}
-
-    return bootstrap_interval(difference, n, resamples=resamples, confidence=confidence, seed=seed)
+    _check(confidence)
+    one, other = (Draws.of(of, n, resamples, seed) for of in (first, second))
+    return one.minus(other).intervals(confidence)
 
 
 METRICS: Mapping[str, Metric] = {
@@ -248,10 +312,7 @@ def _mean(values: FloatArray) -> float:
     return float(values.mean()) if len(values) else math.nan
 
 
-def _check(n: int, resamples: int, confidence: float) -> None:
-    for name, value, least in (("n", n, 0), ("resamples", resamples, 1)):
-        if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-            raise InputError(f"{name}={value!r}: pass a whole number of at least {least}")
+def _check(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise InputError(f"confidence={confidence!r}: pass a number between 0 and 1, as 0.95")
 
@@ -260,35 +321,3 @@ def _draws(n: int, resamples: int, seed: int) -> Iterator[IntArray]:
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         yield rng.integers(0, n, size=n)
-
-
-def _run(
-    statistic: Statistic, n: int, resamples: int, seed: int
-) -> tuple[dict[str, float], FloatArray]:
-    value = {name: float(v) for name, v in statistic(np.arange(n)).items()}
-    drawn = np.full((resamples, len(value)), np.nan)
-    if n >= 2:
-        for k, indices in enumerate(_draws(n, resamples, seed)):
-            sample = statistic(indices)
-            if sample.keys() != value.keys():
-                raise InputError(
-                    f"the statistic returned {sorted(sample)} on a resample and {sorted(value)} on "
-                    "the whole sample: return the same names, with NaN for what is undefined"
-                )
-            drawn[k] = [sample[name] for name in value]
-    return value, drawn
-
-
-def _intervals(
-    value: dict[str, float], drawn: FloatArray, n: int, confidence: float
-) -> dict[str, Interval]:
-    tail = (1 - confidence) / 2
-    result = {}
-    for column, (name, v) in enumerate(value.items()):
-        defined = drawn[:, column]
-        defined = defined[~np.isnan(defined)]
-        low = high = math.nan
-        if not math.isnan(v) and 2 * len(defined) >= len(drawn):
-            low, high = (float(q) for q in np.quantile(defined, [tail, 1 - tail]))
-        result[name] = Interval(v, low, high)
-    return result

@@ -145,7 +145,7 @@ def _compared(one: Run, other: Run) -> _Compared:
     one, other = _on_both(one, other)
     there = [~np.isnan(scores) for scores in one.scores]
     return _Compared(
-        {tag: draws.minus(other.draws[tag]) for tag, draws in one.draws.items()},
+        {tag: draws.minus(other.draws[tag]).intervals() for tag, draws in one.draws.items()},
         _p(one, other),
         sum(cells.size for cells in there),
         sum(int(cells.sum()) for cells in there),

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from t2v_eval import bootstrap, metrics
-from t2v_eval.bootstrap import agreement_statistic, bootstrap_difference, bootstrap_interval
+from t2v_eval.bootstrap import (
+    Draws,
+    agreement_statistic,
+    bootstrap_difference,
+    bootstrap_interval,
+)
 from t2v_eval.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -158,3 +163,15 @@ def test_bad_input() -> None:
         agreement_statistic([1, 2], [1, 2], ["tau"])
     with pytest.raises(InputError, match=r"\(2,\)"):
         agreement_statistic([1, 2], [1, 2, 3])
+
+
+def test_draws_of_other_samples_are_not_subtracted() -> None:
+    values = np.random.default_rng(8).normal(size=6)
+    kept = Draws.of(mean_of(values), 6, 20, 0)
+    again = Draws.of(mean_of(values), 6, 20, 0).minus(kept)
+    assert again.value == {"mean": 0.0} and not again.drawn["mean"].any()
+    for n, resamples, seed in ((5, 20, 0), (6, 19, 0), (6, 20, 1)):
+        with pytest.raises(InputError, match="one sample with one seed"):
+            kept.minus(Draws.of(mean_of(values), n, resamples, seed))
+    with pytest.raises(InputError, match="resamples=0: pass a whole number"):
+        Draws.of(mean_of(values), 6, 0, 0)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from t2v_eval.benchmark import Benchmark, Item, Scores
 from t2v_eval.bootstrap import IntArray, Statistic
 from t2v_eval.errors import BenchmarkDataError
-from t2v_eval.metrics import FloatArray
 from t2v_eval.ranking import preference_rows
+from t2v_eval.values import mean_of_known
 
 from ._published import Published, field, number, read_json
 
@@ -55,7 +55,7 @@ class RankingForm(Benchmark):
             right, untied, _ = counts[index].sum(axis=0)
             return {
                 "accuracy": float(right / untied) if untied else math.nan,
-                "ranking": _mean(ranking[index]),
+                "ranking": mean_of_known(ranking[index]),
             }
 
         return of
@@ -114,7 +114,10 @@ class PreferenceForm(Benchmark):
         right[first == 0.5] = np.nan
 
         def of(index: IntArray) -> Mapping[str, float]:
-            return {"preference": _mean(agree[index]), "accuracy": _mean(right[index])}
+            return {
+                "preference": mean_of_known(agree[index]),
+                "accuracy": mean_of_known(right[index]),
+            }
 
         return of
 
@@ -127,8 +130,3 @@ def _pairs(scores: NDArray[np.float32], item: Item) -> tuple[int, int, int]:
     known = ~np.isnan(apart) & ~np.isnan(difference)
     untied = known & (apart != 0)
     return int((untied & (difference * apart > 0)).sum()), int(untied.sum()), int(known.sum())
-
-
-def _mean(values: FloatArray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else math.nan

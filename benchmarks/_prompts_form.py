@@ -31,7 +31,7 @@ import numpy as np
 from t2v_eval.benchmark import Contrast, Item, Scores
 from t2v_eval.bootstrap import Statistic
 from t2v_eval.errors import BenchmarkDataError
-from t2v_eval.metrics import FloatArray
+from t2v_eval.values import FloatArray, mean_of_known
 
 from ._published import PICTURES, Published
 
@@ -97,7 +97,9 @@ class PromptsForm(Published):
         columns = self._by_folder(items, scores)
         for (first, second), values in self.contrasts(items, scores).items():
             columns[f"{first} - {second}"] = values
-        return lambda index: {name: _mean(values[index]) for name, values in columns.items()}
+        return lambda index: {
+            name: mean_of_known(values[index]) for name, values in columns.items()
+        }
 
     def contrasts(self, items: Sequence[Item], scores: Scores) -> Mapping[Contrast, FloatArray]:
         pairs = combinations(self._by_folder(items, scores).items(), 2)
@@ -109,7 +111,7 @@ class PromptsForm(Published):
         for n, (item, one) in enumerate(zip(items, scores, strict=True)):
             cells, folder = np.ravel(one).astype(np.float64), np.array(item.labels["folder"])
             for k, means in enumerate(found.values()):
-                means[n] = _mean(cells[folder == k])
+                means[n] = mean_of_known(cells[folder == k])
         return found
 
 
@@ -179,8 +181,3 @@ def _names(folders: Sequence[Path]) -> list[str]:
         return ["score"]
     names = [folder.name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
-
-
-def _mean(values: FloatArray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")

@@ -14,7 +14,6 @@ neither. A tag says whether any picture of a prompt is perfect (rated 5 by all).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +24,7 @@ from t2v_eval.benchmark import Benchmark, Item, Scores
 from t2v_eval.bootstrap import IntArray, Statistic
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.ranking import best_of_rows, ranking_rows, top_rows
+from t2v_eval.values import mean_of_known
 
 from ._published import Published, field, mean, read_json
 
@@ -88,10 +88,6 @@ class GenAIRank(Published, Benchmark):
         }
 
         def of(index: IntArray) -> Mapping[str, float]:
-            found = {}
-            for name, values in rows.items():
-                known = values[index][~np.isnan(values[index])]
-                found[name] = float(known.mean()) if len(known) else math.nan
-            return found
+            return {name: mean_of_known(values[index]) for name, values in rows.items()}
 
         return of

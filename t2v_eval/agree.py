@@ -40,6 +40,7 @@ from t2v_eval.bootstrap import (
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.metrics import FloatArray
 from t2v_eval.tables import Row
+from t2v_eval.values import mean_of_known
 
 ALL = "all"  # what the whole table is called beside its tags
 POOLED = ("pearson", "spearman", "tau_b", "tau_c", "acc23", "acc_strict", "acc_ignore")
@@ -310,7 +311,7 @@ def _within(s: FloatArray, h: FloatArray) -> Statistic:
     rows = {m: each_row(m, s, h) for m in ("pearson", "spearman")}
 
     def means(index: IntArray) -> Mapping[str, float]:
-        found = {m: _mean(values[index]) for m, values in rows.items()} | dict(of(index))
+        found = {m: mean_of_known(values[index]) for m, values in rows.items()} | dict(of(index))
         return {f"{m}_per_group": found[m] for m in PER_GROUP}
 
     return means
@@ -336,11 +337,6 @@ def _as_rows(values: FloatArray, position: IntArray) -> FloatArray:
 def _is_binary(values: FloatArray) -> bool:
     given = values[~np.isnan(values)]
     return bool(len(given)) and bool(np.isin(given, (0.0, 1.0)).all())
-
-
-def _mean(values: FloatArray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else math.nan
 
 
 def _plain(interval: Interval) -> dict[str, float | None]:

@@ -18,6 +18,7 @@ from t2v_eval import metrics
 from t2v_eval.errors import InputError
 from t2v_eval.metrics import FloatArray, Values
 from t2v_eval.pairwise import Pairs
+from t2v_eval.values import mean_of_known
 from t2v_eval.weighted import Weighted
 
 IntArray = NDArray[np.int64]
@@ -243,7 +244,7 @@ def _part(name: str, s: FloatArray, h: FloatArray) -> Callable[[IntArray], float
         return _acc23(s, h)
     if name in _MEANS_OVER_ROWS:
         rows = each_row(name, s, h)
-        return lambda indices: _mean(rows[indices])
+        return lambda indices: mean_of_known(rows[indices])
     metric = METRICS[name]
     return lambda indices: metric(s[indices], h[indices])
 
@@ -267,7 +268,7 @@ def _acc23(s: FloatArray, h: FloatArray) -> Callable[[IntArray], float]:
         return _Recalibrated(pairs, s.shape, pooled=False)
     accuracies = np.full(len(s), np.nan)
     accuracies[np.unique(pairs.row)] = pairs.accuracies(pairs.calibrate())
-    return lambda indices: _mean(accuracies[indices])
+    return lambda indices: mean_of_known(accuracies[indices])
 
 
 class _Recalibrated:
@@ -305,11 +306,6 @@ class _Recalibrated:
         if self._ends is not None:
             total += max(0.0, float(np.cumsum(gain)[self._ends].max()))
         return total / pairs
-
-
-def _mean(values: FloatArray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else math.nan
 
 
 def _check(confidence: float) -> None:

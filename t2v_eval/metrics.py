@@ -33,7 +33,7 @@ from t2v_eval.ranking import (
     ranking_rows,
     top_rows,
 )
-from t2v_eval.values import FloatArray, Values, as_floats, as_rows
+from t2v_eval.values import FloatArray, Values, as_floats, as_rows, mean_of_known
 
 __all__ = [
     "FloatArray",
@@ -377,9 +377,7 @@ def labelled(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
 
 
 def _mean_kendall(scores: Values, human: Values, variant: Variant) -> float:
-    values = kendall_rows(scores, human, variant)
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else math.nan
+    return mean_of_known(kendall_rows(scores, human, variant))
 
 
 def _are_short(rows: FloatArray) -> bool:

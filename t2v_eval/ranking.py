@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from t2v_eval.errors import InputError
-from t2v_eval.values import FloatArray, Values, as_floats, as_rows
+from t2v_eval.values import FloatArray, Values, as_floats, as_rows, mean_of_known
 
 
 def preference_accuracy(scores: Values, human: Values, threshold: float = 0.0) -> float:
@@ -29,7 +29,7 @@ def preference_accuracy(scores: Values, human: Values, threshold: float = 0.0) -
     >>> preference_accuracy([[0.9, 0.1], [0.5, 0.5], [0.2, 0.3], [0.1, 0.4]], [1, 0.5, 0.5, 1])
     0.625
     """
-    return _mean(preference_rows(scores, human, threshold))
+    return mean_of_known(preference_rows(scores, human, threshold))
 
 
 def preference_rows(scores: Values, human: Values, threshold: float = 0.0) -> FloatArray:
@@ -70,7 +70,7 @@ def ranking_accuracy(scores: Values, human: Values) -> float:
     >>> ranking_accuracy([[0.9, 0.5, 0.1], [0.1, 0.2, 0.3]], [[5, 4, 1], [3, 3, 3]])
     1.0
     """
-    return _mean(ranking_rows(scores, human))
+    return mean_of_known(ranking_rows(scores, human))
 
 
 def ranking_rows(scores: Values, human: Values) -> FloatArray:
@@ -101,7 +101,7 @@ def best_of(scores: Values, human: Values, n: int | None = None) -> float:
     >>> best_of([[0.9, 0.5, 0.1, 0.7]], [[5, 4, 1, 2]], 2)
     3.5
     """
-    return _mean(best_of_rows(scores, human, n))
+    return mean_of_known(best_of_rows(scores, human, n))
 
 
 def best_of_rows(scores: Values, human: Values, n: int | None = None) -> FloatArray:
@@ -120,7 +120,7 @@ def best_of_rows(scores: Values, human: Values, n: int | None = None) -> FloatAr
     sets = [
         _each(_chosen, s[:, k : k + size], h[:, k : k + size]) for k in range(0, s.shape[1], size)
     ]
-    return np.array([_mean(row) for row in np.stack(sets, axis=1)]) if sets else np.empty(0)
+    return np.array([mean_of_known(row) for row in np.stack(sets, axis=1)]) if sets else np.empty(0)
 
 
 def top_rows(scores: Values, human: Values) -> FloatArray:
@@ -151,8 +151,3 @@ def _each(
     rows = zip(*as_rows(scores, human), strict=True)
     kept = ((s[~np.isnan(s)], h[~np.isnan(s)]) for s, h in rows)
     return np.array([of(s, h) for s, h in kept], dtype=np.float64)
-
-
-def _mean(values: FloatArray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else math.nan

@@ -68,6 +68,16 @@ def as_floats(name: str, values: object) -> FloatArray:
     return array
 
 
+def mean_of_known(values: FloatArray) -> float:
+    """The mean of what is not missing; NaN where everything is.
+
+    >>> mean_of_known(np.array([1.0, np.nan, 2.0]))
+    1.5
+    """
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else math.nan
+
+
 def _number(name: str, value: object) -> float:
     if value is None:
         return math.nan

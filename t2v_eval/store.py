@@ -8,12 +8,11 @@ share the file (WAL); a file that is not a store of ours is never written to.
 from __future__ import annotations
 
 import hashlib
-import os
 import sqlite3
 import threading
-import uuid
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +24,7 @@ from t2v_eval.errors import StoreError
 APPLICATION_ID = 0x54325645  # "T2VE" in the header of the file
 VERSION = 2
 _CHUNK = 500
+_PATIENCE = 60.0  # seconds for which a process waits for another
 
 _SCHEMA = """
 CREATE TABLE scorer (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -86,20 +86,19 @@ class Store:
             self._check()
 
     def _create(self) -> None:
-        """Make the file under another name and link it: no process ever sees half a store."""
-        made = self.path.with_name(f".{self.path.name}.{uuid.uuid4().hex}")
-        try:
-            db = sqlite3.connect(made, isolation_level=None)
-            db.executescript(_SCHEMA)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {VERSION}")
-            db.close()
-            if self.path.exists() and self.path.stat().st_size == 0:
-                self.path.unlink()
-            with suppress(FileExistsError):
-                os.link(made, self.path)
-        finally:
-            made.unlink(missing_ok=True)
+        """Make a file that is not there, or empty, a store in one transaction.
+
+        SQLite lets one process do so at a time and shows no other half a store; nothing is linked,
+        which some file systems refuse, and nothing that another may have made is taken away.
+        """
+        with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as db:
+            db.execute("BEGIN EXCLUSIVE")
+            if not db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                for statement in _SCHEMA.split(";"):
+                    db.execute(statement)
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {VERSION}")
+            db.execute("COMMIT")
 
     def _check(self) -> None:
         """Refuse what is not ours before SQLite, which would happily write into it, opens it."""
@@ -111,22 +110,13 @@ class Store:
         application, version = (int.from_bytes(header[at : at + 4], "big") for at in (68, 60))
         if application != APPLICATION_ID:
             raise StoreError(f"{self.path} is a SQLite file of another program{left}")
-        if version == 1:
-            self._add_details()
-        elif version != VERSION:
+        if version != VERSION:
             raise StoreError(
                 f"{self.path} has store version {version} and this t2v-eval reads {VERSION}{left}"
             )
         problem = self._connection().execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise StoreError(f"{self.path} is damaged ({problem}){left}")
-
-    def _add_details(self) -> None:
-        """Version 1 had no column for them; two processes may come here together."""
-        with self._transaction() as db:
-            if db.execute("PRAGMA user_version").fetchone()[0] == 1:
-                db.execute("ALTER TABLE cell ADD COLUMN detail TEXT")
-                db.execute(f"PRAGMA user_version = {VERSION}")
 
     def get_cells(
         self, scorer: str, keys: Sequence[tuple[str, str]]
@@ -277,8 +267,8 @@ class Store:
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
             # A connection belongs to one thread; others wait up to a minute for a writer.
-            db = sqlite3.connect(self.path, timeout=60.0, isolation_level=None)
-            db.execute("PRAGMA journal_mode=WAL")
+            db = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+            _share(db)
             db.execute("PRAGMA synchronous=NORMAL")
             self._local.db = db
         return db
@@ -314,6 +304,19 @@ class Store:
                 f"the store {self.path} cannot be used: {error}. Choose another --store path, or "
                 "run with --no-store."
             ) from error
+
+
+def _share(db: sqlite3.Connection) -> None:
+    """Let several processes use the file; SQLite does not wait where two ask for this at once."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _chunks(keys: Sequence[str]) -> Iterator[Sequence[str]]:

@@ -120,20 +120,35 @@ def test_details_are_kept_with_the_answer(tmp_path):
     assert [(row.value, row.detail) for row in store.rows()] == [(0.5, '{"mass": 0.9}')]
 
 
-def test_a_store_of_version_1_is_read_and_gets_a_column_for_details(tmp_path):
+def refused(*_, **__):
+    raise PermissionError("this file system has no hard links")
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_store_needs_no_hard_links(tmp_path, monkeypatch, empty):
+    monkeypatch.setattr(os, "link", refused)
     path = tmp_path / "s.db"
-    Store(path).close()
-    db = sqlite3.connect(path)
-    db.execute("ALTER TABLE cell DROP COLUMN detail")
-    db.execute("PRAGMA user_version = 1")
-    db.execute("INSERT INTO scorer VALUES (1, 'a')")
-    db.execute("INSERT INTO cell VALUES (1, 'i', ?, 0.25, NULL)", (text_key("x"),))
-    db.commit()
-    db.close()
-    store = Store(path)
-    put(store, "a", [("i", "y", 1.0, None)])
-    keys = [("i", text_key("x")), ("i", text_key("y"))]
-    assert Store(path).get_cells("a", keys) == dict(zip(keys, [0.25, 1.0], strict=True))
+    if empty:
+        path.touch()
+    put(Store(path), "a", [("i", "x", 1.0, None)])
+    assert Store(path).stats()[0].cells == 1
+
+
+def test_a_store_that_another_makes_meanwhile_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "s.db"
+    path.touch()
+    before, create = path.stat().st_ino, Store._create
+
+    def late(store):
+        with monkeypatch.context() as patched:
+            patched.setattr(Store, "_create", create)
+            put(Store(path), "first", [("i", "x", 1.0, None)])
+        create(store)
+
+    monkeypatch.setattr(Store, "_create", late)
+    put(Store(path), "second", [("i", "x", 2.0, None)])
+    assert [s.scorer for s in Store(path).stats()] == ["first", "second"]
+    assert path.stat().st_ino == before, "what may be another's by now is never taken away"
 
 
 def test_a_store_of_another_version_is_refused(tmp_path):

@@ -179,13 +179,14 @@ class Registry(Generic[T]):
             make = self._registered[name][1]
         else:
             make = getattr(_import(card), card.entry)
+        given = {**card.args, **overrides}
         try:
-            return make(card=card, **{**card.args, **overrides})
+            return make(card=card, **given)
         except TypeError as error:
-            unknown = re.search(r"unexpected keyword argument ('\w+')", str(error))
-            if unknown is None:
+            unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
+            if unknown is None or unknown[1] not in given:  # a fault of ours, or of the class
                 raise
-            raise InputError(f"{self.what} {name!r} takes no option {unknown[1]}") from error
+            raise InputError(f"{self.what} {name!r} takes no option {unknown[1]!r}") from error
 
     def register(self, name: str, **facts: Any) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorator: a class of your own under `name`, without a card file.

@@ -69,6 +69,20 @@ def test_what_is_wrong_is_named(package):
         registry.default("vqa")
 
 
+def test_a_fault_inside_a_constructor_is_not_blamed_on_options(package):
+    (package / "colour.py").write_text(
+        "def mix(hue): ...\n"
+        "class Colour:\n"
+        "    def __init__(self, card, path='', **more):\n"
+        "        mix(shade=3) if not more else mix(**more)\n"
+    )
+    registry = Registry("model", "their_scorers")
+    with pytest.raises(TypeError, match=r"mix\(\) got an unexpected keyword argument 'shade'"):
+        registry.create("red")
+    with pytest.raises(InputError, match="'red' takes no option 'shade'"):
+        registry.create("red", shade=3)
+
+
 def test_a_mistyped_name_is_not_taken_for_a_member_of_a_family(package):
     (package / "colour.toml").write_text(
         (package / "colour.toml").read_text() + '[names."any:dark-red-32"]\npath = "x"\n'

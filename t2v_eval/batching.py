@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import torch
 
+from t2v_eval.errors import InputError
+
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -19,10 +21,15 @@ class BatchSize:
     """A batch size that is found, not asked for: it starts large and halves on out-of-memory.
 
     What worked is kept for the rest of the scorer's life.
+
+    Raises:
+        InputError: `start` is no whole number of 1 or more.
     """
 
     def __init__(self, start: int) -> None:
-        self.value = max(1, start)
+        if not isinstance(start, int) or isinstance(start, bool) or start < 1:
+            raise InputError(f"batch_size={start!r}: use a whole number of 1 or more")
+        self.value = start
 
     def batches(
         self, items: Sequence[A], run: Callable[[Sequence[A]], B]

@@ -25,7 +25,7 @@ from t2v_eval.devices import free_bytes, pick_device, pick_dtype
 from t2v_eval.embeddings import Comparing
 from t2v_eval.errors import MediaError, ScoringError, TemplateError
 from t2v_eval.kept import Kept
-from t2v_eval.media import Media
+from t2v_eval.media import Media, Video
 from t2v_eval.outcome import Scored
 from t2v_eval.pixels import Differentiable, no_gradients
 from t2v_eval.plan import Cells, Text, by_image
@@ -98,7 +98,8 @@ class LocalScorer(Differentiable):
         }
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype) or torch.float32
-        self.start_batches_at(batch_size or (128 if self.device.type == "cuda" else 32))
+        usual = 128 if self.device.type == "cuda" else 32
+        self.start_batches_at(usual if batch_size is None else batch_size)
         self._watched = Watched()
         keep = keep_bytes
         self._kept = Kept(lambda: free_bytes(self.device) // 10 if keep is None else keep)
@@ -179,8 +180,10 @@ class LocalScorer(Differentiable):
 
         Yields (what was made of pictures, why others failed), both by positions in `media`.
         """
-        prepared = enumerate(ahead(media, self._prepare, 2 * self.image_batch.value))
-        while window := list(islice(prepared, self.image_batch.value)):
+        # Videos are large: few are prepared ahead, and few are seen together.
+        most = 2 if any(isinstance(one, Video) for one in media) else self.image_batch.value
+        prepared = enumerate(ahead(media, self._prepare, 2 * most))
+        while window := list(islice(prepared, min(most, self.image_batch.value))):
             failed = {n: str(made) for n, made in window if isinstance(made, MediaError)}
             good = [n for n, _ in window if n not in failed]
             inputs = [made for n, made in window if n not in failed]

@@ -221,6 +221,18 @@ def test_a_model_that_answers_nan_has_failed(images):
     assert np.isnan(outcome.scores[0]).sum() == 5
 
 
+@pytest.mark.parametrize("size", [0, -5, 2.5, "8", True])
+@pytest.mark.parametrize("toy", [ToyEmbedding, ToyPair])
+def test_a_batch_size_is_a_whole_number_of_1_or_more(toy, images, size):
+    message = rf"batch_size={size!r}.* whole number of 1 or more"
+    with pytest.raises(InputError, match=message):
+        toy(device="cpu", batch_size=size)
+    scorer = toy(device="cpu", batch_size=1)
+    with pytest.raises(InputError, match=message):
+        scorer.batch_forward([{"images": images, "texts": TEXTS}], batch_size=size)
+    assert scorer.batch.value == scorer.image_batch.value == 1
+
+
 def test_out_of_memory_halves_the_batch_and_remembers(images):
     scorer = ToyPair(device="cpu", batch_size=16)
     scorer.fits = 3

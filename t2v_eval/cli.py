@@ -236,9 +236,11 @@ def list_names(
     if what is Kind.templates:
         from t2v_eval.template import templates, wrappers
 
-        columns = ["name", "question", "answer", "source"]
-        rows = [[t.name, t.question, t.answer, t.source] for t in templates().values()]
-        rows += [[w.name, w.text, "", w.source] for w in wrappers().values()]
+        columns = ["name", "kind", "question", "answer", "source"]
+        rows = [[t.name, "template", t.question, t.answer, t.source] for t in templates().values()]
+        rows += [
+            [w.name, f"wrapper, {w.argument}=", w.text, "", w.source] for w in wrappers().values()
+        ]
         rows = [row for row in rows if fnmatch(row[0], pattern)]
     else:
         registry = models if what is Kind.models else benchmarks

@@ -83,6 +83,11 @@ class Wrapper:
     text: str
     source: str
 
+    @property
+    def argument(self) -> str:
+        """The option of a scorer that takes it."""
+        return "chat" if "<image>" in self.text else "system"
+
 
 def _holds_text(pattern: str) -> bool:
     return any(field[1] is not None for field in _FIELD.finditer(pattern))
@@ -126,11 +131,16 @@ def get_template(name: str) -> Template:
     """The template called `name`.
 
     Raises:
-        UnknownNameError: with the nearest names.
+        UnknownNameError: with the nearest names, or where a wrapper of this name goes.
     """
     try:
         return templates()[name]
     except KeyError:
+        if other := wrappers().get(name):
+            raise UnknownNameError(
+                f"{name!r} is a wrapper, what stands around a question, and no template: pass it "
+                f"as {other.argument}={name!r} (--option {other.argument}={name})"
+            ) from None
         raise UnknownNameError.of(
             "template", name, templates(), "`t2v-eval list templates` lists them."
         ) from None

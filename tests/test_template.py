@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from t2v_eval.errors import TemplateError, UnknownNameError
-from t2v_eval.template import Template, get_template, templates
+from t2v_eval.template import Template, Wrapper, get_template, templates, wrappers
 
 
 @pytest.mark.parametrize("slot", ["{}", "{0}", "{text}"])
@@ -54,3 +56,14 @@ def test_names():
     assert all(template.source for template in templates().values())
     with pytest.raises(UnknownNameError, match="Did you mean 'vqascore'"):
         get_template("vqa-score")
+
+
+def test_a_wrapper_that_is_taken_for_a_template_is_told_from_one():
+    with pytest.raises(UnknownNameError, match="'llava-v1' is a wrapper.*pass it as chat="):
+        get_template("llava-v1")
+    for name, one in wrappers().items():
+        argument = "chat" if "<image>" in one.text else "system"
+        with pytest.raises(UnknownNameError, match=f"--option {argument}={re.escape(name)}"):
+            get_template(name)
+    assert Wrapper("kind", "You are kind.", "").argument == "system"
+    assert not templates().keys() & wrappers().keys()

@@ -1,5 +1,6 @@
 """Where the goldens are: what the original implementations answer on tiny checkpoints."""
 
+import os
 import signal
 from pathlib import Path
 
@@ -13,6 +14,17 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(scope="session")
 def goldens() -> Path:
     return Path(__file__).parent / "goldens"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory):
+    """Commands that keep scores, and processes that run them, leave a person's cache alone."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    with pytest.MonkeyPatch.context() as patched:
+        if "MPLCONFIGDIR" not in os.environ:  # its list of fonts takes long to make
+            patched.setenv("MPLCONFIGDIR", str(usual / "matplotlib"))
+        patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ import pytest
 import torch
 from toy import ToyPair, picture
 
+from t2v_eval.arguments import default_store
 from t2v_eval.errors import StoreError
 from t2v_eval.plan import Block
 from t2v_eval.store import Store, text_key
@@ -238,3 +239,10 @@ def test_processes_share_a_new_store(tmp_path):
         assert out == "done\n"
     assert [s.cells for s in Store(path).stats()] == [48]
     assert [p.name for p in tmp_path.iterdir() if "s.db." in p.name and "-" not in p.name] == []
+
+
+def test_the_cache_folder_is_the_sessions_own(tmp_path_factory):
+    code = "from t2v_eval.arguments import default_store; print(default_store())"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for path in (default_store(), Path(child.stdout.strip())):
+        assert path.is_relative_to(tmp_path_factory.getbasetemp())

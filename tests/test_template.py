@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from typer.testing import CliRunner
 
+from t2v_eval.cli import app
 from t2v_eval.errors import TemplateError, UnknownNameError
 from t2v_eval.template import Template, Wrapper, get_template, templates, wrappers
 
@@ -67,3 +69,10 @@ def test_a_wrapper_that_is_taken_for_a_template_is_told_from_one():
             get_template(name)
     assert Wrapper("kind", "You are kind.", "").argument == "system"
     assert not templates().keys() & wrappers().keys()
+
+
+def test_the_list_says_what_is_a_template_and_where_a_wrapper_goes():
+    told = CliRunner().invoke(app, ["list", "templates"]).stdout.splitlines()
+    kinds = dict(line.split("\t")[:2] for line in told)
+    assert kinds["llava-v1"] == "wrapper, chat=" and kinds["vqascore"] == "template"
+    assert {*templates(), *wrappers()} == kinds.keys() and len(told) == len(kinds)

@@ -252,7 +252,8 @@ class OwnCodeChat(Chat):
             raise CheckpointError(
                 f"{checkpoint.folder} is none of the models whose own code is known here"
             )
-        self._layout, self.tokenizer = layout, layout.tokenizer
+        # Of its own, as that of `ProcessorChat`.
+        self._layout, self.tokenizer = layout, copy.deepcopy(layout.tokenizer)
         self._before, self._between, after = split_wrapper(chat)
         self._lead = " " if after.endswith(" ") else ""
         self._tail = after.removesuffix(" ")

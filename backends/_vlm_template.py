@@ -8,12 +8,12 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from t2v_eval.errors import CheckpointError
+from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.video import Clip
 
 from ._vlm_chat import GREY, Asked, Checkpoint, ProcessorChat, split_wrapper
 from ._vlm_inputs import TEXT
-from ._vlm_video import Shown, VideoSettings, pixels_of, sampling_of
+from ._vlm_video import Shown, VideoSettings, at_least, pixels_of, sampling_of
 
 MARK = "\ue000question\ue000"  # stands for a question; no text of people has these characters
 LISTED = "'type': 'image'"  # in what a template makes of contents that it takes for a text
@@ -77,6 +77,8 @@ class TemplateChat(ProcessorChat):
                 self.blind = self._try()
             if not self.blind:
                 break
+            if self._native and self._cut and self._video.processor and self._has_place():
+                raise InputError(f"video_settings={dict(video_settings or {})!r}: {self.blind}")
         else:
             self.sampling = None
 
@@ -148,6 +150,7 @@ class TemplateChat(ProcessorChat):
         if not self._native:
             return self._process(text, *clip.frames)
         seeing = self.processor.video_processor
+        clip = at_least(clip, getattr(seeing, "temporal_patch_size", 1))
         height, width = clip.frames[0].height, clip.frames[0].width
         told: dict[str, Any] = {
             "total_num_frames": clip.total,

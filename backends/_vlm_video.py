@@ -6,7 +6,7 @@ As one video, where a model has a place for that, or as several pictures.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -59,20 +59,29 @@ class VideoSettings:
         """Settings as a card or a user gives them, all on one level.
 
         Raises:
-            InputError: a text with another placeholder.
+            InputError: something that cannot be set.
         """
+        said = f"video_settings={given!r}"
+        if not isinstance(given, Mapping):
+            raise InputError(f'{said}: use a table such as {{"as_pictures": True}}')
         own = {f.name for f in fields(cls)} - {"processor"}
         rest = {name: value for name, value in given.items() if name not in own}
         made = cls(**{k: v for k, v in given.items() if k in own}, processor=rest)
-        numbers = made.pixels
-        if numbers is not None and [type(n) for n in numbers] != [int] * 3:
-            raise InputError(f"video_settings={dict(given)!r}: pixels are three whole numbers")
+        limits = made.pixels
+        if limits is not None and not (
+            isinstance(limits, Sequence)
+            and [type(n) is int and n > 0 for n in limits] == [True] * 3
+        ):
+            raise InputError(f"{said}: pixels are three whole numbers of 1 or more")
+        if type(made.as_pictures) is not bool:
+            raise InputError(f"{said}: as_pictures is True or False")
+        if taken := sorted({"fps", "num_frames", "do_sample_frames", "video_metadata"} & {*rest}):
+            raise InputError(f"{said}: {taken[0]} is decided by frames=, so leave it out")
         try:
-            made.captions(Clip([], [0], 1, 1.0)), made.leading(Clip([], [0], 1, 1.0))
-        except (KeyError, IndexError, ValueError) as error:
-            raise InputError(
-                f"video_settings={dict(given)!r}: no such placeholder: {error}"
-            ) from error
+            clip = Clip([], [0], 1, 1.0)
+            made.captions(clip), made.leading(clip)
+        except Exception as error:  # whatever `format` makes of a text, or of something else
+            raise InputError(f"{said}: caption and lead cannot be filled: {error}") from error
         return made
 
     @property
@@ -108,6 +117,13 @@ class VideoSettings:
         return least, max(min(most, total * TWO / count), int(least * 1.05))
 
 
+def at_least(clip: Clip, count: int) -> Clip:
+    """The clip, with its last frame again where it has fewer: a model reads so many as one."""
+    more = max(0, count - len(clip.frames))
+    frames, places = clip.frames + clip.frames[-1:] * more, clip.places + clip.places[-1:] * more
+    return clip._replace(frames=frames, places=places)
+
+
 def pixels_of(clip: Clip) -> Tensor:
     """The frames as one tensor (T, 3, H, W), 0 to 255.
 
@@ -126,10 +142,16 @@ def sampling_of(frames: int | Mapping[str, Any] | None) -> Sampling:
     Raises:
         InputError: it says something else.
     """
+    if isinstance(frames, bool) or not (frames is None or isinstance(frames, (int, Mapping))):
+        raise InputError(
+            f'frames={frames!r}: use a whole number, or a table such as {{"fps": 2.0, "most": 64}}'
+        )
     told = {"count": frames} if isinstance(frames, int) else dict(frames or {})
     if unknown := told.keys() - {f.name for f in fields(Sampling)}:
         known = ", ".join(f.name for f in fields(Sampling))
-        raise InputError(f"frames={frames!r}: no {', '.join(sorted(unknown))}; use {known}")
+        raise InputError(
+            f"frames={frames!r}: no {', '.join(sorted(map(str, unknown)))}; use {known}"
+        )
     return Sampling(**told)
 
 

@@ -205,23 +205,31 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
 
     def preprocess(self, image: Image.Image | Clip) -> Shown:
         """Everything up to the question, as the model's inputs."""
-        if not isinstance(image, Clip):
-            return Shown(self.chat.see(image))
-        shown, context = self.chat.watch(image), self.chat.context
-        used, (question, answer) = self.chat.used(shown.row), self.template.fill("")
-        if used + sum(map(len, self.chat.ask(shown.lead + question, answer))) > context:
-            raise ValueError(
-                f"its {shown.frames} frames take {used} of the {context} tokens that the model "
-                "reads, and leave no room for a question; take fewer, for example frames=8"
-            )
-        return shown
+        return self.chat.watch(image) if isinstance(image, Clip) else Shown(self.chat.see(image))
 
     def see(self, prepared: Sequence[Shown]) -> Sequence[Seen]:
         return self.reader.see([self._placed(one) for one in prepared])
 
     def begin(self, state: Seen, texts: Sequence[str]) -> Start:
-        room = self.chat.context - self.chat.used(state.row)
+        question, answer = self.template.fill("")
+        room = self._room(state.shown, sum(map(len, self.chat.ask(question, answer))))
         return Start(state, {text: self._ask(state.shown.lead, text, room) for text in texts})
+
+    def _room(self, shown: Shown, least: int) -> int:
+        """How many tokens fit after a picture or video.
+
+        Raises:
+            MediaError: of a video there are so many frames that not even `least` do.
+        """
+        used, context = self.chat.used(shown.row), self.chat.context
+        lead = len(self.chat.encode(shown.lead)) if shown.lead else 0
+        if shown.frames and used + lead + least > context:
+            fewer = max(1, min(8, shown.frames // 2))
+            raise MediaError(
+                f"its {shown.frames} frames take {used} of the {context} tokens that the model "
+                f"reads, and leave no room for a question; take fewer, for example frames={fewer}"
+            )
+        return context - used
 
     def read(self, starts: Sequence[Start]) -> Reading:
         return self.reader.read(starts)
@@ -272,7 +280,10 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
 
     def _row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
         shown = self._placed(self.prepared(image))
-        room = self.chat.context - self.chat.used(shown.row) - max_new_tokens
+        try:
+            room = self._room(shown, max_new_tokens) - max_new_tokens
+        except MediaError as error:
+            raise MediaError(f"{image.name}: {error}") from None
         asked = self._fit(prompt, room, lambda text: self.chat.ask(shown.lead + text, ""))
         return extended(shown.row, asked.prompt)
 

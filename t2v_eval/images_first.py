@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from t2v_eval.batching import BatchSize
+from t2v_eval.errors import MediaError
 from t2v_eval.local import LocalScorer, by_length
 from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
@@ -66,7 +67,11 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
 
     @abstractmethod
     def begin(self, state: State, texts: Sequence[str]) -> Begun:
-        """A picture and all texts that will be scored with it; no template applied yet."""
+        """A picture and all texts that will be scored with it; no template applied yet.
+
+        Raises:
+            MediaError: it leaves no room for a text.
+        """
 
     @abstractmethod
     def read(self, starts: Sequence[Begun]) -> Any:
@@ -100,7 +105,13 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
                 own = [(plain(texts[cells[p, 1]]), int(p)) for p in spans[n]]
                 own.sort(key=lambda pair: len(pair[0]))
                 captions = [text for text, _ in own]
-                start = self.begin(state, captions)
+                try:
+                    start = self.begin(state, captions)
+                except MediaError as error:
+                    if self.on_error == "raise":
+                        raise MediaError(f"{media[n].name}: {error}") from None
+                    yield Scored(spans[n], None, f"{media[n].name}: {error}")
+                    continue
                 jobs.append(Job(media[n].name, start, captions, [p for _, p in own]))
             yield from self._score_jobs(jobs)
 

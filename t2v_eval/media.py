@@ -32,7 +32,9 @@ MediaLike: TypeAlias = Union[
     str, "os.PathLike[str]", bytes, Image.Image, "NDArray[Any]", "torch.Tensor", "Media"
 ]
 
-VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv")
+VIDEOS = tuple(
+    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .m2ts .3gp .ogv .h264 .h265".split()
+)
 URL_MAX_BYTES = 50 * 2**20
 URL_MAX_SECONDS = 30.0
 PILLOW_RAISES = OSError, SyntaxError, ValueError, EOFError, RuntimeError  # RuntimeError: AVIF
@@ -107,16 +109,20 @@ class Video(Media):
         Raises:
             InputError, MediaError: there are none, or one that cannot be opened.
         """
-        if not 0 < fps < float("inf"):
+        if type(fps) not in (int, float) or not 0 < fps < float("inf"):
             raise InputError(f"fps={fps!r}: how many frames make a second is a number above 0")
         opened = tuple(open_media(f, f"{name}[{n}]") for n, f in enumerate(as_list(frames, name)))
+        if films := [one.name for one in opened if isinstance(one, Video)]:
+            raise InputError(
+                f"{films[0]} is a video itself: Video.of takes pictures; pass the file as it is"
+            )
         told = f"{fps!r} {' '.join(one.key for one in opened)}"
         return cls._new(digest(told.encode()), f"{name} (a video of {len(opened)})", opened, fps)
 
     @classmethod
     def _new(
         cls,
-        key: str,
+        content: str,
         name: str,
         source: File | bytes | tuple[Media, ...],
         fps: float | None = None,
@@ -127,7 +133,8 @@ class Video(Media):
                 "of it, `from t2v_eval.video import frames; frames(path, 16)`, and take the mean"
             )
 
-        return cls(key, name, load, source, fps)
+        # Not the key of the same file as a picture, of which there may be scores too.
+        return cls(digest(f"video {content}".encode()), name, load, source, fps)
 
 
 def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> list[MediaLike]:

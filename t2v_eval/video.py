@@ -38,7 +38,7 @@ class Sampling:
     Args:
         count: how many; a video that has fewer gives all it has.
         fps: how many of a second, in the place of `count`; then at least `least` and at most `most`
-            of them, rounded down to a multiple of `multiple`.
+            of them, rounded down to a multiple of `multiple` where there are so many.
         choose: see `indices`. Or "seconds", as mPLUG-Owl3: every n-th frame, where n of them
             are nearly 1 / `fps` seconds, and of more than `most` such frames the middles of equal
             parts; `least` and `multiple` are not heeded.
@@ -54,8 +54,9 @@ class Sampling:
     def __post_init__(self) -> None:
         numbers = self.count, self.least, self.most, self.multiple
         whole = all(type(n) is int and n > 0 for n in numbers)
+        rate = self.fps is None or (type(self.fps) in (int, float) and self.fps > 0)
         known = CHOICES if self.fps is None else (*CHOICES, SECONDS)
-        if not whole or not (self.fps is None or self.fps > 0) or self.choose not in known:
+        if not (whole and rate and self.choose in known):
             raise InputError(
                 f"{self}: use whole numbers of 1 or more, fps above 0, and for choose "
                 f"{' or '.join(map(repr, CHOICES))}, or with fps {SECONDS!r}"
@@ -89,7 +90,7 @@ class Clip(NamedTuple):
 
     @property
     def times(self) -> list[float]:
-        """When each frame is seen, in seconds from the start."""
+        """When each frame is seen, in seconds from the start, as if all lasted as long."""
         return [n / self.fps for n in self.places]
 
     @property
@@ -279,18 +280,27 @@ def _hold(video: _Held) -> None:
 
 def _count(source: File | bytes, name: str) -> tuple[int, float]:
     """How many frames a video shows, without decoding them, and how many in a second."""
+    sizes, shown, end = 0, 0, 0.0
     with _opened(source, name) as (container, stream):
-        packets = [packet for packet in container.demux(stream) if packet.size]
-        rate = stream.average_rate or stream.guessed_rate
-    if len(packets) < stream.frames:
+        for packet in container.demux():
+            if packet.pts is not None and packet.size:
+                last = (packet.pts + (packet.duration or 0)) * packet.time_base
+                end = max(end, float(last))
+            if packet.stream_index == stream.index and packet.size:
+                sizes, shown = sizes + 1, shown + (not packet.is_discard)
+        rate = float(stream.average_rate or stream.guessed_rate or 1)
+        seconds = (container.duration or 0) / 1e6  # in millionths, as FFmpeg has it
+        missing = seconds - (end - (container.start_time or 0) / 1e6)
+    # An edit leaves out packets that a container still counts: what is cut ends too early as well.
+    few = sizes < stream.frames and (not seconds or missing > 1.5 / rate)
+    if few or (not stream.frames and missing > max(0.5, 0.05 * seconds)):
         raise MediaError(
-            f"{name}: the video is cut: it has {len(packets)} of {stream.frames} frames; "
+            f"{name}: the video is cut: it has {sizes} of {stream.frames or 'more'} frames; "
             "fetch it again"
         )
-    shown = sum(not packet.is_discard for packet in packets)
     if not shown:
         raise MediaError(f"{name}: the video has no frames; fetch it again")
-    return shown, float(rate or 1)
+    return shown, rate
 
 
 def _decode(

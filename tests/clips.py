@@ -13,12 +13,14 @@ def picture_of(k):
     return pixels
 
 
-def encode(path, count=20, codec="mpeg4", seed=None, **options):
-    """A video of `picture_of` each number, or of noise."""
+def encode(path, count=20, codec="mpeg4", seed=None, gop=None, **options):
+    """A video of `picture_of` each number, or of noise; whole in itself every `gop` frames."""
     noise = np.random.RandomState(seed or 0)
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=8)
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
+        if gop:
+            stream.codec_context.gop_size = gop
         for k in range(count):
             shape = (SIZE[1], SIZE[0], 3)
             pixels = picture_of(k) if seed is None else noise.randint(0, 255, shape, np.uint8)

@@ -249,6 +249,17 @@ def test_what_cannot_be_explained_for_want_of_memory_is_named(folder, images, ex
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
 
 
+def test_what_is_too_large_to_write_about_is_named(folder, images, monkeypatch):
+    scorer = load(folder)
+
+    def too_large(**_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(scorer.network, "generate", too_large)
+    with pytest.raises(ScoringError, match="memory of cpu, even alone.*load_in_8bit=True"):
+        scorer.generate(images, "What is this?")
+
+
 @dataclass
 class State:
     row: dict

@@ -7,6 +7,7 @@ import sys
 import threading
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from clips import SIZE, by_hand, encode
@@ -219,6 +220,37 @@ def test_a_broken_video_fails_its_cells_once(tmp_path, monkeypatch):
     scores = ToyEmbedding(on_error="skip")(images=[*found, *whole_one], texts="a cat")
     assert scores[:6].isnan().all() and not scores[6:].isnan().any()
     assert decoded.count(str(path)) == 1
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "mpeg4"), ("a.webm", "libvpx-vp9")])
+def test_a_container_that_counts_no_frames_and_is_cut(tmp_path, name, codec):
+    path = encode(tmp_path / name, 60, codec=codec, seed=1)
+    assert len(frames(path, 99)) == 60
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(MediaError, match=r"the video is cut: it has \d+ of more frames; fetch it"):
+        frames(path, 4)
+
+
+def test_a_video_that_an_edit_makes_shorter_is_not_cut(tmp_path):
+    """Copied with times one second earlier, so that its first frames are before the beginning."""
+    path, edited = encode(tmp_path / "a.mp4", 40, seed=1, gop=8), tmp_path / "b.mp4"
+    with av.open(str(path)) as source, av.open(str(edited), "w") as target:
+        given = source.streams.video[0]
+        stream = target.add_stream_from_template(given)
+        for packet in source.demux(given):
+            if packet.dts is not None:
+                packet.pts -= int(2 / given.time_base)
+                packet.dts -= int(2 / given.time_base)
+                packet.stream = stream
+                target.mux(packet)
+    with av.open(str(edited)) as container:
+        declared = container.streams.video[0].frames
+    shown = by_hand(edited)
+    assert len(shown) < declared
+    found = frames(edited, 99)
+    assert len(found) == len(shown)
+    np.testing.assert_array_equal(pixels(found[0]), shown[0])
 
 
 def test_a_strip_is_frames_side_by_side(tmp_path):

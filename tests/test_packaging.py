@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,11 +14,9 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    source.mkdir()
-    # Built from a copy, since setuptools writes build/ and *.egg-info into its source folder.
+def source(tmp_path_factory):
+    """A copy of what a package is built of: setuptools writes build/ and *.egg-info beside it."""
+    copied = tmp_path_factory.mktemp("source")
     tracked = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"],
         capture_output=True,
@@ -28,9 +27,15 @@ def wheel(tmp_path_factory):
     for name in tracked:
         if name.startswith(("tests/", "training/")) or not (ROOT / name).is_file():
             continue
-        target = source / name
+        target = copied / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes((ROOT / name).read_bytes())
+    return copied
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
         [
             *(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"),
@@ -77,3 +82,16 @@ def test_the_wheel_works_without_a_checkout(wheel, tmp_path):
     file, *counts = done.stdout.split()
     assert file.startswith(str(tmp_path))
     assert all(int(count) > 0 for count in counts)
+
+
+def test_the_source_distribution_holds_what_explains_it_and_no_tests(source, tmp_path):
+    (source / "tests").mkdir()
+    (source / "tests" / "test_something.py").write_text("")
+    code = f"from setuptools import build_meta; build_meta.build_sdist({str(tmp_path)!r})"
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=source)
+    with tarfile.open(next(tmp_path.glob("t2v_eval-*.tar.gz"))) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert not {name for name in names if name.startswith("tests")}
+    wanted = {path.name for path in ROOT.glob("*.md")} | {"Makefile", "eval.py", "pyproject.toml"}
+    wanted |= {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()}
+    assert wanted | {"t2v_eval/report.html", "t2v_eval/__init__.py"} <= names

@@ -76,7 +76,7 @@ class GenAIBench(GenAIForm):
             yield Item(
                 images=[self.picture(f"{model}/{one.name}.jpeg") for model in one.ratings],
                 texts=[one.text],
-                labels={"human": one.human, "raters": [*one.ratings.values()]},
+                labels={"human": one.human},
                 tags=one.skills,
                 id=one.name,
             )

@@ -69,7 +69,7 @@ class GenAIRank(Published, Benchmark):
                     for n in range(1, PICTURES + 1)
                 ],
                 texts=[field(row, "prompt", str, where)],
-                labels={"human": human, "raters": [rated[n] for n in wanted]},
+                labels={"human": human},
                 tags=("a perfect picture" if max(human) == 5 else "no perfect picture",),
                 id=name,
             )

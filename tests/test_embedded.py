@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from t2v_eval.registry import benchmarks, models
 
 ROOT = Path(__file__).parent.parent
 NAMES = ("tiny-clip", "tiny-negclip", "tiny-clip-flant5")
+NUMBERS = (ROOT / "training" / "README.md").read_text(encoding="utf-8")
 LOG = json.loads((ROOT / "training" / "log.json").read_text(encoding="utf-8"))["models"]
 
 
@@ -49,6 +51,18 @@ def test_quality_is_what_training_measured_with_code_of_its_own(runs, name):
 def test_cards_quote_what_is_measured(runs, name):
     value, low, high = (100 * x for x in runs[name].metrics["group"])
     assert f"group accuracy {value:.1f} % [{low:.1f}, {high:.1f}]" in models.card(name).verified
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_so_does_the_table_of_their_training(runs, name):
+    lines = NUMBERS.partition("## Numbers")[2].splitlines()
+    names, *rows = ([c.strip() for c in x.split("|")[1:-1]] for x in lines if x.startswith("|"))
+    table = {row[0].partition(" (")[0]: row[names.index(name)] for row in rows}
+    value, low, high = (100 * x for x in runs[name].metrics["group"])
+    assert table["all"] == f"{value:.1f} ({low:.1f} to {high:.1f})"
+    for tag, metrics in runs[name].by_tag.items():  # of fewer items, which a last bit may decide
+        told = [float(x) for x in re.findall(r"[\d.]+", table[tag])]
+        assert told == pytest.approx([100 * x for x in metrics["group"]], abs=2.0), tag
 
 
 def test_vqascore_is_told_apart_from_both_clips(runs):

@@ -388,6 +388,7 @@ def _fetch(url: str, name: str, allow_urls: bool) -> bytes:
 
 
 def _short(name: str, limit: int = 200) -> str:
+    name = name.encode(errors="backslashreplace").decode()  # a file's name may be any bytes
     return name if len(name) <= limit else f"{name[: limit // 2]}...{name[-limit // 2 :]}"
 
 

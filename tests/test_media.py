@@ -5,13 +5,14 @@ from __future__ import annotations
 import http.server
 import io
 import os
+import sys
 import threading
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, features
-from toy import picture
+from toy import ToyEmbedding, expected, picture
 
 from t2v_eval import media
 from t2v_eval.errors import InputError, MediaError
@@ -169,6 +170,15 @@ def test_a_damaged_avif_is_named(tmp_path):
                 pixels(bytes(damaged))
             assert thumbnail(bytes(damaged)) is None
     assert RuntimeError in raised, "what Pillow says of some of them"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others name files by characters")
+def test_a_file_whose_name_is_no_text_is_scored_and_kept(tmp_path):
+    path = tmp_path / os.fsdecode(b"b\xff.png")
+    picture(0).save(path)
+    scorer = ToyEmbedding(device="cpu", store=tmp_path / "s.db")
+    assert scorer([path], ["a cat"]).item() == pytest.approx(expected(picture(0), "a cat"))
+    assert [row.image[-12:] for row in scorer.store.rows()] == ["b\\udcff.png)"]
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch, tmp_path):

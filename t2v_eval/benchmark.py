@@ -219,6 +219,7 @@ def evaluate(
     if not items:
         raise InputError(f"benchmark {benchmark.name!r} has no items")
     bound = scorer.with_template(**template)
+    bound_id = bound.id  # first, as it is none where weights are replaced meanwhile
     started = time.perf_counter()
     outcome = bound.evaluate_blocks(
         [Block(item.images, item.texts, item.references) for item in items], progress
@@ -237,7 +238,7 @@ def evaluate(
     return Run(
         scorer={
             "name": scorer.name,
-            "id": bound.id,
+            "id": bound_id,
             "kind": scorer.card.kind,
             "summary": scorer.card.summary,
             "question": bound.template.question,

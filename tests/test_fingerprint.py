@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import torch
 from toy import ToyEmbedding, picture
 
 import t2v_eval
 from t2v_eval import weights as of_weights
+from t2v_eval.benchmark import Benchmark, Item, evaluate
 from t2v_eval.errors import CheckpointError
 from t2v_eval.registry import Registry
 from t2v_eval.weights import fingerprint
@@ -25,6 +27,14 @@ class Filed(ToyEmbedding):
 
     def similarity(self, images, texts):
         return self.sign * super().similarity(images, texts)
+
+
+class Rated(Benchmark):
+    def items(self):
+        raise AssertionError("the test has its own")
+
+    def metrics(self, items, scores):
+        return {"mean": float(np.mean(scores))}
 
 
 @pytest.fixture
@@ -113,3 +123,15 @@ def test_without_a_store_loading_hashes_nothing(monkeypatch, weights, filed):
     scorer = t2v_eval.load("filed", path=weights, device="cpu")
     scorer([picture(0)], ["a cat"])
     assert not hashed and scorer.id and len(hashed) == 1
+
+
+def test_a_run_without_a_store_is_not_lost_where_weights_are_replaced_meanwhile(weights):
+    class Replaced(Filed):
+        def encode_images(self, batch):
+            replace(weights, "-1")
+            return super().encode_images(batch)
+
+    before = Replaced(weights, device="cpu").id
+    items = [Item([picture(n)], ["a cat"], labels={"human": [n]}) for n in range(3)]
+    run = evaluate(Replaced(weights, device="cpu"), Rated(), items=items, resamples=2)
+    assert run.scorer["id"] == before

@@ -25,4 +25,4 @@ lint: install
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo-report
+	rm -rf $(VENV) build dist *.egg-info demo-report t2v-eval-demo

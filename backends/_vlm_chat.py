@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import AutoProcessor, CLIPImageProcessorPil, LlamaTokenizer
 
 from t2v_eval.errors import CheckpointError, InputError, MissingPackageError
+from t2v_eval.template import split_wrapper
 from t2v_eval.video import Clip, Sampling
 
 from ._authors import Layout, Translated
@@ -44,21 +45,6 @@ class Asked(NamedTuple):
 
     prompt: list[int]
     answer: list[int]
-
-
-def split_wrapper(chat: str) -> tuple[str, str, str]:
-    """What stands before the picture, between it and the question, and after.
-
-    Raises:
-        InputError: it has no place for one of them, or two.
-    """
-    parts = re.fullmatch(r"(.*)<image>(.*)\{\}(.*)", chat, re.DOTALL)
-    if parts is None or chat.count("<image>") > 1 or chat.count("{}") > 1:
-        raise InputError(
-            f"chat={chat!r} must hold <image> and then {{}}, once each, or be the name of a "
-            "wrapper; `t2v-eval list templates` lists them"
-        )
-    return parts[1], parts[2], parts[3]
 
 
 def control_tokens(tokenizer: Any) -> re.Pattern[str]:

@@ -9,9 +9,10 @@ from PIL import Image
 from torch import Tensor
 
 from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.template import split_wrapper
 from t2v_eval.video import Clip
 
-from ._vlm_chat import GREY, Asked, Checkpoint, ProcessorChat, split_wrapper
+from ._vlm_chat import GREY, Asked, Checkpoint, ProcessorChat
 from ._vlm_inputs import TEXT
 from ._vlm_video import Shown, VideoSettings, at_least, pixels_of, sampling_of
 

@@ -7,7 +7,6 @@ code. Patches of a CLIP tower, projected by two layers, stand among the tokens o
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Unpack
 
@@ -17,11 +16,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import T5Config
 
-from t2v_eval.errors import InputError
 from t2v_eval.local import Options
 from t2v_eval.precision import large_dtype
 from t2v_eval.speaking import shown
-from t2v_eval.template import wrapper
+from t2v_eval.template import split_wrapper, wrapper
 from t2v_eval.weights import weight_files
 
 from ._clip_flant5 import (
@@ -68,10 +66,7 @@ class ClipFlanT5(T5Scorer):
     ) -> None:
         super().__init__(share, **options)
         chat = wrapper(chat)
-        parts = re.fullmatch(r"(.*)<image>(.*)\{\}(.*)", chat, re.DOTALL)
-        if parts is None or chat.count("<image>") > 1 or chat.count("{}") > 1:
-            raise InputError(f"chat={chat!r} must hold <image> and then {{}}, once each")
-        before, self._ask, self._end = parts.groups()
+        before, self._ask, self._end = split_wrapper(chat)
         self.facts = {"chat": repr(chat)}
         folder = self.locate_weights(checkpoint)
         config = read_config(folder)

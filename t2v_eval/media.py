@@ -382,6 +382,8 @@ def _fetch(url: str, name: str, allow_urls: bool) -> bytes:
                     raise MediaError(f"{name}: not downloaded within {URL_MAX_SECONDS:g} s")
             if response.length:  # what it announced and did not send
                 raise http.client.HTTPException(f"{response.length} bytes are missing")
+    except MediaError:  # which is a ValueError
+        raise
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise MediaError(f"{name}: cannot be downloaded: {error}") from error
     return bytes(content)

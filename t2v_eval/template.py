@@ -13,7 +13,7 @@ from functools import cache
 from importlib import resources
 
 from t2v_eval._toml import read_toml
-from t2v_eval.errors import TemplateError, UnknownNameError
+from t2v_eval.errors import InputError, TemplateError, UnknownNameError
 
 _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
@@ -144,3 +144,18 @@ def get_template(name: str) -> Template:
         raise UnknownNameError.of(
             "template", name, templates(), "`t2v-eval list templates` lists them."
         ) from None
+
+
+def split_wrapper(chat: str) -> tuple[str, str, str]:
+    """What stands before the picture, between it and the question, and after.
+
+    Raises:
+        InputError: it has no place for one of them, or two.
+    """
+    parts = re.fullmatch(r"(.*)<image>(.*)\{\}(.*)", chat, re.DOTALL)
+    if parts is None or chat.count("<image>") > 1 or chat.count("{}") > 1:
+        raise InputError(
+            f"chat={chat!r} must hold <image> and then {{}}, once each, or be the name of a "
+            "wrapper; `t2v-eval list templates` lists them"
+        )
+    return parts[1], parts[2], parts[3]

@@ -145,9 +145,9 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         self.facts["transformers"] = ".".join(transformers.__version__.split(".")[:2])
         self.facts |= placement.facts
         beside = (f for pattern in (*FILES, *code) for f in folder.glob(pattern))
-        self.files = sorted({*weight_files(folder), *beside})
+        own = layout.files if layout else ()
+        self.files = [*dict.fromkeys([*sorted({*weight_files(folder), *beside}), *own])]
         if layout:
-            self.files += layout.files
             self.network = layout.build(self.device, self.dtype, attn_implementation)
         else:
             self.network = build_network(
@@ -211,25 +211,27 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         return self.reader.see([self._placed(one) for one in prepared])
 
     def begin(self, state: Seen, texts: Sequence[str]) -> Start:
-        question, answer = self.template.fill("")
-        room = self._room(state.shown, sum(map(len, self.chat.ask(question, answer))))
+        room = self._room(state.shown, lambda lead: self._about(lead, ""))
         return Start(state, {text: self._ask(state.shown.lead, text, room) for text in texts})
 
-    def _room(self, shown: Shown, least: int) -> int:
-        """How many tokens fit after a picture or video.
+    def _room(self, shown: Shown, ask: Callable[[str], Asked], kept: int = 0) -> int:
+        """How many tokens fit after a picture or video, and before as many as are to be kept free.
+
+        Args:
+            ask: the tokens of an empty text after what leads to it.
 
         Raises:
-            MediaError: of a video there are so many frames that not even `least` do.
+            MediaError: of a video there are so many frames that not even these do.
         """
         used, context = self.chat.used(shown.row), self.chat.context
-        lead = len(self.chat.encode(shown.lead)) if shown.lead else 0
-        if shown.frames and used + lead + least > context:
+        room = context - used - kept
+        if shown.frames and sum(map(len, ask(shown.lead))) > room:
             fewer = max(1, min(8, shown.frames // 2))
             raise MediaError(
                 f"its {shown.frames} frames take {used} of the {context} tokens that the model "
                 f"reads, and leave no room for a question; take fewer, for example frames={fewer}"
             )
-        return context - used
+        return room
 
     def read(self, starts: Sequence[Start]) -> Reading:
         return self.reader.read(starts)
@@ -281,7 +283,7 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
     def _row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
         shown = self._placed(self.prepared(image))
         try:
-            room = self._room(shown, max_new_tokens) - max_new_tokens
+            room = self._room(shown, lambda lead: self.chat.ask(lead, ""), max_new_tokens)
         except MediaError as error:
             raise MediaError(f"{image.name}: {error}") from None
         asked = self._fit(prompt, room, lambda text: self.chat.ask(shown.lead + text, ""))
@@ -360,11 +362,12 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         return [shown]
 
     def _ask(self, lead: str, text: str, room: int) -> Asked:
-        def ask(part: str) -> Asked:
-            question, answer = self.template.fill(part)
-            return self.chat.ask(lead + question, answer)
+        return self._fit(text, room, lambda part: self._about(lead, part))
 
-        return self._fit(text, room, ask)
+    def _about(self, lead: str, text: str) -> Asked:
+        """The tokens of the template's question and answer about a text."""
+        question, answer = self.template.fill(text)
+        return self.chat.ask(lead + question, answer)
 
     def _fit(self, text: str, room: int, ask: Callable[[str], Asked]) -> Asked:
         """The tokens about a text, which is cut at its end until prompt and answer fit."""

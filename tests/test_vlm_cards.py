@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from clip_goldens import exact_pixels
+from plainly import QUESTION, first_token_of_yes, of_images
 from safetensors.torch import save_file
 from tiny_vlm import TEXT, TINY, llava
 from tiny_vlm_more import CARDED, OTHERS
@@ -30,7 +31,6 @@ from t2v_eval.template import get_template, wrapper, wrappers
 
 GOLDENS = Path(__file__).parent / "goldens" / "vqa"
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
-QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 CARDS = {name: card for name, card in models.cards.items() if card.entry == "HfVlm"}
 
 
@@ -51,24 +51,8 @@ def load(checkpoint, **options):
 
 
 def asked_plainly(folder, images, texts) -> list[list[float]]:
-    """P(first token of Yes), one pair at a time, through everything as transformers brings it."""
-    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    processor = AutoProcessor.from_pretrained(folder)
-    yes = processor.tokenizer("Yes", add_special_tokens=False).input_ids[0]
-
-    @torch.no_grad()
-    def score(image, text: str) -> float:
-        words = {"type": "text", "text": QUESTION.replace("{}", text)}
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": [{"type": "image", "image": image}, words]}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        return float(model(**inputs).logits[0, -1].softmax(-1)[yes])
-
-    return [[score(image, text) for text in texts] for image in images]
+    score = first_token_of_yes(folder)
+    return [[score(of_images([image]), text) for text in texts] for image in images]
 
 
 @pytest.mark.parametrize("kind", [*CARDED, *OTHERS])

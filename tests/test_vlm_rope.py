@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from plainly import first_token_of_yes, of_images
 from tiny_vlm import TEXT, TINY, write
 from toy import picture
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoProcessor
 
 import t2v_eval
 from t2v_eval.backends._vlm_prefix import reach
@@ -24,7 +25,6 @@ KINDS = {
 }
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
 TEXTS += ["the tall lighthouse stands next to the calm river " * 2]
-QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -48,24 +48,9 @@ def folder(kind, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(folder):
-    """P(first token of Yes) of each pair, with a model that has read nothing before."""
-    processor = AutoProcessor.from_pretrained(folder)
-    yes = processor.tokenizer("Yes", add_special_tokens=False).input_ids[0]
-
-    @torch.no_grad()
-    def score(image, text: str) -> float:
-        words = {"type": "text", "text": QUESTION.replace("{}", text)}
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": [{"type": "image", "image": image}, words]}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-        )
-        model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-        return float(model(**inputs).logits[0, -1].softmax(-1)[yes])
-
-    return [[score(image, text) for text in TEXTS] for image in images()]
+    """Of each pair, by a model that has read nothing before."""
+    score = first_token_of_yes(folder, anew=True)
+    return [[score(of_images([image]), text) for text in TEXTS] for image in images()]
 
 
 def images():

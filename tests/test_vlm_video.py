@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from clips import by_hand, encode
+from plainly import first_token_of_yes, of_images
 from tiny_vlm import TINY
 from tiny_vlm_more import CARDED, OTHERS
 from toy import picture
-from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
 from t2v_eval.backends._vlm_video import VideoSettings, fitting, pixels_of, sampling_of
@@ -26,7 +26,6 @@ NATIVE |= {"internvl", "perception_lm", "smolvlm", "molmo2", "gemma4", "gemma4_u
 NATIVE |= {"qwen3_omni"}
 UNSHARED = {("qwen3_5", "packed"), ("lfm2_vl", "packed"), ("lfm2_vl", "repeated")}
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
-QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -57,32 +56,18 @@ def frames_of(seed, count=4):
 
 
 def asked_plainly(folder, native, videos, texts) -> list[list[float]]:
-    """P(first token of Yes), one pair at a time, through everything as transformers brings it."""
-    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    processor = AutoProcessor.from_pretrained(folder)
-    yes = processor.tokenizer("Yes", add_special_tokens=False).input_ids[0]
+    """Of frames, 2 of which make a second, as a video or as pictures."""
+    score = first_token_of_yes(folder)
 
-    @torch.no_grad()
-    def score(frames, text: str) -> float:
-        seen = [{"type": "image", "image": frame} for frame in frames]
-        options = {}
-        if native:
-            seen = [{"type": "video", "video": [np.asarray(frame) for frame in frames]}]
-            told = {"total_num_frames": len(frames), "fps": 2.0, "duration": len(frames) / 2}
-            told["frames_indices"] = list(range(len(frames)))
-            options = {"do_sample_frames": False, "video_metadata": [told]}
-        words = {"type": "text", "text": QUESTION.replace("{}", text)}
-        inputs = processor.apply_chat_template(
-            [{"role": "user", "content": [*seen, words]}],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            processor_kwargs=options,
-        )
-        return float(model(**inputs).logits[0, -1].softmax(-1)[yes])
+    def of(frames, text: str) -> float:
+        if not native:
+            return score(of_images(frames), text)
+        told = {"total_num_frames": len(frames), "fps": 2.0, "duration": len(frames) / 2}
+        told["frames_indices"] = list(range(len(frames)))
+        film = {"type": "video", "video": [np.asarray(frame) for frame in frames]}
+        return score([film], text, do_sample_frames=False, video_metadata=[told])
 
-    return [[score(frames, text) for text in texts] for frames in videos]
+    return [[of(frames, text) for text in texts] for frames in videos]
 
 
 def test_a_video_scores_as_transformers_scores_it(kind, folder):

@@ -1,4 +1,4 @@
-"""The lock: what is tested is what pyproject.toml asks for, and the lowest versions can be named."""
+"""The lock holds what pyproject.toml asks for, and the lowest versions can be named."""
 
 from __future__ import annotations
 

@@ -33,6 +33,7 @@ test-latest:
 test-lowest:
 	$(PYTHON) -m venv --clear .venv-lowest
 	$(PYTHON) .ci/lowest.py > .venv-lowest/lowest.txt
+	.venv-lowest/bin/pip install --quiet --upgrade pip  # older ones take long to find a solution
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/lowest.txt --editable '.[dev]'
 	.venv-lowest/bin/python $(PYTEST)
 

@@ -95,3 +95,14 @@ def test_the_source_distribution_holds_what_explains_it_and_no_tests(source, tmp
     wanted = {path.name for path in ROOT.glob("*.md")} | {"Makefile", "eval.py", "pyproject.toml"}
     wanted |= {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()}
     assert wanted | {"t2v_eval/report.html", "t2v_eval/__init__.py"} <= names
+
+
+def test_the_version_stands_in_one_place_and_is_repeated_right(wheel):
+    from t2v_eval import __version__
+
+    metadata = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    assert f"\nVersion: {__version__}\n" in wheel.read(metadata).decode()
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text()
+    changes = (ROOT / "CHANGELOG.md").read_text()
+    first = next(line for line in changes.splitlines() if line.startswith("## "))
+    assert first.split()[1] in (__version__, "Unreleased")

@@ -6,7 +6,7 @@ Texts are read as by BERT (uncased), at most 35 tokens with [CLS] and [SEP], as 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ from transformers import BertTokenizer
 from t2v_eval.errors import CheckpointError, TemplateError
 from t2v_eval.local import LocalScorer, PairScorer
 from t2v_eval.weights import fill
+
+from ._transformers import number_positions
+from ._versions import close_in, use_where_equal
 
 CONTEXT = 35
 VOCABULARY = ("vocab.txt", "tokenizer.json")
@@ -100,21 +103,64 @@ class _Columns(nn.Module):
         return states[..., self.columns]
 
 
-def hoist_keys_and_values(attentions: Iterable[Any]) -> nn.Linear:
-    """Take the key and value layers out of cross-attentions and make them one layer.
+class KeysAndValues(nn.Module):
+    """Keys and values of pictures for all cross-attentions of a network, made by one layer.
 
-    What that layer gives for a picture is from then on passed in the place of the picture's states:
-    each attention finds its keys and values there, however many texts are read with the picture.
+    What it gives for a picture is passed in the place of the picture's states: each attention finds
+    its keys and values there, however many texts are read with the picture.
+
+    Args:
+        places: finds the layers that make them, in pairs; each by what holds it and its name there.
+        read: what the network makes of some text and the states (B, L, width) of pictures, or of
+            what this gives for them.
+        width: of states.
+        device: where the network is, in float32.
     """
-    places = [(attention, name) for attention in attentions for name in ("key", "value")]
-    layers: list[nn.Linear] = [getattr(attention, name) for attention, name in places]
+
+    def __init__(
+        self,
+        places: Callable[[], list[tuple[Any, str]]],
+        read: Callable[[Tensor], Tensor],
+        width: int,
+        device: torch.device,
+    ) -> None:
+        super().__init__()
+        self._places = places
+        self._fused: nn.Linear | None = None
+        self._own: list[tuple[Any, str, nn.Linear]] = []
+
+        def probe() -> Tensor:
+            drawn = torch.randn(1, 9, width, generator=torch.Generator().manual_seed(0))
+            return read(self(drawn.to(device)))
+
+        path = "keys and values of pictures made once for all texts"
+        use_where_equal("transformers", path, self._switch, probe, close_in(torch.float32))
+        self._own = []  # or its weights would be in memory twice
+
+    def forward(self, states: Tensor) -> Tensor:
+        made: Tensor = states if self._fused is None else self._fused(states)
+        return made
+
+    def _switch(self, on: bool) -> bool:
+        if on:
+            self._own = [(*place, getattr(*place)) for place in self._places()]
+            fused = _fused([layer for *_, layer in self._own])
+            start = 0
+            for holder, name, layer in self._own:
+                setattr(holder, name, _Columns(slice(start, start + layer.out_features)))
+                start += layer.out_features
+            self._fused = fused
+        else:
+            self._fused = None
+            for holder, name, layer in self._own:
+                setattr(holder, name, layer)
+        return on
+
+
+def _fused(layers: Sequence[nn.Linear]) -> nn.Linear:
     fused = nn.Linear(layers[0].in_features, sum(x.out_features for x in layers), device="meta")
     fused.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]), False)
     fused.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]), False)
-    start = 0
-    for (attention, name), layer in zip(places, layers, strict=True):
-        setattr(attention, name, _Columns(slice(start, start + layer.out_features)))
-        start += layer.out_features
     return fused
 
 
@@ -139,7 +185,5 @@ def build(
         if name.partition(".")[0] in parts and not name.endswith("position_ids")
     }
     fill(network, own, source)
-    for module in network.modules():  # the numbers of positions are in no checkpoint
-        if isinstance(numbers := getattr(module, "position_ids", None), Tensor):
-            module.position_ids = torch.arange(numbers.shape[-1]).expand(1, -1)
+    number_positions(network)
     return network

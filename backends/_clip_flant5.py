@@ -25,6 +25,8 @@ from transformers import (
 from t2v_eval.errors import CheckpointError
 from t2v_eval.weights import fill, read_tensors, weight_files
 
+from ._transformers import number_positions
+
 PROJECTOR = "mm_projector."
 TOWER = "vision_tower.vision_tower.vision_model."
 TOWER_NAMES = re.compile(r"(vision_tower\.vision_tower\.)?(vision_model\.)?")
@@ -123,9 +125,7 @@ def build_tower(
     with torch.device("meta"):
         tower = CLIPVisionModel(config)
     fill(tower, tensors, source, TOWER)
-    embeddings: Any = tower.embeddings  # its positions are in no checkpoint
-    positions = torch.arange(embeddings.num_positions, device=embeddings.class_embedding.device)
-    embeddings.position_ids = positions.expand(1, -1)
+    number_positions(tower)
     return tower
 
 

@@ -16,7 +16,6 @@ from transformers import (
     InternVLConfig,
     InternVLForConditionalGeneration,
     InternVLProcessor,
-    InternVLVideoProcessor,
     InternVLVisionConfig,
     LlamaConfig,
     Phi3Config,
@@ -27,7 +26,7 @@ from t2v_eval.errors import CheckpointError
 
 from ._authors import Fetch, Flat, Translated, fact, known
 from ._clip_flant5 import read_weights, take
-from ._pillow_frames import ByPillow
+from ._transformers_seeing import Frames
 
 INTERNLM2 = "InternLM2ForCausalLM"
 LANGUAGE: dict[str, Any] = {
@@ -60,10 +59,6 @@ INTERNLM2_NAMES = (
     (r"\.feed_forward\.w3\.", ".mlp.up_proj."),
     (r"\.feed_forward\.w2\.", ".mlp.down_proj."),
 )
-
-
-class Frames(ByPillow, InternVLVideoProcessor):
-    """Prepares frames as `load_video` of OpenGVLab/InternVL: one tile each."""
 
 
 class InternVL(Translated):

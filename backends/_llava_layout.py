@@ -7,23 +7,18 @@ LLaVA-OneVision of transformers, but for newlines in videos (`Watching`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate, max_pool2d
 from transformers import (
     CLIPVisionConfig,
     LlamaConfig,
     LlavaConfig,
     LlavaForConditionalGeneration,
     LlavaOnevisionConfig,
-    LlavaOnevisionForConditionalGeneration,
     LlavaOnevisionImageProcessorPil,
-    LlavaOnevisionModel,
-    LlavaOnevisionProcessor,
-    LlavaOnevisionVideoProcessor,
     Qwen2Config,
     SiglipVisionConfig,
 )
@@ -33,24 +28,16 @@ from t2v_eval.weights import weight_files
 
 from ._authors import Fetch, Flat, Translated, fact, known
 from ._clip_flant5 import read_weights, take
-from ._pillow_frames import ByPillow
+from ._transformers_seeing import (
+    NEWLINES,
+    POOLING,
+    WatchingForAnswers,
+    WatchingFrames,
+    WatchingProcessor,
+)
 
 PROJECTOR = {"model.mm_projector.0.": "linear_1.", "model.mm_projector.2.": "linear_2."}
 OWN_TOWER = "model.vision_tower."
-# How a grid of tokens becomes one of half its sides, the odd row and column kept or not. Always by
-# two: the authors' code does not look at mm_spatial_pool_stride.
-POOLING: dict[str, Callable[[Tensor], Tensor]] = {
-    "bilinear": lambda of: interpolate(of, [(s + 1) // 2 for s in of.shape[2:]], mode="bilinear"),
-    "average": lambda of: avg_pool2d(of, 2),
-    "max": lambda of: max_pool2d(of, 2),
-}
-# In how many parts of a video, of so many frames of so many rows, each is followed by a newline.
-NEWLINES: dict[str, Callable[[int, int], int]] = {
-    "grid": lambda frames, rows: frames * rows,
-    "frame": lambda frames, rows: frames,
-    "one_token": lambda frames, rows: 1,
-    "no_token": lambda frames, rows: 0,
-}
 
 
 class Llava(Translated):
@@ -100,59 +87,6 @@ class Llava(Translated):
         for name in ("lm_head.weight", "model.language_model.embed_tokens.weight"):
             made[name] = _longer(made[name])
         return made | _tower(seeing)
-
-
-class Watching(LlavaOnevisionModel):  # type: ignore[no-untyped-call]
-    """LLaVA-OneVision whose videos have their tokens pooled and parted as the configuration says.
-
-    As `get_2dPool`, `add_token_per_grid` and `add_token_per_frame` in llava_arch.py of
-    LLaVA-VL/LLaVA-NeXT; that of transformers has always bilinear pooling and one newline.
-    """
-
-    def apply_pooling(self, image_features: Tensor) -> Tensor:
-        """(frames, tokens, width), a quarter as many tokens."""
-        side = round(image_features.shape[1] ** 0.5)
-        grid = image_features.view(len(image_features), side, side, -1).permute(0, 3, 1, 2)
-        return POOLING[self.config.pooling](grid.contiguous()).flatten(2).transpose(1, 2)
-
-    def get_video_features(self, pixel_values_videos: Tensor, **options: Any) -> Any:
-        """`pooler_output` is (videos, tokens, width)."""
-        made = super().get_video_features(pixel_values_videos, **options)
-        tokens = made.pooler_output[:, :-1]  # without the newline that is always put there
-        frames = pixel_values_videos.shape[1]
-        rows = round((tokens.shape[1] // frames) ** 0.5)
-        if parts := NEWLINES[self.config.newlines](frames, rows):
-            apart = tokens.unflatten(1, (parts, -1))
-            newline = self.image_newline.to(apart).expand(*apart.shape[:2], 1, -1)
-            tokens = torch.cat([apart, newline], 2).flatten(1, 2)
-        made.pooler_output = tokens
-        return made
-
-
-class WatchingForAnswers(LlavaOnevisionForConditionalGeneration):  # type: ignore[no-untyped-call]
-    """`Watching` with a head that predicts tokens."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__(config)
-        self.model = Watching(config)
-        self.post_init()  # type: ignore[no-untyped-call]
-
-
-class WatchingFrames(ByPillow, LlavaOnevisionVideoProcessor):
-    """Prepares frames as SigLipImageProcessor of LLaVA-VL/LLaVA-NeXT."""
-
-
-class WatchingProcessor(LlavaOnevisionProcessor):
-    """Makes room for as many tokens as `Watching` has for a video."""
-
-    config: Any
-
-    def replace_video_token(self, video_inputs: Any, video_idx: int, **options: Any) -> str:
-        frames, seeing = len(video_inputs["pixel_values_videos"][video_idx]), self.config
-        side = seeing.vision_config.image_size // seeing.vision_config.patch_size
-        rows, columns = POOLING[seeing.pooling](torch.zeros(1, 1, side, side)).shape[2:]
-        count = frames * rows * columns + NEWLINES[seeing.newlines](frames, rows)
-        return str(self.video_token) * count
 
 
 class LlavaQwen(Translated):

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from inspect import signature
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,12 +21,12 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoProcessor
-from transformers.dynamic_module_utils import get_class_from_dynamic_module
 
 from t2v_eval.errors import CheckpointError, InputError
 
 from ._authors import Fetch, Flat, Layout, untrusted
 from ._images import tame
+from ._transformers import as_transformers_5, class_beside
 
 Inputs = Mapping[str, Tensor]
 ASKED = " User: ? Assistant:"  # what Molmo's processor makes of a question mark
@@ -59,7 +58,7 @@ class OwnCode(Layout):
     def build(self, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
         named = self.flat["auto_map"]
         place = named.get("AutoModelForCausalLM") or named["AutoModel"]
-        network: Any = self._trying(get_class_from_dynamic_module, place, str(self.folder))
+        network: Any = self._trying(class_beside, place, self.folder)
         as_transformers_5(network)
         model = self._trying(network.from_pretrained, self.folder, config=self.config, dtype=dtype)
         self.model = model.to(device).eval().requires_grad_(False)
@@ -111,17 +110,6 @@ class OwnCode(Layout):
     def _before(self, text: str) -> list[int]:
         ids: list[int] = self.tokenizer(text).input_ids
         return ids
-
-
-def as_transformers_5(network: Any) -> None:
-    """Let a class written for transformers 4 be loaded: 5 sets one attribute in `post_init`, which
-    it need not call, and calls `tie_weights` with more arguments than it had.
-    """
-    if not hasattr(network, "all_tied_weights_keys"):
-        network.all_tied_weights_keys = {}
-    tie = network.tie_weights
-    if len(signature(tie).parameters) == 1:
-        network.tie_weights = lambda self, *args, **options: tie(self)
 
 
 class OwnNetwork:

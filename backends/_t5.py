@@ -1,8 +1,7 @@
 """What scorers with a T5 share: how it answers, how likely it finds an answer, and how it is asked.
 
 An answer is one or two tokens, but cross-attention would make keys and values of all states of the
-encoder for them. `Absorbed` does not: with q a query, e the states and a how much of each is looked
-at, q·(Wₖe) = (Wₖᵀq)·e and Σ a(Wᵥe) = Wᵥ(Σ ae), so that its work grows with the answer instead.
+encoder for them. `Absorbed` does not, so that its work grows with the answer instead.
 """
 
 from __future__ import annotations
@@ -14,11 +13,13 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
-from transformers.modeling_outputs import BaseModelOutput
 
 from t2v_eval.local import Options, PairScorer
 from t2v_eval.media import Media
 from t2v_eval.speaking import Explanation, chances
+
+from ._transformers import absorb, attention_of, encoder_output
+from ._versions import close_in, use_where_equal
 
 IGNORED = -100  # the label where an answer is padded
 FEW = 8  # prompts that a CPU encodes together
@@ -54,7 +55,7 @@ class T5Scorer(PairScorer[Tensor]):
 
     @property
     def execution(self) -> dict[str, str]:
-        return {**super().execution, "attention": str(self.t5.config._attn_implementation)}
+        return {**super().execution, "attention": attention_of(self.t5)}
 
     def set_t5(self, t5: Any, tokenizer: Any) -> None:
         self.t5, self.tokenizer = t5, tokenizer
@@ -62,8 +63,16 @@ class T5Scorer(PairScorer[Tensor]):
         self._head = t5.lm_head.weight.float()
         if not self._share:
             self.mode = "one by one"
-        elif absorb(t5):
-            self.mode = "pictures encoded once, absorbed cross-attention"
+            return
+        self.mode = "pictures encoded once"
+        if use_where_equal(
+            "transformers",
+            "cross-attention of T5 without keys and values",
+            lambda on: absorb(t5, on),
+            lambda: _answer_anything(t5),
+            close_in(self.dtype),
+        ):
+            self.mode += ", absorbed cross-attention"
 
     @abstractmethod
     def see(self, batch: Tensor) -> Tensor:
@@ -151,79 +160,12 @@ class T5Scorer(PairScorer[Tensor]):
         read = self.read([states[image.key] for image, _ in pairs], prompts)
         self.note_truncated(p for p, cut in zip(prompts, read.cut, strict=True) if cut)
         tokens = self.t5.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=read.states),
+            encoder_outputs=encoder_output(read.states),
             attention_mask=read.mask,
             max_new_tokens=max_new_tokens,
             do_sample=False,
         )
         return list(self.tokenizer.batch_decode(tokens, skip_special_tokens=True))
-
-
-class Absorbed(nn.Module):
-    """T5's cross-attention without keys and values; `plain` is the one with them."""
-
-    def __init__(self, plain: Any) -> None:
-        super().__init__()
-        self.plain = plain
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        mask: Tensor | None = None,
-        key_value_states: Any = None,
-        position_bias: Tensor | None = None,
-        past_key_values: Any = None,
-        **options: Any,
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """As `T5Attention`; T5 neither scales here nor knows of positions, so only `mask` counts.
-
-        Args:
-            hidden_states: (B, T, width) of the answer.
-            mask: (B, 1, 1 or T, L), which are looked at, or what is added.
-            key_value_states: (B, L, width) of the encoder.
-            past_key_values: if any, keys and values are made once for many tokens, and are needed.
-        """
-        plain, states = self.plain, key_value_states
-        (batch, tokens, width), length = hidden_states.shape, states.shape[1]
-        heads, size = plain.n_heads, plain.key_value_proj_dim
-        work = tokens * width * (heads * length + heads * size)
-        if past_key_values is not None or not _pays(work, tokens, width, length, heads * size):
-            made: tuple[Tensor, Tensor | None, Tensor | None] = plain(
-                hidden_states, mask, states, position_bias, past_key_values, **options
-            )
-            return made
-        queries = plain.q(hidden_states).view(batch, tokens, heads, size)
-        asked = torch.einsum("bthd,hdw->bhtw", queries, plain.k.weight.view(heads, size, width))
-        looks = (asked.flatten(1, 2) @ states.mT).view(batch, heads, tokens, length).float()
-        if mask is not None and mask.dtype is torch.bool:
-            looks = looks.masked_fill(~mask, torch.finfo(looks.dtype).min)
-        elif mask is not None:
-            looks = looks + mask
-        seen = looks.softmax(-1).to(states.dtype).flatten(1, 2) @ states
-        values = torch.einsum(
-            "bhtw,hdw->bthd",
-            seen.view(batch, heads, tokens, width),
-            plain.v.weight.view(heads, size, width),
-        )
-        return plain.o(values.flatten(2)), position_bias, None
-
-
-def absorb(t5: Any) -> bool:
-    """Make the cross-attentions of a T5 `Absorbed`, and say so; not if their weights are packed."""
-    layers = [block.layer[1] for block in t5.decoder.block]
-    if any(type(layer.EncDecAttention.k) is not nn.Linear for layer in layers):
-        return False
-    for layer in layers:
-        layer.EncDecAttention = Absorbed(layer.EncDecAttention)
-    return True
-
-
-def _pays(work: int, tokens: int, width: int, length: int, inner: int) -> bool:
-    """Whether absorbing is less `work` than keys and values of all states, and using them.
-
-    Thin matrices are multiplied at about two thirds of the speed of thick ones.
-    """
-    return 3 * work <= 2 * length * inner * (width + tokens)
 
 
 def answer_states(t5: Any, read: Read, answers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
@@ -239,6 +181,15 @@ def answer_states(t5: Any, read: Read, answers: Sequence[Sequence[int]]) -> tupl
     if t5.config.scale_decoder_outputs:
         hidden = hidden * t5.config.d_model**-0.5
     return hidden, labels
+
+
+def _answer_anything(t5: Any) -> Tensor:
+    """What a T5 makes of a short answer to random states."""
+    device, dtype = t5.lm_head.weight.device, t5.lm_head.weight.dtype
+    drawn = torch.randn(1, 64, t5.config.d_model, generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(1, 64, dtype=torch.bool, device=device)
+    mask[:, 48:] = False
+    return answer_states(t5, Read(drawn.to(device, dtype), mask, [False]), [[2, 1]])[0]
 
 
 def pad_rows(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> Tensor:

@@ -14,20 +14,15 @@ from transformers import (
     Qwen2VLForConditionalGeneration,
     Qwen2VLImageProcessorPil,
     Qwen2VLProcessor,
-    Qwen2VLVideoProcessor,
-)
-from transformers.image_utils import SizeDict
-from transformers.models.qwen2_vl.configuration_qwen2_vl import (
     Qwen2VLTextConfig,
     Qwen2VLVisionConfig,
 )
-from transformers.models.qwen2_vl.video_processing_qwen2_vl import smart_resize
 
 from t2v_eval.errors import CheckpointError
 
 from ._authors import Fetch, Flat, Translated, fact, known
 from ._clip_flant5 import read_weights
-from ._pillow_frames import ByPillow
+from ._transformers_seeing import FrameByFrame
 
 NAMES = {
     "vision_tower.": "model.visual.",
@@ -35,27 +30,6 @@ NAMES = {
     "language_model.lm_head.": "lm_head.",
 }
 MARKS = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
-
-
-class FrameByFrame(Qwen2VLVideoProcessor, ByPillow):
-    """Two frames are read as one, and so each is given twice, as tarsier_processor.py of
-    bytedance/tarsier does with `use_multi_images_for_video`.
-
-    It is resized twice too: into the limit of pixels, which rounding to whole patches may then
-    pass.
-    """
-
-    def patchify(self, videos: Tensor, **options: Any) -> Any:  # type: ignore[override]
-        return super().patchify(videos.repeat_interleave(2, 1), **options)
-
-    def resize(  # type: ignore[override]
-        self, videos: Tensor, size: Any, resample: Any, **options: Any
-    ) -> Any:
-        most, (height, width) = size.longest_edge, videos.shape[-2:]
-        high, wide = smart_resize(height, width, factor=1, min_pixels=0, max_pixels=most)
-        limited = ByPillow.resize(self, videos, SizeDict(high, wide))
-        rounded = SizeDict(shortest_edge=size.shortest_edge, longest_edge=2 * most)
-        return super().resize(limited, rounded, resample, **options)
 
 
 class Tarsier(Translated):

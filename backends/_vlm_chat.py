@@ -26,6 +26,7 @@ from t2v_eval.video import Clip, Sampling
 from ._authors import Layout, Translated
 from ._images import pad_to_square
 from ._own_code import OwnCode
+from ._transformers_seeing import settings_of
 from ._vlm_video import Shown, sampling_of
 
 GREY = Image.new("RGB", (64, 64), (120, 130, 140))
@@ -152,8 +153,8 @@ class ProcessorChat(Chat):
     def _check_settings(self, kind: str, settings: Mapping[str, Any]) -> None:
         """Hold that the image or video processor has these settings."""
         seeing = getattr(self.processor, f"{kind}_processor", None)
-        takes = list(getattr(getattr(seeing, "valid_kwargs", None), "__annotations__", ()))
-        if unknown := settings.keys() - set(takes):
+        takes = settings_of(seeing)
+        if unknown := settings.keys() - takes:
             raise InputError(
                 f"{kind}_settings={dict(settings)!r}: {type(seeing).__name__} of this model has no "
                 f"{', '.join(sorted(unknown))}; it has {', '.join(sorted(takes))}"

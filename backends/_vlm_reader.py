@@ -23,9 +23,11 @@ from torch import Tensor
 
 from t2v_eval.errors import UnsupportedError
 
+from ._transformers import begin_anew, can_share, has_memory, reach
+from ._transformers_seeing import vision_of
 from ._vlm_chat import Asked
-from ._vlm_inputs import Row, extended, joined, vision_of
-from ._vlm_prefix import Prefix, begin_anew, can_share, common_start, has_memory, reach
+from ._vlm_inputs import Row, extended, joined
+from ._vlm_prefix import Prefix, common_start
 from ._vlm_video import Shown
 
 MODES = {

@@ -12,6 +12,7 @@ from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.template import split_wrapper
 from t2v_eval.video import Clip
 
+from ._transformers_seeing import settings_of
 from ._vlm_chat import GREY, Asked, Checkpoint, ProcessorChat
 from ._vlm_inputs import TEXT
 from ._vlm_video import Shown, VideoSettings, at_least, pixels_of, sampling_of
@@ -160,7 +161,7 @@ class TemplateChat(ProcessorChat):
         }
         told |= {"frames_indices": list(clip.places), "height": height, "width": width}
         options = {"do_sample_frames": False, "video_metadata": [told]}
-        if CAP in seeing.valid_kwargs.__annotations__:
+        if CAP in settings_of(seeing):
             options[CAP] = True  # as qwen_vl_utils
         options |= self._video.processor
         if self._video.pixels is not None:

@@ -22,9 +22,10 @@ from t2v_eval.errors import CheckpointError
 from t2v_eval.local import EmbeddingScorer, Options, unit
 from t2v_eval.weights import read_tensors, weight_files
 
-from ._blip import ReadingPairScorer, ReadingScorer, build, hoist_keys_and_values
+from ._blip import KeysAndValues, ReadingPairScorer, ReadingScorer, build
 from ._images import normalise, to_pixels
 from ._tensors import resize
+from ._transformers import qformer_cross_attentions
 
 
 class _Blip2(ReadingScorer):
@@ -70,9 +71,13 @@ class Blip2ITM(_Blip2, ReadingPairScorer):
 
     def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
         super().__init__(checkpoint, **options)
-        layers = self.network.qformer.encoder.layer
-        self._keys_and_values = hoist_keys_and_values(
-            layer.crossattention.attention for layer in layers if layer.has_cross_attention
+        qformer = self.network.qformer
+        ids = torch.ones(1, 2, dtype=torch.long, device=self.device)
+        self._keys_and_values = KeysAndValues(
+            lambda: qformer_cross_attentions(qformer),
+            lambda states: self._look(states, ids, ids),
+            qformer.config.encoder_hidden_size,
+            self.device,
         )
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
@@ -82,16 +87,21 @@ class Blip2ITM(_Blip2, ReadingPairScorer):
 
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         ids, mask = self.read_filled(texts)
+        hidden = self._look(torch.stack(list(states)), ids, mask)
+        logits: Tensor = self.network.itm_head(hidden).mean(dim=1)
+        return logits.softmax(dim=-1)[:, 1]
+
+    def _look(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """What queries that read the text see in the picture (B, Q, width)."""
         queries = self.network.query_tokens.expand(len(ids), -1, -1)
         seen = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)
-        hidden = self.network.qformer(
+        hidden: Tensor = self.network.qformer(
             query_embeds=self.network.embeddings(input_ids=ids, query_embeds=queries),
             query_length=queries.shape[1],
             attention_mask=seen,
-            encoder_hidden_states=torch.stack(list(states)),
-        ).last_hidden_state[:, : queries.shape[1]]
-        logits: Tensor = self.network.itm_head(hidden).mean(dim=1)
-        return logits.softmax(dim=-1)[:, 1]
+            encoder_hidden_states=states,
+        ).last_hidden_state
+        return hidden[:, : queries.shape[1]]
 
 
 class Blip2ITC(_Blip2, EmbeddingScorer):

@@ -30,8 +30,8 @@ from t2v_eval.video import Clip, clip
 from t2v_eval.weights import HUB_FILES, weight_files
 
 from ._authors import read_layout
-from ._places import put_text_behind_videos
 from ._pretrained import Placement, build_network, read_config
+from ._transformers_seeing import put_text_behind_videos
 from ._vlm_chat import Asked, Checkpoint
 from ._vlm_inputs import COUNTED, TIMES, Row, extended, joined
 from ._vlm_reader import MASKED, MODES, Pair, Reader, Reading, Seen, Start

@@ -25,8 +25,9 @@ from t2v_eval.local import Options
 from t2v_eval.weights import check_keys, read_tensors
 
 from . import _tensors
-from ._blip import VOCABULARY, ReadingPairScorer, build, hoist_keys_and_values
+from ._blip import VOCABULARY, KeysAndValues, ReadingPairScorer, build
 from ._images import middle_square, normalise, to_pixels
+from ._transformers import blip_cross_attentions
 
 WEIGHTS, CONFIG = "ImageReward.pt", "med_config.json"
 TOKENIZER = "google-bert/bert-base-uncased"
@@ -98,11 +99,7 @@ class ImageReward(ReadingPairScorer):
 
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         ids, mask = self.read_filled(texts)
-        hidden = self._text(
-            input_ids=ids,
-            attention_mask=mask,
-            encoder_hidden_states=torch.stack(list(states)),
-        ).last_hidden_state[:, 0]
+        hidden = self._look(torch.stack(list(states)), ids, mask)
         for weight, bias in self._head:
             hidden = linear(hidden, weight, bias)
         reward: Tensor = hidden[:, 0]
@@ -121,9 +118,20 @@ class ImageReward(ReadingPairScorer):
         self._text = build(BlipTextModel, text, _part(tensors, TEXT), file, add_pooling_layer=False)
         self._vision.to(self.device, self.dtype)
         self._text.to(self.device)  # is small and stays in float32
-        self._keys_and_values = hoist_keys_and_values(
-            layer.crossattention.self for layer in self._text.encoder.layer
+        ids = torch.ones(1, 2, dtype=torch.long, device=self.device)
+        self._keys_and_values = KeysAndValues(
+            lambda: blip_cross_attentions(self._text),
+            lambda states: self._look(states, ids, ids),
+            vision.hidden_size,
+            self.device,
         )
+
+    def _look(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """What the first token of a text sees in the picture (B, width)."""
+        hidden: Tensor = self._text(
+            input_ids=ids, attention_mask=mask, encoder_hidden_states=states
+        ).last_hidden_state
+        return hidden[:, 0]
 
 
 def _text_config(file: Path) -> Any:

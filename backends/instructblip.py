@@ -30,10 +30,11 @@ from t2v_eval.precision import large_dtype
 from t2v_eval.speaking import shown
 from t2v_eval.weights import weight_files
 
-from ._blip import hoist_keys_and_values
+from ._blip import KeysAndValues
 from ._images import middle_square, to_pixels
 from ._pretrained import Placement, build_network
 from ._t5 import Read, T5Scorer, pad_rows
+from ._transformers import qformer_cross_attentions
 
 QUESTION, ANSWER = 128, 256  # tokens that are read, with the special ones
 
@@ -91,10 +92,12 @@ class InstructBlipFlanT5(T5Scorer):
         placement = Placement(attn_implementation, None, load_in_8bit, load_in_4bit)
         self.facts = placement.facts
         self.network = self._build(folder, config, placement)
-        self._keys_and_values = hoist_keys_and_values(
-            layer.crossattention.attention
-            for layer in self.network.qformer.encoder.layer
-            if layer.has_cross_attention
+        qformer = self.network.qformer
+        self._keys_and_values = KeysAndValues(
+            lambda: qformer_cross_attentions(qformer),
+            lambda states: self._look([*states], [[1, 2]]),
+            qformer.config.encoder_hidden_size,
+            self.device,
         )
         self.set_t5(self.network.language_model, reader)
 

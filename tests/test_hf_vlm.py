@@ -13,7 +13,8 @@ from toy import picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
-from t2v_eval.backends._vlm_inputs import Vision, extended
+from t2v_eval.backends._transformers_seeing import Vision
+from t2v_eval.backends._vlm_inputs import extended
 from t2v_eval.backends._vlm_prefix import Prefix
 from t2v_eval.backends._vlm_styles import STYLES
 from t2v_eval.backends.hf_vlm import RULES, HfVlm

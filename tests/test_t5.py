@@ -13,7 +13,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 import t2v_eval
-from t2v_eval.backends._t5 import Absorbed, Read, absorb, answer_states
+from t2v_eval.backends._t5 import Read, answer_states
+from t2v_eval.backends._transformers import Absorbed, absorb
 from t2v_eval.errors import InputError, MissingPackageError, UnsupportedError
 
 GOLDENS = Path(__file__).parent / "goldens" / "vqa"

@@ -11,7 +11,7 @@ from toy import picture
 from transformers import AutoConfig, AutoProcessor
 
 import t2v_eval
-from t2v_eval.backends._vlm_prefix import reach
+from t2v_eval.backends._transformers import reach
 from t2v_eval.media import Video, open_media
 
 SWITCH = 80  # tokens, between those of a picture with a short text and with a long one

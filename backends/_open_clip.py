@@ -1,4 +1,8 @@
-"""OpenCLIP's networks without its loading: nothing is downloaded or unpickled unasked."""
+"""All that is asked of OpenCLIP beyond its documented interface: networks without its loading, so
+that nothing is downloaded or unpickled unasked, and parts of its tokenizers and transforms.
+
+`tests/test_open_clip_internals.py` has a test for each thing that is relied on.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import open_clip
+import regex  # type: ignore[import-untyped]
 import torch
 from open_clip.convert import convert_state_dict
 from open_clip.model import (
@@ -15,6 +20,7 @@ from open_clip.model import (
     resize_pos_embed,
     resize_text_pos_embed,
 )
+from open_clip.tokenizer import HFTokenizer
 from open_clip.transform import CenterCropOrPad, ResizeKeepRatio
 from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Normalize, Resize  # type: ignore[import-untyped]
@@ -23,6 +29,9 @@ from t2v_eval.errors import CheckpointError, InputError, UnknownNameError
 from t2v_eval.weights import fill, read_tensors
 
 from ._tensors import resize, resize_short
+from ._versions import use_where_equal
+
+SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 
 def describe(arch: str, pretrained: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -94,27 +103,101 @@ def load_weights(network: Any, file: Path, tensors: dict[str, Tensor] | None = N
     fill(network, tensors, file)
 
 
-def encode_ids(network: Any, ids: Tensor) -> Tensor:
+class TextTower:
     """Token ids -> embeddings. What stands behind an end token cannot reach it in a causal tower,
     so such a tower reads no further than the last end token of the batch.
     """
-    tower = getattr(network, "text", network)
-    mask, projection = getattr(tower, "attn_mask", None), getattr(tower, "text_projection", None)
-    pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", ""))
-    if mask is None or getattr(tower, "cls_emb", None) is not None or pool not in ("argmax", "eos"):
-        embeddings: Tensor = network.encode_text(ids)
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.tower = network, getattr(network, "text", network)
+        self.short = False
+        path = "texts read up to their end alone"
+        use_where_equal("open_clip_torch", path, self._switch, self._read_anything, 1e-4)
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        embeddings: Tensor = self._read(ids) if self.short else self.network.encode_text(ids)
         return embeddings
-    end: Any = getattr(tower, "text_eos_id", getattr(tower, "eos_id", None))
-    ends = (ids if pool == "argmax" else (ids == end).int()).argmax(dim=-1)
-    n = int(ends.max()) + 1
-    x: Tensor = tower.token_embedding(ids[:, :n]) + tower.positional_embedding[:n]
-    x = tower.ln_final(tower.transformer(x, attn_mask=mask[:n, :n]))
-    x = x[torch.arange(len(x), device=x.device), ends]
-    if isinstance(projection, nn.Linear):
-        x = projection(x)
-    elif projection is not None:
-        x = x @ projection
-    return x
+
+    def _switch(self, on: bool) -> bool:
+        tower = self.tower
+        self.short = (
+            on
+            and getattr(tower, "attn_mask", None) is not None
+            and getattr(tower, "cls_emb", None) is None
+            and self._pool in ("argmax", "eos")
+        )
+        return self.short
+
+    @property
+    def _pool(self) -> str:
+        """Which token counts: the end token by its number, or the largest number of all."""
+        tower = self.tower
+        return str(getattr(tower, "text_pool_type", getattr(tower, "pool_type", "")))
+
+    @property
+    def _end(self) -> Any:
+        return getattr(self.tower, "text_eos_id", getattr(self.tower, "eos_id", None))
+
+    def _read(self, ids: Tensor) -> Tensor:
+        tower, projection = self.tower, getattr(self.tower, "text_projection", None)
+        ends = (ids if self._pool == "argmax" else (ids == self._end).int()).argmax(dim=-1)
+        n = int(ends.max()) + 1
+        x: Tensor = tower.token_embedding(ids[:, :n]) + tower.positional_embedding[:n]
+        x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:n, :n]))
+        x = x[torch.arange(len(x), device=x.device), ends]
+        if isinstance(projection, nn.Linear):
+            x = projection(x)
+        elif projection is not None:
+            x = x @ projection
+        return x
+
+    def _read_anything(self) -> Tensor:
+        """What is made of two short texts."""
+        words = self.tower.token_embedding.num_embeddings
+        ids = torch.zeros(2, len(self.tower.positional_embedding), dtype=torch.long)
+        for row, length in enumerate((4, 6)):
+            ids[row, :length] = torch.arange(1, length + 1) % (words - 1)
+            ids[row, length] = words - 1 if self._pool == "argmax" else self._end
+        return self(ids.to(next(self.network.parameters()).device))
+
+
+def hub_tokenizer(name: str, **options: Any) -> Any:
+    """The tokenizer of a folder or hub id, as OpenCLIP's networks with towers of the hub use it."""
+    return HFTokenizer(name, **options)
+
+
+def tokens_of(tokenizer: Any, text: str) -> int:
+    """How many tokens a text has before it is cut."""
+    if isinstance(tokenizer, HFTokenizer):
+        cleaned = tokenizer.clean_fn(text)
+        return len(tokenizer.tokenizer(cleaned, verbose=False).input_ids)
+    return len(tokenizer.encode(text)) + 2
+
+
+def spell_as_openai(tokenizer: Any) -> Any:
+    """OpenCLIP's tokenizer with the start and the end token spelled as OpenAI does."""
+    pattern = tokenizer.pat.pattern
+    for ours, theirs in SPECIAL.items():
+        tokenizer.encoder[theirs] = tokenizer.encoder[ours]
+        tokenizer.cache[theirs] = theirs
+        pattern = pattern.replace(ours, regex.escape(theirs))
+    tokenizer.pat = regex.compile(pattern, regex.IGNORECASE)
+    return tokenizer
+
+
+def round_weights(network: nn.Module) -> None:
+    """Round to float16 what the original loaders round, also where they then widen it again.
+
+    Published weights do not change by this; weights that were trained further in float32 do.
+    """
+    open_clip.convert_weights_to_lp(network, torch.float16)
+
+
+def sides_of(network: Any) -> tuple[int, int]:
+    """Height and width of the pictures that a network sees."""
+    size = network.visual.image_size
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    return height, width
 
 
 def prepare(transform: Any, pixels: Tensor) -> Tensor:

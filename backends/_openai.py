@@ -13,17 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import regex  # type: ignore[import-untyped]
 import torch
-from open_clip.model import convert_weights_to_lp
-from torch import Tensor, nn
+from torch import Tensor
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.weights import check_keys
 
 HEAD = 64  # channels of an attention head, in every tower of theirs
 NUMBERS = ("input_resolution", "context_length", "vocab_size")  # beside the weights
-SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 DTYPES = {
     "Bool": torch.bool,
     "Int": torch.int32,
@@ -161,22 +158,3 @@ def describe(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
             "layers": count("transformer.resblocks."),
         },
     }
-
-
-def spell_as_openai(tokenizer: Any) -> Any:
-    """OpenCLIP's tokenizer with the start and the end token spelled as OpenAI does."""
-    pattern = tokenizer.pat.pattern
-    for ours, theirs in SPECIAL.items():
-        tokenizer.encoder[theirs] = tokenizer.encoder[ours]
-        tokenizer.cache[theirs] = theirs
-        pattern = pattern.replace(ours, regex.escape(theirs))
-    tokenizer.pat = regex.compile(pattern, regex.IGNORECASE)
-    return tokenizer
-
-
-def round_weights(network: nn.Module) -> None:
-    """Round to float16 what the original loaders round, also where they then widen it again.
-
-    Published weights do not change by this; weights that were trained further in float32 do.
-    """
-    convert_weights_to_lp(network, torch.float16)

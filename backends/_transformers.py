@@ -86,8 +86,6 @@ class Absorbed(nn.Module):
     Σ a(Wᵥe) = Wᵥ(Σ ae).
     """
 
-    KNOWN = frozenset({"use_cache"})  # options that change nothing here
-
     def __init__(self, plain: Any) -> None:
         super().__init__()
         self.plain = plain
@@ -113,7 +111,7 @@ class Absorbed(nn.Module):
         (batch, tokens, width), length = hidden_states.shape, states.shape[1]
         heads, size = plain.n_heads, plain.key_value_proj_dim
         work = tokens * width * (heads * length + heads * size)
-        unknown = any(v is not None for name, v in options.items() if name not in self.KNOWN)
+        unknown = any(value is not None for value in options.values())
         if unknown or not _pays(work, tokens, width, length, heads * size):
             made: tuple[Tensor, Tensor | None, Tensor | None] = plain(
                 hidden_states,

@@ -59,9 +59,11 @@ def use_where_equal(
         return switch(True)
     try:
         with torch.inference_mode():
-            expected = probe().float()
             if not switch(True):
                 return False
+            switch(False)
+            expected = probe().float()
+            switch(True)
             apart = (probe().float() - expected).norm()
         if bool(apart <= close * expected.norm()):
             return True

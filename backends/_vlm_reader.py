@@ -179,12 +179,16 @@ class Reader:
             first = mine.stop
         return [found[n] for n in range(len(pairs))]
 
-    def settle(self, shown: Sequence[Shown], prompts: Sequence[list[int]], close: float) -> None:
-        """With a class of models that was not tested, take what is found to change nothing.
+    def settle(self, shown: Sequence[Shown], prompts: Sequence[list[int]], close: float) -> str:
+        """With a class of models, or a version of transformers, that was not tested, take what
+        changes nothing.
 
         Args:
             shown: pictures of several sizes, and videos.
             close: how far states may be apart, relative to their length.
+
+        Returns:
+            Why the fastest mode is not taken, and "" where it is.
 
         Raises:
             UnsupportedError: the mode that must be used changes something.
@@ -200,19 +204,23 @@ class Reader:
         candidates = [(mode, together) for mode in self.modes[:-1] for together in (True, False)]
         self.mode, self.together = "none", False
         expected = torch.cat([read([one]) for one in shown])
+        why = ""
         for self.mode, self.together in candidates:
             try:
                 made = read(shown) if self.together else torch.cat([read([one]) for one in shown])
-            except Exception:  # whatever code that we do not know makes of it
+            except Exception as error:  # whatever code that we do not know makes of it
+                why = why or f"{type(error).__name__}: {error}"
                 continue
             if bool(((made - expected).norm(dim=1) < close * expected.norm(dim=1)).all()):
-                return
+                return why
+            why = why or "it gives other numbers"
         self.mode, self.together = "none", False
         if self.wanted is not None:
             raise UnsupportedError(
                 f"share={self.wanted!r} is not possible here: it changes what this model answers; "
                 "leave share out"
             )
+        return why
 
     def _whole(self, seen: Sequence[Seen], pairs: Sequence[Pair], room: int) -> list[Tensor]:
         rows = []

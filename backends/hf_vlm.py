@@ -32,6 +32,7 @@ from t2v_eval.weights import HUB_FILES, weight_files
 from ._authors import read_layout
 from ._pretrained import Placement, build_network, read_config
 from ._transformers_seeing import put_text_behind_videos
+from ._versions import close_in, newer_than_tested, warn_of_plain
 from ._vlm_chat import Asked, Checkpoint
 from ._vlm_inputs import COUNTED, TIMES, Row, extended, joined
 from ._vlm_reader import MASKED, MODES, Pair, Reader, Reading, Seen, Start
@@ -159,7 +160,10 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
                 trust_remote_code=trust_remote_code,
             )
             self.device = self.network.get_input_embeddings().weight.device
-        put_text_behind_videos(self.network.base_model)
+        if not put_text_behind_videos(self.network.base_model):
+            self.chat.sampling = None
+            self.chat.blind = f"transformers {transformers.__version__} places what follows them"
+            self.chat.blind += " in a way that is not known here"
         filler = self.chat.encode("yes")[-1]
         self.reader = Reader(
             self.network.base_model, attn_implementation, filler, self.chat.two_way, share
@@ -171,8 +175,13 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         self._cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
         self._check_logits()
         tested = self.card.verified.startswith(("golden", "architecture"))
-        if not tested or attn_implementation not in MASKED or self.reader.memory:
-            self._settle()
+        settled = tested and attn_implementation in MASKED and not self.reader.memory
+        newer = newer_than_tested("transformers") if self.reader.mode != "none" else ""
+        if newer or not settled:
+            fastest = self.mode
+            why = self._settle()
+            if why and newer and settled:
+                warn_of_plain(newer, f"{fastest!r}, of several pictures together", why)
         if not self.reader.together:
             self.room = 0
 
@@ -334,7 +343,7 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
                 "this scorer does not know"
             )
 
-    def _settle(self) -> None:
+    def _settle(self) -> str:
         """Let the reader find out what it may share, of pictures and a video with unlike parts."""
         kinds = (Image.linear_gradient("L"), (64, 64)), (Image.radial_gradient("L"), (150, 60))
         images = [image.resize(size).convert("RGB") for image, size in kinds]
@@ -343,10 +352,10 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
             shown += self._moving([image.resize((64, 64)) for image in images])
         asked = "Is this a question?", "Is it? Or is this one?"
         with torch.inference_mode():
-            self.reader.settle(
+            return self.reader.settle(
                 shown,
                 [self.chat.ask(question, "").prompt for question in asked],
-                close=1e-3 if self.dtype is torch.float32 else 0.1,
+                close_in(self.dtype),
             )
 
     def _moving(self, frames: Sequence[Image.Image]) -> list[Shown]:

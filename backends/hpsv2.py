@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from open_clip.utils import to_2tuple
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from ._images import normalise
+from ._open_clip import sides_of
 from .open_clip import OpenClip
 
 
@@ -37,7 +37,7 @@ class HpsV2(OpenClip):
         return self.preprocess_tensor(pixels[None])[0]
 
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
-        side, _ = to_2tuple(self.network.visual.image_size)
+        side, _ = sides_of(self.network)
         scale = side / max(pixels.shape[2:])
         height, width = (max(1, round(length * scale)) for length in pixels.shape[2:])
         if scale != 1:

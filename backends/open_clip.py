@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
 import open_clip
-from open_clip.tokenizer import HFTokenizer
-from open_clip.utils import to_2tuple
 from PIL import Image
 from torch import Tensor
 
@@ -25,9 +23,20 @@ from t2v_eval.local import EmbeddingScorer, Options
 
 from ._formulas import scale_and_bias
 from ._images import tame
-from ._open_clip import build, describe, encode_ids, load_weights, prepare
+from ._open_clip import (
+    TextTower,
+    build,
+    describe,
+    hub_tokenizer,
+    load_weights,
+    prepare,
+    round_weights,
+    sides_of,
+    spell_as_openai,
+    tokens_of,
+)
 from ._openai import describe as describe_openai
-from ._openai import is_archive, read_archive, round_weights, spell_as_openai
+from ._openai import is_archive, read_archive
 
 CONFIG = "open_clip_config.json"
 CONFIGS = ("*.json", "*.txt", "*.model")
@@ -81,6 +90,7 @@ class OpenClip(EmbeddingScorer):
             round_weights(self.network)
         self.scale, self.bias = scale_and_bias(self.network)
         self.network.to(self.device, self.dtype)
+        self.texts = TextTower(self.network)
         self.files = [file, *([Path(arch).expanduser()] if arch.endswith(".json") else [])]
         self.facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
 
@@ -102,15 +112,8 @@ class OpenClip(EmbeddingScorer):
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         ids: Tensor = self.tokenizer(list(texts))
         full = [text for text, last in zip(texts, ids[:, -1].tolist(), strict=True) if last]
-        self.note_truncated(text for text in full if self._count(text) > ids.shape[1])
-        return encode_ids(self.network, ids.to(self.device))
-
-    def _count(self, text: str) -> int:
-        """How many tokens a text has before it is cut."""
-        if isinstance(self.tokenizer, HFTokenizer):
-            cleaned = self.tokenizer.clean_fn(text)
-            return len(self.tokenizer.tokenizer(cleaned, verbose=False).input_ids)
-        return len(self.tokenizer.encode(text)) + 2
+        self.note_truncated(text for text in full if tokens_of(self.tokenizer, text) > ids.shape[1])
+        return self.texts(ids.to(self.device))
 
     def load_tokenizer(self, text: dict[str, Any], folder: Path) -> Any:
         """What the text tower was trained with; from beside the weights if it lies there."""
@@ -126,7 +129,7 @@ class OpenClip(EmbeddingScorer):
         elif "/" in name:
             name = str(self.locate(name, CONFIGS, revision=None))
         mode = text.get("tokenizer_mode")
-        return HFTokenizer(name, context_length=context, tokenizer_mode=mode, **options)
+        return hub_tokenizer(name, context_length=context, tokenizer_mode=mode, **options)
 
     def _name(
         self, file: Path | None, arch: str | os.PathLike[str] | None, pretrained: str | None
@@ -162,7 +165,7 @@ class OpenClip(EmbeddingScorer):
         except (TypeError, KeyError, AttributeError, AssertionError, ValueError) as error:
             raise InputError(f"OpenCLIP cannot build arch {arch!r}: {error!r}") from error
         looks = {key: tag[key] for key in LOOKS if key in tag}
-        size = to_2tuple(self.network.visual.image_size)
+        size = sides_of(self.network)
         self.transform = open_clip.image_transform(size, is_train=False, **looks)
         if size[0] == size[1] and looks.get("resize_mode", "shortest") == "shortest":
             resample = Image.Resampling[looks.get("interpolation", "bicubic").upper()]

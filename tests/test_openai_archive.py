@@ -15,8 +15,8 @@ from clip_goldens import arch, cases, exact_pixels, images, open_clip_file, open
 from toy import picture
 
 import t2v_eval
-from t2v_eval.backends._open_clip import load_weights
-from t2v_eval.backends._openai import describe, is_archive, read_archive, round_weights
+from t2v_eval.backends._open_clip import load_weights, round_weights
+from t2v_eval.backends._openai import describe, is_archive, read_archive
 from t2v_eval.errors import CheckpointError
 
 CASE = cases("openai_clip_pt")["logits_per_image"]

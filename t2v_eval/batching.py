@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import torch
 
+from t2v_eval._torch import out_of_memory
 from t2v_eval.errors import InputError
 
 A = TypeVar("A")
@@ -87,14 +88,6 @@ def forget_unused() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out, on any device."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError)
-        and any(s in str(error).lower() for s in ("out of memory", "can't allocate memory"))
-    )
 
 
 def ahead(items: Sequence[A], work: Callable[[A], B], depth: int) -> Iterator[B]:

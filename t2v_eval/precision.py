@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from t2v_eval._torch import computes_bfloat16
 from t2v_eval.devices import pick_dtype
 from t2v_eval.weights import weight_files
 
@@ -27,11 +28,7 @@ def large_dtype(asked: str | torch.dtype | None, device: torch.device, folder: P
     """
     if (chosen := pick_dtype(asked)) is not None:
         return chosen
-    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
-        return torch.bfloat16
-    # Without instructions for it, a CPU computes in float32 and converts back and forth.
-    fast = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
-    if device.type == "cpu" and fast() and in_half_precision(folder):
+    if computes_bfloat16(device) and (device.type == "cuda" or in_half_precision(folder)):
         return torch.bfloat16
     return torch.float32
 

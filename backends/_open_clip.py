@@ -25,12 +25,13 @@ from open_clip.transform import CenterCropOrPad, ResizeKeepRatio
 from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Normalize, Resize  # type: ignore[import-untyped]
 
-from t2v_eval.errors import CheckpointError, InputError, UnknownNameError
+from t2v_eval.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
 from t2v_eval.weights import fill, read_tensors
 
 from ._tensors import resize, resize_short
-from ._versions import use_where_equal
+from ._versions import close_in, use_where_equal
 
+NO_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial")  # pixels need none of them
 SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 
@@ -112,7 +113,8 @@ class TextTower:
         self.network, self.tower = network, getattr(network, "text", network)
         self.short = False
         path = "texts read up to their end alone"
-        use_where_equal("open_clip_torch", path, self._switch, self._read_anything, 1e-4)
+        dtype = next(network.parameters()).dtype
+        use_where_equal("open_clip_torch", path, self._switch, self._read_anything, close_in(dtype))
 
     def __call__(self, ids: Tensor) -> Tensor:
         embeddings: Tensor = self._read(ids) if self.short else self.network.encode_text(ids)
@@ -201,7 +203,11 @@ def sides_of(network: Any) -> tuple[int, int]:
 
 
 def prepare(transform: Any, pixels: Tensor) -> Tensor:
-    """What OpenCLIP's validation transform does to a picture, done to pixels."""
+    """What OpenCLIP's validation transform does to a picture, done to pixels.
+
+    Raises:
+        UnsupportedError: it has a step that is not known here.
+    """
     for step in transform.transforms:
         if isinstance(step, Resize) and isinstance(step.size, int):
             pixels = resize_short(pixels, step.size, step.interpolation.value)
@@ -214,4 +220,9 @@ def prepare(transform: Any, pixels: Tensor) -> Tensor:
             pixels = resize(pixels, (height, width), step.interpolation.value)
         elif isinstance(step, (CenterCrop, CenterCropOrPad, Normalize)):
             pixels = step(pixels)
+        elif getattr(step, "__name__", type(step).__name__) not in NO_STEPS:
+            raise UnsupportedError(
+                f"OpenCLIP {open_clip.__version__} prepares pictures with {step!r}, which has no "
+                "gradient here"
+            )
     return pixels

@@ -76,6 +76,49 @@ def test_the_core_names_no_backend_and_no_benchmark():
                 )
 
 
+# Libraries of which more is asked than they document, and the modules that may do so.
+INTERNALS = {
+    "transformers": ("_transformers.py", "_transformers_seeing.py"),
+    "open_clip": ("_open_clip.py",),
+    "torch": ("_torch.py",),
+}
+DOCUMENTED = {"torch.nn", "torch.nn.functional", "torch.nn.utils.rnn"}
+OWN = {  # names with an underscore of our own classes, and of named tuples
+    *("_asdict", "_make", "_replace", "_new", "_sample", "_embedding", "_of_texts", "_of_images"),
+    *("_of_sigma", "_keys", "_key_base", "_reach", "_given", "_caution", "_warn_truncated"),
+    "_truncated",
+}
+
+
+def reaches(path: Path) -> list[tuple[str, str]]:
+    """Imports of parts of libraries, and what of a library is named with an underscore."""
+    tree = ast.parse(path.read_text())
+    found = [
+        (name.partition(".")[0], name)
+        for name in imports(path)
+        if name.partition(".")[0] in INTERNALS and "." in name and name not in DOCUMENTED
+    ]
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Attribute)
+            and node.attr.startswith("_")
+            and not node.attr.startswith("__")
+            and node.attr not in OWN
+            and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
+            and not ast.unparse(node.value).startswith(("super()", "self._"))
+        ):
+            found.append(("", ast.unparse(node)))
+    return found
+
+
+@pytest.mark.parametrize("folder", ["backends", "t2v_eval", "benchmarks"])
+def test_internals_of_libraries_are_reached_in_one_place_each(folder):
+    allowed = {name for names in INTERNALS.values() for name in names}
+    for path in (ROOT / folder).glob("*.py"):
+        for library, what in reaches(path):
+            assert path.name in INTERNALS.get(library, allowed), f"{path.name} reaches {what}"
+
+
 def test_files_are_short():
     for path in [
         p for p in ROOT.rglob("*.py") if ".venv" not in p.parts and "build" not in p.parts

@@ -42,7 +42,12 @@ def networks(tmp_path_factory):
     def make(kind: str):
         folder = tmp_path_factory.mktemp(kind)
         TINY[kind](folder)
-        return AutoModelForImageTextToText.from_pretrained(folder).eval().requires_grad_(False).base_model
+        return (
+            AutoModelForImageTextToText.from_pretrained(folder)
+            .eval()
+            .requires_grad_(False)
+            .base_model
+        )
 
     return {kind: make(kind) for kind in KINDS}
 

@@ -1,16 +1,20 @@
-"""What the log-probabilities of a first token, or sampled answers, say about an answer."""
+"""What the log-probabilities of a first token say about an answer."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from t2v_eval.errors import ScoringError, TemplateError
 
+from ._asked import Entry
+from ._spoken import OPPOSITE
+
 RULES = ("probability", "yes-no")
-OPPOSITE = {"yes": "no", "no": "yes"}
+ROUNDED = 1e-3  # as far above 0 a log-probability may lie
+MOST_MASS = 1.01  # of rounded probabilities
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,7 @@ class Listed:
 
     None where no form of it is listed. `bound` is the smallest listed probability, but for that of
     the token that was drawn, which some servers list however unlikely it was: what is not listed
-    has no more than that.
+    has no more than that. `unread` is the probability of tokens that cannot be read.
     """
 
     answer: float | None
@@ -27,43 +31,63 @@ class Listed:
     mass: float
     bound: float
     tokens: int
+    unread: float = 0.0
 
     @classmethod
-    def of(
-        cls, listed: Sequence[tuple[str, float]], answer: str, drawn: str | None = None
-    ) -> Listed:
+    def of(cls, listed: Sequence[Entry], answer: str, drawn: str | None = None) -> Listed:
         """Sum the log-probabilities of tokens over the forms of an answer.
 
         Args:
             listed: tokens as text, of which several may be the same. A log-probability of -9999,
                 as services write it, or of minus infinity says "very unlikely" and no number, so
-                that such a token counts as not listed.
+                that such a token counts as not listed. A token without one is left out.
+
+        Raises:
+            ScoringError: they are no probabilities, or there is none for a form of the answer.
 
         >>> half, quarter = math.log(0.5), math.log(0.25)
-        >>> found = Listed.of([("Yes", half), (" yes", quarter), ("Yes", -3.0)], "Yes")
+        >>> rows = [Entry("Yes", half), Entry(" yes", quarter), Entry("Yes", -3.0)]
+        >>> found = Listed.of(rows, "Yes")
         >>> round(found.answer, 4), found.opposite
         (0.7998, None)
         """
-        unknown = any(math.isnan(value) for _, value in listed)
-        numbers = [(token, math.exp(min(0.0, value))) for token, value in listed]
-        probabilities = [(token, p) for token, p in numbers if p > 0]
-        if unknown or not probabilities:
+        wanted = plain_form(answer)
+        probabilities: list[tuple[str | None, float]] = []
+        for token, value in listed:
+            if value is None:
+                if token is not None and plain_form(token) in (wanted, OPPOSITE.get(wanted)):
+                    raise ScoringError(f"the service gives no log-probability of {token!r}")
+            elif value > ROUNDED:
+                raise ScoringError(
+                    f"the service gives {token!r} a log-probability of {value:g}, which none can be"
+                )
+            elif (p := math.exp(min(0.0, value))) > 0:
+                probabilities.append((token, p))
+        if not probabilities:
             raise ScoringError("the service listed no log-probabilities for the first token")
 
         def of(word: str | None) -> float | None:
-            found = [p for token, p in probabilities if plain_form(token) == word]
+            found = [p for token, p in probabilities if token and plain_form(token) == word]
             return min(1.0, math.fsum(found)) if found else None
 
-        wanted = plain_form(answer)
         others = [p for token, p in probabilities if token != drawn]
-        mass = min(1.0, math.fsum(p for _, p in probabilities))
+        mass = math.fsum(p for _, p in probabilities)
+        if mass > MOST_MASS:
+            raise ScoringError(f"the listed probabilities add up to {mass:.3g}, which none can")
+        mass = min(1.0, mass)
         return cls(
             of(wanted),
             of(OPPOSITE[wanted]) if wanted in OPPOSITE else None,
             mass,
             min(others, default=1.0 - mass),
             len(probabilities),
+            math.fsum(p for token, p in probabilities if token is None),
         )
+
+    @property
+    def alone(self) -> bool:
+        """Whether a single token has all of the probability."""
+        return self.tokens == 1 and self.mass > 1.0 - 1e-6
 
     def score(self, rule: str, answer: str) -> float:
         """The score by a rule of `RULES`.
@@ -74,6 +98,11 @@ class Listed:
         Raises:
             ScoringError: it cannot be known, and how large it is at most.
         """
+        least = self.answer or 0.0
+        if rule == "yes-no":
+            least = min(least, self.opposite or 0.0)
+        if self.unread > least:
+            raise ScoringError(f"a listed token cannot be read, which may be the answer {answer!r}")
         if rule == "yes-no":
             if self.answer is not None:
                 return self.answer / (self.answer + (self.opposite or 0.0))
@@ -110,28 +139,6 @@ def plain_form(token: str) -> str:
     ('yes', 'yes', 'yes.')
     """
     return token.strip().lstrip("▁Ġ").strip().casefold()
-
-
-def share(samples: Iterable[str], answer: str) -> float:
-    """How many of the sampled answers begin with the word, of those that are not empty.
-
-    A sample that was cut while its model thought is empty, and no answer.
-
-    Raises:
-        ScoringError: most of them are empty.
-
-    >>> share(["Yes.", "yes, it does", "No", "**Yes**", ""], "Yes")
-    0.75
-    """
-    words = [re.match(r"\W*(\w*)", sample) for sample in samples]
-    said = [word[1].casefold() if word is not None else "" for word in words]
-    answered = [word for word in said if word]
-    if 2 * len(answered) < len(said) or not answered:
-        raise ScoringError(
-            f"{len(said) - len(answered)} of {len(said)} sampled answers are empty; a model that "
-            "thinks first needs a larger max_tokens="
-        )
-    return answered.count(plain_form(answer)) / len(answered)
 
 
 def rounded_up(value: float) -> str:

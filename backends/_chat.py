@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import re
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar, Unpack
 
@@ -18,9 +19,29 @@ from t2v_eval.pool import RetryError, seconds_to_wait
 from ._asked import How, Refusal, Reply, Said
 from ._chat_batch import ChatDesk
 from ._given import Key, checked_address, directly, given_key, one_of
+from ._parsed import NOT_JSON, entry, inner_error, rows, table, text_of, words
 from ._service import FILTERED, Service, ServiceOptions
 
 NO_COMPLETION = "the service's answer is not a chat completion"
+# What keeps a server from drawing in another way than the model says. OpenAI's own protocol has the
+# first; others refuse what they do not know, and are then asked without it.
+OPEN = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}
+DRAWING = ("top_p", "temperature", *OPEN)
+_UNKNOWN = re.compile(
+    r"(unknown|unrecogni[sz]ed|unsupported|unexpected|extra|additional|invalid)\W+(\w+\W+)?"
+    r"(param|arg|field|input|propert|key)",
+    re.IGNORECASE,
+)
+_ALWAYS_THINKS = re.compile(r"(o\d|gpt-5)(?!\w)")  # of OpenAI's models, which take no top_p
+_MISPLACED = re.compile(r"\W*\w+\W*")
+
+
+class UntakenError(RetryError):
+    """The service does not take parameters that it can be asked without."""
+
+    def __init__(self, names: Collection[str], otherwise: Exception) -> None:
+        super().__init__(str(otherwise))
+        self.names, self.otherwise = set(names), otherwise
 
 
 class Chat(Service):
@@ -59,7 +80,13 @@ class Chat(Service):
         self._extra = _json_object(extra_body)
         if self._extra:
             self.facts["extra_body"] = json.dumps(self._extra, sort_keys=True)
+        self._untaken = set[str]()
         self._client: openai.AsyncOpenAI
+
+    @property
+    def as_it_draws(self) -> dict[str, Any]:
+        """What is said so that a server draws from all tokens, as likely as they are."""
+        return {} if _ALWAYS_THINKS.match(self.served) else {"top_p": 1}
 
     def _client_options(self) -> dict[str, Any]:
         """What both clients are made with. An address of the user's gets nothing that variables of
@@ -111,18 +138,40 @@ class Chat(Service):
             "temperature": how.temperature,
             self.token_limit: how.tokens,
         }
+        asked |= self.as_it_draws if how.temperature else {}
         asked |= {"logprobs": True, "top_logprobs": how.listed} if how.listed else {}
         asked |= {"n": how.samples} if how.samples > 1 else {}
         return asked | self._extra
 
-    async def send(self, body: dict[str, Any]) -> dict[str, Any]:
-        known = {name: said for name, said in body.items() if name not in self._extra}
+    async def send(self, body: dict[str, Any]) -> Any:
+        more = {name: said for name, said in body.items() if name in self._extra or name in OPEN}
+        known = {name: said for name, said in body.items() if name not in more}
         ask = self._client.chat.completions.with_raw_response.create
-        response = await ask(**known, extra_body=self._extra)
-        content = json.loads(response.text)
-        if not isinstance(content, dict):
-            raise RetryError(NO_COMPLETION)
-        return content
+        response = await ask(**known, extra_body=more)
+        return self.parsed(response.text)
+
+    async def ask(self, body: dict[str, Any]) -> Any:
+        while True:
+            sent = {name: said for name, said in body.items() if name not in self._untaken}
+            try:
+                return await super().ask(sent)
+            except UntakenError as error:
+                refused, otherwise = error.names & sent.keys(), error.otherwise
+                if "temperature" in refused and sent["temperature"] != 1:
+                    refused = set()
+            if not refused:
+                raise otherwise
+            self._untaken |= refused
+            self.another_request()
+
+    def refused(self, no: Refusal) -> Exception:
+        otherwise = super().refused(no)
+        names = {name for name in DRAWING if name in no.message}
+        if not names and _UNKNOWN.search(no.message):
+            names = set(OPEN)
+        names = names - {"temperature"} or names  # the last to be left out
+        taken = no.status not in (400, 422) or not names - self._extra.keys()
+        return otherwise if taken else UntakenError(names - self._extra.keys(), otherwise)
 
     def refusal(self, error: Exception) -> Refusal | RetryError | None:
         if isinstance(error, RetryError):
@@ -134,26 +183,48 @@ class Chat(Service):
         if isinstance(error, openai.APIConnectionError):
             return self.no_connection(error.__cause__ or error)
         if isinstance(error, (ValueError, openai.APIError)):
-            return RetryError("the service's answer is not JSON")
+            return RetryError(NOT_JSON)
         return None
 
-    def reply(self, content: Mapping[str, Any]) -> Reply:
-        choices = content.get("choices")
-        if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-            raise RetryError(NO_COMPLETION)
-        model = content.get("model")
-        said = [_said(choice) for choice in choices]
-        return Reply(said, model if isinstance(model, str) else None)
+    def reply(self, content: Any) -> Reply:
+        if (error := inner_error(content)) is not None:
+            raise self.inner(error)
+        answers = rows(table(content).get("choices"))
+        if not answers:
+            raise self.no_answer(NO_COMPLETION, content)
+        model = text_of(table(content).get("model"))
+        return Reply([self._said(answer) for answer in answers], model or None)
 
-    def used(self, content: Mapping[str, Any]) -> tuple[int, int, int]:
-        def count(table: Any, name: str) -> int:
-            found = table.get(name) if isinstance(table, Mapping) else None
-            return found if isinstance(found, int) else 0
+    def used(self, content: Any) -> tuple[object, object, object]:
+        usage = table(table(content).get("usage"))
+        cached = table(usage.get("prompt_tokens_details")).get("cached_tokens")
+        return usage.get("prompt_tokens"), usage.get("completion_tokens"), cached
 
-        usage = content.get("usage")
-        details = usage.get("prompt_tokens_details") if isinstance(usage, Mapping) else None
-        cached = count(details, "cached_tokens")
-        return count(usage, "prompt_tokens"), count(usage, "completion_tokens"), cached
+    def _said(self, answer: Any) -> Said:
+        choice, message = table(answer), table(table(answer).get("message"))
+        ended, content = choice.get("finish_reason"), message.get("content")
+        text, thought = _text(content), _text(message.get("reasoning_content"))
+        thought = thought or _text(message.get("reasoning"))
+        misplaced = "</" in thought or (ended == "stop" and _MISPLACED.fullmatch(thought))
+        text = text or (thought if misplaced else "")  # some servers take an answer for a thought
+        refusal = message.get("refusal")
+        for part in rows(content):
+            refusal = refusal or table(part).get("refusal")
+        problem: Exception | None = None
+        if (error := inner_error(choice)) is not None or ended == "error":
+            problem = self.inner(error or Refusal(0))
+        elif ended == "content_filter":
+            problem = ScoringError(FILTERED)
+        elif refusal:
+            said = self.without_key(words(refusal) or "no reason given")
+            problem = ScoringError(f"the model refuses to answer: {said[:80]}")
+        elif not choice or not isinstance(content, (str, list, Mapping, type(None))):
+            problem = self.no_answer(NO_COMPLETION, answer)
+        first = table(next(iter(rows(table(choice.get("logprobs")).get("content"))), None))
+        listed = [entry(row, "logprob") for row in rows(first.get("top_logprobs"))]
+        cut = ended in ("length", "max_tokens")
+        drawn = entry(first, "logprob").token
+        return Said(text, cut, listed or None, drawn, bool(thought), problem)
 
 
 class Compatible(Chat):
@@ -172,6 +243,7 @@ class Compatible(Chat):
     image_first = True
     token_limit = "max_tokens"
     key_variables = ()
+    as_it_draws: ClassVar[dict[str, Any]] = {"top_p": 1, **OPEN}
 
     @classmethod
     def known_price(cls, model: str) -> Price | None:
@@ -196,38 +268,18 @@ def _json_object(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
         raise InputError(f"extra_body={extra_body!r}; pass a mapping that JSON can hold") from None
 
 
-def _said(choice: Any) -> Said:
-    if not isinstance(choice, Mapping):
-        raise RetryError(NO_COMPLETION)
-    ended, message = choice.get("finish_reason"), choice.get("message")
-    if ended == "content_filter":
-        raise ScoringError(FILTERED)
-    message = message if isinstance(message, Mapping) else {}
-    if message.get("refusal"):
-        raise ScoringError(f"the model refuses to answer: {str(message['refusal'])[:80]}")
-    first = _first_token(choice)
-    return Said(str(message.get("content") or ""), ended == "length", _listed(first), _token(first))
-
-
-def _first_token(choice: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What is said of the first token, where it is."""
-    try:
-        first = choice["logprobs"]["content"][0]
-    except (KeyError, TypeError, IndexError):
-        return {}
-    return first if isinstance(first, Mapping) else {}
-
-
-def _token(first: Mapping[str, Any]) -> str | None:
-    return str(first["token"]) if "token" in first else None
-
-
-def _listed(first: Mapping[str, Any]) -> list[tuple[str, float]] | None:
-    """Log-probabilities of the likeliest tokens; different ones may be the same as text."""
-    try:
-        return [(str(row["token"]), float(row["logprob"])) for row in first["top_logprobs"]]
-    except (KeyError, TypeError, ValueError):
-        return None
+def _text(content: object) -> str:
+    """The text of a message, which may come in parts, thoughts among them."""
+    if isinstance(content, str):
+        return content
+    parts = [content] if isinstance(content, Mapping) else rows(content)
+    kinds = ("text", "output_text", None)
+    told = [
+        part if isinstance(part, str) else table(part).get("text")
+        for part in parts
+        if isinstance(part, str) or table(part).get("type") in kinds
+    ]
+    return "".join(map(text_of, told))
 
 
 def _refusal(error: openai.APIStatusError) -> Refusal:

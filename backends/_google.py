@@ -17,13 +17,15 @@ import google.genai
 import httpx2
 from google.genai import errors, types
 
+from t2v_eval.cost import tokens
 from t2v_eval.errors import ScoringError, ServiceError, UnsupportedError
 from t2v_eval.media import Media
 from t2v_eval.pool import RetryError, seconds_to_wait
 
-from ._asked import How, Refusal, Reply, Said
+from ._asked import Entry, How, Refusal, Reply, Said
 from ._given import between, directly
 from ._google_batch import GoogleDesk
+from ._parsed import entry, inner_error, rows, table, text_of
 from ._service import Service, ServiceOptions
 
 ENDED = ("STOP", "MAX_TOKENS")
@@ -59,6 +61,7 @@ class Gemini(Service):
             thinking = LEAST_THINKING if "pro" in model.split("-") else 0
         between("thinking", thinking, 0, 2**15)
         self._thinking = thinking
+        self._whole = True  # whether the model takes a top_p
         self.facts = {**self.facts, "thinking": str(thinking)}
         self._client: google.genai.client.AsyncClient
 
@@ -119,6 +122,7 @@ class Gemini(Service):
         # Models think a little longer than they are allowed to.
         room = 2 * self._thinking + 256 if self._thinking else 0
         asked: dict[str, Any] = {"temperature": how.temperature}
+        asked |= {"top_p": 1.0} if how.temperature and self._whole else {}
         asked |= {"response_logprobs": True, "logprobs": how.listed} if how.listed else {}
         asked |= {"candidate_count": how.samples} if how.samples > 1 else {}
         config = types.GenerateContentConfig(
@@ -128,8 +132,14 @@ class Gemini(Service):
         )
         return {"contents": types.Content(role="user", parts=[*parts]), "config": config}
 
-    async def send(self, body: dict[str, Any]) -> types.GenerateContentResponse:
-        return await self._client.models.generate_content(model=self.served, **body)
+    async def send(self, body: dict[str, Any]) -> Any:
+        # As it came: the package's own types lose an answer for one odd number in it.
+        raw = body["config"].model_copy(update={"should_return_http_response": True})
+        response = await self._client.models.generate_content(
+            model=self.served, contents=body["contents"], config=raw
+        )
+        came = response.sdk_http_response
+        return self.parsed((came and came.body) or "")
 
     def refusal(self, error: Exception) -> Refusal | RetryError | None:
         if isinstance(error, errors.APIError):
@@ -146,6 +156,9 @@ class Gemini(Service):
         if no.status == 400 and re.search("multiple candidates", no.message, re.IGNORECASE):
             self.most_samples = 1
             return RetryError("the service gives one answer to a question")
+        if no.status == 400 and self._whole and re.search("top_?p", no.message, re.IGNORECASE):
+            self._whole = False
+            return RetryError("the service takes no top_p")
         return super().refused(no)
 
     def unable(self, message: str) -> Exception | None:
@@ -159,54 +172,62 @@ class Gemini(Service):
             return ServiceError(f"{self.base_url} serves no one with this account: {message}")
         return super().unable(message)
 
-    def reply(self, content: types.GenerateContentResponse) -> Reply:
-        blocked = content.prompt_feedback and content.prompt_feedback.block_reason
-        if blocked:
+    def reply(self, content: Any) -> Reply:
+        if (error := inner_error(content)) is not None:
+            raise self.inner(error)
+        answer = table(content)
+        if blocked := table(answer.get("promptFeedback")).get("blockReason"):
             raise ScoringError(f"the service's content filter refuses the question ({blocked})")
-        if not content.candidates:
-            raise RetryError(NO_CONTENT)
-        return Reply([self._said(one) for one in content.candidates], content.model_version)
+        candidates = rows(answer.get("candidates"))
+        if not candidates:
+            raise self.no_answer(NO_CONTENT, content)
+        model = text_of(answer.get("modelVersion"))
+        return Reply([self._said(table(one)) for one in candidates], model or None)
 
-    def used(self, content: types.GenerateContentResponse) -> tuple[int, int, int]:
-        usage = content.usage_metadata
-        if usage is None:
-            return 0, 0, 0
-        out = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
-        return usage.prompt_token_count or 0, out, usage.cached_content_token_count or 0
+    def used(self, content: Any) -> tuple[object, object, object]:
+        usage = table(table(content).get("usageMetadata"))
+        out = [usage.get(name) or 0 for name in ("candidatesTokenCount", "thoughtsTokenCount")]
+        written = sum(out) if None not in map(tokens, out) else -1
+        return usage.get("promptTokenCount"), written, usage.get("cachedContentTokenCount")
 
-    def _said(self, candidate: types.Candidate) -> Said:
-        ended = candidate.finish_reason
-        if candidate.content is None and ended is None:
-            raise RetryError(NO_CONTENT)
-        if ended is not None and ended.value not in ENDED:
-            raise ScoringError(f"the service's content filter withheld the answer ({ended.value})")
-        parts = (candidate.content and candidate.content.parts) or []
-        text = "".join(part.text or "" for part in parts if not part.thought)
-        cut = ended is not None and ended.value == "MAX_TOKENS"
-        return Said(text, cut, *self._listed(candidate, text))
+    def _said(self, candidate: Mapping[str, Any]) -> Said:
+        ended = candidate.get("finishReason")
+        parts = [table(part) for part in rows(table(candidate.get("content")).get("parts"))]
+        text = "".join(text_of(part.get("text")) for part in parts if not part.get("thought"))
+        thought = any(part.get("thought") for part in parts)
+        problem: Exception | None = None
+        if (error := inner_error(candidate)) is not None:
+            problem = self.inner(error)
+        elif not isinstance(ended, (str, type(None))) or not (ended or candidate.get("content")):
+            problem = self.no_answer(NO_CONTENT, candidate)
+        elif ended is not None and ended not in ENDED:
+            problem = ScoringError(f"the service's content filter withheld the answer ({ended})")
+        try:
+            listed, drawn = self._listed(candidate, text)
+        except ScoringError as error:
+            listed, drawn, problem = None, None, problem or error
+        return Said(text, ended == "MAX_TOKENS", listed, drawn, thought, problem)
 
     def _listed(
-        self, candidate: types.Candidate, text: str
-    ) -> tuple[list[tuple[str, float]], str] | tuple[()]:
+        self, candidate: Mapping[str, Any], text: str
+    ) -> tuple[list[Entry] | None, str | None]:
         """Log-probabilities of the likeliest tokens where the answer begins, and what was drawn."""
-        result = candidate.logprobs_result
-        rows = (result and result.top_candidates) or []
-        drawn = [token.token or "" for token in (result and result.chosen_candidates) or []]
+        result = table(candidate.get("logprobsResult"))
+        drawn = [text_of(table(row).get("token")) for row in rows(result.get("chosenCandidates"))]
         begins = next((n for n, token in enumerate(drawn) if not CONTROL.fullmatch(token)), None)
-        if begins is None or begins >= len(rows) or not rows[begins].candidates:
-            return ()
-        if self._thinking and not text.startswith(drawn[begins]):
+        lists = rows(result.get("topCandidates"))
+        if begins is None or begins >= len(lists):
+            return None, None
+        listed = [
+            entry(row, "logProbability") for row in rows(table(lists[begins]).get("candidates"))
+        ]
+        if self._thinking and listed and not text.startswith(drawn[begins]):
             # Where thoughts are listed too, the first token is none of the answer.
             raise ScoringError(
                 f"the first listed token {drawn[begins]!r} does not begin the answer "
                 f"{text[:40]!r}, so it is not known where the answer begins"
             )
-        listed = [
-            (row.token, row.log_probability)
-            for row in rows[begins].candidates or []
-            if row.token is not None and row.log_probability is not None
-        ]
-        return listed, drawn[begins]
+        return listed or None, drawn[begins]
 
 
 NO_ONE = "FAILED_PRECONDITION"

@@ -73,7 +73,7 @@ class GoogleDesk:
     def answer(self, row: Mapping[str, Any]) -> tuple[str, Any]:
         one = str(row["key"])
         if "response" in row:
-            return one, types.GenerateContentResponse.model_validate(row["response"])
+            return one, row["response"]
         error = row.get("error") or row.get("status") or {}
         message = error.get("message", "no reason given") if isinstance(error, Mapping) else error
         return one, ServiceError(f"the service answers: {message}")

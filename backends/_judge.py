@@ -17,9 +17,13 @@ from t2v_eval.remote import Answer
 from ._asked import How, Reply, Said
 from ._given import between
 from ._service import Service
+from ._spoken import MORE, stated
 
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
-GRADE = re.compile(r"\W*?(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?100)?\W*")
+# No other mark stands before it: "<85" and "~85" are not 85.
+GRADE = re.compile(
+    r"[\s*_`\"'“#:(\[$]*(\d+(?:\.\d+)?)(?: ?(?:/|out of) ?100)?[\s*_`\"'”.,;!)\]$%]*"
+)
 
 
 class Writer(Service):
@@ -58,9 +62,13 @@ class Writer(Service):
         return self.body(self.parts(self.template.fill(text)[0], image), self._how)
 
     def answer(self, reply: Reply, text: str) -> Answer:
-        said = reply.said[0]
-        kept = {"written": said.text, **reply.served_by}
-        return Answer(self.meaning(said), json.dumps(kept))
+        said = reply.only()
+        detail = json.dumps({"written": said.text, **reply.served_by})
+        try:
+            return Answer(self.meaning(said), detail)
+        except ScoringError as error:
+            error.detail = detail
+            raise
 
     @abstractmethod
     def meaning(self, said: Said) -> float:
@@ -92,19 +100,33 @@ def grade(answer: str, cut: bool = False) -> float:
     """The number that an answer consists of.
 
     Raises:
-        ScoringError: it is anything else, or was cut.
+        ScoringError: it is anything else, or was cut, so that digits may be missing.
 
     >>> grade("85"), grade(" **62.5**."), grade("70/100"), grade("100 out of 100.")
     (85.0, 62.5, 70.0, 100.0)
     """
-    found = GRADE.fullmatch(answer.strip())
-    negative = answer.strip().startswith("-")
-    if found is None or negative or float(found[1]) > 100:
+    found = whole(GRADE, "no number from 0 to 100", answer, cut)
+    if float(found[1]) > 100:
         raise nothing_written("no number from 0 to 100", answer, cut)
     return float(found[1])
 
 
+def whole(pattern: re.Pattern[str], what: str, answer: str, cut: bool) -> re.Match[str]:
+    """An answer that has to be read whole.
+
+    Raises:
+        ScoringError: it is another one, or was cut.
+    """
+    try:
+        found = pattern.fullmatch(stated(answer))
+    except ScoringError as error:
+        raise ScoringError(f"the judge {error}") from None
+    if found is None or cut:
+        raise nothing_written(what, answer, cut)
+    return found
+
+
 def nothing_written(what: str, answer: str, cut: bool) -> ScoringError:
     """What to say of an answer that is none."""
-    more = "; it was cut, so pass a larger max_tokens=" if cut else ""
+    more = f"; it was cut, so {MORE}" if cut else ""
     return ScoringError(f"the judge wrote {what} but {answer[:40]!r}{more}")

@@ -20,9 +20,11 @@ from t2v_eval.outcome import Scored
 from t2v_eval.plan import Block, Cells, Text
 
 from ._asked import Said
-from ._judge import Writer, nothing_written
+from ._judge import Writer, whole
 
-CHOICE = re.compile(r"\W*(?:(?:picture|video) )?(a|b|tie)\W*", re.IGNORECASE)
+CHOICE = re.compile(
+    r"[^\w¬!≠~]*(?:(?:picture|image|video|option) )?(a|b|tie)[^\w?]*", re.IGNORECASE
+)
 CHOSEN = {"a": 1.0, "tie": 0.5, "b": 0.0}
 
 
@@ -153,7 +155,4 @@ def choice(answer: str, cut: bool = False) -> float:
     >>> choice("A"), choice(" **b**."), choice("Picture A."), choice("Tie")
     (1.0, 0.0, 1.0, 0.5)
     """
-    found = CHOICE.fullmatch(answer.strip())
-    if found is None:
-        raise nothing_written("neither A nor B nor tie", answer, cut)
-    return CHOSEN[found[1].lower()]
+    return CHOSEN[whole(CHOICE, "neither A nor B nor tie", answer, cut)[1].lower()]

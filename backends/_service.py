@@ -16,17 +16,18 @@ from typing import Any, ClassVar, Unpack
 from PIL import Image
 
 from t2v_eval.cost import Price
-from t2v_eval.errors import InputError, ScoringError, ServiceError
+from t2v_eval.errors import InputError, ScoringError, ServiceError, T2VError
 from t2v_eval.media import PILLOW_RAISES, Media, Video
 from t2v_eval.outcome import Scored
 from t2v_eval.plan import Cells, Text
-from t2v_eval.pool import RetryError
-from t2v_eval.remote import Answer, ApiOptions, ApiScorer
+from t2v_eval.pool import NoMoreError, RetryError
+from t2v_eval.remote import Answer, ApiOptions, ApiScorer, one_answer
 from t2v_eval.video import Sampling, clip
 
 from ._asked import How, Refusal, Reply
 from ._batch import Desk, batch_cells
 from ._given import Key, between, checked_address, given_key, given_price
+from ._parsed import NOT_JSON, parsed, words
 from ._picture_file import frame_file, picture_file, smaller
 from ._prices import picture_tokens, price_of, text_tokens
 from ._vlm_video import sampling_of
@@ -177,8 +178,9 @@ class Service(ApiScorer[Any]):
         """
 
     @abstractmethod
-    def used(self, content: Any) -> tuple[int, int, int]:
-        """Tokens that went in and came out, and how many of the first were cached."""
+    def used(self, content: Any) -> tuple[object, object, object]:
+        """What it says of tokens that went in and came out, and how many of the first were
+        cached; `note_usage` checks it."""
 
     @abstractmethod
     def refusal(self, error: Exception) -> Refusal | RetryError | None:
@@ -225,9 +227,42 @@ class Service(ApiScorer[Any]):
             files = [picture_file(media, image, self.image_mode, self.max_pixels)]
         return [self.picture(*file) for file in files]
 
+    def reading(self, content: Any) -> AbstractContextManager[None]:
+        """See `one_answer`."""
+        return one_answer(lambda: self.words(content))
+
+    def parsed(self, text: str) -> Any:
+        """What an answer says as JSON."""
+        try:
+            return parsed(text)
+        except ValueError:
+            problem = self.no_answer(NOT_JSON, text)
+        raise problem  # not within `except`: what the service said may hold the key
+
+    def words(self, content: Any) -> str:
+        """What a service says where an answer should be, without the key; may be ""."""
+        try:
+            return self.without_key(words(content))
+        except RecursionError:
+            return ""
+
+    def no_answer(self, what: str, content: Any) -> RetryError:
+        """What to raise for an answer that is `what`, and what it says instead."""
+        said = self.words(content)
+        return RetryError(what + (f": {said}" if said else ""))
+
+    def inner(self, no: Refusal) -> Exception:
+        """What there is to do about an error within an answer; never a reason to end a run."""
+        said = self.without_key(no.message or "no reason given")
+        told = f"the service answers {no.status or 'with an error'}: {said}"
+        if no.status in (400, 413, 415, 422) and self.unable(no.message) is None:
+            return ScoringError(f"the service refuses it (status {no.status}): {said}")
+        return RetryError(told, no.after, too_many=no.status == 429)
+
     def read(self, content: Any, text: str) -> Answer:
         """What came for a cell."""
-        return self.answer(self.reply(content), text)
+        with self.reading(content):
+            return self.answer(self.reply(content), text)
 
     async def score_cell(self, image: Any, text: str) -> Answer:
         return self.read(await self.ask(self.question(image, text)), text)
@@ -241,13 +276,13 @@ class Service(ApiScorer[Any]):
 
     async def complete(self, image: Any, prompt: str, max_new_tokens: int) -> str:
         asked = self.body(self.parts(prompt, image), How(max_new_tokens, 0.0))
-        said = self.reply(await self.ask(asked)).said[0]
-        if not said.text and said.cut:
-            raise ScoringError(
-                f"nothing was written within {max_new_tokens} tokens; a model that thinks first "
-                "needs more"
-            )
-        return said.text
+        content = await self.ask(asked)
+        with self.reading(content):
+            said = self.reply(content).only()
+        try:
+            return said.written("pass a larger max_new_tokens=")
+        except ScoringError as error:
+            raise ScoringError(f"the model {error}") from None
 
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
         if isinstance(media, Video):
@@ -283,10 +318,16 @@ class Service(ApiScorer[Any]):
 
     def problem(self, error: Exception) -> Exception:
         """What an error of the client means for a cell, or for all of them."""
-        found = self.refusal(error)
-        if isinstance(found, Refusal):
-            return self.refused(found)
-        return error if found is None else found
+        if isinstance(error, (T2VError, RetryError, NoMoreError, Warning)):
+            return error
+        try:
+            found = self.refusal(error)
+            if isinstance(found, Refusal):
+                return self.refused(found)
+        except Exception:  # what came with it is of no form that is known
+            found = None
+        # Whatever else goes wrong while an answer is read costs this answer alone.
+        return found or RetryError(f"the service's answer cannot be read ({type(error).__name__})")
 
     def refused(self, no: Refusal) -> Exception:
         """What there is to do about a refusal."""

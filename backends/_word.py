@@ -9,20 +9,30 @@ from __future__ import annotations
 import json
 import math
 import re
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from t2v_eval.errors import InputError, ScoringError, UnsupportedError
+from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnsupportedError
+from t2v_eval.media import Media
+from t2v_eval.outcome import Scored
+from t2v_eval.plan import Cells, Text
 from t2v_eval.pool import RetryError
 from t2v_eval.remote import Answer
 
-from ._answers import RULES, Listed, check_answer, share
-from ._asked import How, Reply
+from ._answers import RULES, Listed, check_answer
+from ._asked import How, Reply, Said
 from ._given import between, one_of
 from ._service import Service
+from ._spoken import OPENS, share
 
 PROBES = 3  # answers without log-probabilities before the model is taken to have none
 SAMPLES = 16
-THINKS = re.compile(r"\s*[<◁].*(think|thought|channel)", re.IGNORECASE)  # opens thoughts
+CUT_SHORT = (
+    "the model {!r} at {} gives one token all of the probability and the others none, as where a "
+    "server draws with a top_k or top_p of its own (vLLM takes them from the model's "
+    "generation_config, unless it is started with --generation-config vllm)"
+)
 
 
 class WordScorer(Service):
@@ -64,6 +74,7 @@ class WordScorer(Service):
         self._sampled = estimator == "sampling"
         if self._sampled:
             how = {"estimator": "sampling", "n": str(n), "max_tokens": str(max_tokens)}
+            how["unread"] = "left-out"
             self._how = How(max_tokens, 1.0, samples=n)
             self.answer_tokens = n * max_tokens
             self.requests_for_a_cell = math.ceil(n / self.most_samples)
@@ -77,6 +88,7 @@ class WordScorer(Service):
             )
         self.facts = {**self.facts, **how}
         self._without = 0  # answers without log-probabilities; -1 once one came with them
+        self._cut_short = self._warned = False
 
     def check_template(self) -> None:
         super().check_template()
@@ -92,23 +104,18 @@ class WordScorer(Service):
     def answer(self, reply: Reply, text: str) -> Answer:
         _, answer = self.template.fill(text)
         if self._sampled:
-            samples = [said.text for said in reply.said]
-            if len(samples) < self._how.samples:
-                raise ScoringError(f"only {len(samples)} of {self._how.samples} samples came")
-            kept: dict[str, Any] = {"samples": samples}
-            return Answer(share(samples, answer), json.dumps(kept | reply.served_by))
-        said = reply.said[0]
-        if not said.listed:
-            raise self._nothing_listed(reply)
+            return self._shared(reply, answer)
+        said = reply.only()
+        if said.listed is None:
+            raise self._nothing_listed(said)
+        known = [(row.value, row.token or "") for row in said.listed if row.value is not None]
+        if not known:
+            raise RetryError("the log-probabilities that came cannot be read")
+        if OPENS.match(max(known)[1].strip()):
+            raise self._thinks_first()
         self._without = -1
-        if THINKS.match(max(said.listed, key=lambda row: row[1])[0]):
-            raise UnsupportedError(
-                f"the model {self.served!r} at {self.base_url} thinks before it answers, so its "
-                "first token is no answer. Turn that off, for models of vLLM or SGLang by "
-                'extra_body={"chat_template_kwargs": {"enable_thinking": false}}, or pass '
-                f"estimator='sampling' with n={SAMPLES} and a large max_tokens="
-            )
         found = Listed.of(said.listed, answer, said.drawn)
+        self._cut_short |= found.alone and self._how.listed > 1
         kept = {"answer": found.answer, "opposite": found.opposite, "listed": found.mass}
         detail = json.dumps(kept | reply.served_by)
         try:
@@ -117,21 +124,64 @@ class WordScorer(Service):
             error.detail = detail
             raise
 
+    def _shared(self, reply: Reply, answer: str) -> Answer:
+        """The share of the answer among samples, where enough of them can be read."""
+        said = reply.said[: self._how.samples]
+        if len(said) < self._how.samples:
+            raise ScoringError(f"only {len(said)} of {self._how.samples} samples came")
+        again = [one.problem for one in said if isinstance(one.problem, RetryError)]
+        if 2 * len(again) > len(said):
+            raise again[0]
+        samples = [
+            one.text if one.problem is None else ScoringError(str(one.problem)) for one in said
+        ]
+        kept: dict[str, Any] = {"samples": [one.text for one in said]}
+        try:
+            value, unread = share(samples, answer)
+        except ScoringError as error:
+            error.detail = json.dumps(kept | reply.served_by)
+            raise
+        return Answer(value, json.dumps(kept | {"unread": unread} | reply.served_by))
+
     async def score_cell(self, image: Any, text: str) -> Answer:
-        reply = self.reply(await self.ask(self.question(image, text)))
+        content = await self.ask(self.question(image, text))
+        with self.reading(content):
+            reply = self.reply(content)
         while self._sampled and (missing := self._how.samples - len(reply.said)) > 0:
             self.another_request()
-            more = self.reply(await self.ask(self._question(image, text, missing)))
+            content = await self.ask(self._question(image, text, missing))
+            with self.reading(content):
+                more = self.reply(content)
             reply = reply._replace(said=[*reply.said, *more.said])
-        return self.answer(reply, text)
+        with self.reading(content):
+            return self.answer(reply, text)
+
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[Scored]:
+        for part in super().score_cells(images, texts, cells):
+            if self._cut_short and not self._warned:
+                self._warned = True
+                warnings.warn(CUT_SHORT.format(self.served, self.base_url), T2VWarning, 2)
+            yield part
 
     def unable(self, message: str) -> Exception | None:
         if re.search(r"log_?probs", message, re.IGNORECASE) and not self._sampled:
             return self._needs_sampling(message)
         return super().unable(message)
 
-    def _nothing_listed(self, reply: Reply) -> Exception:
-        if not reply.said[0].text and reply.said[0].cut:
+    def _thinks_first(self) -> Exception:
+        if self._without < 0:
+            return ScoringError("it thinks before it answers, so its first token is no answer")
+        return UnsupportedError(
+            f"the model {self.served!r} at {self.base_url} thinks before it answers, so its "
+            "first token is no answer. Turn that off, for models of vLLM or SGLang by "
+            'extra_body={"chat_template_kwargs": {"enable_thinking": false}}, or pass '
+            f"estimator='sampling' with n={SAMPLES} and a large max_tokens="
+        )
+
+    def _nothing_listed(self, said: Said) -> Exception:
+        if not said.text and said.cut:
             return ScoringError(
                 "it thought for as long as it could and gave no answer; a model that always "
                 "thinks is asked with estimator='sampling' and a larger max_tokens="

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MILLION = 1_000_000
+MOST_TOKENS = 10**8  # that one answer can have used
 
 
 class Price(NamedTuple):
@@ -39,21 +40,37 @@ class Usage:
     def __init__(self) -> None:
         self.total: Counter[str] = Counter()
         self.cost = self.dearest = 0.0
+        self.told = self.untold = 0  # answers that said what they used; those before that did not
 
     def add(
-        self, price: Price | None, input_tokens: int, output_tokens: int, cached_tokens: int = 0
+        self,
+        price: Price | None,
+        input_tokens: object,
+        output_tokens: object,
+        cached_tokens: object = 0,
     ) -> None:
-        """One answer."""
+        """One answer, and what the service says that it used.
+
+        Where that is missing or cannot be, the answer counts as the dearest so far, so that no
+        limit on the cost is passed unseen; those before the first that tells count once it does.
+        """
+        going, coming = tokens(input_tokens), tokens(output_tokens or 0)
+        tells = going is not None and going > 0 and coming is not None
+        going, coming = going or 0, coming or 0
+        cached = min(tokens(cached_tokens) or 0, going)
         self.total.update(
-            requests=1,
-            input_tokens=input_tokens,
-            cached_tokens=cached_tokens,
-            output_tokens=output_tokens,
+            requests=1, input_tokens=going, cached_tokens=cached, output_tokens=coming
         )
-        if price is not None:
-            cost = price.of(input_tokens, output_tokens, cached_tokens)
-            self.cost += cost
+        self.told += tells
+        self.untold += not self.told
+        if price is None:
+            return
+        cost = price.of(going, coming, cached)
+        if tells:
             self.dearest = max(self.dearest, cost)
+            cost += self.untold * self.dearest
+            self.untold = 0
+        self.cost += max(cost, 0.0 if tells else self.dearest)
 
     def since(self, total: Counter[str], cost: float, price: Price | None) -> dict[str, float]:
         """What was added since then, for a report."""
@@ -61,6 +78,16 @@ class Usage:
         if found and price is not None:
             found["us_dollars"] = round(self.cost - cost, 6)
         return found
+
+
+def tokens(value: object) -> int | None:
+    """How many tokens a service counted; None where that is no count.
+
+    >>> tokens(300), tokens(-1), tokens(10**400), tokens("300"), tokens(2.5)
+    (300, None, None, None, None)
+    """
+    counted = isinstance(value, int) and not isinstance(value, bool)
+    return value if counted and 0 <= value <= MOST_TOKENS else None  # type: ignore[operator, return-value]
 
 
 def shown_dollars(dollars: float) -> str:

@@ -10,7 +10,7 @@ import asyncio
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -31,11 +31,12 @@ from t2v_eval.errors import (
 from t2v_eval.media import Media
 from t2v_eval.outcome import Outcome, Progress, Scored
 from t2v_eval.plan import Block, Cells, Plan, Text
-from t2v_eval.pool import GO_ON, Limits, Pool, RetryError
+from t2v_eval.pool import GO_ON, Limits, NoMoreError, Pool, RetryError
 from t2v_eval.registry import Card
 from t2v_eval.scorer import ImageMode, OnError, Scorer, plain
 from t2v_eval.store import Store, text_key
 
+UNTOLD = 3  # answers with impossible counts of tokens before a limit on cost cannot be kept
 Packed = TypeVar("Packed")
 Found = TypeVar("Found")
 
@@ -177,18 +178,21 @@ class ApiScorer(Scorer, Generic[Packed]):
         """About how many tokens go in and come out for a cell; None where nobody can tell."""
         return None
 
-    def note_usage(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> None:
-        """A backend tells what the service says that an answer used.
+    def note_usage(
+        self, input_tokens: object, output_tokens: object, cached_tokens: object = 0
+    ) -> None:
+        """A backend tells what the service says that an answer used, whatever that is.
 
         Raises:
-            ServiceError: nothing, though there is a limit to keep.
+            ServiceError: nothing, or nothing that can be, though there is a limit to keep.
         """
-        if self.max_cost is not None and input_tokens <= 0:
+        self.usage.add(self.price, input_tokens, output_tokens, cached_tokens)
+        silent = not input_tokens or self.usage.untold >= UNTOLD
+        if self.max_cost is not None and silent and not self.usage.told:
             raise ServiceError(
                 "the service does not say what an answer used, so max_cost= cannot be kept; use "
                 "max_requests= instead"
             )
-        self.usage.add(self.price, input_tokens, output_tokens, cached_tokens)
         if answered := _answered.get():
             answered()
 
@@ -298,7 +302,8 @@ class ApiScorer(Scorer, Generic[Packed]):
             _another.set(lambda: another(number))
             try:
                 image = await packed.get(media[number])
-                return await asyncio.wait_for(ask(image, number), self.timeout)
+                with one_answer():
+                    return await asyncio.wait_for(ask(image, number), self.timeout)
             except TimeoutError:
                 raise RetryError(f"no answer within {self.timeout:g} s") from None
             finally:
@@ -328,6 +333,22 @@ def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
     if not isinstance(scorer, ApiScorer):
         raise UnsupportedError(f"{scorer.name!r} runs here: it asks no service and costs nothing")
     return scorer.estimate(blocks)
+
+
+@contextmanager
+def one_answer(said: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Within it, whatever goes wrong while an answer is read is a matter of this answer alone.
+
+    Args:
+        said: what the service says instead, for the reason.
+    """
+    try:
+        yield
+    except (T2VError, RetryError, NoMoreError, TimeoutError, Warning):
+        raise
+    except Exception as error:
+        why = said() or type(error).__name__
+        raise RetryError(f"the service's answer cannot be read ({why})") from None
 
 
 class _Packed(Generic[Packed]):

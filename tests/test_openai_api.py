@@ -92,6 +92,7 @@ def test_what_is_sent_is_what_the_reference_sends(server, tmp_path):
     assert {k: v for k, v in request.body.items() if k != "messages"} == {
         "model": "gpt-4o",
         "temperature": 1,
+        "top_p": 1,
         "logprobs": True,
         "top_logprobs": 20,
         "max_completion_tokens": 1,
@@ -244,12 +245,13 @@ def test_sampling_is_another_scorer_and_counts_answers(tmp_path):
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(lambda request: Reply(sampled("Yes.", "yes", "No", "I cannot say"))) as server:
         scorer = ask(server, estimator="sampling", n=4, max_tokens=8, store=store)
-        assert float(scorer(picture(1), "a cat")) == 0.5
+        assert float(scorer(picture(1), "a cat")) == pytest.approx(2 / 3), "of those that answer"
         (request,) = server.requests
         assert (request.body["n"], request.body["max_completion_tokens"]) == (4, 8)
         assert "logprobs" not in request.body
         assert "estimator=sampling n=4 max_tokens=8" in scorer.id
-        assert json.loads(next(store.rows()).detail)["samples"][2] == "No"
+        kept = json.loads(next(store.rows()).detail)
+        assert (kept["samples"][2], kept["unread"]) == ("No", 1)
         assert ask(server).id != scorer.id != ask(server, estimator="sampling", n=5).id
     with Server(lambda request: Reply(sampled("Yes"))) as server:  # servers that know no n
         assert float(ask(server, estimator="sampling", n=3)(picture(1), "a cat")) == 1.0

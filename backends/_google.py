@@ -26,7 +26,7 @@ from ._asked import Entry, How, Refusal, Reply, Said
 from ._given import between, directly
 from ._google_batch import GoogleDesk
 from ._parsed import entry, inner_error, rows, table, text_of
-from ._service import Service, ServiceOptions
+from ._service import FILTERED, Service, ServiceOptions
 
 ENDED = ("STOP", "MAX_TOKENS")
 CONTROL = re.compile(r"<ctrl\d+>")  # stands where a model begins or ends to think
@@ -61,7 +61,7 @@ class Gemini(Service):
             thinking = LEAST_THINKING if "pro" in model.split("-") else 0
         between("thinking", thinking, 0, 2**15)
         self._thinking = thinking
-        self._whole = True  # whether the model takes a top_p
+        self._untaken = set[str]()
         self.facts = {**self.facts, "thinking": str(thinking)}
         self._client: google.genai.client.AsyncClient
 
@@ -122,7 +122,7 @@ class Gemini(Service):
         # Models think a little longer than they are allowed to.
         room = 2 * self._thinking + 256 if self._thinking else 0
         asked: dict[str, Any] = {"temperature": how.temperature}
-        asked |= {"top_p": 1.0} if how.temperature and self._whole else {}
+        asked |= {"top_p": 1.0} if how.temperature and not self._untaken else {}
         asked |= {"response_logprobs": True, "logprobs": how.listed} if how.listed else {}
         asked |= {"candidate_count": how.samples} if how.samples > 1 else {}
         config = types.GenerateContentConfig(
@@ -156,9 +156,9 @@ class Gemini(Service):
         if no.status == 400 and re.search("multiple candidates", no.message, re.IGNORECASE):
             self.most_samples = 1
             return RetryError("the service gives one answer to a question")
-        if no.status == 400 and self._whole and re.search("top_?p", no.message, re.IGNORECASE):
-            self._whole = False
-            return RetryError("the service takes no top_p")
+        if no.status == 400 and re.search("top_?p", no.message, re.IGNORECASE):
+            self._untaken.add("top_p")
+            return RetryError(f"the service takes no top_p: {self.without_key(no.message)[:100]}")
         return super().refused(no)
 
     def unable(self, message: str) -> Exception | None:
@@ -177,7 +177,8 @@ class Gemini(Service):
             raise self.inner(error)
         answer = table(content)
         if blocked := table(answer.get("promptFeedback")).get("blockReason"):
-            raise ScoringError(f"the service's content filter refuses the question ({blocked})")
+            why = self.words(blocked) or "no reason given"
+            raise ScoringError(f"the service's content filter refuses the question ({why})")
         candidates = rows(answer.get("candidates"))
         if not candidates:
             raise self.no_answer(NO_CONTENT, content)
@@ -186,8 +187,10 @@ class Gemini(Service):
 
     def used(self, content: Any) -> tuple[object, object, object]:
         usage = table(table(content).get("usageMetadata"))
-        out = [usage.get(name) or 0 for name in ("candidatesTokenCount", "thoughtsTokenCount")]
-        written = sum(out) if None not in map(tokens, out) else -1
+        names = ("candidatesTokenCount", "thoughtsTokenCount")
+        out = [tokens(usage[name]) for name in names if usage.get(name) is not None]
+        known = [count for count in out if count is not None]
+        written = sum(known) if len(known) == len(out) else -1
         return usage.get("promptTokenCount"), written, usage.get("cachedContentTokenCount")
 
     def _said(self, candidate: Mapping[str, Any]) -> Said:
@@ -201,7 +204,7 @@ class Gemini(Service):
         elif not isinstance(ended, (str, type(None))) or not (ended or candidate.get("content")):
             problem = self.no_answer(NO_CONTENT, candidate)
         elif ended is not None and ended not in ENDED:
-            problem = ScoringError(f"the service's content filter withheld the answer ({ended})")
+            problem = ScoringError(f"{FILTERED} ({self.words(ended)})")
         try:
             listed, drawn = self._listed(candidate, text)
         except ScoringError as error:

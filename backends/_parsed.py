@@ -56,7 +56,8 @@ def words(content: object) -> str:
             names = ("error", "message", "detail", "msg")
             content = next((content[name] for name in names if content.get(name)), "")
     said = content if isinstance(content, str) else ""
-    return " ".join(_MARKUP.sub(" ", said[:10_000]).split())[:MOST]
+    seen = (letter if letter.isprintable() else " " for letter in _MARKUP.sub(" ", said[:10_000]))
+    return " ".join("".join(seen).split())[:MOST]
 
 
 def number(value: object) -> float | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import string
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -45,6 +46,7 @@ _HOLDS = [
 _FONT = re.compile(
     r"\\(?:text\w*|math\w+|operatorname)\s*\{([^{}]*)\}|</?(?:b|strong|i|em|p|code)>"
 )
+_BLANK = f"{string.whitespace}\u00a0\u200b\u2060\ufeff"  # some of it has no width
 _FENCE = re.compile(r"```\w*\s*(.*?)\s*```", re.DOTALL)
 _KEYS = re.compile(r"(?:final[_ ]?)?(?:answer|grade|score|rating|verdict|result|choice|response)")
 _LABEL = re.compile(
@@ -97,8 +99,8 @@ def behind_thoughts(text: str, more: str = MORE) -> str:
     text = text[ends[-1] :] if ends else text
     if OPENS.search(text):
         raise ScoringError(f"thinks without an end and gives no answer; {more}")
-    text = _TOKENS.sub("", _held(text, whole=True)).strip()
-    return text.removesuffix("</s>").strip()
+    text = _TOKENS.sub("", _held(text, whole=True)).strip(_BLANK)
+    return text.removesuffix("</s>").strip(_BLANK)
 
 
 def stated(text: str) -> str:

@@ -88,7 +88,7 @@ class WordScorer(Service):
             )
         self.facts = {**self.facts, **how}
         self._without = 0  # answers without log-probabilities; -1 once one came with them
-        self._cut_short = self._warned = False
+        self._cut_short: list[bool] = []  # of answers; what was warned of is False
 
     def check_template(self) -> None:
         super().check_template()
@@ -115,7 +115,8 @@ class WordScorer(Service):
             raise self._thinks_first()
         self._without = -1
         found = Listed.of(said.listed, answer, said.drawn)
-        self._cut_short |= found.alone and self._how.listed > 1
+        if found.alone and self._how.listed > 1 and not self._cut_short:
+            self._cut_short.append(True)
         kept = {"answer": found.answer, "opposite": found.opposite, "listed": found.mass}
         detail = json.dumps(kept | reply.served_by)
         try:
@@ -160,8 +161,8 @@ class WordScorer(Service):
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[Scored]:
         for part in super().score_cells(images, texts, cells):
-            if self._cut_short and not self._warned:
-                self._warned = True
+            if any(self._cut_short):
+                self._cut_short[:] = [False]
                 warnings.warn(CUT_SHORT.format(self.served, self.base_url), T2VWarning, 2)
             yield part
 

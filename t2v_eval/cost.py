@@ -54,7 +54,8 @@ class Usage:
         Where that is missing or cannot be, the answer counts as the dearest so far, so that no
         limit on the cost is passed unseen; those before the first that tells count once it does.
         """
-        going, coming = tokens(input_tokens), tokens(output_tokens or 0)
+        going = tokens(input_tokens)
+        coming = tokens(0 if output_tokens is None else output_tokens)
         tells = going is not None and going > 0 and coming is not None
         going, coming = going or 0, coming or 0
         cached = min(tokens(cached_tokens) or 0, going)

@@ -132,48 +132,85 @@ def writing(spoken, *texts):
     return Server(lambda request: Reply(spoken.sampled(*texts)))
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_an_answer_is_read_by_every_question(form, spoken):
-    pattern, text = FORMS[form]
+def answering_with(spoken, texts, **answers):
+    """A server that writes the text of a caption, with its X replaced."""
 
-    def wrote(answer):
-        return pattern.replace("X", answer).replace(" x", f" {answer.lower()}")
+    def behave(request):
+        asked = " ".join(part.get("text", "") for part in request._parts)
+        name = next(name for name in texts if f'"{name}"' in asked)
+        return Reply(spoken.sampled(wrote(texts[name], answers["x"])))
 
-    yes, no, ours = wrote("Yes"), wrote("No"), wrote("Blue")
-    with Server(lambda request: Reply(spoken.sampled(yes))) as server:
-        assert sampling(spoken, server)(picture(1), "a cat").item() == 1.0
-        server.behave = lambda request: Reply(spoken.sampled(no))
-        assert sampling(spoken, server)(picture(1), "a cat").item() == 0.0
-        other = sampling(spoken, server, question_template="Colour? {}", answer_template="Blue")
-        server.behave = lambda request: Reply(spoken.sampled(ours))
-        assert other(picture(1), "a cat").item() == 1.0
-        server.behave = lambda request: Reply(spoken.sampled(wrote("Red")))
-        assert other(picture(1), "a cat").item() == 0.0
-        server.behave = lambda request: Reply(spoken.sampled(wrote("85")))
-        assert ask(spoken, server, "-judge")(picture(1), "a cat").item() == 85.0
-        server.behave = lambda request: Reply(spoken.sampled(wrote("A")))
-        found = ask(spoken, server, "-preference").prefer(picture(1), picture(2), "a cat")
-        assert (found.shown_first, found.shown_second, found.value) == (1.0, 0.0, 0.5)
-        server.behave = lambda request: Reply(spoken.sampled(yes))
-        written = text.replace("X", "Yes").replace(" x", " yes")
-        assert ask(spoken, server).generate(picture(1), "Does it?") == [
-            written.strip("\u200b\ufeff ")
-        ]
+    return Server(behave)
 
 
-@pytest.mark.parametrize("text", NEITHER)
-def test_what_is_neither_yes_nor_no_is_missing_and_no_number(text, spoken, tmp_path):
+def wrote(pattern, answer):
+    return pattern.replace("X", answer).replace(" x", f" {answer.lower()}")
+
+
+def column(scorer, texts):
+    """The scores of a picture by caption."""
+    return dict(zip(texts, scorer(picture(1), [*texts])[0].tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("x", "asked", "value"),
+    [
+        ("Yes", {}, 1.0),
+        ("No", {}, 0.0),
+        ("Blue", {"question_template": 'Colour? "{}"', "answer_template": "Blue"}, 1.0),
+        ("Red", {"question_template": 'Colour? "{}"', "answer_template": "Blue"}, 0.0),
+    ],
+)
+def test_every_form_of_an_answer_is_read_in_samples(x, asked, value, spoken):
+    texts = {name: pattern for name, (pattern, _) in FORMS.items()}
+    with answering_with(spoken, texts, x=x) as server:
+        found = column(sampling(spoken, server, on_error="skip", **asked), texts)
+    assert found == dict.fromkeys(texts, value)
+
+
+@pytest.mark.parametrize("x", ["85", "0"])
+def test_every_form_of_an_answer_is_read_by_judges(x, spoken):
+    texts = {name: pattern for name, (pattern, _) in FORMS.items()}
+    with answering_with(spoken, texts, x=x) as server:
+        found = column(ask(spoken, server, "-judge", on_error="skip"), texts)
+    assert found == dict.fromkeys(texts, float(x))
+
+
+@pytest.mark.parametrize(("x", "value"), [("A", 1.0), ("B", 0.0), ("Tie", 0.5)])
+def test_every_form_of_an_answer_is_read_by_judges_of_two(x, value, spoken):
+    texts = {name: pattern for name, (pattern, _) in FORMS.items()}
+    with answering_with(spoken, texts, x=x) as server:
+        judge = ask(spoken, server, "-preference", on_error="skip")
+        found = judge.prefer_all([(picture(1), picture(2), name) for name in texts])
+    assert {name: one.shown_first for name, one in zip(texts, found, strict=True)} == (
+        dict.fromkeys(texts, value)
+    )
+
+
+def test_a_text_is_freed_from_thoughts_and_from_what_wraps_the_whole_of_it(spoken):
+    texts = {name: pattern for name, (pattern, _) in FORMS.items()}
+    with answering_with(spoken, texts, x="Yes") as server:
+        prompts = [f'"{name}"' for name in texts]
+        found = ask(spoken, server).generate([picture(1)] * len(texts), prompts)
+    wanted = {name: wrote(text, "Yes") for name, (_, text) in FORMS.items()}
+    assert dict(zip(texts, found, strict=True)) == wanted
+
+
+def test_what_is_neither_yes_nor_no_is_missing_and_no_number(spoken, tmp_path):
     store = t2v_eval.Store(tmp_path / "s.db")
-    with writing(spoken, text) as server:
-        scorer = sampling(spoken, server, store=store, on_error="skip")
-        assert scorer(picture(1), "a cat").isnan().all()
-        assert ask(spoken, server, "-judge", on_error="skip")(picture(1), "a cat").isnan()
-        chooser = ask(spoken, server, "-preference", on_error="skip")
-        assert math.isnan(chooser.prefer(picture(1), picture(2), "a cat").value)
-        assert len(server.requests) == 4, "and it is not asked again"
-    (row,) = store.rows()
-    assert row.error.startswith("1 of 1 sampled answers cannot be read; the first: ")
-    assert json.loads(row.detail)["samples"] == [text]
+    texts = {f"caption {n}": text for n, text in enumerate(NEITHER)}
+    with answering_with(spoken, texts, x="X") as server:
+        found = column(sampling(spoken, server, store=store, on_error="skip"), texts)
+        assert {texts[name] for name, score in found.items() if not math.isnan(score)} == set()
+        found = column(ask(spoken, server, "-judge", on_error="skip"), texts)
+        assert {texts[name] for name, score in found.items() if not math.isnan(score)} == set()
+        judge = ask(spoken, server, "-preference", on_error="skip")
+        chosen = judge.prefer_all([(picture(1), picture(2), name) for name in texts])
+        assert all(math.isnan(one.value) and one.reason for one in chosen)
+        assert len(server.requests) == 4 * len(texts), "and none is asked again"
+    for row in store.rows():
+        assert row.error.startswith("1 of 1 sampled answers cannot be read; the first: ")
+        assert json.loads(row.detail)["samples"] == [texts[row.text]]
 
 
 @pytest.mark.parametrize("text", ["<think>\nIt shows", "[THINK]Yes", "<|channel|>analysis No"])

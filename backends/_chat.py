@@ -167,7 +167,7 @@ class Chat(Service):
     def refused(self, no: Refusal) -> Exception:
         otherwise = super().refused(no)
         names = {name for name in DRAWING if name in no.message}
-        if not names and _UNKNOWN.search(no.message):
+        if not names and (not no.message or _UNKNOWN.search(no.message)):
             names = set(OPEN)
         names = names - {"temperature"} or names  # the last to be left out
         taken = no.status not in (400, 422) or not names - self._extra.keys()

@@ -34,15 +34,17 @@ _TOKENS = re.compile(
     r"<\|(?!channel|(?:begin|end)_of_(?:box|solution))[^<>|]{1,40}\|>|<eos>|<end_of_turn>"
 )
 
-_BOX = r"\\(?:boxed|fbox)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+_TAG = r"(answer|final_?answer|final|conclusion|solution|response|output|result)"
+_BOX = r"(?:\\boxed|\\fbox|\x08oxed|\bboxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
 _HOLDS = [
     re.compile(
-        r"<(answer|final_?answer|conclusion|solution|response|output)>(.*?)(?:</\1>|\Z)",
+        rf"[<\[]{_TAG}[>\]](.*?)(?:[<\[]/\1[>\]]|\Z)",
         re.DOTALL | re.IGNORECASE,
     ),
     re.compile(r"(<\|begin_of_(?:box|solution)\|>)(.*?)(?:<\|end_of_\w+\|>|\Z)", re.DOTALL),
     re.compile(rf"()\$*\s*{_BOX}\s*\$*"),
 ]
+_TAG_END = re.compile(rf"[<\[]/{_TAG}[>\]]\s*\Z", re.IGNORECASE)  # of one that a prompt opened
 _FONT = re.compile(
     r"\\(?:text\w*|math\w+|operatorname)\s*\{([^{}]*)\}|</?(?:b|strong|i|em|p|code)>"
 )
@@ -52,7 +54,7 @@ _KEYS = re.compile(r"(?:final[_ ]?)?(?:answer|grade|score|rating|verdict|result|
 _LABEL = re.compile(
     r"[\s*_#>`-]*(?:(?:so|thus|therefore|hence|overall|in conclusion)\b,?\s*)?(?:(?:the|my)\s+)?"
     r"(?:(?:final|correct|short|overall)\s+)?"
-    r"(?:answer|grade|score|rating|verdict|result|choice|conclusion)"
+    r"(?:answer|response|grade|score|rating|verdict|result|choice|conclusion)"
     r"(?:\s+to\s+(?:the|this|your)\s+question)?[*_`]*\s*(?:\bis\b[\s:]*|[:=\uff1a]|\n)",
     re.IGNORECASE,
 )
@@ -115,7 +117,7 @@ def stated(text: str) -> str:
     'Yes'
     'Yes'
     """
-    text = _held(behind_thoughts(text))
+    text = _TAG_END.sub("", _held(behind_thoughts(text)))
     text = _FONT.sub(lambda found: found[1] or "", text).strip()
     if (fenced := _FENCE.fullmatch(text)) is not None:
         text = fenced[1]

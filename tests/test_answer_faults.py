@@ -385,6 +385,7 @@ def test_a_server_is_asked_to_draw_as_the_model_says(openai):
         ("Unrecognized request argument supplied: top_k", 4),
         ([{"loc": ["body", "top_k"], "msg": "Extra inputs are not permitted"}], 4),
         ("Extra inputs are not permitted", 2),
+        ("", 2),
         ("`temperature` and `top_p` cannot both be specified", 4),
         ("Unsupported parameter: 'temperature' is not supported with this model.", 4),
     ],

@@ -45,6 +45,8 @@ FORMS: dict[str, tuple[str, str]] = {
     ),
     "thought and tag": ("<think>no</think>\n<answer>X</answer>", "X"),
     "tag": ("<answer> X </answer>", "X"),
+    "tag that a prompt opened": ("X</answer>", "X</answer>"),
+    "tag in brackets": ("[ANSWER]X[/ANSWER]", "X"),
     "tag not closed": ("<answer>X", "X"),
     "LLaVA-CoT": (
         "<REASONING>No.</REASONING>\n\n<CONCLUSION> X </CONCLUSION>",
@@ -52,6 +54,9 @@ FORMS: dict[str, tuple[str, str]] = {
     ),
     "box": (r"\boxed{X}", "X"),
     "box with text": (r"$\boxed{\text{X}}$", "X"),
+    "box whose backslash was read as JSON's": ("\boxed{X}", "X"),
+    "bullet": ("* X", "* X"),
+    "HTML": ("<b>X</b>", "<b>X</b>"),
     "GLM": ("<|begin_of_box|>X<|end_of_box|>", "X"),
     "thought and GLM": ("<think>no</think><|begin_of_box|>X<|end_of_box|>", "X"),
     "box behind words": ("It can be seen. \\boxed{X}", "It can be seen. \\boxed{X}"),

@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import queue
 import random
-import signal
 import threading
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, contextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from t2v_eval.errors import MediaError, ScoringError, ServiceError, T2VError, T2VWarning
+from t2v_eval.stopping import stops_call
 
 Answer = TypeVar("Answer")
 
@@ -94,8 +95,9 @@ class Pace:
         self._paused_until = 0.0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
-    async def enter(self, priority: int) -> float:
-        """Wait for a place; returns when it was got, which `cut` wants to know."""
+    async def enter(self, priority: int, until: float = math.inf) -> float:
+        """Wait for a place, and while all pause, but for that not beyond `until`; returns when that
+        was over, which `cut` wants to know."""
         loop = asyncio.get_running_loop()
         place: asyncio.Future[None] = loop.create_future()
         heapq.heappush(self._waiting, (priority, place))
@@ -106,7 +108,7 @@ class Pace:
             if place.done() and not place.cancelled():
                 self.leave()
             raise
-        while (wait := self._paused_until - loop.time()) > 0:
+        while (wait := min(self._paused_until, until) - loop.time()) > 0:
             try:
                 await asyncio.sleep(wait)
             except asyncio.CancelledError:
@@ -175,7 +177,8 @@ class Pool(Generic[Answer]):
         self._left = set(range(jobs))
         self._error: BaseException | None = None
         self._over = ""  # why the rest is not asked
-        self._stopped = self._interrupted = False
+        self._stopped = False
+        self._interrupt: type[KeyboardInterrupt] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
 
@@ -189,7 +192,7 @@ class Pool(Generic[Answer]):
             ServiceError: nobody answers any more.
         """
         thread = threading.Thread(target=self._thread, name="t2v-eval-pool", daemon=True)
-        with _interrupts_call(self._interrupt):
+        with stops_call(self._interrupted):
             thread.start()
             try:
                 ended = False
@@ -205,8 +208,8 @@ class Pool(Generic[Answer]):
             finally:
                 self.stop()
                 thread.join()
-        if self._interrupted:
-            raise KeyboardInterrupt
+        if self._interrupt is not None:
+            raise self._interrupt
         if self._error is not None:
             raise self._error
         if self._over and self._left:
@@ -229,8 +232,8 @@ class Pool(Generic[Answer]):
         if self._loop is not None and self._main is not None and not self._main.done():
             self._loop.call_soon_threadsafe(self._main.cancel)
 
-    def _interrupt(self) -> None:
-        self._interrupted = True
+    def _interrupted(self, error: type[KeyboardInterrupt]) -> None:
+        self._interrupt = error
         self.stop()
 
     def _thread(self) -> None:
@@ -303,20 +306,27 @@ class Pool(Generic[Answer]):
             finally:
                 self.pace.leave()
             now = loop.time()
+            failures += not retry.too_many
+            longest = min(LONGEST_WAIT, self.limits.backoff * 2.0 ** min(tries - 1, 20))
+            wait = (retry.after or 0.0) + random.uniform(0.5, 1.0) * longest
+            # A wait that is no number is too long as well.
+            patient = now + wait - began <= self.limits.patience
             if retry.too_many:
-                self.pace.cut(entered, now, retry.after)
-            else:
-                failures += 1
+                # All wait with this question, unless the service asks for more than it may wait.
+                self.pace.cut(entered, now, retry.after if patient else None)
             if not self._reached and tries >= min(TRIES_AT_A_DOOR, self.limits.retries + 1):
                 self._fail(ServiceError(f"{retry} (tried {tries} times); is it running there?"))
                 return
-            longest = min(LONGEST_WAIT, self.limits.backoff * 2.0 ** min(tries - 1, 20))
-            wait = (retry.after or 0.0) + random.uniform(0.5, 1.0) * longest
-            if failures > self.limits.retries or now + wait - began > self.limits.patience:
+            if failures > self.limits.retries or not patient:
                 self._give_up(number, f"{retry} (tried {tries} times)")
                 return
             await asyncio.sleep(wait)
-            entered = await self.pace.enter(number)
+            until = began + self.limits.patience
+            entered = await self.pace.enter(number, until)
+            if entered >= until:  # others were asked to wait for longer meanwhile
+                self.pace.leave()
+                self._give_up(number, f"{retry} (tried {tries} times)")
+                return
 
     def count_request(self) -> None:
         """A request is about to be sent; a question that needs several counts the others itself.
@@ -350,43 +360,23 @@ class Pool(Generic[Answer]):
             self._main.cancel()
 
 
-@contextmanager
-def _interrupts_call(stop: Callable[[], None]) -> Iterator[None]:
-    """Within it, Ctrl-C calls `stop` instead of striking anywhere, so that no answer that was paid
-    for is lost; a second one strikes as ever. Other threads than the main one are not asked.
-    """
-    ordinary = signal.getsignal(signal.SIGINT)
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or ordinary is not signal.default_int_handler:
-        yield
-        return
-
-    def handle(*_: object) -> None:
-        signal.signal(signal.SIGINT, ordinary)
-        stop()
-
-    signal.signal(signal.SIGINT, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, ordinary)
-
-
 def seconds_to_wait(retry_after: str | None) -> float | None:
-    """The header ``retry-after``: seconds, or a date.
+    """The header ``retry-after``: seconds, or a date; None where it says nothing that can be.
 
-    >>> seconds_to_wait("2"), seconds_to_wait("soon"), seconds_to_wait(None)
-    (2.0, None, None)
+    >>> seconds_to_wait("2"), seconds_to_wait("-3"), seconds_to_wait("1e400")
+    (2.0, 0.0, inf)
+    >>> seconds_to_wait("soon"), seconds_to_wait("nan"), seconds_to_wait(None)
+    (None, None, None)
     """
     from email.utils import parsedate_to_datetime
 
     if not retry_after:
         return None
     try:
-        return max(0.0, float(retry_after))
+        seconds = float(retry_after)
     except ValueError:
-        pass
-    try:
-        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - time.time())
-    except (TypeError, ValueError, IndexError):
-        return None
+        try:
+            seconds = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except (TypeError, ValueError, IndexError, OverflowError, OSError):
+            return None
+    return None if math.isnan(seconds) else max(0.0, seconds)

@@ -17,7 +17,6 @@ from pathlib import Path
 from t2v_eval import console
 from t2v_eval.arguments import default_store, given
 from t2v_eval.benchmark import Benchmark, Item, evaluate
-from t2v_eval.cli import stoppable
 from t2v_eval.errors import InputError, MissingDataError, T2VError
 from t2v_eval.files import check_folder
 from t2v_eval.registry import benchmarks, models
@@ -72,7 +71,7 @@ def _run(asked: argparse.Namespace, store: Path | None) -> list[str]:
     if not found:
         return failed
     runs = []
-    with stoppable(store):
+    with console.stoppable(store):
         scorer = open_scorer(asked.model, store, options)
         for benchmark, items in found:
             try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,6 +37,7 @@ from t2v_eval.arguments import (
     scoring,
     shown,
 )
+from t2v_eval.console import stoppable
 from t2v_eval.data_command import data
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.prefer_command import prefer
@@ -64,7 +64,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Score how well pictures match texts, and learn which scorer to believe.",
     epilog="Exit codes: 0 done (failed scores, if any, are counted on stderr), 1 every score "
-    "failed, 2 an error, 130 interrupted.",
+    "failed, 2 an error, 130 interrupted, 143 terminated.",
 )
 app.add_typer(stores, name="store")
 app.command()(agree)
@@ -352,17 +352,6 @@ def run(
         print(f"\nThe page with all of it: {page.resolve()}")
     _exit_if_nothing(sum(run.counts["used"] for run in report.runs))
     return report
-
-
-@contextmanager
-def stoppable(store: Path | None) -> Iterator[None]:
-    """Within it, Ctrl-C says what is kept in `store`, and is exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        kept = f"what was finished is kept in {store}: the same command goes on from there"
-        console.say(f"interrupted; {kept if store else 'without a store nothing is kept'}", "red")
-        raise SystemExit(130) from None
 
 
 def _exit_if_nothing(used: int) -> None:

@@ -9,7 +9,8 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -19,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from t2v_eval.errors import T2VError, T2VWarning
+from t2v_eval.stopping import sigterm_raises, stop_of
 
 if TYPE_CHECKING:
     from t2v_eval.benchmark import Run
@@ -347,8 +349,8 @@ def warnings_as_lines() -> Iterator[None]:
 
 @contextmanager
 def guarded(debug: bool = False) -> Iterator[None]:
-    """Within it, an error on purpose is one red line and exit code 2, and Ctrl-C is 130."""
-    with warnings_as_lines():
+    """Within it, an error on purpose is one red line and exit code 2; Ctrl-C is 130, SIGTERM 143."""
+    with warnings_as_lines(), sigterm_raises():
         try:
             yield
         except T2VError as error:
@@ -356,9 +358,26 @@ def guarded(debug: bool = False) -> Iterator[None]:
                 raise
             say(f"error: {error}", "red")
             raise SystemExit(2) from None
-        except KeyboardInterrupt:
-            say("interrupted", "red")
-            raise SystemExit(130) from None
+        except KeyboardInterrupt as error:
+            stop(error)
+
+
+@contextmanager
+def stoppable(store: Path | None) -> Iterator[None]:
+    """Within it, Ctrl-C and SIGTERM say what is kept in `store`, and are exit codes 130 and 143."""
+    try:
+        with sigterm_raises():
+            yield
+    except KeyboardInterrupt as error:
+        kept = f"what was finished is kept in {store}: the same command goes on from there"
+        stop(error, kept if store else "without a store nothing is kept")
+
+
+def stop(error: KeyboardInterrupt, kept: str = "") -> NoReturn:
+    """Say what stopped a command and what is kept, in a line, and end with its exit code."""
+    word, code = stop_of(error)
+    say(f"{word}; {kept}" if kept else word, "red")
+    raise SystemExit(code) from None
 
 
 def is_terminal() -> bool:

@@ -53,14 +53,15 @@ def prefer(
     )
     from t2v_eval.api import load
 
-    judge = load(model, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
-    ask = getattr(judge, "prefer", None)
-    if ask is None:
-        raise UnsupportedError(
-            f"{model!r} scores single pictures and compares none: use `t2v-eval score`, or a "
-            "judge of pairs (`t2v-eval list models --kind judge`)"
-        )
-    found = ask(image_a, image_b, text)
+    with console.stoppable(kept):
+        judge = load(model, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
+        ask = getattr(judge, "prefer", None)
+        if ask is None:
+            raise UnsupportedError(
+                f"{model!r} scores single pictures and compares none: use `t2v-eval score`, or a "
+                "judge of pairs (`t2v-eval list models --kind judge`)"
+            )
+        found = ask(image_a, image_b, text)
     row = found._asdict()
     answers = ("value", "shown_first", "shown_second")
     row |= {name: None if row[name] != row[name] else row[name] for name in answers}

@@ -10,6 +10,8 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,15 +22,18 @@ from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
 from t2v_eval.plan import Cells, Text
 from t2v_eval.pool import RetryError
+from t2v_eval.remote import Answer
 from t2v_eval.scorer import plain
 from t2v_eval.store import text_key
 
 from ._ledger import Ledger, question_id
+from ._lines import lines
 
 if TYPE_CHECKING:
     from ._service import Service
 
 MOST_QUESTIONS = 50_000  # in one file
+AT_ONCE = 500  # answers that are stored together
 
 
 class Ended(NamedTuple):
@@ -42,6 +47,7 @@ class Desk(Protocol):
     """Where a service takes files of questions; everything is called by the service's names."""
 
     most_bytes: int
+    called: str  # under which name a line of answers says whose it is
 
     def line(self, one: str, body: Any) -> dict[str, Any]:
         """A question called `one`, as a line of a file."""
@@ -58,11 +64,11 @@ class Desk(Protocol):
     def look(self, name: str) -> Ended | None:
         """What became of a batch; None while it goes on."""
 
-    def lines(self, file: str) -> Iterable[str]:
-        """The lines of a file of answers."""
+    def content(self, file: str) -> Iterator[bytes]:
+        """A file of answers, bit by bit; nothing where the service does not have it any more."""
 
-    def answer(self, row: Mapping[str, Any]) -> tuple[str, Any]:
-        """What a question is called, and what came, or the error why nothing did."""
+    def answer(self, row: Mapping[str, Any]) -> Any:
+        """What came, by a line of a file, or the error why nothing did."""
 
 
 Came = list[tuple[str, Any]]
@@ -76,10 +82,19 @@ class Batches:
         ledger: where what was submitted is written down.
         server: the address, since another server knows nothing of it.
         poll: seconds between two looks.
+        redacted: takes out of a line what may not be kept.
     """
 
-    def __init__(self, desk: Desk, ledger: Ledger, server: str, poll: float) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        ledger: Ledger,
+        server: str,
+        poll: float,
+        redacted: Callable[[str], str],
+    ) -> None:
         self.desk, self.ledger, self.server, self.poll = desk, ledger, server, poll
+        self.redacted = redacted
 
     def answers(
         self,
@@ -105,16 +120,27 @@ class Batches:
         asked = {one for entry in waiting for one in entry["ids"]}
         new = [n for n in numbers if ids[n] not in asked]
         refused: Came = []
-        waiting += self._submit(ids, new, body, refused)
+        problem: Exception | None = None
+        try:
+            waiting += self._submit(ids, new, body, refused)
+        except Exception as error:
+            problem = error  # raised when what has ended is handed out
         if refused:
             yield refused
         while waiting:
             for entry in list(waiting):
-                ended = self.desk.look(entry["batch"])
-                if ended is not None:
-                    waiting.remove(entry)
-                    yield list(self._collect(wanted & set(entry["ids"]), ended))
-                    self.ledger.drop(entry)  # what was handed out is in the store by now
+                try:
+                    ended = self.desk.look(entry["batch"])
+                    if ended is None:
+                        continue
+                    yield from self._collect(wanted & set(entry["ids"]), ended)
+                except Exception as error:
+                    problem = problem or error
+                    continue
+                waiting.remove(entry)
+                self.ledger.drop(entry)  # what was handed out is in the store by now
+            if problem is not None:
+                raise problem
             if waiting and time.monotonic() + self.poll > deadline:
                 raise ServiceError(
                     f"{len(waiting)} batches have not ended in the time that max_seconds= allows; "
@@ -122,6 +148,8 @@ class Batches:
                 )
             if waiting:
                 time.sleep(self.poll)
+        if problem is not None:
+            raise problem
 
     def submitted(self) -> list[dict[str, Any]]:
         """What was submitted to this server and is not yet collected; where a run was killed in
@@ -186,18 +214,45 @@ class Batches:
         entry["batch"] = self.desk.start(entry["file"])
         self.ledger.put(entry)
 
-    def _collect(self, left: set[str], ended: Ended) -> Iterator[tuple[str, Any]]:
-        for file in ended.files:
-            for line in self.desk.lines(file):
+    def _collect(self, left: set[str], ended: Ended) -> Iterator[Came]:
+        """Every line that says whose it is, by itself, and at last who has none."""
+        silent, damaged = set(left), 0
+        came: Came = []
+        problem: Exception | None = None
+        try:
+            for line in chain.from_iterable(lines(self.desk.content(file)) for file in ended.files):
                 try:
-                    one, answer = self.desk.answer(json.loads(line))
-                except (ValueError, KeyError, TypeError, AttributeError):
-                    continue  # its question has no answer, which is said below
-                if one in left:
-                    left.remove(one)
-                    yield one, answer
-        for one in sorted(left):
-            yield one, ServiceError(ended.why)
+                    row = json.loads(self.redacted(line))
+                    one = str(row[self.desk.called])
+                except Exception:
+                    damaged += 1
+                    continue
+                if one not in left:
+                    continue
+                silent.discard(one)
+                try:
+                    came.append((one, self.desk.answer(row)))
+                except Exception as error:
+                    came.append((one, unread(error)))
+                if len(came) == AT_ONCE:
+                    yield came
+                    came = []
+        except Exception as error:
+            problem = error  # the rest of the file is asked for by the next run
+        if came:
+            yield came
+        if problem is not None:
+            raise problem
+        why = f"{ended.why}; {damaged} lines of its files cannot be read" if damaged else ended.why
+        if silent:
+            yield [(one, ServiceError(why)) for one in sorted(silent)]
+
+
+def unread(error: Exception) -> Exception:
+    """Why an answer counts for nothing; what is none of our errors may be about anything."""
+    if isinstance(error, (T2VError, RetryError)):
+        return error
+    return ScoringError(f"the service's answer cannot be read ({type(error).__name__})")
 
 
 def batch_cells(
@@ -223,52 +278,62 @@ def batch_cells(
                 packed = media.key, error
         return packed[1] if isinstance(packed[1], MediaError) else scorer.question(packed[1], text)
 
-    failure: tuple[int, str] | None = None
+    scored = set[int]()
+    failed: dict[int, tuple[str, str | None]] = {}
+    problem: Exception | None = None
     deadline = time.monotonic() + (scorer.limits.max_seconds or float("inf"))
     with scorer.desk() as desk:
-        batches = Batches(desk, Ledger(scorer.store.path), scorer.base_url, scorer.poll)
+        ledger, redacted = Ledger(scorer.store.path), scorer.redacted
+        batches = Batches(desk, ledger, scorer.base_url, scorer.poll, redacted)
         submitted = batches.submitted()
         # Another process may have stored and crossed out answers since the store was looked into.
         keys = [(media.key, text_key(text)) for media, text in pairs]
         known = scorer.store.get_cells(scorer.id, keys)
         if there := [n for n, key in enumerate(keys) if key in known]:
-            yield Scored(np.array(there), torch.tensor([known[keys[n]] for n in there]))
+            stored = torch.tensor([known[keys[n]] for n in there], dtype=torch.float32)
+            yield Scored(np.array(there), stored)
         left = [n for n, key in enumerate(keys) if key not in known]
         found = batches.answers(ids, left, body, submitted, deadline)
         while True:
-            problem: Exception | None = None
             try:
                 came = next(found)
             except StopIteration:
                 break
-            except (T2VError, KeyboardInterrupt):
-                raise
             except Exception as error:
                 problem = scorer.problem(error)
-            if problem is not None:
-                again = isinstance(problem, RetryError)
-                raise ServiceError(str(problem)) if again else problem
-            values: dict[int, tuple[float, str | None]] = {}
-            reasons: dict[str, dict[int, str | None]] = {}
+                break
+            values: dict[int, Answer] = {}
             for one, content in came:
                 n = number[one]
+                if n in scored:
+                    continue
+                # Each by itself: one that cannot be read costs no other.
                 try:
                     if isinstance(content, Exception):
                         raise content
-                    scorer.note_usage(*scorer.used(content))
-                    values[n] = scorer.read(content, pairs[n][1])
-                except (ScoringError, MediaError, ServiceError, RetryError) as error:
-                    said = getattr(error, "detail", None)
-                    reasons.setdefault(scorer.without_key(str(error)), {})[n] = said
+                    with suppress(Exception):  # odd counts of tokens cost no answer
+                        scorer.note_usage(*scorer.used(content))
+                    values[n] = scorer.kept(scorer.read(content, pairs[n][1]))
+                    scored.add(n)
+                except Exception as error:
+                    why = unread(error)
+                    scorer.redact(why)
+                    detail = getattr(why, "detail", None)
+                    failed[n] = scorer.without_key(str(why)), detail
             if values:
                 scores, details = zip(*values.values(), strict=True)
-                yield Scored(np.array([*values]), torch.tensor(scores), details=details)
-            for reason, told in reasons.items():
-                if scorer.on_error == "skip":
-                    yield Scored(np.array([*told]), None, reason, [*told.values()])
-                elif failure is None:
-                    failure = next(iter(told)), reason
-    if failure is not None:
-        n, reason = failure
+                answers = torch.tensor(scores, dtype=torch.float32)
+                yield Scored(np.array([*values]), answers, details=details)
+    # Last, since another line, or another file, may hold the answer.
+    failed = {n: why for n, why in failed.items() if n not in scored}
+    if scorer.on_error == "skip":
+        for reason in dict.fromkeys(reason for reason, _ in failed.values()):
+            alike = {n: detail for n, (other, detail) in failed.items() if other == reason}
+            yield Scored(np.array([*alike]), None, reason, [*alike.values()])
+    if problem is not None:
+        scorer.redact(problem)
+        raise ServiceError(str(problem)) if isinstance(problem, RetryError) else problem
+    if failed and scorer.on_error == "raise":
+        n, (reason, _) = next(iter(failed.items()))
         where = f"{pairs[n][0].name} with {pairs[n][1]!r}"
         yield Scored(np.array([n]), None, f"{where}: {reason}")

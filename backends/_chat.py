@@ -18,9 +18,11 @@ from t2v_eval.pool import RetryError, seconds_to_wait
 
 from ._asked import How, Refusal, Reply, Said
 from ._chat_batch import ChatDesk
-from ._given import Key, checked_address, directly, given_key, one_of
+from ._given import checked_address, directly, given_key, one_of
+from ._key import Key
 from ._parsed import NOT_JSON, entry, inner_error, rows, table, text_of, words
-from ._service import FILTERED, Service, ServiceOptions
+from ._reading import Reading, logs_without, reading
+from ._service import FILES, FILTERED, Service, ServiceOptions
 
 NO_COMPLETION = "the service's answer is not a chat completion"
 # What keeps a server from drawing in another way than the model says. OpenAI's own protocol has the
@@ -44,6 +46,10 @@ class UntakenError(RetryError):
         self.names, self.otherwise = set(names), otherwise
 
 
+AsyncClient = reading(openai.DefaultAsyncHttpxClient)
+Client = reading(openai.DefaultHttpxClient)
+
+
 class Chat(Service):
     """Asks one of OpenAI's models.
 
@@ -59,7 +65,7 @@ class Chat(Service):
     table = "openai"
     home = "https://api.openai.com/v1"
     home_variable = "OPENAI_BASE_URL"
-    key_variables: ClassVar[tuple[str, ...]] = ("OPENAI_API_KEY",)
+    key_variables: tuple[str, ...] = ("OPENAI_API_KEY",)
     no_key = ". A server that wants none is 'openai-compatible:...'"
     token_limit = "max_completion_tokens"
 
@@ -107,21 +113,27 @@ class Chat(Service):
             **self._client_options(),
             timeout=self.timeout,
             max_retries=0,  # the pool asks again
-            http_client=openai.DefaultAsyncHttpxClient(**directly(self.base_url)),
+            http_client=AsyncClient(
+                reading=Reading(self._key, self.timeout), **directly(self.base_url)
+            ),
         ) as self._client:
             try:
-                yield
+                with logs_without(self._key):
+                    yield
             finally:
                 del self._client
 
     @contextmanager
     def desk(self) -> Iterator[ChatDesk]:
-        with openai.OpenAI(
-            **self._client_options(),
-            timeout=max(self.timeout, 600.0),  # files are large
-            max_retries=self.limits.retries,
-            http_client=openai.DefaultHttpxClient(**directly(self.base_url)),
-        ) as client:
+        with (
+            openai.OpenAI(
+                **self._client_options(),
+                timeout=FILES,
+                max_retries=self.limits.retries,
+                http_client=Client(reading=Reading(self._key, FILES), **directly(self.base_url)),
+            ) as client,
+            logs_without(self._key),
+        ):
             yield ChatDesk(client)
 
     def picture(self, content: bytes, mime: str) -> dict[str, Any]:
@@ -250,9 +262,8 @@ class Compatible(Chat):
         """None: a model of that name may cost anything elsewhere."""
         return None
 
-    @classmethod
     def find(
-        cls, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
+        self, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
     ) -> tuple[str, Key]:
         if not base_url:
             raise InputError(

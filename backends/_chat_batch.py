@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 import openai
@@ -12,6 +12,7 @@ from t2v_eval.errors import ServiceError
 from ._batch import Ended
 
 ENDPOINT: Final = "/v1/chat/completions"
+MOST = 300  # characters of what is said of an error
 ENDED = ("completed", "failed", "expired", "cancelled")
 
 
@@ -19,6 +20,7 @@ class ChatDesk:
     """Hands in files of questions; see `Desk`."""
 
     most_bytes = 180 * 2**20
+    called = "custom_id"
 
     def __init__(self, client: openai.OpenAI) -> None:
         self.client = client
@@ -49,20 +51,23 @@ class ChatDesk:
         files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
         return Ended(f"the batch ended without an answer ({batch.status}{why})", files)
 
-    def lines(self, file: str) -> list[str]:
-        return self.client.files.content(file).text.split("\n")
+    def content(self, file: str) -> Iterator[bytes]:
+        try:
+            with self.client.files.with_streaming_response.content(file) as response:
+                yield from response.iter_bytes()
+        except openai.NotFoundError:
+            return
 
-    def answer(self, row: Mapping[str, Any]) -> tuple[str, Any]:
-        one = str(row["custom_id"])
+    def answer(self, row: Mapping[str, Any]) -> Any:
         error, response = row.get("error"), row.get("response")
         if isinstance(error, Mapping):
-            return one, ServiceError(f"the service answers: {error.get('message') or error}")
+            return ServiceError(f"the service answers: {error.get('message') or error}"[:MOST])
         if not isinstance(response, Mapping) or not isinstance(response.get("body"), dict):
-            return one, ServiceError("the batch's output holds no answer")
+            return ServiceError("the batch's output holds no answer")
         if response.get("status_code") != 200:
             problem = response["body"].get("error")
             message = problem.get("message", "") if isinstance(problem, Mapping) else ""
-            return one, ServiceError(
-                f"the service answers {response.get('status_code')}: {message}"
+            return ServiceError(
+                f"the service answers {response.get('status_code')}: {message}"[:MOST]
             )
-        return one, response["body"]
+        return response["body"]

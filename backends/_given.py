@@ -4,31 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypedDict
 from urllib.parse import urlsplit
 
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError
-
-
-class Key:
-    """A key that no `repr`, traceback or pickle shows by accident."""
-
-    __slots__ = ("reveal",)
-
-    def __init__(self, key: str) -> None:
-        self.reveal: Callable[[], str] = lambda: key
-
-    def __repr__(self) -> str:
-        return "Key(hidden)"
-
-    def hidden(self, message: str) -> str:
-        """The message without the key, or what looks like one; a word like "none" is none."""
-        key = self.reveal()
-        message = message.replace(key, "[key]") if len(key) > 5 else message
-        return re.sub(r"\b(sk-|AIza)[\w*-]+", "[key]", message)
 
 
 def given_key(
@@ -53,17 +36,66 @@ def given_key(
     return key
 
 
-def checked_address(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("base_url must be an address such as http://localhost:8000/v1")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+def checked_address(url: str, where: str = "base_url=") -> str:
+    """An address that a client can ask, without the slashes at its end.
+
+    Raises:
+        InputError: it is none; the message says what may be meant, and shows no key.
+    """
+    if not isinstance(url, str) or not url.strip():
+        raise InputError(f"{where} must be an address such as http://localhost:8000/v1")
+    if re.search(r"[@?#]", url):
         raise InputError(
-            "base_url must be an address alone, without user, password or anything after '?': it "
+            f"{where} must be an address alone, without user, password or anything after '?': it "
             "is part of the scorer's id. Pass the key as api_key=; Azure's address without an "
             "api-version is https://NAME.openai.azure.com/openai/v1"
         )
-    return url.rstrip("/")
+    if not all("!" <= character <= "~" for character in url) or re.search(r'[\\<>"{}|^`]', url):
+        raise InputError(
+            f"{where} holds a space or another character that no address has; write the name of "
+            "a host that is not ASCII as xn--..., and other characters as %20 and the like"
+        )
+    scheme, colons, _ = url.partition("://")
+    if not colons:
+        local = re.match(r"localhost\b|[\d.]+(:|/|$)|\[", url)
+        meant = f"{'http' if local else 'https'}://{url}"
+        plausible = (local or "." in url) and not _host_problem(meant)
+        hint = f"; is {meant} meant?" if plausible else ""
+        raise InputError(f"{where} must be an address such as http://localhost:8000/v1{hint}")
+    if scheme.lower() not in ("http", "https"):
+        raise InputError(f"{where} must begin with http:// or https://, not with {scheme}://")
+    if problem := _host_problem(url):
+        raise InputError(f"{where}: {problem}, as in http://localhost:8000/v1")
+    url = url.rstrip("/")
+    if called := CALLED.search(url):
+        raise InputError(
+            f"{where} is where an address begins: what is called ({called[0]}) is added to it. "
+            f"Pass {url[: called.start()]}"
+        )
+    return url
+
+
+# What clients add to an address themselves.
+CALLED = re.compile(r"/((chat/)?completions|responses|(v1\w*/)?models/[^/]+:\w+)/*$")
+
+
+def _host_problem(url: str) -> str:
+    """What is wrong with host and port of an address; "" where nothing is."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+        if host and ("[" in parts.netloc or re.fullmatch(r"\d+(\.\d+){3}", host)):
+            ip_address(host)
+            return "" if port != 0 and not parts.netloc.endswith(":") else PORT
+    except ValueError as error:
+        return PORT if str(error).startswith("Port") else "its host is no address of the network"
+    names = (host or "").removesuffix(".").split(".")
+    if not all(re.fullmatch(r"[\w-]{1,63}", name) for name in names) or len(host or "") > 253:
+        return "it names no host"
+    return "" if port != 0 and not parts.netloc.endswith(":") else PORT
+
+
+PORT = "its port must be a number from 1 to 65535"
 
 
 class Directly(TypedDict):

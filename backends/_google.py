@@ -1,4 +1,4 @@
-"""The protocol of Gemini's own API.
+"""The protocol of Gemini, of Google's Developer API and of Vertex AI.
 
 It needs the package google-genai (``pip install 't2v-eval[gemini]'``, Python 3.11 or newer).
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -18,20 +19,26 @@ import httpx2
 from google.genai import errors, types
 
 from t2v_eval.cost import tokens
-from t2v_eval.errors import ScoringError, ServiceError, UnsupportedError
+from t2v_eval.errors import InputError, ScoringError, ServiceError, UnsupportedError
 from t2v_eval.media import Media
 from t2v_eval.pool import RetryError, seconds_to_wait
 
 from ._asked import Entry, How, Refusal, Reply, Said
 from ._given import between, directly
 from ._google_batch import GoogleDesk
+from ._key import Key
 from ._parsed import entry, inner_error, rows, table, text_of
-from ._service import FILTERED, Service, ServiceOptions
+from ._reading import Reading, logs_without, reading
+from ._service import FILES, FILTERED, Service, ServiceOptions
+from ._vertex import Vertex, sign_in_problem, vertex_of
 
 ENDED = ("STOP", "MAX_TOKENS")
 CONTROL = re.compile(r"<ctrl\d+>")  # stands where a model begins or ends to think
 LEAST_THINKING = 128  # the least that models accept which always think
 NO_CONTENT = "the service's answer is not what generateContent answers"
+
+AsyncClient = reading(httpx2.AsyncClient)
+Client = reading(httpx2.Client)
 
 
 class Gemini(Service):
@@ -44,19 +51,51 @@ class Gemini(Service):
         model: as the service calls it.
         thinking: how many tokens a model may think before it answers. Default: 0, and 128 for the
             "pro" models, which always think.
+        vertexai: ask through Vertex AI, which gives log-probabilities where the Developer API is
+            reported to refuse them. Default: what GOOGLE_GENAI_USE_VERTEXAI says, where neither an
+            address nor a key is passed.
+        project, location: of Vertex AI; default: GOOGLE_CLOUD_PROJECT, or the project of the
+            credentials, and GOOGLE_CLOUD_LOCATION, or "global".
+        credentials: of google-auth; default: the application default credentials. An `api_key`
+            that is passed stands in their place.
         options: see `Service`.
     """
 
     table = "google"
     home = "https://generativelanguage.googleapis.com"
     home_variable = "GOOGLE_GEMINI_BASE_URL"
-    key_variables = ("GOOGLE_API_KEY", "GEMINI_API_KEY")  # in Google's own order
+    key_variables: tuple[str, ...] = ("GOOGLE_API_KEY", "GEMINI_API_KEY")  # Google's own order
+    vertex: Vertex | None
     most_samples = 8
 
     def __init__(
-        self, model: str, thinking: int | None = None, **options: Unpack[ServiceOptions]
+        self,
+        model: str,
+        thinking: int | None = None,
+        vertexai: bool | None = None,
+        project: str | None = None,
+        location: str | None = None,
+        credentials: Any = None,
+        **options: Unpack[ServiceOptions],
     ) -> None:
+        keyed = bool(options.get("api_key") or options.get("key_file"))
+        address = options.get("base_url") or os.environ.get(self.home_variable)
+        elsewhere = keyed or bool(address)  # where the Developer API, or its like, is
+        self.vertex = vertex_of(vertexai, project, location, credentials, keyed, elsewhere)
+        if self.vertex is not None:
+            self.home, self.home_variable = self.vertex.home, "GOOGLE_VERTEX_BASE_URL"
+            self.key_variables = ()
+            if options.get("batch"):
+                raise InputError(
+                    "batch=True is not possible through Vertex AI, which takes files from Cloud "
+                    "Storage alone: leave batch= out, or pass vertexai=False and a key of the "
+                    "Developer API"
+                )
         super().__init__(model, **options)
+        if self.vertex is not None:
+            self.facts = {**self.facts, "api": "vertex"}  # which may answer in other numbers
+            if not keyed:
+                self.vertex.check_address(self.base_url)
         if thinking is None:
             thinking = LEAST_THINKING if "pro" in model.split("-") else 0
         between("thinking", thinking, 0, 2**15)
@@ -68,21 +107,32 @@ class Gemini(Service):
     def _client_for(self, seconds: float, **options: Any) -> google.genai.Client:
         about = types.HttpOptions(
             base_url=self.base_url,
-            api_version="v1beta",
+            api_version="v1beta" if self.vertex is None else "v1beta1",
             timeout=math.ceil(seconds * 1000),
             **options,
         )
-        return google.genai.Client(api_key=self.needed_key(), vertexai=False, http_options=about)
+        if self.vertex is not None and not self.vertex.keyed:
+            return google.genai.Client(vertexai=True, http_options=about, **self.vertex.given())
+        api = self.vertex is not None
+        return google.genai.Client(api_key=self.needed_key(), vertexai=api, http_options=about)
+
+    def _signed_in(self) -> None:
+        """Have credentials where those are needed; what they hold is then hidden as a key is."""
+        if self.vertex is not None and not self.vertex.keyed:
+            self._key = Key(self.vertex.signed_in())
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         once = types.HttpRetryOptions(attempts=1)  # the pool asks again
         limits = httpx2.Limits(max_connections=self.limits.concurrency)
-        async with httpx2.AsyncClient(limits=limits, **directly(self.base_url)) as http:
+        self._signed_in()
+        how = Reading(self._key, self.timeout)
+        async with AsyncClient(reading=how, limits=limits, **directly(self.base_url)) as http:
             client = self._client_for(self.timeout, retry_options=once, httpx_async_client=http)
             self._client = client.aio
             try:
-                yield
+                with logs_without(self._key):
+                    yield
             finally:
                 del self._client
                 client.close()
@@ -94,10 +144,12 @@ class Gemini(Service):
         )
         # The service says where a file goes to.
         hooks = {"request": [lambda request: self._stays(str(request.url))]}
-        with httpx2.Client(**directly(self.base_url), event_hooks=hooks) as http:
-            files_are_large = max(self.timeout, 600.0)
-            client = self._client_for(files_are_large, retry_options=again, httpx_client=http)
-            yield GoogleDesk(client, self.served)
+        how = Reading(self._key, FILES)
+        with Client(reading=how, event_hooks=hooks, **directly(self.base_url)) as http:
+            client = self._client_for(FILES, retry_options=again, httpx_client=http)
+            address = f"{self.base_url}/v1beta"
+            with logs_without(self._key):
+                yield GoogleDesk(client, self.served, http, address, self._key)
 
     def _stays(self, url: str) -> None:
         if urlsplit(url)[:2] != urlsplit(self.base_url)[:2]:
@@ -141,6 +193,9 @@ class Gemini(Service):
         came = response.sdk_http_response
         return self.parsed((came and came.body) or "")
 
+    def problem(self, error: Exception) -> Exception:
+        return sign_in_problem(error) or super().problem(error)
+
     def refusal(self, error: Exception) -> Refusal | RetryError | None:
         if isinstance(error, errors.APIError):
             return _refusal(error)
@@ -159,6 +214,8 @@ class Gemini(Service):
         if no.status == 400 and re.search("top_?p", no.message, re.IGNORECASE):
             self._untaken.add("top_p")
             return RetryError(f"the service takes no top_p: {self.without_key(no.message)[:100]}")
+        if self.vertex is not None and no.status in (401, 403):
+            return self.vertex.refused(self.base_url, no.status, self.without_key(no.message))
         return super().refused(no)
 
     def unable(self, message: str) -> Exception | None:

@@ -34,8 +34,9 @@ class Ledger:
     def _entry(self, path: Path) -> dict[str, Any]:
         try:
             entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{path} is damaged: {error}; move it away") from None
+            {name: entry[name] for name in ("file", "batch", "server", "ids")}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{path} is damaged: {error!r}; move it away") from None
         return entry
 
     def put(self, entry: dict[str, Any]) -> None:

@@ -26,13 +26,15 @@ from t2v_eval.video import Sampling, clip
 
 from ._asked import How, Refusal, Reply
 from ._batch import Desk, batch_cells
-from ._given import Key, between, checked_address, given_key, given_price
+from ._given import between, checked_address, given_key, given_price
+from ._key import Key
 from ._parsed import NOT_JSON, parsed, words
 from ._picture_file import frame_file, picture_file, smaller
 from ._prices import picture_tokens, price_of, text_tokens
 from ._vlm_video import sampling_of
 
 AGAIN = (408, 409, 429)  # and every 5xx
+FILES = 3600.0  # seconds for a file of questions or answers
 FRAMES = Sampling(4, choose="steps")  # of a video, as the reference
 FILTERED = "the service's content filter withheld the answer"
 
@@ -73,9 +75,9 @@ class Service(ApiScorer[Any]):
     """
 
     table: ClassVar[str]  # of the prices
-    home: ClassVar[str]
-    home_variable: ClassVar[str]
-    key_variables: ClassVar[tuple[str, ...]]
+    home: str
+    home_variable: str
+    key_variables: tuple[str, ...]
     image_first: ClassVar[bool] = False  # the reference puts the question first
     most_samples = 128  # in one request
     answer_tokens = 1  # at most, for an estimate
@@ -121,17 +123,17 @@ class Service(ApiScorer[Any]):
         if self.sampling != FRAMES:
             self.facts["frames"] = repr(frames)
 
-    @classmethod
     def find(
-        cls, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
+        self, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
     ) -> tuple[str, Key]:
         """Where to ask, and with which key."""
-        given = given_key(key, key_file)
+        given, where = given_key(key, key_file), "base_url="
         if base_url is None:
-            base_url = os.environ.get(cls.home_variable) or cls.home
-            for name in cls.key_variables:
+            where = self.home_variable
+            base_url = os.environ.get(where) or self.home
+            for name in self.key_variables:
                 given = given or given_key(os.environ.get(name), where=name)
-        return checked_address(base_url), Key(given)
+        return checked_address(base_url, where), Key(given)
 
     @classmethod
     def known_price(cls, model: str) -> Price | None:
@@ -318,8 +320,11 @@ class Service(ApiScorer[Any]):
 
     def problem(self, error: Exception) -> Exception:
         """What an error of the client means for a cell, or for all of them."""
-        if isinstance(error, (T2VError, RetryError, NoMoreError, Warning)):
-            return error
+        cause: BaseException | None = error
+        while cause is not None:  # what was said while an answer was read, in the client's wrapping
+            if isinstance(cause, (T2VError, RetryError, NoMoreError, Warning)):
+                return cause
+            cause = cause.__cause__
         try:
             found = self.refusal(error)
             if isinstance(found, Refusal):
@@ -373,5 +378,8 @@ class Service(ApiScorer[Any]):
         return RetryError(f"no connection to {self.base_url} ({why})", absent=absent)
 
     def without_key(self, message: str) -> str:
-        """What a service says, without the key."""
-        return self._key.hidden(message)
+        """What a service says, without the key, or what looks like one."""
+        return self._key.hidden_from(message)
+
+    def redacted(self, words: str) -> str:
+        return self._key.hidden(words)

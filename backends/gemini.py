@@ -2,14 +2,42 @@
 
 from __future__ import annotations
 
+import re
+
+from t2v_eval.errors import UnsupportedError
+from t2v_eval.remote import Answer
+
+from ._asked import Reply
 from ._google import Gemini
 from ._judge import Judge
 from ._preference import PreferenceJudge
 from ._word import WordScorer
 
+VERTEX = (
+    ". Google's Developer API is reported to refuse log-probabilities of Gemini 2.5, and Vertex AI "
+    'to give them: pass vertexai=True, project="..." and location="us-central1"'
+)
+
 
 class GeminiScorer(WordScorer, Gemini):
     """How likely one of Google's models answers Yes; see `WordScorer` and `Gemini`."""
+
+    def unable(self, message: str) -> Exception | None:
+        return self._or_vertex(super().unable(message))
+
+    def answer(self, reply: Reply, text: str) -> Answer:
+        try:
+            return super().answer(reply, text)
+        except UnsupportedError as error:
+            problem = self._or_vertex(error) or error
+        raise problem
+
+    def _or_vertex(self, error: Exception | None) -> Exception | None:
+        """The error, with what would help where the other API gives log-probabilities."""
+        unlisted = isinstance(error, UnsupportedError) and "no log-probabilities" in str(error)
+        if self.vertex is not None or not unlisted or re.search("Vertex", str(error)):
+            return error
+        return UnsupportedError(f"{error}{VERTEX}")
 
 
 class GeminiJudge(Judge, Gemini):

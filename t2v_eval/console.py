@@ -349,7 +349,7 @@ def warnings_as_lines() -> Iterator[None]:
 
 @contextmanager
 def guarded(debug: bool = False) -> Iterator[None]:
-    """Within it, an error on purpose is one red line and exit code 2; Ctrl-C is 130, SIGTERM 143."""
+    """Within it, an error on purpose is one red line and exit code 2, Ctrl-C 130, SIGTERM 143."""
     with warnings_as_lines(), sigterm_raises():
         try:
             yield

@@ -153,6 +153,10 @@ class ApiScorer(Scorer, Generic[Packed]):
             ServiceError, UnsupportedError: no cell will have one.
         """
 
+    def redacted(self, words: str) -> str:
+        """What a service said, as it may be kept: a backend takes out its key."""
+        return words
+
     async def complete(self, image: Packed, prompt: str, max_new_tokens: int) -> str:
         """Ask for a text about a picture, once; raises as `score_cell`."""
         raise UnsupportedError(f"{self.name!r} cannot generate text")
@@ -258,7 +262,8 @@ class ApiScorer(Scorer, Generic[Packed]):
             answers = {n: found for n, found in came if isinstance(found, Answer)}
             if answers:
                 values, details = zip(*answers.values(), strict=True)
-                yield Scored(np.array([*answers]), torch.tensor(values), details=details)
+                scores = torch.tensor(values, dtype=torch.float32)
+                yield Scored(np.array([*answers]), scores, details=details)
             reasons = defaultdict[str, dict[int, str | None]](dict)
             for n, found in came:
                 if isinstance(found, Answer):
@@ -277,6 +282,22 @@ class ApiScorer(Scorer, Generic[Packed]):
                 raise error
             where = f"{images[rows[number]].name} with {plain(texts[columns[number]])!r}"
             yield Scored(np.array([number]), None, f"{where}: {error}")
+
+    def kept(self, found: Found) -> Found:
+        """What came of a question, as it may be kept."""
+        if isinstance(found, Answer) and found.detail is not None:
+            return found._replace(detail=self.redacted(found.detail))
+        return self.redacted(found) if isinstance(found, str) else found  # type: ignore[return-value]
+
+    def redact(self, error: Exception) -> None:
+        """Take what may not be kept out of an error, and of what it came from."""
+        detail = getattr(error, "detail", None)
+        if isinstance(detail, str):
+            error.detail = self.redacted(detail)  # type: ignore[attr-defined]
+        message = self.redacted(str(error))
+        if message != str(error):
+            error.args = (message,)
+            error.__cause__ = error.__context__ = None
 
     def packed(self, media: Media) -> Packed:
         """As `pack`, whatever goes wrong being a `MediaError`."""
@@ -303,9 +324,12 @@ class ApiScorer(Scorer, Generic[Packed]):
             try:
                 image = await packed.get(media[number])
                 with one_answer():
-                    return await asyncio.wait_for(ask(image, number), self.timeout)
+                    return self.kept(await asyncio.wait_for(ask(image, number), self.timeout))
             except TimeoutError:
                 raise RetryError(f"no answer within {self.timeout:g} s") from None
+            except (T2VError, RetryError) as error:
+                self.redact(error)
+                raise
             finally:
                 asking.discard(number)
 

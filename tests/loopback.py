@@ -91,7 +91,7 @@ class BatchService:
 
     def __init__(self, behave: Callable[[Request], Reply], looks: int = 2) -> None:
         self.behave, self.looks, self.ends_as = behave, looks, "completed"
-        self.files: dict[str, str] = {}
+        self.files: dict[str, Any] = {}
         self.batches: dict[str, dict[str, Any]] = {}
         self.cells: list[str] = []  # every question that was ever submitted
 
@@ -217,8 +217,8 @@ class Server:
     async def _send(self, writer: asyncio.StreamWriter, reply: Reply) -> bool:
         if reply.fault == "hang":
             await asyncio.sleep(3600)
-        content = reply.body if isinstance(reply.body, str) else json.dumps(reply.body)
-        body = content.encode()
+        content = reply.body if isinstance(reply.body, (str, bytes)) else json.dumps(reply.body)
+        body = content.encode() if isinstance(content, str) else content
         lines = [
             f"HTTP/1.1 {reply.status} {REASONS.get(reply.status, 'Status')}",
             "content-type: application/json",

@@ -136,6 +136,7 @@ class KeysAndValues(nn.Module):
         path = "keys and values of pictures made once for all texts"
         use_where_equal("transformers", path, self._switch, probe, close_in(torch.float32))
         self._own = []  # or its weights would be in memory twice
+        del self._places
 
     def forward(self, states: Tensor) -> Tensor:
         made: Tensor = states if self._fused is None else self._fused(states)

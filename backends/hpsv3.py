@@ -110,7 +110,8 @@ class HpsV3(PairScorer[Tensor]):
             grids.append(batch[row, -3:].long().tolist())
             row += math.prod(grids[-1])
         made = self.network.get_image_features(
-            batch[:, :-3].to(self.dtype), torch.tensor(grids, device=self.device)
+            pixel_values=batch[:, :-3].to(self.dtype),
+            image_grid_thw=torch.tensor(grids, device=self.device),
         )
         tokens: Sequence[Tensor] = made.pooler_output
         return tokens

@@ -230,3 +230,35 @@ def test_a_model_whose_places_are_made_otherwise_is_shown_no_videos(load, images
     scorer = load("qwen2.5-vl-7b")
     assert scorer.chat.sampling is None and "not known here" in scorer.chat.blind
     torch.testing.assert_close(scorer(images, TEXTS), scores)
+
+
+def test_places_of_tokens_that_are_made_otherwise_disturb_no_picture(
+    load, images, newer, monkeypatch
+):
+    from transformers import Qwen2_5_VLModel
+
+    assert load("qwen2.5-vl-7b").chat.sampling is not None
+    scores = load("qwen2.5-vl-7b")(images, TEXTS)
+    original = Qwen2_5_VLModel.get_rope_index
+    compute = Qwen2_5_VLModel.compute_3d_position_ids
+
+    def get_rope_index(
+        self, input_ids, mm_token_type_ids, image_grid_thw=None, *args, attention_mask=None, **more
+    ):
+        more["attention_mask"] = attention_mask
+        made = original(self, input_ids, mm_token_type_ids, image_grid_thw, *args, **more)
+        return (*made, "more")  # as a version to come may have it
+
+    def compute_3d_position_ids(self, *args, **options):
+        longer, self.get_rope_index = self.get_rope_index, None
+        self.get_rope_index = lambda *a, **o: longer(*a, **o)[:2]
+        try:
+            return compute(self, *args, **options)
+        finally:
+            del self.get_rope_index
+
+    monkeypatch.setattr(Qwen2_5_VLModel, "get_rope_index", get_rope_index)
+    monkeypatch.setattr(Qwen2_5_VLModel, "compute_3d_position_ids", compute_3d_position_ids)
+    scorer = load("qwen2.5-vl-7b")
+    assert scorer.chat.sampling is None and "not known here" in scorer.chat.blind
+    torch.testing.assert_close(scorer(images, TEXTS), scores)

@@ -16,7 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import BertTokenizer
 
 from t2v_eval.errors import CheckpointError, TemplateError
-from t2v_eval.local import LocalScorer, PairScorer
+from t2v_eval.local import LocalScorer
+from t2v_eval.pair_scorer import PairScorer
 from t2v_eval.weights import fill
 
 from ._transformers import number_positions

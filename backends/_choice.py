@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from t2v_eval.errors import InputError, TemplateError
-from t2v_eval.local import PairScorer
 from t2v_eval.media import MediaLike
+from t2v_eval.pair_scorer import PairScorer
 from t2v_eval.scorer import Scorer
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError
+from t2v_eval.regular_file import read_text
 
 
 def given_key(
@@ -25,8 +26,8 @@ def given_key(
     if not key and key_file:
         where = f"key_file={os.fspath(key_file)!r}"
         try:
-            key = Path(key_file).expanduser().read_text()
-        except (OSError, UnicodeDecodeError) as error:
+            key = read_text(Path(key_file).expanduser())
+        except (OSError, ValueError) as error:
             raise InputError(f"{where} cannot be read: {error}") from None
         if not key.strip():
             raise InputError(f"{where} must hold one key and nothing else")

@@ -17,7 +17,7 @@ from PIL import Image
 
 from t2v_eval.cost import Price
 from t2v_eval.errors import InputError, ScoringError, ServiceError, T2VError
-from t2v_eval.media import PILLOW_RAISES, Media, Video
+from t2v_eval.media import Media, Video
 from t2v_eval.outcome import Scored
 from t2v_eval.plan import Cells, Text
 from t2v_eval.pool import NoMoreError, RetryError
@@ -304,7 +304,7 @@ class Service(ApiScorer[Any]):
         """A picture of which the size is known, and perhaps no more was read."""
         try:
             return media.load()
-        except PILLOW_RAISES:
+        except Exception:
             return self.load_image(media)  # which says what is wrong
 
     async def ask(self, body: Any) -> Any:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
-from t2v_eval.local import Options, PairScorer
+from t2v_eval.local import Options
 from t2v_eval.media import Media
+from t2v_eval.pair_scorer import PairScorer
 from t2v_eval.speaking import Explanation, chances
 
 from ._transformers import absorb, attention_of, encoder_output

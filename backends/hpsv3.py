@@ -22,8 +22,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, Qwen2VLModel
 
 from t2v_eval.errors import CheckpointError, InputError, TemplateError
-from t2v_eval.local import Options, PairScorer
+from t2v_eval.local import Options
 from t2v_eval.media import MediaLike
+from t2v_eval.pair_scorer import PairScorer
 from t2v_eval.precision import large_dtype
 from t2v_eval.weights import check_keys, fill, read_tensors
 

@@ -5,7 +5,6 @@ A picture is read when it is needed, with the others of its group of rows, which
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any
 from PIL import Image
 
 from t2v_eval.errors import BenchmarkDataError
-from t2v_eval.media import Media, digest
+from t2v_eval.image_file import open_image
+from t2v_eval.media import Media
+from t2v_eval.regular_file import File, digest
 
 
 def picture_rows(
@@ -29,6 +30,7 @@ def picture_rows(
     from pyarrow import parquet
 
     try:
+        file = File.of(path)
         table = parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise BenchmarkDataError(
@@ -43,23 +45,34 @@ def picture_rows(
     row = 0
     for group in range(table.num_row_groups):
         values = table.read_row_group(group, columns=[*texts]).to_pylist()
-        pictures = _pictures(path, group, picture)
-        for n, (content, own) in enumerate(zip(pictures, values, strict=True)):
+        pictures = _pictures(file, group, picture)
+        for n, ((content, called), own) in enumerate(zip(pictures, values, strict=True)):
             row += 1
             where = f"{path}, row {row}"
             if not content:
                 raise BenchmarkDataError(f"{where}: {picture!r} holds no picture")
-            yield Media(digest(content), where, partial(_load, path, group, picture, n)), own
+            name = f"{where} ({called})" if called else where
+            yield Media(digest(content), name, partial(_load, file, group, picture, n, name)), own
 
 
-def _load(path: Path, group: int, column: str, n: int) -> Image.Image:
-    return Image.open(io.BytesIO(_pictures(path, group, column)[n]))
+def _load(file: File, group: int, column: str, n: int, name: str) -> Image.Image:
+    return open_image(_pictures(file, group, column)[n][0], name)
 
 
 @lru_cache(maxsize=2)
-def _pictures(path: Path, group: int, column: str) -> list[bytes]:
+def _pictures(file: File, group: int, column: str) -> list[tuple[bytes, str]]:
+    """The content of each picture of a group of rows, and its path where the table has one.
+
+    Raises:
+        MediaError: the file was replaced since its rows were read.
+    """
     from pyarrow import parquet
 
-    given = parquet.ParquetFile(path).read_row_group(group, columns=[column]).column(0).to_pylist()
-    found = [one.get("bytes") if isinstance(one, dict) else one for one in given]
-    return [one if isinstance(one, bytes) else b"" for one in found]
+    table = parquet.ParquetFile(file.path)
+    values = table.read_row_group(group, columns=[column]).column(0).to_pylist()
+    file.check(str(file.path))
+    pairs = [
+        (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+        for value in values
+    ]
+    return [(c if isinstance(c, bytes) else b"", str(called or "")) for c, called in pairs]

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from t2v_eval.benchmark import Benchmark, Item
 from t2v_eval.errors import BenchmarkDataError, MissingDataError, T2VWarning, TableError
 from t2v_eval.media import Media
+from t2v_eval.regular_file import read_text
 from t2v_eval.tables import read_table
 
 T = TypeVar("T")
@@ -122,7 +123,7 @@ def rows(path: Path, *columns: str) -> list[dict[str, Any]]:
 def lines_of(path: Path) -> list[str]:
     """The lines of a text file."""
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
+        return read_text(path, "utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise BenchmarkDataError(f"{path} is not UTF-8 text: {error}") from None
 
@@ -153,7 +154,7 @@ def read_json(path: Path, kind: type[T]) -> T:
         return made
 
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=pairs)
+        content = json.loads(read_text(path, "utf-8-sig"), object_pairs_hook=pairs)
     except ValueError as error:
         raise BenchmarkDataError(f"{path} is not JSON: {error}") from None
     if not isinstance(content, kind):

@@ -30,7 +30,7 @@ from typing import Any
 from t2v_eval.agree import is_empty, number, split_tags
 from t2v_eval.benchmark import Item
 from t2v_eval.errors import InputError, MediaError, TableError
-from t2v_eval.media import MediaLike
+from t2v_eval.media import Media, MediaLike, embedded
 from t2v_eval.tables import read_table
 
 from ._ratings_form import LabelsForm, RatingsForm
@@ -49,6 +49,7 @@ class OwnRows(RatingsForm):
         self, *, columns: Mapping[str, str | Sequence[str]] | None = None, **options: Any
     ) -> None:
         super().__init__(**options)
+        self._embedded: dict[str, Media] = {}
         self.columns: dict[str, list[str]] = {}
         for name, called in (columns or {}).items():
             self.columns[name] = [called] if isinstance(called, str) else list(called)
@@ -140,13 +141,15 @@ class OwnRows(RatingsForm):
         )
 
     def _picture(self, value: Any, where: str) -> MediaLike:
+        called = where
         if isinstance(value, dict):  # how Hugging Face data sets keep a picture
-            if isinstance(value.get("bytes"), bytes):
-                content: bytes = value["bytes"]
-                return content
-            value = value.get("path")
+            content, path = value.get("bytes"), value.get("path")
+            called = path or where
+            value = content if isinstance(content, bytes) else path
         if isinstance(value, bytes):
-            return value
+            media = embedded(value, called)
+            # One picture of several rows has one name, by which rows of a group are put together.
+            return self._embedded.setdefault(media.key, media)
         if not isinstance(value, str) or not value:
             raise TableError(f"{where}: a picture is {value!r}, not a path")
         if value.startswith(("http://", "https://")):

@@ -21,7 +21,8 @@ from typing import Any
 from PIL import Image
 
 from t2v_eval.benchmark import Item
-from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.errors import BenchmarkDataError, MediaError
+from t2v_eval.media import decode, open_media
 
 from ._published import Published, field, mean, read_json
 from ._ratings_form import RatingsForm
@@ -63,8 +64,8 @@ class StanfordT23D(Published, RatingsForm):
     def _grid(self, views: str) -> bytes:
         paths = [self.picture(f"{views}/rgb_{view}.jpg") for view in VIEWS]
         try:
-            opened = [Image.open(path).convert("RGB") for path in paths]
-        except OSError as error:
+            opened = [decode(open_media(path, "view"), "original").convert("RGB") for path in paths]
+        except MediaError as error:
             raise BenchmarkDataError(f"a view cannot be read: {error}: {self.remedy()}") from error
         width, height = opened[0].size
         grid = Image.new("RGB", (3 * width, 3 * height))

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     )
     from t2v_eval.benchmark import Benchmark, Item, evaluate
     from t2v_eval.errors import T2VError, T2VWarning
-    from t2v_eval.local import EmbeddingScorer, PairScorer
+    from t2v_eval.local import EmbeddingScorer
     from t2v_eval.media import Video
+    from t2v_eval.pair_scorer import PairScorer
     from t2v_eval.remote import ApiScorer
     from t2v_eval.report import Report, compare
     from t2v_eval.scorer import Scorer
@@ -52,7 +53,8 @@ _HOMES = {
     ),
     "benchmark": "Benchmark Item evaluate",
     "errors": "T2VError T2VWarning",
-    "local": "EmbeddingScorer PairScorer",
+    "local": "EmbeddingScorer",
+    "pair_scorer": "PairScorer",
     "media": "Video",
     "remote": "ApiScorer",
     "report": "Report compare",

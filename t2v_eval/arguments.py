@@ -61,7 +61,14 @@ Checkpoint = Annotated[
     str | None, typer.Option(help="Other weights: a hub id, a folder or a file.", metavar="WHERE")
 ]
 BatchSize = Annotated[int | None, typer.Option(help="Where the search for a batch size starts.")]
-AllowUrls = Annotated[bool, typer.Option("--allow-urls", help="Download pictures given as URLs.")]
+AllowUrls = Annotated[
+    bool,
+    typer.Option(
+        "--allow-urls",
+        help="Download pictures given as URLs, from public addresses; from others too with "
+        "--option allow_urls=private.",
+    ),
+]
 ImageMode = Annotated[
     str | None, typer.Option(help="'seen' as a person sees it, 'original' as the original code.")
 ]
@@ -143,12 +150,13 @@ def _asked(
         dtype=dtype,
         checkpoint=checkpoint,
         batch_size=batch_size,
-        allow_urls=allow_urls or None,
         image_mode=image_mode,
         max_cost=max_cost,
         max_requests=max_requests,
         batch=batch or None,
     )
+    if allow_urls:
+        options.setdefault("allow_urls", True)  # or "private", as an option says it
     return Asked(None if no_store else store or default_store(), on_error, dry_run, options)
 
 
@@ -199,7 +207,11 @@ def read_blocks(
             "call those of the table otherwise"
         )
     blocks = [
-        Block.of([_below(base, row[image])], [row[text]], where=f"{pairs}, row {number}: ")
+        Block.of(
+            [_picture(base, row[image], f"row {number} of {pairs}")],
+            [row[text]],
+            where=f"{pairs}, row {number}: ",
+        )
         for number, row in enumerate(rows, 1)
     ]
     return blocks, [{name: row.get(name) for name in others} for row in rows]
@@ -218,9 +230,17 @@ def _is_url(image: str) -> bool:
     return image.startswith(("http://", "https://"))
 
 
+def _picture(root: Path | None, value: Any, row: str) -> Any:
+    """The picture of a table's row, where it is embedded or a path."""
+    from t2v_eval.media import embedded
+
+    if isinstance(value, dict):  # how Hugging Face data sets keep a picture in Parquet
+        content, path = value.get("bytes"), value.get("path")
+        return embedded(content, path or row) if content else _below(root, path)
+    return embedded(value, row) if isinstance(value, bytes) else _below(root, value)
+
+
 def _below(root: Path | None, image: Any) -> Any:
-    if isinstance(image, dict):  # how Hugging Face data sets keep a picture in Parquet
-        return image["bytes"] if image.get("bytes") else _below(root, image.get("path"))
     if root is None or not isinstance(image, str) or _is_url(image):
         return image
     return str(root.expanduser() / image)
@@ -228,7 +248,7 @@ def _below(root: Path | None, image: Any) -> Any:
 
 def shown(image: Any) -> str:
     """What to call a picture in a table."""
-    return image if isinstance(image, str) else f"{len(image)} bytes"
+    return image if isinstance(image, str) else str(image.name)
 
 
 def given(**options: Any) -> dict[str, Any]:

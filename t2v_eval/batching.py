@@ -7,15 +7,24 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 
 from t2v_eval._torch import out_of_memory
-from t2v_eval.errors import InputError
+from t2v_eval.errors import InputError, MediaError, ScoringError, T2VError
+from t2v_eval.image_file import in_words
 
 A = TypeVar("A")
 B = TypeVar("B")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item alone has no result: `error` is what was raised, None where memory ran out."""
+
+    error: Exception | None
 
 
 class BatchSize:
@@ -39,10 +48,13 @@ class BatchSize:
 
         Raises:
             torch.OutOfMemoryError: not even one item fits.
+            Exception: whatever `run` raises of an item alone.
         """
         for part, result in self.fitting(items, run):
-            if result is None:
-                raise torch.OutOfMemoryError("not even one item fits into the memory")
+            if isinstance(result, Failure):
+                raise result.error or torch.OutOfMemoryError(
+                    "not even one item fits into the memory"
+                )
             yield part, result
 
     def fitting(
@@ -50,37 +62,62 @@ class BatchSize:
         items: Sequence[A],
         run: Callable[[Sequence[A]], B],
         make_room: Callable[[], bool] = lambda: False,
-    ) -> Iterator[tuple[slice, B | None]]:
-        """As `batches`; an item that does not fit alone is yielded alone, without a result.
+    ) -> Iterator[tuple[slice, B | Failure]]:
+        """As `batches`; an item that fails alone is yielded alone, with its failure.
+
+        Where a batch fails otherwise than by memory, its items are tried one by one.
 
         Args:
             make_room: frees what can be freed; whether there was anything, and trying again helps.
         """
-        start = 0
+        start = alone = 0  # items before `alone` are tried one by one
         while start < len(items):
-            part = slice(start, min(start + self.value, len(items)))
+            size = 1 if start < alone else self.value
+            part = slice(start, min(start + size, len(items)))
             result = attempt(run, items[part])
-            if result is None:
-                freed = make_room()
-                forget_unused()
-                if freed:
-                    continue
-                if part.stop - part.start > 1:
-                    self.value = (part.stop - part.start) // 2
+            if isinstance(result, Failure):
+                memory, several = result.error is None, part.stop - part.start > 1
+                if memory:
+                    freed = make_room()
+                    forget_unused()
+                    if freed:
+                        continue
+                    if several:
+                        self.value = (part.stop - part.start) // 2
+                        continue
+                elif several:
+                    del result  # the error holds the tensors of the batch
+                    alone = part.stop
                     continue
             yield part, result
-            result = None  # or it would be there beside the next
+            del result  # or it would be there beside the next
             start = part.stop
 
 
-def attempt(run: Callable[[A], B], item: A) -> B | None:
-    """What `run` makes of it, or None where memory ran out."""
+def attempt(run: Callable[[A], B], item: A) -> B | Failure:
+    """What `run` makes of it, or why it makes nothing.
+
+    Raises:
+        T2VError: what concerns every item, such as a package that is missing.
+        ScoringError: the device failed, so that nothing more can be computed on it.
+    """
     try:
         return run(item)
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
+    except Exception as error:
+        if out_of_memory(error):
+            return Failure(None)
+        if isinstance(error, _DEVICE_ERROR):
+            raise ScoringError(
+                f"the device failed: {in_words(error)}; start again, with the same store what is "
+                "finished stays, and with CUDA_LAUNCH_BLOCKING=1 the place is named"
+            ) from error
+        if isinstance(error, T2VError) and not isinstance(error, (MediaError, ScoringError)):
             raise
-    return None
+        return Failure(error)
+
+
+# After one, every use of the device fails. Older versions of PyTorch raise RuntimeError.
+_DEVICE_ERROR: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
 
 
 def forget_unused() -> None:

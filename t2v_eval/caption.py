@@ -19,6 +19,7 @@ from t2v_eval.files import write_text
 from t2v_eval.media import VIDEOS
 from t2v_eval.outcome import Counts, Progress
 from t2v_eval.plan import Block
+from t2v_eval.regular_file import read_text
 from t2v_eval.scorer import Scorer
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", *VIDEOS})
@@ -139,7 +140,7 @@ def _read(path: str | Path, listed: bool = False) -> dict[str, Any]:
     """A JSON object of captions, or of lists of captions; a single one may stand without a list."""
     path = Path(path).expanduser()
     try:
-        table = json.loads(path.read_text(encoding="utf-8-sig"))
+        table = json.loads(read_text(path, "utf-8-sig"))
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except OSError as error:

@@ -16,11 +16,12 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 from torch import Tensor
 
-from t2v_eval.batching import BatchSize
+from t2v_eval.batching import BatchSize, Failure, attempt
 from t2v_eval.errors import MediaError
-from t2v_eval.local import LocalScorer, by_length
+from t2v_eval.local import LocalScorer
 from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
+from t2v_eval.pair_scorer import by_length
 from t2v_eval.plan import Cells, Text
 from t2v_eval.scorer import plain
 
@@ -105,12 +106,11 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
                 own = [(plain(texts[cells[p, 1]]), int(p)) for p in spans[n]]
                 own.sort(key=lambda pair: len(pair[0]))
                 captions = [text for text, _ in own]
-                try:
-                    start = self.begin(state, captions)
-                except MediaError as error:
-                    if self.on_error == "raise":
-                        raise MediaError(f"{media[n].name}: {error}") from None
-                    yield Scored(spans[n], None, f"{media[n].name}: {error}")
+                start = attempt(lambda own: self.begin(*own), (state, captions))
+                if isinstance(start, Failure):
+                    if isinstance(start.error, MediaError) and self.on_error == "raise":
+                        raise MediaError(f"{media[n].name}: {start.error}") from None
+                    yield Scored(spans[n], None, self._reason(media[n].name, start))
                     continue
                 jobs.append(Job(media[n].name, start, captions, [p for _, p in own]))
             yield from self._score_jobs(jobs)
@@ -125,12 +125,16 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
                     group, lambda part: self.read([job.start for job in part]), self._kept.clear
                 )
                 for part, reading in parts:
-                    if reading is None:
+                    alone: list[Job] = []
+                    if isinstance(reading, Failure):
                         job = group[part.start]
-                        yield Scored(np.array(job.positions), None, self._too_large(job.name))
+                        yield Scored(np.array(job.positions), None, self._reason(job.name, reading))
                     else:
-                        again += yield from self._score_read(reading, group[part])
+                        more, alone = yield from self._score_read(reading, group[part])
+                        again += more
                     del reading  # or it would be there beside the next
+                    for job in alone:
+                        yield from self._score_jobs([job])
             jobs = again
 
     def _groups(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
@@ -143,8 +147,13 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
             group.append(job)
         yield group
 
-    def _score_read(self, reading: Any, group: Sequence[Job]) -> Generator[Scored, None, list[Job]]:
-        """Yield scores, and return what did not fit beside so many pictures."""
+    def _score_read(
+        self, reading: Any, group: Sequence[Job]
+    ) -> Generator[Scored, None, tuple[list[Job], list[Job]]]:
+        """Yield scores, and return what did not fit beside so many pictures, and what failed.
+
+        What failed may do so only beside the other pictures, so that it is tried without them.
+        """
         # In turns, so that a batch has as many texts of one picture as of another.
         pairs = [
             (n, k, job.texts[n], job.positions[n])
@@ -158,15 +167,22 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
         ) -> tuple[Tensor, Sequence[str] | None]:
             return self.judge(reading, [(k, text) for _, k, text, _ in part])
 
+        def jobs_of(positions: set[int]) -> list[Job]:
+            return [job.only(positions) for job in group if positions & {*job.positions}]
+
         size = self.batch.value
+        failed = set[int]()
         for part, judged in self.batch.fitting(pairs, judge, self._kept.clear):
-            if judged is None and len(group) > 1:
-                self.batch.value, self.image_batch.value = size, len(group) // 2
-                left = {p for *_, p in pairs[part.start :]}
-                return [job.only(left) for job in group if left & {*job.positions}]
             positions = np.array([p for *_, p in pairs[part]])
-            if judged is None:
-                yield Scored(positions, None, self._too_large(group[0].name))
-            else:
+            if not isinstance(judged, Failure):
                 yield Scored(positions, judged[0], details=judged[1])
-        return []
+            elif len(group) == 1:
+                text = pairs[part.start][2]
+                name = group[0].name if judged.error is None else f"{group[0].name} with {text!r}"
+                yield Scored(positions, None, self._reason(name, judged))
+            elif judged.error is None:
+                self.batch.value, self.image_batch.value = size, len(group) // 2
+                return jobs_of({p for *_, p in pairs[part.start :]}), jobs_of(failed)
+            else:
+                failed |= {*positions.tolist()}
+        return [], jobs_of(failed)

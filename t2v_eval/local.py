@@ -1,8 +1,8 @@
-"""Scorers whose model runs here: decoding, batching, devices and the two ways to be fast.
+"""Scorers whose model runs here: decoding, batching, devices.
 
-`EmbeddingScorer`: pictures and texts are encoded apart, so M x N costs M + N encodings.
-`PairScorer`: a picture is encoded once, then read together with each of its texts.
-The author of a backend writes how to encode a batch; everything around it is here.
+`EmbeddingScorer`: pictures and texts are encoded apart, so M x N costs M + N encodings. For models
+that read both together see `pair_scorer` and `images_first`. The author of a backend writes how to
+encode a batch; everything around it is here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypedDict, TypeVar
+from typing import Any, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 import PIL
@@ -20,10 +20,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from t2v_eval.batching import BatchSize, ahead
+from t2v_eval.batching import BatchSize, Failure, ahead, attempt
+from t2v_eval.budget import BUDGET
 from t2v_eval.devices import free_bytes, pick_device, pick_dtype
 from t2v_eval.embeddings import Comparing
 from t2v_eval.errors import MediaError, ScoringError, TemplateError
+from t2v_eval.image_file import decoding, in_words
 from t2v_eval.kept import Kept
 from t2v_eval.media import Media, Video
 from t2v_eval.outcome import Scored
@@ -32,6 +34,7 @@ from t2v_eval.plan import Cells, Text, by_image
 from t2v_eval.registry import Card
 from t2v_eval.scorer import ImageMode, OnError, plain
 from t2v_eval.store import Store, text_key
+from t2v_eval.urls import AllowUrls
 from t2v_eval.weights import HUB_FILES, Watched, locate
 
 State = TypeVar("State")
@@ -52,7 +55,7 @@ class Options(TypedDict, total=False):
     store: str | Path | Store | None
     image_mode: ImageMode
     on_error: OnError
-    allow_urls: bool
+    allow_urls: AllowUrls
     question_template: str | None
     answer_template: str | None
     template: str | None
@@ -188,9 +191,11 @@ class LocalScorer(Differentiable):
             good = [n for n, _ in window if n not in failed]
             inputs = [made for n, made in window if n not in failed]
             made: dict[int, State] = {}
-            for part, states in self.image_batch.fitting(inputs, see, self._kept.clear):
-                if states is None:
-                    failed[good[part.start]] = self._too_large(media[good[part.start]].name)
+            # What `see` returns may be computed only when it is read.
+            fitting = self.image_batch.fitting(inputs, lambda b: [*see(b)], self._kept.clear)
+            for part, states in fitting:
+                if isinstance(states, Failure):
+                    failed[good[part.start]] = self._reason(media[good[part.start]].name, states)
                 else:
                     made.update(zip(good[part], states, strict=True))
             yield made, failed
@@ -216,8 +221,23 @@ class LocalScorer(Differentiable):
                 {todo[n]: reason for n, reason in failed.items()},
             )
 
-    def _too_large(self, what: str) -> str:
-        return f"{what}: does not fit into the memory of {self.device}, even alone; {self.remedy}"
+    def _reason(self, what: str, failure: Failure) -> str:
+        """Why the model made nothing of `what`, a picture or a text.
+
+        Raises:
+            ScoringError: the reason, with `on_error="raise"`; what does not fit into the memory is
+                raised where its cells are counted.
+        """
+        if failure.error is None:
+            return (
+                f"{what}: does not fit into the memory of {self.device}, even alone; {self.remedy}"
+            )
+        reason = f"{what}: the model failed on it: {in_words(failure.error)}"
+        if self.on_error == "raise":
+            raise ScoringError(
+                f"{self.name!r}: {reason}; pass on_error='skip' to score the rest"
+            ) from failure.error
+        return reason
 
     def _written(
         self,
@@ -228,12 +248,13 @@ class LocalScorer(Differentiable):
         """What `write` makes of pictures and prompts, in batches that fit.
 
         Raises:
-            ScoringError: one that does not fit alone.
+            ScoringError: one that does not fit alone, or fails.
         """
         written: list[str] = []
         for part, texts in batch.fitting(pairs, write, self._kept.clear):
-            if texts is None:
-                raise ScoringError(self._too_large(pairs[part.start][0].name))
+            if isinstance(texts, Failure):
+                reason = self._reason(pairs[part.start][0].name, texts)
+                raise ScoringError(reason) from texts.error
             written += texts
         return written
 
@@ -241,8 +262,9 @@ class LocalScorer(Differentiable):
         made: list[Made] = []
         fitting = BatchSize(1).fitting(media, lambda one: make(one[0]), self._kept.clear)
         for part, result in fitting:
-            if result is None:
-                raise ScoringError(self._too_large(media[part.start].name))
+            if isinstance(result, Failure):
+                reason = self._reason(media[part.start].name, result)
+                raise ScoringError(reason) from result.error
             made.append(result)
         return made
 
@@ -258,14 +280,11 @@ class LocalScorer(Differentiable):
         return made
 
     def _prepare(self, media: Media) -> Any:
+        remedy = "leave it out, or make it of a more usual size"
         try:
-            image = self.load(media)
-            try:
-                return self.preprocess(image)
-            except (ValueError, RuntimeError, OverflowError, MemoryError) as error:
-                raise MediaError(
-                    f"{media.name}: cannot be prepared for the model: {error}"
-                ) from error
+            # What is decoded counts for this thread until it is prepared.
+            with BUDGET.lease(), decoding(media.name, "cannot be prepared for the model", remedy):
+                return self.preprocess(self.load(media))
         except MediaError as error:
             if self.on_error == "raise":
                 raise
@@ -310,20 +329,57 @@ class EmbeddingScorer(Comparing, LocalScorer):
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[Scored]:
         columns, column_of = np.unique(cells[:, 1], return_inverse=True)
-        text_embeddings = self.embed_captions([texts[j] for j in columns.tolist()])
-        text_embeddings = text_embeddings.cpu().double()
-        rows, spans = by_image(cells)
-        for numbers, embeddings, failed in self.embed_images([images[i] for i in rows]):
+        text_embeddings, lost = self._embed_each([texts[j] for j in columns.tolist()])
+        for column, reason in lost.items():
+            yield Scored(np.flatnonzero(column_of == column), None, reason)
+        left = np.flatnonzero(~np.isin(column_of, [*lost]))
+        rows, spans = by_image(cells[left])
+        spans = [left[span] for span in spans]
+        media = [images[i] for i in rows]
+        for numbers, embeddings, failed in self.embed_images(media):
             for n, reason in failed.items():
                 yield Scored(spans[n], None, reason)
-            if numbers:
-                positions = np.concatenate([spans[n] for n in numbers])
-                row = np.repeat(np.arange(len(numbers)), [len(spans[n]) for n in numbers])
-                needed, column = np.unique(column_of[positions], return_inverse=True)
-                matrix = self.similarity(
-                    embeddings.cpu().double(), text_embeddings[torch.from_numpy(needed)]
-                )
-                yield Scored(positions, matrix[torch.from_numpy(row), torch.from_numpy(column)])
+            encoded = [*zip(numbers, embeddings.cpu().double(), strict=True)]
+            fitting = BatchSize(max(1, len(encoded))).fitting(
+                encoded,
+                lambda part: self._similarities(
+                    torch.stack([row for _, row in part]),
+                    text_embeddings,
+                    [column_of[spans[n]] for n, _ in part],
+                ),
+            )
+            for part, values in fitting:
+                positions = np.concatenate([spans[n] for n, _ in encoded[part]])
+                if isinstance(values, Failure):
+                    reason = self._reason(media[encoded[part.start][0]].name, values)
+                    yield Scored(positions, None, reason)
+                else:
+                    yield Scored(positions, values)
+
+    def _similarities(
+        self, images: Tensor, texts: Tensor, columns: Sequence[NDArray[np.int64]]
+    ) -> Tensor:
+        """Scores of pictures, each with the texts of its columns, picture by picture."""
+        needed, column = np.unique(np.concatenate(columns), return_inverse=True)
+        row = np.repeat(np.arange(len(columns)), [len(own) for own in columns])
+        matrix = self.similarity(images, texts[torch.from_numpy(needed)])
+        return matrix[torch.from_numpy(row), torch.from_numpy(column)]
+
+    def _embed_each(self, texts: Sequence[Text]) -> tuple[Tensor, Failed]:
+        """Embeddings of texts in float64, zeros where one failed, and why those failed."""
+        together = attempt(self.embed_captions, texts)
+        if not isinstance(together, Failure):
+            return together.cpu().double(), {}
+        rows: dict[int, Tensor] = {}
+        failed: Failed = {}
+        for n, text in enumerate(texts):
+            alone = attempt(self.embed_captions, [text])
+            if isinstance(alone, Failure):
+                failed[n] = self._reason(repr(plain(text)[:60]), alone)
+            else:
+                rows[n] = alone[0].cpu().double()
+        nothing = torch.zeros_like(next(iter(rows.values()))) if rows else torch.empty(0)
+        return torch.stack([rows.get(n, nothing) for n in range(len(texts))]), failed
 
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         images = self.encode_images(self.inputs_of(pixels))
@@ -388,62 +444,7 @@ class EmbeddingScorer(Comparing, LocalScorer):
         return rows
 
 
-class PairScorer(LocalScorer, Generic[State]):
-    """A model that reads picture and text together.
-
-    Subclasses write `preprocess`, `encode_images` (the part that depends on the picture alone, once
-    a picture) and `score`.
-    """
-
-    mode = "pictures encoded once"
-
-    @abstractmethod
-    def encode_images(self, batch: Tensor) -> Sequence[State]:
-        """Model inputs (B, ...) on the scorer's device -> what is kept of each picture."""
-
-    @abstractmethod
-    def score(self, states: Sequence[State], texts: Sequence[str]) -> Tensor:
-        """Aligned pairs, texts of like length -> scores (P,). The template is not yet applied."""
-
-    def score_cells(
-        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
-        rows, spans = by_length(cells, texts)
-        media = [images[i] for i in rows]
-        for states, failed in self._states(media, lambda b: self.encode_images(self.stack(b))):
-            for n, reason in failed.items():
-                yield Scored(spans[n], None, reason)
-            pairs = [
-                (int(p), media[n].name, state, plain(texts[cells[p, 1]]))
-                for n, state in states.items()
-                for p in spans[n]
-            ]
-            pairs.sort(key=lambda pair: len(pair[3]))
-            for part, values in self.batch.fitting(
-                pairs,
-                lambda b: self.score([s for _, _, s, _ in b], [t for *_, t in b]),
-                self._kept.clear,
-            ):
-                positions = np.array([p for p, *_ in pairs[part]])
-                why = None if values is not None else self._too_large(pairs[part.start][1])
-                yield Scored(positions, values, why)
-
-    def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
-        return self.score(self.encode_images(self.inputs_of(pixels)), texts)
-
-
 def unit(vectors: Tensor) -> Tensor:
     """Vectors of length 1 along the last dimension."""
     length: Tensor = vectors.norm(dim=-1, keepdim=True)
     return vectors / length
-
-
-def by_length(cells: Cells, texts: Sequence[Text]) -> tuple[list[int], list[NDArray[np.int64]]]:
-    """As `by_image`, with pictures in the order of their longest text.
-
-    Pictures that are read together then have texts of like length, so that little is filling.
-    """
-    rows, spans = by_image(cells)
-    lengths = np.array([len(plain(text)) for text in texts])
-    order = sorted(range(len(rows)), key=lambda n: lengths[cells[spans[n], 1]].max())
-    return [rows[n] for n in order], [spans[n] for n in order]

@@ -7,70 +7,62 @@ one too; which of its frames a model is shown is said in `t2v_eval.video`.
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import io
 import os
-import time
-import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
 from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from t2v_eval.budget import BUDGET, check_size
 from t2v_eval.errors import InputError, MediaError
+from t2v_eval.image_file import (
+    FORMATS,
+    as_seen,
+    decoding,
+    of_sixteen_bits,
+    open_image,
+    reserve_pixels,
+    video_kind,
+)
+from t2v_eval.open_file import content_of, is_open, name_of_open
+from t2v_eval.regular_file import File, changed, digest, digest_of, read_bytes
+from t2v_eval.urls import AllowUrls, download
 
 if TYPE_CHECKING:
     import torch
 
 MediaLike: TypeAlias = Union[
-    str, "os.PathLike[str]", bytes, Image.Image, "NDArray[Any]", "torch.Tensor", "Media"
+    str,
+    "os.PathLike[str]",
+    bytes,
+    BinaryIO,
+    Image.Image,
+    "NDArray[Any]",
+    "torch.Tensor",
+    "Media",
 ]
 
 VIDEOS = tuple(
     ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .m2ts .3gp .ogv .h264 .h265".split()
 )
-URL_MAX_BYTES = 50 * 2**20
-URL_MAX_SECONDS = 30.0
-PILLOW_RAISES = OSError, SyntaxError, ValueError, EOFError, RuntimeError  # RuntimeError: AVIF
-SIXTEEN_BITS = ("PNG", "PPM")  # formats whose pictures of mode "I" have 16 bits
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    """A file as it was when its content was hashed."""
-
-    path: Path
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, path: Path) -> File:
-        found = path.stat()
-        return cls(path, found.st_size, found.st_mtime_ns)
-
-    def check(self, name: str) -> None:
-        """Raise MediaError where it was written anew, or is gone: its key is another's now."""
-        try:
-            same = File.of(self.path) == self
-        except OSError:
-            same = False
-        if not same:
-            raise MediaError(f"{name}: changed while it was being scored; run again")
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One picture: `key` is its content hash, `name` is what messages call it."""
+    """One picture: `key` is its content hash, `name` is what messages call it.
+
+    `shared` says that `load` returns an object of the caller, which must not be changed.
+    """
 
     key: str
     name: str
     load: Callable[[], Image.Image] = field(compare=False)
+    shared: bool = field(default=False, compare=False, kw_only=True)
 
     @classmethod
     def broken(cls, name: str, error: MediaError) -> Media:
@@ -84,11 +76,15 @@ class Media:
     def cut(self, left: int, top: int, right: int, bottom: int) -> Media:
         """What is inside a box of pixels, in RGB."""
         box = left, top, right, bottom
-        return Media(
-            digest(f"{self.key} {box}".encode()),
-            f"{self.name}, box {box}",
-            lambda: self.load().convert("RGB").crop(box),
-        )
+        name = f"{self.name}, box {box}"
+
+        def load() -> Image.Image:
+            with BUDGET.lease():
+                image = self.load()
+                reserve_pixels(image, name)
+                return image.convert("RGB").crop(box)
+
+        return Media(digest(f"{self.key} {box}".encode()), name, load)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +139,10 @@ def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> li
     Raises:
         InputError: for an empty list or something that is no picture.
     """
-    if isinstance(images, (str, os.PathLike, bytes, bytearray, Image.Image, Media)):
-        return [images]
+    if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Media)):
+        return [images]  # type: ignore[list-item]
+    if is_open(images):  # before it is taken for a sequence of lines
+        return [images]  # type: ignore[list-item]
     ndim = getattr(images, "ndim", None)
     if isinstance(ndim, int):
         if ndim in (2, 3):
@@ -170,47 +168,72 @@ def name_of(source: MediaLike) -> str:
     """What a picture is called: its path, or the name of what is open; nothing for others."""
     if isinstance(source, Media):
         return source.name
-    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else ""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return name_of_open(source) if is_open(source) else ""
 
 
-def open_media(source: MediaLike, position: str = "image", allow_urls: bool = False) -> Media:
+def open_media(source: MediaLike, position: str = "image", allow_urls: AllowUrls = False) -> Media:
     """Hash `source` and return its `Media`; decoding waits until `load()`.
 
     Args:
-        source: path, URL (only with `allow_urls`), bytes of an image file, PIL image, numpy array
-            (H, W), (H, W, C) or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or
-            floats in [0, 1]; what is open already is returned as it is. A path or URL with a
-            video's ending (.mp4, .mov, .avi, .mkv, .webm ...) becomes a `Video`.
+        source: path, URL (only with `allow_urls`), bytes of an image or video file, a file that is
+            open for reading bytes (read from its start), PIL image, numpy array (H, W), (H, W, C)
+            or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or floats in [0, 1]; what
+            is open already is returned as it is. A path or URL with a video's ending (.mp4, .mov,
+            .avi, .mkv, .webm ...) becomes a `Video`, and so do bytes of one.
         position: what a message calls it, for example ``images[3]``.
+        allow_urls: whether URLs are downloaded: from public addresses, or with "private" from
+            those of this machine and its networks too.
 
     Raises:
-        MediaError: missing, a directory, empty, of an unknown type, NaN or out of range.
+        MediaError: missing, no regular file, empty, of an unknown type, NaN or out of range.
     """
     if isinstance(source, Media):
         return source
+    with decoding(position, "cannot be read", "pass a path, bytes or a PIL image"):
+        return _open(source, position, allow_urls)
+
+
+def _open(source: Any, position: str, allow_urls: AllowUrls) -> Media:
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         name = f"{position} ({_short(str(path))})"
         if isinstance(path, str) and path.startswith(("http://", "https://")):
-            content = _fetch(path, name, allow_urls)
+            content = download(path, name, allow_urls)
             if urlsplit(path).path.lower().endswith(VIDEOS):
                 return Video._new(digest(content), name, content)
             return _from_bytes(content, name)
         return _from_path(Path(path), name)
-    if isinstance(source, (bytes, bytearray)):
-        return _from_bytes(bytes(source), f"{position} ({len(source)} bytes)")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        content = bytes(source)
+        return _from_bytes(content, f"{position} ({len(content)} bytes)")
     if isinstance(source, Image.Image):
         return _from_pil(source, f"{position} ({source.size[0]}x{source.size[1]} PIL image)")
+    if is_open(source):
+        return _from_open_file(source, position)
     if hasattr(source, "__array__") or hasattr(source, "detach"):
         name = f"{position} ({type(source).__name__} of shape {tuple(source.shape)})"
         return _from_pil(_array_to_pil(source, name), name)
     raise MediaError(
         f"{position}: {type(source).__name__} is not a picture; "
-        "pass a path, bytes, a PIL image, a numpy array or a torch tensor"
+        "pass a path, bytes, a file open for reading bytes, a PIL image, a numpy array or a torch "
+        "tensor"
     )
 
 
-def open_list(sources: Sequence[MediaLike], allow_urls: bool = False) -> list[Media]:
+def embedded(content: bytes, name: str) -> Media:
+    """A picture that lies in a table, called by the path that the table has for it, or its row.
+
+    One that cannot be opened raises when it is loaded.
+    """
+    try:
+        return _from_bytes(content, name)
+    except MediaError as error:
+        return Media.broken(name, error)
+
+
+def open_list(sources: Sequence[MediaLike], allow_urls: AllowUrls = False) -> list[Media]:
     """`open_media` of each, which messages call by its place: images[0], images[1] and so on."""
     return [open_media(one, f"images[{i}]", allow_urls) for i, one in enumerate(sources)]
 
@@ -221,90 +244,44 @@ def decode(media: Media, mode: str = "seen") -> Image.Image:
     Raises:
         MediaError: what was opened is not an image, is truncated, or is too large to decode safely.
     """
-    try:
+    with BUDGET.lease(), decoding(media.name):
         image = media.load()
+        reserve_pixels(image, media.name)
         image.load()
-        return as_seen(image) if mode == "seen" else image
-    except MediaError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise MediaError(
-            f"{media.name}: {error}. If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
-        ) from None
-    except UnidentifiedImageError:
-        raise MediaError(f"{media.name}: not an image that Pillow can read") from None
-    except PILLOW_RAISES as error:
-        raise MediaError(f"{media.name}: cannot be decoded: {error}") from error
-
-
-def as_seen(image: Image.Image) -> Image.Image:
-    """RGB as a person sees it: EXIF orientation applied, alpha over white, 16 bits scaled to 8."""
-    sixteen = _of_sixteen_bits(image)  # known before the file's format is forgotten
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_scale_to_uint8(np.asarray(image), sixteen)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
-
-
-def _of_sixteen_bits(image: Image.Image) -> bool:
-    """Whether whole numbers of up to 65535 are told by the file; else the content has to tell."""
-    return image.mode == "I" and image.format in SIXTEEN_BITS
-
-
-def _scale_to_uint8(values: NDArray[Any], sixteen: bool) -> NDArray[np.uint8]:
-    if not np.isfinite(values).all():
-        raise MediaError("the picture has pixels that are NaN or infinite")
-    high = float(values.max(initial=0))
-    if values.dtype.kind == "f":
-        scale = 255.0 if high <= 1.0 else 1.0
-    else:
-        scale = 1 / 257 if sixteen or high > 255 or values.dtype == np.uint16 else 1.0
-    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-
-
-def digest(*parts: bytes) -> str:
-    """A key of some content."""
-    found = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        found.update(part)
-    return found.hexdigest()
-
-
-def digest_of(path: Path) -> str:
-    """A key of what a file holds, the same as `digest` of it."""
-    found = hashlib.blake2b(digest_size=16)
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()
+        if mode != "seen":
+            return image
+        seen = as_seen(image)
+        return image.copy() if seen is image and media.shared else seen
 
 
 def _from_path(path: Path, name: str) -> Media:
+    is_video = path.suffix.lower() in VIDEOS
     try:
         file = File.of(path)
+        if not is_video:
+            check_size(name, file.size, f"a file of {file.size} bytes", "make it smaller")
         key = digest_of(path)
     except FileNotFoundError:
         raise MediaError(f"{name}: no such file") from None
     except IsADirectoryError:
         raise MediaError(f"{name}: is a directory, not an image") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise MediaError(f"{name}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
         raise MediaError(f"{name}: cannot be read: {error}") from error
     if key == digest():
         raise MediaError(f"{name}: the file is empty (0 bytes)")
-    if path.suffix.lower() in VIDEOS:
+    if is_video:
         return Video._new(key, name, file)
 
     def load() -> Image.Image:
         # Read when it is needed: keeping the bytes of every file would fill the memory.
-        content = path.read_bytes()
-        file.check(name)
-        return Image.open(io.BytesIO(content))
+        with BUDGET.lease():
+            BUDGET.reserve(file.size)
+            content = read_bytes(path)
+            if digest(content) != key:
+                raise changed(name)
+            return open_image(content, name)
 
     return Media(key, name, load)
 
@@ -312,18 +289,34 @@ def _from_path(path: Path, name: str) -> Media:
 def _from_bytes(content: bytes, name: str) -> Media:
     if not content:
         raise MediaError(f"{name}: empty (0 bytes)")
-    return Media(digest(content), name, lambda: Image.open(io.BytesIO(content)))
+    if video_kind(content):
+        return Video._new(digest(content), name, content)
+    return Media(digest(content), name, lambda: open_image(content, name))
+
+
+def _from_open_file(source: Any, position: str) -> Media:
+    called = name_of_open(source)
+    name = f"{position} ({_short(called)})" if called else position
+    with decoding(name, "cannot be read", "open it anew for reading bytes, or pass its path"):
+        content = content_of(source, name)
+    return _from_bytes(content, name if called else f"{position} ({len(content)} bytes)")
 
 
 def _from_pil(image: Image.Image, name: str) -> Media:
-    try:
+    if getattr(image, "tile", None) and image.format and image.format not in FORMATS:
+        raise MediaError(
+            f"{name}: is a {image.format} file, which is not decoded here: convert it to PNG or "
+            "JPEG, or pass it as image.convert('RGB')"
+        )
+    with BUDGET.lease(), decoding(name):
+        reserve_pixels(image, name)
         image.load()
-    except PILLOW_RAISES as error:
-        raise MediaError(f"{name}: cannot be decoded: {error}") from error
-    header = f"{image.mode}{image.size}{image.info.get('transparency')}{image.getexif().get(274)}"
-    header += " of 16 bits" if _of_sixteen_bits(image) else ""
-    palette = image.palette.tobytes() if image.palette else b""
-    return Media(digest(header.encode(), palette, image.tobytes()), name, lambda: image)
+        orientation = image.getexif().get(274)
+        header = f"{image.mode}{image.size}{image.info.get('transparency')}{orientation}"
+        header += " of 16 bits" if of_sixteen_bits(image) else ""
+        palette = image.palette.tobytes() if image.palette else b""
+        key = digest(header.encode(), palette, image.tobytes())
+    return Media(key, name, lambda: image, shared=True)
 
 
 def _array_to_pil(source: Any, name: str) -> Image.Image:
@@ -365,28 +358,6 @@ def _to_numpy(source: Any) -> NDArray[Any]:
     # numpy has no bfloat16, so floating tensors are widened before they are handed over.
     tensor = source.detach().cpu()
     return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
-
-
-def _fetch(url: str, name: str, allow_urls: bool) -> bytes:
-    if not allow_urls:
-        raise MediaError(f"{name}: is a URL; pass allow_urls=True to let the scorer download it")
-    content = bytearray()
-    deadline = time.monotonic() + URL_MAX_SECONDS
-    try:
-        with urllib.request.urlopen(url, timeout=10.0) as response:
-            while chunk := response.read1(2**16):
-                content += chunk
-                if len(content) > URL_MAX_BYTES:
-                    raise MediaError(f"{name}: larger than {URL_MAX_BYTES >> 20} MiB")
-                if time.monotonic() > deadline:
-                    raise MediaError(f"{name}: not downloaded within {URL_MAX_SECONDS:g} s")
-            if response.length:  # what it announced and did not send
-                raise http.client.HTTPException(f"{response.length} bytes are missing")
-    except MediaError:  # which is a ValueError
-        raise
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise MediaError(f"{name}: cannot be downloaded: {error}") from error
-    return bytes(content)
 
 
 def _short(name: str, limit: int = 200) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from PIL import Image, features
 
-from t2v_eval.errors import MediaError, MissingPackageError
+from t2v_eval.budget import BUDGET
 from t2v_eval.media import Media, MediaLike, Video, decode, open_media
 from t2v_eval.video import Sampling, clip
 
@@ -66,19 +66,27 @@ class Album:
 
 
 def thumbnail(source: MediaLike, side: int = SIDE) -> str | None:
-    """A data URL of a small copy of a picture, or None for one that is not here or broken.
+    """A data URL of a small copy of a picture, or None for one that cannot be shown.
 
     Of a video it is the frame in the middle.
     """
     try:
-        media = open_media(source)
-        if isinstance(media, Video):
-            image = clip(media, Sampling(count=1)).frames[0]
-        else:
-            image = decode(replace(media, load=lambda: _draft(media.load(), side)))
-    except (MediaError, MissingPackageError):
+        with BUDGET.lease():
+            return _data_url(_small(open_media(source), side))
+    except Exception:  # a report is written all the same
         return None
+
+
+def _small(media: Media, side: int) -> Image.Image:
+    if isinstance(media, Video):
+        image = clip(media, Sampling(count=1)).frames[0]
+    else:
+        image = decode(replace(media, load=lambda: _draft(media.load(), side)))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
+
+
+def _data_url(image: Image.Image) -> str:
     stream = io.BytesIO()
     # Small drawings stay sharp as PNG; photographs would be ten times larger.
     kind = "png" if len(image.getcolors(256) or ()) else "webp"

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_media
+from t2v_eval.urls import AllowUrls
 
 Cells: TypeAlias = NDArray[np.int64]  # (C, 2): rows in Plan.images, Plan.texts
 _T = TypeVar("_T", bound=Hashable)
@@ -107,7 +108,7 @@ class Plan:
 
     @classmethod
     def of(
-        cls, blocks: Sequence[Block], *, skip_errors: bool = False, allow_urls: bool = False
+        cls, blocks: Sequence[Block], *, skip_errors: bool = False, allow_urls: AllowUrls = False
     ) -> Plan:
         """Open and hash every picture once (in threads) and number what is unique.
 
@@ -170,7 +171,9 @@ def _texts_of(block: Block, row: int) -> Sequence[Text]:
     return [Caption(text, tuple(block.references[row])) for text in block.texts]
 
 
-def _open_all(blocks: Sequence[Block], skip_errors: bool, allow_urls: bool) -> list[list[Media]]:
+def _open_all(
+    blocks: Sequence[Block], skip_errors: bool, allow_urls: AllowUrls
+) -> list[list[Media]]:
     """Open each distinct source once: the same path or the same object is not hashed twice."""
     sources: dict[Hashable, tuple[MediaLike, str]] = {}
     wanted: list[list[Hashable]] = []

@@ -48,9 +48,9 @@ def prefer(
     if on_error == "raise":
         check_pictures(blocks)
     kept: Path | None = None if no_store else store or default_store()
-    options = parse_options(option) | given(
-        question_template=question, allow_urls=allow_urls or None
-    )
+    options = parse_options(option) | given(question_template=question)
+    if allow_urls:
+        options.setdefault("allow_urls", True)
     from t2v_eval.api import load
 
     with console.stoppable(kept):

@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 import numpy as np
 import torch
 
+from t2v_eval.budget import BUDGET
 from t2v_eval.cost import Estimate, Price, Usage
 from t2v_eval.errors import (
     InputError,
@@ -28,6 +29,7 @@ from t2v_eval.errors import (
     T2VError,
     UnsupportedError,
 )
+from t2v_eval.image_file import decoding
 from t2v_eval.media import Media
 from t2v_eval.outcome import Outcome, Progress, Scored
 from t2v_eval.plan import Block, Cells, Plan, Text
@@ -35,6 +37,7 @@ from t2v_eval.pool import GO_ON, Limits, NoMoreError, Pool, RetryError
 from t2v_eval.registry import Card
 from t2v_eval.scorer import ImageMode, OnError, Scorer, plain
 from t2v_eval.store import Store, text_key
+from t2v_eval.urls import AllowUrls
 
 UNTOLD = 3  # answers with impossible counts of tokens before a limit on cost cannot be kept
 Packed = TypeVar("Packed")
@@ -70,7 +73,7 @@ class ApiOptions(TypedDict, total=False):
     store: str | Path | Store | None
     image_mode: ImageMode
     on_error: OnError
-    allow_urls: bool
+    allow_urls: AllowUrls
     question_template: str | None
     answer_template: str | None
     template: str | None
@@ -301,12 +304,8 @@ class ApiScorer(Scorer, Generic[Packed]):
 
     def packed(self, media: Media) -> Packed:
         """As `pack`, whatever goes wrong being a `MediaError`."""
-        try:
+        with BUDGET.lease(), decoding(media.name, "cannot be prepared for sending"):
             return self.pack(media)
-        except (ValueError, RuntimeError, OSError, OverflowError, MemoryError) as error:
-            if isinstance(error, T2VError):
-                raise
-            raise MediaError(f"{media.name}: cannot be prepared for sending: {error}") from error
 
     def pool(
         self, media: Sequence[Media], ask: Callable[[Packed, int], Awaitable[Found]]

@@ -32,6 +32,7 @@ from t2v_eval.registry import Card
 from t2v_eval.speaking import Speaking
 from t2v_eval.store import Store, text_key
 from t2v_eval.template import get_template
+from t2v_eval.urls import AllowUrls
 
 SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
 
@@ -48,7 +49,8 @@ class Scorer(Speaking):
         image_mode: "seen" scores what a person sees (orientation, alpha over white, 16 bits
             scaled); "original" does what the original implementation does with such files.
         on_error: "raise", or "skip": a picture that cannot be scored is NaN and is counted.
-        allow_urls: whether images may be URLs, which the scorer then downloads.
+        allow_urls: whether images may be URLs, which the scorer then downloads from public
+            addresses; "private" also from this machine and its networks.
         question_template, answer_template, template: the templates of every call; see `Template`.
     """
 
@@ -64,18 +66,20 @@ class Scorer(Speaking):
         store: str | Path | Store | None = None,
         image_mode: ImageMode = "seen",
         on_error: OnError = "raise",
-        allow_urls: bool = False,
+        allow_urls: AllowUrls = False,
         question_template: str | None = None,
         answer_template: str | None = None,
         template: str | None = None,
     ) -> None:
         _check_choice("image_mode", image_mode, ("seen", "original"))
         _check_choice("on_error", on_error, ("raise", "skip"))
+        if not (isinstance(allow_urls, bool) or allow_urls == "private"):
+            raise InputError(f"allow_urls={allow_urls!r}; use True, False or 'private'")
         self.card = card or Card(type(self).__name__, type(self).__name__, type(self).__module__)
         self.store = Store(store) if isinstance(store, (str, Path)) else store
         self.image_mode: ImageMode = image_mode
         self.on_error: OnError = on_error
-        self.allow_urls = allow_urls
+        self.allow_urls: AllowUrls = allow_urls
         self.template = get_template(template or self.default_template)
         self.template = self.template.override(question_template, answer_template)
         self._lock = threading.RLock()

@@ -15,6 +15,7 @@ from torch import Tensor
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_list
 from t2v_eval.plan import Block
+from t2v_eval.urls import AllowUrls
 
 _T = TypeVar("_T")
 FEW = 4  # a token that stands more often in a row is shown once, with its number
@@ -48,7 +49,7 @@ class Explanation:
 class Speaking(ABC):
     """The part of a scorer that generates and explains; see `Scorer` for what it is given."""
 
-    allow_urls: bool
+    allow_urls: AllowUrls
     _lock: threading.RLock
     _truncated: set[str]
 

@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 
 from t2v_eval.errors import TableError
 from t2v_eval.files import replacing
+from t2v_eval.regular_file import open_regular, read_bytes
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -44,7 +45,7 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, 
     except UnicodeError as error:
         raise TableError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from None
     except OSError as error:
-        raise TableError(f"{path} cannot be read: {error}") from error
+        raise TableError(f"{path} cannot be read: {error.strerror or error}") from error
     if not rows:
         raise TableError(f"{path} has no rows")
     for number, row in enumerate(rows, 1):
@@ -101,7 +102,7 @@ def _of_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[
 
 def _text(path: Path) -> io.StringIO:
     """The file's text with its own line ends, which quoted values may hold."""
-    content = path.read_bytes()
+    content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return io.StringIO(content.decode("utf-16" if wide else "utf-8-sig"), newline="")
 
@@ -198,7 +199,7 @@ def _read_parquet(path: Path) -> list[dict[str, Any]]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path) as file:
+        with open_regular(path) as stream, parquet.ParquetFile(stream) as file:
             _check_header(path, file.schema_arrow.names)
             rows: list[dict[str, Any]] = file.read().to_pylist()
     except pyarrow.ArrowException as error:

@@ -18,15 +18,26 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from t2v_eval.budget import BUDGET, check_size
 from t2v_eval.errors import InputError, MediaError, MissingPackageError
-from t2v_eval.media import File, Media, Video, decode, digest, digest_of
+from t2v_eval.image_file import decoding, in_words, open_image
+from t2v_eval.media import Media, Video, decode
+from t2v_eval.regular_file import File, digest, digest_of, open_regular
 
 HELD = 1 << 29  # bytes of pixels that are kept until they are asked for
+FRAME_BYTES = 12  # a pixel of a frame that is being decoded: as the codec has it, RGB, turned
+# Containers that hold their content themselves. Playlists (HLS, DASH, concat) name other files and
+# addresses, which FFmpeg would open.
+CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,live_flv,ogg,mpeg,mpegts,mpegvideo,m4v,h264,"
+    "hevc,vvc,av1,obu,ivf,gif,apng,mjpeg,mxf,nut,rm,dv,yuv4mpegpipe,webp_anim"
+)
+REMEDY = "fetch it again, or make it anew with ffmpeg"
 CHOICES = ("uniform", "nearest", "middle", "start", "steps", "first")
 SECONDS = "seconds"
 
@@ -115,15 +126,23 @@ def clip(
         MissingPackageError, MediaError: as `frames`.
     """
     source = video.source
-    if isinstance(source, tuple):
-        total, fps = len(source), video.fps or 1.0
-        wanted = sampling.indices(total, fps)
-        shown = [fit(load(source[n]), len(wanted)) for n in wanted]
-    else:
-        total, fps = _count(source, video.name)
-        wanted = sampling.indices(total, fps)
-        found = _decode(source, video.name, wanted, lambda frame: fit(frame, len(wanted)))
-        shown = [found[n] for n in wanted]
+    with BUDGET.lease(), decoding(video.name, remedy=REMEDY):
+        if isinstance(source, tuple):
+            total, fps = len(source), video.fps or 1.0
+            wanted = sampling.indices(total, fps)
+            shown = [fit(load(source[n]), len(wanted)) for n in wanted]
+        else:
+            total, fps, pixels = _count(source, video.name)
+            wanted = sampling.indices(total, fps)
+            BUDGET.reserve(FRAME_BYTES * pixels)
+            decoded = _decode(
+                source,
+                video.name,
+                wanted,
+                lambda frame: fit(frame, len(wanted)),
+                keep=BUDGET.reserve,
+            )
+            shown = [decoded[n] for n in wanted]
     return Clip(shown, wanted, total, fps)
 
 
@@ -147,10 +166,12 @@ def frames(
     try:
         file = File.of(path)
         whole = digest_of(path)
-    except OSError as error:
-        raise MediaError(f"{path}: the video cannot be read: {error.strerror}") from error
-    wanted = indices(_count(file, str(path))[0], most, choose)
-    video = _Held(file, wanted)
+    except (OSError, ValueError) as error:
+        words = getattr(error, "strerror", None) or in_words(error)
+        raise MediaError(f"{path}: the video cannot be read: {words}") from error
+    total, _, pixels = _count(file, str(path))
+    wanted = indices(total, most, choose)
+    video = _Held(file, wanted, pixels)
     form = b"jpeg" if jpeg else b""
     return [
         Media(digest(f"{whole} {n}".encode(), form), f"{path}, frame {n}", partial(load, n))
@@ -176,6 +197,10 @@ def strip(path: str | Path, count: int = 8, gap: int = 10) -> Media:
     video = frames(path, count, "start")
 
     def load() -> Image.Image:
+        with BUDGET.lease():
+            return side_by_side()
+
+    def side_by_side() -> Image.Image:
         shown = [frame.load() for frame in video]
         width = sum(one.width for one in shown) + gap * (len(shown) - 1)
         whole = Image.new("RGB", (width, max(one.height for one in shown)))
@@ -227,29 +252,43 @@ def indices(total: int, most: int, choose: str = "uniform") -> list[int]:
 
 
 class _Held:
-    """The frames that are wanted of one video. Each is given away once: then it is decoded anew."""
+    """The frames that are wanted of one video. Each is given away once: then it is decoded anew.
 
-    def __init__(self, file: File, wanted: Sequence[int]) -> None:
+    Where not all of them may be held at once, those from the first that is missing are.
+    """
+
+    def __init__(self, file: File, wanted: Sequence[int], pixels: int) -> None:
         self.file, self.wanted = file, wanted
         self._lock = Lock()
         self.held: dict[int, Image.Image] = {}
-        self.pixels = 0
+        self.pixels = pixels
         self._broken: MediaError | None = None
+        self._bytes = 4 * pixels * len(wanted)
 
     def frame(self, n: int) -> Image.Image:
-        with self._lock:
-            if self._broken:
-                raise self._broken
-            held = self.held
-            if n not in held:
-                try:
-                    held = self.held = _decode(self.file, str(self.file.path), self.wanted)
-                except MediaError as error:
-                    self._broken = error
-                    raise
-                self.pixels = held[n].width * held[n].height
-                _hold(self)
-            return held.pop(n)
+        with BUDGET.lease():
+            # Before the lock, so that whoever holds it never waits for memory.
+            if n not in self.held and not self._broken:
+                BUDGET.reserve(min(HELD, self._bytes) + FRAME_BYTES * self.pixels)
+            with self._lock:
+                return self._frame(n)
+
+    def _frame(self, n: int) -> Image.Image:
+        if self._broken:
+            raise self._broken
+        held = self.held
+        if n not in held:
+            fits = self._bytes <= HELD
+            wanted = self.wanted if fits else self.wanted[self.wanted.index(n) :]
+            most = None if fits else HELD
+            try:
+                held = self.held = _decode(self.file, str(self.file.path), wanted, _same, most)
+            except MediaError as error:
+                self._broken = error
+                raise
+            self.pixels = held[n].width * held[n].height
+            _hold(self)
+        return held.pop(n)
 
     def size(self) -> int:
         """Bytes of the frames that are held, roughly: another thread may be taking one."""
@@ -258,7 +297,7 @@ class _Held:
     def jpeg(self, n: int) -> Image.Image:
         stream = io.BytesIO()
         self.frame(n).save(stream, "JPEG")
-        return Image.open(stream)
+        return open_image(stream.getvalue(), f"{self.file.path}, frame {n}")
 
 
 _held: deque[_Held] = deque()
@@ -278,10 +317,12 @@ def _hold(video: _Held) -> None:
             _held.popleft()
 
 
-def _count(source: File | bytes, name: str) -> tuple[int, float]:
-    """How many frames a video shows, without decoding them, and how many in a second."""
+def _count(source: File | bytes, name: str) -> tuple[int, float, int]:
+    """How many frames a video shows, how many in a second and of how many pixels; decodes none."""
     sizes, shown, end = 0, 0, 0.0
     with _opened(source, name) as (container, stream):
+        width, height = stream.codec_context.width, stream.codec_context.height
+        _check_frame(name, width, height, 0)
         for packet in container.demux():
             if packet.pts is not None and packet.size:
                 last = (packet.pts + (packet.duration or 0)) * packet.time_base
@@ -300,34 +341,61 @@ def _count(source: File | bytes, name: str) -> tuple[int, float]:
         )
     if not shown:
         raise MediaError(f"{name}: the video has no frames; fetch it again")
-    return shown, rate
+    return shown, rate, width * height
+
+
+def _same(frame: Image.Image) -> Image.Image:
+    return frame
 
 
 def _decode(
     source: File | bytes,
     name: str,
     wanted: Sequence[int],
-    fit: Callable[[Image.Image], Image.Image] = lambda frame: frame,
+    fit: Callable[[Image.Image], Image.Image] = _same,
+    most: int | None = None,
+    keep: Callable[[int], None] = lambda _: None,
 ) -> dict[int, Image.Image]:
-    found: dict[int, Image.Image] = {}
+    """The frames that are wanted, each fitted as soon as it is decoded.
+
+    Args:
+        most: bytes of pixels after which decoding stops, with at least one frame.
+        keep: is told how many bytes a frame takes that is kept.
+    """
+    decoded: dict[int, Image.Image] = {}
+    last, size, places = -1, 0, frozenset(wanted)
     with _opened(source, name) as (container, stream):
-        for n, frame in enumerate(container.decode(stream)):
+        for last, frame in enumerate(container.decode(stream)):
             if frame.is_corrupt:
-                raise MediaError(f"{name}: frame {n} of the video is broken; fetch it again")
-            if n in wanted:
+                raise MediaError(f"{name}: frame {last} of the video is broken; fetch it again")
+            _check_frame(name, frame.width, frame.height, size)
+            if last in places:
                 image = frame.to_image()
                 turned = image.rotate(frame.rotation, expand=True) if frame.rotation else image
-                found[n] = fit(turned)
-            if len(found) == len(wanted):
-                return found
-    raise MediaError(
-        f"{name}: only {n + 1 if found else 0} frames of the video can be decoded; fetch it again"
-    )
+                fitted = decoded[last] = fit(turned)
+                size += 4 * fitted.width * fitted.height
+                keep(4 * fitted.width * fitted.height)
+            if len(decoded) == len(wanted) or (most is not None and size >= most):
+                return decoded
+    raise MediaError(f"{name}: only {last + 1} frames of the video can be decoded; fetch it again")
+
+
+def _check_frame(name: str, width: int, height: int, kept: int) -> None:
+    """Refuse a video whose frames, with the bytes that are kept of it, would fill the memory."""
+    pixels, limit = width * height, Image.MAX_IMAGE_PIXELS
+    what = f"a video of {width} x {height} pixels"
+    if limit is not None and pixels > 2 * limit:  # as Pillow does with pictures
+        raise MediaError(
+            f"{name}: {what} exceeds the limit of {2 * limit} pixels a frame. If you trust the "
+            "file, raise PIL.Image.MAX_IMAGE_PIXELS"
+        )
+    remedy = "take fewer frames (frames=) or make it smaller"
+    check_size(name, kept + FRAME_BYTES * pixels, what, remedy)
 
 
 @contextmanager
 def _opened(source: File | bytes, name: str) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream; what PyAV raises inside is a MediaError.
+    """The container and its first video stream; whatever is raised inside is a MediaError.
 
     So is a file that is no more the one whose content was hashed, before or after.
     """
@@ -337,18 +405,28 @@ def _opened(source: File | bytes, name: str) -> Iterator[tuple[Any, Any]]:
         raise MissingPackageError(
             f"{name}: videos need the package 'av': pip install 't2v-eval[video]'"
         ) from error
-    try:
-        opened = io.BytesIO(source) if isinstance(source, bytes) else str(source.path)
-        with av.open(opened) as container:
-            if isinstance(source, File):
-                source.check(name)
-            if not container.streams.video:
-                raise MediaError(f"{name}: no video can be found in it; fetch it again")
-            yield container, container.streams.video[0]
-            if isinstance(source, File):
-                source.check(name)
-    except av.error.FFmpegError as error:
-        raise MediaError(
-            f"{name}: not a video that can be decoded: {error.strerror}; fetch it again, or make "
-            "it anew with ffmpeg"
-        ) from error
+    with decoding(name, "not a video that can be decoded", REMEDY), _stream(source, name) as opened:
+        try:
+            with av.open(
+                opened, metadata_errors="replace", options={"format_whitelist": CONTAINERS}
+            ) as container:
+                if not container.streams.video:
+                    raise MediaError(f"{name}: no video can be found in it; fetch it again")
+                yield container, container.streams.video[0]
+        except av.error.FFmpegError as error:
+            raise MediaError(
+                f"{name}: not a video that can be decoded: {error.strerror}; {REMEDY}"
+            ) from error
+
+
+@contextmanager
+def _stream(source: File | bytes, name: str) -> Iterator[BinaryIO]:
+    """The content, which is that whose key is known, before and after it is read."""
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+        return
+    source.check(name)
+    with open_regular(source.path) as stream:
+        source.check(name)
+        yield stream
+        source.check(name)

@@ -25,6 +25,7 @@ from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from t2v_eval.errors import CheckpointError
+from t2v_eval.regular_file import identity
 
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
 _HUB_BLOB = re.compile(r"/(models|datasets)--[^/]+/blobs/([0-9a-f]{40}|[0-9a-f]{64})$")
@@ -251,10 +252,9 @@ class Watched:
             )
 
 
-def _seen(paths: Iterable[Path]) -> dict[Path, tuple[int, int]]:
-    """Size and time of each file."""
-    found = ((file, file.stat()) for file in _files(paths))
-    return {file: (status.st_size, status.st_mtime_ns) for file, status in found}
+def _seen(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    """What differs of each file after it was written or replaced."""
+    return {file: identity(file.stat()) for file in _files(paths)}
 
 
 def _files(paths: Iterable[Path]) -> Iterator[Path]:
@@ -269,12 +269,11 @@ def _content_hash(file: Path) -> bytes:
     resolved = file.resolve()
     if _HUB_BLOB.search(resolved.as_posix()):
         return resolved.name.encode()
-    status = resolved.stat()
-    return _hash_file(resolved, status.st_size, status.st_mtime_ns)
+    return _hash_file(resolved, identity(resolved.stat()))
 
 
 @lru_cache(maxsize=1024)
-def _hash_file(file: Path, size: int, mtime_ns: int) -> bytes:
+def _hash_file(file: Path, state: tuple[int, ...]) -> bytes:
     with file.open("rb") as stream:
         digest = hashlib.blake2b(digest_size=16)
         while block := stream.read(2**22):

@@ -14,7 +14,7 @@ import torch
 from PIL import Image, features
 from toy import ToyEmbedding, expected, picture
 
-from t2v_eval import media
+from t2v_eval import urls
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.media import as_list, check_texts, decode, open_media
 from t2v_eval.pictures import thumbnail
@@ -236,19 +236,19 @@ def address():
 def test_urls_are_fetched_only_when_allowed_and_within_limits(address, monkeypatch):
     with pytest.raises(MediaError, match="allow_urls=True"):
         pixels(f"{address}/a.png")
-    np.testing.assert_array_equal(pixels(f"{address}/a.png", allow_urls=True), picture(0))
+    np.testing.assert_array_equal(pixels(f"{address}/a.png", allow_urls="private"), picture(0))
     with pytest.raises(MediaError, match="gone.png.*404"):
-        pixels(f"{address}/gone.png", allow_urls=True)
+        pixels(f"{address}/gone.png", allow_urls="private")
     with pytest.raises(MediaError, match="cut.png.*1000 bytes are missing"):
-        pixels(f"{address}/cut.png", allow_urls=True)
-    monkeypatch.setattr(media, "URL_MAX_SECONDS", -1.0)
-    with pytest.raises(MediaError, match="not downloaded within"):
-        pixels(f"{address}/a.png", allow_urls=True)
-    monkeypatch.setattr(media, "URL_MAX_BYTES", 10)
-    with pytest.raises(MediaError, match="larger than"):
-        pixels(f"{address}/a.png", allow_urls=True)
+        pixels(f"{address}/cut.png", allow_urls="private")
     with pytest.raises(MediaError, match="cannot be downloaded"):
-        pixels("http://127.0.0.1:1/a.png", allow_urls=True)
+        pixels("http://127.0.0.1:1/a.png", allow_urls="private")
+    monkeypatch.setattr(urls, "MAX_BYTES", 10)
+    with pytest.raises(MediaError, match="larger than"):
+        pixels(f"{address}/a.png", allow_urls="private")
+    monkeypatch.setattr(urls, "MAX_SECONDS", -1.0)
+    with pytest.raises(MediaError, match="not downloaded within"):
+        pixels(f"{address}/a.png", allow_urls="private")
 
 
 @pytest.mark.parametrize("broken", ["a \ud800 cat", "a \udcff"])

@@ -14,7 +14,7 @@ from tiny_vlm import TINY
 from toy import ToyEmbedding, ToyPair, picture
 
 import t2v_eval
-from t2v_eval.batching import BatchSize
+from t2v_eval.batching import BatchSize, Failure
 from t2v_eval.errors import ScoringError
 from t2v_eval.kept import Kept, own, tensors
 from t2v_eval.plan import Block
@@ -303,9 +303,9 @@ def test_batches_that_fit_are_not_run_again():
 
     made = list(size.fitting(range(9), run))
     assert ran == [0, 1, 2, 3, 4, 5, 6, 8]
-    assert [result for _, result in made if result is None] == [None]
+    assert [result for _, result in made if isinstance(result, Failure)] == [Failure(None)]
     assert size.value == 1
     with pytest.raises(torch.OutOfMemoryError):
         list(BatchSize(2).batches([7], run))
     with pytest.raises(RuntimeError, match="another"):
-        list(size.fitting([1], lambda _: (_ for _ in ()).throw(RuntimeError("another"))))
+        list(size.batches([1], lambda _: (_ for _ in ()).throw(RuntimeError("another"))))

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from t2v_eval.local import EmbeddingScorer, Options, PairScorer
+from t2v_eval.local import EmbeddingScorer, Options
+from t2v_eval.pair_scorer import PairScorer
 
 
 def picture(seed: int, size: tuple[int, int] = (12, 10)) -> Image.Image:

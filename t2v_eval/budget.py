@@ -89,6 +89,7 @@ class Budget:
         own, total = threading.get_ident(), budget_bytes()
         with self._changed:
             self._waiting.append(own)
+            self._changed.notify_all()  # this may be the last holder to wait
             try:
                 self._changed.wait_for(lambda: self._may_go_on(own, size, total))
                 self._held[own] = self._held.get(own, 0) + size

@@ -17,7 +17,6 @@ import numpy as np
 from torch import Tensor
 
 from t2v_eval.batching import BatchSize, Failure, attempt
-from t2v_eval.errors import MediaError
 from t2v_eval.local import LocalScorer
 from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
@@ -108,8 +107,6 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
                 captions = [text for text, _ in own]
                 start = attempt(lambda own: self.begin(*own), (state, captions))
                 if isinstance(start, Failure):
-                    if isinstance(start.error, MediaError) and self.on_error == "raise":
-                        raise MediaError(f"{media[n].name}: {start.error}") from None
                     yield Scored(spans[n], None, self._reason(media[n].name, start))
                     continue
                 jobs.append(Job(media[n].name, start, captions, [p for _, p in own]))

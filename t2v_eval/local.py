@@ -225,19 +225,24 @@ class LocalScorer(Differentiable):
         """Why the model made nothing of `what`, a picture or a text.
 
         Raises:
-            ScoringError: the reason, with `on_error="raise"`; what does not fit into the memory is
-                raised where its cells are counted.
+            ScoringError, MediaError: the reason, with `on_error="raise"`; what does not fit into
+                the memory is raised where its cells are counted.
         """
+        if self.on_error == "raise" and failure.error is not None:
+            raise self._error(what, failure) from failure.error
+        return str(self._error(what, failure))
+
+    def _error(self, what: str, failure: Failure) -> ScoringError | MediaError:
         if failure.error is None:
-            return (
+            return ScoringError(
                 f"{what}: does not fit into the memory of {self.device}, even alone; {self.remedy}"
             )
-        reason = f"{what}: the model failed on it: {in_words(failure.error)}"
-        if self.on_error == "raise":
-            raise ScoringError(
-                f"{self.name!r}: {reason}; pass on_error='skip' to score the rest"
-            ) from failure.error
-        return reason
+        words = in_words(failure.error)
+        if isinstance(failure.error, (ScoringError, MediaError)):
+            return type(failure.error)(words if what in words else f"{what}: {words}")
+        return ScoringError(
+            f"{what}: {self.name} failed on it: {words}; on_error='skip' scores the rest"
+        )
 
     def _written(
         self,
@@ -253,8 +258,7 @@ class LocalScorer(Differentiable):
         written: list[str] = []
         for part, texts in batch.fitting(pairs, write, self._kept.clear):
             if isinstance(texts, Failure):
-                reason = self._reason(pairs[part.start][0].name, texts)
-                raise ScoringError(reason) from texts.error
+                raise self._error(pairs[part.start][0].name, texts) from texts.error
             written += texts
         return written
 
@@ -263,8 +267,7 @@ class LocalScorer(Differentiable):
         fitting = BatchSize(1).fitting(media, lambda one: make(one[0]), self._kept.clear)
         for part, result in fitting:
             if isinstance(result, Failure):
-                reason = self._reason(media[part.start].name, result)
-                raise ScoringError(reason) from result.error
+                raise self._error(media[part.start].name, result) from result.error
             made.append(result)
         return made
 

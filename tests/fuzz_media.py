@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import random
 import resource
+import signal
 import struct
 import sys
 import tempfile
@@ -31,7 +32,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-SECONDS = 5.0  # for one file
+SECONDS = 5  # of the processor, for one file; so that a busy machine changes nothing
+PATIENCE = 120.0  # seconds after which a process is blocked, or starting it has failed
 ADDRESS_SPACE = 6 << 30  # bytes, of which most are libraries and what is only reserved
 RESIDENT = 1 << 30  # bytes that a process may have held at most
 DECODE_MIB = 256  # what decoding may take
@@ -278,11 +280,15 @@ def serve(pipe: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     os.environ["T2V_EVAL_DECODE_MIB"] = str(DECODE_MIB)
     warnings.simplefilter("ignore")  # Pillow's of large pictures
+    pictures(), videos()
     with tempfile.TemporaryDirectory() as folder:
         pipe.send("ready")
         while case := pipe.recv():
+            _, content = mutated(*case)
+            used = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
+            _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+            resource.setrlimit(resource.RLIMIT_CPU, (int(used) + 1 + SECONDS, hard))
             try:
-                _, content = mutated(*case)
                 status, detail = outcome(case[0], content, Path(folder))
             except Exception as error:
                 status, detail = "raised", f"{type(error).__name__}: {error}"
@@ -303,25 +309,24 @@ class Worker:
         )
         self.process.start()
         theirs.close()
-        assert self.pipe.poll(120) and self.pipe.recv() == "ready"
-        self.warm = False
+        assert self.pipe.poll(PATIENCE) and self.pipe.recv() == "ready"
 
     def run(self, case: tuple[str, int, int]) -> tuple[str, str]:
         """What came of a case: see `outcome`; or "hung", "died", "swollen" or "raised"."""
         self.pipe.send(case)
-        # The first case also imports and makes the whole files.
-        if not self.pipe.poll(SECONDS if self.warm else 120):
+        if not self.pipe.poll(PATIENCE):
             self.stop()
             self.start()
-            return "hung", f"longer than {SECONDS:g} s"
+            return "hung", "blocked"
         try:
             status, detail, held = self.pipe.recv()
         except EOFError:
             self.process.join()
             code = self.process.exitcode
             self.start()
+            if code == -signal.SIGXCPU:
+                return "hung", f"longer than {SECONDS} s"
             return "died", f"exit code {code}"
-        self.warm = True
         if held > RESIDENT:
             self.stop()
             self.start()

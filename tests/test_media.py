@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import http.server
 import io
 import os
 import sys
-import threading
 
 import numpy as np
 import pytest
@@ -14,7 +12,6 @@ import torch
 from PIL import Image, features
 from toy import ToyEmbedding, expected, picture
 
-from t2v_eval import urls
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.media import as_list, check_texts, decode, open_media
 from t2v_eval.pictures import thumbnail
@@ -206,49 +203,6 @@ def test_a_decompression_bomb_is_refused(monkeypatch, tmp_path):
 def test_contents_that_cannot_be_used_are_named(source, message):
     with pytest.raises(MediaError, match=message):
         pixels(source)
-
-
-class Server(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        if self.path == "/gone.png":
-            self.send_error(404)
-            return
-        content = as_bytes(picture(0))
-        more = 1000 if self.path == "/cut.png" else 0
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content) + more))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def address():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_urls_are_fetched_only_when_allowed_and_within_limits(address, monkeypatch):
-    with pytest.raises(MediaError, match="allow_urls=True"):
-        pixels(f"{address}/a.png")
-    np.testing.assert_array_equal(pixels(f"{address}/a.png", allow_urls="private"), picture(0))
-    with pytest.raises(MediaError, match="gone.png.*404"):
-        pixels(f"{address}/gone.png", allow_urls="private")
-    with pytest.raises(MediaError, match="cut.png.*1000 bytes are missing"):
-        pixels(f"{address}/cut.png", allow_urls="private")
-    with pytest.raises(MediaError, match="cannot be downloaded"):
-        pixels("http://127.0.0.1:1/a.png", allow_urls="private")
-    monkeypatch.setattr(urls, "MAX_BYTES", 10)
-    with pytest.raises(MediaError, match="larger than"):
-        pixels(f"{address}/a.png", allow_urls="private")
-    monkeypatch.setattr(urls, "MAX_SECONDS", -1.0)
-    with pytest.raises(MediaError, match="not downloaded within"):
-        pixels(f"{address}/a.png", allow_urls="private")
 
 
 @pytest.mark.parametrize("broken", ["a \ud800 cat", "a \udcff"])

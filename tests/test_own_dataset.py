@@ -15,6 +15,7 @@ datasets = pytest.importorskip("datasets")
 from t2v_eval.benchmark import evaluate  # noqa: E402
 from t2v_eval.cli import app  # noqa: E402
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError, TableError  # noqa: E402
+from t2v_eval.media import open_media
 from t2v_eval.report import open_benchmark  # noqa: E402
 
 HUMAN = [5, 3, 1, 2, 4]
@@ -72,7 +73,7 @@ def test_pictures_are_their_bytes(folder):
     pictures = [
         one for item in open_benchmark(f"dataset:{folder / 'saved'}").items() for one in item.images
     ]
-    assert pictures == [png(n) for n in range(5)]
+    assert [one.key for one in pictures] == [open_media(png(n)).key for n in range(5)]
 
 
 def test_lists_of_pictures_and_names_of_classes(folder):
@@ -191,7 +192,9 @@ def test_a_data_set_of_the_hub(on_hub, folder):
     on_hub.files["someone/judged"] = {"test.parquet": stream.getvalue()}
     items = open_benchmark("dataset:someone/judged@test").items()
     assert [item.labels["human"] for item in items] == [[5, 3], [1, 2], [4]]
-    assert [one for item in items for one in item.images] == [png(n) for n in range(5)]
+    images = [one for item in items for one in item.images]
+    assert [one.key for one in images] == [open_media(png(n)).key for n in range(5)]
+    assert [one.name[-5:] for one in images] == [f"row {n + 1}" for n in range(5)]
 
 
 def test_a_data_set_that_is_not_there_or_gated(on_hub):

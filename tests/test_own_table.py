@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from t2v_eval.benchmark import evaluate
 from t2v_eval.cli import app
 from t2v_eval.errors import InputError, MediaError, TableError
+from t2v_eval.media import decode, open_media
 from t2v_eval.registry import benchmarks
 from t2v_eval.report import compare, open_benchmark
 from t2v_eval.tables import write_table
@@ -136,9 +137,21 @@ def test_lists_of_pictures_and_texts(table, tmp_path):
 
 def test_pictures_inside_parquet_and_below_a_root(table, tmp_path):
     content = (table().parent / "p0.png").read_bytes()
-    rows = [{"image": {"bytes": content, "path": None}, "text": "x", "human": h} for h in (1, 2, 3)]
-    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
-    assert open_benchmark(str(tmp_path / "t.parquet")).items()[0].images == [content]
+    for path, called in ((None, "t.parquet, row 1"), ("far/p0.png", "far/p0.png")):
+        rows = [
+            {"image": {"bytes": content, "path": path}, "text": "x", "human": h, "group": "g"}
+            for h in (1, 2, 3)
+        ]
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
+        (item,) = open_benchmark(str(tmp_path / "t.parquet")).items()
+        (image,) = item.images
+        assert image.key == open_media(content).key and image.name.endswith(called)
+        assert item.labels == {"human": [2.0]}, "one picture, whose rows are put together"
+    broken = [rows[0] | {"image": {"bytes": b"no picture", "path": path}}, rows[0]]
+    parquet.write_table(pyarrow.Table.from_pylist(broken), tmp_path / "t.parquet")
+    images = open_benchmark(str(tmp_path / "t.parquet")).items()[0].images
+    with pytest.raises(MediaError, match="^far/p0.png: not an image"):
+        decode(images[0])
     (tmp_path / "sub").mkdir()
     write_table(tmp_path / "sub" / "t.csv", ROWS)
     assert open_benchmark(str(tmp_path / "sub" / "t.csv"), root=tmp_path).items()

@@ -199,7 +199,9 @@ def test_failures_have_their_reasons_and_are_never_numbers():
     report = compare([Knows(on_error="skip")], [Toys(broken=2)], resamples=5)
     page = Page(page_of(report))
     data = page.items()
-    assert data["reasons"] == ["not an image that Pillow can read"]
+    assert data["reasons"] == [
+        "not an image that Pillow can read: check what it holds, or save it again as PNG or JPEG"
+    ]
     assert data["items"][0]["s"] == [[None, None, 0.1, 0.9]]
     assert data["items"][0]["f"] == [[[0, 0], [1, 0]]] and data["items"][2]["f"] == [[]]
     shown = " ".join(page.text)

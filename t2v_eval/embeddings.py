@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from t2v_eval.batching import Failure, attempt
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_media
-from t2v_eval.scorer import Scorer
+from t2v_eval.plan import Text
+from t2v_eval.scorer import Scorer, plain
 
 
 class Comparing(Scorer):
@@ -157,3 +159,29 @@ class Comparing(Scorer):
         unique = {text: n for n, text in enumerate(dict.fromkeys(chain(*lists)))}
         made = self.embed_texts(list(unique)).cpu().double()
         return [made[[unique[text] for text in texts]] for texts in lists]
+
+
+def embed_each(
+    embed: Callable[[Sequence[Text]], Tensor],
+    texts: Sequence[Text],
+    reason: Callable[[str, Failure], str],
+) -> tuple[Tensor, dict[int, str]]:
+    """Embeddings of texts in float64, zeros where one failed, and the reasons of those.
+
+    Args:
+        embed: embeds texts together; where that fails, it is asked for one after the other.
+        reason: says why a text failed, or raises it.
+    """
+    together = attempt(embed, texts)
+    if not isinstance(together, Failure):
+        return together.cpu().double(), {}
+    rows: dict[int, Tensor] = {}
+    failed: dict[int, str] = {}
+    for n, text in enumerate(texts):
+        alone = attempt(embed, [text])
+        if isinstance(alone, Failure):
+            failed[n] = reason(repr(plain(text)[:60]), alone)
+        else:
+            rows[n] = alone[0].cpu().double()
+    nothing = torch.zeros_like(next(iter(rows.values()))) if rows else torch.empty(0)
+    return torch.stack([rows.get(n, nothing) for n in range(len(texts))]), failed

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from t2v_eval.batching import BatchSize, Failure, ahead, attempt
+from t2v_eval.batching import BatchSize, Failure, ahead
 from t2v_eval.budget import BUDGET
 from t2v_eval.devices import free_bytes, pick_device, pick_dtype
-from t2v_eval.embeddings import Comparing
-from t2v_eval.errors import MediaError, ScoringError, TemplateError
+from t2v_eval.embeddings import Comparing, embed_each
+from t2v_eval.errors import InputError, MediaError, ScoringError, TemplateError
 from t2v_eval.image_file import decoding, in_words
 from t2v_eval.kept import Kept
 from t2v_eval.media import Media, Video
@@ -287,7 +287,13 @@ class LocalScorer(Differentiable):
         try:
             # What is decoded counts for this thread until it is prepared.
             with BUDGET.lease(), decoding(media.name, "cannot be prepared for the model", remedy):
-                return self.preprocess(self.load(media))
+                image = self.load(media)
+                try:
+                    return self.preprocess(image)
+                except (InputError, ScoringError) as error:
+                    raise MediaError(
+                        f"{media.name}: cannot be prepared for the model: {error}"
+                    ) from error
         except MediaError as error:
             if self.on_error == "raise":
                 raise
@@ -332,7 +338,9 @@ class EmbeddingScorer(Comparing, LocalScorer):
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[Scored]:
         columns, column_of = np.unique(cells[:, 1], return_inverse=True)
-        text_embeddings, lost = self._embed_each([texts[j] for j in columns.tolist()])
+        text_embeddings, lost = embed_each(
+            self.embed_captions, [texts[j] for j in columns.tolist()], self._reason
+        )
         for column, reason in lost.items():
             yield Scored(np.flatnonzero(column_of == column), None, reason)
         left = np.flatnonzero(~np.isin(column_of, [*lost]))
@@ -367,22 +375,6 @@ class EmbeddingScorer(Comparing, LocalScorer):
         row = np.repeat(np.arange(len(columns)), [len(own) for own in columns])
         matrix = self.similarity(images, texts[torch.from_numpy(needed)])
         return matrix[torch.from_numpy(row), torch.from_numpy(column)]
-
-    def _embed_each(self, texts: Sequence[Text]) -> tuple[Tensor, Failed]:
-        """Embeddings of texts in float64, zeros where one failed, and why those failed."""
-        together = attempt(self.embed_captions, texts)
-        if not isinstance(together, Failure):
-            return together.cpu().double(), {}
-        rows: dict[int, Tensor] = {}
-        failed: Failed = {}
-        for n, text in enumerate(texts):
-            alone = attempt(self.embed_captions, [text])
-            if isinstance(alone, Failure):
-                failed[n] = self._reason(repr(plain(text)[:60]), alone)
-            else:
-                rows[n] = alone[0].cpu().double()
-        nothing = torch.zeros_like(next(iter(rows.values()))) if rows else torch.empty(0)
-        return torch.stack([rows.get(n, nothing) for n in range(len(texts))]), failed
 
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         images = self.encode_images(self.inputs_of(pixels))

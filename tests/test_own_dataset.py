@@ -15,7 +15,7 @@ datasets = pytest.importorskip("datasets")
 from t2v_eval.benchmark import evaluate  # noqa: E402
 from t2v_eval.cli import app  # noqa: E402
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError, TableError  # noqa: E402
-from t2v_eval.media import open_media
+from t2v_eval.media import open_media  # noqa: E402
 from t2v_eval.report import open_benchmark  # noqa: E402
 
 HUMAN = [5, 3, 1, 2, 4]

@@ -22,7 +22,7 @@ def is_open(source: object) -> bool:
 
 def name_of_open(source: Any) -> str:
     """The file's name, where it has one: that of a temporary file may be a number."""
-    names = (getattr(source, key, None) for key in ("filename", "name"))
+    names = (getattr(source, key, None) for key in ("name", "filename"))
     return next((str(name) for name in names if isinstance(name, (str, os.PathLike)) and name), "")
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from t2v_eval.batching import Failure, attempt
-from t2v_eval.errors import InputError, MediaError, UnsupportedError
+from t2v_eval.errors import InputError, MediaError, StoreError, UnsupportedError
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, open_media
 from t2v_eval.plan import Text
 from t2v_eval.scorer import Scorer, plain
@@ -24,6 +24,32 @@ class Comparing(Scorer):
     @abstractmethod
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         """Embeddings (M, ...) and (N, ...), float64 -> scores (M, N)."""
+
+    def compared(self, images: Tensor, texts: Tensor) -> Tensor:
+        """`similarity`, where embeddings from the store may be of another encoder."""
+        try:
+            return self.similarity(images, texts)
+        except (RuntimeError, ValueError) as error:
+            if images.shape[1:] == texts.shape[1:]:
+                raise
+            raise self._do_not_fit([images[0], texts[0]], error) from error
+
+    def stacked(self, rows: Sequence[Tensor]) -> Tensor:
+        """Embeddings together, some of which may come from the store."""
+        try:
+            return torch.stack(list(rows))
+        except RuntimeError as error:
+            raise self._do_not_fit(rows, error) from error
+
+    def _do_not_fit(self, rows: Sequence[Tensor], error: Exception) -> Exception:
+        if self.store is None:
+            return error
+        shapes = " and ".join(map(str, sorted({tuple(row.shape) for row in rows})))
+        return StoreError(
+            f"the store {self.store.path}: embeddings of {self.name!r} have the shapes {shapes}, "
+            "which do not go together: some were changed or are of another encoder. Delete them "
+            f"(`t2v-eval store prune '{self.name}'`), or choose another --store path"
+        )
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Tensor:

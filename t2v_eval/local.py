@@ -354,7 +354,7 @@ class EmbeddingScorer(Comparing, LocalScorer):
             fitting = BatchSize(max(1, len(encoded))).fitting(
                 encoded,
                 lambda part: self._similarities(
-                    torch.stack([row for _, row in part]),
+                    self.stacked([row for _, row in part]),
                     text_embeddings,
                     [column_of[spans[n]] for n, _ in part],
                 ),
@@ -373,7 +373,7 @@ class EmbeddingScorer(Comparing, LocalScorer):
         """Scores of pictures, each with the texts of its columns, picture by picture."""
         needed, column = np.unique(np.concatenate(columns), return_inverse=True)
         row = np.repeat(np.arange(len(columns)), [len(own) for own in columns])
-        matrix = self.similarity(images, texts[torch.from_numpy(needed)])
+        matrix = self.compared(images, texts[torch.from_numpy(needed)])
         return matrix[torch.from_numpy(row), torch.from_numpy(column)]
 
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
@@ -402,7 +402,7 @@ class EmbeddingScorer(Comparing, LocalScorer):
             todo, lambda batch: self.encode_texts([filled[n] for n in batch])
         ):
             known |= self._keep([keys[n] for n in todo[part]], made.float())
-        return torch.stack([known[key] for key in keys])
+        return self.stacked([known[key] for key in keys])
 
     def embed_images(self, media: Sequence[Media]) -> Iterator[tuple[list[int], Tensor, Failed]]:
         """Yield (positions in `media`, their float32 embeddings, why others failed)."""
@@ -410,7 +410,7 @@ class EmbeddingScorer(Comparing, LocalScorer):
         known = self._stored(keys)
         have = [n for n, key in enumerate(keys) if key in known]
         if have:
-            yield have, torch.stack([known[keys[n]] for n in have]), {}
+            yield have, self.stacked([known[keys[n]] for n in have]), {}
         todo = [n for n, key in enumerate(keys) if key not in known]
         windows = self._windows(
             [media[n] for n in todo], lambda b: self.encode_images(self.stack(b))

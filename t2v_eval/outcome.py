@@ -31,7 +31,7 @@ def usable(part: Scored) -> Iterator[Scored]:
     if part.values is None:
         yield part
         return
-    good = part.values.isfinite().cpu()
+    good = part.values.float().isfinite().cpu()  # as it is kept
     if good.any():
         details = part.details and list(compress(part.details, good.tolist()))
         kept = part.values[good.to(part.values.device)]

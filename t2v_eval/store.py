@@ -2,17 +2,22 @@
 
 One row a cell, one blob an embedding, keyed by scorer id, picture content and text. A `put` is
 committed when it returns, so a killed run loses at most the batch in flight. Several processes may
-share the file (WAL); a file that is not a store of ours is never written to.
+share the file (WAL); a file that is not a store of ours is never written to, and what is read
+from it is checked: a value that no scorer of ours can have put there is an error, never a score.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
+import math
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +30,7 @@ APPLICATION_ID = 0x54325645  # "T2VE" in the header of the file
 VERSION = 2
 _CHUNK = 500
 _PATIENCE = 60.0  # seconds for which a process waits for another
+_LARGEST = float(np.finfo(np.float32).max)
 
 _SCHEMA = """
 CREATE TABLE scorer (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
@@ -73,14 +79,19 @@ class Store:
     """A score store at `path`, created when it is not there.
 
     Raises:
-        StoreError: a folder that cannot be written, a locked, damaged or foreign file.
+        StoreError: a folder that cannot be written, a full disk, a locked, damaged or foreign file.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path).expanduser()
         self._local = threading.local()
+        if "\0" in str(self.path):
+            raise StoreError(f"{str(self.path)!r} cannot be the name of a store")
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self.path.exists() and not stat.S_ISREG(self.path.stat().st_mode):
+                what = "a folder" if self.path.is_dir() else "no regular file"
+                raise StoreError(f"{self.path} is {what}; choose a file with --store")
             if not self.path.exists() or self.path.stat().st_size == 0:
                 self._create()
             self._check()
@@ -105,32 +116,68 @@ class Store:
         with self.path.open("rb") as stream:
             header = stream.read(100)
         left = "; it was left as it is. Choose another --store path, or move the file away."
-        if not header.startswith(b"SQLite format 3\0"):
+        if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
             raise StoreError(f"{self.path} is not a t2v-eval store, or is damaged{left}")
         application, version = (int.from_bytes(header[at : at + 4], "big") for at in (68, 60))
         if application != APPLICATION_ID:
             raise StoreError(f"{self.path} is a SQLite file of another program{left}")
         if version != VERSION:
+            update = " Or update t2v-eval, which is older." if version > VERSION else ""
             raise StoreError(
                 f"{self.path} has store version {version} and this t2v-eval reads {VERSION}{left}"
+                f"{update}"
             )
-        problem = self._connection().execute("PRAGMA quick_check(1)").fetchone()[0]
+        db = self._connection()
+        problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
             raise StoreError(f"{self.path} is damaged ({problem}){left}")
+        kinds = {
+            " ".join(str(sql).split()): kind
+            for kind, sql in db.execute("SELECT type, sql FROM sqlite_master WHERE sql IS NOT NULL")
+        }
+        tables = {" ".join(statement.split()) for statement in _SCHEMA.split(";")} - {""}
+        # Other tables and indexes change nothing; triggers and views would act on what is stored.
+        if not tables <= kinds.keys() or {"trigger", "view"} & set(kinds.values()):
+            raise StoreError(f"{self.path} has not the tables of a t2v-eval store{left}")
 
     def get_cells(
         self, scorer: str, keys: Sequence[tuple[str, str]]
     ) -> dict[tuple[str, str], float]:
-        """Values of the (image key, text key) pairs that are there; failed cells are not."""
-        found: dict[tuple[str, str], float] = self._read("value", scorer, keys)
+        """Values of the (image key, text key) pairs that are there; failed cells are not.
+
+        Raises:
+            StoreError: one is no finite number.
+        """
+        found = self._read("value", scorer, keys)
+        for key, value in found.items():
+            self._check_value(value, f"the score of picture {key[0]} and text {key[1]}", scorer)
         return found
 
     def get_details(
         self, scorer: str, keys: Iterable[tuple[str, str]]
     ) -> dict[tuple[str, str], str]:
         """What else the model said of these (image key, text key) cells, as JSON, where it did."""
-        found: dict[tuple[str, str], str] = self._read("detail", scorer, keys)
+        found = self._read("detail", scorer, keys)
+        for key, detail in found.items():
+            try:
+                json.loads(detail if isinstance(detail, str) else "")
+            except (ValueError, RecursionError):
+                what = f"the detail of picture {key[0]} and text {key[1]}"
+                raise self._bad(what, detail, "JSON", scorer) from None
         return found
+
+    def _check_value(self, value: Any, what: str, scorer: str) -> None:
+        if not isinstance(value, float) or not abs(value) <= _LARGEST:
+            raise self._bad(what, value, "a finite number", scorer)
+
+    def _bad(self, what: str, value: Any, wanted: str, scorer: str) -> StoreError:
+        shown = repr(value)
+        return StoreError(
+            f"the store {self.path}: {what} is {shown[:60]}{'...' * (len(shown) > 60)}, not "
+            f"{wanted}, so it was changed by something else or is damaged. Delete what it holds of "
+            f"the scorer (`t2v-eval store prune '{scorer.partition(' ')[0]}'`), move the file "
+            "away, or choose another --store path"
+        )
 
     def _read(self, column: str, scorer: str, keys: Iterable[tuple[str, str]]) -> dict[Any, Any]:
         found: dict[Any, Any] = {}
@@ -189,9 +236,20 @@ class Store:
                     f"({','.join('?' * len(part))})",
                     (number, *part),
                 ):
-                    dims = [int(n) for n in shape.split(",")]
-                    found[key] = np.frombuffer(data, np.float32).reshape(dims)
+                    row = self._embedding(space, key, shape, data)
+                    if np.isfinite(row).all():  # or no score could come of it: make it anew
+                        found[key] = row
         return found
+
+    def _embedding(self, space: str, key: str, shape: Any, data: Any) -> NDArray[np.float32]:
+        dims = shape.split(",") if isinstance(shape, str) else [""]
+        if not all(n.isascii() and n.isdigit() and len(n) < 10 for n in dims):
+            raise self._bad(f"the shape of embedding {key}", shape, "whole numbers", space)
+        sides = [int(n) for n in dims]
+        if not isinstance(data, bytes) or len(data) != 4 * math.prod(sides) or not data:
+            size = f"{len(data)} bytes" if isinstance(data, bytes) else type(data).__name__
+            raise self._bad(f"embedding {key} of shape {shape}", size, "of that size", space)
+        return np.frombuffer(data, np.float32).reshape(sides)
 
     def put_embeddings(self, space: str, rows: Mapping[str, NDArray[np.float32]]) -> None:
         """Commit embeddings by content key."""
@@ -202,13 +260,14 @@ class Store:
                 [
                     (number, key, ",".join(map(str, row.shape)), row.tobytes())
                     for key, row in rows.items()
+                    if np.isfinite(row).all()
                 ],
             )
 
     def stats(self) -> list[Stats]:
         """What each scorer and encoder has in the store."""
         with self._errors():
-            return [
+            found = [
                 Stats(*row)
                 for row in self._connection().execute(
                     "SELECT name, (SELECT count(*) FROM cell WHERE scorer=s.id), "
@@ -216,19 +275,29 @@ class Store:
                     "(SELECT count(*) FROM embedding WHERE scorer=s.id) FROM scorer s ORDER BY name"
                 )
             ]
+        for one in found:
+            if not isinstance(one.scorer, str):
+                raise self._bad("the id of a scorer", one.scorer, "text", "*")
+        return found
 
     def rows(self, scorer: str = "*") -> Iterator[Row]:
         """Every cell of the scorers whose id matches a glob, with names and texts for an export."""
         with self._errors():
-            yield from map(
-                Row._make,
-                self._connection().execute(
-                    "SELECT s.name, i.name, t.content, c.value, c.error, c.detail FROM cell c "
-                    "JOIN scorer s ON s.id=c.scorer JOIN image i ON i.key=c.image "
-                    "JOIN text t ON t.key=c.text WHERE s.name GLOB ? ORDER BY 1, 2, 3",
-                    (scorer,),
-                ),
-            )
+            for row in self._connection().execute(
+                "SELECT s.name, i.name, t.content, c.value, c.error, c.detail FROM cell c "
+                "JOIN scorer s ON s.id=c.scorer LEFT JOIN image i ON i.key=c.image "
+                "LEFT JOIN text t ON t.key=c.text WHERE s.name GLOB ? ORDER BY 1, 2, 3",
+                (scorer,),
+            ):
+                found = Row._make(row)
+                for what, value in zip(Row._fields, found, strict=True):
+                    there = what in ("scorer", "image", "text")
+                    if what == "value" and value is not None:
+                        where = f"the score of picture {found.image!r}"
+                        self._check_value(value, where, found.scorer)
+                    elif not isinstance(value, str) and (there or value is not None):
+                        raise self._bad(f"the {what} of a score", value, "text", found.scorer)
+                yield found
 
     def prune(self, scorer: str, *, failed_only: bool = False) -> int:
         """Delete the cells (and embeddings) of the scorers whose id matches a glob.
@@ -246,7 +315,8 @@ class Store:
                     db.execute("DELETE FROM scorer WHERE name GLOB ?", (scorer,))
                 db.execute("DELETE FROM image WHERE key NOT IN (SELECT image FROM cell)")
                 db.execute("DELETE FROM text WHERE key NOT IN (SELECT text FROM cell)")
-            self._connection().execute("VACUUM")
+            with suppress(sqlite3.OperationalError):  # no room for it, or another process reads
+                self._connection().execute("VACUUM")
         return gone
 
     def close(self) -> None:
@@ -279,10 +349,11 @@ class Store:
         db.execute("BEGIN IMMEDIATE")
         try:
             yield db
+            db.execute("COMMIT")
         except BaseException:
-            db.execute("ROLLBACK")
+            if db.in_transaction:  # a full disk may have ended it already
+                db.execute("ROLLBACK")
             raise
-        db.execute("COMMIT")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -290,20 +361,39 @@ class Store:
             yield
         except StoreError:
             raise
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
             self.close()
-            remedy = (
-                "another process holds it; try again"
-                if "locked" in str(error)
-                else "it may be damaged; it was left as it is. Move it away or choose another "
-                "--store path"
-            )
-            raise StoreError(f"the store {self.path} cannot be used: {error} ({remedy})") from error
-        except OSError as error:
             raise StoreError(
-                f"the store {self.path} cannot be used: {error}. Choose another --store path, or "
-                "run with --no-store."
+                f"the store {self.path} cannot be used: {error} ({_remedy(error)})"
             ) from error
+
+
+_ELSEWHERE = "choose another --store path, or run with --no-store"
+_FULL = (
+    "the disk is full. What was stored before is kept: free some space there and run the same "
+    f"command again, or {_ELSEWHERE}"
+)
+_NO_DAMAGE = {
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_BUSY: "another process holds it; try again",
+    sqlite3.SQLITE_LOCKED: "another process holds it; try again",
+    sqlite3.SQLITE_READONLY: f"the file or its folder is read-only: allow writing, or {_ELSEWHERE}",
+    sqlite3.SQLITE_PERM: f"writing is not permitted there: allow it, or {_ELSEWHERE}",
+    sqlite3.SQLITE_CANTOPEN: "the file and its folder must be there and writable, and have room: "
+    f"see to it, or {_ELSEWHERE}",
+    sqlite3.SQLITE_IOERR: "the disk does not take or give it: it may be full, at a quota or a "
+    "limit for files, or gone. What was stored before is kept: run the same command again when it "
+    f"works, or {_ELSEWHERE}",
+    sqlite3.SQLITE_NOMEM: "this machine has no memory left; what was stored before is kept",
+}
+
+
+def _remedy(error: Exception) -> str:
+    """What to do about an error; a full disk or a locked file is no damage."""
+    if isinstance(error, OSError):
+        return _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else _ELSEWHERE
+    damaged = "it may be damaged; it was left as it is. Move it away or choose another --store path"
+    return _NO_DAMAGE.get((getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF, damaged)
 
 
 def _share(db: sqlite3.Connection) -> None:

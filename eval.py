@@ -46,8 +46,8 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The whole run. The exit code is 2 where a benchmark failed, else as ``t2v-eval eval``'s."""
-    asked = arguments(argv)
     with console.guarded():
+        asked = arguments(argv)
         failed = _run(asked, None if asked.no_store else asked.store)
     if failed:
         console.say(f"failed: {', '.join(failed)}; the others are above", "red")

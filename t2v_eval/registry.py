@@ -24,6 +24,7 @@ import fnmatch
 import importlib
 import importlib.util
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -32,7 +33,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from t2v_eval._toml import read_toml
-from t2v_eval.errors import InputError, MissingPackageError, UnknownNameError
+from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
 
 T = TypeVar("T")
 
@@ -110,6 +111,7 @@ class Registry(Generic[T]):
         self.what = what
         self.package = package
         self._registered: dict[str, tuple[Card, Callable[..., T]]] = {}
+        self._broken: dict[str, str] = {}  # package of a third party -> why its cards are not read
 
     def names(self, pattern: str = "*", kind: str = "*") -> list[str]:
         """All names that match a glob, for example ``hps*``; imports no backend."""
@@ -142,9 +144,11 @@ class Registry(Generic[T]):
         for card, argument in self._families.values():
             if card.suffixes and name.lower().endswith(tuple(card.suffixes)):
                 return replace(card, name=name, args={**card.args, argument: name})
-        raise UnknownNameError.of(
-            self.what, name, cards, f"`t2v-eval list {self.what}s` lists them."
-        )
+        remedy = f"`t2v-eval list {self.what}s` lists them."
+        if self._broken:
+            lost = "; ".join(f"{package} ({why})" for package, why in self._broken.items())
+            remedy += f" Those of some installed packages cannot be read: {lost}."
+        raise UnknownNameError.of(self.what, name, cards, remedy)
 
     def _mistyped(self, family: str, rest: str) -> bool:
         """Whether `rest` is nearly that of a name which starts as the family's names do."""
@@ -178,7 +182,7 @@ class Registry(Generic[T]):
         if name in self._registered:
             make = self._registered[name][1]
         else:
-            make = getattr(_import(card), card.entry)
+            make = self._class(card)
         given = {**card.args, **overrides}
         try:
             return make(card=card, **given)
@@ -187,6 +191,21 @@ class Registry(Generic[T]):
             if unknown is None or unknown[1] not in given:  # a fault of ours, or of the class
                 raise
             raise InputError(f"{self.what} {name!r} takes no option {unknown[1]!r}") from error
+
+    def _class(self, card: Card) -> Callable[..., T]:
+        """What builds a card's object; a package of a third party may be broken there too."""
+        try:
+            make: Callable[..., T] = getattr(_import(card), card.entry)
+        except MissingPackageError:
+            raise
+        except Exception as error:
+            if card.module.startswith(f"{self.package}."):
+                raise
+            raise InputError(
+                f"{self.what} {card.name!r} cannot be made: {card.module}, of an installed "
+                f"package, fails with {type(error).__name__}: {error}"
+            ) from error
+        return make
 
     def register(self, name: str, **facts: Any) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Decorator: a class of your own under `name`, without a card file.
@@ -202,40 +221,93 @@ class Registry(Generic[T]):
         return decorate
 
     @cached_property
-    def _tables(self) -> list[tuple[str, dict[str, Any], Path]]:
-        """(module, content, folder) of every card file."""
-        packages = [self.package]
-        packages += [point.value for point in metadata.entry_points(group=self.package)]
-        found = []
-        for package in packages:
-            spec = importlib.util.find_spec(package)
-            for folder in (spec.submodule_search_locations or ()) if spec else ():
-                for file in sorted(Path(folder).glob("*.toml")):
-                    table = read_toml(file)
-                    module = table.pop("module", file.stem)
-                    found.append((f"{package}.{module}", table, file.parent))
-        return found
+    def _packages(self) -> list[tuple[str, list[_Entry], list[_Entry]]]:
+        """(package, its names, its families), ours first; a broken one of a third party has none.
+
+        No package takes a name or a family that one before it has.
+        """
+        shipped = [(self.package, *_entries(self.package))]
+        for point in metadata.entry_points(group=self.package):
+            package = point.value.partition(":")[0].strip()
+            if any(package == other for other, _, _ in shipped) or package in self._broken:
+                continue  # the same package, declared twice
+            try:
+                names, families = _entries(package)
+            except (Exception, SystemExit) as error:  # whatever code of others raises
+                self._broken[package] = f"{type(error).__name__}: {error}"
+                warnings.warn(
+                    f"the {self.what}s of the installed package {package!r} cannot be read and "
+                    f"are left out: {self._broken[package]}. Repair or uninstall it",
+                    T2VWarning,
+                    stacklevel=2,
+                )
+            else:
+                shipped.append((package, *self._free(package, names, families, shipped)))
+        return shipped
+
+    def _free(
+        self,
+        package: str,
+        names: list[_Entry],
+        families: list[_Entry],
+        before: list[tuple[str, list[_Entry], list[_Entry]]],
+    ) -> tuple[list[_Entry], list[_Entry]]:
+        """The names and families that no package before has, with a warning of the others."""
+        known = {card.name: owner for owner, of, _ in reversed(before) for card, _ in of}
+        kinds = {card.name: owner for owner, _, of in reversed(before) for card, _ in of}
+        ours = {card.name for card, _ in before[0][2]}
+        owners: dict[str, str] = {}
+        for card, _ in names:
+            family = card.name.partition(":")[0]
+            if card.name in known:
+                owners[card.name] = known[card.name]
+            elif family != card.name and family in ours:  # it would stand for that checkpoint
+                owners[card.name] = self.package
+        owners |= {f"{card.name}:": kinds[card.name] for card, _ in families if card.name in kinds}
+        for name, owner in owners.items():
+            warnings.warn(
+                f"the installed package {package!r} has a {self.what} {name!r}, which is that of "
+                f"{owner!r} and stays so: uninstall one of them, or have it renamed",
+                T2VWarning,
+                stacklevel=2,
+            )
+        return (
+            [entry for entry in names if entry[0].name not in owners],
+            [entry for entry in families if f"{entry[0].name}:" not in owners],
+        )
 
     @cached_property
     def _files(self) -> dict[str, Card]:
-        cards: dict[str, Card] = {}
-        for module, table, folder in self._tables:
-            shared = {k: v for k, v in table.items() if k not in ("names", "families")}
-            for name, facts in table.get("names", {}).items():
-                cards.setdefault(name, _card(name, {**shared, **facts}, module, folder))
-        return cards
+        return {card.name: card for _, names, _ in self._packages for card, _ in names}
 
     @cached_property
     def _families(self) -> dict[str, tuple[Card, str]]:
         """`[families.some] argument = "checkpoint"`: any ``some:X`` is checkpoint X."""
-        found = {}
-        for module, table, folder in self._tables:
+        return {entry[0].name: entry for _, _, families in self._packages for entry in families}
+
+
+_Entry = tuple[Card, str]  # a card, and of a family the argument that the rest of its name is
+
+
+def _entries(package: str) -> tuple[list[_Entry], list[_Entry]]:
+    """The names and the families that the card files of a package hold; imports no module."""
+    names: dict[str, _Entry] = {}
+    families: dict[str, _Entry] = {}
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"there is no package {package!r} that could hold cards")
+    for folder in map(Path, spec.submodule_search_locations):
+        for file in sorted(folder.glob("*.toml")):
+            table = read_toml(file)
+            module = f"{package}.{table.pop('module', file.stem)}"
             shared = {k: v for k, v in table.items() if k not in ("names", "families")}
+            for name, facts in table.get("names", {}).items():
+                names.setdefault(name, (_card(name, {**shared, **facts}, module, folder), ""))
             for name, facts in table.get("families", {}).items():
                 own = dict(facts)
                 argument = own.pop("argument")
-                found[name] = (_card(name, {**shared, **own}, module, folder), argument)
-        return found
+                families[name] = (_card(name, {**shared, **own}, module, folder), argument)
+    return list(names.values()), list(families.values())
 
 
 def _card(name: str, table: Mapping[str, Any], module: str, folder: Path | None) -> Card:

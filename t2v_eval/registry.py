@@ -179,10 +179,7 @@ class Registry(Generic[T]):
             InputError: an argument its constructor does not take.
         """
         card = self.card(name)
-        if name in self._registered:
-            make = self._registered[name][1]
-        else:
-            make = self._class(card)
+        make = self._registered[name][1] if name in self._registered else self._class(card)
         given = {**card.args, **overrides}
         try:
             return make(card=card, **given)

@@ -43,6 +43,10 @@ OnError = Literal["raise", "skip"]
 class Scorer(Speaking):
     """Scores how well pictures match texts; higher is better.
 
+    A class outside this library that keeps scores in a store says when its numbers change: it has
+    a `version` of its own, raised with every change of its formula, or an `identity` of its own
+    that names all that its numbers depend on.
+
     Args:
         card: the registry's facts about it.
         store: a path or `Store` that keeps every score; None keeps nothing between calls.
@@ -58,6 +62,7 @@ class Scorer(Speaking):
     uses_references: ClassVar[bool] = False
     uses_text: ClassVar[bool] = True  # whether texts play any part; they may be left out if not
     caption_keys: ClassVar[tuple[str, ...]] = ()  # without references, and with; else the name
+    version: ClassVar[str | int] = ""  # of the formula of a class outside this library
 
     def __init__(
         self,
@@ -76,7 +81,7 @@ class Scorer(Speaking):
         if not (isinstance(allow_urls, bool) or allow_urls == "private"):
             raise InputError(f"allow_urls={allow_urls!r}; use True, False or 'private'")
         self.card = card or Card(type(self).__name__, type(self).__name__, type(self).__module__)
-        self.store = Store(store) if isinstance(store, (str, Path)) else store
+        self.store = store
         self.image_mode: ImageMode = image_mode
         self.on_error: OnError = on_error
         self.allow_urls: AllowUrls = allow_urls
@@ -85,6 +90,30 @@ class Scorer(Speaking):
         self._lock = threading.RLock()
         self._truncated: set[str] = set()
         self._may_caution = threading.Semaphore(1)  # shared by copies; whoever takes it warns
+
+    @property
+    def store(self) -> Store | None:
+        """What keeps its scores; a path that is set is opened.
+
+        Raises:
+            InputError: a class outside this library does not say when its numbers change.
+        """
+        return self._store
+
+    @store.setter
+    def store(self, store: str | Path | Store | None) -> None:
+        own = vars(type(self))
+        said = "identity" in own or own.get("version") or _is_ours(type(self))
+        if store is not None and not said:
+            # No hash of its source tells: helpers, arguments and attributes are not in it.
+            raise InputError(
+                f"{self.name!r} is to keep its scores, but its class {type(self).__qualname__} does "
+                "not say when its numbers change, so scores of an older formula would be given "
+                'out. Write `version = "1"` in the class, and another one with every change of '
+                "what it computes, or an `identity` that names all that its numbers depend on; or "
+                "keep no scores (store=None, --no-store)"
+            )
+        self._store = Store(store) if isinstance(store, (str, Path)) else store
 
     @property
     def name(self) -> str:
@@ -98,7 +127,8 @@ class Scorer(Speaking):
     @property
     def encoder_id(self) -> str:
         """The part of `id` that decides embeddings: everything but the template."""
-        return " ".join([self.name, *(f"{k}={v}" for k, v in self.identity().items())])
+        facts = [f"{k}={v}" for k, v in self.identity().items()]
+        return " ".join([self.name, *facts, *_versions(type(self))])
 
     @property
     def id(self) -> str:
@@ -372,6 +402,18 @@ class Scorer(Speaking):
                 "question_template, answer_template and template"
             )
         return self.with_template(**template)
+
+
+def _is_ours(scorer: type) -> bool:
+    return scorer.__module__.startswith(f"{__package__}.")
+
+
+def _versions(scorer: type) -> list[str]:
+    """What classes outside this library say of their formulas, in one fact of an id."""
+    named = [
+        vars(of)["version"] for of in scorer.__mro__ if not _is_ours(of) and "version" in vars(of)
+    ]
+    return [f"version={'/'.join(map(str, named))}"] if named else []
 
 
 def plain(text: Text) -> str:

@@ -88,6 +88,8 @@ class Knows(Scorer):
 class Guesses(Knows):
     """Wrong on every third item."""
 
+    version = "1"
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"wrong": 3, **options})
 

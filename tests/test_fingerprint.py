@@ -20,6 +20,8 @@ from t2v_eval.weights import fingerprint
 class Filed(ToyEmbedding):
     """Its scale is what a file says."""
 
+    version = "1"
+
     def __init__(self, path, **options):
         super().__init__(**options)
         self.sign = float(path.read_text())

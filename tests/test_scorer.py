@@ -138,6 +138,7 @@ def test_rank_takes_one_text_and_templates(images):
 
 
 class Blind(ToyEmbedding):
+    version = "1"
     uses_text = False
 
 

@@ -189,6 +189,7 @@ import sys
 sys.path[:0] = [{root!r}, {here!r}]
 from toy import ToyPair, picture
 class Slow(ToyPair):
+    version = "1"
     def score(self, states, texts):
         if {stop} and sum(self.pair_calls) >= {stop}:
             print("ready", flush=True)
@@ -213,6 +214,8 @@ def worker(path: Path, stop: int) -> subprocess.Popen[str]:
 
 class Slow(ToyPair):
     """Named as the worker's scorer, so that both have one id."""
+
+    version = "1"
 
 
 def test_after_sigkill_only_what_was_not_committed_is_computed(tmp_path):

@@ -40,6 +40,8 @@ def expected(image: Image.Image, text: str) -> float:
 class ToyEmbedding(EmbeddingScorer):
     """Cosine of colour and letter counts; remembers what it encoded."""
 
+    version = "1"
+
     def __init__(self, scale: float = 1.0, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.scale = scale
@@ -61,6 +63,8 @@ class ToyEmbedding(EmbeddingScorer):
 
 class ToyPair(PairScorer[Tensor]):
     """The same cosine, read pair by pair; remembers what it scored."""
+
+    version = "1"
 
     default_template = "vqascore"
 

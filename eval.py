@@ -10,22 +10,32 @@ where it was stopped.
 from __future__ import annotations
 
 import argparse
+import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from t2v_eval import console
 from t2v_eval.arguments import default_store, given
 from t2v_eval.benchmark import Benchmark, Item, evaluate
 from t2v_eval.errors import InputError, MissingDataError, T2VError
 from t2v_eval.files import check_folder
+from t2v_eval.printable import printable
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.report import Report, open_benchmark, open_scorer
 
 
+class Flags(argparse.ArgumentParser):
+    """Flags whose errors show what was typed as it is."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(printable(message))
+
+
 def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     """What was asked for on the command line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = Flags(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root_dir", default="./datasets", help="folder of the benchmarks' files")
     parser.add_argument("--cache_dir", help="where files of the Hugging Face hub are kept")
     parser.add_argument("--device", help="for example cuda; default: the best there is")
@@ -46,6 +56,7 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The whole run. The exit code is 2 where a benchmark failed, else as ``t2v-eval eval``'s."""
+    sys.excepthook = console.say_unexpected
     with console.guarded():
         asked = arguments(argv)
         failed = _run(asked, None if asked.no_store else asked.store)
@@ -83,12 +94,12 @@ def _run(asked: argparse.Namespace, store: Path | None) -> list[str]:
             except Exception as error:
                 console.say(f"{benchmark.name}: {error}", "red")
                 if not isinstance(error, T2VError):
-                    traceback.print_exc()
+                    console.say(traceback.format_exc())
                 failed.append(benchmark.name)
             else:  # at once, since a run over all of them takes days
                 console.print_report(Report(runs[-1:]))
     if runs and asked.out is not None:
-        print(f"\nThe page with all of it: {Report(runs).write(asked.out).resolve()}")
+        console.show(f"\nThe page with all of it: {Report(runs).write(asked.out).resolve()}")
     return failed
 
 

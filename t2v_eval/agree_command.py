@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from t2v_eval import console
+from t2v_eval.printable import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -61,10 +62,10 @@ def agree(
             tags=tags,
             resamples=resamples,
             seed=seed,
-            progress=lambda column, tag: status.update(escape(f"{column}, {tag}")),
+            progress=lambda column, tag: status.update(escape(printable(f"{column}, {tag}"))),
         )
     if as_json:
-        print(json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+        console.show(json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         _show(found)
     for column, by_tag in found.counts.items():

@@ -98,6 +98,15 @@ BenchmarkOptions = Annotated[
 ]
 
 
+Spreadsheet = Annotated[
+    bool,
+    typer.Option(
+        "--spreadsheet",
+        help="CSV for a spreadsheet: texts that it would take for formulas get an apostrophe.",
+    ),
+]
+
+
 class Asked(NamedTuple):
     """What was asked of scorers: where scores are kept, what a failure does, their options."""
 

@@ -21,6 +21,7 @@ from t2v_eval.outcome import Counts, Progress
 from t2v_eval.plan import Block
 from t2v_eval.regular_file import read_text
 from t2v_eval.scorer import Scorer
+from t2v_eval.tables import rescuing
 
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", *VIDEOS})
 
@@ -48,10 +49,12 @@ class CaptionScores:
         """Write `scores` as JSON, whole or not at all.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: the file cannot be written; the message says where the scores are instead.
         """
         rows = {image: dict(row) for image, row in self.scores.items()}
-        write_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+        listed = [{"image": image, **row} for image, row in rows.items()]
+        with rescuing(Path(path), listed):
+            write_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 
 def score_captions(

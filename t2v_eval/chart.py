@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from t2v_eval import svg
 from t2v_eval.bootstrap import Interval
+from t2v_eval.printable import printable
 
 MARKERS = "osD^vPX*"
 IN_A_ROW = 3
@@ -60,7 +61,7 @@ def _panel(
             markersize=5,
             linestyle="none",
         )
-    svg.plain(axes, metric)
+    svg.plain(axes, printable(metric))
     if chance is not None:
         axes.axvline(chance, color=svg.SOFT, linestyle=(0, (4, 3)), linewidth=1)
     limits = [x for one in values for i in one for x in (i.value, i.low, i.high) if x == x]
@@ -68,7 +69,7 @@ def _panel(
         axes.set_xlim(-0.02, 1.02)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_yticks(range(len(rows)), list(map(printable, rows)))
     axes.grid(visible=False, axis="y")
     for row in range(1, len(rows)):
         axes.axhline(row - 0.5, color=svg.LINE, linewidth=0.4)

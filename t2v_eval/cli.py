@@ -27,6 +27,7 @@ from t2v_eval.arguments import (
     OnErrorOption,
     Options,
     Root,
+    Spreadsheet,
     StorePath,
     check_pictures,
     default_store,
@@ -115,6 +116,7 @@ def score(
         Path | None,
         typer.Option(help="A .csv, .jsonl or .parquet file to write; default: standard output."),
     ] = None,
+    spreadsheet: Spreadsheet = False,
 ) -> None:
     """Score every IMAGE against every --text, or the rows of a table, whose columns are kept.
 
@@ -126,6 +128,8 @@ def score(
     card = models.card(model)  # what is wrong is said before torch is imported
     if asked.dry_run and not card.remote:
         raise UnsupportedError(f"{model!r} runs here: it asks no service and costs nothing")
+    if spreadsheet:
+        tables.check_spreadsheet(out)
     if out is not None:
         tables.check_suffix(out)
         files.check_file(out)
@@ -156,15 +160,16 @@ def score(
         for j, words in enumerate(block.texts)
     ]
     if out is not None:
-        tables.write_table(out, rows)
+        with tables.rescuing(out, rows):
+            tables.write_table(out, rows, spreadsheet)
         console.say(f"{len(rows)} scores are in {out}")
-    elif console.is_terminal():
+    elif console.is_terminal() and not spreadsheet:
         console.print_table(
             ["image", "text", "score"],
             [[r["image"], r["text"], r["error"] or f"{r['score']:.4f}"] for r in rows],
         )
     else:
-        sys.stdout.write(tables.to_csv(rows))
+        sys.stdout.write(tables.to_csv(rows, spreadsheet))
     console.say_failures(model, outcome.counts.cells, outcome.errors)
     console.say_usage(model, outcome.usage)
     _exit_if_nothing(outcome.counts.cells - outcome.counts.failed)
@@ -186,6 +191,7 @@ def evaluate(
     images: Images = None,
     column: Columns = None,
     benchmark_option: BenchmarkOptions = None,
+    spreadsheet: Spreadsheet = False,
 ) -> None:
     """Run scorers on benchmarks: figures with intervals, by tag, and paired differences.
 
@@ -202,7 +208,7 @@ def evaluate(
     )
     if asked.dry_run:
         return estimates.print_estimates(model, benchmark, asked.store, root, options)
-    run(model, benchmark, out, asked.store, root, **options)
+    run(model, benchmark, out, asked.store, root, spreadsheet, **options)
 
 
 @app.command()
@@ -255,7 +261,7 @@ def list_names(
         console.print_table(columns, rows)
     else:
         for row in rows:
-            print("\t".join(cell.replace("\n", "\\n") for cell in row))
+            console.show("\t".join(cell.replace("\n", "\\n") for cell in row))
 
 
 @app.command()
@@ -301,7 +307,7 @@ def caption(
         judge = load(name, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
         found = score_captions(judge, candidates, images, references, bars.of(name))
     for key, mean in found.means().items():
-        print(f"{key}: {mean:.4f}")
+        console.show(f"{key}: {mean:.4f}")
     console.say_failures(name, found.counts.cells, Counter(found.failures.values()))
     if out is not None:
         found.write(out)
@@ -315,6 +321,7 @@ def run(
     out: Path | None,
     store: Path | None,
     root: Path | None = None,
+    spreadsheet: bool = False,
     **options: Any,
 ) -> Report:
     """Compare, write the report to `out`, and print; whether it can be written is known first."""
@@ -342,14 +349,14 @@ def run(
     try:
         if out is not None:  # before anything is printed, as a reader such as `head` may be gone
             with console.waiting(f"writing the report to {out}"):
-                page = report.write(out)
+                page = report.write(out, spreadsheet=spreadsheet)
     finally:
         console.print_report(report)
         console.print_failures(report)
     for label, ran in zip(report.labels, report.runs, strict=True):
         console.say_usage(f"{label} on {ran.benchmark['name']}", ran.scorer.get("usage", {}))
     if page is not None:
-        print(f"\nThe page with all of it: {page.resolve()}")
+        console.show(f"\nThe page with all of it: {page.resolve()}")
     _exit_if_nothing(sum(run.counts["used"] for run in report.runs))
     return report
 
@@ -362,4 +369,5 @@ def _exit_if_nothing(used: int) -> None:
 
 def main() -> None:
     """The entry point of ``t2v-eval`` and ``python -m t2v_eval``."""
+    sys.excepthook = console.say_unexpected
     app(prog_name="t2v-eval")

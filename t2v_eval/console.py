@@ -1,11 +1,13 @@
 """What the command line shows: results on stdout; progress, warnings and errors on stderr.
 
+Whatever it shows goes through `printable`, since names, texts and errors are those of others.
 Nothing here imports a model library, so that a listing stays quick.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from t2v_eval.errors import T2VError, T2VWarning
+from t2v_eval.printable import printable
 from t2v_eval.stopping import sigterm_raises, stop_of
 
 if TYPE_CHECKING:
@@ -43,21 +46,32 @@ def console(stderr: bool = False) -> Console:
     return made
 
 
+def text_of(content: object, style: str = "") -> Text:
+    """What users and others supply, for a console: never read as markup, nothing acted on."""
+    return Text(printable(content), style)
+
+
 def say(message: str, style: str = "") -> None:
-    """One line to stderr."""
-    console(stderr=True).print(Text(message, style), soft_wrap=True)
+    """One message to stderr; what follows its first line is indented, so that it starts none."""
+    message = "\n    ".join(str(message).split("\n"))
+    console(stderr=True).print(text_of(message, style), soft_wrap=True)
+
+
+def show(line: str) -> None:
+    """One line of results to stdout."""
+    print(printable(line))
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", numbers: bool = False
 ) -> None:
     """A table to stdout; what users supply is never read as markup."""
-    table = Table(box=SIMPLE_HEAD, title=Text(title, "bold") if title else None, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, title=text_of(title, "bold") if title else None, pad_edge=False)
     table.title_justify = "left"
     for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if numbers and index else "left")
+        table.add_column(text_of(column), justify="right" if numbers and index else "left")
     for row in rows:
-        table.add_row(*(one if isinstance(one, Text) else Text(str(one)) for one in row))
+        table.add_row(*(one if isinstance(one, Text) else text_of(one) for one in row))
     console().print(table)
 
 
@@ -102,7 +116,7 @@ def print_report(report: Report) -> None:
             _print_pairs(name, report, pairs, headline)
             _print_by_tag(name, report, pairs, headline)
         if first.benchmark["note"]:
-            console().print(Text(first.benchmark["note"]))
+            console().print(text_of(first.benchmark["note"]))
     _print_meanings(report.runs)
 
 
@@ -167,13 +181,13 @@ def _print_meanings(runs: Sequence[Run]) -> None:
         for metric, figure in run.benchmark["published"].items():
             said[f"published {metric} on {run.benchmark['name']}: {figure['source']}"] = None
     for line in said:
-        console().print(Text(line, "dim"))
+        console().print(text_of(line, "dim"))
 
 
 def _called(label: str, run: Run) -> Text:
     """A scorer's name, with how often it failed."""
     failed = run.counts["failed"]
-    return Text.assemble(label, (f" (failed on {failed})" if failed else "", "red"))
+    return Text.assemble(text_of(label), (f" (failed on {failed})" if failed else "", "red"))
 
 
 def _figure(run: Run, metric: str) -> Text:
@@ -271,7 +285,7 @@ def _used(counts: Mapping[str, int]) -> Text:
 def waiting(message: str) -> AbstractContextManager[object]:
     """Within it, a terminal shows what is being done."""
     shown = console(stderr=True)
-    return shown.status(escape(message)) if shown.is_terminal else nullcontext()
+    return shown.status(escape(printable(message))) if shown.is_terminal else nullcontext()
 
 
 class _TwoLines(Progress):
@@ -279,7 +293,7 @@ class _TwoLines(Progress):
 
     def get_renderables(self) -> Iterator[RenderableType]:
         for task in self.tasks:
-            yield Text(task.description)
+            yield text_of(task.description)
             yield self.make_tasks_table([task])
 
 
@@ -336,14 +350,14 @@ def warnings_as_lines() -> Iterator[None]:
     with warnings.catch_warnings():
         ordinary = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if issubclass(category, T2VWarning):
+        def warn(message: Warning | str, kind: type[Warning], *where: Any) -> None:
+            if issubclass(kind, T2VWarning):
                 say(f"warning: {message}", "yellow")
             else:
-                ordinary(message, category, *where)
+                ordinary(printable(message), kind, *where)
 
         warnings.simplefilter("always", T2VWarning)
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = warn  # type: ignore[assignment]
         yield
 
 
@@ -358,6 +372,10 @@ def guarded(debug: bool = False) -> Iterator[None]:
                 raise
             say(f"error: {error}", "red")
             raise SystemExit(2) from None
+        except Exception as error:
+            if hasattr(error, "format_message"):  # of typer: it quotes what was typed, or globbed
+                vars(error)["message"] = printable(getattr(error, "message", ""))
+            raise
         except KeyboardInterrupt as error:
             stop(error)
 
@@ -378,6 +396,11 @@ def stop(error: KeyboardInterrupt, kept: str = "") -> NoReturn:
     word, code = stop_of(error)
     say(f"{word}; {kept}" if kept else word, "red")
     raise SystemExit(code) from None
+
+
+def say_unexpected(*raised: Any) -> None:
+    """As `sys.excepthook`: where an error came from, whose message may be of others."""
+    sys.stderr.write(printable("".join(traceback.format_exception(*raised))))
 
 
 def is_terminal() -> bool:

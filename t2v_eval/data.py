@@ -12,6 +12,7 @@ import hashlib
 import shutil
 import stat
 import tempfile
+import unicodedata
 import urllib.request
 import zipfile
 import zlib
@@ -98,8 +99,9 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     """Unpack a zip file below `folder`; files that are there with their size are kept.
 
     Nothing is unpacked unless all of it can be: no path may lead out of `folder`, none may be a
-    link, the content may not be more than 20 times the archive, and all of it must come out of the
-    archive before any of it is put into its place.
+    link or go through one that is there, all are files of names of their own, the content may not
+    be more than 20 times the archive, and all of it must come out of the archive before any of it
+    is put into its place.
 
     Raises:
         BenchmarkDataError: not a zip file, or one that is not safe.
@@ -113,6 +115,8 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
             members = [one for one in content.infolist() if not one.is_dir()]
             _check(archive, members)
             places = [folder / _inside(one) for one in members]
+            for place in places:
+                _check_way(archive, folder, place)
             fresh = [
                 (_extract(content, one, Path(made) / str(n)), place)
                 for n, (one, place) in enumerate(zip(members, places, strict=True))
@@ -120,6 +124,7 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
             ]
             for made_file, place in fresh:
                 place.parent.mkdir(parents=True, exist_ok=True)
+                _check_way(archive, folder, place)  # it may have been changed meanwhile
                 made_file.replace(place)
             return places
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
@@ -139,8 +144,11 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
         path = _inside(one)
         if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
             raise BenchmarkDataError(f"{archive} holds {one.filename!r}, which leads out of it")
-        if stat.S_ISLNK(one.external_attr >> 16):
-            raise BenchmarkDataError(f"{archive} holds {one.filename!r}, which is a link")
+        kind = stat.S_IFMT(one.external_attr >> 16)
+        if kind not in (0, stat.S_IFREG):
+            what = "a link" if stat.S_ISLNK(kind) else "no regular file"
+            raise BenchmarkDataError(f"{archive} holds {one.filename!r}, which is {what}")
+    _check_names(archive, members)
     size = archive.stat().st_size
     packed = sum(one.compress_size for one in members)
     whole = sum(one.file_size for one in members)
@@ -150,6 +158,36 @@ def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
             f"{archive} has {size} bytes and would grow to {whole}: more than pictures do, so "
             "it is not unpacked"
         )
+
+
+def _check_names(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse two files that would be one, on file systems to which A and a are alike too."""
+    names: dict[str, str] = {}
+    for one in members:
+        name = unicodedata.normalize("NFC", str(_inside(one))).casefold()
+        if name in names:
+            raise BenchmarkDataError(
+                f"{archive} holds {names[name]!r} and {one.filename!r}, which may be one file"
+            )
+        names[name] = one.filename
+    for name, shown in names.items():
+        for parent in PurePosixPath(name).parents:
+            if str(parent) in names:
+                raise BenchmarkDataError(
+                    f"{archive} holds {names[str(parent)]!r} as a file and {shown!r} below it"
+                )
+
+
+def _check_way(archive: Path, folder: Path, place: Path) -> None:
+    """Refuse to write through a link that lies in `folder`; the folder itself may be one."""
+    for parent in place.parents:
+        if parent == folder:
+            return
+        if parent.is_symlink():
+            raise BenchmarkDataError(
+                f"{archive} would be unpacked through {parent}, which is a link to "
+                f"{parent.readlink()}: move the link away, or unpack the archive by hand"
+            )
 
 
 def _inside(member: zipfile.ZipInfo) -> PurePosixPath:

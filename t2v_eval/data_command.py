@@ -45,7 +45,7 @@ def data(
     }
     for what, fact in facts.items():
         if fact:
-            print(f"{what}: {fact}")
+            console.show(f"{what}: {fact}")
     if folder is None and card.page:
         return
     if folder is not None:

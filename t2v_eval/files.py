@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,13 +22,15 @@ def check_folder(folder: str | Path) -> Path:
     path = Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
+        with tempfile.TemporaryFile(dir=path) as probe:
+            probe.write(bytes(4096))  # which a full disk does not take
             return path
     except FileExistsError:
         raise OutputError(f"{path} is a file, not a folder; choose another --out") from None
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"nothing can be written to {path}: {error.strerror}; choose another --out"
+            f"nothing can be written to {path}: {why}; choose another --out"
         ) from error
 
 
@@ -35,11 +38,20 @@ def check_file(file: str | Path) -> Path:
     """As `check_folder`, for a file that is to be written.
 
     Raises:
-        OutputError: it is a folder, or nothing can be written beside it.
+        OutputError: it is a folder or a device, no file can have its name, or nothing can be
+            written beside it.
     """
     path = Path(file).expanduser()
-    if path.is_dir():
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = stat.S_IFREG
+    except (OSError, ValueError) as error:
+        raise OutputError(f"no file can be called {str(path)!r}: {error}") from error
+    if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder; --out names a file here")
+    if not stat.S_ISREG(mode):  # it would be replaced by a file
+        raise OutputError(f"{path} is no regular file; choose another --out")
     check_folder(path.parent)
     return path
 
@@ -54,7 +66,7 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     target = Path(path)
     made = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle, name = tempfile.mkstemp(prefix=".unfinished-", dir=target.parent)
         made = Path(name)
         encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
         with os.fdopen(handle, mode, encoding=encoding, newline=newline) as stream:
@@ -75,7 +87,7 @@ def write_text(path: str | Path, content: str) -> None:
         OutputError: the file cannot be written.
     """
     with replacing(path, "wb") as stream:
-        stream.write(content.encode("utf-8"))
+        stream.write(content.encode("utf-8", "backslashreplace"))  # names of files may be odd
 
 
 def _umask() -> int:

@@ -9,6 +9,7 @@ from t2v_eval.benchmark import Run
 from t2v_eval.bootstrap import Interval
 from t2v_eval.comparison import BOTH, Difference, by_benchmark
 from t2v_eval.permutation import PValue
+from t2v_eval.printable import printable
 
 
 def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Difference]) -> str:
@@ -164,5 +165,5 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def _plain(text: object) -> str:
     """Text in which nothing is Markdown or HTML, on one line."""
-    line = " ".join(str(text).split())
+    line = printable(" ".join(str(text).split()))
     return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", line)

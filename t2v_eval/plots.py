@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from t2v_eval import svg
 from t2v_eval.metrics import spearman
+from t2v_eval.printable import printable
 
 Floats = NDArray[np.float64]
 
@@ -142,4 +143,5 @@ def _edges(values: Floats) -> list[float]:
 
 
 def _cut(name: str) -> str:
+    name = printable(name)  # half a character cannot be drawn
     return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"

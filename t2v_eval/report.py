@@ -34,7 +34,7 @@ from t2v_eval.registry import benchmarks as registry
 from t2v_eval.registry import models
 from t2v_eval.scorer import Scorer
 from t2v_eval.store import Store
-from t2v_eval.tables import write_table
+from t2v_eval.tables import rescuing, write_table
 
 VERSION = 1
 
@@ -121,20 +121,26 @@ class Report:
                         else None,
                     }
 
-    def write(self, folder: str | Path) -> Path:
+    def write(self, folder: str | Path, *, spreadsheet: bool = False) -> Path:
         """Write the files named at the top of this module; return the page's path.
+
+        Args:
+            spreadsheet: whether programs that calculate will open the CSV; see `tables.to_csv`.
 
         Raises:
             OutputError: the folder cannot be made or written to; see `check_folder` to know before.
+                The message says where the scores are instead.
         """
-        path = check_folder(folder)
-        content = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
-        write_text(path / "report.json", content + "\n")
-        write_table(path / "scores.csv", list(self.rows()))
-        write_table(path / "metrics.csv", list(self.figures()))
-        shown = self.runs, self.labels, self.differences
-        write_text(path / "report.md", markdown.render(*shown))
-        write_text(path / "report.html", html.render(*shown))
+        rows = list(self.rows())
+        with rescuing(Path(folder).expanduser() / "scores.csv", rows):
+            path = check_folder(folder)
+            write_table(path / "scores.csv", rows, spreadsheet)
+            write_table(path / "metrics.csv", list(self.figures()), spreadsheet)
+            content = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
+            write_text(path / "report.json", content + "\n")
+            shown = self.runs, self.labels, self.differences
+            write_text(path / "report.md", markdown.render(*shown))
+            write_text(path / "report.html", html.render(*shown))
         return path / "report.html"
 
 

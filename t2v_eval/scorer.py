@@ -107,9 +107,9 @@ class Scorer(Speaking):
         if store is not None and not said:
             # No hash of its source tells: helpers, arguments and attributes are not in it.
             raise InputError(
-                f"{self.name!r} is to keep its scores, but its class {type(self).__qualname__} does "
-                "not say when its numbers change, so scores of an older formula would be given "
-                'out. Write `version = "1"` in the class, and another one with every change of '
+                f"{self.name!r} is to keep its scores, but its class {type(self).__qualname__} "
+                "does not say when its numbers change, so scores of an older formula would be "
+                'given out. Write `version = "1"` in the class, another one with each change of '
                 "what it computes, or an `identity` that names all that its numbers depend on; or "
                 "keep no scores (store=None, --no-store)"
             )

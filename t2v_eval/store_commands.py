@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2v_eval import console
-from t2v_eval.arguments import StorePath, default_store
+from t2v_eval.arguments import Spreadsheet, StorePath, default_store
 from t2v_eval.errors import StoreError
+from t2v_eval.printable import printable
 
 if TYPE_CHECKING:
     from t2v_eval.store import Store
@@ -44,18 +45,22 @@ def export(
     ] = None,
     scorer: Annotated[str, typer.Option(help="A scorer's name, or a glob for its id.")] = "*",
     store: StorePath = None,
+    spreadsheet: Spreadsheet = False,
 ) -> None:
     """Write every stored score: scorer, image, text, value, error."""
     from t2v_eval import files, tables
 
+    if spreadsheet:
+        tables.check_spreadsheet(out)
     if out is not None:
         tables.check_suffix(out)
         files.check_file(out)
     rows = [row._asdict() for row in _existing(store).rows(_id_glob(scorer))]
     if out is None:
-        sys.stdout.write(tables.to_csv(rows))
+        text = tables.to_csv(rows, spreadsheet)
+        sys.stdout.write(printable(text) if console.is_terminal() else text)
     else:
-        tables.write_table(out, rows)
+        tables.write_table(out, rows, spreadsheet)
         console.say(f"{len(rows)} scores are in {out}")
 
 

@@ -12,12 +12,16 @@ import csv
 import io
 import json
 import math
+import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from t2v_eval.errors import TableError
+from t2v_eval.errors import OutputError, T2VWarning, TableError
 from t2v_eval.files import replacing
 from t2v_eval.regular_file import open_regular, read_bytes
 
@@ -60,15 +64,83 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, 
     return rows
 
 
-def write_table(path: str | Path, rows: Sequence[Row]) -> None:
+def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False) -> None:
     """Write rows with the same columns, whole or not at all; None and NaN become empty.
+
+    Args:
+        spreadsheet: whether a program that calculates will open it; see `to_csv`.
 
     Raises:
         TableError: an unknown suffix.
-        OutputError: the file cannot be written.
+        OutputError: the file cannot be written; `rescuing` keeps the rows then.
     """
     path = Path(path).expanduser()
-    _of_suffix(path, _WRITERS)(path, _plain(rows))
+    write = _of_suffix(path, _WRITERS)
+    if spreadsheet:
+        check_spreadsheet(path)
+        write = _write_for_spreadsheets
+    write(path, _plain(rows))
+
+
+@contextmanager
+def rescuing(path: Path, rows: Iterable[Row]) -> Iterator[None]:
+    """Within it, results are written; where that fails, they go elsewhere, and the error says so.
+
+    Beside the file, or else in the folder for temporary files, as JSON Lines, which hold any value.
+
+    Raises:
+        OutputError: whatever the block raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        kept = _kept_elsewhere(path, _plain(rows))
+        if kept is None:
+            raise
+        raise OutputError(f"{error or type(error).__name__} ({path}); {kept}") from error
+
+
+def _kept_elsewhere(path: Path, rows: Sequence[Row]) -> str | None:
+    lines = [json.dumps(row, default=repr) + "\n" for row in rows]
+    for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            handle, name = tempfile.mkstemp(".jsonl", f"{path.stem[:40]}-", folder)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    stream.writelines(lines)
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+                raise
+            return f"all {len(lines)} rows are in {name}"
+    return None
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """Columns that Parquet can hold: one whose values are of several kinds becomes text."""
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else ())}
+    for name, values in columns.items():
+        try:
+            if {str, bytes} <= set(map(type, values)):  # Arrow would make bytes of both
+                raise TypeError("texts and bytes")
+            table = pyarrow.table({"x": values})
+            parquet.write_table(table, pyarrow.BufferOutputStream())
+        except Exception:  # whatever does not go together: of Arrow, or of Python
+            warnings.warn(
+                f"the column {name!r} holds values of several kinds, so it is written as text",
+                T2VWarning,
+                stacklevel=2,
+            )
+            columns[name] = [None if value is None else _as_text(value) for value in values]
+    return columns
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=repr)
 
 
 def check_suffix(path: str | Path) -> None:
@@ -76,18 +148,65 @@ def check_suffix(path: str | Path) -> None:
     _of_suffix(Path(path), _WRITERS)
 
 
-def to_csv(rows: Iterable[Row]) -> str:
-    """Rows with the same columns as CSV text; None and NaN become empty."""
+def check_spreadsheet(path: Path | None) -> None:
+    """Raise TableError unless the table is a CSV file, or goes to standard output as one."""
+    if path is not None and path.suffix.lower() != ".csv":
+        raise TableError(f"{path}: a table for spreadsheets ends in .csv; leave --spreadsheet out")
+
+
+def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:
+    """Rows with the same columns as CSV text; None and NaN become empty.
+
+    Args:
+        spreadsheet: whether a program that calculates will open it: a text that it would take for
+            a formula gets an apostrophe in front, and all is quoted, so that no text is parted.
+            Without, values are exactly those given, for other programs.
+
+    >>> print(to_csv([{"text": "=1+1"}, {"text": "-0.5"}], spreadsheet=True), end="")
+    "text"
+    "'=1+1"
+    "-0.5"
+    """
     stream = io.StringIO()
-    _dump_csv(stream, _plain(rows))
+    _dump_csv(stream, _plain(rows), spreadsheet)
     return stream.getvalue()
 
 
 def _plain(rows: Iterable[Row]) -> list[Row]:
-    def plain(value: Any) -> Any:
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Rows whose numbers are finite or None, and whose texts every encoding of Unicode holds."""
+    return [{_whole(key): _finite(value) for key, value in row.items()} for row in rows]
 
-    return [{key: plain(value) for key, value in row.items()} for row in rows]
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {_whole(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return _whole(value) if isinstance(value, str) else value
+
+
+def _whole(text: str) -> str:
+    """The text; what stands for a byte that is not UTF-8, as in names of files, is spelt out."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def _inert(row: Row) -> Row:
+    def inert(value: Any) -> Any:
+        text = str(value)
+        if isinstance(value, (int, float)) or not text.lstrip()[:1] or _is_number(text):
+            return value
+        return f"'{text}" if text[0] in _FORMULA or text.lstrip()[0] in _FORMULA else value
+
+    return {inert(key): inert(value) for key, value in row.items()}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and text.isascii() and text == text.strip()
+    except ValueError:
+        return False
 
 
 def _of_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
@@ -212,28 +331,43 @@ def _write_csv(path: Path, rows: Sequence[Row]) -> None:
         _dump_csv(stream, rows)
 
 
-def _dump_csv(stream: Any, rows: Sequence[Row]) -> None:
+def _write_for_spreadsheets(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path) as stream:
+        _dump_csv(stream, rows, spreadsheet=True)
+
+
+def _dump_csv(stream: Any, rows: Sequence[Row], spreadsheet: bool = False) -> None:
+    if spreadsheet:
+        rows = [_inert(row) for row in rows]
     if rows:
-        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        names = list(rows[0])
+        plain, quoted = (
+            csv.DictWriter(stream, names, lineterminator="\n", quoting=quoting)
+            for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+        for row in ({name: name for name in names}, *rows):
+            # Python before 3.13 leaves a carriage return bare, which ends the row for readers.
+            odd = spreadsheet or any("\r" in value for value in row.values() if type(value) is str)
+            (quoted if odd else plain).writerow(row)
 
 
 def _write_jsonl(path: Path, rows: Sequence[Row]) -> None:
     with replacing(path, "wb") as stream:
         for row in rows:
-            line = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-            stream.write(line.encode("utf-8", "surrogatepass"))
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=repr) + "\n"
+            stream.write(line.encode())
 
 
 def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
     import pyarrow
     from pyarrow import parquet
 
+    table = pyarrow.table(_columns(rows))
     with replacing(path, "wb") as stream:
-        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), stream)
+        parquet.write_table(table, stream)
 
 
+_FORMULA = "=+-@\t\r\n＝＋－＠"  # what programs that calculate take for the start of a formula
 _SEPARATORS = (",", "\t", ";", "|")  # the first of those that split alike
 _READERS = {
     ".csv": _read_csv,

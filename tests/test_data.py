@@ -318,3 +318,57 @@ def test_unpacking_again_keeps_what_is_there(tmp_path):
     assert data.unpack(path, tmp_path / "in") == made
     assert made[0].stat().st_mtime_ns == before and made[1].read_text() == "two"
     assert sorted(p.name for p in (tmp_path / "in" / "d").iterdir()) == ["one.txt", "two.txt"]
+
+
+@pytest.mark.parametrize("link", ["d", "d/e"])
+def test_nothing_is_written_through_a_link_that_lies_there(tmp_path, link):
+    path = archive(tmp_path / "a.zip", {"first.txt": "x", "d/e/f.txt": "x"})
+    outside, inside = tmp_path / "outside", tmp_path / "in"
+    outside.mkdir()
+    (inside / link).parent.mkdir(parents=True)
+    (inside / link).symlink_to(outside)
+    with pytest.raises(BenchmarkDataError, match=rf"a\.zip.*through .*{link}, which is a link to"):
+        data.unpack(path, inside)
+    assert not list(outside.iterdir()) and not (inside / "first.txt").exists()
+
+
+def test_the_folder_itself_may_be_a_link_and_a_link_is_replaced_not_followed(tmp_path):
+    path = archive(tmp_path / "a.zip", {"d/f.txt": "new"})
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "in").symlink_to("disk")
+    (tmp_path / "disk" / "d").mkdir()
+    (tmp_path / "theirs").write_text("other")
+    (tmp_path / "disk" / "d" / "f.txt").symlink_to(tmp_path / "theirs")
+    data.unpack(path, tmp_path / "in")
+    assert (tmp_path / "disk" / "d" / "f.txt").read_text() == "new"
+    assert (tmp_path / "theirs").read_text() == "other"
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFSOCK])
+def test_an_archive_of_special_files_is_refused(tmp_path, kind):
+    member = zipfile.ZipInfo("odd")
+    member.external_attr = (kind | 0o644) << 16
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        made.writestr(member, "")
+    with pytest.raises(BenchmarkDataError, match="'odd', which is no regular file"):
+        data.unpack(tmp_path / "a.zip", tmp_path / "in")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("a.txt", "a.txt"), ("a.txt", "A.TXT"), ("d/x", "D/x"), ("é", "e\u0301"), ("a\\b", "a/b")],
+)
+def test_names_that_may_be_one_file_are_refused(tmp_path, first, second):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
+        made.writestr(first, "1")
+        made.writestr(second, "2")
+    with pytest.raises(BenchmarkDataError, match="which may be one file"):
+        data.unpack(tmp_path / "a.zip", tmp_path / "in")
+    assert not list((tmp_path / "in").iterdir())
+
+
+def test_a_file_that_is_a_folder_too_is_refused(tmp_path):
+    path = archive(tmp_path / "a.zip", {"a": "1", "a/b": "2"})
+    with pytest.raises(BenchmarkDataError, match="'a' as a file and 'a/b' below it"):
+        data.unpack(path, tmp_path / "in")

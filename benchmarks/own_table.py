@@ -21,6 +21,7 @@ all its texts and have the same tags; otherwise they stay items that are resampl
 from __future__ import annotations
 
 import math
+import warnings
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -29,9 +30,9 @@ from typing import Any
 
 from t2v_eval.agree import is_empty, number, split_tags
 from t2v_eval.benchmark import Item
-from t2v_eval.errors import InputError, MediaError, TableError
-from t2v_eval.media import Media, MediaLike, embedded
-from t2v_eval.tables import read_table
+from t2v_eval.errors import InputError, MediaError, T2VWarning, TableError
+from t2v_eval.media import Media, MediaLike, check_texts, embedded
+from t2v_eval.tables import read_rows
 
 from ._ratings_form import LabelsForm, RatingsForm
 
@@ -51,6 +52,7 @@ class OwnRows(RatingsForm):
         super().__init__(**options)
         self._embedded: dict[str, Media] = {}
         self.columns: dict[str, list[str]] = {}
+        self.bad: dict[int, str] = {}  # the numbers of rows that cannot be used, and why
         for name, called in (columns or {}).items():
             self.columns[name] = [called] if isinstance(called, str) else list(called)
             if name not in COLUMNS:
@@ -93,13 +95,24 @@ class OwnRows(RatingsForm):
                     f"{self.place}: there is no column {one!r}; the columns are "
                     f"{', '.join(map(repr, known))}. Say which it is with --column {one}=..."
                 )
-        made = [self._item(row, n) for n, row in enumerate(rows, 1)]
+        made: dict[int, Item] = {}
         groups: dict[str, list[int]] = {}
-        for n, row in enumerate(rows):
-            name = f"row {n + 1}" if is_empty(row.get("group")) else str(row["group"])
-            groups.setdefault(name, []).append(n)
+        for n, row in enumerate(rows, 1):
+            try:
+                if n not in self.bad:
+                    made[n] = self._item(row, n)
+            except InputError as error:
+                if self.on_error != "skip":
+                    raise
+                self.bad[n] = str(error).removeprefix(f"{self.place}, ")
+            name = f"row {n}" if is_empty(row.get("group")) else str(row["group"])
+            groups.setdefault(name, []).extend([n] if n in made else [])
+        self._tell_bad(len(rows))
         items = [
-            item for name, of in groups.items() for item in _together([made[n] for n in of], name)
+            item
+            for name, of in groups.items()
+            if of
+            for item in _together([made[n] for n in of], name)
         ]
         values = {value for item in items for value in item.labels["human"] if value is not None}
         if not values:
@@ -108,6 +121,18 @@ class OwnRows(RatingsForm):
             self.metric_names = LabelsForm.metric_names  # type: ignore[misc]
             self.chance = LabelsForm.chance  # type: ignore[misc]
         return items
+
+    def _tell_bad(self, rows: int) -> None:
+        if not self.bad:
+            return
+        some = "; ".join(list(self.bad.values())[:3]) + "; ..." * (len(self.bad) > 3)
+        if len(self.bad) == rows:
+            raise TableError(f"{self.place}: no row can be used: {some}")
+        warnings.warn(
+            f"{self.place}: {len(self.bad)} of {rows} rows cannot be used and are left out: {some}",
+            T2VWarning,
+            stacklevel=3,
+        )
 
     def _renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with our names; those of several human columns become a list."""
@@ -120,7 +145,7 @@ class OwnRows(RatingsForm):
     def _item(self, row: Mapping[str, Any], n: int) -> Item:
         where = f"{self.place}, row {n}"
         images = [self._picture(one, where) for one in _listed(row, "image", where)]
-        texts = [str(one) for one in _listed(row, "text", where)]
+        texts = check_texts(_listed(row, "text", where), f"{where}: text")
         given = row.get("human")
         if len(images) * len(texts) == 1:
             human = [number(given, "human", n)]
@@ -155,7 +180,7 @@ class OwnRows(RatingsForm):
         if value.startswith(("http://", "https://")):
             return value
         path = self.base / value
-        if not path.is_file():
+        if self.on_error != "skip" and not _is_file(path):  # else it fails, and is counted
             raise MediaError(
                 f"{where}: {path}: no such file; paths start at the table or at --root"
             )
@@ -174,7 +199,8 @@ class OwnTable(OwnRows):
         self.file = Path(file).expanduser()
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        return read_table(self.file)
+        rows, self.bad = read_rows(self.file, skip=self.on_error == "skip")
+        return rows
 
     @property
     def place(self) -> str:
@@ -185,13 +211,22 @@ class OwnTable(OwnRows):
         return self.root or self.file.parent
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # no file can be called so
+        return False
+
+
 def _listed(row: Mapping[str, Any], name: str, where: str) -> list[Any]:
     several = row.get(f"{name}s")
     if several in (None, "", []):
         several = [row.get(name)]
     elif isinstance(several, str):
         several = [one.strip() for one in several.split(";") if one.strip()]
-    if not isinstance(several, (list, tuple)) or any(one in (None, "") for one in several):
+    if not isinstance(several, (list, tuple)) or any(
+        one in (None, "") or one != one for one in several
+    ):
         raise TableError(f"{where}: {name!r} is empty")
     return list(several)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Sequence
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -14,6 +16,7 @@ import typer
 from t2v_eval.errors import InputError, MediaError, TableError
 
 if TYPE_CHECKING:
+    from t2v_eval.outcome import Outcome
     from t2v_eval.plan import Block
 
 Models = Annotated[
@@ -185,54 +188,76 @@ def read_blocks(
     pairs: Path | None,
     columns: tuple[str, str],
     root: Path | None,
-) -> tuple[list[Block], list[dict[str, Any]]]:
+    skip: bool = False,
+) -> tuple[list[Block], list[dict[str, Any]], dict[int, str]]:
     """Pictures x texts, or a table of pairs, as blocks; paths in a table start at its folder.
 
-    No text at all is one empty text, for scorers that use none.
+    No text at all is one empty text, for scorers that use none. Where rows may be skipped, those
+    that cannot be used have no block.
 
     Returns:
-        The blocks, and what else the table says of each.
+        The blocks; every row of the table; the numbers of rows, from 1, that cannot be used, and
+        why.
 
     Raises:
         InputError: both, or neither.
         TableError: see `read_table`; the table has columns that results have.
     """
+    from t2v_eval.media import Media
     from t2v_eval.plan import Block
-    from t2v_eval.tables import read_table
+    from t2v_eval.tables import read_rows
 
     if pairs is None:
         if not images:
             raise InputError("pass pictures and at least one --text, or a table with --pairs")
-        return [Block.of([_below(root, image) for image in images], texts or [""])], [{}]
+        return [Block.of([_below(root, image) for image in images], texts or [""])], [{}], {}
     if images or texts:
         raise InputError("pass pictures and texts, or a table with --pairs, not both")
     image, text = columns
     base = pairs.parent if root is None else root
-    rows = read_table(pairs, columns)
+    rows, bad = read_rows(pairs, columns, skip)
     others = [n for n in dict.fromkeys(n for row in rows for n in row) if n not in columns]
     if taken := [name for name in others if name in RESULTS]:
         raise TableError(
             f"{pairs}: the results have columns {', '.join(map(repr, taken))} of their own; "
             "call those of the table otherwise"
         )
-    blocks = [
-        Block.of(
-            [_picture(base, row[image], f"row {number} of {pairs}")],
-            [row[text]],
-            where=f"{pairs}, row {number}: ",
-        )
-        for number, row in enumerate(rows, 1)
+    blocks = []
+    for number, row in enumerate(rows, 1):
+        try:
+            if number not in bad:
+                where = f"{pairs}, row {number}: "
+                picture = _picture(base, row[image], f"row {number} of {pairs}")
+                if not isinstance(picture, (str, Media)):
+                    what = type(picture).__name__
+                    raise MediaError(f"{where}{image!r}: {what} is not a picture; write its path")
+                blocks.append(Block.of([picture], [row[text]], where=where))
+        except InputError as error:
+            if not skip:
+                raise
+            bad[number] = str(error).removeprefix(f"{pairs}, ")
+    if not blocks:
+        raise TableError(f"{pairs}: no row can be used: {next(iter(bad.values()))}")
+    told = [
+        {"image": row.get(image), "text": row.get(text), **{n: row.get(n) for n in others}}
+        for row in rows
     ]
-    return blocks, [{name: row.get(name) for name in others} for row in rows]
+    return blocks, told, bad
 
 
-def check_pictures(blocks: Sequence[Block]) -> None:
+def check_pictures(blocks: Sequence[Block], pairs: bool = False) -> None:
     """Raise MediaError for a file that is not there, before a model is loaded for nothing."""
     for number, block in enumerate(blocks):
         for image in block.images:
-            if isinstance(image, str) and not _is_url(image) and not Path(image).exists():
-                where = f"row {number + 1}, " if len(blocks) > 1 else ""
-                raise MediaError(f"{where}{image}: no such file")
+            if isinstance(image, str) and not _is_url(image):
+                where = f"row {number + 1}: " if pairs else ""
+                try:
+                    there = Path(image).exists()
+                except (OSError, ValueError) as error:
+                    raise MediaError(f"{where}{image[:200]!r} cannot be a file: {error}") from None
+                if not there:
+                    more = "; --on-error skip goes on without it" if pairs else ""
+                    raise MediaError(f"{where}{image}: no such file{more}")
 
 
 def _is_url(image: str) -> bool:
@@ -255,9 +280,44 @@ def _below(root: Path | None, image: Any) -> Any:
     return str(root.expanduser() / image)
 
 
-def shown(image: Any) -> str:
-    """What to call a picture in a table."""
-    return image if isinstance(image, str) else str(image.name)
+def shown(image: Any, number: int = 0) -> str:
+    """What to call a picture in a table: its path, or the row that holds it."""
+    if isinstance(image, dict):
+        image = image.get("path") or image.get("bytes")
+    if isinstance(image, bytes):
+        return f"row {number} ({len(image)} bytes)" if number else f"{len(image)} bytes"
+    return "" if image is None else str(image)
+
+
+def results(
+    blocks: Sequence[Block],
+    told: Sequence[Mapping[str, Any]],
+    bad: Mapping[int, str],
+    model: str,
+    outcome: Outcome,
+) -> Iterator[dict[str, Any]]:
+    """A row for each picture and text, and for each row of a table that could not be used."""
+    scored = iter(enumerate(blocks))
+    for number, row in enumerate(told, 1):
+        more = {name: value for name, value in row.items() if name not in ("image", "text")}
+        if number in bad:
+            told_of = {"image": shown(row["image"], number), "text": row["text"], **more}
+            yield {**told_of, "model": model, "score": math.nan, "error": bad[number]}
+            continue
+        b, block = next(scored)
+        for i, image in enumerate(block.images):
+            for j, words in enumerate(block.texts):
+                error = outcome.failures.get((b, i, j), "")
+                if row and error:
+                    error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
+                yield {
+                    "image": image if isinstance(image, str) else str(image.name),
+                    "text": words,
+                    **more,
+                    "model": model,
+                    "score": float(outcome.scores[b][i, j]),
+                    "error": error,
+                }
 
 
 def given(**options: Any) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class Benchmark(ABC):
     chance: ClassVar[Mapping[str, float]] = {}
     meanings: ClassVar[Mapping[str, str]] = {}
     pooled: ClassVar[bool] = False
+    on_error: str = "raise"  # or "skip": rows of a table that cannot be used are left out
 
     def __init__(self, *, card: Card | None = None, root: str | Path | None = None) -> None:
         self.card = card or Card(type(self).__name__, type(self).__name__, type(self).__module__)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.files import write_text
-from t2v_eval.media import VIDEOS
+from t2v_eval.media import VIDEOS, check_texts
 from t2v_eval.outcome import Counts, Progress
 from t2v_eval.plan import Block
 from t2v_eval.regular_file import read_text
@@ -83,9 +83,8 @@ def score_captions(
         remedy = "pass a file of references" if scorer.uses_references else "leave references away"
         uses = "uses references" if scorer.uses_references else "does not use references"
         raise InputError(f"{scorer.name!r} {uses}: {remedy} or take another scorer")
-    files = _pictures(Path(images).expanduser())
-    captions = _read(candidates)
-    _need(files, captions, f"caption in {candidates}")
+    skip = scorer.on_error == "skip"
+    files, captions, known, bad = read_captions(candidates, images, references, skip)
     unused = [name for name in captions if name not in files]
     if unused:
         warnings.warn(
@@ -97,8 +96,6 @@ def score_captions(
     keys = scorer.caption_keys or (scorer.name,)
     given: dict[str, Mapping[str, Any]] = {keys[0]: dict.fromkeys(files)}
     if references is not None:
-        known = _read(references, listed=True)
-        _need(files, known, f"references in {references}")
         given |= {keys[-1]: known} if len(keys) > 1 else {keys[0]: known}
     blocks = [
         Block([path], [captions[name]], None if references is None else [column[name] or ()])
@@ -106,17 +103,39 @@ def score_captions(
         for name, path in files.items()
     ]
     outcome = scorer.evaluate_blocks(blocks, progress)
+    lost = len(bad) * len(given)
+    counts = replace(
+        outcome.counts,
+        cells=outcome.counts.cells + lost,
+        failed=outcome.counts.failed + lost,
+    )
+    reasons = {[*files][at[0] % len(files)]: reason for at, reason in outcome.failures.items()}
     values = iter(float(score[0, 0]) for score in outcome.scores)
     columns = {key: dict(zip(files, values, strict=False)) for key in given}
-    return CaptionScores(
-        {
-            name: {key: None if math.isnan(v[name]) else v[name] for key, v in columns.items()}
-            for name in files
-        },
-        outcome.counts,
-        {[*files][at[0] % len(files)]: reason for at, reason in outcome.failures.items()},
-        unused,
-    )
+    scores: dict[str, dict[str, float | None]] = {
+        name: {key: None if math.isnan(v[name]) else v[name] for key, v in columns.items()}
+        for name in files
+    }
+    scores |= {name: dict.fromkeys(given) for name in bad}
+    return CaptionScores(scores, counts, {**bad, **reasons}, unused)
+
+
+def read_captions(
+    candidates: str | Path, images: str | Path, references: str | Path | None, skip: bool
+) -> tuple[dict[str, str], dict[str, Any], dict[str, Any], dict[str, str]]:
+    """The pictures of a folder with a caption, captions, references, and what others lack.
+
+    Raises:
+        TableError: as `score_captions`; where pictures may be skipped, only if no picture is left.
+    """
+    files = _pictures(Path(images).expanduser())
+    bad: dict[str, str] = {}
+    captions = _read(candidates, files, bad if skip else None)
+    known = {} if references is None else _read(references, files, bad if skip else None, True)
+    files = {name: path for name, path in files.items() if name not in bad}
+    if not files:
+        raise TableError(f"no picture can be used: {next(iter(bad.values()))}")
+    return files, captions, known, bad
 
 
 def _pictures(folder: Path) -> dict[str, str]:
@@ -139,8 +158,13 @@ def _pictures(folder: Path) -> dict[str, str]:
     return files
 
 
-def _read(path: str | Path, listed: bool = False) -> dict[str, Any]:
-    """A JSON object of captions, or of lists of captions; a single one may stand without a list."""
+def _read(
+    path: str | Path, files: Mapping[str, str], bad: dict[str, str] | None, listed: bool = False
+) -> dict[str, Any]:
+    """A JSON object of captions, or of lists of captions; a single one may stand without a list.
+
+    Where `bad` is a dictionary, pictures without a usable one are put into it instead of raising.
+    """
     path = Path(path).expanduser()
     try:
         table = json.loads(read_text(path, "utf-8-sig"))
@@ -148,7 +172,7 @@ def _read(path: str | Path, listed: bool = False) -> dict[str, Any]:
         raise TableError(f"{path}: no such file") from None
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise TableError(f"{path} is not JSON: {error}") from None
     form = "a list of captions" if listed else "a caption"
     if not isinstance(table, dict):
@@ -156,19 +180,25 @@ def _read(path: str | Path, listed: bool = False) -> dict[str, Any]:
     rows = {}
     for name, value in table.items():
         texts = [value] if isinstance(value, str) else value if listed else None
-        if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
-            raise TableError(f"{path}: {name!r} has {str(value)[:60]!r}; expected {form}")
-        rows[name] = texts if listed else value
-    return rows
-
-
-def _need(files: Iterable[str], table: Mapping[str, Any], what: str) -> None:
-    lacking = [name for name in files if name not in table]
-    if lacking:
+        try:
+            if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):
+                raise TableError(f"{path}: {name!r} has {str(value)[:60]!r}; expected {form}")
+            rows[name] = check_texts(texts, f"{path}: {name!r}")
+        except InputError as error:
+            if bad is None:
+                raise TableError(str(error)) from None
+            if name in files:
+                bad[name] = str(error)
+    lacking = [name for name in files if name not in rows and name not in (bad or ())]
+    what = "references" if listed else "caption"
+    if lacking and bad is None:
         raise TableError(
-            f"{len(lacking)} pictures have no {what}: {_some(lacking)}. Add them, or move those "
-            "pictures away; the id of a picture is its file's name without the ending"
+            f"{len(lacking)} pictures have no {what} in {path}: {_some(lacking)}. Add them, or "
+            "move those pictures away; the id of a picture is its file's name without the ending"
         )
+    if bad is not None:
+        bad |= dict.fromkeys(lacking, f"no {what} in {path}")
+    return rows if listed else {name: texts[0] for name, texts in rows.items()}
 
 
 def _some(names: Sequence[str], most: int = 5) -> str:

@@ -35,8 +35,8 @@ from t2v_eval.arguments import (
     parse_columns,
     parse_options,
     read_blocks,
+    results,
     scoring,
-    shown,
 )
 from t2v_eval.console import stoppable
 from t2v_eval.data_command import data
@@ -133,9 +133,10 @@ def score(
     if out is not None:
         tables.check_suffix(out)
         files.check_file(out)
-    blocks, told = read_blocks(images, text, pairs, (image_column, text_column), root)
-    if asked.on_error == "raise":
-        check_pictures(blocks)
+    skip = asked.on_error == "skip"
+    blocks, told, bad = read_blocks(images, text, pairs, (image_column, text_column), root, skip)
+    if not skip:
+        check_pictures(blocks, pairs is not None)
     from t2v_eval.api import load
     from t2v_eval.remote import estimate
 
@@ -146,19 +147,7 @@ def score(
         if asked.dry_run:
             return console.print_estimates([(model, estimate(scorer, blocks))])
         outcome = scorer.evaluate_blocks(blocks, bars.of(model))
-    rows = [
-        {
-            "image": shown(image),
-            "text": words,
-            **told[b],
-            "model": model,
-            "score": float(outcome.scores[b][i, j]),
-            "error": outcome.failures.get((b, i, j), ""),
-        }
-        for b, block in enumerate(blocks)
-        for i, image in enumerate(block.images)
-        for j, words in enumerate(block.texts)
-    ]
+    rows = list(results(blocks, told, bad, model, outcome))
     if out is not None:
         with tables.rescuing(out, rows):
             tables.write_table(out, rows, spreadsheet)
@@ -170,7 +159,8 @@ def score(
         )
     else:
         sys.stdout.write(tables.to_csv(rows, spreadsheet))
-    console.say_failures(model, outcome.counts.cells, outcome.errors)
+    errors = {**outcome.errors, **dict.fromkeys(bad.values(), 1)}
+    console.say_failures(model, outcome.counts.cells + len(bad), errors)
     console.say_usage(model, outcome.usage)
     _exit_if_nothing(outcome.counts.cells - outcome.counts.failed)
 
@@ -299,8 +289,9 @@ def caption(
         raise UnsupportedError(f"no card says `captions = {want!r}`; name a scorer with --model")
     kept = None if no_store else store or default_store()
     from t2v_eval.api import load
-    from t2v_eval.caption import score_captions
+    from t2v_eval.caption import read_captions, score_captions
 
+    read_captions(candidates, images, references, on_error == "skip")  # before a model is loaded
     options = parse_options(option) | given(device=device, checkpoint=checkpoint)
     name = model or defaults[0]
     with stoppable(kept), console.Bars() as bars:

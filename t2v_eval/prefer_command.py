@@ -44,7 +44,7 @@ def prefer(
     each other, which `consistent` says. `list models --kind judge` shows the judges.
     """
     models.card(model)  # what is wrong is said before torch is imported
-    blocks, _ = read_blocks([image_a, image_b], [text], None, ("", ""), None)
+    blocks, _, _ = read_blocks([image_a, image_b], [text], None, ("", ""), None)
     if on_error == "raise":
         check_pictures(blocks)
     kept: Path | None = None if no_store else store or default_store()

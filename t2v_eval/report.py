@@ -181,6 +181,9 @@ def compare(
     own |= {"columns": columns} if columns else {}
     own |= benchmark_options or {}
     judges = [open_benchmark(b, root, **own) if isinstance(b, str) else b for b in named]
+    for judge, asked in zip(judges, named, strict=True):
+        if isinstance(asked, str):
+            judge.on_error = options.get("on_error", "raise")
     if not judges or not wanted:
         raise InputError("compare needs at least one scorer and one benchmark")
     for name in wanted:

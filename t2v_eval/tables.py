@@ -28,6 +28,24 @@ from t2v_eval.regular_file import open_regular, read_bytes
 Row: TypeAlias = Mapping[str, Any]
 
 
+class Faults:
+    """Rows of a table that cannot be used, and why: the first is raised, or all are recorded.
+
+    Rows are counted from 1, without the header and without empty lines.
+    """
+
+    def __init__(self, path: Path, skip: bool) -> None:
+        self.path, self.skip = path, skip
+        self.reasons: dict[int, str] = {}
+
+    def add(self, row: int, reason: str, line: int = 0) -> None:
+        """Raise TableError for a row, or record it where rows may be skipped."""
+        where = f"row {row} (line {line})" if line else f"row {row}"
+        if not self.skip:
+            raise TableError(f"{self.path}, {where}{reason}")
+        self.reasons.setdefault(row, f"{where}{reason}")
+
+
 def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
     """All rows of a table, in order.
 
@@ -38,30 +56,44 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, 
 
     Raises:
         TableError: no such file, an unknown suffix, no rows, a missing column (the message names
-            those there are) or a malformed row (with its number, from 1).
+            those there are) or a malformed row (with its number, from 1 without the header).
+    """
+    return read_rows(path, columns)[0]
+
+
+def read_rows(
+    path: str | Path, columns: Sequence[str] = (), skip: bool = False
+) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """As `read_table`; where rows may be skipped, also the numbers of bad ones, and why.
+
+    A bad row is what of it could be read. A column that no row has is an error all the same.
     """
     path = Path(path).expanduser()
     read = _of_suffix(path, _READERS)
+    faults = Faults(path, skip)
     try:
-        rows: list[dict[str, Any]] = read(path)
+        rows: list[dict[str, Any]] = read(path, faults)
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
-    except UnicodeError as error:
-        raise TableError(f"{path} is not UTF-8 text: {error}; save it as UTF-8") from None
-    except OSError as error:
-        raise TableError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, TableError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise TableError(f"{path} cannot be read: {why}") from error
     if not rows:
         raise TableError(f"{path} has no rows")
+    names = dict.fromkeys(name for row in rows for name in row)
     for number, row in enumerate(rows, 1):
         for column in columns:
             if column not in row:
                 there = ", ".join(map(repr, row)) or "none"
-                raise TableError(
-                    f"{path}, row {number}: there is no column {column!r}; the columns are {there}"
-                )
-            if row[column] is None or row[column] == "":
-                raise TableError(f"{path}, row {number}: {column!r} is empty")
-    return rows
+                lacking = f": there is no column {column!r}; the columns are {there}"
+                if column not in names and number not in faults.reasons:
+                    raise TableError(f"{path}, row {number}{lacking}")
+                faults.add(number, lacking)
+            elif row[column] is None or row[column] == "" or row[column] != row[column]:
+                faults.add(number, f": {column!r} is empty")
+    return rows, faults.reasons
 
 
 def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False) -> None:
@@ -219,38 +251,70 @@ def _of_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[
         ) from None
 
 
-def _text(path: Path) -> io.StringIO:
-    """The file's text with its own line ends, which quoted values may hold."""
+def _text(path: Path, faults: Faults) -> io.StringIO:
+    """The file's text with its own line ends, which quoted values may hold.
+
+    Where rows may be skipped, bytes that are not UTF-8 become lone surrogates, of which no row may
+    have any.
+    """
     content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return io.StringIO(content.decode("utf-16" if wide else "utf-8-sig"), newline="")
+    errors = "surrogateescape" if faults.skip and not wide else "strict"
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TableError(
+            f"{path} is not UTF-8 text in line {line}: {error}; save it as UTF-8"
+        ) from None
+    return io.StringIO(text, newline="")
 
 
-def _read_csv(path: Path) -> list[dict[str, Any]]:
+def _is_whole(text: str) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)
-    stream = _text(path)
-    reader = _csv_reader(stream)
-    rows: list[dict[str, Any]] = []
+    stream = _text(path, faults)
+    content = stream.getvalue()
+    make = _csv_reader(content)
+    lines = stream.readlines()
+    reader = make(lines)
+    reader, before = make(lines), 0  # and how many lines lie before those that it reads
     try:
         header = [name.strip() for name in next(reader, [])]
-        _check_header(path, header)
-        for number, values in enumerate(filter(None, reader), 1):
-            if len(values) != len(header):
-                raise TableError(
-                    f"{path}, row {number} (line {reader.line_num}) has {len(values)} values "
-                    f"and the header names {len(header)} columns"
-                )
-            row = dict(zip(header, values, strict=True))
-            row.pop("", None)  # what lies below no name, as behind a comma at the end of each line
-            rows.append(row)
     except csv.Error as error:
-        raise TableError(f"{path}, row {len(rows) + 1} (line {reader.line_num}): {error}") from None
+        raise TableError(f"{path}, line {reader.line_num}: {error}") from None
+    _check_header(path, header)
+    rows: list[dict[str, Any]] = []
+    while (start := before + reader.line_num) < len(lines):
+        reason = ""
+        values: list[str] = []
+        try:
+            values = next(reader, [])
+        except csv.Error as error:
+            reason = f": {error}; is a quotation mark not closed?"
+        line = before + reader.line_num
+        if not (values or reason):
+            continue
+        if not reason and len(values) != len(header):
+            reason = f" has {len(values)} values and the header names {len(header)} columns"
+        if not reason and not _is_whole("".join(values)):
+            reason = " is not UTF-8 text"
+        row = dict(zip(header, values, strict=False))
+        row.pop("", None)  # what lies below no name, as behind a comma at the end of each line
+        rows.append(row)
+        if reason:
+            faults.add(len(rows), reason, line)
+            if line != start + 1:  # a quotation mark that is not closed has taken rows after it
+                before = start + 1
+                reader = make(lines[before:])
     return rows
 
 
-def _csv_reader(stream: io.StringIO) -> Any:
-    """A reader with the separator that splits the header into the most columns."""
-    content = stream.getvalue()
+def _csv_reader(content: str) -> Callable[[list[str]], Any]:
+    """What makes a reader, with the separator that splits the header into the most columns."""
 
     def columns(separator: str) -> int:
         try:
@@ -261,8 +325,8 @@ def _csv_reader(stream: io.StringIO) -> Any:
     separator = max(_SEPARATORS, key=columns)
     # Between tabs, a quotation mark that is not closed where the value ends is one of the text.
     if separator == "\t" and not _is_quoted(content):
-        return csv.reader(stream, delimiter=separator, quoting=csv.QUOTE_NONE)
-    return csv.reader(stream, delimiter=separator, strict=True)
+        return lambda lines: csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+    return lambda lines: csv.reader(lines, delimiter=separator, strict=True)
 
 
 def _is_quoted(content: str) -> bool:
@@ -280,40 +344,49 @@ def _check_header(path: Path, header: Sequence[str]) -> None:
             raise TableError(f"{path}: the column {name!r} occurs {header.count(name)} times")
 
 
-def _read_jsonl(path: Path) -> list[dict[str, Any]]:
+def _read_jsonl(path: Path, faults: Faults) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    for line, content in enumerate(re.split("\r\n|\n|\r", _text(path).getvalue()), 1):
+    for line, content in enumerate(re.split("\r\n|\n|\r", _text(path, faults).getvalue()), 1):
         if not content.strip():
             continue
-        where = f"{path}, row {len(rows) + 1} (line {line})"
+        row: Any = {}
         try:
             row = json.loads(content)
-        except ValueError as error:
-            raise TableError(f"{where} is not JSON: {error}") from None
-        rows.append(_object(row, where))
+        except (ValueError, RecursionError) as error:
+            faults.add(len(rows) + 1, f" is not JSON: {error}", line)
+        if not _is_whole(content):
+            faults.add(len(rows) + 1, " is not UTF-8 text", line)
+        rows.append(_object(row, len(rows) + 1, faults, line))
     return rows
 
 
-def _read_json(path: Path) -> list[dict[str, Any]]:
+def _read_json(path: Path, faults: Faults) -> list[dict[str, Any]]:
     try:
-        content = json.loads(_text(path).getvalue())
-    except ValueError as error:
+        content = json.loads(_text(path, Faults(path, skip=False)).getvalue())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, TableError):
+            raise
         raise TableError(f"{path} is not JSON: {error}") from None
     if isinstance(content, dict):
-        named = content.items()
-        return [{"id": name, **_object(row, f"{path}, {name!r}")} for name, row in named]
+        rows = []
+        for number, (name, row) in enumerate(content.items(), 1):
+            if not isinstance(row, dict):
+                faults.add(number, f", {name!r} is {type(row).__name__}, not a JSON object")
+            rows.append({"id": name, **(row if isinstance(row, dict) else {})})
+        return rows
     if not isinstance(content, list):
         raise TableError(f"{path} holds {type(content).__name__}, not a list of objects")
-    return [_object(row, f"{path}, row {number}") for number, row in enumerate(content, 1)]
+    return [_object(row, number, faults) for number, row in enumerate(content, 1)]
 
 
-def _object(row: Any, where: str) -> dict[str, Any]:
+def _object(row: Any, number: int, faults: Faults, line: int = 0) -> dict[str, Any]:
     if not isinstance(row, dict):
-        raise TableError(f"{where} is {type(row).__name__}, not a JSON object")
+        faults.add(number, f" is {type(row).__name__}, not a JSON object", line)
+        return {}
     return row
 
 
-def _read_parquet(path: Path) -> list[dict[str, Any]]:
+def _read_parquet(path: Path, _: Faults) -> list[dict[str, Any]]:
     import pyarrow
     from pyarrow import parquet
 

@@ -57,7 +57,7 @@ class Draws:
         Raises:
             InputError: it does not return the same names every time, or a count cannot be used.
         """
-        for name, count, least in (("n", n, 0), ("resamples", resamples, 1)):
+        for name, count, least in (("n", n, 0), ("resamples", resamples, 1), ("seed", seed, 0)):
             whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
             if not whole or count < least:
                 raise InputError(f"{name}={count!r}: pass a whole number of at least {least}")

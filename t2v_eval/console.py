@@ -372,6 +372,11 @@ def guarded(debug: bool = False) -> Iterator[None]:
                 raise
             say(f"error: {error}", "red")
             raise SystemExit(2) from None
+        except OSError as error:
+            if debug or not isinstance(error.filename, str):
+                raise
+            say(f"error: {error.filename}: {error.strerror}", "red")
+            raise SystemExit(2) from None
         except Exception as error:
             if hasattr(error, "format_message"):  # of typer: it quotes what was typed, or globbed
                 vars(error)["message"] = printable(getattr(error, "message", ""))

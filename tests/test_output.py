@@ -310,3 +310,22 @@ def test_errors_that_nobody_expected_are_plain_too(capsys):
 def test_texts_of_odd_names_are_written(tmp_path):
     write_text(tmp_path / "t.json", json.dumps({"a": "\udce9"}, ensure_ascii=False))
     assert json.loads((tmp_path / "t.json").read_text("utf-8")) == {"a": "\udce9"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["agree", "t.csv", "--human", "a", "--scores", "b", "--seed", "-1"], "seed=-1"),
+        (["data", "winoground", "--root", "x" * 300], "File name too long"),
+        (["score", "-m", f"hf-vlm:{'x' * 300}", "a.png", "-t", "x", "--no-store"], "too long"),
+        (["score", "-m", "toy-colours", "x" * 5000, "-t", "x", "--no-store"], "cannot be a file"),
+        (["score", "-m", "toy-colours", "--pairs", "x" * 300 + ".csv"], "too long"),
+        (["score", "-m", "toy-colours", "a.png", "-t", "x", "--store", "."], "is a folder"),
+    ],
+)
+def test_what_a_user_mistypes_is_one_line(tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    picture(0).save("a.png")
+    Path("t.csv").write_text("a,b\n1,2\n2,3\n3,1\n")
+    done = call(*arguments, code=2)
+    assert done.stderr.startswith("error: ") and said in done.stderr, done.stderr

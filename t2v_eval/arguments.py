@@ -311,7 +311,7 @@ def results(
                 if row and error:
                     error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
                 yield {
-                    "image": image if isinstance(image, str) else str(image.name),
+                    "image": image if isinstance(image, str) else str(getattr(image, "name", "")),
                     "text": words,
                     **more,
                     "model": model,

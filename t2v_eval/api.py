@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t2v_eval.checkpoint_files import loading
 from t2v_eval.errors import UnknownNameError
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.template import templates
@@ -52,9 +53,9 @@ def load(
     """
     given = {"checkpoint": checkpoint, "device": device, "dtype": dtype, "store": store}
     given |= {"image_mode": image_mode, "on_error": on_error}
-    scorer: Scorer = models.create(
-        name, **{key: value for key, value in given.items() if value is not None}, **options
-    )
+    named = {key: value for key, value in given.items() if value is not None}
+    with loading():
+        scorer: Scorer = models.create(name, **named, **options)
     if scorer.store is not None:
         _ = scorer.id  # of the weights as they were read: what is kept is kept under it
     return scorer

@@ -32,6 +32,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from t2v_eval._arguments import accepted
 from t2v_eval._toml import read_toml
 from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
 
@@ -53,8 +54,11 @@ class Card:
     `size` says how much there is, `page` where it is and `obtain` how to get it; `files` may
     be fetched from `hub`, a data set of the Hugging Face hub, or from `url`, a folder of the web,
     and hold what `sha256` says; `folders` are names that a folder of it may have besides its own.
-    A family that names `suffixes` takes a file of these endings by its path. `args` are keyword
-    arguments of the constructor.
+    A family that names `suffixes` takes a file of these endings by its path. `questions` gives
+    names under which a template is asked for that differs between scorers, such as those of
+    versions of another library, and the template of this one; `follows` is the name of those whose
+    template it asks by default. `args` are keyword arguments of the constructor, and `file` is
+    where the card is.
     """
 
     name: str
@@ -86,17 +90,37 @@ class Card:
     folders: Sequence[str] = ()
     suffixes: Sequence[str] = ()
     published: Mapping[str, Any] = field(default_factory=dict)
+    follows: str = ""
+    questions: Mapping[str, str] = field(default_factory=dict)
+    file: Path | None = None
     args: Mapping[str, Any] = field(default_factory=dict)
 
     def described(self) -> dict[str, str]:
         """Every fact that is known, and what the constructor gets, for people to read."""
         known = {f.name: getattr(self, f.name) for f in fields(self)}
         known |= known.pop("args")
-        del known["entry"], known["module"]
+        del known["entry"], known["module"], known["file"]
         return {name: str(fact) for name, fact in known.items() if fact or name == "differentiable"}
 
 
-_FACTS = {f.name for f in fields(Card)} - {"name", "module", "args"}
+_FACTS = {f.name: str(f.type) for f in fields(Card)}
+for _set_by_us in ("name", "module", "args", "file"):
+    del _FACTS[_set_by_us]
+# What a fact may be, by its type: how to say it, and how to tell.
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "Sequence[str]": ("a list of texts", lambda value: _holds(value, str)),
+    "Mapping[str, str]": (
+        "a table of texts",
+        lambda value: isinstance(value, Mapping) and _holds([*value.values()], str),
+    ),
+    "Mapping[str, Any]": ("a table", lambda value: isinstance(value, Mapping)),
+    "tuple[int, int] | None": (
+        "a list of two whole numbers",
+        lambda value: _holds(value, int) and len(value) == 2,
+    ),
+}
 
 
 class Registry(Generic[T]):
@@ -123,8 +147,17 @@ class Registry(Generic[T]):
 
     @property
     def cards(self) -> dict[str, Card]:
-        """Every card by name."""
-        return self._files | {name: card for name, (card, _) in self._registered.items()}
+        """Every card by name.
+
+        Raises:
+            InputError: a card has a key that neither a card nor its class knows, or a fact of the
+                wrong type.
+        """
+        return self._checked | {name: card for name, (card, _) in self._registered.items()}
+
+    def conventions(self) -> list[str]:
+        """The names under which cards name templates of their own, sorted."""
+        return sorted({name for card in self._files.values() for name in card.questions})
 
     def card(self, name: str) -> Card:
         """The card of `name`; ``family:rest`` gives the card of a family with `rest` filled in.
@@ -134,16 +167,16 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: with the nearest names.
         """
-        cards = self.cards
+        cards = self._files | {own: card for own, (card, _) in self._registered.items()}
         if name in cards:
-            return cards[name]
+            return _checked(cards[name])
         family, colon, rest = name.partition(":")
         if colon and rest and family in self._families and not self._mistyped(family, rest):
             card, argument = self._families[family]
-            return replace(card, name=name, args={**card.args, argument: rest})
+            return replace(_checked(card), name=name, args={**card.args, argument: rest})
         for card, argument in self._families.values():
             if card.suffixes and name.lower().endswith(tuple(card.suffixes)):
-                return replace(card, name=name, args={**card.args, argument: name})
+                return replace(_checked(card), name=name, args={**card.args, argument: name})
         remedy = f"`t2v-eval list {self.what}s` lists them."
         if self._broken:
             lost = "; ".join(f"{package} ({why})" for package, why in self._broken.items())
@@ -153,7 +186,7 @@ class Registry(Generic[T]):
     def _mistyped(self, family: str, rest: str) -> bool:
         """Whether `rest` is nearly that of a name which starts as the family's names do."""
         known = [
-            name.partition(":")[2].lower() for name in self.cards if name.startswith(f"{family}:")
+            name.partition(":")[2].lower() for name in self._files if name.startswith(f"{family}:")
         ]
         return bool(difflib.get_close_matches(rest.lower(), known, 1, cutoff=0.7))
 
@@ -278,6 +311,13 @@ class Registry(Generic[T]):
         return {card.name: card for _, names, _ in self._packages for card, _ in names}
 
     @cached_property
+    def _checked(self) -> dict[str, Card]:
+        """The same, their keys compared with what their classes take; reads these sources once."""
+        for card, argument in self._families.values():
+            _checked(replace(card, args={**card.args, argument: ""}))
+        return {name: _checked(card) for name, card in self._files.items()}
+
+    @cached_property
     def _families(self) -> dict[str, tuple[Card, str]]:
         """`[families.some] argument = "checkpoint"`: any ``some:X`` is checkpoint X."""
         return {entry[0].name: entry for _, _, families in self._packages for entry in families}
@@ -287,34 +327,90 @@ _Entry = tuple[Card, str]  # a card, and of a family the argument that the rest 
 
 
 def _entries(package: str) -> tuple[list[_Entry], list[_Entry]]:
-    """The names and the families that the card files of a package hold; imports no module."""
+    """The names and the families that the card files of a package hold; imports no module.
+
+    Files whose names begin with "_" are no cards'.
+    """
     names: dict[str, _Entry] = {}
     families: dict[str, _Entry] = {}
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"there is no package {package!r} that could hold cards")
     for folder in map(Path, spec.submodule_search_locations):
-        for file in sorted(folder.glob("*.toml")):
+        for file in sorted(folder.glob("[!_]*.toml")):
             table = read_toml(file)
             module = f"{package}.{table.pop('module', file.stem)}"
-            shared = {k: v for k, v in table.items() if k not in ("names", "families")}
+            _check_tables(table, file)
+            shared = {k: v for k, v in table.items() if k not in _TABLES}
             for name, facts in table.get("names", {}).items():
-                names.setdefault(name, (_card(name, {**shared, **facts}, module, folder), ""))
+                names.setdefault(name, (_card(name, {**shared, **facts}, module, file), ""))
             for name, facts in table.get("families", {}).items():
                 own = dict(facts)
-                argument = own.pop("argument")
-                families[name] = (_card(name, {**shared, **own}, module, folder), argument)
+                argument = own.pop("argument", None)
+                if not isinstance(argument, str):
+                    raise InputError(
+                        f"{file}: the family {name!r} lacks `argument`, the option that gets what "
+                        "follows its colon"
+                    )
+                families[name] = (_card(name, {**shared, **own}, module, file), argument)
     return list(names.values()), list(families.values())
 
 
-def _card(name: str, table: Mapping[str, Any], module: str, folder: Path | None) -> Card:
+_TABLES = ("names", "families")
+
+
+def _check_tables(table: Mapping[str, Any], file: Path) -> None:
+    """Hold that a card file has cards, each of them a table."""
+    if not any(key in table for key in _TABLES):
+        raise InputError(f"{file} holds no card: a card is a table [names.NAME] or [families.NAME]")
+    for key in _TABLES:
+        of = table.get(key, {})
+        if not isinstance(of, Mapping) or not all(isinstance(f, Mapping) for f in of.values()):
+            raise InputError(f"{file}: {key} must hold tables, one [{key}.NAME] for each name")
+
+
+def _card(name: str, table: Mapping[str, Any], module: str, file: Path | None) -> Card:
     facts = {key: value for key, value in table.items() if key in _FACTS}
+    folder = file.parent if file else None
     args = {key: _beside(value, folder) for key, value in table.items() if key not in _FACTS}
     if "entry" not in facts:
-        raise InputError(f"the card of {name!r} ({folder}) lacks `entry`, the class to build")
+        raise InputError(f"the card of {name!r} ({file}) lacks `entry`, the class to build")
+    for key, value in facts.items():
+        words, fits = _KINDS[_FACTS[key]]
+        if not fits(value) and not (key == "expects_size" and value is None):
+            raise InputError(
+                f"the card of {name!r} ({file}) has {key} = {value!r}, which must be {words}"
+            )
     if facts.get("expects_size"):
         facts["expects_size"] = tuple(facts["expects_size"])
-    return Card(name=name, module=module, args=args, **facts)
+    return Card(name=name, module=module, args=args, file=file, **facts)
+
+
+def _holds(value: Any, kind: type) -> bool:
+    """Whether a value is a list of this type; True is no number."""
+    return isinstance(value, (list, tuple)) and all(type(one) is kind for one in value)
+
+
+def _checked(card: Card) -> Card:
+    """The card, whose keys are facts or arguments of its class, as far as its source says.
+
+    Raises:
+        InputError: a key is neither; the message names the nearest that is.
+    """
+    if card.file is None:
+        return card
+    source = card.file.with_name(f"{card.module.rpartition('.')[2]}.py")
+    takes = accepted(source, card.entry)
+    for key in card.args:
+        if takes is not None and key not in takes:
+            known = sorted({*_FACTS, *_TABLES, *takes} - {"card"})
+            close = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+            hint = f"did you mean {close[0]!r}?" if close else f"{card.entry} of {source} takes "
+            hint += "" if close else ", ".join(sorted(takes - {"card"}))
+            raise InputError(
+                f"{card.file}: the card of {card.name!r} has the unknown key {key!r}; {hint}"
+            )
+    return card
 
 
 def _beside(value: Any, folder: Path | None) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import pickle
 import re
@@ -24,6 +23,7 @@ from huggingface_hub.errors import (
 from platformdirs import user_cache_path
 from torch import Tensor, nn
 
+from t2v_eval.checkpoint_files import check_content, check_descriptions, located, shards
 from t2v_eval.errors import CheckpointError
 from t2v_eval.regular_file import identity
 
@@ -49,11 +49,26 @@ def locate(
         argument: what messages call it.
 
     Raises:
-        CheckpointError: not here and not to be had; the message says where to put the files.
+        CheckpointError: not here and not to be had; the message says where to put the files. Or a
+            file of it that describes the model is damaged.
     """
     path = Path(checkpoint).expanduser()
-    if path.exists():
-        return path
+    if not path.exists():
+        path = _fetched(checkpoint, patterns, argument, cache_dir, local_files_only, revision)
+    check_descriptions(path)
+    return located(path)
+
+
+def _fetched(
+    checkpoint: str | os.PathLike[str],
+    patterns: Sequence[str],
+    argument: str,
+    cache_dir: str | None,
+    local_files_only: bool,
+    revision: str | None,
+) -> Path:
+    """What is not on this machine as a path: of the hub's cache, or downloaded."""
+    path = Path(checkpoint).expanduser()
     hub_id = os.fspath(checkpoint)
     if hub_id.startswith("https://"):
         return _download(hub_id, cache_dir, local_files_only or _offline(), argument)
@@ -121,20 +136,18 @@ def weight_files(folder: Path) -> list[Path]:
     """The weight files of a checkpoint directory, safetensors before pickles, shards in order.
 
     Raises:
-        CheckpointError: the directory holds none.
+        CheckpointError: the directory holds none, or what it holds cannot be read.
     """
     if folder.is_file():
+        check_content(folder)
         return [folder]
     for stem in ("model.safetensors", "pytorch_model.bin"):
         index = folder / f"{stem}.index.json"
-        if index.exists():
-            shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-            missing = [shard for shard in shards if not (folder / shard).exists()]
-            if missing:
-                raise CheckpointError(f"{folder}: {', '.join(missing)} named in {index.name}: gone")
-            return [folder / shard for shard in shards]
-        if (folder / stem).exists():
-            return [folder / stem]
+        files = shards(index) if index.exists() else [folder / stem]
+        if files[0].exists():
+            for file in files:
+                check_content(file)
+            return files
     raise CheckpointError(
         f"{folder} holds no weights: expected model.safetensors or pytorch_model.bin "
         "(or their .index.json with shards)"
@@ -162,7 +175,7 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
         try:
             return load_file(file)
-        except SafetensorError as error:
+        except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True)

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from t2v_eval._arguments import accepted
 from t2v_eval.errors import InputError, MissingPackageError, UnknownNameError
 from t2v_eval.registry import Registry, benchmarks, models
+from t2v_eval.template import templates
 
 
 @pytest.fixture
@@ -117,3 +119,100 @@ def test_every_card_of_ours_says_what_it_is(registry):
 def test_every_scorer_says_its_kind_licence_and_range():
     for card in models.cards.values():
         assert card.kind and card.license and card.range and card.verified, card.name
+
+
+def changed(package, known: str, wanted: str) -> Registry[object]:
+    card = package / "colour.toml"
+    card.write_text(card.read_text().replace(known, wanted))
+    return Registry("model", "their_scorers")
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "said"),
+    [
+        ("hue = 240", "huee = 240", "'blue' has the unknown key 'huee'; did you mean 'hue'"),
+        ('license = "MIT"', 'licence = "MIT"', "unknown key 'licence'; did you mean 'license'"),
+        ("hue = 240", "xyz_quux = 1", "unknown key 'xyz_quux'; Colour of .* takes hue, path"),
+        ("[families.any]", "[families.any]\nhueue = 1", "'any' has the unknown key 'hueue'"),
+        ('argument = "path"', 'argument = "pth"', "'any' has the unknown key 'pth'"),
+        ('argument = "path"', 'summary = ""', "family 'any' lacks `argument`"),
+        ('license = "MIT"', "license = 3", "license = 3, which must be a text"),
+        ("default = true", 'default = "yes"', "default = 'yes', which must be true or false"),
+        ("[4, 4]", "[4, 4.5]", "expects_size = .4, 4.5., which must be a list of two whole"),
+        ("[4, 4]", "4", "expects_size = 4, which must be a list of two whole"),
+        ("hue = 240", 'suffixes = ".png"', "suffixes = '.png', which must be a list of texts"),
+        ("hue = 240", "sha256 = {a = 1}", "sha256 = .*, which must be a table of texts"),
+        ("hue = 240", 'published = "x"', "published = 'x', which must be a table"),
+        ("[names.blue]", "[names]\nblue = 3\n[names.x]", "not valid TOML|names must hold tables"),
+        ("[names.", "[nmaes.", "unknown key 'nmaes'; did you mean"),
+    ],
+)
+def test_what_is_wrong_in_a_card_is_said_when_cards_are_listed(package, known, wanted, said):
+    with pytest.raises(InputError, match=f"colour.toml.*{said}|{said}.*colour.toml"):
+        changed(package, known, wanted).names()
+
+
+def test_a_file_without_cards_is_named(package):
+    (package / "more.toml").write_text('entry = "Colour"\n[naems.x]\nhue = 3\n')
+    with pytest.raises(InputError, match=r"more.toml holds no card: a card is a table \[names"):
+        Registry("model", "their_scorers").names()
+    (package / "more.toml").write_text('entry = "Colour"\nnames = ["x"]\n')
+    with pytest.raises(InputError, match=r"more.toml: names must hold tables"):
+        Registry("model", "their_scorers").names()
+
+
+def test_a_card_with_an_unknown_key_is_refused_before_its_class_is_made(package):
+    registry = changed(package, "hue = 240", "huee = 240")
+    with pytest.raises(InputError, match="did you mean 'hue'"):
+        registry.create("blue")
+    assert registry.create("red").hue == 0  # whose card is right
+    assert "their_scorers.colour" in sys.modules
+
+
+def test_arguments_are_seen_through_bases_and_options(package):
+    (package / "shade.py").write_text(
+        "from typing import TypedDict, Unpack\n"
+        "from .colour import Colour\n"
+        "class More(TypedDict, total=False):\n"
+        "    tone: int\n"
+        "class Shade(Colour):\n"
+        "    def __init__(self, depth, **options):\n"
+        "        super().__init__(**options)\n"
+        "class Toned:\n"
+        "    def __init__(self, card, **more: Unpack[More]): ...\n"
+        "def shade(light, **options):\n"
+        "    return Shade(depth=1, **options)\n"
+    )
+    for entry, key in (("Shade", "hue"), ("Toned", "tone"), ("shade", "path"), ("shade", "light")):
+        (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\n{key} = "1"\n')
+        assert Registry("model", "their_scorers").card("x").args == {key: "1"}
+        (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\n{key}_ = "1"\n')
+        with pytest.raises(InputError, match=f"'{key}_'; did you mean '{key}'"):
+            Registry("model", "their_scorers").card("x")
+    # Where the source does not say what is taken, nothing is refused.
+    (package / "shade.py").write_text(
+        "from elsewhere import Base\nclass Shade(Base):\n    pass\ndef free(**any): ...\n"
+    )
+    for entry in ("Shade", "free", "NotThere"):
+        (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\nany = "1"\n')
+        assert Registry("model", "their_scorers").card("x").args == {"any": "1"}
+
+
+@pytest.mark.parametrize("registry", [models, benchmarks])
+def test_the_classes_of_all_our_cards_are_seen(registry):
+    """So that an unknown key of any is told."""
+    for card in registry.cards.values():
+        if card.file is not None:
+            source = card.file.with_name(f"{card.module.rpartition('.')[2]}.py")
+            assert accepted(source, card.entry) is not None, card.name
+
+
+def test_cards_follow_a_version_by_the_template_that_they_ask():
+    """Those of vision-language models and services; the question of the version is their own."""
+    for card in models.cards.values():
+        assert set(card.questions.values()) <= templates().keys(), card.name
+        if card.follows:
+            own = "vqascore-instructblip" if card.entry == "InstructBlipFlanT5" else "vqascore"
+            own = own if card.kind == "vqa" else "plain"
+            assert card.questions[card.follows] == card.args.get("template", own), card.name
+    assert models.conventions() == ["t2v-3.0", "t2v-3.1"]

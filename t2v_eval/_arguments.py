@@ -1,0 +1,119 @@
+"""Which keyword arguments a class takes, read from its source: a listing imports no module."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+EMPTY = {"object", "ABC", "Generic", "Protocol"}  # classes whose constructors take nothing
+
+
+def accepted(file: Path, name: str) -> frozenset[str] | None:
+    """The keyword arguments of a class or function in a file; None where that cannot be seen.
+
+    What it hands on as ``**options`` counts too: to the classes it derives from, or in the body of
+    a function to what that calls.
+    """
+    try:
+        return frozenset(_accepted(file, name, ()))
+    except (UnseenError, OSError, SyntaxError, UnicodeDecodeError):
+        return None
+
+
+class UnseenError(Exception):
+    """Something that the source does not say."""
+
+
+def _accepted(file: Path, name: str, within: tuple[tuple[Path, str], ...]) -> set[str]:
+    if name in EMPTY:
+        return set()
+    if (file, name) in within:
+        raise UnseenError
+    within = (*within, (file, name))
+    state = file.stat()
+    made, names = _module(file, (state.st_mtime_ns, state.st_size))
+    node = made.get(name)
+    if node is None:
+        if name not in names:
+            raise UnseenError
+        return _accepted(*_place(file, *names[name]), within)
+    if isinstance(node, ast.FunctionDef):
+        return _of_function(node, file, within, _callees(node))
+    bases = [_name(base) for base in node.bases]
+    if "TypedDict" in bases:
+        return {_name(field.target) for field in node.body if isinstance(field, ast.AnnAssign)}
+    for part in node.body:
+        if isinstance(part, ast.FunctionDef) and part.name == "__init__":
+            return _of_function(part, file, within, bases) - {"self"}
+    if any(_name(decorator).endswith("dataclass") for decorator in node.decorator_list):
+        raise UnseenError
+    return set().union(*(_accepted(file, base, within) for base in bases))
+
+
+def _of_function(
+    node: ast.FunctionDef, file: Path, within: tuple[tuple[Path, str], ...], onward: list[str]
+) -> set[str]:
+    arguments = node.args
+    taken = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    if arguments.kwarg is None:
+        return taken
+    noted = arguments.kwarg.annotation
+    if isinstance(noted, ast.Subscript) and _name(noted.value) == "Unpack":
+        return taken | _accepted(file, _name(noted.slice), within)
+    if not onward:
+        raise UnseenError
+    return taken.union(*(_accepted(file, of, within) for of in onward))
+
+
+def _callees(node: ast.FunctionDef) -> list[str]:
+    """What the body of a function calls with its own ``**options``."""
+    kwarg = node.args.kwarg
+    return [
+        _name(call.func)
+        for call in ast.walk(node)
+        if kwarg is not None
+        and isinstance(call, ast.Call)
+        and any(k.arg is None and _name(k.value) == kwarg.arg for k in call.keywords)
+    ]
+
+
+def _name(node: ast.expr) -> str:
+    if isinstance(node, ast.Subscript):
+        return _name(node.value)
+    if isinstance(node, ast.Call):
+        return _name(node.func)
+    return node.id if isinstance(node, ast.Name) else getattr(node, "attr", "")
+
+
+@lru_cache(maxsize=256)
+def _module(
+    file: Path, written: tuple[int, int]
+) -> tuple[dict[str, ast.ClassDef | ast.FunctionDef], dict[str, tuple[str, str]]]:
+    """What a file defines, and (module, name) of what it imports from others."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    made = {n.name: n for n in body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+    names = {
+        alias.asname or alias.name: ("." * node.level + (node.module or ""), alias.name)
+        for node in body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    return made, names
+
+
+def _place(file: Path, module: str, name: str) -> tuple[Path, str]:
+    """The file of a module that another file imports from: a sibling, or of a loaded package."""
+    if module.startswith(".") and not module.startswith(".."):
+        return file.parent / f"{module[1:].replace('.', '/')}.py", name
+    if module.partition(".")[0] not in sys.modules:  # to look for it would run its package
+        raise UnseenError
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        raise UnseenError from None
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
+        raise UnseenError
+    return Path(spec.origin), name

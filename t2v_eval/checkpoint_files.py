@@ -1,0 +1,169 @@
+"""Files of a checkpoint that are not what they should be, each told as a `CheckpointError`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from t2v_eval.errors import CheckpointError, T2VError
+
+LARGEST_JSON = 2**28  # bytes; the largest published tokenizer has an eighth of it
+POINTER = b"version https://git-lfs.github.com/spec/"
+# What libraries read of a folder by itself: each must be an object of JSON where it is there.
+DESCRIBING = re.compile(
+    r"(config|generation_config|preprocessor_config|video_preprocessor_config|processor_config"
+    r"|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template"
+    r"|open_clip_config|med_config)\.json"
+)
+_LOCATED: ContextVar[list[Path] | None] = ContextVar("located", default=None)
+
+
+def check_content(file: Path) -> None:
+    """Refuse a file that is empty, or that stands for one which was not fetched.
+
+    Raises:
+        CheckpointError: it is such a file, or cannot be opened.
+    """
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(len(POINTER))
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
+    if not start:
+        raise CheckpointError(f"{file} is empty: its download was not finished, so repeat it")
+    if start == POINTER:
+        raise CheckpointError(
+            f"{file} is a Git LFS pointer, not the file itself: run `git lfs pull` in its "
+            "repository, or download it anew with `hf download`"
+        )
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """The object that a JSON file of a checkpoint holds.
+
+    Raises:
+        CheckpointError: it is not there, too large, or holds anything else.
+    """
+    check_content(file)
+    if (size := file.stat().st_size) > LARGEST_JSON:
+        raise CheckpointError(f"{file} has {size} bytes, more than any file of its kind")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise CheckpointError(f"{file} is nested too deeply to be read") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file} is not readable JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{file} holds {_kind(content)} instead of an object with names and values"
+        )
+    return content
+
+
+def check_descriptions(folder: Path) -> None:
+    """Refuse a folder in which a file that libraries read by themselves is no object of JSON.
+
+    Raises:
+        CheckpointError: naming that file.
+    """
+    if folder.is_dir():
+        for file in sorted(folder.iterdir()):
+            if DESCRIBING.fullmatch(file.name) and file.is_file():
+                read_json(file)
+
+
+def shards(index: Path) -> list[Path]:
+    """The weight files that an index names, in order.
+
+    Raises:
+        CheckpointError: the index is malformed, or names a file that is not there, of another
+            kind, or outside the checkpoint.
+    """
+    table = read_json(index).get("weight_map")
+    if not isinstance(table, dict) or not table:
+        raise CheckpointError(f"{index}: its weight_map is not a table of weights and their files")
+    ending = ".safetensors" if index.name.endswith(".safetensors.index.json") else ".bin"
+    for weight, name in table.items():
+        if not isinstance(name, str):
+            raise CheckpointError(f"{index}: the file of {weight!r} is {name!r}, which is no name")
+    files = []
+    for name in sorted(set(table.values())):
+        file = index.parent / name
+        if not _stays_inside(name) or not _is_own(file, index.parent):
+            raise CheckpointError(
+                f"{index} names {name!r}, which lies outside the checkpoint; put the file into "
+                f"{index.parent}"
+            )
+        if not name.endswith(ending):
+            raise CheckpointError(f"{index} names {name!r}, which is no {ending} file")
+        files.append(file)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise CheckpointError(
+            f"{index.parent}: {', '.join(missing)} named in {index.name}: gone; download again"
+        )
+    return files
+
+
+def _stays_inside(name: str) -> bool:
+    parts = PurePosixPath(name), PureWindowsPath(name)
+    return "\0" not in name and not any(p.anchor or p.drive or ".." in p.parts for p in parts)
+
+
+def _is_own(file: Path, folder: Path) -> bool:
+    """Whether a file is in the folder, or the blob of one in the hub's cache."""
+    root = folder.resolve()
+    if root.parent.name == "snapshots":
+        root = root.parent.parent
+    try:
+        return file.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a link to itself
+        return False
+
+
+def _kind(content: Any) -> str:
+    kinds = {list: "a list", str: "a text", type(None): "null"}
+    return kinds.get(type(content), "a number")
+
+
+def located(path: Path) -> Path:
+    """Note that the model which is being loaded reads this path."""
+    paths = _LOCATED.get()
+    if paths is not None:
+        paths.append(path)
+    return path
+
+
+@contextmanager
+def loading() -> Iterator[None]:
+    """Within it, what a library raises over the files of a checkpoint is a `CheckpointError`.
+
+    What fails before any file of a checkpoint was found is raised as it is.
+    """
+    token = _LOCATED.set([])
+    try:
+        yield
+    except T2VError:
+        raise
+    except Exception as error:
+        paths = dict.fromkeys(os.fspath(path) for path in _LOCATED.get() or ())
+        if not paths:
+            raise
+        raise CheckpointError(
+            f"{' with '.join(paths)} cannot be loaded, {type(error).__name__}: "
+            f"{first_lines(error)}. Compare its files with the published ones; --debug, or the "
+            "cause of this error, shows where it failed"
+        ) from error
+    finally:
+        _LOCATED.reset(token)
+
+
+def first_lines(error: BaseException, most: int = 300) -> str:
+    """What an exception says, cut where libraries list all that they know."""
+    text = " ".join(str(error).split()).rstrip(".")
+    return text if len(text) <= most else text[:most] + " ..."

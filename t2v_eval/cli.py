@@ -237,6 +237,10 @@ def list_names(
         rows += [
             [w.name, f"wrapper, {w.argument}=", w.text, "", w.source] for w in wrappers().values()
         ]
+        rows += [
+            [name, "template", "see `list models NAME`: questions", "", "differs between scorers"]
+            for name in models.conventions()
+        ]
         rows = [row for row in rows if fnmatch(row[0], pattern)]
     else:
         registry = models if what is Kind.models else benchmarks
@@ -244,9 +248,9 @@ def list_names(
         if pattern in cards:
             columns, rows = ["fact", "value"], [[*f] for f in cards[pattern].described().items()]
         else:
-            columns = ["name", "kind", "summary", "license"]
+            columns = ["name", "kind", "summary", "license", "follows"]
             found = [cards[name] for name in registry.names(pattern, kind)]
-            rows = [[card.name, card.kind, card.summary, card.license] for card in found]
+            rows = [[c.name, c.kind, c.summary, c.license, c.follows] for c in found]
     if console.is_terminal():
         console.print_table(columns, rows)
     else:

@@ -24,14 +24,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnsupportedError
+from t2v_eval.errors import (
+    InputError,
+    ScoringError,
+    T2VWarning,
+    UnknownNameError,
+    UnsupportedError,
+)
 from t2v_eval.media import Media, MediaLike, as_list, check_texts, decode
 from t2v_eval.outcome import Counts, Outcome, Progress, Ranked, Scored, ranking, usable
 from t2v_eval.plan import Block, Caption, Cells, Plan, Text, blocks_of
-from t2v_eval.registry import Card
+from t2v_eval.registry import Card, models
 from t2v_eval.speaking import Speaking
 from t2v_eval.store import Store, text_key
-from t2v_eval.template import get_template
+from t2v_eval.template import Template, get_template, templates
 from t2v_eval.urls import AllowUrls
 
 SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
@@ -85,7 +91,7 @@ class Scorer(Speaking):
         self.image_mode: ImageMode = image_mode
         self.on_error: OnError = on_error
         self.allow_urls: AllowUrls = allow_urls
-        self.template = get_template(template or self.default_template)
+        self.template = self.named_template(template or self.default_template)
         self.template = self.template.override(question_template, answer_template)
         self._lock = threading.RLock()
         self._truncated: set[str] = set()
@@ -154,10 +160,25 @@ class Scorer(Speaking):
             TemplateError, UnknownNameError: a template that cannot be filled or is not there.
         """
         bound = copy.copy(self)
-        bound.template = (get_template(template) if template else self.template).override(
+        bound.template = (self.named_template(template) if template else self.template).override(
             question_template, answer_template
         )
         return bound
+
+    def named_template(self, name: str) -> Template:
+        """The template called so, or the one that the scorer's card has under this name.
+
+        Raises:
+            UnknownNameError: there is none, or this scorer has none under a name that others have.
+        """
+        own = self.card.questions
+        if name not in own and name not in templates() and name in models.conventions():
+            known = f"it has {' and '.join(own)}" if own else "its card names no such template"
+            raise UnknownNameError(
+                f"there is no template {name!r} of {self.name!r}, which was not asked there: "
+                f"{known}. `t2v-eval list templates` lists those of any scorer."
+            )
+        return get_template(own.get(name, name))
 
     def forward(
         self,

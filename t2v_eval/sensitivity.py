@@ -13,7 +13,7 @@ from t2v_eval.errors import InputError
 from t2v_eval.media import MediaLike, as_list, check_texts
 from t2v_eval.metrics import kendall_tau_b
 from t2v_eval.scorer import Scorer
-from t2v_eval.template import Template, get_template
+from t2v_eval.template import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def template_sensitivity(
     Raises:
         InputError: fewer than two templates, or one twice.
     """
-    asked = [get_template(t) if isinstance(t, str) else t for t in templates]
+    asked = [scorer.named_template(t) if isinstance(t, str) else t for t in templates]
     named = {one.name or f"{one.question} | {one.answer}": one for one in asked}
     if len(named) < 2 or len(named) < len(asked):
         raise InputError(

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli import app
 from t2v_eval.errors import TemplateError, UnknownNameError
+from t2v_eval.registry import models
 from t2v_eval.template import Template, Wrapper, get_template, templates, wrappers
 
 
@@ -75,4 +76,6 @@ def test_the_list_says_what_is_a_template_and_where_a_wrapper_goes():
     told = CliRunner().invoke(app, ["list", "templates"]).stdout.splitlines()
     kinds = dict(line.split("\t")[:2] for line in told)
     assert kinds["llava-v1"] == "wrapper, chat=" and kinds["vqascore"] == "template"
-    assert {*templates(), *wrappers()} == kinds.keys() and len(told) == len(kinds)
+    assert {*templates(), *wrappers(), *models.conventions()} == kinds.keys() and len(told) == len(
+        kinds
+    )

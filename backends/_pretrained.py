@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, BitsAndBytesConfig
 
+from t2v_eval.checkpoint_files import first_lines
 from t2v_eval.errors import CheckpointError, InputError, MissingPackageError
 from t2v_eval.weights import check_keys
 
@@ -80,10 +81,12 @@ def read_config(folder: Path, trusted: bool) -> Any:
     """
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever transformers makes of what a file says
         if "trust_remote_code" in str(error):
             raise untrusted(folder) from error
-        raise CheckpointError(f"{folder} describes no model: {error}") from error
+        raise CheckpointError(
+            f"{folder}: its config.json describes no model: {first_lines(error)}"
+        ) from error
 
 
 def build_network(
@@ -104,8 +107,8 @@ def build_network(
         loaded: Any = kind.from_pretrained(
             folder, output_loading_info=True, **placement.options(device, dtype, skip), **options
         )
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
+    except Exception as error:  # whatever transformers makes of files that do not fit
+        raise CheckpointError(f"{folder} cannot be loaded: {first_lines(error, 1000)}") from error
     network, found = loaded
     check_keys(folder, sorted(found["missing_keys"]))
     if placement.plain:

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoProcessor, CLIPImageProcessorPil, LlamaTokenizer
+from transformers import CLIPImageProcessorPil, LlamaTokenizer
 
-from t2v_eval.errors import CheckpointError, InputError, MissingPackageError
+from t2v_eval.checkpoint_files import first_lines
+from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.template import split_wrapper
 from t2v_eval.video import Clip, Sampling
 
@@ -27,6 +28,7 @@ from ._authors import Layout, Translated
 from ._images import pad_to_square
 from ._own_code import OwnCode
 from ._transformers_seeing import settings_of
+from ._processors import check_vocabulary, fit, read_processor
 from ._vlm_video import Shown, sampling_of
 
 GREY = Image.new("RGB", (64, 64), (120, 130, 140))
@@ -52,26 +54,6 @@ def control_tokens(tokenizer: Any) -> re.Pattern[str]:
     """What finds a control token in a text."""
     known = (str(token) for token in tokenizer.added_tokens_decoder.values())
     return re.compile("|".join(re.escape(t) for t in known if t.strip()) or "(?!)")
-
-
-def read_processor(folder: Path, trusted: bool) -> Any:
-    """What prepares pictures and texts in the layout of transformers.
-
-    Raises:
-        CheckpointError: there is none.
-        MissingPackageError: it needs a package that is not installed.
-    """
-    try:
-        auto: Any = AutoProcessor  # which has no types
-        return auto.from_pretrained(folder, trust_remote_code=trusted)
-    except ImportError as error:
-        package = re.search(r"pip install ([\w-]+)", str(error))
-        name = package[1] if package else error.name
-        raise MissingPackageError(
-            f"the processor of {folder} needs the package {name!r}: pip install {name}"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} has no processor: {error}") from error
 
 
 class Chat(ABC):
@@ -138,7 +120,7 @@ class ProcessorChat(Chat):
         self.processor: Any = (
             layout.processor()
             if isinstance(layout, Translated)
-            else read_processor(folder, trusted)
+            else read_processor(folder, config, trusted)
         )
         self._images = dict(image_settings or {})
         self._check_settings("image", self._images)
@@ -294,15 +276,39 @@ class LlavaChat(Chat):
             self.tokenizer = LlamaTokenizer.from_pretrained(folder, model_max_length=10**9)
             seeing = layout.seeing if layout else folder
             self.processor: Any = CLIPImageProcessorPil.from_pretrained(seeing)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder} has no tokenizer and processor: {error}") from error
-        self.rows = self.tokenizer.vocab_size  # those of Llama; converted weights have some more
+        except Exception as error:  # whatever a library makes of files of another kind
+            raise CheckpointError(
+                f"{folder} has no tokenizer and processor of LLaVA: {first_lines(error)}"
+            ) from error
         vision = config.vision_config
+        fit(self.processor, seeing, vision)
+        self._check_words(folder, config)
+        self.rows = self.tokenizer.vocab_size  # those of Llama; converted weights have some more
         patches = (vision.image_size // vision.patch_size) ** 2
         patches += config.vision_feature_select_strategy == "full"
         start = [self.tokenizer.bos_token_id, *self.encode(before)]
         self._used = len(start) + 1
         self._head = torch.tensor([start + patches * [config.image_token_id]])
+
+    def _check_words(self, folder: Path, config: Any) -> None:
+        """Hold that the tokenizer is that of the model, to whose rows the picture's is added.
+
+        Raises:
+            CheckpointError: it is not.
+        """
+        words, text = self.tokenizer, config.get_text_config()
+        check_vocabulary(words, text.vocab_size, folder)
+        ends = (words.bos_token_id, words.eos_token_id)
+        expected = (text.bos_token_id, text.eos_token_id)
+        named = words.get_vocab().get("<image>", config.image_token_id)
+        image = config.image_token_id
+        if None in ends or ends != expected or named != image or image < words.vocab_size:
+            raise CheckpointError(
+                f"the tokenizer of {folder} ({words.vocab_size} tokens) is not that of this model: "
+                f"texts begin and end with {ends} and a picture is token {named}, but config.json "
+                f"says {expected} and {config.image_token_id}; put the tokenizer of this "
+                "checkpoint there"
+            )
 
     def see(self, image: Image.Image) -> dict[str, Tensor]:
         square = pad_to_square(image.convert("RGB"), self.processor.image_mean)

@@ -14,14 +14,16 @@ from typing import Any, ClassVar, Unpack
 import torch
 from PIL import Image
 from torch import Tensor
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
+from t2v_eval.checkpoint_files import first_lines
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local import EmbeddingScorer, Options
 from t2v_eval.weights import HUB_FILES, fill, read_tensors, weight_files
 
 from ._formulas import Probability, scale_and_bias
 from ._images import tame
+from ._processors import check_ends, check_vocabulary, read_image_processor
 from ._tensors import by_transformers, patches_by_transformers
 
 KINDS = ("clip", "metaclip_2", "siglip", "siglip2")
@@ -48,7 +50,7 @@ class HfClip(EmbeddingScorer):
         folder = self.locate(checkpoint)
         if not any(folder.glob("*.safetensors")):
             folder = self.locate(checkpoint, PICKLES)
-        config = _read(AutoConfig, folder)
+        config = read(AutoConfig, folder)
         if config.model_type not in KINDS:
             raise CheckpointError(
                 f"{folder} holds a model of type {config.model_type!r}, "
@@ -62,13 +64,17 @@ class HfClip(EmbeddingScorer):
             if processor
             else folder
         )
-        self.tokenizer = _read(AutoTokenizer, reader)
-        self.processor = _read(AutoImageProcessor, reader, backend="pil")
+        self.tokenizer = read(AutoTokenizer, reader)
+        self.processor = read_image_processor(reader, config)
         # Older files carry the positions' numbers, which are no weights.
         tensors = read_tensors(folder)
         if POSITIONS in tensors:  # of which some LongCLIP has more than its configuration says
             config.text_config.max_position_embeddings = len(tensors[POSITIONS])
         self.context = config.text_config.max_position_embeddings
+        around = self.tokenizer("").input_ids
+        check_vocabulary(self.tokenizer, config.text_config.vocab_size, reader, around)
+        if not self.siglip:
+            check_ends(self.tokenizer, config.text_config, reader)
         self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
         self.scale, self.bias = scale_and_bias(self.clip)
@@ -138,11 +144,18 @@ class HfClipProbability(Probability, HfClip):
     """
 
 
-def _read(kind: Any, folder: Path, **options: Any) -> Any:
+def read(kind: Any, folder: Path) -> Any:
+    """What a class of transformers reads of a folder.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
     try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} is no CLIP checkpoint of transformers: {error}") from error
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever transformers makes of files of another kind
+        raise CheckpointError(
+            f"{folder} is no CLIP of transformers: {first_lines(error)}"
+        ) from error
 
 
 def _pooled(output: Any) -> Tensor:

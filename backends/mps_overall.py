@@ -16,16 +16,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention, silu
-from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from t2v_eval.errors import CheckpointError
 from t2v_eval.local import Options, unit
 from t2v_eval.weights import check_keys, fill, read_tensors, weight_files
 
 from ._choice import ChoicePairScorer
 from ._images import tame
+from ._processors import check_ends, check_vocabulary, read_image_processor
 from ._tensors import by_transformers
-from .hf_clip import READER
+from .hf_clip import READER, read
 
 CLIP, CROSS = "model.", "cross_model.layers."
 PUBLISHED_CLIP = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
@@ -68,9 +68,12 @@ class Mps(ChoicePairScorer):
         if clip is None and not (beside / "preprocessor_config.json").exists():
             clip = PUBLISHED_CLIP
         reader = self.locate(clip, READER, argument="clip", revision=None) if clip else beside
-        config: Any = _read(AutoConfig, reader)
-        self.tokenizer = _read(AutoTokenizer, reader)
-        self.processor = _read(AutoImageProcessor, reader, backend="pil")
+        config: Any = read(AutoConfig, reader)
+        self.tokenizer = read(AutoTokenizer, reader)
+        self.processor = read_image_processor(reader, config)
+        around = self.tokenizer("").input_ids
+        check_vocabulary(self.tokenizer, config.text_config.vocab_size, reader, around)
+        check_ends(self.tokenizer, config.text_config, reader)
         self.context: int = config.text_config.max_position_embeddings
         tensors = {
             name.removeprefix("mps."): value if "inv_freq" in name else value.to(self.dtype)
@@ -195,10 +198,3 @@ def _layers(tensors: dict[str, Tensor], source: Path) -> list[dict[str, Tensor]]
     names = [f"{CROSS}{n}.{part}" for n in range(max(1, number)) for part in PARTS]
     check_keys(source, [n for n in names if n not in tensors], tensors.keys() - set(names))
     return [{part: tensors[f"{CROSS}{n}.{part}"] for part in PARTS} for n in range(number)]
-
-
-def _read(kind: Any, folder: Path, **options: Any) -> Any:
-    try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} is no CLIP of transformers: {error}") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Unpack
 
 import torch
@@ -19,7 +20,14 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText
 
 from t2v_eval.batching import BatchSize
-from t2v_eval.errors import InputError, MediaError, UnsupportedError
+from t2v_eval.checkpoint_files import first_lines
+from t2v_eval.errors import (
+    CheckpointError,
+    InputError,
+    MediaError,
+    T2VError,
+    UnsupportedError,
+)
 from t2v_eval.images_first import ImageFirstScorer
 from t2v_eval.local import Options
 from t2v_eval.media import Media, Video
@@ -31,13 +39,15 @@ from t2v_eval.weights import HUB_FILES, weight_files
 
 from ._authors import read_layout
 from ._pretrained import Placement, build_network, read_config
+from ._processors import check_vocabulary
 from ._transformers_seeing import put_text_behind_videos
 from ._versions import close_in, newer_than_tested, warn_of_plain
-from ._vlm_chat import Asked, Checkpoint
+from ._vlm_chat import GREY, Asked, Checkpoint
 from ._vlm_inputs import COUNTED, TIMES, Row, extended, joined
 from ._vlm_reader import MASKED, MODES, Pair, Reader, Reading, Seen, Start
 from ._vlm_rules import RULES, Rule
 from ._vlm_styles import STYLES, chat_of
+from ._vlm_tested import is_tested
 from ._vlm_video import Shown
 
 ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
@@ -60,8 +70,9 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         context: how many tokens fit; by default what the config says.
         system: a system message, or its name, in the place of the chat template's own.
         settings: further variables of the chat template.
-        image_settings: of the image processor, for example of those of Qwen
-            ``{"size": {"shortest_edge": 3136, "longest_edge": 151200}}``, which are pixels.
+        image_settings: of the image processor, for example ``{"max_patches": 12}``; and with
+            ``{"pixels": [3136, 151200]}`` a picture of Qwen's is made to have at least and at most
+            so many, by Pillow as in qwen_vl_utils.
         frames: which frames of a video are shown: how many, or what `Sampling` takes, for example
             ``{"fps": 2.0, "most": 64}``; 16 where nobody says otherwise.
         video_settings: how they are shown, see `VideoSettings`.
@@ -173,15 +184,27 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         self._head = head[: self.chat.rows].float()
         self._filling = [*range(len(self._head), len(head))]  # rows that are no tokens
         self._cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
+        self._check_words(folder)
         self._check_logits()
-        tested = self.card.verified.startswith(("golden", "architecture"))
+        tested = is_tested(self.network, config)
         settled = tested and attn_implementation in MASKED and not self.reader.memory
         newer = newer_than_tested("transformers") if self.reader.mode != "none" else ""
-        if newer or not settled:
-            fastest = self.mode
-            why = self._settle()
-            if why and newer and settled:
-                warn_of_plain(newer, f"{fastest!r}, of several pictures together", why)
+        try:
+            if newer or not settled:
+                fastest = self.mode
+                why = self._settle()
+                if why and newer and settled:
+                    warn_of_plain(newer, f"{fastest!r}, of several pictures together", why)
+            else:
+                self._try_picture()
+        except (T2VError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # of a processor that prepares pictures for another network
+            raise CheckpointError(
+                f"{folder}: the model fails on a picture as its processor prepares it, "
+                f"{type(error).__name__}: {first_lines(error)}. Compare processor_config.json, "
+                "preprocessor_config.json and config.json with the published ones"
+            ) from error
         if not self.reader.together:
             self.room = 0
 
@@ -342,6 +365,27 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
                 f"{self.name!r}: {type(self.network).__name__} treats its logits in a way that "
                 "this scorer does not know"
             )
+
+    def _check_words(self, folder: Path) -> None:
+        """Hold that the model has embeddings for what its tokenizer makes of questions.
+
+        Raises:
+            CheckpointError: it has not.
+        """
+        embeddings = getattr(self.network, "get_input_embeddings", lambda: None)()
+        if embeddings is None:  # code of its own, which may keep them in several places
+            return
+        more = getattr(embeddings, "new_embedding", ())
+        asked, seen = self.chat.ask("?", ""), self.chat.see(GREY)["input_ids"].flatten().tolist()
+        used = [*asked.prompt, *asked.answer, *([] if self.chat.rows else seen)]
+        rows = self.chat.rows or len(embeddings.weight) + len(more)
+        check_vocabulary(self.chat.tokenizer, rows, folder, used)
+
+    def _try_picture(self) -> None:
+        """Hold that the model runs on what its processor makes of a picture."""
+        row = self._placed(Shown(self.chat.see(GREY))).row
+        with torch.inference_mode():
+            self.network.base_model(**row, use_cache=False)
 
     def _settle(self) -> str:
         """Let the reader find out what it may share, of pictures and a video with unlike parts."""

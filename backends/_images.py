@@ -12,6 +12,7 @@ from torch import Tensor
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 EXTREME = 100  # sides in this ratio or more
+LONGEST = 200  # times the short side, with networks that take pictures of any size
 
 
 def to_pixels(image: Image.Image) -> Tensor:
@@ -41,6 +42,39 @@ def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
     square = Image.new("RGB", (side, side), tuple(int(255 * channel) for channel in mean))
     square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
     return square
+
+
+def sized(image: Image.Image, side: int, least: int, most: int) -> Image.Image:
+    """RGB in multiples of `side`, nearly in proportion, of `least` to `most` pixels, as
+    qwen_vl_utils resizes a picture: by Pillow, bicubic, alpha over white.
+
+    Raises:
+        ValueError: the picture is longer than can be kept in proportion.
+    """
+    if max(image.size) > LONGEST * min(image.size):
+        raise ValueError(f"one side is more than {LONGEST} times the other; crop the picture")
+    if image.mode == "RGBA":
+        white = Image.new("RGB", image.size, (255, 255, 255))
+        white.paste(image, mask=image.getchannel("A"))
+        image = white
+    height, width = fitting(image.height, image.width, side, least, most)
+    return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+
+def fitting(height: int, width: int, side: int, least: int, most: float) -> list[int]:
+    """Height and width in multiples of `side`, nearly in proportion, of `least` to `most` pixels.
+
+    >>> fitting(720, 1280, 28, 100352, 151200), fitting(100, 30, 28, 100352, 151200)
+    ([280, 504], [588, 196])
+    """
+    high, wide = (max(side, round(length / side) * side) for length in (height, width))
+    if high * wide > most:
+        factor = math.sqrt(height * width / most)
+        high, wide = (max(side, int(of / factor / side) * side) for of in (height, width))
+    elif high * wide < least:
+        factor = math.sqrt(least / (height * width))
+        high, wide = (math.ceil(of * factor / side) * side for of in (height, width))
+    return [high, wide]
 
 
 def tame(

@@ -25,7 +25,7 @@ from t2v_eval.template import split_wrapper
 from t2v_eval.video import Clip, Sampling
 
 from ._authors import Layout, Translated
-from ._images import pad_to_square
+from ._images import pad_to_square, sized
 from ._own_code import OwnCode
 from ._transformers_seeing import settings_of
 from ._processors import check_vocabulary, fit, read_processor
@@ -105,7 +105,8 @@ class ProcessorChat(Chat):
 
     Args:
         layout: that of the authors, which makes its own processor.
-        image_settings: of its image processor, for example ``{"do_resize": False}``.
+        image_settings: of its image processor, for example ``{"do_resize": False}``. With `pixels`,
+            the least and the most of a picture, it is resized by Pillow before (`sized`).
     """
 
     _anchor: str
@@ -123,7 +124,9 @@ class ProcessorChat(Chat):
             else read_processor(folder, config, trusted)
         )
         self._images = dict(image_settings or {})
+        self._pixels = self._images.pop("pixels", None)
         self._check_settings("image", self._images)
+        self._check_pixels(image_settings)
         # Of its own, since changing how control tokens are read would disturb decoding threads.
         self.tokenizer = copy.deepcopy(self.processor.tokenizer)
         self.tokenizer.model_max_length = self.processor.tokenizer.model_max_length = 10**9
@@ -142,6 +145,33 @@ class ProcessorChat(Chat):
                 f"{', '.join(sorted(unknown))}; it has {', '.join(sorted(takes))}"
             )
 
+    def _check_pixels(self, settings: Mapping[str, Any] | None) -> None:
+        """Hold that `pixels` are two limits, of pictures that become patches of any number."""
+        limits = self._pixels
+        if limits is None:
+            return
+        if not isinstance(limits, Sequence) or [type(n) is int and n > 0 for n in limits] != [
+            True,
+            True,
+        ]:
+            raise InputError(
+                f"image_settings={settings!r}: pixels are two whole numbers of 1 or more, the "
+                "least and the most"
+            )
+        if not hasattr(self.processor.image_processor, "merge_size"):
+            raise InputError(
+                f"image_settings={settings!r}: this model takes pictures of sizes of its own, so "
+                "leave pixels out"
+            )
+        self._images["do_resize"] = False
+
+    def _sized(self, image: Image.Image) -> Image.Image:
+        """A picture as it is handed to the processor, resized where `pixels` are set."""
+        if self._pixels is None:
+            return image
+        seeing = self.processor.image_processor
+        return sized(image, seeing.patch_size * seeing.merge_size, *self._pixels)
+
     def _follow(self, text: str) -> list[int]:
         """Tokens of a text that comes after a control token."""
         if self._control.search(text):
@@ -151,7 +181,7 @@ class ProcessorChat(Chat):
 
     def _process(self, text: str, *images: Image.Image, **options: Any) -> dict[str, Tensor]:
         if images:
-            options["images"] = [list(images)]
+            options["images"] = [[self._sized(image) for image in images]]
             options |= {"images_kwargs": self._images} if self._images else {}
         if self._bos and text.startswith(self._bos):
             options["add_special_tokens"] = False  # it is there already

@@ -5,7 +5,6 @@ As one video, where a model has a place for that, or as several pictures.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -18,6 +17,8 @@ from torch.nn.functional import interpolate
 
 from t2v_eval.errors import InputError
 from t2v_eval.video import Clip, Sampling
+
+from ._images import fitting
 
 TWO = 2  # frames that Qwen's models take for one, which share a limit of pixels
 
@@ -153,19 +154,3 @@ def sampling_of(frames: int | Mapping[str, Any] | None) -> Sampling:
             f"frames={frames!r}: no {', '.join(sorted(map(str, unknown)))}; use {known}"
         )
     return Sampling(**told)
-
-
-def fitting(height: int, width: int, side: int, least: int, most: float) -> list[int]:
-    """Height and width in multiples of `side`, nearly in proportion, of `least` to `most` pixels.
-
-    >>> fitting(720, 1280, 28, 100352, 151200), fitting(100, 30, 28, 100352, 151200)
-    ([280, 504], [588, 196])
-    """
-    high, wide = (max(side, round(length / side) * side) for length in (height, width))
-    if high * wide > most:
-        factor = math.sqrt(height * width / most)
-        high, wide = (max(side, int(of / factor / side) * side) for of in (height, width))
-    elif high * wide < least:
-        factor = math.sqrt(least / (height * width))
-        high, wide = (math.ceil(of * factor / side) * side for of in (height, width))
-    return [high, wide]

@@ -347,7 +347,7 @@ def test_base_models_of_llama_go_on_with_a_text(images, tmp_path):
 
 def test_settings_of_the_image_processor(qwen, images):
     card = t2v_eval.load("qwen2-vl-7b", checkpoint=qwen, device="cpu")
-    assert "image_settings={'size': {'shortest_edge': 3136, 'longest_edge': 12845056}}" in card.id
+    assert "image_settings={'pixels': [3136, 12845056]}" in card.id
     small, large = (
         {"size": {"shortest_edge": 784, "longest_edge": pixels}} for pixels in (1568, 12544)
     )

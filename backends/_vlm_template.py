@@ -8,10 +8,12 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from t2v_eval.checkpoint_files import first_lines
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.template import split_wrapper
 from t2v_eval.video import Clip
 
+from ._chat_template import render
 from ._transformers_seeing import settings_of
 from ._vlm_chat import GREY, Asked, Checkpoint, ProcessorChat
 from ._vlm_inputs import TEXT
@@ -58,6 +60,7 @@ class TemplateChat(ProcessorChat):
                 f"{checkpoint.folder} has no chat template, so that it is not known how to ask "
                 "this model; pass chat=, or add its chat_template.jinja to the folder"
             )
+        self._source = _template_of(self.processor.chat_template)
         self._system, self._settings = system, dict(settings or {})
         self._before, self._after = self._parts(self._render(MARK))
         self._head, self._rest = self._split(self._before)
@@ -190,16 +193,15 @@ class TemplateChat(ProcessorChat):
             said.insert(0, {"role": "system", "content": told})
         if answer is not None:
             said.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        known = {**self.tokenizer.special_tokens_map, **self._settings}
+        known["add_generation_prompt"] = answer is None
         try:
-            rendered: str = self.processor.apply_chat_template(
-                said, tokenize=False, add_generation_prompt=answer is None, **self._settings
-            )
+            return render(self._source, messages=said, tools=None, documents=None, **known)
         except Exception as error:  # templates are code, and raise what they like
             raise CheckpointError(
-                f"the chat template of this model does not take a picture and a question: {error}; "
-                "pass chat="
+                "the chat template of this model does not take a picture and a question: "
+                f"{first_lines(error)}; pass chat="
             ) from error
-        return rendered
 
     def _parts(self, rendered: str) -> tuple[str, str]:
         before, mark, after = rendered.partition(MARK)
@@ -225,3 +227,8 @@ class TemplateChat(ProcessorChat):
         found = self._control.search(self._render("", answer=MARK).partition(MARK)[2])
         end: int = self._tokens(found[0])[0] if found else self.tokenizer.eos_token_id
         return end
+
+
+def _template_of(known: str | Mapping[str, str] | None) -> str:
+    """The template for conversations, where a processor has several by name."""
+    return known or "" if not isinstance(known, Mapping) else known.get("default", "")

@@ -7,7 +7,6 @@ the prompt while it looks at the picture, and five linear layers make its first 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
 
+from t2v_eval.checkpoint_files import read_json
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local import Options
 from t2v_eval.weights import check_keys, read_tensors
@@ -30,6 +30,7 @@ from ._images import middle_square, normalise, to_pixels
 from ._transformers import blip_cross_attentions
 
 WEIGHTS, CONFIG = "ImageReward.pt", "med_config.json"
+FORMER = {"zai-org/ImageReward": "THUDM/ImageReward"}  # what a cache may still call it
 TOKENIZER = "google-bert/bert-base-uncased"
 MEAN, STD = 0.16717362830052426, 1.0333394966054072  # of the rewards of the authors' data
 VISION, TEXT, HEAD = "blip.visual_encoder.", "blip.text_encoder.", "mlp.layers.{}.{}"
@@ -72,7 +73,7 @@ class ImageReward(ReadingPairScorer):
         self, checkpoint: str, tokenizer: str | None = None, **options: Unpack[Options]
     ) -> None:
         super().__init__(**options)
-        found = self.locate(checkpoint, (WEIGHTS, CONFIG))
+        found = self._find(checkpoint)
         file = found / WEIGHTS if found.is_dir() else found
         if not file.exists():
             raise CheckpointError(f"{found} holds no {WEIGHTS}")
@@ -105,6 +106,18 @@ class ImageReward(ReadingPairScorer):
         reward: Tensor = hidden[:, 0]
         return (reward - MEAN) / STD
 
+    def _find(self, checkpoint: str) -> Path:
+        """The checkpoint; one that moved on the hub is taken from the cache by its former name."""
+        try:
+            return self.locate(checkpoint, (WEIGHTS, CONFIG))
+        except CheckpointError:
+            if former := FORMER.get(checkpoint):
+                try:
+                    return self.locate(former, (WEIGHTS, CONFIG), local_files_only=True)
+                except CheckpointError:
+                    pass
+            raise
+
     def _load(self, file: Path, text: Any) -> None:
         tensors = read_tensors(file)
         names = [HEAD.format(n, what) for n in (0, 2, 4, 6, 7) for what in ("weight", "bias")]
@@ -136,7 +149,7 @@ class ImageReward(ReadingPairScorer):
 
 def _text_config(file: Path) -> Any:
     try:
-        stated = json.loads(file.read_text(encoding="utf-8"))
+        stated = read_json(file)
         shape = {key: stated[key] for key in STATED}
         return BlipTextConfig(is_decoder=True, bos_token_id=None, **shape)
     except (OSError, ValueError, LookupError, TypeError, StrictDataclassError) as error:

@@ -7,9 +7,8 @@ of their own (`_own_code.py`).
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer
 
+from t2v_eval.checkpoint_files import first_lines, read_json
 from t2v_eval.errors import CheckpointError
 from t2v_eval.weights import check_keys
 
@@ -69,10 +69,12 @@ class Layout(ABC):
         try:
             auto: Any = AutoTokenizer  # which has no types
             return auto.from_pretrained(self.folder, config=text, trust_remote_code=self.trusted)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever transformers makes of other files
             if "trust_remote_code" in str(error):
                 raise untrusted(self.folder) from error
-            raise CheckpointError(f"{self.folder} has no tokenizer: {error}") from error
+            raise CheckpointError(
+                f"{self.folder} has no tokenizer: {first_lines(error)}"
+            ) from error
 
 
 class Translated(Layout):
@@ -125,15 +127,30 @@ def read_layout(folder: Path, fetch: Fetch, trusted: bool) -> Layout | None:
     from ._own_code import OWN_CODE
     from ._tarsier_layout import Tarsier
 
-    try:
-        flat: Flat = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    if not (folder / "config.json").exists():
         return None
+    flat: Flat = read_json(folder / "config.json")
     known: tuple[type[Layout], ...] = (LlavaQwen, Llava, InternVL, Tarsier, *OWN_CODE)
     for layout in known:
         if layout.fits(flat):
             return layout(folder, flat, fetch, trusted)
     return None
+
+
+def numbers(tokenizer: Any, tokens: Sequence[str], folder: Path) -> list[int]:
+    """The numbers of tokens that stand for pictures.
+
+    Raises:
+        CheckpointError: the tokenizer has not got one of them, so that it is of another model.
+    """
+    known = tokenizer.get_vocab()
+    if lacking := [token for token in tokens if token not in known]:
+        raise CheckpointError(
+            f"the tokenizer of {folder} ({type(tokenizer).__name__}, {len(tokenizer)} tokens) is "
+            f"not that of this model: it lacks {', '.join(lacking)}; put the tokenizer of this "
+            "checkpoint there"
+        )
+    return [known[token] for token in tokens]
 
 
 def fact(flat: Flat, name: str, folder: Path) -> Any:

@@ -25,6 +25,7 @@ from ._versions import close_in, use_where_equal
 
 CONTEXT = 35
 VOCABULARY = ("vocab.txt", "tokenizer.json")
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class ReadingScorer(LocalScorer):
@@ -47,9 +48,19 @@ class ReadingScorer(LocalScorer):
         file = next((file for file in files if file.exists()), files[0])
         try:
             vocabulary = _read_vocabulary(file)
-        except (OSError, ValueError, LookupError, TypeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             expected = " or ".join(VOCABULARY)
             raise CheckpointError(f"{folder} holds no {expected} of BERT: {error}") from error
+        if lacking := [token for token in SPECIAL if token not in vocabulary]:
+            raise CheckpointError(
+                f"{file} is not the vocabulary of BERT: it lacks {', '.join(lacking)}; put that of "
+                "this checkpoint there"
+            )
+        if last := [n for n in vocabulary.values() if type(n) is not int or not 0 <= n < rows]:
+            raise CheckpointError(
+                f"{file} has {len(vocabulary)} tokens, one of them numbered {last[0]}, but the "
+                f"model knows {rows}; put the vocabulary of this checkpoint there"
+            )
         self._tokenizer: Any = BertTokenizer(vocab=vocabulary)
         self._tokenizer.add_tokens(list(added), special_tokens=True)
         if len(self._tokenizer) > rows:

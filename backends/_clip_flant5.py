@@ -6,7 +6,6 @@ Networks are made on the meta device and take over the tensors that were read, s
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,11 @@ from transformers import (
     T5Tokenizer,
 )
 
+from t2v_eval.checkpoint_files import first_lines, read_json
 from t2v_eval.errors import CheckpointError
 from t2v_eval.weights import fill, read_tensors, weight_files
 
+from ._processors import fit
 from ._transformers import number_positions
 
 PROJECTOR = "mm_projector."
@@ -41,10 +42,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is not there or describes another kind of model.
     """
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder} has no readable config.json: {error}") from error
+    config = read_json(folder / "config.json")
     missing = {"d_model", "mm_vision_tower", "mm_vision_select_layer"} - config.keys()
     if missing or config.get("mm_projector_type") != "mlp2x_gelu":
         what = f"lacks {', '.join(sorted(missing))}" if missing else "has no mlp2x_gelu projector"
@@ -83,9 +81,13 @@ def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
     """
     try:
         config = CLIPVisionConfig.from_pretrained(folder)
-        return config, CLIPImageProcessorPil.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"vision_tower {folder} describes no CLIP tower: {error}") from error
+        processor = CLIPImageProcessorPil.from_pretrained(folder)
+    except Exception as error:  # whatever transformers makes of other files
+        raise CheckpointError(
+            f"vision_tower {folder} describes no CLIP tower: {first_lines(error)}"
+        ) from error
+    fit(processor, folder, config)
+    return config, processor
 
 
 def read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ from transformers import (
 
 from t2v_eval.errors import CheckpointError
 
-from ._authors import Fetch, Flat, Translated, fact, known
+from ._authors import Fetch, Flat, Translated, fact, known, numbers
 from ._clip_flant5 import read_weights, take
 from ._transformers_seeing import Frames
 
@@ -86,6 +86,7 @@ class InternVL(Translated):
             text.pop("rope_scaling", None)  # it begins where the context ends
         language = kind(**known(kind, text))
         self.tokenizer = self.words(language)
+        numbers(self.tokenizer, [*TOKENS.values()][:3], self.folder)
         for role, token in TOKENS.items():
             setattr(self.tokenizer, f"{role}_token", token)
             setattr(self.tokenizer, f"{role}_token_id", self.tokenizer.convert_tokens_to_ids(token))

@@ -127,7 +127,7 @@ def check_ends(tokenizer: Any, text: Any, source: Path) -> None:
     """Hold that CLIP finds the end of a text, whose state is the embedding, where its token is.
 
     Raises:
-        CheckpointError: the tokenizer ends texts with another token, so that it is of another model.
+        CheckpointError: the tokenizer ends texts with another token: it is of another model.
     """
     end, last = tokenizer.eos_token_id, max(tokenizer.get_vocab().values(), default=-1)
     # Configurations from before 2023 say 2, and then the highest number is the end.
@@ -209,7 +209,8 @@ def _unnamed(folder: Path) -> Iterator[Path]:
                 continue
             content = read_json(file)
             for part in (content, content.get("image_processor")):
-                for key in KINDS if isinstance(part, dict) else ():
-                    part.pop(key, None)
+                if isinstance(part, dict):
+                    for key in KINDS:
+                        part.pop(key, None)
             target.write_text(json.dumps(content), encoding="utf-8")
         yield Path(made)

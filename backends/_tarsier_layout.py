@@ -20,7 +20,7 @@ from transformers import (
 
 from t2v_eval.errors import CheckpointError
 
-from ._authors import Fetch, Flat, Translated, fact, known
+from ._authors import Fetch, Flat, Translated, fact, known, numbers
 from ._clip_flant5 import read_weights
 from ._transformers_seeing import FrameByFrame
 
@@ -50,7 +50,7 @@ class Tarsier(Translated):
             )
         language = Qwen2VLTextConfig(**known(Qwen2VLTextConfig, text))
         self.tokenizer = self.words(language)
-        image, video, start, end = self.tokenizer.convert_tokens_to_ids(MARKS)
+        image, video, start, end = numbers(self.tokenizer, MARKS, self.folder)
         self.config = Qwen2VLConfig(
             text_config=language,
             vision_config=known(Qwen2VLVisionConfig, vision),

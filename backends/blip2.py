@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from typing import Any, Unpack
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from torch import Tensor
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
+from t2v_eval.checkpoint_files import first_lines
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local import EmbeddingScorer, Options, unit
 from t2v_eval.weights import read_tensors, weight_files
@@ -40,8 +40,10 @@ class _Blip2(ReadingScorer):
         folder = self.locate(checkpoint)
         try:
             config: Any = Blip2Config.from_pretrained(folder)
-        except (OSError, ValueError, StrictDataclassError) as error:
-            raise CheckpointError(f"{folder} holds no config.json of BLIP-2: {error}") from error
+        except Exception as error:  # whatever transformers makes of another file
+            raise CheckpointError(
+                f"{folder} holds no config.json of BLIP-2: {first_lines(error)}"
+            ) from error
         vocabulary = self.set_reader(folder, ["[DEC]"], config.qformer_config.vocab_size)
         self.network = build(Blip2ForImageTextRetrieval, config, read_tensors(folder), folder)
         self.network.vision_model.to(self.dtype)  # all else is small and stays in float32

@@ -144,7 +144,7 @@ class HfClipProbability(Probability, HfClip):
     """
 
 
-def read(kind: Any, folder: Path) -> Any:
+def read(kind: Any, folder: Path, what: str = "CLIP") -> Any:
     """What a class of transformers reads of a folder.
 
     Raises:
@@ -154,7 +154,7 @@ def read(kind: Any, folder: Path) -> Any:
         return kind.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # whatever transformers makes of files of another kind
         raise CheckpointError(
-            f"{folder} is no CLIP of transformers: {first_lines(error)}"
+            f"{folder} is no {what} of transformers: {first_lines(error)}"
         ) from error
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import linear, relu
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoImageProcessor, AutoTokenizer, Qwen2VLModel
+from transformers import AutoConfig, AutoTokenizer, Qwen2VLModel
 
 from t2v_eval.errors import CheckpointError, InputError, TemplateError
 from t2v_eval.local import Options
@@ -28,10 +28,12 @@ from t2v_eval.pair_scorer import PairScorer
 from t2v_eval.precision import large_dtype
 from t2v_eval.weights import check_keys, fill, read_tensors
 
-from .hf_clip import READER
+from ._processors import read_image_processor
+from .hf_clip import READER, read
 
 FILE, BASE = "HPSv3.safetensors", "Qwen/Qwen2-VL-7B-Instruct"
 REWARD = "<|Reward|>"
+MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
 BEFORE = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
 )
@@ -64,10 +66,15 @@ class HpsV3(PairScorer[Tensor]):
         if base is None and not (file.parent / "config.json").exists():
             base = BASE
         reader = self.locate(base, READER, argument="base", revision=None) if base else file.parent
-        config: Any = _read(AutoConfig, reader)
-        self.tokenizer = _read(AutoTokenizer, reader)
+        config: Any = read(AutoConfig, reader, "Qwen2-VL")
+        self.tokenizer = read(AutoTokenizer, reader, "Qwen2-VL")
+        if lacking := [t for t in MARKS if t not in self.tokenizer.get_vocab()]:
+            raise CheckpointError(
+                f"the tokenizer of {reader} ({len(self.tokenizer)} tokens) is not Qwen2-VL's: it "
+                f"lacks {', '.join(lacking)}; pass base= as it was trained on"
+            )
         self.tokenizer.add_tokens([REWARD], special_tokens=True)
-        self.processor = _read(AutoImageProcessor, reader, backend="pil")
+        self.processor = read_image_processor(reader, config)
         self._load(config, file)
         self._reward = self.tokenizer.convert_tokens_to_ids(REWARD)
         self._before = torch.tensor(self.tokenizer(BEFORE).input_ids, device=self.device)
@@ -182,10 +189,3 @@ def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
             own = "language_model." + own
         renamed[own] = value
     return renamed
-
-
-def _read(kind: Any, folder: Path, **options: Any) -> Any:
-    try:
-        return kind.from_pretrained(folder, local_files_only=True, **options)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{folder} is no Qwen2-VL of transformers: {error}") from error

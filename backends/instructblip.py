@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 import torch
-from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
@@ -24,6 +23,7 @@ from transformers import (
     T5Tokenizer,
 )
 
+from t2v_eval.checkpoint_files import first_lines
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local import Options
 from t2v_eval.precision import large_dtype
@@ -33,6 +33,7 @@ from t2v_eval.weights import weight_files
 from ._blip import KeysAndValues
 from ._images import middle_square, to_pixels
 from ._pretrained import Placement, build_network
+from ._processors import check_vocabulary
 from ._t5 import Read, T5Scorer, pad_rows
 from ._transformers import qformer_cross_attentions
 
@@ -72,9 +73,9 @@ class InstructBlipFlanT5(T5Scorer):
         folder = self.locate_weights(checkpoint)
         try:
             config: Any = AutoConfig.from_pretrained(folder)
-        except (OSError, ValueError, StrictDataclassError) as error:
+        except Exception as error:  # whatever transformers makes of another file
             raise CheckpointError(
-                f"{folder} has no config.json of InstructBLIP: {error}"
+                f"{folder} has no config.json of InstructBLIP: {first_lines(error)}"
             ) from error
         if config.model_type != "instructblip" or config.text_config.model_type != "t5":
             raise CheckpointError(
@@ -88,6 +89,15 @@ class InstructBlipFlanT5(T5Scorer):
         self.files += [
             f for name in ("tokenizer.json", "spiece.model") if (f := folder / name).exists()
         ]
+        rows = config.text_config.vocab_size
+        check_vocabulary(reader, rows, folder, reader("").input_ids)
+        rows, own = config.qformer_config.vocab_size, folder / "qformer_tokenizer"
+        check_vocabulary(self._bert_tokens, rows, own, self._bert_tokens("").input_ids)
+        if reader("").input_ids != [config.text_config.eos_token_id]:
+            raise CheckpointError(
+                f"the tokenizer of {folder} ends texts with {reader('').input_ids}, but T5 with "
+                f"[{config.text_config.eos_token_id}]; put the tokenizer of this checkpoint there"
+            )
         self._side = config.vision_config.image_size
         placement = Placement(attn_implementation, None, load_in_8bit, load_in_4bit)
         self.facts = placement.facts
@@ -192,4 +202,9 @@ def _read_tokenizer(kind: Any, folder: Path) -> Any:
     names = ("tokenizer.json", "spiece.model", "vocab.txt")
     if not any((folder / name).exists() for name in names):
         raise CheckpointError(f"{folder} holds no tokenizer: expected {' or '.join(names)}")
-    return kind.from_pretrained(folder, model_max_length=10**9)
+    try:
+        return kind.from_pretrained(folder, model_max_length=10**9)
+    except Exception as error:  # whatever its parsers make of another kind of tokenizer
+        raise CheckpointError(
+            f"{folder} holds no tokenizer of {kind.__name__}: {first_lines(error)}"
+        ) from error

@@ -1,4 +1,4 @@
-"""Checkpoints whose files are damaged, malformed or lead elsewhere: one error that names the file."""
+"""Files of checkpoints that are damaged, malformed or lead elsewhere: an error that names them."""
 
 from __future__ import annotations
 
@@ -222,10 +222,10 @@ def test_cut_weights_are_told_by_the_command_line_in_a_line(broken, tmp_path):
 
 def test_what_libraries_raise_over_a_checkpoint_is_an_error_of_its_own(tmp_path):
     for error in (TypeError("x"), KeyError("x"), RecursionError("x"), MemoryError("x")):
-        with pytest.raises(CheckpointError, match=rf"{tmp_path} .*{type(error).__name__}"):
-            with loading():
-                located(tmp_path)
-                raise error
+        said = rf"{tmp_path} .*{type(error).__name__}"
+        with pytest.raises(CheckpointError, match=said), loading():
+            located(tmp_path)
+            raise error
         with pytest.raises(type(error)), loading():  # before any file was looked for
             raise error
     with pytest.raises(CheckpointError) as told, loading():

@@ -129,10 +129,10 @@ def check_ends(tokenizer: Any, text: Any, source: Path) -> None:
     Raises:
         CheckpointError: the tokenizer ends texts with another token: it is of another model.
     """
-    end, last = tokenizer.eos_token_id, max(tokenizer.get_vocab().values(), default=-1)
-    # Configurations from before 2023 say 2, and then the highest number is the end.
-    expected = last if text.eos_token_id == 2 and text.model_type == "clip_text_model" else None
-    expected = text.eos_token_id if expected is None else expected
+    end, expected = tokenizer.eos_token_id, text.eos_token_id
+    if expected == 2 and text.model_type == "clip_text_model":
+        # As configurations from before 2023 say: the highest number is the end.
+        expected = text.vocab_size - 1
     if end != expected:
         raise CheckpointError(
             f"the tokenizer of {source} ({type(tokenizer).__name__}, {len(tokenizer)} tokens) is "

@@ -36,11 +36,28 @@ def model_table() -> str:
     for card in shipped(models):
         gradient = "yes" if card.differentiable else ""
         summary = SIZE.sub("", card.summary)
-        key = (card.kind, summary, card.range, gradient, card.license, card.verified)
+        key = (
+            card.kind,
+            summary,
+            card.range,
+            gradient,
+            card.license,
+            card.verified,
+            card.follows.removeprefix("t2v-"),
+        )
         alike.setdefault(key, []).append(card)
     order = sorted(alike.items(), key=lambda item: item[0][0])
     return table(
-        ("name", "kind", "what it is", "range", "gradient", "licence", "verified against"),
+        (
+            "name",
+            "kind",
+            "what it is",
+            "range",
+            "gradient",
+            "licence",
+            "verified against",
+            "asked as by t2v_metrics",
+        ),
         ((names(cards), *key) for key, cards in order),
     )
 

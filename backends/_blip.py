@@ -51,6 +51,13 @@ class ReadingScorer(LocalScorer):
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
             expected = " or ".join(VOCABULARY)
             raise CheckpointError(f"{folder} holds no {expected} of BERT: {error}") from error
+        self._tokenizer: Any = BertTokenizer(vocab=vocabulary)
+        self._tokenizer.add_tokens(list(added), special_tokens=True)
+        if len(self._tokenizer) > rows:
+            raise CheckpointError(
+                f"{file} has {len(self._tokenizer)} tokens with {', '.join(added)}, but the model "
+                f"knows {rows}; put the vocabulary of this checkpoint there"
+            )
         if lacking := [token for token in SPECIAL if token not in vocabulary]:
             raise CheckpointError(
                 f"{file} is not the vocabulary of BERT: it lacks {', '.join(lacking)}; put that of "
@@ -60,13 +67,6 @@ class ReadingScorer(LocalScorer):
             raise CheckpointError(
                 f"{file} has {len(vocabulary)} tokens, one of them numbered {last[0]}, but the "
                 f"model knows {rows}; put the vocabulary of this checkpoint there"
-            )
-        self._tokenizer: Any = BertTokenizer(vocab=vocabulary)
-        self._tokenizer.add_tokens(list(added), special_tokens=True)
-        if len(self._tokenizer) > rows:
-            raise CheckpointError(
-                f"{file} has {len(self._tokenizer)} tokens with {', '.join(added)}, but the model "
-                f"knows {rows}; put the vocabulary of this checkpoint there"
             )
         return file
 

@@ -49,9 +49,10 @@ def fit(seeing: Any, folder: Path, vision: Any) -> None:
     Raises:
         CheckpointError: they differ.
     """
-    if not type(seeing).__name__.startswith(SQUARES) or not isinstance(vision.image_size, int):
+    side = getattr(vision, "image_size", None)
+    if not type(seeing).__name__.startswith(SQUARES) or not isinstance(side, int):
         return
-    side, stated = vision.image_size, _stated(folder)
+    stated = _stated(folder)
     square = {"height": side, "width": side}
     cropping = type(seeing).__name__.startswith("CLIP")
     if "size" not in stated:
@@ -85,7 +86,7 @@ def read_processor(folder: Path, config: Any, trusted: bool) -> Any:
         raise MissingPackageError(
             f"the processor of {folder} needs the package {name!r}: pip install {name}"
         ) from error
-    if not hasattr(found, "tokenizer") or not hasattr(found, "image_processor"):
+    if not hasattr(found, "tokenizer"):
         raise CheckpointError(
             f"{folder} has no processor of pictures and texts: its files say {type(found).__name__}"
             f"; add its processor_config.json or preprocessor_config.json"
@@ -94,8 +95,10 @@ def read_processor(folder: Path, config: Any, trusted: bool) -> Any:
     for name, value in _told_by(config).items():
         if name in takes and name not in stated and value is not None:
             setattr(found, name, value)
-    if vision := getattr(config, "vision_config", None):
-        fit(found.image_processor, folder, vision)
+    vision = getattr(config, "vision_config", None)
+    seeing = getattr(found, "image_processor", None)
+    if vision is not None and seeing is not None:
+        fit(seeing, folder, vision)
     return found
 
 

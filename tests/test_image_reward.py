@@ -190,7 +190,10 @@ def test_checkpoints_that_do_not_fit_are_refused(copy):
     wide = (copy / "med_config.json").read_text().replace('"hidden_size": 32', '"hidden_size": "x"')
     for content in ("{", "[]", '{"hidden_size": 32}', wide):
         (copy / "med_config.json").write_text(content)
-        with pytest.raises(CheckpointError, match="med_config.json does not describe"):
+        with pytest.raises(
+            CheckpointError,
+            match="med_config.json (does not describe|is not readable|holds a list)",
+        ):
             load(copy)
     (copy / "ImageReward.pt").unlink()
     with pytest.raises(CheckpointError, match="holds no ImageReward.pt"):
@@ -204,7 +207,7 @@ def test_half_precision_is_near(scorer, images):
 
 def test_card_and_weights_that_are_not_here(tmp_path):
     card = models.card("image-reward")
-    assert (card.kind, card.args["checkpoint"]) == ("preference", "THUDM/ImageReward")
+    assert (card.kind, card.args["checkpoint"]) == ("preference", "zai-org/ImageReward")
     assert all((card.summary, card.license, card.range, card.paper, "golden" in card.verified))
-    with pytest.raises(CheckpointError, match="THUDM/ImageReward.*checkpoint='DIR'"):
+    with pytest.raises(CheckpointError, match="zai-org/ImageReward.*checkpoint='DIR'"):
         t2v_eval.load("image-reward", local_files_only=True, cache_dir=str(tmp_path))

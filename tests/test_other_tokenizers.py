@@ -197,3 +197,36 @@ def test_llava_with_other_ends_or_another_picture_is_refused(tmp_path):
     change(copy, "config.json", text_config__vocab_size=300)
     with pytest.raises(CheckpointError):
         t2v_eval.load("llava-v1.5-7b", **options)
+
+
+def test_a_model_that_moved_is_taken_from_the_cache_by_its_former_name(tmp_path, monkeypatch):
+    """Under the new name nothing was downloaded yet; what lies there under the old one is read."""
+    kept = tmp_path / "models--THUDM--ImageReward"
+    snapshot = kept / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True), (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("0" * 40)
+    (snapshot / "ImageReward.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (snapshot / "med_config.json").write_text("{}")
+    (tmp_path / "bert").mkdir()
+    options = {"cache_dir": str(tmp_path), "local_files_only": True, "device": "cpu"}
+    with pytest.raises(CheckpointError, match="models--THUDM.*med_config.json does not describe"):
+        t2v_eval.load("image-reward", tokenizer=str(tmp_path / "bert"), **options)
+    shutil.rmtree(kept)
+    with pytest.raises(CheckpointError, match="'zai-org/ImageReward' is not on this machine"):
+        t2v_eval.load("image-reward", tokenizer=str(tmp_path / "bert"), **options)
+
+
+@pytest.mark.parametrize("kind", ["blip2", "instructblip"])
+def test_a_vocabulary_that_is_not_berts_is_refused(kind, tmp_path):
+    where = {"blip2": "blip2", "instructblip": "instructblip"}[kind]
+    folders = [p.parent for p in (GOLDENS / "vqa" / where).rglob("config.json")]
+    if not folders:
+        pytest.skip("no golden folder of this kind")
+    copy = Path(shutil.copytree(folders[0], tmp_path / "copy"))
+    at = copy / "qformer_tokenizer" if kind == "instructblip" else copy
+    for name in ("tokenizer.json", "vocab.txt"):
+        (at / name).unlink(missing_ok=True)
+    (at / "vocab.txt").write_text("\n".join(f"w{n}" for n in range(9000)) + "\n")
+    name = "blip2-itm" if kind == "blip2" else "instructblip-flant5-xl"
+    with pytest.raises(CheckpointError, match="BERT|BertTokenizer|knows|embeddings"):
+        t2v_eval.load(name, checkpoint=copy, device="cpu")

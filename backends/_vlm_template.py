@@ -61,6 +61,7 @@ class TemplateChat(ProcessorChat):
                 "this model; pass chat=, or add its chat_template.jinja to the folder"
             )
         self._source = _template_of(self.processor.chat_template)
+        self._roles = dict(self.tokenizer.special_tokens_map)  # variables of the template
         self._system, self._settings = system, dict(settings or {})
         self._before, self._after = self._parts(self._render(MARK))
         self._head, self._rest = self._split(self._before)
@@ -193,7 +194,7 @@ class TemplateChat(ProcessorChat):
             said.insert(0, {"role": "system", "content": told})
         if answer is not None:
             said.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        known = {**self.tokenizer.special_tokens_map, **self._settings}
+        known = {**self._roles, **self._settings}
         known["add_generation_prompt"] = answer is None
         try:
             return render(self._source, messages=said, tools=None, documents=None, **known)

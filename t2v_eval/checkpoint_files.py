@@ -33,6 +33,8 @@ def check_content(file: Path) -> None:
     try:
         with file.open("rb") as stream:
             start = stream.read(len(POINTER))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file.parent} has no {file.name}") from None
     except OSError as error:
         raise CheckpointError(f"{file} cannot be read: {error.strerror or error}") from error
     if not start:

@@ -339,7 +339,7 @@ def test_a_config_of_another_model_is_refused(tmp_path, write, tensors):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "t5", "d_model": 32}))
     with pytest.raises(CheckpointError, match="lacks mm_vision_select_layer, mm_vision_tower"):
         load(tmp_path)
-    with pytest.raises(CheckpointError, match=r"no readable config\.json"):
+    with pytest.raises(CheckpointError, match=r"has no config\.json"):
         load(FOLDER / "images")
 
 

@@ -117,7 +117,7 @@ def _read(
             continue
         benchmark = open_benchmark(name, root)
         try:
-            found.append((benchmark, benchmark.items()))
+            found.append((benchmark, benchmark.selected()))
         except T2VError as error:
             lost = isinstance(error, MissingDataError) and not names
             if not lost or benchmark.root != root:  # or a folder that lacks some of its files

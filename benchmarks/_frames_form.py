@@ -59,10 +59,8 @@ class FramesForm(Benchmark):
         return super().statistic(items, videos)
 
 
-def first_frames(
-    folder: Path, generator: str, name: str, remedy: str, whole: bool = False
-) -> list[MediaLike]:
-    """The first 36 frames of a video, or the video.
+def first_frames(folder: Path, generator: str, name: str, whole: bool = False) -> list[MediaLike]:
+    """The first 36 frames of a video, or the video; of what is missing, the path alone.
 
     Frames that are files are taken where there are any. Those of a video are rounded as JPEG files
     are, which published figures were made from.
@@ -72,8 +70,7 @@ def first_frames(
             8 are assumed to be a second.
 
     Raises:
-        BenchmarkDataError: there is no such video and no frame of it, or a frame between others is
-            missing; a video cannot be read.
+        BenchmarkDataError: a video cannot be read.
     """
     path = folder / generator / f"{name}.mp4"
     start = folder / "frames" / generator / f"video_{name}_frame_"
@@ -81,23 +78,22 @@ def first_frames(
     if last and not (whole and path.is_file()):
         count = int(last[-8:-4]) + 1
         found = [f"{start}{k:04}.jpg" for k in range(count if whole else min(count, FRAMES))]
-        for one in found:
-            if not Path(one).is_file():
-                raise BenchmarkDataError(f"the frame {one} is missing, later ones are there")
+        if lost := next((one for one in found if not Path(one).is_file()), None):
+            return [lost]  # which is told as missing where all items are looked at
         return [Video.of(found, RATE, f"{start}*.jpg")] if whole else [*found]
-    return video_frames(path, FRAMES, "first", remedy, jpeg=True, whole=whole)
+    return video_frames(path, FRAMES, "first", jpeg=True, whole=whole)
 
 
 def video_frames(
-    path: Path, most: int, choose: str, remedy: str, *, jpeg: bool = False, whole: bool = False
+    path: Path, most: int, choose: str, *, jpeg: bool = False, whole: bool = False
 ) -> list[MediaLike]:
-    """Frames of a video of a benchmark, or the video.
+    """Frames of a video of a benchmark, or the video; of one that is missing, its path alone.
 
     Raises:
-        BenchmarkDataError: the video is not there, or none that can be read.
+        BenchmarkDataError: a file that is no video, or none that can be read.
     """
     if not path.is_file():
-        raise BenchmarkDataError(f"the video {path} is missing: {remedy}")
+        return [str(path)]  # which is told as missing where all items are looked at
     try:
         found = frames(path, most, choose, jpeg=jpeg)
         return [str(path)] if whole else [*found]

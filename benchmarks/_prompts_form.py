@@ -1,27 +1,20 @@
 """Sets of prompts: how well do the pictures that a generator made of them show what they say?
 
-`images` is a folder of pictures, or several, one for each generator. A picture belongs to a prompt
-
-    by its number in the set, from 0, with or without zeros in front: 12.png, 00012.jpg
-    with a number of its own behind it: 00012_3.png, 00012-3.png
-    in a folder of that number: 00012/anything.png, 00012/samples/0003.png
-    by its id in the set, or by the prompt with other characters than letters and digits as "_":
-    a_red_cube_on_a_blue_ball.png, again with _3 or -3 behind it; cut after 100 characters or more
-
-A prompt may have several pictures, whose scores are averaged; one without any is an error.
+`images` is a folder of pictures, or several, one for each generator. Which picture belongs to which
+prompt is said in `_folders`. A prompt may have several pictures, whose scores are averaged; one
+without any is an error, or with `on_missing="skip"` is left out.
 
 `score` is the mean over prompts. With several folders there is one such mean for each, by the
 folder's name, and for each two of them their difference, prompt by prompt: paired, so that its
-interval has none of what makes prompts hard. Whether it is more than chance is a test of the signs
-of these differences, overall and for each category, corrected for all categories.
+interval has none of what makes prompts hard. It is over the prompts that both have. Whether it is
+more than chance is a test of the signs of these differences, overall and for each category,
+corrected for all categories.
 """
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,24 +24,16 @@ import numpy as np
 from t2v_eval.benchmark import Contrast, Item, Scores
 from t2v_eval.bootstrap import Statistic
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.selection import some
 from t2v_eval.values import FloatArray, mean_of_known
 
-from ._published import PICTURES, Published
-
-SHORTEST = 100  # characters of a prompt that a file's name keeps at least, if it is cut
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """A prompt of a set."""
-
-    id: str
-    text: str
-    tags: tuple[str, ...] = ()
+from ._folders import Matched, looks_from_one, match
+from ._names import Names, Prompt
+from ._published import LEAVE_OUT, Published
 
 
 class PromptsForm(Published):
-    """Subclasses write `prompts`.
+    """Subclasses write `prompts`, and `layout` where the set's own scripts have one.
 
     Args:
         images: the folder of pictures, or several.
@@ -67,6 +52,10 @@ class PromptsForm(Published):
     def prompts(self, folder: Path) -> Iterable[Prompt]:
         """The prompts of the published files in `folder`, in their order."""
 
+    def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
+        """Where the set's own scripts put pictures; see `_folders.Layout`."""
+        return None
+
     def check(self) -> str:
         if self.images or self.root is None:
             return super().check()
@@ -79,9 +68,26 @@ class PromptsForm(Published):
                 f"{self.name} is a set of {len(prompts)} prompts: pass the folder of the pictures "
                 "that were made of them with --images (images=), once for each generator"
             )
-        found = [_match(pictures, prompts) for pictures in self.images]
-        for n, prompt in enumerate(prompts):
-            own = [of[n] for of in found]
+        chosen = {id(prompt) for prompt in self.selection.part(prompts)}
+        part = [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
+        names = (
+            [folder.name for folder in self.images]
+            if len(self.images) == 1
+            else _names(self.images)
+        )
+        found = []
+        for name, pictures in zip(names, self.images, strict=True):
+            matched = match(pictures, prompts, self.layout)
+            lacking = [n for n in part if not matched.pictures[n]]
+            if lacking and (len(lacking) == len(part) or not self.selection.skips):
+                raise self._missing(pictures, prompts, part, lacking, matched)
+            found.append(matched.pictures)
+            self._remember(name, matched, len(part) - len(lacking), len(part))
+        for n in part:
+            prompt, own = prompts[n], [of[n] for of in found]
+            if not any(own):
+                self.selection.left_out[prompt.id] = prompt.text
+                continue
             yield Item(
                 images=[str(path) for paths in own for path in paths],
                 texts=[prompt.text],
@@ -89,6 +95,34 @@ class PromptsForm(Published):
                 tags=prompt.tags,
                 id=prompt.id,
             )
+
+    def _remember(self, name: str, matched: Matched, prompts: int, of: int) -> None:
+        """Keep for the report how a folder was read."""
+        have = f" It has pictures of {prompts} of {of} prompts." if prompts < of else ""
+        self.selection.remarks.append(f"{name}: {matched.told()}.{have}")
+        facts = {"folder": name, "prompts": prompts, "prompts_of_all": of, **matched.facts()}
+        self.selection.folders.append(facts)
+
+    def _missing(
+        self,
+        folder: Path,
+        prompts: Sequence[Prompt],
+        part: Sequence[int],
+        lacking: Sequence[int],
+        matched: Matched,
+    ) -> BenchmarkDataError:
+        first = prompts[lacking[0]]
+        called = f"{first.id if first.id.isdecimal() else lacking[0]:0>5}"
+        from_one = not lacking[0] and looks_from_one(matched.names, len(prompts))
+        which = some([f"{prompts[n].id}, {prompts[n].text!r}" for n in lacking])
+        hint = "; numbers start at 0, and these seem to start at 1" if from_one else ""
+        told = f" There are {matched.told()}." if matched.told() else ""
+        remedy = f" {LEAVE_OUT}." if len(lacking) < len(part) else ""
+        return BenchmarkDataError(
+            f"{len(lacking)} of {len(part)} prompts have no picture in {folder}: {which}{hint}. A "
+            f"picture is called by its prompt's number, as {called}.png, or {called}_0.png where "
+            f"there are several, or by the prompt.{told}{remedy}"
+        )
 
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
@@ -113,67 +147,6 @@ class PromptsForm(Published):
             for k, means in enumerate(found.values()):
                 means[n] = mean_of_known(cells[folder == k])
         return found
-
-
-def _match(folder: Path, prompts: Sequence[Prompt]) -> list[list[Path]]:
-    """The pictures of each prompt."""
-    if not folder.is_dir():
-        raise BenchmarkDataError(f"there is no folder {folder}; --images names one of pictures")
-    by_name: dict[str, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in PICTURES and path.is_file():
-            parts = path.relative_to(folder).parts
-            name = parts[0] if len(parts) > 1 else path.stem
-            by_name.setdefault(name, []).append(path)
-    found: list[list[Path]] = [[] for _ in prompts]
-    names = _Names(prompts)
-    for name, paths in by_name.items():
-        n = names.find(name)
-        if n is not None:
-            found[n] += paths
-    missing = [n for n, paths in enumerate(found) if not paths]
-    if missing:
-        first = missing[0]
-        called = f"{prompts[first].id if prompts[first].id.isdigit() else first:0>5}"
-        after = re.compile(rf"0*{len(prompts)}([_-]\d+)?")
-        hint = "; numbers start at 0, and these seem to start at 1"
-        raise BenchmarkDataError(
-            f"{len(missing)} of {len(prompts)} prompts have no picture in {folder}, the first is "
-            f"{prompts[first].id}, {prompts[first].text!r}"
-            f"{hint if first == 0 and any(map(after.fullmatch, by_name)) else ''}. A picture is "
-            f"called by its prompt's number, as {called}.png, or {called}_0.png where there are "
-            "several"
-        )
-    return found
-
-
-class _Names:
-    """Which prompt a file's or folder's name stands for."""
-
-    def __init__(self, prompts: Sequence[Prompt]) -> None:
-        # Numbers that a set gives its prompts itself come before their places in it.
-        own = all(prompt.id.isdigit() for prompt in prompts)
-        self._numbers = {int(p.id) if own else n: n for n, p in enumerate(prompts)}
-        self._texts = {_plain(prompt.text): n for n, prompt in enumerate(prompts)}
-        self._texts |= {_plain(prompt.id): n for n, prompt in enumerate(prompts)}
-
-    def find(self, name: str) -> int | None:
-        numbered = re.fullmatch(r"0*(\d+)(?:[_-]\d+)?", name)
-        if numbered:
-            return self._numbers.get(int(numbered[1]))
-        plain = _plain(name)
-        for candidate in (plain, re.sub(r"_\d+$", "", plain)):
-            if candidate in self._texts:
-                return self._texts[candidate]
-            if len(candidate) >= SHORTEST:
-                longer = {n for text, n in self._texts.items() if text.startswith(candidate)}
-                if len(longer) == 1:
-                    return longer.pop()
-        return None
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

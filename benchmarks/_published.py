@@ -18,10 +18,14 @@ from t2v_eval.benchmark import Benchmark, Item
 from t2v_eval.errors import BenchmarkDataError, MissingDataError, T2VWarning, TableError
 from t2v_eval.media import Media
 from t2v_eval.regular_file import read_text
+from t2v_eval.selection import missing_pictures, some
 from t2v_eval.tables import read_table
 
 T = TypeVar("T")
-PICTURES = (".jpg", ".jpeg", ".png", ".webp")
+LEAVE_OUT = (
+    "Or evaluate a part that is there with --subset TAG (subset=), or leave out what lacks its "
+    'picture with --on-missing skip (on_missing="skip")'
+)
 
 
 class Published(Benchmark):
@@ -44,15 +48,19 @@ class Published(Benchmark):
             raise MissingDataError(f"{self.name} needs its files: {self.remedy('a folder')}")
         if not self.root.is_dir():
             raise MissingDataError(f"there is no folder {self.root}: {self.remedy()}")
+        self.selection.restart()
         try:
             items = list(self.read(self.root))
         except TableError as error:
             raise BenchmarkDataError(f"not as published: {error}") from error
         self._check_twice(items)
+        if self.selection.total is None:  # not chosen while they were read
+            items = self.selection.choose(items)
         self._check_pictures(items)
-        if self.expected and len(items) != self.expected:
+        total = self.selection.total
+        if self.expected and total != self.expected:
             warnings.warn(
-                f"{self.root} holds {len(items)} items and {self.name} has {self.expected}: the "
+                f"{self.root} holds {total} items and {self.name} has {self.expected}: the "
                 "figures are not those of the whole benchmark",
                 T2VWarning,
                 stacklevel=2,
@@ -107,11 +115,11 @@ class Published(Benchmark):
 
     def _check_pictures(self, items: Sequence[Item]) -> None:
         named = dict.fromkeys(i for item in items for i in item.images if isinstance(i, str))
-        missing = [name for name in named if not Path(name).is_file()]
+        missing = list(dict.fromkeys(name for item in items for name in missing_pictures(item)))
         if missing:
             raise BenchmarkDataError(
-                f"{len(missing)} of {len(named)} pictures are missing, the first is "
-                f"{missing[0]}: {self.remedy()}"
+                f"{len(missing)} of {len(named)} pictures are missing: {some(missing)}. "
+                f"{self.remedy()}. {LEAVE_OUT}"
             )
 
 

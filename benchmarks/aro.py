@@ -58,29 +58,37 @@ class VisualGenome(Published, ChoiceForm):
         content = read_json(path, list)
         parts = [self.part(row, f"{path}, row {n}") for n, row in enumerate(content, 1)]
         sizes = Counter(parts)
-        opened: dict[str, Media] = {}
+        opened: dict[str, Media | str] = {}
         for n, (row, part) in enumerate(zip(content, parts, strict=True), 1):
             where = f"{path}, row {n}"
             name = field(row, "image_path", str, where)
             if name not in opened:
-                try:
-                    opened[name] = open_media(self.picture(name, "images", "."), where)
-                except MediaError as error:
-                    raise BenchmarkDataError(
-                        f"a picture is missing: {error}: {self.remedy()}"
-                    ) from error
+                opened[name] = self._opened(name, where)
             left, top, width, height = (
                 round(field(row, f"bbox_{key}", float, where)) for key in "xywh"
             )
             if width < 1 or height < 1:
                 raise BenchmarkDataError(f"{where}: the box is {width} x {height}")
             counts = sizes[part] >= self.least and self.counts(part)
+            picture = opened[name]
+            if isinstance(picture, Media):
+                picture = picture.cut(left, top, left + width, top + height)
             yield Item(
-                images=[opened[name].cut(left, top, left + width, top + height)],
+                images=[picture],
                 texts=[field(row, f"{kind}_caption", str, where) for kind in ("true", "false")],
                 tags=(part,) if counts else (),
                 id=str(n),
             )
+
+    def _opened(self, name: str, where: str) -> Media | str:
+        """A photograph, or where it should be."""
+        path = self.picture(name, "images", ".")
+        if not Path(path).is_file():
+            return path
+        try:
+            return open_media(path, where)
+        except MediaError as error:
+            raise BenchmarkDataError(f"a picture cannot be read: {error}") from error
 
 
 class Relation(VisualGenome):

@@ -76,8 +76,7 @@ class CameraBench(FramesForm, Published):
         for name in names:
             if name not in self._opened:
                 path = Path(self.picture(name, "videos", "data/videos", "."))
-                how = self.frames, "uniform", self.remedy()
-                self._opened[name] = video_frames(path, *how, whole=self.whole)
+                self._opened[name] = video_frames(path, self.frames, "uniform", whole=self.whole)
             own = self._opened[name]
             positions.append(list(range(len(pictures), len(pictures) + len(own))))
             pictures += own

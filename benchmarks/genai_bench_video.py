@@ -30,6 +30,6 @@ class GenAIBenchVideo(FramesForm, GenAIForm):
 
     def read(self, folder: Path) -> Iterator[Item]:
         for one in self.rated():
-            told = one.name, self.remedy(), self.whole
+            told = one.name, self.whole
             videos = [first_frames(folder, m, *told) for m in one.ratings]
             yield item_of(videos, one.text, one.human, one.skills, one.name)

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from t2v_eval.agree import is_empty, number, split_tags
 from t2v_eval.benchmark import Item
 from t2v_eval.errors import InputError, MediaError, T2VWarning, TableError
 from t2v_eval.media import Media, MediaLike, check_texts, embedded
+from t2v_eval.selection import missing_pictures
 from t2v_eval.tables import read_rows
 
 from ._ratings_form import LabelsForm, RatingsForm
@@ -79,6 +80,7 @@ class OwnRows(RatingsForm):
         return self.root or Path()
 
     def items(self) -> Sequence[Item]:
+        self.selection.restart()
         there = self.rows()
         known = self.known(there)
         for called in (one for of in self.columns.values() for one in of):
@@ -95,25 +97,27 @@ class OwnRows(RatingsForm):
                     f"{self.place}: there is no column {one!r}; the columns are "
                     f"{', '.join(map(repr, known))}. Say which it is with --column {one}=..."
                 )
-        made: dict[int, Item] = {}
-        groups: dict[str, list[int]] = {}
+        usable: dict[int, Item] = {}
         for n, row in enumerate(rows, 1):
             try:
                 if n not in self.bad:
-                    made[n] = self._item(row, n)
+                    usable[n] = self._item(row, n)
             except InputError as error:
                 if self.on_error != "skip":
                     raise
                 self.bad[n] = str(error).removeprefix(f"{self.place}, ")
-            name = f"row {n}" if is_empty(row.get("group")) else str(row["group"])
-            groups.setdefault(name, []).extend([n] if n in made else [])
         self._tell_bad(len(rows))
-        items = [
-            item
-            for name, of in groups.items()
-            if of
-            for item in _together([made[n] for n in of], name)
+        names = [
+            f"row {n}" if is_empty(row.get("group")) else str(row["group"])
+            for n, row in enumerate(rows, 1)
         ]
+        pairs = [(names[n - 1], item) for n, item in usable.items()]
+        items = _grouped(pairs)
+        chosen = {id(item) for item in self.selection.choose(list(usable.values()))}
+        if len(chosen) < len(usable):
+            self.selection.total = len(items)
+            items = _grouped(pair for pair in pairs if id(pair[1]) in chosen)
+        self._check_pictures(usable, chosen)
         values = {value for item in items for value in item.labels["human"] if value is not None}
         if not values:
             raise TableError(f"{self.place}: the column 'human' is empty")
@@ -133,6 +137,16 @@ class OwnRows(RatingsForm):
             T2VWarning,
             stacklevel=3,
         )
+
+    def _check_pictures(self, rows: Mapping[int, Item], chosen: Collection[int]) -> None:
+        if self.on_error == "skip":  # a picture that is missing fails, and is counted
+            return
+        for n, row in rows.items():
+            if id(row) in chosen and (missing := missing_pictures(row)):
+                raise MediaError(
+                    f"{self.place}, row {n}: {missing[0]}: no such file; paths start at the table "
+                    'or at --root. --on-missing skip (on_missing="skip") leaves such rows out'
+                )
 
     def _renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with our names; those of several human columns become a list."""
@@ -179,12 +193,7 @@ class OwnRows(RatingsForm):
             raise TableError(f"{where}: a picture is {value!r}, not a path")
         if value.startswith(("http://", "https://")):
             return value
-        path = self.base / value
-        if self.on_error != "skip" and not _is_file(path):  # else it fails, and is counted
-            raise MediaError(
-                f"{where}: {path}: no such file; paths start at the table or at --root"
-            )
-        return str(path)
+        return str(self.base / value)
 
 
 class OwnTable(OwnRows):
@@ -211,13 +220,6 @@ class OwnTable(OwnRows):
         return self.root or self.file.parent
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # no file can be called so
-        return False
-
-
 def _listed(row: Mapping[str, Any], name: str, where: str) -> list[Any]:
     several = row.get(f"{name}s")
     if several in (None, "", []):
@@ -242,6 +244,14 @@ def _flat(human: Any, pictures: int, texts: int) -> list[Any]:
     ):
         return [value for one in human for value in one]
     return list(human)
+
+
+def _grouped(rows: Iterable[tuple[str, Item]]) -> list[Item]:
+    """The items of rows with the names of their groups."""
+    groups: dict[str, list[Item]] = {}
+    for name, row in rows:
+        groups.setdefault(name, []).append(row)
+    return [item for name, of in groups.items() for item in _together(of, name)]
 
 
 def _together(rows: Sequence[Item], name: str) -> Sequence[Item]:

@@ -8,21 +8,27 @@
     tifa_v1.0_text_inputs.json   ROOT for tifa-v1: [{"id", "caption"}]
     dsg-1k-anns.csv              ROOT for dsg-1k: item_id, text, one row a question
 
-What a picture has to be called is said in `_prompts_form`. Tags are the sets' own categories.
+What a picture has to be called is said in `_folders`; GenEval and T2I-CompBench have layouts of
+their own. Tags are the sets' own categories.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from t2v_eval.errors import BenchmarkDataError
 
-from ._prompts_form import Prompt, PromptsForm
+from ._folders import SAMPLES, numbered
+from ._names import Names, Prompt
+from ._prompts_form import PromptsForm
 from ._published import field, lines_of, read_json, rows, tab_separated
 from .genai_bench import skills_of
 
 SKILLS = "color shape texture spatial non_spatial complex numeracy 3d_spatial".split()
+# What folders of a skill are called.
+SKILL_OF = {skill.replace("_", ""): skill for skill in SKILLS} | {"2dspatial": "spatial"}
 
 
 class PartiPrompts(PromptsForm):
@@ -54,6 +60,16 @@ class GenEval(PromptsForm):
         for n, row in enumerate(rows(path, "prompt", "tag")):
             yield Prompt(str(n), row["prompt"], (row["tag"],))
 
+    def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
+        """00000/samples/00000.png, where 00000 is the line; as there, samples begin with digits."""
+        if len(parts) != 3 or parts[1] != SAMPLES or (line := numbered(parts[0])) is None:
+            return None
+        if not re.match(r"[0-9]+\.", parts[2]):
+            return "no sample of GenEval's", []
+        if line >= len(names.prompts):
+            return "beyond the lines of the set", []
+        return "in GenEval's layout", [line]
+
 
 class T2ICompBench(PromptsForm):
     """The validation prompts, 300 for each of eight skills, in the order of `SKILLS`."""
@@ -63,6 +79,19 @@ class T2ICompBench(PromptsForm):
             path = self.file(f"{skill}_val.txt")
             for n, text in enumerate(filter(None, map(str.strip, lines_of(path)))):
                 yield Prompt(f"{skill}/{n}", text, (skill,))
+
+    def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
+        """color/samples/PROMPT_000000.png, or one skill's samples/PROMPT_000000.png."""
+        rule = "in T2I-CompBench's layout"
+        folders, name = [part for part in parts[:-1] if part != SAMPLES], Path(parts[-1]).stem
+        if not folders:
+            exact = names.exactly(name) if re.search(r"_[0-9]{6}$", name) else None
+            return (rule, exact) if exact else None
+        skill = SKILL_OF.get(re.sub(r"[^a-z0-9]|val$", "", folders[0].lower()))
+        if skill is None or len(folders) > 1:
+            return None
+        found = names.find_tagged(name, skill)
+        return (rule, found[1]) if found else (f"of no prompt of {skill}", [])
 
 
 class GenAIPrompts(PromptsForm):

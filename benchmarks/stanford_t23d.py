@@ -61,8 +61,11 @@ class StanfordT23D(Published, RatingsForm):
                 id=name,
             )
 
-    def _grid(self, views: str) -> bytes:
+    def _grid(self, views: str) -> bytes | str:
+        """The grid of an object's views, or the first view that is missing."""
         paths = [self.picture(f"{views}/rgb_{view}.jpg") for view in VIEWS]
+        if lost := next((path for path in paths if not Path(path).is_file()), None):
+            return lost
         try:
             opened = [decode(open_media(path, "view"), "original").convert("RGB") for path in paths]
         except MediaError as error:

@@ -54,7 +54,7 @@ class T2VScore(FramesForm, Published, RatingsForm):
                     f"{where} has the generators {', '.join(models) or 'none'}; known are "
                     f"{', '.join(GENERATORS)}"
                 )
-            told = name.zfill(4), self.remedy(), self.whole
+            told = name.zfill(4), self.whole
             yield item_of(
                 [first_frames(folder, model, *told) for model in rated],
                 field(row, "prompt", str, where),

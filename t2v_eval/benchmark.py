@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import platform
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from t2v_eval.permutation import PValue, corrected, sign_flip
 from t2v_eval.plan import Block
 from t2v_eval.registry import Card
 from t2v_eval.scorer import Scorer
+from t2v_eval.selection import Selection
 
 Scores: TypeAlias = Sequence[NDArray[np.float32]]
 Contrast: TypeAlias = tuple[str, str]
@@ -73,6 +75,8 @@ class Benchmark(ABC):
     Args:
         card: the registry's facts about it.
         root: the folder that holds its files, for benchmarks that have files.
+        subset: tags; only items that have one of them are evaluated.
+        on_missing: "error", or "skip": items with a picture that is not there are left out.
 
     A subclass may name its `headline` metric (default: the first), the values that guessing
     reaches (`chance`), what its metrics are, with their range, in words for those who do not know
@@ -85,14 +89,49 @@ class Benchmark(ABC):
     pooled: ClassVar[bool] = False
     on_error: str = "raise"  # or "skip": rows of a table that cannot be used are left out
 
-    def __init__(self, *, card: Card | None = None, root: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        card: Card | None = None,
+        root: str | Path | None = None,
+        subset: str | Sequence[str] = (),
+        on_missing: str = "error",
+    ) -> None:
         self.card = card or Card(type(self).__name__, type(self).__name__, type(self).__module__)
         self.root = None if root is None else Path(root).expanduser()
+        self.selection = Selection(self.card.name, subset, on_missing)
 
     @property
     def name(self) -> str:
         """The name it is registered under."""
         return self.card.name
+
+    def selecting(
+        self, subset: str | Sequence[str] | None = None, on_missing: str | None = None
+    ) -> Self:
+        """The same benchmark with another `subset` or `on_missing`; None leaves it as it is."""
+        if subset is None and on_missing is None:
+            return self
+        other = copy.copy(self)
+        own = self.selection
+        other.selection = Selection(
+            self.card.name,
+            own.subset if subset is None else subset,
+            own.on_missing if on_missing is None else on_missing,
+        )
+        return other
+
+    def selected(self) -> Sequence[Item]:
+        """`items`, and of them those of `subset` whose pictures are there, if that was asked for.
+
+        Raises:
+            InputError: no item has a tag of `subset`; the message lists the tags.
+            BenchmarkDataError: as `items`, and where no item is left.
+        """
+        self.selection.restart()
+        items = self.items()
+        # A class whose `items` does not choose is chosen from here.
+        return self.selection.choose(items) if self.selection.total is None else items
 
     @abstractmethod
     def items(self) -> Sequence[Item]:
@@ -202,21 +241,29 @@ def evaluate(
     progress: Progress | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    subset: str | Sequence[str] | None = None,
+    on_missing: str | None = None,
     **template: str | None,
 ) -> Run:
     """Score every item of `benchmark` and report its metrics, overall and for each tag.
 
     Args:
-        items: what `benchmark.items()` returned, where it has been called already.
+        items: what `benchmark.selected()` returned, where it has been called already.
         progress: is told of the counts as they grow.
         resamples: bootstrap resamples of items behind the 95 % intervals.
+        subset: tags; only items that have one of them are evaluated.
+        on_missing: "error", or "skip": items with a picture that is not there are left out.
         template: `question_template`, `answer_template` or `template`.
 
     Raises:
         BenchmarkDataError: the benchmark's files are missing.
         MediaError: a picture cannot be read, unless the scorer was loaded with on_error="skip".
     """
-    items = benchmark.items() if items is None else items
+    benchmark = benchmark.selecting(subset, on_missing)
+    if items is None:
+        items = benchmark.selected()
+    elif subset is not None or on_missing is not None:
+        items = benchmark.selection.choose(items)
     if not items:
         raise InputError(f"benchmark {benchmark.name!r} has no items")
     bound = scorer.with_template(**template)
@@ -245,6 +292,7 @@ def evaluate(
             "question": bound.template.question,
             "answer": bound.template.answer,
             "truncated_texts": outcome.truncated,
+            "cautions": list(outcome.cautions),
             **({"usage": dict(outcome.usage)} if outcome.usage else {}),
             "execution": dict(getattr(bound, "execution", {})),
             "said": _said(outcome.details.values()),
@@ -252,13 +300,16 @@ def evaluate(
         benchmark={
             "name": benchmark.name,
             "items": len(items),
+            **benchmark.selection.facts(len(items)),
             "summary": benchmark.card.summary,
             "note": benchmark.card.note,
             "headline": benchmark.headline or next(iter(intervals[""])),
             "chance": dict(benchmark.chance),
             "meanings": {name: benchmark.meanings.get(name, "") for name in intervals[""]},
             "pooled": benchmark.pooled,
-            "published": _published(benchmark.card, scorer.name),
+            "published": _published(benchmark.card, scorer.name)
+            if benchmark.selection.whole
+            else {},
             "tags": {tag: sum(tag in item.tags for item in items) for tag in draws if tag},
             "resamples": resamples,
             "seed": seed,

@@ -62,11 +62,17 @@ class Difference:
         return self.tests[tag][metric].told_apart
 
 
+def title(run: Run) -> str:
+    """What to call the benchmark of a run: its name, with the part of it that was evaluated."""
+    name, subset = str(run.benchmark["name"]), run.benchmark.get("subset")
+    return f"{name} (part: {', '.join(subset)})" if subset else name
+
+
 def by_benchmark(runs: Sequence[Run]) -> dict[str, list[int]]:
-    """The indices of the runs on each benchmark."""
+    """The indices of the runs on each benchmark, or part of one, by its title."""
     found: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
-        found.setdefault(run.benchmark["name"], []).append(index)
+        found.setdefault(title(run), []).append(index)
     return found
 
 
@@ -114,8 +120,8 @@ def item_name(item: Item, index: int) -> str:
 
 def _label(runs: Sequence[Run], own: Run) -> str:
     name = str(own.scorer["name"])
-    on = own.benchmark["name"]
-    same = [run for run in runs if (run.scorer["name"], run.benchmark["name"]) == (name, on)]
+    on = title(own)
+    same = [run for run in runs if (run.scorer["name"], title(run)) == (name, on)]
     if len(same) == 1:
         return name
     for key in ("question", "answer"):

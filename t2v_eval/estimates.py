@@ -27,7 +27,10 @@ def print_estimates(
             console.say(f"{name} runs here: it asks no service and costs nothing")
     own = {key: options.pop(key) for key in ("images", "columns") if key in options}
     own |= options.pop("benchmark_options", {})
-    items = {name: open_benchmark(name, root, **own).items() for name in judges}
+    chosen = {key: options.pop(key) for key in ("subset", "on_missing") if key in options}
+    items = {
+        name: open_benchmark(name, root, **own).selecting(**chosen).selected() for name in judges
+    }
     templates = ("question_template", "answer_template", "template")
     asked = {key: options.pop(key) for key in templates if key in options}
     console.print_estimates(

@@ -58,8 +58,8 @@ class Outcome:
     """Everything a run found out: folded scores, counts, why cells failed, which texts were cut.
 
     `errors` counts failed unique cells by reason; `failures` gives the reason by (block, row,
-    column), as `details` gives what else a model said of a cell; `usage` is what was asked of a
-    service, and what it cost.
+    column), as `details` gives what else a model said of a cell; `cautions` are what a reader of
+    the scores should know of them; `usage` is what was asked of a service, and what it cost.
     """
 
     scores: list[NDArray[np.float32]]
@@ -68,6 +68,7 @@ class Outcome:
     failures: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
     details: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
     truncated: int = 0
+    cautions: Sequence[str] = ()
     usage: Mapping[str, float] = field(default_factory=dict)
 
 

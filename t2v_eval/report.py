@@ -153,6 +153,8 @@ def compare(
     images: Sequence[str | Path] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     benchmark_options: Mapping[str, Any] | None = None,
+    subset: str | Sequence[str] | None = None,
+    on_missing: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[Scorer, Benchmark, int], Progress | None] | None = None,
@@ -167,6 +169,8 @@ def compare(
         images: for sets of prompts, the folder of the pictures of each generator.
         columns: for tables and data sets of one's own, what columns are called there.
         benchmark_options: other options of benchmarks that are given by name; see their classes.
+        subset: tags; of each benchmark, only items that have one of them are evaluated.
+        on_missing: "error", or "skip": items with a picture that is not there are left out.
         progress: called before each run, with the number of items; what it returns is told of the
             counts during the run.
         options: for scorers that are given by name, as for `load`, templates among them.
@@ -180,7 +184,10 @@ def compare(
     own: dict[str, Any] = {"images": images} if images else {}
     own |= {"columns": columns} if columns else {}
     own |= benchmark_options or {}
-    judges = [open_benchmark(b, root, **own) if isinstance(b, str) else b for b in named]
+    judges = [
+        (open_benchmark(b, root, **own) if isinstance(b, str) else b).selecting(subset, on_missing)
+        for b in named
+    ]
     for judge, asked in zip(judges, named, strict=True):
         if isinstance(asked, str):
             judge.on_error = options.get("on_error", "raise")
@@ -189,7 +196,7 @@ def compare(
     for name in wanted:
         if isinstance(name, str):
             models.card(name)
-    items = [benchmark.items() for benchmark in judges]
+    items = [benchmark.selected() for benchmark in judges]
 
     def runs_of(wanted: Scorer | str) -> list[Run]:
         # A scorer that is loaded here is let go of before the next one is loaded.

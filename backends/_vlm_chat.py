@@ -27,8 +27,8 @@ from t2v_eval.video import Clip, Sampling
 from ._authors import Layout, Translated
 from ._images import pad_to_square, sized
 from ._own_code import OwnCode
-from ._transformers_seeing import settings_of
 from ._processors import check_vocabulary, fit, read_processor
+from ._transformers_seeing import settings_of
 from ._vlm_video import Shown, sampling_of
 
 GREY = Image.new("RGB", (64, 64), (120, 130, 140))

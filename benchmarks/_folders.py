@@ -30,7 +30,7 @@ from t2v_eval.errors import BenchmarkDataError, TableError
 from t2v_eval.selection import some
 from t2v_eval.tables import read_table
 
-from ._names import NUMBERED, Ambiguous, Names, Prompt, same
+from ._names import NUMBERED, AmbiguousError, Names, Prompt, same
 
 ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 SYSTEM = {
@@ -130,7 +130,7 @@ def _by_name(
         shown = "/".join(parts)
         try:
             own = names.find(name, prompt_first)
-        except Ambiguous as error:
+        except AmbiguousError as error:
             raise BenchmarkDataError(f"{path} {error}") from None
         if own is None:
             grid = GRID.fullmatch(path.stem) or "-grid-" in path.stem
@@ -151,7 +151,7 @@ def _own(
 ) -> tuple[str, list[int]] | None:
     try:
         return layout(parts, names)
-    except Ambiguous as error:
+    except AmbiguousError as error:
         raise BenchmarkDataError(f"{path} {error}") from None
 
 

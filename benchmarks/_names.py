@@ -31,7 +31,7 @@ class Prompt:
     tags: tuple[str, ...] = ()
 
 
-class Ambiguous(Exception):
+class AmbiguousError(Exception):
     """A name stands for several prompts; the message goes on from the name."""
 
 
@@ -61,7 +61,7 @@ class Names:
         """The rule by which a name stands for prompts, and which; None where it does for none.
 
         Raises:
-            Ambiguous: it may stand for several prompts that are not the same.
+            AmbiguousError: it may stand for several prompts that are not the same.
         """
         number = self._number(name)
         if NUMBERED.fullmatch(name):
@@ -114,7 +114,7 @@ class Names:
                 try:
                     if self.find(name) is not None:
                         return True
-                except Ambiguous:
+                except AmbiguousError:
                     return True
             elif not self._numeric_text(name):
                 numbers = numbers or self._number(name) is not None
@@ -167,7 +167,7 @@ class Names:
         first = self.prompts[numbers[0]]
         for n in numbers[1:]:
             if not same(first.text, self.prompts[n].text):
-                raise Ambiguous(
+                raise AmbiguousError(
                     f"may be of {first.text!r} ({first.id}) or of {self.prompts[n].text!r} "
                     f"({self.prompts[n].id}): {name!r} stands for both. Call pictures by their "
                     "prompts' numbers"

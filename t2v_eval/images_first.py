@@ -20,8 +20,7 @@ from t2v_eval.batching import BatchSize, Failure, attempt
 from t2v_eval.local import LocalScorer
 from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
-from t2v_eval.pair_scorer import by_length
-from t2v_eval.plan import Cells, Text
+from t2v_eval.plan import Cells, Text, by_length
 from t2v_eval.scorer import plain
 
 State = TypeVar("State")

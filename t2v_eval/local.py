@@ -22,6 +22,7 @@ from torch import Tensor
 
 from t2v_eval.batching import BatchSize, Failure, ahead
 from t2v_eval.budget import BUDGET
+from t2v_eval.cautions import CUT
 from t2v_eval.devices import free_bytes, pick_device, pick_dtype
 from t2v_eval.embeddings import Comparing, embed_each
 from t2v_eval.errors import InputError, MediaError, ScoringError, TemplateError
@@ -395,13 +396,18 @@ class EmbeddingScorer(Comparing, LocalScorer):
         """
         filled = [self.template.fill(text)[0] for text in texts]
         keys = [f"text:{text_key(text)}" for text in filled]
-        known = self._stored(keys)
+        # Texts that were cut have a row of their own, as those that are stored are not read again.
+        marks = {CUT + key: text for key, text in zip(keys, filled, strict=True)}
+        known = self._stored([*keys, *marks])
+        self.note_truncated(marks[key] for key in known if key in marks)
         todo = [n for n in range(len(filled)) if keys[n] not in known]
         todo.sort(key=lambda n: len(filled[n]))
         for part, made in self.batch.batches(
             todo, lambda batch: self.encode_texts([filled[n] for n in batch])
         ):
             known |= self._keep([keys[n] for n in todo[part]], made.float())
+            cut = [CUT + keys[n] for n in todo[part] if filled[n] in self._truncated]
+            self._keep(cut, torch.ones(len(cut), 1, dtype=torch.float32))
         return self.stacked([known[key] for key in keys])
 
     def embed_images(self, media: Sequence[Media]) -> Iterator[tuple[list[int], Tensor, Failed]]:

@@ -7,14 +7,13 @@ from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from t2v_eval.batching import Failure
 from t2v_eval.local import LocalScorer
 from t2v_eval.media import Media
 from t2v_eval.outcome import Scored
-from t2v_eval.plan import Cells, Text, by_image
+from t2v_eval.plan import Cells, Text, by_length
 from t2v_eval.scorer import plain
 
 State = TypeVar("State")
@@ -67,14 +66,3 @@ class PairScorer(LocalScorer, Generic[State]):
 
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         return self.score(self.encode_images(self.inputs_of(pixels)), texts)
-
-
-def by_length(cells: Cells, texts: Sequence[Text]) -> tuple[list[int], list[NDArray[np.int64]]]:
-    """As `by_image`, with pictures in the order of their longest text.
-
-    Pictures that are read together then have texts of like length, so that little is filling.
-    """
-    rows, spans = by_image(cells)
-    lengths = np.array([len(plain(text)) for text in texts])
-    order = sorted(range(len(rows)), key=lambda n: lengths[cells[spans[n], 1]].max())
-    return [rows[n] for n in order], [spans[n] for n in order]

@@ -207,3 +207,14 @@ def by_image(cells: Cells) -> tuple[list[int], list[NDArray[np.int64]]]:
     """The pictures of cells that are sorted by picture, and the positions of each one's cells."""
     rows, starts = np.unique(cells[:, 0], return_index=True)
     return rows.tolist(), np.split(np.arange(len(cells)), starts[1:])
+
+
+def by_length(cells: Cells, texts: Sequence[Text]) -> tuple[list[int], list[NDArray[np.int64]]]:
+    """As `by_image`, with pictures in the order of their longest text.
+
+    Pictures that are read together then have texts of like length, so that little is filling.
+    """
+    rows, spans = by_image(cells)
+    lengths = np.array([len(t.text if isinstance(t, Caption) else t) for t in texts])
+    order = sorted(range(len(rows)), key=lambda n: lengths[cells[spans[n], 1]].max())
+    return [rows[n] for n in order], [spans[n] for n in order]

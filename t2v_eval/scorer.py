@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from t2v_eval.cautions import Cuts, other_sizes, strings_of
 from t2v_eval.errors import (
     InputError,
     ScoringError,
@@ -330,11 +331,14 @@ class Scorer(Speaking):
             said = self.store.get_details(self.id, known)
             details = {p: said[key] for p, key in enumerate(keys) if key in said}
         self._truncated.clear()
+        cuts = Cuts(plan, self._truncated, lambda text: self.template.fill(text)[0])
         progress(counts)
+        cautions = self._cautions(plan.images)
         if len(todo):
             parts = self.score_cells(plan.images, plan.texts, plan.cells[todo])
             for part in chain.from_iterable(map(usable, parts)):
                 done = todo[part.positions]
+                part = cuts.kept_with(part, done)
                 if part.values is not None:
                     values[done] = part.values.float().cpu().numpy()
                     counts = replace(counts, computed=counts.computed + len(done))
@@ -348,7 +352,10 @@ class Scorer(Speaking):
                 details |= {p: detail for p, detail in told if detail is not None}
                 self._commit(plan, keys, done, values, part)
                 progress(counts)
-        self._warn_truncated(len({string for text in plan.texts for string in _strings(text)}))
+        cut = cuts.all(details)
+        self._truncated.clear()
+        self._truncated.update(cut)
+        cautions += self._warn_truncated(len(cuts.every()))
         return Outcome(
             plan.fold(values),
             counts,
@@ -356,7 +363,23 @@ class Scorer(Speaking):
             plan.locate(errors),
             plan.locate(details),
             len(self._truncated),
+            cautions,
         )
+
+    def _cautions(self, images: Sequence[Media]) -> list[str]:
+        """What is to be said of the sizes of pictures, which is warned of once."""
+        if not self.card.expects_size:
+            return []
+        expected, caution = self.card.expects_size, self.card.caution
+        cautions = other_sizes(images, expected, self.image_mode, caution)
+        for caution in cautions:
+            if self._may_caution.acquire(blocking=False):
+                warnings.warn(caution, T2VWarning, stacklevel=4)
+        return cautions
+
+    def caution_anew(self) -> None:
+        """Warn again of what one of its copies has warned of."""
+        self._may_caution = threading.Semaphore(1)
 
     def _commit(
         self,
@@ -405,15 +428,16 @@ class Scorer(Speaking):
         """A backend tells which texts it cut; the run reports their number once."""
         self._truncated.update(texts)
 
-    def _warn_truncated(self, total: int) -> None:
-        if self._truncated:
-            example = next(iter(self._truncated))
-            warnings.warn(
-                f"{self.name!r}: {len(self._truncated)} of {total} texts are longer than the model "
-                f"reads and were cut, for example {example[:60]!r}...",
-                T2VWarning,
-                stacklevel=2,
-            )
+    def _warn_truncated(self, total: int) -> list[str]:
+        """Warn of texts that were cut, if any were; what is said of them."""
+        if not self._truncated:
+            return []
+        caution = (
+            f"{len(self._truncated)} of {total} texts are longer than the model reads and were "
+            f"cut, for example {min(self._truncated)[:60]!r}..."
+        )
+        warnings.warn(f"{self.name!r}: {caution}", T2VWarning, stacklevel=2)
+        return [caution]
 
     def _bound(self, template: Mapping[str, str | None]) -> Self:
         unknown = set(template) - {"question_template", "answer_template", "template"}
@@ -442,12 +466,8 @@ def plain(text: Text) -> str:
     return text.text if isinstance(text, Caption) else text
 
 
-def _strings(text: Text) -> tuple[str, ...]:
-    return (text.text, *text.references) if isinstance(text, Caption) else (text,)
-
-
 def _key(text: Text) -> str:
-    return text_key("\0".join(_strings(text)))
+    return text_key("\0".join(strings_of(text)))
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -20,12 +20,12 @@ CORE = ROOT / "t2v_eval"
 # A module may import those before it, never those after.
 ORDER = (
     "errors stopping _toml printable regular_file budget image_file urls open_file _torch media "
-    "video plan outcome cost store _arguments registry template speaking checkpoint_files "
-    "weights batching devices precision kept scorer embeddings pixels local pair_scorer "
-    "images_first pool remote api values ranking pairwise metrics sensitivity weighted "
-    "bootstrap permutation files tables agree caption selection benchmark data comparison svg "
-    "chart plots browse pictures catalogue html markdown report console estimates arguments "
-    "store_commands agree_command data_command prefer_command cli __main__"
+    "video plan outcome cautions cost store _arguments registry template speaking "
+    "checkpoint_files weights batching devices precision kept scorer embeddings pixels local "
+    "pair_scorer images_first pool remote api values ranking pairwise metrics sensitivity "
+    "weighted bootstrap permutation files tables agree caption selection benchmark data "
+    "comparison svg chart plots browse pictures catalogue html markdown report console "
+    "estimates arguments store_commands agree_command data_command prefer_command cli __main__"
 ).split()
 
 

@@ -37,6 +37,7 @@ SYSTEM = {
     "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "#recycle",
     "Network Trash Folder", "Temporary Items", "__pycache__",
 }  # fmt: skip
+BY_PROMPT = ("by prompt", "by the ")  # how rules begin by which a name is a prompt
 SAMPLES = "samples"  # where scripts put the pictures themselves, beside grids of them
 GRID = re.compile(r"grid([ _-]?\d+)*", re.IGNORECASE)
 TEXTS = ("text", "prompt", "caption")
@@ -60,6 +61,8 @@ class Matched:
     ignored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     names: list[str] = field(default_factory=list)  # that were looked for among prompts
     owners: dict[str, int] = field(default_factory=dict)  # folders that are a prompt's
+    by_prompt: set[int] = field(default_factory=set)  # prompts that pictures are called by
+    shared: list[str] = field(default_factory=list)  # ids of prompts with another's pictures
 
     def told(self) -> str:
         """How the folder was read, in a sentence."""
@@ -68,7 +71,8 @@ class Matched:
             f"{len(names)} {'file' if len(names) == 1 else 'files'} ignored ({why}): {some(names)}"
             for why, names in self.ignored.items()
         ]
-        return "; ".join([*by, *left])
+        twice = [f"of {some(self.shared)} as of the prompt that is the same"] * bool(self.shared)
+        return "; ".join([*by, *twice, *left])
 
     def facts(self) -> dict[str, Any]:
         """The same as data."""
@@ -114,6 +118,7 @@ def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None)
         parts[0] for path in pictures if SAMPLES in (parts := path.relative_to(folder).parts)[1:-1]
     }
     _by_name(folder, generic, names, sampled, found)
+    _share(found, names)
     _check_said_prompts(folder, prompts, found.owners)
     for of in found.pictures:
         of.sort()
@@ -155,8 +160,23 @@ def _own(
         raise BenchmarkDataError(f"{path} {error}") from None
 
 
+def _share(found: Matched, names: Names) -> None:
+    """Give prompts without a picture those of a prompt that is the same, where names are prompts.
+
+    Files that are called by their prompts lose all but one of those that occur twice.
+    """
+    for n, prompt in enumerate(names.prompts):
+        if not found.pictures[n]:
+            twins = (k for k in names.by_text(prompt.text, exact=False) if k in found.by_prompt)
+            if (twin := next(twins, None)) is not None:
+                found.pictures[n] = list(found.pictures[twin])
+                found.shared.append(prompt.id)
+
+
 def _add(found: Matched, path: Path, rule: str, numbers: Sequence[int]) -> None:
     found.rules[rule] += 1
+    if rule.startswith(BY_PROMPT):
+        found.by_prompt.update(numbers)
     for n in numbers:
         found.pictures[n].append(path)
 
@@ -174,7 +194,7 @@ def _pictures(folder: Path, found: Matched) -> Iterator[Path]:
                     found.ignored["of the system"] += [
                         path.relative_to(folder).as_posix()
                         for path in sorted((here / name).rglob("*"))
-                        if path.suffix.lower() in ENDINGS
+                        if path.suffix.lower() in ENDINGS and path.is_file()
                     ]
         folders.sort()
         for name in sorted(files):

@@ -51,10 +51,11 @@ class Names:
         self._id_slugs = _index((n, slug(prompt.id)) for n, prompt in enumerate(prompts))
         texts = [(n, normal(prompt.text)) for n, prompt in enumerate(prompts)]
         self._exact = _index(texts)
+        self._same = _index((n, _prompt(text)) for n, text in texts)
         self._tagged: dict[str, tuple[list[int], Names]] = {}
         self._forms = [
             (form, _index((n, form(text)) for n, text in texts))
-            for form in (as_file_name, slug, plain_slug, letters)
+            for form in (as_file_name, underscored, slug, plain_slug, letters)
         ]
 
     def find(self, name: str, prompt_first: bool = True) -> tuple[str, list[int]] | None:
@@ -81,10 +82,10 @@ class Names:
                     return "by the letters of the prompt", self._one(index[key], name)
         return self._behind_number(name) or self._cut(names, name)
 
-    def by_text(self, text: str) -> list[int]:
-        """The prompts that are this text."""
-        exact = self._exact.get(normal(text))
-        return exact or [n for n, prompt in enumerate(self.prompts) if same(prompt.text, text)]
+    def by_text(self, text: str, exact: bool = True) -> list[int]:
+        """The prompts that are this text; those that are it to the letter alone, if there are."""
+        there = self._exact.get(normal(text), []) if exact else []
+        return there or self._same.get(_prompt(text), [])
 
     def by_id(self, name: str) -> list[int]:
         """The prompt of an id."""
@@ -183,6 +184,11 @@ def normal(text: str) -> str:
 def same(one: str, other: str) -> bool:
     """Whether two prompts are one: but for case, spaces and a full stop at the end."""
     return _prompt(one) == _prompt(other)
+
+
+def underscored(text: str) -> str:
+    """A prompt with "_" for spaces, and all else of it."""
+    return re.sub(r"[\s_]+", "_", normal(text).casefold()).strip("_")
 
 
 def slug(text: str) -> str:

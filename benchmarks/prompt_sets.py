@@ -82,7 +82,7 @@ class T2ICompBench(PromptsForm):
 
     def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
         """color/samples/PROMPT_000000.png, or one skill's samples/PROMPT_000000.png."""
-        rule = "in T2I-CompBench's layout"
+        rule = "by prompt in T2I-CompBench's layout"
         folders, name = [part for part in parts[:-1] if part != SAMPLES], Path(parts[-1]).stem
         if not folders:
             exact = names.exactly(name) if re.search(r"_[0-9]{6}$", name) else None

@@ -108,6 +108,21 @@ Spreadsheet = Annotated[
         help="CSV for a spreadsheet: texts that it would take for formulas get an apostrophe.",
     ),
 ]
+Subset = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--subset",
+        help="Evaluate only items with this tag (a category, a skill); repeat it for more tags.",
+        metavar="TAG",
+    ),
+]
+OnMissing = Annotated[
+    str,
+    typer.Option(
+        "--on-missing",
+        help="'error' stops where a picture is not there; 'skip' leaves out what lacks it.",
+    ),
+]
 
 
 class Asked(NamedTuple):

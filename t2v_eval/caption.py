@@ -57,6 +57,90 @@ class CaptionScores:
             write_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """The captions of the pictures of a folder, and their references, where there are any.
+
+    `files` are the pictures by image id; `unused` the ids of captions without a picture, and `bad`
+    says of pictures that cannot be scored why.
+    """
+
+    files: Mapping[str, str]
+    captions: Mapping[str, str]
+    references: Mapping[str, Sequence[str]] | None
+    unused: Sequence[str]
+    bad: Mapping[str, str]
+
+    @classmethod
+    def read(
+        cls,
+        candidates: str | Path,
+        images: str | Path,
+        references: str | Path | None = None,
+        skip: bool = False,
+    ) -> Captions:
+        """Read the files; see `score_captions`.
+
+        Args:
+            skip: whether pictures that lack a caption or references go to `bad`.
+
+        Raises:
+            TableError: a file that is not of this form, or a picture without a caption or
+                references; the message names those that lack one. With `skip`, only if no picture
+                is left.
+        """
+        files = _pictures(Path(images).expanduser())
+        bad: dict[str, str] = {}
+        captions = _read(candidates, files, bad if skip else None)
+        listed = None
+        if references is not None:
+            listed = _read(references, files, bad if skip else None, True)
+        unused = [name for name in captions if name not in files]
+        files = {name: path for name, path in files.items() if name not in bad}
+        if not files:
+            raise TableError(f"no picture can be used: {next(iter(bad.values()))}")
+        if unused:
+            warnings.warn(
+                f"{len(unused)} of {len(captions)} captions in {candidates} have no picture in "
+                f"{images} and are left out: {_some(unused)}",
+                T2VWarning,
+                stacklevel=3,
+            )
+        return cls(files, captions, listed, unused, bad)
+
+    def score(self, scorer: Scorer, progress: Progress | None = None) -> CaptionScores:
+        """Score each picture's caption; see `score_captions`."""
+        _check_uses(scorer, self.references is not None)
+        files, references = self.files, self.references
+        keys = scorer.caption_keys or (scorer.name,)
+        columns: dict[str, Mapping[str, Any]] = {keys[0]: dict.fromkeys(files)}
+        if references is not None:
+            columns |= {keys[-1]: references} if len(keys) > 1 else {keys[0]: references}
+        blocks = [
+            Block(
+                [path], [self.captions[name]], None if references is None else [column[name] or ()]
+            )
+            for column in columns.values()
+            for name, path in files.items()
+        ]
+        outcome = scorer.evaluate_blocks(blocks, progress)
+        lost = len(self.bad) * len(columns)
+        counts = replace(
+            outcome.counts,
+            cells=outcome.counts.cells + lost,
+            failed=outcome.counts.failed + lost,
+        )
+        reasons = {[*files][at[0] % len(files)]: reason for at, reason in outcome.failures.items()}
+        values = iter(float(score[0, 0]) for score in outcome.scores)
+        by_key = {key: dict(zip(files, values, strict=False)) for key in columns}
+        scores: dict[str, dict[str, float | None]] = {
+            name: {key: None if math.isnan(v[name]) else v[name] for key, v in by_key.items()}
+            for name in files
+        }
+        scores |= {name: dict.fromkeys(columns) for name in self.bad}
+        return CaptionScores(scores, counts, {**self.bad, **reasons}, self.unused)
+
+
 def score_captions(
     scorer: Scorer,
     candidates: str | Path,
@@ -79,63 +163,16 @@ def score_captions(
             the message names those that lack one.
         InputError: references for a scorer that uses none, or the other way round.
     """
-    if scorer.uses_references != (references is not None):
+    _check_uses(scorer, references is not None)
+    skip = scorer.on_error == "skip"
+    return Captions.read(candidates, images, references, skip).score(scorer, progress)
+
+
+def _check_uses(scorer: Scorer, references: bool) -> None:
+    if scorer.uses_references != references:
         remedy = "pass a file of references" if scorer.uses_references else "leave references away"
         uses = "uses references" if scorer.uses_references else "does not use references"
         raise InputError(f"{scorer.name!r} {uses}: {remedy} or take another scorer")
-    skip = scorer.on_error == "skip"
-    files, captions, known, bad = read_captions(candidates, images, references, skip)
-    unused = [name for name in captions if name not in files]
-    if unused:
-        warnings.warn(
-            f"{len(unused)} of {len(captions)} captions in {candidates} have no picture in "
-            f"{images} and are left out: {_some(unused)}",
-            T2VWarning,
-            stacklevel=2,
-        )
-    keys = scorer.caption_keys or (scorer.name,)
-    given: dict[str, Mapping[str, Any]] = {keys[0]: dict.fromkeys(files)}
-    if references is not None:
-        given |= {keys[-1]: known} if len(keys) > 1 else {keys[0]: known}
-    blocks = [
-        Block([path], [captions[name]], None if references is None else [column[name] or ()])
-        for column in given.values()
-        for name, path in files.items()
-    ]
-    outcome = scorer.evaluate_blocks(blocks, progress)
-    lost = len(bad) * len(given)
-    counts = replace(
-        outcome.counts,
-        cells=outcome.counts.cells + lost,
-        failed=outcome.counts.failed + lost,
-    )
-    reasons = {[*files][at[0] % len(files)]: reason for at, reason in outcome.failures.items()}
-    values = iter(float(score[0, 0]) for score in outcome.scores)
-    columns = {key: dict(zip(files, values, strict=False)) for key in given}
-    scores: dict[str, dict[str, float | None]] = {
-        name: {key: None if math.isnan(v[name]) else v[name] for key, v in columns.items()}
-        for name in files
-    }
-    scores |= {name: dict.fromkeys(given) for name in bad}
-    return CaptionScores(scores, counts, {**bad, **reasons}, unused)
-
-
-def read_captions(
-    candidates: str | Path, images: str | Path, references: str | Path | None, skip: bool
-) -> tuple[dict[str, str], dict[str, Any], dict[str, Any], dict[str, str]]:
-    """The pictures of a folder with a caption, captions, references, and what others lack.
-
-    Raises:
-        TableError: as `score_captions`; where pictures may be skipped, only if no picture is left.
-    """
-    files = _pictures(Path(images).expanduser())
-    bad: dict[str, str] = {}
-    captions = _read(candidates, files, bad if skip else None)
-    known = {} if references is None else _read(references, files, bad if skip else None, True)
-    files = {name: path for name, path in files.items() if name not in bad}
-    if not files:
-        raise TableError(f"no picture can be used: {next(iter(bad.values()))}")
-    return files, captions, known, bad
 
 
 def _pictures(folder: Path) -> dict[str, str]:

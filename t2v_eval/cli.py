@@ -25,10 +25,12 @@ from t2v_eval.arguments import (
     Models,
     NoStore,
     OnErrorOption,
+    OnMissing,
     Options,
     Root,
     Spreadsheet,
     StorePath,
+    Subset,
     check_pictures,
     default_store,
     given,
@@ -133,6 +135,8 @@ def score(
     if out is not None:
         tables.check_suffix(out)
         files.check_file(out)
+    if not (text or pairs) and images and getattr(models.entry(model), "uses_text", True):
+        raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
     skip = asked.on_error == "skip"
     blocks, told, bad = read_blocks(images, text, pairs, (image_column, text_column), root, skip)
     if not skip:
@@ -142,8 +146,6 @@ def score(
 
     with stoppable(asked.store), console.Bars() as bars:
         scorer = load(model, store=asked.store, on_error=asked.on_error, **asked.options)  # type: ignore[arg-type]
-        if scorer.uses_text and not text and pairs is None:
-            raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
         if asked.dry_run:
             return console.print_estimates([(model, estimate(scorer, blocks))])
         outcome = scorer.evaluate_blocks(blocks, bars.of(model))
@@ -182,11 +184,14 @@ def evaluate(
     column: Columns = None,
     benchmark_option: BenchmarkOptions = None,
     spreadsheet: Spreadsheet = False,
+    subset: Subset = None,
+    on_missing: OnMissing = "error",
 ) -> None:
     """Run scorers on benchmarks: figures with intervals, by tag, and paired differences.
 
-    --model and --benchmark may be repeated; `compare` wants two models or more. With --on-error
-    skip, failed scores are left out and counted; the exit code is 1 only where all failed.
+    --model and --benchmark may be repeated; `compare` wants two models or more. --subset evaluates
+    a part, and --on-missing skip what has its pictures. With --on-error skip, failed scores are
+    left out and counted; the exit code is 1 only where all failed.
     """
     if ctx.info_name == "compare" and len(model) < 2:
         raise InputError("compare needs two models or more: repeat --model")
@@ -195,6 +200,8 @@ def evaluate(
         images=images or None,
         columns=parse_columns(column),
         benchmark_options=parse_options(benchmark_option, "--benchmark-option") or None,
+        subset=subset or None,
+        on_missing=None if on_missing == "error" else on_missing,
     )
     if asked.dry_run:
         return estimates.print_estimates(model, benchmark, asked.store, root, options)
@@ -292,15 +299,17 @@ def caption(
     if not (model or defaults):
         raise UnsupportedError(f"no card says `captions = {want!r}`; name a scorer with --model")
     kept = None if no_store else store or default_store()
-    from t2v_eval.api import load
-    from t2v_eval.caption import read_captions, score_captions
-
-    read_captions(candidates, images, references, on_error == "skip")  # before a model is loaded
-    options = parse_options(option) | given(device=device, checkpoint=checkpoint)
     name = model or defaults[0]
+    models.card(name)  # what is wrong is said before a model is loaded
+    from t2v_eval.caption import Captions
+
+    read = Captions.read(candidates, images, references, on_error == "skip")
+    from t2v_eval.api import load
+
+    options = parse_options(option) | given(device=device, checkpoint=checkpoint)
     with stoppable(kept), console.Bars() as bars:
         judge = load(name, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
-        found = score_captions(judge, candidates, images, references, bars.of(name))
+        found = read.score(judge, bars.of(name))
     for key, mean in found.means().items():
         console.show(f"{key}: {mean:.4f}")
     console.say_failures(name, found.counts.cells, Counter(found.failures.values()))
@@ -348,6 +357,7 @@ def run(
     finally:
         console.print_report(report)
         console.print_failures(report)
+        console.print_left_out(report)
     for label, ran in zip(report.labels, report.runs, strict=True):
         console.say_usage(f"{label} on {ran.benchmark['name']}", ran.scorer.get("usage", {}))
     if page is not None:

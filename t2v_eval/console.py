@@ -91,7 +91,7 @@ def print_report(report: Report) -> None:
         if chance:
             guess = [Text(f"{chance[m]:.3f}" if m in chance else "", "dim") for m in first.metrics]
             rows.append([Text("guessing", "dim"), *guess, ""])
-        title = f"{name}: {len(first.items)} items, with 95 % intervals"
+        title = f"{name}: {_items(first)}, with 95 % intervals"
         print_table(["scorer", *first.metrics, "scores"], rows, title, numbers=True)
         headline = first.benchmark["headline"]
         if first.by_tag and not first.contrasts:
@@ -117,6 +117,11 @@ def print_report(report: Report) -> None:
             _print_by_tag(name, report, pairs, headline)
         if first.benchmark["note"]:
             console().print(text_of(first.benchmark["note"]))
+        for remark in first.benchmark["remarks"]:
+            console().print(text_of(remark))
+        for label, run in zip(labels, runs, strict=True):
+            for caution in run.scorer["cautions"]:
+                console().print(text_of(f"{label}: {caution}", "yellow"))
     _print_meanings(report.runs)
 
 
@@ -219,6 +224,31 @@ def print_failures(report: Report) -> None:
     """One yellow line for each reason why scores are missing."""
     for label, run in zip(report.labels, report.runs, strict=True):
         say_failures(f"{label} on {run.benchmark['name']}", run.counts["cells"], run.errors)
+
+
+def print_left_out(report: Report) -> None:
+    """One yellow line for each benchmark whose items do not all have their pictures."""
+    from t2v_eval.comparison import by_benchmark
+
+    for name, indices in by_benchmark(report.runs).items():
+        run = report.runs[indices[0]]
+        lacking = run.benchmark["left_out"]["items"]
+        if lacking:
+            whole = len(run.items) + lacking
+            say(
+                f"{name}: {lacking} of {whole} items are left out, as pictures are missing",
+                "yellow",
+            )
+        for folder in run.benchmark["folders"]:
+            have, of = folder["prompts"], folder["prompts_of_all"]
+            if have < of:
+                say(f"  {folder['folder']} has pictures of {have} of {of} prompts", "yellow")
+
+
+def _items(run: Run) -> str:
+    """How many items there are, and of how many."""
+    total = run.benchmark["items_of_all"]
+    return f"{len(run.items)}{f' of {total}' if total > len(run.items) else ''} items"
 
 
 def say_failures(what: str, cells: int, errors: Mapping[str, int]) -> None:

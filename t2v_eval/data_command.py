@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from t2v_eval import console
+from t2v_eval.errors import MissingDataError
 from t2v_eval.registry import benchmarks
 
 
@@ -47,7 +48,7 @@ def data(
         if fact:
             console.show(f"{what}: {fact}")
     if folder is None and card.page:
-        return
+        raise MissingDataError(f"no files of {name} are there: {card.obtain} ({card.page})")
     if folder is not None:
         if fetch:
             files.fetch(card, folder)

@@ -20,7 +20,7 @@ from t2v_eval.benchmark import Run
 from t2v_eval.bootstrap import Interval
 from t2v_eval.catalogue import MOST_ITEMS, Catalogue
 from t2v_eval.chart import IN_A_ROW, MARKERS, forest
-from t2v_eval.comparison import BOTH, Difference, by_benchmark, excludes_zero
+from t2v_eval.comparison import BOTH, Difference, by_benchmark, excludes_zero, title
 from t2v_eval.pictures import Album
 from t2v_eval.plots import Against, Spread, distributions, scatter
 
@@ -104,6 +104,7 @@ def _section(
     data = catalogue.data(album, tags)
     data["scorers"] = [{k: one[k] for k in ("label", "colour")} for one in together]
     return {
+        "title": title(first),
         "benchmark": first.benchmark,
         "headline": headline,
         "metrics": list(first.metrics),

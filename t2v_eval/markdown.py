@@ -32,7 +32,9 @@ def _benchmark(
     first = scorers[0][1]
     headline = first.benchmark["headline"]
     metrics = list(first.metrics)
-    yield _plain(f"{first.benchmark['summary']} ({len(first.items)} items)".strip())
+    total = first.benchmark["items_of_all"]
+    of = f" of {total}" if total > len(first.items) else ""
+    yield _plain(f"{first.benchmark['summary']} ({len(first.items)}{of} items)".strip())
     yield _table(
         ["scorer", *metrics, "scores used"],
         [
@@ -107,6 +109,11 @@ def _benchmark(
             yield _table(["items", one, other, name, "p", "verdict"], _contrast(run, one, other))
     if first.benchmark["note"]:
         yield _plain(first.benchmark["note"])
+    remarks = [_plain(remark) for remark in first.benchmark["remarks"]]
+    cautions = dict.fromkeys((label, of) for label, run in scorers for of in run.scorer["cautions"])
+    remarks += [f"{_plain(label)}: {_plain(caution)}" for label, caution in cautions]
+    if remarks:
+        yield "\n".join(f"- {remark}" for remark in remarks)
 
 
 def _contrast(run: Run, first: str, second: str) -> Iterator[list[str]]:

@@ -203,6 +203,16 @@ class Registry(Generic[T]):
             f"no {self.what} of kind {kind!r} is marked as the default; name one"
         )
 
+    def entry(self, name: str) -> Callable[..., T]:
+        """What builds `name`: a class, of which nothing is loaded yet.
+
+        Raises: as `create`.
+        """
+        card = self.card(name)
+        if name in self._registered:
+            return self._registered[name][1]
+        return self._class(card)
+
     def create(self, name: str, **overrides: Any) -> T:
         """Build what `name` stands for; keyword arguments override the card's.
 
@@ -211,8 +221,7 @@ class Registry(Generic[T]):
             MissingPackageError: a package it needs is not installed; the message says which.
             InputError: an argument its constructor does not take.
         """
-        card = self.card(name)
-        make = self._registered[name][1] if name in self._registered else self._class(card)
+        card, make = self.card(name), self.entry(name)
         given = {**card.args, **overrides}
         try:
             return make(card=card, **given)
@@ -263,6 +272,8 @@ class Registry(Generic[T]):
                 continue  # the same package, declared twice
             try:
                 names, families = _entries(package)
+                for card, argument in (*names, *families):
+                    _checked(replace(card, args={**card.args, argument: ""}) if argument else card)
             except (Exception, SystemExit) as error:  # whatever code of others raises
                 self._broken[package] = f"{type(error).__name__}: {error}"
                 warnings.warn(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from typing import ClassVar
 
 import pytest
 from asking import SERVICES, Spoken, pictures, texts
@@ -91,7 +92,7 @@ def test_a_packed_answer_that_is_damaged_is_asked_for_again(spoken):
 @pytest.mark.parametrize("size", [2**16 - 1, 2**16, 2**16 + 1, 3 * 2**16])
 def test_what_is_unpacked_is_whole(size):
     class Response:
-        headers = {"content-encoding": "gzip"}
+        headers: ClassVar = {"content-encoding": "gzip"}
 
     content = bytes(n * 31 % 251 for n in range(size))
     for step in (1, 100, 10**6):
@@ -106,7 +107,7 @@ def test_time_for_a_file_is_limited_however_often_a_byte_comes(monkeypatch):
     monkeypatch.setattr(_reading.time, "monotonic", lambda: float(next(now)))
 
     class Response:
-        headers = {}
+        headers: ClassVar = {}
 
     unpacked = _reading._Unpacked(Response(), 100, 5.0)
     with pytest.raises(_reading.RetryError, match="no answer within 5 s"):

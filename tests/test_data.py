@@ -53,7 +53,7 @@ def small(monkeypatch):
 
 def test_it_says_what_is_needed_and_touches_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shown = call("winoground").stdout + call("seetrue").stdout
+    shown = call("winoground", code=2).stdout + call("seetrue", code=2).stdout
     card = benchmarks.card("seetrue")
     assert card.page in shown and card.obtain in shown and card.size in shown
     assert "yonatanbitton/SeeTRUE: SeeTRUE.csv, images.zip" in shown
@@ -119,7 +119,7 @@ def test_it_fetches_unpacks_and_checks(tmp_path, hub, small):  # noqa: F811
 def test_without_a_folder_it_has_one_of_its_own(tmp_path, hub, small, monkeypatch):  # noqa: F811
     monkeypatch.setattr(data, "default_root", lambda name: tmp_path / "cache" / name)
     hub.files["yonatanbitton/SeeTRUE"] = published(tmp_path)
-    assert "not there yet" in call("seetrue").stdout and not (tmp_path / "cache").exists()
+    assert "not there yet" in call("seetrue", code=2).stdout and not (tmp_path / "cache").exists()
     assert "28 pictures" in call("seetrue", "--fetch").stderr
     assert "28 pictures" in call("seetrue").stderr, "the next call finds it"
     with pytest.warns(T2VWarning, match="9 items"):

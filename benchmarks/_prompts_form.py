@@ -70,11 +70,8 @@ class PromptsForm(Published):
             )
         chosen = {id(prompt) for prompt in self.selection.part(prompts)}
         part = [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
-        names = (
-            [folder.name for folder in self.images]
-            if len(self.images) == 1
-            else _names(self.images)
-        )
+        names = [folder.name for folder in self.images]
+        names = names if len(names) == 1 else _names(self.images)
         found = []
         for name, pictures in zip(names, self.images, strict=True):
             matched = match(pictures, prompts, self.layout)
@@ -83,6 +80,12 @@ class PromptsForm(Published):
                 raise self._missing(pictures, prompts, part, lacking, matched)
             found.append(matched.pictures)
             self._remember(name, matched, len(part) - len(lacking), len(part))
+        for (first, one), (second, other) in combinations(zip(names, found, strict=True), 2):
+            both = sum(bool(one[n] and other[n]) for n in part)
+            if both < len(part):
+                self.selection.remarks.append(
+                    f"{first} - {second} is over the {both} prompts that both have."
+                )
         for n in part:
             prompt, own = prompts[n], [of[n] for of in found]
             if not any(own):

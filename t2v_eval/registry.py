@@ -46,7 +46,7 @@ class Card:
     `kind` groups names in listings; `extra` is the pip extra that brings its packages, and
     `package` what pip calls the one it imports, where that has another name; `range` is the range
     of its values, higher always being better; `verified` says against what its numbers were
-    checked; `caution` is shown once when a picture of another size than `expects_size` comes.
+    checked; `caution` is told in every report when pictures have another size than `expects_size`.
     `default` marks the one that is taken of its kind when none is named, and `captions` the one
     that is taken for captions ("alone", or with "references").
     `remote` says that pictures are sent to a service, which may want money for it.

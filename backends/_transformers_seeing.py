@@ -28,10 +28,10 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from ._images import fitting
 from ._transformers import takes
 from ._versions import newer_than_tested
 from ._vlm_inputs import COUNTED, MOVING, Row
-from ._vlm_video import fitting
 
 SEEN = "mm_encoder_outputs"  # the input that takes what the vision tower made of pictures
 PARTS = {"pooler_output": False, "deepstack_features": True}  # True where it is a list by layer

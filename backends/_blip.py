@@ -76,8 +76,10 @@ class ReadingScorer(LocalScorer):
         rows = self._tokenizer(list(texts), truncation=True, max_length=CONTEXT + 1).input_ids
         self.note_truncated(t for t, row in zip(texts, rows, strict=True) if len(row) > CONTEXT)
         rows = [row if len(row) <= CONTEXT else [*row[: CONTEXT - 1], row[-1]] for row in rows]
-        ids = pad_sequence([torch.tensor(row) for row in rows], batch_first=True)
-        mask = torch.arange(ids.shape[1]) < torch.tensor([[len(row)] for row in rows])
+        ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True)
+        mask = torch.arange(ids.shape[1]) < torch.tensor(
+            [[len(row)] for row in rows], dtype=torch.long
+        )
         return ids.to(self.device), mask.long().to(self.device)
 
 

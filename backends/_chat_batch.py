@@ -7,7 +7,8 @@ from typing import IO, Any, Final
 
 import openai
 
-from t2v_eval.errors import ServiceError
+from t2v_eval.errors import ServiceError, T2VError
+from t2v_eval.pool import RetryError
 
 from ._batch import Ended
 
@@ -54,7 +55,12 @@ class ChatDesk:
     def content(self, file: str) -> Iterator[bytes]:
         try:
             with self.client.files.with_streaming_response.content(file) as response:
-                yield from response.iter_bytes()
+                try:
+                    yield from response.iter_bytes()
+                except (T2VError, RetryError):
+                    raise
+                except Exception as error:  # which the client leaves as it is
+                    raise openai.APIConnectionError(request=response.http_request) from error
         except openai.NotFoundError:
             return
 

@@ -93,7 +93,7 @@ def load_weights(network: Any, file: Path, tensors: dict[str, Tensor] | None = N
             tensors = convert_to_custom_text_state_dict(tensors)
         tensors.pop("text.transformer.embeddings.position_ids", None)
         if network.logit_bias is not None:
-            tensors.setdefault("logit_bias", torch.zeros(()))
+            tensors.setdefault("logit_bias", torch.zeros((), dtype=torch.float32))
         for name in {"logit_scale", "logit_bias"} & tensors.keys():
             if getattr(network, name) is not None:
                 tensors[name] = tensors[name].reshape(getattr(network, name).shape)

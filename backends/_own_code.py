@@ -226,8 +226,12 @@ class XComposer(OwnCode):
         transform = sys.modules[type(self.model).__module__].Image_transform
         pixels = self.model.vis_processor(transform(image.convert("RGB"), hd_num=self.tiles))
         ids = [*self._before(before), 0]  # one token in the place of the picture
-        place = torch.tensor(len(ids) - 1)
-        return {"input_ids": torch.tensor([ids]), "picture": pixels[None], "place": place}
+        place = torch.tensor(len(ids) - 1, dtype=torch.long)
+        return {
+            "input_ids": torch.tensor([ids], dtype=torch.long),
+            "picture": pixels[None],
+            "place": place,
+        }
 
     def run(self, ids: Tensor, inputs: Inputs) -> Tensor:
         words = self.model.get_input_embeddings()(ids)
@@ -314,7 +318,7 @@ class VideoChat(OwnCode):
             starts.append(len(ids))
             ids += [0] * self.queries
         pixels = views if len(views) == 1 else views[None]
-        told = torch.tensor([ids]), torch.tensor(starts)
+        told = torch.tensor([ids], dtype=torch.long), torch.tensor(starts, dtype=torch.long)
         return {"input_ids": told[0], "starts": told[1], "frames": pixels}
 
     @property
@@ -347,12 +351,12 @@ def parts_of(image: Image.Image, side: int, columns: int, rows: int) -> Tensor:
 
 def colours_of(image: Image.Image) -> Tensor:
     """(3, H, W), from 0 to 1."""
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
 
 
 def normalised(colours: Tensor) -> Tensor:
     """(..., 3, H, W) as networks of ImageNet take them."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (MEAN, STD))
     return (colours - mean) / std
 
 

@@ -130,7 +130,7 @@ class T5Scorer(PairScorer[Tensor]):
         )
         hidden, labels = answer_states(self.t5, read, [tokens for tokens, _ in said])
         real = labels != IGNORED
-        log_p = torch.zeros(labels.shape, device=labels.device)
+        log_p = torch.zeros(labels.shape, device=labels.device, dtype=torch.float32)
         log_p[real] = _log_likelihood(self._head, hidden[real], labels[real])
         return (log_p.sum(1) / real.sum(1)).exp()
 
@@ -143,7 +143,8 @@ class T5Scorer(PairScorer[Tensor]):
         tokens, _ = self.say(answer)
         hidden, _ = answer_states(self.t5, self.read([states], [question]), [tokens])
         log_p = (hidden[0].float() @ self._head.T).log_softmax(-1)
-        score = log_p.gather(1, torch.tensor(tokens, device=log_p.device)[:, None]).mean().exp()
+        targets = torch.tensor(tokens, dtype=torch.long, device=log_p.device)
+        score = log_p.gather(1, targets[:, None]).mean().exp()
         made = chances(self.tokenizer, log_p, tokens, top)
         return Explanation(float(score), self.prompt(states, question), made)
 
@@ -195,7 +196,7 @@ def _answer_anything(t5: Any) -> Tensor:
 
 def pad_rows(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> Tensor:
     """Rows of tokens -> one tensor, `value` where they are shorter than the longest."""
-    tensors = [torch.tensor(row) for row in rows]
+    tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
     return nn.utils.rnn.pad_sequence(tensors, True, value).to(device)
 
 

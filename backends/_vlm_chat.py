@@ -318,7 +318,7 @@ class LlavaChat(Chat):
         patches += config.vision_feature_select_strategy == "full"
         start = [self.tokenizer.bos_token_id, *self.encode(before)]
         self._used = len(start) + 1
-        self._head = torch.tensor([start + patches * [config.image_token_id]])
+        self._head = torch.tensor([start + patches * [config.image_token_id]], dtype=torch.long)
 
     def _check_words(self, folder: Path, config: Any) -> None:
         """Hold that the tokenizer is that of the model, to whose rows the picture's is added.

@@ -66,7 +66,7 @@ class Prefix:
         shape = len(rows), max(used.values())
         ids, places, owner = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
         for n, (span, (_, end)) in enumerate(zip(spans, ends, strict=True)):
-            ids[span], places[span] = torch.tensor(end), torch.arange(len(end))
+            ids[span], places[span] = torch.tensor(end, dtype=torch.long), torch.arange(len(end))
             owner[span] = n + 1  # filling has 0
         states = self._run(rows, self.width, ids, places, owner)
         return [states[span] for span in spans]
@@ -74,7 +74,9 @@ class Prefix:
     def _read_repeated(self, ends: Sequence[End]) -> list[Tensor]:
         row = ends[0][0]
         longest = max(len(end) for _, end in ends)
-        ids = torch.tensor([end + end[-1:] * (longest - len(end)) for _, end in ends])
+        ids = torch.tensor(
+            [end + end[-1:] * (longest - len(end)) for _, end in ends], dtype=torch.long
+        )
         places = torch.arange(longest).expand(len(ends), -1)
         states = self._run([row] * len(ends), self.lengths[row], ids, places)
         return [state[: len(end)] for (_, end), state in zip(ends, states, strict=True)]
@@ -92,7 +94,7 @@ class Prefix:
         device = self.network.get_input_embeddings().weight.device
         ids, places = ids.to(device), places.to(device)
         lengths, shifts = (
-            torch.tensor([of[row] for row in rows], device=device)[:, None]
+            torch.tensor([of[row] for row in rows], device=device, dtype=torch.long)[:, None]
             for of in (self.lengths, self.shifts)
         )
         embedded = self.network.get_input_embeddings()(ids)

@@ -55,7 +55,7 @@ class Answer(Rule):
 
     def score(self, kept: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
         counts = torch.bincount(owner, minlength=len(answers))
-        sums = torch.zeros(len(answers), device=kept.device).index_add_(0, owner, kept[:, 0])
+        sums = kept.new_zeros(len(answers)).index_add_(0, owner, kept[:, 0])
         return (sums / counts).exp()
 
 
@@ -84,7 +84,8 @@ class YesNo(FirstToken):
                 stacklevel=2,
             )
         row = [self._column(answer) for answer in answers]
-        chosen = kept.gather(1, torch.tensor(row, device=kept.device)[:, None])[:, 0]
+        column = torch.tensor(row, dtype=torch.long, device=kept.device)
+        chosen = kept.gather(1, column[:, None])[:, 0]
         return (chosen - together).exp()
 
     def details(self, kept: Tensor, answers: Sequence[str]) -> Sequence[str] | None:

@@ -79,7 +79,7 @@ class Aesthetic(OpenClip):
         return rating
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.empty(len(texts), 0)
+        return torch.empty(len(texts), 0, dtype=torch.float32)
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         if texts.shape[-1]:

@@ -92,7 +92,7 @@ class ClipFlanT5(T5Scorer):
             vision.hidden_size, t5.d_model, take(tensors, PROJECTOR), folder
         )
         self.set_t5(build_t5(t5, len(reader), tensors, folder), reader)
-        self._before = torch.tensor(reader(before).input_ids, device=self.device)
+        self._before = torch.tensor(reader(before).input_ids, device=self.device, dtype=torch.long)
         self._room = CONTEXT - len(self._before) - 1
 
     def preprocess(self, image: Image.Image) -> Tensor:

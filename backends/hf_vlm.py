@@ -281,8 +281,12 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
             reading, [Pair(place, a.prompt, t) for (place, _), a, t in told], self.room
         )
         device = self._head.device  # the last of a model that is spread over several
-        owner = torch.repeat_interleave(torch.tensor([len(t) for t in targets])).to(device)
-        labels = torch.tensor([token for t in targets for token in t], device=device)
+        owner = torch.repeat_interleave(
+            torch.tensor([len(t) for t in targets], dtype=torch.long)
+        ).to(device)
+        labels = torch.tensor(
+            [token for t in targets for token in t], device=device, dtype=torch.long
+        )
         kept = self._gather(torch.cat(hidden), labels)
         answers = [self.template.fill(text)[1] for _, text in pairs]
         return self.rule.score(kept, owner, answers), self.rule.details(kept, answers)
@@ -354,7 +358,7 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         Raises:
             UnsupportedError: it is not, so that scores would not be those of the model.
         """
-        ids = torch.tensor([self.chat.encode("yes or no")], device=self.device)
+        ids = torch.tensor([self.chat.encode("yes or no")], device=self.device, dtype=torch.long)
         with torch.inference_mode():
             theirs = self.network(input_ids=ids).logits[0, -1, : self.chat.rows].float()
             ours = self._log_p(self.network.base_model(input_ids=ids).last_hidden_state[0, -1])

@@ -77,7 +77,9 @@ class HpsV3(PairScorer[Tensor]):
         self.processor = read_image_processor(reader, config)
         self._load(config, file)
         self._reward = self.tokenizer.convert_tokens_to_ids(REWARD)
-        self._before = torch.tensor(self.tokenizer(BEFORE).input_ids, device=self.device)
+        self._before = torch.tensor(
+            self.tokenizer(BEFORE).input_ids, device=self.device, dtype=torch.long
+        )
         self._of_sigma = False
         described = (f for end in ("json", "txt") for f in reader.glob(f"*.{end}"))
         self.files = [file, *sorted(f for f in described if ".index." not in f.name)]
@@ -119,7 +121,7 @@ class HpsV3(PairScorer[Tensor]):
             row += math.prod(grids[-1])
         made = self.network.get_image_features(
             pixel_values=batch[:, :-3].to(self.dtype),
-            image_grid_thw=torch.tensor(grids, device=self.device),
+            image_grid_thw=torch.tensor(grids, device=self.device, dtype=torch.long),
         )
         tokens: Sequence[Tensor] = made.pooler_output
         return tokens
@@ -129,7 +131,7 @@ class HpsV3(PairScorer[Tensor]):
         reader = self.network.language_model
         rows, at = [], []
         for image, ids in zip(states, self.tokenizer(asked).input_ids, strict=True):
-            after = torch.tensor(ids, device=self.device)
+            after = torch.tensor(ids, device=self.device, dtype=torch.long)
             around = reader.embed_tokens(torch.cat([self._before, after]))
             rows.append(torch.cat([around[: len(self._before)], image, around[-len(ids) :]]))
             at.append(len(rows[-1]) - len(ids) + int((after == self._reward).nonzero()[-1]))

@@ -164,7 +164,7 @@ class InstructBlipFlanT5(T5Scorer):
     def _pad(self, rows: Sequence[Sequence[int]], tokenizer: Any) -> tuple[Tensor, Tensor]:
         """Tokens (B, L), and where there are queries or tokens (B, Q + L)."""
         ids = pad_rows(rows, tokenizer.pad_token_id, self.device)
-        lengths = torch.tensor([[len(row)] for row in rows], device=self.device)
+        lengths = torch.tensor([[len(row)] for row in rows], device=self.device, dtype=torch.long)
         mask = torch.arange(ids.shape[1], device=self.device) < lengths
         return ids, pad(mask, (self.network.query_tokens.shape[1], 0), value=True)
 

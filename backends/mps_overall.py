@@ -116,7 +116,7 @@ class Mps(ChoicePairScorer):
         words, ends = self._encode_texts([self.template.fill(text)[0] for text in unique])
         near = (words @ self._condition.T).amax(-1)
         seen = near / near.amax(-1, keepdim=True) > self.threshold
-        which = torch.tensor([unique[text] for text in texts], device=self.device)
+        which = torch.tensor([unique[text] for text in texts], device=self.device, dtype=torch.long)
         x, words, seen = torch.stack(list(states)), words[which], seen[which]
         for layer in self.layers:
             x = x + _attend_to_words(layer, x, words, seen)

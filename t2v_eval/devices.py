@@ -21,7 +21,7 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        torch.empty(0, device=chosen, dtype=torch.float32)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(
             f"device {str(device)!r} is not available here ({str(error).splitlines()[0]}); "

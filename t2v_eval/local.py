@@ -427,7 +427,7 @@ class EmbeddingScorer(Comparing, LocalScorer):
             self._keep([keys[n] for n in numbers], rows)
             yield (
                 numbers,
-                torch.stack(rows) if rows else torch.empty(0),
+                torch.stack(rows) if rows else torch.empty(0, dtype=torch.float32),
                 {todo[n]: reason for n, reason in failed.items()},
             )
 
@@ -435,7 +435,7 @@ class EmbeddingScorer(Comparing, LocalScorer):
         if self.store is None:
             return {}
         found = self.store.get_embeddings(self.encoder_id, keys)
-        return {key: torch.tensor(row, device=self.device) for key, row in found.items()}
+        return {key: torch.from_numpy(row.copy()).to(self.device) for key, row in found.items()}
 
     def _keep(self, keys: Sequence[str], made: Iterable[Tensor]) -> dict[str, Tensor]:
         rows = dict(zip(keys, made, strict=True))

@@ -93,20 +93,20 @@ def test_no_piece_of_a_key_is_kept(way, say, spoken, tmp_path, capfd, caplog, re
     caplog.set_level(logging.DEBUG)
     said, seen = WAYS[way], []
     for where, reply in say(said).items():
-        for kind in ("", "-judge"):
+        for kind, on_error in (("", "skip"), ("-judge", "raise")):
             name = {"openai": "openai-compatible{}:m", "gemini": "gemini{}:m"}[spoken.name]
-            for on_error in ("skip", "raise"):
-                store = tmp_path / f"{where}{kind}{on_error}.db"
-                options = {"api_key": KEY, "store": store, "on_error": on_error, "retries": 0}
-                with Server(lambda request, reply=reply: reply) as server:
-                    asking = spoken.load(server, name.format(kind), timeout=60.0, **options)
-                    try:
-                        outcome = asking.evaluate_blocks([Block(pictures(1), ["a cat"])])
-                        seen += [outcome.details, outcome.errors, outcome.failures]
+            store = tmp_path / f"{where}{kind}.db"
+            options = {"api_key": KEY, "store": store, "on_error": on_error, "retries": 0}
+            with Server(lambda request, reply=reply: reply) as server:
+                asking = spoken.load(server, name.format(kind), timeout=60.0, **options)
+                try:
+                    outcome = asking.evaluate_blocks([Block(pictures(1), ["a cat"])])
+                    seen += [outcome.details, outcome.errors, outcome.failures]
+                    if where == "content":
                         seen.append(asking.generate(pictures(1), "What?"))
-                    except t2v_eval.T2VError as problem:
-                        seen += [*traceback.format_exception(problem), problem.args]
-                seen += [(row.error, row.detail) for row in t2v_eval.Store(store).rows()]
+                except t2v_eval.T2VError as problem:
+                    seen += [*traceback.format_exception(problem), problem.args]
+            seen += [(row.error, row.detail) for row in t2v_eval.Store(store).rows()]
     streams = capfd.readouterr()
     seen += [str(one.message) for one in recwarn]
     for text in (str(seen), repr(seen), streams.out, streams.err, caplog.text):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from typing import ClassVar
+from types import SimpleNamespace
 
 import pytest
 from asking import SERVICES, Spoken, pictures, texts
@@ -91,12 +91,11 @@ def test_a_packed_answer_that_is_damaged_is_asked_for_again(spoken):
 
 @pytest.mark.parametrize("size", [2**16 - 1, 2**16, 2**16 + 1, 3 * 2**16])
 def test_what_is_unpacked_is_whole(size):
-    class Response:
-        headers: ClassVar = {"content-encoding": "gzip"}
+    packing = SimpleNamespace(headers={"content-encoding": "gzip"})
 
     content = bytes(n * 31 % 251 for n in range(size))
     for step in (1, 100, 10**6):
-        unpacked = _reading._Unpacked(Response(), 10**6, 60.0)
+        unpacked = _reading._Unpacked(packing, 10**6, 60.0)
         packed = gzip.compress(content)
         parts = [packed[n : n + step] for n in range(0, len(packed), step)]
         assert b"".join(part for raw in parts for part in unpacked(raw)) == content
@@ -106,10 +105,7 @@ def test_time_for_a_file_is_limited_however_often_a_byte_comes(monkeypatch):
     now = iter(range(100))
     monkeypatch.setattr(_reading.time, "monotonic", lambda: float(next(now)))
 
-    class Response:
-        headers: ClassVar = {}
-
-    unpacked = _reading._Unpacked(Response(), 100, 5.0)
+    unpacked = _reading._Unpacked(SimpleNamespace(headers={}), 100, 5.0)
     with pytest.raises(_reading.RetryError, match="no answer within 5 s"):
         [[*unpacked(b"x")] for _ in range(50)]
 

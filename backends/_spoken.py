@@ -42,14 +42,13 @@ _HOLDS = [
         re.DOTALL | re.IGNORECASE,
     ),
     re.compile(r"(<\|begin_of_(?:box|solution)\|>)(.*?)(?:<\|end_of_\w+\|>|\Z)", re.DOTALL),
-    re.compile(rf"()\$*\s*{_BOX}\s*\$*"),
+    re.compile(rf"(){_BOX}"),
 ]
 _TAG_END = re.compile(rf"[<\[]/{_TAG}[>\]]\s*\Z", re.IGNORECASE)  # of one that a prompt opened
 _FONT = re.compile(
     r"\\(?:text\w*|math\w+|operatorname)\s*\{([^{}]*)\}|</?(?:b|strong|i|em|p|code)>"
 )
 _BLANK = f"{string.whitespace}\u00a0\u200b\u2060\ufeff"  # some of it has no width
-_FENCE = re.compile(r"```\w*\s*(.*?)\s*```", re.DOTALL)
 _KEYS = re.compile(r"(?:final[_ ]?)?(?:answer|grade|score|rating|verdict|result|choice|response)")
 _LABEL = re.compile(
     r"[\s*_#>`-]*(?:(?:so|thus|therefore|hence|overall|in conclusion)\b,?\s*)?(?:(?:the|my)\s+)?"
@@ -80,6 +79,7 @@ _DOUBT = re.compile(
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]{5}")  # a sentence in a script without spaces
 _NEGATION = re.compile(r"\b(?:not|never)\b|n['’]t\b", re.IGNORECASE)
 MORE = "pass a larger max_tokens="
+LONG = 20_000  # characters, behind thoughts
 
 
 def behind_thoughts(text: str, more: str = MORE) -> str:
@@ -101,7 +101,9 @@ def behind_thoughts(text: str, more: str = MORE) -> str:
     text = text[ends[-1] :] if ends else text
     if OPENS.search(text):
         raise ScoringError(f"thinks without an end and gives no answer; {more}")
-    text = _TOKENS.sub("", _held(text, whole=True)).strip(_BLANK)
+    if len(text) < LONG:
+        text = _held(text, whole=True)
+    text = _TOKENS.sub("", text).strip(_BLANK)
     return text.removesuffix("</s>").strip(_BLANK)
 
 
@@ -117,10 +119,13 @@ def stated(text: str) -> str:
     'Yes'
     'Yes'
     """
-    text = _TAG_END.sub("", _held(behind_thoughts(text)))
+    text = behind_thoughts(text)
+    if len(text) >= LONG:
+        raise ScoringError("is longer than any answer")
+    text = _TAG_END.sub("", _held(text))
     text = _FONT.sub(lambda found: found[1] or "", text).strip()
-    if (fenced := _FENCE.fullmatch(text)) is not None:
-        text = fenced[1]
+    if text.startswith("```") and text.endswith("```"):
+        text = text.strip("`").partition("\n")[2].strip() or text
     if text.startswith("{"):
         return _of_json(text)
     lines = [line for line in text.split("\n") if _LABEL.match(line)]
@@ -137,7 +142,7 @@ def _held(text: str, whole: bool = False) -> str:
     for pattern in _HOLDS:
         found = list(pattern.finditer(text))
         inside = {match[2].strip() for match in found}
-        if len(inside) != 1 or (whole and _TOKENS.sub("", pattern.sub("", text)).strip()):
+        if len(inside) != 1 or (whole and _TOKENS.sub("", pattern.sub("", text)).strip("$ \n")):
             continue
         text = inside.pop()
         if pattern is _HOLDS[-1]:

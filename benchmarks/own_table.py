@@ -114,8 +114,8 @@ class OwnRows(RatingsForm):
         pairs = [(names[n - 1], item) for n, item in usable.items()]
         items = _grouped(pairs)
         chosen = {id(item) for item in self.selection.choose(list(usable.values()))}
+        self.selection.total = len(items)  # as rows of a group may be one
         if len(chosen) < len(usable):
-            self.selection.total = len(items)
             items = _grouped(pair for pair in pairs if id(pair[1]) in chosen)
         self._check_pictures(usable, chosen)
         values = {value for item in items for value in item.labels["human"] if value is not None}

@@ -144,7 +144,9 @@ class KeysAndValues(nn.Module):
         self._own: list[tuple[Any, str, nn.Linear]] = []
 
         def probe() -> Tensor:
-            drawn = torch.randn(1, 9, width, generator=torch.Generator().manual_seed(0))
+            drawn = torch.randn(
+                1, 9, width, generator=torch.Generator().manual_seed(0), dtype=torch.float32
+            )
             return read(self(drawn.to(device)))
 
         path = "keys and values of pictures made once for all texts"

@@ -188,7 +188,9 @@ def answer_states(t5: Any, read: Read, answers: Sequence[Sequence[int]]) -> tupl
 def _answer_anything(t5: Any) -> Tensor:
     """What a T5 makes of a short answer to random states."""
     device, dtype = t5.lm_head.weight.device, t5.lm_head.weight.dtype
-    drawn = torch.randn(1, 64, t5.config.d_model, generator=torch.Generator().manual_seed(0))
+    drawn = torch.randn(
+        1, 64, t5.config.d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float32
+    )
     mask = torch.ones(1, 64, dtype=torch.bool, device=device)
     mask[:, 48:] = False
     return answer_states(t5, Read(drawn.to(device, dtype), mask, [False]), [[2, 1]])[0]

@@ -202,7 +202,7 @@ def cache_of_starts(
     for number, layer in enumerate(layers):
         if isinstance(layer, LINEAR):
             cache.layers.append(copy.deepcopy(layer))
-            cache.layers[-1].reorder_cache(torch.tensor(rows))
+            cache.layers[-1].reorder_cache(torch.tensor(rows, dtype=torch.long))
             continue
         kept: Sequence[Tensor] = (layer.keys, layer.values)
         if len(set(rows)) == 1:  # without a copy, however often it is repeated

@@ -324,6 +324,8 @@ class WatchingProcessor(LlavaOnevisionProcessor):
     def replace_video_token(self, video_inputs: Any, video_idx: int, **options: Any) -> str:
         frames, seeing = len(video_inputs["pixel_values_videos"][video_idx]), self.config
         side = seeing.vision_config.image_size // seeing.vision_config.patch_size
-        rows, columns = POOLING[seeing.pooling](torch.zeros(1, 1, side, side)).shape[2:]
+        rows, columns = POOLING[seeing.pooling](
+            torch.zeros(1, 1, side, side, dtype=torch.float32)
+        ).shape[2:]
         count = frames * rows * columns + NEWLINES[seeing.newlines](frames, rows)
         return str(self.video_token) * count

@@ -209,5 +209,7 @@ def embed_each(
             failed[n] = reason(repr(plain(text)[:60]), alone)
         else:
             rows[n] = alone[0].cpu().double()
-    nothing = torch.zeros_like(next(iter(rows.values()))) if rows else torch.empty(0)
+    nothing = (
+        torch.zeros_like(next(iter(rows.values()))) if rows else torch.empty(0, dtype=torch.float32)
+    )
     return torch.stack([rows.get(n, nothing) for n in range(len(texts))]), failed

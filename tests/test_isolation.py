@@ -49,6 +49,8 @@ def is_odd(rows) -> bool:
 
 
 class Embedding(Breaking, ToyEmbedding):
+    version = "1"
+
     def preprocess(self, image):
         self.fail("preprocess", is_odd([image_vector(image)]))
         return super().preprocess(image)
@@ -67,6 +69,7 @@ class Embedding(Breaking, ToyEmbedding):
 
 
 class Pair(Breaking, ToyPair):
+    version = "1"
     default_template = "plain"
 
     def preprocess(self, image):
@@ -94,6 +97,7 @@ class Begun:
 class First(Breaking, ImageFirstScorer):
     """The cosine of the toys, read picture first."""
 
+    version = "1"
     default_template = "plain"
 
     def preprocess(self, image):

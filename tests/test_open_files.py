@@ -18,7 +18,7 @@ from test_files import pixels, png
 from toy import ToyEmbedding, expected, picture
 
 from t2v_eval import open_file
-from t2v_eval.arguments import read_blocks, shown
+from t2v_eval.arguments import read_blocks
 from t2v_eval.errors import MediaError
 from t2v_eval.media import Video, as_list, decode, name_of, open_media
 from t2v_eval.pictures import Album
@@ -148,9 +148,9 @@ def test_a_picture_in_a_table_is_called_by_its_path_or_row(tmp_path):
     for images in (rows, [png(0), png(1)]):
         table = [{"image": image, "text": "x"} for image in images]
         parquet.write_table(pyarrow.Table.from_pylist(table), path)
-        blocks, _ = read_blocks(None, None, path, ("image", "text"), None)
+        blocks, *_ = read_blocks(None, None, path, ("image", "text"), None)
         first = "far/a.png" if images is rows else f"row 1 of {path}"
-        assert [shown(block.images[0]) for block in blocks] == [first, f"row 2 of {path}"]
+        assert [block.images[0].name for block in blocks] == [first, f"row 2 of {path}"]
         scores = ToyEmbedding().run(blocks)
         wanted = [expected(picture(n), "x") for n in range(2)]
         assert [score.item() for score in scores] == pytest.approx(wanted)

@@ -113,11 +113,13 @@ def test_registering_a_class_of_ones_own():
 def test_every_card_of_ours_says_what_it_is(registry):
     assert registry.names()
     for card in registry.cards.values():
-        assert card.summary, card.name
+        assert card.summary or not card.file, card.name  # others may have registered some
 
 
 def test_every_scorer_says_its_kind_licence_and_range():
     for card in models.cards.values():
+        if not card.file:  # registered by another test
+            continue
         assert card.kind and card.license and card.range and card.verified, card.name
 
 

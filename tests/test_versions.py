@@ -12,6 +12,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from t2v_eval.backends._tested import NEWEST_TESTED
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 REQUIRED = [
@@ -50,3 +52,8 @@ def test_the_lowest_versions_are_those_of_pyproject():
     ]
     with pytest.raises(ValueError, match=r"'numpy<3' .* no lower bound"):
         list(lowest(["numpy<3"]))
+
+
+@pytest.mark.parametrize("name", NEWEST_TESTED)
+def test_the_newest_tested_versions_are_those_of_the_lock(locked, name):
+    assert Version(NEWEST_TESTED[name]) == locked[canonicalize_name(name)]

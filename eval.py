@@ -16,14 +16,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from t2v_eval import console
-from t2v_eval.arguments import default_store, given
-from t2v_eval.benchmark import Benchmark, Item, evaluate
+from t2v_eval.cli import console
+from t2v_eval.cli.options import default_store, given
 from t2v_eval.errors import InputError, MissingDataError, T2VError
-from t2v_eval.files import check_folder
-from t2v_eval.printable import printable
+from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
 from t2v_eval.registry import benchmarks, models
-from t2v_eval.report import Report, open_benchmark, open_scorer
+from t2v_eval.report.report import Report, open_benchmark, open_scorer
+from t2v_eval.utils.files import check_folder
+from t2v_eval.utils.printable import printable
 
 
 class Flags(argparse.ArgumentParser):

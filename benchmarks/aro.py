@@ -31,13 +31,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError, MediaError, MissingDataError
-from t2v_eval.media import Media, open_media
+from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.media import Media, open_media
 
-from ._choice_form import ChoiceForm
-from ._parquet import picture_rows
-from ._published import Published, field, read_json
+from .forms.parquet import picture_rows
+from .forms.published import Published, field, read_json
+from .forms.true_caption import ChoiceForm
 
 
 class VisualGenome(Published, ChoiceForm):

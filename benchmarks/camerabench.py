@@ -30,16 +30,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from t2v_eval.benchmark import Item, Scores
-from t2v_eval.bootstrap import Statistic
 from t2v_eval.errors import BenchmarkDataError, MissingDataError
-from t2v_eval.media import MediaLike
+from t2v_eval.evaluation.benchmark import Item, Scores
+from t2v_eval.inputs.media import MediaLike
+from t2v_eval.stats.bootstrap import Statistic
 
-from ._frames_form import FramesForm, video_frames
-from ._parts import with_means
-from ._published import Published, field, rows
-from ._ratings_form import LabelsForm
-from ._winoground_form import WinogroundForm
+from .forms.frames import FramesForm, video_frames
+from .forms.macro import with_means
+from .forms.published import Published, field, rows
+from .forms.ratings import LabelsForm
+from .forms.winoground import WinogroundForm
 
 KINDS = (
     "Move_In", "Move_Out", "Move_Up", "Move_Down", "Move_Right", "Move_Left", "Zoom_In", "Zoom_Out",

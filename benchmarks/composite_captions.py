@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.evaluation.benchmark import Item
 
-from ._published import Published, field, number, read_json
-from ._ratings_form import RatingsForm
+from .forms.published import Published, field, number, read_json
+from .forms.ratings import RatingsForm
 
 
 class Composite(Published, RatingsForm):

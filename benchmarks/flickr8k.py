@@ -23,11 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.evaluation.benchmark import Item
 
-from ._published import Published, number, tab_separated
-from ._ratings_form import RatingsForm
+from .forms.published import Published, number, tab_separated
+from .forms.ratings import RatingsForm
 
 Judged: TypeAlias = list[tuple[str, list[float]]]  # a caption's name, what people said of it
 TEXT = "Flickr8k_text"

@@ -20,11 +20,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.evaluation.benchmark import Item
 
-from ._choice_form import ChoiceForm
-from ._published import Published, field, read_json
+from .forms.published import Published, field, read_json
+from .forms.true_caption import ChoiceForm
 
 TEST = "foilv1.0_test_2017.json"
 COCO = "captions_val2014.json"

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.evaluation.benchmark import Item
 
-from ._published import Published, field, mean, read_json
-from ._ratings_form import RatingsForm
+from .forms.published import Published, field, mean, read_json
+from .forms.ratings import RatingsForm
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from t2v_eval.benchmark import Item
+from t2v_eval.evaluation.benchmark import Item
 
-from ._frames_form import FramesForm, first_frames, item_of
+from .forms.frames import FramesForm, first_frames, item_of
 from .genai_bench import GenAIForm
 
 

@@ -20,13 +20,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from t2v_eval.benchmark import Benchmark, Item, Scores
-from t2v_eval.bootstrap import IntArray, Statistic
 from t2v_eval.errors import BenchmarkDataError
-from t2v_eval.ranking import best_of_rows, ranking_rows, top_rows
-from t2v_eval.values import mean_of_known
+from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.ranking import best_of_rows, ranking_rows, top_rows
+from t2v_eval.utils.arrays import mean_of_known
 
-from ._published import Published, field, mean, read_json
+from .forms.published import Published, field, mean, read_json
 
 PICTURES = 9
 

@@ -10,7 +10,7 @@ the mean over prompts of the share of pairs that scores do not order the other w
 
 from __future__ import annotations
 
-from ._preference_form import RankedForm
+from .forms.preference import RankedForm
 
 
 class HPDv2(RankedForm):

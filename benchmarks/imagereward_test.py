@@ -10,7 +10,7 @@ over them is the published figure.
 
 from __future__ import annotations
 
-from ._preference_form import RankedForm
+from .forms.preference import RankedForm
 
 
 class ImageRewardTest(RankedForm):

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from t2v_eval.benchmark import Item
+from t2v_eval.evaluation.benchmark import Item
 
-from ._published import Published, field, read_json
-from ._winoground_form import WinogroundForm
+from .forms.published import Published, field, read_json
+from .forms.winoground import WinogroundForm
 
 
 class NaturalBench(Published, WinogroundForm):

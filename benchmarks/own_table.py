@@ -28,14 +28,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.agree import is_empty, number, split_tags
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import InputError, MediaError, T2VWarning, TableError
-from t2v_eval.media import Media, MediaLike, check_texts, embedded
-from t2v_eval.selection import missing_pictures
-from t2v_eval.tables import read_rows
+from t2v_eval.evaluation.agreement import is_empty, number, split_tags
+from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.evaluation.selection import missing_pictures
+from t2v_eval.inputs.media import Media, MediaLike, check_texts, embedded
+from t2v_eval.inputs.tables import read_rows
 
-from ._ratings_form import LabelsForm, RatingsForm
+from .forms.ratings import LabelsForm, RatingsForm
 
 COLUMNS = ("image", "images", "text", "texts", "human", "group", "tags", "id")
 

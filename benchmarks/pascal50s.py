@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.evaluation.benchmark import Item
 
-from ._choice_form import ChoiceForm
-from ._published import Published, field, read_json
+from .forms.published import Published, field, read_json
+from .forms.true_caption import ChoiceForm
 
 KINDS = ("HC", "HI", "HM", "MM")
 

@@ -23,13 +23,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError, MissingDataError
-from t2v_eval.media import MediaLike
-from t2v_eval.tables import read_table
+from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.media import MediaLike
+from t2v_eval.inputs.tables import read_table
 
-from ._preference_form import PreferenceForm
-from ._published import Published, field, read_json
+from .forms.preference import PreferenceForm
+from .forms.published import Published, field, read_json
 
 CHOSEN = (
     1, 9, 385, 14, 138, 5, 31, 33, 39, 352, 21, 417, 399, 17, 82, 412, 78, 53, 54, 59, 60, 308, 76,

@@ -20,10 +20,10 @@ from pathlib import Path
 
 from t2v_eval.errors import BenchmarkDataError
 
-from ._folders import SAMPLES, numbered
-from ._names import Names, Prompt
-from ._prompts_form import PromptsForm
-from ._published import field, lines_of, read_json, rows, tab_separated
+from .forms.image_folders import SAMPLES, numbered
+from .forms.prompt_names import Names, Prompt
+from .forms.prompts import PromptsForm
+from .forms.published import field, lines_of, read_json, rows, tab_separated
 from .genai_bench import skills_of
 
 SKILLS = "color shape texture spatial non_spatial complex numeracy 3d_spatial".split()

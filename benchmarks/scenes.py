@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import InputError
+from t2v_eval.evaluation.benchmark import Item
 
-from ._scenes import items
-from ._winoground_form import WinogroundForm
+from .forms.drawn_scenes import items
+from .forms.winoground import WinogroundForm
 
 
 class Scenes(WinogroundForm):

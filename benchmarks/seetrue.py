@@ -16,13 +16,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from t2v_eval.benchmark import Item, Scores
-from t2v_eval.bootstrap import Statistic
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.evaluation.benchmark import Item, Scores
+from t2v_eval.stats.bootstrap import Statistic
 
-from ._parts import with_means
-from ._published import Published, rows
-from ._ratings_form import LabelsForm
+from .forms.macro import with_means
+from .forms.published import Published, rows
+from .forms.ratings import LabelsForm
 
 
 class SeeTrue(Published, LabelsForm):

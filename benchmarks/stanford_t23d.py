@@ -20,12 +20,12 @@ from typing import Any
 
 from PIL import Image
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError, MediaError
-from t2v_eval.media import decode, open_media
+from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.media import decode, open_media
 
-from ._published import Published, field, mean, read_json
-from ._ratings_form import RatingsForm
+from .forms.published import Published, field, mean, read_json
+from .forms.ratings import RatingsForm
 
 GENERATORS = ("dreamfusion", "instant3d", "latent-nerf", "magic3d", "mvdream", "shap-e")
 VIEWS = (2, 15, 28, 41, 54, 67, 80, 93, 106)

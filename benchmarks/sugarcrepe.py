@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from t2v_eval.benchmark import Item
+from t2v_eval.evaluation.benchmark import Item
 
-from ._choice_form import ChoiceForm
-from ._published import Published, field, read_json
+from .forms.published import Published, field, read_json
+from .forms.true_caption import ChoiceForm
 
 PARTS = "add_att add_obj replace_att replace_obj replace_rel swap_att swap_obj".split()
 

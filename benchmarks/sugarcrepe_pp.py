@@ -16,10 +16,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
-from t2v_eval.benchmark import Item
+from t2v_eval.evaluation.benchmark import Item
 
-from ._choice_form import ChoiceForm
-from ._published import Published, field, read_json
+from .forms.published import Published, field, read_json
+from .forms.true_caption import ChoiceForm
 
 PARTS = "replace_att replace_obj replace_rel swap_att swap_obj".split()
 

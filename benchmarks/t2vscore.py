@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError, InputError
+from t2v_eval.evaluation.benchmark import Item
 
-from ._frames_form import FramesForm, first_frames, item_of
-from ._published import Published, field, mean, read_json
-from ._ratings_form import RatingsForm
+from .forms.frames import FramesForm, first_frames, item_of
+from .forms.published import Published, field, mean, read_json
+from .forms.ratings import RatingsForm
 
 GENERATORS = ("floor33", "gen2", "pika", "modelscope", "zeroscope")
 

@@ -20,11 +20,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import BenchmarkDataError, InputError
+from t2v_eval.evaluation.benchmark import Item
 
-from ._published import Published, field, mean, number, read_json, rows
-from ._ratings_form import RatingsForm
+from .forms.published import Published, field, mean, number, read_json, rows
+from .forms.ratings import RatingsForm
 
 GENERATORS = {
     "mini-dalle": "mini_dalle",

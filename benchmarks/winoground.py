@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.benchmark import Item
 from t2v_eval.errors import MissingDataError
-from t2v_eval.media import MediaLike
+from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.media import MediaLike
 
-from ._published import Published, field, read_json, rows
-from ._winoground_form import WinogroundForm
+from .forms.published import Published, field, read_json, rows
+from .forms.winoground import WinogroundForm
 
 COLUMNS = ("id", "image_0", "image_1", "caption_0", "caption_1", "collapsed_tag")
 PLACES = ("data", ".")

@@ -32,18 +32,18 @@ if TYPE_CHECKING:
         load,
         score,
     )
-    from t2v_eval.benchmark import Benchmark, Item, evaluate
     from t2v_eval.errors import T2VError, T2VWarning
-    from t2v_eval.local import EmbeddingScorer
-    from t2v_eval.media import Video
-    from t2v_eval.pair_scorer import PairScorer
-    from t2v_eval.remote import ApiScorer
-    from t2v_eval.report import Report, compare
-    from t2v_eval.scorer import Scorer
-    from t2v_eval.sensitivity import Sensitivity, template_sensitivity
-    from t2v_eval.speaking import Explanation, TokenChance
+    from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
+    from t2v_eval.evaluation.sensitivity import Sensitivity, template_sensitivity
+    from t2v_eval.inputs.media import Video
+    from t2v_eval.inputs.template import Template
+    from t2v_eval.local.base import EmbeddingScorer
+    from t2v_eval.local.pair_scorer import PairScorer
+    from t2v_eval.remote.scorer import ApiScorer
+    from t2v_eval.report.report import Report, compare
+    from t2v_eval.scoring.generation import Explanation, TokenChance
+    from t2v_eval.scoring.scorer import Scorer
     from t2v_eval.store import Store
-    from t2v_eval.template import Template
 
 _HOMES = {
     "api": (
@@ -51,18 +51,18 @@ _HOMES = {
         "list_all_itmscore_models list_all_models list_all_vqascore_models list_benchmarks "
         "list_models list_templates load score"
     ),
-    "benchmark": "Benchmark Item evaluate",
+    "evaluation.benchmark": "Benchmark Item evaluate",
     "errors": "T2VError T2VWarning",
-    "local": "EmbeddingScorer",
-    "pair_scorer": "PairScorer",
-    "media": "Video",
-    "remote": "ApiScorer",
-    "report": "Report compare",
-    "scorer": "Scorer",
-    "sensitivity": "Sensitivity template_sensitivity",
-    "speaking": "Explanation TokenChance",
+    "local.base": "EmbeddingScorer",
+    "local.pair_scorer": "PairScorer",
+    "inputs.media": "Video",
+    "remote.scorer": "ApiScorer",
+    "report.report": "Report compare",
+    "scoring.scorer": "Scorer",
+    "evaluation.sensitivity": "Sensitivity template_sensitivity",
+    "scoring.generation": "Explanation TokenChance",
     "store": "Store",
-    "template": "Template",
+    "inputs.template": "Template",
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t2v_eval.checkpoint_files import loading
 from t2v_eval.errors import UnknownNameError
+from t2v_eval.inputs.template import templates
+from t2v_eval.local.checkpoint_files import loading
 from t2v_eval.registry import benchmarks, models
-from t2v_eval.template import templates
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from t2v_eval.media import MediaLike
-    from t2v_eval.scorer import ImageMode, OnError, Scorer
+    from t2v_eval.inputs.media import MediaLike
+    from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer
     from t2v_eval.store import Store
 
 

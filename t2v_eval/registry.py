@@ -1,7 +1,7 @@
 """Cards and the registries of scorers and benchmarks.
 
 A card is a name and its facts in a TOML file that lies beside the module it describes, which has
-the file's name unless the file says `module = "another"`. A listing
+the file's name unless the file says `module = "folder.another"`, from the package on. A listing
 reads the TOML and imports no module; `create` imports the one module it needs.
 
 ```toml
@@ -32,9 +32,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from t2v_eval._arguments import accepted
-from t2v_eval._toml import read_toml
 from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
+from t2v_eval.utils.signatures import accepted
+from t2v_eval.utils.toml import read_toml
 
 T = TypeVar("T")
 
@@ -348,9 +348,10 @@ def _entries(package: str) -> tuple[list[_Entry], list[_Entry]]:
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"there is no package {package!r} that could hold cards")
     for folder in map(Path, spec.submodule_search_locations):
-        for file in sorted(folder.glob("[!_]*.toml")):
+        for file in sorted(folder.rglob("[!_]*.toml")):
             table = read_toml(file)
-            module = f"{package}.{table.pop('module', file.stem)}"
+            beside = ".".join(file.relative_to(folder).with_suffix("").parts)
+            module = f"{package}.{table.pop('module', beside)}"
             _check_tables(table, file)
             shared = {k: v for k, v in table.items() if k not in _TABLES}
             for name, facts in table.get("names", {}).items():

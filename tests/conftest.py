@@ -31,4 +31,4 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
 def no_fetched_data(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
     """Benchmarks that a person has fetched are not those that tests look at."""
     folder = tmp_path_factory.getbasetemp() / "nothing fetched"
-    monkeypatch.setattr("t2v_eval.data.default_root", lambda name: folder / name)
+    monkeypatch.setattr("t2v_eval.evaluation.download.default_root", lambda name: folder / name)

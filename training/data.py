@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from t2v_eval.benchmarks import _scenes as sc
+from t2v_eval.benchmarks.forms import drawn_scenes as sc
 
 # CLIP's constants; the shipped preprocessor_config.json says the same.
 MEAN = (0.48145466, 0.4578275, 0.40821073)

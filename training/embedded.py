@@ -17,7 +17,7 @@ import torch
 import transformers
 from torch import nn
 
-from t2v_eval.benchmarks._scenes import items
+from t2v_eval.benchmarks.forms.drawn_scenes import items
 
 from . import data
 from .cards import card

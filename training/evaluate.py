@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from t2v_eval.benchmarks._scenes import SKILLS, SceneItem, items
+from t2v_eval.benchmarks.forms.drawn_scenes import SKILLS, SceneItem, items
 
 from . import data
 from .export import load_clip, load_vqa

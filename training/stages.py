@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer, CLIPVisionModel, T5Tokenizer
 
-from t2v_eval.benchmarks._scenes import pick
+from t2v_eval.benchmarks.forms.drawn_scenes import pick
 
 from . import data
 from .loop import train

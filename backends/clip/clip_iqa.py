@@ -1,0 +1,59 @@
+"""CLIP-IQA: which of two opposite descriptions a picture is closer to, such as good and bad.
+
+Wang et al. 2023, "Exploring CLIP for Assessing the Look and Feel of Images", section 3, as
+torchmetrics computes it with a CLIP of the Hugging Face hub. (The paper's own network, a ResNet-50
+without its position embedding, is another.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2v_eval.errors import InputError, UnsupportedError
+from t2v_eval.scoring.plan import Text
+from t2v_eval.scoring.scorer import plain
+from t2v_eval.store import text_key
+
+from .hf_clip import HfClip
+
+
+class ClipIqa(HfClip):
+    """Softmax over 100 cos of the two descriptions, of which the first one's share is the score.
+
+    A text is the name of a property, such as "quality", or two descriptions of your own, the better
+    one first: "Super good photo.|Super bad photo.".
+
+    Args:
+        pairs: properties and the two descriptions of each, the better one first.
+        others: as `HfClip`.
+    """
+
+    def __init__(self, *, pairs: Mapping[str, Sequence[str]], **options: Any) -> None:
+        super().__init__(**options)
+        self.pairs = pairs
+        self.facts = {"pairs": text_key(repr(sorted(pairs.items())))}
+
+    def embed_captions(self, texts: Sequence[Text]) -> Tensor:
+        """Embeddings (N, 2, D) of the descriptions."""
+        both = [self._pair(plain(text)) for text in texts]
+        made = self.embed_texts([description for pair in both for description in pair])
+        return torch.stack([made[::2], made[1::2]], dim=1)
+
+    def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
+        if texts.ndim != 3:
+            raise UnsupportedError(f"{self.name!r} compares pictures with pairs of descriptions")
+        better, worse = (super(ClipIqa, self).similarity(images, t) for t in texts.unbind(1))
+        return (100 * (better - worse)).sigmoid()
+
+    def _pair(self, text: str) -> Sequence[str]:
+        pair = self.pairs.get(text) or text.split("|")
+        if len(pair) != 2:
+            raise InputError(
+                f"{self.name!r} cannot score the text {text[:60]!r}: pass the name of a property "
+                f"({', '.join(self.pairs)}) or two descriptions as 'better|worse'"
+            )
+        return pair

@@ -1,0 +1,163 @@
+"""CLIP, MetaCLIP, SigLIP and SigLIP 2 in the layout of the Hugging Face hub; score: the cosine.
+
+Pictures go through the checkpoint's own processor on its PIL backend: the torchvision backend,
+which transformers prefers, resizes differently and moves scores. SigLIP reads texts as it was
+trained to: in lower case, padded to its full length, the padding not masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Unpack
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from t2v_eval.errors import CheckpointError
+from t2v_eval.local.base import EmbeddingScorer, Options
+from t2v_eval.local.checkpoint_files import first_lines
+from t2v_eval.local.weights import HUB_FILES, fill, read_tensors, weight_files
+
+from ..common.images import tame
+from ..common.processors import check_ends, check_vocabulary, read_image_processor
+from ..common.tensors import by_transformers, patches_by_transformers
+from .rescaling import Probability, scale_and_bias
+
+KINDS = ("clip", "metaclip_2", "siglip", "siglip2")
+POSITIONS = "text_model.embeddings.position_embedding.weight"
+READER = ("*.json", "*.txt", "*.model")  # the files of a processor, without weights
+PICKLES = (*HUB_FILES, "pytorch_model*.bin*")
+
+
+class HfClip(EmbeddingScorer):
+    """Cosine of picture and text under a dual encoder of the Hugging Face hub.
+
+    Args:
+        checkpoint: a folder or hub id with configuration and weights.
+        processor: a folder or hub id with tokenizer and image processor; by default those that lie
+            beside the weights.
+    """
+
+    processor_elsewhere: ClassVar[str | None] = None  # of weights published without theirs
+
+    def __init__(
+        self, checkpoint: str, processor: str | None = None, **options: Unpack[Options]
+    ) -> None:
+        super().__init__(**options)
+        folder = self.locate(checkpoint)
+        if not any(folder.glob("*.safetensors")):
+            folder = self.locate(checkpoint, PICKLES)
+        config = read(AutoConfig, folder)
+        if config.model_type not in KINDS:
+            raise CheckpointError(
+                f"{folder} holds a model of type {config.model_type!r}, "
+                f"not {', '.join(map(repr, KINDS))}"
+            )
+        self.siglip = config.model_type.startswith("siglip")
+        if processor is None and not (folder / "preprocessor_config.json").exists():
+            processor = self.processor_elsewhere
+        reader = (
+            self.locate(processor, READER, argument="processor", revision=None)
+            if processor
+            else folder
+        )
+        self.tokenizer = read(AutoTokenizer, reader)
+        self.processor = read_image_processor(reader, config)
+        # Older files carry the positions' numbers, which are no weights.
+        tensors = read_tensors(folder)
+        if POSITIONS in tensors:  # of which some LongCLIP has more than its configuration says
+            config.text_config.max_position_embeddings = len(tensors[POSITIONS])
+        self.context = config.text_config.max_position_embeddings
+        around = self.tokenizer("").input_ids
+        check_vocabulary(self.tokenizer, config.text_config.vocab_size, reader, around)
+        if not self.siglip:
+            check_ends(self.tokenizer, config.text_config, reader)
+        self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
+        self.scale, self.bias = scale_and_bias(self.clip)
+        self.clip.to(self.device, self.dtype)
+        described = {
+            f for at in (folder, reader) for end in ("json", "txt") for f in at.glob(f"*.{end}")
+        }
+        self.files = [*weight_files(folder), *sorted(described)]
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        # The processor's own conversion would put alpha on white; what models saw drops it.
+        rgb = image.convert("RGB")
+        side = getattr(self.processor.size, "shortest_edge", None)
+        if side and self.processor.do_center_crop:
+            rgb = tame(rgb, side, self.processor.resample)
+        inputs = self.processor(rgb, do_convert_rgb=False, return_tensors="pt")
+        prepared: Tensor = inputs.pixel_values[0]
+        if "spatial_shapes" not in inputs:
+            return prepared
+        # Patches of a grid of any shape: which are real and the grid travel as columns beside them.
+        real, grid = inputs.pixel_attention_mask[0], inputs.spatial_shapes[0]
+        return torch.cat([prepared, real[:, None], grid.expand(len(real), 2)], dim=1)
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
+        if not hasattr(self.processor, "max_num_patches"):
+            return by_transformers(self.processor, pixels)
+        # The grid, and the columns beside the patches, are those of any picture of this size.
+        blank = self.preprocess(Image.new("RGB", (pixels.shape[3], pixels.shape[2])))[:, -3:]
+        rows, columns = blank[0, 1:].long().tolist()
+        patches = patches_by_transformers(self.processor, pixels, rows, columns)
+        return torch.cat([patches, blank.to(pixels).expand(len(pixels), -1, -1)], dim=2)
+
+    def encode_images(self, batch: Tensor) -> Tensor:
+        if batch.ndim == 4:
+            return _pooled(self.clip.get_image_features(pixel_values=batch))
+        patches, real, grid = batch[..., :-3], batch[..., -3], batch[:, 0, -2:]
+        return _pooled(
+            self.clip.get_image_features(
+                patches, pixel_attention_mask=real.long(), spatial_shapes=grid.long()
+            )
+        )
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        inputs = self.tokenizer(
+            [text.lower() for text in texts] if self.siglip else list(texts),
+            padding="max_length" if self.siglip else "longest",
+            truncation=True,
+            max_length=self.context,
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+        full = zip(texts, inputs.attention_mask.sum(-1).tolist(), strict=True)
+        self.note_truncated(t for t, n in full if n == self.context and self._count(t) > n)
+        mask = None if self.siglip else inputs.attention_mask.to(self.device)
+        ids = inputs.input_ids.to(self.device)
+        return _pooled(self.clip.get_text_features(ids, attention_mask=mask))
+
+    def _count(self, text: str) -> int:
+        """How many tokens a text has before it is cut."""
+        return len(self.tokenizer(text, verbose=False).input_ids)
+
+
+class HfClipProbability(Probability, HfClip):
+    """How likely picture and text belong together, under a SigLIP of the Hugging Face hub.
+
+    Args: as `HfClip`.
+    """
+
+
+def read(kind: Any, folder: Path, what: str = "CLIP") -> Any:
+    """What a class of transformers reads of a folder.
+
+    Raises:
+        CheckpointError: it cannot.
+    """
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever transformers makes of files of another kind
+        raise CheckpointError(
+            f"{folder} is no {what} of transformers: {first_lines(error)}"
+        ) from error
+
+
+def _pooled(output: Any) -> Tensor:
+    pooled: Tensor = output if isinstance(output, Tensor) else output.pooler_output
+    return pooled

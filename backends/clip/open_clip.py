@@ -1,0 +1,181 @@
+"""Every dual encoder that OpenCLIP can build, published or your own; the score is the cosine.
+
+As t2v_metrics computes it: the picture becomes RGB, then goes through OpenCLIP's validation
+transform; the cosine is neither scaled nor clipped. Published weights always run with the
+activation they were trained with, which recent versions of OpenCLIP take from the name of the
+architecture instead (``openai:ViT-L-14`` is not what its authors released there).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Unpack
+
+import open_clip
+from PIL import Image
+from torch import Tensor
+
+from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.local.base import EmbeddingScorer, Options
+
+from ..common.images import tame
+from .open_clip_internals import (
+    TextTower,
+    build,
+    describe,
+    hub_tokenizer,
+    load_weights,
+    prepare,
+    round_weights,
+    sides_of,
+    spell_as_openai,
+    tokens_of,
+)
+from .openai_archive import describe as describe_openai
+from .openai_archive import is_archive, read_archive
+from .rescaling import scale_and_bias
+
+CONFIG = "open_clip_config.json"
+CONFIGS = ("*.json", "*.txt", "*.model")
+WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+LOOKS = ("mean", "std", "interpolation", "resize_mode")
+
+
+class OpenClip(EmbeddingScorer):
+    """Cosine of picture and text under a dual encoder of OpenCLIP.
+
+    Args:
+        checkpoint: your own weights: a file, or a folder or hub id in OpenCLIP's layout. An archive
+            as OpenAI published them says itself what network it is, and is used as OpenAI does.
+        arch: a name that OpenCLIP knows, or a JSON file in the form of its model configurations;
+            by default the configuration beside the weights.
+        pretrained: OpenCLIP's tag of the weights; with a `checkpoint`, of what it is a copy of.
+    """
+
+    published: ClassVar[tuple[str | None, str | None]] = (None, None)  # arch and tag by default
+    weights: ClassVar[Sequence[str]] = WEIGHTS  # their names in a folder, the first that is there
+    # OpenAI resizes a picture before it becomes RGB, and spells the end token otherwise.
+    as_openai = False
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str] | None = None,
+        arch: str | os.PathLike[str] | None = None,
+        pretrained: str | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(**options)
+        file = self._find(os.fspath(checkpoint), self.weights) if checkpoint else None
+        tensors = self.read_openai(file) if file else None
+        tag: dict[str, Any] = {}
+        if file and tensors is not None:
+            self.as_openai = True
+            config = describe_openai(tensors, file)
+            arch = pretrained = "openai"
+        else:
+            arch, pretrained = self._name(file, arch, pretrained)
+            config, tag = describe(arch, pretrained)
+            file = file or self._published(arch, tag)
+        self._build(arch, config, tag, file.parent)
+        load_weights(self.network, file, tensors)
+        if tensors is not None:
+            round_weights(self.network)
+        self.scale, self.bias = scale_and_bias(self.network)
+        self.network.to(self.device, self.dtype)
+        self.texts = TextTower(self.network)
+        self.files = [file, *([Path(arch).expanduser()] if arch.endswith(".json") else [])]
+        self.facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
+
+    def read_openai(self, file: Path) -> dict[str, Tensor] | None:
+        """The weights of a file in OpenAI's own layout; None for any other."""
+        return read_archive(file) if is_archive(file) else None
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        prepared: Tensor = self.transform(image if self.as_openai else image.convert("RGB"))
+        return prepared
+
+    def preprocess_tensor(self, pixels: Tensor) -> Tensor:
+        return prepare(self.transform, pixels)
+
+    def encode_images(self, batch: Tensor) -> Tensor:
+        embeddings: Tensor = self.network.encode_image(batch)
+        return embeddings
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        ids: Tensor = self.tokenizer(list(texts))
+        full = [text for text, last in zip(texts, ids[:, -1].tolist(), strict=True) if last]
+        self.note_truncated(text for text in full if tokens_of(self.tokenizer, text) > ids.shape[1])
+        return self.texts(ids.to(self.device))
+
+    def load_tokenizer(self, text: dict[str, Any], folder: Path) -> Any:
+        """What the text tower was trained with; from beside the weights if it lies there."""
+        context, options = text.get("context_length", 77), text.get("tokenizer_kwargs") or {}
+        name = text.get("hf_tokenizer_name")
+        if not name:
+            tokenizer = open_clip.SimpleTokenizer(context_length=context, **options)
+            if tokenizer.vocab_size > text.get("vocab_size", tokenizer.vocab_size):
+                raise ValueError("its vocabulary is not CLIP's, so it must name hf_tokenizer_name")
+            return spell_as_openai(tokenizer) if self.as_openai else tokenizer
+        if (folder / "tokenizer_config.json").exists():
+            name = str(folder)
+        elif "/" in name:
+            name = str(self.locate(name, CONFIGS, revision=None))
+        mode = text.get("tokenizer_mode")
+        return hub_tokenizer(name, context_length=context, tokenizer_mode=mode, **options)
+
+    def _name(
+        self, file: Path | None, arch: str | os.PathLike[str] | None, pretrained: str | None
+    ) -> tuple[str, str | None]:
+        """The architecture and the tag: as given, as beside the weights, or as published."""
+        if arch is None and file and (file.parent / CONFIG).exists():
+            arch = file.parent / CONFIG
+        elif arch is None:
+            arch, pretrained = self.published[0], pretrained or self.published[1]
+        if arch is None:
+            raise InputError(f"{self.name!r} needs checkpoint= and arch=")
+        return os.fspath(arch), pretrained
+
+    def _published(self, arch: str, tag: Mapping[str, Any]) -> Path:
+        """The weight file that OpenCLIP names for a tag."""
+        if "hf_hub" not in tag:
+            raise InputError(f"{self.name!r} with arch={arch!r} needs checkpoint= too")
+        repository, own = os.path.split(tag["hf_hub"])
+        names = (own.replace(".bin", ".safetensors"), own) if own else WEIGHTS
+        return self._find(repository, names)
+
+    def _build(
+        self, arch: str, config: dict[str, Any], tag: Mapping[str, Any], folder: Path
+    ) -> None:
+        """The network with random weights, its tokenizer, and how pictures are prepared for it."""
+        try:
+            self.network = build(config, tag.get("quick_gelu", False), self.device)
+            self.tokenizer = self.load_tokenizer(config["text_cfg"], folder)
+        except CheckpointError:
+            raise
+        except OSError as error:
+            raise CheckpointError(f"arch {arch!r} lacks a file: {error}") from error
+        except (TypeError, KeyError, AttributeError, AssertionError, ValueError) as error:
+            raise InputError(f"OpenCLIP cannot build arch {arch!r}: {error!r}") from error
+        looks = {key: tag[key] for key in LOOKS if key in tag}
+        size = sides_of(self.network)
+        self.transform = open_clip.image_transform(size, is_train=False, **looks)
+        if size[0] == size[1] and looks.get("resize_mode", "shortest") == "shortest":
+            resample = Image.Resampling[looks.get("interpolation", "bicubic").upper()]
+            self.transform.transforms.insert(0, partial(tame, side=size[0], resample=resample))
+
+    def _find(self, source: str, names: Sequence[str]) -> Path:
+        """The weight file of a file, folder or hub id, by the first name that is there."""
+        for name in names:
+            found = self.locate(source, (name, *CONFIGS))
+            for file in (found, found / name):
+                if file.is_file():
+                    return file
+        raise CheckpointError(f"{source} holds no weights: expected one of {', '.join(names)}")

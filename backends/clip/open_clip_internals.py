@@ -1,0 +1,228 @@
+"""All that is asked of OpenCLIP beyond its documented interface: networks without its loading, so
+that nothing is downloaded or unpickled unasked, and parts of its tokenizers and transforms.
+
+`tests/backends/clip/test_open_clip_internals.py` has a test for each thing that is relied on.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import open_clip
+import regex  # type: ignore[import-untyped]
+import torch
+from open_clip.convert import convert_state_dict
+from open_clip.model import (
+    convert_to_custom_text_state_dict,
+    resize_pos_embed,
+    resize_text_pos_embed,
+)
+from open_clip.tokenizer import HFTokenizer
+from open_clip.transform import CenterCropOrPad, ResizeKeepRatio
+from torch import Tensor, nn
+from torchvision.transforms import CenterCrop, Normalize, Resize  # type: ignore[import-untyped]
+
+from t2v_eval.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
+from t2v_eval.local.weights import fill, read_tensors
+
+from ..common.tensors import resize, resize_short
+from ..common.versions import close_in, use_where_equal
+
+NO_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial")  # pixels need none of them
+SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+
+
+def describe(arch: str, pretrained: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An architecture's configuration, and what is known of its weights: where they are, how
+    pictures are prepared for them, and whether they were trained with quick-GELU.
+
+    Raises:
+        InputError, UnknownNameError: no such file, architecture or tag.
+    """
+    if arch.endswith(".json"):
+        try:
+            config = json.loads(Path(arch).expanduser().read_text(encoding="utf-8"))
+            return config.get("model_cfg", config), config.get("preprocess_cfg", {})
+        except (OSError, ValueError, AttributeError) as error:
+            raise InputError(f"arch {arch!r} cannot be read: {error}") from error
+    name = arch.replace("/", "-")
+    if name not in open_clip.list_models():
+        remedy = "Pass a JSON file for an architecture of your own."
+        raise UnknownNameError.of("OpenCLIP architecture", arch, open_clip.list_models(), remedy)
+    tag = open_clip.get_pretrained_cfg(name, pretrained or "")
+    if pretrained and not tag:
+        known = open_clip.list_pretrained_tags_by_model(name)
+        remedy = f"OpenCLIP {open_clip.__version__} has {', '.join(known) or 'none'}."
+        raise UnknownNameError.of(f"pretrained {arch}", pretrained, known, remedy)
+    quick_gelu = tag.get("quick_gelu", False) or pretrained == "openai"
+    return open_clip.get_model_config(name), {**tag, "quick_gelu": quick_gelu}
+
+
+def build(config: dict[str, Any], quick_gelu: bool, device: torch.device) -> Any:
+    """The network with random weights; no weights are downloaded for a tower of timm or the hub."""
+    config = {**config, "quick_gelu": config.get("quick_gelu", False) or quick_gelu}
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    if "timm_model_name" in vision:
+        vision["timm_model_pretrained"] = False
+    if "hf_model_name" in text:
+        text["hf_model_pretrained"] = False
+    custom = config.pop("custom_text", False) or "hf_model_name" in text
+    coca = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CustomTextCLIP
+    with device:
+        return (coca if custom else open_clip.CLIP)(**config)
+
+
+def load_weights(network: Any, file: Path, tensors: dict[str, Tensor] | None = None) -> None:
+    """Weights of any form that OpenCLIP loads, brought into the network's own.
+
+    Args:
+        tensors: what `file` holds, where it has been read already.
+
+    Raises:
+        CheckpointError: they are not this network's.
+    """
+    tensors = read_tensors(file) if tensors is None else tensors
+    if next(iter(tensors), "").startswith("module."):
+        tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
+    try:
+        tensors = convert_state_dict(network, tensors)
+        if "positional_embedding" in tensors and not hasattr(network, "positional_embedding"):
+            tensors = convert_to_custom_text_state_dict(tensors)
+        tensors.pop("text.transformer.embeddings.position_ids", None)
+        if network.logit_bias is not None:
+            tensors.setdefault("logit_bias", torch.zeros((), dtype=torch.float32))
+        for name in {"logit_scale", "logit_bias"} & tensors.keys():
+            if getattr(network, name) is not None:
+                tensors[name] = tensors[name].reshape(getattr(network, name).shape)
+        resize_pos_embed(tensors, network)
+        resize_text_pos_embed(tensors, network)
+    except (RuntimeError, AssertionError, KeyError, IndexError) as error:
+        raise CheckpointError(f"{file} does not fit this model: {error}") from error
+    fill(network, tensors, file)
+
+
+class TextTower:
+    """Token ids -> embeddings. What stands behind an end token cannot reach it in a causal tower,
+    so such a tower reads no further than the last end token of the batch.
+    """
+
+    def __init__(self, network: Any) -> None:
+        self.network, self.tower = network, getattr(network, "text", network)
+        self.short = False
+        path = "texts read up to their end alone"
+        dtype = next(network.parameters()).dtype
+        use_where_equal("open_clip_torch", path, self._switch, self._read_anything, close_in(dtype))
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        embeddings: Tensor = self._read(ids) if self.short else self.network.encode_text(ids)
+        return embeddings
+
+    def _switch(self, on: bool) -> bool:
+        tower = self.tower
+        self.short = (
+            on
+            and getattr(tower, "attn_mask", None) is not None
+            and getattr(tower, "cls_emb", None) is None
+            and self._pool in ("argmax", "eos")
+        )
+        return self.short
+
+    @property
+    def _pool(self) -> str:
+        """Which token counts: the end token by its number, or the largest number of all."""
+        tower = self.tower
+        return str(getattr(tower, "text_pool_type", getattr(tower, "pool_type", "")))
+
+    @property
+    def _end(self) -> Any:
+        return getattr(self.tower, "text_eos_id", getattr(self.tower, "eos_id", None))
+
+    def _read(self, ids: Tensor) -> Tensor:
+        tower, projection = self.tower, getattr(self.tower, "text_projection", None)
+        ends = (ids if self._pool == "argmax" else (ids == self._end).int()).argmax(dim=-1)
+        n = int(ends.max()) + 1
+        x: Tensor = tower.token_embedding(ids[:, :n]) + tower.positional_embedding[:n]
+        x = tower.ln_final(tower.transformer(x, attn_mask=tower.attn_mask[:n, :n]))
+        x = x[torch.arange(len(x), device=x.device), ends]
+        if isinstance(projection, nn.Linear):
+            x = projection(x)
+        elif projection is not None:
+            x = x @ projection
+        return x
+
+    def _read_anything(self) -> Tensor:
+        """What is made of two short texts."""
+        words = self.tower.token_embedding.num_embeddings
+        ids = torch.zeros(2, len(self.tower.positional_embedding), dtype=torch.long)
+        for row, length in enumerate((4, 6)):
+            ids[row, :length] = torch.arange(1, length + 1) % (words - 1)
+            ids[row, length] = words - 1 if self._pool == "argmax" else self._end
+        return self(ids.to(next(self.network.parameters()).device))
+
+
+def hub_tokenizer(name: str, **options: Any) -> Any:
+    """The tokenizer of a folder or hub id, as OpenCLIP's networks with towers of the hub use it."""
+    return HFTokenizer(name, **options)
+
+
+def tokens_of(tokenizer: Any, text: str) -> int:
+    """How many tokens a text has before it is cut."""
+    if isinstance(tokenizer, HFTokenizer):
+        cleaned = tokenizer.clean_fn(text)
+        return len(tokenizer.tokenizer(cleaned, verbose=False).input_ids)
+    return len(tokenizer.encode(text)) + 2
+
+
+def spell_as_openai(tokenizer: Any) -> Any:
+    """OpenCLIP's tokenizer with the start and the end token spelled as OpenAI does."""
+    pattern = tokenizer.pat.pattern
+    for ours, theirs in SPECIAL.items():
+        tokenizer.encoder[theirs] = tokenizer.encoder[ours]
+        tokenizer.cache[theirs] = theirs
+        pattern = pattern.replace(ours, regex.escape(theirs))
+    tokenizer.pat = regex.compile(pattern, regex.IGNORECASE)
+    return tokenizer
+
+
+def round_weights(network: nn.Module) -> None:
+    """Round to float16 what the original loaders round, also where they then widen it again.
+
+    Published weights do not change by this; weights that were trained further in float32 do.
+    """
+    open_clip.convert_weights_to_lp(network, torch.float16)
+
+
+def sides_of(network: Any) -> tuple[int, int]:
+    """Height and width of the pictures that a network sees."""
+    size = network.visual.image_size
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    return height, width
+
+
+def prepare(transform: Any, pixels: Tensor) -> Tensor:
+    """What OpenCLIP's validation transform does to a picture, done to pixels.
+
+    Raises:
+        UnsupportedError: it has a step that is not known here.
+    """
+    for step in transform.transforms:
+        if isinstance(step, Resize) and isinstance(step.size, int):
+            pixels = resize_short(pixels, step.size, step.interpolation.value)
+        elif isinstance(step, Resize):
+            height, width = step.size
+            pixels = resize(pixels, (height, width), step.interpolation.value)
+        elif isinstance(step, ResizeKeepRatio):
+            picture = SimpleNamespace(size=tuple(pixels.shape[:-3:-1]))
+            height, width = step.get_params(picture, step.size, step.longest)
+            pixels = resize(pixels, (height, width), step.interpolation.value)
+        elif isinstance(step, (CenterCrop, CenterCropOrPad, Normalize)):
+            pixels = step(pixels)
+        elif getattr(step, "__name__", type(step).__name__) not in NO_STEPS:
+            raise UnsupportedError(
+                f"OpenCLIP {open_clip.__version__} prepares pictures with {step!r}, which has no "
+                "gradient here"
+            )
+    return pixels

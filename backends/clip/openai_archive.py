@@ -1,0 +1,160 @@
+"""OpenAI's own layout of CLIP weights, which LongCLIP and SPECS kept: reading it, and the network.
+
+The published files are TorchScript archives, which run the code they hold when PyTorch loads them.
+Only their tensors are wanted, so they are read here out of the archive, and nothing in it is run.
+"""
+
+from __future__ import annotations
+
+import collections
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from t2v_eval.errors import CheckpointError
+from t2v_eval.local.weights import check_keys
+
+HEAD = 64  # channels of an attention head, in every tower of theirs
+NUMBERS = ("input_resolution", "context_length", "vocab_size")  # beside the weights
+DTYPES = {
+    "Bool": torch.bool,
+    "Int": torch.int32,
+    "Long": torch.int64,
+    "Half": torch.float16,
+    "Float": torch.float32,
+    "Double": torch.float64,
+}
+TEXT = ("text_projection", "positional_embedding", "token_embedding.weight", "ln_final.weight")
+
+
+class Module:
+    """Stands for any module of an archive; keeps its weights and parts by name."""
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        self.parts = dict(state)
+
+    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        found = {}
+        for name, part in self.parts.items():
+            if isinstance(part, Module):
+                found.update(part.tensors(f"{prefix}{name}."))
+            elif isinstance(part, Tensor):
+                found[prefix + name] = part
+        return found
+
+
+class Reader(pickle.Unpickler):
+    """Unpickles tensors and modules, which it does not import; refuses everything else."""
+
+    def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
+        super().__init__(archive.open(f"{root}data.pkl"))
+        self.archive, self.root = archive, root
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] == "__torch__":
+            return Module
+        if module == "torch" and name.endswith("Storage"):
+            return DTYPES[name.removesuffix("Storage")]
+        known = {
+            ("collections", "OrderedDict"): collections.OrderedDict,
+            ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+        }
+        if module == "torch.jit._pickle":  # lists of numbers, and values with their types
+            return lambda value, *_: value
+        if (module, name) not in known:
+            raise pickle.UnpicklingError(f"it holds {module}.{name}")
+        return known[module, name]
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        _, dtype, key, _, count = pid
+        if not count:
+            return torch.empty(0, dtype=dtype)
+        return torch.frombuffer(
+            bytearray(self.archive.read(f"{self.root}data/{key}")), dtype=dtype, count=count
+        )
+
+
+def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: Any) -> Tensor:
+    return storage.as_strided(size, stride, offset)
+
+
+def is_archive(file: Path) -> bool:
+    """Whether a file is a TorchScript archive."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def read_archive(file: Path) -> dict[str, Tensor]:
+    """The weights of a TorchScript archive.
+
+    Raises:
+        CheckpointError: damaged, or not the archive of a module.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            root = next(n for n in archive.namelist() if n.endswith("/constants.pkl"))
+            module = Reader(archive, root.removesuffix("constants.pkl")).load()
+            tensors: dict[str, Tensor] = module.tensors()
+    except (
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+        AttributeError,
+        IndexError,
+        KeyError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+        EOFError,
+        OSError,
+    ) as error:
+        raise CheckpointError(f"{file} is not a readable TorchScript archive: {error}") from error
+    return {name: value for name, value in tensors.items() if name not in NUMBERS}
+
+
+def describe(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
+    """The network in the form of OpenCLIP's configurations, as the shapes of its weights say.
+
+    Raises:
+        CheckpointError: the weights are not those of a CLIP of OpenAI's.
+    """
+    vit = "visual.proj" in tensors
+    first, positions = (
+        ("visual.conv1.weight", "visual.positional_embedding")
+        if vit
+        else ("visual.layer1.0.conv1.weight", "visual.attnpool.positional_embedding")
+    )
+    check_keys(file, [name for name in (first, positions, *TEXT) if name not in tensors])
+    width, *_, patch = tensors[first].shape
+    side = round((len(tensors[positions]) - 1) ** 0.5)
+
+    def count(prefix: str) -> int:
+        depth = prefix.count(".")
+        return len({name.split(".")[depth] for name in tensors if name.startswith(prefix)})
+
+    vision: dict[str, Any] = {"width": width, "head_width": HEAD}
+    if vit:
+        layers = count("visual.transformer.resblocks.")
+        vision |= {"layers": layers, "patch_size": patch, "image_size": patch * side}
+    else:
+        vision["layers"] = [count(f"visual.layer{stage}.") for stage in (1, 2, 3, 4)]
+        vision["image_size"] = 32 * side
+    context, text_width = tensors["positional_embedding"].shape
+    return {
+        "embed_dim": tensors["text_projection"].shape[1],
+        "quick_gelu": True,
+        "vision_cfg": vision,
+        "text_cfg": {
+            "context_length": context,
+            "vocab_size": len(tensors["token_embedding.weight"]),
+            "width": text_width,
+            "heads": text_width // HEAD,
+            "layers": count("transformer.resblocks."),
+        },
+    }

@@ -1,0 +1,171 @@
+"""The checkpoint of CLIP-FlanT5: one set of weights for T5, projector and CLIP tower.
+
+Networks are made on the meta device and take over the tensors that were read, so that a model of
+11 billion parameters is in memory once, in the precision it runs in.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    CLIPImageProcessorPil,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    T5Config,
+    T5ForConditionalGeneration,
+    T5Tokenizer,
+)
+
+from t2v_eval.errors import CheckpointError
+from t2v_eval.local.checkpoint_files import first_lines, read_json
+from t2v_eval.local.weights import fill, read_tensors, weight_files
+
+from ..common.processors import fit
+from ..common.transformers_internals import number_positions
+
+PROJECTOR = "mm_projector."
+TOWER = "vision_tower.vision_tower.vision_model."
+TOWER_NAMES = re.compile(r"(vision_tower\.vision_tower\.)?(vision_model\.)?")
+ALIASES = ("embed_tokens.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+# Published T5 weights carry a bias that no version of the model has ever used.
+UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The checkpoint's config.json.
+
+    Raises:
+        CheckpointError: it is not there or describes another kind of model.
+    """
+    config = read_json(folder / "config.json")
+    missing = {"d_model", "mm_vision_tower", "mm_vision_select_layer"} - config.keys()
+    if missing or config.get("mm_projector_type") != "mlp2x_gelu":
+        what = f"lacks {', '.join(sorted(missing))}" if missing else "has no mlp2x_gelu projector"
+        raise CheckpointError(f"{folder} is no CLIP-FlanT5 checkpoint: its config.json {what}")
+    return config
+
+
+def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
+    """The T5 tokenizer of a folder.
+
+    Raises:
+        CheckpointError: there is none, or its special tokens are not those of the model.
+    """
+    refused = CheckpointError(
+        f"tokenizer {folder} is not the T5 tokenizer of this checkpoint; pass its folder (with "
+        "tokenizer.json or spiece.model) or its hub id as tokenizer="
+    )
+    if not any((folder / name).exists() for name in ("tokenizer.json", "spiece.model")):
+        raise refused  # transformers would make up an empty one
+    try:
+        # What is too long is cut and reported by the scorer, so the tokenizer need not warn.
+        tokenizer: T5Tokenizer = T5Tokenizer.from_pretrained(folder, model_max_length=10**9)
+        end = tokenizer("").input_ids
+    except Exception as error:  # whatever its parsers make of another kind of tokenizer
+        raise refused from error
+    if end != [config.eos_token_id] or tokenizer.pad_token_id != config.pad_token_id:
+        raise refused
+    return tokenizer
+
+
+def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
+    """What the tower is, and the preprocessing of its pictures (by Pillow, as in the original).
+
+    Raises:
+        CheckpointError: the folder does not say.
+    """
+    try:
+        config = CLIPVisionConfig.from_pretrained(folder)
+        processor = CLIPImageProcessorPil.from_pretrained(folder)
+    except Exception as error:  # whatever transformers makes of other files
+        raise CheckpointError(
+            f"vision_tower {folder} describes no CLIP tower: {first_lines(error)}"
+        ) from error
+    fit(processor, folder, config)
+    return config, processor
+
+
+def read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """All tensors, cast and moved file by file."""
+
+    def precision(name: str) -> torch.dtype:
+        # T5's feed-forward layers overflow in float16, so transformers too keeps these wide.
+        wide = dtype is torch.float16 and name.endswith("DenseReluDense.wo.weight")
+        return torch.float32 if wide else dtype
+
+    return {
+        name: tensor.to(device, precision(name))
+        for file in weight_files(folder)
+        for name, tensor in read_tensors(file).items()
+    }
+
+
+def take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Remove from `tensors` those whose names start with `prefix`, and return them."""
+    return {name: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+
+
+def build_tower(
+    config: CLIPVisionConfig, select: int, tensors: dict[str, Tensor], source: Path
+) -> CLIPVisionModel:
+    """The tower up to the layer whose output is wanted, counted as `hidden_states[select]`.
+
+    `tensors` are named as in the checkpoint, or as in a repository of CLIP or of its tower.
+    """
+    tensors = {n: t for n, t in tensors.items() if "vision_model." in n} or tensors
+    tensors = {TOWER + TOWER_NAMES.sub("", name, count=1): t for name, t in tensors.items()}
+    layers = config.num_hidden_layers
+    config.num_hidden_layers = select if select >= 0 else layers + 1 + select
+    take(tensors, f"{TOWER}embeddings.position_ids")
+    for unread in range(config.num_hidden_layers, layers):
+        take(tensors, f"{TOWER}encoder.layers.{unread}.")
+    with torch.device("meta"):
+        tower = CLIPVisionModel(config)
+    fill(tower, tensors, source, TOWER)
+    number_positions(tower)
+    return tower
+
+
+def build_projector(
+    inside: int, outside: int, tensors: dict[str, Tensor], source: Path
+) -> nn.Sequential:
+    """mlp2x_gelu: two layers from the tower's width to T5's."""
+    with torch.device("meta"):
+        first, second = nn.Linear(inside, outside), nn.Linear(outside, outside)
+        projector = nn.Sequential(first, nn.GELU(), second)
+    fill(projector, tensors, source, PROJECTOR)
+    return projector
+
+
+def build_t5(
+    config: T5Config, rows: int, tensors: dict[str, Tensor], source: Path
+) -> T5ForConditionalGeneration:
+    """T5 with a vocabulary of `rows` tokens: published weights have more rows than there are.
+
+    The rows are cut here since `resize_token_embeddings` would tie lm_head to the embeddings.
+    """
+    config.vocab_size = rows
+    tensors.pop(UNUSED, None)
+    shared = [tensors.pop(name) for name in ("shared.weight", *ALIASES) if name in tensors]
+    if shared:
+        tensors["shared.weight"] = shared[0]
+        if config.scale_decoder_outputs:  # T5 does so exactly where lm_head is the embeddings
+            tensors["lm_head.weight"] = shared[0]
+    for name in tensors.keys() & {"shared.weight", "lm_head.weight"}:
+        if len(tensors[name]) < rows:
+            raise CheckpointError(
+                f"{source}: {name} has {len(tensors[name])} rows for the {rows} tokens of the "
+                "tokenizer; pass the tokenizer of this checkpoint as tokenizer="
+            )
+        tensors[name] = tensors[name][:rows]
+    if shared:
+        tensors |= dict.fromkeys(ALIASES[1:], tensors["shared.weight"])
+    with torch.device("meta"):
+        t5 = T5ForConditionalGeneration(config)
+    fill(t5, tensors, source)
+    return t5

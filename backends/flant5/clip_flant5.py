@@ -1,0 +1,134 @@
+"""CLIP-FlanT5, the model of VQAScore: P(answer | picture, question).
+
+Lin et al. 2024, "Evaluating Text-to-Visual Generation with Image-to-Text Generation", eq. 2; the
+probability is the geometric mean over the answer's tokens and the end token, as in the authors'
+code. Patches of a CLIP tower, projected by two layers, stand among the tokens of a T5 encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import T5Config
+
+from t2v_eval.inputs.template import split_wrapper, wrapper
+from t2v_eval.local.base import Options
+from t2v_eval.local.precision import large_dtype
+from t2v_eval.local.weights import weight_files
+from t2v_eval.scoring.generation import shown
+
+from ..common.images import pad_to_square
+from .checkpoint import (
+    PROJECTOR,
+    build_projector,
+    build_t5,
+    build_tower,
+    read_config,
+    read_tokenizer,
+    read_vision,
+    read_weights,
+    take,
+)
+from .t5 import Read, T5Scorer, pad_rows
+
+CONTEXT = 2048  # tokens of a prompt, in which a picture counts as one, and of an answer
+TOKENIZER = ("tokenizer.json", "spiece.model", "tokenizer_config.json", "special_tokens_map.json")
+
+
+class ClipFlanT5(T5Scorer):
+    """Scores by the probability of the template's answer to the template's question.
+
+    Args:
+        checkpoint: config.json and the weights of T5, of the projector and usually of the tower.
+        tokenizer: the folder or hub id of the T5 tokenizer.
+        chat: what surrounds a question, with ``<image>`` and then ``{}``, once each, or the name of
+            such a wrapper.
+        vision_tower: the folder or hub id of the CLIP tower, by default what config.json says. Its
+            weights are read only if the checkpoint has none.
+        share: see `T5Scorer`.
+    """
+
+    default_template = "vqascore"
+
+    def __init__(
+        self,
+        checkpoint: str,
+        tokenizer: str,
+        chat: str,
+        vision_tower: str | None = None,
+        share: bool = True,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(share, **options)
+        chat = wrapper(chat)
+        before, self._ask, self._end = split_wrapper(chat)
+        self.facts = {"chat": repr(chat)}
+        folder = self.locate_weights(checkpoint)
+        config = read_config(folder)
+        self.dtype = large_dtype(options.get("dtype"), self.device, folder)
+        t5 = T5Config.from_dict(config)
+        tower = vision_tower or config["mm_vision_tower"]
+        tower_at = self.locate(tower, ("*.json",), argument="vision_tower", revision=None)
+        tokenizer_at = self.locate(tokenizer, TOKENIZER, argument="tokenizer", revision=None)
+        vision, self.processor = read_vision(tower_at)
+        reader = read_tokenizer(tokenizer_at, t5)
+        tensors = read_weights(folder, self.device, self.dtype)
+        self.files = [folder / "config.json", *weight_files(folder)]
+        self.files += [tower_at / "config.json", tower_at / "preprocessor_config.json"]
+        self.files += [tokenizer_at / name for name in TOKENIZER if (tokenizer_at / name).exists()]
+        seeing, seeing_from = take(tensors, "vision_tower."), folder
+        if not seeing:
+            seeing_from = self.locate_weights(tower, argument="vision_tower", revision=None)
+            seeing = read_weights(seeing_from, self.device, self.dtype)
+            self.files += weight_files(seeing_from)
+        self.tower = build_tower(vision, config["mm_vision_select_layer"], seeing, seeing_from)
+        self._first_patch = 0 if config.get("mm_vision_select_feature") == "cls_patch" else 1
+        self.projector = build_projector(
+            vision.hidden_size, t5.d_model, take(tensors, PROJECTOR), folder
+        )
+        self.set_t5(build_t5(t5, len(reader), tensors, folder), reader)
+        self._before = torch.tensor(reader(before).input_ids, device=self.device, dtype=torch.long)
+        self._room = CONTEXT - len(self._before) - 1
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Padded to a square with the mean colour, then what the tower's processor does."""
+        square = pad_to_square(image.convert("RGB"), self.processor.image_mean)
+        pixels: Tensor = self.processor(square, return_tensors="pt").pixel_values[0]
+        return pixels
+
+    def see(self, batch: Tensor) -> Tensor:
+        """Projected patches (B, P, width)."""
+        hidden = self.tower(pixel_values=batch).last_hidden_state
+        states: Tensor = self.projector(hidden[:, self._first_patch :])
+        return states
+
+    def say(self, answer: str) -> tuple[list[int], bool]:
+        tokens = self.tokenizer(answer).input_ids
+        return tokens[:CONTEXT], len(tokens) > CONTEXT
+
+    def read(self, states: Sequence[Tensor], questions: Sequence[str]) -> Read:
+        image = torch.stack(list(states))
+        before = self._before.expand(len(image), -1)
+        tails = [self._after(question) for question in questions]
+        padding = self.t5.config.pad_token_id
+        after = pad_rows([ids[: self._room] for ids in tails], padding, self.device)
+        embed = self.t5.get_input_embeddings()
+        embedded = torch.cat([embed(before), image, embed(after)], 1)
+        mask = pad(after != padding, (embedded.shape[1] - after.shape[1], 0), value=True)
+        cut = [len(ids) > self._room for ids in tails]
+        return Read(self.encode(embedded, mask), mask, cut)
+
+    def prompt(self, states: Tensor, question: str) -> str:
+        asked = self._after(question)[: self._room]
+        before, after = (shown(self.tokenizer, ids) for ids in (self._before.tolist(), asked))
+        return f"{before} <image> x {len(states)} {after}"
+
+    def _after(self, question: str) -> list[int]:
+        """The tokens that follow the picture."""
+        tokens: list[int] = self.tokenizer(self._ask + question + self._end).input_ids
+        return tokens

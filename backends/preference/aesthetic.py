@@ -1,0 +1,96 @@
+"""LAION's aesthetic predictor, version 2: how people would rate a picture, from 1 to 10.
+
+Schuhmann 2022, "Improved aesthetic predictor": five linear layers, without activations, on the
+embedding of OpenAI's CLIP ViT-L/14, brought to length 1. It does not know what a picture is for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Unpack
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import linear
+
+from t2v_eval.errors import CheckpointError, UnsupportedError
+from t2v_eval.local.base import Options, unit
+from t2v_eval.local.weights import HUB_FILES, check_keys, read_tensors
+
+from ..clip.open_clip import OpenClip
+
+LAYERS = (0, 2, 4, 6, 7)  # between them were dropouts
+FILE = "sac+logos+ava1-l14-linearMSE.pth"
+
+
+class Aesthetic(OpenClip):
+    """The predicted rating, whatever the text is.
+
+    Args:
+        checkpoint: the file of the five layers, or a folder, hub id or URL of it.
+        clip: weights of the CLIP they were trained on, as the checkpoint of `OpenClip`; by default
+            OpenAI's ViT-L/14.
+        arch: the CLIP's network, as `OpenClip`; an archive of OpenAI's needs none.
+    """
+
+    published = ("ViT-L-14", "openai")
+    as_openai = True
+    uses_text = False
+
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str],
+        clip: str | os.PathLike[str] | None = None,
+        arch: str | os.PathLike[str] | None = None,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(clip, arch, **options)
+        self.network = self.network.visual
+        file = self.locate(os.fspath(checkpoint), (FILE,), argument="checkpoint")
+        file = _predictor(file) if file.is_dir() else file
+        tensors = read_tensors(file)
+        names = [f"layers.{n}.{what}" for n in LAYERS for what in ("weight", "bias")]
+        check_keys(file, [n for n in names if n not in tensors], tensors.keys() - set(names))
+        head = [tensors[name].to(self.device, torch.float32) for name in names]
+        self.head = list(zip(head[::2], head[1::2], strict=True))
+        self.files = [*self.files, file]
+        width = self.network.output_dim
+        if head[0].shape[1] != width:
+            raise CheckpointError(
+                f"{file} rates embeddings of {head[0].shape[1]} numbers, but those of clip= have "
+                f"{width}; pass the CLIP it was trained on"
+            )
+
+    def locate(self, checkpoint: str, patterns: Sequence[str] = HUB_FILES, **hub: Any) -> Path:
+        return super().locate(checkpoint, patterns, **{"argument": "clip", **hub})
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        prepared: Tensor = self.transform(image)
+        return prepared
+
+    def encode_images(self, batch: Tensor) -> Tensor:
+        """The rating (B, 1), which is all that is kept of a picture."""
+        rating = unit(self.network(batch).float())
+        for weight, bias in self.head:
+            rating = linear(rating, weight, bias)
+        return rating
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        return torch.empty(len(texts), 0, dtype=torch.float32)
+
+    def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
+        if texts.shape[-1]:
+            raise UnsupportedError(f"{self.name!r} rates pictures and compares them with nothing")
+        return images.expand(-1, len(texts))
+
+
+def _predictor(folder: Path) -> Path:
+    """The file by its published name, or the only one there that holds weights."""
+    held = [file for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors")]
+    for file in held:
+        if file.name == FILE or len(held) == 1:
+            return file
+    raise CheckpointError(f"{folder} holds no {FILE}")

@@ -1,0 +1,44 @@
+"""PickScore: what people pick, learnt from choices between two pictures of one prompt.
+
+Kirstain et al. 2023, "Pick-a-Pic: An Open Dataset of User Preferences for Text-to-Image
+Generation", section 4: CLIP ViT-H/14, fine-tuned so that exp(logit scale) times the cosine is the
+logit of being picked. Some report the cosine alone, which ranks alike.
+"""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from torch import Tensor
+
+from t2v_eval.local.base import Options
+
+from ..clip.hf_clip import HfClip
+from .preference_logits import ChoiceScorer
+
+
+class PickScore(ChoiceScorer, HfClip):
+    """exp(logit scale) times the cosine of picture and text, or the cosine.
+
+    Args:
+        checkpoint: a folder or hub id with configuration and weights.
+        processor: a folder or hub id with tokenizer and image processor; by default those that lie
+            beside the weights, or else those of the CLIP that PickScore started from.
+        scaled: whether a score is the logit; else it is the cosine.
+    """
+
+    processor_elsewhere = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+
+    def __init__(
+        self,
+        checkpoint: str,
+        processor: str | None = None,
+        scaled: bool = True,
+        **options: Unpack[Options],
+    ) -> None:
+        super().__init__(checkpoint=checkpoint, processor=processor, **options)
+        self.facts = {"scaled": str(scaled)}
+        self.factor, self.logit_scale = (self.scale, 1.0) if scaled else (1.0, self.scale)
+
+    def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
+        return self.factor * super().similarity(images, texts)

@@ -1,0 +1,82 @@
+"""A picture as it is sent: the file itself where that shows what a person sees, else a PNG.
+
+Frames of videos are JPEG files.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+
+from PIL import Image
+
+from t2v_eval.inputs.media import Media
+
+SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
+PLAIN_MODES = ("RGB", "L", "1", "P")
+ORIENTATION = 274
+
+
+def picture_file(
+    media: Media, image: Image.Image, mode: str, max_pixels: int | None
+) -> tuple[bytes, str]:
+    """The picture of `media`, decoded as `image`, as bytes and their type.
+
+    Args:
+        mode: in mode "original" every file of a known format is sent as it is.
+        max_pixels: larger pictures are made smaller, in proportion.
+    """
+    size = smaller(*image.size, max_pixels)
+    if size != image.size:
+        return _png(image.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+    return _file(media, mode) or _png(image)
+
+
+def frame_file(image: Image.Image, max_pixels: int | None) -> tuple[bytes, str]:
+    """A frame of a video, as bytes and their type: a JPEG of quality 95, as OpenCV writes it."""
+    size, content = smaller(*image.size, max_pixels), io.BytesIO()
+    image = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+    image.convert("RGB").save(content, "JPEG", quality=95)
+    return content.getvalue(), "image/jpeg"
+
+
+def smaller(width: int, height: int, max_pixels: int | None) -> tuple[int, int]:
+    """The size in proportion that has no more pixels.
+
+    >>> smaller(300, 200, 600), smaller(300, 200, None), smaller(10_000, 1, 5)
+    ((30, 20), (300, 200), (5, 1))
+    """
+    if max_pixels is None or width * height <= max_pixels:
+        return width, height
+    factor = math.sqrt(max_pixels / (width * height))
+    short = max(1, int(min(width, height) * factor))
+    long = min(int(max(width, height) * factor), max_pixels) if short > 1 else max_pixels
+    return (long, short) if width > height else (short, long)
+
+
+def _file(media: Media, mode: str) -> tuple[bytes, str] | None:
+    image = media.load()
+    stream = getattr(image, "fp", None)
+    mime = SENT_AS_THEY_ARE.get(image.format or "")
+    if stream is None or mime is None:
+        return None
+    # Read first, since Pillow may close the file when it is asked about the picture.
+    position = stream.tell()
+    stream.seek(0)
+    content = stream.read()
+    stream.seek(position)
+    if getattr(image, "n_frames", 1) > 1:
+        return None
+    if mode == "seen" and (
+        image.mode not in PLAIN_MODES
+        or "transparency" in image.info
+        or image.getexif().get(ORIENTATION, 1) != 1
+    ):
+        return None
+    return content, mime
+
+
+def _png(image: Image.Image) -> tuple[bytes, str]:
+    content = io.BytesIO()
+    image.save(content, "PNG")
+    return content.getvalue(), "image/png"

@@ -1,0 +1,78 @@
+"""Tarsier2 in the layout of its authors: Qwen2-VL, its parts named as those of LLaVA.
+
+A video is shown frame by frame (`FrameByFrame`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import (
+    Qwen2VLConfig,
+    Qwen2VLForConditionalGeneration,
+    Qwen2VLImageProcessorPil,
+    Qwen2VLProcessor,
+    Qwen2VLTextConfig,
+    Qwen2VLVisionConfig,
+)
+
+from t2v_eval.errors import CheckpointError
+
+from ...flant5.checkpoint import read_weights
+from ..transformers_vision import FrameByFrame
+from .base import Fetch, Flat, Translated, fact, known, numbers
+
+NAMES = {
+    "vision_tower.": "model.visual.",
+    "language_model.model.": "model.language_model.",
+    "language_model.lm_head.": "lm_head.",
+}
+MARKS = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
+
+
+class Tarsier(Translated):
+    """Tarsier2; the first Tarsier has a projector of its own, which is not known here."""
+
+    network: Any = Qwen2VLForConditionalGeneration
+
+    @classmethod
+    def fits(cls, flat: Flat) -> bool:
+        return flat.get("architectures") == ["TarsierForConditionalGeneration"]
+
+    def read(self, fetch: Fetch) -> None:
+        text, vision = (fact(self.flat, f"{p}_config", self.folder) for p in ("text", "vision"))
+        if "qwen2_vl" not in text.get("model_type", "") or self.flat.get("projection_head"):
+            raise CheckpointError(
+                f"{self.folder} is no Tarsier2: its language model is {text.get('model_type')!r} "
+                f"behind the projector {self.flat.get('projection_head')!r}, not Qwen2-VL alone"
+            )
+        language = Qwen2VLTextConfig(**known(Qwen2VLTextConfig, text))
+        self.tokenizer = self.words(language)
+        image, video, start, end = numbers(self.tokenizer, MARKS, self.folder)
+        self.config = Qwen2VLConfig(
+            text_config=language,
+            vision_config=known(Qwen2VLVisionConfig, vision),
+            image_token_id=image,
+            video_token_id=video,
+            vision_start_token_id=start,
+            vision_end_token_id=end,
+            tie_word_embeddings=text.get("tie_word_embeddings", False),
+        )
+
+    def processor(self) -> Any:
+        vision = self.config.vision_config
+        images = Qwen2VLImageProcessorPil(
+            patch_size=vision.patch_size, merge_size=vision.spatial_merge_size
+        )
+        videos = FrameByFrame(patch_size=vision.patch_size, merge_size=vision.spatial_merge_size)
+        processor: Any = Qwen2VLProcessor  # which has no types
+        return processor(images, self.tokenizer, videos)
+
+    def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+        made = {}
+        for name, tensor in read_weights(self.folder, device, dtype).items():
+            start = next((start for start in NAMES if name.startswith(start)), "")
+            made[NAMES.get(start, "") + name.removeprefix(start)] = tensor
+        return made

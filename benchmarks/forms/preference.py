@@ -1,0 +1,132 @@
+"""Benchmarks where people preferred some pictures of a text to others.
+
+`labels["human"]` holds one value a picture; the higher, the more people liked it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.ranking import preference_rows
+from t2v_eval.utils.arrays import mean_of_known
+
+from .published import Published, field, number, read_json
+
+
+class RankingForm(Benchmark):
+    """K pictures of a text and their ranks.
+
+    accuracy: the share of all pairs with different ranks that scores order alike; a tie of scores
+    is wrong. Pairs of all texts count alike, so that a text with more pictures weighs more.
+    ranking: the mean over texts of the share of its pairs that scores do not order the other way,
+    pairs that people tie included (1 minus inversions; a tie of scores counts as one).
+    """
+
+    headline = "accuracy"
+    chance: ClassVar[Mapping[str, float]] = {"accuracy": 0.5}
+    meanings: ClassVar[Mapping[str, str]] = {
+        "accuracy": "the share of pairs of pictures of one text that scores order as people do, "
+        "0 to 1, guessing 0.5",
+        "ranking": "the share of pairs of pictures of one text that scores do not order the other "
+        "way, the mean over texts, 0 to 1",
+    }
+
+    def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        counts = np.array(
+            [_pairs(s, item) for s, item in zip(scores, items, strict=True)], np.float64
+        ).reshape(-1, 3)
+        every = counts[:, 2]
+        wrong = counts[:, 1] - counts[:, 0]
+        ranking = 1 - np.divide(wrong, every, out=np.full(len(every), np.nan), where=every > 0)
+
+        def of(index: IntArray) -> Mapping[str, float]:
+            right, untied, _ = counts[index].sum(axis=0)
+            return {
+                "accuracy": float(right / untied) if untied else math.nan,
+                "ranking": mean_of_known(ranking[index]),
+            }
+
+        return of
+
+
+class RankedForm(Published, RankingForm):
+    """A JSON list of prompts, each with lists of pictures and of their ranks, the lowest the best.
+
+    Subclasses name the keys of both, and the folders where pictures may be.
+    """
+
+    keys: ClassVar[tuple[str, str]]
+    folders: ClassVar[tuple[str, ...]]
+
+    def read(self, folder: Path) -> Iterator[Item]:
+        path = self.file("test.json", "data/test.json")
+        for n, row in enumerate(read_json(path, list), 1):
+            where = f"{path}, row {n}"
+            pictures, ranks = (field(row, key, list, where) for key in self.keys)
+            if len(pictures) != len(ranks) or len(ranks) < 2:
+                raise BenchmarkDataError(
+                    f"{where}: {len(pictures)} pictures have {len(ranks)} ranks; there must be as "
+                    "many, and two or more"
+                )
+            yield Item(
+                images=[self.picture(str(name), *self.folders) for name in pictures],
+                texts=[field(row, "prompt", str, where)],
+                labels={"human": [-number(rank, f"{where}: a rank", 0, 100) for rank in ranks]},
+                id=field(row, "id", str, where) if "id" in row else str(n),
+            )
+
+
+class PreferenceForm(Benchmark):
+    """Two pictures of a text, and which of them a person preferred; a tie is half to each.
+
+    preference: 1 where scores and the person agree, 1/2 where exactly one of them is a tie.
+    accuracy: of the pairs without a tie of the person, the share where the scores agree; a tie of
+    scores is wrong.
+    """
+
+    headline = "preference"
+    meanings: ClassVar[Mapping[str, str]] = {
+        "preference": "the share of pairs where scores and the person prefer the same picture; "
+        "half where only one of them is a tie, 0 to 1",
+        "accuracy": "the same over pairs where the person had a preference, 0 to 1, guessing 0.5",
+    }
+
+    def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        cells = np.array([np.ravel(one) for one in scores], np.float64).reshape(-1, 2)
+        first = np.array([item.labels["human"][0] for item in items], np.float64)
+        agree = preference_rows(cells, first)
+        right = np.where(agree == 1, 1.0, np.where(np.isnan(agree), np.nan, 0.0))
+        right[first == 0.5] = np.nan
+
+        def of(index: IntArray) -> Mapping[str, float]:
+            return {
+                "preference": mean_of_known(agree[index]),
+                "accuracy": mean_of_known(right[index]),
+            }
+
+        return of
+
+
+def _pairs(scores: NDArray[np.float32], item: Item) -> tuple[int, int, int]:
+    """Pairs ordered alike, pairs that people do not tie, and all pairs that have scores."""
+    s, h = np.ravel(scores).astype(np.float64), np.asarray(item.labels["human"], np.float64)
+    first, second = np.triu_indices(len(s), 1)
+    apart, difference = h[first] - h[second], s[first] - s[second]
+    known = ~np.isnan(apart) & ~np.isnan(difference)
+    untied = known & (apart != 0)
+    return int((untied & (difference * apart > 0)).sum()), int(untied.sum()), int(known.sum())

@@ -1,0 +1,203 @@
+"""What the benchmarks that others publish have in common: files in a folder, read as they are.
+
+Nothing is downloaded. What is missing or not as published is a BenchmarkDataError that names the
+file and the row; what is missing altogether, also the page, the step to take there (both from the
+card) and the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from abc import abstractmethod
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from t2v_eval.errors import BenchmarkDataError, MissingDataError, T2VWarning, TableError
+from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.evaluation.selection import missing_pictures, some
+from t2v_eval.inputs.media import Media
+from t2v_eval.inputs.tables import read_table
+from t2v_eval.utils.regular_file import read_text
+
+T = TypeVar("T")
+LEAVE_OUT = (
+    "Or evaluate a part that is there with --subset TAG (subset=), or leave out what lacks its "
+    'picture with --on-missing skip (on_missing="skip")'
+)
+
+
+class Published(Benchmark):
+    """Subclasses write `read`.
+
+    Args:
+        expected: how many items the whole benchmark has.
+    """
+
+    def __init__(self, *, expected: int = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.expected = expected
+
+    @abstractmethod
+    def read(self, folder: Path) -> Iterable[Item]:
+        """The items of the files in `folder`; whether pictures are there is checked afterwards."""
+
+    def items(self) -> Sequence[Item]:
+        if self.root is None:
+            raise MissingDataError(f"{self.name} needs its files: {self.remedy('a folder')}")
+        if not self.root.is_dir():
+            raise MissingDataError(f"there is no folder {self.root}: {self.remedy()}")
+        self.selection.restart()
+        try:
+            items = list(self.read(self.root))
+        except TableError as error:
+            raise BenchmarkDataError(f"not as published: {error}") from error
+        self._check_twice(items)
+        if self.selection.total is None:  # not chosen while they were read
+            items = self.selection.choose(items)
+        self._check_pictures(items)
+        total = self.selection.total
+        if self.expected and total != self.expected:
+            warnings.warn(
+                f"{self.root} holds {total} items and {self.name} has {self.expected}: the "
+                "figures are not those of the whole benchmark",
+                T2VWarning,
+                stacklevel=2,
+            )
+        return items
+
+    def remedy(self, folder: str = "") -> str:
+        """What to do where files are missing."""
+        where = folder or str(self.root)
+        step = self.card.obtain or "get its files"
+        page = f" ({self.card.page})" if self.card.page else ""
+        return f"{step}{page}, put them into {where}, and pass the folder as --root (root=)"
+
+    def file(self, *names: str) -> Path:
+        """The first of `names` that is a file below the folder, or beside it.
+
+        t2v_metrics keeps annotations beside the folders of the pictures.
+        """
+        assert self.root is not None
+        for path in (folder / name for folder in (self.root, self.root.parent) for name in names):
+            if path.is_file():
+                return path
+        raise MissingDataError(f"{self.root} holds no {' nor '.join(names)}: {self.remedy()}")
+
+    def picture(self, name: str, *folders: str) -> str:
+        """The path of a picture: in the first of `folders` that has it, otherwise in the first."""
+        assert self.root is not None
+        found = [self.root / folder / name for folder in folders or (".",)]
+        return str(next((path for path in found if path.is_file()), found[0]))
+
+    def _check_twice(self, items: Sequence[Item]) -> None:
+        """No id may occur twice; that all else does is said, as some published files are so."""
+        names: set[str] = set()
+        contents: dict[Hashable, str] = {}
+        again = []
+        for item in items:
+            if item.id in names:
+                raise BenchmarkDataError(f"{self.root}: the id {item.id} occurs twice")
+            names.add(item.id)
+            pictures = tuple(i.key if isinstance(i, Media) else i for i in item.images)
+            content = (pictures, tuple(item.texts), item.tags, repr(item.labels))
+            first = contents.setdefault(content, item.id)
+            if first != item.id:
+                again.append(f"{item.id} is {first}")
+        if again:
+            warnings.warn(
+                f"{self.root}: {len(again)} of {len(items)} items occur twice and count twice; "
+                f"the first, {again[0]} again",
+                T2VWarning,
+                stacklevel=3,
+            )
+
+    def _check_pictures(self, items: Sequence[Item]) -> None:
+        named = dict.fromkeys(i for item in items for i in item.images if isinstance(i, str))
+        missing = list(dict.fromkeys(name for item in items for name in missing_pictures(item)))
+        if missing:
+            raise BenchmarkDataError(
+                f"{len(missing)} of {len(named)} pictures are missing: {some(missing)}. "
+                f"{self.remedy()}. {LEAVE_OUT}"
+            )
+
+
+def rows(path: Path, *columns: str) -> list[dict[str, Any]]:
+    """The rows of a table of ours; `columns` must be there and not empty."""
+    return read_table(path, columns)
+
+
+def lines_of(path: Path) -> list[str]:
+    """The lines of a text file."""
+    try:
+        return read_text(path, "utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise BenchmarkDataError(f"{path} is not UTF-8 text: {error}") from None
+
+
+def tab_separated(path: Path, columns: int) -> list[list[str]]:
+    """The lines of a text file, split at tabs into so many values."""
+    found = []
+    for number, line in enumerate(lines_of(path), 1):
+        values = [value.strip() for value in line.split("\t")]
+        if len(values) != columns and line.strip():
+            raise BenchmarkDataError(
+                f"{path}, line {number} has {len(values)} values between tabs, not {columns}"
+            )
+        if line.strip():
+            found.append(values)
+    return found
+
+
+def read_json(path: Path, kind: type[T]) -> T:
+    """The content of a JSON file, a list or a dict; a key that occurs twice is an error."""
+
+    def pairs(given: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(given)
+        if len(made) < len(given):
+            keys = [key for key, _ in given]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise BenchmarkDataError(f"{path}: the key {twice!r} occurs twice")
+        return made
+
+    try:
+        content = json.loads(read_text(path, "utf-8-sig"), object_pairs_hook=pairs)
+    except ValueError as error:
+        raise BenchmarkDataError(f"{path} is not JSON: {error}") from None
+    if not isinstance(content, kind):
+        raise BenchmarkDataError(f"{path} holds {type(content).__name__}, not {kind.__name__}")
+    return content
+
+
+def field(row: Any, key: str, kind: type[T], where: str) -> T:
+    """`row[key]`, which must be there and of `kind`; a whole number is a float too."""
+    if not isinstance(row, dict):
+        raise BenchmarkDataError(f"{where} is {type(row).__name__}, not an object")
+    if key not in row:
+        raise BenchmarkDataError(f"{where}: there is no {key!r}")
+    value = row[key]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (kind is str and not str(value).strip()):
+        shown = "empty" if value == "" else f"{value!r}"
+        raise BenchmarkDataError(f"{where}: {key!r} is {shown}, not {kind.__name__}")
+    return value
+
+
+def number(value: Any, where: str, low: float, high: float) -> float:
+    """A number from `low` to `high`."""
+    try:
+        found = float(value)
+    except (TypeError, ValueError):
+        raise BenchmarkDataError(f"{where} is {value!r}, not a number") from None
+    if not low <= found <= high:
+        raise BenchmarkDataError(f"{where} is {value!r}, not from {low:g} to {high:g}")
+    return found
+
+
+def mean(values: Sequence[Any], where: str, low: float, high: float) -> float:
+    """The mean of one rating or more, each from `low` to `high`."""
+    if not isinstance(values, (list, tuple)) or not values:
+        raise BenchmarkDataError(f"{where} has no ratings")
+    return sum(number(value, where, low, high) for value in values) / len(values)

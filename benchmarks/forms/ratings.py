@@ -1,0 +1,74 @@
+"""Benchmarks whose cells people rated: pictures of a text on a scale, or labelled right or wrong.
+
+`labels["human"]` of an item holds one value for each cell, picture by picture; None is missing. It
+may hold a list of as many raters' values for each cell: then each rating is an observation of its
+own, with the cell's score, as where ratings are compared one by one and not averaged.
+
+All cells of the chosen items are one sample (no grouping), and the item is what is resampled, as
+the pictures of one prompt are not independent of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from t2v_eval.errors import InputError
+from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.stats.bootstrap import Statistic, agreement_statistic
+from t2v_eval.stats.metrics import as_floats
+
+
+class RatingsForm(Benchmark):
+    """Agreement of scores with ratings: acc23, Pearson, Spearman and both of Kendall's tau.
+
+    A subclass may name other metrics of `stats.bootstrap.METRICS`; the first is the headline.
+    """
+
+    metric_names: ClassVar[tuple[str, ...]] = ("acc23", "pearson", "spearman", "tau_b", "tau_c")
+    chance: ClassVar[Mapping[str, float]] = {}
+    pooled = True
+    meanings: ClassVar[Mapping[str, str]] = {
+        "acc23": "pairwise accuracy with tie calibration (Deutsch et al. 2023): the share of all "
+        "pairs that scores order as people do or tie as people do, 0 to 1",
+        "pearson": "Pearson correlation with the ratings, -1 to 1",
+        "spearman": "Spearman rank correlation with the ratings, -1 to 1",
+        "tau_b": "Kendall's tau-b: pairs in the order of people minus pairs in the other order, "
+        "corrected for ties, -1 to 1",
+        "tau_c": "Kendall's tau-c (Stuart): as tau-b, corrected for ratings of few levels, -1 to 1",
+        "auroc": "area under the ROC curve: how often a matching pair scores above one that does "
+        "not match, 0 to 1, guessing 0.5",
+        "mean_auroc": "the mean of AUROC (how often a matching pair scores above one that does not "
+        "match) over the parts of the benchmark, 0 to 1, guessing 0.5",
+        "average_precision": "area under the precision-recall curve of the matching pairs, 0 to 1",
+    }
+
+    def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        cells, human = [], []
+        for item, one in zip(items, scores, strict=True):
+            own = as_floats("scores", one).ravel()
+            rated = as_floats("labels['human']", item.labels["human"])
+            if len(own) != len(rated):
+                raise InputError(f"item {item.id!r} has {len(own)} cells and {len(rated)} ratings")
+            cells.append(np.repeat(own, rated.size // max(1, len(rated))))
+            human.append(rated.ravel())
+        width = max(map(len, cells), default=1)
+        if not items:
+            return agreement_statistic([], [], self.metric_names)
+        s, h = (
+            np.array([np.append(v, np.full(width - len(v), np.nan)) for v in side])
+            for side in (cells, human)
+        )
+        return agreement_statistic(s, h, self.metric_names, pooled=True)
+
+
+class LabelsForm(RatingsForm):
+    """Labels 1 (picture and text match) and 0: area under the ROC curve, average precision."""
+
+    metric_names = ("auroc", "average_precision")
+    chance: ClassVar[Mapping[str, float]] = {"auroc": 0.5}

@@ -1,0 +1,62 @@
+"""Benchmarks where one picture has several texts, and the first, or the first few, are true."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.stats.bootstrap import IntArray, Statistic
+
+
+class ChoiceForm(Benchmark):
+    """accuracy: the share of pictures whose true texts score above every other; a tie is wrong.
+
+    macro: the mean of the accuracies of the first tags (the parts a benchmark is made of), each
+    part counting alike; pictures without a tag do not count in it, and where none has one there is
+    no such figure. A picture with a missing score is left out.
+    """
+
+    headline = "macro"
+    true_texts: ClassVar[int] = 1
+    chance: ClassVar[Mapping[str, float]] = {"macro": 0.5, "accuracy": 0.5}
+    meanings: ClassVar[Mapping[str, str]] = {
+        "macro": "the mean of the accuracies of the benchmark's parts, 0 to 1",
+        "accuracy": "the share of pictures whose true texts score above every other, 0 to 1",
+    }
+
+    def human(self, item: Item) -> NDArray[np.float64] | None:
+        true = np.arange(len(item.texts)) < self.true_texts
+        return np.tile(true.astype(np.float64), (len(item.images), 1))
+
+    def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        right = np.array([_right(np.ravel(one), self.true_texts) for one in scores], np.float64)
+        names = {item.tags[0]: None for item in items if item.tags}
+        position = {name: k for k, name in enumerate(names)}
+        part = np.array([position[item.tags[0]] if item.tags else -1 for item in items], np.int64)
+
+        def of(index: IntArray) -> Mapping[str, float]:
+            chosen, parts = right[index], part[index]
+            known = ~np.isnan(chosen)
+            found = {"accuracy": float(chosen[known].mean()) if known.any() else math.nan}
+            if names:
+                chosen, parts = chosen[known & (parts >= 0)], parts[known & (parts >= 0)]
+                size = np.bincount(parts, minlength=1)
+                means = (np.bincount(parts, chosen, minlength=1) / np.maximum(size, 1))[size > 0]
+                found = {"macro": float(means.mean()) if len(means) else math.nan, **found}
+            return found
+
+        return of
+
+
+def _right(scores: NDArray[np.float32], true: int) -> float:
+    if np.isnan(scores).any():
+        return math.nan
+    return float(scores[:true].min() > scores[true:].max())

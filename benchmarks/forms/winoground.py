@@ -1,0 +1,55 @@
+"""Benchmarks in Winoground's form: two pictures, two texts, picture i belongs to text i."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.metrics import FloatArray, winoground_correct
+
+
+class WinogroundForm(Benchmark):
+    """Items of 2 x 2 and the accuracies of Winoground; subclasses write `items`.
+
+    text: each picture scores higher with its own text; image: each text scores higher with its own
+    picture; group: both. From 0 to 1, chance is 1/4, 1/4 and 1/6; a tie is wrong; an item with a
+    missing score is left out.
+    """
+
+    headline = "group"
+    chance: ClassVar[Mapping[str, float]] = {"text": 1 / 4, "image": 1 / 4, "group": 1 / 6}
+    meanings: ClassVar[Mapping[str, str]] = {
+        "text": "text score: the share of items where each picture scores higher with its own text "
+        "than with the other, 0 to 1",
+        "image": "image score: the share of items where each text scores higher with its own "
+        "picture than with the other, 0 to 1",
+        "group": "group score: the share of items where both hold, 0 to 1",
+    }
+
+    def human(self, item: Item) -> FloatArray | None:
+        return np.eye(2)
+
+    def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        correct = winoground_correct(np.stack(scores)) if len(scores) else np.empty((0, 3))
+
+        def of(index: IntArray) -> Mapping[str, float]:
+            text, image, group = _mean(correct[index])
+            return {"text": text, "image": image, "group": group}
+
+        return of
+
+
+def _mean(rows: FloatArray) -> list[float]:
+    with warnings.catch_warnings():
+        # The mean of nothing is NaN, which is what a reader should see.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        means: list[float] = np.nanmean(rows, axis=0).tolist()
+    return means

@@ -1,0 +1,443 @@
+"""What the command line shows: results on stdout; progress, warnings and errors on stderr.
+
+Whatever it shows goes through `printable`, since names, texts and errors are those of others.
+Nothing here imports a model library, so that a listing stays quick.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from t2v_eval.errors import T2VError, T2VWarning
+from t2v_eval.utils.interrupts import sigterm_raises, stop_of
+from t2v_eval.utils.printable import printable
+
+if TYPE_CHECKING:
+    from t2v_eval.evaluation.benchmark import Run
+    from t2v_eval.evaluation.comparison import Difference
+    from t2v_eval.remote.cost import Estimate
+    from t2v_eval.report.report import Report
+    from t2v_eval.scoring.results import Counts
+    from t2v_eval.stats.bootstrap import Interval
+    from t2v_eval.stats.permutation import PValue
+
+MOST_ROWS = 40  # of differences by tag
+WIDE = 160  # columns where nothing says how wide the output is
+
+
+def console(stderr: bool = False) -> Console:
+    """A console on the stream of now, since tests and callers replace the streams."""
+    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not made.is_terminal:
+        made.width = max(made.width, WIDE)
+    return made
+
+
+def text_of(content: object, style: str = "") -> Text:
+    """What users and others supply, for a console: never read as markup, nothing acted on."""
+    return Text(printable(content), style)
+
+
+def say(message: str, style: str = "") -> None:
+    """One message to stderr; what follows its first line is indented, so that it starts none."""
+    message = "\n    ".join(str(message).split("\n"))
+    console(stderr=True).print(text_of(message, style), soft_wrap=True)
+
+
+def show(line: str) -> None:
+    """One line of results to stdout."""
+    print(printable(line))
+
+
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", numbers: bool = False
+) -> None:
+    """A table to stdout; what users supply is never read as markup."""
+    table = Table(box=SIMPLE_HEAD, title=text_of(title, "bold") if title else None, pad_edge=False)
+    table.title_justify = "left"
+    for index, column in enumerate(columns):
+        table.add_column(text_of(column), justify="right" if numbers and index else "left")
+    for row in rows:
+        table.add_row(*(one if isinstance(one, Text) else text_of(one) for one in row))
+    console().print(table)
+
+
+def print_report(report: Report) -> None:
+    """The figures of each benchmark, by tag, and the differences between its scorers."""
+    from t2v_eval.evaluation.comparison import by_benchmark
+
+    for name, indices in by_benchmark(report.runs).items():
+        runs = [report.runs[index] for index in indices]
+        labels = [report.labels[index] for index in indices]
+        first = runs[0]
+        chance: Mapping[str, float] = first.benchmark["chance"]
+        rows: list[list[str | Text]] = [
+            [_called(label, run), *(_figure(run, m) for m in first.metrics), _used(run.counts)]
+            for label, run in zip(labels, runs, strict=True)
+        ]
+        if chance:
+            guess = [Text(f"{chance[m]:.3f}" if m in chance else "", "dim") for m in first.metrics]
+            rows.append([Text("guessing", "dim"), *guess, ""])
+        title = f"{name}: {_items(first)}, with 95 % intervals"
+        print_table(["scorer", *first.metrics, "scores"], rows, title, numbers=True)
+        headline = first.benchmark["headline"]
+        if first.by_tag and not first.contrasts:
+            tags: Mapping[str, int] = first.benchmark["tags"]
+            found = [
+                [
+                    f"{tag} ({count})",
+                    *(
+                        interval_text(r.by_tag[tag][headline])
+                        if headline in r.by_tag.get(tag, {})
+                        else ""
+                        for r in runs
+                    ),
+                ]
+                for tag, count in tags.items()
+            ]
+            print_table(["tag (items)", *labels], found, f"{name}: {headline} by tag", numbers=True)
+        for label, run in zip(labels, runs, strict=True):
+            _print_contrasts(f"{name} by {label}", run)
+        pairs = [d for d in report.differences if d.first in indices]
+        if pairs:
+            _print_pairs(name, report, pairs, headline)
+            _print_by_tag(name, report, pairs, headline)
+        if first.benchmark["note"]:
+            console().print(text_of(first.benchmark["note"]))
+        for remark in first.benchmark["remarks"]:
+            console().print(text_of(remark))
+        for label, run in zip(labels, runs, strict=True):
+            for caution in run.scorer["cautions"]:
+                console().print(text_of(f"{label}: {caution}", "yellow"))
+    _print_meanings(report.runs)
+
+
+def _print_pairs(name: str, report: Report, pairs: Sequence[Difference], headline: str) -> None:
+    """The differences on all items, and of how many scores they are where some are missing."""
+    from t2v_eval.evaluation.comparison import BOTH
+
+    lacking = any(pair.used < pair.cells for pair in pairs)
+    print_table(
+        ["first - second", *pairs[0].metrics, "p", f"on {headline}", *["scores of both"] * lacking],
+        [
+            [*_pair(report, pair, headline), *[f"{pair.used} of {pair.cells}"] * lacking]
+            for pair in pairs
+        ],
+        f"{name}: differences on the same items; p of {headline}, corrected for all pairs",
+        numbers=True,
+    )
+    if lacking:
+        console().print(Text(BOTH))
+
+
+def _print_by_tag(name: str, report: Report, pairs: Sequence[Difference], headline: str) -> None:
+    """The differences on the headline metric by tag; where they are many, those that are more."""
+    rows = [
+        (tag, pair, _verdict(pair.tests[tag][headline], of[headline], *_names(report, pair)))
+        for pair in pairs
+        for tag, of in pair.by_tag.items()
+        if headline in of
+    ]
+    title = f"{name}: differences of {headline} by tag; p corrected for all pairs and tags"
+    if len(rows) > MOST_ROWS:
+        kept = [row for row in rows if row[1].told_apart(headline, row[0])]
+        title += f"; {len(rows) - len(kept)} that cannot be told apart are left out"
+        rows = kept
+    if rows:
+        shown = [
+            [
+                tag,
+                " - ".join(_names(report, pair)),
+                interval_text(pair.by_tag[tag][headline], "+"),
+                *verdict,
+            ]
+            for tag, pair, verdict in rows
+        ]
+        heads = ["tag", "first - second", headline, "p", "verdict"]
+        print_table(heads, shown, title, numbers=True)
+
+
+def _names(report: Report, pair: Difference) -> tuple[str, str]:
+    return report.labels[pair.first], report.labels[pair.second]
+
+
+def _print_meanings(runs: Sequence[Run]) -> None:
+    """What each metric is, and where published figures come from, once."""
+    said = {
+        f"{metric}: {meaning}": None
+        for run in runs
+        for metric, meaning in run.benchmark["meanings"].items()
+        if meaning
+    }
+    for run in runs:
+        for metric, figure in run.benchmark["published"].items():
+            said[f"published {metric} on {run.benchmark['name']}: {figure['source']}"] = None
+    for line in said:
+        console().print(text_of(line, "dim"))
+
+
+def _called(label: str, run: Run) -> Text:
+    """A scorer's name, with how often it failed."""
+    failed = run.counts["failed"]
+    return Text.assemble(text_of(label), (f" (failed on {failed})" if failed else "", "red"))
+
+
+def _figure(run: Run, metric: str) -> Text:
+    """A figure with its interval, and below it what others published of the scorer."""
+    shown = interval_text(run.metrics[metric])
+    if metric in run.benchmark["published"]:
+        shown.append(f"\npublished {run.benchmark['published'][metric]['value']:.3f}", "dim")
+    return shown
+
+
+def _print_contrasts(title: str, run: Run) -> None:
+    """What was compared within the benchmark, overall and by tag."""
+    for first, second in run.contrasts:
+        name = f"{first} - {second}"
+        rows = []
+        for tag, tests in run.tests.items():
+            of = run.by_tag[tag] if tag else run.metrics
+            count = run.benchmark["tags"][tag] if tag else len(run.items)
+            figures = [interval_text(of[first]), interval_text(of[second])]
+            figures += [interval_text(of[name], "+")]
+            verdict = _verdict(tests[name], of[name], first, second)
+            rows.append([f"{tag or 'all'} ({count})", *figures, *verdict])
+        heads = ["items", first, second, name, "p", "verdict"]
+        said = "p of the paired difference, by tag corrected for all tags"
+        print_table(heads, rows, f"{title}: {name}; {said}", numbers=True)
+
+
+def print_failures(report: Report) -> None:
+    """One yellow line for each reason why scores are missing."""
+    for label, run in zip(report.labels, report.runs, strict=True):
+        say_failures(f"{label} on {run.benchmark['name']}", run.counts["cells"], run.errors)
+
+
+def print_left_out(report: Report) -> None:
+    """One yellow line for each benchmark whose items do not all have their pictures."""
+    from t2v_eval.evaluation.comparison import by_benchmark
+
+    for name, indices in by_benchmark(report.runs).items():
+        run = report.runs[indices[0]]
+        lacking = run.benchmark["left_out"]["items"]
+        if lacking:
+            whole = len(run.items) + lacking
+            say(
+                f"{name}: {lacking} of {whole} items are left out, as pictures are missing",
+                "yellow",
+            )
+        for folder in run.benchmark["folders"]:
+            have, of = folder["prompts"], folder["prompts_of_all"]
+            if have < of:
+                say(f"  {folder['folder']} has pictures of {have} of {of} prompts", "yellow")
+
+
+def _items(run: Run) -> str:
+    """How many items there are, and of how many."""
+    total = run.benchmark["items_of_all"]
+    return f"{len(run.items)}{f' of {total}' if total > len(run.items) else ''} items"
+
+
+def say_failures(what: str, cells: int, errors: Mapping[str, int]) -> None:
+    """How many of how many scores are missing, and why."""
+    if errors:
+        say(f"{what}: {sum(errors.values())} of {cells} scores failed and are left out", "yellow")
+        for reason, count in errors.items():
+            say(f"  {count} x {reason}", "yellow")
+
+
+def print_estimates(estimates: Iterable[tuple[str, Estimate]]) -> None:
+    """What services would be asked, a row for each run."""
+    from t2v_eval.remote.cost import COLUMNS
+
+    print_table(["", *COLUMNS], [[name, *one.row()] for name, one in estimates], numbers=True)
+
+
+def say_usage(what: str, usage: Mapping[str, float]) -> None:
+    """What was asked of a service, and what that cost."""
+    if usage:
+        told = [f"{usage.get('requests', 0):,.0f} answers"]
+        told += [
+            f"{usage[f'{way}put_tokens']:,.0f} tokens {way}"
+            for way in ("in", "out")
+            if f"{way}put_tokens" in usage
+        ]
+        told += [f"{usage['us_dollars']:.4f} US dollars"] if "us_dollars" in usage else []
+        say(f"{what}: {', '.join(told)}")
+
+
+def _pair(report: Report, pair: Difference, headline: str) -> list[str | Text]:
+    first, second = _names(report, pair)
+    figures = [interval_text(one, "+") for one in pair.metrics.values()]
+    verdict = _verdict(pair.tests[""][headline], pair.metrics[headline], first, second)
+    return [f"{first} - {second}", *figures, *verdict]
+
+
+def _verdict(test: PValue, difference: Interval, first: str, second: str) -> list[str | Text]:
+    """p as it is printed, and who is better."""
+    p = test.p_holm
+    shown = "-" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
+    if not test.told_apart:
+        return [shown, Text("cannot be told apart", "dim")]
+    return [shown, f"{first if difference.value > 0 else second} is better"]
+
+
+def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Text:
+    """A value and its limits; `between` them may be a new line."""
+    if interval.value != interval.value:
+        return Text("-", "dim")
+    value, low, high = (f"{x:{sign}.3f}" for x in interval)
+    if interval.low != interval.low:  # too few to say
+        return Text(value, "bold")
+    return Text.assemble((value, "bold"), (f"{between}[{low}, {high}]", "dim"))
+
+
+def _used(counts: Mapping[str, int]) -> Text:
+    shown = Text(f"{counts['used']} of {counts['cells']}")
+    if counts["reused"]:
+        shown.append(f", {counts['reused']} reused", "dim")
+    return shown
+
+
+def waiting(message: str) -> AbstractContextManager[object]:
+    """Within it, a terminal shows what is being done."""
+    shown = console(stderr=True)
+    return shown.status(escape(printable(message))) if shown.is_terminal else nullcontext()
+
+
+class _TwoLines(Progress):
+    """What runs on a line of its own, so that its figures fit on 80 columns."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        for task in self.tasks:
+            yield text_of(task.description)
+            yield self.make_tasks_table([task])
+
+
+class Bars:
+    """Progress bars on stderr, one a run; nothing at all where stderr is no terminal.
+
+    A bar says what runs on how many items, how many scores of how many there are, the time left,
+    scores computed per second, and how many were reused from the store or failed.
+    """
+
+    def __init__(self) -> None:
+        shown = console(stderr=True)
+        self._progress = _TwoLines(
+            BarColumn(bar_width=12),
+            TextColumn("{task.completed:.0f}/{task.total:.0f} scores"),
+            TimeRemainingColumn(),
+            TextColumn("left", style="dim"),
+            TextColumn("{task.fields[rate]}{task.fields[more]}", style="dim"),
+            console=shown,
+            disable=not shown.is_terminal,
+        )
+
+    def __enter__(self) -> Bars:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._progress.disable:  # older versions of rich print an empty line all the same
+            self._progress.stop()
+
+    def of(self, label: str) -> Any:
+        """A function that takes `Counts` and moves a bar of its own."""
+        task = self._progress.add_task(label, total=0, rate="", more="")
+
+        def update(counts: Counts) -> None:
+            done = counts.computed + counts.reused + counts.failed
+            elapsed = self._progress.tasks[task].elapsed or 0
+            more = f", {counts.reused} reused" if counts.reused else ""
+            more += f", {counts.failed} failed" if counts.failed else ""
+            self._progress.update(
+                task,
+                total=counts.cells,
+                completed=done,
+                rate=f"{counts.computed / elapsed:.1f}/s" if elapsed else "",
+                more=more,
+            )
+
+        return update
+
+
+@contextmanager
+def warnings_as_lines() -> Iterator[None]:
+    """Within it, each warning of this library is one yellow line; others are as ever."""
+    with warnings.catch_warnings():
+        ordinary = warnings.showwarning
+
+        def warn(message: Warning | str, kind: type[Warning], *where: Any) -> None:
+            if issubclass(kind, T2VWarning):
+                say(f"warning: {message}", "yellow")
+            else:
+                ordinary(printable(message), kind, *where)
+
+        warnings.simplefilter("always", T2VWarning)
+        warnings.showwarning = warn  # type: ignore[assignment]
+        yield
+
+
+@contextmanager
+def guarded(debug: bool = False) -> Iterator[None]:
+    """Within it, an error on purpose is one red line and exit code 2, Ctrl-C 130, SIGTERM 143."""
+    with warnings_as_lines(), sigterm_raises():
+        try:
+            yield
+        except T2VError as error:
+            if debug:
+                raise
+            say(f"error: {error}", "red")
+            raise SystemExit(2) from None
+        except OSError as error:
+            if debug or not isinstance(error.filename, str):
+                raise
+            say(f"error: {error.filename}: {error.strerror}", "red")
+            raise SystemExit(2) from None
+        except Exception as error:
+            if hasattr(error, "format_message"):  # of typer: it quotes what was typed, or globbed
+                vars(error)["message"] = printable(getattr(error, "message", ""))
+            raise
+        except KeyboardInterrupt as error:
+            stop(error)
+
+
+@contextmanager
+def stoppable(store: Path | None) -> Iterator[None]:
+    """Within it, Ctrl-C and SIGTERM say what is kept in `store`, and are exit codes 130 and 143."""
+    try:
+        with sigterm_raises():
+            yield
+    except KeyboardInterrupt as error:
+        kept = f"what was finished is kept in {store}: the same command goes on from there"
+        stop(error, kept if store else "without a store nothing is kept")
+
+
+def stop(error: KeyboardInterrupt, kept: str = "") -> NoReturn:
+    """Say what stopped a command and what is kept, in a line, and end with its exit code."""
+    word, code = stop_of(error)
+    say(f"{word}; {kept}" if kept else word, "red")
+    raise SystemExit(code) from None
+
+
+def say_unexpected(*raised: Any) -> None:
+    """As `sys.excepthook`: where an error came from, whose message may be of others."""
+    sys.stderr.write(printable("".join(traceback.format_exception(*raised))))
+
+
+def is_terminal() -> bool:
+    """Whether a person is reading stdout."""
+    return sys.stdout.isatty()

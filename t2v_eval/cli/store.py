@@ -1,0 +1,79 @@
+"""``t2v-eval store``: what is in the score store, deleting from it, and taking scores out of it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from t2v_eval.cli import console
+from t2v_eval.cli.options import Spreadsheet, StorePath, default_store
+from t2v_eval.errors import StoreError
+from t2v_eval.utils.printable import printable
+
+if TYPE_CHECKING:
+    from t2v_eval.store import Store
+
+stores = typer.Typer(no_args_is_help=True, help="Look into, empty or export the score store.")
+
+
+@stores.command()
+def stats(store: StorePath = None) -> None:
+    """What each scorer has in the store."""
+    found = _existing(store)
+    rows = [[s.cells, s.failed, s.embeddings, s.scorer] for s in found.stats()]
+    console.print_table(["scores", "failed", "embeddings", "scorer"], rows, str(found.path))
+
+
+@stores.command()
+def prune(
+    scorer: Annotated[str, typer.Argument(help="A scorer's name, or a glob for its id.")],
+    failed: Annotated[bool, typer.Option("--failed", help="Only what failed.")] = False,
+    store: StorePath = None,
+) -> None:
+    """Delete the scores and embeddings of a scorer."""
+    gone = _existing(store).prune(_id_glob(scorer), failed_only=failed)
+    print(f"{gone} scores and embeddings were deleted")
+
+
+@stores.command()
+def export(
+    out: Annotated[
+        Path | None, typer.Option(help="A .csv, .jsonl or .parquet file; default: standard output.")
+    ] = None,
+    scorer: Annotated[str, typer.Option(help="A scorer's name, or a glob for its id.")] = "*",
+    store: StorePath = None,
+    spreadsheet: Spreadsheet = False,
+) -> None:
+    """Write every stored score: scorer, image, text, value, error."""
+    from t2v_eval.inputs import tables
+    from t2v_eval.utils import files
+
+    if spreadsheet:
+        tables.check_spreadsheet(out)
+    if out is not None:
+        tables.check_suffix(out)
+        files.check_file(out)
+    rows = [row._asdict() for row in _existing(store).rows(_id_glob(scorer))]
+    if out is None:
+        text = tables.to_csv(rows, spreadsheet)
+        sys.stdout.write(printable(text) if console.is_terminal() else text)
+    else:
+        tables.write_table(out, rows, spreadsheet)
+        console.say(f"{len(rows)} scores are in {out}")
+
+
+def _existing(store: Path | None) -> Store:
+    from t2v_eval.store import Store
+
+    path = store or default_store()
+    if not path.is_file():
+        raise StoreError(f"there is no store at {path}; scoring makes one, --store names another")
+    return Store(path)
+
+
+def _id_glob(scorer: str) -> str:
+    """A bare name means all ids of that scorer: an id starts with the name and a space."""
+    return scorer if set(scorer) & set("*?[") or " " in scorer else f"{scorer} *"

@@ -1,0 +1,216 @@
+"""Decoding image files with Pillow: which formats, errors that name the file, bounded memory."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from t2v_eval.errors import MediaError, T2VError
+from t2v_eval.inputs.decode_budget import BUDGET, check_size
+
+# Formats that Pillow decodes itself. Not among them: EPS and PostScript, for which it starts
+# Ghostscript; WMF, GRIB, HDF5, BUFR, MPEG, FPX and MIC, which other programs or packages decode;
+# IPTC, whose content is opened as any format; FITS, whose compressed form knows no bound.
+# HEIF and JXL are there where their packages are installed and registered.
+FORMATS = frozenset(
+    "AVIF BLP BMP CUR DCX DDS DIB FLI FTEX GBR GIF HEIF ICNS ICO IM IMT JPEG JPEG2000 JXL MCIDAS "
+    "MPO MSP PCD PCX PIXAR PNG PPM PSD QOI SGI SPIDER SUN TGA TIFF WEBP XBM XPM XVTHUMB".split()
+)
+SIXTEEN_BITS = ("PNG", "PPM")  # formats whose pictures of mode "I" have 16 bits
+PIXEL_BYTES = 16  # at most, of a picture while it is decoded, turned and prepared for a model
+STRIP = 1 << 22  # pixels that are converted at a time
+
+# How files start that are given as pictures by mistake, beside what Pillow itself knows.
+_KNOWN = (
+    (b"%!PS", "a PostScript file"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript file"),
+    (b"%PDF", "a PDF file"),
+    (b"<svg", "an SVG drawing"),
+    (b"<?xml", "an XML file, perhaps an SVG drawing"),
+    (b"<!DOC", "a web page"),
+    (b"<html", "a web page"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+    (b"SIMPLE  =", "a FITS file"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"GRIB", "a GRIB file"),
+    (b"BUFR", "a BUFR file"),
+    (b"\xd7\xcd\xc6\x9a", "a WMF file"),
+    (b"\x1c\x02", "an IPTC file"),
+)
+_PICTURES_IN_FTYP = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+def open_image(content: bytes, name: str) -> Image.Image:
+    """Read the header of an image file; its pixels are decoded when they are needed.
+
+    Raises:
+        MediaError: no image, of a format that is not read here, or too large.
+    """
+    with decoding(name):
+        Image.init()
+        try:
+            # In Pillow's own order, which decides where a file could be of two formats.
+            return Image.open(io.BytesIO(content), formats=[f for f in Image.ID if f in FORMATS])
+        except UnidentifiedImageError:
+            kind = kind_of(content)
+    if kind:
+        raise MediaError(f"{name}: is {kind}, which is not decoded here: convert it to PNG or JPEG")
+    raise MediaError(
+        f"{name}: not an image that Pillow can read: check what it holds, or save it again as PNG "
+        "or JPEG"
+    )
+
+
+def kind_of(content: bytes) -> str:
+    """What a file holds that is no picture of `FORMATS`, for messages; "" where that is unknown."""
+    if video := video_kind(content):
+        return f"a video ({video})"
+    if content[40:44] == b" EMF":
+        return "an EMF file"
+    start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if content[4:8] == b"ftyp":
+        return "a HEIF picture" if content[8:12] in _PICTURES_IN_FTYP[2:] else ""
+    known = (kind for magic, kind in _KNOWN if start.lower().startswith(magic.lower()))
+    return next(known, "")
+
+
+def video_kind(content: bytes) -> str:
+    """The container of a video, or "" where the content is none."""
+    if content[4:8] == b"ftyp":
+        return "" if content[8:12] in _PICTURES_IN_FTYP else "MP4 or QuickTime"
+    if content[4:8] in (b"moov", b"mdat", b"wide") and content[:3] in (b"\0\0\0", b"\0\0\1"):
+        return "QuickTime"
+    if content[:4] == b"RIFF" and content[8:12] == b"AVI ":
+        return "AVI"
+    if content[:4] == b"OggS":
+        return "Ogg"
+    if content[:1] == b"G" and content[188:189] == b"G" and content[376:377] == b"G":
+        return "MPEG"
+    starts = (
+        (b"\x1a\x45\xdf\xa3", "Matroska or WebM"),
+        (b"FLV\x01", "Flash"),
+        (b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "Windows Media"),
+        (b"\0\0\1\xba", "MPEG"),
+        (b"\0\0\1\xb3", "MPEG"),
+    )
+    return next((kind for magic, kind in starts if content.startswith(magic)), "")
+
+
+@contextmanager
+def decoding(
+    name: str, what: str = "cannot be decoded", remedy: str = "save it again, as PNG or JPEG"
+) -> Iterator[None]:
+    """Turn every exception within into a MediaError that names the file.
+
+    Decoders raise what they like: ZeroDivisionError, struct.error, UnicodeDecodeError, MemoryError.
+    """
+    try:
+        yield
+    except T2VError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise MediaError(
+            f"{name}: {error}. If you trust the file, raise PIL.Image.MAX_IMAGE_PIXELS"
+        ) from None
+    except MemoryError:
+        raise MediaError(
+            f"{name}: {what}: the memory does not suffice; make it smaller, or free memory"
+        ) from None
+    except Exception as error:
+        raise MediaError(f"{name}: {what}: {in_words(error)}; {remedy}") from error
+
+
+def in_words(error: BaseException) -> str:
+    """What an exception says, with its type where the text alone says little."""
+    text, kind = str(error).strip(), type(error).__name__
+    return (
+        text if text and isinstance(error, (OSError, T2VError)) else f"{kind}: {text}".rstrip(": ")
+    )
+
+
+def reserve_pixels(image: Image.Image, name: str) -> None:
+    """Wait for the memory that decoding `image` takes; only within a lease of `BUDGET`.
+
+    Raises:
+        MediaError: it is too large even alone.
+    """
+    width, height = image.size
+    size = width * height * PIXEL_BYTES
+    check_size(name, size, f"a picture of {width} x {height} pixels", "make it smaller")
+    BUDGET.reserve(size)
+
+
+def as_seen(image: Image.Image) -> Image.Image:
+    """RGB as a person sees it: EXIF orientation applied, alpha over white, 16 bits scaled to 8.
+
+    Returns:
+        A new image, or `image` itself where that is RGB and upright.
+    """
+    sixteen = of_sixteen_bits(image)  # known before the file's format is forgotten
+    image = _upright(image)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _of_numbers(np.asarray(image), sixteen)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return _in_strips(image, _over_white)
+    return image.convert("RGB")
+
+
+def of_sixteen_bits(image: Image.Image) -> bool:
+    """Whether the file says that whole numbers go up to 65535; else the content has to."""
+    return image.mode == "I" and image.format in SIXTEEN_BITS
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # Pillow copies a picture that needs no turning, which for a large one is a lot of memory.
+    turned = image.getexif().get(274, 1) != 1
+    return ImageOps.exif_transpose(image) if turned else image
+
+
+def _over_white(part: Image.Image) -> Image.Image:
+    rgba = part.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What `convert` makes of each pixel, a few rows at a time, so that copies stay small."""
+    width, height = image.size
+    rows = _rows(width)
+    if height <= rows:
+        return convert(image)
+    whole = Image.new("RGB", image.size)
+    for top in range(0, height, rows):
+        part = image.crop((0, top, width, min(top + rows, height)))
+        whole.paste(convert(part), (0, top))
+    return whole
+
+
+def _of_numbers(values: NDArray[Any], sixteen: bool) -> Image.Image:
+    """Grey of numbers, scaled by how far they go, a few rows at a time."""
+    rows = _rows(values.shape[1])
+    parts = [slice(top, top + rows) for top in range(0, len(values), rows)]
+    if not all(np.isfinite(values[part]).all() for part in parts):
+        raise ValueError("it has pixels that are NaN or infinite")
+    high = float(values.max(initial=0))
+    if values.dtype.kind == "f":
+        scale = 255.0 if high <= 1.0 else 1.0
+    else:
+        scale = 1 / 257 if sixteen or high > 255 or values.dtype == np.uint16 else 1.0
+    grey = np.empty(values.shape, np.uint8)
+    for part in parts:
+        grey[part] = np.clip(np.rint(values[part] * scale), 0, 255)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _rows(width: int) -> int:
+    return max(1, STRIP // max(1, width))

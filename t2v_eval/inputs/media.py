@@ -1,0 +1,397 @@
+"""Anything that looks like a picture -> `Media`: a content key, a name for messages, a way to load.
+
+The key is a hash of the content, so that a picture given as a path, as bytes, or twice in one call
+is decoded and encoded once. Loading is deferred: it runs in a thread beside the model. A `Video` is
+one too; which of its frames a model is shown is said in `t2v_eval.inputs.video`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
+from urllib.parse import urlsplit
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.decode_budget import BUDGET, check_size
+from t2v_eval.inputs.image_file import (
+    FORMATS,
+    as_seen,
+    decoding,
+    of_sixteen_bits,
+    open_image,
+    reserve_pixels,
+    video_kind,
+)
+from t2v_eval.inputs.open_file import content_of, is_open, name_of_open
+from t2v_eval.inputs.urls import AllowUrls, download
+from t2v_eval.utils.regular_file import File, changed, digest, digest_of, read_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+MediaLike: TypeAlias = Union[
+    str,
+    "os.PathLike[str]",
+    bytes,
+    BinaryIO,
+    Image.Image,
+    "NDArray[Any]",
+    "torch.Tensor",
+    "Media",
+]
+
+VIDEOS = tuple(
+    ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .m2ts .3gp .ogv .h264 .h265".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """One picture: `key` is its content hash, `name` is what messages call it.
+
+    `shared` says that `load` returns an object of the caller, which must not be changed.
+    """
+
+    key: str
+    name: str
+    load: Callable[[], Image.Image] = field(compare=False)
+    shared: bool = field(default=False, compare=False, kw_only=True)
+
+    @classmethod
+    def broken(cls, name: str, error: MediaError) -> Media:
+        """A picture that could not be opened; loading it raises what opening it raised."""
+
+        def load() -> Image.Image:
+            raise error
+
+        return cls(f"broken:{error}", name, load)
+
+    def cut(self, left: int, top: int, right: int, bottom: int) -> Media:
+        """What is inside a box of pixels, in RGB."""
+        box = left, top, right, bottom
+        name = f"{self.name}, box {box}"
+
+        def load() -> Image.Image:
+            with BUDGET.lease():
+                image = self.load()
+                reserve_pixels(image, name)
+                return image.convert("RGB").crop(box)
+
+        return Media(digest(f"{self.key} {box}".encode()), name, load)
+
+
+@dataclass(frozen=True, slots=True)
+class Video(Media):
+    """A video, which is one input: a model that reads several frames together is shown some of it.
+
+    `source` is a file, its content, or frames in their order, `fps` of which make a second; a file
+    knows that itself. For scorers of pictures, loading it raises: see `video.frames`.
+    """
+
+    source: File | bytes | tuple[Media, ...] = field(compare=False)
+    fps: float | None = None
+
+    @classmethod
+    def of(cls, frames: Iterable[MediaLike], fps: float = 1.0, name: str = "frames") -> Video:
+        """A video whose frames are pictures, in their order.
+
+        Raises:
+            InputError, MediaError: there are none, or one that cannot be opened.
+        """
+        if type(fps) not in (int, float) or not 0 < fps < float("inf"):
+            raise InputError(f"fps={fps!r}: how many frames make a second is a number above 0")
+        opened = tuple(open_media(f, f"{name}[{n}]") for n, f in enumerate(as_list(frames, name)))
+        if films := [one.name for one in opened if isinstance(one, Video)]:
+            raise InputError(
+                f"{films[0]} is a video itself: Video.of takes pictures; pass the file as it is"
+            )
+        told = f"{fps!r} {' '.join(one.key for one in opened)}"
+        return cls._new(digest(told.encode()), f"{name} (a video of {len(opened)})", opened, fps)
+
+    @classmethod
+    def _new(
+        cls,
+        content: str,
+        name: str,
+        source: File | bytes | tuple[Media, ...],
+        fps: float | None = None,
+    ) -> Video:
+        def load() -> Image.Image:
+            raise MediaError(
+                f"{name}: is a video, and this scorer looks at one picture at a time: score frames "
+                "of it, `t2v_eval.inputs.video.frames(path, 16)`, and take the mean"
+            )
+
+        # Not the key of the same file as a picture, of which there may be scores too.
+        return cls(digest(f"video {content}".encode()), name, load, source, fps)
+
+
+def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> list[MediaLike]:
+    """One picture, a sequence of pictures, or a 4-D batch -> a list.
+
+    Raises:
+        InputError: for an empty list or something that is no picture.
+    """
+    if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Media)):
+        return [images]  # type: ignore[list-item]
+    if is_open(images):  # before it is taken for a sequence of lines
+        return [images]  # type: ignore[list-item]
+    ndim = getattr(images, "ndim", None)
+    if isinstance(ndim, int):
+        if ndim in (2, 3):
+            return [images]  # type: ignore[list-item]
+        if ndim != 4:
+            raise InputError(
+                f"{what}: an array of {ndim} dimensions is neither a picture (2 or 3) "
+                "nor a batch of pictures (4)"
+            )
+    try:
+        listed = list(images)
+    except TypeError:
+        raise InputError(
+            f"{what}: {type(images).__name__} is not a picture or a list of pictures; "
+            "pass paths, bytes, PIL images, arrays or tensors"
+        ) from None
+    if not listed:
+        raise InputError(f"{what} is empty; pass at least one")
+    return listed
+
+
+def name_of(source: MediaLike) -> str:
+    """What a picture is called: its path, or the name of what is open; nothing for others."""
+    if isinstance(source, Media):
+        return source.name
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
+    return name_of_open(source) if is_open(source) else ""
+
+
+def open_media(source: MediaLike, position: str = "image", allow_urls: AllowUrls = False) -> Media:
+    """Hash `source` and return its `Media`; decoding waits until `load()`.
+
+    Args:
+        source: path, URL (only with `allow_urls`), bytes of an image or video file, a file that is
+            open for reading bytes (read from its start), PIL image, numpy array (H, W), (H, W, C)
+            or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or floats in [0, 1]; what
+            is open already is returned as it is. A path or URL with a video's ending (.mp4, .mov,
+            .avi, .mkv, .webm ...) becomes a `Video`, and so do bytes of one.
+        position: what a message calls it, for example ``images[3]``.
+        allow_urls: whether URLs are downloaded: from public addresses, or with "private" from
+            those of this machine and its networks too.
+
+    Raises:
+        MediaError: missing, no regular file, empty, of an unknown type, NaN or out of range.
+    """
+    if isinstance(source, Media):
+        return source
+    with decoding(position, "cannot be read", "pass a path, bytes or a PIL image"):
+        return _open(source, position, allow_urls)
+
+
+def _open(source: Any, position: str, allow_urls: AllowUrls) -> Media:
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        name = f"{position} ({_short(str(path))})"
+        if isinstance(path, str) and path.startswith(("http://", "https://")):
+            content = download(path, name, allow_urls)
+            if urlsplit(path).path.lower().endswith(VIDEOS):
+                return Video._new(digest(content), name, content)
+            return _from_bytes(content, name)
+        return _from_path(Path(path), name)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        content = bytes(source)
+        return _from_bytes(content, f"{position} ({len(content)} bytes)")
+    if isinstance(source, Image.Image):
+        return _from_pil(source, f"{position} ({source.size[0]}x{source.size[1]} PIL image)")
+    if is_open(source):
+        return _from_open_file(source, position)
+    if hasattr(source, "__array__") or hasattr(source, "detach"):
+        name = f"{position} ({type(source).__name__} of shape {tuple(source.shape)})"
+        return _from_pil(_array_to_pil(source, name), name)
+    raise MediaError(
+        f"{position}: {type(source).__name__} is not a picture; "
+        "pass a path, bytes, a file open for reading bytes, a PIL image, a numpy array or a torch "
+        "tensor"
+    )
+
+
+def embedded(content: bytes, name: str) -> Media:
+    """A picture that lies in a table, called by the path that the table has for it, or its row.
+
+    One that cannot be opened raises when it is loaded.
+    """
+    try:
+        return _from_bytes(content, name)
+    except MediaError as error:
+        return Media.broken(name, error)
+
+
+def open_list(sources: Sequence[MediaLike], allow_urls: AllowUrls = False) -> list[Media]:
+    """`open_media` of each, which messages call by its place: images[0], images[1] and so on."""
+    return [open_media(one, f"images[{i}]", allow_urls) for i, one in enumerate(sources)]
+
+
+def decode(media: Media, mode: str = "seen") -> Image.Image:
+    """Load `media`; in mode "seen" as a person sees it (RGB), in mode "original" as it is stored.
+
+    Raises:
+        MediaError: what was opened is not an image, is truncated, or is too large to decode safely.
+    """
+    with BUDGET.lease(), decoding(media.name):
+        image = media.load()
+        reserve_pixels(image, media.name)
+        image.load()
+        if mode != "seen":
+            return image
+        seen = as_seen(image)
+        return image.copy() if seen is image and media.shared else seen
+
+
+def _from_path(path: Path, name: str) -> Media:
+    is_video = path.suffix.lower() in VIDEOS
+    try:
+        file = File.of(path)
+        if not is_video:
+            check_size(name, file.size, f"a file of {file.size} bytes", "make it smaller")
+        key = digest_of(path)
+    except FileNotFoundError:
+        raise MediaError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise MediaError(f"{name}: is a directory, not an image") from None
+    except OSError as error:
+        raise MediaError(f"{name}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise MediaError(f"{name}: cannot be read: {error}") from error
+    if key == digest():
+        raise MediaError(f"{name}: the file is empty (0 bytes)")
+    if is_video:
+        return Video._new(key, name, file)
+
+    def load() -> Image.Image:
+        # Read when it is needed: keeping the bytes of every file would fill the memory.
+        with BUDGET.lease():
+            BUDGET.reserve(file.size)
+            content = read_bytes(path)
+            if digest(content) != key:
+                raise changed(name)
+            return open_image(content, name)
+
+    return Media(key, name, load)
+
+
+def _from_bytes(content: bytes, name: str) -> Media:
+    if not content:
+        raise MediaError(f"{name}: empty (0 bytes)")
+    if video_kind(content):
+        return Video._new(digest(content), name, content)
+    return Media(digest(content), name, lambda: open_image(content, name))
+
+
+def _from_open_file(source: Any, position: str) -> Media:
+    called = name_of_open(source)
+    name = f"{position} ({_short(called)})" if called else position
+    with decoding(name, "cannot be read", "open it anew for reading bytes, or pass its path"):
+        content = content_of(source, name)
+    return _from_bytes(content, name if called else f"{position} ({len(content)} bytes)")
+
+
+def _from_pil(image: Image.Image, name: str) -> Media:
+    if getattr(image, "tile", None) and image.format and image.format not in FORMATS:
+        raise MediaError(
+            f"{name}: is a {image.format} file, which is not decoded here: convert it to PNG or "
+            "JPEG, or pass it as image.convert('RGB')"
+        )
+    with BUDGET.lease(), decoding(name):
+        reserve_pixels(image, name)
+        image.load()
+        orientation = image.getexif().get(274)
+        header = f"{image.mode}{image.size}{image.info.get('transparency')}{orientation}"
+        header += " of 16 bits" if of_sixteen_bits(image) else ""
+        palette = image.palette.tobytes() if image.palette else b""
+        key = digest(header.encode(), palette, image.tobytes())
+    return Media(key, name, lambda: image, shared=True)
+
+
+def _array_to_pil(source: Any, name: str) -> Image.Image:
+    channels_first = hasattr(source, "detach")
+    array = _to_numpy(source)
+    if array.ndim == 3:
+        first, last = array.shape[0] in (1, 3, 4), array.shape[-1] in (1, 3, 4)
+        if not (first or last):
+            raise MediaError(f"{name}: expected 1, 3 or 4 channels, (H, W, C) or (C, H, W)")
+        if first and (channels_first or not last):
+            array = np.moveaxis(array, 0, -1)
+        if array.shape[-1] == 1:
+            array = array[..., 0]
+    if array.ndim not in (2, 3) or 0 in array.shape:
+        raise MediaError(f"{name}: expected (H, W), (H, W, C) or (C, H, W), none of them 0")
+    if array.dtype == np.bool_:
+        array = array.astype(np.uint8) * 255
+    if array.dtype.kind not in "uif":
+        raise MediaError(f"{name}: pixels of type {array.dtype} are not numbers")
+    if not np.isfinite(array).all():
+        raise MediaError(f"{name}: has pixels that are NaN or infinite")
+    low, high = float(array.min()), float(array.max())
+    top = 1.0 if array.dtype.kind == "f" else 65535.0 if array.dtype == np.uint16 else 255.0
+    if low < 0 or high > top:
+        raise MediaError(
+            f"{name}: values from {low:g} to {high:g}; expected integers in 0-255 or "
+            "floats in 0-1 (undo any normalisation first)"
+        )
+    if array.dtype.kind == "f":
+        array = np.rint(array * 255)
+    elif array.dtype == np.uint16:
+        array = np.rint(array / 257)
+    return Image.fromarray(np.ascontiguousarray(array.astype(np.uint8)))
+
+
+def _to_numpy(source: Any) -> NDArray[Any]:
+    if not hasattr(source, "detach"):
+        return np.asarray(source)
+    # numpy has no bfloat16, so floating tensors are widened before they are handed over.
+    tensor = source.detach().cpu()
+    return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
+
+
+def _short(name: str, limit: int = 200) -> str:
+    name = name.encode(errors="backslashreplace").decode()  # a file's name may be any bytes
+    return name if len(name) <= limit else f"{name[: limit // 2]}...{name[-limit // 2 :]}"
+
+
+def check_texts(texts: str | Iterable[str], what: str = "texts") -> list[str]:
+    """One string or a sequence of strings -> a list.
+
+    Raises:
+        InputError: for an empty list, or an entry that is no string or that no encoding holds; the
+            message says which.
+    """
+    if isinstance(texts, str):
+        _check_characters(texts, what)
+        return [texts]
+    if not isinstance(texts, Iterable) or isinstance(texts, (bytes, bytearray)):
+        raise InputError(f"{what}: {type(texts).__name__} is not a string or a list of strings")
+    listed: Sequence[Any] = list(texts)
+    if not listed:
+        raise InputError(f"{what} is empty; pass at least one")
+    for index, text in enumerate(listed):
+        if not isinstance(text, str):
+            raise InputError(f"{what}[{index}] is {type(text).__name__}, not a string: {text!r}")
+        _check_characters(text, f"{what}[{index}]")
+    return list(listed)
+
+
+def _check_characters(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{what} has {text[error.start]!r} at position {error.start}, half of a character or a "
+            "byte that is not UTF-8: no encoding holds it. Read the text anew as what it is"
+        ) from None

@@ -1,0 +1,452 @@
+"""Tables of inputs and results: CSV, JSON Lines, JSON and Parquet, told apart by the suffix.
+
+What others publish is read as it is: a CSV may be separated by commas, tabs, semicolons or bars,
+and be UTF-8 or UTF-16 with a byte order mark; a JSON file holds a list of objects, or an object of
+them, whose names become the column `id`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import json
+import math
+import os
+import re
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from t2v_eval.errors import OutputError, T2VWarning, TableError
+from t2v_eval.utils.files import replacing
+from t2v_eval.utils.regular_file import open_regular, read_bytes
+
+Row: TypeAlias = Mapping[str, Any]
+
+
+class Faults:
+    """Rows of a table that cannot be used, and why: the first is raised, or all are recorded.
+
+    Rows are counted from 1, without the header and without empty lines.
+    """
+
+    def __init__(self, path: Path, skip: bool) -> None:
+        self.path, self.skip = path, skip
+        self.reasons: dict[int, str] = {}
+
+    def add(self, row: int, reason: str, line: int = 0) -> None:
+        """Raise TableError for a row, or record it where rows may be skipped."""
+        where = f"row {row} (line {line})" if line else f"row {row}"
+        if not self.skip:
+            raise TableError(f"{self.path}, {where}{reason}")
+        self.reasons.setdefault(row, f"{where}{reason}")
+
+
+def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """All rows of a table, in order.
+
+    Args:
+        path: a ``.csv`` or ``.tsv`` (with a header), ``.jsonl`` (an object a line), ``.json`` or
+            ``.parquet`` file; see the top of this module.
+        columns: what every row must have, and not empty.
+
+    Raises:
+        TableError: no such file, an unknown suffix, no rows, a missing column (the message names
+            those there are) or a malformed row (with its number, from 1 without the header).
+    """
+    return read_rows(path, columns)[0]
+
+
+def read_rows(
+    path: str | Path, columns: Sequence[str] = (), skip: bool = False
+) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """As `read_table`; where rows may be skipped, also the numbers of bad ones, and why.
+
+    A bad row is what of it could be read. A column that no row has is an error all the same.
+    """
+    path = Path(path).expanduser()
+    read = _of_suffix(path, _READERS)
+    faults = Faults(path, skip)
+    try:
+        rows: list[dict[str, Any]] = read(path, faults)
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, TableError):
+            raise
+        why = getattr(error, "strerror", None) or error
+        raise TableError(f"{path} cannot be read: {why}") from error
+    if not rows:
+        raise TableError(f"{path} has no rows")
+    names = dict.fromkeys(name for row in rows for name in row)
+    for number, row in enumerate(rows, 1):
+        for column in columns:
+            if column not in row:
+                there = ", ".join(map(repr, row)) or "none"
+                lacking = f": there is no column {column!r}; the columns are {there}"
+                if column not in names and number not in faults.reasons:
+                    raise TableError(f"{path}, row {number}{lacking}")
+                faults.add(number, lacking)
+            elif row[column] is None or row[column] == "" or row[column] != row[column]:
+                faults.add(number, f": {column!r} is empty")
+    return rows, faults.reasons
+
+
+def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False) -> None:
+    """Write rows with the same columns, whole or not at all; None and NaN become empty.
+
+    Args:
+        spreadsheet: whether a program that calculates will open it; see `to_csv`.
+
+    Raises:
+        TableError: an unknown suffix.
+        OutputError: the file cannot be written; `rescuing` keeps the rows then.
+    """
+    path = Path(path).expanduser()
+    write = _of_suffix(path, _WRITERS)
+    if spreadsheet:
+        check_spreadsheet(path)
+        write = _write_for_spreadsheets
+    write(path, _plain(rows))
+
+
+@contextmanager
+def rescuing(path: Path, rows: Iterable[Row]) -> Iterator[None]:
+    """Within it, results are written; where that fails, they go elsewhere, and the error says so.
+
+    Beside the file, or else in the folder for temporary files, as JSON Lines, which hold any value.
+
+    Raises:
+        OutputError: whatever the block raises.
+    """
+    try:
+        yield
+    except Exception as error:
+        kept = _kept_elsewhere(path, _plain(rows))
+        if kept is None:
+            raise
+        raise OutputError(f"{error or type(error).__name__} ({path}); {kept}") from error
+
+
+def _kept_elsewhere(path: Path, rows: Sequence[Row]) -> str | None:
+    lines = [json.dumps(row, default=repr) + "\n" for row in rows]
+    for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
+        with suppress(OSError):
+            handle, name = tempfile.mkstemp(".jsonl", f"{path.stem[:40]}-", folder)
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                    stream.writelines(lines)
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+                raise
+            return f"all {len(lines)} rows are in {name}"
+    return None
+
+
+def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
+    """Columns that Parquet can hold: one whose values are of several kinds becomes text."""
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = {name: [row.get(name) for row in rows] for name in (rows[0] if rows else ())}
+    for name, values in columns.items():
+        try:
+            if {str, bytes} <= set(map(type, values)):  # Arrow would make bytes of both
+                raise TypeError("texts and bytes")
+            table = pyarrow.table({"x": values})
+            parquet.write_table(table, pyarrow.BufferOutputStream())
+        except Exception:  # whatever does not go together: of Arrow, or of Python
+            warnings.warn(
+                f"the column {name!r} holds values of several kinds, so it is written as text",
+                T2VWarning,
+                stacklevel=2,
+            )
+            columns[name] = [None if value is None else _as_text(value) for value in values]
+    return columns
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=repr)
+
+
+def check_suffix(path: str | Path) -> None:
+    """Raise TableError unless the suffix is that of a table."""
+    _of_suffix(Path(path), _WRITERS)
+
+
+def check_spreadsheet(path: Path | None) -> None:
+    """Raise TableError unless the table is a CSV file, or goes to standard output as one."""
+    if path is not None and path.suffix.lower() != ".csv":
+        raise TableError(f"{path}: a table for spreadsheets ends in .csv; leave --spreadsheet out")
+
+
+def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:
+    """Rows with the same columns as CSV text; None and NaN become empty.
+
+    Args:
+        spreadsheet: whether a program that calculates will open it: a text that it would take for
+            a formula gets an apostrophe in front, and all is quoted, so that no text is parted.
+            Without, values are exactly those given, for other programs.
+
+    >>> print(to_csv([{"text": "=1+1"}, {"text": "-0.5"}], spreadsheet=True), end="")
+    "text"
+    "'=1+1"
+    "-0.5"
+    """
+    stream = io.StringIO()
+    _dump_csv(stream, _plain(rows), spreadsheet)
+    return stream.getvalue()
+
+
+def _plain(rows: Iterable[Row]) -> list[Row]:
+    """Rows whose numbers are finite or None, and whose texts every encoding of Unicode holds."""
+    return [{_whole(key): _finite(value) for key, value in row.items()} for row in rows]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {_whole(key): _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return _whole(value) if isinstance(value, str) else value
+
+
+def _whole(text: str) -> str:
+    """The text; what stands for a byte that is not UTF-8, as in names of files, is spelt out."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+def _inert(row: Row) -> Row:
+    def inert(value: Any) -> Any:
+        text = str(value)
+        if isinstance(value, (int, float)) or not text.lstrip()[:1] or _is_number(text):
+            return value
+        return f"'{text}" if text[0] in _FORMULA or text.lstrip()[0] in _FORMULA else value
+
+    return {inert(key): inert(value) for key, value in row.items()}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and text.isascii() and text == text.strip()
+    except ValueError:
+        return False
+
+
+def _of_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    try:
+        return known[path.suffix.lower()]
+    except KeyError:
+        *some, last = known
+        raise TableError(
+            f"{path}: a table ends in {', '.join(some)} or {last}, not {path.suffix or 'nothing'!r}"
+        ) from None
+
+
+def _text(path: Path, faults: Faults) -> io.StringIO:
+    """The file's text with its own line ends, which quoted values may hold.
+
+    Where rows may be skipped, bytes that are not UTF-8 become lone surrogates, of which no row may
+    have any.
+    """
+    content = read_bytes(path)
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    errors = "surrogateescape" if faults.skip and not wide else "strict"
+    try:
+        text = content.decode("utf-16" if wide else "utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise TableError(
+            f"{path} is not UTF-8 text in line {line}: {error}; save it as UTF-8"
+        ) from None
+    return io.StringIO(text, newline="")
+
+
+def _is_whole(text: str) -> bool:
+    return not any("\udc80" <= letter <= "\udcff" for letter in text)
+
+
+def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
+    csv.field_size_limit(2**31 - 1)
+    stream = _text(path, faults)
+    content = stream.getvalue()
+    make = _csv_reader(content)
+    lines = stream.readlines()
+    reader = make(lines)
+    reader, before = make(lines), 0  # and how many lines lie before those that it reads
+    try:
+        header = [name.strip() for name in next(reader, [])]
+    except csv.Error as error:
+        raise TableError(f"{path}, line {reader.line_num}: {error}") from None
+    _check_header(path, header)
+    rows: list[dict[str, Any]] = []
+    while (start := before + reader.line_num) < len(lines):
+        reason = ""
+        values: list[str] = []
+        try:
+            values = next(reader, [])
+        except csv.Error as error:
+            reason = f": {error}; is a quotation mark not closed?"
+        line = before + reader.line_num
+        if not (values or reason):
+            continue
+        if not reason and len(values) != len(header):
+            reason = f" has {len(values)} values and the header names {len(header)} columns"
+        if not reason and not _is_whole("".join(values)):
+            reason = " is not UTF-8 text"
+        row = dict(zip(header, values, strict=False))
+        row.pop("", None)  # what lies below no name, as behind a comma at the end of each line
+        rows.append(row)
+        if reason:
+            faults.add(len(rows), reason, line)
+            if line != start + 1:  # a quotation mark that is not closed has taken rows after it
+                before = start + 1
+                reader = make(lines[before:])
+    return rows
+
+
+def _csv_reader(content: str) -> Callable[[list[str]], Any]:
+    """What makes a reader, with the separator that splits the header into the most columns."""
+
+    def columns(separator: str) -> int:
+        try:
+            return len(next(csv.reader(io.StringIO(content, newline=""), delimiter=separator), []))
+        except csv.Error:
+            return 0
+
+    separator = max(_SEPARATORS, key=columns)
+    # Between tabs, a quotation mark that is not closed where the value ends is one of the text.
+    if separator == "\t" and not _is_quoted(content):
+        return lambda lines: csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
+    return lambda lines: csv.reader(lines, delimiter=separator, strict=True)
+
+
+def _is_quoted(content: str) -> bool:
+    try:
+        for _ in csv.reader(io.StringIO(content, newline=""), delimiter="\t", strict=True):
+            pass
+    except csv.Error:
+        return False
+    return True
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    for name in header:
+        if name and header.count(name) > 1:
+            raise TableError(f"{path}: the column {name!r} occurs {header.count(name)} times")
+
+
+def _read_jsonl(path: Path, faults: Faults) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for line, content in enumerate(re.split("\r\n|\n|\r", _text(path, faults).getvalue()), 1):
+        if not content.strip():
+            continue
+        row: Any = {}
+        try:
+            row = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            faults.add(len(rows) + 1, f" is not JSON: {error}", line)
+        if not _is_whole(content):
+            faults.add(len(rows) + 1, " is not UTF-8 text", line)
+        rows.append(_object(row, len(rows) + 1, faults, line))
+    return rows
+
+
+def _read_json(path: Path, faults: Faults) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(_text(path, Faults(path, skip=False)).getvalue())
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, TableError):
+            raise
+        raise TableError(f"{path} is not JSON: {error}") from None
+    if isinstance(content, dict):
+        rows = []
+        for number, (name, row) in enumerate(content.items(), 1):
+            if not isinstance(row, dict):
+                faults.add(number, f", {name!r} is {type(row).__name__}, not a JSON object")
+            rows.append({"id": name, **(row if isinstance(row, dict) else {})})
+        return rows
+    if not isinstance(content, list):
+        raise TableError(f"{path} holds {type(content).__name__}, not a list of objects")
+    return [_object(row, number, faults) for number, row in enumerate(content, 1)]
+
+
+def _object(row: Any, number: int, faults: Faults, line: int = 0) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        faults.add(number, f" is {type(row).__name__}, not a JSON object", line)
+        return {}
+    return row
+
+
+def _read_parquet(path: Path, _: Faults) -> list[dict[str, Any]]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with open_regular(path) as stream, parquet.ParquetFile(stream) as file:
+            _check_header(path, file.schema_arrow.names)
+            rows: list[dict[str, Any]] = file.read().to_pylist()
+    except pyarrow.ArrowException as error:
+        raise TableError(f"{path} is not a Parquet file that can be read: {error}") from error
+    return rows
+
+
+def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path) as stream:
+        _dump_csv(stream, rows)
+
+
+def _write_for_spreadsheets(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path) as stream:
+        _dump_csv(stream, rows, spreadsheet=True)
+
+
+def _dump_csv(stream: Any, rows: Sequence[Row], spreadsheet: bool = False) -> None:
+    if spreadsheet:
+        rows = [_inert(row) for row in rows]
+    if rows:
+        names = list(rows[0])
+        plain, quoted = (
+            csv.DictWriter(stream, names, lineterminator="\n", quoting=quoting)
+            for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
+        )
+        for row in ({name: name for name in names}, *rows):
+            # Python before 3.13 leaves a carriage return bare, which ends the row for readers.
+            odd = spreadsheet or any("\r" in value for value in row.values() if type(value) is str)
+            (quoted if odd else plain).writerow(row)
+
+
+def _write_jsonl(path: Path, rows: Sequence[Row]) -> None:
+    with replacing(path, "wb") as stream:
+        for row in rows:
+            line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=repr) + "\n"
+            stream.write(line.encode())
+
+
+def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table = pyarrow.table(_columns(rows))
+    with replacing(path, "wb") as stream:
+        parquet.write_table(table, stream)
+
+
+_FORMULA = "=+-@\t\r\n＝＋－＠"  # what programs that calculate take for the start of a formula
+_SEPARATORS = (",", "\t", ";", "|")  # the first of those that split alike
+_READERS = {
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+}
+_WRITERS = {".csv": _write_csv, ".jsonl": _write_jsonl, ".parquet": _write_parquet}

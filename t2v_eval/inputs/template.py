@@ -1,0 +1,161 @@
+"""Question and answer templates: pure data in `templates/*.toml`, found by name.
+
+A VQA scorer asks `question` and scores `answer`; a CLIP-like scorer embeds the filled `question`
+(CLIPScore's prefix "A photo depicts " is one) and has no answer. What a model was tuned on around
+a question is a wrapper, data of the same files.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import resources
+
+from t2v_eval.errors import InputError, TemplateError, UnknownNameError
+from t2v_eval.utils.toml import read_toml
+
+_FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """`question` and `answer` with ``{}``, ``{0}`` or ``{text}`` where the text goes, any number of
+    times; ``{{`` and ``}}`` are literal braces. Braces in the text itself are left alone.
+
+    Raises:
+        TemplateError: another placeholder, named in the message.
+    """
+
+    question: str
+    answer: str = ""
+    name: str = ""
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        for what, pattern in (("question", self.question), ("answer", self.answer)):
+            if not isinstance(pattern, str):
+                raise TemplateError(
+                    f"the {what} template is {type(pattern).__name__}, not a string"
+                )
+            for field in _FIELD.finditer(pattern):
+                if field[1] not in (None, "", "0", "text"):
+                    raise TemplateError(
+                        f"the {what} template {pattern!r} has the unknown placeholder "
+                        f"{field[0]!r}; "
+                        "use {} (or {0} or {text}) for the text, and {{ }} for literal braces"
+                    )
+
+    def fill(self, text: str) -> tuple[str, str]:
+        """The question and the answer about `text`."""
+        return _fill(self.question, text), _fill(self.answer, text)
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether the text plays any part: without it every text gets the same score."""
+        return _holds_text(self.question) or self.answers_with_text
+
+    @property
+    def answers_with_text(self) -> bool:
+        """Whether the text is the answer, or part of it, as in VisualGPTScore."""
+        return _holds_text(self.answer)
+
+    def override(self, question: str | None = None, answer: str | None = None) -> Template:
+        """This template with another question, answer, or both."""
+        if question is None and answer is None:
+            return self
+        return replace(
+            self,
+            name="",
+            source="",
+            question=self.question if question is None else question,
+            answer=self.answer if answer is None else answer,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapper:
+    """What a model was tuned on around a question: ``<image>`` and then ``{}`` mark the places of
+    the picture and of the question. A system message is one without them.
+    """
+
+    name: str
+    text: str
+    source: str
+
+    @property
+    def argument(self) -> str:
+        """The option of a scorer that takes it."""
+        return "chat" if "<image>" in self.text else "system"
+
+
+def _holds_text(pattern: str) -> bool:
+    return any(field[1] is not None for field in _FIELD.finditer(pattern))
+
+
+def _fill(pattern: str, text: str) -> str:
+    def one(field: re.Match[str]) -> str:
+        return text if field[1] is not None else field[0][0]
+
+    return _FIELD.sub(one, pattern)
+
+
+@cache
+def _tables() -> dict[str, dict[str, str]]:
+    files = resources.files("t2v_eval.templates").iterdir()
+    named = sorted((file for file in files if file.name.endswith(".toml")), key=lambda f: f.name)
+    return {name: fields for file in named for name, fields in read_toml(file).items()}
+
+
+@cache
+def templates() -> dict[str, Template]:
+    """All named templates, from every TOML file in `templates/`."""
+    found = {name: fields for name, fields in _tables().items() if "question" in fields}
+    return {name: Template(name=name, **fields) for name, fields in found.items()}
+
+
+@cache
+def wrappers() -> dict[str, Wrapper]:
+    """All named wrappers, from the same files."""
+    found = {name: fields for name, fields in _tables().items() if "wrapper" in fields}
+    return {name: Wrapper(name, f["wrapper"], f["source"]) for name, f in found.items()}
+
+
+def wrapper(given: str) -> str:
+    """The text of the wrapper called so, or else what was given."""
+    named = wrappers().get(given)
+    return named.text if named else given
+
+
+def get_template(name: str) -> Template:
+    """The template called `name`.
+
+    Raises:
+        UnknownNameError: with the nearest names, or where a wrapper of this name goes.
+    """
+    try:
+        return templates()[name]
+    except KeyError:
+        if other := wrappers().get(name):
+            raise UnknownNameError(
+                f"{name!r} is a wrapper, what stands around a question, and no template: pass it "
+                f"as {other.argument}={name!r} (--option {other.argument}={name})"
+            ) from None
+        raise UnknownNameError.of(
+            "template", name, templates(), "`t2v-eval list templates` lists them."
+        ) from None
+
+
+def split_wrapper(chat: str) -> tuple[str, str, str]:
+    """What stands before the picture, between it and the question, and after.
+
+    Raises:
+        InputError: it has no place for one of them, or two.
+    """
+    parts = re.fullmatch(r"(.*)<image>(.*)\{\}(.*)", chat, re.DOTALL)
+    if parts is None or chat.count("<image>") > 1 or chat.count("{}") > 1:
+        raise InputError(
+            f"chat={chat!r} must hold <image> and then {{}}, once each, or be the name of a "
+            "wrapper; `t2v-eval list templates` lists them"
+        )
+    return parts[1], parts[2], parts[3]

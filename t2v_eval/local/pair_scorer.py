@@ -1,0 +1,68 @@
+"""Scorers that read picture and text together; what depends on the picture alone is made once."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Generic, TypeVar
+
+import numpy as np
+from torch import Tensor
+
+from t2v_eval.inputs.media import Media
+from t2v_eval.local.base import LocalScorer
+from t2v_eval.local.batching import Failure
+from t2v_eval.scoring.plan import Cells, Text, by_length
+from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.scorer import plain
+
+State = TypeVar("State")
+
+
+class PairScorer(LocalScorer, Generic[State]):
+    """A model that reads picture and text together.
+
+    Subclasses write `preprocess`, `encode_images` (the part that depends on the picture alone, once
+    a picture) and `score`.
+    """
+
+    mode = "pictures encoded once"
+
+    @abstractmethod
+    def encode_images(self, batch: Tensor) -> Sequence[State]:
+        """Model inputs (B, ...) on the scorer's device -> what is kept of each picture."""
+
+    @abstractmethod
+    def score(self, states: Sequence[State], texts: Sequence[str]) -> Tensor:
+        """Aligned pairs, texts of like length -> scores (P,). The template is not yet applied."""
+
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[Scored]:
+        rows, spans = by_length(cells, texts)
+        media = [images[i] for i in rows]
+        for states, failed in self._states(media, lambda b: self.encode_images(self.stack(b))):
+            for n, reason in failed.items():
+                yield Scored(spans[n], None, reason)
+            pairs = [
+                (int(p), media[n].name, state, plain(texts[cells[p, 1]]))
+                for n, state in states.items()
+                for p in spans[n]
+            ]
+            pairs.sort(key=lambda pair: len(pair[3]))
+            for part, values in self.batch.fitting(
+                pairs,
+                lambda b: self.score([s for _, _, s, _ in b], [t for *_, t in b]),
+                self._kept.clear,
+            ):
+                positions = np.array([p for p, *_ in pairs[part]])
+                if isinstance(values, Failure):
+                    _, name, _, text = pairs[part.start]
+                    yield Scored(
+                        positions, None, self._reason(f"{name} with {text[:60]!r}", values)
+                    )
+                else:
+                    yield Scored(positions, values)
+
+    def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
+        return self.score(self.encode_images(self.inputs_of(pixels)), texts)

@@ -1,0 +1,294 @@
+"""Finding weights (hub id, directory or file), reading them safely, and naming what was read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+)
+from platformdirs import user_cache_path
+from torch import Tensor, nn
+
+from t2v_eval.errors import CheckpointError
+from t2v_eval.local.checkpoint_files import check_content, check_descriptions, located, shards
+from t2v_eval.utils.regular_file import identity
+
+HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+_HUB_BLOB = re.compile(r"/(models|datasets)--[^/]+/blobs/([0-9a-f]{40}|[0-9a-f]{64})$")
+
+
+def locate(
+    checkpoint: str | os.PathLike[str],
+    patterns: Sequence[str] = HUB_FILES,
+    *,
+    cache_dir: str | None = None,
+    local_files_only: bool = False,
+    revision: str | None = None,
+    argument: str = "checkpoint",
+) -> Path:
+    """The directory or file of `checkpoint`, downloaded if it is not here yet.
+
+    Args:
+        checkpoint: a directory, a file, a hub id such as ``openai/clip-vit-base-patch32``, or the
+            https URL of a file.
+        patterns: the files to download.
+        argument: what messages call it.
+
+    Raises:
+        CheckpointError: not here and not to be had; the message says where to put the files. Or a
+            file of it that describes the model is damaged.
+    """
+    path = Path(checkpoint).expanduser()
+    if not path.exists():
+        path = _fetched(checkpoint, patterns, argument, cache_dir, local_files_only, revision)
+    check_descriptions(path)
+    return located(path)
+
+
+def _fetched(
+    checkpoint: str | os.PathLike[str],
+    patterns: Sequence[str],
+    argument: str,
+    cache_dir: str | None,
+    local_files_only: bool,
+    revision: str | None,
+) -> Path:
+    """What is not on this machine as a path: of the hub's cache, or downloaded."""
+    path = Path(checkpoint).expanduser()
+    hub_id = os.fspath(checkpoint)
+    if hub_id.startswith("https://"):
+        return _download(hub_id, cache_dir, local_files_only or _offline(), argument)
+    remedy = (
+        f"Download it where there is a network (`hf download {hub_id} --local-dir DIR`) "
+        f"and pass {argument}='DIR', or fill the Hugging Face cache ($HF_HOME or cache_dir=)"
+    )
+    if path.is_absolute() or hub_id.startswith(".") or hub_id.count("/") != 1:
+        raise CheckpointError(
+            f"{argument} {hub_id!r}: no such file or directory, and not a hub id (ORG/NAME)"
+        )
+    try:
+        return Path(
+            snapshot_download(
+                hub_id,
+                allow_patterns=list(patterns),
+                cache_dir=cache_dir,
+                local_files_only=local_files_only or _offline(),
+                revision=revision,
+            )
+        )
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise CheckpointError(
+            f"the {argument} {hub_id!r} is not on this machine and the Hugging Face hub was not "
+            f"reached. {remedy}."
+        ) from error
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{hub_id!r} is gated: accept its licence at https://huggingface.co/{hub_id} and log "
+            "in with `hf auth login`."
+        ) from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(
+            f"{argument} {hub_id!r}: no such directory here and no such repository on the hub."
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise CheckpointError(f"{hub_id!r} cannot be downloaded: {error}. {remedy}.") from error
+
+
+def _download(url: str, cache_dir: str | None, local_files_only: bool, argument: str) -> Path:
+    folder = Path(cache_dir).expanduser() if cache_dir else user_cache_path("t2v-eval") / "weights"
+    # Of two URLs that end alike, each has its own file.
+    file = (
+        folder / hashlib.blake2b(url.encode(), digest_size=4).hexdigest() / url.rpartition("/")[2]
+    )
+    remedy = f"Download it where there is a network and pass {argument}='FILE'."
+    if file.exists():
+        return file
+    if local_files_only:
+        raise CheckpointError(f"the {argument} {url} is not on this machine. {remedy}")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.hub.download_url_to_file(url, str(file))
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(f"{url} cannot be downloaded: {error}. {remedy}") from error
+    return file
+
+
+def _offline() -> bool:
+    # The hub's client reads this once, when it is imported; here it holds when it is set later too.
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weight files of a checkpoint directory, safetensors before pickles, shards in order.
+
+    Raises:
+        CheckpointError: the directory holds none, or what it holds cannot be read.
+    """
+    if folder.is_file():
+        check_content(folder)
+        return [folder]
+    for stem in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{stem}.index.json"
+        files = shards(index) if index.exists() else [folder / stem]
+        if files[0].exists():
+            for file in files:
+                check_content(file)
+            return files
+    raise CheckpointError(
+        f"{folder} holds no weights: expected model.safetensors or pytorch_model.bin "
+        "(or their .index.json with shards)"
+    )
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a weight file or checkpoint directory, on the CPU.
+
+    Pickles are read with ``weights_only=True``, since a pickle can run any code.
+
+    Raises:
+        CheckpointError: damaged, or a pickle that holds more than tensors.
+    """
+    tensors: dict[str, Tensor] = {}
+    for file in weight_files(path):
+        tensors.update(_read_file(file))
+    return tensors
+
+
+def _read_file(file: Path) -> dict[str, Tensor]:
+    if file.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{file} is not a readable safetensors file: {error}") from error
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, AttributeError) as error:
+        raise CheckpointError(
+            f"{file} holds more than tensors and unpickling it could run any code, so it is "
+            "refused. Convert it to safetensors on a machine where you trust it."
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{file} is not a readable checkpoint: {error}") from error
+    while isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
+        loaded = loaded["state_dict"]
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{file} holds {type(loaded).__name__}, not a dictionary of tensors")
+    return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def check_keys(path: Path, missing: Iterable[str], unexpected: Iterable[str] = ()) -> None:
+    """Refuse a checkpoint that does not fit its model.
+
+    Raises:
+        CheckpointError: naming the first few keys, since half-loaded weights score at random.
+    """
+    for what, keys in (("lacks", list(missing)), ("has the unexpected", list(unexpected))):
+        if keys:
+            shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+            raise CheckpointError(f"{path} does not fit this model: it {what} weights {shown}")
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, prefix: str = "") -> None:
+    """Make `tensors` the weights of a module built on the meta device; no copy is made.
+
+    Args:
+        prefix: what stands before the module's own names in `tensors`.
+
+    Raises:
+        CheckpointError: naming weights that are missing, unexpected or of another shape.
+    """
+    wanted = {prefix + name: value.shape for name, value in module.state_dict().items()}
+    check_keys(
+        source, [n for n in wanted if n not in tensors], [n for n in tensors if n not in wanted]
+    )
+    for name, value in tensors.items():
+        if value.shape != wanted[name]:
+            raise CheckpointError(
+                f"{source} does not fit this model: {name} is of shape {tuple(value.shape)} "
+                f"instead of {tuple(wanted[name])}"
+            )
+    module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items()}, assign=True)
+    module.eval().requires_grad_(False)
+
+
+def fingerprint(paths: Iterable[Path]) -> str:
+    """16 hex digits that change whenever the content of any file does."""
+    digest = hashlib.blake2b(digest_size=8)
+    for file in _files(paths):
+        digest.update(file.name.encode() + _content_hash(file))
+    return digest.hexdigest()
+
+
+class Watched:
+    """Files, and their fingerprint as they were when this was made; hashed when it is asked for."""
+
+    def __init__(self, paths: Iterable[Path] = ()) -> None:
+        self.paths = list(paths)
+        self._seen = _seen(self.paths)
+        self._fingerprint = ""
+
+    def fingerprint(self) -> str:
+        """See `fingerprint`.
+
+        Raises:
+            CheckpointError: a file was written, added or removed since this was made.
+        """
+        if not self._fingerprint:
+            self._check()
+            found = fingerprint(self.paths)
+            self._check()  # what was written while it was read
+            self._fingerprint = found
+        return self._fingerprint
+
+    def _check(self) -> None:
+        if changed := dict(_seen(self.paths).items() ^ self._seen.items()):
+            raise CheckpointError(
+                f"{', '.join(sorted(map(str, changed)))}: changed since the model was loaded, so "
+                "that its scores would be kept as another's. Load it again."
+            )
+
+
+def _seen(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    """What differs of each file after it was written or replaced."""
+    return {file: identity(file.stat()) for file in _files(paths)}
+
+
+def _files(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and not file.name.startswith((".", "README")):
+                yield file
+
+
+def _content_hash(file: Path) -> bytes:
+    # The hub's cache names a blob by the hash of its content, which saves reading gigabytes.
+    resolved = file.resolve()
+    if _HUB_BLOB.search(resolved.as_posix()):
+        return resolved.name.encode()
+    return _hash_file(resolved, identity(resolved.stat()))
+
+
+@lru_cache(maxsize=1024)
+def _hash_file(file: Path, state: tuple[int, ...]) -> bytes:
+    with file.open("rb") as stream:
+        digest = hashlib.blake2b(digest_size=16)
+        while block := stream.read(2**22):
+            digest.update(block)
+    return digest.digest()

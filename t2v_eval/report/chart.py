@@ -1,0 +1,75 @@
+"""The chart of a report: metrics with their intervals, overall and by tag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+
+from t2v_eval.report import svg
+from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.utils.printable import printable
+
+MARKERS = "osD^vPX*"
+IN_A_ROW = 3
+
+
+def forest(
+    rows: Sequence[str],
+    panels: Mapping[str, Sequence[Sequence[Interval]]],
+    chance: Mapping[str, float],
+) -> str:
+    """One panel a metric; in each, for each row, a dot and a line for every scorer.
+
+    Args:
+        rows: what the rows are called.
+        panels: metric -> scorer -> row -> interval; scorer k is drawn in CSS colour ``--sk``.
+        chance: metric -> what guessing reaches, a dashed line.
+
+    Returns:
+        an ``<svg>`` element; NaN is left out.
+    """
+    scorers = len(next(iter(panels.values())))
+    height = 0.6 + len(rows) * (0.14 + 0.15 * scorers)
+    columns = min(IN_A_ROW, len(panels))
+    with svg.drawing():
+        figure, grid = svg.panels(len(panels), columns, 2.9 + 1.6 / columns, height, sharey=True)
+        for axes, (metric, values) in zip(grid, panels.items(), strict=True):
+            _panel(axes, metric, rows, values, chance.get(metric))
+        return svg.inline(figure, scorers, "metrics with their intervals, overall and by tag")
+
+
+def _panel(
+    axes: Axes,
+    metric: str,
+    rows: Sequence[str],
+    values: Sequence[Sequence[Interval]],
+    chance: float | None,
+) -> None:
+    step = 0.7 / len(values)
+    for k, intervals in enumerate(values):
+        y = [row + (k - (len(values) - 1) / 2) * step for row in range(len(rows))]
+        colour = svg.colour(k)
+        axes.hlines(
+            y, [i.low for i in intervals], [i.high for i in intervals], color=colour, linewidth=1.8
+        )
+        axes.plot(
+            [i.value for i in intervals],
+            y,
+            MARKERS[k % len(MARKERS)],
+            color=colour,
+            markersize=5,
+            linestyle="none",
+        )
+    svg.plain(axes, printable(metric))
+    if chance is not None:
+        axes.axvline(chance, color=svg.SOFT, linestyle=(0, (4, 3)), linewidth=1)
+    limits = [x for one in values for i in one for x in (i.value, i.low, i.high) if x == x]
+    if all(0 <= x <= 1 for x in limits):
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_yticks(range(len(rows)), list(map(printable, rows)))
+    axes.grid(visible=False, axis="y")
+    for row in range(1, len(rows)):
+        axes.axhline(row - 0.5, color=svg.LINE, linewidth=0.4)

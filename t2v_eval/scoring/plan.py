@@ -1,0 +1,220 @@
+"""What must be computed: unique pictures, unique texts, unique cells, and how to fold them back.
+
+Every known shape of evaluation is a list of blocks: Winoground 2 x 2, ranking K x 1, retrieval
+M x N, captioning 1 x 1 with references. A `Plan` holds each content once, however many blocks
+name it, so that work shared by blocks is done once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, open_media
+from t2v_eval.inputs.urls import AllowUrls
+
+Cells: TypeAlias = NDArray[np.int64]  # (C, 2): rows in Plan.images, Plan.texts
+_T = TypeVar("_T", bound=Hashable)
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A text together with the human references of the picture it is scored for.
+
+    Without any, a scorer that uses references gives the part of its score that needs none.
+    """
+
+    text: str
+    references: tuple[str, ...]
+
+
+Text: TypeAlias = str | Caption
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """M pictures against N texts, all cells wanted; `references[i]` belongs to picture i."""
+
+    images: Sequence[MediaLike]
+    texts: Sequence[str]
+    references: Sequence[Sequence[str]] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        images: MediaLike | Iterable[MediaLike],
+        texts: str | Iterable[str],
+        references: Sequence[Sequence[str]] | None = None,
+        where: str = "",
+    ) -> Block:
+        """Check and normalise what a user passes; `where` is put before messages.
+
+        Raises:
+            InputError: empty, of a wrong type, or references that do not go with the pictures.
+        """
+        listed = as_list(images, f"{where}images")
+        if references is not None and len(references) != len(listed):
+            raise InputError(
+                f"{where}references has {len(references)} lists for {len(listed)} images; "
+                "pass one list of references for each image"
+            )
+        checked = references and [
+            check_texts(refs, f"{where}references[{i}]") for i, refs in enumerate(references)
+        ]
+        return cls(listed, check_texts(texts, f"{where}texts"), checked)
+
+
+def blocks_of(dataset: Iterable[Mapping[str, Any]]) -> list[Block]:
+    """A block for each sample with "images", "texts" and perhaps "references".
+
+    Raises:
+        InputError: a sample is none; the message has its number.
+    """
+    if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
+        # A torch Dataset may have no __iter__, and iterating it by index may not end.
+        indexed: Sequence[Mapping[str, Any]] = dataset  # type: ignore[assignment]
+        dataset = [indexed[index] for index in range(len(indexed))]
+    blocks = []
+    for index, sample in enumerate(dataset):
+        try:
+            images, texts = sample["images"], sample["texts"]
+        except (KeyError, TypeError):
+            raise InputError(
+                f"dataset item {index} is not a mapping with 'images' and 'texts'"
+            ) from None
+        blocks.append(Block.of(images, texts, sample.get("references"), f"item {index}, "))
+    return blocks
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Unique contents and cells of some blocks.
+
+    `cells` is sorted by picture, then text; `grids[b][i, j]` is the cell of block b, picture i,
+    text j.
+    """
+
+    images: tuple[Media, ...]
+    texts: tuple[Text, ...]
+    cells: Cells
+    grids: tuple[NDArray[np.int64], ...]
+
+    @classmethod
+    def of(
+        cls, blocks: Sequence[Block], *, skip_errors: bool = False, allow_urls: AllowUrls = False
+    ) -> Plan:
+        """Open and hash every picture once (in threads) and number what is unique.
+
+        Raises:
+            MediaError: a picture cannot be opened (with `skip_errors` its loading raises instead).
+        """
+        if not blocks:
+            raise InputError("there is nothing to score: the list of items is empty")
+        media = _open_all(blocks, skip_errors, allow_urls)
+        images: dict[str, int] = {}
+        texts: dict[Text, int] = {}
+        unique: list[Media] = []
+        coordinates: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+        for block, opened in zip(blocks, media, strict=True):
+            rows = np.empty((len(block.images), 1), np.int64)
+            columns = np.empty((len(block.images), len(block.texts)), np.int64)
+            for i, one in enumerate(opened):
+                rows[i] = images.setdefault(one.key, len(images))
+                if len(images) > len(unique):
+                    unique.append(one)
+                if i == 0 or block.references is not None:
+                    columns[i:] = [texts.setdefault(t, len(texts)) for t in _texts_of(block, i)]
+            coordinates.append((rows, columns))
+        codes = [rows * len(texts) + columns for rows, columns in coordinates]
+        flat, inverse = np.unique(np.concatenate([c.ravel() for c in codes]), return_inverse=True)
+        ends = np.cumsum([c.size for c in codes])[:-1]
+        grids = [g.reshape(c.shape) for g, c in zip(np.split(inverse, ends), codes, strict=True)]
+        cells = np.stack(np.divmod(flat, len(texts)), axis=1)
+        return cls(tuple(unique), tuple(texts), cells, tuple(grids))
+
+    def shard(self, rank: int, world: int) -> range:
+        """The cells of one of `world` workers: contiguous, and a picture stays with one worker."""
+        if not 0 <= rank < world:
+            raise InputError(f"shard {rank} of {world} does not exist; use 0 to {world - 1}")
+        starts = np.unique(self.cells[:, 0], return_index=True)[1]
+        bounds = [*starts, len(self.cells)]
+
+        def bound(k: int) -> int:
+            return int(bounds[np.searchsorted(bounds, len(self.cells) * k / world)])
+
+        return range(bound(rank), bound(rank + 1))
+
+    def fold(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Values of the cells -> one (M, N) array a block."""
+        return [values[grid] for grid in self.grids]
+
+    def locate(self, cells: Mapping[int, _V]) -> dict[tuple[int, int, int], _V]:
+        """What is known of some cells -> the same by (block, row, column), wherever they occur."""
+        chosen = np.fromiter(cells, np.int64, len(cells))
+        return {
+            (b, int(i), int(j)): cells[int(grid[i, j])]
+            for b, grid in enumerate(self.grids if cells else ())
+            for i, j in np.argwhere(np.isin(grid, chosen))
+        }
+
+
+def _texts_of(block: Block, row: int) -> Sequence[Text]:
+    if block.references is None:
+        return block.texts
+    return [Caption(text, tuple(block.references[row])) for text in block.texts]
+
+
+def _open_all(
+    blocks: Sequence[Block], skip_errors: bool, allow_urls: AllowUrls
+) -> list[list[Media]]:
+    """Open each distinct source once: the same path or the same object is not hashed twice."""
+    sources: dict[Hashable, tuple[MediaLike, str]] = {}
+    wanted: list[list[Hashable]] = []
+    for b, block in enumerate(blocks):
+        where = f"item {b}, " if len(blocks) > 1 else ""
+        row: list[Hashable] = []
+        for i, source in enumerate(block.images):
+            identity: Hashable = source if isinstance(source, str) else id(source)
+            sources.setdefault(identity, (source, f"{where}images[{i}]"))
+            row.append(identity)
+        wanted.append(row)
+
+    def open_one(pair: tuple[MediaLike, str]) -> Media:
+        source, position = pair
+        try:
+            return open_media(source, position, allow_urls)
+        except MediaError as error:
+            if not skip_errors:
+                raise
+            return Media.broken(position, error)
+
+    if len(sources) == 1:  # threads would cost more than they save
+        opened = {identity: open_one(pair) for identity, pair in sources.items()}
+    else:
+        with ThreadPoolExecutor() as pool:
+            opened = dict(zip(sources, pool.map(open_one, sources.values()), strict=True))
+    return [[opened[identity] for identity in row] for row in wanted]
+
+
+def by_image(cells: Cells) -> tuple[list[int], list[NDArray[np.int64]]]:
+    """The pictures of cells that are sorted by picture, and the positions of each one's cells."""
+    rows, starts = np.unique(cells[:, 0], return_index=True)
+    return rows.tolist(), np.split(np.arange(len(cells)), starts[1:])
+
+
+def by_length(cells: Cells, texts: Sequence[Text]) -> tuple[list[int], list[NDArray[np.int64]]]:
+    """As `by_image`, with pictures in the order of their longest text.
+
+    Pictures that are read together then have texts of like length, so that little is filling.
+    """
+    rows, spans = by_image(cells)
+    lengths = np.array([len(t.text if isinstance(t, Caption) else t) for t in texts])
+    order = sorted(range(len(rows)), key=lambda n: lengths[cells[spans[n], 1]].max())
+    return [rows[n] for n in order], [spans[n] for n in order]

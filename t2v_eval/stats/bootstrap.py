@@ -1,0 +1,319 @@
+"""Confidence intervals by the percentile bootstrap (Efron and Tibshirani 1993, section 13.3).
+
+The unit that is drawn must be what was sampled independently: a prompt with all its images, not a
+row of a table. One resample serves all metrics, so that they are computed on the same draws.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2v_eval.errors import InputError
+from t2v_eval.stats import metrics
+from t2v_eval.stats.metrics import FloatArray, Values
+from t2v_eval.stats.pairwise import Pairs
+from t2v_eval.stats.resampled_metrics import Weighted
+from t2v_eval.utils.arrays import mean_of_known
+
+IntArray = NDArray[np.int64]
+Statistic: TypeAlias = Callable[[IntArray], Mapping[str, float]]
+Metric: TypeAlias = Callable[[FloatArray, FloatArray], float]
+
+# Up to here a resample of acc23 takes about 1 ms; beyond, it holds the threshold.
+_MAX_RECALIBRATED = 1 << 17
+
+
+class Interval(NamedTuple):
+    """A value on the whole sample and the limits of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draws:
+    """The metrics of a sample of n units, `value`, and of each of its resamples, `drawn`.
+
+    The same seed draws the same units, so that two scorers can be compared draw by draw without
+    computing anything again. Without two units, all that is drawn is NaN.
+    """
+
+    n: int
+    seed: int
+    value: Mapping[str, float]
+    drawn: Mapping[str, FloatArray]
+
+    @classmethod
+    def of(cls, statistic: Statistic, n: int, resamples: int, seed: int) -> Draws:
+        """Call `statistic` with each unit in order, then with each resample.
+
+        Raises:
+            InputError: it does not return the same names every time, or a count cannot be used.
+        """
+        for name, count, least in (("n", n, 0), ("resamples", resamples, 1), ("seed", seed, 0)):
+            whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+            if not whole or count < least:
+                raise InputError(f"{name}={count!r}: pass a whole number of at least {least}")
+        value = {name: float(v) for name, v in statistic(np.arange(n)).items()}
+        drawn = np.full((len(value), resamples), np.nan)
+        if n >= 2:
+            for k, indices in enumerate(_draws(n, resamples, seed)):
+                sample = statistic(indices)
+                if sample.keys() != value.keys():
+                    raise InputError(
+                        f"the statistic returned {sorted(sample)} on a resample and "
+                        f"{sorted(value)} on the whole sample: return the same names, with NaN "
+                        "for what is undefined"
+                    )
+                drawn[:, k] = [sample[name] for name in value]
+        return cls(n, seed, value, dict(zip(value, drawn, strict=True)))
+
+    def intervals(self, confidence: float = 0.95) -> dict[str, Interval]:
+        """Each metric with its percentile interval, as `bootstrap_interval` says."""
+        tail = (1 - confidence) / 2
+        found = {}
+        for name, value in self.value.items():
+            drawn = self.drawn[name]
+            defined = drawn[~np.isnan(drawn)]
+            low = high = math.nan
+            if not math.isnan(value) and 2 * len(defined) >= len(drawn):
+                low, high = (float(q) for q in np.quantile(defined, [tail, 1 - tail]))
+            found[name] = Interval(value, low, high)
+        return found
+
+    def minus(self, other: Draws) -> Draws:
+        """How far each metric is above another scorer's, draw by draw.
+
+        Raises:
+            InputError: the other draws are of another sample, seed, number of resamples or metrics.
+        """
+        if self.value.keys() != other.value.keys():
+            raise InputError(
+                f"the two statistics return different metrics, {sorted(self.value)} and "
+                f"{sorted(other.value)}: compare the same ones"
+            )
+        if self._sample() != other._sample():
+            raise InputError("only draws of one sample with one seed can be compared")
+        value = {name: own - other.value[name] for name, own in self.value.items()}
+        drawn = {name: own - other.drawn[name] for name, own in self.drawn.items()}
+        return Draws(self.n, self.seed, value, drawn)
+
+    def _sample(self) -> tuple[int, int, list[int]]:
+        return self.n, self.seed, [len(one) for one in self.drawn.values()]
+
+
+def bootstrap_interval(
+    statistic: Statistic,
+    n: int,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Value and percentile interval of each metric that `statistic` returns.
+
+    `statistic(indices)` gets n indices from 0 to n - 1, repeated as drawn, and returns the metrics
+    of the sample of these units. It is called once with each unit in order, then once for each
+    resample. The same seed draws the same resamples.
+
+    A resample where a metric is NaN does not count for it. The limits are NaN where that leaves
+    fewer than half of the resamples, where the value is NaN, and for fewer than two units.
+
+    Raises InputError for a count, confidence or statistic that cannot be used.
+
+    >>> right = np.array([1, 0, 1, 1, 0, 1, 1, 1])
+    >>> bootstrap_interval(lambda i: {"accuracy": right[i].mean()}, len(right))
+    {'accuracy': Interval(value=0.75, low=0.5, high=1.0)}
+    """
+    _check(confidence)
+    return Draws.of(statistic, n, resamples, seed).intervals(confidence)
+
+
+def bootstrap_difference(
+    first: Statistic,
+    second: Statistic,
+    n: int,
+    *,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Difference first - second, with its interval, of each metric of two scorers.
+
+    Both are computed on the same draws of the same units, which keeps what they have in common out
+    of the interval. Both must be of the same scores, too: what one lacks is to be NaN for both, as
+    scorers seldom fail by chance. A metric undefined for either scorer counts as undefined.
+    Otherwise as `bootstrap_interval`.
+
+    >>> one, other = np.array([1, 1, 0, 1, 1, 1]), np.array([1, 0, 0, 0, 1, 1])
+    >>> def accuracy(right):
+    ...     return lambda i: {"correct": right[i].sum()}
+    >>> bootstrap_difference(accuracy(one), accuracy(other), 6)["correct"]
+    Interval(value=2.0, low=0.0, high=4.0)
+    """
+    _check(confidence)
+    one, other = (Draws.of(of, n, resamples, seed) for of in (first, second))
+    return one.minus(other).intervals(confidence)
+
+
+METRICS: Mapping[str, Metric] = {
+    "pearson": metrics.pearson,
+    "spearman": metrics.spearman,
+    "tau_b": metrics.kendall_tau_b,
+    "tau_c": metrics.kendall_tau_c,
+    "acc23": lambda s, h: metrics.pairwise_accuracy(s, h).value,
+    "acc_strict": lambda s, h: metrics.pairwise_accuracy(s, h, "strict").value,
+    "acc_ignore": lambda s, h: metrics.pairwise_accuracy(s, h, "ignore").value,
+    "auroc": metrics.auroc,
+    "average_precision": metrics.average_precision,
+}
+"""Agreement metrics by the names that reports use."""
+
+_MEANS_OVER_ROWS = ("tau_b", "tau_c", "acc_strict", "acc_ignore")
+
+
+def agreement_statistic(
+    scores: Values,
+    human: Values,
+    names: Iterable[str] = ("pearson", "spearman", "tau_b", "tau_c", "acc23"),
+    *,
+    pooled: bool = False,
+) -> Statistic:
+    """Build the statistic for `bootstrap_interval` out of metrics of `METRICS`.
+
+    The units are the items of one-dimensional input and the rows of two-dimensional input. With
+    `pooled`, the items of the drawn rows are one sample for every metric, as in a benchmark that is
+    grouped by prompt but whose metric is not.
+
+    acc23 chooses its threshold anew in every resample as long as all groups together hold at most
+    2^17 pairs; beyond (512 items in one group), resamples keep the threshold of the whole sample.
+    The threshold is where the accuracy is flat, so that its own spread matters little at that size.
+
+    Raises InputError as the metrics do, and for an unknown name.
+
+    >>> statistic = agreement_statistic([0.1, 0.4, 0.3, 0.8], [1, 2, 2, 3], ["tau_b", "acc23"])
+    >>> bootstrap_interval(statistic, 4)["acc23"]
+    Interval(value=1.0, low=1.0, high=1.0)
+    """
+    names = tuple(names)
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise InputError(f"no agreement metric is called {unknown[0]!r}: use {', '.join(METRICS)}")
+    s, h = metrics.as_rows(scores, human)
+    one_dimension = metrics.as_floats("scores", scores).ndim == 1
+    if one_dimension:
+        s, h = s.T, h.T
+    if pooled or one_dimension:
+        return _pooled(s, h, names)
+    parts = {name: _part(name, s, h) for name in names}
+    return lambda indices: {name: part(indices) for name, part in parts.items()}
+
+
+def _pooled(s: FloatArray, h: FloatArray, names: tuple[str, ...]) -> Statistic:
+    """Metrics of all items of the drawn rows as one sample."""
+    units, width = s.shape
+    threshold, recalibrated = math.nan, None
+    if "acc23" in names:
+        pairs = Pairs(s.reshape(1, -1), h.reshape(1, -1))
+        if int(pairs.pairs_in_row.sum()) <= _MAX_RECALIBRATED:
+            recalibrated = _Recalibrated(pairs, s.shape, pooled=True)
+        else:
+            threshold = pairs.calibrate()
+    here = [name for name in names if name != "acc23" or recalibrated is None]
+    of = Weighted(s.ravel(), h.ravel(), here, threshold)
+
+    def metrics_of(indices: IntArray) -> Mapping[str, float]:
+        found = of(np.repeat(np.bincount(indices, minlength=units), width).astype(np.float64))
+        if recalibrated is not None:
+            found["acc23"] = recalibrated(indices)
+        return {name: found[name] for name in names}
+
+    return metrics_of
+
+
+def _part(name: str, s: FloatArray, h: FloatArray) -> Callable[[IntArray], float]:
+    """A metric of the drawn rows, each by itself where it is a mean over rows."""
+    if name == "acc23":
+        return _acc23(s, h)
+    if name in _MEANS_OVER_ROWS:
+        rows = each_row(name, s, h)
+        return lambda indices: mean_of_known(rows[indices])
+    metric = METRICS[name]
+    return lambda indices: metric(s[indices], h[indices])
+
+
+def each_row(name: str, s: FloatArray, h: FloatArray) -> FloatArray:
+    """A metric of each row alone: a correlation, "acc_strict" or "acc_ignore"."""
+    if name in ("acc_strict", "acc_ignore"):
+        pairs = Pairs(s, h)
+        of = pairs.accuracies(0.0) if name == "acc_strict" else pairs.accuracies_of_ordered()
+        rows = np.full(len(s), np.nan)
+        rows[np.unique(pairs.row)] = of
+        return rows
+    if name in ("tau_b", "tau_c"):
+        return metrics.kendall_rows(s, h, "b" if name == "tau_b" else "c")
+    return {"pearson": metrics.pearson_rows, "spearman": metrics.spearman_rows}[name](s, h)
+
+
+def _acc23(s: FloatArray, h: FloatArray) -> Callable[[IntArray], float]:
+    pairs = Pairs(s, h)
+    if int(pairs.pairs_in_row.sum()) <= _MAX_RECALIBRATED:
+        return _Recalibrated(pairs, s.shape, pooled=False)
+    accuracies = np.full(len(s), np.nan)
+    accuracies[np.unique(pairs.row)] = pairs.accuracies(pairs.calibrate())
+    return lambda indices: mean_of_known(accuracies[indices])
+
+
+class _Recalibrated:
+    """acc23 of resamples from one sorted list of the pairs of the whole sample."""
+
+    def __init__(self, pairs: Pairs, shape: tuple[int, ...], pooled: bool) -> None:
+        self._pooled = pooled
+        self._units = shape[0]
+        self._unit = pairs.column // shape[1] if pooled else pairs.row
+        listed = pairs.list_all()
+        self._first, self._second = listed.first, listed.second
+        self._agree = pairs.agree_at_zero()
+        differs = listed.difference[1:] != listed.difference[:-1]
+        self._ends = np.flatnonzero(np.append(differs, True)) if len(listed.gain) else None
+        self._rows, position = np.unique(pairs.row, return_inverse=True)
+        self._share = np.ones(len(pairs.x)) if pooled else 1.0 / pairs.pairs_in_row[position]
+        self._gain = np.sign(listed.gain) * self._share[listed.first]
+
+    def __call__(self, indices: IntArray) -> float:
+        drawn = np.bincount(indices, minlength=self._units).astype(np.float64)
+        copies = drawn[self._unit]
+        agree, other = self._agree
+        if self._pooled:
+            items = float(copies.sum())
+            pairs = items * (items - 1) / 2
+            # Copies of one item are tied in both.
+            total = float(copies[agree] @ copies[other] + (copies * (copies - 1)).sum() / 2)
+            gain = self._gain * copies[self._first] * copies[self._second]
+        else:
+            pairs = float(drawn[self._rows].sum())
+            total = float((copies * self._share)[agree].sum())
+            gain = self._gain * copies[self._first]
+        if not pairs:
+            return math.nan
+        if self._ends is not None:
+            total += max(0.0, float(np.cumsum(gain)[self._ends].max()))
+        return total / pairs
+
+
+def _check(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence={confidence!r}: pass a number between 0 and 1, as 0.95")
+
+
+def _draws(n: int, resamples: int, seed: int) -> Iterator[IntArray]:
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        yield rng.integers(0, n, size=n)

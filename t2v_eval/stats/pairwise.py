@@ -1,0 +1,388 @@
+"""Pairs of items, counted without listing them: the engine of `metrics.pairwise_accuracy`.
+
+Two items of a group agree at threshold e when the human ties them and the scorer's values differ by
+at most e, or when the human prefers the one whose score is higher by more than e. With A(e) the
+pairs tied by the human and within e, and B(e) the pairs ordered alike and further apart than e,
+
+    accuracy(e) = mean over groups of (A(e) + B(e)) / pairs
+
+A never decreases and B never increases with e, so every threshold in (lo, hi] is bounded by
+A(hi) + B(lo). `Pairs.calibrate` looks for the best threshold by best-first branch and bound over
+that bound, and lists pairs only in the intervals that may still hold the maximum. Differences are
+those of float64 (and may overflow), as if every pair had been listed and compared.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+# About 60 bytes a pair while a list of pairs is sorted, so 60 MB.
+_MAX_LISTED = 1 << 20
+_SAMPLES = 1023
+# Beyond this many pairs in one row, a table of bounds costs less than what it saves.
+_TABLE_FROM = 1 << 25
+_TABLE_BINS = 1 << 19
+_TABLE_VALUES = 32
+# Integer weights keep sums of fractions exact; half of int64 leaves room for differences.
+_MAX_TOTAL = 1 << 62
+
+
+class Listed(NamedTuple):
+    """Pairs that change the accuracy as the threshold passes their difference, sorted by it."""
+
+    difference: FloatArray
+    first: IntArray
+    second: IntArray
+    gain: IntArray
+
+
+class _Counts:
+    """A wavelet matrix: how many values of a range are greater than a value, in O(log values)."""
+
+    def __init__(self, values: IntArray) -> None:
+        self._levels: list[tuple[int, IntArray, int]] = []
+        largest = int(values.max(initial=0))
+        for bit in reversed(range(largest.bit_length())):
+            ones = (values >> bit & 1).astype(bool)
+            zeros_before = np.concatenate(([0], np.cumsum(~ones)))
+            self._levels.append((bit, zeros_before, int(zeros_before[-1])))
+            values = np.concatenate((values[~ones], values[ones]))
+
+    def greater(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
+        """For each query, the number of positions in [start, stop) that hold more than value."""
+        found = np.zeros(len(value), dtype=np.int64)
+        for bit, zeros_before, zeros in self._levels:
+            one = (value >> bit & 1).astype(bool)
+            zero_start, zero_stop = zeros_before[start], zeros_before[stop]
+            one_start, one_stop = start - zero_start, stop - zero_stop
+            found += np.where(one, 0, one_stop - one_start)
+            start = np.where(one, one_start + zeros, zero_start)
+            stop = np.where(one, one_stop + zeros, zero_stop)
+        return found
+
+
+class _Bounds:
+    """A table of bounds on the number of agreeing pairs for thresholds in equal steps.
+
+    Scores are put in equal bins; how many pairs are k bins apart, over all k at once, is a
+    correlation of histograms, and their differences are known to within a bin.
+    """
+
+    def __init__(self, x: FloatArray, rank: IntArray, values: int, widest: float) -> None:
+        self._step = widest / (_TABLE_BINS - 1)
+        place = ((x - x[0]) / self._step).astype(np.int64)
+        size = 2 * _TABLE_BINS
+        tied = np.zeros(_TABLE_BINS + 1, dtype=np.complex128)
+        ordered = np.zeros_like(tied)
+        above = np.zeros_like(tied)
+        for value in reversed(range(values)):
+            histogram = np.bincount(place[rank == value], minlength=_TABLE_BINS)
+            spectrum = np.fft.rfft(histogram, size)
+            ordered += above * spectrum.conj()
+            tied += spectrum * spectrum.conj()
+            above += spectrum
+        tied_at = np.rint(np.fft.irfft(tied, size)[:_TABLE_BINS])
+        # A correlation of a histogram with itself counts each item with itself and, in one bin,
+        # each pair twice; between histograms, one bin holds pairs of both orders.
+        tied_at[0] = (tied_at[0] - len(x)) / 2
+        ordered_at = np.rint(np.fft.irfft(ordered, size)[:_TABLE_BINS])
+        within = np.cumsum(tied_at)
+        beyond = np.cumsum(ordered_at[::-1])[::-1]
+        # Two bins on either side cover the rounding of the bins and of the differences.
+        at = np.arange(_TABLE_BINS)
+        self._bound = within[np.minimum(at + 2, _TABLE_BINS - 1)] + beyond[np.maximum(at - 2, 0)]
+
+    def bound(self, lo: float, hi: float) -> int:
+        """At most how many pairs agree at any threshold in (lo, hi]."""
+        first, last = (min(int(e / self._step), _TABLE_BINS - 1) for e in (lo, hi))
+        return int(self._bound[first : last + 1].max())
+
+
+class Pairs:
+    """All pairs within each row of two aligned (rows, items) arrays; NaN is missing.
+
+    Rows with fewer than two present items hold no pair and are left out. `row` and `column` say
+    where each kept item was in the arrays.
+    """
+
+    def __init__(self, scores: FloatArray, human: FloatArray) -> None:
+        present = ~(np.isnan(scores) | np.isnan(human))
+        present &= (present.sum(axis=1) >= 2)[:, None]
+        row, column = np.nonzero(present)
+        order = np.lexsort((scores[row, column], row))
+        self.row, self.column = row[order], column[order]
+        self.x = scores[self.row, self.column]
+        _, rank = np.unique(human[self.row, self.column], return_inverse=True)
+        self.rank = rank.astype(np.int64)
+
+        n = len(self.x)
+        self._starts = np.flatnonzero(np.diff(self.row, prepend=-1))
+        sizes = np.diff(np.append(self._starts, n))
+        self._longest = int(sizes.max(initial=0))
+        self.pairs_in_row: IntArray = sizes * (sizes - 1) // 2
+        self._index = np.arange(n)
+        self._last = np.repeat(self._starts + sizes - 1, sizes)
+        self.weight = np.repeat(_weights(self.pairs_in_row), sizes)
+
+        # Items with the same row and human value are neighbours in `_keys`, by position.
+        _, group = np.unique(self.row * (n + 1) + self.rank, return_inverse=True)
+        self._key_base = group.astype(np.int64) * n
+        keys = self._key_base + self._index
+        self._keys = np.sort(keys)
+        self._place = np.searchsorted(self._keys, keys)
+        self._counts = _Counts(self.rank)
+
+    def accuracy(self, threshold: float) -> float:
+        """Mean over rows of the share of pairs that agree at this threshold; NaN without pairs."""
+        shares = self.accuracies(threshold)
+        return float(np.mean(shares)) if len(shares) else math.nan
+
+    def accuracies(self, threshold: float) -> FloatArray:
+        """The share of pairs that agree at this threshold, for each row that holds a pair."""
+        if not len(self.pairs_in_row):
+            return np.empty(0)
+        tied, ordered = self._agree(self._reach(threshold))
+        shares: FloatArray = self._per_row(tied + ordered) / self.pairs_in_row
+        return shares
+
+    def accuracy_of_ordered(self) -> float:
+        """Mean over rows of the share ordered alike among the pairs that the human does not tie."""
+        shares = self.accuracies_of_ordered()
+        shares = shares[~np.isnan(shares)]
+        return float(np.mean(shares)) if len(shares) else math.nan
+
+    def accuracies_of_ordered(self) -> FloatArray:
+        """That share for each row that holds a pair; NaN where the human ties all of its pairs."""
+        if not len(self.pairs_in_row):
+            return np.empty(0)
+        human_tied, _ = self._agree(self._last)
+        _, ordered = self._agree(self._reach(0.0))
+        untied = self.pairs_in_row - self._per_row(human_tied)
+        shares = np.full(len(untied), np.nan)
+        np.divide(self._per_row(ordered), untied, out=shares, where=untied > 0)
+        return shares
+
+    @np.errstate(over="ignore")
+    def calibrate(self) -> float:
+        """Return the smallest threshold among {0} and all differences with the best accuracy."""
+        if not len(self.pairs_in_row):
+            return math.nan
+        at_zero = self._totals(self._reach(0.0))
+        widest = float(np.max(self.x[self._last] - self.x))
+        at_widest = self._totals(self._last)
+        best, threshold = sum(at_zero), 0.0
+        table = self._table(widest)
+
+        def entry(
+            lo: float, hi: float, at_lo: tuple[int, int], at_hi: tuple[int, int]
+        ) -> tuple[int, float, float, tuple[int, int], tuple[int, int]]:
+            bound = at_hi[0] + at_lo[1]
+            if table is not None:
+                bound = min(bound, table.bound(lo, hi))
+            return -bound, lo, hi, at_lo, at_hi
+
+        heap = [entry(0.0, widest, at_zero, at_widest)]
+        while heap:
+            bound, lo, hi, at_lo, at_hi = heapq.heappop(heap)
+            if -bound < best or (-bound == best and lo >= threshold):
+                break
+            if hi <= lo:
+                continue
+            reach_lo, reach_hi = self._reach(lo), self._reach(hi)
+            counts = reach_hi - reach_lo
+            listed = int(counts.sum())
+            if listed == 0:
+                continue
+            if listed <= _MAX_LISTED:
+                found = self._best_listed(reach_lo, counts, sum(at_lo))
+            elif math.nextafter(lo, math.inf) >= hi:
+                found = (sum(at_hi), hi)
+            else:
+                found = (-1, hi)
+                mid = self._split(lo, hi, reach_lo, counts)
+                at_mid = self._totals(self._reach(mid))
+                heapq.heappush(heap, entry(lo, mid, at_lo, at_mid))
+                heapq.heappush(heap, entry(mid, hi, at_mid, at_hi))
+            if found[0] > best or (found[0] == best and found[1] < threshold):
+                best, threshold = found
+        return threshold
+
+    def list_all(self) -> Listed:
+        """List every pair whose agreement depends on the threshold. Memory grows with pairs."""
+        reach = self._reach(0.0)
+        listed = self._list(reach, self._last - reach)
+        order = np.argsort(listed.difference, kind="stable")
+        return Listed(
+            listed.difference[order], listed.first[order], listed.second[order], listed.gain[order]
+        )
+
+    def agree_at_zero(self) -> tuple[IntArray, IntArray]:
+        """First and second item of each pair that agrees at threshold 0."""
+        starts = self._index + 1
+        first, second = _expand(starts, self._last - self._index)
+        tied = self.x[first] == self.x[second]
+        agree = np.where(
+            tied,
+            self.rank[first] == self.rank[second],
+            self.rank[first] < self.rank[second],
+        )
+        return first[agree], second[agree]
+
+    def _table(self, widest: float) -> _Bounds | None:
+        values = int(self.rank.max()) + 1
+        worth = len(self._starts) == 1 and self.pairs_in_row[0] > _TABLE_FROM
+        # A width outside these limits would make a step of no precision.
+        if worth and values <= _TABLE_VALUES and 1e-290 < widest < math.inf:
+            return _Bounds(self.x, self.rank, values, widest)
+        return None
+
+    @np.errstate(over="ignore")
+    def _reach(self, threshold: float) -> IntArray:
+        """For each item, the last position of its row whose score is within the threshold above."""
+        low, high = self._index, self._last
+        for _ in range(self._longest.bit_length()):
+            middle = (low + high + 1) >> 1
+            within = self.x[middle] - self.x <= threshold
+            low, high = np.where(within, middle, low), np.where(within, high, middle - 1)
+        return low
+
+    def _agree(self, reach: IntArray) -> tuple[IntArray, IntArray]:
+        """For each item, the later items it is rightly tied with and rightly below."""
+        upto = np.searchsorted(self._keys, self._key_base + reach, side="right")
+        tied = upto - 1 - self._place
+        ordered = self._counts.greater(reach + 1, self._last + 1, self.rank)
+        return tied, ordered
+
+    def _totals(self, reach: IntArray) -> tuple[int, int]:
+        tied, ordered = self._agree(reach)
+        return int(tied @ self.weight), int(ordered @ self.weight)
+
+    def _per_row(self, per_item: IntArray) -> IntArray:
+        sums: IntArray = np.add.reduceat(per_item, self._starts)
+        return sums
+
+    @np.errstate(over="ignore")
+    def _list(self, reach: IntArray, counts: IntArray) -> Listed:
+        first, second = _expand(reach + 1, counts)
+        rank_first, rank_second = self.rank[first], self.rank[second]
+        matters = rank_second >= rank_first
+        first, second = first[matters], second[matters]
+        weight = self.weight[first]
+        gain = np.where((rank_first == rank_second)[matters], weight, -weight)
+        return Listed(self.x[second] - self.x[first], first, second, gain)
+
+    def _best_listed(self, reach: IntArray, counts: IntArray, before: int) -> tuple[int, float]:
+        """Best total and smallest threshold over an interval that starts at the total `before`."""
+        listed = self._list(reach, counts)
+        if not len(listed.gain):
+            return -1, 0.0
+        order = np.argsort(listed.difference)
+        return best_step(listed.difference[order], listed.gain[order], before)
+
+    def _split(self, lo: float, hi: float, reach: IntArray, counts: IntArray) -> float:
+        """Return a threshold strictly between, near the median of the interval's differences."""
+        ends = np.cumsum(counts)
+        total = int(ends[-1])
+        ticket = np.arange(_SAMPLES) * total // _SAMPLES
+        first = np.searchsorted(ends, ticket, side="right")
+        second = reach[first] + 1 + ticket - (ends - counts)[first]
+        sample = np.sort(self.x[second] - self.x[first])
+        sample = sample[sample < hi]
+        if not len(sample):
+            return math.nextafter(hi, -math.inf)
+        return float(sample[min(_SAMPLES // 2, len(sample) - 1)])
+
+
+class WeightedPairs:
+    """How many pairs agree at some thresholds, in samples that hold items any number of times.
+
+    Which pairs agree does not depend on the sample, so that all that is sorted and searched is so
+    once. As in a wavelet matrix, two items are ordered alike where their human values differ first
+    in one bit, which the later item has.
+
+    Args:
+        pairs: of a single row.
+    """
+
+    def __init__(self, pairs: Pairs, thresholds: Sequence[float]) -> None:
+        rank, n = pairs.rank, len(pairs.x)
+        reaches = [pairs._reach(threshold) for threshold in thresholds]
+        self._members = pairs._keys % max(1, n)  # items with one human value are neighbours
+        self._upto = [
+            np.searchsorted(pairs._keys, pairs._key_base + reach, side="right")[self._members]
+            for reach in reaches
+        ]
+        # For each bit: the items that have it; those that do not, in as many runs as there are
+        # values above the bit, with what each run ends at among the others; and for each threshold,
+        # the first of the others that is beyond the reach of each that does not have the bit.
+        self._levels: list[tuple[IntArray, IntArray, IntArray, IntArray, list[IntArray]]] = []
+        for bit in range(int(rank.max(initial=0)).bit_length()):
+            above, has = rank >> (bit + 1), (rank >> bit & 1).astype(bool)
+            ones, zeros = np.flatnonzero(has), np.flatnonzero(~has)
+            ones = ones[np.argsort(above[ones], kind="stable")]
+            zeros = zeros[np.argsort(above[zeros], kind="stable")]
+            keys = above[ones] * (n + 1) + ones
+            own = above[zeros]
+            starts = np.flatnonzero(np.append(True, own[1:] != own[:-1])[: len(own)])
+            last = np.searchsorted(keys, (own + 1) * (n + 1))
+            beyond = [
+                np.minimum(last, np.searchsorted(keys, own * (n + 1) + reach[zeros] + 1))
+                for reach in reaches
+            ]
+            self._levels.append((ones, zeros, starts, last[starts], beyond))
+
+    def count(self, copies: FloatArray) -> list[tuple[float, float]]:
+        """For each threshold, pairs that are tied in both, and that are ordered alike.
+
+        Copies of one item are tied in both. Exact up to 2^53 pairs.
+        """
+        own = copies.take(self._members)
+        below = _cumulated(own)
+        same = float(copies @ (copies - 1) / 2) - float(own @ below[1:])
+        tied = [same + float(own @ below.take(upto)) for upto in self._upto]
+        ordered = [0.0] * len(tied)
+        for ones, zeros, starts, last, beyond in self._levels:
+            if not len(zeros):
+                continue
+            below, lower = _cumulated(copies.take(ones)), copies.take(zeros)
+            every = float(np.add.reduceat(lower, starts) @ below[last])
+            for k, first in enumerate(beyond):
+                ordered[k] += every - float(lower @ below.take(first))
+        return list(zip(tied, ordered, strict=True))
+
+
+def _cumulated(values: FloatArray) -> FloatArray:
+    return np.concatenate(([0.0], np.cumsum(values)))
+
+
+def best_step(difference: FloatArray, gain: IntArray, before: int) -> tuple[int, float]:
+    """Best running total, and the smallest difference where it is reached; sorted input."""
+    total = before + np.cumsum(gain)
+    ends = np.flatnonzero(np.append(difference[1:] != difference[:-1], True))
+    best = ends[np.argmax(total[ends])]
+    return int(total[best]), float(difference[best])
+
+
+def _expand(starts: IntArray, counts: IntArray) -> tuple[IntArray, IntArray]:
+    """Pair each position i with starts[i], starts[i] + 1, ... (counts[i] of them)."""
+    first = np.repeat(np.arange(len(counts)), counts)
+    offset = starts - (np.cumsum(counts) - counts)
+    return first, np.arange(len(first)) + np.repeat(offset, counts)
+
+
+def _weights(pairs_in_row: IntArray) -> IntArray:
+    """Integers proportional to 1 / pairs, exactly so where their sum of totals fits int64."""
+    rows = max(1, len(pairs_in_row))
+    multiple = math.lcm(*(int(p) for p in np.unique(pairs_in_row)))
+    if multiple * rows > _MAX_TOTAL:
+        multiple = _MAX_TOTAL // rows
+    return multiple // np.maximum(pairs_in_row, 1)

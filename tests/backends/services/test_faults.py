@@ -1,0 +1,439 @@
+"""What a service can do wrong: what the user sees, what is stored, and that nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.asking import SERVICES, Spoken, pictures, scorer_of, texts
+from helpers.loopback import Server, wanted
+from helpers.openai_server import FAULTS, error, right
+from helpers.toy import picture
+
+import t2v_eval
+from t2v_eval.errors import ScoringError, ServiceError, T2VWarning
+from t2v_eval.remote.request_pool import GO_ON, Limits, Pace, Pool, RetryError, seconds_to_wait
+from t2v_eval.scoring.plan import Block
+from t2v_eval.scoring.results import Counts
+
+HERE = Path(__file__).parents[2]
+OFTEN = 4 * [name for name in FAULTS if name not in ("hang", "slow")] + ["hang", "slow"]
+AGAIN = [name for name in FAULTS if name not in ("no logprobs",)]
+SAYS = {
+    "429": "the service answers 429",
+    "429 after": "the service answers 429",
+    "408": "the service answers 408",
+    "409": "the service answers 409",
+    "500": "the service answers 500",
+    "503": "the service answers 503",
+    "hang": "no answer within 0.6 s",
+    "slow": "no answer within 0.6 s",
+    "cut": "no connection to http://127.0.0.1:",
+    "malformed": "the service's answer is not ",
+    "not a completion": "the service's answer is not ",
+}
+
+
+@pytest.fixture(params=SERVICES)
+def spoken(request):
+    """Every service that can be asked, by the protocol that it speaks."""
+    return Spoken(request.param)
+
+
+def right_answers(server):
+    """What `server` must have answered to what it was asked, in order of size."""
+    return torch.tensor(sorted({r.cell: wanted(r) for r in server.requests}.values()))
+
+
+def check(server, scores):
+    """All scores are there, and they are the right ones."""
+    found = torch.as_tensor(scores).flatten().sort().values
+    assert not found.isnan().any()
+    torch.testing.assert_close(found, right_answers(server), atol=1e-6, rtol=0)
+
+
+def only_for(text, reply, well=right):
+    """Behave well for every text but one."""
+    return lambda request: reply() if f'"{text}"' in request.question else well(request)
+
+
+@pytest.mark.parametrize("fault", AGAIN)
+def test_what_passes_is_asked_again(fault, spoken):
+    def behave(request):
+        return spoken.FAULTS[fault]() if request.tries <= 2 else spoken.right(request)
+
+    with Server(behave) as server:
+        check(server, spoken.load(server, timeout=0.6)(pictures(2), texts(2)))
+        assert Counter(r.tries for r in server.requests) == {1: 4, 2: 4, 3: 4}
+
+
+@pytest.mark.parametrize("fault", AGAIN)
+def test_what_does_not_pass_is_missing_with_its_reason(fault, spoken, tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    soon = 0.6 if fault in ("hang", "slow") else 60.0
+    with Server(only_for("1 cats", spoken.FAULTS[fault], spoken.right)) as server:
+        # A "too many" is no failure of a question, so that patience alone ends it.
+        patience = 3.0 if fault.startswith("429") else 600.0
+        options = {"timeout": soon, "retries": 1, "patience": patience, "store": store}
+        scorer = spoken.load(server, on_error="skip", **options)
+        outcome = scorer.evaluate_blocks([Block(pictures(2), texts(3))])
+        assert outcome.counts == Counts(cells=6, computed=4, failed=2)
+        assert {key[1:] for key in outcome.failures} == {(0, 1), (1, 1)}
+        assert all(SAYS[fault] in reason and "tried " in reason for reason in outcome.errors)
+        if not fault.startswith("429"):  # which is no failure of the question
+            assert sum('"1 cats"' in r.question for r in server.requests) == 2 * 2
+        stored = [(row.text, row.value, row.error) for row in store.rows()]
+        assert len(stored) == 6
+        for text, value, reason in stored:
+            assert (value is None) == (text == "1 cats") == (reason is not None)
+        with pytest.raises(ScoringError, match=r"images\[\d\] .* with '1 cats': "):
+            spoken.load(server, **options)(pictures(2), texts(3))
+        server.behave = spoken.right
+        before = len(server.requests)
+        check(server, spoken.load(server, **options)(pictures(2), texts(3)))
+        assert len(server.requests) == before + 2, "only what was missing is asked again"
+
+
+def test_an_answer_without_log_probabilities_among_others_that_have_them(spoken):
+    with Server(only_for("1 cats", spoken.FAULTS["no logprobs"], spoken.right)) as server:
+        scorer = spoken.load(server, on_error="skip", retries=2)
+        outcome = scorer.evaluate_blocks([Block(pictures(2), texts(3))])
+        assert outcome.errors == {"the answer came without log-probabilities (tried 3 times)": 2}
+
+
+def test_a_refused_picture_is_missing_and_is_not_asked_again(spoken):
+    policy = spoken.error(400, "Your input image may contain content that is not allowed")
+    with Server(only_for("1 cats", lambda: policy, spoken.right)) as server:
+        outcome = spoken.load(server, on_error="skip").evaluate_blocks(
+            [Block(pictures(2), texts(3))]
+        )
+        assert outcome.errors == {
+            "the service refuses it (status 400): Your input image may contain content that is "
+            "not allowed": 2
+        }
+        assert len(server.requests) == 6
+
+
+@pytest.mark.parametrize("on_error", ["raise", "skip"])
+@pytest.mark.parametrize(
+    ("refusal", "message"),
+    [
+        ((401, "bad key"), r"refuses the key \(status 401\); check api_key="),
+        ((403, "not yours"), r"refuses the key \(status 403\)"),
+        ((404, "The model m does not exist"), "does not know the model 'm' .*does not exist"),
+        ((307, "elsewhere"), "points to another address, which is not followed"),
+    ],
+)
+def test_what_holds_for_every_question_stops_the_run(refusal, message, on_error, spoken, tmp_path):
+    def behave(request):
+        return spoken.right(request) if request.number <= 20 else spoken.error(*refusal)
+
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with Server(behave) as server:
+        with pytest.raises(ServiceError, match=message):
+            spoken.load(server, on_error=on_error, store=store)(pictures(10), texts(20))
+        assert len(server.requests) < 20 + 64
+    rows = [row for row in store.rows() if row.value is not None]
+    assert len(rows) == 20, "what was finished is kept"
+    assert all(row.error is None for row in rows)
+
+
+def test_where_no_server_is_the_run_stops_at_once(spoken):
+    with Server(spoken.right) as server:
+        address = server.address
+    few = pytest.raises(ServiceError, match=r"no connection to http://127.*\(tried 3 times\)")
+    with few:  # and not as often as a server that is busy
+        spoken.load(address, on_error="skip", retries=6)(pictures(10), texts(10))
+
+
+def test_where_nobody_answers_the_run_stops_after_three_questions(spoken):
+    with Server(lambda request: spoken.FAULTS["cut"]()) as server:
+        with pytest.raises(ServiceError, match=r"no connection to http.*3 questions in a row"):
+            spoken.load(server, on_error="skip", retries=1)(pictures(10), texts(10))
+        assert len(server.requests) >= 6
+
+
+def test_a_person_who_waits_is_told_why(spoken, monkeypatch):
+    monkeypatch.setattr("t2v_eval.remote.request_pool.SILENCE", 0.1)
+
+    def behave(request):
+        loading = spoken.error(503, "Loading model sk-0123456789")
+        return loading if request.number <= 5 else spoken.right(request)
+
+    with Server(behave) as server:
+        with pytest.warns(T2VWarning) as told:
+            check(
+                server,
+                spoken.load(server, backoff=0.1, api_key="sk-0123456789")(picture(1), texts(2)),
+            )
+        said = [str(one.message) for one in told]
+        assert said == ["waiting: the service answers 503: Loading model [key]; asking again"]
+
+
+def test_where_nobody_answers_any_more_the_run_stops_and_keeps_what_it_has(spoken, tmp_path):
+    def behave(request):
+        return spoken.right(request) if request.number <= 50 else spoken.FAULTS["500"]()
+
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with Server(behave) as server:
+        scorer = spoken.load(server, on_error="skip", retries=1, store=store)
+        with pytest.raises(ServiceError, match="8 questions in a row"):
+            scorer(pictures(10), texts(20))
+    assert sum(row.value is not None for row in store.rows()) == 50
+
+
+def test_with_an_error_what_is_finished_is_stored_first(tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    policy = error(400, "not allowed")
+    with Server(only_for("30 cats", lambda: policy), latency=0.01) as server:
+        scorer = scorer_of(server, store=store)
+        with pytest.raises(ScoringError, match="with '30 cats': the service refuses it"):
+            scorer(pictures(1), texts(60))
+        kept = sum(row.value is not None for row in store.rows())
+        assert kept >= 25
+        served = {r.question for r in server.requests}
+        server.behave = right
+        before = len(server.requests)
+        check(server, scorer(pictures(1), texts(60)))
+        assert len(server.requests) - before == 60 - kept
+        assert len(served) - kept <= 64
+
+
+def test_retry_after_is_honoured_by_all(spoken):
+    def behave(request):
+        slow = spoken.error(429, "slow down", retry_after="0.4")
+        return slow if request.number == 30 else spoken.right(request)
+
+    with Server(behave, latency=0.01) as server:
+        check(server, spoken.load(server)(pictures(3), texts(30)))
+        asked_at = sorted(r.at for r in server.requests)
+        gaps = [b - a for a, b in pairwise(asked_at)]
+        assert max(gaps) > 0.3
+
+
+def test_nobody_waits_for_longer_than_was_allowed(spoken):
+    def behave(request):
+        later = spoken.error(429, "x", retry_after="90")
+        return later if request.number > 3 else spoken.right(request)
+
+    with Server(behave) as server:
+        scorer = spoken.load(server, on_error="skip", patience=1.0)
+        outcome = scorer.evaluate_blocks([Block(pictures(1), texts(5))])
+        assert outcome.errors == {"the service answers 429 (tried 1 times)": 2}
+
+
+def test_concurrency_grows_while_it_goes_well_and_stays_within_its_bound():
+    with Server(right, latency=0.05) as server:
+        check(server, scorer_of(server, concurrency=24)(pictures(4), texts(60)))
+        assert server.most_open == 24
+        assert server.requests[1].at - server.requests[0].at >= 0.05, "the first goes alone"
+
+
+def test_concurrency_is_halved_when_there_is_too_much():
+    capacity, most = 10, []
+
+    def behave(request):
+        most.append(server.open)
+        return FAULTS["429"]() if server.open > capacity else right(request)
+
+    with Server(behave, latency=0.02) as server:
+        check(server, scorer_of(server, retries=0)(pictures(8), texts(60)))
+        refused = sum(n > capacity for n in most)
+        late = most[len(most) // 2 :]
+        assert refused < len(most) / 4, "and few are refused"
+        assert max(late) <= 2 * capacity
+
+
+def test_pace_as_it_is_described():
+    pace = Pace(64)
+    assert pace.limit == 1
+    pace.grow()
+    assert pace.limit == 8
+    for _ in range(100):
+        pace.grow()
+    assert pace.limit == 64
+    pace.cut(entered=1.0, now=2.0, after=None)
+    assert pace.limit == 32
+    pace.cut(entered=1.5, now=2.1, after=None)
+    assert pace.limit == 32, "a request sent before the cut says nothing new"
+    pace.cut(entered=2.2, now=3.0, after=None)
+    assert pace.limit == 16
+    for _ in range(16):
+        pace.grow()
+    assert 16.9 < pace.limit < 17.1, "one more for a round of answers"
+
+
+def test_requests_for_one_picture_go_out_together():
+    with Server(right, latency=0.005) as server:
+        scorer_of(server, concurrency=8)(pictures(6), texts(40))
+        asked = [r.pictures[0] for r in server.requests]
+    for url in set(asked):
+        first, last = asked.index(url), len(asked) - asked[::-1].index(url)
+        assert last - first <= 40 + 2 * 8
+
+
+def test_the_limits_of_a_run():
+    with Server(right, latency=0.02) as server:
+        few = scorer_of(server, on_error="skip", max_requests=17)
+        outcome = few.evaluate_blocks([Block(pictures(4), texts(20))])
+        assert len(server.requests) == 17
+        assert outcome.counts == Counts(cells=80, computed=17, failed=63)
+        assert outcome.errors == {f"not asked: the limit of 17 requests was reached; {GO_ON}": 63}
+        with pytest.raises(ScoringError, match="not asked: the limit of 17 requests"):
+            scorer_of(server, max_requests=17)(pictures(4), texts(20))
+    with Server(lambda r: right(r) if r.number <= 5 else FAULTS["hang"]()) as server:
+        soon = scorer_of(server, on_error="skip", max_seconds=1.0, timeout=60)
+        outcome = soon.evaluate_blocks([Block(pictures(4), texts(20))])
+        assert outcome.counts.computed == 5
+        (reason,) = outcome.errors
+        assert reason == f"not asked: the run's limit of 1 s was over; {GO_ON}"
+        assert sum(outcome.errors.values()) + outcome.counts.computed == 80
+
+
+@pytest.mark.parametrize("concurrency", [1, 64])
+def test_as_many_are_open_at_once_as_may_be(concurrency, spoken):
+    # What that saves in time is measured by speed_api.py.
+    with Server(spoken.right, latency=0.5 if concurrency > 1 else 0) as server:
+        spoken.load(server, concurrency=concurrency, timeout=60)(pictures(concurrency), texts(6))
+        assert server.most_open == concurrency
+
+
+def test_when_to_ask_again_may_be_a_date():
+    later = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 30))
+    assert 25 < seconds_to_wait(later) <= 31
+    assert seconds_to_wait("Thu, 01 Jan 1970 00:00:00 GMT") == 0
+
+
+def test_a_mistake_of_ours_is_not_taken_for_an_answer():
+    async def wrong(number):
+        raise ZeroDivisionError
+
+    from contextlib import nullcontext
+
+    pool = Pool(3, wrong, lambda: nullcontext(), Limits())
+    with pytest.raises(ZeroDivisionError):
+        list(pool.run())
+
+
+def test_a_pool_that_nobody_reads_on_stops():
+    from contextlib import asynccontextmanager
+
+    closed = threading.Event()
+
+    @asynccontextmanager
+    async def session():
+        try:
+            yield
+        finally:
+            closed.set()
+
+    async def ask(number):
+        if number > 3:
+            raise RetryError("later", after=100)
+        return number
+
+    results = Pool(10, ask, session, Limits()).run()
+    next(results)
+    results.close()
+    assert closed.is_set()
+    assert not [t for t in threading.enumerate() if t.name == "t2v-eval-pool"]
+
+
+def faulty(request, spoken):
+    """One request in five goes wrong, in any way; which ones depends on what is asked."""
+    seed = hashlib.blake2b(f"{request.cell} {request.tries}".encode())
+    number = int.from_bytes(seed.digest()[:4], "big")
+    if number % 5 == 0 and request.tries < 6:
+        return spoken.FAULTS[OFTEN[number // 5 % len(OFTEN)]]()
+    return spoken.right(request)
+
+
+def check_store(server, path):
+    """2,000 right answers, and exactly one a cell."""
+    rows = list(t2v_eval.Store(path).rows())
+    assert len(rows) == 2000 and all(row.error is None for row in rows)
+    check(server, [row.value for row in rows])
+
+
+def test_2000_cells_with_faults_in_a_fifth_of_all_requests(spoken, tmp_path):
+    path = tmp_path / "s.db"
+    with Server(lambda request: faulty(request, spoken), latency=0.002) as server:
+        scorer = spoken.load(server, store=path, timeout=1.0, retries=20)
+        check(server, scorer(pictures(40), texts(50)))
+        assert len(server.requests) > 2300
+    check_store(server, path)
+
+
+def start(spoken, server, store, *numbers):
+    arguments = [spoken.name, server.address, store, *numbers]
+    return subprocess.Popen(
+        [sys.executable, str(HERE / "helpers" / "asking.py"), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": f"{HERE}:{HERE.parent}", "OMP_NUM_THREADS": "1", "PATH": ""},
+    )
+
+
+def wait_for(server, requests):
+    deadline = time.monotonic() + 60
+    while len(server.requests) < requests:
+        assert time.monotonic() < deadline, f"only {len(server.requests)} requests came"
+        time.sleep(0.002)
+
+
+def test_killed_three_times_it_goes_on_and_asks_little_twice(spoken, tmp_path):
+    path, concurrency = tmp_path / "s.db", 32
+    answered = Counter()
+
+    def behave(request):
+        reply = faulty(request, spoken)
+        answered[request.cell] += reply.body == spoken.right(request).body
+        return reply
+
+    with Server(behave, latency=0.01) as server:
+        for target in (500, 600, 600):
+            client = start(spoken, server, path, 40, 50, concurrency)
+            wait_for(server, len(server.requests) + target)
+            client.send_signal(signal.SIGKILL)
+            client.communicate()
+        client = start(spoken, server, path, 40, 50, concurrency)
+        out, err = client.communicate(timeout=120)
+        assert client.returncode == 0, err
+        assert "failed=0" in out
+    assert len(answered) == 2000
+    assert 0 <= sum(answered.values()) - 2000 <= 3 * concurrency
+    check_store(server, path)
+
+
+def test_an_interrupt_loses_nothing_that_is_finished(spoken, tmp_path):
+    path = tmp_path / "s.db"
+    with Server(spoken.right, latency=0.05) as server:
+        client = start(spoken, server, path, 40, 50, 32)
+        wait_for(server, 300)
+        client.send_signal(signal.SIGINT)
+        _, err = client.communicate(timeout=30)
+        asked = len(server.requests)
+    assert client.returncode != 0 and "KeyboardInterrupt" in err
+    rows = list(t2v_eval.Store(path).rows())
+    assert all(row.error is None for row in rows)
+    assert asked - 32 <= len(rows) <= asked, "all but what was open"
+
+
+def test_a_scorer_in_another_thread_than_the_main_one():
+    found = []
+    with Server(right) as server:
+        scorer = scorer_of(server)
+        thread = threading.Thread(target=lambda: found.append(scorer(picture(1), texts(5))))
+        thread.start()
+        thread.join(30)
+        check(server, found[0])

@@ -1,0 +1,85 @@
+"""Classes whose sharing is not tried when they are loaded are those that tests hold."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from helpers.tiny_vlm import TINY
+from helpers.tiny_vlm_more import CARDED
+from transformers import AutoConfig
+
+import t2v_eval
+from t2v_eval.backends.vlm import hf_vlm
+from t2v_eval.backends.vlm import tested_classes as _vlm_tested
+from t2v_eval.registry import models
+
+TESTS = Path(__file__).parents[2]
+# Read from layouts of authors: which test holds them, of this class with this language model.
+LAYOUTS = {
+    ("InternVLForConditionalGeneration", "llama"): ("test_vlm_cards.py", "internvl2-8b"),
+    ("InternVLForConditionalGeneration", "phi3"): ("test_vlm_cards.py", "internvl2-4b"),
+    ("WatchingForAnswers", "qwen2"): ("test_vlm_cards.py", "llava-video-7b"),
+}
+
+
+@pytest.mark.parametrize("kind", [*TINY, *CARDED])
+def test_a_small_model_of_the_tests_is_in_the_list(kind, tmp_path):
+    (TINY | CARDED)[kind](tmp_path)
+    config = AutoConfig.from_pretrained(tmp_path)
+    (name,) = json.loads((tmp_path / "config.json").read_text())["architectures"]
+    assert (name, config.get_text_config().model_type) in _vlm_tested.TESTED
+
+
+def test_nothing_else_is_in_the_list():
+    """Each has a small model that a test of shared work is run with."""
+    made = "".join((TESTS / "helpers" / f).read_text() for f in ("tiny_vlm.py", "tiny_vlm_more.py"))
+    for name, language in _vlm_tested.TESTED:
+        if (name, language) in LAYOUTS:
+            file, word = LAYOUTS[name, language]
+            assert word in Path(__file__).with_name(file).read_text()
+        else:
+            stem = re.sub("(Model)?(ForConditionalGeneration)$", "", name)
+            assert f"{stem}Config" in made, name
+    assert len(_vlm_tested.TESTED) == len({*TINY, *CARDED}) + len(LAYOUTS)
+
+
+@pytest.fixture
+def tried(monkeypatch):
+    """Names of scorers that tried what they may share."""
+    names = []
+    known = hf_vlm.HfVlm._settle
+
+    def settle(self):
+        names.append(self.name)
+        known(self)
+
+    monkeypatch.setattr(hf_vlm.HfVlm, "_settle", settle)
+    return names
+
+
+def test_words_of_a_card_decide_nothing(tried, tmp_path, monkeypatch):
+    TINY["llava"](tmp_path)
+    card = models.card("internvl3-8b")
+    assert card.verified.startswith("architecture")
+    options = {"checkpoint": tmp_path, "device": "cpu", "chat": "<|im_start|><image>{}<|im_end|>"}
+    options |= {"image_settings": {}}
+    t2v_eval.load("internvl3-8b", **options)
+    assert tried == []
+    monkeypatch.setattr(
+        _vlm_tested, "TESTED", _vlm_tested.TESTED - {("LlavaForConditionalGeneration", "llama")}
+    )
+    scorer = t2v_eval.load("internvl3-8b", **options)  # whose card still says "architecture"
+    assert tried == ["internvl3-8b"]
+    assert scorer.mode == "prefix shared, packed"
+
+
+def test_another_language_model_in_a_class_that_is_tested_is_tried(tried, tmp_path):
+    TINY["llava"](tmp_path)
+    known = json.loads((tmp_path / "config.json").read_text())
+    known["text_config"]["model_type"] = "mistral"
+    (tmp_path / "config.json").write_text(json.dumps(known))
+    t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")
+    assert tried == [f"hf-vlm:{tmp_path}"]

@@ -1,0 +1,158 @@
+"""Videos given to vision-language models: files, frames, stores, settings, and what is wrong."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from helpers.clips import by_hand, encode
+from helpers.tiny_vlm import TINY
+from helpers.toy import picture
+from helpers.vlm_videos import TEXTS, frames_of, load
+
+from t2v_eval.errors import InputError, MediaError, ScoringError
+from t2v_eval.inputs.media import Video, open_media
+from t2v_eval.inputs.video import Sampling, clip
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory):
+    made = tmp_path_factory.mktemp("qwen")
+    TINY["qwen2_5_vl"](made)
+    return made
+
+
+def test_generate_and_explain_take_videos(qwen, tmp_path):
+    path = encode(tmp_path / "a.mp4", 8, seed=1)
+    scorer = load(qwen, frames=4)
+    written = scorer.generate([path, picture(0)], "What happens?", max_new_tokens=4)
+    assert len(written) == 2
+    told = scorer.explain(path, ["cat", "dog"])[0]
+    scores = scorer(path, ["cat", "dog"])[0]
+    assert [one.score for one in told] == pytest.approx(scores.tolist(), rel=1e-5)
+    assert "<|video_pad|>" in told[0].prompt and "cat" in told[0].prompt
+
+
+def test_scores_of_videos_are_stored(qwen, tmp_path):
+    path = encode(tmp_path / "a.mp4", 8, seed=1)
+    first = load(qwen, frames=4, store=tmp_path / "s.sqlite")(path, TEXTS)
+    again = load(qwen, frames=4, store=tmp_path / "s.sqlite")
+    again.score_cells = None  # nothing is left to do
+    assert again(path, TEXTS).tolist() == first.tolist()
+
+
+def test_a_video_that_is_too_long_says_so(qwen, tmp_path):
+    """And the others of a run are scored."""
+    videos = [Video.of(frames_of(0, count)) for count in (2, 60)]
+    with pytest.raises(
+        MediaError, match=r"video of 60.*60 frames take \d+ of the 300 tokens.*no room"
+    ):
+        load(qwen, frames=60, context=300)(videos, "cat")
+    scores = load(qwen, frames=60, context=300, on_error="skip")(videos, "cat")[:, 0]
+    assert scores.isfinite().tolist() == [True, False]
+
+
+def test_frames_of_several_sizes_are_pictures_and_no_video(qwen):
+    odd = Video.of([picture(0, (60, 44)), picture(1, (44, 60))])
+    with pytest.raises(MediaError, match=r"several sizes, \[\(44, 60\), \(60, 44\)\]: make them"):
+        load(qwen)(odd, "cat")
+    assert load(qwen, video_settings={"as_pictures": True})(odd, "cat").isfinite().all()
+
+
+def test_a_broken_video_is_one_failure(qwen, tmp_path):
+    good, bad = encode(tmp_path / "a.mp4", 8, seed=1), tmp_path / "b.mp4"
+    bad.write_bytes(good.read_bytes()[:300])
+    scorer = load(qwen, frames=4, on_error="skip")
+    assert scorer([good, bad, picture(0)], "cat")[:, 0].isfinite().tolist() == [True, False, True]
+    with pytest.raises((MediaError, ScoringError), match=r"b.mp4.*fetch it again"):
+        load(qwen)(bad, "cat")
+
+
+def test_models_that_are_shown_one_picture_say_so(tmp_path):
+    TINY["paligemma"](tmp_path / "p")
+    scorer = load(tmp_path / "p", style="paligemma")
+    video = encode(tmp_path / "a.mp4", 8)
+    with pytest.raises(MediaError, match=r"a\.mp4\): is a video, and this model is not shown any"):
+        scorer(video, "cat")
+    with pytest.raises(InputError, match="style='paligemma' takes no frames: leave it out"):
+        load(tmp_path / "p", style="paligemma", frames=4)
+
+
+def test_wrong_settings_of_videos(qwen):
+    for given, said in (
+        ({"frames": 0}, "whole numbers of 1 or more"),
+        ({"frames": {"fps": -1.0}}, "fps above 0"),
+        ({"frames": {"choose": "random"}}, "'uniform' or 'nearest'"),
+        ({"frames": {"number": 4}}, "no number; use count, fps, least"),
+        ({"frames": "all"}, 'use a whole number, or a table such as {"fps": 2.0, "most": 64}'),
+        ({"frames": 4.0}, "use a whole number"),
+        ({"frames": [4]}, "use a whole number"),
+        ({"frames": {"fps": "2"}}, "fps above 0"),
+        ({"frames": {1: 2}}, "no 1; use count"),
+        ({"video_settings": {"pixels": [1, 2]}}, "pixels are three whole numbers"),
+        ({"video_settings": {"pixels": 5}}, "pixels are three whole numbers"),
+        ({"video_settings": {"pixels": (0, 0, 0)}}, "pixels are three whole numbers"),
+        ({"video_settings": {"caption": 5}}, "caption and lead cannot be filled"),
+        ({"video_settings": {"caption": "{number.foo}"}}, "caption and lead cannot be filled"),
+        ({"video_settings": {"as_pictures": "no"}}, "as_pictures is True or False"),
+        ({"video_settings": "lead"}, "use a table"),
+        ({"video_settings": {"fps": 2.0}}, "fps is decided by frames="),
+        ({"video_settings": {"size": 5}}, "video_settings="),
+        ({"video_settings": {"do_resize": False}}, "video_settings="),
+        ({"video_settings": {"tiles": 4}}, "Qwen2VLVideoProcessor of this model has no tiles"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load(qwen, **given)
+
+
+def test_a_kept_video_that_leaves_no_room_is_one_failure(qwen):
+    """Where another question is longer."""
+    films = [Video.of(frames_of(0, 2)), Video.of(frames_of(1, 8))]
+    scorer = load(qwen, frames=8, context=640, on_error="skip")
+    assert scorer(films, "cat").isfinite().all()
+    longer = "Think of it, and look again, and then say it. " * 4 + "Is it {}?"
+    assert scorer(films, "cat", question_template=longer)[:, 0].isfinite().tolist() == [True, False]
+    with pytest.raises(MediaError, match=r"video of 8\): its 8 frames take .* example frames=4"):
+        scorer.generate(films[1], "What is it?", max_new_tokens=600)
+
+
+def test_the_same_file_as_a_picture_and_as_a_video(qwen, tmp_path):
+    still = [picture(n, (56, 56)) for n in range(4)]
+    still[0].save(tmp_path / "a.gif", save_all=True, append_images=still[1:], duration=100)
+    (tmp_path / "a.mp4").write_bytes((tmp_path / "a.gif").read_bytes())
+    paths = [tmp_path / "a.gif", tmp_path / "a.mp4"]
+    scorer = load(qwen, frames=4, store=tmp_path / "s.sqlite")
+    alone = [float(load(qwen, frames=4)(path, "cat")) for path in paths]
+    assert scorer(paths, "cat")[:, 0].tolist() == pytest.approx(alone, rel=1e-5)
+    assert abs(alone[0] - alone[1]) > 0.01 * alone[0]
+
+
+def test_videos_of_frames():
+    frames = frames_of(0, 3)
+    one, same, faster = Video.of(frames), Video.of(list(frames)), Video.of(frames, fps=2.0)
+    assert one.key == same.key and len({one.key, faster.key, Video.of(frames[::-1]).key}) == 3
+    assert one.key != open_media(frames[0]).key
+    shown = clip(faster, Sampling(count=2))
+    assert (shown.places, shown.times, shown.seconds) == ([0, 2], [0.0, 1.0], 1.5)
+    with pytest.raises(InputError, match="frames is empty"):
+        Video.of([])
+    with pytest.raises(InputError, match="how many frames make a second"):
+        Video.of(frames, fps=0.0)
+    for fps in (None, "2", True):
+        with pytest.raises(InputError, match="how many frames make a second"):
+            Video.of(frames, fps=fps)
+    with pytest.raises(InputError, match="is a video itself: Video.of takes pictures"):
+        Video.of([faster])
+    with pytest.raises(MediaError, match=r"frames\[1\].*no such file"):
+        Video.of([frames[0], "nowhere.png"])
+
+
+def test_a_rotated_or_odd_file_still_has_its_rate(tmp_path):
+    path = encode(tmp_path / "a.mkv", 10, seed=1)
+    with av.open(str(path)) as container:
+        rate = float(container.streams.video[0].average_rate)
+    assert clip(open_media(path), Sampling(count=3)).fps == pytest.approx(rate)
+    content = path.read_bytes()
+    held = Video("k", "held", None, content)
+    shown = clip(held, Sampling(count=3))
+    np.testing.assert_array_equal(np.asarray(shown.frames[0]), by_hand(path)[0])

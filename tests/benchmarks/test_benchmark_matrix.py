@@ -1,0 +1,82 @@
+"""Every benchmark: what its small copy holds, its metrics by hand, rows twice, malformed rows.
+
+What is missing and extra files are in test_published.py, for the same names. A benchmark that comes
+with the library and has no layout or no case (benchmark_cases.py) fails here.
+"""
+
+import re
+import warnings
+from collections import Counter
+
+import pytest
+from helpers.benchmark_cases import CASES
+from helpers.published_layouts import ITEMS, LAYOUTS, opened
+from helpers.readme_tables import shipped
+
+from t2v_eval.errors import BenchmarkDataError, T2VWarning
+from t2v_eval.registry import benchmarks
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
+
+names = pytest.mark.parametrize("name", CASES)
+
+
+def test_every_benchmark_has_a_layout_and_a_case():
+    own = {card.name for card in shipped(benchmarks) if card.page}
+    assert own == set(CASES) == set(LAYOUTS) == set(ITEMS)
+    without = {card.name for card in shipped(benchmarks)} - own
+    assert without == {"scenes"}, "which is drawn, and tested in test_scenes.py"
+
+
+@names
+def test_counts_groups_and_tags(tmp_path, name):
+    LAYOUTS[name](tmp_path)
+    items, case = opened(name, tmp_path).items(), CASES[name]
+    assert len(items) == ITEMS[name]
+    assert sum(len(item.images) for item in items) == case.pictures
+    assert sum(len(item.texts) for item in items) == case.texts
+    assert Counter(tag for item in items for tag in item.tags) == case.tags
+
+
+@names
+def test_metrics_by_hand(tmp_path, name):
+    LAYOUTS[name](tmp_path)
+    benchmark = opened(name, tmp_path)
+    items = list(benchmark.items())
+    scores, expected = CASES[name].metric(items, tmp_path)
+    found = benchmark.metrics(items, scores)
+    assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+    assert set(benchmark.card.published) <= set(found), "published figures are of our metrics"
+    headline = benchmark.headline or next(iter(found))
+    assert headline in expected or name in ("genai-rank-dalle3", "genai-rank-sdxl")
+
+
+@names
+def test_a_row_twice(tmp_path, name):
+    LAYOUTS[name](tmp_path)
+    case = CASES[name]
+    case.again(tmp_path)
+    kind, _, said = case.said.rpartition(": ") if case.said[:5] in ("warns", "count") else ("",) * 3
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if kind:
+            items = opened(name, tmp_path).items()
+        else:
+            with pytest.raises(BenchmarkDataError, match=case.said):
+                opened(name, tmp_path).items()
+            return
+    told = [str(one.message) for one in caught if one.category is T2VWarning]
+    if kind == "counts":
+        assert len(items) == int(said.partition(",")[0]) == ITEMS[name]
+    else:
+        assert len(items) == ITEMS[name] + 1
+        assert any(re.search(said, one) for one in told), told
+
+
+@names
+def test_a_malformed_row_is_named(tmp_path, name):
+    LAYOUTS[name](tmp_path)
+    case = CASES[name]
+    case.bad(tmp_path)
+    with pytest.raises(BenchmarkDataError, match=case.message):
+        opened(name, tmp_path).items()

@@ -1,0 +1,239 @@
+"""Sets of prompts: which picture belongs to which, and what two generators' folders say."""
+
+import itertools
+import json
+import re
+
+import numpy as np
+import pytest
+from helpers.judged import named_toys  # noqa: F401
+from helpers.published_layouts import draw, write_json
+from helpers.toy import ToyEmbedding, expected, picture
+from PIL import Image
+from typer.testing import CliRunner
+
+from t2v_eval.cli.main import app
+from t2v_eval.errors import BenchmarkDataError, InputError, T2VWarning
+from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.registry import benchmarks
+from t2v_eval.report.report import compare, open_benchmark
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
+
+LONG = "a very long prompt of a robot that " + "walks and " * 12 + "stops"
+PROMPTS = [
+    ("bond", "Abstract", "Basic"),
+    ("a red cube, on a blue ball!", "Artifacts", "Basic"),
+    (LONG, "Artifacts", "Complex"),
+]
+
+
+@pytest.fixture
+def root(tmp_path):
+    lines = [("Prompt", "Category", "Challenge", "Note"), *((*row, "a note") for row in PROMPTS)]
+    (tmp_path / "set").mkdir()
+    path = tmp_path / "set" / "PartiPrompts.tsv"
+    path.write_text("\n".join("\t".join(line) for line in lines) + "\n")
+    return tmp_path / "set"
+
+
+def pictures(folder, *names):
+    for seed, name in enumerate(names):
+        draw(folder / name, seed)
+    return folder
+
+
+def opened(root, *folders):
+    return benchmarks.create("partiprompts", root=root, images=folders)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("0.png", "1.png", "2.png"),
+        ("00000.jpg", "00001.jpeg", "00002.webp"),
+        ("0_0.png", "0_1.png", "00001-3.png", "2_7.png"),
+        ("00000/a.png", "1/samples/0003.png", "2/x.png", "2/y.png"),
+        ("bond.png", "a_red_cube_on_a_blue_ball.png", f"{LONG[:110].replace(' ', '_')}.png"),
+        ("Bond_2.png", "a red cube, on a blue ball_0.png", f"{LONG}-1.png"),
+    ],
+)
+def test_pictures_find_their_prompts(root, tmp_path, names):
+    items = opened(root, pictures(tmp_path / "mine", *names)).items()
+    assert [item.texts[0] for item in items] == [prompt for prompt, *_ in PROMPTS]
+    assert [item.tags for item in items][1:] == [("Artifacts", "Basic"), ("Artifacts", "Complex")]
+    got = [[image[len(str(tmp_path / "mine")) + 1 :] for image in i.images] for i in items]
+    flat = [name for one in got for name in one]
+    assert sorted(flat) == sorted(names), "each picture belongs to one prompt"
+    first = [name for name in names if re.match(r"0+\b|0+[_/.]|[Bb]ond", name)]
+    assert got[0] == sorted(first)
+
+
+def test_the_mean_is_over_prompts_and_by_tag(root, tmp_path):
+    folder = pictures(tmp_path / "mine", "0.png", "1_0.png", "1_1.png", "2.png", "notes.txt.png")
+    run = evaluate(ToyEmbedding(), opened(root, folder), resamples=20)
+    score = [expected(picture(n), PROMPTS[k][0]) for n, k in ((0, 0), (1, 1), (2, 1), (3, 2))]
+    means = [score[0], (score[1] + score[2]) / 2, score[3]]
+    assert run.metrics["score"].value == pytest.approx(np.mean(means), abs=1e-6)
+    assert run.by_tag["Artifacts"]["score"].value == pytest.approx(np.mean(means[1:]), abs=1e-6)
+    assert list(run.metrics) == ["score"]
+
+
+def test_two_folders_are_compared_prompt_by_prompt(root, tmp_path):
+    mine = pictures(tmp_path / "mine", "0.png", "1.png", "2.png")
+    theirs = pictures(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
+    run = evaluate(ToyEmbedding(), opened(root, mine, theirs), resamples=50)
+    first = [expected(picture(n), PROMPTS[n][0]) for n in range(3)]
+    second = [expected(picture(n + 1), PROMPTS[n][0]) for n in range(3)]
+    value = {name: one.value for name, one in run.metrics.items()}
+    assert value == {
+        "mine": pytest.approx(np.mean(first), abs=1e-6),
+        "theirs": pytest.approx(np.mean(second), abs=1e-6),
+        "mine - theirs": pytest.approx(np.mean(first) - np.mean(second), abs=1e-6),
+    }
+    difference = run.metrics["mine - theirs"]
+    apart = np.subtract(first, second)
+    assert apart.min() - 1e-6 <= difference.low <= difference.high <= apart.max() + 1e-6
+
+
+def test_whether_two_folders_differ_is_a_paired_test(root, tmp_path):
+    mine = pictures(tmp_path / "mine", "0.png", "1.png", "2.png")
+    theirs = pictures(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
+    run = evaluate(ToyEmbedding(), opened(root, mine, theirs), resamples=5)
+    apart = [
+        expected(picture(n), PROMPTS[n][0]) - expected(picture(n + 1), PROMPTS[n][0])
+        for n in range(3)
+    ]
+
+    def p(values):
+        sums = [abs(np.dot(s, values)) for s in itertools.product((1, -1), repeat=len(values))]
+        return np.mean(np.array(sums) >= sums[0] - 1e-9)
+
+    assert run.contrasts == [("mine", "theirs")]
+    name = "mine - theirs"
+    assert run.tests[""][name] == pytest.approx((p(apart), p(apart)))
+    tags = {"Abstract": [0], "Artifacts": [1, 2], "Basic": [0, 1], "Complex": [2]}
+    found = {tag: run.tests[tag][name].p for tag in tags}
+    assert found == pytest.approx({tag: p([apart[n] for n in of]) for tag, of in tags.items()})
+    assert all(run.tests[tag][name].p_holm == min(1, 4 * min(found.values())) for tag in tags)
+    assert run.metrics[name].value == pytest.approx(np.mean(apart), abs=1e-6)
+    assert list(run.tests) == ["", *run.by_tag]
+
+
+def test_generators_that_differ_are_told_apart(root, tmp_path):
+    (root / "PartiPrompts.tsv").write_text(
+        "Prompt\tCategory\tChallenge\tNote\n"
+        + "".join(f"a {n} b\tC{n % 2}\tall\t.\n" for n in range(12))
+    )
+    for name, colour in (("good", (255, 0, 0)), ("bad", (0, 0, 9)), ("same", (255, 0, 0))):
+        for n in range(12):
+            path = tmp_path / name / f"{n}.png"
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (8, 8), colour).save(path)
+    folders = [tmp_path / name for name in ("good", "bad", "same")]
+    report = compare([ToyEmbedding()], [opened(root, *folders)], resamples=20)
+    (run,) = report.runs
+    tests = run.tests[""]
+    assert tests["good - bad"].told_apart != tests["good - same"].told_apart
+    assert tests["good - same"] == (1.0, 1.0) and tests["good - bad"].p == 2 / 2**12
+    assert tests["good - bad"].p_holm == 3 * tests["good - bad"].p
+    content = report.to_json()["runs"][0]
+    figure = content["metrics"]["bad - same"]
+    assert figure["told_apart"] and figure["excludes_zero"] and figure["p"] == 2 / 2**12
+    assert "p" not in content["metrics"]["good"]
+    by_tag = content["by_tag"]["C0"]["bad - same"]
+    # Of nine, for three tags and three pairs, two are smaller: those of the tag of all items.
+    assert by_tag["p"] == 2 / 2**6 and by_tag["p_holm"] == 7 * 2 / 2**6
+
+
+def test_what_is_missing_is_said(root, tmp_path):
+    with pytest.raises(BenchmarkDataError, match="set of 3 prompts: pass the folder .* --images"):
+        opened(root).items()
+    with pytest.raises(BenchmarkDataError, match="there is no folder"):
+        opened(root, tmp_path / "nowhere").items()
+    folder = pictures(tmp_path / "mine", "0.png", "2.png")
+    with pytest.raises(BenchmarkDataError, match="1 of 3 prompts have no picture .*red cube") as e:
+        opened(root, folder).items()
+    assert "00001.png" in str(e.value) and "start at 1" not in str(e.value)
+    folder = pictures(tmp_path / "from1", "1.png", "2.png", "3.png")
+    with pytest.raises(BenchmarkDataError, match="1 of 3 .*these seem to start at 1"):
+        opened(root, folder).items()
+    with pytest.warns(T2VWarning, match="3 items and partiprompts has 1632"):
+        opened(root, pictures(tmp_path / "all", "0.png", "1.png", "2.png")).items()
+    with pytest.raises(InputError, match="'winoground' takes no option 'images'"):
+        open_benchmark("winoground", root, images=[folder])
+    (root / "PartiPrompts.tsv").write_text("a\tb\tc\td\n")
+    with pytest.raises(BenchmarkDataError, match="has the columns"):
+        opened(root, folder).items()
+
+
+def test_the_command_takes_folders(root, tmp_path):
+    for name in ("mine", "theirs"):
+        pictures(tmp_path / name, "0.png", "1.png", "2.png")
+    arguments = ["eval", "-m", "toy-colours", "-b", "partiprompts", "--no-store"]
+    arguments += ["--root", root, "--images", tmp_path / "mine", "--images", tmp_path / "theirs"]
+    result = CliRunner().invoke(app, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    assert "mine - theirs" in result.stdout and "Artifacts (2)" in result.stdout
+    assert "by tag corrected for all tags" in result.stdout
+    assert result.stdout.count("cannot be told apart") == 5
+
+
+SETS = {
+    "drawbench": ("drawbench.csv", "Prompts,Category\nA red car.,Colors\nTwo dogs.,Counting\n"),
+    "geneval": (
+        "evaluation_metadata.jsonl",
+        '{"tag": "counting", "include": [], "prompt": "a photo of two dogs"}\n'
+        '{"tag": "colors", "include": [], "prompt": "a photo of a red car"}\n',
+    ),
+    "tifa-v1": (
+        "tifa_v1.0_text_inputs.json",
+        json.dumps([{"id": i, "caption": f"of {i}"} for i in ("coco_301091", "drawbench_3")]),
+    ),
+    "dsg-1k": (
+        "dsg-1k-anns.csv",
+        "item_id,text,proposition_id\nwhoops_5,A cube,1\nwhoops_5,A cube,2\nvrd_2_1,A dog,1\n",
+    ),
+}  # fmt: skip
+TAGS = {
+    "drawbench": [("Colors",), ("Counting",)],
+    "geneval": [("counting",), ("colors",)],
+    "tifa-v1": [("coco",), ("drawbench",)],
+    "dsg-1k": [("whoops",), ("vrd_2",)],
+}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_other_sets(tmp_path, name):
+    file, content = SETS[name]
+    (tmp_path / file).write_text(content)
+    folder = pictures(tmp_path / "mine", "0.png", "1.png")
+    items = benchmarks.create(name, root=tmp_path, images=folder).items()
+    assert [item.tags for item in items] == TAGS[name]
+    (tmp_path / file).unlink()
+    with pytest.raises(BenchmarkDataError, match=re.escape(file)):
+        benchmarks.create(name, root=tmp_path, images=folder).items()
+
+
+def test_ids_of_a_set_are_names_too(tmp_path):
+    (tmp_path / "dsg-1k-anns.csv").write_text(SETS["dsg-1k"][1])
+    folder = pictures(tmp_path / "mine", "whoops_5.png", "vrd_2_1_0.png")
+    items = benchmarks.create("dsg-1k", root=tmp_path, images=folder).items()
+    assert [len(item.images) for item in items] == [1, 1]
+
+
+def test_t2i_compbench_and_genai_bench(tmp_path):
+    for skill in "color shape texture spatial non_spatial complex numeracy 3d_spatial".split():
+        (tmp_path / f"{skill}_val.txt").write_text(f"a {skill} thing\nanother {skill} thing\n\n")
+    folder = pictures(tmp_path / "mine", *(f"{n}.png" for n in range(16)))
+    items = benchmarks.create("t2i-compbench", root=tmp_path, images=folder).items()
+    assert [item.tags[0] for item in items][::2] == [
+        "color", "shape", "texture", "spatial", "non_spatial", "complex", "numeracy", "3d_spatial"
+    ]  # fmt: skip
+    prompts = {"00003": {"prompt": "a dog"}, "00009": {"prompt": "two dogs"}}
+    write_json(tmp_path / "genai_image.json", prompts)
+    write_json(tmp_path / "genai_skills.json", {"counting": [9]})
+    folder = pictures(tmp_path / "other", "3.png", "00009.png", "0.png")
+    items = benchmarks.create("genai-bench-prompts", root=tmp_path, images=folder).items()
+    assert [item.tags for item in items] == [(), ("counting",)]
+    assert items[1].images[0].endswith("00009.png"), "the set's own numbers"

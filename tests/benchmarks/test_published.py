@@ -1,0 +1,140 @@
+"""What holds for every benchmark that others publish: files as they are, and what is missing."""
+
+import json
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+from helpers.published_layouts import ITEMS, LAYOUTS, opened
+from helpers.toy import ToyEmbedding
+
+from t2v_eval.errors import BenchmarkDataError, T2VWarning
+from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.registry import benchmarks
+from t2v_eval.report.report import open_benchmark
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
+names = pytest.mark.parametrize("name", LAYOUTS)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The folder of each layout, written once; tests that change one copy it."""
+    made = {}
+    for name, write in LAYOUTS.items():
+        made[name] = tmp_path_factory.mktemp(name)
+        write(made[name])
+    return made
+
+
+@names
+def test_items_and_a_run(written, name):
+    benchmark = opened(name, written[name])
+    items = benchmark.items()
+    assert len(items) == ITEMS[name] and len({item.id for item in items}) == len(items)
+    assert all(item.id and item.texts and item.images for item in items)
+    assert items == benchmark.items() and benchmark.card.kind
+    run = evaluate(ToyEmbedding(), benchmark, resamples=10)
+    assert run.counts["failed"] == 0
+    assert set(benchmark.chance) <= set(run.metrics)
+    assert run.benchmark["headline"] in run.metrics
+
+
+@names
+@pytest.mark.parametrize("own", [False, True])
+def test_a_folder_of_the_benchmark_s_name_will_do(written, tmp_path, name, own):
+    root = shutil.copytree(written[name], tmp_path / name) if own else written[name]
+    own_pictures = {"images": [root / "pictures"]} if (root / "pictures").is_dir() else {}
+    found = open_benchmark(name, tmp_path if own else root, **own_pictures)
+    assert len(found.items()) == ITEMS[name] and found.root == root
+
+
+@names
+def test_fewer_items_than_published_are_said(written, name):
+    if "expected" not in benchmarks.card(name).args:
+        return  # how many items there are is not published
+    with pytest.warns(T2VWarning, match=f"{ITEMS[name]} items and {name} has"):
+        opened(name, written[name]).items()
+
+
+@names
+def test_nothing_is_read_before_items(tmp_path, name):
+    opened(name, tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@names
+@pytest.mark.parametrize("where", [None, "nowhere", "empty"])
+def test_missing_data_names_the_page_and_the_step(tmp_path, name, where):
+    (tmp_path / "empty").mkdir()
+    root = where and tmp_path / where
+    card = benchmarks.card(name)
+    assert card.page.startswith("https://") and card.obtain and card.size and card.license
+    with pytest.raises(BenchmarkDataError) as caught:
+        opened(name, root).items()
+    assert card.page in str(caught.value) and card.obtain in str(caught.value)
+    assert "--root" in str(caught.value) and str(root or "a folder") in str(caught.value)
+
+
+@names
+def test_each_file_is_missed(written, tmp_path, name):
+    ends = (".json", ".jsonl", ".csv", ".tsv", ".txt")
+    files = [path for path in sorted(written[name].rglob("*")) if path.suffix in ends]
+    for n, path in enumerate(files):
+        root = shutil.copytree(written[name], tmp_path / str(n))
+        path = root / path.relative_to(written[name])
+        path.unlink()
+        with pytest.raises(BenchmarkDataError) as caught:
+            opened(name, root).items()
+        assert path.name in str(caught.value) or str(path.parent) in str(caught.value)
+    assert files or any(written[name].rglob("*.parquet"))
+
+
+@names
+def test_a_missing_picture_is_named(written, tmp_path, name):
+    root = shutil.copytree(written[name], tmp_path / "root")
+    named = [i for i in opened(name, root).items()[-1].images if isinstance(i, str)]
+    if not named:
+        return  # the pictures are in the tables
+    gone = Path(named[0])
+    gone.unlink()
+    with pytest.raises(BenchmarkDataError, match="missing|have no picture") as caught:
+        opened(name, root).items()
+    assert gone.stem in str(caught.value)
+
+
+@names
+def test_extra_files_do_not_matter(written, tmp_path, name):
+    root = shutil.copytree(written[name], tmp_path / "root")
+    items = opened(name, root).items()
+    for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
+        (folder / "zzz.jpg").write_bytes(b"")
+        (folder / "notes.json").write_text("{")
+    assert opened(name, root).items() == items
+
+
+@names
+def test_broken_json_and_keys_that_occur_twice(written, tmp_path, name):
+    for path in sorted(written[name].glob("*.json")):
+        root = shutil.copytree(written[name], tmp_path / path.stem)
+        for content, message in (("{", "is not JSON"), ("3", "holds int")):
+            (root / path.name).write_text(content)
+            with pytest.raises(BenchmarkDataError, match=message) as caught:
+                opened(name, root).items()
+            assert path.name in str(caught.value)
+        content = json.loads((written[name] / path.name).read_text())
+        if isinstance(content, dict):
+            pairs = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in content.items()]
+            (root / path.name).write_text("{" + ", ".join([*pairs, pairs[0]]) + "}")
+            with pytest.raises(BenchmarkDataError, match="occurs twice"):
+                opened(name, root).items()
+
+
+@names
+def test_a_working_directory_does_not_matter(written, tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", T2VWarning)
+        assert opened(name, written[name]).items()
+    assert not list(tmp_path.iterdir()), "nothing is written"

@@ -1,0 +1,179 @@
+"""What every scorer keeps, whatever its model: the same tests over all cards."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny import VARIANTS, Small
+from helpers.toy import picture
+
+import t2v_eval
+from t2v_eval.errors import MediaError
+from t2v_eval.registry import models
+from t2v_eval.scoring.plan import Block, Plan
+
+# Classes that are not here, and where in tests/backends/services their contract is tested.
+ELSEWHERE = {
+    "OpenAIScorer": "asks a service: test_openai_api.py, test_faults.py",
+    "CompatibleScorer": "asks a service: test_openai_api.py, test_faults.py",
+    "OpenAIJudge": "asks a service: test_grade.py",
+    "CompatibleJudge": "asks a service: test_grade.py",
+    "OpenAIPreference": "compares two pictures by asking: test_pairwise.py",
+    "CompatiblePreference": "compares two pictures by asking: test_pairwise.py",
+    "GeminiScorer": "asks a service: test_gemini.py",
+    "GeminiJudge": "asks a service: test_gemini.py",
+    "GeminiPreference": "compares two pictures by asking: test_gemini.py",
+}
+SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]
+TEXTS = [
+    "a cat",
+    "",
+    "the tall lighthouse stands next to the calm river at night",
+    "Two dogs, 3 apples & a boat!",
+    "cat " * 90,
+]
+PAIRS = {"clip-iqa": ["quality", "happy", "a|b", "Sharp photo.|A very blurry photo of it.", "new"]}
+REFERENCES = ["a small cat", "two dogs in the park with a boat"]
+pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> Small:
+    return Small(tmp_path_factory.mktemp("small"))
+
+
+class Subject:
+    """A scorer, and texts that it understands."""
+
+    def __init__(self, small: Small, variant: str) -> None:
+        self.scorer = small.load(variant)
+        self.again = lambda **options: small.load(variant, **options)
+        self.texts = PAIRS.get(variant, TEXTS)
+
+    def references(self, images) -> dict[str, object]:
+        return {"references": [REFERENCES] * len(images)} if self.scorer.uses_references else {}
+
+    def score(self, images, texts, scorer=None, **options) -> torch.Tensor:
+        return (scorer or self.scorer)(images, texts, **self.references(images), **options)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def subject(request, small) -> Subject:
+    return Subject(small, request.param)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return [picture(seed, SIZES[seed % len(SIZES)]) for seed in range(16)]
+
+
+def near(made: torch.Tensor, wanted: torch.Tensor) -> None:
+    torch.testing.assert_close(made, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_every_class_of_every_card_is_here_or_elsewhere():
+    shipped = [c for c in models.cards.values() if c.module.startswith("t2v_eval.backends.")]
+    shipped += [card for card, _ in models._families.values()]
+    here = {(models.card(name).module, models.card(name).entry) for name, _ in VARIANTS.values()}
+    missing = {c.entry for c in shipped if (c.module, c.entry) not in here} - ELSEWHERE.keys()
+    assert not missing, f"add {missing} to tests/helpers/tiny.py"
+    assert {card.kind for card in shipped} == {
+        "clip",
+        "preference",
+        "itm",
+        "aesthetic",
+        "vqa",
+        "judge",
+    }
+
+
+def test_every_card_says_its_range():
+    assert all(card.range for card in models.cards.values() if card.module.startswith("t2v_eval."))
+
+
+def test_shape_type_and_place(subject, images):
+    scores = subject.score(images[:3], subject.texts[:2])
+    assert scores.shape == (3, 2)
+    assert scores.dtype == torch.float32 and scores.device.type == "cpu"
+    assert torch.isfinite(scores).all() and not scores.requires_grad
+    assert subject.score(images[:1], subject.texts[0]).shape == (1, 1)
+
+
+def test_alone_as_in_a_batch_of_16(subject, images):
+    """Texts and pictures of mixed lengths and sizes."""
+    texts = [subject.texts[n % 5] for n in range(16)]
+    options = subject.references(images)
+    together = subject.scorer.score_pairs(images, texts, **options)
+    alone = [subject.score([i], t)[0, 0] for i, t in zip(images, texts, strict=True)]
+    near(torch.stack(alone), together)
+
+
+def test_order_does_not_matter(subject, images):
+    scores = subject.score(images[:4], subject.texts)
+    backwards = subject.score(images[3::-1], subject.texts[::-1]).flip(0, 1)
+    near(backwards, scores)
+
+
+def test_pairs_are_the_diagonal(subject, images):
+    scores = subject.score(images[:5], subject.texts)
+    options = subject.references(images[:5])
+    near(subject.scorer.score_pairs(images[:5], subject.texts, **options), scores.diagonal())
+
+
+def test_shards_add_up(subject, images):
+    scorer = subject.scorer
+    references = [REFERENCES] * 5 if scorer.uses_references else None
+    plan = Plan.of([Block.of(images[:5], subject.texts[:2], references)])
+    values = np.full(len(plan.cells), np.nan, np.float32)
+    with torch.inference_mode():
+        for rank in range(3):
+            shard = plan.shard(rank, 3)
+            cells = plan.cells[shard.start : shard.stop]
+            for part in scorer.score_cells(plan.images, plan.texts, cells):
+                assert np.isnan(values[shard.start + part.positions]).all()
+                values[shard.start + part.positions] = part.values.float().numpy()
+    near(torch.from_numpy(plan.fold(values)[0]), subject.score(images[:5], subject.texts[:2]))
+
+
+def test_a_picture_that_cannot_be_read_leaves_the_others_alone(subject, images, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    given = [images[0], tmp_path / "broken.png", images[1], tmp_path / "gone.png"]
+    with pytest.raises(MediaError, match=r"broken\.png|gone\.png"):
+        subject.score(given, subject.texts[:2])
+    scores = subject.score(given, subject.texts[:2], subject.again(on_error="skip"))
+    assert scores.isnan().all(1).tolist() == [False, True, False, True]
+    near(scores[[0, 2]], subject.score(images[:2], subject.texts[:2]))
+
+
+def test_the_id_says_what_decides_the_numbers(subject):
+    scorer, question = subject.scorer, subject.scorer.template.question
+    assert subject.again().id == scorer.id
+    assert scorer.name in scorer.id and f"question={question!r}" in scorer.id
+    others = [
+        scorer.with_template(question_template="So, " + question),
+        subject.again(dtype="bfloat16"),
+        subject.again(image_mode="original"),
+    ]
+    assert len({scorer.id, *(other.id for other in others)}) == 4
+
+
+def test_ranks_are_those_of_the_scores(subject, images):
+    options = subject.references(images[:5])
+    scores = subject.score(images[:5], subject.texts[0])[:, 0]
+    ranked = subject.scorer.rank(images[:5], subject.texts[0], **options)
+    assert [place.score for place in ranked] == scores.sort(descending=True).values.tolist()
+    assert [scores[place.index] for place in ranked] == [place.score for place in ranked]
+    assert ranked[0].rank == 1
+
+
+def test_what_was_stored_is_what_was_scored(subject, images, tmp_path):
+    scorer = subject.again(store=tmp_path / "scores.db")
+    first = subject.score(images[:3], subject.texts[:2], scorer)
+    again = subject.score(images[:3], subject.texts[:2], subject.again(store=scorer.store))
+    assert torch.equal(first, again)
+    near(first, subject.score(images[:3], subject.texts[:2]))
+
+
+def test_the_table_names_cards_that_exist():
+    assert {name for name, _ in VARIANTS.values()} <= set(t2v_eval.list_models())

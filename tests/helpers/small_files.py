@@ -1,0 +1,52 @@
+"""What small copies of benchmarks are written with: tables, drawn pictures, noise as videos."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from helpers.clips import encode
+from helpers.toy import picture
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+
+
+def draw(path: Path, seed: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(seed).save(path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def copy(root: Path, *names: str) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copy(FIXTURES / name, root / Path(name).name)
+
+
+def jpeg(seed: int) -> bytes:
+    stream = io.BytesIO()
+    picture(seed).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def clip(path: Path, seed: int, count: int = 3) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    encode(path, count, seed=seed)

@@ -1,0 +1,151 @@
+"""Every scorer small: a card's name, and weights to point it at, made in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from helpers import hpsv3 as hpsv3_files
+from helpers import mps as mps_files
+from helpers.clip_goldens import (
+    arch,
+    hf_clip_folder,
+    long_clip_file,
+    open_clip_file,
+    openai_archive,
+    tensors,
+)
+from helpers.longclip import as_hub
+from helpers.siglip import MAKERS
+
+import t2v_eval
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+VQA = GOLDENS / "vqa"
+
+Make = Callable[[Path], dict[str, Any]]
+
+
+def open_clip(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": open_clip_file(folder), "arch": arch("tiny-ViT-H")}
+
+
+def open_clip_siglip(folder: Path) -> dict[str, Any]:
+    file = open_clip_file(folder, "open_clip_siglip_like")
+    return {"checkpoint": file, "arch": arch("tiny-SL-like")}
+
+
+def archive(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": openai_archive(folder)}
+
+
+def hf_clip(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": hf_clip_folder(folder)}
+
+
+def pickscore(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": hf_clip_folder(folder, "pickscore", "gelu")}
+
+
+def long_clip(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": long_clip_file(folder)}
+
+
+def long_clip_hub(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": as_hub(folder)}
+
+
+def hub(kind: str) -> Make:
+    def make(folder: Path) -> dict[str, Any]:
+        torch.manual_seed(0)
+        MAKERS[kind](folder)
+        return {"checkpoint": str(folder)}
+
+    return make
+
+
+def aesthetic(folder: Path) -> dict[str, Any]:
+    torch.save(tensors("aesthetic"), folder / "predictor.pth")
+    return {"checkpoint": str(folder / "predictor.pth"), "clip": openai_archive(folder)}
+
+
+def mps(folder: Path) -> dict[str, Any]:
+    clip = hf_clip_folder(folder / "clip", "pickscore", "gelu")
+    return {"checkpoint": str(mps_files.make_checkpoint(folder / "mps", clip))}
+
+
+def hpsv3(folder: Path) -> dict[str, Any]:
+    checkpoint = str(hpsv3_files.make_checkpoint(folder))
+    return {"checkpoint": checkpoint, "question_template": hpsv3_files.SHORT}
+
+
+def clip_flant5(folder: Path) -> dict[str, Any]:
+    root = VQA / "clip_flant5" / "checkpoint"
+    return {
+        "checkpoint": root / "model_safetensors",
+        "tokenizer": root / "tokenizer",
+        "vision_tower": root / "openai" / "clip-vit-tiny-patch14-56",
+    }
+
+
+def at(checkpoint: Path) -> Make:
+    return lambda folder: {"checkpoint": checkpoint}
+
+
+# Variant -> card and weights; every class of every card that can be small, on each of its layouts.
+VARIANTS: dict[str, tuple[str, Make]] = {
+    "open_clip": ("open_clip", open_clip),
+    "open_clip, as OpenAI's archive": ("openai:ViT-B-32", archive),
+    "open_clip, squashing": ("webli:ViT-B-16-SigLIP", open_clip_siglip),
+    "open_clip-probability": ("open_clip-probability", open_clip_siglip),
+    "hf-clip": ("hf-clip", hf_clip),
+    "hf-clip, SigLIP": ("hf-clip", hub("siglip")),
+    "hf-clip, SigLIP 2": ("hf-clip", hub("siglip2")),
+    "hf-clip, MetaCLIP 2": ("hf-clip", hub("metaclip_2")),
+    "hf-clip-probability": ("hf-clip-probability", hub("siglip")),
+    "clipscore-100": ("clipscore-100", hf_clip),
+    "clip-logits": ("clip-logits", hf_clip),
+    "clip-logits, as OpenAI's archive": ("clip-logits", archive),
+    "clip-directional": ("clip-directional", hf_clip),
+    "clip-iqa": ("clip-iqa", hf_clip),
+    "clipscore": ("clipscore", open_clip),
+    "refclipscore": ("refclipscore", open_clip),
+    "longclip-l": ("longclip-l", long_clip),
+    "longclip-b, on the hub": ("longclip-b", long_clip_hub),
+    "specs": ("specs", long_clip),
+    "specs, on the hub": ("specs", long_clip_hub),
+    "blip2-itc": ("blip2-itc", at(VQA / "blip2" / "checkpoint" / "hf")),
+    "blip2-itm": ("blip2-itm", at(VQA / "blip2" / "checkpoint" / "hf")),
+    "hpsv2": ("hpsv2", open_clip),
+    "hpsv2.1": ("hpsv2.1", open_clip),
+    "pickscore-v1": ("pickscore-v1", pickscore),
+    "pickscore-v1-cosine": ("pickscore-v1-cosine", pickscore),
+    "image-reward": ("image-reward", at(GOLDENS / "clip" / "imagereward" / "checkpoint")),
+    "mps-overall": ("mps-overall", mps),
+    "hpsv3": ("hpsv3", hpsv3),
+    "laion-aesthetic": ("laion-aesthetic", aesthetic),
+    "clip-flant5-xxl": ("clip-flant5-xxl", clip_flant5),
+    "instructblip-flant5-xl": (
+        "instructblip-flant5-xl",
+        at(VQA / "instructblip" / "checkpoint" / "hf"),
+    ),
+    "llava-v1.5-7b": ("llava-v1.5-7b", at(VQA / "llava15" / "checkpoint" / "llava-1.5-tiny-hf")),
+}
+
+
+class Small:
+    """Makes the weights of a variant once, and loads its scorer as often as wanted."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._arguments: dict[str, dict[str, Any]] = {}
+
+    def load(self, variant: str, **options: Any) -> Any:
+        name, make = VARIANTS[variant]
+        if variant not in self._arguments:
+            own = self.folder / str(len(self._arguments))
+            own.mkdir(parents=True)
+            self._arguments[variant] = make(own)
+        return t2v_eval.load(name, **{"device": "cpu", **self._arguments[variant], **options})

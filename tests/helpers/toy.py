@@ -1,0 +1,89 @@
+"""Scorers small enough to check by hand, for tests of everything around a scorer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Unpack
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from t2v_eval.local.base import EmbeddingScorer, Options
+from t2v_eval.local.pair_scorer import PairScorer
+
+
+def picture(seed: int, size: tuple[int, int] = (12, 10)) -> Image.Image:
+    """A noise picture that is the same on every machine."""
+    pixels = np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def image_vector(image: Image.Image) -> Tensor:
+    """Mean colour of the four quarters: what both toys know of a picture."""
+    small = image.convert("RGB").resize((2, 2), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(small, np.float32).copy()).flatten() / 255
+
+
+def text_vector(text: str) -> Tensor:
+    """Counts of the text's bytes modulo 12, plus one."""
+    return torch.bincount(torch.tensor([*text.encode()], dtype=torch.long) % 12, minlength=12) + 1.0
+
+
+def expected(image: Image.Image, text: str) -> float:
+    """The cosine that `ToyEmbedding` must give, written down once more."""
+    a, b = image_vector(image).double().numpy(), text_vector(text).double().numpy()
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+class ToyEmbedding(EmbeddingScorer):
+    """Cosine of colour and letter counts; remembers what it encoded."""
+
+    version = "1"
+
+    def __init__(self, scale: float = 1.0, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self.scale = scale
+        self.facts = {"scale": str(scale)}
+        self.image_calls: list[int] = []
+        self.text_calls: list[str] = []
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        return image_vector(image)
+
+    def encode_images(self, batch: Tensor) -> Tensor:
+        self.image_calls.append(len(batch))
+        return batch
+
+    def encode_texts(self, texts: Sequence[str]) -> Tensor:
+        self.text_calls.extend(texts)
+        return torch.stack([text_vector(text) for text in texts]) * self.scale
+
+
+class ToyPair(PairScorer[Tensor]):
+    """The same cosine, read pair by pair; remembers what it scored."""
+
+    version = "1"
+
+    default_template = "vqascore"
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self.image_calls: list[int] = []
+        self.pair_calls: list[int] = []
+        self.fits = 10**9
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        return image_vector(image)
+
+    def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
+        self.image_calls.append(len(batch))
+        return list(batch)
+
+    def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
+        if len(texts) > self.fits:
+            raise torch.OutOfMemoryError("out of memory, says the test")
+        self.pair_calls.append(len(texts))
+        filled = torch.stack([text_vector(self.template.fill(t)[0]) for t in texts])
+        return torch.cosine_similarity(torch.stack(list(states)), filled)

@@ -1,0 +1,180 @@
+"""Published agreement of metrics with people, recomputed from the authors' own files.
+
+    python tests/performance/reproduce_tables.py FOLDER [--write TABLES]
+
+FOLDER holds the files as their authors publish them; whichever are there are used:
+
+    tifa160/human_annotations_with_scores.json    github.com/Yushi-Hu/tifa, human_annotations
+    tifa160/dsg_tifa160_anns.csv                  github.com/linzhiqiu/t2v_metrics, datasets
+    dsg/{mplug,instructblip,pali17b}_{vq2a,dsg}.csv, dsg-1k-anns.csv, tifa160-likert-anns.csv
+                                                  github.com/j-min/DSG
+    sugarcrepe/gpt4v_correct_{split}.json         github.com/RAIVNLab/sugar-crepe, gpt-4v-results
+    t2vscore/t2vscore_results.csv, t2vscore_alignment_score.json
+                                                  github.com/linzhiqiu/t2v_metrics, datasets
+
+goldens/agreement.json has the values that must come out and where each was printed. With --write,
+the tables are also written as CSV, for `t2v-eval agree`. The exit code is 1 if any value is off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from t2v_eval.evaluation.agreement import agreement
+from t2v_eval.inputs.tables import write_table
+
+GOLDENS = Path(__file__).parents[1] / "goldens" / "agreement.json"
+Rows = list[dict[str, Any]]
+
+VQA = {"mplug-large": "mplug", "instruct-blip": "instructblip", "pali-17b": "pali17b"}
+GENERATORS = {
+    "mini-dalle": "mini_dalle",
+    "sd1dot1": "stable_diffusion_v1_1",
+    "sd1dot5": "stable_diffusion_v1_5",
+    "sd2dot1": "stable_diffusion_v2_1",
+    "vq-diffusion": "vq_diffusion",
+}
+SPLITS = "add_att add_obj replace_att replace_obj replace_rel swap_att swap_obj".split()
+
+
+def tifa160(folder: Path) -> Rows:
+    """TIFA's scores beside the average of its own two raters."""
+    return list(_json(folder / "tifa160/human_annotations_with_scores.json").values())
+
+
+def tifa160_likert(folder: Path) -> Rows:
+    """TIFA's scores beside the mean of the five Likert ratings that DSG collected."""
+    ratings = defaultdict(list)
+    for row in _csv(folder / "tifa160/dsg_tifa160_anns.csv"):
+        ratings[f"{row['source_id']}_{GENERATORS[row['model_type']]}"].append(int(row["answer"]))
+    named = _json(folder / "tifa160/human_annotations_with_scores.json")
+    return [{**row, "likert": _mean(ratings[name])} for name, row in named.items()]
+
+
+def dsg(folder: Path) -> Rows:
+    """DSG's Likert means beside the share of generated questions that a model answers with yes.
+
+    With dependencies, a question counts as no where the answer to a question it depends on is not
+    yes. A prompt none of whose questions was answered scores 0; a prompt with a dependency that is
+    no number has no dependencies at all. Both are what the authors' script does.
+    """
+    ratings = defaultdict(list)
+    for row in _csv(folder / "dsg/tifa160-likert-anns.csv"):
+        ratings[row["t2i_model"], row["item_id"]].append(int(row["answer"]))
+    parents: dict[str, dict[str, list[str]]] = defaultdict(dict)
+    for row in _csv(folder / "dsg/dsg-1k-anns.csv"):
+        listed = [one.strip() for one in row["dependency"].split(",")]
+        parents[row["item_id"]][row["proposition_id"]] = listed
+    table = {key: {"prompt": key[1], "likert": _mean(given)} for key, given in ratings.items()}
+    for name, file in VQA.items():
+        for made, column in (("vq2a", "vq2a"), ("dsg", "dsg"), ("dsg", "dsg without dependency")):
+            answers: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
+            for n, row in enumerate(_csv(folder / f"dsg/{file}_{made}.csv")):
+                key = row["t2i_model"], row["item_id"]
+                answers[key][row.get("question_id", str(n))] = row["answer"] == "yes"
+            for key in table:
+                given = answers[key]
+                known = parents[key[1]] if column == "dsg" else {}
+                if any(not one.isdigit() for listed in known.values() for one in listed):
+                    known = {}
+                right = [
+                    yes and all(given[p] for p in known.get(question, ()) if p != "0")
+                    for question, yes in given.items()
+                ]
+                table[key][f"{column} / {name}"] = _mean(right) if right else 0.0
+    return list(table.values())
+
+
+def sugarcrepe(folder: Path) -> Rows:
+    """Whether GPT-4V chose the true caption, with it shown first and second; 1 is true."""
+    rows: Rows = []
+    for split in SPLITS:
+        found = _json(folder / f"sugarcrepe/gpt4v_correct_{split}.json")
+        for item in found["positive-first"]:
+            right = {f"GPT-4V {order}": int(of[item]) for order, of in found.items()}
+            rows.append({"split": split, "true caption": 1, **right})
+    return rows
+
+
+def t2vscore(folder: Path) -> Rows:
+    """Four metrics beside one rating of alignment a video."""
+    rated = _json(folder / "t2vscore/t2vscore_alignment_score.json")
+    return [
+        {**row, "alignment": rated[row["video_id"]]["models"][row["model_name"]][0]}
+        for row in _csv(folder / "t2vscore/t2vscore_results.csv")
+    ]
+
+
+TABLES: Mapping[str, tuple[Callable[[Path], Rows], dict[str, str]]] = {
+    "tifa160": (tifa160, {"human": "human_avg", "group": "text_id"}),
+    "tifa160-likert": (tifa160_likert, {"human": "likert", "group": "text_id"}),
+    "dsg": (dsg, {"human": "likert", "group": "prompt"}),
+    "sugarcrepe": (sugarcrepe, {"human": "true caption", "tags": "split"}),
+    "t2vscore": (t2vscore, {"human": "alignment", "group": "video_id"}),
+}
+
+
+def reproduce(folder: Path, write: Path | None = None) -> list[dict[str, Any]]:
+    """Every row of the goldens whose table can be made from `folder`, with `found` added."""
+    wanted: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in json.loads(GOLDENS.read_text(encoding="utf-8")):
+        wanted[row["table"]].append(row)
+    checked = []
+    for name, goldens in wanted.items():
+        read, columns = TABLES[name]
+        try:
+            rows = read(folder)
+        except FileNotFoundError as error:
+            print(f"{name}: left out, there is no {error.filename}", file=sys.stderr)
+            continue
+        if write is not None:
+            plain = [{k: v for k, v in row.items() if not isinstance(v, list)} for row in rows]
+            write_table(write / f"{name}.csv", plain)
+        scores = dict.fromkeys(row["column"] for row in goldens)
+        found = agreement(rows, scores=scores, resamples=1, **columns).scores
+        for row in goldens:
+            value = found[row["column"]][row["tag"]][row["metric"]].value
+            checked.append({**row, "found": value})
+    return checked
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--write", type=Path, metavar="TABLES")
+    options = parser.parse_args()
+    if options.write is not None:
+        options.write.mkdir(parents=True, exist_ok=True)
+    rows = reproduce(options.folder, options.write)
+    off = 0
+    for row in rows:
+        right = abs(row["found"] - row["value"]) <= row["tolerance"]
+        off += not right
+        what = f"{row['table']}, {row['tag']}: {row['column']}, {row['metric']}"
+        print(f"{'ok ' if right else 'OFF'} {row['found']:.10f} {row['value']:.10f} {what}")
+    print(f"{len(rows) - off} of {len(rows)} values are as published")
+    return bool(off or not rows)
+
+
+def _mean(values: list[Any]) -> float:
+    return float(sum(values)) / len(values)
+
+
+def _csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""One bad row of a table: named before a model is loaded, or left out and counted."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pyarrow
+import pytest
+from helpers import judged
+from helpers.toy import expected, picture
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from t2v_eval.cli.main import app
+from t2v_eval.errors import TableError
+from t2v_eval.inputs.tables import read_rows, read_table
+
+judged.register()
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for seed in range(4):
+        picture(seed).save(tmp_path / f"{seed}.png")
+    return tmp_path
+
+
+CSV = b"image,text,note\n0.png,a cat,x\n1.png,a dog,x\n%s\n2.png,a fish,x\n3.png,a bird,x\n"
+LINES = [
+    json.dumps({"image": f"{n}.png", "text": text, "note": "x"})
+    for n, text in enumerate(["a cat", "a dog", "a fish", "a bird"])
+]
+
+
+def jsonl(row: bytes) -> bytes:
+    first, last = "\n".join(LINES[:2]), "\n".join(LINES[2:])
+    return first.encode() + b"\n" + row + b"\n" + last.encode()
+
+
+BAD = {
+    "empty text": ("t.csv", CSV % b"0.png,,x", "'text' is empty"),
+    "no picture": ("t.csv", CSV % b",a cat,x", "'image' is empty"),
+    "a path that is not there": ("t.csv", CSV % b"gone.png,a cat,x", "gone.png"),
+    "a folder": ("t.csv", CSV % b".,a cat,x", "directory"),
+    "a long name": ("t.csv", CSV % (b"x" * 5000 + b",a cat,x"), "name too long"),
+    "too few values": ("t.csv", CSV % b"0.png,a cat", "has 2 values"),
+    "too many values": ("t.csv", CSV % b"0.png,a, cat,x", "has 4 values"),
+    "no utf-8": ("t.csv", CSV % b"0.png,caf\xe9,x", "not UTF-8"),
+    "an open quote": ("t.csv", CSV % b'0.png,"a cat,x', "quotation mark"),
+    "a quote within": ("t.csv", CSV % b'0.png,"a" cat,x', "quotation mark"),
+    "no json": ("t.jsonl", jsonl(b"{oops"), "is not JSON"),
+    "a list": ("t.jsonl", jsonl(b"[1]"), "is list, not a JSON object"),
+    "a number as text": ("t.jsonl", jsonl(b'{"image": "0.png", "text": 5}'), "is int, not"),
+    "a number as picture": ("t.jsonl", jsonl(b'{"image": 5, "text": "x"}'), "int is not a picture"),
+    "null": ("t.jsonl", jsonl(b'{"image": "0.png", "text": null}'), "'text' is empty"),
+    "NaN": ("t.jsonl", jsonl(b'{"image": "0.png", "text": NaN}'), "'text' is empty"),
+    "no column": ("t.jsonl", jsonl(b'{"image": "0.png"}'), "there is no column 'text'"),
+    "half a character": ("t.jsonl", jsonl(b'{"image": "0.png", "text": "\\udc80"}'), "no encoding"),
+    "bytes": ("t.jsonl", jsonl(b'{"image": "0.png", "text": "caf\xe9"}'), "not UTF-8"),
+    "deep": ("t.jsonl", jsonl(b"[" * 100_000), "is not JSON"),
+    "no picture at all": ("t.csv", CSV % b"t.csv,a cat,x", "not an image"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_with_skip_one_bad_row_fails_and_the_others_are_scored(pictures, case):
+    name, content, said = BAD[case]
+    (pictures / name).write_bytes(content)
+    out = pictures / "out.jsonl"
+    common = ("score", "-m", "toy-colours", "--pairs", pictures / name, "--no-store", "--out", out)
+    done = call(*common, "--on-error", "skip")
+    rows = read_table(out)
+    assert len(rows) == 5
+    good = [rows[n] for n in (0, 1, 3, 4)]
+    wanted = [expected(picture(n), t) for n, t in enumerate(["a cat", "a dog", "a fish", "a bird"])]
+    assert [row["score"] for row in good] == pytest.approx(wanted, abs=1e-6)
+    assert [row["note"] for row in good] == ["x"] * 4 and not any(row["error"] for row in good)
+    assert rows[2]["score"] is None
+    assert rows[2]["error"].startswith("row 3") and said in rows[2]["error"].replace("File", "file")
+    assert "1 of 5 scores failed" in done.stderr
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_without_skip_the_row_is_named_before_a_model_is_loaded(pictures, case, monkeypatch):
+    name, content, _ = BAD[case]
+    (pictures / name).write_bytes(content)
+    if case not in ("a folder", "no picture at all"):  # known only when pictures are opened
+        monkeypatch.setattr("t2v_eval.api.load", lambda *_, **__: pytest.fail("it was loaded"))
+    common = ("score", "-m", "toy-colours", "--pairs", pictures / name, "--no-store")
+    done = call(*common, code=2)
+    assert not done.stdout
+    if case == "no utf-8":  # the decoder knows no rows
+        assert "t.csv is not UTF-8 text in line 4" in done.stderr
+    elif case == "an open quote":
+        assert "row 3" in done.stderr
+    elif case not in ("a folder", "no picture at all", "bytes"):
+        assert "row 3" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_open_quote_takes_no_rows_after_it(tmp_path):
+    text = 'image,text\na,b\nc,"d\ne,"f"\ng,"h\ni"\nj,k\n'
+    (tmp_path / "t.csv").write_text(text)
+    rows, bad = read_rows(tmp_path / "t.csv", ["image", "text"], skip=True)
+    assert [row.get("image") for n, row in enumerate(rows, 1) if n not in bad] == list("aegj")
+    assert [*bad] == [2] and rows[3]["text"] == "h\ni"
+    with pytest.raises(TableError, match="row 2"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_a_table_of_bad_rows_alone_and_a_column_that_is_not_there(pictures):
+    (pictures / "t.csv").write_text("image,text\n0.png,\n,a\n")
+    common = ("score", "-m", "toy-colours", "--no-store", "--on-error", "skip", "--pairs")
+    assert (
+        "no row can be used: row 1: 'text' is empty"
+        in call(*common, pictures / "t.csv", code=2).stderr
+    )
+    (pictures / "u.csv").write_text("picture,text\n0.png,a\n")
+    assert "no column 'image'" in call(*common, pictures / "u.csv", code=2).stderr
+
+
+def test_parquet_rows(pictures):
+    content = [(pictures / f"{n}.png").read_bytes() for n in range(2)]
+    rows = [{"image": {"bytes": c, "path": f"{n}.png"}, "text": "a"} for n, c in enumerate(content)]
+    rows += [{"image": {"bytes": None, "path": None}, "text": "a"}, {"image": None, "text": "a"}]
+    rows += [{"image": rows[0]["image"], "text": None}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), pictures / "t.parquet")
+    out = pictures / "o.jsonl"
+    call("score", "-m", "toy-colours", "--pairs", pictures / "t.parquet", "--no-store",
+         "--on-error", "skip", "--out", out)  # fmt: skip
+    found = read_table(out)
+    assert [row["score"] is None for row in found] == [False, False, True, True, True]
+    assert [row["image"] for row in found][:2] == ["0.png", "1.png"]
+    assert all(row["error"].startswith(f"row {n}") for n, row in enumerate(found, 1) if n > 2)
+
+
+@pytest.mark.parametrize("case", [c for c in BAD if c not in ("no picture at all", "a folder")])
+def test_a_table_of_ones_own_as_a_benchmark(pictures, case):
+    name, content, _ = BAD[case]
+    if not content.startswith(b"{"):
+        content = content.replace(b"note", b"human")
+    content = content.replace(b'"note"', b'"human"').replace(b",x", b",1").replace(b'"x"}', b'"1"}')
+    (pictures / name).write_bytes(content)
+    common = ("eval", "-m", "toy-colours", "-b", pictures / name, "--no-store")
+    done = call(*common, "--on-error", "skip", "--out", pictures / "r")
+    report = json.loads((pictures / "r" / "report.json").read_text())["runs"][0]
+    assert report["counts"]["used"] == 4
+    assert "row 3" in done.stderr or "gone.png" in done.stderr or "xxxx" in done.stderr
+    assert math.isfinite(report["seconds"])
+    call(*common, code=2)
+
+
+def test_captions_are_read_before_a_model_is_loaded(pictures, monkeypatch):
+    monkeypatch.setattr("t2v_eval.api.load", lambda *_, **__: pytest.fail("it was loaded"))
+    common = ("caption", "-m", "toy-colours", "--no-store")
+    assert "no such file" in call(*common, pictures / "nope.json", pictures, code=2).stderr
+    captions = {"0": "a cat", "1": 5, "2": "a fish", "3": "a bird"}
+    (pictures / "c.json").write_text(json.dumps(captions))
+    assert "'1' has '5'" in call(*common, pictures / "c.json", pictures, code=2).stderr
+    (pictures / "c.json").write_text(json.dumps({"0": "a cat"}))
+    said = call(*common, pictures / "c.json", pictures, code=2).stderr
+    assert "3 pictures have no caption in" in said and "'1', '2', '3'" in said
+    (pictures / "c.json").write_text("[" * 100_000)
+    assert "is not JSON" in call(*common, pictures / "c.json", pictures, code=2).stderr
+
+
+@pytest.mark.parametrize("bad", [5, None, [], "\udc80", {"a": "b"}, "absent"])
+def test_with_skip_a_bad_caption_fails_its_picture_alone(pictures, bad):
+    captions = {"0": "a cat", "1": bad, "2": "a fish", "3": "a bird"}
+    if bad == "absent":
+        del captions["1"]
+    (pictures / "c.json").write_text(json.dumps(captions))
+    done = call("caption", "-m", "toy-colours", "--no-store", "--on-error", "skip", "--out",
+                pictures / "o.json", pictures / "c.json", pictures)  # fmt: skip
+    scores = json.loads((pictures / "o.json").read_text())
+    wanted = {n: expected(picture(int(n)), t) for n, t in captions.items() if n != "1"}
+    for name, score in wanted.items():
+        assert [*scores[name].values()] == [pytest.approx(score, abs=1e-6)]
+    assert [*scores["1"].values()] == [None]
+    assert "1 of 4 scores failed" in done.stderr

@@ -1,0 +1,452 @@
+"""The command line: what it prints, writes and returns, in this process and in real ones."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.judged import Knows, Toys, named_toys  # noqa: F401
+from helpers.toy import ToyEmbedding, expected, picture
+from scipy.stats import spearmanr
+from typer.testing import CliRunner
+
+from t2v_eval import __version__
+from t2v_eval.cli.main import app
+from t2v_eval.cli.options import parse_options
+from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.tables import read_table, write_table
+from t2v_eval.registry import Card, benchmarks, models
+
+ROOT = Path(__file__).parents[3]
+RUNNER = CliRunner()
+
+
+def call(*arguments, code=0):
+    result = RUNNER.invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+def program(code, *arguments, **options):
+    """A real process of the command line; `code` runs before it."""
+    start = f"import sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]!r}\n{code}\n"
+    start += "from t2v_eval.cli.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", start, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        **options,
+    )
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    paths = []
+    for seed in range(3):
+        paths.append(tmp_path / f"p{seed}.png")
+        picture(seed).save(paths[-1])
+    return paths
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "kept" / "scores.sqlite"
+
+
+def values(rows):
+    return [float(row["score"]) for row in rows]
+
+
+def test_score_takes_pictures_times_texts(pictures, store):
+    result = call(
+        "score", "-m", "toy-colours", *pictures, "-t", "a cat", "-t", "two dogs", "--store", store
+    )
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    wanted = [expected(picture(s), text) for s in range(3) for text in ("a cat", "two dogs")]
+    assert values(rows) == pytest.approx(wanted, abs=1e-6)
+    assert rows[1]["image"] == str(pictures[0]) and rows[1]["text"] == "two dogs"
+    assert store.is_file()
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_score_reads_and_writes_tables(pictures, tmp_path, store, suffix):
+    table = tmp_path / f"pairs{suffix}"
+    write_table(table, [{"file": f"p{s}.png", "caption": f"caption {s}"} for s in range(3)])
+    out = tmp_path / "new" / f"scores{suffix}"
+    named = ("--image-column", "file", "--text-column", "caption")
+    call("score", "-m", "toy-colours", "--pairs", table, *named, "--out", out, "--store", store)
+    rows = read_table(out)
+    assert values(rows) == pytest.approx(
+        [expected(picture(s), f"caption {s}") for s in range(3)], abs=1e-6
+    )
+    assert [row["text"] for row in rows] == ["caption 0", "caption 1", "caption 2"]
+
+
+def test_a_scored_table_keeps_its_columns_so_that_agree_reads_it(pictures, tmp_path, store):
+    table, out = tmp_path / "judged.jsonl", tmp_path / "scored.csv"
+    people = [3, 1, 2]
+    rows = [{"image": f"p{s}.png", "text": f"caption {s}", "human": people[s]} for s in range(3)]
+    rows[1]["tags"] = "colour"
+    write = "\n".join(map(json.dumps, rows))
+    table.write_text(write)
+    asked = ("score", "-m", "toy-colours", "--pairs", table, "--store", store)
+    call(*asked, "--out", out)
+    assert [row["human"] for row in read_table(out)] == ["3", "1", "2"]
+    assert [row["tags"] for row in read_table(out)] == ["", "colour", ""]
+    said = call("agree", out, "--human", "human", "--scores", "score", "--json").stdout
+    scores = [expected(picture(s), f"caption {s}") for s in range(3)]
+    found = json.loads(said)["scores"]["score"]["all"]["spearman"]["value"]
+    assert found == pytest.approx(spearmanr(people, scores).statistic)
+    table.write_text(write.replace("human", "score"))
+    said = call(*asked, code=2).stderr
+    assert "columns 'score' of their own" in " ".join(said.split())
+
+
+def test_pictures_of_a_table_are_below_the_root(pictures, tmp_path, store):
+    (tmp_path / "tables").mkdir()
+    table = tmp_path / "tables" / "t.csv"
+    write_table(table, [{"image": "p0.png", "text": "x"}])
+    common = ("score", "-m", "toy-colours", "--pairs", table, "--store", store)
+    assert "no such file" in call(*common, code=2).stderr
+    assert values(csv.DictReader(call(*common, "--root", tmp_path).stdout.splitlines()))
+
+
+def test_pictures_inside_a_parquet_table(pictures, tmp_path):
+    import pyarrow
+    from pyarrow import parquet
+
+    rows = [{"image": {"bytes": pictures[0].read_bytes(), "path": "a.png"}, "text": "x"}]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
+    result = call("score", "-m", "toy-colours", "--pairs", tmp_path / "t.parquet", "--no-store")
+    assert values(csv.DictReader(result.stdout.splitlines())) == pytest.approx(
+        [expected(picture(0), "x")], abs=1e-6
+    )
+
+
+def test_templates_and_options_reach_the_scorer(pictures):
+    common = ("score", "-m", "toy-colours", pictures[0], "-t", "cat", "--no-store")
+    rows = csv.DictReader(call(*common, "--question", "a photo of {}").stdout.splitlines())
+    assert values(rows) == pytest.approx([expected(picture(0), "a photo of cat")], abs=1e-6)
+    call(*common, "--option", "scale=2.5", "--device", "cpu", "--dtype", "float64")
+    assert "takes no option 'shade'" in call(*common, "--option", "shade=1", code=2).stderr
+    assert "write key=value" in call(*common, "--option", "scale", code=2).stderr
+    assert "unknown placeholder '{x}'" in call(*common, "--question", "{x}", code=2).stderr
+    assert "reads no answer" in call(*common, "--answer", "{}", code=2).stderr
+
+
+def test_options_are_read_as_json_or_as_python_writes_them():
+    said = ["a=1.5", "b=true", "c=False", "d=None", "e=False, really", 'f={"fps": 2.0}', "g="]
+    found = {"a": 1.5, "b": True, "c": False, "d": None, "e": "False, really", "f": {"fps": 2.0}}
+    assert parse_options(said) == {**found, "g": ""}
+
+
+def test_failed_scores_are_empty_and_said(pictures, tmp_path, store):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    common = ("score", "-m", "toy-colours", "-t", "x", "--on-error", "skip", "--store", store)
+    result = call(*common, pictures[0], tmp_path / "bad.png")
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert rows[0]["score"] and not rows[1]["score"]
+    assert "not an image" in rows[1]["error"]
+    assert "1 of 2 scores failed and are left out" in result.stderr
+    assert "every score failed" in call(*common, tmp_path / "bad.png", code=1).stderr
+    result = call(
+        "score", "-m", "toy-colours", "-t", "x", tmp_path / "bad.png", "--no-store", code=2
+    )
+    assert result.stderr.startswith("error: ") and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-m", "toy-colour", "p0.png", "-t", "x"), "Did you mean 'toy-colours'"),
+        (("-m", "toy-colours", "p0.png"), "at least one --text"),
+        (("-m", "toy-colours", "-t", "x"), "pass pictures"),
+        (("-m", "toy-colours", "p0.png", "--pairs", "t.csv"), "not both"),
+        (("-m", "toy-colours", "--pairs", "t.csv"), "t.csv: no such file"),
+        (("-m", "toy-colours", "nowhere.png", "-t", "x"), "nowhere.png: no such file"),
+        (("-m", "toy-colours", "http://x.org/a.png", "-t", "x"), "allow_urls"),
+        (("-m", "toy-colours", "p0.png", "-t", "x", "--out", "scores.xlsx"), "ends in .csv"),
+        (
+            ("-m", "toy-colours", "p0.png", "-t", "x", "--out", "p0.png/a.csv"),
+            "is a file, not a folder",
+        ),
+        (
+            ("-m", "toy-colours", "p0.png", "-t", "x", "--store", "p0.png"),
+            "is not a t2v-eval store",
+        ),
+        (
+            ("-m", "toy-colours", "p0.png", "-t", "x", "--device", "nonsense"),
+            "is not available here",
+        ),
+        (("-m", "toy-colours", "p0.png", "-t", "x", "--on-error", "stop"), "use 'raise' or 'skip'"),
+    ],
+)
+def test_errors_are_one_line_and_exit_with_2(pictures, monkeypatch, arguments, message):
+    monkeypatch.chdir(pictures[0].parent)
+    stores = () if "--store" in arguments else ("--no-store",)
+    result = call("score", *arguments, *stores, code=2)
+    assert result.stderr.startswith("error: ") and message in result.stderr
+    assert result.stdout == "" and len(result.stderr.splitlines()) == 1
+
+
+def test_debug_shows_where_an_error_came_from(pictures):
+    result = RUNNER.invoke(
+        app, ["--debug", "score", "-m", "toy-colour", str(pictures[0]), "-t", "x"]
+    )
+    assert type(result.exception).__name__ == "UnknownNameError"
+
+
+def test_warnings_are_lines(pictures):
+    result = call(
+        "score", "-m", "toy-colours", pictures[0], "-t", "x", "--no-store", "--question", "a photo"
+    )
+    assert "warning: neither the question 'a photo'" in result.stderr
+
+
+def test_eval_prints_and_writes_the_report(tmp_path, store):
+    out = tmp_path / "out"
+    result = call("eval", "-m", "toy-oracle", "-b", "toy-items", "--out", out, "--store", store)
+    assert "toy-items: 12 items, with 95 % intervals" in result.stdout
+    assert "1.000 [1.000, 1.000]" in result.stdout and "guessing" in result.stdout
+    assert "They show toys, and nothing else." in result.stdout
+    assert str(out / "report.html") in result.stdout
+    content = json.loads((out / "report.json").read_text())
+    assert content["runs"][0]["counts"]["computed"] == 48 and content["differences"] == []
+    call("eval", "-m", "toy-oracle", "-b", "toy-items", "--out", out, "--store", store)
+    counts = json.loads((out / "report.json").read_text())["runs"][0]["counts"]
+    assert counts == {"cells": 48, "computed": 0, "reused": 48, "failed": 0, "used": 48}
+
+
+def test_compare_shows_differences_and_wants_two_models(tmp_path, store):
+    common = ("compare", "-b", "toy-items", "--store", store)
+    result = call(*common, "-m", "toy-oracle", "-m", "toy-guesser")
+    assert "toy-oracle - toy-guesser" in result.stdout and "p of right" in result.stdout
+    assert "cannot be told apart" in result.stdout, "12 items are too few"
+    assert "+0.333" in result.stdout
+    assert "two models or more" in call(*common, "-m", "toy-oracle", code=2).stderr
+    alike = call(*common, "-m", "toy-oracle", "-m", "toy-oracle")
+    assert "cannot be told apart" in alike.stdout
+
+
+def test_eval_refuses_an_unwritable_folder_before_scoring(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(Knows, "score_cells", None)
+    result = call(
+        "eval",
+        "-m",
+        "toy-oracle",
+        "-b",
+        "toy-items",
+        "--out",
+        tmp_path / "file",
+        "--no-store",
+        code=2,
+    )
+    assert "is a file, not a folder" in result.stderr
+
+
+def test_a_wrong_name_makes_no_folder(tmp_path):
+    for names in (("-m", "toy-oracl", "-b", "toy-items"), ("-m", "toy-oracle", "-b", "toy-item")):
+        result = call("eval", *names, "--out", tmp_path / "out", "--no-store", code=2)
+        assert "Did you mean" in result.stderr and not (tmp_path / "out").exists()
+
+
+def test_a_run_in_which_all_fails_is_written_and_exits_with_1(tmp_path, monkeypatch):
+    every = Toys.items
+    monkeypatch.setattr(
+        Toys, "items", lambda self: [Item([b"bad"], item.texts[:1]) for item in every(self)]
+    )
+    monkeypatch.setattr(Toys, "metrics", lambda *_: {"right": float("nan")})
+    names = ("-m", "toy-colours", "-b", "toy-items")
+    skip = ("--on-error", "skip", "--no-store")
+    result = call("eval", *names, "--out", tmp_path, *skip, code=1)
+    assert "every score failed" in result.stderr and "12 of 12 scores failed" in result.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["runs"][0]["counts"]["used"] == 0
+
+
+def test_what_users_wrote_is_no_markup(pictures, tmp_path):
+    picture(0).save(tmp_path / "[red]x[nonsense].png")
+    result = call(
+        "score", "-m", "toy-colours", tmp_path / "no[red].png", "-t", "x", "--no-store", code=2
+    )
+    assert "no[red].png" in result.stderr
+    call(
+        "score", "-m", "toy-colours", tmp_path / "[red]x[nonsense].png", "-t", "[/b]", "--no-store"
+    )
+
+
+def test_demo_runs_what_cards_say(tmp_path, monkeypatch):
+    demos = {"toy-oracle": Card("toy-oracle", "Knows", "judged", demo=True)}
+    judges = {"toy-items": Card("toy-items", "Toys", "judged", demo=True)}
+    both = property(lambda registry: demos if registry is models else judges)
+    monkeypatch.setattr(type(models), "cards", both)
+    result = call("demo", "--out", tmp_path / "demo", "--no-store")
+    assert "toy-oracle" in result.stdout and (tmp_path / "demo" / "report.html").is_file()
+    demos.clear()
+    assert "demo = true" in call("demo", "--no-store", code=2).stderr
+
+
+def test_lists_take_patterns_and_kinds():
+    names = [line.split("\t")[0] for line in call("list", "models").stdout.splitlines()]
+    assert names == models.names() and "toy-colours" in names
+    lines = call("list", "models", "toy-[op]*", "--kind", "oracle").stdout.splitlines()
+    assert lines == ["toy-oracle\toracle\tright but one in `wrong`\t\t"]
+    assert call("list", "benchmarks", "toy-i*").stdout.startswith("toy-items\t")
+    assert benchmarks.names() == [
+        line.split("\t")[0] for line in call("list", "benchmarks").stdout.splitlines()
+    ]
+    assert call("list", "templates", "plain").stdout.startswith("plain\ttemplate\t{}")
+    assert call("list", "models", "nothing*").stdout == ""
+
+
+def test_store_commands(pictures, tmp_path, store):
+    common = ("score", "--store", store, "-t", "x", "--on-error", "skip")
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    call(*common, "-m", "toy-colours", *pictures, tmp_path / "bad.png")
+    call(*common, "-m", "toy-colours", *pictures, "--question", "a {}")
+    told = call("store", "stats", "--store", store).stdout
+    assert str(store) in told and "toy-colours weights" in told
+    out = tmp_path / "all.jsonl"
+    call("store", "export", "--store", store, "--out", out)
+    rows = read_table(out)
+    assert len(rows) == 7 and sum(row["value"] is None for row in rows) == 1
+    text = call("store", "export", "--store", store, "--scorer", "toy-colours").stdout
+    assert len(text.splitlines()) == 8 and text.startswith("scorer,image,text,value,error")
+    gone = call("store", "prune", "toy-colours", "--failed", "--store", store).stdout
+    assert gone.startswith("1 scores")
+    assert call("store", "prune", "other", "--store", store).stdout.startswith("0 scores")
+    gone = int(call("store", "prune", "toy-c*", "--store", store).stdout.split()[0])
+    assert gone > 6
+    assert call("store", "export", "--store", store).stdout == ""
+    nowhere = tmp_path / "nowhere.sqlite"
+    assert "there is no store at" in call("store", "stats", "--store", nowhere, code=2).stderr
+    assert not nowhere.exists()
+
+
+def test_caption_prints_means_and_writes_scores(pictures, tmp_path):
+    (tmp_path / "c.json").write_text(json.dumps({f"p{s}": f"caption {s}" for s in range(3)}))
+    out = tmp_path / "result.json"
+    result = call(
+        "caption",
+        tmp_path / "c.json",
+        tmp_path,
+        "--scorer",
+        "toy-colours",
+        "--out",
+        out,
+        "--no-store",
+    )
+    wanted = [expected(picture(s), f"caption {s}") for s in range(3)]
+    assert result.stdout == f"toy-colours: {sum(wanted) / 3:.4f}\n"
+    assert json.loads(out.read_text())["p1"]["toy-colours"] == pytest.approx(wanted[1], abs=1e-6)
+    result = call("caption", tmp_path / "none.json", tmp_path, "--scorer", "toy-colours", code=2)
+    assert "none.json" in result.stderr
+
+
+def test_version_and_help():
+    assert call("--version").stdout.strip() == __version__
+    assert "Exit codes" in call("--help").stdout
+    for command in ("score", "eval", "compare", "demo", "list", "caption", "store"):
+        assert call(command, "--help").stdout
+    assert call("score", code=2).stderr, "a usage error"
+
+
+def test_a_real_process(pictures):
+    done = program(
+        "from helpers import judged; judged.register()",
+        "score",
+        "-m",
+        "toy-colours",
+        pictures[0],
+        "-t",
+        "x",
+        "--no-store",
+    )
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0, err
+    assert values(csv.DictReader(out.splitlines())) == pytest.approx(
+        [expected(picture(0), "x")], abs=1e-6
+    )
+    assert err == "", "no progress where no terminal is"
+
+
+def test_python_m_is_the_same_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "t2v_eval", "list", "models", "nothing*"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+SLOW = """
+import time, judged
+judged.register()
+whole = judged.Knows.score_cells
+def slow(self, *arguments):
+    for part in whole(self, *arguments):
+        yield part
+        print("part", flush=True)
+        time.sleep(0.05)
+judged.Knows.score_cells = slow
+"""
+
+
+def test_ctrl_c_keeps_what_was_finished(tmp_path, store):
+    arguments = (
+        "eval",
+        "-m",
+        "toy-oracle",
+        "-b",
+        "toy-items",
+        "--store",
+        store,
+        "--out",
+        tmp_path / "out",
+    )
+    process = program(SLOW, *arguments)
+    for _ in range(5):
+        assert process.stdout.readline() == "part\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "kept in" in err and str(store) in err and "Traceback" not in err
+    call(*arguments)
+    counts = json.loads((tmp_path / "out/report.json").read_text())["runs"][0]["counts"]
+    assert counts["reused"] >= 4 and counts["reused"] + counts["computed"] == 48
+
+
+def test_listing_is_quick():
+    code = (
+        "from t2v_eval.cli.main import main; import sys; sys.argv[1:] = ['list', 'models']; main()"
+    )
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
+    assert time.perf_counter() - started < 5, "generous: the machine may be busy"
+
+
+def test_a_scorer_that_uses_no_text_needs_none(pictures):
+    class NoText(ToyEmbedding):
+        uses_text = False
+
+    models.register("toy-no-text", kind="aesthetic")(NoText)
+    done = call("score", "-m", "toy-no-text", *pictures[:2], "--no-store")
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert values(rows) == pytest.approx([expected(picture(n), "") for n in range(2)], abs=1e-6)
+
+
+def test_a_full_name_lists_all_that_its_card_says():
+    lines = call("list", "models", "toy-colours").stdout.splitlines()
+    facts = dict(line.split("\t") for line in lines)
+    assert facts["name"] == "toy-colours" and facts["summary"] == "colours and letters"
+    assert facts["differentiable"] == "False"

@@ -1,0 +1,98 @@
+"""What a long run says while it runs: every word in a terminal, and nothing where there is none."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import judged
+
+from t2v_eval.cli import console
+from t2v_eval.registry import Card
+from t2v_eval.report.report import compare
+
+CODE = """
+from helpers import judged
+from t2v_eval.cli.main import main
+from t2v_eval.registry import benchmarks
+judged.register()
+benchmarks.register("toy-broken")(lambda **options: judged.Toys(broken=2, **options))
+main()
+"""
+TESTS = Path(__file__).parents[2]
+
+
+def run(store, columns=None):
+    """stderr of an evaluation; in a terminal of so many columns, if any."""
+    command = [sys.executable, "-c", CODE, "eval", "--model", "toy-oracle"]
+    command += ["--benchmark", "toy-broken", "--on-error", "skip", "--store", str(store)]
+    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "TERM": "xterm-256color"}
+    env |= {"COLUMNS": str(columns)} if columns else {}
+    if columns is None:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        return done.stderr
+    pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
+    ours, theirs = pty.openpty()
+    try:
+        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=theirs)
+        os.close(theirs)
+        said = b""
+        while True:
+            try:
+                some = os.read(ours, 65536)
+            except OSError:  # how Linux says that the other side is closed
+                break
+            if not some:
+                break
+            said += some
+        assert process.wait() == 0
+    finally:
+        os.close(ours)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode())
+
+
+def test_a_terminal_is_told_all_of_it(tmp_path):
+    said = run(tmp_path / "store.db", columns=80)
+    last = [line for line in re.split(r"[\r\n]+", said) if "48/48 scores" in line][-1]
+    assert "━" in last and "toy-oracle on toy-broken, 12 items" in said
+    assert re.search(r"0:00:00 left +[\d.]+/s, 4 failed", last) and "reused" not in last
+    again = run(tmp_path / "store.db", columns=80)
+    assert "0.0/s, 44 reused, 4 failed" in again, "what failed is tried again"
+    assert "4 of 48 scores failed and are left out" in again
+
+
+def test_a_file_or_a_pipe_is_not(tmp_path):
+    said = run(tmp_path / "store.db")
+    assert "4 of 48 scores failed and are left out" in said and "4 x not an image" in said
+    assert "━" not in said and "left " not in said.replace("left out", "") and "\x1b" not in said
+
+
+def test_a_report_is_written_though_nobody_reads_what_is_printed(tmp_path):
+    out = tmp_path / "report"
+    command = [sys.executable, "-c", CODE, "eval", "--model", "toy-oracle"]
+    command += ["--benchmark", "toy-items", "--no-store", "--out", str(out)]
+    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        subprocess.run(command, env=env, stdout=theirs, stderr=subprocess.DEVNULL, check=False)
+    finally:
+        os.close(theirs)
+    assert (out / "report.html").is_file()
+
+
+def test_tables_say_what_failed_what_was_published_and_what_metrics_are(capsys):
+    figures = {"right": {"Knows": 0.987, "source": "a paper, table 1"}}
+
+    class Explained(judged.Toys):
+        meanings = {"right": "the share of items that are right, 0 to 1"}  # noqa: RUF012
+
+    benchmark = Explained(broken=2, card=Card("toys", "Explained", "judged", published=figures))
+    report = compare([judged.Knows(on_error="skip")], [benchmark], resamples=5)
+    console.print_report(report)
+    said = capsys.readouterr().out
+    assert "Knows (failed on 4)" in said and "44 of 48" in said
+    assert "published 0.987" in said and "published right on toys: a paper, table 1" in said
+    assert "right: the share of items that are right, 0 to 1" in said

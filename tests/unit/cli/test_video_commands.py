@@ -1,0 +1,118 @@
+"""Videos on the command line: some models read them, a scorer of pictures says what else to do."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import pytest
+from helpers.choice_layouts import camerabench_retrieval
+from helpers.clips import by_hand, encode
+from helpers.tiny_vlm import TINY
+from PIL import Image
+from typer.testing import CliRunner
+
+import t2v_eval
+from t2v_eval.cli.main import app
+from t2v_eval.inputs.media import Video
+
+REMEDY = "is a video, and this scorer looks at one picture at a time: score frames of it"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    made = tmp_path_factory.mktemp("qwen")
+    TINY["qwen2_5_vl"](made)
+    return f"hf-vlm:{made}"
+
+
+@pytest.fixture
+def videos(tmp_path):
+    """Two videos, one that is broken, and what is said of them."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    encode(folder / "one.mp4", 12), encode(folder / "two.MP4", 8, seed=1)
+    (folder / "bad.mp4").write_bytes((folder / "one.mp4").read_bytes()[:300])
+    rows = ["video,text", "one.mp4,a cat", "two.MP4,a dog", "bad.mp4,a cat"]
+    (folder / "table.csv").write_text("\n".join(rows))
+    return folder
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def few(model):
+    return "--model", model, "--device", "cpu", "--no-store", "--option", "frames=4"
+
+
+def table(text):
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def test_score_reads_videos(model, videos):
+    frames = [Image.fromarray(frame) for frame in by_hand(videos / "one.mp4")]
+    judge = t2v_eval.load(model, device="cpu", frames=4)
+    wanted = judge([Video.of(frames, 8.0)], ["a dog runs", "a cat"])
+    both = "--text", "a dog runs", "--text", "a cat"
+    found = run("score", videos / "one.mp4", *both, *few(model))
+    assert found.exit_code == 0, found.output
+    scores = [float(row["score"]) for row in table(found.stdout)]
+    assert scores == pytest.approx(wanted[0].tolist(), rel=1e-5)
+
+
+def test_a_table_of_videos_and_one_that_is_broken(model, videos):
+    asked = "score", "--pairs", videos / "table.csv", "--image-column", "video", *few(model)
+    found = run(*asked, "--on-error", "skip")
+    assert found.exit_code == 0, found.output
+    rows = table(found.stdout)
+    assert [bool(row["score"]) for row in rows] == [True, True, False]
+    assert "bad.mp4): not a video that can be decoded" in rows[2]["error"]
+    found = run(*asked)
+    assert found.exit_code == 2 and "bad.mp4): not a video that can be decoded" in found.stderr
+    assert not found.stdout
+
+
+def test_a_scorer_of_pictures_says_what_to_do(videos):
+    asked = "score", videos / "one.mp4", "-t", "a dog", "-m", "tiny-clip", "--no-store"
+    found = run(*asked)
+    assert found.exit_code == 2 and REMEDY in found.stderr
+    assert len(found.stderr.splitlines()) == 1
+    found = run(*asked, "--on-error", "skip")
+    assert found.exit_code == 1, "every score failed"
+    assert REMEDY in table(found.stdout)[0]["error"]
+
+
+def test_captions_of_videos(model, videos, tmp_path):
+    captions = {"one": "a cat", "two": "a dog", "bad": "a cat"}
+    (tmp_path / "captions.json").write_text(json.dumps(captions))
+    out = tmp_path / "out.json"
+    asked = "caption", tmp_path / "captions.json", videos, "--on-error", "skip", "--out", out
+    found = run(*asked, *few(model))
+    assert found.exit_code == 0, found.output
+    written = {name: row[model] for name, row in json.loads(out.read_text()).items()}
+    judge = t2v_eval.load(model, device="cpu", frames=4)
+    wanted = judge.score_pairs([videos / "one.mp4", videos / "two.MP4"], ["a cat", "a dog"])
+    assert [written["one"], written["two"]] == pytest.approx(wanted.tolist(), rel=1e-5)
+    assert written["bad"] is None and "not a video that can be decoded" in found.stderr
+    encode(videos / "bad.mp4", 8)
+    Image.new("RGB", (20, 20)).save(videos / "still.png")
+    (tmp_path / "captions.json").write_text(json.dumps(captions | {"still": "black"}))
+    found = run(*asked, "--model", "tiny-clip", "--no-store")
+    assert found.exit_code == 0, found.output
+    written = {name: row["tiny-clip"] for name, row in json.loads(out.read_text()).items()}
+    assert written.pop("still") is not None and set(written.values()) == {None}
+    assert REMEDY in found.stderr
+
+
+def test_a_benchmark_of_videos_that_are_read_whole_has_a_page(model, tmp_path):
+    camerabench_retrieval(tmp_path / "data")
+    asked = "eval", "-b", "camerabench-retrieval", "--root", tmp_path / "data", *few(model)
+    found = run(*asked, "--benchmark-option", "whole=true", "--out", tmp_path / "report")
+    assert found.exit_code == 0, found.output
+    rows = table((tmp_path / "report/scores.csv").read_text())
+    assert len(rows) == 10 * 4 and all(row["image_name"].endswith(".mp4") for row in rows)
+    page = (tmp_path / "report/report.html").read_text()
+    assert "here each video is read whole instead" in page
+    assert "could not be read when it was written" not in page

@@ -1,0 +1,334 @@
+"""Agreement of existing scores: against scipy, pairs counted one by one, and figures by hand."""
+
+import itertools
+import json
+import math
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pytest
+from performance import reproduce_tables
+from performance.reproduce_tables import GOLDENS, TABLES
+from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
+from typer.testing import CliRunner
+
+from t2v_eval.cli.main import app
+from t2v_eval.errors import InputError, TableError
+from t2v_eval.evaluation.agreement import POOLED, Counts, _pooled, agreement, numbers, split_tags
+from t2v_eval.inputs.tables import write_table
+from t2v_eval.stats.bootstrap import METRICS
+
+EXCERPTS = Path(__file__).parents[2] / "fixtures" / "agreement"
+RUNNER = CliRunner()
+
+
+def pair_accuracy(s, h, threshold=0.0):
+    """Pairs ordered alike or tied in both, counted one by one."""
+    right = 0
+    pairs = list(itertools.combinations(range(len(s)), 2))
+    for i, j in pairs:
+        ds, dh = s[i] - s[j], h[i] - h[j]
+        tied = abs(ds) <= threshold
+        right += tied if dh == 0 else (not tied and ds * dh > 0)
+    return right / len(pairs)
+
+
+def calibrated(s, h):
+    differences = {0.0} | {abs(a - b) for a, b in itertools.combinations(s, 2)}
+    return max(pair_accuracy(s, h, threshold) for threshold in differences)
+
+
+def ignoring(s, h):
+    pairs = [(i, j) for i, j in itertools.combinations(range(len(s)), 2) if h[i] != h[j]]
+    return sum((s[i] - s[j]) * (h[i] - h[j]) > 0 for i, j in pairs) / len(pairs)
+
+
+ORACLES = {
+    "pearson": lambda s, h: stats.pearsonr(s, h).statistic,
+    "spearman": lambda s, h: stats.spearmanr(s, h).statistic,
+    "tau_b": lambda s, h: stats.kendalltau(s, h).statistic,
+    "tau_c": lambda s, h: stats.kendalltau(s, h, variant="c").statistic,
+    "acc23": calibrated,
+    "acc_strict": pair_accuracy,
+    "acc_ignore": ignoring,
+}
+
+
+@pytest.mark.parametrize("name", ["tifa160", "tifa160-likert", "dsg", "t2vscore"])
+def test_excerpts_of_published_files_against_oracles(name):
+    read, columns = TABLES[name]
+    rows = read(EXCERPTS)
+    goldens = [row for row in json.loads(GOLDENS.read_text()) if row["table"] == name]
+    scores = list(dict.fromkeys(row["column"] for row in goldens))
+    found = agreement(rows, scores=scores, resamples=1, **columns)
+    h = [float(row[columns["human"]]) for row in rows]
+    for column in scores:
+        s = [float(row[column]) for row in rows]
+        for metric, oracle in ORACLES.items():
+            value = found.scores[column]["all"][metric].value
+            assert value == pytest.approx(oracle(s, h), abs=1e-9), (column, metric)
+
+
+def test_the_published_tables_are_all_there():
+    goldens = json.loads(GOLDENS.read_text())
+    counts = {name: sum(row["table"] == name for row in goldens) for name in TABLES}
+    assert counts == {
+        "tifa160": 20, "tifa160-likert": 50, "dsg": 18, "sugarcrepe": 14, "t2vscore": 16
+    }  # fmt: skip
+
+
+def test_the_answers_of_a_prompt_become_a_score():
+    rows = {}
+    for row in TABLES["dsg"][0](EXCERPTS):
+        rows.setdefault(row["prompt"], []).append(row)
+    assert {prompt: len(found) for prompt, found in rows.items()} == dict.fromkeys(rows, 5)
+    none = {row["dsg / pali-17b"] for row in rows["tifa160_134"]}
+    assert none == {0.0}, "no question of this prompt was answered"
+    for row in rows["tifa160_67"]:
+        # One dependency of this prompt is no number, so that none of them counts.
+        assert row["dsg / pali-17b"] == row["dsg without dependency / pali-17b"]
+    apart = [
+        row["dsg without dependency / pali-17b"] - row["dsg / pali-17b"]
+        for row in rows["tifa160_137"]
+    ]
+    assert min(apart) == 0 and max(apart) > 0, "a question whose parent failed is not asked"
+
+
+def test_the_script_says_what_is_off(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["x", str(EXCERPTS), "--write", str(tmp_path / "tables")])
+    assert reproduce_tables.main() == 1
+    assert "0 of 118 values are as published" in capsys.readouterr().out
+    assert len(list((tmp_path / "tables").iterdir())) == 5
+    monkeypatch.setattr("sys.argv", ["x", str(tmp_path)])
+    assert reproduce_tables.main() == 1
+    assert "t2vscore: left out, there is no" in capsys.readouterr().err
+
+
+def test_accuracy_by_split():
+    read, columns = TABLES["sugarcrepe"]
+    column = "GPT-4V positive-first"
+    found = agreement(read(EXCERPTS), scores=[column], resamples=50, **columns)
+    wanted = {}
+    for split in reproduce_tables.SPLITS:
+        path = EXCERPTS / f"sugarcrepe/gpt4v_correct_{split}.json"
+        answers = list(json.loads(path.read_text())["positive-first"].values())
+        wanted[split] = answers.count(True) / len(answers)
+    got = {tag: metrics["accuracy"].value for tag, metrics in found.scores[column].items()}
+    assert got.pop("all") == pytest.approx(sum(wanted.values()) / 7)
+    assert got == pytest.approx(wanted)
+    assert found.counts[column]["add_att"] == Counts(30, 30, 30)
+
+
+ROWS = [
+    {"prompt": "x", "human": 3, "score": 0.9, "tags": "counting; colour"},
+    {"prompt": "x", "human": 1, "score": 0.2, "tags": "counting"},
+    {"prompt": "x", "human": 2, "score": 0.4, "tags": "counting"},
+    {"prompt": "y", "human": 1, "score": 0.8, "tags": "colour"},
+    {"prompt": "y", "human": 2, "score": 0.7, "tags": ""},
+    {"prompt": "y", "human": None, "score": 0.1, "tags": "colour"},
+]
+
+
+def test_groups_by_hand():
+    found = agreement(ROWS, "human", ["score"], group="prompt", tags="tags", resamples=200)
+    assert found.n == 6 and found.unit == "prompt"
+    assert list(found.scores["score"]) == ["all", "counting", "colour"]
+    assert found.counts["score"] == {
+        "all": Counts(6, 5, 2), "counting": Counts(3, 3, 1), "colour": Counts(3, 2, 2)
+    }  # fmt: skip
+    value = {metric: got.value for metric, got in found.scores["score"]["all"].items()}
+    # Within x all three pairs are right, within y the only one is wrong.
+    assert value["tau_b_per_group"] == pytest.approx(0)
+    assert value["spearman_per_group"] == pytest.approx(0)
+    assert value["acc_ignore_per_group"] == 0.5 and value["acc23_per_group"] == 0.5
+    assert value["acc_ignore"] == pytest.approx(
+        ignoring([0.9, 0.2, 0.4, 0.8, 0.7], [3, 1, 2, 1, 2])
+    )
+    # With two groups a resample is x, y or both; the means can be 1, -1 and 0 and nothing else.
+    low, high = found.scores["score"]["all"]["tau_b_per_group"][1:]
+    assert (low, high) == (-1, 1)
+    assert math.isnan(found.scores["score"]["counting"]["tau_b"].low), "one group has no spread"
+
+
+def test_groups_widen_the_interval():
+    rng = np.random.default_rng(0)
+    rows = []
+    for g in range(40):
+        shared = rng.normal()
+        rows += [
+            {"g": g, "human": shared + 0.1 * rng.normal(), "s": shared + 0.1 * rng.normal()}
+            | {"s": rng.normal() if g % 2 else shared}
+            for _ in range(10)
+        ]
+    alone = agreement(rows, "human", ["s"], resamples=300).scores["s"]["all"]["spearman"]
+    grouped = agreement(rows, "human", ["s"], group="g", resamples=300).scores["s"]["all"]
+    assert grouped["spearman"].value == pytest.approx(alone.value)
+    assert (grouped["spearman"].high - grouped["spearman"].low) > 1.5 * (alone.high - alone.low)
+
+
+def test_labels_of_0_and_1():
+    rows = [{"h": h, "s": s} for h, s in zip("110100", (0.9, 0.4, 0.4, 0.8, 0.1, 0.6), strict=True)]
+    found = agreement(rows, "h", ["s"], resamples=5).scores["s"]["all"]
+    h, s = [1, 1, 0, 1, 0, 0], [0.9, 0.4, 0.4, 0.8, 0.1, 0.6]
+    assert found["auroc"].value == pytest.approx(roc_auc_score(h, s))
+    assert found["average_precision"].value == pytest.approx(average_precision_score(h, s))
+    assert "accuracy" not in found
+    for row in rows:
+        row["s"] = row["s"] > 0.5
+    found = agreement(rows, "h", ["s"], resamples=5).scores["s"]["all"]
+    assert found["accuracy"].value == pytest.approx(4 / 6)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_resamples_are_of_the_same_metrics(grouped):
+    rng = np.random.default_rng(5)
+    for n in (2, 3, 4, 40):
+        shape = (n, 3) if grouped else (n, 1)
+        h = rng.integers(0, 3, shape).astype(float)
+        s = (h + rng.normal(size=shape)).round()
+        s[rng.random(shape) < 0.2] = np.nan
+        h[np.isnan(s)] = np.nan
+        if (~np.isnan(s)).sum() < 2:
+            continue  # nothing is defined, and so no resample counts
+        of = _pooled(s, h, POOLED)
+        for _ in range(50):
+            index = rng.integers(0, n, n)
+            wanted = {m: METRICS[m](s[index].ravel(), h[index].ravel()) for m in POOLED}
+            del wanted["acc23"]
+            found = {m: value for m, value in of(index).items() if m != "acc23"}
+            assert found == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+
+
+def test_columns_become_numbers():
+    given = [1, "2.5", "", None, "NaN", "n/a", True, "False", [4, None, "5"], []]
+    found = numbers([{"x": value} for value in given] + [{"y": 1}], "x")
+    nan = math.nan
+    np.testing.assert_array_equal(found, [1, 2.5, nan, nan, nan, nan, 1, 0, 4.5, nan, nan])
+    given = ["85 %", "-0,5", "0,125", " yes", "No", "-", "#N/A", "[4, None, 5]", "[]", "1e-3"]
+    found = numbers([{"x": value} for value in given], "x")
+    np.testing.assert_array_equal(found, [0.85, -0.5, 0.125, 1, 0, nan, nan, 4.5, nan, 0.001])
+    assert numbers([{"x": Decimal("0.5")}, {"x": np.int8(3)}], "x").tolist() == [0.5, 3]
+    assert split_tags(["a", " b ", "a"]) == ("a", "b") and split_tags(None) == ()
+    assert split_tags(0) == ("0",) and split_tags(nan) == ()
+
+
+@pytest.mark.parametrize("value", ["1,234", "1.2.3", "10" * 300, "[1, 2", "5 stars", 10**400, {}])
+def test_what_is_no_number_is_shown(value):
+    with pytest.raises(TableError, match="row 1: 'x' is .*(not a number|infinite)") as caught:
+        numbers([{"x": value}], "x")
+    assert len(str(caught.value)) < 200
+
+
+def test_objects_in_columns_are_reached_by_a_dot():
+    rows = [{"x": {"y": {"z": 1}}}, {"x": {"y": {}}}, {"x": None}, {}]
+    np.testing.assert_array_equal(numbers(rows, "x.y.z"), [1, *[math.nan] * 3])
+    assert numbers([{"x.y": 2, "x": {"y": 3}}], "x.y").tolist() == [2], "a column comes first"
+    with pytest.raises(TableError, match="no column 'w'; the columns are 'y'"):
+        numbers(rows, "x.w")
+
+
+def test_raters_side_by_side():
+    rows = [
+        {"r1": one, "r2": other, "both": both, "s": s}
+        for one, other, both, s in zip(
+            "1335", ["2", "", "4", ""], [1.5, 3, 3.5, 5], "1432", strict=True
+        )
+    ]
+    rows.append({"r1": "", "r2": "", "both": None, "s": 9})
+    several = agreement(rows, ["r1", "r2"], ["s"], resamples=5).to_json()
+    assert several == agreement(rows, "both", ["s"], resamples=5).to_json()
+    assert several["counts"]["s"]["all"] == {"rows": 5, "used": 4, "units": 4}
+    with pytest.raises(InputError, match="needs a column of human"):
+        agreement(rows, [], ["s"])
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (
+            ROWS,
+            {"scores": ["scor"]},
+            "no column 'scor'; the columns are 'prompt', 'human', 'score'",
+        ),
+        (ROWS, {"human": "people"}, "no column 'people'"),
+        (ROWS, {"group": "g"}, "no column 'g'"),
+        (ROWS, {"tags": "t"}, "no column 't'"),
+        (ROWS, {"scores": ["prompt"]}, "row 1: 'prompt' is 'x', not a number"),
+        (ROWS, {"scores": []}, "at least one column"),
+        (ROWS, {"scores": ["score", "score"]}, "named twice"),
+        ([], {}, "needs rows"),
+        ([{"human": 1, "score": "inf"}], {}, "row 1: 'score' is infinite"),
+        ([{"human": 1, "score": 1, "g": ""}], {"group": "g"}, "row 1: the group 'g' is empty"),
+        ([{"human": 1, "score": 1, "g": math.nan}], {"group": "g"}, "row 1: the group 'g' is em"),
+    ],
+)
+def test_what_cannot_be_used_is_named(rows, options, message):
+    given = {"human": "human", "scores": ["score"]} | options
+    with pytest.raises((InputError, TableError), match=message):
+        agreement(rows, **given)
+
+
+def test_a_tag_called_all_is_not_the_whole_table():
+    rows = [{"human": n, "s": n, "t": "all" if n else ""} for n in range(4)]
+    found = agreement(rows, "human", ["s"], tags="t", resamples=5)
+    assert {tag: counts.rows for tag, counts in found.counts["s"].items()} == {
+        "all": 4, "all (tag)": 3
+    }  # fmt: skip
+
+
+def test_groups_that_are_too_unequal_are_refused(monkeypatch):
+    monkeypatch.setattr("t2v_eval.evaluation.agreement._MOST_CELLS", 10)
+    rows = [{"g": max(0, n - 5), "human": n, "s": n} for n in range(9)]
+    with pytest.raises(InputError, match="too unequal"):
+        agreement(rows, "human", ["s"], group="g")
+
+
+def test_nothing_to_compare_is_undefined_and_not_an_error():
+    found = agreement([{"human": 1, "s": ""}], "human", ["s"], group="human", resamples=5)
+    assert all(math.isnan(one.value) for one in found.scores["s"]["all"].values())
+    assert found.to_json()["scores"]["s"]["all"]["tau_b"] == dict.fromkeys(("value", "low", "high"))
+
+
+def call(*arguments, code=0):
+    result = RUNNER.invoke(app, ["agree", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_the_command_reads_every_table(tmp_path, suffix):
+    table = tmp_path / f"t{suffix}"
+    write_table(table, [row | {"other": -row["score"]} for row in ROWS])
+    common = (table, "--human", "human", "--group", "prompt", "--tags", "tags", "--json")
+    several = call(*common, "--scores", "score", "other", "--resamples", 50)
+    again = call(*common, "--scores", "score", "--scores", "other", "--resamples", 50)
+    assert several.stdout == again.stdout
+    assert "score, all: 1 of 6 rows lack a score or judgement" in several.stderr
+    content = json.loads(several.stdout)
+    assert content["n"] == 6 and list(content["scores"]) == ["score", "other"]
+    figure = content["scores"]["other"]["all"]["tau_c"]
+    assert set(figure) == {"value", "low", "high"}
+    assert figure["value"] == -content["scores"]["score"]["all"]["tau_c"]["value"]
+    assert content["counts"]["score"]["all"] == {"rows": 6, "used": 5, "units": 2}
+    assert list(content["scores"]["score"]) == ["all", "counting", "colour"]
+
+
+def test_the_command_takes_several_raters(tmp_path):
+    (tmp_path / "t.tsv").write_text("r1\tr2\tclip\n1\t2\t.1\n5\t4\t.3\n3\t\t.2\n")
+    raters = ("--human", "r1", "--human", "r2")
+    shown = call(tmp_path / "t.tsv", *raters, "--scores", "clip", "--resamples", 5, "--json")
+    assert json.loads(shown.stdout)["scores"]["clip"]["all"]["spearman"]["value"] == 1
+
+
+def test_the_command_prints_tables(tmp_path):
+    write_table(tmp_path / "t.csv", ROWS)
+    shown = call(tmp_path / "t.csv", "--human", "human", "--scores", "score", "--group", "prompt")
+    assert "by resampling each prompt" in shown.stdout and "all, per group" in shown.stdout
+    assert "acc23" in shown.stdout and "Traceback" not in shown.output
+    wrong = call(tmp_path / "t.csv", "--human", "human", "--scores", "x", code=2)
+    assert wrong.stderr.startswith("error: there is no column 'x'")
+    assert "no such file" in call("no.csv", "--human", "a", "--scores", "b", code=2).stderr

@@ -1,0 +1,149 @@
+"""Folders of captioned pictures, in and out in the JSON of the CLIPScore repository."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+
+import pytest
+from helpers.clip_goldens import FOLDER, arch, open_clip_file
+from helpers.toy import ToyEmbedding, picture
+
+import t2v_eval
+from t2v_eval.errors import InputError, OutputError, T2VWarning, TableError
+from t2v_eval.evaluation.captions import score_captions
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
+CANDIDATES, REFERENCES = FOLDER / "cli_candidates.json", FOLDER / "cli_references.json"
+
+
+def load(name, folder):
+    return t2v_eval.load(
+        name,
+        checkpoint=open_clip_file(folder),
+        arch=arch("tiny-ViT-H-quickgelu"),
+        device="cpu",
+        image_mode="original",
+    )
+
+
+@pytest.mark.parametrize("name, references", [("clipscore", None), ("refclipscore", REFERENCES)])
+def test_equals_the_original(name, references, tmp_path):
+    found = score_captions(load(name, tmp_path), CANDIDATES, FOLDER / "images", references)
+    found.write(tmp_path / "out.json")
+    written = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    wanted = json.loads(
+        (FOLDER / f"cli_expected_{'ref' if references else 'noref'}.json").read_text()
+    )
+    assert set(written) == set(wanted)
+    for image, row in wanted.items():
+        assert list(written[image]) == list(row)
+        assert written[image] == pytest.approx(row, abs=1e-5), image
+    means = {key: round(value, 4) for key, value in found.means().items()}
+    assert means == ({"CLIPScore": 0.1197} | ({"RefCLIPScore": 0.1564} if references else {}))
+    assert list(written) == sorted(written)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two pictures with endings in capitals, a file that is none, and their captions."""
+    (tmp_path / "images").mkdir()
+    picture(0).save(tmp_path / "images" / "one.PNG")
+    picture(1).save(tmp_path / "images" / "two.Jpeg")
+    (tmp_path / "images" / "notes.txt").write_text("not a picture")
+    write(tmp_path, "candidates", {"one": "a cat", "two": "a dog"})
+    return tmp_path
+
+
+def write(folder, name, content):
+    path = folder / f"{name}.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return path
+
+
+def score(folder, scorer=None, **more):
+    return score_captions(
+        scorer or ToyEmbedding(), folder / "candidates.json", folder / "images", **more
+    )
+
+
+def test_any_scorer_and_any_case_of_the_ending(folder):
+    scorer = ToyEmbedding()
+    found = score(folder, scorer)
+    assert set(found.scores) == {"one", "two"}
+    assert list(found.scores["one"]) == ["ToyEmbedding"]
+    assert found.scores["one"]["ToyEmbedding"] == scorer(picture(0), "a cat").item()
+    assert found.counts.cells == 2
+
+
+def test_pictures_without_a_caption_are_named(folder):
+    write(folder, "candidates", {"one": "a cat", "three": "a dog"})
+    with pytest.raises(TableError, match=r"1 pictures have no caption in .*: 'two'"):
+        score(folder)
+
+
+def test_captions_without_a_picture_are_left_out_and_named(folder):
+    write(folder, "candidates", {"one": "a cat", "two": "a dog", "three": "a bird"})
+    with pytest.warns(T2VWarning, match=r"1 of 3 captions .* have no picture .*'three'"):
+        found = score(folder)
+    assert found.unused == ["three"] and set(found.scores) == {"one", "two"}
+
+
+def test_references_are_a_list_or_one_text_and_none_may_lack(tmp_path, folder):
+    scorer = load("refclipscore", tmp_path)
+    references = write(folder, "references", {"one": "a cat", "two": ["a dog", "dogs"], "six": "x"})
+    found = score(folder, scorer, references=references)
+    assert all(list(row) == ["CLIPScore", "RefCLIPScore"] for row in found.scores.values())
+    references = write(folder, "references", {"one": "a cat"})
+    with pytest.raises(TableError, match=r"no references in .*: 'two'"):
+        score(folder, scorer, references=references)
+    with pytest.raises(InputError, match="'refclipscore' uses references"):
+        score(folder, scorer)
+    with pytest.raises(InputError, match="'ToyEmbedding' does not use references"):
+        score(folder, references=references)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{", "is not JSON"),
+        (["a cat"], "holds list"),
+        ({"one": 3, "two": "a dog"}, "'one' has '3'"),
+        ({"one": ["a cat"], "two": "a dog"}, "'one' has .*expected a caption"),
+    ],
+)
+def test_malformed_files_are_named(content, message, folder):
+    write(folder, "candidates", content)
+    with pytest.raises(TableError, match=rf"candidates\.json.*{message}"):
+        score(folder)
+
+
+def test_folders_that_hold_no_pictures_or_two_of_a_name(folder):
+    with pytest.raises(TableError, match="not a folder of pictures"):
+        score_captions(ToyEmbedding(), folder / "candidates.json", folder / "nowhere")
+    with pytest.raises(TableError, match="no such file"):
+        score_captions(ToyEmbedding(), folder / "nothing.json", folder / "images")
+    shutil.copy(folder / "images" / "one.PNG", folder / "images" / "one.jpg")
+    with pytest.raises(TableError, match=r"one\.PNG and one\.jpg are both the picture 'one'"):
+        score(folder)
+    (folder / "empty").mkdir()
+    with pytest.raises(TableError, match="holds no pictures"):
+        score_captions(ToyEmbedding(), folder / "candidates.json", folder / "empty")
+
+
+def test_a_broken_picture_is_null_and_not_in_the_mean(folder):
+    (folder / "images" / "two.Jpeg").write_bytes(b"not a picture")
+    found = score(folder, ToyEmbedding(on_error="skip"))
+    assert found.scores["two"] == {"ToyEmbedding": None}
+    assert "two.Jpeg" in found.failures["two"]
+    assert found.means()["ToyEmbedding"] == found.scores["one"]["ToyEmbedding"]
+    found.write(folder / "out.json")
+    assert json.loads((folder / "out.json").read_text())["two"] == {"ToyEmbedding": None}
+    (folder / "images" / "one.PNG").write_bytes(b"not a picture")
+    assert math.isnan(score(folder, ToyEmbedding(on_error="skip")).means()["ToyEmbedding"])
+
+
+def test_a_result_that_cannot_be_written_is_named(folder):
+    with pytest.raises(OutputError, match="nowhere"):
+        score(folder).write(folder / "nowhere" / "out.json")

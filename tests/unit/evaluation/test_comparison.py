@@ -1,0 +1,238 @@
+"""Differences between scorers: on which scores, what is told apart, and what is corrected for."""
+
+import itertools
+import json
+import re
+from dataclasses import replace
+from importlib.resources import files
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from helpers.judged import Guesses, Knows, Toys, named_toys  # noqa: F401
+from helpers.toy import picture
+from scipy import stats
+
+from t2v_eval.cli import console
+from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
+from t2v_eval.evaluation.comparison import BOTH
+from t2v_eval.report.report import Report, compare
+from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.stats.bootstrap import agreement_statistic
+
+
+@pytest.fixture(scope="module")
+def report():
+    return compare([Knows(), Guesses(), Knows(wrong=2)], [Toys(n=36)], resamples=400)
+
+
+def stepwise(values):
+    """Holm's steps as his paper has them: the k-th smallest of m against 0.05 / (m - k + 1)."""
+    rejected = set()
+    for k, key in enumerate(sorted(values, key=values.__getitem__)):
+        if values[key] * (len(values) - k) >= 0.05:
+            break
+        rejected.add(key)
+    return rejected
+
+
+def test_tags_have_tests_of_their_own(report):
+    first, half, _ = report.differences
+    # Guesses errs on 6 of the 18 even items and of the 18 odd ones, always in one direction: all
+    # exchanges of these must agree, 2 of 2^6. The other errs on every even item and on no odd one,
+    # which 2 of 2^18 exchanges do: too few for 400 to show.
+    for tag in ("even", "odd"):
+        assert first.tests[tag]["right"].p == pytest.approx(2 / 64, abs=0.03)
+    assert half.tests["even"]["right"].p == pytest.approx(2 / 2**18, rel=0.5)
+    assert half.tests["odd"]["right"].p == 1
+    assert half.told_apart("right", "even") and not half.told_apart("right", "odd")
+    assert first.told_apart("right") and not first.told_apart("right", "odd")
+
+
+def test_tags_are_corrected_for_all_pairs_and_tags(report):
+    found = {
+        (n, tag): of["right"]
+        for n, one in enumerate(report.differences)
+        for tag, of in one.tests.items()
+        if tag
+    }
+    assert len(found) == 9
+    apart = {key for key, test in found.items() if test.told_apart}
+    assert apart == stepwise({key: test.p for key, test in found.items()}) != set()
+    smallest = min(test.p for test in found.values())
+    assert min(test.p_holm for test in found.values()) == pytest.approx(9 * smallest)
+
+
+def test_the_json_has_them(report):
+    content = report.to_json()["differences"][1]
+    figure = content["by_tag"]["even"]["right"]
+    test = report.differences[1].tests["even"]["right"]
+    assert (figure["p"], figure["p_holm"], figure["told_apart"]) == (test.p, test.p_holm, True)
+    assert content["by_tag"]["odd"]["right"]["told_apart"] is False
+    assert content["by_tag"]["odd"]["undefined"]["p"] is None
+
+
+class Refuses(Knows):
+    """Has no scores of items whose number is in `refused`."""
+
+    def __init__(self, refused, **options):
+        super().__init__(on_error="skip", **options)
+        self.refused = refused
+
+    def score_cells(self, images, texts, cells):
+        for part in super().score_cells(images, texts, cells):
+            (at,) = part.positions
+            refused = int(str(texts[cells[at, 1]]).split()[0]) in self.refused
+            yield Scored(part.positions, None, "no answer") if refused else part
+
+
+def resampled(values, n, resamples):
+    """2.5 % and 97.5 % of means over drawn items; `values` has those of items to be counted."""
+    rng = np.random.default_rng(0)
+    drawn = [rng.integers(0, n, n).tolist() for _ in range(resamples)]
+    found = [[values[k] for k in one if k in values] for one in drawn]
+    means = [np.mean(one) for one in found if one]
+    return pytest.approx(np.quantile(means, [0.025, 0.975]).tolist())
+
+
+def test_scores_that_one_lacks_count_for_neither():
+    # They agree wherever both have scores, and one has none of what both get wrong.
+    report = compare(
+        [Refuses(range(0, 36, 2), wrong=2), Knows(wrong=2)], [Toys(n=36)], resamples=200
+    )
+    assert [run.metrics["right"].value for run in report.runs] == [1.0, 0.5]
+    (found,) = report.differences
+    assert found.metrics["right"] == (0, 0, 0) and found.p["right"] == 1
+    assert not found.told_apart("right")
+    assert (found.cells, found.used) == (36 * 4, 18 * 4)
+    assert found.by_tag["odd"]["right"] == (0, 0, 0)
+    assert np.isnan(found.by_tag["even"]["right"]).all(), "no score is left to compare"
+    assert np.isnan(found.tests["even"]["right"].p) and not found.told_apart("right", "even")
+
+
+def test_each_may_lack_other_scores():
+    one, other = Refuses({1, 3, 4}), Refuses({3, 6, 8, 9}, wrong=3)
+    (found,) = compare([one, other], [Toys(n=12)], resamples=300).differences
+    # Both have items 0, 2, 5, 7, 10 and 11, and the second errs on the first of these.
+    apart = {n: float(n == 0) for n in (0, 2, 5, 7, 10, 11)}
+    assert (found.cells, found.used) == (48, 24)
+    assert found.metrics["right"].value == pytest.approx(1 / 6)
+    assert [*found.metrics["right"][1:]] == resampled(apart, 12, 300)
+    assert found.p["right"] == 1, "one item that differs shows nothing"
+    even = {n // 2: value for n, value in apart.items() if n % 2 == 0}
+    assert found.by_tag["even"]["right"].value == pytest.approx(1 / 3)
+    assert [*found.by_tag["even"]["right"][1:]] == resampled(even, 6, 300)
+
+
+class Table(Scorer):
+    """The given score of each text, which is its number; some are missing."""
+
+    def __init__(self, scores):
+        super().__init__(on_error="skip")
+        self.given = scores
+
+    def identity(self):
+        return {"scores": str(self.given.tolist()), **super().identity()}
+
+    def score_cells(self, images, texts, cells):
+        for n, (_, j) in enumerate(cells.tolist()):
+            value = self.given[int(texts[j])]
+            there = not np.isnan(value)
+            yield Scored(
+                np.array([n]), torch.tensor([value]) if there else None, None if there else "none"
+            )
+
+
+class Rated(Benchmark):
+    """Texts with a rating each, all ranked together."""
+
+    pooled = True
+
+    def __init__(self, human):
+        super().__init__()
+        self.rated = human
+
+    def items(self):
+        return [Item([picture(0)], [str(n)], {"human": [h]}) for n, h in enumerate(self.rated)]
+
+    def metrics(self, items, scores):
+        return self.statistic(items, scores)(np.arange(len(items)))
+
+    def statistic(self, items, scores):
+        human = [item.labels["human"][0] for item in items]
+        return agreement_statistic([float(one[0, 0]) for one in scores], human, ["tau_b"])
+
+
+def test_metrics_of_order_are_of_the_same_cells():
+    rng = np.random.default_rng(5)
+    human = rng.permutation(9).astype(float)
+    one, other = human + rng.normal(size=9), 100 * rng.normal(size=9)
+    one[[0, 4]], other[[4, 7]] = np.nan, np.nan
+    (found,) = compare([Table(one), Table(other)], [Rated(human)], resamples=600).differences
+    both = ~np.isnan(one + other)
+    s, t, h = one[both], other[both], human[both]
+    assert (found.cells, found.used, len(h)) == (9, 6, 6)
+
+    def apart(first, second):
+        return stats.kendalltau(first, h).statistic - stats.kendalltau(second, h).statistic
+
+    assert found.metrics["tau_b"].value == pytest.approx(apart(s, t))
+    # Scores change places when those that both have are brought to one mean and deviation.
+    s, t = stats.zscore(s), stats.zscore(t)
+    swaps = [np.array(swap) for swap in itertools.product((False, True), repeat=6)]
+    every = np.abs([apart(np.where(swap, t, s), np.where(swap, s, t)) for swap in swaps])
+    assert found.p["tau_b"] == pytest.approx(np.mean(every >= every[0] - 1e-12))
+
+
+def test_only_what_lacks_scores_is_computed_again():
+    runs = [evaluate(s, Toys(), resamples=50) for s in (Knows(), Guesses(), Refuses({0}))]
+    asked = []
+
+    def watched(run):
+        def of(items, scores):
+            asked.append(len(items))
+            return run.statistic_of(items, scores)
+
+        return replace(run, statistic_of=of)
+
+    whole = Report([watched(run) for run in runs[:2]]).differences
+    assert asked == [24, 12, 6, 12], "a permutation test of both for all items and each tag"
+    three = Report([watched(run) for run in runs]).differences
+    # p is corrected for three pairs now; all else is as it was.
+    assert repr(replace(three[0], tests=whole[0].tests)) == repr(whole[0])
+    assert repr(three[0].p) == repr(whole[0].p) and three[0].cells == three[0].used == 48
+    # Item 0 is even and of the first three; odd items lack nothing, and their draws remain.
+    asked.clear()
+    Report([watched(runs[0]), watched(runs[2])]).differences  # noqa: B018
+    assert sorted(asked) == sorted([24, 12, 6, 12, 12, 6, 3])
+    # What both lack is left out of both already.
+    asked.clear()
+    (same,) = Report([watched(runs[2]), watched(replace(runs[2]))]).differences
+    assert sorted(asked) == sorted([24, 12, 6, 12]) and (same.cells, same.used) == (48, 44)
+
+
+def test_reports_say_what_is_compared_where_scores_are_missing(tmp_path, capsys):
+    whole = compare([Knows(), Guesses()], [Toys()], resamples=20)
+    some = compare([Knows(), Guesses(), Refuses({0, 1})], [Toys()], resamples=20)
+    schema = json.loads(files("t2v_eval").joinpath("report.schema.json").read_text())
+    validator = jsonschema.Draft202012Validator(schema)
+    pairs = {"Knows, Guesses": 48, "Knows, Refuses": 40, "Guesses, Refuses": 40}
+    for report, missing in ((whole, False), (some, True)):
+        folder = report.write(tmp_path / str(missing)).parent
+        console.print_report(report)
+        shown = {"console": capsys.readouterr().out}
+        shown |= {name: (folder / name).read_text() for name in ("report.md", "report.html")}
+        for name, text in shown.items():
+            assert (text.count(BOTH), text.count("scores of both")) == (missing, missing), name
+            for pair, used in pairs.items() if missing else ():
+                row = re.search(f"{pair.replace(', ', ' [-−] ')}.*?(\\d+) of 48", text, re.DOTALL)
+                assert int(row[1]) == used, (name, pair)
+        content = json.loads((folder / "report.json").read_text())
+        validator.validate(content)
+        counts = {f"{d['first']}, {d['second']}": d["counts"] for d in content["differences"]}
+        assert len(counts) == (3 if missing else 1)
+        assert all(of == {"cells": 48, "used": pairs[pair]} for pair, of in counts.items())
+    del content["differences"][0]["counts"]["used"]
+    assert not validator.is_valid(content)

@@ -1,0 +1,282 @@
+"""Frames of videos that the tests encode themselves, against frames decoded one by one."""
+
+import math
+import os
+import struct
+import sys
+import threading
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+from helpers.clips import SIZE, by_hand, encode
+from helpers.toy import ToyEmbedding, expected
+from PIL import Image
+
+from t2v_eval.errors import InputError, MediaError, MissingPackageError
+from t2v_eval.inputs import video
+from t2v_eval.inputs.media import decode, open_media
+from t2v_eval.inputs.video import Sampling, clip, frames, indices, strip
+
+
+def pixels(media):
+    return np.asarray(decode(media))
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mov", "clip.avi", "clip.mkv"])
+def test_frames_are_those_decoded_by_hand(tmp_path, name):
+    path = encode(tmp_path / name)
+    whole = by_hand(path)
+    assert len(whole) == 20
+    assert [int(frame[0, -1, 0]) for frame in whole] == pytest.approx(range(0, 240, 12), abs=3)
+    for most, choose, wanted in (
+        (5, "uniform", [0, 4, 9, 14, 19]),
+        (3, "first", [0, 1, 2]),
+        (1, "uniform", [9]),
+        (36, "first", range(20)),
+        (20, "uniform", range(20)),
+    ):
+        found = frames(path, most, choose)
+        assert len(found) == len(wanted)
+        for one, n in zip(found, wanted, strict=True):
+            np.testing.assert_array_equal(pixels(one), whole[n])
+            assert one.name == f"{path}, frame {n}"
+
+
+def test_frames_of_a_gif(tmp_path):
+    made = [Image.new("RGB", (16, 16), (20 * k, 0, 0)) for k in range(6)]
+    made[0].save(tmp_path / "a.gif", save_all=True, append_images=made[1:])
+    reds = [int(pixels(one)[0, 0, 0]) for one in frames(tmp_path / "a.gif", 3)]
+    assert reds == [0, 40, 100]
+
+
+def test_which_frames():
+    for total in range(1, 50):
+        for most in range(1, 50):
+            even = indices(total, most)
+            assert even == sorted(set(even)) and len(even) == min(total, most)
+            assert even[0] >= 0 and even[-1] < total
+            if 1 < most < total:
+                steps = [Fraction(k * (total - 1), most - 1) for k in range(most)]
+                assert even == [math.floor(step) for step in steps]
+            assert indices(total, most, "first") == list(range(total))[:most]
+    for most, choose in ((0, "first"), (4, "random")):
+        with pytest.raises(InputError, match="use 1 or more, by 'uniform' or .* or 'first'"):
+            indices(9, most, choose)
+
+
+def mplug_owl3(total, fps, most):
+    """A frame a second, of a list that is cut into parts where it is too long."""
+    listed = list(range(0, total, round(fps / 1)))
+    if len(listed) > most:
+        gap = len(listed) / most
+        listed = [listed[int(i * gap + gap / 2)] for i in range(most)]
+    return listed
+
+
+def test_frames_of_mplug_owl3_are_those_of_its_authors():
+    for most in (1, 7, 16):
+        sampling = Sampling(fps=1.0, most=most, choose="seconds")
+        for fps in (1.0, 8.0, 23.976, 24.5, 25.0, 25.5, 29.97, 60.0):
+            for total in range(1, 2000, 13):
+                assert sampling.indices(total, fps) == mplug_owl3(total, fps, most)
+    twice = Sampling(fps=2.0, choose="seconds")
+    assert twice.indices(100, 30.0) == [0, 15, 30, 45, 60, 75, 90]
+    assert twice.indices(5, 0.4) == [0, 1, 2, 3, 4], "all, where there are fewer in a second"
+    with pytest.raises(InputError, match="for choose 'uniform' or .*, or with fps 'seconds'"):
+        Sampling(count=4, choose="seconds")
+    with pytest.raises(InputError, match="use 1 or more, by 'uniform' or"):
+        indices(9, 4, "seconds")
+
+
+def test_a_frame_s_key_is_the_video_s_content_and_which_frame(tmp_path):
+    one, same = encode(tmp_path / "1.mp4"), tmp_path / "2.mp4"
+    same.write_bytes(one.read_bytes())
+    other = encode(tmp_path / "3.mp4", seed=1)
+    keys = [[media.key for media in frames(path, 5)] for path in (one, same, other)]
+    assert keys[0] == keys[1] and not {*keys[0]} & {*keys[2]} and len({*keys[0]}) == 5
+    first = [media.key for media in frames(one, 5, "first")]
+    assert first[0] == keys[0][0] and first[4] == keys[0][1], "frames 0 and 4 are in both"
+    assert len({*first, *keys[0]}) == 8
+    assert not {media.key for media in frames(one, 5, jpeg=True)} & {*keys[0]}
+
+
+def test_jpeg_rounds_as_a_file_does(tmp_path):
+    path = encode(tmp_path / "a.mp4", seed=1)
+    Image.fromarray(by_hand(path)[19]).save(tmp_path / "19.jpg")
+    found = frames(path, 2, jpeg=True)[1]
+    np.testing.assert_array_equal(pixels(found), np.asarray(Image.open(tmp_path / "19.jpg")))
+
+
+def test_a_video_is_decoded_once_for_all_its_frames(tmp_path, monkeypatch):
+    decoded = []
+    whole = video._decode
+    monkeypatch.setattr(video, "_decode", lambda *a: decoded.append(a[1]) or whole(*a))
+    scorer = ToyEmbedding()
+    paths = [encode(tmp_path / f"{n}.mp4", seed=n) for n in range(1, 4)]
+    taken = [media for path in paths for media in frames(path, 8)]
+    scores = scorer(images=taken, texts=["a dog runs", "a cat"])
+    assert sorted(decoded) == [*map(str, paths)]
+    wanted = [
+        expected(Image.fromarray(by_hand(path)[n]), "a cat")
+        for path in paths
+        for n in indices(20, 8)
+    ]
+    np.testing.assert_allclose(scores[:, 1], wanted, atol=1e-6)
+    # Threads that ask at the same time wait for one decoding.
+    found = frames(paths[0], 20)
+    threads = [threading.Thread(target=one.load) for one in found]
+    decoded.clear()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert decoded == [str(paths[0])]
+
+
+def test_little_is_held_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(video, "HELD", 7 * 3 * 32 * 24)  # three of one video, four of the next
+    path = encode(tmp_path / "a.mp4")
+    several = [frames(path, 4) for _ in range(5)]
+    for found in several:
+        found[0].load()
+    assert len(video._held) == 2 and sum(len(one.held) for one in video._held) == 6
+    # What was let go is decoded anew; what is all taken is forgotten.
+    np.testing.assert_array_equal(pixels(several[0][3]), by_hand(path)[19])
+    for found in several:
+        for one in found[:3]:
+            one.load()
+    assert sum(len(one.held) for one in video._held) <= 7
+
+
+def test_a_turned_video_is_seen_upright(tmp_path):
+    path = encode(tmp_path / "a.mp4", count=2)
+    content = bytearray(path.read_bytes())
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
+    at = content.find(plain, content.find(b"tkhd"))
+    # The matrix of the track's header: a quarter turn clockwise.
+    content[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    seen = pixels(frames(path, 1, "first")[0])
+    np.testing.assert_array_equal(seen, np.rot90(by_hand(path)[0], -1))
+
+
+def cut(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def spoil(path):
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 800] = bytes(800)
+    path.write_bytes(content)
+
+
+def rewrite(path):
+    path.write_bytes(b"this is no video")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (cut, r"the video is cut: it has \d+ of 60 frames; fetch it again"),
+        (spoil, "of the video is broken; fetch it again|not a video that can be decoded"),
+        (rewrite, "not a video that can be decoded: Invalid data .*; fetch it again, or make it"),
+        (lambda path: path.unlink(), "the video cannot be read: No such file"),
+        (lambda path: path.write_bytes(b""), "not a video that can be decoded"),
+    ],
+)
+def test_what_is_no_whole_video_is_named(tmp_path, change, message):
+    path = encode(tmp_path / "a.mp4", 60, seed=1, movflags="faststart")
+    change(path)
+    with pytest.raises(MediaError, match=message) as caught:
+        for one in frames(path, 60):
+            one.load()
+    assert str(path) in str(caught.value)
+
+
+def test_a_video_that_changes_after_it_was_hashed_is_refused(tmp_path):
+    path = encode(tmp_path / "a.mp4", count=4)
+    whole, parts = open_media(path), frames(path, 2)
+    before = path.stat()
+    encode(path, count=4, seed=1)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    for see in (lambda: clip(whole, Sampling(2)), parts[0].load):
+        with pytest.raises(MediaError, match="a.mp4.*changed while it was being scored; run again"):
+            see()
+    assert len(clip(open_media(path), Sampling(2)).frames) == 2
+
+
+def test_a_broken_video_fails_its_cells_once(tmp_path, monkeypatch):
+    decoded = []
+    whole = video._decode
+    monkeypatch.setattr(video, "_decode", lambda *a: decoded.append(a[1]) or whole(*a))
+    path = encode(tmp_path / "a.mp4", 60, seed=1, movflags="faststart")
+    spoil(path)
+    found = frames(path, 6)
+    whole_one = frames(encode(tmp_path / "b.mp4"), 2)
+    scores = ToyEmbedding(on_error="skip")(images=[*found, *whole_one], texts="a cat")
+    assert scores[:6].isnan().all() and not scores[6:].isnan().any()
+    assert decoded.count(str(path)) == 1
+
+
+@pytest.mark.parametrize(("name", "codec"), [("a.mkv", "mpeg4"), ("a.webm", "libvpx-vp9")])
+def test_a_container_that_counts_no_frames_and_is_cut(tmp_path, name, codec):
+    path = encode(tmp_path / name, 60, codec=codec, seed=1)
+    assert len(frames(path, 99)) == 60
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with pytest.raises(MediaError, match=r"the video is cut: it has \d+ of more frames; fetch it"):
+        frames(path, 4)
+
+
+def test_a_video_that_an_edit_makes_shorter_is_not_cut(tmp_path):
+    """Copied with times one second earlier, so that its first frames are before the beginning."""
+    path, edited = encode(tmp_path / "a.mp4", 40, seed=1, gop=8), tmp_path / "b.mp4"
+    with av.open(str(path)) as source, av.open(str(edited), "w") as target:
+        given = source.streams.video[0]
+        stream = target.add_stream_from_template(given)
+        for packet in source.demux(given):
+            if packet.dts is not None:
+                packet.pts -= int(2 / given.time_base)
+                packet.dts -= int(2 / given.time_base)
+                packet.stream = stream
+                target.mux(packet)
+    with av.open(str(edited)) as container:
+        declared = container.streams.video[0].frames
+    shown = by_hand(edited)
+    assert len(shown) < declared
+    found = frames(edited, 99)
+    assert len(found) == len(shown)
+    np.testing.assert_array_equal(pixels(found[0]), shown[0])
+
+
+def test_a_strip_is_frames_side_by_side(tmp_path):
+    path = encode(tmp_path / "a.mp4", 20, seed=1)
+    whole, (width, height) = by_hand(path), SIZE
+    shown = np.asarray(decode(strip(path, 4, gap=10)))
+    assert shown.shape == (height, 4 * width + 3 * 10, 3)
+    for k, n in enumerate((0, 5, 10, 15)):
+        left = k * (width + 10)
+        np.testing.assert_array_equal(shown[:, left : left + width], whole[n])
+        assert not shown[:, left + width : left + width + 10].any()
+    keys = {strip(path, n, gap=g).key for n, g in ((4, 10), (5, 10), (4, 9))}
+    assert len(keys) == 3 and strip(path, 4).key in keys
+    scores = ToyEmbedding()([strip(path, 4), strip(path, 4)], "cat")
+    assert scores[0] == scores[1] and scores.isfinite().all()
+
+
+def test_without_the_package_the_command_is_said(tmp_path, monkeypatch):
+    path = encode(tmp_path / "a.mp4")
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingPackageError, match=r"pip install 't2v-eval\[video\]'"):
+        frames(path, 4)
+
+
+def test_a_video_given_as_a_picture_says_what_to_do(tmp_path):
+    path = encode(tmp_path / "a.mp4")
+    video = open_media(path)
+    with pytest.raises(MediaError, match=r"a.mp4\): is a video.*import frames; frames\(path, 16\)"):
+        decode(video)

@@ -1,0 +1,311 @@
+"""Memory that runs out, at every stage of scoring, and what is kept while there is room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from helpers.tiny_vlm import TINY
+from helpers.toy import ToyEmbedding, ToyPair, picture
+
+import t2v_eval
+from t2v_eval.errors import ScoringError
+from t2v_eval.local.batching import BatchSize, Failure
+from t2v_eval.local.state_cache import Kept, own, tensors
+from t2v_eval.scoring.plan import Block
+
+TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 2, "two dogs", ""]
+REMEDY = "does not fit into the memory of cpu, even alone; .*device_map"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    made = tmp_path_factory.mktemp("qwen")
+    TINY["qwen2_5_vl"](made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Of 1 to 9 tokens."""
+    return [picture(n, size) for n, size in enumerate([(28, 28), (84, 84), (40, 90), (56, 56)])]
+
+
+@pytest.fixture(scope="module")
+def expected(folder, images):
+    return load(folder, share=False)(images, TEXTS)
+
+
+def load(folder, **options):
+    return t2v_eval.load(f"hf-vlm:{folder}", device="cpu", **options)
+
+
+@contextmanager
+def tight(module: torch.nn.Module, size_of, most: int) -> Iterator[list[int]]:
+    """A module that runs out of memory with more than `most` of something.
+
+    Yields how much of it there was each time, -1 where memory ran out.
+    """
+    done: list[int] = []
+
+    def check(_, args, kwargs) -> None:
+        size = size_of(args, kwargs)
+        if size is not None and size > most:
+            done.append(-1)
+            raise torch.OutOfMemoryError("out of memory, says the test")
+        done.append(size or 0)
+
+    hook = module.register_forward_pre_hook(check, with_kwargs=True)
+    try:
+        yield done
+    finally:
+        hook.remove()
+
+
+def pictures_seen(args, kwargs) -> int:
+    return len(kwargs["grid_thw"])
+
+
+def rows_read(args, kwargs) -> int | None:
+    return len(kwargs["input_ids"]) if kwargs.get("input_ids") is not None else None
+
+
+def longest_row(args, kwargs) -> int | None:
+    return kwargs["input_ids"].shape[1] if kwargs.get("input_ids") is not None else None
+
+
+def ends_read(args, kwargs) -> int | None:
+    """Tokens that are read after a start: their mask is wider than it is high."""
+    mask = kwargs.get("attention_mask")
+    return (
+        kwargs["inputs_embeds"].shape[:2].numel() if mask is not None and mask.ndim == 4 else None
+    )
+
+
+STAGES = {
+    "vision": (lambda model: model.visual, pictures_seen, (1, 2)),
+    "start": (lambda model: model, rows_read, (1, 3)),
+    "ends": (lambda model: model.language_model, ends_read, (150, 300)),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_stage_goes_on_with_less(folder, images, expected, stage):
+    module, size_of, limits = STAGES[stage]
+    for most in limits:
+        scorer = load(folder)
+        scored: list[int] = []
+        score = scorer.rule.score
+        scorer.rule.score = lambda kept, owner, answers, score=score, scored=scored: (
+            scored.append(len(answers)) or score(kept, owner, answers)
+        )
+        with tight(module(scorer.network.base_model), size_of, most) as done:
+            np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
+            assert max(done) <= most
+            assert sum(scored) == 16, "what was finished is not done again"
+            assert -1 in done
+            done.clear()
+            scorer._kept.clear()
+            scorer(images, TEXTS)
+            assert done and -1 not in done, "what worked is remembered"
+        assert scorer.execution["image_batch_size"] == str(scorer.image_batch.value)
+
+
+@pytest.mark.parametrize("texts", [TEXTS, TEXTS[:1]])
+def test_a_picture_that_does_not_fit_leaves_the_others_alone(folder, images, expected, texts):
+    scorer = load(folder, on_error="skip")
+    network, needed = scorer.network.base_model, []
+    for image in images:
+        with tight(network, longest_row, 10**9) as done:
+            scorer(image, texts)
+        needed.append(max(done))
+    with tight(network, longest_row, sorted(needed)[-2]):
+        outcome = scorer.evaluate_blocks([Block.of(images, texts)])
+    made = outcome.scores[0]
+    assert np.isnan(made[1]).all()
+    np.testing.assert_allclose(made[[0, 2, 3]], expected[[0, 2, 3], : len(texts)], rtol=1e-4)
+    (reason,) = outcome.errors
+    assert "images[1]" in reason and "even alone" in reason and "device_map" in reason
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_fits_by_no_means_is_said_and_tried_again(folder, images, tmp_path, stage):
+    module, size_of, _ = STAGES[stage]
+    scorer = load(folder, store=tmp_path / "scores.sqlite")
+    scorer(images[:1], TEXTS[:2])
+    scorer._kept.clear()
+    with (
+        tight(module(scorer.network.base_model), size_of, 0),
+        pytest.raises(ScoringError, match=r"images\[\d\].*" + REMEDY),
+    ):
+        scorer(images[1:2], TEXTS[:2])
+    scorer.on_error = "skip"
+    block = [Block.of(images[:2], TEXTS[:2])]
+    with tight(module(scorer.network.base_model), size_of, 0):
+        outcome = scorer.evaluate_blocks(block)
+    assert (outcome.counts.reused, outcome.counts.failed) == (2, 2)
+    assert np.isfinite(outcome.scores[0]).tolist() == [[True, True], [False, False]]
+    assert scorer.evaluate_blocks(block).counts.computed == 2
+
+
+def test_what_is_kept_makes_room_first(folder, images, expected):
+    scorer = load(folder)
+    scorer(images, TEXTS)
+    assert len(scorer._kept) == 4
+    failed = []
+
+    def once(*_) -> None:
+        if not failed:
+            failed.append(len(scorer._kept))
+            raise torch.OutOfMemoryError("out of memory, says the test")
+
+    before = scorer.image_batch.value
+    scorer.network.base_model.register_forward_pre_hook(once)
+    np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
+    assert failed == [4]
+    assert len(scorer._kept) == 0
+    assert scorer.image_batch.value == before
+
+
+@pytest.mark.parametrize("share", [True, "vision"])
+def test_pictures_are_seen_once_in_a_loop_over_texts(folder, images, expected, share):
+    scorer = load(folder, share=share)
+    with tight(scorer.network.base_model.visual, pictures_seen, 99) as seen:
+        columns = [scorer(images, text) for text in TEXTS]
+        assert sum(seen) == 4
+        torch.testing.assert_close(torch.cat(columns, 1), expected, rtol=1e-4, atol=1e-6)
+        scorer(images[::-1], "new", question_template="{}?")
+        assert sum(seen) == 4
+
+
+def test_threads_see_a_picture_once(folder, images, expected):
+    scorer = load(folder)
+    with tight(scorer.network.base_model.visual, pictures_seen, 99) as seen:
+        with ThreadPoolExecutor(4) as pool:
+            columns = list(pool.map(lambda text: scorer(images, text), TEXTS))
+        assert sum(seen) == 4
+    torch.testing.assert_close(torch.cat(columns, 1), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_was_forgotten_is_seen_again(folder, images, expected):
+    scorer = load(folder)
+    size = sum(t.nbytes for t in tensors(scorer.see([scorer.preprocess(images[1])])))
+    for room, kept in ((0, 0), (size, 1), (10**9, 4)):
+        scorer = load(folder, keep_bytes=room)
+        with tight(scorer.network.base_model.visual, pictures_seen, 99) as seen:
+            for _ in range(2):
+                np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
+            assert 4 <= sum(seen) <= 8
+            assert (sum(seen) == 8) == (room == 0) and (sum(seen) == 4) == (kept == 4)
+        assert scorer._kept.bytes <= room
+
+
+def test_pair_scorers_keep_what_they_made_of_pictures():
+    images = [picture(n) for n in range(5)]
+    scorer, forgetful = ToyPair(device="cpu"), ToyPair(device="cpu", keep_bytes=0)
+    for text in TEXTS:
+        torch.testing.assert_close(scorer(images, text), forgetful(images, text))
+    scorer([*images, picture(9)], TEXTS)
+    assert scorer.image_calls == [5, 1]
+    assert forgetful.image_calls == [5] * 4
+    bound = scorer.with_template(template="plain")
+    bound(images, TEXTS)
+    assert bound.image_calls == [5, 1]
+
+
+class Narrow(ToyEmbedding):
+    """Has room for one picture, unless it is bright."""
+
+    def encode_images(self, batch):
+        if len(batch) > 1 or batch.mean() > 0.9:
+            raise torch.OutOfMemoryError("out of memory, says the test")
+        return super().encode_images(batch)
+
+
+def test_dual_encoders_skip_what_does_not_fit():
+    images = [picture(n) for n in range(3)]
+    images.insert(1, picture(5).point(lambda _: 255))
+    outcome = Narrow(device="cpu", on_error="skip").evaluate_blocks([Block.of(images, TEXTS)])
+    assert np.isnan(outcome.scores[0]).any(1).tolist() == [False, True, False, False]
+    assert "images[1]" in next(iter(outcome.errors))
+    with pytest.raises(ScoringError, match="does not fit"):
+        Narrow(device="cpu")(images, TEXTS)
+
+
+def test_what_cannot_be_explained_for_want_of_memory_is_named(folder, images, expected):
+    scorer = load(folder)
+    with (
+        tight(scorer.network.base_model, lambda _, kwargs: 0, -1),
+        pytest.raises(ScoringError, match=r"images\[0\].*" + REMEDY),
+    ):
+        scorer.explain(images, TEXTS)
+    told = scorer.explain(images, TEXTS)
+    scores = [[one.score for one in row] for row in told]
+    np.testing.assert_allclose(scores, expected, rtol=1e-4)
+
+
+def test_what_is_too_large_to_write_about_is_named(folder, images, monkeypatch):
+    scorer = load(folder)
+
+    def too_large(**_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(scorer.network, "generate", too_large)
+    with pytest.raises(ScoringError, match="memory of cpu, even alone.*load_in_8bit=True"):
+        scorer.generate(images, "What is this?")
+
+
+@dataclass
+class State:
+    row: dict
+    made: object
+
+
+def test_kept_values_are_those_used_last():
+    kept = Kept(lambda: 100)
+    for n in range(4):
+        kept.put(f"{n}", torch.zeros(8))  # 32 bytes
+    assert kept.get("0") is None and len(kept) == 3 and kept.bytes == 96
+    assert kept.get("1") is not None
+    kept.put("4", torch.zeros(16))
+    assert [key for key in "01234" if kept.get(key) is not None] == ["1", "4"]
+    kept.put("5", torch.zeros(99))
+    assert kept.get("5") is None and len(kept) == 2
+    kept.put("4", torch.zeros(4))
+    assert kept.bytes == 48
+    assert kept.clear() and not kept.clear()
+    assert (len(kept), kept.bytes) == (0, 0)
+
+
+def test_kept_values_do_not_hold_the_batch_they_came_from():
+    batch = torch.arange(12.0).view(3, 4)
+    state = State({"a": batch[1], "n": 3}, [(batch[2],), torch.ones(2)])
+    made = own(state)
+    assert sum(t.nbytes for t in tensors(state)) == 16 + 16 + 8
+    assert all(t.untyped_storage().nbytes() == t.nbytes for t in tensors(made))
+    assert made.row["n"] == 3 and torch.equal(made.made[0][0], batch[2])
+    assert own(made).made[1] is made.made[1]
+
+
+def test_batches_that_fit_are_not_run_again():
+    size, ran = BatchSize(8), []
+
+    def run(items):
+        if len(items) > 3 or 7 in items:
+            raise torch.OutOfMemoryError
+        ran.extend(items)
+        return items
+
+    made = list(size.fitting(range(9), run))
+    assert ran == [0, 1, 2, 3, 4, 5, 6, 8]
+    assert [result for _, result in made if isinstance(result, Failure)] == [Failure(None)]
+    assert size.value == 1
+    with pytest.raises(torch.OutOfMemoryError):
+        list(BatchSize(2).batches([7], run))
+    with pytest.raises(RuntimeError, match="another"):
+        list(size.batches([1], lambda _: (_ for _ in ()).throw(RuntimeError("another"))))

@@ -1,0 +1,139 @@
+"""What a scorer's id says of its weights: their content, and that of those it was made of."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from helpers.toy import ToyEmbedding, picture
+
+import t2v_eval
+from t2v_eval.errors import CheckpointError
+from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
+from t2v_eval.local import weights as of_weights
+from t2v_eval.local.weights import fingerprint
+from t2v_eval.registry import Registry
+
+
+class Filed(ToyEmbedding):
+    """Its scale is what a file says."""
+
+    version = "1"
+
+    def __init__(self, path, **options):
+        super().__init__(**options)
+        self.sign = float(path.read_text())
+        self.files = [path]
+
+    def similarity(self, images, texts):
+        return self.sign * super().similarity(images, texts)
+
+
+class Rated(Benchmark):
+    def items(self):
+        raise AssertionError("the test has its own")
+
+    def metrics(self, items, scores):
+        return {"mean": float(np.mean(scores))}
+
+
+@pytest.fixture
+def weights(tmp_path):
+    path = tmp_path / "weights.txt"
+    path.write_text("1")
+    return path
+
+
+@pytest.fixture
+def filed(monkeypatch):
+    registry = Registry("model", "t2v_eval.backends")
+    registry.register("filed")(Filed)
+    monkeypatch.setattr("t2v_eval.api.models", registry)
+
+
+def replace(path, text):
+    """Other content at another time, be the clock of the file system as coarse as it may."""
+    before = path.stat()
+    path.write_text(text)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 10**9))
+
+
+@pytest.mark.parametrize("name", ["a" * 40, "0123456789abcdef" * 4])
+def test_only_the_hubs_cache_names_files_by_their_content(tmp_path, name):
+    for folder, trusted in (
+        ("models--org--name/blobs", True),
+        ("datasets--org--name/blobs", True),
+        ("mine/blobs", False),
+        ("blobs", False),
+        ("models--org--name/mine", False),
+    ):
+        file = tmp_path / folder / name
+        file.parent.mkdir(parents=True)
+        file.write_text("one")
+        before = fingerprint([file])
+        replace(file, "two")
+        assert (fingerprint([file]) == before) is trusted, folder
+
+
+@pytest.mark.parametrize("name", ["weights.bin", "a" * 39, "g" * 40, "a" * 40 + ".incomplete"])
+def test_another_name_in_the_hubs_cache_says_nothing_of_the_content(tmp_path, name):
+    file = tmp_path / "models--org--name" / "blobs" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("one")
+    before = fingerprint([file])
+    replace(file, "two")
+    assert fingerprint([file]) != before
+
+
+@pytest.mark.parametrize("change", [lambda p: replace(p, "-1"), lambda p: p.unlink()])
+def test_weights_that_changed_since_they_were_read_have_no_id(weights, change):
+    scorer, asked = Filed(weights, device="cpu"), Filed(weights, device="cpu")
+    before = asked.with_template().id
+    change(weights)
+    assert asked.id == before, "known since before"
+    with pytest.raises(CheckpointError, match=r"weights.txt.*changed.*[Ll]oad.* again"):
+        _ = scorer.id
+
+
+def test_a_folder_of_files_is_watched_too(tmp_path, weights):
+    scorer = Filed(weights, device="cpu")
+    scorer.files = [weights, tmp_path]
+    (tmp_path / "more.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"more.json.*changed"):
+        _ = scorer.id
+
+
+def test_weights_replaced_after_loading_poison_no_store(tmp_path, weights, filed):
+    kept = tmp_path / "s.db"
+    first = t2v_eval.load("filed", path=weights, device="cpu", store=kept)
+    replace(weights, "-1")
+    score = first([picture(0)], ["a cat"])
+    second = t2v_eval.load("filed", path=weights, device="cpu", store=kept)
+    assert second.id != first.id
+    torch.testing.assert_close(second([picture(0)], ["a cat"]), -score)
+    direct = Filed(weights, device="cpu", store=kept)
+    replace(weights, "1")
+    with pytest.raises(CheckpointError, match="changed"):
+        direct([picture(1)], ["a cat"])
+
+
+def test_without_a_store_loading_hashes_nothing(monkeypatch, weights, filed):
+    hashed = []
+    monkeypatch.setattr(of_weights, "fingerprint", lambda files: hashed.append(files) or "0")
+    scorer = t2v_eval.load("filed", path=weights, device="cpu")
+    scorer([picture(0)], ["a cat"])
+    assert not hashed and scorer.id and len(hashed) == 1
+
+
+def test_a_run_without_a_store_is_not_lost_where_weights_are_replaced_meanwhile(weights):
+    class Replaced(Filed):
+        def encode_images(self, batch):
+            replace(weights, "-1")
+            return super().encode_images(batch)
+
+    before = Replaced(weights, device="cpu").id
+    items = [Item([picture(n)], ["a cat"], labels={"human": [n]}) for n in range(3)]
+    run = evaluate(Replaced(weights, device="cpu"), Rated(), items=items, resamples=2)
+    assert run.scorer["id"] == before

@@ -1,0 +1,220 @@
+"""Cards, names, families and what a user sees who mistypes one."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from t2v_eval.errors import InputError, MissingPackageError, UnknownNameError
+from t2v_eval.inputs.template import templates
+from t2v_eval.registry import Registry, benchmarks, models
+from t2v_eval.utils.signatures import accepted
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of cards as a third party would ship it."""
+    folder = tmp_path / "their_scorers"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "colour.py").write_text(
+        "class Colour:\n"
+        "    def __init__(self, card, path='', hue=0):\n"
+        "        self.card, self.path, self.hue = card, path, hue\n"
+    )
+    (folder / "colour.toml").write_text(
+        'entry = "Colour"\nkind = "clip"\nlicense = "MIT"\n'
+        '[names.red]\nsummary = "how red"\npath = "./red.bin"\ndefault = true\n'
+        "[names.blue]\nhue = 240\nexpects_size = [4, 4]\n"
+        '[families.any]\nargument = "path"\n'
+    )
+    (folder / "broken.py").write_text("import not_a_package_at_all\n")
+    (folder / "broken.toml").write_text('entry = "X"\nextra = "broken"\n[names.broken]\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    for name in [n for n in sys.modules if n.startswith("their_scorers")]:
+        del sys.modules[name]
+
+
+def test_listing_reads_cards_and_imports_no_module(package):
+    registry = Registry("model", "their_scorers")
+    assert registry.names() == ["broken", "red", "blue"]
+    assert registry.names("b*", kind="clip") == ["blue"]
+    assert registry.default("clip") == "red"
+    assert registry.card("blue").license == "MIT"
+    assert registry.card("blue").expects_size == (4, 4)
+    assert "their_scorers.colour" not in sys.modules
+
+
+def test_create_passes_the_cards_arguments_and_overrides(package):
+    registry = Registry("model", "their_scorers")
+    red = registry.create("red", hue=7)
+    assert (red.path, red.hue, red.card.name) == (str(package / "red.bin"), 7, "red")
+    assert registry.create("any:thing/else").path == "thing/else"
+    (package / "more.toml").write_text('module = "colour"\nentry = "Colour"\n[names.green]\n')
+    assert type(Registry("model", "their_scorers").create("green")) is type(red)
+    assert registry.create("any:thing/else").card.name == "any:thing/else"
+
+
+def test_what_is_wrong_is_named(package):
+    registry = Registry("model", "their_scorers")
+    with pytest.raises(UnknownNameError, match="no model called 'bleu'. Did you mean 'blue'"):
+        registry.create("bleu")
+    with pytest.raises(UnknownNameError, match="list models"):
+        registry.create("any:")
+    with pytest.raises(MissingPackageError, match=r"not_a_package_at_all.*t2v-eval\[broken\]"):
+        registry.create("broken")
+    with pytest.raises(InputError, match="'red' takes no option 'huee'"):
+        registry.create("red", huee=3)
+    with pytest.raises(UnknownNameError, match="marked as the default"):
+        registry.default("vqa")
+
+
+def test_a_fault_inside_a_constructor_is_not_blamed_on_options(package):
+    (package / "colour.py").write_text(
+        "def mix(hue): ...\n"
+        "class Colour:\n"
+        "    def __init__(self, card, path='', **more):\n"
+        "        mix(shade=3) if not more else mix(**more)\n"
+    )
+    registry = Registry("model", "their_scorers")
+    with pytest.raises(TypeError, match=r"mix\(\) got an unexpected keyword argument 'shade'"):
+        registry.create("red")
+    with pytest.raises(InputError, match="'red' takes no option 'shade'"):
+        registry.create("red", shade=3)
+
+
+def test_a_mistyped_name_is_not_taken_for_a_member_of_a_family(package):
+    (package / "colour.toml").write_text(
+        (package / "colour.toml").read_text() + '[names."any:dark-red-32"]\npath = "x"\n'
+    )
+    registry = Registry("model", "their_scorers")
+    assert registry.create("any:dark-red-32").path == "x"
+    assert registry.create("any:something-else").path == "something-else"
+    with pytest.raises(UnknownNameError, match="Did you mean 'any:dark-red-32'"):
+        registry.create("any:dark-red-23")
+
+
+def test_registering_a_class_of_ones_own():
+    registry: Registry[object] = Registry("model", "t2v_eval.backends")
+
+    @registry.register("mine", kind="vqa", summary="my own")
+    class Mine:
+        def __init__(self, card, level=1):
+            self.card, self.level = card, level
+
+    assert "mine" in registry.names(kind="vqa")
+    assert registry.create("mine", level=3).level == 3
+    assert registry.card("mine").summary == "my own"
+
+
+@pytest.mark.parametrize("registry", [models, benchmarks])
+def test_every_card_of_ours_says_what_it_is(registry):
+    assert registry.names()
+    for card in registry.cards.values():
+        assert card.summary or not card.file, card.name  # others may have registered some
+
+
+def test_every_scorer_says_its_kind_licence_and_range():
+    for card in models.cards.values():
+        if not card.file:  # registered by another test
+            continue
+        assert card.kind and card.license and card.range and card.verified, card.name
+
+
+def changed(package, known: str, wanted: str) -> Registry[object]:
+    card = package / "colour.toml"
+    card.write_text(card.read_text().replace(known, wanted))
+    return Registry("model", "their_scorers")
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "said"),
+    [
+        ("hue = 240", "huee = 240", "'blue' has the unknown key 'huee'; did you mean 'hue'"),
+        ('license = "MIT"', 'licence = "MIT"', "unknown key 'licence'; did you mean 'license'"),
+        ("hue = 240", "xyz_quux = 1", "unknown key 'xyz_quux'; Colour of .* takes hue, path"),
+        ("[families.any]", "[families.any]\nhueue = 1", "'any' has the unknown key 'hueue'"),
+        ('argument = "path"', 'argument = "pth"', "'any' has the unknown key 'pth'"),
+        ('argument = "path"', 'summary = ""', "family 'any' lacks `argument`"),
+        ('license = "MIT"', "license = 3", "license = 3, which must be a text"),
+        ("default = true", 'default = "yes"', "default = 'yes', which must be true or false"),
+        ("[4, 4]", "[4, 4.5]", "expects_size = .4, 4.5., which must be a list of two whole"),
+        ("[4, 4]", "4", "expects_size = 4, which must be a list of two whole"),
+        ("hue = 240", 'suffixes = ".png"', "suffixes = '.png', which must be a list of texts"),
+        ("hue = 240", "sha256 = {a = 1}", "sha256 = .*, which must be a table of texts"),
+        ("hue = 240", 'published = "x"', "published = 'x', which must be a table"),
+        ("[names.blue]", "[names]\nblue = 3\n[names.x]", "not valid TOML|names must hold tables"),
+        ("[names.", "[nmaes.", "unknown key 'nmaes'; did you mean"),
+    ],
+)
+def test_what_is_wrong_in_a_card_is_said_when_cards_are_listed(package, known, wanted, said):
+    with pytest.raises(InputError, match=f"colour.toml.*{said}|{said}.*colour.toml"):
+        changed(package, known, wanted).names()
+
+
+def test_a_file_without_cards_is_named(package):
+    (package / "more.toml").write_text('entry = "Colour"\n[naems.x]\nhue = 3\n')
+    with pytest.raises(InputError, match=r"more.toml holds no card: a card is a table \[names"):
+        Registry("model", "their_scorers").names()
+    (package / "more.toml").write_text('entry = "Colour"\nnames = ["x"]\n')
+    with pytest.raises(InputError, match=r"more.toml: names must hold tables"):
+        Registry("model", "their_scorers").names()
+
+
+def test_a_card_with_an_unknown_key_is_refused_before_its_class_is_made(package):
+    registry = changed(package, "hue = 240", "huee = 240")
+    with pytest.raises(InputError, match="did you mean 'hue'"):
+        registry.create("blue")
+    assert registry.create("red").hue == 0  # whose card is right
+    assert "their_scorers.colour" in sys.modules
+
+
+def test_arguments_are_seen_through_bases_and_options(package):
+    (package / "shade.py").write_text(
+        "from typing import TypedDict, Unpack\n"
+        "from .colour import Colour\n"
+        "class More(TypedDict, total=False):\n"
+        "    tone: int\n"
+        "class Shade(Colour):\n"
+        "    def __init__(self, depth, **options):\n"
+        "        super().__init__(**options)\n"
+        "class Toned:\n"
+        "    def __init__(self, card, **more: Unpack[More]): ...\n"
+        "def shade(light, **options):\n"
+        "    return Shade(depth=1, **options)\n"
+    )
+    for entry, key in (("Shade", "hue"), ("Toned", "tone"), ("shade", "path"), ("shade", "light")):
+        (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\n{key} = "1"\n')
+        assert Registry("model", "their_scorers").card("x").args == {key: "1"}
+        (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\n{key}_ = "1"\n')
+        with pytest.raises(InputError, match=f"'{key}_'; did you mean '{key}'"):
+            Registry("model", "their_scorers").card("x")
+    # Where the source does not say what is taken, nothing is refused.
+    (package / "shade.py").write_text(
+        "from elsewhere import Base\nclass Shade(Base):\n    pass\ndef free(**any): ...\n"
+    )
+    for entry in ("Shade", "free", "NotThere"):
+        (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\nany = "1"\n')
+        assert Registry("model", "their_scorers").card("x").args == {"any": "1"}
+
+
+@pytest.mark.parametrize("registry", [models, benchmarks])
+def test_the_classes_of_all_our_cards_are_seen(registry):
+    """So that an unknown key of any is told."""
+    for card in registry.cards.values():
+        if card.file is not None:
+            source = card.file.with_name(f"{card.module.rpartition('.')[2]}.py")
+            assert accepted(source, card.entry) is not None, card.name
+
+
+def test_cards_follow_a_version_by_the_template_that_they_ask():
+    """Those of vision-language models and services; the question of the version is their own."""
+    for card in models.cards.values():
+        assert set(card.questions.values()) <= templates().keys(), card.name
+        if card.follows:
+            own = "vqascore-instructblip" if card.entry == "InstructBlipFlanT5" else "vqascore"
+            own = own if card.kind == "vqa" else "plain"
+            assert card.questions[card.follows] == card.args.get("template", own), card.name
+    assert models.conventions() == ["t2v-3.0", "t2v-3.1"]

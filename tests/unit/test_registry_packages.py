@@ -1,0 +1,159 @@
+"""Packages of third parties: what is broken stays theirs, and what is ours stays ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+
+from t2v_eval.errors import InputError, T2VWarning, UnknownNameError
+from t2v_eval.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+SCORER = "class Scorer:\n    def __init__(self, card, path='', checkpoint='', store=None):\n"
+SCORER += "        self.card, self.path = card, path or checkpoint\n"
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Puts a package with an entry point where Python finds it."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    made = []
+
+    def of(package: str, cards: str, code: str = SCORER, start: str = "", value: str = "") -> Path:
+        folder = site / package
+        folder.mkdir()
+        (folder / "__init__.py").write_text(start)
+        (folder / "cards.toml").write_text(cards)
+        (folder / "cards.py").write_text(code)
+        facts = site / f"{package}-1.0.dist-info"
+        facts.mkdir()
+        (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        lines = f"[t2v_eval.backends]\n{package} = {value or package}\n"
+        (facts / "entry_points.txt").write_text(lines)
+        made.append(package)
+        return site
+
+    yield of
+    for name in [n for n in sys.modules if n.partition(".")[0] in made]:
+        del sys.modules[name]
+
+
+def registry() -> Registry:
+    return Registry("model", "t2v_eval.backends")
+
+
+def card(*names: str, family: str = "") -> str:
+    told = 'entry = "Scorer"\nkind = "theirs"\n' + "".join(f'[names."{n}"]\n' for n in names)
+    return told + (f'[families."{family}"]\nargument = "path"\n' if family else "")
+
+
+BROKEN = {
+    "cards that are no TOML": {"cards": "entry = \n"},
+    "a card without a class": {"cards": "[names.x]\n"},
+    "a family without an argument": {"cards": 'entry = "Scorer"\n[families.x]\n'},
+    "names that are no table": {"cards": 'entry = "Scorer"\nnames = 3\n'},
+    "a package that is not there": {"cards": "", "value": "not_there_at_all"},
+    "a folder that is not there": {"cards": "", "value": "theirs.missing"},
+    "code that fails": {"cards": "", "start": "1 / 0", "value": "theirs.inner"},
+    "code that ends the program": {
+        "cards": "",
+        "start": "raise SystemExit(3)",
+        "value": "theirs.x",
+    },
+    "syntax": {"cards": "", "start": "def", "value": "theirs.inner"},
+    "an odd value": {"cards": "", "value": ".relative"},
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_package_is_named_once_and_the_rest_works(install, case):
+    install("theirs", **BROKEN[case])
+    install("fine", card("fine-model"))
+    found = registry()
+    named = BROKEN[case].get("value", "theirs")
+    with pytest.warns(T2VWarning, match=f"installed package '{named}' cannot be read") as said:
+        names = found.names()
+    assert len(said) == 1
+    assert {"clipscore", "fine-model"} <= set(names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert found.create("fine-model").card.name == "fine-model"
+        with pytest.raises(UnknownNameError, match=f"cannot be read: {named} \\(.*Error|Exit"):
+            found.create("theirs-model")
+
+
+def test_names_and_families_of_ours_cannot_be_taken(install):
+    ours = registry()
+    ours.names()
+    install("thief", card("clipscore", "hf-clip:openai/clip-vit-base-patch32", "their-own"))
+    install("other", card(family="hf-clip") + '[families."other-own"]\nargument = "path"\n')
+    found = registry()
+    with pytest.warns(T2VWarning) as said:
+        found.names()
+    told = [str(one.message) for one in said]
+    assert len(told) == 3
+    for package, name in (
+        ("thief", "clipscore"),
+        ("thief", "hf-clip:openai/clip-vit-base-patch32"),
+        ("other", "hf-clip:"),
+    ):
+        assert any(f"'{package}' has a model '{name}'" in line for line in told), name
+        assert all("'t2v_eval.backends' and stays so" in line for line in told)
+    for name in ("clipscore", "hf-clip:openai/clip-vit-base-patch32", "openai-compatible:x"):
+        assert found.card(name) == ours.card(name)
+    assert found.create("their-own").card.module == "thief.cards"
+    assert found.create("other-own:thing").path == "thing"
+
+
+def test_of_two_packages_the_first_has_the_name(install):
+    install("alpha", card("alike", family="kin"))
+    install("beta", card("alike", "beta-own", family="kin"))
+    found = registry()
+    with pytest.warns(T2VWarning, match="installed package") as said:
+        first = found.card("alike").module.partition(".")[0]
+    second = {"alpha": "beta", "beta": "alpha"}[first]
+    told = sorted(str(one.message) for one in said)
+    assert [
+        f"'{second}' has a model {name}" in line
+        for name, line in zip(("'alike'", "'kin:'"), told, strict=True)
+    ] == [True, True]
+    assert all(f"that of '{first}'" in line for line in told)
+    assert found.card("kin:x").module == f"{first}.cards"
+    assert found.card("beta-own").module == "beta.cards"
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("1 / 0", "ZeroDivisionError"),
+        ("def", "SyntaxError"),
+        ("from theirs import gone", "gone"),
+        ("", "has no attribute 'Scorer'"),
+    ],
+)
+def test_a_module_that_fails_is_named_when_it_is_asked_for(install, code, said):
+    install("theirs", card("their-model"), code)
+    with pytest.raises(InputError, match=f"'their-model' cannot be made: theirs.cards.*{said}"):
+        registry().create("their-model")
+
+
+@pytest.mark.parametrize("arguments", [["-m", "t2v_eval", "list", "templates"], ["eval.py", "-h"]])
+def test_commands_work_beside_a_broken_package(install, arguments):
+    site = install("theirs", "entry = \n")
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={"PYTHONPATH": str(site), "PATH": ""},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if arguments[-1] == "-h":
+        assert "warning: the models of the installed package 'theirs'" in done.stderr

@@ -1,0 +1,209 @@
+"""Ctrl-C and SIGTERM: what is finished is kept, a line says so, and the exit code is the shell's.
+
+The processes tell when they have come so far, or the server does: nothing here sleeps.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from helpers.asking import SERVICES, Spoken
+from helpers.loopback import Server
+from helpers.toy import picture
+
+import t2v_eval
+from t2v_eval.utils.interrupts import Terminated, sigterm_raises, stop_of, stops_call
+
+ROOT = Path(__file__).parents[3]
+SIGNALS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
+KEYS = {"openai": "OPENAI_API_KEY", "gemini": "GEMINI_API_KEY"}
+ADDRESSES = {"openai": "OPENAI_BASE_URL", "gemini": "GOOGLE_GEMINI_BASE_URL"}
+NAMES = {"openai": "gpt-4o", "gemini": "gemini-2.5-flash"}
+
+# Says when it has committed something for the first time, and then waits to be stopped.
+HALTING = """
+import sys, threading
+from t2v_eval.store import Store
+whole = Store.put_cells
+def put_cells(self, *arguments):
+    whole(self, *arguments)
+    print("committed", flush=True)
+    threading.Event().wait()
+Store.put_cells = put_cells
+from t2v_eval.cli import main
+sys.argv[0] = "t2v-eval"
+main()
+"""
+
+LOADING = """
+import sys, threading, t2v_eval.api
+def load(*_, **__):
+    print("committed", flush=True)
+    threading.Event().wait()
+t2v_eval.api.load = load
+from t2v_eval.cli import main
+sys.argv[0] = "t2v-eval"
+main()
+"""
+
+
+@pytest.fixture(params=SERVICES)
+def spoken(request):
+    return Spoken(request.param)
+
+
+@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def stop(request):
+    return request.param
+
+
+@pytest.fixture
+def command(tmp_path):
+    """A command about ten pictures, whose scores go to a store."""
+    files = [tmp_path / f"{n}.png" for n in range(10)]
+    for n, file in enumerate(files):
+        picture(n).save(file)
+    store = ["--store", tmp_path / "s.db"]
+    return ["score", *files, "-t", "a cat", "-t", "a dog", *store, "--out", tmp_path / "o.csv"]
+
+
+def start(how, arguments, **environment):
+    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "", "HOME": "/"}
+    return subprocess.Popen(
+        [sys.executable, *how, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=variables | environment,
+    )
+
+
+def check_line(process, err, stop, store):
+    word, code = SIGNALS[stop]
+    assert process.returncode == code, err
+    said = f"{word}; what was finished is kept in {store}: the same command goes on from there"
+    assert [line for line in err.splitlines() if word in line] == [said]
+    assert "Traceback" not in err
+
+
+def scored(store):
+    return [row for row in t2v_eval.Store(store).rows() if row.value is not None]
+
+
+def test_a_run_over_a_service(stop, spoken, command, tmp_path):
+    last = threading.Event()
+
+    def behave(request):
+        if request.number <= 7:
+            return spoken.right(request)
+        last.set()
+        return spoken.FAULTS["hang"]()
+
+    with Server(behave) as server:
+        environment = {KEYS[spoken.name]: "k", ADDRESSES[spoken.name]: server.address + spoken.path}
+        asking = [*command, "-m", NAMES[spoken.name], "--option", "concurrency=1"]
+        process = start(["-m", "t2v_eval"], asking, **environment)
+        assert last.wait(60)
+        process.send_signal(stop)
+        _, err = process.communicate(timeout=60)
+        check_line(process, err, stop, tmp_path / "s.db")
+        assert len(scored(tmp_path / "s.db")) == 7
+        server.behave = spoken.right
+        before = len(server.requests)
+        again = start(["-m", "t2v_eval"], asking, **environment)
+        _, err = again.communicate(timeout=60)
+        assert again.returncode == 0, err
+        assert len(server.requests) - before == 20 - 7
+    assert len(scored(tmp_path / "s.db")) == 20
+
+
+def test_a_batch(stop, spoken, command, tmp_path):
+    service = spoken.BatchService(looks=10**6)
+    looked = threading.Event()
+
+    def behave(request):
+        reply = service(request)
+        if request.method == "GET" and service.batches:
+            looked.set()
+        return reply
+
+    with Server(behave) as server:
+        environment = {KEYS[spoken.name]: "k", ADDRESSES[spoken.name]: server.address + spoken.path}
+        asking = [*command, "-m", NAMES[spoken.name], "--batch", "--option", "poll=0.01"]
+        process = start(["-m", "t2v_eval"], asking, **environment)
+        assert looked.wait(60)
+        process.send_signal(stop)
+        _, err = process.communicate(timeout=60)
+        check_line(process, err, stop, tmp_path / "s.db")
+        next(iter(service.batches.values()))["looks"] = 1
+        again = start(["-m", "t2v_eval"], asking, **environment)
+        _, err = again.communicate(timeout=60)
+        assert again.returncode == 0, err
+    assert len(service.batches) == 1 and len(scored(tmp_path / "s.db")) == 20
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-clip-flant5"])
+def test_a_model_that_runs_here(stop, name, command, tmp_path):
+    asking = [*command, "-m", name, "--batch-size", "2"]
+    process = start(["-c", HALTING], asking)
+    assert process.stdout.readline() == "committed\n"
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=60)
+    check_line(process, err, stop, tmp_path / "s.db")
+    assert scored(tmp_path / "s.db")
+    kept = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
+    again = start(["-m", "t2v_eval"], asking)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    rows = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
+    assert len(rows) == 20 and kept.items() <= rows.items()
+
+
+def test_eval_and_a_run_without_a_store(stop, tmp_path):
+    arguments = ["eval", "-m", "tiny-clip", "-b", "scenes", "--store", tmp_path / "s.db"]
+    process = start(["-c", HALTING], arguments)
+    assert process.stdout.readline() == "committed\n"
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=60)
+    check_line(process, err, stop, tmp_path / "s.db")
+    assert scored(tmp_path / "s.db")
+    alone = ["score", "x.png", "-t", "a", "-m", "tiny-clip", "--no-store", "--on-error", "skip"]
+    process = start(["-c", LOADING], alone)
+    assert process.stdout.readline() == "committed\n"
+    process.send_signal(stop)
+    _, err = process.communicate(timeout=60)
+    word, code = SIGNALS[stop]
+    assert process.returncode == code
+    assert f"{word}; without a store nothing is kept" in err and "Traceback" not in err
+
+
+def test_what_handles_signals_already_is_left_alone():
+    mine = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        ours = signal.getsignal(signal.SIGTERM)
+        with sigterm_raises(), stops_call(lambda error: None):
+            assert signal.getsignal(signal.SIGTERM) is ours
+    finally:
+        signal.signal(signal.SIGTERM, mine)
+    with stops_call(lambda error: None):
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "a library's user decides"
+
+
+def test_the_first_signal_calls_and_the_second_strikes():
+    called = []
+    with sigterm_raises(), stops_call(called.append):
+        signal.raise_signal(signal.SIGTERM)
+        assert called == [Terminated]
+        with pytest.raises(Terminated):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert json.dumps([stop_of(KeyboardInterrupt()), stop_of(Terminated())]) == (
+        '[["interrupted", 130], ["terminated", 143]]'
+    )

@@ -15,8 +15,6 @@ from t2v_eval.errors import CheckpointError, InputError, MissingPackageError
 from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.weights import check_keys
 
-from ..vlm.layouts.base import untrusted
-
 
 @dataclass(frozen=True, slots=True)
 class Placement:
@@ -114,3 +112,12 @@ def build_network(
     if placement.plain:
         network.to(device)
     return network.eval().requires_grad_(False)
+
+
+def untrusted(folder: Path) -> CheckpointError:
+    """What is said of code that nobody has said may be run."""
+    return CheckpointError(
+        f"{folder} is a model whose code lies beside its weights and would run here. "
+        "Read that code, and pass trust_remote_code=True if you trust it (on the command line, "
+        "--option trust_remote_code=true)."
+    )

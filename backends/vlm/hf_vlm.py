@@ -34,7 +34,7 @@ from t2v_eval.scoring.generation import Explanation, chances, shown
 from ..common.pretrained import Placement, build_network, read_config
 from ..common.processors import check_vocabulary
 from ..common.versions import close_in, newer_than_tested, warn_of_plain
-from .layouts.base import read_layout
+from .layouts import read_layout
 from .prompting.chat import GREY, Asked, Checkpoint
 from .prompting.styles import STYLES, chat_of
 from .reading.inputs import COUNTED, TIMES, Row, extended, joined

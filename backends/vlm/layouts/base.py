@@ -2,7 +2,7 @@
 
 Where transformers has the same network, a layout says what it calls the network, its tensors and
 what prepares its pictures, and no code that lies beside the weights is run. Others come with code
-of their own (`vlm/layouts/remote_code.py`).
+of their own (`remote_code.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from t2v_eval.errors import CheckpointError
-from t2v_eval.local.checkpoint_files import first_lines, read_json
+from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.weights import check_keys
+
+from ...common.pretrained import untrusted
 
 Flat: TypeAlias = dict[str, Any]
 Fetch: TypeAlias = Callable[[str], Path]
@@ -109,32 +111,6 @@ class Translated(Layout):
         )
         check_keys(self.folder, sorted(told["missing_keys"]), sorted(told["unexpected_keys"]))
         return network.to(device).eval().requires_grad_(False)
-
-
-def untrusted(folder: Path) -> CheckpointError:
-    """What is said of code that nobody has said may be run."""
-    return CheckpointError(
-        f"{folder} is a model whose code lies beside its weights and would run here. "
-        "Read that code, and pass trust_remote_code=True if you trust it (on the command line, "
-        "--option trust_remote_code=true)."
-    )
-
-
-def read_layout(folder: Path, fetch: Fetch, trusted: bool) -> Layout | None:
-    """The layout of a folder; None where it is that of transformers, or of nobody we know."""
-    from .internvl import InternVL
-    from .llava import Llava, LlavaQwen
-    from .remote_code import OWN_CODE
-    from .tarsier import Tarsier
-
-    if not (folder / "config.json").exists():
-        return None
-    flat: Flat = read_json(folder / "config.json")
-    known: tuple[type[Layout], ...] = (LlavaQwen, Llava, InternVL, Tarsier, *OWN_CODE)
-    for layout in known:
-        if layout.fits(flat):
-            return layout(folder, flat, fetch, trusted)
-    return None
 
 
 def numbers(tokenizer: Any, tokens: Sequence[str], folder: Path) -> list[int]:

@@ -25,8 +25,9 @@ from transformers import AutoConfig, AutoProcessor
 from t2v_eval.errors import CheckpointError, InputError
 
 from ...common.images import tame
+from ...common.pretrained import untrusted
 from ...common.transformers_internals import as_transformers_5, class_beside
-from .base import Fetch, Flat, Layout, untrusted
+from .base import Fetch, Flat, Layout
 
 Inputs = Mapping[str, Tensor]
 ASKED = " User: ? Assistant:"  # what Molmo's processor makes of a question mark

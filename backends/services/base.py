@@ -17,14 +17,13 @@ from PIL import Image
 
 from t2v_eval.errors import InputError, ScoringError, ServiceError, T2VError
 from t2v_eval.inputs.media import Media, Video
-from t2v_eval.inputs.video import Sampling, clip
+from t2v_eval.inputs.video import Sampling, clip, sampling_of
 from t2v_eval.remote.cost import Price
 from t2v_eval.remote.request_pool import NoMoreError, RetryError
 from t2v_eval.remote.scorer import Answer, ApiOptions, ApiScorer, one_answer
 from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import Scored
 
-from ..vlm.reading.video import sampling_of
 from .api_key import Key
 from .batches.batch import Desk, batch_cells
 from .credentials import between, checked_address, given_key, given_price

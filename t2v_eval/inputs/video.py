@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -89,6 +89,25 @@ class Sampling:
         least = -(-self.least // self.multiple) * self.multiple
         wanted = min(max(total / fps * self.fps, least), most)
         return indices(total, max(1, int(wanted // self.multiple * self.multiple)), self.choose)
+
+
+def sampling_of(frames: int | Mapping[str, Any] | None) -> Sampling:
+    """Which frames are taken, as a card or a user says it.
+
+    Raises:
+        InputError: it says something else.
+    """
+    if isinstance(frames, bool) or not (frames is None or isinstance(frames, (int, Mapping))):
+        raise InputError(
+            f'frames={frames!r}: use a whole number, or a table such as {{"fps": 2.0, "most": 64}}'
+        )
+    told = {"count": frames} if isinstance(frames, int) else dict(frames or {})
+    if unknown := told.keys() - {f.name for f in fields(Sampling)}:
+        known = ", ".join(f.name for f in fields(Sampling))
+        raise InputError(
+            f"frames={frames!r}: no {', '.join(sorted(map(str, unknown)))}; use {known}"
+        )
+    return Sampling(**told)
 
 
 class Clip(NamedTuple):

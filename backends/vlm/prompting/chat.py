@@ -21,14 +21,14 @@ from transformers import CLIPImageProcessorPil, LlamaTokenizer
 
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.inputs.template import split_wrapper
-from t2v_eval.inputs.video import Clip, Sampling
+from t2v_eval.inputs.video import Clip, Sampling, sampling_of
 from t2v_eval.local.checkpoint_files import first_lines
 
 from ...common.images import pad_to_square, sized
 from ...common.processors import check_vocabulary, fit, read_processor
 from ..layouts.base import Layout, Translated
 from ..layouts.remote_code import OwnCode
-from ..reading.video import Shown, sampling_of
+from ..reading.video import Shown
 from ..transformers_vision import settings_of
 
 GREY = Image.new("RGB", (64, 64), (120, 130, 140))

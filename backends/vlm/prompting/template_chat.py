@@ -10,11 +10,11 @@ from torch import Tensor
 
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.inputs.template import split_wrapper
-from t2v_eval.inputs.video import Clip
+from t2v_eval.inputs.video import Clip, sampling_of
 from t2v_eval.local.checkpoint_files import first_lines
 
 from ..reading.inputs import TEXT
-from ..reading.video import Shown, VideoSettings, at_least, pixels_of, sampling_of
+from ..reading.video import Shown, VideoSettings, at_least, pixels_of
 from ..transformers_vision import settings_of
 from .chat import GREY, Asked, Checkpoint, ProcessorChat
 from .chat_template import render

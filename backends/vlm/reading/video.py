@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from t2v_eval.errors import InputError
-from t2v_eval.inputs.video import Clip, Sampling
+from t2v_eval.inputs.video import Clip
 
 from ...common.images import fitting
 
@@ -135,22 +135,3 @@ def pixels_of(clip: Clip) -> Tensor:
         raise ValueError(f"its frames have several sizes, {sorted(sizes)}: make them of one")
     frames = [np.asarray(frame.convert("RGB")) for frame in clip.frames]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
-
-
-def sampling_of(frames: int | Mapping[str, Any] | None) -> Sampling:
-    """Which frames are taken, as a card or a user says it.
-
-    Raises:
-        InputError: it says something else.
-    """
-    if isinstance(frames, bool) or not (frames is None or isinstance(frames, (int, Mapping))):
-        raise InputError(
-            f'frames={frames!r}: use a whole number, or a table such as {{"fps": 2.0, "most": 64}}'
-        )
-    told = {"count": frames} if isinstance(frames, int) else dict(frames or {})
-    if unknown := told.keys() - {f.name for f in fields(Sampling)}:
-        known = ", ".join(f.name for f in fields(Sampling))
-        raise InputError(
-            f"frames={frames!r}: no {', '.join(sorted(map(str, unknown)))}; use {known}"
-        )
-    return Sampling(**told)

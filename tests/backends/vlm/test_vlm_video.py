@@ -13,10 +13,10 @@ from helpers.toy import picture
 from helpers.vlm_videos import TEXTS, frames_of, load
 
 import t2v_eval
-from t2v_eval.backends.vlm.reading.video import VideoSettings, fitting, pixels_of, sampling_of
+from t2v_eval.backends.vlm.reading.video import VideoSettings, fitting, pixels_of
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Video, open_media
-from t2v_eval.inputs.video import Clip, Sampling, clip
+from t2v_eval.inputs.video import Clip, Sampling, clip, sampling_of
 from t2v_eval.registry import models
 
 KINDS = {**TINY, **CARDED, **OTHERS}

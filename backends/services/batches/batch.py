@@ -10,27 +10,24 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import IO, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 
 from t2v_eval.errors import InputError, MediaError, ScoringError, ServiceError, T2VError
 from t2v_eval.inputs.media import Media
-from t2v_eval.remote.request_pool import RetryError
+from t2v_eval.remote.request_pool import Limits, RetryError
 from t2v_eval.remote.scorer import Answer
 from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import Scored
-from t2v_eval.scoring.scorer import plain
-from t2v_eval.store import text_key
+from t2v_eval.scoring.scorer import OnError, plain
+from t2v_eval.store import Store, text_key
 
 from .lines import lines
 from .pending import Ledger, question_id
-
-if TYPE_CHECKING:
-    from ..base import Service
 
 MOST_QUESTIONS = 50_000  # in one file
 AT_ONCE = 500  # answers that are stored together
@@ -255,8 +252,60 @@ def unread(error: Exception) -> Exception:
     return ScoringError(f"the service's answer cannot be read ({type(error).__name__})")
 
 
+class BatchScorer(Protocol):
+    """What `batch_cells` needs of a scorer behind a service."""
+
+    on_error: OnError
+    base_url: str
+    poll: float
+    limits: Limits
+
+    @property
+    def id(self) -> str:
+        """The scorer's id."""
+
+    @property
+    def store(self) -> Store | None:
+        """Where scores are kept."""
+
+    def desk(self) -> AbstractContextManager[Desk]:
+        """Open the service's batch API."""
+
+    def packed(self, media: Media) -> Any:
+        """Prepare an image for a question."""
+
+    def question(self, image: Any, text: str) -> Any:
+        """Write the question of a cell."""
+
+    def read(self, content: Any, text: str) -> Answer:
+        """Read the answer of a cell."""
+
+    def used(self, content: Any) -> tuple[object, object, object]:
+        """Count the tokens of an answer."""
+
+    def note_usage(
+        self, input_tokens: object, output_tokens: object, cached_tokens: object = 0
+    ) -> None:
+        """Add tokens to the cost of the run."""
+
+    def kept(self, found: Answer) -> Answer:
+        """Redact an answer before it is stored."""
+
+    def redact(self, error: Exception) -> None:
+        """Redact the message of an error."""
+
+    def redacted(self, words: str) -> str:
+        """Redact words of the service."""
+
+    def without_key(self, message: str) -> str:
+        """Redact a message."""
+
+    def problem(self, error: Exception) -> Exception:
+        """Tell what an error of the client means."""
+
+
 def batch_cells(
-    scorer: Service, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    scorer: BatchScorer, images: Sequence[Media], texts: Sequence[Text], cells: Cells
 ) -> Iterator[Scored]:
     """What `score_cells` yields, by way of batches."""
     if scorer.store is None:

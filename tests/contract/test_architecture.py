@@ -3,67 +3,129 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
-from helpers.processes import ROOT, run_python
+from helpers.processes import run_python
 
 import t2v_eval
 from t2v_eval.registry import benchmarks, models
 
+ROOT = Path(__file__).parents[2]
 CORE = ROOT / "t2v_eval"
+PACKAGES = {"t2v_eval": CORE}
+PACKAGES |= {f"t2v_eval.{name}": ROOT / name for name in ("backends", "benchmarks")}
 
-# A module may import those before it, never those after.
-ORDER = (
-    "errors stopping _toml printable regular_file budget image_file urls open_file _torch media "
-    "video plan outcome cautions cost store _arguments registry template speaking "
-    "checkpoint_files weights batching devices precision kept scorer embeddings pixels local "
-    "pair_scorer images_first pool remote api values ranking pairwise metrics sensitivity "
-    "weighted bootstrap permutation files tables agree caption selection benchmark data "
-    "comparison svg chart plots browse pictures catalogue html markdown report console "
-    "estimates arguments store_commands agree_command data_command prefer_command cli __main__"
-).split()
+# A room may import those before it, never those after; see ARCHITECTURE.md.
+ROOMS = {
+    "t2v_eval": (
+        "errors utils stats registry inputs store scoring local remote api evaluation report "
+        "cli __main__"
+    ).split(),
+    "t2v_eval.backends": "common clip flant5 blip preference vlm services".split(),
+    "t2v_eval.benchmarks": ["forms", "*"],  # adapters lie flat, and may import each other
+}
+APART = [("local", "remote"), ("vlm", "services"), ("vlm", "preference"), ("vlm", "clip")]
+MOST_FILES = 20  # Python files in a folder, but for the adapters of benchmarks
 
 
-def imports(path: Path) -> list[str]:
-    """What a file imports, with relative imports as they are written (leading dots)."""
-    found = []
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            found.append("." * node.level + (node.module or ""))
+def modules_of(package: str) -> dict[str, Path]:
+    """Dotted names of the modules of a package and their files."""
+    folder = PACKAGES[package]
+    found = {}
+    for path in folder.rglob("*.py"):
+        parts = path.relative_to(folder).with_suffix("").parts
+        found[".".join((package, *(p for p in parts if p != "__init__")))] = path
     return found
 
 
-def test_the_core_imports_in_one_direction():
-    modules = [path for path in CORE.glob("*.py") if path.stem != "__init__"]
-    assert {path.stem for path in modules} <= set(ORDER), "a new module takes its place in ORDER"
-    for path in modules:
-        for name in imports(path):
-            if name.startswith("t2v_eval."):
-                other = name.split(".")[1]
-                assert ORDER.index(other) < ORDER.index(path.stem), f"{path.stem} imports {other}"
+MODULES = {name: path for package in PACKAGES for name, path in modules_of(package).items()}
 
 
-@pytest.mark.parametrize("folder", ["backends", "benchmarks"])
-def test_backends_and_benchmarks_import_the_core_and_siblings_only(folder):
-    for path in (ROOT / folder).glob("*.py"):
-        for name in imports(path):
-            inside = name.split(".")[1] if name.startswith("t2v_eval.") else ""
-            assert inside not in ("backends", "benchmarks"), f"{path.name} imports {name}"
-            assert not name.startswith(".."), f"{path.name} imports {name}"
+def imports(name: str) -> set[str]:
+    """The modules of ours that a module imports, anywhere in its file."""
+    path = MODULES[name]
+    package = name if path.stem == "__init__" else name.rpartition(".")[0]
+    targets = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            targets |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parents = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*parents, *filter(None, [node.module])])
+            submodules = {f"{base}.{alias.name}" for alias in node.names} & MODULES.keys()
+            targets |= submodules or {base}
+    return targets & MODULES.keys() - {name}
+
+
+def place(name: str) -> tuple[str, str]:
+    """The package of a module and its room there."""
+    package = max((p for p in PACKAGES if f"{name}.".startswith(f"{p}.")), key=len)
+    room = name.removeprefix(package).strip(".").partition(".")[0]
+    return package, room if room in ROOMS[package] or "*" not in ROOMS[package] else "*"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_import_in_one_direction(package):
+    order = ROOMS[package]
+    for name in modules_of(package):
+        _, room = place(name)
+        if not room:  # the package's own __init__, which names what is public
+            continue
+        assert room in order, f"{name} is in no room: give it a place in ROOMS"
+        for target in imports(name):
+            other_package, other = place(target)
+            if other_package != package or not other or other == room:
+                continue
+            assert order.index(other) < order.index(room), f"{name} imports {target}"
+            assert (other, room) not in APART and (room, other) not in APART, (
+                f"{name} imports {target}"
+            )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_modules_import_each_other_in_a_circle(package):
+    graph = {name: imports(name) for name in modules_of(package) if name not in PACKAGES}
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_the_core_imports_no_backend_and_backends_and_benchmarks_not_each_other():
+    for name in MODULES:
+        package, _ = place(name)
+        for target in imports(name):
+            other, _ = place(target)
+            assert other in (package, "t2v_eval"), f"{name} imports {target}"
+
+
+def test_no_folder_is_crowded():
+    for folder in {path.parent for path in MODULES.values()} - {ROOT / "benchmarks"}:
+        assert len(list(folder.glob("*.py"))) <= MOST_FILES, folder
+
+
+def test_cards_lie_beside_their_module_or_in_its_folder_of_cards():
+    for top in ("backends", "benchmarks"):
+        for file in (ROOT / top).rglob("[!_]*.toml"):
+            beside = file.relative_to(ROOT / top).with_suffix("").parts
+            module = tomllib.loads(file.read_text()).get("module", ".".join(beside))
+            home = MODULES[f"t2v_eval.{top}.{module}"].parent
+            assert file.parent in (home, home / "cards"), f"{module}: its card is {file}"
 
 
 def test_the_core_names_no_backend_and_no_benchmark():
     names = [*models.names(), *benchmarks.names()]
-    names += [
-        path.stem for f in ("backends", "benchmarks") for path in (ROOT / f).glob("[a-z]*.py")
-    ]
-    for path in CORE.glob("*.py"):
+    cards = [*models._files.values(), *benchmarks._files.values()]
+    names += {card.module.rpartition(".")[2] for card in cards}
+    for path in CORE.rglob("*.py"):
         strings = {
             node.value
             for node in ast.walk(ast.parse(path.read_text()))
@@ -78,9 +140,9 @@ def test_the_core_names_no_backend_and_no_benchmark():
 
 # Libraries of which more is asked than they document, and the modules that may do so.
 INTERNALS = {
-    "transformers": ("_transformers.py", "_transformers_seeing.py"),
-    "open_clip": ("_open_clip.py",),
-    "torch": ("_torch.py",),
+    "transformers": ("transformers_internals.py", "transformers_vision.py"),
+    "open_clip": ("open_clip_internals.py",),
+    "torch": ("torch_internals.py",),
 }
 DOCUMENTED = {"torch.nn", "torch.nn.functional", "torch.nn.utils.rnn"}
 OWN = {  # names with an underscore of our own classes, and of named tuples
@@ -90,12 +152,23 @@ OWN = {  # names with an underscore of our own classes, and of named tuples
 }
 
 
+def imported_names(path: Path) -> list[str]:
+    """What a file imports, with relative imports as they are written (leading dots)."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append("." * node.level + (node.module or ""))
+    return found
+
+
 def reaches(path: Path) -> list[tuple[str, str]]:
     """Imports of parts of libraries, and what of a library is named with an underscore."""
     tree = ast.parse(path.read_text())
     found = [
         (name.partition(".")[0], name)
-        for name in imports(path)
+        for name in imported_names(path)
         if name.partition(".")[0] in INTERNALS and "." in name and name not in DOCUMENTED
     ]
     for node in ast.walk(tree):
@@ -115,7 +188,7 @@ def reaches(path: Path) -> list[tuple[str, str]]:
 def test_internals_of_libraries_are_reached_in_one_place_each(folder):
     allowed = {name for names in INTERNALS.values() for name in names}
     allowed |= {"urls.py"}  # http.client has no other place for the function that opens a socket
-    for path in (ROOT / folder).glob("*.py"):
+    for path in (ROOT / folder).rglob("*.py"):
         for library, what in reaches(path):
             assert path.name in INTERNALS.get(library, allowed), f"{path.name} reaches {what}"
 

@@ -35,7 +35,7 @@ def default(dtype):
 
 @pytest.mark.parametrize("folder", ["t2v_eval", "backends", "benchmarks"])
 def test_every_tensor_that_is_made_names_its_type(folder):
-    for path in (ROOT / folder).glob("*.py"):
+    for path in (ROOT / folder).rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)

@@ -444,7 +444,7 @@ class Scorer(Speaking):
 
 
 def _is_ours(scorer: type) -> bool:
-    return scorer.__module__.startswith(f"{__package__}.")
+    return scorer.__module__.startswith("t2v_eval.")
 
 
 def _versions(scorer: type) -> list[str]:

@@ -97,11 +97,11 @@ class OwnRows(RatingsForm):
                     f"{self.place}: there is no column {one!r}; the columns are "
                     f"{', '.join(map(repr, known))}. Say which it is with --column {one}=..."
                 )
-        usable: dict[int, Item] = {}
+        split_non_finite: dict[int, Item] = {}
         for n, row in enumerate(rows, 1):
             try:
                 if n not in self.bad:
-                    usable[n] = self._item(row, n)
+                    split_non_finite[n] = self._item(row, n)
             except InputError as error:
                 if self.on_error != "skip":
                     raise
@@ -111,13 +111,13 @@ class OwnRows(RatingsForm):
             f"row {n}" if is_empty(row.get("group")) else str(row["group"])
             for n, row in enumerate(rows, 1)
         ]
-        pairs = [(names[n - 1], item) for n, item in usable.items()]
+        pairs = [(names[n - 1], item) for n, item in split_non_finite.items()]
         items = _grouped(pairs)
-        chosen = {id(item) for item in self.selection.choose(list(usable.values()))}
+        chosen = {id(item) for item in self.selection.choose(list(split_non_finite.values()))}
         self.selection.total = len(items)  # as rows of a group may be one
-        if len(chosen) < len(usable):
+        if len(chosen) < len(split_non_finite):
             items = _grouped(pair for pair in pairs if id(pair[1]) in chosen)
-        self._check_pictures(usable, chosen)
+        self._check_pictures(split_non_finite, chosen)
         values = {value for item in items for value in item.labels["human"] if value is not None}
         if not values:
             raise TableError(f"{self.place}: the column 'human' is empty")

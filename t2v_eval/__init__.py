@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from t2v_eval.local.pair_scorer import PairScorer
     from t2v_eval.remote.scorer import ApiScorer
     from t2v_eval.report.report import Report, compare
-    from t2v_eval.scoring.generation import Explanation, TokenChance
+    from t2v_eval.scoring.generation import Explanation, TokenProbability
     from t2v_eval.scoring.scorer import Scorer
     from t2v_eval.store import Store
 
@@ -60,7 +60,7 @@ _HOMES = {
     "report.report": "Report compare",
     "scoring.scorer": "Scorer",
     "evaluation.sensitivity": "Sensitivity template_sensitivity",
-    "scoring.generation": "Explanation TokenChance",
+    "scoring.generation": "Explanation TokenProbability",
     "store": "Store",
     "inputs.template": "Template",
 }
@@ -82,7 +82,7 @@ __all__ = [
     "T2VError",
     "T2VWarning",
     "Template",
-    "TokenChance",
+    "TokenProbability",
     "VQAScore",
     "Video",
     "compare",

@@ -28,7 +28,7 @@ from t2v_eval.local.base import Options
 from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.weights import weight_files
-from t2v_eval.scoring.generation import shown
+from t2v_eval.scoring.generation import render_tokens
 
 from ..common.images import middle_square, to_pixels
 from ..common.pretrained import Placement, build_network
@@ -134,7 +134,10 @@ class InstructBlipFlanT5(T5Scorer):
 
     def prompt(self, states: Tensor, question: str) -> str:
         asked, queries = self._ask(question), self.network.query_tokens.shape[1]
-        seen, read = shown(self._bert_tokens, asked.seen), shown(self.tokenizer, asked.read)
+        seen, read = (
+            render_tokens(self._bert_tokens, asked.seen),
+            render_tokens(self.tokenizer, asked.read),
+        )
         return f"Q-Former: <image> {seen}\nT5: <query> x {queries} {read}"
 
     def _ask(self, question: str) -> _Asked:

@@ -20,7 +20,7 @@ from t2v_eval.inputs.template import split_wrapper, wrapper
 from t2v_eval.local.base import Options
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.weights import weight_files
-from t2v_eval.scoring.generation import shown
+from t2v_eval.scoring.generation import render_tokens
 
 from ..common.images import pad_to_square
 from .checkpoint import (
@@ -125,7 +125,9 @@ class ClipFlanT5(T5Scorer):
 
     def prompt(self, states: Tensor, question: str) -> str:
         asked = self._after(question)[: self._room]
-        before, after = (shown(self.tokenizer, ids) for ids in (self._before.tolist(), asked))
+        before, after = (
+            render_tokens(self.tokenizer, ids) for ids in (self._before.tolist(), asked)
+        )
         return f"{before} <image> x {len(states)} {after}"
 
     def _after(self, question: str) -> list[int]:

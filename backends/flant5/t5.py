@@ -17,7 +17,7 @@ from torch.nn.functional import cross_entropy, pad
 from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import Options
 from t2v_eval.local.pair_scorer import PairScorer
-from t2v_eval.scoring.generation import Explanation, chances
+from t2v_eval.scoring.generation import Explanation, token_probabilities
 
 from ..common.transformers_internals import absorb, attention_of, encoder_output
 from ..common.versions import close_in, use_where_equal
@@ -145,7 +145,7 @@ class T5Scorer(PairScorer[Tensor]):
         log_p = (hidden[0].float() @ self._head.T).log_softmax(-1)
         targets = torch.tensor(tokens, dtype=torch.long, device=log_p.device)
         score = log_p.gather(1, targets[:, None]).mean().exp()
-        made = chances(self.tokenizer, log_p, tokens, top)
+        made = token_probabilities(self.tokenizer, log_p, tokens, top)
         return Explanation(float(score), self.prompt(states, question), made)
 
     def generate_texts(

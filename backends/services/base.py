@@ -22,7 +22,7 @@ from t2v_eval.remote.cost import Price
 from t2v_eval.remote.request_pool import NoMoreError, RetryError
 from t2v_eval.remote.scorer import Answer, ApiOptions, ApiScorer, one_answer
 from t2v_eval.scoring.plan import Cells, Text
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 
 from .api_key import Key
 from .batches.batch import Desk, batch_cells
@@ -270,7 +270,7 @@ class Service(ApiScorer[Any]):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         if self.batch:
             return batch_cells(self, images, texts, cells)
         return super().score_cells(images, texts, cells)

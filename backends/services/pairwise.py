@@ -17,7 +17,7 @@ from PIL import Image
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Media, MediaLike, open_media
 from t2v_eval.scoring.plan import Block, Cells, Text
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 
 from .grade import Writer, whole
 from .messages import Said
@@ -119,7 +119,7 @@ class PreferenceJudge(Writer):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         if not all(isinstance(media, Pair) for media in images):
             raise UnsupportedError(
                 f"{self.name!r} compares two pictures and scores no single one: call "

@@ -18,7 +18,7 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.remote.request_pool import RetryError
 from t2v_eval.remote.scorer import Answer
 from t2v_eval.scoring.plan import Cells, Text
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 
 from .answer_text import OPENS, share
 from .base import Service
@@ -159,7 +159,7 @@ class WordScorer(Service):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         for part in super().score_cells(images, texts, cells):
             if any(self._cut_short):
                 self._cut_short[:] = [False]

@@ -27,9 +27,9 @@ from t2v_eval.local.base import Options
 from t2v_eval.local.batching import BatchSize
 from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.precision import large_dtype
-from t2v_eval.local.prefix_sharing import ImageFirstScorer
+from t2v_eval.local.prefix_sharing import PrefixSharingScorer
 from t2v_eval.local.weights import HUB_FILES, weight_files
-from t2v_eval.scoring.generation import Explanation, chances, shown
+from t2v_eval.scoring.generation import Explanation, render_tokens, token_probabilities
 
 from ..common.pretrained import Placement, build_network, read_config
 from ..common.processors import check_vocabulary
@@ -48,7 +48,7 @@ ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
 FILES = (*HUB_FILES, "*.jinja")
 
 
-class HfVlm(ImageFirstScorer[Seen, Start]):
+class HfVlm(PrefixSharingScorer[Seen, Start]):
     """Scores by the probability of the template's answer to the template's question.
 
     Args:
@@ -331,8 +331,8 @@ class HfVlm(ImageFirstScorer[Seen, Start]):
         ids = [*start.seen.row["input_ids"][0].tolist(), *asked.prompt]
         return Explanation(
             score=float(self.score(reading, [(0, text)])),
-            prompt=shown(self.chat.tokenizer, ids),
-            tokens=chances(self.chat.tokenizer, log_p, targets, top),
+            prompt=render_tokens(self.chat.tokenizer, ids),
+            tokens=token_probabilities(self.chat.tokenizer, log_p, targets, top),
         )
 
     def _gather(self, hidden: Tensor, labels: Tensor) -> Tensor:

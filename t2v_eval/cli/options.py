@@ -17,7 +17,7 @@ from t2v_eval.errors import InputError, MediaError, TableError
 
 if TYPE_CHECKING:
     from t2v_eval.scoring.plan import Block
-    from t2v_eval.scoring.results import Outcome
+    from t2v_eval.scoring.results import ScoringResult
 
 Models = Annotated[
     list[str], typer.Option("--model", "-m", help="A scorer's name; see `list models`.")
@@ -309,7 +309,7 @@ def results(
     told: Sequence[Mapping[str, Any]],
     bad: Mapping[int, str],
     model: str,
-    outcome: Outcome,
+    outcome: ScoringResult,
 ) -> Iterator[dict[str, Any]]:
     """A row for each picture and text, and for each row of a table that could not be used."""
     scored = iter(enumerate(blocks))

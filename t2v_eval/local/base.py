@@ -1,8 +1,8 @@
 """Scorers whose model runs here: decoding, batching, devices.
 
 `EmbeddingScorer`: pictures and texts are encoded apart, so M x N costs M + N encodings. For models
-that read both together see `pair_scorer` and `images_first`. The author of a backend writes how to
-encode a batch; everything around it is here.
+that read both together see `pair_scorer` and `prefix_sharing`. The author of a backend writes how
+to encode a batch; everything around it is here.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.local.devices import free_bytes, pick_device, pick_dtype
-from t2v_eval.local.similarity import Comparing, embed_each
-from t2v_eval.local.state_cache import Kept
+from t2v_eval.local.similarity import SimilarityMixin, embed_each
+from t2v_eval.local.state_cache import TensorCache
 from t2v_eval.local.weights import HUB_FILES, Watched, locate
 from t2v_eval.registry import Card
 from t2v_eval.scoring.cautions import CUT
 from t2v_eval.scoring.differentiable import Differentiable, no_gradients
 from t2v_eval.scoring.plan import Cells, Text, by_image
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import ImageMode, OnError, plain
 from t2v_eval.store import Store, text_key
 
@@ -106,7 +106,7 @@ class LocalScorer(Differentiable):
         self.start_batches_at(usual if batch_size is None else batch_size)
         self._watched = Watched()
         keep = keep_bytes
-        self._kept = Kept(lambda: free_bytes(self.device) // 10 if keep is None else keep)
+        self._kept = TensorCache(lambda: free_bytes(self.device) // 10 if keep is None else keep)
 
     @property
     def files(self) -> Sequence[Path]:
@@ -304,7 +304,7 @@ class LocalScorer(Differentiable):
 Failed: TypeAlias = dict[int, str]
 
 
-class EmbeddingScorer(Comparing, LocalScorer):
+class EmbeddingScorer(SimilarityMixin, LocalScorer):
     """A dual encoder. Subclasses write `preprocess`, `encode_images` and `encode_texts`.
 
     Where the score is not the cosine, they write `similarity` too.
@@ -337,20 +337,20 @@ class EmbeddingScorer(Comparing, LocalScorer):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         columns, column_of = np.unique(cells[:, 1], return_inverse=True)
         text_embeddings, lost = embed_each(
             self.embed_captions, [texts[j] for j in columns.tolist()], self._reason
         )
         for column, reason in lost.items():
-            yield Scored(np.flatnonzero(column_of == column), None, reason)
+            yield ScoreChunk(np.flatnonzero(column_of == column), None, reason)
         left = np.flatnonzero(~np.isin(column_of, [*lost]))
         rows, spans = by_image(cells[left])
         spans = [left[span] for span in spans]
         media = [images[i] for i in rows]
         for numbers, embeddings, failed in self.embed_images(media):
             for n, reason in failed.items():
-                yield Scored(spans[n], None, reason)
+                yield ScoreChunk(spans[n], None, reason)
             encoded = [*zip(numbers, embeddings.cpu().double(), strict=True)]
             fitting = BatchSize(max(1, len(encoded))).fitting(
                 encoded,
@@ -364,9 +364,9 @@ class EmbeddingScorer(Comparing, LocalScorer):
                 positions = np.concatenate([spans[n] for n, _ in encoded[part]])
                 if isinstance(values, Failure):
                     reason = self._reason(media[encoded[part.start][0]].name, values)
-                    yield Scored(positions, None, reason)
+                    yield ScoreChunk(positions, None, reason)
                 else:
-                    yield Scored(positions, values)
+                    yield ScoreChunk(positions, values)
 
     def _similarities(
         self, images: Tensor, texts: Tensor, columns: Sequence[NDArray[np.int64]]

@@ -13,7 +13,7 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import LocalScorer
 from t2v_eval.local.batching import Failure
 from t2v_eval.scoring.plan import Cells, Text, by_length
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import plain
 
 State = TypeVar("State")
@@ -38,12 +38,12 @@ class PairScorer(LocalScorer, Generic[State]):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         rows, spans = by_length(cells, texts)
         media = [images[i] for i in rows]
         for states, failed in self._states(media, lambda b: self.encode_images(self.stack(b))):
             for n, reason in failed.items():
-                yield Scored(spans[n], None, reason)
+                yield ScoreChunk(spans[n], None, reason)
             pairs = [
                 (int(p), media[n].name, state, plain(texts[cells[p, 1]]))
                 for n, state in states.items()
@@ -58,11 +58,11 @@ class PairScorer(LocalScorer, Generic[State]):
                 positions = np.array([p for p, *_ in pairs[part]])
                 if isinstance(values, Failure):
                     _, name, _, text = pairs[part.start]
-                    yield Scored(
+                    yield ScoreChunk(
                         positions, None, self._reason(f"{name} with {text[:60]!r}", values)
                     )
                 else:
-                    yield Scored(positions, values)
+                    yield ScoreChunk(positions, values)
 
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         return self.score(self.encode_images(self.inputs_of(pixels)), texts)

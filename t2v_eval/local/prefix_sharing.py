@@ -20,7 +20,7 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import LocalScorer
 from t2v_eval.local.batching import BatchSize, Failure, attempt
 from t2v_eval.scoring.plan import Cells, Text, by_length
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import plain
 
 State = TypeVar("State")
@@ -49,7 +49,7 @@ class Job:
         return replace(self, texts=list(texts), positions=list(places))
 
 
-class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
+class PrefixSharingScorer(LocalScorer, Generic[State, Begun]):
     """A model whose texts come after the picture, so that what it made of the picture is shared.
 
     Subclasses write `preprocess`, `see`, `begin`, `read` and `score`. Pictures of like length are
@@ -93,12 +93,12 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         rows, spans = by_length(cells, texts)
         media = [images[i] for i in rows]
         for states, failed in self._states(media, self.see):
             for n, reason in failed.items():
-                yield Scored(spans[n], None, reason)
+                yield ScoreChunk(spans[n], None, reason)
             jobs = []
             for n, state in states.items():
                 own = [(plain(texts[cells[p, 1]]), int(p)) for p in spans[n]]
@@ -106,12 +106,12 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
                 captions = [text for text, _ in own]
                 start = attempt(lambda own: self.begin(*own), (state, captions))
                 if isinstance(start, Failure):
-                    yield Scored(spans[n], None, self._reason(media[n].name, start))
+                    yield ScoreChunk(spans[n], None, self._reason(media[n].name, start))
                     continue
                 jobs.append(Job(media[n].name, start, captions, [p for _, p in own]))
             yield from self._score_jobs(jobs)
 
-    def _score_jobs(self, jobs: list[Job]) -> Iterator[Scored]:
+    def _score_jobs(self, jobs: list[Job]) -> Iterator[ScoreChunk]:
         """Scores of pictures in groups; what did not fit is tried again in smaller ones."""
         while jobs:
             jobs.sort(key=lambda job: (len(job.texts) > 1, job.start.length))
@@ -124,7 +124,9 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
                     alone: list[Job] = []
                     if isinstance(reading, Failure):
                         job = group[part.start]
-                        yield Scored(np.array(job.positions), None, self._reason(job.name, reading))
+                        yield ScoreChunk(
+                            np.array(job.positions), None, self._reason(job.name, reading)
+                        )
                     else:
                         more, alone = yield from self._score_read(reading, group[part])
                         again += more
@@ -145,7 +147,7 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
 
     def _score_read(
         self, reading: Any, group: Sequence[Job]
-    ) -> Generator[Scored, None, tuple[list[Job], list[Job]]]:
+    ) -> Generator[ScoreChunk, None, tuple[list[Job], list[Job]]]:
         """Yield scores, and return what did not fit beside so many pictures, and what failed.
 
         What failed may do so only beside the other pictures, so that it is tried without them.
@@ -171,11 +173,11 @@ class ImageFirstScorer(LocalScorer, Generic[State, Begun]):
         for part, judged in self.batch.fitting(pairs, judge, self._kept.clear):
             positions = np.array([p for *_, p in pairs[part]])
             if not isinstance(judged, Failure):
-                yield Scored(positions, judged[0], details=judged[1])
+                yield ScoreChunk(positions, judged[0], details=judged[1])
             elif len(group) == 1:
                 text = pairs[part.start][2]
                 name = group[0].name if judged.error is None else f"{group[0].name} with {text!r}"
-                yield Scored(positions, None, self._reason(name, judged))
+                yield ScoreChunk(positions, None, self._reason(name, judged))
             elif judged.error is None:
                 self.batch.value, self.image_batch.value = size, len(group) // 2
                 return jobs_of({p for *_, p in pairs[part.start :]}), jobs_of(failed)

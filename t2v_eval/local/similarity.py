@@ -1,4 +1,4 @@
-"""What a dual encoder can compare besides pictures with texts: see `Comparing`."""
+"""What a dual encoder can compare besides pictures with texts: see `SimilarityMixin`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from t2v_eval.scoring.plan import Text
 from t2v_eval.scoring.scorer import Scorer, plain
 
 
-class Comparing(Scorer):
+class SimilarityMixin(Scorer):
     """Pictures with pictures, texts with texts, and changes of pictures with changes of texts."""
 
     @abstractmethod

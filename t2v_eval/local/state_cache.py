@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 
-class Kept:
+class TensorCache:
     """The values that were used last, by key, in at most `room()` bytes; it forgets the others.
 
     Args:

@@ -35,7 +35,7 @@ from t2v_eval.registry import Card
 from t2v_eval.remote.cost import Estimate, Price, Usage
 from t2v_eval.remote.request_pool import GO_ON, Limits, NoMoreError, Pool, RetryError
 from t2v_eval.scoring.plan import Block, Cells, Plan, Text
-from t2v_eval.scoring.results import Outcome, Progress, Scored
+from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer, plain
 from t2v_eval.store import Store, text_key
 
@@ -240,7 +240,9 @@ class ApiScorer(Scorer, Generic[Packed]):
             return counts
         return replace(counts, us_dollars=self.price.of(going, coming), known=self.price.known)
 
-    def evaluate_blocks(self, blocks: Sequence[Block], progress: Progress | None = None) -> Outcome:
+    def evaluate_blocks(
+        self, blocks: Sequence[Block], progress: Progress | None = None
+    ) -> ScoringResult:
         with self._lock:
             before = Counter(self.usage.total), self.usage.cost, self.price
             outcome = super().evaluate_blocks(blocks, progress)
@@ -253,7 +255,7 @@ class ApiScorer(Scorer, Generic[Packed]):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         rows, columns = cells[:, 0].tolist(), cells[:, 1].tolist()
         failure: tuple[int, T2VError] | None = None
 
@@ -266,7 +268,7 @@ class ApiScorer(Scorer, Generic[Packed]):
             if answers:
                 values, details = zip(*answers.values(), strict=True)
                 scores = torch.tensor(values, dtype=torch.float32)
-                yield Scored(np.array([*answers]), scores, details=details)
+                yield ScoreChunk(np.array([*answers]), scores, details=details)
             reasons = defaultdict[str, dict[int, str | None]](dict)
             for n, found in came:
                 if isinstance(found, Answer):
@@ -278,13 +280,13 @@ class ApiScorer(Scorer, Generic[Packed]):
                     failure = n, found
                     pool.stop()
             for reason, told in reasons.items():
-                yield Scored(np.array([*told]), None, reason, [*told.values()])
+                yield ScoreChunk(np.array([*told]), None, reason, [*told.values()])
         if failure is not None:
             number, error = failure
             if isinstance(error, MediaError):
                 raise error
             where = f"{images[rows[number]].name} with {plain(texts[columns[number]])!r}"
-            yield Scored(np.array([number]), None, f"{where}: {error}")
+            yield ScoreChunk(np.array([number]), None, f"{where}: {error}")
 
     def kept(self, found: Found) -> Found:
         """What came of a question, as it may be kept."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from t2v_eval.inputs.media import Media
 from t2v_eval.scoring.plan import Caption, Plan, Text
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 
 CUT = "cut_texts"  # in a cell's details: which of its text and references lost their ends
 
@@ -69,7 +69,7 @@ class Cuts:
     def __init__(self, plan: Plan, noted: Set[str], fill: Callable[[str], str]) -> None:
         self.plan, self.noted, self.fill = plan, noted, fill
 
-    def kept_with(self, part: Scored, cells: NDArray[np.int64]) -> Scored:
+    def kept_with(self, part: ScoreChunk, cells: NDArray[np.int64]) -> ScoreChunk:
         """A part whose details say what was cut of its `cells`."""
         if not self.noted or part.error:
             return part

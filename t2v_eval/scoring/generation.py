@@ -22,7 +22,7 @@ FEW = 4  # a token that stands more often in a row is shown once, with its numbe
 
 
 @dataclass(frozen=True, slots=True)
-class TokenChance:
+class TokenProbability:
     """One token of an answer, its probability, and the likeliest tokens in its place."""
 
     token: str
@@ -36,7 +36,7 @@ class Explanation:
 
     score: float
     prompt: str
-    tokens: tuple[TokenChance, ...]
+    tokens: tuple[TokenProbability, ...]
 
     def __str__(self) -> str:
         lines = [f"{self.score:.4f}", self.prompt]
@@ -46,7 +46,7 @@ class Explanation:
         return "\n".join(lines)
 
 
-class Speaking(ABC):
+class GenerationMixin(ABC):
     """The part of a scorer that generates and explains; see `Scorer` for what it is given."""
 
     allow_urls: AllowUrls
@@ -147,20 +147,20 @@ class Speaking(ABC):
         )
 
 
-def chances(
+def token_probabilities(
     tokenizer: Any, log_p: Tensor, targets: Sequence[int], top: int
-) -> tuple[TokenChance, ...]:
+) -> tuple[TokenProbability, ...]:
     """From rows of log-probabilities (T, vocabulary), one a token of the answer."""
     made = []
     for row, target in zip(log_p.exp(), targets, strict=True):
         best = row.topk(min(top, len(row)))
         others = zip(best.indices.tolist(), best.values.tolist(), strict=True)
         alternatives = tuple((tokenizer.decode([token]), p) for token, p in others)
-        made.append(TokenChance(tokenizer.decode([target]), float(row[target]), alternatives))
+        made.append(TokenProbability(tokenizer.decode([target]), float(row[target]), alternatives))
     return tuple(made)
 
 
-def shown(tokenizer: Any, ids: Sequence[int]) -> str:
+def render_tokens(tokenizer: Any, ids: Sequence[int]) -> str:
     """Tokens as text, control tokens too; the many tokens of a picture as their number."""
     parts: list[str] = []
     plain: list[int] = []

@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoreChunk:
     """A finished part of the work: positions in the `cells` that were asked for, and their values.
 
     `error` says why the values are missing (NaN), where they are. `details` is what else a model
@@ -26,7 +26,7 @@ class Scored:
     details: Sequence[str | None] | None = None
 
 
-def usable(part: Scored) -> Iterator[Scored]:
+def split_non_finite(part: ScoreChunk) -> Iterator[ScoreChunk]:
     """Split off values that are not finite: a model that answers NaN has failed."""
     if part.values is None:
         yield part
@@ -35,9 +35,9 @@ def usable(part: Scored) -> Iterator[Scored]:
     if good.any():
         details = part.details and list(compress(part.details, good.tolist()))
         kept = part.values[good.to(part.values.device)]
-        yield Scored(part.positions[good.numpy()], kept, details=details)
+        yield ScoreChunk(part.positions[good.numpy()], kept, details=details)
     if not good.all():
-        yield Scored(part.positions[~good.numpy()], None, "the model's score is not finite")
+        yield ScoreChunk(part.positions[~good.numpy()], None, "the model's score is not finite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ Progress = Callable[[Counts], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ScoringResult:
     """Everything a run found out: folded scores, counts, why cells failed, which texts were cut.
 
     `errors` counts failed unique cells by reason; `failures` gives the reason by (block, row,
@@ -73,7 +73,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedImage:
     """The place of a candidate: 1 is best, and `tied` says that others have the same score.
 
     `index` is its position among the candidates; one that could not be scored has no rank.
@@ -85,7 +85,7 @@ class Ranked:
     tied: bool = False
 
 
-def ranking(scores: Sequence[float]) -> list[Ranked]:
+def ranking(scores: Sequence[float]) -> list[RankedImage]:
     """Candidates from best to worst; after two that share rank 1 comes rank 3.
 
     >>> [(place.rank, place.index, place.tied) for place in ranking([0.5, math.nan, 0.9, 0.5])]
@@ -96,6 +96,6 @@ def ranking(scores: Sequence[float]) -> list[Ranked]:
     for n in sorted(scored, key=lambda n: -scores[n]):
         better = sum(scores[other] > scores[n] for other in scored)
         tied = sum(scores[other] == scores[n] for other in scored) > 1
-        places.append(Ranked(1 + better, n, scores[n], tied))
-    failed = [Ranked(None, n, score) for n, score in enumerate(scores) if math.isnan(score)]
+        places.append(RankedImage(1 + better, n, scores[n], tied))
+    failed = [RankedImage(None, n, score) for n, score in enumerate(scores) if math.isnan(score)]
     return places + failed

@@ -30,9 +30,17 @@ from t2v_eval.inputs.template import Template, get_template, templates
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.registry import Card, models
 from t2v_eval.scoring.cautions import Cuts, other_sizes, strings_of
-from t2v_eval.scoring.generation import Speaking
+from t2v_eval.scoring.generation import GenerationMixin
 from t2v_eval.scoring.plan import Block, Caption, Cells, Plan, Text, blocks_of
-from t2v_eval.scoring.results import Counts, Outcome, Progress, Ranked, Scored, ranking, usable
+from t2v_eval.scoring.results import (
+    Counts,
+    Progress,
+    RankedImage,
+    ScoreChunk,
+    ScoringResult,
+    ranking,
+    split_non_finite,
+)
 from t2v_eval.store import Store, text_key
 
 SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
@@ -41,7 +49,7 @@ ImageMode = Literal["seen", "original"]
 OnError = Literal["raise", "skip"]
 
 
-class Scorer(Speaking):
+class Scorer(GenerationMixin):
     """Scores how well pictures match texts; higher is better.
 
     A class outside this library that keeps scores in a store says when its numbers change: it has
@@ -210,7 +218,7 @@ class Scorer(Speaking):
     def score_tensor(
         self, pixels: Tensor, texts: str | Iterable[str] | None = None, **template: str | None
     ) -> Tensor:
-        """(B,) scores through which a gradient flows to the pixels; see `pixels.Differentiable`.
+        """Score pixels in a tensor with gradients; see `differentiable.Differentiable`.
 
         Raises:
             UnsupportedError: the model does not run here.
@@ -223,13 +231,13 @@ class Scorer(Speaking):
         text: str | None = None,
         references: Sequence[Sequence[str]] | None = None,
         **template: str | None,
-    ) -> list[Ranked]:
+    ) -> list[RankedImage]:
         """The pictures from best to worst for one text, for example to choose the best of K.
 
         Args: as for a call, with one text.
 
         Returns:
-            K of `Ranked`: equal scores share a rank; pictures that failed come last, without one.
+            K `RankedImage`: equal scores share a rank; failed images come last and have none.
         """
         if text is not None and not isinstance(text, str):
             raise InputError(f"rank takes one text, not {type(text).__name__}")
@@ -285,7 +293,9 @@ class Scorer(Speaking):
         """Score blocks together; see `Block`. One (M, N) float32 CPU tensor for each."""
         return [torch.from_numpy(s) for s in self.evaluate_blocks(blocks, progress).scores]
 
-    def evaluate_blocks(self, blocks: Sequence[Block], progress: Progress | None = None) -> Outcome:
+    def evaluate_blocks(
+        self, blocks: Sequence[Block], progress: Progress | None = None
+    ) -> ScoringResult:
         """As `run`, and tell how: counts, reasons of failures, how many texts were cut."""
         if self.uses_references:
             for index, block in enumerate(blocks):
@@ -310,7 +320,7 @@ class Scorer(Speaking):
                 stacklevel=3,
             )
 
-    def _execute(self, plan: Plan, progress: Progress) -> Outcome:
+    def _execute(self, plan: Plan, progress: Progress) -> ScoringResult:
         values = np.full(len(plan.cells), np.nan, np.float32)
         keys: list[tuple[str, str]] = []
         if self.store is not None:
@@ -330,7 +340,7 @@ class Scorer(Speaking):
         cautions = self._cautions(plan.images)
         if len(todo):
             parts = self.score_cells(plan.images, plan.texts, plan.cells[todo])
-            for part in chain.from_iterable(map(usable, parts)):
+            for part in chain.from_iterable(map(split_non_finite, parts)):
                 done = todo[part.positions]
                 part = cuts.kept_with(part, done)
                 if part.values is not None:
@@ -350,7 +360,7 @@ class Scorer(Speaking):
         self._truncated.clear()
         self._truncated.update(cut)
         cautions += self._warn_truncated(len(cuts.every()))
-        return Outcome(
+        return ScoringResult(
             plan.fold(values),
             counts,
             Counter(errors.values()),
@@ -381,7 +391,7 @@ class Scorer(Speaking):
         keys: list[tuple[str, str]],
         done: NDArray[np.int64],
         values: NDArray[np.float32],
-        part: Scored,
+        part: ScoreChunk,
     ) -> None:
         if self.store is None:
             return
@@ -399,7 +409,7 @@ class Scorer(Speaking):
     @abstractmethod
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         """Score (picture, text) cells, sorted by picture; yield each part as soon as it is done."""
 
     def load_image(self, media: Media) -> Image.Image:

@@ -14,7 +14,7 @@ from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.inputs.media import Media
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.scoring.plan import Cells, Text
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 
 HOSTILE = "<script>alert(1)</script> & 'quotes' \"$x$\" {{ 7*7 }}"
@@ -63,7 +63,7 @@ class Knows(Scorer):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         for position, (i, j) in enumerate(cells.tolist()):
             if self.stop and position == self.stop:
                 raise KeyboardInterrupt
@@ -71,14 +71,14 @@ class Knows(Scorer):
             try:
                 self.load_image(images[i])
             except Exception as error:
-                yield Scored(at, None, str(error).partition(":")[2].strip() or str(error))
+                yield ScoreChunk(at, None, str(error).partition(":")[2].strip() or str(error))
                 continue
             text = str(texts[j])
             number, side = int(text.split()[0]), text.split()[1]
             right = self.side(images[i]) == side
             if self.wrong and number % self.wrong == 0:
                 right = not right
-            yield Scored(at, torch.tensor([0.9 if right else 0.1]))
+            yield ScoreChunk(at, torch.tensor([0.9 if right else 0.1]))
 
     def side(self, media: Media) -> str:
         pixels = np.asarray(media.load())

@@ -26,7 +26,7 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report
 from t2v_eval.scoring.plan import Cells, Text
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 
 WANTED = 2.0  # seconds
@@ -79,11 +79,11 @@ class Noisy(Scorer):
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[Scored]:
+    ) -> Iterator[ScoreChunk]:
         values = np.random.default_rng(self.seed).beta(2, 2, len(cells))
         bad = np.arange(len(cells)) % 997 == self.seed
-        yield Scored(np.flatnonzero(~bad), torch.tensor(values[~bad]))
-        yield Scored(np.flatnonzero(bad), None, "the service refused this picture")
+        yield ScoreChunk(np.flatnonzero(~bad), torch.tensor(values[~bad]))
+        yield ScoreChunk(np.flatnonzero(bad), None, "the service refused this picture")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import torch
 from helpers.toy import ToyEmbedding, ToyPair, expected, picture
 
 from t2v_eval.errors import StoreError
-from t2v_eval.scoring.results import Scored, usable
+from t2v_eval.scoring.results import ScoreChunk, split_non_finite
 from t2v_eval.store import APPLICATION_ID, Store, text_key
 
 HERE = Path(__file__).parents[1]
@@ -342,7 +342,9 @@ def test_a_store_opened_for_reading_alone_says_so(tmp_path):
 
 
 def test_a_score_too_large_for_what_is_kept_is_none():
-    parts = list(usable(Scored(np.arange(2), torch.tensor([1.0, 1e300], dtype=torch.float64))))
+    parts = list(
+        split_non_finite(ScoreChunk(np.arange(2), torch.tensor([1.0, 1e300], dtype=torch.float64)))
+    )
     assert [(part.positions.tolist(), part.error is None) for part in parts] == [
         ([0], True),
         ([1], False),

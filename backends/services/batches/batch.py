@@ -22,7 +22,7 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.remote.request_pool import Limits, RetryError
 from t2v_eval.remote.scorer import Answer
 from t2v_eval.scoring.plan import Cells, Text
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import OnError, plain
 from t2v_eval.store import Store, text_key
 
@@ -306,7 +306,7 @@ class BatchScorer(Protocol):
 
 def batch_cells(
     scorer: BatchScorer, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-) -> Iterator[Scored]:
+) -> Iterator[ScoreChunk]:
     """What `score_cells` yields, by way of batches."""
     if scorer.store is None:
         raise InputError("batch=True needs a store, beside which it writes down what it submitted")
@@ -340,7 +340,7 @@ def batch_cells(
         known = scorer.store.get_cells(scorer.id, keys)
         if there := [n for n, key in enumerate(keys) if key in known]:
             stored = torch.tensor([known[keys[n]] for n in there], dtype=torch.float32)
-            yield Scored(np.array(there), stored)
+            yield ScoreChunk(np.array(there), stored)
         left = [n for n, key in enumerate(keys) if key not in known]
         found = batches.answers(ids, left, body, submitted, deadline)
         while True:
@@ -372,17 +372,17 @@ def batch_cells(
             if values:
                 scores, details = zip(*values.values(), strict=True)
                 answers = torch.tensor(scores, dtype=torch.float32)
-                yield Scored(np.array([*values]), answers, details=details)
+                yield ScoreChunk(np.array([*values]), answers, details=details)
     # Last, since another line, or another file, may hold the answer.
     failed = {n: why for n, why in failed.items() if n not in scored}
     if scorer.on_error == "skip":
         for reason in dict.fromkeys(reason for reason, _ in failed.values()):
             alike = {n: detail for n, (other, detail) in failed.items() if other == reason}
-            yield Scored(np.array([*alike]), None, reason, [*alike.values()])
+            yield ScoreChunk(np.array([*alike]), None, reason, [*alike.values()])
     if problem is not None:
         scorer.redact(problem)
         raise ServiceError(str(problem)) if isinstance(problem, RetryError) else problem
     if failed and scorer.on_error == "raise":
         n, (reason, _) = next(iter(failed.items()))
         where = f"{pairs[n][0].name} with {pairs[n][1]!r}"
-        yield Scored(np.array([n]), None, f"{where}: {reason}")
+        yield ScoreChunk(np.array([n]), None, f"{where}: {reason}")

@@ -18,7 +18,7 @@ from t2v_eval.cli import console
 from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
 from t2v_eval.evaluation.comparison import BOTH
 from t2v_eval.report.report import Report, compare
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.bootstrap import agreement_statistic
 
@@ -85,7 +85,7 @@ class Refuses(Knows):
         for part in super().score_cells(images, texts, cells):
             (at,) = part.positions
             refused = int(str(texts[cells[at, 1]]).split()[0]) in self.refused
-            yield Scored(part.positions, None, "no answer") if refused else part
+            yield ScoreChunk(part.positions, None, "no answer") if refused else part
 
 
 def resampled(values, n, resamples):
@@ -140,7 +140,7 @@ class Table(Scorer):
         for n, (_, j) in enumerate(cells.tolist()):
             value = self.given[int(texts[j])]
             there = not np.isnan(value)
-            yield Scored(
+            yield ScoreChunk(
                 np.array([n]), torch.tensor([value]) if there else None, None if there else "none"
             )
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from t2v_eval.errors import MediaError, ScoringError, UnsupportedError
 from t2v_eval.local import batching
 from t2v_eval.local.batching import BatchSize, Failure, ahead
-from t2v_eval.local.prefix_sharing import ImageFirstScorer
+from t2v_eval.local.prefix_sharing import PrefixSharingScorer
 from t2v_eval.scoring.plan import Block
 
 ODD = Image.new("RGB", (12, 10), (255, 255, 255))
@@ -94,7 +94,7 @@ class Begun:
         self.state = state
 
 
-class First(Breaking, ImageFirstScorer):
+class First(Breaking, PrefixSharingScorer):
     """The cosine of the toys, read picture first."""
 
     version = "1"

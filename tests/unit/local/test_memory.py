@@ -16,7 +16,7 @@ from helpers.toy import ToyEmbedding, ToyPair, picture
 import t2v_eval
 from t2v_eval.errors import ScoringError
 from t2v_eval.local.batching import BatchSize, Failure
-from t2v_eval.local.state_cache import Kept, own, tensors
+from t2v_eval.local.state_cache import TensorCache, own, tensors
 from t2v_eval.scoring.plan import Block
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 2, "two dogs", ""]
@@ -267,7 +267,7 @@ class State:
 
 
 def test_kept_values_are_those_used_last():
-    kept = Kept(lambda: 100)
+    kept = TensorCache(lambda: 100)
     for n in range(4):
         kept.put(f"{n}", torch.zeros(8))  # 32 bytes
     assert kept.get("0") is None and len(kept) == 3 and kept.bytes == 96

@@ -13,7 +13,7 @@ from PIL import Image
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.report.html import render
 from t2v_eval.report.report import compare
-from t2v_eval.scoring.results import Scored
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -73,9 +73,9 @@ class Says(Scorer):
             try:
                 self.load_image(images[i])
             except Exception:
-                yield Scored(at, None, "not a picture")
+                yield ScoreChunk(at, None, "not a picture")
                 continue
-            yield Scored(at, self.tensor(self.of(j)))
+            yield ScoreChunk(at, self.tensor(self.of(j)))
 
     def tensor(self, value):
         import torch
@@ -266,7 +266,7 @@ def test_names_in_wide_tables_are_not_broken_into_letters(visit, tmp_path):
 def test_a_run_in_which_all_failed_can_be_read_on_a_phone(visit, tmp_path):
     class Fails(Says):
         def score_cells(self, images, texts, cells):
-            yield Scored(np.arange(len(cells)), None, f"<b>all</b> failed with {'x' * 300}")
+            yield ScoreChunk(np.arange(len(cells)), None, f"<b>all</b> failed with {'x' * 300}")
 
     failed = compare([Fails(agrees, on_error="skip")], [Rated(n=9)], resamples=3)
     page = visit(failed.write(tmp_path), PHONE)

@@ -1,7 +1,11 @@
-"""t2v-eval: how well does a picture match a text, and which scorer should you believe?
+"""t2v-eval: how well does an image match a text, and which scorer should you trust?
 
-The public names are below; they are imported when they are used, so that ``import t2v_eval``
-costs next to nothing.
+The public names are listed below. Each is imported on first use, so that ``import t2v_eval`` stays
+fast.
+
+>>> import t2v_eval
+>>> set(t2v_eval.list_models(kind="vqa")) <= set(t2v_eval.list_models())
+True
 """
 
 from __future__ import annotations
@@ -13,25 +17,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if not (Path(__file__).parent / "backends").is_dir():
-    # A checkout keeps backends, benchmarks and templates beside this folder; a wheel inside it.
+    # In a checkout, backends, benchmarks and templates lie beside this folder; in a wheel, inside.
     __path__.append(str(Path(__file__).parent.parent))
 
 if TYPE_CHECKING:
-    from t2v_eval.api import (
-        CLIPScore,
-        ITMScore,
-        VQAScore,
-        get_score_model,
-        list_all_clipscore_models,
-        list_all_itmscore_models,
-        list_all_models,
-        list_all_vqascore_models,
-        list_benchmarks,
-        list_models,
-        list_templates,
-        load,
-        score,
-    )
+    from t2v_eval.api import list_benchmarks, list_models, list_templates, load, score
     from t2v_eval.errors import T2VError, T2VWarning
     from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
     from t2v_eval.evaluation.sensitivity import Sensitivity, template_sensitivity
@@ -44,12 +34,22 @@ if TYPE_CHECKING:
     from t2v_eval.scoring.generation import Explanation, TokenProbability
     from t2v_eval.scoring.scorer import Scorer
     from t2v_eval.store import Store
+    from t2v_eval.t2v_metrics import (
+        CLIPScore,
+        ITMScore,
+        VQAScore,
+        get_score_model,
+        list_all_clipscore_models,
+        list_all_itmscore_models,
+        list_all_models,
+        list_all_vqascore_models,
+    )
 
-_HOMES = {
-    "api": (
+_NAMES_BY_MODULE = {
+    "api": "list_benchmarks list_models list_templates load score",
+    "t2v_metrics": (
         "CLIPScore ITMScore VQAScore get_score_model list_all_clipscore_models "
-        "list_all_itmscore_models list_all_models list_all_vqascore_models list_benchmarks "
-        "list_models list_templates load score"
+        "list_all_itmscore_models list_all_models list_all_vqascore_models"
     ),
     "evaluation.benchmark": "Benchmark Item evaluate",
     "errors": "T2VError T2VWarning",
@@ -64,7 +64,7 @@ _HOMES = {
     "store": "Store",
     "inputs.template": "Template",
 }
-_HOME = {name: home for home, names in _HOMES.items() for name in names.split()}
+_MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names.split()}
 
 __all__ = [
     "ApiScorer",
@@ -102,8 +102,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(import_module(f"t2v_eval.{_HOME[name]}"), name)
+    if name in _MODULE_OF:
+        return getattr(import_module(f"t2v_eval.{_MODULE_OF[name]}"), name)
     raise AttributeError(f"module 't2v_eval' has no attribute {name!r}")
 
 

@@ -1,23 +1,29 @@
-"""Every error the library raises on purpose.
+"""The exceptions and the warning category of the library.
 
 T2VError
-├── InputError (ValueError)            what was passed cannot be used
-│   ├── MediaError                     an image: missing, unreadable, too large, NaN ...
-│   ├── TemplateError                  a question or answer template
+├── InputError (ValueError)            an argument cannot be used
+│   ├── MediaError                     an image or video: missing, unreadable, too large, NaN ...
+│   ├── TemplateError                  a question or answer template cannot be filled
 │   └── TableError                     a table, JSON file or data set with the wrong columns or rows
 ├── UnknownNameError (LookupError)     no such model, benchmark or template ("did you mean ...")
 ├── ScoringError (RuntimeError)        a model gave no usable score
-├── UnsupportedError (TypeError)       the scorer exists but cannot do this
+├── UnsupportedError (TypeError)       this scorer or benchmark cannot do this
 ├── MissingPackageError (ImportError)  an optional package is not installed
-├── CheckpointError (OSError)          weights: not there, unsafe to read, or of another model
+├── CheckpointError (OSError)          weights: missing, unsafe to read, or of another model
 ├── ServiceError (OSError)             a service cannot be reached, or refuses the key
-├── BenchmarkDataError (OSError)       a benchmark's files are not there or not as published
-│   └── MissingDataError               they are not there
+├── BenchmarkDataError (OSError)       a benchmark's files are missing or not as published
+│   └── MissingDataError               they are missing
 ├── StoreError (OSError)               the score store cannot be opened, read or written
 └── OutputError (OSError)              a result cannot be written
 
-Each also derives from the built-in error that a caller would expect to catch. A message names the
-item, the value and the remedy. `T2VWarning` is the category of every warning.
+Each class also derives from the built-in exception in brackets. Every message names the item, the
+value and what to do. `T2VWarning` is the category of every warning.
+
+>>> try:
+...     raise MediaError("cat.png: no such file")
+... except ValueError as error:
+...     print(error)
+cat.png: no such file
 """
 
 from __future__ import annotations
@@ -27,7 +33,7 @@ from collections.abc import Iterable
 
 
 class T2VError(Exception):
-    """Base of every error raised on purpose by this library."""
+    """Base class of the errors that this library raises."""
 
 
 class InputError(T2VError, ValueError):
@@ -35,7 +41,7 @@ class InputError(T2VError, ValueError):
 
 
 class MediaError(InputError):
-    """An image could not be found, read or decoded; the message names it."""
+    """An image or video cannot be found, read or decoded; the message names it."""
 
 
 class TemplateError(InputError):
@@ -43,32 +49,40 @@ class TemplateError(InputError):
 
 
 class TableError(InputError):
-    """A table of inputs lacks a column or has a malformed row."""
+    """A table, JSON file or data set lacks a column or has a malformed row."""
 
 
 class UnknownNameError(T2VError, LookupError):
     """No model, benchmark or template has this name."""
 
     @classmethod
-    def of(cls, kind: str, name: str, known: Iterable[str], remedy: str) -> UnknownNameError:
-        """Build the error with the nearest known names, which it asks whether the user meant."""
+    def nearest(cls, kind: str, name: str, known: Iterable[str], remedy: str) -> UnknownNameError:
+        """Return an error whose message suggests the known names nearest to `name`.
+
+        Args:
+            kind: what the name should be, for example "model".
+            remedy: a last sentence that says what to do.
+
+        >>> print(UnknownNameError.nearest("model", "blipp", ["blip", "clip"], "See the list."))
+        there is no model called 'blipp'. Did you mean 'blip' or 'clip'? See the list.
+        """
         close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
         hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
         return cls(f"there is no {kind} called {name!r}.{hint} {remedy}")
 
 
 class ScoringError(T2VError, RuntimeError):
-    """A model answered, but not with a finite score; `detail` is what it said, as JSON."""
+    """A model gave no finite score; `detail` is its answer as JSON, where there is one."""
 
     detail: str | None = None
 
 
 class UnsupportedError(T2VError, TypeError):
-    """This scorer cannot do what was asked; the message says which can."""
+    """This scorer or benchmark cannot do this; the message says what can."""
 
 
 class MissingPackageError(T2VError, ImportError):
-    """An optional package is needed; the message holds the pip command."""
+    """An optional package is not installed; the message has the pip command."""
 
 
 class CheckpointError(T2VError, OSError):
@@ -76,7 +90,7 @@ class CheckpointError(T2VError, OSError):
 
 
 class ServiceError(T2VError, OSError):
-    """A service behind an API does not answer, or refuses the key or the model."""
+    """An API does not answer, or refuses the key or the model."""
 
 
 class BenchmarkDataError(T2VError, OSError):
@@ -84,16 +98,16 @@ class BenchmarkDataError(T2VError, OSError):
 
 
 class MissingDataError(BenchmarkDataError):
-    """A benchmark's folder or one of its files is not there; the message says how to get it."""
+    """A benchmark's folder or one of its files is missing; the message says how to get it."""
 
 
 class StoreError(T2VError, OSError):
-    """The score store is locked, corrupted, foreign or cannot be written."""
+    """The score store is locked, damaged, of another program, or cannot be written."""
 
 
 class OutputError(T2VError, OSError):
-    """A report, table or store cannot be written where it was asked for."""
+    """A report or table cannot be written to the path given."""
 
 
 class T2VWarning(UserWarning):
-    """Something a reader of the scores should know, such as a caption that was cut."""
+    """Category of all warnings, for example about a caption that was truncated."""

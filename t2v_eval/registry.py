@@ -181,7 +181,7 @@ class Registry(Generic[T]):
         if self._broken:
             lost = "; ".join(f"{package} ({why})" for package, why in self._broken.items())
             remedy += f" Those of some installed packages cannot be read: {lost}."
-        raise UnknownNameError.of(self.what, name, cards, remedy)
+        raise UnknownNameError.nearest(self.what, name, cards, remedy)
 
     def _mistyped(self, family: str, rest: str) -> bool:
         """Whether `rest` is nearly that of a name which starts as the family's names do."""

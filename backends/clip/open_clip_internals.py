@@ -51,12 +51,14 @@ def describe(arch: str, pretrained: str | None) -> tuple[dict[str, Any], dict[st
     name = arch.replace("/", "-")
     if name not in open_clip.list_models():
         remedy = "Pass a JSON file for an architecture of your own."
-        raise UnknownNameError.of("OpenCLIP architecture", arch, open_clip.list_models(), remedy)
+        raise UnknownNameError.nearest(
+            "OpenCLIP architecture", arch, open_clip.list_models(), remedy
+        )
     tag = open_clip.get_pretrained_cfg(name, pretrained or "")
     if pretrained and not tag:
         known = open_clip.list_pretrained_tags_by_model(name)
         remedy = f"OpenCLIP {open_clip.__version__} has {', '.join(known) or 'none'}."
-        raise UnknownNameError.of(f"pretrained {arch}", pretrained, known, remedy)
+        raise UnknownNameError.nearest(f"pretrained {arch}", pretrained, known, remedy)
     quick_gelu = tag.get("quick_gelu", False) or pretrained == "openai"
     return open_clip.get_model_config(name), {**tag, "quick_gelu": quick_gelu}
 

@@ -141,7 +141,7 @@ def get_template(name: str) -> Template:
                 f"{name!r} is a wrapper, what stands around a question, and no template: pass it "
                 f"as {other.argument}={name!r} (--option {other.argument}={name})"
             ) from None
-        raise UnknownNameError.of(
+        raise UnknownNameError.nearest(
             "template", name, templates(), "`t2v-eval list templates` lists them."
         ) from None
 

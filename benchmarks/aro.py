@@ -72,7 +72,7 @@ class VisualGenome(Published, ChoiceForm):
             counts = sizes[part] >= self.least and self.counts(part)
             picture = opened[name]
             if isinstance(picture, Media):
-                picture = picture.cut(left, top, left + width, top + height)
+                picture = picture.crop(left, top, left + width, top + height)
             yield Item(
                 images=[picture],
                 texts=[field(row, f"{kind}_caption", str, where) for kind in ("true", "false")],

@@ -100,7 +100,7 @@ class InstructBlipFlanT5(T5Scorer):
             )
         self._side = config.vision_config.image_size
         placement = Placement(attn_implementation, None, load_in_8bit, load_in_4bit)
-        self.facts = placement.facts
+        self.identity_facts = placement.facts
         self.network = self._build(folder, config, placement)
         qformer = self.network.qformer
         self._keys_and_values = KeysAndValues(

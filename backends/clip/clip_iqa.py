@@ -15,7 +15,7 @@ from torch import Tensor
 
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.scoring.plan import Text
-from t2v_eval.scoring.scorer import plain
+from t2v_eval.scoring.scorer import caption_text
 from t2v_eval.store import text_key
 
 from .hf_clip import HfClip
@@ -35,11 +35,11 @@ class ClipIqa(HfClip):
     def __init__(self, *, pairs: Mapping[str, Sequence[str]], **options: Any) -> None:
         super().__init__(**options)
         self.pairs = pairs
-        self.facts = {"pairs": text_key(repr(sorted(pairs.items())))}
+        self.identity_facts = {"pairs": text_key(repr(sorted(pairs.items())))}
 
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
         """Embeddings (N, 2, D) of the descriptions."""
-        both = [self._pair(plain(text)) for text in texts]
+        both = [self._pair(caption_text(text)) for text in texts]
         made = self.embed_texts([description for pair in both for description in pair])
         return torch.stack([made[::2], made[1::2]], dim=1)
 

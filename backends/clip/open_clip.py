@@ -92,7 +92,7 @@ class OpenClip(EmbeddingScorer):
         self.network.to(self.device, self.dtype)
         self.texts = TextTower(self.network)
         self.files = [file, *([Path(arch).expanduser()] if arch.endswith(".json") else [])]
-        self.facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
+        self.identity_facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
 
     def read_openai(self, file: Path) -> dict[str, Tensor] | None:
         """The weights of a file in OpenAI's own layout; None for any other."""

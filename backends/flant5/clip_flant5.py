@@ -67,7 +67,7 @@ class ClipFlanT5(T5Scorer):
         super().__init__(share, **options)
         chat = wrapper(chat)
         before, self._ask, self._end = split_wrapper(chat)
-        self.facts = {"chat": repr(chat)}
+        self.identity_facts = {"chat": repr(chat)}
         folder = self.locate_weights(checkpoint)
         config = read_config(folder)
         self.dtype = large_dtype(options.get("dtype"), self.device, folder)

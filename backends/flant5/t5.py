@@ -63,9 +63,9 @@ class T5Scorer(PairScorer[Tensor]):
         # The last product is always in float32: bfloat16 has too few digits for a probability.
         self._head = t5.lm_head.weight.float()
         if not self._share:
-            self.mode = "one by one"
+            self.sharing_mode = "one by one"
             return
-        self.mode = "pictures encoded once"
+        self.sharing_mode = "pictures encoded once"
         if use_where_equal(
             "transformers",
             "cross-attention of T5 without keys and values",
@@ -73,7 +73,7 @@ class T5Scorer(PairScorer[Tensor]):
             lambda: _answer_anything(t5),
             close_in(self.dtype),
         ):
-            self.mode += ", absorbed cross-attention"
+            self.sharing_mode += ", absorbed cross-attention"
 
     @abstractmethod
     def see(self, batch: Tensor) -> Tensor:
@@ -152,7 +152,9 @@ class T5Scorer(PairScorer[Tensor]):
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[str]:
         pairs = list(zip(images, prompts, strict=True))
-        return self._written(self.batch, pairs, lambda part: self._generate(part, max_new_tokens))
+        return self._generate_in_batches(
+            self.batch, pairs, lambda part: self._generate(part, max_new_tokens)
+        )
 
     def _generate(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
         unique = {image.key: image for image, _ in pairs}

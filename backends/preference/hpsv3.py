@@ -92,7 +92,7 @@ class HpsV3(PairScorer[Tensor]):
     ) -> Tensor:
         """The deviation of the rating whose mean is the score; (M, N) as from a call."""
         bound = copy.copy(self)
-        bound.facts, bound._of_sigma = {"answer": "sigma"}, True
+        bound.identity_facts, bound._of_sigma = {"answer": "sigma"}, True
         return bound.forward(images, texts, **template)
 
     def check_template(self) -> None:

@@ -90,7 +90,7 @@ class Mps(ChoicePairScorer):
         with torch.inference_mode():
             self._condition = self._encode_texts([condition])[0][0]
         self.threshold = threshold
-        self.facts = {"condition": repr(condition), "threshold": str(threshold)}
+        self.identity_facts = {"condition": repr(condition), "threshold": str(threshold)}
         self.files = [
             *weight_files(found),
             *sorted({*reader.glob("*.json"), *reader.glob("*.txt")}),

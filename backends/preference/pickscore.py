@@ -37,7 +37,7 @@ class PickScore(ChoiceScorer, HfClip):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(checkpoint=checkpoint, processor=processor, **options)
-        self.facts = {"scaled": str(scaled)}
+        self.identity_facts = {"scaled": str(scaled)}
         self.factor, self.logit_scale = (self.scale, 1.0) if scaled else (1.0, self.scale)
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:

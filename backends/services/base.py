@@ -114,13 +114,16 @@ class Service(ApiScorer[Any]):
             self.price = self.price.half()
         self.own_address = base_url is not None
         self.base_url, self._key = self.find(base_url, api_key, key_file)
-        self.facts = {"server": self.base_url} if self.base_url != self.home else {}
-        self.facts |= {"model": model, "order": "image-text" if self.image_first else "text-image"}
-        self.facts |= {"max_pixels": str(max_pixels)} if max_pixels else {}
+        self.identity_facts = {"server": self.base_url} if self.base_url != self.home else {}
+        self.identity_facts |= {
+            "model": model,
+            "order": "image-text" if self.image_first else "text-image",
+        }
+        self.identity_facts |= {"max_pixels": str(max_pixels)} if max_pixels else {}
         told = {"count": frames, "choose": FRAMES.choose} if isinstance(frames, int) else frames
         self.sampling = FRAMES if told is None else sampling_of(told)
         if self.sampling != FRAMES:
-            self.facts["frames"] = repr(frames)
+            self.identity_facts["frames"] = repr(frames)
 
     def find(
         self, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
@@ -292,7 +295,7 @@ class Service(ApiScorer[Any]):
         else:
             image, count = self._header(media), 1
         width, height = smaller(image.width, image.height, self.max_pixels)
-        detail = self.facts.get("detail")
+        detail = self.identity_facts.get("detail")
         tokens = picture_tokens(self.table, self.served, width, height, detail)
         if tokens is None:
             return None

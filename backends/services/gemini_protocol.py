@@ -93,7 +93,10 @@ class Gemini(Service):
                 )
         super().__init__(model, **options)
         if self.vertex is not None:
-            self.facts = {**self.facts, "api": "vertex"}  # which may answer in other numbers
+            self.identity_facts = {
+                **self.identity_facts,
+                "api": "vertex",
+            }  # which may answer in other numbers
             if not keyed:
                 self.vertex.check_address(self.base_url)
         if thinking is None:
@@ -101,7 +104,7 @@ class Gemini(Service):
         between("thinking", thinking, 0, 2**15)
         self._thinking = thinking
         self._untaken = set[str]()
-        self.facts = {**self.facts, "thinking": str(thinking)}
+        self.identity_facts = {**self.identity_facts, "thinking": str(thinking)}
         self._client: google.genai.client.AsyncClient
 
     def _client_for(self, seconds: float, **options: Any) -> google.genai.Client:

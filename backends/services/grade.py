@@ -47,8 +47,8 @@ class Writer(Service):
         between("max_tokens", max_tokens, 1, 10**6)
         self._how = How(max_tokens, float(temperature))
         self.answer_tokens = max_tokens
-        self.facts = {**self.facts, "max_tokens": str(max_tokens)}
-        self.facts |= {"temperature": f"{temperature:g}"} if temperature else {}
+        self.identity_facts = {**self.identity_facts, "max_tokens": str(max_tokens)}
+        self.identity_facts |= {"temperature": f"{temperature:g}"} if temperature else {}
 
     def check_template(self) -> None:
         super().check_template()

@@ -82,10 +82,10 @@ class Chat(Service):
             options["api_key"] = options.get("api_key") or openai_key
         super().__init__(model, **options)
         self._detail = {"detail": detail} if detail else {}
-        self.facts = {**self.facts, **self._detail}
+        self.identity_facts = {**self.identity_facts, **self._detail}
         self._extra = _json_object(extra_body)
         if self._extra:
-            self.facts["extra_body"] = json.dumps(self._extra, sort_keys=True)
+            self.identity_facts["extra_body"] = json.dumps(self._extra, sort_keys=True)
         self._untaken = set[str]()
         self._client: openai.AsyncOpenAI
 

@@ -86,7 +86,7 @@ class WordScorer(Service):
                 f"n={n}: a question of a batch is asked once, and this service gives "
                 f"{self.most_samples} answers at most; pass n={self.most_samples}"
             )
-        self.facts = {**self.facts, **how}
+        self.identity_facts = {**self.identity_facts, **how}
         self._without = 0  # answers without log-probabilities; -1 once one came with them
         self._cut_short: list[bool] = []  # of answers; what was warned of is False
 

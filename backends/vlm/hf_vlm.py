@@ -80,7 +80,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
     """
 
     default_template = "vqascore"
-    remedy = (
+    out_of_memory_hint = (
         'device_map="auto", load_in_8bit=True, smaller pictures, fewer frames or shorter texts '
         "need less"
     )
@@ -146,10 +146,14 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         described = Checkpoint(folder, config, layout, trust_remote_code)
         self.chat = chat_of(style, described, asked)
         self._rule, self._whole = (RULES[name](self.chat.encode) for name in (rule, "answer"))
-        self.facts = {"style": style, **{k: repr(v) for k, v in asked.items()}, "rule": rule}
+        self.identity_facts = {
+            "style": style,
+            **{k: repr(v) for k, v in asked.items()},
+            "rule": rule,
+        }
         # What transformers makes of a picture or video has changed between its versions.
-        self.facts["transformers"] = ".".join(transformers.__version__.split(".")[:2])
-        self.facts |= placement.facts
+        self.identity_facts["transformers"] = ".".join(transformers.__version__.split(".")[:2])
+        self.identity_facts |= placement.facts
         beside = (f for pattern in (*FILES, *code) for f in folder.glob(pattern))
         own = layout.files if layout else ()
         self.files = [*dict.fromkeys([*sorted({*weight_files(folder), *beside}), *own])]
@@ -185,7 +189,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         newer = newer_than_tested("transformers") if self.reader.mode != "none" else ""
         try:
             if newer or not settled:
-                fastest = self.mode
+                fastest = self.sharing_mode
                 why = self._settle()
                 if why and newer and settled:
                     warn_of_plain(newer, f"{fastest!r}, of several pictures together", why)
@@ -205,18 +209,22 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
     @property
     def rule(self) -> Rule:
         """How the probability of the template's answer is taken."""
-        first_alone = self.facts["rule"] == "first-token"
+        first_alone = self.identity_facts["rule"] == "first-token"
         return self._whole if first_alone and self.template.answers_with_text else self._rule
 
     @property
-    def mode(self) -> str:  # type: ignore[override]
+    def sharing_mode(self) -> str:  # type: ignore[override]
         """What texts of one picture share."""
         return MODES[self.reader.mode]
 
     @property
     def execution(self) -> dict[str, str]:
         together = "together" if self.reader.together else "one by one"
-        return {**super().execution, "attention": self.facts["attention"], "pictures": together}
+        return {
+            **super().execution,
+            "attention": self.identity_facts["attention"],
+            "pictures": together,
+        }
 
     def load(self, media: Media) -> Image.Image | Clip:
         if not isinstance(media, Video):
@@ -290,7 +298,9 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
     ) -> list[str]:
         pairs = list(zip(images, prompts, strict=True))
         batch = self.image_batch if self.reader.together else BatchSize(1)
-        return self._written(batch, pairs, lambda part: self._write(part, max_new_tokens))
+        return self._generate_in_batches(
+            batch, pairs, lambda part: self._write(part, max_new_tokens)
+        )
 
     def _write(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
         """Texts about pictures, together where rows are alike: nothing is filled at their start."""

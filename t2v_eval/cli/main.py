@@ -245,7 +245,8 @@ def list_names(
         columns = ["name", "kind", "question", "answer", "source"]
         rows = [[t.name, "template", t.question, t.answer, t.source] for t in templates().values()]
         rows += [
-            [w.name, f"wrapper, {w.argument}=", w.text, "", w.source] for w in wrappers().values()
+            [w.name, f"wrapper, {w.option_name}=", w.text, "", w.source]
+            for w in wrappers().values()
         ]
         rows += [
             [name, "template", "see `list models NAME`: questions", "", "differs between scorers"]

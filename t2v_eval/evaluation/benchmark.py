@@ -267,7 +267,7 @@ def evaluate(
     if not items:
         raise InputError(f"benchmark {benchmark.name!r} has no items")
     bound = scorer.with_template(**template)
-    bound.caution_anew()
+    bound.reset_size_warning()
     bound_id = bound.id  # first, as it is none where weights are replaced meanwhile
     started = time.perf_counter()
     outcome = bound.evaluate_blocks(

@@ -73,7 +73,7 @@ class Media:
 
         return cls(f"broken:{error}", name, load)
 
-    def cut(self, left: int, top: int, right: int, bottom: int) -> Media:
+    def crop(self, left: int, top: int, right: int, bottom: int) -> Media:
         """What is inside a box of pixels, in RGB."""
         box = left, top, right, bottom
         name = f"{self.name}, box {box}"

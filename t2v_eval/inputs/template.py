@@ -84,7 +84,7 @@ class Wrapper:
     source: str
 
     @property
-    def argument(self) -> str:
+    def option_name(self) -> str:
         """The option of a scorer that takes it."""
         return "chat" if "<image>" in self.text else "system"
 
@@ -139,7 +139,7 @@ def get_template(name: str) -> Template:
         if other := wrappers().get(name):
             raise UnknownNameError(
                 f"{name!r} is a wrapper, what stands around a question, and no template: pass it "
-                f"as {other.argument}={name!r} (--option {other.argument}={name})"
+                f"as {other.option_name}={name!r} (--option {other.option_name}={name})"
             ) from None
         raise UnknownNameError.nearest(
             "template", name, templates(), "`t2v-eval list templates` lists them."

@@ -27,7 +27,7 @@ from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.local.devices import free_bytes, pick_device, pick_dtype
-from t2v_eval.local.similarity import SimilarityMixin, embed_each
+from t2v_eval.local.similarity import SimilarityMixin, embed_one_by_one
 from t2v_eval.local.state_cache import TensorCache
 from t2v_eval.local.weights import HUB_FILES, Watched, locate
 from t2v_eval.registry import Card
@@ -35,7 +35,7 @@ from t2v_eval.scoring.cautions import CUT
 from t2v_eval.scoring.differentiable import Differentiable, no_gradients
 from t2v_eval.scoring.plan import Cells, Text, by_image
 from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import ImageMode, OnError, plain
+from t2v_eval.scoring.scorer import ImageMode, OnError, caption_text
 from t2v_eval.store import Store, text_key
 
 State = TypeVar("State")
@@ -78,9 +78,9 @@ class LocalScorer(Differentiable):
     """
 
     # Backends set `files`, those the numbers come from, and what else decides the numbers.
-    facts: Mapping[str, str] = {}
-    mode = "one by one"  # what is computed once for several scores
-    remedy = "a smaller dtype, smaller pictures, shorter texts or another device"
+    identity_facts: Mapping[str, str] = {}
+    sharing_mode = "one by one"  # what is computed once for several scores
+    out_of_memory_hint = "a smaller dtype, smaller pictures, shorter texts or another device"
 
     def __init__(
         self,
@@ -106,7 +106,7 @@ class LocalScorer(Differentiable):
         self.start_batches_at(usual if batch_size is None else batch_size)
         self._watched = Watched()
         keep = keep_bytes
-        self._kept = TensorCache(lambda: free_bytes(self.device) // 10 if keep is None else keep)
+        self._cache = TensorCache(lambda: free_bytes(self.device) // 10 if keep is None else keep)
 
     @property
     def files(self) -> Sequence[Path]:
@@ -137,7 +137,7 @@ class LocalScorer(Differentiable):
     def identity(self) -> dict[str, str]:
         return {
             "weights": self._watched.fingerprint(),
-            **self.facts,
+            **self.identity_facts,
             "dtype": str(self.dtype).removeprefix("torch."),
             # Pillow 13 resizes some sizes otherwise than those before it.
             "pillow": PIL.__version__.partition(".")[0],
@@ -150,7 +150,7 @@ class LocalScorer(Differentiable):
         return {
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
-            "mode": self.mode,
+            "mode": self.sharing_mode,
             "batch_size": str(self.batch.value),
             "image_batch_size": str(self.image_batch.value),
         }
@@ -177,7 +177,7 @@ class LocalScorer(Differentiable):
         """Model inputs -> one batch on the scorer's device."""
         return torch.stack(list(prepared)).to(self.device, self.dtype)
 
-    def _windows(
+    def _encode_in_batches(
         self, media: Sequence[Media], see: Callable[[Sequence[Any]], Iterable[State]]
     ) -> Iterator[tuple[dict[int, State], Failed]]:
         """Prepare pictures in threads, and hand out what `see` makes of a batch of them.
@@ -193,36 +193,38 @@ class LocalScorer(Differentiable):
             inputs = [made for n, made in window if n not in failed]
             made: dict[int, State] = {}
             # What `see` returns may be computed only when it is read.
-            fitting = self.image_batch.fitting(inputs, lambda b: [*see(b)], self._kept.clear)
+            fitting = self.image_batch.run_adaptive(inputs, lambda b: [*see(b)], self._cache.clear)
             for part, states in fitting:
                 if isinstance(states, Failure):
-                    failed[good[part.start]] = self._reason(media[good[part.start]].name, states)
+                    failed[good[part.start]] = self._failure_reason(
+                        media[good[part.start]].name, states
+                    )
                 else:
                     made.update(zip(good[part], states, strict=True))
             yield made, failed
 
-    def _states(
+    def _cached_states(
         self, media: Sequence[Media], see: Callable[[Sequence[Any]], Iterable[State]]
     ) -> Iterator[tuple[dict[int, State], Failed]]:
-        """As `_windows`; what is kept of earlier calls is not made again, and comes first."""
+        """As `_encode_in_batches`, but take cached states of earlier calls first."""
         todo: list[int] = []
         for start in range(0, len(media), self.image_batch.value):
             window = range(len(media))[start : start + self.image_batch.value]
             known = {
-                n: state for n in window if (state := self._kept.get(media[n].key)) is not None
+                n: state for n in window if (state := self._cache.get(media[n].key)) is not None
             }
             todo += [n for n in window if n not in known]
             if known:
                 yield known, {}
-        for made, failed in self._windows([media[n] for n in todo], see):
+        for made, failed in self._encode_in_batches([media[n] for n in todo], see):
             for n, state in made.items():
-                self._kept.put(media[todo[n]].key, state)
+                self._cache.put(media[todo[n]].key, state)
             yield (
                 {todo[n]: state for n, state in made.items()},
                 {todo[n]: reason for n, reason in failed.items()},
             )
 
-    def _reason(self, what: str, failure: Failure) -> str:
+    def _failure_reason(self, what: str, failure: Failure) -> str:
         """Why the model made nothing of `what`, a picture or a text.
 
         Raises:
@@ -230,13 +232,14 @@ class LocalScorer(Differentiable):
                 the memory is raised where its cells are counted.
         """
         if self.on_error == "raise" and failure.error is not None:
-            raise self._error(what, failure) from failure.error
-        return str(self._error(what, failure))
+            raise self._failure_error(what, failure) from failure.error
+        return str(self._failure_error(what, failure))
 
-    def _error(self, what: str, failure: Failure) -> ScoringError | MediaError:
+    def _failure_error(self, what: str, failure: Failure) -> ScoringError | MediaError:
         if failure.error is None:
             return ScoringError(
-                f"{what}: does not fit into the memory of {self.device}, even alone; {self.remedy}"
+                f"{what}: does not fit into the memory of {self.device}, even alone; "
+                f"{self.out_of_memory_hint}"
             )
         words = in_words(failure.error)
         if isinstance(failure.error, (ScoringError, MediaError)):
@@ -245,7 +248,7 @@ class LocalScorer(Differentiable):
             f"{what}: {self.name} failed on it: {words}; on_error='skip' scores the rest"
         )
 
-    def _written(
+    def _generate_in_batches(
         self,
         batch: BatchSize,
         pairs: Sequence[tuple[Media, str]],
@@ -257,18 +260,18 @@ class LocalScorer(Differentiable):
             ScoringError: one that does not fit alone, or fails.
         """
         written: list[str] = []
-        for part, texts in batch.fitting(pairs, write, self._kept.clear):
+        for part, texts in batch.run_adaptive(pairs, write, self._cache.clear):
             if isinstance(texts, Failure):
-                raise self._error(pairs[part.start][0].name, texts) from texts.error
+                raise self._failure_error(pairs[part.start][0].name, texts) from texts.error
             written += texts
         return written
 
-    def each(self, media: Sequence[Media], make: Callable[[Media], Made]) -> list[Made]:
+    def map_one_by_one(self, media: Sequence[Media], make: Callable[[Media], Made]) -> list[Made]:
         made: list[Made] = []
-        fitting = BatchSize(1).fitting(media, lambda one: make(one[0]), self._kept.clear)
+        fitting = BatchSize(1).run_adaptive(media, lambda one: make(one[0]), self._cache.clear)
         for part, result in fitting:
             if isinstance(result, Failure):
-                raise self._error(media[part.start].name, result) from result.error
+                raise self._failure_error(media[part.start].name, result) from result.error
             made.append(result)
         return made
 
@@ -310,7 +313,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
     Where the score is not the cosine, they write `similarity` too.
     """
 
-    mode = "pictures and texts encoded once"
+    sharing_mode = "pictures and texts encoded once"
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Tensor:
@@ -339,8 +342,8 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
         columns, column_of = np.unique(cells[:, 1], return_inverse=True)
-        text_embeddings, lost = embed_each(
-            self.embed_captions, [texts[j] for j in columns.tolist()], self._reason
+        text_embeddings, lost = embed_one_by_one(
+            self.embed_captions, [texts[j] for j in columns.tolist()], self._failure_reason
         )
         for column, reason in lost.items():
             yield ScoreChunk(np.flatnonzero(column_of == column), None, reason)
@@ -352,10 +355,10 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
             for n, reason in failed.items():
                 yield ScoreChunk(spans[n], None, reason)
             encoded = [*zip(numbers, embeddings.cpu().double(), strict=True)]
-            fitting = BatchSize(max(1, len(encoded))).fitting(
+            fitting = BatchSize(max(1, len(encoded))).run_adaptive(
                 encoded,
                 lambda part: self._similarities(
-                    self.stacked([row for _, row in part]),
+                    self.stack_embeddings([row for _, row in part]),
                     text_embeddings,
                     [column_of[spans[n]] for n, _ in part],
                 ),
@@ -363,7 +366,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
             for part, values in fitting:
                 positions = np.concatenate([spans[n] for n, _ in encoded[part]])
                 if isinstance(values, Failure):
-                    reason = self._reason(media[encoded[part.start][0]].name, values)
+                    reason = self._failure_reason(media[encoded[part.start][0]].name, values)
                     yield ScoreChunk(positions, None, reason)
                 else:
                     yield ScoreChunk(positions, values)
@@ -374,7 +377,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
         """Scores of pictures, each with the texts of its columns, picture by picture."""
         needed, column = np.unique(np.concatenate(columns), return_inverse=True)
         row = np.repeat(np.arange(len(columns)), [len(own) for own in columns])
-        matrix = self.compared(images, texts[torch.from_numpy(needed)])
+        matrix = self.checked_similarity(images, texts[torch.from_numpy(needed)])
         return matrix[torch.from_numpy(row), torch.from_numpy(column)]
 
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
@@ -387,7 +390,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
 
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
         """What `similarity` takes for texts; a scorer that uses references adds theirs here."""
-        return self.embed_texts([plain(text) for text in texts])
+        return self.embed_texts([caption_text(text) for text in texts])
 
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """float32 embeddings (N, ...) of texts (template applied), through the store if any.
@@ -398,46 +401,46 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
         keys = [f"text:{text_key(text)}" for text in filled]
         # Texts that were cut have a row of their own, as those that are stored are not read again.
         marks = {CUT + key: text for key, text in zip(keys, filled, strict=True)}
-        known = self._stored([*keys, *marks])
+        known = self._stored_embeddings([*keys, *marks])
         self.note_truncated(marks[key] for key in known if key in marks)
         todo = [n for n in range(len(filled)) if keys[n] not in known]
         todo.sort(key=lambda n: len(filled[n]))
         for part, made in self.batch.batches(
             todo, lambda batch: self.encode_texts([filled[n] for n in batch])
         ):
-            known |= self._keep([keys[n] for n in todo[part]], made.float())
+            known |= self._store_embeddings([keys[n] for n in todo[part]], made.float())
             cut = [CUT + keys[n] for n in todo[part] if filled[n] in self._truncated]
-            self._keep(cut, torch.ones(len(cut), 1, dtype=torch.float32))
-        return self.stacked([known[key] for key in keys])
+            self._store_embeddings(cut, torch.ones(len(cut), 1, dtype=torch.float32))
+        return self.stack_embeddings([known[key] for key in keys])
 
     def embed_images(self, media: Sequence[Media]) -> Iterator[tuple[list[int], Tensor, Failed]]:
         """Yield (positions in `media`, their float32 embeddings, why others failed)."""
         keys = [f"image:{m.key}" for m in media]
-        known = self._stored(keys)
+        known = self._stored_embeddings(keys)
         have = [n for n, key in enumerate(keys) if key in known]
         if have:
-            yield have, self.stacked([known[keys[n]] for n in have]), {}
+            yield have, self.stack_embeddings([known[keys[n]] for n in have]), {}
         todo = [n for n, key in enumerate(keys) if key not in known]
-        windows = self._windows(
+        windows = self._encode_in_batches(
             [media[n] for n in todo], lambda b: self.encode_images(self.stack(b))
         )
         for made, failed in windows:
             numbers = [todo[n] for n in made]
             rows = [row.float() for row in made.values()]
-            self._keep([keys[n] for n in numbers], rows)
+            self._store_embeddings([keys[n] for n in numbers], rows)
             yield (
                 numbers,
                 torch.stack(rows) if rows else torch.empty(0, dtype=torch.float32),
                 {todo[n]: reason for n, reason in failed.items()},
             )
 
-    def _stored(self, keys: Sequence[str]) -> dict[str, Tensor]:
+    def _stored_embeddings(self, keys: Sequence[str]) -> dict[str, Tensor]:
         if self.store is None:
             return {}
         found = self.store.get_embeddings(self.encoder_id, keys)
         return {key: torch.from_numpy(row.copy()).to(self.device) for key, row in found.items()}
 
-    def _keep(self, keys: Sequence[str], made: Iterable[Tensor]) -> dict[str, Tensor]:
+    def _store_embeddings(self, keys: Sequence[str], made: Iterable[Tensor]) -> dict[str, Tensor]:
         rows = dict(zip(keys, made, strict=True))
         if self.store is not None and rows:
             arrays: dict[str, NDArray[np.float32]] = {k: r.cpu().numpy() for k, r in rows.items()}

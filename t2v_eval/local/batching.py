@@ -50,14 +50,14 @@ class BatchSize:
             torch.OutOfMemoryError: not even one item fits.
             Exception: whatever `run` raises of an item alone.
         """
-        for part, result in self.fitting(items, run):
+        for part, result in self.run_adaptive(items, run):
             if isinstance(result, Failure):
                 raise result.error or torch.OutOfMemoryError(
                     "not even one item fits into the memory"
                 )
             yield part, result
 
-    def fitting(
+    def run_adaptive(
         self,
         items: Sequence[A],
         run: Callable[[Sequence[A]], B],
@@ -74,7 +74,7 @@ class BatchSize:
         while start < len(items):
             size = 1 if start < alone else self.value
             part = slice(start, min(start + size, len(items)))
-            result = attempt(run, items[part])
+            result = try_run(run, items[part])
             if isinstance(result, Failure):
                 memory, several = result.error is None, part.stop - part.start > 1
                 if memory:
@@ -94,7 +94,7 @@ class BatchSize:
             start = part.stop
 
 
-def attempt(run: Callable[[A], B], item: A) -> B | Failure:
+def try_run(run: Callable[[A], B], item: A) -> B | Failure:
     """What `run` makes of it, or why it makes nothing.
 
     Raises:

@@ -14,7 +14,7 @@ from t2v_eval.local.base import LocalScorer
 from t2v_eval.local.batching import Failure
 from t2v_eval.scoring.plan import Cells, Text, by_length
 from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import plain
+from t2v_eval.scoring.scorer import caption_text
 
 State = TypeVar("State")
 
@@ -26,7 +26,7 @@ class PairScorer(LocalScorer, Generic[State]):
     a picture) and `score`.
     """
 
-    mode = "pictures encoded once"
+    sharing_mode = "pictures encoded once"
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Sequence[State]:
@@ -41,25 +41,27 @@ class PairScorer(LocalScorer, Generic[State]):
     ) -> Iterator[ScoreChunk]:
         rows, spans = by_length(cells, texts)
         media = [images[i] for i in rows]
-        for states, failed in self._states(media, lambda b: self.encode_images(self.stack(b))):
+        for states, failed in self._cached_states(
+            media, lambda b: self.encode_images(self.stack(b))
+        ):
             for n, reason in failed.items():
                 yield ScoreChunk(spans[n], None, reason)
             pairs = [
-                (int(p), media[n].name, state, plain(texts[cells[p, 1]]))
+                (int(p), media[n].name, state, caption_text(texts[cells[p, 1]]))
                 for n, state in states.items()
                 for p in spans[n]
             ]
             pairs.sort(key=lambda pair: len(pair[3]))
-            for part, values in self.batch.fitting(
+            for part, values in self.batch.run_adaptive(
                 pairs,
                 lambda b: self.score([s for _, _, s, _ in b], [t for *_, t in b]),
-                self._kept.clear,
+                self._cache.clear,
             ):
                 positions = np.array([p for p, *_ in pairs[part]])
                 if isinstance(values, Failure):
                     _, name, _, text = pairs[part.start]
                     yield ScoreChunk(
-                        positions, None, self._reason(f"{name} with {text[:60]!r}", values)
+                        positions, None, self._failure_reason(f"{name} with {text[:60]!r}", values)
                     )
                 else:
                     yield ScoreChunk(positions, values)

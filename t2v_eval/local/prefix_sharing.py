@@ -18,10 +18,10 @@ from torch import Tensor
 
 from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import LocalScorer
-from t2v_eval.local.batching import BatchSize, Failure, attempt
+from t2v_eval.local.batching import BatchSize, Failure, try_run
 from t2v_eval.scoring.plan import Cells, Text, by_length
 from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import plain
+from t2v_eval.scoring.scorer import caption_text
 
 State = TypeVar("State")
 Begun = TypeVar("Begun", bound="Start")
@@ -96,17 +96,17 @@ class PrefixSharingScorer(LocalScorer, Generic[State, Begun]):
     ) -> Iterator[ScoreChunk]:
         rows, spans = by_length(cells, texts)
         media = [images[i] for i in rows]
-        for states, failed in self._states(media, self.see):
+        for states, failed in self._cached_states(media, self.see):
             for n, reason in failed.items():
                 yield ScoreChunk(spans[n], None, reason)
             jobs = []
             for n, state in states.items():
-                own = [(plain(texts[cells[p, 1]]), int(p)) for p in spans[n]]
+                own = [(caption_text(texts[cells[p, 1]]), int(p)) for p in spans[n]]
                 own.sort(key=lambda pair: len(pair[0]))
                 captions = [text for text, _ in own]
-                start = attempt(lambda own: self.begin(*own), (state, captions))
+                start = try_run(lambda own: self.begin(*own), (state, captions))
                 if isinstance(start, Failure):
-                    yield ScoreChunk(spans[n], None, self._reason(media[n].name, start))
+                    yield ScoreChunk(spans[n], None, self._failure_reason(media[n].name, start))
                     continue
                 jobs.append(Job(media[n].name, start, captions, [p for _, p in own]))
             yield from self._score_jobs(jobs)
@@ -117,15 +117,15 @@ class PrefixSharingScorer(LocalScorer, Generic[State, Begun]):
             jobs.sort(key=lambda job: (len(job.texts) > 1, job.start.length))
             again: list[Job] = []
             for group in self._groups(jobs):
-                parts = self.image_batch.fitting(
-                    group, lambda part: self.read([job.start for job in part]), self._kept.clear
+                parts = self.image_batch.run_adaptive(
+                    group, lambda part: self.read([job.start for job in part]), self._cache.clear
                 )
                 for part, reading in parts:
                     alone: list[Job] = []
                     if isinstance(reading, Failure):
                         job = group[part.start]
                         yield ScoreChunk(
-                            np.array(job.positions), None, self._reason(job.name, reading)
+                            np.array(job.positions), None, self._failure_reason(job.name, reading)
                         )
                     else:
                         more, alone = yield from self._score_read(reading, group[part])
@@ -170,14 +170,14 @@ class PrefixSharingScorer(LocalScorer, Generic[State, Begun]):
 
         size = self.batch.value
         failed = set[int]()
-        for part, judged in self.batch.fitting(pairs, judge, self._kept.clear):
+        for part, judged in self.batch.run_adaptive(pairs, judge, self._cache.clear):
             positions = np.array([p for *_, p in pairs[part]])
             if not isinstance(judged, Failure):
                 yield ScoreChunk(positions, judged[0], details=judged[1])
             elif len(group) == 1:
                 text = pairs[part.start][2]
                 name = group[0].name if judged.error is None else f"{group[0].name} with {text!r}"
-                yield ScoreChunk(positions, None, self._reason(name, judged))
+                yield ScoreChunk(positions, None, self._failure_reason(name, judged))
             elif judged.error is None:
                 self.batch.value, self.image_batch.value = size, len(group) // 2
                 return jobs_of({p for *_, p in pairs[part.start :]}), jobs_of(failed)

@@ -13,9 +13,9 @@ from torch.nn.functional import normalize
 
 from t2v_eval.errors import InputError, MediaError, StoreError, UnsupportedError
 from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, open_media
-from t2v_eval.local.batching import Failure, attempt
+from t2v_eval.local.batching import Failure, try_run
 from t2v_eval.scoring.plan import Text
-from t2v_eval.scoring.scorer import Scorer, plain
+from t2v_eval.scoring.scorer import Scorer, caption_text
 
 
 class SimilarityMixin(Scorer):
@@ -25,7 +25,7 @@ class SimilarityMixin(Scorer):
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         """Embeddings (M, ...) and (N, ...), float64 -> scores (M, N)."""
 
-    def compared(self, images: Tensor, texts: Tensor) -> Tensor:
+    def checked_similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         """`similarity`, where embeddings from the store may be of another encoder."""
         try:
             return self.similarity(images, texts)
@@ -34,7 +34,7 @@ class SimilarityMixin(Scorer):
                 raise
             raise self._do_not_fit([images[0], texts[0]], error) from error
 
-    def stacked(self, rows: Sequence[Tensor]) -> Tensor:
+    def stack_embeddings(self, rows: Sequence[Tensor]) -> Tensor:
         """Embeddings together, some of which may come from the store."""
         try:
             return torch.stack(list(rows))
@@ -69,8 +69,8 @@ class SimilarityMixin(Scorer):
         Returns:
             (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
         """
-        with self._embedding():
-            a, b = self._of_images(images_a=images_a, images_b=images_b)
+        with self._embedding_call():
+            a, b = self._embed_image_lists(images_a=images_a, images_b=images_b)
         return self.similarity(a, b).float()
 
     def text_similarity(
@@ -84,10 +84,10 @@ class SimilarityMixin(Scorer):
         Returns:
             (M, N) float32 tensor on the CPU.
         """
-        bound = self._bound(template)
+        bound = self._with_call_templates(template)
         first, second = check_texts(texts_a, "texts_a"), check_texts(texts_b, "texts_b")
-        with bound._embedding({*first, *second}):
-            a, b = bound._of_texts(first, second)
+        with bound._embedding_call({*first, *second}):
+            a, b = bound._embed_text_lists(first, second)
         return bound.similarity(a, b).float()
 
     def directional_similarity(
@@ -113,7 +113,7 @@ class SimilarityMixin(Scorer):
             InputError: not as many of each.
             UnsupportedError: a model that has several embeddings for a picture.
         """
-        bound = self._bound(template)
+        bound = self._with_call_templates(template)
         images = [as_list(images_before, "images_before"), as_list(images_after, "images_after")]
         texts = [check_texts(texts_before, "texts_before"), check_texts(texts_after, "texts_after")]
         counts = [len(images[0]), len(images[1]), len(texts[0]), len(texts[1])]
@@ -122,11 +122,11 @@ class SimilarityMixin(Scorer):
                 "directional_similarity got {} images before and {} after, {} texts before and {} "
                 "after; pass as many of each".format(*counts)
             )
-        with bound._embedding({*texts[0], *texts[1]}):
+        with bound._embedding_call({*texts[0], *texts[1]}):
             # Together, so that what is the same before and after has the same embedding.
             made = [
-                *bound._of_images(images_before=images[0], images_after=images[1]),
-                *bound._of_texts(*texts),
+                *bound._embed_image_lists(images_before=images[0], images_after=images[1]),
+                *bound._embed_text_lists(*texts),
             ]
         if any(embeddings.ndim != 2 for embeddings in made):
             raise UnsupportedError(
@@ -137,7 +137,7 @@ class SimilarityMixin(Scorer):
         return torch.cosine_similarity(after - before, wanted - said).float()
 
     @contextmanager
-    def _embedding(self, texts: Collection[str] = ()) -> Iterator[None]:
+    def _embedding_call(self, texts: Collection[str] = ()) -> Iterator[None]:
         """What a call holds while it embeds; tells at its end how many texts were cut."""
         self.check_template()
         with self._lock, torch.inference_mode():
@@ -145,7 +145,7 @@ class SimilarityMixin(Scorer):
             yield
             self._warn_truncated(len(texts))
 
-    def _of_images(self, **lists: MediaLike | Iterable[MediaLike]) -> list[Tensor]:
+    def _embed_image_lists(self, **lists: MediaLike | Iterable[MediaLike]) -> list[Tensor]:
         """Embeddings (M, ...) of each list, float64 on the CPU; NaN where a picture was skipped.
 
         What is given twice is encoded once.
@@ -180,14 +180,14 @@ class SimilarityMixin(Scorer):
                 media.append(Media.broken(name, error))
         return media
 
-    def _of_texts(self, *lists: Sequence[str]) -> list[Tensor]:
+    def _embed_text_lists(self, *lists: Sequence[str]) -> list[Tensor]:
         """Embeddings (N, ...) of each list, float64 on the CPU."""
         unique = {text: n for n, text in enumerate(dict.fromkeys(chain(*lists)))}
         made = self.embed_texts(list(unique)).cpu().double()
         return [made[[unique[text] for text in texts]] for texts in lists]
 
 
-def embed_each(
+def embed_one_by_one(
     embed: Callable[[Sequence[Text]], Tensor],
     texts: Sequence[Text],
     reason: Callable[[str, Failure], str],
@@ -198,15 +198,15 @@ def embed_each(
         embed: embeds texts together; where that fails, it is asked for one after the other.
         reason: says why a text failed, or raises it.
     """
-    together = attempt(embed, texts)
+    together = try_run(embed, texts)
     if not isinstance(together, Failure):
         return together.cpu().double(), {}
     rows: dict[int, Tensor] = {}
     failed: dict[int, str] = {}
     for n, text in enumerate(texts):
-        alone = attempt(embed, [text])
+        alone = try_run(embed, [text])
         if isinstance(alone, Failure):
-            failed[n] = reason(repr(plain(text)[:60]), alone)
+            failed[n] = reason(repr(caption_text(text)[:60]), alone)
         else:
             rows[n] = alone[0].cpu().double()
     nothing = (

@@ -36,7 +36,7 @@ from t2v_eval.remote.cost import Estimate, Price, Usage
 from t2v_eval.remote.request_pool import GO_ON, Limits, NoMoreError, Pool, RetryError
 from t2v_eval.scoring.plan import Block, Cells, Plan, Text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
-from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer, plain
+from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer, caption_text
 from t2v_eval.store import Store, text_key
 
 UNTOLD = 3  # answers with impossible counts of tokens before a limit on cost cannot be kept
@@ -96,7 +96,7 @@ class ApiScorer(Scorer, Generic[Packed]):
 
     # Backends set these: what decides the numbers, the price, where it is known, and how many
     # requests a cell needs.
-    facts: Mapping[str, str] = {}
+    identity_facts: Mapping[str, str] = {}
     price: Price | None = None
     requests_for_a_cell = 1
 
@@ -136,7 +136,7 @@ class ApiScorer(Scorer, Generic[Packed]):
         )
 
     def identity(self) -> dict[str, str]:
-        return {**self.facts, **super().identity()}
+        return {**self.identity_facts, **super().identity()}
 
     @abstractmethod
     def pack(self, media: Media) -> Packed:
@@ -215,7 +215,7 @@ class ApiScorer(Scorer, Generic[Packed]):
     def estimate(self, blocks: Sequence[Block]) -> Estimate:
         """What scoring these would ask and cost; asks nothing. See `Block`."""
         plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
-        cells = [(plan.images[i], plain(plan.texts[j])) for i, j in plan.cells.tolist()]
+        cells = [(plan.images[i], caption_text(plan.texts[j])) for i, j in plan.cells.tolist()]
         known = set[tuple[str, str]]()
         if self.store is not None:
             keys = [(media.key, text_key(text)) for media, text in cells]
@@ -260,7 +260,7 @@ class ApiScorer(Scorer, Generic[Packed]):
         failure: tuple[int, T2VError] | None = None
 
         async def ask(packed: Packed, number: int) -> Answer:
-            return await self.score_cell(packed, plain(texts[columns[number]]))
+            return await self.score_cell(packed, caption_text(texts[columns[number]]))
 
         pool = self.pool([images[row] for row in rows], ask)
         for came in pool.run():
@@ -285,7 +285,7 @@ class ApiScorer(Scorer, Generic[Packed]):
             number, error = failure
             if isinstance(error, MediaError):
                 raise error
-            where = f"{images[rows[number]].name} with {plain(texts[columns[number]])!r}"
+            where = f"{images[rows[number]].name} with {caption_text(texts[columns[number]])!r}"
             yield ScoreChunk(np.array([number]), None, f"{where}: {error}")
 
     def kept(self, found: Found) -> Found:

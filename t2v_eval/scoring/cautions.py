@@ -58,7 +58,7 @@ def strings_of(text: Text) -> tuple[str, ...]:
     return (text.text, *text.references) if isinstance(text, Caption) else (text,)
 
 
-class Cuts:
+class TruncatedTexts:
     """Which strings of a plan's texts lost their ends.
 
     Args:
@@ -69,7 +69,7 @@ class Cuts:
     def __init__(self, plan: Plan, noted: Set[str], fill: Callable[[str], str]) -> None:
         self.plan, self.noted, self.fill = plan, noted, fill
 
-    def kept_with(self, part: ScoreChunk, cells: NDArray[np.int64]) -> ScoreChunk:
+    def annotate(self, part: ScoreChunk, cells: NDArray[np.int64]) -> ScoreChunk:
         """A part whose details say what was cut of its `cells`."""
         if not self.noted or part.error:
             return part
@@ -81,13 +81,13 @@ class Cuts:
                 details[k] = json.dumps(said | {CUT: cut}, ensure_ascii=False)
         return replace(part, details=details) if any(details) else part
 
-    def every(self) -> set[str]:
+    def all_strings(self) -> set[str]:
         """All strings of the plan's texts."""
         return {string for text in self.plan.texts for string in strings_of(text)}
 
-    def all(self, details: Mapping[int, str]) -> set[str]:
+    def found_in(self, details: Mapping[int, str]) -> set[str]:
         """What was cut, as noted now or as the details of cells say."""
-        cut = {string for string in self.every() if self.noted and self._cut(string)}
+        cut = {string for string in self.all_strings() if self.noted and self._cut(string)}
         cut |= self.noted - {self.fill(string) for string in cut}
         for cell, detail in details.items():
             if f'"{CUT}"' in detail:

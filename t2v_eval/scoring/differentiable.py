@@ -35,7 +35,7 @@ class Differentiable(Scorer):
             InputError: pixels or texts that cannot be used.
             UnsupportedError: this scorer has no gradients.
         """
-        bound = self._bound(template)
+        bound = self._with_call_templates(template)
         bound.store = None
         if self.uses_references:
             raise UnsupportedError(
@@ -43,7 +43,7 @@ class Differentiable(Scorer):
                 "kind 'clip' without them have gradients"
             )
         check_pixels(pixels)
-        captions = check_texts(bound._given(texts))
+        captions = check_texts(bound._texts_or_empty(texts))
         captions = captions * len(pixels) if len(captions) == 1 else captions
         if len(captions) != len(pixels):
             raise InputError(
@@ -54,7 +54,7 @@ class Differentiable(Scorer):
         precision = torch.promote_types(pixels.dtype, torch.float32)
         with self._lock:
             bound._truncated.clear()
-            bound._caution("pixels", (pixels.shape[3], pixels.shape[2]))
+            bound._warn_of_size("pixels", (pixels.shape[3], pixels.shape[2]))
             scores = bound.score_pixels(pixels.to(precision), captions)
             bound._warn_truncated(len(set(captions)))
         return scores.to(pixels.device, precision)

@@ -58,7 +58,7 @@ class GenerationMixin(ABC):
     def name(self) -> str: ...
 
     @abstractmethod
-    def _bound(self, template: Mapping[str, str | None]) -> Self: ...
+    def _with_call_templates(self, template: Mapping[str, str | None]) -> Self: ...
 
     @abstractmethod
     def _warn_truncated(self, total: int) -> list[str]: ...
@@ -126,12 +126,14 @@ class GenerationMixin(ABC):
         Raises:
             UnsupportedError: this scorer does not score by the probability of an answer.
         """
-        block, bound = Block.of(images, texts), self._bound(template)
+        block, bound = Block.of(images, texts), self._with_call_templates(template)
         media = open_list(block.images, self.allow_urls)
         with self._lock, torch.inference_mode():
-            return bound.each(media, lambda one: bound.explain_image(one, block.texts, top))
+            return bound.map_one_by_one(
+                media, lambda one: bound.explain_image(one, block.texts, top)
+            )
 
-    def each(self, media: Sequence[Media], make: Callable[[Media], _T]) -> list[_T]:
+    def map_one_by_one(self, media: Sequence[Media], make: Callable[[Media], _T]) -> list[_T]:
         """What `make` makes of every picture; a model that runs here says which one is too large.
 
         Raises:

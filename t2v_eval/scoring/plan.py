@@ -139,18 +139,6 @@ class Plan:
         cells = np.stack(np.divmod(flat, len(texts)), axis=1)
         return cls(tuple(unique), tuple(texts), cells, tuple(grids))
 
-    def shard(self, rank: int, world: int) -> range:
-        """The cells of one of `world` workers: contiguous, and a picture stays with one worker."""
-        if not 0 <= rank < world:
-            raise InputError(f"shard {rank} of {world} does not exist; use 0 to {world - 1}")
-        starts = np.unique(self.cells[:, 0], return_index=True)[1]
-        bounds = [*starts, len(self.cells)]
-
-        def bound(k: int) -> int:
-            return int(bounds[np.searchsorted(bounds, len(self.cells) * k / world)])
-
-        return range(bound(rank), bound(rank + 1))
-
     def fold(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Values of the cells -> one (M, N) array a block."""
         return [values[grid] for grid in self.grids]

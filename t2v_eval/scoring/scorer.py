@@ -29,7 +29,7 @@ from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, decode
 from t2v_eval.inputs.template import Template, get_template, templates
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.registry import Card, models
-from t2v_eval.scoring.cautions import Cuts, other_sizes, strings_of
+from t2v_eval.scoring.cautions import TruncatedTexts, other_sizes, strings_of
 from t2v_eval.scoring.generation import GenerationMixin
 from t2v_eval.scoring.plan import Block, Caption, Cells, Plan, Text, blocks_of
 from t2v_eval.scoring.results import (
@@ -98,7 +98,9 @@ class Scorer(GenerationMixin):
         self.template = self.template.override(question_template, answer_template)
         self._lock = threading.RLock()
         self._truncated: set[str] = set()
-        self._may_caution = threading.Semaphore(1)  # shared by copies; whoever takes it warns
+        self._size_warning_pending = threading.Semaphore(
+            1
+        )  # shared by copies; whoever takes it warns
 
     @property
     def store(self) -> Store | None:
@@ -204,12 +206,12 @@ class Scorer(GenerationMixin):
         Raises:
             InputError: wrong types, empty lists, or a picture that cannot be used (`MediaError`).
         """
-        block = Block.of(images, self._given(texts), references)
-        return self._bound(template).run([block])[0]
+        block = Block.of(images, self._texts_or_empty(texts), references)
+        return self._with_call_templates(template).run([block])[0]
 
     __call__ = forward
 
-    def _given(self, texts: str | Iterable[str] | None) -> str | Iterable[str]:
+    def _texts_or_empty(self, texts: str | Iterable[str] | None) -> str | Iterable[str]:
         """Texts as given; the empty text for None, where they play no part."""
         if texts is None and self.uses_text:
             raise InputError(f"{self.name!r} scores pictures against texts: pass texts too")
@@ -266,7 +268,7 @@ class Scorer(GenerationMixin):
             Block.of([image], [text], None if refs is None else [refs])
             for image, text, refs in zip(listed, captions, rows, strict=True)
         ]
-        return torch.stack([s[0, 0] for s in self._bound(template).run(blocks)])
+        return torch.stack([s[0, 0] for s in self._with_call_templates(template).run(blocks)])
 
     def batch_forward(
         self,
@@ -281,7 +283,7 @@ class Scorer(GenerationMixin):
         Returns:
             (S, M, N) float32 tensor; where samples differ in shape, a list of S tensors (M, N).
         """
-        bound = self._bound(template)
+        bound = self._with_call_templates(template)
         bound.start_batches_at(batch_size)
         scores = bound.run(blocks_of(dataset))
         return torch.stack(scores) if len({s.shape for s in scores}) == 1 else scores
@@ -335,14 +337,14 @@ class Scorer(GenerationMixin):
             said = self.store.get_details(self.id, known)
             details = {p: said[key] for p, key in enumerate(keys) if key in said}
         self._truncated.clear()
-        cuts = Cuts(plan, self._truncated, lambda text: self.template.fill(text)[0])
+        truncated = TruncatedTexts(plan, self._truncated, lambda text: self.template.fill(text)[0])
         progress(counts)
-        cautions = self._cautions(plan.images)
+        cautions = self._size_cautions(plan.images)
         if len(todo):
             parts = self.score_cells(plan.images, plan.texts, plan.cells[todo])
             for part in chain.from_iterable(map(split_non_finite, parts)):
                 done = todo[part.positions]
-                part = cuts.kept_with(part, done)
+                part = truncated.annotate(part, done)
                 if part.values is not None:
                     values[done] = part.values.float().cpu().numpy()
                     counts = replace(counts, computed=counts.computed + len(done))
@@ -356,10 +358,10 @@ class Scorer(GenerationMixin):
                 details |= {p: detail for p, detail in told if detail is not None}
                 self._commit(plan, keys, done, values, part)
                 progress(counts)
-        cut = cuts.all(details)
+        cut = truncated.found_in(details)
         self._truncated.clear()
         self._truncated.update(cut)
-        cautions += self._warn_truncated(len(cuts.every()))
+        cautions += self._warn_truncated(len(truncated.all_strings()))
         return ScoringResult(
             plan.fold(values),
             counts,
@@ -370,20 +372,20 @@ class Scorer(GenerationMixin):
             cautions,
         )
 
-    def _cautions(self, images: Sequence[Media]) -> list[str]:
+    def _size_cautions(self, images: Sequence[Media]) -> list[str]:
         """What is to be said of the sizes of pictures, which is warned of once."""
         if not self.card.expects_size:
             return []
         expected, caution = self.card.expects_size, self.card.caution
         cautions = other_sizes(images, expected, self.image_mode, caution)
         for caution in cautions:
-            if self._may_caution.acquire(blocking=False):
+            if self._size_warning_pending.acquire(blocking=False):
                 warnings.warn(caution, T2VWarning, stacklevel=4)
         return cautions
 
-    def caution_anew(self) -> None:
+    def reset_size_warning(self) -> None:
         """Warn again of what one of its copies has warned of."""
-        self._may_caution = threading.Semaphore(1)
+        self._size_warning_pending = threading.Semaphore(1)
 
     def _commit(
         self,
@@ -403,7 +405,7 @@ class Scorer(GenerationMixin):
                 for p, detail in zip(done.tolist(), part.details or repeat(None), strict=False)
             ],
             {plan.images[i].key: plan.images[i].name for i, _ in cells},
-            {_key(plan.texts[j]): plain(plan.texts[j]) for _, j in cells},
+            {_key(plan.texts[j]): caption_text(plan.texts[j]) for _, j in cells},
         )
 
     @abstractmethod
@@ -419,13 +421,13 @@ class Scorer(GenerationMixin):
             MediaError: it cannot be decoded.
         """
         image = decode(media, self.image_mode)
-        self._caution(media.name, image.size)
+        self._warn_of_size(media.name, image.size)
         return image
 
-    def _caution(self, what: str, size: tuple[int, int]) -> None:
+    def _warn_of_size(self, what: str, size: tuple[int, int]) -> None:
         """Warn once of a picture of another width and height than its card expects."""
         expected = self.card.expects_size
-        if expected and size != expected and self._may_caution.acquire(blocking=False):
+        if expected and size != expected and self._size_warning_pending.acquire(blocking=False):
             warnings.warn(f"{what}: {self.card.caution}", T2VWarning, stacklevel=3)
 
     def note_truncated(self, texts: Iterable[str]) -> None:
@@ -443,7 +445,7 @@ class Scorer(GenerationMixin):
         warnings.warn(f"{self.name!r}: {caution}", T2VWarning, stacklevel=2)
         return [caution]
 
-    def _bound(self, template: Mapping[str, str | None]) -> Self:
+    def _with_call_templates(self, template: Mapping[str, str | None]) -> Self:
         unknown = set(template) - {"question_template", "answer_template", "template"}
         if unknown:
             raise InputError(
@@ -465,7 +467,7 @@ def _versions(scorer: type) -> list[str]:
     return [f"version={'/'.join(map(str, named))}"] if named else []
 
 
-def plain(text: Text) -> str:
+def caption_text(text: Text) -> str:
     """The text itself, without its references."""
     return text.text if isinstance(text, Caption) else text
 

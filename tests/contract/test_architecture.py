@@ -147,9 +147,17 @@ INTERNALS = {
 }
 DOCUMENTED = {"torch.nn", "torch.nn.functional", "torch.nn.utils.rnn"}
 OWN = {  # names with an underscore of our own classes, and of named tuples
-    *("_asdict", "_make", "_replace", "_new", "_sample", "_embedding", "_of_texts", "_of_images"),
-    *("_of_sigma", "_keys", "_key_base", "_reach", "_given", "_caution", "_warn_truncated"),
-    *("_truncated", "_fields"),
+    *("_asdict", "_make", "_replace", "_new", "_sample", "_embedding_call", "_embed_text_lists"),
+    *(
+        "_embed_image_lists",
+        "_of_sigma",
+        "_keys",
+        "_key_base",
+        "_reach",
+        "_texts_or_empty",
+        "_warn_of_size",
+    ),
+    *("_warn_truncated", "_truncated", "_fields"),
 }
 
 

@@ -45,7 +45,7 @@ class ToyEmbedding(EmbeddingScorer):
     def __init__(self, scale: float = 1.0, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         self.scale = scale
-        self.facts = {"scale": str(scale)}
+        self.identity_facts = {"scale": str(scale)}
         self.image_calls: list[int] = []
         self.text_calls: list[str] = []
 

@@ -23,7 +23,7 @@ from t2v_eval.remote.request_pool import Limits, RetryError
 from t2v_eval.remote.scorer import Answer
 from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import OnError, plain
+from t2v_eval.scoring.scorer import OnError, caption_text
 from t2v_eval.store import Store, text_key
 
 from .lines import lines
@@ -310,7 +310,7 @@ def batch_cells(
     """What `score_cells` yields, by way of batches."""
     if scorer.store is None:
         raise InputError("batch=True needs a store, beside which it writes down what it submitted")
-    pairs = [(images[i], plain(texts[j])) for i, j in cells.tolist()]
+    pairs = [(images[i], caption_text(texts[j])) for i, j in cells.tolist()]
     ids = [question_id(scorer.id, media.key, text_key(text)) for media, text in pairs]
     number = {one: n for n, one in enumerate(ids)}
     packed: tuple[str, Any] = "", None

@@ -245,7 +245,11 @@ def test_a_direction_is_the_cosine_of_two_changes():
     pictures, texts = [picture(0), picture(1)], ["a cat", "dogs"]
     made = scorer.directional_similarity(pictures[:1], pictures[1:], texts[:1], texts[1:])
     before, after, said, wanted = (
-        unit(scorer._of_images(images=p)[0][0] if n < 2 else scorer.embed_texts([p])[0].double())
+        unit(
+            scorer._embed_image_lists(images=p)[0][0]
+            if n < 2
+            else scorer.embed_texts([p])[0].double()
+        )
         for n, p in enumerate([*pictures, *texts])
     )
     expected = torch.cosine_similarity(after - before, wanted - said, dim=0)

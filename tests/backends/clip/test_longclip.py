@@ -54,7 +54,7 @@ def test_equals_the_original(name, case, file):
 @exact_pixels
 def test_the_dot_product_of_the_authors_example_is_that_of_our_embeddings(file):
     scorer = t2v_eval.load("longclip-l", checkpoint=file, image_mode="original")
-    pictures = scorer._of_images(images=images(DOT))[0]
+    pictures = scorer._embed_image_lists(images=images(DOT))[0]
     texts = scorer.embed_texts(DOT["texts"]).double()
     np.testing.assert_allclose(pictures @ texts.T, DOT["scores"], rtol=0, atol=1e-4)
 
@@ -81,7 +81,7 @@ def test_a_caption_of_more_than_248_tokens_differs_from_torchmetrics_for_it_keep
     assert np.abs(made - theirs).max() > 0.1
     ids = scorer.tokenizer("any", return_tensors="pt").input_ids[:, :1]
     first = scorer.clip.get_text_features(ids).pooler_output.double()
-    pictures = scorer._of_images(images=images(HUB))[0]
+    pictures = scorer._embed_image_lists(images=images(HUB))[0]
     found = torch.cosine_similarity(pictures, first)
     np.testing.assert_allclose(found.detach(), theirs, rtol=0, atol=1e-5)
 

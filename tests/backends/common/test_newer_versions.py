@@ -137,7 +137,7 @@ def test_versions_are_compared_by_their_release(monkeypatch):
 @pytest.mark.parametrize("name", RAISES)
 def test_a_fast_path_that_holds_is_used_without_a_word(name, load, newer):
     tested = load(name)
-    assert tested.mode == load(name).mode
+    assert tested.sharing_mode == load(name).sharing_mode
     if name == "open_clip":
         assert tested.texts.short
     elif "blip" in name or name == "image-reward":
@@ -216,7 +216,7 @@ def test_a_mode_that_must_be_used_is_refused_where_it_is_wrong(load, newer, monk
     monkeypatch.setattr("t2v_eval.backends.vlm.reading.prefix.cache_of_starts", raising)
     with pytest.raises(UnsupportedError, match="share='packed' is not possible here"):
         load("qwen2.5-vl-7b", share="packed")
-    assert load("qwen2.5-vl-7b", share=False).mode == "one by one"
+    assert load("qwen2.5-vl-7b", share=False).sharing_mode == "one by one"
 
 
 def test_a_model_whose_places_are_made_otherwise_is_shown_no_videos(load, images, monkeypatch):

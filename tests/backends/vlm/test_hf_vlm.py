@@ -140,7 +140,7 @@ SHAPES = [(1, 4), (3, 1), (6, 1), (2, 2), (3, 4)]  # pictures and texts
 @pytest.fixture(scope="session")
 def oracle(make):
     apart = make(share=False)
-    assert apart.mode == "one by one"
+    assert apart.sharing_mode == "one by one"
     return apart
 
 
@@ -421,8 +421,8 @@ def test_a_scorer_says_how_it_works(qwen):
     told = {"device": "cpu", "dtype": "float32", "attention": "sdpa"}
     assert told.items() <= scorer.execution.items()
     assert scorer.execution["batch_size"] == "4"
-    assert scorer.mode == scorer.execution["mode"] == "prefix shared, packed"
-    assert load(qwen, share=False).mode == "one by one"
+    assert scorer.sharing_mode == scorer.execution["mode"] == "prefix shared, packed"
+    assert load(qwen, share=False).sharing_mode == "one by one"
 
 
 def test_attention_that_takes_no_mask_reads_starts_repeated(qwen, images, monkeypatch):
@@ -437,5 +437,5 @@ def test_attention_that_takes_no_mask_reads_starts_repeated(qwen, images, monkey
     AttentionInterface.register("without_masks", causal)
     AttentionMaskInterface.register("without_masks", sdpa_mask)
     scorer = load(qwen, attn_implementation="without_masks")
-    assert scorer.mode == "prefix shared, repeated"
+    assert scorer.sharing_mode == "prefix shared, repeated"
     np.testing.assert_allclose(scorer(images, TEXTS), load(qwen)(images, TEXTS), rtol=1e-4)

@@ -73,7 +73,7 @@ def test_words_of_a_card_decide_nothing(tried, tmp_path, monkeypatch):
     )
     scorer = t2v_eval.load("internvl3-8b", **options)  # whose card still says "architecture"
     assert tried == ["internvl3-8b"]
-    assert scorer.mode == "prefix shared, packed"
+    assert scorer.sharing_mode == "prefix shared, packed"
 
 
 def test_another_language_model_in_a_class_that_is_tested_is_tried(tried, tmp_path):

@@ -81,7 +81,7 @@ def test_its_card_scores_as_pairs_by_themselves(kind, images, tmp_path):
     )
     assert card.card.verified.startswith("architecture")
     np.testing.assert_allclose(card(images, TEXTS), apart(images, TEXTS), rtol=1e-5, atol=1e-9)
-    assert card.mode == "prefix shared, packed"
+    assert card.sharing_mode == "prefix shared, packed"
     pairs = card.score_pairs(images, TEXTS[:2])
     np.testing.assert_allclose(pairs, apart.score_pairs(images, TEXTS[:2]), rtol=1e-5, atol=1e-9)
     alike = [picture(seed, (56, 56)) for seed in range(3)]
@@ -367,7 +367,7 @@ def test_a_window_that_config_lists_for_no_layer_is_that_of_all(images, tmp_path
     window = {"model_type": "mistral", "sliding_window": 9}
     llava(tmp_path, text={**TEXT, **window})
     packed, apart = load(tmp_path, share="packed"), load(tmp_path, share=False)
-    assert packed.mode == "prefix shared, packed"
+    assert packed.sharing_mode == "prefix shared, packed"
     np.testing.assert_allclose(packed(images, TEXTS), apart(images, TEXTS), rtol=1e-5)
 
 

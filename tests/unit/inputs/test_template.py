@@ -68,7 +68,7 @@ def test_a_wrapper_that_is_taken_for_a_template_is_told_from_one():
         argument = "chat" if "<image>" in one.text else "system"
         with pytest.raises(UnknownNameError, match=f"--option {argument}={re.escape(name)}"):
             get_template(name)
-    assert Wrapper("kind", "You are kind.", "").argument == "system"
+    assert Wrapper("kind", "You are kind.", "").option_name == "system"
     assert not templates().keys() & wrappers().keys()
 
 

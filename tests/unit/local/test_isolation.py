@@ -232,7 +232,7 @@ def test_a_batch_that_fails_is_tried_one_by_one_and_no_more():
         return list(items)
 
     size = BatchSize(4)
-    results = list(size.fitting(range(10), run))
+    results = list(size.run_adaptive(range(10), run))
     assert runs == [[0, 1, 2, 3], [0], [1], [2], [3], [4, 5, 6, 7], [8, 9]]
     assert [n for part, _ in results for n in range(10)[part]] == list(range(10))
     failures = [(part.start, made) for part, made in results if isinstance(made, Failure)]

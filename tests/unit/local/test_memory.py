@@ -110,7 +110,7 @@ def test_every_stage_goes_on_with_less(folder, images, expected, stage):
             assert sum(scored) == 16, "what was finished is not done again"
             assert -1 in done
             done.clear()
-            scorer._kept.clear()
+            scorer._cache.clear()
             scorer(images, TEXTS)
             assert done and -1 not in done, "what worked is remembered"
         assert scorer.execution["image_batch_size"] == str(scorer.image_batch.value)
@@ -138,7 +138,7 @@ def test_what_fits_by_no_means_is_said_and_tried_again(folder, images, tmp_path,
     module, size_of, _ = STAGES[stage]
     scorer = load(folder, store=tmp_path / "scores.sqlite")
     scorer(images[:1], TEXTS[:2])
-    scorer._kept.clear()
+    scorer._cache.clear()
     with (
         tight(module(scorer.network.base_model), size_of, 0),
         pytest.raises(ScoringError, match=r"images\[\d\].*" + REMEDY),
@@ -156,19 +156,19 @@ def test_what_fits_by_no_means_is_said_and_tried_again(folder, images, tmp_path,
 def test_what_is_kept_makes_room_first(folder, images, expected):
     scorer = load(folder)
     scorer(images, TEXTS)
-    assert len(scorer._kept) == 4
+    assert len(scorer._cache) == 4
     failed = []
 
     def once(*_) -> None:
         if not failed:
-            failed.append(len(scorer._kept))
+            failed.append(len(scorer._cache))
             raise torch.OutOfMemoryError("out of memory, says the test")
 
     before = scorer.image_batch.value
     scorer.network.base_model.register_forward_pre_hook(once)
     np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
     assert failed == [4]
-    assert len(scorer._kept) == 0
+    assert len(scorer._cache) == 0
     assert scorer.image_batch.value == before
 
 
@@ -202,7 +202,7 @@ def test_what_was_forgotten_is_seen_again(folder, images, expected):
                 np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
             assert 4 <= sum(seen) <= 8
             assert (sum(seen) == 8) == (room == 0) and (sum(seen) == 4) == (kept == 4)
-        assert scorer._kept.bytes <= room
+        assert scorer._cache.bytes <= room
 
 
 def test_pair_scorers_keep_what_they_made_of_pictures():
@@ -301,7 +301,7 @@ def test_batches_that_fit_are_not_run_again():
         ran.extend(items)
         return items
 
-    made = list(size.fitting(range(9), run))
+    made = list(size.run_adaptive(range(9), run))
     assert ran == [0, 1, 2, 3, 4, 5, 6, 8]
     assert [result for _, result in made if isinstance(result, Failure)] == [Failure(None)]
     assert size.value == 1

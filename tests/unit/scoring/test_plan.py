@@ -43,18 +43,6 @@ def test_folding_unique_cells_gives_every_block_back(shapes):
     assert (np.diff(plan.cells[:, 0]) >= 0).all()
 
 
-@given(blocks_of, st.integers(1, 7))
-@settings(max_examples=60, deadline=None)
-def test_shards_add_up_and_keep_an_image_together(shapes, world):
-    plan = Plan.of([Block([PICTURES[i] for i in images], texts) for images, texts in shapes])
-    shards = [plan.shard(rank, world) for rank in range(world)]
-    assert [cell for shard in shards for cell in shard] == list(range(len(plan.cells)))
-    owners = [set(plan.cells[shard.start : shard.stop, 0].tolist()) for shard in shards]
-    assert sum(map(len, owners)) == len(set().union(*owners))
-    with pytest.raises(InputError, match="does not exist"):
-        plan.shard(world, world)
-
-
 def test_references_make_captions_of_their_own():
     plan = Plan.of([Block(PICTURES[:2], ["a"], [["x"], ["y", "z"]])])
     assert plan.texts == (Caption("a", ("x",)), Caption("a", ("y", "z")))

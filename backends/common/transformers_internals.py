@@ -163,7 +163,7 @@ def _pays(work: int, tokens: int, width: int, length: int, inner: int) -> bool:
 # Caches of keys and values
 
 
-class StartLayer(DynamicLayer):  # type: ignore[no-untyped-call]
+class PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """Keys and values of a start, to which what is read after it is added for that time only."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
@@ -180,17 +180,17 @@ class StartLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         return torch.cat([self.keys, key_states], -2), torch.cat([self.values, value_states], -2)
 
 
-def read_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
+def cached_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
     """The layers of a cache after a network has read its inputs."""
     # Without a config no layer forgets, sliding or not; with one, some are linear.
     config = language_of(network).config
-    cache: Any = DynamicCache(config=config) if has_memory(network) else DynamicCache()
+    cache: Any = DynamicCache(config=config) if has_linear_attention(network) else DynamicCache()
     network(**inputs, **{cache_argument(network): cache}, use_cache=True)
     layers: list[Any] = cache.layers
     return layers
 
 
-def cache_of_starts(
+def prefix_cache(
     network: Any, layers: Sequence[Any], rows: Sequence[int], width: int, count: int
 ) -> Any:
     """The first `width` tokens of these rows, of `count` that were read, as a cache.
@@ -211,11 +211,11 @@ def cache_of_starts(
             kept = [of[list(rows)] for of in kept]
         if number not in looking:
             kept = [of[:, :, :width] for of in kept]
-        cache.layers.append(StartLayer(*kept))
+        cache.layers.append(PrefixLayer(*kept))
     return cache
 
 
-def shifts_of(network: Any, count: int) -> list[int]:
+def position_offsets(network: Any, count: int) -> list[int]:
     """By how much the places of texts after `count` starts, read last, differ from their tokens.
 
     Models whose pictures take fewer positions than tokens leave it in an attribute.
@@ -232,12 +232,12 @@ def language_of(network: Any) -> Any:
     return getattr(network, "language_model", None) or getattr(network, "text_model", None)
 
 
-def has_memory(network: Any) -> bool:
+def has_linear_attention(network: Any) -> bool:
     """Whether layers of a model remember what they read as one state."""
     return "linear_attention" in _kinds(network)
 
 
-def can_share(network: Any) -> bool:
+def can_share_prefix(network: Any) -> bool:
     """Whether the layers of a model are such that a start can be shared."""
     return bool(kinds := _kinds(network)) and (
         kinds <= {"full_attention", "sliding_attention"}
@@ -257,7 +257,7 @@ def kinds_of(config: Any) -> set[str]:
     return set(getattr(config, "layer_types", None) or [alike])
 
 
-def masks_for(
+def attention_masks(
     config: Any, allowed: Tensor, distance: Tensor, dtype: torch.dtype
 ) -> Tensor | dict[str, Tensor]:
     """What a decoder takes to look only where it is allowed, and in windows only at what is near.
@@ -280,7 +280,7 @@ def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
     return mask.masked_fill_(~allowed, torch.finfo(dtype).min)[:, None]
 
 
-def reach(network: Any) -> float:
+def max_stable_length(network: Any) -> float:
     """How many tokens a row may have before its positions are turned otherwise, those before too.
 
     So do rotary embeddings of the kinds "longrope" and "dynamic", by the longest row of a batch: a
@@ -298,7 +298,7 @@ def reach(network: Any) -> float:
     return min(lengths, default=math.inf)
 
 
-def begin_anew(network: Any) -> None:
+def reset_dynamic_rope(network: Any) -> None:
     """Forget the longest row so far, by which "dynamic" positions are turned ever after."""
     for module in network.modules():
         if hasattr(module, "original_inv_freq") and "dynamic" in str(module.rope_type):

@@ -35,20 +35,28 @@ from ..common.pretrained import Placement, build_network, read_config
 from ..common.processors import check_vocabulary
 from ..common.versions import close_in, newer_than_tested, warn_of_plain
 from .layouts import read_layout
-from .prompting.chat import GREY, Asked, Checkpoint
-from .prompting.styles import STYLES, chat_of
-from .reading.inputs import COUNTED, TIMES, Row, extended, joined
-from .reading.reader import MASKED, MODES, Pair, Reader, Reading, Seen, Start
+from .prompting.chat import GREY_IMAGE, Checkpoint, PromptTokens
+from .prompting.styles import STYLES, make_prompt_builder
+from .reading.inputs import SECONDS_PER_GRID, TOKEN_POOLING, Row, append_tokens, batch_rows
+from .reading.reader import (
+    MASKABLE_ATTENTION,
+    SHARING_MODES,
+    EncodedMedia,
+    MediaPrompts,
+    Prefill,
+    PromptTargets,
+    Reader,
+)
 from .reading.rules import RULES, Rule
-from .reading.video import Shown
+from .reading.video import MediaInputs
 from .tested_classes import is_tested
-from .transformers_vision import put_text_behind_videos
+from .transformers_vision import patch_text_positions_after_video
 
 ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
 FILES = (*HUB_FILES, "*.jinja")
 
 
-class HfVlm(PrefixSharingScorer[Seen, Start]):
+class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     """Scores by the probability of the template's answer to the template's question.
 
     Args:
@@ -110,7 +118,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         for what, value, known in (
             ("style", style, STYLES),
             ("rule", rule, RULES),
-            ("share", share, (True, False, *MODES)),
+            ("share", share, (True, False, *SHARING_MODES)),
             ("trust_remote_code", trust_remote_code, (True, False)),
             ("load_in_8bit", load_in_8bit, (True, False)),
             ("load_in_4bit", load_in_4bit, (True, False)),
@@ -144,7 +152,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
             if value is not None
         }
         described = Checkpoint(folder, config, layout, trust_remote_code)
-        self.chat = chat_of(style, described, asked)
+        self.chat = make_prompt_builder(style, described, asked)
         self._rule, self._whole = (RULES[name](self.chat.encode) for name in (rule, "answer"))
         self.identity_facts = {
             "style": style,
@@ -169,7 +177,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
                 trust_remote_code=trust_remote_code,
             )
             self.device = self.network.get_input_embeddings().weight.device
-        if not put_text_behind_videos(self.network.base_model):
+        if not patch_text_positions_after_video(self.network.base_model):
             self.chat.sampling = None
             self.chat.blind = f"transformers {transformers.__version__} places what follows them"
             self.chat.blind += " in a way that is not known here"
@@ -185,7 +193,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         self._check_words(folder)
         self._check_logits()
         tested = is_tested(self.network, config)
-        settled = tested and attn_implementation in MASKED and not self.reader.memory
+        settled = tested and attn_implementation in MASKABLE_ATTENTION and not self.reader.memory
         newer = newer_than_tested("transformers") if self.reader.mode != "none" else ""
         try:
             if newer or not settled:
@@ -215,7 +223,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
     @property
     def sharing_mode(self) -> str:  # type: ignore[override]
         """What texts of one picture share."""
-        return MODES[self.reader.mode]
+        return SHARING_MODES[self.reader.mode]
 
     @property
     def execution(self) -> dict[str, str]:
@@ -237,18 +245,22 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
             )
         return clip(media, self.chat.sampling, self.load_image, self.chat.fit)
 
-    def preprocess(self, image: Image.Image | Clip) -> Shown:
+    def preprocess(self, image: Image.Image | Clip) -> MediaInputs:
         """Everything up to the question, as the model's inputs."""
-        return self.chat.watch(image) if isinstance(image, Clip) else Shown(self.chat.see(image))
+        return (
+            self.chat.watch(image) if isinstance(image, Clip) else MediaInputs(self.chat.see(image))
+        )
 
-    def see(self, prepared: Sequence[Shown]) -> Sequence[Seen]:
+    def see(self, prepared: Sequence[MediaInputs]) -> Sequence[EncodedMedia]:
         return self.reader.see([self._placed(one) for one in prepared])
 
-    def begin(self, state: Seen, texts: Sequence[str]) -> Start:
+    def begin(self, state: EncodedMedia, texts: Sequence[str]) -> MediaPrompts:
         room = self._room(state.shown, lambda lead: self._about(lead, ""))
-        return Start(state, {text: self._ask(state.shown.lead, text, room) for text in texts})
+        return MediaPrompts(
+            state, {text: self._ask(state.shown.lead, text, room) for text in texts}
+        )
 
-    def _room(self, shown: Shown, ask: Callable[[str], Asked], kept: int = 0) -> int:
+    def _room(self, shown: MediaInputs, ask: Callable[[str], PromptTokens], kept: int = 0) -> int:
         """How many tokens fit after a picture or video, and before as many as are to be kept free.
 
         Args:
@@ -267,20 +279,20 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
             )
         return room
 
-    def read(self, starts: Sequence[Start]) -> Reading:
+    def read(self, starts: Sequence[MediaPrompts]) -> Prefill:
         return self.reader.read(starts)
 
-    def score(self, reading: Reading, pairs: Sequence[tuple[int, str]]) -> Tensor:
+    def score(self, reading: Prefill, pairs: Sequence[tuple[int, str]]) -> Tensor:
         return self.judge(reading, pairs)[0]
 
     def judge(
-        self, reading: Reading, pairs: Sequence[tuple[int, str]]
+        self, reading: Prefill, pairs: Sequence[tuple[int, str]]
     ) -> tuple[Tensor, Sequence[str] | None]:
         asked = [reading.starts[place].asked[text] for place, text in pairs]
         targets = [self.rule.targets(one.answer) for one in asked]
         told = zip(pairs, asked, targets, strict=True)
         hidden = self.reader.states(
-            reading, [Pair(place, a.prompt, t) for (place, _), a, t in told], self.room
+            reading, [PromptTargets(place, a.prompt, t) for (place, _), a, t in told], self.room
         )
         device = self._head.device  # the last of a model that is spread over several
         owner = torch.repeat_interleave(
@@ -308,11 +320,11 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         alike: dict[Hashable, list[int]] = {}
         for n, row in enumerate(rows):
             shapes = ((name, value.shape[1:]) for name, value in row.items())
-            alike.setdefault((n if COUNTED & row.keys() else -1, *shapes), []).append(n)
+            alike.setdefault((n if TOKEN_POOLING & row.keys() else -1, *shapes), []).append(n)
         options = {"suppress_tokens": self._filling} if self._filling else {}
         written: dict[int, str] = {}
         for group in alike.values():
-            inputs = joined([rows[n] for n in group], self.reader.filler)
+            inputs = batch_rows([rows[n] for n in group], self.reader.filler)
             made = self.network.generate(
                 **inputs, max_new_tokens=max_new_tokens, do_sample=False, **options
             )
@@ -327,17 +339,19 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         except MediaError as error:
             raise MediaError(f"{image.name}: {error}") from None
         asked = self._fit(prompt, room, lambda text: self.chat.ask(shown.lead + text, ""))
-        return extended(shown.row, asked.prompt)
+        return append_tokens(shown.row, asked.prompt)
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
         (state,) = self.see([self.prepared(image)])
         return [self._explain(state, text, top) for text in texts]
 
-    def _explain(self, state: Seen, text: str, top: int) -> Explanation:
+    def _explain(self, state: EncodedMedia, text: str, top: int) -> Explanation:
         start = self.begin(state, [text])
         asked, reading = start.asked[text], self.read([start])
         targets = self.rule.targets(asked.answer)
-        log_p = self._log_p(self.reader.states(reading, [Pair(0, asked.prompt, targets)], 0)[0])
+        log_p = self._log_p(
+            self.reader.states(reading, [PromptTargets(0, asked.prompt, targets)], 0)[0]
+        )
         ids = [*start.seen.row["input_ids"][0].tolist(), *asked.prompt]
         return Explanation(
             score=float(self.score(reading, [(0, text)])),
@@ -384,14 +398,17 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         if embeddings is None:  # code of its own, which may keep them in several places
             return
         more = getattr(embeddings, "new_embedding", ())
-        asked, seen = self.chat.ask("?", ""), self.chat.see(GREY)["input_ids"].flatten().tolist()
+        asked, seen = (
+            self.chat.ask("?", ""),
+            self.chat.see(GREY_IMAGE)["input_ids"].flatten().tolist(),
+        )
         used = [*asked.prompt, *asked.answer, *([] if self.chat.rows else seen)]
         rows = self.chat.rows or len(embeddings.weight) + len(more)
         check_vocabulary(self.chat.tokenizer, rows, folder, used)
 
     def _try_picture(self) -> None:
         """Hold that the model runs on what its processor makes of a picture."""
-        row = self._placed(Shown(self.chat.see(GREY))).row
+        row = self._placed(MediaInputs(self.chat.see(GREY_IMAGE))).row
         with torch.inference_mode():
             self.network.base_model(**row, use_cache=False)
 
@@ -399,7 +416,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         """Let the reader find out what it may share, of pictures and a video with unlike parts."""
         kinds = (Image.linear_gradient("L"), (64, 64)), (Image.radial_gradient("L"), (150, 60))
         images = [image.resize(size).convert("RGB") for image, size in kinds]
-        shown = [self._placed(Shown(self.chat.see(image))) for image in images]
+        shown = [self._placed(MediaInputs(self.chat.see(image))) for image in images]
         if self.chat.sampling is not None:
             shown += self._moving([image.resize((64, 64)) for image in images])
         asked = "Is this a question?", "Is it? Or is this one?"
@@ -410,7 +427,7 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
                 close_in(self.dtype),
             )
 
-    def _moving(self, frames: Sequence[Image.Image]) -> list[Shown]:
+    def _moving(self, frames: Sequence[Image.Image]) -> list[MediaInputs]:
         """A video of these frames; none where a model does not read several, which it then says."""
         try:
             fitted = [self.chat.fit(frame, 2) for frame in frames]
@@ -422,15 +439,15 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
             return []
         return [shown]
 
-    def _ask(self, lead: str, text: str, room: int) -> Asked:
+    def _ask(self, lead: str, text: str, room: int) -> PromptTokens:
         return self._fit(text, room, lambda part: self._about(lead, part))
 
-    def _about(self, lead: str, text: str) -> Asked:
+    def _about(self, lead: str, text: str) -> PromptTokens:
         """The tokens of the template's question and answer about a text."""
         question, answer = self.template.fill(text)
         return self.chat.ask(lead + question, answer)
 
-    def _fit(self, text: str, room: int, ask: Callable[[str], Asked]) -> Asked:
+    def _fit(self, text: str, room: int, ask: Callable[[str], PromptTokens]) -> PromptTokens:
         """The tokens about a text, which is cut at its end until prompt and answer fit."""
 
         def too_long(length: int) -> bool:
@@ -446,12 +463,12 @@ class HfVlm(PrefixSharingScorer[Seen, Start]):
         self.note_truncated([text])
         return ask(text[: bisect_left(range(len(text)), True, key=too_long) - 1])
 
-    def _placed(self, shown: Shown) -> Shown:
+    def _placed(self, shown: MediaInputs) -> MediaInputs:
         """What a chat has prepared, on the scorer's device and in its precision."""
         row = {
             name: value.to(
                 self.device,
-                self.dtype if value.is_floating_point() and name not in TIMES else None,
+                self.dtype if value.is_floating_point() and name not in SECONDS_PER_GRID else None,
             )
             for name, value in shown.row.items()
             if isinstance(value, Tensor) and name != "labels"  # which some processors make

@@ -30,7 +30,7 @@ TESTED = frozenset(
         ("Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe_text"),
         ("Qwen3_5ForConditionalGeneration", "qwen3_5_text"),
         ("SmolVLMForConditionalGeneration", "llama"),
-        ("WatchingForAnswers", "qwen2"),
+        ("PooledLlavaOnevisionForConditionalGeneration", "qwen2"),
     }
 )
 

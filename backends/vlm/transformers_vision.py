@@ -31,11 +31,11 @@ from transformers import (
 from ..common.images import fitting
 from ..common.transformers_internals import takes
 from ..common.versions import newer_than_tested
-from .reading.inputs import COUNTED, MOVING, Row
+from .reading.inputs import PIXEL_VALUES_VIDEOS, TOKEN_POOLING, Row
 
-SEEN = "mm_encoder_outputs"  # the input that takes what the vision tower made of pictures
-PARTS = {"pooler_output": False, "deepstack_features": True}  # True where it is a list by layer
-TILES = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")  # of Mllama
+MM_ENCODER_OUTPUTS = "mm_encoder_outputs"  # the input that takes precomputed vision features
+ENCODER_OUTPUTS = {"pooler_output": False, "deepstack_features": True}  # True: a list by layer
+MLLAMA_IMAGE_INPUTS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
 
 
 def settings_of(processor: Any) -> set[str]:
@@ -43,10 +43,14 @@ def settings_of(processor: Any) -> set[str]:
     return {*getattr(getattr(processor, "valid_kwargs", None), "__annotations__", ())}
 
 
-class Vision:
+class VisionEncoder:
     """The part of a model that sees pictures, apart from the part that reads."""
 
-    inputs: Sequence[str] = ("pixel_values", "pixel_attention_mask", MOVING)  # reading takes none
+    inputs: Sequence[str] = (
+        "pixel_values",
+        "pixel_attention_mask",
+        PIXEL_VALUES_VIDEOS,
+    )  # reading takes none
 
     def __init__(self, network: Any) -> None:
         self.network = network
@@ -60,7 +64,7 @@ class Vision:
         groups: dict[Any, list[int]] = {}
         for n, row in enumerate(rows):
             shapes = (tuple(row[name].shape[1:]) for name in self._looked_at(row)[1].values())
-            alone = n if several[n] or COUNTED & row.keys() else None
+            alone = n if several[n] or TOKEN_POOLING & row.keys() else None
             groups.setdefault((alone, *shapes), []).append(n)
         seen: list[Any] = [None] * len(rows)
         for group in groups.values():
@@ -72,60 +76,64 @@ class Vision:
         """The inputs by which a batch of rows is told what was seen."""
         parts = {
             name: _cat_layers([one[name] for one in seen]) if by_layer else _cat_rows(seen, name)
-            for name, by_layer in PARTS.items()
+            for name, by_layer in ENCODER_OUTPUTS.items()
             if name in seen[0]
         }
-        return {SEEN: {seen[0]["kind"]: SimpleNamespace(**parts)}}
+        return {MM_ENCODER_OUTPUTS: {seen[0]["kind"]: SimpleNamespace(**parts)}}
 
     def _looked_at(self, row: Row) -> tuple[Any, dict[str, str]]:
         """What sees a row, and which of the row's inputs it takes under which names."""
         look = self.network.get_image_features
-        if MOVING in row:
+        if PIXEL_VALUES_VIDEOS in row:
             look = getattr(self.network, "get_video_features", look)
         names = {name: name for name in takes(look) if name in row}
-        return look, names or {"pixel_values": MOVING}
+        return look, names or {"pixel_values": PIXEL_VALUES_VIDEOS}
 
     def _look(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        kind, pixels = ("video", MOVING) if MOVING in rows[0] else ("image", "pixel_values")
+        kind, pixels = (
+            ("video", PIXEL_VALUES_VIDEOS)
+            if PIXEL_VALUES_VIDEOS in rows[0]
+            else ("image", "pixel_values")
+        )
         look, names = self._looked_at(rows[0])
         given = {name: torch.cat([row[of] for row in rows]) for name, of in names.items()}
         made = look(**given, return_dict=True)
-        found = {name: of for name in PARTS if (of := made.get(name)) is not None}
+        found = {name: of for name in ENCODER_OUTPUTS if (of := made.get(name)) is not None}
         if len(rows) == 1:
             return [{"kind": kind, **found}]
         counts = [len(row[pixels]) for row in rows]
         split = {
-            name: _layers(of, counts) if PARTS[name] else _by_picture(of, counts)
+            name: _layers(of, counts) if ENCODER_OUTPUTS[name] else _by_picture(of, counts)
             for name, of in found.items()
         }
         return [{"kind": kind, **{k: of[n] for k, of in split.items()}} for n in range(len(rows))]
 
 
-class TileVision(Vision):
+class MllamaVisionEncoder(VisionEncoder):
     """Mllama's, whose reader looks at tiles from within."""
 
-    inputs = TILES
+    inputs = MLLAMA_IMAGE_INPUTS
 
     def _looked_at(self, row: Row) -> tuple[Any, dict[str, str]]:
-        return None, {name: name for name in TILES}
+        return None, {name: name for name in MLLAMA_IMAGE_INPUTS}
 
     def given(self, seen: Sequence[Any]) -> Row:
         return {"cross_attention_states": torch.cat(list(seen))}
 
     def _look(self, rows: Sequence[Row]) -> list[Any]:
-        given = {name: torch.cat([row[name] for row in rows]) for name in TILES}
+        given = {name: torch.cat([row[name] for row in rows]) for name in MLLAMA_IMAGE_INPUTS}
         made = self.network.vision_model(**given).last_hidden_state
         tiles: Tensor = self.network.multi_modal_projector(made)
         return [picture.flatten(0, 1) for picture in tiles]  # (tiles, patches, width) of each
 
 
-def vision_of(network: Any) -> Vision | None:
+def find_vision_encoder(network: Any) -> VisionEncoder | None:
     """The part of a model that sees, where reading can be told what it saw."""
     names = takes(type(network).forward)
-    if hasattr(network, "get_image_features") and SEEN in names:
-        return Vision(network)
+    if hasattr(network, "get_image_features") and MM_ENCODER_OUTPUTS in names:
+        return VisionEncoder(network)
     if hasattr(network, "multi_modal_projector") and "cross_attention_states" in names:
-        return TileVision(network)
+        return MllamaVisionEncoder(network)
     return None
 
 
@@ -165,17 +173,17 @@ def _cat(parts: Sequence[Any]) -> Any:
 # It has counted on from height and width alone since, so that text after many frames stands amidst
 # them.
 
-PLACED: Any = (Qwen2VLModel, Qwen2_5_VLModel)
+QWEN_MROPE_MODELS: Any = (Qwen2VLModel, Qwen2_5_VLModel)
 ROPE_ARGUMENTS = ("input_ids", "mm_token_type_ids", "attention_mask")
 
 
-def put_text_behind_videos(model: Any) -> bool:
+def patch_text_positions_after_video(model: Any) -> bool:
     """Let a model of these classes do so; others are left as they are.
 
     Returns:
         False for one that places its tokens in a way that is not known here.
     """
-    if not isinstance(model, PLACED):
+    if not isinstance(model, QWEN_MROPE_MODELS):
         return True
     theirs = getattr(model, "get_rope_index", None)
     if theirs is None or not {*ROPE_ARGUMENTS} <= {*takes(theirs)}:
@@ -221,7 +229,7 @@ def _alike(theirs: Callable[..., Any], ours: Callable[..., Any]) -> bool:
 # Frames of videos resized by Pillow, as readers of videos do that are not in transformers.
 
 
-class ByPillow(BaseVideoProcessor):
+class PillowVideoProcessor(BaseVideoProcessor):
     """Bicubic; torchvision's pixels are others where one side grows and the other shrinks."""
 
     def resize(self, image: Tensor, size: Any, *_: Any, **__: Any) -> Tensor:
@@ -233,11 +241,11 @@ class ByPillow(BaseVideoProcessor):
         return whole.reshape(*image.shape[:-2], size.height, size.width)
 
 
-class Frames(ByPillow, InternVLVideoProcessor):
+class InternVLFrameProcessor(PillowVideoProcessor, InternVLVideoProcessor):
     """Prepares frames as `load_video` of OpenGVLab/InternVL: one tile each."""
 
 
-class FrameByFrame(Qwen2VLVideoProcessor, ByPillow):
+class TarsierFrameProcessor(Qwen2VLVideoProcessor, PillowVideoProcessor):
     """Two frames are read as one, and so each is given twice, as tarsier_processor.py of
     bytedance/tarsier does with `use_multi_images_for_video`.
 
@@ -253,7 +261,9 @@ class FrameByFrame(Qwen2VLVideoProcessor, ByPillow):
     ) -> Any:
         most, (height, width) = size.longest_edge, videos.shape[-2:]
         high, wide = fitting(height, width, 1, 0, most)
-        limited = ByPillow.resize(self, videos, SimpleNamespace(height=high, width=wide))
+        limited = PillowVideoProcessor.resize(
+            self, videos, SimpleNamespace(height=high, width=wide)
+        )
         rounded = replace(size, longest_edge=2 * most)
         return super().resize(limited, rounded, resample, **options)
 
@@ -276,7 +286,7 @@ NEWLINES: dict[str, Callable[[int, int], int]] = {
 }
 
 
-class Watching(LlavaOnevisionModel):  # type: ignore[no-untyped-call]
+class PooledLlavaOnevision(LlavaOnevisionModel):  # type: ignore[no-untyped-call]
     """LLaVA-OneVision whose videos have their tokens pooled and parted as the configuration says.
 
     As `get_2dPool`, `add_token_per_grid` and `add_token_per_frame` in llava_arch.py of
@@ -303,21 +313,21 @@ class Watching(LlavaOnevisionModel):  # type: ignore[no-untyped-call]
         return made
 
 
-class WatchingForAnswers(LlavaOnevisionForConditionalGeneration):  # type: ignore[no-untyped-call]
-    """`Watching` with a head that predicts tokens."""
+class PooledLlavaOnevisionForConditionalGeneration(LlavaOnevisionForConditionalGeneration):  # type: ignore[no-untyped-call]
+    """`PooledLlavaOnevision` with a head that predicts tokens."""
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
-        self.model = Watching(config)
+        self.model = PooledLlavaOnevision(config)
         self.post_init()  # type: ignore[no-untyped-call]
 
 
-class WatchingFrames(ByPillow, LlavaOnevisionVideoProcessor):
+class LlavaOnevisionFrameProcessor(PillowVideoProcessor, LlavaOnevisionVideoProcessor):
     """Prepares frames as SigLipImageProcessor of LLaVA-VL/LLaVA-NeXT."""
 
 
-class WatchingProcessor(LlavaOnevisionProcessor):
-    """Makes room for as many tokens as `Watching` has for a video."""
+class PooledLlavaOnevisionProcessor(LlavaOnevisionProcessor):
+    """Makes room for as many tokens as `PooledLlavaOnevision` has for a video."""
 
     config: Any
 

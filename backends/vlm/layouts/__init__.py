@@ -9,10 +9,10 @@ from t2v_eval.local.checkpoint_files import read_json
 from .base import Fetch, Flat, Layout
 from .internvl import InternVL
 from .llava import Llava, LlavaQwen
-from .remote_code import OWN_CODE
+from .remote_code import REMOTE_CODE_MODELS
 from .tarsier import Tarsier
 
-LAYOUTS: tuple[type[Layout], ...] = (LlavaQwen, Llava, InternVL, Tarsier, *OWN_CODE)
+LAYOUTS: tuple[type[Layout], ...] = (LlavaQwen, Llava, InternVL, Tarsier, *REMOTE_CODE_MODELS)
 
 
 def read_layout(folder: Path, fetch: Fetch, trusted: bool) -> Layout | None:

@@ -92,7 +92,7 @@ class Translated(Layout):
         """The processor of transformers that prepares what the authors' code prepares.
 
         Raises:
-            CheckpointError: there is none; `LlavaChat` prepares what it reads by itself.
+            CheckpointError: there is none; `LlavaPromptBuilder` prepares what it reads by itself.
         """
         raise CheckpointError(
             f"{self.folder} is in its authors' layout, which has no chat template; load it by a "

@@ -25,7 +25,7 @@ from transformers import (
 from t2v_eval.errors import CheckpointError
 
 from ...flant5.checkpoint import read_weights, take
-from ..transformers_vision import Frames
+from ..transformers_vision import InternVLFrameProcessor
 from .base import Fetch, Flat, Translated, fact, known, numbers
 
 INTERNLM2 = "InternLM2ForCausalLM"
@@ -113,7 +113,7 @@ class InternVL(Translated):
     def processor(self) -> Any:
         side = {"height": self.side, "width": self.side}
         images = GotOcr2ImageProcessorPil(size=side, image_mean=MEAN, image_std=STD)
-        videos = Frames(size=side, image_mean=MEAN, image_std=STD)
+        videos = InternVLFrameProcessor(size=side, image_mean=MEAN, image_std=STD)
         return InternVLProcessor(images, self.tokenizer, videos, image_seq_length=self.tokens)
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -2,7 +2,7 @@
 
 LLaVA-1.5 and 1.6 are read as the same network in the layout of transformers, with one more row of
 the vocabulary for the token that stands for a picture. LLaVA-OneVision and LLaVA-Video are read as
-LLaVA-OneVision of transformers, but for newlines in videos (`Watching`).
+LLaVA-OneVision of transformers, but for newlines in videos (`PooledLlavaOnevision`).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from ...flant5.checkpoint import read_weights, take
 from ..transformers_vision import (
     NEWLINES,
     POOLING,
-    WatchingForAnswers,
-    WatchingFrames,
-    WatchingProcessor,
+    LlavaOnevisionFrameProcessor,
+    PooledLlavaOnevisionForConditionalGeneration,
+    PooledLlavaOnevisionProcessor,
 )
 from .base import Fetch, Flat, Translated, fact, known
 
@@ -92,7 +92,7 @@ class Llava(Translated):
 class LlavaQwen(Translated):
     """LLaVA-OneVision and LLaVA-Video: a SigLIP tower of which the last layer is left out."""
 
-    network: Any = WatchingForAnswers
+    network: Any = PooledLlavaOnevisionForConditionalGeneration
 
     @classmethod
     def fits(cls, flat: Flat) -> bool:
@@ -134,8 +134,10 @@ class LlavaQwen(Translated):
         images = LlavaOnevisionImageProcessorPil.from_pretrained(
             self.seeing, size=size, image_grid_pinpoints=self.config.image_grid_pinpoints
         )
-        videos = WatchingFrames(size=size, image_mean=images.image_mean, image_std=images.image_std)
-        processor: Any = WatchingProcessor  # which has no types
+        videos = LlavaOnevisionFrameProcessor(
+            size=size, image_mean=images.image_mean, image_std=images.image_std
+        )
+        processor: Any = PooledLlavaOnevisionProcessor  # which has no types
         made = processor(
             images,
             self.tokenizer,

@@ -35,7 +35,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 BESIDE = "</Video><Video>"  # what InternVideo2-Chat has between parts of a video
 
 
-class OwnCode(Layout):
+class RemoteCodeModel(Layout):
     """A model with code of its own; `marks` are the tokens that begin what follows a picture.
 
     `blind` is why it is shown no videos, and empty where it is.
@@ -63,7 +63,7 @@ class OwnCode(Layout):
         as_transformers_5(network)
         model = self._trying(network.from_pretrained, self.folder, config=self.config, dtype=dtype)
         self.model = model.to(device).eval().requires_grad_(False)
-        return OwnNetwork(self)
+        return RemoteCodeNetwork(self)
 
     def adjust(self, settings: Mapping[str, Any]) -> None:
         """Prepare pictures otherwise.
@@ -113,11 +113,11 @@ class OwnCode(Layout):
         return ids
 
 
-class OwnNetwork:
+class RemoteCodeNetwork:
     """What is asked of a network, of one with its own code: states, and logits."""
 
-    def __init__(self, layout: OwnCode) -> None:
-        self.layout, self.base_model = layout, States(layout)
+    def __init__(self, layout: RemoteCodeModel) -> None:
+        self.layout, self.base_model = layout, RemoteCodeBase(layout)
 
     def __call__(self, input_ids: Tensor, **inputs: Tensor) -> Any:
         return SimpleNamespace(logits=self.layout.run(input_ids, inputs))
@@ -137,10 +137,10 @@ class OwnNetwork:
         return input_ids
 
 
-class States:
+class RemoteCodeBase:
     """The part of a network before its last product."""
 
-    def __init__(self, layout: OwnCode) -> None:
+    def __init__(self, layout: RemoteCodeModel) -> None:
         self.layout = layout
 
     def __call__(self, input_ids: Tensor, use_cache: bool = False, **inputs: Tensor) -> Any:
@@ -156,7 +156,7 @@ class States:
     forward = __call__
 
 
-class Molmo(OwnCode):
+class Molmo(RemoteCodeModel):
     """Molmo (the first), whose processor puts the picture before a text that it words itself."""
 
     architecture = "MolmoForCausalLM"
@@ -179,7 +179,7 @@ class Molmo(OwnCode):
         return logits
 
 
-class Owl3(OwnCode):
+class Owl3(RemoteCodeModel):
     """mPLUG-Owl3, whose layers look at the pictures before each token."""
 
     architecture = "mPLUGOwl3Model"
@@ -216,7 +216,7 @@ class Owl3(OwnCode):
         return logits
 
 
-class XComposer(OwnCode):
+class XComposer(RemoteCodeModel):
     """InternLM-XComposer2.5, which is given embeddings, and which of them are of a picture."""
 
     architecture = "InternLMXComposer2ForCausalLM"
@@ -254,7 +254,7 @@ class XComposer(OwnCode):
         return logits
 
 
-class VideoChat(OwnCode):
+class VideoChat(RemoteCodeModel):
     """InternVideo2-Chat, which sees a video, of one frame where it is a picture, in 96 queries.
 
     With a `grid` of columns and rows, it sees each part of that many squares, and then the whole.
@@ -361,4 +361,4 @@ def normalised(colours: Tensor) -> Tensor:
     return (colours - mean) / std
 
 
-OWN_CODE = (Molmo, Owl3, XComposer, VideoChat)
+REMOTE_CODE_MODELS = (Molmo, Owl3, XComposer, VideoChat)

@@ -1,6 +1,6 @@
 """Tarsier2 in the layout of its authors: Qwen2-VL, its parts named as those of LLaVA.
 
-A video is shown frame by frame (`FrameByFrame`).
+A video is shown frame by frame (`TarsierFrameProcessor`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from transformers import (
 from t2v_eval.errors import CheckpointError
 
 from ...flant5.checkpoint import read_weights
-from ..transformers_vision import FrameByFrame
+from ..transformers_vision import TarsierFrameProcessor
 from .base import Fetch, Flat, Translated, fact, known, numbers
 
 NAMES = {
@@ -66,7 +66,9 @@ class Tarsier(Translated):
         images = Qwen2VLImageProcessorPil(
             patch_size=vision.patch_size, merge_size=vision.spatial_merge_size
         )
-        videos = FrameByFrame(patch_size=vision.patch_size, merge_size=vision.spatial_merge_size)
+        videos = TarsierFrameProcessor(
+            patch_size=vision.patch_size, merge_size=vision.spatial_merge_size
+        )
         processor: Any = Qwen2VLProcessor  # which has no types
         return processor(images, self.tokenizer, videos)
 

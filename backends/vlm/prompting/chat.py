@@ -27,11 +27,11 @@ from t2v_eval.local.checkpoint_files import first_lines
 from ...common.images import pad_to_square, sized
 from ...common.processors import check_vocabulary, fit, read_processor
 from ..layouts.base import Layout, Translated
-from ..layouts.remote_code import OwnCode
-from ..reading.video import Shown
+from ..layouts.remote_code import RemoteCodeModel
+from ..reading.video import MediaInputs
 from ..transformers_vision import settings_of
 
-GREY = Image.new("RGB", (64, 64), (120, 130, 140))
+GREY_IMAGE = Image.new("RGB", (64, 64), (120, 130, 140))
 
 
 class Checkpoint(NamedTuple):
@@ -43,20 +43,20 @@ class Checkpoint(NamedTuple):
     trusted: bool
 
 
-class Asked(NamedTuple):
+class PromptTokens(NamedTuple):
     """The tokens after the picture: the rest of the prompt, and the answer with its end token."""
 
     prompt: list[int]
     answer: list[int]
 
 
-def control_tokens(tokenizer: Any) -> re.Pattern[str]:
+def control_token_pattern(tokenizer: Any) -> re.Pattern[str]:
     """What finds a control token in a text."""
     known = (str(token) for token in tokenizer.added_tokens_decoder.values())
     return re.compile("|".join(re.escape(t) for t in known if t.strip()) or "(?!)")
 
 
-class Chat(ABC):
+class PromptBuilder(ABC):
     """One way of talking to a model; `context` is how many tokens fit, as `used` counts them."""
 
     tokenizer: Any
@@ -74,12 +74,12 @@ class Chat(ABC):
         """One of so many frames of a video, no larger than it is shown."""
         return frame
 
-    def watch(self, clip: Clip) -> Shown:
+    def watch(self, clip: Clip) -> MediaInputs:
         """What `see` is for a picture, for frames that fit, where `sampling` is not None."""
         raise NotImplementedError
 
     @abstractmethod
-    def ask(self, question: str, answer: str) -> Asked:
+    def ask(self, question: str, answer: str) -> PromptTokens:
         """The tokens of the rest."""
 
     def encode(self, text: str) -> list[int]:
@@ -100,7 +100,7 @@ class Chat(ABC):
         return inputs["input_ids"].shape[1]
 
 
-class ProcessorChat(Chat):
+class ProcessorPromptBuilder(PromptBuilder):
     """A model with a processor of transformers; `_anchor` is a control token before questions.
 
     Args:
@@ -131,7 +131,7 @@ class ProcessorChat(Chat):
         self.tokenizer = copy.deepcopy(self.processor.tokenizer)
         self.tokenizer.model_max_length = self.processor.tokenizer.model_max_length = 10**9
         self.context = context or config.get_text_config().max_position_embeddings
-        self._control = control_tokens(self.tokenizer)
+        self._control = control_token_pattern(self.tokenizer)
         self._known = {*self.tokenizer.added_tokens_decoder}
         self._bos = self.tokenizer.bos_token or ""
 
@@ -187,7 +187,7 @@ class ProcessorChat(Chat):
             options["add_special_tokens"] = False  # it is there already
         return dict(self.processor(text=[text], return_tensors="pt", **options))
 
-    def _check(self, whole: dict[str, Tensor], row: dict[str, Tensor], asked: Asked) -> None:
+    def _check(self, whole: dict[str, Tensor], row: dict[str, Tensor], asked: PromptTokens) -> None:
         """Hold that the parts are what the processor makes of the whole.
 
         Raises:
@@ -200,7 +200,7 @@ class ProcessorChat(Chat):
             )
 
 
-class PaliGemmaChat(ProcessorChat):
+class PaliGemmaPromptBuilder(ProcessorPromptBuilder):
     """A question and a new line, which the picture looks at as well as they at the picture."""
 
     two_way = True
@@ -214,8 +214,8 @@ class PaliGemmaChat(ProcessorChat):
         super().__init__(checkpoint, context, image_settings)
         self._anchor = self._bos
         question = "Is this a question?"
-        whole = self._process(f"{self.processor.image_token}{question}", GREY)
-        self._check(whole, self.see(GREY), self.ask(question, ""))
+        whole = self._process(f"{self.processor.image_token}{question}", GREY_IMAGE)
+        self._check(whole, self.see(GREY_IMAGE), self.ask(question, ""))
 
     def see(self, image: Image.Image) -> dict[str, Tensor]:
         inputs = self._process(self.processor.image_token, image)
@@ -223,12 +223,12 @@ class PaliGemmaChat(ProcessorChat):
         text = {name: value[:, :start] for name, value in inputs.items() if value.ndim == 2}
         return {"pixel_values": inputs["pixel_values"], **text}
 
-    def ask(self, question: str, answer: str) -> Asked:
+    def ask(self, question: str, answer: str) -> PromptTokens:
         prompt = self._follow(question + "\n")
-        return Asked(prompt, [*self.encode(answer), self.tokenizer.eos_token_id])
+        return PromptTokens(prompt, [*self.encode(answer), self.tokenizer.eos_token_id])
 
 
-class OwnCodeChat(Chat):
+class RemoteCodePromptBuilder(PromptBuilder):
     """A model with code of its own, asked by a wrapper; its code puts the picture into it.
 
     A space at the end of the wrapper is where the answer begins.
@@ -247,11 +247,11 @@ class OwnCodeChat(Chat):
         frames: int | Mapping[str, Any] | None = None,
     ) -> None:
         layout = checkpoint.layout
-        if not isinstance(layout, OwnCode):
+        if not isinstance(layout, RemoteCodeModel):
             raise CheckpointError(
                 f"{checkpoint.folder} is none of the models whose own code is known here"
             )
-        # Of its own, as that of `ProcessorChat`.
+        # Of its own, as that of `ProcessorPromptBuilder`.
         self._layout, self.tokenizer = layout, copy.deepcopy(layout.tokenizer)
         self._before, self._between, after = split_wrapper(chat)
         self._lead = " " if after.endswith(" ") else ""
@@ -268,20 +268,22 @@ class OwnCodeChat(Chat):
     def see(self, image: Image.Image) -> dict[str, Tensor]:
         return self._layout.see(self._before, image)
 
-    def watch(self, clip: Clip) -> Shown:
+    def watch(self, clip: Clip) -> MediaInputs:
         row = self._layout.watch(self._before, clip.frames)
-        return Shown(row, frames=len(clip.frames))
+        return MediaInputs(row, frames=len(clip.frames))
 
-    def ask(self, question: str, answer: str) -> Asked:
-        known = control_tokens(self.tokenizer).search(self._tail)
+    def ask(self, question: str, answer: str) -> PromptTokens:
+        known = control_token_pattern(self.tokenizer).search(self._tail)
         start = known.start() if known else len(self._tail)
         text = self.encode(self._between + question + self._tail[:start])
         tail = self._tokens(self._tail[start:])
         end = self.tokenizer.eos_token_id
-        return Asked([*self._layout.marks, *text, *tail], [*self.encode(self._lead + answer), end])
+        return PromptTokens(
+            [*self._layout.marks, *text, *tail], [*self.encode(self._lead + answer), end]
+        )
 
 
-class LlavaChat(Chat):
+class LlavaPromptBuilder(PromptBuilder):
     """LLaVA-1.5 as its authors read it: a fixed conversation, each side of the picture by itself.
 
     Both sides are tokenized as if a text began there, the picture is padded to a square and counts
@@ -345,12 +347,12 @@ class LlavaChat(Chat):
         pixels = self.processor(square, return_tensors="pt").pixel_values
         return {"input_ids": self._head, "pixel_values": pixels}
 
-    def ask(self, question: str, answer: str) -> Asked:
+    def ask(self, question: str, answer: str) -> PromptTokens:
         prompt = self._ask + question + self._end
         tokens = self.encode(prompt + answer)
         # A space at the end of the prompt becomes part of the answer's first token.
         split = len(self.encode(prompt)) - prompt.endswith(" ")
-        return Asked(tokens[:split], [*tokens[split:], self.tokenizer.eos_token_id])
+        return PromptTokens(tokens[:split], [*tokens[split:], self.tokenizer.eos_token_id])
 
     def used(self, inputs: dict[str, Tensor]) -> int:
         return self._used

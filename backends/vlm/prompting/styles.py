@@ -8,18 +8,26 @@ from typing import Any
 
 from t2v_eval.errors import InputError
 
-from .chat import Chat, Checkpoint, LlavaChat, OwnCodeChat, PaliGemmaChat
-from .template_chat import TemplateChat
+from .chat import (
+    Checkpoint,
+    LlavaPromptBuilder,
+    PaliGemmaPromptBuilder,
+    PromptBuilder,
+    RemoteCodePromptBuilder,
+)
+from .template_chat import TemplatePromptBuilder
 
-STYLES: dict[str, Callable[..., Chat]] = {
-    "template": TemplateChat,
-    "paligemma": PaliGemmaChat,
-    "llava": LlavaChat,
-    "own-code": OwnCodeChat,
+STYLES: dict[str, Callable[..., PromptBuilder]] = {
+    "template": TemplatePromptBuilder,
+    "paligemma": PaliGemmaPromptBuilder,
+    "llava": LlavaPromptBuilder,
+    "own-code": RemoteCodePromptBuilder,
 }
 
 
-def chat_of(style: str, checkpoint: Checkpoint, asked: Mapping[str, Any]) -> Chat:
+def make_prompt_builder(
+    style: str, checkpoint: Checkpoint, asked: Mapping[str, Any]
+) -> PromptBuilder:
     """A way of asking, with what a card or a user says of it.
 
     Raises:

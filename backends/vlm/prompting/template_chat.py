@@ -13,10 +13,10 @@ from t2v_eval.inputs.template import split_wrapper
 from t2v_eval.inputs.video import Clip, sampling_of
 from t2v_eval.local.checkpoint_files import first_lines
 
-from ..reading.inputs import TEXT
-from ..reading.video import Shown, VideoSettings, at_least, pixels_of
+from ..reading.inputs import TEXT_INPUTS
+from ..reading.video import MediaInputs, VideoSettings, at_least, pixels_of
 from ..transformers_vision import settings_of
-from .chat import GREY, Asked, Checkpoint, ProcessorChat
+from .chat import GREY_IMAGE, Checkpoint, ProcessorPromptBuilder, PromptTokens
 from .chat_template import render
 
 MARK = "\ue000question\ue000"  # stands for a question; no text of people has these characters
@@ -27,7 +27,7 @@ CAP = "cap_pixels_per_frame"  # of Qwen's video processors, which warn where not
 PICTURE, VIDEO = {"type": "image"}, {"type": "video"}  # contents of a message
 
 
-class TemplateChat(ProcessorChat):
+class TemplatePromptBuilder(ProcessorPromptBuilder):
     """A model asked through its chat template, the picture before the question.
 
     The template is that of the processor, or else that of the tokenizer.
@@ -73,8 +73,8 @@ class TemplateChat(ProcessorChat):
         self._tail = self._tokens(tail) if tail else []
         self._stop = self._end_token()
         question = "Is this a question?"
-        whole = self._process(self._render(question), GREY)
-        self._check(whole, self.see(GREY), self.ask(question, ""))
+        whole = self._process(self._render(question), GREY_IMAGE)
+        self._check(whole, self.see(GREY_IMAGE), self.ask(question, ""))
         self._video = VideoSettings.of(video_settings or {})
         self._check_settings("video", self._video.processor)
         self.sampling = sampling_of(frames)
@@ -98,7 +98,7 @@ class TemplateChat(ProcessorChat):
         side = getattr(seeing, "patch_size", 1) * getattr(seeing, "merge_size", 1)
         return self._video.fit(frame, count, side)
 
-    def watch(self, clip: Clip) -> Shown:
+    def watch(self, clip: Clip) -> MediaInputs:
         before, after = self._parts(self._render(MARK, self._contents(clip)))
         head, rest = self._split(before)
         if (rest, after) != (self._rest, self._after):
@@ -111,20 +111,20 @@ class TemplateChat(ProcessorChat):
             ids = row["input_ids"][0].tolist()
             end = 1 + max(n for n, token in enumerate(ids) if token in self._known)
             lead = self.tokenizer.decode(ids[end:]) + lead
-            row = {k: v[:, :end] if k in TEXT else v for k, v in row.items()}
-        return Shown(row, lead, len(clip.frames))
+            row = {k: v[:, :end] if k in TEXT_INPUTS else v for k, v in row.items()}
+        return MediaInputs(row, lead, len(clip.frames))
 
-    def ask(self, question: str, answer: str) -> Asked:
+    def ask(self, question: str, answer: str) -> PromptTokens:
         rendered = self._render(question)
         inside = rendered[len(self._before) : len(rendered) - len(self._after)]
         prompt = self._follow(self._rest + inside + self._close) + self._tail
-        return Asked(prompt, [*self.encode(answer), self._stop])
+        return PromptTokens(prompt, [*self.encode(answer), self._stop])
 
     def _try(self) -> str:
         """Why a video cannot be shown in the way that was chosen; empty where it can."""
         question = "Is this a question?"
         try:
-            clip = Clip([self.fit(GREY, 2)] * 2, [0, 1], 2, 1.0)
+            clip = Clip([self.fit(GREY_IMAGE, 2)] * 2, [0, 1], 2, 1.0)
             shown = self.watch(clip)
             whole = self._render(shown.lead + question, self._contents(clip))
             asked = self.ask(shown.lead + question, "")

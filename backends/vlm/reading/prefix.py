@@ -18,17 +18,17 @@ import torch
 from torch import Tensor
 
 from ...common.transformers_internals import (
+    attention_masks,
     cache_argument,
-    cache_of_starts,
+    cached_layers,
     language_of,
-    masks_for,
-    read_layers,
-    shifts_of,
+    position_offsets,
+    prefix_cache,
 )
-from .inputs import LOOKS, Row
+from .inputs import CROSS_ATTENTION_MASK, Row
 
-PACK = 4096  # tokens of texts that are read at a time
-End: TypeAlias = tuple[int, list[int]]  # the number of its start, and its tokens
+MAX_BATCH_TOKENS = 4096  # tokens of texts that are read at a time
+Suffix: TypeAlias = tuple[int, list[int]]  # the number of its start, and its tokens
 
 
 class Prefix:
@@ -44,20 +44,22 @@ class Prefix:
         self, network: Any, inputs: Row, lengths: Sequence[int], packed: bool = True
     ) -> None:
         self.network, self.lengths, self.packed = network, lengths, packed
-        self.layers = read_layers(network, inputs)
+        self.layers = cached_layers(network, inputs)
         self.width = inputs["input_ids"].shape[1]
-        self.looks = inputs[LOOKS][:, -1:] if LOOKS in inputs else None
-        self.shifts = shifts_of(network, len(lengths))
+        self.looks = (
+            inputs[CROSS_ATTENTION_MASK][:, -1:] if CROSS_ATTENTION_MASK in inputs else None
+        )
+        self.shifts = position_offsets(network, len(lengths))
 
-    def read(self, ends: Sequence[End]) -> list[Tensor]:
+    def read(self, ends: Sequence[Suffix]) -> list[Tensor]:
         """States (tokens, width) of each end."""
         states: dict[int, Tensor] = {}
-        for pack in packs(ends, self.packed):
+        for pack in micro_batches(ends, self.packed):
             read = self._read_packed if self.packed else self._read_repeated
             states |= zip(pack, read([ends[n] for n in pack]), strict=True)
         return [states[n] for n in range(len(ends))]
 
-    def _read_packed(self, ends: Sequence[End]) -> list[Tensor]:
+    def _read_packed(self, ends: Sequence[Suffix]) -> list[Tensor]:
         rows = sorted({row for row, _ in ends})
         used, spans = dict.fromkeys(rows, 0), []
         for row, end in ends:
@@ -71,7 +73,7 @@ class Prefix:
         states = self._run(rows, self.width, ids, places, owner)
         return [states[span] for span in spans]
 
-    def _read_repeated(self, ends: Sequence[End]) -> list[Tensor]:
+    def _read_repeated(self, ends: Sequence[Suffix]) -> list[Tensor]:
         row = ends[0][0]
         longest = max(len(end) for _, end in ends)
         ids = torch.tensor(
@@ -102,11 +104,14 @@ class Prefix:
         if owner is not None:
             mask = self._masks(language.config, lengths, places, owner.to(device), embedded.dtype)
         # A decoder that looks at the picture from within is told at what by the model around it.
-        cache = cache_of_starts(self.network, self.layers, rows, width, len(self.lengths))
+        cache = prefix_cache(self.network, self.layers, rows, width, len(self.lengths))
         read, told = language, {cache_argument(language): cache}
         if self.looks is not None:
             again = self.looks[list(rows)].expand(-1, ids.shape[1], *self.looks.shape[2:])
-            read, told = self.network, {cache_argument(self.network): cache, LOOKS: again}
+            read, told = (
+                self.network,
+                {cache_argument(self.network): cache, CROSS_ATTENTION_MASK: again},
+            )
         states: Tensor = read(
             inputs_embeds=embedded,
             position_ids=places + lengths + shifts,
@@ -126,18 +131,19 @@ class Prefix:
         allowed = distance >= 0
         allowed[:, :, : self.width] &= (start < lengths)[:, None]
         allowed[:, :, self.width :] &= owner[:, :, None] == owner[:, None]
-        return masks_for(config, allowed, distance, dtype)
+        return attention_masks(config, allowed, distance, dtype)
 
 
-def common_start(prompts: Sequence[list[int]]) -> list[int]:
+def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
     """The tokens that all prompts begin with, never all of a prompt."""
     most = min(map(len, prompts)) - 1
     columns = zip(*(prompt[:most] for prompt in prompts), strict=True)
     return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
 
 
-def packs(ends: Sequence[End], packed: bool) -> Iterator[list[int]]:
-    """Numbers of ends that are read at a time: at most `PACK` tokens with filling, or one end.
+def micro_batches(ends: Sequence[Suffix], packed: bool) -> Iterator[list[int]]:
+    """Numbers of ends that are read at a time: at most `MAX_BATCH_TOKENS` tokens with
+    filling, or one end.
 
     Where they are not packed, they are of one start.
     """
@@ -145,14 +151,14 @@ def packs(ends: Sequence[End], packed: bool) -> Iterator[list[int]]:
         for row in dict.fromkeys(row for row, _ in ends):
             own = [n for n, (of, _) in enumerate(ends) if of == row]
             longest = max(len(ends[n][1]) for n in own)
-            count = max(1, PACK // longest)
+            count = max(1, MAX_BATCH_TOKENS // longest)
             yield from (own[n : n + count] for n in range(0, len(own), count))
         return
     pack: list[int] = []
     used: Counter[int] = Counter()
     for n, (row, end) in enumerate(ends):
         used[row] += len(end)
-        if pack and len(used) * max(used.values()) > PACK:
+        if pack and len(used) * max(used.values()) > MAX_BATCH_TOKENS:
             yield pack
             pack, used = [], Counter({row: len(end)})
         pack.append(n)

@@ -23,27 +23,32 @@ from torch import Tensor
 
 from t2v_eval.errors import UnsupportedError
 
-from ...common.transformers_internals import begin_anew, can_share, has_memory, reach
-from ..prompting.chat import Asked
-from ..transformers_vision import vision_of
-from .inputs import Row, extended, joined
-from .prefix import Prefix, common_start
-from .video import Shown
+from ...common.transformers_internals import (
+    can_share_prefix,
+    has_linear_attention,
+    max_stable_length,
+    reset_dynamic_rope,
+)
+from ..prompting.chat import PromptTokens
+from ..transformers_vision import find_vision_encoder
+from .inputs import Row, append_tokens, batch_rows
+from .prefix import Prefix, common_prefix
+from .video import MediaInputs
 
-MODES = {
+SHARING_MODES = {
     "packed": "prefix shared, packed",
     "repeated": "prefix shared, repeated",
     "vision": "vision shared",
     "none": "one by one",
 }
-MASKED = ("sdpa", "eager")  # kinds of attention that take any mask
+MASKABLE_ATTENTION = ("sdpa", "eager")  # kinds of attention that take any mask
 
 
 @dataclass(frozen=True)
-class Seen:
+class EncodedMedia:
     """A picture or video: what stands before the question, and what the vision tower made of it."""
 
-    shown: Shown
+    shown: MediaInputs
     made: Any = None
 
     @property
@@ -58,11 +63,11 @@ class Seen:
 
 
 @dataclass
-class Start:
+class MediaPrompts:
     """A picture with the texts that will be scored with it."""
 
-    seen: Seen
-    asked: Mapping[str, Asked]
+    seen: EncodedMedia
+    asked: Mapping[str, PromptTokens]
     common: list[int] = field(default_factory=list)
 
     @property
@@ -71,7 +76,7 @@ class Start:
         return int(self.seen.row["input_ids"].shape[1]) + longest
 
 
-class Pair(NamedTuple):
+class PromptTargets(NamedTuple):
     """A text after a picture, by its place among those read; `targets` are to be predicted."""
 
     place: int
@@ -79,10 +84,10 @@ class Pair(NamedTuple):
     targets: list[int]
 
 
-class Reading(NamedTuple):
+class Prefill(NamedTuple):
     """Pictures that are read together, and what was read of them."""
 
-    starts: Sequence[Start]
+    starts: Sequence[MediaPrompts]
     prefixes: Sequence[Prefix]  # of one start after another; none where pairs are read whole
 
 
@@ -104,11 +109,11 @@ class Reader:
         self, network: Any, attention: str, filler: int, two_way: bool, share: bool | str
     ) -> None:
         self.network, self.filler, self.kind = network, filler, int(two_way)
-        self.vision = vision_of(network)
-        self.memory = has_memory(network)
-        self.reach = reach(network)
-        modes = ["packed"] if attention in MASKED and not self.memory else []
-        modes = [*modes, "repeated"] if can_share(network) and not two_way else []
+        self.vision = find_vision_encoder(network)
+        self.memory = has_linear_attention(network)
+        self.max_stable_length = max_stable_length(network)
+        modes = ["packed"] if attention in MASKABLE_ATTENTION and not self.memory else []
+        modes = [*modes, "repeated"] if can_share_prefix(network) and not two_way else []
         modes += ["vision"] if self.vision is not None else []
         self.wanted = share if isinstance(share, str) and share != "none" else None
         if isinstance(share, str):
@@ -120,9 +125,9 @@ class Reader:
         self.mode = self.modes[0]
         self.together = self.mode != "none"  # whether several pictures are
 
-    def see(self, pictures: Sequence[Shown]) -> list[Seen]:
+    def see(self, pictures: Sequence[MediaInputs]) -> list[EncodedMedia]:
         if self.mode == "none" or self.vision is None:
-            return [Seen(one) for one in pictures]
+            return [EncodedMedia(one) for one in pictures]
         groups = [pictures] if self.together else [[one] for one in pictures]
         made = [
             one
@@ -133,20 +138,20 @@ class Reader:
             {k: v for k, v in one.row.items() if k not in self.vision.inputs} for one in pictures
         ]
         return [
-            Seen(replace(one, row=row), of)
+            EncodedMedia(replace(one, row=row), of)
             for one, row, of in zip(pictures, left, made, strict=True)
         ]
 
-    def read(self, starts: Sequence[Start]) -> Reading:
+    def read(self, starts: Sequence[MediaPrompts]) -> Prefill:
         """What texts of a picture begin with, where there are several."""
         alone = all(len(start.asked) == 1 for start in starts)
-        too_long = any(start.length > self.reach for start in starts)
+        too_long = any(start.length > self.max_stable_length for start in starts)
         if alone or too_long or self.mode not in ("packed", "repeated"):
-            return Reading(starts, [])
+            return Prefill(starts, [])
         self._begin_anew()
         for start in starts:
-            start.common = common_start([one.prompt for one in start.asked.values()])
-        rows = [extended(start.seen.row, start.common) for start in starts]
+            start.common = common_prefix([one.prompt for one in start.asked.values()])
+        rows = [append_tokens(start.seen.row, start.common) for start in starts]
         kinds = [n if self.memory else start.seen.kind for n, start in enumerate(starts)]
         prefixes = []
         for _, same in groupby(range(len(rows)), key=kinds.__getitem__):
@@ -154,9 +159,9 @@ class Reader:
             inputs = self._joined([rows[n] for n in group], [starts[n].seen for n in group])
             lengths = [rows[n]["input_ids"].shape[1] for n in group]
             prefixes.append(Prefix(self.network, inputs, lengths, self.mode == "packed"))
-        return Reading(starts, prefixes)
+        return Prefill(starts, prefixes)
 
-    def states(self, reading: Reading, pairs: Sequence[Pair], room: int) -> list[Tensor]:
+    def states(self, reading: Prefill, pairs: Sequence[PromptTargets], room: int) -> list[Tensor]:
         """States (T, D) that predict each pair's targets.
 
         Args:
@@ -179,7 +184,9 @@ class Reader:
             first = mine.stop
         return [found[n] for n in range(len(pairs))]
 
-    def settle(self, shown: Sequence[Shown], prompts: Sequence[list[int]], close: float) -> str:
+    def settle(
+        self, shown: Sequence[MediaInputs], prompts: Sequence[list[int]], close: float
+    ) -> str:
         """With a class of models, or a version of transformers, that was not tested, take what
         changes nothing.
 
@@ -193,11 +200,11 @@ class Reader:
         Raises:
             UnsupportedError: the mode that must be used changes something.
         """
-        pairs = [Pair(n, p, p[-1:]) for n in range(len(shown)) for p in prompts]
-        asked = {str(n): Asked(prompt, prompt[-1:]) for n, prompt in enumerate(prompts)}
+        pairs = [PromptTargets(n, p, p[-1:]) for n in range(len(shown)) for p in prompts]
+        asked = {str(n): PromptTokens(prompt, prompt[-1:]) for n, prompt in enumerate(prompts)}
 
-        def read(shown: Sequence[Shown]) -> Tensor:
-            reading = self.read([Start(seen, asked) for seen in self.see(shown)])
+        def read(shown: Sequence[MediaInputs]) -> Tensor:
+            reading = self.read([MediaPrompts(seen, asked) for seen in self.see(shown)])
             mine = [pair for pair in pairs if pair.place < len(shown)]
             return torch.cat(self.states(reading, mine, room=10**9))
 
@@ -222,13 +229,17 @@ class Reader:
             )
         return why
 
-    def _whole(self, seen: Sequence[Seen], pairs: Sequence[Pair], room: int) -> list[Tensor]:
+    def _whole(
+        self, seen: Sequence[EncodedMedia], pairs: Sequence[PromptTargets], room: int
+    ) -> list[Tensor]:
         rows = []
         for one, (_, prompt, targets) in zip(seen, pairs, strict=True):
-            rows.append(extended(extended(one.row, prompt), targets[:-1], self.kind))
+            rows.append(append_tokens(append_tokens(one.row, prompt), targets[:-1], self.kind))
         lengths = [int(row["input_ids"].shape[1]) for row in rows]
         found: dict[int, Tensor] = {}
-        kinds = [(s.kind, max(0, n - self.reach)) for s, n in zip(seen, lengths, strict=True)]
+        kinds = [
+            (s.kind, max(0, n - self.max_stable_length)) for s, n in zip(seen, lengths, strict=True)
+        ]
         for group in neighbours(lengths, kinds, room if self.together else 0):
             inputs = self._joined([rows[n] for n in group], [seen[n] for n in group])
             self._begin_anew()
@@ -238,11 +249,11 @@ class Reader:
         return [found[n] for n in range(len(pairs))]
 
     def _begin_anew(self) -> None:
-        if self.reach < math.inf:
-            begin_anew(self.network)
+        if self.max_stable_length < math.inf:
+            reset_dynamic_rope(self.network)
 
-    def _joined(self, rows: Sequence[Row], seen: Sequence[Seen]) -> Row:
-        inputs = joined(rows, self.filler, self.kind)
+    def _joined(self, rows: Sequence[Row], seen: Sequence[EncodedMedia]) -> Row:
+        inputs = batch_rows(rows, self.filler, self.kind)
         if self.vision is None or seen[0].made is None:
             return inputs
         return {**inputs, **self.vision.given([one.made for one in seen])}

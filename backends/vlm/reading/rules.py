@@ -49,7 +49,7 @@ class Rule(ABC):
         return None
 
 
-class Answer(Rule):
+class AnswerLikelihood(Rule):
     def targets(self, answer: Sequence[int]) -> list[int]:
         return list(answer)
 
@@ -59,12 +59,12 @@ class Answer(Rule):
         return (sums / counts).exp()
 
 
-class FirstToken(Answer):
+class FirstTokenProbability(AnswerLikelihood):
     def targets(self, answer: Sequence[int]) -> list[int]:
         return list(answer[:1])
 
 
-class YesNo(FirstToken):
+class YesNoProbability(FirstTokenProbability):
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
         super().__init__(encode)
         self.tokens = {word: self._tokens(forms) for word, forms in FORMS.items()}
@@ -117,4 +117,8 @@ class YesNo(FirstToken):
         return list(FORMS).index(word)
 
 
-RULES: dict[str, type[Rule]] = {"answer": Answer, "first-token": FirstToken, "yes-no": YesNo}
+RULES: dict[str, type[Rule]] = {
+    "answer": AnswerLikelihood,
+    "first-token": FirstTokenProbability,
+    "yes-no": YesNoProbability,
+}

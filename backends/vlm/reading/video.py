@@ -24,7 +24,7 @@ TWO = 2  # frames that Qwen's models take for one, which share a limit of pixels
 
 
 @dataclass(frozen=True)
-class Shown:
+class MediaInputs:
     """What stands before a question, as inputs of the model; `frames` is 0 for a picture.
 
     `lead` is text that follows, before the question's own.

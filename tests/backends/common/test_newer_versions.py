@@ -82,7 +82,7 @@ def absorb_wrongly(monkeypatch) -> None:
 
 def read_wrongly(monkeypatch) -> None:
     monkeypatch.setattr(
-        "t2v_eval.backends.vlm.reading.prefix.shifts_of", lambda network, count: [50] * count
+        "t2v_eval.backends.vlm.reading.prefix.position_offsets", lambda network, count: [50] * count
     )
 
 
@@ -105,7 +105,7 @@ RAISES = {
     "blip2-itm": ("_blip._Columns.forward", "keys and values of pictures"),
     "image-reward": ("_blip._Columns.forward", "keys and values of pictures"),
     "open_clip": ("_open_clip.TextTower._read", OPEN_CLIP),
-    "qwen2.5-vl-7b": ("_vlm_prefix.cache_of_starts", "prefix shared, packed"),
+    "qwen2.5-vl-7b": ("_vlm_prefix.prefix_cache", "prefix shared, packed"),
 }
 DIFFERS = {
     "clip-flant5-xxl": absorb_wrongly,
@@ -213,7 +213,7 @@ def test_tested_versions_cost_nothing(name, load, monkeypatch):
 
 
 def test_a_mode_that_must_be_used_is_refused_where_it_is_wrong(load, newer, monkeypatch):
-    monkeypatch.setattr("t2v_eval.backends.vlm.reading.prefix.cache_of_starts", raising)
+    monkeypatch.setattr("t2v_eval.backends.vlm.reading.prefix.prefix_cache", raising)
     with pytest.raises(UnsupportedError, match="share='packed' is not possible here"):
         load("qwen2.5-vl-7b", share="packed")
     assert load("qwen2.5-vl-7b", share=False).sharing_mode == "one by one"

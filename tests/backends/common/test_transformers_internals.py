@@ -147,7 +147,7 @@ def test_blips_text_encoder_holds_layers_of_keys_and_values_in_all_layers():
 
 
 def test_a_cache_lists_its_layers_which_hold_keys_and_values(networks):
-    layers = ours.read_layers(networks["qwen2_5_vl"], {"input_ids": ids()})
+    layers = ours.cached_layers(networks["qwen2_5_vl"], {"input_ids": ids()})
     depth = networks["qwen2_5_vl"].language_model.config.num_hidden_layers
     assert len(layers) == depth
     assert all(layer.keys.shape[2] == layer.values.shape[2] == 6 for layer in layers)
@@ -155,9 +155,11 @@ def test_a_cache_lists_its_layers_which_hold_keys_and_values(networks):
 
 def test_a_layer_of_linear_attention_can_be_copied_for_several_rows(networks):
     network = networks["qwen3_5"]
-    layers = ours.read_layers(network, {"input_ids": ids()})
-    assert ours.has_memory(network) and any(isinstance(layer, ours.LINEAR) for layer in layers)
-    made = ours.cache_of_starts(network, layers, [0, 0, 0], 6, 1)
+    layers = ours.cached_layers(network, {"input_ids": ids()})
+    assert ours.has_linear_attention(network) and any(
+        isinstance(layer, ours.LINEAR) for layer in layers
+    )
+    made = ours.prefix_cache(network, layers, [0, 0, 0], 6, 1)
     read = network.language_model(
         inputs_embeds=network.get_input_embeddings()(ids(2)).expand(3, -1, -1),
         **{ours.cache_argument(network.language_model): made},
@@ -168,8 +170,8 @@ def test_a_layer_of_linear_attention_can_be_copied_for_several_rows(networks):
 
 def test_a_layer_of_our_own_is_read_and_not_written(networks):
     network = networks["qwen2_5_vl"]
-    layers = ours.read_layers(network, {"input_ids": ids()})
-    made = ours.cache_of_starts(network, layers, [0], 6, 1)
+    layers = ours.cached_layers(network, {"input_ids": ids()})
+    made = ours.prefix_cache(network, layers, [0], 6, 1)
     options = {ours.cache_argument(network.language_model): made, "use_cache": True}
     embedded = network.get_input_embeddings()(torch.arange(16, 19)[None])
     first, second = (
@@ -188,9 +190,9 @@ def test_a_cache_takes_layers_that_are_appended():
 
 
 def test_models_with_their_own_places_leave_what_they_are_off_by(networks):
-    ours.read_layers(networks["qwen2_5_vl"], {"input_ids": ids()})
+    ours.cached_layers(networks["qwen2_5_vl"], {"input_ids": ids()})
     assert hasattr(networks["qwen2_5_vl"], "rope_deltas")
-    assert ours.shifts_of(nn.Linear(1, 1), 3) == [0, 0, 0]
+    assert ours.position_offsets(nn.Linear(1, 1), 3) == [0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -215,7 +217,7 @@ def test_a_decoder_with_two_kinds_of_layers_takes_a_mask_for_each(networks):
     decoder = networks["gemma3"].language_model
     distance = torch.arange(6)[:, None] - torch.arange(6)
     allowed = (distance >= 0)[None]
-    masks = ours.masks_for(decoder.config, allowed, distance[None], torch.float32)
+    masks = ours.attention_masks(decoder.config, allowed, distance[None], torch.float32)
     assert {*masks} == {"full_attention", "sliding_attention"}
     embedded = decoder.get_input_embeddings()(ids())
     made = decoder(inputs_embeds=embedded, attention_mask=masks).last_hidden_state
@@ -231,10 +233,10 @@ def test_rotary_positions_of_the_dynamic_kind_keep_what_they_began_with():
         rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
     )  # fmt: skip
     network = LlamaModel(config).eval()
-    assert ours.reach(network) == 8
+    assert ours.max_stable_length(network) == 8
     short = network(input_ids=ids()).last_hidden_state
     network(input_ids=ids(20))
-    ours.begin_anew(network)
+    ours.reset_dynamic_rope(network)
     torch.testing.assert_close(network(input_ids=ids()).last_hidden_state, short)
 
 

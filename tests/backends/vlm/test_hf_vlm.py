@@ -15,9 +15,9 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 import t2v_eval
 from t2v_eval.backends.vlm.hf_vlm import RULES, HfVlm
 from t2v_eval.backends.vlm.prompting.styles import STYLES
-from t2v_eval.backends.vlm.reading.inputs import extended
+from t2v_eval.backends.vlm.reading.inputs import append_tokens
 from t2v_eval.backends.vlm.reading.prefix import Prefix
-from t2v_eval.backends.vlm.transformers_vision import Vision
+from t2v_eval.backends.vlm.transformers_vision import VisionEncoder
 from t2v_eval.errors import (
     CheckpointError,
     InputError,
@@ -256,9 +256,9 @@ def test_sharing_that_changes_something_is_given_up(qwen, images, monkeypatch):
     given_up_to("repeated")
     monkeypatch.setattr(Prefix, "_read_repeated", lambda *_: [])
     given_up_to("vision")
-    monkeypatch.setattr("t2v_eval.backends.vlm.reading.reader.joined", lambda rows, *_: rows[0])
+    monkeypatch.setattr("t2v_eval.backends.vlm.reading.reader.batch_rows", lambda rows, *_: rows[0])
     given_up_to("vision", together=False)
-    monkeypatch.setattr(Vision, "see", lambda *_: {}["nothing"])
+    monkeypatch.setattr(VisionEncoder, "see", lambda *_: {}["nothing"])
     given_up_to("none", together=False)
     with pytest.raises(UnsupportedError, match="share='vision' .* changes what this model answers"):
         load(qwen, share="vision")
@@ -270,7 +270,7 @@ def test_generate(kind, folder, scorer, images):
     written = scorer.generate(images, prompts, max_new_tokens=5)
     for image, prompt, text in zip(images, prompts, written, strict=True):
         inputs = scorer.chat.see(image)
-        inputs = extended(inputs, scorer.chat.ask(prompt, "").prompt)
+        inputs = append_tokens(inputs, scorer.chat.ask(prompt, "").prompt)
         made = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0]
         answer = made[inputs["input_ids"].shape[1] :].tolist()
         assert text == scorer.chat.tokenizer.decode(answer, skip_special_tokens=True).strip()
@@ -318,7 +318,7 @@ def test_explain(scorer, images):
 
 def test_many_texts_are_read_in_several_rows(scorer, images, monkeypatch):
     expected = scorer(images[0], TEXTS)
-    monkeypatch.setattr("t2v_eval.backends.vlm.reading.prefix.PACK", 40)
+    monkeypatch.setattr("t2v_eval.backends.vlm.reading.prefix.MAX_BATCH_TOKENS", 40)
     np.testing.assert_allclose(scorer(images[0], TEXTS), expected, rtol=1e-4, atol=1e-7)
 
 

@@ -308,7 +308,7 @@ def test_nothing_is_written_but_tokens(authors, scorer, images):
 
 
 def test_what_yes_and_no_captured_is_stored_and_reported(images, tmp_path):
-    class Asked(Benchmark):
+    class PromptTokens(Benchmark):
         def items(self):
             return [Item(images, ["cat", "two dogs"])]
 
@@ -316,7 +316,7 @@ def test_what_yes_and_no_captured_is_stored_and_reported(images, tmp_path):
             return {"mean": float(np.mean(scores[0]))}
 
     scorer = load(rule="yes-no", store=tmp_path / "scores.sqlite")
-    fresh, stored = (evaluate(scorer, Asked(), resamples=2) for _ in range(2))
+    fresh, stored = (evaluate(scorer, PromptTokens(), resamples=2) for _ in range(2))
     assert stored.counts["reused"] == 2 * len(images)
     told = [json.loads(detail)["listed"] for detail in fresh.details.values()]
     assert len(told) == 2 * len(images) and all(0 < share < 1 for share in told)

@@ -21,7 +21,7 @@ from t2v_eval.inputs.template import wrapper
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 3, "two dogs", ""]
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
-OWN_CODE = Path(__file__).parents[2] / "own_code" / "modeling.py"
+MODELING_FILE = Path(__file__).parents[2] / "own_code" / "modeling.py"
 STD = (0.229, 0.224, 0.225)
 SPECIAL = ["<|im_start|>", "<|im_end|>", "<im_patch>", "<|image|>", "<image>", "<s>"]
 SPECIAL += ["<|frames_end|>"]
@@ -36,7 +36,7 @@ def images():
 def own_code(tmp_path, monkeypatch):
     """Makes checkpoints of one of the tiny models whose code is their own."""
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "hf"))
-    spec = importlib.util.spec_from_file_location("tiny_own_code", OWN_CODE)
+    spec = importlib.util.spec_from_file_location("tiny_own_code", MODELING_FILE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
 
@@ -65,7 +65,7 @@ def own_code(tmp_path, monkeypatch):
         config = json.loads((folder / "config.json").read_text())
         config |= {"auto_map": auto, "architectures": [architecture]}
         (folder / "config.json").write_text(json.dumps(config))
-        shutil.copy(OWN_CODE, folder)
+        shutil.copy(MODELING_FILE, folder)
         return folder, model.eval(), words
 
     return make, module
@@ -98,7 +98,7 @@ def check_own_code(name, folder, by_hand, images):
     whole = scorer(images, TEXTS, template="visualgptscore")
     assert whole.isfinite().all()
     before = scorer.id
-    (folder / "modeling.py").write_text(OWN_CODE.read_text() + "\n# another version\n")
+    (folder / "modeling.py").write_text(MODELING_FILE.read_text() + "\n# another version\n")
     assert t2v_eval.load(name, **trusted).id != before
 
 
@@ -300,7 +300,9 @@ def test_own_code_that_fails_on_videos_still_scores_pictures(own_code, images):
     folder, *_ = make("mPLUGOwl3Model")
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
     expected = t2v_eval.load("mplug-owl3-7b", **trusted)(images, TEXTS)
-    code = OWN_CODE.read_text().replace("assert images is None", "raise ValueError('no videos')")
+    code = MODELING_FILE.read_text().replace(
+        "assert images is None", "raise ValueError('no videos')"
+    )
     (folder / "modeling.py").write_text(code)
     scorer = t2v_eval.load("mplug-owl3-7b", **trusted)
     np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-6)

@@ -21,7 +21,10 @@ TESTS = Path(__file__).parents[2]
 LAYOUTS = {
     ("InternVLForConditionalGeneration", "llama"): ("test_vlm_cards.py", "internvl2-8b"),
     ("InternVLForConditionalGeneration", "phi3"): ("test_vlm_cards.py", "internvl2-4b"),
-    ("WatchingForAnswers", "qwen2"): ("test_vlm_cards.py", "llava-video-7b"),
+    ("PooledLlavaOnevisionForConditionalGeneration", "qwen2"): (
+        "test_vlm_cards.py",
+        "llava-video-7b",
+    ),
 }
 
 

@@ -46,7 +46,7 @@ def networks(folders):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_takes_what_its_vision_tower_made(kind, networks):
     assert ours.SEEN in signature(type(networks[kind]).forward).parameters
-    assert type(ours.vision_of(networks[kind])) is ours.Vision
+    assert type(ours.find_vision_encoder(networks[kind])) is ours.VisionEncoder
 
 
 def test_the_features_of_a_picture_have_these_parts(networks):
@@ -57,7 +57,7 @@ def test_the_features_of_a_picture_have_these_parts(networks):
 
 
 def test_mllama_takes_tiles_and_has_a_projector(networks):
-    assert type(ours.vision_of(networks["mllama"])) is ours.TileVision
+    assert type(ours.find_vision_encoder(networks["mllama"])) is ours.MllamaVisionEncoder
     assert {*ours.TILES} <= {*signature(type(networks["mllama"]).forward).parameters}
     assert hasattr(networks["mllama"], "vision_model")
 
@@ -99,7 +99,7 @@ def test_video_processors_resize_in_a_method_that_takes_pixels_and_a_size(kind):
     assert [*signature(kind.resize).parameters][2] == "size"
 
 
-@pytest.mark.parametrize("made", [ours.Frames, ours.WatchingFrames])
+@pytest.mark.parametrize("made", [ours.InternVLFrameProcessor, ours.LlavaOnevisionFrameProcessor])
 def test_frames_are_resized_by_our_method(made, monkeypatch):
     sizes = []
 
@@ -107,7 +107,7 @@ def test_frames_are_resized_by_our_method(made, monkeypatch):
         sizes.append((size.height, size.width))
         return torch.zeros(*image.shape[:-2], size.height, size.width)
 
-    monkeypatch.setattr(ours.ByPillow, "resize", resize)
+    monkeypatch.setattr(ours.PillowVideoProcessor, "resize", resize)
     video = torch.zeros(2, 3, 40, 60, dtype=torch.uint8)
     made(size={"height": 28, "width": 28})([video], return_tensors="pt", do_sample_frames=False)
     assert sizes == [(28, 28)]
@@ -115,7 +115,7 @@ def test_frames_are_resized_by_our_method(made, monkeypatch):
 
 def test_qwens_frames_are_parted_in_a_method_that_can_be_given_more():
     assert [*signature(Qwen2VLVideoProcessor.patchify).parameters][1] == "videos"
-    frames = ours.FrameByFrame(patch_size=14, merge_size=2, temporal_patch_size=2)
+    frames = ours.TarsierFrameProcessor(patch_size=14, merge_size=2, temporal_patch_size=2)
     video = torch.zeros(2, 3, 56, 56, dtype=torch.uint8)
     made = frames([video], return_tensors="pt", do_sample_frames=False)
     assert made["video_grid_thw"][0, 0] == 2  # and not 1

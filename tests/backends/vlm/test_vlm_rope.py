@@ -11,7 +11,7 @@ from helpers.toy import picture
 from transformers import AutoConfig, AutoProcessor
 
 import t2v_eval
-from t2v_eval.backends.common.transformers_internals import reach
+from t2v_eval.backends.common.transformers_internals import max_stable_length
 from t2v_eval.inputs.media import Video, open_media
 
 SWITCH = 80  # tokens, between those of a picture with a short text and with a long one
@@ -76,7 +76,7 @@ def test_long_and_short_rows_are_read_as_by_themselves(folder, expected, share):
 
 def test_the_start_is_shared_where_all_texts_are_short(kind, folder, expected):
     scorer = load(folder)
-    assert reach(scorer.network.base_model) == KINDS[kind][3]
+    assert max_stable_length(scorer.network.base_model) == KINDS[kind][3]
     short = [0, 2, 3]
     scores = scorer(images(), [TEXTS[n] for n in short])
     np.testing.assert_allclose(scores, np.array(expected)[:, short], rtol=1e-4, atol=1e-9)

@@ -1,10 +1,10 @@
-"""AGIQA-3K (Li et al. 2023): 2,982 generated pictures with mean opinion scores of alignment.
+"""AGIQA-3K (Li et al. 2023): 2,982 generated images with mean opinion scores of alignment.
 
     https://github.com/lcysyzxdxc/AGIQA-3k-Database
     ROOT/data.csv       name, prompt, adj1, adj2, style, mos_quality, mos_align, ...
-    ROOT/...jpg         the pictures, here or in ROOT/images
+    ROOT/...jpg         the images, here or in ROOT/images
 
-An item is a prompt with all its pictures. The target is `mos_align`, or `mos_quality` for the name
+An item is a prompt with all its images. The target is `mos_align`, or `mos_quality` for the name
 that says so. Tags are the styles, where a prompt has one.
 """
 
@@ -46,11 +46,11 @@ class Agiqa3k(Published, RatingsForm):
             value = number(row[self.target], f"{path}, row {n}: {self.target!r}", 0, 5)
             prompts.setdefault(row["prompt"], {})[row["name"]] = value
             styles.setdefault(row["prompt"], row.get("style") or "")
-        for prompt, pictures in prompts.items():
+        for prompt, ratings in prompts.items():
             yield Item(
-                images=[self.picture(name, ".", "images") for name in pictures],
+                images=[self.image_path(name, ".", "images") for name in ratings],
                 texts=[prompt],
-                labels={"human": list(pictures.values())},
+                labels={"human": list(ratings.values())},
                 tags=(styles[prompt],) if styles[prompt] else (),
                 id=prompt,
             )

@@ -19,7 +19,7 @@ ways round ("near"); for attributes the mean over pairs of them that occur 25 ti
 are the tags. `accuracy` is over all rows, the published figure for the orders. A tie is wrong; the
 authors count one as right for the orders, where a text that is no caption can so be perfect.
 
-A language model that sees no picture is right about most of the orders: they say nothing without
+A language model that sees no image is right about most of the orders: they say nothing without
 its figure beside them.
 """
 
@@ -35,7 +35,7 @@ from t2v_eval.errors import BenchmarkDataError, MediaError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.media import Media, open_media
 
-from .forms.parquet import picture_rows
+from .forms.parquet import image_rows
 from .forms.published import Published, field, read_json
 from .forms.true_caption import ChoiceForm
 
@@ -70,11 +70,11 @@ class VisualGenome(Published, ChoiceForm):
             if width < 1 or height < 1:
                 raise BenchmarkDataError(f"{where}: the box is {width} x {height}")
             counts = sizes[part] >= self.least and self.counts(part)
-            picture = opened[name]
-            if isinstance(picture, Media):
-                picture = picture.crop(left, top, left + width, top + height)
+            image = opened[name]
+            if isinstance(image, Media):
+                image = image.crop(left, top, left + width, top + height)
             yield Item(
-                images=[picture],
+                images=[image],
                 texts=[field(row, f"{kind}_caption", str, where) for kind in ("true", "false")],
                 tags=(part,) if counts else (),
                 id=str(n),
@@ -82,13 +82,13 @@ class VisualGenome(Published, ChoiceForm):
 
     def _opened(self, name: str, where: str) -> Media | str:
         """A photograph, or where it should be."""
-        path = self.picture(name, "images", ".")
+        path = self.image_path(name, "images", ".")
         if not Path(path).is_file():
             return path
         try:
             return open_media(path, where)
         except MediaError as error:
-            raise BenchmarkDataError(f"a picture cannot be read: {error}") from error
+            raise BenchmarkDataError(f"an image cannot be read: {error}") from error
 
 
 class Relation(VisualGenome):
@@ -136,10 +136,10 @@ class Order(Published, ChoiceForm):
             raise MissingDataError(f"{folder} holds no data/*.parquet: {self.remedy()}")
         texts = ("correct_caption", *(f"hard_text_{k}" for k in range(1, 5)))
         for path in files:
-            for n, (picture, row) in enumerate(picture_rows(path, "images", texts), 1):
+            for n, (image, row) in enumerate(image_rows(path, "images", texts), 1):
                 where = f"{path}, row {n}"
                 yield Item(
-                    images=[picture],
+                    images=[image],
                     texts=[field(row, key, str, where) for key in texts],
                     id=f"{path.stem}/{n}",
                 )

@@ -71,16 +71,16 @@ class CameraBench(FramesForm, Published):
 
     def videos(self, *names: str) -> tuple[list[MediaLike], list[list[int]]]:
         """The frames of some videos, or the videos, and which are each one's."""
-        pictures: list[MediaLike] = []
+        images: list[MediaLike] = []
         positions = []
         for name in names:
             if name not in self._opened:
-                path = Path(self.picture(name, "videos", "data/videos", "."))
+                path = Path(self.image_path(name, "videos", "data/videos", "."))
                 self._opened[name] = video_frames(path, self.frames, "uniform", whole=self.whole)
             own = self._opened[name]
-            positions.append(list(range(len(pictures), len(pictures) + len(own))))
-            pictures += own
-        return pictures, positions
+            positions.append(list(range(len(images), len(images) + len(own))))
+            images += own
+        return images, positions
 
 
 class Binary(CameraBench, LabelsForm):
@@ -103,9 +103,9 @@ class Binary(CameraBench, LabelsForm):
                 if row["label"] not in ("Yes", "No"):
                     raise BenchmarkDataError(f"{where}: 'label' is {row['label']!r}, not Yes or No")
                 video = field(row, "image", str, where)
-                pictures, positions = self.videos(video)
+                images, positions = self.videos(video)
                 yield Item(
-                    images=pictures,
+                    images=images,
                     texts=[field(row, "question", str, where)],
                     labels={"human": [float(row["label"] == "Yes")], "frames": positions},
                     tags=(kind,),
@@ -145,10 +145,10 @@ class Retrieval(CameraBench, WinogroundForm):
                 for n, row in enumerate(rows(path, *keys), 1):
                     where = f"{path}, row {n}"
                     one, other, *texts = (field(row, key, str, where) for key in keys)
-                    pictures, positions = self.videos(one, other)
+                    images, positions = self.videos(one, other)
                     kind = "caption" if skill == "complex_description" else "skill"
                     yield Item(
-                        images=pictures,
+                        images=images,
                         texts=texts,
                         labels={"frames": positions},
                         tags=(skill, f"{kind}-based"),

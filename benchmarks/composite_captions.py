@@ -48,7 +48,7 @@ class Composite(Published, RatingsForm):
                         f"{path}, {part}: the captions of {name} have different references"
                     )
                 yield Item(
-                    images=[self.picture(name, ".", "images")],
+                    images=[self.image_path(name, ".", "images")],
                     texts=[caption for caption, _, _ in rated],
                     labels={"human": [rating for _, rating, _ in rated]},
                     references=[references] if references else None,

@@ -1,10 +1,10 @@
-"""EqBen-Mini (Wang et al. 2023): pairs of pictures that differ little, each with its caption.
+"""EqBen-Mini (Wang et al. 2023): pairs of images that differ little, each with its caption.
 
     https://drive.google.com/file/d/11YUTf06uzRHtFV8rYi96z4vTPi8_GNEM    eqben_vllm.zip, unpacked
     ROOT/all_select.json     [{"image0", "image1", "caption0", "caption1"}]
-    ROOT/images/...          the pictures by these names
+    ROOT/images/...          the images by these names
 
-In Winoground's form. Tags are the five subsets, by the first part of a picture's name.
+In Winoground's form. Tags are the five subsets, by the first part of an image's name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class EqBenMini(Published, WinogroundForm):
 
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("all_select.json", "eqben_vllm/all_select.json")
-        pictures = str(path.parent.relative_to(folder) / "images")
+        image_folder = str(path.parent.relative_to(folder) / "images")
         for n, row in enumerate(read_json(path, list), 1):
             where = f"{path}, row {n}"
             names = [field(row, key, str, where) for key in ("image0", "image1")]
@@ -44,7 +44,7 @@ class EqBenMini(Published, WinogroundForm):
                     f"{where}: {names[0]!r} is of none of the subsets {', '.join(SUBSETS)}"
                 )
             yield Item(
-                images=[self.picture(name, pictures) for name in names],
+                images=[self.image_path(name, image_folder) for name in names],
                 texts=[field(row, key, str, where) for key in ("caption0", "caption1")],
                 tags=(subset,),
                 id=str(n - 1),

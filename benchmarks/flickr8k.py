@@ -59,7 +59,7 @@ class Flickr8k(Published, RatingsForm):
                         parts.append((f"{photograph} {name}", [(name, values)], rest))
             for name, some, references in parts:
                 yield Item(
-                    images=[self.picture(photograph, "Flicker8k_Dataset", "Images", ".")],
+                    images=[self.image_path(photograph, "Flicker8k_Dataset", "Images", ".")],
                     texts=[captions[one] for one, _ in some],
                     labels={"human": [values for _, values in some]},
                     references=[[captions[one] for one in references]],

@@ -70,7 +70,7 @@ class Foil(Published, ChoiceForm):
                     f"{photograph}, not {self.references}"
                 )
             yield Item(
-                images=[self.picture(f"COCO_val2014_{photograph:012}.jpg", "val2014", "images")],
+                images=[self.image_path(f"COCO_val2014_{photograph:012}.jpg", "val2014", "images")],
                 texts=[true[name], caption],
                 references=[others[: self.references]],
                 id=f"{name}/{foil}",

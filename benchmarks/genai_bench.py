@@ -1,11 +1,11 @@
-"""GenAI-Bench (Li et al. 2024): prompts, the pictures of six generators, three ratings each.
+"""GenAI-Bench (Li et al. 2024): prompts, the images of six generators, three ratings each.
 
     https://huggingface.co/datasets/BaiqiL/GenAI-Bench-1600        and zhiqiulin/GenAI-Bench-527
     ROOT/genai_image.json     {"00000": {"prompt": ..., "models": {generator: [1 to 5, ...]}}}
     ROOT/genai_skills.json    {skill: [numbers of prompts]}
     ROOT/DALLE_3/00000.jpeg   and so on: the zip file of each generator, unpacked
 
-An item is a prompt with its six pictures; the target is the mean of a picture's ratings. Tags are
+An item is a prompt with its six images; the target is the mean of an image's ratings. Tags are
 the skills, "basic" and "advanced" among them; a few prompts have none. The 527 prompts are those of
 VQAScore's paper, the 1,600 those of GenAI-Bench's: their figures are not the same.
 """
@@ -37,7 +37,7 @@ class Rated:
 
 
 class GenAIForm(Published, RatingsForm):
-    """What the rated pictures and videos have in common; the order of generators is the authors'.
+    """What the rated images and videos have in common; the order of generators is the authors'.
 
     A prompt need not have all generators: videos lack some.
     """
@@ -74,7 +74,7 @@ class GenAIBench(GenAIForm):
     def read(self, folder: Path) -> Iterator[Item]:
         for one in self.rated():
             yield Item(
-                images=[self.picture(f"{model}/{one.name}.jpeg") for model in one.ratings],
+                images=[self.image_path(f"{model}/{one.name}.jpeg") for model in one.ratings],
                 texts=[one.text],
                 labels={"human": one.human},
                 tags=one.skills,

@@ -1,15 +1,15 @@
-"""GenAI-Rank (Li et al. 2024): which of nine pictures of a prompt to keep?
+"""GenAI-Rank (Li et al. 2024): which of nine images of a prompt to keep?
 
     https://huggingface.co/datasets/zhiqiulin/GenAI-Image-Ranking-800
     ROOT/human_rating.json        {"00001": {"id", "prompt", "models": {"DALLE_3": {"1": [...]}}}}
     ROOT/DALLE_3/00001_01.jpeg    and so on to _09: the zip file of each generator, unpacked
 
-An item is a prompt with the nine pictures of one generator, each rated by three people from 1 to 5.
-`best_of_9` and `best_of_3` are the mean human rating of the pictures that scores choose, out of all
+An item is a prompt with the nine images of one generator, each rated by three people from 1 to 5.
+`best_of_9` and `best_of_3` are the mean human rating of the images that scores choose, out of all
 nine and out of each three in their order: on people's scale, what published tables have.
-`ranking` is the share of prompts whose best picture scores above the worst, `top` how often the
-chosen picture is one that people rate highest; prompts whose pictures are all rated alike have
-neither. A tag says whether any picture of a prompt is perfect (rated 5 by all).
+`ranking` is the share of prompts whose best image scores above the worst, `top` how often the
+chosen image is one that people rate highest; prompts whose images are all rated alike have
+neither. A tag says whether any image of a prompt is perfect (rated 5 by all).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from t2v_eval.utils.arrays import mean_of_known
 
 from .forms.published import Published, field, mean, read_json
 
-PICTURES = 9
+CANDIDATES = 9
 
 
 class GenAIRank(Published, Benchmark):
@@ -40,12 +40,11 @@ class GenAIRank(Published, Benchmark):
 
     headline = "best_of_9"
     meanings: ClassVar[Mapping[str, str]] = {
-        "best_of_9": "the mean rating, 1 to 5, of the pictures that scores choose of each nine",
+        "best_of_9": "the mean rating, 1 to 5, of the images that scores choose of each nine",
         "best_of_3": "the same where scores choose of each three",
-        "ranking": "the share of pairs of pictures of one prompt that scores do not order the "
+        "ranking": "the share of pairs of images of one prompt that scores do not order the "
         "other way, the mean over prompts, 0 to 1",
-        "top": "the share of prompts where scores choose a picture that people rate highest, "
-        "0 to 1",
+        "top": "the share of prompts where scores choose an image that people rate highest, 0 to 1",
     }
 
     def __init__(self, *, generator: str = "DALLE_3", **options: Any) -> None:
@@ -57,16 +56,16 @@ class GenAIRank(Published, Benchmark):
         for name, row in read_json(path, dict).items():
             where = f"{path}, {name!r}"
             rated = field(field(row, "models", dict, where), self.generator, dict, where)
-            wanted = [str(n) for n in range(1, PICTURES + 1)]
+            wanted = [str(n) for n in range(1, CANDIDATES + 1)]
             if set(rated) != set(wanted):
                 raise BenchmarkDataError(
-                    f"{where}: {self.generator} has the pictures {sorted(rated)}, not 1 to 9"
+                    f"{where}: {self.generator} has the images {sorted(rated)}, not 1 to 9"
                 )
-            human = [mean(rated[n], f"{where}: picture {n}", 1, 5) for n in wanted]
+            human = [mean(rated[n], f"{where}: image {n}", 1, 5) for n in wanted]
             yield Item(
                 images=[
-                    self.picture(f"{self.generator}/{name.zfill(5)}_{n:02}.jpeg")
-                    for n in range(1, PICTURES + 1)
+                    self.image_path(f"{self.generator}/{name.zfill(5)}_{n:02}.jpeg")
+                    for n in range(1, CANDIDATES + 1)
                 ],
                 texts=[field(row, "prompt", str, where)],
                 labels={"human": human},
@@ -78,8 +77,8 @@ class GenAIRank(Published, Benchmark):
         return self.statistic(items, scores)(np.arange(len(items)))
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        s = np.array([np.ravel(one) for one in scores], np.float64).reshape(-1, PICTURES)
-        h = np.array([item.labels["human"] for item in items], np.float64).reshape(-1, PICTURES)
+        s = np.array([np.ravel(one) for one in scores], np.float64).reshape(-1, CANDIDATES)
+        h = np.array([item.labels["human"] for item in items], np.float64).reshape(-1, CANDIDATES)
         rows = {
             "best_of_9": best_of_rows(s, h),
             "best_of_3": best_of_rows(s, h, 3),

@@ -1,8 +1,8 @@
-"""The test set of ImageRewardDB (Xu et al. 2023): 466 prompts, 4 to 9 ranked pictures each.
+"""The test set of ImageRewardDB (Xu et al. 2023): 466 prompts, 4 to 9 ranked images each.
 
     https://huggingface.co/datasets/THUDM/ImageRewardDB    and github.com/THUDM/ImageReward, data
-    ROOT/test.json         [{"id", "prompt", "generations": [picture, ...], "ranking": [1, ...]}]
-    ROOT/part-.../...      the pictures by the names in `generations`, here or in ROOT/images
+    ROOT/test.json         [{"id", "prompt", "generations": [image, ...], "ranking": [1, ...]}]
+    ROOT/part-.../...      the images by the names in `generations`, here or in ROOT/images
 
 1 is the best rank. Pairs of one rank do not count: 6,399 of 7,230 pairs are left, and `accuracy`
 over them is the published figure.

@@ -23,12 +23,12 @@ class NaturalBench(Published, WinogroundForm):
 
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("metadata.json", "NaturalBench-Retrieval/metadata.json")
-        pictures = str(path.parent.relative_to(folder) / "images")
+        image_folder = str(path.parent.relative_to(folder) / "images")
         for n, row in enumerate(read_json(path, list), 1):
             where = f"{path}, row {n}"
             names = [field(row, key, str, where) for key in ("image_0", "image_1")]
             yield Item(
-                images=[self.picture(name, pictures) for name in names],
+                images=[self.image_path(name, image_folder) for name in names],
                 texts=[field(row, key, str, where) for key in ("caption_0", "caption_1")],
                 id=str(field(row, "index", int, where)),
             )

@@ -4,9 +4,9 @@
     --benchmark dataset:ORG/NAME/CONFIG@test  one of its configurations, one of its splits
     --benchmark dataset:FOLDER                as `save_to_disk` writes it, or any files that
                                               `load_dataset` reads: Parquet, CSV, JSON Lines, a
-                                              folder of pictures with a metadata file
+                                              folder of images with a metadata file
 
-Its columns are those that `own_table` names, or are named with ``--column``. Pictures are read as
+Its columns are those that `own_table` names, or are named with ``--column``. Images are read as
 they are kept and not decoded here; all of them are held in memory.
 """
 
@@ -56,7 +56,7 @@ class OwnDataset(OwnRows):
         self._known = found.column_names
         wanted = {*COLUMNS, *(one for of in self.columns.values() for one in of)}
         kept = found.select_columns([name for name in found.column_names if name in wanted])
-        # As it is kept: a picture is its bytes and its path.
+        # As it is kept: an image is its bytes and its path.
         rows: list[dict[str, Any]] = kept.with_format("arrow")[:].to_pylist()
         human = self.columns.get("human", ["human"])
         for name, feature in kept.features.items():

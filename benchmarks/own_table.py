@@ -2,7 +2,7 @@
 
 A .csv, .tsv, .jsonl, .json or .parquet file with these columns; others do not matter:
 
-    image    a path (from the table's folder, or --root), or in Parquet the picture itself
+    image    a path (from the table's folder, or --root), or in Parquet the image itself
     text     what it is said to show
     human    what people think of it, the higher the better; several raters' values are averaged
     group    optional: rows with one value (say, of one prompt) are resampled together
@@ -11,10 +11,10 @@ A .csv, .tsv, .jsonl, .json or .parquet file with these columns; others do not m
 
 Columns with other names are named with ``--column human=rating``; several human columns, one for
 each rater, by repeating it. `images` and `texts` may stand for `image` and `text`: lists (in a CSV,
-separated by ";"), with one human value for each picture with each text, picture by picture.
+separated by ";"), with one human value for each image with each text, image by image.
 
 Human values of 0 and 1 give AUROC and average precision, others acc23 and correlations; all rows
-together are one sample. The rows of a group become one item where they judge all its pictures with
+together are one sample. The rows of a group become one item where they judge all its images with
 all its texts and have the same tags; otherwise they stay items that are resampled together.
 """
 
@@ -76,7 +76,7 @@ class OwnRows(RatingsForm):
 
     @property
     def base(self) -> Path:
-        """The folder where paths of pictures start."""
+        """The folder where paths of images start."""
         return self.root or Path()
 
     def items(self) -> Sequence[Item]:
@@ -97,11 +97,11 @@ class OwnRows(RatingsForm):
                     f"{self.place}: there is no column {one!r}; the columns are "
                     f"{', '.join(map(repr, known))}. Say which it is with --column {one}=..."
                 )
-        split_non_finite: dict[int, Item] = {}
+        usable: dict[int, Item] = {}
         for n, row in enumerate(rows, 1):
             try:
                 if n not in self.bad:
-                    split_non_finite[n] = self._item(row, n)
+                    usable[n] = self._item(row, n)
             except InputError as error:
                 if self.on_error != "skip":
                     raise
@@ -111,13 +111,13 @@ class OwnRows(RatingsForm):
             f"row {n}" if is_empty(row.get("group")) else str(row["group"])
             for n, row in enumerate(rows, 1)
         ]
-        pairs = [(names[n - 1], item) for n, item in split_non_finite.items()]
+        pairs = [(names[n - 1], item) for n, item in usable.items()]
         items = _grouped(pairs)
-        chosen = {id(item) for item in self.selection.choose(list(split_non_finite.values()))}
+        chosen = {id(item) for item in self.selection.choose(list(usable.values()))}
         self.selection.total = len(items)  # as rows of a group may be one
-        if len(chosen) < len(split_non_finite):
+        if len(chosen) < len(usable):
             items = _grouped(pair for pair in pairs if id(pair[1]) in chosen)
-        self._check_pictures(split_non_finite, chosen)
+        self._check_images(usable, chosen)
         values = {value for item in items for value in item.labels["human"] if value is not None}
         if not values:
             raise TableError(f"{self.place}: the column 'human' is empty")
@@ -138,8 +138,8 @@ class OwnRows(RatingsForm):
             stacklevel=3,
         )
 
-    def _check_pictures(self, rows: Mapping[int, Item], chosen: Collection[int]) -> None:
-        if self.on_error == "skip":  # a picture that is missing fails, and is counted
+    def _check_images(self, rows: Mapping[int, Item], chosen: Collection[int]) -> None:
+        if self.on_error == "skip":  # an image that is missing fails, and is counted
             return
         for n, row in rows.items():
             if id(row) in chosen and (missing := missing_pictures(row)):
@@ -158,7 +158,7 @@ class OwnRows(RatingsForm):
 
     def _item(self, row: Mapping[str, Any], n: int) -> Item:
         where = f"{self.place}, row {n}"
-        images = [self._picture(one, where) for one in _listed(row, "image", where)]
+        images = [self._image(one, where) for one in _listed(row, "image", where)]
         texts = check_texts(_listed(row, "text", where), f"{where}: text")
         given = row.get("human")
         if len(images) * len(texts) == 1:
@@ -168,7 +168,7 @@ class OwnRows(RatingsForm):
             human = [number(one, "human", n) for one in _flat(split, len(images), len(texts))]
         if len(human) != len(images) * len(texts):
             raise TableError(
-                f"{where}: {len(images)} pictures and {len(texts)} texts need "
+                f"{where}: {len(images)} images and {len(texts)} texts need "
                 f"{len(images) * len(texts)} human values, not {len(human)}"
             )
         return Item(
@@ -179,18 +179,18 @@ class OwnRows(RatingsForm):
             id=str(n if is_empty(row.get("id")) else row["id"]),
         )
 
-    def _picture(self, value: Any, where: str) -> MediaLike:
+    def _image(self, value: Any, where: str) -> MediaLike:
         called = where
-        if isinstance(value, dict):  # how Hugging Face data sets keep a picture
+        if isinstance(value, dict):  # how Hugging Face data sets keep an image
             content, path = value.get("bytes"), value.get("path")
             called = path or where
             value = content if isinstance(content, bytes) else path
         if isinstance(value, bytes):
             media = embedded(value, called)
-            # One picture of several rows has one name, by which rows of a group are put together.
+            # One image of several rows has one name, by which rows of a group are put together.
             return self._embedded.setdefault(media.key, media)
         if not isinstance(value, str) or not value:
-            raise TableError(f"{where}: a picture is {value!r}, not a path")
+            raise TableError(f"{where}: an image is {value!r}, not a path")
         if value.startswith(("http://", "https://")):
             return value
         return str(self.base / value)
@@ -200,7 +200,7 @@ class OwnTable(OwnRows):
     """The rows of `file`; see the top of this module.
 
     Args:
-        file: the table; its folder is where paths of pictures start, unless `root` is given.
+        file: the table; its folder is where paths of images start, unless `root` is given.
     """
 
     def __init__(self, *, file: str | Path, **options: Any) -> None:
@@ -233,13 +233,13 @@ def _listed(row: Mapping[str, Any], name: str, where: str) -> list[Any]:
     return list(several)
 
 
-def _flat(human: Any, pictures: int, texts: int) -> list[Any]:
-    """Values picture by picture, whether they come as one list or as a list for each picture."""
+def _flat(human: Any, num_images: int, num_texts: int) -> list[Any]:
+    """Values image by image, whether they come as one list or as a list for each image."""
     if not isinstance(human, (list, tuple)):
         return [human]
     if (
-        len(human) == pictures
-        and texts > 1
+        len(human) == num_images
+        and num_texts > 1
         and all(isinstance(one, (list, tuple)) for one in human)
     ):
         return [value for one in human for value in one]

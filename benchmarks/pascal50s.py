@@ -41,7 +41,7 @@ class Pascal50S(Published, ChoiceForm):
                         "must be two, and 0 or 1"
                     )
                 yield Item(
-                    images=[self.picture(field(row, "image", str, where), ".", "images")],
+                    images=[self.image_path(field(row, "image", str, where), ".", "images")],
                     texts=[str(captions[label]), str(captions[1 - label])],
                     references=[[str(one) for one in field(row, "references", list, where)]],
                     tags=(kind,),

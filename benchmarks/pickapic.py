@@ -1,10 +1,10 @@
-"""Pick-a-Pic v1 (Kirstain et al. 2023): which of two pictures did a user prefer?
+"""Pick-a-Pic v1 (Kirstain et al. 2023): which of two images did a user prefer?
 
 `pickapic-100`, 100 pairs that VQAScore's authors chose:
 
     https://huggingface.co/datasets/zhiqiulin/vqascore_ablation    pickapic_v1.zip, unpacked
     ROOT/test_captions.json   [{"id", "caption", "label_0", "label_1", "image_0", "image_1"}]
-    ROOT/...                  the pictures by the names in image_0 and image_1
+    ROOT/...                  the images by the names in image_0 and image_1
 
 `pickapic-test`, the test split:
 
@@ -19,7 +19,7 @@ a threshold that is tuned on the validation split. `accuracy` leaves the user's 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +59,8 @@ class PickAPic100(Published, PreferenceForm):
                 where = f"{path}, id {number}"
                 names = [field(by_id[number], f"image_{k}", str, where) for k in (0, 1)]
                 folders = (str(path.parent.relative_to(folder)), "images", ".")
-                pictures = [self.picture(name, *folders) for name in names]
-                yield _item(by_id[number], pictures, str(number), where)
+                images = [self.image_path(name, *folders) for name in names]
+                yield _item(by_id[number], images, str(number), where)
 
 
 class PickAPicTest(Published, PreferenceForm):
@@ -74,15 +74,14 @@ class PickAPicTest(Published, PreferenceForm):
         for path in files:
             for n, row in enumerate(read_table(path, ("caption", "jpg_0", "jpg_1")), 1):
                 where = f"{path}, row {n}"
-                pictures = [field(row, f"jpg_{k}", bytes, where) for k in (0, 1)]
-                yield _item(row, pictures, f"{path.stem}/{n}", where)
+                images = [field(row, f"jpg_{k}", bytes, where) for k in (0, 1)]
+                yield _item(row, images, f"{path.stem}/{n}", where)
 
 
-def _item(row: Any, pictures: list[Any], name: str, where: str) -> Item:
+def _item(row: Any, images: Sequence[MediaLike], name: str, where: str) -> Item:
     first, second = (field(row, f"label_{k}", float, where) for k in (0, 1))
     if (first, second) not in ((1, 0), (0, 1), (0.5, 0.5)):
         raise BenchmarkDataError(f"{where}: the labels are {first:g} and {second:g}")
-    images: list[MediaLike] = pictures
     return Item(
         images=images,
         texts=[field(row, "caption", str, where)],

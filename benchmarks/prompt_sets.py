@@ -1,4 +1,4 @@
-"""Sets of prompts to evaluate a generator on: its pictures come from --images.
+"""Sets of prompts to evaluate a generator on: its images come from --images.
 
     PartiPrompts.tsv             ROOT for partiprompts: Prompt, Category, Challenge, Note (tabs)
     drawbench.csv                ROOT for drawbench: Prompts, Category
@@ -8,7 +8,7 @@
     tifa_v1.0_text_inputs.json   ROOT for tifa-v1: [{"id", "caption"}]
     dsg-1k-anns.csv              ROOT for dsg-1k: item_id, text, one row a question
 
-What a picture has to be called is said in `_folders`; GenEval and T2I-CompBench have layouts of
+What an image has to be called is said in `_folders`; GenEval and T2I-CompBench have layouts of
 their own. Tags are the sets' own categories.
 """
 
@@ -95,7 +95,7 @@ class T2ICompBench(PromptsForm):
 
 
 class GenAIPrompts(PromptsForm):
-    """The prompts of GenAI-Bench, without the rated pictures."""
+    """The prompts of GenAI-Bench, without the rated images."""
 
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("genai_image.json")

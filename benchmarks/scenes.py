@@ -1,4 +1,4 @@
-"""Scenes: drawn pictures in Winoground's form, for the embedded models and for everyone's tests.
+"""Scenes: drawn images in Winoground's form, for the embedded models and for everyone's tests.
 
 Nothing is read or downloaded; the same arguments draw the same pixels on every machine.
 """
@@ -16,7 +16,7 @@ from .forms.winoground import WinogroundForm
 
 
 class Scenes(WinogroundForm):
-    """Two pictures and two captions of the same words in another order; six skills in turn.
+    """Two images and two captions of the same words in another order; six skills in turn.
 
     Args:
         n: how many items; a smaller set is the beginning of a larger one.

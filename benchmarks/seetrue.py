@@ -1,10 +1,10 @@
-"""SeeTRUE (Yarom et al. 2023): is this picture of this text? Labels 1 and 0, three sources.
+"""SeeTRUE (Yarom et al. 2023): is this image of this text? Labels 1 and 0, three sources.
 
     https://huggingface.co/datasets/yonatanbitton/SeeTRUE
     ROOT/SeeTRUE.csv      image, text, label (0 or 1), original_dataset_id, dataset_source
-    ROOT/images/...       the pictures: images.zip, unpacked
+    ROOT/images/...       the images: images.zip, unpacked
 
-An item is a text of a source with all its pictures, as those are not independent of each other.
+An item is a text of a source with all its images, as those are not independent of each other.
 Tags are the sources (drawbench, editbench, coco_t2i), for each of which AUROC is published, here
 `auroc_drawbench` and so on; `mean_auroc` is their mean, and the headline. The published file has
 6,930 pairs of 602 texts and no part of Winoground or SNLI-VE.
@@ -42,17 +42,17 @@ class SeeTrue(Published, LabelsForm):
                 raise BenchmarkDataError(
                     f"{path}, row {n}: 'label' is {row['label']!r}, not 0 or 1"
                 )
-            pictures = texts.setdefault((row["dataset_source"], row["text"]), {})
-            if row["image"] in pictures:
+            labels = texts.setdefault((row["dataset_source"], row["text"]), {})
+            if row["image"] in labels:
                 raise BenchmarkDataError(
                     f"{path}, row {n}: {row['image']} occurs twice with {row['text']!r}"
                 )
-            pictures[row["image"]] = float(row["label"])
-        for number, ((source, text), pictures) in enumerate(texts.items()):
+            labels[row["image"]] = float(row["label"])
+        for number, ((source, text), labels) in enumerate(texts.items()):
             yield Item(
-                images=[self.picture(name, "images", ".") for name in pictures],
+                images=[self.image_path(name, "images", ".") for name in labels],
                 texts=[text],
-                labels={"human": list(pictures.values())},
+                labels={"human": list(labels.values())},
                 tags=(source,),
                 id=f"{source}/{number}",
             )

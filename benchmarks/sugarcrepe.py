@@ -33,7 +33,7 @@ class SugarCrepe(Published, ChoiceForm):
                 where = f"{path}, {number!r}"
                 name = field(row, "filename", str, where)
                 yield Item(
-                    images=[self.picture(name, "val2017", "images", ".")],
+                    images=[self.image_path(name, "val2017", "images", ".")],
                     texts=[field(row, key, str, where) for key in ("caption", "negative_caption")],
                     tags=(part, part.partition("_")[0]),
                     id=f"{part}/{number}",

@@ -38,7 +38,7 @@ class SugarCrepePP(Published, ChoiceForm):
                 name = field(row, "filename", str, where)
                 keys = ("caption", "caption2", "negative_caption")
                 yield Item(
-                    images=[self.picture(name, "val2017", "images", ".")],
+                    images=[self.image_path(name, "val2017", "images", ".")],
                     texts=[field(row, key, str, where) for key in keys],
                     tags=(part, part.partition("_")[0]),
                     id=f"{part}/{row.get('id', n)}",

@@ -1,14 +1,14 @@
-"""TIFA160 (Hu et al. 2023): 160 prompts, the pictures of five generators, and two sets of raters.
+"""TIFA160 (Hu et al. 2023): 160 prompts, the images of five generators, and two sets of raters.
 
     https://github.com/Yushi-Hu/tifa            human_annotations: two raters, 1 to 5
     https://github.com/linzhiqiu/t2v_metrics    datasets: tifa160.json, dsg_tifa160_anns.csv
-    ROOT/tifa160.json                  {picture: {text_id, image_path, text}}
-    ROOT/dsg_tifa160_anns.csv          five Likert ratings a picture, of DSG (Cho et al. 2024)
+    ROOT/tifa160.json                  {image: {text_id, image_path, text}}
+    ROOT/dsg_tifa160_anns.csv          five Likert ratings an image, of DSG (Cho et al. 2024)
     ROOT/human_annotations.json        instead, for `raters="tifa"`: as tifa160.json, with
                                        human_scores, the two ratings of TIFA's authors
-    ROOT/coco_669925_mini_dalle.jpg    the pictures (tifa160.zip), here or in ROOT/images
+    ROOT/coco_669925_mini_dalle.jpg    the images (tifa160.zip), here or in ROOT/images
 
-An item is a prompt with its five pictures. The target is the mean of a picture's ratings: of the
+An item is a prompt with its five images. The target is the mean of an image's ratings: of the
 Likert ratings in the tables of VQAScore, of the two raters in those of TIFA. Tags say where the
 prompt is from.
 """
@@ -40,7 +40,7 @@ class Tifa160(Published, RatingsForm):
     """The prompts of the published files in `root`.
 
     Args:
-        raters: "likert" (five a picture) or "tifa" (two a picture).
+        raters: "likert" (five an image) or "tifa" (two an image).
     """
 
     def __init__(self, *, raters: str = "likert", **options: Any) -> None:
@@ -52,13 +52,13 @@ class Tifa160(Published, RatingsForm):
     def read(self, folder: Path) -> Iterator[Item]:
         likert = self.raters == "likert"
         path = self.file(*(("tifa160.json",) if likert else ("human_annotations.json",)))
-        pictures = read_json(path, dict)
-        ratings = self._likert(set(pictures)) if likert else {}
+        rows_by_image = read_json(path, dict)
+        ratings = self._likert(set(rows_by_image)) if likert else {}
         prompts: dict[str, list[tuple[str, dict[str, Any], float]]] = defaultdict(list)
-        for name, row in pictures.items():
+        for name, row in rows_by_image.items():
             where = f"{path}, {name!r}"
             given = ratings.get(name, []) if likert else field(row, "human_scores", list, where)
-            human = mean(given, f"{where}: the picture", 1, 5)
+            human = mean(given, f"{where}: the image", 1, 5)
             prompts[field(row, "text_id", str, where)].append((name, row, human))
         for prompt, found in prompts.items():
             texts = {field(row, "text", str, f"{path}, {name!r}") for name, row, _ in found}
@@ -66,7 +66,7 @@ class Tifa160(Published, RatingsForm):
                 raise BenchmarkDataError(f"{path}: {prompt!r} has the texts {sorted(texts)}")
             yield Item(
                 images=[
-                    self.picture(field(row, "image_path", str, name), ".", "images")
+                    self.image_path(field(row, "image_path", str, name), ".", "images")
                     for name, row, _ in found
                 ],
                 texts=[texts.pop()],
@@ -92,7 +92,7 @@ class Tifa160(Published, RatingsForm):
             name = f"{row['source_id']}_{generator}"
             if name not in known:
                 raise BenchmarkDataError(
-                    f"{path}, row {n}: tifa160.json has no picture of {row['source_id']!r} by "
+                    f"{path}, row {n}: tifa160.json has no image of {row['source_id']!r} by "
                     f"{row['model_type']!r}"
                 )
             found[name].append(number(row["answer"], f"{path}, row {n}: 'answer'", 1, 5))

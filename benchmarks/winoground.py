@@ -4,7 +4,7 @@ The photographs may not be passed on, so they are fetched by whoever has accepte
 
     https://huggingface.co/datasets/facebook/winoground
     ROOT/data/examples.jsonl     with ROOT/data/images/ex_0_img_0.png ... (images.zip, unpacked)
-    ROOT/data/test-*.parquet     or this instead: the same rows with the pictures in them
+    ROOT/data/test-*.parquet     or this instead: the same rows with the images in them
 
 Items are tagged by what is swapped (Object, Relation, Both), the number of main predicates, and the
 secondary tag. Where why_winoground_hard.json (id -> tags) of Diwan et al. 2022 lies in ROOT or in
@@ -61,7 +61,7 @@ class Winoground(Published, WinogroundForm):
             content: bytes = value["bytes"]
             return content
         name = field(row, key, str, where)
-        return self.picture(
+        return self.image_path(
             name if Path(name).suffix else f"{name}.png", "data/images", "images", *PLACES
         )
 

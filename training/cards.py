@@ -8,16 +8,16 @@ from typing import Any
 
 WHAT = {
     "tiny-clip": (
-        "A CLIP dual encoder trained as CLIP is: pictures with their captions, symmetric InfoNCE, "
+        "A CLIP dual encoder trained as CLIP is: images with their captions, symmetric InfoNCE, "
         "the rest of the batch as negatives."
     ),
     "tiny-negclip": (
         "`tiny-clip` trained on with hard negatives, as NegCLIP is: a batch also holds, for each "
-        "picture and caption, the picture of the same words in another order."
+        "image and caption, the image of the same words in another order."
     ),
     "tiny-clip-flant5": (
         "VQAScore in the architecture and the hub layout of CLIP-FlanT5: CLIP vision tower, "
-        "`mlp2x_gelu` projector, T5. It was trained on questions and answers about pictures, the "
+        "`mlp2x_gelu` projector, T5. It was trained on questions and answers about images, the "
         "swapped captions among them, and on captions."
     ),
 }
@@ -33,7 +33,7 @@ license: apache-2.0
 {minutes} minutes on one CPU core after {tower} for the vision tower that it starts from.
 
 **For** demonstrations, tests and other projects' CI: it is small, fast and needs no download.
-**Not for** photographs, generated pictures or any picture other than the drawn scenes of this
+**Not for** photographs, generated images or any image other than the drawn scenes of this
 library (48 x 48 pixels, five shapes, six colours, two sizes): its scores of those mean nothing.
 
 ## Measured
@@ -47,7 +47,7 @@ name a combination of colour and shape that training never showed.
 {rows}
 
 What the captions of training look like decides these numbers: other models trained on other
-captions of the same pictures come out in another order. They say how this model does on this
+captions of the same images come out in another order. They say how this model does on this
 benchmark, not which family of scorers is better.
 """
 

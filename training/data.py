@@ -49,7 +49,7 @@ PATCH = sc.SIDE // GRID
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class ClaimedScene:
     """A scene, a claim that holds of it and that claim's swap, which does not."""
 
     scene: sc.Scene
@@ -67,21 +67,21 @@ def generator(seed: int, stage: str, step: int) -> random.Random:
     return random.Random(f"train/{stage}/{seed}/{step}")
 
 
-def sample(rng: random.Random, skill: str) -> tuple[Picture, Picture]:
+def sample(rng: random.Random, skill: str) -> tuple[ClaimedScene, ClaimedScene]:
     """The two halves of an item in the benchmark's form, from the combinations not held out."""
     claim, swap = sc.sample_claims(rng, skill, sc.SEEN)
     return (
-        Picture(sc.sample_scene(rng, claim, swap), claim, swap),
-        Picture(sc.sample_scene(rng, swap, claim), swap, claim),
+        ClaimedScene(sc.sample_scene(rng, claim, swap), claim, swap),
+        ClaimedScene(sc.sample_scene(rng, swap, claim), swap, claim),
     )
 
 
-def render(rng: random.Random, pictures: Sequence[Picture]) -> Tensor:
-    return normalise(np.stack([sc.pixels(rng, picture.scene) for picture in pictures]))
+def render(rng: random.Random, examples: Sequence[ClaimedScene]) -> Tensor:
+    return normalise(np.stack([sc.pixels(rng, example.scene) for example in examples]))
 
 
 def normalise(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
-    """N x H x W x 3 bytes to what CLIP's processor makes of a picture of exactly this size."""
+    """N x H x W x 3 bytes to what CLIP's processor makes of an image of exactly this size."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
@@ -123,28 +123,28 @@ def patch_targets(scenes: Sequence[sc.Scene]) -> dict[str, Tensor]:
 PATCH_CLASSES = {"here": 2, "colour": 6, "shape": 5, "size": 2, "x": 12, "y": 12, "centre": 2}
 
 
-def ask(rng: random.Random, picture: Picture, dense: float, single: float) -> QA:
+def ask(rng: random.Random, example: ClaimedScene, dense: float, single: float) -> QA:
     """A question with its answer; ``dense`` and ``single`` are the shares of the two easier kinds.
 
-    Dense answers (a place, a number, a list) say far more about a picture than yes or no does, and
+    Dense answers (a place, a number, a list) say far more about an image than yes or no does, and
     a model trained on swapped captions alone stays at chance: the shares fall as training goes on.
     """
     chance = rng.random()
     if chance < dense:
-        return _dense(rng, picture)
+        return _dense(rng, example)
     template, yes, no = TEMPLATES[0] if rng.random() < 0.4 else sc.pick(rng, TEMPLATES)
     if chance < dense + single:
-        text, holds = _single(rng, picture.scene)
+        text, holds = _single(rng, example.scene)
     elif rng.random() < 0.6:
         holds = rng.random() < 0.5
-        text = str(picture.claim if holds else picture.swap)
+        text = str(example.claim if holds else example.swap)
     else:
-        text, holds = _any_claim(rng, picture.scene)
+        text, holds = _any_claim(rng, example.scene)
     return QA(template.format(text), yes if holds else no)
 
 
 def _single(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
-    """One phrase; a false one combines what the picture has: no single word gives it away."""
+    """One phrase; a false one combines what the image has: no single word gives it away."""
     want = rng.random() < 0.5
     for _ in range(20):
         one, two = sc.pick(rng, scene), sc.pick(rng, scene)
@@ -179,13 +179,13 @@ def _any_claim(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
     return str(claim), claim.holds(scene)
 
 
-def _dense(rng: random.Random, picture: Picture) -> QA:
-    scene = picture.scene
+def _dense(rng: random.Random, example: ClaimedScene) -> QA:
+    scene = example.scene
     pairs = [thing.pair for thing in scene]
     unique = [thing for thing in scene if pairs.count(thing.pair) == 1]
     chance = rng.random()
     if chance < 0.12:
-        return QA(sc.pick(rng, DESCRIBE), str(picture.claim))
+        return QA(sc.pick(rng, DESCRIBE), str(example.claim))
     if chance < 0.27:
         question = sc.pick(rng, tuple(ORDERS))
         ordered = sorted(scene, key=lambda thing: int(getattr(thing, ORDERS[question])))

@@ -1,6 +1,6 @@
 """Group accuracy on drawn items, by the small forward passes here: ``python -m training.evaluate``.
 
-An item counts when each picture prefers its own caption and each caption its own picture,
+An item counts when each image prefers its own caption and each caption its own image,
 strictly; guessing gets one in six.
 """
 
@@ -23,7 +23,7 @@ from . import data
 from .export import load_clip, load_vqa
 from .models import embed_images, embed_texts
 
-Score = Callable[[SceneItem], Tensor]  # -> 2 x 2, pictures by captions
+Score = Callable[[SceneItem], Tensor]  # -> 2 x 2, images by captions
 
 
 def scorer(folder: Path) -> Score:

@@ -126,7 +126,7 @@ class ClipT5(nn.Module):
     def encode(
         self, seen: Tensor, which: Sequence[int], questions: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """Encoder states and mask of question i about picture ``which[i]``."""
+        """Encoder states and mask of question i about image ``which[i]``."""
         before, _, after = PROMPT.partition("<image>")
         head = torch.tensor(self.tokens(before))
         tail, mask = self._pad([self.tokens(after.format(question)) for question in questions])
@@ -144,8 +144,8 @@ class ClipT5(nn.Module):
         encoded = self.t5.encoder(inputs_embeds=states, attention_mask=mask)
         return encoded.last_hidden_state, mask
 
-    def picture(self, states: Tensor) -> Tensor:
-        """Of the encoder's states those in the place of the picture."""
+    def image_states(self, states: Tensor) -> Tensor:
+        """Of the encoder's states those in the place of the image."""
         first = len(self.tokens(PROMPT.partition("<image>")[0]))
         return states[:, first : first + GRID * GRID]
 

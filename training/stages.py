@@ -54,9 +54,9 @@ def train_tower(run: Run) -> tuple[Tower, float]:
 
     def loss(step: int, progress: float) -> Tensor:
         rng = data.generator(run.seed, "tower", step)
-        pictures = [data.sample(rng, pick(rng, data.SKILLS))[0] for _ in range(128)]
-        targets = data.patch_targets([picture.scene for picture in pictures])
-        return model.heads.loss(patches(model.tower, data.render(rng, pictures)), targets)
+        examples = [data.sample(rng, pick(rng, data.SKILLS))[0] for _ in range(128)]
+        targets = data.patch_targets([example.scene for example in examples])
+        return model.heads.loss(patches(model.tower, data.render(rng, examples)), targets)
 
     seconds = train(
         model, loss, steps=run.steps(900), rate=1e-3, checkpoint=run.checkpoint("tower")
@@ -67,16 +67,16 @@ def train_tower(run: Run) -> tuple[Tower, float]:
 def train_clip(
     run: Run, tower: CLIPVisionModel, tokenizer: CLIPTokenizer
 ) -> tuple[CLIPModel, float]:
-    """CLIP as published: each picture with its caption, the rest of the batch as negatives."""
+    """CLIP as published: each image with its caption, the rest of the batch as negatives."""
     run.start("tiny-clip")
     model = build_clip(tokenizer)
     model.vision_model.load_state_dict(tower.state_dict())
 
     def loss(step: int, progress: float) -> Tensor:
         rng = data.generator(run.seed, "tiny-clip", step)
-        pictures = [data.sample(rng, pick(rng, data.SKILLS))[0] for _ in range(256)]
-        texts = [data.caption(rng, picture.claim) for picture in pictures]
-        return contrastive(model, tokenizer, data.render(rng, pictures), texts)
+        examples = [data.sample(rng, pick(rng, data.SKILLS))[0] for _ in range(256)]
+        texts = [data.caption(rng, example.claim) for example in examples]
+        return contrastive(model, tokenizer, data.render(rng, examples), texts)
 
     seconds = train(
         model, loss, steps=run.steps(1500), rate=6e-4, checkpoint=run.checkpoint("tiny-clip")
@@ -87,7 +87,7 @@ def train_clip(
 def train_negclip(run: Run, clip: CLIPModel, tokenizer: CLIPTokenizer) -> tuple[CLIPModel, float]:
     """NegCLIP: the finished CLIP trained on, with both halves of an item in each batch.
 
-    Each picture so meets its caption in another order, and each caption the other picture.
+    Each image so meets its caption in another order, and each caption the other image.
     """
     run.start("tiny-negclip")
     model = build_clip(tokenizer)
@@ -95,9 +95,9 @@ def train_negclip(run: Run, clip: CLIPModel, tokenizer: CLIPTokenizer) -> tuple[
 
     def loss(step: int, progress: float) -> Tensor:
         rng = data.generator(run.seed, "tiny-negclip", step)
-        pictures = [half for _ in range(128) for half in data.sample(rng, pick(rng, data.SKILLS))]
-        texts = [data.caption(rng, picture.claim) for picture in pictures]
-        return contrastive(model, tokenizer, data.render(rng, pictures), texts)
+        examples = [half for _ in range(128) for half in data.sample(rng, pick(rng, data.SKILLS))]
+        texts = [data.caption(rng, example.claim) for example in examples]
+        return contrastive(model, tokenizer, data.render(rng, examples), texts)
 
     seconds = train(
         model, loss, steps=run.steps(1000), rate=5e-4, checkpoint=run.checkpoint("tiny-negclip")
@@ -149,20 +149,20 @@ def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, f
         rng = data.generator(run.seed, "tiny-clip-flant5", step)
         dense, single = shares(progress)
         skills = [pick(rng, data.QUESTION_SKILLS) for _ in range(32)]
-        pictures = [data.sample(rng, skill)[0] for skill in skills]
+        examples = [data.sample(rng, skill)[0] for skill in skills]
         asked = [
-            (i, data.ask(rng, picture, dense, single))
-            for i, picture in enumerate(pictures)
+            (i, data.ask(rng, example, dense, single))
+            for i, example in enumerate(examples)
             for _ in range(6)
         ]
         asked.sort(key=lambda question: -len(model.tokens(question[1].answer)))
         which = [i for i, _ in asked]
-        seen = model.see(data.render(rng, pictures))
+        seen = model.see(data.render(rng, examples))
         states, mask = model.encode(seen, which, [qa.question for _, qa in asked])
         answers = answer_loss(model, states, mask, [qa.answer for _, qa in asked])
-        targets = data.patch_targets([picture.scene for picture in pictures])
+        targets = data.patch_targets([example.scene for example in examples])
         again = {name: target[which] for name, target in targets.items()}
-        read = parts.read.loss(model.picture(states), again)
+        read = parts.read.loss(model.image_states(states), again)
         return answers + 0.05 * (parts.seen.loss(seen, targets) + read)
 
     seconds = train(

@@ -1,9 +1,9 @@
 """BLIP-2 as a judge of pairs (ITM) and as a dual encoder (ITC).
 
 Li et al. 2023, "BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and
-Large Language Models", section 3.2. Query tokens of the Q-Former look at the picture. ITM: they
+Large Language Models", section 3.2. Query tokens of the Q-Former look at the image. ITM: they
 read the text along, and the mean of their match logits becomes the probability of a match. ITC:
-they do not, and the best cosine of a query with the text counts. As in t2v_metrics, the picture is
+they do not, and the best cosine of a query with the text counts. As in t2v_metrics, the image is
 stretched to a square and the text goes to BERT as it is.
 """
 
@@ -59,13 +59,13 @@ class _Blip2(ReadingScorer):
         return normalise(resize(pixels, (self._side, self._side)))
 
     def _see(self, batch: Tensor) -> Tensor:
-        """What the vision tower says of pictures (B, patches, width)."""
+        """What the vision tower says of images (B, patches, width)."""
         states: Tensor = self.network.vision_model(pixel_values=batch).last_hidden_state
         return states.float()
 
 
 class Blip2ITM(_Blip2, ReadingPairScorer):
-    """Scores by the probability that picture and text match.
+    """Scores by the probability that image and text match.
 
     Args:
         checkpoint: config.json, weights and tokenizer in the layout of transformers.
@@ -83,7 +83,7 @@ class Blip2ITM(_Blip2, ReadingPairScorer):
         )
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        """Keys and values of all cross-attentions for each picture."""
+        """Keys and values of all cross-attentions for each image."""
         states: Tensor = self._keys_and_values(self._see(batch))
         return states.unbind()
 
@@ -94,7 +94,7 @@ class Blip2ITM(_Blip2, ReadingPairScorer):
         return logits.softmax(dim=-1)[:, 1]
 
     def _look(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """What queries that read the text see in the picture (B, Q, width)."""
+        """What queries that read the text see in the image (B, Q, width)."""
         queries = self.network.query_tokens.expand(len(ids), -1, -1)
         seen = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)
         hidden: Tensor = self.network.qformer(
@@ -107,7 +107,7 @@ class Blip2ITM(_Blip2, ReadingPairScorer):
 
 
 class Blip2ITC(_Blip2, EmbeddingScorer):
-    """Scores by the best cosine of a query of the picture with the text.
+    """Scores by the best cosine of a query of the image with the text.
 
     Args:
         checkpoint: config.json, weights and tokenizer in the layout of transformers.

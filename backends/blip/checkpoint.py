@@ -84,7 +84,7 @@ class ReadingScorer(LocalScorer):
 
 
 class ReadingPairScorer(ReadingScorer, PairScorer[Tensor]):
-    """Reads the filled question with the picture; there is no answer."""
+    """Reads the filled question with the image; there is no answer."""
 
     def read_filled(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """As `read`, with the template applied."""
@@ -118,14 +118,14 @@ class _Columns(nn.Module):
 
 
 class KeysAndValues(nn.Module):
-    """Keys and values of pictures for all cross-attentions of a network, made by one layer.
+    """Keys and values of images for all cross-attentions of a network, made by one layer.
 
-    What it gives for a picture is passed in the place of the picture's states: each attention finds
-    its keys and values there, however many texts are read with the picture.
+    What it gives for an image is passed in the place of the image's states: each attention finds
+    its keys and values there, however many texts are read with the image.
 
     Args:
         places: finds the layers that make them, in pairs; each by what holds it and its name there.
-        read: what the network makes of some text and the states (B, L, width) of pictures, or of
+        read: what the network makes of some text and the states (B, L, width) of images, or of
             what this gives for them.
         width: of states.
         device: where the network is, in float32.
@@ -149,7 +149,7 @@ class KeysAndValues(nn.Module):
             )
             return read(self(drawn.to(device)))
 
-        path = "keys and values of pictures made once for all texts"
+        path = "keys and values of images made once for all texts"
         use_where_equal("transformers", path, self._switch, probe, close_in(torch.float32))
         self._own = []  # or its weights would be in memory twice
         del self._places

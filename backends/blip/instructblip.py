@@ -1,8 +1,8 @@
-"""VQAScore with InstructBLIP-FlanT5: P(answer | picture, question).
+"""VQAScore with InstructBLIP-FlanT5: P(answer | image, question).
 
 Dai et al. 2023, "InstructBLIP: Towards General-purpose Vision-Language Models with Instruction
-Tuning". A Q-Former reads the question while it looks at the picture; T5 reads its queries and the
-question. As in t2v_metrics, the short side of a picture becomes 224 pixels and its middle is taken,
+Tuning". A Q-Former reads the question while it looks at the image; T5 reads its queries and the
+question. As in t2v_metrics, the short side of an image becomes 224 pixels and its middle is taken,
 and a question that is too long loses its beginning.
 """
 
@@ -115,7 +115,7 @@ class InstructBlipFlanT5(T5Scorer):
         return to_pixels(middle_square(image.convert("RGB"), self._side))
 
     def see(self, batch: Tensor) -> Tensor:
-        """Keys and values of the Q-Former's cross-attentions for each picture."""
+        """Keys and values of the Q-Former's cross-attentions for each image."""
         states = self.network.vision_model(pixel_values=batch).last_hidden_state
         hoisted: Tensor = self._keys_and_values(states.float())
         return hoisted
@@ -152,7 +152,7 @@ class InstructBlipFlanT5(T5Scorer):
         )
 
     def _look(self, states: Sequence[Tensor], questions: Sequence[Sequence[int]]) -> Tensor:
-        """What the Q-Former tells T5 of each picture, with the question in mind (B, Q, width)."""
+        """What the Q-Former tells T5 of each image, with the question in mind (B, Q, width)."""
         ids, mask = self._pad(questions, self._bert_tokens)
         queries = self.network.query_tokens.expand(len(ids), -1, -1)
         hidden = self.network.qformer(

@@ -19,7 +19,7 @@ from .rescaling import Logits, Percent
 
 
 class ClipScore100(Percent, HfClip):
-    """100 max(cos, 0) of picture and caption, without a prefix.
+    """100 max(cos, 0) of image and caption, without a prefix.
 
     Args: as `HfClip`.
     """

@@ -1,4 +1,4 @@
-"""CLIP-IQA: which of two opposite descriptions a picture is closer to, such as good and bad.
+"""CLIP-IQA: which of two opposite descriptions an image is closer to, such as good and bad.
 
 Wang et al. 2023, "Exploring CLIP for Assessing the Look and Feel of Images", section 3, as
 torchmetrics computes it with a CLIP of the Hugging Face hub. (The paper's own network, a ResNet-50
@@ -45,7 +45,7 @@ class ClipIqa(HfClip):
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         if texts.ndim != 3:
-            raise UnsupportedError(f"{self.name!r} compares pictures with pairs of descriptions")
+            raise UnsupportedError(f"{self.name!r} compares images with pairs of descriptions")
         better, worse = (super(ClipIqa, self).similarity(images, t) for t in texts.unbind(1))
         return (100 * (better - worse)).sigmoid()
 

@@ -1,7 +1,7 @@
 """CLIPScore and RefCLIPScore: 2.5 max(cos, 0), and its harmonic mean with the best reference.
 
 Hessel et al. 2021, "CLIPScore: A Reference-free Evaluation Metric for Image Captioning", eq. 1 and
-section 3; details as in the authors' clipscore.py: the prefix, the order of the picture's
+section 3; details as in the authors' clipscore.py: the prefix, the order of the image's
 preparation, and that the references' part is neither weighted nor clipped.
 """
 
@@ -20,7 +20,7 @@ from .open_clip import OpenClip
 
 
 class ClipScore(OpenClip):
-    """2.5 max(cos, 0) of the picture and "A photo depicts " + caption, with OpenAI's ViT-B/32.
+    """2.5 max(cos, 0) of the image and "A photo depicts " + caption, with OpenAI's ViT-B/32.
 
     Args: as `OpenClip`.
     """

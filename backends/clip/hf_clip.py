@@ -1,6 +1,6 @@
 """CLIP, MetaCLIP, SigLIP and SigLIP 2 in the layout of the Hugging Face hub; score: the cosine.
 
-Pictures go through the checkpoint's own processor on its PIL backend: the torchvision backend,
+Images go through the checkpoint's own processor on its PIL backend: the torchvision backend,
 which transformers prefers, resizes differently and moves scores. SigLIP reads texts as it was
 trained to: in lower case, padded to its full length, the padding not masked.
 """
@@ -33,7 +33,7 @@ PICKLES = (*HUB_FILES, "pytorch_model*.bin*")
 
 
 class HfClip(EmbeddingScorer):
-    """Cosine of picture and text under a dual encoder of the Hugging Face hub.
+    """Cosine of image and text under a dual encoder of the Hugging Face hub.
 
     Args:
         checkpoint: a folder or hub id with configuration and weights.
@@ -101,7 +101,7 @@ class HfClip(EmbeddingScorer):
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         if not hasattr(self.processor, "max_num_patches"):
             return by_transformers(self.processor, pixels)
-        # The grid, and the columns beside the patches, are those of any picture of this size.
+        # The grid, and the columns beside the patches, are those of any image of this size.
         blank = self.preprocess(Image.new("RGB", (pixels.shape[3], pixels.shape[2])))[:, -3:]
         rows, columns = blank[0, 1:].long().tolist()
         patches = patches_by_transformers(self.processor, pixels, rows, columns)
@@ -138,7 +138,7 @@ class HfClip(EmbeddingScorer):
 
 
 class HfClipProbability(Probability, HfClip):
-    """How likely picture and text belong together, under a SigLIP of the Hugging Face hub.
+    """How likely image and text belong together, under a SigLIP of the Hugging Face hub.
 
     Args: as `HfClip`.
     """

@@ -28,7 +28,7 @@ TABLES = ("positional_embedding", "positional_embedding_res")
 
 
 class LongClip(OpenClip):
-    """Cosine of picture and long caption, from weights in the authors' own layout.
+    """Cosine of image and long caption, from weights in the authors' own layout.
 
     Args: as `OpenClip`; nothing besides `checkpoint` is needed.
     """
@@ -43,7 +43,7 @@ class LongClip(OpenClip):
 
 
 class Specs(Half, LongClip):
-    """(cos + 1) / 2 of picture and long caption.
+    """(cos + 1) / 2 of image and long caption.
 
     Args: as `LongClip`.
     """

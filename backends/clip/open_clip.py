@@ -1,6 +1,6 @@
 """Every dual encoder that OpenCLIP can build, published or your own; the score is the cosine.
 
-As t2v_metrics computes it: the picture becomes RGB, then goes through OpenCLIP's validation
+As t2v_metrics computes it: the image becomes RGB, then goes through OpenCLIP's validation
 transform; the cosine is neither scaled nor clipped. Published weights always run with the
 activation they were trained with, which recent versions of OpenCLIP take from the name of the
 architecture instead (``openai:ViT-L-14`` is not what its authors released there).
@@ -50,7 +50,7 @@ LOOKS = ("mean", "std", "interpolation", "resize_mode")
 
 
 class OpenClip(EmbeddingScorer):
-    """Cosine of picture and text under a dual encoder of OpenCLIP.
+    """Cosine of image and text under a dual encoder of OpenCLIP.
 
     Args:
         checkpoint: your own weights: a file, or a folder or hub id in OpenCLIP's layout. An archive
@@ -62,7 +62,7 @@ class OpenClip(EmbeddingScorer):
 
     published: ClassVar[tuple[str | None, str | None]] = (None, None)  # arch and tag by default
     weights: ClassVar[Sequence[str]] = WEIGHTS  # their names in a folder, the first that is there
-    # OpenAI resizes a picture before it becomes RGB, and spells the end token otherwise.
+    # OpenAI resizes an image before it becomes RGB, and spells the end token otherwise.
     as_openai = False
 
     def __init__(
@@ -154,7 +154,7 @@ class OpenClip(EmbeddingScorer):
     def _build(
         self, arch: str, config: dict[str, Any], tag: Mapping[str, Any], folder: Path
     ) -> None:
-        """The network with random weights, its tokenizer, and how pictures are prepared for it."""
+        """The network with random weights, its tokenizer, and how images are prepared for it."""
         try:
             self.network = build(config, tag.get("quick_gelu", False), self.device)
             self.tokenizer = self.load_tokenizer(config["text_cfg"], folder)

@@ -37,7 +37,7 @@ SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>
 
 def describe(arch: str, pretrained: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
     """An architecture's configuration, and what is known of its weights: where they are, how
-    pictures are prepared for them, and whether they were trained with quick-GELU.
+    images are prepared for them, and whether they were trained with quick-GELU.
 
     Raises:
         InputError, UnknownNameError: no such file, architecture or tag.
@@ -198,14 +198,14 @@ def round_weights(network: nn.Module) -> None:
 
 
 def sides_of(network: Any) -> tuple[int, int]:
-    """Height and width of the pictures that a network sees."""
+    """Height and width of the images that a network sees."""
     size = network.visual.image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     return height, width
 
 
 def prepare(transform: Any, pixels: Tensor) -> Tensor:
-    """What OpenCLIP's validation transform does to a picture, done to pixels.
+    """What OpenCLIP's validation transform does to an image, done to pixels.
 
     Raises:
         UnsupportedError: it has a step that is not known here.
@@ -217,14 +217,14 @@ def prepare(transform: Any, pixels: Tensor) -> Tensor:
             height, width = step.size
             pixels = resize(pixels, (height, width), step.interpolation.value)
         elif isinstance(step, ResizeKeepRatio):
-            picture = SimpleNamespace(size=tuple(pixels.shape[:-3:-1]))
-            height, width = step.get_params(picture, step.size, step.longest)
+            size_only = SimpleNamespace(size=tuple(pixels.shape[:-3:-1]))
+            height, width = step.get_params(size_only, step.size, step.longest)
             pixels = resize(pixels, (height, width), step.interpolation.value)
         elif isinstance(step, (CenterCrop, CenterCropOrPad, Normalize)):
             pixels = step(pixels)
         elif getattr(step, "__name__", type(step).__name__) not in NO_STEPS:
             raise UnsupportedError(
-                f"OpenCLIP {open_clip.__version__} prepares pictures with {step!r}, which has no "
+                f"OpenCLIP {open_clip.__version__} prepares images with {step!r}, which has no "
                 "gradient here"
             )
     return pixels

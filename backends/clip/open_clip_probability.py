@@ -10,7 +10,7 @@ from .rescaling import Probability
 
 
 class OpenClipProbability(Probability, OpenClip):
-    """How likely picture and text belong together, whatever other texts there are.
+    """How likely image and text belong together, whatever other texts there are.
 
     Args: as `OpenClip`.
     """

@@ -39,7 +39,7 @@ class Logits(Trained):
 
 
 class Probability(Logits):
-    """Sigmoid of the logit: how likely picture and text belong together.
+    """Sigmoid of the logit: how likely image and text belong together.
 
     Raises:
         InputError: of a model whose training had no sigmoid.

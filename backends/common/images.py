@@ -1,4 +1,4 @@
-"""Preparing pictures as the originals do, most of which use torchvision on Pillow images."""
+"""Preparing images as the originals do, most of which use torchvision on Pillow images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from torch import Tensor
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 EXTREME = 100  # sides in this ratio or more
-LONGEST = 200  # times the short side, with networks that take pictures of any size
+LONGEST = 200  # times the short side, with networks that take images of any size
 
 
 def to_pixels(image: Image.Image) -> Tensor:
-    """RGB -> (3, H, W), normalised as CLIP's pictures are."""
+    """RGB -> (3, H, W), normalised as CLIP's images are."""
     values = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
     return normalise(values)
 
@@ -46,13 +46,13 @@ def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
 
 def sized(image: Image.Image, side: int, least: int, most: int) -> Image.Image:
     """RGB in multiples of `side`, nearly in proportion, of `least` to `most` pixels, as
-    qwen_vl_utils resizes a picture: by Pillow, bicubic, alpha over white.
+    qwen_vl_utils resizes an image: by Pillow, bicubic, alpha over white.
 
     Raises:
-        ValueError: the picture is longer than can be kept in proportion.
+        ValueError: the image is longer than can be kept in proportion.
     """
     if max(image.size) > LONGEST * min(image.size):
-        raise ValueError(f"one side is more than {LONGEST} times the other; crop the picture")
+        raise ValueError(f"one side is more than {LONGEST} times the other; crop the image")
     if image.mode == "RGBA":
         white = Image.new("RGB", image.size, (255, 255, 255))
         white.paste(image, mask=image.getchannel("A"))
@@ -80,7 +80,7 @@ def fitting(height: int, width: int, side: int, least: int, most: float) -> list
 def tame(
     image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.BICUBIC
 ) -> Image.Image:
-    """The `middle_square` of an extreme picture; any other as it is, for others to resize."""
+    """The `middle_square` of an extreme image; any other as it is, for others to resize."""
     if max(image.size) < EXTREME * min(image.size):
         return image
     return middle_square(image, side, resample)
@@ -91,7 +91,7 @@ def middle_square(
 ) -> Image.Image:
     """The short side made `side` pixels, then cropped to the middle.
 
-    Of an extreme picture only the middle is resized, which would fill the memory otherwise; its
+    Of an extreme image only the middle is resized, which would fill the memory otherwise; its
     pixels may then differ by one or two levels of 255.
     """
     short, size = min(image.size), image.size

@@ -1,4 +1,4 @@
-"""What prepares pictures and texts in the layout of transformers, held against config.json.
+"""What prepares images and texts in the layout of transformers, held against config.json.
 
 Files of processors name classes that are gone, and leave out what config.json says too.
 """
@@ -23,17 +23,17 @@ from t2v_eval.local.checkpoint_files import first_lines, read_json
 FILES = ("preprocessor_config.json", "processor_config.json")
 KINDS = ("image_processor_type", "feature_extractor_type")  # keys that name a class
 WITH_CLASS_TOKEN = ("clip_vision_model", "clip", "metaclip_2_vision_model")
-SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor")  # classes that make pictures of one size
+SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor")  # classes that make images of one size
 
 
 def read_image_processor(folder: Path, config: Any) -> Any:
-    """What prepares pictures, on Pillow; sizes that its file leaves out are those of the tower.
+    """What prepares images, on Pillow; sizes that its file leaves out are those of the tower.
 
     A class that transformers does not know, such as CLIPFeatureExtractor of old files, is that of
     the kind of model.
 
     Raises:
-        CheckpointError: there is none, or it makes pictures of another size than the tower takes.
+        CheckpointError: there is none, or it makes images of another size than the tower takes.
     """
     auto: Any = AutoImageProcessor  # which has no types
     found = _with_known_classes(
@@ -62,14 +62,14 @@ def fit(seeing: Any, folder: Path, vision: Any) -> None:
     made = seeing(Image.new("RGB", (side + 9, side + 5)), return_tensors="pt").pixel_values[0]
     if tuple(made.shape[-2:]) != (side, side):
         raise CheckpointError(
-            f"{folder}: its preprocessor_config.json makes pictures of {made.shape[-1]} x "
+            f"{folder}: its preprocessor_config.json makes images of {made.shape[-1]} x "
             f"{made.shape[-2]} pixels (size, crop_size), but config.json says that the model takes "
             f"{side} x {side} (vision_config.image_size)"
         )
 
 
 def read_processor(folder: Path, config: Any, trusted: bool) -> Any:
-    """What prepares pictures and texts; what its file leaves out is taken from config.json.
+    """What prepares images and texts; what its file leaves out is taken from config.json.
 
     Raises:
         CheckpointError: there is none.
@@ -88,7 +88,7 @@ def read_processor(folder: Path, config: Any, trusted: bool) -> Any:
         ) from error
     if not hasattr(found, "tokenizer"):
         raise CheckpointError(
-            f"{folder} has no processor of pictures and texts: its files say {type(found).__name__}"
+            f"{folder} has no processor of images and texts: its files say {type(found).__name__}"
             f"; add its processor_config.json or preprocessor_config.json"
         )
     stated, takes = _stated(folder), signature(type(found).__init__).parameters

@@ -1,4 +1,4 @@
-"""Preparing pixels that carry a gradient, as near to what Pillow makes of pictures as can be.
+"""Preparing pixels that carry a gradient, as near to what Pillow makes of images as can be.
 
 PyTorch resizes by the same filters as Pillow, antialiased. What remains is that Pillow rounds to
 256 levels, once for each direction.
@@ -37,7 +37,7 @@ def resize_short(pixels: Tensor, side: int, mode: str = "bicubic") -> Tensor:
     """The short side made `side` pixels.
 
     Raises:
-        InputError: the picture is extreme, so that the long side would fill the memory.
+        InputError: the image is extreme, so that the long side would fill the memory.
     """
     height, width = pixels.shape[-2:]
     short = min(height, width)
@@ -63,7 +63,7 @@ def middle_square(pixels: Tensor, side: int) -> Tensor:
 
 
 def by_transformers(processor: Any, pixels: Tensor) -> Tensor:
-    """What an image processor of transformers on Pillow does to a picture, done to pixels.
+    """What an image processor of transformers on Pillow does to an image, done to pixels.
 
     Raises:
         UnsupportedError: it resizes in a way that is not known here.
@@ -82,7 +82,7 @@ def by_transformers(processor: Any, pixels: Tensor) -> Tensor:
 
 
 def patches_by_transformers(processor: Any, pixels: Tensor, rows: int, columns: int) -> Tensor:
-    """Patches (B, N, C) of a grid, as processors make them that keep the shape of a picture."""
+    """Patches (B, N, C) of a grid, as processors make them that keep the shape of an image."""
     side, empty = processor.patch_size, processor.max_num_patches - rows * columns
     resized = resize(pixels, (rows * side, columns * side), filter_of(processor))
     grid = normalise_by(processor, resized).reshape(len(pixels), 3, rows, side, columns, side)

@@ -1,4 +1,4 @@
-"""All that is asked of transformers beyond its documented interface, but for what sees pictures
+"""All that is asked of transformers beyond its documented interface, but for what sees images
 (`vlm/transformers_vision.py`), so that a version that changes it changes one module here.
 
 `test_transformers_internals.py` has a test for each thing that is relied on. An argument that has
@@ -218,7 +218,7 @@ def prefix_cache(
 def position_offsets(network: Any, count: int) -> list[int]:
     """By how much the places of texts after `count` starts, read last, differ from their tokens.
 
-    Models whose pictures take fewer positions than tokens leave it in an attribute.
+    Models whose images take fewer positions than tokens leave it in an attribute.
     """
     shift = getattr(network, "rope_deltas", None)
     return [0] * count if shift is None else list(shift.flatten().tolist())

@@ -74,7 +74,7 @@ def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
 
 
 def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
-    """What the tower is, and the preprocessing of its pictures (by Pillow, as in the original).
+    """What the tower is, and the preprocessing of its images (by Pillow, as in the original).
 
     Raises:
         CheckpointError: the folder does not say.

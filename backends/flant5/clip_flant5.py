@@ -1,4 +1,4 @@
-"""CLIP-FlanT5, the model of VQAScore: P(answer | picture, question).
+"""CLIP-FlanT5, the model of VQAScore: P(answer | image, question).
 
 Lin et al. 2024, "Evaluating Text-to-Visual Generation with Image-to-Text Generation", eq. 2; the
 probability is the geometric mean over the answer's tokens and the end token, as in the authors'
@@ -36,7 +36,7 @@ from .checkpoint import (
 )
 from .t5 import Read, T5Scorer, pad_rows
 
-CONTEXT = 2048  # tokens of a prompt, in which a picture counts as one, and of an answer
+CONTEXT = 2048  # tokens of a prompt, in which an image counts as one, and of an answer
 TOKENIZER = ("tokenizer.json", "spiece.model", "tokenizer_config.json", "special_tokens_map.json")
 
 
@@ -131,6 +131,6 @@ class ClipFlanT5(T5Scorer):
         return f"{before} <image> x {len(states)} {after}"
 
     def _after(self, question: str) -> list[int]:
-        """The tokens that follow the picture."""
+        """The tokens that follow the image."""
         tokens: list[int] = self.tokenizer(self._ask + question + self._end).input_ids
         return tokens

@@ -43,7 +43,7 @@ class T5Scorer(PairScorer[Tensor]):
     Subclasses write `preprocess`, `see`, `read` and `say`, and call `set_t5`.
 
     Args:
-        share: False looks at the picture anew for every text and runs every pair by itself, which
+        share: False looks at the image anew for every text and runs every pair by itself, which
             gives the same scores more slowly.
     """
 
@@ -65,7 +65,7 @@ class T5Scorer(PairScorer[Tensor]):
         if not self._share:
             self.sharing_mode = "one by one"
             return
-        self.sharing_mode = "pictures encoded once"
+        self.sharing_mode = "images encoded once"
         if use_where_equal(
             "transformers",
             "cross-attention of T5 without keys and values",
@@ -77,11 +77,11 @@ class T5Scorer(PairScorer[Tensor]):
 
     @abstractmethod
     def see(self, batch: Tensor) -> Tensor:
-        """Model inputs (B, ...) -> what is kept of each picture (B, ...)."""
+        """Model inputs (B, ...) -> what is kept of each image (B, ...)."""
 
     @abstractmethod
     def read(self, states: Sequence[Tensor], questions: Sequence[str]) -> Read:
-        """What T5's encoder makes of pictures and, aligned, filled questions."""
+        """What T5's encoder makes of images and, aligned, filled questions."""
 
     @abstractmethod
     def say(self, answer: str) -> tuple[list[int], bool]:
@@ -89,7 +89,7 @@ class T5Scorer(PairScorer[Tensor]):
 
     @abstractmethod
     def prompt(self, states: Tensor, question: str) -> str:
-        """What a filled question, with a picture that was seen, is to the model."""
+        """What a filled question, with an image that was seen, is to the model."""
 
     def encode(self, embedded: Tensor, mask: Tensor) -> Tensor:
         """The encoder's states (B, L, width) of embedded prompts, which are where `mask` says.

@@ -1,7 +1,7 @@
-"""LAION's aesthetic predictor, version 2: how people would rate a picture, from 1 to 10.
+"""LAION's aesthetic predictor, version 2: how people would rate an image, from 1 to 10.
 
 Schuhmann 2022, "Improved aesthetic predictor": five linear layers, without activations, on the
-embedding of OpenAI's CLIP ViT-L/14, brought to length 1. It does not know what a picture is for.
+embedding of OpenAI's CLIP ViT-L/14, brought to length 1. It does not know what an image is for.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Aesthetic(OpenClip):
         return prepared
 
     def encode_images(self, batch: Tensor) -> Tensor:
-        """The rating (B, 1), which is all that is kept of a picture."""
+        """The rating (B, 1), which is all that is kept of an image."""
         rating = unit(self.network(batch).float())
         for weight, bias in self.head:
             rating = linear(rating, weight, bias)
@@ -83,7 +83,7 @@ class Aesthetic(OpenClip):
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         if texts.shape[-1]:
-            raise UnsupportedError(f"{self.name!r} rates pictures and compares them with nothing")
+            raise UnsupportedError(f"{self.name!r} rates images and compares them with nothing")
         return images.expand(-1, len(texts))
 
 

@@ -1,8 +1,8 @@
-"""Human Preference Score v2 and v2.1: what people prefer, learnt from choices among pictures.
+"""Human Preference Score v2 and v2.1: what people prefer, learnt from choices among images.
 
 Wu et al. 2023, "Human Preference Score v2: A Solid Benchmark for Evaluating Human Preferences of
 Text-to-Image Synthesis", section 4: OpenCLIP's ViT-H/14, fine-tuned; the score is the cosine. The
-whole picture is seen: as in the authors' code it is resized, not cropped, and padded with black.
+whole image is seen: as in the authors' code it is resized, not cropped, and padded with black.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..common.images import normalise
 
 
 class HpsV2(OpenClip):
-    """Cosine of picture and text under a CLIP that was taught what people prefer, v2.0.
+    """Cosine of image and text under a CLIP that was taught what people prefer, v2.0.
 
     Args: as `OpenClip`.
     """

@@ -1,7 +1,7 @@
-"""HPSv3: what people prefer, rated by a language model that looks at the picture.
+"""HPSv3: what people prefer, rated by a language model that looks at the image.
 
 Ma et al. 2025, "HPSv3: Towards Wide-Spectrum Human Preference Score", section 4. Qwen2-VL-7B reads
-the picture and a long instruction with the prompt; at the token <|Reward|> in it, three layers give
+the image and a long instruction with the prompt; at the token <|Reward|> in it, three layers give
 the mean and the deviation of the rating. The score is the mean, as in the authors' code.
 """
 
@@ -37,7 +37,7 @@ MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
 BEFORE = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
 )
-AFTER = "<|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"  # around the picture and the question
+AFTER = "<|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"  # around the image and the question
 AREA, GRID = 256 * 28 * 28, 28  # pixels, and what both sides are multiples of
 LONGEST = 200  # times the short side
 HEAD = (0, 3, 5)
@@ -114,7 +114,7 @@ class HpsV3(PairScorer[Tensor]):
         return torch.cat(list(prepared)).to(self.device)  # the grid has no room in half precision
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        """The tokens that stand for each picture."""
+        """The tokens that stand for each image."""
         grids, row = [], 0
         while row < len(batch):
             grids.append(batch[row, -3:].long().tolist())
@@ -164,13 +164,13 @@ class HpsV3(PairScorer[Tensor]):
 
 
 def _size(width: int, height: int) -> tuple[int, int]:
-    """The sides nearest to those of the picture at the area that the model was trained on.
+    """The sides nearest to those of the image at the area that the model was trained on.
 
     Raises:
-        InputError: the picture is so long that one side would vanish.
+        InputError: the image is so long that one side would vanish.
     """
     if max(width, height) > LONGEST * min(width, height):
-        raise InputError(f"one side is more than {LONGEST} times the other; crop the picture")
+        raise InputError(f"one side is more than {LONGEST} times the other; crop the image")
     near = [max(1, round(side / GRID)) * GRID for side in (width, height)]
     scale = math.sqrt(AREA / (width * height))
     if math.prod(near) > AREA:

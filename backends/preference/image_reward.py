@@ -1,8 +1,8 @@
-"""ImageReward: what people prefer, learnt from ranked pictures of text-to-image models.
+"""ImageReward: what people prefer, learnt from ranked images of text-to-image models.
 
 Xu et al. 2023, "ImageReward: Learning and Evaluating Human Preferences for Text-to-Image
 Generation", section 3; the standardisation is that of the authors' code. BLIP's text encoder reads
-the prompt while it looks at the picture, and five linear layers make its first token a reward.
+the prompt while it looks at the image, and five linear layers make its first token a reward.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class ImageReward(ReadingPairScorer):
         return normalise(_tensors.middle_square(pixels, self._side))
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        """Keys and values of all cross-attentions for each picture."""
+        """Keys and values of all cross-attentions for each image."""
         hidden = self._vision(pixel_values=batch).last_hidden_state
         states: Tensor = self._keys_and_values(hidden.float())
         return states.unbind()
@@ -140,7 +140,7 @@ class ImageReward(ReadingPairScorer):
         )
 
     def _look(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """What the first token of a text sees in the picture (B, width)."""
+        """What the first token of a text sees in the image (B, width)."""
         hidden: Tensor = self._text(
             input_ids=ids, attention_mask=mask, encoder_hidden_states=states
         ).last_hidden_state

@@ -1,7 +1,7 @@
-"""MPS: what people prefer overall, learnt from choices; the prompt looks for itself in the picture.
+"""MPS: what people prefer overall, learnt from choices; the prompt looks for itself in the image.
 
 Zhang et al. 2024, "Learning Multi-dimensional Human Preference for Text-to-Image Generation",
-section 4. The tokens of the picture attend to those words of the prompt that are near the words of
+section 4. The tokens of the image attend to those words of the prompt that are near the words of
 a condition ("light, color, ..."), through four layers on CLIP ViT-H/14; the score is exp(logit
 scale) times the cosine of what the first token became and the end of the prompt.
 """
@@ -33,7 +33,7 @@ CONDITION = (
     "light, color, clarity, tone, style, ambiance, artistry, shape, face, hair, hands, limbs, "
     "structure, instance, texture, quantity, attributes, position, number, location, word, things."
 )
-PARTS = (  # of a layer: the picture attends to the prompt, then to itself
+PARTS = (  # of a layer: the image attends to the prompt, then to itself
     *("0.fn.norm.weight", "0.fn.norm.bias", "0.fn.to_q.weight", "0.fn.to_kv.weight"),
     *("0.fn.to_out.weight", "0.fn.ff.0.weight", "0.fn.ff.2.weight"),
     *("1.fn.norm.weight", "1.fn.norm.bias", "1.fn.rotary_emb.inv_freq"),
@@ -42,7 +42,7 @@ PARTS = (  # of a layer: the picture attends to the prompt, then to itself
 
 
 class Mps(ChoicePairScorer):
-    """The logit of being preferred, of pictures for one prompt.
+    """The logit of being preferred, of images for one prompt.
 
     Args:
         checkpoint: tensors by the authors' names: a file, or a folder or hub id with
@@ -106,7 +106,7 @@ class Mps(ChoicePairScorer):
         return by_transformers(self.processor, pixels)
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        """All tokens of each picture, projected."""
+        """All tokens of each image, projected."""
         hidden = self.clip.vision_model(pixel_values=batch).last_hidden_state
         projected: Tensor = self.clip.visual_projection(hidden)
         return projected.unbind()

@@ -1,4 +1,4 @@
-"""PickScore: what people pick, learnt from choices between two pictures of one prompt.
+"""PickScore: what people pick, learnt from choices between two images of one prompt.
 
 Kirstain et al. 2023, "Pick-a-Pic: An Open Dataset of User Preferences for Text-to-Image
 Generation", section 4: CLIP ViT-H/14, fine-tuned so that exp(logit scale) times the cosine is the
@@ -18,7 +18,7 @@ from .preference_logits import ChoiceScorer
 
 
 class PickScore(ChoiceScorer, HfClip):
-    """exp(logit scale) times the cosine of picture and text, or the cosine.
+    """exp(logit scale) times the cosine of image and text, or the cosine.
 
     Args:
         checkpoint: a folder or hub id with configuration and weights.

@@ -1,4 +1,4 @@
-"""Scorers learnt from choices between pictures: differences of their logits are log-odds."""
+"""Scorers learnt from choices between images: differences of their logits are log-odds."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ChoiceScorer(Scorer):
 
         Returns:
             (K,) float32 tensor on the CPU, the sum of which is 1; with ``on_error="skip"``, NaN
-            for a picture that failed, and the others as if it were not there.
+            for an image that failed, and the others as if it were not there.
         """
         if not isinstance(text, str):
             raise InputError("probabilities takes one text, of which the images are candidates")
@@ -35,7 +35,7 @@ class ChoiceScorer(Scorer):
 
 
 class ChoicePairScorer(ChoiceScorer, PairScorer[Tensor]):
-    """One that reads the filled question with the picture; there is no answer."""
+    """One that reads the filled question with the image; there is no answer."""
 
     def check_template(self) -> None:
         super().check_template()

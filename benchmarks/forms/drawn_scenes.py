@@ -1,8 +1,8 @@
-"""Drawn scenes: what is in a picture, how it is drawn, what is said of it, and the items.
+"""Drawn scenes: what is in an image, how it is drawn, what is said of it, and the items.
 
 A scene is a handful of coloured shapes on a light ground, 48 x 48 pixels. An item is in
-Winoground's form: two pictures and two captions made of the same words in another order, each
-caption true of its own picture and false of the other. Whoever only looks for the words cannot
+Winoground's form: two images and two captions made of the same words in another order, each
+caption true of its own image and false of the other. Whoever only looks for the words cannot
 tell the two captions apart, so the items measure whether a scorer binds words together.
 
 Everything follows from a seed and from integer arithmetic, so that every machine draws the same

@@ -1,8 +1,8 @@
 """Benchmarks of videos: a video has the mean score of its frames, or is read whole.
 
-An item's pictures are the frames of its videos. `labels["frames"]` holds, for each video, which of
+An item's images are the frames of its videos. `labels["frames"]` holds, for each video, which of
 them are its frames; a frame may be named more than once, as where the last one fills up a short
-video. A video with a missing frame score has none. A video that is read whole is one picture, and
+video. A video with a missing frame score has none. A video that is read whole is one image, and
 its score is that one's; only models that are shown videos have one.
 
 Frames come from the videos (ROOT/Gen2/00000.mp4), or from files that were taken out of them before:
@@ -35,7 +35,7 @@ class FramesForm(Benchmark):
     """Put before another form: that form's metrics, of the means over frames of each video.
 
     Args:
-        whole: whether a video is read whole, as one picture of its item.
+        whole: whether a video is read whole, as one image of its item.
     """
 
     def __init__(self, *, whole: bool = False, **options: Any) -> None:
@@ -112,14 +112,14 @@ def item_of(
 
     A video that is read whole, or has a single frame, needs no filling up.
     """
-    pictures: list[MediaLike] = []
+    images: list[MediaLike] = []
     positions = []
     for video in videos:
-        own = list(range(len(pictures), len(pictures) + len(video)))
+        own = list(range(len(images), len(images) + len(video)))
         positions.append(own + own[-1:] * (FRAMES - len(own) if len(own) > 1 else 0))
-        pictures += video
+        images += video
     return Item(
-        images=pictures,
+        images=images,
         texts=[text],
         labels={"human": list(human), "frames": positions},
         tags=tuple(tags),

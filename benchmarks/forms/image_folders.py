@@ -1,6 +1,6 @@
-"""Which picture of a folder belongs to which prompt of a set.
+"""Which image of a folder belongs to which prompt of a set.
 
-Folders come from the sets' own scripts, from those of others, and from people. A picture is asked
+Folders come from the sets' own scripts, from those of others, and from people. An image is asked
 about in this order, and the first answer counts:
 
     what a file in the folder says of it: metadata.jsonl or metadata.csv with file_name and text (or
@@ -38,15 +38,15 @@ SYSTEM = {
     "Network Trash Folder", "Temporary Items", "__pycache__",
 }  # fmt: skip
 BY_PROMPT = ("by prompt", "by the ")  # how rules begin by which a name is a prompt
-SAMPLES = "samples"  # where scripts put the pictures themselves, beside grids of them
+SAMPLES = "samples"  # where scripts put the images themselves, beside grids of them
 GRID = re.compile(r"grid([ _-]?\d+)*", re.IGNORECASE)
 TEXTS = ("text", "prompt", "caption")
 
 
 class Layout(Protocol):
-    """How a set's own scripts call pictures: the rule and the prompts of one, by its path's parts.
+    """How a set's own scripts call images: the rule and the prompts of one, by its path's parts.
 
-    None where it says nothing of a picture, and no prompts where it leaves one alone.
+    None where it says nothing of an image, and no prompts where it leaves one alone.
     """
 
     def __call__(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None: ...
@@ -54,19 +54,19 @@ class Layout(Protocol):
 
 @dataclass(slots=True)
 class Matched:
-    """The pictures of each prompt, how many each rule matched, and what was left alone and why."""
+    """The images of each prompt, how many each rule matched, and what was left alone and why."""
 
-    pictures: list[list[Path]]
+    images: list[list[Path]]
     rules: Counter[str] = field(default_factory=Counter)
     ignored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     names: list[str] = field(default_factory=list)  # that were looked for among prompts
     owners: dict[str, int] = field(default_factory=dict)  # folders that are a prompt's
-    by_prompt: set[int] = field(default_factory=set)  # prompts that pictures are called by
-    shared: list[str] = field(default_factory=list)  # ids of prompts with another's pictures
+    by_prompt: set[int] = field(default_factory=set)  # prompts that images are called by
+    shared: list[str] = field(default_factory=list)  # ids of prompts with another's images
 
     def told(self) -> str:
         """How the folder was read, in a sentence."""
-        by = [f"{n} {'picture' if n == 1 else 'pictures'} {rule}" for rule, n in self.rules.items()]
+        by = [f"{n} {'image' if n == 1 else 'images'} {rule}" for rule, n in self.rules.items()]
         left = [
             f"{len(names)} {'file' if len(names) == 1 else 'files'} ignored ({why}): {some(names)}"
             for why, names in self.ignored.items()
@@ -81,20 +81,20 @@ class Matched:
 
 
 def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None) -> Matched:
-    """The pictures of each prompt.
+    """The images of each prompt.
 
     Raises:
         BenchmarkDataError: there is no such folder; a name may stand for several prompts; what a
             folder of a prompt says of its prompt is another.
     """
     if not folder.is_dir():
-        raise BenchmarkDataError(f"there is no folder {folder}; --images names one of pictures")
+        raise BenchmarkDataError(f"there is no folder {folder}; --images names one of images")
     found = Matched([[] for _ in prompts])
     names = Names(prompts)
-    pictures = list(_pictures(folder, found))
-    said = _said(folder, pictures, names)
+    paths = list(_image_paths(folder, found))
+    said = _said(folder, paths, names)
     generic: dict[Path, str] = {}
-    for path in pictures:
+    for path in paths:
         parts = path.relative_to(folder).parts
         if path in said:
             rule, numbers = said[path]
@@ -115,12 +115,12 @@ def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None)
             generic[path] = inside[0] if inside else path.stem
     found.names = list(dict.fromkeys(generic.values()))
     sampled = {
-        parts[0] for path in pictures if SAMPLES in (parts := path.relative_to(folder).parts)[1:-1]
+        parts[0] for path in paths if SAMPLES in (parts := path.relative_to(folder).parts)[1:-1]
     }
     _by_name(folder, generic, names, sampled, found)
     _share(found, names)
     _check_said_prompts(folder, prompts, found.owners)
-    for of in found.pictures:
+    for of in found.images:
         of.sort()
     return found
 
@@ -161,15 +161,15 @@ def _own(
 
 
 def _share(found: Matched, names: Names) -> None:
-    """Give prompts without a picture those of a prompt that is the same, where names are prompts.
+    """Give prompts without an image those of a prompt that is the same, where names are prompts.
 
     Files that are called by their prompts lose all but one of those that occur twice.
     """
     for n, prompt in enumerate(names.prompts):
-        if not found.pictures[n]:
+        if not found.images[n]:
             twins = (k for k in names.by_text(prompt.text, exact=False) if k in found.by_prompt)
             if (twin := next(twins, None)) is not None:
-                found.pictures[n] = list(found.pictures[twin])
+                found.images[n] = list(found.images[twin])
                 found.shared.append(prompt.id)
 
 
@@ -178,11 +178,11 @@ def _add(found: Matched, path: Path, rule: str, numbers: Sequence[int]) -> None:
     if rule.startswith(BY_PROMPT):
         found.by_prompt.update(numbers)
     for n in numbers:
-        found.pictures[n].append(path)
+        found.images[n].append(path)
 
 
-def _pictures(folder: Path, found: Matched) -> Iterator[Path]:
-    """The pictures below a folder, in order; files of operating systems and notebooks are none."""
+def _image_paths(folder: Path, found: Matched) -> Iterator[Path]:
+    """The images below a folder, in order; files of operating systems and notebooks are none."""
     for place, folders, files in os.walk(folder, followlinks=True):
         here = Path(place)
         above = {here.resolve(), *here.resolve().parents}
@@ -208,12 +208,10 @@ def _pictures(folder: Path, found: Matched) -> Iterator[Path]:
         del found.ignored["of the system"]
 
 
-def _said(
-    folder: Path, pictures: Sequence[Path], names: Names
-) -> dict[Path, tuple[str, list[int]]]:
-    """What files beside pictures say of them: the rule, and the prompts, which may be none."""
+def _said(folder: Path, paths: Sequence[Path], names: Names) -> dict[Path, tuple[str, list[int]]]:
+    """What files beside images say of them: the rule, and the prompts, which may be none."""
     said: dict[Path, tuple[str, list[int]]] = {}
-    there = set(pictures)
+    there = set(paths)
     for path in sorted(folder.glob("*imgs.json")):
         content = _json(path)
         for name, value in content.items() if isinstance(content, dict) else ():
@@ -221,16 +219,16 @@ def _said(
                 if place in there:
                     said[place] = f"by {path.name}", names.by_id(str(name))
                     break
-    for place in dict.fromkeys([folder, *(path.parent for path in pictures)]):
+    for place in dict.fromkeys([folder, *(path.parent for path in paths)]):
         for name in ("metadata.jsonl", "metadata.csv"):
             if not (place / name).is_file():
                 continue
             try:
                 if name.endswith(".jsonl") and "file_name" not in _json(place / name):
-                    continue  # of a prompt, not of pictures
+                    continue  # of a prompt, not of images
                 rows = read_table(place / name)
             except TableError as error:
-                raise BenchmarkDataError(f"{error}; it should say what pictures show") from error
+                raise BenchmarkDataError(f"{error}; it should say what images show") from error
             for row in rows:
                 text = next((row[key] for key in TEXTS if row.get(key)), None)
                 if row.get("file_name") and isinstance(text, str):
@@ -248,7 +246,7 @@ def _check_said_prompts(folder: Path, prompts: Sequence[Prompt], owners: Mapping
         text = content.get("prompt") if isinstance(content, dict) else None
         if isinstance(text, str) and not same(text, prompts[n].text):
             raise BenchmarkDataError(
-                f"{path} says that its pictures are of {text!r}, but prompt {name} of the set is "
+                f"{path} says that its images are of {text!r}, but prompt {name} of the set is "
                 f"{prompts[n].text!r}: they were made of another list of prompts"
             )
 

@@ -1,6 +1,6 @@
-"""Tables with pictures in them, larger than memory: what is read of a row is its texts.
+"""Tables with images in them, larger than memory: what is read of a row is its texts.
 
-A picture is read when it is needed, with the others of its group of rows, which follow it.
+An image is read when it is needed, with the others of its group of rows, which follow it.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.utils.regular_file import File, digest
 
 
-def picture_rows(
-    path: Path, picture: str, texts: Sequence[str]
+def image_rows(
+    path: Path, image_column: str, texts: Sequence[str]
 ) -> Iterator[tuple[Media, dict[str, Any]]]:
-    """The picture and the texts of each row of a Parquet file.
+    """The image and the texts of each row of a Parquet file.
 
     Raises:
-        BenchmarkDataError: not such a file, a column is missing, or a picture.
+        BenchmarkDataError: not such a file, a column is missing, or an image.
     """
     import pyarrow
     from pyarrow import parquet
@@ -36,7 +36,7 @@ def picture_rows(
         raise BenchmarkDataError(
             f"{path} is not a Parquet file that can be read: {error}"
         ) from error
-    for column in (picture, *texts):
+    for column in (image_column, *texts):
         if column not in table.schema_arrow.names:
             raise BenchmarkDataError(
                 f"{path}: there is no column {column!r}; the columns are "
@@ -45,23 +45,26 @@ def picture_rows(
     row = 0
     for group in range(table.num_row_groups):
         values = table.read_row_group(group, columns=[*texts]).to_pylist()
-        pictures = _pictures(file, group, picture)
-        for n, ((content, called), own) in enumerate(zip(pictures, values, strict=True)):
+        contents = _image_contents(file, group, image_column)
+        for n, ((content, called), own) in enumerate(zip(contents, values, strict=True)):
             row += 1
             where = f"{path}, row {row}"
             if not content:
-                raise BenchmarkDataError(f"{where}: {picture!r} holds no picture")
+                raise BenchmarkDataError(f"{where}: {image_column!r} holds no image")
             name = f"{where} ({called})" if called else where
-            yield Media(digest(content), name, partial(_load, file, group, picture, n, name)), own
+            yield (
+                Media(digest(content), name, partial(_load, file, group, image_column, n, name)),
+                own,
+            )
 
 
 def _load(file: File, group: int, column: str, n: int, name: str) -> Image.Image:
-    return open_image(_pictures(file, group, column)[n][0], name)
+    return open_image(_image_contents(file, group, column)[n][0], name)
 
 
 @lru_cache(maxsize=2)
-def _pictures(file: File, group: int, column: str) -> list[tuple[bytes, str]]:
-    """The content of each picture of a group of rows, and its path where the table has one.
+def _image_contents(file: File, group: int, column: str) -> list[tuple[bytes, str]]:
+    """The content of each image of a group of rows, and its path where the table has one.
 
     Raises:
         MediaError: the file was replaced since its rows were read.

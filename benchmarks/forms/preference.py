@@ -1,6 +1,6 @@
-"""Benchmarks where people preferred some pictures of a text to others.
+"""Benchmarks where people preferred some images of a text to others.
 
-`labels["human"]` holds one value a picture; the higher, the more people liked it.
+`labels["human"]` holds one value an image; the higher, the more people liked it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .published import Published, field, number, read_json
 
 
 class RankingForm(Benchmark):
-    """K pictures of a text and their ranks.
+    """K images of a text and their ranks.
 
     accuracy: the share of all pairs with different ranks that scores order alike; a tie of scores
-    is wrong. Pairs of all texts count alike, so that a text with more pictures weighs more.
+    is wrong. Pairs of all texts count alike, so that a text with more images weighs more.
     ranking: the mean over texts of the share of its pairs that scores do not order the other way,
     pairs that people tie included (1 minus inversions; a tie of scores counts as one).
     """
@@ -34,9 +34,9 @@ class RankingForm(Benchmark):
     headline = "accuracy"
     chance: ClassVar[Mapping[str, float]] = {"accuracy": 0.5}
     meanings: ClassVar[Mapping[str, str]] = {
-        "accuracy": "the share of pairs of pictures of one text that scores order as people do, "
+        "accuracy": "the share of pairs of images of one text that scores order as people do, "
         "0 to 1, guessing 0.5",
-        "ranking": "the share of pairs of pictures of one text that scores do not order the other "
+        "ranking": "the share of pairs of images of one text that scores do not order the other "
         "way, the mean over texts, 0 to 1",
     }
 
@@ -62,9 +62,9 @@ class RankingForm(Benchmark):
 
 
 class RankedForm(Published, RankingForm):
-    """A JSON list of prompts, each with lists of pictures and of their ranks, the lowest the best.
+    """A JSON list of prompts, each with lists of images and of their ranks, the lowest the best.
 
-    Subclasses name the keys of both, and the folders where pictures may be.
+    Subclasses name the keys of both, and the folders where images may be.
     """
 
     keys: ClassVar[tuple[str, str]]
@@ -74,14 +74,14 @@ class RankedForm(Published, RankingForm):
         path = self.file("test.json", "data/test.json")
         for n, row in enumerate(read_json(path, list), 1):
             where = f"{path}, row {n}"
-            pictures, ranks = (field(row, key, list, where) for key in self.keys)
-            if len(pictures) != len(ranks) or len(ranks) < 2:
+            names, ranks = (field(row, key, list, where) for key in self.keys)
+            if len(names) != len(ranks) or len(ranks) < 2:
                 raise BenchmarkDataError(
-                    f"{where}: {len(pictures)} pictures have {len(ranks)} ranks; there must be as "
+                    f"{where}: {len(names)} images have {len(ranks)} ranks; there must be as "
                     "many, and two or more"
                 )
             yield Item(
-                images=[self.picture(str(name), *self.folders) for name in pictures],
+                images=[self.image_path(str(name), *self.folders) for name in names],
                 texts=[field(row, "prompt", str, where)],
                 labels={"human": [-number(rank, f"{where}: a rank", 0, 100) for rank in ranks]},
                 id=field(row, "id", str, where) if "id" in row else str(n),
@@ -89,7 +89,7 @@ class RankedForm(Published, RankingForm):
 
 
 class PreferenceForm(Benchmark):
-    """Two pictures of a text, and which of them a person preferred; a tie is half to each.
+    """Two images of a text, and which of them a person preferred; a tie is half to each.
 
     preference: 1 where scores and the person agree, 1/2 where exactly one of them is a tie.
     accuracy: of the pairs without a tie of the person, the share where the scores agree; a tie of
@@ -98,7 +98,7 @@ class PreferenceForm(Benchmark):
 
     headline = "preference"
     meanings: ClassVar[Mapping[str, str]] = {
-        "preference": "the share of pairs where scores and the person prefer the same picture; "
+        "preference": "the share of pairs where scores and the person prefer the same image; "
         "half where only one of them is a tie, 0 to 1",
         "accuracy": "the same over pairs where the person had a preference, 0 to 1, guessing 0.5",
     }

@@ -1,4 +1,4 @@
-"""Which prompts of a set a name may stand for: the name of a picture, or of its folder."""
+"""Which prompts of a set a name may stand for: the name of an image, or of its folder."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ class Names:
             if not same(first.text, self.prompts[n].text):
                 raise AmbiguousError(
                     f"may be of {first.text!r} ({first.id}) or of {self.prompts[n].text!r} "
-                    f"({self.prompts[n].id}): {name!r} stands for both. Call pictures by their "
+                    f"({self.prompts[n].id}): {name!r} stands for both. Call images by their "
                     "prompts' numbers"
                 )
         return numbers

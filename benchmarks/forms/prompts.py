@@ -1,7 +1,7 @@
-"""Sets of prompts: how well do the pictures that a generator made of them show what they say?
+"""Sets of prompts: how well do the images that a generator made of them show what they say?
 
-`images` is a folder of pictures, or several, one for each generator. Which picture belongs to which
-prompt is said in `_folders`. A prompt may have several pictures, whose scores are averaged; one
+`images` is a folder of images, or several, one for each generator. Which image belongs to which
+prompt is said in `_folders`. A prompt may have several images, whose scores are averaged; one
 without any is an error, or with `on_missing="skip"` is left out.
 
 `score` is the mean over prompts. With several folders there is one such mean for each, by the
@@ -36,7 +36,7 @@ class PromptsForm(Published):
     """Subclasses write `prompts`, and `layout` where the set's own scripts have one.
 
     Args:
-        images: the folder of pictures, or several.
+        images: the folder of images, or several.
     """
 
     meanings: ClassVar[Mapping[str, str]] = {
@@ -53,7 +53,7 @@ class PromptsForm(Published):
         """The prompts of the published files in `folder`, in their order."""
 
     def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
-        """Where the set's own scripts put pictures; see `_folders.Layout`."""
+        """Where the set's own scripts put images; see `_folders.Layout`."""
         return None
 
     def check(self) -> str:
@@ -65,7 +65,7 @@ class PromptsForm(Published):
         prompts = list(self.prompts(folder))
         if not self.images:
             raise BenchmarkDataError(
-                f"{self.name} is a set of {len(prompts)} prompts: pass the folder of the pictures "
+                f"{self.name} is a set of {len(prompts)} prompts: pass the folder of the images "
                 "that were made of them with --images (images=), once for each generator"
             )
         chosen = {id(prompt) for prompt in self.selection.part(prompts)}
@@ -73,12 +73,12 @@ class PromptsForm(Published):
         names = [folder.name for folder in self.images]
         names = names if len(names) == 1 else _names(self.images)
         found = []
-        for name, pictures in zip(names, self.images, strict=True):
-            matched = match(pictures, prompts, self.layout)
-            lacking = [n for n in part if not matched.pictures[n]]
+        for name, image_folder in zip(names, self.images, strict=True):
+            matched = match(image_folder, prompts, self.layout)
+            lacking = [n for n in part if not matched.images[n]]
             if lacking and (len(lacking) == len(part) or not self.selection.skips):
-                raise self._missing(pictures, prompts, part, lacking, matched)
-            found.append(matched.pictures)
+                raise self._missing(image_folder, prompts, part, lacking, matched)
+            found.append(matched.images)
             self._remember(name, matched, len(part) - len(lacking), len(part))
         for (first, one), (second, other) in combinations(zip(names, found, strict=True), 2):
             both = sum(bool(one[n] and other[n]) for n in part)
@@ -101,7 +101,7 @@ class PromptsForm(Published):
 
     def _remember(self, name: str, matched: Matched, prompts: int, of: int) -> None:
         """Keep for the report how a folder was read."""
-        have = f" It has pictures of {prompts} of {of} prompts." if prompts < of else ""
+        have = f" It has images of {prompts} of {of} prompts." if prompts < of else ""
         self.selection.remarks.append(f"{name}: {matched.told()}.{have}")
         facts = {"folder": name, "prompts": prompts, "prompts_of_all": of, **matched.facts()}
         self.selection.folders.append(facts)
@@ -122,8 +122,8 @@ class PromptsForm(Published):
         told = f" There are {matched.told()}." if matched.told() else ""
         remedy = f" {LEAVE_OUT}." if len(lacking) < len(part) else ""
         return BenchmarkDataError(
-            f"{len(lacking)} of {len(part)} prompts have no picture in {folder}: {which}{hint}. A "
-            f"picture is called by its prompt's number, as {called}.png, or {called}_0.png where "
+            f"{len(lacking)} of {len(part)} prompts have no image in {folder}: {which}{hint}. A "
+            f"image is called by its prompt's number, as {called}.png, or {called}_0.png where "
             f"there are several, or by the prompt.{told}{remedy}"
         )
 
@@ -143,7 +143,7 @@ class PromptsForm(Published):
         return {(first, second): one - other for (first, one), (second, other) in pairs}
 
     def _by_folder(self, items: Sequence[Item], scores: Scores) -> dict[str, FloatArray]:
-        """The mean score of each prompt's pictures, for each folder by its name."""
+        """The mean score of each prompt's images, for each folder by its name."""
         found = {name: np.full(len(items), np.nan) for name in _names(self.images)}
         for n, (item, one) in enumerate(zip(items, scores, strict=True)):
             cells, folder = np.ravel(one).astype(np.float64), np.array(item.labels["folder"])

@@ -24,7 +24,7 @@ from t2v_eval.utils.regular_file import read_text
 T = TypeVar("T")
 LEAVE_OUT = (
     "Or evaluate a part that is there with --subset TAG (subset=), or leave out what lacks its "
-    'picture with --on-missing skip (on_missing="skip")'
+    'image with --on-missing skip (on_missing="skip")'
 )
 
 
@@ -41,7 +41,7 @@ class Published(Benchmark):
 
     @abstractmethod
     def read(self, folder: Path) -> Iterable[Item]:
-        """The items of the files in `folder`; whether pictures are there is checked afterwards."""
+        """The items of the files in `folder`; whether images are there is checked afterwards."""
 
     def items(self) -> Sequence[Item]:
         if self.root is None:
@@ -56,7 +56,7 @@ class Published(Benchmark):
         self._check_twice(items)
         if self.selection.total is None:  # not chosen while they were read
             items = self.selection.choose(items)
-        self._check_pictures(items)
+        self._check_images(items)
         total = self.selection.total
         if self.expected and total != self.expected:
             warnings.warn(
@@ -77,7 +77,7 @@ class Published(Benchmark):
     def file(self, *names: str) -> Path:
         """The first of `names` that is a file below the folder, or beside it.
 
-        t2v_metrics keeps annotations beside the folders of the pictures.
+        t2v_metrics keeps annotations beside the folders of the images.
         """
         assert self.root is not None
         for path in (folder / name for folder in (self.root, self.root.parent) for name in names):
@@ -85,8 +85,8 @@ class Published(Benchmark):
                 return path
         raise MissingDataError(f"{self.root} holds no {' nor '.join(names)}: {self.remedy()}")
 
-    def picture(self, name: str, *folders: str) -> str:
-        """The path of a picture: in the first of `folders` that has it, otherwise in the first."""
+    def image_path(self, name: str, *folders: str) -> str:
+        """The path of an image: in the first of `folders` that has it, otherwise in the first."""
         assert self.root is not None
         found = [self.root / folder / name for folder in folders or (".",)]
         return str(next((path for path in found if path.is_file()), found[0]))
@@ -100,8 +100,8 @@ class Published(Benchmark):
             if item.id in names:
                 raise BenchmarkDataError(f"{self.root}: the id {item.id} occurs twice")
             names.add(item.id)
-            pictures = tuple(i.key if isinstance(i, Media) else i for i in item.images)
-            content = (pictures, tuple(item.texts), item.tags, repr(item.labels))
+            images = tuple(i.key if isinstance(i, Media) else i for i in item.images)
+            content = (images, tuple(item.texts), item.tags, repr(item.labels))
             first = contents.setdefault(content, item.id)
             if first != item.id:
                 again.append(f"{item.id} is {first}")
@@ -113,12 +113,12 @@ class Published(Benchmark):
                 stacklevel=3,
             )
 
-    def _check_pictures(self, items: Sequence[Item]) -> None:
+    def _check_images(self, items: Sequence[Item]) -> None:
         named = dict.fromkeys(i for item in items for i in item.images if isinstance(i, str))
         missing = list(dict.fromkeys(name for item in items for name in missing_pictures(item)))
         if missing:
             raise BenchmarkDataError(
-                f"{len(missing)} of {len(named)} pictures are missing: {some(missing)}. "
+                f"{len(missing)} of {len(named)} images are missing: {some(missing)}. "
                 f"{self.remedy()}. {LEAVE_OUT}"
             )
 

@@ -1,11 +1,11 @@
-"""Benchmarks whose cells people rated: pictures of a text on a scale, or labelled right or wrong.
+"""Benchmarks whose cells people rated: images of a text on a scale, or labelled right or wrong.
 
-`labels["human"]` of an item holds one value for each cell, picture by picture; None is missing. It
+`labels["human"]` of an item holds one value for each cell, image by image; None is missing. It
 may hold a list of as many raters' values for each cell: then each rating is an observation of its
 own, with the cell's score, as where ratings are compared one by one and not averaged.
 
 All cells of the chosen items are one sample (no grouping), and the item is what is resampled, as
-the pictures of one prompt are not independent of each other.
+the images of one prompt are not independent of each other.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class RatingsForm(Benchmark):
 
 
 class LabelsForm(RatingsForm):
-    """Labels 1 (picture and text match) and 0: area under the ROC curve, average precision."""
+    """Labels 1 (image and text match) and 0: area under the ROC curve, average precision."""
 
     metric_names = ("auroc", "average_precision")
     chance: ClassVar[Mapping[str, float]] = {"auroc": 0.5}

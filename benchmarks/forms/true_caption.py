@@ -1,4 +1,4 @@
-"""Benchmarks where one picture has several texts, and the first, or the first few, are true."""
+"""Benchmarks where one image has several texts, and the first, or the first few, are true."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from t2v_eval.stats.bootstrap import IntArray, Statistic
 
 
 class ChoiceForm(Benchmark):
-    """accuracy: the share of pictures whose true texts score above every other; a tie is wrong.
+    """accuracy: the share of images whose true texts score above every other; a tie is wrong.
 
     macro: the mean of the accuracies of the first tags (the parts a benchmark is made of), each
-    part counting alike; pictures without a tag do not count in it, and where none has one there is
-    no such figure. A picture with a missing score is left out.
+    part counting alike; images without a tag do not count in it, and where none has one there is
+    no such figure. An image with a missing score is left out.
     """
 
     headline = "macro"
@@ -26,7 +26,7 @@ class ChoiceForm(Benchmark):
     chance: ClassVar[Mapping[str, float]] = {"macro": 0.5, "accuracy": 0.5}
     meanings: ClassVar[Mapping[str, str]] = {
         "macro": "the mean of the accuracies of the benchmark's parts, 0 to 1",
-        "accuracy": "the share of pictures whose true texts score above every other, 0 to 1",
+        "accuracy": "the share of images whose true texts score above every other, 0 to 1",
     }
 
     def human(self, item: Item) -> NDArray[np.float64] | None:

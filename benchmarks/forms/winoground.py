@@ -1,4 +1,4 @@
-"""Benchmarks in Winoground's form: two pictures, two texts, picture i belongs to text i."""
+"""Benchmarks in Winoground's form: two images, two texts, image i belongs to text i."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from t2v_eval.stats.metrics import FloatArray, winoground_correct
 class WinogroundForm(Benchmark):
     """Items of 2 x 2 and the accuracies of Winoground; subclasses write `items`.
 
-    text: each picture scores higher with its own text; image: each text scores higher with its own
-    picture; group: both. From 0 to 1, chance is 1/4, 1/4 and 1/6; a tie is wrong; an item with a
+    text: each image scores higher with its own text; image: each text scores higher with its own
+    image; group: both. From 0 to 1, chance is 1/4, 1/4 and 1/6; a tie is wrong; an item with a
     missing score is left out.
     """
 
     headline = "group"
     chance: ClassVar[Mapping[str, float]] = {"text": 1 / 4, "image": 1 / 4, "group": 1 / 6}
     meanings: ClassVar[Mapping[str, str]] = {
-        "text": "text score: the share of items where each picture scores higher with its own text "
+        "text": "text score: the share of items where each image scores higher with its own text "
         "than with the other, 0 to 1",
         "image": "image score: the share of items where each text scores higher with its own "
-        "picture than with the other, 0 to 1",
+        "image than with the other, 0 to 1",
         "group": "group score: the share of items where both hold, 0 to 1",
     }
 

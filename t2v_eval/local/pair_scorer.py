@@ -26,7 +26,7 @@ class PairScorer(LocalScorer, Generic[State]):
     a picture) and `score`.
     """
 
-    sharing_mode = "pictures encoded once"
+    sharing_mode = "images encoded once"
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Sequence[State]:

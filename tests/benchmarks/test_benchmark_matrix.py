@@ -33,7 +33,7 @@ def test_counts_groups_and_tags(tmp_path, name):
     LAYOUTS[name](tmp_path)
     items, case = opened(name, tmp_path).items(), CASES[name]
     assert len(items) == ITEMS[name]
-    assert sum(len(item.images) for item in items) == case.pictures
+    assert sum(len(item.images) for item in items) == case.images
     assert sum(len(item.texts) for item in items) == case.texts
     assert Counter(tag for item in items for tag in item.tags) == case.tags
 

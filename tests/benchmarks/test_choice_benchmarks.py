@@ -300,7 +300,7 @@ def test_aro_orders_malformed(tmp_path):
     path = tmp_path / "data/test-00001-of-00002.parquet"
     rows = parquet.read_table(path).to_pylist()
     for change, message in (
-        ({"images": None}, "row 1: 'images' holds no picture"),
+        ({"images": None}, "row 1: 'images' holds no image"),
         ({"hard_text_2": ""}, "row 1: 'hard_text_2' is empty"),
     ):
         parquet.write_table(pyarrow.Table.from_pylist([rows[0] | change, *rows[1:]]), path)

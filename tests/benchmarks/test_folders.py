@@ -1,4 +1,4 @@
-"""Folders of pictures as the scripts of prompt sets, operating systems and people leave them.
+"""Folders of images as the scripts of prompt sets, operating systems and people leave them.
 
 The writers below follow what each set's own script does, written anew.
 """
@@ -24,11 +24,11 @@ def prompts(*texts, ids=()):
 
 
 def matched(folder, texts, *names, ids=()):
-    """The names of each prompt's pictures, and what was said of the folder."""
+    """The names of each prompt's images, and what was said of the folder."""
     for seed, name in enumerate(names):
         draw(folder / name, seed)
     found = match(folder, prompts(*texts, ids=ids))
-    return [[p.relative_to(folder).as_posix() for p in of] for of in found.pictures], found
+    return [[p.relative_to(folder).as_posix() for p in of] for of in found.images], found
 
 
 def write_geneval(root, folder, samples=4):
@@ -78,7 +78,7 @@ def test_geneval_as_its_own_scripts_write_and_read_it(tmp_path):
     (folder,) = benchmark.selection.folders
     assert folder["rules"] == {"in GenEval's layout": 12}
     assert folder["ignored"]["beside samples/"] == 3
-    assert "12 pictures in GenEval's layout" in benchmark.selection.remarks[0]
+    assert "12 images in GenEval's layout" in benchmark.selection.remarks[0]
 
 
 def test_geneval_made_of_other_prompts_is_told(tmp_path):
@@ -118,7 +118,7 @@ def test_one_skill_of_compbench_alone(tmp_path, name):
     assert [item.texts[0] for item in items] == texts["color"]
 
 
-def test_a_prompt_that_occurs_twice_takes_its_picture_for_each(tmp_path):
+def test_a_prompt_that_occurs_twice_takes_its_image_for_each(tmp_path):
     texts = ["a bagel", "a cat", "a bagel", "A bagel."]
     found, how = matched(tmp_path, texts, "a_bagel_0.png", "a cat.png")
     assert found == [["a_bagel_0.png"], ["a cat.png"], ["a_bagel_0.png"], ["a_bagel_0.png"]]
@@ -190,7 +190,7 @@ def test_two_prompts_that_a_name_may_stand_for_are_both_named(tmp_path):
         matched(tmp_path / "cut", long, "a photo of two dogs and a b.png")
 
 
-def test_files_of_systems_and_notebooks_are_no_pictures(tmp_path):
+def test_files_of_systems_and_notebooks_are_no_images(tmp_path):
     junk = [
         "._0.png",
         ".hidden/1.png",
@@ -210,7 +210,7 @@ def test_files_of_systems_and_notebooks_are_no_pictures(tmp_path):
     assert how.facts()["ignored"] == {"of the system": len(junk), "a grid": 1}
 
 
-def test_files_beside_pictures_say_what_they_show(tmp_path):
+def test_files_beside_images_say_what_they_show(tmp_path):
     rows = [{"file_name": "x/b.png", "text": "a cat"}, {"file_name": "a.png", "text": "a dog"}]
     rows += [{"file_name": "0.png", "text": "something else"}]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

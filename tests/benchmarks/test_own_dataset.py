@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face's library as benchmarks: saved, as files, of pictures, from a hub."""
+"""Data sets of Hugging Face's library as benchmarks: saved, as files, of images, from a hub."""
 
 import io
 import json
@@ -41,7 +41,7 @@ def png(seed):
 
 
 def judged(folder, **more):
-    """A data set whose pictures are of its type Image."""
+    """A data set whose images are of its type Image."""
     columns = {
         "image": [str(folder / f"p{n}.png") for n in range(5)],
         "text": [f"text {n // 2}" for n in range(5)],
@@ -65,7 +65,7 @@ def test_as_it_is_saved(folder):
     assert run.counts["failed"] == 0 and run.counts["used"] == 5
 
 
-def test_pictures_are_their_bytes(folder):
+def test_images_are_their_bytes(folder):
     made = judged(folder).map(lambda row: row, writer_batch_size=2)
     made.save_to_disk(folder / "saved")
     for n in range(5):
@@ -76,7 +76,7 @@ def test_pictures_are_their_bytes(folder):
     assert [one.key for one in pictures] == [open_media(png(n)).key for n in range(5)]
 
 
-def test_lists_of_pictures_and_names_of_classes(folder):
+def test_lists_of_images_and_names_of_classes(folder):
     made = datasets.Dataset.from_dict(
         {
             "images": [[str(folder / "p0.png"), str(folder / "p1.png")], [str(folder / "p2.png")]],
@@ -127,7 +127,7 @@ def test_folders_of_files(folder, suffix):
     assert [item.labels["human"] for item in items] == [[h] for h in HUMAN]
 
 
-def test_a_folder_of_pictures_with_a_metadata_file(folder):
+def test_a_folder_of_images_with_a_metadata_file(folder):
     rows = [{"file_name": f"p{n}.png", "text": "x", "human": h} for n, h in enumerate(HUMAN)]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = open_benchmark(f"dataset:{folder}")

@@ -65,7 +65,7 @@ def test_all_rows_are_one_sample(table):
 
 @pytest.mark.parametrize("tags", [("a", "b"), ("a", "a")])
 def test_rows_that_make_no_item_are_resampled_together(table, tags):
-    """Each picture has a text of its own: six cells to score in two groups, and not eighteen."""
+    """Each image has a text of its own: six cells to score in two groups, and not eighteen."""
     rows = [
         {"image": f"p{n}.png", "text": f"text {n}", "human": n * n % 5, "group": f"g{n // 3}"}
         | {"tags": tags[n % 2]}
@@ -122,7 +122,7 @@ def test_columns_of_other_names(table):
         open_benchmark("scenes", columns=columns)
 
 
-def test_lists_of_pictures_and_texts(table, tmp_path):
+def test_lists_of_images_and_texts(table, tmp_path):
     rows = [
         {"images": ["p0.png", "p1.png"], "texts": ["x", "y"], "human": [[5, 1], [[1, 2], None]]},
         {"images": ["p2.png"], "texts": ["x"], "human": [3, 4]},
@@ -135,7 +135,7 @@ def test_lists_of_pictures_and_texts(table, tmp_path):
     assert item.labels == {"human": [5, 1]} and len(item.images) == 2
 
 
-def test_pictures_inside_parquet_and_below_a_root(table, tmp_path):
+def test_images_inside_parquet_and_below_a_root(table, tmp_path):
     content = (table().parent / "p0.png").read_bytes()
     for path, called in ((None, "t.parquet, row 1"), ("far/p0.png", "far/p0.png")):
         rows = [
@@ -146,8 +146,8 @@ def test_pictures_inside_parquet_and_below_a_root(table, tmp_path):
         (item,) = open_benchmark(str(tmp_path / "t.parquet")).items()
         (image,) = item.images
         assert image.key == open_media(content).key and image.name.endswith(called)
-        assert item.labels == {"human": [2.0]}, "one picture, whose rows are put together"
-    broken = [rows[0] | {"image": {"bytes": b"no picture", "path": path}}, rows[0]]
+        assert item.labels == {"human": [2.0]}, "one image, whose rows are put together"
+    broken = [rows[0] | {"image": {"bytes": b"no image", "path": path}}, rows[0]]
     parquet.write_table(pyarrow.Table.from_pylist(broken), tmp_path / "t.parquet")
     images = open_benchmark(str(tmp_path / "t.parquet")).items()[0].images
     with pytest.raises(MediaError, match="^far/p0.png: not an image"):

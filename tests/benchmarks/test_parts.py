@@ -1,4 +1,4 @@
-"""Parts of benchmarks, items without pictures, and cautions, in every form of a report."""
+"""Parts of benchmarks, items without images, and cautions, in every form of a report."""
 
 import json
 
@@ -54,7 +54,7 @@ def mean(numbers, seed=0):
     return np.mean([expected(picture(seed + n), ROWS[n][0]) for n in numbers])
 
 
-def test_a_part_needs_the_pictures_of_the_part_alone(root, tmp_path):
+def test_a_part_needs_the_images_of_the_part_alone(root, tmp_path):
     mine = folder(tmp_path / "mine", 0, 1, 2)
     benchmark = benchmarks.create("geneval", root=root, images=mine)
     run = evaluate(ToyEmbedding(), benchmark, subset=["counting", "Colors"], resamples=5)
@@ -69,7 +69,7 @@ def test_a_part_needs_the_pictures_of_the_part_alone(root, tmp_path):
     assert [item.texts for item in created.items()] == [["a cat"]]
 
 
-def test_prompts_without_pictures(root, tmp_path):
+def test_prompts_without_images(root, tmp_path):
     mine = folder(tmp_path / "mine", 0, 2)
     benchmark = benchmarks.create("geneval", root=root, images=mine)
     with pytest.raises(BenchmarkDataError, match="2 of 4 prompts .*two dogs.*--subset.*on-missing"):
@@ -78,7 +78,7 @@ def test_prompts_without_pictures(root, tmp_path):
     assert run.metrics["score"].value == pytest.approx(mean([0, 2]), abs=1e-6)
     assert run.benchmark["left_out"] == {"items": 2, "missing": {"1": "two dogs", "3": "x"}}
     nothing = benchmarks.create("geneval", root=root, images=folder(tmp_path / "no", 77))
-    with pytest.raises(BenchmarkDataError, match="4 of 4 prompts have no picture"):
+    with pytest.raises(BenchmarkDataError, match="4 of 4 prompts have no image"):
         evaluate(ToyEmbedding(), nothing, on_missing="skip")
     with pytest.raises(InputError, match="use 'error' or 'skip'"):
         evaluate(ToyEmbedding(), benchmark, on_missing="ignore")
@@ -135,7 +135,7 @@ def test_the_command_and_every_form_of_the_report(root, tmp_path):
     ]
     for shown in (done.stdout, (out / "report.md").read_text(), (out / "report.html").read_text()):
         flat = " ".join(shown.split())
-        assert "2 of 4 items" in flat and "2 pictures by number" in flat
+        assert "2 of 4 items" in flat and "2 images by number" in flat
         assert "2 items are left out" in flat and "1 file ignored (a grid): grid.png" in flat
     done = call(*common, "--subset", "colors")
     for shown in (done.stdout, (out / "report.md").read_text(), (out / "report.html").read_text()):
@@ -159,14 +159,14 @@ def test_every_benchmark_can_leave_out_an_item(tmp_path, name):
         part = whole.selecting(subset=tags[0]).selected()
         assert [item.id for item in part] == [i.id for i in items if tags[0] in i.tags]
     if not named:
-        return  # the pictures are in the tables
+        return  # the images are in the tables
     gone = named[-1][1]
     (tmp_path / gone).unlink()
     lacking = {items[n].id for n, image in named if image == gone}
     if name in ("genai-bench-video-527", "t2vscore-alignment"):
         return  # a shorter video is one too, if its last frame is what is missing
     if len(lacking) == len(items):
-        with pytest.raises(BenchmarkDataError, match="lacks a picture|no picture"):
+        with pytest.raises(BenchmarkDataError, match="lacks an image|no image"):
             whole.selecting(on_missing="skip").selected()
         return
     kept = whole.selecting(on_missing="skip")
@@ -215,7 +215,7 @@ def test_a_caution_is_said_of_stored_scores_too(root, tmp_path):
             run = evaluate(sized(store), benchmark, resamples=5)
         assert run.counts["reused"] == reused
         (caution,) = run.scorer["cautions"]
-        assert caution.startswith("4 of 4 pictures are not of 8 x 8 pixels")
+        assert caution.startswith("4 of 4 images are not of 8 x 8 pixels")
     page = Report([run]).write(tmp_path / "out")
     for shown in (page.read_text(), (tmp_path / "out/report.md").read_text()):
         assert "it means nothing" in shown
@@ -241,7 +241,7 @@ def test_sizes_are_those_of_what_is_decoded(tmp_path, turn):
     media = open_media(str(tmp_path / "a.jpg"))
     for mode in ("seen", "original"):
         assert size_of(media, mode) == decode(media, mode).size
-    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    (tmp_path / "b.jpg").write_bytes(b"no image")
     assert size_of(open_media(str(tmp_path / "b.jpg"))) is None
 
 
@@ -251,22 +251,22 @@ def test_no_model_is_loaded_for_what_is_not_there(tmp_path, monkeypatch):
             raise AssertionError("it was loaded")
 
     models.register("toy-loaded", kind="clip")(Loaded)
-    draw(tmp_path / "pictures/a.png", 0)
+    draw(tmp_path / "images/a.png", 0)
     (tmp_path / "c.json").write_text('{"a": "x"}')
     m, gone = ("-m", "toy-loaded", "--no-store"), tmp_path / "gone"
     for command in (
-        ("caption", f"{gone}.json", tmp_path / "pictures", *m),
+        ("caption", f"{gone}.json", tmp_path / "images", *m),
         ("caption", tmp_path / "c.json", gone, *m),
-        ("caption", tmp_path / "c.json", tmp_path / "pictures", "--references", gone, *m),
+        ("caption", tmp_path / "c.json", tmp_path / "images", "--references", gone, *m),
         ("score", gone, "-t", "x", *m),
-        ("score", tmp_path / "pictures/a.png", *m),
+        ("score", tmp_path / "images/a.png", *m),
         ("score", "--pairs", gone, *m),
-        ("eval", "-b", "geneval", "--root", gone, "--images", tmp_path / "pictures", *m),
+        ("eval", "-b", "geneval", "--root", gone, "--images", tmp_path / "images", *m),
         ("eval", "-b", f"{gone}.csv", *m),
-        ("prefer", gone, tmp_path / "pictures/a.png", "x", *m),
+        ("prefer", gone, tmp_path / "images/a.png", "x", *m),
     ):
         error = call(*command, code=2).stderr
         assert "gone" in error or "--text" in error
     with pytest.raises(AssertionError, match="it was loaded"):
-        call("caption", tmp_path / "c.json", tmp_path / "pictures", *m)
+        call("caption", tmp_path / "c.json", tmp_path / "images", *m)
     assert cli.app is app

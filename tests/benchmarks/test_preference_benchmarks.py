@@ -58,7 +58,7 @@ def test_imagereward(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"ranking": [1, 2]}, "row 1: 4 pictures have 2 ranks"),
+        ({"ranking": [1, 2]}, "row 1: 4 images have 2 ranks"),
         ({"ranking": [1, 2, 3, "x"]}, "row 1: a rank is 'x', not a number"),
         ({"ranking": None}, "row 1: 'ranking' is None, not list"),
         ({"prompt": ""}, "row 1: 'prompt' is empty"),
@@ -145,12 +145,12 @@ def test_genai_rank(tmp_path):
     genai_rank(tmp_path)
     benchmark, items = opened("genai-rank-sdxl", tmp_path)
     assert [item.tags[0] for item in items] == [
-        "a perfect picture", "no perfect picture", "no perfect picture"
+        "a perfect image", "no perfect image", "no perfect image"
     ]  # fmt: skip
     assert items[0].labels["human"] == [5, 4, 3, 3, 2, 1, 4, 4, 4]
     assert items[2].images[8].endswith("SDXL_Base/00800_09.jpeg")
     ratings = [np.array(item.labels["human"], np.float32)[:, None] for item in items]
-    # The second prompt's pictures are all rated 4: it has no best picture, and is not wrong.
+    # The second prompt's images are all rated 4: it has no best image, and is not wrong.
     assert benchmark.metrics(items, ratings) == {
         "best_of_9": pytest.approx((5 + 4 + 4) / 3),
         "best_of_3": pytest.approx(((5 + 3 + 4) / 3 + 4 + (3 + 4 + 2) / 3) / 3),
@@ -160,8 +160,8 @@ def test_genai_rank(tmp_path):
     found = benchmark.metrics(items, [-one for one in ratings])
     assert found["best_of_9"] == pytest.approx((1 + 4 + 1) / 3)
     assert found["ranking"] == found["top"] == 0
-    # Prompts with and without a perfect picture are those that the tags say.
-    some = [n for n, item in enumerate(items) if item.tags[0] == "no perfect picture"]
+    # Prompts with and without a perfect image are those that the tags say.
+    some = [n for n, item in enumerate(items) if item.tags[0] == "no perfect image"]
     chosen = [items[n] for n in some], [ratings[n] for n in some]
     assert benchmark.metrics(*chosen)["best_of_9"] == 4
 
@@ -169,9 +169,9 @@ def test_genai_rank(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c["00001"]["models"]["DALLE_3"].pop("4"), "has the pictures .*, not 1 to 9"),
+        (lambda c: c["00001"]["models"]["DALLE_3"].pop("4"), "has the images .*, not 1 to 9"),
         (lambda c: c["00001"]["models"].pop("DALLE_3"), "'00001': there is no 'DALLE_3'"),
-        (lambda c: c["00001"]["models"]["DALLE_3"].update({"1": []}), "picture 1 has no ratings"),
+        (lambda c: c["00001"]["models"]["DALLE_3"].update({"1": []}), "image 1 has no ratings"),
         (lambda c: c["00001"]["models"]["DALLE_3"].update({"1": [6]}), "not from 1 to 5"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Sets of prompts: which picture belongs to which, and what two generators' folders say."""
+"""Sets of prompts: which image belongs to which, and what two generators' folders say."""
 
 import itertools
 import json
@@ -37,7 +37,7 @@ def root(tmp_path):
     return tmp_path / "set"
 
 
-def pictures(folder, *names):
+def images(folder, *names):
     for seed, name in enumerate(names):
         draw(folder / name, seed)
     return folder
@@ -58,19 +58,19 @@ def opened(root, *folders):
         ("Bond_2.png", "a red cube, on a blue ball_0.png", f"{LONG}-1.png"),
     ],
 )
-def test_pictures_find_their_prompts(root, tmp_path, names):
-    items = opened(root, pictures(tmp_path / "mine", *names)).items()
+def test_images_find_their_prompts(root, tmp_path, names):
+    items = opened(root, images(tmp_path / "mine", *names)).items()
     assert [item.texts[0] for item in items] == [prompt for prompt, *_ in PROMPTS]
     assert [item.tags for item in items][1:] == [("Artifacts", "Basic"), ("Artifacts", "Complex")]
     got = [[image[len(str(tmp_path / "mine")) + 1 :] for image in i.images] for i in items]
     flat = [name for one in got for name in one]
-    assert sorted(flat) == sorted(names), "each picture belongs to one prompt"
+    assert sorted(flat) == sorted(names), "each image belongs to one prompt"
     first = [name for name in names if re.match(r"0+\b|0+[_/.]|[Bb]ond", name)]
     assert got[0] == sorted(first)
 
 
 def test_the_mean_is_over_prompts_and_by_tag(root, tmp_path):
-    folder = pictures(tmp_path / "mine", "0.png", "1_0.png", "1_1.png", "2.png", "notes.txt.png")
+    folder = images(tmp_path / "mine", "0.png", "1_0.png", "1_1.png", "2.png", "notes.txt.png")
     run = evaluate(ToyEmbedding(), opened(root, folder), resamples=20)
     score = [expected(picture(n), PROMPTS[k][0]) for n, k in ((0, 0), (1, 1), (2, 1), (3, 2))]
     means = [score[0], (score[1] + score[2]) / 2, score[3]]
@@ -80,8 +80,8 @@ def test_the_mean_is_over_prompts_and_by_tag(root, tmp_path):
 
 
 def test_two_folders_are_compared_prompt_by_prompt(root, tmp_path):
-    mine = pictures(tmp_path / "mine", "0.png", "1.png", "2.png")
-    theirs = pictures(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
+    mine = images(tmp_path / "mine", "0.png", "1.png", "2.png")
+    theirs = images(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
     run = evaluate(ToyEmbedding(), opened(root, mine, theirs), resamples=50)
     first = [expected(picture(n), PROMPTS[n][0]) for n in range(3)]
     second = [expected(picture(n + 1), PROMPTS[n][0]) for n in range(3)]
@@ -97,8 +97,8 @@ def test_two_folders_are_compared_prompt_by_prompt(root, tmp_path):
 
 
 def test_whether_two_folders_differ_is_a_paired_test(root, tmp_path):
-    mine = pictures(tmp_path / "mine", "0.png", "1.png", "2.png")
-    theirs = pictures(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
+    mine = images(tmp_path / "mine", "0.png", "1.png", "2.png")
+    theirs = images(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
     run = evaluate(ToyEmbedding(), opened(root, mine, theirs), resamples=5)
     apart = [
         expected(picture(n), PROMPTS[n][0]) - expected(picture(n + 1), PROMPTS[n][0])
@@ -151,15 +151,15 @@ def test_what_is_missing_is_said(root, tmp_path):
         opened(root).items()
     with pytest.raises(BenchmarkDataError, match="there is no folder"):
         opened(root, tmp_path / "nowhere").items()
-    folder = pictures(tmp_path / "mine", "0.png", "2.png")
-    with pytest.raises(BenchmarkDataError, match="1 of 3 prompts have no picture .*red cube") as e:
+    folder = images(tmp_path / "mine", "0.png", "2.png")
+    with pytest.raises(BenchmarkDataError, match="1 of 3 prompts have no image .*red cube") as e:
         opened(root, folder).items()
     assert "00001.png" in str(e.value) and "start at 1" not in str(e.value)
-    folder = pictures(tmp_path / "from1", "1.png", "2.png", "3.png")
+    folder = images(tmp_path / "from1", "1.png", "2.png", "3.png")
     with pytest.raises(BenchmarkDataError, match="1 of 3 .*these seem to start at 1"):
         opened(root, folder).items()
     with pytest.warns(T2VWarning, match="3 items and partiprompts has 1632"):
-        opened(root, pictures(tmp_path / "all", "0.png", "1.png", "2.png")).items()
+        opened(root, images(tmp_path / "all", "0.png", "1.png", "2.png")).items()
     with pytest.raises(InputError, match="'winoground' takes no option 'images'"):
         open_benchmark("winoground", root, images=[folder])
     (root / "PartiPrompts.tsv").write_text("a\tb\tc\td\n")
@@ -169,7 +169,7 @@ def test_what_is_missing_is_said(root, tmp_path):
 
 def test_the_command_takes_folders(root, tmp_path):
     for name in ("mine", "theirs"):
-        pictures(tmp_path / name, "0.png", "1.png", "2.png")
+        images(tmp_path / name, "0.png", "1.png", "2.png")
     arguments = ["eval", "-m", "toy-colours", "-b", "partiprompts", "--no-store"]
     arguments += ["--root", root, "--images", tmp_path / "mine", "--images", tmp_path / "theirs"]
     result = CliRunner().invoke(app, list(map(str, arguments)))
@@ -207,7 +207,7 @@ TAGS = {
 def test_other_sets(tmp_path, name):
     file, content = SETS[name]
     (tmp_path / file).write_text(content)
-    folder = pictures(tmp_path / "mine", "0.png", "1.png")
+    folder = images(tmp_path / "mine", "0.png", "1.png")
     items = benchmarks.create(name, root=tmp_path, images=folder).items()
     assert [item.tags for item in items] == TAGS[name]
     (tmp_path / file).unlink()
@@ -217,7 +217,7 @@ def test_other_sets(tmp_path, name):
 
 def test_ids_of_a_set_are_names_too(tmp_path):
     (tmp_path / "dsg-1k-anns.csv").write_text(SETS["dsg-1k"][1])
-    folder = pictures(tmp_path / "mine", "whoops_5.png", "vrd_2_1_0.png")
+    folder = images(tmp_path / "mine", "whoops_5.png", "vrd_2_1_0.png")
     items = benchmarks.create("dsg-1k", root=tmp_path, images=folder).items()
     assert [len(item.images) for item in items] == [1, 1]
 
@@ -225,7 +225,7 @@ def test_ids_of_a_set_are_names_too(tmp_path):
 def test_t2i_compbench_and_genai_bench(tmp_path):
     for skill in "color shape texture spatial non_spatial complex numeracy 3d_spatial".split():
         (tmp_path / f"{skill}_val.txt").write_text(f"a {skill} thing\nanother {skill} thing\n\n")
-    folder = pictures(tmp_path / "mine", *(f"{n}.png" for n in range(16)))
+    folder = images(tmp_path / "mine", *(f"{n}.png" for n in range(16)))
     items = benchmarks.create("t2i-compbench", root=tmp_path, images=folder).items()
     assert [item.tags[0] for item in items][::2] == [
         "color", "shape", "texture", "spatial", "non_spatial", "complex", "numeracy", "3d_spatial"
@@ -233,7 +233,7 @@ def test_t2i_compbench_and_genai_bench(tmp_path):
     prompts = {"00003": {"prompt": "a dog"}, "00009": {"prompt": "two dogs"}}
     write_json(tmp_path / "genai_image.json", prompts)
     write_json(tmp_path / "genai_skills.json", {"counting": [9]})
-    folder = pictures(tmp_path / "other", "3.png", "00009.png", "0.png")
+    folder = images(tmp_path / "other", "3.png", "00009.png", "0.png")
     items = benchmarks.create("genai-bench-prompts", root=tmp_path, images=folder).items()
     assert [item.tags for item in items] == [(), ("counting",)]
     assert items[1].images[0].endswith("00009.png"), "the set's own numbers"

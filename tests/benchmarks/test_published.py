@@ -45,7 +45,7 @@ def test_items_and_a_run(written, name):
 @pytest.mark.parametrize("own", [False, True])
 def test_a_folder_of_the_benchmark_s_name_will_do(written, tmp_path, name, own):
     root = shutil.copytree(written[name], tmp_path / name) if own else written[name]
-    own_pictures = {"images": [root / "pictures"]} if (root / "pictures").is_dir() else {}
+    own_pictures = {"images": [root / "images"]} if (root / "images").is_dir() else {}
     found = open_benchmark(name, tmp_path if own else root, **own_pictures)
     assert len(found.items()) == ITEMS[name] and found.root == root
 
@@ -92,14 +92,14 @@ def test_each_file_is_missed(written, tmp_path, name):
 
 
 @names
-def test_a_missing_picture_is_named(written, tmp_path, name):
+def test_a_missing_image_is_named(written, tmp_path, name):
     root = shutil.copytree(written[name], tmp_path / "root")
     named = [i for i in opened(name, root).items()[-1].images if isinstance(i, str)]
     if not named:
-        return  # the pictures are in the tables
+        return  # the images are in the tables
     gone = Path(named[0])
     gone.unlink()
-    with pytest.raises(BenchmarkDataError, match="missing|have no picture") as caught:
+    with pytest.raises(BenchmarkDataError, match="missing|have no image") as caught:
         opened(name, root).items()
     assert gone.stem in str(caught.value)
 

@@ -39,7 +39,7 @@ def test_tifa160_likert(tmp_path):
     assert items[0].texts == ["A Christmas tree with lights and teddy bear"]
     assert items[0].tags == ("coco",)
     assert sum(item.tags == ("partiprompt",) for item in items) == 4
-    # Read off dsg_tifa160_anns.csv, for the five pictures of coco_669925 in the order of
+    # Read off dsg_tifa160_anns.csv, for the five images of coco_669925 in the order of
     # tifa160.json: mini-dalle, sd1dot1, sd1dot5, sd2dot1, vq-diffusion.
     lines = (tmp_path / "dsg_tifa160_anns.csv").read_text().splitlines()
     given = {"mini-dalle": [], "sd1dot1": [], "sd1dot5": [], "sd2dot1": [], "vq-diffusion": []}
@@ -68,8 +68,8 @@ def test_tifa160_two_raters(tmp_path):
         (lambda c: c["coco_669925_mini_dalle"].update(text=""), "'text' is empty, not str"),
         (lambda c: c["coco_669925_mini_dalle"].update(text="x"), "has the texts"),
         (lambda c: c.update(coco_669925_mini_dalle=3), "is int, not an object"),
-        (lambda c: c.pop("coco_669925_mini_dalle"), "row .*: tifa160.json has no picture of"),
-        (lambda c: c.update(new=c["coco_669925_mini_dalle"]), "'new': the picture has no ratings"),
+        (lambda c: c.pop("coco_669925_mini_dalle"), "row .*: tifa160.json has no image of"),
+        (lambda c: c.update(new=c["coco_669925_mini_dalle"]), "'new': the image has no ratings"),
     ],
 )
 def test_tifa160_malformed(tmp_path, change, message):
@@ -104,7 +104,7 @@ def test_genai_bench(tmp_path):
     ]  # fmt: skip
 
 
-def test_all_pictures_are_one_sample(tmp_path):
+def test_all_images_are_one_sample(tmp_path):
     genai_bench(tmp_path)
     benchmark = benchmarks.create("genai-bench-527", root=tmp_path)
     items = benchmark.items()
@@ -122,7 +122,7 @@ def test_all_pictures_are_one_sample(tmp_path):
     assert benchmark.metrics(items, perfect) == pytest.approx(
         {"acc23": 1, "pearson": 1, "tau_b": 1, "spearman": 1, "tau_c": tau_c}
     )
-    # A resample of prompts draws all pictures of a prompt.
+    # A resample of prompts draws all images of a prompt.
     twice = benchmark.statistic(items, scores)(np.array([1, 1, 2]))
     s = np.concatenate([scores[n].ravel() for n in (1, 1, 2)]).astype(float)
     h = np.concatenate([items[n].labels["human"] for n in (1, 1, 2)])

@@ -82,7 +82,7 @@ def test_each_caption_is_true_of_its_own_scene_only() -> None:
             assert not reads_true(text, item.scenes[1 - i]), (text, item.scenes[1 - i])
 
 
-def test_pictures_show_what_scenes_say() -> None:
+def test_images_show_what_scenes_say() -> None:
     """Each thing's colour fills its place; rings and crosses leave part of their square empty."""
     for item in DRAWN[:60]:
         for scene, image in zip(item.scenes, item.images, strict=True):

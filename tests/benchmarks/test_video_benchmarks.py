@@ -304,10 +304,10 @@ def test_videos_that_are_read_whole(tmp_path, name, write):
     assert not open_benchmark(name, tmp_path).card.summary.endswith("instead")
 
 
-def test_a_scorer_of_pictures_does_not_read_videos_whole(tmp_path):
+def test_a_scorer_of_images_does_not_read_videos_whole(tmp_path):
     camerabench_binary(tmp_path)
     benchmark = open_benchmark("camerabench-binary", tmp_path, whole=True)
-    with pytest.raises(MediaError, match="looks at one picture at a time: score frames of it"):
+    with pytest.raises(MediaError, match="looks at one image at a time: score frames of it"):
         evaluate(ToyEmbedding(), benchmark, resamples=2)
 
 
@@ -355,7 +355,7 @@ def test_options_of_a_benchmark_in_a_comparison_and_on_the_command_line(tmp_path
         compare([ToyVideo()], ["scenes"], **told)
     command = f"eval -m tiny-clip -b camerabench-binary --root {tmp_path} --no-store".split()
     found = CliRunner().invoke(app, [*command, "--benchmark-option", "whole=true"])
-    assert found.exit_code == 2 and "looks at one picture at a time" in found.output
+    assert found.exit_code == 2 and "looks at one image at a time" in found.output
     found = CliRunner().invoke(app, [*command, "--benchmark-option", "frames=1"])
     assert found.exit_code == 0 and "mean_average_precision" in found.output
     found = CliRunner().invoke(app, [*command, "--benchmark-option", "whole"])

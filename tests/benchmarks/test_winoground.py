@@ -1,4 +1,4 @@
-"""Winoground's adapter on drawn pictures in the published layout, with figures counted by hand."""
+"""Winoground's adapter on drawn images in the published layout, with figures counted by hand."""
 
 import json
 import re
@@ -160,10 +160,10 @@ def test_an_empty_folder_names_itself_and_what_it_lacks(tmp_path):
     assert "huggingface.co/datasets/facebook/winoground" in str(caught.value)
 
 
-def test_a_missing_picture_is_named(tmp_path):
+def test_a_missing_image_is_named(tmp_path):
     write(tmp_path)
     (tmp_path / "data/images/ex_1_img_0.png").unlink()
-    with pytest.raises(BenchmarkDataError, match="1 of 6 pictures are missing.*ex_1_img_0.png"):
+    with pytest.raises(BenchmarkDataError, match="1 of 6 images are missing.*ex_1_img_0.png"):
         opened(tmp_path).items()
 
 

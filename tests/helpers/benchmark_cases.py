@@ -19,7 +19,7 @@ from helpers.hand_counted import (
     agiqa,
     agreement,
     all_cameras_right,
-    first_picture_wins,
+    first_image_wins,
     last_of_nine,
     mean_over_prompts,
     models_of,
@@ -31,7 +31,7 @@ from helpers.hand_counted import (
     tifa_raters,
     true_but_the_first,
 )
-from helpers.published_layouts import pictures_of
+from helpers.published_layouts import draw_images
 from pyarrow import parquet
 
 # Rows twice: the same row once more, and what is said of it.
@@ -75,10 +75,10 @@ def table_again(file: str) -> Callable[[Path], None]:
     return change
 
 
-def with_a_picture(change: Callable[[Path], None], name: str = "2") -> Callable[[Path], None]:
+def with_an_image(change: Callable[[Path], None], name: str = "2") -> Callable[[Path], None]:
     def both(root: Path) -> None:
         change(root)
-        pictures_of(root, name)
+        draw_images(root, name)
 
     return both
 
@@ -133,7 +133,7 @@ class Case(NamedTuple):
     or, if it starts with "counts: ", how many items there are then, and why that is right.
     """
 
-    pictures: int
+    images: int
     texts: int
     tags: dict[str, int]
     metric: Metric
@@ -143,7 +143,7 @@ class Case(NamedTuple):
     message: str
 
 
-COUNTS = "warns: items and .* has"  # rows without an id that belong to other pictures
+COUNTS = "warns: items and .* has"  # rows without an id that belong to other images
 TWICE = "warns: 1 of . items occur twice and count twice"
 
 
@@ -168,12 +168,12 @@ RANK = {"a perfect picture": 1, "no perfect picture": 2}
 
 
 def genai(**facts: Any) -> Case:
-    return ratings("genai_image.json", pictures=18, texts=3, tags=GENAI_TAGS, **facts)
+    return ratings("genai_image.json", images=18, texts=3, tags=GENAI_TAGS, **facts)
 
 
 def genai_video() -> Case:
     # The videos of two frames, those of 38: 36.
-    facts = {"pictures": 42 + 40, "texts": 2, "tags": VIDEO_TAGS}
+    facts = {"images": 42 + 40, "texts": 2, "tags": VIDEO_TAGS}
     return ratings(
         "genai_video.json", metric=agreement(models_of("genai_video.json", *FOUR)), **facts
     )
@@ -181,13 +181,13 @@ def genai_video() -> Case:
 
 def tvge(target: str) -> Case:
     file = f"t2vscore_{target}_score.json"
-    facts = {"pictures": 2 * 5 * 3, "texts": 2, "tags": {}}
+    facts = {"images": 2 * 5 * 3, "texts": 2, "tags": {}}
     return ratings(file, metric=agreement(models_of(file, *FIVE)), **facts)
 
 
 def objects(*generators: str) -> Case:
     file = "stanfordt23d.json"
-    facts = {"pictures": 2 * len(generators), "texts": 2, "tags": {}}
+    facts = {"images": 2 * len(generators), "texts": 2, "tags": {}}
     return ratings(file, metric=agreement(models_of(file, *generators)), **facts)
 
 
@@ -323,11 +323,11 @@ CASES = {
     "genai-rank-dalle3": rank(),
     "genai-rank-sdxl": rank(),
     "imagereward-test": Case(
-        # Ranks 1 2 5 3, 3 2 3 2 5 and 1 2 1 4 3 4, pictures in falling order.
+        # Ranks 1 2 5 3, 3 2 3 2 5 and 1 2 1 4 3 4, images in falling order.
         15, 3, {}, ranked((5, 1, 0), (5, 3, 2), (11, 2, 2)),
         json_again("test.json"), "the id 005658-0040 occurs twice",
         json_with("test.json", lambda c: c[1].update(generations=["a.webp"])),
-        "row 2: 1 pictures have 5 ranks",
+        "row 2: 1 images have 5 ranks",
     ),
     "hpdv2-test": Case(
         # Ranks 1 3 2 and 1.5 1.5 3.
@@ -338,14 +338,14 @@ CASES = {
     ),
     "pickapic-100": Case(
         # Of the chosen pairs people prefer the first, the second, and neither.
-        6, 3, {}, first_picture_wins((1 + 0 + 0.5) / 3, 1 / 2),
+        6, 3, {}, first_image_wins((1 + 0 + 0.5) / 3, 1 / 2),
         json_again("test_captions.json"), "row 5: the id 1 occurs twice",
         json_with("test_captions.json", lambda c: c[1].update(label_1=2)),
         "id 9: the labels are 0 and 2",
     ),
     "pickapic-test": Case(
         # The first, the second, the first, and neither.
-        8, 4, {}, first_picture_wins((1 + 0 + 1 + 0.5) / 4, 2 / 3),
+        8, 4, {}, first_image_wins((1 + 0 + 1 + 0.5) / 4, 2 / 3),
         table_again("data/test_unique-00000-of-00002.parquet"), TWICE,
         table_with("data/test_unique-00000-of-00002.parquet", "label_0", 0.2),
         "row 1: the labels are 0.2 and 0",
@@ -369,13 +369,13 @@ CASES = {
         line_with("vqa_and_retrieval/has_motion/all.jsonl", 1, "[]"), "row 2 .*is list, not a JSON",
     ),
     "flickr8k-expert": flickr(
-        "ExpertAnnotations.txt", pictures=3, texts=4,
+        "ExpertAnnotations.txt", images=3, texts=4,
         metric=agreement(
             lambda root: [[1, 1, 2], [1, 1, 1], [2, 3, 2], [1, 2, 1]], "tau_c", "tau_b"
         ),
     ),
     "flickr8k-cf": flickr(
-        "CrowdFlowerAnnotations.txt", pictures=3, texts=4,
+        "CrowdFlowerAnnotations.txt", images=3, texts=4,
         metric=agreement(lambda root: [0, 1 / 3, 1, 2 / 3], "tau_b", "tau_c", "acc23"),
     ),
     "composite-captions": Case(
@@ -394,17 +394,17 @@ CASES = {
     "foil-4-ref": foil(),
     "partiprompts": Case(
         2, 2, {"Abstract": 1, "Animals": 1, "Basic": 2}, mean_over_prompts,
-        with_a_picture(line_again("PartiPrompts.tsv")), COUNTS,
+        with_an_image(line_again("PartiPrompts.tsv")), COUNTS,
         line_with("PartiPrompts.tsv", 2, "sky\tArts"), "line 3 has 2 values between tabs, not 4",
     ),
     "drawbench": Case(
         2, 2, {"Colors": 1, "Counting": 1}, mean_over_prompts,
-        with_a_picture(line_again("drawbench.csv")), COUNTS,
+        with_an_image(line_again("drawbench.csv")), COUNTS,
         line_with("drawbench.csv", 2, ",Counting"), "row 2.*'Prompts' is empty",
     ),
     "geneval": Case(
         2, 2, {"single_object": 1, "colors": 1}, mean_over_prompts,
-        with_a_picture(line_again("evaluation_metadata.jsonl")), COUNTS,
+        with_an_image(line_again("evaluation_metadata.jsonl")), COUNTS,
         line_with("evaluation_metadata.jsonl", 1, '{"tag": "colors"}'), "row 2.*'prompt'",
     ),
     "t2i-compbench": Case(
@@ -412,7 +412,7 @@ CASES = {
             ("color", "shape", "texture", "spatial", "non_spatial", "complex", "numeracy",
              "3d_spatial"), 2
         ), mean_over_prompts,
-        with_a_picture(line_again("3d_spatial_val.txt"), "16"), COUNTS,
+        with_an_image(line_again("3d_spatial_val.txt"), "16"), COUNTS,
         lambda root: (root / "shape_val.txt").write_bytes(b"\xff\xfe"),
         "shape_val.txt is not UTF-8 text",
     ),
@@ -424,7 +424,7 @@ CASES = {
     ),
     "tifa-v1": Case(
         2, 2, {"coco": 1, "drawbench": 1}, mean_over_prompts,
-        with_a_picture(json_again("tifa_v1.0_text_inputs.json")), "id coco_301091 occurs twice",
+        with_an_image(json_again("tifa_v1.0_text_inputs.json")), "id coco_301091 occurs twice",
         json_with("tifa_v1.0_text_inputs.json", lambda c: c[1].update(caption=3)),
         "row 2: 'caption' is 3, not str",
     ),

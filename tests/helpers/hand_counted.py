@@ -27,7 +27,7 @@ def per_item(items: list[Item], of: Callable[[int], Any]) -> Scores:
 
 
 def pairs_right_but_the_last(items: list[Item], _: Path) -> tuple[Scores, Expected]:
-    """In Winoground's form; the last item's texts are told apart and its pictures are not."""
+    """In Winoground's form; the last item's texts are told apart and its images are not."""
     right, text_only = [[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.95, 0.96]]
     share = (len(items) - 1) / len(items)
     scores = per_item(items, lambda n: text_only if n == len(items) - 1 else right)
@@ -171,7 +171,7 @@ def seetrue(items: list[Item], root: Path) -> tuple[Scores, Expected]:
 
 
 def ranked(*pairs: tuple[int, int, int]) -> Metric:
-    """Scores fall from picture to picture; `pairs` of each prompt: right, wrong, tied ranks."""
+    """Scores fall from image to image; `pairs` of each prompt: right, wrong, tied ranks."""
 
     def case(items: list[Item], _: Path) -> tuple[Scores, Expected]:
         right, wrong, _ = map(sum, zip(*pairs, strict=True))
@@ -182,7 +182,7 @@ def ranked(*pairs: tuple[int, int, int]) -> Metric:
     return case
 
 
-def first_picture_wins(preference: float, accuracy: float) -> Metric:
+def first_image_wins(preference: float, accuracy: float) -> Metric:
     def case(items: list[Item], _: Path) -> tuple[Scores, Expected]:
         expected = {"preference": preference, "accuracy": accuracy}
         return per_item(items, lambda n: [1, 0]), expected
@@ -191,7 +191,7 @@ def first_picture_wins(preference: float, accuracy: float) -> Metric:
 
 
 def last_of_nine(items: list[Item], _: Path) -> tuple[Scores, Expected]:
-    """Scores rise from picture to picture: the ninth is chosen of all, 3, 6 and 9 of each three.
+    """Scores rise from image to image: the ninth is chosen of all, 3, 6 and 9 of each three.
 
     The first prompt's are rated 5 4 3 3 2 1 4 4 4, the second's 4, the third's 1 2 3 4 2 1 2 2 2;
     best and worst are 1 and 6, none, and 4 and 1 (or 6).

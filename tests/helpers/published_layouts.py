@@ -1,4 +1,4 @@
-"""Small copies of published benchmarks in their authors' layout: real rows, drawn pictures.
+"""Small copies of published benchmarks in their authors' layout: real rows, drawn images.
 
 `LAYOUTS[name](root)` writes one; `ITEMS[name]` is how many items it then has.
 """
@@ -145,7 +145,7 @@ def agiqa3k(root: Path) -> None:
         draw(root / row["name"], seed)
 
 
-RANKED = {  # three raters' sums for nine pictures
+RANKED = {  # three raters' sums for nine images
     "00001": [15, 12, 9, 9, 6, 3, 12, 12, 12],
     "00012": [12, 12, 12, 12, 12, 12, 12, 12, 12],
     "00800": [3, 6, 9, 12, 6, 3, 6, 6, 6],
@@ -222,51 +222,51 @@ def stanfordt23d(root: Path) -> None:
                 draw(root / model / name / "0" / f"rgb_{view}.jpg", 10 * k + view)
 
 
-def pictures_of(root: Path, *names: str) -> None:
+def draw_images(root: Path, *names: str) -> None:
     for seed, name in enumerate(names):
-        draw(root / "pictures" / f"{name}.png", seed)
+        draw(root / "images" / f"{name}.png", seed)
 
 
 def partiprompts(root: Path) -> None:
     copy(root, "prompt_sets/PartiPrompts.tsv")
-    pictures_of(root, "0", "1")
+    draw_images(root, "0", "1")
 
 
 def drawbench(root: Path) -> None:
     (root / "drawbench.csv").write_text("Prompts,Category\nA red car.,Colors\nTwo.,Counting\n")
-    pictures_of(root, "0", "1")
+    draw_images(root, "0", "1")
 
 
 def geneval(root: Path) -> None:
     copy(root, "prompt_sets/evaluation_metadata.jsonl")
-    pictures_of(root, "0", "1")
+    draw_images(root, "0", "1")
 
 
 def t2i_compbench(root: Path) -> None:
     copy(root, *(f"prompt_sets/{path.name}" for path in (FIXTURES / "prompt_sets").glob("*.txt")))
-    pictures_of(root, *(f"{n:05}" for n in range(16)))
+    draw_images(root, *(f"{n:05}" for n in range(16)))
 
 
 def genai_bench_prompts(root: Path) -> None:
     write_json(root / "genai_image.json", {n: {"prompt": f"of {n}"} for n in ("00003", "00009")})
     write_json(root / "genai_skills.json", {"counting": [9], "basic": [3, 9]})
-    pictures_of(root, "3", "00009")
+    draw_images(root, "3", "00009")
 
 
 def tifa_v1(root: Path) -> None:
     copy(root, "prompt_sets/tifa_v1.0_text_inputs.json")
-    pictures_of(root, "0", "1")
+    draw_images(root, "0", "1")
 
 
 def dsg_1k(root: Path) -> None:
     copy(root, "prompt_sets/dsg-1k-anns.csv")
-    pictures_of(root, "0", "1")
+    draw_images(root, "0", "1")
 
 
 def opened(name: str, root: Path | None) -> Any:
-    """The benchmark on files in `root`; of sets of prompts with the pictures in ROOT/pictures."""
+    """The benchmark on files in `root`; of sets of prompts with the images in ROOT/images."""
     if benchmarks.card(name).kind == "prompts":
-        return benchmarks.create(name, root=root, images=(root or Path()) / "pictures")
+        return benchmarks.create(name, root=root, images=(root or Path()) / "images")
     return benchmarks.create(name, root=root)
 
 

@@ -1,4 +1,4 @@
-"""What small copies of benchmarks are written with: tables, drawn pictures, noise as videos."""
+"""What small copies of benchmarks are written with: tables, drawn images, noise as videos."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_equals_the_network_of_transformers_pair_by_pair(name, scorers, stock, i
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_is_encoded_once(name, images):
+def test_an_image_is_encoded_once(name, images):
     scorer = load(name, batch_size=5)
     seen: list[int] = []
     scorer.network.vision_model.register_forward_pre_hook(
@@ -131,7 +131,7 @@ def test_a_picture_is_encoded_once(name, images):
     assert sum(seen) == 8
 
 
-def test_keys_and_values_are_computed_once_a_picture(images):
+def test_keys_and_values_are_computed_once_an_image(images):
     scorer = load("blip2-itm")
     cross = [layer for layer in scorer.network.qformer.encoder.layer if layer.has_cross_attention]
     seen: list[int] = []
@@ -143,7 +143,7 @@ def test_keys_and_values_are_computed_once_a_picture(images):
         assert not [*layer.crossattention.attention.value.parameters()]
 
 
-def test_pairs_are_batched_across_pictures_and_texts(images):
+def test_pairs_are_batched_across_images_and_texts(images):
     scorer = load("blip2-itm", batch_size=64)
     sizes: list[int] = []
     scorer.network.itm_head.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
@@ -201,7 +201,7 @@ def test_templates(scorers, images):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 2), (2, 20_000)])
-def test_any_size_of_picture(size, scorers):
+def test_any_size_of_image(size, scorers):
     for scorer in scorers.values():
         assert torch.isfinite(scorer(picture(0, size), "cat")).all()
 

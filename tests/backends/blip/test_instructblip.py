@@ -109,7 +109,7 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
     np.testing.assert_allclose(pairs, together.diagonal(), rtol=0, atol=1e-5)
 
 
-def test_a_picture_passes_the_tower_once(images):
+def test_an_image_passes_the_tower_once(images):
     scorer = load()
     seen: list[int] = []
     scorer.network.vision_model.register_forward_pre_hook(
@@ -132,7 +132,7 @@ def test_generate(scorer, images):
     model = InstructBlipForConditionalGeneration.from_pretrained(CHECKPOINT).eval()
     t5 = T5Tokenizer.from_pretrained(CHECKPOINT)
     bert = BertTokenizer.from_pretrained(CHECKPOINT / "qformer_tokenizer")
-    prompts = ["Describe the picture.", "What is this? " * 9, "a"]
+    prompts = ["Describe the image.", "What is this? " * 9, "a"]
     written = scorer.generate(images, prompts, max_new_tokens=6)
     queries = [model.config.image_token_index] * model.config.num_query_tokens
     for image, prompt, text in zip(images, prompts, written, strict=True):

@@ -40,7 +40,7 @@ def load(name, folder, **options):
 
 
 def check(name, folder, case, score, wanted, atol):
-    """In mode "original" all pictures, as they are seen those that are RGB."""
+    """In mode "original" all images, as they are seen those that are RGB."""
     wanted = np.array(wanted)
     made = score(load(name, folder, image_mode="original"), images(case))
     np.testing.assert_allclose(made, wanted, rtol=0, atol=atol)
@@ -73,7 +73,7 @@ def test_the_cosine_behind_it_equals_torchmetrics(weights, activation, case, tmp
 
 
 @exact_pixels
-def test_pictures_among_themselves_equal_torchmetrics(folder):
+def test_images_among_themselves_equal_torchmetrics(folder):
     case = CASES["image_image_pil"]
     wanted, rows = np.array(case["scores"]), plain(case)
     scorer = load("clipscore-100", folder, image_mode="original")
@@ -93,7 +93,7 @@ def test_texts_among_themselves_equal_torchmetrics(folder):
 
 @exact_pixels
 def test_the_mean_that_torchmetrics_clips_is_that_of_our_cosines(folder):
-    # Theirs clips after the mean, so that pictures below 0 pull others down; ours clips each pair.
+    # Theirs clips after the mean, so that images below 0 pull others down; ours clips each pair.
     case = CASES["metric_class_mean_pil"]
     cosines = 100 * load("hf-clip", folder, image_mode="original")(images(case), case["texts"])
     scores = load("clipscore-100", folder, image_mode="original")(images(case), case["texts"])
@@ -125,8 +125,8 @@ def test_long_captions_differ_from_torchmetrics_because_they_keep_their_end(fold
 
 
 @exact_pixels
-def test_pictures_of_floats_differ_from_torchmetrics_because_they_are_scaled_once(folder):
-    # torchmetrics divides pixels from 0 to 1 by 255 again, so it hardly sees the picture.
+def test_images_of_floats_differ_from_torchmetrics_because_they_are_scaled_once(folder):
+    # torchmetrics divides pixels from 0 to 1 by 255 again, so it hardly sees the image.
     case = CASES["float01_input_pil"]
     theirs = np.array(case["scores"])
     assert np.ptp(theirs, axis=0).max() < 0.05
@@ -147,7 +147,7 @@ def test_clip_logits_are_the_scaled_cosine_in_every_layout(folder, tmp_path):
 
 
 def test_what_did_not_change_has_no_direction(folder):
-    # In batches of other sizes the same picture has another embedding, by a hair.
+    # In batches of other sizes the same image has another embedding, by a hair.
     before = [picture(seed) for seed in range(5)]
     after = [picture(7), *before[1:3], picture(8), before[4]]
     texts = MATRIX["texts"]
@@ -183,7 +183,7 @@ def test_iqa_equals_torchmetrics(folder):
     check("clip-iqa", folder, case, lambda s, i: s(i, texts), case["scores"], 1e-4)
 
 
-def test_iqa_differs_from_torchmetrics_where_that_scales_pictures_twice(folder):
+def test_iqa_differs_from_torchmetrics_where_that_scales_images_twice(folder):
     case = IQA["iqa_range255_on_0_255"]
     assert np.ptp(np.array(case["scores"]), axis=0).max() < 0.01
     made = load("clip-iqa", folder)(images(case), ["quality", "brightness"])
@@ -261,7 +261,7 @@ def test_a_direction_is_the_cosine_of_two_changes():
 
 def test_comparisons_skip_what_cannot_be_read(tmp_path):
     gone = tmp_path / "gone.png"
-    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    (tmp_path / "bad.png").write_bytes(b"not an image")
     pictures = [picture(0), gone, tmp_path / "bad.png"]
     with pytest.raises(MediaError, match=r"images_b\[1\].*gone\.png"):
         ToyEmbedding().image_similarity(picture(0), pictures)

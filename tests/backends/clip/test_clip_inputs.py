@@ -73,16 +73,16 @@ def test_texts_become_the_tokens_of_the_original(name, original, load):
     assert compared >= 12
 
 
-# Original -> the scorer that prepares pictures as it does, and the pictures that it deliberately
+# Original -> the scorer that prepares images as it does, and the images that it deliberately
 # prepares otherwise.
 PREPARED = {
     "openai/jmhessel/ImageReward/LongCLIP 224": ("clipscore", []),
-    # As t2v_metrics does it, a picture becomes RGB before it is resized.
+    # As t2v_metrics does it, an image becomes RGB before it is resized.
     "open_clip 3.3.0 224": (
         "open_clip",
         ["bilevel.png", "la.png", "palette.png", "palette_trns.png", "rgba.png"],
     ),
-    # The original's network fails on four channels, and on a picture that is not padded.
+    # The original's network fails on four channels, and on an image that is not padded.
     "hpsv2 1.2.0 224": ("hpsv2.1", ["long224.png", "rgba.png"]),
     "HF 4.57.6 CLIPImageProcessor (slow, PIL)": ("hf-clip", []),
     # transformers 5 puts what is transparent on white; what the models saw drops the alpha.
@@ -92,7 +92,7 @@ PREPARED = {
 
 @pytest.mark.parametrize("original", PREPARED)
 @exact_pixels
-def test_pictures_become_the_pixels_of_the_original(original, load):
+def test_images_become_the_pixels_of_the_original(original, load):
     name, otherwise = PREPARED[original]
     scorer, case, different = load(name), PIXELS[original], []
     for image, places, wanted in zip(case["images"], case["yx"], case["scores"], strict=True):

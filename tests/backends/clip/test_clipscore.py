@@ -74,7 +74,7 @@ def test_the_harmonic_mean_is_that_of_the_paper(checkpoint):
     assert score(0.3, float("inf")) == pytest.approx(0.75)  # no references: CLIPScore
 
 
-def test_each_picture_caption_and_reference_is_encoded_once(checkpoint):
+def test_each_image_caption_and_reference_is_encoded_once(checkpoint):
     scorer = load("refclipscore", checkpoint)
     rows = {"images": 0, "texts": 0}
 

@@ -75,7 +75,7 @@ def test_vqascore_is_told_apart_from_both_clips(runs):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_picture_of_another_kind_warns_once(name, scenes):
+def test_an_image_of_another_kind_warns_once(name, scenes):
     scorer = t2v_eval.load(name, device="cpu")
     photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (90, 120, 3), np.uint8))
     with pytest.warns(T2VWarning, match="means nothing") as caught:

@@ -59,7 +59,7 @@ def test_texts_over_the_limit_are_counted_and_keep_their_end_token(scorer):
     assert scores[0, 1] == scores[0, 2] == scores[0, 3]
 
 
-def test_a_batch_costs_one_encoding_a_picture_and_a_text(folder):
+def test_a_batch_costs_one_encoding_an_image_and_a_text(folder):
     scorer = t2v_eval.load(f"hf-clip:{folder}", device="cpu")
     rows = {"images": 0, "texts": 0}
 

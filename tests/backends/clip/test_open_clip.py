@@ -61,7 +61,7 @@ def test_equals_t2v_metrics(case, tmp_path):
     np.testing.assert_allclose(scores.numpy(), wanted[plain], rtol=0, atol=1e-5)
 
 
-def test_a_batch_costs_one_encoding_a_picture_and_a_text(scorer):
+def test_a_batch_costs_one_encoding_an_image_and_a_text(scorer):
     rows = {"images": 0, "texts": 0}
 
     def count(what):

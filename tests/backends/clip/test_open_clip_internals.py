@@ -27,7 +27,7 @@ def test_architectures_and_tags_are_listed():
     assert {"embed_dim", "vision_cfg", "text_cfg"} <= open_clip.get_model_config("ViT-B-32").keys()
 
 
-def test_a_tag_says_where_its_weights_are_and_how_pictures_are_prepared():
+def test_a_tag_says_where_its_weights_are_and_how_images_are_prepared():
     tag = open_clip.get_pretrained_cfg("ViT-B-32", "openai")
     assert {"hf_hub", "mean", "std", "interpolation", "resize_mode"} <= tag.keys()
 
@@ -54,7 +54,7 @@ def test_weights_of_other_layouts_are_converted_in_place(network):
         assert [*signature(resize).parameters][:2] == ["state_dict", "model"]
 
 
-def test_a_network_says_how_large_its_pictures_are(network):
+def test_a_network_says_how_large_its_images_are(network):
     assert ours.sides_of(network) == (224, 224)
 
 

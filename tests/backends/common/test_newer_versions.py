@@ -102,8 +102,8 @@ def cut_wrongly(monkeypatch) -> None:
 RAISES = {
     "clip-flant5-xxl": ("_transformers.Absorbed.forward", "cross-attention of T5"),
     "instructblip-flant5-xl": ("_transformers.Absorbed.forward", "cross-attention of T5"),
-    "blip2-itm": ("_blip._Columns.forward", "keys and values of pictures"),
-    "image-reward": ("_blip._Columns.forward", "keys and values of pictures"),
+    "blip2-itm": ("_blip._Columns.forward", "keys and values of images"),
+    "image-reward": ("_blip._Columns.forward", "keys and values of images"),
     "open_clip": ("_open_clip.TextTower._read", OPEN_CLIP),
     "qwen2.5-vl-7b": ("_vlm_prefix.prefix_cache", "prefix shared, packed"),
 }
@@ -234,7 +234,7 @@ def test_a_model_whose_places_are_made_otherwise_is_shown_no_videos(load, images
     torch.testing.assert_close(scorer(images, TEXTS), scores)
 
 
-def test_places_of_tokens_that_are_made_otherwise_disturb_no_picture(
+def test_places_of_tokens_that_are_made_otherwise_disturb_no_image(
     load, images, newer, monkeypatch
 ):
     from transformers import Qwen2_5_VLModel

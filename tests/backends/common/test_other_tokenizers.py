@@ -84,7 +84,7 @@ def test_sizes_that_are_not_stated_are_those_of_the_tower(known_clip, clip):
         change(clip, "preprocessor_config.json", **lacking)
         np.testing.assert_array_equal(load_clip(clip)(image, TEXTS), expected)
     change(clip, "preprocessor_config.json", size={"shortest_edge": 99}, crop_size=99)
-    with pytest.raises(CheckpointError, match="makes pictures of 99 x 99 pixels .* takes 32 x 32"):
+    with pytest.raises(CheckpointError, match="makes images of 99 x 99 pixels .* takes 32 x 32"):
         load_clip(clip)
 
 
@@ -182,7 +182,7 @@ def test_a_vision_language_model_with_a_larger_tokenizer_is_refused(kind, tmp_pa
         t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu", **style)
 
 
-def test_llava_with_other_ends_or_another_picture_is_refused(tmp_path):
+def test_llava_with_other_ends_or_another_image_is_refused(tmp_path):
     known = GOLDENS / "vqa" / "llava15" / "checkpoint" / "llava-1.5-tiny-hf"
     copy = Path(shutil.copytree(known, tmp_path / "llava"))
     options = {"checkpoint": copy, "device": "cpu"}
@@ -190,7 +190,7 @@ def test_llava_with_other_ends_or_another_picture_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match=r"begin and end with \(1, 2\).*says \(5, 2\)"):
         t2v_eval.load("llava-v1.5-7b", **options)
     change(copy, "config.json", text_config__bos_token_id=1, image_token_index=7)
-    with pytest.raises(CheckpointError, match="a picture is token"):
+    with pytest.raises(CheckpointError, match="an image is token"):
         t2v_eval.load("llava-v1.5-7b", **options)
     shutil.rmtree(copy)
     shutil.copytree(known, copy)

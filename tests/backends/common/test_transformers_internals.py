@@ -208,7 +208,7 @@ def test_a_config_lists_the_kinds_of_its_layers(networks):
     assert "linear_attention" in ours.kinds_of(networks["qwen3_5"].language_model.config)
 
 
-def test_a_config_says_which_layers_look_at_pictures_from_within(networks):
+def test_a_config_says_which_layers_look_at_images_from_within(networks):
     config = networks["mllama"].language_model.config
     assert config.cross_attention_layers
 

@@ -222,7 +222,7 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
     np.testing.assert_allclose(pairs, together.diagonal(), rtol=0, atol=1e-5)
 
 
-def test_a_picture_passes_the_tower_once(safetensors, images, tmp_path):
+def test_an_image_passes_the_tower_once(safetensors, images, tmp_path):
     store = Store(tmp_path / "scores.sqlite")
     scorer = load(safetensors, store=store)
     seen: list[int] = []
@@ -236,7 +236,7 @@ def test_a_picture_passes_the_tower_once(safetensors, images, tmp_path):
     assert outcome.counts.reused == 12
     assert not seen
     np.testing.assert_array_equal(outcome.scores[0], first[:3])
-    scorer(images, ["something new"])  # what the tower made of a picture is kept
+    scorer(images, ["something new"])  # what the tower made of an image is kept
     assert not seen
     scorer([picture(9)], ["something new"])
     assert seen == [1]
@@ -249,7 +249,7 @@ def test_no_text_is_taken_for_a_placeholder(scorer, plain, images, text):
     assert float(scorer(images[0], text)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_picture_too_long_to_be_padded_is_named(scorer):
+def test_an_image_too_long_to_be_padded_is_named(scorer):
     long = Image.new("RGB", (20_000, 2))
     with pytest.raises(MediaError, match=r"images\[1\] .*20000 x 2 padded to a square"):
         scorer([Image.new("RGB", (8, 8)), long], "a line")
@@ -387,7 +387,7 @@ def test_tied_embeddings(write, tensors, plain, images):
 
 
 def test_generate(scorer, plain, images):
-    prompts = ["Describe the picture.", "What is this? " * 9, "a"]
+    prompts = ["Describe the image.", "What is this? " * 9, "a"]
     texts = scorer.generate(images, prompts, max_new_tokens=6)
     for image, prompt, text in zip(images, prompts, texts, strict=True):
         tokens = plain.t5.generate(
@@ -404,7 +404,7 @@ def test_generate(scorer, plain, images):
 
 
 def test_what_is_written_survives_out_of_memory(scorer, images, monkeypatch):
-    prompts = ["Describe the picture.", "What is this?", "a"]
+    prompts = ["Describe the image.", "What is this?", "a"]
     expected = scorer.generate(images, prompts, max_new_tokens=6)
     generate, most = scorer.t5.generate, 1
 

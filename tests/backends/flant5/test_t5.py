@@ -137,7 +137,7 @@ def test_the_fast_path_is_the_plain_one(both, images, template):
 def test_ways_of_working_are_told(both):
     fast, plain = both
     assert fast.id == plain.id
-    assert fast.execution["mode"] == "pictures encoded once, absorbed cross-attention"
+    assert fast.execution["mode"] == "images encoded once, absorbed cross-attention"
     assert plain.execution["mode"] == "one by one"
     assert fast.execution["attention"] == plain.execution["attention"] == "sdpa"
 

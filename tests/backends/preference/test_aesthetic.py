@@ -88,7 +88,7 @@ def test_texts_play_no_part_and_may_be_left_out(scorer):
     assert "texts may be left out" in models.card("laion-aesthetic").summary
 
 
-def test_a_picture_is_encoded_once_and_the_text_tower_is_gone(load, tmp_path):
+def test_an_image_is_encoded_once_and_the_text_tower_is_gone(load, tmp_path):
     scorer = load(store=tmp_path / "scores.db")
     rows = []
     scorer.network.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))

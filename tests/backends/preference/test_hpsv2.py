@@ -57,7 +57,7 @@ def test_equals_the_original(case, name, checkpoint):
 
 
 @pytest.mark.parametrize("case", ORIGINALS, ids=lambda case: case["id"])
-def test_plain_pictures_equal_the_original_by_default(case, checkpoint):
+def test_plain_images_equal_the_original_by_default(case, checkpoint):
     rows, wanted = answered(case)
     plain = [k for k, n in enumerate(rows) if Path(case["images"][n]).name in RGB]
     scorer = load(checkpoint, case["params"]["config"])
@@ -92,7 +92,7 @@ def test_a_long_side_of_exactly_224_fails_in_the_original_and_is_padded_here(sco
 
 
 @pytest.mark.parametrize("size", [(224, 224), (500, 300), (301, 500), (90, 223), (3, 2)])
-def test_the_whole_picture_is_seen_and_the_rest_is_black(size, scorer):
+def test_the_whole_image_is_seen_and_the_rest_is_black(size, scorer):
     pixels = scorer.preprocess(Image.new("RGB", size, "white"))
     assert pixels.shape == (3, 224, 224)
     black = scorer.preprocess(Image.new("RGB", (224, 224)))
@@ -103,13 +103,13 @@ def test_the_whole_picture_is_seen_and_the_rest_is_black(size, scorer):
     assert seen.sum() == width * height
 
 
-def test_mirrored_pictures_are_mirrored_inputs_where_the_padding_is_even(scorer):
+def test_mirrored_images_are_mirrored_inputs_where_the_padding_is_even(scorer):
     image = picture(0, (448, 300))
     mirrored = scorer.preprocess(ImageOps.mirror(image)).flip(-1)
     torch.testing.assert_close(mirrored, scorer.preprocess(image), rtol=0, atol=1e-4)
 
 
-def test_a_batch_costs_one_encoding_a_picture_and_a_text(checkpoint):
+def test_a_batch_costs_one_encoding_an_image_and_a_text(checkpoint):
     scorer = load(checkpoint)
     rows = {"images": 0, "texts": 0}
 

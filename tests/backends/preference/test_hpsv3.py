@@ -102,14 +102,14 @@ def by_hand(checkpoint, image, question):
 @pytest.mark.parametrize("question", [SHORT, None], ids=["short", "published"])
 def test_equals_the_formulas(question, checkpoint):
     # Of the area and of sides that fit, so that nothing is resized.
-    pictures = [picture(0, (448, 448)), picture(1, (896, 224))]
+    images = [picture(0, (448, 448)), picture(1, (896, 224))]
     texts = TEXTS[:2]
     scorer = load(checkpoint, question_template=question)
     asked = question or get_template("hpsv3").question
-    wanted = [[by_hand(checkpoint, p, asked.replace("{}", t)) for t in texts] for p in pictures]
+    wanted = [[by_hand(checkpoint, p, asked.replace("{}", t)) for t in texts] for p in images]
     wanted = np.array(wanted)
-    np.testing.assert_allclose(scorer(pictures, texts), wanted[..., 0], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(scorer.sigma(pictures, texts), wanted[..., 1], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scorer(images, texts), wanted[..., 0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scorer.sigma(images, texts), wanted[..., 1], rtol=0, atol=1e-4)
     assert np.ptp(wanted[..., 0]) > 1e-3
 
 
@@ -130,12 +130,12 @@ def test_mean_and_deviation_are_stored_apart(checkpoint, tmp_path):
         ((1024, 1024), (448, 448)),
         ((512, 768), (364, 532)),  # sides floored, so that the area is not exceeded
         ((100, 100), (448, 448)),
-        ((100, 60), (588, 364)),  # sides of small pictures are rounded up
+        ((100, 60), (588, 364)),  # sides of small images are rounded up
         ((1, 1), (448, 448)),
         ((4000, 20), (6356, 56)),
     ],
 )
-def test_pictures_are_brought_to_one_area_in_whole_patches(size, seen, scorer):
+def test_images_are_brought_to_one_area_in_whole_patches(size, seen, scorer):
     rows = scorer.preprocess(picture(0, size))
     assert rows[0, -3:].tolist() == [1, seen[1] // 14, seen[0] // 14]
     assert len(rows) == seen[0] * seen[1] // 14**2
@@ -144,12 +144,12 @@ def test_pictures_are_brought_to_one_area_in_whole_patches(size, seen, scorer):
     torch.testing.assert_close(rows[:, :-3], wanted, rtol=0, atol=0)
 
 
-def test_a_picture_so_long_that_a_side_vanishes_is_named(scorer):
+def test_an_image_so_long_that_a_side_vanishes_is_named(scorer):
     with pytest.raises(MediaError, match=r"images\[0\].*more than 200 times.*crop"):
         scorer(picture(0, (20_000, 2)), TEXTS)
 
 
-def test_a_picture_is_encoded_once(checkpoint):
+def test_an_image_is_encoded_once(checkpoint):
     scorer = load(checkpoint)
     grids = []
     scorer.network.visual.register_forward_pre_hook(
@@ -160,10 +160,10 @@ def test_a_picture_is_encoded_once(checkpoint):
 
 
 def test_a_score_does_not_depend_on_its_company(scorer, checkpoint):
-    pictures = [picture(0, (30, 30)), picture(1, (300, 40)), picture(2, (33, 70))]
-    together = scorer(pictures, TEXTS)
-    backwards = load(checkpoint, batch_size=2)(pictures[::-1], TEXTS[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in pictures])
+    images = [picture(0, (30, 30)), picture(1, (300, 40)), picture(2, (33, 70))]
+    together = scorer(images, TEXTS)
+    backwards = load(checkpoint, batch_size=2)(images[::-1], TEXTS[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in images])
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-5)
 

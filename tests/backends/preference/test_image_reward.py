@@ -60,7 +60,7 @@ def test_ranks(original):
 
 
 @pytest.mark.parametrize("image", IMAGES)
-def test_plain_pictures_are_seen_as_the_original_sees_them(image, scorer, original):
+def test_plain_images_are_seen_as_the_original_sees_them(image, scorer, original):
     row = original[IMAGES.index(image), :10]
     scores = scorer(FOLDER.parent / image, TEXTS[:10])[0]
     name = Path(image).name
@@ -72,7 +72,7 @@ def test_plain_pictures_are_seen_as_the_original_sees_them(image, scorer, origin
         assert (scores - row).abs().max() > 1e-3
 
 
-def test_a_picture_and_its_keys_and_values_are_encoded_once(images):
+def test_an_image_and_its_keys_and_values_are_encoded_once(images):
     scorer = load(batch_size=5)
     seen: list[int] = []
     scorer._vision.register_forward_pre_hook(
@@ -121,7 +121,7 @@ def test_templates(scorer, images):
 
 
 @pytest.mark.parametrize("size", [(20_000, 190), (190, 20_000), (3, 1001), (40_001, 301)])
-def test_the_middle_of_an_extreme_picture_is_resized_alone(size, scorer, monkeypatch):
+def test_the_middle_of_an_extreme_image_is_resized_alone(size, scorer, monkeypatch):
     image = picture(0, size)
     apart = scorer.preprocess(image)
     monkeypatch.setattr("t2v_eval.backends.common.images.EXTREME", 10**9)
@@ -130,14 +130,14 @@ def test_the_middle_of_an_extreme_picture_is_resized_alone(size, scorer, monkeyp
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 2), (2, 20_000), (224, 224), (223, 225)])
 @pytest.mark.parametrize("mode", ["RGB", "P", "1", "RGBA", "LA", "CMYK", "I;16", "L"])
-def test_any_size_and_mode_of_picture(size, mode, scorer):
+def test_any_size_and_mode_of_image(size, mode, scorer):
     image = Image.new(mode, size, 1) if mode == "I;16" else picture(0, size).convert(mode)
     assert scorer.preprocess(image).shape == (3, 224, 224)
     assert torch.isfinite(scorer(image, "a cat")).all()
 
 
 def test_what_cannot_be_opened_fails_alone(images, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"no picture")
+    (tmp_path / "broken.png").write_bytes(b"no image")
     given = [images[0], tmp_path / "broken.png", images[1]]
     with pytest.raises(MediaError, match="broken.png"):
         load()(given, SHORT)

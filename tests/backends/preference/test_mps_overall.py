@@ -120,9 +120,9 @@ def by_hand(clip, weights, image, text, threshold=0.3):
 
 @pytest.mark.parametrize("threshold", [0.3, 0.01, 0.9])
 def test_equals_the_formulas(threshold, checkpoint, clip, weights):
-    pictures = [picture(seed, (40 + seed, 30)) for seed in range(2)]
-    scores = load(checkpoint, threshold=threshold)(pictures, TEXTS)
-    wanted = [[by_hand(clip, weights, p, t, threshold) for t in TEXTS] for p in pictures]
+    images = [picture(seed, (40 + seed, 30)) for seed in range(2)]
+    scores = load(checkpoint, threshold=threshold)(images, TEXTS)
+    wanted = [[by_hand(clip, weights, p, t, threshold) for t in TEXTS] for p in images]
     np.testing.assert_allclose(scores, wanted, rtol=0, atol=1e-4)
 
 
@@ -135,12 +135,12 @@ def test_the_threshold_and_the_condition_matter_and_are_in_the_id(checkpoint, sc
 
 
 def test_probabilities_are_over_the_candidates(scorer):
-    pictures = [picture(seed) for seed in range(3)]
-    shares = scorer.probabilities(pictures, TEXTS[0])
-    torch.testing.assert_close(shares, scorer(pictures, TEXTS[0])[:, 0].softmax(0))
+    images = [picture(seed) for seed in range(3)]
+    shares = scorer.probabilities(images, TEXTS[0])
+    torch.testing.assert_close(shares, scorer(images, TEXTS[0])[:, 0].softmax(0))
 
 
-def test_a_picture_is_encoded_once_and_a_text_once_a_batch(checkpoint):
+def test_an_image_is_encoded_once_and_a_text_once_a_batch(checkpoint):
     scorer = load(checkpoint, batch_size=64)
     rows = []
     for tower in (scorer.clip.vision_model, scorer.clip.text_model):
@@ -151,11 +151,11 @@ def test_a_picture_is_encoded_once_and_a_text_once_a_batch(checkpoint):
 
 def test_a_score_does_not_depend_on_its_company(scorer, checkpoint):
     sizes = [(12, 10), (300, 40), (64, 64), (33, 70)]
-    pictures = [picture(seed, sizes[seed % 4]) for seed in range(16)]
+    images = [picture(seed, sizes[seed % 4]) for seed in range(16)]
     texts = [*TEXTS, "cat " * 100]
-    together = scorer(pictures, texts)
-    backwards = load(checkpoint, batch_size=3)(pictures[::-1], texts[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in pictures[:4]])
+    together = scorer(images, texts)
+    backwards = load(checkpoint, batch_size=3)(images[::-1], texts[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in images[:4]])
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, together[:4], rtol=0, atol=1e-5)
 

@@ -54,7 +54,7 @@ def test_equals_the_original(case, folder):
 
 @pytest.mark.parametrize("name", ["readme_scores_pil", "t2v_metrics_pil"])
 @exact_pixels
-def test_plain_pictures_equal_the_original_by_default(name, folder):
+def test_plain_images_equal_the_original_by_default(name, folder):
     case = CASES[name]
     rows = [n for n, image in enumerate(case["images"]) if Path(image).name in RGB]
     wanted = np.array(case["scores"])[rows]
@@ -94,7 +94,7 @@ def test_probabilities_are_over_the_candidates_that_could_be_scored(folder, tmp_
         scorer.probabilities(pictures, TEXTS[:2])
 
 
-def test_a_batch_costs_one_encoding_a_picture_and_a_text(folder):
+def test_a_batch_costs_one_encoding_an_image_and_a_text(folder):
     scorer = t2v_eval.load("pickscore-v1", checkpoint=folder, device="cpu")
     rows = []
     for tower in (scorer.clip.vision_model, scorer.clip.text_model):

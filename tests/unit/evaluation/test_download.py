@@ -68,7 +68,7 @@ def test_it_checks_a_folder(tmp_path, small):
     assert "9 items and seetrue has 602" in shown
     shutil.rmtree(tmp_path / "images")
     shown = call("seetrue", "--root", tmp_path, code=2).stderr
-    assert "28 of 28 pictures are missing" in shown and "Traceback" not in shown
+    assert "28 of 28 images are missing" in shown and "Traceback" not in shown
     assert "drawn" in call("scenes").stdout or "600 items" in call("scenes").stderr
 
 

@@ -73,11 +73,36 @@ _DOUBT = re.compile(
     r"|possibly|probably|un(?:sure|certain|clear|able|known)|not (?:sure|certain|really|quite)"
     r"|can['’]?t|cannot|can not|sorry|apolog\w*|unfortunately|depends?|wait|almost|hmm+|n/?a"
     r"|refus\w*|puedo|posso|peux|siento|lamento|d[ée]sol\w*|entschuldig\w*|leider)\b"
-    r"|抱歉|对不起|對不起|无法|無法|不能|申し訳|ごめん|できません|죄송",
+    r"|抱歉|对不起|對不起|无法|無法|不能|申し訳|ごめん|できません|죄송"
+    r"|(?:sort|kind) of|somewhat|mostly|likely|roughly|loosely|technically|more or less|if|at first"
+    r"|to (?:some|an?) (?:extent|degree)|in a (?:sense|way)|confiden\w*|percent|\d\s*%",
     re.IGNORECASE,
 )
+# What is about the talk and not about the image: who speaks to whom, and that no image came.
+_TALK = re.compile(
+    r"\b(?:I|we|you)\b(?! (?:can )?(?:clearly )?see\b)|\b(?:me|my|us|our|your|please|AI)\b"
+    r"|\blanguage model\b|\b(?:no|any|an) (?:\w+ )?(?:image|picture|figure|photo|video|file)s?\b"
+    r"|\b(?:image|picture|figure|photo|video|file)s?\b(?: \w+){0,4} (?:(?:up|down)?load(?:ed)?"
+    r"|attached|provided|shared|included|received|missing|available|accessible|broken)\b",
+    re.IGNORECASE,
+)
+# "No" is a word of other languages too, so that a sentence behind it has to be English.
+_ENGLISH = re.compile(
+    r"\b(?:the|it|its|is|are|was|were|this|that|these|those|there|they|them|she|of|and|with|does"
+    r"|shows?|not|never|yes|absolutely|definitely|indeed|certainly|clearly|correct|exactly)\b"
+    r"|\W+an? \w+\W*\Z",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile('"[^"]*"|“[^”]*”')
 _UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]{5}")  # a sentence in a script without spaces
-_NEGATION = re.compile(r"\b(?:not|never)\b|n['’]t\b", re.IGNORECASE)
+_NEGATION = re.compile(
+    r"\b(?:not|never|none|nothing|neither|nor|without|lack\w*|absent|missing|fail\w*|wrong|false"
+    r"|incorrect|inaccurate|untrue|instead)\b|n['’]t\b",
+    re.IGNORECASE,
+)
+_AGREEMENT = re.compile(
+    r"\b(?:correct|accurate|true|exact|exactly|perfect|perfectly)\b", re.IGNORECASE
+)
 MORE = "pass a larger max_tokens="
 LONG = 20_000  # characters, behind thoughts
 
@@ -144,7 +169,10 @@ def _held(text: str, whole: bool = False) -> str:
         inside = {match[2].strip() for match in found}
         if len(inside) != 1 or (whole and _TOKENS.sub("", pattern.sub("", text)).strip("$ \n")):
             continue
+        behind = text[found[-1].end() :]
         text = inside.pop()
+        if re.search(r"[^\W_]", _TAG_END.sub("", _TOKENS.sub("", behind))):
+            text += f"\n{behind}"  # which may take it back
         if pattern is _HOLDS[-1]:
             text = _FONT.sub(lambda found: found[1] or "", text)
     return text
@@ -193,11 +221,12 @@ def says(text: str, answer: str) -> float:
         plain = _ARTICLE.sub("", plain, count=1) if _ARTICLE.match(plain) else plain
     head = _WORD.match(plain)
     word, rest = (head[1].casefold(), plain[head.end() :]) if head is not None else ("", plain)
-    clear = _NEXT.match(rest) is not None and not _DOUBT.search(rest)
+    rest = _QUOTED.sub('""', rest)
+    clear = _NEXT.match(rest) is not None and _about_image(rest)
     said = repr(text.strip()[:40])
     if wanted in OPPOSITE:
         clear = clear and not re.search(rf"\b{OPPOSITE.get(word, 'yes')}\b", rest, re.IGNORECASE)
-        if not clear or word not in OPPOSITE or (word == "yes" and _NEGATION.search(rest)):
+        if not clear or word not in OPPOSITE or _contradicts(word, rest):
             raise ScoringError(f"says neither yes nor no: {said}")
         return float(word == wanted)
     if clear and word == wanted:
@@ -206,6 +235,19 @@ def says(text: str, answer: str) -> float:
     if not word or word == wanted or not alone or _DOUBT.search(word):
         raise ScoringError(f"is no single word: {said}")
     return 0.0
+
+
+def _about_image(rest: str) -> bool:
+    """Tell whether what follows an answer is nothing, or a sentence that leaves it as it is."""
+    if _DOUBT.search(rest) or _TALK.search(rest):
+        return False
+    return re.search(r"[^\W_]", rest) is None or _ENGLISH.search(rest) is not None
+
+
+def _contradicts(word: str, rest: str) -> bool:
+    """Tell whether a sentence denies the yes, or confirms in spite of the no, that it follows."""
+    denies = _NEGATION.search(rest) is not None
+    return denies if word == "yes" else not denies and _AGREEMENT.search(rest) is not None
 
 
 def share(samples: Iterable[str | ScoringError], answer: str) -> tuple[float, int]:

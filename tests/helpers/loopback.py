@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 REASONS = {200: "OK", 429: "Too Many Requests", 500: "Oops", 307: "Temporary Redirect"}
@@ -239,7 +240,8 @@ class Server:
 
 
 if __name__ == "__main__":
-    behave = importlib.import_module(f"{sys.argv[1]}_server").right
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    behave = importlib.import_module(f"helpers.{sys.argv[1]}_server").right
     with Server(behave, latency=float(sys.argv[2]) if len(sys.argv) > 2 else 0.0) as serving:
         print(serving.address, flush=True)
         threading.Event().wait()

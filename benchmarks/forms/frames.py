@@ -47,13 +47,13 @@ class FramesForm(Benchmark):
             said = f"{self.card.summary}; here each video is read whole instead"
             self.card = replace(self.card, summary=said)
 
-    def judged(self, item: Item) -> Sequence[Sequence[int]]:
+    def rated_units(self, item: Item) -> Sequence[Sequence[int]]:
         found: Sequence[Sequence[int]] = item.labels["frames"]
         return found
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         videos = [
-            np.stack([one[of].mean(axis=0) for of in self.judged(item)])
+            np.stack([one[of].mean(axis=0) for of in self.rated_units(item)])
             for item, one in zip(items, scores, strict=True)
         ]
         return super().statistic(items, videos)

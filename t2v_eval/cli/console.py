@@ -153,7 +153,7 @@ def _print_by_tag(name: str, report: Report, pairs: Sequence[Difference], headli
     ]
     title = f"{name}: differences of {headline} by tag; p corrected for all pairs and tags"
     if len(rows) > MOST_ROWS:
-        kept = [row for row in rows if row[1].told_apart(headline, row[0])]
+        kept = [row for row in rows if row[1].significant(headline, row[0])]
         title += f"; {len(rows) - len(kept)} that cannot be told apart are left out"
         rows = kept
     if rows:
@@ -290,7 +290,7 @@ def _verdict(test: PValue, difference: Interval, first: str, second: str) -> lis
     """p as it is printed, and who is better."""
     p = test.p_holm
     shown = "-" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    if not test.told_apart:
+    if not test.significant:
         return [shown, Text("cannot be told apart", "dim")]
     return [shown, f"{first if difference.value > 0 else second} is better"]
 

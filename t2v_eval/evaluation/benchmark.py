@@ -1,4 +1,4 @@
-"""Benchmarks: items with labels, metrics over their scores, and the run of a scorer over them."""
+"""Benchmarks: items with labels, metrics of their scores, and running a scorer on them."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, NotRequired, Self, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError
-from t2v_eval.evaluation.selection import Selection
+from t2v_eval.evaluation.selection import Selection, SelectionFacts
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.registry import Card
 from t2v_eval.scoring.plan import Block
-from t2v_eval.scoring.results import Progress
+from t2v_eval.scoring.results import Progress, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
-from t2v_eval.stats.bootstrap import Draws, IntArray, Interval, Statistic
+from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Interval, Statistic
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.permutation import PValue, corrected, sign_flip
 
@@ -34,10 +34,20 @@ Contrast: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """The unit that intervals resample: M pictures, N texts, and what people said about them.
+    """One row of a benchmark: M images, N texts, and what people said about them.
 
-    One prompt with the pictures of six generators is one item of 6 x 1, not six items. Items that
-    do not fit into one, as their tags differ, and are still resampled together, name one `group`.
+    Attributes:
+        images: M images or videos.
+        texts: N captions or prompts; every image is scored with every text.
+        labels: the benchmark's own ground truth, for example ``{"human": ratings}``.
+        tags: categories that metrics are also reported for.
+        references: reference captions of each text, for scorers that use them.
+        id: the name used in reports; the item's index where it is empty.
+        group: items with the same non-empty group are resampled together.
+
+    An item is what the bootstrap resamples, so it must hold all that is not independent: one prompt
+    with the images of six generators is one item of 6 x 1, not six items. Where that is impossible,
+    because parts have different tags, give the items the same `group`.
     """
 
     images: Sequence[MediaLike]
@@ -50,44 +60,53 @@ class Item:
 
 
 def units_of(items: Sequence[Item]) -> list[IntArray]:
-    """The indices of the items that are resampled together, in the order of their first ones."""
-    found: dict[str | int, list[int]] = {}
+    """Return the item indices of each resampling unit, ordered by the first item of each.
+
+    A unit is an item, or all items that share a `group`.
+
+    >>> units_of([Item([], [], group="a"), Item([], []), Item([], [], group="a")])
+    [array([0, 2]), array([1])]
+    """
+    members: dict[str | int, list[int]] = {}
     for n, item in enumerate(items):
-        found.setdefault(item.group or n, []).append(n)
-    return [np.array(members) for members in found.values()]
+        members.setdefault(item.group or n, []).append(n)
+    return [np.array(indices) for indices in members.values()]
 
 
-def of_units(statistic: Statistic, units: Sequence[IntArray]) -> Statistic:
-    """The statistic of chosen units, where `statistic` is of chosen items."""
+def resample_units(statistic: Statistic, units: Sequence[IntArray]) -> Statistic:
+    """Turn a statistic of item indices into one of unit indices."""
     if all(len(members) == 1 and members[0] == n for n, members in enumerate(units)):
         return statistic
     return lambda index: statistic(np.concatenate([units[n] for n in index]))
 
 
-def tagged(items: Sequence[Item], tag: str) -> list[int]:
-    """The indices of the items with a tag; "" is all items."""
+def indices_with_tag(items: Sequence[Item], tag: str) -> list[int]:
+    """Return the indices of the items with a tag; an empty tag stands for all items."""
     return [n for n, item in enumerate(items) if not tag or tag in item.tags]
 
 
 class Benchmark(ABC):
     """Items and metrics. Subclasses read published files in `items` and never print or download.
 
+    A subclass may set these class attributes:
+
+    - `headline`: the metric that scorers are ranked by (default: the first);
+    - `chance`: the value that guessing reaches, by metric;
+    - `meanings`: each metric in plain words, with its range;
+    - `pooled`: whether metrics compare cells of different items with each other.
+
     Args:
         card: the registry's facts about it.
         root: the folder that holds its files, for benchmarks that have files.
         subset: tags; only items that have one of them are evaluated.
-        on_missing: "error", or "skip": items with a picture that is not there are left out.
-
-    A subclass may name its `headline` metric (default: the first), the values that guessing
-    reaches (`chance`), what its metrics are, with their range, in words for those who do not know
-    them (`meanings`), and whether they compare cells of different items with each other (`pooled`).
+        on_missing: "error", or "skip" to leave out items whose image files are missing.
     """
 
     headline: ClassVar[str] = ""
     chance: ClassVar[Mapping[str, float]] = {}
     meanings: ClassVar[Mapping[str, str]] = {}
     pooled: ClassVar[bool] = False
-    on_error: str = "raise"  # or "skip": rows of a table that cannot be used are left out
+    on_error: str = "raise"  # or "skip": unusable rows of a table are left out
 
     def __init__(
         self,
@@ -103,26 +122,26 @@ class Benchmark(ABC):
 
     @property
     def name(self) -> str:
-        """The name it is registered under."""
+        """Return the name it is registered under."""
         return self.card.name
 
     def selecting(
         self, subset: str | Sequence[str] | None = None, on_missing: str | None = None
     ) -> Self:
-        """The same benchmark with another `subset` or `on_missing`; None leaves it as it is."""
+        """Return the same benchmark with another `subset` or `on_missing`; None changes nothing."""
         if subset is None and on_missing is None:
             return self
         other = copy.copy(self)
-        own = self.selection
+        selection = self.selection
         other.selection = Selection(
             self.card.name,
-            own.subset if subset is None else subset,
-            own.on_missing if on_missing is None else on_missing,
+            selection.subset if subset is None else subset,
+            selection.on_missing if on_missing is None else on_missing,
         )
         return other
 
     def selected(self) -> Sequence[Item]:
-        """`items`, and of them those of `subset` whose pictures are there, if that was asked for.
+        """Return the items to evaluate: `items`, restricted by `subset` and `on_missing`.
 
         Raises:
             InputError: no item has a tag of `subset`; the message lists the tags.
@@ -130,90 +149,144 @@ class Benchmark(ABC):
         """
         self.selection.restart()
         items = self.items()
-        # A class whose `items` does not choose is chosen from here.
+        # Adapters that read many images apply the selection themselves; the others leave it to us.
         return self.selection.choose(items) if self.selection.total is None else items
 
     @abstractmethod
     def items(self) -> Sequence[Item]:
-        """All items, in a fixed order.
+        """Return all items, in a fixed order.
 
         Raises:
             BenchmarkDataError: files are missing or not as published; the message says which.
         """
 
     def check(self) -> str:
-        """What its files hold, in words.
+        """Read the files and return a sentence that says what they hold.
 
         Raises:
             BenchmarkDataError: files are missing or not as published; the message says which.
         """
         items = self.items()
-        pictures = sum(len(item.images) for item in items)
+        images = sum(len(item.images) for item in items)
         texts = sum(len(item.texts) for item in items)
-        return f"{len(items)} items with {pictures} pictures and {texts} texts"
+        return f"{len(items)} items with {images} images and {texts} texts"
 
     @abstractmethod
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
-        """Named metrics of (M, N) scores, one array an item, higher is better; NaN is missing."""
+        """Compute named metrics; higher is better.
+
+        Args:
+            scores: for each item an array of shape (M, N); NaN is missing.
+        """
 
     def contrasts(self, items: Sequence[Item], scores: Scores) -> Mapping[Contrast, FloatArray]:
-        """Paired differences within the benchmark, say between generators, a value an item.
+        """Return paired differences within the benchmark, for example between generators.
 
-        Each must be a metric too, called "first - second": its mean, which is tested for being 0.
+        Keys are pairs (first, second), values one difference per item. For each there must also be
+        a metric called "first - second", the mean of the differences; it is tested against 0.
         """
         return {}
 
-    def judged(self, item: Item) -> Sequence[Sequence[int]]:
-        """What people judged: which pictures each thing is made of, by default each by itself."""
+    def rated_units(self, item: Item) -> Sequence[Sequence[int]]:
+        """Return what people rated, each as the indices of its images; by default every image.
+
+        A video given as frames is one rated unit of several images.
+        """
         return [[i] for i in range(len(item.images))]
 
     def human(self, item: Item) -> NDArray[np.float64] | None:
-        """What people said of `judged` x texts, higher is better; NaN where nobody said anything.
+        """Return the human ratings, shape (rated units, N), higher is better; NaN is unrated.
 
-        By default `labels["human"]`, a value or a list of raters' values each, column by column.
-        None where an item has no such labels: labels of another form are the benchmark's own.
+        By default ``labels["human"]``: for each cell, row by row, one value or the list of several
+        raters' values. None where the item has no such labels.
         """
-        shape = len(self.judged(item)), len(item.texts)
+        shape = len(self.rated_units(item)), len(item.texts)
         try:
-            given = [np.ravel(np.array(one, np.float64)) for one in item.labels["human"]]
-            return np.array([one.mean() for one in given]).reshape(shape)
+            ratings = [np.ravel(np.array(cell, np.float64)) for cell in item.labels["human"]]
+            return np.array([cell.mean() for cell in ratings]).reshape(shape)
         except (KeyError, TypeError, ValueError):
             return None
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        """`metrics` of chosen items: what comes back is called with indices into `items`.
+        """Return a function from indices into `items` to the `metrics` of those items.
 
-        Intervals call it a thousand times; override it where sharing work makes that faster.
+        The bootstrap calls it a thousand times: override it where work can be shared between calls.
         """
 
-        def of(index: IntArray) -> Mapping[str, float]:
+        def metrics_at(index: IntArray) -> Mapping[str, float]:
             chosen = index.tolist()
             return self.metrics([items[n] for n in chosen], [scores[n] for n in chosen])
 
-        return of
+        return metrics_at
 
 
-def drawn(statistic: Statistic, items: Sequence[Item], resamples: int, seed: int) -> Draws:
-    """The metrics of the items and of resamples of their units, where `statistic` is of items."""
+def bootstrap_items(
+    statistic: Statistic, items: Sequence[Item], resamples: int, seed: int
+) -> BootstrapSamples:
+    """Bootstrap the units of `items`, where `statistic` takes item indices."""
     units = units_of(items)
-    return Draws.of(of_units(statistic, units), len(units), resamples, seed)
+    return BootstrapSamples.compute(resample_units(statistic, units), len(units), resamples, seed)
+
+
+class ScorerFacts(TypedDict):
+    """What a report says about the scorer of a run; a run's JSON has it under "scorer"."""
+
+    name: str
+    id: str
+    kind: str
+    summary: str
+    question: str
+    answer: str
+    truncated_texts: int
+    cautions: list[str]
+    usage: NotRequired[dict[str, Any]]
+    execution: dict[str, Any]
+    said: dict[str, dict[str, float]]
+
+
+class BenchmarkFacts(SelectionFacts):
+    """What a report says about the benchmark of a run; a run's JSON has it under "benchmark"."""
+
+    name: str
+    items: int
+    summary: str
+    note: str
+    headline: str
+    chance: dict[str, float]
+    meanings: dict[str, str]
+    pooled: bool
+    published: dict[str, dict[str, Any]]
+    tags: dict[str, int]
+    resamples: int
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one scorer did on one benchmark.
+    """The results of one scorer on one benchmark.
 
-    `metrics` and `by_tag` carry 95 % intervals; `verdicts` are the metrics of each item alone,
-    without those that one item leaves undefined; `errors` counts unique cells by why they failed,
-    and `failures` says so by (item, picture, text), as `details` gives what else a model said, as
-    JSON. `judged` and `human` of each item are what
-    the benchmark says. `tests` are of its `contrasts`, by tag ("" is all items) and metric:
-    corrected for all of them, those by tag for all contrasts and tags. `seconds` is the time of
-    scoring; `statistic_of` is the benchmark's `statistic`, for tests between runs.
+    Attributes:
+        scorer, benchmark: the facts that reports show.
+        metrics: each metric of all items, with its 95 % interval.
+        by_tag: the same for the items of each tag.
+        counts: unique cells: all, computed, read from the store, failed, used.
+        errors: the number of failed cells by reason.
+        environment: versions of packages, and the device.
+        seconds: the time of scoring.
+        items, scores: the items, and for each an array of shape (M, N); NaN is missing.
+        verdicts: the metrics of each item alone, without undefined ones.
+        failures: why a cell (item, image, text) has no score.
+        details: what else the model returned for a cell, as JSON.
+        rated_units, human: `Benchmark.rated_units` and `Benchmark.human` of each item.
+        bootstrap: the resampled metrics by tag; "" is all items.
+        contrasts: the keys of `Benchmark.contrasts`.
+        tests: a sign-flip test of each contrast, by tag and metric; "" is all items. p-values are
+            corrected over the contrasts of all items, and over contrasts and tags for those by tag.
+        statistic_of: `Benchmark.statistic`, for tests between runs.
     """
 
-    scorer: Mapping[str, Any]
-    benchmark: Mapping[str, Any]
+    scorer: ScorerFacts
+    benchmark: BenchmarkFacts
     metrics: Mapping[str, Interval]
     by_tag: Mapping[str, Mapping[str, Interval]]
     counts: Mapping[str, int]
@@ -225,9 +298,9 @@ class Run:
     verdicts: Sequence[Mapping[str, float]] = field(repr=False)
     failures: Mapping[tuple[int, int, int], str] = field(repr=False)
     details: Mapping[tuple[int, int, int], str] = field(repr=False)
-    judged: Sequence[Sequence[Sequence[int]]] = field(repr=False)
+    rated_units: Sequence[Sequence[Sequence[int]]] = field(repr=False)
     human: Sequence[NDArray[np.float64] | None] = field(repr=False)
-    draws: Mapping[str, Draws] = field(repr=False)
+    bootstrap: Mapping[str, BootstrapSamples] = field(repr=False)
     contrasts: Sequence[Contrast] = field(repr=False)
     tests: Mapping[str, Mapping[str, PValue]] = field(repr=False)
     statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
@@ -245,130 +318,171 @@ def evaluate(
     on_missing: str | None = None,
     **template: str | None,
 ) -> Run:
-    """Score every item of `benchmark` and report its metrics, overall and for each tag.
+    """Score every item of `benchmark` and compute its metrics, overall and for each tag.
 
     Args:
         items: what `benchmark.selected()` returned, where it has been called already.
-        progress: is told of the counts as they grow.
-        resamples: bootstrap resamples of items behind the 95 % intervals.
+        progress: called with the counts as they grow.
+        resamples: the number of bootstrap resamples behind the 95 % intervals.
+        seed: the random seed of the bootstrap and of the tests.
         subset: tags; only items that have one of them are evaluated.
-        on_missing: "error", or "skip": items with a picture that is not there are left out.
+        on_missing: "error", or "skip" to leave out items whose image files are missing.
         template: `question_template`, `answer_template` or `template`.
 
     Raises:
         BenchmarkDataError: the benchmark's files are missing.
-        MediaError: a picture cannot be read, unless the scorer was loaded with on_error="skip".
+        InputError: there are no items to evaluate.
+        MediaError: an image cannot be read, unless the scorer was loaded with on_error="skip".
     """
     benchmark = benchmark.selecting(subset, on_missing)
-    if items is None:
-        items = benchmark.selected()
-    elif subset is not None or on_missing is not None:
-        items = benchmark.selection.choose(items)
-    if not items:
-        raise InputError(f"benchmark {benchmark.name!r} has no items")
+    items = _items_to_evaluate(benchmark, items, chosen=(subset, on_missing) == (None, None))
     bound = scorer.with_template(**template)
     bound.reset_size_warning()
-    bound_id = bound.id  # first, as it is none where weights are replaced meanwhile
+    # The id comes before scoring: it raises if weight files change on disk during the run.
+    bound_id = bound.id
     started = time.perf_counter()
-    outcome = bound.evaluate_blocks(
+    result = bound.evaluate_blocks(
         [Block(item.images, item.texts, item.references) for item in items], progress
     )
     seconds = time.perf_counter() - started
-    counts = outcome.counts
-    statistic = benchmark.statistic(items, outcome.scores)
-    draws = {}
-    for tag in dict.fromkeys(["", *(tag for item in items for tag in item.tags)]):
-        chosen = tagged(items, tag)
-        own, scores = [items[n] for n in chosen], [outcome.scores[n] for n in chosen]
-        of = benchmark.statistic(own, scores) if tag else statistic
-        draws[tag] = drawn(of, own, resamples, seed)
-    intervals = {tag: of_tag.intervals() for tag, of_tag in draws.items()}
-    contrasts = benchmark.contrasts(items, outcome.scores)
+    statistic = benchmark.statistic(items, result.scores)
+    bootstrap = {"": bootstrap_items(statistic, items, resamples, seed)}
+    bootstrap |= _bootstrap_by_tag(benchmark, items, result.scores, resamples, seed)
+    intervals = {tag: samples.intervals() for tag, samples in bootstrap.items()}
+    contrasts = benchmark.contrasts(items, result.scores)
     return Run(
-        scorer={
-            "name": scorer.name,
-            "id": bound_id,
-            "kind": scorer.card.kind,
-            "summary": scorer.card.summary,
-            "question": bound.template.question,
-            "answer": bound.template.answer,
-            "truncated_texts": outcome.truncated,
-            "cautions": list(outcome.cautions),
-            **({"usage": dict(outcome.usage)} if outcome.usage else {}),
-            "execution": dict(getattr(bound, "execution", {})),
-            "said": _said(outcome.details.values()),
-        },
-        benchmark={
-            "name": benchmark.name,
-            "items": len(items),
-            **benchmark.selection.facts(len(items)),
-            "summary": benchmark.card.summary,
-            "note": benchmark.card.note,
-            "headline": benchmark.headline or next(iter(intervals[""])),
-            "chance": dict(benchmark.chance),
-            "meanings": {name: benchmark.meanings.get(name, "") for name in intervals[""]},
-            "pooled": benchmark.pooled,
-            "published": _published(benchmark.card, scorer.name)
-            if benchmark.selection.whole
-            else {},
-            "tags": {tag: sum(tag in item.tags for item in items) for tag in draws if tag},
-            "resamples": resamples,
-            "seed": seed,
-        },
+        scorer=_scorer_facts(scorer, bound, bound_id, result),
+        benchmark=_benchmark_facts(benchmark, scorer, items, bootstrap),
         metrics=intervals.pop(""),
         by_tag=intervals,
-        counts={
-            "cells": counts.cells,
-            "computed": counts.computed,
-            "reused": counts.reused,
-            "failed": counts.failed,
-            "used": counts.cells - counts.failed,
-        },
-        errors=outcome.errors,
+        counts=_counts(result),
+        errors=result.errors,
         environment=environment(scorer),
         seconds=seconds,
         items=items,
-        scores=outcome.scores,
+        scores=result.scores,
         verdicts=[_defined(statistic(np.array([n]))) for n in range(len(items))],
-        failures=outcome.failures,
-        details=outcome.details,
-        judged=[benchmark.judged(item) for item in items],
+        failures=result.failures,
+        details=result.details,
+        rated_units=[benchmark.rated_units(item) for item in items],
         human=[benchmark.human(item) for item in items],
-        draws=draws,
+        bootstrap=bootstrap,
         contrasts=list(contrasts),
-        tests=_tests(contrasts, items, list(draws), seed),
+        tests=_test_contrasts(contrasts, items, list(bootstrap), seed),
         statistic_of=benchmark.statistic,
     )
 
 
 def environment(scorer: Scorer) -> dict[str, str]:
-    """The versions and the device that numbers were made with."""
+    """Return the versions of Python and packages, the platform and the device of a scorer."""
     packages = ("t2v-eval", "torch", "transformers", "open_clip_torch", "pillow", "numpy")
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found | {"device": str(getattr(scorer, "device", "remote"))}
+    return versions | {"device": str(getattr(scorer, "device", "remote"))}
 
 
-def _said(details: Iterable[str]) -> dict[str, dict[str, float]]:
-    """What else the model said in numbers, say the probability of what it listed, in short."""
-    found: dict[str, list[float]] = {}
+def _items_to_evaluate(
+    benchmark: Benchmark, items: Sequence[Item] | None, chosen: bool
+) -> Sequence[Item]:
+    """Read the items, or restrict those that were read before unless that was done already."""
+    if items is None:
+        items = benchmark.selected()
+    elif not chosen:
+        items = benchmark.selection.choose(items)
+    if not items:
+        raise InputError(f"benchmark {benchmark.name!r} has no items")
+    return items
+
+
+def _bootstrap_by_tag(
+    benchmark: Benchmark, items: Sequence[Item], scores: Scores, resamples: int, seed: int
+) -> dict[str, BootstrapSamples]:
+    """Bootstrap the items of each tag."""
+    bootstrap = {}
+    for tag in dict.fromkeys(tag for item in items for tag in item.tags):
+        chosen = indices_with_tag(items, tag)
+        tag_items = [items[n] for n in chosen]
+        statistic = benchmark.statistic(tag_items, [scores[n] for n in chosen])
+        bootstrap[tag] = bootstrap_items(statistic, tag_items, resamples, seed)
+    return bootstrap
+
+
+def _scorer_facts(
+    scorer: Scorer, bound: Scorer, bound_id: str, result: ScoringResult
+) -> ScorerFacts:
+    facts: ScorerFacts = {
+        "name": scorer.name,
+        "id": bound_id,
+        "kind": scorer.card.kind,
+        "summary": scorer.card.summary,
+        "question": bound.template.question,
+        "answer": bound.template.answer,
+        "truncated_texts": result.truncated,
+        "cautions": list(result.cautions),
+        "execution": dict(getattr(bound, "execution", {})),
+        "said": _summarize_details(result.details.values()),
+    }
+    if result.usage:
+        facts["usage"] = dict(result.usage)
+    return facts
+
+
+def _benchmark_facts(
+    benchmark: Benchmark,
+    scorer: Scorer,
+    items: Sequence[Item],
+    bootstrap: Mapping[str, BootstrapSamples],
+) -> BenchmarkFacts:
+    overall = bootstrap[""]
+    published = _published(benchmark.card, scorer.name) if benchmark.selection.whole else {}
+    return {
+        "name": benchmark.name,
+        "items": len(items),
+        **benchmark.selection.facts(len(items)),
+        "summary": benchmark.card.summary,
+        "note": benchmark.card.note,
+        "headline": benchmark.headline or next(iter(overall.value)),
+        "chance": dict(benchmark.chance),
+        "meanings": {name: benchmark.meanings.get(name, "") for name in overall.value},
+        "pooled": benchmark.pooled,
+        "published": published,
+        "tags": {tag: sum(tag in item.tags for item in items) for tag in bootstrap if tag},
+        "resamples": overall.resamples,
+        "seed": overall.seed,
+    }
+
+
+def _counts(result: ScoringResult) -> dict[str, int]:
+    counts = result.counts
+    return {
+        "cells": counts.cells,
+        "computed": counts.computed,
+        "reused": counts.reused,
+        "failed": counts.failed,
+        "used": counts.cells - counts.failed,
+    }
+
+
+def _summarize_details(details: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Summarize the numbers in the details of cells: mean, lowest and count of each key."""
+    numbers: dict[str, list[float]] = {}
     for detail in details:
-        said = json.loads(detail)
-        for name, value in said.items() if isinstance(said, dict) else ():
+        values = json.loads(detail)
+        for name, value in values.items() if isinstance(values, dict) else ():
             if isinstance(value, (int, float)) and not isinstance(value, bool):
-                found.setdefault(name, []).append(value)
+                numbers.setdefault(name, []).append(value)
     return {
         name: {"mean": math.fsum(values) / len(values), "lowest": min(values), "n": len(values)}
-        for name, values in found.items()
+        for name, values in numbers.items()
     }
 
 
 def _published(card: Card, scorer: str) -> dict[str, dict[str, Any]]:
-    """What others report of this scorer on this benchmark, by metric."""
+    """Return the published figures of this scorer on this benchmark, by metric."""
     return {
         metric: {"value": figures[scorer], "source": figures.get("source", "")}
         for metric, figures in card.published.items()
@@ -376,20 +490,20 @@ def _published(card: Card, scorer: str) -> dict[str, dict[str, Any]]:
     }
 
 
-def _tests(
+def _test_contrasts(
     contrasts: Mapping[Contrast, FloatArray], items: Sequence[Item], tags: Sequence[str], seed: int
 ) -> dict[str, dict[str, PValue]]:
     p = {
-        (tag, f"{first} - {second}"): sign_flip(values[tagged(items, tag)], seed=seed)
+        (tag, f"{first} - {second}"): sign_flip(values[indices_with_tag(items, tag)], seed=seed)
         for tag in tags
         for (first, second), values in contrasts.items()
     }
-    found: dict[str, dict[str, PValue]] = {}
+    tests: dict[str, dict[str, PValue]] = {}
     for whole in (True, False):
         family = {key: value for key, value in p.items() if (key[0] == "") is whole}
-        for (tag, name), tested in corrected(family).items():
-            found.setdefault(tag, {})[name] = tested
-    return found
+        for (tag, name), p_value in corrected(family).items():
+            tests.setdefault(tag, {})[name] = p_value
+    return tests
 
 
 def _defined(metrics: Mapping[str, float]) -> dict[str, float]:

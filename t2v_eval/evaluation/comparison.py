@@ -1,18 +1,18 @@
-"""Runs of scorers side by side: what to call them, and how far they are apart on the same items.
+"""Compare runs of scorers on the same items: differences with intervals, tests, and labels.
 
-The metrics of a pair of runs are of the cells that both have scores of. A scorer that fails on what
-is hard would otherwise be compared on what is easy with one that answers everything.
+The metrics of a pair of runs are computed on the cells that both have scores for. Otherwise a
+scorer that fails on hard cells would be compared on easy ones with a scorer that answers all.
 
-Two runs are told apart where a paired permutation test of their items says so, corrected for all
-pairs of runs on the benchmark; by tag, for all of its pairs and tags. As scorers have scales of
-their own, the scores of each are first brought to mean 0 and deviation 1, which changes no metric
-of order, threshold or correlation.
+Two runs differ significantly where a paired permutation test of their items says so, corrected
+(Holm) over all pairs of runs on the benchmark; by tag, over all of its pairs and tags. Scorers have
+different scales, so the scores of each are first standardized to mean 0 and standard deviation 1,
+which changes no metric of order, threshold or correlation.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -20,23 +20,36 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from t2v_eval.evaluation.benchmark import Item, Run, Scores, drawn, of_units, tagged, units_of
+from t2v_eval.evaluation.benchmark import (
+    Item,
+    Run,
+    Scores,
+    bootstrap_items,
+    indices_with_tag,
+    resample_units,
+    units_of,
+)
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.permutation import PValue, corrected, paired_permutation
 
 BOTH = (
-    "Each pair is compared on the scores that both have. Scores may not be missing by chance: had "
-    "none been missing, the differences might be others."
+    "Each pair is compared on the cells that both have scores for. Scores may not be missing at "
+    "random: without missing scores the differences might be others."
 )
-"""What is to be said beside differences of runs that lack scores."""
+"""The remark beside differences of runs that lack scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How far one run is above another on the same items: the first minus the second.
+    """The difference of two runs on the same items: the first minus the second.
 
-    `tests` are paired permutation tests of each metric, by tag; "" is all items together. Of all
-    `cells` of the items, all of this is on the `used` ones, which both runs have scores of.
+    Attributes:
+        first, second: the indices of the runs.
+        metrics: the difference of each metric over all items, with its 95 % interval.
+        by_tag: the same for the items of each tag.
+        tests: a paired permutation test of each metric, by tag; "" is all items.
+        cells: the number of cells of the items.
+        used: how many of them both runs have scores for; all figures are of these.
     """
 
     first: int
@@ -49,167 +62,174 @@ class Difference:
 
     @property
     def p(self) -> Mapping[str, float]:
-        """p of each metric over all items."""
+        """Return the p-value of each metric over all items."""
         return {name: test.p for name, test in self.tests[""].items()}
 
     @property
     def p_holm(self) -> Mapping[str, float]:
-        """The same, corrected for all pairs of runs on the benchmark."""
+        """Return the same, corrected over all pairs of runs on the benchmark."""
         return {name: test.p_holm for name, test in self.tests[""].items()}
 
-    def told_apart(self, metric: str, tag: str = "") -> bool:
-        """Whether the difference is more than chance; undefined is no."""
-        return self.tests[tag][metric].told_apart
+    def significant(self, metric: str, tag: str = "") -> bool:
+        """Return whether the corrected p-value is below 0.05; an undefined one is not."""
+        return self.tests[tag][metric].significant
 
 
 def title(run: Run) -> str:
-    """What to call the benchmark of a run: its name, with the part of it that was evaluated."""
+    """Return the name of a run's benchmark, with the part of it that was evaluated, if a part."""
     name, subset = str(run.benchmark["name"]), run.benchmark.get("subset")
     return f"{name} (part: {', '.join(subset)})" if subset else name
 
 
 def by_benchmark(runs: Sequence[Run]) -> dict[str, list[int]]:
-    """The indices of the runs on each benchmark, or part of one, by its title."""
-    found: dict[str, list[int]] = {}
+    """Return the indices of the runs on each benchmark, or part of one, by its title."""
+    indices: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
-        found.setdefault(title(run), []).append(index)
-    return found
+        indices.setdefault(title(run), []).append(index)
+    return indices
 
 
 def differences(runs: Sequence[Run]) -> list[Difference]:
-    """Paired differences of all scorers that saw the same items with the same resamples."""
-    found: list[Difference] = []
-    for indices in by_benchmark(runs).values():
-        pairs = [
-            (first, second)
-            for first, second in combinations(indices, 2)
-            if _sample(runs[first]) == _sample(runs[second])
-        ]
-        compared = {pair: _compared(*(runs[k] for k in pair)) for pair in pairs}
-        # All items are one family of tests for each metric, and the tags are another.
-        families: dict[tuple[str, bool], dict[tuple[Any, str], float]] = defaultdict(dict)
-        for pair, of in compared.items():
-            for tag, metrics in of.p.items():
-                for name, value in metrics.items():
-                    families[name, tag == ""][pair, tag] = value
-        tests = {family: corrected(values) for family, values in families.items()}
-        for pair, of in compared.items():
-            tested = {
-                tag: {name: tests[name, tag == ""][pair, tag] for name in metrics}
-                for tag, metrics in of.p.items()
-            }
-            by_tag = {tag: metrics for tag, metrics in of.apart.items() if tag}
-            found.append(Difference(*pair, of.apart[""], by_tag, tested, of.cells, of.used))
-    return found
+    """Compute the paired differences of all runs on the same items with the same resamples."""
+    return [
+        difference
+        for indices in by_benchmark(runs).values()
+        for difference in _benchmark_differences(runs, indices)
+    ]
 
 
 def excludes_zero(interval: Interval) -> bool:
-    """Whether a difference can be told from none: both limits on one side of 0."""
+    """Return whether both limits of an interval are on one side of 0."""
     return interval.low > 0 or interval.high < 0
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """What to call the scorer of each run: its name, with more where names are not enough."""
+    """Return a distinct label for the scorer of each run: its name, and more where needed."""
     return [_label(runs, run) for run in runs]
 
 
 def item_name(item: Item, index: int) -> str:
-    """The id of an item, or its number where it has none."""
+    """Return the id of an item, or its index where it has none."""
     return item.id or str(index)
 
 
-def _label(runs: Sequence[Run], own: Run) -> str:
-    name = str(own.scorer["name"])
-    on = title(own)
-    same = [run for run in runs if (run.scorer["name"], title(run)) == (name, on)]
+def _label(runs: Sequence[Run], run: Run) -> str:
+    name = str(run.scorer["name"])
+    same = [r for r in runs if (r.scorer["name"], title(r)) == (name, title(run))]
     if len(same) == 1:
         return name
-    for key in ("question", "answer"):
-        if len({run.scorer[key] for run in same}) == len(same):
-            return f"{name} [{own.scorer[key]}]"
-    return f"{name} #{next(n for n, run in enumerate(same, 1) if run is own)}"
+    if len({r.scorer["question"] for r in same}) == len(same):
+        return f"{name} [{run.scorer['question']}]"
+    if len({r.scorer["answer"] for r in same}) == len(same):
+        return f"{name} [{run.scorer['answer']}]"
+    return f"{name} #{next(n for n, r in enumerate(same, 1) if r is run)}"
 
 
-def _sample(run: Run) -> tuple[Any, ...]:
+def _benchmark_differences(runs: Sequence[Run], indices: Sequence[int]) -> Iterator[Difference]:
+    pairs = [
+        (first, second)
+        for first, second in combinations(indices, 2)
+        if _sample_key(runs[first]) == _sample_key(runs[second])
+    ]
+    compared = {pair: _compare_pair(*(runs[k] for k in pair)) for pair in pairs}
+    # Holm's correction: all items are one family of tests for each metric, the tags another.
+    families: dict[tuple[str, bool], dict[tuple[Any, str], float]] = defaultdict(dict)
+    for pair, comparison in compared.items():
+        for tag, p_values in comparison.p.items():
+            for name, p in p_values.items():
+                families[name, tag == ""][pair, tag] = p
+    tests = {family: corrected(p_values) for family, p_values in families.items()}
+    for pair, comparison in compared.items():
+        tested = {
+            tag: {name: tests[name, tag == ""][pair, tag] for name in p_values}
+            for tag, p_values in comparison.p.items()
+        }
+        by_tag = {tag: intervals for tag, intervals in comparison.intervals.items() if tag}
+        overall = comparison.intervals[""]
+        yield Difference(*pair, overall, by_tag, tested, comparison.cells, comparison.used)
+
+
+def _sample_key(run: Run) -> tuple[Any, ...]:
+    """Return a key that is equal for runs on the same items with the same resamples."""
     names = [
         (item_name(item, n), len(item.images), tuple(item.texts), item.group)
         for n, item in enumerate(run.items)
     ]
-    return run.benchmark["resamples"], run.benchmark["seed"], list(run.draws), names
+    return run.benchmark["resamples"], run.benchmark["seed"], list(run.bootstrap), names
 
 
-class _Compared(NamedTuple):
-    """Of two runs, by tag: how far they are apart, and p of each metric."""
+class _Comparison(NamedTuple):
+    """Two runs by tag: intervals of the differences and p-values of each metric."""
 
-    apart: Mapping[str, Mapping[str, Interval]]
+    intervals: Mapping[str, Mapping[str, Interval]]
     p: Mapping[str, Mapping[str, float]]
     cells: int
     used: int
 
 
-def _compared(one: Run, other: Run) -> _Compared:
-    one, other = _on_both(one, other)
-    there = [~np.isnan(scores) for scores in one.scores]
-    return _Compared(
-        {tag: draws.minus(other.draws[tag]).intervals() for tag, draws in one.draws.items()},
-        _p(one, other),
-        sum(cells.size for cells in there),
-        sum(int(cells.sum()) for cells in there),
-    )
+def _compare_pair(first: Run, second: Run) -> _Comparison:
+    first, second = _on_common_cells(first, second)
+    scored = [~np.isnan(scores) for scores in first.scores]
+    intervals = {
+        tag: samples.difference(second.bootstrap[tag]).intervals()
+        for tag, samples in first.bootstrap.items()
+    }
+    cells, used = sum(mask.size for mask in scored), sum(int(mask.sum()) for mask in scored)
+    return _Comparison(intervals, _p_values(first, second), cells, used)
 
 
-def _on_both(one: Run, other: Run) -> tuple[Run, Run]:
-    """Both runs without the scores of cells that either lacks."""
-    missing = [
-        np.isnan(first) | np.isnan(second)
-        for first, second in zip(one.scores, other.scores, strict=True)
-    ]
-    return _without(one, missing), _without(other, missing)
+def _on_common_cells(first: Run, second: Run) -> tuple[Run, Run]:
+    """Return both runs without the scores of cells that either lacks."""
+    missing = [np.isnan(a) | np.isnan(b) for a, b in zip(first.scores, second.scores, strict=True)]
+    return _mask_cells(first, missing), _mask_cells(second, missing)
 
 
-def _without(run: Run, missing: Sequence[NDArray[np.bool_]]) -> Run:
-    """The run without these scores; draws of items that lose some are made again."""
+def _mask_cells(run: Run, missing: Sequence[NDArray[np.bool_]]) -> Run:
+    """Return the run with NaN in these cells; bootstraps that include one are computed again."""
     pairs = list(zip(run.scores, missing, strict=True))
-    losing = {n for n, (own, gone) in enumerate(pairs) if (gone & ~np.isnan(own)).any()}
-    if not losing:
+    changed = {n for n, (scores, mask) in enumerate(pairs) if (mask & ~np.isnan(scores)).any()}
+    if not changed:
         return run
-    scores = [np.where(gone, np.float32(np.nan), own) for own, gone in pairs]
-    draws = dict(run.draws)
-    for tag in run.draws:
-        chosen = tagged(run.items, tag)
-        if losing.isdisjoint(chosen):
+    masked = [np.where(mask, np.float32(np.nan), scores) for scores, mask in pairs]
+    bootstrap = dict(run.bootstrap)
+    resamples, seed = run.benchmark["resamples"], run.benchmark["seed"]
+    for tag in run.bootstrap:
+        chosen = indices_with_tag(run.items, tag)
+        if changed.isdisjoint(chosen):
             continue
         items = [run.items[n] for n in chosen]
-        statistic = run.statistic_of(items, [scores[n] for n in chosen])
-        draws[tag] = drawn(statistic, items, run.benchmark["resamples"], run.benchmark["seed"])
-    return replace(run, scores=scores, draws=draws)
+        statistic = run.statistic_of(items, [masked[n] for n in chosen])
+        bootstrap[tag] = bootstrap_items(statistic, items, resamples, seed)
+    return replace(run, scores=masked, bootstrap=bootstrap)
 
 
-def _p(one: Run, other: Run) -> dict[str, dict[str, float]]:
-    """p of each metric, by tag."""
-    first, second = _standard(one.scores), _standard(other.scores)
-    found = {}
-    for tag in one.draws:
-        chosen = tagged(one.items, tag)
-        items = [one.items[n] for n in chosen]
-        both = [*(first[n] for n in chosen), *(second[n] for n in chosen)]
+def _p_values(first: Run, second: Run) -> dict[str, dict[str, float]]:
+    """Compute the p-value of each metric, by tag."""
+    first_scores, second_scores = _standardize(first.scores), _standardize(second.scores)
+    p_values = {}
+    for tag in first.bootstrap:
+        chosen = indices_with_tag(first.items, tag)
+        items = [first.items[n] for n in chosen]
+        scores = [*(first_scores[n] for n in chosen), *(second_scores[n] for n in chosen)]
         units = units_of(items)
-        found[tag] = paired_permutation(
-            of_units(
-                one.statistic_of([*items, *items], both),
+        p_values[tag] = paired_permutation(
+            resample_units(
+                first.statistic_of([*items, *items], scores),
                 [*units, *(members + len(items) for members in units)],
             ),
             len(units),
-            permutations=one.benchmark["resamples"],
-            seed=one.benchmark["seed"],
+            permutations=first.benchmark["resamples"],
+            seed=first.benchmark["seed"],
         )
-    return found
+    return p_values
 
 
-def _standard(scores: Scores) -> Scores:
-    cells = np.concatenate([np.asarray(one, np.float64).ravel() for one in scores])
+def _standardize(scores: Scores) -> Scores:
+    """Shift and scale all scores to mean 0 and standard deviation 1."""
+    cells = np.concatenate([np.asarray(s, np.float64).ravel() for s in scores])
     cells = cells[~np.isnan(cells)]
     mean, scale = (cells.mean(), cells.std()) if len(cells) else (0.0, 1.0)
-    standard: Any = [(np.asarray(one, np.float64) - mean) / (scale or 1.0) for one in scores]
-    found: Scores = standard  # in float64, so that scores that differ stay so
-    return found
+    # In float64, so that scores that differ stay different.
+    standardized: Any = [(np.asarray(s, np.float64) - mean) / (scale or 1.0) for s in scores]
+    result: Scores = standardized
+    return result

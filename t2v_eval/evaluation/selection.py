@@ -9,7 +9,7 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypedDict, TypeVar
 
 from t2v_eval.errors import BenchmarkDataError, InputError
 
@@ -34,6 +34,16 @@ class Pictured(Protocol):
 
 T = TypeVar("T", bound=Tagged)
 P = TypeVar("P", bound=Pictured)
+
+
+class SelectionFacts(TypedDict):
+    """What a report says about which items were evaluated."""
+
+    subset: list[str]
+    items_of_all: int
+    left_out: dict[str, Any]
+    folders: list[dict[str, Any]]
+    remarks: list[str]
 
 
 class Selection:
@@ -111,7 +121,7 @@ class Selection:
             )
         return kept
 
-    def facts(self, items: int) -> dict[str, Any]:
+    def facts(self, items: int) -> SelectionFacts:
         """What a report says of the choice, as data; `items` is how many are evaluated."""
         return {
             "subset": list(self.subset),

@@ -20,7 +20,7 @@ def judged(run: Run) -> list[Floats]:
         scores[[pictures[0] for pictures in of]].astype(np.float64)
         if all(len(pictures) == 1 for pictures in of)
         else np.stack([scores[pictures].mean(axis=0) for pictures in of]).astype(np.float64)
-        for scores, of in zip(run.scores, run.judged, strict=True)
+        for scores, of in zip(run.scores, run.rated_units, strict=True)
     ]
 
 
@@ -28,7 +28,7 @@ def people(run: Run) -> list[Floats]:
     """What people said of the same; NaN where nobody said anything."""
     return [
         np.full((len(of), len(item.texts)), np.nan) if human is None else human
-        for item, of, human in zip(run.items, run.judged, run.human, strict=True)
+        for item, of, human in zip(run.items, run.rated_units, run.human, strict=True)
     ]
 
 

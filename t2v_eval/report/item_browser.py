@@ -39,7 +39,7 @@ class Catalogue:
     def pictures(self) -> Iterable[MediaLike]:
         """The pictures of the chosen items, those of the most telling items first."""
         for n in self.chosen:
-            for of in self.runs[0].judged[n][:MOST_ROWS]:
+            for of in self.runs[0].rated_units[n][:MOST_ROWS]:
                 yield self._picture(n, of)
 
     def data(self, album: Album, tags: Sequence[str]) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class Catalogue:
         said; a and d how far scorers are apart and how far each is from people; hidden is there
         where some rows are not.
         """
-        item, judged = self.runs[0].items[n], self.runs[0].judged[n]
+        item, judged = self.runs[0].items[n], self.runs[0].rated_units[n]
         some = judged[:MOST_ROWS]
         texts = item.texts[:MOST_ROWS]
         place = {tag: k for k, tag in enumerate(tags)}

@@ -160,7 +160,7 @@ def _interval(interval: Interval, sign: str = "") -> str:
 def _verdict(test: PValue, difference: Interval, first: str, second: str) -> list[str]:
     p = test.p_holm
     shown = "–" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    if not test.told_apart:
+    if not test.significant:
         return [shown, "cannot be told apart"]
     return [shown, f"{_plain(first if difference.value > 0 else second)} is better"]
 

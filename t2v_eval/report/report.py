@@ -31,14 +31,13 @@ from t2v_eval.inputs.tables import rescuing, write_table
 from t2v_eval.registry import benchmarks as registry
 from t2v_eval.registry import models
 from t2v_eval.report import html, markdown
+from t2v_eval.report.reader import SCHEMA_VERSION
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.permutation import PValue
 from t2v_eval.store import Store
 from t2v_eval.utils.files import check_folder, write_text
-
-VERSION = 1
 
 
 class Report:
@@ -64,7 +63,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """The content of ``report.json``; see ``report.schema.json``."""
         content = {
-            "version": VERSION,
+            "schema_version": SCHEMA_VERSION,
             "runs": [_run_json(run) for run in self.runs],
             "differences": [
                 {
@@ -251,7 +250,7 @@ def _human(run: Run, n: int, i: int, j: int) -> float | None:
     human = run.human[n]
     if human is None:
         return None
-    return next((float(human[k, j]) for k, of in enumerate(run.judged[n]) if i in of), None)
+    return next((float(human[k, j]) for k, of in enumerate(run.rated_units[n]) if i in of), None)
 
 
 def _run_json(run: Run) -> dict[str, Any]:
@@ -276,7 +275,7 @@ def _figures(
         found[name] = interval._asdict()
         if name in tests:
             found[name] |= {"excludes_zero": excludes_zero(interval)}
-            found[name] |= tests[name]._asdict() | {"told_apart": tests[name].told_apart}
+            found[name] |= tests[name]._asdict() | {"significant": tests[name].significant}
     return found
 
 

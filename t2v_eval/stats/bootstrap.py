@@ -1,7 +1,7 @@
 """Confidence intervals by the percentile bootstrap (Efron and Tibshirani 1993, section 13.3).
 
-The unit that is drawn must be what was sampled independently: a prompt with all its images, not a
-row of a table. One resample serves all metrics, so that they are computed on the same draws.
+The resampled unit must be what was sampled independently: a prompt with all its images, not a row
+of a table. All metrics are computed on the same resamples.
 """
 
 from __future__ import annotations
@@ -38,33 +38,43 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Draws:
-    """The metrics of a sample of n units, `value`, and of each of its resamples, `drawn`.
+class BootstrapSamples:
+    """The metrics of a sample of n units and of each of its bootstrap resamples.
 
-    The same seed draws the same units, so that two scorers can be compared draw by draw without
-    computing anything again. Without two units, all that is drawn is NaN.
+    The same seed resamples the same units, so two scorers can be compared resample by resample
+    (`difference`) without computing anything again.
+
+    Attributes:
+        n: the number of units.
+        resamples: the number of resamples.
+        seed: the random seed that chose the units of each resample.
+        value: each metric of the whole sample.
+        resampled: each metric of every resample, shape (resamples,); NaN where fewer than two
+            units leave nothing to resample.
     """
 
     n: int
+    resamples: int
     seed: int
     value: Mapping[str, float]
-    drawn: Mapping[str, FloatArray]
+    resampled: Mapping[str, FloatArray]
 
     @classmethod
-    def of(cls, statistic: Statistic, n: int, resamples: int, seed: int) -> Draws:
+    def compute(cls, statistic: Statistic, n: int, resamples: int, seed: int) -> BootstrapSamples:
         """Call `statistic` with each unit in order, then with each resample.
 
         Raises:
-            InputError: it does not return the same names every time, or a count cannot be used.
+            InputError: `n`, `resamples` or `seed` cannot be used, or the statistic does not return
+                the same names every time.
         """
-        for name, count, least in (("n", n, 0), ("resamples", resamples, 1), ("seed", seed, 0)):
+        for name, count, minimum in (("n", n, 0), ("resamples", resamples, 1), ("seed", seed, 0)):
             whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
-            if not whole or count < least:
-                raise InputError(f"{name}={count!r}: pass a whole number of at least {least}")
+            if not whole or count < minimum:
+                raise InputError(f"{name}={count!r}: pass a whole number of at least {minimum}")
         value = {name: float(v) for name, v in statistic(np.arange(n)).items()}
-        drawn = np.full((len(value), resamples), np.nan)
+        resampled = np.full((len(value), resamples), np.nan)
         if n >= 2:
-            for k, indices in enumerate(_draws(n, resamples, seed)):
+            for k, indices in enumerate(_resample_indices(n, resamples, seed)):
                 sample = statistic(indices)
                 if sample.keys() != value.keys():
                     raise InputError(
@@ -72,41 +82,38 @@ class Draws:
                         f"{sorted(value)} on the whole sample: return the same names, with NaN "
                         "for what is undefined"
                     )
-                drawn[:, k] = [sample[name] for name in value]
-        return cls(n, seed, value, dict(zip(value, drawn, strict=True)))
+                resampled[:, k] = [sample[name] for name in value]
+        return cls(n, resamples, seed, value, dict(zip(value, resampled, strict=True)))
 
     def intervals(self, confidence: float = 0.95) -> dict[str, Interval]:
-        """Each metric with its percentile interval, as `bootstrap_interval` says."""
+        """Return each metric with its percentile interval; see `bootstrap_interval`."""
         tail = (1 - confidence) / 2
-        found = {}
+        intervals = {}
         for name, value in self.value.items():
-            drawn = self.drawn[name]
-            defined = drawn[~np.isnan(drawn)]
+            resampled = self.resampled[name]
+            defined = resampled[~np.isnan(resampled)]
             low = high = math.nan
-            if not math.isnan(value) and 2 * len(defined) >= len(drawn):
+            if not math.isnan(value) and 2 * len(defined) >= len(resampled):
                 low, high = (float(q) for q in np.quantile(defined, [tail, 1 - tail]))
-            found[name] = Interval(value, low, high)
-        return found
+            intervals[name] = Interval(value, low, high)
+        return intervals
 
-    def minus(self, other: Draws) -> Draws:
-        """How far each metric is above another scorer's, draw by draw.
+    def difference(self, other: BootstrapSamples) -> BootstrapSamples:
+        """Subtract another scorer's metrics, resample by resample.
 
         Raises:
-            InputError: the other draws are of another sample, seed, number of resamples or metrics.
+            InputError: the other sample differs in units, seed, number of resamples or metrics.
         """
         if self.value.keys() != other.value.keys():
             raise InputError(
                 f"the two statistics return different metrics, {sorted(self.value)} and "
                 f"{sorted(other.value)}: compare the same ones"
             )
-        if self._sample() != other._sample():
-            raise InputError("only draws of one sample with one seed can be compared")
-        value = {name: own - other.value[name] for name, own in self.value.items()}
-        drawn = {name: own - other.drawn[name] for name, own in self.drawn.items()}
-        return Draws(self.n, self.seed, value, drawn)
-
-    def _sample(self) -> tuple[int, int, list[int]]:
-        return self.n, self.seed, [len(one) for one in self.drawn.values()]
+        if (self.n, self.resamples, self.seed) != (other.n, other.resamples, other.seed):
+            raise InputError("only resamples of one sample with one seed can be compared")
+        value = {name: v - other.value[name] for name, v in self.value.items()}
+        resampled = {name: v - other.resampled[name] for name, v in self.resampled.items()}
+        return BootstrapSamples(self.n, self.resamples, self.seed, value, resampled)
 
 
 def bootstrap_interval(
@@ -117,23 +124,29 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Value and percentile interval of each metric that `statistic` returns.
+    """Compute each metric that `statistic` returns, with its percentile interval.
 
-    `statistic(indices)` gets n indices from 0 to n - 1, repeated as drawn, and returns the metrics
-    of the sample of these units. It is called once with each unit in order, then once for each
-    resample. The same seed draws the same resamples.
+    Resamples where a metric is NaN do not count for it. The limits are NaN where that leaves fewer
+    than half of the resamples, where the value is NaN, and for fewer than two units.
 
-    A resample where a metric is NaN does not count for it. The limits are NaN where that leaves
-    fewer than half of the resamples, where the value is NaN, and for fewer than two units.
+    Args:
+        statistic: takes n unit indices from 0 to n - 1, repeated as resampled, and returns the
+            metrics of those units. It is called once with each unit in order, then once for each
+            resample.
+        n: the number of units.
+        resamples: the number of resamples.
+        confidence: the coverage of the interval, between 0 and 1.
+        seed: the same seed gives the same resamples.
 
-    Raises InputError for a count, confidence or statistic that cannot be used.
+    Raises:
+        InputError: a count, the confidence or the statistic cannot be used.
 
-    >>> right = np.array([1, 0, 1, 1, 0, 1, 1, 1])
-    >>> bootstrap_interval(lambda i: {"accuracy": right[i].mean()}, len(right))
+    >>> correct = np.array([1, 0, 1, 1, 0, 1, 1, 1])
+    >>> bootstrap_interval(lambda i: {"accuracy": correct[i].mean()}, len(correct))
     {'accuracy': Interval(value=0.75, low=0.5, high=1.0)}
     """
-    _check(confidence)
-    return Draws.of(statistic, n, resamples, seed).intervals(confidence)
+    _check_confidence(confidence)
+    return BootstrapSamples.compute(statistic, n, resamples, seed).intervals(confidence)
 
 
 def bootstrap_difference(
@@ -145,22 +158,22 @@ def bootstrap_difference(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Difference first - second, with its interval, of each metric of two scorers.
+    """Compute the difference first - second of each metric of two scorers, with its interval.
 
-    Both are computed on the same draws of the same units, which keeps what they have in common out
-    of the interval. Both must be of the same scores, too: what one lacks is to be NaN for both, as
-    scorers seldom fail by chance. A metric undefined for either scorer counts as undefined.
-    Otherwise as `bootstrap_interval`.
+    Both are computed on the same resamples of the same units, so that variation they share does not
+    widen the interval. Both must also cover the same scores: set what either lacks to NaN in both,
+    since scorers seldom fail at random. A metric that is undefined for either is undefined. The
+    other arguments and errors are those of `bootstrap_interval`.
 
-    >>> one, other = np.array([1, 1, 0, 1, 1, 1]), np.array([1, 0, 0, 0, 1, 1])
-    >>> def accuracy(right):
-    ...     return lambda i: {"correct": right[i].sum()}
-    >>> bootstrap_difference(accuracy(one), accuracy(other), 6)["correct"]
+    >>> a, b = np.array([1, 1, 0, 1, 1, 1]), np.array([1, 0, 0, 0, 1, 1])
+    >>> def count(correct):
+    ...     return lambda i: {"correct": correct[i].sum()}
+    >>> bootstrap_difference(count(a), count(b), 6)["correct"]
     Interval(value=2.0, low=0.0, high=4.0)
     """
-    _check(confidence)
-    one, other = (Draws.of(of, n, resamples, seed) for of in (first, second))
-    return one.minus(other).intervals(confidence)
+    _check_confidence(confidence)
+    a, b = (BootstrapSamples.compute(s, n, resamples, seed) for s in (first, second))
+    return a.difference(b).intervals(confidence)
 
 
 METRICS: Mapping[str, Metric] = {
@@ -308,12 +321,12 @@ class _Recalibrated:
         return total / pairs
 
 
-def _check(confidence: float) -> None:
+def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
         raise InputError(f"confidence={confidence!r}: pass a number between 0 and 1, as 0.95")
 
 
-def _draws(n: int, resamples: int, seed: int) -> Iterator[IntArray]:
+def _resample_indices(n: int, resamples: int, seed: int) -> Iterator[IntArray]:
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         yield rng.integers(0, n, size=n)

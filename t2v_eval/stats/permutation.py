@@ -46,7 +46,7 @@ class PValue(NamedTuple):
     p_holm: float
 
     @property
-    def told_apart(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is more than chance; undefined is no."""
         return self.p_holm < LEVEL
 

@@ -134,12 +134,12 @@ def test_generators_that_differ_are_told_apart(root, tmp_path):
     report = compare([ToyEmbedding()], [opened(root, *folders)], resamples=20)
     (run,) = report.runs
     tests = run.tests[""]
-    assert tests["good - bad"].told_apart != tests["good - same"].told_apart
+    assert tests["good - bad"].significant != tests["good - same"].significant
     assert tests["good - same"] == (1.0, 1.0) and tests["good - bad"].p == 2 / 2**12
     assert tests["good - bad"].p_holm == 3 * tests["good - bad"].p
     content = report.to_json()["runs"][0]
     figure = content["metrics"]["bad - same"]
-    assert figure["told_apart"] and figure["excludes_zero"] and figure["p"] == 2 / 2**12
+    assert figure["significant"] and figure["excludes_zero"] and figure["p"] == 2 / 2**12
     assert "p" not in content["metrics"]["good"]
     by_tag = content["by_tag"]["C0"]["bad - same"]
     # Of nine, for three tags and three pairs, two are smaller: those of the tag of all items.

@@ -292,7 +292,7 @@ def test_videos_that_are_read_whole(tmp_path, name, write):
         assert item.labels["frames"] == [[k] for k in range(len(item.images))]
         assert all(Path(path).suffix == ".mp4" for path in item.images)
     run = evaluate(ToyVideo(), benchmark, items=items, resamples=2)
-    assert run.counts["failed"] == 0 and run.judged[0] == items[0].labels["frames"]
+    assert run.counts["failed"] == 0 and run.rated_units[0] == items[0].labels["frames"]
     one, scores = items[-1], run.scores[-1]
     wanted = [[expected(first_two(path), text) for text in one.texts] for path in one.images]
     np.testing.assert_allclose(scores, wanted, rtol=1e-6)

@@ -47,8 +47,8 @@ def test_tags_have_tests_of_their_own(report):
         assert first.tests[tag]["right"].p == pytest.approx(2 / 64, abs=0.03)
     assert half.tests["even"]["right"].p == pytest.approx(2 / 2**18, rel=0.5)
     assert half.tests["odd"]["right"].p == 1
-    assert half.told_apart("right", "even") and not half.told_apart("right", "odd")
-    assert first.told_apart("right") and not first.told_apart("right", "odd")
+    assert half.significant("right", "even") and not half.significant("right", "odd")
+    assert first.significant("right") and not first.significant("right", "odd")
 
 
 def test_tags_are_corrected_for_all_pairs_and_tags(report):
@@ -59,7 +59,7 @@ def test_tags_are_corrected_for_all_pairs_and_tags(report):
         if tag
     }
     assert len(found) == 9
-    apart = {key for key, test in found.items() if test.told_apart}
+    apart = {key for key, test in found.items() if test.significant}
     assert apart == stepwise({key: test.p for key, test in found.items()}) != set()
     smallest = min(test.p for test in found.values())
     assert min(test.p_holm for test in found.values()) == pytest.approx(9 * smallest)
@@ -69,8 +69,8 @@ def test_the_json_has_them(report):
     content = report.to_json()["differences"][1]
     figure = content["by_tag"]["even"]["right"]
     test = report.differences[1].tests["even"]["right"]
-    assert (figure["p"], figure["p_holm"], figure["told_apart"]) == (test.p, test.p_holm, True)
-    assert content["by_tag"]["odd"]["right"]["told_apart"] is False
+    assert (figure["p"], figure["p_holm"], figure["significant"]) == (test.p, test.p_holm, True)
+    assert content["by_tag"]["odd"]["right"]["significant"] is False
     assert content["by_tag"]["odd"]["undefined"]["p"] is None
 
 
@@ -105,11 +105,11 @@ def test_scores_that_one_lacks_count_for_neither():
     assert [run.metrics["right"].value for run in report.runs] == [1.0, 0.5]
     (found,) = report.differences
     assert found.metrics["right"] == (0, 0, 0) and found.p["right"] == 1
-    assert not found.told_apart("right")
+    assert not found.significant("right")
     assert (found.cells, found.used) == (36 * 4, 18 * 4)
     assert found.by_tag["odd"]["right"] == (0, 0, 0)
     assert np.isnan(found.by_tag["even"]["right"]).all(), "no score is left to compare"
-    assert np.isnan(found.tests["even"]["right"].p) and not found.told_apart("right", "even")
+    assert np.isnan(found.tests["even"]["right"].p) and not found.significant("right", "even")
 
 
 def test_each_may_lack_other_scores():

@@ -182,7 +182,7 @@ def test_a_video_is_one_thing_with_the_mean_of_its_frames():
                 for n in range(4)
             ]
 
-        def judged(self, item):
+        def rated_units(self, item):
             return item.labels["frames"]
 
         def metrics(self, items, scores):

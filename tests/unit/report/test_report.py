@@ -19,7 +19,8 @@ from t2v_eval.registry import Card
 from t2v_eval.report import disagreement as browse
 from t2v_eval.report.chart import forest
 from t2v_eval.report.html import render
-from t2v_eval.report.report import VERSION, Report, compare, open_benchmark
+from t2v_eval.report.reader import SCHEMA_VERSION, read_report
+from t2v_eval.report.report import Report, compare, open_benchmark
 from t2v_eval.stats.bootstrap import Interval
 
 
@@ -55,7 +56,7 @@ def test_scorers_are_told_apart_by_a_corrected_permutation_test(report):
     (difference,) = report.differences
     # They differ on 4 items, always in one direction: chance would do so in 2 of 2^4 cases.
     assert difference.p["right"] == difference.p_holm["right"] == pytest.approx(2 / 16, abs=0.06)
-    assert not difference.told_apart("right") and math.isnan(difference.p["undefined"])
+    assert not difference.significant("right") and math.isnan(difference.p["undefined"])
     three = compare([Knows(), Guesses(), Knows(wrong=3)], [Toys(n=36)], resamples=400)
     of = {(d.first, d.second): d for d in three.differences}
     # 12 items now, and the second and third scorer are the same.
@@ -64,9 +65,9 @@ def test_scorers_are_told_apart_by_a_corrected_permutation_test(report):
     assert of[0, 2].p["right"] == pytest.approx(exact, rel=0.3)
     assert of[1, 2].p["right"] == of[1, 2].p_holm["right"] == 1
     assert of[0, 1].p_holm["right"] == pytest.approx(3 * exact, rel=0.3)
-    assert of[0, 1].told_apart("right") and not of[1, 2].told_apart("right")
+    assert of[0, 1].significant("right") and not of[1, 2].significant("right")
     figures = three.to_json()["differences"][0]["metrics"]["right"]
-    assert figures["p_holm"] == of[0, 1].p_holm["right"] and figures["told_apart"] is True
+    assert figures["p_holm"] == of[0, 1].p_holm["right"] and figures["significant"] is True
     assert "Knows #1 is better" in page_of(three)
 
 
@@ -101,12 +102,13 @@ def test_runs_on_other_items_or_seeds_are_not_subtracted():
     ]
     assert Report(runs).differences == []
     with pytest.raises(InputError, match="one sample with one seed"):
-        runs[0].draws[""].minus(runs[1].draws[""])
+        runs[0].bootstrap[""].difference(runs[1].bootstrap[""])
 
 
 def test_json_has_its_schema_and_no_nan(report):
     content = report.to_json()
-    assert set(content) == {"version", "runs", "differences"} and content["version"] == 1
+    assert set(content) == {"schema_version", "runs", "differences"}
+    assert content["schema_version"] == 2
     run = content["runs"][1]
     assert set(run) == {
         "scorer", "benchmark", "metrics", "by_tag", "counts", "errors", "environment", "seconds"
@@ -132,9 +134,24 @@ def test_json_is_what_the_schema_that_ships_says(report, scorer):
     content = compare([scorer, "toy-guesser"], [Toys(broken=1)], resamples=5, on_error="skip")
     for one in (report.to_json(), content.to_json()):
         validator.validate(one)
-    broken = {**report.to_json(), "version": 2}
+    broken = {**report.to_json(), "schema_version": 1}
     assert not validator.is_valid(broken), "the schema is of this version alone"
-    assert schema["properties"]["version"] == {"const": VERSION}
+    assert schema["properties"]["schema_version"] == {"const": SCHEMA_VERSION}
+
+
+def test_reports_of_version_1_can_be_read(report, tmp_path):
+    content = report.to_json()
+    older = json.loads(json.dumps(content).replace('"significant"', '"told_apart"'))
+    assert older != content
+    older["version"] = older.pop("schema_version") - 1
+    for number, version in enumerate((content, older)):
+        path = tmp_path / f"{number}.json"
+        path.write_text(json.dumps(version))
+        assert read_report(path) == content
+    for text in ('{"schema_version": 3}', "[]", "no JSON"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"schema version|cannot be read"):
+            read_report(path)
 
 
 def test_figures_are_a_table_too(report, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 from t2v_eval.errors import InputError
 from t2v_eval.stats import bootstrap, metrics
 from t2v_eval.stats.bootstrap import (
-    Draws,
+    BootstrapSamples,
     agreement_statistic,
     bootstrap_difference,
     bootstrap_interval,
@@ -167,11 +167,11 @@ def test_bad_input() -> None:
 
 def test_draws_of_other_samples_are_not_subtracted() -> None:
     values = np.random.default_rng(8).normal(size=6)
-    kept = Draws.of(mean_of(values), 6, 20, 0)
-    again = Draws.of(mean_of(values), 6, 20, 0).minus(kept)
-    assert again.value == {"mean": 0.0} and not again.drawn["mean"].any()
+    kept = BootstrapSamples.compute(mean_of(values), 6, 20, 0)
+    again = BootstrapSamples.compute(mean_of(values), 6, 20, 0).difference(kept)
+    assert again.value == {"mean": 0.0} and not again.resampled["mean"].any()
     for n, resamples, seed in ((5, 20, 0), (6, 19, 0), (6, 20, 1)):
         with pytest.raises(InputError, match="one sample with one seed"):
-            kept.minus(Draws.of(mean_of(values), n, resamples, seed))
+            kept.difference(BootstrapSamples.compute(mean_of(values), n, resamples, seed))
     with pytest.raises(InputError, match="resamples=0: pass a whole number"):
-        Draws.of(mean_of(values), 6, 0, 0)
+        BootstrapSamples.compute(mean_of(values), 6, 0, 0)

@@ -146,8 +146,8 @@ def test_holm():
 
 def test_undefined_is_not_told_apart():
     tests = corrected({"a": 0.001, "b": math.nan, "c": 0.04})
-    assert tests["a"] == (0.001, 0.002) and tests["a"].told_apart and tests["c"].told_apart
-    assert not tests["b"].told_apart
+    assert tests["a"] == (0.001, 0.002) and tests["a"].significant and tests["c"].significant
+    assert not tests["b"].significant
 
 
 def test_holm_rejects_what_the_steps_reject():

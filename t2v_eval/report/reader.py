@@ -1,0 +1,48 @@
+"""Read ``report.json``, also as earlier versions wrote it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from t2v_eval.errors import InputError
+from t2v_eval.utils.regular_file import read_text
+
+SCHEMA_VERSION = 2
+
+
+def read_report(path: str | Path) -> dict[str, Any]:
+    """Return the content of a ``report.json`` in the form of ``report.schema.json``.
+
+    Version 1 is converted: its ``version`` became ``schema_version``, and the ``told_apart`` of
+    tested figures became ``significant``.
+
+    Raises:
+        InputError: the file cannot be read, is not a report, or has a later version.
+    """
+    try:
+        content = json.loads(read_text(Path(path)))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a report: {error}") from error
+    version = None
+    if isinstance(content, dict):
+        version = content.get("schema_version", content.get("version"))
+    if version not in (1, SCHEMA_VERSION):
+        raise InputError(
+            f"{path} has schema version {version!r}, but this version of t2v-eval reads 1 and "
+            f"{SCHEMA_VERSION}: pass a report.json, and update t2v-eval if a later one wrote it"
+        )
+    return (
+        {"schema_version": SCHEMA_VERSION, **_from_version_1(content)} if version == 1 else content
+    )
+
+
+def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    content = {key: value for key, value in content.items() if key != "version"}
+    for part in (*content["runs"], *content["differences"]):
+        for figures in (part["metrics"], *part["by_tag"].values()):
+            for figure in figures.values():
+                if "told_apart" in figure:
+                    figure["significant"] = figure.pop("told_apart")
+    return content

@@ -1,4 +1,4 @@
-"""``t2v-eval agree``: how well scores that a table holds agree with its human judgements."""
+"""``t2v-eval agree``: how well the scores in a table agree with its human judgements."""
 
 from __future__ import annotations
 
@@ -24,40 +24,55 @@ PER_GROUP_SUFFIX = "_per_group"
 def agree(
     table: Annotated[
         Path,
-        typer.Argument(help="A .csv, .tsv, .jsonl, .json or .parquet table: a row a judged thing."),
+        typer.Argument(
+            help="Table with one row per judged image: .csv, .tsv, .jsonl, .json or .parquet."
+        ),
     ],
     human: Annotated[
         list[str],
-        typer.Option(help="The column of human judgements; repeat it for raters.", metavar="COL"),
+        typer.Option(
+            help="Column of human judgements; repeat it for several raters.", metavar="COLUMN"
+        ),
     ],
     scores: Annotated[
-        list[str], typer.Option(help="A column of scores; may be repeated.", metavar="COL")
+        list[str], typer.Option(help="Column of scores; repeat it for several.", metavar="COLUMN")
     ],
-    more: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
+    more_scores: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     group: Annotated[
         str | None,
-        typer.Option(help="A column; rows with one value of it are resampled together."),
+        typer.Option(
+            help="Column whose equal values make a group (for example one prompt): its rows are "
+            "resampled together.",
+            metavar="COLUMN",
+        ),
     ] = None,
     tags: Annotated[
-        str | None, typer.Option(help="A column of tags separated by ';'; each is reported.")
+        str | None,
+        typer.Option(
+            help="Column of tags separated by ';'; agreement is also reported for each tag.",
+            metavar="COLUMN",
+        ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON instead of tables.")] = False,
-    resamples: Annotated[int, typer.Option(help="Resamples behind the 95 % intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Which resamples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    resamples: Annotated[
+        int, typer.Option(help="Number of bootstrap resamples for the 95 % confidence intervals.")
+    ] = 1000,
+    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.")] = 0,
 ) -> None:
-    """Agreement of scores that a table already holds with its human judgements; no model runs.
+    """Measure how well the scores in a table agree with its human judgements; no model runs.
 
-    ``--scores a b c`` and ``--scores a --scores b`` both name several columns. A row without a
-    score or a judgement is left out and counted.
+    Prints rank and pairwise agreement of each score with 95 % confidence intervals. ``--scores a b
+    c`` and ``--scores a --scores b`` both name several columns. A row that lacks a score or a
+    judgement is left out and counted.
     """
     from t2v_eval.evaluation.agreement import agreement
     from t2v_eval.inputs.tables import read_table
 
-    with console.console(stderr=True).status("") as status:  # nothing where no terminal is
-        found = agreement(
+    with console.console(stderr=True).status("") as status:  # prints nothing without a terminal
+        result = agreement(
             read_table(table),
             human,
-            [*scores, *(more or ())],
+            [*scores, *(more_scores or ())],
             group=group,
             tags=tags,
             resamples=resamples,
@@ -65,36 +80,41 @@ def agree(
             progress=lambda column, tag: status.update(escape(printable(f"{column}, {tag}"))),
         )
     if as_json:
-        console.show(json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+        console.show(json.dumps(result.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
-        _show(found)
-    for column, by_tag in found.counts.items():
+        _print(result)
+    for column, by_tag in result.counts.items():
         for tag, counts in by_tag.items():
             if counts.used < counts.rows:
-                gone = (
-                    f"{counts.rows - counts.used} of {counts.rows} rows lack a score or judgement"
+                missing = f"{counts.rows - counts.used} of {counts.rows} rows"
+                console.say(
+                    f"{column}, {tag}: {missing} lack a score or judgement and are left out",
+                    "yellow",
                 )
-                console.say(f"{column}, {tag}: {gone} and are left out", "yellow")
 
 
-def _show(found: Agreement) -> None:
-    """Each tag's figures, then the means within groups where there are any."""
-    for tag in next(iter(found.scores.values())):
-        names = dict.fromkeys(name for by_tag in found.scores.values() for name in by_tag[tag])
-        within = [name for name in names if name.endswith(PER_GROUP_SUFFIX)]
-        for shown, what in (([m for m in names if m not in within], ""), (within, ", per group")):
+def _print(result: Agreement) -> None:
+    """Print a table for each tag, and one of the means within groups where there are groups."""
+    for tag in next(iter(result.scores.values())):
+        names = dict.fromkeys(name for by_tag in result.scores.values() for name in by_tag[tag])
+        per_group = [name for name in names if name.endswith(PER_GROUP_SUFFIX)]
+        overall = [name for name in names if name not in per_group]
+        for metrics, suffix in ((overall, ""), (per_group, ", per group")):
+            if not metrics:
+                continue
             rows = [
                 [
                     column,
-                    str(found.counts[column][tag].used),
-                    *(_cell(by_tag[tag].get(m)) for m in shown),
+                    str(result.counts[column][tag].used),
+                    *(_cell(by_tag[tag].get(m)) for m in metrics),
                 ]
-                for column, by_tag in found.scores.items()
+                for column, by_tag in result.scores.items()
             ]
-            heads = [name.removesuffix(PER_GROUP_SUFFIX) for name in shown]
-            title = f"{tag}{what}: agreement with 95 % intervals, by resampling each {found.unit}"
-            if shown:
-                console.print_table(["score", "n", *heads], rows, title, numbers=True)
+            heads = [name.removesuffix(PER_GROUP_SUFFIX) for name in metrics]
+            title = (
+                f"{tag}{suffix}: agreement with 95 % intervals, by resampling each {result.unit}"
+            )
+            console.print_table(["score", "n", *heads], rows, title, numbers=True)
 
 
 def _cell(interval: Interval | None) -> Text | str:

@@ -1,7 +1,7 @@
-"""What the command line shows: results on stdout; progress, warnings and errors on stderr.
+"""Output of the command line: results on stdout; progress, warnings and errors on stderr.
 
-Whatever it shows goes through `printable`, since names, texts and errors are those of others.
-Nothing here imports a model library, so that a listing stays quick.
+All text goes through `printable`, since names, texts and errors come from users and files.
+Nothing here imports a model library, so that listings are fast.
 """
 
 from __future__ import annotations
@@ -35,43 +35,43 @@ if TYPE_CHECKING:
     from t2v_eval.stats.permutation import PValue
 
 MOST_ROWS = 40  # of differences by tag
-WIDE = 160  # columns where nothing says how wide the output is
+WIDE = 160  # columns of output that is no terminal
 
 
 def console(stderr: bool = False) -> Console:
-    """A console on the stream of now, since tests and callers replace the streams."""
-    made = Console(stderr=stderr, highlight=False, soft_wrap=False)
-    if not made.is_terminal:
-        made.width = max(made.width, WIDE)
-    return made
+    """Return a console on the current stream, since tests and callers replace the streams."""
+    current = Console(stderr=stderr, highlight=False, soft_wrap=False)
+    if not current.is_terminal:
+        current.width = max(current.width, WIDE)
+    return current
 
 
 def text_of(content: object, style: str = "") -> Text:
-    """What users and others supply, for a console: never read as markup, nothing acted on."""
+    """Return text from users or files without markup or control characters."""
     return Text(printable(content), style)
 
 
 def say(message: str, style: str = "") -> None:
-    """One message to stderr; what follows its first line is indented, so that it starts none."""
+    """Print a message to stderr, with its further lines indented."""
     message = "\n    ".join(str(message).split("\n"))
     console(stderr=True).print(text_of(message, style), soft_wrap=True)
 
 
 def show(line: str) -> None:
-    """One line of results to stdout."""
+    """Print a line of results to stdout."""
     print(printable(line))
 
 
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", numbers: bool = False
 ) -> None:
-    """A table to stdout; what users supply is never read as markup."""
+    """Print a table to stdout; cells that are plain strings are never read as markup."""
     table = Table(box=SIMPLE_HEAD, title=text_of(title, "bold") if title else None, pad_edge=False)
     table.title_justify = "left"
     for index, column in enumerate(columns):
         table.add_column(text_of(column), justify="right" if numbers and index else "left")
     for row in rows:
-        table.add_row(*(one if isinstance(one, Text) else text_of(one) for one in row))
+        table.add_row(*(cell if isinstance(cell, Text) else text_of(cell) for cell in row))
     console().print(table)
 
 
@@ -251,32 +251,34 @@ def _items(run: Run) -> str:
     return f"{len(run.items)}{f' of {total}' if total > len(run.items) else ''} items"
 
 
-def say_failures(what: str, cells: int, errors: Mapping[str, int]) -> None:
-    """How many of how many scores are missing, and why."""
+def say_failures(label: str, cells: int, errors: Mapping[str, int]) -> None:
+    """Print how many of `cells` scores failed, and why, in yellow; nothing where none failed."""
     if errors:
-        say(f"{what}: {sum(errors.values())} of {cells} scores failed and are left out", "yellow")
+        say(f"{label}: {sum(errors.values())} of {cells} scores failed and are left out", "yellow")
         for reason, count in errors.items():
             say(f"  {count} x {reason}", "yellow")
 
 
 def print_estimates(estimates: Iterable[tuple[str, Estimate]]) -> None:
-    """What services would be asked, a row for each run."""
+    """Print the requests that APIs would get, a row for each run."""
     from t2v_eval.remote.cost import COLUMNS
 
-    print_table(["", *COLUMNS], [[name, *one.row()] for name, one in estimates], numbers=True)
+    print_table(
+        ["", *COLUMNS], [[name, *estimate.row()] for name, estimate in estimates], numbers=True
+    )
 
 
-def say_usage(what: str, usage: Mapping[str, float]) -> None:
-    """What was asked of a service, and what that cost."""
+def say_usage(label: str, usage: Mapping[str, float]) -> None:
+    """Print the answers and tokens of an API and their cost; nothing where none was used."""
     if usage:
-        told = [f"{usage.get('requests', 0):,.0f} answers"]
-        told += [
+        parts = [f"{usage.get('requests', 0):,.0f} answers"]
+        parts += [
             f"{usage[f'{way}put_tokens']:,.0f} tokens {way}"
             for way in ("in", "out")
             if f"{way}put_tokens" in usage
         ]
-        told += [f"{usage['us_dollars']:.4f} US dollars"] if "us_dollars" in usage else []
-        say(f"{what}: {', '.join(told)}")
+        parts += [f"{usage['us_dollars']:.4f} US dollars"] if "us_dollars" in usage else []
+        say(f"{label}: {', '.join(parts)}")
 
 
 def _pair(report: Report, pair: Difference, headline: str) -> list[str | Text]:
@@ -313,13 +315,13 @@ def _used(counts: Mapping[str, int]) -> Text:
 
 
 def waiting(message: str) -> AbstractContextManager[object]:
-    """Within it, a terminal shows what is being done."""
-    shown = console(stderr=True)
-    return shown.status(escape(printable(message))) if shown.is_terminal else nullcontext()
+    """Show a message on a terminal while the context is open."""
+    terminal = console(stderr=True)
+    return terminal.status(escape(printable(message))) if terminal.is_terminal else nullcontext()
 
 
 class _TwoLines(Progress):
-    """What runs on a line of its own, so that its figures fit on 80 columns."""
+    """Progress with each description on a line of its own, so that numbers fit into 80 columns."""
 
     def get_renderables(self) -> Iterator[RenderableType]:
         for task in self.tasks:
@@ -328,22 +330,22 @@ class _TwoLines(Progress):
 
 
 class Bars:
-    """Progress bars on stderr, one a run; nothing at all where stderr is no terminal.
+    """Progress bars on stderr, one a run; nothing where stderr is no terminal.
 
-    A bar says what runs on how many items, how many scores of how many there are, the time left,
-    scores computed per second, and how many were reused from the store or failed.
+    A bar shows what runs, the number of scores done and in all, the time left, the scores computed
+    per second, and how many were reused from the store or failed.
     """
 
     def __init__(self) -> None:
-        shown = console(stderr=True)
+        terminal = console(stderr=True)
         self._progress = _TwoLines(
             BarColumn(bar_width=12),
             TextColumn("{task.completed:.0f}/{task.total:.0f} scores"),
             TimeRemainingColumn(),
             TextColumn("left", style="dim"),
             TextColumn("{task.fields[rate]}{task.fields[more]}", style="dim"),
-            console=shown,
-            disable=not shown.is_terminal,
+            console=terminal,
+            disable=not terminal.is_terminal,
         )
 
     def __enter__(self) -> Bars:
@@ -351,11 +353,11 @@ class Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if not self._progress.disable:  # older versions of rich print an empty line all the same
+        if not self._progress.disable:  # older versions of rich would print an empty line
             self._progress.stop()
 
-    def of(self, label: str) -> Any:
-        """A function that takes `Counts` and moves a bar of its own."""
+    def add(self, label: str) -> Any:
+        """Add a bar; return a function that takes `Counts` and updates it."""
         task = self._progress.add_task(label, total=0, rate="", more="")
 
         def update(counts: Counts) -> None:
@@ -376,7 +378,7 @@ class Bars:
 
 @contextmanager
 def warnings_as_lines() -> Iterator[None]:
-    """Within it, each warning of this library is one yellow line; others are as ever."""
+    """Print each warning of this library as one yellow line while the context is open."""
     with warnings.catch_warnings():
         ordinary = warnings.showwarning
 
@@ -393,7 +395,7 @@ def warnings_as_lines() -> Iterator[None]:
 
 @contextmanager
 def guarded(debug: bool = False) -> Iterator[None]:
-    """Within it, an error on purpose is one red line and exit code 2, Ctrl-C 130, SIGTERM 143."""
+    """Turn errors into one red line and exit code 2, Ctrl-C into 130 and SIGTERM into 143."""
     with warnings_as_lines(), sigterm_raises():
         try:
             yield
@@ -408,7 +410,7 @@ def guarded(debug: bool = False) -> Iterator[None]:
             say(f"error: {error.filename}: {error.strerror}", "red")
             raise SystemExit(2) from None
         except Exception as error:
-            if hasattr(error, "format_message"):  # of typer: it quotes what was typed, or globbed
+            if hasattr(error, "format_message"):  # of typer, which quotes arguments
                 vars(error)["message"] = printable(getattr(error, "message", ""))
             raise
         except KeyboardInterrupt as error:
@@ -417,27 +419,34 @@ def guarded(debug: bool = False) -> Iterator[None]:
 
 @contextmanager
 def stoppable(store: Path | None) -> Iterator[None]:
-    """Within it, Ctrl-C and SIGTERM say what is kept in `store`, and are exit codes 130 and 143."""
+    """Turn Ctrl-C and SIGTERM into a message about `store` and exit codes 130 and 143."""
     try:
         with sigterm_raises():
             yield
     except KeyboardInterrupt as error:
-        kept = f"what was finished is kept in {store}: the same command goes on from there"
-        stop(error, kept if store else "without a store nothing is kept")
+        hint = f"finished scores are kept in {store}; run the same command again to continue"
+        stop(error, hint if store else "without a store nothing is kept")
 
 
-def stop(error: KeyboardInterrupt, kept: str = "") -> NoReturn:
-    """Say what stopped a command and what is kept, in a line, and end with its exit code."""
+def stop(error: KeyboardInterrupt, hint: str = "") -> NoReturn:
+    """Print what stopped a command, with a hint, and exit with its code."""
     word, code = stop_of(error)
-    say(f"{word}; {kept}" if kept else word, "red")
+    say(f"{word}; {hint}" if hint else word, "red")
     raise SystemExit(code) from None
 
 
 def say_unexpected(*raised: Any) -> None:
-    """As `sys.excepthook`: where an error came from, whose message may be of others."""
+    """Print the traceback of an unexpected error, as `sys.excepthook`."""
     sys.stderr.write(printable("".join(traceback.format_exception(*raised))))
 
 
 def is_terminal() -> bool:
-    """Whether a person is reading stdout."""
+    """Return whether stdout is a terminal."""
     return sys.stdout.isatty()
+
+
+def exit_if_all_failed(used: int) -> None:
+    """Exit with code 1 where no score can be used."""
+    if not used:
+        say("error: every score failed", "red")
+        raise SystemExit(1)

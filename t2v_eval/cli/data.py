@@ -1,4 +1,4 @@
-"""``t2v-eval data``: what a benchmark needs, whether it is there, and fetching it."""
+"""``t2v-eval data``: the files of a benchmark, how to get them, and whether they are intact."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ from t2v_eval.registry import benchmarks
 
 
 def data(
-    name: Annotated[str, typer.Argument(help="A benchmark's name; see `list benchmarks`.")],
+    name: Annotated[str, typer.Argument(help="Name of a benchmark; `list benchmarks` shows them.")],
     root: Annotated[
         Path | None,
-        typer.Option(help="Its folder; default: one for its name in this program's cache."),
+        typer.Option(
+            help="Folder of its files; default: one of its name in your cache folder.",
+            metavar="DIR",
+        ),
     ] = None,
     fetch: Annotated[
-        bool, typer.Option("--fetch", help="Download what is missing into the folder first.")
+        bool, typer.Option("--fetch", help="Download missing files into the folder first.")
     ] = False,
 ) -> None:
-    """Say what files a benchmark needs, fetch them where that is allowed, and check them.
+    """Show which files a benchmark needs, download them where their licence allows it, check them.
 
-    Files whose content is known are compared with its SHA-256. The exit code is 2 where something
-    is missing or not as published; the message says what.
+    Files with a known SHA-256 are compared with it. The exit code is 2 if a file is missing or
+    differs from the published one.
     """
     from t2v_eval.evaluation import download as files
     from t2v_eval.report.report import open_benchmark
@@ -34,7 +37,7 @@ def data(
     default = files.default_root(name)
     folder = root or (default if fetch or default.is_dir() else None)
     facts = {
-        "what it judges": card.summary,
+        "summary": card.summary,
         "size": card.size,
         "licence": card.license,
         "paper": card.paper,
@@ -42,16 +45,16 @@ def data(
         "to get it": card.obtain,
         "fetched from": (card.hub or card.url)
         and f"{card.hub or card.url}: {', '.join(card.files)}",
-        "folder": card.page and str(folder or f"{default}, or --root DIR; not there yet"),
+        "folder": card.page and str(folder or f"{default}, or --root DIR; not downloaded yet"),
     }
-    for what, fact in facts.items():
+    for title, fact in facts.items():
         if fact:
-            console.show(f"{what}: {fact}")
+            console.show(f"{title}: {fact}")
     if folder is None and card.page:
-        raise MissingDataError(f"no files of {name} are there: {card.obtain} ({card.page})")
+        raise MissingDataError(f"the files of {name} are missing: {card.obtain} ({card.page})")
     if folder is not None:
         if fetch:
             files.fetch(card, folder)
-        if known := files.check_known(card, folder):
-            console.say(f"as published: {', '.join(known)}", "green")
-    console.say(f"{open_benchmark(name, folder).check()} are there", "green")
+        if verified := files.check_known(card, folder):
+            console.say(f"as published: {', '.join(verified)}", "green")
+    console.say(f"found {open_benchmark(name, folder).check()}", "green")

@@ -1,4 +1,4 @@
-"""``--dry-run``: what evaluating would ask of services, and what that costs."""
+"""``--dry-run``: the requests that an evaluation would send to APIs, and their cost."""
 
 from __future__ import annotations
 
@@ -9,35 +9,50 @@ from typing import Any
 from t2v_eval.cli import console
 from t2v_eval.registry import models
 
+BENCHMARK_OPTIONS = ("images", "columns")
+SELECTION_OPTIONS = ("subset", "on_missing")
+TEMPLATE_OPTIONS = ("question_template", "answer_template", "template")
 
-def print_estimates(
-    names: Sequence[str],
-    judges: Sequence[str],
+
+def print_dry_run(
+    scorer_names: Sequence[str],
+    benchmark_names: Sequence[str],
     store: Path | None,
     root: Path | None,
     options: dict[str, Any],
 ) -> None:
-    """Print what running these would ask of services; nothing is asked."""
+    """Print a table of the requests each scorer would send for each benchmark; send nothing.
+
+    Args:
+        options: those of `t2v_eval.compare`.
+    """
     from t2v_eval.remote.scorer import estimate
     from t2v_eval.report.report import open_benchmark, open_scorer
     from t2v_eval.scoring.plan import Block
 
-    for name in names:
-        if not models.card(name).remote:  # nothing is loaded to say this
-            console.say(f"{name} runs here: it asks no service and costs nothing")
-    own = {key: options.pop(key) for key in ("images", "columns") if key in options}
-    own |= options.pop("benchmark_options", {})
-    chosen = {key: options.pop(key) for key in ("subset", "on_missing") if key in options}
-    items = {
-        name: open_benchmark(name, root, **own).selecting(**chosen).selected() for name in judges
+    for name in scorer_names:
+        if not models.card(name).remote:  # its weights need not be loaded for this
+            console.say(f"{name} runs locally: it sends no requests and costs nothing")
+    benchmark_options = _pop(options, BENCHMARK_OPTIONS) | options.pop("benchmark_options", {})
+    selection = _pop(options, SELECTION_OPTIONS)
+    template = _pop(options, TEMPLATE_OPTIONS)
+    blocks = {
+        name: [
+            Block(item.images, item.texts, item.references)
+            for item in open_benchmark(name, root, **benchmark_options)
+            .selecting(**selection)
+            .selected()
+        ]
+        for name in benchmark_names
     }
-    templates = ("question_template", "answer_template", "template")
-    asked = {key: options.pop(key) for key in templates if key in options}
     console.print_estimates(
-        (f"{name} on {judge}", estimate(scorer.with_template(**asked), blocks))
-        for name in names
+        (f"{name} on {benchmark}", estimate(scorer.with_template(**template), blocks[benchmark]))
+        for name in scorer_names
         if models.card(name).remote
         for scorer in [open_scorer(name, store, options)]
-        for judge, found in items.items()
-        for blocks in [[Block(item.images, item.texts, item.references) for item in found]]
+        for benchmark in benchmark_names
     )
+
+
+def _pop(options: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: options.pop(name) for name in names if name in options}

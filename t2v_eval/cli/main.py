@@ -1,9 +1,8 @@
-"""The command line. Each command reads its arguments, calls the library and prints."""
+"""The ``t2v-eval`` command line: each command reads its arguments, calls the library and prints."""
 
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,37 +13,31 @@ from typer.core import TyperGroup
 
 from t2v_eval import __version__
 from t2v_eval.cli import console
-from t2v_eval.cli import dry_run as estimates
 from t2v_eval.cli.agree import agree
-from t2v_eval.cli.console import stoppable
+from t2v_eval.cli.caption import caption
 from t2v_eval.cli.data import data
+from t2v_eval.cli.dry_run import print_dry_run
 from t2v_eval.cli.options import (
-    Asked,
-    BenchmarkOptions,
-    Benchmarks,
-    Checkpoint,
+    BenchmarkNames,
+    BenchmarkOptionPairs,
     Columns,
-    Device,
-    Images,
-    Models,
+    ImageFolders,
+    ModelNames,
     NoStore,
-    OnErrorOption,
     OnMissing,
-    Options,
     Root,
+    ScorerOptions,
     Spreadsheet,
     StorePath,
     Subset,
-    check_pictures,
-    default_store,
-    given,
     parse_columns,
     parse_options,
-    read_blocks,
-    results,
-    scoring,
+    store_path,
+    with_scorer_options,
+    without_none,
 )
 from t2v_eval.cli.prefer import prefer
+from t2v_eval.cli.score import score
 from t2v_eval.cli.store import stores
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import benchmarks, models
@@ -54,7 +47,7 @@ if TYPE_CHECKING:
 
 
 class Commands(TyperGroup):
-    """Turns errors on purpose into one red line and an exit code."""
+    """Command group that turns the library's errors into one red line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         with console.guarded(debug=bool(ctx.params.get("debug"))):
@@ -67,7 +60,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Score how well pictures match texts, and learn which scorer to believe.",
+    help="Score how well images match texts, and find out which scorer agrees best with people.",
     epilog="Exit codes: 0 done (failed scores, if any, are counted on stderr), 1 every score "
     "failed, 2 an error, 130 interrupted, 143 terminated.",
 )
@@ -75,193 +68,132 @@ app.add_typer(stores, name="store")
 app.command()(agree)
 app.command()(data)
 app.command()(prefer)
+app.command()(with_scorer_options(score))
 
 
 class Kind(StrEnum):
-    """What `list` lists."""
+    """What the command `list` can list."""
 
     models = "models"
     benchmarks = "benchmarks"
     templates = "templates"
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(__version__)
         raise typer.Exit
 
 
 @app.callback()
 def common(
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the full traceback of an error.")
+    ] = False,
     version: Annotated[
         bool,
-        typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version),
+        typer.Option(
+            "--version", help="Show the version and exit.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
-    """What every command takes."""
-
-
-@app.command()
-@scoring
-def score(
-    asked: Asked,
-    model: Annotated[str, typer.Option("--model", "-m", help="A scorer's name.")],
-    images: Annotated[list[str] | None, typer.Argument(help="Pictures.", metavar="IMAGE")] = None,
-    text: Annotated[list[str] | None, typer.Option("--text", "-t", help="A text.")] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(help="A .csv, .jsonl or .parquet table of pictures and their texts."),
-    ] = None,
-    image_column: Annotated[str, typer.Option(help="The table's column of pictures.")] = "image",
-    text_column: Annotated[str, typer.Option(help="The table's column of texts.")] = "text",
-    root: Root = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="A .csv, .jsonl or .parquet file to write; default: standard output."),
-    ] = None,
-    spreadsheet: Spreadsheet = False,
-) -> None:
-    """Score every IMAGE against every --text, or the rows of a table, whose columns are kept.
-
-    With --on-error skip, a score that could not be made is empty and its reason is in the column
-    `error`; the exit code is 1 only where every score failed.
-    """
-    from t2v_eval.inputs import tables
-    from t2v_eval.utils import files
-
-    card = models.card(model)  # what is wrong is said before torch is imported
-    if asked.dry_run and not card.remote:
-        raise UnsupportedError(f"{model!r} runs here: it asks no service and costs nothing")
-    if spreadsheet:
-        tables.check_spreadsheet(out)
-    if out is not None:
-        tables.check_suffix(out)
-        files.check_file(out)
-    if not (text or pairs) and images and getattr(models.entry(model), "uses_text", True):
-        raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
-    skip = asked.on_error == "skip"
-    blocks, told, bad = read_blocks(images, text, pairs, (image_column, text_column), root, skip)
-    if not skip:
-        check_pictures(blocks, pairs is not None)
-    from t2v_eval.api import load
-    from t2v_eval.remote.scorer import estimate
-
-    with stoppable(asked.store), console.Bars() as bars:
-        scorer = load(model, store=asked.store, on_error=asked.on_error, **asked.options)  # type: ignore[arg-type]
-        if asked.dry_run:
-            return console.print_estimates([(model, estimate(scorer, blocks))])
-        outcome = scorer.evaluate_blocks(blocks, bars.of(model))
-    rows = list(results(blocks, told, bad, model, outcome))
-    if out is not None:
-        with tables.rescuing(out, rows):
-            tables.write_table(out, rows, spreadsheet)
-        console.say(f"{len(rows)} scores are in {out}")
-    elif console.is_terminal() and not spreadsheet:
-        console.print_table(
-            ["image", "text", "score"],
-            [[r["image"], r["text"], r["error"] or f"{r['score']:.4f}"] for r in rows],
-        )
-    else:
-        sys.stdout.write(tables.to_csv(rows, spreadsheet))
-    errors = {**outcome.errors, **dict.fromkeys(bad.values(), 1)}
-    console.say_failures(model, outcome.counts.cells + len(bad), errors)
-    console.say_usage(model, outcome.usage)
-    _exit_if_nothing(outcome.counts.cells - outcome.counts.failed)
+    """Read the options that come before a command."""
 
 
 @app.command("eval")
 @app.command("compare")
-@scoring
+@with_scorer_options
 def evaluate(
-    asked: Asked,
+    options: ScorerOptions,
     ctx: typer.Context,
-    model: Models,
-    benchmark: Benchmarks,
+    model: ModelNames,
+    benchmark: BenchmarkNames,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the report: page, Markdown, JSON, CSV.", metavar="DIR"),
+        typer.Option(
+            help="Folder to write the report to: an HTML page, Markdown, JSON and CSV.",
+            metavar="DIR",
+        ),
     ] = None,
     root: Root = None,
-    images: Images = None,
+    images: ImageFolders = None,
     column: Columns = None,
-    benchmark_option: BenchmarkOptions = None,
+    benchmark_option: BenchmarkOptionPairs = None,
     spreadsheet: Spreadsheet = False,
     subset: Subset = None,
     on_missing: OnMissing = "error",
 ) -> None:
-    """Run scorers on benchmarks: figures with intervals, by tag, and paired differences.
+    """Evaluate scorers on benchmarks of human judgements.
 
-    --model and --benchmark may be repeated; `compare` wants two models or more. --subset evaluates
-    a part, and --on-missing skip what has its pictures. With --on-error skip, failed scores are
-    left out and counted; the exit code is 1 only where all failed.
+    Prints each metric with its 95 % confidence interval, overall and by tag, and paired
+    differences between scorers with p-values. Repeat --model and --benchmark for several;
+    `compare` is `eval` with at least two models.
+
+    With --on-error skip, failed scores are left out and counted; the exit code is 1 only if all
+    failed.
     """
     if ctx.info_name == "compare" and len(model) < 2:
         raise InputError("compare needs two models or more: repeat --model")
-    options = asked.options | given(
-        on_error=asked.on_error,
+    arguments = options.arguments | without_none(
+        on_error=options.on_error,
         images=images or None,
         columns=parse_columns(column),
         benchmark_options=parse_options(benchmark_option, "--benchmark-option") or None,
         subset=subset or None,
         on_missing=None if on_missing == "error" else on_missing,
     )
-    if asked.dry_run:
-        return estimates.print_estimates(model, benchmark, asked.store, root, options)
-    run(model, benchmark, out, asked.store, root, spreadsheet, **options)
+    if options.dry_run:
+        print_dry_run(model, benchmark, options.store, root, arguments)
+    else:
+        run(model, benchmark, out, options.store, root, spreadsheet, **arguments)
 
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for the report.", metavar="DIR")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder to write the report to.", metavar="DIR")] = Path(
         "t2v-eval-demo"
     ),
     store: StorePath = None,
     no_store: NoStore = False,
 ) -> None:
-    """Compare the small scorers that come with the library, on pictures that it draws."""
-    kept = None if no_store else store or default_store()
-    names, judges = (
+    """Compare small built-in scorers on drawn images; needs no download and no GPU."""
+    scorers, datasets = (
         [card.name for card in registry.cards.values() if card.demo]
         for registry in (models, benchmarks)
     )
-    if not names or not judges:
+    if not scorers or not datasets:
         raise UnsupportedError("no card of a scorer, or none of a benchmark, says `demo = true`")
-    run(names, judges, out, kept)
+    run(scorers, datasets, out, store_path(store, no_store))
 
 
 @app.command("list")
 def list_names(
     what: Annotated[Kind, typer.Argument(help="What to list.")],
-    pattern: Annotated[str, typer.Argument(help="A glob, for example 'hps*'.")] = "*",
-    kind: Annotated[str, typer.Option(help="A glob for the kind, for example vqa.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="A name or a glob, for example 'hps*'; quote it in a shell.")
+    ] = "*",
+    kind: Annotated[
+        str, typer.Option(help="Only this kind (a glob), for example vqa, clip or judge.")
+    ] = "*",
 ) -> None:
-    """List what can be named, or with a full name all that its card says; nothing is loaded."""
-    from fnmatch import fnmatch
+    """List scorers, benchmarks or templates; with a full name, show all that is known of it.
 
+    No model is loaded.
+    """
     if what is Kind.templates:
-        from t2v_eval.inputs.template import templates, wrappers
-
-        columns = ["name", "kind", "question", "answer", "source"]
-        rows = [[t.name, "template", t.question, t.answer, t.source] for t in templates().values()]
-        rows += [
-            [w.name, f"wrapper, {w.option_name}=", w.text, "", w.source]
-            for w in wrappers().values()
-        ]
-        rows += [
-            [name, "template", "see `list models NAME`: questions", "", "differs between scorers"]
-            for name in models.conventions()
-        ]
-        rows = [row for row in rows if fnmatch(row[0], pattern)]
+        columns, rows = _template_table(pattern)
     else:
         registry = models if what is Kind.models else benchmarks
         cards = registry.cards
         if pattern in cards:
-            columns, rows = ["fact", "value"], [[*f] for f in cards[pattern].described().items()]
+            columns = ["fact", "value"]
+            rows = [[*fact] for fact in cards[pattern].described().items()]
         else:
             columns = ["name", "kind", "summary", "license", "follows"]
-            found = [cards[name] for name in registry.names(pattern, kind)]
-            rows = [[c.name, c.kind, c.summary, c.license, c.follows] for c in found]
+            matching = [cards[name] for name in registry.names(pattern, kind)]
+            rows = [
+                [c.name, c.kind, c.summary, c.license, getattr(c, "follows", "")] for c in matching
+            ]
     if console.is_terminal():
         console.print_table(columns, rows)
     else:
@@ -269,114 +201,78 @@ def list_names(
             console.show("\t".join(cell.replace("\n", "\\n") for cell in row))
 
 
-@app.command()
-def caption(
-    candidates: Annotated[Path, typer.Argument(help='A JSON file: {"picture": "caption"}.')],
-    images: Annotated[Path, typer.Argument(help="The folder of the pictures.")],
-    references: Annotated[
-        Path | None, typer.Option(help='A JSON file: {"picture": ["caption", ...]}.')
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model", "-m", "--scorer", help="A scorer's name; default: see `list models`."
-        ),
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="A JSON file for the scores.")] = None,
-    on_error: OnErrorOption = "raise",
-    store: StorePath = None,
-    no_store: NoStore = False,
-    device: Device = None,
-    checkpoint: Checkpoint = None,
-    option: Options = None,
-) -> None:
-    """Score the caption of every picture or video of a folder, with or without human references.
+def _template_table(pattern: str) -> tuple[list[str], list[list[str]]]:
+    from fnmatch import fnmatch
 
-    A picture is called by its file's name without the ending. The means are printed.
-    """
-    from t2v_eval.utils.files import check_file
+    from t2v_eval.inputs.template import templates, wrappers
 
-    if out is not None:
-        check_file(out)
-    want = "references" if references else "alone"
-    defaults = [card.name for card in models.cards.values() if card.captions == want]
-    if not (model or defaults):
-        raise UnsupportedError(f"no card says `captions = {want!r}`; name a scorer with --model")
-    kept = None if no_store else store or default_store()
-    name = model or defaults[0]
-    models.card(name)  # what is wrong is said before a model is loaded
-    from t2v_eval.evaluation.captions import Captions
+    rows = [[t.name, "template", t.question, t.answer, t.source] for t in templates().values()]
+    rows += [
+        [w.name, f"wrapper, {w.option_name}=", w.text, "", w.source] for w in wrappers().values()
+    ]
+    rows += [
+        [name, "template", "see `list models NAME`: questions", "", "differs between scorers"]
+        for name in models.conventions()
+    ]
+    columns = ["name", "kind", "question", "answer", "source"]
+    return columns, [row for row in rows if fnmatch(row[0], pattern)]
 
-    read = Captions.read(candidates, images, references, on_error == "skip")
-    from t2v_eval.api import load
 
-    options = parse_options(option) | given(device=device, checkpoint=checkpoint)
-    with stoppable(kept), console.Bars() as bars:
-        judge = load(name, store=kept, on_error=on_error, **options)  # type: ignore[arg-type]
-        found = read.score(judge, bars.of(name))
-    for key, mean in found.means().items():
-        console.show(f"{key}: {mean:.4f}")
-    console.say_failures(name, found.counts.cells, Counter(found.failures.values()))
-    if out is not None:
-        found.write(out)
-        console.say(f"{len(found.scores)} scores are in {out}")
-    _exit_if_nothing(found.counts.cells - found.counts.failed)
+app.command()(caption)
 
 
 def run(
-    names: Sequence[str],
-    judges: Sequence[str],
+    scorer_names: Sequence[str],
+    benchmark_names: Sequence[str],
     out: Path | None,
     store: Path | None,
     root: Path | None = None,
     spreadsheet: bool = False,
     **options: Any,
 ) -> Report:
-    """Compare, write the report to `out`, and print; whether it can be written is known first."""
-    for name in names:
+    """Compare scorers, write the report to `out`, and print it.
+
+    Names and the folder are checked before a model is loaded.
+    """
+    for name in scorer_names:
         models.card(name)
-    for name in judges:
+    for name in benchmark_names:
         benchmarks.card(name)
     from t2v_eval.report.report import compare
     from t2v_eval.utils.files import check_folder
 
     if out is not None:
         check_folder(out)
-    with stoppable(store), console.Bars() as bars:
+    with console.stoppable(store), console.Bars() as bars:
         report = compare(
-            names,
-            judges,
+            scorer_names,
+            benchmark_names,
             store=store,
             root=root,
-            progress=lambda scorer, judge, items: bars.of(
-                f"{scorer.name} on {judge.name}, {items} items"
+            progress=lambda scorer, benchmark, items: bars.add(
+                f"{scorer.name} on {benchmark.name}, {items} items"
             ),
             **options,
         )
     page = None
     try:
-        if out is not None:  # before anything is printed, as a reader such as `head` may be gone
+        if out is not None:  # before printing, as a reader such as `head` may close the pipe
             with console.waiting(f"writing the report to {out}"):
                 page = report.write(out, spreadsheet=spreadsheet)
     finally:
         console.print_report(report)
         console.print_failures(report)
         console.print_left_out(report)
-    for label, ran in zip(report.labels, report.runs, strict=True):
-        console.say_usage(f"{label} on {ran.benchmark['name']}", ran.scorer.get("usage", {}))
+    for label, result in zip(report.labels, report.runs, strict=True):
+        usage = result.scorer.get("usage", {})
+        console.say_usage(f"{label} on {result.benchmark['name']}", usage)
     if page is not None:
-        console.show(f"\nThe page with all of it: {page.resolve()}")
-    _exit_if_nothing(sum(run.counts["used"] for run in report.runs))
+        console.show(f"\nReport: {page.resolve()}")
+    console.exit_if_all_failed(sum(result.counts["used"] for result in report.runs))
     return report
 
 
-def _exit_if_nothing(used: int) -> None:
-    if not used:
-        console.say("error: every score failed", "red")
-        raise SystemExit(1)
-
-
 def main() -> None:
-    """The entry point of ``t2v-eval`` and ``python -m t2v_eval``."""
+    """Run ``t2v-eval``, also as ``python -m t2v_eval``."""
     sys.excepthook = console.say_unexpected
     app(prog_name="t2v-eval")

@@ -1,4 +1,4 @@
-"""What the commands have in common: their options, and how arguments become what is scored."""
+"""Options that several commands share, and how arguments become what is scored."""
 
 from __future__ import annotations
 
@@ -19,20 +19,37 @@ if TYPE_CHECKING:
     from t2v_eval.scoring.plan import Block
     from t2v_eval.scoring.results import ScoringResult
 
-Models = Annotated[
-    list[str], typer.Option("--model", "-m", help="A scorer's name; see `list models`.")
+ModelName = Annotated[
+    str, typer.Option("--model", "-m", help="Name of a scorer; `list models` shows them.")
 ]
-Benchmarks = Annotated[
-    list[str], typer.Option("--benchmark", "-b", help="A benchmark's name, or a table of your own.")
+ModelNames = Annotated[
+    list[str],
+    typer.Option(
+        "--model", "-m", help="Name of a scorer (see `list models`); repeat it for several."
+    ),
+]
+BenchmarkNames = Annotated[
+    list[str],
+    typer.Option(
+        "--benchmark",
+        "-b",
+        help="Name of a benchmark (see `list benchmarks`), or a table of your own; repeat it for "
+        "several.",
+    ),
 ]
 Root = Annotated[
-    Path | None, typer.Option(help="Folder of the files: of a benchmark, or of a table's pictures.")
+    Path | None,
+    typer.Option(
+        help="Folder of the benchmark's files, or the one that image paths in a table start from.",
+        metavar="DIR",
+    ),
 ]
-Images = Annotated[
+ImageFolders = Annotated[
     list[Path] | None,
     typer.Option(
         "--images",
-        help="Pictures of a set of prompts; repeat it for more generators.",
+        help="For a set of prompts: the folder of the images generated from them; repeat it for "
+        "several generators.",
         metavar="DIR",
     ),
 ]
@@ -40,79 +57,127 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
-        help="What a column of your own table or data set is called there, as human=rating.",
+        help="For a table of your own: which of its columns to read, for example human=rating.",
         metavar="NAME=COLUMN",
     ),
 ]
 Question = Annotated[
-    str | None, typer.Option(help="Question template; {} stands for the text.", metavar="TEXT")
+    str | None,
+    typer.Option(
+        help="Question template; {} stands for the text, for example 'Does this show {}?'.",
+        metavar="TEXT",
+    ),
 ]
-Answer = Annotated[str | None, typer.Option(help="Answer template.", metavar="TEXT")]
+Answer = Annotated[
+    str | None,
+    typer.Option(help="Answer template, whose probability is the score.", metavar="TEXT"),
+]
 TemplateName = Annotated[
-    str | None, typer.Option(help="A named template; see `list templates`.", metavar="NAME")
+    str | None,
+    typer.Option(
+        help="Name of a question and answer template; `list templates` shows them.", metavar="NAME"
+    ),
 ]
 OnErrorOption = Annotated[
-    str, typer.Option(help="'raise' stops at a picture that cannot be scored; 'skip' goes on.")
+    str,
+    typer.Option(
+        help="'raise' stops at the first image that cannot be scored; 'skip' leaves it out and "
+        "goes on.",
+        metavar="raise|skip",
+    ),
 ]
 StorePath = Annotated[
-    Path | None, typer.Option(help="The file that keeps scores between runs.", metavar="PATH")
+    Path | None,
+    typer.Option(
+        help="File that keeps scores between runs, so that none is computed twice; default: one "
+        "in your cache folder.",
+        metavar="FILE",
+    ),
 ]
-NoStore = Annotated[bool, typer.Option("--no-store", help="Keep no scores between runs.")]
-Device = Annotated[str | None, typer.Option(help="For example cuda:0 or cpu; default: the best.")]
-Dtype = Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")]
-Checkpoint = Annotated[
-    str | None, typer.Option(help="Other weights: a hub id, a folder or a file.", metavar="WHERE")
+NoStore = Annotated[
+    bool, typer.Option("--no-store", help="Neither reuse scores of earlier runs nor keep any.")
 ]
-BatchSize = Annotated[int | None, typer.Option(help="Where the search for a batch size starts.")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Device, for example cuda:0 or cpu; default: a GPU where there is one."),
+]
+Dtype = Annotated[
+    str | None, typer.Option(help="Precision of the model: float32, bfloat16 or float16.")
+]
+CheckpointPath = Annotated[
+    str | None,
+    typer.Option(
+        help="Weights to load in place of the scorer's own: a Hugging Face id, a folder or a file.",
+        metavar="WEIGHTS",
+    ),
+]
+InitialBatchSize = Annotated[
+    int | None,
+    typer.Option(help="Batch size to try first; it is adapted to the memory of the device."),
+]
 AllowUrls = Annotated[
     bool,
     typer.Option(
         "--allow-urls",
-        help="Download pictures given as URLs, from public addresses; from others too with "
-        "--option allow_urls=private.",
+        help="Download images given as http(s) URLs from public addresses; "
+        "`--option allow_urls=private` also allows private ones.",
     ),
 ]
-ImageMode = Annotated[
-    str | None, typer.Option(help="'seen' as a person sees it, 'original' as the original code.")
+ImageModeName = Annotated[
+    str | None,
+    typer.Option(
+        help="'seen' applies EXIF rotation and shows transparency on white; 'original' decodes as "
+        "the model's authors do.",
+        metavar="seen|original",
+    ),
 ]
 MaxCost = Annotated[
-    float | None, typer.Option(help="US dollars after which a service is not asked any more.")
+    float | None,
+    typer.Option(help="Stop after spending this many US dollars on an API.", metavar="DOLLARS"),
 ]
 MaxRequests = Annotated[
-    int | None, typer.Option(help="Requests after which a service is not asked any more.")
+    int | None, typer.Option(help="Stop after sending this many requests to an API.")
 ]
 Batch = Annotated[
-    bool, typer.Option("--batch", help="Ask a service in files, at its price for what may wait.")
+    bool,
+    typer.Option("--batch", help="Use the provider's batch API (half price, results within 24 h)."),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Say what a service would be asked, and what it costs.")
+    bool,
+    typer.Option(
+        "--dry-run", help="Print the requests an API would get and their cost; send nothing."
+    ),
 ]
-Options = Annotated[
-    list[str] | None,
-    typer.Option("--option", help="More for the scorer, as key=value.", metavar="KEY=VALUE"),
-]
-BenchmarkOptions = Annotated[
+ScorerOptionPairs = Annotated[
     list[str] | None,
     typer.Option(
-        "--benchmark-option",
-        help="More for the benchmarks, as key=value; whole=true has videos read whole.",
+        "--option",
+        help="Another option of the scorer (see its class); repeat it for several.",
         metavar="KEY=VALUE",
     ),
 ]
-
-
+BenchmarkOptionPairs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--benchmark-option",
+        help="Another option of the benchmark (see its class), for example whole=true to read "
+        "whole videos; repeat it for several.",
+        metavar="KEY=VALUE",
+    ),
+]
 Spreadsheet = Annotated[
     bool,
     typer.Option(
         "--spreadsheet",
-        help="CSV for a spreadsheet: texts that it would take for formulas get an apostrophe.",
+        help="Write CSV that is safe to open in a spreadsheet: a text that looks like a formula "
+        "gets a leading apostrophe.",
     ),
 ]
 Subset = Annotated[
     list[str] | None,
     typer.Option(
         "--subset",
-        help="Evaluate only items with this tag (a category, a skill); repeat it for more tags.",
+        help="Evaluate only items with this tag (a category or skill); repeat it for several.",
         metavar="TAG",
     ),
 ]
@@ -120,37 +185,42 @@ OnMissing = Annotated[
     str,
     typer.Option(
         "--on-missing",
-        help="'error' stops where a picture is not there; 'skip' leaves out what lacks it.",
+        help="'error' stops where an image file is missing; 'skip' leaves out its items.",
+        metavar="error|skip",
     ),
 ]
 
 
-class Asked(NamedTuple):
-    """What was asked of scorers: where scores are kept, what a failure does, their options."""
+class ScorerOptions(NamedTuple):
+    """Options that every command which loads a scorer has.
+
+    `arguments` are keyword arguments of `load`; a `store` of None keeps no scores.
+    """
 
     store: Path | None
     on_error: str
     dry_run: bool
-    options: dict[str, Any]
+    arguments: dict[str, Any]
 
 
-def scoring(command: Callable[..., None]) -> Callable[..., None]:
-    """Give `command` all options of scorers; it gets what they hold as its argument `asked`."""
-    shared = inspect.signature(_asked, eval_str=True).parameters
-    own = dict(inspect.signature(command, eval_str=True).parameters)
-    del own["asked"]
+def with_scorer_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `_scorer_options` to a command, which gets them as its first argument."""
+    shared = inspect.signature(_scorer_options, eval_str=True).parameters
+    parameters = dict(inspect.signature(command, eval_str=True).parameters)
+    del parameters["options"]
 
     @functools.wraps(command)
-    def called(**values: Any) -> None:
-        command(asked=_asked(**{name: values.pop(name) for name in shared}), **values)
+    def wrapper(**values: Any) -> None:
+        options = _scorer_options(**{name: values.pop(name) for name in shared})
+        command(options=options, **values)
 
-    both = [one.replace(kind=one.KEYWORD_ONLY) for one in (*own.values(), *shared.values())]
-    called.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
-    called.__annotations__ = {one.name: one.annotation for one in both}
-    return called
+    both = [p.replace(kind=p.KEYWORD_ONLY) for p in (*parameters.values(), *shared.values())]
+    wrapper.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in both}
+    return wrapper
 
 
-def _asked(
+def _scorer_options(
     question: Question = None,
     answer: Answer = None,
     template: TemplateName = None,
@@ -159,17 +229,17 @@ def _asked(
     no_store: NoStore = False,
     device: Device = None,
     dtype: Dtype = None,
-    checkpoint: Checkpoint = None,
-    batch_size: BatchSize = None,
+    checkpoint: CheckpointPath = None,
+    batch_size: InitialBatchSize = None,
     allow_urls: AllowUrls = False,
-    image_mode: ImageMode = None,
+    image_mode: ImageModeName = None,
     max_cost: MaxCost = None,
     max_requests: MaxRequests = None,
     batch: Batch = False,
     dry_run: DryRun = False,
-    option: Options = None,
-) -> Asked:
-    options = parse_options(option) | given(
+    option: ScorerOptionPairs = None,
+) -> ScorerOptions:
+    arguments = parse_options(option) | without_none(
         question_template=question,
         answer_template=answer,
         template=template,
@@ -183,18 +253,35 @@ def _asked(
         batch=batch or None,
     )
     if allow_urls:
-        options.setdefault("allow_urls", True)  # or "private", as an option says it
-    return Asked(None if no_store else store or default_store(), on_error, dry_run, options)
+        arguments.setdefault("allow_urls", True)  # --option allow_urls=private goes before it
+    return ScorerOptions(store_path(store, no_store), on_error, dry_run, arguments)
 
 
 def default_store() -> Path:
-    """Where scores are kept if nothing else is said."""
+    """Return the path of the score store in the user's cache folder."""
     from platformdirs import user_cache_path
 
     return user_cache_path("t2v-eval") / "scores.sqlite"
 
 
-RESULTS = ("image", "text", "model", "score", "error")  # the columns of what `score` writes
+def store_path(store: Path | None, no_store: bool) -> Path | None:
+    """Return the store to use: None with --no-store, else --store or the default."""
+    return None if no_store else store or default_store()
+
+
+RESULT_COLUMNS = ("image", "text", "model", "score", "error")  # of what `score` writes
+
+
+class TableInput(NamedTuple):
+    """What `score` was given, as blocks and as rows.
+
+    `rows` has the columns of each row of a table (one empty row without a table); `unusable` maps
+    row numbers, from 1, to the reason why the row has no block.
+    """
+
+    blocks: list[Block]
+    rows: list[dict[str, Any]]
+    unusable: dict[int, str]
 
 
 def read_blocks(
@@ -204,99 +291,121 @@ def read_blocks(
     columns: tuple[str, str],
     root: Path | None,
     skip: bool = False,
-) -> tuple[list[Block], list[dict[str, Any]], dict[int, str]]:
-    """Pictures x texts, or a table of pairs, as blocks; paths in a table start at its folder.
+) -> TableInput:
+    """Return images x texts, or the rows of a table, as blocks to score.
 
-    No text at all is one empty text, for scorers that use none. Where rows may be skipped, those
-    that cannot be used have no block.
-
-    Returns:
-        The blocks; every row of the table; the numbers of rows, from 1, that cannot be used, and
-        why.
+    Args:
+        images, texts: paths or URLs, and texts; no text at all is one empty text, for scorers that
+            use none.
+        pairs: a table instead of images and texts.
+        columns: the table's columns of images and of texts.
+        root: the folder that image paths start from; of a table, by default its own folder.
+        skip: whether rows that cannot be used get no block instead of raising.
 
     Raises:
-        InputError: both, or neither.
-        TableError: see `read_table`; the table has columns that results have.
+        InputError: both images and a table, or neither.
+        TableError: see `read_rows`; the table has columns that results have.
     """
-    from t2v_eval.inputs.media import Media
-    from t2v_eval.inputs.tables import read_rows
+    if pairs is not None:
+        if images or texts:
+            raise InputError("pass images and texts, or a table with --pairs, not both")
+        return _read_table(pairs, columns, pairs.parent if root is None else root, skip)
+    if not images:
+        raise InputError("pass images and at least one --text, or a table with --pairs")
     from t2v_eval.scoring.plan import Block
 
-    if pairs is None:
-        if not images:
-            raise InputError("pass pictures and at least one --text, or a table with --pairs")
-        return [Block.of([_below(root, image) for image in images], texts or [""])], [{}], {}
-    if images or texts:
-        raise InputError("pass pictures and texts, or a table with --pairs, not both")
+    paths = [_resolve(root, image) for image in images]
+    return TableInput([Block.of(paths, texts or [""])], [{}], {})
+
+
+def _read_table(pairs: Path, columns: tuple[str, str], root: Path, skip: bool) -> TableInput:
+    from t2v_eval.inputs.tables import read_rows
+
     image, text = columns
-    base = pairs.parent if root is None else root
-    rows, bad = read_rows(pairs, columns, skip)
-    others = [n for n in dict.fromkeys(n for row in rows for n in row) if n not in columns]
-    if taken := [name for name in others if name in RESULTS]:
+    rows, unusable = read_rows(pairs, columns, skip)
+    others = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in columns]
+    if clashing := [name for name in others if name in RESULT_COLUMNS]:
         raise TableError(
-            f"{pairs}: the results have columns {', '.join(map(repr, taken))} of their own; "
-            "call those of the table otherwise"
+            f"{pairs}: the results have columns {', '.join(map(repr, clashing))} of their own; "
+            "rename those of the table"
         )
     blocks = []
     for number, row in enumerate(rows, 1):
         try:
-            if number not in bad:
-                where = f"{pairs}, row {number}: "
-                picture = _picture(base, row[image], f"row {number} of {pairs}")
-                if not isinstance(picture, (str, Media)):
-                    what = type(picture).__name__
-                    raise MediaError(f"{where}{image!r}: {what} is not a picture; write its path")
-                blocks.append(Block.of([picture], [row[text]], where=where))
+            if number not in unusable:
+                blocks.append(_row_block(pairs, number, row, columns, root))
         except InputError as error:
             if not skip:
                 raise
-            bad[number] = str(error).removeprefix(f"{pairs}, ")
+            unusable[number] = str(error).removeprefix(f"{pairs}, ")
     if not blocks:
-        raise TableError(f"{pairs}: no row can be used: {next(iter(bad.values()))}")
-    told = [
+        raise TableError(f"{pairs}: no row can be used: {next(iter(unusable.values()))}")
+    renamed = [
         {"image": row.get(image), "text": row.get(text), **{n: row.get(n) for n in others}}
         for row in rows
     ]
-    return blocks, told, bad
+    return TableInput(blocks, renamed, unusable)
 
 
-def check_pictures(blocks: Sequence[Block], pairs: bool = False) -> None:
-    """Raise MediaError for a file that is not there, before a model is loaded for nothing."""
+def _row_block(
+    pairs: Path, number: int, row: Mapping[str, Any], columns: tuple[str, str], root: Path
+) -> Block:
+    from t2v_eval.inputs.media import Media
+    from t2v_eval.scoring.plan import Block
+
+    where = f"{pairs}, row {number}: "
+    value = row[columns[0]]
+    image = _image_of_row(root, value, f"row {number} of {pairs}")
+    if not isinstance(image, (str, Media)):
+        kind = type(image).__name__
+        raise MediaError(f"{where}{value!r}: {kind} is not an image; write its path")
+    return Block.of([image], [row[columns[1]]], where=where)
+
+
+def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
+    """Check that image files exist, so that no model is loaded in vain.
+
+    Args:
+        pairs: whether each block is a row of a table, which messages then name.
+
+    Raises:
+        MediaError: a file is missing, or its path cannot be one.
+    """
     for number, block in enumerate(blocks):
         for image in block.images:
             if isinstance(image, str) and not _is_url(image):
                 where = f"row {number + 1}: " if pairs else ""
                 try:
-                    there = Path(image).exists()
+                    exists = Path(image).exists()
                 except (OSError, ValueError) as error:
                     raise MediaError(f"{where}{image[:200]!r} cannot be a file: {error}") from None
-                if not there:
-                    more = "; --on-error skip goes on without it" if pairs else ""
-                    raise MediaError(f"{where}{image}: no such file{more}")
+                if not exists:
+                    hint = "; --on-error skip goes on without it" if pairs else ""
+                    raise MediaError(f"{where}{image}: no such file{hint}")
 
 
 def _is_url(image: str) -> bool:
     return image.startswith(("http://", "https://"))
 
 
-def _picture(root: Path | None, value: Any, row: str) -> Any:
-    """The picture of a table's row, where it is embedded or a path."""
+def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
+    """Return the image that a table's cell embeds, or its path."""
     from t2v_eval.inputs.media import embedded
 
-    if isinstance(value, dict):  # how Hugging Face data sets keep a picture in Parquet
+    if isinstance(value, dict):  # how Hugging Face data sets store an image in Parquet
         content, path = value.get("bytes"), value.get("path")
-        return embedded(content, path or row) if content else _below(root, path)
-    return embedded(value, row) if isinstance(value, bytes) else _below(root, value)
+        return embedded(content, path or row) if content else _resolve(root, path)
+    return embedded(value, row) if isinstance(value, bytes) else _resolve(root, value)
 
 
-def _below(root: Path | None, image: Any) -> Any:
+def _resolve(root: Path | None, image: Any) -> Any:
     if root is None or not isinstance(image, str) or _is_url(image):
         return image
     return str(root.expanduser() / image)
 
 
-def shown(image: Any, number: int = 0) -> str:
-    """What to call a picture in a table: its path, or the row that holds it."""
+def image_label(image: Any, number: int = 0) -> str:
+    """Return how to show an image in a table: its path, or the row that embeds it."""
     if isinstance(image, dict):
         image = image.get("path") or image.get("bytes")
     if isinstance(image, bytes):
@@ -304,74 +413,84 @@ def shown(image: Any, number: int = 0) -> str:
     return "" if image is None else str(image)
 
 
-def results(
-    blocks: Sequence[Block],
-    told: Sequence[Mapping[str, Any]],
-    bad: Mapping[int, str],
-    model: str,
-    outcome: ScoringResult,
-) -> Iterator[dict[str, Any]]:
-    """A row for each picture and text, and for each row of a table that could not be used."""
-    scored = iter(enumerate(blocks))
-    for number, row in enumerate(told, 1):
-        more = {name: value for name, value in row.items() if name not in ("image", "text")}
-        if number in bad:
-            told_of = {"image": shown(row["image"], number), "text": row["text"], **more}
-            yield {**told_of, "model": model, "score": math.nan, "error": bad[number]}
+def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterator[dict[str, Any]]:
+    """Yield a row for each image and text, and for each row of the table that cannot be used."""
+    numbered_blocks = iter(enumerate(table.blocks))
+    for number, row in enumerate(table.rows, 1):
+        others = {name: value for name, value in row.items() if name not in ("image", "text")}
+        if number in table.unusable:
+            cell = {"image": image_label(row["image"], number), "text": row["text"], **others}
+            reason = table.unusable[number]
+            yield {**cell, "model": model, "score": math.nan, "error": reason}
             continue
-        b, block = next(scored)
+        b, block = next(numbered_blocks)
         for i, image in enumerate(block.images):
-            for j, words in enumerate(block.texts):
+            for j, text in enumerate(block.texts):
                 error = outcome.failures.get((b, i, j), "")
                 if row and error:
                     error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
                 yield {
                     "image": image if isinstance(image, str) else str(getattr(image, "name", "")),
-                    "text": words,
-                    **more,
+                    "text": text,
+                    **others,
                     "model": model,
                     "score": float(outcome.scores[b][i, j]),
                     "error": error,
                 }
 
 
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
+def without_none(**options: Any) -> dict[str, Any]:
+    """Return the options that are not None.
+
+    >>> without_none(device="cpu", dtype=None)
+    {'device': 'cpu'}
+    """
     return {key: value for key, value in options.items() if value is not None}
 
 
 def parse_columns(pairs: Sequence[str] | None) -> dict[str, list[str]] | None:
-    """``name=column`` pairs; a name that is repeated has several columns.
+    """Parse ``name=column`` pairs; a repeated name has several columns.
 
     Raises:
-        InputError: not of this form.
+        InputError: a pair is not of this form.
+
+    >>> parse_columns(["human=rater 1", "human=rater 2"])
+    {'human': ['rater 1', 'rater 2']}
     """
-    found: dict[str, list[str]] = {}
+    columns: dict[str, list[str]] = {}
     for pair in pairs or ():
         name, equals, column = pair.partition("=")
         if not (equals and name and column):
             raise InputError(f"--column {pair!r}: write name=column")
-        found.setdefault(name, []).append(column)
-    return found or None
+        columns.setdefault(name, []).append(column)
+    return columns or None
 
 
-AS_PYTHON = {"True": True, "False": False, "None": None}
+PYTHON_LITERALS = {"True": True, "False": False, "None": None}
 
 
 def parse_options(pairs: Sequence[str] | None, name: str = "--option") -> dict[str, Any]:
-    """``key=value`` pairs; a value that is JSON (a number, true, null) is read as such, and so are
-    True, False and None as Python writes them.
+    """Parse ``key=value`` pairs.
+
+    Values that are JSON (a number, true, null), or True, False and None as Python writes them, are
+    read as such; all others are texts.
+
+    Args:
+        name: the option that messages name.
 
     Raises:
-        InputError: not of this form.
+        InputError: a pair is not of this form.
+
+    >>> parse_options(["scale=2.5", "flip=true", "style=vivid"])
+    {'scale': 2.5, 'flip': True, 'style': 'vivid'}
     """
-    found = {}
+    options = {}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
             raise InputError(f"{name} {pair!r}: write key=value")
         try:
-            found[key] = json.loads(value)
+            options[key] = json.loads(value)
         except ValueError:
-            found[key] = AS_PYTHON.get(value, value)
-    return found
+            options[key] = PYTHON_LITERALS.get(value, value)
+    return options

@@ -1,4 +1,4 @@
-"""``t2v-eval store``: what is in the score store, deleting from it, and taking scores out of it."""
+"""``t2v-eval store``: inspect, prune and export the score store."""
 
 from __future__ import annotations
 
@@ -16,38 +16,48 @@ from t2v_eval.utils.printable import printable
 if TYPE_CHECKING:
     from t2v_eval.store import Store
 
-stores = typer.Typer(no_args_is_help=True, help="Look into, empty or export the score store.")
+stores = typer.Typer(
+    no_args_is_help=True, help="Inspect, prune or export the store that keeps scores between runs."
+)
 
 
 @stores.command()
 def stats(store: StorePath = None) -> None:
-    """What each scorer has in the store."""
-    found = _existing(store)
-    rows = [[s.cells, s.failed, s.embeddings, s.scorer] for s in found.stats()]
-    console.print_table(["scores", "failed", "embeddings", "scorer"], rows, str(found.path))
+    """Count the scores and embeddings of each scorer in the store."""
+    scores = _existing(store)
+    rows = [[s.cells, s.failed, s.embeddings, s.scorer] for s in scores.stats()]
+    console.print_table(["scores", "failed", "embeddings", "scorer"], rows, str(scores.path))
 
 
 @stores.command()
 def prune(
-    scorer: Annotated[str, typer.Argument(help="A scorer's name, or a glob for its id.")],
-    failed: Annotated[bool, typer.Option("--failed", help="Only what failed.")] = False,
+    scorer: Annotated[str, typer.Argument(help="Name of a scorer, or a glob for its id.")],
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Delete only failed scores, so that they are retried.")
+    ] = False,
     store: StorePath = None,
 ) -> None:
-    """Delete the scores and embeddings of a scorer."""
-    gone = _existing(store).prune(_id_glob(scorer), failed_only=failed)
-    print(f"{gone} scores and embeddings were deleted")
+    """Delete the scores and embeddings of a scorer from the store."""
+    deleted = _existing(store).prune(_id_glob(scorer), failed_only=failed)
+    print(f"{deleted} scores and embeddings were deleted")
 
 
 @stores.command()
 def export(
     out: Annotated[
-        Path | None, typer.Option(help="A .csv, .jsonl or .parquet file; default: standard output.")
+        Path | None,
+        typer.Option(
+            help="File to write: .csv, .jsonl or .parquet; default: standard output.",
+            metavar="FILE",
+        ),
     ] = None,
-    scorer: Annotated[str, typer.Option(help="A scorer's name, or a glob for its id.")] = "*",
+    scorer: Annotated[
+        str, typer.Option(help="Only this scorer: its name, or a glob for its id.")
+    ] = "*",
     store: StorePath = None,
     spreadsheet: Spreadsheet = False,
 ) -> None:
-    """Write every stored score: scorer, image, text, value, error."""
+    """Export all stored scores as a table: scorer, image, text, value, error."""
     from t2v_eval.inputs import tables
     from t2v_eval.utils import files
 
@@ -70,10 +80,10 @@ def _existing(store: Path | None) -> Store:
 
     path = store or default_store()
     if not path.is_file():
-        raise StoreError(f"there is no store at {path}; scoring makes one, --store names another")
+        raise StoreError(f"there is no store at {path}; scoring creates one, --store names another")
     return Store(path)
 
 
 def _id_glob(scorer: str) -> str:
-    """A bare name means all ids of that scorer: an id starts with the name and a space."""
+    """Return a glob for ids; a bare name stands for all ids of that scorer, "NAME ..."."""
     return scorer if set(scorer) & set("*?[") or " " in scorer else f"{scorer} *"

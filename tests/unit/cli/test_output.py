@@ -270,7 +270,7 @@ def test_all_that_the_console_shows_is_plain(terminal):
         run.benchmark["note"] = EVIL
     console.print_report(Report(runs))
     with console.Bars() as bars:
-        bars.of(EVIL)
+        bars.add(EVIL)
     with console.waiting(EVIL):
         pass
     shown = terminal.getvalue()

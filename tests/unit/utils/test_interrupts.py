@@ -88,7 +88,7 @@ def start(how, arguments, **environment):
 def check_line(process, err, stop, store):
     word, code = SIGNALS[stop]
     assert process.returncode == code, err
-    said = f"{word}; what was finished is kept in {store}: the same command goes on from there"
+    said = f"{word}; finished scores are kept in {store}; run the same command again to continue"
     assert [line for line in err.splitlines() if word in line] == [said]
     assert "Traceback" not in err
 

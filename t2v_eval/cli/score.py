@@ -1,0 +1,127 @@
+"""``t2v-eval score``: scores of images and texts, or of the rows of a table."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from t2v_eval.cli import console
+from t2v_eval.cli.options import (
+    ModelName,
+    Root,
+    ScorerOptions,
+    Spreadsheet,
+    TableInput,
+    check_images_exist,
+    read_blocks,
+    result_rows,
+)
+from t2v_eval.errors import InputError, UnsupportedError
+from t2v_eval.registry import models
+
+if TYPE_CHECKING:
+    from t2v_eval.scoring.results import ScoringResult
+
+
+def score(
+    options: ScorerOptions,
+    model: ModelName,
+    images: Annotated[
+        list[str] | None, typer.Argument(help="Image or video files, or URLs.", metavar="IMAGE")
+    ] = None,
+    text: Annotated[
+        list[str] | None,
+        typer.Option("--text", "-t", help="Text to score; repeat it for several."),
+    ] = None,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of images and texts to score row by row: .csv, .jsonl or .parquet.",
+            metavar="TABLE",
+        ),
+    ] = None,
+    image_column: Annotated[
+        str, typer.Option(help="Column of the table that holds images.", metavar="NAME")
+    ] = "image",
+    text_column: Annotated[
+        str, typer.Option(help="Column of the table that holds texts.", metavar="NAME")
+    ] = "text",
+    root: Root = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File to write scores to: .csv, .jsonl or .parquet; default: standard output.",
+            metavar="FILE",
+        ),
+    ] = None,
+    spreadsheet: Spreadsheet = False,
+) -> None:
+    """Score every IMAGE against every --text, or each row of a table.
+
+    The other columns of a table are copied to the output. With --on-error skip, a failed score is
+    empty and its column `error` says why; the exit code is 1 only if every score failed.
+    """
+    card = models.card(model)  # an unknown name is reported before torch is imported
+    if options.dry_run and not card.remote:
+        raise UnsupportedError(f"{model!r} runs locally: it sends no requests and costs nothing")
+    _check_output(out, spreadsheet)
+    if not (text or pairs) and images and getattr(models.entry(model), "uses_text", True):
+        raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
+    skip = options.on_error == "skip"
+    table = read_blocks(images, text, pairs, (image_column, text_column), root, skip)
+    if not skip:
+        check_images_exist(table.blocks, pairs is not None)
+    from t2v_eval.api import load
+    from t2v_eval.remote.scorer import estimate
+
+    with console.stoppable(options.store), console.Bars() as bars:
+        scorer = load(
+            model,
+            store=options.store,
+            on_error=options.on_error,  # type: ignore[arg-type]
+            **options.arguments,
+        )
+        if options.dry_run:
+            console.print_estimates([(model, estimate(scorer, table.blocks))])
+            return
+        outcome = scorer.evaluate_blocks(table.blocks, bars.add(model))
+    _write(list(result_rows(table, model, outcome)), out, spreadsheet)
+    _report_failures(model, table, outcome)
+
+
+def _check_output(out: Path | None, spreadsheet: bool) -> None:
+    from t2v_eval.inputs import tables
+    from t2v_eval.utils import files
+
+    if spreadsheet:
+        tables.check_spreadsheet(out)
+    if out is not None:
+        tables.check_suffix(out)
+        files.check_file(out)
+
+
+def _write(rows: Sequence[dict[str, Any]], out: Path | None, spreadsheet: bool) -> None:
+    from t2v_eval.inputs import tables
+
+    if out is not None:
+        with tables.rescuing(out, rows):
+            tables.write_table(out, rows, spreadsheet)
+        console.say(f"{len(rows)} scores are in {out}")
+    elif console.is_terminal() and not spreadsheet:
+        console.print_table(
+            ["image", "text", "score"],
+            [[r["image"], r["text"], r["error"] or f"{r['score']:.4f}"] for r in rows],
+        )
+    else:
+        sys.stdout.write(tables.to_csv(rows, spreadsheet))
+
+
+def _report_failures(model: str, table: TableInput, outcome: ScoringResult) -> None:
+    errors = {**outcome.errors, **dict.fromkeys(table.unusable.values(), 1)}
+    console.say_failures(model, outcome.counts.cells + len(table.unusable), errors)
+    console.say_usage(model, outcome.usage)
+    console.exit_if_all_failed(outcome.counts.cells - outcome.counts.failed)

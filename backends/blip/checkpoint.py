@@ -20,8 +20,8 @@ from t2v_eval.local.base import LocalScorer
 from t2v_eval.local.pair_scorer import PairScorer
 from t2v_eval.local.weights import fill
 
-from ..common.transformers_internals import number_positions
-from ..common.versions import close_in, use_where_equal
+from ..common.transformers_internals import fill_position_ids
+from ..common.versions import tolerance_for, use_where_equal
 
 CONTEXT = 35
 VOCABULARY = ("vocab.txt", "tokenizer.json")
@@ -150,7 +150,7 @@ class KeysAndValues(nn.Module):
             return read(self(drawn.to(device)))
 
         path = "keys and values of images made once for all texts"
-        use_where_equal("transformers", path, self._switch, probe, close_in(torch.float32))
+        use_where_equal("transformers", path, self._switch, probe, tolerance_for(torch.float32))
         self._own = []  # or its weights would be in memory twice
         del self._places
 
@@ -202,5 +202,5 @@ def build(
         if name.partition(".")[0] in parts and not name.endswith("position_ids")
     }
     fill(network, own, source)
-    number_positions(network)
+    fill_position_ids(network)
     return network

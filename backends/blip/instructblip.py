@@ -30,7 +30,7 @@ from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.weights import weight_files
 from t2v_eval.scoring.generation import render_tokens
 
-from ..common.images import middle_square, to_pixels
+from ..common.images import resize_center_crop, to_pixels
 from ..common.pretrained import Placement, build_network
 from ..common.processors import check_vocabulary
 from ..common.transformers_internals import qformer_cross_attentions
@@ -112,7 +112,7 @@ class InstructBlipFlanT5(T5Scorer):
         self.set_t5(self.network.language_model, reader)
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        return to_pixels(middle_square(image.convert("RGB"), self._side))
+        return to_pixels(resize_center_crop(image.convert("RGB"), self._side))
 
     def see(self, batch: Tensor) -> Tensor:
         """Keys and values of the Q-Former's cross-attentions for each image."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from t2v_eval.local.base import EmbeddingScorer
 
-from ..common.checkpoint import is_transformers
+from ..common.checkpoint import is_transformers_checkpoint
 from .hf_clip import HfClip
 from .open_clip import OpenClip
 from .rescaling import Logits, Percent
@@ -46,7 +46,7 @@ def clip_logits(checkpoint: str | os.PathLike[str], **options: Any) -> Embedding
         checkpoint: in the layout of transformers (as `HfClip`), of OpenAI or of OpenCLIP (as
             `OpenClip`, with its other arguments).
     """
-    if "arch" not in options and is_transformers(checkpoint, options):
+    if "arch" not in options and is_transformers_checkpoint(checkpoint, options):
         return HfClipLogits(checkpoint=os.fspath(checkpoint), **options)
     return OpenClipLogits(checkpoint=checkpoint, **options)
 

@@ -21,9 +21,9 @@ from t2v_eval.local.base import EmbeddingScorer, Options
 from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.weights import HUB_FILES, fill, read_tensors, weight_files
 
-from ..common.images import tame
-from ..common.processors import check_ends, check_vocabulary, read_image_processor
-from ..common.tensors import by_transformers, patches_by_transformers
+from ..common.images import crop_extreme
+from ..common.processors import check_end_token, check_vocabulary, read_image_processor
+from ..common.tensors import preprocess_patches, preprocess_pixels
 from .rescaling import Probability, scale_and_bias
 
 KINDS = ("clip", "metaclip_2", "siglip", "siglip2")
@@ -74,7 +74,7 @@ class HfClip(EmbeddingScorer):
         around = self.tokenizer("").input_ids
         check_vocabulary(self.tokenizer, config.text_config.vocab_size, reader, around)
         if not self.siglip:
-            check_ends(self.tokenizer, config.text_config, reader)
+            check_end_token(self.tokenizer, config.text_config, reader)
         self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
         self.scale, self.bias = scale_and_bias(self.clip)
@@ -89,7 +89,7 @@ class HfClip(EmbeddingScorer):
         rgb = image.convert("RGB")
         side = getattr(self.processor.size, "shortest_edge", None)
         if side and self.processor.do_center_crop:
-            rgb = tame(rgb, side, self.processor.resample)
+            rgb = crop_extreme(rgb, side, self.processor.resample)
         inputs = self.processor(rgb, do_convert_rgb=False, return_tensors="pt")
         prepared: Tensor = inputs.pixel_values[0]
         if "spatial_shapes" not in inputs:
@@ -100,11 +100,11 @@ class HfClip(EmbeddingScorer):
 
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         if not hasattr(self.processor, "max_num_patches"):
-            return by_transformers(self.processor, pixels)
+            return preprocess_pixels(self.processor, pixels)
         # The grid, and the columns beside the patches, are those of any image of this size.
         blank = self.preprocess(Image.new("RGB", (pixels.shape[3], pixels.shape[2])))[:, -3:]
         rows, columns = blank[0, 1:].long().tolist()
-        patches = patches_by_transformers(self.processor, pixels, rows, columns)
+        patches = preprocess_patches(self.processor, pixels, rows, columns)
         return torch.cat([patches, blank.to(pixels).expand(len(pixels), -1, -1)], dim=2)
 
     def encode_images(self, batch: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from t2v_eval.local.base import EmbeddingScorer
 from t2v_eval.local.weights import check_keys, read_tensors
 
-from ..common.checkpoint import is_transformers
+from ..common.checkpoint import is_transformers_checkpoint
 from .hf_clip import HfClip
 from .open_clip import OpenClip
 from .rescaling import Half
@@ -62,7 +62,7 @@ def long_clip(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingSc
     Args:
         checkpoint: a file, folder or hub id in the authors' layout or that of transformers.
     """
-    if is_transformers(checkpoint, options):
+    if is_transformers_checkpoint(checkpoint, options):
         return HfClip(checkpoint=os.fspath(checkpoint), **options)
     return LongClip(checkpoint=checkpoint, **options)
 
@@ -72,6 +72,6 @@ def specs(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingScorer
 
     Args: as `long_clip`.
     """
-    if is_transformers(checkpoint, options):
+    if is_transformers_checkpoint(checkpoint, options):
         return HfSpecs(checkpoint=os.fspath(checkpoint), **options)
     return Specs(checkpoint=checkpoint, **options)

@@ -21,7 +21,7 @@ from torch import Tensor
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.local.base import EmbeddingScorer, Options
 
-from ..common.images import tame
+from ..common.images import crop_extreme
 from .open_clip_internals import (
     TextTower,
     build,
@@ -169,7 +169,9 @@ class OpenClip(EmbeddingScorer):
         self.transform = open_clip.image_transform(size, is_train=False, **looks)
         if size[0] == size[1] and looks.get("resize_mode", "shortest") == "shortest":
             resample = Image.Resampling[looks.get("interpolation", "bicubic").upper()]
-            self.transform.transforms.insert(0, partial(tame, side=size[0], resample=resample))
+            self.transform.transforms.insert(
+                0, partial(crop_extreme, side=size[0], resample=resample)
+            )
 
     def _find(self, source: str, names: Sequence[str]) -> Path:
         """The weight file of a file, folder or hub id, by the first name that is there."""

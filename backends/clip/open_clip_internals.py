@@ -28,8 +28,8 @@ from torchvision.transforms import CenterCrop, Normalize, Resize  # type: ignore
 from t2v_eval.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
 from t2v_eval.local.weights import fill, read_tensors
 
-from ..common.tensors import resize, resize_short
-from ..common.versions import close_in, use_where_equal
+from ..common.tensors import resize, resize_short_side
+from ..common.versions import tolerance_for, use_where_equal
 
 NO_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial")  # pixels need none of them
 SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
@@ -116,7 +116,9 @@ class TextTower:
         self.short = False
         path = "texts read up to their end alone"
         dtype = next(network.parameters()).dtype
-        use_where_equal("open_clip_torch", path, self._switch, self._read_anything, close_in(dtype))
+        use_where_equal(
+            "open_clip_torch", path, self._switch, self._read_anything, tolerance_for(dtype)
+        )
 
     def __call__(self, ids: Tensor) -> Tensor:
         embeddings: Tensor = self._read(ids) if self.short else self.network.encode_text(ids)
@@ -212,7 +214,7 @@ def prepare(transform: Any, pixels: Tensor) -> Tensor:
     """
     for step in transform.transforms:
         if isinstance(step, Resize) and isinstance(step.size, int):
-            pixels = resize_short(pixels, step.size, step.interpolation.value)
+            pixels = resize_short_side(pixels, step.size, step.interpolation.value)
         elif isinstance(step, Resize):
             height, width = step.size
             pixels = resize(pixels, (height, width), step.interpolation.value)

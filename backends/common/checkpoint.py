@@ -1,4 +1,4 @@
-"""Telling the layouts apart in which the weights of one scorer are published."""
+"""Tell apart the layouts in which the weights of one scorer are published."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import Any
 
 from t2v_eval.local.weights import locate
 
-HUB = ("cache_dir", "local_files_only", "revision")
+HUB_OPTIONS = ("cache_dir", "local_files_only", "revision")
 
 
-def is_transformers(checkpoint: str | os.PathLike[str], options: Mapping[str, Any]) -> bool:
-    """Whether a folder or repository holds the configuration of a model of transformers.
+def is_transformers_checkpoint(
+    checkpoint: str | os.PathLike[str], options: Mapping[str, Any]
+) -> bool:
+    """Return whether a folder or hub repository is in the layout of transformers (config.json).
 
     Args:
-        options: of the scorer to be built; some say where the hub's files are.
+        checkpoint: a folder or hub id.
+        options: the options of the scorer; those of the hub's cache are used.
     """
-    hub = {key: options[key] for key in HUB if key in options}
+    hub = {key: options[key] for key in HUB_OPTIONS if key in options}
     return (locate(checkpoint, ("config.json",), **hub) / "config.json").exists()

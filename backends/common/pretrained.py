@@ -1,4 +1,4 @@
-"""Loading a network of transformers: its description, and its weights where they shall be."""
+"""Load a network of transformers: its configuration, and its weights onto their devices."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from t2v_eval.local.weights import check_keys
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where weights are and how they are used, by the names of transformers.
+    """Where the weights lie and how they are quantised, by the names of transformers.
 
     Raises:
-        InputError: 8 and 4 bits at once.
-        MissingPackageError: either, without bitsandbytes.
+        InputError: both load_in_8bit and load_in_4bit are set.
+        MissingPackageError: one of them is set and bitsandbytes is not installed.
     """
 
     attn_implementation: str = "sdpa"
@@ -44,12 +44,12 @@ class Placement:
 
     @property
     def plain(self) -> bool:
-        """Whether all weights are on one device as they are."""
+        """Return whether all weights are on one device and not quantised."""
         return self.device_map is None and self.bits is None
 
     @property
     def facts(self) -> dict[str, str]:
-        """What of it decides the numbers."""
+        """Return the settings that change scores, for the scorer's identity."""
         return {"attention": self.attn_implementation} | (
             {"bits": str(self.bits)} if self.bits else {}
         )
@@ -57,38 +57,38 @@ class Placement:
     def options(
         self, device: torch.device, dtype: torch.dtype, skip: Sequence[str]
     ) -> dict[str, Any]:
-        """What `from_pretrained` takes; modules in `skip` are not quantised."""
-        made: dict[str, Any] = {"attn_implementation": self.attn_implementation, "dtype": dtype}
+        """Return arguments for `from_pretrained`; modules in `skip` are not quantised."""
+        options: dict[str, Any] = {"attn_implementation": self.attn_implementation, "dtype": dtype}
         if self.bits:
-            quantised: Any = BitsAndBytesConfig  # which has no types
-            made["quantization_config"] = quantised(
+            quantization_config: Any = BitsAndBytesConfig  # which has no types
+            options["quantization_config"] = quantization_config(
                 **{f"load_in_{self.bits}bit": True},
                 bnb_4bit_compute_dtype=dtype,
                 llm_int8_skip_modules=list(skip),
             )
         if not self.plain:
-            made["device_map"] = self.device_map or {"": device}
-        return made
+            options["device_map"] = self.device_map or {"": device}
+        return options
 
 
 def read_config(folder: Path, trusted: bool) -> Any:
-    """What config.json says.
+    """Read config.json.
 
     Raises:
-        CheckpointError: there is none, or it needs code that is not trusted.
+        CheckpointError: it is missing, describes no model, or needs code that is not trusted.
     """
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
     except Exception as error:  # whatever transformers makes of what a file says
         if "trust_remote_code" in str(error):
-            raise untrusted(folder) from error
+            raise untrusted_code_error(folder) from error
         raise CheckpointError(
             f"{folder}: its config.json describes no model: {first_lines(error)}"
         ) from error
 
 
 def build_network(
-    kind: Any,
+    model_class: Any,
     folder: Path,
     placement: Placement,
     device: torch.device,
@@ -96,26 +96,26 @@ def build_network(
     skip: Sequence[str] = ("lm_head",),
     **options: Any,
 ) -> Any:
-    """The network of a class with its weights, on the device or where its placement says.
+    """Build the network `model_class` with its weights, on the device or as `placement` says.
 
     Raises:
         CheckpointError: it cannot be loaded, or weights are missing.
     """
     try:
-        loaded: Any = kind.from_pretrained(
+        loaded: Any = model_class.from_pretrained(
             folder, output_loading_info=True, **placement.options(device, dtype, skip), **options
         )
     except Exception as error:  # whatever transformers makes of files that do not fit
         raise CheckpointError(f"{folder} cannot be loaded: {first_lines(error, 1000)}") from error
-    network, found = loaded
-    check_keys(folder, sorted(found["missing_keys"]))
+    network, loading_info = loaded
+    check_keys(folder, sorted(loading_info["missing_keys"]))
     if placement.plain:
         network.to(device)
     return network.eval().requires_grad_(False)
 
 
-def untrusted(folder: Path) -> CheckpointError:
-    """What is said of code that nobody has said may be run."""
+def untrusted_code_error(folder: Path) -> CheckpointError:
+    """Return the error of a checkpoint whose own code may not run without `trust_remote_code`."""
     return CheckpointError(
         f"{folder} is a model whose code lies beside its weights and would run here. "
         "Read that code, and pass trust_remote_code=True if you trust it (on the command line, "

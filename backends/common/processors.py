@@ -1,6 +1,7 @@
-"""What prepares images and texts in the layout of transformers, held against config.json.
+"""Load processors and tokenizers of transformers, and check them against config.json.
 
-Files of processors name classes that are gone, and leave out what config.json says too.
+Published processor files name classes that transformers no longer has, and leave out settings that
+config.json holds.
 """
 
 from __future__ import annotations
@@ -20,65 +21,71 @@ from transformers import AutoImageProcessor, AutoProcessor
 from t2v_eval.errors import CheckpointError, MissingPackageError
 from t2v_eval.local.checkpoint_files import first_lines, read_json
 
-FILES = ("preprocessor_config.json", "processor_config.json")
-KINDS = ("image_processor_type", "feature_extractor_type")  # keys that name a class
+PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+CLASS_KEYS = ("image_processor_type", "feature_extractor_type")  # keys whose value is a class name
 WITH_CLASS_TOKEN = ("clip_vision_model", "clip", "metaclip_2_vision_model")
-SQUARES = ("CLIPImageProcessor", "SiglipImageProcessor")  # classes that make images of one size
+SQUARE_PROCESSORS = ("CLIPImageProcessor", "SiglipImageProcessor")  # whose output has one size
 
 
 def read_image_processor(folder: Path, config: Any) -> Any:
-    """What prepares images, on Pillow; sizes that its file leaves out are those of the tower.
+    """Load an image processor on its Pillow backend; missing sizes are those of the vision tower.
 
-    A class that transformers does not know, such as CLIPFeatureExtractor of old files, is that of
-    the kind of model.
+    A class that transformers does not know, such as CLIPFeatureExtractor in old files, is replaced
+    by that of the model type.
 
     Raises:
-        CheckpointError: there is none, or it makes images of another size than the tower takes.
+        CheckpointError: it is missing, or its output size differs from the tower's input size.
     """
     auto: Any = AutoImageProcessor  # which has no types
-    found = _with_known_classes(
+    processor = _load_with_fallback(
         folder, lambda at: auto.from_pretrained(at, local_files_only=True, backend="pil")
     )
-    fit(found, folder, config.vision_config)
-    return found
+    match_tower_size(processor, folder, config.vision_config)
+    return processor
 
 
-def fit(seeing: Any, folder: Path, vision: Any) -> None:
-    """Give an image processor the size of the tower where its file says none, and compare them.
+def match_tower_size(image_processor: Any, folder: Path, vision: Any) -> None:
+    """Set an image processor's size to the vision tower's where its file has none, and check it.
 
     Raises:
-        CheckpointError: they differ.
+        CheckpointError: the output size differs from the tower's input size.
     """
     side = getattr(vision, "image_size", None)
-    if not type(seeing).__name__.startswith(SQUARES) or not isinstance(side, int):
+    if not type(image_processor).__name__.startswith(SQUARE_PROCESSORS) or not isinstance(
+        side, int
+    ):
         return
-    stated = _stated(folder)
+    settings = _read_settings(folder)
     square = {"height": side, "width": side}
-    cropping = type(seeing).__name__.startswith("CLIP")
-    if "size" not in stated:
-        seeing.size = type(seeing)(size={"shortest_edge": side} if cropping else square).size
-    if cropping and "crop_size" not in stated:
-        seeing.crop_size = type(seeing)(crop_size=square).crop_size
-    made = seeing(Image.new("RGB", (side + 9, side + 5)), return_tensors="pt").pixel_values[0]
-    if tuple(made.shape[-2:]) != (side, side):
+    cropping = type(image_processor).__name__.startswith("CLIP")
+    if "size" not in settings:
+        image_processor.size = type(image_processor)(
+            size={"shortest_edge": side} if cropping else square
+        ).size
+    if cropping and "crop_size" not in settings:
+        image_processor.crop_size = type(image_processor)(crop_size=square).crop_size
+    pixels = image_processor(
+        Image.new("RGB", (side + 9, side + 5)), return_tensors="pt"
+    ).pixel_values[0]
+    if tuple(pixels.shape[-2:]) != (side, side):
         raise CheckpointError(
-            f"{folder}: its preprocessor_config.json makes images of {made.shape[-1]} x "
-            f"{made.shape[-2]} pixels (size, crop_size), but config.json says that the model takes "
-            f"{side} x {side} (vision_config.image_size)"
+            f"{folder}: its preprocessor_config.json makes images of {pixels.shape[-1]} x "
+            f"{pixels.shape[-2]} pixels (size, crop_size), but the model takes {side} x {side} "
+            "(config.json, vision_config.image_size)"
         )
 
 
-def read_processor(folder: Path, config: Any, trusted: bool) -> Any:
-    """What prepares images and texts; what its file leaves out is taken from config.json.
+def read_processor(folder: Path, config: Any, trust_remote_code: bool) -> Any:
+    """Load a processor of images and texts; settings its file leaves out come from config.json.
 
     Raises:
-        CheckpointError: there is none.
+        CheckpointError: it cannot be loaded or has no tokenizer.
         MissingPackageError: it needs a package that is not installed.
     """
     auto: Any = AutoProcessor  # which has no types
     try:
-        found = _with_known_classes(
-            folder, lambda at: auto.from_pretrained(at, trust_remote_code=trusted)
+        processor = _load_with_fallback(
+            folder, lambda at: auto.from_pretrained(at, trust_remote_code=trust_remote_code)
         )
     except ImportError as error:
         package = re.search(r"pip install ([\w-]+)", str(error))
@@ -86,38 +93,41 @@ def read_processor(folder: Path, config: Any, trusted: bool) -> Any:
         raise MissingPackageError(
             f"the processor of {folder} needs the package {name!r}: pip install {name}"
         ) from error
-    if not hasattr(found, "tokenizer"):
+    if not hasattr(processor, "tokenizer"):
         raise CheckpointError(
-            f"{folder} has no processor of images and texts: its files say {type(found).__name__}"
-            f"; add its processor_config.json or preprocessor_config.json"
+            f"{folder} has no processor of images and texts: its files say "
+            f"{type(processor).__name__}; add its processor_config.json or preprocessor_config.json"
         )
-    stated, takes = _stated(folder), signature(type(found).__init__).parameters
-    for name, value in _told_by(config).items():
-        if name in takes and name not in stated and value is not None:
-            setattr(found, name, value)
+    settings, takes = _read_settings(folder), signature(type(processor).__init__).parameters
+    for name, value in _fields_from_config(config).items():
+        if name in takes and name not in settings and value is not None:
+            setattr(processor, name, value)
     vision = getattr(config, "vision_config", None)
-    seeing = getattr(found, "image_processor", None)
-    if vision is not None and seeing is not None:
-        fit(seeing, folder, vision)
-    return found
+    image_processor = getattr(processor, "image_processor", None)
+    if vision is not None and image_processor is not None:
+        match_tower_size(image_processor, folder, vision)
+    return processor
 
 
 def check_vocabulary(
     tokenizer: Any, rows: int, source: Path, used: Iterable[int] = (), remedy: str = ""
 ) -> None:
-    """Hold that a model has embeddings for the tokens of its tokenizer.
+    """Check that a model has an embedding for every token of its tokenizer.
 
     Args:
-        rows: how many there are.
-        used: tokens that stand around a text. Others that were added to a vocabulary, and are in
-            no text, may lie beyond.
+        tokenizer: the tokenizer.
+        rows: number of token embeddings of the model.
+        source: where the tokenizer is from, for the message.
+        used: special tokens that surround every text. Added tokens that occur in no text may lie
+            beyond `rows`.
+        remedy: what to do, for the message.
 
     Raises:
-        CheckpointError: it has not, so that the tokenizer is that of another.
+        CheckpointError: a token has no embedding, so the tokenizer is of another model.
     """
     added = tokenizer.added_tokens_decoder
-    own = [number for number in tokenizer.get_vocab().values() if number not in added]
-    last = max([*own, *used, *([] if own else added)], default=-1)
+    vocabulary = [number for number in tokenizer.get_vocab().values() if number not in added]
+    last = max([*vocabulary, *used, *([] if vocabulary else added)], default=-1)
     if last >= rows:
         raise CheckpointError(
             f"the tokenizer of {source} ({type(tokenizer).__name__}) is not that of this model: it "
@@ -126,11 +136,11 @@ def check_vocabulary(
         )
 
 
-def check_ends(tokenizer: Any, text: Any, source: Path) -> None:
-    """Hold that CLIP finds the end of a text, whose state is the embedding, where its token is.
+def check_end_token(tokenizer: Any, text: Any, source: Path) -> None:
+    """Check that the tokenizer's end token is the one whose state CLIP pools.
 
     Raises:
-        CheckpointError: the tokenizer ends texts with another token: it is of another model.
+        CheckpointError: it is another token, so the tokenizer is of another model.
     """
     end, expected = tokenizer.eos_token_id, text.eos_token_id
     if expected == 2 and text.model_type == "clip_text_model":
@@ -145,17 +155,17 @@ def check_ends(tokenizer: Any, text: Any, source: Path) -> None:
         )
 
 
-def _told_by(config: Any) -> dict[str, Any]:
-    """Fields of processors by their names there, as config.json says them."""
+def _fields_from_config(config: Any) -> dict[str, Any]:
+    """Return settings of a processor, by its names, that follow from config.json."""
     vision = getattr(config, "vision_config", None)
     side, patch = getattr(vision, "image_size", None), getattr(vision, "patch_size", None)
-    whole = isinstance(side, int) and isinstance(patch, int) and patch > 0
-    first = getattr(vision, "model_type", "") in WITH_CLASS_TOKEN
+    is_grid_known = isinstance(side, int) and isinstance(patch, int) and patch > 0
+    has_class_token = getattr(vision, "model_type", "") in WITH_CLASS_TOKEN
     return {
         "patch_size": patch if isinstance(patch, int) else None,
         "vision_feature_select_strategy": getattr(config, "vision_feature_select_strategy", None),
-        "num_additional_image_tokens": int(first) if vision is not None else None,
-        "num_image_tokens": (side // patch) ** 2 if whole and side and patch else None,
+        "num_additional_image_tokens": int(has_class_token) if vision is not None else None,
+        "num_image_tokens": (side // patch) ** 2 if is_grid_known and side and patch else None,
         "vision_aspect_ratio": getattr(config, "vision_aspect_ratio", None),
         "spatial_merge_size": getattr(config, "spatial_merge_size", None),
         "pooling_ratio": getattr(config, "projector_pooling_ratio", None),
@@ -163,57 +173,61 @@ def _told_by(config: Any) -> dict[str, Any]:
     }
 
 
-def _stated(folder: Path) -> dict[str, Any]:
-    """Everything that the files of a processor say, of the processor and of its image processor."""
-    stated: dict[str, Any] = {}
-    for file in (folder / name for name in FILES):
+def _read_settings(folder: Path) -> dict[str, Any]:
+    """Read the files of a processor; settings of its image processor are merged in."""
+    settings: dict[str, Any] = {}
+    for file in (folder / name for name in PROCESSOR_FILES):
         if file.exists():
             content = read_json(file)
             within = content.get("image_processor")
-            stated |= within if isinstance(within, Mapping) else {}
-            stated |= content
-    return stated
+            settings |= within if isinstance(within, Mapping) else {}
+            settings |= content
+    return settings
 
 
-def _with_known_classes(folder: Path, load: Any) -> Any:
-    """What is loaded from a folder, or else from it without the names of classes in its files.
+def _load_with_fallback(folder: Path, load: Any) -> Any:
+    """Load from a folder; where that fails, again without the class names in its files.
 
     Raises:
-        CheckpointError: neither can be.
+        CheckpointError: both fail.
     """
     try:
         return load(folder)
     except ImportError:
         raise
-    except Exception as error:  # whatever a library makes of files of another kind
+    except Exception as error:  # any error of a library given files of another kind
         failed = error
-    if named := [_stated(folder)[key] for key in KINDS if key in _stated(folder)]:
+    if named := [
+        _read_settings(folder)[key] for key in CLASS_KEYS if key in _read_settings(folder)
+    ]:
         try:
-            with _unnamed(folder) as plain:
+            with _without_class_names(folder) as plain:
                 return load(plain)
-        except Exception:  # the first fault is the one to tell
+        except Exception:  # the first error is the one to report
             raise CheckpointError(
                 f"{folder}: the {named[0]!r} of its preprocessor_config.json cannot be used here, "
                 f"and neither can that of its kind of model: {first_lines(failed)}"
             ) from failed
-    missing = not any((folder / name).exists() for name in FILES)
-    lacks = f"it lacks {FILES[0]} or {FILES[1]}" if missing else first_lines(failed)
+    missing = not any((folder / name).exists() for name in PROCESSOR_FILES)
+    lacks = (
+        f"it lacks {PROCESSOR_FILES[0]} or {PROCESSOR_FILES[1]}" if missing else first_lines(failed)
+    )
     raise CheckpointError(f"{folder} has no processor that can be used: {lacks}") from failed
 
 
 @contextmanager
-def _unnamed(folder: Path) -> Iterator[Path]:
-    """The folder with files that name no class, so that its kind of model decides."""
-    with TemporaryDirectory() as made:
+def _without_class_names(folder: Path) -> Iterator[Path]:
+    """Yield a copy of the folder whose files name no class, so that the model type decides."""
+    with TemporaryDirectory() as temporary:
         for file in folder.iterdir():
-            target = Path(made) / file.name
-            if file.name not in FILES:
+            target = Path(temporary) / file.name
+            if file.name not in PROCESSOR_FILES:
                 target.symlink_to(file.resolve())
                 continue
             content = read_json(file)
             for part in (content, content.get("image_processor")):
                 if isinstance(part, dict):
-                    for key in KINDS:
+                    for key in CLASS_KEYS:
                         part.pop(key, None)
             target.write_text(json.dumps(content), encoding="utf-8")
-        yield Path(made)
+        yield Path(temporary)

@@ -1,8 +1,8 @@
-"""All that is asked of transformers beyond its documented interface, but for what sees images
-(`vlm/transformers_vision.py`), so that a version that changes it changes one module here.
+"""Every use of undocumented parts of transformers, but for vision (`vlm/transformers_vision.py`).
 
-`test_transformers_internals.py` has a test for each thing that is relied on. An argument that has
-had several names is chosen by the signature, never by the version.
+They are in one module so that a new version of transformers changes one module here.
+`test_transformers_internals.py` has a test for each of them. An argument that has had several names
+is chosen by the signature, never by the version.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ CACHE = ("cache", "past_key_values")  # names of the argument that takes one, th
 LINEAR: Any = getattr(cache_utils, "LinearAttentionCacheLayerMixin", ())
 
 
-def takes(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The names of a function's arguments."""
-    return _takes(getattr(function, "__func__", function))
+def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a function's parameters."""
+    return _parameter_names(getattr(function, "__func__", function))
 
 
 @lru_cache(maxsize=1024)
-def _takes(function: Callable[..., Any]) -> tuple[str, ...]:
+def _parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
     return tuple(signature(function).parameters)
 
 
 def cache_argument(network: Any) -> str:
-    """What a network calls the argument that takes a cache of keys and values."""
+    """Return the name of the parameter of `network` that takes a key-value cache."""
     for part in (network, language_of(network)):
-        names = () if part is None else takes(type(part).forward)
+        names = () if part is None else parameter_names(type(part).forward)
         for name in CACHE:
             if name in names:
                 return name
@@ -46,12 +46,12 @@ def cache_argument(network: Any) -> str:
 
 
 def attention_of(network: Any) -> str:
-    """How a network computes attention, as transformers names it."""
+    """Return the attention implementation of a network by transformers' name ("sdpa", ...)."""
     return str(network.config._attn_implementation)
 
 
 def encoder_output(states: Tensor) -> Any:
-    """States of an encoder as `generate` takes them."""
+    """Wrap the states of an encoder as `generate` takes them."""
     return BaseModelOutput(last_hidden_state=states)
 
 
@@ -59,12 +59,12 @@ def encoder_output(states: Tensor) -> Any:
 
 
 def t5_cross_attentions(t5: Any) -> list[tuple[Any, str]]:
-    """Where the cross-attentions of T5's decoder are: each by what holds it, and its name there."""
+    """Return the cross-attentions of T5's decoder, each as (parent module, attribute name)."""
     return [(block.layer[1], "EncDecAttention") for block in t5.decoder.block]
 
 
 def qformer_cross_attentions(qformer: Any) -> list[tuple[Any, str]]:
-    """Where the keys and values of a Q-Former's cross-attentions are made."""
+    """Return a Q-Former's key and value projections as (parent module, attribute name)."""
     return [
         (layer.crossattention.attention, name)
         for layer in qformer.encoder.layer
@@ -74,21 +74,21 @@ def qformer_cross_attentions(qformer: Any) -> list[tuple[Any, str]]:
 
 
 def blip_cross_attentions(text: Any) -> list[tuple[Any, str]]:
-    """The same of BLIP's text encoder."""
+    """Return the same of BLIP's text encoder."""
     layers = text.encoder.layer
     return [(layer.crossattention.self, name) for layer in layers for name in ("key", "value")]
 
 
-class Absorbed(nn.Module):
-    """T5's cross-attention without keys and values; `plain` is the one with them.
+class AbsorbedCrossAttention(nn.Module):
+    """T5's cross-attention `original`, computed without keys and values.
 
-    With q a query, e the states and a how much of each is looked at, q·(Wₖe) = (Wₖᵀq)·e and
-    Σ a(Wᵥe) = Wᵥ(Σ ae).
+    With a query q, encoder states e and attention weights a: q·(Wₖe) = (Wₖᵀq)·e and
+    Σ a(Wᵥe) = Wᵥ(Σ ae), so the projections can be absorbed into the query and the output.
     """
 
-    def __init__(self, plain: Any) -> None:
+    def __init__(self, original: Any) -> None:
         super().__init__()
-        self.plain = plain
+        self.original = original
 
     def forward(
         self,
@@ -98,64 +98,70 @@ class Absorbed(nn.Module):
         position_bias: Tensor | None = None,
         **options: Any,
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """As `T5Attention`; T5 neither scales here nor knows of positions, so only `mask` counts.
+        """Compute what `T5Attention` computes; T5 neither scales nor has positions here.
 
         Args:
             hidden_states: (B, T, width) of the answer.
-            mask: (B, 1, 1 or T, L), which are looked at, or what is added.
+            mask: (B, 1, 1 or T, L): boolean, True where attended, or additive.
             key_value_states: (B, L, width) of the encoder.
-            options: with a cache, keys and values are made once for many tokens, and are needed;
-                so they are with what is not known here.
+            position_bias: returned unchanged.
+            options: any that is not None, such as a cache (which needs keys and values) or an
+                unknown one, is left to the original.
         """
-        plain, states = self.plain, key_value_states
+        original, states = self.original, key_value_states
         (batch, tokens, width), length = hidden_states.shape, states.shape[1]
-        heads, size = plain.n_heads, plain.key_value_proj_dim
+        heads, size = original.n_heads, original.key_value_proj_dim
         work = tokens * width * (heads * length + heads * size)
         unknown = any(value is not None for value in options.values())
-        if unknown or not _pays(work, tokens, width, length, heads * size):
-            made: tuple[Tensor, Tensor | None, Tensor | None] = plain(
+        if unknown or not _is_cheaper(work, tokens, width, length, heads * size):
+            output: tuple[Tensor, Tensor | None, Tensor | None] = original(
                 hidden_states,
                 mask=mask,
                 key_value_states=states,
                 position_bias=position_bias,
                 **options,
             )
-            return made
-        queries = plain.q(hidden_states).view(batch, tokens, heads, size)
-        asked = torch.einsum("bthd,hdw->bhtw", queries, plain.k.weight.view(heads, size, width))
-        looks = (asked.flatten(1, 2) @ states.mT).view(batch, heads, tokens, length).float()
+            return output
+        queries = original.q(hidden_states).view(batch, tokens, heads, size)
+        projected_queries = torch.einsum(
+            "bthd,hdw->bhtw", queries, original.k.weight.view(heads, size, width)
+        )
+        logits = (
+            (projected_queries.flatten(1, 2) @ states.mT).view(batch, heads, tokens, length).float()
+        )
         if mask is not None and mask.dtype is torch.bool:
-            looks = looks.masked_fill(~mask, torch.finfo(looks.dtype).min)
+            logits = logits.masked_fill(~mask, torch.finfo(logits.dtype).min)
         elif mask is not None:
-            looks = looks + mask
-        seen = looks.softmax(-1).to(states.dtype).flatten(1, 2) @ states
+            logits = logits + mask
+        attended = logits.softmax(-1).to(states.dtype).flatten(1, 2) @ states
         values = torch.einsum(
             "bhtw,hdw->bthd",
-            seen.view(batch, heads, tokens, width),
-            plain.v.weight.view(heads, size, width),
+            attended.view(batch, heads, tokens, width),
+            original.v.weight.view(heads, size, width),
         )
-        return plain.o(values.flatten(2)), position_bias, None
+        return original.o(values.flatten(2)), position_bias, None
 
 
-def absorb(t5: Any, on: bool = True) -> bool:
-    """Make the cross-attentions of a T5 `Absorbed`, or plain again, and say which they are.
+def absorb_cross_attention(t5: Any, on: bool = True) -> bool:
+    """Replace the cross-attentions of a T5 by `AbsorbedCrossAttention`, or put the originals back.
 
-    They are left as they are where their weights are packed.
+    Returns:
+        Whether they are absorbed now; quantised ones never are.
     """
     places = t5_cross_attentions(t5)
     if on and any(type(getattr(*place).k) is not nn.Linear for place in places):
         return False
     for holder, name in places:
         attention = getattr(holder, name)
-        if isinstance(attention, Absorbed) is not on:
-            setattr(holder, name, Absorbed(attention) if on else attention.plain)
+        if isinstance(attention, AbsorbedCrossAttention) is not on:
+            setattr(holder, name, AbsorbedCrossAttention(attention) if on else attention.original)
     return on
 
 
-def _pays(work: int, tokens: int, width: int, length: int, inner: int) -> bool:
-    """Whether absorbing is less `work` than keys and values of all states, and using them.
+def _is_cheaper(work: int, tokens: int, width: int, length: int, inner: int) -> bool:
+    """Return whether absorbing (`work` operations) is cheaper than computing keys and values.
 
-    Thin matrices are multiplied at about two thirds of the speed of thick ones.
+    Matrices of few rows are multiplied at about two thirds of the speed of larger ones.
     """
     return 3 * work <= 2 * length * inner * (width + tokens)
 
@@ -164,7 +170,7 @@ def _pays(work: int, tokens: int, width: int, length: int, inner: int) -> bool:
 
 
 class PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values of a start, to which what is read after it is added for that time only."""
+    """Keys and values of a prefix; those of suffixes are appended for one call and not stored."""
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -181,8 +187,8 @@ class PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def cached_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
-    """The layers of a cache after a network has read its inputs."""
-    # Without a config no layer forgets, sliding or not; with one, some are linear.
+    """Run `network` on its inputs and return the layers of its cache."""
+    # Without a config, sliding layers keep all tokens; linear attention needs the config.
     config = language_of(network).config
     cache: Any = DynamicCache(config=config) if has_linear_attention(network) else DynamicCache()
     network(**inputs, **{cache_argument(network): cache}, use_cache=True)
@@ -193,32 +199,32 @@ def cached_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
 def prefix_cache(
     network: Any, layers: Sequence[Any], rows: Sequence[int], width: int, count: int
 ) -> Any:
-    """The first `width` tokens of these rows, of `count` that were read, as a cache.
+    """Return a cache of the first `width` tokens of `rows`, out of `count` rows in `layers`.
 
-    Copies are made layer by layer, when it is read.
+    The cache is copied layer by layer as it is used, not here.
     """
     cache: Any = DynamicCache()
-    looking = getattr(language_of(network).config, "cross_attention_layers", ())
+    cross_layers = getattr(language_of(network).config, "cross_attention_layers", ())
     for number, layer in enumerate(layers):
         if isinstance(layer, LINEAR):
             cache.layers.append(copy.deepcopy(layer))
             cache.layers[-1].reorder_cache(torch.tensor(rows, dtype=torch.long))
             continue
-        kept: Sequence[Tensor] = (layer.keys, layer.values)
-        if len(set(rows)) == 1:  # without a copy, however often it is repeated
-            kept = [of[rows[0], None].expand(len(rows), -1, -1, -1) for of in kept]
+        prefix: Sequence[Tensor] = (layer.keys, layer.values)
+        if len(set(rows)) == 1:  # a view, however often it is repeated
+            prefix = [states[rows[0], None].expand(len(rows), -1, -1, -1) for states in prefix]
         elif len(rows) < count:
-            kept = [of[list(rows)] for of in kept]
-        if number not in looking:
-            kept = [of[:, :, :width] for of in kept]
-        cache.layers.append(PrefixLayer(*kept))
+            prefix = [states[list(rows)] for states in prefix]
+        if number not in cross_layers:
+            prefix = [states[:, :, :width] for states in prefix]
+        cache.layers.append(PrefixLayer(*prefix))
     return cache
 
 
 def position_offsets(network: Any, count: int) -> list[int]:
-    """By how much the places of texts after `count` starts, read last, differ from their tokens.
+    """Return, for each of `count` prefixes read last, position minus token count after it.
 
-    Models whose images take fewer positions than tokens leave it in an attribute.
+    Models whose images take fewer positions than tokens keep it in an attribute.
     """
     shift = getattr(network, "rope_deltas", None)
     return [0] * count if shift is None else list(shift.flatten().tolist())
@@ -228,30 +234,30 @@ def position_offsets(network: Any, count: int) -> list[int]:
 
 
 def language_of(network: Any) -> Any:
-    """The part of a model that reads; None where it is not apart from the rest."""
+    """Return the language model within a vision-language model; None where there is none apart."""
     return getattr(network, "language_model", None) or getattr(network, "text_model", None)
 
 
 def has_linear_attention(network: Any) -> bool:
-    """Whether layers of a model remember what they read as one state."""
-    return "linear_attention" in _kinds(network)
+    """Return whether any layer is linear attention, which keeps one recurrent state per prefix."""
+    return "linear_attention" in _layer_types(network)
 
 
 def can_share_prefix(network: Any) -> bool:
-    """Whether the layers of a model are such that a start can be shared."""
-    return bool(kinds := _kinds(network)) and (
-        kinds <= {"full_attention", "sliding_attention"}
-        or kinds <= {"full_attention", "linear_attention"}
+    """Return whether all layers are of types whose prefix can be shared among suffixes."""
+    return bool(types := _layer_types(network)) and (
+        types <= {"full_attention", "sliding_attention"}
+        or types <= {"full_attention", "linear_attention"}
     )
 
 
-def _kinds(network: Any) -> set[str]:
+def _layer_types(network: Any) -> set[str]:
     language = language_of(network)
-    return set() if language is None else kinds_of(language.config)
+    return set() if language is None else layer_types_of(language.config)
 
 
-def kinds_of(config: Any) -> set[str]:
-    """Kinds of a decoder's layers; where they are not listed, a window is that of all."""
+def layer_types_of(config: Any) -> set[str]:
+    """Return the layer types of a decoder; where they are not listed, a window applies to all."""
     window = getattr(config, "sliding_window", None)
     alike = "full_attention" if window is None else "sliding_attention"
     return set(getattr(config, "layer_types", None) or [alike])
@@ -260,17 +266,19 @@ def kinds_of(config: Any) -> set[str]:
 def attention_masks(
     config: Any, allowed: Tensor, distance: Tensor, dtype: torch.dtype
 ) -> Tensor | dict[str, Tensor]:
-    """What a decoder takes to look only where it is allowed, and in windows only at what is near.
+    """Return the additive attention masks of a decoder, by layer type where it has several.
 
     Args:
-        allowed: (B, Q, K).
-        distance: (B, Q, K), how many places further on each token is than what it looks at.
+        config: of the decoder.
+        allowed: (B, Q, K), True where a query may attend to a key.
+        distance: (B, Q, K), position of the query minus position of the key, for sliding windows.
+        dtype: of the masks.
     """
     full = _additive(allowed, dtype)
-    if "sliding_attention" not in kinds_of(config):
+    if "sliding_attention" not in layer_types_of(config):
         return full
     near = _additive(allowed & (distance < config.sliding_window), dtype)
-    if not getattr(config, "layer_types", None):  # all layers are of one kind
+    if not getattr(config, "layer_types", None):  # all layers are of one type
         return near
     return {"full_attention": full, "sliding_attention": near}
 
@@ -281,38 +289,43 @@ def _additive(allowed: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def max_stable_length(network: Any) -> float:
-    """How many tokens a row may have before its positions are turned otherwise, those before too.
+    """Return the length beyond which longrope or dynamic RoPE rescales all rotary frequencies.
 
-    So do rotary embeddings of the kinds "longrope" and "dynamic", by the longest row of a batch: a
-    start, or a row beside longer ones, must not be read apart from what makes it longer.
+    They depend on the longest row of a batch, so that beyond this length neither a prefix nor a
+    row of a batch may be encoded apart from the rest. Infinite for other kinds of RoPE.
     """
     config: Any = getattr(language_of(network) or network, "config", None)
-    turns = getattr(config, "rope_parameters", None) or {}
-    if "rope_type" not in turns:  # by kind of layer
-        turns = {kind: of for kind, of in turns.items() if isinstance(of, Mapping)}
+    rope_params = getattr(config, "rope_parameters", None) or {}
+    if "rope_type" not in rope_params:  # one entry per layer type
+        rope_params = {
+            kind: params for kind, params in rope_params.items() if isinstance(params, Mapping)
+        }
     lengths = [
-        min(of.get("original_max_position_embeddings") or math.inf, config.max_position_embeddings)
-        for of in ([turns] if "rope_type" in turns else turns.values())
-        if of.get("rope_type") == "longrope" or "dynamic" in str(of.get("rope_type"))
+        min(
+            params.get("original_max_position_embeddings") or math.inf,
+            config.max_position_embeddings,
+        )
+        for params in ([rope_params] if "rope_type" in rope_params else rope_params.values())
+        if params.get("rope_type") == "longrope" or "dynamic" in str(params.get("rope_type"))
     ]
     return min(lengths, default=math.inf)
 
 
 def reset_dynamic_rope(network: Any) -> None:
-    """Forget the longest row so far, by which "dynamic" positions are turned ever after."""
+    """Reset "dynamic" RoPE to its original frequencies; else it keeps those of the longest row."""
     for module in network.modules():
         if hasattr(module, "original_inv_freq") and "dynamic" in str(module.rope_type):
-            turns = module.original_inv_freq.to(module.inv_freq.device)
-            module.register_buffer("inv_freq", turns, persistent=False)
+            inv_freq = module.original_inv_freq.to(module.inv_freq.device)
+            module.register_buffer("inv_freq", inv_freq, persistent=False)
             module.max_seq_len_cached = module.original_max_seq_len
 
 
-def number_positions(network: nn.Module) -> None:
-    """Write the numbers of positions, which are in no checkpoint, where a network keeps them."""
+def fill_position_ids(network: nn.Module) -> None:
+    """Fill the `position_ids` buffers of a network, which are in no checkpoint."""
     for module in network.modules():
-        if isinstance(numbers := getattr(module, "position_ids", None), Tensor):
-            places = torch.arange(numbers.shape[-1], device=_device_of(network))
-            module.position_ids = places.expand(1, -1)
+        if isinstance(position_ids := getattr(module, "position_ids", None), Tensor):
+            positions = torch.arange(position_ids.shape[-1], device=_device_of(network))
+            module.position_ids = positions.expand(1, -1)
 
 
 def _device_of(network: nn.Module) -> torch.device:
@@ -322,14 +335,16 @@ def _device_of(network: nn.Module) -> torch.device:
 # Code beside a checkpoint
 
 
-def class_beside(place: str, folder: Path) -> Any:
-    """A class in the Python code of a checkpoint, which runs here."""
-    return get_class_from_dynamic_module(place, str(folder))
+def load_remote_class(reference: str, folder: Path) -> Any:
+    """Load a class from the Python code of a checkpoint folder; the code runs here."""
+    return get_class_from_dynamic_module(reference, str(folder))
 
 
-def as_transformers_5(network: Any) -> None:
-    """Let a class written for transformers 4 be loaded: 5 sets one attribute in `post_init`, which
-    it need not call, and calls `tie_weights` with more arguments than it had.
+def adapt_to_transformers_5(network: Any) -> None:
+    """Adapt a class written for transformers 4 to loading by transformers 5.
+
+    Version 5 sets an attribute in `post_init`, which older classes need not call, and passes more
+    arguments to `tie_weights`.
     """
     if not hasattr(network, "all_tied_weights_keys"):
         network.all_tied_weights_keys = {}

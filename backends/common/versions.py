@@ -1,8 +1,8 @@
-"""The newest versions of libraries that the tests are run with, and what is done with newer ones.
+"""Guard fast paths that rely on internals of libraries against versions newer than those tested.
 
-Fast paths rely on internals of these libraries, which may change with any version. So with a newer
-version each is compared with the plain path when a scorer is loaded, and not used where it fails or
-gives other numbers. With tested versions nothing is compared.
+Internals may change with any version. With an untested version, each fast path is compared with the
+plain path when a scorer is loaded, and not used where it fails or gives other numbers. With tested
+versions nothing is compared.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from .tested_versions import MODULES, NEWEST_TESTED
 
 
 def newer_than_tested(library: str) -> str:
-    """The library, and torch below it, where newer than the newest tested, with their versions;
+    """Return which of `library` and torch are newer than the newest tested version, for messages.
+
     "" where neither is.
     """
     newer = [
@@ -39,20 +40,20 @@ def use_where_equal(
     path: str,
     switch: Callable[[bool], bool],
     probe: Callable[[], Tensor],
-    close: float,
+    tolerance: float,
 ) -> bool:
-    """Switch a fast path on, and with untested versions off again where it changes anything.
+    """Switch a fast path on; with untested versions, off again where it changes the numbers.
 
     Args:
         library: the package whose internals it relies on.
-        path: what it is called in the warning.
-        switch: turns it on (True) or off (False), and says whether it is on; it may fail.
-        probe: what the network makes of a small input.
-        close: how far that may be from what it makes of it without the fast path, relative to its
-            length.
+        path: the name of the fast path in the warning.
+        switch: turns it on (True) or off (False) and returns whether it is on; may raise.
+        probe: returns the network's output for a small input.
+        tolerance: how far the outputs with and without the fast path may differ, as a fraction of
+            the norm of the latter.
 
     Returns:
-        Whether it is on.
+        Whether the fast path is on.
     """
     newer = newer_than_tested(library)
     if not newer:
@@ -64,28 +65,29 @@ def use_where_equal(
             switch(False)
             expected = probe().float()
             switch(True)
-            apart = (probe().float() - expected).norm()
-        if bool(apart <= close * expected.norm()):
+            difference = (probe().float() - expected).norm()
+        if bool(difference <= tolerance * expected.norm()):
             return True
         reason = "it gives other numbers"
     except Exception as error:  # whatever becomes of internals that have changed
         reason = f"{type(error).__name__}: {error}"
     with suppress(Exception):  # where not even the places of a path are there, it was never on
         switch(False)
-    warn_of_plain(newer, path, reason)
+    warn_unoptimised(newer, path, reason)
     return False
 
 
-def close_in(dtype: torch.dtype) -> float:
-    """How far states in a precision may be apart by rounding, relative to their length."""
+def tolerance_for(dtype: torch.dtype) -> float:
+    """Return how far hidden states may differ by rounding alone, as a fraction of their norm."""
     return 1e-3 if dtype is torch.float32 else 0.1
 
 
-def warn_of_plain(newer: str, path: str, reason: str) -> None:
-    """Say that a fast path is not used, and what that means for scores."""
+def warn_unoptimised(newer: str, path: str, reason: str) -> None:
+    """Warn that a fast path is not used, and what that means for scores."""
     warnings.warn(
-        f"{newer}: not used with it is {path} ({reason}). Scores stay right, but take longer; "
-        "install the tested version, or a newer t2v-eval, to be as fast as before",
+        f'{newer}: the fast path "{path}" is switched off ({reason}). Scores stay right but take '
+        "longer; "
+        "install the tested version, or a newer t2v-eval, for full speed",
         T2VWarning,
         stacklevel=3,
     )
@@ -97,6 +99,6 @@ def _installed(name: str) -> str:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The release of a version, without what marks a build: "2.14.1+cu130" is (2, 14, 1)."""
-    found = re.match(r"\d+(\.\d+)*", version)
-    return tuple(map(int, found[0].split("."))) if found else ()
+    """Return the release numbers of a version without its build: "2.14.1+cu130" -> (2, 14, 1)."""
+    release = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, release[0].split("."))) if release else ()

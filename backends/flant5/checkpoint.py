@@ -25,8 +25,8 @@ from t2v_eval.errors import CheckpointError
 from t2v_eval.local.checkpoint_files import first_lines, read_json
 from t2v_eval.local.weights import fill, read_tensors, weight_files
 
-from ..common.processors import fit
-from ..common.transformers_internals import number_positions
+from ..common.processors import match_tower_size
+from ..common.transformers_internals import fill_position_ids
 
 PROJECTOR = "mm_projector."
 TOWER = "vision_tower.vision_tower.vision_model."
@@ -86,7 +86,7 @@ def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
         raise CheckpointError(
             f"vision_tower {folder} describes no CLIP tower: {first_lines(error)}"
         ) from error
-    fit(processor, folder, config)
+    match_tower_size(processor, folder, config)
     return config, processor
 
 
@@ -127,7 +127,7 @@ def build_tower(
     with torch.device("meta"):
         tower = CLIPVisionModel(config)
     fill(tower, tensors, source, TOWER)
-    number_positions(tower)
+    fill_position_ids(tower)
     return tower
 
 

@@ -1,7 +1,7 @@
 """What scorers with a T5 share: how it answers, how likely it finds an answer, and how it is asked.
 
 An answer is one or two tokens, but cross-attention would make keys and values of all states of the
-encoder for them. `Absorbed` does not, so that its work grows with the answer instead.
+encoder for them. `AbsorbedCrossAttention` does not, so that its work grows with the answer instead.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from t2v_eval.local.base import Options
 from t2v_eval.local.pair_scorer import PairScorer
 from t2v_eval.scoring.generation import Explanation, token_probabilities
 
-from ..common.transformers_internals import absorb, attention_of, encoder_output
-from ..common.versions import close_in, use_where_equal
+from ..common.transformers_internals import absorb_cross_attention, attention_of, encoder_output
+from ..common.versions import tolerance_for, use_where_equal
 
 IGNORED = -100  # the label where an answer is padded
 FEW = 8  # prompts that a CPU encodes together
@@ -69,9 +69,9 @@ class T5Scorer(PairScorer[Tensor]):
         if use_where_equal(
             "transformers",
             "cross-attention of T5 without keys and values",
-            lambda on: absorb(t5, on),
+            lambda on: absorb_cross_attention(t5, on),
             lambda: _answer_anything(t5),
-            close_in(self.dtype),
+            tolerance_for(self.dtype),
         ):
             self.sharing_mode += ", absorbed cross-attention"
 

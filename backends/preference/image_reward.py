@@ -26,7 +26,7 @@ from t2v_eval.local.weights import check_keys, read_tensors
 
 from ..blip.checkpoint import VOCABULARY, KeysAndValues, ReadingPairScorer, build
 from ..common import tensors as _tensors
-from ..common.images import middle_square, normalise, to_pixels
+from ..common.images import normalise, resize_center_crop, to_pixels
 from ..common.transformers_internals import blip_cross_attentions
 
 WEIGHTS, CONFIG = "ImageReward.pt", "med_config.json"
@@ -87,10 +87,10 @@ class ImageReward(ReadingPairScorer):
 
     def preprocess(self, image: Image.Image) -> Tensor:
         """The middle square, resized first and RGB then."""
-        return to_pixels(middle_square(image, self._side).convert("RGB"))
+        return to_pixels(resize_center_crop(image, self._side).convert("RGB"))
 
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
-        return normalise(_tensors.middle_square(pixels, self._side))
+        return normalise(_tensors.resize_center_crop(pixels, self._side))
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """Keys and values of all cross-attentions for each image."""

@@ -22,9 +22,9 @@ from t2v_eval.local.base import Options, unit
 from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
 
 from ..clip.hf_clip import READER, read
-from ..common.images import tame
-from ..common.processors import check_ends, check_vocabulary, read_image_processor
-from ..common.tensors import by_transformers
+from ..common.images import crop_extreme
+from ..common.processors import check_end_token, check_vocabulary, read_image_processor
+from ..common.tensors import preprocess_pixels
 from .preference_logits import ChoicePairScorer
 
 CLIP, CROSS = "model.", "cross_model.layers."
@@ -73,7 +73,7 @@ class Mps(ChoicePairScorer):
         self.processor = read_image_processor(reader, config)
         around = self.tokenizer("").input_ids
         check_vocabulary(self.tokenizer, config.text_config.vocab_size, reader, around)
-        check_ends(self.tokenizer, config.text_config, reader)
+        check_end_token(self.tokenizer, config.text_config, reader)
         self.context: int = config.text_config.max_position_embeddings
         tensors = {
             name.removeprefix("mps."): value if "inv_freq" in name else value.to(self.dtype)
@@ -97,13 +97,13 @@ class Mps(ChoicePairScorer):
         ]
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        rgb = tame(image.convert("RGB"), self.processor.size.shortest_edge)
+        rgb = crop_extreme(image.convert("RGB"), self.processor.size.shortest_edge)
         inputs = self.processor(rgb, do_convert_rgb=False, return_tensors="pt")
         prepared: Tensor = inputs.pixel_values[0]
         return prepared
 
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
-        return by_transformers(self.processor, pixels)
+        return preprocess_pixels(self.processor, pixels)
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """All tokens of each image, projected."""

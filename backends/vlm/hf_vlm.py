@@ -33,7 +33,7 @@ from t2v_eval.scoring.generation import Explanation, render_tokens, token_probab
 
 from ..common.pretrained import Placement, build_network, read_config
 from ..common.processors import check_vocabulary
-from ..common.versions import close_in, newer_than_tested, warn_of_plain
+from ..common.versions import newer_than_tested, tolerance_for, warn_unoptimised
 from .layouts import read_layout
 from .prompting.chat import GREY_IMAGE, Checkpoint, PromptTokens
 from .prompting.styles import STYLES, make_prompt_builder
@@ -200,7 +200,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
                 fastest = self.sharing_mode
                 why = self._settle()
                 if why and newer and settled:
-                    warn_of_plain(newer, f"{fastest!r}, of several pictures together", why)
+                    warn_unoptimised(newer, f"{fastest!r}, of several pictures together", why)
             else:
                 self._try_picture()
         except (T2VError, torch.OutOfMemoryError):
@@ -424,7 +424,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             return self.reader.settle(
                 shown,
                 [self.chat.ask(question, "").prompt for question in asked],
-                close_in(self.dtype),
+                tolerance_for(self.dtype),
             )
 
     def _moving(self, frames: Sequence[Image.Image]) -> list[MediaInputs]:

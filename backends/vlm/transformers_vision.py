@@ -28,8 +28,8 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from ..common.images import fitting
-from ..common.transformers_internals import takes
+from ..common.images import smart_size
+from ..common.transformers_internals import parameter_names
 from ..common.versions import newer_than_tested
 from .reading.inputs import PIXEL_VALUES_VIDEOS, TOKEN_POOLING, Row
 
@@ -86,7 +86,7 @@ class VisionEncoder:
         look = self.network.get_image_features
         if PIXEL_VALUES_VIDEOS in row:
             look = getattr(self.network, "get_video_features", look)
-        names = {name: name for name in takes(look) if name in row}
+        names = {name: name for name in parameter_names(look) if name in row}
         return look, names or {"pixel_values": PIXEL_VALUES_VIDEOS}
 
     def _look(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -129,7 +129,7 @@ class MllamaVisionEncoder(VisionEncoder):
 
 def find_vision_encoder(network: Any) -> VisionEncoder | None:
     """The part of a model that sees, where reading can be told what it saw."""
-    names = takes(type(network).forward)
+    names = parameter_names(type(network).forward)
     if hasattr(network, "get_image_features") and MM_ENCODER_OUTPUTS in names:
         return VisionEncoder(network)
     if hasattr(network, "multi_modal_projector") and "cross_attention_states" in names:
@@ -186,7 +186,7 @@ def patch_text_positions_after_video(model: Any) -> bool:
     if not isinstance(model, QWEN_MROPE_MODELS):
         return True
     theirs = getattr(model, "get_rope_index", None)
-    if theirs is None or not {*ROPE_ARGUMENTS} <= {*takes(theirs)}:
+    if theirs is None or not {*ROPE_ARGUMENTS} <= {*parameter_names(theirs)}:
         return False
 
     def get_rope_index(
@@ -260,7 +260,7 @@ class TarsierFrameProcessor(Qwen2VLVideoProcessor, PillowVideoProcessor):
         self, videos: Tensor, size: Any, resample: Any, **options: Any
     ) -> Any:
         most, (height, width) = size.longest_edge, videos.shape[-2:]
-        high, wide = fitting(height, width, 1, 0, most)
+        high, wide = smart_size(height, width, 1, 0, most)
         limited = PillowVideoProcessor.resize(
             self, videos, SimpleNamespace(height=high, width=wide)
         )

@@ -21,7 +21,7 @@ from t2v_eval.errors import CheckpointError
 from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.weights import check_keys
 
-from ...common.pretrained import untrusted
+from ...common.pretrained import untrusted_code_error
 
 Flat: TypeAlias = dict[str, Any]
 Fetch: TypeAlias = Callable[[str], Path]
@@ -73,7 +73,7 @@ class Layout(ABC):
             return auto.from_pretrained(self.folder, config=text, trust_remote_code=self.trusted)
         except Exception as error:  # whatever transformers makes of other files
             if "trust_remote_code" in str(error):
-                raise untrusted(self.folder) from error
+                raise untrusted_code_error(self.folder) from error
             raise CheckpointError(
                 f"{self.folder} has no tokenizer: {first_lines(error)}"
             ) from error

@@ -24,9 +24,9 @@ from transformers import AutoConfig, AutoProcessor
 
 from t2v_eval.errors import CheckpointError, InputError
 
-from ...common.images import tame
-from ...common.pretrained import untrusted
-from ...common.transformers_internals import as_transformers_5, class_beside
+from ...common.images import crop_extreme
+from ...common.pretrained import untrusted_code_error
+from ...common.transformers_internals import adapt_to_transformers_5, load_remote_class
 from .base import Fetch, Flat, Layout
 
 Inputs = Mapping[str, Tensor]
@@ -51,7 +51,7 @@ class RemoteCodeModel(Layout):
 
     def read(self, fetch: Fetch) -> None:
         if not self.trusted:
-            raise untrusted(self.folder)
+            raise untrusted_code_error(self.folder)
         self.files = sorted(self.folder.glob("*.py"))
         self.config = self._theirs(AutoConfig)
         self.tokenizer = self.words(self.config)
@@ -59,8 +59,8 @@ class RemoteCodeModel(Layout):
     def build(self, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
         named = self.flat["auto_map"]
         place = named.get("AutoModelForCausalLM") or named["AutoModel"]
-        network: Any = self._trying(class_beside, place, self.folder)
-        as_transformers_5(network)
+        network: Any = self._trying(load_remote_class, place, self.folder)
+        adapt_to_transformers_5(network)
         model = self._trying(network.from_pretrained, self.folder, config=self.config, dtype=dtype)
         self.model = model.to(device).eval().requires_grad_(False)
         return RemoteCodeNetwork(self)
@@ -332,7 +332,7 @@ def middle_of(image: Image.Image, side: int) -> Tensor:
 
     As torchvision resizes tensors: colours are not rounded in between.
     """
-    pixels = colours_of(tame(image, side))
+    pixels = colours_of(crop_extreme(image, side))
     sides = pixels.shape[1:]
     high, wide = (side * length // min(sides) for length in sides)
     made = interpolate(pixels[None], (high, wide), mode="bicubic", antialias=True)[0]

@@ -24,8 +24,8 @@ from t2v_eval.inputs.template import split_wrapper
 from t2v_eval.inputs.video import Clip, Sampling, sampling_of
 from t2v_eval.local.checkpoint_files import first_lines
 
-from ...common.images import pad_to_square, sized
-from ...common.processors import check_vocabulary, fit, read_processor
+from ...common.images import pad_to_square, smart_resize
+from ...common.processors import check_vocabulary, match_tower_size, read_processor
 from ..layouts.base import Layout, Translated
 from ..layouts.remote_code import RemoteCodeModel
 from ..reading.video import MediaInputs
@@ -106,7 +106,7 @@ class ProcessorPromptBuilder(PromptBuilder):
     Args:
         layout: that of the authors, which makes its own processor.
         image_settings: of its image processor, for example ``{"do_resize": False}``. With `pixels`,
-            the least and the most of a picture, it is resized by Pillow before (`sized`).
+            the least and the most of a picture, it is resized by Pillow before (`smart_resize`).
     """
 
     _anchor: str
@@ -170,7 +170,7 @@ class ProcessorPromptBuilder(PromptBuilder):
         if self._pixels is None:
             return image
         seeing = self.processor.image_processor
-        return sized(image, seeing.patch_size * seeing.merge_size, *self._pixels)
+        return smart_resize(image, seeing.patch_size * seeing.merge_size, *self._pixels)
 
     def _follow(self, text: str) -> list[int]:
         """Tokens of a text that comes after a control token."""
@@ -313,7 +313,7 @@ class LlavaPromptBuilder(PromptBuilder):
                 f"{folder} has no tokenizer and processor of LLaVA: {first_lines(error)}"
             ) from error
         vision = config.vision_config
-        fit(self.processor, seeing, vision)
+        match_tower_size(self.processor, seeing, vision)
         self._check_words(folder, config)
         self.rows = self.tokenizer.vocab_size  # those of Llama; converted weights have some more
         patches = (vision.image_size // vision.patch_size) ** 2

@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from t2v_eval.errors import InputError
 from t2v_eval.inputs.video import Clip
 
-from ...common.images import fitting
+from ...common.images import smart_size
 
 TWO = 2  # frames that Qwen's models take for one, which share a limit of pixels
 
@@ -108,7 +108,7 @@ class VideoSettings:
         if self.pixels is None:
             return frame
         colours = torch.from_numpy(np.array(frame.convert("RGB"))).movedim(2, 0)[None].float()
-        size = fitting(*frame.size[::-1], side, *self.share(count))
+        size = smart_size(*frame.size[::-1], side, *self.share(count))
         made = interpolate(colours, size, mode="bicubic", antialias=True)[0].round().clamp(0, 255)
         return Image.fromarray(made.movedim(0, 2).to(torch.uint8).numpy())
 

@@ -71,13 +71,13 @@ def raising(*_, **__):
 
 
 def absorb_wrongly(monkeypatch) -> None:
-    original = _transformers.Absorbed.forward
+    original = _transformers.AbsorbedCrossAttention.forward
 
     def forward(self, *args, **options):
         states, bias, weights = original(self, *args, **options)
         return states * 1.5, bias, weights
 
-    monkeypatch.setattr(_transformers.Absorbed, "forward", forward)
+    monkeypatch.setattr(_transformers.AbsorbedCrossAttention, "forward", forward)
 
 
 def read_wrongly(monkeypatch) -> None:
@@ -100,8 +100,11 @@ def cut_wrongly(monkeypatch) -> None:
 
 # What a newer version may break: a family, what it breaks, and how the warning calls it.
 RAISES = {
-    "clip-flant5-xxl": ("_transformers.Absorbed.forward", "cross-attention of T5"),
-    "instructblip-flant5-xl": ("_transformers.Absorbed.forward", "cross-attention of T5"),
+    "clip-flant5-xxl": ("_transformers.AbsorbedCrossAttention.forward", "cross-attention of T5"),
+    "instructblip-flant5-xl": (
+        "_transformers.AbsorbedCrossAttention.forward",
+        "cross-attention of T5",
+    ),
     "blip2-itm": ("_blip._Columns.forward", "keys and values of images"),
     "image-reward": ("_blip._Columns.forward", "keys and values of images"),
     "open_clip": ("_open_clip.TextTower._read", OPEN_CLIP),

@@ -104,7 +104,7 @@ def test_t5_attention_names_its_products_and_sizes(t5):
 
 
 def test_t5_attention_takes_masks_states_and_biases_by_these_names(t5):
-    names = ours.takes(type(getattr(*ours.t5_cross_attentions(t5)[0])).forward)
+    names = ours.parameter_names(type(getattr(*ours.t5_cross_attentions(t5)[0])).forward)
     assert {"mask", "key_value_states", "position_bias"} <= {*names}
     assert {*ours.CACHE} & {*names}
 
@@ -201,11 +201,11 @@ def test_the_part_that_reads_has_a_known_name(kind, networks):
 
 
 def test_a_config_lists_the_kinds_of_its_layers(networks):
-    assert ours.kinds_of(networks["gemma3"].language_model.config) == {
+    assert ours.layer_types_of(networks["gemma3"].language_model.config) == {
         "full_attention",
         "sliding_attention",
     }
-    assert "linear_attention" in ours.kinds_of(networks["qwen3_5"].language_model.config)
+    assert "linear_attention" in ours.layer_types_of(networks["qwen3_5"].language_model.config)
 
 
 def test_a_config_says_which_layers_look_at_images_from_within(networks):
@@ -248,7 +248,7 @@ def test_networks_keep_the_numbers_of_their_positions_in_a_buffer():
     with torch.device("meta"):
         network = CLIPVisionModel(config)
     network.to_empty(device="cpu")
-    ours.number_positions(network)
+    ours.fill_position_ids(network)
     numbers = [
         module.position_ids for module in network.modules() if hasattr(module, "position_ids")
     ]
@@ -260,7 +260,7 @@ def test_a_class_written_for_transformers_4_gets_what_loading_asks_for():
         def tie_weights(self):
             return "tied"
 
-    ours.as_transformers_5(Old)
+    ours.adapt_to_transformers_5(Old)
     assert Old.all_tied_weights_keys == {}
     assert Old().tie_weights(missing_keys=[], recompute_mapping=False) == "tied"
     assert "all_tied_weights_keys" in Path(transformers.modeling_utils.__file__).read_text()
@@ -271,4 +271,4 @@ def test_classes_beside_a_checkpoint_are_found_by_file_and_name(tmp_path, monkey
     monkeypatch.setattr(
         transformers.dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules")
     )
-    assert ours.class_beside("own.Own", tmp_path).answer == 42
+    assert ours.load_remote_class("own.Own", tmp_path).answer == 42

@@ -13,7 +13,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 import t2v_eval
-from t2v_eval.backends.common.transformers_internals import Absorbed, absorb
+from t2v_eval.backends.common.transformers_internals import (
+    AbsorbedCrossAttention,
+    absorb_cross_attention,
+)
 from t2v_eval.backends.flant5.t5 import Read, answer_states
 from t2v_eval.errors import InputError, MissingPackageError, UnsupportedError
 
@@ -67,7 +70,7 @@ def t5(kind: str, **config) -> T5ForConditionalGeneration:
 @pytest.mark.parametrize("lengths", [[2, 2, 2], [1, 3, 2]])
 def test_absorbed_is_the_plain_decoder(kind, attention, lengths):
     plain, absorbed = (t5(kind, attn_implementation=attention) for _ in range(2))
-    absorb(absorbed)
+    absorb_cross_attention(absorbed)
     torch.manual_seed(1)
     mask = torch.ones(3, 60, dtype=torch.bool)
     mask[0, 40:], mask[1, 5] = False, False
@@ -86,8 +89,11 @@ def test_keys_and_values_are_made_only_where_they_pay():
     for block in network.decoder.block:
         keys = block.layer[1].EncDecAttention.k
         keys.register_forward_pre_hook(lambda _, args: made.append(args[0].shape[1]))
-    assert absorb(network)
-    assert all(isinstance(b.layer[1].EncDecAttention, Absorbed) for b in network.decoder.block)
+    assert absorb_cross_attention(network)
+    assert all(
+        isinstance(b.layer[1].EncDecAttention, AbsorbedCrossAttention)
+        for b in network.decoder.block
+    )
     states = torch.randn(1, 60, 32)
     read = Read(states, torch.ones(1, 60, dtype=torch.bool), [False])
     answer_states(network, read, [[3, 1]])
@@ -105,8 +111,8 @@ def test_packed_weights_are_left_to_their_own_code():
 
     network = t5("relu")
     network.decoder.block[1].layer[1].EncDecAttention.k = Packed(32, 32)
-    assert not absorb(network)
-    assert not any(isinstance(module, Absorbed) for module in network.modules())
+    assert not absorb_cross_attention(network)
+    assert not any(isinstance(module, AbsorbedCrossAttention) for module in network.modules())
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
@@ -117,7 +123,7 @@ def test_absorbed_in_half_precision_is_as_close_as_plain(dtype):
     def run(wanted: torch.dtype, absorbed: bool) -> torch.Tensor:
         network = t5("gated-gelu").to(wanted)
         if absorbed:
-            absorb(network)
+            absorb_cross_attention(network)
         read = Read(states.to(wanted), torch.ones(2, 60, dtype=torch.bool), [False] * 2)
         return answer_states(network, read, answers)[0].float()
 

@@ -16,7 +16,7 @@ from PIL import Image
 from transformers import AutoProcessor
 
 import t2v_eval
-from t2v_eval.backends.common.images import sized
+from t2v_eval.backends.common.images import smart_resize
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.registry import models
 
@@ -52,7 +52,7 @@ def test_a_picture_has_the_size_of_the_rule_and_the_pixels_of_pillow(side, size,
     if 0 in wanted:
         pytest.skip("the original fails on it")
     expected = image.resize(wanted)  # whose filter is bicubic where none is named
-    assert np.array_equal(np.asarray(sized(image, side, least, most)), np.asarray(expected))
+    assert np.array_equal(np.asarray(smart_resize(image, side, least, most)), np.asarray(expected))
 
 
 @pytest.fixture(scope="module", params=MADE)

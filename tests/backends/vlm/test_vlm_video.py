@@ -13,7 +13,7 @@ from helpers.toy import picture
 from helpers.vlm_videos import TEXTS, frames_of, load
 
 import t2v_eval
-from t2v_eval.backends.vlm.reading.video import VideoSettings, fitting, pixels_of
+from t2v_eval.backends.vlm.reading.video import VideoSettings, pixels_of, smart_size
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Video, open_media
 from t2v_eval.inputs.video import Clip, Sampling, clip, sampling_of
@@ -246,7 +246,7 @@ def test_pixels_of_frames():
     assert settings.share(16) == (100352, 151200)
     assert settings.share(4000) == (100352, int(1.05 * 100352))
     for height, width in ((720, 1280), (240, 320), (1080, 608), (90, 1200), (33, 41)):
-        high, wide = fitting(height, width, 28, 100352, 151200)
+        high, wide = smart_size(height, width, 28, 100352, 151200)
         assert high % 28 == wide % 28 == 0 and high * wide <= 151200 * 1.3
         assert abs(np.log(high / wide) - np.log(height / width)) < 0.35
     assert VideoSettings.of({"size": {"longest_edge": 9}}).processor == {
@@ -262,7 +262,7 @@ def test_frames_of_limited_pixels_are_shown_as_they_are_resized(qwen):
     limits = (28 * 28 * 4, 28 * 28 * 9, 10**9)
     scorer = load(qwen, video_settings={"pixels": limits})
     shown = scorer.load(Video.of(frames, fps=2.0))
-    size = fitting(97, 130, 28, *limits[:2])
+    size = smart_size(97, 130, 28, *limits[:2])
     whole = torch.from_numpy(np.stack([np.asarray(frame) for frame in frames])).permute(0, 3, 1, 2)
     theirs = resize(whole, size, InterpolationMode.BICUBIC, antialias=True)
     apart = pixels_of(shown).int() - theirs.int()

@@ -41,7 +41,7 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
         differences: of the runs that can be compared, by their indices.
     """
     environment = Environment(
-        loader=PackageLoader("t2v_eval", "."),
+        loader=PackageLoader("t2v_eval.report", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

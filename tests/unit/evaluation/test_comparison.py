@@ -216,7 +216,7 @@ def test_only_what_lacks_scores_is_computed_again():
 def test_reports_say_what_is_compared_where_scores_are_missing(tmp_path, capsys):
     whole = compare([Knows(), Guesses()], [Toys()], resamples=20)
     some = compare([Knows(), Guesses(), Refuses({0, 1})], [Toys()], resamples=20)
-    schema = json.loads(files("t2v_eval").joinpath("report.schema.json").read_text())
+    schema = json.loads(files("t2v_eval.report").joinpath("report.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
     pairs = {"Knows, Guesses": 48, "Knows, Refuses": 40, "Guesses, Refuses": 40}
     for report, missing in ((whole, False), (some, True)):

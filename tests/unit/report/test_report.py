@@ -128,7 +128,7 @@ def test_json_has_its_schema_and_no_nan(report):
 
 @pytest.mark.parametrize("scorer", ["toy-oracle", "toy-colours"])
 def test_json_is_what_the_schema_that_ships_says(report, scorer):
-    schema = json.loads(files("t2v_eval").joinpath("report.schema.json").read_text())
+    schema = json.loads(files("t2v_eval.report").joinpath("report.schema.json").read_text())
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     content = compare([scorer, "toy-guesser"], [Toys(broken=1)], resamples=5, on_error="skip")

@@ -100,15 +100,18 @@ def cut_wrongly(monkeypatch) -> None:
 
 # What a newer version may break: a family, what it breaks, and how the warning calls it.
 RAISES = {
-    "clip-flant5-xxl": ("_transformers.AbsorbedCrossAttention.forward", "cross-attention of T5"),
-    "instructblip-flant5-xl": (
-        "_transformers.AbsorbedCrossAttention.forward",
+    "clip-flant5-xxl": (
+        "common.transformers_internals.AbsorbedCrossAttention.forward",
         "cross-attention of T5",
     ),
-    "blip2-itm": ("_blip._Columns.forward", "keys and values of images"),
-    "image-reward": ("_blip._Columns.forward", "keys and values of images"),
-    "open_clip": ("_open_clip.TextTower._read", OPEN_CLIP),
-    "qwen2.5-vl-7b": ("_vlm_prefix.prefix_cache", "prefix shared, packed"),
+    "instructblip-flant5-xl": (
+        "common.transformers_internals.AbsorbedCrossAttention.forward",
+        "cross-attention of T5",
+    ),
+    "blip2-itm": ("blip.checkpoint._Columns.forward", "keys and values of images"),
+    "image-reward": ("blip.checkpoint._Columns.forward", "keys and values of images"),
+    "open_clip": ("clip.open_clip_internals.TextTower._read", OPEN_CLIP),
+    "qwen2.5-vl-7b": ("vlm.reading.prefix.prefix_cache", "prefix shared, packed"),
 }
 DIFFERS = {
     "clip-flant5-xxl": absorb_wrongly,
@@ -159,7 +162,7 @@ def test_what_raises_gives_way_to_the_plain_path(name, load, images, newer, monk
     library = "open_clip_torch" if name == "open_clip" else "transformers"
     assert f"{library} {_versions._installed(library)}" in str(one.message)
     assert told in str(one.message) and "TypeError: forward() got" in str(one.message)
-    assert "Scores stay right, but take longer" in str(one.message)
+    assert "Scores stay right but take longer" in str(one.message)
     np.testing.assert_allclose(plain(images, TEXTS), scores, rtol=1e-4, atol=1e-6)
     assert plain.id == before.id
     assert ("T5" in told or "prefix" in told) == (plain.execution["mode"] != execution["mode"])
@@ -185,7 +188,7 @@ def test_parts_that_are_called_otherwise_are_left_alone(name, load, images, newe
         raise AttributeError("no attribute 'EncDecAttention'")
 
     monkeypatch.setattr(_transformers, "t5_cross_attentions", gone)
-    for user, find in (("blip2", "qformer"), ("image_reward", "blip")):
+    for user, find in (("blip.blip2", "qformer"), ("preference.image_reward", "blip")):
         monkeypatch.setattr(f"t2v_eval.backends.{user}.{find}_cross_attentions", gone)
     with pytest.warns(T2VWarning, match="AttributeError: no attribute") as caught:
         plain = load(name)
@@ -202,12 +205,12 @@ def test_tested_versions_cost_nothing(name, load, monkeypatch):
         raise AssertionError("a fast path was tested")
 
     for place in (
-        "_t5._answer_anything",
-        "_open_clip.TextTower._read_anything",
-        "hf_vlm.HfVlm._settle",
-        "blip2.Blip2ITM._look",
-        "instructblip.InstructBlipFlanT5._look",
-        "image_reward.ImageReward._look",
+        "flant5.t5._answer_anything",
+        "clip.open_clip_internals.TextTower._read_anything",
+        "vlm.hf_vlm.HfVlm._settle",
+        "blip.blip2.Blip2ITM._look",
+        "blip.instructblip.InstructBlipFlanT5._look",
+        "preference.image_reward.ImageReward._look",
     ):
         monkeypatch.setattr(f"t2v_eval.backends.{place}", probed)
     with warnings.catch_warnings():

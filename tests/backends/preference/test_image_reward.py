@@ -124,7 +124,7 @@ def test_templates(scorer, images):
 def test_the_middle_of_an_extreme_image_is_resized_alone(size, scorer, monkeypatch):
     image = picture(0, size)
     apart = scorer.preprocess(image)
-    monkeypatch.setattr("t2v_eval.backends.common.images.EXTREME", 10**9)
+    monkeypatch.setattr("t2v_eval.backends.common.images.EXTREME_RATIO", 10**9)
     torch.testing.assert_close(apart, scorer.preprocess(image), atol=0.03, rtol=0)
 
 

@@ -121,7 +121,7 @@ def test_the_command_and_every_form_of_the_report(root, tmp_path):
     done = call(*common, "--on-missing", "skip")
     assert "geneval: 2 of 4 items are left out" in done.stderr
     content = json.loads((out / "report.json").read_text())
-    schema = json.loads((html.files("t2v_eval") / "report.schema.json").read_text())
+    schema = json.loads((html.files("t2v_eval.report") / "report.schema.json").read_text())
     jsonschema.validate(content, schema)
     facts = content["runs"][0]["benchmark"]
     assert facts["folders"] == [

@@ -17,6 +17,7 @@ import numpy as np
 
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import Statistic, agreement_statistic
 from t2v_eval.stats.metrics import as_floats
 
@@ -24,25 +25,17 @@ from t2v_eval.stats.metrics import as_floats
 class RatingsForm(Benchmark):
     """Agreement of scores with ratings: acc23, Pearson, Spearman and both of Kendall's tau.
 
-    A subclass may name other metrics of `stats.bootstrap.METRICS`; the first is the headline.
+    A subclass may name other metrics of `stats.agreement_metrics.METRICS`; the headline is the
+    first.
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("acc23", "pearson", "spearman", "tau_b", "tau_c")
     chance: ClassVar[Mapping[str, float]] = {}
     pooled = True
     meanings: ClassVar[Mapping[str, str]] = {
-        "acc23": "pairwise accuracy with tie calibration (Deutsch et al. 2023): the share of all "
-        "pairs that scores order as people do or tie as people do, 0 to 1",
-        "pearson": "Pearson correlation with the ratings, -1 to 1",
-        "spearman": "Spearman rank correlation with the ratings, -1 to 1",
-        "tau_b": "Kendall's tau-b: pairs in the order of people minus pairs in the other order, "
-        "corrected for ties, -1 to 1",
-        "tau_c": "Kendall's tau-c (Stuart): as tau-b, corrected for ratings of few levels, -1 to 1",
-        "auroc": "area under the ROC curve: how often a matching pair scores above one that does "
-        "not match, 0 to 1, guessing 0.5",
+        **{name: metric.meaning for name, metric in METRICS.items()},
         "mean_auroc": "the mean of AUROC (how often a matching pair scores above one that does not "
         "match) over the parts of the benchmark, 0 to 1, guessing 0.5",
-        "average_precision": "area under the precision-recall curve of the matching pairs, 0 to 1",
     }
 
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:

@@ -24,6 +24,7 @@ from t2v_eval.registry import Card
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import Progress, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Interval, Statistic
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.permutation import PValue, corrected, sign_flip
@@ -447,13 +448,18 @@ def _benchmark_facts(
         "note": benchmark.card.note,
         "headline": benchmark.headline or next(iter(overall.value)),
         "chance": dict(benchmark.chance),
-        "meanings": {name: benchmark.meanings.get(name, "") for name in overall.value},
+        "meanings": {name: _meaning(benchmark, name) for name in overall.value},
         "pooled": benchmark.pooled,
         "published": published,
         "tags": {tag: sum(tag in item.tags for item in items) for tag in bootstrap if tag},
         "resamples": overall.resamples,
         "seed": overall.seed,
     }
+
+
+def _meaning(benchmark: Benchmark, metric: str) -> str:
+    registered = METRICS.get(metric)
+    return benchmark.meanings.get(metric, registered.meaning if registered else "")
 
 
 def _counts(result: ScoringResult) -> dict[str, int]:

@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats import metrics
+from t2v_eval.stats.agreement_metrics import METRICS, AgreementMetric, WeightedAgreement
 from t2v_eval.stats.metrics import FloatArray, Values
 from t2v_eval.stats.pairwise import Pairs
-from t2v_eval.stats.resampled_metrics import Weighted
 from t2v_eval.utils.arrays import mean_of_known
 
 IntArray = NDArray[np.int64]
 Statistic: TypeAlias = Callable[[IntArray], Mapping[str, float]]
-Metric: TypeAlias = Callable[[FloatArray, FloatArray], float]
 
-# Up to here a resample of acc23 takes about 1 ms; beyond, it holds the threshold.
+# Up to here a resample of acc23 takes about 1 ms; beyond, it keeps the threshold.
 _MAX_RECALIBRATED = 1 << 17
 
 
@@ -176,22 +175,6 @@ def bootstrap_difference(
     return a.difference(b).intervals(confidence)
 
 
-METRICS: Mapping[str, Metric] = {
-    "pearson": metrics.pearson,
-    "spearman": metrics.spearman,
-    "tau_b": metrics.kendall_tau_b,
-    "tau_c": metrics.kendall_tau_c,
-    "acc23": lambda s, h: metrics.pairwise_accuracy(s, h).value,
-    "acc_strict": lambda s, h: metrics.pairwise_accuracy(s, h, "strict").value,
-    "acc_ignore": lambda s, h: metrics.pairwise_accuracy(s, h, "ignore").value,
-    "auroc": metrics.auroc,
-    "average_precision": metrics.average_precision,
-}
-"""Agreement metrics by the names that reports use."""
-
-_MEANS_OVER_ROWS = ("tau_b", "tau_c", "acc_strict", "acc_ignore")
-
-
 def agreement_statistic(
     scores: Values,
     human: Values,
@@ -199,17 +182,21 @@ def agreement_statistic(
     *,
     pooled: bool = False,
 ) -> Statistic:
-    """Build the statistic for `bootstrap_interval` out of metrics of `METRICS`.
+    """Build the statistic for `bootstrap_interval` from metrics of `METRICS`.
 
-    The units are the items of one-dimensional input and the rows of two-dimensional input. With
-    `pooled`, the items of the drawn rows are one sample for every metric, as in a benchmark that is
-    grouped by prompt but whose metric is not.
+    "acc23" calibrates its threshold anew in every resample as long as all groups together hold at
+    most 2^17 pairs. Beyond that (512 items in one group), resamples keep the threshold of the whole
+    sample: accuracy is flat around it, so its own spread matters little at that size.
 
-    acc23 chooses its threshold anew in every resample as long as all groups together hold at most
-    2^17 pairs; beyond (512 items in one group), resamples keep the threshold of the whole sample.
-    The threshold is where the accuracy is flat, so that its own spread matters little at that size.
+    Args:
+        scores, human: shape (items,), whose items are the units, or (groups, items), whose rows
+            are; None or NaN is missing.
+        names: names of `METRICS`.
+        pooled: whether the items of the resampled rows are one sample for every metric, as in a
+            benchmark that is grouped by prompt but whose metric is not.
 
-    Raises InputError as the metrics do, and for an unknown name.
+    Raises:
+        InputError: as the metrics do, and for an unknown name.
 
     >>> statistic = agreement_statistic([0.1, 0.4, 0.3, 0.8], [1, 2, 2, 3], ["tau_b", "acc23"])
     >>> bootstrap_interval(statistic, 4)["acc23"]
@@ -224,55 +211,44 @@ def agreement_statistic(
     if one_dimension:
         s, h = s.T, h.T
     if pooled or one_dimension:
-        return _pooled(s, h, names)
-    parts = {name: _part(name, s, h) for name in names}
+        return _pooled_statistic(s, h, names)
+    parts = {name: _row_statistic(METRICS[name], s, h) for name in names}
     return lambda indices: {name: part(indices) for name, part in parts.items()}
 
 
-def _pooled(s: FloatArray, h: FloatArray, names: tuple[str, ...]) -> Statistic:
-    """Metrics of all items of the drawn rows as one sample."""
+def _pooled_statistic(s: FloatArray, h: FloatArray, names: tuple[str, ...]) -> Statistic:
+    """Return the metrics of all items of the resampled rows as one sample."""
     units, width = s.shape
-    threshold, recalibrated = math.nan, None
+    threshold, recalibrated = None, None
     if "acc23" in names:
         pairs = Pairs(s.reshape(1, -1), h.reshape(1, -1))
         if int(pairs.pairs_in_row.sum()) <= _MAX_RECALIBRATED:
             recalibrated = _Recalibrated(pairs, s.shape, pooled=True)
         else:
             threshold = pairs.calibrate()
-    here = [name for name in names if name != "acc23" or recalibrated is None]
-    of = Weighted(s.ravel(), h.ravel(), here, threshold)
+    weighted = [name for name in names if name != "acc23" or recalibrated is None]
+    weighted_metrics = WeightedAgreement(s.ravel(), h.ravel(), weighted, threshold)
 
     def metrics_of(indices: IntArray) -> Mapping[str, float]:
-        found = of(np.repeat(np.bincount(indices, minlength=units), width).astype(np.float64))
+        copies = np.repeat(np.bincount(indices, minlength=units), width).astype(np.float64)
+        values = weighted_metrics(copies)
         if recalibrated is not None:
-            found["acc23"] = recalibrated(indices)
-        return {name: found[name] for name in names}
+            values["acc23"] = recalibrated(indices)
+        return {name: values[name] for name in names}
 
     return metrics_of
 
 
-def _part(name: str, s: FloatArray, h: FloatArray) -> Callable[[IntArray], float]:
-    """A metric of the drawn rows, each by itself where it is a mean over rows."""
-    if name == "acc23":
+def _row_statistic(
+    metric: AgreementMetric, s: FloatArray, h: FloatArray
+) -> Callable[[IntArray], float]:
+    """Return a metric of the resampled rows; one that averages rows computes each row once."""
+    if metric.name == "acc23":
         return _acc23(s, h)
-    if name in _MEANS_OVER_ROWS:
-        rows = each_row(name, s, h)
+    if metric.averages_rows:
+        rows = metric.per_row(s, h)
         return lambda indices: mean_of_known(rows[indices])
-    metric = METRICS[name]
-    return lambda indices: metric(s[indices], h[indices])
-
-
-def each_row(name: str, s: FloatArray, h: FloatArray) -> FloatArray:
-    """A metric of each row alone: a correlation, "acc_strict" or "acc_ignore"."""
-    if name in ("acc_strict", "acc_ignore"):
-        pairs = Pairs(s, h)
-        of = pairs.accuracies(0.0) if name == "acc_strict" else pairs.accuracies_of_ordered()
-        rows = np.full(len(s), np.nan)
-        rows[np.unique(pairs.row)] = of
-        return rows
-    if name in ("tau_b", "tau_c"):
-        return metrics.kendall_rows(s, h, "b" if name == "tau_b" else "c")
-    return {"pearson": metrics.pearson_rows, "spearman": metrics.spearman_rows}[name](s, h)
+    return lambda indices: metric.compute(s[indices], h[indices])
 
 
 def _acc23(s: FloatArray, h: FloatArray) -> Callable[[IntArray], float]:
@@ -285,7 +261,7 @@ def _acc23(s: FloatArray, h: FloatArray) -> Callable[[IntArray], float]:
 
 
 class _Recalibrated:
-    """acc23 of resamples from one sorted list of the pairs of the whole sample."""
+    """Compute acc23 of resamples from one sorted list of the pairs of the whole sample."""
 
     def __init__(self, pairs: Pairs, shape: tuple[int, ...], pooled: bool) -> None:
         self._pooled = pooled
@@ -301,8 +277,8 @@ class _Recalibrated:
         self._gain = np.sign(listed.gain) * self._share[listed.first]
 
     def __call__(self, indices: IntArray) -> float:
-        drawn = np.bincount(indices, minlength=self._units).astype(np.float64)
-        copies = drawn[self._unit]
+        unit_copies = np.bincount(indices, minlength=self._units).astype(np.float64)
+        copies = unit_copies[self._unit]
         agree, other = self._agree
         if self._pooled:
             items = float(copies.sum())
@@ -311,7 +287,7 @@ class _Recalibrated:
             total = float(copies[agree] @ copies[other] + (copies * (copies - 1)).sum() / 2)
             gain = self._gain * copies[self._first] * copies[self._second]
         else:
-            pairs = float(drawn[self._rows].sum())
+            pairs = float(unit_copies[self._rows].sum())
             total = float((copies * self._share)[agree].sum())
             gain = self._gain * copies[self._first]
         if not pairs:

@@ -1,101 +1,187 @@
-"""Agreement metrics of samples that draw the items of one whole sample any number of times.
+"""Agreement metrics of resamples, given as the number of copies of each item of one sample.
 
-Resamples and permutations compute the same metrics a thousand times on items that are known
-beforehand. What is sorted and searched is so once here, and a sample is the number of copies of
-each item, so that it costs a few passes over them. The values are those of `metrics`, up
-to the order of sums.
+The bootstrap and permutation tests compute the same metrics a thousand times on items that are
+known beforehand. `SortedSample` sorts and searches them once; a `Resample` then costs a few passes
+over the items. The values equal those of `metrics` on the copies written out, up to the order of
+sums.
+
+To give an agreement metric such a fast version, write a function of a `Resample` here and name it
+in `stats.agreement_metrics`; without one, the plain metric is computed on the copies.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 
-from t2v_eval.stats import metrics
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.pairwise import IntArray, Pairs, WeightedPairs
 
-_OF_PAIRS = {"tau_b", "tau_c", "acc_strict", "acc_ignore"}
-_OF_LABELS = {"auroc", "average_precision"}
-_NEED_PAIRS = _OF_PAIRS | {"acc23"}
-NAMES = {"pearson", "spearman"} | _OF_PAIRS | _OF_LABELS
 
-
-class Weighted:
-    """`names` of one sample, and "acc23" with the `threshold` that is then needed.
+class SortedSample:
+    """One-dimensional scores and ratings, sorted and searched once for all resamples.
 
     Args:
-        scores, human: one-dimensional; items that lack either are in no sample.
+        scores, human: shape (items,); items that lack either are in no resample.
+        threshold: the largest score difference that "acc23" takes as a tie, where that is wanted.
 
-    Raises:
-        InputError: human values other than 0 and 1 with a metric of labels.
-
-    >>> of = Weighted(np.array([0.1, 0.4, 0.3]), np.array([1.0, 2.0, 2.0]), ["tau_b"])
-    >>> of(np.array([1.0, 2.0, 0.0]))
-    {'tau_b': 1.0}
+    Attributes:
+        items: the indices of the present items, from the lowest score to the highest.
+        score_index, class_index: for each of them, the index of its distinct score and rating.
+        scores, human: their values, scaled to at most 1.
+        positive: for each of them, whether its label is 1.
     """
 
     def __init__(
-        self,
-        scores: FloatArray,
-        human: FloatArray,
-        names: Sequence[str],
-        threshold: float = math.nan,
+        self, scores: FloatArray, human: FloatArray, threshold: float | None = None
     ) -> None:
-        if _OF_LABELS & {*names}:
-            metrics.labelled(scores, human)
-        pairs = Pairs(scores[None], human[None])
-        self._names = names
-        self._items = pairs.column  # from the lowest score to the highest
-        self._score = np.unique(pairs.x, return_inverse=True)[1]
-        self._class = pairs.rank
-        self._values = _scaled(pairs.x), _scaled(human[self._items])
-        self._label = human[self._items] == 1
-        thresholds = [0.0] if "acc23" not in names else [0.0, threshold]
-        self._pairs = WeightedPairs(pairs, thresholds) if _NEED_PAIRS & {*names} else None
+        self._pairs = Pairs(scores[None], human[None])
+        self._thresholds = [0.0] if threshold is None else [0.0, threshold]
+        self.items = self._pairs.column
+        self.score_index: IntArray = np.unique(self._pairs.x, return_inverse=True)[1]
+        self.class_index = self._pairs.rank
+        self.scores, self.human = _scaled(self._pairs.x), _scaled(human[self.items])
+        self.positive = human[self.items] == 1
 
-    def __call__(self, copies: FloatArray) -> dict[str, float]:
-        """The metrics of the sample that holds so many copies of each item."""
-        copies = copies[self._items]
-        found = dict.fromkeys(self._names, math.nan)
-        n = float(copies.sum())
-        if n < 2:
-            return found
-        scores, classes = _counts(self._score, copies), _counts(self._class, copies)
-        varies = min(np.count_nonzero(scores), np.count_nonzero(classes)) > 1
-        if self._pairs is not None:
-            equal, *near = self._pairs.count(copies)
-            found |= _ordered(*equal, n, scores, classes)
-            for agree in near:
-                found["acc23"] = sum(agree) / (n * (n - 1) / 2)
-        if "pearson" in found and varies:
-            found["pearson"] = _correlation(copies, *self._values)
-        if "spearman" in found and varies:
-            ranks = _ranks(scores)[self._score], _ranks(classes)[self._class]
-            found["spearman"] = _correlation(copies, *ranks)
-        if _OF_LABELS & found.keys():
-            right = _counts(self._score, copies * self._label)
-            found |= _ranking(right, scores - right)
-        return {name: found[name] for name in self._names}
+    @cached_property
+    def weighted_pairs(self) -> WeightedPairs:
+        """Return the pairs of items, for metrics that count them; made when first used."""
+        return WeightedPairs(self._pairs, self._thresholds)
 
 
-def _ordered(
-    tied: float, alike: float, n: float, scores: FloatArray, classes: FloatArray
-) -> dict[str, float]:
-    """What follows from how many pairs are ordered alike, oppositely, or tied on a side."""
-    pairs = n * (n - 1) / 2
-    untied_s, untied_h = pairs - _tied(scores), pairs - _tied(classes)
-    opposite = untied_s + untied_h - pairs + tied - alike
-    least = min(np.count_nonzero(scores), np.count_nonzero(classes))
-    found = {"acc_strict": (alike + tied) / pairs}
-    if untied_h:
-        found["acc_ignore"] = alike / untied_h
-    if least > 1:
-        found["tau_b"] = (alike - opposite) / math.sqrt(untied_s * untied_h)
-        found["tau_c"] = 2 * (alike - opposite) / (n**2 * (least - 1) / least)
-    return found
+class Resample:
+    """A resample of a `SortedSample`; what several metrics need is computed once.
+
+    Args:
+        sample: the whole sample.
+        copies: shape (items,), how many times the resample holds each item.
+    """
+
+    def __init__(self, sample: SortedSample, copies: FloatArray) -> None:
+        self.sample = sample
+        self.copies = copies[sample.items]
+        self.n = float(self.copies.sum())
+
+    @cached_property
+    def score_counts(self) -> FloatArray:
+        """Return how many items have each distinct score, from the lowest."""
+        return _counts(self.sample.score_index, self.copies)
+
+    @cached_property
+    def class_counts(self) -> FloatArray:
+        """Return how many items have each distinct rating, from the lowest."""
+        return _counts(self.sample.class_index, self.copies)
+
+    @cached_property
+    def classes(self) -> int:
+        """Return the smaller number of distinct values of both sides."""
+        counts = self.score_counts, self.class_counts
+        return min(int(np.count_nonzero(side)) for side in counts)
+
+    @property
+    def pairs(self) -> float:
+        """Return the number of pairs of items."""
+        return self.n * (self.n - 1) / 2
+
+    @cached_property
+    def pair_counts(self) -> list[tuple[float, float]]:
+        """Return for each threshold the pairs that are tied in both, and that are ordered alike."""
+        return self.sample.weighted_pairs.count(self.copies)
+
+    @cached_property
+    def untied_scores(self) -> float:
+        """Return the number of pairs with different scores."""
+        return self.pairs - _tied(self.score_counts)
+
+    @cached_property
+    def untied_human(self) -> float:
+        """Return the number of pairs with different ratings."""
+        return self.pairs - _tied(self.class_counts)
+
+    @cached_property
+    def positives(self) -> FloatArray:
+        """Return how many items with label 1 have each distinct score, from the lowest."""
+        return _counts(self.sample.score_index, self.copies * self.sample.positive)
+
+
+def pearson(resample: Resample) -> float:
+    """Compute `metrics.pearson`."""
+    if resample.classes < 2:
+        return math.nan
+    return _correlation(resample.copies, resample.sample.scores, resample.sample.human)
+
+
+def spearman(resample: Resample) -> float:
+    """Compute `metrics.spearman`."""
+    if resample.classes < 2:
+        return math.nan
+    score_ranks = _ranks(resample.score_counts)[resample.sample.score_index]
+    human_ranks = _ranks(resample.class_counts)[resample.sample.class_index]
+    return _correlation(resample.copies, score_ranks, human_ranks)
+
+
+def kendall_tau_b(resample: Resample) -> float:
+    """Compute `metrics.kendall_tau_b` of the items as one row."""
+    if resample.classes < 2:
+        return math.nan
+    scale = math.sqrt(resample.untied_scores * resample.untied_human)
+    return _concordant_minus_discordant(resample) / scale
+
+
+def kendall_tau_c(resample: Resample) -> float:
+    """Compute `metrics.kendall_tau_c` of the items as one row."""
+    classes = resample.classes
+    if classes < 2:
+        return math.nan
+    scale = resample.n**2 * (classes - 1) / classes
+    return 2 * _concordant_minus_discordant(resample) / scale
+
+
+def strict_accuracy(resample: Resample) -> float:
+    """Compute `metrics.pairwise_accuracy` with ties="strict"."""
+    tied, alike = resample.pair_counts[0]
+    return (alike + tied) / resample.pairs
+
+
+def untied_accuracy(resample: Resample) -> float:
+    """Compute `metrics.pairwise_accuracy` with ties="ignore"."""
+    _, alike = resample.pair_counts[0]
+    return alike / resample.untied_human if resample.untied_human else math.nan
+
+
+def accuracy_at_threshold(resample: Resample) -> float:
+    """Compute `metrics.pairwise_accuracy` at the threshold of the sample."""
+    return sum(resample.pair_counts[1]) / resample.pairs
+
+
+def auroc(resample: Resample) -> float:
+    """Compute `metrics.auroc`."""
+    positives = resample.positives
+    negatives = resample.score_counts - positives
+    total, others = positives.sum(), negatives.sum()
+    if not total or not others:
+        return math.nan
+    below = np.cumsum(negatives) - negatives / 2
+    return float(positives @ below / total / others)
+
+
+def average_precision(resample: Resample) -> float:
+    """Compute `metrics.average_precision`."""
+    positives = resample.positives[::-1]  # from the highest score
+    total = positives.sum()
+    if not total:
+        return math.nan
+    retrieved, relevant = np.cumsum(resample.score_counts[::-1]), np.cumsum(positives)
+    precision = np.divide(relevant, retrieved, out=np.zeros_like(retrieved), where=retrieved > 0)
+    return float(positives @ precision / total)
+
+
+def _concordant_minus_discordant(resample: Resample) -> float:
+    tied, alike = resample.pair_counts[0]
+    opposite = resample.untied_scores + resample.untied_human - resample.pairs + tied - alike
+    return alike - opposite
 
 
 def _counts(key: IntArray, copies: FloatArray) -> FloatArray:
@@ -104,11 +190,12 @@ def _counts(key: IntArray, copies: FloatArray) -> FloatArray:
 
 
 def _tied(counts: FloatArray) -> float:
+    """Return the number of pairs of items with one value, from the number of items of each."""
     return float(counts @ (counts - 1)) / 2
 
 
 def _ranks(counts: FloatArray) -> FloatArray:
-    """The rank of each value, of so many items, that share the mean of theirs."""
+    """Return the mean rank of the items of each value, from the number of items of each."""
     ranks: FloatArray = np.cumsum(counts) - (counts - 1) / 2
     return ranks
 
@@ -118,27 +205,13 @@ def _correlation(copies: FloatArray, s: FloatArray, h: FloatArray) -> float:
     s_mean, h_mean = copies @ s / n, copies @ h / n
     s, h = s - s_mean, h - h_mean
     s_square, h_square = (copies * s) @ s, (copies * h) @ h
-    # As `metrics.pearson`: a side that varies by its rounding alone is constant.
+    # As in `metrics.pearson`: a side that varies by its rounding alone is constant.
     if min(s_square - (1e-13 * s_mean) ** 2, h_square - (1e-13 * h_mean) ** 2) <= 0:
         return math.nan
     return float(np.clip((copies * s) @ h / math.sqrt(s_square * h_square), -1.0, 1.0))
 
 
-def _ranking(right: FloatArray, wrong: FloatArray) -> dict[str, float]:
-    """AUROC and average precision from how many items of each label have each score."""
-    rights, wrongs = right.sum(), wrong.sum()
-    if not rights:
-        return dict.fromkeys(sorted(_OF_LABELS), math.nan)
-    above = np.cumsum(wrong) - wrong / 2
-    found_right, found = np.cumsum(right[::-1]), np.cumsum((right + wrong)[::-1])
-    precision = np.divide(found_right, found, out=np.zeros_like(found), where=found > 0)
-    return {
-        "auroc": float(right @ above / rights / wrongs) if wrongs else math.nan,
-        "average_precision": float(right[::-1] @ precision / rights),
-    }
-
-
 def _scaled(values: FloatArray) -> FloatArray:
-    """Values of at most 1, so that their squares are numbers; no correlation sees it."""
+    """Scale values to at most 1, so that squares do not overflow; no correlation changes."""
     largest = float(np.abs(values).max(initial=0.0))
     return values / largest if largest > 0 and math.isfinite(1 / largest) else values

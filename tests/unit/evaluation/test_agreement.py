@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.evaluation.agreement import POOLED, Counts, _pooled, agreement, numbers, split_tags
+from t2v_eval.evaluation.agreement import Counts, _pooled, agreement, numbers, split_tags
 from t2v_eval.inputs.tables import write_table
-from t2v_eval.stats.bootstrap import METRICS
+from t2v_eval.stats.agreement_metrics import METRICS
 
 EXCERPTS = Path(__file__).parents[2] / "fixtures" / "agreement"
 RUNNER = CliRunner()
@@ -181,6 +181,9 @@ def test_labels_of_0_and_1():
     assert found["accuracy"].value == pytest.approx(4 / 6)
 
 
+ORDINAL = [name for name, metric in METRICS.items() if not metric.needs_labels]
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_resamples_are_of_the_same_metrics(grouped):
     rng = np.random.default_rng(5)
@@ -192,10 +195,10 @@ def test_resamples_are_of_the_same_metrics(grouped):
         h[np.isnan(s)] = np.nan
         if (~np.isnan(s)).sum() < 2:
             continue  # nothing is defined, and so no resample counts
-        of = _pooled(s, h, POOLED)
+        of = _pooled(s, h, ORDINAL)
         for _ in range(50):
             index = rng.integers(0, n, n)
-            wanted = {m: METRICS[m](s[index].ravel(), h[index].ravel()) for m in POOLED}
+            wanted = {m: METRICS[m].compute(s[index].ravel(), h[index].ravel()) for m in ORDINAL}
             del wanted["acc23"]
             found = {m: value for m, value in of(index).items() if m != "acc23"}
             assert found == pytest.approx(wanted, abs=1e-12, nan_ok=True)
@@ -279,7 +282,7 @@ def test_a_tag_called_all_is_not_the_whole_table():
 
 
 def test_groups_that_are_too_unequal_are_refused(monkeypatch):
-    monkeypatch.setattr("t2v_eval.evaluation.agreement._MOST_CELLS", 10)
+    monkeypatch.setattr("t2v_eval.evaluation.agreement._MAX_CELLS", 10)
     rows = [{"g": max(0, n - 5), "human": n, "s": n} for n in range(9)]
     with pytest.raises(InputError, match="too unequal"):
         agreement(rows, "human", ["s"], group="g")

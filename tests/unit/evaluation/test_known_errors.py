@@ -17,7 +17,8 @@ from t2v_eval.evaluation.benchmark import evaluate
 from t2v_eval.inputs.media import decode, open_media
 from t2v_eval.registry import benchmarks
 from t2v_eval.stats import metrics
-from t2v_eval.stats.bootstrap import METRICS, agreement_statistic
+from t2v_eval.stats.agreement_metrics import METRICS
+from t2v_eval.stats.bootstrap import agreement_statistic
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 
@@ -95,18 +96,18 @@ def test_08_unsigned_integers_do_not_wrap():
 
 def test_09_none_and_nan_are_missing_for_every_metric():
     for metric in METRICS.values():
-        wanted = metric([0.9, 0.3, 0.8, 0.1], [1, 1, 0, 0])
+        wanted = metric.compute([0.9, 0.3, 0.8, 0.1], [1, 1, 0, 0])
         for missing in (None, math.nan):
-            assert metric([0.9, missing, 0.3, 0.8, 0.1], [1, 0, 1, 0, 0]) == wanted
-            assert metric([0.9, 0.3, 0.8, 0.1, 0.7], [1, 1, 0, 0, missing]) == wanted
+            assert metric.compute([0.9, missing, 0.3, 0.8, 0.1], [1, 0, 1, 0, 0]) == wanted
+            assert metric.compute([0.9, 0.3, 0.8, 0.1, 0.7], [1, 1, 0, 0, missing]) == wanted
 
 
 def test_10_too_little_is_undefined_and_other_names_are_errors():
     for name, metric in METRICS.items():
-        assert math.isnan(metric([0.5], [1])) and math.isnan(metric([], [])), name
+        assert math.isnan(metric.compute([0.5], [1])) and math.isnan(metric.compute([], [])), name
     for name in ("pearson", "spearman", "tau_b", "tau_c"):
-        assert math.isnan(METRICS[name]([1, 1, 1], [0, 1, 1]))
-        assert math.isnan(METRICS[name]([0.1, 0.2, 0.3], [1, 1, 1]))
+        assert math.isnan(METRICS[name].compute([1, 1, 1], [0, 1, 1]))
+        assert math.isnan(METRICS[name].compute([0.1, 0.2, 0.3], [1, 1, 1]))
     with pytest.raises(InputError, match="no agreement metric is called 'tau'"):
         agreement_statistic([1, 2], [1, 2], ["tau"])
     with pytest.raises(InputError, match="use one of"):
@@ -165,6 +166,6 @@ def test_15_every_metric_is_one_number_on_one_scale():
     rng = np.random.default_rng(0)
     human = rng.integers(0, 2, 40)
     for name, metric in METRICS.items():
-        value = metric(human + 0.5 * rng.normal(size=40), human)
+        value = metric.compute(human + 0.5 * rng.normal(size=40), human)
         assert isinstance(value, float) and -1 <= value <= 1, name
         assert value > 0.3, name

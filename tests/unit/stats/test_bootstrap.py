@@ -10,6 +10,7 @@ import pytest
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats import bootstrap, metrics
+from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import (
     BootstrapSamples,
     agreement_statistic,
@@ -111,7 +112,7 @@ def test_agreement_statistic_recomputes_the_metrics(
     scores, human = sample(30, 4)
     if shape == "items":
         scores, human = scores.ravel(), human.ravel()
-    statistic = agreement_statistic(scores, human, bootstrap.METRICS, pooled=shape == "pooled")
+    statistic = agreement_statistic(scores, human, METRICS, pooled=shape == "pooled")
 
     def take(values: np.ndarray, indices: np.ndarray) -> np.ndarray:
         return values[indices].ravel() if shape == "pooled" else values[indices]
@@ -122,7 +123,7 @@ def test_agreement_statistic_recomputes_the_metrics(
     draws = [everything] + [rng.integers(0, len(scores), len(scores)) for _ in range(20)]
     for indices in draws:
         s, h = take(scores, indices), take(human, indices)
-        expected = {name: metric(s, h) for name, metric in bootstrap.METRICS.items()}
+        expected = {name: metric.compute(s, h) for name, metric in METRICS.items()}
         if held:
             expected["acc23"] = metrics.pairwise_accuracy(s, h, threshold=fitted).value
         assert statistic(indices) == pytest.approx(expected, abs=1e-12)

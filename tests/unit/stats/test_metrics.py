@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from t2v_eval.errors import InputError
 from t2v_eval.stats import metrics as m
 from t2v_eval.stats import pairwise
-from t2v_eval.stats.bootstrap import each_row
+from t2v_eval.stats.agreement_metrics import METRICS
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -223,7 +223,7 @@ def test_rows_at_once_are_rows_one_by_one(sample: tuple[np.ndarray, np.ndarray])
     functions["acc_ignore"] = lambda a, b: m.pairwise_accuracy(a, b, "ignore").value
     for key, function in functions.items():
         alone = m.per_group(function, s, h)
-        together = each_row(key, s, h)
+        together = METRICS[key].per_row(s, h)
         if key == "pearson":  # where rounding decides whether a side varies, either may
             unsure = np.isnan(alone) != np.isnan(together)
             spread = [np.nanmax(x[unsure], axis=1) - np.nanmin(x[unsure], axis=1) for x in (s, h)]

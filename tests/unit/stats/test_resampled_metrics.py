@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats import metrics
-from t2v_eval.stats.bootstrap import METRICS
-from t2v_eval.stats.resampled_metrics import NAMES, Weighted
+from t2v_eval.stats.agreement_metrics import METRICS, WeightedAgreement
 
-ORDINAL = sorted(NAMES - {"auroc", "average_precision"})
+ORDINAL = sorted(METRICS.keys() - {"acc23", "auroc", "average_precision"})
 # Of numbers so small that their squares are 0, a sample may hold nothing else.
 FLOATS = st.floats(-5, 5).map(lambda x: round(x, 9))
 SCORES = st.one_of(st.just(math.nan), st.integers(-3, 3).map(lambda k: k * 0.1), FLOATS)
@@ -44,9 +43,9 @@ def test_they_are_the_metrics_of_the_copies(sample: tuple, threshold: float) -> 
     s, h, copies = sample
     if not is_whole(s, h):
         return
-    found = Weighted(s, h, [*ORDINAL, "acc23"], threshold)(copies.astype(float))
+    found = WeightedAgreement(s, h, [*ORDINAL, "acc23"], threshold)(copies.astype(float))
     drawn = written_out(s, h, copies)
-    wanted = {name: METRICS[name](*drawn) for name in ORDINAL}
+    wanted = {name: METRICS[name].compute(*drawn) for name in ORDINAL}
     wanted["acc23"] = metrics.pairwise_accuracy(*drawn, threshold=threshold).value
     assert found == pytest.approx(wanted, abs=1e-9, nan_ok=True)
 
@@ -57,7 +56,7 @@ def test_labels(sample: tuple) -> None:
     s, h, copies = sample
     if not is_whole(s, h):
         return
-    found = Weighted(s, h, ["auroc", "average_precision"])(copies.astype(float))
+    found = WeightedAgreement(s, h, ["auroc", "average_precision"])(copies.astype(float))
     drawn = written_out(s, h, copies)
     assert found["auroc"] == pytest.approx(metrics.auroc(*drawn), abs=1e-9, nan_ok=True)
     precision = metrics.average_precision(*drawn)
@@ -68,22 +67,24 @@ def test_thousands_of_items_with_many_human_values() -> None:
     rng = np.random.default_rng(0)
     h = rng.normal(size=3000)
     s = np.exp(h + rng.normal(size=3000)).round(2)
-    of = Weighted(s, h, [*ORDINAL, "acc23"], 0.05)
+    of = WeightedAgreement(s, h, [*ORDINAL, "acc23"], 0.05)
     for _ in range(2):
         copies = np.bincount(rng.integers(0, 3000, 3000), minlength=3000)
         drawn = written_out(s, h, copies)
-        wanted = {name: METRICS[name](*drawn) for name in ORDINAL}
+        wanted = {name: METRICS[name].compute(*drawn) for name in ORDINAL}
         wanted["acc23"] = metrics.pairwise_accuracy(*drawn, threshold=0.05).value
         assert of(copies.astype(float)) == pytest.approx(wanted, abs=1e-9)
 
 
 def test_perfect_is_one_and_extremes_are_numbers() -> None:
     h = np.array([1.0, 2.0, 2.0, 7.0, 3.0])
-    once = Weighted(h, h, ORDINAL)(np.ones(5))
+    once = WeightedAgreement(h, h, ORDINAL)(np.ones(5))
     assert {once[name] for name in ("pearson", "spearman", "tau_b", "acc_ignore")} == {1.0}
-    huge = Weighted(np.array([-1.7e308, 1e-320, 1.7e308]), h[[0, 1, 4]], ORDINAL)(np.ones(3))
+    huge = WeightedAgreement(np.array([-1.7e308, 1e-320, 1.7e308]), h[[0, 1, 4]], ORDINAL)(
+        np.ones(3)
+    )
     assert huge["pearson"] == pytest.approx(1) and huge["tau_b"] == 1
-    flat = Weighted(np.full(3, 0.3), h[:3], ORDINAL)(np.ones(3))
+    flat = WeightedAgreement(np.full(3, 0.3), h[:3], ORDINAL)(np.ones(3))
     assert all(math.isnan(flat[name]) for name in ("pearson", "spearman", "tau_b", "tau_c"))
     with pytest.raises(InputError, match="labels 0 and 1"):
-        Weighted(h, h, ["auroc"])
+        WeightedAgreement(h, h, ["auroc"])

@@ -251,10 +251,10 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             self.chat.watch(image) if isinstance(image, Clip) else MediaInputs(self.chat.see(image))
         )
 
-    def see(self, prepared: Sequence[MediaInputs]) -> Sequence[EncodedMedia]:
+    def encode_images(self, prepared: Sequence[MediaInputs]) -> Sequence[EncodedMedia]:
         return self.reader.see([self._placed(one) for one in prepared])
 
-    def begin(self, state: EncodedMedia, texts: Sequence[str]) -> MediaPrompts:
+    def build_prompt(self, state: EncodedMedia, texts: Sequence[str]) -> MediaPrompts:
         room = self._room(state.shown, lambda lead: self._about(lead, ""))
         return MediaPrompts(
             state, {text: self._ask(state.shown.lead, text, room) for text in texts}
@@ -279,13 +279,13 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             )
         return room
 
-    def read(self, starts: Sequence[MediaPrompts]) -> Prefill:
+    def prefill(self, starts: Sequence[MediaPrompts]) -> Prefill:
         return self.reader.read(starts)
 
     def score(self, reading: Prefill, pairs: Sequence[tuple[int, str]]) -> Tensor:
-        return self.judge(reading, pairs)[0]
+        return self.score_with_details(reading, pairs)[0]
 
-    def judge(
+    def score_with_details(
         self, reading: Prefill, pairs: Sequence[tuple[int, str]]
     ) -> tuple[Tensor, Sequence[str] | None]:
         asked = [reading.starts[place].asked[text] for place, text in pairs]
@@ -342,12 +342,12 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         return append_tokens(shown.row, asked.prompt)
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
-        (state,) = self.see([self.prepared(image)])
+        (state,) = self.encode_images([self.prepared(image)])
         return [self._explain(state, text, top) for text in texts]
 
     def _explain(self, state: EncodedMedia, text: str, top: int) -> Explanation:
-        start = self.begin(state, [text])
-        asked, reading = start.asked[text], self.read([start])
+        start = self.build_prompt(state, [text])
+        asked, reading = start.asked[text], self.prefill([start])
         targets = self.rule.targets(asked.answer)
         log_p = self._log_p(
             self.reader.states(reading, [PromptTargets(0, asked.prompt, targets)], 0)[0]

@@ -1,8 +1,8 @@
-"""Scorers that read the picture before its texts, so that what they made of it is shared.
+"""Scorers that put the image before its texts, so that one prefill serves all texts of an image.
 
-Several pictures are read together, and then their texts, in batches that are found: where memory
-runs out, what is kept is let go of, then there are fewer texts at a time, then fewer pictures.
-What is finished stays finished.
+Several images are prefilled together, then their texts are scored in batches whose sizes adapt. On
+out-of-memory: clear the feature cache, then halve the text batch, then the image batch. Scores that
+were finished before stay.
 """
 
 from __future__ import annotations
@@ -19,41 +19,53 @@ from torch import Tensor
 from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import LocalScorer
 from t2v_eval.local.batching import BatchSize, Failure, try_run
-from t2v_eval.scoring.plan import Cells, Text, by_length
+from t2v_eval.scoring.plan import Cells, Text, by_length, caption_text
 from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import caption_text
-
-State = TypeVar("State")
-Begun = TypeVar("Begun", bound="Start")
 
 
-class Start(Protocol):
-    """What a picture and its texts begin with; `length` is how many tokens that is at most."""
+class Prompt(Protocol):
+    """The shared prefix of an image and its texts."""
 
     @property
-    def length(self) -> int: ...
+    def length(self) -> int:
+        """Number of tokens of the prefix and the longest text, at most."""
+
+
+State = TypeVar("State")
+PromptT = TypeVar("PromptT", bound=Prompt)
 
 
 @dataclass
-class Job:
-    """A picture's texts that have no score yet, and their positions; shorter texts first."""
+class PendingTexts:
+    """The texts of an image that have no score yet, shortest first.
+
+    Attributes:
+        name: the image's name in messages.
+        prompt: what `PrefixSharingScorer.build_prompt` returned for the image.
+        texts: captions, without references.
+        positions: the cell of each text.
+    """
 
     name: str
-    start: Any
+    prompt: Any
     texts: list[str]
     positions: list[int]
 
-    def only(self, positions: Collection[int]) -> Job:
-        left = [p in positions for p in self.positions]
-        texts, places = compress(self.texts, left), compress(self.positions, left)
+    def only(self, positions: Collection[int]) -> PendingTexts:
+        """Return a copy with only the texts at `positions`."""
+        keep = [p in positions for p in self.positions]
+        texts, places = compress(self.texts, keep), compress(self.positions, keep)
         return replace(self, texts=list(texts), positions=list(places))
 
 
-class PrefixSharingScorer(LocalScorer, Generic[State, Begun]):
-    """A model whose texts come after the picture, so that what it made of the picture is shared.
+class PrefixSharingScorer(LocalScorer, Generic[State, PromptT]):
+    """A model whose texts follow the image, so that the image's prefix is computed once.
 
-    Subclasses write `preprocess`, `see`, `begin`, `read` and `score`. Pictures of like length are
-    read together, as many as `room` tokens hold; on a CPU, long ones gain nothing by it.
+    Subclasses write `preprocess`, `encode_images`, `build_prompt`, `prefill` and `score`.
+
+    Attributes:
+        room: images of similar length are prefilled together while they have at most this many
+            tokens, padding included; on a CPU, long prefixes gain nothing from it.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -61,126 +73,131 @@ class PrefixSharingScorer(LocalScorer, Generic[State, Begun]):
         self.room = 1024 if self.device.type == "cpu" else 16384
 
     @abstractmethod
-    def see(self, prepared: Sequence[Any]) -> Sequence[State]:
-        """Model inputs of pictures -> what is kept of each."""
+    def encode_images(self, prepared: Sequence[Any]) -> Sequence[State]:
+        """Encode the model inputs of images; return the state of each, which may be cached."""
 
     @abstractmethod
-    def begin(self, state: State, texts: Sequence[str]) -> Begun:
-        """A picture and all texts that will be scored with it; no template applied yet.
+    def build_prompt(self, state: State, texts: Sequence[str]) -> PromptT:
+        """Build the prompt of an image and all its texts (the template is not yet applied).
 
         Raises:
-            MediaError: it leaves no room for a text.
+            MediaError: the image leaves no room for a text.
         """
 
     @abstractmethod
-    def read(self, starts: Sequence[Begun]) -> Any:
-        """What the texts of each of several pictures have in common, read once."""
+    def prefill(self, prompts: Sequence[PromptT]) -> Any:
+        """Compute the shared prefixes of several images, such as their KV caches."""
 
     @abstractmethod
-    def score(self, reading: Any, pairs: Sequence[tuple[int, str]]) -> Tensor:
-        """Pairs of a picture, by its place in what was read, and a text -> scores (P,)."""
+    def score(self, prefilled: Any, pairs: Sequence[tuple[int, str]]) -> Tensor:
+        """Score pairs of (index of a prompt in `prefilled`, text); return (P,) scores."""
 
-    def judge(
-        self, reading: Any, pairs: Sequence[tuple[int, str]]
+    def score_with_details(
+        self, prefilled: Any, pairs: Sequence[tuple[int, str]]
     ) -> tuple[Tensor, Sequence[str] | None]:
-        """As `score`, with what else the model said of each pair as JSON, if anything."""
-        return self.score(reading, pairs), None
+        """Score as `score` does, and return details of each pair as JSON, or None without any."""
+        return self.score(prefilled, pairs), None
 
     def start_batches_at(self, size: int | None) -> None:
         if size is not None:
-            most = 4 if self.device.type == "cpu" else 16
-            self.batch, self.image_batch = BatchSize(size), BatchSize(min(size, most))
+            largest = 4 if self.device.type == "cpu" else 16
+            self.batch, self.image_batch = BatchSize(size), BatchSize(min(size, largest))
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
         rows, spans = by_length(cells, texts)
         media = [images[i] for i in rows]
-        for states, failed in self._cached_states(media, self.see):
+        for states, failed in self._cached_states(media, self.encode_images):
             for n, reason in failed.items():
                 yield ScoreChunk(spans[n], None, reason)
-            jobs = []
+            pending = []
             for n, state in states.items():
-                own = [(caption_text(texts[cells[p, 1]]), int(p)) for p in spans[n]]
-                own.sort(key=lambda pair: len(pair[0]))
-                captions = [text for text, _ in own]
-                start = try_run(lambda own: self.begin(*own), (state, captions))
-                if isinstance(start, Failure):
-                    yield ScoreChunk(spans[n], None, self._failure_reason(media[n].name, start))
+                pairs = [(caption_text(texts[cells[p, 1]]), int(p)) for p in spans[n]]
+                pairs.sort(key=lambda pair: len(pair[0]))
+                captions = [text for text, _ in pairs]
+                prompt = try_run(lambda args: self.build_prompt(*args), (state, captions))
+                if isinstance(prompt, Failure):
+                    yield ScoreChunk(spans[n], None, self._failure_reason(media[n].name, prompt))
                     continue
-                jobs.append(Job(media[n].name, start, captions, [p for _, p in own]))
-            yield from self._score_jobs(jobs)
+                positions = [p for _, p in pairs]
+                pending.append(PendingTexts(media[n].name, prompt, captions, positions))
+            yield from self._score_pending(pending)
 
-    def _score_jobs(self, jobs: list[Job]) -> Iterator[ScoreChunk]:
-        """Scores of pictures in groups; what did not fit is tried again in smaller ones."""
-        while jobs:
-            jobs.sort(key=lambda job: (len(job.texts) > 1, job.start.length))
-            again: list[Job] = []
-            for group in self._groups(jobs):
+    def _score_pending(self, pending: list[PendingTexts]) -> Iterator[ScoreChunk]:
+        """Score images in groups; retry what did not fit into memory in smaller groups."""
+        while pending:
+            pending.sort(key=lambda image: (len(image.texts) > 1, image.prompt.length))
+            retry: list[PendingTexts] = []
+            for group in self._groups(pending):
                 parts = self.image_batch.run_adaptive(
-                    group, lambda part: self.read([job.start for job in part]), self._cache.clear
+                    group,
+                    lambda part: self.prefill([image.prompt for image in part]),
+                    self._cache.clear,
                 )
-                for part, reading in parts:
-                    alone: list[Job] = []
-                    if isinstance(reading, Failure):
-                        job = group[part.start]
-                        yield ScoreChunk(
-                            np.array(job.positions), None, self._failure_reason(job.name, reading)
-                        )
+                for part, prefilled in parts:
+                    retry_alone: list[PendingTexts] = []
+                    if isinstance(prefilled, Failure):
+                        image = group[part.start]
+                        reason = self._failure_reason(image.name, prefilled)
+                        yield ScoreChunk(np.array(image.positions), None, reason)
                     else:
-                        more, alone = yield from self._score_read(reading, group[part])
-                        again += more
-                    del reading  # or it would be there beside the next
-                    for job in alone:
-                        yield from self._score_jobs([job])
-            jobs = again
+                        unfit, retry_alone = yield from self._score_group(prefilled, group[part])
+                        retry += unfit
+                    del prefilled  # or it would stay in memory beside the next one
+                    for image in retry_alone:
+                        yield from self._score_pending([image])
+            pending = retry
 
-    def _groups(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
-        """Neighbours whose tokens, with padding, are at most `room`."""
-        group: list[Job] = []
-        for job in jobs:
-            if group and (len(group) + 1) * job.start.length > self.room:
+    def _groups(self, pending: Sequence[PendingTexts]) -> Iterator[list[PendingTexts]]:
+        """Split images into runs of neighbours with at most `room` tokens, padding included."""
+        group: list[PendingTexts] = []
+        for image in pending:
+            if group and (len(group) + 1) * image.prompt.length > self.room:
                 yield group
                 group = []
-            group.append(job)
+            group.append(image)
         yield group
 
-    def _score_read(
-        self, reading: Any, group: Sequence[Job]
-    ) -> Generator[ScoreChunk, None, tuple[list[Job], list[Job]]]:
-        """Yield scores, and return what did not fit beside so many pictures, and what failed.
+    def _score_group(
+        self, prefilled: Any, group: Sequence[PendingTexts]
+    ) -> Generator[ScoreChunk, None, tuple[list[PendingTexts], list[PendingTexts]]]:
+        """Yield the scores of a prefilled group of images.
 
-        What failed may do so only beside the other pictures, so that it is tried without them.
+        Returns:
+            What did not fit into memory beside the other images, and what failed otherwise. The
+            latter is retried without the other images, since it may fail only beside them.
         """
-        # In turns, so that a batch has as many texts of one picture as of another.
+        # Round-robin over images, so that a batch has about as many texts of each.
         pairs = [
-            (n, k, job.texts[n], job.positions[n])
-            for k, job in enumerate(group)
-            for n in range(len(job.texts))
+            (n, k, image.texts[n], image.positions[n])
+            for k, image in enumerate(group)
+            for n in range(len(image.texts))
         ]
         pairs.sort(key=lambda pair: pair[:2])
 
-        def judge(
+        def score(
             part: Sequence[tuple[int, int, str, int]],
         ) -> tuple[Tensor, Sequence[str] | None]:
-            return self.judge(reading, [(k, text) for _, k, text, _ in part])
+            return self.score_with_details(prefilled, [(k, text) for _, k, text, _ in part])
 
-        def jobs_of(positions: set[int]) -> list[Job]:
-            return [job.only(positions) for job in group if positions & {*job.positions}]
+        def pending_at(positions: set[int]) -> list[PendingTexts]:
+            return [image.only(positions) for image in group if positions & {*image.positions}]
 
         size = self.batch.value
         failed = set[int]()
-        for part, judged in self.batch.run_adaptive(pairs, judge, self._cache.clear):
+        for part, result in self.batch.run_adaptive(pairs, score, self._cache.clear):
             positions = np.array([p for *_, p in pairs[part]])
-            if not isinstance(judged, Failure):
-                yield ScoreChunk(positions, judged[0], details=judged[1])
+            if not isinstance(result, Failure):
+                yield ScoreChunk(positions, result[0], details=result[1])
             elif len(group) == 1:
                 text = pairs[part.start][2]
-                name = group[0].name if judged.error is None else f"{group[0].name} with {text!r}"
-                yield ScoreChunk(positions, None, self._failure_reason(name, judged))
-            elif judged.error is None:
+                name = group[0].name if result.error is None else f"{group[0].name} with {text!r}"
+                yield ScoreChunk(positions, None, self._failure_reason(name, result))
+            elif result.error is None:
                 self.batch.value, self.image_batch.value = size, len(group) // 2
-                return jobs_of({p for *_, p in pairs[part.start :]}), jobs_of(failed)
+                unfit = {p for *_, p in pairs[part.start :]}
+                return pending_at(unfit), pending_at(failed)
             else:
                 failed |= {*positions.tolist()}
-        return [], jobs_of(failed)
+        return [], pending_at(failed)

@@ -87,7 +87,7 @@ class Pair(Breaking, ToyPair):
         return super().score(states, texts)
 
 
-class Begun:
+class StatePrompt:
     length = 2
 
     def __init__(self, state):
@@ -104,17 +104,17 @@ class First(Breaking, PrefixSharingScorer):
         self.fail("preprocess", is_odd([image_vector(image)]))
         return image_vector(image)
 
-    def see(self, prepared):
+    def encode_images(self, prepared):
         self.fail("encode", is_odd(prepared))
         return list(prepared)
 
-    def begin(self, state, texts):
-        self.fail("begin", is_odd([state]))
-        return Begun(state)
+    def build_prompt(self, state, texts):
+        self.fail("build_prompt", is_odd([state]))
+        return StatePrompt(state)
 
-    def read(self, starts):
-        self.fail("read", is_odd([start.state for start in starts]))
-        return [start.state for start in starts]
+    def prefill(self, prompts):
+        self.fail("prefill", is_odd([prompt.state for prompt in prompts]))
+        return [prompt.state for prompt in prompts]
 
     def score(self, reading, pairs: Sequence[tuple[int, str]]):
         self.fail("score", any(is_odd([reading[k]]) for k, _ in pairs))
@@ -127,7 +127,7 @@ class First(Breaking, PrefixSharingScorer):
 STAGES = {
     Embedding: ("preprocess", "encode", "similarity"),
     Pair: ("preprocess", "encode", "lazy", "score"),
-    First: ("preprocess", "encode", "begin", "read", "score", "beside"),
+    First: ("preprocess", "encode", "build_prompt", "prefill", "score", "beside"),
 }
 PLACES = [(kind, stage) for kind, stages in STAGES.items() for stage in stages]
 

@@ -194,7 +194,7 @@ def test_threads_see_a_picture_once(folder, images, expected):
 
 def test_what_was_forgotten_is_seen_again(folder, images, expected):
     scorer = load(folder)
-    size = sum(t.nbytes for t in tensors(scorer.see([scorer.preprocess(images[1])])))
+    size = sum(t.nbytes for t in tensors(scorer.encode_images([scorer.preprocess(images[1])])))
     for room, kept in ((0, 0), (size, 1), (10**9, 4)):
         scorer = load(folder, keep_bytes=room)
         with tight(scorer.network.base_model.visual, pictures_seen, 99) as seen:

@@ -14,8 +14,7 @@ import torch
 from torch import Tensor
 
 from t2v_eval.errors import InputError, UnsupportedError
-from t2v_eval.scoring.plan import Text
-from t2v_eval.scoring.scorer import caption_text
+from t2v_eval.scoring.plan import Text, caption_text
 from t2v_eval.store import text_key
 
 from .hf_clip import HfClip

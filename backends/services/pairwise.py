@@ -98,7 +98,7 @@ class PreferenceJudge(Writer):
             blocks.append(Block([Pair.of(a, b), Pair.of(b, a)], [text]))
         if not blocks:
             return []
-        outcome = self._with_call_templates(template).evaluate_blocks(blocks)
+        outcome = self.with_call_templates(template).evaluate_blocks(blocks)
         found = []
         for n, scores in enumerate(outcome.scores):
             first, second = float(scores[0, 0]), 1.0 - float(scores[1, 0])

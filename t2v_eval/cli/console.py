@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from t2v_eval.evaluation.comparison import Difference
     from t2v_eval.remote.cost import Estimate
     from t2v_eval.report.report import Report
-    from t2v_eval.scoring.results import Counts
+    from t2v_eval.scoring.results import CellCounts
     from t2v_eval.stats.bootstrap import Interval
     from t2v_eval.stats.permutation import PValue
 
@@ -357,10 +357,10 @@ class Bars:
             self._progress.stop()
 
     def add(self, label: str) -> Any:
-        """Add a bar; return a function that takes `Counts` and updates it."""
+        """Add a bar; return a function that takes `CellCounts` and updates it."""
         task = self._progress.add_task(label, total=0, rate="", more="")
 
-        def update(counts: Counts) -> None:
+        def update(counts: CellCounts) -> None:
             done = counts.computed + counts.reused + counts.failed
             elapsed = self._progress.tasks[task].elapsed or 0
             more = f", {counts.reused} reused" if counts.reused else ""

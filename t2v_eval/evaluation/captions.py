@@ -18,7 +18,7 @@ from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.inputs.media import VIDEOS, check_texts
 from t2v_eval.inputs.tables import rescuing
 from t2v_eval.scoring.plan import Block
-from t2v_eval.scoring.results import Counts, Progress
+from t2v_eval.scoring.results import CellCounts, Progress
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.utils.files import write_text
 from t2v_eval.utils.regular_file import read_text
@@ -35,7 +35,7 @@ class CaptionScores:
     """
 
     scores: Mapping[str, Mapping[str, float | None]]
-    counts: Counts
+    counts: CellCounts
     failures: Mapping[str, str] = field(default_factory=dict)
     unused: Sequence[str] = ()
 

@@ -33,9 +33,9 @@ from t2v_eval.local.weights import HUB_FILES, Watched, locate
 from t2v_eval.registry import Card
 from t2v_eval.scoring.cautions import CUT
 from t2v_eval.scoring.differentiable import Differentiable, no_gradients
-from t2v_eval.scoring.plan import Cells, Text, by_image
+from t2v_eval.scoring.plan import Cells, Text, by_image, caption_text
 from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import ImageMode, OnError, caption_text
+from t2v_eval.scoring.scorer import ImageMode, OnError
 from t2v_eval.store import Store, text_key
 
 State = TypeVar("State")

@@ -12,9 +12,8 @@ from torch import Tensor
 from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import LocalScorer
 from t2v_eval.local.batching import Failure
-from t2v_eval.scoring.plan import Cells, Text, by_length
+from t2v_eval.scoring.plan import Cells, Text, by_length, caption_text
 from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import caption_text
 
 State = TypeVar("State")
 

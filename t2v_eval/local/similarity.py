@@ -14,8 +14,8 @@ from torch.nn.functional import normalize
 from t2v_eval.errors import InputError, MediaError, StoreError, UnsupportedError
 from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, open_media
 from t2v_eval.local.batching import Failure, try_run
-from t2v_eval.scoring.plan import Text
-from t2v_eval.scoring.scorer import Scorer, caption_text
+from t2v_eval.scoring.plan import Text, caption_text
+from t2v_eval.scoring.scorer import Scorer
 
 
 class SimilarityMixin(Scorer):
@@ -84,7 +84,7 @@ class SimilarityMixin(Scorer):
         Returns:
             (M, N) float32 tensor on the CPU.
         """
-        bound = self._with_call_templates(template)
+        bound = self.with_call_templates(template)
         first, second = check_texts(texts_a, "texts_a"), check_texts(texts_b, "texts_b")
         with bound._embedding_call({*first, *second}):
             a, b = bound._embed_text_lists(first, second)
@@ -113,7 +113,7 @@ class SimilarityMixin(Scorer):
             InputError: not as many of each.
             UnsupportedError: a model that has several embeddings for a picture.
         """
-        bound = self._with_call_templates(template)
+        bound = self.with_call_templates(template)
         images = [as_list(images_before, "images_before"), as_list(images_after, "images_after")]
         texts = [check_texts(texts_before, "texts_before"), check_texts(texts_after, "texts_after")]
         counts = [len(images[0]), len(images[1]), len(texts[0]), len(texts[1])]
@@ -138,12 +138,10 @@ class SimilarityMixin(Scorer):
 
     @contextmanager
     def _embedding_call(self, texts: Collection[str] = ()) -> Iterator[None]:
-        """What a call holds while it embeds; tells at its end how many texts were cut."""
+        """Hold the scorer while it embeds; warn at the end of texts that were truncated."""
         self.check_template()
-        with self._lock, torch.inference_mode():
-            self._truncated.clear()
+        with self.exclusive_call(len(texts)), torch.inference_mode():
             yield
-            self._warn_truncated(len(texts))
 
     def _embed_image_lists(self, **lists: MediaLike | Iterable[MediaLike]) -> list[Tensor]:
         """Embeddings (M, ...) of each list, float64 on the CPU; NaN where a picture was skipped.

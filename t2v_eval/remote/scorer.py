@@ -34,9 +34,9 @@ from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.registry import Card
 from t2v_eval.remote.cost import Estimate, Price, Usage
 from t2v_eval.remote.request_pool import GO_ON, Limits, NoMoreError, Pool, RetryError
-from t2v_eval.scoring.plan import Block, Cells, Plan, Text
+from t2v_eval.scoring.plan import Block, Cells, Plan, Text, caption_text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
-from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer, caption_text
+from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer
 from t2v_eval.store import Store, text_key
 
 UNTOLD = 3  # answers with impossible counts of tokens before a limit on cost cannot be kept

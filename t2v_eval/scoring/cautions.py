@@ -1,7 +1,7 @@
-"""What a reader of scores should know of them, whether they are computed now or from the store.
+"""Cautions about scores: images of an unexpected size, and texts that were truncated.
 
-Pictures of another size than a card expects, and texts that lost their ends. Which texts did is
-found out by reading them; as a later run reads none, it is kept in the details of their cells.
+They hold for scores from the store too. Texts are truncated while they are encoded, which a later
+run does not repeat, so the details of each cell name its truncated texts.
 """
 
 from __future__ import annotations
@@ -17,13 +17,19 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.scoring.plan import Caption, Plan, Text
 from t2v_eval.scoring.results import ScoreChunk
 
-CUT = "cut_texts"  # in a cell's details: which of its text and references lost their ends
+CUT = "cut_texts"  # key in a cell's details: indices of the truncated strings of its text
 
 
 def other_sizes(
     images: Sequence[Media], expected: tuple[int, int], mode: str, caution: str
 ) -> list[str]:
-    """The caution, with how many pictures are not of the expected width and height, if any."""
+    """Return a caution with the number of images of another size than `expected`, if any.
+
+    Args:
+        expected: width and height in pixels.
+        mode: the scorer's image mode.
+        caution: the consequence, from the scorer's card.
+    """
     sizes = [size_of(media, mode) for media in images]
     other = [
         media.name
@@ -34,60 +40,65 @@ def other_sizes(
         return []
     width, height = expected
     return [
-        f"{len(other)} of {len(images)} pictures are not of {width} x {height} pixels, the first "
+        f"{len(other)} of {len(images)} images are not of {width} x {height} pixels, the first "
         f"is {other[0]}: {caution}"
     ]
 
 
 def size_of(media: Media, mode: str = "seen") -> tuple[int, int] | None:
-    """Width and height of a picture as `decode` gives it, by its header; None of no picture.
+    """Return the width and height of an image from its header; None if it cannot be read.
 
-    In mode "seen", that is after the turn which its file asks for.
+    In mode "seen", this is the size after the EXIF orientation is applied.
     """
     try:
         image = media.load()
-        turned = mode == "seen" and image.getexif().get(274) in (5, 6, 7, 8)
-    except Exception:  # decoders raise anything; the reason is told where it is decoded
+        swapped = mode == "seen" and image.getexif().get(274) in (5, 6, 7, 8)
+    except Exception:  # decoders raise anything; decoding the image reports the reason
         return None
     width, height = image.size
-    return (height, width) if turned else (width, height)
+    return (height, width) if swapped else (width, height)
 
 
 def strings_of(text: Text) -> tuple[str, ...]:
-    """A text, and the references beside it."""
+    """Return a text followed by its references.
+
+    >>> strings_of("a cat"), strings_of(Caption("a cat", ("a kitten",)))
+    (('a cat',), ('a cat', 'a kitten'))
+    """
     return (text.text, *text.references) if isinstance(text, Caption) else (text,)
 
 
 class TruncatedTexts:
-    """Which strings of a plan's texts lost their ends.
+    """The strings of a plan's texts that a model truncated.
 
     Args:
-        noted: what a backend told, as texts are or as the template filled them; it may grow.
-        fill: what fills the question.
+        noted: strings that the backend reported, before or after the template was applied; it
+            may grow while the run goes on.
+        fill: applies the question template.
     """
 
     def __init__(self, plan: Plan, noted: Set[str], fill: Callable[[str], str]) -> None:
         self.plan, self.noted, self.fill = plan, noted, fill
 
-    def annotate(self, part: ScoreChunk, cells: NDArray[np.int64]) -> ScoreChunk:
-        """A part whose details say what was cut of its `cells`."""
-        if not self.noted or part.error:
-            return part
-        details = list(part.details or [None] * len(cells))
+    def annotate(self, chunk: ScoreChunk, cells: NDArray[np.int64]) -> ScoreChunk:
+        """Add the truncated texts of a chunk's `cells` to its details."""
+        if not self.noted or chunk.error:
+            return chunk
+        details = list(chunk.details or [None] * len(cells))
         for k, cell in enumerate(cells.tolist()):
-            cut = [n for n, string in enumerate(self._strings(cell)) if self._cut(string)]
-            said = json.loads(details[k] or "{}") if cut else None
-            if isinstance(said, dict):
-                details[k] = json.dumps(said | {CUT: cut}, ensure_ascii=False)
-        return replace(part, details=details) if any(details) else part
+            cut = [n for n, string in enumerate(self._strings(cell)) if self._is_cut(string)]
+            detail = json.loads(details[k] or "{}") if cut else None
+            if isinstance(detail, dict):
+                details[k] = json.dumps(detail | {CUT: cut}, ensure_ascii=False)
+        return replace(chunk, details=details) if any(details) else chunk
 
     def all_strings(self) -> set[str]:
-        """All strings of the plan's texts."""
+        """Return all strings of the plan's texts."""
         return {string for text in self.plan.texts for string in strings_of(text)}
 
-    def found_in(self, details: Mapping[int, str]) -> set[str]:
-        """What was cut, as noted now or as the details of cells say."""
-        cut = {string for string in self.all_strings() if self.noted and self._cut(string)}
+    def collect(self, details: Mapping[int, str]) -> set[str]:
+        """Return all truncated strings: those noted in this run, and those in cells' details."""
+        cut = {string for string in self.all_strings() if self.noted and self._is_cut(string)}
         cut |= self.noted - {self.fill(string) for string in cut}
         for cell, detail in details.items():
             if f'"{CUT}"' in detail:
@@ -98,5 +109,5 @@ class TruncatedTexts:
     def _strings(self, cell: int) -> tuple[str, ...]:
         return strings_of(self.plan.texts[self.plan.cells[cell, 1]])
 
-    def _cut(self, string: str) -> bool:
+    def _is_cut(self, string: str) -> bool:
         return string in self.noted or self.fill(string) in self.noted

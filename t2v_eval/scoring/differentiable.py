@@ -1,4 +1,4 @@
-"""Scores through which a gradient flows to the pixels, as fine-tuning on a reward needs."""
+"""Scores with gradients to the pixels, for fine-tuning a generator on a reward."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from t2v_eval.scoring.scorer import Scorer
 
 
 class Differentiable(Scorer):
-    """A scorer that can score pixels as they are in a tensor, if it writes `score_pixels`."""
+    """A scorer of pixels in a tensor; a model that has gradients writes `score_pixels`."""
 
     def score_tensor(
         self, pixels: Tensor, texts: str | Iterable[str] | None = None, **template: str | None
     ) -> Tensor:
-        """Score picture b with text b; gradients flow to the pixels. Nothing is stored.
+        """Score image b with text b; gradients flow to the pixels. Nothing is stored.
 
-        Pictures are resized without the rounding to 256 levels that files and `forward` have, so
-        that a score differs a little from that of the same picture there.
+        Resizing does not round to 256 levels, as it does for files in `forward`, so a score
+        differs slightly from that of the same image there.
 
         Args:
-            pixels: (B, 3, H, W), RGB, floating, in [0, 1], on any device.
+            pixels: (B, 3, H, W) floating-point tensor, RGB in [0, 1], on any device.
             texts: B texts, or one for all; may be left out where the scorer does not use them.
             template: `question_template`, `answer_template` or `template` for this call.
 
@@ -35,7 +35,7 @@ class Differentiable(Scorer):
             InputError: pixels or texts that cannot be used.
             UnsupportedError: this scorer has no gradients.
         """
-        bound = self._with_call_templates(template)
+        bound = self.with_call_templates(template)
         bound.store = None
         if self.uses_references:
             raise UnsupportedError(
@@ -43,46 +43,48 @@ class Differentiable(Scorer):
                 "kind 'clip' without them have gradients"
             )
         check_pixels(pixels)
-        captions = check_texts(bound._texts_or_empty(texts))
+        captions = check_texts(bound.texts_or_empty(texts))
         captions = captions * len(pixels) if len(captions) == 1 else captions
         if len(captions) != len(pixels):
             raise InputError(
-                f"score_tensor got {len(pixels)} pictures and {len(captions)} texts; pass one text "
-                "for each picture, or one for all"
+                f"score_tensor got {len(pixels)} images and {len(captions)} texts; pass one text "
+                "for each image, or one for all"
             )
         bound.check_template()
         precision = torch.promote_types(pixels.dtype, torch.float32)
-        with self._lock:
-            bound._truncated.clear()
-            bound._warn_of_size("pixels", (pixels.shape[3], pixels.shape[2]))
+        with bound.exclusive_call(len(set(captions))):
+            bound.warn_of_size("pixels", (pixels.shape[3], pixels.shape[2]))
             scores = bound.score_pixels(pixels.to(precision), captions)
-            bound._warn_truncated(len(set(captions)))
         return scores.to(pixels.device, precision)
 
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
-        """What `score_tensor` does with checked, aligned pixels and texts: scores (B,)."""
+        """Score checked (B, 3, H, W) pixels with B texts; return (B,) scores."""
         raise no_gradients(self.name)
 
 
 def no_gradients(name: str) -> UnsupportedError:
-    """What a scorer raises that has none."""
+    """Return the error of a scorer that has no gradients."""
     return UnsupportedError(
         f"{name!r} has no gradients; models whose card says `differentiable = true` have them"
     )
 
 
 def check_pixels(pixels: Tensor) -> None:
-    """Raise `InputError`, which says what to do, for what is no batch of pictures."""
+    """Check that `pixels` is a batch of images.
+
+    Raises:
+        InputError: a wrong type, shape or range; the message says what to do.
+    """
     if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
         what = pixels.dtype if isinstance(pixels, Tensor) else type(pixels).__name__
         raise InputError(
             f"score_tensor takes pixels as a floating-point tensor in [0, 1], not {what}; call the "
-            "scorer itself with pictures of other types"
+            "scorer itself with images of other types"
         )
     if pixels.ndim != 4 or pixels.shape[1] != 3 or 0 in pixels.shape:
         raise InputError(
-            f"pixels is of shape {tuple(pixels.shape)} instead of (B, 3, H, W), none of them 0; "
-            "add the batch with pixels[None], or permute channels to the second place"
+            f"pixels has shape {tuple(pixels.shape)} instead of (B, 3, H, W), none of them 0; "
+            "add the batch dimension with pixels[None], or permute channels to the second dimension"
         )
     if not pixels.isfinite().all():
         raise InputError("pixels has values that are NaN or infinite")

@@ -38,6 +38,15 @@ class Caption:
 Text: TypeAlias = str | Caption
 
 
+def caption_text(text: Text) -> str:
+    """Return a text without its references.
+
+    >>> caption_text(Caption("a cat", ("a kitten",)))
+    'a cat'
+    """
+    return text.text if isinstance(text, Caption) else text
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """M pictures against N texts, all cells wanted; `references[i]` belongs to picture i."""

@@ -1,4 +1,4 @@
-"""What comes out of scoring: finished parts, counts, folded scores, and candidates in order."""
+"""Results of scoring: chunks of finished cells, counts, folded scores and ranked images."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True)
 class ScoreChunk:
-    """A finished part of the work: positions in the `cells` that were asked for, and their values.
+    """Finished cells of a run.
 
-    `error` says why the values are missing (NaN), where they are. `details` is what else a model
-    said of each cell, as JSON; the store keeps it.
+    Attributes:
+        positions: (C,) indices into the `cells` passed to `Scorer.score_cells`.
+        values: (C,) scores; None where they failed.
+        error: why the values are missing; None where they are not.
+        details: what else the model returned for each cell, as JSON; the store keeps it.
     """
 
     positions: NDArray[np.int64]
@@ -26,23 +29,29 @@ class ScoreChunk:
     details: Sequence[str | None] | None = None
 
 
-def split_non_finite(part: ScoreChunk) -> Iterator[ScoreChunk]:
-    """Split off values that are not finite: a model that answers NaN has failed."""
-    if part.values is None:
-        yield part
+def split_non_finite(chunk: ScoreChunk) -> Iterator[ScoreChunk]:
+    """Yield the finite scores of a chunk, and the others as failed cells.
+
+    >>> import torch
+    >>> chunk = ScoreChunk(np.arange(2), torch.tensor([0.5, math.nan]))
+    >>> [(part.positions.tolist(), part.error) for part in split_non_finite(chunk)]
+    [([0], None), ([1], "the model's score is not finite")]
+    """
+    if chunk.values is None:
+        yield chunk
         return
-    good = part.values.float().isfinite().cpu()  # as it is kept
-    if good.any():
-        details = part.details and list(compress(part.details, good.tolist()))
-        kept = part.values[good.to(part.values.device)]
-        yield ScoreChunk(part.positions[good.numpy()], kept, details=details)
-    if not good.all():
-        yield ScoreChunk(part.positions[~good.numpy()], None, "the model's score is not finite")
+    finite = chunk.values.float().isfinite().cpu()  # in float32, as scores are stored
+    if finite.any():
+        details = chunk.details and list(compress(chunk.details, finite.tolist()))
+        values = chunk.values[finite.to(chunk.values.device)]
+        yield ScoreChunk(chunk.positions[finite.numpy()], values, details=details)
+    if not finite.all():
+        yield ScoreChunk(chunk.positions[~finite.numpy()], None, "the model's score is not finite")
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """How many unique cells a run had, and where their values came from."""
+class CellCounts:
+    """Number of unique cells of a run, in all and by where their values came from."""
 
     cells: int = 0
     computed: int = 0
@@ -50,20 +59,26 @@ class Counts:
     failed: int = 0
 
 
-Progress = Callable[[Counts], None]
+Progress = Callable[[CellCounts], None]
 
 
 @dataclass(frozen=True, slots=True)
 class ScoringResult:
-    """Everything a run found out: folded scores, counts, why cells failed, which texts were cut.
+    """The result of a run.
 
-    `errors` counts failed unique cells by reason; `failures` gives the reason by (block, row,
-    column), as `details` gives what else a model said of a cell; `cautions` are what a reader of
-    the scores should know of them; `usage` is what was asked of a service, and what it cost.
+    Attributes:
+        scores: one (M, N) float32 array for each block; NaN where a cell failed.
+        counts: unique cells.
+        errors: number of failed unique cells by reason.
+        failures: the reason by (block, row, column).
+        details: what else the model returned, as JSON, by (block, row, column).
+        truncated: number of texts that were longer than the model reads.
+        cautions: what a reader of the scores should know.
+        usage: requests, tokens and cost of a service.
     """
 
     scores: list[NDArray[np.float32]]
-    counts: Counts
+    counts: CellCounts
     errors: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
     details: Mapping[tuple[int, int, int], str] = field(default_factory=dict)
@@ -74,9 +89,13 @@ class ScoringResult:
 
 @dataclass(frozen=True, slots=True)
 class RankedImage:
-    """The place of a candidate: 1 is best, and `tied` says that others have the same score.
+    """The rank of a candidate image.
 
-    `index` is its position among the candidates; one that could not be scored has no rank.
+    Attributes:
+        rank: 1 is best; None if the image could not be scored.
+        index: position among the candidates.
+        score: its score; NaN if it failed.
+        tied: whether another candidate has the same score.
     """
 
     rank: int | None
@@ -86,16 +105,16 @@ class RankedImage:
 
 
 def ranking(scores: Sequence[float]) -> list[RankedImage]:
-    """Candidates from best to worst; after two that share rank 1 comes rank 3.
+    """Sort candidates from best to worst; after two that share rank 1 comes rank 3.
 
     >>> [(place.rank, place.index, place.tied) for place in ranking([0.5, math.nan, 0.9, 0.5])]
     [(1, 2, False), (2, 0, True), (2, 3, True), (None, 1, False)]
     """
     scored = [n for n, score in enumerate(scores) if not math.isnan(score)]
-    places = []
+    ranked = []
     for n in sorted(scored, key=lambda n: -scores[n]):
         better = sum(scores[other] > scores[n] for other in scored)
         tied = sum(scores[other] == scores[n] for other in scored) > 1
-        places.append(RankedImage(1 + better, n, scores[n], tied))
+        ranked.append(RankedImage(1 + better, n, scores[n], tied))
     failed = [RankedImage(None, n, score) for n, score in enumerate(scores) if math.isnan(score)]
-    return places + failed
+    return ranked + failed

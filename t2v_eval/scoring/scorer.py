@@ -10,30 +10,28 @@ from __future__ import annotations
 import copy
 import threading
 import warnings
-from abc import abstractmethod
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from t2v_eval.errors import InputError, ScoringError, T2VWarning, UnknownNameError, UnsupportedError
-from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, decode
+from t2v_eval.errors import InputError, T2VWarning, UnknownNameError, UnsupportedError
+from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, decode, open_list
 from t2v_eval.inputs.template import Template, get_template, templates
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.registry import Card, models
-from t2v_eval.scoring.cautions import TruncatedTexts, other_sizes, strings_of
-from t2v_eval.scoring.generation import GenerationMixin
-from t2v_eval.scoring.plan import Block, Caption, Cells, Plan, Text, blocks_of
+from t2v_eval.scoring.cautions import TruncatedTexts, other_sizes
+from t2v_eval.scoring.execution import Execution
+from t2v_eval.scoring.generation import Explanation
+from t2v_eval.scoring.plan import Block, Cells, Plan, Text, blocks_of
 from t2v_eval.scoring.results import (
-    Counts,
     Progress,
     RankedImage,
     ScoreChunk,
@@ -41,15 +39,16 @@ from t2v_eval.scoring.results import (
     ranking,
     split_non_finite,
 )
-from t2v_eval.store import Store, text_key
+from t2v_eval.store import Store
 
 SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
 
 ImageMode = Literal["seen", "original"]
 OnError = Literal["raise", "skip"]
+_T = TypeVar("_T")
 
 
-class Scorer(GenerationMixin):
+class Scorer(ABC):
     """Scores how well pictures match texts; higher is better.
 
     A class outside this library that keeps scores in a store says when its numbers change: it has
@@ -206,12 +205,12 @@ class Scorer(GenerationMixin):
         Raises:
             InputError: wrong types, empty lists, or a picture that cannot be used (`MediaError`).
         """
-        block = Block.of(images, self._texts_or_empty(texts), references)
-        return self._with_call_templates(template).run([block])[0]
+        block = Block.of(images, self.texts_or_empty(texts), references)
+        return self.with_call_templates(template).run([block])[0]
 
     __call__ = forward
 
-    def _texts_or_empty(self, texts: str | Iterable[str] | None) -> str | Iterable[str]:
+    def texts_or_empty(self, texts: str | Iterable[str] | None) -> str | Iterable[str]:
         """Texts as given; the empty text for None, where they play no part."""
         if texts is None and self.uses_text:
             raise InputError(f"{self.name!r} scores pictures against texts: pass texts too")
@@ -226,6 +225,92 @@ class Scorer(GenerationMixin):
             UnsupportedError: the model does not run here.
         """
         raise UnsupportedError(f"{self.name!r} does not run here, so it has no gradients")
+
+    def generate(
+        self,
+        images: MediaLike | Iterable[MediaLike],
+        prompts: str | Iterable[str] | None = None,
+        *,
+        texts: str | Iterable[str] | None = None,
+        max_new_tokens: int = 256,
+    ) -> list[str]:
+        """Generate the model's answer to a prompt about each image, decoded greedily.
+
+        Args:
+            images: B images.
+            prompts: B prompts, or one for all; `texts` is the same under its name in t2v_metrics.
+            max_new_tokens: where an answer ends at the latest.
+
+        Returns:
+            B generated texts.
+
+        Raises:
+            UnsupportedError: this scorer generates no text.
+            InputError: the numbers of images and prompts differ.
+        """
+        sources = as_list(images)
+        questions = check_texts(texts if prompts is None else prompts, "prompts")  # type: ignore[arg-type]
+        questions = questions * len(sources) if len(questions) == 1 else questions
+        if len(questions) != len(sources):
+            raise InputError(
+                f"generate got {len(sources)} images and {len(questions)} prompts; pass one prompt "
+                "for each image, or one for all"
+            )
+        media = open_list(sources, self.allow_urls)
+        with self.exclusive_call(len(questions)), torch.inference_mode():
+            return self.generate_texts(media, questions, max_new_tokens)
+
+    def generate_texts(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[str]:
+        """Generate an answer to each prompt about its image; models that can generate write it."""
+        raise UnsupportedError(
+            f"{self.name!r} cannot generate text; models of kind 'vqa' can "
+            "(`t2v-eval list models --kind vqa`)"
+        )
+
+    def explain(
+        self,
+        images: MediaLike | Iterable[MediaLike],
+        texts: str | Iterable[str],
+        top: int = 5,
+        **template: str | None,
+    ) -> list[list[Explanation]]:
+        """Explain every score of a call with these arguments by the tokens of its answer.
+
+        Args:
+            images: M images.
+            texts: N texts.
+            top: number of alternatives to each token of the answer.
+            template: `question_template`, `answer_template` or `template` for this call.
+
+        Returns:
+            M lists of N explanations.
+
+        Raises:
+            UnsupportedError: this scorer does not score by the probability of an answer.
+        """
+        block, bound = Block.of(images, texts), self.with_call_templates(template)
+        media = open_list(block.images, self.allow_urls)
+        with self._lock, torch.inference_mode():
+            return bound.map_one_by_one(
+                media, lambda image: bound.explain_image(image, block.texts, top)
+            )
+
+    def map_one_by_one(self, media: Sequence[Media], work: Callable[[Media], _T]) -> list[_T]:
+        """Apply `work` to each image.
+
+        Raises:
+            ScoringError: an image does not fit into the memory, of a model that runs here.
+        """
+        return [work(image) for image in media]
+
+    def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
+        """Explain the scores of an image with N texts; models that answer write it."""
+        raise UnsupportedError(
+            f"{self.name!r} cannot explain a score by the tokens of an answer; models of kind "
+            "'vqa' that run here can"
+        )
 
     def rank(
         self,
@@ -268,7 +353,7 @@ class Scorer(GenerationMixin):
             Block.of([image], [text], None if refs is None else [refs])
             for image, text, refs in zip(listed, captions, rows, strict=True)
         ]
-        return torch.stack([s[0, 0] for s in self._with_call_templates(template).run(blocks)])
+        return torch.stack([s[0, 0] for s in self.with_call_templates(template).run(blocks)])
 
     def batch_forward(
         self,
@@ -283,12 +368,12 @@ class Scorer(GenerationMixin):
         Returns:
             (S, M, N) float32 tensor; where samples differ in shape, a list of S tensors (M, N).
         """
-        bound = self._with_call_templates(template)
+        bound = self.with_call_templates(template)
         bound.start_batches_at(batch_size)
         scores = bound.run(blocks_of(dataset))
         return torch.stack(scores) if len({s.shape for s in scores}) == 1 else scores
 
-    def start_batches_at(self, size: int | None) -> None:
+    def start_batches_at(self, size: int | None) -> None:  # noqa: B027  (batches are optional)
         """Where the search for a batch size starts; nothing to do where there are no batches."""
 
     def run(self, blocks: Sequence[Block], progress: Progress | None = None) -> list[Tensor]:
@@ -323,54 +408,28 @@ class Scorer(GenerationMixin):
             )
 
     def _execute(self, plan: Plan, progress: Progress) -> ScoringResult:
-        values = np.full(len(plan.cells), np.nan, np.float32)
-        keys: list[tuple[str, str]] = []
-        if self.store is not None:
-            keys = [(plan.images[i].key, _key(plan.texts[j])) for i, j in plan.cells.tolist()]
-            known = self.store.get_cells(self.id, keys)
-            values[:] = [known.get(key, np.nan) for key in keys]
-        todo = np.flatnonzero(np.isnan(values))
-        counts = Counts(cells=len(values), reused=len(values) - len(todo))
-        errors: dict[int, str] = {}
-        details: dict[int, str] = {}
-        if self.store is not None and counts.reused:
-            said = self.store.get_details(self.id, known)
-            details = {p: said[key] for p, key in enumerate(keys) if key in said}
+        execution = Execution(
+            plan,
+            self.store,
+            "" if self.store is None else self.id,
+            self.name,
+            skip_errors=self.on_error == "skip",
+            progress=progress,
+        )
         self._truncated.clear()
         truncated = TruncatedTexts(plan, self._truncated, lambda text: self.template.fill(text)[0])
-        progress(counts)
         cautions = self._size_cautions(plan.images)
+        todo = execution.missing()
         if len(todo):
-            parts = self.score_cells(plan.images, plan.texts, plan.cells[todo])
-            for part in chain.from_iterable(map(split_non_finite, parts)):
-                done = todo[part.positions]
-                part = truncated.annotate(part, done)
-                if part.values is not None:
-                    values[done] = part.values.float().cpu().numpy()
-                    counts = replace(counts, computed=counts.computed + len(done))
-                else:
-                    reason = part.error or ""
-                    if self.on_error == "raise":
-                        raise ScoringError(f"{self.name!r}: {reason}")
-                    errors |= dict.fromkeys(done.tolist(), reason)
-                    counts = replace(counts, failed=counts.failed + len(done))
-                told = zip(done.tolist(), part.details or (), strict=False)
-                details |= {p: detail for p, detail in told if detail is not None}
-                self._commit(plan, keys, done, values, part)
-                progress(counts)
-        cut = truncated.found_in(details)
+            chunks = self.score_cells(plan.images, plan.texts, plan.cells[todo])
+            for chunk in chain.from_iterable(map(split_non_finite, chunks)):
+                cells = todo[chunk.positions]
+                execution.add(truncated.annotate(chunk, cells), cells)
+        collected = truncated.collect(execution.details)
         self._truncated.clear()
-        self._truncated.update(cut)
+        self._truncated.update(collected)
         cautions += self._warn_truncated(len(truncated.all_strings()))
-        return ScoringResult(
-            plan.fold(values),
-            counts,
-            Counter(errors.values()),
-            plan.locate(errors),
-            plan.locate(details),
-            len(self._truncated),
-            cautions,
-        )
+        return execution.result(len(self._truncated), cautions)
 
     def _size_cautions(self, images: Sequence[Media]) -> list[str]:
         """What is to be said of the sizes of pictures, which is warned of once."""
@@ -387,27 +446,6 @@ class Scorer(GenerationMixin):
         """Warn again of what one of its copies has warned of."""
         self._size_warning_pending = threading.Semaphore(1)
 
-    def _commit(
-        self,
-        plan: Plan,
-        keys: list[tuple[str, str]],
-        done: NDArray[np.int64],
-        values: NDArray[np.float32],
-        part: ScoreChunk,
-    ) -> None:
-        if self.store is None:
-            return
-        cells = plan.cells[done].tolist()
-        self.store.put_cells(
-            self.id,
-            [
-                (*keys[p], None if part.error else float(values[p]), part.error, detail)
-                for p, detail in zip(done.tolist(), part.details or repeat(None), strict=False)
-            ],
-            {plan.images[i].key: plan.images[i].name for i, _ in cells},
-            {_key(plan.texts[j]): caption_text(plan.texts[j]) for _, j in cells},
-        )
-
     @abstractmethod
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
@@ -421,10 +459,10 @@ class Scorer(GenerationMixin):
             MediaError: it cannot be decoded.
         """
         image = decode(media, self.image_mode)
-        self._warn_of_size(media.name, image.size)
+        self.warn_of_size(media.name, image.size)
         return image
 
-    def _warn_of_size(self, what: str, size: tuple[int, int]) -> None:
+    def warn_of_size(self, what: str, size: tuple[int, int]) -> None:
         """Warn once of a picture of another width and height than its card expects."""
         expected = self.card.expects_size
         if expected and size != expected and self._size_warning_pending.acquire(blocking=False):
@@ -433,6 +471,18 @@ class Scorer(GenerationMixin):
     def note_truncated(self, texts: Iterable[str]) -> None:
         """A backend tells which texts it cut; the run reports their number once."""
         self._truncated.update(texts)
+
+    @contextmanager
+    def exclusive_call(self, total: int) -> Iterator[None]:
+        """Hold the scorer for one call, and warn at its end of texts that were truncated.
+
+        Args:
+            total: number of texts of the call.
+        """
+        with self._lock:
+            self._truncated.clear()
+            yield
+            self._warn_truncated(total)
 
     def _warn_truncated(self, total: int) -> list[str]:
         """Warn of texts that were cut, if any were; what is said of them."""
@@ -445,7 +495,7 @@ class Scorer(GenerationMixin):
         warnings.warn(f"{self.name!r}: {caution}", T2VWarning, stacklevel=2)
         return [caution]
 
-    def _with_call_templates(self, template: Mapping[str, str | None]) -> Self:
+    def with_call_templates(self, template: Mapping[str, str | None]) -> Self:
         unknown = set(template) - {"question_template", "answer_template", "template"}
         if unknown:
             raise InputError(
@@ -465,15 +515,6 @@ def _versions(scorer: type) -> list[str]:
         vars(of)["version"] for of in scorer.__mro__ if not _is_ours(of) and "version" in vars(of)
     ]
     return [f"version={'/'.join(map(str, named))}"] if named else []
-
-
-def caption_text(text: Text) -> str:
-    """The text itself, without its references."""
-    return text.text if isinstance(text, Caption) else text
-
-
-def _key(text: Text) -> str:
-    return text_key("\0".join(strings_of(text)))
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from transformers import (
 )
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"]
+SPECIAL += ["<|image_pad|>", "<|video_pad|>"]
 
 
 FILE = "HPSv3.safetensors"

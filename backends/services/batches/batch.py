@@ -21,9 +21,9 @@ from t2v_eval.errors import InputError, MediaError, ScoringError, ServiceError, 
 from t2v_eval.inputs.media import Media
 from t2v_eval.remote.request_pool import Limits, RetryError
 from t2v_eval.remote.scorer import Answer
-from t2v_eval.scoring.plan import Cells, Text
+from t2v_eval.scoring.plan import Cells, Text, caption_text
 from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import OnError, caption_text
+from t2v_eval.scoring.scorer import OnError
 from t2v_eval.store import Store, text_key
 
 from .lines import lines

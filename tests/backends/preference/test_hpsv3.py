@@ -11,7 +11,6 @@ import torch
 from helpers.hpsv3 import (
     FILE,
     SHORT,
-    SPECIAL,
     make_base,
     make_checkpoint,
     make_weights,
@@ -31,7 +30,6 @@ from t2v_eval.errors import CheckpointError, MediaError, TemplateError
 from t2v_eval.inputs.template import get_template
 from t2v_eval.registry import models
 
-SPECIAL += ["<|image_pad|>", "<|video_pad|>"]
 TEXTS = ["a red cube", "", "two dogs in the park {with} a <|im_end|> boat", "x"]
 
 

@@ -22,7 +22,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, ScoringError, ServiceError
 from t2v_eval.remote.cost import Price
 from t2v_eval.scoring.plan import Block
-from t2v_eval.scoring.results import Counts
+from t2v_eval.scoring.results import CellCounts
 
 KEY = "sk-test-0123456789abcdef"
 HERE = Path(__file__).parents[2]
@@ -114,7 +114,7 @@ def test_what_failed_is_missing_with_its_reason_and_submitted_again(ask, spoken,
         outcome = ask(server, store, on_error="skip").evaluate_blocks(
             [Block(pictures(2), texts(4))]
         )
-        assert outcome.counts == Counts(cells=8, computed=4, failed=4)
+        assert outcome.counts == CellCounts(cells=8, computed=4, failed=4)
         refused, unlisted = sorted(outcome.errors, reverse=True)
         assert unlisted == (
             "the answer 'Yes' is not among the 1 listed tokens: its score is at most 5e-01"

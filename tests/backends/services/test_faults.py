@@ -23,7 +23,7 @@ import t2v_eval
 from t2v_eval.errors import ScoringError, ServiceError, T2VWarning
 from t2v_eval.remote.request_pool import GO_ON, Limits, Pace, Pool, RetryError, seconds_to_wait
 from t2v_eval.scoring.plan import Block
-from t2v_eval.scoring.results import Counts
+from t2v_eval.scoring.results import CellCounts
 
 HERE = Path(__file__).parents[2]
 OFTEN = 4 * [name for name in FAULTS if name not in ("hang", "slow")] + ["hang", "slow"]
@@ -86,7 +86,7 @@ def test_what_does_not_pass_is_missing_with_its_reason(fault, spoken, tmp_path):
         options = {"timeout": soon, "retries": 1, "patience": patience, "store": store}
         scorer = spoken.load(server, on_error="skip", **options)
         outcome = scorer.evaluate_blocks([Block(pictures(2), texts(3))])
-        assert outcome.counts == Counts(cells=6, computed=4, failed=2)
+        assert outcome.counts == CellCounts(cells=6, computed=4, failed=2)
         assert {key[1:] for key in outcome.failures} == {(0, 1), (1, 1)}
         assert all(SAYS[fault] in reason and "tried " in reason for reason in outcome.errors)
         if not fault.startswith("429"):  # which is no failure of the question
@@ -286,7 +286,7 @@ def test_the_limits_of_a_run():
         few = scorer_of(server, on_error="skip", max_requests=17)
         outcome = few.evaluate_blocks([Block(pictures(4), texts(20))])
         assert len(server.requests) == 17
-        assert outcome.counts == Counts(cells=80, computed=17, failed=63)
+        assert outcome.counts == CellCounts(cells=80, computed=17, failed=63)
         assert outcome.errors == {f"not asked: the limit of 17 requests was reached; {GO_ON}": 63}
         with pytest.raises(ScoringError, match="not asked: the limit of 17 requests"):
             scorer_of(server, max_requests=17)(pictures(4), texts(20))

@@ -177,7 +177,7 @@ def test_the_store_is_neither_read_nor_written(small):
 
 BAD = {
     "3 dimensions": (torch.zeros(3, 8, 8), "pixels\\[None\\]"),
-    "channels last": (torch.zeros(2, 8, 8, 3), "second place"),
+    "channels last": (torch.zeros(2, 8, 8, 3), "second dimension"),
     "no picture": (torch.zeros(0, 3, 8, 8), "none of them 0"),
     "integers": (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "floating-point tensor.*uint8"),
     "an array": (np.zeros((1, 3, 8, 8)), "floating-point tensor.*ndarray"),
@@ -196,7 +196,7 @@ def test_pixels_that_cannot_be_used(bad, small):
 
 def test_texts_that_cannot_be_used(small):
     scorer, pixels = small.load("open_clip"), torch.zeros(3, 3, 8, 8)
-    with pytest.raises(InputError, match="3 pictures and 2 texts"):
+    with pytest.raises(InputError, match="3 images and 2 texts"):
         scorer.score_tensor(pixels, ["a", "b"])
     with pytest.raises(InputError, match="pass texts too"):
         scorer.score_tensor(pixels)

@@ -20,7 +20,7 @@ from t2v_eval.errors import (
     UnsupportedError,
 )
 from t2v_eval.scoring.plan import Block
-from t2v_eval.scoring.results import Counts
+from t2v_eval.scoring.results import CellCounts
 
 TEXTS = ["a cat", "two dogs under a very long table", "", "a cat on a mat"]
 
@@ -149,7 +149,7 @@ def test_texts_may_be_left_out_where_they_play_no_part(images, tmp_path):
     assert alone.shape == (5, 1)
     outcome = scorer.evaluate_blocks([Block.of(images, TEXTS)])
     np.testing.assert_array_equal(outcome.scores[0], alone.expand(-1, 4))
-    assert outcome.counts == Counts(cells=5, reused=5)
+    assert outcome.counts == CellCounts(cells=5, reused=5)
     assert [place.index for place in scorer.rank(images)] == alone[:, 0].argsort(
         descending=True
     ).tolist()
@@ -197,7 +197,7 @@ def test_skip_scores_the_rest_and_counts_the_failed(toy, images, tmp_path):
     scores = torch.from_numpy(outcome.scores[0])
     assert torch.isnan(scores[[1, 3]]).all()
     torch.testing.assert_close(scores[[0, 2]], toy(device="cpu")(images[:2], TEXTS))
-    assert outcome.counts == Counts(cells=16, computed=8, failed=8)
+    assert outcome.counts == CellCounts(cells=16, computed=8, failed=8)
     assert sum(outcome.errors.values()) == 8
     assert any("not an image" in reason for reason in outcome.errors)
     assert any("no such file" in reason for reason in outcome.errors)
@@ -254,7 +254,7 @@ def test_store_is_asked_first_and_gives_the_same_numbers(images, tmp_path):
     scores = first(images[:3], TEXTS)
     again = ToyPair(device="cpu", store=path)
     outcome = again.evaluate_blocks([Block.of(images, TEXTS)])
-    assert outcome.counts == Counts(cells=20, reused=12, computed=8)
+    assert outcome.counts == CellCounts(cells=20, reused=12, computed=8)
     assert sum(again.image_calls) == 2
     np.testing.assert_array_equal(outcome.scores[0][:3], scores)
 
@@ -358,8 +358,8 @@ def test_threads_may_share_a_scorer(images, tmp_path):
 
 
 def test_progress_ends_at_the_number_of_cells(images):
-    seen: list[Counts] = []
+    seen: list[CellCounts] = []
     ToyPair(device="cpu", batch_size=3).run([Block.of(images, TEXTS)], seen.append)
-    assert seen[0] == Counts(cells=20)
-    assert seen[-1] == Counts(cells=20, computed=20)
+    assert seen[0] == CellCounts(cells=20)
+    assert seen[-1] == CellCounts(cells=20, computed=20)
     assert [c.computed for c in seen] == sorted(c.computed for c in seen)

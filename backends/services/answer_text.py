@@ -50,6 +50,7 @@ _FONT = re.compile(
 )
 _BLANK = f"{string.whitespace}\u00a0\u200b\u2060\ufeff"  # some of it has no width
 _KEYS = re.compile(r"(?:final[_ ]?)?(?:answer|grade|score|rating|verdict|result|choice|response)")
+_SCALE = re.compile("scale|range|max|total|out.?of|confiden|certain|unit", re.IGNORECASE)
 _LABEL = re.compile(
     r"[\s*_#>`-]*(?:(?:so|thus|therefore|hence|overall|in conclusion)\b,?\s*)?(?:(?:the|my)\s+)?"
     r"(?:(?:final|correct|short|overall)\s+)?"
@@ -192,20 +193,26 @@ def _of_json(text: str) -> str:
         table = json.loads(text, object_pairs_hook=unique)
     except (ValueError, RecursionError):
         return "{"
-    answers = [value for name, value in table.items() if _KEYS.fullmatch(str(name).casefold())]
+    answers = [value for name, value in table.items() if _KEYS.fullmatch(name.casefold())]
+    beside = {name: value for name, value in table.items() if not _KEYS.fullmatch(name.casefold())}
     if len(answers) != 1 or not isinstance(answers[0], (str, int, float)):
         return "{"
+    if any(not isinstance(said, str) or _SCALE.search(name) for name, said in beside.items()):
+        return "{"  # another number may say out of what, or how sure
     if isinstance(answers[0], bool):
         return "yes" if answers[0] else "no"
     return str(answers[0])
 
 
-def says(text: str, answer: str) -> float:
+def says(text: str, answer: str, cut: bool = False) -> float:
     """1 where a text gives the answer, 0 where it gives another one.
 
     An answer is a word by itself, or one that begins a sentence which takes nothing of it back.
     Yes and no are each other's opposite, and nothing else is an answer to what they answer. To any
     other word, a single other word is another answer; a sentence that begins otherwise is none.
+
+    Args:
+        cut: whether the text may go on, so that more than a word of it may be taken back.
 
     Raises:
         ScoringError: it gives neither.
@@ -224,6 +231,8 @@ def says(text: str, answer: str) -> float:
     rest = _QUOTED.sub('""', rest)
     clear = _NEXT.match(rest) is not None and _about_image(rest)
     said = repr(text.strip()[:40])
+    if cut and clear and word in (wanted, OPPOSITE.get(wanted)) and re.search(r"[^\W_]", rest):
+        raise ScoringError(f"is a sentence without an end: {said}; {MORE}")
     if wanted in OPPOSITE:
         clear = clear and not re.search(rf"\b{OPPOSITE.get(word, 'yes')}\b", rest, re.IGNORECASE)
         if not clear or word not in OPPOSITE or _contradicts(word, rest):
@@ -250,11 +259,13 @@ def _contradicts(word: str, rest: str) -> bool:
     return denies if word == "yes" else not denies and _AGREEMENT.search(rest) is not None
 
 
-def share(samples: Iterable[str | ScoringError], answer: str) -> tuple[float, int]:
+def share(
+    samples: Iterable[str | tuple[str, bool] | ScoringError], answer: str
+) -> tuple[float, int]:
     """The share of the answer among the samples that can be read, and how many cannot.
 
     Args:
-        samples: what was written, or why nothing was.
+        samples: what was written, perhaps with whether it was cut; or why nothing was.
 
     Raises:
         ScoringError: fewer than half of them can be read.
@@ -267,7 +278,8 @@ def share(samples: Iterable[str | ScoringError], answer: str) -> tuple[float, in
         try:
             if isinstance(sample, ScoringError):
                 raise sample
-            values.append(says(sample, answer))
+            written, cut = (sample, False) if isinstance(sample, str) else sample
+            values.append(says(written, answer, cut))
         except ScoringError as error:
             reasons.append(str(error))
     if len(values) < len(reasons) or not values:

@@ -38,6 +38,13 @@ _ALWAYS_THINKS = re.compile(r"(o\d|gpt-5)(?!\w)")  # of OpenAI's models, which t
 _MISPLACED = re.compile(r"\W*\w+\W*")
 
 
+# How servers call it that an answer is whole, was cut, or was withheld; what they call otherwise
+# is an answer of which nobody knows how much is there.
+WHOLE = "stop|stop_?(?:string_?found|sequence)|eos|eos_?(?:found|token)|end|end_turn|completed?"
+CUT = "length|max_tokens|max_output_tokens|model_length"
+WITHHELD = "content_filter|sensitive|safety|guardrail\\w*"
+
+
 class UntakenError(RetryError):
     """The service does not take parameters that it can be asked without."""
 
@@ -217,7 +224,9 @@ class Chat(Service):
         ended, content = choice.get("finish_reason"), message.get("content")
         text, thought = _text(content), _text(message.get("reasoning_content"))
         thought = thought or _text(message.get("reasoning"))
-        misplaced = "</" in thought or (ended == "stop" and _MISPLACED.fullmatch(thought))
+        end = str(ended or "stop").casefold()
+        whole, cut, withheld = (re.fullmatch(how, end) for how in (WHOLE, CUT, WITHHELD))
+        misplaced = "</" in thought or (ended and whole and _MISPLACED.fullmatch(thought))
         text = text or (thought if misplaced else "")  # some servers take an answer for a thought
         refusal = message.get("refusal")
         for part in rows(content):
@@ -225,18 +234,20 @@ class Chat(Service):
         problem: Exception | None = None
         if (error := inner_error(choice)) is not None or ended == "error":
             problem = self.inner(error or Refusal(0))
-        elif ended == "content_filter":
+        elif withheld:
             problem = ScoringError(FILTERED)
         elif refusal:
             said = self.without_key(words(refusal) or "no reason given")
             problem = ScoringError(f"the model refuses to answer: {said[:80]}")
         elif not choice or not isinstance(content, (str, list, Mapping, type(None))):
             problem = self.no_answer(NO_COMPLETION, answer)
+        elif not (whole or cut):
+            said = self.without_key(words(ended)) or "in no way that is known"
+            problem = RetryError(f"the service ended the answer early: {said}")
         first = table(next(iter(rows(table(choice.get("logprobs")).get("content"))), None))
         listed = [entry(row, "logprob") for row in rows(first.get("top_logprobs"))]
-        cut = ended in ("length", "max_tokens")
         drawn = entry(first, "logprob").token
-        return Said(text, cut, listed or None, drawn, bool(thought), problem)
+        return Said(text, cut is not None, listed or None, drawn, bool(thought), problem)
 
 
 class Compatible(Chat):

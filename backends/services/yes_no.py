@@ -20,14 +20,20 @@ from t2v_eval.remote.scorer import Answer
 from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import ScoreChunk
 
-from .answer_text import OPENS, share
+from .answer_text import OPENS, OPPOSITE, share
 from .base import Service
 from .credentials import between, one_of
-from .logprobs import RULES, Listed, check_answer
+from .logprobs import RULES, Listed, check_answer, plain_form
 from .messages import How, Reply, Said
 
 PROBES = 3  # answers without log-probabilities before the model is taken to have none
 SAMPLES = 16
+WRAPS = re.compile(r"[<◁\[({\\$`*#\"'“|]|(?:analysis|thought)\Z")  # of a first token
+THINKS = "thinks before it answers"
+THINKS_NOT = (
+    "for models of vLLM or SGLang by "
+    'extra_body={"chat_template_kwargs": {"enable_thinking": false}}'
+)
 CUT_SHORT = (
     "the model {!r} at {} gives one token all of the probability and the others none, as where a "
     "server draws with a top_k or top_p of its own (vLLM takes them from the model's "
@@ -111,8 +117,13 @@ class WordScorer(Service):
         known = [(row.value, row.token or "") for row in said.listed if row.value is not None]
         if not known:
             raise RetryError("the log-probabilities that came cannot be read")
-        if OPENS.match(max(known)[1].strip()):
-            raise self._thinks_first()
+        likeliest = max(known)[1].strip()
+        forms = (plain_form(answer), OPPOSITE.get(plain_form(answer)))
+        unanswered = said.thought and not said.text and plain_form(said.drawn or "") not in forms
+        if unanswered or OPENS.match(likeliest):
+            raise self._unanswered(THINKS)
+        if WRAPS.match(likeliest):
+            raise self._unanswered(f"begins its answers with {likeliest[:20]!r}")
         self._without = -1
         found = Listed.of(said.listed, answer, said.drawn)
         if found.alone and self._how.listed > 1 and not self._cut_short:
@@ -134,7 +145,8 @@ class WordScorer(Service):
         if 2 * len(again) > len(said):
             raise again[0]
         samples = [
-            one.text if one.problem is None else ScoringError(str(one.problem)) for one in said
+            (one.text, one.cut) if one.problem is None else ScoringError(str(one.problem))
+            for one in said
         ]
         kept: dict[str, Any] = {"samples": [one.text for one in said]}
         try:
@@ -171,14 +183,13 @@ class WordScorer(Service):
             return self._needs_sampling(message)
         return super().unable(message)
 
-    def _thinks_first(self) -> Exception:
+    def _unanswered(self, why: str) -> Exception:
         if self._without < 0:
-            return ScoringError("it thinks before it answers, so its first token is no answer")
+            return ScoringError(f"the model {why}, so its first token is no answer")
+        off = f" Turn that off, {THINKS_NOT}, or pass" if why == THINKS else " Pass"
         return UnsupportedError(
-            f"the model {self.served!r} at {self.base_url} thinks before it answers, so its "
-            "first token is no answer. Turn that off, for models of vLLM or SGLang by "
-            'extra_body={"chat_template_kwargs": {"enable_thinking": false}}, or pass '
-            f"estimator='sampling' with n={SAMPLES} and a large max_tokens="
+            f"the model {self.served!r} at {self.base_url} {why}, so its first token is no "
+            f"answer.{off} estimator='sampling' with n={SAMPLES} and a large max_tokens="
         )
 
     def _nothing_listed(self, said: Said) -> Exception:

@@ -408,6 +408,27 @@ def test_a_first_token_that_opens_thoughts_is_none_of_the_answer(token, spoken):
     assert scores.isnan().tolist() == torch.tensor([[False, True, False]]).tolist()
 
 
+@pytest.mark.parametrize("token", ["<|begin_of_box|>", "**", "<", "\\", "analysis", '"'])
+def test_a_first_token_that_opens_what_holds_the_answer_is_none_of_it(token, spoken):
+    made = spoken.generated if spoken.name == "gemini" else completion
+    served = Server(lambda request: Reply(made({token: 0.9, "Yes": 0.05})))
+    with served as server, pytest.raises(UnsupportedError, match=r"begins its answers .*sampling"):
+        spoken.load(server)(picture(1), "a cat")
+
+
+@pytest.mark.parametrize(
+    ("listed", "value"), [({"Okay": 0.9, "Yes": 0.05}, None), ({"Yes": 0.9, "No": 0.05}, 0.9)]
+)
+def test_the_first_token_of_a_thought_that_is_told_apart_is_none_of_the_answer(listed, value):
+    reply = completion(listed)
+    reply["choices"][0]["message"] = {"content": None, "reasoning_content": next(iter(listed))}
+    right = Spoken("openai").right
+    with Server(lambda r: Reply(reply) if '"2 cats"' in r.question else right(r)) as server:
+        scorer = Spoken("openai").load(server, on_error="skip")
+        found = scorer(picture(1), ["1 cats", "2 cats"])[0, 1].item()
+    assert math.isnan(found) if value is None else found == pytest.approx(value)
+
+
 def test_a_grade_or_a_choice_that_was_cut_may_lack_its_end():
     reply = message(content="8")
     reply["choices"][0]["finish_reason"] = "length"
@@ -425,3 +446,46 @@ def test_a_grade_or_a_choice_that_was_cut_may_lack_its_end():
 def test_what_is_about_a_grade_is_none(text, spoken):
     with writing(spoken, text) as server, pytest.raises(ScoringError, match="wrote no number"):
         ask(spoken, server, "-judge")(picture(1), "a cat")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"score": 8, "max_score": 10}',
+        '{"rating": 4, "scale": "1-5"}',
+        '{"grade": 8, "out_of": 10, "reasoning": "It is there."}',
+        '{"score": 85, "confidence": 0.1}',
+    ],
+)
+def test_a_grade_on_another_scale_is_none(text, spoken):
+    with writing(spoken, text) as server, pytest.raises(ScoringError, match="wrote no number"):
+        ask(spoken, server, "-judge")(picture(1), "a cat")
+
+
+@pytest.mark.parametrize(
+    ("ended", "known"),
+    [
+        ("eos", True),
+        (None, True),
+        ("abort", False),
+        ("sensitive", False),
+        ("insufficient_system_resource", False),
+        ({"odd": 1}, False),
+        ("MAX_TOKENS", False),
+    ],
+)
+def test_a_grade_counts_where_the_answer_is_known_to_be_whole(ended, known):
+    reply = message(content="8")
+    reply["choices"][0]["finish_reason"] = ended
+    with Server(lambda request: Reply(reply)) as server:
+        found = ask(Spoken("openai"), server, "-judge", on_error="skip", retries=0)(picture(1), "a")
+    assert math.isnan(found.item()) is not known
+
+
+@pytest.mark.parametrize(("text", "value"), [("Yes", 1.0), ("Yes, it does, how", None)])
+def test_a_sentence_that_was_cut_may_take_the_answer_back(text, value):
+    reply = message(content=text)
+    reply["choices"][0]["finish_reason"] = "length"
+    with Server(lambda request: Reply(reply)) as server:
+        found = sampling(Spoken("openai"), server, on_error="skip")(picture(1), "a cat").item()
+    assert math.isnan(found) if value is None else found == value

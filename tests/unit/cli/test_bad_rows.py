@@ -60,7 +60,7 @@ BAD = {
     "no json": ("t.jsonl", jsonl(b"{oops"), "is not JSON"),
     "a list": ("t.jsonl", jsonl(b"[1]"), "is list, not a JSON object"),
     "a number as text": ("t.jsonl", jsonl(b'{"image": "0.png", "text": 5}'), "is int, not"),
-    "a number as picture": ("t.jsonl", jsonl(b'{"image": 5, "text": "x"}'), "int is not a picture"),
+    "a number as picture": ("t.jsonl", jsonl(b'{"image": 5, "text": "x"}'), "int is not an image"),
     "null": ("t.jsonl", jsonl(b'{"image": "0.png", "text": null}'), "'text' is empty"),
     "NaN": ("t.jsonl", jsonl(b'{"image": "0.png", "text": NaN}'), "'text' is empty"),
     "no column": ("t.jsonl", jsonl(b'{"image": "0.png"}'), "there is no column 'text'"),

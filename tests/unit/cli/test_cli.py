@@ -169,7 +169,7 @@ def test_failed_scores_are_empty_and_said(pictures, tmp_path, store):
     [
         (("-m", "toy-colour", "p0.png", "-t", "x"), "Did you mean 'toy-colours'"),
         (("-m", "toy-colours", "p0.png"), "at least one --text"),
-        (("-m", "toy-colours", "-t", "x"), "pass pictures"),
+        (("-m", "toy-colours", "-t", "x"), "pass images"),
         (("-m", "toy-colours", "p0.png", "--pairs", "t.csv"), "not both"),
         (("-m", "toy-colours", "--pairs", "t.csv"), "t.csv: no such file"),
         (("-m", "toy-colours", "nowhere.png", "-t", "x"), "nowhere.png: no such file"),

@@ -36,7 +36,7 @@ def put_cells(self, *arguments):
     print("committed", flush=True)
     threading.Event().wait()
 Store.put_cells = put_cells
-from t2v_eval.cli import main
+from t2v_eval.cli.main import main
 sys.argv[0] = "t2v-eval"
 main()
 """
@@ -47,7 +47,7 @@ def load(*_, **__):
     print("committed", flush=True)
     threading.Event().wait()
 t2v_eval.api.load = load
-from t2v_eval.cli import main
+from t2v_eval.cli.main import main
 sys.argv[0] = "t2v-eval"
 main()
 """

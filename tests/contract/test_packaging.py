@@ -94,7 +94,7 @@ def test_the_source_distribution_holds_what_explains_it_and_no_tests(source, tmp
     assert not {name for name in names if name.startswith("tests")}
     wanted = {path.name for path in ROOT.glob("*.md")} | {"Makefile", "eval.py", "pyproject.toml"}
     wanted |= {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()}
-    assert wanted | {"t2v_eval/report.html", "t2v_eval/__init__.py"} <= names
+    assert wanted | {"t2v_eval/report/report.html", "t2v_eval/__init__.py"} <= names
 
 
 def test_the_version_stands_in_one_place_and_is_repeated_right(wheel):

@@ -1,8 +1,8 @@
-"""CLIPScore as libraries other than its authors' report it: 100 max(cos, 0), logits, directions.
+"""CLIPScore in the conventions of other libraries: 100 max(cos, 0), logits, directional similarity.
 
-`torchmetrics` scales to 100, puts no prefix before the caption, and clips at 0; ours clips each
-pair, theirs the mean of all pairs. Of a caption that is too long it drops the end token, upon which
-every long caption gets the same score: ours keeps it.
+`torchmetrics` scales to 100, uses no prefix and clips at 0. Two differences remain: it clips the
+mean over pairs, where each pair is clipped here; and it cuts the end token off a caption that is
+too long, so that all long captions score the same, where the end token is kept here.
 """
 
 from __future__ import annotations
@@ -15,32 +15,32 @@ from t2v_eval.local.base import EmbeddingScorer
 from ..common.checkpoint import is_transformers_checkpoint
 from .hf_clip import HfClip
 from .open_clip import OpenClip
-from .rescaling import Logits, Percent
+from .rescaling import Logits, PercentCosine
 
 
-class ClipScore100(Percent, HfClip):
-    """100 max(cos, 0) of image and caption, without a prefix.
+class ClipScore100(PercentCosine, HfClip):
+    """Scores 100 max(cos, 0) of image and caption, without a prefix; from 0 to 100.
 
     Args: as `HfClip`.
     """
 
 
 class HfClipLogits(Logits, HfClip):
-    """`logits_per_image` of a CLIP of the Hugging Face hub.
+    """Scores `logits_per_image` of a CLIP of the Hugging Face hub.
 
     Args: as `HfClip`.
     """
 
 
 class OpenClipLogits(Logits, OpenClip):
-    """`logits_per_image` of a CLIP in OpenAI's or OpenCLIP's own layout.
+    """Scores `logits_per_image` of a CLIP in OpenAI's or OpenCLIP's own layout.
 
     Args: as `OpenClip`.
     """
 
 
 def clip_logits(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingScorer:
-    """exp(logit scale) cos, what CLIP itself takes the softmax of over captions.
+    """Load a CLIP that scores exp(logit scale) cos, the logit of CLIP's softmax over captions.
 
     Args:
         checkpoint: in the layout of transformers (as `HfClip`), of OpenAI or of OpenCLIP (as
@@ -52,10 +52,10 @@ def clip_logits(checkpoint: str | os.PathLike[str], **options: Any) -> Embedding
 
 
 class ClipDirectional(HfClip):
-    """`directional_similarity` of an edit; called as other scorers are, it gives the cosine.
+    """Measures edits by `directional_similarity`; called as other scorers are, it gives the cosine.
 
     Gal et al. 2022, "StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators", eq. 3; as
-    in diffusers' guide to evaluation.
+    in the evaluation guide of diffusers.
 
     Args: as `HfClip`.
     """

@@ -21,14 +21,14 @@ from .hf_clip import HfClip
 
 
 class ClipIqa(HfClip):
-    """Softmax over 100 cos of the two descriptions, of which the first one's share is the score.
+    """Scores the softmax share of the better of two descriptions over 100 cos, from 0 to 1.
 
     A text is the name of a property, such as "quality", or two descriptions of your own, the better
     one first: "Super good photo.|Super bad photo.".
 
     Args:
-        pairs: properties and the two descriptions of each, the better one first.
-        others: as `HfClip`.
+        pairs: the two descriptions of each property by its name, the better description first.
+        options: as `HfClip`.
     """
 
     def __init__(self, *, pairs: Mapping[str, Sequence[str]], **options: Any) -> None:
@@ -37,10 +37,10 @@ class ClipIqa(HfClip):
         self.identity_facts = {"pairs": text_key(repr(sorted(pairs.items())))}
 
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
-        """Embeddings (N, 2, D) of the descriptions."""
-        both = [self._pair(caption_text(text)) for text in texts]
-        made = self.embed_texts([description for pair in both for description in pair])
-        return torch.stack([made[::2], made[1::2]], dim=1)
+        """Embed both descriptions of each text: (N, 2, D)."""
+        pairs = [self._pair(caption_text(text)) for text in texts]
+        embeddings = self.embed_texts([description for pair in pairs for description in pair])
+        return torch.stack([embeddings[::2], embeddings[1::2]], dim=1)
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         if texts.ndim != 3:

@@ -20,7 +20,9 @@ from .open_clip import OpenClip
 
 
 class ClipScore(OpenClip):
-    """2.5 max(cos, 0) of the image and "A photo depicts " + caption, with OpenAI's ViT-B/32.
+    """Scores 2.5 max(cos, 0) of the image and "A photo depicts " + caption, from 0 to 2.5.
+
+    The CLIP is OpenAI's ViT-B/32.
 
     Args: as `OpenClip`.
     """
@@ -35,7 +37,7 @@ class ClipScore(OpenClip):
 
 
 class RefClipScore(ClipScore):
-    """Harmonic mean of CLIPScore and the greatest cosine of the caption and a human reference.
+    """Scores the harmonic mean of CLIPScore and the caption's best cosine with a human reference.
 
     0 where both are 0, which the original leaves undefined. As in the original, the second term is
     not clipped, so a caption unlike all its references can score below 0. A caption without
@@ -48,17 +50,23 @@ class RefClipScore(ClipScore):
     caption_keys = ("CLIPScore", "RefCLIPScore")
 
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
-        """A caption is its embedding, followed by its greatest cosine with a reference."""
+        """Embed captions as (N, D + 1): the embedding and the best cosine with a reference.
+
+        The latter is infinite for a caption without references.
+        """
         captions = [Caption(text, ()) if isinstance(text, str) else text for text in texts]
         unique = list(dict.fromkeys(t for c in captions for t in (c.text, *c.references)))
-        made = dict(zip(unique, self.embed_texts(unique).cpu().double(), strict=True))
+        embeddings = dict(zip(unique, self.embed_texts(unique).cpu().double(), strict=True))
         rows = []
         for caption in captions:
-            own, nearest = made[caption.text], torch.tensor([torch.inf], dtype=torch.double)
+            embedding, nearest = (
+                embeddings[caption.text],
+                torch.tensor([torch.inf], dtype=torch.double),
+            )
             if caption.references:
-                others = torch.stack([made[reference] for reference in caption.references])
-                nearest = (unit(others) @ unit(own)).max().view(1)
-            rows.append(torch.cat([own, nearest]))
+                others = torch.stack([embeddings[reference] for reference in caption.references])
+                nearest = (unit(others) @ unit(embedding)).max().view(1)
+            rows.append(torch.cat([embedding, nearest]))
         return torch.stack(rows)
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:

@@ -26,14 +26,14 @@ from ..common.processors import check_end_token, check_vocabulary, read_image_pr
 from ..common.tensors import preprocess_patches, preprocess_pixels
 from .rescaling import Probability, scale_and_bias
 
-KINDS = ("clip", "metaclip_2", "siglip", "siglip2")
-POSITIONS = "text_model.embeddings.position_embedding.weight"
-READER = ("*.json", "*.txt", "*.model")  # the files of a processor, without weights
-PICKLES = (*HUB_FILES, "pytorch_model*.bin*")
+MODEL_TYPES = ("clip", "metaclip_2", "siglip", "siglip2")
+POSITION_EMBEDDING = "text_model.embeddings.position_embedding.weight"
+PROCESSOR_PATTERNS = ("*.json", "*.txt", "*.model")  # the files of a processor, without weights
+PICKLE_PATTERNS = (*HUB_FILES, "pytorch_model*.bin*")
 
 
 class HfClip(EmbeddingScorer):
-    """Cosine of image and text under a dual encoder of the Hugging Face hub.
+    """Scores the cosine of image and text under a dual encoder of the Hugging Face hub, -1 to 1.
 
     Args:
         checkpoint: a folder or hub id with configuration and weights.
@@ -41,7 +41,7 @@ class HfClip(EmbeddingScorer):
             beside the weights.
     """
 
-    processor_elsewhere: ClassVar[str | None] = None  # of weights published without theirs
+    default_processor: ClassVar[str | None] = None  # for weights published without a processor
 
     def __init__(
         self, checkpoint: str, processor: str | None = None, **options: Unpack[Options]
@@ -49,43 +49,50 @@ class HfClip(EmbeddingScorer):
         super().__init__(**options)
         folder = self.locate(checkpoint)
         if not any(folder.glob("*.safetensors")):
-            folder = self.locate(checkpoint, PICKLES)
-        config = read(AutoConfig, folder)
-        if config.model_type not in KINDS:
+            folder = self.locate(checkpoint, PICKLE_PATTERNS)
+        config = load_pretrained(AutoConfig, folder)
+        if config.model_type not in MODEL_TYPES:
             raise CheckpointError(
                 f"{folder} holds a model of type {config.model_type!r}, "
-                f"not {', '.join(map(repr, KINDS))}"
+                f"not {', '.join(map(repr, MODEL_TYPES))}"
             )
         self.siglip = config.model_type.startswith("siglip")
         if processor is None and not (folder / "preprocessor_config.json").exists():
-            processor = self.processor_elsewhere
-        reader = (
-            self.locate(processor, READER, argument="processor", revision=None)
+            processor = self.default_processor
+        processor_folder = (
+            self.locate(processor, PROCESSOR_PATTERNS, argument="processor", revision=None)
             if processor
             else folder
         )
-        self.tokenizer = read(AutoTokenizer, reader)
-        self.processor = read_image_processor(reader, config)
-        # Older files carry the positions' numbers, which are no weights.
+        self.tokenizer = load_pretrained(AutoTokenizer, processor_folder)
+        self.processor = read_image_processor(processor_folder, config)
+        # Older files hold position_ids, which are buffers and no weights.
         tensors = read_tensors(folder)
-        if POSITIONS in tensors:  # of which some LongCLIP has more than its configuration says
-            config.text_config.max_position_embeddings = len(tensors[POSITIONS])
+        if (
+            POSITION_EMBEDDING in tensors
+        ):  # LongCLIP may have more positions than its config.json states
+            config.text_config.max_position_embeddings = len(tensors[POSITION_EMBEDDING])
         self.context = config.text_config.max_position_embeddings
-        around = self.tokenizer("").input_ids
-        check_vocabulary(self.tokenizer, config.text_config.vocab_size, reader, around)
+        special_ids = self.tokenizer("").input_ids
+        check_vocabulary(
+            self.tokenizer, config.text_config.vocab_size, processor_folder, special_ids
+        )
         if not self.siglip:
-            check_end_token(self.tokenizer, config.text_config, reader)
+            check_end_token(self.tokenizer, config.text_config, processor_folder)
         self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
         self.scale, self.bias = scale_and_bias(self.clip)
         self.clip.to(self.device, self.dtype)
-        described = {
-            f for at in (folder, reader) for end in ("json", "txt") for f in at.glob(f"*.{end}")
+        config_files = {
+            f
+            for at in (folder, processor_folder)
+            for end in ("json", "txt")
+            for f in at.glob(f"*.{end}")
         }
-        self.files = [*weight_files(folder), *sorted(described)]
+        self.files = [*weight_files(folder), *sorted(config_files)]
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        # The processor's own conversion would put alpha on white; what models saw drops it.
+        # The processor would put alpha on white; the models were trained on images without alpha.
         rgb = image.convert("RGB")
         side = getattr(self.processor.size, "shortest_edge", None)
         if side and self.processor.do_center_crop:
@@ -94,7 +101,7 @@ class HfClip(EmbeddingScorer):
         prepared: Tensor = inputs.pixel_values[0]
         if "spatial_shapes" not in inputs:
             return prepared
-        # Patches of a grid of any shape: which are real and the grid travel as columns beside them.
+        # Patches of a grid of any shape: mask and grid are passed on as columns beside them.
         real, grid = inputs.pixel_attention_mask[0], inputs.spatial_shapes[0]
         return torch.cat([prepared, real[:, None], grid.expand(len(real), 2)], dim=1)
 
@@ -127,34 +134,39 @@ class HfClip(EmbeddingScorer):
             return_tensors="pt",
         )
         full = zip(texts, inputs.attention_mask.sum(-1).tolist(), strict=True)
-        self.note_truncated(t for t, n in full if n == self.context and self._count(t) > n)
+        self.note_truncated(t for t, n in full if n == self.context and self._count_tokens(t) > n)
         mask = None if self.siglip else inputs.attention_mask.to(self.device)
         ids = inputs.input_ids.to(self.device)
         return _pooled(self.clip.get_text_features(ids, attention_mask=mask))
 
-    def _count(self, text: str) -> int:
-        """How many tokens a text has before it is cut."""
+    def _count_tokens(self, text: str) -> int:
+        """Return the number of tokens of a text before truncation."""
         return len(self.tokenizer(text, verbose=False).input_ids)
 
 
 class HfClipProbability(Probability, HfClip):
-    """How likely image and text belong together, under a SigLIP of the Hugging Face hub.
+    """Scores the probability that image and text match, under a SigLIP of the Hugging Face hub.
 
     Args: as `HfClip`.
     """
 
 
-def read(kind: Any, folder: Path, what: str = "CLIP") -> Any:
-    """What a class of transformers reads of a folder.
+def load_pretrained(auto_class: Any, folder: Path, model: str = "CLIP") -> Any:
+    """Load a configuration, tokenizer or model of transformers from a local folder.
+
+    Args:
+        auto_class: the class, such as `AutoConfig`.
+        folder: holds its files.
+        model: what the folder should hold, for the message.
 
     Raises:
-        CheckpointError: it cannot.
+        CheckpointError: it cannot be loaded.
     """
     try:
-        return kind.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever transformers makes of files of another kind
+        return auto_class.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # any error of transformers given files of another kind
         raise CheckpointError(
-            f"{folder} is no {what} of transformers: {first_lines(error)}"
+            f"{folder} is no {model} of transformers: {first_lines(error)}"
         ) from error
 
 

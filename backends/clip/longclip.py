@@ -1,9 +1,8 @@
 """CLIP that reads captions of 248 tokens: LongCLIP, and SPECS, which is trained from it.
 
 Zhang et al. 2024, "Long-CLIP: Unlocking the Long-Text Capability of CLIP", section 3.2: the first
-20 positions stay as CLIP learnt them, those behind are learnt anew, in a table of their own. (That
-its training starts from CLIP's 77 positions, stretched, is no part of scoring.) Chen et al. 2025,
-"SPECS: Specificity-Enhanced CLIP-Score for Long Image Caption Evaluation".
+20 position embeddings are CLIP's, the others are trained anew and lie in a tensor of their own.
+Chen et al. 2025, "SPECS: Specificity-Enhanced CLIP-Score for Long Image Caption Evaluation".
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from t2v_eval.local.weights import check_keys, read_tensors
 from ..common.checkpoint import is_transformers_checkpoint
 from .hf_clip import HfClip
 from .open_clip import OpenClip
-from .rescaling import Half
+from .rescaling import HalfShiftedCosine
 
-KEPT = 20  # positions
+KEPT_POSITIONS = 20
 TABLES = ("positional_embedding", "positional_embedding_res")
 
 
 class LongClip(OpenClip):
-    """Cosine of image and long caption, from weights in the authors' own layout.
+    """Scores the cosine of image and long caption, from weights in the authors' layout.
 
     Args: as `OpenClip`; nothing besides `checkpoint` is needed.
     """
@@ -38,26 +37,29 @@ class LongClip(OpenClip):
     def read_openai(self, file: Path) -> dict[str, Tensor]:
         tensors = read_tensors(file)
         check_keys(file, [name for name in TABLES if name not in tensors])
-        kept, learnt = (tensors.pop(name) for name in TABLES)
-        return {**tensors, TABLES[0]: torch.cat([kept[:KEPT], learnt[KEPT:]])}
+        original, extended = (tensors.pop(name) for name in TABLES)
+        return {
+            **tensors,
+            TABLES[0]: torch.cat([original[:KEPT_POSITIONS], extended[KEPT_POSITIONS:]]),
+        }
 
 
-class Specs(Half, LongClip):
-    """(cos + 1) / 2 of image and long caption.
+class Specs(HalfShiftedCosine, LongClip):
+    """Scores (cos + 1) / 2 of image and long caption, 0 to 1.
 
     Args: as `LongClip`.
     """
 
 
-class HfSpecs(Half, HfClip):
-    """As `Specs`, from weights in the layout of transformers.
+class HfSpecs(HalfShiftedCosine, HfClip):
+    """Scores as `Specs`, from weights in the layout of transformers.
 
     Args: as `HfClip`.
     """
 
 
 def long_clip(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingScorer:
-    """LongCLIP.
+    """Load LongCLIP.
 
     Args:
         checkpoint: a file, folder or hub id in the authors' layout or that of transformers.
@@ -68,7 +70,7 @@ def long_clip(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingSc
 
 
 def specs(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingScorer:
-    """SPECS.
+    """Load SPECS.
 
     Args: as `long_clip`.
     """

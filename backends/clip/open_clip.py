@@ -1,9 +1,9 @@
-"""Every dual encoder that OpenCLIP can build, published or your own; the score is the cosine.
+"""Any dual encoder that OpenCLIP can build, published or your own; the score is the cosine.
 
-As t2v_metrics computes it: the image becomes RGB, then goes through OpenCLIP's validation
-transform; the cosine is neither scaled nor clipped. Published weights always run with the
-activation they were trained with, which recent versions of OpenCLIP take from the name of the
-architecture instead (``openai:ViT-L-14`` is not what its authors released there).
+As in t2v_metrics: the image is converted to RGB and goes through OpenCLIP's validation transform;
+the cosine is neither scaled nor clipped. Published weights always run with the activation they were
+trained with, where recent versions of OpenCLIP choose it by the name of the architecture (their
+``openai:ViT-L-14`` is not what its authors released).
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ from t2v_eval.local.base import EmbeddingScorer, Options
 from ..common.images import crop_extreme
 from .open_clip_internals import (
     TextTower,
+    apply_transform,
     build,
-    describe,
+    count_tokens,
     hub_tokenizer,
+    image_size_of,
     load_weights,
-    prepare,
+    resolve_architecture,
     round_weights,
-    sides_of,
     spell_as_openai,
-    tokens_of,
 )
-from .openai_archive import describe as describe_openai
-from .openai_archive import is_archive, read_archive
+from .openai_archive import infer_architecture, is_archive, read_archive
 from .rescaling import scale_and_bias
 
 CONFIG = "open_clip_config.json"
@@ -46,23 +45,25 @@ WEIGHTS = (
     "model.safetensors",
     "pytorch_model.bin",
 )
-LOOKS = ("mean", "std", "interpolation", "resize_mode")
+PREPROCESSING_KEYS = ("mean", "std", "interpolation", "resize_mode")
 
 
 class OpenClip(EmbeddingScorer):
-    """Cosine of image and text under a dual encoder of OpenCLIP.
+    """Scores the cosine of image and text under a dual encoder of OpenCLIP, -1 to 1.
 
     Args:
-        checkpoint: your own weights: a file, or a folder or hub id in OpenCLIP's layout. An archive
-            as OpenAI published them says itself what network it is, and is used as OpenAI does.
-        arch: a name that OpenCLIP knows, or a JSON file in the form of its model configurations;
+        checkpoint: your own weights: a file, or a folder or hub id in OpenCLIP's layout. From an
+            archive in OpenAI's layout the architecture is inferred, and it runs as OpenAI's does.
+        arch: an architecture of OpenCLIP, or a JSON file in the format of its model configurations;
             by default the configuration beside the weights.
-        pretrained: OpenCLIP's tag of the weights; with a `checkpoint`, of what it is a copy of.
+        pretrained: OpenCLIP's tag of the weights; with a `checkpoint`, the tag of its original.
     """
 
     published: ClassVar[tuple[str | None, str | None]] = (None, None)  # arch and tag by default
-    weights: ClassVar[Sequence[str]] = WEIGHTS  # their names in a folder, the first that is there
-    # OpenAI resizes an image before it becomes RGB, and spells the end token otherwise.
+    weights: ClassVar[Sequence[str]] = (
+        WEIGHTS  # file names in a folder; the first that exists is read
+    )
+    # OpenAI resizes an image before converting it to RGB, and has another end token.
     as_openai = False
 
     def __init__(
@@ -78,11 +79,11 @@ class OpenClip(EmbeddingScorer):
         tag: dict[str, Any] = {}
         if file and tensors is not None:
             self.as_openai = True
-            config = describe_openai(tensors, file)
+            config = infer_architecture(tensors, file)
             arch = pretrained = "openai"
         else:
             arch, pretrained = self._name(file, arch, pretrained)
-            config, tag = describe(arch, pretrained)
+            config, tag = resolve_architecture(arch, pretrained)
             file = file or self._published(arch, tag)
         self._build(arch, config, tag, file.parent)
         load_weights(self.network, file, tensors)
@@ -95,7 +96,7 @@ class OpenClip(EmbeddingScorer):
         self.identity_facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
 
     def read_openai(self, file: Path) -> dict[str, Tensor] | None:
-        """The weights of a file in OpenAI's own layout; None for any other."""
+        """Read the weights of a file in OpenAI's layout; return None for any other file."""
         return read_archive(file) if is_archive(file) else None
 
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -103,7 +104,7 @@ class OpenClip(EmbeddingScorer):
         return prepared
 
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
-        return prepare(self.transform, pixels)
+        return apply_transform(self.transform, pixels)
 
     def encode_images(self, batch: Tensor) -> Tensor:
         embeddings: Tensor = self.network.encode_image(batch)
@@ -112,11 +113,13 @@ class OpenClip(EmbeddingScorer):
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         ids: Tensor = self.tokenizer(list(texts))
         full = [text for text, last in zip(texts, ids[:, -1].tolist(), strict=True) if last]
-        self.note_truncated(text for text in full if tokens_of(self.tokenizer, text) > ids.shape[1])
+        self.note_truncated(
+            text for text in full if count_tokens(self.tokenizer, text) > ids.shape[1]
+        )
         return self.texts(ids.to(self.device))
 
     def load_tokenizer(self, text: dict[str, Any], folder: Path) -> Any:
-        """What the text tower was trained with; from beside the weights if it lies there."""
+        """Load the tokenizer of the text tower, from beside the weights if it lies there."""
         context, options = text.get("context_length", 77), text.get("tokenizer_kwargs") or {}
         name = text.get("hf_tokenizer_name")
         if not name:
@@ -134,7 +137,7 @@ class OpenClip(EmbeddingScorer):
     def _name(
         self, file: Path | None, arch: str | os.PathLike[str] | None, pretrained: str | None
     ) -> tuple[str, str | None]:
-        """The architecture and the tag: as given, as beside the weights, or as published."""
+        """Return architecture and tag: as given, as beside the weights, or as published."""
         if arch is None and file and (file.parent / CONFIG).exists():
             arch = file.parent / CONFIG
         elif arch is None:
@@ -144,17 +147,17 @@ class OpenClip(EmbeddingScorer):
         return os.fspath(arch), pretrained
 
     def _published(self, arch: str, tag: Mapping[str, Any]) -> Path:
-        """The weight file that OpenCLIP names for a tag."""
+        """Return the weight file that OpenCLIP names for a tag."""
         if "hf_hub" not in tag:
             raise InputError(f"{self.name!r} with arch={arch!r} needs checkpoint= too")
-        repository, own = os.path.split(tag["hf_hub"])
-        names = (own.replace(".bin", ".safetensors"), own) if own else WEIGHTS
+        repository, file_name = os.path.split(tag["hf_hub"])
+        names = (file_name.replace(".bin", ".safetensors"), file_name) if file_name else WEIGHTS
         return self._find(repository, names)
 
     def _build(
         self, arch: str, config: dict[str, Any], tag: Mapping[str, Any], folder: Path
     ) -> None:
-        """The network with random weights, its tokenizer, and how images are prepared for it."""
+        """Build the network with random weights, its tokenizer and its image transform."""
         try:
             self.network = build(config, tag.get("quick_gelu", False), self.device)
             self.tokenizer = self.load_tokenizer(config["text_cfg"], folder)
@@ -164,20 +167,20 @@ class OpenClip(EmbeddingScorer):
             raise CheckpointError(f"arch {arch!r} lacks a file: {error}") from error
         except (TypeError, KeyError, AttributeError, AssertionError, ValueError) as error:
             raise InputError(f"OpenCLIP cannot build arch {arch!r}: {error!r}") from error
-        looks = {key: tag[key] for key in LOOKS if key in tag}
-        size = sides_of(self.network)
-        self.transform = open_clip.image_transform(size, is_train=False, **looks)
-        if size[0] == size[1] and looks.get("resize_mode", "shortest") == "shortest":
-            resample = Image.Resampling[looks.get("interpolation", "bicubic").upper()]
+        preprocessing = {key: tag[key] for key in PREPROCESSING_KEYS if key in tag}
+        size = image_size_of(self.network)
+        self.transform = open_clip.image_transform(size, is_train=False, **preprocessing)
+        if size[0] == size[1] and preprocessing.get("resize_mode", "shortest") == "shortest":
+            resample = Image.Resampling[preprocessing.get("interpolation", "bicubic").upper()]
             self.transform.transforms.insert(
                 0, partial(crop_extreme, side=size[0], resample=resample)
             )
 
     def _find(self, source: str, names: Sequence[str]) -> Path:
-        """The weight file of a file, folder or hub id, by the first name that is there."""
+        """Return the weight file of a file, folder or hub id: the first of `names` that exists."""
         for name in names:
-            found = self.locate(source, (name, *CONFIGS))
-            for file in (found, found / name):
+            location = self.locate(source, (name, *CONFIGS))
+            for file in (location, location / name):
                 if file.is_file():
                     return file
         raise CheckpointError(f"{source} holds no weights: expected one of {', '.join(names)}")

@@ -1,7 +1,7 @@
-"""All that is asked of OpenCLIP beyond its documented interface: networks without its loading, so
-that nothing is downloaded or unpickled unasked, and parts of its tokenizers and transforms.
+"""Every use of undocumented parts of OpenCLIP: building networks, tokenizers and transforms.
 
-`tests/backends/clip/test_open_clip_internals.py` has a test for each thing that is relied on.
+Networks are built without OpenCLIP's loader, which may download and unpickle files.
+`tests/backends/clip/test_open_clip_internals.py` has a test for each internal that is used.
 """
 
 from __future__ import annotations
@@ -31,16 +31,26 @@ from t2v_eval.local.weights import fill, read_tensors
 from ..common.tensors import resize, resize_short_side
 from ..common.versions import tolerance_for, use_where_equal
 
-NO_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial")  # pixels need none of them
+IGNORED_STEPS = (
+    "MaybeConvertMode",
+    "MaybeToTensor",
+    "ToTensor",
+    "partial",
+)  # steps that pixels do not need
 SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 
-def describe(arch: str, pretrained: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """An architecture's configuration, and what is known of its weights: where they are, how
-    images are prepared for them, and whether they were trained with quick-GELU.
+def resolve_architecture(
+    arch: str, pretrained: str | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the configurations of an architecture and of the preprocessing for its weights.
+
+    The latter says where published weights are, how images are prepared for them, and whether they
+    were trained with quick-GELU.
 
     Raises:
-        InputError, UnknownNameError: no such file, architecture or tag.
+        InputError: the JSON file cannot be read.
+        UnknownNameError: there is no such architecture or tag.
     """
     if arch.endswith(".json"):
         try:
@@ -56,15 +66,15 @@ def describe(arch: str, pretrained: str | None) -> tuple[dict[str, Any], dict[st
         )
     tag = open_clip.get_pretrained_cfg(name, pretrained or "")
     if pretrained and not tag:
-        known = open_clip.list_pretrained_tags_by_model(name)
-        remedy = f"OpenCLIP {open_clip.__version__} has {', '.join(known) or 'none'}."
-        raise UnknownNameError.nearest(f"pretrained {arch}", pretrained, known, remedy)
+        tags = open_clip.list_pretrained_tags_by_model(name)
+        remedy = f"OpenCLIP {open_clip.__version__} has {', '.join(tags) or 'none'}."
+        raise UnknownNameError.nearest(f"pretrained {arch}", pretrained, tags, remedy)
     quick_gelu = tag.get("quick_gelu", False) or pretrained == "openai"
     return open_clip.get_model_config(name), {**tag, "quick_gelu": quick_gelu}
 
 
 def build(config: dict[str, Any], quick_gelu: bool, device: torch.device) -> Any:
-    """The network with random weights; no weights are downloaded for a tower of timm or the hub."""
+    """Build a network with random weights; no tower of timm or the hub is downloaded."""
     config = {**config, "quick_gelu": config.get("quick_gelu", False) or quick_gelu}
     vision, text = config["vision_cfg"], config["text_cfg"]
     if "timm_model_name" in vision:
@@ -78,13 +88,15 @@ def build(config: dict[str, Any], quick_gelu: bool, device: torch.device) -> Any
 
 
 def load_weights(network: Any, file: Path, tensors: dict[str, Tensor] | None = None) -> None:
-    """Weights of any form that OpenCLIP loads, brought into the network's own.
+    """Load weights of any format that OpenCLIP reads into `network`.
 
     Args:
-        tensors: what `file` holds, where it has been read already.
+        network: built by `build`.
+        file: the weight file.
+        tensors: its content, where it has been read already.
 
     Raises:
-        CheckpointError: they are not this network's.
+        CheckpointError: the weights are not of this architecture.
     """
     tensors = read_tensors(file) if tensors is None else tensors
     if next(iter(tensors), "").startswith("module."):
@@ -107,8 +119,10 @@ def load_weights(network: Any, file: Path, tensors: dict[str, Tensor] | None = N
 
 
 class TextTower:
-    """Token ids -> embeddings. What stands behind an end token cannot reach it in a causal tower,
-    so such a tower reads no further than the last end token of the batch.
+    """Maps token ids (B, L) to embeddings (B, D).
+
+    In a causal tower, tokens after the end token do not affect it, so such a tower reads no further
+    than the last end token of the batch.
     """
 
     def __init__(self, network: Any) -> None:
@@ -136,7 +150,7 @@ class TextTower:
 
     @property
     def _pool(self) -> str:
-        """Which token counts: the end token by its number, or the largest number of all."""
+        """Return how the pooled token is chosen: by the end token's id or by the largest id."""
         tower = self.tower
         return str(getattr(tower, "text_pool_type", getattr(tower, "pool_type", "")))
 
@@ -158,7 +172,7 @@ class TextTower:
         return x
 
     def _read_anything(self) -> Tensor:
-        """What is made of two short texts."""
+        """Return the embeddings of two short texts of arbitrary tokens."""
         words = self.tower.token_embedding.num_embeddings
         ids = torch.zeros(2, len(self.tower.positional_embedding), dtype=torch.long)
         for row, length in enumerate((4, 6)):
@@ -168,12 +182,12 @@ class TextTower:
 
 
 def hub_tokenizer(name: str, **options: Any) -> Any:
-    """The tokenizer of a folder or hub id, as OpenCLIP's networks with towers of the hub use it."""
+    """Return OpenCLIP's wrapper of a Hugging Face tokenizer, of a folder or hub id."""
     return HFTokenizer(name, **options)
 
 
-def tokens_of(tokenizer: Any, text: str) -> int:
-    """How many tokens a text has before it is cut."""
+def count_tokens(tokenizer: Any, text: str) -> int:
+    """Return the number of tokens of a text before truncation, with start and end token."""
     if isinstance(tokenizer, HFTokenizer):
         cleaned = tokenizer.clean_fn(text)
         return len(tokenizer.tokenizer(cleaned, verbose=False).input_ids)
@@ -181,36 +195,36 @@ def tokens_of(tokenizer: Any, text: str) -> int:
 
 
 def spell_as_openai(tokenizer: Any) -> Any:
-    """OpenCLIP's tokenizer with the start and the end token spelled as OpenAI does."""
+    """Rename the start and end token of OpenCLIP's tokenizer to OpenAI's spelling, in place."""
     pattern = tokenizer.pat.pattern
-    for ours, theirs in SPECIAL.items():
-        tokenizer.encoder[theirs] = tokenizer.encoder[ours]
-        tokenizer.cache[theirs] = theirs
-        pattern = pattern.replace(ours, regex.escape(theirs))
+    for open_clip_name, openai_name in SPECIAL.items():
+        tokenizer.encoder[openai_name] = tokenizer.encoder[open_clip_name]
+        tokenizer.cache[openai_name] = openai_name
+        pattern = pattern.replace(open_clip_name, regex.escape(openai_name))
     tokenizer.pat = regex.compile(pattern, regex.IGNORECASE)
     return tokenizer
 
 
 def round_weights(network: nn.Module) -> None:
-    """Round to float16 what the original loaders round, also where they then widen it again.
+    """Round those weights to float16 that OpenAI's loader rounds.
 
-    Published weights do not change by this; weights that were trained further in float32 do.
+    Published weights are not changed by this; weights fine-tuned in float32 are.
     """
     open_clip.convert_weights_to_lp(network, torch.float16)
 
 
-def sides_of(network: Any) -> tuple[int, int]:
-    """Height and width of the images that a network sees."""
+def image_size_of(network: Any) -> tuple[int, int]:
+    """Return height and width of the images that a network takes."""
     size = network.visual.image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     return height, width
 
 
-def prepare(transform: Any, pixels: Tensor) -> Tensor:
-    """What OpenCLIP's validation transform does to an image, done to pixels.
+def apply_transform(transform: Any, pixels: Tensor) -> Tensor:
+    """Apply to pixels (B, 3, H, W) what OpenCLIP's validation transform does to an image.
 
     Raises:
-        UnsupportedError: it has a step that is not known here.
+        UnsupportedError: a step of it has no gradient here.
     """
     for step in transform.transforms:
         if isinstance(step, Resize) and isinstance(step.size, int):
@@ -224,7 +238,7 @@ def prepare(transform: Any, pixels: Tensor) -> Tensor:
             pixels = resize(pixels, (height, width), step.interpolation.value)
         elif isinstance(step, (CenterCrop, CenterCropOrPad, Normalize)):
             pixels = step(pixels)
-        elif getattr(step, "__name__", type(step).__name__) not in NO_STEPS:
+        elif getattr(step, "__name__", type(step).__name__) not in IGNORED_STEPS:
             raise UnsupportedError(
                 f"OpenCLIP {open_clip.__version__} prepares images with {step!r}, which has no "
                 "gradient here"

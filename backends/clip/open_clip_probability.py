@@ -10,7 +10,7 @@ from .rescaling import Probability
 
 
 class OpenClipProbability(Probability, OpenClip):
-    """How likely image and text belong together, whatever other texts there are.
+    """Scores the probability that image and text match, 0 to 1, independently of other texts.
 
     Args: as `OpenClip`.
     """

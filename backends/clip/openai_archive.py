@@ -1,7 +1,7 @@
-"""OpenAI's own layout of CLIP weights, which LongCLIP and SPECS kept: reading it, and the network.
+"""Read CLIP weights in OpenAI's layout, which LongCLIP and SPECS share, and infer the network.
 
-The published files are TorchScript archives, which run the code they hold when PyTorch loads them.
-Only their tensors are wanted, so they are read here out of the archive, and nothing in it is run.
+The published files are TorchScript archives, whose code runs when PyTorch loads them. Here only
+their tensors are read, and no code in them runs.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ from torch import Tensor
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.weights import check_keys
 
-HEAD = 64  # channels of an attention head, in every tower of theirs
-NUMBERS = ("input_resolution", "context_length", "vocab_size")  # beside the weights
+HEAD_WIDTH = 64  # channels of an attention head, in every tower of OpenAI's
+SETTINGS = (
+    "input_resolution",
+    "context_length",
+    "vocab_size",
+)  # numbers that lie among the weights
 DTYPES = {
     "Bool": torch.bool,
     "Int": torch.int32,
@@ -29,27 +33,27 @@ DTYPES = {
     "Float": torch.float32,
     "Double": torch.float64,
 }
-TEXT = ("text_projection", "positional_embedding", "token_embedding.weight", "ln_final.weight")
+TEXT_KEYS = ("text_projection", "positional_embedding", "token_embedding.weight", "ln_final.weight")
 
 
-class Module:
-    """Stands for any module of an archive; keeps its weights and parts by name."""
+class ArchivedModule:
+    """Stands in for any module of an archive; holds its weights and submodules by name."""
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.parts = dict(state)
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        found = {}
+        tensors: dict[str, Tensor] = {}
         for name, part in self.parts.items():
-            if isinstance(part, Module):
-                found.update(part.tensors(f"{prefix}{name}."))
+            if isinstance(part, ArchivedModule):
+                tensors.update(part.tensors(f"{prefix}{name}."))
             elif isinstance(part, Tensor):
-                found[prefix + name] = part
-        return found
+                tensors[prefix + name] = part
+        return tensors
 
 
-class Reader(pickle.Unpickler):
-    """Unpickles tensors and modules, which it does not import; refuses everything else."""
+class ArchiveUnpickler(pickle.Unpickler):
+    """Unpickles tensors and modules without importing the latter; refuses everything else."""
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(archive.open(f"{root}data.pkl"))
@@ -57,18 +61,18 @@ class Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "__torch__":
-            return Module
+            return ArchivedModule
         if module == "torch" and name.endswith("Storage"):
             return DTYPES[name.removesuffix("Storage")]
-        known = {
+        allowed = {
             ("collections", "OrderedDict"): collections.OrderedDict,
             ("torch._utils", "_rebuild_tensor_v2"): _tensor,
         }
         if module == "torch.jit._pickle":  # lists of numbers, and values with their types
             return lambda value, *_: value
-        if (module, name) not in known:
+        if (module, name) not in allowed:
             raise pickle.UnpicklingError(f"it holds {module}.{name}")
-        return known[module, name]
+        return allowed[module, name]
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, count = pid
@@ -84,7 +88,7 @@ def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: Any) -> Te
 
 
 def is_archive(file: Path) -> bool:
-    """Whether a file is a TorchScript archive."""
+    """Return whether a file is a TorchScript archive."""
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
@@ -92,15 +96,15 @@ def is_archive(file: Path) -> bool:
 
 
 def read_archive(file: Path) -> dict[str, Tensor]:
-    """The weights of a TorchScript archive.
+    """Read the weights of a TorchScript archive without running its code.
 
     Raises:
-        CheckpointError: damaged, or not the archive of a module.
+        CheckpointError: the file is damaged, or not the archive of a module.
     """
     try:
         with zipfile.ZipFile(file) as archive:
             root = next(n for n in archive.namelist() if n.endswith("/constants.pkl"))
-            module = Reader(archive, root.removesuffix("constants.pkl")).load()
+            module = ArchiveUnpickler(archive, root.removesuffix("constants.pkl")).load()
             tensors: dict[str, Tensor] = module.tensors()
     except (
         pickle.UnpicklingError,
@@ -115,22 +119,22 @@ def read_archive(file: Path) -> dict[str, Tensor]:
         OSError,
     ) as error:
         raise CheckpointError(f"{file} is not a readable TorchScript archive: {error}") from error
-    return {name: value for name, value in tensors.items() if name not in NUMBERS}
+    return {name: value for name, value in tensors.items() if name not in SETTINGS}
 
 
-def describe(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
-    """The network in the form of OpenCLIP's configurations, as the shapes of its weights say.
+def infer_architecture(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
+    """Infer the architecture from the shapes of the weights, in OpenCLIP's configuration format.
 
     Raises:
-        CheckpointError: the weights are not those of a CLIP of OpenAI's.
+        CheckpointError: the weights are not of a CLIP in OpenAI's layout.
     """
-    vit = "visual.proj" in tensors
+    is_vit = "visual.proj" in tensors
     first, positions = (
         ("visual.conv1.weight", "visual.positional_embedding")
-        if vit
+        if is_vit
         else ("visual.layer1.0.conv1.weight", "visual.attnpool.positional_embedding")
     )
-    check_keys(file, [name for name in (first, positions, *TEXT) if name not in tensors])
+    check_keys(file, [name for name in (first, positions, *TEXT_KEYS) if name not in tensors])
     width, *_, patch = tensors[first].shape
     side = round((len(tensors[positions]) - 1) ** 0.5)
 
@@ -138,8 +142,8 @@ def describe(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
         depth = prefix.count(".")
         return len({name.split(".")[depth] for name in tensors if name.startswith(prefix)})
 
-    vision: dict[str, Any] = {"width": width, "head_width": HEAD}
-    if vit:
+    vision: dict[str, Any] = {"width": width, "head_width": HEAD_WIDTH}
+    if is_vit:
         layers = count("visual.transformer.resblocks.")
         vision |= {"layers": layers, "patch_size": patch, "image_size": patch * side}
     else:
@@ -154,7 +158,7 @@ def describe(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
             "context_length": context,
             "vocab_size": len(tensors["token_embedding.weight"]),
             "width": text_width,
-            "heads": text_width // HEAD,
+            "heads": text_width // HEAD_WIDTH,
             "layers": count("transformer.resblocks."),
         },
     }

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from ..clip.open_clip import OpenClip
-from ..clip.open_clip_internals import sides_of
+from ..clip.open_clip_internals import image_size_of
 from ..common.images import normalise
 
 
@@ -37,7 +37,7 @@ class HpsV2(OpenClip):
         return self.preprocess_tensor(pixels[None])[0]
 
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
-        side, _ = sides_of(self.network)
+        side, _ = image_size_of(self.network)
         scale = side / max(pixels.shape[2:])
         height, width = (max(1, round(length * scale)) for length in pixels.shape[2:])
         if scale != 1:

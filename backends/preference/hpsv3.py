@@ -28,7 +28,7 @@ from t2v_eval.local.pair_scorer import PairScorer
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.weights import check_keys, fill, read_tensors
 
-from ..clip.hf_clip import READER, read
+from ..clip.hf_clip import PROCESSOR_PATTERNS, load_pretrained
 from ..common.processors import read_image_processor
 
 FILE, BASE = "HPSv3.safetensors", "Qwen/Qwen2-VL-7B-Instruct"
@@ -65,9 +65,13 @@ class HpsV3(PairScorer[Tensor]):
         self.dtype = large_dtype(options.get("dtype"), self.device, file)
         if base is None and not (file.parent / "config.json").exists():
             base = BASE
-        reader = self.locate(base, READER, argument="base", revision=None) if base else file.parent
-        config: Any = read(AutoConfig, reader, "Qwen2-VL")
-        self.tokenizer = read(AutoTokenizer, reader, "Qwen2-VL")
+        reader = (
+            self.locate(base, PROCESSOR_PATTERNS, argument="base", revision=None)
+            if base
+            else file.parent
+        )
+        config: Any = load_pretrained(AutoConfig, reader, "Qwen2-VL")
+        self.tokenizer = load_pretrained(AutoTokenizer, reader, "Qwen2-VL")
         if lacking := [t for t in MARKS if t not in self.tokenizer.get_vocab()]:
             raise CheckpointError(
                 f"the tokenizer of {reader} ({len(self.tokenizer)} tokens) is not Qwen2-VL's: it "
@@ -136,8 +140,10 @@ class HpsV3(PairScorer[Tensor]):
             rows.append(torch.cat([around[: len(self._before)], image, around[-len(ids) :]]))
             at.append(len(rows[-1]) - len(ids) + int((after == self._reward).nonzero()[-1]))
         # Padding comes last, where nothing that is read can see it; positions count on, as trained.
-        read = reader(inputs_embeds=pad_sequence(rows, True), use_cache=False).last_hidden_state
-        rating: Tensor = read[torch.arange(len(rows)), at].float()
+        load_pretrained = reader(
+            inputs_embeds=pad_sequence(rows, True), use_cache=False
+        ).last_hidden_state
+        rating: Tensor = load_pretrained[torch.arange(len(rows)), at].float()
         for n, (weight, bias) in enumerate(self._head):
             rating = linear(relu(rating) if n else rating, weight, bias)
         return rating[:, 1].exp() if self._of_sigma else rating[:, 0]

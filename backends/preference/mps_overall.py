@@ -21,11 +21,11 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from t2v_eval.local.base import Options, unit
 from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
 
-from ..clip.hf_clip import READER, read
+from ..clip.hf_clip import PROCESSOR_PATTERNS, load_pretrained
 from ..common.images import crop_extreme
 from ..common.processors import check_end_token, check_vocabulary, read_image_processor
 from ..common.tensors import preprocess_pixels
-from .preference_logits import ChoicePairScorer
+from .preference_logits import PreferencePairScorer
 
 CLIP, CROSS = "model.", "cross_model.layers."
 PUBLISHED_CLIP = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
@@ -41,7 +41,7 @@ PARTS = (  # of a layer: the image attends to the prompt, then to itself
 )
 
 
-class Mps(ChoicePairScorer):
+class Mps(PreferencePairScorer):
     """The logit of being preferred, of images for one prompt.
 
     Args:
@@ -67,9 +67,13 @@ class Mps(ChoicePairScorer):
         beside = found if found.is_dir() else found.parent
         if clip is None and not (beside / "preprocessor_config.json").exists():
             clip = PUBLISHED_CLIP
-        reader = self.locate(clip, READER, argument="clip", revision=None) if clip else beside
-        config: Any = read(AutoConfig, reader)
-        self.tokenizer = read(AutoTokenizer, reader)
+        reader = (
+            self.locate(clip, PROCESSOR_PATTERNS, argument="clip", revision=None)
+            if clip
+            else beside
+        )
+        config: Any = load_pretrained(AutoConfig, reader)
+        self.tokenizer = load_pretrained(AutoTokenizer, reader)
         self.processor = read_image_processor(reader, config)
         around = self.tokenizer("").input_ids
         check_vocabulary(self.tokenizer, config.text_config.vocab_size, reader, around)
@@ -135,18 +139,22 @@ class Mps(ChoicePairScorer):
         ).input_ids
         full = (t for t in texts if len(self.tokenizer(t, verbose=False).input_ids) > self.context)
         self.note_truncated(full)
-        read = self.clip.text_model(input_ids=ids.to(self.device))
+        load_pretrained = self.clip.text_model(input_ids=ids.to(self.device))
         projection = self.clip.text_projection
-        return projection(read.last_hidden_state), projection(read.pooler_output)
+        return projection(load_pretrained.last_hidden_state), projection(
+            load_pretrained.pooler_output
+        )
 
 
 def _attend_to_words(layer: Mapping[str, Tensor], x: Tensor, words: Tensor, seen: Tensor) -> Tensor:
     x = layer_norm(x, x.shape[-1:], layer["0.fn.norm.weight"], layer["0.fn.norm.bias"])
     keys, values = linear(words, layer["0.fn.to_kv.weight"]).chunk(2, -1)
     queries = linear(x, layer["0.fn.to_q.weight"])
-    read = _attend(queries, keys, values, seen[:, None, None])
+    load_pretrained = _attend(queries, keys, values, seen[:, None, None])
     inner = _gate(linear(x, layer["0.fn.ff.0.weight"]))
-    return linear(read, layer["0.fn.to_out.weight"]) + linear(inner, layer["0.fn.ff.2.weight"])
+    return linear(load_pretrained, layer["0.fn.to_out.weight"]) + linear(
+        inner, layer["0.fn.ff.2.weight"]
+    )
 
 
 def _attend_to_itself(layer: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -159,17 +167,17 @@ def _attend_to_itself(layer: Mapping[str, Tensor], x: Tensor) -> Tensor:
     queries, keys, values, inner = torch.split(fused, [*sizes, rest], -1)
     angles = torch.arange(x.shape[1], device=x.device)[:, None] * frequencies
     queries = _rotate(_heads(queries, head), angles[:, None]).flatten(-2)
-    read = _attend(queries, _rotate(keys, angles), values)
+    load_pretrained = _attend(queries, _rotate(keys, angles), values)
     out = linear(_gate(inner), layer["1.fn.ff_out.1.weight"])
-    return linear(read, layer["1.fn.attn_out.weight"]) + out
+    return linear(load_pretrained, layer["1.fn.attn_out.weight"]) + out
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = None) -> Tensor:
     """Attention of many heads (B, L, heads * width) to keys and values that they share."""
     heads = _heads(queries, keys.shape[-1]).transpose(1, 2)
     keys, values = (t[:, None].expand(-1, heads.shape[1], -1, -1) for t in (keys, values))
-    read = scaled_dot_product_attention(heads, keys, values, attn_mask=seen)
-    return read.transpose(1, 2).flatten(2)
+    load_pretrained = scaled_dot_product_attention(heads, keys, values, attn_mask=seen)
+    return load_pretrained.transpose(1, 2).flatten(2)
 
 
 def _heads(x: Tensor, width: int) -> Tensor:

@@ -14,10 +14,10 @@ from torch import Tensor
 from t2v_eval.local.base import Options
 
 from ..clip.hf_clip import HfClip
-from .preference_logits import ChoiceScorer
+from .preference_logits import PreferenceScorer
 
 
-class PickScore(ChoiceScorer, HfClip):
+class PickScore(PreferenceScorer, HfClip):
     """exp(logit scale) times the cosine of image and text, or the cosine.
 
     Args:
@@ -27,7 +27,7 @@ class PickScore(ChoiceScorer, HfClip):
         scaled: whether a score is the logit; else it is the cosine.
     """
 
-    processor_elsewhere = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
+    default_processor = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from t2v_eval.local.pair_scorer import PairScorer
 from t2v_eval.scoring.scorer import Scorer
 
 
-class ChoiceScorer(Scorer):
+class PreferenceScorer(Scorer):
     """A scorer whose logits, over the candidates, become the probability to be preferred."""
 
     logit_scale: float = 1.0  # times a score is a logit
@@ -34,7 +34,7 @@ class ChoiceScorer(Scorer):
         return shares.masked_fill(logits.isnan(), torch.nan)
 
 
-class ChoicePairScorer(ChoiceScorer, PairScorer[Tensor]):
+class PreferencePairScorer(PreferenceScorer, PairScorer[Tensor]):
     """One that reads the filled question with the image; there is no answer."""
 
     def check_template(self) -> None:

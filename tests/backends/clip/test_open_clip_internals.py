@@ -55,7 +55,7 @@ def test_weights_of_other_layouts_are_converted_in_place(network):
 
 
 def test_a_network_says_how_large_its_images_are(network):
-    assert ours.sides_of(network) == (224, 224)
+    assert ours.image_size_of(network) == (224, 224)
 
 
 def test_a_text_tower_has_a_causal_mask_and_names_its_end_token(network):
@@ -109,11 +109,11 @@ def test_weights_are_rounded_in_all_layers_but_norms(network):
 def test_transforms_are_steps_of_these_kinds(mode):
     transform = open_clip.image_transform(64, is_train=False, resize_mode=mode)
     pixels = torch.rand(1, 3, 80, 100)
-    assert ours.prepare(transform, pixels).shape == (1, 3, 64, 64)
+    assert ours.apply_transform(transform, pixels).shape == (1, 3, 64, 64)
 
 
 def test_a_step_that_is_not_known_is_refused():
     transform = open_clip.image_transform(64, is_train=False)
     transform.transforms.append(torch.nn.Identity())
     with pytest.raises(ours.UnsupportedError, match="Identity"):
-        ours.prepare(transform, torch.rand(1, 3, 80, 100))
+        ours.apply_transform(transform, torch.rand(1, 3, 80, 100))

@@ -24,7 +24,7 @@ from helpers.toy import picture
 
 import t2v_eval
 from t2v_eval.backends.clip.open_clip_internals import load_weights, round_weights
-from t2v_eval.backends.clip.openai_archive import describe, is_archive, read_archive
+from t2v_eval.backends.clip.openai_archive import infer_architecture, is_archive, read_archive
 from t2v_eval.errors import CheckpointError
 
 CASE = cases("openai_clip_pt")["logits_per_image"]
@@ -78,7 +78,7 @@ def test_the_tensors_are_those_that_torch_reads(archive):
 
 
 def test_the_network_is_read_off_the_weights(archive):
-    assert describe(read_archive(Path(archive)), Path(archive)) == {
+    assert infer_architecture(read_archive(Path(archive)), Path(archive)) == {
         "embed_dim": 16,
         "quick_gelu": True,
         "vision_cfg": {
@@ -112,7 +112,7 @@ def test_a_resnet_is_read_off_the_weights_too(tmp_path):
         },
     }
     weights = open_clip.CLIP(**config).state_dict()
-    assert describe(weights, tmp_path) == config
+    assert infer_architecture(weights, tmp_path) == config
 
 
 def test_weights_are_rounded_where_the_original_rounds_them(archive):

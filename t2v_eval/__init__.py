@@ -10,15 +10,33 @@ True
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+
+class _CheckoutFinder:
+    """Find the sub-packages that lie beside this folder in a checkout; a wheel has them inside.
+
+    Adding the checkout to `__path__` would expose its other folders too, such as tests, and this
+    package as `t2v_eval.t2v_eval`, whose classes would differ from those of `t2v_eval`.
+    """
+
+    FOLDERS = ("t2v_eval.backends", "t2v_eval.benchmarks", "t2v_eval.templates")
+
+    @classmethod
+    def find_spec(cls, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if name not in cls.FOLDERS:
+            return None
+        return PathFinder.find_spec(name, [str(Path(__file__).parents[1])], target)
+
+
 if not (Path(__file__).parent / "backends").is_dir():
-    # In a checkout, backends, benchmarks and templates lie beside this folder; in a wheel, inside.
-    __path__.append(str(Path(__file__).parent.parent))
+    sys.meta_path.insert(0, _CheckoutFinder)  # before an editable install of another checkout
 
 if TYPE_CHECKING:
     from t2v_eval.api import list_benchmarks, list_models, list_templates, load, score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 import tarfile
@@ -59,6 +60,17 @@ def test_the_wheel_holds_one_package_and_all_its_data(wheel):
                 assert f"t2v_eval/{path.relative_to(ROOT).as_posix()}" in names
     page = {f"t2v_eval/report/report.{kind}" for kind in ("html", "css", "js", "schema.json")}
     assert {"t2v_eval/py.typed", *page} <= names
+
+
+def test_a_checkout_exposes_its_three_sub_packages_and_nothing_else():
+    exposed = {"backends", "benchmarks", "templates"}
+    for name in exposed:
+        module = importlib.import_module(f"t2v_eval.{name}")
+        assert Path(module.__file__).parent == ROOT / name
+    others = {path.stem for path in ROOT.iterdir() if path.stem.isidentifier()} - exposed
+    assert {"tests", "t2v_eval", "training", "eval"} <= others
+    for name in others:
+        assert importlib.util.find_spec(f"t2v_eval.{name}") is None, name
 
 
 def test_the_embedded_models_stay_small(wheel):

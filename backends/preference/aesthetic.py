@@ -1,7 +1,7 @@
-"""LAION's aesthetic predictor, version 2: how people would rate an image, from 1 to 10.
+"""LAION's aesthetic predictor, version 2: the rating of an image by people, from 1 to 10.
 
 Schuhmann 2022, "Improved aesthetic predictor": five linear layers, without activations, on the
-embedding of OpenAI's CLIP ViT-L/14, brought to length 1. It does not know what an image is for.
+normalised embedding of OpenAI's CLIP ViT-L/14. The text has no influence.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from t2v_eval.local.weights import HUB_FILES, check_keys, read_tensors
 
 from ..clip.open_clip import OpenClip
 
-LAYERS = (0, 2, 4, 6, 7)  # between them were dropouts
+LAYERS = (0, 2, 4, 6, 7)  # linear layers of the published `Sequential`; the others are dropouts
 FILE = "sac+logos+ava1-l14-linearMSE.pth"
 
 
 class Aesthetic(OpenClip):
-    """The predicted rating, whatever the text is.
+    """Scores the predicted rating of the image, from 1 to 10, whatever the text is.
 
     Args:
         checkpoint: the file of the five layers, or a folder, hub id or URL of it.
@@ -50,7 +50,7 @@ class Aesthetic(OpenClip):
         super().__init__(clip, arch, **options)
         self.network = self.network.visual
         file = self.locate(os.fspath(checkpoint), (FILE,), argument="checkpoint")
-        file = _predictor(file) if file.is_dir() else file
+        file = _find_predictor(file) if file.is_dir() else file
         tensors = read_tensors(file)
         names = [f"layers.{n}.{what}" for n in LAYERS for what in ("weight", "bias")]
         check_keys(file, [n for n in names if n not in tensors], tensors.keys() - set(names))
@@ -72,7 +72,7 @@ class Aesthetic(OpenClip):
         return prepared
 
     def encode_images(self, batch: Tensor) -> Tensor:
-        """The rating (B, 1), which is all that is kept of an image."""
+        """Return the ratings (B, 1), which stand for the images."""
         rating = unit(self.network(batch).float())
         for weight, bias in self.head:
             rating = linear(rating, weight, bias)
@@ -83,14 +83,18 @@ class Aesthetic(OpenClip):
 
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         if texts.shape[-1]:
-            raise UnsupportedError(f"{self.name!r} rates images and compares them with nothing")
+            raise UnsupportedError(
+                f"{self.name!r} rates single images and cannot compare images or texts"
+            )
         return images.expand(-1, len(texts))
 
 
-def _predictor(folder: Path) -> Path:
-    """The file by its published name, or the only one there that holds weights."""
-    held = [file for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors")]
-    for file in held:
-        if file.name == FILE or len(held) == 1:
+def _find_predictor(folder: Path) -> Path:
+    """Return the file of the published name, or the only weight file in the folder."""
+    candidates = [
+        file for file in folder.iterdir() if file.suffix in (".pth", ".pt", ".safetensors")
+    ]
+    for file in candidates:
+        if file.name == FILE or len(candidates) == 1:
             return file
     raise CheckpointError(f"{folder} holds no {FILE}")

@@ -1,8 +1,8 @@
-"""Human Preference Score v2 and v2.1: what people prefer, learnt from choices among images.
+"""Human Preference Score v2 and v2.1: learnt from people's choices among images.
 
 Wu et al. 2023, "Human Preference Score v2: A Solid Benchmark for Evaluating Human Preferences of
-Text-to-Image Synthesis", section 4: OpenCLIP's ViT-H/14, fine-tuned; the score is the cosine. The
-whole image is seen: as in the authors' code it is resized, not cropped, and padded with black.
+Text-to-Image Synthesis", section 4: OpenCLIP's ViT-H/14, fine-tuned; the score is the cosine. As in
+the authors' code the image is not cropped but resized and padded with black to a square.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..common.images import normalise
 
 
 class HpsV2(OpenClip):
-    """Cosine of image and text under a CLIP that was taught what people prefer, v2.0.
+    """Scores the cosine of image and text under a CLIP fine-tuned on preferences, v2.0.
 
     Args: as `OpenClip`.
     """
@@ -28,10 +28,10 @@ class HpsV2(OpenClip):
     weights = ("HPS_v2_compressed.pt",)
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """The long side made as long as the network sees, antialiased, and the rest black.
+        """Resize the long side to the network's input size, antialiased, and pad with black.
 
-        The authors' code fails where there are four channels, and where nothing needs resizing but
-        something needs padding; here the former lose their alpha and the latter is padded.
+        The authors' code fails on four channels, and on images that need padding but no resizing;
+        here alpha is dropped, and such images are padded.
         """
         pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
         return self.preprocess_tensor(pixels[None])[0]
@@ -42,13 +42,12 @@ class HpsV2(OpenClip):
         height, width = (max(1, round(length * scale)) for length in pixels.shape[2:])
         if scale != 1:
             pixels = interpolate(pixels, (height, width), mode="bicubic", antialias=True)
-        top, left = (side - height) // 2, (side - width) // 2
-        bottom, right = side - height - top, side - width - left
-        return normalise(pad(pixels, (left, right, top, bottom)))
+        y, x = (side - height) // 2, (side - width) // 2
+        return normalise(pad(pixels, (x, side - width - x, y, side - height - y)))
 
 
 class HpsV21(HpsV2):
-    """The same, v2.1.
+    """Scores as `HpsV2`, with the weights v2.1.
 
     Args: as `OpenClip`.
     """

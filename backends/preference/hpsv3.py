@@ -1,8 +1,8 @@
-"""HPSv3: what people prefer, rated by a language model that looks at the image.
+"""HPSv3: human preference, rated by a vision-language model.
 
 Ma et al. 2025, "HPSv3: Towards Wide-Spectrum Human Preference Score", section 4. Qwen2-VL-7B reads
 the image and a long instruction with the prompt; at the token <|Reward|> in it, three layers give
-the mean and the deviation of the rating. The score is the mean, as in the authors' code.
+the mean and the standard deviation of the rating. The score is the mean, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -33,23 +33,28 @@ from ..common.processors import read_image_processor
 
 FILE, BASE = "HPSv3.safetensors", "Qwen/Qwen2-VL-7B-Instruct"
 REWARD = "<|Reward|>"
-MARKS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
-BEFORE = (
+SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>")
+PREFIX = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
 )
-AFTER = "<|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"  # around the image and the question
-AREA, GRID = 256 * 28 * 28, 28  # pixels, and what both sides are multiples of
-LONGEST = 200  # times the short side
-HEAD = (0, 3, 5)
+SUFFIX = (
+    "<|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"  # PREFIX, image, SUFFIX with the question
+)
+AREA, MULTIPLE = (
+    256 * 28 * 28,
+    28,
+)  # pixels of a resized image, and what both sides are multiples of
+MAX_ASPECT_RATIO = 200  # times the short side
+HEAD_LAYERS = (0, 3, 5)
 
 
 class HpsV3(PairScorer[Tensor]):
-    """The mean of the rating; `sigma` gives its deviation.
+    """Scores the mean of the predicted rating, without bounds; `sigma` gives its deviation.
 
     Args:
         checkpoint: a folder or hub id with HPSv3.safetensors, or that file.
         base: a folder or hub id with the configuration, tokenizer and image processor of
-            Qwen2-VL-7B-Instruct; by default what lies beside the weights, or else the published.
+            Qwen2-VL-7B-Instruct; by default those beside the weights, or else the published.
     """
 
     default_template = "hpsv3"
@@ -65,28 +70,28 @@ class HpsV3(PairScorer[Tensor]):
         self.dtype = large_dtype(options.get("dtype"), self.device, file)
         if base is None and not (file.parent / "config.json").exists():
             base = BASE
-        reader = (
+        base_folder = (
             self.locate(base, PROCESSOR_PATTERNS, argument="base", revision=None)
             if base
             else file.parent
         )
-        config: Any = load_pretrained(AutoConfig, reader, "Qwen2-VL")
-        self.tokenizer = load_pretrained(AutoTokenizer, reader, "Qwen2-VL")
-        if lacking := [t for t in MARKS if t not in self.tokenizer.get_vocab()]:
+        config: Any = load_pretrained(AutoConfig, base_folder, "Qwen2-VL")
+        self.tokenizer = load_pretrained(AutoTokenizer, base_folder, "Qwen2-VL")
+        if missing := [t for t in SPECIAL_TOKENS if t not in self.tokenizer.get_vocab()]:
             raise CheckpointError(
-                f"the tokenizer of {reader} ({len(self.tokenizer)} tokens) is not Qwen2-VL's: it "
-                f"lacks {', '.join(lacking)}; pass base= as it was trained on"
+                f"the tokenizer of {base_folder} ({len(self.tokenizer)} tokens) is not Qwen2-VL's: "
+                f"it lacks {', '.join(missing)}; pass base= as it was trained on"
             )
         self.tokenizer.add_tokens([REWARD], special_tokens=True)
-        self.processor = read_image_processor(reader, config)
+        self.processor = read_image_processor(base_folder, config)
         self._load(config, file)
         self._reward = self.tokenizer.convert_tokens_to_ids(REWARD)
-        self._before = torch.tensor(
-            self.tokenizer(BEFORE).input_ids, device=self.device, dtype=torch.long
+        self._prefix = torch.tensor(
+            self.tokenizer(PREFIX).input_ids, device=self.device, dtype=torch.long
         )
-        self._of_sigma = False
-        described = (f for end in ("json", "txt") for f in reader.glob(f"*.{end}"))
-        self.files = [file, *sorted(f for f in described if ".index." not in f.name)]
+        self._returns_sigma = False
+        config_files = (f for end in ("json", "txt") for f in base_folder.glob(f"*.{end}"))
+        self.files = [file, *sorted(f for f in config_files if ".index." not in f.name)]
 
     def sigma(
         self,
@@ -94,9 +99,9 @@ class HpsV3(PairScorer[Tensor]):
         texts: str | Iterable[str],
         **template: str | None,
     ) -> Tensor:
-        """The deviation of the rating whose mean is the score; (M, N) as from a call."""
+        """Return the standard deviation (M, N) of the rating whose mean is the score."""
         bound = copy.copy(self)
-        bound.identity_facts, bound._of_sigma = {"answer": "sigma"}, True
+        bound.identity_facts, bound._returns_sigma = {"answer": "sigma"}, True
         return bound.forward(images, texts, **template)
 
     def check_template(self) -> None:
@@ -108,49 +113,51 @@ class HpsV3(PairScorer[Tensor]):
             )
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Patches (P, C), and the grid they form in three more columns of each row."""
-        resized = image.convert("RGB").resize(_size(*image.size), Image.Resampling.BICUBIC)
-        made = self.processor(resized, do_resize=False, return_tensors="pt")
-        patches: Tensor = made.pixel_values
-        return torch.cat([patches, made.image_grid_thw.expand(len(patches), 3)], 1)
+        """Return patches (P, C + 3): the last three columns are the grid (t, h, w) of the image."""
+        resized = image.convert("RGB").resize(_resized_size(*image.size), Image.Resampling.BICUBIC)
+        inputs = self.processor(resized, do_resize=False, return_tensors="pt")
+        patches: Tensor = inputs.pixel_values
+        return torch.cat([patches, inputs.image_grid_thw.expand(len(patches), 3)], 1)
 
     def stack(self, prepared: Sequence[Tensor]) -> Tensor:
-        return torch.cat(list(prepared)).to(self.device)  # the grid has no room in half precision
+        return torch.cat(list(prepared)).to(self.device)  # half precision cannot hold the grid
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        """The tokens that stand for each image."""
+        """Return the image tokens (P, width) of each image."""
         grids, row = [], 0
         while row < len(batch):
             grids.append(batch[row, -3:].long().tolist())
             row += math.prod(grids[-1])
-        made = self.network.get_image_features(
+        features = self.network.get_image_features(
             pixel_values=batch[:, :-3].to(self.dtype),
             image_grid_thw=torch.tensor(grids, device=self.device, dtype=torch.long),
         )
-        tokens: Sequence[Tensor] = made.pooler_output
+        tokens: Sequence[Tensor] = features.pooler_output
         return tokens
 
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
-        asked = [AFTER.format(self.template.fill(text)[0]) for text in texts]
+        suffixes = [SUFFIX.format(self.template.fill(text)[0]) for text in texts]
         reader = self.network.language_model
-        rows, at = [], []
-        for image, ids in zip(states, self.tokenizer(asked).input_ids, strict=True):
-            after = torch.tensor(ids, device=self.device, dtype=torch.long)
-            around = reader.embed_tokens(torch.cat([self._before, after]))
-            rows.append(torch.cat([around[: len(self._before)], image, around[-len(ids) :]]))
-            at.append(len(rows[-1]) - len(ids) + int((after == self._reward).nonzero()[-1]))
-        # Padding comes last, where nothing that is read can see it; positions count on, as trained.
-        load_pretrained = reader(
-            inputs_embeds=pad_sequence(rows, True), use_cache=False
-        ).last_hidden_state
-        rating: Tensor = load_pretrained[torch.arange(len(rows)), at].float()
+        rows, reward_positions = [], []
+        for image, ids in zip(states, self.tokenizer(suffixes).input_ids, strict=True):
+            suffix = torch.tensor(ids, device=self.device, dtype=torch.long)
+            embeddings = reader.embed_tokens(torch.cat([self._prefix, suffix]))
+            rows.append(
+                torch.cat([embeddings[: len(self._prefix)], image, embeddings[-len(ids) :]])
+            )
+            reward_positions.append(
+                len(rows[-1]) - len(ids) + int((suffix == self._reward).nonzero()[-1])
+            )
+        # Padding comes last, where causal attention hides it; positions are counted as in training.
+        hidden = reader(inputs_embeds=pad_sequence(rows, True), use_cache=False).last_hidden_state
+        rating: Tensor = hidden[torch.arange(len(rows)), reward_positions].float()
         for n, (weight, bias) in enumerate(self._head):
             rating = linear(relu(rating) if n else rating, weight, bias)
-        return rating[:, 1].exp() if self._of_sigma else rating[:, 0]
+        return rating[:, 1].exp() if self._returns_sigma else rating[:, 0]
 
     def _load(self, config: Any, file: Path) -> None:
-        tensors = _renamed(read_tensors(file))
-        names = [f"rm_head.{n}.{what}" for n in HEAD for what in ("weight", "bias")]
+        tensors = _rename_weights(read_tensors(file))
+        names = [f"rm_head.{n}.{what}" for n in HEAD_LAYERS for what in ("weight", "bias")]
         embeddings = "language_model.embed_tokens.weight"
         check_keys(file, [name for name in (*names, embeddings) if name not in tensors])
         head = [tensors.pop(name).to(self.device, torch.float32) for name in names]
@@ -162,38 +169,40 @@ class HpsV3(PairScorer[Tensor]):
                 "pass base= as it was trained on"
             )
         config.text_config.vocab_size = rows
-        kind: Any = Qwen2VLModel
+        model_class: Any = Qwen2VLModel
         with init_empty_weights(include_buffers=False):
-            self.network = kind(config)
+            self.network = model_class(config)
         fill(self.network, {n: t.to(self.device, self.dtype) for n, t in tensors.items()}, file)
         self.network.to(self.device)
 
 
-def _size(width: int, height: int) -> tuple[int, int]:
-    """The sides nearest to those of the image at the area that the model was trained on.
+def _resized_size(width: int, height: int) -> tuple[int, int]:
+    """Return width and height at the area that the model was trained on, in multiples of 28.
 
     Raises:
-        InputError: the image is so long that one side would vanish.
+        InputError: the aspect ratio is so extreme that one side would vanish.
     """
-    if max(width, height) > LONGEST * min(width, height):
-        raise InputError(f"one side is more than {LONGEST} times the other; crop the image")
-    near = [max(1, round(side / GRID)) * GRID for side in (width, height)]
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise InputError(
+            f"one side is more than {MAX_ASPECT_RATIO} times the other; crop the image"
+        )
+    near = [max(1, round(side / MULTIPLE)) * MULTIPLE for side in (width, height)]
     scale = math.sqrt(AREA / (width * height))
     if math.prod(near) > AREA:
-        near = [math.floor(side * scale / GRID) * GRID for side in (width, height)]
+        near = [math.floor(side * scale / MULTIPLE) * MULTIPLE for side in (width, height)]
     elif math.prod(near) < AREA:
-        near = [math.ceil(side * scale / GRID) * GRID for side in (width, height)]
+        near = [math.ceil(side * scale / MULTIPLE) * MULTIPLE for side in (width, height)]
     return near[0], near[1]
 
 
-def _renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights by the names of transformers 5; the file has those of 4.45 or of 4.52."""
+def _rename_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename weights from transformers 4.45 or 4.52 to transformers 5; lm_head is dropped."""
     renamed = {}
     for name, value in tensors.items():
         if name.startswith("lm_head."):
             continue
-        own = name.removeprefix("model.")
-        if own.partition(".")[0] not in ("visual", "language_model", "rm_head"):
-            own = "language_model." + own
-        renamed[own] = value
+        name_in_model = name.removeprefix("model.")
+        if name_in_model.partition(".")[0] not in ("visual", "language_model", "rm_head"):
+            name_in_model = "language_model." + name_in_model
+        renamed[name_in_model] = value
     return renamed

@@ -1,9 +1,9 @@
-"""MPS: what people prefer overall, learnt from choices; the prompt looks for itself in the image.
+"""MPS: overall human preference, learnt from choices, by attention from image to prompt.
 
 Zhang et al. 2024, "Learning Multi-dimensional Human Preference for Text-to-Image Generation",
-section 4. The tokens of the image attend to those words of the prompt that are near the words of
-a condition ("light, color, ..."), through four layers on CLIP ViT-H/14; the score is exp(logit
-scale) times the cosine of what the first token became and the end of the prompt.
+section 4. The image's tokens attend to those words of the prompt that are similar to words of a
+condition ("light, color, ..."), through four layers on CLIP ViT-H/14; the score is exp(logit
+scale) times the cosine of the first token's output and the prompt's end token.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ..common.processors import check_end_token, check_vocabulary, read_image_pr
 from ..common.tensors import preprocess_pixels
 from .preference_logits import PreferencePairScorer
 
-CLIP, CROSS = "model.", "cross_model.layers."
+CLIP, CROSS_LAYERS = "model.", "cross_model.layers."
 PUBLISHED_CLIP = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
 CONDITION = (
     "light, color, clarity, tone, style, ambiance, artistry, shape, face, hair, hands, limbs, "
     "structure, instance, texture, quantity, attributes, position, number, location, word, things."
 )
-PARTS = (  # of a layer: the image attends to the prompt, then to itself
+LAYER_WEIGHTS = (  # of a layer: cross-attention to the prompt, then self-attention
     *("0.fn.norm.weight", "0.fn.norm.bias", "0.fn.to_q.weight", "0.fn.to_kv.weight"),
     *("0.fn.to_out.weight", "0.fn.ff.0.weight", "0.fn.ff.2.weight"),
     *("1.fn.norm.weight", "1.fn.norm.bias", "1.fn.rotary_emb.inv_freq"),
@@ -42,16 +42,16 @@ PARTS = (  # of a layer: the image attends to the prompt, then to itself
 
 
 class Mps(PreferencePairScorer):
-    """The logit of being preferred, of images for one prompt.
+    """Scores the logit of being preferred among the images of one prompt, without bounds.
 
     Args:
         checkpoint: tensors by the authors' names: a file, or a folder or hub id with
-            model.safetensors. The authors publish a pickled module, which is refused.
+            model.safetensors. The authors publish a pickled module, which is not loaded.
         clip: a folder or hub id with the configuration, tokenizer and image processor of the CLIP
-            it started from; by default what lies beside the weights, or else the published one.
+            it was fine-tuned from; by default those beside the weights, or else the published.
         condition: the words that a prompt's words are compared with.
-        threshold: how near a word must be, of the nearest, to be looked at: 0.3 in the authors'
-            evaluation, 0.01 in their example.
+        threshold: words whose similarity to the condition is below this share of the greatest are
+            masked: 0.3 in the authors' evaluation, 0.01 in their example.
     """
 
     def __init__(
@@ -63,32 +63,34 @@ class Mps(PreferencePairScorer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
-        found = self.locate(checkpoint)
-        beside = found if found.is_dir() else found.parent
-        if clip is None and not (beside / "preprocessor_config.json").exists():
+        location = self.locate(checkpoint)
+        weight_folder = location if location.is_dir() else location.parent
+        if clip is None and not (weight_folder / "preprocessor_config.json").exists():
             clip = PUBLISHED_CLIP
-        reader = (
+        processor_folder = (
             self.locate(clip, PROCESSOR_PATTERNS, argument="clip", revision=None)
             if clip
-            else beside
+            else weight_folder
         )
-        config: Any = load_pretrained(AutoConfig, reader)
-        self.tokenizer = load_pretrained(AutoTokenizer, reader)
-        self.processor = read_image_processor(reader, config)
-        around = self.tokenizer("").input_ids
-        check_vocabulary(self.tokenizer, config.text_config.vocab_size, reader, around)
-        check_end_token(self.tokenizer, config.text_config, reader)
+        config: Any = load_pretrained(AutoConfig, processor_folder)
+        self.tokenizer = load_pretrained(AutoTokenizer, processor_folder)
+        self.processor = read_image_processor(processor_folder, config)
+        special_ids = self.tokenizer("").input_ids
+        check_vocabulary(
+            self.tokenizer, config.text_config.vocab_size, processor_folder, special_ids
+        )
+        check_end_token(self.tokenizer, config.text_config, processor_folder)
         self.context: int = config.text_config.max_position_embeddings
         tensors = {
             name.removeprefix("mps."): value if "inv_freq" in name else value.to(self.dtype)
-            for name, value in read_tensors(found).items()
+            for name, value in read_tensors(location).items()
             if not name.endswith("position_ids")
         }
         self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
-        own = {name: value for name, value in tensors.items() if name.startswith(CLIP)}
-        fill(self.clip, own, found, CLIP)
+        clip_weights = {name: value for name, value in tensors.items() if name.startswith(CLIP)}
+        fill(self.clip, clip_weights, location, CLIP)
         self.clip.to(self.device)
-        self.layers = _layers({n: t for n, t in tensors.items() if n not in own}, found)
+        self.layers = _layers({n: t for n, t in tensors.items() if n not in clip_weights}, location)
         self.layers = [{n: t.to(self.device) for n, t in layer.items()} for layer in self.layers]
         self.scale: float = self.clip.logit_scale.double().exp().item()
         with torch.inference_mode():
@@ -96,8 +98,8 @@ class Mps(PreferencePairScorer):
         self.threshold = threshold
         self.identity_facts = {"condition": repr(condition), "threshold": str(threshold)}
         self.files = [
-            *weight_files(found),
-            *sorted({*reader.glob("*.json"), *reader.glob("*.txt")}),
+            *weight_files(location),
+            *sorted({*processor_folder.glob("*.json"), *processor_folder.glob("*.txt")}),
         ]
 
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -110,7 +112,7 @@ class Mps(PreferencePairScorer):
         return preprocess_pixels(self.processor, pixels)
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        """All tokens of each image, projected."""
+        """Return the projected tokens (P, D) of each image."""
         hidden = self.clip.vision_model(pixel_values=batch).last_hidden_state
         projected: Tensor = self.clip.visual_projection(hidden)
         return projected.unbind()
@@ -118,18 +120,20 @@ class Mps(PreferencePairScorer):
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         unique = {text: n for n, text in enumerate(dict.fromkeys(texts))}
         words, ends = self._encode_texts([self.template.fill(text)[0] for text in unique])
-        near = (words @ self._condition.T).amax(-1)
-        seen = near / near.amax(-1, keepdim=True) > self.threshold
-        which = torch.tensor([unique[text] for text in texts], device=self.device, dtype=torch.long)
-        x, words, seen = torch.stack(list(states)), words[which], seen[which]
+        relevance = (words @ self._condition.T).amax(-1)
+        attended = relevance / relevance.amax(-1, keepdim=True) > self.threshold
+        text_index = torch.tensor(
+            [unique[text] for text in texts], device=self.device, dtype=torch.long
+        )
+        x, words, attended = torch.stack(list(states)), words[text_index], attended[text_index]
         for layer in self.layers:
-            x = x + _attend_to_words(layer, x, words, seen)
+            x = x + _attend_to_words(layer, x, words, attended)
             x = x + _attend_to_itself(layer, x)
-        cosine = (unit(x[:, 0].float()) * unit(ends[which].float())).sum(-1)
+        cosine = (unit(x[:, 0].float()) * unit(ends[text_index].float())).sum(-1)
         return self.scale * cosine
 
     def _encode_texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """All tokens of texts, padding too, and their end tokens; projected."""
+        """Return projected tokens (N, L, D), padding included, and end tokens (N, D) of texts."""
         ids = self.tokenizer(
             list(texts),
             padding="max_length",
@@ -139,22 +143,20 @@ class Mps(PreferencePairScorer):
         ).input_ids
         full = (t for t in texts if len(self.tokenizer(t, verbose=False).input_ids) > self.context)
         self.note_truncated(full)
-        load_pretrained = self.clip.text_model(input_ids=ids.to(self.device))
+        encoded = self.clip.text_model(input_ids=ids.to(self.device))
         projection = self.clip.text_projection
-        return projection(load_pretrained.last_hidden_state), projection(
-            load_pretrained.pooler_output
-        )
+        return projection(encoded.last_hidden_state), projection(encoded.pooler_output)
 
 
-def _attend_to_words(layer: Mapping[str, Tensor], x: Tensor, words: Tensor, seen: Tensor) -> Tensor:
+def _attend_to_words(
+    layer: Mapping[str, Tensor], x: Tensor, words: Tensor, attended: Tensor
+) -> Tensor:
     x = layer_norm(x, x.shape[-1:], layer["0.fn.norm.weight"], layer["0.fn.norm.bias"])
     keys, values = linear(words, layer["0.fn.to_kv.weight"]).chunk(2, -1)
     queries = linear(x, layer["0.fn.to_q.weight"])
-    load_pretrained = _attend(queries, keys, values, seen[:, None, None])
+    output = _attend(queries, keys, values, attended[:, None, None])
     inner = _gate(linear(x, layer["0.fn.ff.0.weight"]))
-    return linear(load_pretrained, layer["0.fn.to_out.weight"]) + linear(
-        inner, layer["0.fn.ff.2.weight"]
-    )
+    return linear(output, layer["0.fn.to_out.weight"]) + linear(inner, layer["0.fn.ff.2.weight"])
 
 
 def _attend_to_itself(layer: Mapping[str, Tensor], x: Tensor) -> Tensor:
@@ -167,17 +169,19 @@ def _attend_to_itself(layer: Mapping[str, Tensor], x: Tensor) -> Tensor:
     queries, keys, values, inner = torch.split(fused, [*sizes, rest], -1)
     angles = torch.arange(x.shape[1], device=x.device)[:, None] * frequencies
     queries = _rotate(_heads(queries, head), angles[:, None]).flatten(-2)
-    load_pretrained = _attend(queries, _rotate(keys, angles), values)
+    attended = _attend(queries, _rotate(keys, angles), values)
     out = linear(_gate(inner), layer["1.fn.ff_out.1.weight"])
-    return linear(load_pretrained, layer["1.fn.attn_out.weight"]) + out
+    return linear(attended, layer["1.fn.attn_out.weight"]) + out
 
 
-def _attend(queries: Tensor, keys: Tensor, values: Tensor, seen: Tensor | None = None) -> Tensor:
-    """Attention of many heads (B, L, heads * width) to keys and values that they share."""
+def _attend(
+    queries: Tensor, keys: Tensor, values: Tensor, attended: Tensor | None = None
+) -> Tensor:
+    """Attend with many heads (B, L, heads * width) to keys and values that all heads share."""
     heads = _heads(queries, keys.shape[-1]).transpose(1, 2)
     keys, values = (t[:, None].expand(-1, heads.shape[1], -1, -1) for t in (keys, values))
-    load_pretrained = scaled_dot_product_attention(heads, keys, values, attn_mask=seen)
-    return load_pretrained.transpose(1, 2).flatten(2)
+    output = scaled_dot_product_attention(heads, keys, values, attn_mask=attended)
+    return output.transpose(1, 2).flatten(2)
 
 
 def _heads(x: Tensor, width: int) -> Tensor:
@@ -190,19 +194,22 @@ def _gate(inner: Tensor) -> Tensor:
 
 
 def _rotate(x: Tensor, angles: Tensor) -> Tensor:
-    """Rotary positions: the first half of the numbers are turned against the second."""
+    """Apply rotary position embeddings, rotating the first half of the channels by the second."""
     first, second = x.chunk(2, -1)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], -1)
 
 
 def _layers(tensors: dict[str, Tensor], source: Path) -> list[dict[str, Tensor]]:
-    """The weights of each layer above CLIP.
+    """Return the weights of each layer on top of CLIP.
 
     Raises:
-        CheckpointError: some are missing, or there are others.
+        CheckpointError: weights are missing or unexpected.
     """
-    number = len({name.split(".")[2] for name in tensors if name.startswith(CROSS)})
-    names = [f"{CROSS}{n}.{part}" for n in range(max(1, number)) for part in PARTS]
+    number = len({name.split(".")[2] for name in tensors if name.startswith(CROSS_LAYERS)})
+    names = [f"{CROSS_LAYERS}{n}.{part}" for n in range(max(1, number)) for part in LAYER_WEIGHTS]
     check_keys(source, [n for n in names if n not in tensors], tensors.keys() - set(names))
-    return [{part: tensors[f"{CROSS}{n}.{part}"] for part in PARTS} for n in range(number)]
+    return [
+        {part: tensors[f"{CROSS_LAYERS}{n}.{part}"] for part in LAYER_WEIGHTS}
+        for n in range(number)
+    ]

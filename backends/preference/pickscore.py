@@ -1,4 +1,4 @@
-"""PickScore: what people pick, learnt from choices between two images of one prompt.
+"""PickScore: human preference, learnt from choices between two images of one prompt.
 
 Kirstain et al. 2023, "Pick-a-Pic: An Open Dataset of User Preferences for Text-to-Image
 Generation", section 4: CLIP ViT-H/14, fine-tuned so that exp(logit scale) times the cosine is the
@@ -18,13 +18,13 @@ from .preference_logits import PreferenceScorer
 
 
 class PickScore(PreferenceScorer, HfClip):
-    """exp(logit scale) times the cosine of image and text, or the cosine.
+    """Scores exp(logit scale) times the cosine of image and text, or the cosine.
 
     Args:
         checkpoint: a folder or hub id with configuration and weights.
         processor: a folder or hub id with tokenizer and image processor; by default those that lie
-            beside the weights, or else those of the CLIP that PickScore started from.
-        scaled: whether a score is the logit; else it is the cosine.
+            beside the weights, or else those of the CLIP that PickScore was fine-tuned from.
+        scaled: True scores the logit, False the cosine.
     """
 
     default_processor = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"

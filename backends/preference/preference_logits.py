@@ -1,4 +1,4 @@
-"""Scorers learnt from choices between images: differences of their logits are log-odds."""
+"""Scorers learnt from choices between images: differences of logits are log-odds of preference."""
 
 from __future__ import annotations
 
@@ -14,28 +14,33 @@ from t2v_eval.scoring.scorer import Scorer
 
 
 class PreferenceScorer(Scorer):
-    """A scorer whose logits, over the candidates, become the probability to be preferred."""
+    """A scorer whose softmax over the candidates is the probability of being preferred."""
 
-    logit_scale: float = 1.0  # times a score is a logit
+    logit_scale: float = 1.0  # score times this is a logit
 
     def probabilities(
         self, images: MediaLike | Iterable[MediaLike], text: str, **template: str | None
     ) -> Tensor:
-        """How likely each of the candidates is the one that people prefer.
+        """Return the probability of each candidate image to be the preferred one.
+
+        Args:
+            images: the K candidates.
+            text: the prompt of all of them.
+            template: as in a call.
 
         Returns:
-            (K,) float32 tensor on the CPU, the sum of which is 1; with ``on_error="skip"``, NaN
+            (K,) float32 tensor on the CPU that sums to 1; with ``on_error="skip"``, NaN
             for an image that failed, and the others as if it were not there.
         """
         if not isinstance(text, str):
-            raise InputError("probabilities takes one text, of which the images are candidates")
+            raise InputError("probabilities takes one text: the prompt of all candidate images")
         logits = self.forward(images, [text], **template)[:, 0] * self.logit_scale
         shares = logits.masked_fill(logits.isnan(), -torch.inf).softmax(0)
         return shares.masked_fill(logits.isnan(), torch.nan)
 
 
 class PreferencePairScorer(PreferenceScorer, PairScorer[Tensor]):
-    """One that reads the filled question with the image; there is no answer."""
+    """A preference scorer that encodes image and filled question together, without an answer."""
 
     def check_template(self) -> None:
         super().check_template()

@@ -210,7 +210,7 @@ def test_tested_versions_cost_nothing(name, load, monkeypatch):
         "vlm.hf_vlm.HfVlm._settle",
         "blip.blip2.Blip2ITM._look",
         "blip.instructblip.InstructBlipFlanT5._look",
-        "preference.image_reward.ImageReward._look",
+        "preference.image_reward.ImageReward._cross_attend",
     ):
         monkeypatch.setattr(f"t2v_eval.backends.{place}", probed)
     with warnings.catch_warnings():

@@ -1,10 +1,10 @@
-"""BLIP-2 as a judge of pairs (ITM) and as a dual encoder (ITC).
+"""BLIP-2 by its matching head (ITM) and as a dual encoder (ITC).
 
 Li et al. 2023, "BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and
-Large Language Models", section 3.2. Query tokens of the Q-Former look at the image. ITM: they
-read the text along, and the mean of their match logits becomes the probability of a match. ITC:
-they do not, and the best cosine of a query with the text counts. As in t2v_metrics, the image is
-stretched to a square and the text goes to BERT as it is.
+Large Language Models", section 3.2. Query tokens of the Q-Former attend to the image. ITM: they
+also attend to the text, and the mean of their match logits gives the probability of a match. ITC:
+they do not, and the best cosine of a query with the text is the score. As in t2v_metrics, the image
+is stretched to a square and the text is tokenized unchanged.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from t2v_eval.local.weights import read_tensors, weight_files
 from ..common.images import normalise, to_pixels
 from ..common.tensors import resize
 from ..common.transformers_internals import qformer_cross_attentions
-from .checkpoint import KeysAndValues, ReadingPairScorer, ReadingScorer, build
+from .checkpoint import BertTextPairScorer, BertTextScorer, FusedKeysAndValues, build
 
 
-class _Blip2(ReadingScorer):
-    """Loads the network and prepares its inputs.
+class _Blip2(BertTextScorer):
+    """A BLIP-2 network and the preprocessing of its images.
 
     Args:
         checkpoint: config.json, weights and tokenizer in the layout of transformers.
@@ -44,9 +44,9 @@ class _Blip2(ReadingScorer):
             raise CheckpointError(
                 f"{folder} holds no config.json of BLIP-2: {first_lines(error)}"
             ) from error
-        vocabulary = self.set_reader(folder, ["[DEC]"], config.qformer_config.vocab_size)
+        vocabulary = self.set_tokenizer(folder, ["[DEC]"], config.qformer_config.vocab_size)
         self.network = build(Blip2ForImageTextRetrieval, config, read_tensors(folder), folder)
-        self.network.vision_model.to(self.dtype)  # all else is small and stays in float32
+        self.network.vision_model.to(self.dtype)  # the rest is small and stays in float32
         self.network.to(self.device)
         self.files = [folder / "config.json", vocabulary, *weight_files(folder)]
         self._side = config.vision_config.image_size
@@ -58,14 +58,14 @@ class _Blip2(ReadingScorer):
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         return normalise(resize(pixels, (self._side, self._side)))
 
-    def _see(self, batch: Tensor) -> Tensor:
-        """What the vision tower says of images (B, patches, width)."""
+    def _encode_vision(self, batch: Tensor) -> Tensor:
+        """Return the vision tower's states (B, P, width) of images."""
         states: Tensor = self.network.vision_model(pixel_values=batch).last_hidden_state
         return states.float()
 
 
-class Blip2ITM(_Blip2, ReadingPairScorer):
-    """Scores by the probability that image and text match.
+class Blip2ITM(_Blip2, BertTextPairScorer):
+    """Scores the probability that image and text match, from 0 to 1.
 
     Args:
         checkpoint: config.json, weights and tokenizer in the layout of transformers.
@@ -75,56 +75,56 @@ class Blip2ITM(_Blip2, ReadingPairScorer):
         super().__init__(checkpoint, **options)
         qformer = self.network.qformer
         ids = torch.ones(1, 2, dtype=torch.long, device=self.device)
-        self._keys_and_values = KeysAndValues(
+        self._keys_and_values = FusedKeysAndValues(
             lambda: qformer_cross_attentions(qformer),
-            lambda states: self._look(states, ids, ids),
+            lambda states: self._query_image(states, ids, ids),
             qformer.config.encoder_hidden_size,
             self.device,
         )
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        """Keys and values of all cross-attentions for each image."""
-        states: Tensor = self._keys_and_values(self._see(batch))
+        """Return the keys and values of all cross-attentions for each image."""
+        states: Tensor = self._keys_and_values(self._encode_vision(batch))
         return states.unbind()
 
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
-        ids, mask = self.read_filled(texts)
-        hidden = self._look(torch.stack(list(states)), ids, mask)
+        ids, mask = self.tokenize_filled(texts)
+        hidden = self._query_image(torch.stack(list(states)), ids, mask)
         logits: Tensor = self.network.itm_head(hidden).mean(dim=1)
         return logits.softmax(dim=-1)[:, 1]
 
-    def _look(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """What queries that read the text see in the image (B, Q, width)."""
+    def _query_image(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the states (B, Q, width) of queries that attend to image and text."""
         queries = self.network.query_tokens.expand(len(ids), -1, -1)
-        seen = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)
+        attended = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)
         hidden: Tensor = self.network.qformer(
             query_embeds=self.network.embeddings(input_ids=ids, query_embeds=queries),
             query_length=queries.shape[1],
-            attention_mask=seen,
+            attention_mask=attended,
             encoder_hidden_states=states,
         ).last_hidden_state
         return hidden[:, : queries.shape[1]]
 
 
 class Blip2ITC(_Blip2, EmbeddingScorer):
-    """Scores by the best cosine of a query of the image with the text.
+    """Scores the best cosine of a query of the image with the text, from -1 to 1.
 
     Args:
         checkpoint: config.json, weights and tokenizer in the layout of transformers.
     """
 
     def encode_images(self, batch: Tensor) -> Tensor:
-        """Projected queries (B, Q, D)."""
+        """Return the projected queries (B, Q, D)."""
         hidden = self.network.qformer(
             query_embeds=self.network.query_tokens.expand(len(batch), -1, -1),
-            encoder_hidden_states=self._see(batch),
+            encoder_hidden_states=self._encode_vision(batch),
         ).last_hidden_state
         embeddings: Tensor = self.network.vision_projection(hidden)
         return embeddings
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """The projected first token (B, D)."""
-        ids, mask = self.read(texts)
+        """Return the projected first token (B, D)."""
+        ids, mask = self.tokenize(texts)
         hidden = self.network.qformer(
             query_embeds=self.network.embeddings(input_ids=ids),
             query_length=0,

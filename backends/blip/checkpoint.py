@@ -1,6 +1,6 @@
-"""What BLIP and BLIP-2 share: BERT's tokens and the image side of cross-attention.
+"""What BLIP and BLIP-2 share: BERT's tokenizer and the image side of cross-attention.
 
-Texts are read as by BERT (uncased), at most 35 tokens with [CLS] and [SEP], as their authors do.
+Texts are tokenized by BERT (uncased) to at most 35 tokens with [CLS] and [SEP], as by the authors.
 """
 
 from __future__ import annotations
@@ -23,59 +23,64 @@ from t2v_eval.local.weights import fill
 from ..common.transformers_internals import fill_position_ids
 from ..common.versions import tolerance_for, use_where_equal
 
-CONTEXT = 35
-VOCABULARY = ("vocab.txt", "tokenizer.json")
-SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+MAX_TOKENS = 35
+VOCABULARY_FILES = ("vocab.txt", "tokenizer.json")
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
-class ReadingScorer(LocalScorer):
-    """A scorer whose texts are read by BERT's tokenizer; `set_reader` comes first."""
+class BertTextScorer(LocalScorer):
+    """A scorer whose texts are tokenized by BERT; call `set_tokenizer` before scoring."""
 
-    def set_reader(self, folder: Path, added: Sequence[str], rows: int) -> Path:
-        """Read the vocabulary in `folder` and return its file.
+    def set_tokenizer(self, folder: Path, added: Sequence[str], rows: int) -> Path:
+        """Build the tokenizer from the vocabulary in `folder`, and return the vocabulary's file.
 
-        Only the vocabulary is taken, since published folders add tokens that the authors' models
-        do not know.
+        Only the vocabulary is read, since published folders add tokens that the authors' models do
+        not have.
 
         Args:
-            added: the special tokens that the authors did add to BERT's.
-            rows: how many tokens the model has embeddings for.
+            folder: holds vocab.txt or tokenizer.json.
+            added: the special tokens that the authors add to BERT's.
+            rows: number of token embeddings of the model.
 
         Raises:
-            CheckpointError: there is no vocabulary, or that of another model.
+            CheckpointError: there is no vocabulary, or it is of another model.
         """
-        files = [folder / name for name in VOCABULARY]
+        files = [folder / name for name in VOCABULARY_FILES]
         file = next((file for file in files if file.exists()), files[0])
         try:
             vocabulary = _read_vocabulary(file)
         except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-            expected = " or ".join(VOCABULARY)
+            expected = " or ".join(VOCABULARY_FILES)
             raise CheckpointError(f"{folder} holds no {expected} of BERT: {error}") from error
         self._tokenizer: Any = BertTokenizer(vocab=vocabulary)
         self._tokenizer.add_tokens(list(added), special_tokens=True)
         if len(self._tokenizer) > rows:
             raise CheckpointError(
                 f"{file} has {len(self._tokenizer)} tokens with {', '.join(added)}, but the model "
-                f"knows {rows}; put the vocabulary of this checkpoint there"
+                f"has embeddings of {rows}; put the vocabulary of this checkpoint there"
             )
-        if lacking := [token for token in SPECIAL if token not in vocabulary]:
+        if missing := [token for token in SPECIAL_TOKENS if token not in vocabulary]:
             raise CheckpointError(
-                f"{file} is not the vocabulary of BERT: it lacks {', '.join(lacking)}; put that of "
+                f"{file} is not the vocabulary of BERT: it lacks {', '.join(missing)}; put that of "
                 "this checkpoint there"
             )
-        if last := [n for n in vocabulary.values() if type(n) is not int or not 0 <= n < rows]:
+        if out_of_range := [
+            n for n in vocabulary.values() if type(n) is not int or not 0 <= n < rows
+        ]:
             raise CheckpointError(
-                f"{file} has {len(vocabulary)} tokens, one of them numbered {last[0]}, but the "
-                f"model knows {rows}; put the vocabulary of this checkpoint there"
+                f"{file} has {len(vocabulary)} tokens, one with the id {out_of_range[0]}, but the "
+                f"model has embeddings of {rows}; put the vocabulary of this checkpoint there"
             )
         return file
 
-    def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Token ids (B, L) and which of them are no padding (B, L) of texts, cut if need be."""
-        # One more than fits is asked for, which tells a text that was cut from one that just fits.
-        rows = self._tokenizer(list(texts), truncation=True, max_length=CONTEXT + 1).input_ids
-        self.note_truncated(t for t, row in zip(texts, rows, strict=True) if len(row) > CONTEXT)
-        rows = [row if len(row) <= CONTEXT else [*row[: CONTEXT - 1], row[-1]] for row in rows]
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return token ids (B, L) and attention mask (B, L) of texts, truncated where too long."""
+        # One token more than fits tells truncated texts from those that just fit.
+        rows = self._tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS + 1).input_ids
+        self.note_truncated(t for t, row in zip(texts, rows, strict=True) if len(row) > MAX_TOKENS)
+        rows = [
+            row if len(row) <= MAX_TOKENS else [*row[: MAX_TOKENS - 1], row[-1]] for row in rows
+        ]
         ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True)
         mask = torch.arange(ids.shape[1]) < torch.tensor(
             [[len(row)] for row in rows], dtype=torch.long
@@ -83,12 +88,12 @@ class ReadingScorer(LocalScorer):
         return ids.to(self.device), mask.long().to(self.device)
 
 
-class ReadingPairScorer(ReadingScorer, PairScorer[Tensor]):
-    """Reads the filled question with the image; there is no answer."""
+class BertTextPairScorer(BertTextScorer, PairScorer[Tensor]):
+    """A scorer that encodes the filled question together with the image, without an answer."""
 
-    def read_filled(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """As `read`, with the template applied."""
-        return self.read([self.template.fill(text)[0] for text in texts])
+    def tokenize_filled(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return `tokenize` of texts with the template applied."""
+        return self.tokenize([self.template.fill(text)[0] for text in texts])
 
     def check_template(self) -> None:
         super().check_template()
@@ -107,7 +112,7 @@ def _read_vocabulary(file: Path) -> dict[str, int]:
 
 
 class _Columns(nn.Module):
-    """Some columns of its input, which somebody else has computed."""
+    """Returns a slice of its input: keys or values that `FusedKeysAndValues` has computed."""
 
     def __init__(self, columns: slice) -> None:
         super().__init__()
@@ -117,59 +122,59 @@ class _Columns(nn.Module):
         return states[..., self.columns]
 
 
-class KeysAndValues(nn.Module):
-    """Keys and values of images for all cross-attentions of a network, made by one layer.
+class FusedKeysAndValues(nn.Module):
+    """Computes the keys and values of images for all cross-attentions of a network in one layer.
 
-    What it gives for an image is passed in the place of the image's states: each attention finds
-    its keys and values there, however many texts are read with the image.
+    Its output replaces the image states as the input of the network: each attention takes its keys
+    and values from there, so they are computed once for all texts of an image.
 
     Args:
-        places: finds the layers that make them, in pairs; each by what holds it and its name there.
-        read: what the network makes of some text and the states (B, L, width) of images, or of
-            what this gives for them.
-        width: of states.
-        device: where the network is, in float32.
+        locations: returns the key and value layers in pairs, as (parent module, attribute name).
+        attend: returns the network's output for some text, given image states (B, L, width) or the
+            output of this module for them.
+        width: of the image states.
+        device: of the network, which is in float32.
     """
 
     def __init__(
         self,
-        places: Callable[[], list[tuple[Any, str]]],
-        read: Callable[[Tensor], Tensor],
+        locations: Callable[[], list[tuple[Any, str]]],
+        attend: Callable[[Tensor], Tensor],
         width: int,
         device: torch.device,
     ) -> None:
         super().__init__()
-        self._places = places
+        self._locations = locations
         self._fused: nn.Linear | None = None
-        self._own: list[tuple[Any, str, nn.Linear]] = []
+        self._projections: list[tuple[Any, str, nn.Linear]] = []
 
         def probe() -> Tensor:
-            drawn = torch.randn(
+            states = torch.randn(
                 1, 9, width, generator=torch.Generator().manual_seed(0), dtype=torch.float32
             )
-            return read(self(drawn.to(device)))
+            return attend(self(states.to(device)))
 
         path = "keys and values of images made once for all texts"
         use_where_equal("transformers", path, self._switch, probe, tolerance_for(torch.float32))
-        self._own = []  # or its weights would be in memory twice
-        del self._places
+        self._projections = []  # or their weights would be in memory twice
+        del self._locations
 
     def forward(self, states: Tensor) -> Tensor:
-        made: Tensor = states if self._fused is None else self._fused(states)
-        return made
+        fused: Tensor = states if self._fused is None else self._fused(states)
+        return fused
 
     def _switch(self, on: bool) -> bool:
         if on:
-            self._own = [(*place, getattr(*place)) for place in self._places()]
-            fused = _fused([layer for *_, layer in self._own])
+            self._projections = [(*place, getattr(*place)) for place in self._locations()]
+            fused = _fused([layer for *_, layer in self._projections])
             start = 0
-            for holder, name, layer in self._own:
+            for holder, name, layer in self._projections:
                 setattr(holder, name, _Columns(slice(start, start + layer.out_features)))
                 start += layer.out_features
             self._fused = fused
         else:
             self._fused = None
-            for holder, name, layer in self._own:
+            for holder, name, layer in self._projections:
                 setattr(holder, name, layer)
         return on
 
@@ -182,25 +187,25 @@ def _fused(layers: Sequence[nn.Linear]) -> nn.Linear:
 
 
 def build(
-    kind: Callable[..., Any],
+    model_class: Callable[..., Any],
     config: Any,
     tensors: Mapping[str, Tensor],
     source: Path,
     **options: Any,
 ) -> Any:
-    """A network of transformers with these weights in float32; what is no part of it is left out.
+    """Build a network of transformers in float32; weights of other parts are ignored.
 
     Raises:
-        CheckpointError: weights of one of its parts are missing, too many or of another shape.
+        CheckpointError: weights are missing, unexpected or of another shape.
     """
     with torch.device("meta"):
-        network = kind(config, **options)
+        network = model_class(config, **options)
     parts = {name.partition(".")[0] for name in network.state_dict()}
-    own = {
+    weights = {
         name: value.float()
         for name, value in tensors.items()
         if name.partition(".")[0] in parts and not name.endswith("position_ids")
     }
-    fill(network, own, source)
+    fill(network, weights, source)
     fill_position_ids(network)
     return network

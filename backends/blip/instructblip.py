@@ -1,9 +1,9 @@
 """VQAScore with InstructBLIP-FlanT5: P(answer | image, question).
 
 Dai et al. 2023, "InstructBLIP: Towards General-purpose Vision-Language Models with Instruction
-Tuning". A Q-Former reads the question while it looks at the image; T5 reads its queries and the
-question. As in t2v_metrics, the short side of an image becomes 224 pixels and its middle is taken,
-and a question that is too long loses its beginning.
+Tuning". A Q-Former reads the question and attends to the image; T5 reads its queries and the
+question. As in t2v_metrics, the short side is resized to 224 pixels and the centre cropped, and a
+question that is too long loses its beginning.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ from ..common.images import resize_center_crop, to_pixels
 from ..common.pretrained import Placement, build_network
 from ..common.processors import check_vocabulary
 from ..common.transformers_internals import qformer_cross_attentions
-from ..flant5.t5 import Read, T5Scorer, pad_rows
-from .checkpoint import KeysAndValues
+from ..flant5.t5 import EncodedPrompts, T5Scorer, pad_rows
+from .checkpoint import FusedKeysAndValues
 
-QUESTION, ANSWER = 128, 256  # tokens that are read, with the special ones
+MAX_QUESTION, MAX_ANSWER = 128, 256  # tokens, special ones included
 
 
-class _Asked(NamedTuple):
-    """The tokens of a question as the Q-Former and as T5 reads them, and whether they were cut."""
+class _QuestionTokens(NamedTuple):
+    """Token ids of a question for the Q-Former and for T5, and whether they were truncated."""
 
-    seen: list[int]
-    read: list[int]
-    cut: bool
+    qformer: list[int]
+    t5: list[int]
+    truncated: bool
 
 
 class InstructBlipFlanT5(T5Scorer):
-    """Scores by the probability of the template's answer to the template's question.
+    """Scores the probability of the template's answer to the template's question.
 
     Args:
         checkpoint: config.json, weights and both tokenizers in the layout of transformers.
@@ -83,19 +83,19 @@ class InstructBlipFlanT5(T5Scorer):
                 f"{config.text_config.model_type}"
             )
         self.dtype = large_dtype(options.get("dtype"), self.device, folder)
-        reader = _read_tokenizer(T5Tokenizer, folder)
+        tokenizer = _read_tokenizer(T5Tokenizer, folder)
         self._bert_tokens = _read_tokenizer(BertTokenizer, folder / "qformer_tokenizer")
         self.files = [*weight_files(folder), folder / "config.json", folder / "qformer_tokenizer"]
         self.files += [
             f for name in ("tokenizer.json", "spiece.model") if (f := folder / name).exists()
         ]
         rows = config.text_config.vocab_size
-        check_vocabulary(reader, rows, folder, reader("").input_ids)
-        rows, own = config.qformer_config.vocab_size, folder / "qformer_tokenizer"
-        check_vocabulary(self._bert_tokens, rows, own, self._bert_tokens("").input_ids)
-        if reader("").input_ids != [config.text_config.eos_token_id]:
+        check_vocabulary(tokenizer, rows, folder, tokenizer("").input_ids)
+        rows, qformer_folder = config.qformer_config.vocab_size, folder / "qformer_tokenizer"
+        check_vocabulary(self._bert_tokens, rows, qformer_folder, self._bert_tokens("").input_ids)
+        if tokenizer("").input_ids != [config.text_config.eos_token_id]:
             raise CheckpointError(
-                f"the tokenizer of {folder} ends texts with {reader('').input_ids}, but T5 with "
+                f"the tokenizer of {folder} ends texts with {tokenizer('').input_ids}, but T5 with "
                 f"[{config.text_config.eos_token_id}]; put the tokenizer of this checkpoint there"
             )
         self._side = config.vision_config.image_size
@@ -103,56 +103,58 @@ class InstructBlipFlanT5(T5Scorer):
         self.identity_facts = placement.facts
         self.network = self._build(folder, config, placement)
         qformer = self.network.qformer
-        self._keys_and_values = KeysAndValues(
+        self._keys_and_values = FusedKeysAndValues(
             lambda: qformer_cross_attentions(qformer),
-            lambda states: self._look([*states], [[1, 2]]),
+            lambda states: self._query_image([*states], [[1, 2]]),
             qformer.config.encoder_hidden_size,
             self.device,
         )
-        self.set_t5(self.network.language_model, reader)
+        self.set_t5(self.network.language_model, tokenizer)
 
     def preprocess(self, image: Image.Image) -> Tensor:
         return to_pixels(resize_center_crop(image.convert("RGB"), self._side))
 
-    def see(self, batch: Tensor) -> Tensor:
-        """Keys and values of the Q-Former's cross-attentions for each image."""
+    def encode_vision(self, batch: Tensor) -> Tensor:
+        """Return the keys and values of the Q-Former's cross-attentions for each image."""
         states = self.network.vision_model(pixel_values=batch).last_hidden_state
         hoisted: Tensor = self._keys_and_values(states.float())
         return hoisted
 
-    def read(self, states: Sequence[Tensor], questions: Sequence[str]) -> Read:
-        asked = [self._ask(question) for question in questions]
-        queries = self._look(states, [one.seen for one in asked])
-        ids, mask = self._pad([one.read for one in asked], self.tokenizer)
+    def encode_prompts(self, states: Sequence[Tensor], questions: Sequence[str]) -> EncodedPrompts:
+        tokens = [self._tokenize_question(question) for question in questions]
+        queries = self._query_image(states, [row.qformer for row in tokens])
+        ids, mask = self._pad([row.t5 for row in tokens], self.tokenizer)
         words = self.t5.get_input_embeddings()(ids)
         embedded = torch.cat([queries.to(words.dtype), words], 1)
-        return Read(self.encode(embedded, mask), mask, [one.cut for one in asked])
-
-    def say(self, answer: str) -> tuple[list[int], bool]:
-        tokens = self._plain(self.tokenizer, answer)
-        return [*tokens[: ANSWER - 1], self.t5.config.eos_token_id], len(tokens) >= ANSWER
-
-    def prompt(self, states: Tensor, question: str) -> str:
-        asked, queries = self._ask(question), self.network.query_tokens.shape[1]
-        seen, read = (
-            render_tokens(self._bert_tokens, asked.seen),
-            render_tokens(self.tokenizer, asked.read),
+        return EncodedPrompts(
+            self.run_encoder(embedded, mask), mask, [row.truncated for row in tokens]
         )
-        return f"Q-Former: <image> {seen}\nT5: <query> x {queries} {read}"
 
-    def _ask(self, question: str) -> _Asked:
-        """What the Q-Former and what T5 reads of a question."""
-        bert = self._plain(self._bert_tokens, question)
-        t5 = self._plain(self.tokenizer, question)
+    def tokenize_answer(self, answer: str) -> tuple[list[int], bool]:
+        tokens = self._tokenize_literally(self.tokenizer, answer)
+        return [*tokens[: MAX_ANSWER - 1], self.t5.config.eos_token_id], len(tokens) >= MAX_ANSWER
+
+    def render_prompt(self, states: Tensor, question: str) -> str:
+        tokens, queries = self._tokenize_question(question), self.network.query_tokens.shape[1]
+        qformer_text, t5_text = (
+            render_tokens(self._bert_tokens, tokens.qformer),
+            render_tokens(self.tokenizer, tokens.t5),
+        )
+        return f"Q-Former: <image> {qformer_text}\nT5: <query> x {queries} {t5_text}"
+
+    def _tokenize_question(self, question: str) -> _QuestionTokens:
+        """Tokenize a question for the Q-Former and for T5."""
+        bert = self._tokenize_literally(self._bert_tokens, question)
+        t5 = self._tokenize_literally(self.tokenizer, question)
         first, last = self._bert_tokens.cls_token_id, self._bert_tokens.sep_token_id
-        return _Asked(
-            [first, *bert[2 - QUESTION :], last],
-            [*t5[1 - QUESTION :], self.t5.config.eos_token_id],
-            len(t5) >= QUESTION or len(bert) + 1 >= QUESTION,
+        return _QuestionTokens(
+            [first, *bert[2 - MAX_QUESTION :], last],
+            [*t5[1 - MAX_QUESTION :], self.t5.config.eos_token_id],
+            len(t5) >= MAX_QUESTION or len(bert) + 1 >= MAX_QUESTION,
         )
 
-    def _look(self, states: Sequence[Tensor], questions: Sequence[Sequence[int]]) -> Tensor:
-        """What the Q-Former tells T5 of each image, with the question in mind (B, Q, width)."""
+    def _query_image(self, states: Sequence[Tensor], questions: Sequence[Sequence[int]]) -> Tensor:
+        """Return the Q-Former's output (B, Q, width), projected for T5, of images and questions."""
         ids, mask = self._pad(questions, self._bert_tokens)
         queries = self.network.query_tokens.expand(len(ids), -1, -1)
         hidden = self.network.qformer(
@@ -165,22 +167,22 @@ class InstructBlipFlanT5(T5Scorer):
         return projected
 
     def _pad(self, rows: Sequence[Sequence[int]], tokenizer: Any) -> tuple[Tensor, Tensor]:
-        """Tokens (B, L), and where there are queries or tokens (B, Q + L)."""
+        """Return padded token ids (B, L), and the mask (B, Q + L) of queries and tokens."""
         ids = pad_rows(rows, tokenizer.pad_token_id, self.device)
         lengths = torch.tensor([[len(row)] for row in rows], device=self.device, dtype=torch.long)
         mask = torch.arange(ids.shape[1], device=self.device) < lengths
         return ids, pad(mask, (self.network.query_tokens.shape[1], 0), value=True)
 
     @staticmethod
-    def _plain(tokenizer: Any, text: str) -> list[int]:
-        """Tokens of a text in which nothing is a control token."""
+    def _tokenize_literally(tokenizer: Any, text: str) -> list[int]:
+        """Tokenize a text literally: what looks like a special token is text."""
         tokens: list[int] = tokenizer(
             text, add_special_tokens=False, split_special_tokens=True
         ).input_ids
         return tokens
 
     def _build(self, folder: Path, config: Any, placement: Placement) -> Any:
-        # Only T5 is large, so that only it is quantised.
+        # Only T5 is large, so only T5 is quantised.
         skip = ("lm_head", "vision_model", "qformer", "language_projection")
         kind = InstructBlipForConditionalGeneration
         network = build_network(
@@ -197,10 +199,10 @@ class InstructBlipFlanT5(T5Scorer):
 
 
 def _read_tokenizer(kind: Any, folder: Path) -> Any:
-    """A tokenizer that does not complain of long texts, which the scorer cuts and reports.
+    """Load a tokenizer without its warning of long texts, which the scorer truncates and reports.
 
     Raises:
-        CheckpointError: it is not there.
+        CheckpointError: it is missing or of another kind.
     """
     names = ("tokenizer.json", "spiece.model", "vocab.txt")
     if not any((folder / name).exists() for name in names):

@@ -131,7 +131,7 @@ class TextTower:
         path = "texts read up to their end alone"
         dtype = next(network.parameters()).dtype
         use_where_equal(
-            "open_clip_torch", path, self._switch, self._read_anything, tolerance_for(dtype)
+            "open_clip_torch", path, self._switch, self._probe_embeddings, tolerance_for(dtype)
         )
 
     def __call__(self, ids: Tensor) -> Tensor:
@@ -171,7 +171,7 @@ class TextTower:
             x = x @ projection
         return x
 
-    def _read_anything(self) -> Tensor:
+    def _probe_embeddings(self) -> Tensor:
         """Return the embeddings of two short texts of arbitrary tokens."""
         words = self.tower.token_embedding.num_embeddings
         ids = torch.zeros(2, len(self.tower.positional_embedding), dtype=torch.long)

@@ -1,7 +1,7 @@
-"""The checkpoint of CLIP-FlanT5: one set of weights for T5, projector and CLIP tower.
+"""Read the checkpoint of CLIP-FlanT5: one set of weights for T5, projector and CLIP tower.
 
-Networks are made on the meta device and take over the tensors that were read, so that a model of
-11 billion parameters is in memory once, in the precision it runs in.
+Networks are built on the meta device and filled with the tensors as read, so a model of 11 billion
+parameters is in memory only once, in the precision it runs in.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ PROJECTOR = "mm_projector."
 TOWER = "vision_tower.vision_tower.vision_model."
 TOWER_NAMES = re.compile(r"(vision_tower\.vision_tower\.)?(vision_model\.)?")
 ALIASES = ("embed_tokens.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
-# Published T5 weights carry a bias that no version of the model has ever used.
+# Published T5 weights hold a bias that no version of the model uses.
 UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The checkpoint's config.json.
+    """Read the checkpoint's config.json.
 
     Raises:
-        CheckpointError: it is not there or describes another kind of model.
+        CheckpointError: it is missing or describes another kind of model.
     """
     config = read_json(folder / "config.json")
     missing = {"d_model", "mm_vision_tower", "mm_vision_select_layer"} - config.keys()
@@ -51,10 +51,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
-    """The T5 tokenizer of a folder.
+    """Load the T5 tokenizer of a folder.
 
     Raises:
-        CheckpointError: there is none, or its special tokens are not those of the model.
+        CheckpointError: it is missing, or its special tokens differ from the model's.
     """
     refused = CheckpointError(
         f"tokenizer {folder} is not the T5 tokenizer of this checkpoint; pass its folder (with "
@@ -63,7 +63,7 @@ def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
     if not any((folder / name).exists() for name in ("tokenizer.json", "spiece.model")):
         raise refused  # transformers would make up an empty one
     try:
-        # What is too long is cut and reported by the scorer, so the tokenizer need not warn.
+        # The scorer truncates and reports long texts, so the tokenizer need not warn.
         tokenizer: T5Tokenizer = T5Tokenizer.from_pretrained(folder, model_max_length=10**9)
         end = tokenizer("").input_ids
     except Exception as error:  # whatever its parsers make of another kind of tokenizer
@@ -74,10 +74,10 @@ def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
 
 
 def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
-    """What the tower is, and the preprocessing of its images (by Pillow, as in the original).
+    """Load the tower's configuration and its image processor (on Pillow, as in the original).
 
     Raises:
-        CheckpointError: the folder does not say.
+        CheckpointError: they cannot be loaded.
     """
     try:
         config = CLIPVisionConfig.from_pretrained(folder)
@@ -91,10 +91,10 @@ def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
 
 
 def read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """All tensors, cast and moved file by file."""
+    """Read all tensors, cast and moved to the device file by file."""
 
     def precision(name: str) -> torch.dtype:
-        # T5's feed-forward layers overflow in float16, so transformers too keeps these wide.
+        # T5's feed-forward layers overflow in float16; transformers keeps them in float32 too.
         wide = dtype is torch.float16 and name.endswith("DenseReluDense.wo.weight")
         return torch.float32 if wide else dtype
 
@@ -105,7 +105,7 @@ def read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict
     }
 
 
-def take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def pop_prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Remove from `tensors` those whose names start with `prefix`, and return them."""
     return {name: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
@@ -113,7 +113,7 @@ def take(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 def build_tower(
     config: CLIPVisionConfig, select: int, tensors: dict[str, Tensor], source: Path
 ) -> CLIPVisionModel:
-    """The tower up to the layer whose output is wanted, counted as `hidden_states[select]`.
+    """Build the tower up to the layer that gives `hidden_states[select]`.
 
     `tensors` are named as in the checkpoint, or as in a repository of CLIP or of its tower.
     """
@@ -121,9 +121,9 @@ def build_tower(
     tensors = {TOWER + TOWER_NAMES.sub("", name, count=1): t for name, t in tensors.items()}
     layers = config.num_hidden_layers
     config.num_hidden_layers = select if select >= 0 else layers + 1 + select
-    take(tensors, f"{TOWER}embeddings.position_ids")
+    pop_prefixed(tensors, f"{TOWER}embeddings.position_ids")
     for unread in range(config.num_hidden_layers, layers):
-        take(tensors, f"{TOWER}encoder.layers.{unread}.")
+        pop_prefixed(tensors, f"{TOWER}encoder.layers.{unread}.")
     with torch.device("meta"):
         tower = CLIPVisionModel(config)
     fill(tower, tensors, source, TOWER)
@@ -134,7 +134,7 @@ def build_tower(
 def build_projector(
     inside: int, outside: int, tensors: dict[str, Tensor], source: Path
 ) -> nn.Sequential:
-    """mlp2x_gelu: two layers from the tower's width to T5's."""
+    """Build mlp2x_gelu: two linear layers from the tower's width to T5's."""
     with torch.device("meta"):
         first, second = nn.Linear(inside, outside), nn.Linear(outside, outside)
         projector = nn.Sequential(first, nn.GELU(), second)
@@ -145,9 +145,9 @@ def build_projector(
 def build_t5(
     config: T5Config, rows: int, tensors: dict[str, Tensor], source: Path
 ) -> T5ForConditionalGeneration:
-    """T5 with a vocabulary of `rows` tokens: published weights have more rows than there are.
+    """Build T5 with a vocabulary of `rows` tokens; surplus rows of published weights are dropped.
 
-    The rows are cut here since `resize_token_embeddings` would tie lm_head to the embeddings.
+    They are dropped here since `resize_token_embeddings` would tie lm_head to the embeddings.
     """
     config.vocab_size = rows
     tensors.pop(UNUSED, None)

@@ -2,7 +2,7 @@
 
 Lin et al. 2024, "Evaluating Text-to-Visual Generation with Image-to-Text Generation", eq. 2; the
 probability is the geometric mean over the answer's tokens and the end token, as in the authors'
-code. Patches of a CLIP tower, projected by two layers, stand among the tokens of a T5 encoder.
+code. The patches of a CLIP tower, projected by two layers, stand among the tokens of T5's encoder.
 """
 
 from __future__ import annotations
@@ -28,26 +28,26 @@ from .checkpoint import (
     build_projector,
     build_t5,
     build_tower,
+    pop_prefixed,
     read_config,
     read_tokenizer,
     read_vision,
     read_weights,
-    take,
 )
-from .t5 import Read, T5Scorer, pad_rows
+from .t5 import EncodedPrompts, T5Scorer, pad_rows
 
-CONTEXT = 2048  # tokens of a prompt, in which an image counts as one, and of an answer
+CONTEXT = 2048  # tokens of a prompt, an image counting as one, and of an answer
 TOKENIZER = ("tokenizer.json", "spiece.model", "tokenizer_config.json", "special_tokens_map.json")
 
 
 class ClipFlanT5(T5Scorer):
-    """Scores by the probability of the template's answer to the template's question.
+    """Scores the probability of the template's answer to the template's question.
 
     Args:
         checkpoint: config.json and the weights of T5, of the projector and usually of the tower.
         tokenizer: the folder or hub id of the T5 tokenizer.
-        chat: what surrounds a question, with ``<image>`` and then ``{}``, once each, or the name of
-            such a wrapper.
+        chat: the text around a question, with ``<image>`` and then ``{}``, once each, or the name
+            of such a wrapper in templates/chat.toml.
         vision_tower: the folder or hub id of the CLIP tower, by default what config.json says. Its
             weights are read only if the checkpoint has none.
         share: see `T5Scorer`.
@@ -66,7 +66,7 @@ class ClipFlanT5(T5Scorer):
     ) -> None:
         super().__init__(share, **options)
         chat = wrapper(chat)
-        before, self._ask, self._end = split_wrapper(chat)
+        before, self._before_question, self._after_question = split_wrapper(chat)
         self.identity_facts = {"chat": repr(chat)}
         folder = self.locate_weights(checkpoint)
         config = read_config(folder)
@@ -76,61 +76,67 @@ class ClipFlanT5(T5Scorer):
         tower_at = self.locate(tower, ("*.json",), argument="vision_tower", revision=None)
         tokenizer_at = self.locate(tokenizer, TOKENIZER, argument="tokenizer", revision=None)
         vision, self.processor = read_vision(tower_at)
-        reader = read_tokenizer(tokenizer_at, t5)
+        text_tokenizer = read_tokenizer(tokenizer_at, t5)
         tensors = read_weights(folder, self.device, self.dtype)
         self.files = [folder / "config.json", *weight_files(folder)]
         self.files += [tower_at / "config.json", tower_at / "preprocessor_config.json"]
         self.files += [tokenizer_at / name for name in TOKENIZER if (tokenizer_at / name).exists()]
-        seeing, seeing_from = take(tensors, "vision_tower."), folder
-        if not seeing:
-            seeing_from = self.locate_weights(tower, argument="vision_tower", revision=None)
-            seeing = read_weights(seeing_from, self.device, self.dtype)
-            self.files += weight_files(seeing_from)
-        self.tower = build_tower(vision, config["mm_vision_select_layer"], seeing, seeing_from)
+        tower_weights, weights_at = pop_prefixed(tensors, "vision_tower."), folder
+        if not tower_weights:
+            weights_at = self.locate_weights(tower, argument="vision_tower", revision=None)
+            tower_weights = read_weights(weights_at, self.device, self.dtype)
+            self.files += weight_files(weights_at)
+        self.tower = build_tower(
+            vision, config["mm_vision_select_layer"], tower_weights, weights_at
+        )
         self._first_patch = 0 if config.get("mm_vision_select_feature") == "cls_patch" else 1
         self.projector = build_projector(
-            vision.hidden_size, t5.d_model, take(tensors, PROJECTOR), folder
+            vision.hidden_size, t5.d_model, pop_prefixed(tensors, PROJECTOR), folder
         )
-        self.set_t5(build_t5(t5, len(reader), tensors, folder), reader)
-        self._before = torch.tensor(reader(before).input_ids, device=self.device, dtype=torch.long)
-        self._room = CONTEXT - len(self._before) - 1
+        self.set_t5(build_t5(t5, len(text_tokenizer), tensors, folder), text_tokenizer)
+        self._prefix_ids = torch.tensor(
+            text_tokenizer(before).input_ids, device=self.device, dtype=torch.long
+        )
+        self._max_suffix = CONTEXT - len(self._prefix_ids) - 1
 
     def preprocess(self, image: Image.Image) -> Tensor:
-        """Padded to a square with the mean colour, then what the tower's processor does."""
+        """Pad to a square with the mean colour, then apply the tower's image processor."""
         square = pad_to_square(image.convert("RGB"), self.processor.image_mean)
         pixels: Tensor = self.processor(square, return_tensors="pt").pixel_values[0]
         return pixels
 
-    def see(self, batch: Tensor) -> Tensor:
-        """Projected patches (B, P, width)."""
+    def encode_vision(self, batch: Tensor) -> Tensor:
+        """Return the projected patches (B, P, width)."""
         hidden = self.tower(pixel_values=batch).last_hidden_state
         states: Tensor = self.projector(hidden[:, self._first_patch :])
         return states
 
-    def say(self, answer: str) -> tuple[list[int], bool]:
+    def tokenize_answer(self, answer: str) -> tuple[list[int], bool]:
         tokens = self.tokenizer(answer).input_ids
         return tokens[:CONTEXT], len(tokens) > CONTEXT
 
-    def read(self, states: Sequence[Tensor], questions: Sequence[str]) -> Read:
+    def encode_prompts(self, states: Sequence[Tensor], questions: Sequence[str]) -> EncodedPrompts:
         image = torch.stack(list(states))
-        before = self._before.expand(len(image), -1)
-        tails = [self._after(question) for question in questions]
+        before = self._prefix_ids.expand(len(image), -1)
+        tails = [self._suffix_ids(question) for question in questions]
         padding = self.t5.config.pad_token_id
-        after = pad_rows([ids[: self._room] for ids in tails], padding, self.device)
+        after = pad_rows([ids[: self._max_suffix] for ids in tails], padding, self.device)
         embed = self.t5.get_input_embeddings()
         embedded = torch.cat([embed(before), image, embed(after)], 1)
         mask = pad(after != padding, (embedded.shape[1] - after.shape[1], 0), value=True)
-        cut = [len(ids) > self._room for ids in tails]
-        return Read(self.encode(embedded, mask), mask, cut)
+        truncated = [len(ids) > self._max_suffix for ids in tails]
+        return EncodedPrompts(self.run_encoder(embedded, mask), mask, truncated)
 
-    def prompt(self, states: Tensor, question: str) -> str:
-        asked = self._after(question)[: self._room]
+    def render_prompt(self, states: Tensor, question: str) -> str:
+        suffix = self._suffix_ids(question)[: self._max_suffix]
         before, after = (
-            render_tokens(self.tokenizer, ids) for ids in (self._before.tolist(), asked)
+            render_tokens(self.tokenizer, ids) for ids in (self._prefix_ids.tolist(), suffix)
         )
         return f"{before} <image> x {len(states)} {after}"
 
-    def _after(self, question: str) -> list[int]:
-        """The tokens that follow the image."""
-        tokens: list[int] = self.tokenizer(self._ask + question + self._end).input_ids
+    def _suffix_ids(self, question: str) -> list[int]:
+        """Return the token ids of the prompt after the image."""
+        tokens: list[int] = self.tokenizer(
+            self._before_question + question + self._after_question
+        ).input_ids
         return tokens

@@ -1,7 +1,7 @@
-"""What scorers with a T5 share: how it answers, how likely it finds an answer, and how it is asked.
+"""What scorers with a T5 share: encoding prompts, answer probabilities and generation.
 
-An answer is one or two tokens, but cross-attention would make keys and values of all states of the
-encoder for them. `AbsorbedCrossAttention` does not, so that its work grows with the answer instead.
+An answer is one or two tokens, for which cross-attention would compute keys and values of all
+encoder states. `AbsorbedCrossAttention` does not, so its cost grows with the answer instead.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ from t2v_eval.scoring.generation import Explanation, token_probabilities
 from ..common.transformers_internals import absorb_cross_attention, attention_of, encoder_output
 from ..common.versions import tolerance_for, use_where_equal
 
-IGNORED = -100  # the label where an answer is padded
-FEW = 8  # prompts that a CPU encodes together
-ROWS = 1024  # answer tokens whose logits over the vocabulary are in memory at a time
+IGNORE_INDEX = -100  # the label of padding in answers
+CPU_BATCH = 8  # prompts that are encoded together on a CPU
+LOGIT_ROWS = 1024  # answer tokens whose logits over the vocabulary are in memory at a time
 
 
-class Read(NamedTuple):
-    """What T5's encoder made of B prompts: states (B, L, width), where there are any (B, L), and
-    which prompts were cut.
-    """
+class EncodedPrompts(NamedTuple):
+    """Encoder states (B, L, width) of B prompts, their mask (B, L), and which were truncated."""
 
     states: Tensor
     mask: Tensor
-    cut: Sequence[bool]
+    truncated: Sequence[bool]
 
 
 class T5Scorer(PairScorer[Tensor]):
-    """Scores by the probability of the template's answer to the template's question.
+    """Scores the probability of the template's answer to the template's question, from 0 to 1.
 
-    Subclasses write `preprocess`, `see`, `read` and `say`, and call `set_t5`.
+    Subclasses implement `preprocess`, `encode_vision`, `encode_prompts`, `tokenize_answer` and
+    `render_prompt`, and call `set_t5`.
 
     Args:
-        share: False looks at the image anew for every text and runs every pair by itself, which
+        share: False encodes the image again for every text and runs every pair by itself, which
             gives the same scores more slowly.
     """
 
@@ -59,8 +58,9 @@ class T5Scorer(PairScorer[Tensor]):
         return {**super().execution, "attention": attention_of(self.t5)}
 
     def set_t5(self, t5: Any, tokenizer: Any) -> None:
+        """Set the network and its tokenizer, and choose the fastest way to share work."""
         self.t5, self.tokenizer = t5, tokenizer
-        # The last product is always in float32: bfloat16 has too few digits for a probability.
+        # Logits are always computed in float32: bfloat16 is too coarse for a probability.
         self._head = t5.lm_head.weight.float()
         if not self._share:
             self.sharing_mode = "one by one"
@@ -70,83 +70,90 @@ class T5Scorer(PairScorer[Tensor]):
             "transformers",
             "cross-attention of T5 without keys and values",
             lambda on: absorb_cross_attention(t5, on),
-            lambda: _answer_anything(t5),
+            lambda: _probe_answer(t5),
             tolerance_for(self.dtype),
         ):
             self.sharing_mode += ", absorbed cross-attention"
 
     @abstractmethod
-    def see(self, batch: Tensor) -> Tensor:
-        """Model inputs (B, ...) -> what is kept of each image (B, ...)."""
+    def encode_vision(self, batch: Tensor) -> Tensor:
+        """Return image features (B, ...) of model inputs (B, ...)."""
 
     @abstractmethod
-    def read(self, states: Sequence[Tensor], questions: Sequence[str]) -> Read:
-        """What T5's encoder makes of images and, aligned, filled questions."""
+    def encode_prompts(self, states: Sequence[Tensor], questions: Sequence[str]) -> EncodedPrompts:
+        """Encode prompts: image features `states` and, aligned, filled questions."""
 
     @abstractmethod
-    def say(self, answer: str) -> tuple[list[int], bool]:
-        """The tokens of a filled answer, and whether it was cut."""
+    def tokenize_answer(self, answer: str) -> tuple[list[int], bool]:
+        """Return the token ids of a filled answer, and whether it was truncated."""
 
     @abstractmethod
-    def prompt(self, states: Tensor, question: str) -> str:
-        """What a filled question, with an image that was seen, is to the model."""
+    def render_prompt(self, states: Tensor, question: str) -> str:
+        """Return the whole prompt of a filled question and image features as text."""
 
-    def encode(self, embedded: Tensor, mask: Tensor) -> Tensor:
-        """The encoder's states (B, L, width) of embedded prompts, which are where `mask` says.
+    def run_encoder(self, embedded: Tensor, mask: Tensor) -> Tensor:
+        """Return the encoder states (B, L, width) of embedded prompts with a mask (B, L).
 
-        On a CPU a mask costs a third more, and large batches leave the cache, so that prompts of
-        one length are encoded together, and few at a time.
+        On a CPU, masks cost a third more and large batches exceed the cache, so prompts of one
+        length are encoded together, in small batches.
         """
         if self.device.type != "cpu":
             return self._encode(embedded, mask)
         states = torch.zeros_like(embedded)
         ends = (mask * torch.arange(1, mask.shape[1] + 1)).amax(1)
         for end in sorted(set(ends.tolist())):
-            for rows in (ends == end).nonzero()[:, 0].split(FEW):
+            for rows in (ends == end).nonzero()[:, 0].split(CPU_BATCH):
                 states[rows, :end] = self._encode(embedded[rows, :end], mask[rows, :end])
         return states
 
     def _encode(self, embedded: Tensor, mask: Tensor) -> Tensor:
-        made = self.t5.encoder(inputs_embeds=embedded, attention_mask=mask)
-        states: Tensor = made.last_hidden_state
+        output = self.t5.encoder(inputs_embeds=embedded, attention_mask=mask)
+        states: Tensor = output.last_hidden_state
         return states
 
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        return (self.see(batch) if self._share else batch).unbind()
+        return (self.encode_vision(batch) if self._share else batch).unbind()
 
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         if self._share:
             return self._score(states, texts)
         pairs = zip(states, texts, strict=True)
-        return torch.cat([self._score([self.see(one[None])[0]], [text]) for one, text in pairs])
+        return torch.cat(
+            [self._score([self.encode_vision(image[None])[0]], [text]) for image, text in pairs]
+        )
 
     def _score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         questions, answers = zip(*map(self.template.fill, texts), strict=True)
-        read, said = self.read(states, questions), [self.say(answer) for answer in answers]
+        encoded, tokenized = (
+            self.encode_prompts(states, questions),
+            [self.tokenize_answer(answer) for answer in answers],
+        )
         self.note_truncated(
             text
-            for text, asked, (_, short) in zip(texts, read.cut, said, strict=True)
-            if asked or short
+            for text, prompt_cut, (_, answer_cut) in zip(
+                texts, encoded.truncated, tokenized, strict=True
+            )
+            if prompt_cut or answer_cut
         )
-        hidden, labels = answer_states(self.t5, read, [tokens for tokens, _ in said])
-        real = labels != IGNORED
+        hidden, labels = answer_states(self.t5, encoded, [tokens for tokens, _ in tokenized])
+        real = labels != IGNORE_INDEX
         log_p = torch.zeros(labels.shape, device=labels.device, dtype=torch.float32)
         log_p[real] = _log_likelihood(self._head, hidden[real], labels[real])
         return (log_p.sum(1) / real.sum(1)).exp()
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
-        states = self.see(self.stack([self.prepared(image)]))[0]
+        states = self.encode_vision(self.stack([self.prepared(image)]))[0]
         return [self._explain(states, text, top) for text in texts]
 
     def _explain(self, states: Tensor, text: str, top: int) -> Explanation:
         question, answer = self.template.fill(text)
-        tokens, _ = self.say(answer)
-        hidden, _ = answer_states(self.t5, self.read([states], [question]), [tokens])
+        tokens, _ = self.tokenize_answer(answer)
+        hidden, _ = answer_states(self.t5, self.encode_prompts([states], [question]), [tokens])
         log_p = (hidden[0].float() @ self._head.T).log_softmax(-1)
         targets = torch.tensor(tokens, dtype=torch.long, device=log_p.device)
         score = log_p.gather(1, targets[:, None]).mean().exp()
-        made = token_probabilities(self.tokenizer, log_p, tokens, top)
-        return Explanation(float(score), self.prompt(states, question), made)
+        probabilities = token_probabilities(self.tokenizer, log_p, tokens, top)
+        return Explanation(float(score), self.render_prompt(states, question), probabilities)
 
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
@@ -158,28 +165,32 @@ class T5Scorer(PairScorer[Tensor]):
 
     def _generate(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
         unique = {image.key: image for image, _ in pairs}
-        made = [self.prepared(image) for image in unique.values()]
-        states = dict(zip(unique, self.see(self.stack(made)), strict=True))
+        prepared = [self.prepared(image) for image in unique.values()]
+        states = dict(zip(unique, self.encode_vision(self.stack(prepared)), strict=True))
         prompts = [prompt for _, prompt in pairs]
-        read = self.read([states[image.key] for image, _ in pairs], prompts)
-        self.note_truncated(p for p, cut in zip(prompts, read.cut, strict=True) if cut)
+        encoded = self.encode_prompts([states[image.key] for image, _ in pairs], prompts)
+        self.note_truncated(
+            p for p, truncated in zip(prompts, encoded.truncated, strict=True) if truncated
+        )
         tokens = self.t5.generate(
-            encoder_outputs=encoder_output(read.states),
-            attention_mask=read.mask,
+            encoder_outputs=encoder_output(encoded.states),
+            attention_mask=encoded.mask,
             max_new_tokens=max_new_tokens,
             do_sample=False,
         )
         return list(self.tokenizer.batch_decode(tokens, skip_special_tokens=True))
 
 
-def answer_states(t5: Any, read: Read, answers: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """What goes into lm_head (B, T, width) to predict the tokens of answers, and these tokens."""
-    labels = pad_rows(answers, IGNORED, read.states.device)
-    given = pad(labels, (1, -1), value=t5.config.decoder_start_token_id)
+def answer_states(
+    t5: Any, encoded: EncodedPrompts, answers: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor]:
+    """Return the decoder states (B, T, width) that predict the answers, and their labels (B, T)."""
+    labels = pad_rows(answers, IGNORE_INDEX, encoded.states.device)
+    decoder_ids = pad(labels, (1, -1), value=t5.config.decoder_start_token_id)
     hidden: Tensor = t5.decoder(
-        input_ids=given.clamp(min=0),
-        encoder_hidden_states=read.states,
-        encoder_attention_mask=read.mask,
+        input_ids=decoder_ids.clamp(min=0),
+        encoder_hidden_states=encoded.states,
+        encoder_attention_mask=encoded.mask,
         use_cache=False,
     ).last_hidden_state
     if t5.config.scale_decoder_outputs:
@@ -187,26 +198,26 @@ def answer_states(t5: Any, read: Read, answers: Sequence[Sequence[int]]) -> tupl
     return hidden, labels
 
 
-def _answer_anything(t5: Any) -> Tensor:
-    """What a T5 makes of a short answer to random states."""
+def _probe_answer(t5: Any) -> Tensor:
+    """Return the decoder states of a short answer to random encoder states."""
     device, dtype = t5.lm_head.weight.device, t5.lm_head.weight.dtype
-    drawn = torch.randn(
+    states = torch.randn(
         1, 64, t5.config.d_model, generator=torch.Generator().manual_seed(0), dtype=torch.float32
     )
     mask = torch.ones(1, 64, dtype=torch.bool, device=device)
     mask[:, 48:] = False
-    return answer_states(t5, Read(drawn.to(device, dtype), mask, [False]), [[2, 1]])[0]
+    return answer_states(t5, EncodedPrompts(states.to(device, dtype), mask, [False]), [[2, 1]])[0]
 
 
 def pad_rows(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> Tensor:
-    """Rows of tokens -> one tensor, `value` where they are shorter than the longest."""
+    """Stack rows of token ids to one tensor (B, L), padded with `value`."""
     tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
     return nn.utils.rnn.pad_sequence(tensors, True, value).to(device)
 
 
 def _log_likelihood(head: Tensor, hidden: Tensor, labels: Tensor) -> Tensor:
-    """log p of each label (R,) from the decoder's states (R, width)."""
-    parts = [slice(start, start + ROWS) for start in range(0, len(labels), ROWS)]
+    """Return the log-likelihood (R,) of labels (R,) from decoder states (R, width)."""
+    parts = [slice(start, start + LOGIT_ROWS) for start in range(0, len(labels), LOGIT_ROWS)]
     losses = [
         cross_entropy(hidden[part].float() @ head.T, labels[part], reduction="none")
         for part in parts

@@ -24,7 +24,7 @@ from t2v_eval.local.base import Options
 from t2v_eval.local.checkpoint_files import read_json
 from t2v_eval.local.weights import check_keys, read_tensors
 
-from ..blip.checkpoint import VOCABULARY, KeysAndValues, ReadingPairScorer, build
+from ..blip.checkpoint import VOCABULARY_FILES, BertTextPairScorer, FusedKeysAndValues, build
 from ..common import tensors as _tensors
 from ..common.images import normalise, resize_center_crop, to_pixels
 from ..common.transformers_internals import blip_cross_attentions
@@ -62,7 +62,7 @@ RENAMES = {
 }
 
 
-class ImageReward(ReadingPairScorer):
+class ImageReward(BertTextPairScorer):
     """Scores the reward, standardised to mean 0 and deviation 1 over the authors' data.
 
     Args:
@@ -81,9 +81,11 @@ class ImageReward(ReadingPairScorer):
             raise CheckpointError(f"{location} holds no {WEIGHTS}")
         bert_folder = file.parent / "bert-base-uncased"
         source = tokenizer or (str(bert_folder) if bert_folder.is_dir() else TOKENIZER)
-        tokenizer_folder = self.locate(source, VOCABULARY, argument="tokenizer", revision=None)
+        tokenizer_folder = self.locate(
+            source, VOCABULARY_FILES, argument="tokenizer", revision=None
+        )
         text = _text_config(file.parent / CONFIG)
-        vocabulary = self.set_reader(tokenizer_folder, ["[DEC]", "[ENC]"], text.vocab_size)
+        vocabulary = self.set_tokenizer(tokenizer_folder, ["[DEC]", "[ENC]"], text.vocab_size)
         self.files = [file, file.parent / CONFIG, vocabulary]
         self._load(file, text)
 
@@ -101,7 +103,7 @@ class ImageReward(ReadingPairScorer):
         return states.unbind()
 
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
-        ids, mask = self.read_filled(texts)
+        ids, mask = self.tokenize_filled(texts)
         hidden = self._cross_attend(torch.stack(list(states)), ids, mask)
         for weight, bias in self._head:
             hidden = linear(hidden, weight, bias)
@@ -136,7 +138,7 @@ class ImageReward(ReadingPairScorer):
         self._vision.to(self.device, self.dtype)
         self._text.to(self.device)  # small, so it stays in float32
         ids = torch.ones(1, 2, dtype=torch.long, device=self.device)
-        self._keys_and_values = KeysAndValues(
+        self._keys_and_values = FusedKeysAndValues(
             lambda: blip_cross_attentions(self._text),
             lambda states: self._cross_attend(states, ids, ids),
             vision.hidden_size,

@@ -24,7 +24,7 @@ from transformers import (
 
 from t2v_eval.errors import CheckpointError
 
-from ...flant5.checkpoint import read_weights, take
+from ...flant5.checkpoint import pop_prefixed, read_weights
 from ..transformers_vision import InternVLFrameProcessor
 from .base import Fetch, Flat, Translated, fact, known, numbers
 
@@ -119,10 +119,10 @@ class InternVL(Translated):
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         found = read_weights(self.folder, device, dtype)
         made: dict[str, Tensor] = {}
-        for name, tensor in take(found, "vision_model.").items():
+        for name, tensor in pop_prefixed(found, "vision_model.").items():
             made |= self._seeing(name.removeprefix("vision_model."), tensor)
         for own, ours in PROJECTOR.items():
-            for name, tensor in take(found, own).items():
+            for name, tensor in pop_prefixed(found, own).items():
                 made[f"model.multi_modal_projector.{ours}{name.removeprefix(own)}"] = tensor
         for name, tensor in found.items():
             made |= self._reading(name.removeprefix("language_model."), tensor)

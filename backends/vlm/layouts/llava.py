@@ -26,7 +26,7 @@ from transformers import (
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.weights import weight_files
 
-from ...flant5.checkpoint import read_weights, take
+from ...flant5.checkpoint import pop_prefixed, read_weights
 from ..transformers_vision import (
     NEWLINES,
     POOLING,
@@ -79,7 +79,7 @@ class Llava(Translated):
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         found = read_weights(self.folder, device, dtype)
-        seeing = take(found, OWN_TOWER)
+        seeing = pop_prefixed(found, OWN_TOWER)
         if not self.tuned:
             seeing = read_weights(self.seeing, device, dtype)
         found.pop("model.image_newline", None)  # between tiles, of which there are none
@@ -151,8 +151,8 @@ class LlavaQwen(Translated):
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         found = read_weights(self.folder, device, dtype)
-        seeing = take(found, OWN_TOWER)
-        take(seeing, f"{OWN_TOWER}vision_tower.vision_model.head.")
+        seeing = pop_prefixed(found, OWN_TOWER)
+        pop_prefixed(seeing, f"{OWN_TOWER}vision_tower.vision_model.head.")
         newline = found.pop("model.image_newline")
         return _renamed(found) | _tower(seeing) | {"model.image_newline": newline}
 

@@ -76,9 +76,9 @@ def test_a_text_tower_has_these_parts(network):
 def test_texts_read_up_to_their_end_are_texts_read_whole(network):
     texts = ours.TextTower(network)
     assert texts.short
-    fast = texts._read_anything()
+    fast = texts._probe_embeddings()
     texts.short = False
-    torch.testing.assert_close(fast, texts._read_anything(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fast, texts._probe_embeddings(), rtol=1e-4, atol=1e-5)
 
 
 def test_the_tokenizer_keeps_its_words_pattern_and_what_it_split():

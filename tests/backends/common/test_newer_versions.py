@@ -205,11 +205,11 @@ def test_tested_versions_cost_nothing(name, load, monkeypatch):
         raise AssertionError("a fast path was tested")
 
     for place in (
-        "flant5.t5._answer_anything",
-        "clip.open_clip_internals.TextTower._read_anything",
+        "flant5.t5._probe_answer",
+        "clip.open_clip_internals.TextTower._probe_embeddings",
         "vlm.hf_vlm.HfVlm._settle",
-        "blip.blip2.Blip2ITM._look",
-        "blip.instructblip.InstructBlipFlanT5._look",
+        "blip.blip2.Blip2ITM._query_image",
+        "blip.instructblip.InstructBlipFlanT5._query_image",
         "preference.image_reward.ImageReward._cross_attend",
     ):
         monkeypatch.setattr(f"t2v_eval.backends.{place}", probed)

@@ -17,7 +17,7 @@ from t2v_eval.backends.common.transformers_internals import (
     AbsorbedCrossAttention,
     absorb_cross_attention,
 )
-from t2v_eval.backends.flant5.t5 import Read, answer_states
+from t2v_eval.backends.flant5.t5 import EncodedPrompts, answer_states
 from t2v_eval.errors import InputError, MissingPackageError, UnsupportedError
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "vqa"
@@ -76,7 +76,7 @@ def test_absorbed_is_the_plain_decoder(kind, attention, lengths):
     mask[0, 40:], mask[1, 5] = False, False
     answers = [torch.randint(2, 50, (length,)).tolist() for length in lengths]
     for seen in (mask, torch.ones_like(mask)):
-        read = Read(torch.randn(3, 60, 32), seen, [False] * 3)
+        read = EncodedPrompts(torch.randn(3, 60, 32), seen, [False] * 3)
         expected, labels = answer_states(plain, read, answers)
         found, _ = answer_states(absorbed, read, answers)
         real = labels >= 0
@@ -95,7 +95,7 @@ def test_keys_and_values_are_made_only_where_they_pay():
         for b in network.decoder.block
     )
     states = torch.randn(1, 60, 32)
-    read = Read(states, torch.ones(1, 60, dtype=torch.bool), [False])
+    read = EncodedPrompts(states, torch.ones(1, 60, dtype=torch.bool), [False])
     answer_states(network, read, [[3, 1]])
     assert made == []
     answer_states(network, read, [[3] * 40])
@@ -124,7 +124,7 @@ def test_absorbed_in_half_precision_is_as_close_as_plain(dtype):
         network = t5("gated-gelu").to(wanted)
         if absorbed:
             absorb_cross_attention(network)
-        read = Read(states.to(wanted), torch.ones(2, 60, dtype=torch.bool), [False] * 2)
+        read = EncodedPrompts(states.to(wanted), torch.ones(2, 60, dtype=torch.bool), [False] * 2)
         return answer_states(network, read, answers)[0].float()
 
     exact, half = run(torch.float32, False), getattr(torch, dtype)

@@ -101,12 +101,12 @@ def test_texts_are_cut_after_35_tokens_and_reported(scorer, images):
 
 
 def test_tokens_of_the_authors_are_tokens(scorer):
-    ids, mask = scorer.read(["[DEC] cat [ENC]", "[PAD]"])
+    ids, mask = scorer.tokenize(["[DEC] cat [ENC]", "[PAD]"])
     assert ids[0].tolist() == [
         12,
         297,
         61,
-        *scorer.read(["cat"])[0][0, 2:-1].tolist(),
+        *scorer.tokenize(["cat"])[0][0, 2:-1].tolist(),
         298,
         13,
     ] or (ids[0, 1] == 297 and 298 in ids[0])

@@ -1,17 +1,18 @@
-"""How well scores agree with human judgements: pure functions, float64, on a scale of 0-1 or -1..1.
+"""Agreement of scores with human ratings: pure functions in float64, from 0 to 1 or from -1 to 1.
 
-Every function takes `(scores, human)` of one shape: one-dimensional, or two-dimensional with one
-row a group (say, all images of one prompt). None or NaN is a missing value: an item that lacks
-either side is dropped. Groups of unequal size are padded with NaN. What is undefined (fewer than
-two items, a constant side of a correlation) is NaN, without a warning.
+Every function takes `(scores, human)` of one shape: (items,), or (groups, items) with one row for
+each group, for example all images of one prompt. None and NaN are missing values: an item that
+lacks either side is dropped, and groups of unequal size are padded with NaN. An undefined metric
+(fewer than two items, a constant side of a correlation) is NaN, without a warning.
 
 | function | two dimensions mean |
 |---|---|
 | `pearson`, `spearman`, `auroc`, `average_precision` | one sample of all items |
 | `kendall_tau_b`, `kendall_tau_c`, `pairwise_accuracy` | mean over the rows where it is defined |
 
-`preference_accuracy`, `ranking_accuracy` and `best_of`, which choose among pictures of one text,
-are written in `t2v_eval.stats.ranking` and can be imported from here, too.
+`preference_accuracy`, `ranking_accuracy` and `best_of`, which choose among images of one text, are
+defined in `t2v_eval.stats.ranking` and can be imported from here, too. `stats.agreement_metrics`
+lists the metrics that reports know by name.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ _MAX_SIGNS = 1 << 22
 
 
 class WinogroundAccuracy(NamedTuple):
-    """Shares of items answered right, each from 0 to 1."""
+    """The shares of items that are correct by text, image and group score, each from 0 to 1."""
 
     text: float
     image: float
@@ -83,20 +84,25 @@ class WinogroundAccuracy(NamedTuple):
 
 
 class PairwiseAccuracy(NamedTuple):
-    """Share of pairs answered right, from 0 to 1, and the largest difference that is a tie."""
+    """The share of pairs in the right order (0 to 1), and the largest difference that is a tie."""
 
     value: float
     threshold: float
 
 
 def winoground_accuracy(scores: Values) -> WinogroundAccuracy:
-    """Text, image and group accuracy of Winoground (Thrush et al. 2022, equations 1 to 3).
+    """Compute text, image and group accuracy of Winoground (Thrush et al. 2022, eq. 1 to 3).
 
-    `scores[n, image, text]` holds the four scores of item n, whose image i belongs to text i. Text:
-    each image prefers its own text. Image: each text prefers its own image. Group: both. A tie is
-    wrong; an item with a missing score is left out. Chance is 1/4, 1/4 and 1/6.
+    Text: each image scores higher with its own text. Image: each text scores higher with its own
+    image. Group: both. A tie is wrong; an item with a missing score is left out. Random scores
+    reach 1/4, 1/4 and 1/6.
 
-    Raises InputError unless the shape is (n, 2, 2).
+    Args:
+        scores: shape (n, 2, 2): `scores[n, image, text]` of item n, whose image i belongs to text
+            i.
+
+    Raises:
+        InputError: another shape.
 
     >>> winoground_accuracy([[[0.9, 0.2], [0.1, 0.8]], [[0.9, 0.2], [0.95, 0.96]]])
     WinogroundAccuracy(text=1.0, image=0.5, group=0.5)
@@ -110,7 +116,7 @@ def winoground_accuracy(scores: Values) -> WinogroundAccuracy:
 
 
 def winoground_correct(scores: Values) -> FloatArray:
-    """Text, image and group of `winoground_accuracy` for each item: (n, 3) of 0, 1, NaN if missing.
+    """Return text, image and group correctness of each item: shape (n, 3), 0, 1 or NaN (missing).
 
     >>> winoground_correct([[[0.9, 0.2], [0.95, 0.96]], [[0.9, None], [0.1, 0.2]]])
     array([[ 1.,  0.,  0.],
@@ -134,11 +140,12 @@ def winoground_correct(scores: Values) -> FloatArray:
 
 
 def pearson(scores: Values, human: Values) -> float:
-    """Pearson's r, cov(s, h) / (std(s) std(h)), from -1 to 1: `scipy.stats.pearsonr`.
+    """Compute Pearson's r, cov(s, h) / (std(s) std(h)), from -1 to 1, with `scipy.stats.pearsonr`.
 
     NaN also where a side varies by less than its own rounding: below 1e-13 of its mean.
 
-    Raises InputError for shapes that differ, more than two dimensions, infinite or other values.
+    Raises:
+        InputError: shapes that differ, more than two dimensions, infinite or non-numeric values.
 
     >>> round(pearson([0.1, 0.4, 0.3, 0.8], [1, 2, None, 3]), 3)
     0.997
@@ -153,9 +160,10 @@ def pearson(scores: Values, human: Values) -> float:
 
 
 def spearman(scores: Values, human: Values) -> float:
-    """Spearman's rho, Pearson's r of average ranks, from -1 to 1: `scipy.stats.spearmanr`.
+    """Compute Spearman's rho, Pearson's r of average ranks, from -1 to 1, with scipy.
 
-    Raises InputError as `pearson` does.
+    Raises:
+        InputError: as `pearson`.
 
     >>> round(spearman([0.1, 0.4, 0.3, 0.8], [1, 2, 2, 3]), 3)
     0.949
@@ -169,12 +177,13 @@ def spearman(scores: Values, human: Values) -> float:
 
 
 def kendall_tau_b(scores: Values, human: Values) -> float:
-    """Kendall's tau-b, from -1 to 1: `scipy.stats.kendalltau(variant="b")`.
+    """Compute Kendall's tau-b, from -1 to 1, as `scipy.stats.kendalltau(variant="b")`.
 
     (C - D) / sqrt((P - Ts)(P - Th)) for C pairs ordered alike, D ordered oppositely, P pairs, Ts
     and Th of them tied in scores and in human (Kendall 1945). Mean over rows.
 
-    Raises InputError as `pearson` does.
+    Raises:
+        InputError: as `pearson`.
 
     >>> round(kendall_tau_b([0.1, 0.4, 0.3, 0.8], [1, 2, 2, 3]), 3)
     0.913
@@ -183,12 +192,13 @@ def kendall_tau_b(scores: Values, human: Values) -> float:
 
 
 def kendall_tau_c(scores: Values, human: Values) -> float:
-    """Stuart's tau-c, from -1 to 1: `scipy.stats.kendalltau(variant="c")`.
+    """Compute Stuart's tau-c, from -1 to 1, as `scipy.stats.kendalltau(variant="c")`.
 
     2 (C - D) / (n^2 (m - 1) / m) for n items, C pairs ordered alike, D ordered oppositely, and m
     the smaller number of distinct values (Stuart 1953). Mean over rows.
 
-    Raises InputError as `pearson` does.
+    Raises:
+        InputError: as `pearson`.
 
     >>> kendall_tau_c([0.1, 0.4, 0.3, 0.8], [1, 2, 2, 3])
     0.9375
@@ -199,24 +209,24 @@ def kendall_tau_c(scores: Values, human: Values) -> float:
 def pairwise_accuracy(
     scores: Values, human: Values, ties: Ties = "calibrated", *, threshold: float | None = None
 ) -> PairwiseAccuracy:
-    """Share of pairs of items that scores and human order alike, from 0 to 1. Mean over rows.
+    """Compute the share of pairs of items that scores and people order alike; mean over rows.
 
-    With `ties`:
+    By `ties`:
 
     - "calibrated": (pairs ordered alike + pairs tied in both) / all pairs, where scores no further
-      apart than `threshold` are tied. The threshold is the smallest, among 0 and all differences
-      within rows, that makes the result largest: acc_eq with tie calibration, "acc23" (Deutsch,
-      Foster and Freitag 2023, "Ties Matter"). It is fitted to the same data that it is used on. A
-      `threshold` that is given is used as it is.
-    - "strict": the same with only equal scores tied: threshold 0.
-    - "ignore": pairs ordered alike / pairs that the human does not tie. Equal scores are wrong.
+      apart than a threshold are tied. The threshold is the smallest, among 0 and all differences
+      within rows, with the largest result: acc_eq with tie calibration, "acc23" (Deutsch, Foster
+      and Freitag 2023, "Ties Matter"). It is fitted to the data that it is applied to. Pass
+      `threshold` to use another one.
+    - "strict": the same with threshold 0, so that only equal scores are tied.
+    - "ignore": pairs ordered alike / pairs that people do not tie. Equal scores are wrong.
 
-    Exact in the arithmetic of float64; without listing the pairs: 50,000 items take seconds and
-    100 MB. Where the row sizes have no common multiple within 62 bits, thresholds whose results
-    differ by less than about 1e-9 are taken as equal.
+    The result is exact in float64 and does not list the pairs: 50,000 items take seconds and 100
+    MB. Where the row sizes have no common multiple within 62 bits, thresholds whose results differ
+    by less than about 1e-9 count as equal.
 
-    Raises InputError as `pearson` does, and for other `ties` or a threshold that is not a number
-    from 0 on.
+    Raises:
+        InputError: as `pearson`, and for other `ties` or a threshold below 0.
 
     >>> pairwise_accuracy([1, 4, 3, 9, 9], [1, 2, 2, 3, 4])
     PairwiseAccuracy(value=0.9, threshold=1.0)
@@ -245,12 +255,13 @@ def pairwise_accuracy(
 
 
 def auroc(scores: Values, human: Values) -> float:
-    """Area under the ROC curve, from 0 to 1: `sklearn.metrics.roc_auc_score`.
+    """Compute the area under the ROC curve, from 0 to 1, with `sklearn.metrics.roc_auc_score`.
 
-    The chance that an item labelled 1 scores above one labelled 0, equal scores counting 1/2. NaN
-    unless both labels occur.
+    It is the probability that an item with label 1 scores above one with label 0, equal scores
+    counting 1/2. NaN unless both labels occur.
 
-    Raises InputError as `pearson` does, and for human values other than 0 and 1.
+    Raises:
+        InputError: as `pearson`, and for labels other than 0 and 1.
 
     >>> auroc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
     0.75
@@ -264,12 +275,13 @@ def auroc(scores: Values, human: Values) -> float:
 
 
 def average_precision(scores: Values, human: Values) -> float:
-    """Average precision, from 0 to 1: `sklearn.metrics.average_precision_score`.
+    """Compute average precision, from 0 to 1, with `sklearn.metrics.average_precision_score`.
 
-    The sum over thresholds of (R_k - R_(k-1)) P_k, for precision P and recall R of label 1. NaN
-    where no item is labelled 1.
+    It is the sum over thresholds of (R_k - R_(k-1)) P_k, for precision P and recall R of label 1.
+    NaN where no item has label 1.
 
-    Raises InputError as `auroc` does.
+    Raises:
+        InputError: as `auroc`.
 
     >>> round(average_precision([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]), 3)
     0.833
@@ -283,7 +295,7 @@ def average_precision(scores: Values, human: Values) -> float:
 
 
 def count_valid(scores: Values, human: Values) -> int:
-    """Count the items that have both a score and a human judgement.
+    """Count the items that have both a score and a rating.
 
     >>> count_valid([0.1, None, 0.3], [1, 2, 3])
     2
@@ -294,7 +306,7 @@ def count_valid(scores: Values, human: Values) -> int:
 def per_group(
     metric: Callable[[FloatArray, FloatArray], float], scores: Values, human: Values
 ) -> FloatArray:
-    """`metric` of each row alone, NaN where it is undefined.
+    """Compute `metric` of each row alone, NaN where it is undefined.
 
     >>> per_group(kendall_tau_b, [[0.1, 0.2, 0.3], [0.1, 0.1, 0.1]], [[1, 2, 3], [1, 2, 3]])
     array([ 1., nan])
@@ -304,7 +316,7 @@ def per_group(
 
 
 def kendall_rows(scores: Values, human: Values, variant: Variant) -> FloatArray:
-    """Kendall's tau-b or tau-c of each row alone, NaN where it is undefined.
+    """Compute Kendall's tau-b or tau-c of each row alone, NaN where it is undefined.
 
     >>> kendall_rows([[0.1, 0.2, 0.3], [0.1, 0.1, 0.1]], [[1, 2, 3], [1, 2, 3]], "b")
     array([ 1., nan])
@@ -318,7 +330,7 @@ def kendall_rows(scores: Values, human: Values, variant: Variant) -> FloatArray:
 
 @np.errstate(all="ignore")
 def pearson_rows(scores: Values, human: Values) -> FloatArray:
-    """Pearson's r of each row alone, NaN where it is undefined.
+    """Compute Pearson's r of each row alone, NaN where it is undefined.
 
     >>> pearson_rows([[0.1, 0.2, 0.4], [0.1, 0.1, 0.1]], [[1, 2, 4], [1, 2, 3]])
     array([ 1., nan])
@@ -330,24 +342,25 @@ def pearson_rows(scores: Values, human: Values) -> FloatArray:
     count = present.sum(axis=1)
     centred, flat = [], count < 2
     for side in (s, h):
-        given = np.where(present, side, 0.0)
-        mean = given.sum(axis=1) / np.maximum(count, 1)
-        apart = np.where(present, side - mean[:, None], 0.0)
+        filled = np.where(present, side, 0.0)
+        mean = filled.sum(axis=1) / np.maximum(count, 1)
+        deviation = np.where(present, side - mean[:, None], 0.0)
         first = side[np.arange(len(side)), present.argmax(axis=1)]
         flat |= np.where(present, side == first[:, None], True).all(axis=1)
-        largest = np.abs(apart).max(axis=1, initial=0.0)
-        apart /= np.where(largest > 0, largest, 1.0)[:, None]  # so that squares are numbers
-        flat |= np.sqrt((apart**2).sum(axis=1)) * largest < 1e-13 * np.abs(mean)
-        centred.append(apart)
-    one, other = centred
-    scale = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+        largest = np.abs(deviation).max(axis=1, initial=0.0)
+        # Scaled, so that squares neither overflow nor vanish.
+        deviation /= np.where(largest > 0, largest, 1.0)[:, None]
+        flat |= np.sqrt((deviation**2).sum(axis=1)) * largest < 1e-13 * np.abs(mean)
+        centred.append(deviation)
+    x, y = centred
+    scale = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     values = np.full(len(s), np.nan)
-    np.divide((one * other).sum(axis=1), scale, out=values, where=~flat & (scale > 0))
+    np.divide((x * y).sum(axis=1), scale, out=values, where=~flat & (scale > 0))
     return values.clip(-1.0, 1.0)
 
 
 def spearman_rows(scores: Values, human: Values) -> FloatArray:
-    """Spearman's rho of each row alone, NaN where it is undefined.
+    """Compute Spearman's rho of each row alone, NaN where it is undefined.
 
     >>> spearman_rows([[0.1, 0.2, 0.9], [0.1, 0.1, 0.1]], [[1, 2, 3], [1, 2, 3]])
     array([ 1., nan])
@@ -365,13 +378,17 @@ def _sample(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
 
 
 def labelled(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
-    """Both sides of the items that have both; the human side must be 0 or 1."""
+    """Return scores and labels of the items that have both.
+
+    Raises:
+        InputError: as `pearson`, and for labels other than 0 and 1.
+    """
     s, h = _sample(scores, human)
     other = h[(h != 0) & (h != 1)]
     if len(other):
         raise InputError(
-            f"human holds {other[0]:g}: this metric needs labels 0 and 1, so compare the ratings "
-            "with a cut-off first"
+            f"human holds {other[0]:g}: this metric needs labels 0 and 1: compare the ratings with "
+            "a cut-off first"
         )
     return s, h
 
@@ -385,7 +402,7 @@ def _are_short(rows: FloatArray) -> bool:
 
 
 def _ranks(rows: FloatArray) -> FloatArray:
-    """The mean rank of each value among its row's, from 1; NaN stays."""
+    """Return the mean rank of each value in its row, from 1; NaN stays NaN."""
     below = (rows[:, None, :] < rows[:, :, None]).sum(axis=2)
     equal = (rows[:, None, :] == rows[:, :, None]).sum(axis=2)
     return np.where(np.isnan(rows), np.nan, below + (equal + 1) / 2)
@@ -429,7 +446,7 @@ def _is_constant(values: FloatArray) -> bool:
 
 
 def _is_flat(values: FloatArray) -> bool:
-    """Whether Pearson's r would be a number made of rounding; the limit is scipy's own."""
+    """Return whether a side varies by rounding errors alone; the limit is scipy's own."""
     if _is_constant(values):
         return True
     with np.errstate(all="ignore"):

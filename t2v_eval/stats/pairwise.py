@@ -1,22 +1,27 @@
-"""Pairs of items, counted without listing them: the engine of `metrics.pairwise_accuracy`.
+"""Count agreeing pairs of items without listing them: the engine of `metrics.pairwise_accuracy`.
 
-Two items of a group agree at threshold e when the human ties them and the scorer's values differ by
-at most e, or when the human prefers the one whose score is higher by more than e. With A(e) the
-pairs tied by the human and within e, and B(e) the pairs ordered alike and further apart than e,
+What it computes is specified by `naive_accuracy` and `naive_threshold` at the end of this module,
+which list every pair.
+
+Two items of a group agree at threshold e when people tie them and their scores differ by at most e,
+or when people prefer the one whose score is higher by more than e. With A(e) the pairs tied by
+people and within e, and B(e) the pairs ordered alike and further apart than e,
 
     accuracy(e) = mean over groups of (A(e) + B(e)) / pairs
 
-A never decreases and B never increases with e, so every threshold in (lo, hi] is bounded by
-A(hi) + B(lo). `Pairs.calibrate` looks for the best threshold by best-first branch and bound over
-that bound, and lists pairs only in the intervals that may still hold the maximum. Differences are
-those of float64 (and may overflow), as if every pair had been listed and compared.
+A never decreases and B never increases with e, so A(hi) + B(lo) bounds every threshold in (lo, hi].
+`Pairs.calibrate` finds the best threshold by best-first branch and bound, and lists pairs only in
+intervals that may still hold the maximum. Differences are those of float64 (and may overflow), as
+if every pair had been listed and compared.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -36,8 +41,12 @@ _TABLE_VALUES = 32
 _MAX_TOTAL = 1 << 62
 
 
-class Listed(NamedTuple):
-    """Pairs that change the accuracy as the threshold passes their difference, sorted by it."""
+class ListedPairs(NamedTuple):
+    """Pairs whose agreement changes where the threshold reaches their score difference.
+
+    `first` and `second` are the positions of the two items, the second with the higher score;
+    `gain` is the weight that the total gains (or, negative, loses) there.
+    """
 
     difference: FloatArray
     first: IntArray
@@ -45,8 +54,8 @@ class Listed(NamedTuple):
     gain: IntArray
 
 
-class _Counts:
-    """A wavelet matrix: how many values of a range are greater than a value, in O(log values)."""
+class _WaveletMatrix:
+    """Counts the values of a range that are greater than a value, in O(log values)."""
 
     def __init__(self, values: IntArray) -> None:
         self._levels: list[tuple[int, IntArray, int]] = []
@@ -58,23 +67,23 @@ class _Counts:
             values = np.concatenate((values[~ones], values[ones]))
 
     def greater(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
-        """For each query, the number of positions in [start, stop) that hold more than value."""
-        found = np.zeros(len(value), dtype=np.int64)
+        """Return for each query the number of positions in [start, stop) that exceed value."""
+        total = np.zeros(len(value), dtype=np.int64)
         for bit, zeros_before, zeros in self._levels:
-            one = (value >> bit & 1).astype(bool)
+            has_bit = (value >> bit & 1).astype(bool)
             zero_start, zero_stop = zeros_before[start], zeros_before[stop]
             one_start, one_stop = start - zero_start, stop - zero_stop
-            found += np.where(one, 0, one_stop - one_start)
-            start = np.where(one, one_start + zeros, zero_start)
-            stop = np.where(one, one_stop + zeros, zero_stop)
-        return found
+            total += np.where(has_bit, 0, one_stop - one_start)
+            start = np.where(has_bit, one_start + zeros, zero_start)
+            stop = np.where(has_bit, one_stop + zeros, zero_stop)
+        return total
 
 
 class _Bounds:
-    """A table of bounds on the number of agreeing pairs for thresholds in equal steps.
+    """Upper bounds on the number of agreeing pairs, for thresholds in equal steps.
 
-    Scores are put in equal bins; how many pairs are k bins apart, over all k at once, is a
-    correlation of histograms, and their differences are known to within a bin.
+    Scores are put in equal bins. The number of pairs k bins apart, for all k at once, is a
+    correlation of histograms, and their score differences are known to within a bin.
     """
 
     def __init__(self, x: FloatArray, rank: IntArray, values: int, widest: float) -> None:
@@ -102,16 +111,26 @@ class _Bounds:
         self._bound = within[np.minimum(at + 2, _TABLE_BINS - 1)] + beyond[np.maximum(at - 2, 0)]
 
     def bound(self, lo: float, hi: float) -> int:
-        """At most how many pairs agree at any threshold in (lo, hi]."""
+        """Return an upper bound on the pairs that agree at any threshold in (lo, hi]."""
         first, last = (min(int(e / self._step), _TABLE_BINS - 1) for e in (lo, hi))
         return int(self._bound[first : last + 1].max())
 
 
 class Pairs:
-    """All pairs within each row of two aligned (rows, items) arrays; NaN is missing.
+    """All pairs of items within each row of two arrays.
 
-    Rows with fewer than two present items hold no pair and are left out. `row` and `column` say
-    where each kept item was in the arrays.
+    Rows with fewer than two present items hold no pair and are left out. The remaining items are
+    sorted by row and score; arrays of the class are aligned with them.
+
+    Args:
+        scores, human: shape (rows, items); NaN is missing.
+
+    Attributes:
+        row, column: where each item was in the arrays.
+        x: its score.
+        rank: the rank of its rating among all distinct ratings.
+        weight: an integer proportional to 1 / pairs of its row.
+        pairs_in_row: the number of pairs of each row that holds any.
     """
 
     def __init__(self, scores: FloatArray, human: FloatArray) -> None:
@@ -139,15 +158,15 @@ class Pairs:
         keys = self._key_base + self._index
         self._keys = np.sort(keys)
         self._place = np.searchsorted(self._keys, keys)
-        self._counts = _Counts(self.rank)
+        self._counts = _WaveletMatrix(self.rank)
 
     def accuracy(self, threshold: float) -> float:
-        """Mean over rows of the share of pairs that agree at this threshold; NaN without pairs."""
+        """Return the mean over rows of `accuracies`; NaN without pairs."""
         shares = self.accuracies(threshold)
         return float(np.mean(shares)) if len(shares) else math.nan
 
     def accuracies(self, threshold: float) -> FloatArray:
-        """The share of pairs that agree at this threshold, for each row that holds a pair."""
+        """Return the share of pairs that agree at this threshold, for each row with pairs."""
         if not len(self.pairs_in_row):
             return np.empty(0)
         tied, ordered = self._agree(self._reach(threshold))
@@ -155,13 +174,15 @@ class Pairs:
         return shares
 
     def accuracy_of_ordered(self) -> float:
-        """Mean over rows of the share ordered alike among the pairs that the human does not tie."""
+        """Return the mean over rows of `accuracies_of_ordered`, where it is defined."""
         shares = self.accuracies_of_ordered()
         shares = shares[~np.isnan(shares)]
         return float(np.mean(shares)) if len(shares) else math.nan
 
     def accuracies_of_ordered(self) -> FloatArray:
-        """That share for each row that holds a pair; NaN where the human ties all of its pairs."""
+        """Return the share ordered alike of the pairs that people do not tie, for each row with
+        pairs; NaN where people tie them all.
+        """
         if not len(self.pairs_in_row):
             return np.empty(0)
         human_tied, _ = self._agree(self._last)
@@ -203,30 +224,33 @@ class Pairs:
             if listed == 0:
                 continue
             if listed <= _MAX_LISTED:
-                found = self._best_listed(reach_lo, counts, sum(at_lo))
+                candidate = self._best_listed(reach_lo, counts, sum(at_lo))
             elif math.nextafter(lo, math.inf) >= hi:
-                found = (sum(at_hi), hi)
+                candidate = (sum(at_hi), hi)
             else:
-                found = (-1, hi)
+                candidate = (-1, hi)
                 mid = self._split(lo, hi, reach_lo, counts)
                 at_mid = self._totals(self._reach(mid))
                 heapq.heappush(heap, entry(lo, mid, at_lo, at_mid))
                 heapq.heappush(heap, entry(mid, hi, at_mid, at_hi))
-            if found[0] > best or (found[0] == best and found[1] < threshold):
-                best, threshold = found
+            if candidate[0] > best or (candidate[0] == best and candidate[1] < threshold):
+                best, threshold = candidate
         return threshold
 
-    def list_all(self) -> Listed:
-        """List every pair whose agreement depends on the threshold. Memory grows with pairs."""
+    def list_all(self) -> ListedPairs:
+        """List every pair whose agreement depends on the threshold, sorted by score difference.
+
+        Memory grows with the number of pairs.
+        """
         reach = self._reach(0.0)
         listed = self._list(reach, self._last - reach)
         order = np.argsort(listed.difference, kind="stable")
-        return Listed(
+        return ListedPairs(
             listed.difference[order], listed.first[order], listed.second[order], listed.gain[order]
         )
 
     def agree_at_zero(self) -> tuple[IntArray, IntArray]:
-        """First and second item of each pair that agrees at threshold 0."""
+        """Return the first and the second item of each pair that agrees at threshold 0."""
         starts = self._index + 1
         first, second = _expand(starts, self._last - self._index)
         tied = self.x[first] == self.x[second]
@@ -247,7 +271,7 @@ class Pairs:
 
     @np.errstate(over="ignore")
     def _reach(self, threshold: float) -> IntArray:
-        """For each item, the last position of its row whose score is within the threshold above."""
+        """Return for each item the last position in its row with a score within the threshold."""
         low, high = self._index, self._last
         for _ in range(self._longest.bit_length()):
             middle = (low + high + 1) >> 1
@@ -256,7 +280,11 @@ class Pairs:
         return low
 
     def _agree(self, reach: IntArray) -> tuple[IntArray, IntArray]:
-        """For each item, the later items it is rightly tied with and rightly below."""
+        """Count for each item the later items that it is rightly tied with and rightly below.
+
+        Args:
+            reach: for each item, the last position that its score is tied with.
+        """
         upto = np.searchsorted(self._keys, self._key_base + reach, side="right")
         tied = upto - 1 - self._place
         ordered = self._counts.greater(reach + 1, self._last + 1, self.rank)
@@ -271,17 +299,17 @@ class Pairs:
         return sums
 
     @np.errstate(over="ignore")
-    def _list(self, reach: IntArray, counts: IntArray) -> Listed:
+    def _list(self, reach: IntArray, counts: IntArray) -> ListedPairs:
         first, second = _expand(reach + 1, counts)
         rank_first, rank_second = self.rank[first], self.rank[second]
         matters = rank_second >= rank_first
         first, second = first[matters], second[matters]
         weight = self.weight[first]
         gain = np.where((rank_first == rank_second)[matters], weight, -weight)
-        return Listed(self.x[second] - self.x[first], first, second, gain)
+        return ListedPairs(self.x[second] - self.x[first], first, second, gain)
 
     def _best_listed(self, reach: IntArray, counts: IntArray, before: int) -> tuple[int, float]:
-        """Best total and smallest threshold over an interval that starts at the total `before`."""
+        """Return the best total of an interval that starts at the total `before`, and where."""
         listed = self._list(reach, counts)
         if not len(listed.gain):
             return -1, 0.0
@@ -289,7 +317,7 @@ class Pairs:
         return best_step(listed.difference[order], listed.gain[order], before)
 
     def _split(self, lo: float, hi: float, reach: IntArray, counts: IntArray) -> float:
-        """Return a threshold strictly between, near the median of the interval's differences."""
+        """Return a threshold strictly between, near the median difference of the interval."""
         ends = np.cumsum(counts)
         total = int(ends[-1])
         ticket = np.arange(_SAMPLES) * total // _SAMPLES
@@ -303,14 +331,15 @@ class Pairs:
 
 
 class WeightedPairs:
-    """How many pairs agree at some thresholds, in samples that hold items any number of times.
+    """Counts agreeing pairs of resamples, which hold each item any number of times.
 
-    Which pairs agree does not depend on the sample, so that all that is sorted and searched is so
-    once. As in a wavelet matrix, two items are ordered alike where their human values differ first
-    in one bit, which the later item has.
+    Which pairs agree does not depend on the resample, so sorting and searching is done once. As in
+    a wavelet matrix, two items are ordered alike if, at the first bit where their ratings differ,
+    the later item has the bit.
 
     Args:
-        pairs: of a single row.
+        pairs: the pairs of a single row.
+        thresholds: the largest score differences that are ties.
     """
 
     def __init__(self, pairs: Pairs, thresholds: Sequence[float]) -> None:
@@ -321,9 +350,9 @@ class WeightedPairs:
             np.searchsorted(pairs._keys, pairs._key_base + reach, side="right")[self._members]
             for reach in reaches
         ]
-        # For each bit: the items that have it; those that do not, in as many runs as there are
-        # values above the bit, with what each run ends at among the others; and for each threshold,
-        # the first of the others that is beyond the reach of each that does not have the bit.
+        # For each bit: `ones`, the items that have it; `zeros`, the others, in one run for each
+        # value of the higher bits; where these runs start in `zeros` and end in `ones`; and for
+        # each threshold and each of `zeros`, the first of `ones` beyond its reach.
         self._levels: list[tuple[IntArray, IntArray, IntArray, IntArray, list[IntArray]]] = []
         for bit in range(int(rank.max(initial=0)).bit_length()):
             above, has = rank >> (bit + 1), (rank >> bit & 1).astype(bool)
@@ -331,24 +360,27 @@ class WeightedPairs:
             ones = ones[np.argsort(above[ones], kind="stable")]
             zeros = zeros[np.argsort(above[zeros], kind="stable")]
             keys = above[ones] * (n + 1) + ones
-            own = above[zeros]
-            starts = np.flatnonzero(np.append(True, own[1:] != own[:-1])[: len(own)])
-            last = np.searchsorted(keys, (own + 1) * (n + 1))
+            prefix = above[zeros]
+            starts = np.flatnonzero(np.append(True, prefix[1:] != prefix[:-1])[: len(prefix)])
+            last = np.searchsorted(keys, (prefix + 1) * (n + 1))
             beyond = [
-                np.minimum(last, np.searchsorted(keys, own * (n + 1) + reach[zeros] + 1))
+                np.minimum(last, np.searchsorted(keys, prefix * (n + 1) + reach[zeros] + 1))
                 for reach in reaches
             ]
             self._levels.append((ones, zeros, starts, last[starts], beyond))
 
     def count(self, copies: FloatArray) -> list[tuple[float, float]]:
-        """For each threshold, pairs that are tied in both, and that are ordered alike.
+        """Return for each threshold the pairs that are tied in both, and that are ordered alike.
 
         Copies of one item are tied in both. Exact up to 2^53 pairs.
+
+        Args:
+            copies: shape (items,), how many times the resample holds each item.
         """
-        own = copies.take(self._members)
-        below = _cumulated(own)
-        same = float(copies @ (copies - 1) / 2) - float(own @ below[1:])
-        tied = [same + float(own @ below.take(upto)) for upto in self._upto]
+        by_rating = copies.take(self._members)
+        below = _cumulated(by_rating)
+        same = float(copies @ (copies - 1) / 2) - float(by_rating @ below[1:])
+        tied = [same + float(by_rating @ below.take(upto)) for upto in self._upto]
         ordered = [0.0] * len(tied)
         for ones, zeros, starts, last, beyond in self._levels:
             if not len(zeros):
@@ -365,7 +397,13 @@ def _cumulated(values: FloatArray) -> FloatArray:
 
 
 def best_step(difference: FloatArray, gain: IntArray, before: int) -> tuple[int, float]:
-    """Best running total, and the smallest difference where it is reached; sorted input."""
+    """Return the best running total, and the smallest difference where it is reached.
+
+    Args:
+        difference: sorted.
+        gain: what the total gains at each difference.
+        before: the total below the first difference.
+    """
     total = before + np.cumsum(gain)
     ends = np.flatnonzero(np.append(difference[1:] != difference[:-1], True))
     best = ends[np.argmax(total[ends])]
@@ -373,16 +411,54 @@ def best_step(difference: FloatArray, gain: IntArray, before: int) -> tuple[int,
 
 
 def _expand(starts: IntArray, counts: IntArray) -> tuple[IntArray, IntArray]:
-    """Pair each position i with starts[i], starts[i] + 1, ... (counts[i] of them)."""
+    """Pair each position i with the counts[i] positions from starts[i] on."""
     first = np.repeat(np.arange(len(counts)), counts)
     offset = starts - (np.cumsum(counts) - counts)
     return first, np.arange(len(first)) + np.repeat(offset, counts)
 
 
 def _weights(pairs_in_row: IntArray) -> IntArray:
-    """Integers proportional to 1 / pairs, exactly so where their sum of totals fits int64."""
+    """Return integers proportional to 1 / pairs, exactly so where their totals fit int64."""
     rows = max(1, len(pairs_in_row))
     multiple = math.lcm(*(int(p) for p in np.unique(pairs_in_row)))
     if multiple * rows > _MAX_TOTAL:
         multiple = _MAX_TOTAL // rows
     return multiple // np.maximum(pairs_in_row, 1)
+
+
+def naive_accuracy(scores: FloatArray, human: FloatArray, threshold: float) -> float:
+    """Compute `Pairs.accuracy` by listing every pair: its specification, for tests and readers.
+
+    Args:
+        scores, human: shape (rows, items); NaN is missing.
+        threshold: the largest score difference that is a tie.
+
+    >>> naive_accuracy(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]), 1.0)
+    1.0
+    """
+    rows = _naive_pairs(scores, human)
+    return float(_naive_share(rows, threshold)) if rows else math.nan
+
+
+def naive_threshold(scores: FloatArray, human: FloatArray) -> float:
+    """Compute `Pairs.calibrate` by trying every candidate: 0 and all score differences."""
+    rows = _naive_pairs(scores, human)
+    candidates = {0.0, *(abs(s) for pairs in rows for s, _ in pairs)}
+    return max(candidates, key=lambda e: (_naive_share(rows, e), -e)) if rows else math.nan
+
+
+def _naive_pairs(scores: FloatArray, human: FloatArray) -> list[list[tuple[float, float]]]:
+    """Return the differences in score and rating of every pair, for each row with pairs."""
+    rows = []
+    for row in zip(scores.tolist(), human.tolist(), strict=True):
+        items = [(s, h) for s, h in zip(*row, strict=True) if not (math.isnan(s) or math.isnan(h))]
+        rows.append([(a[0] - b[0], a[1] - b[1]) for a, b in itertools.combinations(items, 2)])
+    return [pairs for pairs in rows if pairs]
+
+
+def _naive_share(rows: list[list[tuple[float, float]]], threshold: float) -> Fraction:
+    shares = []
+    for pairs in rows:
+        agree = [h == 0 if abs(s) <= threshold else h != 0 and (s > 0) == (h > 0) for s, h in pairs]
+        shares.append(Fraction(sum(agree), len(agree)))
+    return sum(shares, Fraction()) / len(rows)

@@ -1,17 +1,17 @@
-"""Whether two scorers differ by more than chance: paired permutation tests, corrected together.
+"""Paired permutation tests: do two scorers differ significantly?
 
-If two scorers are equally good, it does not matter which of them gave which scores of an item. So
-the scores are exchanged between them on random items, and p is the share of exchanges after which
-they are at least as far apart as they were (Good 2005, chapter 3; for agreement with human
-judgements, Deutsch, Dror and Roth 2021).
+Under the null hypothesis that two scorers are equally good, it does not matter which of them gave
+which scores of an item. The scores of random items are swapped between them, and p is the share of
+swaps after which the difference is at least as large as before (Good 2005, chapter 3; for agreement
+with human ratings, Deutsch, Dror and Roth 2021).
 
-A thousand random exchanges cannot show a p below 1 in 1,001, which is too much to correct for a
-hundred comparisons. Where fewer than ten of them are as far apart, p is the tail of the normal
-distribution with their spread (as Knijnenburg et al. 2009 do with another tail), if that is less,
-but not less than all exchanges together could show.
+A thousand random swaps cannot show a p below 1 in 1,001, which is too large to correct for a
+hundred comparisons. Where fewer than `MIN_EXCEEDANCES` swaps reach the difference, p is the tail of
+the normal distribution with the standard deviation of the swapped differences if that is smaller
+(Knijnenburg et al. 2009 do so with another tail), but not less than all swaps together could show.
 
-Most differences are plainly chance or plainly none after a hundred exchanges, and more would only
-take longer: after those, exchanges go on where a metric still needs them.
+After `EARLY_LOOK` swaps most differences are clearly null or clearly significant, and the test
+stops; it goes on where a metric is undecided.
 """
 
 from __future__ import annotations
@@ -28,170 +28,198 @@ from t2v_eval.errors import InputError
 from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arrays import Values, as_floats
 
-LEVEL = 0.05  # how often what is equal may be told apart, over all that is corrected together
+LEVEL = 0.05
+"""The significance level: the probability of any false positive in a family of tests."""
+
+MIN_EXCEEDANCES = 10
+"""Swaps that reach the difference; with fewer, their share is too coarse an estimate of p."""
+EARLY_LOOK = 100
+"""Swaps after which the test stops if all metrics are decided."""
+CLEARLY_NULL = 0.15
+"""Share of `EARLY_LOOK` swaps; if p were below `LEVEL`, it would be seen once in 20,000 tests."""
+CLEARLY_DIFFERENT = 6.0
+"""Standard deviations: p < 1e-8, and < 1e-6 even if the deviation is underestimated by 20 %."""
+RTOL = 1e-12
+"""Relative tolerance of differences that are equal up to the order of sums."""
 
 K = TypeVar("K", bound=Hashable)
 
-_FEW = 10  # exchanges, below which their share is no estimate
-_LOOK = 100  # exchanges, after which it is asked whether more are needed
-_CHANCE = 0.15  # a share of these that is p > LEVEL but for one time in 20,000
-_NO_CHANCE = 6.0  # spreads: p is below 1e-8, and below 1e-6 were the spread a fifth more
-_SLACK = 1e-12  # relative to the difference: sums in another order are the same number
-
 
 class PValue(NamedTuple):
-    """A p-value, and the same corrected for what it is looked at together with."""
+    """A p-value, and the same after Holm's correction over its family of tests."""
 
     p: float
     p_holm: float
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is more than chance; undefined is no."""
+        """Return whether the corrected p-value is below `LEVEL`; an undefined one is not."""
         return self.p_holm < LEVEL
 
 
-def corrected(found: Mapping[K, float]) -> dict[K, PValue]:
-    """Each p-value with its correction for all of them.
+def corrected(p_values: Mapping[K, float]) -> dict[K, PValue]:
+    """Return each p-value with its Holm correction over all of them.
 
     >>> corrected({"colour": 0.01, "counting": 0.04})["counting"]
     PValue(p=0.04, p_holm=0.04)
     """
     return {
         key: PValue(p, p_holm)
-        for (key, p), p_holm in zip(found.items(), holm([*found.values()]), strict=True)
+        for (key, p), p_holm in zip(p_values.items(), holm([*p_values.values()]), strict=True)
     }
 
 
 def sign_flip(differences: Values, *, permutations: int = 9999, seed: int = 0) -> float:
-    """Two-sided p-value of a mean of paired differences being 0; NaN is missing.
+    """Compute the two-sided p-value of a mean of paired differences being 0.
 
-    If it makes no difference which of a pair is which, each difference may as well have the other
-    sign: p is the share of signs that bring the mean as far from 0 as it was. Otherwise as
-    `paired_permutation`, which says the same of any statistic.
+    Under the null hypothesis each difference may as well have the other sign: p is the share of
+    sign patterns that bring the mean as far from 0 as it is. Patterns are all 2^n where these are
+    no more than `permutations`, and random otherwise; then the observed signs count as one more.
 
-    Raises InputError for what is no array of numbers.
+    Args:
+        differences: shape (n,); None or NaN is missing.
+        permutations: the number of sign patterns.
+        seed: the random seed of the patterns.
+
+    Returns:
+        p, from 0 to 1; NaN if all differences are missing.
+
+    Raises:
+        InputError: `differences` is not an array of numbers.
 
     >>> sign_flip([1.0, 2.0, None, 3.0, 4.0])
     0.125
     """
-    given = as_floats("differences", differences).ravel()
-    given = given[~np.isnan(given)]
-    n = len(given)
+    present = as_floats("differences", differences).ravel()
+    present = present[~np.isnan(present)]
+    n = len(present)
     if not n:
         return math.nan
     exact = n <= 30 and 2**n <= permutations
-    swaps = _all(n) if exact else _some(n, permutations, seed)
-    sums = np.abs([given.sum() - 2 * given[swap].sum() for swap in swaps])
-    reached = int((sums >= abs(given.sum()) - _SLACK * np.abs(given).sum()).sum())
-    return reached / len(sums) if exact else (1 + reached) / (1 + len(sums))
+    swaps = _all_swaps(n) if exact else _random_swaps(n, permutations, seed)
+    sums = np.abs([present.sum() - 2 * present[swap].sum() for swap in swaps])
+    extreme = int((sums >= abs(present.sum()) - RTOL * np.abs(present).sum()).sum())
+    return extreme / len(sums) if exact else (1 + extreme) / (1 + len(sums))
 
 
 def paired_permutation(
     statistic: Statistic, n: int, *, permutations: int = 1000, seed: int = 0
 ) -> dict[str, float]:
-    """Two-sided p-value of the difference between two scorers, for each metric.
+    """Compute the two-sided p-value of the difference between two scorers, for each metric.
 
-    `statistic(indices)` gives the metrics of chosen ones of 2n items: item k as the first scorer
-    has it is k, as the second has it k + n. Where the 2^n exchanges are no more than
-    `permutations`, each is made once; otherwise random ones are, and the scorers as they are count
-    as one more, so that p is never 0; small ones are tails, and what is plain early is not looked
-    at further, see the top of this module. NaN where the metric is
-    undefined for either scorer, or after most exchanges.
+    All 2^n swaps are made where they are no more than `permutations`. Otherwise swaps are random,
+    the observed scores count as one more, so that p is never 0, small p-values are tails of a
+    normal distribution, and the test may stop early: see the top of this module.
 
-    Raises InputError for a count that cannot be used.
+    Args:
+        statistic: takes n indices into 2n items and returns metrics. Item k has index k with the
+            first scorer's scores and k + n with the second's.
+        n: the number of items.
+        permutations: the largest number of swaps.
+        seed: the random seed of the swaps.
 
-    >>> right = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 1])
-    >>> paired_permutation(lambda i: {"right": right[i].mean()}, 5)
-    {'right': 0.125}
+    Returns:
+        p of each metric; NaN where it is undefined for either scorer, or after most swaps.
+
+    Raises:
+        InputError: `n` or `permutations` is below 1.
+
+    >>> correct = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 1])
+    >>> paired_permutation(lambda i: {"accuracy": correct[i].mean()}, 5)
+    {'accuracy': 0.125}
     """
     if n < 1 or permutations < 1:
         raise InputError(f"n={n!r}, permutations={permutations!r}: both must be at least 1")
-    at = np.arange(n)
-    kept = _differences(statistic, at, n)
-    # Exchanging all items is as good as exchanging none, so that half of the patterns will do.
+    first = np.arange(n)
+    observed = _differences(statistic, first, n)
+    # Swapping all items changes only the sign, so half of the patterns is enough.
     exact = n <= 30 and 2**n <= permutations
-    drawn: list[Mapping[str, float]] = []
-    for swap in _all(n) if exact else _some(n, permutations, seed):
-        drawn.append(_differences(statistic, np.where(swap, at + n, at), n))
-        if not exact and len(drawn) == _LOOK and _plain(kept, drawn):
+    swapped: list[Mapping[str, float]] = []
+    for swap in _all_swaps(n) if exact else _random_swaps(n, permutations, seed):
+        swapped.append(_differences(statistic, np.where(swap, first + n, first), n))
+        if not exact and len(swapped) == EARLY_LOOK and _decided_early(observed, swapped):
             break
-    found = {}
-    for name, value in kept.items():
-        others = _apart(drawn, name)
-        if math.isnan(value) or 2 * len(others) < len(drawn):
-            found[name] = math.nan
-            continue
-        reached = _reached(others, value)
-        found[name] = reached / len(others) if exact else _drawn(reached, others, value, n)
-    return found
+    p_values = {}
+    for name, value in observed.items():
+        differences = _abs_differences(swapped, name)
+        if math.isnan(value) or 2 * len(differences) < len(swapped):
+            p_values[name] = math.nan
+        elif exact:
+            p_values[name] = _count_extreme(differences, value) / len(differences)
+        else:
+            p_values[name] = _random_swap_p(differences, value, n)
+    return p_values
 
 
-def holm(values: Sequence[float]) -> list[float]:
-    """p-values corrected for being looked at together (Holm 1979); NaN stays and is not counted.
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p-values for multiple testing (Holm 1979); NaN stays and does not count as a test.
 
-    The k-th smallest of m is multiplied by m - k + 1, and none falls below a smaller one. To call
-    different what is below 0.05 then errs in any of them with at most 5 %.
+    The k-th smallest of m is multiplied by m - k + 1, and none becomes smaller than one before it.
+    Calling significant what is then below 0.05 has a false positive in at most 5 % of families.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]
     """
-    order = [k for k in np.argsort(values, kind="stable").tolist() if not math.isnan(values[k])]
-    corrected = [math.nan] * len(values)
+    order = [k for k in np.argsort(p_values, kind="stable").tolist() if not math.isnan(p_values[k])]
+    result = [math.nan] * len(p_values)
     largest = 0.0
     for rank, k in enumerate(order):
-        largest = max(largest, min(1.0, (len(order) - rank) * values[k]))
-        corrected[k] = largest
-    return corrected
+        largest = max(largest, min(1.0, (len(order) - rank) * p_values[k]))
+        result[k] = largest
+    return result
 
 
-def _drawn(reached: int, others: NDArray[np.float64], value: float, n: int) -> float:
-    """p from random exchanges, by which the scorers are `others` apart."""
-    share = (1 + reached) / (1 + len(others))
-    spread = _spread(others)
-    if reached >= _FEW or not spread:
+def _random_swap_p(differences: NDArray[np.float64], value: float, n: int) -> float:
+    """Return p from the absolute differences after random swaps."""
+    extreme = _count_extreme(differences, value)
+    share = (1 + extreme) / (1 + len(differences))
+    deviation = _rms(differences)
+    if extreme >= MIN_EXCEEDANCES or not deviation:
         return share
-    tail = math.erfc(abs(value) / spread / math.sqrt(2))
+    tail = math.erfc(abs(value) / deviation / math.sqrt(2))
     return min(share, max(tail, 2.0 ** (1 - n)))
 
 
-def _plain(kept: Mapping[str, float], drawn: Sequence[Mapping[str, float]]) -> bool:
-    """Whether each metric's difference is plainly chance, plainly not, or undefined."""
-    for name, value in kept.items():
-        others = _apart(drawn, name)
-        if math.isnan(value) or 2 * len(others) < len(drawn):
+def _decided_early(observed: Mapping[str, float], swapped: Sequence[Mapping[str, float]]) -> bool:
+    """Return whether each metric is clearly null, clearly different, or undefined."""
+    for name, value in observed.items():
+        differences = _abs_differences(swapped, name)
+        if math.isnan(value) or 2 * len(differences) < len(swapped):
             continue
-        by_chance = _reached(others, value) >= _CHANCE * len(others)
-        if not (by_chance or abs(value) > _NO_CHANCE * _spread(others) > 0):
+        null = _count_extreme(differences, value) >= CLEARLY_NULL * len(differences)
+        if not (null or abs(value) > CLEARLY_DIFFERENT * _rms(differences) > 0):
             return False
     return True
 
 
-def _apart(drawn: Sequence[Mapping[str, float]], name: str) -> NDArray[np.float64]:
-    """How far apart the scorers are after each exchange, where that is defined."""
-    values = np.abs([one[name] for one in drawn])
+def _abs_differences(swapped: Sequence[Mapping[str, float]], name: str) -> NDArray[np.float64]:
+    """Return the absolute difference of a metric after each swap where it is defined."""
+    values = np.abs([differences[name] for differences in swapped])
     return values[~np.isnan(values)]
 
 
-def _reached(others: NDArray[np.float64], value: float) -> int:
-    return int((others >= abs(value) * (1 - _SLACK)).sum())
+def _count_extreme(differences: NDArray[np.float64], value: float) -> int:
+    """Count the absolute differences that reach the observed one."""
+    return int((differences >= abs(value) * (1 - RTOL)).sum())
 
 
-def _spread(others: NDArray[np.float64]) -> float:
-    return math.sqrt(float(np.mean(others**2)))
+def _rms(differences: NDArray[np.float64]) -> float:
+    """Return the root mean square: the standard deviation, as the mean is 0 under swaps."""
+    return math.sqrt(float(np.mean(differences**2)))
 
 
-def _differences(statistic: Statistic, first: NDArray[np.int64], n: int) -> Mapping[str, float]:
-    one, other = statistic(first), statistic((first + n) % (2 * n))
-    return {name: one[name] - other[name] for name in one}
+def _differences(statistic: Statistic, index: NDArray[np.int64], n: int) -> Mapping[str, float]:
+    """Return the metrics of the items at `index` minus those of the same items swapped."""
+    a, b = statistic(index), statistic((index + n) % (2 * n))
+    return {name: a[name] - b[name] for name in a}
 
 
-def _all(n: int) -> Iterator[NDArray[np.bool_]]:
+def _all_swaps(n: int) -> Iterator[NDArray[np.bool_]]:
     for rest in itertools.product((False, True), repeat=n - 1):
         yield np.array((False, *rest))
 
 
-def _some(n: int, permutations: int, seed: int) -> Iterator[NDArray[np.bool_]]:
+def _random_swaps(n: int, permutations: int, seed: int) -> Iterator[NDArray[np.bool_]]:
     rng = np.random.default_rng(seed)
     for _ in range(permutations):
         yield rng.integers(0, 2, n).astype(np.bool_)

@@ -1,8 +1,8 @@
-"""How well scores choose among pictures of one text: preferences, rankings, the best of several.
+"""Metrics of choosing among images of one text: preferences, rankings, best of n.
 
-As in `metrics`, which has them too: pure functions in float64, None or NaN is missing, and
-what is undefined is NaN. Functions that end in `_rows` give one value a text, which is the unit to
-resample; the others give their mean.
+As in `metrics`, which exports them too, these are pure functions in float64; None and NaN are
+missing, and undefined values are NaN. Functions that end in `_rows` return one value for each text,
+the unit to resample; the others return its mean.
 """
 
 from __future__ import annotations
@@ -17,14 +17,22 @@ from t2v_eval.utils.arrays import FloatArray, Values, as_floats, as_rows, mean_o
 
 
 def preference_accuracy(scores: Values, human: Values, threshold: float = 0.0) -> float:
-    """Share of choices between two pictures that scores and people make alike, from 0 to 1.
+    """Compute the share of choices between two images that scores and people make alike.
 
-    `scores` is (n, 2); `human` is 1 where the first picture was preferred, 0 where the second was,
-    and 0.5 for a tie. Scores no further apart than `threshold` are a tie. A choice counts 1 where
-    both agree, 1/2 where exactly one of them is a tie, and 0 otherwise (Kirstain et al. 2023,
-    "Pick-a-Pic", section 5).
+    A choice counts 1 where both agree, 1/2 where exactly one of them is a tie, and 0 otherwise
+    (Kirstain et al. 2023, "Pick-a-Pic", section 5).
 
-    Raises InputError for other shapes or values.
+    Args:
+        scores: shape (n, 2).
+        human: shape (n,): 1 where the first image was preferred, 0 where the second was, 0.5 for a
+            tie.
+        threshold: the largest score difference that is a tie.
+
+    Returns:
+        The share, from 0 to 1.
+
+    Raises:
+        InputError: other shapes or values.
 
     >>> preference_accuracy([[0.9, 0.1], [0.5, 0.5], [0.2, 0.3], [0.1, 0.4]], [1, 0.5, 0.5, 1])
     0.625
@@ -33,7 +41,7 @@ def preference_accuracy(scores: Values, human: Values, threshold: float = 0.0) -
 
 
 def preference_rows(scores: Values, human: Values, threshold: float = 0.0) -> FloatArray:
-    """`preference_accuracy` of each choice: 0, 1/2, 1, or NaN where something is missing.
+    """Compute `preference_accuracy` of each choice: 0, 1/2, 1, or NaN where a value is missing.
 
     >>> preference_rows([[0.9, 0.1], [0.5, 0.5]], [0.5, 0.5])
     array([0.5, 1. ])
@@ -44,7 +52,7 @@ def preference_rows(scores: Values, human: Values, threshold: float = 0.0) -> Fl
     if s.ndim != 2 or s.shape[1] != 2 or h.shape != s.shape[:1]:
         raise InputError(
             f"scores has shape {s.shape} and human {h.shape}: pass (n, 2) and (n,), the scores of "
-            "two pictures and the preference for the first: 1, 0.5 or 0"
+            "two images and the preference for the first: 1, 0.5 or 0"
         )
     other = h[~np.isnan(h) & ~np.isin(h, (0.0, 0.5, 1.0))]
     if len(other):
@@ -52,20 +60,27 @@ def preference_rows(scores: Values, human: Values, threshold: float = 0.0) -> Fl
     if not threshold >= 0:
         raise InputError(f"threshold={threshold!r}: pass a number from 0 on")
     difference = s[:, 0] - s[:, 1]
-    said = np.where(np.abs(difference) <= threshold, 0.5, (difference > 0).astype(np.float64))
-    said[np.isnan(difference)] = np.nan
-    # Of 0, 1/2 and 1, two that differ are 1/2 apart if one is a tie, and 1 if none is.
-    return 1.0 - np.abs(said - h)
+    choice = np.where(np.abs(difference) <= threshold, 0.5, (difference > 0).astype(np.float64))
+    choice[np.isnan(difference)] = np.nan
+    # Two choices that differ are 1/2 apart if one of them is a tie, and 1 if neither is.
+    return 1.0 - np.abs(choice - h)
 
 
 def ranking_accuracy(scores: Values, human: Values) -> float:
-    """Share of texts whose best picture scores above the worst, from 0 to 1.
+    """Compute the share of texts whose best image scores above the worst.
 
-    Both are (n, K): K pictures of each of n texts. Best and worst are people's highest and lowest
-    value; where several share it, the share of such pairs that are ordered right counts. A text
-    whose pictures people all rate alike has no best one and is left out. Equal scores are wrong.
+    Best and worst are the images that people rate highest and lowest; where several are, a text
+    counts the share of such pairs that are in the right order. A text whose images are all rated
+    alike is left out. Equal scores are wrong.
 
-    Raises InputError as `metrics.pearson` does.
+    Args:
+        scores, human: shape (n, K): K images of each of n texts.
+
+    Returns:
+        The share, from 0 to 1.
+
+    Raises:
+        InputError: as `metrics.pearson`.
 
     >>> ranking_accuracy([[0.9, 0.5, 0.1], [0.1, 0.2, 0.3]], [[5, 4, 1], [3, 3, 3]])
     1.0
@@ -74,7 +89,7 @@ def ranking_accuracy(scores: Values, human: Values) -> float:
 
 
 def ranking_rows(scores: Values, human: Values) -> FloatArray:
-    """`ranking_accuracy` of each text, NaN where it has no best picture.
+    """Compute `ranking_accuracy` of each text, NaN where its images are all rated alike.
 
     >>> ranking_rows([[0.9, 0.5, 0.1], [0.1, 0.2, 0.3]], [[5, 5, 1], [1, 2, 0]])
     array([1., 0.])
@@ -90,13 +105,21 @@ def ranking_rows(scores: Values, human: Values) -> FloatArray:
 
 
 def best_of(scores: Values, human: Values, n: int | None = None) -> float:
-    """Mean human value of the picture with the highest score among n, on people's own scale.
+    """Compute the mean human rating of the image with the highest score among n.
 
-    Both are (texts, K). The K pictures of a text are split in their order into sets of `n`
-    (default: all K), the value of each set's choice is averaged over the sets (Li et al. 2024,
-    "GenAI-Bench", ranking by VQAScore). Pictures that share the highest score count equally.
+    The K images of a text are split in their order into sets of `n`, and the rating of each set's
+    choice is averaged (Li et al. 2024, "GenAI-Bench", ranking by VQAScore). Images that share the
+    highest score count equally.
 
-    Raises InputError as `metrics.pearson` does, and unless n divides K.
+    Args:
+        scores, human: shape (texts, K).
+        n: the size of the sets, by default K.
+
+    Returns:
+        The mean, on the scale of the ratings.
+
+    Raises:
+        InputError: as `metrics.pearson`, and where n does not divide K.
 
     >>> best_of([[0.9, 0.5, 0.1, 0.7]], [[5, 4, 1, 2]], 2)
     3.5
@@ -105,7 +128,7 @@ def best_of(scores: Values, human: Values, n: int | None = None) -> float:
 
 
 def best_of_rows(scores: Values, human: Values, n: int | None = None) -> FloatArray:
-    """`best_of` for each text; NaN where nothing is left of it.
+    """Compute `best_of` for each text; NaN where all its scores are missing.
 
     >>> best_of_rows([[0.9, 0.9], [0.1, 0.2]], [[1, 2], [5, 3]])
     array([1.5, 3. ])
@@ -114,8 +137,8 @@ def best_of_rows(scores: Values, human: Values, n: int | None = None) -> FloatAr
     size = s.shape[1] if n is None else n
     if size < 1 or s.shape[1] % size:
         raise InputError(
-            f"n={n!r} does not divide the {s.shape[1]} pictures of a text: the sets would overlap "
-            "or leave pictures out"
+            f"n={n!r} does not divide the {s.shape[1]} images of a text: the sets would overlap "
+            "or leave images out"
         )
     sets = [
         _each(_chosen, s[:, k : k + size], h[:, k : k + size]) for k in range(0, s.shape[1], size)
@@ -124,10 +147,10 @@ def best_of_rows(scores: Values, human: Values, n: int | None = None) -> FloatAr
 
 
 def top_rows(scores: Values, human: Values) -> FloatArray:
-    """Whether the highest score is on a picture that people rate highest, for each text.
+    """Return for each text 1 if the highest score is on an image that people rate highest, else 0.
 
-    Where several share the highest score, the share of them that people rate highest; NaN where
-    people rate all pictures alike.
+    Where several images share the highest score, the share of them that people rate highest; NaN
+    where all images are rated alike.
 
     >>> top_rows([[0.9, 0.5], [0.9, 0.9], [0.1, 0.2]], [[2, 1], [2, 1], [2, 1]])
     array([1. , 0.5, 0. ])
@@ -146,8 +169,9 @@ def _chosen(s: FloatArray, h: FloatArray) -> float:
 
 
 def _each(
-    of: Callable[[FloatArray, FloatArray], float], scores: Values, human: Values
+    metric: Callable[[FloatArray, FloatArray], float], scores: Values, human: Values
 ) -> FloatArray:
+    """Compute a metric of the present items of each row."""
     rows = zip(*as_rows(scores, human), strict=True)
-    kept = ((s[~np.isnan(s)], h[~np.isnan(s)]) for s, h in rows)
-    return np.array([of(s, h) for s, h in kept], dtype=np.float64)
+    present = ((s[~np.isnan(s)], h[~np.isnan(s)]) for s, h in rows)
+    return np.array([metric(s, h) for s, h in present], dtype=np.float64)

@@ -160,6 +160,16 @@ def test_search_finds_the_smallest_maximiser(sample: tuple[np.ndarray, np.ndarra
     assert found.threshold == expected[1] or math.isnan(expected[1])
 
 
+@settings(max_examples=60, deadline=None)
+@given(samples(rows=3, items=10), st.floats(0, 3))
+def test_the_naive_twin_says_the_same(sample: tuple[np.ndarray, np.ndarray], e: float) -> None:
+    s, h = m.as_rows(*sample)
+    pairs = pairwise.Pairs(s, h)
+    assert close(pairs.accuracy(e), pairwise.naive_accuracy(s, h, e))
+    expected = pairwise.naive_threshold(s, h)
+    assert pairs.calibrate() == expected or math.isnan(expected)
+
+
 def test_search_and_listing_agree_on_thousands_of_items(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(5)
     for human in (rng.integers(0, 3, 1400), rng.normal(size=1400).round(1)):

@@ -1,4 +1,4 @@
-"""Choices among pictures of one text, counted one by one."""
+"""Choices among images of one text, counted one by one."""
 
 import itertools
 import math
@@ -47,7 +47,7 @@ def test_best_above_worst_by_hand():
 def test_scores_that_are_the_judgements_are_always_right():
     rng = np.random.default_rng(0)
     human = rng.integers(1, 4, (50, 9)).astype(float)
-    human[::4] = 2  # in every fourth text all pictures are rated alike
+    human[::4] = 2  # in every fourth text all images are rated alike
     assert ranking.ranking_accuracy(human, human) == 1
     assert np.nanmin(ranking.top_rows(human, human)) == 1
     assert ranking.best_of(human, human) == pytest.approx(human.max(axis=1).mean())
@@ -58,7 +58,7 @@ def test_best_of_by_hand():
     # Sets of two: (5 | 1), ((2 + 4) / 2 | 4), (3 | 3).
     np.testing.assert_allclose(ranking.best_of_rows(SCORES, HUMAN, 2), [3, 3.5, 3])
     assert ranking.best_of(SCORES, HUMAN, 1) == pytest.approx(np.mean(HUMAN))
-    with pytest.raises(InputError, match="n=3 does not divide the 4 pictures"):
+    with pytest.raises(InputError, match="n=3 does not divide the 4 images"):
         ranking.best_of(SCORES, HUMAN, 3)
 
 
@@ -70,7 +70,7 @@ def test_chance_is_the_mean_over_orders():
     assert ranking.top_rows(orders, [human] * 6).mean() == pytest.approx(1 / 3)
 
 
-def test_missing_pictures_are_left_out():
+def test_missing_images_are_left_out():
     assert ranking.best_of_rows([[0.9, None, 0.1]], [[1, 5, 3]]).tolist() == [1]
     assert math.isnan(ranking.best_of([[None, None]], [[1, 2]]))
     assert ranking.ranking_rows([[0.9, 0.5]], [[None, 2]]).tolist() == pytest.approx(

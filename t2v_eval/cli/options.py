@@ -363,25 +363,43 @@ def _row_block(
 
 
 def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
-    """Check that image files exist, so that no model is loaded in vain.
+    """Check that image files can be opened, so that no model is loaded in vain.
 
     Args:
         pairs: whether each block is a row of a table, which messages then name.
 
     Raises:
-        MediaError: a file is missing, or its path cannot be one.
+        MediaError: a file is missing, empty or no regular file; its path cannot be one; or an image
+            that a table embeds cannot be opened.
     """
+    from t2v_eval.inputs.media import Media
+
     for number, block in enumerate(blocks):
+        where = f"row {number + 1}: " if pairs else ""
+        hint = "; --on-error skip goes on without it" if pairs else ""
         for image in block.images:
-            if isinstance(image, str) and not _is_url(image):
-                where = f"row {number + 1}: " if pairs else ""
-                try:
-                    exists = Path(image).exists()
-                except (OSError, ValueError) as error:
-                    raise MediaError(f"{where}{image[:200]!r} cannot be a file: {error}") from None
-                if not exists:
-                    hint = "; --on-error skip goes on without it" if pairs else ""
-                    raise MediaError(f"{where}{image}: no such file{hint}")
+            if isinstance(image, Media) and image.is_broken:
+                image.load()
+            if isinstance(image, str) and not _is_url(image) and (reason := _unusable_file(image)):
+                raise MediaError(f"{where}{_shortened(image)}: {reason}{hint}")
+
+
+def _unusable_file(path: str) -> str:
+    """Return why a path is not that of a file to read, or ""."""
+    from t2v_eval.utils.regular_file import File
+
+    try:
+        return "" if File.of(Path(path)).size else "the file is empty (0 bytes)"
+    except FileNotFoundError:
+        return "no such file"
+    except IsADirectoryError:
+        return "is a directory, not an image"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _shortened(path: str) -> str:
+    return path if len(path) <= 200 else f"{path[:200]}..."
 
 
 def _is_url(image: str) -> bool:
@@ -394,7 +412,7 @@ def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
 
     if isinstance(value, dict):  # how Hugging Face data sets store an image in Parquet
         content, path = value.get("bytes"), value.get("path")
-        return embedded(content, path or row) if content else _resolve(root, path)
+        return embedded(content, path or row) if content else _resolve(root, path or None)
     return embedded(value, row) if isinstance(value, bytes) else _resolve(root, value)
 
 

@@ -22,6 +22,7 @@ from t2v_eval.cli.options import (
 )
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import models
+from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
     from t2v_eval.scoring.results import ScoringResult
@@ -117,7 +118,8 @@ def _write(rows: Sequence[dict[str, Any]], out: Path | None, spreadsheet: bool) 
             [[r["image"], r["text"], r["error"] or f"{r['score']:.4f}"] for r in rows],
         )
     else:
-        sys.stdout.write(tables.to_csv(rows, spreadsheet))
+        text = tables.to_csv(rows, spreadsheet)
+        sys.stdout.write(printable(text) if console.is_terminal() else text)
 
 
 def _report_failures(model: str, table: TableInput, outcome: ScoringResult) -> None:

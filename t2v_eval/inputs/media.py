@@ -51,6 +51,8 @@ VIDEOS = tuple(
     ".mp4 .m4v .mov .avi .mkv .webm .mpg .mpeg .wmv .flv .ts .m2ts .3gp .ogv .h264 .h265".split()
 )
 
+_BROKEN = "broken:"  # how the key of what could not be opened begins
+
 
 @dataclass(frozen=True, slots=True)
 class Media:
@@ -71,7 +73,12 @@ class Media:
         def load() -> Image.Image:
             raise error
 
-        return cls(f"broken:{error}", name, load)
+        return cls(f"{_BROKEN}{error}", name, load)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it could not be opened, so that loading it raises."""
+        return self.key.startswith(_BROKEN)
 
     def crop(self, left: int, top: int, right: int, bottom: int) -> Media:
         """What is inside a box of pixels, in RGB."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pyarrow
 import pytest
@@ -187,3 +188,41 @@ def test_with_skip_a_bad_caption_fails_its_picture_alone(pictures, bad):
         assert [*scores[name].values()] == [pytest.approx(score, abs=1e-6)]
     assert [*scores["1"].values()] == [None]
     assert "1 of 4 scores failed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gone.png", "no such file"),
+        (".", "is a directory"),
+        ("empty.png", "is empty"),
+        ("pipe.png", "named pipe"),
+        ("/dev/null", "device"),
+        ("x" * 5000, "name too long"),
+    ],
+)
+def test_image_files_are_checked_before_a_model_is_loaded(pictures, monkeypatch, name, said):
+    monkeypatch.setattr("t2v_eval.api.load", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.chdir(pictures)
+    (pictures / "empty.png").touch()
+    os.mkfifo(pictures / "pipe.png")
+    common = ("score", "-m", "toy-colours", "--no-store")
+    assert said in call(*common, name, "-t", "a cat", code=2).stderr
+    (pictures / "t.csv").write_bytes(CSV % f"{name},a cat,x".encode())
+    message = call(*common, "--pairs", pictures / "t.csv", code=2).stderr
+    assert said in message and "row 3" in message
+    prefer = ("prefer", "-m", "toy-colours", "--no-store")
+    assert said in call(*prefer, "0.png", name, "a cat", code=2).stderr
+
+
+@pytest.mark.parametrize("cell", [{"bytes": b"", "path": ""}, {"bytes": None, "path": ""}, b""])
+def test_an_embedded_image_without_content_is_no_folder(pictures, monkeypatch, cell):
+    table = pictures / "t.parquet"
+    parquet.write_table(pyarrow.table({"image": [cell], "text": ["a cat"]}), table)
+    with_skip = call(
+        "score", "-m", "toy-colours", "--pairs", table, "--no-store", "--on-error", "skip",
+        code=2 if isinstance(cell, dict) else 1,
+    )  # fmt: skip
+    assert "directory" not in with_skip.stderr and "row 1" in with_skip.stderr
+    monkeypatch.setattr("t2v_eval.api.load", lambda *_, **__: pytest.fail("it was loaded"))
+    assert "row 1" in call("score", "-m", "toy-colours", "--pairs", table, code=2).stderr

@@ -175,7 +175,7 @@ def test_names_that_no_file_can_have_are_refused_before_the_work(tmp_path, name)
 def test_a_long_name_that_a_file_can_have_is_written(tmp_path):
     name = "x" * 251 + ".csv"
     write_table(check_file(tmp_path / name), [{"a": 1}])
-    assert [one.name for one in tmp_path.iterdir()] == [name]
+    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == [name]
 
 
 def test_a_device_is_not_replaced_by_a_file(tmp_path):
@@ -327,7 +327,7 @@ def test_texts_of_odd_names_are_written(tmp_path):
         (["agree", "t.csv", "--human", "a", "--scores", "b", "--seed", "-1"], "seed=-1"),
         (["data", "winoground", "--root", "x" * 300], "File name too long"),
         (["score", "-m", f"hf-vlm:{'x' * 300}", "a.png", "-t", "x", "--no-store"], "too long"),
-        (["score", "-m", "toy-colours", "x" * 5000, "-t", "x", "--no-store"], "cannot be a file"),
+        (["score", "-m", "toy-colours", "x" * 5000, "-t", "x", "--no-store"], "File name too long"),
         (["score", "-m", "toy-colours", "--pairs", "x" * 300 + ".csv"], "too long"),
         (["score", "-m", "toy-colours", "a.png", "-t", "x", "--store", "."], "is a folder"),
     ],
@@ -338,3 +338,14 @@ def test_what_a_user_mistypes_is_one_line(tmp_path, monkeypatch, arguments, said
     Path("t.csv").write_text("a,b\n1,2\n2,3\n3,1\n")
     done = call(*arguments, code=2)
     assert done.stderr.startswith("error: ") and said in done.stderr, done.stderr
+
+
+def test_a_table_for_spreadsheets_acts_on_no_terminal(tmp_path, monkeypatch, capsys):
+    picture(0).save(tmp_path / "a.png")
+    monkeypatch.setattr(console, "is_terminal", lambda: True)
+    text = EVIL.replace("\udce9", "")
+    arguments = ["score", "-m", "toy-colours", str(tmp_path / "a.png"), "-t", text, "--no-store"]
+    with pytest.raises(SystemExit, match="0"):
+        app([*arguments, "--spreadsheet"])
+    shown = capsys.readouterr().out
+    assert "red" in shown and not ACTING & set(shown)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from t2v_eval.evaluation.sensitivity import Sensitivity, template_sensitivity
     from t2v_eval.inputs.media import Video
     from t2v_eval.inputs.template import Template
-    from t2v_eval.local.base import EmbeddingScorer
+    from t2v_eval.local.dual_encoder import EmbeddingScorer
     from t2v_eval.local.pair_scorer import PairScorer
     from t2v_eval.remote.scorer import ApiScorer
     from t2v_eval.report.report import Report, compare
@@ -71,7 +71,7 @@ _NAMES_BY_MODULE = {
     ),
     "evaluation.benchmark": "Benchmark Item evaluate",
     "errors": "T2VError T2VWarning",
-    "local.base": "EmbeddingScorer",
+    "local.dual_encoder": "EmbeddingScorer",
     "local.pair_scorer": "PairScorer",
     "inputs.media": "Video",
     "remote.scorer": "ApiScorer",

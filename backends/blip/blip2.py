@@ -18,8 +18,9 @@ from torch import Tensor
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 
 from t2v_eval.errors import CheckpointError
-from t2v_eval.local.base import EmbeddingScorer, Options, unit
+from t2v_eval.local.base import Options
 from t2v_eval.local.checkpoint_files import first_lines
+from t2v_eval.local.dual_encoder import EmbeddingScorer, unit
 from t2v_eval.local.weights import read_tensors, weight_files
 
 from ..common.images import normalise, to_pixels

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from t2v_eval.local.base import EmbeddingScorer
+from t2v_eval.local.dual_encoder import EmbeddingScorer
 
 from ..common.checkpoint import is_transformers_checkpoint
 from .hf_clip import HfClip

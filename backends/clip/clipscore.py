@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from t2v_eval.local.base import unit
+from t2v_eval.local.dual_encoder import unit
 from t2v_eval.scoring.plan import Caption, Text
 
 from .open_clip import OpenClip

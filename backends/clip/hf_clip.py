@@ -17,8 +17,9 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from t2v_eval.errors import CheckpointError
-from t2v_eval.local.base import EmbeddingScorer, Options
+from t2v_eval.local.base import Options
 from t2v_eval.local.checkpoint_files import first_lines
+from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.weights import HUB_FILES, fill, read_tensors, weight_files
 
 from ..common.images import crop_extreme

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from t2v_eval.local.base import EmbeddingScorer
+from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.weights import check_keys, read_tensors
 
 from ..common.checkpoint import is_transformers_checkpoint

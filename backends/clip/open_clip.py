@@ -19,7 +19,8 @@ from PIL import Image
 from torch import Tensor
 
 from t2v_eval.errors import CheckpointError, InputError
-from t2v_eval.local.base import EmbeddingScorer, Options
+from t2v_eval.local.base import Options
+from t2v_eval.local.dual_encoder import EmbeddingScorer
 
 from ..common.images import crop_extreme
 from .open_clip_internals import (

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from t2v_eval.errors import InputError
-from t2v_eval.local.base import EmbeddingScorer
+from t2v_eval.local.dual_encoder import EmbeddingScorer
 
 
 class CalibratedEncoder(EmbeddingScorer):

@@ -142,7 +142,7 @@ class T5Scorer(PairScorer[Tensor]):
         return (log_p.sum(1) / real.sum(1)).exp()
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
-        states = self.encode_vision(self.stack([self.prepared(image)]))[0]
+        states = self.encode_vision(self.stack([self.prepare(image)]))[0]
         return [self._explain(states, text, top) for text in texts]
 
     def _explain(self, states: Tensor, text: str, top: int) -> Explanation:
@@ -165,7 +165,7 @@ class T5Scorer(PairScorer[Tensor]):
 
     def _generate(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
         unique = {image.key: image for image, _ in pairs}
-        prepared = [self.prepared(image) for image in unique.values()]
+        prepared = [self.prepare(image) for image in unique.values()]
         states = dict(zip(unique, self.encode_vision(self.stack(prepared)), strict=True))
         prompts = [prompt for _, prompt in pairs]
         encoded = self.encode_prompts([states[image.key] for image, _ in pairs], prompts)

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from t2v_eval.errors import CheckpointError, UnsupportedError
-from t2v_eval.local.base import Options, unit
+from t2v_eval.local.base import Options
+from t2v_eval.local.dual_encoder import unit
 from t2v_eval.local.weights import HUB_FILES, check_keys, read_tensors
 
 from ..clip.open_clip import OpenClip

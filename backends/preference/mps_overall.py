@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention, silu
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from t2v_eval.local.base import Options, unit
+from t2v_eval.local.base import Options
+from t2v_eval.local.dual_encoder import unit
 from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
 
 from ..clip.hf_clip import PROCESSOR_PATTERNS, load_pretrained

@@ -333,7 +333,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         return [written[n] for n in range(len(pairs))]
 
     def _row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
-        shown = self._placed(self.prepared(image))
+        shown = self._placed(self.prepare(image))
         try:
             room = self._room(shown, lambda lead: self.chat.ask(lead, ""), max_new_tokens)
         except MediaError as error:
@@ -342,7 +342,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         return append_tokens(shown.row, asked.prompt)
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
-        (state,) = self.encode_images([self.prepared(image)])
+        (state,) = self.encode_images([self.prepare(image)])
         return [self._explain(state, text, top) for text in texts]
 
     def _explain(self, state: EncodedMedia, text: str, top: int) -> Explanation:

@@ -1,8 +1,7 @@
-"""Scorers whose model runs here: decoding, batching, devices.
+"""Scorers whose model runs on this machine: decoding, batching, devices, precision.
 
-`EmbeddingScorer`: pictures and texts are encoded apart, so M x N costs M + N encodings. For models
-that read both together see `pair_scorer` and `prefix_sharing`. The author of a backend writes how
-to encode a batch; everything around it is here.
+The author of a backend writes how to encode a batch; `dual_encoder`, `pair_scorer` and
+`prefix_sharing` have the base classes for it.
 """
 
 from __future__ import annotations
@@ -13,33 +12,28 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias, TypedDict, TypeVar
 
-import numpy as np
 import PIL
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from t2v_eval.errors import InputError, MediaError, ScoringError, TemplateError
+from t2v_eval.errors import InputError, MediaError, ScoringError
 from t2v_eval.inputs.decode_budget import BUDGET
 from t2v_eval.inputs.image_file import decoding, in_words
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.local.devices import free_bytes, pick_device, pick_dtype
-from t2v_eval.local.similarity import SimilarityMixin, embed_one_by_one
 from t2v_eval.local.state_cache import TensorCache
 from t2v_eval.local.weights import HUB_FILES, Watched, locate
 from t2v_eval.registry import Card
-from t2v_eval.scoring.cautions import CUT
 from t2v_eval.scoring.differentiable import Differentiable, no_gradients
-from t2v_eval.scoring.plan import Cells, Text, by_image, caption_text
-from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import ImageMode, OnError
-from t2v_eval.store import Store, text_key
+from t2v_eval.store import Store
 
 State = TypeVar("State")
-Made = TypeVar("Made")
+Result = TypeVar("Result")
+Failed: TypeAlias = dict[int, str]  # reasons of failures by index
 
 
 class Options(TypedDict, total=False):
@@ -67,20 +61,24 @@ class LocalScorer(Differentiable):
 
     Args:
         device: for example ``"cuda:0"``; default CUDA, then MPS, then the CPU.
-        dtype: for example ``"bfloat16"``; default float32, and what
-            `precision.large_dtype` says for large models.
-        batch_size: where the search for a batch size starts.
-        keep_bytes: how much of what was made of pictures is kept between calls; by default a tenth
-            of the memory that is free at first, and 0 keeps nothing.
-        cache_dir, local_files_only, revision: where the Hugging Face hub's files are kept, whether
-            it may be asked, and which commit of a repository to take.
+        dtype: for example ``"bfloat16"``; default float32, and for large models what
+            `precision.large_dtype` picks.
+        batch_size: the first batch size that is tried.
+        keep_bytes: size of the feature cache, which keeps features of images between calls; by
+            default a tenth of the free memory, and 0 for no cache.
+        cache_dir, local_files_only, revision: where the Hugging Face hub's files are cached,
+            whether to use only those, and which commit of a repository.
         options: see `Scorer`.
+
+    Attributes:
+        identity_facts: what decides the numbers beside weights, dtype and template; part of `id`.
+        sharing_mode: what is computed once for several scores, for a report.
+        out_of_memory_hint: what a user may try when an image does not fit into memory alone.
     """
 
-    # Backends set `files`, those the numbers come from, and what else decides the numbers.
     identity_facts: Mapping[str, str] = {}
-    sharing_mode = "one by one"  # what is computed once for several scores
-    out_of_memory_hint = "a smaller dtype, smaller pictures, shorter texts or another device"
+    sharing_mode = "one by one"
+    out_of_memory_hint = "a smaller dtype, smaller images, shorter texts or another device"
 
     def __init__(
         self,
@@ -102,15 +100,16 @@ class LocalScorer(Differentiable):
         }
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype) or torch.float32
-        usual = 128 if self.device.type == "cuda" else 32
-        self.start_batches_at(usual if batch_size is None else batch_size)
+        default_size = 128 if self.device.type == "cuda" else 32
+        self.start_batches_at(default_size if batch_size is None else batch_size)
         self._watched = Watched()
-        keep = keep_bytes
-        self._cache = TensorCache(lambda: free_bytes(self.device) // 10 if keep is None else keep)
+        self._cache = TensorCache(
+            lambda: free_bytes(self.device) // 10 if keep_bytes is None else keep_bytes
+        )
 
     @property
     def files(self) -> Sequence[Path]:
-        """Where the numbers come from; those that change after they are set give no id."""
+        """Weight and config files, which are hashed into `id`; it raises if one changes later."""
         return self._watched.paths
 
     @files.setter
@@ -118,16 +117,16 @@ class LocalScorer(Differentiable):
         self._watched = Watched(paths)
 
     def locate(self, checkpoint: str, patterns: Sequence[str] = HUB_FILES, **hub: Any) -> Path:
-        """The local folder or file of a checkpoint; see `t2v_eval.local.weights.locate`."""
+        """Return the local folder or file of a checkpoint; see `weights.locate`."""
         return locate(checkpoint, patterns, **{**self._hub, **hub})
 
     def locate_weights(
         self, checkpoint: str, patterns: Sequence[str] = HUB_FILES, **hub: Any
     ) -> Path:
-        """As `locate`; pickles are downloaded only where there are no safetensors."""
-        found = self.locate(checkpoint, patterns, **hub)
-        if any(found.glob("*.safetensors")):
-            return found
+        """Locate as `locate` does; download pickles only if there are no safetensors."""
+        folder = self.locate(checkpoint, patterns, **hub)
+        if any(folder.glob("*.safetensors")):
+            return folder
         return self.locate(checkpoint, (*patterns, "*.bin"), **hub)
 
     def start_batches_at(self, size: int | None) -> None:
@@ -139,14 +138,14 @@ class LocalScorer(Differentiable):
             "weights": self._watched.fingerprint(),
             **self.identity_facts,
             "dtype": str(self.dtype).removeprefix("torch."),
-            # Pillow 13 resizes some sizes otherwise than those before it.
+            # Pillow 13 resizes some sizes differently from earlier versions.
             "pillow": PIL.__version__.partition(".")[0],
             **super().identity(),
         }
 
     @property
     def execution(self) -> dict[str, str]:
-        """How the work is done here, for a report: what decides the speed, beside `id`."""
+        """How the model runs here, for a report: what decides the speed but not the numbers."""
         return {
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -157,79 +156,83 @@ class LocalScorer(Differentiable):
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Any:
-        """One picture -> model input, for `stack` a tensor; runs in decoding threads.
+        """Convert an image to model input, a tensor for `stack`; runs in decoding threads.
 
-        The picture is RGB in image mode "seen".
+        The image is RGB in image mode "seen".
         """
 
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
-        """RGB pixels (B, 3, H, W) in [0, 1] -> model inputs, as `preprocess` but with a gradient.
+        """Convert RGB pixels (B, 3, H, W) in [0, 1] to model inputs, with gradients.
 
-        A backend that writes it has `score_tensor`.
+        A backend that overrides it has `score_tensor`.
+
+        Raises:
+            UnsupportedError: the backend does not override it.
         """
         raise no_gradients(self.name)
 
     def inputs_of(self, pixels: Tensor) -> Tensor:
-        """Model inputs on the scorer's device, in its dtype."""
+        """Convert pixels as `preprocess_tensor` does, to the scorer's device and dtype."""
         return self.preprocess_tensor(pixels).to(self.dtype).to(self.device)
 
     def stack(self, prepared: Sequence[Tensor]) -> Tensor:
-        """Model inputs -> one batch on the scorer's device."""
+        """Stack model inputs to one batch on the scorer's device."""
         return torch.stack(list(prepared)).to(self.device, self.dtype)
 
     def _encode_in_batches(
-        self, media: Sequence[Media], see: Callable[[Sequence[Any]], Iterable[State]]
+        self, media: Sequence[Media], encode: Callable[[Sequence[Any]], Iterable[State]]
     ) -> Iterator[tuple[dict[int, State], Failed]]:
-        """Prepare pictures in threads, and hand out what `see` makes of a batch of them.
+        """Prepare images in threads and encode them in batches that fit into memory.
 
-        Yields (what was made of pictures, why others failed), both by positions in `media`.
+        Yields:
+            States of images and reasons of failures, both by index into `media`.
         """
-        # Videos are large: few are prepared ahead, and few are seen together.
-        most = 2 if any(isinstance(one, Video) for one in media) else self.image_batch.value
-        prepared = enumerate(ahead(media, self._prepare, 2 * most))
-        while window := list(islice(prepared, min(most, self.image_batch.value))):
-            failed = {n: str(made) for n, made in window if isinstance(made, MediaError)}
-            good = [n for n, _ in window if n not in failed]
-            inputs = [made for n, made in window if n not in failed]
-            made: dict[int, State] = {}
-            # What `see` returns may be computed only when it is read.
-            fitting = self.image_batch.run_adaptive(inputs, lambda b: [*see(b)], self._cache.clear)
-            for part, states in fitting:
+        # Videos are large, so only a few are prepared ahead and encoded together.
+        has_videos = any(isinstance(item, Video) for item in media)
+        size = 2 if has_videos else self.image_batch.value
+        prepared = enumerate(ahead(media, self._prepare, 2 * size))
+        while window := list(islice(prepared, min(size, self.image_batch.value))):
+            failed = {n: str(item) for n, item in window if isinstance(item, MediaError)}
+            numbers = [n for n, _ in window if n not in failed]
+            inputs = [item for n, item in window if n not in failed]
+            encoded: dict[int, State] = {}
+            # The list makes a lazy result of `encode` fail here, inside the batch.
+            parts = self.image_batch.run_adaptive(inputs, lambda b: [*encode(b)], self._cache.clear)
+            for part, states in parts:
                 if isinstance(states, Failure):
-                    failed[good[part.start]] = self._failure_reason(
-                        media[good[part.start]].name, states
-                    )
+                    n = numbers[part.start]
+                    failed[n] = self._failure_reason(media[n].name, states)
                 else:
-                    made.update(zip(good[part], states, strict=True))
-            yield made, failed
+                    encoded.update(zip(numbers[part], states, strict=True))
+            yield encoded, failed
 
     def _cached_states(
-        self, media: Sequence[Media], see: Callable[[Sequence[Any]], Iterable[State]]
+        self, media: Sequence[Media], encode: Callable[[Sequence[Any]], Iterable[State]]
     ) -> Iterator[tuple[dict[int, State], Failed]]:
-        """As `_encode_in_batches`, but take cached states of earlier calls first."""
+        """Encode as `_encode_in_batches` does, but yield states in the feature cache first."""
         todo: list[int] = []
         for start in range(0, len(media), self.image_batch.value):
             window = range(len(media))[start : start + self.image_batch.value]
-            known = {
+            cached = {
                 n: state for n in window if (state := self._cache.get(media[n].key)) is not None
             }
-            todo += [n for n in window if n not in known]
-            if known:
-                yield known, {}
-        for made, failed in self._encode_in_batches([media[n] for n in todo], see):
-            for n, state in made.items():
+            todo += [n for n in window if n not in cached]
+            if cached:
+                yield cached, {}
+        for encoded, failed in self._encode_in_batches([media[n] for n in todo], encode):
+            for n, state in encoded.items():
                 self._cache.put(media[todo[n]].key, state)
             yield (
-                {todo[n]: state for n, state in made.items()},
+                {todo[n]: state for n, state in encoded.items()},
                 {todo[n]: reason for n, reason in failed.items()},
             )
 
     def _failure_reason(self, what: str, failure: Failure) -> str:
-        """Why the model made nothing of `what`, a picture or a text.
+        """Return why the model failed on `what`, an image or a text.
 
         Raises:
-            ScoringError, MediaError: the reason, with `on_error="raise"`; what does not fit into
-                the memory is raised where its cells are counted.
+            ScoringError, MediaError: the reason, with `on_error="raise"`. Out-of-memory is returned
+                all the same: it is raised where the cells are counted.
         """
         if self.on_error == "raise" and failure.error is not None:
             raise self._failure_error(what, failure) from failure.error
@@ -252,44 +255,50 @@ class LocalScorer(Differentiable):
         self,
         batch: BatchSize,
         pairs: Sequence[tuple[Media, str]],
-        write: Callable[[Sequence[tuple[Media, str]]], list[str]],
+        generate: Callable[[Sequence[tuple[Media, str]]], list[str]],
     ) -> list[str]:
-        """What `write` makes of pictures and prompts, in batches that fit.
+        """Generate texts for pairs of image and prompt, in batches that fit into memory.
 
         Raises:
-            ScoringError: one that does not fit alone, or fails.
+            ScoringError: a pair does not fit alone, or fails.
         """
-        written: list[str] = []
-        for part, texts in batch.run_adaptive(pairs, write, self._cache.clear):
+        generated: list[str] = []
+        for part, texts in batch.run_adaptive(pairs, generate, self._cache.clear):
             if isinstance(texts, Failure):
                 raise self._failure_error(pairs[part.start][0].name, texts) from texts.error
-            written += texts
-        return written
+            generated += texts
+        return generated
 
-    def map_one_by_one(self, media: Sequence[Media], make: Callable[[Media], Made]) -> list[Made]:
-        made: list[Made] = []
-        fitting = BatchSize(1).run_adaptive(media, lambda one: make(one[0]), self._cache.clear)
-        for part, result in fitting:
+    def map_one_by_one(
+        self, media: Sequence[Media], work: Callable[[Media], Result]
+    ) -> list[Result]:
+        results: list[Result] = []
+        parts = BatchSize(1).run_adaptive(media, lambda batch: work(batch[0]), self._cache.clear)
+        for part, result in parts:
             if isinstance(result, Failure):
                 raise self._failure_error(media[part.start].name, result) from result.error
-            made.append(result)
-        return made
+            results.append(result)
+        return results
 
     def load(self, media: Media) -> Any:
-        """What `preprocess` is given; a model that is shown videos has frames of them here."""
+        """Decode the argument of `preprocess`; models of videos return frames of them."""
         return self.load_image(media)
 
-    def prepared(self, media: Media) -> Any:
-        """What `preprocess` makes of a picture; raises whatever `on_error` says."""
-        made = self._prepare(media)
-        if isinstance(made, MediaError):
-            raise made
-        return made
+    def prepare(self, media: Media) -> Any:
+        """Decode and preprocess one image.
+
+        Raises:
+            MediaError: it cannot be decoded or prepared, whatever `on_error` is.
+        """
+        prepared = self._prepare(media)
+        if isinstance(prepared, MediaError):
+            raise prepared
+        return prepared
 
     def _prepare(self, media: Media) -> Any:
         remedy = "leave it out, or make it of a more usual size"
         try:
-            # What is decoded counts for this thread until it is prepared.
+            # Decoded bytes count for this thread until the image is prepared.
             with BUDGET.lease(), decoding(media.name, "cannot be prepared for the model", remedy):
                 image = self.load(media)
                 try:
@@ -302,153 +311,3 @@ class LocalScorer(Differentiable):
             if self.on_error == "raise":
                 raise
             return error
-
-
-Failed: TypeAlias = dict[int, str]
-
-
-class EmbeddingScorer(SimilarityMixin, LocalScorer):
-    """A dual encoder. Subclasses write `preprocess`, `encode_images` and `encode_texts`.
-
-    Where the score is not the cosine, they write `similarity` too.
-    """
-
-    sharing_mode = "pictures and texts encoded once"
-
-    @abstractmethod
-    def encode_images(self, batch: Tensor) -> Tensor:
-        """Model inputs (B, ...), on the scorer's device in its dtype -> embeddings (B, ...)."""
-
-    @abstractmethod
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Texts, the template already applied -> embeddings (B, ...)."""
-
-    def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Embeddings (M, ...) and (N, ...), float64 -> scores (M, N); the cosine by default.
-
-        In float64 on the CPU, so that a score does not depend on which others were asked for.
-        """
-        return unit(images) @ unit(texts).T
-
-    def check_template(self) -> None:
-        super().check_template()
-        if self.template.answer:
-            raise TemplateError(
-                f"{self.name!r} embeds the text and reads no answer, so the answer template "
-                f"{self.template.answer!r} has no meaning; pass a question_template alone"
-            )
-
-    def score_cells(
-        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[ScoreChunk]:
-        columns, column_of = np.unique(cells[:, 1], return_inverse=True)
-        text_embeddings, lost = embed_one_by_one(
-            self.embed_captions, [texts[j] for j in columns.tolist()], self._failure_reason
-        )
-        for column, reason in lost.items():
-            yield ScoreChunk(np.flatnonzero(column_of == column), None, reason)
-        left = np.flatnonzero(~np.isin(column_of, [*lost]))
-        rows, spans = by_image(cells[left])
-        spans = [left[span] for span in spans]
-        media = [images[i] for i in rows]
-        for numbers, embeddings, failed in self.embed_images(media):
-            for n, reason in failed.items():
-                yield ScoreChunk(spans[n], None, reason)
-            encoded = [*zip(numbers, embeddings.cpu().double(), strict=True)]
-            fitting = BatchSize(max(1, len(encoded))).run_adaptive(
-                encoded,
-                lambda part: self._similarities(
-                    self.stack_embeddings([row for _, row in part]),
-                    text_embeddings,
-                    [column_of[spans[n]] for n, _ in part],
-                ),
-            )
-            for part, values in fitting:
-                positions = np.concatenate([spans[n] for n, _ in encoded[part]])
-                if isinstance(values, Failure):
-                    reason = self._failure_reason(media[encoded[part.start][0]].name, values)
-                    yield ScoreChunk(positions, None, reason)
-                else:
-                    yield ScoreChunk(positions, values)
-
-    def _similarities(
-        self, images: Tensor, texts: Tensor, columns: Sequence[NDArray[np.int64]]
-    ) -> Tensor:
-        """Scores of pictures, each with the texts of its columns, picture by picture."""
-        needed, column = np.unique(np.concatenate(columns), return_inverse=True)
-        row = np.repeat(np.arange(len(columns)), [len(own) for own in columns])
-        matrix = self.checked_similarity(images, texts[torch.from_numpy(needed)])
-        return matrix[torch.from_numpy(row), torch.from_numpy(column)]
-
-    def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
-        images = self.encode_images(self.inputs_of(pixels))
-        unique = {text: n for n, text in enumerate(dict.fromkeys(texts))}
-        with torch.no_grad():
-            made = self.embed_captions(list(unique))
-        matrix = self.similarity(images.cpu().double(), made.cpu().double())
-        return matrix[torch.arange(len(texts)), [unique[text] for text in texts]]
-
-    def embed_captions(self, texts: Sequence[Text]) -> Tensor:
-        """What `similarity` takes for texts; a scorer that uses references adds theirs here."""
-        return self.embed_texts([caption_text(text) for text in texts])
-
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """float32 embeddings (N, ...) of texts (template applied), through the store if any.
-
-        Texts are encoded sorted by length, so that a batch holds texts of like length.
-        """
-        filled = [self.template.fill(text)[0] for text in texts]
-        keys = [f"text:{text_key(text)}" for text in filled]
-        # Texts that were cut have a row of their own, as those that are stored are not read again.
-        marks = {CUT + key: text for key, text in zip(keys, filled, strict=True)}
-        known = self._stored_embeddings([*keys, *marks])
-        self.note_truncated(marks[key] for key in known if key in marks)
-        todo = [n for n in range(len(filled)) if keys[n] not in known]
-        todo.sort(key=lambda n: len(filled[n]))
-        for part, made in self.batch.batches(
-            todo, lambda batch: self.encode_texts([filled[n] for n in batch])
-        ):
-            known |= self._store_embeddings([keys[n] for n in todo[part]], made.float())
-            cut = [CUT + keys[n] for n in todo[part] if filled[n] in self._truncated]
-            self._store_embeddings(cut, torch.ones(len(cut), 1, dtype=torch.float32))
-        return self.stack_embeddings([known[key] for key in keys])
-
-    def embed_images(self, media: Sequence[Media]) -> Iterator[tuple[list[int], Tensor, Failed]]:
-        """Yield (positions in `media`, their float32 embeddings, why others failed)."""
-        keys = [f"image:{m.key}" for m in media]
-        known = self._stored_embeddings(keys)
-        have = [n for n, key in enumerate(keys) if key in known]
-        if have:
-            yield have, self.stack_embeddings([known[keys[n]] for n in have]), {}
-        todo = [n for n, key in enumerate(keys) if key not in known]
-        windows = self._encode_in_batches(
-            [media[n] for n in todo], lambda b: self.encode_images(self.stack(b))
-        )
-        for made, failed in windows:
-            numbers = [todo[n] for n in made]
-            rows = [row.float() for row in made.values()]
-            self._store_embeddings([keys[n] for n in numbers], rows)
-            yield (
-                numbers,
-                torch.stack(rows) if rows else torch.empty(0, dtype=torch.float32),
-                {todo[n]: reason for n, reason in failed.items()},
-            )
-
-    def _stored_embeddings(self, keys: Sequence[str]) -> dict[str, Tensor]:
-        if self.store is None:
-            return {}
-        found = self.store.get_embeddings(self.encoder_id, keys)
-        return {key: torch.from_numpy(row.copy()).to(self.device) for key, row in found.items()}
-
-    def _store_embeddings(self, keys: Sequence[str], made: Iterable[Tensor]) -> dict[str, Tensor]:
-        rows = dict(zip(keys, made, strict=True))
-        if self.store is not None and rows:
-            arrays: dict[str, NDArray[np.float32]] = {k: r.cpu().numpy() for k, r in rows.items()}
-            self.store.put_embeddings(self.encoder_id, arrays)
-        return rows
-
-
-def unit(vectors: Tensor) -> Tensor:
-    """Vectors of length 1 along the last dimension."""
-    length: Tensor = vectors.norm(dim=-1, keepdim=True)
-    return vectors / length

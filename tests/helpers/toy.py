@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from t2v_eval.local.base import EmbeddingScorer, Options
+from t2v_eval.local.base import Options
+from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.pair_scorer import PairScorer
 
 

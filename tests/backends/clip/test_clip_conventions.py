@@ -19,7 +19,7 @@ from PIL import Image
 
 import t2v_eval
 from t2v_eval.errors import InputError, MediaError, T2VWarning, UnsupportedError
-from t2v_eval.local.base import unit
+from t2v_eval.local.dual_encoder import unit
 
 CASES = cases("torchmetrics_clipscore")
 MATRIX = CASES["clip_score_matrix_pil"]

@@ -1,4 +1,4 @@
-"""Feeding a model: decode beside it, fill batches, and halve them when memory runs out."""
+"""Feed a model: decode in threads, fill batches, and halve them when memory runs out."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An item alone has no result: `error` is what was raised, None where memory ran out."""
+    """The failure of an item alone: the exception, or None for out-of-memory."""
 
     error: Exception | None
 
 
 class BatchSize:
-    """A batch size that is found, not asked for: it starts large and halves on out-of-memory.
-
-    What worked is kept for the rest of the scorer's life.
+    """A batch size that starts large, is halved on out-of-memory, and then stays.
 
     Raises:
-        InputError: `start` is no whole number of 1 or more.
+        InputError: `start` is not a whole number of 1 or more.
     """
 
     def __init__(self, start: int) -> None:
@@ -44,11 +42,14 @@ class BatchSize:
     def batches(
         self, items: Sequence[A], run: Callable[[Sequence[A]], B]
     ) -> Iterator[tuple[slice, B]]:
-        """Yield (slice of `items`, result) in order, each as soon as it is there.
+        """Run batches in order and yield (slice of `items`, result) of each.
+
+        >>> list(BatchSize(2).batches([1, 2, 3], sum))
+        [(slice(0, 2, None), 3), (slice(2, 3, None), 3)]
 
         Raises:
             torch.OutOfMemoryError: not even one item fits.
-            Exception: whatever `run` raises of an item alone.
+            Exception: whatever `run` raises for an item alone.
         """
         for part, result in self.run_adaptive(items, run):
             if isinstance(result, Failure):
@@ -61,14 +62,17 @@ class BatchSize:
         self,
         items: Sequence[A],
         run: Callable[[Sequence[A]], B],
-        make_room: Callable[[], bool] = lambda: False,
+        free_memory: Callable[[], bool] = lambda: False,
     ) -> Iterator[tuple[slice, B | Failure]]:
-        """As `batches`; an item that fails alone is yielded alone, with its failure.
+        """Run batches as `batches` does, and yield the failure of an item that fails alone.
 
-        Where a batch fails otherwise than by memory, its items are tried one by one.
+        On out-of-memory, call `free_memory`, then halve the batch. On any other exception, try the
+        items of the batch one by one.
 
         Args:
-            make_room: frees what can be freed; whether there was anything, and trying again helps.
+            items: the items.
+            run: computes a batch.
+            free_memory: clears caches; returns whether it freed any memory, so that a retry helps.
         """
         start = alone = 0  # items before `alone` are tried one by one
         while start < len(items):
@@ -78,8 +82,8 @@ class BatchSize:
             if isinstance(result, Failure):
                 memory, several = result.error is None, part.stop - part.start > 1
                 if memory:
-                    freed = make_room()
-                    forget_unused()
+                    freed = free_memory()
+                    empty_allocator_cache()
                     if freed:
                         continue
                     if several:
@@ -90,15 +94,15 @@ class BatchSize:
                     alone = part.stop
                     continue
             yield part, result
-            del result  # or it would be there beside the next
+            del result  # or it would stay in memory beside the next one
             start = part.stop
 
 
 def try_run(run: Callable[[A], B], item: A) -> B | Failure:
-    """What `run` makes of it, or why it makes nothing.
+    """Return `run(item)`, or the failure of this item.
 
     Raises:
-        T2VError: what concerns every item, such as a package that is missing.
+        T2VError: a failure that concerns every item, such as a missing package.
         ScoringError: the device failed, so that nothing more can be computed on it.
     """
     try:
@@ -120,18 +124,21 @@ def try_run(run: Callable[[A], B], item: A) -> B | Failure:
 _DEVICE_ERROR: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
 
 
-def forget_unused() -> None:
-    """Give memory back; outside handlers, where the tensors of a failed batch are still held."""
+def empty_allocator_cache() -> None:
+    """Return unused memory to the device.
+
+    Call it outside of exception handlers, in which the tensors of a failed batch are still alive.
+    """
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 def ahead(items: Sequence[A], work: Callable[[A], B], depth: int) -> Iterator[B]:
-    """`map(work, items)` in threads, in order, never more than `depth` results ahead.
+    """Yield `map(work, items)` in order from threads, at most `depth` results ahead.
 
     An exception of `work` is raised when its item is reached. Decoding releases the interpreter
-    lock, so it runs truly beside the model.
+    lock, so it runs in parallel with the model.
     """
     if len(items) == 1:  # threads would cost more than they save
         yield work(items[0])

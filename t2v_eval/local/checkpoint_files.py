@@ -1,4 +1,4 @@
-"""Files of a checkpoint that are not what they should be, each told as a `CheckpointError`."""
+"""Check the files of a checkpoint, and report damaged ones as `CheckpointError`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from t2v_eval.errors import CheckpointError, T2VError
 
-LARGEST_JSON = 2**28  # bytes; the largest published tokenizer has an eighth of it
+LARGEST_JSON = 2**28  # bytes; eight times the largest published tokenizer
 POINTER = b"version https://git-lfs.github.com/spec/"
-# What libraries read of a folder by itself: each must be an object of JSON where it is there.
+# JSON files that libraries read by themselves from a folder; each must hold an object.
 DESCRIBING = re.compile(
     r"(config|generation_config|preprocessor_config|video_preprocessor_config|processor_config"
     r"|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab|chat_template"
@@ -25,10 +25,10 @@ _LOCATED: ContextVar[list[Path] | None] = ContextVar("located", default=None)
 
 
 def check_content(file: Path) -> None:
-    """Refuse a file that is empty, or that stands for one which was not fetched.
+    """Check that a file is not empty and not a Git LFS pointer.
 
     Raises:
-        CheckpointError: it is such a file, or cannot be opened.
+        CheckpointError: it is, or it cannot be opened.
     """
     try:
         with file.open("rb") as stream:
@@ -47,10 +47,10 @@ def check_content(file: Path) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """The object that a JSON file of a checkpoint holds.
+    """Read a JSON file that holds an object.
 
     Raises:
-        CheckpointError: it is not there, too large, or holds anything else.
+        CheckpointError: the file is missing, too large, or holds anything else.
     """
     check_content(file)
     if (size := file.stat().st_size) > LARGEST_JSON:
@@ -69,10 +69,10 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def check_descriptions(folder: Path) -> None:
-    """Refuse a folder in which a file that libraries read by themselves is no object of JSON.
+    """Check the JSON files of a folder that libraries read by themselves.
 
     Raises:
-        CheckpointError: naming that file.
+        CheckpointError: a file does not hold a JSON object.
     """
     if folder.is_dir():
         for file in sorted(folder.iterdir()):
@@ -81,11 +81,11 @@ def check_descriptions(folder: Path) -> None:
 
 
 def shards(index: Path) -> list[Path]:
-    """The weight files that an index names, in order.
+    """Return the weight files that an index names, in order.
 
     Raises:
-        CheckpointError: the index is malformed, or names a file that is not there, of another
-            kind, or outside the checkpoint.
+        CheckpointError: the index is malformed, or names a file that is missing, of another kind
+            or outside the checkpoint.
     """
     table = read_json(index).get("weight_map")
     if not isinstance(table, dict) or not table:
@@ -107,7 +107,8 @@ def shards(index: Path) -> list[Path]:
         files.append(file)
     if missing := [file.name for file in files if not file.is_file()]:
         raise CheckpointError(
-            f"{index.parent}: {', '.join(missing)} named in {index.name}: gone; download again"
+            f"{index.parent}: {index.name} lists shards that are missing: {', '.join(missing)}; "
+            "download them again"
         )
     return files
 
@@ -118,7 +119,7 @@ def _stays_inside(name: str) -> bool:
 
 
 def _is_own(file: Path, folder: Path) -> bool:
-    """Whether a file is in the folder, or the blob of one in the hub's cache."""
+    """Return whether a file lies in the folder, or is a blob of it in the hub's cache."""
     root = folder.resolve()
     if root.parent.name == "snapshots":
         root = root.parent.parent
@@ -134,7 +135,7 @@ def _kind(content: Any) -> str:
 
 
 def located(path: Path) -> Path:
-    """Note that the model which is being loaded reads this path."""
+    """Record that the model which is being loaded reads this path, and return it."""
     paths = _LOCATED.get()
     if paths is not None:
         paths.append(path)
@@ -143,9 +144,9 @@ def located(path: Path) -> Path:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Within it, what a library raises over the files of a checkpoint is a `CheckpointError`.
+    """Convert exceptions of libraries that load a checkpoint to `CheckpointError`.
 
-    What fails before any file of a checkpoint was found is raised as it is.
+    An exception before any file of a checkpoint was located is raised unchanged.
     """
     token = _LOCATED.set([])
     try:
@@ -165,7 +166,11 @@ def loading() -> Iterator[None]:
         _LOCATED.reset(token)
 
 
-def first_lines(error: BaseException, most: int = 300) -> str:
-    """What an exception says, cut where libraries list all that they know."""
+def first_lines(error: BaseException, limit: int = 300) -> str:
+    """Return the message of an exception, cut after `limit` characters.
+
+    >>> first_lines(ValueError("too long a list"), limit=8)
+    'too long ...'
+    """
     text = " ".join(str(error).split()).rstrip(".")
-    return text if len(text) <= most else text[:most] + " ..."
+    return text if len(text) <= limit else text[:limit] + " ..."

@@ -1,4 +1,4 @@
-"""Where a model runs: devices, precisions, and how much memory is free there."""
+"""Devices, precisions and free memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from t2v_eval.errors import InputError
 
 
 def pick_device(device: str | torch.device | None) -> torch.device:
-    """The device asked for, or the best one here.
+    """Return the requested device, or by default CUDA, then MPS, then the CPU.
 
     Raises:
         InputError: no such device on this machine.
@@ -25,13 +25,16 @@ def pick_device(device: str | torch.device | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise InputError(
             f"device {str(device)!r} is not available here ({str(error).splitlines()[0]}); "
-            "leave it out to take the best there is"
+            "leave it out to take the best one available"
         ) from None
     return chosen
 
 
 def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """``"bfloat16"`` or ``torch.bfloat16`` -> the dtype; None stays None.
+    """Return the dtype of a name or dtype; None stays None.
+
+    >>> pick_dtype("bfloat16"), pick_dtype(None)
+    (torch.bfloat16, None)
 
     Raises:
         InputError: not a floating-point dtype.
@@ -43,10 +46,10 @@ def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free where a device computes; a gigabyte where that cannot be asked."""
+    """Return the free memory of a device in bytes; 1 GiB if it is unknown."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, OSError, ValueError):  # neither Windows nor macOS tell
+    except (AttributeError, OSError, ValueError):  # Windows and macOS have no such value
         return 2**30

@@ -1,4 +1,4 @@
-"""Scorers that read picture and text together; what depends on the picture alone is made once."""
+"""Scorers that read image and text together; features of the image alone are computed once."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ State = TypeVar("State")
 
 
 class PairScorer(LocalScorer, Generic[State]):
-    """A model that reads picture and text together.
+    """A model that reads image and text together.
 
-    Subclasses write `preprocess`, `encode_images` (the part that depends on the picture alone, once
-    a picture) and `score`.
+    Subclasses write `preprocess`, `encode_images` (what depends on the image alone, computed once
+    for each image) and `score`.
     """
 
     sharing_mode = "images encoded once"
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Sequence[State]:
-        """Model inputs (B, ...) on the scorer's device -> what is kept of each picture."""
+        """Encode model inputs (B, ...) on the scorer's device; return the state of each image."""
 
     @abstractmethod
     def score(self, states: Sequence[State], texts: Sequence[str]) -> Tensor:
-        """Aligned pairs, texts of like length -> scores (P,). The template is not yet applied."""
+        """Score P aligned pairs with texts of similar length; return (P,) scores.
+
+        The template is not yet applied.
+        """
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells

@@ -1,4 +1,4 @@
-"""The precision in which large models run, unless they are told."""
+"""The default precision of large models."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from t2v_eval.utils.torch_internals import computes_bfloat16
 HALF = ("BF16", "F16")
 
 
-def large_dtype(asked: str | torch.dtype | None, device: torch.device, folder: Path) -> torch.dtype:
-    """What was asked for, or else bfloat16 where that is fast and loses little, or else float32.
+def large_dtype(
+    requested: str | torch.dtype | None, device: torch.device, folder: Path
+) -> torch.dtype:
+    """Return the requested dtype, or else bfloat16 where it is fast and loses little, or float32.
 
-    On a GPU that has bfloat16 that is always so, as such models are trained in it; on a CPU that
-    has it, where the weights in `folder` are in half precision themselves.
+    On a GPU with bfloat16 that is always so, since such models are trained in it; on a CPU with
+    bfloat16, if the weights in `folder` are in half precision.
 
     Raises:
-        InputError: what was asked for is no floating-point dtype.
+        InputError: `requested` is not a floating-point dtype.
     """
-    if (chosen := pick_dtype(asked)) is not None:
+    if (chosen := pick_dtype(requested)) is not None:
         return chosen
     if computes_bfloat16(device) and (device.type == "cuda" or in_half_precision(folder)):
         return torch.bfloat16
@@ -34,7 +36,7 @@ def large_dtype(asked: str | torch.dtype | None, device: torch.device, folder: P
 
 
 def in_half_precision(folder: Path) -> bool:
-    """Whether most numbers in the first weight file of a checkpoint are bfloat16 or float16.
+    """Return whether most numbers in a checkpoint's first weight file are bfloat16 or float16.
 
     Raises:
         CheckpointError: there is no weight file.
@@ -51,5 +53,5 @@ def in_half_precision(folder: Path) -> bool:
             for value in loaded.values():
                 numbers[value.itemsize == 2] += value.numel()
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, AttributeError):
-        return False  # what is wrong with it is said when it is read whole
+        return False  # reading the whole file reports what is wrong
     return numbers[True] > numbers[False]

@@ -1,4 +1,4 @@
-"""What a dual encoder can compare besides pictures with texts: see `SimilarityMixin`."""
+"""Similarities of a dual encoder besides image-text: image-image, text-text, directional."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from t2v_eval.scoring.scorer import Scorer
 
 
 class SimilarityMixin(Scorer):
-    """Pictures with pictures, texts with texts, and changes of pictures with changes of texts."""
+    """Image-image, text-text and directional similarity, for scorers that embed both."""
 
     @abstractmethod
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Embeddings (M, ...) and (N, ...), float64 -> scores (M, N)."""
+        """Score float64 embeddings (M, ...) against (N, ...); return (M, N) scores."""
 
     def checked_similarity(self, images: Tensor, texts: Tensor) -> Tensor:
-        """`similarity`, where embeddings from the store may be of another encoder."""
+        """Score as `similarity` does.
+
+        Raises:
+            StoreError: embeddings from the store are of another encoder.
+        """
         try:
             return self.similarity(images, texts)
         except (RuntimeError, ValueError) as error:
@@ -35,7 +39,11 @@ class SimilarityMixin(Scorer):
             raise self._do_not_fit([images[0], texts[0]], error) from error
 
     def stack_embeddings(self, rows: Sequence[Tensor]) -> Tensor:
-        """Embeddings together, some of which may come from the store."""
+        """Stack embeddings, some of which may come from the store.
+
+        Raises:
+            StoreError: those are of another encoder.
+        """
         try:
             return torch.stack(list(rows))
         except RuntimeError as error:
@@ -53,18 +61,21 @@ class SimilarityMixin(Scorer):
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Embeddings (N, ...) of texts, to which the template is yet to be applied."""
+        """Apply the template to N texts and embed them; return (N, ...) embeddings."""
 
     @abstractmethod
     def embed_images(
         self, media: Sequence[Media]
     ) -> Iterator[tuple[list[int], Tensor, dict[int, str]]]:
-        """Yield (positions in `media`, their embeddings, why others failed)."""
+        """Yield indices into `media`, their embeddings, and reasons of failures by index."""
 
     def image_similarity(
         self, images_a: MediaLike | Iterable[MediaLike], images_b: MediaLike | Iterable[MediaLike]
     ) -> Tensor:
-        """Score pictures against pictures, by the formula that scores them against texts.
+        """Score images against images with the formula that scores them against texts.
+
+        Args:
+            images_a, images_b: M and N images.
 
         Returns:
             (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
@@ -76,9 +87,10 @@ class SimilarityMixin(Scorer):
     def text_similarity(
         self, texts_a: str | Iterable[str], texts_b: str | Iterable[str], **template: str | None
     ) -> Tensor:
-        """Score texts against texts, by the formula that scores pictures against them.
+        """Score texts against texts with the formula that scores images against them.
 
         Args:
+            texts_a, texts_b: M and N texts.
             template: `question_template` or `template` for this call.
 
         Returns:
@@ -98,9 +110,10 @@ class SimilarityMixin(Scorer):
         texts_after: str | Iterable[str],
         **template: str | None,
     ) -> Tensor:
-        """Cosine of how pictures changed and how their descriptions did: was an edit as told?
+        """Compute the CLIP directional similarity of edits: does the image change as the text does?
 
-        The change is the difference of two embeddings of length 1. Where nothing changed it is 0.
+        The cosine of (after - before) of images and of texts, with embeddings scaled to length 1
+        (Gal et al., StyleGAN-NADA, 2021). It is 0 where nothing changed.
 
         Args:
             images_before, images_after, texts_before, texts_after: B of each, aligned.
@@ -110,8 +123,8 @@ class SimilarityMixin(Scorer):
             (B,) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
 
         Raises:
-            InputError: not as many of each.
-            UnsupportedError: a model that has several embeddings for a picture.
+            InputError: the numbers of images and texts differ.
+            UnsupportedError: the model has several embeddings for each image.
         """
         bound = self.with_call_templates(template)
         images = [as_list(images_before, "images_before"), as_list(images_after, "images_after")]
@@ -123,18 +136,20 @@ class SimilarityMixin(Scorer):
                 "after; pass as many of each".format(*counts)
             )
         with bound._embedding_call({*texts[0], *texts[1]}):
-            # Together, so that what is the same before and after has the same embedding.
-            made = [
+            # Together, so that an image or text that stays the same has the same embedding.
+            embeddings = [
                 *bound._embed_image_lists(images_before=images[0], images_after=images[1]),
                 *bound._embed_text_lists(*texts),
             ]
-        if any(embeddings.ndim != 2 for embeddings in made):
+        if any(rows.ndim != 2 for rows in embeddings):
             raise UnsupportedError(
-                f"{self.name!r} has several embeddings for a picture, so a change of it is no "
+                f"{self.name!r} has several embeddings for each image, so a change of them is no "
                 "direction; models of kind 'clip' have one"
             )
-        before, after, said, wanted = (normalize(embeddings, dim=-1) for embeddings in made)
-        return torch.cosine_similarity(after - before, wanted - said).float()
+        image_before, image_after, text_before, text_after = (
+            normalize(rows, dim=-1) for rows in embeddings
+        )
+        return torch.cosine_similarity(image_after - image_before, text_after - text_before).float()
 
     @contextmanager
     def _embedding_call(self, texts: Collection[str] = ()) -> Iterator[None]:
@@ -144,25 +159,25 @@ class SimilarityMixin(Scorer):
             yield
 
     def _embed_image_lists(self, **lists: MediaLike | Iterable[MediaLike]) -> list[Tensor]:
-        """Embeddings (M, ...) of each list, float64 on the CPU; NaN where a picture was skipped.
+        """Embed lists of images; return (M, ...) float64 embeddings of each, on the CPU.
 
-        What is given twice is encoded once.
+        Images that occur twice are encoded once; NaN where an image was skipped.
 
         Raises:
-            MediaError: not one can be read.
+            MediaError: no image can be read.
         """
         opened = {what: self._open(as_list(images, what), what) for what, images in lists.items()}
-        unique = list({one.key: one for media in opened.values() for one in media}.values())
-        known: dict[str, Tensor] = {}
+        unique = list({item.key: item for media in opened.values() for item in media}.values())
+        by_key: dict[str, Tensor] = {}
         reasons: dict[int, str] = {}
         for numbers, embeddings, failed in self.embed_images(unique):
-            known |= {unique[n].key: e for n, e in zip(numbers, embeddings, strict=True)}
+            by_key |= {unique[n].key: e for n, e in zip(numbers, embeddings, strict=True)}
             reasons |= failed
-        if not known:
+        if not by_key:
             raise MediaError(next(iter(reasons.values())))
-        lost = torch.full_like(next(iter(known.values())), torch.nan)
+        failed_row = torch.full_like(next(iter(by_key.values())), torch.nan)
         return [
-            torch.stack([known.get(one.key, lost) for one in media]).cpu().double()
+            torch.stack([by_key.get(item.key, failed_row) for item in media]).cpu().double()
             for media in opened.values()
         ]
 
@@ -179,10 +194,10 @@ class SimilarityMixin(Scorer):
         return media
 
     def _embed_text_lists(self, *lists: Sequence[str]) -> list[Tensor]:
-        """Embeddings (N, ...) of each list, float64 on the CPU."""
+        """Embed lists of texts; return (N, ...) float64 embeddings of each, on the CPU."""
         unique = {text: n for n, text in enumerate(dict.fromkeys(chain(*lists)))}
-        made = self.embed_texts(list(unique)).cpu().double()
-        return [made[[unique[text] for text in texts]] for texts in lists]
+        embeddings = self.embed_texts(list(unique)).cpu().double()
+        return [embeddings[[unique[text] for text in texts]] for texts in lists]
 
 
 def embed_one_by_one(
@@ -190,11 +205,15 @@ def embed_one_by_one(
     texts: Sequence[Text],
     reason: Callable[[str, Failure], str],
 ) -> tuple[Tensor, dict[int, str]]:
-    """Embeddings of texts in float64, zeros where one failed, and the reasons of those.
+    """Embed texts together, or one by one if that fails.
 
     Args:
-        embed: embeds texts together; where that fails, it is asked for one after the other.
-        reason: says why a text failed, or raises it.
+        embed: embeds a list of texts.
+        texts: N texts.
+        reason: returns the reason why a text failed, or raises it.
+
+    Returns:
+        (N, ...) float64 embeddings, zeros where a text failed, and the reasons by index.
     """
     together = try_run(embed, texts)
     if not isinstance(together, Failure):
@@ -207,7 +226,7 @@ def embed_one_by_one(
             failed[n] = reason(repr(caption_text(text)[:60]), alone)
         else:
             rows[n] = alone[0].cpu().double()
-    nothing = (
+    zeros = (
         torch.zeros_like(next(iter(rows.values()))) if rows else torch.empty(0, dtype=torch.float32)
     )
-    return torch.stack([rows.get(n, nothing) for n in range(len(texts))]), failed
+    return torch.stack([rows.get(n, zeros) for n in range(len(texts))]), failed

@@ -1,4 +1,4 @@
-"""What a model made of pictures, kept between calls while there is room for it."""
+"""A cache of features of images between calls, bounded in bytes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,21 @@ from torch import Tensor
 
 
 class TensorCache:
-    """The values that were used last, by key, in at most `room()` bytes; it forgets the others.
+    """A least-recently-used cache of values that hold tensors.
 
     Args:
-        room: how many bytes there are; asked once, when there is something to keep.
+        capacity: returns the size in bytes; called once, when the first value is put.
+
+    >>> import torch
+    >>> cache = TensorCache(lambda: 8)
+    >>> cache.put("a", torch.zeros(2)), cache.put("b", torch.zeros(2))
+    (None, None)
+    >>> cache.get("a"), cache.get("b"), cache.bytes
+    (None, tensor([0., 0.]), 8)
     """
 
-    def __init__(self, room: Callable[[], int]) -> None:
-        self._ask, self._room = room, -1
+    def __init__(self, capacity: Callable[[], int]) -> None:
+        self._measure_capacity, self._capacity = capacity, -1
         self._values: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self.bytes = 0
 
@@ -26,52 +33,58 @@ class TensorCache:
         return len(self._values)
 
     def get(self, key: str) -> Any | None:
-        """The value, which is then the one used last; None where it is not kept."""
+        """Return a value and mark it as used last; None if it is not cached."""
         if key not in self._values:
             return None
         self._values.move_to_end(key)
         return self._values[key][0]
 
     def put(self, key: str, value: Any) -> None:
-        if self._room < 0:
-            self._room = self._ask()
+        """Cache a value, and evict those used longest ago until it fits.
+
+        A value that is larger than the whole cache is not cached.
+        """
+        if self._capacity < 0:
+            self._capacity = self._measure_capacity()
         size = sum(tensor.nbytes for tensor in tensors(value))
-        if size > self._room:
+        if size > self._capacity:
             return
-        self._forget(key)
-        while self.bytes + size > self._room:
-            self._forget(next(iter(self._values)))
-        self._values[key] = (own(value), size)
+        self._evict(key)
+        while self.bytes + size > self._capacity:
+            self._evict(next(iter(self._values)))
+        self._values[key] = (without_rest_of_batch(value), size)
         self.bytes += size
 
     def clear(self) -> bool:
-        """Forget everything; whether there was anything."""
-        held = bool(self._values)
+        """Evict all values; return whether there were any."""
+        had_values = bool(self._values)
         self._values.clear()
         self.bytes = 0
-        return held
+        return had_values
 
-    def _forget(self, key: str) -> None:
+    def _evict(self, key: str) -> None:
         self.bytes -= self._values.pop(key, (None, 0))[1]
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """All tensors inside mappings, sequences and dataclasses."""
+    """Return all tensors inside mappings, sequences and dataclasses."""
     if isinstance(value, Tensor):
         return [value]
     return [tensor for part in _parts(value) for tensor in tensors(part)]
 
 
-def own(value: Any) -> Any:
-    """The value without the rest of a batch whose memory its tensors would hold on to."""
+def without_rest_of_batch(value: Any) -> Any:
+    """Copy tensors that are views into a larger batch, whose memory they would keep alive."""
     if isinstance(value, Tensor):
         return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
     if is_dataclass(value) and not isinstance(value, type):
-        return replace(value, **{f.name: own(getattr(value, f.name)) for f in fields(value)})
+        return replace(
+            value, **{f.name: without_rest_of_batch(getattr(value, f.name)) for f in fields(value)}
+        )
     if type(value) is dict:
-        return {key: own(part) for key, part in value.items()}
+        return {key: without_rest_of_batch(part) for key, part in value.items()}
     if type(value) in (list, tuple):
-        return type(value)(map(own, value))
+        return type(value)(map(without_rest_of_batch, value))
     return value
 
 

@@ -1,4 +1,4 @@
-"""Finding weights (hub id, directory or file), reading them safely, and naming what was read."""
+"""Locate weights (hub id, directory or file), read them safely, and fingerprint them."""
 
 from __future__ import annotations
 
@@ -40,26 +40,27 @@ def locate(
     revision: str | None = None,
     argument: str = "checkpoint",
 ) -> Path:
-    """The directory or file of `checkpoint`, downloaded if it is not here yet.
+    """Return the directory or file of `checkpoint`; download it if necessary.
 
     Args:
         checkpoint: a directory, a file, a hub id such as ``openai/clip-vit-base-patch32``, or the
             https URL of a file.
         patterns: the files to download.
-        argument: what messages call it.
+        cache_dir, local_files_only, revision: as in `huggingface_hub.snapshot_download`.
+        argument: the option that names the checkpoint, for messages.
 
     Raises:
-        CheckpointError: not here and not to be had; the message says where to put the files. Or a
-            file of it that describes the model is damaged.
+        CheckpointError: the checkpoint is not on this machine and cannot be downloaded (the message
+            says where to put the files), or one of its JSON files is damaged.
     """
     path = Path(checkpoint).expanduser()
     if not path.exists():
-        path = _fetched(checkpoint, patterns, argument, cache_dir, local_files_only, revision)
+        path = _fetch(checkpoint, patterns, argument, cache_dir, local_files_only, revision)
     check_descriptions(path)
     return located(path)
 
 
-def _fetched(
+def _fetch(
     checkpoint: str | os.PathLike[str],
     patterns: Sequence[str],
     argument: str,
@@ -67,7 +68,7 @@ def _fetched(
     local_files_only: bool,
     revision: str | None,
 ) -> Path:
-    """What is not on this machine as a path: of the hub's cache, or downloaded."""
+    """Return a checkpoint from the hub's cache, or download it."""
     path = Path(checkpoint).expanduser()
     hub_id = os.fspath(checkpoint)
     if hub_id.startswith("https://"):
@@ -110,7 +111,7 @@ def _fetched(
 
 def _download(url: str, cache_dir: str | None, local_files_only: bool, argument: str) -> Path:
     folder = Path(cache_dir).expanduser() if cache_dir else user_cache_path("t2v-eval") / "weights"
-    # Of two URLs that end alike, each has its own file.
+    # URLs that end in the same file name get different folders.
     file = (
         folder / hashlib.blake2b(url.encode(), digest_size=4).hexdigest() / url.rpartition("/")[2]
     )
@@ -128,15 +129,15 @@ def _download(url: str, cache_dir: str | None, local_files_only: bool, argument:
 
 
 def _offline() -> bool:
-    # The hub's client reads this once, when it is imported; here it holds when it is set later too.
+    # The hub's client reads this variable only when it is imported; here it may be set later.
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a checkpoint directory, safetensors before pickles, shards in order.
+    """Return the weight files of a checkpoint, safetensors before pickles, shards in order.
 
     Raises:
-        CheckpointError: the directory holds none, or what it holds cannot be read.
+        CheckpointError: the directory has none, or they cannot be read.
     """
     if folder.is_file():
         check_content(folder)
@@ -155,12 +156,12 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a weight file or checkpoint directory, on the CPU.
+    """Read all tensors of a weight file or checkpoint directory to the CPU.
 
-    Pickles are read with ``weights_only=True``, since a pickle can run any code.
+    Pickles are read with ``weights_only=True``, since unpickling can run any code.
 
     Raises:
-        CheckpointError: damaged, or a pickle that holds more than tensors.
+        CheckpointError: a file is damaged, or a pickle holds more than tensors.
     """
     tensors: dict[str, Tensor] = {}
     for file in weight_files(path):
@@ -194,42 +195,45 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 
 
 def check_keys(path: Path, missing: Iterable[str], unexpected: Iterable[str] = ()) -> None:
-    """Refuse a checkpoint that does not fit its model.
+    """Check that a checkpoint fits its model, since half-loaded weights score at random.
 
     Raises:
-        CheckpointError: naming the first few keys, since half-loaded weights score at random.
+        CheckpointError: weights are missing or unexpected; the message names the first few.
     """
     for what, keys in (("lacks", list(missing)), ("has the unexpected", list(unexpected))):
         if keys:
-            shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-            raise CheckpointError(f"{path} does not fit this model: it {what} weights {shown}")
+            names = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+            raise CheckpointError(f"{path} does not fit this model: it {what} weights {names}")
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, prefix: str = "") -> None:
-    """Make `tensors` the weights of a module built on the meta device; no copy is made.
+    """Assign `tensors` to a module built on the meta device, without a copy.
 
     Args:
-        prefix: what stands before the module's own names in `tensors`.
+        module: the module, which is put into evaluation mode without gradients.
+        tensors: its weights by name.
+        source: the checkpoint, for messages.
+        prefix: prefix of the module's parameter names in `tensors`.
 
     Raises:
-        CheckpointError: naming weights that are missing, unexpected or of another shape.
+        CheckpointError: weights are missing, unexpected or of another shape.
     """
-    wanted = {prefix + name: value.shape for name, value in module.state_dict().items()}
+    shapes = {prefix + name: value.shape for name, value in module.state_dict().items()}
     check_keys(
-        source, [n for n in wanted if n not in tensors], [n for n in tensors if n not in wanted]
+        source, [n for n in shapes if n not in tensors], [n for n in tensors if n not in shapes]
     )
     for name, value in tensors.items():
-        if value.shape != wanted[name]:
+        if value.shape != shapes[name]:
             raise CheckpointError(
                 f"{source} does not fit this model: {name} is of shape {tuple(value.shape)} "
-                f"instead of {tuple(wanted[name])}"
+                f"instead of {tuple(shapes[name])}"
             )
     module.load_state_dict({n.removeprefix(prefix): t for n, t in tensors.items()}, assign=True)
     module.eval().requires_grad_(False)
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """16 hex digits that change whenever the content of any file does."""
+    """Hash the content of files to 16 hex digits."""
     digest = hashlib.blake2b(digest_size=8)
     for file in _files(paths):
         digest.update(file.name.encode() + _content_hash(file))
@@ -237,36 +241,36 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 class Watched:
-    """Files, and their fingerprint as they were when this was made; hashed when it is asked for."""
+    """Files whose fingerprint is computed on first use, if they have not changed until then."""
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
         self.paths = list(paths)
-        self._seen = _seen(self.paths)
+        self._states = _file_states(self.paths)
         self._fingerprint = ""
 
     def fingerprint(self) -> str:
-        """See `fingerprint`.
+        """Return the fingerprint of the files; see `fingerprint`.
 
         Raises:
-            CheckpointError: a file was written, added or removed since this was made.
+            CheckpointError: a file was written, added or removed since this object was made.
         """
         if not self._fingerprint:
             self._check()
-            found = fingerprint(self.paths)
-            self._check()  # what was written while it was read
-            self._fingerprint = found
+            value = fingerprint(self.paths)
+            self._check()  # a file may have been written while it was hashed
+            self._fingerprint = value
         return self._fingerprint
 
     def _check(self) -> None:
-        if changed := dict(_seen(self.paths).items() ^ self._seen.items()):
+        if changed := dict(_file_states(self.paths).items() ^ self._states.items()):
             raise CheckpointError(
                 f"{', '.join(sorted(map(str, changed)))}: changed since the model was loaded, so "
-                "that its scores would be kept as another's. Load it again."
+                "its scores would be stored under the wrong id. Load it again."
             )
 
 
-def _seen(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
-    """What differs of each file after it was written or replaced."""
+def _file_states(paths: Iterable[Path]) -> dict[Path, tuple[int, ...]]:
+    """Return what changes in the metadata of each file when it is written or replaced."""
     return {file: identity(file.stat()) for file in _files(paths)}
 
 
@@ -278,7 +282,7 @@ def _files(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def _content_hash(file: Path) -> bytes:
-    # The hub's cache names a blob by the hash of its content, which saves reading gigabytes.
+    # The hub's cache names blobs by the hash of their content, so gigabytes need not be read.
     resolved = file.resolve()
     if _HUB_BLOB.search(resolved.as_posix()):
         return resolved.name.encode()

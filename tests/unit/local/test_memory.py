@@ -16,7 +16,7 @@ from helpers.toy import ToyEmbedding, ToyPair, picture
 import t2v_eval
 from t2v_eval.errors import ScoringError
 from t2v_eval.local.batching import BatchSize, Failure
-from t2v_eval.local.state_cache import TensorCache, own, tensors
+from t2v_eval.local.state_cache import TensorCache, tensors, without_rest_of_batch
 from t2v_eval.scoring.plan import Block
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 2, "two dogs", ""]
@@ -285,11 +285,11 @@ def test_kept_values_are_those_used_last():
 def test_kept_values_do_not_hold_the_batch_they_came_from():
     batch = torch.arange(12.0).view(3, 4)
     state = State({"a": batch[1], "n": 3}, [(batch[2],), torch.ones(2)])
-    made = own(state)
+    made = without_rest_of_batch(state)
     assert sum(t.nbytes for t in tensors(state)) == 16 + 16 + 8
     assert all(t.untyped_storage().nbytes() == t.nbytes for t in tensors(made))
     assert made.row["n"] == 3 and torch.equal(made.made[0][0], batch[2])
-    assert own(made).made[1] is made.made[1]
+    assert without_rest_of_batch(made).made[1] is made.made[1]
 
 
 def test_batches_that_fit_are_not_run_again():

@@ -60,7 +60,10 @@ def test_shards_are_read_in_order(folder):
         ('{"weight_map": {"a": null}}', "the file of 'a' is None, which is no name"),
         ('{"weight_map": {"a": ["x"]}}', "the file of 'a' is .'x'., which is no name"),
         ('{"weight_map": {"a": ""}}', "is no .safetensors file"),
-        ('{"weight_map": {"a": "gone.safetensors"}}', "lists shards that are missing: gone.safetensors"),
+        (
+            '{"weight_map": {"a": "gone.safetensors"}}',
+            "lists shards that are missing: gone.safetensors",
+        ),
         ('{"weight_map": {"a": "pytorch_model.bin"}}', "is no .safetensors file"),
         ('{"weight_map": {"a": "../model.safetensors"}}', "lies outside the checkpoint"),
         ('{"weight_map": {"a": "x/../../m.safetensors"}}', "lies outside the checkpoint"),

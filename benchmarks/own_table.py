@@ -31,7 +31,7 @@ from typing import Any
 from t2v_eval.errors import InputError, MediaError, T2VWarning, TableError
 from t2v_eval.evaluation.agreement import is_empty, number, split_tags
 from t2v_eval.evaluation.benchmark import Item
-from t2v_eval.evaluation.selection import missing_pictures
+from t2v_eval.evaluation.selection import missing_images
 from t2v_eval.inputs.media import Media, MediaLike, check_texts, embedded
 from t2v_eval.inputs.tables import read_rows
 
@@ -142,7 +142,7 @@ class OwnRows(RatingsForm):
         if self.on_error == "skip":  # an image that is missing fails, and is counted
             return
         for n, row in rows.items():
-            if id(row) in chosen and (missing := missing_pictures(row)):
+            if id(row) in chosen and (missing := missing_images(row)):
                 raise MediaError(
                     f"{self.place}, row {n}: {missing[0]}: no such file; paths start at the table "
                     'or at --root. --on-missing skip (on_missing="skip") leaves such rows out'

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from t2v_eval.errors import BenchmarkDataError, TableError
-from t2v_eval.evaluation.selection import some
+from t2v_eval.evaluation.selection import first_few
 from t2v_eval.inputs.tables import read_table
 
 from .prompt_names import NUMBERED, AmbiguousError, Names, Prompt, same
@@ -68,10 +68,13 @@ class Matched:
         """How the folder was read, in a sentence."""
         by = [f"{n} {'image' if n == 1 else 'images'} {rule}" for rule, n in self.rules.items()]
         left = [
-            f"{len(names)} {'file' if len(names) == 1 else 'files'} ignored ({why}): {some(names)}"
+            f"{len(names)} {'file' if len(names) == 1 else 'files'} ignored ({why}): "
+            f"{first_few(names)}"
             for why, names in self.ignored.items()
         ]
-        twice = [f"of {some(self.shared)} as of the prompt that is the same"] * bool(self.shared)
+        twice = [f"of {first_few(self.shared)} as of the prompt that is the same"] * bool(
+            self.shared
+        )
         return "; ".join([*by, *twice, *left])
 
     def facts(self) -> dict[str, Any]:

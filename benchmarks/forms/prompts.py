@@ -23,7 +23,7 @@ import numpy as np
 
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Contrast, Item, Scores
-from t2v_eval.evaluation.selection import some
+from t2v_eval.evaluation.selection import first_few
 from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
 
@@ -68,7 +68,7 @@ class PromptsForm(Published):
                 f"{self.name} is a set of {len(prompts)} prompts: pass the folder of the images "
                 "that were made of them with --images (images=), once for each generator"
             )
-        chosen = {id(prompt) for prompt in self.selection.part(prompts)}
+        chosen = {id(prompt) for prompt in self.selection.with_tags(prompts)}
         part = [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
         names = [folder.name for folder in self.images]
         names = names if len(names) == 1 else _names(self.images)
@@ -117,7 +117,7 @@ class PromptsForm(Published):
         first = prompts[lacking[0]]
         called = f"{first.id if first.id.isdecimal() else lacking[0]:0>5}"
         from_one = not lacking[0] and looks_from_one(matched.names, len(prompts))
-        which = some([f"{prompts[n].id}, {prompts[n].text!r}" for n in lacking])
+        which = first_few([f"{prompts[n].id}, {prompts[n].text!r}" for n in lacking])
         hint = "; numbers start at 0, and these seem to start at 1" if from_one else ""
         told = f" There are {matched.told()}." if matched.told() else ""
         remedy = f" {LEAVE_OUT}." if len(lacking) < len(part) else ""

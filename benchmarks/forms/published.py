@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from t2v_eval.errors import BenchmarkDataError, MissingDataError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
-from t2v_eval.evaluation.selection import missing_pictures, some
+from t2v_eval.evaluation.selection import first_few, missing_images
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.utils.regular_file import read_text
@@ -115,10 +115,10 @@ class Published(Benchmark):
 
     def _check_images(self, items: Sequence[Item]) -> None:
         named = dict.fromkeys(i for item in items for i in item.images if isinstance(i, str))
-        missing = list(dict.fromkeys(name for item in items for name in missing_pictures(item)))
+        missing = list(dict.fromkeys(name for item in items for name in missing_images(item)))
         if missing:
             raise BenchmarkDataError(
-                f"{len(missing)} of {len(named)} images are missing: {some(missing)}. "
+                f"{len(missing)} of {len(named)} images are missing: {first_few(missing)}. "
                 f"{self.remedy()}. {LEAVE_OUT}"
             )
 

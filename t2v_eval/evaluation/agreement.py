@@ -132,29 +132,22 @@ def agreement(
     >>> round(agreement(rows, "human", ["a"], resamples=10).scores["a"]["all"]["tau_b"].value, 3)
     0.333
     """
-    columns = list(scores)
-    if not rows or not columns:
-        raise InputError("agreement needs rows and at least one column of scores")
-    for column in columns:
-        if columns.count(column) > 1:
-            raise InputError(f"the score column {column!r} is named twice")
+    columns = _checked_columns(rows, scores)
     ratings = _mean_ratings(rows, [human] if isinstance(human, str) else human)
     units = None if group is None else _groups(rows, group)
-    chosen = {ALL: np.arange(len(rows))} | _by_tag(rows, tags)
-    intervals: dict[str, dict[str, Mapping[str, Interval]]] = {}
-    counts: dict[str, dict[str, Counts]] = {}
+    by_tag = {ALL: np.arange(len(rows))} | _by_tag(rows, tags)
+    intervals: dict[str, dict[str, Mapping[str, Interval]]] = {name: {} for name in columns}
+    counts: dict[str, dict[str, Counts]] = {name: {} for name in columns}
     for column in columns:
         values = numbers(rows, column)
         names = _metric_names(values, ratings)
-        intervals[column], counts[column] = {}, {}
-        for tag, index in chosen.items():
+        for tag, index in by_tag.items():
             if progress is not None:
                 progress(column, tag)
             s, h = values[index], ratings[index]
             statistic, n = _statistic(s, h, None if units is None else units[index], names)
-            intervals[column][tag] = bootstrap_interval(
-                statistic, n, resamples=resamples, seed=seed
-            )
+            metrics_of_tag = bootstrap_interval(statistic, n, resamples=resamples, seed=seed)
+            intervals[column][tag] = metrics_of_tag
             counts[column][tag] = Counts(len(index), metrics.count_valid(s, h), n)
     return Agreement(len(rows), "row" if group is None else group, intervals, counts)
 
@@ -229,6 +222,16 @@ def is_empty(value: Any) -> bool:
     [True, True, True, False, False]
     """
     return value is None or value != value or (isinstance(value, str) and not value.strip())
+
+
+def _checked_columns(rows: Sequence[Row], scores: Iterable[str]) -> list[str]:
+    columns = list(scores)
+    if not rows or not columns:
+        raise InputError("agreement needs rows and at least one column of scores")
+    for column in columns:
+        if columns.count(column) > 1:
+            raise InputError(f"the score column {column!r} is named twice")
+    return columns
 
 
 def _metric_names(scores: FloatArray, ratings: FloatArray) -> list[str]:

@@ -346,13 +346,28 @@ def evaluate(
         [Block(item.images, item.texts, item.references) for item in items], progress
     )
     seconds = time.perf_counter() - started
+    facts = _scorer_facts(scorer, bound, bound_id, result)
+    return _make_run(scorer, facts, benchmark, items, result, seconds, resamples, seed)
+
+
+def _make_run(
+    scorer: Scorer,
+    scorer_facts: ScorerFacts,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    result: ScoringResult,
+    seconds: float,
+    resamples: int,
+    seed: int,
+) -> Run:
+    """Compute metrics, intervals and tests of finished scores."""
     statistic = benchmark.statistic(items, result.scores)
     bootstrap = {"": bootstrap_items(statistic, items, resamples, seed)}
     bootstrap |= _bootstrap_by_tag(benchmark, items, result.scores, resamples, seed)
     intervals = {tag: samples.intervals() for tag, samples in bootstrap.items()}
     contrasts = benchmark.contrasts(items, result.scores)
     return Run(
-        scorer=_scorer_facts(scorer, bound, bound_id, result),
+        scorer=scorer_facts,
         benchmark=_benchmark_facts(benchmark, scorer, items, bootstrap),
         metrics=intervals.pop(""),
         by_tag=intervals,

@@ -1,6 +1,6 @@
-"""Which items of a benchmark are evaluated: all, those with some tags, those whose pictures exist.
+"""Choose the items of a benchmark to evaluate: all, those with some tags, those with all images.
 
-What was chosen is kept for the report, since figures of a part are not those of the benchmark.
+The choice is recorded for the report, since metrics of a part are not those of the benchmark.
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from typing import Any, Protocol, TypedDict, TypeVar
 
 from t2v_eval.errors import BenchmarkDataError, InputError
 
-MOST_NAMED = 3  # of what is missing, in a message
+MAX_NAMES = 3
+"""How many names `first_few` lists."""
 
 
-class Tagged(Protocol):
-    """An item, or what becomes one."""
+class HasTags(Protocol):
+    """An item, or a row that becomes one."""
 
     @property
     def tags(self) -> Sequence[str]: ...
 
 
-class Pictured(Protocol):
-    """An item with pictures."""
+class HasImages(Protocol):
+    """An item with images."""
 
     @property
     def images(self) -> Sequence[Any]: ...
@@ -32,8 +33,8 @@ class Pictured(Protocol):
     def id(self) -> str: ...
 
 
-T = TypeVar("T", bound=Tagged)
-P = TypeVar("P", bound=Pictured)
+T = TypeVar("T", bound=HasTags)
+R = TypeVar("R", bound=HasImages)
 
 
 class SelectionFacts(TypedDict):
@@ -47,16 +48,18 @@ class SelectionFacts(TypedDict):
 
 
 class Selection:
-    """The choice for one benchmark, and what came of it when its items were last read.
+    """The choice of items for one benchmark, and its result when items were last read.
 
     Args:
-        name: the benchmark's.
-        subset: tags; items that have one of them are chosen. All items where there are none.
-        on_missing: "error", or "skip": items with a picture that is not there are left out.
+        name: the name of the benchmark.
+        subset: tags; items that have one of them are chosen. All items without any.
+        on_missing: "error", or "skip" to leave out items whose image files are missing.
 
-    `total` is how many items there were to choose from, `left_out` the id of each that lacks a
-    picture with what it lacks, `remarks` what else a report says of how the items were read, and
-    `folders` the same of folders of pictures, as data.
+    Attributes:
+        total: the number of items there were to choose from.
+        left_out: the id of each item that was left out, with the image it lacks.
+        remarks: what else a report says about how the items were read.
+        folders: facts about image folders, for a report.
     """
 
     def __init__(self, name: str, subset: str | Sequence[str], on_missing: str) -> None:
@@ -68,7 +71,7 @@ class Selection:
         self.restart()
 
     def restart(self) -> None:
-        """Forget what came of it, before items are read anew."""
+        """Clear the result, before items are read again."""
         self.total: int | None = None
         self.left_out: dict[str, str] = {}
         self.remarks: list[str] = []
@@ -76,94 +79,95 @@ class Selection:
 
     @property
     def skips(self) -> bool:
-        """Whether items without their pictures are left out."""
+        """Return whether items with missing images are left out."""
         return self.on_missing == "skip"
 
     @property
     def whole(self) -> bool:
-        """Whether all items were chosen, so that published figures may stand beside ours."""
+        """Return whether all items were chosen; only then are published figures comparable."""
         return not (self.subset or self.left_out)
 
     def choose(self, items: Sequence[Any]) -> list[Any]:
-        """Both `part` and `there`."""
-        return self.there(self.part(items))
+        """Apply `with_tags` and `with_images`."""
+        return self.with_images(self.with_tags(items))
 
-    def part(self, things: Sequence[T]) -> list[T]:
-        """What has one of the tags of `subset`.
+    def with_tags(self, items: Sequence[T]) -> list[T]:
+        """Return the items that have one of the tags of `subset`.
 
         Raises:
-            InputError: a tag that nothing has; the message lists those that there are.
+            InputError: no item has a tag of `subset`; the message lists the tags.
         """
-        self.total = len(things)
+        self.total = len(items)
         if not self.subset:
-            return list(things)
-        known = Counter(tag for thing in things for tag in thing.tags)
-        wanted = {self._known(tag, known) for tag in self.subset}
-        return [thing for thing in things if wanted.intersection(thing.tags)]
+            return list(items)
+        counts = Counter(tag for item in items for tag in item.tags)
+        tags = {self._resolve_tag(tag, counts) for tag in self.subset}
+        return [item for item in items if tags.intersection(item.tags)]
 
-    def there(self, items: Sequence[P]) -> list[P]:
-        """The items whose pictures are there, of which files alone may be missing.
+    def with_images(self, items: Sequence[R]) -> list[R]:
+        """Return the items whose image files all exist; all items unless `on_missing` is "skip".
 
         Raises:
             BenchmarkDataError: no item is left.
         """
         if not self.skips:
             return list(items)
-        lacking = {id(item): missing for item in items if (missing := missing_pictures(item))}
+        missing = {id(item): names for item in items if (names := missing_images(item))}
         for n, item in enumerate(items):
-            if id(item) in lacking:
-                self.left_out[item.id or str(n)] = lacking[id(item)][0]
-        kept = [item for item in items if id(item) not in lacking]
-        if items and not kept:
+            if id(item) in missing:
+                self.left_out[item.id or str(n)] = missing[id(item)][0]
+        complete = [item for item in items if id(item) not in missing]
+        if items and not complete:
             raise BenchmarkDataError(
-                f"{self.name}: each of {len(items)} items lacks a picture, the first is "
-                f"{next(iter(lacking.values()))[0]}: nothing is left to evaluate"
+                f"{self.name}: each of {len(items)} items lacks an image, the first is "
+                f"{next(iter(missing.values()))[0]}: nothing is left to evaluate"
             )
-        return kept
+        return complete
 
     def facts(self, items: int) -> SelectionFacts:
-        """What a report says of the choice, as data; `items` is how many are evaluated."""
+        """Return what a report says about the choice; `items` is how many are evaluated."""
         return {
             "subset": list(self.subset),
             "items_of_all": items if self.total is None else self.total,
             "left_out": {"items": len(self.left_out), "missing": dict(self.left_out)},
             "folders": self.folders,
-            "remarks": [*self._choice(items), *self.remarks],
+            "remarks": [*self._choice_remarks(items), *self.remarks],
         }
 
-    def _choice(self, items: int) -> list[str]:
-        told = []
+    def _choice_remarks(self, items: int) -> list[str]:
+        remarks = []
         if self.subset:
-            told.append(
-                f"Only the part with {_listed(self.subset)}: {items} of {self.total} items, which "
-                "figures of the whole benchmark are not to be compared with."
+            remarks.append(
+                f"Only the part with {_tag_list(self.subset)}: {items} of {self.total} items. Do "
+                "not compare its figures with those of the whole benchmark."
             )
         if self.left_out:
-            told.append(
-                f"{len(self.left_out)} items are left out, as a picture of theirs is missing: "
-                f"{some(list(self.left_out))}. Pictures may not be missing by chance."
+            remarks.append(
+                f"{len(self.left_out)} items are left out because an image is missing: "
+                f"{first_few(list(self.left_out))}. Images may not be missing at random."
             )
-        return told
+        return remarks
 
-    def _known(self, tag: str, known: Counter[str]) -> str:
-        if tag in known:
+    def _resolve_tag(self, tag: str, counts: Counter[str]) -> str:
+        """Return the tag as items spell it."""
+        if tag in counts:
             return tag
-        alike = [one for one in known if one.casefold() == tag.strip().casefold()]
+        alike = [name for name in counts if name.casefold() == tag.strip().casefold()]
         if len(alike) == 1:
             return alike[0]
-        if not known:
-            raise InputError(f"subset: the items of {self.name} have no tags, so {tag!r} is none")
-        close = difflib.get_close_matches(tag, known, n=3)
+        if not counts:
+            raise InputError(f"subset={tag!r}: the items of {self.name} have no tags")
+        close = difflib.get_close_matches(tag, counts, n=3)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-        tags = ", ".join(f"{one} ({count})" for one, count in known.items())
+        tags = ", ".join(f"{name} ({count})" for name, count in counts.items())
         raise InputError(
-            f"subset: no item of {self.name} has the tag {tag!r}.{hint} The tags, with how many "
-            f"items have each: {tags}"
+            f"subset: no item of {self.name} has the tag {tag!r}.{hint} The tags, with their "
+            f"numbers of items: {tags}"
         )
 
 
-def missing_pictures(item: Pictured) -> list[str]:
-    """The pictures of an item that are named by a path where no file is."""
+def missing_images(item: HasImages) -> list[str]:
+    """Return the images of an item that are paths of files that do not exist."""
     return [
         image
         for image in item.images
@@ -173,6 +177,16 @@ def missing_pictures(item: Pictured) -> list[str]:
     ]
 
 
+def first_few(names: Sequence[str], count: int = MAX_NAMES) -> str:
+    """Join the first few of many names, for a message.
+
+    >>> first_few(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    more = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + more
+
+
 def _is_file(path: str) -> bool:
     try:
         return Path(path).is_file()
@@ -180,11 +194,5 @@ def _is_file(path: str) -> bool:
         return False
 
 
-def some(names: Sequence[str], most: int = MOST_NAMED) -> str:
-    """The first few of many names."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _listed(tags: Sequence[str]) -> str:
+def _tag_list(tags: Sequence[str]) -> str:
     return ("the tag " if len(tags) == 1 else "one of the tags ") + ", ".join(map(repr, tags))

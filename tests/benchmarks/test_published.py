@@ -45,8 +45,9 @@ def test_items_and_a_run(written, name):
 @pytest.mark.parametrize("own", [False, True])
 def test_a_folder_of_the_benchmark_s_name_will_do(written, tmp_path, name, own):
     root = shutil.copytree(written[name], tmp_path / name) if own else written[name]
-    own_pictures = {"images": [root / "images"]} if (root / "images").is_dir() else {}
-    found = open_benchmark(name, tmp_path if own else root, **own_pictures)
+    of_prompts = benchmarks.card(name).kind == "prompts"
+    generated = {"images": [root / "images"]} if of_prompts else {}
+    found = open_benchmark(name, tmp_path if own else root, **generated)
     assert len(found.items()) == ITEMS[name] and found.root == root
 
 

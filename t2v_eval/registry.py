@@ -266,7 +266,7 @@ class Registry(Generic[T]):
         No package takes a name or a family that one before it has.
         """
         shipped = [(self.package, *_entries(self.package))]
-        for point in metadata.entry_points(group=self.package):
+        for point in self._entry_points():
             package = point.value.partition(":")[0].strip()
             if any(package == other for other, _, _ in shipped) or package in self._broken:
                 continue  # the same package, declared twice
@@ -274,7 +274,9 @@ class Registry(Generic[T]):
                 names, families = _entries(package)
                 for card, argument in (*names, *families):
                     _checked(replace(card, args={**card.args, argument: ""}) if argument else card)
-            except (Exception, SystemExit) as error:  # whatever code of others raises
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # whatever code of others raises
                 self._broken[package] = f"{type(error).__name__}: {error}"
                 warnings.warn(
                     f"the {self.what}s of the installed package {package!r} cannot be read and "
@@ -285,6 +287,25 @@ class Registry(Generic[T]):
             else:
                 shipped.append((package, *self._free(package, names, families, shipped)))
         return shipped
+
+    def _entry_points(self) -> list[metadata.EntryPoint]:
+        """The entry points of the group, read one package at a time where all together fail."""
+        try:
+            return [*metadata.entry_points(group=self.package)]
+        except Exception:
+            found: list[metadata.EntryPoint] = []
+        for one in metadata.distributions():
+            try:
+                found += one.entry_points.select(group=self.package)
+            except Exception as error:
+                folder = getattr(one, "_path", "an installed package")
+                warnings.warn(
+                    f"the entry points of {folder} cannot be read and are left out: "
+                    f"{type(error).__name__}: {error}. Repair or uninstall it",
+                    T2VWarning,
+                    stacklevel=2,
+                )
+        return found
 
     def _free(
         self,
@@ -349,6 +370,8 @@ def _entries(package: str) -> tuple[list[_Entry], list[_Entry]]:
         raise ModuleNotFoundError(f"there is no package {package!r} that could hold cards")
     for folder in map(Path, spec.submodule_search_locations):
         for file in sorted(folder.rglob("[!_]*.toml")):
+            if not file.is_file():
+                raise InputError(f"{file} is no regular file")
             table = read_toml(file)
             beside = ".".join(file.relative_to(folder).with_suffix("").parts)
             module = f"{package}.{table.pop('module', beside)}"
@@ -369,16 +392,33 @@ def _entries(package: str) -> tuple[list[_Entry], list[_Entry]]:
 
 
 _TABLES = ("names", "families")
+_NAME, _FAMILY = (
+    r"\w[\w.:/@+-]*",
+    r"\w[\w.+-]*",
+)  # nothing that a pattern, a terminal or a path reads
+_FORMS = {
+    "names": "a name is of letters, digits and . : / @ + - _",
+    "families": "a name is of letters, digits and . + - _",
+}
 
 
 def _check_tables(table: Mapping[str, Any], file: Path) -> None:
     """Hold that a card file has cards, each of them a table."""
     if not any(key in table for key in _TABLES):
         raise InputError(f"{file} holds no card: a card is a table [names.NAME] or [families.NAME]")
-    for key in _TABLES:
+    for key, form in (("names", _NAME), ("families", _FAMILY)):
         of = table.get(key, {})
         if not isinstance(of, Mapping) or not all(isinstance(f, Mapping) for f in of.values()):
             raise InputError(f"{file}: {key} must hold tables, one [{key}.NAME] for each name")
+        for name, facts in of.items():
+            if not re.fullmatch(form, name):
+                raise InputError(f"{file}: {name!r} cannot be one of the {key}: {_FORMS[key]}")
+            ends = facts.get("suffixes", table.get("suffixes", []))
+            for end in ends if _holds(ends, str) else ():
+                if not re.fullmatch(r"\.\w[\w.-]*", end):
+                    raise InputError(
+                        f"{file}: {name!r} takes no ending {end!r}: it needs a full stop"
+                    )
 
 
 def _card(name: str, table: Mapping[str, Any], module: str, file: Path | None) -> Card:

@@ -136,8 +136,12 @@ class Store:
             for kind, sql in db.execute("SELECT type, sql FROM sqlite_master WHERE sql IS NOT NULL")
         }
         tables = {" ".join(statement.split()) for statement in _SCHEMA.split(";")} - {""}
-        # Other tables and indexes change nothing; triggers and views would act on what is stored.
-        if not tables <= kinds.keys() or {"trigger", "view"} & set(kinds.values()):
+        # Other tables and indexes change nothing, but triggers, views and further rules of what is
+        # unique would act on what is stored.
+        acting = {"trigger", "view"} & set(kinds.values()) or any(
+            kind == "index" and "unique" in sql.casefold() for sql, kind in kinds.items()
+        )
+        if not tables <= kinds.keys() or acting:
             raise StoreError(f"{self.path} has not the tables of a t2v-eval store{left}")
 
     def get_cells(

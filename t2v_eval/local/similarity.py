@@ -32,11 +32,14 @@ class SimilarityMixin(Scorer):
             StoreError: embeddings from the store are of another encoder.
         """
         try:
-            return self.similarity(images, texts)
+            scores = self.similarity(images, texts)
+            if scores.shape != (len(images), len(texts)):
+                raise ValueError(f"scores of the shape {tuple(scores.shape)}")
         except (RuntimeError, ValueError) as error:
-            if images.shape[1:] == texts.shape[1:]:
+            if images.shape[1:] == texts.shape[1:] and images.ndim == 2:
                 raise
             raise self._do_not_fit([images[0], texts[0]], error) from error
+        return scores
 
     def stack_embeddings(self, rows: Sequence[Tensor]) -> Tensor:
         """Stack embeddings, some of which may come from the store.
@@ -82,7 +85,7 @@ class SimilarityMixin(Scorer):
         """
         with self._embedding_call():
             a, b = self._embed_image_lists(images_a=images_a, images_b=images_b)
-        return self.similarity(a, b).float()
+        return self.checked_similarity(a, b).float()
 
     def text_similarity(
         self, texts_a: str | Iterable[str], texts_b: str | Iterable[str], **template: str | None

@@ -68,6 +68,17 @@ BROKEN = {
     },
     "syntax": {"cards": "", "start": "def", "value": "theirs.inner"},
     "an odd value": {"cards": "", "value": ".relative"},
+    "code that raises what is no Exception": {
+        "cards": "",
+        "start": "class HaltError(BaseException): pass\nraise HaltError",
+        "value": "theirs.x",
+    },
+    "a name that is a pattern": {"cards": 'entry = "Scorer"\n[names."*"]\n'},
+    "a name that is empty": {"cards": 'entry = "Scorer"\n[names.""]\n'},
+    "a name for terminals": {"cards": 'entry = "Scorer"\n[names."a\\u001b[2J"]\n'},
+    "a family that takes every file": {
+        "cards": 'entry = "Scorer"\n[families.x]\nargument = "path"\nsuffixes = [""]\n'
+    },
 }
 
 
@@ -157,3 +168,21 @@ def test_commands_work_beside_a_broken_package(install, arguments):
     assert "Traceback" not in done.stderr
     if arguments[-1] == "-h":
         assert "warning: the models of the installed package 'theirs'" in done.stderr
+
+
+def test_a_card_file_that_never_ends_is_not_read(install):
+    site = install("theirs", card("theirs-model"))
+    (site / "theirs" / "more.toml").symlink_to("/dev/zero")
+    found = registry()
+    with pytest.warns(T2VWarning, match=r"'theirs' cannot be read .*more\.toml is no regular file"):
+        assert "tiny-clip" in found.names() and "theirs-model" not in found.names()
+
+
+@pytest.mark.parametrize("points", [b"[t2v_eval.backends]\n= x\n]][\n", b"\xff = \xfe\n"])
+def test_entry_points_that_cannot_be_read_are_of_their_package_alone(install, points):
+    site = install("theirs", card("theirs-model"))
+    install("fine", card("fine-model"))
+    (site / "theirs-1.0.dist-info" / "entry_points.txt").write_bytes(points)
+    found = registry()
+    with pytest.warns(T2VWarning, match=r"entry points of .*theirs-1\.0.*cannot be read"):
+        assert {"tiny-clip", "fine-model"} <= {*found.names()}

@@ -127,6 +127,15 @@ def test_embeddings_of_another_size_are_not_scored_with(tmp_path, which):
         ToyEmbedding(device="cpu", store=path)(images, [*texts, "a fish"])
 
 
+def test_embeddings_with_a_side_too_many_are_not_scored_with(tmp_path):
+    path = tmp_path / "s.db"
+    images, texts = [picture(1), picture(2)], ["a cat", "a dog"]
+    ToyEmbedding(device="cpu", store=path)(images, texts)
+    change(path, "UPDATE embedding SET shape='1,' || shape", "DELETE FROM cell")
+    with pytest.raises(StoreError, match=r"s\.db.*(go together|the same for all)"):
+        ToyEmbedding(device="cpu", store=path)(images, texts)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -136,6 +145,7 @@ def test_embeddings_of_another_size_are_not_scored_with(tmp_path, which):
         "ALTER TABLE text RENAME COLUMN content TO words",
         "CREATE TRIGGER t AFTER INSERT ON cell BEGIN UPDATE cell SET value=1; END",
         "CREATE VIEW v AS SELECT * FROM cell",
+        "CREATE UNIQUE INDEX u ON cell (scorer, image, text, value)",
     ],
 )
 def test_other_tables_than_ours_are_refused(tmp_path, statement):

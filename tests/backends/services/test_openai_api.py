@@ -404,5 +404,5 @@ def test_the_id_says_what_decides_the_numbers(server):
 
 
 def test_the_wheel_has_all_of_it():
-    folder = Path(t2v_eval.__file__).parent.parent / "backends"
+    folder = Path(t2v_eval.__file__).parent.parent / "backends" / "services"
     assert (folder / "openai_api.toml").exists()

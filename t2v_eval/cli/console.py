@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from t2v_eval.stats.bootstrap import Interval
     from t2v_eval.stats.permutation import PValue
 
-MOST_ROWS = 40  # of differences by tag
+Labelled: TypeAlias = "Sequence[tuple[str, Run]]"
+
+MAX_ROWS = 40  # of differences by tag
 WIDE = 160  # columns of output that is no terminal
 
 
@@ -76,98 +78,119 @@ def print_table(
 
 
 def print_report(report: Report) -> None:
-    """The figures of each benchmark, by tag, and the differences between its scorers."""
+    """Print the metrics of each benchmark, by tag, and the differences between its scorers."""
     from t2v_eval.evaluation.comparison import by_benchmark
 
     for name, indices in by_benchmark(report.runs).items():
-        runs = [report.runs[index] for index in indices]
-        labels = [report.labels[index] for index in indices]
-        first = runs[0]
-        chance: Mapping[str, float] = first.benchmark["chance"]
-        rows: list[list[str | Text]] = [
-            [_called(label, run), *(_figure(run, m) for m in first.metrics), _used(run.counts)]
-            for label, run in zip(labels, runs, strict=True)
-        ]
-        if chance:
-            guess = [Text(f"{chance[m]:.3f}" if m in chance else "", "dim") for m in first.metrics]
-            rows.append([Text("guessing", "dim"), *guess, ""])
-        title = f"{name}: {_items(first)}, with 95 % intervals"
-        print_table(["scorer", *first.metrics, "scores"], rows, title, numbers=True)
-        headline = first.benchmark["headline"]
+        scorers = [(report.labels[index], report.runs[index]) for index in indices]
+        first = scorers[0][1]
+        _print_metrics(name, scorers)
         if first.by_tag and not first.contrasts:
-            tags: Mapping[str, int] = first.benchmark["tags"]
-            found = [
-                [
-                    f"{tag} ({count})",
-                    *(
-                        interval_text(r.by_tag[tag][headline])
-                        if headline in r.by_tag.get(tag, {})
-                        else ""
-                        for r in runs
-                    ),
-                ]
-                for tag, count in tags.items()
-            ]
-            print_table(["tag (items)", *labels], found, f"{name}: {headline} by tag", numbers=True)
-        for label, run in zip(labels, runs, strict=True):
+            _print_metrics_by_tag(name, scorers)
+        for label, run in scorers:
             _print_contrasts(f"{name} by {label}", run)
         pairs = [d for d in report.differences if d.first in indices]
         if pairs:
-            _print_pairs(name, report, pairs, headline)
-            _print_by_tag(name, report, pairs, headline)
+            _print_pairs(name, report, pairs, first.benchmark["headline"])
+            _print_pairs_by_tag(name, report, pairs, first.benchmark["headline"])
         if first.benchmark["note"]:
             console().print(text_of(first.benchmark["note"]))
         for remark in first.benchmark["remarks"]:
             console().print(text_of(remark))
-        for label, run in zip(labels, runs, strict=True):
+        for label, run in scorers:
             for caution in run.scorer["cautions"]:
                 console().print(text_of(f"{label}: {caution}", "yellow"))
     _print_meanings(report.runs)
 
 
+def _print_metrics(name: str, scorers: Labelled) -> None:
+    first = scorers[0][1]
+    chance: Mapping[str, float] = first.benchmark["chance"]
+    rows: list[list[str | Text]] = [
+        [_label(label, run), *(_metric(run, m) for m in first.metrics), _used(run.counts)]
+        for label, run in scorers
+    ]
+    if chance:
+        guess = [Text(f"{chance[m]:.3f}" if m in chance else "", "dim") for m in first.metrics]
+        rows.append([Text("guessing", "dim"), *guess, ""])
+    title = f"{name}: {_items(first)}, with 95 % intervals"
+    print_table(["scorer", *first.metrics, "scores"], rows, title, numbers=True)
+
+
+def _print_metrics_by_tag(name: str, scorers: Labelled) -> None:
+    first = scorers[0][1]
+    headline = first.benchmark["headline"]
+    tags: Mapping[str, int] = first.benchmark["tags"]
+    rows = [
+        [
+            f"{tag} ({count})",
+            *(
+                interval_text(run.by_tag[tag][headline])
+                if headline in run.by_tag.get(tag, {})
+                else ""
+                for _, run in scorers
+            ),
+        ]
+        for tag, count in tags.items()
+    ]
+    heads = ["tag (items)", *(label for label, _ in scorers)]
+    print_table(heads, rows, f"{name}: {headline} by tag", numbers=True)
+
+
 def _print_pairs(name: str, report: Report, pairs: Sequence[Difference], headline: str) -> None:
-    """The differences on all items, and of how many scores they are where some are missing."""
+    """Print the differences on all items, with counts of common scores where some are missing."""
     from t2v_eval.evaluation.comparison import BOTH
 
-    lacking = any(pair.used < pair.cells for pair in pairs)
+    has_missing = any(pair.used < pair.cells for pair in pairs)
+    heads = ["first - second", *pairs[0].metrics, "p", f"on {headline}"]
+    rows: list[list[str | Text]] = []
+    for pair in pairs:
+        names = _names(report, pair)
+        rows.append(
+            [
+                " - ".join(names),
+                *(interval_text(interval, "+") for interval in pair.metrics.values()),
+                *_tested(pair.tests[""][headline], pair.metrics[headline], *names),
+                *[f"{pair.used} of {pair.cells}"] * has_missing,
+            ]
+        )
     print_table(
-        ["first - second", *pairs[0].metrics, "p", f"on {headline}", *["scores of both"] * lacking],
-        [
-            [*_pair(report, pair, headline), *[f"{pair.used} of {pair.cells}"] * lacking]
-            for pair in pairs
-        ],
+        [*heads, *["scores of both"] * has_missing],
+        rows,
         f"{name}: differences on the same items; p of {headline}, corrected for all pairs",
         numbers=True,
     )
-    if lacking:
+    if has_missing:
         console().print(Text(BOTH))
 
 
-def _print_by_tag(name: str, report: Report, pairs: Sequence[Difference], headline: str) -> None:
-    """The differences on the headline metric by tag; where they are many, those that are more."""
+def _print_pairs_by_tag(
+    name: str, report: Report, pairs: Sequence[Difference], headline: str
+) -> None:
+    """Print the differences by tag; if there are many, only the significant ones."""
     rows = [
-        (tag, pair, _verdict(pair.tests[tag][headline], of[headline], *_names(report, pair)))
+        (tag, pair, metrics[headline])
         for pair in pairs
-        for tag, of in pair.by_tag.items()
-        if headline in of
+        for tag, metrics in pair.by_tag.items()
+        if headline in metrics
     ]
     title = f"{name}: differences of {headline} by tag; p corrected for all pairs and tags"
-    if len(rows) > MOST_ROWS:
-        kept = [row for row in rows if row[1].significant(headline, row[0])]
-        title += f"; {len(rows) - len(kept)} that cannot be told apart are left out"
-        rows = kept
+    if len(rows) > MAX_ROWS:
+        significant = [row for row in rows if row[1].significant(headline, row[0])]
+        title += f"; {len(rows) - len(significant)} that are not significant are left out"
+        rows = significant
     if rows:
-        shown = [
+        cells = [
             [
                 tag,
                 " - ".join(_names(report, pair)),
-                interval_text(pair.by_tag[tag][headline], "+"),
-                *verdict,
+                interval_text(difference, "+"),
+                *_tested(pair.tests[tag][headline], difference, *_names(report, pair)),
             ]
-            for tag, pair, verdict in rows
+            for tag, pair, difference in rows
         ]
         heads = ["tag", "first - second", headline, "p", "verdict"]
-        print_table(heads, shown, title, numbers=True)
+        print_table(heads, cells, title, numbers=True)
 
 
 def _names(report: Report, pair: Difference) -> tuple[str, str]:
@@ -175,8 +198,8 @@ def _names(report: Report, pair: Difference) -> tuple[str, str]:
 
 
 def _print_meanings(runs: Sequence[Run]) -> None:
-    """What each metric is, and where published figures come from, once."""
-    said = {
+    """Print what each metric means and where published values come from, each once."""
+    lines = {
         f"{metric}: {meaning}": None
         for run in runs
         for metric, meaning in run.benchmark["meanings"].items()
@@ -184,69 +207,74 @@ def _print_meanings(runs: Sequence[Run]) -> None:
     }
     for run in runs:
         for metric, figure in run.benchmark["published"].items():
-            said[f"published {metric} on {run.benchmark['name']}: {figure['source']}"] = None
-    for line in said:
+            lines[f"published {metric} on {run.benchmark['name']}: {figure['source']}"] = None
+    for line in lines:
         console().print(text_of(line, "dim"))
 
 
-def _called(label: str, run: Run) -> Text:
-    """A scorer's name, with how often it failed."""
+def _label(label: str, run: Run) -> Text:
+    """Return a scorer's label, with its number of failures."""
     failed = run.counts["failed"]
     return Text.assemble(text_of(label), (f" (failed on {failed})" if failed else "", "red"))
 
 
-def _figure(run: Run, metric: str) -> Text:
-    """A figure with its interval, and below it what others published of the scorer."""
-    shown = interval_text(run.metrics[metric])
+def _metric(run: Run, metric: str) -> Text:
+    """Return a metric with its interval, and below it the published value."""
+    text = interval_text(run.metrics[metric])
     if metric in run.benchmark["published"]:
-        shown.append(f"\npublished {run.benchmark['published'][metric]['value']:.3f}", "dim")
-    return shown
+        text.append(f"\npublished {run.benchmark['published'][metric]['value']:.3f}", "dim")
+    return text
 
 
 def _print_contrasts(title: str, run: Run) -> None:
-    """What was compared within the benchmark, overall and by tag."""
+    """Print what the benchmark compares within itself, overall and by tag."""
     for first, second in run.contrasts:
         name = f"{first} - {second}"
         rows = []
         for tag, tests in run.tests.items():
-            of = run.by_tag[tag] if tag else run.metrics
+            metrics = run.by_tag[tag] if tag else run.metrics
             count = run.benchmark["tags"][tag] if tag else len(run.items)
-            figures = [interval_text(of[first]), interval_text(of[second])]
-            figures += [interval_text(of[name], "+")]
-            verdict = _verdict(tests[name], of[name], first, second)
-            rows.append([f"{tag or 'all'} ({count})", *figures, *verdict])
+            rows.append(
+                [
+                    f"{tag or 'all'} ({count})",
+                    interval_text(metrics[first]),
+                    interval_text(metrics[second]),
+                    interval_text(metrics[name], "+"),
+                    *_tested(tests[name], metrics[name], first, second),
+                ]
+            )
         heads = ["items", first, second, name, "p", "verdict"]
-        said = "p of the paired difference, by tag corrected for all tags"
-        print_table(heads, rows, f"{title}: {name}; {said}", numbers=True)
+        note = "p of the paired difference, by tag corrected for all tags"
+        print_table(heads, rows, f"{title}: {name}; {note}", numbers=True)
 
 
 def print_failures(report: Report) -> None:
-    """One yellow line for each reason why scores are missing."""
+    """Print a yellow line for each reason why scores are missing."""
     for label, run in zip(report.labels, report.runs, strict=True):
         say_failures(f"{label} on {run.benchmark['name']}", run.counts["cells"], run.errors)
 
 
 def print_left_out(report: Report) -> None:
-    """One yellow line for each benchmark whose items do not all have their pictures."""
+    """Print a yellow line for each benchmark that lacks image files of some items."""
     from t2v_eval.evaluation.comparison import by_benchmark
 
     for name, indices in by_benchmark(report.runs).items():
         run = report.runs[indices[0]]
-        lacking = run.benchmark["left_out"]["items"]
-        if lacking:
-            whole = len(run.items) + lacking
+        left_out = run.benchmark["left_out"]["items"]
+        if left_out:
+            total = len(run.items) + left_out
             say(
-                f"{name}: {lacking} of {whole} items are left out, as pictures are missing",
+                f"{name}: {left_out} of {total} items are left out, as image files are missing",
                 "yellow",
             )
         for folder in run.benchmark["folders"]:
-            have, of = folder["prompts"], folder["prompts_of_all"]
-            if have < of:
-                say(f"  {folder['folder']} has pictures of {have} of {of} prompts", "yellow")
+            count, total = folder["prompts"], folder["prompts_of_all"]
+            if count < total:
+                say(f"  {folder['folder']} has images of {count} of {total} prompts", "yellow")
 
 
 def _items(run: Run) -> str:
-    """How many items there are, and of how many."""
+    """Return the number of items, and of how many if a part was evaluated."""
     total = run.benchmark["items_of_all"]
     return f"{len(run.items)}{f' of {total}' if total > len(run.items) else ''} items"
 
@@ -281,37 +309,38 @@ def say_usage(label: str, usage: Mapping[str, float]) -> None:
         say(f"{label}: {', '.join(parts)}")
 
 
-def _pair(report: Report, pair: Difference, headline: str) -> list[str | Text]:
-    first, second = _names(report, pair)
-    figures = [interval_text(one, "+") for one in pair.metrics.values()]
-    verdict = _verdict(pair.tests[""][headline], pair.metrics[headline], first, second)
-    return [f"{first} - {second}", *figures, *verdict]
+def _tested(test: PValue, difference: Interval, first: str, second: str) -> list[str | Text]:
+    """Return the cells of p and of the verdict."""
+    from t2v_eval.report.format import CONSOLE, verdict
 
-
-def _verdict(test: PValue, difference: Interval, first: str, second: str) -> list[str | Text]:
-    """p as it is printed, and who is better."""
-    p = test.p_holm
-    shown = "-" if p != p else "< 0.001" if p < 0.001 else f"{p:.3f}"
-    if not test.significant:
-        return [shown, Text("cannot be told apart", "dim")]
-    return [shown, f"{first if difference.value > 0 else second} is better"]
+    style = "" if test.significant else "dim"
+    return [CONSOLE.p_value(test.p_holm), text_of(verdict(test, difference, first, second), style)]
 
 
 def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Text:
-    """A value and its limits; `between` them may be a new line."""
-    if interval.value != interval.value:
-        return Text("-", "dim")
-    value, low, high = (f"{x:{sign}.3f}" for x in interval)
-    if interval.low != interval.low:  # too few to say
+    """Return a value and its limits for a table.
+
+    Args:
+        sign: "+" to show the sign of positive numbers too, as of differences.
+        between: what separates the value and its limits; may be a new line.
+    """
+    from t2v_eval.report.format import CONSOLE
+
+    value = CONSOLE.number(interval.value, sign=sign)
+    if value == CONSOLE.missing:
+        return Text(value, "dim")
+    limits = CONSOLE.limits(interval, sign)
+    if limits is None:  # too few units for an interval
         return Text(value, "bold")
-    return Text.assemble((value, "bold"), (f"{between}[{low}, {high}]", "dim"))
+    return Text.assemble((value, "bold"), (f"{between}[{limits[0]}, {limits[1]}]", "dim"))
 
 
 def _used(counts: Mapping[str, int]) -> Text:
-    shown = Text(f"{counts['used']} of {counts['cells']}")
+    """Return the number of scores used, of all, and reused from the store."""
+    text = Text(f"{counts['used']} of {counts['cells']}")
     if counts["reused"]:
-        shown.append(f", {counts['reused']} reused", "dim")
-    return shown
+        text.append(f", {counts['reused']} reused", "dim")
+    return text
 
 
 def waiting(message: str) -> AbstractContextManager[object]:

@@ -1,4 +1,4 @@
-"""The chart of a report: metrics with their intervals, overall and by tag."""
+"""Forest plots of a report: metrics with their confidence intervals, overall and by tag."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.utils.printable import printable
 
 MARKERS = "osD^vPX*"
-IN_A_ROW = 3
+PANELS_PER_ROW = 3
 
 
 def forest(
@@ -19,19 +19,19 @@ def forest(
     panels: Mapping[str, Sequence[Sequence[Interval]]],
     chance: Mapping[str, float],
 ) -> str:
-    """One panel a metric; in each, for each row, a dot and a line for every scorer.
+    """Draw a panel for each metric with a dot and an interval for every row and scorer.
 
     Args:
-        rows: what the rows are called.
-        panels: metric -> scorer -> row -> interval; scorer k is drawn in CSS colour ``--sk``.
-        chance: metric -> what guessing reaches, a dashed line.
+        rows: the names of the rows.
+        panels: metric -> scorer -> row -> interval; scorer k has the CSS colour ``--sk``.
+        chance: metric -> its value by guessing, drawn as a dashed line.
 
     Returns:
-        an ``<svg>`` element; NaN is left out.
+        An ``<svg>`` element; NaN is not drawn.
     """
     scorers = len(next(iter(panels.values())))
     height = 0.6 + len(rows) * (0.14 + 0.15 * scorers)
-    columns = min(IN_A_ROW, len(panels))
+    columns = min(PANELS_PER_ROW, len(panels))
     with svg.drawing():
         figure, grid = svg.panels(len(panels), columns, 2.9 + 1.6 / columns, height, sharey=True)
         for axes, (metric, values) in zip(grid, panels.items(), strict=True):
@@ -61,10 +61,12 @@ def _panel(
             markersize=5,
             linestyle="none",
         )
-    svg.plain(axes, printable(metric))
+    svg.style_panel(axes, printable(metric))
     if chance is not None:
         axes.axvline(chance, color=svg.SOFT, linestyle=(0, (4, 3)), linewidth=1)
-    limits = [x for one in values for i in one for x in (i.value, i.low, i.high) if x == x]
+    limits = [
+        x for intervals in values for i in intervals for x in (i.value, i.low, i.high) if x == x
+    ]
     if all(0 <= x <= 1 for x in limits):
         axes.set_xlim(-0.02, 1.02)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])

@@ -1,4 +1,4 @@
-"""What single items show: where scorers disagree, with people and with each other, and which."""
+"""How far scorers are from each other and from people, item by item; which items to show."""
 
 from __future__ import annotations
 
@@ -14,107 +14,126 @@ from t2v_eval.evaluation.benchmark import Run
 Floats = NDArray[np.float64]
 
 
-def judged(run: Run) -> list[Floats]:
-    """The scores of what people judged, (judged, texts) an item: a video has its frames' mean."""
+def unit_scores(run: Run) -> list[Floats]:
+    """Return the scores of what people rated, (units, texts) for each item.
+
+    A unit is an image, or a video, whose score is the mean over its frames.
+    """
     return [
-        scores[[pictures[0] for pictures in of]].astype(np.float64)
-        if all(len(pictures) == 1 for pictures in of)
-        else np.stack([scores[pictures].mean(axis=0) for pictures in of]).astype(np.float64)
-        for scores, of in zip(run.scores, run.rated_units, strict=True)
+        scores[[unit[0] for unit in units]].astype(np.float64)
+        if all(len(unit) == 1 for unit in units)
+        else np.stack([scores[unit].mean(axis=0) for unit in units]).astype(np.float64)
+        for scores, units in zip(run.scores, run.rated_units, strict=True)
     ]
 
 
-def people(run: Run) -> list[Floats]:
-    """What people said of the same; NaN where nobody said anything."""
+def unit_ratings(run: Run) -> list[Floats]:
+    """Return the human ratings, shaped like `unit_scores`; NaN where there is none."""
     return [
-        np.full((len(of), len(item.texts)), np.nan) if human is None else human
-        for item, of, human in zip(run.items, run.rated_units, run.human, strict=True)
+        np.full((len(units), len(item.texts)), np.nan) if human is None else human
+        for item, units, human in zip(run.items, run.rated_units, run.human, strict=True)
     ]
 
 
 def percentiles(scores: Sequence[NDArray[Any]]) -> list[Floats]:
-    """Scores -> the share of all the scorer's cells below each, ties counting half; NaN stays."""
+    """Return the share of all cells below each cell, from 0 to 1; ties count half, NaN stays.
+
+    >>> percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, 5.0]])])
+    [array([[0.125, 0.5  ]]), array([[0.5  , 0.875]])]
+    """
     flat = np.concatenate([s.ravel() for s in scores]).astype(np.float64)
-    found = np.full(len(flat), np.nan)
-    good = np.isfinite(flat)
-    if good.any():
-        _, inverse, counts = np.unique(flat[good], return_inverse=True, return_counts=True)
-        found[good] = ((np.cumsum(counts) - counts / 2) / good.sum())[inverse]
+    ranks = np.full(len(flat), np.nan)
+    finite = np.isfinite(flat)
+    if finite.any():
+        _, inverse, counts = np.unique(flat[finite], return_inverse=True, return_counts=True)
+        ranks[finite] = ((np.cumsum(counts) - counts / 2) / finite.sum())[inverse]
     ends = np.cumsum([s.size for s in scores])[:-1]
-    return [p.reshape(s.shape) for p, s in zip(np.split(found, ends), scores, strict=True)]
+    return [r.reshape(s.shape) for r, s in zip(np.split(ranks, ends), scores, strict=True)]
 
 
-def disagreement(runs: Sequence[Run]) -> Floats:
-    """How far scorers are apart on each item, from 0 to 1; 0 for a single scorer.
+def scorer_disagreement(runs: Sequence[Run]) -> Floats:
+    """Return how far scorers are apart on each item, from 0 to 1; 0 for a single scorer.
 
-    Scorers have scales of their own, so each one's scores become percentiles of the benchmark,
-    relative to the item's mean where it has several cells. The figure is the mean over the item's
-    cells of the highest minus the lowest.
+    Scorers have different scales, so each one's scores become percentiles of the benchmark, after
+    the item's mean is subtracted where it has several cells. The result is the mean over the
+    item's cells of the highest minus the lowest percentile.
     """
-    ranked = [percentiles([relative(s) for s in judged(run)]) for run in runs]
-    found = np.zeros(len(runs[0].items))
-    for n in range(len(found)):
-        cells = np.stack([one[n] for one in ranked])
-        there = np.isfinite(cells).sum(axis=0) > 1
-        if there.any():
-            found[n] = (
-                np.nanmax(cells[:, there], axis=0) - np.nanmin(cells[:, there], axis=0)
-            ).mean()
-    return found
+    ranked = [percentiles([center(s) for s in unit_scores(run)]) for run in runs]
+    distances = np.zeros(len(runs[0].items))
+    for n in range(len(distances)):
+        cells = np.stack([ranks[n] for ranks in ranked])
+        comparable_cells = np.isfinite(cells).sum(axis=0) > 1
+        if comparable_cells.any():
+            cells = cells[:, comparable_cells]
+            distances[n] = (np.nanmax(cells, axis=0) - np.nanmin(cells, axis=0)).mean()
+    return distances
 
 
-def disagreement_with_people(run: Run) -> Floats:
-    """How far a scorer is from people on each item, from 0 to 1; NaN where nobody judged.
+def human_disagreement(run: Run) -> Floats:
+    """Return how far a scorer is from people on each item, from 0 to 1; NaN without ratings.
 
-    Scores become percentiles. Where the benchmark compares cells of different items, so do ratings,
-    and the figure is the mean distance of the two. Elsewhere scores are relative to the item's
-    mean, and each pair of its cells of which people liked one better counts 0 where it is far above
-    the other, 1/2 where it is as high, and 1 where it is far below.
+    Scores become percentiles. Where the benchmark compares cells of different items (`pooled`), so
+    do ratings, and the result is the mean distance of the two. Elsewhere the item's mean is
+    subtracted from its scores, and each pair of its cells with different ratings counts 0 where
+    the better one scores far higher, 1/2 where both score the same, and 1 where it scores far
+    lower.
     """
-    ours, theirs = comparable(run)
-    found = np.full(len(ours), np.nan)
-    ranks = percentiles(theirs) if run.benchmark["pooled"] else theirs
-    for n, (own, human) in enumerate(zip(percentiles(ours), ranks, strict=True)):
-        if run.benchmark["pooled"]:
-            apart = np.abs(own - human)
+    scores, ratings = paired_with_ratings(run)
+    distances = np.full(len(scores), np.nan)
+    pooled = run.benchmark["pooled"]
+    rating_ranks = percentiles(ratings) if pooled else ratings
+    for n, (ranks, human) in enumerate(zip(percentiles(scores), rating_ranks, strict=True)):
+        if pooled:
+            apart = np.abs(ranks - human)
         else:
-            own, human = own.ravel(), human.ravel()
+            ranks, human = ranks.ravel(), human.ravel()
             better, worse = np.nonzero(human[:, None] > human[None, :])
-            apart = (1 - own[better] + own[worse]) / 2
+            apart = (1 - ranks[better] + ranks[worse]) / 2
         if np.isfinite(apart).any():
-            found[n] = np.nanmean(apart)
-    return found
+            distances[n] = np.nanmean(apart)
+    return distances
 
 
-def comparable(run: Run) -> tuple[list[Floats], list[Floats]]:
-    """Scores and ratings as the benchmark compares them, both NaN where one of them is missing."""
-    ours, theirs = [], []
-    for scores, human in zip(judged(run), people(run), strict=True):
-        both = np.isfinite(scores) & np.isfinite(human)
-        own, other = np.where(both, scores, np.nan), np.where(both, human, np.nan)
+def paired_with_ratings(run: Run) -> tuple[list[Floats], list[Floats]]:
+    """Return scores and ratings as the benchmark compares them, both NaN where one is missing."""
+    scores, ratings = [], []
+    for item_scores, item_ratings in zip(unit_scores(run), unit_ratings(run), strict=True):
+        both = np.isfinite(item_scores) & np.isfinite(item_ratings)
+        item_scores = np.where(both, item_scores, np.nan)
+        item_ratings = np.where(both, item_ratings, np.nan)
         pooled = run.benchmark["pooled"]
-        ours.append(own if pooled else relative(own))
-        theirs.append(other if pooled else relative(other))
-    return ours, theirs
+        scores.append(item_scores if pooled else center(item_scores))
+        ratings.append(item_ratings if pooled else center(item_ratings))
+    return scores, ratings
 
 
-def relative(scores: Floats) -> Floats:
-    """Minus the item's mean, where it has several cells."""
+def center(scores: Floats) -> Floats:
+    """Subtract the mean of an item's scores, where it has several cells.
+
+    >>> center(np.array([[1.0, 3.0]]))
+    array([[-1.,  1.]])
+    """
     if scores.size < 2:
         return scores
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all are missing: so is the mean
-        mean: Floats = scores - np.nanmean(scores)
-    return mean
+        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of NaN only is NaN
+        centered: Floats = scores - np.nanmean(scores)
+    return centered
 
 
-def choose(telling: Floats, most: int) -> list[int]:
-    """At most so many items, the most telling first, then others spread evenly over the rest."""
-    order = np.argsort(-telling, kind="stable")
-    if len(order) > most:
-        top = int((telling[order[: most // 2]] > 0).sum())
+def choose_items(interest: Floats, limit: int) -> list[int]:
+    """Return at most `limit` indices: those of highest interest, then others evenly spread.
+
+    Half of the places at most go to items of highest interest, if it is above 0.
+
+    >>> choose_items(np.array([0, 0, 0, 0.9, 0, 0]), 3)
+    [3, 0, 5]
+    """
+    order = np.argsort(-interest, kind="stable")
+    if len(order) > limit:
+        top = int((interest[order[: limit // 2]] > 0).sum())
         rest = np.sort(order[top:])
-        spread = np.linspace(0, len(rest) - 1, most - top).astype(int)
+        spread = np.linspace(0, len(rest) - 1, limit - top).astype(int)
         order = np.concatenate([order[:top], rest[spread]])
     chosen: list[int] = order.tolist()
     return chosen

@@ -1,183 +1,224 @@
-"""The items of a report as compact data for its page, which shows, sorts and filters them there."""
+"""Items of a report as compact JSON, which `report.js` shows, sorts and filters in the page."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from t2v_eval.evaluation.benchmark import Run
 from t2v_eval.evaluation.comparison import item_name
 from t2v_eval.inputs.media import MediaLike
-from t2v_eval.report import disagreement as browse
-from t2v_eval.report import thumbnails as pictures
+from t2v_eval.report import thumbnails
+from t2v_eval.report.disagreement import (
+    Floats,
+    choose_items,
+    human_disagreement,
+    percentiles,
+    scorer_disagreement,
+    unit_ratings,
+    unit_scores,
+)
 from t2v_eval.report.thumbnails import Album
 
-MOST_ITEMS = 10_000
-MOST_ROWS = 24  # things that were judged, and texts, of one item
-MOST_LETTERS = 2000  # of one text
-MOST_SAID = 400  # letters of what else a model said
+MAX_ITEMS = 10_000
+MAX_ROWS = 24  # rated images or videos, and texts, of one item
+MAX_TEXT = 2000  # characters of one text
+MAX_DETAIL = 400  # characters of what else a model said
+
+Failure = tuple[int, int, int]  # image, text, number of the reason
 
 
-class Catalogue:
-    """The items of runs on one benchmark.
+class _Columns(NamedTuple):
+    """The values of all items that `ItemBrowser.data` looks up, one sequence a scorer."""
+
+    tags: Sequence[str]
+    scores: Sequence[Sequence[Floats]]
+    ranks: Sequence[Sequence[Floats]]
+    human: Sequence[Floats]
+    failures: Sequence[dict[int, list[Failure]]]
+
+
+class ItemBrowser:
+    """Items of runs on one benchmark.
 
     Args:
-        runs: of scorers that saw the same items.
-        most: how many items to show; the most telling ones, and others spread over the rest.
+        runs: of scorers that scored the same items.
+        limit: how many items to show: those with failures or the largest disagreement, and others
+            spread over the rest; 0 is `MAX_ITEMS`.
     """
 
-    def __init__(self, runs: Sequence[Run], most: int = 0) -> None:
+    def __init__(self, runs: Sequence[Run], limit: int = 0) -> None:
         self.runs = runs
-        self._apart = browse.disagreement(runs)
-        self._from_people = [browse.disagreement_with_people(run) for run in runs]
-        self.labels = _labels(runs[0])
-        self.chosen = browse.choose(self._telling(), most or MOST_ITEMS)
+        self._scorer_disagreement = scorer_disagreement(runs)
+        self._human_disagreement = [human_disagreement(run) for run in runs]
+        self.labels = _kind_of_labels(runs[0])
+        self.chosen = choose_items(self._interest(), limit or MAX_ITEMS)
 
-    def pictures(self) -> Iterable[MediaLike]:
-        """The pictures of the chosen items, those of the most telling items first."""
+    def images(self) -> Iterable[MediaLike]:
+        """Yield the images of the chosen items, in the order in which items were chosen."""
         for n in self.chosen:
-            for of in self.runs[0].rated_units[n][:MOST_ROWS]:
-                yield self._picture(n, of)
+            for unit in self.runs[0].rated_units[n][:MAX_ROWS]:
+                yield self._image(n, unit)
 
     def data(self, album: Album, tags: Sequence[str]) -> dict[str, Any]:
-        """What the page's script reads; see `_item` for one item.
+        """Return the data that the page's script reads; `_item` describes an item.
 
         Args:
             tags: those that items can be filtered by.
         """
         reasons = list(dict.fromkeys(r for run in self.runs for r in run.failures.values()))
-        numbers = {reason: k for k, reason in enumerate(reasons)}
-        scores = [browse.judged(run) for run in self.runs]
-        ranks = [browse.percentiles(one) for one in scores]
-        failed: list[dict[int, list[Any]]] = [{} for _ in self.runs]
-        for found, run in zip(failed, self.runs, strict=True):
-            for (n, i, j), reason in run.failures.items():
-                found.setdefault(n, []).append((i, j, numbers[reason]))
-        human = browse.people(self.runs[0])
+        scores = [unit_scores(run) for run in self.runs]
+        columns = _Columns(
+            tags=tags,
+            scores=scores,
+            ranks=[percentiles(run_scores) for run_scores in scores],
+            human=unit_ratings(self.runs[0]),
+            failures=self._failures(reasons),
+        )
         return {
             "metrics": list(self.runs[0].metrics),
             "headline": self.runs[0].benchmark["headline"],
             "tags": list(tags),
             "reasons": reasons,
             "labels": self.labels,
-            "items": [
-                self._item(n, album, tags, scores, ranks, human[n], [f.get(n, []) for f in failed])
-                for n in sorted(self.chosen)
-            ],
+            "items": [self._item(n, album, columns) for n in sorted(self.chosen)],
         }
 
-    def _item(
-        self,
-        n: int,
-        album: Album,
-        tags: Sequence[str],
-        scores: Sequence[Sequence[browse.Floats]],
-        ranks: Sequence[Sequence[browse.Floats]],
-        human: browse.Floats,
-        failed: Sequence[Sequence[tuple[int, int, int]]],
-    ) -> dict[str, Any]:
-        """One item; lists of cells go by what was judged, then by text.
+    def _failures(self, reasons: Sequence[str]) -> list[dict[int, list[Failure]]]:
+        """Return the failed cells of each run by item."""
+        numbers = {reason: k for k, reason in enumerate(reasons)}
+        failures: list[dict[int, list[Failure]]] = [{} for _ in self.runs]
+        for by_item, run in zip(failures, self.runs, strict=True):
+            for (n, i, j), reason in run.failures.items():
+                by_item.setdefault(n, []).append((i, j, numbers[reason]))
+        return failures
 
-        n, id, tags and more (tags that cannot be filtered by); pics [[number in the album, name,
-        how many pictures]], texts; for every scorer a list of s scores, r their percentiles,
-        f [[cell, reason]], x [[cell, what else it said]] and v metrics of the item; h what people
-        said; a and d how far scorers are apart and how far each is from people; hidden is there
-        where some rows are not.
+    def _item(self, n: int, album: Album, columns: _Columns) -> dict[str, Any]:
+        """Return one item; cells are numbered by unit (image or video), then by text.
+
+        ```text
+        index, id             its place in the benchmark, and its name
+        tags, other_tags      indices into the page's tags; tags that cannot be filtered by
+        images                [index in the album, name, number of frames] of each unit
+        texts                 texts, cut to `MAX_TEXT` characters
+        scores, percentiles   of each scorer, a number or null for each cell
+        human                 human ratings of the cells; left out where there are none
+        failures              of each scorer, [cell, index of the reason]
+        details               of each scorer, [cell, what else the model said]; left out if empty
+        verdicts              of each scorer, metrics of the item
+        scorer_disagreement   how far scorers are apart
+        human_disagreement    of each scorer, how far it is from people
+        hidden                true where units or texts beyond `MAX_ROWS` are left out
+        ```
         """
-        item, judged = self.runs[0].items[n], self.runs[0].rated_units[n]
-        some = judged[:MOST_ROWS]
-        texts = item.texts[:MOST_ROWS]
-        place = {tag: k for k, tag in enumerate(tags)}
-        cell = {i: c for c, of in enumerate(some) for i in of}
-
-        def cells(values: browse.Floats, digits: int) -> list[float | None]:
-            return [_number(v, digits) for v in values[:MOST_ROWS, :MOST_ROWS].ravel().tolist()]
-
-        found: dict[str, Any] = {
-            "n": n,
+        item, units = self.runs[0].items[n], self.runs[0].rated_units[n]
+        texts = item.texts[:MAX_ROWS]
+        images = [(self._image(n, unit), len(unit)) for unit in units[:MAX_ROWS]]
+        place = {tag: k for k, tag in enumerate(columns.tags)}
+        human = columns.human[n]
+        content: dict[str, Any] = {
+            "index": n,
             "id": item_name(item, n),
             "tags": [place[tag] for tag in item.tags if tag in place],
-            "more": [tag for tag in item.tags if tag not in place],
-            "pics": [
-                [album.index(self._picture(n, of)), pictures.name(self._picture(n, of)), len(of)]
-                for of in some
+            "other_tags": [tag for tag in item.tags if tag not in place],
+            "images": [
+                [album.index(image), thumbnails.name(image), frames] for image, frames in images
             ],
-            "texts": [_cut(text, MOST_LETTERS) for text in texts],
-            "s": [cells(one[n], 4) for one in scores],
-            "r": [cells(100 * one[n], 2) for one in ranks],
-            "h": cells(human, 4) if np.isfinite(human).any() else None,
-            "f": [
-                sorted(
-                    {
-                        (cell[i] * len(texts) + j, k)
-                        for i, j, k in of
-                        if i in cell and j < len(texts)
-                    }
-                )
-                for of in failed
-            ],
-            "x": [
-                [
-                    [cell[i] * len(texts) + j, _cut(said, MOST_SAID)]
-                    for i, j, said in of
-                    if i in cell and j < len(texts)
-                ]
-                for of in self._details(n)
-            ],
-            "v": [
+            "texts": [_cut(text, MAX_TEXT) for text in texts],
+            "scores": [_cells(scores[n], 4) for scores in columns.scores],
+            "percentiles": [_cells(100 * ranks[n], 2) for ranks in columns.ranks],
+            "human": _cells(human, 4) if np.isfinite(human).any() else None,
+            "failures": self._visible_failures(n, columns.failures),
+            "details": self._visible_details(n),
+            "verdicts": [
                 [_number(run.verdicts[n].get(metric, math.nan), 4) for metric in run.metrics]
                 for run in self.runs
             ],
-            "a": _number(self._apart[n], 4),
-            "d": [_number(one[n], 4) for one in self._from_people],
+            "scorer_disagreement": _number(self._scorer_disagreement[n], 4),
+            "human_disagreement": [
+                _number(distances[n], 4) for distances in self._human_disagreement
+            ],
         }
-        if len(judged) > MOST_ROWS or len(item.texts) > MOST_ROWS:
-            found["hidden"] = True
-        if not any(found["x"]):
-            del found["x"]
-        return {key: value for key, value in found.items() if value or key not in ("more", "h")}
+        if len(units) > MAX_ROWS or len(item.texts) > MAX_ROWS:
+            content["hidden"] = True
+        if not any(content["details"]):
+            del content["details"]
+        optional = ("other_tags", "human")
+        return {key: value for key, value in content.items() if value or key not in optional}
 
-    def _details(self, n: int) -> Iterator[list[tuple[int, int, str]]]:
-        item = self.runs[0].items[n]
-        for run in self.runs:
-            cells = ((i, j) for i in range(len(item.images)) for j in range(len(item.texts)))
-            yield [(i, j, run.details[n, i, j]) for i, j in cells if (n, i, j) in run.details]
+    def _cell_numbers(self, n: int) -> dict[tuple[int, int], int]:
+        """Return the number of each cell of an item that the page shows, by image and text."""
+        run = self.runs[0]
+        count = min(len(run.items[n].texts), MAX_ROWS)
+        return {
+            (i, j): k * count + j
+            for k, unit in enumerate(run.rated_units[n][:MAX_ROWS])
+            for i in unit
+            for j in range(count)
+        }
 
-    def _picture(self, n: int, of: Sequence[int]) -> MediaLike:
-        return self.runs[0].items[n].images[of[len(of) // 2]]
+    def _visible_failures(
+        self, n: int, failures: Sequence[dict[int, list[Failure]]]
+    ) -> list[list[tuple[int, int]]]:
+        cells = self._cell_numbers(n)
+        return [
+            sorted({(cells[i, j], k) for i, j, k in by_item.get(n, []) if (i, j) in cells})
+            for by_item in failures
+        ]
 
-    def _telling(self) -> browse.Floats:
-        from_people = np.nan_to_num(np.array(self._from_people)).max(axis=0)
-        failed = np.zeros(len(self._apart))
+    def _visible_details(self, n: int) -> list[list[list[Any]]]:
+        # In the order of images, as frames of a video share a cell.
+        cells = sorted(self._cell_numbers(n).items())
+        return [
+            [
+                [cell, _cut(run.details[n, i, j], MAX_DETAIL)]
+                for (i, j), cell in cells
+                if (n, i, j) in run.details
+            ]
+            for run in self.runs
+        ]
+
+    def _image(self, n: int, unit: Sequence[int]) -> MediaLike:
+        """Return the image of a unit, or the middle frame of a video."""
+        return self.runs[0].items[n].images[unit[len(unit) // 2]]
+
+    def _interest(self) -> Floats:
+        """Return the larger disagreement of each item, plus 1 where a scorer failed."""
+        human = np.nan_to_num(np.array(self._human_disagreement)).max(axis=0)
+        failed = np.zeros(len(self._scorer_disagreement))
         for run in self.runs:
             for n, _, _ in run.failures:
                 failed[n] = 1
-        telling: browse.Floats = np.maximum(self._apart, from_people) + failed
-        return telling
+        interest: Floats = np.maximum(self._scorer_disagreement, human) + failed
+        return interest
 
 
-def _labels(run: Run) -> str:
-    """Whether people gave "ratings" (ranks, preferences), said what does "match", or nothing."""
-    human = browse.people(run)
-    known = {value for one in human for value in one[np.isfinite(one)].tolist()}
-    if not known:
+def _cells(values: Floats, digits: int) -> list[float | None]:
+    return [_number(value, digits) for value in values[:MAX_ROWS, :MAX_ROWS].ravel().tolist()]
+
+
+def _kind_of_labels(run: Run) -> str:
+    """Return "ratings" (also ranks and preferences), "match" for right or wrong, or ""."""
+    human = unit_ratings(run)
+    values = {value for ratings in human for value in ratings[np.isfinite(ratings)].tolist()}
+    if not values:
         return ""
-    # Of pictures of one text, 0 and 1 say which is better, not which is right.
-    of_matches = run.benchmark["pooled"] or any(one.shape[1] > 1 for one in human)
-    return "match" if of_matches and known <= {0.0, 1.0} else "ratings"
+    # With one text and several images, 0 and 1 are a preference, not right and wrong.
+    may_match = run.benchmark["pooled"] or any(ratings.shape[1] > 1 for ratings in human)
+    return "match" if may_match and values <= {0.0, 1.0} else "ratings"
 
 
 def _number(value: float, digits: int) -> float | None:
     if not math.isfinite(value):
         return None
-    short = float(f"{value:.{digits}g}")
-    return int(short) if short.is_integer() else short
+    rounded = float(f"{value:.{digits}g}")
+    return int(rounded) if rounded.is_integer() else rounded
 
 
-def _cut(text: str, most: int) -> str:
-    if len(text) <= most:
+def _cut(text: str, limit: int) -> str:
+    if len(text) <= limit:
         return text
-    return f"{text[:most]}… ({len(text)} letters; scores.csv has all of them)"
+    return f"{text[:limit]}… ({len(text)} characters; scores.csv has all of them)"

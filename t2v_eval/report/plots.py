@@ -1,4 +1,4 @@
-"""The plots of a report: how scores are spread, and scores against people and each other."""
+"""Plots of a report: distributions of scores, and scatter plots against ratings and each other."""
 
 from __future__ import annotations
 
@@ -19,79 +19,83 @@ from t2v_eval.utils.printable import printable
 Floats = NDArray[np.float64]
 
 _COLUMNS = 3
-_LONGEST = 34  # letters of a scorer's name
+_MAX_NAME = 34  # characters of a scorer's name
 _BINS = 30
-_MOST_DOTS = 400  # more points than that are drawn as a density, which stays small and readable
+_MAX_DOTS = 400  # more points are drawn as a density, which stays small and readable
 _LEVELS = (0.18, 0.35, 0.55, 0.78, 1.0)  # opacity, from few points to many
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
-    """The scores of one scorer, flat, and whether each is of a match (1), or not (0), or NaN.
+class Distribution:
+    """The scores of a scorer, to be drawn as a histogram.
 
-    `colour` is the number of a CSS colour, None for people's ratings.
+    Attributes:
+        colour: the number of a CSS colour; None for human ratings.
+        scores: (n,) scores; NaN is left out.
+        matches: (n,) 1 for cells that match, 0 for those that do not, NaN where unknown.
     """
 
     name: str
     colour: int | None
     scores: Floats
-    right: Floats | None = None
+    matches: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Against:
-    """Two flat arrays, point by point; what the axes are called, and a colour as in `Spread`."""
+class Pairing:
+    """Two (n,) arrays for a scatter plot, the labels of its axes and a colour."""
 
-    across: str
-    up: str
+    x_label: str
+    y_label: str
     colour: int | None
     x: Floats
     y: Floats
 
     @property
     def points(self) -> int:
-        """How many there are of which both values are known."""
+        """Return the number of points with two finite values."""
         return int((np.isfinite(self.x) & np.isfinite(self.y)).sum())
 
 
-def distributions(spreads: Sequence[Spread], colours: int) -> str:
-    """A histogram for each, on an axis of its own since scorers have scales of their own.
+def histograms(distributions: Sequence[Distribution], colours: int) -> str:
+    """Draw a histogram for each scorer, on its own axis since scales differ; return an ``<svg>``.
 
-    Where labels say which pairs match, those are filled and the others an outline.
+    Where labels say which cells match, those are filled and the others outlined.
     """
     with svg.drawing():
-        figure, grid = svg.panels(len(spreads), _COLUMNS, 3.3, 1.9)
-        for axes, one in zip(grid, spreads, strict=True):
-            svg.plain(axes, _cut(one.name))
+        figure, grid = svg.panels(len(distributions), _COLUMNS, 3.3, 1.9)
+        for axes, distribution in zip(grid, distributions, strict=True):
+            svg.style_panel(axes, _cut(distribution.name))
             axes.set_yticks([])
-            known = one.scores[np.isfinite(one.scores)]
-            if not len(known):
+            scores, matches = distribution.scores, distribution.matches
+            finite = scores[np.isfinite(scores)]
+            if not len(finite):
                 axes.set_xticks([])
                 axes.text(0, 0.5, "no scores", color=svg.SOFT, transform=axes.transAxes)
                 continue
-            edges = _edges(known)
-            paint = svg.INK if one.colour is None else svg.colour(one.colour)
-            if one.right is None:
-                axes.hist(known, edges, color=paint, alpha=0.75)
+            edges = _edges(finite)
+            paint = _paint(distribution.colour)
+            if matches is None:
+                axes.hist(finite, edges, color=paint, alpha=0.75)
                 continue
-            axes.hist(one.scores[one.right == 1], edges, color=paint, alpha=0.55)
-            axes.hist(one.scores[one.right == 0], edges, color=svg.INK, histtype="step")
+            axes.hist(scores[matches == 1], edges, color=paint, alpha=0.55)
+            axes.hist(scores[matches == 0], edges, color=svg.INK, histtype="step")
         return svg.inline(figure, colours, "histograms of scores")
 
 
-def scatter(plots: Sequence[Against], colours: int) -> str:
-    """A panel for each, with Spearman's rank correlation of its points in the title."""
+def scatter(pairings: Sequence[Pairing], colours: int) -> str:
+    """Draw scatter plots, titled with Spearman's rank correlation; return an ``<svg>``."""
     with svg.drawing():
-        figure, grid = svg.panels(len(plots), _COLUMNS, 3.3, 2.9)
-        for axes, one in zip(grid, plots, strict=True):
-            both = np.isfinite(one.x) & np.isfinite(one.y)
-            x, y = one.x[both], one.y[both]
+        figure, grid = svg.panels(len(pairings), _COLUMNS, 3.3, 2.9)
+        for axes, pairing in zip(grid, pairings, strict=True):
+            both = np.isfinite(pairing.x) & np.isfinite(pairing.y)
+            x, y = pairing.x[both], pairing.y[both]
             rho = spearman(x, y) if len(x) > 1 else np.nan
-            svg.plain(axes, f"Spearman {rho:.2f}" if np.isfinite(rho) else "Spearman –")
-            axes.set_xlabel(_cut(one.across), color=svg.INK)
-            axes.set_ylabel(_cut(one.up), color=svg.INK)
-            paint = svg.INK if one.colour is None else svg.colour(one.colour)
-            if len(x) <= _MOST_DOTS:
+            svg.style_panel(axes, f"Spearman {rho:.2f}" if np.isfinite(rho) else "Spearman –")
+            axes.set_xlabel(_cut(pairing.x_label), color=svg.INK)
+            axes.set_ylabel(_cut(pairing.y_label), color=svg.INK)
+            paint = _paint(pairing.colour)
+            if len(x) <= _MAX_DOTS:
                 axes.plot(x, y, "o", color=paint, markersize=3, alpha=0.6, markeredgewidth=0)
             else:
                 _density(axes, x, y, paint)
@@ -99,21 +103,25 @@ def scatter(plots: Sequence[Against], colours: int) -> str:
         return svg.inline(figure, colours, "scores against people, or against each other")
 
 
+def _paint(colour: int | None) -> str:
+    return svg.INK if colour is None else svg.colour(colour)
+
+
 def _density(axes: Axes, x: Floats, y: Floats, paint: str) -> None:
-    """Squares, the more points in one the less transparent; one path for each level."""
-    across, up = _edges(x), _edges(y)
-    counts, _, _ = np.histogram2d(x, y, (across, up))
+    """Draw squares whose opacity grows with their number of points, one path for each level."""
+    x_edges, y_edges = _edges(x), _edges(y)
+    counts, _, _ = np.histogram2d(x, y, (x_edges, y_edges))
     share = np.log1p(counts) / np.log1p(counts.max())
     level = np.ceil(share * len(_LEVELS)).astype(int)
     for k, opacity in enumerate(_LEVELS, 1):
         boxes = [
             Path(
                 [
-                    (across[i], up[j]),
-                    (across[i + 1], up[j]),
-                    (across[i + 1], up[j + 1]),
-                    (across[i], up[j + 1]),
-                    (across[i], up[j]),
+                    (x_edges[i], y_edges[j]),
+                    (x_edges[i + 1], y_edges[j]),
+                    (x_edges[i + 1], y_edges[j + 1]),
+                    (x_edges[i], y_edges[j + 1]),
+                    (x_edges[i], y_edges[j]),
                 ],
                 closed=True,
             )
@@ -122,12 +130,12 @@ def _density(axes: Axes, x: Floats, y: Floats, paint: str) -> None:
         if boxes:
             path = Path.make_compound_path(*boxes)
             axes.add_patch(PathPatch(path, facecolor=paint, linewidth=0, alpha=opacity))
-    axes.set_xlim(across[0], across[-1])
-    axes.set_ylim(up[0], up[-1])
+    axes.set_xlim(x_edges[0], x_edges[-1])
+    axes.set_ylim(y_edges[0], y_edges[-1])
 
 
 def _edges(values: Floats) -> list[float]:
-    """Borders of bins of one width: around each level of ratings, and fewer for few values."""
+    """Return the edges of equal bins: around each level of ratings, and fewer for few values."""
     levels = np.unique(values)
     first, last = float(levels[0]), float(levels[-1])
     step = float(np.diff(levels).min(initial=np.inf))
@@ -138,10 +146,10 @@ def _edges(values: Floats) -> list[float]:
         first, last = first - step / 2, first + (bins - 0.5) * step
     else:
         bins = min(_BINS, math.ceil(2 * math.sqrt(len(values))))
-    found: list[float] = np.linspace(first, last, bins + 1).tolist()
-    return [*found[:-1], max(found[-1], float(levels[-1]))]
+    edges: list[float] = np.linspace(first, last, bins + 1).tolist()
+    return [*edges[:-1], max(edges[-1], float(levels[-1]))]
 
 
 def _cut(name: str) -> str:
-    name = printable(name)  # half a character cannot be drawn
-    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…"
+    name = printable(name)  # matplotlib cannot draw lone surrogates
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"

@@ -1,103 +1,104 @@
 "use strict";
-// The browser of items: sorts and filters the data of a section, and builds what comes into view.
+// The item browser: filters and sorts the items of a section and builds those that come into view.
+// item_browser.py writes the data and describes its keys.
 
-const AT_ONCE = 48; // cards that are added when the end of the list comes into view
-const COLUMNS = 4, TEXTS = 3; // what a card shows of an item; the dialog shows all
+const AT_ONCE = 48; // cards added when the end of the list comes into view
+const COLUMNS = 4, TEXTS = 3; // shown on a card; the dialog shows all
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const glyphs = read("glyphs");
-const pictures = read("pictures");
+const images = read("images");
 
 function element(tag, attributes, ...children) {
-  const made = document.createElement(tag);
+  const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes || {})) {
-    if (value !== undefined && value !== false) made.setAttribute(name, value);
+    if (value !== undefined && value !== false) node.setAttribute(name, value);
   }
-  made.append(...children.filter((one) => one !== null && one !== undefined));
-  return made;
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
 }
 
 const number = (value) => value === null ? "–" : String(value).replace("-", "−");
 
-function picture([index, name, frames]) {
-  const called = name || "picture", more = frames > 1 ? `${frames} frames` : "";
+function imageOf([index, name, frames]) {
+  const label = name || "image", more = frames > 1 ? `${frames} frames` : "";
   if (index < 0) {
     const why = index === -1 ? "not in this page" : "could not be read";
-    return element("span", { class: "none", title: called }, name || "picture", element("br"), why);
+    return element("span", { class: "none", title: label }, label, element("br"), why);
   }
-  const image = element("img", { src: pictures[index], alt: called, title: more ? `${called}, ${more}` : called, decoding: "async" });
+  const image = element("img", { src: images[index], alt: label, title: more ? `${label}, ${more}` : label, decoding: "async" });
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 96));
   return image;
 }
 
-// What people said of a cell; of a benchmark of right and wrong, which it is.
-function people(data, item, cell) {
-  if (!item.h || item.h[cell] === null) return null;
+// The human rating of a cell, or whether it matches where labels are right or wrong.
+function rating(data, item, cell) {
+  if (!item.human || item.human[cell] === null) return null;
   if (data.labels === "match") {
-    const right = item.h[cell] === 1;
+    const right = item.human[cell] === 1;
     return element("span", { class: `people ${right ? "yes" : ""}` }, right ? "✓ matches" : "no match");
   }
-  return element("span", { class: "people" }, "people ", element("b", {}, number(item.h[cell])));
+  return element("span", { class: "people" }, "people ", element("b", {}, number(item.human[cell])));
 }
 
 function score(data, item, cell, k, whole) {
-  const scorer = data.scorers[k], failure = item.f[k].find(([of]) => of === cell);
+  const scorer = data.scorers[k], failure = item.failures[k].find(([failed]) => failed === cell);
   const reason = failure ? data.reasons[failure[1]] : "";
-  const said = item.x?.[k].find(([of]) => of === cell);
-  const value = failure ? "failed" : number(item.s[k][cell]);
-  const share = item.r[k][cell] ?? 0;
+  const detail = item.details?.[k].find(([described]) => described === cell);
+  const value = failure ? "failed" : number(item.scores[k][cell]);
+  const share = item.percentiles[k][cell] ?? 0;
   const bar = element("i");
   bar.style.width = `${share}%`;
   return element("span", { class: `score k${scorer.colour}`, title: scorer.label + (reason ? `: ${reason}` : `: above ${share} % of its scores`) },
     element("span", { "aria-hidden": "true" }, glyphs[scorer.colour]),
     element("span", { class: `n ${failure ? "fail" : ""}${whole ? " who" : ""}` }, whole ? `${scorer.label} ` : "", element("b", {}, value), whole && reason ? `: ${reason}` : ""),
     element("span", { class: "bar", "aria-hidden": "true" }, bar),
-    whole && said ? element("code", { class: "said" }, said[1]) : null);
+    whole && detail ? element("code", { class: "said" }, detail[1]) : null);
 }
 
-// One picture or video: it stands beside its texts and their scores.
+// An item of one image or video, beside its texts and their scores.
 function single(data, item, whole) {
-  const [, name, frames] = item.pics[0];
+  const [, name, frames] = item.images[0];
   const caption = [name, frames > 1 ? `${frames} frames` : ""].filter(Boolean).join(", ");
   const rows = item.texts.slice(0, whole ? undefined : TEXTS).map((text, j) => element("div", { class: "row" },
-    element("span", { class: "text", dir: "auto" }, text), people(data, item, j),
+    element("span", { class: "text", dir: "auto" }, text), rating(data, item, j),
     element("div", { class: "scores" }, ...data.scorers.map((_, k) => score(data, item, j, k, whole)))));
   return element("div", { class: "single" },
-    element("div", {}, picture(item.pics[0]), whole && caption ? element("small", { class: "file" }, caption) : null),
+    element("div", {}, imageOf(item.images[0]), whole && caption ? element("small", { class: "file" }, caption) : null),
     element("div", { class: "rows" }, ...rows));
 }
 
 function table(data, item, whole) {
-  if (item.pics.length === 1) return single(data, item, whole);
-  const columns = whole ? item.pics.length : Math.min(COLUMNS, item.pics.length);
+  if (item.images.length === 1) return single(data, item, whole);
+  const columns = whole ? item.images.length : Math.min(COLUMNS, item.images.length);
   const rows = whole ? item.texts.length : Math.min(TEXTS, item.texts.length);
   const head = element("tr", {}, element("td"));
   for (let i = 0; i < columns; i++) {
-    const [, name, frames] = item.pics[i];
+    const [, name, frames] = item.images[i];
     const caption = [name, frames > 1 ? `${frames} frames` : ""].filter(Boolean).join(", ");
-    head.append(element("th", { scope: "col" }, picture(item.pics[i]), whole && caption ? element("small", { class: "file" }, caption) : null));
+    head.append(element("th", { scope: "col" }, imageOf(item.images[i]), whole && caption ? element("small", { class: "file" }, caption) : null));
   }
   const body = element("tbody");
   for (let j = 0; j < rows; j++) {
     const row = element("tr", {}, element("th", { scope: "row" }, element("span", { class: "text", dir: "auto" }, item.texts[j])));
     for (let i = 0; i < columns; i++) {
       const cell = i * item.texts.length + j;
-      row.append(element("td", {}, people(data, item, cell), ...data.scorers.map((_, k) => score(data, item, cell, k, whole))));
+      row.append(element("td", {}, rating(data, item, cell), ...data.scorers.map((_, k) => score(data, item, cell, k, whole))));
     }
     body.append(row);
   }
-  const found = element("table", { class: "cells" }, element("thead", {}, head), body);
-  return whole ? element("div", { class: "scroll" }, found) : found;
+  const grid = element("table", { class: "cells" }, element("thead", {}, head), body);
+  return whole ? element("div", { class: "scroll" }, grid) : grid;
 }
 
-const tagsOf = (data, item) => [...item.tags.map((k) => data.tags[k]), ...(item.more || [])]
+const tagsOf = (data, item) => [...item.tags.map((k) => data.tags[k]), ...(item.other_tags || [])]
   .map((tag) => element("span", { class: "tag" }, tag));
 
 function disagreements(data, item) {
   const apart = [];
-  const known = item.d.filter((one) => one !== null);
-  if (known.length) apart.push(`with humans ${mean(known).toFixed(2)}`);
-  if (data.scorers.length > 1) apart.push(`of scorers ${item.a.toFixed(2)}`);
+  const distances = item.human_disagreement.filter((value) => value !== null);
+  if (distances.length) apart.push(`with humans ${mean(distances).toFixed(2)}`);
+  if (data.scorers.length > 1) apart.push(`of scorers ${item.scorer_disagreement.toFixed(2)}`);
   return apart.length ? element("span", { class: "soft" }, `disagreement ${apart.join(", ")}`) : null;
 }
 
@@ -106,75 +107,75 @@ function verdicts(data, item, whole) {
   const lines = data.scorers.map((scorer, k) => {
     const line = element("span", {}, element("span", { class: `mark k${scorer.colour}`, "aria-hidden": "true" }, glyphs[scorer.colour]), ` ${scorer.label}: `);
     for (const metric of metrics) {
-      const value = item.v[k][data.metrics.indexOf(metric)];
+      const value = item.verdicts[k][data.metrics.indexOf(metric)];
       if (value === null || value === undefined) continue;
       const kind = value === 1 ? "yes" : value === 0 ? "no" : "";
-      const shown = value === 1 ? "✓" : value === 0 ? "✗" : number(Number(value.toFixed(2)));
-      line.append(element("span", { class: kind }, `${metric}\u00a0${shown}`), " ");
+      const sign = value === 1 ? "✓" : value === 0 ? "✗" : number(Number(value.toFixed(2)));
+      line.append(element("span", { class: kind }, `${metric}\u00a0${sign}`), " ");
     }
-    if (whole && item.d[k] !== null) line.append(element("span", { class: "soft" }, `disagreement with humans ${item.d[k].toFixed(2)}`));
+    if (whole && item.human_disagreement[k] !== null) line.append(element("span", { class: "soft" }, `disagreement with humans ${item.human_disagreement[k].toFixed(2)}`));
     return line.childElementCount > 1 ? line : null;
   }).filter(Boolean);
   return lines.length ? element("div", { class: "verdicts" }, ...lines) : null;
 }
 
-const mean = (values) => values.reduce((sum, one) => sum + one, 0) / values.length;
+const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
 function card(data, item, open) {
-  const button = element("button", { type: "button", class: "open", "data-n": item.n, "aria-haspopup": "dialog" }, item.id);
+  const button = element("button", { type: "button", class: "open", "data-n": item.index, "aria-haspopup": "dialog" }, item.id);
   button.addEventListener("click", () => open(item));
-  const cut = item.pics.length > COLUMNS || item.texts.length > TEXTS || item.hidden;
-  const parts = cut ? element("span", { class: "soft" }, `in part: ${item.pics.length}${item.hidden ? "+" : ""} × ${item.texts.length}`) : null;
-  return element("article", { class: `item${item.pics.length > 2 ? " wide" : ""}` },
+  const cut = item.images.length > COLUMNS || item.texts.length > TEXTS || item.hidden;
+  const parts = cut ? element("span", { class: "soft" }, `in part: ${item.images.length}${item.hidden ? "+" : ""} × ${item.texts.length}`) : null;
+  return element("article", { class: `item${item.images.length > 2 ? " wide" : ""}` },
     element("header", {}, button, ...tagsOf(data, item), disagreements(data, item), parts),
     table(data, item, false), verdicts(data, item, false));
 }
 
 const orders = {
-  number: () => (item) => item.n,
-  apart: () => (item) => -item.a,
+  number: () => (item) => item.index,
+  apart: () => (item) => -item.scorer_disagreement,
   people: (k) => k === undefined
-    ? (item) => { const known = item.d.filter((one) => one !== null); return known.length ? -mean(known) : 1; }
-    : (item) => item.d[k] === null ? 1 : -item.d[k],
-  worst: (k, data) => { const m = data.metrics.indexOf(data.headline); return (item) => item.v[k][m] ?? Infinity; },
+    ? (item) => { const distances = item.human_disagreement.filter((value) => value !== null); return distances.length ? -mean(distances) : 1; }
+    : (item) => item.human_disagreement[k] === null ? 1 : -item.human_disagreement[k],
+  worst: (k, data) => { const m = data.metrics.indexOf(data.headline); return (item) => item.verdicts[k][m] ?? Infinity; },
 };
 
 function browse(root) {
   const data = read(root.dataset.of);
-  const one = (selector) => root.querySelector(selector);
-  const list = one(".items"), more = one(".more");
+  const find = (selector) => root.querySelector(selector);
+  const list = find(".items"), more = find(".more");
   const words = new Map();
-  let found = [], shown = 0;
+  let matching = [], count = 0; // the items that pass the filters, and how many of them are built
 
   const add = () => {
-    const next = found.slice(shown, shown + AT_ONCE);
-    list.append(...next.map((item) => card(data, item, (chosen) => dialog.show(data, found, chosen))));
-    shown += next.length;
-    more.hidden = shown >= found.length;
+    const next = matching.slice(count, count + AT_ONCE);
+    list.append(...next.map((item) => card(data, item, (chosen) => dialog.show(data, matching, chosen))));
+    count += next.length;
+    more.hidden = count >= matching.length;
   };
   const textOf = (item) => {
-    if (!words.has(item.n)) words.set(item.n, [item.id, ...item.texts].join("\n").toLowerCase());
-    return words.get(item.n);
+    if (!words.has(item.index)) words.set(item.index, [item.id, ...item.texts].join("\n").toLowerCase());
+    return words.get(item.index);
   };
   const update = () => {
-    const [key, scorer] = one(".sort").value.split("-");
+    const [key, scorer] = find(".sort").value.split("-");
     const order = orders[key](scorer, data);
-    const tag = one(".by-tag")?.value, failure = one(".by-failure")?.value;
-    const differs = one(".differs")?.checked, wanted = one(".find").value.trim().toLowerCase();
+    const tag = find(".by-tag")?.value, failure = find(".by-failure")?.value;
+    const differs = find(".differs")?.checked, query = find(".find").value.trim().toLowerCase();
     const headline = data.metrics.indexOf(data.headline);
-    found = data.items.filter((item) => {
-      const reasons = item.f.flat().map(([, reason]) => reason);
+    matching = data.items.filter((item) => {
+      const reasons = item.failures.flat().map(([, reason]) => reason);
       if (tag && !item.tags.includes(Number(tag))) return false;
       if (failure === "any" && !reasons.length) return false;
       if (failure === "none" && reasons.length) return false;
       if (failure && !isNaN(failure) && !reasons.includes(Number(failure))) return false;
-      if (differs && new Set(item.v.map((own) => own[headline])).size < 2) return false;
-      return !wanted || textOf(item).includes(wanted);
-    }).map((item) => [order(item), item]).sort((a, b) => (a[0] === b[0] ? 0 : a[0] - b[0]) || a[1].n - b[1].n).map(([, item]) => item);
+      if (differs && new Set(item.verdicts.map((metrics) => metrics[headline])).size < 2) return false;
+      return !query || textOf(item).includes(query);
+    }).map((item) => [order(item), item]).sort((a, b) => (a[0] === b[0] ? 0 : a[0] - b[0]) || a[1].index - b[1].index).map(([, item]) => item);
     list.replaceChildren();
-    shown = 0;
+    count = 0;
     add();
-    one(".count").textContent = `${found.length} of ${data.items.length} items`;
+    find(".count").textContent = `${matching.length} of ${data.items.length} items`;
   };
   root.addEventListener("input", update);
   more.addEventListener("click", add);
@@ -182,7 +183,7 @@ function browse(root) {
   update();
 }
 
-// The item that is open, with those before and after it in the order of the list it came from.
+// The open item; before and after it are its neighbours in the filtered and sorted list.
 const dialog = {
   box: document.querySelector("dialog"),
   show(data, items, item) {
@@ -191,28 +192,28 @@ const dialog = {
     this.box.showModal();
   },
   fill() {
-    const item = this.items[this.at], one = (selector) => this.box.querySelector(selector);
-    one("#opened").textContent = item.id;
-    one(".place").textContent = `${this.at + 1} of ${this.items.length}`;
-    one(".before").disabled = this.at === 0;
-    one(".after").disabled = this.at === this.items.length - 1;
+    const item = this.items[this.at], find = (selector) => this.box.querySelector(selector);
+    find("#opened").textContent = item.id;
+    find(".place").textContent = `${this.at + 1} of ${this.items.length}`;
+    find(".before").disabled = this.at === 0;
+    find(".after").disabled = this.at === this.items.length - 1;
     const parts = [
       element("header", {}, ...tagsOf(this.data, item), disagreements(this.data, item)),
       table(this.data, item, true),
       verdicts(this.data, item, true),
-      item.hidden ? element("p", { class: "soft" }, "This item has more pictures or texts; scores.csv has all.") : null,
+      item.hidden ? element("p", { class: "soft" }, "This item has more images or texts; scores.csv has all.") : null,
     ];
-    one(".content").replaceChildren(...parts.filter(Boolean));
+    find(".content").replaceChildren(...parts.filter(Boolean));
     this.box.scrollTop = 0;
   },
   move(step) {
     if (this.items[this.at + step]) { this.at += step; this.fill(); }
   },
   listen() {
-    const one = (selector) => this.box.querySelector(selector);
-    one(".before").addEventListener("click", () => this.move(-1));
-    one(".after").addEventListener("click", () => this.move(1));
-    one(".close").addEventListener("click", () => this.box.close());
+    const find = (selector) => this.box.querySelector(selector);
+    find(".before").addEventListener("click", () => this.move(-1));
+    find(".after").addEventListener("click", () => this.move(1));
+    find(".close").addEventListener("click", () => this.box.close());
     this.box.addEventListener("click", (event) => { if (event.target === this.box) this.box.close(); });
     this.box.addEventListener("keydown", (event) => {
       if (event.key === "ArrowLeft") this.move(-1);

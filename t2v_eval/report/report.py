@@ -1,13 +1,13 @@
 """Reports: runs of scorers on benchmarks, side by side, as JSON, Markdown, CSV and a page.
 
 ```text
-report.json   all figures; report.schema.json beside this module says what each field is
+report.json   all metrics; report.schema.json beside this module describes each field
 report.md     the tables of the page, as Markdown
-metrics.csv   a row a figure: benchmark, scorer, tag (none is all items), items, metric, value, low,
-              high, published
-scores.csv    a row a cell: benchmark, item, image, image_name, text_index, text, scorer, score,
-              human, error, detail (what else a model said, JSON), tags (separated by ";")
-report.html   all of it and the pictures, self-contained
+metrics.csv   a row for each metric: benchmark, scorer, tag (empty for all items), items, metric,
+              value, low, high, published
+scores.csv    a row for each cell: benchmark, item, image, image_name, text_index, text, scorer,
+              score, human, error, detail (what else a model said, JSON), tags (separated by ";")
+report.html   all of it with the images, in one file
 ```
 """
 
@@ -22,8 +22,7 @@ from typing import Any
 
 from t2v_eval.api import load
 from t2v_eval.errors import InputError
-from t2v_eval.evaluation import comparison
-from t2v_eval.evaluation import download as data
+from t2v_eval.evaluation import comparison, download
 from t2v_eval.evaluation.benchmark import Benchmark, Run, evaluate
 from t2v_eval.evaluation.comparison import Difference, excludes_zero, item_name
 from t2v_eval.inputs.media import name_of
@@ -41,10 +40,10 @@ from t2v_eval.utils.files import check_folder, write_text
 
 
 class Report:
-    """Runs side by side.
+    """Runs side by side, and the differences between their scorers.
 
     Args:
-        runs: what `evaluate` returned, in the order in which they are shown.
+        runs: results of `evaluate`, in the order in which they are shown.
     """
 
     def __init__(self, runs: Iterable[Run]) -> None:
@@ -52,16 +51,16 @@ class Report:
 
     @cached_property
     def labels(self) -> list[str]:
-        """What to call the scorer of each run."""
+        """Name of the scorer of each run, made unique."""
         return comparison.labels(self.runs)
 
     @cached_property
     def differences(self) -> list[Difference]:
-        """Paired differences of all scorers that saw the same items with the same resamples."""
+        """Paired differences of all scorers with the same items and the same resamples."""
         return comparison.differences(self.runs)
 
     def to_json(self) -> dict[str, Any]:
-        """The content of ``report.json``; see ``report.schema.json``."""
+        """Return the content of ``report.json``, which ``report.schema.json`` describes."""
         content = {
             "schema_version": SCHEMA_VERSION,
             "runs": [_run_json(run) for run in self.runs],
@@ -84,7 +83,7 @@ class Report:
         return plain
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """The rows of ``scores.csv``, one a cell of each run."""
+        """Yield the rows of ``scores.csv``, one for each cell of each run."""
         for run, label in zip(self.runs, self.labels, strict=True):
             for n, (item, scores) in enumerate(zip(run.items, run.scores, strict=True)):
                 for i, image in enumerate(item.images):
@@ -105,7 +104,7 @@ class Report:
                         }
 
     def figures(self) -> Iterator[dict[str, Any]]:
-        """The rows of ``metrics.csv``, one a metric of each run, overall and by tag."""
+        """Yield the rows of ``metrics.csv``: each metric of each run, overall and by tag."""
         for run, label in zip(self.runs, self.labels, strict=True):
             published = run.benchmark["published"]
             for tag, metrics in {"": run.metrics, **run.by_tag}.items():
@@ -123,14 +122,15 @@ class Report:
                     }
 
     def write(self, folder: str | Path, *, spreadsheet: bool = False) -> Path:
-        """Write the files named at the top of this module; return the page's path.
+        """Write the files listed at the top of this module; return the path of the page.
 
         Args:
-            spreadsheet: whether programs that calculate will open the CSV; see `tables.to_csv`.
+            folder: where to write; it is created where it does not exist.
+            spreadsheet: whether to make the CSV safe for spreadsheets; see `tables.to_csv`.
 
         Raises:
-            OutputError: the folder cannot be made or written to; see `check_folder` to know before.
-                The message says where the scores are instead.
+            OutputError: the folder cannot be created or written to; the message says where the
+                scores are instead. `check_folder` checks it beforehand.
         """
         rows = list(self.rows())
         with rescuing(Path(folder).expanduser() / "scores.csv", rows):
@@ -139,9 +139,9 @@ class Report:
             write_table(path / "metrics.csv", list(self.figures()), spreadsheet)
             content = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
             write_text(path / "report.json", content + "\n")
-            shown = self.runs, self.labels, self.differences
-            write_text(path / "report.md", markdown.render(*shown))
-            write_text(path / "report.html", html.render(*shown))
+            parts = self.runs, self.labels, self.differences
+            write_text(path / "report.md", markdown.render(*parts))
+            write_text(path / "report.html", html.render(*parts))
         return path / "report.html"
 
 
@@ -164,93 +164,109 @@ def compare(
     """Run every scorer on every benchmark, one scorer in memory at a time.
 
     Args:
-        scorers, benchmarks: objects, or names to load; one, or several of them.
-        store: where scorers that are given by name keep their scores.
-        root: the folder with the benchmarks' files, or with a folder for each benchmark's name.
-        images: for sets of prompts, the folder of the pictures of each generator.
-        columns: for tables and data sets of one's own, what columns are called there.
-        benchmark_options: other options of benchmarks that are given by name; see their classes.
-        subset: tags; of each benchmark, only items that have one of them are evaluated.
-        on_missing: "error", or "skip": items with a picture that is not there are left out.
-        progress: called before each run, with the number of items; what it returns is told of the
-            counts during the run.
-        options: for scorers that are given by name, as for `load`, templates among them.
+        scorers, benchmarks: objects or names to load; a single one, or several.
+        store: the store of scorers that are passed by name.
+        root: the folder of the benchmarks' files, or one with a folder of each benchmark's name.
+        images: for sets of prompts, the folder of the images of each generator.
+        columns: for tables and data sets of your own, what their columns are called.
+        benchmark_options: other options of benchmarks that are passed by name; see their classes.
+        subset: tags; only items with one of them are evaluated.
+        on_missing: "error", or "skip" to leave out items whose image files are missing.
+        resamples, seed: number and random seed of the bootstrap resamples.
+        progress: called before each run with the scorer, the benchmark and the number of items;
+            the function it returns gets the counts during the run.
+        options: as for `load`, templates among them, for scorers that are passed by name.
+
+    Returns:
+        The report, whose runs are ordered by benchmark, then by scorer.
 
     Raises:
-        UnknownNameError: a name that is not there, before anything is scored.
+        UnknownNameError: no such scorer or benchmark; raised before anything is scored.
         InputError: no scorer or no benchmark, or one that does not take an option.
     """
-    wanted = [scorers] if isinstance(scorers, (str, Scorer)) else list(scorers)
-    named = [benchmarks] if isinstance(benchmarks, (str, Benchmark)) else list(benchmarks)
-    own: dict[str, Any] = {"images": images} if images else {}
-    own |= {"columns": columns} if columns else {}
-    own |= benchmark_options or {}
-    judges = [
-        (open_benchmark(b, root, **own) if isinstance(b, str) else b).selecting(subset, on_missing)
-        for b in named
-    ]
-    for judge, asked in zip(judges, named, strict=True):
-        if isinstance(asked, str):
-            judge.on_error = options.get("on_error", "raise")
-    if not judges or not wanted:
+    scorer_list = [scorers] if isinstance(scorers, (str, Scorer)) else list(scorers)
+    datasets = [benchmarks] if isinstance(benchmarks, (str, Benchmark)) else list(benchmarks)
+    if not scorer_list or not datasets:
         raise InputError("compare needs at least one scorer and one benchmark")
-    for name in wanted:
+    own_options = {"images": images, "columns": columns}
+    own_options = {key: value for key, value in own_options.items() if value}
+    opened = [
+        _open_selection(
+            benchmark,
+            root,
+            {**own_options, **(benchmark_options or {})},
+            options.get("on_error", "raise"),
+        ).selecting(subset, on_missing)
+        for benchmark in datasets
+    ]
+    for name in scorer_list:
         if isinstance(name, str):
             models.card(name)
-    items = [benchmark.selected() for benchmark in judges]
+    with_items = [(benchmark, benchmark.selected()) for benchmark in opened]
 
-    def runs_of(wanted: Scorer | str) -> list[Run]:
-        # A scorer that is loaded here is let go of before the next one is loaded.
-        scorer = open_scorer(wanted, store, options) if isinstance(wanted, str) else wanted
+    def evaluate_on_all(scorer: Scorer | str) -> list[Run]:
+        # A function, so that a scorer loaded here is freed before the next one is loaded.
+        loaded = open_scorer(scorer, store, options) if isinstance(scorer, str) else scorer
         return [
             evaluate(
-                scorer,
+                loaded,
                 benchmark,
-                items=read,
-                progress=progress(scorer, benchmark, len(read)) if progress else None,
+                items=items,
+                progress=progress(loaded, benchmark, len(items)) if progress else None,
                 resamples=resamples,
                 seed=seed,
             )
-            for benchmark, read in zip(judges, items, strict=True)
+            for benchmark, items in with_items
         ]
 
-    by_scorer = [runs_of(scorer) for scorer in wanted]
-    return Report(run for on_one in zip(*by_scorer, strict=True) for run in on_one)
+    by_scorer = [evaluate_on_all(scorer) for scorer in scorer_list]
+    return Report(run for runs in zip(*by_scorer, strict=True) for run in runs)
+
+
+def _open_selection(
+    benchmark: Benchmark | str, root: str | Path | None, options: dict[str, Any], on_error: str
+) -> Benchmark:
+    """Return a benchmark passed as an object, or open one passed by name."""
+    if isinstance(benchmark, str):
+        benchmark = open_benchmark(benchmark, root, **options)
+        benchmark.on_error = on_error
+    return benchmark
 
 
 def open_scorer(name: str, store: str | Path | Store | None, options: dict[str, Any]) -> Scorer:
-    """The scorer called `name`; limits to what a service is asked are for those that ask one."""
+    """Load a scorer; options that limit the requests to an API go only to scorers of an API."""
     limits = () if models.card(name).remote else ("max_cost", "max_requests", "batch")
     return load(name, store=store, **{k: v for k, v in options.items() if k not in limits})
 
 
 def open_benchmark(name: str, root: str | Path | None = None, **options: Any) -> Benchmark:
-    """The benchmark called `name`, its files in `root`, or in `root`'s folder of its name.
-
-    Without a root, they are where `t2v-eval data NAME --fetch` puts them, if that is there.
+    """Open the benchmark called `name`.
 
     Args:
+        root: the folder of its files, or one with a folder of its name; by default the folder
+            where `t2v-eval data NAME --fetch` puts them, if it exists.
         options: other keyword arguments of the benchmark.
 
     Raises:
-        UnknownNameError: with the nearest names.
+        UnknownNameError: no such benchmark; the message lists the nearest names.
     """
+    card = registry.card(name)
     if root is None:
-        kept = data.default_root(name)
-        options |= {"root": kept} if registry.card(name).page and kept.is_dir() else {}
+        default = download.default_root(name)
+        options |= {"root": default} if card.page and default.is_dir() else {}
         return registry.create(name, **options)  # type: ignore[no-any-return]
-    names = (name, *registry.card(name).folders)
-    own = (Path(root).expanduser() / one for one in names)
-    folder = next((path for path in own if path.is_dir()), root)
+    subfolders = (Path(root).expanduser() / folder for folder in (name, *card.folders))
+    folder = next((path for path in subfolders if path.is_dir()), root)
     return registry.create(name, root=folder, **options)  # type: ignore[no-any-return]
 
 
 def _human(run: Run, n: int, i: int, j: int) -> float | None:
-    """What people said of a picture, or of the video that it is a frame of, with a text."""
+    """Return the rating of image i, or of the video of which it is a frame, with text j."""
     human = run.human[n]
     if human is None:
         return None
-    return next((float(human[k, j]) for k, of in enumerate(run.rated_units[n]) if i in of), None)
+    units = enumerate(run.rated_units[n])
+    return next((float(human[k, j]) for k, unit in units if i in unit), None)
 
 
 def _run_json(run: Run) -> dict[str, Any]:
@@ -258,7 +274,9 @@ def _run_json(run: Run) -> dict[str, Any]:
         "scorer": dict(run.scorer),
         "benchmark": dict(run.benchmark),
         "metrics": _figures(run.metrics, run.tests.get("", {})),
-        "by_tag": {tag: _figures(of, run.tests.get(tag, {})) for tag, of in run.by_tag.items()},
+        "by_tag": {
+            tag: _figures(metrics, run.tests.get(tag, {})) for tag, metrics in run.by_tag.items()
+        },
         "counts": dict(run.counts),
         "errors": dict(run.errors),
         "environment": dict(run.environment),
@@ -269,19 +287,20 @@ def _run_json(run: Run) -> dict[str, Any]:
 def _figures(
     metrics: Mapping[str, Interval], tests: Mapping[str, PValue]
 ) -> dict[str, dict[str, Any]]:
-    """Intervals; those of differences say what was tested, too."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return metrics with their intervals, and the tests of those that are differences."""
+    figures: dict[str, dict[str, Any]] = {}
     for name, interval in metrics.items():
-        found[name] = interval._asdict()
+        figures[name] = interval._asdict()
         if name in tests:
-            found[name] |= {"excludes_zero": excludes_zero(interval)}
-            found[name] |= tests[name]._asdict() | {"significant": tests[name].significant}
-    return found
+            figures[name] |= {"excludes_zero": excludes_zero(interval)}
+            figures[name] |= tests[name]._asdict() | {"significant": tests[name].significant}
+    return figures
 
 
 def _without_nan(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON cannot hold, by None."""
     if isinstance(value, dict):
-        return {key: _without_nan(one) for key, one in value.items()}
+        return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_nan(one) for one in value]
+        return [_without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,4 +1,4 @@
-"""Figures as inline SVG that takes colours and fonts from the page, for light and dark alike."""
+"""Matplotlib figures as inline SVG that takes colours and fonts from the page, light or dark."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-INK, LINE, SOFT = "#010101", "#020202", "#020203"  # stand for the page's CSS variables
+INK, LINE, SOFT = "#010101", "#020202", "#020203"  # placeholders of the page's CSS variables
 
 
 def colour(k: int) -> str:
-    """What stands for the CSS colour ``--sk`` of scorer k until `inline` is called."""
+    """Return the placeholder of the CSS colour ``--sk``, which `inline` replaces."""
     return f"#03{k:04x}"
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Within it, figures are made and turned into SVG: text stays text, and is no mathematics."""
+    """Set up matplotlib for SVG while the context is open: text stays text and is not TeX."""
     settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "t2v-eval",
@@ -32,7 +32,7 @@ def drawing() -> Iterator[None]:
         "font.size": 9,
     }
     with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # The page's fonts draw the text; that ours lack a letter does not matter.
+        # The page's fonts draw the text, so a missing glyph in matplotlib's does not matter.
         warnings.simplefilter("ignore")
         yield
 
@@ -40,7 +40,7 @@ def drawing() -> Iterator[None]:
 def panels(
     count: int, columns: int, width: float, height: float, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels of so many inches, in so many columns at most."""
+    """Return a figure and its panels, `width` x `height` inches each, in up to `columns`."""
     columns = min(columns, count)
     lines = -(-count // columns)
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
@@ -51,8 +51,8 @@ def panels(
     return figure, grid[:count]
 
 
-def plain(axes: Axes, title: str) -> None:
-    """No frame, a light grid, and the title above on the left."""
+def style_panel(axes: Axes, title: str) -> None:
+    """Remove the frame, add a light grid and a title on the left."""
     axes.set_title(title, color=INK, loc="left", fontweight="bold")
     axes.tick_params(colors=INK, length=0)
     axes.grid(color=LINE, linewidth=0.5)
@@ -61,20 +61,25 @@ def plain(axes: Axes, title: str) -> None:
         spine.set_visible(False)
 
 
-def inline(figure: Figure, colours: int, described: str) -> str:
-    """The figure as an ``<svg>`` element, `described` for those who do not see it."""
+def inline(figure: Figure, colours: int, description: str) -> str:
+    """Return the figure as an ``<svg>`` element.
+
+    Args:
+        colours: the number of scorers with a colour of their own.
+        description: for screen readers.
+    """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg)
-    label = f'class="chart" role="img" aria-label="{described}"'
+    label = f'class="chart" role="img" aria-label="{description}"'
     inches = f"--inches: {figure.get_figwidth():.1f}"
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', rf'\1 {label} style="{inches}"', svg, count=1)
-    # Ids of groups repeat between charts of one page and nothing refers to them.
+    # Group ids repeat between the charts of a page, and nothing refers to them.
     svg = re.sub(r'<g id="\w+_\d+"', "<g", svg)
-    # A hundredth of a point is finer than any screen; six digits would double the page.
+    # Hundredths of a point are finer than any screen; six digits would double the page's size.
     svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"(\.\d\d)\d+", r"\1", path[0]), svg)
     svg = svg.replace(INK, "currentColor").replace(LINE, "var(--line)")
     svg = svg.replace(SOFT, "var(--soft)")

@@ -1,4 +1,4 @@
-"""Small copies of pictures for a page, each once, up to a bound on their size together."""
+"""Thumbnails of images for a page, each once, up to a bound on their total size."""
 
 from __future__ import annotations
 
@@ -21,18 +21,23 @@ from t2v_eval.inputs.video import Sampling, clip
 
 SIDE, SMALL_SIDE = 160, 112  # the longer side in pixels; the second where there are many
 MANY = 1500
-MOST_BYTES = 24 * 2**20  # of all pictures in a page, as they are written there
+MAX_BYTES = 24 * 2**20  # of all data URLs in a page
 
 
 class Album:
-    """Data URLs of small copies of pictures.
+    """Data URLs of thumbnails.
 
     Args:
-        sources: the pictures, the most telling first: those that come after `most` bytes are left
-            out.
+        sources: the images, most important first.
+        limit: total bytes of the URLs; images after it is reached are left out.
+
+    Attributes:
+        urls: the data URLs; `index` says which one is of an image.
+        left_out: number of images left out for their size.
+        missing: keys of images that cannot be read.
     """
 
-    def __init__(self, sources: Iterable[MediaLike], most: int = MOST_BYTES) -> None:
+    def __init__(self, sources: Iterable[MediaLike], limit: int = MAX_BYTES) -> None:
         unique = {_key(source): source for source in sources}
         side = SIDE if len(unique) <= MANY else SMALL_SIDE
         self.urls: list[str] = []
@@ -42,17 +47,17 @@ class Album:
         waiting = iter(unique.items())
         size = 0
         with ThreadPoolExecutor() as threads:
-            # Some at a time, so that no more are decoded than there is room for.
-            while some := list(islice(waiting, 64)):
-                if size >= most:
-                    self.left_out += len(some)
+            # A chunk at a time, so that few are decoded in vain once the limit is reached.
+            while chunk := list(islice(waiting, 64)):
+                if size >= limit:
+                    self.left_out += len(chunk)
                     continue
-                urls = threads.map(lambda one: thumbnail(one[1], side), some)
-                for (key, _), url in zip(some, urls, strict=True):
+                urls = threads.map(lambda entry: thumbnail(entry[1], side), chunk)
+                for (key, _), url in zip(chunk, urls, strict=True):
                     if url is None:
                         self.missing.add(key)
-                    elif size + len(url) > most:
-                        size = most
+                    elif size + len(url) > limit:
+                        size = limit
                         self.left_out += 1
                     else:
                         size += len(url)
@@ -60,20 +65,22 @@ class Album:
                         self.urls.append(url)
 
     def index(self, source: MediaLike) -> int:
-        """Where `source` is in `urls`; -1 where it was left out, -2 where it cannot be read."""
+        """Return the index of `source` in `urls`; -1 if left out, -2 if it cannot be read."""
         key = _key(source)
         return self._index.get(key, -2 if key in self.missing else -1)
 
 
 def thumbnail(source: MediaLike, side: int = SIDE) -> str | None:
-    """A data URL of a small copy of a picture, or None for one that cannot be shown.
+    """Return a data URL of a thumbnail, or None for an image that cannot be read.
 
-    Of a video it is the frame in the middle.
+    Args:
+        source: an image, or a video, of which the middle frame is shown.
+        side: the longer side in pixels.
     """
     try:
         with BUDGET.lease():
             return _data_url(_small(open_media(source), side))
-    except Exception:  # a report is written all the same
+    except Exception:  # one unreadable image must not prevent the report
         return None
 
 
@@ -97,14 +104,14 @@ def _data_url(image: Image.Image) -> str:
 
 
 def name(source: MediaLike) -> str:
-    """What to call a picture: its file's name, or what messages call it, without folders."""
+    """Return the name of an image without folders, or "" for one without a name."""
     if isinstance(source, Media):
         return re.sub(r"[^\s(]*/", "", source.name)
     return Path(source).name if isinstance(source, (str, os.PathLike)) else ""
 
 
 def _draft(image: Image.Image, side: int) -> Image.Image:
-    """A JPEG is decoded at the smallest of its sizes that is large enough, which is faster."""
+    """Let a JPEG be decoded at the smallest sufficient size, which is faster."""
     image.draft("RGB", (2 * side, 2 * side))
     return image
 

@@ -19,10 +19,7 @@ from t2v_eval.cli import console
 from t2v_eval.evaluation.benchmark import Item, evaluate
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.registry import Card
-from t2v_eval.report import disagreement as browse
-from t2v_eval.report import item_browser as catalogue
-from t2v_eval.report import plots
-from t2v_eval.report import thumbnails as pictures
+from t2v_eval.report import disagreement, item_browser, plots, thumbnails
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report, compare
 
@@ -66,7 +63,7 @@ def report():
 def test_the_page_needs_no_network_and_what_users_wrote_is_inert(report):
     text = page_of(report)
     page = Page(text)
-    assert set(page.scripts) == {"own", "items-1", "glyphs", "pictures"}
+    assert set(page.scripts) == {"own", "items-1", "glyphs", "images"}
     assert "<script>alert(1)" not in text and "</script> &" not in text
     assert HOSTILE in "".join(page.text), "a tag is shown as it is"
     assert page.items()["items"][0]["texts"][0] == f"0 left {HOSTILE}"
@@ -88,7 +85,7 @@ def test_only_the_page_s_own_script_may_run(report):
 
 def test_figures_and_what_they_mean_are_in_the_page(report):
     shown = " ".join(Page(page_of(report)).text)
-    assert "toy-guesser" in shown and "cannot be told apart" in shown and "12 items" in shown
+    assert "toy-guesser" in shown and "no significant difference" in shown and "12 items" in shown
     assert re.search(r"0\.667\s.*to", shown) and "95" in shown and "Holm" in shown
 
 
@@ -99,10 +96,14 @@ def test_the_data_of_an_item_is_what_was_scored(report):
     item = data["items"][3]
     assert item["id"] == "toy-3" and item["tags"] == [2] and item["texts"][1] == "3 right"
     # By picture, then by text: the oracle is right, the other scorer wrong on every third item.
-    assert item["s"] == [[0.9, 0.1, 0.1, 0.9], [0.1, 0.9, 0.9, 0.1]]
-    assert item["r"] == [[75, 25, 25, 75], [25, 75, 75, 25]]
-    assert item["v"] == [[1, None], [0, None]] and item["f"] == [[], []]
-    assert item["a"] == 0.5 and item["d"] == [None, None] and "h" not in item
+    assert item["scores"] == [[0.9, 0.1, 0.1, 0.9], [0.1, 0.9, 0.9, 0.1]]
+    assert item["percentiles"] == [[75, 25, 25, 75], [25, 75, 75, 25]]
+    assert item["verdicts"] == [[1, None], [0, None]] and item["failures"] == [[], []]
+    assert (
+        item["scorer_disagreement"] == 0.5
+        and item["human_disagreement"] == [None, None]
+        and "human" not in item
+    )
 
 
 class Judged(Toys):
@@ -124,13 +125,13 @@ def test_ratings_are_in_the_data_and_the_plots():
     report = compare([Knows(), Guesses()], [rated], resamples=5)
     page = Page(page_of(report))
     data = page.items()
-    assert data["labels"] == "ratings" and data["items"][1]["h"] == [5, 1.5, 1.5, None]
+    assert data["labels"] == "ratings" and data["items"][1]["human"] == [5, 1.5, 1.5, None]
     assert "Scores and people" in page.text and "largest disagreement with humans" in page.text
     # Of 36 cells that are rated, 5 is above the 24 of 1.5: 30/36 and 12/36 with ties half. So are
     # the oracle's scores; the other scorer has 16 high ones (28/36) and 20 low ones (10/36).
-    assert data["items"][1]["d"] == [0, pytest.approx(2 / 36, abs=1e-4)]
+    assert data["items"][1]["human_disagreement"] == [0, pytest.approx(2 / 36, abs=1e-4)]
     wrong = (20 + 16 + 16) / 36 / 3
-    assert data["items"][3]["d"][1] == pytest.approx(wrong, abs=1e-4)
+    assert data["items"][3]["human_disagreement"][1] == pytest.approx(wrong, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -162,7 +163,7 @@ def test_disagreement_within_items_is_about_the_order_of_their_cells():
         evaluate(scorer, Judged(lambda n: [1, 0, 0, 1]), resamples=2)
         for scorer in (Knows(), Guesses())
     ]
-    right, mixed = (browse.disagreement_with_people(run) for run in runs)
+    right, mixed = (disagreement.human_disagreement(run) for run in runs)
     # Scores of 0.9 are above 3/4 of all, scores of 0.1 above 1/4: (1 - 1/2) / 2, or the reverse.
     np.testing.assert_allclose(right, 0.25)
     np.testing.assert_allclose(mixed, [0.75 if n % 3 == 0 else 0.25 for n in range(12)])
@@ -189,10 +190,10 @@ def test_a_video_is_one_thing_with_the_mean_of_its_frames():
             return {"right": 0.5}
 
     run = evaluate(Knows(), Frames(), resamples=2)
-    np.testing.assert_allclose(browse.judged(run)[0], [[0.5], [0.9]], rtol=1e-6)
+    np.testing.assert_allclose(disagreement.unit_scores(run)[0], [[0.5], [0.9]], rtol=1e-6)
     item = Page(page_of(Report([run]))).items()["items"][0]
-    assert [frames for *_, frames in item["pics"]] == [4, 2]
-    assert item["h"] == [4, 2] and item["s"] == [[0.5, 0.9]]
+    assert [frames for *_, frames in item["images"]] == [4, 2]
+    assert item["human"] == [4, 2] and item["scores"] == [[0.5, 0.9]]
     rows = list(Report([run]).rows())[:3]
     assert [row["human"] for row in rows] == [4, 4, 2], "a frame has its video's rating"
 
@@ -206,12 +207,14 @@ def test_failures_have_their_reasons_and_are_never_numbers():
     assert data["reasons"] == [
         "not an image that Pillow can read: check what it holds, or save it again as PNG or JPEG"
     ]
-    assert data["items"][0]["s"] == [[None, None, 0.1, 0.9]]
-    assert data["items"][0]["f"] == [[[0, 0], [1, 0]]] and data["items"][2]["f"] == [[]]
+    assert data["items"][0]["scores"] == [[None, None, 0.1, 0.9]]
+    assert data["items"][0]["failures"] == [[[0, 0], [1, 0]]] and data["items"][2]["failures"] == [
+        []
+    ]
     shown = " ".join(page.text)
     assert "failed on 4 of 48" in shown and "4 of 48 scores failed" in shown
     assert "failed: not an image" in shown, "items can be filtered by the reason"
-    assert [p[0] for p in data["items"][0]["pics"]] == [-2, 0]
+    assert [p[0] for p in data["items"][0]["images"]] == [-2, 0]
 
 
 def test_a_run_in_which_everything_failed_has_a_page():
@@ -219,7 +222,7 @@ def test_a_run_in_which_everything_failed_has_a_page():
     for scores in report.runs[0].scores:
         scores[:] = np.nan
     page = Page(page_of(report))
-    assert {v for item in page.items()["items"] for v in item["s"][0]} == {None}
+    assert {v for item in page.items()["items"] for v in item["scores"][0]} == {None}
 
 
 def test_the_page_of_a_single_scorer_without_tags():
@@ -252,20 +255,22 @@ def test_long_texts_are_cut_and_say_so():
             ]
 
     text = Page(page_of(compare([Knows()], [Long()], resamples=2))).items()["items"][0]["texts"][0]
-    assert len(text) < catalogue.MOST_LETTERS + 80 and "letters; scores.csv has all" in text
+    assert len(text) < item_browser.MAX_TEXT + 80 and "characters; scores.csv has all" in text
 
 
 def test_large_items_are_shown_in_part(monkeypatch):
-    monkeypatch.setattr(catalogue, "MOST_ROWS", 1)
+    monkeypatch.setattr(item_browser, "MAX_ROWS", 1)
     item = Page(page_of(compare([Knows()], [Toys()], resamples=2))).items()["items"][0]
-    assert item["hidden"] and len(item["pics"]) == len(item["texts"]) == len(item["s"][0]) == 1
+    assert (
+        item["hidden"] and len(item["images"]) == len(item["texts"]) == len(item["scores"][0]) == 1
+    )
 
 
 def test_large_runs_show_some_items_and_say_how_many(monkeypatch):
-    monkeypatch.setattr("t2v_eval.report.html.MOST_ITEMS", 6)
+    monkeypatch.setattr("t2v_eval.report.html.MAX_ITEMS", 6)
     page = Page(page_of(compare([Knows(), Guesses()], [Toys()], resamples=20)))
-    assert "6 of 12 items are here" in " ".join(page.text)
-    numbers = [item["n"] for item in page.items()["items"]]
+    assert "6 of 12 items are shown" in " ".join(page.text)
+    numbers = [item["index"] for item in page.items()["items"]]
     assert {0, 3, 6, 9} >= set(numbers) & {0, 3, 6, 9} and len(numbers) == 6
     assert len(set(numbers) & {0, 3, 6, 9}) >= 3 and numbers == sorted(numbers)
 
@@ -273,25 +278,25 @@ def test_large_runs_show_some_items_and_say_how_many(monkeypatch):
 def test_pictures_are_bounded_in_size_together_and_the_page_says_so(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), np.uint8)
     images = [Image.fromarray(one) for one in noise]
-    one = len(pictures.thumbnail(images[0]))
-    album = pictures.Album(images * 2, most=int(3.5 * one))
+    one = len(thumbnails.thumbnail(images[0]))
+    album = thumbnails.Album(images * 2, limit=int(3.5 * one))
     assert len(album.urls) == 3 and album.left_out == 17
     assert [album.index(image) for image in images[:5]] == [0, 1, 2, -1, -1]
     assert sum(map(len, album.urls)) <= 3.5 * one
-    monkeypatch.setattr(pictures, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(thumbnails, "MAX_BYTES", 1 << 20)
     monkeypatch.setattr(
-        "t2v_eval.report.html.Album", lambda sources: pictures.Album(sources, most=one // 50)
+        "t2v_eval.report.html.Album", lambda sources: thumbnails.Album(sources, limit=one // 50)
     )
     page = Page(page_of(compare([Knows()], [Toys()], resamples=2)))
-    assert "24 pictures are not in this page, which holds 1 MiB" in " ".join(page.text)
-    assert page.items()["items"][0]["pics"][0][0] == -1
+    assert "24 images are not in this page, which holds at most 1 MiB" in " ".join(page.text)
+    assert page.items()["items"][0]["images"][0][0] == -1
 
 
 def test_pictures_that_are_not_there_have_no_thumbnail(tmp_path):
-    assert pictures.thumbnail(tmp_path / "nowhere.png") is None
-    assert pictures.thumbnail(b"no picture") is None
-    assert pictures.thumbnail("https://example.org/a.png") is None
-    album = pictures.Album([tmp_path / "nowhere.png"])
+    assert thumbnails.thumbnail(tmp_path / "nowhere.png") is None
+    assert thumbnails.thumbnail(b"no picture") is None
+    assert thumbnails.thumbnail("https://example.org/a.png") is None
+    album = thumbnails.Album([tmp_path / "nowhere.png"])
     assert album.index(tmp_path / "nowhere.png") == -2 and album.urls == []
 
 
@@ -301,7 +306,7 @@ def test_a_thumbnail_is_what_a_person_sees(tmp_path):
     exif = Image.Exif()
     exif[274] = 6  # shown turned by a quarter
     Image.linear_gradient("L").resize((640, 320)).save(tmp_path / "a.jpg", exif=exif)
-    content = base64.b64decode(pictures.thumbnail(tmp_path / "a.jpg").partition(",")[2])
+    content = base64.b64decode(thumbnails.thumbnail(tmp_path / "a.jpg").partition(",")[2])
     small = Image.open(io.BytesIO(content))
     assert small.size == (80, 160)
     assert (
@@ -311,17 +316,17 @@ def test_a_thumbnail_is_what_a_person_sees(tmp_path):
 
 def test_a_thumbnail_of_a_video_is_its_middle_frame(tmp_path, monkeypatch):
     frames = [Image.new("RGB", (64, 48), (40 * n, 9, 9)) for n in range(5)]
-    still = pictures.thumbnail(frames[2])
-    assert pictures.thumbnail(Video.of(frames)) == still != pictures.thumbnail(frames[1])
+    still = thumbnails.thumbnail(frames[2])
+    assert thumbnails.thumbnail(Video.of(frames)) == still != thumbnails.thumbnail(frames[1])
     path = encode(tmp_path / "a.mp4", 9)
-    assert pictures.thumbnail(path) == pictures.thumbnail(by_hand(path)[4])
+    assert thumbnails.thumbnail(path) == thumbnails.thumbnail(by_hand(path)[4])
     bad = tmp_path / "b.mp4"
     bad.write_bytes(path.read_bytes()[:400])
     sources = [str(path), str(bad), str(tmp_path / "nowhere.mp4"), Video.of(frames)]
-    album = pictures.Album(sources)
+    album = thumbnails.Album(sources)
     assert [album.index(one) for one in sources] == [0, -2, -2, 1]
     monkeypatch.setitem(sys.modules, "av", None)  # a report of stored scores needs no PyAV
-    assert pictures.thumbnail(path) is None
+    assert thumbnails.thumbnail(path) is None
 
 
 def test_generators_that_were_compared_have_a_table_and_a_verdict():
@@ -342,7 +347,7 @@ def test_generators_that_were_compared_have_a_table_and_a_verdict():
     report = compare([Knows()], [Two()], resamples=20)
     shown = " ".join(Page(page_of(report)).text)
     assert "What is compared within the benchmark" in shown and "one − other" in shown
-    assert "cannot be told apart" in shown
+    assert "no significant difference" in shown
 
 
 def test_what_else_a_model_said_is_with_its_score_and_in_short():
@@ -357,7 +362,10 @@ def test_what_else_a_model_said_is_with_its_score_and_in_short():
     assert said == {"listed": {"mean": 7.5 / 8, "lowest": 0.5, "n": 8}}
     page = Page(page_of(report))
     item = page.items()["items"][0]
-    assert item["x"][0][0] == [0, '{"listed": 1.0, "wrote": "<b>so"}'] and item["x"][1] == []
+    assert (
+        item["details"][0][0] == [0, '{"listed": 1.0, "wrote": "<b>so"}']
+        and item["details"][1] == []
+    )
     assert "mean 0.938, lowest 0.500, of 8 scores" in " ".join(page.text)
 
 
@@ -400,21 +408,21 @@ def test_preferences_are_no_labels_of_right_and_wrong():
 
 def test_pictures_are_called_by_their_files_without_folders(tmp_path):
     picture(0).save(tmp_path / "a b.png")
-    assert pictures.name(str(tmp_path / "a b.png")) == "a b.png"
-    assert pictures.name(Image.new("L", (1, 1))) == ""
+    assert thumbnails.name(str(tmp_path / "a b.png")) == "a b.png"
+    assert thumbnails.name(Image.new("L", (1, 1))) == ""
     video = Media("key", f"{tmp_path}/clips/0001.mp4, frame 3", picture)
-    assert pictures.name(video) == "0001.mp4, frame 3"
+    assert thumbnails.name(video) == "0001.mp4, frame 3"
 
 
 def test_a_report_of_nothing_is_a_page_too(tmp_path):
     page = Page(Report([]).write(tmp_path).read_text())
-    assert "How the numbers were made" in page.text and json.loads(page.scripts["pictures"]) == []
+    assert "How the numbers were made" in page.text and json.loads(page.scripts["images"]) == []
 
 
 def test_benchmarks_take_turns_for_the_room_there_is_for_pictures(monkeypatch):
     asked = []
 
-    class Notes(pictures.Album):
+    class Notes(thumbnails.Album):
         def __init__(self, sources):
             asked.extend(sources)
             super().__init__(asked)

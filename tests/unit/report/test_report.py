@@ -16,7 +16,7 @@ from t2v_eval.errors import BenchmarkDataError, InputError, OutputError, Unknown
 from t2v_eval.evaluation.benchmark import Benchmark, evaluate
 from t2v_eval.evaluation.comparison import excludes_zero
 from t2v_eval.registry import Card
-from t2v_eval.report import disagreement as browse
+from t2v_eval.report import disagreement
 from t2v_eval.report.chart import forest
 from t2v_eval.report.html import render
 from t2v_eval.report.reader import SCHEMA_VERSION, read_report
@@ -171,7 +171,7 @@ def test_markdown_has_the_tables_and_nothing_that_users_wrote_acts(report, tmp_p
     report.write(tmp_path)
     text = (tmp_path / "report.md").read_text()
     assert "| toy-oracle | 1.000 [1.000, 1.000] | – | 48 of 48 |" in text
-    assert "| guessing | 0.250 |" in text and "cannot be told apart" in text
+    assert "| guessing | 0.250 |" in text and "no significant difference" in text
     assert "<script>" not in text and r"\<script\>alert(1)" in text
     Report([evaluate(Knows(), Toys(n=1))]).write(tmp_path / "one")
     one = (tmp_path / "one" / "report.md").read_text()
@@ -244,21 +244,23 @@ def test_failures_are_counted_and_left_out(tmp_path):
 
 
 def test_percentiles_count_ties_half_and_keep_nan():
-    found = browse.percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, np.nan, 5.0]])])
+    found = disagreement.percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, np.nan, 5.0]])])
     np.testing.assert_allclose(found[0], [[0.125, 0.5]])
     np.testing.assert_allclose(found[1], [[0.5, np.nan, 0.875]])
 
 
 def test_disagreement_is_where_scorers_differ(report):
-    apart = browse.disagreement(report.runs)
+    apart = disagreement.scorer_disagreement(report.runs)
     wrong = [n for n in range(12) if n % 3 == 0]
     assert apart.min() >= 0 and apart.max() <= 1
     assert set(np.argsort(-apart)[:4].tolist()) == set(wrong)
-    assert not browse.disagreement(report.runs[:1]).any()
-    chosen = browse.choose(apart, 8)
+    assert not disagreement.scorer_disagreement(report.runs[:1]).any()
+    chosen = disagreement.choose_items(apart, 8)
     assert set(chosen[:4]) == set(wrong) and len(set(chosen)) == 8, "the most telling come first"
-    assert browse.choose(np.zeros(9), 3) == [0, 4, 8], "nothing is telling: evenly spread"
-    assert sorted(browse.choose(apart, 50)) == list(range(12))
+    assert disagreement.choose_items(np.zeros(9), 3) == [0, 4, 8], (
+        "nothing is telling: evenly spread"
+    )
+    assert sorted(disagreement.choose_items(apart, 50)) == list(range(12))
 
 
 def test_the_chart_leaves_out_what_is_undefined_and_reads_no_mathematics():

@@ -1,0 +1,74 @@
+"""Numbers, confidence intervals, p-values and verdicts as text, for every output."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.stats.permutation import PValue
+
+NOT_SIGNIFICANT = "no significant difference"
+
+
+class Style(NamedTuple):
+    """Characters that an output uses: for NaN, for a minus sign, and between "<" and a limit."""
+
+    missing: str
+    minus: str = "-"
+    space: str = " "
+
+    def number(self, value: float, digits: int = 3, sign: str = "") -> str:
+        """Return a number with a fixed count of decimals.
+
+        Args:
+            sign: "+" to show the sign of positive numbers too, as of differences.
+
+        >>> CONSOLE.number(0.25), PAGE.number(-0.25, 2), MARKDOWN.number(0.5, sign="+")
+        ('0.250', '−0.25', '+0.500')
+        """
+        if not math.isfinite(value):
+            return self.missing
+        return f"{value:{sign}.{digits}f}".replace("-", self.minus)
+
+    def limits(self, interval: Interval, sign: str = "") -> tuple[str, str] | None:
+        """Return the limits of an interval as text; None where there are too few units for one."""
+        if math.isnan(interval.low):
+            return None
+        return self.number(interval.low, sign=sign), self.number(interval.high, sign=sign)
+
+    def interval(self, interval: Interval, sign: str = "") -> str:
+        """Return a value with its limits.
+
+        >>> MARKDOWN.interval(Interval(0.5, 0.4, 0.6))
+        '0.500 [0.400, 0.600]'
+        """
+        if math.isnan(interval.value):
+            return self.missing
+        value, limits = self.number(interval.value, sign=sign), self.limits(interval, sign)
+        return f"{value} [{limits[0]}, {limits[1]}]" if limits else value
+
+    def p_value(self, p: float) -> str:
+        """Return a p-value, of which small ones are a bound.
+
+        >>> CONSOLE.p_value(0.0001), CONSOLE.p_value(0.04)
+        ('< 0.001', '0.040')
+        """
+        return f"<{self.space}0.001" if p < 0.001 else self.number(p)
+
+
+CONSOLE = Style(missing="-")
+MARKDOWN = Style(missing="–")
+PAGE = Style(missing="–", minus="−", space="\u00a0")
+
+
+def verdict(test: PValue, difference: Interval, first: str, second: str) -> str:
+    """Return which of two is better, or that their difference is not significant.
+
+    Args:
+        test: the test of the difference, corrected for multiple comparisons.
+        difference: the first minus the second; higher is better.
+    """
+    if not test.significant:
+        return NOT_SIGNIFICANT
+    return f"{first if difference.value > 0 else second} is better"

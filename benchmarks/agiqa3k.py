@@ -38,11 +38,11 @@ class Agiqa3k(Published, RatingsForm):
         path = self.file("data.csv")
         prompts: dict[str, dict[str, float]] = {}
         styles: dict[str, str] = {}
-        seen = set()
+        names = set()
         for n, row in enumerate(rows(path, "name", "prompt", self.target), 1):
-            if row["name"] in seen:
+            if row["name"] in names:
                 raise BenchmarkDataError(f"{path}, row {n}: {row['name']} occurs twice")
-            seen.add(row["name"])
+            names.add(row["name"])
             value = number(row[self.target], f"{path}, row {n}: {self.target!r}", 0, 5)
             prompts.setdefault(row["prompt"], {})[row["name"]] = value
             styles.setdefault(row["prompt"], row.get("style") or "")

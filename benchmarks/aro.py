@@ -37,14 +37,14 @@ from t2v_eval.inputs.media import Media, open_media
 
 from .forms.parquet import image_rows
 from .forms.published import Published, field, read_json
-from .forms.true_caption import ChoiceForm
+from .forms.true_caption import TrueCaptionForm
 
 
-class VisualGenome(Published, ChoiceForm):
+class VisualGenome(Published, TrueCaptionForm):
     """What relations and attributes have in common; subclasses write `part`."""
 
     annotations: ClassVar[str]
-    least: ClassVar[int] = 1  # rows of a part that counts in `macro`
+    min_rows: ClassVar[int] = 1  # rows of a part that counts in `macro`
 
     @abstractmethod
     def part(self, row: Any, where: str) -> str:
@@ -58,21 +58,19 @@ class VisualGenome(Published, ChoiceForm):
         content = read_json(path, list)
         parts = [self.part(row, f"{path}, row {n}") for n, row in enumerate(content, 1)]
         sizes = Counter(parts)
-        opened: dict[str, Media | str] = {}
+        opened_images: dict[str, Media | str] = {}
         for n, (row, part) in enumerate(zip(content, parts, strict=True), 1):
             where = f"{path}, row {n}"
             name = field(row, "image_path", str, where)
-            if name not in opened:
-                opened[name] = self._opened(name, where)
-            left, top, width, height = (
-                round(field(row, f"bbox_{key}", float, where)) for key in "xywh"
-            )
+            if name not in opened_images:
+                opened_images[name] = self._open_photograph(name, where)
+            x, y, width, height = (round(field(row, f"bbox_{key}", float, where)) for key in "xywh")
             if width < 1 or height < 1:
                 raise BenchmarkDataError(f"{where}: the box is {width} x {height}")
-            counts = sizes[part] >= self.least and self.counts(part)
-            image = opened[name]
+            counts = sizes[part] >= self.min_rows and self.counts(part)
+            image = opened_images[name]
             if isinstance(image, Media):
-                image = image.crop(left, top, left + width, top + height)
+                image = image.crop(x, y, x + width, y + height)
             yield Item(
                 images=[image],
                 texts=[field(row, f"{kind}_caption", str, where) for kind in ("true", "false")],
@@ -80,7 +78,7 @@ class VisualGenome(Published, ChoiceForm):
                 id=str(n),
             )
 
-    def _opened(self, name: str, where: str) -> Media | str:
+    def _open_photograph(self, name: str, where: str) -> Media | str:
         """A photograph, or where it should be."""
         path = self.image_path(name, "images", ".")
         if not Path(path).is_file():
@@ -115,7 +113,7 @@ class Attribution(VisualGenome):
     """Which of the two is the one, which the other?"""
 
     annotations = "visual_genome_attribution.json"
-    least = 25
+    min_rows = 25
 
     def part(self, row: Any, where: str) -> str:
         pair = field(row, "attributes", list, where)
@@ -124,7 +122,7 @@ class Attribution(VisualGenome):
         return f"{pair[0]}_{pair[1]}"
 
 
-class Order(Published, ChoiceForm):
+class Order(Published, TrueCaptionForm):
     """The captions of the published tables in `root`."""
 
     headline = "accuracy"

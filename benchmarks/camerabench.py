@@ -41,7 +41,7 @@ from .forms.published import Published, field, rows
 from .forms.ratings import LabelsForm
 from .forms.winoground import WinogroundForm
 
-KINDS = (
+MOVEMENTS = (
     "Move_In", "Move_Out", "Move_Up", "Move_Down", "Move_Right", "Move_Left", "Zoom_In", "Zoom_Out",
     "Pan_Right", "Pan_Left", "Tilt_Up", "Tilt_Down", "Roll_Clockwise", "Roll_Counterclockwise",
     "Static",
@@ -77,9 +77,9 @@ class CameraBench(FramesForm, Published):
             if name not in self._opened:
                 path = Path(self.image_path(name, "videos", "data/videos", "."))
                 self._opened[name] = video_frames(path, self.frames, "uniform", whole=self.whole)
-            own = self._opened[name]
-            positions.append(list(range(len(images), len(images) + len(own))))
-            images += own
+            frames = self._opened[name]
+            positions.append(list(range(len(images), len(images) + len(frames))))
+            images += frames
         return images, positions
 
 
@@ -95,8 +95,8 @@ class Binary(CameraBench, LabelsForm):
     }
 
     def read(self, folder: Path) -> Iterator[Item]:
-        for kind in KINDS:
-            name = f"binary_classification/{kind}.jsonl"
+        for movement in MOVEMENTS:
+            name = f"binary_classification/{movement}.jsonl"
             path = self.file(name, f"data/{name}")
             for n, row in enumerate(rows(path, "image", "question", "label"), 1):
                 where = f"{path}, row {n}"
@@ -108,8 +108,8 @@ class Binary(CameraBench, LabelsForm):
                     images=images,
                     texts=[field(row, "question", str, where)],
                     labels={"human": [float(row["label"] == "Yes")], "frames": positions},
-                    tags=(kind,),
-                    id=f"{kind}/{video}",
+                    tags=(movement,),
+                    id=f"{movement}/{video}",
                 )
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
@@ -122,8 +122,8 @@ class Retrieval(CameraBench, WinogroundForm):
 
     headline = "mean_group"
     chance: ClassVar[Mapping[str, float]] = {
-        f"{of}{name}": value
-        for of in ("mean_", "")
+        f"{prefix}{name}": value
+        for prefix in ("mean_", "")
         for name, value in WinogroundForm.chance.items()
     }
     meanings: ClassVar[Mapping[str, str]] = {
@@ -144,8 +144,8 @@ class Retrieval(CameraBench, WinogroundForm):
                 keys = ("pos_video", "neg_video", "pos_text", "neg_text")
                 for n, row in enumerate(rows(path, *keys), 1):
                     where = f"{path}, row {n}"
-                    one, other, *texts = (field(row, key, str, where) for key in keys)
-                    images, positions = self.videos(one, other)
+                    video, other_video, *texts = (field(row, key, str, where) for key in keys)
+                    images, positions = self.videos(video, other_video)
                     kind = "caption" if skill == "complex_description" else "skill"
                     yield Item(
                         images=images,

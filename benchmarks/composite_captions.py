@@ -30,11 +30,11 @@ class Composite(Published, RatingsForm):
 
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("composite.json")
-        for part, given in read_json(path, dict).items():
-            if not isinstance(given, list):
+        for part, rows in read_json(path, dict).items():
+            if not isinstance(rows, list):
                 raise BenchmarkDataError(f"{path}: {part!r} holds no list of captions")
             photographs: dict[str, list[tuple[str, float, list[str]]]] = {}
-            for n, row in enumerate(given, 1):
+            for n, row in enumerate(rows, 1):
                 where = f"{path}, {part}, row {n}"
                 caption = " ".join(field(row, "caption", str, where).split())
                 rating = number(row.get("human"), f"{where}: 'human'", 0, 5)
@@ -43,7 +43,7 @@ class Composite(Published, RatingsForm):
                 )
             for name, rated in photographs.items():
                 references = rated[0][2]
-                if any(own != references for _, _, own in rated):
+                if any(row_references != references for _, _, row_references in rated):
                     raise BenchmarkDataError(
                         f"{path}, {part}: the captions of {name} have different references"
                     )
@@ -60,4 +60,4 @@ class Composite(Published, RatingsForm):
 def _references(row: Any, where: str) -> list[str]:
     if "references" not in row:
         return []
-    return [" ".join(str(one).split()) for one in field(row, "references", list, where)]
+    return [" ".join(str(reference).split()) for reference in field(row, "references", list, where)]

@@ -26,11 +26,11 @@ from typing import ClassVar, TypeAlias
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
-from .forms.published import Published, number, tab_separated
+from .forms.published import Published, number, read_tab_separated
 from .forms.ratings import RatingsForm
 
-Judged: TypeAlias = list[tuple[str, list[float]]]  # a caption's name, what people said of it
-TEXT = "Flickr8k_text"
+RatedCaptions: TypeAlias = list[tuple[str, list[float]]]  # a caption's name, what people said of it
+TEXT_FOLDER = "Flickr8k_text"
 
 
 class Flickr8k(Published, RatingsForm):
@@ -42,52 +42,53 @@ class Flickr8k(Published, RatingsForm):
 
     def read(self, folder: Path) -> Iterator[Item]:
         captions = self._captions()
-        own: dict[str, list[str]] = {}
+        by_photograph: dict[str, list[str]] = {}
         for name in captions:
-            own.setdefault(name.partition("#")[0], []).append(name)
-        for photograph, judged in self._judged(captions).items():
-            if photograph not in own:
+            by_photograph.setdefault(name.partition("#")[0], []).append(name)
+        for photograph, rated in self._rated_captions(captions).items():
+            if photograph not in by_photograph:
                 raise BenchmarkDataError(
                     f"Flickr8k.token.txt has no caption of {photograph}, which was judged"
                 )
-            others = [one for one in judged if one[0] not in own[photograph]]
-            parts = [(photograph, others, own[photograph])] if others else []
+            own_names = by_photograph[photograph]
+            others = [caption for caption in rated if caption[0] not in own_names]
+            parts = [(photograph, others, own_names)] if others else []
             if self.keeps_own:
-                for name, values in judged:
-                    if name in own[photograph]:
-                        rest = [one for one in own[photograph] if one != name]
+                for name, values in rated:
+                    if name in own_names:
+                        rest = [other for other in own_names if other != name]
                         parts.append((f"{photograph} {name}", [(name, values)], rest))
-            for name, some, references in parts:
+            for item_id, scored, references in parts:
                 yield Item(
                     images=[self.image_path(photograph, "Flicker8k_Dataset", "Images", ".")],
-                    texts=[captions[one] for one, _ in some],
-                    labels={"human": [values for _, values in some]},
-                    references=[[captions[one] for one in references]],
-                    id=name,
+                    texts=[captions[name] for name, _ in scored],
+                    labels={"human": [values for _, values in scored]},
+                    references=[[captions[name] for name in references]],
+                    id=item_id,
                 )
 
     def _captions(self) -> dict[str, str]:
-        path = self.file("Flickr8k.token.txt", f"{TEXT}/Flickr8k.token.txt")
-        found: dict[str, str] = {}
-        for name, caption in tab_separated(path, 2):
-            if name in found:
+        path = self.file("Flickr8k.token.txt", f"{TEXT_FOLDER}/Flickr8k.token.txt")
+        captions: dict[str, str] = {}
+        for name, caption in read_tab_separated(path, 2):
+            if name in captions:
                 raise BenchmarkDataError(f"{path}: {name} occurs twice")
-            found[name] = " ".join(caption.split())
-        return found
+            captions[name] = " ".join(caption.split())
+        return captions
 
-    def _judged(self, captions: dict[str, str]) -> dict[str, Judged]:
-        path = self.file(self.judgements, f"{TEXT}/{self.judgements}")
-        found: dict[str, Judged] = {}
-        seen = set()
-        for photograph, name, *values in tab_separated(path, self.columns):
+    def _rated_captions(self, captions: dict[str, str]) -> dict[str, RatedCaptions]:
+        path = self.file(self.judgements, f"{TEXT_FOLDER}/{self.judgements}")
+        rated: dict[str, RatedCaptions] = {}
+        pairs = set()
+        for photograph, name, *values in read_tab_separated(path, self.columns):
             where = f"{path}: {photograph} with {name}"
             if name not in captions:
                 raise BenchmarkDataError(f"{where}: Flickr8k.token.txt has no caption {name}")
-            if (photograph, name) in seen:
+            if (photograph, name) in pairs:
                 raise BenchmarkDataError(f"{where} occurs twice")
-            seen.add((photograph, name))
-            found.setdefault(photograph, []).append((name, self._values(values, where)))
-        return found
+            pairs.add((photograph, name))
+            rated.setdefault(photograph, []).append((name, self._values(values, where)))
+        return rated
 
     @abstractmethod
     def _values(self, values: list[str], where: str) -> list[float]:
@@ -103,7 +104,7 @@ class Expert(Flickr8k):
     keeps_own = False
 
     def _values(self, values: list[str], where: str) -> list[float]:
-        return [number(one, f"{where}: a rating", 1, 4) for one in values]
+        return [number(rating, f"{where}: a rating", 1, 4) for rating in values]
 
 
 class CrowdFlower(Flickr8k):

@@ -24,13 +24,13 @@ from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
 from .forms.published import Published, field, read_json
-from .forms.true_caption import ChoiceForm
+from .forms.true_caption import TrueCaptionForm
 
 TEST = "foilv1.0_test_2017.json"
 COCO = "captions_val2014.json"
 
 
-class Foil(Published, ChoiceForm):
+class Foil(Published, TrueCaptionForm):
     """The pairs of the published files in `root`.
 
     Args:
@@ -63,7 +63,7 @@ class Foil(Published, ChoiceForm):
         for name, foil, photograph, caption, where in foils:
             if name not in true:
                 raise BenchmarkDataError(f"{where}: there is no true caption of the id {name}")
-            others = [one for one in captions.get(photograph, []) if one != true[name]]
+            others = [other for other in captions.get(photograph, []) if other != true[name]]
             if len(others) < self.references:
                 raise BenchmarkDataError(
                     f"{where}: {COCO} has {len(others)} other captions of the photograph "
@@ -78,9 +78,9 @@ class Foil(Published, ChoiceForm):
 
     def _captions(self) -> dict[int, list[str]]:
         path = self.file(COCO, f"annotations/{COCO}")
-        found: dict[int, list[str]] = {}
+        captions: dict[int, list[str]] = {}
         for n, row in enumerate(field(read_json(path, dict), "annotations", list, str(path)), 1):
             where = f"{path}, row {n}"
             caption = " ".join(field(row, "caption", str, where).split())
-            found.setdefault(field(row, "image_id", int, where), []).append(caption)
-        return found
+            captions.setdefault(field(row, "image_id", int, where), []).append(caption)
+        return captions

@@ -26,7 +26,7 @@ from .forms.ratings import RatingsForm
 
 
 @dataclass(frozen=True, slots=True)
-class Rated:
+class RatedPrompt:
     """A prompt and the ratings of what each generator made of it."""
 
     name: str
@@ -46,7 +46,7 @@ class GenAIForm(Published, RatingsForm):
     annotations: ClassVar[str]
     generators: ClassVar[tuple[str, ...]]
 
-    def rated(self) -> Iterator[Rated]:
+    def rated_prompts(self) -> Iterator[RatedPrompt]:
         path = self.file(self.annotations)
         prompts = read_json(path, dict)
         skills = skills_of(self.file("genai_skills.json"), prompts)
@@ -58,9 +58,9 @@ class GenAIForm(Published, RatingsForm):
                 what = f"there is a generator {other[0]!r}" if other else "there is no generator"
                 raise BenchmarkDataError(f"{where}: {what}; known are {', '.join(self.generators)}")
             ratings = {model: models[model] for model in self.generators if model in models}
-            human = [mean(given, f"{where}: {m!r}", 1, 5) for m, given in ratings.items()]
+            human = [mean(values, f"{where}: {m!r}", 1, 5) for m, values in ratings.items()]
             text = field(row, "prompt", str, where)
-            yield Rated(name, text, ratings, human, tuple(skills[name]))
+            yield RatedPrompt(name, text, ratings, human, tuple(skills[name]))
 
 
 class GenAIBench(GenAIForm):
@@ -72,26 +72,26 @@ class GenAIBench(GenAIForm):
     )  # fmt: skip
 
     def read(self, folder: Path) -> Iterator[Item]:
-        for one in self.rated():
+        for prompt in self.rated_prompts():
             yield Item(
-                images=[self.image_path(f"{model}/{one.name}.jpeg") for model in one.ratings],
-                texts=[one.text],
-                labels={"human": one.human},
-                tags=one.skills,
-                id=one.name,
+                images=[self.image_path(f"{model}/{prompt.name}.jpeg") for model in prompt.ratings],
+                texts=[prompt.text],
+                labels={"human": prompt.human},
+                tags=prompt.skills,
+                id=prompt.name,
             )
 
 
 def skills_of(path: Path, prompts: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
     """The skills of each prompt; the file counts prompts, whose names have five digits."""
-    found: dict[str, list[str]] = defaultdict(list)
+    skills_by_prompt: dict[str, list[str]] = defaultdict(list)
     for skill, numbers in read_json(path, dict).items():
         if not isinstance(numbers, list):
             raise BenchmarkDataError(f"{path}: {skill!r} holds no list of prompts")
-        for one in numbers:
-            name = f"{one:05}" if isinstance(one, int) else str(one)
+        for entry in numbers:
+            name = f"{entry:05}" if isinstance(entry, int) else str(entry)
             if name not in prompts:
-                raise BenchmarkDataError(f"{path}: {skill!r} names the prompt {one!r}, of none")
-            if skill not in found[name]:
-                found[name].append(skill)
-    return found
+                raise BenchmarkDataError(f"{path}: {skill!r} names the prompt {entry!r}, of none")
+            if skill not in skills_by_prompt[name]:
+                skills_by_prompt[name].append(skill)
+    return skills_by_prompt

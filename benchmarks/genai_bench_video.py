@@ -18,7 +18,7 @@ from pathlib import Path
 
 from t2v_eval.evaluation.benchmark import Item
 
-from .forms.frames import FramesForm, first_frames, item_of
+from .forms.frames import FramesForm, generated_video_frames, videos_item
 from .genai_bench import GenAIForm
 
 
@@ -29,7 +29,9 @@ class GenAIBenchVideo(FramesForm, GenAIForm):
     generators = ("Floor33", "Gen2", "Pika_v1", "Modelscope")
 
     def read(self, folder: Path) -> Iterator[Item]:
-        for one in self.rated():
-            told = one.name, self.whole
-            videos = [first_frames(folder, m, *told) for m in one.ratings]
-            yield item_of(videos, one.text, one.human, one.skills, one.name)
+        for prompt in self.rated_prompts():
+            videos = [
+                generated_video_frames(folder, model, prompt.name, self.whole)
+                for model in prompt.ratings
+            ]
+            yield videos_item(videos, prompt.text, prompt.human, prompt.skills, prompt.name)

@@ -56,12 +56,12 @@ class GenAIRank(Published, Benchmark):
         for name, row in read_json(path, dict).items():
             where = f"{path}, {name!r}"
             rated = field(field(row, "models", dict, where), self.generator, dict, where)
-            wanted = [str(n) for n in range(1, CANDIDATES + 1)]
-            if set(rated) != set(wanted):
+            numbers = [str(n) for n in range(1, CANDIDATES + 1)]
+            if set(rated) != set(numbers):
                 raise BenchmarkDataError(
                     f"{where}: {self.generator} has the images {sorted(rated)}, not 1 to 9"
                 )
-            human = [mean(rated[n], f"{where}: image {n}", 1, 5) for n in wanted]
+            human = [mean(rated[n], f"{where}: image {n}", 1, 5) for n in numbers]
             yield Item(
                 images=[
                     self.image_path(f"{self.generator}/{name.zfill(5)}_{n:02}.jpeg")
@@ -77,7 +77,9 @@ class GenAIRank(Published, Benchmark):
         return self.statistic(items, scores)(np.arange(len(items)))
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        s = np.array([np.ravel(one) for one in scores], np.float64).reshape(-1, CANDIDATES)
+        s = np.array([np.ravel(item_scores) for item_scores in scores], np.float64).reshape(
+            -1, CANDIDATES
+        )
         h = np.array([item.labels["human"] for item in items], np.float64).reshape(-1, CANDIDATES)
         rows = {
             "best_of_9": best_of_rows(s, h),
@@ -86,7 +88,7 @@ class GenAIRank(Published, Benchmark):
             "top": top_rows(s, h),
         }
 
-        def of(index: IntArray) -> Mapping[str, float]:
+        def compute(index: IntArray) -> Mapping[str, float]:
             return {name: mean_of_known(values[index]) for name, values in rows.items()}
 
-        return of
+        return compute

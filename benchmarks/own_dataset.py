@@ -34,32 +34,34 @@ class OwnDataset(OwnRows):
     def __init__(self, *, source: str, **options: Any) -> None:
         super().__init__(**options)
         self.source = source
-        self._known: Sequence[str] = ()
+        self._column_names: Sequence[str] = ()
 
     @property
     def place(self) -> str:
         return self.source
 
-    def known(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        return self._known
+    def column_names(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+        return self._column_names
 
     def rows(self) -> Sequence[Mapping[str, Any]]:
         try:
-            found = self._load()
+            dataset = self._load()
         except T2VError:
             raise
         except Exception as error:  # whatever reading and downloading raise
-            said = str(error).strip().partition("\n")[0]
+            first_line = str(error).strip().partition("\n")[0]
             raise BenchmarkDataError(
-                f"the data set {self.source} cannot be read: {said}"
+                f"the data set {self.source} cannot be read: {first_line}"
             ) from error
-        self._known = found.column_names
-        wanted = {*COLUMNS, *(one for of in self.columns.values() for one in of)}
-        kept = found.select_columns([name for name in found.column_names if name in wanted])
+        self._column_names = dataset.column_names
+        names = {*COLUMNS, *(name for columns in self.columns.values() for name in columns)}
+        columns_read = dataset.select_columns(
+            [name for name in dataset.column_names if name in names]
+        )
         # As it is kept: an image is its bytes and its path.
-        rows: list[dict[str, Any]] = kept.with_format("arrow")[:].to_pylist()
+        rows: list[dict[str, Any]] = columns_read.with_format("arrow")[:].to_pylist()
         human = self.columns.get("human", ["human"])
-        for name, feature in kept.features.items():
+        for name, feature in columns_read.features.items():
             if isinstance(feature, datasets.ClassLabel) and name not in human:
                 for row in rows:
                     row[name] = None if row[name] is None else feature.int2str(row[name])
@@ -73,21 +75,21 @@ class OwnDataset(OwnRows):
         if folder.is_dir():
             saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
             read = datasets.load_from_disk if saved else datasets.load_dataset
-            found = read(str(folder))
+            dataset = read(str(folder))
         else:
             parts = re.fullmatch(r"([\w.-]+/[\w.-]+)(?:/([\w.-]+))?", place)
             if parts is None:
                 raise BenchmarkDataError(
                     f"{place} is neither a folder nor a data set of the hub, ORG/NAME"
                 )
-            found = datasets.load_dataset(parts[1], parts[2])
-        if isinstance(found, datasets.Dataset):
-            return found
-        if not split and len(found) > 1:
+            dataset = datasets.load_dataset(parts[1], parts[2])
+        if isinstance(dataset, datasets.Dataset):
+            return dataset
+        if not split and len(dataset) > 1:
             raise BenchmarkDataError(
-                f"{self.source} has the splits {', '.join(found)}: name one, as "
-                f"dataset:{self.source}@{next(iter(found))}"
+                f"{self.source} has the splits {', '.join(dataset)}: name one, as "
+                f"dataset:{self.source}@{next(iter(dataset))}"
             )
-        if split and split not in found:
-            raise BenchmarkDataError(f"{place} has no split {split!r}, but {', '.join(found)}")
-        return found[split] if split else next(iter(found.values()))
+        if split and split not in dataset:
+            raise BenchmarkDataError(f"{place} has no split {split!r}, but {', '.join(dataset)}")
+        return dataset[split] if split else next(iter(dataset.values()))

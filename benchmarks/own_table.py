@@ -65,7 +65,7 @@ class OwnRows(RatingsForm):
     def rows(self) -> Sequence[Mapping[str, Any]]:
         """The rows, with the names that they have there."""
 
-    def known(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
+    def column_names(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         """The columns that there are."""
         return list(dict.fromkeys(key for row in rows for key in row))
 
@@ -81,21 +81,21 @@ class OwnRows(RatingsForm):
 
     def items(self) -> Sequence[Item]:
         self.selection.restart()
-        there = self.rows()
-        known = self.known(there)
-        for called in (one for of in self.columns.values() for one in of):
-            if called not in known:
+        raw_rows = self.rows()
+        names = self.column_names(raw_rows)
+        for called in (name for renamed in self.columns.values() for name in renamed):
+            if called not in names:
                 raise TableError(
                     f"{self.place}: there is no column {called!r}; the columns are "
-                    f"{', '.join(map(repr, known))}"
+                    f"{', '.join(map(repr, names))}"
                 )
-        rows = [self._renamed(row) for row in there]
+        rows = [self._rename_columns(row) for row in raw_rows]
         columns = {key for row in rows for key in row}
-        for one, several in (("image", "images"), ("text", "texts"), ("human", "human")):
-            if not {one, several} & columns:
+        for name, several in (("image", "images"), ("text", "texts"), ("human", "human")):
+            if not {name, several} & columns:
                 raise TableError(
-                    f"{self.place}: there is no column {one!r}; the columns are "
-                    f"{', '.join(map(repr, known))}. Say which it is with --column {one}=..."
+                    f"{self.place}: there is no column {name!r}; the columns are "
+                    f"{', '.join(map(repr, names))}. Say which it is with --column {name}=..."
                 )
         usable: dict[int, Item] = {}
         for n, row in enumerate(rows, 1):
@@ -106,17 +106,17 @@ class OwnRows(RatingsForm):
                 if self.on_error != "skip":
                     raise
                 self.bad[n] = str(error).removeprefix(f"{self.place}, ")
-        self._tell_bad(len(rows))
+        self._report_bad_rows(len(rows))
         names = [
             f"row {n}" if is_empty(row.get("group")) else str(row["group"])
             for n, row in enumerate(rows, 1)
         ]
         pairs = [(names[n - 1], item) for n, item in usable.items()]
-        items = _grouped(pairs)
+        items = _group_items(pairs)
         chosen = {id(item) for item in self.selection.choose(list(usable.values()))}
         self.selection.total = len(items)  # as rows of a group may be one
         if len(chosen) < len(usable):
-            items = _grouped(pair for pair in pairs if id(pair[1]) in chosen)
+            items = _group_items(pair for pair in pairs if id(pair[1]) in chosen)
         self._check_images(usable, chosen)
         values = {value for item in items for value in item.labels["human"] if value is not None}
         if not values:
@@ -126,14 +126,15 @@ class OwnRows(RatingsForm):
             self.chance = LabelsForm.chance  # type: ignore[misc]
         return items
 
-    def _tell_bad(self, rows: int) -> None:
+    def _report_bad_rows(self, rows: int) -> None:
         if not self.bad:
             return
-        some = "; ".join(list(self.bad.values())[:3]) + "; ..." * (len(self.bad) > 3)
+        reasons = "; ".join(list(self.bad.values())[:3]) + "; ..." * (len(self.bad) > 3)
         if len(self.bad) == rows:
-            raise TableError(f"{self.place}: no row can be used: {some}")
+            raise TableError(f"{self.place}: no row can be used: {reasons}")
         warnings.warn(
-            f"{self.place}: {len(self.bad)} of {rows} rows cannot be used and are left out: {some}",
+            f"{self.place}: {len(self.bad)} of {rows} rows cannot be used and are left out: "
+            f"{reasons}",
             T2VWarning,
             stacklevel=3,
         )
@@ -148,24 +149,24 @@ class OwnRows(RatingsForm):
                     'or at --root. --on-missing skip (on_missing="skip") leaves such rows out'
                 )
 
-    def _renamed(self, row: Mapping[str, Any]) -> dict[str, Any]:
+    def _rename_columns(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """The row with our names; those of several human columns become a list."""
-        own = {key: value for key, value in row.items() if key not in self.columns}
+        renamed = {key: value for key, value in row.items() if key not in self.columns}
         for name, called in self.columns.items():
-            given = [row.get(one) for one in called]
-            own[name] = given if len(given) > 1 else given[0]
-        return own
+            values = [row.get(column) for column in called]
+            renamed[name] = values if len(values) > 1 else values[0]
+        return renamed
 
     def _item(self, row: Mapping[str, Any], n: int) -> Item:
         where = f"{self.place}, row {n}"
-        images = [self._image(one, where) for one in _listed(row, "image", where)]
+        images = [self._image(value, where) for value in _listed(row, "image", where)]
         texts = check_texts(_listed(row, "text", where), f"{where}: text")
-        given = row.get("human")
+        human_values = row.get("human")
         if len(images) * len(texts) == 1:
-            human = [number(given, "human", n)]
+            human = [number(human_values, "human", n)]
         else:
-            split = given.split(";") if isinstance(given, str) else given
-            human = [number(one, "human", n) for one in _flat(split, len(images), len(texts))]
+            split = human_values.split(";") if isinstance(human_values, str) else human_values
+            human = [number(value, "human", n) for value in _flat(split, len(images), len(texts))]
         if len(human) != len(images) * len(texts):
             raise TableError(
                 f"{where}: {len(images)} images and {len(texts)} texts need "
@@ -174,7 +175,7 @@ class OwnRows(RatingsForm):
         return Item(
             images=images,
             texts=texts,
-            labels={"human": [None if math.isnan(one) else one for one in human]},
+            labels={"human": [None if math.isnan(value) else value for value in human]},
             tags=split_tags(row.get("tags")),
             id=str(n if is_empty(row.get("id")) else row["id"]),
         )
@@ -225,9 +226,9 @@ def _listed(row: Mapping[str, Any], name: str, where: str) -> list[Any]:
     if several in (None, "", []):
         several = [row.get(name)]
     elif isinstance(several, str):
-        several = [one.strip() for one in several.split(";") if one.strip()]
+        several = [value.strip() for value in several.split(";") if value.strip()]
     if not isinstance(several, (list, tuple)) or any(
-        one in (None, "") or one != one for one in several
+        value in (None, "") or value != value for value in several
     ):
         raise TableError(f"{where}: {name!r} is empty")
     return list(several)
@@ -240,21 +241,21 @@ def _flat(human: Any, num_images: int, num_texts: int) -> list[Any]:
     if (
         len(human) == num_images
         and num_texts > 1
-        and all(isinstance(one, (list, tuple)) for one in human)
+        and all(isinstance(values, (list, tuple)) for values in human)
     ):
-        return [value for one in human for value in one]
+        return [value for values in human for value in values]
     return list(human)
 
 
-def _grouped(rows: Iterable[tuple[str, Item]]) -> list[Item]:
+def _group_items(rows: Iterable[tuple[str, Item]]) -> list[Item]:
     """The items of rows with the names of their groups."""
     groups: dict[str, list[Item]] = {}
     for name, row in rows:
         groups.setdefault(name, []).append(row)
-    return [item for name, of in groups.items() for item in _together(of, name)]
+    return [item for name, group in groups.items() for item in _merge_group(group, name)]
 
 
-def _together(rows: Sequence[Item], name: str) -> Sequence[Item]:
+def _merge_group(rows: Sequence[Item], name: str) -> Sequence[Item]:
     """One item of all rows of a group, or the rows where they do not make one."""
     if len(rows) == 1:
         return rows

@@ -19,18 +19,18 @@ from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
 from .forms.published import Published, field, read_json
-from .forms.true_caption import ChoiceForm
+from .forms.true_caption import TrueCaptionForm
 
-KINDS = ("HC", "HI", "HM", "MM")
+PAIR_KINDS = ("HC", "HI", "HM", "MM")
 
 
-class Pascal50S(Published, ChoiceForm):
+class Pascal50S(Published, TrueCaptionForm):
     """The pairs of the published file in `root`; an item's first text is the preferred one."""
 
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("pascal_50s.json")
         content = read_json(path, dict)
-        for kind in KINDS:
+        for kind in PAIR_KINDS:
             for n, row in enumerate(field(content, kind, list, str(path)), 1):
                 where = f"{path}, {kind}, row {n}"
                 captions = field(row, "captions", list, where)
@@ -43,7 +43,9 @@ class Pascal50S(Published, ChoiceForm):
                 yield Item(
                     images=[self.image_path(field(row, "image", str, where), ".", "images")],
                     texts=[str(captions[label]), str(captions[1 - label])],
-                    references=[[str(one) for one in field(row, "references", list, where)]],
+                    references=[
+                        [str(reference) for reference in field(row, "references", list, where)]
+                    ],
                     tags=(kind,),
                     id=f"{kind}/{n}",
                 )

@@ -31,7 +31,7 @@ from t2v_eval.inputs.tables import read_table
 from .forms.preference import PreferenceForm
 from .forms.published import Published, field, read_json
 
-CHOSEN = (
+SUBSET_IDS = (
     1, 9, 385, 14, 138, 5, 31, 33, 39, 352, 21, 417, 399, 17, 82, 412, 78, 53, 54, 59, 60, 308, 76,
     142, 98, 259, 317, 110, 113, 118, 112, 119, 144, 148, 149, 153, 159, 162, 172, 111, 124, 196,
     197, 220, 35, 141, 252, 475, 368, 214, 150, 43, 221, 163, 228, 236, 57, 326, 257, 266, 268, 62,
@@ -54,7 +54,7 @@ class PickAPic100(Published, PreferenceForm):
             if number in by_id:
                 raise BenchmarkDataError(f"{path}, row {n}: the id {number} occurs twice")
             by_id[number] = row
-        for number in CHOSEN:
+        for number in SUBSET_IDS:
             if number in by_id:
                 where = f"{path}, id {number}"
                 names = [field(by_id[number], f"image_{k}", str, where) for k in (0, 1)]
@@ -68,7 +68,7 @@ class PickAPicTest(Published, PreferenceForm):
 
     def read(self, folder: Path) -> Iterator[Item]:
         places = [f"{place}{name}*.parquet" for name in ("test_unique", "test") for place in PLACES]
-        files = next((found for place in places if (found := sorted(folder.glob(place)))), [])
+        files = next((paths for place in places if (paths := sorted(folder.glob(place)))), [])
         if not files:
             raise MissingDataError(f"{folder} holds no test_unique*.parquet: {self.remedy()}")
         for path in files:

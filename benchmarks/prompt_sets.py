@@ -23,7 +23,7 @@ from t2v_eval.errors import BenchmarkDataError
 from .forms.image_folders import SAMPLES, numbered
 from .forms.prompt_names import Names, Prompt
 from .forms.prompts import PromptsForm
-from .forms.published import field, lines_of, read_json, rows, tab_separated
+from .forms.published import field, read_json, read_lines, read_tab_separated, rows
 from .genai_bench import skills_of
 
 SKILLS = "color shape texture spatial non_spatial complex numeracy 3d_spatial".split()
@@ -36,7 +36,7 @@ class PartiPrompts(PromptsForm):
 
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("PartiPrompts.tsv")
-        head, *lines = tab_separated(path, 4)
+        head, *lines = read_tab_separated(path, 4)
         if head[:3] != ["Prompt", "Category", "Challenge"]:
             raise BenchmarkDataError(f"{path} has the columns {head}, not Prompt, Category, ...")
         for n, (text, category, challenge, _) in enumerate(lines):
@@ -77,7 +77,7 @@ class T2ICompBench(PromptsForm):
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         for skill in SKILLS:
             path = self.file(f"{skill}_val.txt")
-            for n, text in enumerate(filter(None, map(str.strip, lines_of(path)))):
+            for n, text in enumerate(filter(None, map(str.strip, read_lines(path)))):
                 yield Prompt(f"{skill}/{n}", text, (skill,))
 
     def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
@@ -90,8 +90,8 @@ class T2ICompBench(PromptsForm):
         skill = SKILL_OF.get(re.sub(r"[^a-z0-9]|val$", "", folders[0].lower()))
         if skill is None or len(folders) > 1:
             return None
-        found = names.find_tagged(name, skill)
-        return (rule, found[1]) if found else (f"of no prompt of {skill}", [])
+        match = names.find_tagged(name, skill)
+        return (rule, match[1]) if match else (f"of no prompt of {skill}", [])
 
 
 class GenAIPrompts(PromptsForm):

@@ -31,7 +31,10 @@ class SeeTrue(Published, LabelsForm):
     headline = "mean_auroc"
     meanings: ClassVar[Mapping[str, str]] = {
         **LabelsForm.meanings,
-        **{f"auroc_{one}": f"AUROC of {one}" for one in ("drawbench", "editbench", "coco_t2i")},
+        **{
+            f"auroc_{source}": f"AUROC of {source}"
+            for source in ("drawbench", "editbench", "coco_t2i")
+        },
     }
 
     def read(self, folder: Path) -> Iterator[Item]:

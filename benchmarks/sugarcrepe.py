@@ -18,16 +18,16 @@ from pathlib import Path
 from t2v_eval.evaluation.benchmark import Item
 
 from .forms.published import Published, field, read_json
-from .forms.true_caption import ChoiceForm
+from .forms.true_caption import TrueCaptionForm
 
-PARTS = "add_att add_obj replace_att replace_obj replace_rel swap_att swap_obj".split()
+FILES = "add_att add_obj replace_att replace_obj replace_rel swap_att swap_obj".split()
 
 
-class SugarCrepe(Published, ChoiceForm):
+class SugarCrepe(Published, TrueCaptionForm):
     """The captions of the published files in `root`."""
 
     def read(self, folder: Path) -> Iterator[Item]:
-        for part in PARTS:
+        for part in FILES:
             path = self.file(f"{part}.json", f"data/{part}.json")
             for number, row in read_json(path, dict).items():
                 where = f"{path}, {number!r}"

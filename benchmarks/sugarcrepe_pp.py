@@ -19,19 +19,19 @@ from typing import ClassVar
 from t2v_eval.evaluation.benchmark import Item
 
 from .forms.published import Published, field, read_json
-from .forms.true_caption import ChoiceForm
+from .forms.true_caption import TrueCaptionForm
 
-PARTS = "replace_att replace_obj replace_rel swap_att swap_obj".split()
+FILES = "replace_att replace_obj replace_rel swap_att swap_obj".split()
 
 
-class SugarCrepePP(Published, ChoiceForm):
+class SugarCrepePP(Published, TrueCaptionForm):
     """The captions of the published files in `root`."""
 
     true_texts = 2
     chance: ClassVar[Mapping[str, float]] = {"macro": 1 / 3, "accuracy": 1 / 3}
 
     def read(self, folder: Path) -> Iterator[Item]:
-        for part in PARTS:
+        for part in FILES:
             path = self.file(f"{part}.json", f"data/{part}.json")
             for n, row in enumerate(read_json(path, list), 1):
                 where = f"{path}, row {n}"

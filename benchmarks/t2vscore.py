@@ -20,7 +20,7 @@ from typing import Any
 from t2v_eval.errors import BenchmarkDataError, InputError
 from t2v_eval.evaluation.benchmark import Item
 
-from .forms.frames import FramesForm, first_frames, item_of
+from .forms.frames import FramesForm, generated_video_frames, videos_item
 from .forms.published import Published, field, mean, read_json
 from .forms.ratings import RatingsForm
 
@@ -54,9 +54,11 @@ class T2VScore(FramesForm, Published, RatingsForm):
                     f"{where} has the generators {', '.join(models) or 'none'}; known are "
                     f"{', '.join(GENERATORS)}"
                 )
-            told = name.zfill(4), self.whole
-            yield item_of(
-                [first_frames(folder, model, *told) for model in rated],
+            yield videos_item(
+                [
+                    generated_video_frames(folder, model, name.zfill(4), self.whole)
+                    for model in rated
+                ],
                 field(row, "prompt", str, where),
                 [mean(models[m], f"{where}: {m!r}", 1, 5) for m in rated],
                 (),

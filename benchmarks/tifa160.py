@@ -57,43 +57,45 @@ class Tifa160(Published, RatingsForm):
         prompts: dict[str, list[tuple[str, dict[str, Any], float]]] = defaultdict(list)
         for name, row in rows_by_image.items():
             where = f"{path}, {name!r}"
-            given = ratings.get(name, []) if likert else field(row, "human_scores", list, where)
-            human = mean(given, f"{where}: the image", 1, 5)
+            ratings_of_image = (
+                ratings.get(name, []) if likert else field(row, "human_scores", list, where)
+            )
+            human = mean(ratings_of_image, f"{where}: the image", 1, 5)
             prompts[field(row, "text_id", str, where)].append((name, row, human))
-        for prompt, found in prompts.items():
-            texts = {field(row, "text", str, f"{path}, {name!r}") for name, row, _ in found}
+        for prompt, rated in prompts.items():
+            texts = {field(row, "text", str, f"{path}, {name!r}") for name, row, _ in rated}
             if len(texts) > 1:
                 raise BenchmarkDataError(f"{path}: {prompt!r} has the texts {sorted(texts)}")
             yield Item(
                 images=[
                     self.image_path(field(row, "image_path", str, name), ".", "images")
-                    for name, row, _ in found
+                    for name, row, _ in rated
                 ],
                 texts=[texts.pop()],
-                labels={"human": [human for _, _, human in found]},
+                labels={"human": [human for _, _, human in rated]},
                 tags=(prompt.partition("_")[0],),
                 id=prompt,
             )
 
-    def _likert(self, known: set[str]) -> dict[str, list[float]]:
+    def _likert(self, names: set[str]) -> dict[str, list[float]]:
         path = self.file(LIKERT)
-        found: dict[str, list[float]] = defaultdict(list)
+        ratings: dict[str, list[float]] = defaultdict(list)
         table = rows(path, "model_type", "source_id", "worker_id", "answer")
-        seen: set[tuple[str, ...]] = set()
+        raters: set[tuple[str, ...]] = set()
         for n, row in enumerate(table, 1):
             rater = row["model_type"], row["source_id"], row["worker_id"]
-            if rater in seen:
+            if rater in raters:
                 raise BenchmarkDataError(
                     f"{path}, row {n}: {row['worker_id']} rated {row['source_id']} by "
                     f"{row['model_type']} before"
                 )
-            seen.add(rater)
+            raters.add(rater)
             generator = GENERATORS.get(row["model_type"])
             name = f"{row['source_id']}_{generator}"
-            if name not in known:
+            if name not in names:
                 raise BenchmarkDataError(
                     f"{path}, row {n}: tifa160.json has no image of {row['source_id']!r} by "
                     f"{row['model_type']!r}"
                 )
-            found[name].append(number(row["answer"], f"{path}, row {n}: 'answer'", 1, 5))
-        return found
+            ratings[name].append(number(row["answer"], f"{path}, row {n}: 'answer'", 1, 5))
+        return ratings

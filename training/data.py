@@ -69,7 +69,7 @@ def generator(seed: int, stage: str, step: int) -> random.Random:
 
 def sample(rng: random.Random, skill: str) -> tuple[ClaimedScene, ClaimedScene]:
     """The two halves of an item in the benchmark's form, from the combinations not held out."""
-    claim, swap = sc.sample_claims(rng, skill, sc.SEEN)
+    claim, swap = sc.sample_claims(rng, skill, sc.TRAINING_PAIRS)
     return (
         ClaimedScene(sc.sample_scene(rng, claim, swap), claim, swap),
         ClaimedScene(sc.sample_scene(rng, swap, claim), swap, claim),
@@ -154,7 +154,7 @@ def _single(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
             two = sc.sample_thing(rng)
         size = sc.pick(rng, ("", "", two.size))
         phrase = sc.Phrase("a", one.colour, two.shape, size)
-        if phrase.pair in sc.SEEN and phrase.holds(scene) == want:
+        if phrase.pair in sc.TRAINING_PAIRS and phrase.holds(scene) == want:
             return str(phrase), want
     phrase = sc.Phrase("a", *one.pair)
     return str(phrase), True
@@ -175,7 +175,7 @@ def _any_claim(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
     )
     if rng.random() < 0.5:
         other = claim.swapped(sc.pick(rng, (("colour",), ("shape",), ("size",))))
-        claim = other if set(other.pairs) <= set(sc.SEEN) else claim
+        claim = other if set(other.pairs) <= set(sc.TRAINING_PAIRS) else claim
     return str(claim), claim.holds(scene)
 
 
@@ -218,7 +218,7 @@ def _dense(rng: random.Random, example: ClaimedScene) -> QA:
 def _side(one: sc.Thing, other: sc.Thing, axis: str) -> str:
     words = {"x": ("left", "right"), "y": ("above", "below")}[axis]
     offset = int(getattr(one, axis)) - int(getattr(other, axis))
-    return "level" if abs(offset) < sc.CLEAR else words[offset > 0]
+    return "level" if abs(offset) < sc.CLEARANCE else words[offset > 0]
 
 
 def vocabulary() -> list[str]:

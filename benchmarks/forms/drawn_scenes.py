@@ -43,8 +43,10 @@ SHAPES = {  # singular and plural: a caption that counts needs both
 SIZES = {"small": 9, "large": 15}  # sides in pixels
 NUMBERS = {"no": 0, "two": 2, "three": 3, "four": 4}  # "a" means at least one
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-CLEAR = 12  # from this many pixels between two centres on, one thing counts as left of the other
-MOST = 6  # things in a scene
+CLEARANCE = (
+    12  # from this many pixels between two centres on, one thing counts as left of the other
+)
+MAX_THINGS = 6  # things in a scene
 
 PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
 # Neither drawn nor named in training. Every shape and all colours but one occur once, so that each
@@ -58,7 +60,7 @@ HELD_OUT = frozenset(
         ("purple", "square"),
     }
 )
-SEEN = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
+TRAINING_PAIRS = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
 
 # What the second caption of an item exchanges between its two phrases.
 SKILLS = {
@@ -118,35 +120,35 @@ class Phrase:
 class Claim:
     """What a caption says: two phrases joined by "and" or by a spatial relation."""
 
-    left: Phrase
+    first: Phrase
     joint: str
-    right: Phrase
+    second: Phrase
 
     def __str__(self) -> str:
-        return f"{self.left} {self.joint} {self.right}"
+        return f"{self.first} {self.joint} {self.second}"
 
     @property
     def pairs(self) -> tuple[tuple[str, str], tuple[str, str]]:
-        return self.left.pair, self.right.pair
+        return self.first.pair, self.second.pair
 
     def swapped(self, fields: Sequence[str]) -> Claim:
         """The same words with those of ``fields`` exchanged between the two phrases."""
-        left = {field: getattr(self.right, field) for field in fields}
-        right = {field: getattr(self.left, field) for field in fields}
-        return Claim(replace(self.left, **left), self.joint, replace(self.right, **right))
+        first = {field: getattr(self.second, field) for field in fields}
+        second = {field: getattr(self.first, field) for field in fields}
+        return Claim(replace(self.first, **first), self.joint, replace(self.second, **second))
 
     def holds(self, scene: Scene) -> bool:
-        if not (self.left.holds(scene) and self.right.holds(scene)):
+        if not (self.first.holds(scene) and self.second.holds(scene)):
             return False
         if self.joint not in RELATIONS:
             return True
         dx, dy = RELATIONS[self.joint]
         return any(
-            (one.x - other.x) * dx + (one.y - other.y) * dy >= CLEAR
-            for one in scene
-            if self.left.matches(one)
+            (thing.x - other.x) * dx + (thing.y - other.y) * dy >= CLEARANCE
+            for thing in scene
+            if self.first.matches(thing)
             for other in scene
-            if self.right.matches(other)
+            if self.second.matches(other)
         )
 
 
@@ -167,8 +169,8 @@ class SceneItem:
     def held_out(self) -> bool:
         """Whether a colour-shape combination that training never showed is named or drawn."""
         named = {pair for claim in self.claims for pair in claim.pairs}
-        drawn = {thing.pair for scene in self.scenes for thing in scene}
-        return bool((named | drawn) & HELD_OUT)
+        depicted = {thing.pair for scene in self.scenes for thing in scene}
+        return bool((named | depicted) & HELD_OUT)
 
 
 def items(n: int = 600, seed: int = 0) -> list[SceneItem]:
@@ -200,7 +202,9 @@ def sample_claims(
             return claim, other
 
 
-def _claim(rng: random.Random, skill: str, one: tuple[str, str], two: tuple[str, str]) -> Claim:
+def _claim(
+    rng: random.Random, skill: str, first_pair: tuple[str, str], second_pair: tuple[str, str]
+) -> Claim:
     numbers, sizes, joint = ("a", "a"), ("", ""), "and"
     form = skill
     if skill == "composition":  # the swap of colours, with a second thing to keep in its place
@@ -213,7 +217,9 @@ def _claim(rng: random.Random, skill: str, one: tuple[str, str], two: tuple[str,
         numbers = pick(rng, (("two", "three"), ("three", "two"), ("two", "four"), ("four", "two")))
     elif form == "negation":
         numbers = ("a", "no")
-    return Claim(Phrase(numbers[0], *one, sizes[0]), joint, Phrase(numbers[1], *two, sizes[1]))
+    return Claim(
+        Phrase(numbers[0], *first_pair, sizes[0]), joint, Phrase(numbers[1], *second_pair, sizes[1])
+    )
 
 
 def sample_scene(rng: random.Random, claim: Claim, unless: Claim | None = None) -> Scene:
@@ -224,18 +230,18 @@ def sample_scene(rng: random.Random, claim: Claim, unless: Claim | None = None) 
     """
     named = [
         Thing(*phrase.pair, phrase.size or pick(rng, tuple(SIZES)))
-        for phrase in (claim.left, claim.right)
+        for phrase in (claim.first, claim.second)
         for _ in range(NUMBERS.get(phrase.number, 1))
     ]
     while True:
-        more = min(int(rng.random() * 3), MOST - len(named))
+        more = min(int(rng.random() * 3), MAX_THINGS - len(named))
         scene = place(rng, [*named, *(sample_thing(rng) for _ in range(more))])
         if scene and claim.holds(scene) and not (unless and unless.holds(scene)):
             return scene
 
 
 def sample_thing(rng: random.Random) -> Thing:
-    return Thing(*pick(rng, SEEN), pick(rng, tuple(SIZES)))
+    return Thing(*pick(rng, TRAINING_PAIRS), pick(rng, tuple(SIZES)))
 
 
 def place(rng: random.Random, things: Sequence[Thing]) -> Scene | None:

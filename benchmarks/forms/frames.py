@@ -1,15 +1,15 @@
-"""Benchmarks of videos: a video has the mean score of its frames, or is read whole.
+"""Benchmarks of videos: a video's score is the mean over its frames, or that of the whole video.
 
-An item's images are the frames of its videos. `labels["frames"]` holds, for each video, which of
-them are its frames; a frame may be named more than once, as where the last one fills up a short
-video. A video with a missing frame score has none. A video that is read whole is one image, and
-its score is that one's; only models that are shown videos have one.
+The images of an item are the frames of its videos. `labels["frames"]` holds, for each video, the
+indices of its frames; an index may occur more than once, as where the last frame pads a short
+video. The score of a video is missing where that of a frame is. A video that is read whole counts
+as one image, which only models of videos can score.
 
-Frames come from the videos (ROOT/Gen2/00000.mp4), or from files that were taken out of them before:
+Frames are decoded from videos (ROOT/Gen2/00000.mp4), or read from files extracted before:
 
     ffmpeg -i Gen2/00000.mp4 -q:v 2 -start_number 0 frames/Gen2/video_00000_frame_%04d.jpg
 
-What is read whole is the video; where there are such files alone, all of them in their order.
+Read whole, a video is its file or, without it, all extracted frames in order.
 """
 
 from __future__ import annotations
@@ -28,46 +28,51 @@ from t2v_eval.inputs.video import frames
 from t2v_eval.stats.bootstrap import Statistic
 
 FRAMES = 36
-RATE = 8.0  # frames of a second, which files of frames do not say
+RATE = 8.0  # frames per second assumed for extracted frames
 
 
 class FramesForm(Benchmark):
-    """Put before another form: that form's metrics, of the means over frames of each video.
+    """A mix-in before another form, whose metrics are computed from the mean score of each video.
 
     Args:
-        whole: whether a video is read whole, as one image of its item.
+        whole: True scores each video whole, as one image of its item.
     """
 
     def __init__(self, *, whole: bool = False, **options: Any) -> None:
         super().__init__(**options)
         if not isinstance(whole, bool):
-            raise InputError(f"whole={whole!r}: use true or false")
+            raise InputError(f"whole={whole!r}: pass true or false")
         self.whole = whole
         if whole:
-            said = f"{self.card.summary}; here each video is read whole instead"
-            self.card = replace(self.card, summary=said)
+            summary = f"{self.card.summary}; here each video is read whole instead"
+            self.card = replace(self.card, summary=summary)
 
     def rated_units(self, item: Item) -> Sequence[Sequence[int]]:
-        found: Sequence[Sequence[int]] = item.labels["frames"]
-        return found
+        frames: Sequence[Sequence[int]] = item.labels["frames"]
+        return frames
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         videos = [
-            np.stack([one[of].mean(axis=0) for of in self.rated_units(item)])
-            for item, one in zip(items, scores, strict=True)
+            np.stack([frame_scores[frames].mean(axis=0) for frames in self.rated_units(item)])
+            for item, frame_scores in zip(items, scores, strict=True)
         ]
         return super().statistic(items, videos)
 
 
-def first_frames(folder: Path, generator: str, name: str, whole: bool = False) -> list[MediaLike]:
-    """The first 36 frames of a video, or the video; of what is missing, the path alone.
+def generated_video_frames(
+    folder: Path, generator: str, name: str, whole: bool = False
+) -> list[MediaLike]:
+    """Return the first 36 frames of a generated video, or the video; a missing file as its path.
 
-    Frames that are files are taken where there are any. Those of a video are rounded as JPEG files
-    are, which published figures were made from.
+    Extracted frames are preferred. Decoded frames are rounded as JPEG files are, from which the
+    published figures were computed.
 
     Args:
-        whole: the video itself; where it is not there, one of all frames that are files, of which
-            8 are assumed to be a second.
+        folder: the root of the benchmark.
+        generator: the folder of the generator.
+        name: of the video, without suffix.
+        whole: return the video itself; without its file, one of all extracted frames at 8 frames
+            per second.
 
     Raises:
         BenchmarkDataError: a video cannot be read.
@@ -77,46 +82,53 @@ def first_frames(folder: Path, generator: str, name: str, whole: bool = False) -
     last = max((path.name for path in start.parent.glob(f"{start.name}????.jpg")), default="")
     if last and not (whole and path.is_file()):
         count = int(last[-8:-4]) + 1
-        found = [f"{start}{k:04}.jpg" for k in range(count if whole else min(count, FRAMES))]
-        if lost := next((one for one in found if not Path(one).is_file()), None):
-            return [lost]  # which is told as missing where all items are looked at
-        return [Video.of(found, RATE, f"{start}*.jpg")] if whole else [*found]
+        paths = [f"{start}{k:04}.jpg" for k in range(count if whole else min(count, FRAMES))]
+        if missing := next((path for path in paths if not Path(path).is_file()), None):
+            return [missing]  # reported as missing when all items are checked
+        return [Video.of(paths, RATE, f"{start}*.jpg")] if whole else [*paths]
     return video_frames(path, FRAMES, "first", jpeg=True, whole=whole)
 
 
 def video_frames(
-    path: Path, most: int, choose: str, *, jpeg: bool = False, whole: bool = False
+    path: Path, max_frames: int, strategy: str, *, jpeg: bool = False, whole: bool = False
 ) -> list[MediaLike]:
-    """Frames of a video of a benchmark, or the video; of one that is missing, its path alone.
+    """Return frames of a video, or with `whole` the video; a missing file as its path.
+
+    Args:
+        path: of the video.
+        max_frames: how many frames at most.
+        strategy: "first" or "uniform", as `t2v_eval.inputs.video.frames`.
+        jpeg: round frames as JPEG files are.
+        whole: return the path of the video, once it has proved readable.
 
     Raises:
-        BenchmarkDataError: a file that is no video, or none that can be read.
+        BenchmarkDataError: the file is not a video that can be read.
     """
     if not path.is_file():
-        return [str(path)]  # which is told as missing where all items are looked at
+        return [str(path)]  # reported as missing when all items are checked
     try:
-        found = frames(path, most, choose, jpeg=jpeg)
-        return [str(path)] if whole else [*found]
+        frame_images = frames(path, max_frames, strategy, jpeg=jpeg)
+        return [str(path)] if whole else [*frame_images]
     except MediaError as error:
         raise BenchmarkDataError(str(error)) from error
 
 
-def item_of(
+def videos_item(
     videos: Sequence[Sequence[MediaLike]],
     text: str,
     human: Sequence[float],
     tags: Sequence[str],
     name: str,
 ) -> Item:
-    """An item of the videos of one text; the last frame fills up what is short of 36.
+    """Return an item of the videos of one text; videos shorter than 36 frames repeat the last.
 
-    A video that is read whole, or has a single frame, needs no filling up.
+    A video that is read whole, or has a single frame, is not padded.
     """
     images: list[MediaLike] = []
     positions = []
     for video in videos:
-        own = list(range(len(images), len(images) + len(video)))
-        positions.append(own + own[-1:] * (FRAMES - len(own) if len(own) > 1 else 0))
+        frames = list(range(len(images), len(images) + len(video)))
+        positions.append(frames + frames[-1:] * (FRAMES - len(frames) if len(frames) > 1 else 0))
         images += video
     return Item(
         images=images,

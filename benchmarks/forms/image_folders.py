@@ -1,18 +1,18 @@
-"""Which image of a folder belongs to which prompt of a set.
+"""Match the images of a folder to the prompts of a set.
 
-Folders come from the sets' own scripts, from those of others, and from people. An image is asked
-about in this order, and the first answer counts:
+Folders are written by the set's own scripts, by other scripts and by hand. For each image these
+rules are tried in order, and the first that matches decides:
 
-    what a file in the folder says of it: metadata.jsonl or metadata.csv with file_name and text (or
-    prompt, caption), as data sets of the Hugging Face hub have it; imgs.json, as TIFA has it, with
-    the id of each prompt
-    the layout of the set's own scripts
-    its name, or that of its folder: the prompt itself; its letters and digits, whatever stands
-    between them; an id of the set; a number; the beginning of a prompt
+1. a file in the folder: metadata.jsonl or metadata.csv with file_name and text (or prompt,
+   caption), as in data sets of the Hugging Face hub; imgs.json with the id of each prompt, as TIFA
+   writes it
+2. the layout of the set's own scripts
+3. the name of the image, or of its folder: the prompt itself; its letters and digits, whatever
+   separates them; an id of the set; a number; the beginning of a prompt
 
-A number of its own may stand behind any of these (_3, -3, " (3)", _seed42), one more in front of a
-prompt. Where a name is a number and a prompt too, it is the prompt, unless the other names of the
-folder are numbers that are no prompts.
+A sample number may follow any of these names (_3, -3, " (3)", _seed42), and a number may precede a
+prompt. A name that is both a number and a prompt is read as the prompt, unless the other names of
+the folder are numbers that are no prompts.
 """
 
 from __future__ import annotations
@@ -37,37 +37,40 @@ SYSTEM = {
     "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "#recycle",
     "Network Trash Folder", "Temporary Items", "__pycache__",
 }  # fmt: skip
-BY_PROMPT = ("by prompt", "by the ")  # how rules begin by which a name is a prompt
-SAMPLES = "samples"  # where scripts put the images themselves, beside grids of them
+BY_PROMPT = (
+    "by prompt",
+    "by the ",
+)  # how the rules begin that match a name to the text of a prompt
+SAMPLES = "samples"  # the folder of single images, beside grids of them
 GRID = re.compile(r"grid([ _-]?\d+)*", re.IGNORECASE)
 TEXTS = ("text", "prompt", "caption")
 
 
 class Layout(Protocol):
-    """How a set's own scripts call images: the rule and the prompts of one, by its path's parts.
+    """The layout of a set's own scripts: maps the parts of a path to a rule and prompt numbers.
 
-    None where it says nothing of an image, and no prompts where it leaves one alone.
+    Returns None where the layout does not cover an image, and no numbers for one to ignore.
     """
 
     def __call__(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None: ...
 
 
 @dataclass(slots=True)
-class Matched:
-    """The images of each prompt, how many each rule matched, and what was left alone and why."""
+class FolderMatch:
+    """The images of each prompt, counts of images by rule, and what was ignored and why."""
 
     images: list[list[Path]]
     rules: Counter[str] = field(default_factory=Counter)
     ignored: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
-    names: list[str] = field(default_factory=list)  # that were looked for among prompts
-    owners: dict[str, int] = field(default_factory=dict)  # folders that are a prompt's
-    by_prompt: set[int] = field(default_factory=set)  # prompts that images are called by
-    shared: list[str] = field(default_factory=list)  # ids of prompts with another's images
+    names: list[str] = field(default_factory=list)  # that were matched by name
+    owners: dict[str, int] = field(default_factory=dict)  # prompt numbers by folder
+    by_prompt: set[int] = field(default_factory=set)  # prompts that name their images
+    shared: list[str] = field(default_factory=list)  # ids of prompts with an equal one's images
 
-    def told(self) -> str:
-        """How the folder was read, in a sentence."""
+    def summary(self) -> str:
+        """Return in a sentence how the folder was read."""
         by = [f"{n} {'image' if n == 1 else 'images'} {rule}" for rule, n in self.rules.items()]
-        left = [
+        ignored = [
             f"{len(names)} {'file' if len(names) == 1 else 'files'} ignored ({why}): "
             f"{first_few(names)}"
             for why, names in self.ignored.items()
@@ -75,86 +78,106 @@ class Matched:
         twice = [f"of {first_few(self.shared)} as of the prompt that is the same"] * bool(
             self.shared
         )
-        return "; ".join([*by, *twice, *left])
+        return "; ".join([*by, *twice, *ignored])
 
     def facts(self) -> dict[str, Any]:
-        """The same as data."""
+        """Return the same as data for report.json."""
         ignored = {why: len(names) for why, names in self.ignored.items()}
         return {"rules": dict(self.rules), "ignored": ignored}
 
 
-def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None) -> Matched:
-    """The images of each prompt.
+def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None) -> FolderMatch:
+    """Match the images of a folder to prompts.
+
+    Args:
+        folder: holds images, directly or in folders.
+        prompts: of the set, in its order.
+        layout: of the set's own scripts.
 
     Raises:
-        BenchmarkDataError: there is no such folder; a name may stand for several prompts; what a
-            folder of a prompt says of its prompt is another.
+        BenchmarkDataError: there is no such folder; a name matches several different prompts; a
+            prompt's folder holds the metadata of another prompt.
     """
     if not folder.is_dir():
-        raise BenchmarkDataError(f"there is no folder {folder}; --images names one of images")
-    found = Matched([[] for _ in prompts])
+        raise BenchmarkDataError(
+            f"there is no folder {folder}; pass a folder of images as --images (images=)"
+        )
+    matched = FolderMatch([[] for _ in prompts])
     names = Names(prompts)
-    paths = list(_image_paths(folder, found))
-    said = _said(folder, paths, names)
+    paths = list(_image_paths(folder, matched))
+    annotated = _annotated_prompts(folder, paths, names)
     generic: dict[Path, str] = {}
     for path in paths:
         parts = path.relative_to(folder).parts
-        if path in said:
-            rule, numbers = said[path]
+        if path in annotated:
+            rule, numbers = annotated[path]
             if numbers:
-                _add(found, path, rule, numbers)
+                _add_image(matched, path, rule, numbers)
             else:
-                found.ignored[f"{rule} it is of no prompt of the set"].append("/".join(parts))
-        elif layout is not None and (own := _own(layout, parts, names, path)) is not None:
-            rule, numbers = own
+                matched.ignored[f"{rule} it is of no prompt of the set"].append("/".join(parts))
+        elif (
+            layout is not None
+            and (by_layout := _layout_prompts(layout, parts, names, path)) is not None
+        ):
+            rule, numbers = by_layout
             if not numbers:
-                found.ignored[rule].append("/".join(parts))
+                matched.ignored[rule].append("/".join(parts))
                 continue
-            _add(found, path, rule, numbers)
+            _add_image(matched, path, rule, numbers)
             if len(parts) > 1 and numbered(parts[0]) is not None:
-                found.owners[parts[0]] = numbers[0]
+                matched.owners[parts[0]] = numbers[0]
         else:
             inside = [part for part in parts[:-1] if part != SAMPLES]
             generic[path] = inside[0] if inside else path.stem
-    found.names = list(dict.fromkeys(generic.values()))
+    matched.names = list(dict.fromkeys(generic.values()))
     sampled = {
         parts[0] for path in paths if SAMPLES in (parts := path.relative_to(folder).parts)[1:-1]
     }
-    _by_name(folder, generic, names, sampled, found)
-    _share(found, names)
-    _check_said_prompts(folder, prompts, found.owners)
-    for of in found.images:
-        of.sort()
-    return found
+    _match_names(folder, generic, names, sampled, matched)
+    _share_images(matched, names)
+    _check_annotated_prompts(folder, prompts, matched.owners)
+    for images in matched.images:
+        images.sort()
+    return matched
 
 
-def _by_name(
-    folder: Path, generic: Mapping[Path, str], names: Names, sampled: set[str], found: Matched
+def _match_names(
+    folder: Path, generic: Mapping[Path, str], names: Names, sampled: set[str], matched: FolderMatch
 ) -> None:
-    """Match what is left by names of files and of folders; `sampled` have a folder of samples."""
-    prompt_first = names.prompts_first(found.names)
+    """Match the remaining images by the names of files and folders.
+
+    Args:
+        folder: of the images.
+        generic: the name to match by for each image.
+        names: finds prompts by name.
+        sampled: folders that hold a folder of samples, beside which grids are ignored.
+        matched: takes the result.
+    """
+    prompt_first = names.prompts_first(matched.names)
     for path, name in generic.items():
         parts = path.relative_to(folder).parts
-        shown = "/".join(parts)
+        relative = "/".join(parts)
         try:
-            own = names.find(name, prompt_first)
+            by_name = names.find(name, prompt_first)
         except AmbiguousError as error:
             raise BenchmarkDataError(f"{path} {error}") from None
-        if own is None:
+        if by_name is None:
             grid = GRID.fullmatch(path.stem) or "-grid-" in path.stem
-            found.ignored["a grid" if grid else "of no prompt of the set"].append(shown)
+            matched.ignored["a grid" if grid else "of no prompt of the set"].append(relative)
         elif len(parts) > 1 and parts[0] in sampled and SAMPLES not in parts[1:-1]:
-            found.ignored[f"beside {SAMPLES}/"].append(shown)
+            matched.ignored[f"beside {SAMPLES}/"].append(relative)
         elif len(parts) > 1 and parts[0] != SAMPLES and GRID.fullmatch(path.stem):
-            found.ignored["a grid"].append(shown)
+            matched.ignored["a grid"].append(relative)
         else:
             inside = len(parts) > 1 and parts[0] != SAMPLES
-            _add(found, path, f"{own[0]}, as a folder" if inside else own[0], own[1])
+            _add_image(
+                matched, path, f"{by_name[0]}, as a folder" if inside else by_name[0], by_name[1]
+            )
             if inside:
-                found.owners[parts[0]] = own[1][0]
+                matched.owners[parts[0]] = by_name[1][0]
 
 
-def _own(
+def _layout_prompts(
     layout: Layout, parts: Sequence[str], names: Names, path: Path
 ) -> tuple[str, list[int]] | None:
     try:
@@ -163,38 +186,38 @@ def _own(
         raise BenchmarkDataError(f"{path} {error}") from None
 
 
-def _share(found: Matched, names: Names) -> None:
-    """Give prompts without an image those of a prompt that is the same, where names are prompts.
+def _share_images(matched: FolderMatch, names: Names) -> None:
+    """Share images among equal prompts where images are named by their prompt.
 
-    Files that are called by their prompts lose all but one of those that occur twice.
+    Files named by their prompt exist once for a prompt that occurs twice in the set.
     """
     for n, prompt in enumerate(names.prompts):
-        if not found.images[n]:
-            twins = (k for k in names.by_text(prompt.text, exact=False) if k in found.by_prompt)
+        if not matched.images[n]:
+            twins = (k for k in names.by_text(prompt.text, exact=False) if k in matched.by_prompt)
             if (twin := next(twins, None)) is not None:
-                found.images[n] = list(found.images[twin])
-                found.shared.append(prompt.id)
+                matched.images[n] = list(matched.images[twin])
+                matched.shared.append(prompt.id)
 
 
-def _add(found: Matched, path: Path, rule: str, numbers: Sequence[int]) -> None:
-    found.rules[rule] += 1
+def _add_image(matched: FolderMatch, path: Path, rule: str, numbers: Sequence[int]) -> None:
+    matched.rules[rule] += 1
     if rule.startswith(BY_PROMPT):
-        found.by_prompt.update(numbers)
+        matched.by_prompt.update(numbers)
     for n in numbers:
-        found.images[n].append(path)
+        matched.images[n].append(path)
 
 
-def _image_paths(folder: Path, found: Matched) -> Iterator[Path]:
-    """The images below a folder, in order; files of operating systems and notebooks are none."""
+def _image_paths(folder: Path, matched: FolderMatch) -> Iterator[Path]:
+    """Yield the images below a folder in order, without those of operating systems."""
     for place, folders, files in os.walk(folder, followlinks=True):
         here = Path(place)
         above = {here.resolve(), *here.resolve().parents}
         for name in list(folders):
             system = name.startswith(".") or name in SYSTEM
-            if system or (here / name).resolve() in above:  # a link to a folder that it is in
+            if system or (here / name).resolve() in above:  # a link to a parent folder
                 folders.remove(name)
                 if system:
-                    found.ignored["of the system"] += [
+                    matched.ignored["of the system"] += [
                         path.relative_to(folder).as_posix()
                         for path in sorted((here / name).rglob("*"))
                         if path.suffix.lower() in ENDINGS and path.is_file()
@@ -204,23 +227,27 @@ def _image_paths(folder: Path, found: Matched) -> Iterator[Path]:
             if not name.lower().endswith(ENDINGS):
                 continue
             if name.startswith("."):
-                found.ignored["of the system"].append((here / name).relative_to(folder).as_posix())
+                matched.ignored["of the system"].append(
+                    (here / name).relative_to(folder).as_posix()
+                )
             elif (here / name).is_file():
                 yield here / name
-    if not found.ignored["of the system"]:
-        del found.ignored["of the system"]
+    if not matched.ignored["of the system"]:
+        del matched.ignored["of the system"]
 
 
-def _said(folder: Path, paths: Sequence[Path], names: Names) -> dict[Path, tuple[str, list[int]]]:
-    """What files beside images say of them: the rule, and the prompts, which may be none."""
-    said: dict[Path, tuple[str, list[int]]] = {}
-    there = set(paths)
+def _annotated_prompts(
+    folder: Path, paths: Sequence[Path], names: Names
+) -> dict[Path, tuple[str, list[int]]]:
+    """Return the rule and prompt numbers (maybe none) of images that metadata files name."""
+    annotated: dict[Path, tuple[str, list[int]]] = {}
+    known_paths = set(paths)
     for path in sorted(folder.glob("*imgs.json")):
         content = _json(path)
         for name, value in content.items() if isinstance(content, dict) else ():
             for place in (folder / str(value), folder / Path(str(value)).name):
-                if place in there:
-                    said[place] = f"by {path.name}", names.by_id(str(name))
+                if place in known_paths:
+                    annotated[place] = f"by {path.name}", names.by_id(str(name))
                     break
     for place in dict.fromkeys([folder, *(path.parent for path in paths)]):
         for name in ("metadata.jsonl", "metadata.csv"):
@@ -228,18 +255,22 @@ def _said(folder: Path, paths: Sequence[Path], names: Names) -> dict[Path, tuple
                 continue
             try:
                 if name.endswith(".jsonl") and "file_name" not in _json(place / name):
-                    continue  # of a prompt, not of images
+                    continue  # metadata of a prompt, not of images
                 rows = read_table(place / name)
             except TableError as error:
-                raise BenchmarkDataError(f"{error}; it should say what images show") from error
+                raise BenchmarkDataError(
+                    f"{error}; it should hold file_name and text of images"
+                ) from error
             for row in rows:
                 text = next((row[key] for key in TEXTS if row.get(key)), None)
                 if row.get("file_name") and isinstance(text, str):
-                    said[place / str(row["file_name"])] = f"by {name}", names.by_text(text)
-    return said
+                    annotated[place / str(row["file_name"])] = f"by {name}", names.by_text(text)
+    return annotated
 
 
-def _check_said_prompts(folder: Path, prompts: Sequence[Prompt], owners: Mapping[str, int]) -> None:
+def _check_annotated_prompts(
+    folder: Path, prompts: Sequence[Prompt], owners: Mapping[str, int]
+) -> None:
     """Raise where the metadata.jsonl of a prompt's folder names another prompt than its number."""
     for name, n in owners.items():
         path = folder / name / "metadata.jsonl"
@@ -249,13 +280,13 @@ def _check_said_prompts(folder: Path, prompts: Sequence[Prompt], owners: Mapping
         text = content.get("prompt") if isinstance(content, dict) else None
         if isinstance(text, str) and not same(text, prompts[n].text):
             raise BenchmarkDataError(
-                f"{path} says that its images are of {text!r}, but prompt {name} of the set is "
-                f"{prompts[n].text!r}: they were made of another list of prompts"
+                f"{path}: its prompt is {text!r}, but prompt {name} of the set is "
+                f"{prompts[n].text!r}; the images were generated from another list of prompts"
             )
 
 
 def _json(path: Path) -> Any:
-    """The content of a JSON file, or of the first line of one with a value a line."""
+    """Read a JSON file, or the first line of a JSON Lines file."""
     try:
         lines = path.read_text(encoding="utf-8-sig")
         return json.JSONDecoder().raw_decode(lines.strip())[0]
@@ -264,11 +295,11 @@ def _json(path: Path) -> Any:
 
 
 def numbered(folder: str) -> int | None:
-    """The number that a folder's name is."""
+    """Return the number that a folder is named by, or None."""
     return int(folder) if re.fullmatch(r"[0-9]+", folder) else None
 
 
-def looks_from_one(names: Sequence[str], count: int) -> bool:
-    """Whether the numbers in names seem to start at 1."""
-    own = [int(number[1]) for name in names if (number := NUMBERED.fullmatch(name))]
-    return count in own and 0 not in own
+def seems_one_based(names: Sequence[str], count: int) -> bool:
+    """Return whether the numbers in names seem to count from 1: `count` occurs, 0 does not."""
+    numbers = [int(number[1]) for name in names if (number := NUMBERED.fullmatch(name))]
+    return count in numbers and 0 not in numbers

@@ -1,4 +1,4 @@
-"""Figures of benchmarks that are made of parts: the mean over parts, each counting alike."""
+"""Macro-averages: the mean of a metric over the parts of a benchmark, each part counting alike."""
 
 from __future__ import annotations
 
@@ -14,27 +14,31 @@ from t2v_eval.stats.bootstrap import IntArray, Statistic
 def with_means(
     statistic: Statistic, items: Sequence[Item], names: Sequence[str], *, each: bool = False
 ) -> Statistic:
-    """`statistic`, and before it, for each metric of `names`, its mean over the parts.
+    """Extend a statistic by the mean over parts, `mean_NAME`, of each metric in `names`.
 
-    An item's part is its first tag. A part where the metric is undefined does not count. With
-    `each`, the metric of each part is there too, as NAME_PART.
+    An item's part is its first tag. Parts where the metric is undefined do not count. With `each`,
+    the metric of each part is added too, as NAME_PART.
     """
     part = np.array([item.tags[0] for item in items])
     parts = list(dict.fromkeys(part.tolist()))
 
-    def of(index: IntArray) -> Mapping[str, float]:
-        drawn = part[index]
-        found = {one: statistic(index[drawn == one]) for one in parts if (drawn == one).any()}
-        means = {f"mean_{k}": mean_of([one[k] for one in found.values()]) for k in names}
+    def compute(index: IntArray) -> Mapping[str, float]:
+        drawn_parts = part[index]
+        by_part = {
+            name: statistic(index[drawn_parts == name])
+            for name in parts
+            if (drawn_parts == name).any()
+        }
+        means = {f"mean_{k}": mean_of([figures[k] for figures in by_part.values()]) for k in names}
         if each:
             nothing = dict.fromkeys(names, math.nan)
-            means |= {f"{k}_{one}": found.get(one, nothing)[k] for one in parts for k in names}
+            means |= {f"{k}_{name}": by_part.get(name, nothing)[k] for name in parts for k in names}
         return {**means, **statistic(index)}
 
-    return of
+    return compute
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """The mean of what is defined; NaN where nothing is."""
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
+    """Return the mean of the values that are not NaN; NaN without any."""
+    defined = [value for value in values if not math.isnan(value)]
+    return sum(defined) / len(defined) if defined else math.nan

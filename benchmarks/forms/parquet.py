@@ -1,6 +1,7 @@
-"""Tables with images in them, larger than memory: what is read of a row is its texts.
+"""Read Parquet tables with embedded images that are larger than memory.
 
-An image is read when it is needed, with the others of its group of rows, which follow it.
+Only the texts of a row are kept. An image is read again when it is decoded, together with its row
+group, whose other images are usually decoded next.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from t2v_eval.utils.regular_file import File, digest
 def image_rows(
     path: Path, image_column: str, texts: Sequence[str]
 ) -> Iterator[tuple[Media, dict[str, Any]]]:
-    """The image and the texts of each row of a Parquet file.
+    """Yield the image and the texts of each row of a Parquet file.
 
     Raises:
-        BenchmarkDataError: not such a file, a column is missing, or an image.
+        BenchmarkDataError: the file is not Parquet, or a column or an image is missing.
     """
     import pyarrow
     from pyarrow import parquet
@@ -46,7 +47,7 @@ def image_rows(
     for group in range(table.num_row_groups):
         values = table.read_row_group(group, columns=[*texts]).to_pylist()
         contents = _image_contents(file, group, image_column)
-        for n, ((content, called), own) in enumerate(zip(contents, values, strict=True)):
+        for n, ((content, called), row_texts) in enumerate(zip(contents, values, strict=True)):
             row += 1
             where = f"{path}, row {row}"
             if not content:
@@ -54,7 +55,7 @@ def image_rows(
             name = f"{where} ({called})" if called else where
             yield (
                 Media(digest(content), name, partial(_load, file, group, image_column, n, name)),
-                own,
+                row_texts,
             )
 
 
@@ -64,7 +65,7 @@ def _load(file: File, group: int, column: str, n: int, name: str) -> Image.Image
 
 @lru_cache(maxsize=2)
 def _image_contents(file: File, group: int, column: str) -> list[tuple[bytes, str]]:
-    """The content of each image of a group of rows, and its path where the table has one.
+    """Return bytes and path ("" without one) of each image of a row group.
 
     Raises:
         MediaError: the file was replaced since its rows were read.

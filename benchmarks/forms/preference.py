@@ -1,6 +1,6 @@
-"""Benchmarks where people preferred some images of a text to others.
+"""Benchmarks of human preferences among images of one text.
 
-`labels["human"]` holds one value an image; the higher, the more people liked it.
+`labels["human"]` holds one value per image, higher for a preferred image.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .published import Published, field, number, read_json
 
 
 class RankingForm(Benchmark):
-    """K images of a text and their ranks.
+    """K images of a text with human ranks.
 
     accuracy: the share of all pairs with different ranks that scores order alike; a tie of scores
     is wrong. Pairs of all texts count alike, so that a text with more images weighs more.
@@ -51,20 +51,20 @@ class RankingForm(Benchmark):
         wrong = counts[:, 1] - counts[:, 0]
         ranking = 1 - np.divide(wrong, every, out=np.full(len(every), np.nan), where=every > 0)
 
-        def of(index: IntArray) -> Mapping[str, float]:
+        def compute(index: IntArray) -> Mapping[str, float]:
             right, untied, _ = counts[index].sum(axis=0)
             return {
                 "accuracy": float(right / untied) if untied else math.nan,
                 "ranking": mean_of_known(ranking[index]),
             }
 
-        return of
+        return compute
 
 
 class RankedForm(Published, RankingForm):
-    """A JSON list of prompts, each with lists of images and of their ranks, the lowest the best.
+    """A JSON list of prompts, each with lists of images and of ranks, 1 the best.
 
-    Subclasses name the keys of both, and the folders where images may be.
+    Subclasses name the `keys` of both lists, and the `folders` where images may be.
     """
 
     keys: ClassVar[tuple[str, str]]
@@ -89,7 +89,7 @@ class RankedForm(Published, RankingForm):
 
 
 class PreferenceForm(Benchmark):
-    """Two images of a text, and which of them a person preferred; a tie is half to each.
+    """Two images of a text, of which a person preferred one; a tie counts half for each.
 
     preference: 1 where scores and the person agree, 1/2 where exactly one of them is a tie.
     accuracy: of the pairs without a tie of the person, the share where the scores agree; a tie of
@@ -107,26 +107,28 @@ class PreferenceForm(Benchmark):
         return self.statistic(items, scores)(np.arange(len(items)))
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        cells = np.array([np.ravel(one) for one in scores], np.float64).reshape(-1, 2)
+        cells = np.array([np.ravel(item_scores) for item_scores in scores], np.float64).reshape(
+            -1, 2
+        )
         first = np.array([item.labels["human"][0] for item in items], np.float64)
         agree = preference_rows(cells, first)
         right = np.where(agree == 1, 1.0, np.where(np.isnan(agree), np.nan, 0.0))
         right[first == 0.5] = np.nan
 
-        def of(index: IntArray) -> Mapping[str, float]:
+        def compute(index: IntArray) -> Mapping[str, float]:
             return {
                 "preference": mean_of_known(agree[index]),
                 "accuracy": mean_of_known(right[index]),
             }
 
-        return of
+        return compute
 
 
 def _pairs(scores: NDArray[np.float32], item: Item) -> tuple[int, int, int]:
-    """Pairs ordered alike, pairs that people do not tie, and all pairs that have scores."""
+    """Count pairs ordered alike, pairs without a human tie, and all pairs that have scores."""
     s, h = np.ravel(scores).astype(np.float64), np.asarray(item.labels["human"], np.float64)
     first, second = np.triu_indices(len(s), 1)
     apart, difference = h[first] - h[second], s[first] - s[second]
-    known = ~np.isnan(apart) & ~np.isnan(difference)
-    untied = known & (apart != 0)
-    return int((untied & (difference * apart > 0)).sum()), int(untied.sum()), int(known.sum())
+    defined = ~np.isnan(apart) & ~np.isnan(difference)
+    untied = defined & (apart != 0)
+    return int((untied & (difference * apart > 0)).sum()), int(untied.sum()), int(defined.sum())

@@ -1,4 +1,4 @@
-"""Which prompts of a set a name may stand for: the name of an image, or of its folder."""
+"""Find the prompts of a set that the name of an image or of its folder stands for."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-SHORTEST = 20  # characters of a prompt that a cut name keeps at least
+SHORTEST = 20  # characters of a prompt that a truncated name must keep
 
-_OWN = r"(?:seed|sample|image|img|num|s|n|v)"
-# A single character in front, as a prompt's own full stop stays: "a cat._000001".
-_BEHIND = re.compile(rf"(?:[ _.-](?:{_OWN}[ _-]?)?[0-9]+| ?\([0-9]+\))$", re.IGNORECASE)
+_SAMPLE_WORD = r"(?:seed|sample|image|img|num|s|n|v)"
+# Only one separator is stripped, so a prompt's own full stop stays: "a cat._000001".
+_SAMPLE_SUFFIX = re.compile(
+    rf"(?:[ _.-](?:{_SAMPLE_WORD}[ _-]?)?[0-9]+| ?\([0-9]+\))$", re.IGNORECASE
+)
 NUMBERED = re.compile(
     r"(?:(?:prompt|image|img|sample|item|index|idx|id)[ _-]?)?0*([0-9]+)"
-    rf"(?:[ _.-](?:{_OWN}[ _-]?)?[0-9]+| ?\([0-9]+\))*",
+    rf"(?:[ _.-](?:{_SAMPLE_WORD}[ _-]?)?[0-9]+| ?\([0-9]+\))*",
     re.IGNORECASE,
 )
-_IN_FRONT = re.compile(r"0*([0-9]+)[ _.-]+(.+)", re.DOTALL)
+_NUMBER_PREFIX = re.compile(r"0*([0-9]+)[ _.-]+(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +34,24 @@ class Prompt:
 
 
 class AmbiguousError(Exception):
-    """A name stands for several prompts; the message goes on from the name."""
+    """A name matches several different prompts; the message continues a sentence about the file."""
 
 
 class Names:
-    """Finds the prompts of names.
+    """Finds the prompts that names stand for.
 
     Args:
-        prompts: of the set, in their order.
+        prompts: of the set, in its order.
     """
 
     def __init__(self, prompts: Sequence[Prompt]) -> None:
         self.prompts = prompts
-        # Numbers that a set gives its prompts itself come before their places in it.
-        own = all(prompt.id.isdecimal() for prompt in prompts)
-        self._numbers = {int(p.id) if own else n: n for n, p in enumerate(prompts)}
+        # Where the ids of a set are numbers, they take precedence over positions.
+        has_numbers = all(prompt.id.isdecimal() for prompt in prompts)
+        self._numbers = {int(p.id) if has_numbers else n: n for n, p in enumerate(prompts)}
         self._ids = _index((n, prompt.id) for n, prompt in enumerate(prompts))
         self._id_slugs = _index((n, slug(prompt.id)) for n, prompt in enumerate(prompts))
-        texts = [(n, normal(prompt.text)) for n, prompt in enumerate(prompts)]
+        texts = [(n, normalise_text(prompt.text)) for n, prompt in enumerate(prompts)]
         self._exact = _index(texts)
         self._same = _index((n, _prompt(text)) for n, text in texts)
         self._tagged: dict[str, tuple[list[int], Names]] = {}
@@ -59,10 +61,10 @@ class Names:
         ]
 
     def find(self, name: str, prompt_first: bool = True) -> tuple[str, list[int]] | None:
-        """The rule by which a name stands for prompts, and which; None where it does for none.
+        """Return the matching rule and the numbers of the prompts of a name; None without a match.
 
         Raises:
-            AmbiguousError: it may stand for several prompts that are not the same.
+            AmbiguousError: the name matches several different prompts.
         """
         number = self._number(name)
         if NUMBERED.fullmatch(name):
@@ -71,28 +73,28 @@ class Names:
                 return "by prompt", text
             if number is not None:
                 return "by number", [number]
-        names = list(_without_own_numbers(name))
+        names = list(_without_sample_numbers(name))
         if exact := self._exactly(names):
             return "by prompt", exact
         if ids := next((self._id_slugs[s] for s in map(slug, names) if s in self._id_slugs), None):
             return "by id", ids
         for form, index in self._forms:
-            for own in names:
-                if (key := form(own)) and key in index:
-                    return "by the letters of the prompt", self._one(index[key], name)
+            for candidate in names:
+                if (key := form(candidate)) and key in index:
+                    return "by the letters of the prompt", self._only_prompt(index[key], name)
         return self._behind_number(name) or self._cut(names, name)
 
     def by_text(self, text: str, exact: bool = True) -> list[int]:
-        """The prompts that are this text; those that are it to the letter alone, if there are."""
-        there = self._exact.get(normal(text), []) if exact else []
-        return there or self._same.get(_prompt(text), [])
+        """Return the prompts with this text; only the literally equal ones where there are any."""
+        matches = self._exact.get(normalise_text(text), []) if exact else []
+        return matches or self._same.get(_prompt(text), [])
 
     def by_id(self, name: str) -> list[int]:
-        """The prompt of an id."""
+        """Return the prompts with an id."""
         return self._ids.get(name, [])
 
     def find_tagged(self, name: str, tag: str) -> tuple[str, list[int]] | None:
-        """As `find`, among the prompts with a tag, which are numbered by themselves."""
+        """Return `find` among the prompts with a tag, which are numbered from 0."""
         if tag not in self._tagged:
             numbers = [n for n, prompt in enumerate(self.prompts) if tag in prompt.tags]
             self._tagged[tag] = numbers, Names([self.prompts[n] for n in numbers])
@@ -104,11 +106,11 @@ class Names:
         return rule, [numbers[place] for place in places]
 
     def exactly(self, name: str) -> list[int] | None:
-        """The prompts that a name is, to the letter, without a number of its own behind."""
-        return self._exactly(_without_own_numbers(name))
+        """Return the prompts literally equal to a name without its sample number."""
+        return self._exactly(_without_sample_numbers(name))
 
     def prompts_first(self, names: Iterable[str]) -> bool:
-        """Whether names that are a number and a prompt are prompts, as other names tell."""
+        """Return whether names that are both a number and a prompt should be read as prompts."""
         numbers = False
         for name in names:
             if not NUMBERED.fullmatch(name):
@@ -124,24 +126,24 @@ class Names:
         return not numbers
 
     def _number(self, name: str) -> int | None:
-        found = NUMBERED.fullmatch(name)
-        return self._numbers.get(int(found[1])) if found else None
+        match = NUMBERED.fullmatch(name)
+        return self._numbers.get(int(match[1])) if match else None
 
     def _exactly(self, names: Iterable[str]) -> list[int] | None:
-        """The prompts that one of some names is, to the letter."""
+        """Return the prompts literally equal to the first name that matches."""
         return next((self._exact[name] for name in names if name in self._exact), None)
 
     def _numeric_text(self, name: str) -> list[int] | None:
-        """The prompts that a name is which looks like a number, nothing of it left away."""
+        """Return the prompts equal to a whole name that looks like a number."""
         return self.exactly(name) or dict(self._forms)[slug].get(slug(name))
 
     def _behind_number(self, name: str) -> tuple[str, list[int]] | None:
-        """A number and a prompt, which may be cut, in one name."""
-        found = _IN_FRONT.fullmatch(name)
-        if found is None:
+        """Match a name of a number and a prompt, which may be truncated."""
+        match = _NUMBER_PREFIX.fullmatch(name)
+        if match is None:
             return None
-        rests = list(_without_own_numbers(found[2]))
-        number = self._numbers.get(int(found[1]))
+        rests = list(_without_sample_numbers(match[2]))
+        number = self._numbers.get(int(match[1]))
         if number is not None:
             text = letters(self.prompts[number].text)
             if any(len(key := letters(rest)) > 2 and text.startswith(key) for rest in rests):
@@ -149,66 +151,96 @@ class Names:
         for form, index in self._forms:
             for rest in rests:
                 if (key := form(rest)) and key in index:
-                    return "by the letters of the prompt", self._one(index[key], name)
+                    return "by the letters of the prompt", self._only_prompt(index[key], name)
         return None
 
     def _cut(self, names: Iterable[str], name: str) -> tuple[str, list[int]] | None:
-        """The beginning of a prompt."""
+        """Match a name that is the beginning of a prompt."""
         index = self._forms[-1][1]
-        for own in names:
-            key = letters(own)
-            if len(own) >= SHORTEST and key:
-                longer = [n for text, of in index.items() if text.startswith(key) for n in of]
+        for candidate in names:
+            key = letters(candidate)
+            if len(candidate) >= SHORTEST and key:
+                longer = [
+                    n for text, numbers in index.items() if text.startswith(key) for n in numbers
+                ]
                 if longer:
-                    return "by the beginning of the prompt", self._one(sorted(longer), name)
+                    return "by the beginning of the prompt", self._only_prompt(sorted(longer), name)
         return None
 
-    def _one(self, numbers: list[int], name: str) -> list[int]:
-        """The numbers of prompts that are all the same."""
+    def _only_prompt(self, numbers: list[int], name: str) -> list[int]:
+        """Return the numbers if all their prompts are the same.
+
+        Raises:
+            AmbiguousError: they are not.
+        """
         first = self.prompts[numbers[0]]
         for n in numbers[1:]:
             if not same(first.text, self.prompts[n].text):
                 raise AmbiguousError(
                     f"may be of {first.text!r} ({first.id}) or of {self.prompts[n].text!r} "
-                    f"({self.prompts[n].id}): {name!r} stands for both. Call images by their "
+                    f"({self.prompts[n].id}): {name!r} stands for both. Name images by their "
                     "prompts' numbers"
                 )
         return numbers
 
 
-def normal(text: str) -> str:
-    """The text in composed characters, as file systems may hand out others, without ends."""
+def normalise_text(text: str) -> str:
+    """Return the stripped text in NFC; file systems may return names in NFD."""
     return unicodedata.normalize("NFC", text).strip()
 
 
-def same(one: str, other: str) -> bool:
-    """Whether two prompts are one: but for case, spaces and a full stop at the end."""
-    return _prompt(one) == _prompt(other)
+def same(first: str, second: str) -> bool:
+    """Return whether two prompts are equal up to case, spaces and a full stop at the end.
+
+    >>> same("A cat.", "a  cat"), same("a cat", "a dog")
+    (True, False)
+    """
+    return _prompt(first) == _prompt(second)
 
 
 def underscored(text: str) -> str:
-    """A prompt with "_" for spaces, and all else of it."""
-    return re.sub(r"[\s_]+", "_", normal(text).casefold()).strip("_")
+    """Return the prompt in lower case with "_" for spaces.
+
+    >>> underscored("A red cube, left")
+    'a_red_cube,_left'
+    """
+    return re.sub(r"[\s_]+", "_", normalise_text(text).casefold()).strip("_")
 
 
 def slug(text: str) -> str:
-    """Letters and digits of any script, with "_" for what is between them."""
+    """Return letters and digits of any script, with "_" for everything between them.
+
+    >>> slug("Café: a red cube")
+    'café_a_red_cube'
+    """
     return re.sub(r"[\W_]+", "_", unicodedata.normalize("NFKC", text).casefold()).strip("_")
 
 
 def plain_slug(text: str) -> str:
-    """The same of a-z and 0-9 alone; accents are left away."""
+    """Return a slug of a-z and 0-9; accents are dropped.
+
+    >>> plain_slug("Café: a red cube")
+    'cafe_a_red_cube'
+    """
     text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
 
 
 def letters(text: str) -> str:
-    """Letters and digits alone, for names that leave away what is between them."""
+    """Return letters and digits only, for names without separators.
+
+    >>> letters("A red cube!")
+    'aredcube'
+    """
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 
 
 def as_file_name(text: str) -> str:
-    """A prompt as a file can be called: what is no part of a name is "_", no space at the end."""
+    """Return a prompt as a file name: "_" for forbidden characters, without spaces at the ends.
+
+    >>> as_file_name('a "red" cube?')
+    'a _red_ cube_'
+    """
     text = unicodedata.normalize("NFC", text).strip(" .")
     return re.sub(r"[/\\:*?\"<>|\x00-\x1f]", "_", text)
 
@@ -217,23 +249,23 @@ def _prompt(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(". ")
 
 
-def _without_own_numbers(name: str) -> Iterator[str]:
-    """A name as it is, unquoted if it is so as in URLs, and without numbers of its own behind."""
-    name = normal(name)
-    plain = normal(unquote(name.replace("+", " "))) if "%" in name else name
+def _without_sample_numbers(name: str) -> Iterator[str]:
+    """Yield a name as it is, URL-decoded where it is encoded, and without its sample numbers."""
+    name = normalise_text(name)
+    plain = normalise_text(unquote(name.replace("+", " "))) if "%" in name else name
     for start in dict.fromkeys((name, plain)):
-        own = start
+        shortened = start
         for _ in range(3):
-            yield own
-            shorter = _BEHIND.sub("", own)
-            if shorter in (own, ""):
+            yield shortened
+            shorter = _SAMPLE_SUFFIX.sub("", shortened)
+            if shorter in (shortened, ""):
                 break
-            own = shorter
+            shortened = shorter
 
 
 def _index(pairs: Iterable[tuple[int, str]]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = defaultdict(list)
+    index: dict[str, list[int]] = defaultdict(list)
     for n, key in pairs:
         if key:
-            found[key].append(n)
-    return dict(found)
+            index[key].append(n)
+    return dict(index)

@@ -1,14 +1,14 @@
-"""Sets of prompts: how well do the images that a generator made of them show what they say?
+"""Sets of prompts: how well do the images that generators made of them match them?
 
-`images` is a folder of images, or several, one for each generator. Which image belongs to which
-prompt is said in `_folders`. A prompt may have several images, whose scores are averaged; one
-without any is an error, or with `on_missing="skip"` is left out.
+`images` is a folder of images, or several, one for each generator; `image_folders` matches images
+to prompts. The scores of several images of a prompt are averaged; a prompt without an image is an
+error, or is left out with `on_missing="skip"`.
 
-`score` is the mean over prompts. With several folders there is one such mean for each, by the
-folder's name, and for each two of them their difference, prompt by prompt: paired, so that its
-interval has none of what makes prompts hard. It is over the prompts that both have. Whether it is
-more than chance is a test of the signs of these differences, overall and for each category,
-corrected for all categories.
+`score` is the mean over prompts. With several folders there is one mean for each, by the folder's
+name, and for each pair of folders the mean difference over the prompts that both have. Differences
+are paired by prompt, so that their intervals do not contain the variance between prompts. A sign
+test of these differences, overall and for each category, says whether they exceed chance, corrected
+for all categories.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from t2v_eval.evaluation.selection import first_few
 from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
 
-from .image_folders import Matched, looks_from_one, match
+from .image_folders import FolderMatch, match, seems_one_based
 from .prompt_names import Names, Prompt
 from .published import LEAVE_OUT, Published
 
 
 class PromptsForm(Published):
-    """Subclasses write `prompts`, and `layout` where the set's own scripts have one.
+    """Subclasses implement `prompts`, and `layout` where the set's own scripts have one.
 
     Args:
         images: the folder of images, or several.
@@ -50,10 +50,10 @@ class PromptsForm(Published):
 
     @abstractmethod
     def prompts(self, folder: Path) -> Iterable[Prompt]:
-        """The prompts of the published files in `folder`, in their order."""
+        """Read the prompts of the published files in `folder`, in their order."""
 
     def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
-        """Where the set's own scripts put images; see `_folders.Layout`."""
+        """Match a path in the layout of the set's own scripts; see `image_folders.Layout`."""
         return None
 
     def check(self) -> str:
@@ -65,45 +65,56 @@ class PromptsForm(Published):
         prompts = list(self.prompts(folder))
         if not self.images:
             raise BenchmarkDataError(
-                f"{self.name} is a set of {len(prompts)} prompts: pass the folder of the images "
-                "that were made of them with --images (images=), once for each generator"
+                f"{self.name} is a set of {len(prompts)} prompts: pass the folder of images "
+                "generated from them as --images (images=), once for each generator"
             )
         chosen = {id(prompt) for prompt in self.selection.with_tags(prompts)}
         part = [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
         names = [folder.name for folder in self.images]
         names = names if len(names) == 1 else _names(self.images)
-        found = []
+        images_by_folder = []
         for name, image_folder in zip(names, self.images, strict=True):
             matched = match(image_folder, prompts, self.layout)
             lacking = [n for n in part if not matched.images[n]]
             if lacking and (len(lacking) == len(part) or not self.selection.skips):
                 raise self._missing(image_folder, prompts, part, lacking, matched)
-            found.append(matched.images)
+            images_by_folder.append(matched.images)
             self._remember(name, matched, len(part) - len(lacking), len(part))
-        for (first, one), (second, other) in combinations(zip(names, found, strict=True), 2):
-            both = sum(bool(one[n] and other[n]) for n in part)
+        for (first, first_images), (second, second_images) in combinations(
+            zip(names, images_by_folder, strict=True), 2
+        ):
+            both = sum(bool(first_images[n] and second_images[n]) for n in part)
             if both < len(part):
                 self.selection.remarks.append(
                     f"{first} - {second} is over the {both} prompts that both have."
                 )
         for n in part:
-            prompt, own = prompts[n], [of[n] for of in found]
-            if not any(own):
+            prompt, paths_by_folder = prompts[n], [images[n] for images in images_by_folder]
+            if not any(paths_by_folder):
                 self.selection.left_out[prompt.id] = prompt.text
                 continue
             yield Item(
-                images=[str(path) for paths in own for path in paths],
+                images=[str(path) for paths in paths_by_folder for path in paths],
                 texts=[prompt.text],
-                labels={"folder": [k for k, paths in enumerate(own) for _ in paths]},
+                labels={"folder": [k for k, paths in enumerate(paths_by_folder) for _ in paths]},
                 tags=prompt.tags,
                 id=prompt.id,
             )
 
-    def _remember(self, name: str, matched: Matched, prompts: int, of: int) -> None:
-        """Keep for the report how a folder was read."""
-        have = f" It has images of {prompts} of {of} prompts." if prompts < of else ""
-        self.selection.remarks.append(f"{name}: {matched.told()}.{have}")
-        facts = {"folder": name, "prompts": prompts, "prompts_of_all": of, **matched.facts()}
+    def _remember(self, name: str, matched: FolderMatch, prompts: int, num_prompts: int) -> None:
+        """Record for the report how a folder was read."""
+        have = (
+            f" It has images of {prompts} of {num_prompts} prompts."
+            if prompts < num_prompts
+            else ""
+        )
+        self.selection.remarks.append(f"{name}: {matched.summary()}.{have}")
+        facts = {
+            "folder": name,
+            "prompts": prompts,
+            "prompts_of_all": num_prompts,
+            **matched.facts(),
+        }
         self.selection.folders.append(facts)
 
     def _missing(
@@ -112,19 +123,19 @@ class PromptsForm(Published):
         prompts: Sequence[Prompt],
         part: Sequence[int],
         lacking: Sequence[int],
-        matched: Matched,
+        matched: FolderMatch,
     ) -> BenchmarkDataError:
         first = prompts[lacking[0]]
-        called = f"{first.id if first.id.isdecimal() else lacking[0]:0>5}"
-        from_one = not lacking[0] and looks_from_one(matched.names, len(prompts))
+        example = f"{first.id if first.id.isdecimal() else lacking[0]:0>5}"
+        from_one = not lacking[0] and seems_one_based(matched.names, len(prompts))
         which = first_few([f"{prompts[n].id}, {prompts[n].text!r}" for n in lacking])
         hint = "; numbers start at 0, and these seem to start at 1" if from_one else ""
-        told = f" There are {matched.told()}." if matched.told() else ""
+        summary = f" There are {matched.summary()}." if matched.summary() else ""
         remedy = f" {LEAVE_OUT}." if len(lacking) < len(part) else ""
         return BenchmarkDataError(
-            f"{len(lacking)} of {len(part)} prompts have no image in {folder}: {which}{hint}. A "
-            f"image is called by its prompt's number, as {called}.png, or {called}_0.png where "
-            f"there are several, or by the prompt.{told}{remedy}"
+            f"{len(lacking)} of {len(part)} prompts have no image in {folder}: {which}{hint}. Name "
+            f"an image by its prompt's number, as {example}.png, or {example}_0.png where there "
+            f"are several, or by the prompt.{summary}{remedy}"
         )
 
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
@@ -140,16 +151,22 @@ class PromptsForm(Published):
 
     def contrasts(self, items: Sequence[Item], scores: Scores) -> Mapping[Contrast, FloatArray]:
         pairs = combinations(self._by_folder(items, scores).items(), 2)
-        return {(first, second): one - other for (first, one), (second, other) in pairs}
+        return {
+            (first, second): values - other_values
+            for (first, values), (second, other_values) in pairs
+        }
 
     def _by_folder(self, items: Sequence[Item], scores: Scores) -> dict[str, FloatArray]:
-        """The mean score of each prompt's images, for each folder by its name."""
-        found = {name: np.full(len(items), np.nan) for name in _names(self.images)}
-        for n, (item, one) in enumerate(zip(items, scores, strict=True)):
-            cells, folder = np.ravel(one).astype(np.float64), np.array(item.labels["folder"])
-            for k, means in enumerate(found.values()):
+        """Return the mean score of each prompt's images (NaN without one), by folder name."""
+        means_by_folder = {name: np.full(len(items), np.nan) for name in _names(self.images)}
+        for n, (item, item_scores) in enumerate(zip(items, scores, strict=True)):
+            cells, folder = (
+                np.ravel(item_scores).astype(np.float64),
+                np.array(item.labels["folder"]),
+            )
+            for k, means in enumerate(means_by_folder.values()):
                 means[n] = mean_of_known(cells[folder == k])
-        return found
+        return means_by_folder
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

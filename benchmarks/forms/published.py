@@ -1,8 +1,8 @@
-"""What the benchmarks that others publish have in common: files in a folder, read as they are.
+"""What published benchmarks have in common: their files are read from a folder as published.
 
-Nothing is downloaded. What is missing or not as published is a BenchmarkDataError that names the
-file and the row; what is missing altogether, also the page, the step to take there (both from the
-card) and the folder.
+Nothing is downloaded. Data that differ from the published raise a BenchmarkDataError that names the
+file and the row; missing files raise one that also names the page, the step to take there (both
+from the card) and the folder.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ LEAVE_OUT = (
 
 
 class Published(Benchmark):
-    """Subclasses write `read`.
+    """A benchmark read from published files; subclasses implement `read`.
 
     Args:
-        expected: how many items the whole benchmark has.
+        expected: the number of items of the whole benchmark.
     """
 
     def __init__(self, *, expected: int = 0, **options: Any) -> None:
@@ -41,7 +41,7 @@ class Published(Benchmark):
 
     @abstractmethod
     def read(self, folder: Path) -> Iterable[Item]:
-        """The items of the files in `folder`; whether images are there is checked afterwards."""
+        """Read the items of the files in `folder`; `items` checks that their images exist."""
 
     def items(self) -> Sequence[Item]:
         if self.root is None:
@@ -53,8 +53,8 @@ class Published(Benchmark):
             items = list(self.read(self.root))
         except TableError as error:
             raise BenchmarkDataError(f"not as published: {error}") from error
-        self._check_twice(items)
-        if self.selection.total is None:  # not chosen while they were read
+        self._check_duplicates(items)
+        if self.selection.total is None:  # `read` has not applied the selection itself
             items = self.selection.choose(items)
         self._check_images(items)
         total = self.selection.total
@@ -68,16 +68,19 @@ class Published(Benchmark):
         return items
 
     def remedy(self, folder: str = "") -> str:
-        """What to do where files are missing."""
+        """Return what to do where files are missing."""
         where = folder or str(self.root)
         step = self.card.obtain or "get its files"
         page = f" ({self.card.page})" if self.card.page else ""
         return f"{step}{page}, put them into {where}, and pass the folder as --root (root=)"
 
     def file(self, *names: str) -> Path:
-        """The first of `names` that is a file below the folder, or beside it.
+        """Return the first of `names` that is a file in the folder or its parent.
 
-        t2v_metrics keeps annotations beside the folders of the images.
+        t2v_metrics keeps annotations beside the folders of images.
+
+        Raises:
+            MissingDataError: there is none.
         """
         assert self.root is not None
         for path in (folder / name for folder in (self.root, self.root.parent) for name in names):
@@ -86,13 +89,13 @@ class Published(Benchmark):
         raise MissingDataError(f"{self.root} holds no {' nor '.join(names)}: {self.remedy()}")
 
     def image_path(self, name: str, *folders: str) -> str:
-        """The path of an image: in the first of `folders` that has it, otherwise in the first."""
+        """Return an image's path in the first of `folders` that has it, or else in the first."""
         assert self.root is not None
-        found = [self.root / folder / name for folder in folders or (".",)]
-        return str(next((path for path in found if path.is_file()), found[0]))
+        paths = [self.root / folder / name for folder in folders or (".",)]
+        return str(next((path for path in paths if path.is_file()), paths[0]))
 
-    def _check_twice(self, items: Sequence[Item]) -> None:
-        """No id may occur twice; that all else does is said, as some published files are so."""
+    def _check_duplicates(self, items: Sequence[Item]) -> None:
+        """Raise for an id that occurs twice; warn of items equal but for the id, as published."""
         names: set[str] = set()
         contents: dict[Hashable, str] = {}
         again = []
@@ -124,42 +127,42 @@ class Published(Benchmark):
 
 
 def rows(path: Path, *columns: str) -> list[dict[str, Any]]:
-    """The rows of a table of ours; `columns` must be there and not empty."""
+    """Read the rows of a table, whose `columns` must exist and not be empty."""
     return read_table(path, columns)
 
 
-def lines_of(path: Path) -> list[str]:
-    """The lines of a text file."""
+def read_lines(path: Path) -> list[str]:
+    """Read the lines of a UTF-8 text file."""
     try:
         return read_text(path, "utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise BenchmarkDataError(f"{path} is not UTF-8 text: {error}") from None
 
 
-def tab_separated(path: Path, columns: int) -> list[list[str]]:
-    """The lines of a text file, split at tabs into so many values."""
-    found = []
-    for number, line in enumerate(lines_of(path), 1):
+def read_tab_separated(path: Path, columns: int) -> list[list[str]]:
+    """Read the lines of a text file, each split at tabs into `columns` values."""
+    rows = []
+    for number, line in enumerate(read_lines(path), 1):
         values = [value.strip() for value in line.split("\t")]
         if len(values) != columns and line.strip():
             raise BenchmarkDataError(
                 f"{path}, line {number} has {len(values)} values between tabs, not {columns}"
             )
         if line.strip():
-            found.append(values)
-    return found
+            rows.append(values)
+    return rows
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """The content of a JSON file, a list or a dict; a key that occurs twice is an error."""
+    """Read a JSON file whose content is of `kind`; a key that occurs twice is an error."""
 
-    def pairs(given: list[tuple[str, Any]]) -> dict[str, Any]:
-        made = dict(given)
-        if len(made) < len(given):
-            keys = [key for key, _ in given]
+    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
+        content = dict(items)
+        if len(content) < len(items):
+            keys = [key for key, _ in items]
             twice = next(key for key in keys if keys.count(key) > 1)
             raise BenchmarkDataError(f"{path}: the key {twice!r} occurs twice")
-        return made
+        return content
 
     try:
         content = json.loads(read_text(path, "utf-8-sig"), object_pairs_hook=pairs)
@@ -171,7 +174,11 @@ def read_json(path: Path, kind: type[T]) -> T:
 
 
 def field(row: Any, key: str, kind: type[T], where: str) -> T:
-    """`row[key]`, which must be there and of `kind`; a whole number is a float too."""
+    """Return `row[key]`, which must exist and be of `kind`; an int is a float too.
+
+    >>> field({"rating": 3}, "rating", float, "row 1")
+    3.0
+    """
     if not isinstance(row, dict):
         raise BenchmarkDataError(f"{where} is {type(row).__name__}, not an object")
     if key not in row:
@@ -180,24 +187,32 @@ def field(row: Any, key: str, kind: type[T], where: str) -> T:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, kind) or (kind is str and not str(value).strip()):
-        shown = "empty" if value == "" else f"{value!r}"
-        raise BenchmarkDataError(f"{where}: {key!r} is {shown}, not {kind.__name__}")
+        text = "empty" if value == "" else f"{value!r}"
+        raise BenchmarkDataError(f"{where}: {key!r} is {text}, not {kind.__name__}")
     return value
 
 
 def number(value: Any, where: str, low: float, high: float) -> float:
-    """A number from `low` to `high`."""
+    """Parse a number from `low` to `high`.
+
+    >>> number("4.5", "row 1: a rating", 1, 5)
+    4.5
+    """
     try:
-        found = float(value)
+        parsed = float(value)
     except (TypeError, ValueError):
         raise BenchmarkDataError(f"{where} is {value!r}, not a number") from None
-    if not low <= found <= high:
+    if not low <= parsed <= high:
         raise BenchmarkDataError(f"{where} is {value!r}, not from {low:g} to {high:g}")
-    return found
+    return parsed
 
 
 def mean(values: Sequence[Any], where: str, low: float, high: float) -> float:
-    """The mean of one rating or more, each from `low` to `high`."""
+    """Return the mean of one or more ratings, each from `low` to `high`.
+
+    >>> mean([4, "5"], "row 1", 1, 5)
+    4.5
+    """
     if not isinstance(values, (list, tuple)) or not values:
         raise BenchmarkDataError(f"{where} has no ratings")
     return sum(number(value, where, low, high) for value in values) / len(values)

@@ -1,11 +1,11 @@
-"""Benchmarks whose cells people rated: images of a text on a scale, or labelled right or wrong.
+"""Benchmarks with human ratings of cells (image, text): on a scale, or labels 1 and 0.
 
-`labels["human"]` of an item holds one value for each cell, image by image; None is missing. It
-may hold a list of as many raters' values for each cell: then each rating is an observation of its
-own, with the cell's score, as where ratings are compared one by one and not averaged.
+`labels["human"]` of an item holds one value per cell, image by image; None is missing. It may hold
+a list of several raters' values per cell, equally many for each: then each rating is an observation
+with the cell's score, where published figures do not average ratings.
 
-All cells of the chosen items are one sample (no grouping), and the item is what is resampled, as
-the images of one prompt are not independent of each other.
+All cells of the selected items form one sample (no grouping); items are resampled, since the images
+of one prompt are not independent of each other.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ class RatingsForm(Benchmark):
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         cells, human = [], []
-        for item, one in zip(items, scores, strict=True):
-            own = as_floats("scores", one).ravel()
+        for item, item_scores in zip(items, scores, strict=True):
+            values = as_floats("scores", item_scores).ravel()
             rated = as_floats("labels['human']", item.labels["human"])
-            if len(own) != len(rated):
-                raise InputError(f"item {item.id!r} has {len(own)} cells and {len(rated)} ratings")
-            cells.append(np.repeat(own, rated.size // max(1, len(rated))))
+            if len(values) != len(rated):
+                raise InputError(
+                    f"item {item.id!r} has {len(values)} cells and {len(rated)} ratings"
+                )
+            cells.append(np.repeat(values, rated.size // max(1, len(rated))))
             human.append(rated.ravel())
         width = max(map(len, cells), default=1)
         if not items:

@@ -1,4 +1,4 @@
-"""Benchmarks where one image has several texts, and the first, or the first few, are true."""
+"""Benchmarks with several captions per image, of which the first, or the first few, are true."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.stats.bootstrap import IntArray, Statistic
 
 
-class ChoiceForm(Benchmark):
+class TrueCaptionForm(Benchmark):
     """accuracy: the share of images whose true texts score above every other; a tie is wrong.
 
-    macro: the mean of the accuracies of the first tags (the parts a benchmark is made of), each
-    part counting alike; images without a tag do not count in it, and where none has one there is
-    no such figure. An image with a missing score is left out.
+    macro: the mean accuracy over parts (first tags), each part counting alike; images without a
+    tag are left out of it, and without any tags there is no such figure. An image with a missing
+    score is left out.
     """
 
     headline = "macro"
@@ -37,23 +37,25 @@ class ChoiceForm(Benchmark):
         return self.statistic(items, scores)(np.arange(len(items)))
 
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        right = np.array([_right(np.ravel(one), self.true_texts) for one in scores], np.float64)
+        right = np.array(
+            [_right(np.ravel(item_scores), self.true_texts) for item_scores in scores], np.float64
+        )
         names = {item.tags[0]: None for item in items if item.tags}
         position = {name: k for k, name in enumerate(names)}
         part = np.array([position[item.tags[0]] if item.tags else -1 for item in items], np.int64)
 
-        def of(index: IntArray) -> Mapping[str, float]:
+        def compute(index: IntArray) -> Mapping[str, float]:
             chosen, parts = right[index], part[index]
-            known = ~np.isnan(chosen)
-            found = {"accuracy": float(chosen[known].mean()) if known.any() else math.nan}
+            defined = ~np.isnan(chosen)
+            figures = {"accuracy": float(chosen[defined].mean()) if defined.any() else math.nan}
             if names:
-                chosen, parts = chosen[known & (parts >= 0)], parts[known & (parts >= 0)]
+                chosen, parts = chosen[defined & (parts >= 0)], parts[defined & (parts >= 0)]
                 size = np.bincount(parts, minlength=1)
                 means = (np.bincount(parts, chosen, minlength=1) / np.maximum(size, 1))[size > 0]
-                found = {"macro": float(means.mean()) if len(means) else math.nan, **found}
-            return found
+                figures = {"macro": float(means.mean()) if len(means) else math.nan, **figures}
+            return figures
 
-        return of
+        return compute
 
 
 def _right(scores: NDArray[np.float32], true: int) -> float:

@@ -14,7 +14,7 @@ from t2v_eval.stats.metrics import FloatArray, winoground_correct
 
 
 class WinogroundForm(Benchmark):
-    """Items of 2 x 2 and the accuracies of Winoground; subclasses write `items`.
+    """Items of 2 x 2 and the accuracies of Winoground; subclasses implement `items`.
 
     text: each image scores higher with its own text; image: each text scores higher with its own
     image; group: both. From 0 to 1, chance is 1/4, 1/4 and 1/6; a tie is wrong; an item with a
@@ -40,16 +40,16 @@ class WinogroundForm(Benchmark):
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         correct = winoground_correct(np.stack(scores)) if len(scores) else np.empty((0, 3))
 
-        def of(index: IntArray) -> Mapping[str, float]:
+        def compute(index: IntArray) -> Mapping[str, float]:
             text, image, group = _mean(correct[index])
             return {"text": text, "image": image, "group": group}
 
-        return of
+        return compute
 
 
 def _mean(rows: FloatArray) -> list[float]:
     with warnings.catch_warnings():
-        # The mean of nothing is NaN, which is what a reader should see.
+        # The mean of no items is NaN, which is reported as such.
         warnings.simplefilter("ignore", RuntimeWarning)
         means: list[float] = np.nanmean(rows, axis=0).tolist()
     return means

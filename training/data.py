@@ -147,16 +147,16 @@ def _single(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
     """One phrase; a false one combines what the image has: no single word gives it away."""
     want = rng.random() < 0.5
     for _ in range(20):
-        one, two = sc.pick(rng, scene), sc.pick(rng, scene)
+        first, second = sc.pick(rng, scene), sc.pick(rng, scene)
         if want:
-            two = one
+            second = first
         elif rng.random() < 0.3:
-            two = sc.sample_thing(rng)
-        size = sc.pick(rng, ("", "", two.size))
-        phrase = sc.Phrase("a", one.colour, two.shape, size)
+            second = sc.sample_thing(rng)
+        size = sc.pick(rng, ("", "", second.size))
+        phrase = sc.Phrase("a", first.colour, second.shape, size)
         if phrase.pair in sc.TRAINING_PAIRS and phrase.holds(scene) == want:
             return str(phrase), want
-    phrase = sc.Phrase("a", *one.pair)
+    phrase = sc.Phrase("a", *first.pair)
     return str(phrase), True
 
 
@@ -165,13 +165,13 @@ def _any_claim(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
     if len({thing.pair for thing in scene}) < 2:
         return _single(rng, scene)
     while True:
-        one, two = sc.pick(rng, scene), sc.pick(rng, scene)
-        if one.pair != two.pair:
+        first, second = sc.pick(rng, scene), sc.pick(rng, scene)
+        if first.pair != second.pair:
             break
     joint = sc.pick(rng, (*sc.RELATIONS, "and"))
-    sizes = (one.size, two.size) if rng.random() < 0.3 else ("", "")
+    sizes = (first.size, second.size) if rng.random() < 0.3 else ("", "")
     claim = sc.Claim(
-        sc.Phrase("a", *one.pair, sizes[0]), joint, sc.Phrase("a", *two.pair, sizes[1])
+        sc.Phrase("a", *first.pair, sizes[0]), joint, sc.Phrase("a", *second.pair, sizes[1])
     )
     if rng.random() < 0.5:
         other = claim.swapped(sc.pick(rng, (("colour",), ("shape",), ("size",))))
@@ -215,9 +215,9 @@ def _dense(rng: random.Random, example: ClaimedScene) -> QA:
     return QA("How many things are there?", ORDINALS[len(scene) - 1])
 
 
-def _side(one: sc.Thing, other: sc.Thing, axis: str) -> str:
+def _side(thing: sc.Thing, other: sc.Thing, axis: str) -> str:
     words = {"x": ("left", "right"), "y": ("above", "below")}[axis]
-    offset = int(getattr(one, axis)) - int(getattr(other, axis))
+    offset = int(getattr(thing, axis)) - int(getattr(other, axis))
     return "level" if abs(offset) < sc.CLEARANCE else words[offset > 0]
 
 

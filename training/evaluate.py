@@ -44,7 +44,7 @@ def vqa_scorer(folder: Path, question: str = data.TEMPLATES[0][0], answer: str =
         texts = list(item.texts) * 2
         questions = [question.replace("{}", text) for text in texts]
         answers = [answer.replace("{}", text) for text in texts]
-        states, mask = model.encode(model.see(_pixels(item)), [0, 0, 1, 1], questions)
+        states, mask = model.encode(model.encode_vision(_pixels(item)), [0, 0, 1, 1], questions)
         log_p, length = model.answer_log_likelihood(states, mask, answers)
         return (log_p / length).exp().view(2, 2)
 
@@ -56,10 +56,10 @@ def _pixels(item: SceneItem) -> Tensor:
 
 
 @torch.inference_mode()
-def evaluate(score: Score, drawn: Sequence[SceneItem]) -> dict[str, Any]:
-    right = np.array([_group(score(item)) for item in drawn])
-    skills = np.array([item.skill for item in drawn])
-    held_out = np.array([item.held_out for item in drawn])
+def evaluate(score: Score, scene_items: Sequence[SceneItem]) -> dict[str, Any]:
+    right = np.array([_group(score(item)) for item in scene_items])
+    skills = np.array([item.skill for item in scene_items])
+    held_out = np.array([item.held_out for item in scene_items])
     parts = {"all": right, "held-out": right[held_out], "seen": right[~held_out]}
     parts |= {skill: right[skills == skill] for skill in SKILLS}
     return {name: _interval(part) for name, part in parts.items() if part.size}
@@ -72,8 +72,8 @@ def _group(s: Tensor) -> bool:
 
 def _interval(right: NDArray[np.bool_]) -> dict[str, float]:
     """The share in per cent with its 95 % bootstrap interval over items."""
-    drawn = np.random.default_rng(0).binomial(right.size, right.mean(), 10_000) / right.size
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    samples = np.random.default_rng(0).binomial(right.size, right.mean(), 10_000) / right.size
+    low, high = np.percentile(samples, [2.5, 97.5])
     numbers = {"group": right.mean(), "low": low, "high": high}
     return {k: round(100 * float(v), 1) for k, v in numbers.items()} | {"items": right.size}
 
@@ -85,9 +85,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="0 is the benchmark's own")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    drawn = items(args.items, args.seed)
+    scene_items = items(args.items, args.seed)
     for folder in args.folders:
-        print(json.dumps({folder.name: evaluate(scorer(folder), drawn)}))
+        print(json.dumps({folder.name: evaluate(scorer(folder), scene_items)}))
 
 
 if __name__ == "__main__":

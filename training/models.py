@@ -120,11 +120,11 @@ class ClipT5(nn.Module):
             self._encoded[text] = self.tokenizer(text).input_ids
         return self._encoded[text]
 
-    def see(self, pixels: Tensor) -> Tensor:
+    def encode_vision(self, pixels: Tensor) -> Tensor:
         return patches(self.vision_tower, pixels)
 
     def encode(
-        self, seen: Tensor, which: Sequence[int], questions: Sequence[str]
+        self, features: Tensor, image_index: Sequence[int], questions: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
         """Encoder states and mask of question i about image ``which[i]``."""
         before, _, after = PROMPT.partition("<image>")
@@ -135,7 +135,7 @@ class ClipT5(nn.Module):
         states = torch.cat(
             [
                 embed(head).expand(rows, -1, -1),
-                self.mm_projector(seen).float()[torch.tensor(which)],
+                self.mm_projector(features).float()[torch.tensor(image_index)],
                 embed(tail),
             ],
             dim=1,

@@ -120,7 +120,7 @@ class Question(nn.Module):
     def __init__(self, tokenizer: T5Tokenizer) -> None:
         super().__init__()
         self.model = ClipT5(tokenizer)
-        self.seen, self.read = PatchHeads(), PatchHeads()
+        self.tower_heads, self.encoder_heads = PatchHeads(), PatchHeads()
 
 
 def shares(progress: float) -> tuple[float, float]:
@@ -141,7 +141,7 @@ def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, f
     parts = Question(tokenizer)
     model = parts.model
     model.vision_tower.load_state_dict(tower.tower.state_dict())
-    parts.seen.load_state_dict(tower.heads.state_dict())
+    parts.tower_heads.load_state_dict(tower.heads.state_dict())
     if run.compiled:
         model.t5.encoder.compile(dynamic=False)
 
@@ -150,20 +150,20 @@ def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, f
         dense, single = shares(progress)
         skills = [pick(rng, data.QUESTION_SKILLS) for _ in range(32)]
         examples = [data.sample(rng, skill)[0] for skill in skills]
-        asked = [
+        questions = [
             (i, data.ask(rng, example, dense, single))
             for i, example in enumerate(examples)
             for _ in range(6)
         ]
-        asked.sort(key=lambda question: -len(model.tokens(question[1].answer)))
-        which = [i for i, _ in asked]
-        seen = model.see(data.render(rng, examples))
-        states, mask = model.encode(seen, which, [qa.question for _, qa in asked])
-        answers = answer_loss(model, states, mask, [qa.answer for _, qa in asked])
+        questions.sort(key=lambda question: -len(model.tokens(question[1].answer)))
+        image_index = [i for i, _ in questions]
+        features = model.encode_vision(data.render(rng, examples))
+        states, mask = model.encode(features, image_index, [qa.question for _, qa in questions])
+        answers = answer_loss(model, states, mask, [qa.answer for _, qa in questions])
         targets = data.patch_targets([example.scene for example in examples])
-        again = {name: target[which] for name, target in targets.items()}
-        read = parts.read.loss(model.image_states(states), again)
-        return answers + 0.05 * (parts.seen.loss(seen, targets) + read)
+        again = {name: target[image_index] for name, target in targets.items()}
+        encoder_loss = parts.encoder_heads.loss(model.image_states(states), again)
+        return answers + 0.05 * (parts.tower_heads.loss(features, targets) + encoder_loss)
 
     seconds = train(
         parts, loss, steps=run.steps(4200), rate=6e-4, checkpoint=run.checkpoint("tiny-clip-flant5")

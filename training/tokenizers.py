@@ -14,14 +14,14 @@ MAX_CAPTION = 40  # tokens; the text tower has this many positions
 def t5_tokenizer(words: Sequence[str]) -> T5Tokenizer:
     """A unigram tokeniser; a word's one piece has a better score than its letters together."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
-    seen = {piece for piece, _ in pieces}
-    wanted = [(mark + word, -4.0) for word in words for mark in ("▁", "")]
-    wanted += [("▁", -8.0)]
-    wanted += [(piece, -4.0) for piece in ("▁USER:", "▁ASSISTANT:", '"?', "▁no.")]
-    wanted += [(character, -10.0) for character in string.printable.strip()]
-    for piece, score in wanted:
-        if piece not in seen:
-            seen.add(piece)
+    known_pieces = {piece for piece, _ in pieces}
+    candidates = [(mark + word, -4.0) for word in words for mark in ("▁", "")]
+    candidates += [("▁", -8.0)]
+    candidates += [(piece, -4.0) for piece in ("▁USER:", "▁ASSISTANT:", '"?', "▁no.")]
+    candidates += [(character, -10.0) for character in string.printable.strip()]
+    for piece, score in candidates:
+        if piece not in known_pieces:
+            known_pieces.add(piece)
             pieces.append((piece, score))
     return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=512)
 
@@ -34,11 +34,11 @@ def clip_tokenizer(words: Sequence[str]) -> CLIPTokenizer:
     lower = {word.lower() for word in words if word.isalpha()}
     for word in sorted(lower, key=lambda word: (len(word), word)):
         symbols = [*word[:-1], word[-1] + "</w>"]
-        for left, right in merges:  # an earlier word's merges come first when this one is split
+        for first, second in merges:  # an earlier word's merges come first when this one is split
             i = 0
             while i < len(symbols) - 1:
-                if (symbols[i], symbols[i + 1]) == (left, right):
-                    symbols[i : i + 2] = [left + right]
+                if (symbols[i], symbols[i + 1]) == (first, second):
+                    symbols[i : i + 2] = [first + second]
                 i += 1
         while len(symbols) > 1:
             merges.append((symbols[0], symbols[1]))

@@ -22,9 +22,9 @@ names = pytest.mark.parametrize("name", CASES)
 
 
 def test_every_benchmark_has_a_layout_and_a_case():
-    own = {card.name for card in shipped(benchmarks) if card.page}
-    assert own == set(CASES) == set(LAYOUTS) == set(ITEMS)
-    without = {card.name for card in shipped(benchmarks)} - own
+    custom = {card.name for card in shipped(benchmarks) if card.page}
+    assert custom == set(CASES) == set(LAYOUTS) == set(ITEMS)
+    without = {card.name for card in shipped(benchmarks)} - custom
     assert without == {"scenes"}, "which is drawn, and tested in test_scenes.py"
 
 
@@ -44,10 +44,10 @@ def test_metrics_by_hand(tmp_path, name):
     benchmark = opened(name, tmp_path)
     items = list(benchmark.items())
     scores, expected = CASES[name].metric(items, tmp_path)
-    found = benchmark.metrics(items, scores)
-    assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-6)
-    assert set(benchmark.card.published) <= set(found), "published figures are of our metrics"
-    headline = benchmark.headline or next(iter(found))
+    actual = benchmark.metrics(items, scores)
+    assert {key: actual[key] for key in expected} == pytest.approx(expected, abs=1e-6)
+    assert set(benchmark.card.published) <= set(actual), "published figures are of our metrics"
+    headline = benchmark.headline or next(iter(actual))
     assert headline in expected or name in ("genai-rank-dalle3", "genai-rank-sdxl")
 
 
@@ -56,7 +56,7 @@ def test_a_row_twice(tmp_path, name):
     LAYOUTS[name](tmp_path)
     case = CASES[name]
     case.again(tmp_path)
-    kind, _, said = case.said.rpartition(": ") if case.said[:5] in ("warns", "count") else ("",) * 3
+    kind, _, text = case.said.rpartition(": ") if case.said[:5] in ("warns", "count") else ("",) * 3
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if kind:
@@ -65,12 +65,12 @@ def test_a_row_twice(tmp_path, name):
             with pytest.raises(BenchmarkDataError, match=case.said):
                 opened(name, tmp_path).items()
             return
-    told = [str(one.message) for one in caught if one.category is T2VWarning]
+    message = [str(item.message) for item in caught if item.category is T2VWarning]
     if kind == "counts":
-        assert len(items) == int(said.partition(",")[0]) == ITEMS[name]
+        assert len(items) == int(text.partition(",")[0]) == ITEMS[name]
     else:
         assert len(items) == ITEMS[name] + 1
-        assert any(re.search(said, one) for one in told), told
+        assert any(re.search(text, item) for item in message), message
 
 
 @names

@@ -60,9 +60,9 @@ def test_a_tie_is_wrong_and_parts_count_alike(benchmark):
         "accuracy": pytest.approx(12 / 14),
     }
     # Without three of the last part's and the one before's items, the parts still count alike.
-    found = benchmark.statistic(items, scores)(np.array([0, 1, 2, 2, 3, 4, 5]))
-    assert found["accuracy"] == pytest.approx(4 / 7)
-    assert found["macro"] == pytest.approx((1 / 2 + 1 / 3 + 1) / 3)
+    actual = benchmark.statistic(items, scores)(np.array([0, 1, 2, 2, 3, 4, 5]))
+    assert actual["accuracy"] == pytest.approx(4 / 7)
+    assert actual["macro"] == pytest.approx((1 / 2 + 1 / 3 + 1) / 3)
     scores[0][:] = np.nan
     assert benchmark.metrics(items, scores)["accuracy"] == pytest.approx(12 / 13)
     nothing = [np.full((1, 2), np.nan, np.float32)] * len(items)
@@ -79,7 +79,7 @@ def test_eqben_mini(tmp_path):
     assert [item.tags for item in items] == [("eqbensd",), ("eqbenk",), ("eqbenk",), ("eqbeny",)]
     assert items[3].texts == ["eqbenyoucook2 caption 0", "eqbenyoucook2 caption 1"]
     assert items[3].images[1].endswith("images/eqbenyoucook2/3/1.png")
-    scores = [np.array(one, np.float32) for one in (RIGHT, RIGHT, TEXT_ONLY, TEXT_ONLY)]
+    scores = [np.array(entry, np.float32) for entry in (RIGHT, RIGHT, TEXT_ONLY, TEXT_ONLY)]
     assert benchmark.metrics(items, scores) == {"text": 1.0, "image": 0.5, "group": 0.5}
 
 
@@ -89,7 +89,7 @@ def test_naturalbench(tmp_path):
     items = benchmark.items()
     assert [item.id for item in items] == ["0", "1", "2"]
     assert items[2].texts == ["one 2", "other 2"]
-    scores = [np.array(one, np.float32) for one in (RIGHT, RIGHT, TEXT_ONLY)]
+    scores = [np.array(entry, np.float32) for entry in (RIGHT, RIGHT, TEXT_ONLY)]
     assert benchmark.metrics(items, scores)["group"] == pytest.approx(2 / 3)
 
 
@@ -146,8 +146,8 @@ def test_sugarcrepe_pp_wants_both_true_captions_above_the_false_one(tmp_path):
     scores = [np.array([[0.9, 0.5, 0.1]], np.float32) for _ in items]
     scores[0][:] = [[0.9, 0.1, 0.5]]  # one of the two is below
     scores[2][:] = [[0.9, 0.5, 0.5]]  # a tie
-    found = benchmark.metrics(items, scores)
-    assert found == {"macro": pytest.approx(4 / 5), "accuracy": pytest.approx(8 / 10)}
+    actual = benchmark.metrics(items, scores)
+    assert actual == {"macro": pytest.approx(4 / 5), "accuracy": pytest.approx(8 / 10)}
     # Of the six orders of three scores, two have the false caption's last.
     assert benchmark.chance["accuracy"] == pytest.approx(2 / 6)
 
@@ -185,7 +185,7 @@ def test_pascal_50s_malformed(tmp_path, change, message):
 
 
 def pairs(*scores):
-    return [np.array([one], np.float32) for one in scores]
+    return [np.array([item], np.float32) for item in scores]
 
 
 def test_aro_relations(tmp_path):
@@ -247,8 +247,8 @@ def test_foil(tmp_path):
     assert items[0].texts == ["A dog on a bed.", "A cat on a bed."]
     assert items[0].images[0].endswith("val2014/COCO_val2014_000000042200.jpg")
     assert items[1].references == [[f"Caption {k} of 74 ." for k in range(4)]]
-    one = benchmarks.create("foil-1-ref", root=tmp_path).items()
-    assert [item.references for item in one][1:] == [[["Caption 0 of 74 ."]]] * 2
+    entry = benchmarks.create("foil-1-ref", root=tmp_path).items()
+    assert [item.references for item in entry][1:] == [[["Caption 0 of 74 ."]]] * 2
     scores = pairs([2, 1], [1, 1], [3, 1])
     assert benchmark.metrics(items, scores) == {"accuracy": pytest.approx(2 / 3)}
 
@@ -256,11 +256,11 @@ def test_foil(tmp_path):
 def test_scorers_with_and_without_references_run_on_foil(tmp_path):
     foil(tmp_path)
     run = evaluate(ToyEmbedding(), benchmarks.create("foil-1-ref", root=tmp_path), resamples=5)
-    wanted = []
+    reference = []
     for item in run.items:
         true, wrong = (expected(Image.open(item.images[0]), text) for text in item.texts)
-        wanted.append(true > wrong)
-    assert run.metrics["accuracy"].value == pytest.approx(np.mean(wanted))
+        reference.append(true > wrong)
+    assert run.metrics["accuracy"].value == pytest.approx(np.mean(reference))
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ def matched(folder, texts, *names, ids=()):
     """The names of each prompt's images, and what was said of the folder."""
     for seed, name in enumerate(names):
         draw(folder / name, seed)
-    found = match(folder, prompts(*texts, ids=ids))
-    return [[p.relative_to(folder).as_posix() for p in of] for of in found.images], found
+    actual = match(folder, prompts(*texts, ids=ids))
+    return [[p.relative_to(folder).as_posix() for p in group] for group in actual.images], actual
 
 
 def write_geneval(root, folder, samples=4):
@@ -73,8 +73,8 @@ def test_geneval_as_its_own_scripts_write_and_read_it(tmp_path):
     benchmark, items = items_of("geneval", tmp_path / "set", tmp_path / "mine")
     assert [item.texts for item in items] == [[text] for text in GENEVAL]
     for index, item in enumerate(items):
-        own = [f"{index:05}/samples/{k:05}.png" for k in range(4)]
-        assert below(tmp_path / "mine", item) == own
+        custom = [f"{index:05}/samples/{k:05}.png" for k in range(4)]
+        assert below(tmp_path / "mine", item) == custom
     (folder,) = benchmark.selection.folders
     assert folder["rules"] == {"in GenEval's layout": 12}
     assert folder["ignored"]["beside samples/"] == 3
@@ -102,8 +102,8 @@ def test_compbench_as_its_own_scripts_write_it(tmp_path):
     for n, item in enumerate(items):
         skill, place = SKILLS[n // 2], n % 2
         text = texts[skill][place]
-        own = [f"{skill}/samples/{text}_{2 * place + k:06}.png" for k in range(2)]
-        assert below(tmp_path / "mine", item) == own
+        custom = [f"{skill}/samples/{text}_{2 * place + k:06}.png" for k in range(2)]
+        assert below(tmp_path / "mine", item) == custom
     assert benchmark.selection.folders[0]["rules"] == {"by prompt in T2I-CompBench's layout": 32}
     assert sum(benchmark.selection.folders[0]["ignored"].values()) == 16
 
@@ -120,11 +120,11 @@ def test_one_skill_of_compbench_alone(tmp_path, name):
 
 def test_a_prompt_that_occurs_twice_takes_its_image_for_each(tmp_path):
     texts = ["a bagel", "a cat", "a bagel", "A bagel."]
-    found, how = matched(tmp_path, texts, "a_bagel_0.png", "a cat.png")
-    assert found == [["a_bagel_0.png"], ["a cat.png"], ["a_bagel_0.png"], ["a_bagel_0.png"]]
+    actual, how = matched(tmp_path, texts, "a_bagel_0.png", "a cat.png")
+    assert actual == [["a_bagel_0.png"], ["a cat.png"], ["a_bagel_0.png"], ["a_bagel_0.png"]]
     assert how.shared == ["3"]
-    found, _ = matched(tmp_path / "numbers", texts, "0.png", "1.png", "3.png")
-    assert found[2] == [], "whoever counts has one each"
+    actual, _ = matched(tmp_path / "numbers", texts, "0.png", "1.png", "3.png")
+    assert actual[2] == [], "whoever counts has one each"
 
 
 @pytest.mark.parametrize(
@@ -144,8 +144,10 @@ def test_a_prompt_that_occurs_twice_takes_its_image_for_each(tmp_path):
     ],
 )
 def test_prompts_that_are_numbers(tmp_path, texts, names, expected):
-    found, _ = matched(tmp_path, texts, *names)
-    assert [names.index(of[0]) for of in found] == [expected.index(n) for n in range(len(texts))]
+    actual, _ = matched(tmp_path, texts, *names)
+    assert [names.index(group[0]) for group in actual] == [
+        expected.index(n) for n in range(len(texts))
+    ]
 
 
 LONG = "a very long prompt of a robot that walks along the river and then stops"
@@ -175,16 +177,16 @@ TEXTS = [
 )  # fmt: skip
 def test_names_of_many_kinds(tmp_path, names):
     names = [name.replace("grid/../", "") for name in names]
-    found, _ = matched(tmp_path, TEXTS, *names)
-    assert found == [[name] for name in names]
+    actual, _ = matched(tmp_path, TEXTS, *names)
+    assert actual == [[name] for name in names]
 
 
 def test_two_prompts_that_a_name_may_stand_for_are_both_named(tmp_path):
     texts = ["a cat on a mat", "a cat, on a mat", "a dog"]
     with pytest.raises(BenchmarkDataError, match=r"'a cat on a mat'.*'a cat, on a mat'"):
         matched(tmp_path / "slugs", texts, "a-cat-on-a-mat.png", "a-dog.png")
-    found, _ = matched(tmp_path / "exact", texts, "a cat on a mat_0.png", "a cat, on a mat_0.png")
-    assert found == [["a cat on a mat_0.png"], ["a cat, on a mat_0.png"], []]
+    actual, _ = matched(tmp_path / "exact", texts, "a cat on a mat_0.png", "a cat, on a mat_0.png")
+    assert actual == [["a cat on a mat_0.png"], ["a cat, on a mat_0.png"], []]
     long = ["a photo of two dogs and a bench", "a photo of two dogs and a boat"]
     with pytest.raises(BenchmarkDataError, match=r"bench'.*boat'"):
         matched(tmp_path / "cut", long, "a photo of two dogs and a b.png")
@@ -205,8 +207,8 @@ def test_files_of_systems_and_notebooks_are_no_images(tmp_path):
     ]
     for name in ("Thumbs.db", "desktop.ini", ".DS_Store", "0.txt", "0.json", "notes.json"):
         (tmp_path / name).write_bytes(b"{")
-    found, how = matched(tmp_path, ["a cat", "a dog"], "0.png", "1/a.png", "grid-0001.png", *junk)
-    assert found == [["0.png"], ["1/a.png"]]
+    actual, how = matched(tmp_path, ["a cat", "a dog"], "0.png", "1/a.png", "grid-0001.png", *junk)
+    assert actual == [["0.png"], ["1/a.png"]]
     assert how.facts()["ignored"] == {"of the system": len(junk), "a grid": 1}
 
 
@@ -214,8 +216,8 @@ def test_files_beside_images_say_what_they_show(tmp_path):
     rows = [{"file_name": "x/b.png", "text": "a cat"}, {"file_name": "a.png", "text": "a dog"}]
     rows += [{"file_name": "0.png", "text": "something else"}]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found, how = matched(tmp_path, ["a cat", "a dog"], "x/b.png", "a.png", "0.png")
-    assert found == [["x/b.png"], ["a.png"]]
+    actual, how = matched(tmp_path, ["a cat", "a dog"], "x/b.png", "a.png", "0.png")
+    assert actual == [["x/b.png"], ["a.png"]]
     assert how.ignored == {"by metadata.jsonl it is of no prompt of the set": ["0.png"]}
     table = tmp_path / "csv"
     table.mkdir()
@@ -231,8 +233,8 @@ def test_files_beside_images_say_what_they_show(tmp_path):
 def test_ids_of_a_set(tmp_path):
     ids = ["coco_301091", "vrd_2", "vrd_2_1"]
     names = ["coco_301091_0.jpg", "coco_301091_1.jpg", "vrd_2.png", "vrd_2_1.png", "coco_3.jpg"]
-    found, _ = matched(tmp_path, ["a", "b", "c"], *names, ids=ids)
-    assert found == [names[:2], ["vrd_2.png"], ["vrd_2_1.png"]]
+    actual, _ = matched(tmp_path, ["a", "b", "c"], *names, ids=ids)
+    assert actual == [names[:2], ["vrd_2.png"], ["vrd_2_1.png"]]
 
 
 def test_links_to_folders_are_followed_once(tmp_path):

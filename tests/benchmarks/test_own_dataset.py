@@ -50,8 +50,8 @@ def judged(folder, **more):
         "tags": ["a;b", "a;b", "a", "a", ""],
         "other": [{"anything": n} for n in range(5)],
     }
-    made = datasets.Dataset.from_dict(columns | more)
-    return made.cast_column("image", datasets.Image()) if "image" not in more else made
+    result = datasets.Dataset.from_dict(columns | more)
+    return result.cast_column("image", datasets.Image()) if "image" not in more else result
 
 
 def test_as_it_is_saved(folder):
@@ -66,18 +66,20 @@ def test_as_it_is_saved(folder):
 
 
 def test_images_are_their_bytes(folder):
-    made = judged(folder).map(lambda row: row, writer_batch_size=2)
-    made.save_to_disk(folder / "saved")
+    result = judged(folder).map(lambda row: row, writer_batch_size=2)
+    result.save_to_disk(folder / "saved")
     for n in range(5):
         (folder / f"p{n}.png").unlink()
     pictures = [
-        one for item in open_benchmark(f"dataset:{folder / 'saved'}").items() for one in item.images
+        entry
+        for item in open_benchmark(f"dataset:{folder / 'saved'}").items()
+        for entry in item.images
     ]
-    assert [one.key for one in pictures] == [open_media(png(n)).key for n in range(5)]
+    assert [entry.key for entry in pictures] == [open_media(png(n)).key for n in range(5)]
 
 
 def test_lists_of_images_and_names_of_classes(folder):
-    made = datasets.Dataset.from_dict(
+    result = datasets.Dataset.from_dict(
         {
             "images": [[str(folder / "p0.png"), str(folder / "p1.png")], [str(folder / "p2.png")]],
             "text": ["x", "y"],
@@ -93,12 +95,12 @@ def test_lists_of_images_and_names_of_classes(folder):
             }
         ),
     )
-    made.save_to_disk(folder / "saved")
-    found = open_benchmark(f"dataset:{folder / 'saved'}")
-    one, other = found.items()
-    assert one.labels == {"human": [1, 0]} and len(one.images) == 2
-    assert (one.tags, other.tags) == (("many",), ("few",))
-    assert found.metric_names[0] == "auroc", "labels of 0 and 1"
+    result.save_to_disk(folder / "saved")
+    actual = open_benchmark(f"dataset:{folder / 'saved'}")
+    item, other = actual.items()
+    assert item.labels == {"human": [1, 0]} and len(item.images) == 2
+    assert (item.tags, other.tags) == (("many",), ("few",))
+    assert actual.metric_names[0] == "auroc", "labels of 0 and 1"
 
 
 def test_splits_are_named(folder):
@@ -113,7 +115,7 @@ def test_splits_are_named(folder):
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
 def test_folders_of_files(folder, suffix):
-    made = datasets.Dataset.from_dict(
+    result = datasets.Dataset.from_dict(
         {
             "image": [str(folder / f"p{n}.png") for n in range(5)],
             "text": ["x"] * 5,
@@ -121,7 +123,7 @@ def test_folders_of_files(folder, suffix):
         }
     )
     (folder / "data").mkdir()
-    write = {"csv": made.to_csv, "jsonl": made.to_json, "parquet": made.to_parquet}[suffix]
+    write = {"csv": result.to_csv, "jsonl": result.to_json, "parquet": result.to_parquet}[suffix]
     write(folder / "data" / f"train.{suffix}")
     items = open_benchmark(f"dataset:{folder / 'data'}").items()
     assert [item.labels["human"] for item in items] == [[h] for h in HUMAN]
@@ -130,18 +132,18 @@ def test_folders_of_files(folder, suffix):
 def test_a_folder_of_images_with_a_metadata_file(folder):
     rows = [{"file_name": f"p{n}.png", "text": "x", "human": h} for n, h in enumerate(HUMAN)]
     (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    found = open_benchmark(f"dataset:{folder}")
-    items = found.items()
+    actual = open_benchmark(f"dataset:{folder}")
+    items = actual.items()
     assert [item.labels["human"] for item in items] == [[h] for h in HUMAN]
-    scores = evaluate(ToyEmbedding(), found, resamples=2).scores
-    wanted = ToyEmbedding()([str(folder / f"p{n}.png") for n in range(5)], ["x"])
-    assert np.concatenate(scores).ravel() == pytest.approx(wanted.numpy().ravel(), abs=1e-6)
+    scores = evaluate(ToyEmbedding(), actual, resamples=2).scores
+    expected = ToyEmbedding()([str(folder / f"p{n}.png") for n in range(5)], ["x"])
+    assert np.concatenate(scores).ravel() == pytest.approx(expected.numpy().ravel(), abs=1e-6)
 
 
 def test_columns_of_other_names(folder):
-    made = judged(folder, r1=[5, 3, 1, 2, None], r2=[4, 3, 2, 2, 5])
-    made = made.rename_columns({"image": "jpg", "text": "prompt", "human": "unused"})
-    made.save_to_disk(folder / "saved")
+    result = judged(folder, r1=[5, 3, 1, 2, None], r2=[4, 3, 2, 2, 5])
+    result = result.rename_columns({"image": "jpg", "text": "prompt", "human": "unused"})
+    result.save_to_disk(folder / "saved")
     columns = {"image": "jpg", "text": "prompt", "human": ["r1", "r2"], "group": "prompt"}
     items = open_benchmark(f"dataset:{folder / 'saved'}", columns=columns).items()
     assert [item.labels["human"] for item in items] == [[4.5, 3], [1.5, 2], [5]]
@@ -192,9 +194,9 @@ def test_a_data_set_of_the_hub(on_hub, folder):
     on_hub.files["someone/judged"] = {"test.parquet": stream.getvalue()}
     items = open_benchmark("dataset:someone/judged@test").items()
     assert [item.labels["human"] for item in items] == [[5, 3], [1, 2], [4]]
-    images = [one for item in items for one in item.images]
-    assert [one.key for one in images] == [open_media(png(n)).key for n in range(5)]
-    assert [one.name[-5:] for one in images] == [f"row {n + 1}" for n in range(5)]
+    images = [entry for item in items for entry in item.images]
+    assert [entry.key for entry in images] == [open_media(png(n)).key for n in range(5)]
+    assert [entry.name[-5:] for entry in images] == [f"row {n + 1}" for n in range(5)]
 
 
 def test_a_data_set_that_is_not_there_or_gated(on_hub):
@@ -208,10 +210,10 @@ def test_a_data_set_that_is_not_there_or_gated(on_hub):
 
 def test_the_command(folder):
     judged(folder).rename_column("human", "rating").save_to_disk(folder / "saved")
-    asked = ["eval", "-m", "toy-colours", "--no-store", "-b", f"dataset:{folder / 'saved'}"]
-    result = CliRunner().invoke(app, [*asked, "--column", "human=rating"])
+    requests = ["eval", "-m", "toy-colours", "--no-store", "-b", f"dataset:{folder / 'saved'}"]
+    result = CliRunner().invoke(app, [*requests, "--column", "human=rating"])
     assert result.exit_code == 0, result.output
     assert "3 items" in result.stdout and "acc23" in result.stdout
-    assert CliRunner().invoke(app, asked).exit_code == 2
-    wrong = CliRunner().invoke(app, [*asked, "--column", "rating"])
+    assert CliRunner().invoke(app, requests).exit_code == 2
+    wrong = CliRunner().invoke(app, [*requests, "--column", "rating"])
     assert wrong.exit_code == 2 and "write name=column" in wrong.stderr

@@ -61,8 +61,8 @@ def test_a_part_needs_the_images_of_the_part_alone(root, tmp_path):
     assert run.metrics["score"].value == pytest.approx(mean([0, 1, 2]), abs=1e-6)
     assert run.benchmark["subset"] == ["counting", "Colors"]
     assert (run.benchmark["items"], run.benchmark["items_of_all"]) == (3, 4)
-    one = evaluate(ToyEmbedding(), benchmark, subset="counting", resamples=5)
-    assert one.metrics["score"].value == pytest.approx(mean([0, 1]), abs=1e-6)
+    entry = evaluate(ToyEmbedding(), benchmark, subset="counting", resamples=5)
+    assert entry.metrics["score"].value == pytest.approx(mean([0, 1]), abs=1e-6)
     with pytest.raises(InputError, match=r"no item of geneval has the tag 'count'.*counting \(2\)"):
         evaluate(ToyEmbedding(), benchmark, subset="count")
     created = benchmarks.create("geneval", root=root, images=mine, subset="colors")
@@ -88,7 +88,7 @@ def test_two_folders_are_compared_on_the_prompts_that_both_have(root, tmp_path):
     folders = [folder(tmp_path / "mine", 0, 1, 2), folder(tmp_path / "theirs", 1, 2, 3, seed=9)]
     benchmark = benchmarks.create("geneval", root=root, images=folders, on_missing="skip")
     run = evaluate(ToyEmbedding(), benchmark, resamples=5)
-    value = {name: one.value for name, one in run.metrics.items()}
+    value = {name: item.value for name, item in run.metrics.items()}
     assert value["mine"] == pytest.approx(mean([0, 1, 2]), abs=1e-6)
     assert value["theirs"] == pytest.approx(mean([1, 2, 3], 9), abs=1e-6)
     assert value["mine - theirs"] == pytest.approx(mean([1, 2]) - mean([1, 2], 9), abs=1e-6)
@@ -133,13 +133,13 @@ def test_the_command_and_every_form_of_the_report(root, tmp_path):
             "ignored": {"a grid": 1},
         }
     ]
-    for shown in (done.stdout, (out / "report.md").read_text(), (out / "report.html").read_text()):
-        flat = " ".join(shown.split())
+    for output in (done.stdout, (out / "report.md").read_text(), (out / "report.html").read_text()):
+        flat = " ".join(output.split())
         assert "2 of 4 items" in flat and "2 images by number" in flat
         assert "2 items are left out" in flat and "1 file ignored (a grid): grid.png" in flat
     done = call(*common, "--subset", "colors")
-    for shown in (done.stdout, (out / "report.md").read_text(), (out / "report.html").read_text()):
-        assert "geneval (part: colors)" in shown.replace("\\", "")
+    for output in (done.stdout, (out / "report.md").read_text(), (out / "report.html").read_text()):
+        assert "geneval (part: colors)" in output.replace("\\", "")
     assert "(3)" not in call(*common, "--subset", "nope", code=2).stderr
 
 
@@ -160,24 +160,24 @@ def test_every_benchmark_can_leave_out_an_item(tmp_path, name):
         assert [item.id for item in part] == [i.id for i in items if tags[0] in i.tags]
     if not named:
         return  # the images are in the tables
-    gone = named[-1][1]
-    (tmp_path / gone).unlink()
-    lacking = {items[n].id for n, image in named if image == gone}
+    missing = named[-1][1]
+    (tmp_path / missing).unlink()
+    lacking = {items[n].id for n, image in named if image == missing}
     if name in ("genai-bench-video-527", "t2vscore-alignment"):
         return  # a shorter video is one too, if its last frame is what is missing
     if len(lacking) == len(items):
         with pytest.raises(BenchmarkDataError, match="lacks an image|no image"):
             whole.selecting(on_missing="skip").selected()
         return
-    kept = whole.selecting(on_missing="skip")
-    assert {item.id for item in kept.selected()} == {item.id for item in items} - lacking
-    assert set(kept.selection.left_out) == lacking
+    remaining = whole.selecting(on_missing="skip")
+    assert {item.id for item in remaining.selected()} == {item.id for item in items} - lacking
+    assert set(remaining.selection.left_out) == lacking
 
 
 def test_published_figures_are_of_the_whole(tmp_path):
     LAYOUTS["winoground"](tmp_path)
     benchmark = opened("winoground", tmp_path)
-    names = {n for of in benchmark.card.published.values() for n in of if n != "source"}
+    names = {n for group in benchmark.card.published.values() for n in group if n != "source"}
     scorer = ToyEmbedding(card=Card(min(names), "x", "x"))
     assert evaluate(scorer, benchmark, resamples=2).benchmark["published"]
     tag = benchmark.items()[0].tags[0]
@@ -217,8 +217,8 @@ def test_a_caution_is_said_of_stored_scores_too(root, tmp_path):
         (caution,) = run.scorer["cautions"]
         assert caution.startswith("4 of 4 images are not of 8 x 8 pixels")
     page = Report([run]).write(tmp_path / "out")
-    for shown in (page.read_text(), (tmp_path / "out/report.md").read_text()):
-        assert "it means nothing" in shown
+    for output in (page.read_text(), (tmp_path / "out/report.md").read_text()):
+        assert "it means nothing" in output
 
 
 def test_texts_that_were_cut_are_counted_whoever_computed(root, tmp_path):
@@ -253,17 +253,17 @@ def test_no_model_is_loaded_for_what_is_not_there(tmp_path, monkeypatch):
     models.register("toy-loaded", kind="clip")(Loaded)
     draw(tmp_path / "images/a.png", 0)
     (tmp_path / "c.json").write_text('{"a": "x"}')
-    m, gone = ("-m", "toy-loaded", "--no-store"), tmp_path / "gone"
+    m, missing = ("-m", "toy-loaded", "--no-store"), tmp_path / "gone"
     for command in (
-        ("caption", f"{gone}.json", tmp_path / "images", *m),
-        ("caption", tmp_path / "c.json", gone, *m),
-        ("caption", tmp_path / "c.json", tmp_path / "images", "--references", gone, *m),
-        ("score", gone, "-t", "x", *m),
+        ("caption", f"{missing}.json", tmp_path / "images", *m),
+        ("caption", tmp_path / "c.json", missing, *m),
+        ("caption", tmp_path / "c.json", tmp_path / "images", "--references", missing, *m),
+        ("score", missing, "-t", "x", *m),
         ("score", tmp_path / "images/a.png", *m),
-        ("score", "--pairs", gone, *m),
-        ("eval", "-b", "geneval", "--root", gone, "--images", tmp_path / "images", *m),
-        ("eval", "-b", f"{gone}.csv", *m),
-        ("prefer", gone, tmp_path / "images/a.png", "x", *m),
+        ("score", "--pairs", missing, *m),
+        ("eval", "-b", "geneval", "--root", missing, "--images", tmp_path / "images", *m),
+        ("eval", "-b", f"{missing}.csv", *m),
+        ("prefer", missing, tmp_path / "images/a.png", "x", *m),
     ):
         error = call(*command, code=2).stderr
         assert "gone" in error or "--text" in error

@@ -43,15 +43,15 @@ def test_imagereward(tmp_path):
     # Ranks 3 2 3 2 5 have two tied pairs of ten, ranks 1 2 1 4 3 4 two of fifteen.
     scores = [column(4, 3, 1, 2), column(1, 1, 1, 1, 1), column(6, 5, 6, 2, 3, 1)]
     # All six right; none of eight; all thirteen.
-    found = benchmark.metrics(items, scores)
-    assert found["accuracy"] == pytest.approx((6 + 0 + 13) / (6 + 8 + 13))
-    assert found["ranking"] == pytest.approx((1 + 2 / 10 + 1) / 3)
+    actual = benchmark.metrics(items, scores)
+    assert actual["accuracy"] == pytest.approx((6 + 0 + 13) / (6 + 8 + 13))
+    assert actual["ranking"] == pytest.approx((1 + 2 / 10 + 1) / 3)
     scores[0][0] = np.nan
-    found = benchmark.metrics(items, scores)
-    assert found["accuracy"] == pytest.approx((3 + 0 + 13) / (3 + 8 + 13))
+    actual = benchmark.metrics(items, scores)
+    assert actual["accuracy"] == pytest.approx((3 + 0 + 13) / (3 + 8 + 13))
     twice = benchmark.statistic(items, scores)(np.array([2, 2, 1]))
     assert twice["accuracy"] == pytest.approx(26 / 34)
-    nothing = [np.full_like(one, np.nan) for one in scores]
+    nothing = [np.full_like(entry, np.nan) for entry in scores]
     assert all(np.isnan(value) for value in benchmark.metrics(items, nothing).values())
 
 
@@ -80,8 +80,8 @@ def test_hpdv2(tmp_path):
     benchmark, items = opened("hpdv2-test", tmp_path)
     assert items[0].labels["human"] == [-1, -3, -2]
     # Ranks 1 3 2: two of three pairs right. Ranks 1.5 1.5 3: the untied two right.
-    found = benchmark.metrics(items, [column(3, 2, 1), column(5, 4, 1)])
-    assert found == {"accuracy": pytest.approx(4 / 5), "ranking": pytest.approx((2 / 3 + 1) / 2)}
+    actual = benchmark.metrics(items, [column(3, 2, 1), column(5, 4, 1)])
+    assert actual == {"accuracy": pytest.approx(4 / 5), "ranking": pytest.approx((2 / 3 + 1) / 2)}
     assert benchmark.headline == "ranking"
 
 
@@ -91,8 +91,8 @@ def test_pickapic(tmp_path):
     assert [item.id for item in items] == ["1", "9", "385"], "in the authors' order, 2 not chosen"
     assert items[1].labels["human"] == [0, 1] and items[2].labels["human"] == [0.5, 0.5]
     # Right, a tie of scores for a preference, and a preference for the user's tie.
-    found = benchmark.metrics(items, [column(2, 1), column(1, 1), column(1, 2)])
-    assert found == {"preference": pytest.approx((1 + 0.5 + 0.5) / 3), "accuracy": 0.5}
+    actual = benchmark.metrics(items, [column(2, 1), column(1, 1), column(1, 2)])
+    assert actual == {"preference": pytest.approx((1 + 0.5 + 0.5) / 3), "accuracy": 0.5}
     assert benchmark.metrics(items, [column(2, 1), column(1, np.nan), column(1, 1)]) == {
         "preference": 1.0, "accuracy": 1.0
     }  # fmt: skip
@@ -157,12 +157,12 @@ def test_genai_rank(tmp_path):
         "ranking": 1.0,
         "top": 1.0,
     }
-    found = benchmark.metrics(items, [-one for one in ratings])
-    assert found["best_of_9"] == pytest.approx((1 + 4 + 1) / 3)
-    assert found["ranking"] == found["top"] == 0
+    actual = benchmark.metrics(items, [-entry for entry in ratings])
+    assert actual["best_of_9"] == pytest.approx((1 + 4 + 1) / 3)
+    assert actual["ranking"] == actual["top"] == 0
     # Prompts with and without a perfect image are those that the tags say.
-    some = [n for n, item in enumerate(items) if item.tags[0] == "no perfect image"]
-    chosen = [items[n] for n in some], [ratings[n] for n in some]
+    subset = [n for n, item in enumerate(items) if item.tags[0] == "no perfect image"]
+    chosen = [items[n] for n in subset], [ratings[n] for n in subset]
     assert benchmark.metrics(*chosen)["best_of_9"] == 4
 
 
@@ -197,13 +197,13 @@ def test_flickr8k_expert_counts_each_rating(tmp_path):
     scores = [row(0.2, 0.1), row(0.4), row(0.3)]
     flat = np.repeat([0.2, 0.1, 0.4, 0.3], 3)
     human = [1, 1, 2, 1, 1, 1, 2, 3, 2, 1, 2, 1]
-    found = benchmark.metrics(items, scores)
-    assert next(iter(found)) == "tau_c"
+    actual = benchmark.metrics(items, scores)
+    assert next(iter(actual)) == "tau_c"
     for name, variant in (("tau_c", "c"), ("tau_b", "b")):
-        wanted = stats.kendalltau(flat, human, variant=variant).statistic
-        assert found[name] == pytest.approx(wanted)
+        expected = stats.kendalltau(flat, human, variant=variant).statistic
+        assert actual[name] == pytest.approx(expected)
     averaged = stats.kendalltau([0.2, 0.1, 0.4, 0.3], [4 / 3, 1, 7 / 3, 4 / 3], variant="c")
-    assert found["tau_c"] < averaged.statistic, "averaging the ratings gives more"
+    assert actual["tau_c"] < averaged.statistic, "averaging the ratings gives more"
 
 
 def test_flickr8k_cf_scores_own_captions_without_themselves(tmp_path):
@@ -214,11 +214,11 @@ def test_flickr8k_cf_scores_own_captions_without_themselves(tmp_path):
     assert len(items[0].references[0]) == 5
     assert items[1].texts == ["A brown dog ."] and len(items[1].references[0]) == 4
     assert items[1].texts[0] not in items[1].references[0]
-    found = benchmark.metrics(items, [row(0.2, 0.1), row(0.9), row(0.4)])
-    wanted = stats.kendalltau([0.2, 0.1, 0.9, 0.4], [0, 1 / 3, 1, 2 / 3]).statistic
-    assert next(iter(found)) == "tau_b" and found["tau_b"] == pytest.approx(wanted)
+    actual = benchmark.metrics(items, [row(0.2, 0.1), row(0.9), row(0.4)])
+    expected = stats.kendalltau([0.2, 0.1, 0.9, 0.4], [0, 1 / 3, 1, 2 / 3]).statistic
+    assert next(iter(actual)) == "tau_b" and actual["tau_b"] == pytest.approx(expected)
     again = benchmark.metrics(items, [row(0.2, 0.1), row(0.9), row(0.4)])
-    assert again == found, "nothing is sampled"
+    assert again == actual, "nothing is sampled"
 
 
 @pytest.mark.parametrize(
@@ -250,9 +250,9 @@ def test_composite(tmp_path):
     assert [item.id for item in items] == ["flickr8k/a.jpg", "flickr8k/b.jpg", "coco/c.jpg"]
     assert items[0].texts == ["a dog", "a cat"] and items[0].labels == {"human": [5, 1]}
     assert items[2].references == [["of c.jpg"]] and items[2].tags == ("coco",)
-    found = benchmark.metrics(items, [row(0.9, 0.2), row(0.8), row(0.5, 0.6)])
-    wanted = stats.kendalltau([0.9, 0.2, 0.8, 0.5, 0.6], [5, 1, 3, 4, 3], variant="c").statistic
-    assert next(iter(found)) == "tau_c" and found["tau_c"] == pytest.approx(wanted)
+    actual = benchmark.metrics(items, [row(0.9, 0.2), row(0.8), row(0.5, 0.6)])
+    expected = stats.kendalltau([0.9, 0.2, 0.8, 0.5, 0.6], [5, 1, 3, 4, 3], variant="c").statistic
+    assert next(iter(actual)) == "tau_c" and actual["tau_c"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

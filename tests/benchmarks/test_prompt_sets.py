@@ -63,7 +63,7 @@ def test_images_find_their_prompts(root, tmp_path, names):
     assert [item.texts[0] for item in items] == [prompt for prompt, *_ in PROMPTS]
     assert [item.tags for item in items][1:] == [("Artifacts", "Basic"), ("Artifacts", "Complex")]
     got = [[image[len(str(tmp_path / "mine")) + 1 :] for image in i.images] for i in items]
-    flat = [name for one in got for name in one]
+    flat = [name for entry in got for name in entry]
     assert sorted(flat) == sorted(names), "each image belongs to one prompt"
     first = [name for name in names if re.match(r"0+\b|0+[_/.]|[Bb]ond", name)]
     assert got[0] == sorted(first)
@@ -81,11 +81,11 @@ def test_the_mean_is_over_prompts_and_by_tag(root, tmp_path):
 
 def test_two_folders_are_compared_prompt_by_prompt(root, tmp_path):
     mine = images(tmp_path / "mine", "0.png", "1.png", "2.png")
-    theirs = images(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
-    run = evaluate(ToyEmbedding(), opened(root, mine, theirs), resamples=50)
+    published = images(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
+    run = evaluate(ToyEmbedding(), opened(root, mine, published), resamples=50)
     first = [expected(picture(n), PROMPTS[n][0]) for n in range(3)]
     second = [expected(picture(n + 1), PROMPTS[n][0]) for n in range(3)]
-    value = {name: one.value for name, one in run.metrics.items()}
+    value = {name: item.value for name, item in run.metrics.items()}
     assert value == {
         "mine": pytest.approx(np.mean(first), abs=1e-6),
         "theirs": pytest.approx(np.mean(second), abs=1e-6),
@@ -98,8 +98,8 @@ def test_two_folders_are_compared_prompt_by_prompt(root, tmp_path):
 
 def test_whether_two_folders_differ_is_a_paired_test(root, tmp_path):
     mine = images(tmp_path / "mine", "0.png", "1.png", "2.png")
-    theirs = images(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
-    run = evaluate(ToyEmbedding(), opened(root, mine, theirs), resamples=5)
+    published = images(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
+    run = evaluate(ToyEmbedding(), opened(root, mine, published), resamples=5)
     apart = [
         expected(picture(n), PROMPTS[n][0]) - expected(picture(n + 1), PROMPTS[n][0])
         for n in range(3)
@@ -113,9 +113,11 @@ def test_whether_two_folders_differ_is_a_paired_test(root, tmp_path):
     name = "mine - theirs"
     assert run.tests[""][name] == pytest.approx((p(apart), p(apart)))
     tags = {"Abstract": [0], "Artifacts": [1, 2], "Basic": [0, 1], "Complex": [2]}
-    found = {tag: run.tests[tag][name].p for tag in tags}
-    assert found == pytest.approx({tag: p([apart[n] for n in of]) for tag, of in tags.items()})
-    assert all(run.tests[tag][name].p_holm == min(1, 4 * min(found.values())) for tag in tags)
+    actual = {tag: run.tests[tag][name].p for tag in tags}
+    assert actual == pytest.approx(
+        {tag: p([apart[n] for n in group]) for tag, group in tags.items()}
+    )
+    assert all(run.tests[tag][name].p_holm == min(1, 4 * min(actual.values())) for tag in tags)
     assert run.metrics[name].value == pytest.approx(np.mean(apart), abs=1e-6)
     assert list(run.tests) == ["", *run.by_tag]
 

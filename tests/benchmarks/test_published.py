@@ -19,18 +19,18 @@ names = pytest.mark.parametrize("name", LAYOUTS)
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def written_files(tmp_path_factory):
     """The folder of each layout, written once; tests that change one copy it."""
-    made = {}
+    result = {}
     for name, write in LAYOUTS.items():
-        made[name] = tmp_path_factory.mktemp(name)
-        write(made[name])
-    return made
+        result[name] = tmp_path_factory.mktemp(name)
+        write(result[name])
+    return result
 
 
 @names
-def test_items_and_a_run(written, name):
-    benchmark = opened(name, written[name])
+def test_items_and_a_run(written_files, name):
+    benchmark = opened(name, written_files[name])
     items = benchmark.items()
     assert len(items) == ITEMS[name] and len({item.id for item in items}) == len(items)
     assert all(item.id and item.texts and item.images for item in items)
@@ -43,20 +43,20 @@ def test_items_and_a_run(written, name):
 
 @names
 @pytest.mark.parametrize("own", [False, True])
-def test_a_folder_of_the_benchmark_s_name_will_do(written, tmp_path, name, own):
-    root = shutil.copytree(written[name], tmp_path / name) if own else written[name]
+def test_a_folder_of_the_benchmark_s_name_will_do(written_files, tmp_path, name, custom):
+    root = shutil.copytree(written_files[name], tmp_path / name) if custom else written_files[name]
     of_prompts = benchmarks.card(name).kind == "prompts"
     generated = {"images": [root / "images"]} if of_prompts else {}
-    found = open_benchmark(name, tmp_path if own else root, **generated)
-    assert len(found.items()) == ITEMS[name] and found.root == root
+    actual = open_benchmark(name, tmp_path if custom else root, **generated)
+    assert len(actual.items()) == ITEMS[name] and actual.root == root
 
 
 @names
-def test_fewer_items_than_published_are_said(written, name):
+def test_fewer_items_than_published_are_said(written_files, name):
     if "expected" not in benchmarks.card(name).args:
         return  # how many items there are is not published
     with pytest.warns(T2VWarning, match=f"{ITEMS[name]} items and {name} has"):
-        opened(name, written[name]).items()
+        opened(name, written_files[name]).items()
 
 
 @names
@@ -79,35 +79,35 @@ def test_missing_data_names_the_page_and_the_step(tmp_path, name, where):
 
 
 @names
-def test_each_file_is_missed(written, tmp_path, name):
+def test_each_file_is_missed(written_files, tmp_path, name):
     ends = (".json", ".jsonl", ".csv", ".tsv", ".txt")
-    files = [path for path in sorted(written[name].rglob("*")) if path.suffix in ends]
+    files = [path for path in sorted(written_files[name].rglob("*")) if path.suffix in ends]
     for n, path in enumerate(files):
-        root = shutil.copytree(written[name], tmp_path / str(n))
-        path = root / path.relative_to(written[name])
+        root = shutil.copytree(written_files[name], tmp_path / str(n))
+        path = root / path.relative_to(written_files[name])
         path.unlink()
         with pytest.raises(BenchmarkDataError) as caught:
             opened(name, root).items()
         assert path.name in str(caught.value) or str(path.parent) in str(caught.value)
-    assert files or any(written[name].rglob("*.parquet"))
+    assert files or any(written_files[name].rglob("*.parquet"))
 
 
 @names
-def test_a_missing_image_is_named(written, tmp_path, name):
-    root = shutil.copytree(written[name], tmp_path / "root")
+def test_a_missing_image_is_named(written_files, tmp_path, name):
+    root = shutil.copytree(written_files[name], tmp_path / "root")
     named = [i for i in opened(name, root).items()[-1].images if isinstance(i, str)]
     if not named:
         return  # the images are in the tables
-    gone = Path(named[0])
-    gone.unlink()
+    missing = Path(named[0])
+    missing.unlink()
     with pytest.raises(BenchmarkDataError, match="missing|have no image") as caught:
         opened(name, root).items()
-    assert gone.stem in str(caught.value)
+    assert missing.stem in str(caught.value)
 
 
 @names
-def test_extra_files_do_not_matter(written, tmp_path, name):
-    root = shutil.copytree(written[name], tmp_path / "root")
+def test_extra_files_do_not_matter(written_files, tmp_path, name):
+    root = shutil.copytree(written_files[name], tmp_path / "root")
     items = opened(name, root).items()
     for folder in [root, *(path for path in root.rglob("*") if path.is_dir())]:
         (folder / "zzz.jpg").write_bytes(b"")
@@ -116,15 +116,15 @@ def test_extra_files_do_not_matter(written, tmp_path, name):
 
 
 @names
-def test_broken_json_and_keys_that_occur_twice(written, tmp_path, name):
-    for path in sorted(written[name].glob("*.json")):
-        root = shutil.copytree(written[name], tmp_path / path.stem)
+def test_broken_json_and_keys_that_occur_twice(written_files, tmp_path, name):
+    for path in sorted(written_files[name].glob("*.json")):
+        root = shutil.copytree(written_files[name], tmp_path / path.stem)
         for content, message in (("{", "is not JSON"), ("3", "holds int")):
             (root / path.name).write_text(content)
             with pytest.raises(BenchmarkDataError, match=message) as caught:
                 opened(name, root).items()
             assert path.name in str(caught.value)
-        content = json.loads((written[name] / path.name).read_text())
+        content = json.loads((written_files[name] / path.name).read_text())
         if isinstance(content, dict):
             pairs = [f"{json.dumps(k)}: {json.dumps(v)}" for k, v in content.items()]
             (root / path.name).write_text("{" + ", ".join([*pairs, pairs[0]]) + "}")
@@ -133,9 +133,9 @@ def test_broken_json_and_keys_that_occur_twice(written, tmp_path, name):
 
 
 @names
-def test_a_working_directory_does_not_matter(written, tmp_path, name, monkeypatch):
+def test_a_working_directory_does_not_matter(written_files, tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", T2VWarning)
-        assert opened(name, written[name]).items()
+        assert opened(name, written_files[name]).items()
     assert not list(tmp_path.iterdir()), "nothing is written"

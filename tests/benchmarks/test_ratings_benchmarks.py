@@ -42,12 +42,12 @@ def test_tifa160_likert(tmp_path):
     # Read off dsg_tifa160_anns.csv, for the five images of coco_669925 in the order of
     # tifa160.json: mini-dalle, sd1dot1, sd1dot5, sd2dot1, vq-diffusion.
     lines = (tmp_path / "dsg_tifa160_anns.csv").read_text().splitlines()
-    given = {"mini-dalle": [], "sd1dot1": [], "sd1dot5": [], "sd2dot1": [], "vq-diffusion": []}
+    inputs = {"mini-dalle": [], "sd1dot1": [], "sd1dot5": [], "sd2dot1": [], "vq-diffusion": []}
     for line in lines[1:]:
         if ",coco_669925," in line:
-            given[line.split(",")[1]].append(int(line[-1]))
-    assert {len(values) for values in given.values()} == {5}
-    assert items[0].labels["human"] == [sum(values) / 5 for values in given.values()]
+            inputs[line.split(",")[1]].append(int(line[-1]))
+    assert {len(values) for values in inputs.values()} == {5}
+    assert items[0].labels["human"] == [sum(values) / 5 for values in inputs.values()]
     assert [image.rsplit("/", 1)[1] for image in items[0].images][:2] == [
         "coco_669925_mini_dalle.jpg", "coco_669925_stable_diffusion_v1_1.jpg"
     ]  # fmt: skip
@@ -109,13 +109,13 @@ def test_all_images_are_one_sample(tmp_path):
     benchmark = benchmarks.create("genai-bench-527", root=tmp_path)
     items = benchmark.items()
     scores = scored(items)
-    found = benchmark.metrics(items, scores)
-    assert list(found) == ["acc23", "pearson", "tau_b", "spearman", "tau_c"]
-    s = np.concatenate([one.ravel() for one in scores]).astype(float)
+    actual = benchmark.metrics(items, scores)
+    assert list(actual) == ["acc23", "pearson", "tau_b", "spearman", "tau_c"]
+    s = np.concatenate([entry.ravel() for entry in scores]).astype(float)
     h = np.concatenate([item.labels["human"] for item in items])
-    assert found["tau_b"] == pytest.approx(stats.kendalltau(s, h).statistic)
-    assert found["tau_c"] == pytest.approx(stats.kendalltau(s, h, variant="c").statistic)
-    assert found["pearson"] == pytest.approx(stats.pearsonr(s, h).statistic)
+    assert actual["tau_b"] == pytest.approx(stats.kendalltau(s, h).statistic)
+    assert actual["tau_c"] == pytest.approx(stats.kendalltau(s, h, variant="c").statistic)
+    assert actual["pearson"] == pytest.approx(stats.pearsonr(s, h).statistic)
     # On the scale of the other metrics, and scores that are the ratings agree fully.
     perfect = [np.array(item.labels["human"], np.float32)[:, None] for item in items]
     tau_c = stats.kendalltau(h, h, variant="c").statistic
@@ -135,12 +135,12 @@ def test_missing_scores_are_left_out(tmp_path):
     items = benchmark.items()
     scores = scored(items)
     scores[0][2, 0] = np.nan
-    s = np.concatenate([one.ravel() for one in scores]).astype(float)
+    s = np.concatenate([entry.ravel() for entry in scores]).astype(float)
     h = np.concatenate([item.labels["human"] for item in items])
-    known = ~np.isnan(s)
-    wanted = stats.kendalltau(s[known], h[known]).statistic
-    assert benchmark.metrics(items, scores)["tau_b"] == pytest.approx(wanted)
-    nothing = [np.full_like(one, np.nan) for one in scores]
+    valid = ~np.isnan(s)
+    expected = stats.kendalltau(s[valid], h[valid]).statistic
+    assert benchmark.metrics(items, scores)["tau_b"] == pytest.approx(expected)
+    nothing = [np.full_like(entry, np.nan) for entry in scores]
     assert all(np.isnan(value) for value in benchmark.metrics(items, nothing).values())
     with pytest.raises(InputError, match="has 5 cells and 6 ratings"):
         benchmark.metrics(items[:1], [scores[0][:5]])
@@ -173,7 +173,7 @@ def test_seetrue(tmp_path):
     by_source = {}
     for item in items:
         by_source.setdefault(item.tags[0], []).append(item)
-    assert {source: len(found) for source, found in by_source.items()} == {
+    assert {source: len(actual) for source, actual in by_source.items()} == {
         "drawbench": 3, "coco_t2i": 3, "editbench": 3
     }  # fmt: skip
     cats = next(item for item in items if item.texts[0].startswith("a few cats"))
@@ -184,13 +184,13 @@ def test_seetrue(tmp_path):
         * (-1 if item.tags[0] == "editbench" else 1)
         for item in items
     ]
-    found = benchmark.metrics(items, scores)
+    actual = benchmark.metrics(items, scores)
     # No text of DrawBench here is labelled 1, so that its AUROC is undefined and not counted.
-    assert found["mean_auroc"] == pytest.approx((1 + 0) / 2)
+    assert actual["mean_auroc"] == pytest.approx((1 + 0) / 2)
     labels = np.concatenate([item.labels["human"] for item in items])
-    flat = np.concatenate([one.ravel() for one in scores])
+    flat = np.concatenate([entry.ravel() for entry in scores])
     wins = [(a > b) + (a == b) / 2 for a in flat[labels == 1] for b in flat[labels == 0]]
-    assert found["auroc"] == pytest.approx(np.mean(wins))
+    assert actual["auroc"] == pytest.approx(np.mean(wins))
 
 
 def test_seetrue_missing_scores_keep_their_rows(tmp_path):
@@ -198,8 +198,8 @@ def test_seetrue_missing_scores_keep_their_rows(tmp_path):
     benchmark = benchmarks.create("seetrue", root=tmp_path)
     items = benchmark.items()
     scores = [np.array(item.labels["human"], np.float32)[:, None] for item in items]
-    for one in scores:
-        one[0] = np.nan
+    for entry in scores:
+        entry[0] = np.nan
     assert benchmark.metrics(items, scores)["auroc"] == 1, "no label moves to another row"
 
 

@@ -14,7 +14,7 @@ from t2v_eval.benchmarks.forms import drawn_scenes as _scenes
 from t2v_eval.errors import InputError
 from t2v_eval.registry import benchmarks
 
-DRAWN = _scenes.items(240, seed=5)
+ITEMS = _scenes.items(240, seed=5)
 NUMBER_WORDS = {"no": 0, "two": 2, "three": 3, "four": 4}
 
 
@@ -23,7 +23,7 @@ def reads_true(text: str, scene: _scenes.Scene) -> bool:
     for relation in ("left of", "right of", "above", "below"):
         if relation in text:
             first, second = (_those(part, scene) for part in text.split(f" {relation} "))
-            return any(_is_placed(one, relation, two) for one in first for two in second)
+            return any(_is_placed(item, relation, two) for item in first for two in second)
     return all(_number_fits(part, scene) for part in text.split(" and "))
 
 
@@ -38,16 +38,16 @@ def _those(phrase: str, scene: _scenes.Scene) -> list[_scenes.Thing]:
 
 
 def _number_fits(phrase: str, scene: _scenes.Scene) -> bool:
-    number, found = phrase.split()[0], len(_those(phrase, scene))
-    return found >= 1 if number == "a" else found == NUMBER_WORDS[number]
+    number, count = phrase.split()[0], len(_those(phrase, scene))
+    return count >= 1 if number == "a" else count == NUMBER_WORDS[number]
 
 
-def _is_placed(one: _scenes.Thing, relation: str, two: _scenes.Thing) -> bool:
+def _is_placed(item: _scenes.Thing, relation: str, two: _scenes.Thing) -> bool:
     return {
-        "left of": two.x - one.x,
-        "right of": one.x - two.x,
-        "above": two.y - one.y,
-        "below": one.y - two.y,
+        "left of": two.x - item.x,
+        "right of": item.x - two.x,
+        "above": two.y - item.y,
+        "below": item.y - two.y,
     }[relation] >= 12
 
 
@@ -69,14 +69,14 @@ def test_smaller_set_is_a_prefix_and_seeds_differ() -> None:
 
 
 def test_captions_share_their_words_and_differ() -> None:
-    for item in DRAWN:
+    for item in ITEMS:
         first, second = item.texts
         assert Counter(first.split()) == Counter(second.split())
         assert first != second
 
 
 def test_each_caption_is_true_of_its_own_scene_only() -> None:
-    for item in DRAWN:
+    for item in ITEMS:
         for i, text in enumerate(item.texts):
             assert reads_true(text, item.scenes[i]), (text, item.scenes[i])
             assert not reads_true(text, item.scenes[1 - i]), (text, item.scenes[1 - i])
@@ -84,7 +84,7 @@ def test_each_caption_is_true_of_its_own_scene_only() -> None:
 
 def test_images_show_what_scenes_say() -> None:
     """Each thing's colour fills its place; rings and crosses leave part of their square empty."""
-    for item in DRAWN[:60]:
+    for item in ITEMS[:60]:
         for scene, image in zip(item.scenes, item.images, strict=True):
             assert image.size == (_scenes.SIDE, _scenes.SIDE)
             pixels = np.asarray(image).astype(int)
@@ -98,13 +98,13 @@ def test_images_show_what_scenes_say() -> None:
 
 
 def test_things_do_not_touch() -> None:
-    for item in DRAWN:
+    for item in ITEMS:
         for scene in item.scenes:
             assert 1 <= len(scene) <= _scenes.MOST
-            for i, one in enumerate(scene):
+            for i, entry in enumerate(scene):
                 for two in scene[:i]:
-                    apart = max(abs(one.x - two.x), abs(one.y - two.y))
-                    assert apart > (_scenes.SIZES[one.size] + _scenes.SIZES[two.size]) // 2
+                    apart = max(abs(entry.x - two.x), abs(entry.y - two.y))
+                    assert apart > (_scenes.SIZES[entry.size] + _scenes.SIZES[two.size]) // 2
 
 
 def test_held_out_combinations_are_marked_and_never_trained_on() -> None:
@@ -114,12 +114,12 @@ def test_held_out_combinations_are_marked_and_never_trained_on() -> None:
     names += [f"{colour} {_scenes.SHAPES[shape]}" for colour, shape in _scenes.HELD_OUT]
     for step in range(600):
         for picture in data.sample(rng, data.SKILLS[step % len(data.SKILLS)]):
-            asked = data.ask(rng, picture, dense=0.4, single=0.2)
-            said = f"{picture.claim} {picture.swap} {asked.question} {asked.answer}"
-            assert not any(name in said for name in names), said
+            requests = data.ask(rng, picture, dense=0.4, single=0.2)
+            message = f"{picture.claim} {picture.swap} {requests.question} {requests.answer}"
+            assert not any(name in message for name in names), message
             assert not {thing.pair for thing in picture.scene} & _scenes.HELD_OUT
-    marked = [item.held_out for item in DRAWN]
-    assert marked == [any(name in text for name in names for text in i.texts) for i in DRAWN]
+    marked = [item.held_out for item in ITEMS]
+    assert marked == [any(name in text for name in names for text in i.texts) for i in ITEMS]
     assert 0.3 < np.mean(marked) < 0.6
 
 

@@ -49,7 +49,7 @@ def test_genai_bench_video(tmp_path):
     assert [len(item.images) for item in items] == [2 + 36 + 2 + 2, 2 + 36 + 2]
     assert items[0].images[1].endswith("frames/Floor33/video_00000_frame_0001.jpg")
     assert items[0].images[2 + 35].endswith("frames/Gen2/video_00000_frame_0035.jpg")
-    assert {len(of) for item in items for of in item.labels["frames"]} == {36}
+    assert {len(group) for item in items for group in item.labels["frames"]} == {36}
 
 
 def test_the_last_frame_fills_up_a_short_video(tmp_path):
@@ -64,28 +64,28 @@ def test_the_last_frame_fills_up_a_short_video(tmp_path):
     scores[1][[0, 1], 0] = 72, 36  # 37
     scores[1][2:38, 0] = 3  # 3
     scores[1][[38, 39], 0] = 0, 0  # 0
-    wanted = stats.kendalltau([1, 17.5, 35, 36, 37, 3, 0], [1, 2, 3, 4, 1, 2, 3]).statistic
-    found = benchmark.metrics(items, scores)
-    assert found["tau_b"] == pytest.approx(wanted)
-    wanted = stats.pearsonr([1, 17.5, 35, 36, 37, 3, 0], [1, 2, 3, 4, 1, 2, 3]).statistic
-    assert found["pearson"] == pytest.approx(wanted)
+    reference = stats.kendalltau([1, 17.5, 35, 36, 37, 3, 0], [1, 2, 3, 4, 1, 2, 3]).statistic
+    actual = benchmark.metrics(items, scores)
+    assert actual["tau_b"] == pytest.approx(reference)
+    reference = stats.pearsonr([1, 17.5, 35, 36, 37, 3, 0], [1, 2, 3, 4, 1, 2, 3]).statistic
+    assert actual["pearson"] == pytest.approx(reference)
     scores[1][5, 0] = np.nan
-    wanted = stats.kendalltau([1, 17.5, 35, 36, 37, 0], [1, 2, 3, 4, 1, 3]).statistic
-    assert benchmark.metrics(items, scores)["tau_b"] == pytest.approx(wanted)
+    reference = stats.kendalltau([1, 17.5, 35, 36, 37, 0], [1, 2, 3, 4, 1, 3]).statistic
+    assert benchmark.metrics(items, scores)["tau_b"] == pytest.approx(reference)
 
 
 def test_frames_come_from_the_videos(tmp_path):
     genai_bench_videos(tmp_path)
     _, items = opened("genai-bench-video-800", tmp_path)
     assert [len(item.images) for item in items] == [2 + 36 + 2 + 2, 2 + 36 + 2]
-    assert {len(of) for item in items for of in item.labels["frames"]} == {36}
+    assert {len(group) for item in items for group in item.labels["frames"]} == {36}
     whole = by_hand(tmp_path / "Gen2/00001.mp4")
     assert len(whole) == 38
     for k, n in ((2, 0), (2 + 35, 35)):
         # As the authors keep a frame: a JPEG file of Pillow's default quality.
         Image.fromarray(whole[n]).save(tmp_path / "frame.jpg")
-        found = decode(open_media(items[1].images[k]))
-        np.testing.assert_array_equal(found, Image.open(tmp_path / "frame.jpg"))
+        actual = decode(open_media(items[1].images[k]))
+        np.testing.assert_array_equal(actual, Image.open(tmp_path / "frame.jpg"))
     run = evaluate(ToyEmbedding(), opened("genai-bench-video-800", tmp_path)[0], resamples=2)
     assert run.counts["cells"] == 42 + 40 and run.counts["failed"] == 0
     names = [row["image_name"] for row in Report([run]).rows()]
@@ -118,14 +118,14 @@ def test_camerabench_binary(tmp_path):
     benchmark, items = opened("camerabench-binary", tmp_path)
     assert len(items) == 14 * 2 + 3 and sum(item.tags == ("Static",) for item in items) == 3
     by_id = {item.id: item for item in items}
-    one = by_id["Move_Down/1.mp4"]
-    assert one.texts == ["Is it Move_Down?"] and one.labels["human"] == [1]
+    entry = by_id["Move_Down/1.mp4"]
+    assert entry.texts == ["Is it Move_Down?"] and entry.labels["human"] == [1]
     assert by_id["Static/1.mp4"].labels["human"] == [0]
     # Of 4 frames all, of 14 and 24 eight.
     sizes = [len(by_id[f"Static/{n}.mp4"].images) for n in range(3)]
     assert sizes == [4, 8, 8]
-    wanted = by_hand(tmp_path / "videos/1.mp4")[13 * 3 // 7]
-    np.testing.assert_array_equal(decode(open_media(one.images[3])), wanted)
+    reference = by_hand(tmp_path / "videos/1.mp4")[13 * 3 // 7]
+    np.testing.assert_array_equal(decode(open_media(entry.images[3])), reference)
     # In the order of their files kinds have the videos 1 2, 0 2, 0 1, again and again, the first
     # one's answer being yes; Static has all three, 0's being yes. Scores order them 2 0 1: right
     # for 0 1, wrong for 1 2 and 0 2, and the yes of Static comes second of three.
@@ -136,14 +136,14 @@ def test_camerabench_binary(tmp_path):
     ]
     scores[0][: len(scores[0]) // 2] += 0.5  # frames of one video differ, their mean does not
     scores[0][len(scores[0]) // 2 :] -= 0.5
-    found = benchmark.metrics(items, scores)
+    actual = benchmark.metrics(items, scores)
     kinds = [2 if name == "Static" else k % 3 for k, name in enumerate(CLASSES)]
     precision = [1 if k == 2 else 0.5 for k in kinds]
     area = [float(k == 2) for k in kinds]
     static = CLASSES.index("Static")
     precision[static] = area[static] = 0.5
-    assert found["mean_average_precision"] == pytest.approx(np.mean(precision))
-    assert found["mean_auroc"] == pytest.approx(np.mean(area))
+    assert actual["mean_average_precision"] == pytest.approx(np.mean(precision))
+    assert actual["mean_auroc"] == pytest.approx(np.mean(area))
     chosen = [n for n, item in enumerate(items) if item.tags == ("Static",)]
     alone = benchmark.metrics([items[n] for n in chosen], [scores[n] for n in chosen])
     assert alone["average_precision"] == alone["mean_average_precision"] == 0.5
@@ -158,22 +158,22 @@ def test_camerabench_retrieval(tmp_path):
     assert items[-1].tags == ("complex_description", "caption-based")
     assert sum(item.tags[0] == "has_motion" for item in items) == 2
     assert items[-1].texts == ["Is it complex_description?", "Is it not complex_description?"]
-    assert [len(of) for of in items[-1].labels["frames"]] == [4, 8], "videos 0 and 1"
+    assert [len(group) for group in items[-1].labels["frames"]] == [4, 8], "videos 0 and 1"
 
     def scored(item, means):
         # Frames are spread around their video's mean.
-        one = np.empty((len(item.images), 2), np.float32)
-        for of, mean in zip(item.labels["frames"], means, strict=True):
-            one[of] = np.add(mean, np.linspace(-1, 1, len(of))[:, None])
-        return one
+        entry = np.empty((len(item.images), 2), np.float32)
+        for group, mean in zip(item.labels["frames"], means, strict=True):
+            entry[group] = np.add(mean, np.linspace(-1, 1, len(group))[:, None])
+        return entry
 
     right, text_only = [[0.9, 0.1], [0.2, 0.8]], [[0.9, 0.1], [0.95, 0.96]]
     scores = [scored(item, text_only if "?" in item.texts[0][:6] else right) for item in items]
     assert sum("?" in item.texts[0][:6] for item in items) == 1, "one of has_motion's two"
-    found = benchmark.metrics(items, scores)
-    wanted = {"text": 1, "image": 9 / 10, "group": 9 / 10}
-    wanted |= {"mean_text": 1, "mean_image": 8.5 / 9, "mean_group": 8.5 / 9}
-    assert found == pytest.approx(wanted)
+    actual = benchmark.metrics(items, scores)
+    reference = {"text": 1, "image": 9 / 10, "group": 9 / 10}
+    reference |= {"mean_text": 1, "mean_image": 8.5 / 9, "mean_group": 8.5 / 9}
+    assert actual == pytest.approx(reference)
 
 
 @pytest.mark.parametrize(
@@ -219,9 +219,9 @@ def test_stanfordt23d_has_all_six_generators(tmp_path):
     _, items = opened("stanfordt23d", tmp_path)
     assert items[0].texts == ["A torn hat"]
     assert items[0].labels["human"] == [2, 5, 2, 3, pytest.approx(7 / 3), pytest.approx(10 / 3)]
-    _, some = opened("stanfordt23d-300", tmp_path)
-    assert [len(item.labels["human"]) for item in some] == [5, 5]
-    assert some[0].labels["human"] == items[0].labels["human"][:5]
+    _, subset = opened("stanfordt23d-300", tmp_path)
+    assert [len(item.labels["human"]) for item in subset] == [5, 5]
+    assert subset[0].labels["human"] == items[0].labels["human"][:5]
     grid = np.asarray(Image.open(io.BytesIO(items[0].images[0]))).astype(int)
     views = [
         np.asarray(Image.open(tmp_path / f"dreamfusion/0/0/rgb_{view}.jpg").convert("RGB"))
@@ -230,8 +230,8 @@ def test_stanfordt23d_has_all_six_generators(tmp_path):
     height, width = views[0].shape[:2]
     assert grid.shape == (3 * height, 3 * width, 3)
     for k in range(9):
-        top, left = height * (k // 3), width * (k % 3)
-        cell = grid[top : top + height, left : left + width]
+        y, x = height * (k // 3), width * (k % 3)
+        cell = grid[y : y + height, x : x + width]
         apart = [np.abs(cell - view).mean() for view in views]
         assert int(np.argmin(apart)) == k, "row by row"
 
@@ -293,13 +293,13 @@ def test_videos_that_are_read_whole(tmp_path, name, write):
         assert all(Path(path).suffix == ".mp4" for path in item.images)
     run = evaluate(ToyVideo(), benchmark, items=items, resamples=2)
     assert run.counts["failed"] == 0 and run.rated_units[0] == items[0].labels["frames"]
-    one, scores = items[-1], run.scores[-1]
-    wanted = [[expected(first_two(path), text) for text in one.texts] for path in one.images]
-    np.testing.assert_allclose(scores, wanted, rtol=1e-6)
+    entry, scores = items[-1], run.scores[-1]
+    reference = [[expected(first_two(path), text) for text in entry.texts] for path in entry.images]
+    np.testing.assert_allclose(scores, reference, rtol=1e-6)
     # A video's score is the metric's own: the form that compares them has nothing to average.
     plain = super(FramesForm, benchmark).statistic(items, run.scores)(np.arange(len(items)))
-    found = benchmark.metrics(items, run.scores)
-    assert {key: found[key] for key in plain} == pytest.approx(plain, nan_ok=True)
+    actual = benchmark.metrics(items, run.scores)
+    assert {key: actual[key] for key in plain} == pytest.approx(plain, nan_ok=True)
     assert run.benchmark["summary"].endswith("here each video is read whole instead")
     assert not open_benchmark(name, tmp_path).card.summary.endswith("instead")
 
@@ -322,11 +322,11 @@ def test_frames_that_are_files_are_read_whole_where_there_is_no_video(tmp_path):
     video = items[1].images[1]
     assert items[1].labels["frames"] == [[0], [1], [2]]
     assert isinstance(video, Video) and video.fps == 8.0
-    shown = clip(video, Sampling(40)).frames
-    for k, one in enumerate(shown):
+    output = clip(video, Sampling(40)).frames
+    for k, item in enumerate(output):
         path = tmp_path / f"frames/Gen2/video_00001_frame_{k:04}.jpg"
-        np.testing.assert_array_equal(one, Image.open(path))
-    assert len(shown) == 40, "not the first 36 alone"
+        np.testing.assert_array_equal(item, Image.open(path))
+    assert len(output) == 40, "not the first 36 alone"
     (tmp_path / "frames/Gen2/video_00001_frame_0001.jpg").unlink()
     with pytest.raises(BenchmarkDataError, match="missing: .*frame_0001.jpg"):
         opened("genai-bench-video-800", tmp_path, whole=True)
@@ -348,15 +348,15 @@ def test_whole_videos_that_are_missing_or_cut_are_named(tmp_path):
 
 def test_options_of_a_benchmark_in_a_comparison_and_on_the_command_line(tmp_path):
     camerabench_binary(tmp_path)
-    told = {"benchmark_options": {"whole": True}, "root": tmp_path, "resamples": 2}
-    report = compare([ToyVideo()], ["camerabench-binary"], **told)
+    message = {"benchmark_options": {"whole": True}, "root": tmp_path, "resamples": 2}
+    report = compare([ToyVideo()], ["camerabench-binary"], **message)
     assert {len(item.images) for item in report.runs[0].items} == {1}
     with pytest.raises(InputError, match="'scenes' takes no option 'whole'"):
-        compare([ToyVideo()], ["scenes"], **told)
+        compare([ToyVideo()], ["scenes"], **message)
     command = f"eval -m tiny-clip -b camerabench-binary --root {tmp_path} --no-store".split()
-    found = CliRunner().invoke(app, [*command, "--benchmark-option", "whole=true"])
-    assert found.exit_code == 2 and "looks at one image at a time" in found.output
-    found = CliRunner().invoke(app, [*command, "--benchmark-option", "frames=1"])
-    assert found.exit_code == 0 and "mean_average_precision" in found.output
-    found = CliRunner().invoke(app, [*command, "--benchmark-option", "whole"])
-    assert found.exit_code == 2 and "--benchmark-option 'whole': write key=value" in found.output
+    actual = CliRunner().invoke(app, [*command, "--benchmark-option", "whole=true"])
+    assert actual.exit_code == 2 and "looks at one image at a time" in actual.output
+    actual = CliRunner().invoke(app, [*command, "--benchmark-option", "frames=1"])
+    assert actual.exit_code == 0 and "mean_average_precision" in actual.output
+    actual = CliRunner().invoke(app, [*command, "--benchmark-option", "whole"])
+    assert actual.exit_code == 2 and "--benchmark-option 'whole': write key=value" in actual.output

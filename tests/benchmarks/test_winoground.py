@@ -85,14 +85,14 @@ def test_items_are_read_from_parquet(tmp_path):
         for row in ROWS
     ]
     (tmp_path / "hub/data").mkdir(parents=True)
-    for part, some in enumerate((rows[:2], rows[2:])):
+    for part, subset in enumerate((rows[:2], rows[2:])):
         name = f"test-{part:05}-of-00002-0123456789abcdef.parquet"
-        parquet.write_table(pyarrow.Table.from_pylist(some), tmp_path / "hub/data" / name)
+        parquet.write_table(pyarrow.Table.from_pylist(subset), tmp_path / "hub/data" / name)
     from_parquet, from_files = opened(tmp_path / "hub").items(), opened(source).items()
     assert [item.id for item in from_parquet] == ["0", "1", "2"]
-    for one, other in zip(from_parquet, from_files, strict=True):
-        assert (one.texts, one.tags) == (other.texts, other.tags)
-        keys = [[open_media(image).key for image in item.images] for item in (one, other)]
+    for entry, other in zip(from_parquet, from_files, strict=True):
+        assert (entry.texts, entry.tags) == (other.texts, other.tags)
+        keys = [[open_media(image).key for image in item.images] for item in (entry, other)]
         assert keys[0] == keys[1]
 
 
@@ -117,11 +117,11 @@ def test_metrics_are_those_counted_by_hand(tmp_path):
         np.array([[0.9, 0.1], [0.95, 0.96]], np.float32),  # text right; image 1 wins caption 0
         np.array([[0.5, 0.5], [0.2, 0.8]], np.float32),  # a tie is wrong; images right
     ]
-    found = benchmark.metrics(items, scores)
-    assert found == {"text": 2 / 3, "image": 2 / 3, "group": 1 / 3}
+    actual = benchmark.metrics(items, scores)
+    assert actual == {"text": 2 / 3, "image": 2 / 3, "group": 1 / 3}
     relation = [n for n, item in enumerate(items) if "Relation" in item.tags]
-    found = benchmark.metrics([items[n] for n in relation], [scores[n] for n in relation])
-    assert found == {"text": 0.5, "image": 0.5, "group": 0.0}
+    actual = benchmark.metrics([items[n] for n in relation], [scores[n] for n in relation])
+    assert actual == {"text": 0.5, "image": 0.5, "group": 0.0}
     # In both a resample is the metrics of the items that were drawn.
     resample = benchmark.statistic(items, scores)(np.array([0, 0, 1]))
     assert resample == {"text": 1.0, "image": 2 / 3, "group": 2 / 3}

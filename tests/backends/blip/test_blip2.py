@@ -90,16 +90,16 @@ def write_checkpoint(folder: Path, tensors=None, **config) -> Path:
 @pytest.mark.parametrize("image_mode", ["original", "seen"])
 def test_goldens(case, image_mode, scorers):
     scorer = scorers[case["model"]]
-    kept = range(len(case["images"]))
+    indices = range(len(case["images"]))
     if image_mode == "original":
         scorer = load(case["model"], image_mode="original")
     else:
-        kept = [i for i in kept if case["images"][i] not in ODD]
-    paths = [FOLDER / case["images"][i] for i in kept]
+        indices = [i for i in indices if case["images"][i] not in ODD]
+    paths = [FOLDER / case["images"][i] for i in indices]
     cut = pytest.warns(T2VWarning, match="2 of 3 texts")
     with cut if "truncate" in case["id"] else nullcontext():
         scores = scorer(paths, case["texts"])
-    expected = np.array(case["scores"])[list(kept)]
+    expected = np.array(case["scores"])[list(indices)]
     np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -123,21 +123,21 @@ def test_equals_the_network_of_transformers_pair_by_pair(name, scorers, stock, i
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_is_encoded_once(name, images):
     scorer = load(name, batch_size=5)
-    seen: list[int] = []
+    calls: list[int] = []
     scorer.network.vision_model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
+        lambda module, args, kwargs: calls.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     assert scorer(images, TEXTS).shape == (8, 8)
-    assert sum(seen) == 8
+    assert sum(calls) == 8
 
 
 def test_keys_and_values_are_computed_once_an_image(images):
     scorer = load("blip2-itm")
     cross = [layer for layer in scorer.network.qformer.encoder.layer if layer.has_cross_attention]
-    seen: list[int] = []
-    scorer._keys_and_values.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    calls: list[int] = []
+    scorer._keys_and_values.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     scorer(images, TEXTS)
-    assert sum(seen) == 8
+    assert sum(calls) == 8
     for layer in cross:  # and nowhere else
         assert not [*layer.crossattention.attention.key.parameters()]
         assert not [*layer.crossattention.attention.value.parameters()]
@@ -193,11 +193,11 @@ def test_tokens_that_the_hub_adds_are_text_like_any_other(name, scorers, images,
 
 def test_templates(scorers, images):
     scorer = scorers["blip2-itm"]
-    asked = scorer(images[:2], "cat", question_template="a photo of a {}")
-    torch.testing.assert_close(asked, scorer(images[:2], "a photo of a cat"))
-    for one in scorers.values():
+    scores = scorer(images[:2], "cat", question_template="a photo of a {}")
+    torch.testing.assert_close(scores, scorer(images[:2], "a photo of a cat"))
+    for scorer in scorers.values():
         with pytest.raises(TemplateError, match="pass a question_template alone"):
-            one(images[:2], "cat", answer_template="Yes")
+            scorer(images[:2], "cat", answer_template="Yes")
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 2), (2, 20_000)])

@@ -111,12 +111,12 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
 
 def test_an_image_passes_the_tower_once(images):
     scorer = load()
-    seen: list[int] = []
+    calls: list[int] = []
     scorer.network.vision_model.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
+        lambda _, args, kwargs: calls.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     scorer([*images, images[0]], TEXTS)
-    assert sum(seen) == 3
+    assert sum(calls) == 3
 
 
 @pytest.mark.parametrize("text", ["an <image> of {} and {0} {{x}}", "}", "</s> <pad>", "[MASK]"])
@@ -133,9 +133,9 @@ def test_generate(scorer, images):
     t5 = T5Tokenizer.from_pretrained(CHECKPOINT)
     bert = BertTokenizer.from_pretrained(CHECKPOINT / "qformer_tokenizer")
     prompts = ["Describe the image.", "What is this? " * 9, "a"]
-    written = scorer.generate(images, prompts, max_new_tokens=6)
+    generated = scorer.generate(images, prompts, max_new_tokens=6)
     queries = [model.config.image_token_index] * model.config.num_query_tokens
-    for image, prompt, text in zip(images, prompts, written, strict=True):
+    for image, prompt, text in zip(images, prompts, generated, strict=True):
         tokens = model.generate(
             pixel_values=scorer.preprocess(image)[None],
             qformer_input_ids=torch.tensor([bert(prompt).input_ids]),
@@ -170,9 +170,9 @@ def test_what_does_not_fit_is_said(tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(CHECKPOINT, broken)
     tensors = load_file(broken / "model.safetensors")
-    gone = "language_projection.bias"
-    save_file({n: t for n, t in tensors.items() if n != gone}, broken / "model.safetensors")
-    with pytest.raises(CheckpointError, match=f"lacks weights {gone}"):
+    missing = "language_projection.bias"
+    save_file({n: t for n, t in tensors.items() if n != missing}, broken / "model.safetensors")
+    with pytest.raises(CheckpointError, match=f"lacks weights {missing}"):
         load(broken)
     shutil.rmtree(broken / "qformer_tokenizer")
     with pytest.raises(CheckpointError, match="qformer_tokenizer holds no tokenizer"):

@@ -39,21 +39,21 @@ def load(name, folder, **options):
     return t2v_eval.load(name, checkpoint=folder, device="cpu", **options)
 
 
-def check(name, folder, case, score, wanted, atol):
+def check(name, folder, case, score, expected, atol):
     """In mode "original" all images, as they are seen those that are RGB."""
-    wanted = np.array(wanted)
-    made = score(load(name, folder, image_mode="original"), images(case))
-    np.testing.assert_allclose(made, wanted, rtol=0, atol=atol)
+    expected = np.array(expected)
+    result = score(load(name, folder, image_mode="original"), images(case))
+    np.testing.assert_allclose(result, expected, rtol=0, atol=atol)
     rows = plain(case)
-    made = score(load(name, folder), [images(case)[n] for n in rows])
-    np.testing.assert_allclose(made, wanted[rows], rtol=0, atol=atol)
+    result = score(load(name, folder), [images(case)[n] for n in rows])
+    np.testing.assert_allclose(result, expected[rows], rtol=0, atol=atol)
 
 
 @exact_pixels
 def test_clipscore_100_equals_torchmetrics(folder):
     texts = [MATRIX["texts"][n] for n in SHORT]
-    wanted = np.array(MATRIX["scores"])[:, SHORT]
-    check("clipscore-100", folder, MATRIX, lambda s, i: s(i, texts), wanted, 1e-3)
+    expected = np.array(MATRIX["scores"])[:, SHORT]
+    check("clipscore-100", folder, MATRIX, lambda s, i: s(i, texts), expected, 1e-3)
 
 
 @pytest.mark.parametrize(
@@ -67,28 +67,28 @@ def test_clipscore_100_equals_torchmetrics(folder):
 def test_the_cosine_behind_it_equals_torchmetrics(weights, activation, case, tmp_path):
     case = CASES[case]
     texts = [case["texts"][n] for n in SHORT]
-    wanted = np.array(case["scores"])[:, SHORT] / 100
-    own = hf_clip_folder(tmp_path, weights, activation)
-    check("hf-clip", own, case, lambda s, i: s(i, texts), wanted, 1e-5)
+    expected = np.array(case["scores"])[:, SHORT] / 100
+    custom = hf_clip_folder(tmp_path, weights, activation)
+    check("hf-clip", custom, case, lambda s, i: s(i, texts), expected, 1e-5)
 
 
 @exact_pixels
 def test_images_among_themselves_equal_torchmetrics(folder):
     case = CASES["image_image_pil"]
-    wanted, rows = np.array(case["scores"]), plain(case)
+    expected, rows = np.array(case["scores"]), plain(case)
     scorer = load("clipscore-100", folder, image_mode="original")
-    made = scorer.image_similarity(images(case), images(case))
-    np.testing.assert_allclose(made, wanted, rtol=0, atol=1e-3)
-    seen = [images(case)[n] for n in rows]
-    made = load("clipscore-100", folder).image_similarity(seen, seen[0])
-    np.testing.assert_allclose(made[:, 0], wanted[rows][:, rows[0]], rtol=0, atol=1e-3)
+    result = scorer.image_similarity(images(case), images(case))
+    np.testing.assert_allclose(result, expected, rtol=0, atol=1e-3)
+    calls = [images(case)[n] for n in rows]
+    result = load("clipscore-100", folder).image_similarity(calls, calls[0])
+    np.testing.assert_allclose(result[:, 0], expected[rows][:, rows[0]], rtol=0, atol=1e-3)
 
 
 def test_texts_among_themselves_equal_torchmetrics(folder):
     case = CASES["text_text_pil"]
     texts = [case["texts"][n] for n in SHORT]
-    made = load("clipscore-100", folder).text_similarity(texts, texts)
-    np.testing.assert_allclose(made, np.array(case["scores"])[SHORT][:, SHORT], rtol=0, atol=1e-3)
+    result = load("clipscore-100", folder).text_similarity(texts, texts)
+    np.testing.assert_allclose(result, np.array(case["scores"])[SHORT][:, SHORT], rtol=0, atol=1e-3)
 
 
 @exact_pixels
@@ -99,28 +99,28 @@ def test_the_mean_that_torchmetrics_clips_is_that_of_our_cosines(folder):
     scores = load("clipscore-100", folder, image_mode="original")(images(case), case["texts"])
     count, texts = cosines.shape
     compared = 0
-    for k, wanted in enumerate(case["scores"]):
+    for k, expected in enumerate(case["scores"]):
         columns = [(i + k) % texts for i in range(count)]
         # Every shift but one meets a text that is too long, of which theirs loses the end.
-        theirs = np.array(CASES["clip_score_matrix_unclamped_pil"]["scores"])
-        ours = cosines.numpy().copy()
-        ours[:, LONG] = theirs[:, LONG]
-        picked = ours[range(count), columns]
-        np.testing.assert_allclose(max(picked.mean(), 0), wanted, rtol=0, atol=1e-3)
-        compared += scores.numpy()[range(count), columns].mean() > wanted + 1
+        published = np.array(CASES["clip_score_matrix_unclamped_pil"]["scores"])
+        actual = cosines.numpy().copy()
+        actual[:, LONG] = published[:, LONG]
+        picked = actual[range(count), columns]
+        np.testing.assert_allclose(max(picked.mean(), 0), expected, rtol=0, atol=1e-3)
+        compared += scores.numpy()[range(count), columns].mean() > expected + 1
     assert compared > 5
 
 
 def test_long_captions_differ_from_torchmetrics_because_they_keep_their_end(folder):
     # torchmetrics cuts the end token off, so it gives every long caption the same score.
-    wanted = np.array(CASES["clip_score_matrix_unclamped_pil"]["scores"])[:, LONG]
-    assert (wanted == wanted[:, :1]).all()
+    expected = np.array(CASES["clip_score_matrix_unclamped_pil"]["scores"])[:, LONG]
+    assert (expected == expected[:, :1]).all()
     among = np.array(CASES["text_text_pil"]["scores"])[LONG][:, LONG]
     np.testing.assert_allclose(among, 100, rtol=0, atol=1e-3)
     texts = [MATRIX["texts"][n] for n in LONG]
     with pytest.warns(T2VWarning, match="3 of 3 texts are longer"):
-        made = load("clipscore-100", folder).text_similarity(texts, texts)
-    assert made.fill_diagonal_(0).max() < 99
+        result = load("clipscore-100", folder).text_similarity(texts, texts)
+    assert result.fill_diagonal_(0).max() < 99
     assert len(set(load("hf-clip", folder)(picture(0), texts)[0].tolist())) == len(LONG)
 
 
@@ -128,12 +128,14 @@ def test_long_captions_differ_from_torchmetrics_because_they_keep_their_end(fold
 def test_images_of_floats_differ_from_torchmetrics_because_they_are_scaled_once(folder):
     # torchmetrics divides pixels from 0 to 1 by 255 again, so it hardly sees the image.
     case = CASES["float01_input_pil"]
-    theirs = np.array(case["scores"])
-    assert np.ptp(theirs, axis=0).max() < 0.05
+    published = np.array(case["scores"])
+    assert np.ptp(published, axis=0).max() < 0.05
     pixels = [np.asarray(Image.open(i).convert("RGB"), np.float32) / 255 for i in images(case)]
-    made = load("clipscore-100", folder)([torch.tensor(p).permute(2, 0, 1) for p in pixels], "   ")
-    wanted = np.array(MATRIX["scores"])[:, MATRIX["texts"].index("   ")]
-    np.testing.assert_allclose(made[:, 0], wanted, rtol=0, atol=1e-3)
+    result = load("clipscore-100", folder)(
+        [torch.tensor(p).permute(2, 0, 1) for p in pixels], "   "
+    )
+    expected = np.array(MATRIX["scores"])[:, MATRIX["texts"].index("   ")]
+    np.testing.assert_allclose(result[:, 0], expected, rtol=0, atol=1e-3)
 
 
 def test_clip_logits_are_the_scaled_cosine_in_every_layout(folder, tmp_path):
@@ -151,26 +153,26 @@ def test_what_did_not_change_has_no_direction(folder):
     before = [picture(seed) for seed in range(5)]
     after = [picture(7), *before[1:3], picture(8), before[4]]
     texts = MATRIX["texts"]
-    made = load("clip-directional", folder, batch_size=4).directional_similarity(
+    result = load("clip-directional", folder, batch_size=4).directional_similarity(
         before, after, texts[:5], [*texts[5:9], texts[4]]
     )
-    assert (made == 0).tolist() == [False, True, True, False, True]
+    assert (result == 0).tolist() == [False, True, True, False, True]
 
 
 @exact_pixels
 def test_directions_equal_diffusers(folder):
     before, after = images(EDITS), images({"images": EDITS["params"]["images_two"]})
     texts = (EDITS["texts"], EDITS["params"]["texts_two"])
-    wanted = np.array(EDITS["scores"])
+    expected = np.array(EDITS["scores"])
     scorer = load("clip-directional", folder, image_mode="original")
-    made = scorer.directional_similarity(before, after, *texts)
-    np.testing.assert_allclose(made, wanted[:, 0], rtol=0, atol=1e-4)
+    result = scorer.directional_similarity(before, after, *texts)
+    np.testing.assert_allclose(result, expected[:, 0], rtol=0, atol=1e-4)
     near = scorer.image_similarity(before, after).diagonal()
-    np.testing.assert_allclose(near, wanted[:, 1], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(near, expected[:, 1], rtol=0, atol=1e-4)
     rows = sorted(set(plain(EDITS)) & set(plain({"images": EDITS["params"]["images_two"]})))
-    some = [[listed[n] for n in rows] for listed in (before, after, *texts)]
-    made = load("clip-directional", folder).directional_similarity(*some)
-    np.testing.assert_allclose(made, wanted[rows, 0], rtol=0, atol=1e-4)
+    subset = [[listed[n] for n in rows] for listed in (before, after, *texts)]
+    result = load("clip-directional", folder).directional_similarity(*subset)
+    np.testing.assert_allclose(result, expected[rows, 0], rtol=0, atol=1e-4)
 
 
 def test_iqa_equals_torchmetrics(folder):
@@ -186,8 +188,8 @@ def test_iqa_equals_torchmetrics(folder):
 def test_iqa_differs_from_torchmetrics_where_that_scales_images_twice(folder):
     case = IQA["iqa_range255_on_0_255"]
     assert np.ptp(np.array(case["scores"]), axis=0).max() < 0.01
-    made = load("clip-iqa", folder)(images(case), ["quality", "brightness"])
-    assert np.ptp(made.numpy(), axis=0).min() > 0.9
+    result = load("clip-iqa", folder)(images(case), ["quality", "brightness"])
+    assert np.ptp(result.numpy(), axis=0).min() > 0.9
 
 
 def test_iqa_knows_the_pairs_of_torchmetrics_and_those_it_is_given(folder):
@@ -199,9 +201,9 @@ def test_iqa_knows_the_pairs_of_torchmetrics_and_those_it_is_given(folder):
     assert named == spelled
     turned = scorer(picture(0), "Bad photo.|Good photo.")[0, 0]
     assert named + turned == pytest.approx(1)
-    own = load("clip-iqa", folder, pairs={"size": ["A large cat.", "A small cat."]})
-    assert own(picture(0), "size") == scorer(picture(0), "A large cat.|A small cat.")
-    assert own.id != scorer.id
+    custom = load("clip-iqa", folder, pairs={"size": ["A large cat.", "A small cat."]})
+    assert custom(picture(0), "size") == scorer(picture(0), "A large cat.|A small cat.")
+    assert custom.id != scorer.id
     for text in ("a red cube", "a|b|c"):
         with pytest.raises(InputError, match=r"cannot score .*sharpness.*'better\|worse'"):
             scorer(picture(0), text)
@@ -227,9 +229,9 @@ def test_a_score_does_not_depend_on_its_company(name, folder):
 def test_comparisons_take_what_scores_take():
     scorer = ToyEmbedding()
     a, b = picture(0), picture(1)
-    made = scorer.image_similarity([a, np.asarray(b), a], b)
-    assert made.shape == (3, 1) and made.dtype == torch.float32
-    assert made[1, 0] == pytest.approx(1) and made[0] == made[2]
+    result = scorer.image_similarity([a, np.asarray(b), a], b)
+    assert result.shape == (3, 1) and result.dtype == torch.float32
+    assert result[1, 0] == pytest.approx(1) and result[0] == result[2]
     assert sum(scorer.image_calls) == 2  # what is given twice is encoded once
     texts = scorer.text_similarity("a cat", ["a cat", "dogs"], question_template="{} {}")
     bare = scorer.text_similarity("a cat a cat", ["a cat a cat", "dogs dogs"])
@@ -243,8 +245,8 @@ def test_comparisons_take_what_scores_take():
 def test_a_direction_is_the_cosine_of_two_changes():
     scorer = ToyEmbedding()
     pictures, texts = [picture(0), picture(1)], ["a cat", "dogs"]
-    made = scorer.directional_similarity(pictures[:1], pictures[1:], texts[:1], texts[1:])
-    before, after, said, wanted = (
+    result = scorer.directional_similarity(pictures[:1], pictures[1:], texts[:1], texts[1:])
+    before, after, text, reference = (
         unit(
             scorer._embed_image_lists(images=p)[0][0]
             if n < 2
@@ -252,26 +254,26 @@ def test_a_direction_is_the_cosine_of_two_changes():
         )
         for n, p in enumerate([*pictures, *texts])
     )
-    expected = torch.cosine_similarity(after - before, wanted - said, dim=0)
-    assert made.shape == (1,) and made.item() == pytest.approx(expected.item())
+    expected = torch.cosine_similarity(after - before, reference - text, dim=0)
+    assert result.shape == (1,) and result.item() == pytest.approx(expected.item())
     assert scorer.directional_similarity(pictures[0], pictures[0], "a cat", "dogs") == 0
     with pytest.raises(InputError, match="1 images before and 2 after, 1 texts before and 1"):
         scorer.directional_similarity(pictures[0], pictures, "a cat", "dogs")
 
 
 def test_comparisons_skip_what_cannot_be_read(tmp_path):
-    gone = tmp_path / "gone.png"
+    missing = tmp_path / "gone.png"
     (tmp_path / "bad.png").write_bytes(b"not an image")
-    pictures = [picture(0), gone, tmp_path / "bad.png"]
+    pictures = [picture(0), missing, tmp_path / "bad.png"]
     with pytest.raises(MediaError, match=r"images_b\[1\].*gone\.png"):
         ToyEmbedding().image_similarity(picture(0), pictures)
     scorer = ToyEmbedding(on_error="skip")
-    made = scorer.image_similarity(picture(0), pictures)
-    assert made[0, 0] == pytest.approx(1) and made[0, 1:].isnan().all()
-    made = scorer.directional_similarity(pictures, [picture(1)] * 3, ["a"] * 3, ["b"] * 3)
-    assert made.isnan().tolist() == [False, True, True]
+    result = scorer.image_similarity(picture(0), pictures)
+    assert result[0, 0] == pytest.approx(1) and result[0, 1:].isnan().all()
+    result = scorer.directional_similarity(pictures, [picture(1)] * 3, ["a"] * 3, ["b"] * 3)
+    assert result.isnan().tolist() == [False, True, True]
     with pytest.raises(MediaError, match=r"gone\.png"):
-        scorer.image_similarity(gone, [gone])
+        scorer.image_similarity(missing, [missing])
 
 
 def test_models_with_several_embeddings_have_no_direction():

@@ -28,14 +28,14 @@ PIXELS = cases("preprocessing")
 def load(tmp_path_factory):
     """Scorers by name, each on its own small weights."""
     at = tmp_path_factory.mktemp("clip")
-    made = {"open_clip": open_clip_file(at), "longclip-l": long_clip_file(at)}
-    made |= {"clip-logits": openai_archive(at), "hf-clip": hf_clip_folder(at / "hub")}
+    result = {"open_clip": open_clip_file(at), "longclip-l": long_clip_file(at)}
+    result |= {"clip-logits": openai_archive(at), "hf-clip": hf_clip_folder(at / "hub")}
     other = {"clipscore": "open_clip", "hpsv2.1": "open_clip"}
 
     def load(name):
-        file = made[other.get(name, name)]
-        own = {"arch": arch("tiny-ViT-H")} if file == made["open_clip"] else {}
-        return t2v_eval.load(name, checkpoint=file, device="cpu", image_mode="original", **own)
+        file = result[other.get(name, name)]
+        custom = {"arch": arch("tiny-ViT-H")} if file == result["open_clip"] else {}
+        return t2v_eval.load(name, checkpoint=file, device="cpu", image_mode="original", **custom)
 
     return load
 
@@ -62,13 +62,13 @@ def read(scorer, text):
 def test_texts_become_the_tokens_of_the_original(name, original, load):
     scorer = load(name)
     compared = 0
-    for text, wanted in zip(TOKENS["texts"], TOKENS["ids"][original], strict=True):
+    for text, expected in zip(TOKENS["texts"], TOKENS["ids"][original], strict=True):
         # LongCLIP's sample spells the end token as plain text; its golden scores, which ours equal,
         # read it as the end token, as the tokenizer does that its authors took from OpenAI.
         if name == "longclip-l" and "<|endoftext|>" in text:
             assert read(scorer, text).count(49407) == 2
             continue
-        assert read(scorer, text) == wanted, text
+        assert read(scorer, text) == expected, text
         compared += 1
     assert compared >= 12
 
@@ -95,9 +95,9 @@ PREPARED = {
 def test_images_become_the_pixels_of_the_original(original, load):
     name, otherwise = PREPARED[original]
     scorer, case, different = load(name), PIXELS[original], []
-    for image, places, wanted in zip(case["images"], case["yx"], case["scores"], strict=True):
+    for image, places, expected in zip(case["images"], case["yx"], case["scores"], strict=True):
         pixels = scorer.preprocess(decode(open_media(FOLDER / image), "original"))
-        made = np.array([pixels[:, y, x].tolist() for y, x in places])
-        if made.shape != np.shape(wanted) or np.abs(made - wanted).max() > 1e-5:
+        result = np.array([pixels[:, y, x].tolist() for y, x in places])
+        if result.shape != np.shape(expected) or np.abs(result - expected).max() > 1e-5:
             different.append(image.removeprefix("images/"))
     assert different == otherwise

@@ -25,8 +25,8 @@ def checkpoint(tmp_path_factory) -> str:
 
 
 def load(name, checkpoint, case="matrix_tiny-ViT-H-quickgelu", **options):
-    own = arch(case.removeprefix("matrix_"))
-    return t2v_eval.load(name, checkpoint=checkpoint, arch=own, device="cpu", **options)
+    custom = arch(case.removeprefix("matrix_"))
+    return t2v_eval.load(name, checkpoint=checkpoint, arch=custom, device="cpu", **options)
 
 
 def read(name):
@@ -35,27 +35,31 @@ def read(name):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_equals_the_original(case, checkpoint):
-    wanted = np.array(case["scores"])
+    expected = np.array(case["scores"])
     scorer = load("clipscore", checkpoint, case["id"], image_mode="original")
     scores = scorer(images(case), case["texts"])
-    np.testing.assert_allclose(scores.numpy(), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=0, atol=1e-5)
     plain = [n for n, image in enumerate(case["images"]) if Path(image).name in RGB]
     scores = load("clipscore", checkpoint, case["id"])(
         [images(case)[n] for n in plain], case["texts"]
     )
-    np.testing.assert_allclose(scores.numpy(), wanted[plain], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores.numpy(), expected[plain], rtol=0, atol=1e-5)
 
 
 def test_references_equal_the_original(checkpoint):
-    captions, references, wanted = read("candidates"), read("references"), read("expected_ref")
+    captions, references, original_scores = (
+        read("candidates"),
+        read("references"),
+        read("expected_ref"),
+    )
     scorer = load("refclipscore", checkpoint, image_mode="original")
     paths = {path.stem: str(path) for path in (FOLDER / "images").iterdir()}
     scores = scorer.score_pairs(
-        [paths[name] for name in wanted],
-        [captions[name] for name in wanted],
-        [references[name] for name in wanted],
+        [paths[name] for name in original_scores],
+        [captions[name] for name in original_scores],
+        [references[name] for name in original_scores],
     )
-    expected = [row["RefCLIPScore"] for row in wanted.values()]
+    expected = [row["RefCLIPScore"] for row in original_scores.values()]
     np.testing.assert_allclose(scores.numpy(), expected, rtol=0, atol=1e-5)
 
 
@@ -93,8 +97,8 @@ def test_each_image_caption_and_reference_is_encoded_once(checkpoint):
     plain = load("clipscore", checkpoint)(pictures, ["a cat", "a blue cube"])
     outcome = scorer.evaluate_blocks([Block(pictures, ["a cat", "a blue cube"], [()] * 3)])
     np.testing.assert_allclose(outcome.scores[0], plain, rtol=0, atol=1e-6)
-    one = plain[0, 0].item()
-    assert scores[0, 0].item() == pytest.approx(2 * one / (one + 1), abs=1e-6)
+    item = plain[0, 0].item()
+    assert scores[0, 0].item() == pytest.approx(2 * item / (item + 1), abs=1e-6)
 
 
 def test_references_over_the_limit_are_counted(checkpoint):

@@ -61,8 +61,8 @@ def test_so_does_the_table_of_their_training(runs, name):
     value, low, high = (100 * x for x in runs[name].metrics["group"])
     assert table["all"] == f"{value:.1f} ({low:.1f} to {high:.1f})"
     for tag, metrics in runs[name].by_tag.items():  # of fewer items, which a last bit may decide
-        told = [float(x) for x in re.findall(r"[\d.]+", table[tag])]
-        assert told == pytest.approx([100 * x for x in metrics["group"]], abs=2.0), tag
+        message = [float(x) for x in re.findall(r"[\d.]+", table[tag])]
+        assert message == pytest.approx([100 * x for x in metrics["group"]], abs=2.0), tag
 
 
 def test_vqascore_is_told_apart_from_both_clips(runs):

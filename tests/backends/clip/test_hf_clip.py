@@ -35,19 +35,19 @@ def scorer(folder):
 
 @exact_pixels
 def test_equals_the_original(folder, scorer):
-    wanted = np.array(CASE["scores"])[:, SHORT] / 100
+    expected = np.array(CASE["scores"])[:, SHORT] / 100
     texts = [CASE["texts"][n] for n in SHORT]
     original = t2v_eval.load("hf-clip", checkpoint=folder, device="cpu", image_mode="original")
-    np.testing.assert_allclose(original(images(CASE), texts), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(original(images(CASE), texts), expected, rtol=0, atol=1e-5)
     plain = [n for n, image in enumerate(CASE["images"]) if Path(image).name in RGB]
     scores = scorer([images(CASE)[n] for n in plain], texts)
-    np.testing.assert_allclose(scores, wanted[plain], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, expected[plain], rtol=0, atol=1e-5)
 
 
 def test_long_texts_differ_from_torchmetrics_because_they_keep_their_end(scorer):
     # torchmetrics cuts the end token off, so it gives every long text the same score.
-    wanted = np.array(CASE["scores"])[:, LONG]
-    assert (wanted == wanted[:, :1]).all()
+    expected = np.array(CASE["scores"])[:, LONG]
+    assert (expected == expected[:, :1]).all()
     scores = scorer(picture(0), [CASE["texts"][n] for n in LONG])
     assert len(set(scores[0].tolist())) == len(LONG)
 

@@ -44,11 +44,11 @@ def folder(tmp_path_factory) -> str:
 )
 @exact_pixels
 def test_equals_the_original(name, case, file):
-    wanted, rows = np.array(case["scores"]), plain(case)
+    expected, rows = np.array(case["scores"]), plain(case)
     scorer = t2v_eval.load(name, checkpoint=file, device="cpu", image_mode="original")
-    np.testing.assert_allclose(scorer(images(case), case["texts"]), wanted, rtol=0, atol=1e-5)
-    made = t2v_eval.load(name, checkpoint=file)([images(case)[n] for n in rows], case["texts"])
-    np.testing.assert_allclose(made, wanted[rows], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scorer(images(case), case["texts"]), expected, rtol=0, atol=1e-5)
+    result = t2v_eval.load(name, checkpoint=file)([images(case)[n] for n in rows], case["texts"])
+    np.testing.assert_allclose(result, expected[rows], rtol=0, atol=1e-5)
 
 
 @exact_pixels
@@ -61,13 +61,13 @@ def test_the_dot_product_of_the_authors_example_is_that_of_our_embeddings(file):
 
 @exact_pixels
 def test_the_layout_of_transformers_equals_torchmetrics(folder):
-    wanted, rows = np.array(HUB["scores"]) / 100, plain(HUB)
+    expected, rows = np.array(HUB["scores"]) / 100, plain(HUB)
     texts = HUB["texts"][:LONG]
     scorer = t2v_eval.load("longclip-l", checkpoint=folder, image_mode="original")
-    made = scorer(images(HUB), texts)
-    np.testing.assert_allclose(made, wanted[:, :LONG], rtol=0, atol=1e-5)
-    made = t2v_eval.load("longclip-l", checkpoint=folder)([images(HUB)[n] for n in rows], texts)
-    np.testing.assert_allclose(made, wanted[rows, :LONG], rtol=0, atol=1e-5)
+    result = scorer(images(HUB), texts)
+    np.testing.assert_allclose(result, expected[:, :LONG], rtol=0, atol=1e-5)
+    result = t2v_eval.load("longclip-l", checkpoint=folder)([images(HUB)[n] for n in rows], texts)
+    np.testing.assert_allclose(result, expected[rows, :LONG], rtol=0, atol=1e-5)
 
 
 @exact_pixels
@@ -76,14 +76,14 @@ def test_a_caption_of_more_than_248_tokens_differs_from_torchmetrics_for_it_keep
     # word can reach: the score of any such caption.
     scorer = t2v_eval.load("longclip-l", checkpoint=folder, image_mode="original")
     with pytest.warns(T2VWarning, match="1 of 1 texts are longer"):
-        made = scorer(images(HUB), HUB["texts"][LONG])[:, 0].double().numpy()
-    theirs = np.array(HUB["scores"])[:, LONG] / 100
-    assert np.abs(made - theirs).max() > 0.1
+        result = scorer(images(HUB), HUB["texts"][LONG])[:, 0].double().numpy()
+    published = np.array(HUB["scores"])[:, LONG] / 100
+    assert np.abs(result - published).max() > 0.1
     ids = scorer.tokenizer("any", return_tensors="pt").input_ids[:, :1]
     first = scorer.clip.get_text_features(ids).pooler_output.double()
     pictures = scorer._embed_image_lists(images=images(HUB))[0]
-    found = torch.cosine_similarity(pictures, first)
-    np.testing.assert_allclose(found.detach(), theirs, rtol=0, atol=1e-5)
+    actual = torch.cosine_similarity(pictures, first)
+    np.testing.assert_allclose(actual.detach(), published, rtol=0, atol=1e-5)
 
 
 def test_a_configuration_that_still_says_77_gives_way_to_the_weights(folder, tmp_path):
@@ -96,8 +96,8 @@ def test_a_configuration_that_still_says_77_gives_way_to_the_weights(folder, tmp
 
 def test_specs_in_the_layout_of_transformers(folder):
     cosine = t2v_eval.load("longclip-l", checkpoint=folder)(picture(0), HUB["texts"])
-    made = t2v_eval.load("specs", checkpoint=folder)(picture(0), HUB["texts"])
-    torch.testing.assert_close(made, (cosine + 1) / 2)
+    result = t2v_eval.load("specs", checkpoint=folder)(picture(0), HUB["texts"])
+    torch.testing.assert_close(result, (cosine + 1) / 2)
 
 
 def test_only_the_first_20_positions_are_those_of_clip(file, tmp_path):
@@ -117,9 +117,9 @@ def test_weights_are_rounded_as_in_the_original(file, tmp_path):
         if name.endswith("proj") or "mlp" in name
     }
     scorer = t2v_eval.load("longclip-l", checkpoint=long_clip_file(tmp_path, **finer))
-    made = scorer.network.state_dict()
+    result = scorer.network.state_dict()
     for name, value in finer.items():
-        assert torch.equal(made[name], value.half().float()), name
+        assert torch.equal(result[name], value.half().float()), name
 
 
 @pytest.mark.parametrize("name", ["longclip-b", "longclip-l", "specs"])
@@ -136,8 +136,8 @@ def test_a_score_does_not_depend_on_its_company(name, layout, request):
 
 
 def test_a_folder_is_searched_for_the_published_names(file, folder):
-    found = t2v_eval.load("longclip-l", checkpoint=str(Path(file).parent))
-    assert found.id == t2v_eval.load("longclip-l", checkpoint=file).id
+    actual = t2v_eval.load("longclip-l", checkpoint=str(Path(file).parent))
+    assert actual.id == t2v_eval.load("longclip-l", checkpoint=file).id
 
 
 def test_what_is_no_long_clip_is_refused(tmp_path, monkeypatch):

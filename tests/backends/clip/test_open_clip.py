@@ -46,19 +46,19 @@ def scorer(checkpoint):
 
 def load_case(case, folder, **options):
     file = open_clip_file(folder, WEIGHTS.get(case["id"], "open_clip"))
-    own = FOLDER / Path(case["params"]["config"]).name
-    return t2v_eval.load("open_clip", checkpoint=file, arch=str(own), device="cpu", **options)
+    custom = FOLDER / Path(case["params"]["config"]).name
+    return t2v_eval.load("open_clip", checkpoint=file, arch=str(custom), device="cpu", **options)
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 @exact_pixels
 def test_equals_t2v_metrics(case, tmp_path):
-    wanted = np.array(case["scores"])
+    expected = np.array(case["scores"])
     scores = load_case(case, tmp_path, image_mode="original")(images(case), case["texts"])
-    np.testing.assert_allclose(scores.numpy(), wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores.numpy(), expected, rtol=0, atol=1e-5)
     plain = [n for n, image in enumerate(case["images"]) if Path(image).name in RGB]
     scores = load_case(case, tmp_path)([images(case)[n] for n in plain], case["texts"])
-    np.testing.assert_allclose(scores.numpy(), wanted[plain], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores.numpy(), expected[plain], rtol=0, atol=1e-5)
 
 
 def test_a_batch_costs_one_encoding_an_image_and_a_text(scorer):
@@ -107,23 +107,23 @@ def test_a_causal_tower_reads_up_to_the_last_end_token_and_answers_the_same(
         "open_clip", checkpoint=checkpoint, arch=str(tmp_path / "tiny.json"), dtype="float64"
     )
     ids = scorer.tokenizer(texts)
-    seen = []
+    calls = []
     tower = getattr(scorer.network, "text", scorer.network)
-    hook = tower.transformer.register_forward_pre_hook(lambda m, x: seen.append(x[0].shape[1]))
+    hook = tower.transformer.register_forward_pre_hook(lambda m, x: calls.append(x[0].shape[1]))
     with torch.inference_mode():
         short = scorer.encode_texts(texts)
         uncut = scorer.network.encode_text(ids)
     hook.remove()
-    assert seen == [int((ids != 0).sum(1).max()), 77]
+    assert calls == [int((ids != 0).sum(1).max()), 77]
     torch.testing.assert_close(short, uncut, rtol=0, atol=1e-12)
 
 
 def test_a_tower_that_looks_ahead_is_not_cut(tmp_path):
     scorer = load_case(CASES["cos_siglip_like"], tmp_path)
-    seen = []
-    scorer.network.text.transformer.register_forward_pre_hook(lambda m, x: seen.append(x[0].shape))
+    calls = []
+    scorer.network.text.transformer.register_forward_pre_hook(lambda m, x: calls.append(x[0].shape))
     scorer(picture(0), SHORT)
-    assert seen == [(3, 64, 8)]
+    assert calls == [(3, 64, 8)]
 
 
 def test_texts_over_the_limit_are_counted_and_keep_their_end_token(scorer):
@@ -155,10 +155,10 @@ def test_published_weights_run_with_the_activation_they_were_trained_with(
 
 
 def test_a_folder_in_the_layout_of_the_hub_says_what_it_is(tmp_path, checkpoint):
-    looks = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
+    settings = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
     config = {
         "model_cfg": json.loads(Path(arch("tiny-ViT-H")).read_text()),
-        "preprocess_cfg": looks,
+        "preprocess_cfg": settings,
     }
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     torch.save(tensors("open_clip"), tmp_path / "open_clip_pytorch_model.bin")

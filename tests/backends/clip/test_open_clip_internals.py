@@ -17,8 +17,8 @@ from t2v_eval.backends.clip import open_clip_internals as ours
 @pytest.fixture(scope="module")
 def network():
     config = json.loads(Path(FOLDER / "tiny-ViT-H.json").read_text())
-    made = ours.build(config, False, torch.device("cpu"))
-    return made.eval().requires_grad_(False)
+    result = ours.build(config, False, torch.device("cpu"))
+    return result.eval().requires_grad_(False)
 
 
 def test_architectures_and_tags_are_listed():
@@ -46,9 +46,9 @@ def test_towers_of_timm_and_the_hub_can_be_built_without_their_weights():
 
 
 def test_weights_of_other_layouts_are_converted_in_place(network):
-    given = tensors("open_clip")
-    assert ours.convert_state_dict(network, dict(given)).keys() == given.keys()
-    custom = ours.convert_to_custom_text_state_dict(dict(given))
+    values = tensors("open_clip")
+    assert ours.convert_state_dict(network, dict(values)).keys() == values.keys()
+    custom = ours.convert_to_custom_text_state_dict(dict(values))
     assert "text.positional_embedding" in custom and "visual.proj" in custom
     for resize in (ours.resize_pos_embed, ours.resize_text_pos_embed):
         assert [*signature(resize).parameters][:2] == ["state_dict", "model"]
@@ -99,10 +99,10 @@ def test_the_tokenizer_of_the_hub_cleans_texts_and_holds_another():
 
 def test_weights_are_rounded_in_all_layers_but_norms(network):
     config = json.loads(Path(FOLDER / "tiny-ViT-H.json").read_text())
-    made = ours.build(config, False, torch.device("cpu"))
-    ours.round_weights(made)
-    assert made.visual.conv1.weight.dtype == torch.float16
-    assert made.ln_final.weight.dtype == torch.float32
+    result = ours.build(config, False, torch.device("cpu"))
+    ours.round_weights(result)
+    assert result.visual.conv1.weight.dtype == torch.float16
+    assert result.ln_final.weight.dtype == torch.float32
 
 
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])

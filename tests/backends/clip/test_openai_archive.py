@@ -48,15 +48,15 @@ def archive(tmp_path_factory) -> str:
     ],
 )
 @exact_pixels
-def test_equals_the_original(name, wanted, archive):
+def test_equals_the_original(name, expected, archive):
     def load(**options):
         return t2v_eval.load(name, checkpoint=archive, template="plain", device="cpu", **options)
 
     scores = load(image_mode="original")(images(CASE), CASE["texts"])
-    np.testing.assert_allclose(scores, wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
     rows = plain(CASE)
     scores = load()([images(CASE)[n] for n in rows], CASE["texts"])
-    np.testing.assert_allclose(scores, wanted[rows], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, expected[rows], rtol=0, atol=1e-5)
 
 
 def test_a_score_does_not_depend_on_its_company(archive):
@@ -70,11 +70,11 @@ def test_a_score_does_not_depend_on_its_company(archive):
 def test_the_tensors_are_those_that_torch_reads(archive):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit is deprecated
-        wanted = torch.jit.load(archive).state_dict()
-    made = read_archive(Path(archive))
-    assert set(wanted) - set(made) == {"input_resolution", "context_length", "vocab_size"}
-    for name, value in made.items():
-        torch.testing.assert_close(value, wanted[name], rtol=0, atol=0)
+        expected = torch.jit.load(archive).state_dict()
+    result = read_archive(Path(archive))
+    assert set(expected) - set(result) == {"input_resolution", "context_length", "vocab_size"}
+    for name, value in result.items():
+        torch.testing.assert_close(value, expected[name], rtol=0, atol=0)
 
 
 def test_the_network_is_read_off_the_weights(archive):
@@ -120,14 +120,14 @@ def test_weights_are_rounded_where_the_original_rounds_them(archive):
     weights = {name: value * 1.0001 for name, value in read_archive(Path(archive)).items()}
     load_weights(scorer.network, Path(archive), weights)
     round_weights(scorer.network)
-    made = scorer.network.float().state_dict()
-    rounded = {name for name, value in weights.items() if not torch.equal(made[name], value)}
+    result = scorer.network.float().state_dict()
+    rounded = {name for name, value in weights.items() if not torch.equal(result[name], value)}
     assert "visual.conv1.weight" in rounded and "text_projection" in rounded
     for name, value in weights.items():
-        wanted = value.half().float() if name in rounded else value
-        torch.testing.assert_close(made[name], wanted, rtol=0, atol=0)
-    left = {name.rpartition(".")[2] for name in set(weights) - rounded}
-    assert {"positional_embedding", "class_embedding", "logit_scale"} <= left
+        expected = value.half().float() if name in rounded else value
+        torch.testing.assert_close(result[name], expected, rtol=0, atol=0)
+    rest = {name.rpartition(".")[2] for name in set(weights) - rounded}
+    assert {"positional_embedding", "class_embedding", "logit_scale"} <= rest
     assert not any(".ln_" in name or "embedding" in name for name in rounded)
 
 

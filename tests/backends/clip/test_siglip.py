@@ -50,9 +50,9 @@ def oracle(folder: Path, pictures, texts):
         inputs = {"input_ids": tokenizer(texts, padding="max_length", **read).input_ids}
     else:
         inputs = tokenizer(texts, padding=True, **read)
-    seen = processor(pictures, return_tensors="pt")
+    calls = processor(pictures, return_tensors="pt")
     with torch.no_grad():
-        output = model(**inputs, **seen)
+        output = model(**inputs, **calls)
     image, text = output.image_embeds.double(), output.text_embeds.double()
     cosine = torch.nn.functional.normalize(image) @ torch.nn.functional.normalize(text).T
     return cosine, output.logits_per_image
@@ -61,14 +61,14 @@ def oracle(folder: Path, pictures, texts):
 def test_equals_transformers(folder):
     pictures = [picture(seed, size) for seed, size in enumerate(SIZES)]
     cosine, logits = oracle(folder, pictures, TEXTS)
-    made = t2v_eval.load(f"hf-clip:{folder}", device="cpu")(pictures, TEXTS)
-    np.testing.assert_allclose(made, cosine, rtol=0, atol=1e-5)
-    made = t2v_eval.load("clip-logits", checkpoint=str(folder), device="cpu")(pictures, TEXTS)
-    np.testing.assert_allclose(made, logits, rtol=1e-5, atol=1e-5)
+    result = t2v_eval.load(f"hf-clip:{folder}", device="cpu")(pictures, TEXTS)
+    np.testing.assert_allclose(result, cosine, rtol=0, atol=1e-5)
+    result = t2v_eval.load("clip-logits", checkpoint=str(folder), device="cpu")(pictures, TEXTS)
+    np.testing.assert_allclose(result, logits, rtol=1e-5, atol=1e-5)
     name = f"hf-clip-probability:{folder}"
     if "siglip" in folder.name:
-        made = t2v_eval.load(name, device="cpu")(pictures, TEXTS)
-        np.testing.assert_allclose(made, logits.sigmoid(), rtol=0, atol=1e-5)
+        result = t2v_eval.load(name, device="cpu")(pictures, TEXTS)
+        np.testing.assert_allclose(result, logits.sigmoid(), rtol=0, atol=1e-5)
     else:
         with pytest.raises(InputError, match="trained with a sigmoid.*logit_bias"):
             t2v_eval.load(name)
@@ -87,21 +87,21 @@ def test_a_score_does_not_depend_on_its_company(folder):
 def test_only_a_causal_tower_is_cut_to_the_longest_caption(folder):
     # In float64, where nothing but what is computed can make a difference.
     scorer = t2v_eval.load(f"hf-clip:{folder}", dtype="float64")
-    seen = []
+    calls = []
     embeddings = scorer.clip.text_model.embeddings
     embeddings.register_forward_pre_hook(
-        lambda m, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+        lambda m, args, kwargs: calls.append(kwargs["input_ids"].shape[1]), with_kwargs=True
     )
     with torch.inference_mode():
-        made = scorer.encode_texts(["a cat", "two dogs"])
+        result = scorer.encode_texts(["a cat", "two dogs"])
         if "siglip" in folder.name:
-            assert seen == [LIMIT]
+            assert calls == [LIMIT]
             return
-        assert seen == [4]
+        assert calls == [4]
         full = scorer.tokenizer(["a cat", "two dogs"], padding="max_length", max_length=LIMIT)
         ids = torch.tensor(full.input_ids)
         uncut = scorer.clip.get_text_features(ids, torch.tensor(full.attention_mask))
-    torch.testing.assert_close(made, uncut.pooler_output, rtol=0, atol=1e-12)
+    torch.testing.assert_close(result, uncut.pooler_output, rtol=0, atol=1e-12)
 
 
 def test_texts_over_the_limit_are_counted(folder):
@@ -113,8 +113,8 @@ def test_texts_over_the_limit_are_counted(folder):
 def test_siglip_reads_lower_case(folder):
     if "siglip" in folder.name:
         scorer = t2v_eval.load(f"hf-clip:{folder}")
-        made = scorer(picture(0), ["a red cube", "A Red CUBE"])
-        assert made[0, 0] == made[0, 1]
+        result = scorer(picture(0), ["a red cube", "A Red CUBE"])
+        assert result[0, 0] == result[0, 1]
 
 
 # OpenCLIP's
@@ -123,9 +123,9 @@ def test_siglip_reads_lower_case(folder):
 @exact_pixels
 def test_the_probability_of_open_clip_is_that_of_its_own_logits(tmp_path):
     file = open_clip_file(tmp_path, "open_clip_siglip_like")
-    own = FOLDER / Path(GOLDEN["params"]["config"]).name
+    custom = FOLDER / Path(GOLDEN["params"]["config"]).name
     scorer = t2v_eval.load(
-        "open_clip-probability", checkpoint=file, arch=str(own), image_mode="original"
+        "open_clip-probability", checkpoint=file, arch=str(custom), image_mode="original"
     )
     assert scorer.bias is not None
     network = scorer.network
@@ -133,11 +133,11 @@ def test_the_probability_of_open_clip_is_that_of_its_own_logits(tmp_path):
     texts = GOLDEN["texts"]
     with torch.no_grad():
         logits, _ = network.get_logits(prepared, scorer.tokenizer(texts))
-    made = scorer([picture(seed) for seed in range(3)], texts)
-    np.testing.assert_allclose(made, logits.sigmoid(), rtol=0, atol=1e-5)
+    result = scorer([picture(seed) for seed in range(3)], texts)
+    np.testing.assert_allclose(result, logits.sigmoid(), rtol=0, atol=1e-5)
     cosine = np.array(GOLDEN["scores"])
-    wanted = 1 / (1 + np.exp(-(scorer.scale * cosine + scorer.bias)))
-    np.testing.assert_allclose(scorer(images(GOLDEN), texts), wanted, rtol=0, atol=1e-5)
+    expected = 1 / (1 + np.exp(-(scorer.scale * cosine + scorer.bias)))
+    np.testing.assert_allclose(scorer(images(GOLDEN), texts), expected, rtol=0, atol=1e-5)
 
 
 def test_the_probability_is_listed_for_what_open_clip_trained_with_a_sigmoid():
@@ -147,12 +147,12 @@ def test_the_probability_is_listed_for_what_open_clip_trained_with_a_sigmoid():
         if card.entry == "OpenClipProbability"
     }
     del listed["open_clip"]
-    wanted = {
+    expected = {
         f"{tag}:{name}": {"pretrained": tag, "arch": name}
         for name, tag in open_clip.list_pretrained()
         if "init_logit_bias" in open_clip.get_model_config(name)
     }
-    missing = set(wanted) - set(listed)
+    missing = set(expected) - set(listed)
     assert not missing, f"open_clip {open_clip.__version__} publishes more: add them to the card"
     for name, args in listed.items():
         assert name == f"{args['pretrained']}:{args['arch']}" and name in models.cards

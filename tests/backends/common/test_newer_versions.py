@@ -45,8 +45,8 @@ def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("qwen")
     TINY["qwen2_5_vl"](folder)
     clip = open_clip_file(tmp_path_factory.mktemp("open_clip"))
-    own = {"qwen2.5-vl-7b": {"checkpoint": folder}}
-    return {**LOADED, **own, "open_clip": {"checkpoint": clip, "arch": arch("tiny-ViT-H")}}
+    custom = {"qwen2.5-vl-7b": {"checkpoint": folder}}
+    return {**LOADED, **custom, "open_clip": {"checkpoint": clip, "arch": arch("tiny-ViT-H")}}
 
 
 @pytest.fixture
@@ -131,8 +131,8 @@ def test_versions_are_compared_by_their_release(monkeypatch):
     assert newer_than_tested("transformers") == ""
     for version in ("5.24.1", "5.25.0", "5.25.0.dev0", "6.0", "5.100.0"):
         installed["transformers"] = version
-        told = newer_than_tested("transformers")
-        assert told == f"transformers {version} (tested up to 5.24.0)"
+        message = newer_than_tested("transformers")
+        assert message == f"transformers {version} (tested up to 5.24.0)"
     for version in ("5.23.0", "5.9.7", "4.99"):
         installed["transformers"] = version
         assert newer_than_tested("transformers") == ""
@@ -154,18 +154,20 @@ def test_a_fast_path_that_holds_is_used_without_a_word(name, load, newer):
 def test_what_raises_gives_way_to_the_plain_path(name, load, images, newer, monkeypatch):
     before = load(name)
     scores, execution = before(images, TEXTS), before.execution
-    place, told = RAISES[name]
+    place, message = RAISES[name]
     monkeypatch.setattr(f"t2v_eval.backends.{place}", raising)
     with pytest.warns(T2VWarning) as caught:
         plain = load(name)
-    (one,) = caught
+    (item,) = caught
     library = "open_clip_torch" if name == "open_clip" else "transformers"
-    assert f"{library} {_versions._installed(library)}" in str(one.message)
-    assert told in str(one.message) and "TypeError: forward() got" in str(one.message)
-    assert "Scores stay right but take longer" in str(one.message)
+    assert f"{library} {_versions._installed(library)}" in str(item.message)
+    assert message in str(item.message) and "TypeError: forward() got" in str(item.message)
+    assert "Scores stay right but take longer" in str(item.message)
     np.testing.assert_allclose(plain(images, TEXTS), scores, rtol=1e-4, atol=1e-6)
     assert plain.id == before.id
-    assert ("T5" in told or "prefix" in told) == (plain.execution["mode"] != execution["mode"])
+    assert ("T5" in message or "prefix" in message) == (
+        plain.execution["mode"] != execution["mode"]
+    )
 
 
 @pytest.mark.parametrize("name", DIFFERS)
@@ -184,12 +186,12 @@ def test_what_gives_other_numbers_gives_way_to_the_plain_path(
 def test_parts_that_are_called_otherwise_are_left_alone(name, load, images, newer, monkeypatch):
     scores = load(name)(images, TEXTS)
 
-    def gone(*_):
+    def missing(*_):
         raise AttributeError("no attribute 'EncDecAttention'")
 
-    monkeypatch.setattr(_transformers, "t5_cross_attentions", gone)
+    monkeypatch.setattr(_transformers, "t5_cross_attentions", missing)
     for user, find in (("blip.blip2", "qformer"), ("preference.image_reward", "blip")):
-        monkeypatch.setattr(f"t2v_eval.backends.{user}.{find}_cross_attentions", gone)
+        monkeypatch.setattr(f"t2v_eval.backends.{user}.{find}_cross_attentions", missing)
     with pytest.warns(T2VWarning, match="AttributeError: no attribute") as caught:
         plain = load(name)
     assert len(caught) == 1
@@ -254,8 +256,8 @@ def test_places_of_tokens_that_are_made_otherwise_disturb_no_image(
         self, input_ids, mm_token_type_ids, image_grid_thw=None, *args, attention_mask=None, **more
     ):
         more["attention_mask"] = attention_mask
-        made = original(self, input_ids, mm_token_type_ids, image_grid_thw, *args, **more)
-        return (*made, "more")  # as a version to come may have it
+        result = original(self, input_ids, mm_token_type_ids, image_grid_thw, *args, **more)
+        return (*result, "more")  # as a version to come may have it
 
     def compute_3d_position_ids(self, *args, **options):
         longer, self.get_rope_index = self.get_rope_index, None

@@ -22,15 +22,15 @@ TEXTS = ["cat", "two dogs by the river"]
 
 def change(folder: Path, name: str, **values: object) -> None:
     """Set values of a JSON file by their path, or with None remove them."""
-    known = json.loads((folder / name).read_text())
+    valid = json.loads((folder / name).read_text())
     for key, value in values.items():
-        of, (*way, last) = known, key.split("__")
+        group, (*way, last) = valid, key.split("__")
         for step in way:
-            of = of[step]
-        of.pop(last, None)
+            group = group[step]
+        group.pop(last, None)
         if value is not None:
-            of[last] = value
-    (folder / name).write_text(json.dumps(known))
+            group[last] = value
+    (folder / name).write_text(json.dumps(valid))
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +68,11 @@ def test_an_image_processor_by_an_old_name_is_that_of_the_kind_of_model(known_cl
 
 def test_an_image_processor_that_nothing_knows_is_told_in_a_line(clip):
     change(clip, "preprocessor_config.json", image_processor_type="NoSuch", size="large")
-    with pytest.raises(CheckpointError, match="'NoSuch' of its preprocessor_config.json") as told:
+    with pytest.raises(
+        CheckpointError, match="'NoSuch' of its preprocessor_config.json"
+    ) as message:
         load_clip(clip)
-    assert len(str(told.value)) < 800
+    assert len(str(message.value)) < 800
     (clip / "preprocessor_config.json").unlink()
     with pytest.raises(CheckpointError, match="it lacks preprocessor_config.json or processor_con"):
         load_clip(clip)
@@ -91,12 +93,12 @@ def test_sizes_that_are_not_stated_are_those_of_the_tower(known_clip, clip):
 def test_a_clip_with_another_tokenizer_is_refused(clip):
     for name in ("tokenizer.json", "vocab.json", "merges.txt"):
         (clip / name).unlink(missing_ok=True)
-    known = json.loads((clip / "config.json").read_text())["text_config"]["vocab_size"]
-    words = {f"w{n}": n for n in range(known + 5)}
-    words |= {"<|startoftext|>": known + 5, "<|endoftext|>": known + 6}
+    valid = json.loads((clip / "config.json").read_text())["text_config"]["vocab_size"]
+    words = {f"w{n}": n for n in range(valid + 5)}
+    words |= {"<|startoftext|>": valid + 5, "<|endoftext|>": valid + 6}
     CLIPTokenizer(vocab=words, merges=[]).save_pretrained(clip)
     with pytest.raises(
-        CheckpointError, match=rf"tokenizer of .*clip.*numbered up to \d+.*embeddings of {known};"
+        CheckpointError, match=rf"tokenizer of .*clip.*numbered up to \d+.*embeddings of {valid};"
     ):
         load_clip(clip)
 
@@ -113,9 +115,9 @@ def test_a_clip_whose_texts_end_elsewhere_is_refused(clip):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    made = tmp_path_factory.mktemp("llava")
-    llava(made)
-    return made, t2v_eval.load(f"hf-vlm:{made}", device="cpu")(picture(0), TEXTS)
+    result = tmp_path_factory.mktemp("llava")
+    llava(result)
+    return result, t2v_eval.load(f"hf-vlm:{result}", device="cpu")(picture(0), TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -171,8 +173,8 @@ LARGER = [f"<extra_{n}>" for n in range(200)]
 def test_a_vision_language_model_with_a_larger_tokenizer_is_refused(kind, tmp_path):
     """Whose ordinary tokens, behind many more control tokens, have no embeddings."""
     TINY[kind](tmp_path)
-    known = json.loads((tmp_path / "tokenizer.json").read_text())
-    special = [token["content"] for token in known["added_tokens"]]
+    valid = json.loads((tmp_path / "tokenizer.json").read_text())
+    special = [token["content"] for token in valid["added_tokens"]]
     larger = json.loads(tokenizer([*special, *LARGER]).backend_tokenizer.to_str())
     (tmp_path / "tokenizer.json").write_text(json.dumps(larger))
     style = {"style": "paligemma"} if kind == "paligemma" else {}
@@ -183,8 +185,8 @@ def test_a_vision_language_model_with_a_larger_tokenizer_is_refused(kind, tmp_pa
 
 
 def test_llava_with_other_ends_or_another_image_is_refused(tmp_path):
-    known = GOLDENS / "vqa" / "llava15" / "checkpoint" / "llava-1.5-tiny-hf"
-    copy = Path(shutil.copytree(known, tmp_path / "llava"))
+    valid = GOLDENS / "vqa" / "llava15" / "checkpoint" / "llava-1.5-tiny-hf"
+    copy = Path(shutil.copytree(valid, tmp_path / "llava"))
     options = {"checkpoint": copy, "device": "cpu"}
     change(copy, "config.json", text_config__bos_token_id=5)
     with pytest.raises(CheckpointError, match=r"begin and end with \(1, 2\).*says \(5, 2\)"):
@@ -193,7 +195,7 @@ def test_llava_with_other_ends_or_another_image_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="is token 700, but"):
         t2v_eval.load("llava-v1.5-7b", **options)
     shutil.rmtree(copy)
-    shutil.copytree(known, copy)
+    shutil.copytree(valid, copy)
     change(copy, "config.json", text_config__vocab_size=300)
     with pytest.raises(CheckpointError):
         t2v_eval.load("llava-v1.5-7b", **options)
@@ -201,17 +203,17 @@ def test_llava_with_other_ends_or_another_image_is_refused(tmp_path):
 
 def test_a_model_that_moved_is_taken_from_the_cache_by_its_former_name(tmp_path, monkeypatch):
     """Under the new name nothing was downloaded yet; what lies there under the old one is read."""
-    kept = tmp_path / "models--THUDM--ImageReward"
-    snapshot = kept / "snapshots" / ("0" * 40)
-    snapshot.mkdir(parents=True), (kept / "refs").mkdir()
-    (kept / "refs" / "main").write_text("0" * 40)
+    remaining = tmp_path / "models--THUDM--ImageReward"
+    snapshot = remaining / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True), (remaining / "refs").mkdir()
+    (remaining / "refs" / "main").write_text("0" * 40)
     (snapshot / "ImageReward.pt").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
     (snapshot / "med_config.json").write_text("{}")
     (tmp_path / "bert").mkdir()
     options = {"cache_dir": str(tmp_path), "local_files_only": True, "device": "cpu"}
     with pytest.raises(CheckpointError, match="models--THUDM.*med_config.json does not describe"):
         t2v_eval.load("image-reward", tokenizer=str(tmp_path / "bert"), **options)
-    shutil.rmtree(kept)
+    shutil.rmtree(remaining)
     with pytest.raises(CheckpointError, match="'zai-org/ImageReward' is not on this machine"):
         t2v_eval.load("image-reward", tokenizer=str(tmp_path / "bert"), **options)
 

@@ -64,9 +64,9 @@ def test_the_argument_that_takes_a_cache_has_a_known_name(kind, networks):
 
 @pytest.mark.parametrize("name", ours.CACHE)
 def test_the_name_of_the_cache_is_that_of_the_signature(name):
-    made: dict[str, object] = {}
-    exec(f"class Network:\n def forward(self, ids, {name}=None): pass", made)
-    assert ours.cache_argument(made["Network"]()) == name
+    result: dict[str, object] = {}
+    exec(f"class Network:\n def forward(self, ids, {name}=None): pass", result)
+    assert ours.cache_argument(result["Network"]()) == name
 
 
 def test_a_cache_that_only_the_language_model_names_is_called_as_there():
@@ -111,20 +111,20 @@ def test_t5_attention_takes_masks_states_and_biases_by_these_names(t5):
 
 def test_t5_attention_gives_three_things_of_which_the_last_is_not_read(t5):
     attention = getattr(*ours.t5_cross_attentions(t5)[0])
-    made = attention(torch.randn(1, 2, 32), key_value_states=torch.randn(1, 5, 32))
-    assert len(made) == 3 and made[0].shape == (1, 2, 32)
+    result = attention(torch.randn(1, 2, 32), key_value_states=torch.randn(1, 5, 32))
+    assert len(result) == 3 and result[0].shape == (1, 2, 32)
 
 
 def test_t5_hands_its_cache_to_its_cross_attention(t5):
-    given: list[object] = []
+    values: list[object] = []
     attention = getattr(*ours.t5_cross_attentions(t5)[0])
     name = ours.cache_argument(attention)
     hook = attention.register_forward_pre_hook(
-        lambda module, args, options: given.append(options.get(name)), with_kwargs=True
+        lambda module, args, options: values.append(options.get(name)), with_kwargs=True
     )
     t5.generate(encoder_outputs=ours.encoder_output(torch.randn(1, 5, 32)), max_new_tokens=2)
     hook.remove()
-    assert given and all(cache is not None for cache in given)
+    assert values and all(cache is not None for cache in values)
 
 
 def test_q_formers_hold_layers_of_keys_and_values_in_some_layers():
@@ -159,10 +159,10 @@ def test_a_layer_of_linear_attention_can_be_copied_for_several_rows(networks):
     assert ours.has_linear_attention(network) and any(
         isinstance(layer, ours.LINEAR) for layer in layers
     )
-    made = ours.prefix_cache(network, layers, [0, 0, 0], 6, 1)
+    result = ours.prefix_cache(network, layers, [0, 0, 0], 6, 1)
     read = network.language_model(
         inputs_embeds=network.get_input_embeddings()(ids(2)).expand(3, -1, -1),
-        **{ours.cache_argument(network.language_model): made},
+        **{ours.cache_argument(network.language_model): result},
         position_ids=torch.tensor([[6, 7]]).expand(3, -1),
     ).last_hidden_state
     assert read.shape[:2] == (3, 2)
@@ -171,8 +171,8 @@ def test_a_layer_of_linear_attention_can_be_copied_for_several_rows(networks):
 def test_a_layer_of_our_own_is_read_and_not_written(networks):
     network = networks["qwen2_5_vl"]
     layers = ours.cached_layers(network, {"input_ids": ids()})
-    made = ours.prefix_cache(network, layers, [0], 6, 1)
-    options = {ours.cache_argument(network.language_model): made, "use_cache": True}
+    result = ours.prefix_cache(network, layers, [0], 6, 1)
+    options = {ours.cache_argument(network.language_model): result, "use_cache": True}
     embedded = network.get_input_embeddings()(torch.arange(16, 19)[None])
     first, second = (
         network.language_model(
@@ -220,8 +220,8 @@ def test_a_decoder_with_two_kinds_of_layers_takes_a_mask_for_each(networks):
     masks = ours.attention_masks(decoder.config, allowed, distance[None], torch.float32)
     assert {*masks} == {"full_attention", "sliding_attention"}
     embedded = decoder.get_input_embeddings()(ids())
-    made = decoder(inputs_embeds=embedded, attention_mask=masks).last_hidden_state
-    torch.testing.assert_close(made, decoder(inputs_embeds=embedded).last_hidden_state)
+    result = decoder(inputs_embeds=embedded, attention_mask=masks).last_hidden_state
+    torch.testing.assert_close(result, decoder(inputs_embeds=embedded).last_hidden_state)
 
 
 def test_rotary_positions_of_the_dynamic_kind_keep_what_they_began_with():
@@ -252,7 +252,7 @@ def test_networks_keep_the_numbers_of_their_positions_in_a_buffer():
     numbers = [
         module.position_ids for module in network.modules() if hasattr(module, "position_ids")
     ]
-    assert [one.tolist() for one in numbers] == [[list(range(17))]]
+    assert [item.tolist() for item in numbers] == [[list(range(17))]]
 
 
 def test_a_class_written_for_transformers_4_gets_what_loading_asks_for():

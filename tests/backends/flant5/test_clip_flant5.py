@@ -93,15 +93,15 @@ def tower_repository(tensors, tmp_path_factory) -> Path:
     vision = json.loads((tower / "config.json").read_text())
     clip = {"model_type": "clip", "vision_config": vision, "text_config": {"hidden_size": 32}}
     (folder / "config.json").write_text(json.dumps(clip))
-    seen = json.loads((tower / "preprocessor_config.json").read_text())
-    del seen["image_processor_type"], seen["do_convert_rgb"], seen["rescale_factor"]
-    seen |= {"size": 56, "crop_size": 56, "feature_extractor_type": "CLIPFeatureExtractor"}
-    (folder / "preprocessor_config.json").write_text(json.dumps(seen))
-    own = {f"vision_model.{n.removeprefix(TOWER)}": t for n, t in tensors.items() if TOWER in n}
-    own["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
-    own["text_model.final_layer_norm.weight"] = torch.ones(32)
-    own["logit_scale"] = torch.tensor(1.0)
-    torch.save(own, folder / "pytorch_model.bin")
+    calls = json.loads((tower / "preprocessor_config.json").read_text())
+    del calls["image_processor_type"], calls["do_convert_rgb"], calls["rescale_factor"]
+    calls |= {"size": 56, "crop_size": 56, "feature_extractor_type": "CLIPFeatureExtractor"}
+    (folder / "preprocessor_config.json").write_text(json.dumps(calls))
+    custom = {f"vision_model.{n.removeprefix(TOWER)}": t for n, t in tensors.items() if TOWER in n}
+    custom["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+    custom["text_model.final_layer_norm.weight"] = torch.ones(32)
+    custom["logit_scale"] = torch.tensor(1.0)
+    torch.save(custom, folder / "pytorch_model.bin")
     return folder
 
 
@@ -225,21 +225,21 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
 def test_an_image_passes_the_tower_once(safetensors, images, tmp_path):
     store = Store(tmp_path / "scores.sqlite")
     scorer = load(safetensors, store=store)
-    seen: list[int] = []
+    calls: list[int] = []
     scorer.tower.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
+        lambda _, args, kwargs: calls.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     first = scorer([*images, images[0]], TEXTS)
-    assert sum(seen) == 3
-    seen.clear()
+    assert sum(calls) == 3
+    calls.clear()
     outcome = scorer.evaluate_blocks([Block.of(images, TEXTS)])
     assert outcome.counts.reused == 12
-    assert not seen
+    assert not calls
     np.testing.assert_array_equal(outcome.scores[0], first[:3])
     scorer(images, ["something new"])  # what the tower made of an image is kept
-    assert not seen
+    assert not calls
     scorer([picture(9)], ["something new"])
-    assert seen == [1]
+    assert calls == [1]
 
 
 @pytest.mark.parametrize("text", ["an <image> of {} and {0} {text} {{x}}", "{", "}", "a\n<image>"])
@@ -278,9 +278,9 @@ def test_names_alone_find_everything_in_the_cache(
     write, tensors, tower_repository, scorer, images, tmp_path
 ):
     """As downloaded: pickled tower, no weights beside the tokenizer, a revision of the model."""
-    own = {n: t for n, t in tensors.items() if "vision_tower" not in n}
+    custom = {n: t for n, t in tensors.items() if "vision_tower" not in n}
     repositories = {
-        "zhiqiulin/clip-flant5-xxl": write(own, mm_vision_tower="openai/clip-vit-tiny"),
+        "zhiqiulin/clip-flant5-xxl": write(custom, mm_vision_tower="openai/clip-vit-tiny"),
         "google/flan-t5-xxl": FOLDER / "checkpoint" / "tokenizer",
         "openai/clip-vit-tiny": tower_repository,
     }
@@ -406,10 +406,10 @@ def test_generate(scorer, plain, images):
 def test_what_is_written_survives_out_of_memory(scorer, images, monkeypatch):
     prompts = ["Describe the image.", "What is this?", "a"]
     expected = scorer.generate(images, prompts, max_new_tokens=6)
-    generate, most = scorer.t5.generate, 1
+    generate, limit = scorer.t5.generate, 1
 
     def small(encoder_outputs, **options):
-        if len(encoder_outputs.last_hidden_state) > most:
+        if len(encoder_outputs.last_hidden_state) > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return generate(encoder_outputs=encoder_outputs, **options)
 
@@ -417,7 +417,7 @@ def test_what_is_written_survives_out_of_memory(scorer, images, monkeypatch):
     monkeypatch.setattr(scorer, "batch", BatchSize(32))
     assert scorer.generate(images, prompts, max_new_tokens=6) == expected
     assert scorer.batch.value == 1
-    most = 0
+    limit = 0
     with pytest.raises(ScoringError, match="does not fit into the memory of cpu, even alone"):
         scorer.generate(images, prompts)
 

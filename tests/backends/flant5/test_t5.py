@@ -55,11 +55,11 @@ def images():
 
 def t5(kind: str, **config) -> T5ForConditionalGeneration:
     torch.manual_seed(0)
-    made = T5Config(
+    result = T5Config(
         vocab_size=50, d_model=32, d_kv=8, d_ff=40, num_heads=4, num_layers=2,
         feed_forward_proj=kind, decoder_start_token_id=0, **config,
     )  # fmt: skip
-    network = T5ForConditionalGeneration(made).eval().requires_grad_(False)
+    network = T5ForConditionalGeneration(result).eval().requires_grad_(False)
     for block in network.decoder.block:  # so that attention is not nearly even
         block.layer[1].EncDecAttention.q.weight *= 20
     return network
@@ -75,20 +75,20 @@ def test_absorbed_is_the_plain_decoder(kind, attention, lengths):
     mask = torch.ones(3, 60, dtype=torch.bool)
     mask[0, 40:], mask[1, 5] = False, False
     answers = [torch.randint(2, 50, (length,)).tolist() for length in lengths]
-    for seen in (mask, torch.ones_like(mask)):
-        read = EncodedPrompts(torch.randn(3, 60, 32), seen, [False] * 3)
+    for calls in (mask, torch.ones_like(mask)):
+        read = EncodedPrompts(torch.randn(3, 60, 32), calls, [False] * 3)
         expected, labels = answer_states(plain, read, answers)
-        found, _ = answer_states(absorbed, read, answers)
+        actual, _ = answer_states(absorbed, read, answers)
         real = labels >= 0
-        torch.testing.assert_close(found[real], expected[real], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(actual[real], expected[real], rtol=1e-5, atol=1e-5)
 
 
 def test_keys_and_values_are_made_only_where_they_pay():
     network = t5("relu")
-    made: list[int] = []
+    result: list[int] = []
     for block in network.decoder.block:
         keys = block.layer[1].EncDecAttention.k
-        keys.register_forward_pre_hook(lambda _, args: made.append(args[0].shape[1]))
+        keys.register_forward_pre_hook(lambda _, args: result.append(args[0].shape[1]))
     assert absorb_cross_attention(network)
     assert all(
         isinstance(b.layer[1].EncDecAttention, AbsorbedCrossAttention)
@@ -97,12 +97,12 @@ def test_keys_and_values_are_made_only_where_they_pay():
     states = torch.randn(1, 60, 32)
     read = EncodedPrompts(states, torch.ones(1, 60, dtype=torch.bool), [False])
     answer_states(network, read, [[3, 1]])
-    assert made == []
+    assert result == []
     answer_states(network, read, [[3] * 40])
-    assert made == [60, 60]
-    made.clear()
+    assert result == [60, 60]
+    result.clear()
     network.generate(encoder_outputs=BaseModelOutput(states), max_new_tokens=3, min_new_tokens=3)
-    assert made == [60, 60]  # once for all tokens that follow
+    assert result == [60, 60]  # once for all tokens that follow
 
 
 def test_packed_weights_are_left_to_their_own_code():
@@ -120,11 +120,11 @@ def test_absorbed_in_half_precision_is_as_close_as_plain(dtype):
     torch.manual_seed(1)
     states, answers = torch.randn(2, 60, 32), [[5, 1], [7, 1]]
 
-    def run(wanted: torch.dtype, absorbed: bool) -> torch.Tensor:
-        network = t5("gated-gelu").to(wanted)
+    def run(expected: torch.dtype, absorbed: bool) -> torch.Tensor:
+        network = t5("gated-gelu").to(expected)
         if absorbed:
             absorb_cross_attention(network)
-        read = EncodedPrompts(states.to(wanted), torch.ones(2, 60, dtype=torch.bool), [False] * 2)
+        read = EncodedPrompts(states.to(expected), torch.ones(2, 60, dtype=torch.bool), [False] * 2)
         return answer_states(network, read, answers)[0].float()
 
     exact, half = run(torch.float32, False), getattr(torch, dtype)
@@ -151,30 +151,30 @@ def test_ways_of_working_are_told(both):
 @pytest.mark.parametrize("answer", ["Yes", "{}", "no, a red dog"])
 def test_an_explanation_holds_the_score(both, images, answer):
     scorer, _ = both
-    told = scorer.explain(images, TEXTS[:3], top=3, answer_template=answer)
+    message = scorer.explain(images, TEXTS[:3], top=3, answer_template=answer)
     scores = scorer(images, TEXTS[:3], answer_template=answer)
-    for row, explained in zip(scores, told, strict=True):
-        for score, one in zip(row, explained, strict=True):
-            assert one.score == pytest.approx(float(score), rel=1e-4)
-            mean = sum(math.log(t.probability) for t in one.tokens) / len(one.tokens)
-            assert math.exp(mean) == pytest.approx(one.score, rel=1e-4)
-            assert one.tokens[-1].token == "</s>"
-            for token in one.tokens:
+    for row, explained in zip(scores, message, strict=True):
+        for score, item in zip(row, explained, strict=True):
+            assert item.score == pytest.approx(float(score), rel=1e-4)
+            mean = sum(math.log(t.probability) for t in item.tokens) / len(item.tokens)
+            assert math.exp(mean) == pytest.approx(item.score, rel=1e-4)
+            assert item.tokens[-1].token == "</s>"
+            for token in item.tokens:
                 chances = [p for _, p in token.alternatives]
                 assert len(chances) == 3 and chances == sorted(chances, reverse=True)
                 assert token.probability <= chances[0] + 1e-6
-    assert "cat" in told[0][0].prompt and "yes or no" in told[0][0].prompt
-    assert f"{told[0][0].score:.4f}" in str(told[0][0])
+    assert "cat" in message[0][0].prompt and "yes or no" in message[0][0].prompt
+    assert f"{message[0][0].score:.4f}" in str(message[0][0])
 
 
 def test_the_prompt_is_what_the_model_saw(images):
-    shown = load("clip-flant5-xxl").explain(images[0], "cat")[0][0].prompt
-    before, after = shown.split(" <image> x 16 ")
+    output = load("clip-flant5-xxl").explain(images[0], "cat")[0][0].prompt
+    before, after = output.split(" <image> x 16 ")
     assert before.startswith("A chat between") and before.endswith("USER:</s>")
     assert after.startswith('Does this figure show "cat"?') and after.endswith("ASSISTANT:</s>")
-    shown = load("instructblip-flant5-xl").explain(images[0], "cat")[0][0].prompt
-    assert shown.startswith("Q-Former: <image> [CLS]") and "[SEP]\nT5: <query> x 8 Q" in shown
-    assert shown.endswith("answer yes or no.</s>")
+    output = load("instructblip-flant5-xl").explain(images[0], "cat")[0][0].prompt
+    assert output.startswith("Q-Former: <image> [CLS]") and "[SEP]\nT5: <query> x 8 Q" in output
+    assert output.endswith("answer yes or no.</s>")
 
 
 def test_what_cannot_explain_says_so(images):

@@ -49,11 +49,11 @@ def scorer(load):
 
 @exact_pixels
 def test_equals_the_original(load, scorer):
-    wanted = np.array(RATINGS["scores"])
+    expected = np.array(RATINGS["scores"])
     scores = load(image_mode="original")(images(RATINGS))
-    np.testing.assert_allclose(scores, wanted, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
     scores = scorer([images(RATINGS)[n] for n in PLAIN])
-    np.testing.assert_allclose(scores, wanted[PLAIN], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scores, expected[PLAIN], rtol=0, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.*longer than the model reads")
@@ -141,10 +141,10 @@ def test_files_of_another_layout_are_refused(load, tmp_path):
 
 def test_the_published_file_is_downloaded_once(load, predictor, tmp_path, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    asked = []
+    requests = []
 
     def download(url, to):
-        asked.append(url)
+        requests.append(url)
         Path(to).write_bytes(Path(predictor).read_bytes())
 
     options = {"checkpoint": URL, "cache_dir": str(tmp_path)}
@@ -152,7 +152,7 @@ def test_the_published_file_is_downloaded_once(load, predictor, tmp_path, monkey
         load(**options, local_files_only=True)
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     first, again = load(**options), load(**options, local_files_only=True)
-    assert asked == [URL] == [models.card("laion-aesthetic").args["checkpoint"]]
+    assert requests == [URL] == [models.card("laion-aesthetic").args["checkpoint"]]
     assert first.id == again.id == load().id
 
     def refuse(url, to):

@@ -30,8 +30,8 @@ def checkpoint(tmp_path_factory) -> str:
 
 
 def load(checkpoint, config="tiny-ViT-H", name="hpsv2.1", **options):
-    own = arch(Path(config).stem)
-    return t2v_eval.load(name, checkpoint=checkpoint, arch=own, device="cpu", **options)
+    custom = arch(Path(config).stem)
+    return t2v_eval.load(name, checkpoint=checkpoint, arch=custom, device="cpu", **options)
 
 
 @pytest.fixture(scope="module")
@@ -50,36 +50,36 @@ def answered(case):
 @pytest.mark.parametrize("case", ORIGINALS, ids=lambda case: case["id"])
 @pytest.mark.parametrize("name", FILES)
 def test_equals_the_original(case, name, checkpoint):
-    rows, wanted = answered(case)
+    rows, expected = answered(case)
     scorer = load(checkpoint, case["params"]["config"], name, image_mode="original")
     scores = scorer([images(case)[n] for n in rows], case["texts"])
-    np.testing.assert_allclose(scores, wanted, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("case", ORIGINALS, ids=lambda case: case["id"])
 def test_plain_images_equal_the_original_by_default(case, checkpoint):
-    rows, wanted = answered(case)
+    rows, expected = answered(case)
     plain = [k for k, n in enumerate(rows) if Path(case["images"][n]).name in RGB]
     scorer = load(checkpoint, case["params"]["config"])
     scores = scorer([images(case)[rows[k]] for k in plain], case["texts"])
-    np.testing.assert_allclose(scores, wanted[plain], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(scores, expected[plain], rtol=0, atol=1e-5)
 
 
 def test_t2v_metrics_differs_by_what_float16_rounds(checkpoint):
     # It keeps scores in a float16 tensor; it drops alpha as we do in the original mode.
-    rows, wanted = answered(WRAPPER)
+    rows, expected = answered(WRAPPER)
     scorer = load(checkpoint, "tiny-ViT-H-quickgelu", image_mode="original")
     scores = scorer([images(WRAPPER)[n] for n in rows], TEXTS).numpy()
     assert "images/rgba.png" in [WRAPPER["images"][n] for n in rows]
-    np.testing.assert_allclose(scores, wanted, rtol=2**-11, atol=1e-6)
+    np.testing.assert_allclose(scores, expected, rtol=2**-11, atol=1e-6)
 
 
 def test_four_channels_fail_in_the_original_and_are_seen_over_white_here(scorer):
     assert "rgba.png" in ORIGINALS[0]["params"]["errors"]
     image = Image.open(FOLDER / "images" / "rgba.png")
     white = Image.new("RGBA", image.size, "white")
-    seen = Image.alpha_composite(white, image).convert("RGB")
-    torch.testing.assert_close(scorer(image, TEXTS), scorer(seen, TEXTS), rtol=0, atol=0)
+    calls = Image.alpha_composite(white, image).convert("RGB")
+    torch.testing.assert_close(scorer(image, TEXTS), scorer(calls, TEXTS), rtol=0, atol=0)
 
 
 def test_a_long_side_of_exactly_224_fails_in_the_original_and_is_padded_here(scorer):
@@ -96,11 +96,11 @@ def test_the_whole_image_is_seen_and_the_rest_is_black(size, scorer):
     pixels = scorer.preprocess(Image.new("RGB", size, "white"))
     assert pixels.shape == (3, 224, 224)
     black = scorer.preprocess(Image.new("RGB", (224, 224)))
-    seen = (pixels - black).abs().amax(0) > 1
+    coloured = (pixels - black).abs().amax(0) > 1
     width, height = (round(length * 224 / max(size)) for length in size)
-    top, left = (224 - height) // 2, (224 - width) // 2
-    assert seen[top : top + height, left : left + width].all()
-    assert seen.sum() == width * height
+    y, x = (224 - height) // 2, (224 - width) // 2
+    assert coloured[y : y + height, x : x + width].all()
+    assert coloured.sum() == width * height
 
 
 def test_mirrored_images_are_mirrored_inputs_where_the_padding_is_even(scorer):

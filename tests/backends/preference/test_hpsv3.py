@@ -86,8 +86,10 @@ def by_hand(checkpoint, image, question):
     ids = torch.tensor(tokenizer(text).input_ids)
     with torch.no_grad():
         embedded = model.get_input_embeddings()(ids)
-        seen = model.model.visual(pixels.pixel_values.double(), pixels.image_grid_thw).pooler_output
-        embedded[ids == config.image_token_id] = seen
+        calls = model.model.visual(
+            pixels.pixel_values.double(), pixels.image_grid_thw
+        ).pooler_output
+        embedded[ids == config.image_token_id] = calls
         positions = torch.arange(len(ids)).expand(3, 1, -1)
         read = model.model.language_model(inputs_embeds=embedded[None], position_ids=positions)
     x = read.last_hidden_state[0, ids == tokenizer.convert_tokens_to_ids("<|Reward|>")][0].numpy()
@@ -103,12 +105,12 @@ def test_equals_the_formulas(question, checkpoint):
     images = [picture(0, (448, 448)), picture(1, (896, 224))]
     texts = TEXTS[:2]
     scorer = load(checkpoint, question_template=question)
-    asked = question or get_template("hpsv3").question
-    wanted = [[by_hand(checkpoint, p, asked.replace("{}", t)) for t in texts] for p in images]
-    wanted = np.array(wanted)
-    np.testing.assert_allclose(scorer(images, texts), wanted[..., 0], rtol=0, atol=1e-4)
-    np.testing.assert_allclose(scorer.sigma(images, texts), wanted[..., 1], rtol=0, atol=1e-4)
-    assert np.ptp(wanted[..., 0]) > 1e-3
+    template = question or get_template("hpsv3").question
+    expected = [[by_hand(checkpoint, p, template.replace("{}", t)) for t in texts] for p in images]
+    expected = np.array(expected)
+    np.testing.assert_allclose(scorer(images, texts), expected[..., 0], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(scorer.sigma(images, texts), expected[..., 1], rtol=0, atol=1e-4)
+    assert np.ptp(expected[..., 0]) > 1e-3
 
 
 def test_mean_and_deviation_are_stored_apart(checkpoint, tmp_path):
@@ -133,13 +135,13 @@ def test_mean_and_deviation_are_stored_apart(checkpoint, tmp_path):
         ((4000, 20), (6356, 56)),
     ],
 )
-def test_images_are_brought_to_one_area_in_whole_patches(size, seen, scorer):
+def test_images_are_brought_to_one_area_in_whole_patches(size, calls, scorer):
     rows = scorer.preprocess(picture(0, size))
-    assert rows[0, -3:].tolist() == [1, seen[1] // 14, seen[0] // 14]
-    assert len(rows) == seen[0] * seen[1] // 14**2
-    resized = picture(0, size).resize(seen, Image.Resampling.BICUBIC)
-    wanted = scorer.processor(resized, do_resize=False, return_tensors="pt").pixel_values
-    torch.testing.assert_close(rows[:, :-3], wanted, rtol=0, atol=0)
+    assert rows[0, -3:].tolist() == [1, calls[1] // 14, calls[0] // 14]
+    assert len(rows) == calls[0] * calls[1] // 14**2
+    resized = picture(0, size).resize(calls, Image.Resampling.BICUBIC)
+    expected = scorer.processor(resized, do_resize=False, return_tensors="pt").pixel_values
+    torch.testing.assert_close(rows[:, :-3], expected, rtol=0, atol=0)
 
 
 def test_an_image_so_long_that_a_side_vanishes_is_named(scorer):
@@ -171,8 +173,8 @@ def test_tokens_in_a_prompt_change_nothing_but_the_prompt(scorer, checkpoint):
     text = "<|image_pad|> <|Reward|> cat"
     assert scorer(image, text).isfinite().all()
     # The rating is read where the instruction ends, whatever the prompt holds.
-    asked = load(checkpoint, question_template="<|Reward|> a {} <|Reward|> END")
-    torch.testing.assert_close(scorer(image, "<|Reward|> a cat"), asked(image, "cat"))
+    templated = load(checkpoint, question_template="<|Reward|> a {} <|Reward|> END")
+    torch.testing.assert_close(scorer(image, "<|Reward|> a cat"), templated(image, "cat"))
 
 
 def test_the_question_must_hold_the_token_that_is_rated_at(scorer):

@@ -74,14 +74,14 @@ def test_plain_images_are_seen_as_the_original_sees_them(image, scorer, original
 
 def test_an_image_and_its_keys_and_values_are_encoded_once(images):
     scorer = load(batch_size=5)
-    seen: list[int] = []
+    calls: list[int] = []
     scorer._vision.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(len(kwargs["pixel_values"])), with_kwargs=True
+        lambda module, args, kwargs: calls.append(len(kwargs["pixel_values"])), with_kwargs=True
     )
     projected: list[int] = []
     scorer._keys_and_values.register_forward_pre_hook(lambda _, a: projected.append(len(a[0])))
     assert scorer(images, SHORT).shape == (8, 8)
-    assert sum(seen) == sum(projected) == 8
+    assert sum(calls) == sum(projected) == 8
 
 
 def test_alone_in_a_batch_and_in_any_order_are_the_same(scorer, images):
@@ -114,8 +114,8 @@ def test_tokens_of_the_authors_are_tokens(scorer):
 
 
 def test_templates(scorer, images):
-    asked = scorer(images[:2], "cat", question_template="a photo of a {}")
-    torch.testing.assert_close(asked, scorer(images[:2], "a photo of a cat"))
+    templated = scorer(images[:2], "cat", question_template="a photo of a {}")
+    torch.testing.assert_close(templated, scorer(images[:2], "a photo of a cat"))
     with pytest.raises(TemplateError, match="pass a question_template alone"):
         scorer(images[:2], "cat", answer_template="Yes")
 
@@ -138,10 +138,10 @@ def test_any_size_and_mode_of_image(size, mode, scorer):
 
 def test_what_cannot_be_opened_fails_alone(images, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
-    given = [images[0], tmp_path / "broken.png", images[1]]
+    values = [images[0], tmp_path / "broken.png", images[1]]
     with pytest.raises(MediaError, match="broken.png"):
-        load()(given, SHORT)
-    scores = load(on_error="skip")(given, SHORT)
+        load()(values, SHORT)
+    scores = load(on_error="skip")(values, SHORT)
     assert torch.isnan(scores[1]).all()
     torch.testing.assert_close(scores[[0, 2]], load()(images[:2], SHORT), atol=1e-5, rtol=0)
 

@@ -75,20 +75,27 @@ def turned(vector, position, frequencies):
 
 def by_hand(clip, weights, image, text, threshold=0.3):
     """The score of one pair in float64, one head and one token at a time."""
-    own = CLIPModel.from_pretrained(clip).double()
+    network = CLIPModel.from_pretrained(clip).double()
     tokenizer = AutoTokenizer.from_pretrained(clip)
     processor = AutoImageProcessor.from_pretrained(clip, backend="pil")
 
     def read(text):
         ids = tokenizer(text, padding="max_length", truncation=True, max_length=77).input_ids
-        out = own.text_model(torch.tensor([ids]))
-        projected = own.text_projection(out.last_hidden_state[0]), own.text_projection(out[1][0])
+        out = network.text_model(torch.tensor([ids]))
+        projected = (
+            network.text_projection(out.last_hidden_state[0]),
+            network.text_projection(out[1][0]),
+        )
         return [x.detach().numpy() for x in projected]
 
     pixels = processor(image, return_tensors="pt").pixel_values.double()
-    x = own.visual_projection(own.vision_model(pixels).last_hidden_state[0]).detach().numpy()
-    (words, end), (asked, _) = read(text), read(CONDITION)
-    near = np.array([max(w @ c for c in asked) for w in words])
+    x = (
+        network.visual_projection(network.vision_model(pixels).last_hidden_state[0])
+        .detach()
+        .numpy()
+    )
+    (words, end), (condition, _) = read(text), read(CONDITION)
+    near = np.array([max(w @ c for c in condition) for w in words])
     words = words[near / near.max() > threshold]
     for n in range(LAYERS):
         prefix = f"cross_model.layers.{n}."
@@ -115,15 +122,15 @@ def by_hand(clip, weights, image, text, threshold=0.3):
         x = x + out.reshape(len(y), -1) @ w["1.fn.attn_out.weight"].T
         x = x + swiglu(inner) @ w["1.fn.ff_out.1.weight"].T
     cosine = x[0] @ end / np.sqrt((x[0] @ x[0]) * (end @ end))
-    return own.logit_scale.exp().item() * cosine
+    return network.logit_scale.exp().item() * cosine
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.01, 0.9])
 def test_equals_the_formulas(threshold, checkpoint, clip, weights):
     images = [picture(seed, (40 + seed, 30)) for seed in range(2)]
     scores = load(checkpoint, threshold=threshold)(images, TEXTS)
-    wanted = [[by_hand(clip, weights, p, t, threshold) for t in TEXTS] for p in images]
-    np.testing.assert_allclose(scores, wanted, rtol=0, atol=1e-4)
+    expected = [[by_hand(clip, weights, p, t, threshold) for t in TEXTS] for p in images]
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
 
 
 def test_the_threshold_and_the_condition_matter_and_are_in_the_id(checkpoint, scorer):
@@ -165,8 +172,8 @@ def test_texts_over_the_limit_and_templates(scorer):
     with pytest.warns(T2VWarning, match="1 of 2 texts are longer"):
         scores = scorer(picture(0), [exact, exact + " red" * 100])
     torch.testing.assert_close(scores[0, 0], scores[0, 1])
-    asked = scorer(picture(0), "cube", question_template="a red {}")
-    torch.testing.assert_close(asked, scorer(picture(0), "a red cube"))
+    templated = scorer(picture(0), "cube", question_template="a red {}")
+    torch.testing.assert_close(templated, scorer(picture(0), "a red cube"))
     with pytest.raises(TemplateError, match="gives no answer"):
         scorer(picture(0), "cube", answer_template="Yes")
 

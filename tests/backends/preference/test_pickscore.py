@@ -35,10 +35,10 @@ def answers(case, folder, rows, **options):
     """What we answer to a case, for some of its images."""
     name = NAMES[case["id"].partition("_")[0]]
     scorer = t2v_eval.load(name, checkpoint=folder, device="cpu", **options)
-    given = [images(case)[n] for n in rows]
+    values = [images(case)[n] for n in rows]
     if "probs" in case["id"]:
-        return torch.stack([scorer.probabilities(given, text) for text in case["texts"]], 1)
-    return scorer(given, case["texts"])
+        return torch.stack([scorer.probabilities(values, text) for text in case["texts"]], 1)
+    return scorer(values, case["texts"])
 
 
 PIL = [case for case in CASES.values() if case["id"].endswith("_pil")]
@@ -57,8 +57,8 @@ def test_equals_the_original(case, folder):
 def test_plain_images_equal_the_original_by_default(name, folder):
     case = CASES[name]
     rows = [n for n, image in enumerate(case["images"]) if Path(image).name in RGB]
-    wanted = np.array(case["scores"])[rows]
-    np.testing.assert_allclose(answers(case, folder, rows), wanted, rtol=0, atol=1e-4)
+    expected = np.array(case["scores"])[rows]
+    np.testing.assert_allclose(answers(case, folder, rows), expected, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if name.endswith("_torchvision")])
@@ -138,10 +138,10 @@ def test_the_processor_may_lie_elsewhere_as_on_the_hub(folder, scorer, tmp_path)
 
 
 def test_a_processor_is_downloaded_without_weights(folder, scorer, tmp_path, monkeypatch):
-    asked = []
+    requests = []
 
     def download(hub_id, allow_patterns, **options):
-        asked.extend([hub_id, *allow_patterns])
+        requests.extend([hub_id, *allow_patterns])
         return folder
 
     monkeypatch.setattr("t2v_eval.local.weights.snapshot_download", download)
@@ -149,7 +149,7 @@ def test_a_processor_is_downloaded_without_weights(folder, scorer, tmp_path, mon
         shutil.copy(Path(folder) / name, tmp_path)
     apart = t2v_eval.load("pickscore-v1", checkpoint=tmp_path, device="cpu")
     torch.testing.assert_close(apart(picture(0), TEXTS), scorer(picture(0), TEXTS))
-    assert asked == ["laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "*.json", "*.txt", "*.model"]
+    assert requests == ["laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "*.json", "*.txt", "*.model"]
 
 
 def test_weights_that_are_not_here(tmp_path):

@@ -1,8 +1,8 @@
-"""VQAScore with vision-language models of transformers: P(answer | picture, question).
+"""VQAScore with vision-language models of transformers: P(answer | image, question).
 
 Lin et al. 2024, "Evaluating Text-to-Visual Generation with Image-to-Text Generation". What differs
-between models is in their cards: how they are asked (`style`, `chat`), what is asked (`template`)
-and how the probability of an answer is taken (`rule`).
+between models is in their cards: how the prompt is built (`style`, `chat`), what it asks
+(`template`) and how the probability of the answer is computed (`rule`).
 """
 
 from __future__ import annotations
@@ -35,61 +35,76 @@ from ..common.pretrained import Placement, build_network, read_config
 from ..common.processors import check_vocabulary
 from ..common.versions import newer_than_tested, tolerance_for, warn_unoptimised
 from .layouts import read_layout
-from .prompting.chat import GREY_IMAGE, Checkpoint, PromptTokens
-from .prompting.styles import STYLES, make_prompt_builder
-from .reading.inputs import SECONDS_PER_GRID, TOKEN_POOLING, Row, append_tokens, batch_rows
+from .prompting import STYLES, make_prompt_builder
+from .prompting.chat import GREY_IMAGE, CheckpointInfo
+from .reading.head import LanguageModelHead
+from .reading.inputs import (
+    SECONDS_PER_GRID,
+    TOKEN_POOLING,
+    PromptTokens,
+    Row,
+    append_tokens,
+    batch_rows,
+)
 from .reading.reader import (
     MASKABLE_ATTENTION,
     SHARING_MODES,
     EncodedMedia,
+    HiddenStateReader,
     MediaPrompts,
     Prefill,
     PromptTargets,
-    Reader,
 )
 from .reading.rules import RULES, Rule
 from .reading.video import MediaInputs
 from .tested_classes import is_tested
 from .transformers_vision import patch_text_positions_after_video
 
-ROWS = 256  # rows whose logits over the vocabulary are in memory at a time
 FILES = (*HUB_FILES, "*.jinja")
 
 
 class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
-    """Scores by the probability of the template's answer to the template's question.
+    """Score images by the probability of the template's answer to the template's question.
+
+    Scores are 0 to 1.
 
     Args:
         checkpoint: config, weights, tokenizer and processor in the layout of transformers.
-        style: how the model is asked: "template" by its chat template or a `chat`, "llava" and
-            "own-code" by a `chat`, "paligemma" by a question alone.
-        rule: "answer", "first-token" or "yes-no": how the probability of the answer is taken. An
-            answer that holds the text is scored whole where its first token would be.
-        share: what texts of a picture share: "packed", "repeated" or "vision"; by default the
-            fastest that the model allows. False runs every pair by itself. The scores are the same.
-        chat: what surrounds a question, with ``<image>`` and then ``{}``, once each, or the name of
-            such a wrapper.
-        context: how many tokens fit; by default what the config says.
-        system: a system message, or its name, in the place of the chat template's own.
+        style: how the prompt is built: "template" by the chat template or a `chat`, "llava" and
+            "own-code" by a `chat`, "paligemma" from the question alone.
+        rule: "answer", "first-token" or "yes-no": how the probability of the answer is computed.
+            Where the answer contains the text, "first-token" scores the whole answer.
+        share: what the prompts of an image share: "packed", "repeated" or "vision"; by default the
+            fastest that the model allows. False runs every pair by itself. Scores are the same.
+        chat: the text around a question, with ``<image>`` and then ``{}``, once each, or the name
+            of such a wrapper.
+        context: the maximal number of tokens; by default that of the config.
+        system: a system message, or its name, instead of that of the chat template.
         settings: further variables of the chat template.
-        image_settings: of the image processor, for example ``{"max_patches": 12}``; and with
-            ``{"pixels": [3136, 151200]}`` a picture of Qwen's is made to have at least and at most
-            so many, by Pillow as in qwen_vl_utils.
-        frames: which frames of a video are shown: how many, or what `Sampling` takes, for example
-            ``{"fps": 2.0, "most": 64}``; 16 where nobody says otherwise.
-        video_settings: how they are shown, see `VideoSettings`.
+        image_settings: of the image processor, for example ``{"max_patches": 12}``; with
+            ``{"pixels": [3136, 151200]}`` images of Qwen's models get at least and at most that
+            many pixels, resized by Pillow as in qwen_vl_utils.
+        frames: the number of frames of a video, or arguments of `Sampling`, for example
+            ``{"fps": 2.0, "most": 64}``; 16 by default.
+        video_settings: how frames are turned into inputs, see `VideoSettings`.
         trust_remote_code: whether Python code in the checkpoint may be run.
-        attn_implementation: how attention is computed, as transformers names it; starts are packed
-            with "sdpa" and "eager", and repeated with others.
+        attn_implementation: the attention implementation, as transformers names it; prefixes are
+            packed with "sdpa" and "eager", and repeated with others.
         device_map: "auto" spreads a model over all GPUs, and the CPU where they are too small.
         load_in_8bit, load_in_4bit: quantise the weights with bitsandbytes.
         vision_tower: for LLaVA in the layout of its authors, the folder or hub id of the CLIP tower
             if not that of config.json.
+
+    Raises:
+        InputError: an option that this model or style does not have.
+        CheckpointError: files that are missing, or that do not belong to one model.
+        UnsupportedError: a sharing mode that the model does not allow, or a network that changes
+            its logits in an unknown way.
     """
 
     default_template = "vqascore"
     out_of_memory_hint = (
-        'device_map="auto", load_in_8bit=True, smaller pictures, fewer frames or shorter texts '
+        'device_map="auto", load_in_8bit=True, smaller images, fewer frames or shorter texts '
         "need less"
     )
 
@@ -115,16 +130,35 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
-        for what, value, known in (
-            ("style", style, STYLES),
-            ("rule", rule, RULES),
-            ("share", share, (True, False, *SHARING_MODES)),
-            ("trust_remote_code", trust_remote_code, (True, False)),
-            ("load_in_8bit", load_in_8bit, (True, False)),
-            ("load_in_4bit", load_in_4bit, (True, False)),
-        ):
-            if value not in known:
-                raise InputError(f"{what}={value!r}; use {' or '.join(map(repr, known))}")
+        check_choices(style, rule, share, trust_remote_code, load_in_8bit, load_in_4bit)
+        placement = Placement(attn_implementation, device_map, load_in_8bit, load_in_4bit)
+        info = self._read_checkpoint(checkpoint, vision_tower, trust_remote_code, placement)
+        self.dtype = large_dtype(options.get("dtype"), self.device, info.folder)
+        prompt_options: dict[str, Any] = {
+            "chat": chat,
+            "context": context,
+            "system": system,
+            "settings": settings,
+            "image_settings": image_settings,
+            "frames": frames,
+            "video_settings": video_settings,
+        }
+        self._set_prompts(info, style, rule, prompt_options)
+        self.identity_facts = {**self.identity_facts, **placement.facts}
+        self.network = self._build(info, placement)
+        self._set_reader(info, attn_implementation, share)
+        self._check_model(info, attn_implementation)
+        if not self.reader.batches_images:
+            self.room = 0
+
+    def _read_checkpoint(
+        self,
+        checkpoint: str,
+        vision_tower: str | None,
+        trust_remote_code: bool,
+        placement: Placement,
+    ) -> CheckpointInfo:
+        """Find the files of a checkpoint, and read its configuration."""
         code = ("*.py",) if trust_remote_code else ()
         folder = self.locate_weights(checkpoint, (*FILES, *code))
         layout = read_layout(
@@ -134,7 +168,6 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             ),
             trust_remote_code,
         )
-        placement = Placement(attn_implementation, device_map, load_in_8bit, load_in_4bit)
         if layout and not placement.plain:
             raise InputError(
                 f"{folder} is in the layout of its authors, which takes no device_map, "
@@ -142,145 +175,172 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
                 "those of llava-hf"
             )
         config = layout.config if layout else read_config(folder, trust_remote_code)
-        self.dtype = large_dtype(options.get("dtype"), self.device, folder)
-        told = {"chat": chat, "context": context, "system": system, "settings": settings}
-        told |= {"image_settings": image_settings, "frames": frames}
-        told["video_settings"] = video_settings
-        asked = {
-            key: wrapper(value) if isinstance(value, str) else value
-            for key, value in told.items()
+        files = {f for pattern in (*FILES, *code) for f in folder.glob(pattern)}
+        elsewhere = layout.files if layout else ()
+        self.files = [*dict.fromkeys([*sorted({*weight_files(folder), *files}), *elsewhere])]
+        return CheckpointInfo(folder, config, layout, trust_remote_code)
+
+    def _set_prompts(
+        self, info: CheckpointInfo, style: str, rule: str, options: Mapping[str, Any]
+    ) -> None:
+        """Set the prompt builder and the rules, and the facts of the id that they decide."""
+        options = {
+            name: wrapper(value) if isinstance(value, str) else value
+            for name, value in options.items()
             if value is not None
         }
-        described = Checkpoint(folder, config, layout, trust_remote_code)
-        self.chat = make_prompt_builder(style, described, asked)
-        self._rule, self._whole = (RULES[name](self.chat.encode) for name in (rule, "answer"))
+        self.prompt_builder = make_prompt_builder(style, info, options)
+        encode = self.prompt_builder.encode
+        self._rule, self._full_answer_rule = RULES[rule](encode), RULES["answer"](encode)
         self.identity_facts = {
             "style": style,
-            **{k: repr(v) for k, v in asked.items()},
+            **{name: repr(value) for name, value in options.items()},
             "rule": rule,
+            # The image and video processors of transformers have changed between versions.
+            "transformers": ".".join(transformers.__version__.split(".")[:2]),
         }
-        # What transformers makes of a picture or video has changed between its versions.
-        self.identity_facts["transformers"] = ".".join(transformers.__version__.split(".")[:2])
-        self.identity_facts |= placement.facts
-        beside = (f for pattern in (*FILES, *code) for f in folder.glob(pattern))
-        own = layout.files if layout else ()
-        self.files = [*dict.fromkeys([*sorted({*weight_files(folder), *beside}), *own])]
-        if layout:
-            self.network = layout.build(self.device, self.dtype, attn_implementation)
-        else:
-            self.network = build_network(
-                AutoModelForImageTextToText,
-                folder,
-                placement,
-                self.device,
-                self.dtype,
-                trust_remote_code=trust_remote_code,
-            )
-            self.device = self.network.get_input_embeddings().weight.device
-        if not patch_text_positions_after_video(self.network.base_model):
-            self.chat.sampling = None
-            self.chat.blind = f"transformers {transformers.__version__} places what follows them"
-            self.chat.blind += " in a way that is not known here"
-        filler = self.chat.encode("yes")[-1]
-        self.reader = Reader(
-            self.network.base_model, attn_implementation, filler, self.chat.two_way, share
+
+    def _build(self, info: CheckpointInfo, placement: Placement) -> Any:
+        """Return the network with its weights, which decides the device where it is spread."""
+        if info.layout:
+            return info.layout.build(self.device, self.dtype, placement.attn_implementation)
+        network = build_network(
+            AutoModelForImageTextToText,
+            info.folder,
+            placement,
+            self.device,
+            self.dtype,
+            trust_remote_code=info.trusted,
         )
-        # The last product is always in float32: bfloat16 has too few digits for a probability.
-        head = self.network.get_output_embeddings().weight
-        self._head = head[: self.chat.rows].float()
-        self._filling = [*range(len(self._head), len(head))]  # rows that are no tokens
-        self._cap = getattr(config.get_text_config(), "final_logit_softcapping", None)
-        self._check_words(folder)
-        self._check_logits()
-        tested = is_tested(self.network, config)
-        settled = tested and attn_implementation in MASKABLE_ATTENTION and not self.reader.memory
+        self.device = network.get_input_embeddings().weight.device
+        return network
+
+    def _set_reader(self, info: CheckpointInfo, attention: str, share: bool | str) -> None:
+        """Set the parts that read prompts, and refuse a network whose logits they do not give."""
+        builder = self.prompt_builder
+        if not patch_text_positions_after_video(self.network.base_model):
+            builder.sampling = None
+            builder.no_video_reason = (
+                f"transformers {transformers.__version__} gives text after a video positions that "
+                "are not known here"
+            )
+        self.reader = HiddenStateReader(
+            self.network.base_model,
+            attention,
+            pad_token=builder.encode("yes")[-1],
+            bidirectional_image=builder.bidirectional_image,
+            share=share,
+        )
+        self._head = LanguageModelHead(
+            self.network, builder.vocab_size, info.config.get_text_config()
+        )
+        self._check_tokenizer(info.folder)
+        ids = torch.tensor([builder.encode("yes or no")], device=self.device, dtype=torch.long)
+        if not self._head.agrees_with_network(ids, 1e-4 if self.dtype is torch.float32 else 0.05):
+            raise UnsupportedError(
+                f"{self.name!r}: {type(self.network).__name__} changes its logits in a way that "
+                "this scorer does not know"
+            )
+
+    def _check_model(self, info: CheckpointInfo, attention: str) -> None:
+        """Run the model on an image, and test sharing where the tests do not cover it.
+
+        Raises:
+            CheckpointError: the model fails on what its processor prepares.
+        """
+        is_covered = (
+            is_tested(self.network, info.config)
+            and attention in MASKABLE_ATTENTION
+            and not self.reader.recurrent
+        )
         newer = newer_than_tested("transformers") if self.reader.mode != "none" else ""
         try:
-            if newer or not settled:
+            if newer or not is_covered:
                 fastest = self.sharing_mode
-                why = self._settle()
-                if why and newer and settled:
-                    warn_unoptimised(newer, f"{fastest!r}, of several pictures together", why)
+                reason = self._choose_sharing_mode()
+                if reason and newer and is_covered:
+                    warn_unoptimised(newer, f"{fastest!r}, of several images together", reason)
             else:
-                self._try_picture()
+                row = self._to_device(MediaInputs(self.prompt_builder.image_inputs(GREY_IMAGE))).row
+                with torch.inference_mode():
+                    self.network.base_model(**row, use_cache=False)
         except (T2VError, torch.OutOfMemoryError):
             raise
-        except Exception as error:  # of a processor that prepares pictures for another network
+        except Exception as error:  # of a processor that prepares images for another network
             raise CheckpointError(
-                f"{folder}: the model fails on a picture as its processor prepares it, "
+                f"{info.folder}: the model fails on an image as its processor prepares it, "
                 f"{type(error).__name__}: {first_lines(error)}. Compare processor_config.json, "
                 "preprocessor_config.json and config.json with the published ones"
             ) from error
-        if not self.reader.together:
-            self.room = 0
 
     @property
     def rule(self) -> Rule:
-        """How the probability of the template's answer is taken."""
+        """The rule that scores answers of the current template."""
         first_alone = self.identity_facts["rule"] == "first-token"
-        return self._whole if first_alone and self.template.answers_with_text else self._rule
+        if first_alone and self.template.answers_with_text:
+            return self._full_answer_rule
+        return self._rule
 
     @property
     def sharing_mode(self) -> str:  # type: ignore[override]
-        """What texts of one picture share."""
+        """What the prompts of one image share."""
         return SHARING_MODES[self.reader.mode]
 
     @property
     def execution(self) -> dict[str, str]:
-        together = "together" if self.reader.together else "one by one"
-        return {
-            **super().execution,
-            "attention": self.identity_facts["attention"],
-            "pictures": together,
-        }
+        batching = "together" if self.reader.batches_images else "one by one"
+        attention = self.identity_facts["attention"]
+        return {**super().execution, "attention": attention, "pictures": batching}
 
     def load(self, media: Media) -> Image.Image | Clip:
         if not isinstance(media, Video):
             return self.load_image(media)
-        if self.chat.sampling is None:
+        builder = self.prompt_builder
+        if builder.sampling is None:
             raise MediaError(
-                f"{media.name}: is a video, and this model is not shown any: {self.chat.blind}. "
-                "Score frames of it, `t2v_eval.inputs.video.frames(path, 16)`, and "
-                "take the mean"
+                f"{media.name}: is a video, and this model takes none: {builder.no_video_reason}. "
+                "Score frames of it, `t2v_eval.inputs.video.frames(path, 16)`, and take the mean"
             )
-        return clip(media, self.chat.sampling, self.load_image, self.chat.fit)
+        return clip(media, builder.sampling, self.load_image, builder.resize_frame)
 
     def preprocess(self, image: Image.Image | Clip) -> MediaInputs:
-        """Everything up to the question, as the model's inputs."""
-        return (
-            self.chat.watch(image) if isinstance(image, Clip) else MediaInputs(self.chat.see(image))
-        )
+        """Return the inputs of the model up to the question."""
+        if isinstance(image, Clip):
+            return self.prompt_builder.video_inputs(image)
+        return MediaInputs(self.prompt_builder.image_inputs(image))
 
     def encode_images(self, prepared: Sequence[MediaInputs]) -> Sequence[EncodedMedia]:
-        return self.reader.see([self._placed(one) for one in prepared])
+        return self.reader.encode_media([self._to_device(inputs) for inputs in prepared])
 
     def build_prompt(self, state: EncodedMedia, texts: Sequence[str]) -> MediaPrompts:
-        room = self._room(state.shown, lambda lead: self._about(lead, ""))
-        return MediaPrompts(
-            state, {text: self._ask(state.shown.lead, text, room) for text in texts}
-        )
+        lead = state.inputs.lead
+        room = self._room(state.inputs, self._encode_question(lead, ""))
+        return MediaPrompts(state, {text: self._prompt(lead, text, room) for text in texts})
 
-    def _room(self, shown: MediaInputs, ask: Callable[[str], PromptTokens], kept: int = 0) -> int:
-        """How many tokens fit after a picture or video, and before as many as are to be kept free.
+    def _room(self, inputs: MediaInputs, shortest: PromptTokens, reserved: int = 0) -> int:
+        """Return how many tokens fit after an image or video, less those `reserved` for an answer.
 
         Args:
-            ask: the tokens of an empty text after what leads to it.
+            shortest: the tokens of an empty text.
 
         Raises:
-            MediaError: of a video there are so many frames that not even these do.
+            MediaError: a video has so many frames that not even these fit.
         """
-        used, context = self.chat.used(shown.row), self.chat.context
-        room = context - used - kept
-        if shown.frames and sum(map(len, ask(shown.lead))) > room:
-            fewer = max(1, min(8, shown.frames // 2))
+        used, context = (
+            self.prompt_builder.context_used(inputs.row),
+            self.prompt_builder.context,
+        )
+        room = context - used - reserved
+        if inputs.frames and sum(map(len, shortest)) > room:
+            fewer = max(1, min(8, inputs.frames // 2))
             raise MediaError(
-                f"its {shown.frames} frames take {used} of the {context} tokens that the model "
+                f"its {inputs.frames} frames take {used} of the {context} tokens that the model "
                 f"reads, and leave no room for a question; take fewer, for example frames={fewer}"
             )
         return room
 
     def prefill(self, starts: Sequence[MediaPrompts]) -> Prefill:
-        return self.reader.read(starts)
+        return self.reader.prefill(starts)
 
     def score(self, reading: Prefill, pairs: Sequence[tuple[int, str]]) -> Tensor:
         return self.score_with_details(reading, pairs)[0]
@@ -288,189 +348,191 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     def score_with_details(
         self, reading: Prefill, pairs: Sequence[tuple[int, str]]
     ) -> tuple[Tensor, Sequence[str] | None]:
-        asked = [reading.starts[place].asked[text] for place, text in pairs]
-        targets = [self.rule.targets(one.answer) for one in asked]
-        told = zip(pairs, asked, targets, strict=True)
-        hidden = self.reader.states(
-            reading, [PromptTargets(place, a.prompt, t) for (place, _), a, t in told], self.room
-        )
-        device = self._head.device  # the last of a model that is spread over several
-        owner = torch.repeat_interleave(
-            torch.tensor([len(t) for t in targets], dtype=torch.long)
-        ).to(device)
+        rule, device = self.rule, self._head.device
+        prompt_targets = []
+        for index, text in pairs:
+            tokens = reading.prompts[index].prompts[text]
+            prompt_targets.append(PromptTargets(index, tokens.prompt, rule.targets(tokens.answer)))
+        hidden = torch.cat(self.reader.hidden_states(reading, prompt_targets, self.room))
+        targets = [pair.targets for pair in prompt_targets]
+        counts = torch.tensor([len(tokens) for tokens in targets], dtype=torch.long)
+        owner = torch.repeat_interleave(counts).to(device)
         labels = torch.tensor(
-            [token for t in targets for token in t], device=device, dtype=torch.long
+            [token for tokens in targets for token in tokens], device=device, dtype=torch.long
         )
-        kept = self._gather(torch.cat(hidden), labels)
+        gathered = self._head.gather(rule, hidden, labels)
         answers = [self.template.fill(text)[1] for _, text in pairs]
-        return self.rule.score(kept, owner, answers), self.rule.details(kept, answers)
+        return rule.score(gathered, owner, answers), rule.details(gathered, answers)
 
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[str]:
         pairs = list(zip(images, prompts, strict=True))
-        batch = self.image_batch if self.reader.together else BatchSize(1)
+        batch = self.image_batch if self.reader.batches_images else BatchSize(1)
         return self._generate_in_batches(
-            batch, pairs, lambda part: self._write(part, max_new_tokens)
+            batch, pairs, lambda part: self._generate(part, max_new_tokens)
         )
 
-    def _write(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
-        """Texts about pictures, together where rows are alike: nothing is filled at their start."""
-        rows = [self._row(image, prompt, max_new_tokens) for image, prompt in pairs]
-        alike: dict[Hashable, list[int]] = {}
+    def _generate(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
+        """Return texts about images; only rows of equal shapes are a batch, as none is padded."""
+        rows = [self._generation_row(image, prompt, max_new_tokens) for image, prompt in pairs]
+        groups: dict[Hashable, list[int]] = {}
         for n, row in enumerate(rows):
             shapes = ((name, value.shape[1:]) for name, value in row.items())
-            alike.setdefault((n if TOKEN_POOLING & row.keys() else -1, *shapes), []).append(n)
-        options = {"suppress_tokens": self._filling} if self._filling else {}
-        written: dict[int, str] = {}
-        for group in alike.values():
-            inputs = batch_rows([rows[n] for n in group], self.reader.filler)
-            made = self.network.generate(
+            groups.setdefault((n if TOKEN_POOLING & row.keys() else -1, *shapes), []).append(n)
+        padding = self._head.padding_ids
+        options = {"suppress_tokens": padding} if padding else {}
+        texts: dict[int, str] = {}
+        for group in groups.values():
+            inputs = batch_rows([rows[n] for n in group], self.reader.pad_token)
+            tokens = self.network.generate(
                 **inputs, max_new_tokens=max_new_tokens, do_sample=False, **options
             )
-            texts = made[:, inputs["input_ids"].shape[1] :].tolist()
-            written |= zip(group, map(self.chat.decode, texts), strict=True)
-        return [written[n] for n in range(len(pairs))]
+            new_tokens = tokens[:, inputs["input_ids"].shape[1] :].tolist()
+            texts |= zip(group, map(self.prompt_builder.decode, new_tokens), strict=True)
+        return [texts[n] for n in range(len(pairs))]
 
-    def _row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
-        shown = self._placed(self.prepare(image))
+    def _generation_row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
+        inputs = self._to_device(self.prepare(image))
+
+        def encode(text: str) -> PromptTokens:
+            return self.prompt_builder.tokenize(inputs.lead + text, "")
+
         try:
-            room = self._room(shown, lambda lead: self.chat.ask(lead, ""), max_new_tokens)
+            room = self._room(inputs, encode(""), max_new_tokens)
         except MediaError as error:
             raise MediaError(f"{image.name}: {error}") from None
-        asked = self._fit(prompt, room, lambda text: self.chat.ask(shown.lead + text, ""))
-        return append_tokens(shown.row, asked.prompt)
+        return append_tokens(inputs.row, self._truncate(prompt, room, encode).prompt)
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
         (state,) = self.encode_images([self.prepare(image)])
         return [self._explain(state, text, top) for text in texts]
 
     def _explain(self, state: EncodedMedia, text: str, top: int) -> Explanation:
-        start = self.build_prompt(state, [text])
-        asked, reading = start.asked[text], self.prefill([start])
-        targets = self.rule.targets(asked.answer)
-        log_p = self._log_p(
-            self.reader.states(reading, [PromptTargets(0, asked.prompt, targets)], 0)[0]
-        )
-        ids = [*start.seen.row["input_ids"][0].tolist(), *asked.prompt]
+        media = self.build_prompt(state, [text])
+        tokens, prefill = media.prompts[text], self.prefill([media])
+        pair = PromptTargets(0, tokens.prompt, self.rule.targets(tokens.answer))
+        log_p = self._head.log_probabilities(self.reader.hidden_states(prefill, [pair], 0)[0])
+        tokenizer = self.prompt_builder.tokenizer
         return Explanation(
-            score=float(self.score(reading, [(0, text)])),
-            prompt=render_tokens(self.chat.tokenizer, ids),
-            tokens=token_probabilities(self.chat.tokenizer, log_p, targets, top),
+            score=float(self.score(prefill, [(0, text)])),
+            prompt=render_tokens(
+                tokenizer, [*media.media.row["input_ids"][0].tolist(), *tokens.prompt]
+            ),
+            tokens=token_probabilities(tokenizer, log_p, pair.targets, top),
         )
 
-    def _gather(self, hidden: Tensor, labels: Tensor) -> Tensor:
-        parts = [slice(start, start + ROWS) for start in range(0, len(labels), ROWS)]
-        rows = [self.rule.gather(self._log_p(hidden[part]), labels[part]) for part in parts]
-        return torch.cat(rows)
-
-    def _log_p(self, hidden: Tensor) -> Tensor:
-        logits: Tensor = hidden.to(self._head.device).float() @ self._head.T
-        if self._cap is not None:
-            logits = self._cap * (logits / self._cap).tanh()
-        return logits.log_softmax(-1)
-
-    def _check_logits(self) -> None:
-        """Hold that what the model makes of its last states is what `_log_p` makes of them.
+    def _check_tokenizer(self, folder: Path) -> None:
+        """Check that the model has embeddings for all tokens of its tokenizer.
 
         Raises:
-            UnsupportedError: it is not, so that scores would not be those of the model.
-        """
-        ids = torch.tensor([self.chat.encode("yes or no")], device=self.device, dtype=torch.long)
-        with torch.inference_mode():
-            theirs = self.network(input_ids=ids).logits[0, -1, : self.chat.rows].float()
-            ours = self._log_p(self.network.base_model(input_ids=ids).last_hidden_state[0, -1])
-        apart = (theirs.to(ours.device).log_softmax(-1) - ours).abs().max()
-        close = 1e-4 if self.dtype is torch.float32 else 0.05
-        if float(apart) > close * (1 + float(theirs.abs().max())):
-            raise UnsupportedError(
-                f"{self.name!r}: {type(self.network).__name__} treats its logits in a way that "
-                "this scorer does not know"
-            )
-
-    def _check_words(self, folder: Path) -> None:
-        """Hold that the model has embeddings for what its tokenizer makes of questions.
-
-        Raises:
-            CheckpointError: it has not.
+            CheckpointError: it has too few.
         """
         embeddings = getattr(self.network, "get_input_embeddings", lambda: None)()
-        if embeddings is None:  # code of its own, which may keep them in several places
+        if embeddings is None:  # remote code may keep them in several places
             return
-        more = getattr(embeddings, "new_embedding", ())
-        asked, seen = (
-            self.chat.ask("?", ""),
-            self.chat.see(GREY_IMAGE)["input_ids"].flatten().tolist(),
-        )
-        used = [*asked.prompt, *asked.answer, *([] if self.chat.rows else seen)]
-        rows = self.chat.rows or len(embeddings.weight) + len(more)
-        check_vocabulary(self.chat.tokenizer, rows, folder, used)
+        extra = getattr(embeddings, "new_embedding", ())
+        builder = self.prompt_builder
+        tokens = builder.tokenize("?", "")
+        used = [*tokens.prompt, *tokens.answer]
+        if not builder.vocab_size:
+            used += builder.image_inputs(GREY_IMAGE)["input_ids"].flatten().tolist()
+        rows = builder.vocab_size or len(embeddings.weight) + len(extra)
+        check_vocabulary(builder.tokenizer, rows, folder, used)
 
-    def _try_picture(self) -> None:
-        """Hold that the model runs on what its processor makes of a picture."""
-        row = self._placed(MediaInputs(self.chat.see(GREY_IMAGE))).row
+    def _choose_sharing_mode(self) -> str:
+        """Let the reader test its sharing modes on unlike images and a video."""
+        gradients = (Image.linear_gradient("L"), (64, 64)), (Image.radial_gradient("L"), (150, 60))
+        images = [image.resize(size).convert("RGB") for image, size in gradients]
+        builder = self.prompt_builder
+        media = [self._to_device(MediaInputs(builder.image_inputs(image))) for image in images]
+        if builder.sampling is not None:
+            media += self._dummy_video([image.resize((64, 64)) for image in images])
+        questions = "Is this a question?", "Is it? Or is this one?"
+        prompts = [builder.tokenize(question, "").prompt for question in questions]
         with torch.inference_mode():
-            self.network.base_model(**row, use_cache=False)
+            return self.reader.self_test(media, prompts, tolerance_for(self.dtype))
 
-    def _settle(self) -> str:
-        """Let the reader find out what it may share, of pictures and a video with unlike parts."""
-        kinds = (Image.linear_gradient("L"), (64, 64)), (Image.radial_gradient("L"), (150, 60))
-        images = [image.resize(size).convert("RGB") for image, size in kinds]
-        shown = [self._placed(MediaInputs(self.chat.see(image))) for image in images]
-        if self.chat.sampling is not None:
-            shown += self._moving([image.resize((64, 64)) for image in images])
-        asked = "Is this a question?", "Is it? Or is this one?"
-        with torch.inference_mode():
-            return self.reader.settle(
-                shown,
-                [self.chat.ask(question, "").prompt for question in asked],
-                tolerance_for(self.dtype),
-            )
+    def _dummy_video(self, frames: Sequence[Image.Image]) -> list[MediaInputs]:
+        """Return a video of these frames, or nothing where the model fails on it.
 
-    def _moving(self, frames: Sequence[Image.Image]) -> list[MediaInputs]:
-        """A video of these frames; none where a model does not read several, which it then says."""
+        The model then takes no videos.
+        """
+        builder = self.prompt_builder
         try:
-            fitted = [self.chat.fit(frame, 2) for frame in frames]
-            shown = self._placed(self.chat.watch(Clip(fitted, [0, 1], 2, 1.0)))
+            resized = [builder.resize_frame(frame, 2) for frame in frames]
+            video = self._to_device(builder.video_inputs(Clip(resized, [0, 1], 2, 1.0)))
             with torch.inference_mode():
-                self.network.base_model(**shown.row, use_cache=False)
-        except Exception as error:  # whatever code that we do not know makes of it
-            self.chat.sampling, self.chat.blind = None, f"several at once fail: {error}"
+                self.network.base_model(**video.row, use_cache=False)
+        except Exception as error:  # of any code that the tests do not cover
+            builder.sampling = None
+            builder.no_video_reason = f"several images at once fail: {error}"
             return []
-        return [shown]
+        return [video]
 
-    def _ask(self, lead: str, text: str, room: int) -> PromptTokens:
-        return self._fit(text, room, lambda part: self._about(lead, part))
+    def _prompt(self, lead: str, text: str, room: int) -> PromptTokens:
+        return self._truncate(text, room, lambda part: self._encode_question(lead, part))
 
-    def _about(self, lead: str, text: str) -> PromptTokens:
-        """The tokens of the template's question and answer about a text."""
+    def _encode_question(self, lead: str, text: str) -> PromptTokens:
+        """Return the tokens of the template's question and answer about a text."""
         question, answer = self.template.fill(text)
-        return self.chat.ask(lead + question, answer)
+        return self.prompt_builder.tokenize(lead + question, answer)
 
-    def _fit(self, text: str, room: int, ask: Callable[[str], PromptTokens]) -> PromptTokens:
-        """The tokens about a text, which is cut at its end until prompt and answer fit."""
+    def _truncate(
+        self, text: str, room: int, encode: Callable[[str], PromptTokens]
+    ) -> PromptTokens:
+        """Return the tokens of a text, whose end is cut until prompt and answer fit."""
 
         def too_long(length: int) -> bool:
-            return sum(map(len, ask(text[:length]))) > room
+            return sum(map(len, encode(text[:length]))) > room
 
         if not too_long(len(text)):
-            return ask(text)
+            return encode(text)
         if too_long(0):
             raise InputError(
                 f"{self.name!r}: question and answer leave no room for a text: the model reads "
-                f"{room} tokens after the picture; shorten the templates"
+                f"{room} tokens after the image; shorten the templates"
             )
         self.note_truncated([text])
-        return ask(text[: bisect_left(range(len(text)), True, key=too_long) - 1])
+        return encode(text[: bisect_left(range(len(text)), True, key=too_long) - 1])
 
-    def _placed(self, shown: MediaInputs) -> MediaInputs:
-        """What a chat has prepared, on the scorer's device and in its precision."""
+    def _to_device(self, inputs: MediaInputs) -> MediaInputs:
+        """Return inputs on the scorer's device and in its precision."""
         row = {
             name: value.to(
                 self.device,
                 self.dtype if value.is_floating_point() and name not in SECONDS_PER_GRID else None,
             )
-            for name, value in shown.row.items()
+            for name, value in inputs.row.items()
             if isinstance(value, Tensor) and name != "labels"  # which some processors make
         }
-        return replace(shown, row=row)
+        return replace(inputs, row=row)
+
+
+def check_choices(
+    style: str,
+    rule: str,
+    share: bool | str,
+    trust_remote_code: bool,
+    load_in_8bit: bool,
+    load_in_4bit: bool,
+) -> None:
+    """Check the options that have a fixed set of values.
+
+    Raises:
+        InputError: any other value.
+
+    >>> check_choices("template", "sum", True, False, False, False)
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: rule='sum'; use 'answer' or 'first-token' or 'yes-no'
+    """
+    for name, value, choices in (
+        ("style", style, STYLES),
+        ("rule", rule, RULES),
+        ("share", share, (True, False, *SHARING_MODES)),
+        ("trust_remote_code", trust_remote_code, (True, False)),
+        ("load_in_8bit", load_in_8bit, (True, False)),
+        ("load_in_4bit", load_in_4bit, (True, False)),
+    ):
+        if value not in choices:
+            raise InputError(f"{name}={value!r}; use {' or '.join(map(repr, choices))}")

@@ -125,7 +125,7 @@ def vlm(
         lambda: shared(images[0], texts),
         lambda: apart(images[0], texts),
     )
-    if getattr(shared.chat.processor, "video_processor", None) is not None:
+    if getattr(shared.prompt_builder.processor, "video_processor", None) is not None:
         film = Video.of([image.resize((336, 336)) for image in images[:8]])
         side_by_side(
             f"{title}, a video of 8 frames x 16 after a shared start against 16 pairs",
@@ -135,7 +135,7 @@ def vlm(
         )
     for side in sides:
         pictures = [image.resize((side, side)) for image in images]
-        tokens = len(shared.chat.see(pictures[0])["input_ids"][0])
+        tokens = len(shared.prompt_builder.image_inputs(pictures[0])["input_ids"][0])
         side_by_side(
             f"{title}, 16 distinct pairs of {tokens} tokens before the text, together against one "
             "by one",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from t2v_eval.local.checkpoint_files import read_json
 
-from .base import Fetch, Flat, Layout
+from .base import ConfigJson, Fetch, Layout
 from .internvl import InternVL
 from .llava import Llava, LlavaQwen
 from .remote_code import REMOTE_CODE_MODELS
@@ -16,11 +16,11 @@ LAYOUTS: tuple[type[Layout], ...] = (LlavaQwen, Llava, InternVL, Tarsier, *REMOT
 
 
 def read_layout(folder: Path, fetch: Fetch, trusted: bool) -> Layout | None:
-    """Read the layout of a folder; None where it is that of transformers, or not known."""
+    """Return the layout of a folder, or None where it is that of transformers, or unknown."""
     if not (folder / "config.json").exists():
         return None
-    flat: Flat = read_json(folder / "config.json")
+    config: ConfigJson = read_json(folder / "config.json")
     for layout in LAYOUTS:
-        if layout.fits(flat):
-            return layout(folder, flat, fetch, trusted)
+        if layout.matches(config):
+            return layout(folder, config, fetch, trusted)
     return None

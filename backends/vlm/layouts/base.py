@@ -1,8 +1,8 @@
 """Checkpoints in the layouts of their authors.
 
-Where transformers has the same network, a layout says what it calls the network, its tensors and
-what prepares its pictures, and no code that lies beside the weights is run. Others come with code
-of their own (`remote_code.py`).
+Where transformers has the same network, a layout translates its configuration, its tensors and its
+image processor, and no code that lies beside the weights is run. Others come with code of their own
+(`remote_code.py`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from t2v_eval.local.weights import check_keys
 
 from ...common.pretrained import untrusted_code_error
 
-Flat: TypeAlias = dict[str, Any]
+ConfigJson: TypeAlias = dict[str, Any]
 Fetch: TypeAlias = Callable[[str], Path]
 
 
@@ -31,47 +31,54 @@ class Layout(ABC):
     """A checkpoint of one layout.
 
     Args:
-        folder: where it is.
-        flat: its config.json.
-        fetch: finds the folder of a part that is published elsewhere.
+        folder: the folder of the checkpoint.
+        config_json: its config.json.
+        fetch: return the folder of a part that is published elsewhere.
         trusted: whether Python code in the folder may be run.
+
+    Attributes:
+        config: the configuration as transformers has it.
+        files: files outside the folder that decide the numbers.
+        processor_folder: the folder with the settings of the image processor.
 
     Raises:
         CheckpointError: it is of this layout, but of another network.
     """
 
     config: Any
-    files: list[Path]  # that decide the numbers and lie elsewhere
-    seeing: Path  # the folder that says how pictures are prepared
+    files: list[Path]
+    processor_folder: Path
 
-    def __init__(self, folder: Path, flat: Flat, fetch: Fetch, trusted: bool) -> None:
-        self.folder, self.flat, self.trusted = folder, flat, trusted
-        self.files, self.seeing = [], folder
+    def __init__(self, folder: Path, config_json: ConfigJson, fetch: Fetch, trusted: bool) -> None:
+        self.folder, self.config_json, self.trusted = folder, config_json, trusted
+        self.files, self.processor_folder = [], folder
         self.read(fetch)
 
     @classmethod
     @abstractmethod
-    def fits(cls, flat: Flat) -> bool:
-        """Whether a config.json is of this layout."""
+    def matches(cls, config: ConfigJson) -> bool:
+        """Return whether a config.json is of this layout."""
 
     @abstractmethod
     def read(self, fetch: Fetch) -> None:
-        """Set `config`, `files` and `seeing`."""
+        """Set `config`, `files` and `processor_folder`."""
 
     @abstractmethod
     def build(self, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
-        """The network with its weights."""
+        """Return the network with its weights."""
 
-    def words(self, text: Any) -> Any:
-        """The tokenizer, beside a language model with the configuration `text`.
+    def load_tokenizer(self, text_config: Any) -> Any:
+        """Return the tokenizer beside a language model with that configuration.
 
         Raises:
             CheckpointError: its code lies beside the weights and may not be run, or it has none.
         """
         try:
             auto: Any = AutoTokenizer  # which has no types
-            return auto.from_pretrained(self.folder, config=text, trust_remote_code=self.trusted)
-        except Exception as error:  # whatever transformers makes of other files
+            return auto.from_pretrained(
+                self.folder, config=text_config, trust_remote_code=self.trusted
+            )
+        except Exception as error:  # transformers raises many kinds for files of other models
             if "trust_remote_code" in str(error):
                 raise untrusted_code_error(self.folder) from error
             raise CheckpointError(
@@ -80,19 +87,19 @@ class Layout(ABC):
 
 
 class Translated(Layout):
-    """A layout of a network that transformers has too."""
+    """A layout of a network that transformers has too; `network` is its class there."""
 
-    network: Any  # the class of transformers
+    network: Any
 
     @abstractmethod
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-        """All weights, named as those of `network`."""
+        """Return all weights, by their names in `network`."""
 
     def processor(self) -> Any:
-        """The processor of transformers that prepares what the authors' code prepares.
+        """Return the processor of transformers that prepares the same as the authors' code.
 
         Raises:
-            CheckpointError: there is none; `LlavaPromptBuilder` prepares what it reads by itself.
+            CheckpointError: there is none; `LlavaPromptBuilder` prepares its images by itself.
         """
         raise CheckpointError(
             f"{self.folder} is in its authors' layout, which has no chat template; load it by a "
@@ -100,8 +107,12 @@ class Translated(Layout):
         )
 
     def build(self, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
-        """The network with its weights."""
-        network, told = self.network.from_pretrained(
+        """Return the network with its weights.
+
+        Raises:
+            CheckpointError: weights are missing, or of another network.
+        """
+        network, info = self.network.from_pretrained(
             None,
             config=self.config,
             state_dict=self.tensors(device, dtype),
@@ -109,35 +120,39 @@ class Translated(Layout):
             attn_implementation=attention,
             output_loading_info=True,
         )
-        check_keys(self.folder, sorted(told["missing_keys"]), sorted(told["unexpected_keys"]))
+        check_keys(self.folder, sorted(info["missing_keys"]), sorted(info["unexpected_keys"]))
         return network.to(device).eval().requires_grad_(False)
 
 
-def numbers(tokenizer: Any, tokens: Sequence[str], folder: Path) -> list[int]:
-    """The numbers of tokens that stand for pictures.
+def token_ids(tokenizer: Any, tokens: Sequence[str], folder: Path) -> list[int]:
+    """Return the ids of tokens that stand for images.
 
     Raises:
-        CheckpointError: the tokenizer has not got one of them, so that it is of another model.
+        CheckpointError: the tokenizer lacks one of them, so that it is of another model.
     """
-    known = tokenizer.get_vocab()
-    if lacking := [token for token in tokens if token not in known]:
+    vocabulary = tokenizer.get_vocab()
+    if lacking := [token for token in tokens if token not in vocabulary]:
         raise CheckpointError(
             f"the tokenizer of {folder} ({type(tokenizer).__name__}, {len(tokenizer)} tokens) is "
             f"not that of this model: it lacks {', '.join(lacking)}; put the tokenizer of this "
             "checkpoint there"
         )
-    return [known[token] for token in tokens]
+    return [vocabulary[token] for token in tokens]
 
 
-def fact(flat: Flat, name: str, folder: Path) -> Any:
-    """A value that config.json must have."""
+def require(config: ConfigJson, name: str, folder: Path) -> Any:
+    """Return a value that config.json must have.
+
+    Raises:
+        CheckpointError: config.json lacks it.
+    """
     try:
-        return flat[name]
+        return config[name]
     except KeyError:
         raise CheckpointError(f"{folder}: its config.json lacks {name!r}") from None
 
 
-def known(config: type, given: Flat) -> Flat:
-    """What a class of configurations takes of `given`, which may hold much besides."""
-    names = {*signature(config).parameters, "rope_theta", "rope_scaling"}
-    return {name: given[name] for name in names - {"model_type"} if name in given}
+def config_arguments(config_class: type, values: ConfigJson) -> ConfigJson:
+    """Return those of `values` that a class of configurations takes."""
+    names = {*signature(config_class).parameters, "rope_theta", "rope_scaling"}
+    return {name: values[name] for name in names - {"model_type"} if name in values}

@@ -26,7 +26,7 @@ from t2v_eval.errors import CheckpointError
 
 from ...flant5.checkpoint import pop_prefixed, read_weights
 from ..transformers_vision import InternVLFrameProcessor
-from .base import Fetch, Flat, Translated, fact, known, numbers
+from .base import ConfigJson, Fetch, Translated, config_arguments, require, token_ids
 
 INTERNLM2 = "InternLM2ForCausalLM"
 LANGUAGE: dict[str, Any] = {
@@ -67,12 +67,12 @@ class InternVL(Translated):
     network: Any = InternVLForConditionalGeneration
 
     @classmethod
-    def fits(cls, flat: Flat) -> bool:
-        return flat.get("architectures") == ["InternVLChatModel"]
+    def matches(cls, config: ConfigJson) -> bool:
+        return config.get("architectures") == ["InternVLChatModel"]
 
     def read(self, fetch: Fetch) -> None:
-        flat = self.flat
-        seeing, text = (fact(flat, f"{part}_config", self.folder) for part in ("vision", "llm"))
+        flat = self.config_json
+        seeing, text = (require(flat, f"{part}_config", self.folder) for part in ("vision", "llm"))
         self.language = (text.get("architectures") or ["none"])[0]
         if self.language not in LANGUAGE or flat.get("ps_version") != "v2":
             raise CheckpointError(
@@ -84,17 +84,17 @@ class InternVL(Translated):
         if self.language == INTERNLM2:
             text["attention_bias"] = text.get("bias", False)
             text.pop("rope_scaling", None)  # it begins where the context ends
-        language = kind(**known(kind, text))
-        self.tokenizer = self.words(language)
-        numbers(self.tokenizer, [*TOKENS.values()][:3], self.folder)
+        language = kind(**config_arguments(kind, text))
+        self.tokenizer = self.load_tokenizer(language)
+        token_ids(self.tokenizer, [*TOKENS.values()][:3], self.folder)
         for role, token in TOKENS.items():
             setattr(self.tokenizer, f"{role}_token", token)
             setattr(self.tokenizer, f"{role}_token_id", self.tokenizer.convert_tokens_to_ids(token))
         self.side = flat.get("force_image_size") or seeing["image_size"]
-        patch, ratio = seeing["patch_size"], fact(flat, "downsample_ratio", self.folder)
+        patch, ratio = seeing["patch_size"], require(flat, "downsample_ratio", self.folder)
         self.tokens = int((self.side // patch) ** 2 * ratio**2)
         vision = {
-            **known(InternVLVisionConfig, seeing),
+            **config_arguments(InternVLVisionConfig, seeing),
             "image_size": [self.side, self.side],
             "patch_size": [patch, patch],
             "attention_bias": seeing["qkv_bias"],

@@ -34,7 +34,7 @@ from ..transformers_vision import (
     PooledLlavaOnevisionForConditionalGeneration,
     PooledLlavaOnevisionProcessor,
 )
-from .base import Fetch, Flat, Translated, fact, known
+from .base import ConfigJson, Fetch, Translated, config_arguments, require
 
 PROJECTOR = {"model.mm_projector.0.": "linear_1.", "model.mm_projector.2.": "linear_2."}
 OWN_TOWER = "model.vision_tower."
@@ -48,25 +48,25 @@ class Llava(Translated):
     network: Any = LlavaForConditionalGeneration
 
     @classmethod
-    def fits(cls, flat: Flat) -> bool:
-        return "mm_vision_tower" in flat
+    def matches(cls, config: ConfigJson) -> bool:
+        return "mm_vision_tower" in config
 
     def read(self, fetch: Fetch) -> None:
-        flat = self.flat
+        flat = self.config_json
         if flat.get("mm_projector_type") != "mlp2x_gelu" or "mm_vision_select_layer" not in flat:
             raise CheckpointError(f"{self.folder} is no LLaVA: its config.json has no mlp2x_gelu")
-        self.seeing = fetch(flat["mm_vision_tower"])
+        self.processor_folder = fetch(flat["mm_vision_tower"])
         self.tuned = "mm_patch_merge_type" in flat and flat.get("unfreeze_mm_vision_tower", False)
-        self.files = sorted(self.seeing.glob("*config.json"))
-        self.files += [] if self.tuned else weight_files(self.seeing)
+        self.files = sorted(self.processor_folder.glob("*config.json"))
+        self.files += [] if self.tuned else weight_files(self.processor_folder)
         try:
-            vision = CLIPVisionConfig.from_pretrained(self.seeing)
+            vision = CLIPVisionConfig.from_pretrained(self.processor_folder)
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"vision_tower {self.seeing} describes no CLIP tower: {error}"
+                f"vision_tower {self.processor_folder} describes no CLIP tower: {error}"
             ) from error
-        words = fact(flat, "vocab_size", self.folder)
-        text = known(LlamaConfig, flat)
+        words = require(flat, "vocab_size", self.folder)
+        text = config_arguments(LlamaConfig, flat)
         whole = flat.get("mm_vision_select_feature") == "cls_patch"
         self.config = LlavaConfig(
             text_config=LlamaConfig.from_dict({**text, "vocab_size": words + 1}),
@@ -81,7 +81,7 @@ class Llava(Translated):
         found = read_weights(self.folder, device, dtype)
         seeing = pop_prefixed(found, OWN_TOWER)
         if not self.tuned:
-            seeing = read_weights(self.seeing, device, dtype)
+            seeing = read_weights(self.processor_folder, device, dtype)
         found.pop("model.image_newline", None)  # between tiles, of which there are none
         made = _renamed(found)
         for name in ("lm_head.weight", "model.language_model.embed_tokens.weight"):
@@ -95,11 +95,13 @@ class LlavaQwen(Translated):
     network: Any = PooledLlavaOnevisionForConditionalGeneration
 
     @classmethod
-    def fits(cls, flat: Flat) -> bool:
-        return flat.get("architectures") == ["LlavaQwenForCausalLM"] and "mm_vision_tower" in flat
+    def matches(cls, config: ConfigJson) -> bool:
+        return (
+            config.get("architectures") == ["LlavaQwenForCausalLM"] and "mm_vision_tower" in config
+        )
 
     def read(self, fetch: Fetch) -> None:
-        flat = self.flat
+        flat = self.config_json
         merged, tiles = flat.get("mm_patch_merge_type"), flat.get("image_aspect_ratio", "")
         if merged != "spatial_unpad" or not tiles.startswith("anyres_max_"):
             raise CheckpointError(
@@ -108,13 +110,13 @@ class LlavaQwen(Translated):
             )
         pooling = self._video("mm_spatial_pool_mode", "bilinear", POOLING)
         newlines = self._video("mm_newline_position", "one_token", NEWLINES)
-        self.seeing = fetch(flat["mm_vision_tower"])
-        self.files = sorted(self.seeing.glob("*config.json"))
-        vision = SiglipVisionConfig.from_pretrained(self.seeing)
+        self.processor_folder = fetch(flat["mm_vision_tower"])
+        self.files = sorted(self.processor_folder.glob("*config.json"))
+        vision = SiglipVisionConfig.from_pretrained(self.processor_folder)
         vision.num_hidden_layers -= 1
         vision.vision_use_head = False
-        text = Qwen2Config(**known(Qwen2Config, flat))
-        self.tokenizer = self.words(text)
+        text = Qwen2Config(**config_arguments(Qwen2Config, flat))
+        self.tokenizer = self.load_tokenizer(text)
         self.tokenizer.add_tokens(["<image>", "<video>"], special_tokens=True)
         image, video = self.tokenizer.convert_tokens_to_ids(["<image>", "<video>"])
         self.config = LlavaOnevisionConfig(
@@ -122,7 +124,7 @@ class LlavaQwen(Translated):
             vision_config=vision,
             image_token_index=image,
             video_token_index=video,
-            image_grid_pinpoints=fact(flat, "image_grid_pinpoints", self.folder),
+            image_grid_pinpoints=require(flat, "image_grid_pinpoints", self.folder),
             vision_aspect_ratio=tiles,
             tie_word_embeddings=flat.get("tie_word_embeddings", False),
         )
@@ -132,7 +134,7 @@ class LlavaQwen(Translated):
         vision, side = self.config.vision_config, self.config.vision_config.image_size
         size = {"height": side, "width": side}
         images = LlavaOnevisionImageProcessorPil.from_pretrained(
-            self.seeing, size=size, image_grid_pinpoints=self.config.image_grid_pinpoints
+            self.processor_folder, size=size, image_grid_pinpoints=self.config.image_grid_pinpoints
         )
         videos = LlavaOnevisionFrameProcessor(
             size=size, image_mean=images.image_mean, image_std=images.image_std
@@ -162,7 +164,7 @@ class LlavaQwen(Translated):
         Raises:
             CheckpointError: something that the authors' code does not know either.
         """
-        said: str = self.flat.get(name, usual)
+        said: str = self.config_json.get(name, usual)
         if said not in known:
             raise CheckpointError(
                 f"{self.folder}: its config.json has {name}={said!r}; use {' or '.join(known)}"

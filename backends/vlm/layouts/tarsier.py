@@ -22,7 +22,7 @@ from t2v_eval.errors import CheckpointError
 
 from ...flant5.checkpoint import read_weights
 from ..transformers_vision import TarsierFrameProcessor
-from .base import Fetch, Flat, Translated, fact, known, numbers
+from .base import ConfigJson, Fetch, Translated, config_arguments, require, token_ids
 
 NAMES = {
     "vision_tower.": "model.visual.",
@@ -38,22 +38,23 @@ class Tarsier(Translated):
     network: Any = Qwen2VLForConditionalGeneration
 
     @classmethod
-    def fits(cls, flat: Flat) -> bool:
-        return flat.get("architectures") == ["TarsierForConditionalGeneration"]
+    def matches(cls, config: ConfigJson) -> bool:
+        return config.get("architectures") == ["TarsierForConditionalGeneration"]
 
     def read(self, fetch: Fetch) -> None:
-        text, vision = (fact(self.flat, f"{p}_config", self.folder) for p in ("text", "vision"))
-        if "qwen2_vl" not in text.get("model_type", "") or self.flat.get("projection_head"):
+        config = self.config_json
+        text, vision = (require(config, f"{p}_config", self.folder) for p in ("text", "vision"))
+        if "qwen2_vl" not in text.get("model_type", "") or config.get("projection_head"):
             raise CheckpointError(
                 f"{self.folder} is no Tarsier2: its language model is {text.get('model_type')!r} "
-                f"behind the projector {self.flat.get('projection_head')!r}, not Qwen2-VL alone"
+                f"behind the projector {config.get('projection_head')!r}, not Qwen2-VL alone"
             )
-        language = Qwen2VLTextConfig(**known(Qwen2VLTextConfig, text))
-        self.tokenizer = self.words(language)
-        image, video, start, end = numbers(self.tokenizer, MARKS, self.folder)
+        language = Qwen2VLTextConfig(**config_arguments(Qwen2VLTextConfig, text))
+        self.tokenizer = self.load_tokenizer(language)
+        image, video, start, end = token_ids(self.tokenizer, MARKS, self.folder)
         self.config = Qwen2VLConfig(
             text_config=language,
-            vision_config=known(Qwen2VLVisionConfig, vision),
+            vision_config=config_arguments(Qwen2VLVisionConfig, vision),
             image_token_id=image,
             video_token_id=video,
             vision_start_token_id=start,

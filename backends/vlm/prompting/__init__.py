@@ -1,0 +1,44 @@
+"""Prompt builders of vision-language models, by the name of their style."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+from t2v_eval.errors import InputError
+
+from .chat import (
+    CheckpointInfo,
+    LlavaPromptBuilder,
+    PaliGemmaPromptBuilder,
+    PromptBuilder,
+    RemoteCodePromptBuilder,
+)
+from .template_chat import TemplatePromptBuilder
+
+STYLES: dict[str, Callable[..., PromptBuilder]] = {
+    "template": TemplatePromptBuilder,
+    "paligemma": PaliGemmaPromptBuilder,
+    "llava": LlavaPromptBuilder,
+    "own-code": RemoteCodePromptBuilder,
+}
+
+
+def make_prompt_builder(
+    style: str, checkpoint: CheckpointInfo, options: Mapping[str, Any]
+) -> PromptBuilder:
+    """Return the prompt builder of a style, with the options of a card or a user.
+
+    Raises:
+        InputError: an option that the style does not take, or one that it needs and that is absent.
+    """
+    parameters = dict(signature(STYLES[style]).parameters)
+    del parameters["checkpoint"]
+    for name in options:
+        if name not in parameters:
+            raise InputError(f"style={style!r} takes no {name}: leave it out")
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in options:
+            raise InputError(f"style={style!r} needs {name} too: pass {name}=")
+    return STYLES[style](checkpoint, **options)

@@ -1,8 +1,8 @@
-"""How a picture or video and a question become what a vision-language model reads.
+"""Prompt builders: the inputs of a vision-language model for an image or video and a question.
 
-A chat says what stands before the question, with the picture (`see`) or the video (`watch`), and
-turns a question and an answer into the tokens that follow (`ask`). Nothing in a question is taken
-for a control token.
+A prompt builder returns the inputs up to the question, with the image (`image_inputs`) or the video
+(`video_inputs`), and the tokens of a question and an answer that follow (`tokenize`). Text of a
+question is never read as a control token.
 """
 
 from __future__ import annotations
@@ -28,14 +28,16 @@ from ...common.images import pad_to_square, smart_resize
 from ...common.processors import check_vocabulary, match_tower_size, read_processor
 from ..layouts.base import Layout, Translated
 from ..layouts.remote_code import RemoteCodeModel
+from ..reading.inputs import PromptTokens
 from ..reading.video import MediaInputs
 from ..transformers_vision import settings_of
 
 GREY_IMAGE = Image.new("RGB", (64, 64), (120, 130, 140))
+TEST_QUESTION = "Is this a question?"
 
 
-class Checkpoint(NamedTuple):
-    """Where a model is read from; `trusted` is whether the code in its folder may run."""
+class CheckpointInfo(NamedTuple):
+    """The folder, configuration and layout of a checkpoint, and whether its code may run."""
 
     folder: Path
     config: Any
@@ -43,47 +45,48 @@ class Checkpoint(NamedTuple):
     trusted: bool
 
 
-class PromptTokens(NamedTuple):
-    """The tokens after the picture: the rest of the prompt, and the answer with its end token."""
-
-    prompt: list[int]
-    answer: list[int]
-
-
 def control_token_pattern(tokenizer: Any) -> re.Pattern[str]:
-    """What finds a control token in a text."""
-    known = (str(token) for token in tokenizer.added_tokens_decoder.values())
-    return re.compile("|".join(re.escape(t) for t in known if t.strip()) or "(?!)")
+    """Return a pattern that matches the control tokens of a tokenizer in a text."""
+    tokens = (str(token) for token in tokenizer.added_tokens_decoder.values())
+    return re.compile("|".join(re.escape(t) for t in tokens if t.strip()) or "(?!)")
 
 
 class PromptBuilder(ABC):
-    """One way of talking to a model; `context` is how many tokens fit, as `used` counts them."""
+    """Build the prompts of one model.
+
+    Attributes:
+        context: the number of tokens that fit, as `context_used` counts them.
+        vocab_size: how many rows of the vocabulary are tokens; None for all.
+        bidirectional_image: whether image tokens attend to the question.
+        sampling: how frames of a video are sampled; None for a model that takes no videos.
+        no_video_reason: why it takes none.
+    """
 
     tokenizer: Any
     context: int
-    rows: int | None = None  # how many rows of the vocabulary are real; None means all
-    two_way: bool = False  # whether the picture looks at the question
-    sampling: Sampling | None = None  # which frames of a video are shown; None where none are
-    blind: str = "it is asked about one picture"  # and why none are
+    vocab_size: int | None = None
+    bidirectional_image: bool = False
+    sampling: Sampling | None = None
+    no_video_reason: str = "it takes questions about one image"
 
     @abstractmethod
-    def see(self, image: Image.Image) -> dict[str, Tensor]:
-        """All inputs of the model for everything up to the question; in decoding threads."""
+    def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
+        """Return all inputs of the model up to the question; called in decoding threads."""
 
-    def fit(self, frame: Image.Image, count: int) -> Image.Image:
-        """One of so many frames of a video, no larger than it is shown."""
+    def resize_frame(self, frame: Image.Image, count: int) -> Image.Image:
+        """Return one of `count` frames of a video, no larger than the model takes it."""
         return frame
 
-    def watch(self, clip: Clip) -> MediaInputs:
-        """What `see` is for a picture, for frames that fit, where `sampling` is not None."""
+    def video_inputs(self, clip: Clip) -> MediaInputs:
+        """Return the same for resized frames, where `sampling` is not None."""
         raise NotImplementedError
 
     @abstractmethod
-    def ask(self, question: str, answer: str) -> PromptTokens:
-        """The tokens of the rest."""
+    def tokenize(self, question: str, answer: str) -> PromptTokens:
+        """Return the tokens after the image: the rest of the prompt, and the answer."""
 
     def encode(self, text: str) -> list[int]:
-        """Tokens of a text in which nothing is a control token."""
+        """Return the tokens of a text in which nothing is a control token."""
         return self._tokens(text, split_special_tokens=True)
 
     def _tokens(self, text: str, **options: Any) -> list[int]:
@@ -91,29 +94,31 @@ class PromptBuilder(ABC):
         return tokens
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """The text of what a model has written, without control tokens."""
+        """Return the text of generated tokens, without control tokens."""
         text: str = self.tokenizer.decode(tokens, skip_special_tokens=True)
         return text.strip()
 
-    def used(self, inputs: dict[str, Tensor]) -> int:
-        """How much of the context the inputs of `see` take."""
+    def context_used(self, inputs: dict[str, Tensor]) -> int:
+        """Return how many tokens of the context the inputs up to the question take."""
         return inputs["input_ids"].shape[1]
 
 
 class ProcessorPromptBuilder(PromptBuilder):
-    """A model with a processor of transformers; `_anchor` is a control token before questions.
+    """Build prompts with a processor of transformers.
+
+    `_anchor` is a control token that comes before questions.
 
     Args:
-        layout: that of the authors, which makes its own processor.
-        image_settings: of its image processor, for example ``{"do_resize": False}``. With `pixels`,
-            the least and the most of a picture, it is resized by Pillow before (`smart_resize`).
+        checkpoint: where a layout of authors has a processor of its own, that is used.
+        image_settings: of the image processor, for example ``{"do_resize": False}``. With `pixels`,
+            the least and the most of an image, it is first resized by Pillow (`smart_resize`).
     """
 
     _anchor: str
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointInfo,
         context: int | None,
         image_settings: Mapping[str, Any] | None,
     ) -> None:
@@ -123,30 +128,30 @@ class ProcessorPromptBuilder(PromptBuilder):
             if isinstance(layout, Translated)
             else read_processor(folder, config, trusted)
         )
-        self._images = dict(image_settings or {})
-        self._pixels = self._images.pop("pixels", None)
-        self._check_settings("image", self._images)
+        self._image_settings = dict(image_settings or {})
+        self._pixels = self._image_settings.pop("pixels", None)
+        self._check_settings("image", self._image_settings)
         self._check_pixels(image_settings)
-        # Of its own, since changing how control tokens are read would disturb decoding threads.
+        # A copy: changing how control tokens are read would disturb decoding threads.
         self.tokenizer = copy.deepcopy(self.processor.tokenizer)
         self.tokenizer.model_max_length = self.processor.tokenizer.model_max_length = 10**9
         self.context = context or config.get_text_config().max_position_embeddings
         self._control = control_token_pattern(self.tokenizer)
-        self._known = {*self.tokenizer.added_tokens_decoder}
+        self._control_ids = {*self.tokenizer.added_tokens_decoder}
         self._bos = self.tokenizer.bos_token or ""
 
     def _check_settings(self, kind: str, settings: Mapping[str, Any]) -> None:
-        """Hold that the image or video processor has these settings."""
-        seeing = getattr(self.processor, f"{kind}_processor", None)
-        takes = settings_of(seeing)
-        if unknown := settings.keys() - takes:
+        """Check that the image or video processor has these settings."""
+        processor = getattr(self.processor, f"{kind}_processor", None)
+        allowed = settings_of(processor)
+        if unknown := settings.keys() - allowed:
             raise InputError(
-                f"{kind}_settings={dict(settings)!r}: {type(seeing).__name__} of this model has no "
-                f"{', '.join(sorted(unknown))}; it has {', '.join(sorted(takes))}"
+                f"{kind}_settings={dict(settings)!r}: {type(processor).__name__} of this model has "
+                f"no {', '.join(sorted(unknown))}; it has {', '.join(sorted(allowed))}"
             )
 
     def _check_pixels(self, settings: Mapping[str, Any] | None) -> None:
-        """Hold that `pixels` are two limits, of pictures that become patches of any number."""
+        """Check that `pixels` are two limits, and that the model takes images of any size."""
         limits = self._pixels
         if limits is None:
             return
@@ -160,87 +165,88 @@ class ProcessorPromptBuilder(PromptBuilder):
             )
         if not hasattr(self.processor.image_processor, "merge_size"):
             raise InputError(
-                f"image_settings={settings!r}: this model takes pictures of sizes of its own, so "
-                "leave pixels out"
+                f"image_settings={settings!r}: this model resizes images to fixed sizes, so leave "
+                "pixels out"
             )
-        self._images["do_resize"] = False
+        self._image_settings["do_resize"] = False
 
-    def _sized(self, image: Image.Image) -> Image.Image:
-        """A picture as it is handed to the processor, resized where `pixels` are set."""
+    def _resize(self, image: Image.Image) -> Image.Image:
+        """Return an image resized within `pixels`, where they are set."""
         if self._pixels is None:
             return image
-        seeing = self.processor.image_processor
-        return smart_resize(image, seeing.patch_size * seeing.merge_size, *self._pixels)
+        processor = self.processor.image_processor
+        return smart_resize(image, processor.patch_size * processor.merge_size, *self._pixels)
 
-    def _follow(self, text: str) -> list[int]:
-        """Tokens of a text that comes after a control token."""
+    def _tokens_after_control(self, text: str) -> list[int]:
+        """Return the tokens of a text that comes after a control token."""
         if self._control.search(text):
             return self.encode(text)
-        # Some tokenizers put a space before what begins a text, which this does not.
+        # Some tokenizers put a space before the beginning of a text, but not after the anchor.
         return self._tokens(self._anchor + text)[1:]
 
     def _process(self, text: str, *images: Image.Image, **options: Any) -> dict[str, Tensor]:
         if images:
-            options["images"] = [[self._sized(image) for image in images]]
-            options |= {"images_kwargs": self._images} if self._images else {}
+            options["images"] = [[self._resize(image) for image in images]]
+            options |= {"images_kwargs": self._image_settings} if self._image_settings else {}
         if self._bos and text.startswith(self._bos):
-            options["add_special_tokens"] = False  # it is there already
+            options["add_special_tokens"] = False  # the text has it already
         return dict(self.processor(text=[text], return_tensors="pt", **options))
 
-    def _check(self, whole: dict[str, Tensor], row: dict[str, Tensor], asked: PromptTokens) -> None:
-        """Hold that the parts are what the processor makes of the whole.
+    def _check_parts(
+        self, whole: dict[str, Tensor], row: dict[str, Tensor], tokens: PromptTokens
+    ) -> None:
+        """Check that image and question, tokenized apart, have the tokens of the whole prompt.
 
         Raises:
-            CheckpointError: they are not.
+            CheckpointError: they have others.
         """
-        if [*row["input_ids"][0].tolist(), *asked.prompt] != whole["input_ids"][0].tolist():
+        if [*row["input_ids"][0].tolist(), *tokens.prompt] != whole["input_ids"][0].tolist():
             raise CheckpointError(
-                "the processor of this model makes something else of a question after a picture "
-                "than of the question alone, which cannot be scored"
+                "the processor of this model tokenizes a question after an image differently from "
+                "the question alone, so that it cannot be scored"
             )
 
 
 class PaliGemmaPromptBuilder(ProcessorPromptBuilder):
-    """A question and a new line, which the picture looks at as well as they at the picture."""
+    """Ask a question and a newline; image tokens attend to them as well."""
 
-    two_way = True
+    bidirectional_image = True
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointInfo,
         context: int | None = None,
         image_settings: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(checkpoint, context, image_settings)
         self._anchor = self._bos
-        question = "Is this a question?"
-        whole = self._process(f"{self.processor.image_token}{question}", GREY_IMAGE)
-        self._check(whole, self.see(GREY_IMAGE), self.ask(question, ""))
+        whole = self._process(f"{self.processor.image_token}{TEST_QUESTION}", GREY_IMAGE)
+        self._check_parts(whole, self.image_inputs(GREY_IMAGE), self.tokenize(TEST_QUESTION, ""))
 
-    def see(self, image: Image.Image) -> dict[str, Tensor]:
+    def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
         inputs = self._process(self.processor.image_token, image)
         start = inputs["input_ids"][0].tolist().index(self.tokenizer.bos_token_id) + 1
         text = {name: value[:, :start] for name, value in inputs.items() if value.ndim == 2}
         return {"pixel_values": inputs["pixel_values"], **text}
 
-    def ask(self, question: str, answer: str) -> PromptTokens:
-        prompt = self._follow(question + "\n")
+    def tokenize(self, question: str, answer: str) -> PromptTokens:
+        prompt = self._tokens_after_control(question + "\n")
         return PromptTokens(prompt, [*self.encode(answer), self.tokenizer.eos_token_id])
 
 
 class RemoteCodePromptBuilder(PromptBuilder):
-    """A model with code of its own, asked by a wrapper; its code puts the picture into it.
+    """Build prompts of a model with remote code, which puts the image into a wrapper.
 
-    A space at the end of the wrapper is where the answer begins.
+    A space at the end of the wrapper begins the answer.
 
     Args:
-        image_settings: what its layout may set otherwise, for example ``{"grid": [2, 1]}``.
-        frames: which frames of a video are shown, as `Sampling` takes them, or how many.
+        image_settings: those of its layout, for example ``{"grid": [2, 1]}``.
+        frames: the number of frames of a video, or arguments of `Sampling`.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointInfo,
         chat: str,
         context: int | None = None,
         image_settings: Mapping[str, Any] | None = None,
@@ -251,108 +257,109 @@ class RemoteCodePromptBuilder(PromptBuilder):
             raise CheckpointError(
                 f"{checkpoint.folder} is none of the models whose own code is known here"
             )
-        # Of its own, as that of `ProcessorPromptBuilder`.
+        # A copy, as in `ProcessorPromptBuilder`.
         self._layout, self.tokenizer = layout, copy.deepcopy(layout.tokenizer)
         self._before, self._between, after = split_wrapper(chat)
-        self._lead = " " if after.endswith(" ") else ""
+        self._answer_lead = " " if after.endswith(" ") else ""
         self._tail = after.removesuffix(" ")
         limit = checkpoint.config.get_text_config().max_position_embeddings
         self.context = context or limit
-        layout.adjust(image_settings or {})
-        self.blind = layout.blind
-        if not self.blind:
+        layout.set_image_options(image_settings or {})
+        self.no_video_reason = layout.no_video_reason
+        if not self.no_video_reason:
             self.sampling = sampling_of(frames)
         elif frames is not None:
-            raise InputError(f"frames={frames!r}: this model is shown no videos: {self.blind}")
+            raise InputError(
+                f"frames={frames!r}: this model takes no videos: {self.no_video_reason}"
+            )
 
-    def see(self, image: Image.Image) -> dict[str, Tensor]:
-        return self._layout.see(self._before, image)
+    def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
+        return self._layout.image_inputs(self._before, image)
 
-    def watch(self, clip: Clip) -> MediaInputs:
-        row = self._layout.watch(self._before, clip.frames)
+    def video_inputs(self, clip: Clip) -> MediaInputs:
+        row = self._layout.video_inputs(self._before, clip.frames)
         return MediaInputs(row, frames=len(clip.frames))
 
-    def ask(self, question: str, answer: str) -> PromptTokens:
-        known = control_token_pattern(self.tokenizer).search(self._tail)
-        start = known.start() if known else len(self._tail)
+    def tokenize(self, question: str, answer: str) -> PromptTokens:
+        control = control_token_pattern(self.tokenizer).search(self._tail)
+        start = control.start() if control else len(self._tail)
         text = self.encode(self._between + question + self._tail[:start])
-        tail = self._tokens(self._tail[start:])
-        end = self.tokenizer.eos_token_id
-        return PromptTokens(
-            [*self._layout.marks, *text, *tail], [*self.encode(self._lead + answer), end]
-        )
+        prompt = [*self._layout.suffix_tokens, *text, *self._tokens(self._tail[start:])]
+        answer_tokens = self.encode(self._answer_lead + answer)
+        return PromptTokens(prompt, [*answer_tokens, self.tokenizer.eos_token_id])
 
 
 class LlavaPromptBuilder(PromptBuilder):
-    """LLaVA-1.5 as its authors read it: a fixed conversation, each side of the picture by itself.
+    """Build prompts of LLaVA-1.5 as its authors do: a fixed conversation around the image.
 
-    Both sides are tokenized as if a text began there, the picture is padded to a square and counts
-    as one token of the context, and the answer is tokenized together with the prompt.
+    The text before and the text after the image are tokenized apart, the image is padded to a
+    square and counts as one token of the context, and the answer is tokenized with the prompt.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointInfo,
         chat: str,
         context: int,
     ) -> None:
         folder, config, layout, _ = checkpoint
         if config.model_type != "llava":
             raise CheckpointError(
-                f"{folder} is of type {config.model_type!r}, not 'llava', whose pictures are read "
+                f"{folder} is of type {config.model_type!r}, not 'llava', whose images are read "
                 f"whole; load it as 'hf-vlm:{folder}', asked by its own chat template"
             )
-        before, self._ask, self._end = split_wrapper(chat)
+        before, self._between, self._tail = split_wrapper(chat)
         self.context = context
         try:
             self.tokenizer = LlamaTokenizer.from_pretrained(folder, model_max_length=10**9)
-            seeing = layout.seeing if layout else folder
-            self.processor: Any = CLIPImageProcessorPil.from_pretrained(seeing)
-        except Exception as error:  # whatever a library makes of files of another kind
+            processor_folder = layout.processor_folder if layout else folder
+            self.processor: Any = CLIPImageProcessorPil.from_pretrained(processor_folder)
+        except Exception as error:  # transformers raises many kinds for files of other models
             raise CheckpointError(
                 f"{folder} has no tokenizer and processor of LLaVA: {first_lines(error)}"
             ) from error
         vision = config.vision_config
-        match_tower_size(self.processor, seeing, vision)
-        self._check_words(folder, config)
-        self.rows = self.tokenizer.vocab_size  # those of Llama; converted weights have some more
+        match_tower_size(self.processor, processor_folder, vision)
+        self._check_tokenizer(folder, config)
+        self.vocab_size = self.tokenizer.vocab_size  # Llama's; converted weights have more rows
         patches = (vision.image_size // vision.patch_size) ** 2
         patches += config.vision_feature_select_strategy == "full"
         start = [self.tokenizer.bos_token_id, *self.encode(before)]
-        self._used = len(start) + 1
-        self._head = torch.tensor([start + patches * [config.image_token_id]], dtype=torch.long)
+        self._context_used = len(start) + 1
+        ids = start + patches * [config.image_token_id]
+        self._input_ids = torch.tensor([ids], dtype=torch.long)
 
-    def _check_words(self, folder: Path, config: Any) -> None:
-        """Hold that the tokenizer is that of the model, to whose rows the picture's is added.
+    def _check_tokenizer(self, folder: Path, config: Any) -> None:
+        """Check that the tokenizer is that of the model, without its row for the image token.
 
         Raises:
-            CheckpointError: it is not.
+            CheckpointError: it is another.
         """
-        words, text = self.tokenizer, config.get_text_config()
-        check_vocabulary(words, text.vocab_size, folder)
-        ends = (words.bos_token_id, words.eos_token_id)
+        tokenizer, text = self.tokenizer, config.get_text_config()
+        check_vocabulary(tokenizer, text.vocab_size, folder)
+        ends = (tokenizer.bos_token_id, tokenizer.eos_token_id)
         expected = (text.bos_token_id, text.eos_token_id)
-        named = words.get_vocab().get("<image>", config.image_token_id)
         image = config.image_token_id
-        if None in ends or ends != expected or named != image or image < words.vocab_size:
+        actual = tokenizer.get_vocab().get("<image>", image)
+        if None in ends or ends != expected or actual != image or image < tokenizer.vocab_size:
             raise CheckpointError(
-                f"the tokenizer of {folder} ({words.vocab_size} tokens) is not that of this model: "
-                f"texts begin and end with {ends} and a picture is token {named}, but config.json "
-                f"says {expected} and {config.image_token_id}; put the tokenizer of this "
+                f"the tokenizer of {folder} ({tokenizer.vocab_size} tokens) is not that of this "
+                f"model: texts begin and end with {ends} and an image is token {actual}, but "
+                f"config.json says {expected} and {image}; put the tokenizer of this "
                 "checkpoint there"
             )
 
-    def see(self, image: Image.Image) -> dict[str, Tensor]:
+    def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
         square = pad_to_square(image.convert("RGB"), self.processor.image_mean)
         pixels = self.processor(square, return_tensors="pt").pixel_values
-        return {"input_ids": self._head, "pixel_values": pixels}
+        return {"input_ids": self._input_ids, "pixel_values": pixels}
 
-    def ask(self, question: str, answer: str) -> PromptTokens:
-        prompt = self._ask + question + self._end
+    def tokenize(self, question: str, answer: str) -> PromptTokens:
+        prompt = self._between + question + self._tail
         tokens = self.encode(prompt + answer)
         # A space at the end of the prompt becomes part of the answer's first token.
         split = len(self.encode(prompt)) - prompt.endswith(" ")
         return PromptTokens(tokens[:split], [*tokens[split:], self.tokenizer.eos_token_id])
 
-    def used(self, inputs: dict[str, Tensor]) -> int:
-        return self._used
+    def context_used(self, inputs: dict[str, Tensor]) -> int:
+        return self._context_used

@@ -1,4 +1,4 @@
-"""Vision-language models that are asked through their chat template, or by a wrapper like one."""
+"""Prompts of a chat template, or of a wrapper in its place."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from t2v_eval.inputs.template import split_wrapper
 from t2v_eval.inputs.video import Clip, sampling_of
 from t2v_eval.local.checkpoint_files import first_lines
 
-from ..reading.inputs import TEXT_INPUTS
-from ..reading.video import MediaInputs, VideoSettings, at_least, pixels_of
+from ..reading.inputs import TEXT_INPUTS, PromptTokens
+from ..reading.video import MediaInputs, VideoSettings, pad_clip, stack_frames
 from ..transformers_vision import settings_of
-from .chat import GREY_IMAGE, Checkpoint, ProcessorPromptBuilder, PromptTokens
+from .chat import GREY_IMAGE, TEST_QUESTION, CheckpointInfo, ProcessorPromptBuilder
 from .chat_template import render
 
-MARK = "\ue000question\ue000"  # stands for a question; no text of people has these characters
-LISTED = "'type': 'image'"  # in what a template makes of contents that it takes for a text
-# As a video or as pictures, and whether text that a processor adds behind it is the question's.
-WAYS = ((True, False), (True, True), (False, False))
-CAP = "cap_pixels_per_frame"  # of Qwen's video processors, which warn where nothing is said
-PICTURE, VIDEO = {"type": "image"}, {"type": "video"}  # contents of a message
+PLACEHOLDER = "\ue000question\ue000"  # for a question; private characters, in no text of a user
+PRINTED_CONTENT = "'type': 'image'"  # in what a template for texts alone prints of an image
+# How a video is put into a prompt, in the order of trying: as one video or as several images, and
+# whether text that the processor puts behind the video counts as part of the question.
+VIDEO_FORMS = ((True, False), (True, True), (False, False))
+CAP_PIXELS = "cap_pixels_per_frame"  # of Qwen's video processors, which warn where it is not set
+IMAGE, VIDEO = {"type": "image"}, {"type": "video"}  # contents of a message
 
 
 class TemplatePromptBuilder(ProcessorPromptBuilder):
-    """A model asked through its chat template, the picture before the question.
+    """Build prompts with a chat template, the image before the question.
 
     The template is that of the processor, or else that of the tokenizer.
 
     Args:
-        chat: a wrapper, where the chat template is not wanted or there is none.
-        system: a system message, where the template's own is not wanted.
+        chat: a wrapper to use instead of the chat template.
+        system: a system message to use instead of the template's own.
         settings: further variables of the template, for example ``{"enable_thinking": False}``.
-        frames: which frames of a video are shown, as `Sampling` takes them, or how many.
-        video_settings: how they are shown, see `VideoSettings`.
+        frames: the number of frames of a video, or arguments of `Sampling`.
+        video_settings: how frames are turned into inputs, see `VideoSettings`.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: CheckpointInfo,
         context: int | None = None,
         chat: str | None = None,
         system: str | None = None,
@@ -60,176 +61,199 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
                 f"{checkpoint.folder} has no chat template, so that it is not known how to ask "
                 "this model; pass chat=, or add its chat_template.jinja to the folder"
             )
-        self._source = _template_of(self.processor.chat_template)
+        self._source = _default_template(self.processor.chat_template)
         self._roles = dict(self.tokenizer.special_tokens_map)  # variables of the template
         self._system, self._settings = system, dict(settings or {})
-        self._before, self._after = self._parts(self._render(MARK))
-        self._head, self._rest = self._split(self._before)
+        self._split_template()
+        whole = self._process(self._render(TEST_QUESTION), GREY_IMAGE)
+        self._check_parts(whole, self.image_inputs(GREY_IMAGE), self.tokenize(TEST_QUESTION, ""))
+        self._choose_video_form(frames, video_settings or {})
+
+    def _split_template(self) -> None:
+        """Split the rendered template around the question, at control tokens."""
+        self._before, self._after = self._around_question(self._render(PLACEHOLDER))
+        self._head, self._rest = self._split_at_control(self._before)
         *_, last = self._control.finditer(self._head)
         self._anchor = last[0]
-        first = self._control.search(self._after)
-        start = first.start() if first else len(self._after)
+        control = self._control.search(self._after)
+        start = control.start() if control else len(self._after)
         self._close, tail = self._after[:start], self._after[start:]
         self._tail = self._tokens(tail) if tail else []
-        self._stop = self._end_token()
-        question = "Is this a question?"
-        whole = self._process(self._render(question), GREY_IMAGE)
-        self._check(whole, self.see(GREY_IMAGE), self.ask(question, ""))
-        self._video = VideoSettings.of(video_settings or {})
+        self._end_token_id = self._find_end_token()
+
+    def _choose_video_form(
+        self, frames: int | Mapping[str, Any] | None, video_settings: Mapping[str, Any]
+    ) -> None:
+        """Choose how a video is put into a prompt; without any form, the model takes no videos.
+
+        Raises:
+            InputError: settings of the video processor that do not work.
+        """
+        self._video = VideoSettings.from_mapping(video_settings)
         self._check_settings("video", self._video.processor)
         self.sampling = sampling_of(frames)
-        for self._native, self._cut in WAYS:
-            if not self._native or self._has_place():
-                self.blind = self._try()
-            if not self.blind:
-                break
-            if self._native and self._cut and self._video.processor and self._has_place():
-                raise InputError(f"video_settings={dict(video_settings or {})!r}: {self.blind}")
-        else:
-            self.sampling = None
+        for self._as_video, self._text_is_lead in VIDEO_FORMS:
+            if not self._as_video or self._has_video_token():
+                self.no_video_reason = self._try_video()
+            if not self.no_video_reason:
+                return
+            last_as_video = self._as_video and self._text_is_lead
+            if last_as_video and self._video.processor and self._has_video_token():
+                raise InputError(f"video_settings={dict(video_settings)!r}: {self.no_video_reason}")
+        self.sampling = None
 
-    def see(self, image: Image.Image) -> dict[str, Tensor]:
+    def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
         return self._process(self._head, image)
 
-    def fit(self, frame: Image.Image, count: int) -> Image.Image:
-        if not self._native:
+    def resize_frame(self, frame: Image.Image, count: int) -> Image.Image:
+        if not self._as_video:
             return frame
-        seeing = self.processor.video_processor
-        side = getattr(seeing, "patch_size", 1) * getattr(seeing, "merge_size", 1)
-        return self._video.fit(frame, count, side)
+        processor = self.processor.video_processor
+        side = getattr(processor, "patch_size", 1) * getattr(processor, "merge_size", 1)
+        return self._video.resize_frame(frame, count, side)
 
-    def watch(self, clip: Clip) -> MediaInputs:
-        before, after = self._parts(self._render(MARK, self._contents(clip)))
-        head, rest = self._split(before)
+    def video_inputs(self, clip: Clip) -> MediaInputs:
+        before, after = self._around_question(self._render(PLACEHOLDER, self._contents(clip)))
+        head, rest = self._split_at_control(before)
         if (rest, after) != (self._rest, self._after):
             raise CheckpointError(
                 f"the chat template of this model puts {rest!r} between a video and a question, "
-                f"but {self._rest!r} after a picture"
+                f"but {self._rest!r} after an image"
             )
-        row, lead = self._inputs_of(head, clip), self._video.leading(clip)
-        if self._cut:
+        row, lead = self._process_clip(head, clip), self._video.lead_text(clip)
+        if self._text_is_lead:
             ids = row["input_ids"][0].tolist()
-            end = 1 + max(n for n, token in enumerate(ids) if token in self._known)
+            end = 1 + max(n for n, token in enumerate(ids) if token in self._control_ids)
             lead = self.tokenizer.decode(ids[end:]) + lead
             row = {k: v[:, :end] if k in TEXT_INPUTS else v for k, v in row.items()}
         return MediaInputs(row, lead, len(clip.frames))
 
-    def ask(self, question: str, answer: str) -> PromptTokens:
+    def tokenize(self, question: str, answer: str) -> PromptTokens:
         rendered = self._render(question)
         inside = rendered[len(self._before) : len(rendered) - len(self._after)]
-        prompt = self._follow(self._rest + inside + self._close) + self._tail
-        return PromptTokens(prompt, [*self.encode(answer), self._stop])
+        prompt = self._tokens_after_control(self._rest + inside + self._close) + self._tail
+        return PromptTokens(prompt, [*self.encode(answer), self._end_token_id])
 
-    def _try(self) -> str:
-        """Why a video cannot be shown in the way that was chosen; empty where it can."""
-        question = "Is this a question?"
+    def _try_video(self) -> str:
+        """Return why the current video form does not work; empty where it does."""
         try:
-            clip = Clip([self.fit(GREY_IMAGE, 2)] * 2, [0, 1], 2, 1.0)
-            shown = self.watch(clip)
-            whole = self._render(shown.lead + question, self._contents(clip))
-            asked = self.ask(shown.lead + question, "")
-            self._check(self._inputs_of(whole, clip), shown.row, asked)
-        except Exception as error:  # a model of pictures, or code that we do not know
+            clip = Clip([self.resize_frame(GREY_IMAGE, 2)] * 2, [0, 1], 2, 1.0)
+            inputs = self.video_inputs(clip)
+            question = inputs.lead + TEST_QUESTION
+            whole = self._process_clip(self._render(question, self._contents(clip)), clip)
+            self._check_parts(whole, inputs.row, self.tokenize(question, ""))
+        except Exception as error:  # of a model for images, or of code that the tests do not cover
             return str(error) or type(error).__name__
         return ""
 
-    def _has_place(self) -> bool:
-        """Whether a video is shown as one, which the model has a place for."""
+    def _has_video_token(self) -> bool:
+        """Return whether a video is one content of a message, for which the model has a token."""
         token = getattr(self.processor, "video_token", None)
-        if self._video.in_pictures or not (token and hasattr(self.processor, "video_processor")):
+        has_processor = hasattr(self.processor, "video_processor")
+        if self._video.frames_are_images or not (token and has_processor):
             return False
         try:
-            return token in self._render(MARK, [VIDEO])
-        except CheckpointError:  # a template that knows no videos
+            return token in self._render(PLACEHOLDER, [VIDEO])
+        except CheckpointError:  # of a template for images alone
             return False
 
     def _contents(self, clip: Clip) -> list[dict[str, str]]:
-        """A video as contents of a message."""
-        if self._native:
+        """Return a video as contents of a message."""
+        if self._as_video:
             return [VIDEO]
-        told = [{"type": "text", "text": caption} for caption in self._video.captions(clip)]
-        pairs = [(text, PICTURE) if text["text"] else (PICTURE,) for text in told]
-        return [content for pair in pairs for content in pair]
+        contents = []
+        for caption in self._video.frame_captions(clip):
+            contents += [{"type": "text", "text": caption}] if caption else []
+            contents.append(IMAGE)
+        return contents
 
-    def _inputs_of(self, text: str, clip: Clip) -> dict[str, Tensor]:
-        """Inputs of the model for a text with a video in it."""
-        if not self._native:
+    def _process_clip(self, text: str, clip: Clip) -> dict[str, Tensor]:
+        """Return the inputs of the model for a text with a video in it."""
+        if not self._as_video:
             return self._process(text, *clip.frames)
-        seeing = self.processor.video_processor
-        clip = at_least(clip, getattr(seeing, "temporal_patch_size", 1))
-        height, width = clip.frames[0].height, clip.frames[0].width
-        told: dict[str, Any] = {
+        processor = self.processor.video_processor
+        clip = pad_clip(clip, getattr(processor, "temporal_patch_size", 1))
+        metadata = {
             "total_num_frames": clip.total,
             "fps": clip.fps,
             "duration": clip.seconds,
+            "frames_indices": list(clip.places),
+            "height": clip.frames[0].height,
+            "width": clip.frames[0].width,
         }
-        told |= {"frames_indices": list(clip.places), "height": height, "width": width}
-        options = {"do_sample_frames": False, "video_metadata": [told]}
-        if CAP in settings_of(seeing):
-            options[CAP] = True  # as qwen_vl_utils
+        options: dict[str, Any] = {"do_sample_frames": False, "video_metadata": [metadata]}
+        if CAP_PIXELS in settings_of(processor):
+            options[CAP_PIXELS] = True  # as qwen_vl_utils
         options |= self._video.processor
         if self._video.pixels is not None:
             options["do_resize"] = False
-        return self._process(text, videos=[pixels_of(clip)], videos_kwargs=options)
+        return self._process(text, videos=[stack_frames(clip)], videos_kwargs=options)
 
     def _render(
         self,
         question: str,
-        contents: Sequence[Mapping[str, str]] = (PICTURE,),
+        contents: Sequence[Mapping[str, str]] = (IMAGE,),
         answer: str | None = None,
     ) -> str:
-        """The conversation about a picture, or about other contents."""
+        """Return the conversation about an image, or about other contents, as text."""
         if self._wrapper is not None:
-            before, between, after = self._wrapper
-            seen = [
-                c.get("text") or getattr(self.processor, f"{c['type']}_token") for c in contents
-            ]
-            if len(seen) > 1 and self._control.match(between):
-                raise CheckpointError("chat= has a place for one picture, between control tokens")
-            return before + "".join(seen) + between + question + after + (answer or "")
+            return self._fill_wrapper(question, contents) + (answer or "")
         content = [*contents, {"type": "text", "text": question}]
-        said: list[dict[str, Any]] = [{"role": "user", "content": content}]
+        messages: list[dict[str, Any]] = [{"role": "user", "content": content}]
         if self._system is not None:
-            told = [{"type": "text", "text": self._system}]
-            said.insert(0, {"role": "system", "content": told})
+            system = [{"type": "text", "text": self._system}]
+            messages.insert(0, {"role": "system", "content": system})
         if answer is not None:
-            said.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
-        known = {**self._roles, **self._settings}
-        known["add_generation_prompt"] = answer is None
+            messages.append({"role": "assistant", "content": [{"type": "text", "text": answer}]})
+        variables = {**self._roles, **self._settings, "add_generation_prompt": answer is None}
         try:
-            return render(self._source, messages=said, tools=None, documents=None, **known)
-        except Exception as error:  # templates are code, and raise what they like
+            return render(self._source, messages=messages, tools=None, documents=None, **variables)
+        except Exception as error:  # templates are programs, and raise any kind
             raise CheckpointError(
-                "the chat template of this model does not take a picture and a question: "
+                "the chat template of this model does not take an image and a question: "
                 f"{first_lines(error)}; pass chat="
             ) from error
 
-    def _parts(self, rendered: str) -> tuple[str, str]:
-        before, mark, after = rendered.partition(MARK)
-        if not mark or MARK in after or not self._control.search(before) or LISTED in before:
+    def _fill_wrapper(self, question: str, contents: Sequence[Mapping[str, str]]) -> str:
+        before, between, after = self._wrapper or ("", "", "")
+        media = [c.get("text") or getattr(self.processor, f"{c['type']}_token") for c in contents]
+        if len(media) > 1 and self._control.match(between):
+            raise CheckpointError("chat= has a place for one image, between control tokens")
+        return before + "".join(media) + between + question + after
+
+    def _around_question(self, rendered: str) -> tuple[str, str]:
+        """Return the text before and after the placeholder of the question."""
+        before, placeholder, after = rendered.partition(PLACEHOLDER)
+        if (
+            not placeholder
+            or PLACEHOLDER in after
+            or not self._control.search(before)
+            or PRINTED_CONTENT in before
+        ):
             raise CheckpointError(
-                f"the chat template of this model makes {rendered!r} of a picture and the question "
-                f"{MARK!r}; it must hold both once, the picture first"
+                f"the chat template of this model makes {rendered!r} of an image and the question "
+                f"{PLACEHOLDER!r}; it must hold both once, the image first"
             )
         return before, after
 
-    def _split(self, before: str) -> tuple[str, str]:
-        """What stands before a question, up to its last control token, and the rest."""
+    def _split_at_control(self, before: str) -> tuple[str, str]:
+        """Split the text before a question after its last control token."""
         *_, last = self._control.finditer(before)
         end = last.end()
-        for kind in ("image", "video"):  # which not every tokenizer knows as control tokens
+        for kind in ("image", "video"):  # not every tokenizer has these as control tokens
             token = getattr(self.processor, f"{kind}_token", None)
             if token and token in before:
                 end = max(end, before.rindex(token) + len(token))
         return before[:end], before[end:]
 
-    def _end_token(self) -> int:
-        """The control token after an answer, or the one that ends texts."""
-        found = self._control.search(self._render("", answer=MARK).partition(MARK)[2])
-        end: int = self._tokens(found[0])[0] if found else self.tokenizer.eos_token_id
-        return end
+    def _find_end_token(self) -> int:
+        """Return the control token after an answer, or the one that ends texts."""
+        rendered = self._render("", answer=PLACEHOLDER)
+        control = self._control.search(rendered.partition(PLACEHOLDER)[2])
+        token: int = self._tokens(control[0])[0] if control else self.tokenizer.eos_token_id
+        return token
 
 
-def _template_of(known: str | Mapping[str, str] | None) -> str:
-    """The template for conversations, where a processor has several by name."""
-    return known or "" if not isinstance(known, Mapping) else known.get("default", "")
+def _default_template(templates: str | Mapping[str, str] | None) -> str:
+    """Return the template for conversations, where a processor has several by name."""
+    return templates.get("default", "") if isinstance(templates, Mapping) else templates or ""

@@ -1,13 +1,13 @@
-"""Inputs of vision-language models: rows with more text, and several rows.
+"""Model inputs of vision-language models: rows, rows with more tokens, and batches of rows.
 
-A row is all that a model takes for one picture and its text, `input_ids` (1, L) among it. Rows of
-several lengths are filled at their end with a token that no other looks at.
+A row holds all inputs of a model for one image or video and its text, `input_ids` (1, L) among
+them. Rows of different lengths are padded on the right, where no other token attends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -21,29 +21,46 @@ TOKEN_POOLING = {"image_token_pooling", "video_token_pooling"}  # Molmo 2: indic
 Row = dict[str, Any]
 
 
-def append_tokens(inputs: Mapping[str, Any], tokens: Sequence[int], kind: int = 0) -> Row:
-    """A row with more tokens of text at its end; `kind` is their token type."""
+class PromptTokens(NamedTuple):
+    """The tokens after the image: the rest of the prompt, and the answer with its end token."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+def append_tokens(inputs: Mapping[str, Any], tokens: Sequence[int], token_type: int = 0) -> Row:
+    """Return a row with more text tokens at its end; every (1, L) input grows with `input_ids`.
+
+    >>> row = {"input_ids": torch.tensor([[5, 6]]), "attention_mask": torch.ones(1, 2)}
+    >>> append_tokens(row, [7])["input_ids"].tolist()
+    [[5, 6, 7]]
+    """
     ids = inputs["input_ids"]
-    more = torch.tensor([tokens], dtype=ids.dtype, device=ids.device)
-    made = {**inputs, "input_ids": torch.cat([ids, more], 1)}
-    for name, value in (("attention_mask", 1), *((name, kind) for name in TOKEN_TYPE_IDS)):
+    appended = torch.tensor([tokens], dtype=ids.dtype, device=ids.device)
+    row = {**inputs, "input_ids": torch.cat([ids, appended], 1)}
+    for name, value in (("attention_mask", 1), *((name, token_type) for name in TOKEN_TYPE_IDS)):
         if name in inputs:
-            added = torch.full_like(more, value).to(inputs[name].dtype)
-            made[name] = torch.cat([inputs[name], added], 1)
+            values = torch.full_like(appended, value).to(inputs[name].dtype)
+            row[name] = torch.cat([inputs[name], values], 1)
     if CROSS_ATTENTION_MASK in inputs:
-        again = inputs[CROSS_ATTENTION_MASK][:, -1:].expand(
-            -1, len(tokens), *inputs[CROSS_ATTENTION_MASK].shape[2:]
-        )
-        made[CROSS_ATTENTION_MASK] = torch.cat([inputs[CROSS_ATTENTION_MASK], again], 1)
-    return made
+        mask = inputs[CROSS_ATTENTION_MASK]
+        last = mask[:, -1:].expand(-1, len(tokens), *mask.shape[2:])
+        row[CROSS_ATTENTION_MASK] = torch.cat([mask, last], 1)
+    return row
 
 
-def batch_rows(rows: Sequence[Row], filler: int, kind: int = 0) -> Row:
-    """Rows as one batch, (B, L) of the longest; `filler` is a token of text, and of that kind."""
+def batch_rows(rows: Sequence[Row], pad_token: int, token_type: int = 0) -> Row:
+    """Return B rows as one batch, (B, L) of the longest, padded on the right.
+
+    Args:
+        pad_token: any token of text.
+        token_type: the type of text tokens.
+    """
     if len(rows) == 1:
         return rows[0]
-    longest = max(row["input_ids"].shape[1] for row in rows)
-    filled = [
-        append_tokens(row, [filler] * (longest - row["input_ids"].shape[1]), kind) for row in rows
+    lengths = [row["input_ids"].shape[1] for row in rows]
+    padded = [
+        append_tokens(row, [pad_token] * (max(lengths) - length), token_type)
+        for row, length in zip(rows, lengths, strict=True)
     ]
-    return {name: torch.cat([row[name] for row in filled]) for name in filled[0]}
+    return {name: torch.cat([row[name] for row in padded]) for name in padded[0]}

@@ -1,10 +1,11 @@
-"""What texts of one picture share: the keys and values of the picture and of their common start.
+"""Shared prefixes: the keys and values of an image and of the tokens its prompts begin with.
 
-Starts of several pictures are rows of one batch. In the mode "packed", the ends of all texts of a
-picture are packed into its row, after that start: a mask keeps them apart, and each counts its
-positions from the end of the start, so that none knows of the others. In the mode "repeated",
-which needs no such mask, every end has a row of its own and the start is repeated for it. So do
-layers of linear attention, which remember a start as one state; a row must not be filled for them.
+Prefixes of several images are rows of one batch. In the mode "packed", the suffixes of all prompts
+of an image are packed into its row, behind the prefix: a mask keeps them apart, and the positions
+of each count from the end of the prefix, so that no suffix depends on another. In the mode
+"repeated", which needs no such mask, every suffix has a row of its own with a copy of the prefix.
+Linear-attention layers are read that way too: they keep one recurrent state per prefix, so their
+rows must not be padded.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from ...common.transformers_internals import (
 )
 from .inputs import CROSS_ATTENTION_MASK, Row
 
-MAX_BATCH_TOKENS = 4096  # tokens of texts that are read at a time
-Suffix: TypeAlias = tuple[int, list[int]]  # the number of its start, and its tokens
+MAX_BATCH_TOKENS = 4096  # tokens of suffixes that are read at a time
+Suffix: TypeAlias = tuple[int, list[int]]  # the number of its prefix, and its tokens
 
 
 class Prefix:
-    """The starts, read once.
+    """Read prefixes once, and then any number of suffixes behind them.
 
     Args:
-        inputs: all the model takes for them, `input_ids` (B, P) among it.
-        lengths: how many of these P tokens are those of each start; the rest is filling.
-        packed: whether ends are packed.
+        inputs: all inputs of the model for B prefixes, `input_ids` (B, P) among them.
+        lengths: how many of the P tokens belong to each prefix; the rest is padding.
+        packed: whether suffixes are packed into the row of their prefix.
     """
 
     def __init__(
@@ -46,120 +47,132 @@ class Prefix:
         self.network, self.lengths, self.packed = network, lengths, packed
         self.layers = cached_layers(network, inputs)
         self.width = inputs["input_ids"].shape[1]
-        self.looks = (
-            inputs[CROSS_ATTENTION_MASK][:, -1:] if CROSS_ATTENTION_MASK in inputs else None
-        )
-        self.shifts = position_offsets(network, len(lengths))
+        mask = inputs.get(CROSS_ATTENTION_MASK)
+        self.cross_attention_mask = None if mask is None else mask[:, -1:]
+        self.offsets = position_offsets(network, len(lengths))
 
-    def read(self, ends: Sequence[Suffix]) -> list[Tensor]:
-        """States (tokens, width) of each end."""
+    def read(self, suffixes: Sequence[Suffix]) -> list[Tensor]:
+        """Return the hidden states (T, D) of each suffix of T tokens."""
         states: dict[int, Tensor] = {}
-        for pack in micro_batches(ends, self.packed):
+        for batch in micro_batches(suffixes, self.packed):
             read = self._read_packed if self.packed else self._read_repeated
-            states |= zip(pack, read([ends[n] for n in pack]), strict=True)
-        return [states[n] for n in range(len(ends))]
+            states |= zip(batch, read([suffixes[n] for n in batch]), strict=True)
+        return [states[n] for n in range(len(suffixes))]
 
-    def _read_packed(self, ends: Sequence[Suffix]) -> list[Tensor]:
-        rows = sorted({row for row, _ in ends})
+    def _read_packed(self, suffixes: Sequence[Suffix]) -> list[Tensor]:
+        rows = sorted({row for row, _ in suffixes})
         used, spans = dict.fromkeys(rows, 0), []
-        for row, end in ends:
-            spans.append((rows.index(row), slice(used[row], used[row] + len(end))))
-            used[row] += len(end)
+        for row, tokens in suffixes:
+            spans.append((rows.index(row), slice(used[row], used[row] + len(tokens))))
+            used[row] += len(tokens)
         shape = len(rows), max(used.values())
-        ids, places, owner = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
-        for n, (span, (_, end)) in enumerate(zip(spans, ends, strict=True)):
-            ids[span], places[span] = torch.tensor(end, dtype=torch.long), torch.arange(len(end))
-            owner[span] = n + 1  # filling has 0
-        states = self._run(rows, self.width, ids, places, owner)
+        ids, positions, owner = (torch.zeros(shape, dtype=torch.long) for _ in range(3))
+        for n, (span, (_, tokens)) in enumerate(zip(spans, suffixes, strict=True)):
+            ids[span] = torch.tensor(tokens, dtype=torch.long)
+            positions[span] = torch.arange(len(tokens))
+            owner[span] = n + 1  # padding has 0
+        states = self._run(rows, self.width, ids, positions, owner)
         return [states[span] for span in spans]
 
-    def _read_repeated(self, ends: Sequence[Suffix]) -> list[Tensor]:
-        row = ends[0][0]
-        longest = max(len(end) for _, end in ends)
+    def _read_repeated(self, suffixes: Sequence[Suffix]) -> list[Tensor]:
+        row = suffixes[0][0]
+        longest = max(len(tokens) for _, tokens in suffixes)
         ids = torch.tensor(
-            [end + end[-1:] * (longest - len(end)) for _, end in ends], dtype=torch.long
+            [tokens + tokens[-1:] * (longest - len(tokens)) for _, tokens in suffixes],
+            dtype=torch.long,
         )
-        places = torch.arange(longest).expand(len(ends), -1)
-        states = self._run([row] * len(ends), self.lengths[row], ids, places)
-        return [state[: len(end)] for (_, end), state in zip(ends, states, strict=True)]
+        positions = torch.arange(longest).expand(len(suffixes), -1)
+        states = self._run([row] * len(suffixes), self.lengths[row], ids, positions)
+        return [state[: len(tokens)] for (_, tokens), state in zip(suffixes, states, strict=True)]
 
     def _run(
         self,
         rows: Sequence[int],
         width: int,
         ids: Tensor,
-        places: Tensor,
+        positions: Tensor,
         owner: Tensor | None = None,
     ) -> Tensor:
-        """States (B, Q, D) of what comes after the first `width` tokens of starts."""
+        """Return the hidden states (B, Q, D) of tokens behind `width` tokens of B prefixes."""
         language = language_of(self.network)
-        device = self.network.get_input_embeddings().weight.device
-        ids, places = ids.to(device), places.to(device)
-        lengths, shifts = (
-            torch.tensor([of[row] for row in rows], device=device, dtype=torch.long)[:, None]
-            for of in (self.lengths, self.shifts)
+        embeddings = self.network.get_input_embeddings()
+        device = embeddings.weight.device
+        ids, positions = ids.to(device), positions.to(device)
+        lengths, offsets = (
+            torch.tensor([values[row] for row in rows], device=device, dtype=torch.long)[:, None]
+            for values in (self.lengths, self.offsets)
         )
-        embedded = self.network.get_input_embeddings()(ids)
-        mask = None
+        embedded, mask = embeddings(ids), None
         if owner is not None:
-            mask = self._masks(language.config, lengths, places, owner.to(device), embedded.dtype)
-        # A decoder that looks at the picture from within is told at what by the model around it.
-        cache = prefix_cache(self.network, self.layers, rows, width, len(self.lengths))
-        read, told = language, {cache_argument(language): cache}
-        if self.looks is not None:
-            again = self.looks[list(rows)].expand(-1, ids.shape[1], *self.looks.shape[2:])
-            read, told = (
-                self.network,
-                {cache_argument(self.network): cache, CROSS_ATTENTION_MASK: again},
+            mask = self._masks(
+                language.config, lengths, positions, owner.to(device), embedded.dtype
             )
-        states: Tensor = read(
+        # Cross-attention decoders (Mllama) need `cross_attention_mask`, which only the outer model
+        # passes on to them.
+        masked = self.cross_attention_mask is not None
+        decoder = self.network if masked else language
+        cache = prefix_cache(self.network, self.layers, rows, width, len(self.lengths))
+        options = {cache_argument(decoder): cache}
+        if self.cross_attention_mask is not None:
+            tiles = self.cross_attention_mask[list(rows)]
+            options[CROSS_ATTENTION_MASK] = tiles.expand(-1, ids.shape[1], *tiles.shape[2:])
+        states: Tensor = decoder(
             inputs_embeds=embedded,
-            position_ids=places + lengths + shifts,
+            position_ids=positions + lengths + offsets,
             attention_mask=mask,
             use_cache=True,
-            **told,
+            **options,
         ).last_hidden_state
         return states
 
     def _masks(
-        self, config: Any, lengths: Tensor, places: Tensor, owner: Tensor, dtype: torch.dtype
+        self, config: Any, lengths: Tensor, positions: Tensor, owner: Tensor, dtype: torch.dtype
     ) -> Tensor | dict[str, Tensor]:
-        """What each token of an end may see: its start, and its own end up to itself."""
-        start = torch.arange(self.width, device=places.device).expand(len(places), -1)
-        positions = places + lengths
-        distance = positions[:, :, None] - torch.cat([start, positions], 1)[:, None]
+        """Let each suffix token attend to its prefix, and to its own suffix up to itself."""
+        prefix = torch.arange(self.width, device=positions.device).expand(len(positions), -1)
+        positions = positions + lengths
+        distance = positions[:, :, None] - torch.cat([prefix, positions], 1)[:, None]
         allowed = distance >= 0
-        allowed[:, :, : self.width] &= (start < lengths)[:, None]
+        allowed[:, :, : self.width] &= (prefix < lengths)[:, None]
         allowed[:, :, self.width :] &= owner[:, :, None] == owner[:, None]
         return attention_masks(config, allowed, distance, dtype)
 
 
 def common_prefix(prompts: Sequence[list[int]]) -> list[int]:
-    """The tokens that all prompts begin with, never all of a prompt."""
-    most = min(map(len, prompts)) - 1
-    columns = zip(*(prompt[:most] for prompt in prompts), strict=True)
+    """Return the tokens that all prompts begin with, at most all but the last of the shortest.
+
+    >>> common_prefix([[1, 2, 3], [1, 2, 4, 5]])
+    [1, 2]
+    >>> common_prefix([[1, 2], [1, 2]])
+    [1]
+    """
+    limit = min(map(len, prompts)) - 1
+    columns = zip(*(prompt[:limit] for prompt in prompts), strict=True)
     return [column[0] for column in takewhile(lambda column: len(set(column)) == 1, columns)]
 
 
-def micro_batches(ends: Sequence[Suffix], packed: bool) -> Iterator[list[int]]:
-    """Numbers of ends that are read at a time: at most `MAX_BATCH_TOKENS` tokens with
-    filling, or one end.
+def micro_batches(suffixes: Sequence[Suffix], packed: bool) -> Iterator[list[int]]:
+    """Yield the numbers of suffixes that are read together.
 
-    Where they are not packed, they are of one start.
+    A batch has at most `MAX_BATCH_TOKENS` tokens with padding, or one suffix. Where suffixes are
+    not packed, all of a batch have the same prefix.
+
+    >>> list(micro_batches([(0, [1]), (1, [2]), (0, [3])], packed=False))
+    [[0, 2], [1]]
     """
     if not packed:
-        for row in dict.fromkeys(row for row, _ in ends):
-            own = [n for n, (of, _) in enumerate(ends) if of == row]
-            longest = max(len(ends[n][1]) for n in own)
+        for row in dict.fromkeys(row for row, _ in suffixes):
+            same_row = [n for n, (other, _) in enumerate(suffixes) if other == row]
+            longest = max(len(suffixes[n][1]) for n in same_row)
             count = max(1, MAX_BATCH_TOKENS // longest)
-            yield from (own[n : n + count] for n in range(0, len(own), count))
+            yield from (same_row[n : n + count] for n in range(0, len(same_row), count))
         return
-    pack: list[int] = []
+    batch: list[int] = []
     used: Counter[int] = Counter()
-    for n, (row, end) in enumerate(ends):
-        used[row] += len(end)
-        if pack and len(used) * max(used.values()) > MAX_BATCH_TOKENS:
-            yield pack
-            pack, used = [], Counter({row: len(end)})
-        pack.append(n)
-    yield pack
+    for n, (row, tokens) in enumerate(suffixes):
+        used[row] += len(tokens)
+        if batch and len(used) * max(used.values()) > MAX_BATCH_TOKENS:
+            yield batch
+            batch, used = [], Counter({row: len(tokens)})
+        batch.append(n)
+    yield batch

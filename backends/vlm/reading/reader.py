@@ -1,13 +1,13 @@
-"""How pairs of pictures and texts are read by a vision-language model, and what they share.
+"""Hidden states of prompts about images, in the fastest mode of sharing that the model allows.
 
-Modes, the fastest first; every one gives the same scores.
-packed: a picture and what its texts begin with are read once, and then the ends of all texts in one
-    row, kept apart by a mask.
-repeated: the same for attention that takes no such mask; every end is a row.
-vision: only the vision tower's work is shared; every pair is read as a whole.
-none: every pair by itself, pixels and all.
-In all but the last, several pictures are read together.
-Rows so long that a model turns their positions otherwise are read as wholes, beside others as long.
+Modes, the fastest first; all give the same scores.
+packed: an image and the prefix of its prompts are read once, and then the suffixes of all prompts
+    in one row, kept apart by a mask.
+repeated: the same for attention that takes no such mask; every suffix is a row.
+vision: only the image's features are shared; every prompt is read as a whole.
+none: every prompt by itself, pixels and all.
+In all modes but the last, several images are read together. Rows longer than `max_stable_length`
+are read as a whole, in batches of equal length.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ from ...common.transformers_internals import (
     max_stable_length,
     reset_dynamic_rope,
 )
-from ..prompting.chat import PromptTokens
 from ..transformers_vision import find_vision_encoder
-from .inputs import Row, append_tokens, batch_rows
+from .inputs import PromptTokens, Row, append_tokens, batch_rows
 from .prefix import Prefix, common_prefix
 from .video import MediaInputs
 
@@ -41,81 +40,94 @@ SHARING_MODES = {
     "vision": "vision shared",
     "none": "one by one",
 }
-MASKABLE_ATTENTION = ("sdpa", "eager")  # kinds of attention that take any mask
+MASKABLE_ATTENTION = ("sdpa", "eager")  # attention implementations that take any mask
+NO_LIMIT = 10**9  # tokens of a batch
 
 
 @dataclass(frozen=True)
 class EncodedMedia:
-    """A picture or video: what stands before the question, and what the vision tower made of it."""
+    """The inputs of an image or video, and its features where the vision tower has run."""
 
-    shown: MediaInputs
-    made: Any = None
+    inputs: MediaInputs
+    features: Any = None
 
     @property
     def row(self) -> Row:
-        return self.shown.row
+        """The inputs of the model up to the question."""
+        return self.inputs.row
 
     @property
-    def kind(self) -> Hashable:
-        """What rows have in common that can be one batch."""
-        moving = self.made["kind"] if isinstance(self.made, dict) else ""
-        return self.shown.frames, moving, *self.row
+    def batch_key(self) -> Hashable:
+        """What rows must have in common to be one batch."""
+        modality = self.features["modality"] if isinstance(self.features, dict) else ""
+        return self.inputs.frames, modality, *self.row
 
 
 @dataclass
 class MediaPrompts:
-    """A picture with the texts that will be scored with it."""
+    """An image or video with the prompts about it, by their text, and the prefix they share."""
 
-    seen: EncodedMedia
-    asked: Mapping[str, PromptTokens]
-    common: list[int] = field(default_factory=list)
+    media: EncodedMedia
+    prompts: Mapping[str, PromptTokens]
+    shared: list[int] = field(default_factory=list)
 
     @property
     def length(self) -> int:
-        longest = max(len(one.prompt) + len(one.answer) for one in self.asked.values())
-        return int(self.seen.row["input_ids"].shape[1]) + longest
+        """Tokens of the longest prompt with its answer, those of the image included."""
+        longest = max(len(tokens.prompt) + len(tokens.answer) for tokens in self.prompts.values())
+        return int(self.media.row["input_ids"].shape[1]) + longest
 
 
 class PromptTargets(NamedTuple):
-    """A text after a picture, by its place among those read; `targets` are to be predicted."""
+    """A prompt about image `media_index` of a prefill, and the tokens to predict after it."""
 
-    place: int
+    media_index: int
     prompt: list[int]
     targets: list[int]
 
 
 class Prefill(NamedTuple):
-    """Pictures that are read together, and what was read of them."""
+    """Images that are read together, with their prefixes.
 
-    starts: Sequence[MediaPrompts]
-    prefixes: Sequence[Prefix]  # of one start after another; none where pairs are read whole
+    `prefixes` hold one image after another; it is empty where prompts are read as a whole.
+    """
+
+    prompts: Sequence[MediaPrompts]
+    prefixes: Sequence[Prefix]
 
 
-class Reader:
-    """Reads pictures and texts in the fastest mode that the model allows.
+class HiddenStateReader:
+    """Compute hidden states of prompts in the fastest mode that the model allows.
 
     Args:
         network: the model without its head.
-        attention: as transformers names it.
-        filler: any token of text.
-        two_way: whether pictures look at the question.
-        share: a mode that must be used, True for the fastest, False for none.
+        attention: the attention implementation, as transformers names it.
+        pad_token: any token of text.
+        bidirectional_image: whether image tokens attend to the question.
+        share: a mode to use, True for the fastest, False for none.
 
     Raises:
         UnsupportedError: the model does not allow that mode.
     """
 
     def __init__(
-        self, network: Any, attention: str, filler: int, two_way: bool, share: bool | str
+        self,
+        network: Any,
+        attention: str,
+        pad_token: int,
+        bidirectional_image: bool,
+        share: bool | str,
     ) -> None:
-        self.network, self.filler, self.kind = network, filler, int(two_way)
+        self.network, self.pad_token = network, pad_token
+        self.token_type = int(bidirectional_image)  # of text tokens
         self.vision = find_vision_encoder(network)
-        self.memory = has_linear_attention(network)
+        self.recurrent = has_linear_attention(network)
         self.max_stable_length = max_stable_length(network)
-        modes = ["packed"] if attention in MASKABLE_ATTENTION and not self.memory else []
-        modes = [*modes, "repeated"] if can_share_prefix(network) and not two_way else []
+        modes = ["packed"] if attention in MASKABLE_ATTENTION and not self.recurrent else []
+        shares = can_share_prefix(network) and not bidirectional_image
+        modes = [*modes, "repeated"] if shares else []
         modes += ["vision"] if self.vision is not None else []
-        self.wanted = share if isinstance(share, str) and share != "none" else None
+        self.required_mode = share if isinstance(share, str) and share != "none" else None
         if isinstance(share, str):
             if share not in (*modes, "none"):
                 allowed = " or ".join(map(repr, [*modes, "none"]))
@@ -123,150 +135,170 @@ class Reader:
             modes = [mode for mode in modes if mode == share]
         self.modes = [*modes, "none"] if share else ["none"]
         self.mode = self.modes[0]
-        self.together = self.mode != "none"  # whether several pictures are
+        self.batches_images = self.mode != "none"
 
-    def see(self, pictures: Sequence[MediaInputs]) -> list[EncodedMedia]:
+    def encode_media(self, inputs: Sequence[MediaInputs]) -> list[EncodedMedia]:
+        """Return images and videos with their features, which replace their pixels."""
         if self.mode == "none" or self.vision is None:
-            return [EncodedMedia(one) for one in pictures]
-        groups = [pictures] if self.together else [[one] for one in pictures]
-        made = [
-            one
+            return [EncodedMedia(media) for media in inputs]
+        groups = [inputs] if self.batches_images else [[media] for media in inputs]
+        features = [
+            feature
             for group in groups
-            for one in self.vision.see([p.row for p in group], [p.frames > 0 for p in group])
+            for feature in self.vision.encode(
+                [media.row for media in group], [media.frames > 0 for media in group]
+            )
         ]
-        left = [
-            {k: v for k, v in one.row.items() if k not in self.vision.inputs} for one in pictures
-        ]
+        pixels = self.vision.inputs
+        rows = [{k: v for k, v in media.row.items() if k not in pixels} for media in inputs]
         return [
-            EncodedMedia(replace(one, row=row), of)
-            for one, row, of in zip(pictures, left, made, strict=True)
+            EncodedMedia(replace(media, row=row), feature)
+            for media, row, feature in zip(inputs, rows, features, strict=True)
         ]
 
-    def read(self, starts: Sequence[MediaPrompts]) -> Prefill:
-        """What texts of a picture begin with, where there are several."""
-        alone = all(len(start.asked) == 1 for start in starts)
-        too_long = any(start.length > self.max_stable_length for start in starts)
-        if alone or too_long or self.mode not in ("packed", "repeated"):
-            return Prefill(starts, [])
-        self._begin_anew()
-        for start in starts:
-            start.common = common_prefix([one.prompt for one in start.asked.values()])
-        rows = [append_tokens(start.seen.row, start.common) for start in starts]
-        kinds = [n if self.memory else start.seen.kind for n, start in enumerate(starts)]
+    def prefill(self, prompts: Sequence[MediaPrompts]) -> Prefill:
+        """Read the prefix of each image's prompts, where there are several prompts to share it."""
+        single = all(len(media.prompts) == 1 for media in prompts)
+        too_long = any(media.length > self.max_stable_length for media in prompts)
+        if single or too_long or self.mode not in ("packed", "repeated"):
+            return Prefill(prompts, [])
+        self._reset_rope()
+        for media in prompts:
+            media.shared = common_prefix([tokens.prompt for tokens in media.prompts.values()])
+        rows = [append_tokens(media.media.row, media.shared) for media in prompts]
+        # Recurrent layers take no padding, so that each of their rows is a batch.
+        keys = [n if self.recurrent else p.media.batch_key for n, p in enumerate(prompts)]
         prefixes = []
-        for _, same in groupby(range(len(rows)), key=kinds.__getitem__):
-            group = list(same)
-            inputs = self._joined([rows[n] for n in group], [starts[n].seen for n in group])
+        for _, numbers in groupby(range(len(rows)), key=keys.__getitem__):
+            group = list(numbers)
+            inputs = self._batch([rows[n] for n in group], [prompts[n].media for n in group])
             lengths = [rows[n]["input_ids"].shape[1] for n in group]
             prefixes.append(Prefix(self.network, inputs, lengths, self.mode == "packed"))
-        return Prefill(starts, prefixes)
+        return Prefill(prompts, prefixes)
 
-    def states(self, reading: Prefill, pairs: Sequence[PromptTargets], room: int) -> list[Tensor]:
-        """States (T, D) that predict each pair's targets.
+    def hidden_states(
+        self, prefill: Prefill, pairs: Sequence[PromptTargets], max_batch_tokens: int
+    ) -> list[Tensor]:
+        """Return the hidden states (T, D) that predict the T targets of each pair.
 
         Args:
-            room: how many tokens, with filling, are read at a time where pairs are read whole.
+            max_batch_tokens: tokens, with padding, that are read at a time where prompts are read
+                as a whole.
         """
-        starts, prefixes = reading
+        prompts, prefixes = prefill
         if not prefixes:
-            return self._whole([starts[pair.place].seen for pair in pairs], pairs, room)
-        found: dict[int, Tensor] = {}
+            media = [prompts[pair.media_index].media for pair in pairs]
+            return self._read_whole(media, pairs, max_batch_tokens)
+        states: dict[int, Tensor] = {}
         first = 0
         for prefix in prefixes:
-            mine = range(first, first + len(prefix.lengths))
-            own = {n: pair for n, pair in enumerate(pairs) if pair.place in mine}
-            ends = []
-            for place, prompt, targets in own.values():
-                end = prompt[len(starts[place].common) :] + targets[:-1]
-                ends.append((place - first, end))
-            for n, states in zip(own, prefix.read(ends) if ends else [], strict=True):
-                found[n] = states[-len(pairs[n].targets) :]
-            first = mine.stop
-        return [found[n] for n in range(len(pairs))]
+            images = range(first, first + len(prefix.lengths))
+            numbers = [n for n, pair in enumerate(pairs) if pair.media_index in images]
+            suffixes = []
+            for index, prompt, targets in (pairs[n] for n in numbers):
+                suffix = prompt[len(prompts[index].shared) :] + targets[:-1]
+                suffixes.append((index - first, suffix))
+            for n, read in zip(numbers, prefix.read(suffixes) if suffixes else [], strict=True):
+                states[n] = read[-len(pairs[n].targets) :]
+            first = images.stop
+        return [states[n] for n in range(len(pairs))]
 
-    def settle(
-        self, shown: Sequence[MediaInputs], prompts: Sequence[list[int]], close: float
+    def self_test(
+        self, media: Sequence[MediaInputs], prompts: Sequence[list[int]], tolerance: float
     ) -> str:
-        """With a class of models, or a version of transformers, that was not tested, take what
-        changes nothing.
+        """Pick the fastest mode whose hidden states match those of prompts read one by one.
+
+        For classes of models and versions of transformers that the tests do not cover.
 
         Args:
-            shown: pictures of several sizes, and videos.
-            close: how far states may be apart, relative to their length.
+            media: images of several sizes, and videos.
+            prompts: tokens of two or more prompts about each.
+            tolerance: the largest distance between hidden states, relative to their norm.
 
         Returns:
-            Why the fastest mode is not taken, and "" where it is.
+            Why the fastest mode was not picked; empty where it was.
 
         Raises:
-            UnsupportedError: the mode that must be used changes something.
+            UnsupportedError: the mode that `share` requires gives other hidden states.
         """
-        pairs = [PromptTargets(n, p, p[-1:]) for n in range(len(shown)) for p in prompts]
-        asked = {str(n): PromptTokens(prompt, prompt[-1:]) for n, prompt in enumerate(prompts)}
+        pairs = [PromptTargets(n, p, p[-1:]) for n in range(len(media)) for p in prompts]
+        tokens = {str(n): PromptTokens(prompt, prompt[-1:]) for n, prompt in enumerate(prompts)}
 
-        def read(shown: Sequence[MediaInputs]) -> Tensor:
-            reading = self.read([MediaPrompts(seen, asked) for seen in self.see(shown)])
-            mine = [pair for pair in pairs if pair.place < len(shown)]
-            return torch.cat(self.states(reading, mine, room=10**9))
+        def read(media: Sequence[MediaInputs]) -> Tensor:
+            prefill = self.prefill([MediaPrompts(m, tokens) for m in self.encode_media(media)])
+            pairs_here = [pair for pair in pairs if pair.media_index < len(media)]
+            return torch.cat(self.hidden_states(prefill, pairs_here, NO_LIMIT))
 
-        candidates = [(mode, together) for mode in self.modes[:-1] for together in (True, False)]
-        self.mode, self.together = "none", False
-        expected = torch.cat([read([one]) for one in shown])
-        why = ""
-        for self.mode, self.together in candidates:
+        def read_one_by_one() -> Tensor:
+            return torch.cat([read([image]) for image in media])
+
+        candidates = [(mode, batches) for mode in self.modes[:-1] for batches in (True, False)]
+        self.mode, self.batches_images = "none", False
+        expected = read_one_by_one()
+        reason = ""
+        for self.mode, self.batches_images in candidates:
             try:
-                made = read(shown) if self.together else torch.cat([read([one]) for one in shown])
-            except Exception as error:  # whatever code that we do not know makes of it
-                why = why or f"{type(error).__name__}: {error}"
+                states = read(media) if self.batches_images else read_one_by_one()
+            except Exception as error:  # of any code that the tests do not cover
+                reason = reason or f"{type(error).__name__}: {error}"
                 continue
-            if bool(((made - expected).norm(dim=1) < close * expected.norm(dim=1)).all()):
-                return why
-            why = why or "it gives other numbers"
-        self.mode, self.together = "none", False
-        if self.wanted is not None:
+            distance = (states - expected).norm(dim=1)
+            if bool((distance < tolerance * expected.norm(dim=1)).all()):
+                return reason
+            reason = reason or "it gives other numbers"
+        self.mode, self.batches_images = "none", False
+        if self.required_mode is not None:
             raise UnsupportedError(
-                f"share={self.wanted!r} is not possible here: it changes what this model answers; "
-                "leave share out"
+                f"share={self.required_mode!r} is not possible here: it changes what this model "
+                "answers; leave share out"
             )
-        return why
+        return reason
 
-    def _whole(
-        self, seen: Sequence[EncodedMedia], pairs: Sequence[PromptTargets], room: int
+    def _read_whole(
+        self, media: Sequence[EncodedMedia], pairs: Sequence[PromptTargets], max_batch_tokens: int
     ) -> list[Tensor]:
         rows = []
-        for one, (_, prompt, targets) in zip(seen, pairs, strict=True):
-            rows.append(append_tokens(append_tokens(one.row, prompt), targets[:-1], self.kind))
+        for image, (_, prompt, targets) in zip(media, pairs, strict=True):
+            row = append_tokens(image.row, prompt)
+            rows.append(append_tokens(row, targets[:-1], self.token_type))
         lengths = [int(row["input_ids"].shape[1]) for row in rows]
-        found: dict[int, Tensor] = {}
-        kinds = [
-            (s.kind, max(0, n - self.max_stable_length)) for s, n in zip(seen, lengths, strict=True)
-        ]
-        for group in neighbours(lengths, kinds, room if self.together else 0):
-            inputs = self._joined([rows[n] for n in group], [seen[n] for n in group])
-            self._begin_anew()
+        limit = self.max_stable_length  # beyond it, only rows of one length are read together
+        keys = [(m.batch_key, max(0, n - limit)) for m, n in zip(media, lengths, strict=True)]
+        states: dict[int, Tensor] = {}
+        for group in length_groups(lengths, keys, max_batch_tokens if self.batches_images else 0):
+            inputs = self._batch([rows[n] for n in group], [media[n] for n in group])
+            self._reset_rope()
             read = self.network(**inputs, use_cache=False).last_hidden_state
-            for n, states in zip(group, read, strict=True):
-                found[n] = states[lengths[n] - len(pairs[n].targets) : lengths[n]]
-        return [found[n] for n in range(len(pairs))]
+            for n, state in zip(group, read, strict=True):
+                states[n] = state[lengths[n] - len(pairs[n].targets) : lengths[n]]
+        return [states[n] for n in range(len(pairs))]
 
-    def _begin_anew(self) -> None:
+    def _reset_rope(self) -> None:
         if self.max_stable_length < math.inf:
             reset_dynamic_rope(self.network)
 
-    def _joined(self, rows: Sequence[Row], seen: Sequence[EncodedMedia]) -> Row:
-        inputs = batch_rows(rows, self.filler, self.kind)
-        if self.vision is None or seen[0].made is None:
+    def _batch(self, rows: Sequence[Row], media: Sequence[EncodedMedia]) -> Row:
+        inputs = batch_rows(rows, self.pad_token, self.token_type)
+        if self.vision is None or media[0].features is None:
             return inputs
-        return {**inputs, **self.vision.given([one.made for one in seen])}
+        return {**inputs, **self.vision.decoder_inputs([image.features for image in media])}
 
 
-def neighbours(lengths: Sequence[int], kinds: Sequence[Hashable], room: int) -> Iterator[list[int]]:
-    """Numbers of rows that are read together, of a kind and of like length: at most `room` tokens,
-    or one row.
+def length_groups(
+    lengths: Sequence[int], keys: Sequence[Hashable], max_batch_tokens: int
+) -> Iterator[list[int]]:
+    """Yield the numbers of rows to read together: of one key, and of similar length.
+
+    A group has at most `max_batch_tokens` tokens with padding, or one row.
+
+    >>> list(length_groups([5, 2, 4], ["a", "a", "b"], 10))
+    [[1, 0], [2]]
     """
-    places = {kind: place for place, kind in enumerate(dict.fromkeys(kinds))}
+    order = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     group: list[int] = []
-    for n in sorted(range(len(lengths)), key=lambda n: (places[kinds[n]], lengths[n])):
-        if group and (kinds[n] != kinds[group[0]] or (len(group) + 1) * lengths[n] > room):
+    for n in sorted(range(len(lengths)), key=lambda n: (order[keys[n]], lengths[n])):
+        too_many = (len(group) + 1) * lengths[n] > max_batch_tokens
+        if group and (keys[n] != keys[group[0]] or too_many):
             yield group
             group = []
         group.append(n)

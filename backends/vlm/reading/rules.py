@@ -1,9 +1,9 @@
-"""How probabilities of tokens become the score of an answer.
+"""Rules that turn token probabilities into the score of an answer.
 
-`answer`: the geometric mean over the answer's tokens and the end token, each given those before.
+`answer`: the geometric mean of the probabilities of the answer's tokens and the end token.
 `first-token`: the probability of the answer's first token.
-`yes-no`: P(yes) / (P(yes) + P(no)) over the ways to write them, for the answers yes and no. What
-both have together is kept with each score.
+`yes-no`: P(yes) / (P(yes) + P(no)), summed over their spellings, for the answers yes and no. The
+sum P(yes) + P(no) is stored with each score.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from torch import Tensor
 
 from t2v_eval.errors import InputError, T2VWarning, TemplateError
 
-FORMS = {word: (word, word.capitalize(), word.upper()) for word in ("yes", "no")}
-FEW = 0.1  # the model had something else in mind if yes and no have less than this together
+SPELLINGS = {word: (word, word.capitalize(), word.upper()) for word in ("yes", "no")}
+MIN_YES_NO_PROBABILITY = 0.1  # below this sum the model meant to answer something else
 
 
 class Rule(ABC):
-    """`log_p` below is (R, vocabulary): the rows that `targets` asks for, one text after another.
+    """Score answers from the log-probabilities of their tokens.
+
+    `log_p` below is (R, vocabulary): one row for each token of `targets`, prompt after prompt.
 
     Args:
-        encode: a text -> its tokens.
+        encode: return the tokens of a text.
     """
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
@@ -34,87 +36,112 @@ class Rule(ABC):
 
     @abstractmethod
     def targets(self, answer: Sequence[int]) -> list[int]:
-        """The tokens to be predicted, at least one, of an answer with its end token."""
+        """Return the tokens to predict, at least one, of an answer that ends in the end token."""
 
     def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
-        """What is kept of rows: (R, K); by default the label's log-probability."""
+        """Return what `score` needs of each row (R, K); by default its label's log-probability."""
         return log_p.gather(1, labels[:, None])
 
     @abstractmethod
-    def score(self, kept: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
-        """Kept rows, and the text each belongs to -> a score a text."""
+    def score(self, gathered: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
+        """Return the scores (P,), 0 to 1, of P prompts.
 
-    def details(self, kept: Tensor, answers: Sequence[str]) -> Sequence[str] | None:
-        """What else kept rows say of each text, as JSON; by default nothing."""
+        Args:
+            gathered: (R, K) of `gather`.
+            owner: (R,), the prompt that each row belongs to.
+            answers: the P answers in words.
+        """
+
+    def details(self, gathered: Tensor, answers: Sequence[str]) -> Sequence[str] | None:
+        """Return further facts of each prompt as JSON, or None where the rule has none."""
         return None
 
 
 class AnswerLikelihood(Rule):
+    """Take the geometric mean over all tokens of the answer.
+
+    >>> rule = AnswerLikelihood(lambda text: [])
+    >>> log_p = torch.tensor([[0.25], [0.04], [0.5]]).log()
+    >>> scores = rule.score(log_p, torch.tensor([0, 0, 1]), ["a b", "c"])
+    >>> [round(score, 3) for score in scores.tolist()]
+    [0.1, 0.5]
+    """
+
     def targets(self, answer: Sequence[int]) -> list[int]:
         return list(answer)
 
-    def score(self, kept: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
+    def score(self, gathered: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
         counts = torch.bincount(owner, minlength=len(answers))
-        sums = kept.new_zeros(len(answers)).index_add_(0, owner, kept[:, 0])
+        sums = gathered.new_zeros(len(answers)).index_add_(0, owner, gathered[:, 0])
         return (sums / counts).exp()
 
 
 class FirstTokenProbability(AnswerLikelihood):
+    """Take the probability of the answer's first token."""
+
     def targets(self, answer: Sequence[int]) -> list[int]:
         return list(answer[:1])
 
 
 class YesNoProbability(FirstTokenProbability):
+    """Take P(yes) / (P(yes) + P(no)), or the same of no where that is the answer.
+
+    Raises:
+        InputError: no spelling of yes or of no is a single token of the model.
+    """
+
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
         super().__init__(encode)
-        self.tokens = {word: self._tokens(forms) for word, forms in FORMS.items()}
+        self.tokens = {word: self._tokens(spellings) for word, spellings in SPELLINGS.items()}
 
     def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
         columns = [log_p[:, tokens].logsumexp(1) for tokens in self.tokens.values()]
         return torch.stack(columns, 1)
 
-    def score(self, kept: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
-        together = kept.logsumexp(1)
-        least = float(together.min().exp())
-        if least < FEW:
+    def score(self, gathered: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
+        log_sums = gathered.logsumexp(1)
+        lowest = float(log_sums.min().exp())
+        if lowest < MIN_YES_NO_PROBABILITY:
             warnings.warn(
-                f"yes and no together have a probability of only {least:.2g}, so "
-                "their ratio says little; ask a question that the model answers with one of them",
+                f"yes and no together have a probability of only {lowest:.2g}, so their ratio "
+                "says little; ask a question that the model answers with yes or no",
                 T2VWarning,
                 stacklevel=2,
             )
-        row = [self._column(answer) for answer in answers]
-        column = torch.tensor(row, dtype=torch.long, device=kept.device)
-        chosen = kept.gather(1, column[:, None])[:, 0]
-        return (chosen - together).exp()
+        column = torch.tensor(
+            [self._column(answer) for answer in answers], dtype=torch.long, device=gathered.device
+        )
+        log_p = gathered.gather(1, column[:, None])[:, 0]
+        return (log_p - log_sums).exp()
 
-    def details(self, kept: Tensor, answers: Sequence[str]) -> Sequence[str] | None:
-        said = []
-        for chances, answer in zip(kept.exp().tolist(), answers, strict=True):
+    def details(self, gathered: Tensor, answers: Sequence[str]) -> Sequence[str] | None:
+        details = []
+        for p, answer in zip(gathered.exp().tolist(), answers, strict=True):
             column = self._column(answer)
-            one = {"answer": chances[column], "opposite": chances[1 - column]}
-            said.append(json.dumps(one | {"listed": sum(chances)}))
-        return said
+            details.append(
+                json.dumps({"answer": p[column], "opposite": p[1 - column], "listed": sum(p)})
+            )
+        return details
 
-    def _tokens(self, forms: Iterable[str]) -> list[int]:
-        encoded = [self.encode(space + form) for form in forms for space in ("", " ")]
-        found = sorted({tokens[0] for tokens in encoded if len(tokens) == 1})
-        if not found:
+    def _tokens(self, spellings: Iterable[str]) -> list[int]:
+        encoded = [self.encode(space + word) for word in spellings for space in ("", " ")]
+        single = sorted({tokens[0] for tokens in encoded if len(tokens) == 1})
+        if not single:
             raise InputError(
                 "the rule 'yes-no' needs yes and no to be tokens of the model, which they are not; "
                 "use rule='answer'"
             )
-        return found
+        return single
 
     @staticmethod
     def _column(answer: str) -> int:
         word = answer.strip().strip(".").lower()
-        if word not in FORMS:
+        if word not in SPELLINGS:
             raise TemplateError(
                 f"the rule 'yes-no' scores the answers yes and no, not {answer!r}; use "
                 "rule='answer' for others"
             )
-        return list(FORMS).index(word)
+        return list(SPELLINGS).index(word)
 
 
 RULES: dict[str, type[Rule]] = {

@@ -1,6 +1,6 @@
-"""How a vision-language model is shown a video: resized frames, and what is said of them.
+"""Videos as inputs of a vision-language model: resized frames, and the text that goes with them.
 
-As one video, where a model has a place for that, or as several pictures.
+Frames are one video where the model has a place for videos, and several images elsewhere.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from t2v_eval.inputs.video import Clip
 
 from ...common.images import smart_size
 
-TWO = 2  # frames that Qwen's models take for one, which share a limit of pixels
+FRAMES_PER_PATCH = 2  # Qwen's models merge two frames, which share a limit of pixels
+SAMPLING_OPTIONS = {"fps", "num_frames", "do_sample_frames", "video_metadata"}
 
 
 @dataclass(frozen=True)
 class MediaInputs:
-    """What stands before a question, as inputs of the model; `frames` is 0 for a picture.
+    """The inputs of the model up to the question, for an image or a video.
 
-    `lead` is text that follows, before the question's own.
+    Args:
+        row: all inputs, `input_ids` (1, L) among them.
+        lead: text between them and the question.
+        frames: the number of frames of a video; 0 for an image.
     """
 
     row: dict[str, Tensor]
@@ -37,16 +41,16 @@ class MediaInputs:
 
 @dataclass(frozen=True)
 class VideoSettings:
-    """How the frames that were taken of a video are shown.
+    """How the sampled frames of a video are turned into inputs.
 
     Args:
-        pixels: each frame has at least the first number and at most the second, in sides that the
-            model's patches fill, and two frames together at most their share of the third; as
-            qwen_vl_utils. The model's own processor resizes where this is not given.
-        as_pictures: whether frames are pictures in a row also where a model has a place for videos.
-        caption: what stands before each of such pictures, with `{seconds}` and `{number}`.
-        lead: what stands before the question, with `{count}`, `{seconds}` and `{times}`.
-        processor: settings of the model's video processor; all others are taken for such.
+        pixels: the least and the most pixels of a frame, and the total of all frames, of which two
+            frames get at most their share; sides are multiples of the model's patches, as in
+            qwen_vl_utils. Left out, the model's own processor resizes.
+        as_pictures: whether frames are several images also where the model has a place for videos.
+        caption: text before each of these images, with `{seconds}` and `{number}`.
+        lead: text before the question, with `{count}`, `{seconds}` and `{times}`.
+        processor: settings of the model's video processor: all other keys.
     """
 
     pixels: tuple[int, int, int] | None = None
@@ -56,82 +60,93 @@ class VideoSettings:
     processor: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> VideoSettings:
-        """Settings as a card or a user gives them, all on one level.
+    def from_mapping(cls, settings: Mapping[str, Any]) -> VideoSettings:
+        """Return the settings of a card or a user, which are all on one level.
 
         Raises:
-            InputError: something that cannot be set.
+            InputError: a value of the wrong kind, or a setting that `frames=` decides.
+
+        >>> VideoSettings.from_mapping({"as_pictures": True, "do_resize": False}).processor
+        {'do_resize': False}
         """
-        said = f"video_settings={given!r}"
-        if not isinstance(given, Mapping):
-            raise InputError(f'{said}: use a table such as {{"as_pictures": True}}')
-        own = {f.name for f in fields(cls)} - {"processor"}
-        rest = {name: value for name, value in given.items() if name not in own}
-        made = cls(**{k: v for k, v in given.items() if k in own}, processor=rest)
-        limits = made.pixels
+        source = f"video_settings={settings!r}"
+        if not isinstance(settings, Mapping):
+            raise InputError(f'{source}: use a table such as {{"as_pictures": True}}')
+        names = {f.name for f in fields(cls)} - {"processor"}
+        others = {name: value for name, value in settings.items() if name not in names}
+        parsed = cls(**{k: v for k, v in settings.items() if k in names}, processor=others)
+        limits = parsed.pixels
         if limits is not None and not (
             isinstance(limits, Sequence)
             and [type(n) is int and n > 0 for n in limits] == [True] * 3
         ):
-            raise InputError(f"{said}: pixels are three whole numbers of 1 or more")
-        if type(made.as_pictures) is not bool:
-            raise InputError(f"{said}: as_pictures is True or False")
-        if taken := sorted({"fps", "num_frames", "do_sample_frames", "video_metadata"} & {*rest}):
-            raise InputError(f"{said}: {taken[0]} is decided by frames=, so leave it out")
+            raise InputError(f"{source}: pixels are three whole numbers of 1 or more")
+        if type(parsed.as_pictures) is not bool:
+            raise InputError(f"{source}: as_pictures is True or False")
+        if reserved := sorted(SAMPLING_OPTIONS & {*others}):
+            raise InputError(f"{source}: {reserved[0]} is decided by frames=, so leave it out")
         try:
             clip = Clip([], [0], 1, 1.0)
-            made.captions(clip), made.leading(clip)
-        except Exception as error:  # whatever `format` makes of a text, or of something else
-            raise InputError(f"{said}: caption and lead cannot be filled: {error}") from error
-        return made
+            parsed.frame_captions(clip), parsed.lead_text(clip)
+        except Exception as error:  # `format` raises many kinds, and the value may be of any type
+            raise InputError(f"{source}: caption and lead cannot be filled: {error}") from error
+        return parsed
 
     @property
-    def in_pictures(self) -> bool:
-        """Whether frames are shown as pictures, whatever the model has a place for."""
+    def frames_are_images(self) -> bool:
+        """Whether frames are several images, even where the model has a place for videos."""
         return self.as_pictures or bool(self.caption)
 
-    def captions(self, clip: Clip) -> list[str]:
-        """What stands before each frame that is a picture."""
+    def frame_captions(self, clip: Clip) -> list[str]:
+        """Return the text before each frame that is an image of its own."""
         times = enumerate(clip.times, 1)
         return [self.caption.format(number=n, seconds=round(time, 2)) for n, time in times]
 
-    def leading(self, clip: Clip) -> str:
-        """What stands before the question."""
+    def lead_text(self, clip: Clip) -> str:
+        """Return the text before the question.
+
+        >>> VideoSettings(lead="{count} frames at {times}.").lead_text(Clip([], [0, 8], 16, 8.0))
+        '2 frames at 0.00s,1.00s.'
+        """
         times = ",".join(f"{time:.2f}s" for time in clip.times)
         return self.lead.format(count=len(clip.places), seconds=clip.seconds, times=times)
 
-    def fit(self, frame: Image.Image, count: int, side: int) -> Image.Image:
-        """One of so many frames, resized where that is not left to the processor.
+    def resize_frame(self, frame: Image.Image, count: int, side: int) -> Image.Image:
+        """Return one of `count` frames, resized within `pixels` to multiples of `side`.
 
-        As torchvision resizes tensors, which qwen_vl_utils does, to whole numbers again.
+        As torchvision resizes tensors, which qwen_vl_utils does, rounded to whole numbers again.
         """
         if self.pixels is None:
             return frame
-        colours = torch.from_numpy(np.array(frame.convert("RGB"))).movedim(2, 0)[None].float()
-        size = smart_size(*frame.size[::-1], side, *self.share(count))
-        made = interpolate(colours, size, mode="bicubic", antialias=True)[0].round().clamp(0, 255)
-        return Image.fromarray(made.movedim(0, 2).to(torch.uint8).numpy())
+        pixels = torch.from_numpy(np.array(frame.convert("RGB"))).movedim(2, 0)[None].float()
+        size = smart_size(*frame.size[::-1], side, *self.frame_pixels(count))
+        resized = interpolate(pixels, size, mode="bicubic", antialias=True)[0].round().clamp(0, 255)
+        return Image.fromarray(resized.movedim(0, 2).to(torch.uint8).numpy())
 
-    def share(self, count: int) -> tuple[int, float]:
-        """At least and at most how many pixels a frame has, of so many."""
-        least, most, total = self.pixels or (0, 0, 0)
-        return least, max(min(most, total * TWO / count), int(least * 1.05))
+    def frame_pixels(self, count: int) -> tuple[int, float]:
+        """Return the least and the most pixels of each of `count` frames.
 
-
-def at_least(clip: Clip, count: int) -> Clip:
-    """The clip, with its last frame again where it has fewer: a model reads so many as one."""
-    more = max(0, count - len(clip.frames))
-    frames, places = clip.frames + clip.frames[-1:] * more, clip.places + clip.places[-1:] * more
-    return clip._replace(frames=frames, places=places)
+        >>> VideoSettings(pixels=(100, 1000, 2000)).frame_pixels(8)
+        (100, 500.0)
+        """
+        lower, upper, total = self.pixels or (0, 0, 0)
+        return lower, max(min(upper, total * FRAMES_PER_PATCH / count), int(lower * 1.05))
 
 
-def pixels_of(clip: Clip) -> Tensor:
-    """The frames as one tensor (T, 3, H, W), 0 to 255.
+def pad_clip(clip: Clip, count: int) -> Clip:
+    """Return a clip of at least `count` frames, which repeats its last frame."""
+    lacking = max(0, count - len(clip.frames))
+    frames = clip.frames + clip.frames[-1:] * lacking
+    return clip._replace(frames=frames, places=clip.places + clip.places[-1:] * lacking)
+
+
+def stack_frames(clip: Clip) -> Tensor:
+    """Return the frames as one tensor (T, 3, H, W), 0 to 255.
 
     Raises:
-        ValueError: they differ in size.
+        ValueError: the frames differ in size.
     """
     if len(sizes := {frame.size for frame in clip.frames}) > 1:
-        raise ValueError(f"its frames have several sizes, {sorted(sizes)}: make them of one")
+        raise ValueError(f"its frames have several sizes, {sorted(sizes)}: resize them to one size")
     frames = [np.asarray(frame.convert("RGB")) for frame in clip.frames]
     return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)

@@ -209,7 +209,7 @@ def test_tested_versions_cost_nothing(name, load, monkeypatch):
     for place in (
         "flant5.t5._probe_answer",
         "clip.open_clip_internals.TextTower._probe_embeddings",
-        "vlm.hf_vlm.HfVlm._settle",
+        "vlm.hf_vlm.HfVlm._choose_sharing_mode",
         "blip.blip2.Blip2ITM._query_image",
         "blip.instructblip.InstructBlipFlanT5._query_image",
         "preference.image_reward.ImageReward._cross_attend",
@@ -238,7 +238,10 @@ def test_a_model_whose_places_are_made_otherwise_is_shown_no_videos(load, images
         lambda self, *args, **options: original(self, *args, **options),
     )
     scorer = load("qwen2.5-vl-7b")
-    assert scorer.chat.sampling is None and "not known here" in scorer.chat.blind
+    assert (
+        scorer.prompt_builder.sampling is None
+        and "not known here" in scorer.prompt_builder.no_video_reason
+    )
     torch.testing.assert_close(scorer(images, TEXTS), scores)
 
 
@@ -247,7 +250,7 @@ def test_places_of_tokens_that_are_made_otherwise_disturb_no_image(
 ):
     from transformers import Qwen2_5_VLModel
 
-    assert load("qwen2.5-vl-7b").chat.sampling is not None
+    assert load("qwen2.5-vl-7b").prompt_builder.sampling is not None
     scores = load("qwen2.5-vl-7b")(images, TEXTS)
     original = Qwen2_5_VLModel.get_rope_index
     compute = Qwen2_5_VLModel.compute_3d_position_ids
@@ -270,5 +273,8 @@ def test_places_of_tokens_that_are_made_otherwise_disturb_no_image(
     monkeypatch.setattr(Qwen2_5_VLModel, "get_rope_index", get_rope_index)
     monkeypatch.setattr(Qwen2_5_VLModel, "compute_3d_position_ids", compute_3d_position_ids)
     scorer = load("qwen2.5-vl-7b")
-    assert scorer.chat.sampling is None and "not known here" in scorer.chat.blind
+    assert (
+        scorer.prompt_builder.sampling is None
+        and "not known here" in scorer.prompt_builder.no_video_reason
+    )
     torch.testing.assert_close(scorer(images, TEXTS), scores)

@@ -14,7 +14,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
 from t2v_eval.backends.vlm.hf_vlm import RULES, HfVlm
-from t2v_eval.backends.vlm.prompting.styles import STYLES
+from t2v_eval.backends.vlm.prompting import STYLES
 from t2v_eval.backends.vlm.reading.inputs import append_tokens
 from t2v_eval.backends.vlm.reading.prefix import Prefix
 from t2v_eval.backends.vlm.transformers_vision import VisionEncoder
@@ -154,7 +154,7 @@ def test_every_mode_gives_what_pairs_by_themselves_give(kind, make, oracle, imag
     assert scorer.id == oracle.id
     scorer.room = 10**6  # tokens in a batch
     assert share is True or scorer.reader.mode == share
-    assert scorer.reader.together
+    assert scorer.reader.batches_images
     pictures = [*images, *(picture(7 + n, (30 + 13 * n, 61)) for n in range(3))]
     for rows, columns in SHAPES:
         made, wanted = (s(pictures[:rows], TEXTS[:columns]) for s in (scorer, oracle))
@@ -193,13 +193,13 @@ def test_a_picture_is_seen_and_read_once(kind, make, images):
     scorer.rule.gather = lambda log_p, labels: rows.append(len(log_p)) or gather(log_p, labels)
     scorer([*images, images[0]], TEXTS)
     # All pixels once; pictures whose pixels have the same shape are seen together.
-    pixels = [scorer.chat.see(image)["pixel_values"] for image in images]
+    pixels = [scorer.prompt_builder.image_inputs(image)["pixel_values"] for image in images]
     assert sum(seen) == sum(p.numel() for p in pixels)
     assert len(seen) == len({p.shape[1:] for p in pixels})
     # A picture that looks at the text is read with each; a memory takes one picture at a time.
     assert sum(read) == (12 if kind == "paligemma" else 3)
     assert len([count for count in read if count]) == (3 if kind == "qwen3_5" else 1)
-    assert sum(rows) == 3 * 4 * len(scorer.chat.ask("", "Yes").answer)
+    assert sum(rows) == 3 * 4 * len(scorer.prompt_builder.tokenize("", "Yes").answer)
 
 
 def test_pairs_of_like_length_are_read_together(qwen):
@@ -208,8 +208,8 @@ def test_pairs_of_like_length_are_read_together(qwen):
     scorer.room = 10**6
     texts = ["dog " * (1 + (5 * n) % 12) for n in range(12)]
     pictures = [picture(n, (56, 56)) for n in range(12)]
-    (state,) = scorer.encode_images([scorer.preprocess(pictures[0])])
-    asked = scorer.build_prompt(state, texts).asked.values()
+    (state,) = scorer.see([scorer.preprocess(pictures[0])])
+    asked = scorer.begin(state, texts).prompts.values()
     picture_length = state.row["input_ids"].shape[1]
     lengths = sorted(picture_length + len(a.prompt) + len(a.answer) - 1 for a in asked)
     scorer.network.base_model.register_forward_pre_hook(
@@ -220,11 +220,11 @@ def test_pairs_of_like_length_are_read_together(qwen):
 
 
 def test_texts_hold_no_control_tokens(scorer, images):
-    chat = scorer.chat
+    chat = scorer.prompt_builder
     known = [str(t) for t in chat.tokenizer.added_tokens_decoder.values() if t.special]
     for text in [*known, "an <image> of {} {0} {{x}}", "{", "{% raw %}"]:
-        tokens = chat.ask(f"{text} here", "Yes").prompt
-        harmless = chat.ask("x here", "Yes").prompt
+        tokens = chat.tokenize(f"{text} here", "Yes").prompt
+        harmless = chat.tokenize("x here", "Yes").prompt
         ids = {chat.tokenizer.convert_tokens_to_ids(token) for token in known}
         assert [t for t in tokens if t in ids] == [t for t in harmless if t in ids]
         assert scorer(images[0], [text, "cat"]).isfinite().all()
@@ -247,7 +247,7 @@ def test_sharing_that_changes_something_is_given_up(qwen, images, monkeypatch):
 
     def given_up_to(mode, together=True):
         scorer = load(qwen)
-        assert (scorer.reader.mode, scorer.reader.together) == (mode, together)
+        assert (scorer.reader.mode, scorer.reader.batches_images) == (mode, together)
         np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
 
     monkeypatch.setattr("t2v_eval.backends.vlm.tested_classes.TESTED", frozenset())
@@ -269,11 +269,13 @@ def test_generate(kind, folder, scorer, images):
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     written = scorer.generate(images, prompts, max_new_tokens=5)
     for image, prompt, text in zip(images, prompts, written, strict=True):
-        inputs = scorer.chat.see(image)
-        inputs = append_tokens(inputs, scorer.chat.ask(prompt, "").prompt)
+        inputs = scorer.prompt_builder.image_inputs(image)
+        inputs = append_tokens(inputs, scorer.prompt_builder.tokenize(prompt, "").prompt)
         made = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0]
         answer = made[inputs["input_ids"].shape[1] :].tolist()
-        assert text == scorer.chat.tokenizer.decode(answer, skip_special_tokens=True).strip()
+        assert (
+            text == scorer.prompt_builder.tokenizer.decode(answer, skip_special_tokens=True).strip()
+        )
     with pytest.warns(T2VWarning, match="1 of 1 texts"):
         scorer.generate(images[0], "two small dogs " * 400, max_new_tokens=2)
 

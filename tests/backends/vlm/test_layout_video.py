@@ -175,7 +175,7 @@ def test_llava_onevision_of_its_authors_is_that_of_transformers(onevision, llava
     model, words = onevision
     scorer = t2v_eval.load("llava-onevision-qwen2-7b-ov", checkpoint=llava(), device="cpu")
     shown = as_shown(frames_of(0, 4))
-    row = scorer.chat.watch(shown).row
+    row = scorer.prompt_builder.video_inputs(shown).row
     with torch.no_grad():
         theirs, ours = (
             network.get_video_features(row["pixel_values_videos"]).pooler_output
@@ -191,7 +191,7 @@ def test_llava_sees_frames_as_its_authors_prepare_them(llava):
     scorer = t2v_eval.load("llava-video-7b", checkpoint=llava(), device="cpu")
     for size in ((30, 40), (200, 90)):
         shown = as_shown(frames_of(0, 3, size))
-        made = scorer.chat.watch(shown).row["pixel_values_videos"][0]
+        made = scorer.prompt_builder.video_inputs(shown).row["pixel_values_videos"][0]
         torch.testing.assert_close(made, stretched(shown.frames, SIDE, [0.5] * 3, [0.5] * 3))
 
 
@@ -235,19 +235,19 @@ def test_internvl_reads_a_video_as_its_authors(name):
     pixels = stretched(frames, 28, MEAN, STD)
     yes = words.encode("Yes", add_special_tokens=False)[0]
     expected = []
-    shown = scorer.chat.watch(as_shown(frames))
+    shown = scorer.prompt_builder.video_inputs(as_shown(frames))
     for text in TEXTS:
         query = WRAPPED[name].replace("{}", seen + FIGURE.replace("{}", text))
         ids = words(query, return_tensors="pt").input_ids
-        asked = scorer.chat.ask(FIGURE.replace("{}", text), "Yes")
+        asked = scorer.prompt_builder.tokenize(FIGURE.replace("{}", text), "Yes")
         assert [*shown.row["input_ids"][0].tolist(), *asked.prompt] == ids[0].tolist()
         with torch.no_grad():
             logits = scorer.network(input_ids=ids, pixel_values=pixels).logits[0, -1]
-        expected.append(float(logits[: scorer.chat.rows].softmax(-1)[yes]))
+        expected.append(float(logits[: scorer.prompt_builder.vocab_size].softmax(-1)[yes]))
     scores = scorer(Video.of(frames), TEXTS)[0]
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
     large = as_shown(frames_of(1, 2, (90, 120)))
-    made = scorer.chat.watch(large).row["pixel_values"]
+    made = scorer.prompt_builder.video_inputs(large).row["pixel_values"]
     torch.testing.assert_close(made, stretched(large.frames, 28, MEAN, STD))
 
 
@@ -319,12 +319,12 @@ def test_tarsier_resizes_frames_as_its_authors(tarsier):
     """Into the limit of pixels first; then whole patches may pass it."""
     scorer = t2v_eval.load("tarsier2-7b", checkpoint=tarsier[2], device="cpu")
     frames = frames_of(0, 2, (960, 720))
-    row = scorer.chat.watch(as_shown(frames)).row
+    row = scorer.prompt_builder.video_inputs(as_shown(frames)).row
     assert row["video_grid_thw"].tolist() == [[2, 42, 56]] and 588 * 784 > 460800
     resized = [f.resize((783, 587)).resize((784, 588)) for f in frames]
     theirs = Qwen2VLImageProcessorPil(do_resize=False)(resized, return_tensors="pt")
     torch.testing.assert_close(row["pixel_values_videos"], theirs["pixel_values"])
-    small = scorer.chat.watch(as_shown(frames_of(0, 2, (300, 200)))).row
+    small = scorer.prompt_builder.video_inputs(as_shown(frames_of(0, 2, (300, 200)))).row
     assert small["video_grid_thw"].tolist() == [[2, 14, 22]]
 
 
@@ -372,7 +372,7 @@ def test_cards_show_the_frames_that_the_original_shows(name, chosen, llava, tars
         folder = tarsier[2] if "tarsier" in name else llava()
     scorer = t2v_eval.load(name, checkpoint=folder, device="cpu")
     for total in (64, 65, 100, 301, 1000):
-        places = scorer.chat.sampling.indices(total, 30.0)
+        places = scorer.prompt_builder.sampling.indices(total, 30.0)
         assert places == chosen(total)
-    few = clip(Video.of(frames_of(0, 5)), scorer.chat.sampling)
+    few = clip(Video.of(frames_of(0, 5)), scorer.prompt_builder.sampling)
     assert few.places == [0, 1, 2, 3, 4]

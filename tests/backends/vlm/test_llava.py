@@ -221,9 +221,14 @@ def test_long_texts_are_cut_and_their_answers_are_not(scorer, plain, images):
     assert scores[0] == pytest.approx(float(scorer(images[0], "cat")), abs=1e-5)
     with pytest.warns(T2VWarning, match="1 of 1 texts"):
         assert 0 < float(scorer(images[0], long, template="visualgptscore")) < 1
-    asked = scorer._ask("", long, 2048 - scorer.chat.used({}))
-    assert asked.answer == scorer._ask("", "cat", 999).answer
-    assert 2040 < len(asked.prompt) + len(asked.answer) + scorer.chat.used({}) <= 2048
+    builder = scorer.prompt_builder
+    asked = scorer._prompt("", long, 2048 - builder.context_used({}))
+    assert asked.answer == scorer._prompt("", "cat", 999).answer
+    assert (
+        2040
+        < len(asked.prompt) + len(asked.answer) + scorer.prompt_builder.context_used({})
+        <= 2048
+    )
     with pytest.raises(InputError, match="leave no room for a text"):
         scorer(images[0], "cat", question_template="two small dogs " * 1500 + "{}")
 
@@ -239,7 +244,12 @@ def test_other_ways_to_take_the_probability(scorer, read_plainly, images, monkey
         assert score == pytest.approx(float(log_p[0, ids[0]].exp()), rel=1e-5)
     words = ("yes", "Yes", "YES"), ("no", "No", "NO")
     yes, no = (
-        {t[0] for w in forms for s in ("", " ") if len(t := scorer.chat.encode(s + w)) == 1}
+        {
+            t[0]
+            for w in forms
+            for s in ("", " ")
+            if len(t := scorer.prompt_builder.encode(s + w)) == 1
+        }
         for forms in words
     )
     p_yes, p_no = (float(log_p[0, sorted(tokens)].exp().sum()) for tokens in (yes, no))
@@ -253,7 +263,7 @@ def test_other_ways_to_take_the_probability(scorer, read_plainly, images, monkey
     assert told["opposite"] == pytest.approx(p_no, rel=1e-5)
     with pytest.raises(TemplateError, match="scores the answers yes and no"):
         ratio(images, TEXTS, answer_template="maybe")
-    monkeypatch.setattr("t2v_eval.backends.vlm.reading.rules.FEW", 1.0)
+    monkeypatch.setattr("t2v_eval.backends.vlm.reading.rules.MIN_YES_NO_PROBABILITY", 1.0)
     with pytest.warns(T2VWarning, match="yes and no together"):
         ratio(images[0], "cat")
 

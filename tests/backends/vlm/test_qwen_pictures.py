@@ -72,7 +72,7 @@ def test_what_the_model_sees_is_what_the_processor_makes_of_pillows_pixels(score
         image = noise(*size)
         resized = image.resize(size_by_rule(*size, side, least, most), Image.Resampling.BICUBIC)
         expected = processor(resized, do_resize=False, return_tensors="pt")
-        seen = named.chat.see(image)
+        seen = named.prompt_builder.image_inputs(image)
         torch.testing.assert_close(seen["pixel_values"], expected.pixel_values, rtol=0, atol=1e-6)
         assert seen["image_grid_thw"].tolist() == expected.image_grid_thw.tolist()
 
@@ -84,7 +84,7 @@ def test_torchvision_resizes_otherwise_and_has_another_id(scorer):
     settings = {"size": {"shortest_edge": least, "longest_edge": most}}
     before = t2v_eval.load(named.name, checkpoint=folder, device="cpu", image_settings=settings)
     image = noise(97, 61)
-    ours, theirs = (s.chat.see(image)["pixel_values"] for s in (named, before))
+    ours, theirs = (s.prompt_builder.image_inputs(image)["pixel_values"] for s in (named, before))
     assert ours.shape == theirs.shape and not torch.allclose(ours, theirs, atol=0.01)
     assert "image_settings={'pixels': " in named.id and named.id != before.id
 
@@ -93,8 +93,9 @@ def test_alpha_is_laid_over_white_and_long_pictures_are_refused(scorer):
     named, _ = scorer
     clear = noise(64, 64, "RGBA")
     clear.putalpha(0)
-    white = named.chat.see(Image.new("RGB", (64, 64), (255, 255, 255)))["pixel_values"]
-    assert torch.equal(named.chat.see(clear)["pixel_values"], white)
+    builder = named.prompt_builder
+    white = builder.image_inputs(Image.new("RGB", (64, 64), (255, 255, 255)))["pixel_values"]
+    assert torch.equal(builder.image_inputs(clear)["pixel_values"], white)
     with pytest.raises(MediaError, match="more than 200 times the other"):
         named(Image.new("RGB", (2001, 10)), "a")
 

@@ -53,13 +53,13 @@ def test_nothing_else_is_in_the_list():
 def tried(monkeypatch):
     """Names of scorers that tried what they may share."""
     names = []
-    known = hf_vlm.HfVlm._settle
+    known = hf_vlm.HfVlm._choose_sharing_mode
 
     def settle(self):
         names.append(self.name)
         known(self)
 
-    monkeypatch.setattr(hf_vlm.HfVlm, "_settle", settle)
+    monkeypatch.setattr(hf_vlm.HfVlm, "_choose_sharing_mode", settle)
     return names
 
 

@@ -13,7 +13,7 @@ from helpers.toy import picture
 from helpers.vlm_videos import TEXTS, frames_of, load
 
 import t2v_eval
-from t2v_eval.backends.vlm.reading.video import VideoSettings, pixels_of, smart_size
+from t2v_eval.backends.vlm.reading.video import VideoSettings, smart_size, stack_frames
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Video, open_media
 from t2v_eval.inputs.video import Clip, Sampling, clip, sampling_of
@@ -82,7 +82,7 @@ def test_shared_passes_equal_single_ones(kind, folder, share):
     media += [Video.of(frames_of(2, 2), 2.0), picture(4, (40, 60))]
     scorer, apart = (load(folder, share=s, frames=4) for s in (share, False))
     scorer.room = 10**6
-    assert scorer.id == apart.id and scorer.reader.together
+    assert scorer.id == apart.id and scorer.reader.batches_images
     wanted = apart(media, TEXTS)
     np.testing.assert_allclose(scorer(media, TEXTS), wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(scorer(media, TEXTS), wanted, rtol=1e-5, atol=1e-6)  # as kept
@@ -179,13 +179,13 @@ def test_text_that_a_processor_puts_behind_a_video(tmp_path):
     """SmolVLM ends frames with two new lines, which its tokenizer may join with what follows."""
     KINDS["smolvlm"](tmp_path)
     scorer = load(tmp_path)
-    chat = scorer.chat
-    plain = chat.watch(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
+    chat = scorer.prompt_builder
+    plain = chat.video_inputs(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
     chat._cut = True
-    cut = chat.watch(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
+    cut = chat.video_inputs(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
     assert cut.lead == "\n\n" and plain.lead == ""
     ids = [
-        [*shown.row["input_ids"][0].tolist(), *chat.ask(f"{shown.lead}Is it?", "").prompt]
+        [*shown.row["input_ids"][0].tolist(), *chat.tokenize(f"{shown.lead}Is it?", "").prompt]
         for shown in (plain, cut)
     ]
     assert ids[0] == ids[1] and cut.row["attention_mask"].shape == cut.row["input_ids"].shape
@@ -203,7 +203,7 @@ def test_many_videos_at_once_are_what_they_are_alone(tmp_path):
 
 def test_nothing_is_tokenized_as_text_of_people_while_videos_are_prepared(qwen, monkeypatch):
     scorer = load(qwen, frames=2)
-    monkeypatch.setattr(scorer.chat, "tokenizer", None)
+    monkeypatch.setattr(scorer.prompt_builder, "tokenizer", None)
     assert scorer.preprocess(scorer.load(Video.of(frames_of(0, 2)))).frames == 2
 
 
@@ -242,14 +242,14 @@ def test_frames_of_qwen_are_those_of_qwen_vl_utils():
 
 
 def test_pixels_of_frames():
-    settings = VideoSettings.of({"pixels": (100352, 151200, 90316800)})
+    settings = VideoSettings.from_mapping({"pixels": (100352, 151200, 90316800)})
     assert settings.share(16) == (100352, 151200)
     assert settings.share(4000) == (100352, int(1.05 * 100352))
     for height, width in ((720, 1280), (240, 320), (1080, 608), (90, 1200), (33, 41)):
         high, wide = smart_size(height, width, 28, 100352, 151200)
         assert high % 28 == wide % 28 == 0 and high * wide <= 151200 * 1.3
         assert abs(np.log(high / wide) - np.log(height / width)) < 0.35
-    assert VideoSettings.of({"size": {"longest_edge": 9}}).processor == {
+    assert VideoSettings.from_mapping({"size": {"longest_edge": 9}}).processor == {
         "size": {"longest_edge": 9}
     }
 
@@ -265,9 +265,9 @@ def test_frames_of_limited_pixels_are_shown_as_they_are_resized(qwen):
     size = smart_size(97, 130, 28, *limits[:2])
     whole = torch.from_numpy(np.stack([np.asarray(frame) for frame in frames])).permute(0, 3, 1, 2)
     theirs = resize(whole, size, InterpolationMode.BICUBIC, antialias=True)
-    apart = pixels_of(shown).int() - theirs.int()
+    apart = stack_frames(shown).int() - theirs.int()
     assert apart.abs().max() <= 1 and len(frames) == len(shown.frames)
-    grid = scorer.chat.watch(shown).row["video_grid_thw"][0].tolist()
+    grid = scorer.prompt_builder.video_inputs(shown).row["video_grid_thw"][0].tolist()
     assert grid == [2, size[0] // 14, size[1] // 14]
 
 
@@ -275,13 +275,13 @@ def test_large_frames_are_made_smaller_as_they_are_decoded(qwen, tmp_path, monke
     """At no time are there two whole ones."""
     path, sizes = encode(tmp_path / "a.mp4", 12, seed=1), []
     scorer = load(qwen, frames=12, video_settings={"pixels": (1, 784, 10**9)})
-    fit = scorer.chat.fit
+    fit = scorer.prompt_builder.resize_frame
 
     def note(frame, count):
         sizes.append((frame.size, count))
         return fit(frame, count)
 
-    monkeypatch.setattr(scorer.chat, "fit", note)
+    monkeypatch.setattr(scorer.prompt_builder, "resize_frame", note)
     shown = scorer.load(open_media(path))
     assert sizes == [((32, 24), 12)] * 12 and {f.size for f in shown.frames} == {(28, 28)}
 
@@ -321,12 +321,14 @@ def test_frames_of_qwen_have_the_sizes_of_qwen_vl_utils(tmp_path):
     row = scorer.preprocess(scorer.load(film)).row
     assert row["video_grid_thw"].tolist() == [[2, 20, 36]]
     assert row["second_per_grid_ts"].tolist() == [0.25]
-    assert (row["input_ids"] == scorer.chat.processor.video_token_id).sum() == 2 * 10 * 18
+    assert (row["input_ids"] == scorer.prompt_builder.processor.video_token_id).sum() == 2 * 10 * 18
 
 
 def test_times_are_not_rounded_with_the_pixels(qwen):
     scorer = load(qwen, dtype="bfloat16", frames=6)
-    row = scorer._placed(scorer.preprocess(clip(Video.of(frames_of(0, 6), 29.97), Sampling(6)))).row
+    row = scorer._to_device(
+        scorer.preprocess(clip(Video.of(frames_of(0, 6), 29.97), Sampling(6)))
+    ).row
     assert row["pixel_values_videos"].dtype is torch.bfloat16
     assert row["second_per_grid_ts"].tolist() == pytest.approx([2 / 29.97], rel=1e-6)
     assert scorer(Video.of(frames_of(0, 6), 29.97), "cat").isfinite().all()
@@ -336,5 +338,5 @@ def test_every_card_says_something_that_can_be_read():
     cards = [card for card in models.cards.values() if card.entry == "HfVlm"]
     for card in cards:
         sampling_of(card.args.get("frames"))
-        VideoSettings.of(card.args.get("video_settings", {}))
+        VideoSettings.from_mapping(card.args.get("video_settings", {}))
     assert sum("frames" in card.args for card in cards) > 30

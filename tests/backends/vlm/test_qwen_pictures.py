@@ -109,7 +109,7 @@ def test_limits_are_two_whole_numbers(scorer, pixels):
 
 def test_a_model_of_one_size_takes_no_limits(tmp_path):
     TINY["llava"](tmp_path)
-    with pytest.raises(InputError, match="sizes of its own, so leave pixels out"):
+    with pytest.raises(InputError, match="fixed sizes, so leave pixels out"):
         t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu", image_settings={"pixels": [4, 9]})
 
 

@@ -247,8 +247,8 @@ def check_videos(name, folder, videos, fps):
 @pytest.mark.parametrize(
     ("name", "architecture", "processor", "reason"),
     [
-        ("molmo-7b-d-0924", "MolmoForCausalLM", "MolmoProcessor", "questions about one picture"),
-        ("internlmxcomposer25-7b", "InternLMXComposer2ForCausalLM", "", "into one picture"),
+        ("molmo-7b-d-0924", "MolmoForCausalLM", "MolmoProcessor", "questions about one image"),
+        ("internlmxcomposer25-7b", "InternLMXComposer2ForCausalLM", "", "into one image"),
     ],
 )
 def test_own_code_that_is_shown_pictures_alone(own_code, name, architecture, processor, reason):
@@ -257,10 +257,10 @@ def test_own_code_that_is_shown_pictures_alone(own_code, name, architecture, pro
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
     scorer = t2v_eval.load(name, **trusted)
     with pytest.raises(
-        MediaError, match=f"is a video, and this model is not shown any: .*{reason}"
+        MediaError, match=f"is a video, and this model takes none: .*{reason}"
     ):
         scorer(Video.of(frames_of(1, 2)), "cat")
-    with pytest.raises(InputError, match=f"frames=4: this model is shown no videos: .*{reason}"):
+    with pytest.raises(InputError, match=f"frames=4: this model takes no videos: .*{reason}"):
         t2v_eval.load(name, frames=4, **trusted)
     with pytest.raises(InputError, match="image_settings={'grid': .*this model has none"):
         t2v_eval.load(name, image_settings={"grid": [2, 1]}, **trusted)
@@ -306,7 +306,7 @@ def test_own_code_that_fails_on_videos_still_scores_pictures(own_code, images):
     (folder / "modeling.py").write_text(code)
     scorer = t2v_eval.load("mplug-owl3-7b", **trusted)
     np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-6)
-    with pytest.raises(MediaError, match="is not shown any: several at once fail: no videos"):
+    with pytest.raises(MediaError, match="takes none: several images at once fail: no videos"):
         scorer(Video.of(frames_of(1, 2)), "cat")
 
 

@@ -290,10 +290,10 @@ def test_a_chat_template_of_the_tokenizer_is_used(images, tmp_path):
     tell(known)
     np.testing.assert_array_equal(load(tmp_path)(images, TEXTS), expected)
     tell("<|im_start|>{{ messages[0].content | trim }}<|im_end|>")  # which knows of no pictures
-    with pytest.raises(CheckpointError, match="must hold both once, the picture first"):
+    with pytest.raises(CheckpointError, match="must hold both once, the image first"):
         load(tmp_path)
     tell("<|im_start|>{{ messages[0].content + 'here' }}<|im_end|>")
-    with pytest.raises(CheckpointError, match="does not take a picture .* pass chat="):
+    with pytest.raises(CheckpointError, match="does not take an image .* pass chat="):
         load(tmp_path)
 
 

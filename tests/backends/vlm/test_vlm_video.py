@@ -171,7 +171,7 @@ def test_a_wrapper_with_one_place_shows_no_pictures_in_a_row(qwen):
     around = "<|im_start|>user\n<|vision_start|><image><|vision_end|>{}<|im_end|>\n"
     film = Video.of(frames_of(0))
     assert load(qwen, chat=around)(film, "cat").isfinite().all()
-    with pytest.raises(MediaError, match="has a place for one picture, between control tokens"):
+    with pytest.raises(MediaError, match="has a place for one image, between control tokens"):
         load(qwen, chat=around, video_settings={"as_pictures": True})(film, "cat")
 
 

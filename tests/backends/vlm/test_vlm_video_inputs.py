@@ -54,7 +54,7 @@ def test_a_video_that_is_too_long_says_so(qwen, tmp_path):
 
 def test_frames_of_several_sizes_are_pictures_and_no_video(qwen):
     odd = Video.of([picture(0, (60, 44)), picture(1, (44, 60))])
-    with pytest.raises(MediaError, match=r"several sizes, \[\(44, 60\), \(60, 44\)\]: make them"):
+    with pytest.raises(MediaError, match=r"several sizes, \[\(44, 60\), \(60, 44\)\]: resize them"):
         load(qwen)(odd, "cat")
     assert load(qwen, video_settings={"as_pictures": True})(odd, "cat").isfinite().all()
 
@@ -72,7 +72,7 @@ def test_models_that_are_shown_one_picture_say_so(tmp_path):
     TINY["paligemma"](tmp_path / "p")
     scorer = load(tmp_path / "p", style="paligemma")
     video = encode(tmp_path / "a.mp4", 8)
-    with pytest.raises(MediaError, match=r"a\.mp4\): is a video, and this model is not shown any"):
+    with pytest.raises(MediaError, match=r"a\.mp4\): is a video, and this model takes none"):
         scorer(video, "cat")
     with pytest.raises(InputError, match="style='paligemma' takes no frames: leave it out"):
         load(tmp_path / "p", style="paligemma", frames=4)

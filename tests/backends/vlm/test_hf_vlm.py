@@ -208,8 +208,8 @@ def test_pairs_of_like_length_are_read_together(qwen):
     scorer.room = 10**6
     texts = ["dog " * (1 + (5 * n) % 12) for n in range(12)]
     pictures = [picture(n, (56, 56)) for n in range(12)]
-    (state,) = scorer.see([scorer.preprocess(pictures[0])])
-    asked = scorer.begin(state, texts).prompts.values()
+    (state,) = scorer.encode_images([scorer.preprocess(pictures[0])])
+    asked = scorer.build_prompt(state, texts).prompts.values()
     picture_length = state.row["input_ids"].shape[1]
     lengths = sorted(picture_length + len(a.prompt) + len(a.answer) - 1 for a in asked)
     scorer.network.base_model.register_forward_pre_hook(

@@ -256,9 +256,7 @@ def test_own_code_that_is_shown_pictures_alone(own_code, name, architecture, pro
     folder, *_ = make(architecture, processor)
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
     scorer = t2v_eval.load(name, **trusted)
-    with pytest.raises(
-        MediaError, match=f"is a video, and this model takes none: .*{reason}"
-    ):
+    with pytest.raises(MediaError, match=f"is a video, and this model takes none: .*{reason}"):
         scorer(Video.of(frames_of(1, 2)), "cat")
     with pytest.raises(InputError, match=f"frames=4: this model takes no videos: .*{reason}"):
         t2v_eval.load(name, frames=4, **trusted)

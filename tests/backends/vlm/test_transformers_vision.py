@@ -45,7 +45,7 @@ def networks(folders):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_network_takes_what_its_vision_tower_made(kind, networks):
-    assert ours.SEEN in signature(type(networks[kind]).forward).parameters
+    assert ours.MM_ENCODER_OUTPUTS in signature(type(networks[kind]).forward).parameters
     assert type(ours.find_vision_encoder(networks[kind])) is ours.VisionEncoder
 
 
@@ -53,12 +53,12 @@ def test_the_features_of_a_picture_have_these_parts(networks):
     pixels = torch.randn(2, 3, 28, 28)
     made = networks["internvl"].get_image_features(pixels, return_dict=True)
     assert made.get("pooler_output") is not None
-    assert "deepstack_features" in ours.PARTS
+    assert "deepstack_features" in ours.ENCODER_OUTPUTS
 
 
 def test_mllama_takes_tiles_and_has_a_projector(networks):
     assert type(ours.find_vision_encoder(networks["mllama"])) is ours.MllamaVisionEncoder
-    assert {*ours.TILES} <= {*signature(type(networks["mllama"]).forward).parameters}
+    assert {*ours.MLLAMA_IMAGE_INPUTS} <= {*signature(type(networks["mllama"]).forward).parameters}
     assert hasattr(networks["mllama"], "vision_model")
 
 

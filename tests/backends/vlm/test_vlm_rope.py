@@ -82,9 +82,7 @@ def test_the_start_is_shared_where_all_texts_are_short(kind, folder, expected):
     np.testing.assert_allclose(scores, np.array(expected)[:, short], rtol=1e-4, atol=1e-9)
     for texts, shared in (([TEXTS[n] for n in short], True), (TEXTS, kind == "yarn")):
         with torch.inference_mode():
-            states = scorer.encode_images(
-                [scorer.prepared(open_media(image)) for image in images()]
-            )
+            states = scorer.encode_images([scorer.prepare(open_media(image)) for image in images()])
             reading = scorer.prefill([scorer.build_prompt(state, texts) for state in states])
         assert bool(reading.prefixes) == shared
 

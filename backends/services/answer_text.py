@@ -1,8 +1,8 @@
-"""What a model answers, behind its thoughts and out of what it wraps an answer in.
+"""Extract a model's answer: strip its reasoning and unwrap tags, boxes, JSON and labels.
 
-Models that think write their thoughts before the answer, each family between marks of its own, of
-which a server may drop the first. Some put the answer into a tag, a box or JSON, or behind
-"Answer:". All of that is read; what is left over is never guessed at.
+Reasoning models write their reasoning before the answer, each family between marks of its own, the
+first of which a server may drop. Some put the answer into a tag, a box or JSON, or behind
+"Answer:". All of these forms are parsed; anything else is an error, never a guess.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ _LABEL = re.compile(
 OPPOSITE = {"yes": "no", "no": "yes"}
 _WORD = re.compile(r"(?:[^\w¬!≠~❌✗✘✖]|_)*([^\W_]+)")
 _ARTICLE = re.compile(r"[\W_]*(?:an?|the)\s+(?=\w)", re.IGNORECASE)
-# What may follow a word that is an answer by itself: nothing, or another clause.
+# Text that may follow a complete answer: nothing, or another clause.
 _NEXT = re.compile(
     r"[^\w?/❌✗✘✖]*\Z|[*_`\"'”’)\]}$]*\s*(?:\n|[,;:!。…]|\.(?!\s*\d)|[–—(]|-(?!\w)"
     r"|(?<=\s)(?:it|the|this|that|these|there|they|he|she|we|i)\b)",
     re.IGNORECASE,
 )
-# What takes an answer back, or excuses that there is none.
+# Words that take an answer back, or excuse that there is none.
 _DOUBT = re.compile(
     r"\b(?:but|however|although|though|actually|except|part(?:ly|ially)|unless|maybe|perhaps"
     r"|possibly|probably|un(?:sure|certain|clear|able|known)|not (?:sure|certain|really|quite)"
@@ -104,22 +104,22 @@ _NEGATION = re.compile(
 _AGREEMENT = re.compile(
     r"\b(?:correct|accurate|true|exact|exactly|perfect|perfectly)\b", re.IGNORECASE
 )
-MORE = "pass a larger max_tokens="
-LONG = 20_000  # characters, behind thoughts
+MAX_TOKENS_HINT = "pass a larger max_tokens="
+MAX_ANSWER_CHARS = 20_000  # without reasoning
 
 
-def behind_thoughts(text: str, more: str = MORE) -> str:
-    """What a model says once it has thought, without control tokens around it.
+def strip_reasoning(text: str, more: str = MAX_TOKENS_HINT) -> str:
+    """Return the text behind the reasoning, without control tokens.
 
     Args:
-        more: what to do about thoughts that do not end.
+        more: the remedy that the error names.
 
     Raises:
-        ScoringError: its thoughts have no end.
+        ScoringError: the reasoning has no end.
 
-    >>> behind_thoughts("<think>\\nIs it there? Yes.\\n</think>\\n\\nNo<|im_end|>")
+    >>> strip_reasoning("<think>\\nIs it there? Yes.\\n</think>\\n\\nNo<|im_end|>")
     'No'
-    >>> behind_thoughts("<|channel|>analysis<|message|>Hm.<|end|><|channel|>final<|message|>No")
+    >>> strip_reasoning("<|channel|>analysis<|message|>Hm.<|end|><|channel|>final<|message|>No")
     'No'
     """
     text = _UNMARKED.sub("", text, count=1)
@@ -127,33 +127,33 @@ def behind_thoughts(text: str, more: str = MORE) -> str:
     text = text[ends[-1] :] if ends else text
     if OPENS.search(text):
         raise ScoringError(f"thinks without an end and gives no answer; {more}")
-    if len(text) < LONG:
-        text = _held(text, whole=True)
+    if len(text) < MAX_ANSWER_CHARS:
+        text = _unwrap(text, whole=True)
     text = _TOKENS.sub("", text).strip(_BLANK)
     return text.removesuffix("</s>").strip(_BLANK)
 
 
-def stated(text: str) -> str:
-    """The answer that a text states, out of its tag, box, JSON or label; else the text itself.
+def extract_answer(text: str) -> str:
+    """Return the answer in a text's tag, box, JSON or label; without one, the text itself.
 
     Raises:
-        ScoringError: there is only a thought without an end.
+        ScoringError: the text is reasoning without an end, or too long.
 
     >>> for text in (r"It does. $\\boxed{\\text{Yes}}$", '{"answer": "Yes"}', "**Answer:** Yes"):
-    ...     stated(text)
+    ...     extract_answer(text)
     'Yes'
     'Yes'
     'Yes'
     """
-    text = behind_thoughts(text)
-    if len(text) >= LONG:
+    text = strip_reasoning(text)
+    if len(text) >= MAX_ANSWER_CHARS:
         raise ScoringError("is longer than any answer")
-    text = _TAG_END.sub("", _held(text))
-    text = _FONT.sub(lambda found: found[1] or "", text).strip()
+    text = _TAG_END.sub("", _unwrap(text))
+    text = _FONT.sub(lambda match: match[1] or "", text).strip()
     if text.startswith("```") and text.endswith("```"):
         text = text.strip("`").partition("\n")[2].strip() or text
     if text.startswith("{"):
-        return _of_json(text)
+        return _answer_from_json(text)
     lines = [line for line in text.split("\n") if _LABEL.match(line)]
     last = text.rpartition("\n")[2]
     if lines == [last]:
@@ -163,86 +163,89 @@ def stated(text: str) -> str:
     return text.strip("$*_` \n\t")
 
 
-def _held(text: str, whole: bool = False) -> str:
-    """What stands in a tag or box; with `whole`, only where nothing stands outside."""
+def _unwrap(text: str, whole: bool = False) -> str:
+    """Return the content of a tag or box; with `whole`, only where there is no text outside."""
     for pattern in _HOLDS:
-        found = list(pattern.finditer(text))
-        inside = {match[2].strip() for match in found}
+        matches = list(pattern.finditer(text))
+        inside = {match[2].strip() for match in matches}
         if len(inside) != 1 or (whole and _TOKENS.sub("", pattern.sub("", text)).strip("$ \n")):
             continue
-        behind = text[found[-1].end() :]
+        behind = text[matches[-1].end() :]
         text = inside.pop()
         if re.search(r"[^\W_]", _TAG_END.sub("", _TOKENS.sub("", behind))):
             text += f"\n{behind}"  # which may take it back
         if pattern is _HOLDS[-1]:
-            text = _FONT.sub(lambda found: found[1] or "", text)
+            text = _FONT.sub(lambda match: match[1] or "", text)
     return text
 
 
-def unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of JSON; two values under one name say nothing."""
-    table = dict(pairs)
-    if len(table) < len(pairs) and any(table[name] != value for name, value in pairs):
+def reject_duplicate_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a dict; raise ValueError where a key has two different values."""
+    fields = dict(pairs)
+    if len(fields) < len(pairs) and any(fields[name] != value for name, value in pairs):
         raise ValueError("an object holds a name twice")
-    return table
+    return fields
 
 
-def _of_json(text: str) -> str:
-    """The only answer in a JSON object; a brace, which is none, where there is not one."""
+def _answer_from_json(text: str) -> str:
+    """Return the only answer in a JSON object, or "{", which matches no answer."""
     try:
-        table = json.loads(text, object_pairs_hook=unique)
+        fields = json.loads(text, object_pairs_hook=reject_duplicate_keys)
     except (ValueError, RecursionError):
         return "{"
-    answers = [value for name, value in table.items() if _KEYS.fullmatch(name.casefold())]
-    beside = {name: value for name, value in table.items() if not _KEYS.fullmatch(name.casefold())}
+    answers = [value for name, value in fields.items() if _KEYS.fullmatch(name.casefold())]
+    others = {name: value for name, value in fields.items() if not _KEYS.fullmatch(name.casefold())}
     if len(answers) != 1 or not isinstance(answers[0], (str, int, float)):
         return "{"
-    if any(not isinstance(said, str) or _SCALE.search(name) for name, said in beside.items()):
-        return "{"  # another number may say out of what, or how sure
+    if any(not isinstance(value, str) or _SCALE.search(name) for name, value in others.items()):
+        return "{"  # another number may be the scale or the confidence
     if isinstance(answers[0], bool):
         return "yes" if answers[0] else "no"
     return str(answers[0])
 
 
-def says(text: str, answer: str, cut: bool = False) -> float:
-    """1 where a text gives the answer, 0 where it gives another one.
+def match_answer(text: str, answer: str, truncated: bool = False) -> float:
+    """Return 1.0 if a text gives the answer, 0.0 if it gives another one.
 
-    An answer is a word by itself, or one that begins a sentence which takes nothing of it back.
-    Yes and no are each other's opposite, and nothing else is an answer to what they answer. To any
-    other word, a single other word is another answer; a sentence that begins otherwise is none.
+    A text gives an answer as a single word, or as the first word of a sentence that does not take
+    it back. If yes or no is expected, only yes and no are answers. If another word is expected, a
+    single different word is another answer; a sentence that begins with one is an error.
 
     Args:
-        cut: whether the text may go on, so that more than a word of it may be taken back.
+        truncated: whether the text may go on; more than a word may then be taken back.
 
     Raises:
-        ScoringError: it gives neither.
+        ScoringError: the text gives neither.
 
-    >>> says("**Yes**, it does.", "Yes"), says("No", "Yes"), says("A dog.", "cat")
-    (1.0, 0.0, 0.0)
+    >>> [match_answer(text, "Yes") for text in ("**Yes**, it does.", "No")]
+    [1.0, 0.0]
+    >>> match_answer("A dog.", "cat")
+    0.0
     """
-    wanted = answer.strip().casefold()
-    plain = unicodedata.normalize("NFKC", stated(text)).strip()
-    if not plain:
+    expected = answer.strip().casefold()
+    stated = unicodedata.normalize("NFKC", extract_answer(text)).strip()
+    if not stated:
         raise ScoringError("is empty")
-    if wanted not in ("yes", "no", "a", "an", "the"):
-        plain = _ARTICLE.sub("", plain, count=1) if _ARTICLE.match(plain) else plain
-    head = _WORD.match(plain)
-    word, rest = (head[1].casefold(), plain[head.end() :]) if head is not None else ("", plain)
+    if expected not in ("yes", "no", "a", "an", "the"):
+        stated = _ARTICLE.sub("", stated, count=1) if _ARTICLE.match(stated) else stated
+    first = _WORD.match(stated)
+    word, rest = (first[1].casefold(), stated[first.end() :]) if first is not None else ("", stated)
     rest = _QUOTED.sub('""', rest)
     clear = _NEXT.match(rest) is not None and _about_image(rest)
-    said = repr(text.strip()[:40])
-    if cut and clear and word in (wanted, OPPOSITE.get(wanted)) and re.search(r"[^\W_]", rest):
-        raise ScoringError(f"is a sentence without an end: {said}; {MORE}")
-    if wanted in OPPOSITE:
+    quoted = repr(text.strip()[:40])
+    answers = (expected, OPPOSITE.get(expected))
+    if truncated and clear and word in answers and re.search(r"[^\W_]", rest):
+        raise ScoringError(f"is a sentence without an end: {quoted}; {MAX_TOKENS_HINT}")
+    if expected in OPPOSITE:
         clear = clear and not re.search(rf"\b{OPPOSITE.get(word, 'yes')}\b", rest, re.IGNORECASE)
         if not clear or word not in OPPOSITE or _contradicts(word, rest):
-            raise ScoringError(f"says neither yes nor no: {said}")
-        return float(word == wanted)
-    if clear and word == wanted:
+            raise ScoringError(f"says neither yes nor no: {quoted}")
+        return float(word == expected)
+    if clear and word == expected:
         return 1.0
     alone = re.search(r"[^\W_]", rest) is None and not _UNSPACED.search(word)
-    if not word or word == wanted or not alone or _DOUBT.search(word):
-        raise ScoringError(f"is no single word: {said}")
+    if not word or word == expected or not alone or _DOUBT.search(word):
+        raise ScoringError(f"is no single word: {quoted}")
     return 0.0
 
 
@@ -259,18 +262,18 @@ def _contradicts(word: str, rest: str) -> bool:
     return denies if word == "yes" else not denies and _AGREEMENT.search(rest) is not None
 
 
-def share(
+def answer_share(
     samples: Iterable[str | tuple[str, bool] | ScoringError], answer: str
 ) -> tuple[float, int]:
-    """The share of the answer among the samples that can be read, and how many cannot.
+    """Return the share of the answer among the valid samples, and the number of invalid ones.
 
     Args:
-        samples: what was written, perhaps with whether it was cut; or why nothing was.
+        samples: sampled texts, or (text, truncated), or the error of a sample.
 
     Raises:
-        ScoringError: fewer than half of them can be read.
+        ScoringError: fewer than half of the samples are valid.
 
-    >>> share(["Yes.", "yes, it does", "No", "**Yes**", "I cannot tell"], "Yes")
+    >>> answer_share(["Yes.", "yes, it does", "No", "**Yes**", "I cannot tell"], "Yes")
     (0.75, 1)
     """
     values, reasons = [], []
@@ -278,14 +281,14 @@ def share(
         try:
             if isinstance(sample, ScoringError):
                 raise sample
-            written, cut = (sample, False) if isinstance(sample, str) else sample
-            values.append(says(written, answer, cut))
+            text, truncated = (sample, False) if isinstance(sample, str) else sample
+            values.append(match_answer(text, answer, truncated))
         except ScoringError as error:
             reasons.append(str(error))
     if len(values) < len(reasons) or not values:
         total = len(values) + len(reasons)
         first = reasons[0] if reasons else "is empty"
-        more = f"; where a model thinks first, {MORE}" if first == "is empty" else ""
+        more = f"; where a model thinks first, {MAX_TOKENS_HINT}" if first == "is empty" else ""
         raise ScoringError(
             f"{len(reasons)} of {total} sampled answers cannot be read; the first: {first}{more}"
         )

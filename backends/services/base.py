@@ -1,8 +1,8 @@
-"""What all services have in common that are asked about pictures: keys, prices, and refusals.
+"""The base of all services: keys, prices, questions about images, and errors.
 
-A scorer is a protocol, which says how a question is written and an answer is read
-(`openai_protocol.py`, `gemini_protocol.py`), and a question, which says what is asked and what an
-answer means (`yes_no.py`, `grade.py`, `pairwise.py`). Both derive from `Service`.
+A scorer combines a protocol, which writes requests and parses responses (`openai_protocol.py`,
+`gemini_protocol.py`), with a question, which says what to ask and how to turn the answer into a
+score (`yes_no.py`, `grade.py`, `pairwise.py`). Both derive from `Service`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from t2v_eval.errors import InputError, ScoringError, ServiceError, T2VError
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.video import Sampling, clip, sampling_of
 from t2v_eval.remote.cost import Price
-from t2v_eval.remote.request_pool import NoMoreError, RetryError
-from t2v_eval.remote.scorer import Answer, ApiOptions, ApiScorer, one_answer
+from t2v_eval.remote.request_pool import BudgetExhaustedError, RetryError
+from t2v_eval.remote.scorer import ApiOptions, ApiScorer, CellScore, isolate_answer_errors
 from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import ScoreChunk
 
 from .api_key import Key
-from .batches.batch import Desk, batch_cells
-from .credentials import between, checked_address, given_key, given_price
-from .image_file import frame_file, picture_file, smaller
-from .json_fields import NOT_JSON, parsed, words
-from .messages import How, Refusal, Reply
-from .prices import picture_tokens, price_of, text_tokens
+from .batches.batch import BatchClient, batch_cells
+from .credentials import check_base_url, parse_price, require_int_in, resolve_api_key
+from .image_file import frame_file, image_file, smaller
+from .json_fields import NOT_JSON, extract_message, parse_json
+from .messages import ErrorInfo, Response, SamplingParams
+from .prices import image_tokens, lookup_price, text_tokens
 
-AGAIN = (408, 409, 429)  # and every 5xx
-FILES = 3600.0  # seconds for a file of questions or answers
-FRAMES = Sampling(4, choose="steps")  # of a video, as the reference
-FILTERED = "the service's content filter withheld the answer"
+RETRY_STATUS = (408, 409, 429)  # and every 5xx
+FILE_TIMEOUT = 3600.0  # seconds for a file of questions or answers
+DEFAULT_FRAMES = Sampling(4, choose="steps")  # of a video, as the reference
+FILTERED_MESSAGE = "the service's content filter withheld the answer"
 
 
 class ServiceOptions(ApiOptions, total=False):
-    """What every protocol takes; see `Service`."""
+    """Options of every protocol; see `Service`."""
 
     api_key: str | None
     key_file: str | os.PathLike[str] | None
@@ -52,34 +52,37 @@ class ServiceOptions(ApiOptions, total=False):
 
 
 class Service(ApiScorer[Any]):
-    """Asks a model of a service about a picture, or about frames of a video in one question.
+    """Score an image, or the frames of a video in one question, with a model of a service.
 
-    Nothing is sent to any other host than the service's: redirects are not followed, and a proxy of
-    the environment (HTTPS_PROXY) is used for an https address only, as a tunnel that it cannot read
-    into; an http address is asked directly, whatever HTTP_PROXY says.
+    Nothing is sent to another host than the service's: redirects are not followed, and a proxy of
+    the environment (HTTPS_PROXY) is used for https addresses only, as a tunnel that it cannot read;
+    http addresses are reached directly, whatever HTTP_PROXY says.
 
     Args:
-        model: as the service calls it.
+        model: the service's name of the model.
         api_key: default: the file `key_file`, then an environment variable (`key_variables`).
-        base_url: another address of the service; no variable's key is sent there. Default: the
-            environment variable `home_variable`, then the service's own.
-        max_pixels: make larger pictures smaller before they are sent; default: never.
-        frames: which frames of a video are sent, as pictures in their order: how many, at steps of
-            as many whole frames, or what `Sampling` takes. Default: 4.
-        price: US dollars for a million tokens, in and out, where the table is not right.
-        batch: ask in files, at half the price, answered within a day; needs a store. A run that
-            is interrupted goes on with what it submitted.
-        poll: seconds between two looks at a batch.
+        base_url: another address of the service; keys of environment variables are not sent there.
+            Default: the environment variable `base_url_variable`, then the service's own.
+        max_pixels: shrink larger images before they are sent; default: never.
+        frames: frames of a video to send, as images in order: a number of frames at equal steps, or
+            the options of `Sampling`. Default: 4.
+        price: US dollars for a million tokens, input and output, in place of the table's price.
+        batch: use the provider's batch API (half price, results within 24 h); needs a store. An
+            interrupted run resumes with the batches that it submitted.
+        poll: seconds between two polls of a batch.
         options: see `ApiScorer`.
+
+    Raises:
+        InputError: an option is not valid, or options contradict each other.
     """
 
-    table: ClassVar[str]  # of the prices
-    home: str
-    home_variable: str
+    price_table: ClassVar[str]  # the section of `_prices.toml`
+    default_base_url: str
+    base_url_variable: str
     key_variables: tuple[str, ...]
     image_first: ClassVar[bool] = False  # the reference puts the question first
-    most_samples = 128  # in one request
-    answer_tokens = 1  # at most, for an estimate
+    max_samples = 128  # of one request
+    max_answer_tokens = 1  # for an estimate
 
     def __init__(
         self,
@@ -95,11 +98,11 @@ class Service(ApiScorer[Any]):
         **options: Unpack[ApiOptions],
     ) -> None:
         super().__init__(**options)
-        between("max_pixels", max_pixels or 1, 1, 10**9)
+        require_int_in("max_pixels", max_pixels or 1, 1, 10**9)
         if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not poll >= 0:
             raise InputError(f"poll={poll!r}; pass a number of seconds")
-        self.served, self.max_pixels, self.batch, self.poll = model, max_pixels, batch, poll
-        self.price = self.known_price(model) if price is None else given_price(price)
+        self.model_name, self.max_pixels, self.batch, self.poll = model, max_pixels, batch, poll
+        self.price = self.table_price(model) if price is None else parse_price(price)
         if self.max_cost is not None and self.price is None:
             raise InputError(
                 f"max_cost= needs a price, and that of {model!r} is not known here: pass "
@@ -111,165 +114,168 @@ class Service(ApiScorer[Any]):
                 "max_requests=; see what it would cost with --dry-run"
             )
         if batch and self.price is not None:
-            self.price = self.price.half()
-        self.own_address = base_url is not None
-        self.base_url, self._key = self.find(base_url, api_key, key_file)
-        self.identity_facts = {"server": self.base_url} if self.base_url != self.home else {}
+            self.price = self.price.halved()
+        self.custom_address = base_url is not None
+        self.base_url, self._key = self.resolve_endpoint(base_url, api_key, key_file)
+        self.identity_facts = (
+            {"server": self.base_url} if self.base_url != self.default_base_url else {}
+        )
         self.identity_facts |= {
             "model": model,
             "order": "image-text" if self.image_first else "text-image",
         }
         self.identity_facts |= {"max_pixels": str(max_pixels)} if max_pixels else {}
-        told = {"count": frames, "choose": FRAMES.choose} if isinstance(frames, int) else frames
-        self.sampling = FRAMES if told is None else sampling_of(told)
-        if self.sampling != FRAMES:
+        if isinstance(frames, int):
+            self.sampling = sampling_of({"count": frames, "choose": DEFAULT_FRAMES.choose})
+        else:
+            self.sampling = DEFAULT_FRAMES if frames is None else sampling_of(frames)
+        if self.sampling != DEFAULT_FRAMES:
             self.identity_facts["frames"] = repr(frames)
 
-    def find(
+    def resolve_endpoint(
         self, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
     ) -> tuple[str, Key]:
-        """Where to ask, and with which key."""
-        given, where = given_key(key, key_file), "base_url="
+        """Return the address and the key."""
+        key, source = resolve_api_key(key, key_file), "base_url="
         if base_url is None:
-            where = self.home_variable
-            base_url = os.environ.get(where) or self.home
+            source = self.base_url_variable
+            base_url = os.environ.get(source) or self.default_base_url
             for name in self.key_variables:
-                given = given or given_key(os.environ.get(name), where=name)
-        return checked_address(base_url, where), Key(given)
+                key = key or resolve_api_key(os.environ.get(name), source=name)
+        return check_base_url(base_url, source), Key(key)
 
     @classmethod
-    def known_price(cls, model: str) -> Price | None:
-        """What the table beside this file says."""
-        return price_of(cls.table, model)
+    def table_price(cls, model: str) -> Price | None:
+        """Return the price in the table beside this file; None where it has none."""
+        return lookup_price(cls.price_table, model)
 
-    def needed_key(self) -> str:
-        """The key; asked for when it is needed, since what is in the store needs none."""
+    def require_key(self) -> str:
+        """Return the key; called only before a request, as stored scores need no key."""
         if not self._key.reveal():
             variables = " or ".join(self.key_variables)
             raise InputError(
                 f"a key is needed: pass api_key= or key_file=, or set {variables} (which is "
-                "not sent to a base_url= of yours)" + self.no_key
+                "not sent to a base_url= of yours)" + self.missing_key_hint
             )
         return self._key.reveal()
 
-    no_key: ClassVar[str] = ""  # what else to say where there is none
+    missing_key_hint: ClassVar[str] = ""  # added to the error where there is no key
 
-    # What a protocol says:
-
-    @abstractmethod
-    def picture(self, content: bytes, mime: str) -> Any:
-        """A file as a part of a question."""
+    # Implemented by a protocol:
 
     @abstractmethod
-    def wording(self, text: str) -> Any:
-        """A text as a part of a question."""
+    def image_part(self, content: bytes, mime: str) -> Any:
+        """Return an image file as a part of a message."""
 
     @abstractmethod
-    def body(self, parts: Sequence[Any], how: How) -> Any:
-        """A question of these parts, as `send` takes it."""
+    def text_part(self, text: str) -> Any:
+        """Return a text as a part of a message."""
+
+    @abstractmethod
+    def request_body(self, parts: Sequence[Any], params: SamplingParams) -> Any:
+        """Return the request with these parts of a message, as `send` takes it."""
 
     @abstractmethod
     async def send(self, body: Any) -> Any:
-        """Ask, once; what comes is for `reply` and `used`."""
+        """Send a request once; return what `parse_response` and `parse_usage` read."""
 
     @abstractmethod
-    def reply(self, content: Any) -> Reply:
-        """Read what came.
+    def parse_response(self, content: Any) -> Response:
+        """Parse the response to a request.
 
         Raises:
-            RetryError: it is no answer.
-            ScoringError: a filter withheld it.
+            RetryError: it is not a valid response.
+            ScoringError: a content filter withheld it.
         """
 
     @abstractmethod
-    def used(self, content: Any) -> tuple[object, object, object]:
-        """What it says of tokens that went in and came out, and how many of the first were
-        cached; `note_usage` checks it."""
+    def parse_usage(self, content: Any) -> tuple[object, object, object]:
+        """Return the reported input, output and cached tokens; `note_usage` validates them."""
 
     @abstractmethod
-    def refusal(self, error: Exception) -> Refusal | RetryError | None:
-        """What an error of the client means; None where it is none of the service's."""
+    def parse_error(self, error: Exception) -> ErrorInfo | RetryError | None:
+        """Return what an exception of the client means; None if the service did not cause it."""
 
     @abstractmethod
-    def desk(self) -> AbstractContextManager[Desk]:
-        """Where files of questions are handed in."""
+    def batch_client(self) -> AbstractContextManager[BatchClient]:
+        """Open the provider's batch API."""
 
-    # What a question says:
-
-    @abstractmethod
-    def question(self, image: Any, text: str) -> Any:
-        """What is asked for a cell; see `body`."""
+    # Implemented by a question:
 
     @abstractmethod
-    def answer(self, reply: Reply, text: str) -> Answer:
-        """What the answer means; raises as `score_cell`."""
+    def build_question(self, image: Any, text: str) -> Any:
+        """Return the request for a cell; see `request_body`."""
 
-    def unable(self, message: str) -> Exception | None:
-        """What to say where the service refuses what every question asks for."""
+    @abstractmethod
+    def score_response(self, response: Response, text: str) -> CellScore:
+        """Return the score that a response gives; raises as `score_cell` does."""
+
+    def explain_rejection(self, message: str) -> Exception | None:
+        """Return the error where the service rejects a parameter of every question, else None."""
         return None
 
-    # What is the same for all:
+    # Common to all:
 
-    def parts(self, question: str, *packed: Sequence[Any]) -> list[Any]:
-        """Question and pictures or videos in the order in which the model is asked."""
-        shown: list[Any] = []
-        for name, pictures in zip("AB", packed, strict=False):
+    def build_parts(self, question: str, *packed: Sequence[Any]) -> list[Any]:
+        """Return the parts of a message: the question and images or videos, in order."""
+        image_parts: list[Any] = []
+        for name, images in zip("AB", packed, strict=False):
             if len(packed) > 1:
-                what = "Picture" if len(pictures) == 1 else "Video"
-                shown.append(self.wording(f"{what} {name}:"))
-            shown += pictures
-        asked = [self.wording(question)]
-        return shown + asked if self.image_first else asked + shown
+                kind = "Picture" if len(images) == 1 else "Video"
+                image_parts.append(self.text_part(f"{kind} {name}:"))
+            image_parts += images
+        text_parts = [self.text_part(question)]
+        return image_parts + text_parts if self.image_first else text_parts + image_parts
 
     def pack(self, media: Media) -> Any:
-        """A picture, or the frames of a video, as parts of a question."""
+        """Return an image, or the frames of a video, as parts of a message."""
         if isinstance(media, Video):
             frames = clip(media, self.sampling, self.load_image).frames
             files = [frame_file(frame, self.max_pixels) for frame in frames]
         else:
             image = self.load_image(media)
-            files = [picture_file(media, image, self.image_mode, self.max_pixels)]
-        return [self.picture(*file) for file in files]
+            files = [image_file(media, image, self.image_mode, self.max_pixels)]
+        return [self.image_part(*file) for file in files]
 
-    def reading(self, content: Any) -> AbstractContextManager[None]:
-        """See `one_answer`."""
-        return one_answer(lambda: self.words(content))
+    def catch_answer_errors(self, content: Any) -> AbstractContextManager[None]:
+        """Return `isolate_answer_errors` with the service's own message for the reason."""
+        return isolate_answer_errors(lambda: self.error_text(content))
 
-    def parsed(self, text: str) -> Any:
-        """What an answer says as JSON."""
+    def parse_json(self, text: str) -> Any:
+        """Parse a JSON response; raise `RetryError` where it is not valid."""
         try:
-            return parsed(text)
+            return parse_json(text)
         except ValueError:
-            problem = self.no_answer(NOT_JSON, text)
-        raise problem  # not within `except`: what the service said may hold the key
+            problem = self.invalid_answer(NOT_JSON, text)
+        raise problem  # outside `except`: the cause may hold the key
 
-    def words(self, content: Any) -> str:
-        """What a service says where an answer should be, without the key; may be ""."""
+    def error_text(self, content: Any) -> str:
+        """Return the service's message in a response without an answer, redacted; may be ""."""
         try:
-            return self.without_key(words(content))
+            return self.redact_message(extract_message(content))
         except RecursionError:
             return ""
 
-    def no_answer(self, what: str, content: Any) -> RetryError:
-        """What to raise for an answer that is `what`, and what it says instead."""
-        said = self.words(content)
-        return RetryError(what + (f": {said}" if said else ""))
+    def invalid_answer(self, problem: str, content: Any) -> RetryError:
+        """Return the error for an invalid response, with the service's message."""
+        message = self.error_text(content)
+        return RetryError(problem + (f": {message}" if message else ""))
 
-    def inner(self, no: Refusal) -> Exception:
-        """What there is to do about an error within an answer; never a reason to end a run."""
-        said = self.without_key(no.message or "no reason given")
-        told = f"the service answers {no.status or 'with an error'}: {said}"
-        if no.status in (400, 413, 415, 422) and self.unable(no.message) is None:
-            return ScoringError(f"the service refuses it (status {no.status}): {said}")
-        return RetryError(told, no.after, too_many=no.status == 429)
+    def error_within_answer(self, info: ErrorInfo) -> Exception:
+        """Return the exception for an error within a response; it never ends a run."""
+        message = self.redact_message(info.message or "no reason given")
+        reason = f"the service answers {info.status or 'with an error'}: {message}"
+        if info.status in (400, 413, 415, 422) and self.explain_rejection(info.message) is None:
+            return ScoringError(f"the service refuses it (status {info.status}): {message}")
+        return RetryError(reason, info.retry_after, rate_limited=info.status == 429)
 
-    def read(self, content: Any, text: str) -> Answer:
-        """What came for a cell."""
-        with self.reading(content):
-            return self.answer(self.reply(content), text)
+    def read_score(self, content: Any, text: str) -> CellScore:
+        """Parse the response to the question of a cell; see `score_response`."""
+        with self.catch_answer_errors(content):
+            return self.score_response(self.parse_response(content), text)
 
-    async def score_cell(self, image: Any, text: str) -> Answer:
-        return self.read(await self.ask(self.question(image, text)), text)
+    async def score_cell(self, image: Any, text: str) -> CellScore:
+        return self.read_score(await self.ask(self.build_question(image, text)), text)
 
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
@@ -279,12 +285,14 @@ class Service(ApiScorer[Any]):
         return super().score_cells(images, texts, cells)
 
     async def complete(self, image: Any, prompt: str, max_new_tokens: int) -> str:
-        asked = self.body(self.parts(prompt, image), How(max_new_tokens, 0.0))
-        content = await self.ask(asked)
-        with self.reading(content):
-            said = self.reply(content).only()
+        body = self.request_body(
+            self.build_parts(prompt, image), SamplingParams(max_new_tokens, 0.0)
+        )
+        content = await self.ask(body)
+        with self.catch_answer_errors(content):
+            completion = self.parse_response(content).single()
         try:
-            return said.written("pass a larger max_new_tokens=")
+            return completion.final_text("pass a larger max_new_tokens=")
         except ScoringError as error:
             raise ScoringError(f"the model {error}") from None
 
@@ -296,92 +304,93 @@ class Service(ApiScorer[Any]):
             image, count = self._header(media), 1
         width, height = smaller(image.width, image.height, self.max_pixels)
         detail = self.identity_facts.get("detail")
-        tokens = picture_tokens(self.table, self.served, width, height, detail)
+        tokens = image_tokens(self.price_table, self.model_name, width, height, detail)
         if tokens is None:
             return None
-        going = count * tokens + text_tokens(self.template.fill(text)[0])
-        return going * self.requests_for_a_cell, self.answer_tokens
+        input_tokens = count * tokens + text_tokens(self.template.fill(text)[0])
+        return input_tokens * self.requests_for_a_cell, self.max_answer_tokens
 
     def _header(self, media: Media) -> Image.Image:
-        """A picture of which the size is known, and perhaps no more was read."""
+        """Return an image whose size is known, though perhaps only its header was read."""
         try:
             return media.load()
         except Exception:
-            return self.load_image(media)  # which says what is wrong
+            return self.load_image(media)  # which raises a readable error
 
     async def ask(self, body: Any) -> Any:
-        """One request: what came, or what there is to do about it."""
+        """Send a request, count its usage and return the response; raise classified errors."""
         try:
             content = await self.send(body)
         except Exception as error:
-            problem = self.problem(error)
+            problem = self.classify_exception(error)
         else:
-            self.note_usage(*self.used(content))
+            self.note_usage(*self.parse_usage(content))
             return content
-        raise problem  # not within `except`: what the service said may hold the key
+        raise problem  # outside `except`: the cause may hold the key
 
-    def problem(self, error: Exception) -> Exception:
-        """What an error of the client means for a cell, or for all of them."""
+    def classify_exception(self, error: Exception) -> Exception:
+        """Return what an exception of the client means, for a cell or for all of them."""
         cause: BaseException | None = error
-        while cause is not None:  # what was said while an answer was read, in the client's wrapping
-            if isinstance(cause, (T2VError, RetryError, NoMoreError, Warning)):
+        while cause is not None:  # an error of this library may be wrapped by the client's
+            if isinstance(cause, (T2VError, RetryError, BudgetExhaustedError, Warning)):
                 return cause
             cause = cause.__cause__
         try:
-            found = self.refusal(error)
-            if isinstance(found, Refusal):
-                return self.refused(found)
-        except Exception:  # what came with it is of no form that is known
-            found = None
-        # Whatever else goes wrong while an answer is read costs this answer alone.
-        return found or RetryError(f"the service's answer cannot be read ({type(error).__name__})")
+            info = self.parse_error(error)
+            if isinstance(info, ErrorInfo):
+                return self.classify_error(info)
+        except Exception:  # the error's body has an unknown form
+            info = None
+        # Any other failure to parse an answer costs this answer alone.
+        return info or RetryError(f"the service's answer cannot be read ({type(error).__name__})")
 
-    def refused(self, no: Refusal) -> Exception:
-        """What there is to do about a refusal."""
-        message, status = self.without_key(no.message or "no reason given")[:300], no.status
-        if status in (400, 403, 422) and (why := self.unable(message)) is not None:
-            return why
-        if status in (401, 403) or no.key:
-            told = f": {message}" if status == 403 else ""  # others may repeat a part of the key
+    def classify_error(self, info: ErrorInfo) -> Exception:
+        """Return the exception for an error of the service: retry, skip the cell or stop."""
+        message, status = self.redact_message(info.message or "no reason given")[:300], info.status
+        if status in (400, 403, 422) and (rejection := self.explain_rejection(message)) is not None:
+            return rejection
+        if status in (401, 403) or info.invalid_key:
+            suffix = f": {message}" if status == 403 else ""  # others may repeat a part of the key
             places = ", ".join(("api_key=", "key_file=", *self.key_variables))
             return ServiceError(
-                f"{self.base_url} refuses the key (status {status}){told}; check {places}, "
-                f"and that it may use the model {self.served!r}"
+                f"{self.base_url} refuses the key (status {status}){suffix}; check {places}, "
+                f"and that it may use the model {self.model_name!r}"
             )
         if status == 404:
             return ServiceError(
-                f"{self.base_url} does not know the model {self.served!r} or the address: {message}"
+                f"{self.base_url} does not know the model {self.model_name!r} or the address: "
+                f"{message}"
             )
-        if no.spent:
+        if info.quota_exhausted:
             return ServiceError(f"the account at {self.base_url} is used up: {message}")
-        if status in AGAIN or status >= 500:
-            # Cut, so that the number of a request, which comes last, does not tell reasons apart.
-            told = f": {message[:100]}" if status >= 500 and no.message else ""
-            said = f"the service answers {status}{told}"
-            return RetryError(said, no.after, too_many=status == 429)
+        if status in RETRY_STATUS or status >= 500:
+            # Truncated, so that a request id at the end does not make equal reasons differ.
+            suffix = f": {message[:100]}" if status >= 500 and info.message else ""
+            reason = f"the service answers {status}{suffix}"
+            return RetryError(reason, info.retry_after, rate_limited=status == 429)
         if 300 <= status < 400:
             return ServiceError(
                 f"{self.base_url} points to another address, which is not followed; "
-                "pass the one that is meant as base_url="
+                "pass the right one as base_url="
             )
         return ScoringError(f"the service refuses it (status {status}): {message}")
 
-    def no_connection(self, cause: BaseException) -> RetryError:
-        """What to say where nobody answers; what lies below says best why."""
-        absent = False
+    def connection_error(self, cause: BaseException) -> RetryError:
+        """Return the error for a failed connection; the innermost cause names the reason."""
+        unreachable = False
         while True:
-            absent |= type(cause).__name__ == "ConnectError"  # of either version of the client
+            unreachable |= type(cause).__name__ == "ConnectError"  # of either version of the client
             below = cause.__cause__ or cause.__context__
             if below is None:
                 break
             cause = below
-        said = isinstance(cause, OSError) and cause.strerror
-        why = self.without_key(said or type(cause).__name__)
-        return RetryError(f"no connection to {self.base_url} ({why})", absent=absent)
+        system_message = isinstance(cause, OSError) and cause.strerror
+        reason = self.redact_message(system_message or type(cause).__name__)
+        return RetryError(f"no connection to {self.base_url} ({reason})", unreachable=unreachable)
 
-    def without_key(self, message: str) -> str:
-        """What a service says, without the key, or what looks like one."""
-        return self._key.hidden_from(message)
+    def redact_message(self, message: str) -> str:
+        """Remove the key, and what looks like a key, from a message."""
+        return self._key.redact_message(message)
 
-    def redacted(self, words: str) -> str:
-        return self._key.hidden(words)
+    def redact_text(self, text: str) -> str:
+        return self._key.redact(text)

@@ -1,4 +1,4 @@
-"""What a service sends, read with a limit and without the key, whichever client asks for it."""
+"""HTTP clients that read responses with a size limit, a deadline and the key redacted."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from t2v_eval.remote.request_pool import RetryError
 
 from .api_key import Key
 
-MOST = 8 * 2**20  # bytes of an answer; 128 long ones in a reply have room
-MOST_OF_A_FILE = 4 * 2**30
-AT_ONCE = 2**16  # bytes that are unpacked before they are counted
+MAX_ANSWER_BYTES = 8 * 2**20  # enough for 128 long completions
+MAX_FILE_BYTES = 4 * 2**30
+CHUNK_BYTES = 2**16  # decompressed before they are counted
 
 
-class Reading(NamedTuple):
-    """How answers are read.
+class ReadLimits(NamedTuple):
+    """How responses are read.
 
-    Args:
-        key: what must not be kept of them.
-        seconds: for all of an answer, however often a byte of it comes.
+    Attributes:
+        key: the key to redact.
+        seconds: time for a whole response, however slowly its bytes arrive.
     """
 
     key: Key
     seconds: float
 
 
-# What writes headers down as they come, where a program has asked for all that can be logged.
-LOGS = [f"{name}.{of}" for name in ("httpcore", "httpcore2") for of in ("http11", "proxy")]
+# Loggers that write response headers, where a program logs at level DEBUG.
+LOGS = [f"{name}.{part}" for name in ("httpcore", "httpcore2") for part in ("http11", "proxy")]
 
 
 @contextmanager
-def logs_without(key: Key) -> Iterator[None]:
-    """Within it, what clients log of an answer before it is read here holds no key."""
+def redact_logs(key: Key) -> Iterator[None]:
+    """Redact the key in what HTTP clients log."""
 
     def redact(record: logging.LogRecord) -> bool:
         message = record.getMessage()
-        if key.shows(message):
-            record.msg, record.args = key.hidden(message), ()
+        if key.occurs_in(message):
+            record.msg, record.args = key.redact(message), ()
         return True
 
     loggers = [logging.getLogger(name) for name in LOGS]
@@ -55,65 +55,69 @@ def logs_without(key: Key) -> Iterator[None]:
             logger.removeFilter(redact)
 
 
-def reading(client: Any) -> Any:
-    """A client of httpx, of either version, whose answers are read with a limit.
+def limit_client(client: Any) -> Any:
+    """Return a subclass of an httpx client, of either version, that limits responses.
 
-    Answers are unpacked here, since a client unpacks all of what it is sent, and may know packings
-    that make a thousand megabytes of one.
+    Responses are decompressed here with a limit, since the client itself would decompress a
+    thousandfold without one.
     """
     if hasattr(client, "aclose"):
 
         class Client(client):  # type: ignore[misc]
-            def __init__(self, reading: Reading, **options: Any) -> None:
+            def __init__(self, read_limits: ReadLimits, **options: Any) -> None:
                 super().__init__(**options)
-                self._reading = reading
+                self._read_limits = read_limits
 
             async def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
                 request.headers["accept-encoding"] = "gzip"
                 response = await super().send(request, stream=True, **more)
                 try:
-                    unpacked = _Unpacked(response, MOST, self._reading.seconds)
-                    content = [part async for raw in response.aiter_raw() for part in unpacked(raw)]
+                    decompress = _Decompressor(
+                        response, MAX_ANSWER_BYTES, self._read_limits.seconds
+                    )
+                    content = [
+                        part async for raw in response.aiter_raw() for part in decompress(raw)
+                    ]
                 finally:
                     await response.aclose()
-                return _read(response, b"".join(content), self._reading.key)
+                return _read_response(response, b"".join(content), self._read_limits.key)
 
     else:
 
         class Client(client):  # type: ignore[misc,no-redef]
-            def __init__(self, reading: Reading, **options: Any) -> None:
+            def __init__(self, read_limits: ReadLimits, **options: Any) -> None:
                 super().__init__(**options)
-                self._reading = reading
+                self._read_limits = read_limits
 
             def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
                 request.headers["accept-encoding"] = "gzip"
                 response = super().send(request, stream=True, **more)
-                if stream and response.is_success:  # a file, whose lines are looked at singly
-                    return _read(response, self._parts(response, MOST_OF_A_FILE), None)
-                content = b"".join(self._parts(response, MOST))
-                return _read(response, content, self._reading.key)
+                if stream and response.is_success:  # a file, which is redacted line by line
+                    return _read_response(response, self._parts(response, MAX_FILE_BYTES), None)
+                content = b"".join(self._parts(response, MAX_ANSWER_BYTES))
+                return _read_response(response, content, self._read_limits.key)
 
-            def _parts(self, response: Any, most: int) -> Iterator[bytes]:
+            def _parts(self, response: Any, max_bytes: int) -> Iterator[bytes]:
                 try:
-                    unpacked = _Unpacked(response, most, self._reading.seconds)
+                    decompress = _Decompressor(response, max_bytes, self._read_limits.seconds)
                     for raw in response.iter_raw():
-                        yield from unpacked(raw)
+                        yield from decompress(raw)
                 finally:
                     response.close()
 
     return Client
 
 
-class _Unpacked:
-    """Unpacks an answer bit by bit.
+class _Decompressor:
+    """Decompress a response chunk by chunk.
 
     Raises:
-        ScoringError: it is too large, or packed in a way that was not asked for.
+        ScoringError: it is too large, or its encoding was not requested.
         RetryError: it is damaged, or takes too long.
     """
 
-    def __init__(self, response: Any, most: int, seconds: float) -> None:
-        self.most, self.seconds, self.count = most, seconds, 0
+    def __init__(self, response: Any, max_bytes: int, seconds: float) -> None:
+        self.max_bytes, self.seconds, self.count = max_bytes, seconds, 0
         self.until = time.monotonic() + seconds
         packed = response.headers.get("content-encoding", "").lower().split(",")
         names = [name.strip() for name in packed if name.strip() not in ("", "identity")]
@@ -129,34 +133,34 @@ class _Unpacked:
             part, raw, more = raw, b"", False
             if self._zip is not None:
                 try:
-                    part = self._zip.decompress(part, AT_ONCE)
+                    part = self._zip.decompress(part, CHUNK_BYTES)
                 except zlib.error:
                     raise RetryError("the service's answer is damaged") from None
                 raw = self._zip.unconsumed_tail
-                more = bool(raw) or len(part) == AT_ONCE
+                more = bool(raw) or len(part) == CHUNK_BYTES
             self.count += len(part)
-            if self.count > self.most:
+            if self.count > self.max_bytes:
                 raise ScoringError(
-                    f"the answer is larger than {self.most // 2**20} MiB, so it was not read"
+                    f"the answer is larger than {self.max_bytes // 2**20} MiB, so it was not read"
                 )
             yield part
 
 
-def _read(response: Any, content: Any, key: Key | None) -> Any:
-    """The answer, as a client takes it."""
-    gone = ("content-encoding", "content-length", "transfer-encoding")
-    headers = [(name, value) for name, value in response.headers.items() if name not in gone]
+def _read_response(response: Any, content: Any, key: Key | None) -> Any:
+    """Return the response with the content that was read, as the client expects it."""
+    dropped = ("content-encoding", "content-length", "transfer-encoding")
+    headers = [(name, value) for name, value in response.headers.items() if name not in dropped]
     if key is not None:
-        headers = [(name, key.hidden(value)) for name, value in headers]
+        headers = [(name, key.redact(value)) for name, value in headers]
         text = content.decode("utf-8", "replace")
-        if key.shows(text):
-            content = key.hidden(text).encode()
-    made = type(response)(
+        if key.occurs_in(text):
+            content = key.redact(text).encode()
+    copy = type(response)(
         response.status_code,
         headers=headers,
         content=content,
         request=response.request,
         extensions=response.extensions,
     )
-    made.history = response.history
-    return made
+    copy.history = response.history
+    return copy

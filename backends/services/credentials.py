@@ -1,4 +1,4 @@
-"""What a user gives a scorer behind an API: keys, addresses, prices and numbers, checked."""
+"""Validate the options of a scorer behind an API: keys, addresses, prices and numbers."""
 
 from __future__ import annotations
 
@@ -15,106 +15,125 @@ from t2v_eval.remote.cost import Price
 from t2v_eval.utils.regular_file import read_text
 
 
-def given_key(
-    key: str | None, key_file: str | os.PathLike[str] | None = None, where: str = "api_key="
+def resolve_api_key(
+    key: str | None, key_file: str | os.PathLike[str] | None = None, source: str = "api_key="
 ) -> str:
-    """The key that was passed, or that a file holds; "" where neither is.
+    """Return the key that was passed or that a file holds; "" without either.
 
     Raises:
-        InputError: it cannot be one; the message does not show it.
+        InputError: it is not a valid key; the message does not contain it.
+
+    >>> resolve_api_key(" abc\\n"), resolve_api_key(None)
+    ('abc', '')
     """
     if not key and key_file:
-        where = f"key_file={os.fspath(key_file)!r}"
+        source = f"key_file={os.fspath(key_file)!r}"
         try:
             key = read_text(Path(key_file).expanduser())
         except (OSError, ValueError) as error:
-            raise InputError(f"{where} cannot be read: {error}") from None
+            raise InputError(f"{source} cannot be read: {error}") from None
         if not key.strip():
-            raise InputError(f"{where} must hold one key and nothing else")
+            raise InputError(f"{source} must hold one key and nothing else")
     key = (key or "").strip()
     if not all("!" <= character <= "~" for character in key):
-        raise InputError(f"{where} must hold one key and nothing else")
+        raise InputError(f"{source} must hold one key and nothing else")
     return key
 
 
-def checked_address(url: str, where: str = "base_url=") -> str:
-    """An address that a client can ask, without the slashes at its end.
+def check_base_url(url: str, source: str = "base_url=") -> str:
+    """Return a valid address without trailing slashes.
 
     Raises:
-        InputError: it is none; the message says what may be meant, and shows no key.
+        InputError: it is not valid; the message suggests a correction and contains no key.
+
+    >>> check_base_url("http://localhost:8000/v1/")
+    'http://localhost:8000/v1'
     """
     if not isinstance(url, str) or not url.strip():
-        raise InputError(f"{where} must be an address such as http://localhost:8000/v1")
+        raise InputError(f"{source} must be an address such as http://localhost:8000/v1")
     if re.search(r"[@?#]", url):
         raise InputError(
-            f"{where} must be an address alone, without user, password or anything after '?': it "
+            f"{source} must be an address alone, without user, password or anything after '?': it "
             "is part of the scorer's id. Pass the key as api_key=; Azure's address without an "
             "api-version is https://NAME.openai.azure.com/openai/v1"
         )
     if not all("!" <= character <= "~" for character in url) or re.search(r'[\\<>"{}|^`]', url):
         raise InputError(
-            f"{where} holds a space or another character that no address has; write the name of "
+            f"{source} holds a space or another character that no address has; write the name of "
             "a host that is not ASCII as xn--..., and other characters as %20 and the like"
         )
     scheme, colons, _ = url.partition("://")
     if not colons:
         local = re.match(r"localhost\b|[\d.]+(:|/|$)|\[", url)
-        meant = f"{'http' if local else 'https'}://{url}"
-        plausible = (local or "." in url) and not _host_problem(meant)
-        hint = f"; is {meant} meant?" if plausible else ""
-        raise InputError(f"{where} must be an address such as http://localhost:8000/v1{hint}")
+        suggestion = f"{'http' if local else 'https'}://{url}"
+        plausible = (local or "." in url) and not _host_problem(suggestion)
+        hint = f"; is {suggestion} meant?" if plausible else ""
+        raise InputError(f"{source} must be an address such as http://localhost:8000/v1{hint}")
     if scheme.lower() not in ("http", "https"):
-        raise InputError(f"{where} must begin with http:// or https://, not with {scheme}://")
+        raise InputError(f"{source} must begin with http:// or https://, not with {scheme}://")
     if problem := _host_problem(url):
-        raise InputError(f"{where}: {problem}, as in http://localhost:8000/v1")
+        raise InputError(f"{source}: {problem}, as in http://localhost:8000/v1")
     url = url.rstrip("/")
-    if called := CALLED.search(url):
+    if suffix := _CLIENT_PATH.search(url):
         raise InputError(
-            f"{where} is where an address begins: what is called ({called[0]}) is added to it. "
-            f"Pass {url[: called.start()]}"
+            f"{source} must not contain the path of a request ({suffix[0]}), which is appended to "
+            f"it. Pass {url[: suffix.start()]}"
         )
     return url
 
 
-# What clients add to an address themselves.
-CALLED = re.compile(r"/((chat/)?completions|responses|(v1\w*/)?models/[^/]+:\w+)/*$")
+# Paths that clients append to an address themselves.
+_CLIENT_PATH = re.compile(r"/((chat/)?completions|responses|(v1\w*/)?models/[^/]+:\w+)/*$")
 
 
 def _host_problem(url: str) -> str:
-    """What is wrong with host and port of an address; "" where nothing is."""
+    """Return what is wrong with host and port of an address, or ""."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
         if host and ("[" in parts.netloc or re.fullmatch(r"\d+(\.\d+){3}", host)):
             ip_address(host)
-            return "" if port != 0 and not parts.netloc.endswith(":") else PORT
+            return "" if port != 0 and not parts.netloc.endswith(":") else PORT_PROBLEM
     except ValueError as error:
-        return PORT if str(error).startswith("Port") else "its host is no address of the network"
+        return (
+            PORT_PROBLEM
+            if str(error).startswith("Port")
+            else "its host is no address of the network"
+        )
     names = (host or "").removesuffix(".").split(".")
     if not all(re.fullmatch(r"[\w-]{1,63}", name) for name in names) or len(host or "") > 253:
         return "it names no host"
-    return "" if port != 0 and not parts.netloc.endswith(":") else PORT
+    return "" if port != 0 and not parts.netloc.endswith(":") else PORT_PROBLEM
 
 
-PORT = "its port must be a number from 1 to 65535"
+PORT_PROBLEM = "its port must be a number from 1 to 65535"
 
 
-class Directly(TypedDict):
+class ClientKwargs(TypedDict):
+    """Arguments of an httpx client."""
+
     follow_redirects: bool
     trust_env: bool
 
 
-def directly(base_url: str) -> Directly:
-    """How a client reaches an address without passing on a picture or a key to any other host.
+def client_kwargs(base_url: str) -> ClientKwargs:
+    """Return the arguments of a client that sends images and keys to no other host.
 
-    A redirect is not followed. A proxy of the environment gets what goes to an https address as a
-    tunnel, which it cannot read; it could read all that goes to an http address, so that is asked
-    without one.
+    Redirects are not followed. A proxy of the environment tunnels https, which it cannot read; it
+    could read http, so it is not used there.
+
+    >>> client_kwargs("http://localhost:8000/v1")
+    {'follow_redirects': False, 'trust_env': False}
     """
     return {"follow_redirects": False, "trust_env": urlsplit(base_url).scheme == "https"}
 
 
-def given_price(price: Sequence[float]) -> Price:
+def parse_price(price: Sequence[float]) -> Price:
+    """Return the price of (input, output), in US dollars for a million tokens.
+
+    Raises:
+        InputError: these are not two numbers of 0 or more.
+    """
     if (
         isinstance(price, str)
         or len(price) != 2
@@ -126,12 +145,20 @@ def given_price(price: Sequence[float]) -> Price:
     return Price(price[0], price[1])
 
 
-def one_of(what: str, value: object, choices: tuple[str | None, ...]) -> None:
+def require_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
+    """Raise InputError unless a value is one of `choices`."""
     if value not in choices:
         named = [repr(choice) for choice in choices if choice]
-        raise InputError(f"{what}={value!r}; use {' or '.join(named)}")
+        raise InputError(f"{name}={value!r}; use {' or '.join(named)}")
 
 
-def between(what: str, value: object, low: int, high: int) -> None:
+def require_int_in(name: str, value: object, low: int, high: int) -> None:
+    """Raise InputError unless a value is an integer from `low` to `high`.
+
+    >>> require_int_in("n", 0, 1, 1000)
+    Traceback (most recent call last):
+    ...
+    t2v_eval.errors.InputError: n=0; pass a whole number from 1 to 1000
+    """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{what}={value!r}; pass a whole number from {low} to {high}")
+        raise InputError(f"{name}={value!r}; pass a whole number from {low} to {high}")

@@ -1,17 +1,17 @@
-"""Gemini as a scorer: the probability of its answer, its grades, and which picture it prefers."""
+"""Scorers with Gemini: probabilities, grades and preferences."""
 
 from __future__ import annotations
 
 import re
 
 from t2v_eval.errors import UnsupportedError
-from t2v_eval.remote.scorer import Answer
+from t2v_eval.remote.scorer import CellScore
 
-from .gemini_protocol import Gemini
+from .gemini_protocol import GeminiProtocol
 from .grade import Judge
-from .messages import Reply
+from .messages import Response
 from .pairwise import PreferenceJudge
-from .yes_no import WordScorer
+from .yes_no import AnswerProbabilityScorer
 
 VERTEX = (
     ". Google's Developer API is reported to refuse log-probabilities of Gemini 2.5, and Vertex AI "
@@ -19,30 +19,30 @@ VERTEX = (
 )
 
 
-class GeminiScorer(WordScorer, Gemini):
-    """How likely one of Google's models answers Yes; see `WordScorer` and `Gemini`."""
+class GeminiScorer(AnswerProbabilityScorer, GeminiProtocol):
+    """Score with the probability of an answer of one of Google's models."""
 
-    def unable(self, message: str) -> Exception | None:
-        return self._or_vertex(super().unable(message))
+    def explain_rejection(self, message: str) -> Exception | None:
+        return self._or_vertex(super().explain_rejection(message))
 
-    def answer(self, reply: Reply, text: str) -> Answer:
+    def score_response(self, response: Response, text: str) -> CellScore:
         try:
-            return super().answer(reply, text)
+            return super().score_response(response, text)
         except UnsupportedError as error:
             problem = self._or_vertex(error) or error
         raise problem
 
     def _or_vertex(self, error: Exception | None) -> Exception | None:
-        """The error, with what would help where the other API gives log-probabilities."""
+        """Add the advice to use Vertex AI to an error about missing log-probabilities."""
         unlisted = isinstance(error, UnsupportedError) and "no log-probabilities" in str(error)
         if self.vertex is not None or not unlisted or re.search("Vertex", str(error)):
             return error
         return UnsupportedError(f"{error}{VERTEX}")
 
 
-class GeminiJudge(Judge, Gemini):
-    """The grade that one of Google's models writes; see `Judge` and `Gemini`."""
+class GeminiJudge(Judge, GeminiProtocol):
+    """Score with the grade of one of Google's models."""
 
 
-class GeminiPreference(PreferenceJudge, Gemini):
-    """Which picture one of Google's models prefers; see `PreferenceJudge` and `Gemini`."""
+class GeminiPreference(PreferenceJudge, GeminiProtocol):
+    """Compare two images with one of Google's models."""

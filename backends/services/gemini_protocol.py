@@ -24,49 +24,49 @@ from t2v_eval.remote.cost import tokens
 from t2v_eval.remote.request_pool import RetryError, seconds_to_wait
 
 from .api_key import Key
-from .base import FILES, FILTERED, Service, ServiceOptions
-from .batches.gemini import GoogleDesk
-from .bounded_reading import Reading, logs_without, reading
-from .credentials import between, directly
-from .json_fields import entry, inner_error, rows, table, text_of
-from .messages import Entry, How, Refusal, Reply, Said
-from .vertex import Vertex, sign_in_problem, vertex_of
+from .base import FILE_TIMEOUT, FILTERED_MESSAGE, Service, ServiceOptions
+from .batches.gemini import GeminiBatchClient
+from .bounded_reading import ReadLimits, limit_client, redact_logs
+from .credentials import client_kwargs, require_int_in
+from .json_fields import as_list, as_mapping, as_text, parse_inner_error, parse_token_logprob
+from .messages import Completion, ErrorInfo, Response, SamplingParams, TokenLogprob
+from .vertex import Vertex, choose_vertex, sign_in_error
 
-ENDED = ("STOP", "MAX_TOKENS")
-CONTROL = re.compile(r"<ctrl\d+>")  # stands where a model begins or ends to think
-LEAST_THINKING = 128  # the least that models accept which always think
+FINISHED = ("STOP", "MAX_TOKENS")
+CONTROL = re.compile(r"<ctrl\d+>")  # a token that begins or ends the reasoning
+MIN_THINKING = 128  # minimum of models that always reason
 NO_CONTENT = "the service's answer is not what generateContent answers"
 
-AsyncClient = reading(httpx2.AsyncClient)
-Client = reading(httpx2.Client)
+AsyncClient = limit_client(httpx2.AsyncClient)
+Client = limit_client(httpx2.Client)
 
 
-class Gemini(Service):
-    """Asks one of Google's models.
+class GeminiProtocol(Service):
+    """Google's generateContent, of the Developer API and of Vertex AI.
 
-    A model that thinks before it answers draws its thoughts at random, so its scores differ from
-    run to run; `thinking` is 0 wherever a model allows it.
+    A reasoning model samples its reasoning, so its scores differ from run to run; `thinking` is 0
+    wherever a model allows it.
 
     Args:
-        model: as the service calls it.
-        thinking: how many tokens a model may think before it answers. Default: 0, and 128 for the
-            "pro" models, which always think.
-        vertexai: ask through Vertex AI, which gives log-probabilities where the Developer API is
-            reported to refuse them. Default: what GOOGLE_GENAI_USE_VERTEXAI says, where neither an
+        model: the service's name of the model.
+        thinking: maximum of reasoning tokens before the answer. Default: 0, and 128 for the "pro"
+            models, which always reason.
+        vertexai: use Vertex AI, which gives log-probabilities where the Developer API is reported
+            to refuse them. Default: the variable GOOGLE_GENAI_USE_VERTEXAI, where neither an
             address nor a key is passed.
         project, location: of Vertex AI; default: GOOGLE_CLOUD_PROJECT, or the project of the
             credentials, and GOOGLE_CLOUD_LOCATION, or "global".
-        credentials: of google-auth; default: the application default credentials. An `api_key`
-            that is passed stands in their place.
+        credentials: of google-auth; default: the application default credentials, unless an
+            `api_key` is passed.
         options: see `Service`.
     """
 
-    table = "google"
-    home = "https://generativelanguage.googleapis.com"
-    home_variable = "GOOGLE_GEMINI_BASE_URL"
+    price_table = "google"
+    default_base_url = "https://generativelanguage.googleapis.com"
+    base_url_variable = "GOOGLE_GEMINI_BASE_URL"
     key_variables: tuple[str, ...] = ("GOOGLE_API_KEY", "GEMINI_API_KEY")  # Google's own order
     vertex: Vertex | None
-    most_samples = 8
+    max_samples = 8
 
     def __init__(
         self,
@@ -78,12 +78,15 @@ class Gemini(Service):
         credentials: Any = None,
         **options: Unpack[ServiceOptions],
     ) -> None:
-        keyed = bool(options.get("api_key") or options.get("key_file"))
-        address = options.get("base_url") or os.environ.get(self.home_variable)
-        elsewhere = keyed or bool(address)  # where the Developer API, or its like, is
-        self.vertex = vertex_of(vertexai, project, location, credentials, keyed, elsewhere)
+        has_key = bool(options.get("api_key") or options.get("key_file"))
+        address = options.get("base_url") or os.environ.get(self.base_url_variable)
+        elsewhere = has_key or bool(address)  # where the Developer API, or its like, is
+        self.vertex = choose_vertex(vertexai, project, location, credentials, has_key, elsewhere)
         if self.vertex is not None:
-            self.home, self.home_variable = self.vertex.home, "GOOGLE_VERTEX_BASE_URL"
+            self.default_base_url, self.base_url_variable = (
+                self.vertex.default_base_url,
+                "GOOGLE_VERTEX_BASE_URL",
+            )
             self.key_variables = ()
             if options.get("batch"):
                 raise InputError(
@@ -93,17 +96,15 @@ class Gemini(Service):
                 )
         super().__init__(model, **options)
         if self.vertex is not None:
-            self.identity_facts = {
-                **self.identity_facts,
-                "api": "vertex",
-            }  # which may answer in other numbers
-            if not keyed:
+            # Part of the id: the same model may give other numbers there.
+            self.identity_facts = {**self.identity_facts, "api": "vertex"}
+            if not has_key:
                 self.vertex.check_address(self.base_url)
         if thinking is None:
-            thinking = LEAST_THINKING if "pro" in model.split("-") else 0
-        between("thinking", thinking, 0, 2**15)
+            thinking = MIN_THINKING if "pro" in model.split("-") else 0
+        require_int_in("thinking", thinking, 0, 2**15)
         self._thinking = thinking
-        self._untaken = set[str]()
+        self._rejected_params = set[str]()
         self.identity_facts = {**self.identity_facts, "thinking": str(thinking)}
         self._client: google.genai.client.AsyncClient
 
@@ -114,203 +115,237 @@ class Gemini(Service):
             timeout=math.ceil(seconds * 1000),
             **options,
         )
-        if self.vertex is not None and not self.vertex.keyed:
-            return google.genai.Client(vertexai=True, http_options=about, **self.vertex.given())
+        if self.vertex is not None and not self.vertex.has_key:
+            return google.genai.Client(
+                vertexai=True, http_options=about, **self.vertex.client_options()
+            )
         api = self.vertex is not None
-        return google.genai.Client(api_key=self.needed_key(), vertexai=api, http_options=about)
+        return google.genai.Client(api_key=self.require_key(), vertexai=api, http_options=about)
 
-    def _signed_in(self) -> None:
-        """Have credentials where those are needed; what they hold is then hidden as a key is."""
-        if self.vertex is not None and not self.vertex.keyed:
-            self._key = Key(self.vertex.signed_in())
+    def _load_credentials(self) -> None:
+        """Load credentials where they are needed; their token is then redacted as a key is."""
+        if self.vertex is not None and not self.vertex.has_key:
+            self._key = Key(self.vertex.load_credentials())
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
         once = types.HttpRetryOptions(attempts=1)  # the pool asks again
         limits = httpx2.Limits(max_connections=self.limits.concurrency)
-        self._signed_in()
-        how = Reading(self._key, self.timeout)
-        async with AsyncClient(reading=how, limits=limits, **directly(self.base_url)) as http:
+        self._load_credentials()
+        params = ReadLimits(self._key, self.timeout)
+        async with AsyncClient(
+            read_limits=params, limits=limits, **client_kwargs(self.base_url)
+        ) as http:
             client = self._client_for(self.timeout, retry_options=once, httpx_async_client=http)
             self._client = client.aio
             try:
-                with logs_without(self._key):
+                with redact_logs(self._key):
                     yield
             finally:
                 del self._client
                 client.close()
 
     @contextmanager
-    def desk(self) -> Iterator[GoogleDesk]:
+    def batch_client(self) -> Iterator[GeminiBatchClient]:
         again = types.HttpRetryOptions(
             attempts=self.limits.retries + 1, initial_delay=self.limits.backoff
         )
-        # The service says where a file goes to.
-        hooks = {"request": [lambda request: self._stays(str(request.url))]}
-        how = Reading(self._key, FILES)
-        with Client(reading=how, event_hooks=hooks, **directly(self.base_url)) as http:
-            client = self._client_for(FILES, retry_options=again, httpx_client=http)
+        # The service chooses the upload address of a file.
+        hooks = {"request": [lambda request: self._check_same_host(str(request.url))]}
+        params = ReadLimits(self._key, FILE_TIMEOUT)
+        with Client(read_limits=params, event_hooks=hooks, **client_kwargs(self.base_url)) as http:
+            client = self._client_for(FILE_TIMEOUT, retry_options=again, httpx_client=http)
             address = f"{self.base_url}/v1beta"
-            with logs_without(self._key):
-                yield GoogleDesk(client, self.served, http, address, self._key)
+            with redact_logs(self._key):
+                yield GeminiBatchClient(client, self.model_name, http, address, self._key)
 
-    def _stays(self, url: str) -> None:
+    def _check_same_host(self, url: str) -> None:
         if urlsplit(url)[:2] != urlsplit(self.base_url)[:2]:
             host = urlsplit(url).hostname
             raise ServiceError(
-                f"{self.base_url} wants the pictures to be sent to {host}, which is not done; "
-                "pass the address that is meant as base_url="
+                f"{self.base_url} asks to send the images to {host}, another host, so nothing was "
+                "sent; pass the right address as base_url="
             )
 
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
-        found = super().expected_tokens(media, text)
+        estimated = super().expected_tokens(media, text)
         thoughts = self._thinking * self.requests_for_a_cell
-        return found and (found[0], found[1] + thoughts)
+        return estimated and (estimated[0], estimated[1] + thoughts)
 
-    def picture(self, content: bytes, mime: str) -> types.Part:
+    def image_part(self, content: bytes, mime: str) -> types.Part:
         return types.Part.from_bytes(data=content, mime_type=mime)
 
-    def wording(self, text: str) -> types.Part:
+    def text_part(self, text: str) -> types.Part:
         return types.Part.from_text(text=text)
 
-    def body(self, parts: Sequence[Any], how: How) -> dict[str, Any]:
-        # Models think a little longer than they are allowed to.
+    def request_body(self, parts: Sequence[Any], params: SamplingParams) -> dict[str, Any]:
+        # Models exceed their reasoning budget a little.
         room = 2 * self._thinking + 256 if self._thinking else 0
-        asked: dict[str, Any] = {"temperature": how.temperature}
-        asked |= {"top_p": 1.0} if how.temperature and not self._untaken else {}
-        asked |= {"response_logprobs": True, "logprobs": how.listed} if how.listed else {}
-        asked |= {"candidate_count": how.samples} if how.samples > 1 else {}
+        settings: dict[str, Any] = {"temperature": params.temperature}
+        settings |= {"top_p": 1.0} if params.temperature and not self._rejected_params else {}
+        settings |= (
+            {"response_logprobs": True, "logprobs": params.top_logprobs}
+            if params.top_logprobs
+            else {}
+        )
+        settings |= {"candidate_count": params.num_samples} if params.num_samples > 1 else {}
         config = types.GenerateContentConfig(
-            max_output_tokens=how.tokens + room,
+            max_output_tokens=params.max_tokens + room,
             thinking_config=types.ThinkingConfig(thinking_budget=self._thinking),
-            **asked,
+            **settings,
         )
         return {"contents": types.Content(role="user", parts=[*parts]), "config": config}
 
     async def send(self, body: dict[str, Any]) -> Any:
-        # As it came: the package's own types lose an answer for one odd number in it.
+        # The raw response: the package's own types reject a response with one odd number.
         raw = body["config"].model_copy(update={"should_return_http_response": True})
         response = await self._client.models.generate_content(
-            model=self.served, contents=body["contents"], config=raw
+            model=self.model_name, contents=body["contents"], config=raw
         )
-        came = response.sdk_http_response
-        return self.parsed((came and came.body) or "")
+        http_response = response.sdk_http_response
+        return self.parse_json((http_response and http_response.body) or "")
 
-    def problem(self, error: Exception) -> Exception:
-        return sign_in_problem(error) or super().problem(error)
+    def classify_exception(self, error: Exception) -> Exception:
+        return sign_in_error(error) or super().classify_exception(error)
 
-    def refusal(self, error: Exception) -> Refusal | RetryError | None:
+    def parse_error(self, error: Exception) -> ErrorInfo | RetryError | None:
         if isinstance(error, errors.APIError):
-            return _refusal(error)
+            return _parse_api_error(error)
         if isinstance(error, httpx2.TimeoutException):
             return RetryError(f"no answer within {self.timeout:g} s")
         if isinstance(error, httpx2.TransportError):
-            return self.no_connection(error)
+            return self.connection_error(error)
         if isinstance(error, (ValueError, TypeError, AttributeError, KeyError)):
             return RetryError(NO_CONTENT)
         return None
 
-    def refused(self, no: Refusal) -> Exception:
-        if no.status == 400 and re.search("multiple candidates", no.message, re.IGNORECASE):
-            self.most_samples = 1
+    def classify_error(self, info: ErrorInfo) -> Exception:
+        if info.status == 400 and re.search("multiple candidates", info.message, re.IGNORECASE):
+            self.max_samples = 1
             return RetryError("the service gives one answer to a question")
-        if no.status == 400 and re.search("top_?p", no.message, re.IGNORECASE):
-            self._untaken.add("top_p")
-            return RetryError(f"the service takes no top_p: {self.without_key(no.message)[:100]}")
-        if self.vertex is not None and no.status in (401, 403):
-            return self.vertex.refused(self.base_url, no.status, self.without_key(no.message))
-        return super().refused(no)
+        if info.status == 400 and re.search("top_?p", info.message, re.IGNORECASE):
+            self._rejected_params.add("top_p")
+            return RetryError(
+                f"the service takes no top_p: {self.redact_message(info.message)[:100]}"
+            )
+        if self.vertex is not None and info.status in (401, 403):
+            return self.vertex.credentials_error(
+                self.base_url, info.status, self.redact_message(info.message)
+            )
+        return super().classify_error(info)
 
-    def unable(self, message: str) -> Exception | None:
+    def explain_rejection(self, message: str) -> Exception | None:
         if "thinking" in message.lower():
             return UnsupportedError(
-                f"the model {self.served!r} does not accept thinking={self._thinking}: {message} "
-                f"Pass another number, such as thinking={LEAST_THINKING} (its scores then "
-                "depend on thoughts drawn at random)"
+                f"the model {self.model_name!r} does not accept thinking={self._thinking}: "
+                f"{message} Pass another number, such as thinking={MIN_THINKING} (its scores then "
+                "depend on sampled reasoning)"
             )
-        if message.startswith(NO_ONE):
+        if message.startswith(FAILED_PRECONDITION):
             return ServiceError(f"{self.base_url} serves no one with this account: {message}")
-        return super().unable(message)
+        return super().explain_rejection(message)
 
-    def reply(self, content: Any) -> Reply:
-        if (error := inner_error(content)) is not None:
-            raise self.inner(error)
-        answer = table(content)
-        if blocked := table(answer.get("promptFeedback")).get("blockReason"):
-            why = self.words(blocked) or "no reason given"
-            raise ScoringError(f"the service's content filter refuses the question ({why})")
-        candidates = rows(answer.get("candidates"))
+    def parse_response(self, content: Any) -> Response:
+        if (error := parse_inner_error(content)) is not None:
+            raise self.error_within_answer(error)
+        answer = as_mapping(content)
+        if block_reason := as_mapping(answer.get("promptFeedback")).get("blockReason"):
+            reason = self.error_text(block_reason) or "no reason given"
+            raise ScoringError(f"the service's content filter refuses the question ({reason})")
+        candidates = as_list(answer.get("candidates"))
         if not candidates:
-            raise self.no_answer(NO_CONTENT, content)
-        model = text_of(answer.get("modelVersion"))
-        return Reply([self._said(table(one)) for one in candidates], model or None)
+            raise self.invalid_answer(NO_CONTENT, content)
+        model = as_text(answer.get("modelVersion"))
+        return Response(
+            [self._parse_completion(as_mapping(candidate)) for candidate in candidates],
+            model or None,
+        )
 
-    def used(self, content: Any) -> tuple[object, object, object]:
-        usage = table(table(content).get("usageMetadata"))
+    def parse_usage(self, content: Any) -> tuple[object, object, object]:
+        usage = as_mapping(as_mapping(content).get("usageMetadata"))
         names = ("candidatesTokenCount", "thoughtsTokenCount")
-        out = [tokens(usage[name]) for name in names if usage.get(name) is not None]
-        known = [count for count in out if count is not None]
-        written = sum(known) if len(known) == len(out) else -1
-        return usage.get("promptTokenCount"), written, usage.get("cachedContentTokenCount")
+        counts = [tokens(usage[name]) for name in names if usage.get(name) is not None]
+        valid = [count for count in counts if count is not None]
+        output_tokens = sum(valid) if len(valid) == len(counts) else -1
+        return usage.get("promptTokenCount"), output_tokens, usage.get("cachedContentTokenCount")
 
-    def _said(self, candidate: Mapping[str, Any]) -> Said:
-        ended = candidate.get("finishReason")
-        parts = [table(part) for part in rows(table(candidate.get("content")).get("parts"))]
-        text = "".join(text_of(part.get("text")) for part in parts if not part.get("thought"))
-        thought = any(part.get("thought") for part in parts)
-        problem: Exception | None = None
-        if (error := inner_error(candidate)) is not None:
-            problem = self.inner(error)
-        elif not isinstance(ended, (str, type(None))) or not (ended or candidate.get("content")):
-            problem = self.no_answer(NO_CONTENT, candidate)
-        elif ended is not None and ended not in ENDED:
-            problem = ScoringError(f"{FILTERED} ({self.words(ended)})")
-        try:
-            listed, drawn = self._listed(candidate, text)
-        except ScoringError as error:
-            listed, drawn, problem = None, None, problem or error
-        return Said(text, ended == "MAX_TOKENS", listed, drawn, thought, problem)
-
-    def _listed(
-        self, candidate: Mapping[str, Any], text: str
-    ) -> tuple[list[Entry] | None, str | None]:
-        """Log-probabilities of the likeliest tokens where the answer begins, and what was drawn."""
-        result = table(candidate.get("logprobsResult"))
-        drawn = [text_of(table(row).get("token")) for row in rows(result.get("chosenCandidates"))]
-        begins = next((n for n, token in enumerate(drawn) if not CONTROL.fullmatch(token)), None)
-        lists = rows(result.get("topCandidates"))
-        if begins is None or begins >= len(lists):
-            return None, None
-        listed = [
-            entry(row, "logProbability") for row in rows(table(lists[begins]).get("candidates"))
+    def _parse_completion(self, candidate: Mapping[str, Any]) -> Completion:
+        finish_reason = candidate.get("finishReason")
+        parts = [
+            as_mapping(part) for part in as_list(as_mapping(candidate.get("content")).get("parts"))
         ]
-        if self._thinking and listed and not text.startswith(drawn[begins]):
-            # Where thoughts are listed too, the first token is none of the answer.
+        text = "".join(as_text(part.get("text")) for part in parts if not part.get("thought"))
+        has_reasoning = any(part.get("thought") for part in parts)
+        error: Exception | None = None
+        if (inner_error := parse_inner_error(candidate)) is not None:
+            error = self.error_within_answer(inner_error)
+        elif not isinstance(finish_reason, (str, type(None))) or not (
+            finish_reason or candidate.get("content")
+        ):
+            error = self.invalid_answer(NO_CONTENT, candidate)
+        elif finish_reason is not None and finish_reason not in FINISHED:
+            error = ScoringError(f"{FILTERED_MESSAGE} ({self.error_text(finish_reason)})")
+        try:
+            top_logprobs, sampled_token = self._parse_logprobs(candidate, text)
+        except ScoringError as inner_error:
+            top_logprobs, sampled_token, error = None, None, error or inner_error
+        return Completion(
+            text, finish_reason == "MAX_TOKENS", top_logprobs, sampled_token, has_reasoning, error
+        )
+
+    def _parse_logprobs(
+        self, candidate: Mapping[str, Any], text: str
+    ) -> tuple[list[TokenLogprob] | None, str | None]:
+        """Return the listed tokens at the start of the answer, and the sampled one."""
+        result = as_mapping(candidate.get("logprobsResult"))
+        sampled_tokens = [
+            as_text(as_mapping(row).get("token")) for row in as_list(result.get("chosenCandidates"))
+        ]
+        answer_start = next(
+            (n for n, token in enumerate(sampled_tokens) if not CONTROL.fullmatch(token)), None
+        )
+        candidate_lists = as_list(result.get("topCandidates"))
+        if answer_start is None or answer_start >= len(candidate_lists):
+            return None, None
+        top_logprobs = [
+            parse_token_logprob(row, "logProbability")
+            for row in as_list(as_mapping(candidate_lists[answer_start]).get("candidates"))
+        ]
+        if self._thinking and top_logprobs and not text.startswith(sampled_tokens[answer_start]):
+            # Where reasoning is listed too, the first token does not belong to the answer.
             raise ScoringError(
-                f"the first listed token {drawn[begins]!r} does not begin the answer "
-                f"{text[:40]!r}, so it is not known where the answer begins"
+                f"the first listed token {sampled_tokens[answer_start]!r} does not begin the "
+                f"answer {text[:40]!r}, so it is not known where the answer begins"
             )
-        return listed or None, drawn[begins]
+        return top_logprobs or None, sampled_tokens[answer_start]
 
 
-NO_ONE = "FAILED_PRECONDITION"
+FAILED_PRECONDITION = "FAILED_PRECONDITION"
 
 
-def _refusal(error: errors.APIError) -> Refusal:
+def _parse_api_error(error: errors.APIError) -> ErrorInfo:
     headers = getattr(error.response, "headers", None)
-    after = seconds_to_wait(headers.get("retry-after")) if isinstance(headers, Mapping) else None
+    retry_after = (
+        seconds_to_wait(headers.get("retry-after")) if isinstance(headers, Mapping) else None
+    )
     body = error.details.get("error") if isinstance(error.details, Mapping) else None
     body = body if isinstance(body, Mapping) else {}
-    listed = body.get("details")
-    key = spent = False
-    for detail in listed if isinstance(listed, list) else []:
+    details = body.get("details")
+    invalid_key = quota_exhausted = False
+    for detail in details if isinstance(details, list) else []:
         if not isinstance(detail, Mapping):
             continue
-        key |= detail.get("reason") == "API_KEY_INVALID"
-        spent |= "PerDay" in json.dumps(detail.get("violations") or "")
+        invalid_key |= detail.get("reason") == "API_KEY_INVALID"
+        quota_exhausted |= "PerDay" in json.dumps(detail.get("violations") or "")
         if re.fullmatch(r"[\d.]+s", str(detail.get("retryDelay"))):
-            after = seconds_to_wait(str(detail["retryDelay"])[:-1])
+            retry_after = seconds_to_wait(str(detail["retryDelay"])[:-1])
     message = str(error.message or "")
-    if body.get("status") == NO_ONE:
-        message = f"{NO_ONE}: {message}"
-    return Refusal(int(error.code), message, after, key, spent and int(error.code) == 429)
+    if body.get("status") == FAILED_PRECONDITION:
+        message = f"{FAILED_PRECONDITION}: {message}"
+    return ErrorInfo(
+        int(error.code),
+        message,
+        retry_after,
+        invalid_key,
+        quota_exhausted and int(error.code) == 429,
+    )

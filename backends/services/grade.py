@@ -1,7 +1,7 @@
-"""A judge: the grade from 0 to 100 that a model writes when it is given a rubric.
+"""An LLM judge that grades from 0 to 100 by a rubric.
 
-Other than a probability, a grade has few values, and a model that is asked again may write another
-one. It needs no log-probabilities.
+Unlike a probability, a grade has few distinct values and may differ when the model is asked again.
+It needs no log-probabilities.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from abc import abstractmethod
 from typing import Any
 
 from t2v_eval.errors import ScoringError, TemplateError, UnsupportedError
-from t2v_eval.remote.scorer import Answer
+from t2v_eval.remote.scorer import CellScore
 
-from .answer_text import MORE, stated
+from .answer_text import MAX_TOKENS_HINT, extract_answer
 from .base import Service
-from .credentials import between
-from .messages import How, Reply, Said
+from .credentials import require_int_in
+from .messages import Completion, Response, SamplingParams
 
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
 # No other mark stands before it: "<85" and "~85" are not 85.
@@ -26,13 +26,13 @@ GRADE = re.compile(
 )
 
 
-class Writer(Service):
-    """Reads what a model writes, rather than how likely it is.
+class BaseJudge(Service):
+    """Score with the text that a model generates; the base of both judges.
 
     Args:
-        model: as the service calls it.
-        max_tokens: of an answer; a model that thinks first needs many.
-        temperature: 0 draws nothing at random; models that think first may take 1 alone.
+        model: the service's name of the model.
+        max_tokens: length of an answer; a model that reasons first needs many.
+        temperature: 0 for the likeliest answer; some reasoning models accept 1 only.
         options: see `Service` and the protocol.
     """
 
@@ -44,9 +44,9 @@ class Writer(Service):
         **options: Any,
     ) -> None:
         super().__init__(model, **options)
-        between("max_tokens", max_tokens, 1, 10**6)
-        self._how = How(max_tokens, float(temperature))
-        self.answer_tokens = max_tokens
+        require_int_in("max_tokens", max_tokens, 1, 10**6)
+        self._params = SamplingParams(max_tokens, float(temperature))
+        self.max_answer_tokens = max_tokens
         self.identity_facts = {**self.identity_facts, "max_tokens": str(max_tokens)}
         self.identity_facts |= {"temperature": f"{temperature:g}"} if temperature else {}
 
@@ -58,75 +58,77 @@ class Writer(Service):
                 f"{self.template.answer!r} has no meaning; pass a question_template alone"
             )
 
-    def question(self, image: Any, text: str) -> Any:
-        return self.body(self.parts(self.template.fill(text)[0], image), self._how)
+    def build_question(self, image: Any, text: str) -> Any:
+        return self.request_body(self.build_parts(self.template.fill(text)[0], image), self._params)
 
-    def answer(self, reply: Reply, text: str) -> Answer:
-        said = reply.only()
-        detail = json.dumps({"written": said.text, **reply.served_by})
+    def score_response(self, response: Response, text: str) -> CellScore:
+        completion = response.single()
+        detail = json.dumps({"written": completion.text, **response.details})
         try:
-            return Answer(self.meaning(said), detail)
+            return CellScore(self.parse_score(completion), detail)
         except ScoringError as error:
             error.detail = detail
             raise
 
     @abstractmethod
-    def meaning(self, said: Said) -> float:
-        """The score that was written.
+    def parse_score(self, completion: Completion) -> float:
+        """Return the score that a completion states.
 
         Raises:
-            ScoringError: something else was.
+            ScoringError: it states none.
         """
 
-    def unable(self, message: str) -> Exception | None:
-        if "temperature" in message and not self._how.temperature:
+    def explain_rejection(self, message: str) -> Exception | None:
+        if "temperature" in message and not self._params.temperature:
             return UnsupportedError(
-                f"the model {self.served!r} draws its answers at random: {message} Pass "
+                f"the model {self.model_name!r} draws its answers at random: {message} Pass "
                 "temperature=1 (its scores then differ from run to run)"
             )
-        return super().unable(message)
+        return super().explain_rejection(message)
 
 
-class Judge(Writer):
-    """Asks a model for a grade."""
+class Judge(BaseJudge):
+    """Score with a model's grade, from 0 to 100."""
 
     default_template = "judge-100"
 
-    def meaning(self, said: Said) -> float:
-        return grade(said.text, said.cut)
+    def parse_score(self, completion: Completion) -> float:
+        return parse_grade(completion.text, completion.truncated)
 
 
-def grade(answer: str, cut: bool = False) -> float:
-    """The number that an answer consists of.
+def parse_grade(answer: str, truncated: bool = False) -> float:
+    """Return the number that an answer consists of, from 0 to 100.
 
     Raises:
-        ScoringError: it is anything else, or was cut, so that digits may be missing.
+        ScoringError: the answer is anything else, or truncated, so that digits may be missing.
 
-    >>> grade("85"), grade(" **62.5**."), grade("70/100"), grade("100 out of 100.")
-    (85.0, 62.5, 70.0, 100.0)
+    >>> [parse_grade(answer) for answer in ("85", " **62.5**.", "70/100", "100 out of 100.")]
+    [85.0, 62.5, 70.0, 100.0]
     """
-    found = whole(GRADE, "no number from 0 to 100", answer, cut)
-    if float(found[1]) > 100:
-        raise nothing_written("no number from 0 to 100", answer, cut)
-    return float(found[1])
+    match = match_whole_answer(GRADE, "no number from 0 to 100", answer, truncated)
+    if float(match[1]) > 100:
+        raise unreadable_answer("no number from 0 to 100", answer, truncated)
+    return float(match[1])
 
 
-def whole(pattern: re.Pattern[str], what: str, answer: str, cut: bool) -> re.Match[str]:
-    """An answer that has to be read whole.
+def match_whole_answer(
+    pattern: re.Pattern[str], what: str, answer: str, truncated: bool
+) -> re.Match[str]:
+    """Match a whole answer against a pattern; `what` names what the answer should be.
 
     Raises:
-        ScoringError: it is another one, or was cut.
+        ScoringError: it does not match, or is truncated.
     """
     try:
-        found = pattern.fullmatch(stated(answer))
+        match = pattern.fullmatch(extract_answer(answer))
     except ScoringError as error:
         raise ScoringError(f"the judge {error}") from None
-    if found is None or cut:
-        raise nothing_written(what, answer, cut)
-    return found
+    if match is None or truncated:
+        raise unreadable_answer(what, answer, truncated)
+    return match
 
 
-def nothing_written(what: str, answer: str, cut: bool) -> ScoringError:
-    """What to say of an answer that is none."""
-    more = f"; it was cut, so {MORE}" if cut else ""
+def unreadable_answer(what: str, answer: str, truncated: bool) -> ScoringError:
+    """Return the error for an answer that does not match."""
+    more = f"; it was cut, so {MAX_TOKENS_HINT}" if truncated else ""
     return ScoringError(f"the judge wrote {what} but {answer[:40]!r}{more}")

@@ -1,4 +1,4 @@
-"""A picture as it is sent: the file itself where that shows what a person sees, else a PNG.
+"""Encode images for sending: the original file where it shows what a person sees, else a PNG.
 
 Frames of videos are JPEG files.
 """
@@ -17,14 +17,16 @@ PLAIN_MODES = ("RGB", "L", "1", "P")
 ORIENTATION = 274
 
 
-def picture_file(
+def image_file(
     media: Media, image: Image.Image, mode: str, max_pixels: int | None
 ) -> tuple[bytes, str]:
-    """The picture of `media`, decoded as `image`, as bytes and their type.
+    """Return the bytes and the MIME type of an image.
 
     Args:
-        mode: in mode "original" every file of a known format is sent as it is.
-        max_pixels: larger pictures are made smaller, in proportion.
+        media: the source.
+        image: the decoded image.
+        mode: in mode "original" every file of a known format is sent unchanged.
+        max_pixels: larger images are shrunk, in proportion.
     """
     size = smaller(*image.size, max_pixels)
     if size != image.size:
@@ -33,7 +35,7 @@ def picture_file(
 
 
 def frame_file(image: Image.Image, max_pixels: int | None) -> tuple[bytes, str]:
-    """A frame of a video, as bytes and their type: a JPEG of quality 95, as OpenCV writes it."""
+    """Return the bytes and the MIME type of a video frame: JPEG of quality 95, OpenCV's default."""
     size, content = smaller(*image.size, max_pixels), io.BytesIO()
     image = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
     image.convert("RGB").save(content, "JPEG", quality=95)
@@ -41,7 +43,7 @@ def frame_file(image: Image.Image, max_pixels: int | None) -> tuple[bytes, str]:
 
 
 def smaller(width: int, height: int, max_pixels: int | None) -> tuple[int, int]:
-    """The size in proportion that has no more pixels.
+    """Return the largest proportional size (width, height) within `max_pixels`.
 
     >>> smaller(300, 200, 600), smaller(300, 200, None), smaller(10_000, 1, 5)
     ((30, 20), (300, 200), (5, 1))
@@ -60,7 +62,7 @@ def _file(media: Media, mode: str) -> tuple[bytes, str] | None:
     mime = SENT_AS_THEY_ARE.get(image.format or "")
     if stream is None or mime is None:
         return None
-    # Read first, since Pillow may close the file when it is asked about the picture.
+    # Read first, since Pillow may close the file when an attribute of the image is read.
     position = stream.tell()
     stream.seek(0)
     content = stream.read()

@@ -1,4 +1,4 @@
-"""Reading JSON of a service, which may hold anything in any place."""
+"""Read JSON of a service without trusting its types: any field may hold any value."""
 
 from __future__ import annotations
 
@@ -8,46 +8,49 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .answer_text import unique
-from .messages import Entry, Refusal
+from .answer_text import reject_duplicate_keys
+from .messages import ErrorInfo, TokenLogprob
 
-MOST = 100  # characters of what a service says
+MAX_MESSAGE_CHARS = 100
 NOT_JSON = "the service's answer is not JSON"
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _TOO_MANY = re.compile(r"rate.?limit|too.?many|exhausted", re.IGNORECASE)
 
 
-def parsed(text: str) -> Any:
-    """What JSON says.
+def parse_json(text: str) -> Any:
+    """Parse JSON.
 
     Raises:
-        ValueError: it is no JSON, too deep, or contradicts itself.
+        ValueError: the text is not valid JSON, nested too deeply, or has contradictory keys.
     """
     try:
-        return json.loads(text, object_pairs_hook=unique)
+        return json.loads(text, object_pairs_hook=reject_duplicate_keys)
     except RecursionError:
         raise ValueError("too deep") from None
 
 
-def table(value: object) -> Mapping[str, Any]:
-    """A table, or an empty one where something else stands."""
+def as_mapping(value: object) -> Mapping[str, Any]:
+    """Return the value if it is a JSON object, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
-def rows(value: object) -> Sequence[Any]:
-    """A list, or an empty one where something else stands."""
+def as_list(value: object) -> Sequence[Any]:
+    """Return the value if it is a JSON array, else an empty one."""
     return value if isinstance(value, list) else []
 
 
-def text_of(value: object) -> str:
+def as_text(value: object) -> str:
+    """Return the value if it is a string, else ""."""
     return value if isinstance(value, str) else ""
 
 
-def words(content: object) -> str:
-    """What a service says where an answer should be: a message, or the text of a page; may be "".
+def extract_message(content: object) -> str:
+    """Return the message of a response without an answer, or the text of a page; may be "".
 
-    >>> words({"error": {"message": "Overloaded"}}), words("<html><p>Bad gateway</p></html>")
-    ('Overloaded', 'Bad gateway')
+    >>> extract_message({"error": {"message": "Overloaded"}})
+    'Overloaded'
+    >>> extract_message("<html><p>Bad gateway</p></html>")
+    'Bad gateway'
     """
     for _ in range(3):
         if isinstance(content, list):
@@ -55,55 +58,60 @@ def words(content: object) -> str:
         if isinstance(content, Mapping):
             names = ("error", "message", "detail", "msg")
             content = next((content[name] for name in names if content.get(name)), "")
-    said = content if isinstance(content, str) else ""
-    seen = (letter if letter.isprintable() else " " for letter in _MARKUP.sub(" ", said[:10_000]))
-    return " ".join("".join(seen).split())[:MOST]
+    message = content if isinstance(content, str) else ""
+    printable = (
+        character if character.isprintable() else " "
+        for character in _MARKUP.sub(" ", message[:10_000])
+    )
+    return " ".join("".join(printable).split())[:MAX_MESSAGE_CHARS]
 
 
-def number(value: object) -> float | None:
-    """A number as it stands in JSON; None where none does. One beyond all bounds is infinite."""
+def as_number(value: object) -> float | None:
+    """Return the value as a float; None if it is not a number, infinity beyond the range."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
-        found = float(value)
+        result = float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf
-    return None if math.isnan(found) else found
+    return None if math.isnan(result) else result
 
 
-def entry(row: object, name: str) -> Entry:
-    """A row of a list of likely tokens, whose log-probability is called `name`."""
-    found = table(row)
-    token = found.get("token")
+def parse_token_logprob(row: object, logprob_field: str) -> TokenLogprob:
+    """Parse a listed token, whose log-probability is in the field `logprob_field`."""
+    fields = as_mapping(row)
+    token = fields.get("token")
     if not isinstance(token, str):
         try:
-            token = bytes(rows(found.get("bytes"))).decode() or None
+            token = bytes(as_list(fields.get("bytes"))).decode() or None
         except (TypeError, ValueError):
             token = None
-    return Entry(token, number(found.get(name)))
+    return TokenLogprob(token, as_number(fields.get(logprob_field)))
 
 
-def inner_error(content: object) -> Refusal | None:
-    """The error that stands in an answer of status 200; its status is 0 where it tells none.
+def parse_inner_error(content: object) -> ErrorInfo | None:
+    """Return the error within a response of status 200; its status is 0 where it has none.
 
-    >>> inner_error({"choices": None, "error": {"code": 429, "message": "Slow down"}})[:2]
+    >>> parse_inner_error({"choices": None, "error": {"code": 429, "message": "Slow down"}})[:2]
     (429, 'Slow down')
-    >>> inner_error({"error": {"code": "rate_limit_exceeded"}})[0], inner_error({"error": None})
-    (429, None)
+    >>> parse_inner_error({"error": {"code": "rate_limit_exceeded"}}).status
+    429
+    >>> parse_inner_error({"error": None}) is None
+    True
     """
     if isinstance(content, list) and len(content) == 1:  # as Google words it
         content = content[0]
-    outer = table(content)
+    outer = as_mapping(content)
     error = outer if outer.get("object") == "error" else outer.get("error")
     if not error:
         return None
-    told = [table(error).get(name) for name in ("code", "status", "type")]
+    codes = [as_mapping(error).get(name) for name in ("code", "status", "type")]
     status = 0
-    for code in told:
+    for code in codes:
         if isinstance(code, str) and re.fullmatch(r"[1-5]\d\d", code):
             code = int(code)
         if isinstance(code, int) and 400 <= code < 600:
             status = status or code
         elif isinstance(code, str) and _TOO_MANY.search(code):
             status = status or 429
-    return Refusal(status, words({"error": error}))
+    return ErrorInfo(status, extract_message({"error": error}))

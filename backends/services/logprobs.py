@@ -1,4 +1,4 @@
-"""What the log-probabilities of a first token say about an answer."""
+"""The probability of an answer from the log-probabilities of the first token."""
 
 from __future__ import annotations
 
@@ -10,74 +10,85 @@ from dataclasses import dataclass
 from t2v_eval.errors import ScoringError, TemplateError
 
 from .answer_text import OPPOSITE
-from .messages import Entry
+from .messages import TokenLogprob
 
 RULES = ("probability", "yes-no")
-ROUNDED = 1e-3  # as far above 0 a log-probability may lie
-MOST_MASS = 1.01  # of rounded probabilities
+ROUNDING = 1e-3  # tolerance of a log-probability above 0
+MAX_MASS = 1.01  # of rounded probabilities
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """What the listed tokens say: probability of the answer, of its opposite, and of all of them.
+class AnswerProbabilities:
+    """Probabilities of an answer, summed over the listed first tokens.
 
-    None where no form of it is listed. `bound` is the smallest listed probability, but for that of
-    the token that was drawn, which some servers list however unlikely it was: what is not listed
-    has no more than that. `unread` is the probability of tokens that cannot be read.
+    Attributes:
+        answer, opposite: probability of the answer and of its opposite; None where none of its
+            forms is listed.
+        mass: probability of all listed tokens.
+        max_unlisted: upper bound for a token that is not listed: the smallest listed probability,
+            without the sampled token, which some servers list however unlikely it is.
+        num_tokens: number of listed tokens.
+        unreadable: probability of listed tokens without valid text.
     """
 
     answer: float | None
     opposite: float | None
     mass: float
-    bound: float
-    tokens: int
-    unread: float = 0.0
+    max_unlisted: float
+    num_tokens: int
+    unreadable: float = 0.0
 
     @classmethod
-    def of(cls, listed: Sequence[Entry], answer: str, drawn: str | None = None) -> Listed:
+    def from_logprobs(
+        cls, top_logprobs: Sequence[TokenLogprob], answer: str, sampled_token: str | None = None
+    ) -> AnswerProbabilities:
         """Sum the log-probabilities of tokens over the forms of an answer.
 
         Args:
-            listed: tokens as text, of which several may be the same. A log-probability of -9999,
-                as services write it, or of minus infinity says "very unlikely" and no number, so
-                that such a token counts as not listed. A token without one is left out.
+            top_logprobs: the listed tokens; texts may repeat. A log-probability of -9999 or minus
+                infinity means "very unlikely", so such a token counts as not listed. A token
+                without a log-probability is ignored.
+            answer: the expected answer, one word.
+            sampled_token: the token that was sampled.
 
         Raises:
-            ScoringError: they are no probabilities, or there is none for a form of the answer.
+            ScoringError: the values are not log-probabilities, or that of a form of the answer is
+                missing.
 
-        >>> half, quarter = math.log(0.5), math.log(0.25)
-        >>> rows = [Entry("Yes", half), Entry(" yes", quarter), Entry("Yes", -3.0)]
-        >>> found = Listed.of(rows, "Yes")
+        >>> tokens = [("Yes", math.log(0.5)), (" yes", math.log(0.25)), ("Yes", -3.0)]
+        >>> found = AnswerProbabilities.from_logprobs([TokenLogprob(*t) for t in tokens], "Yes")
         >>> round(found.answer, 4), found.opposite
         (0.7998, None)
         """
-        wanted = plain_form(answer)
+        expected = normalize_token(answer)
+        forms = (expected, OPPOSITE.get(expected))
         probabilities: list[tuple[str | None, float]] = []
-        for token, value in listed:
-            if value is None:
-                if token is not None and plain_form(token) in (wanted, OPPOSITE.get(wanted)):
+        for token, logprob in top_logprobs:
+            if logprob is None:
+                if token is not None and normalize_token(token) in forms:
                     raise ScoringError(f"the service gives no log-probability of {token!r}")
-            elif value > ROUNDED:
+            elif logprob > ROUNDING:
                 raise ScoringError(
-                    f"the service gives {token!r} a log-probability of {value:g}, which none can be"
+                    f"the service gives {token!r} a log-probability of {logprob:g}, which is above "
+                    "0, so not one"
                 )
-            elif (p := math.exp(min(0.0, value))) > 0:
+            elif (p := math.exp(min(0.0, logprob))) > 0:
                 probabilities.append((token, p))
         if not probabilities:
             raise ScoringError("the service listed no log-probabilities for the first token")
 
-        def of(word: str | None) -> float | None:
-            found = [p for token, p in probabilities if token and plain_form(token) == word]
-            return min(1.0, math.fsum(found)) if found else None
+        def probability_of(word: str | None) -> float | None:
+            values = [p for token, p in probabilities if token and normalize_token(token) == word]
+            return min(1.0, math.fsum(values)) if values else None
 
-        others = [p for token, p in probabilities if token != drawn]
+        others = [p for token, p in probabilities if token != sampled_token]
         mass = math.fsum(p for _, p in probabilities)
-        if mass > MOST_MASS:
-            raise ScoringError(f"the listed probabilities add up to {mass:.3g}, which none can")
+        if mass > MAX_MASS:
+            raise ScoringError(f"the listed probabilities add up to {mass:.3g}, more than 1")
         mass = min(1.0, mass)
         return cls(
-            of(wanted),
-            of(OPPOSITE[wanted]) if wanted in OPPOSITE else None,
+            probability_of(expected),
+            probability_of(OPPOSITE[expected]) if expected in OPPOSITE else None,
             mass,
             min(others, default=1.0 - mass),
             len(probabilities),
@@ -85,37 +96,39 @@ class Listed:
         )
 
     @property
-    def alone(self) -> bool:
-        """Whether a single token has all of the probability."""
-        return self.tokens == 1 and self.mass > 1.0 - 1e-6
+    def is_single_token(self) -> bool:
+        """Whether a single token has the whole probability."""
+        return self.num_tokens == 1 and self.mass > 1.0 - 1e-6
 
     def score(self, rule: str, answer: str) -> float:
-        """The score by a rule of `RULES`.
+        """Return the score, from 0 to 1, by a rule of `RULES`.
 
-        "probability": of the answer; where it is not listed, one minus that of its opposite.
-        "yes-no": of the answer as a share of both. An opposite that is not listed counts as 0.
+        "probability": P(answer); where it is not listed, 1 - P(opposite).
+        "yes-no": P(answer) / (P(answer) + P(opposite)); an unlisted opposite counts as 0.
 
         Raises:
-            ScoringError: it cannot be known, and how large it is at most.
+            ScoringError: the listed tokens do not determine it; the message has an upper bound.
         """
-        least = self.answer or 0.0
+        lower_bound = self.answer or 0.0
         if rule == "yes-no":
-            least = min(least, self.opposite or 0.0)
-        if self.unread > least:
+            lower_bound = min(lower_bound, self.opposite or 0.0)
+        if self.unreadable > lower_bound:
             raise ScoringError(f"a listed token cannot be read, which may be the answer {answer!r}")
         if rule == "yes-no":
             if self.answer is not None:
                 return self.answer / (self.answer + (self.opposite or 0.0))
-            most = 1.0 if self.opposite is None else self.bound / (self.bound + self.opposite)
+            upper_bound = 1.0
+            if self.opposite is not None:
+                upper_bound = self.max_unlisted / (self.max_unlisted + self.opposite)
         elif self.answer is not None:
             return self.answer
         elif self.opposite is not None:
             return 1.0 - self.opposite
         else:
-            most = self.bound
+            upper_bound = self.max_unlisted
         raise ScoringError(
-            f"the answer {answer!r} is not among the {self.tokens} listed tokens: its score is at "
-            f"most {rounded_up(most)}"
+            f"the answer {answer!r} is not among the {self.num_tokens} listed tokens: its score is "
+            f"at most {round_up(upper_bound)}"
         )
 
 
@@ -126,25 +139,25 @@ def check_answer(name: str, answer: str, rule: str) -> None:
             f"{name!r} scores the first word of an answer, so the answer template must be "
             f"one word, such as 'Yes', not {answer!r}"
         )
-    if rule == "yes-no" and plain_form(answer) not in OPPOSITE:
+    if rule == "yes-no" and normalize_token(answer) not in OPPOSITE:
         raise TemplateError(
             f"rule='yes-no' needs the answer Yes or No, not {answer!r}; use rule='probability'"
         )
 
 
-def plain_form(token: str) -> str:
-    """A token without the spaces around it and in lower case; "▁" and "Ġ" stand for a space.
+def normalize_token(token: str) -> str:
+    """Return a token in lower case without surrounding spaces, which "▁" and "Ġ" stand for.
 
-    >>> plain_form(" Yes"), plain_form("▁YES"), plain_form("yes.")
+    >>> normalize_token(" Yes"), normalize_token("▁YES"), normalize_token("yes.")
     ('yes', 'yes', 'yes.')
     """
     return token.strip().lstrip("▁Ġ").strip().casefold()
 
 
-def rounded_up(value: float) -> str:
-    """One digit, never less than the value, so that like reasons can be counted together.
+def round_up(value: float) -> str:
+    """Format a value with one digit, rounded up, so that similar reasons count as one.
 
-    >>> rounded_up(0.00123), rounded_up(0.5), rounded_up(0.0)
+    >>> round_up(0.00123), round_up(0.5), round_up(0.0)
     ('2e-03', '5e-01', '0e+00')
     """
     if value <= 0:

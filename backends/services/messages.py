@@ -1,4 +1,4 @@
-"""What a question asks for and what comes back, in the terms of no service."""
+"""Requests and responses in terms common to all services."""
 
 from __future__ import annotations
 
@@ -7,77 +7,98 @@ from typing import NamedTuple
 
 from t2v_eval.errors import ScoringError
 
-from .answer_text import MORE, behind_thoughts
+from .answer_text import MAX_TOKENS_HINT, strip_reasoning
 
 
-class How(NamedTuple):
-    """How a question is to be answered: `listed` likeliest tokens at the first position."""
+class SamplingParams(NamedTuple):
+    """Parameters of a request.
 
-    tokens: int
+    Attributes:
+        max_tokens: maximum length of a completion.
+        temperature: 0 for the likeliest tokens.
+        top_logprobs: number of likeliest first tokens to list with their log-probabilities.
+        num_samples: number of completions.
+    """
+
+    max_tokens: int
     temperature: float
-    listed: int = 0
-    samples: int = 1
+    top_logprobs: int = 0
+    num_samples: int = 1
 
 
-class Said(NamedTuple):
-    """One answer. `listed` are the log-probabilities of the likeliest first tokens, if they came,
-    and `drawn` the first one that was; `cut` says that the answer was not finished, `thought` that
-    thoughts came beside it, and `problem` why it is none."""
+class Completion(NamedTuple):
+    """One completion of a response.
+
+    Attributes:
+        text: the generated text.
+        truncated: whether the length limit ended it.
+        top_logprobs: the likeliest first tokens, where the service lists them.
+        sampled_token: the first token that was sampled.
+        has_reasoning: whether the service returns reasoning beside the text.
+        error: why the completion is not valid.
+    """
 
     text: str
-    cut: bool = False
-    listed: Sequence[Entry] | None = None
-    drawn: str | None = None
-    thought: bool = False
-    problem: Exception | None = None
+    truncated: bool = False
+    top_logprobs: Sequence[TokenLogprob] | None = None
+    sampled_token: str | None = None
+    has_reasoning: bool = False
+    error: Exception | None = None
 
-    def written(self, more: str = MORE) -> str:
-        """What was written behind the thoughts; `more` is what to do where nothing was.
+    def final_text(self, more: str = MAX_TOKENS_HINT) -> str:
+        """Return the text behind the reasoning; `more` is the remedy that an error names.
 
         Raises:
-            ScoringError: nothing but thoughts, or nothing as far as it came.
+            ScoringError: there is only reasoning, or no text before the length limit.
+
+        >>> Completion("<think>A cat?</think> A dog.").final_text()
+        'A dog.'
         """
-        text = behind_thoughts(self.text, more)
-        if not text and (self.cut or self.thought or self.text.strip()):
+        text = strip_reasoning(self.text, more)
+        if not text and (self.truncated or self.has_reasoning or self.text.strip()):
             raise ScoringError(f"thinks and gives no answer; {more}")
         return text
 
 
-class Reply(NamedTuple):
-    """The answers to a question, and which model gave them, by its full name."""
+class Response(NamedTuple):
+    """The completions of a request, and the full name of the model that generated them."""
 
-    said: Sequence[Said]
+    completions: Sequence[Completion]
     model: str | None = None
 
-    def only(self) -> Said:
-        """The answer, where one was asked for; raises its problem."""
-        said = self.said[0]
-        if said.problem is not None:
-            raise said.problem
-        return said
+    def single(self) -> Completion:
+        """Return the first completion; raise its error if it is not valid."""
+        completion = self.completions[0]
+        if completion.error is not None:
+            raise completion.error
+        return completion
 
     @property
-    def served_by(self) -> dict[str, str]:
-        """For the store."""
+    def details(self) -> dict[str, str]:
+        """What the store keeps of the response beside the score."""
         return {"model": self.model} if self.model else {}
 
 
-class Entry(NamedTuple):
-    """A listed token and its log-probability; None for what cannot be read."""
+class TokenLogprob(NamedTuple):
+    """A listed token and its log-probability; None for a value that is not valid."""
 
     token: str | None
-    value: float | None
+    logprob: float | None
 
 
-class Refusal(NamedTuple):
-    """What a service says instead of an answer, as far as all of them say the same.
+class ErrorInfo(NamedTuple):
+    """An error of a service, in the fields that all services have.
 
-    `after` are seconds to wait; `key` and `spent` say that it refuses the key, or that the account
-    is used up.
+    Attributes:
+        status: the HTTP status; 0 where it is not known.
+        message: the service's message.
+        retry_after: seconds to wait.
+        invalid_key: whether the service refuses the key.
+        quota_exhausted: whether the account's quota is used up.
     """
 
     status: int
     message: str = ""
-    after: float | None = None
-    key: bool = False
-    spent: bool = False
+    retry_after: float | None = None
+    invalid_key: bool = False
+    quota_exhausted: bool = False

@@ -1,32 +1,32 @@
-"""GPT, and whatever speaks its protocol, as a scorer: probabilities, grades and preferences."""
+"""Scorers with GPT and servers that speak its protocol: probabilities, grades and preferences."""
 
 from __future__ import annotations
 
 from .grade import Judge
-from .openai_protocol import Chat, Compatible
+from .openai_protocol import CompatibleProtocol, OpenAIProtocol
 from .pairwise import PreferenceJudge
-from .yes_no import WordScorer
+from .yes_no import AnswerProbabilityScorer
 
 
-class OpenAIScorer(WordScorer, Chat):
-    """How likely one of OpenAI's models answers Yes; see `WordScorer` and `Chat`."""
+class OpenAIScorer(AnswerProbabilityScorer, OpenAIProtocol):
+    """Score with the probability of an answer of one of OpenAI's models."""
 
 
-class CompatibleScorer(WordScorer, Compatible):
-    """How likely a model on a server answers Yes; see `WordScorer` and `Compatible`."""
+class CompatibleScorer(AnswerProbabilityScorer, CompatibleProtocol):
+    """Score with the probability of an answer of a model on a server."""
 
 
-class OpenAIJudge(Judge, Chat):
-    """The grade that one of OpenAI's models writes; see `Judge` and `Chat`."""
+class OpenAIJudge(Judge, OpenAIProtocol):
+    """Score with the grade of one of OpenAI's models."""
 
 
-class CompatibleJudge(Judge, Compatible):
-    """The grade that a model on a server writes; see `Judge` and `Compatible`."""
+class CompatibleJudge(Judge, CompatibleProtocol):
+    """Score with the grade of a model on a server."""
 
 
-class OpenAIPreference(PreferenceJudge, Chat):
-    """Which picture one of OpenAI's models prefers; see `PreferenceJudge` and `Chat`."""
+class OpenAIPreference(PreferenceJudge, OpenAIProtocol):
+    """Compare two images with one of OpenAI's models."""
 
 
-class CompatiblePreference(PreferenceJudge, Compatible):
-    """Which picture a model on a server prefers; see `PreferenceJudge` and `Compatible`."""
+class CompatiblePreference(PreferenceJudge, CompatibleProtocol):
+    """Compare two images with a model on a server."""

@@ -17,63 +17,75 @@ from t2v_eval.remote.cost import Price
 from t2v_eval.remote.request_pool import RetryError, seconds_to_wait
 
 from .api_key import Key
-from .base import FILES, FILTERED, Service, ServiceOptions
-from .batches.openai import ChatDesk
-from .bounded_reading import Reading, logs_without, reading
-from .credentials import checked_address, directly, given_key, one_of
-from .json_fields import NOT_JSON, entry, inner_error, rows, table, text_of, words
-from .messages import How, Refusal, Reply, Said
+from .base import FILE_TIMEOUT, FILTERED_MESSAGE, Service, ServiceOptions
+from .batches.openai import OpenAIBatchClient
+from .bounded_reading import ReadLimits, limit_client, redact_logs
+from .credentials import check_base_url, client_kwargs, require_choice, resolve_api_key
+from .json_fields import (
+    NOT_JSON,
+    as_list,
+    as_mapping,
+    as_text,
+    extract_message,
+    parse_inner_error,
+    parse_token_logprob,
+)
+from .messages import Completion, ErrorInfo, Response, SamplingParams
 
 NO_COMPLETION = "the service's answer is not a chat completion"
-# What keeps a server from drawing in another way than the model says. OpenAI's own protocol has the
-# first; others refuse what they do not know, and are then asked without it.
-OPEN = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}
-DRAWING = ("top_p", "temperature", *OPEN)
-_UNKNOWN = re.compile(
+# Turn off the sampling defaults of a server, so that it samples from the model's distribution. A
+# server that rejects a parameter is asked again without it.
+NEUTRAL_PARAMS = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}
+SAMPLING_PARAMS = ("top_p", "temperature", *NEUTRAL_PARAMS)
+_UNKNOWN_PARAM = re.compile(
     r"(unknown|unrecogni[sz]ed|unsupported|unexpected|extra|additional|invalid)\W+(\w+\W+)?"
     r"(param|arg|field|input|propert|key)",
     re.IGNORECASE,
 )
-_ALWAYS_THINKS = re.compile(r"(o\d|gpt-5)(?!\w)")  # of OpenAI's models, which take no top_p
-_MISPLACED = re.compile(r"\W*\w+\W*")
+_REASONING_MODELS = re.compile(r"(o\d|gpt-5)(?!\w)")  # of OpenAI's models, which take no top_p
+_SINGLE_WORD = re.compile(r"\W*\w+\W*")
 
-
-# How servers call it that an answer is whole, was cut, or was withheld; what they call otherwise
-# is an answer of which nobody knows how much is there.
-WHOLE = "stop|stop_?(?:string_?found|sequence)|eos|eos_?(?:found|token)|end|end_turn|completed?"
-CUT = "length|max_tokens|max_output_tokens|model_length"
+# Reasons by which servers say that an answer is complete, truncated or withheld. With any other
+# reason it is not known how much of the answer is there.
+COMPLETE = "stop|stop_?(?:string_?found|sequence)|eos|eos_?(?:found|token)|end|end_turn|completed?"
+TRUNCATED = "length|max_tokens|max_output_tokens|model_length"
 WITHHELD = "content_filter|sensitive|safety|guardrail\\w*"
 
 
-class UntakenError(RetryError):
-    """The service does not take parameters that it can be asked without."""
-
-    def __init__(self, names: Collection[str], otherwise: Exception) -> None:
-        super().__init__(str(otherwise))
-        self.names, self.otherwise = set(names), otherwise
-
-
-AsyncClient = reading(openai.DefaultAsyncHttpxClient)
-Client = reading(openai.DefaultHttpxClient)
-
-
-class Chat(Service):
-    """Asks one of OpenAI's models.
+class RejectedParamsError(RetryError):
+    """The service rejects parameters that a request can omit.
 
     Args:
-        model: as the service calls it.
+        names: the rejected parameters.
+        fallback: the error where none of them can be omitted.
+    """
+
+    def __init__(self, names: Collection[str], fallback: Exception) -> None:
+        super().__init__(str(fallback))
+        self.names, self.fallback = set(names), fallback
+
+
+AsyncClient = limit_client(openai.DefaultAsyncHttpxClient)
+Client = limit_client(openai.DefaultHttpxClient)
+
+
+class OpenAIProtocol(Service):
+    """OpenAI's chat completions.
+
+    Args:
+        model: the service's name of the model.
         openai_key: `api_key` under its name in t2v_metrics.
-        detail: "low", "high" or "auto", as the service understands it; default: not said.
-        extra_body: what else each question says, such as {"reasoning_effort": "minimal"}, or for
-            a model of vLLM that thinks {"chat_template_kwargs": {"enable_thinking": False}}.
+        detail: resolution of images, "low", "high" or "auto"; default: the service's.
+        extra_body: further fields of each request, such as {"reasoning_effort": "minimal"}, or, for
+            a reasoning model of vLLM, {"chat_template_kwargs": {"enable_thinking": False}}.
         options: see `Service`.
     """
 
-    table = "openai"
-    home = "https://api.openai.com/v1"
-    home_variable = "OPENAI_BASE_URL"
+    price_table = "openai"
+    default_base_url = "https://api.openai.com/v1"
+    base_url_variable = "OPENAI_BASE_URL"
     key_variables: tuple[str, ...] = ("OPENAI_API_KEY",)
-    no_key = ". A server that wants none is 'openai-compatible:...'"
+    missing_key_hint = ". A server that wants none is 'openai-compatible:...'"
     token_limit = "max_completion_tokens"
 
     def __init__(
@@ -84,7 +96,7 @@ class Chat(Service):
         extra_body: Mapping[str, Any] | None = None,
         **options: Unpack[ServiceOptions],
     ) -> None:
-        one_of("detail", detail, (None, "low", "high", "auto"))
+        require_choice("detail", detail, (None, "low", "high", "auto"))
         if openai_key:
             options["api_key"] = options.get("api_key") or openai_key
         super().__init__(model, **options)
@@ -93,23 +105,25 @@ class Chat(Service):
         self._extra = _json_object(extra_body)
         if self._extra:
             self.identity_facts["extra_body"] = json.dumps(self._extra, sort_keys=True)
-        self._untaken = set[str]()
+        self._rejected_params = set[str]()
         self._client: openai.AsyncOpenAI
 
     @property
-    def as_it_draws(self) -> dict[str, Any]:
-        """What is said so that a server draws from all tokens, as likely as they are."""
-        return {} if _ALWAYS_THINKS.match(self.served) else {"top_p": 1}
+    def neutral_sampling(self) -> dict[str, Any]:
+        """Parameters that make a server sample from the full distribution."""
+        return {} if _REASONING_MODELS.match(self.model_name) else {"top_p": 1}
 
     def _client_options(self) -> dict[str, Any]:
-        """What both clients are made with. An address of the user's gets nothing that variables of
-        the environment say of another one."""
+        """Return the arguments of both clients.
+
+        A custom address gets no headers that environment variables set for OpenAI's.
+        """
         names = ["OpenAI-Organization", "OpenAI-Project"]
         lines = os.environ.get("OPENAI_CUSTOM_HEADERS", "").splitlines()
         names += [line.partition(":")[0].strip() for line in lines if ":" in line]
-        unsent = dict.fromkeys(names, openai.Omit()) if self.own_address else {}
+        unsent = dict.fromkeys(names, openai.Omit()) if self.custom_address else {}
         return {
-            "api_key": self.needed_key(),
+            "api_key": self.require_key(),
             "base_url": self.base_url,
             "default_headers": unsent,
         }
@@ -121,166 +135,182 @@ class Chat(Service):
             timeout=self.timeout,
             max_retries=0,  # the pool asks again
             http_client=AsyncClient(
-                reading=Reading(self._key, self.timeout), **directly(self.base_url)
+                read_limits=ReadLimits(self._key, self.timeout), **client_kwargs(self.base_url)
             ),
         ) as self._client:
             try:
-                with logs_without(self._key):
+                with redact_logs(self._key):
                     yield
             finally:
                 del self._client
 
     @contextmanager
-    def desk(self) -> Iterator[ChatDesk]:
+    def batch_client(self) -> Iterator[OpenAIBatchClient]:
         with (
             openai.OpenAI(
                 **self._client_options(),
-                timeout=FILES,
+                timeout=FILE_TIMEOUT,
                 max_retries=self.limits.retries,
-                http_client=Client(reading=Reading(self._key, FILES), **directly(self.base_url)),
+                http_client=Client(
+                    read_limits=ReadLimits(self._key, FILE_TIMEOUT), **client_kwargs(self.base_url)
+                ),
             ) as client,
-            logs_without(self._key),
+            redact_logs(self._key),
         ):
-            yield ChatDesk(client)
+            yield OpenAIBatchClient(client)
 
-    def picture(self, content: bytes, mime: str) -> dict[str, Any]:
+    def image_part(self, content: bytes, mime: str) -> dict[str, Any]:
         url = f"data:{mime};base64,{base64.b64encode(content).decode()}"
         return {"type": "image_url", "image_url": {"url": url, **self._detail}}
 
-    def wording(self, text: str) -> dict[str, Any]:
+    def text_part(self, text: str) -> dict[str, Any]:
         return {"type": "text", "text": text}
 
-    def body(self, parts: Sequence[Any], how: How) -> dict[str, Any]:
-        asked = {
-            "model": self.served,
+    def request_body(self, parts: Sequence[Any], params: SamplingParams) -> dict[str, Any]:
+        request = {
+            "model": self.model_name,
             "messages": [{"role": "user", "content": [*parts]}],
-            "temperature": how.temperature,
-            self.token_limit: how.tokens,
+            "temperature": params.temperature,
+            self.token_limit: params.max_tokens,
         }
-        asked |= self.as_it_draws if how.temperature else {}
-        asked |= {"logprobs": True, "top_logprobs": how.listed} if how.listed else {}
-        asked |= {"n": how.samples} if how.samples > 1 else {}
-        return asked | self._extra
+        request |= self.neutral_sampling if params.temperature else {}
+        if params.top_logprobs:
+            request |= {"logprobs": True, "top_logprobs": params.top_logprobs}
+        request |= {"n": params.num_samples} if params.num_samples > 1 else {}
+        return request | self._extra
 
     async def send(self, body: dict[str, Any]) -> Any:
-        more = {name: said for name, said in body.items() if name in self._extra or name in OPEN}
-        known = {name: said for name, said in body.items() if name not in more}
+        unnamed = self._extra.keys() | NEUTRAL_PARAMS.keys()  # not arguments of the client
+        extra = {name: value for name, value in body.items() if name in unnamed}
+        named = {name: value for name, value in body.items() if name not in extra}
         ask = self._client.chat.completions.with_raw_response.create
-        response = await ask(**known, extra_body=more)
-        return self.parsed(response.text)
+        response = await ask(**named, extra_body=extra)
+        return self.parse_json(response.text)
 
     async def ask(self, body: dict[str, Any]) -> Any:
         while True:
-            sent = {name: said for name, said in body.items() if name not in self._untaken}
+            accepted = {
+                name: value for name, value in body.items() if name not in self._rejected_params
+            }
             try:
-                return await super().ask(sent)
-            except UntakenError as error:
-                refused, otherwise = error.names & sent.keys(), error.otherwise
-                if "temperature" in refused and sent["temperature"] != 1:
-                    refused = set()
-            if not refused:
-                raise otherwise
-            self._untaken |= refused
-            self.another_request()
+                return await super().ask(accepted)
+            except RejectedParamsError as error:
+                rejected, fallback = error.names & accepted.keys(), error.fallback
+                if "temperature" in rejected and accepted["temperature"] != 1:
+                    rejected = set()
+            if not rejected:
+                raise fallback
+            self._rejected_params |= rejected
+            self.reserve_request()
 
-    def refused(self, no: Refusal) -> Exception:
-        otherwise = super().refused(no)
-        names = {name for name in DRAWING if name in no.message}
-        if not names and (not no.message or _UNKNOWN.search(no.message)):
-            names = set(OPEN)
-        names = names - {"temperature"} or names  # the last to be left out
-        taken = no.status not in (400, 422) or not names - self._extra.keys()
-        return otherwise if taken else UntakenError(names - self._extra.keys(), otherwise)
+    def classify_error(self, info: ErrorInfo) -> Exception:
+        fallback = super().classify_error(info)
+        names = {name for name in SAMPLING_PARAMS if name in info.message}
+        if not names and (not info.message or _UNKNOWN_PARAM.search(info.message)):
+            names = set(NEUTRAL_PARAMS)
+        names = names - {"temperature"} or names  # omitted last
+        names -= self._extra.keys()
+        if info.status in (400, 422) and names:
+            return RejectedParamsError(names, fallback)
+        return fallback
 
-    def refusal(self, error: Exception) -> Refusal | RetryError | None:
+    def parse_error(self, error: Exception) -> ErrorInfo | RetryError | None:
         if isinstance(error, RetryError):
             return error
         if isinstance(error, openai.APIStatusError):
-            return _refusal(error)
+            return _parse_status_error(error)
         if isinstance(error, openai.APITimeoutError):
             return RetryError(f"no answer within {self.timeout:g} s")
         if isinstance(error, openai.APIConnectionError):
-            return self.no_connection(error.__cause__ or error)
+            return self.connection_error(error.__cause__ or error)
         if isinstance(error, (ValueError, openai.APIError)):
             return RetryError(NOT_JSON)
         return None
 
-    def reply(self, content: Any) -> Reply:
-        if (error := inner_error(content)) is not None:
-            raise self.inner(error)
-        answers = rows(table(content).get("choices"))
+    def parse_response(self, content: Any) -> Response:
+        if (error := parse_inner_error(content)) is not None:
+            raise self.error_within_answer(error)
+        answers = as_list(as_mapping(content).get("choices"))
         if not answers:
-            raise self.no_answer(NO_COMPLETION, content)
-        model = text_of(table(content).get("model"))
-        return Reply([self._said(answer) for answer in answers], model or None)
+            raise self.invalid_answer(NO_COMPLETION, content)
+        model = as_text(as_mapping(content).get("model"))
+        return Response([self._parse_completion(answer) for answer in answers], model or None)
 
-    def used(self, content: Any) -> tuple[object, object, object]:
-        usage = table(table(content).get("usage"))
-        cached = table(usage.get("prompt_tokens_details")).get("cached_tokens")
+    def parse_usage(self, content: Any) -> tuple[object, object, object]:
+        usage = as_mapping(as_mapping(content).get("usage"))
+        cached = as_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")
         return usage.get("prompt_tokens"), usage.get("completion_tokens"), cached
 
-    def _said(self, answer: Any) -> Said:
-        choice, message = table(answer), table(table(answer).get("message"))
-        ended, content = choice.get("finish_reason"), message.get("content")
-        text, thought = _text(content), _text(message.get("reasoning_content"))
-        thought = thought or _text(message.get("reasoning"))
-        end = str(ended or "stop").casefold()
-        whole, cut, withheld = (re.fullmatch(how, end) for how in (WHOLE, CUT, WITHHELD))
-        misplaced = "</" in thought or (ended and whole and _MISPLACED.fullmatch(thought))
-        text = text or (thought if misplaced else "")  # some servers take an answer for a thought
+    def _parse_completion(self, answer: Any) -> Completion:
+        choice, message = as_mapping(answer), as_mapping(as_mapping(answer).get("message"))
+        finish_reason, content = choice.get("finish_reason"), message.get("content")
+        text, reasoning = _text(content), _text(message.get("reasoning_content"))
+        reasoning = reasoning or _text(message.get("reasoning"))
+        end = str(finish_reason or "stop").casefold()
+        complete, truncated, withheld = (
+            re.fullmatch(pattern, end) for pattern in (COMPLETE, TRUNCATED, WITHHELD)
+        )
+        single_word = finish_reason and complete and _SINGLE_WORD.fullmatch(reasoning)
+        if not text and ("</" in reasoning or single_word):
+            text = reasoning  # some servers take the answer for reasoning
         refusal = message.get("refusal")
-        for part in rows(content):
-            refusal = refusal or table(part).get("refusal")
-        problem: Exception | None = None
-        if (error := inner_error(choice)) is not None or ended == "error":
-            problem = self.inner(error or Refusal(0))
+        for part in as_list(content):
+            refusal = refusal or as_mapping(part).get("refusal")
+        error: Exception | None = None
+        if (inner_error := parse_inner_error(choice)) is not None or finish_reason == "error":
+            error = self.error_within_answer(inner_error or ErrorInfo(0))
         elif withheld:
-            problem = ScoringError(FILTERED)
+            error = ScoringError(FILTERED_MESSAGE)
         elif refusal:
-            said = self.without_key(words(refusal) or "no reason given")
-            problem = ScoringError(f"the model refuses to answer: {said[:80]}")
+            explanation = self.redact_message(extract_message(refusal) or "no reason given")
+            error = ScoringError(f"the model refuses to answer: {explanation[:80]}")
         elif not choice or not isinstance(content, (str, list, Mapping, type(None))):
-            problem = self.no_answer(NO_COMPLETION, answer)
-        elif not (whole or cut):
-            said = self.without_key(words(ended)) or "in no way that is known"
-            problem = RetryError(f"the service ended the answer early: {said}")
-        first = table(next(iter(rows(table(choice.get("logprobs")).get("content"))), None))
-        listed = [entry(row, "logprob") for row in rows(first.get("top_logprobs"))]
-        drawn = entry(first, "logprob").token
-        return Said(text, cut is not None, listed or None, drawn, bool(thought), problem)
+            error = self.invalid_answer(NO_COMPLETION, answer)
+        elif not (complete or truncated):
+            explanation = self.redact_message(extract_message(finish_reason))
+            explanation = explanation or "in no way that is known"
+            error = RetryError(f"the service ended the answer early: {explanation}")
+        tokens = as_list(as_mapping(choice.get("logprobs")).get("content"))
+        first = as_mapping(next(iter(tokens), None))
+        rows = as_list(first.get("top_logprobs"))
+        top_logprobs = [parse_token_logprob(row, "logprob") for row in rows]
+        sampled_token = parse_token_logprob(first, "logprob").token
+        return Completion(
+            text, truncated is not None, top_logprobs or None, sampled_token, bool(reasoning), error
+        )
 
 
-class Compatible(Chat):
-    """Asks a server that speaks OpenAI's protocol, such as vLLM, SGLang or llama.cpp.
+class CompatibleProtocol(OpenAIProtocol):
+    """A server that speaks OpenAI's protocol, such as vLLM, SGLang or llama.cpp.
 
-    One that wants "max_completion_tokens", such as Azure for its newer models, is asked as
+    Servers that need "max_completion_tokens", such as Azure for its newer models, are used as
     ``openai:MODEL`` with a `base_url`.
 
     Args:
-        base_url: where it is, for example ``http://localhost:8000/v1``; of Azure,
-            ``https://NAME.openai.azure.com/openai/v1``, where the model is the deployment.
-        api_key: only where the server wants one; OPENAI_API_KEY is never sent.
+        base_url: the address, for example ``http://localhost:8000/v1``; for Azure,
+            ``https://NAME.openai.azure.com/openai/v1``, with the deployment as the model.
+        api_key: only where the server needs one; OPENAI_API_KEY is never sent.
     """
 
-    # The picture first: all questions about it then share a prefix, which servers keep.
+    # The image first: all questions about it share a prefix, which servers cache.
     image_first = True
     token_limit = "max_tokens"
     key_variables = ()
-    as_it_draws: ClassVar[dict[str, Any]] = {"top_p": 1, **OPEN}
+    neutral_sampling: ClassVar[dict[str, Any]] = {"top_p": 1, **NEUTRAL_PARAMS}
 
     @classmethod
-    def known_price(cls, model: str) -> Price | None:
-        """None: a model of that name may cost anything elsewhere."""
+    def table_price(cls, model: str) -> Price | None:
+        """Return None: the price of a model on another server is not known."""
         return None
 
-    def find(
+    def resolve_endpoint(
         self, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
     ) -> tuple[str, Key]:
         if not base_url:
             raise InputError(
                 "base_url= is needed: where the server is, for example http://localhost:8000/v1"
             )
-        return checked_address(base_url), Key(given_key(key, key_file) or "none")
+        return check_base_url(base_url), Key(resolve_api_key(key, key_file) or "none")
 
 
 def _json_object(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -291,36 +321,36 @@ def _json_object(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def _text(content: object) -> str:
-    """The text of a message, which may come in parts, thoughts among them."""
+    """Return the text of a message, which may come in parts, reasoning among them."""
     if isinstance(content, str):
         return content
-    parts = [content] if isinstance(content, Mapping) else rows(content)
-    kinds = ("text", "output_text", None)
-    told = [
-        part if isinstance(part, str) else table(part).get("text")
+    parts = [content] if isinstance(content, Mapping) else as_list(content)
+    text_types = ("text", "output_text", None)
+    texts = [
+        part if isinstance(part, str) else as_mapping(part).get("text")
         for part in parts
-        if isinstance(part, str) or table(part).get("type") in kinds
+        if isinstance(part, str) or as_mapping(part).get("type") in text_types
     ]
-    return "".join(map(text_of, told))
+    return "".join(map(as_text, texts))
 
 
-def _refusal(error: openai.APIStatusError) -> Refusal:
+def _parse_status_error(error: openai.APIStatusError) -> ErrorInfo:
     headers = error.response.headers
-    after = seconds_to_wait(headers.get("retry-after"))
-    if (ms := seconds_to_wait(headers.get("retry-after-ms"))) is not None:
-        after = ms / 1000
+    retry_after = seconds_to_wait(headers.get("retry-after"))
+    if (milliseconds := seconds_to_wait(headers.get("retry-after-ms"))) is not None:
+        retry_after = milliseconds / 1000
     body = error.body
     if isinstance(body, list) and body and isinstance(body[0], Mapping):  # as Google words it
         body = body[0].get("error")
-    spent = isinstance(body, Mapping) and body.get("code") == "insufficient_quota"
-    message = _message(body)
-    key = error.status_code == 400 and message.startswith("API key not valid")
-    return Refusal(error.status_code, message, after, key, spent)
+    quota_exhausted = isinstance(body, Mapping) and body.get("code") == "insufficient_quota"
+    message = _error_message(body)
+    invalid_key = error.status_code == 400 and message.startswith("API key not valid")
+    return ErrorInfo(error.status_code, message, retry_after, invalid_key, quota_exhausted)
 
 
-def _message(body: object) -> str:
-    """What a refusal says; servers have several forms. A page for browsers says nothing."""
+def _error_message(body: object) -> str:
+    """Return the message of an error, of which servers have several forms; "" for HTML pages."""
     if isinstance(body, Mapping):
-        told = body.get("message") or body.get("detail") or body.get("error") or ""
-        return told if isinstance(told, str) else json.dumps(told)
+        message = body.get("message") or body.get("detail") or body.get("error") or ""
+        return message if isinstance(message, str) else json.dumps(message)
     return body if isinstance(body, str) and not body.lstrip().startswith("<") else ""

@@ -1,4 +1,4 @@
-"""What a model costs and how many tokens a picture is, from the dated table beside this file."""
+"""Prices of models and token counts of images, from the dated table beside this file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Any
 from t2v_eval.remote.cost import Price
 from t2v_eval.utils.toml import read_toml
 
-AROUND = 12  # tokens that stand around a question
-VERSION = re.compile(r"-(\d{4}-\d\d-\d\d|\d{3})$")  # a dated or numbered one costs as much
+TEMPLATE_TOKENS = 12  # of the chat template around a question
+VERSION = re.compile(
+    r"-(\d{4}-\d\d-\d\d|\d{3})$"
+)  # dated and numbered versions have the same price
 
 
 @cache
@@ -26,24 +28,24 @@ def _row(service: str, model: str) -> dict[str, Any]:
     return row and {"as_of": about["as_of"], **row}
 
 
-def price_of(service: str, model: str) -> Price | None:
-    """The price of a service's model, where the table has it."""
+def lookup_price(service: str, model: str) -> Price | None:
+    """Return the price of a service's model; None where the table has none."""
     row = _row(service, model)
     return Price(row["input"], row["output"], row.get("cached"), row["as_of"]) if row else None
 
 
-def picture_tokens(
+def image_tokens(
     service: str, model: str, width: int, height: int, detail: str | None = None
 ) -> int | None:
-    """How many tokens a picture is, as the service describes it; None for models not in the table.
+    """Return the tokens of an image by the service's formula; None for models not in the table.
 
-    >>> [picture_tokens("openai", "gpt-4o", *size) for size in ((1024, 1024), (300, 200))]
+    >>> [image_tokens("openai", "gpt-4o", *size) for size in ((1024, 1024), (300, 200))]
     [765, 255]
-    >>> [picture_tokens("openai", "gpt-4o", 2048, 4096, d) for d in ("high", "low")]
+    >>> [image_tokens("openai", "gpt-4o", 2048, 4096, d) for d in ("high", "low")]
     [1105, 85]
-    >>> picture_tokens("openai", "gpt-4.1-mini", 1024, 1024), picture_tokens("openai", "m", 9, 9)
+    >>> image_tokens("openai", "gpt-4.1-mini", 1024, 1024), image_tokens("openai", "m", 9, 9)
     (1659, None)
-    >>> [picture_tokens("google", "gemini-2.5-pro", *size) for size in ((384, 300), (960, 540))]
+    >>> [image_tokens("google", "gemini-2.5-pro", *size) for size in ((384, 300), (960, 540))]
     [258, 1548]
     """
     row = _row(service, model)
@@ -67,5 +69,5 @@ def picture_tokens(
 
 
 def text_tokens(text: str) -> int:
-    """About how many tokens a question is: four bytes each, and what stands around it."""
-    return AROUND + math.ceil(len(text.encode("utf-8", "replace")) / 4)
+    """Estimate the tokens of a question: four bytes each, and the chat template's."""
+    return TEMPLATE_TOKENS + math.ceil(len(text.encode("utf-8", "replace")) / 4)

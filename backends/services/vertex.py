@@ -1,4 +1,4 @@
-"""Gemini through Vertex AI: where it is asked, and with whose credentials."""
+"""Vertex AI: address, project and credentials."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ SIGN_IN = (
 
 @dataclass
 class Vertex:
-    """A project at a location; `keyed` where a key stands in the place of credentials."""
+    """A project at a location; `has_key` where an API key replaces credentials."""
 
     project: str | None
     location: str
     credentials: Any = field(repr=False)
-    keyed: bool
+    has_key: bool
 
     @property
-    def home(self) -> str:
-        """Google's address for the location."""
+    def default_base_url(self) -> str:
+        """Google's address of the location."""
         if self.location == "global":
             return "https://aiplatform.googleapis.com"
         if self.location in CONTINENTS:
@@ -43,7 +43,7 @@ class Vertex:
         return f"https://{self.location}-aiplatform.googleapis.com"
 
     def check_address(self, address: str) -> None:
-        """Refuse to send credentials where others could read them."""
+        """Raise InputError where credentials would be sent unencrypted."""
         parts = urlsplit(address)
         host = parts.hostname or ""
         try:
@@ -55,37 +55,37 @@ class Vertex:
                 f"credentials of Google are sent to https addresses only, not to {address}"
             )
 
-    def signed_in(self) -> Callable[[], str]:
-        """Load the credentials where none were passed; what tells their token, which changes."""
+    def load_credentials(self) -> Callable[[], str]:
+        """Load the credentials if none were passed; return a getter of their current token."""
         if self.credentials is None or self.project is None:
             try:
-                held, project = google.auth.default(scopes=SCOPES)
+                loaded, project = google.auth.default(scopes=SCOPES)
             except exceptions.GoogleAuthError as error:
                 if self.credentials is None:
                     raise InputError(f"Vertex AI needs credentials: {SIGN_IN} ({error})") from None
             else:
-                self.credentials = self.credentials or held
+                self.credentials = self.credentials or loaded
                 self.project = self.project or project
         if not self.project:
             raise InputError("Vertex AI needs a project: pass project=, or set " + PROJECT)
         _check("project", self.project)
         return lambda: getattr(self.credentials, "token", None) or ""
 
-    def given(self) -> dict[str, Any]:
-        """What a client is made with."""
+    def client_options(self) -> dict[str, Any]:
+        """Return the arguments of a client."""
         return {
             "project": self.project,
             "location": self.location,
             "credentials": self.credentials,
         }
 
-    def refused(self, address: str, status: int, message: str) -> ServiceError:
-        """What to say where the service refuses who asks."""
-        who = "the key" if self.keyed else "the credentials"
-        told = f": {message[:300]}" if status == 403 else ""  # others may repeat a part of a key
+    def credentials_error(self, address: str, status: int, message: str) -> ServiceError:
+        """Return the error where the service refuses the key or the credentials."""
+        credentials = "the key" if self.has_key else "the credentials"
+        suffix = f": {message[:300]}" if status == 403 else ""  # others may repeat a part of a key
         return ServiceError(
-            f"{address} refuses {who} (status {status}){told}; check that they may use Vertex AI "
-            f"in the project {self.project!r}, or {SIGN_IN}"
+            f"{address} refuses {credentials} (status {status}){suffix}; check that they may use "
+            f"Vertex AI in the project {self.project!r}, or {SIGN_IN}"
         )
 
 
@@ -94,19 +94,23 @@ LOCATION = "GOOGLE_CLOUD_LOCATION"
 VARIABLES = ("GOOGLE_GENAI_USE_ENTERPRISE", "GOOGLE_GENAI_USE_VERTEXAI")  # in Google's own order
 
 
-def vertex_of(
+def choose_vertex(
     vertexai: bool | None,
     project: str | None,
     location: str | None,
     credentials: Any,
-    keyed: bool,
+    has_key: bool,
     elsewhere: bool,
 ) -> Vertex | None:
-    """How Vertex AI is asked; None where the Developer API is.
+    """Return the settings of Vertex AI, or None to use the Developer API.
 
     Args:
-        keyed: whether a key was passed.
-        elsewhere: whether it is said where else to ask, so that variables do not decide.
+        has_key: whether a key was passed.
+        elsewhere: whether an address or a key was passed, so that environment variables are
+            ignored.
+
+    Raises:
+        InputError: options contradict each other or are not valid.
     """
     if vertexai is not None and not isinstance(vertexai, bool):
         raise InputError(f"vertexai={vertexai!r}; pass True or False")
@@ -119,29 +123,29 @@ def vertex_of(
                 "project=, location= and credentials= are of Vertex AI: pass vertexai=True too"
             )
         return None
-    if keyed and (project or location or credentials is not None):
+    if has_key and (project or location or credentials is not None):
         raise InputError(
             "a key of Vertex AI has a project of its own: pass api_key= alone, or project= and "
             "location= without it"
         )
-    if not keyed:
+    if not has_key:
         project = project or os.environ.get(PROJECT) or None
         location = location or os.environ.get(LOCATION) or None
     for what, value in (("project", project), ("location", location)):
         if value is not None:
             _check(what, value)
-    return Vertex(project, location or "global", credentials, keyed)
+    return Vertex(project, location or "global", credentials, has_key)
 
 
 def _check(what: str, value: str) -> None:
-    """Refuse what is no part of an address."""
+    """Raise InputError for a value that cannot be part of an address."""
     allowed = r"[a-z0-9-]+" if what == "location" else r"[A-Za-z0-9.:_-]+"
     if not isinstance(value, str) or not re.fullmatch(allowed, value):
         raise InputError(f"{what}={value!r} is no {what} of Google Cloud")
 
 
-def sign_in_problem(error: BaseException) -> Exception | None:
-    """What to say where the credentials do not do; None where the error is another one."""
+def sign_in_error(error: BaseException) -> Exception | None:
+    """Return the error for rejected credentials; None for an error that is not about them."""
     if isinstance(error, exceptions.TransportError):
         return RetryError(f"Google cannot be reached to sign in ({type(error).__name__})")
     if isinstance(error, exceptions.GoogleAuthError):

@@ -1,4 +1,4 @@
-"""What asking a service costs: prices, what was used, and what a run would use."""
+"""The cost of asking a service: prices, usage of requests, and the estimate for a run."""
 
 from __future__ import annotations
 
@@ -7,26 +7,35 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 MILLION = 1_000_000
-MOST_TOKENS = 10**8  # that one answer can have used
+MAX_TOKENS = 10**8  # of one answer; a larger count is not valid
 
 
 class Price(NamedTuple):
-    """US dollars for a million tokens, and since when that is known (a date, or who said so)."""
+    """US dollars for a million tokens.
+
+    Attributes:
+        input, output, cached: for tokens of each kind; `cached` None: as `input`.
+        as_of: the date of the price, or "as given" by the user.
+    """
 
     input: float
     output: float
     cached: float | None = None
-    known: str = "as given"
+    as_of: str = "as given"
 
-    def half(self) -> Price:
-        """Half of it, as for what may take its time."""
+    def halved(self) -> Price:
+        """Return half the price, as batch APIs charge.
+
+        >>> Price(2.5, 10.0).halved()[:3]
+        (1.25, 5.0, None)
+        """
         cached = None if self.cached is None else self.cached / 2
-        return Price(self.input / 2, self.output / 2, cached, self.known)
+        return Price(self.input / 2, self.output / 2, cached, self.as_of)
 
-    def of(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
-        """What so many tokens cost; cached ones are among those that go in.
+    def cost(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
+        """Return the cost in US dollars; `input_tokens` include `cached_tokens`.
 
-        >>> round(Price(2.5, 10.0, 1.25).of(1_000_000, 1000, 400_000), 6)
+        >>> round(Price(2.5, 10.0, 1.25).cost(1_000_000, 1000, 400_000), 6)
         2.01
         """
         cached = self.input if self.cached is None else self.cached
@@ -35,12 +44,13 @@ class Price(NamedTuple):
 
 
 class Usage:
-    """What requests used, as the service counts it, added up; `cost` where the price is known."""
+    """Sum the usage that the service reports; `cost` in US dollars where the price is known."""
 
     def __init__(self) -> None:
         self.total: Counter[str] = Counter()
-        self.cost = self.dearest = 0.0
-        self.told = self.untold = 0  # answers that said what they used; those before that did not
+        self.cost = self.highest_cost = 0.0
+        # Answers with a valid usage, and those without one before the first.
+        self.reported = self.unreported = 0
 
     def add(
         self,
@@ -49,52 +59,55 @@ class Usage:
         output_tokens: object,
         cached_tokens: object = 0,
     ) -> None:
-        """One answer, and what the service says that it used.
+        """Add an answer with the usage that the service reports.
 
-        Where that is missing or cannot be, the answer counts as the dearest so far, so that no
-        limit on the cost is passed unseen; those before the first that tells count once it does.
+        Where that is missing or not valid, the answer counts with the highest cost so far, so that
+        `max_cost` holds; answers before the first valid usage count once that arrives.
         """
-        going = tokens(input_tokens)
-        coming = tokens(0 if output_tokens is None else output_tokens)
-        tells = going is not None and going > 0 and coming is not None
-        going, coming = going or 0, coming or 0
-        cached = min(tokens(cached_tokens) or 0, going)
+        input_count = tokens(input_tokens)
+        output_count = tokens(0 if output_tokens is None else output_tokens)
+        is_reported = input_count is not None and input_count > 0 and output_count is not None
+        input_count, output_count = input_count or 0, output_count or 0
+        cached_count = min(tokens(cached_tokens) or 0, input_count)
         self.total.update(
-            requests=1, input_tokens=going, cached_tokens=cached, output_tokens=coming
+            requests=1,
+            input_tokens=input_count,
+            cached_tokens=cached_count,
+            output_tokens=output_count,
         )
-        self.told += tells
-        self.untold += not self.told
+        self.reported += is_reported
+        self.unreported += not self.reported
         if price is None:
             return
-        cost = price.of(going, coming, cached)
-        if tells:
-            self.dearest = max(self.dearest, cost)
-            cost += self.untold * self.dearest
-            self.untold = 0
-        self.cost += max(cost, 0.0 if tells else self.dearest)
+        cost = price.cost(input_count, output_count, cached_count)
+        if is_reported:
+            self.highest_cost = max(self.highest_cost, cost)
+            cost += self.unreported * self.highest_cost
+            self.unreported = 0
+        self.cost += max(cost, 0.0 if is_reported else self.highest_cost)
 
     def since(self, total: Counter[str], cost: float, price: Price | None) -> dict[str, float]:
-        """What was added since then, for a report."""
-        found: dict[str, float] = dict(self.total - total)
-        if found and price is not None:
-            found["us_dollars"] = round(self.cost - cost, 6)
-        return found
+        """Return the usage since `total` and `cost`, for a report."""
+        used: dict[str, float] = dict(self.total - total)
+        if used and price is not None:
+            used["us_dollars"] = round(self.cost - cost, 6)
+        return used
 
 
 def tokens(value: object) -> int | None:
-    """How many tokens a service counted; None where that is no count.
+    """Return a count of tokens; None where the value is not a valid count.
 
     >>> tokens(300), tokens(-1), tokens(10**400), tokens("300"), tokens(2.5)
     (300, None, None, None, None)
     """
-    counted = isinstance(value, int) and not isinstance(value, bool)
-    return value if counted and 0 <= value <= MOST_TOKENS else None  # type: ignore[operator, return-value]
+    is_count = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_count and 0 <= value <= MAX_TOKENS else None  # type: ignore[operator, return-value]
 
 
-def shown_dollars(dollars: float) -> str:
-    """With as many digits as say something.
+def format_dollars(dollars: float) -> str:
+    """Format US dollars with two digits, or four below one dollar.
 
-    >>> shown_dollars(1234.5), shown_dollars(0.0014), shown_dollars(0.0)
+    >>> format_dollars(1234.5), format_dollars(0.0014), format_dollars(0.0)
     ('1,234.50', '0.0014', '0.00')
     """
     return f"{dollars:,.4f}" if 0 < dollars < 1 else f"{dollars:,.2f}"
@@ -102,9 +115,13 @@ def shown_dollars(dollars: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a run would ask: unique cells, those in the store, and requests for the rest.
+    """The estimate for a run.
 
-    Tokens and US dollars are None where nobody can tell; `known` says since when the price is.
+    Attributes:
+        cells, stored: unique cells, and how many of them are in the store.
+        requests: requests for the rest.
+        input_tokens, output_tokens, us_dollars: None where they are not known.
+        as_of: the date of the price.
     """
 
     cells: int
@@ -113,19 +130,19 @@ class Estimate:
     input_tokens: int | None = None
     output_tokens: int | None = None
     us_dollars: float | None = None
-    known: str = ""
+    as_of: str = ""
 
     def row(self) -> list[str]:
-        """For a table, in the order of `COLUMNS`."""
+        """Return the row of a table, in the order of `COLUMNS`."""
         tokens = ["?" if n is None else f"{n:,}" for n in (self.input_tokens, self.output_tokens)]
-        price = "?" if self.us_dollars is None else shown_dollars(self.us_dollars)
+        price = "?" if self.us_dollars is None else format_dollars(self.us_dollars)
         return [
             f"{self.cells:,}",
             f"{self.stored:,}",
             f"{self.requests:,}",
             *tokens,
             price,
-            self.known,
+            self.as_of,
         ]
 
 

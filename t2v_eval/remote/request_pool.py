@@ -1,8 +1,8 @@
-"""Many questions to one service at once: how many, how fast, how often again, and when to stop.
+"""Send many requests to one service: adaptive concurrency, retries with backoff, and limits.
 
-`Pool.run` works in an event loop in a thread of its own and hands out every answer as it comes.
-The number of open requests starts at one, grows while answers come, and is halved when the service
-says that it is too many.
+`Pool.run` works in an event loop in a thread of its own and yields each answer as it arrives. The
+number of open requests starts at one, grows while answers arrive, and is halved when the service
+reports a rate limit (additive increase, multiplicative decrease, as TCP does it).
 """
 
 from __future__ import annotations
@@ -23,52 +23,57 @@ from typing import Any, Generic, TypeVar
 from t2v_eval.errors import MediaError, ScoringError, ServiceError, T2VError, T2VWarning
 from t2v_eval.utils.interrupts import stops_call
 
-Answer = TypeVar("Answer")
+T = TypeVar("T")
 
-FIRST = 8  # open requests after the first answer
-LONGEST_WAIT = 30.0  # seconds between two tries where the service does not say how long
-DEAD = 3  # questions given up before any answer came: nobody is there
-GO_ON = "run it again, with a store, to go on"
-TRIES_AT_A_DOOR = 3  # where no connection was ever made: a wrong address does not get better
-SILENCE = 5.0  # seconds without an answer until a person is told why
-DOWN = 8  # questions given up one after the other, none answered between: nobody is there any more
+INITIAL_CONCURRENCY = 8  # open requests after the first answer
+MAX_BACKOFF = 30.0  # seconds between two attempts, unless the service says how long to wait
+MAX_FAILURES_BEFORE_FIRST_ANSWER = 3  # questions given up without any answer; then the run stops
+RESUME_HINT = "run it again, with a store, to go on"
+MAX_CONNECT_ATTEMPTS = 3  # before the first connection; a wrong address is permanent
+STALL_WARNING_AFTER = 5.0  # seconds without an answer until a warning says why
+MAX_CONSECUTIVE_FAILURES = (
+    8  # questions given up one after the other, none answered between: nobody is there any more
+)
 
 
 class RetryError(Exception):
-    """What a question raises that may be asked again.
+    """Raised by a request that failed for now and may be sent again.
 
     Args:
-        reason: for the person who reads why a score is missing.
-        after: seconds that the service asks to wait.
-        too_many: whether it says that it is asked too often.
-        absent: whether no connection could be made at all.
+        reason: the message to show where the score stays missing.
+        retry_after: seconds that the service asks to wait.
+        rate_limited: whether the service reports too many requests.
+        unreachable: whether no connection could be made at all.
     """
 
     def __init__(
         self,
         reason: str,
-        after: float | None = None,
-        too_many: bool = False,
-        absent: bool = False,
+        retry_after: float | None = None,
+        rate_limited: bool = False,
+        unreachable: bool = False,
     ) -> None:
         super().__init__(reason)
-        self.after = after
-        self.too_many = too_many
-        self.absent = absent
+        self.retry_after = retry_after
+        self.rate_limited = rate_limited
+        self.unreachable = unreachable
 
 
-class NoMoreError(Exception):
-    """What a question raises that needs another request when no more may be sent."""
+class BudgetExhaustedError(Exception):
+    """Raised where a question needs another request but a limit of the run is reached."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How a service may be asked.
+    """Limits of a run.
 
-    `concurrency` bounds the open requests, `retries` how often a question that failed is asked
-    again and `patience` (seconds) how long; being asked to slow down counts as no failure.
-    `backoff` is the first wait, doubled each time. After `max_seconds`, or with `max_requests`
-    sent, nothing more is asked.
+    Attributes:
+        concurrency: maximum of open requests.
+        retries: how often a question that failed is asked again. A rate limit is not a failure.
+        patience: seconds within which a question is asked again.
+        backoff: seconds before the second attempt; doubled for each further one.
+        max_seconds: time after which nothing more is asked.
+        max_requests: number of requests after which nothing more is asked.
     """
 
     concurrency: int = 64
@@ -79,130 +84,158 @@ class Limits:
     max_requests: int | None = None
 
 
-class Pace:
-    """How many requests may be open, as TCP does it: one more for each answer until the first
-    "too many", from then on one more for each round of answers.
+class AdaptiveConcurrency:
+    """Bound the number of open requests, as TCP's congestion control does.
 
-    Lower `priority` goes first, so that what is asked again is not kept waiting by what is new.
+    The limit grows by one with each answer until the service first reports a rate limit, from then
+    on by one with each round of answers. Lower `priority` goes first, so that new questions do not
+    hold up retries.
+
+    >>> limiter = AdaptiveConcurrency(64)
+    >>> limiter.grow()
+    >>> limiter.limit
+    8
+    >>> limiter.reduce(entered=1.0, now=2.0, retry_after=None)
+    >>> limiter.limit
+    4.0
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, maximum: int) -> None:
+        self.maximum = maximum
         self.limit = 1.0
-        self.open = 0
-        self._threshold = float(most)
-        self._cut_at = -1.0
+        self.num_open = 0
+        self._threshold = float(maximum)
+        self._last_cut = -1.0
         self._paused_until = 0.0
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
-    async def enter(self, priority: int, until: float = math.inf) -> float:
-        """Wait for a place, and while all pause, but for that not beyond `until`; returns when that
-        was over, which `cut` wants to know."""
+    async def acquire(self, priority: int, until: float = math.inf) -> float:
+        """Wait for a slot, and for the end of a pause of all requests, though not beyond `until`.
+
+        Returns:
+            The time of the event loop at which the request may start; pass it to `reduce`.
+        """
         loop = asyncio.get_running_loop()
-        place: asyncio.Future[None] = loop.create_future()
-        heapq.heappush(self._waiting, (priority, place))
+        slot: asyncio.Future[None] = loop.create_future()
+        heapq.heappush(self._waiting, (priority, slot))
         self._admit()
         try:
-            await place
+            await slot
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled():
-                self.leave()
+            if slot.done() and not slot.cancelled():
+                self.release()
             raise
         while (wait := min(self._paused_until, until) - loop.time()) > 0:
             try:
                 await asyncio.sleep(wait)
             except asyncio.CancelledError:
-                self.leave()
+                self.release()
                 raise
         return loop.time()
 
-    def leave(self) -> None:
-        """Give the place back."""
-        self.open -= 1
+    def release(self) -> None:
+        """Give back a slot."""
+        self.num_open -= 1
         self._admit()
 
     def grow(self) -> None:
-        """An answer came."""
+        """Raise the limit after an answer."""
         step = 1.0 if self.limit < self._threshold else 1.0 / self.limit
-        first = min(FIRST, self._threshold) if self.limit <= 1 and self._cut_at < 0 else 0.0
-        self.limit = min(float(self.most), max(first, self.limit + step))
+        initial = (
+            min(INITIAL_CONCURRENCY, self._threshold)
+            if self.limit <= 1 and self._last_cut < 0
+            else 0.0
+        )
+        self.limit = min(float(self.maximum), max(initial, self.limit + step))
         self._admit()
 
-    def cut(self, entered: float, now: float, after: float | None) -> None:
-        """The service says "too many" to a request of `entered`: halve, once a round."""
-        if entered > self._cut_at:
-            self._cut_at = now
+    def reduce(self, entered: float, now: float, retry_after: float | None) -> None:
+        """Halve the limit after a rate limit, once a round, and pause for `retry_after` seconds.
+
+        Args:
+            entered: when the refused request started; one from before the last cut is ignored.
+        """
+        if entered > self._last_cut:
+            self._last_cut = now
             self.limit = max(1.0, self.limit / 2)
             self._threshold = self.limit
-        if after is not None:
-            self._paused_until = max(self._paused_until, now + after)
+        if retry_after is not None:
+            self._paused_until = max(self._paused_until, now + retry_after)
 
     def _admit(self) -> None:
-        while self._waiting and self.open < int(self.limit):
-            _, place = heapq.heappop(self._waiting)
-            if not place.done():
-                self.open += 1
-                place.set_result(None)
+        while self._waiting and self.num_open < int(self.limit):
+            _, slot = heapq.heappop(self._waiting)
+            if not slot.done():
+                self.num_open += 1
+                slot.set_result(None)
 
 
-class Pool(Generic[Answer]):
-    """Asks `jobs` questions.
+@dataclass(slots=True)
+class _History:
+    """The attempts at one question; rate limits count as attempts, not as failures."""
+
+    started: float
+    attempts: int = 0
+    failures: int = 0
+
+
+class Pool(Generic[T]):
+    """Ask `num_jobs` questions concurrently.
 
     Args:
-        ask: asks one, by its number; raises `RetryError`, `ScoringError` or `MediaError` (this one
-            has no answer), or another `T2VError` (none will have one).
-        session: what is held open while questions are asked.
-        spent: why no more may be asked, if so; called before each request.
+        ask: asks question number n; raises `RetryError` (ask again), `ScoringError` or
+            `MediaError` (this question has no answer), or another `T2VError` (stop the run).
+        session: opens what is needed during the run, such as connections.
+        stop_reason: returns why no more may be asked, or ""; called before each request.
     """
 
     def __init__(
         self,
-        jobs: int,
-        ask: Callable[[int], Awaitable[Answer]],
+        num_jobs: int,
+        ask: Callable[[int], Awaitable[T]],
         session: Callable[[], AbstractAsyncContextManager[Any]],
         limits: Limits,
-        spent: Callable[[], str] = lambda: "",
+        stop_reason: Callable[[], str] = lambda: "",
     ) -> None:
-        self.jobs, self.limits = jobs, limits
-        self._ask, self._session, self._spent = ask, session, spent
-        self.pace = Pace(limits.concurrency)
+        self.num_jobs, self.limits = num_jobs, limits
+        self._ask, self._session, self._stop_reason = ask, session, stop_reason
+        self.concurrency = AdaptiveConcurrency(limits.concurrency)
         self.sent = 0
-        self._answered = self._given_up = 0
-        self._reached = False  # the service said something, be it an error
-        self._problem = ""  # the last one of a question that is asked again
-        self._told = False  # that nothing comes
-        self._finished: queue.SimpleQueue[tuple[int, Answer | T2VError] | None] = (
-            queue.SimpleQueue()
-        )
-        self._left = set(range(jobs))
+        self._num_answered = self._failures_in_a_row = 0
+        self._service_reached = False  # whether the service responded, even with an error
+        self._last_problem = ""  # why a question was last asked again
+        self._stall_reported = False
+        self._finished: queue.SimpleQueue[tuple[int, T | T2VError] | None] = queue.SimpleQueue()
+        self._unfinished = set(range(num_jobs))
         self._error: BaseException | None = None
-        self._over = ""  # why the rest is not asked
+        self._limit_message = ""  # the limit that was reached, if any
         self._stopped = False
         self._interrupt: type[KeyboardInterrupt] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._main: asyncio.Task[None] | None = None
 
-    def run(self) -> Iterator[list[tuple[int, Answer | T2VError]]]:
-        """Yield (number, answer or why there is none) as they come, all that is there at a time.
+    def run(self) -> Iterator[list[tuple[int, T | T2VError]]]:
+        """Yield lists of (number, answer or error), as soon as they are there.
 
-        An interrupt or an error that stops everything is raised after what was finished.
+        First Ctrl-C calls `stop`, so that finished answers are yielded before it is raised; a
+        second one raises KeyboardInterrupt at once.
 
         Raises:
-            T2VError: what `ask` raised that holds for every question.
-            ServiceError: nobody answers any more.
+            T2VError: the error of `ask` that holds for every question.
+            ServiceError: the service does not answer any more.
         """
         thread = threading.Thread(target=self._thread, name="t2v-eval-pool", daemon=True)
         with stops_call(self._interrupted):
             thread.start()
             try:
-                ended = False
-                while not ended:
-                    came = [self._next()]
+                done = False
+                while not done:
+                    finished = [self._next()]
                     while not self._finished.empty():
-                        came.append(self._finished.get())
-                    ended = came[-1] is None
-                    ready = [one for one in came if one is not None]
-                    self._left.difference_update(number for number, _ in ready)
+                        finished.append(self._finished.get())
+                    done = finished[-1] is None
+                    ready = [item for item in finished if item is not None]
+                    self._unfinished.difference_update(number for number, _ in ready)
                     if ready:
                         yield ready
             finally:
@@ -212,22 +245,24 @@ class Pool(Generic[Answer]):
             raise self._interrupt
         if self._error is not None:
             raise self._error
-        if self._over and self._left:
-            yield [(number, ScoringError(self._over)) for number in sorted(self._left)]
+        if self._limit_message and self._unfinished:
+            yield [
+                (number, ScoringError(self._limit_message)) for number in sorted(self._unfinished)
+            ]
 
-    def _next(self) -> tuple[int, Answer | T2VError] | None:
-        """What is finished next; where that takes long, says once why."""
-        while not self._told:
+    def _next(self) -> tuple[int, T | T2VError] | None:
+        """Return the next finished question; warn once if that takes long."""
+        while not self._stall_reported:
             try:
-                return self._finished.get(timeout=SILENCE)
+                return self._finished.get(timeout=STALL_WARNING_AFTER)
             except queue.Empty:
-                if self._problem:
-                    self._told = True
-                    warnings.warn(f"waiting: {self._problem}; asking again", T2VWarning, 4)
+                if self._last_problem:
+                    self._stall_reported = True
+                    warnings.warn(f"waiting: {self._last_problem}; asking again", T2VWarning, 4)
         return self._finished.get()
 
     def stop(self) -> None:
-        """Let go of what is being asked; what is finished is still handed out."""
+        """Cancel the open requests; finished answers are still yielded."""
         self._stopped = True
         if self._loop is not None and self._main is not None and not self._main.done():
             self._loop.call_soon_threadsafe(self._main.cancel)
@@ -255,20 +290,22 @@ class Pool(Generic[Answer]):
             try:
                 await asyncio.wait_for(self._ask_all(), seconds)
             except TimeoutError:
-                self._over = f"not asked: the run's limit of {seconds:g} s was over; {GO_ON}"
+                self._limit_message = (
+                    f"not asked: the run's limit of {seconds:g} s was over; {RESUME_HINT}"
+                )
 
     async def _ask_all(self) -> None:
         tasks: set[asyncio.Task[None]] = set()
         try:
-            for number in range(self.jobs):
-                # Questions that wait to be asked again hold no place, but are bounded too.
+            for number in range(self.num_jobs):
+                # Questions that wait for a retry hold no slot, but their number is bounded too.
                 while len(tasks) >= 2 * self.limits.concurrency:
                     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                entered = await self.pace.enter(number)
-                if self._over:
-                    self.pace.leave()
+                entered = await self.concurrency.acquire(number)
+                if self._limit_message:
+                    self.concurrency.release()
                     break
-                task = asyncio.create_task(self._one(number, entered))
+                task = asyncio.create_task(self._ask_until_answered(number, entered))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
             while tasks:
@@ -278,79 +315,96 @@ class Pool(Generic[Answer]):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _one(self, number: int, entered: float) -> None:
-        loop = asyncio.get_running_loop()
-        began, failures, tries = entered, 0, 0
-        while True:
-            try:
-                self.count_request()
-                answer = await self._ask(number)
-            except NoMoreError:
-                return
-            except RetryError as problem:
-                retry, tries = problem, tries + 1
-                self._reached |= not problem.absent
-                self._problem = str(problem)
-            except (ScoringError, MediaError) as error:
-                self._reached |= isinstance(error, ScoringError)
-                self._finished.put((number, error))
-                return
-            except Exception as error:  # of all questions, or a mistake of ours
-                self._fail(error)
-                return
-            else:
-                self._answered, self._given_up, self._reached = self._answered + 1, 0, True
-                self._finished.put((number, answer))
-                self.pace.grow()
-                return
-            finally:
-                self.pace.leave()
-            now = loop.time()
-            failures += not retry.too_many
-            longest = min(LONGEST_WAIT, self.limits.backoff * 2.0 ** min(tries - 1, 20))
-            wait = (retry.after or 0.0) + random.uniform(0.5, 1.0) * longest
-            # A wait that is no number is too long as well.
-            patient = now + wait - began <= self.limits.patience
-            if retry.too_many:
-                # All wait with this question, unless the service asks for more than it may wait.
-                self.pace.cut(entered, now, retry.after if patient else None)
-            if not self._reached and tries >= min(TRIES_AT_A_DOOR, self.limits.retries + 1):
-                self._fail(ServiceError(f"{retry} (tried {tries} times); is it running there?"))
-                return
-            if failures > self.limits.retries or not patient:
-                self._give_up(number, f"{retry} (tried {tries} times)")
+    async def _ask_until_answered(self, number: int, entered: float) -> None:
+        history = _History(entered)
+        while (retry := await self._attempt(number)) is not None:
+            history.attempts += 1
+            history.failures += not retry.rate_limited
+            wait = self._wait_before_retry(number, retry, entered, history)
+            if wait is None:
                 return
             await asyncio.sleep(wait)
-            until = began + self.limits.patience
-            entered = await self.pace.enter(number, until)
-            if entered >= until:  # others were asked to wait for longer meanwhile
-                self.pace.leave()
-                self._give_up(number, f"{retry} (tried {tries} times)")
+            deadline = history.started + self.limits.patience
+            entered = await self.concurrency.acquire(number, deadline)
+            if entered >= deadline:  # the pause was prolonged meanwhile
+                self.concurrency.release()
+                self._give_up(number, f"{retry} (tried {history.attempts} times)")
                 return
 
+    async def _attempt(self, number: int) -> RetryError | None:
+        """Ask once and record the result; return the error if the question may be asked again."""
+        try:
+            self.count_request()
+            answer = await self._ask(number)
+        except BudgetExhaustedError:
+            return None
+        except RetryError as problem:
+            self._service_reached |= not problem.unreachable
+            self._last_problem = str(problem)
+            return problem
+        except (ScoringError, MediaError) as error:
+            self._service_reached |= isinstance(error, ScoringError)
+            self._finished.put((number, error))
+        except Exception as error:  # holds for all questions, or is a bug
+            self._fail(error)
+        else:
+            self._num_answered += 1
+            self._failures_in_a_row, self._service_reached = 0, True
+            self._finished.put((number, answer))
+            self.concurrency.grow()
+        finally:
+            self.concurrency.release()
+        return None
+
+    def _wait_before_retry(
+        self, number: int, retry: RetryError, entered: float, history: _History
+    ) -> float | None:
+        """Return the seconds until the next attempt; None where there is none."""
+        now, attempts = asyncio.get_running_loop().time(), history.attempts
+        backoff = min(MAX_BACKOFF, self.limits.backoff * 2.0 ** min(attempts - 1, 20))
+        wait = (retry.retry_after or 0.0) + random.uniform(0.5, 1.0) * backoff
+        # False for a wait of NaN too.
+        within_patience = now + wait - history.started <= self.limits.patience
+        if retry.rate_limited:
+            # All requests pause, unless the service asks for longer than `patience`.
+            pause = retry.retry_after if within_patience else None
+            self.concurrency.reduce(entered, now, pause)
+        max_attempts = min(MAX_CONNECT_ATTEMPTS, self.limits.retries + 1)
+        if not self._service_reached and attempts >= max_attempts:
+            self._fail(ServiceError(f"{retry} (tried {attempts} times); is it running there?"))
+            return None
+        if history.failures > self.limits.retries or not within_patience:
+            self._give_up(number, f"{retry} (tried {attempts} times)")
+            return None
+        return wait
+
     def count_request(self) -> None:
-        """A request is about to be sent; a question that needs several counts the others itself.
+        """Count a request before it is sent; a question with several counts each of them.
 
         Raises:
-            NoMoreError: it may not be.
+            BudgetExhaustedError: a limit of the run is reached.
         """
-        most = self.limits.max_requests
-        if not self._over and most is not None and self.sent >= most:
-            self._over = f"not asked: the limit of {most} requests was reached; {GO_ON}"
-        self._over = self._over or self._spent()
-        if self._over:
-            raise NoMoreError
+        maximum = self.limits.max_requests
+        if not self._limit_message and maximum is not None and self.sent >= maximum:
+            self._limit_message = (
+                f"not asked: the limit of {maximum} requests was reached; {RESUME_HINT}"
+            )
+        self._limit_message = self._limit_message or self._stop_reason()
+        if self._limit_message:
+            raise BudgetExhaustedError
         self.sent += 1
 
     def _give_up(self, number: int, reason: str) -> None:
-        self._given_up += 1
+        self._failures_in_a_row += 1
         self._finished.put((number, ScoringError(reason)))
-        if self._given_up >= (DOWN if self._answered else DEAD):
+        if self._failures_in_a_row >= (
+            MAX_CONSECUTIVE_FAILURES if self._num_answered else MAX_FAILURES_BEFORE_FIRST_ANSWER
+        ):
             self._fail(
                 ServiceError(
-                    f"{reason}; {self._given_up} questions in a row were given up, so no more are "
-                    "asked. What was answered is kept in the store, if there is one: run it again "
-                    "to go on"
+                    f"{reason}; {self._failures_in_a_row} questions in a row were given up, so no "
+                    "more are asked. Answers so far are in the store, if there is one: run it "
+                    "again to go on"
                 )
             )
 
@@ -361,7 +415,7 @@ class Pool(Generic[Answer]):
 
 
 def seconds_to_wait(retry_after: str | None) -> float | None:
-    """The header ``retry-after``: seconds, or a date; None where it says nothing that can be.
+    """Parse the header ``retry-after``, seconds or a date; None where it is not valid.
 
     >>> seconds_to_wait("2"), seconds_to_wait("-3"), seconds_to_wait("1e400")
     (2.0, 0.0, inf)

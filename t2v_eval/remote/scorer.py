@@ -1,7 +1,7 @@
-"""Scorers whose model is behind an API: one question a cell, answers as they come.
+"""Scorers whose model is behind an API: one question a cell, scores stored as they arrive.
 
-The author of a backend writes how a picture is packed and how one question is asked; how many are
-open at once, what is asked again and when to stop is in `t2v_eval.remote.request_pool`.
+A backend writes how an image is packed (`ApiScorer.pack`) and how one question is asked
+(`ApiScorer.score_cell`); concurrency, retries and limits are in `t2v_eval.remote.request_pool`.
 """
 
 from __future__ import annotations
@@ -33,30 +33,32 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.registry import Card
 from t2v_eval.remote.cost import Estimate, Price, Usage
-from t2v_eval.remote.request_pool import GO_ON, Limits, NoMoreError, Pool, RetryError
+from t2v_eval.remote.request_pool import RESUME_HINT, BudgetExhaustedError, Limits, Pool, RetryError
 from t2v_eval.scoring.plan import Block, Cells, Plan, Text, caption_text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer
 from t2v_eval.store import Store, text_key
 
-UNTOLD = 3  # answers with impossible counts of tokens before a limit on cost cannot be kept
-Packed = TypeVar("Packed")
-Found = TypeVar("Found")
+MAX_UNREPORTED_USAGE = 3  # answers without valid token counts before `max_cost` cannot be kept
+PackedT = TypeVar("PackedT")
+ResultT = TypeVar("ResultT")
 
-# Of the question that is being asked: says that what it costs is known, and counts a request more.
-_answered: ContextVar[Callable[[], None] | None] = ContextVar("answered", default=None)
-_another: ContextVar[Callable[[], None] | None] = ContextVar("another", default=None)
+# Callbacks of the question that the current task asks. `max_cost` reserves the highest cost so far
+# for each open request: release that once the cost is known, or reserve a further request.
+_Callback = Callable[[], None]
+_release_reservation: ContextVar[_Callback | None] = ContextVar("release", default=None)
+_reserve_request: ContextVar[_Callback | None] = ContextVar("reserve", default=None)
 
 
-class Answer(NamedTuple):
-    """The score of a cell, and what else is known of it, as JSON for the store."""
+class CellScore(NamedTuple):
+    """The score of a cell, and details of the answer as JSON for the store."""
 
     value: float
     detail: str | None = None
 
 
 class ApiOptions(TypedDict, total=False):
-    """What every scorer behind an API takes; a backend hands them on as ``**options``."""
+    """Options of every scorer behind an API; a backend passes them on as ``**options``."""
 
     card: Card | None
     concurrency: int
@@ -79,23 +81,28 @@ class ApiOptions(TypedDict, total=False):
     template: str | None
 
 
-class ApiScorer(Scorer, Generic[Packed]):
-    """A model that is asked over the network.
+class ApiScorer(Scorer, Generic[PackedT]):
+    """Score with a model behind an API.
 
     Args:
-        concurrency: requests open at once, at most; it starts low, grows while answers come and is
-            halved when the service says that it is too many.
+        concurrency: maximum of open requests; the number starts low, grows while answers arrive and
+            is halved when the service reports a rate limit.
         timeout: seconds for one request.
-        retries, patience, backoff: how often (and how many seconds) a question that failed is asked
-            again, and the first wait between two tries, which doubles.
-        max_seconds, max_requests, max_cost: when to stop asking in one run (US dollars, where the
-            price is known); what is answered by then stays.
-        device, cache_dir, batch_size: for scripts that set them for every model; nothing runs here.
+        retries: how often a question that failed is asked again.
+        patience: seconds within which a question is asked again.
+        backoff: seconds before the second attempt; doubled for each further one.
+        max_seconds, max_requests, max_cost: limits of one run (`max_cost` in US dollars, where the
+            price is known); scores up to then stay.
+        device, cache_dir, batch_size: ignored; accepted so that scripts may pass them to every
+            model.
         options: see `Scorer`.
+
+    Raises:
+        InputError: a number is not valid.
     """
 
-    # Backends set these: what decides the numbers, the price, where it is known, and how many
-    # requests a cell needs.
+    # Set by backends: the settings that decide the scores, the price where it is known, and the
+    # number of requests for a cell.
     identity_facts: Mapping[str, str] = {}
     price: Price | None = None
     requests_for_a_cell = 1
@@ -117,7 +124,7 @@ class ApiScorer(Scorer, Generic[Packed]):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        for what, value, least in (
+        for name, value, minimum in (
             ("concurrency", concurrency, 1),
             ("timeout", timeout, 0.001),
             ("retries", retries, 0),
@@ -127,8 +134,12 @@ class ApiScorer(Scorer, Generic[Packed]):
             ("max_cost", 0 if max_cost is None else max_cost, 0),
             ("max_requests", 0 if max_requests is None else max_requests, 0),
         ):
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= least:
-                raise InputError(f"{what}={value!r}; pass a number that is {least} or more")
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not value >= minimum
+            ):
+                raise InputError(f"{name}={value!r}; pass a number that is {minimum} or more")
         self.timeout, self.max_cost = timeout, max_cost
         self.usage = Usage()
         self.limits = Limits(
@@ -139,106 +150,107 @@ class ApiScorer(Scorer, Generic[Packed]):
         return {**self.identity_facts, **super().identity()}
 
     @abstractmethod
-    def pack(self, media: Media) -> Packed:
-        """A picture as it is sent, made once a picture in a thread; `load_image` decodes it.
+    def pack(self, media: Media) -> PackedT:
+        """Prepare an image for sending, in a thread and once an image; `load_image` decodes it.
 
         Raises:
             MediaError: it cannot be decoded.
         """
 
     @abstractmethod
-    async def score_cell(self, image: Packed, text: str) -> Answer:
+    async def score_cell(self, image: PackedT, text: str) -> CellScore:
         """Ask for the score of one cell, once.
 
         Raises:
-            RetryError: it may be asked again.
+            RetryError: the question may be asked again.
             ScoringError: this cell has no score; the message says why.
-            ServiceError, UnsupportedError: no cell will have one.
+            ServiceError, UnsupportedError: no cell will have a score.
         """
 
-    def redacted(self, words: str) -> str:
-        """What a service said, as it may be kept: a backend takes out its key."""
-        return words
+    def redact_text(self, text: str) -> str:
+        """Remove secrets from text of a service before it is stored; a backend removes its key."""
+        return text
 
-    async def complete(self, image: Packed, prompt: str, max_new_tokens: int) -> str:
-        """Ask for a text about a picture, once; raises as `score_cell`."""
+    async def complete(self, image: PackedT, prompt: str, max_new_tokens: int) -> str:
+        """Generate a text about an image with one request; raises as `score_cell` does."""
         raise UnsupportedError(f"{self.name!r} cannot generate text")
 
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[str]:
-        async def ask(packed: Packed, number: int) -> str:
+        async def ask(packed: PackedT, number: int) -> str:
             return await self.complete(packed, prompts[number], max_new_tokens)
 
-        written: dict[int, str] = {}
-        for came in self.pool(images, ask).run():
-            for number, found in came:
-                if isinstance(found, MediaError):
-                    raise found
-                if isinstance(found, T2VError):
+        generated: dict[int, str] = {}
+        for finished in self.pool(images, ask).run():
+            for number, result in finished:
+                if isinstance(result, MediaError):
+                    raise result
+                if isinstance(result, T2VError):
                     where = f"{images[number].name} with {prompts[number]!r}"
-                    raise ScoringError(f"{self.name!r}: {where}: {found}")
-                written[number] = found
-        return [written[number] for number in range(len(images))]
+                    raise ScoringError(f"{self.name!r}: {where}: {result}")
+                generated[number] = result
+        return [generated[number] for number in range(len(images))]
 
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
-        """About how many tokens go in and come out for a cell; None where nobody can tell."""
+        """Estimate input and output tokens of a cell; None where that is not known."""
         return None
 
     def note_usage(
         self, input_tokens: object, output_tokens: object, cached_tokens: object = 0
     ) -> None:
-        """A backend tells what the service says that an answer used, whatever that is.
+        """Add the usage that the service reports for an answer, whatever values these are.
 
         Raises:
-            ServiceError: nothing, or nothing that can be, though there is a limit to keep.
+            ServiceError: there is no valid usage, so `max_cost` cannot be kept.
         """
         self.usage.add(self.price, input_tokens, output_tokens, cached_tokens)
-        silent = not input_tokens or self.usage.untold >= UNTOLD
-        if self.max_cost is not None and silent and not self.usage.told:
+        silent = not input_tokens or self.usage.unreported >= MAX_UNREPORTED_USAGE
+        if self.max_cost is not None and silent and not self.usage.reported:
             raise ServiceError(
                 "the service does not say what an answer used, so max_cost= cannot be kept; use "
                 "max_requests= instead"
             )
-        if answered := _answered.get():
-            answered()
+        if release := _release_reservation.get():
+            release()
 
-    def another_request(self) -> None:
-        """A backend tells that a question needs one more request than the first.
+    def reserve_request(self) -> None:
+        """Count a further request of the question that is being asked, before it is sent.
 
         Raises:
-            NoMoreError: it may not be sent; what was limited stays so.
+            BudgetExhaustedError: a limit of the run is reached; do not send it.
         """
-        if another := _another.get():
-            another()
+        if reserve := _reserve_request.get():
+            reserve()
 
     def estimate(self, blocks: Sequence[Block]) -> Estimate:
-        """What scoring these would ask and cost; asks nothing. See `Block`."""
+        """Estimate requests and cost of scoring `blocks`; sends nothing."""
         plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
         cells = [(plan.images[i], caption_text(plan.texts[j])) for i, j in plan.cells.tolist()]
-        known = set[tuple[str, str]]()
+        stored_keys = set[tuple[str, str]]()
         if self.store is not None:
             keys = [(media.key, text_key(text)) for media, text in cells]
-            known = set(self.store.get_cells(self.id, keys))
-        todo = [pair for pair in cells if (pair[0].key, text_key(pair[1])) not in known]
-        tokens = []
-        for pair in todo:
+            stored_keys = set(self.store.get_cells(self.id, keys))
+        missing = [cell for cell in cells if (cell[0].key, text_key(cell[1])) not in stored_keys]
+        counts = []
+        for cell in missing:
             try:
-                tokens.append(self.expected_tokens(*pair))
+                counts.append(self.expected_tokens(*cell))
             except MediaError:
                 if self.on_error == "raise":
                     raise
-        requests = len(tokens) * self.requests_for_a_cell
-        counts = Estimate(len(cells), len(cells) - len(todo), requests)
+        requests = len(counts) * self.requests_for_a_cell
+        estimated = Estimate(len(cells), len(cells) - len(missing), requests)
         if self.price is None:
-            counts = replace(counts, known="not known: pass price=[in, out]")
-        if not all(tokens):
-            return counts
-        going, coming = (sum(pair[k] for pair in tokens if pair) for k in (0, 1))
-        counts = replace(counts, input_tokens=going, output_tokens=coming)
+            estimated = replace(estimated, as_of="not known: pass price=[in, out]")
+        if not all(counts):
+            return estimated
+        input_tokens, output_tokens = (sum(cell[k] for cell in counts if cell) for k in (0, 1))
+        estimated = replace(estimated, input_tokens=input_tokens, output_tokens=output_tokens)
         if self.price is None:
-            return counts
-        return replace(counts, us_dollars=self.price.of(going, coming), known=self.price.known)
+            return estimated
+        dollars = self.price.cost(input_tokens, output_tokens)
+        return replace(estimated, us_dollars=dollars, as_of=self.price.as_of)
 
     def evaluate_blocks(
         self, blocks: Sequence[Block], progress: Progress | None = None
@@ -250,7 +262,7 @@ class ApiScorer(Scorer, Generic[Packed]):
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """What is held open during a run, such as connections."""
+        """Open what a run needs, such as connections."""
         yield
 
     def score_cells(
@@ -259,28 +271,28 @@ class ApiScorer(Scorer, Generic[Packed]):
         rows, columns = cells[:, 0].tolist(), cells[:, 1].tolist()
         failure: tuple[int, T2VError] | None = None
 
-        async def ask(packed: Packed, number: int) -> Answer:
+        async def ask(packed: PackedT, number: int) -> CellScore:
             return await self.score_cell(packed, caption_text(texts[columns[number]]))
 
         pool = self.pool([images[row] for row in rows], ask)
-        for came in pool.run():
-            answers = {n: found for n, found in came if isinstance(found, Answer)}
+        for finished in pool.run():
+            answers = {n: result for n, result in finished if isinstance(result, CellScore)}
             if answers:
                 values, details = zip(*answers.values(), strict=True)
                 scores = torch.tensor(values, dtype=torch.float32)
                 yield ScoreChunk(np.array([*answers]), scores, details=details)
             reasons = defaultdict[str, dict[int, str | None]](dict)
-            for n, found in came:
-                if isinstance(found, Answer):
+            for n, result in finished:
+                if isinstance(result, CellScore):
                     continue
                 if self.on_error == "skip":
-                    reasons[str(found)][n] = getattr(found, "detail", None)
+                    reasons[str(result)][n] = getattr(result, "detail", None)
                 elif failure is None:
-                    # What was answered besides is stored before the error is raised.
-                    failure = n, found
+                    # Answers that arrived with it are stored before the error is raised.
+                    failure = n, result
                     pool.stop()
-            for reason, told in reasons.items():
-                yield ScoreChunk(np.array([*told]), None, reason, [*told.values()])
+            for reason, failed in reasons.items():
+                yield ScoreChunk(np.array([*failed]), None, reason, [*failed.values()])
         if failure is not None:
             number, error = failure
             if isinstance(error, MediaError):
@@ -288,72 +300,73 @@ class ApiScorer(Scorer, Generic[Packed]):
             where = f"{images[rows[number]].name} with {caption_text(texts[columns[number]])!r}"
             yield ScoreChunk(np.array([number]), None, f"{where}: {error}")
 
-    def kept(self, found: Found) -> Found:
-        """What came of a question, as it may be kept."""
-        if isinstance(found, Answer) and found.detail is not None:
-            return found._replace(detail=self.redacted(found.detail))
-        return self.redacted(found) if isinstance(found, str) else found  # type: ignore[return-value]
+    def redact_result(self, result: ResultT) -> ResultT:
+        """Remove secrets from the result of a question before it is stored."""
+        if isinstance(result, CellScore) and result.detail is not None:
+            return result._replace(detail=self.redact_text(result.detail))
+        return self.redact_text(result) if isinstance(result, str) else result  # type: ignore[return-value]
 
-    def redact(self, error: Exception) -> None:
-        """Take what may not be kept out of an error, and of what it came from."""
+    def redact_error(self, error: Exception) -> None:
+        """Remove secrets from the message of an error; drop the cause if it held one."""
         detail = getattr(error, "detail", None)
         if isinstance(detail, str):
-            error.detail = self.redacted(detail)  # type: ignore[attr-defined]
-        message = self.redacted(str(error))
+            error.detail = self.redact_text(detail)  # type: ignore[attr-defined]
+        message = self.redact_text(str(error))
         if message != str(error):
             error.args = (message,)
             error.__cause__ = error.__context__ = None
 
-    def packed(self, media: Media) -> Packed:
-        """As `pack`, whatever goes wrong being a `MediaError`."""
+    def pack_safely(self, media: Media) -> PackedT:
+        """Call `pack` within the memory budget; any failure becomes a `MediaError`."""
         with BUDGET.lease(), decoding(media.name, "cannot be prepared for sending"):
             return self.pack(media)
 
     def pool(
-        self, media: Sequence[Media], ask: Callable[[Packed, int], Awaitable[Found]]
-    ) -> Pool[Found]:
-        """Questions about pictures, one for each of `media`, which name a picture repeatedly."""
-        packed = _Packed(self.packed, 2 * self.limits.concurrency)
+        self, media: Sequence[Media], ask: Callable[[PackedT, int], Awaitable[ResultT]]
+    ) -> Pool[ResultT]:
+        """Return a pool that asks one question for each of `media`, which may repeat an image."""
+        packed = _PackedImages(self.pack_safely, 2 * self.limits.concurrency)
         before = self.usage.cost
 
         asking = set[int]()
 
-        async def one(number: int) -> Found:
+        async def ask_one(number: int) -> ResultT:
             asking.add(number)
-            _answered.set(lambda: asking.discard(number))
-            _another.set(lambda: another(number))
+            _release_reservation.set(lambda: asking.discard(number))
+            _reserve_request.set(lambda: reserve(number))
             try:
                 image = await packed.get(media[number])
-                with one_answer():
-                    return self.kept(await asyncio.wait_for(ask(image, number), self.timeout))
+                with isolate_answer_errors():
+                    result = await asyncio.wait_for(ask(image, number), self.timeout)
+                    return self.redact_result(result)
             except TimeoutError:
                 raise RetryError(f"no answer within {self.timeout:g} s") from None
             except (T2VError, RetryError) as error:
-                self.redact(error)
+                self.redact_error(error)
                 raise
             finally:
                 asking.discard(number)
 
-        def another(number: int) -> None:
+        def reserve(number: int) -> None:
             pool.count_request()
             asking.add(number)
 
-        def spent() -> str:
-            # What is open is reckoned with too, each request as the dearest so far.
-            most, reserved = self.max_cost, (len(asking) + 1) * self.usage.dearest
-            if most is None or (most > 0 and self.usage.cost - before + reserved <= most):
+        def stop_reason() -> str:
+            # Open requests count too, each with the highest cost so far.
+            limit, reserved = self.max_cost, (len(asking) + 1) * self.usage.highest_cost
+            if limit is None or (limit > 0 and self.usage.cost - before + reserved <= limit):
                 return ""
-            return f"not asked: the limit of {most:g} US dollars was reached; {GO_ON}"
+            return f"not asked: the limit of {limit:g} US dollars was reached; {RESUME_HINT}"
 
-        pool: Pool[Found] = Pool(len(media), one, self.connected, self.limits, spent)
+        pool: Pool[ResultT] = Pool(len(media), ask_one, self.connected, self.limits, stop_reason)
         return pool
 
 
 def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
-    """What scoring these would ask of a service and cost; asks nothing.
+    """Estimate the requests and the cost of scoring `blocks`; sends nothing.
 
     Raises:
-        UnsupportedError: the scorer asks no service.
+        UnsupportedError: the scorer runs locally.
     """
     if not isinstance(scorer, ApiScorer):
         raise UnsupportedError(f"{scorer.name!r} runs here: it asks no service and costs nothing")
@@ -361,32 +374,32 @@ def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
 
 
 @contextmanager
-def one_answer(said: Callable[[], str] = lambda: "") -> Iterator[None]:
-    """Within it, whatever goes wrong while an answer is read is a matter of this answer alone.
+def isolate_answer_errors(reported: Callable[[], str] = lambda: "") -> Iterator[None]:
+    """Turn unexpected errors while an answer is parsed into `RetryError`, so that no run ends.
 
     Args:
-        said: what the service says instead, for the reason.
+        reported: returns the service's own message, for the reason.
     """
     try:
         yield
-    except (T2VError, RetryError, NoMoreError, TimeoutError, Warning):
+    except (T2VError, RetryError, BudgetExhaustedError, TimeoutError, Warning):
         raise
     except Exception as error:
-        why = said() or type(error).__name__
+        why = reported() or type(error).__name__
         raise RetryError(f"the service's answer cannot be read ({why})") from None
 
 
-class _Packed(Generic[Packed]):
-    """The pictures packed last, so that one is packed once for all its texts."""
+class _PackedImages(Generic[PackedT]):
+    """Cache the last packed images, so that an image is packed once for all its texts."""
 
-    def __init__(self, pack: Callable[[Media], Packed], most: int) -> None:
-        self._pack, self._most = pack, most
-        self._made: dict[str, asyncio.Future[Packed]] = {}
+    def __init__(self, pack: Callable[[Media], PackedT], max_items: int) -> None:
+        self._pack, self._max_items = pack, max_items
+        self._futures: dict[str, asyncio.Future[PackedT]] = {}
 
-    async def get(self, media: Media) -> Packed:
-        if media.key not in self._made:
-            self._made[media.key] = asyncio.ensure_future(asyncio.to_thread(self._pack, media))
-            while len(self._made) > self._most:
-                del self._made[next(iter(self._made))]
-        # Shielded: one question that is let go of must not take the picture from the others.
-        return await asyncio.shield(self._made[media.key])
+    async def get(self, media: Media) -> PackedT:
+        if media.key not in self._futures:
+            self._futures[media.key] = asyncio.ensure_future(asyncio.to_thread(self._pack, media))
+            while len(self._futures) > self._max_items:
+                del self._futures[next(iter(self._futures))]
+        # Shielded: a question that is cancelled must not cancel the packing for the others.
+        return await asyncio.shield(self._futures[media.key])

@@ -64,7 +64,8 @@ if __name__ == "__main__":
     service, address, store, *numbers = sys.argv[1:]
     n_images, n_texts, concurrency = map(int, numbers)
     torch.set_num_threads(1)
-    asking = {"store": store, "on_error": "skip", "concurrency": concurrency, "retries": 20}
+    asking: dict[str, Any] = {"store": store, "on_error": "skip", "concurrency": concurrency}
+    asking |= {"retries": 20, "timeout": 600.0}
     scorer = Spoken(service).load(address, **asking)
     outcome = scorer.evaluate_blocks([Block(pictures(n_images), texts(n_texts))])
     print(outcome.counts)

@@ -126,15 +126,20 @@ class Server:
     Args:
         behave: request -> reply.
         latency: seconds before each reply.
+        hold: while it is true, finished replies wait; it may look at `open` and `answered`.
         port: 0 takes any that is free.
     """
 
     def __init__(
-        self, behave: Callable[[Request], Reply], latency: float = 0.0, port: int = 0
+        self,
+        behave: Callable[[Request], Reply],
+        latency: float = 0.0,
+        port: int = 0,
+        hold: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.behave, self.latency, self.port = behave, latency, port
+        self.behave, self.latency, self.port, self.hold = behave, latency, port, hold
         self.requests: list[Request] = []
-        self.open = self.most_open = 0
+        self.open = self.most_open = self.answered = 0
         self._tries: dict[str, int] = {}
         self._loop = asyncio.new_event_loop()
         self._connections: set[asyncio.Task[None]] = set()
@@ -213,6 +218,9 @@ class Server:
         try:
             reply = self.behave(request)
             await asyncio.sleep(self.latency + reply.delay)
+            while self.hold():
+                await asyncio.sleep(0.001)
+            self.answered += 1
             return await self._send(writer, reply)
         finally:
             self.open -= 1

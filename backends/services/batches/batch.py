@@ -1,7 +1,7 @@
-"""Asking in files of questions, at half the price, answered within a day.
+"""Ask with a provider's batch API: half the price, results within 24 h.
 
-What was submitted is written down beside the store, so that a run that was interrupted goes on with
-it and nothing is submitted twice; see `Ledger`.
+Submitted batches are recorded beside the store, so that an interrupted run resumes with them and
+nothing is submitted twice; see `PendingBatches`.
 """
 
 from __future__ import annotations
@@ -20,78 +20,78 @@ import torch
 from t2v_eval.errors import InputError, MediaError, ScoringError, ServiceError, T2VError
 from t2v_eval.inputs.media import Media
 from t2v_eval.remote.request_pool import Limits, RetryError
-from t2v_eval.remote.scorer import Answer
+from t2v_eval.remote.scorer import CellScore
 from t2v_eval.scoring.plan import Cells, Text, caption_text
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.store import Store, text_key
 
-from .lines import lines
-from .pending import Ledger, question_id
+from .lines import iter_lines
+from .pending import PendingBatches, question_id
 
-MOST_QUESTIONS = 50_000  # in one file
-AT_ONCE = 500  # answers that are stored together
+MAX_QUESTIONS_PER_FILE = 50_000
+STORE_EVERY = 500  # answers that are stored together
 
 
-class Ended(NamedTuple):
-    """A batch that goes on no more: files of answers, and why the others have none."""
+class BatchOutcome(NamedTuple):
+    """The end of a batch: files of answers, and the reason why other questions have none."""
 
-    why: str
+    reason: str
     files: Sequence[str] = ()
 
 
-class Desk(Protocol):
-    """Where a service takes files of questions; everything is called by the service's names."""
+class BatchClient(Protocol):
+    """The batch API of a provider; files and batches go by the provider's names."""
 
-    most_bytes: int
-    called: str  # under which name a line of answers says whose it is
+    max_file_bytes: int
+    id_field: str  # the field of a line of answers that holds the id of its question
 
-    def line(self, one: str, body: Any) -> dict[str, Any]:
-        """A question called `one`, as a line of a file."""
+    def request_line(self, request_id: str, body: Any) -> dict[str, Any]:
+        """Return a question as a line of an input file."""
 
     def upload(self, file: IO[bytes]) -> str:
-        """Hand in a file; its name."""
+        """Upload an input file; return its name."""
 
-    def start(self, file: str) -> str:
-        """Have a file answered; the batch's name."""
+    def create_batch(self, file: str) -> str:
+        """Create a batch from an uploaded file; return the batch's name."""
 
-    def started(self) -> Iterable[tuple[str, str]]:
-        """Files and the batches that were started of them, the latest first."""
+    def list_batches(self) -> Iterable[tuple[str, str]]:
+        """Yield the input file and the name of each batch, the latest first."""
 
-    def look(self, name: str) -> Ended | None:
-        """What became of a batch; None while it goes on."""
+    def poll(self, name: str) -> BatchOutcome | None:
+        """Return the outcome of a batch; None while it runs."""
 
-    def content(self, file: str) -> Iterator[bytes]:
-        """A file of answers, bit by bit; nothing where the service does not have it any more."""
+    def output_chunks(self, file: str) -> Iterator[bytes]:
+        """Yield an output file in chunks; nothing where the provider has deleted it."""
 
-    def answer(self, row: Mapping[str, Any]) -> Any:
-        """What came, by a line of a file, or the error why nothing did."""
-
-
-Came = list[tuple[str, Any]]
+    def parse_line(self, row: Mapping[str, Any]) -> Any:
+        """Return the answer of an output line, or the error in its place."""
 
 
-class Batches:
-    """Submits questions, waits, and hands out answers.
+Answers = list[tuple[str, Any]]  # id of a question, its answer or error
+
+
+class BatchRunner:
+    """Submit questions in batches, poll, and yield answers.
 
     Args:
-        desk: of the service.
-        ledger: where what was submitted is written down.
-        server: the address, since another server knows nothing of it.
-        poll: seconds between two looks.
-        redacted: takes out of a line what may not be kept.
+        client: the provider's batch API.
+        pending: the record of submitted batches.
+        server: the address; batches of another server are ignored.
+        poll: seconds between two polls.
+        redact: removes secrets from a line.
     """
 
     def __init__(
         self,
-        desk: Desk,
-        ledger: Ledger,
+        client: BatchClient,
+        pending: PendingBatches,
         server: str,
         poll: float,
-        redacted: Callable[[str], str],
+        redact: Callable[[str], str],
     ) -> None:
-        self.desk, self.ledger, self.server, self.poll = desk, ledger, server, poll
-        self.redacted = redacted
+        self.client, self.pending, self.server, self.poll = client, pending, server, poll
+        self.redact = redact
 
     def answers(
         self,
@@ -100,42 +100,43 @@ class Batches:
         body: Callable[[int], Any],
         submitted: Sequence[dict[str, Any]],
         deadline: float,
-    ) -> Iterator[Came]:
-        """Yield [(id, what came or the error why nothing did)], a list for each that ends.
+    ) -> Iterator[Answers]:
+        """Yield lists of (id, answer or error) as batches end.
 
         Args:
-            ids, numbers: what questions are called, and which of them are wanted.
-            body: a question by its number, or the error why it cannot be asked.
-            submitted: what `submitted` says.
+            ids: the id of each question.
+            numbers: the questions to ask.
+            body: returns a question by its number, or the error why it cannot be asked.
+            submitted: the return value of `submitted`.
             deadline: until when to wait, on the monotonic clock.
 
         Raises:
-            ServiceError: it took longer; what was submitted goes on.
+            ServiceError: the deadline passed; submitted batches go on.
         """
-        wanted = {ids[n] for n in numbers}
-        waiting = [entry for entry in submitted if wanted & set(entry["ids"])]
-        asked = {one for entry in waiting for one in entry["ids"]}
-        new = [n for n in numbers if ids[n] not in asked]
-        refused: Came = []
+        requested = {ids[n] for n in numbers}
+        waiting = [entry for entry in submitted if requested & set(entry["ids"])]
+        already_submitted = {request_id for entry in waiting for request_id in entry["ids"]}
+        new = [n for n in numbers if ids[n] not in already_submitted]
+        refused: Answers = []
         problem: Exception | None = None
         try:
             waiting += self._submit(ids, new, body, refused)
         except Exception as error:
-            problem = error  # raised when what has ended is handed out
+            problem = error  # raised once the answers of ended batches are yielded
         if refused:
             yield refused
         while waiting:
             for entry in list(waiting):
                 try:
-                    ended = self.desk.look(entry["batch"])
-                    if ended is None:
+                    outcome = self.client.poll(entry["batch"])
+                    if outcome is None:
                         continue
-                    yield from self._collect(wanted & set(entry["ids"]), ended)
+                    yield from self._collect(requested & set(entry["ids"]), outcome)
                 except Exception as error:
                     problem = problem or error
                     continue
                 waiting.remove(entry)
-                self.ledger.drop(entry)  # what was handed out is in the store by now
+                self.pending.remove(entry)  # its answers are in the store by now
             if problem is not None:
                 raise problem
             if waiting and time.monotonic() + self.poll > deadline:
@@ -149,16 +150,18 @@ class Batches:
             raise problem
 
     def submitted(self) -> list[dict[str, Any]]:
-        """What was submitted to this server and is not yet collected; where a run was killed in
-        between, the batch is found again by its file."""
-        entries = [entry for entry in self.ledger.read() if entry["server"] == self.server]
+        """Return the pending batches of this server.
+
+        Where a run was killed between upload and record, the batch is found by its input file.
+        """
+        entries = [entry for entry in self.pending.load() if entry["server"] == self.server]
         lost = {entry["file"]: entry for entry in entries if not entry["batch"]}
         if lost:
-            for file, batch in self.desk.started():
+            for file, batch in self.client.list_batches():
                 if file in lost:
                     entry = lost.pop(file)
                     entry["batch"] = batch
-                    self.ledger.put(entry)
+                    self.pending.save(entry)
             for entry in lost.values():
                 self._start(entry)
         return entries
@@ -168,92 +171,95 @@ class Batches:
         ids: Sequence[str],
         new: Iterable[int],
         body: Callable[[int], Any],
-        refused: Came,
+        refused: Answers,
     ) -> list[dict[str, Any]]:
         entries = []
         numbers = iter(new)
-        left: tuple[str, bytes] | None = None  # the question that the last file had no room for
-        over = False
-        while not over:
+        overflow: tuple[str, bytes] | None = None  # a question that the last file had no room for
+        done = False
+        while not done:
             with tempfile.TemporaryFile() as file:
-                written: list[str] = []
-                if left is not None:
-                    written.append(left[0])
-                    file.write(left[1])
-                    left = None
+                file_ids: list[str] = []
+                if overflow is not None:
+                    file_ids.append(overflow[0])
+                    file.write(overflow[1])
+                    overflow = None
                 for n in numbers:
-                    made = body(n)
-                    if isinstance(made, Exception):
-                        refused.append((ids[n], made))
+                    question = body(n)
+                    if isinstance(question, Exception):
+                        refused.append((ids[n], question))
                         continue
-                    line = json.dumps(self.desk.line(ids[n], made)).encode() + b"\n"
-                    full = file.tell() + len(line) > self.desk.most_bytes
-                    if written and (full or len(written) == MOST_QUESTIONS):
-                        left = ids[n], line
+                    line = json.dumps(self.client.request_line(ids[n], question)).encode() + b"\n"
+                    full = file.tell() + len(line) > self.client.max_file_bytes
+                    if file_ids and (full or len(file_ids) == MAX_QUESTIONS_PER_FILE):
+                        overflow = ids[n], line
                         break
                     file.write(line)
-                    written.append(ids[n])
+                    file_ids.append(ids[n])
                 else:
-                    over = True
-                if written:
-                    entries.append(self._upload(file, written))
+                    done = True
+                if file_ids:
+                    entries.append(self._upload(file, file_ids))
         return entries
 
-    def _upload(self, file: IO[bytes], written: list[str]) -> dict[str, Any]:
+    def _upload(self, file: IO[bytes], ids: list[str]) -> dict[str, Any]:
         file.seek(0)
-        name = self.desk.upload(file)
-        entry = {"file": name, "batch": "", "server": self.server, "ids": written}
-        self.ledger.put(entry)
+        name = self.client.upload(file)
+        entry = {"file": name, "batch": "", "server": self.server, "ids": ids}
+        self.pending.save(entry)
         self._start(entry)
         return entry
 
     def _start(self, entry: dict[str, Any]) -> None:
-        entry["batch"] = self.desk.start(entry["file"])
-        self.ledger.put(entry)
+        entry["batch"] = self.client.create_batch(entry["file"])
+        self.pending.save(entry)
 
-    def _collect(self, left: set[str], ended: Ended) -> Iterator[Came]:
-        """Every line that says whose it is, by itself, and at last who has none."""
-        silent, damaged = set(left), 0
-        came: Came = []
+    def _collect(self, ids: set[str], outcome: BatchOutcome) -> Iterator[Answers]:
+        """Yield the answers of a batch, each line by itself, then an error for the other ids."""
+        missing, damaged = set(ids), 0
+        answers: Answers = []
         problem: Exception | None = None
+        chunks = (self.client.output_chunks(file) for file in outcome.files)
         try:
-            for line in chain.from_iterable(lines(self.desk.content(file)) for file in ended.files):
+            for line in chain.from_iterable(iter_lines(file) for file in chunks):
                 try:
-                    row = json.loads(self.redacted(line))
-                    one = str(row[self.desk.called])
+                    row = json.loads(self.redact(line))
+                    request_id = str(row[self.client.id_field])
                 except Exception:
                     damaged += 1
                     continue
-                if one not in left:
+                if request_id not in ids:
                     continue
-                silent.discard(one)
+                missing.discard(request_id)
                 try:
-                    came.append((one, self.desk.answer(row)))
+                    answers.append((request_id, self.client.parse_line(row)))
                 except Exception as error:
-                    came.append((one, unread(error)))
-                if len(came) == AT_ONCE:
-                    yield came
-                    came = []
+                    answers.append((request_id, as_answer_error(error)))
+                if len(answers) == STORE_EVERY:
+                    yield answers
+                    answers = []
         except Exception as error:
-            problem = error  # the rest of the file is asked for by the next run
-        if came:
-            yield came
+            problem = error  # the next run reads the rest of the file
+        if answers:
+            yield answers
         if problem is not None:
             raise problem
-        why = f"{ended.why}; {damaged} lines of its files cannot be read" if damaged else ended.why
-        if silent:
-            yield [(one, ServiceError(why)) for one in sorted(silent)]
+        reason = outcome.reason
+        if damaged:
+            reason += f"; {damaged} lines of its files cannot be read"
+        if missing:
+            yield [(request_id, ServiceError(reason)) for request_id in sorted(missing)]
 
 
-def unread(error: Exception) -> Exception:
-    """Why an answer counts for nothing; what is none of our errors may be about anything."""
+def as_answer_error(error: Exception) -> Exception:
+    """Return the error for one answer; any that is not of this library becomes a `ScoringError`."""
     if isinstance(error, (T2VError, RetryError)):
         return error
     return ScoringError(f"the service's answer cannot be read ({type(error).__name__})")
 
 
 class BatchScorer(Protocol):
-    """What `batch_cells` needs of a scorer behind a service."""
+    """The part of a scorer behind a service that `batch_cells` uses."""
 
     on_error: OnError
     base_url: str
@@ -266,123 +272,152 @@ class BatchScorer(Protocol):
 
     @property
     def store(self) -> Store | None:
-        """Where scores are kept."""
+        """The store of scores."""
 
-    def desk(self) -> AbstractContextManager[Desk]:
-        """Open the service's batch API."""
+    def batch_client(self) -> AbstractContextManager[BatchClient]:
+        """Open the provider's batch API."""
 
-    def packed(self, media: Media) -> Any:
+    def pack_safely(self, media: Media) -> Any:
         """Prepare an image for a question."""
 
-    def question(self, image: Any, text: str) -> Any:
-        """Write the question of a cell."""
+    def build_question(self, image: Any, text: str) -> Any:
+        """Return the question of a cell."""
 
-    def read(self, content: Any, text: str) -> Answer:
-        """Read the answer of a cell."""
+    def read_score(self, content: Any, text: str) -> CellScore:
+        """Parse the answer of a cell."""
 
-    def used(self, content: Any) -> tuple[object, object, object]:
-        """Count the tokens of an answer."""
+    def parse_usage(self, content: Any) -> tuple[object, object, object]:
+        """Return the token counts of an answer."""
 
     def note_usage(
         self, input_tokens: object, output_tokens: object, cached_tokens: object = 0
     ) -> None:
-        """Add tokens to the cost of the run."""
+        """Add token counts to the usage of the run."""
 
-    def kept(self, found: Answer) -> Answer:
+    def redact_result(self, result: CellScore) -> CellScore:
         """Redact an answer before it is stored."""
 
-    def redact(self, error: Exception) -> None:
+    def redact_error(self, error: Exception) -> None:
         """Redact the message of an error."""
 
-    def redacted(self, words: str) -> str:
-        """Redact words of the service."""
+    def redact_text(self, text: str) -> str:
+        """Redact text of the service that is stored."""
 
-    def without_key(self, message: str) -> str:
+    def redact_message(self, message: str) -> str:
         """Redact a message."""
 
-    def problem(self, error: Exception) -> Exception:
-        """Tell what an error of the client means."""
+    def classify_exception(self, error: Exception) -> Exception:
+        """Return what an exception of the client means."""
+
+
+class _BatchedCells:
+    """Score cells by way of batches; see `batch_cells`."""
+
+    def __init__(
+        self, scorer: BatchScorer, store: Store, pairs: Sequence[tuple[Media, str]]
+    ) -> None:
+        self.scorer, self.store, self.pairs = scorer, store, pairs
+        self.keys = [(media.key, text_key(text)) for media, text in pairs]
+        self.ids = [question_id(scorer.id, *key) for key in self.keys]
+        self.numbers = {request_id: n for n, request_id in enumerate(self.ids)}
+        self.scored = set[int]()
+        self.failed: dict[int, tuple[str, str | None]] = {}  # reason, detail
+        self.problem: Exception | None = None  # ends the run
+        self._packed: tuple[str, Any] = "", None
+
+    def run(self) -> Iterator[ScoreChunk]:
+        scorer = self.scorer
+        deadline = time.monotonic() + (scorer.limits.max_seconds or float("inf"))
+        with scorer.batch_client() as client:
+            pending = PendingBatches(self.store.path)
+            runner = BatchRunner(client, pending, scorer.base_url, scorer.poll, scorer.redact_text)
+            submitted = runner.submitted()
+            # Another process may have collected answers since the store was read.
+            stored = self.store.get_cells(scorer.id, self.keys)
+            if numbers := [n for n, key in enumerate(self.keys) if key in stored]:
+                values = [stored[self.keys[n]] for n in numbers]
+                yield ScoreChunk(np.array(numbers), torch.tensor(values, dtype=torch.float32))
+            missing = [n for n, key in enumerate(self.keys) if key not in stored]
+            batches = runner.answers(self.ids, missing, self.body, submitted, deadline)
+            while True:
+                try:
+                    answers = next(batches)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    self.problem = scorer.classify_exception(error)
+                    break
+                if scores := self.read(answers):
+                    yield _chunk(scores)
+        yield from self.failures()
+
+    def body(self, n: int) -> Any:
+        """Return question `n`, or the error why its image cannot be sent."""
+        media, text = self.pairs[n]
+        if self._packed[0] != media.key:
+            try:
+                self._packed = media.key, self.scorer.pack_safely(media)
+            except MediaError as error:
+                if self.scorer.on_error == "raise":
+                    raise
+                self._packed = media.key, error
+        image = self._packed[1]
+        return image if isinstance(image, MediaError) else self.scorer.build_question(image, text)
+
+    def read(self, answers: Answers) -> dict[int, CellScore]:
+        """Parse answers, each by itself, so that one that cannot be read costs no other."""
+        scorer, scores = self.scorer, dict[int, CellScore]()
+        for request_id, content in answers:
+            n = self.numbers[request_id]
+            if n in self.scored:
+                continue
+            try:
+                if isinstance(content, Exception):
+                    raise content
+                with suppress(Exception):  # invalid token counts cost no answer
+                    scorer.note_usage(*scorer.parse_usage(content))
+                scores[n] = scorer.redact_result(scorer.read_score(content, self.pairs[n][1]))
+                self.scored.add(n)
+            except Exception as error:
+                reason = as_answer_error(error)
+                scorer.redact_error(reason)
+                detail = getattr(reason, "detail", None)
+                self.failed[n] = scorer.redact_message(str(reason)), detail
+        return scores
+
+    def failures(self) -> Iterator[ScoreChunk]:
+        """Yield the cells without a score, or raise; last, as another line may hold the answer."""
+        scorer = self.scorer
+        failed = {n: why for n, why in self.failed.items() if n not in self.scored}
+        if scorer.on_error == "skip":
+            for reason in dict.fromkeys(reason for reason, _ in failed.values()):
+                alike = {n: detail for n, (other, detail) in failed.items() if other == reason}
+                yield ScoreChunk(np.array([*alike]), None, reason, [*alike.values()])
+        if (problem := self.problem) is not None:
+            scorer.redact_error(problem)
+            raise ServiceError(str(problem)) if isinstance(problem, RetryError) else problem
+        if failed and scorer.on_error == "raise":
+            n, (reason, _) = next(iter(failed.items()))
+            where = f"{self.pairs[n][0].name} with {self.pairs[n][1]!r}"
+            yield ScoreChunk(np.array([n]), None, f"{where}: {reason}")
+
+
+def _chunk(scores: Mapping[int, CellScore]) -> ScoreChunk:
+    values, details = zip(*scores.values(), strict=True)
+    return ScoreChunk(
+        np.array([*scores]), torch.tensor(values, dtype=torch.float32), details=details
+    )
 
 
 def batch_cells(
     scorer: BatchScorer, images: Sequence[Media], texts: Sequence[Text], cells: Cells
 ) -> Iterator[ScoreChunk]:
-    """What `score_cells` yields, by way of batches."""
+    """Yield what `score_cells` yields, by way of batches.
+
+    Raises:
+        InputError: the scorer has no store.
+    """
     if scorer.store is None:
-        raise InputError("batch=True needs a store, beside which it writes down what it submitted")
+        raise InputError("batch=True needs store=: submitted batches are recorded beside it")
     pairs = [(images[i], caption_text(texts[j])) for i, j in cells.tolist()]
-    ids = [question_id(scorer.id, media.key, text_key(text)) for media, text in pairs]
-    number = {one: n for n, one in enumerate(ids)}
-    packed: tuple[str, Any] = "", None
-
-    def body(n: int) -> Any:
-        nonlocal packed
-        media, text = pairs[n]
-        if packed[0] != media.key:
-            try:
-                packed = media.key, scorer.packed(media)
-            except MediaError as error:
-                if scorer.on_error == "raise":
-                    raise
-                packed = media.key, error
-        return packed[1] if isinstance(packed[1], MediaError) else scorer.question(packed[1], text)
-
-    scored = set[int]()
-    failed: dict[int, tuple[str, str | None]] = {}
-    problem: Exception | None = None
-    deadline = time.monotonic() + (scorer.limits.max_seconds or float("inf"))
-    with scorer.desk() as desk:
-        ledger, redacted = Ledger(scorer.store.path), scorer.redacted
-        batches = Batches(desk, ledger, scorer.base_url, scorer.poll, redacted)
-        submitted = batches.submitted()
-        # Another process may have stored and crossed out answers since the store was looked into.
-        keys = [(media.key, text_key(text)) for media, text in pairs]
-        known = scorer.store.get_cells(scorer.id, keys)
-        if there := [n for n, key in enumerate(keys) if key in known]:
-            stored = torch.tensor([known[keys[n]] for n in there], dtype=torch.float32)
-            yield ScoreChunk(np.array(there), stored)
-        left = [n for n, key in enumerate(keys) if key not in known]
-        found = batches.answers(ids, left, body, submitted, deadline)
-        while True:
-            try:
-                came = next(found)
-            except StopIteration:
-                break
-            except Exception as error:
-                problem = scorer.problem(error)
-                break
-            values: dict[int, Answer] = {}
-            for one, content in came:
-                n = number[one]
-                if n in scored:
-                    continue
-                # Each by itself: one that cannot be read costs no other.
-                try:
-                    if isinstance(content, Exception):
-                        raise content
-                    with suppress(Exception):  # odd counts of tokens cost no answer
-                        scorer.note_usage(*scorer.used(content))
-                    values[n] = scorer.kept(scorer.read(content, pairs[n][1]))
-                    scored.add(n)
-                except Exception as error:
-                    why = unread(error)
-                    scorer.redact(why)
-                    detail = getattr(why, "detail", None)
-                    failed[n] = scorer.without_key(str(why)), detail
-            if values:
-                scores, details = zip(*values.values(), strict=True)
-                answers = torch.tensor(scores, dtype=torch.float32)
-                yield ScoreChunk(np.array([*values]), answers, details=details)
-    # Last, since another line, or another file, may hold the answer.
-    failed = {n: why for n, why in failed.items() if n not in scored}
-    if scorer.on_error == "skip":
-        for reason in dict.fromkeys(reason for reason, _ in failed.values()):
-            alike = {n: detail for n, (other, detail) in failed.items() if other == reason}
-            yield ScoreChunk(np.array([*alike]), None, reason, [*alike.values()])
-    if problem is not None:
-        scorer.redact(problem)
-        raise ServiceError(str(problem)) if isinstance(problem, RetryError) else problem
-    if failed and scorer.on_error == "raise":
-        n, (reason, _) = next(iter(failed.items()))
-        where = f"{pairs[n][0].name} with {pairs[n][1]!r}"
-        yield ScoreChunk(np.array([n]), None, f"{where}: {reason}")
+    yield from _BatchedCells(scorer, scorer.store, pairs).run()

@@ -1,4 +1,4 @@
-"""The lines of a file that a service sends bit by bit, whatever state it is in."""
+"""Read the lines of a batch file from chunks of bytes, even where the file is damaged."""
 
 from __future__ import annotations
 
@@ -6,51 +6,50 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator
 
-MOST = 8 * 2**20  # characters of a line
-UNREAD = "?"  # in the place of a line that is longer; it is no JSON
+MAX_LINE_CHARS = 8 * 2**20
+TOO_LONG = "?"  # replaces a longer line; not valid JSON
 
 
-def lines(content: Iterable[bytes], most: int = MOST) -> Iterator[str]:
-    """The lines that are not blank, in whichever Unicode they are written.
+def iter_lines(content: Iterable[bytes], max_chars: int = MAX_LINE_CHARS) -> Iterator[str]:
+    """Yield the lines that are not blank, from UTF-8, UTF-16 or UTF-32.
 
-    >>> [*lines([b'{"a": 1}', b'\\n\\n{"b"', b': 2}'])]
+    >>> [*iter_lines([b'{"a": 1}', b'\\n\\n{"b"', b': 2}'])]
     ['{"a": 1}', '{"b": 2}']
     """
     parts, size = list[str](), 0
     for text in _decoded(content):
         for n, part in enumerate(text.split("\n")):
             if n:
-                yield from _line(parts, size > most)
+                yield from _line(parts, size > max_chars)
                 parts, size = [], 0
             size += len(part)
-            if size <= most:
+            if size <= max_chars:
                 parts.append(part)
-    yield from _line(parts, size > most)
+    yield from _line(parts, size > max_chars)
 
 
 def _line(parts: list[str], long: bool) -> Iterator[str]:
-    line = UNREAD if long else "".join(parts)
+    line = TOO_LONG if long else "".join(parts)
     if line.strip():
         yield line
 
 
 def _decoded(content: Iterable[bytes]) -> Iterator[str]:
-    """The text of a file; what is no text in its coding is replaced, so that a line that holds such
-    a thing can be read all the same."""
+    """Decode a file; invalid bytes are replaced, so that the rest of their line can be read."""
     decoder: codecs.IncrementalDecoder | None = None
-    begun = b""
+    head = b""
     for part in content:
         if decoder is None:
-            begun += part
-            if len(begun) < 4:  # which tell the coding
+            head += part
+            if len(head) < 4:  # which determine the encoding
                 continue
-            decoder, part = _decoder(begun), begun
+            decoder, part = _decoder(head), head
         yield decoder.decode(part)
     if decoder is None:
-        decoder = _decoder(begun)
-        yield decoder.decode(begun)
+        decoder = _decoder(head)
+        yield decoder.decode(head)
     yield decoder.decode(b"", final=True)
 
 
-def _decoder(begun: bytes) -> codecs.IncrementalDecoder:
-    return codecs.getincrementaldecoder(json.detect_encoding(begun))("replace")
+def _decoder(head: bytes) -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder(json.detect_encoding(head))("replace")

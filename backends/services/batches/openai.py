@@ -1,4 +1,4 @@
-"""OpenAI's Batch API: files of questions, and what becomes of them."""
+"""OpenAI's Batch API."""
 
 from __future__ import annotations
 
@@ -10,70 +10,72 @@ import openai
 from t2v_eval.errors import ServiceError, T2VError
 from t2v_eval.remote.request_pool import RetryError
 
-from .batch import Ended
+from .batch import BatchOutcome
 
 ENDPOINT: Final = "/v1/chat/completions"
-MOST = 300  # characters of what is said of an error
-ENDED = ("completed", "failed", "expired", "cancelled")
+MAX_MESSAGE_CHARS = 300  # of an error
+FINISHED = ("completed", "failed", "expired", "cancelled")
 
 
-class ChatDesk:
-    """Hands in files of questions; see `Desk`."""
+class OpenAIBatchClient:
+    """OpenAI's batch API; see `BatchClient`."""
 
-    most_bytes = 180 * 2**20
-    called = "custom_id"
+    max_file_bytes = 180 * 2**20
+    id_field = "custom_id"
 
     def __init__(self, client: openai.OpenAI) -> None:
         self.client = client
 
-    def line(self, one: str, body: Any) -> dict[str, Any]:
-        return {"custom_id": one, "method": "POST", "url": ENDPOINT, "body": body}
+    def request_line(self, request_id: str, body: Any) -> dict[str, Any]:
+        return {"custom_id": request_id, "method": "POST", "url": ENDPOINT, "body": body}
 
     def upload(self, file: IO[bytes]) -> str:
         return self.client.files.create(file=("questions.jsonl", file), purpose="batch").id
 
-    def start(self, file: str) -> str:
+    def create_batch(self, file: str) -> str:
         return self.client.batches.create(
             input_file_id=file, endpoint=ENDPOINT, completion_window="24h"
         ).id
 
-    def started(self) -> Iterable[tuple[str, str]]:
+    def list_batches(self) -> Iterable[tuple[str, str]]:
         return ((batch.input_file_id, batch.id) for batch in self.client.batches.list(limit=100))
 
-    def look(self, name: str) -> Ended | None:
+    def poll(self, name: str) -> BatchOutcome | None:
         try:
             batch = self.client.batches.retrieve(name)
         except openai.NotFoundError:
-            return Ended(f"the service does not know {name} any more")
-        if batch.status not in ENDED:
+            return BatchOutcome(f"the service does not know {name} any more")
+        if batch.status not in FINISHED:
             return None
         problems = (batch.errors and batch.errors.data) or []
         why = "".join(f"; {problem.message}" for problem in problems[:3])
         files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
-        return Ended(f"the batch ended without an answer ({batch.status}{why})", files)
+        return BatchOutcome(f"the batch ended without an answer ({batch.status}{why})", files)
 
-    def content(self, file: str) -> Iterator[bytes]:
+    def output_chunks(self, file: str) -> Iterator[bytes]:
         try:
             with self.client.files.with_streaming_response.content(file) as response:
                 try:
                     yield from response.iter_bytes()
                 except (T2VError, RetryError):
                     raise
-                except Exception as error:  # which the client leaves as it is
+                except Exception as error:  # which the client does not convert
                     raise openai.APIConnectionError(request=response.http_request) from error
         except openai.NotFoundError:
             return
 
-    def answer(self, row: Mapping[str, Any]) -> Any:
+    def parse_line(self, row: Mapping[str, Any]) -> Any:
         error, response = row.get("error"), row.get("response")
         if isinstance(error, Mapping):
-            return ServiceError(f"the service answers: {error.get('message') or error}"[:MOST])
+            return ServiceError(
+                f"the service answers: {error.get('message') or error}"[:MAX_MESSAGE_CHARS]
+            )
         if not isinstance(response, Mapping) or not isinstance(response.get("body"), dict):
             return ServiceError("the batch's output holds no answer")
         if response.get("status_code") != 200:
             problem = response["body"].get("error")
             message = problem.get("message", "") if isinstance(problem, Mapping) else ""
             return ServiceError(
-                f"the service answers {response.get('status_code')}: {message}"[:MOST]
+                f"the service answers {response.get('status_code')}: {message}"[:MAX_MESSAGE_CHARS]
             )
         return response["body"]

@@ -1,4 +1,4 @@
-"""What was submitted to be answered later, written down beside the store before and after."""
+"""The record of submitted batches, in a folder beside the store."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from t2v_eval.utils.files import write_text
 
 
 def question_id(scorer: str, image: str, text: str) -> str:
-    """What a question is called: a hash of what the store looks its answer up by."""
+    """Return the id of a question: a hash of the keys by which the store finds its score."""
     key = "\0".join((scorer, image, text)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(key, digest_size=16).hexdigest()
 
 
-class Ledger:
-    """What was submitted and not yet collected, in a folder beside the store.
+class PendingBatches:
+    """Batches that were submitted and not yet collected.
 
-    An entry is {"file", "batch", "server", "ids"}, and a file of its own, so that processes that
-    share a store do not write over each other's.
+    An entry is a JSON file {"file", "batch", "server", "ids"} of its own, so that processes that
+    share a store do not overwrite each other's entries.
     """
 
     def __init__(self, store: Path) -> None:
         self.folder = store.with_name(f"{store.name}.batches")
 
-    def read(self) -> list[dict[str, Any]]:
-        """Every entry."""
+    def load(self) -> list[dict[str, Any]]:
+        """Return all entries.
+
+        Raises:
+            InputError: a file is damaged.
+        """
         return [self._entry(path) for path in sorted(self.folder.glob("*.json"))]
 
     def _entry(self, path: Path) -> dict[str, Any]:
@@ -39,13 +43,13 @@ class Ledger:
             raise InputError(f"{path} is damaged: {error!r}; move it away") from None
         return entry
 
-    def put(self, entry: dict[str, Any]) -> None:
-        """Add an entry, or replace that of the same file."""
+    def save(self, entry: dict[str, Any]) -> None:
+        """Add an entry, or replace the entry of the same input file."""
         self.folder.mkdir(exist_ok=True)
         write_text(self._path(entry), json.dumps(entry))
 
-    def drop(self, entry: dict[str, Any]) -> None:
-        """Forget an entry; another process may have done so."""
+    def remove(self, entry: dict[str, Any]) -> None:
+        """Delete an entry; another process may have done so before."""
         self._path(entry).unlink(missing_ok=True)
 
     def _path(self, entry: dict[str, Any]) -> Path:

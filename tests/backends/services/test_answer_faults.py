@@ -47,8 +47,8 @@ def score(spoken, body, **options):
     """The score of an answer, NaN where there is none, and why there is none."""
     text = body if isinstance(body, str) else json.dumps(body)
     with Server(lambda request: Reply(text)) as server:
-        given = {"on_error": "skip", "retries": 0, "timeout": 30.0, **options}
-        outcome = spoken.load(server, **given).evaluate_blocks([Block([picture(1)], ["a cat"])])
+        arguments = {"on_error": "skip", "retries": 0, "timeout": 30.0, **options}
+        outcome = spoken.load(server, **arguments).evaluate_blocks([Block([picture(1)], ["a cat"])])
     return float(outcome.scores[0][0, 0]), " ".join(outcome.errors)
 
 
@@ -82,8 +82,8 @@ def test_one_odd_entry_is_left_out(row, spoken):
         if isinstance(row, dict):
             row = {key.replace("VALUE", name): value for key, value in row.items()}
         rows.insert(2, row)
-        found, reason = score(spoken, answer, rule=rule)
-        assert found == pytest.approx(value, abs=1e-6), reason
+        result, reason = score(spoken, answer, rule=rule)
+        assert result == pytest.approx(value, abs=1e-6), reason
 
 
 @pytest.mark.parametrize("odd", [None, "-0.5", math.nan, {}])
@@ -91,21 +91,21 @@ def test_an_answer_whose_own_number_is_odd_is_missing(odd, spoken):
     answer = listing(spoken, {"Yes": 0.4, "No": 0.3, " yes": 0.1})
     rows, name = listed(spoken, answer)
     rows[0][name] = odd
-    found, reason = score(spoken, answer)
-    assert math.isnan(found) and "gives no log-probability of 'Yes'" in reason
+    result, reason = score(spoken, answer)
+    assert math.isnan(result) and "gives no log-probability of 'Yes'" in reason
 
 
 def test_a_token_that_cannot_be_read_may_be_the_answer(spoken):
-    for left, value in (({"No": 0.3}, None), ({"yes": 0.1}, None), ({"yes": 0.5}, 0.5)):
-        answer = listing(spoken, {**left, "Yes": 0.4})
+    for remaining, value in (({"No": 0.3}, None), ({"yes": 0.1}, None), ({"yes": 0.5}, 0.5)):
+        answer = listing(spoken, {**remaining, "Yes": 0.4})
         rows, _ = listed(spoken, answer)
         row = next(row for row in rows if row["token"] == "Yes")
         row["token"] = row["bytes"] = None
-        found, reason = score(spoken, answer)
+        result, reason = score(spoken, answer)
         if value is None:
-            assert math.isnan(found) and "cannot be read, which may be the answer" in reason
+            assert math.isnan(result) and "cannot be read, which may be the answer" in reason
         else:
-            assert found == pytest.approx(value)
+            assert result == pytest.approx(value)
     assert score(spoken, listing(spoken, {"No": 0.3}))[0] == pytest.approx(0.7)
 
 
@@ -121,8 +121,8 @@ def test_probabilities_that_cannot_be_are_no_score(where, value, spoken):
     answer = listing(spoken, {"Yes": 0.4, "No": 0.3, "The": 0.1})
     rows, name = listed(spoken, answer)
     rows[where][name] = value
-    found, reason = score(spoken, answer)
-    assert math.isnan(found) and "which none can be" in reason
+    result, reason = score(spoken, answer)
+    assert math.isnan(result) and "which is above 0" in reason
 
 
 def test_what_is_rounded_is_allowed_and_no_more(spoken):
@@ -131,8 +131,8 @@ def test_what_is_rounded_is_allowed_and_no_more(spoken):
     rows[0][name] = 0.0009
     assert score(spoken, answer)[0] == 1.0
     assert score(spoken, listing(spoken, {"Yes": 0.505, "No": 0.504}))[0] == pytest.approx(0.505)
-    found, reason = score(spoken, listing(spoken, {"Yes": 0.6, "No": 0.5}))
-    assert math.isnan(found) and "add up to 1.1, which none can" in reason
+    result, reason = score(spoken, listing(spoken, {"Yes": 0.6, "No": 0.5}))
+    assert math.isnan(result) and "add up to 1.1, more than 1" in reason
 
 
 def test_a_server_that_cuts_probabilities_short_is_told_of_once(spoken):
@@ -147,10 +147,10 @@ def test_a_server_that_cuts_probabilities_short_is_told_of_once(spoken):
 
     with Server(behave) as server:
         scorer = spoken.load(server)
-        with pytest.warns(T2VWarning, match="one token all of the probability") as told:
+        with pytest.warns(T2VWarning, match="one token all of the probability") as reported:
             assert scorer(picture(1), TEXTS).tolist() == [[1.0, 1.0, 1.0]]
             scorer(picture(2), TEXTS)
-        assert len(told) == 1
+        assert len(reported) == 1
         server.behave = lambda request: Reply(listing(spoken, {"Yes": 1 - 1e-9, "No": 1e-9}))
         assert spoken.load(server)(picture(3), "a cat").item() == 1.0, "sure, and not cut short"
 
@@ -169,11 +169,11 @@ INNER = [
 ]
 
 
-@pytest.mark.parametrize(("problem", "said"), INNER, ids=str)
-def test_an_error_within_an_answer_is_asked_again_and_says_so(problem, said, spoken):
+@pytest.mark.parametrize(("problem", "message"), INNER, ids=str)
+def test_an_error_within_an_answer_is_asked_again_and_says_so(problem, message, spoken):
     body = {"choices": None, "candidates": None, "error": problem}
-    found, reason = score(spoken, body)
-    assert math.isnan(found) and reason == f"{said} (tried 1 times)"
+    result, reason = score(spoken, body)
+    assert math.isnan(result) and reason == f"{message} (tried 1 times)"
 
     def behave(request):
         return Reply(body) if request.number <= 3 else spoken.right(request)
@@ -268,11 +268,11 @@ def test_an_answer_of_whatever_form_costs_its_own_cell(body, spoken):
     with Server(behave) as server:
         scorer = spoken.load(server, on_error="skip", retries=1, timeout=30.0)
         outcome = scorer.evaluate_blocks([Block([picture(1)], TEXTS)])
-        asked = {r.question: wanted(r) for r in server.requests}
-    found = outcome.scores[0][0]
-    assert math.isnan(found[1])
-    right = [value for question, value in sorted(asked.items()) if '"2 cats"' not in question]
-    assert [found[0], found[2]] == pytest.approx(right, abs=1e-6)
+        requests = {r.question: wanted(r) for r in server.requests}
+    result = outcome.scores[0][0]
+    assert math.isnan(result[1])
+    right = [value for question, value in sorted(requests.items()) if '"2 cats"' not in question]
+    assert [result[0], result[2]] == pytest.approx(right, abs=1e-6)
     (reason,) = outcome.errors
     if "Sign in" in body:
         assert "Sign in" in reason, "what the service says"
@@ -365,8 +365,10 @@ def test_a_server_is_asked_to_draw_as_the_model_says(openai):
         sampler(picture(1), "a cat")
         for request in server.requests:
             assert {name: request.body.get(name) for name in OPEN} == OPEN
-        own = openai.load(server, extra_body={"top_k": 5, "top_p": 0.5}, estimator="sampling", n=2)
-        own(picture(1), "a cat")
+        custom = openai.load(
+            server, extra_body={"top_k": 5, "top_p": 0.5}, estimator="sampling", n=2
+        )
+        custom(picture(1), "a cat")
         sent = {name: server.requests[-1].body[name] for name in OPEN}
         assert sent == {**OPEN, "top_k": 5, "top_p": 0.5}, "what the user says goes before"
         server.behave = lambda request: Reply(sampled("50"))
@@ -379,7 +381,7 @@ def test_a_server_is_asked_to_draw_as_the_model_says(openai):
 
 
 @pytest.mark.parametrize(
-    ("says", "left"),
+    ("says", "remaining"),
     [
         ("property 'top_k' is unsupported", 4),
         ("Unrecognized request argument supplied: top_k", 4),
@@ -391,7 +393,7 @@ def test_a_server_is_asked_to_draw_as_the_model_says(openai):
     ],
     ids=str,
 )
-def test_a_server_that_takes_less_is_asked_without_it(says, left, openai):
+def test_a_server_that_takes_less_is_asked_without_it(says, remaining, openai):
     named = [name for name in OPEN if name in json.dumps(says)]
     named = [name for name in named if name != "temperature"] or named
     refused = set(named) or {"top_k", "min_p", "repetition_penalty"}
@@ -405,7 +407,7 @@ def test_a_server_that_takes_less_is_asked_without_it(says, left, openai):
         scores = openai.load(server, retries=0)(pictures(2), TEXTS)
         assert not scores.isnan().any()
         assert len(server.requests) == 7, "refused once"
-        assert len(OPEN.keys() & server.requests[-1].body.keys()) == left
+        assert len(OPEN.keys() & server.requests[-1].body.keys()) == remaining
 
 
 def test_a_server_that_refuses_whatever_is_asked_is_not_asked_for_ever(openai):

@@ -158,8 +158,8 @@ def answering_with(spoken, texts, **answers):
     """A server that writes the text of a caption, with its X replaced."""
 
     def behave(request):
-        asked = " ".join(part.get("text", "") for part in request._parts)
-        name = next(name for name in texts if f'"{name}"' in asked)
+        requests = " ".join(part.get("text", "") for part in request._parts)
+        name = next(name for name in texts if f'"{name}"' in requests)
         return Reply(spoken.sampled(wrote(texts[name], answers["x"])))
 
     return Server(behave)
@@ -175,7 +175,7 @@ def column(scorer, texts):
 
 
 @pytest.mark.parametrize(
-    ("x", "asked", "value"),
+    ("x", "requests", "value"),
     [
         ("Yes", {}, 1.0),
         ("No", {}, 0.0),
@@ -183,19 +183,19 @@ def column(scorer, texts):
         ("Red", {"question_template": 'Colour? "{}"', "answer_template": "Blue"}, 0.0),
     ],
 )
-def test_every_form_of_an_answer_is_read_in_samples(x, asked, value, spoken):
+def test_every_form_of_an_answer_is_read_in_samples(x, requests, value, spoken):
     texts = {name: pattern for name, (pattern, _) in FORMS.items()}
     with answering_with(spoken, texts, x=x) as server:
-        found = column(sampling(spoken, server, on_error="skip", **asked), texts)
-    assert found == dict.fromkeys(texts, value)
+        result = column(sampling(spoken, server, on_error="skip", **requests), texts)
+    assert result == dict.fromkeys(texts, value)
 
 
 @pytest.mark.parametrize("x", ["85", "0"])
 def test_every_form_of_an_answer_is_read_by_judges(x, spoken):
     texts = {name: pattern for name, (pattern, _) in FORMS.items()}
     with answering_with(spoken, texts, x=x) as server:
-        found = column(ask(spoken, server, "-judge", on_error="skip"), texts)
-    assert found == dict.fromkeys(texts, float(x))
+        result = column(ask(spoken, server, "-judge", on_error="skip"), texts)
+    assert result == dict.fromkeys(texts, float(x))
 
 
 @pytest.mark.parametrize(("x", "value"), [("A", 1.0), ("B", 0.0), ("Tie", 0.5)])
@@ -203,8 +203,8 @@ def test_every_form_of_an_answer_is_read_by_judges_of_two(x, value, spoken):
     texts = {name: pattern for name, (pattern, _) in FORMS.items()}
     with answering_with(spoken, texts, x=x) as server:
         judge = ask(spoken, server, "-preference", on_error="skip")
-        found = judge.prefer_all([(picture(1), picture(2), name) for name in texts])
-    assert {name: one.shown_first for name, one in zip(texts, found, strict=True)} == (
+        result = judge.prefer_all([(picture(1), picture(2), name) for name in texts])
+    assert {name: item.shown_first for name, item in zip(texts, result, strict=True)} == (
         dict.fromkeys(texts, value)
     )
 
@@ -213,22 +213,22 @@ def test_a_text_is_freed_from_thoughts_and_from_what_wraps_the_whole_of_it(spoke
     texts = {name: pattern for name, (pattern, _) in FORMS.items()}
     with answering_with(spoken, texts, x="Yes") as server:
         prompts = [f'"{name}"' for name in texts]
-        found = ask(spoken, server).generate([picture(1)] * len(texts), prompts)
-    wanted = {name: wrote(text, "Yes") for name, (_, text) in FORMS.items()}
-    assert dict(zip(texts, found, strict=True)) == wanted
+        result = ask(spoken, server).generate([picture(1)] * len(texts), prompts)
+    expected = {name: wrote(text, "Yes") for name, (_, text) in FORMS.items()}
+    assert dict(zip(texts, result, strict=True)) == expected
 
 
 def test_what_is_neither_yes_nor_no_is_missing_and_no_number(spoken, tmp_path):
     store = t2v_eval.Store(tmp_path / "s.db")
     texts = {f"caption {n}": text for n, text in enumerate(NEITHER)}
     with answering_with(spoken, texts, x="X") as server:
-        found = column(sampling(spoken, server, store=store, on_error="skip"), texts)
-        assert {texts[name] for name, score in found.items() if not math.isnan(score)} == set()
-        found = column(ask(spoken, server, "-judge", on_error="skip"), texts)
-        assert {texts[name] for name, score in found.items() if not math.isnan(score)} == set()
+        result = column(sampling(spoken, server, store=store, on_error="skip"), texts)
+        assert {texts[name] for name, score in result.items() if not math.isnan(score)} == set()
+        result = column(ask(spoken, server, "-judge", on_error="skip"), texts)
+        assert {texts[name] for name, score in result.items() if not math.isnan(score)} == set()
         judge = ask(spoken, server, "-preference", on_error="skip")
         chosen = judge.prefer_all([(picture(1), picture(2), name) for name in texts])
-        assert all(math.isnan(one.value) and one.reason for one in chosen)
+        assert all(math.isnan(item.value) and item.reason for item in chosen)
         assert len(server.requests) == 4 * len(texts), "and none is asked again"
     for row in store.rows():
         assert row.error.startswith("1 of 1 sampled answers cannot be read; the first: ")
@@ -305,20 +305,20 @@ def test_a_share_is_of_the_samples_that_answer_if_half_of_them_do(texts, value, 
     store = t2v_eval.Store(tmp_path / "s.db")
     with writing(spoken, *texts) as server:
         scorer = sampling(spoken, server, n=4, store=store, on_error="skip")
-        found = scorer(picture(1), "a cat").item()
+        result = scorer(picture(1), "a cat").item()
         assert "unread=left-out" in scorer.id
     (row,) = store.rows()
     if value is None:
-        assert math.isnan(found) and row.error.startswith("3 of 4 sampled answers cannot be read")
+        assert math.isnan(result) and row.error.startswith("3 of 4 sampled answers cannot be read")
     else:
-        assert found == pytest.approx(value)
+        assert result == pytest.approx(value)
         unread = sum(text in ("I can't see it", "<think>hm", "") for text in texts)
         assert json.loads(row.detail)["unread"] == unread
 
 
-def message(**said):
-    said = {"role": "assistant", **said}
-    choice = {"index": 0, "message": said, "logprobs": None, "finish_reason": "stop"}
+def message(**text):
+    text = {"role": "assistant", **text}
+    choice = {"index": 0, "message": text, "logprobs": None, "finish_reason": "stop"}
     return completion(choices=[choice])
 
 
@@ -326,7 +326,7 @@ THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Is it? No.
 
 
 @pytest.mark.parametrize(
-    ("said", "value"),
+    ("text", "value"),
     [
         ({"content": [THOUGHT, {"type": "text", "text": "Yes"}]}, 1.0),
         ({"content": [{"type": "text", "text": "Y"}, {"type": "text", "text": "es"}]}, 1.0),
@@ -348,11 +348,11 @@ THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Is it? No.
         ({}, None),
     ],
 )
-def test_an_answer_in_parts_and_thoughts_beside_it(said, value):
-    with Server(lambda request: Reply(message(**said))) as server:
+def test_an_answer_in_parts_and_thoughts_beside_it(text, value):
+    with Server(lambda request: Reply(message(**text))) as server:
         scorer = sampling(Spoken("openai"), server, on_error="skip", retries=0)
-        found = scorer(picture(1), "a cat").item()
-    assert math.isnan(found) if value is None else found == value
+        result = scorer(picture(1), "a cat").item()
+    assert math.isnan(result) if value is None else result == value
 
 
 @pytest.mark.parametrize(
@@ -370,8 +370,8 @@ def test_parts_of_gemini(parts, ended, value, spoken):
     answer = candidate("", ended)
     answer["content"]["parts"] = parts
     with Server(lambda request: Reply(answering([answer]))) as server:
-        found = sampling(spoken, server, on_error="skip")(picture(1), "a cat").item()
-    assert math.isnan(found) if value is None else found == value
+        result = sampling(spoken, server, on_error="skip")(picture(1), "a cat").item()
+    assert math.isnan(result) if value is None else result == value
 
 
 def test_a_protocols_own_refusal_is_one_unread_sample_among_others(tmp_path):
@@ -385,8 +385,8 @@ def test_a_protocols_own_refusal_is_one_unread_sample_among_others(tmp_path):
     )
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(lambda request: Reply(reply)) as server:
-        found = sampling(Spoken("openai"), server, n=4, store=store)(picture(1), "a cat")
-    assert found.item() == 0.5 and json.loads(next(store.rows()).detail)["unread"] == 2
+        result = sampling(Spoken("openai"), server, n=4, store=store)(picture(1), "a cat")
+    assert result.item() == 0.5 and json.loads(next(store.rows()).detail)["unread"] == 2
 
 
 @pytest.mark.parametrize("token", ["<think>", "[THINK]", "◁think▷", "<|channel|>", "<seed:think>"])
@@ -410,8 +410,8 @@ def test_a_first_token_that_opens_thoughts_is_none_of_the_answer(token, spoken):
 
 @pytest.mark.parametrize("token", ["<|begin_of_box|>", "**", "<", "\\", "analysis", '"'])
 def test_a_first_token_that_opens_what_holds_the_answer_is_none_of_it(token, spoken):
-    made = spoken.generated if spoken.name == "gemini" else completion
-    served = Server(lambda request: Reply(made({token: 0.9, "Yes": 0.05})))
+    created = spoken.generated if spoken.name == "gemini" else completion
+    served = Server(lambda request: Reply(created({token: 0.9, "Yes": 0.05})))
     with served as server, pytest.raises(UnsupportedError, match=r"begins its answers .*sampling"):
         spoken.load(server)(picture(1), "a cat")
 
@@ -425,8 +425,8 @@ def test_the_first_token_of_a_thought_that_is_told_apart_is_none_of_the_answer(l
     right = Spoken("openai").right
     with Server(lambda r: Reply(reply) if '"2 cats"' in r.question else right(r)) as server:
         scorer = Spoken("openai").load(server, on_error="skip")
-        found = scorer(picture(1), ["1 cats", "2 cats"])[0, 1].item()
-    assert math.isnan(found) if value is None else found == pytest.approx(value)
+        result = scorer(picture(1), ["1 cats", "2 cats"])[0, 1].item()
+    assert math.isnan(result) if value is None else result == pytest.approx(value)
 
 
 def test_a_grade_or_a_choice_that_was_cut_may_lack_its_end():
@@ -463,7 +463,7 @@ def test_a_grade_on_another_scale_is_none(text, spoken):
 
 
 @pytest.mark.parametrize(
-    ("ended", "known"),
+    ("ended", "priced"),
     [
         ("eos", True),
         (None, True),
@@ -474,12 +474,14 @@ def test_a_grade_on_another_scale_is_none(text, spoken):
         ("MAX_TOKENS", False),
     ],
 )
-def test_a_grade_counts_where_the_answer_is_known_to_be_whole(ended, known):
+def test_a_grade_counts_where_the_answer_is_known_to_be_whole(ended, priced):
     reply = message(content="8")
     reply["choices"][0]["finish_reason"] = ended
     with Server(lambda request: Reply(reply)) as server:
-        found = ask(Spoken("openai"), server, "-judge", on_error="skip", retries=0)(picture(1), "a")
-    assert math.isnan(found.item()) is not known
+        result = ask(Spoken("openai"), server, "-judge", on_error="skip", retries=0)(
+            picture(1), "a"
+        )
+    assert math.isnan(result.item()) is not priced
 
 
 @pytest.mark.parametrize(("text", "value"), [("Yes", 1.0), ("Yes, it does, how", None)])
@@ -487,5 +489,5 @@ def test_a_sentence_that_was_cut_may_take_the_answer_back(text, value):
     reply = message(content=text)
     reply["choices"][0]["finish_reason"] = "length"
     with Server(lambda request: Reply(reply)) as server:
-        found = sampling(Spoken("openai"), server, on_error="skip")(picture(1), "a cat").item()
-    assert math.isnan(found) if value is None else found == value
+        result = sampling(Spoken("openai"), server, on_error="skip")(picture(1), "a cat").item()
+    assert math.isnan(result) if value is None else result == value

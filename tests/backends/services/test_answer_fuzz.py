@@ -109,10 +109,10 @@ def may_be(name, text):
 
 
 @pytest.mark.filterwarnings("ignore::t2v_eval.errors.T2VWarning")
-@pytest.mark.parametrize("asked", CELLS)
+@pytest.mark.parametrize("requests", CELLS)
 @pytest.mark.parametrize("name", SERVICES)
-def test_2000_changed_answers(name, asked, tmp_path):
-    spoken, captions = Spoken(name), texts(CELLS[asked])
+def test_2000_changed_answers(name, requests, tmp_path):
+    spoken, captions = Spoken(name), texts(CELLS[requests])
     sent, costs, rights = {}, [], {}
 
     def behave(request):
@@ -121,21 +121,21 @@ def test_2000_changed_answers(name, asked, tmp_path):
         caption = next(text for text in captions if f'"{text}"' in request.question)
         body = spoken.right(request).body
         rights[caption] = p
-        if asked == "sampling":
+        if requests == "sampling":
             rights[caption] = float(p > 0.5)
             body = spoken.sampled("Yes" if p > 0.5 else "No")
-        elif asked == "judge":
+        elif requests == "judge":
             rights[caption] = float(round(100 * p))
             body = spoken.sampled(f"{100 * p:.0f}")
         if request.tries > 1:
             return Reply(body)
-        draw = random.Random(hashlib.blake2b(f"{name} {asked} {caption}".encode()).digest())
+        draw = random.Random(hashlib.blake2b(f"{name} {requests} {caption}".encode()).digest())
         while not sent.get(caption):
             sent[caption] = changed(body, draw)
         return Reply(sent[caption])
 
-    kind = "-judge" if asked == "judge" else ""
-    more = {"estimator": "sampling", "n": 1} if asked == "sampling" else {}
+    kind = "-judge" if requests == "judge" else ""
+    more = {"estimator": "sampling", "n": 1} if requests == "sampling" else {}
     with Server(behave) as server:
         scorer = spoken.load(
             server,
@@ -144,7 +144,7 @@ def test_2000_changed_answers(name, asked, tmp_path):
             **{"retries": 2, "backoff": 0.0, "timeout": 60.0, "concurrency": 16},
         )
         outcome = scorer.evaluate_blocks([Block([picture(1)], captions)])
-    assert len(sent) == len(rights) == CELLS[asked]
+    assert len(sent) == len(rights) == CELLS[requests]
     assert costs == sorted(costs) and scorer.usage.cost >= costs[-1]
     missing = 0
     for n, caption in enumerate(captions):
@@ -153,11 +153,11 @@ def test_2000_changed_answers(name, asked, tmp_path):
         missing += reason is not None
         if reason is None:
             allowed = [rights[caption]]
-            allowed += may_be(name, sent[caption]) if asked == "logprobs" else []
+            allowed += may_be(name, sent[caption]) if requests == "logprobs" else []
             close = [abs(score - value) < 1e-5 for value in allowed]
             assert any(close), f"{score} of {allowed}: {sent[caption][:2000]}"
         else:
             assert reason.strip() and reason.isprintable()
-    assert 0 < missing < CELLS[asked] / 2
+    assert 0 < missing < CELLS[requests] / 2
     stored = {row.text: row.value for row in t2v_eval.Store(tmp_path / "s.db").rows()}
     assert sum(value is None for value in stored.values()) == missing

@@ -6,9 +6,9 @@ import multiprocessing
 
 import pytest
 
-from t2v_eval.backends.services.answer_text import says
-from t2v_eval.backends.services.grade import grade
-from t2v_eval.backends.services.pairwise import choice
+from t2v_eval.backends.services.answer_text import match_answer
+from t2v_eval.backends.services.grade import parse_grade
+from t2v_eval.backends.services.pairwise import parse_choice
 from t2v_eval.errors import ScoringError
 
 LONG = [
@@ -52,10 +52,15 @@ def test_an_answer_of_any_length_is_read_in_no_time(head):
 
 def in_all_ways(text):
     """What each question makes of a text."""
-    found = set()
-    for read in (lambda text: says(text, "Yes"), lambda text: says(text, "Blue"), grade, choice):
+    result = set()
+    for read in (
+        lambda text: match_answer(text, "Yes"),
+        lambda text: match_answer(text, "Blue"),
+        parse_grade,
+        parse_choice,
+    ):
         try:
-            found.add(read(text))
+            result.add(read(text))
         except ScoringError:
-            found.add(None)
-    return found
+            result.add(None)
+    return result

@@ -40,11 +40,11 @@ def spoken(request):
 def ask(spoken):
     """Make a scorer that asks in batches."""
 
-    def made(server, store, name="", **options):
-        given = {"api_key": KEY, "poll": 0.01, "retries": 1, "batch": True, "timeout": 60.0}
-        return spoken.load(server, name or NAMES[spoken.name], store=store, **(given | options))
+    def created(server, store, name="", **options):
+        arguments = {"api_key": KEY, "poll": 0.01, "retries": 1, "batch": True, "timeout": 60.0}
+        return spoken.load(server, name or NAMES[spoken.name], store=store, **(arguments | options))
 
-    return made
+    return created
 
 
 def first(service):
@@ -79,7 +79,7 @@ def test_the_same_scores_as_one_by_one(ask, spoken, service, store, tmp_path):
         assert torch.equal(scores, ask(server, store)(pictures(3), texts(4)))
         assert len(service.batches) == 1, "what is in the store is not submitted again"
     assert ledger(store) == {}
-    assert scorer.usage.cost == pytest.approx(12 * PRICES[spoken.name].of(300, 1) / 2)
+    assert scorer.usage.cost == pytest.approx(12 * PRICES[spoken.name].cost(300, 1) / 2)
     lines = [json.loads(line) for line in service.files["file-0"].splitlines()]
     called = {"openai": "custom_id", "gemini": "key"}[spoken.name]
     assert len({line[called] for line in lines}) == 12
@@ -120,7 +120,7 @@ def test_what_failed_is_missing_with_its_reason_and_submitted_again(ask, spoken,
             "the answer 'Yes' is not among the 1 listed tokens: its score is at most 5e-01"
         )
         assert refused.endswith("not allowed,\u2028 says [key]")
-        masses = [json.loads(told).get("listed") for told in outcome.details.values()]
+        masses = [json.loads(reported).get("listed") for reported in outcome.details.values()]
         assert sorted(masses) == pytest.approx([0.5] * 2 + [0.995] * 4), "of missing scores too"
         with pytest.raises(ScoringError, match=r"images\[\d\] .* with '[12] cats': the "):
             ask(server, store)(pictures(2), texts(4))
@@ -147,12 +147,14 @@ def test_a_batch_that_ends_early_gives_what_it_has(ask, service, store, ends_as,
 def test_files_are_split_where_they_grow_too_large(ask, spoken, service, store, monkeypatch):
     import t2v_eval.backends.services.batches.batch as batch
 
-    monkeypatch.setattr(batch, "MOST_QUESTIONS", 5)
+    monkeypatch.setattr(batch, "MAX_QUESTIONS_PER_FILE", 5)
     with Server(service) as server:
         assert not ask(server, store)(pictures(3), texts(4)).isnan().any()
         assert len(service.batches) == 3
-        with ask(server, store).desk() as desk:
-            monkeypatch.setattr(type(desk), "most_bytes", 5 * len(service.files["file-0"]) // 10)
+        with ask(server, store).batch_client() as client:
+            monkeypatch.setattr(
+                type(client), "max_file_bytes", 5 * len(service.files["file-0"]) // 10
+            )
         assert not ask(server, store)(pictures(4), texts(4)).isnan().any()
         assert len(service.batches) == 3 + 2
     assert len(service.cells) == len(set(service.cells)) == 16
@@ -196,11 +198,11 @@ def test_what_another_process_collected_meanwhile_is_not_submitted_again(ask, se
     class Late(t2v_eval.Store):
         """Empty when it is looked into first."""
 
-        looks = 0
+        polls = 0
 
         def get_cells(self, scorer, keys):
-            self.looks += 1
-            return super().get_cells(scorer, keys) if self.looks > 1 else {}
+            self.polls += 1
+            return super().get_cells(scorer, keys) if self.polls > 1 else {}
 
     with Server(service) as server:
         scores = ask(server, store)(pictures(2), texts(2))
@@ -254,7 +256,7 @@ def test_an_interrupt_leaves_it_running(ask, spoken, service, store):
 
 def test_what_cannot_be_is_refused(ask, spoken, service, store):
     with Server(service) as server:
-        with pytest.raises(InputError, match="batch=True needs a store"):
+        with pytest.raises(InputError, match="batch=True needs store="):
             ask(server, None)(picture(1), "a cat")
         with pytest.raises(InputError, match="keeps no max_cost= or max_requests="):
             ask(server, store, max_requests=5)
@@ -278,7 +280,7 @@ def test_the_pictures_go_nowhere_else_than_to_the_address_that_was_named(ask, sp
         if spoken.name == "gemini":  # which says itself where a file is to be sent
             service = spoken.BatchService()
             service.address = elsewhere.address
-            with Server(service) as server, pytest.raises(ServiceError, match="which is not done"):
+            with Server(service) as server, pytest.raises(ServiceError, match="nothing was sent"):
                 ask(server, store)(picture(1), "a cat")
         assert elsewhere.requests == []
 
@@ -292,8 +294,8 @@ def test_from_the_command_line(spoken, service, store, tmp_path, monkeypatch):
         monkeypatch.setenv(address, f"{server.address}{spoken.path}")
         command = ["score", tmp_path / "a.png", "-t", "a cat", "-m", NAMES[spoken.name], "--batch"]
         more = ["--store", store, "--option", "poll=0.01"]
-        done = CliRunner().invoke(app, [str(one) for one in [*command, *more]])
+        done = CliRunner().invoke(app, [str(item) for item in [*command, *more]])
     assert done.exit_code == 0, done.output
     assert len(service.batches) == 1
-    dollars = PRICES[spoken.name].half().of(300, 1)
+    dollars = PRICES[spoken.name].halved().cost(300, 1)
     assert f"1 answers, 300 tokens in, 1 tokens out, {dollars:.4f} US dollars" in done.output

@@ -10,7 +10,7 @@ from helpers.asking import SERVICES, Spoken, pictures, texts
 from helpers.loopback import Reply, Server, wanted
 
 import t2v_eval
-from t2v_eval.backends.services.batches.lines import lines
+from t2v_eval.backends.services.batches.lines import iter_lines
 from t2v_eval.errors import ScoringError, ServiceError
 from t2v_eval.scoring.plan import Block
 
@@ -29,8 +29,8 @@ def store(tmp_path):
 
 
 def ask(spoken, server, store, **options):
-    given = {"batch": True, "poll": 0.01, "timeout": 60.0, "retries": 0, "on_error": "skip"}
-    return spoken.load(server, NAMES[spoken.name], store=store, **(given | options))
+    arguments = {"batch": True, "poll": 0.01, "timeout": 60.0, "retries": 0, "on_error": "skip"}
+    return spoken.load(server, NAMES[spoken.name], store=store, **(arguments | options))
 
 
 def service_with(spoken, change, behave=None):
@@ -38,11 +38,11 @@ def service_with(spoken, change, behave=None):
     service = spoken.BatchService(behave or spoken.right)
     whole = service.kept
 
-    def kept(content):
+    def stored(content):
         questions = {"body", "request"} & json.loads(content.split("\n")[0]).keys()
         return whole(content if questions else change(content))
 
-    service.kept = kept
+    service.kept = stored
     return service
 
 
@@ -79,14 +79,14 @@ def test_three_of_ten_without_log_probabilities_cost_no_other(spoken, store):
 def test_whatever_is_raised_while_a_line_is_read(error, spoken, store, monkeypatch):
     with Server(spoken.BatchService()) as server:
         scorer = ask(spoken, server, store)
-        whole, count = type(scorer).reply, iter(range(100))
+        whole, count = type(scorer).parse_response, iter(range(100))
 
         def reply(self, content):
             if next(count) == 4:
                 raise error
             return whole(self, content)
 
-        monkeypatch.setattr(type(scorer), "reply", reply)
+        monkeypatch.setattr(type(scorer), "parse_response", reply)
         outcome = scorer.evaluate_blocks([Block(pictures(1), texts(10))])
     assert (outcome.counts.computed, outcome.counts.failed) == (9, 1)
     (reason,) = outcome.errors
@@ -162,17 +162,17 @@ CHANGES = {
 
 @pytest.mark.parametrize("state", CHANGES)
 def test_a_file_in_whatever_state(state, spoken, store):
-    change, good = CHANGES[state]
+    change, valid = CHANGES[state]
     service = service_with(spoken, change)
     outcome = outcome_of(spoken, service, store)
-    assert (outcome.counts.computed, outcome.counts.failed) == (good, 10 - good)
+    assert (outcome.counts.computed, outcome.counts.failed) == (valid, 10 - valid)
     assert all(outcome.errors)
-    kept = [row.value for row in t2v_eval.Store(store).rows() if row.value is not None]
+    stored = [row.value for row in t2v_eval.Store(store).rows() if row.value is not None]
     with Server(spoken.right) as server:
         ask(spoken, server, store.with_name("one.db"), batch=False)(pictures(1), texts(10))
         right = sorted(wanted(request) for request in server.requests)
-    assert len(kept) == good
-    assert all(min(abs(value - one) for one in right) < 1e-6 for value in kept)
+    assert len(stored) == valid
+    assert all(min(abs(value - item) for item in right) < 1e-6 for value in stored)
     assert [*store.with_name("s.db.batches").glob("*")] == [], "it is not read again"
 
 
@@ -183,8 +183,8 @@ def test_an_answer_goes_before_an_error_of_the_same_question(spoken, store):
             row["response"], row["error"] = None, {"message": "lost"}
             if spoken.name == "gemini":
                 del row["response"]
-        told = [json.dumps(row) for row in bad]
-        return "\n".join([*told[:5], content, *told])
+        reported = [json.dumps(row) for row in bad]
+        return "\n".join([*reported[:5], content, *reported])
 
     outcome = outcome_of(spoken, service_with(spoken, twice), store)
     assert outcome.counts.computed == 10
@@ -194,9 +194,9 @@ def test_what_is_read_is_stored_before_an_error_is_raised(spoken, store):
     """One batch is done, and of the other the service will not say what became of it."""
     service = spoken.BatchService(looks=10**6)
     with Server(service) as server:
-        for some in (texts(4), [f"{n} dogs" for n in range(4)]):
+        for partial in (texts(4), [f"{n} dogs" for n in range(4)]):
             with pytest.raises(ServiceError, match="have not ended"):
-                ask(spoken, server, store, max_seconds=0.001)(pictures(1), some)
+                ask(spoken, server, store, max_seconds=0.001)(pictures(1), partial)
         first, second = service.batches
         service.batches[second]["looks"] = 1
 
@@ -208,8 +208,8 @@ def test_what_is_read_is_stored_before_an_error_is_raised(spoken, store):
         everything = [*texts(4), *(f"{n} dogs" for n in range(4))]
         with pytest.raises(ServiceError, match="the service answers 500: lost"):
             ask(spoken, server, store)(pictures(1), everything)
-        kept = [row.text for row in t2v_eval.Store(store).rows() if row.value is not None]
-        assert sorted(kept) == [f"{n} dogs" for n in range(4)]
+        stored = [row.text for row in t2v_eval.Store(store).rows() if row.value is not None]
+        assert sorted(stored) == [f"{n} dogs" for n in range(4)]
         server.behave = service
         service.batches[first]["looks"] = 1
         assert not ask(spoken, server, store)(pictures(1), everything).isnan().any()
@@ -221,8 +221,8 @@ def test_a_file_that_the_service_has_no_more_is_not_waited_for_for_ever(spoken, 
 
     def behave(request):
         path = request.path.partition("?")[0]
-        gone = path.endswith(("/content", ":download"))
-        return spoken.error(404, "gone") if gone else service(request)
+        deleted = path.endswith(("/content", ":download"))
+        return spoken.error(404, "gone") if deleted else service(request)
 
     with Server(behave) as server:
         outcome = ask(spoken, server, store).evaluate_blocks([Block(pictures(1), texts(3))])
@@ -244,8 +244,8 @@ def test_a_file_that_breaks_off_gives_what_it_has_and_is_asked_for_again(spoken,
     with Server(behave) as server:
         with pytest.raises(ServiceError, match="no connection"):
             ask(spoken, server, store)(pictures(1), texts(10))
-        kept = [row for row in t2v_eval.Store(store).rows() if row.value is not None]
-        assert 3 <= len(kept) < 10
+        stored = [row for row in t2v_eval.Store(store).rows() if row.value is not None]
+        assert 3 <= len(stored) < 10
         server.behave = service
         assert not ask(spoken, server, store)(pictures(1), texts(10)).isnan().any()
         assert len(service.batches) == 1
@@ -264,5 +264,5 @@ def test_lines_of_bits_of_any_size():
         content = text.encode(coding)
         for step in (1, 3, 1000):
             parts = [content[n : n + step] for n in range(0, len(content), step)]
-            assert [*lines(parts, 30)] == ['{"a": "é\u2028ü"}', "?", '{"b": 1}']
-    assert [*lines([])] == [] == [*lines([b"", b"\n"])]
+            assert [*iter_lines(parts, 30)] == ['{"a": "é\u2028ü"}', "?", '{"b": 1}']
+    assert [*iter_lines([])] == [] == [*iter_lines([b"", b"\n"])]

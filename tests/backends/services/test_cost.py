@@ -21,7 +21,7 @@ from t2v_eval.remote.scorer import estimate
 from t2v_eval.scoring.plan import Block
 
 KEY = "sk-test-0123456789abcdef"
-EACH = Price(2.5, 10.0).of(300, 1)  # what the server says of every answer
+EACH = Price(2.5, 10.0).cost(300, 1)  # what the server says of every answer
 
 
 class Few(Benchmark):
@@ -117,15 +117,15 @@ def test_failures_are_not_counted_as_answers():
 def test_an_estimate_asks_nothing_and_knows_the_store(service, tmp_path):
     scorer = t2v_eval.load("gpt-4o", store=tmp_path / "s.db")
     scorer(pictures(2), texts(2))
-    asked = len(service.requests)
-    found = estimate(scorer, [Block([*pictures(3), *pictures(3)], texts(4))])
-    assert len(service.requests) == asked
-    assert (found.cells, found.stored, found.requests) == (12, 4, 8)
+    requests = len(service.requests)
+    result = estimate(scorer, [Block([*pictures(3), *pictures(3)], texts(4))])
+    assert len(service.requests) == requests
+    assert (result.cells, result.stored, result.requests) == (12, 4, 8)
     question = len('Does this figure show "0 cats"? Please answer yes or no.')
-    assert found.input_tokens == 8 * (255 + 12 + -(-question // 4))
-    assert found.output_tokens == 8
-    assert found.us_dollars == pytest.approx((found.input_tokens * 2.5 + 8 * 10) / 1e6)
-    assert found.known == "2026-08-05"
+    assert result.input_tokens == 8 * (255 + 12 + -(-question // 4))
+    assert result.output_tokens == 8
+    assert result.us_dollars == pytest.approx((result.input_tokens * 2.5 + 8 * 10) / 1e6)
+    assert result.as_of == "2026-08-05"
     samples = t2v_eval.load("gpt-4o", estimator="sampling", n=5, max_tokens=10)
     assert estimate(samples, [Block(pictures(1), texts(1))]).output_tokens == 50
     unknown = estimate(t2v_eval.load("openai:gpt-9"), [Block(pictures(3), texts(4))])
@@ -135,8 +135,8 @@ def test_an_estimate_asks_nothing_and_knows_the_store(service, tmp_path):
 def test_an_estimate_leaves_out_what_cannot_be_read(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     block = [Block([*pictures(2), tmp_path / "text.png"], texts(3))]
-    found = estimate(t2v_eval.load("gpt-4o", on_error="skip"), block)
-    assert (found.cells, found.requests) == (9, 6)
+    result = estimate(t2v_eval.load("gpt-4o", on_error="skip"), block)
+    assert (result.cells, result.requests) == (9, 6)
     with pytest.raises(MediaError, match=r"text.png.*not an image that Pillow can read"):
         estimate(t2v_eval.load("gpt-4o"), block)
 

@@ -45,7 +45,7 @@ def spoken(request):
     return Spoken(request.param)
 
 
-def shown(text):
+def key_fragments(text):
     """Pieces of the key in a text, read in each way in which it may be written."""
     forms = [text]
     for _ in range(4):
@@ -55,44 +55,45 @@ def shown(text):
     return {piece for piece in PIECES | {CODED} if any(piece in form for form in forms)}
 
 
-def answers(spoken, said):
+def answers(spoken, message):
     """Answers and errors that say something, by where."""
-    good = json.loads(json.dumps(spoken.right_body))
+    valid = json.loads(json.dumps(spoken.right_body))
     if spoken.name == "openai":
-        named = {**good, "model": said, "id": said, "system_fingerprint": said}
-        refused = json.loads(json.dumps(good))
-        refused["choices"][0]["message"]["refusal"] = f"I cannot, says {said}"
+        named = {**valid, "model": message, "id": message, "system_fingerprint": message}
+        refused = json.loads(json.dumps(valid))
+        refused["choices"][0]["message"]["refusal"] = f"I cannot, says {message}"
     else:
-        named = {**good, "modelVersion": said, "responseId": said}
-        refused = {"promptFeedback": {"blockReason": said}, **good}
+        named = {**valid, "modelVersion": message, "responseId": message}
+        refused = {"promptFeedback": {"blockReason": message}, **valid}
     return {
         "model": Reply(named),
-        "headers": Reply(good, headers={"x-echo": said, "x-request-id": said}),
+        "headers": Reply(valid, headers={"x-echo": message, "x-request-id": message}),
         "refusal": Reply(refused),
-        "content": Reply(spoken.sampled(f"It is {said}")),
+        "content": Reply(spoken.sampled(f"It is {message}")),
         **{
-            str(status): spoken.error(status, f"{said} is wrong") for status in (400, 404, 422, 500)
+            str(status): spoken.error(status, f"{message} is wrong")
+            for status in (400, 404, 422, 500)
         },
     }
 
 
 @pytest.fixture
 def say(spoken):
-    class Said:
+    class Protocol:
         name, right_body = spoken.name, None
         sampled, error = staticmethod(spoken.sampled), staticmethod(spoken.error)
 
     listed = {"Yes": 0.5, "No": 0.4}
-    made = spoken.completion if spoken.name == "openai" else spoken.generated
-    Said.right_body = made(listed)
-    return lambda said: answers(Said, said)
+    created = spoken.completion if spoken.name == "openai" else spoken.generated
+    Protocol.right_body = created(listed)
+    return lambda message: answers(Protocol, message)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_no_piece_of_a_key_is_kept(way, say, spoken, tmp_path, capfd, caplog, recwarn):
     caplog.set_level(logging.DEBUG)
-    said, seen = WAYS[way], []
-    for where, reply in say(said).items():
+    message, observed = WAYS[way], []
+    for where, reply in say(message).items():
         for kind, on_error in (("", "skip"), ("-judge", "raise")):
             name = {"openai": "openai-compatible{}:m", "gemini": "gemini{}:m"}[spoken.name]
             store = tmp_path / f"{where}{kind}.db"
@@ -101,18 +102,18 @@ def test_no_piece_of_a_key_is_kept(way, say, spoken, tmp_path, capfd, caplog, re
                 asking = spoken.load(server, name.format(kind), timeout=60.0, **options)
                 try:
                     outcome = asking.evaluate_blocks([Block(pictures(1), ["a cat"])])
-                    seen += [outcome.details, outcome.errors, outcome.failures]
+                    observed += [outcome.details, outcome.errors, outcome.failures]
                     if where == "content":
-                        seen.append(asking.generate(pictures(1), "What?"))
+                        observed.append(asking.generate(pictures(1), "What?"))
                 except t2v_eval.T2VError as problem:
-                    seen += [*traceback.format_exception(problem), problem.args]
-            seen += [(row.error, row.detail) for row in t2v_eval.Store(store).rows()]
+                    observed += [*traceback.format_exception(problem), problem.args]
+            observed += [(row.error, row.detail) for row in t2v_eval.Store(store).rows()]
     streams = capfd.readouterr()
-    seen += [str(one.message) for one in recwarn]
-    for text in (str(seen), repr(seen), streams.out, streams.err, caplog.text):
-        assert not shown(text), where
+    observed += [str(item.message) for item in recwarn]
+    for text in (str(observed), repr(observed), streams.out, streams.err, caplog.text):
+        assert not key_fragments(text), where
     for path in tmp_path.rglob("*"):
-        assert not shown(path.read_bytes().decode("latin-1")), path
+        assert not key_fragments(path.read_bytes().decode("latin-1")), path
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -126,9 +127,9 @@ def test_nor_of_what_files_of_answers_say(way, say, spoken, tmp_path, caplog):
         asking = spoken.load(server, name, api_key=KEY, timeout=60.0, **options)
         outcome = asking.evaluate_blocks([Block(pictures(2), [f"{n} cats" for n in range(4)])])
     assert outcome.counts.computed >= 2
-    assert not shown(str([outcome.details, outcome.errors, outcome.failures]) + caplog.text)
+    assert not key_fragments(str([outcome.details, outcome.errors, outcome.failures]) + caplog.text)
     for path in filter(Path.is_file, tmp_path.rglob("*")):
-        assert not shown(path.read_bytes().decode("latin-1")), path
+        assert not key_fragments(path.read_bytes().decode("latin-1")), path
 
 
 @pytest.mark.parametrize("key", ["EMPTY", "none", "sk-local-testing", "000000", "11111111"])
@@ -146,8 +147,8 @@ def test_ordinary_words_and_numbers_stay(key, spoken, tmp_path):
 
 
 def test_numbers_of_an_answer_stay_though_the_key_is_a_number(spoken):
-    made = spoken.completion if spoken.name == "openai" else spoken.generated
-    body = made({"Yes": 0.25, "No": 0.5})
+    created = spoken.completion if spoken.name == "openai" else spoken.generated
+    body = created({"Yes": 0.25, "No": 0.5})
     text = json.dumps({**body, "note": "00000000", "created": 1700000000})
     with Server(lambda request: Reply(text)) as server:
         scorer = spoken.load(server, api_key="00000000", timeout=60.0)
@@ -157,10 +158,10 @@ def test_numbers_of_an_answer_stay_though_the_key_is_a_number(spoken):
 @pytest.mark.parametrize("way", WAYS)
 def test_what_is_hidden_of_a_text_and_what_is_not(way):
     key = Key(KEY)
-    hidden = key.hidden(f"before {WAYS[way]} after")
+    hidden = key.redact(f"before {WAYS[way]} after")
     assert hidden.startswith("before ") and hidden.endswith(" after") and "[key]" in hidden
-    assert not shown(hidden)
-    told = key.hidden(json.dumps({"n": 0.1, WAYS[way]: ["a\nb", {"said": WAYS[way]}]}))
-    assert json.loads(told)["n"] == 0.1 and not shown(told)
+    assert not key_fragments(hidden)
+    reported = key.redact(json.dumps({"n": 0.1, WAYS[way]: ["a\nb", {"said": WAYS[way]}]}))
+    assert json.loads(reported)["n"] == 0.1 and not key_fragments(reported)
     for ordinary in ("", "a", KEY[:7], f"{KEY[:7]} {KEY[7:14]}", '{"a": "b\\n"}', "100 %"):
-        assert key.hidden(ordinary) == ordinary
+        assert key.redact(ordinary) == ordinary

@@ -85,10 +85,14 @@ def test_what_is_sent_and_the_probability_summed_over_forms(tmp_path):
     ],
 )
 def test_the_two_rules(listed, probability, yes_no):
-    for rule, wanted in (("probability", probability), ("yes-no", yes_no)):
+    for rule, expected in (("probability", probability), ("yes-no", yes_no)):
         with serving(Reply(generated(listed))) as server:
             value = float(ask(server, rule=rule, on_error="skip")(picture(1), "a cat"))
-            assert math.isnan(value) if wanted is None else value == pytest.approx(wanted, abs=1e-6)
+            assert (
+                math.isnan(value)
+                if expected is None
+                else value == pytest.approx(expected, abs=1e-6)
+            )
 
 
 @needs_gemini
@@ -131,8 +135,8 @@ def test_a_model_without_log_probabilities_is_refused_with_the_remedy():
         with pytest.raises(UnsupportedError, match=remedy):
             ask(server, "gemini:gemini-x", on_error="skip")([picture(n) for n in range(9)], TEXTS)
         assert len(server.requests) == 3
-    said = error(400, "Logprobs is not enabled for models/gemini-x")
-    with serving(said) as server:
+    message = error(400, "Logprobs is not enabled for models/gemini-x")
+    with serving(message) as server:
         with pytest.raises(UnsupportedError, match="Logprobs is not enabled"):
             ask(server, "gemini:gemini-x", on_error="skip")([picture(n) for n in range(9)], TEXTS)
         assert len(server.requests) == 1
@@ -182,8 +186,8 @@ def test_judges(tmp_path):
         assert "Give one number from 0 to 100" in server.requests[0].question
     with serving(Reply(sampled("A"))) as server:
         judge = ask(server, "gemini-preference:gemini-2.5-pro")
-        found = judge.prefer(picture(1), picture(2), "a cat")
-        assert (found.value, found.consistent) == (0.5, False)
+        result = judge.prefer(picture(1), picture(2), "a cat")
+        assert (result.value, result.consistent) == (0.5, False)
         first, second = (request.pictures for request in server.requests)
         assert first == second[::-1] and len({*first}) == 2
 
@@ -219,9 +223,16 @@ def test_what_is_refused_is_no_number_and_shows_no_key(reply, kind, message, tmp
             scorer(picture(1), "a cat")
         assert len(server.requests) == 1
     problem = refused.value
-    seen = [problem, problem.__cause__, problem.__context__, scorer.id, vars(scorer), scorer.card]
-    said = capfd.readouterr()
-    assert KEY not in f"{seen!r} {seen} {said.out} {said.err}"
+    observed = [
+        problem,
+        problem.__cause__,
+        problem.__context__,
+        scorer.id,
+        vars(scorer),
+        scorer.card,
+    ]
+    text = capfd.readouterr()
+    assert KEY not in f"{observed!r} {observed} {text.out} {text.err}"
     assert all(KEY.encode() not in path.read_bytes() for path in tmp_path.iterdir())
 
 
@@ -241,10 +252,10 @@ def test_the_wait_that_the_service_names_is_honoured():
 def test_where_a_key_comes_from(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="set GOOGLE_API_KEY or GEMINI_API_KEY"):
         t2v_eval.load("gemini-2.5-flash")(picture(1), "a cat")
-    kept = tmp_path / "key"
-    kept.write_text("from-file\n")
+    stored = tmp_path / "key"
+    stored.write_text("from-file\n")
     with Server(right) as server:
-        ask(server, api_key=None, key_file=kept)(picture(1), "a cat")
+        ask(server, api_key=None, key_file=stored)(picture(1), "a cat")
         monkeypatch.setenv("GEMINI_API_KEY", "from-gemini")
         with pytest.raises(InputError, match="not sent to a base_url= of yours"):
             ask(server, api_key=None)(picture(1), "a cat")
@@ -267,10 +278,10 @@ def test_cost_is_counted_with_thoughts_and_limits_are_kept():
         assert outcome.usage["us_dollars"] == pytest.approx(4 * (300 * 1.0 + 100 * 10.0) / 1e6)
         few = ask(server, max_requests=1, on_error="skip")([picture(1), picture(2)], TEXTS)
         assert few.isnan().sum() == 3
-        known = ask(server, max_cost=1.0)
-        known(picture(1), "a cat")
-        wanted = (200 * 0.30 + 100 * 0.03 + 100 * 2.50) / 1e6
-        assert known.usage.cost == pytest.approx(wanted), "of the table"
+        priced = ask(server, max_cost=1.0)
+        priced(picture(1), "a cat")
+        expected = (200 * 0.30 + 100 * 0.03 + 100 * 2.50) / 1e6
+        assert priced.usage.cost == pytest.approx(expected), "of the table"
         with pytest.raises(InputError, match=r"that of 'gemini-9' is not known here: pass price="):
             ask(server, "gemini:gemini-9", max_cost=1.0)
 

@@ -47,7 +47,7 @@ def test_a_grade_is_what_the_model_writes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "written",
+    "answer",
     [
         "",
         "high",
@@ -60,22 +60,22 @@ def test_a_grade_is_what_the_model_writes(tmp_path):
         "nan",
     ],
 )
-def test_what_is_no_grade_is_missing_and_no_number(written):
-    with writing(written) as server:
+def test_what_is_no_grade_is_missing_and_no_number(answer):
+    with writing(answer) as server:
         with pytest.raises(ScoringError, match="the judge wrote no number from 0 to 100 but"):
             ask(server)(picture(1), "a cat")
         assert ask(server, on_error="skip")(picture(1), "a cat").isnan()
 
 
 @pytest.mark.parametrize(
-    ("written", "ended", "message"),
+    ("answer", "ended", "message"),
     [
         ("Let me think", "length", "pass a larger max_tokens="),
         ("", "content_filter", "content filter withheld"),
     ],
 )
-def test_an_answer_that_was_cut_or_withheld_says_so(written, ended, message):
-    with writing(written, ended) as server, pytest.raises(ScoringError, match=message):
+def test_an_answer_that_was_cut_or_withheld_says_so(answer, ended, message):
+    with writing(answer, ended) as server, pytest.raises(ScoringError, match=message):
         ask(server)(picture(1), "a cat")
 
 
@@ -99,12 +99,12 @@ def test_it_is_never_taken_for_a_probability():
     with pytest.raises(UnknownNameError, match="of kind 'judge'"):
         t2v_eval.VQAScore("gpt-4o-judge", api_key=KEY)
     with writing("50") as server:
-        judge, asked = ask(server), ask(server, "gpt-4o")
-        assert judge.id != asked.id and judge.id.startswith("gpt-4o-judge ")
+        judge, requests = ask(server), ask(server, "gpt-4o")
+        assert judge.id != requests.id and judge.id.startswith("gpt-4o-judge ")
         with pytest.raises(TemplateError, match="reads what the model writes"):
             judge(picture(1), "a cat", answer_template="Yes")
-        own = ask(server, "openai-compatible-judge:m", api_key=None)
-        assert own(picture(1), "a cat", question_template="From 0 to 100: {}?").item() == 50
+        custom = ask(server, "openai-compatible-judge:m", api_key=None)
+        assert custom(picture(1), "a cat", question_template="From 0 to 100: {}?").item() == 50
         assert server.requests[-1].question == "From 0 to 100: a cat?"
         assert server.requests[-1].body["max_tokens"] == 16
     assert models.card("openai-judge:gpt-5-mini").args["model"] == "gpt-5-mini"

@@ -45,10 +45,10 @@ class Few(Benchmark):
     """Two pictures with two texts each, the second of which goes wrong."""
 
     def items(self):
-        return [Item([one], ["a dog", "a cat"]) for one in pictures(2)]
+        return [Item([item], ["a dog", "a cat"]) for item in pictures(2)]
 
     def metrics(self, items, scores):
-        return {"mean": float(sum(one[0, 0] for one in scores))}
+        return {"mean": float(sum(item[0, 0] for item in scores))}
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_key_is_nowhere_to_be_found(fault, spoken, few, tmp_path, capfd, caplo
     def behave(request):
         return echoed(fault, spoken) if "a cat" in request.question else spoken.right(request)
 
-    seen = []
+    observed = []
     out = tmp_path / "out"
     options = {"api_key": None, "key_file": tmp_path / "key", "store": out / "s.db"}
     out.mkdir()
@@ -83,13 +83,13 @@ def test_a_key_is_nowhere_to_be_found(fault, spoken, few, tmp_path, capfd, caplo
                 report = t2v_eval.compare(scorer, "few")
                 report.write(out)
             except t2v_eval.T2VError as problem:
-                seen += [*traceback.format_exception(problem), problem.args]
-            seen += [scorer.id, scorer, vars(scorer), scorer.card, scorer.identity()]
+                observed += [*traceback.format_exception(problem), problem.args]
+            observed += [scorer.id, scorer, vars(scorer), scorer.card, scorer.identity()]
         assert all(KEY in str(request.headers) for request in server.requests)
     with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
         pickle.dumps(scorer)
-    said = capfd.readouterr()
-    for text in (repr(seen), str(seen), said.out, said.err, caplog.text):
+    message = capfd.readouterr()
+    for text in (repr(observed), str(observed), message.out, message.err, caplog.text):
         assert KEY not in text
     assert len([*out.iterdir()]) >= 1
     for path in out.iterdir():

@@ -47,15 +47,17 @@ def test_one_request_a_cell_and_the_probability_summed_over_forms(server, tmp_pa
     scores = ask(server)([*paths, paths[0]], TEXTS)
     assert scores.shape == (4, 2) and scores.dtype == torch.float32
     assert len(server.requests) == 6
-    wanted = [[p_yes(url_of(path), asked(text)) for text in TEXTS] for path in [*paths, paths[0]]]
-    torch.testing.assert_close(scores, torch.tensor(wanted), atol=1e-6, rtol=0)
+    expected = [
+        [p_yes(url_of(path), question_about(text)) for text in TEXTS] for path in [*paths, paths[0]]
+    ]
+    torch.testing.assert_close(scores, torch.tensor(expected), atol=1e-6, rtol=0)
 
 
 def url_of(path):
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def asked(text):
+def question_about(text):
     return f'Does this figure show "{text}"? Please answer yes or no.'
 
 
@@ -122,10 +124,14 @@ def test_listing_imports_no_client():
     ],
 )
 def test_the_two_rules(listed, probability, yes_no):
-    for rule, wanted in (("probability", probability), ("yes-no", yes_no)):
+    for rule, expected in (("probability", probability), ("yes-no", yes_no)):
         with saying(listed) as server:
             value = float(ask(server, rule=rule, on_error="skip")(picture(1), "a cat"))
-            assert math.isnan(value) if wanted is None else value == pytest.approx(wanted, abs=1e-6)
+            assert (
+                math.isnan(value)
+                if expected is None
+                else value == pytest.approx(expected, abs=1e-6)
+            )
 
 
 def test_tokens_that_are_the_same_as_text_are_summed():
@@ -190,9 +196,9 @@ def test_the_captured_mass_and_the_model_that_answered_are_kept(tmp_path):
     with saying({"Yes": 0.5, "No": 0.25, "The": 0.125}) as server:
         ask(server, store=store)(picture(1), "a cat")
     (row,) = store.rows()
-    kept = json.loads(row.detail)
-    assert kept.pop("model") == "served-model-1"
-    assert kept == pytest.approx({"answer": 0.5, "opposite": 0.25, "listed": 0.875})
+    stored = json.loads(row.detail)
+    assert stored.pop("model") == "served-model-1"
+    assert stored == pytest.approx({"answer": 0.5, "opposite": 0.25, "listed": 0.875})
 
 
 def test_any_one_word_answer_can_be_scored(server):
@@ -232,8 +238,8 @@ def test_sampling_is_another_scorer_and_counts_answers(tmp_path):
         assert (request.body["n"], request.body["max_completion_tokens"]) == (4, 8)
         assert "logprobs" not in request.body
         assert "estimator=sampling n=4 max_tokens=8" in scorer.id
-        kept = json.loads(next(store.rows()).detail)
-        assert (kept["samples"][2], kept["unread"]) == ("No", 1)
+        stored = json.loads(next(store.rows()).detail)
+        assert (stored["samples"][2], stored["unread"]) == ("No", 1)
         assert ask(server).id != scorer.id != ask(server, estimator="sampling", n=5).id
     with Server(lambda request: Reply(sampled("Yes"))) as server:  # servers that know no n
         assert float(ask(server, estimator="sampling", n=3)(picture(1), "a cat")) == 1.0
@@ -242,9 +248,9 @@ def test_sampling_is_another_scorer_and_counts_answers(tmp_path):
     with Server(lambda request: Reply(sampled("Yes", "", "No", "Yes"))) as server:
         share = ask(server, estimator="sampling", n=4)(picture(1), "a cat")
         assert float(share) == pytest.approx(2 / 3)
-    for said in (["", ""], ["Yes", "", ""]):
-        with Server(lambda request, said=said: Reply(sampled(*said))) as server:
-            scorer = ask(server, estimator="sampling", n=len(said))
+    for message in (["", ""], ["Yes", "", ""]):
+        with Server(lambda request, message=message: Reply(sampled(*message))) as server:
+            scorer = ask(server, estimator="sampling", n=len(message))
             with pytest.raises(ScoringError, match=r"2 of \d sampled .* larger max_tokens="):
                 scorer(picture(1), "a cat")
 
@@ -261,9 +267,9 @@ def test_pictures_are_sent_as_a_person_sees_them(server, tmp_path):
         ask(server)(path, "a cat")
         ask(server, image_mode="original")(path, "a cat")
     sent = [sent_picture(request) for request in server.requests]
-    seen = [Image.open(io.BytesIO(content)) for _, content in sent]
-    assert (seen[0].format, seen[0].size) == ("PNG", (20, 40))
-    assert seen[2].mode == "RGB" and seen[2].getextrema() == ((255, 255),) * 3
+    observed = [Image.open(io.BytesIO(content)) for _, content in sent]
+    assert (observed[0].format, observed[0].size) == ("PNG", (20, 40))
+    assert observed[2].mode == "RGB" and observed[2].getextrema() == ((255, 255),) * 3
     assert sent[4][1] == paths[2].read_bytes()
     assert [content for _, content in sent[1::2]] == [path.read_bytes() for path in paths]
 
@@ -301,9 +307,9 @@ def test_a_picture_that_cannot_be_read_costs_nothing(server, tmp_path):
 def test_where_a_key_comes_from(server, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"pass api_key= or key_file=, or set OPENAI_API_KEY"):
         t2v_eval.load("gpt-4o")(picture(1), "a cat")
-    kept = tmp_path / "key"
-    kept.write_text(f"{KEY}-file\n")
-    ask(server, api_key=None, key_file=kept)(picture(1), "a cat")
+    stored = tmp_path / "key"
+    stored.write_text(f"{KEY}-file\n")
+    ask(server, api_key=None, key_file=stored)(picture(1), "a cat")
     ask(server, api_key=None, openai_key=f"{KEY}-argument")(picture(1), "a cat")
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}-environment")
     with pytest.raises(InputError, match="not sent to a base_url= of yours"):
@@ -312,9 +318,9 @@ def test_where_a_key_comes_from(server, tmp_path, monkeypatch):
     t2v_eval.load("gpt-4o")(picture(1), "a cat")
     sent = [request.headers["authorization"] for request in server.requests]
     assert sent == [f"Bearer {KEY}-{where}" for where in ("file", "argument", "environment")]
-    kept.write_text("two words")
+    stored.write_text("two words")
     with pytest.raises(InputError, match="one key and nothing else"):
-        ask(server, api_key=None, key_file=kept)
+        ask(server, api_key=None, key_file=stored)
     with pytest.raises(InputError, match="cannot be read"):
         ask(server, api_key=None, key_file=tmp_path / "nothing")
 
@@ -341,7 +347,7 @@ def test_scripts_written_for_t2v_metrics_run(server, monkeypatch):
     assert torch.equal(positional([picture(0), picture(1)], TEXTS), scores[0])
     assert torch.equal(positional.batch_forward(dataset, 16), scores)
     ragged = [*dataset, {"images": [picture(0)], "texts": TEXTS}]
-    assert [one.shape for one in positional.batch_forward(ragged)] == [(2, 2)] * 3 + [(1, 2)]
+    assert [item.shape for item in positional.batch_forward(ragged)] == [(2, 2)] * 3 + [(1, 2)]
 
 
 def test_generate_writes_a_text_for_each_picture_and_prompt():

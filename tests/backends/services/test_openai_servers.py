@@ -46,8 +46,8 @@ def test_a_log_probability_that_is_no_number_is_no_score():
     ],
 )
 def test_what_a_server_says_is_read_in_every_form(body, message):
-    said = pytest.raises(ScoringError, match=rf"refuses it \(status 400\): {message}")
-    with Server(lambda request: Reply(body, 400)) as server, said:
+    text = pytest.raises(ScoringError, match=rf"refuses it \(status 400\): {message}")
+    with Server(lambda request: Reply(body, 400)) as server, text:
         ask(server)(picture(1), "a cat")
 
 
@@ -61,7 +61,7 @@ def test_a_model_that_thinks_first_is_refused_with_the_remedy():
 
 
 def test_a_key_that_a_server_calls_a_bad_request_stops_the_run():
-    said = [{"error": {"code": 400, "message": "API key not valid. Please pass a valid one."}}]
+    message = [{"error": {"code": 400, "message": "API key not valid. Please pass a valid one."}}]
     refused = pytest.raises(ServiceError, match=r"refuses the key \(status 400\); check api_key=")
-    with Server(lambda request: Reply(said, 400)) as server, refused:
+    with Server(lambda request: Reply(message, 400)) as server, refused:
         ask(server, on_error="skip")([picture(n) for n in range(4)], TEXTS)

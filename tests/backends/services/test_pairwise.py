@@ -20,8 +20,8 @@ KEY = "sk-test-0123456789abcdef"
 
 
 def ask(server, name="gpt-4o-preference", **options):
-    given = {"base_url": server.url, "api_key": KEY, "backoff": 0.01, **options}
-    return t2v_eval.load(name, **given)
+    arguments = {"base_url": server.url, "api_key": KEY, "backoff": 0.01, **options}
+    return t2v_eval.load(name, **arguments)
 
 
 def urls(request):
@@ -36,29 +36,29 @@ def texts(request):
 
 def saying(*answers):
     """The first answer to the first order of a pair that comes, then the second."""
-    seen = []
+    observed = []
 
     def behave(request):
-        if urls(request) not in seen:
-            seen.append(urls(request))
-        return Reply(sampled(answers[seen.index(urls(request)) % len(answers)]))
+        if urls(request) not in observed:
+            observed.append(urls(request))
+        return Reply(sampled(answers[observed.index(urls(request)) % len(answers)]))
 
     return Server(behave)
 
 
 def test_a_judge_that_knows_is_consistent_whatever_the_order(tmp_path):
-    good = []
+    valid = []
 
     def behave(request):
         if request.tries == 2:
             return FAULTS["503"]()
-        return Reply(sampled("AB"[urls(request).index(good[0])]))
+        return Reply(sampled("AB"[urls(request).index(valid[0])]))
 
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(lambda request: Reply(sampled("A"))) as server:
         ask(server).prefer(picture(1), picture(2), "a cat")
         first = server.requests[0]
-        good.append(urls(first)[0])
+        valid.append(urls(first)[0])
         assert texts(first)[1:] == ["Picture A:", "image", "Picture B:", "image"]
         assert 'Text: "a cat"' in texts(first)[0]
         assert urls(server.requests[1]) == urls(first)[::-1]
@@ -85,28 +85,28 @@ def test_a_judge_that_knows_is_consistent_whatever_the_order(tmp_path):
 )
 def test_contradictions_are_said(answers, value, consistent):
     with saying(*answers) as server:
-        found = ask(server, concurrency=1).prefer(picture(1), picture(2), "a cat")
-    assert (found.value, found.consistent) == (value, consistent)
+        result = ask(server, concurrency=1).prefer(picture(1), picture(2), "a cat")
+    assert (result.value, result.consistent) == (value, consistent)
 
 
 def test_many_pairs_are_asked_for_together():
     with Server(lambda request: Reply(sampled("A")), latency=0.05) as server:
         pairs = [(picture(n), picture(n + 1), f"{n % 3} cats") for n in range(20)]
-        found = ask(server).prefer_all([*pairs, pairs[0]])
-        assert len(found) == 21 and found[0] == found[-1]
+        result = ask(server).prefer_all([*pairs, pairs[0]])
+        assert len(result) == 21 and result[0] == result[-1]
         assert len(server.requests) == 40 and server.most_open > 8
-        assert all(one.consistent is False for one in found)
+        assert all(item.consistent is False for item in result)
         assert ask(server).prefer_all([]) == []
 
 
-@pytest.mark.parametrize("written", ["", "C", "both", "A or B", "A because it shows a cat"])
-def test_what_is_no_choice_is_missing_and_no_number(written):
-    with saying("A", written) as server:
+@pytest.mark.parametrize("answer", ["", "C", "both", "A or B", "A because it shows a cat"])
+def test_what_is_no_choice_is_missing_and_no_number(answer):
+    with saying("A", answer) as server:
         scorer = ask(server, concurrency=1, on_error="skip")
-        found = scorer.prefer(picture(1), picture(2), "a cat")
-        assert math.isnan(found.value) and found.consistent is None
-        assert found.shown_first == 1.0 and math.isnan(found.shown_second)
-        assert "the judge wrote neither A nor B nor tie" in found.reason
+        result = scorer.prefer(picture(1), picture(2), "a cat")
+        assert math.isnan(result.value) and result.consistent is None
+        assert result.shown_first == 1.0 and math.isnan(result.shown_second)
+        assert "the judge wrote neither A nor B nor tie" in result.reason
         with pytest.raises(ScoringError, match="neither A nor B"):
             ask(server).prefer(picture(1), picture(2), "a cat")
 
@@ -124,15 +124,15 @@ def test_wrong_input_is_named(tmp_path):
             scorer.prefer(picture(1), picture(2), "a cat", answer_template="Yes")
         assert not server.requests
         skipping = ask(server, on_error="skip")
-        found = skipping.prefer(picture(1), tmp_path / "gone.png", "a cat")
-        assert math.isnan(found.value) and "no such file" in found.reason
+        result = skipping.prefer(picture(1), tmp_path / "gone.png", "a cat")
+        assert math.isnan(result.value) and "no such file" in result.reason
 
 
 def test_a_server_of_ones_own_and_what_it_would_cost():
     with saying("A", "B") as server:
-        own = ask(server, "openai-compatible-preference:m", api_key=None)
-        found = own.prefer(picture(1), picture(2), "cats", question_template="Which: {}?")
-        assert found.value == 1.0
+        custom = ask(server, "openai-compatible-preference:m", api_key=None)
+        result = custom.prefer(picture(1), picture(2), "cats", question_template="Which: {}?")
+        assert result.value == 1.0
         assert texts(server.requests[0]) == [
             "Picture A:",
             "image",
@@ -141,15 +141,15 @@ def test_a_server_of_ones_own_and_what_it_would_cost():
             "Which: cats?",
         ]
         assert ask(server).generate(picture(1), "Say.") in (["A"], ["B"])
-        assert own.id != ask(server).id != ask(server, "gpt-4o-judge").id
+        assert custom.id != ask(server).id != ask(server, "gpt-4o-judge").id
 
 
 def test_pairs_in_a_batch_and_their_price(tmp_path):
     service = BatchService(lambda request: Reply(sampled("A")), looks=1)
     with Server(service) as server:
         scorer = ask(server, batch=True, poll=0.01, store=tmp_path / "s.db")
-        found = scorer.prefer(picture(1), picture(2), "a cat")
-        assert (found.value, found.consistent) == (0.5, False)
+        result = scorer.prefer(picture(1), picture(2), "a cat")
+        assert (result.value, result.consistent) == (0.5, False)
         assert len(service.cells) == 2
     with saying("A", "B") as server:
         priced = ask(server, price=[1.0, 0.0])
@@ -168,10 +168,10 @@ def test_from_the_command_line(tmp_path, monkeypatch):
         command = ["prefer", *paths, "a cat", "-m", model, "--store", str(tmp_path / "s.db")]
         return CliRunner().invoke(app, [*command, *more])
 
-    good = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
+    valid = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
 
     def behave(request):
-        return Reply(sampled("A" if request.pictures[0].endswith(good) else "B"))
+        return Reply(sampled("A" if request.pictures[0].endswith(valid) else "B"))
 
     with Server(behave) as server:
         done = run(server)
@@ -184,12 +184,12 @@ def test_from_the_command_line(tmp_path, monkeypatch):
         assert "2 answers" in done.stderr
         again = run(server)
         assert again.stdout == done.stdout and len(server.requests) == 2, "it is in the store"
-        asked = run(server, "--question", "Which is {}?")
-        assert server.requests[-1].question == "Which is a cat?" and asked.exit_code == 0
+        requests = run(server, "--question", "Which is {}?")
+        assert server.requests[-1].question == "Which is a cat?" and requests.exit_code == 0
         wrong = run(server, model="gpt-4o")
         assert wrong.exit_code == 2 and "compares none" in wrong.stderr
     with saying("both") as server:
         done = run(server, "--on-error", "skip", "--no-store")
         assert done.exit_code == 1
-        found = json.loads(done.stdout)
-        assert found["value"] is None and "neither A nor B" in found["reason"]
+        result = json.loads(done.stdout)
+        assert result["value"] is None and "neither A nor B" in result["reason"]

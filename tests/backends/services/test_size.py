@@ -42,8 +42,8 @@ def check(spoken, reply, reason, **options):
         scorer = spoken.load(server, on_error="skip", timeout=60.0, retries=0, **options)
         outcome = scorer.evaluate_blocks([Block(pictures(1), texts(3))])
         assert outcome.counts.computed == 2
-        (said,) = outcome.errors
-        assert reason in said
+        (message,) = outcome.errors
+        assert reason in message
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
@@ -54,9 +54,9 @@ def test_a_packed_answer_that_grows_without_end(status, spoken, bomb):
     packed = Reply(bomb, status, {"content-encoding": "gzip"})
     tracemalloc.start()
     check(spoken, packed, "the answer is larger than 8 MiB, so it was not read")
-    most = tracemalloc.get_traced_memory()[1]
+    maximum = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert most < 100 * 2**20
+    assert maximum < 100 * 2**20
 
 
 def test_an_answer_that_is_large_as_it_is(spoken):
@@ -74,8 +74,8 @@ def test_a_packed_answer_is_read(spoken):
         return Reply(gzip.compress(body), 200, {"content-encoding": "GZIP"})
 
     with Server(behave) as server, Server(spoken.right) as plain:
-        found = spoken.load(server, timeout=60.0)(pictures(2), texts(2))
-        assert found.tolist() == spoken.load(plain, timeout=60.0)(pictures(2), texts(2)).tolist()
+        result = spoken.load(server, timeout=60.0)(pictures(2), texts(2))
+        assert result.tolist() == spoken.load(plain, timeout=60.0)(pictures(2), texts(2)).tolist()
         assert {r.headers["accept-encoding"] for r in server.requests} == {"gzip"}
 
 
@@ -96,7 +96,7 @@ def test_what_is_unpacked_is_whole(size):
 
     content = bytes(n * 31 % 251 for n in range(size))
     for step in (1, 100, 10**6):
-        unpacked = _reading._Unpacked(packing, 10**6, 60.0)
+        unpacked = _reading._Decompressor(packing, 10**6, 60.0)
         packed = gzip.compress(content)
         parts = [packed[n : n + step] for n in range(0, len(packed), step)]
         assert b"".join(part for raw in parts for part in unpacked(raw)) == content
@@ -106,13 +106,13 @@ def test_time_for_a_file_is_limited_however_often_a_byte_comes(monkeypatch):
     now = iter(range(100))
     monkeypatch.setattr(_reading.time, "monotonic", lambda: float(next(now)))
 
-    unpacked = _reading._Unpacked(SimpleNamespace(headers={}), 100, 5.0)
+    unpacked = _reading._Decompressor(SimpleNamespace(headers={}), 100, 5.0)
     with pytest.raises(_reading.RetryError, match="no answer within 5 s"):
         [[*unpacked(b"x")] for _ in range(50)]
 
 
 def test_a_line_of_a_file_that_is_too_long_costs_no_other(spoken, tmp_path, monkeypatch):
-    monkeypatch.setattr(_lines.lines, "__defaults__", (20_000,))
+    monkeypatch.setattr(_lines.iter_lines, "__defaults__", (20_000,))
 
     def behave(request):
         body = spoken.right(request).body

@@ -45,18 +45,18 @@ def machine(monkeypatch, credentials):
 
 
 def ask(address, name="gemini-2.5-flash", **options):
-    given = {"vertexai": True, "project": "my-project", "location": "us-central1"}
-    given |= {"base_url": address, "timeout": 60.0, "retries": 1, "backoff": 0.01}
-    return t2v_eval.load(name, **(given | options))
+    arguments = {"vertexai": True, "project": "my-project", "location": "us-central1"}
+    arguments |= {"base_url": address, "timeout": 60.0, "retries": 1, "backoff": 0.01}
+    return t2v_eval.load(name, **(arguments | options))
 
 
 def test_what_is_sent_and_what_it_means():
     with Server(right) as server:
         scorer = ask(server.address)
         scores = scorer(pictures(2), texts(3))
-        found = scores.flatten().sort().values
+        result = scores.flatten().sort().values
         answers = torch.tensor(sorted(wanted(r) for r in server.requests), dtype=torch.float32)
-        torch.testing.assert_close(found, answers, atol=1e-6, rtol=0)
+        torch.testing.assert_close(result, answers, atol=1e-6, rtol=0)
         assert {request.path for request in server.requests} == {PATH}
         for request in server.requests:
             assert request.headers["authorization"] == f"Bearer {TOKEN}"
@@ -108,8 +108,8 @@ def test_variables_decide_as_for_the_client_itself(monkeypatch):
         paths = [request.path for request in server.requests]
         assert paths == [PATH.replace("my-project", "its-project"), PATH]
         with Server(right) as elsewhere:
-            given = {"api_key": "k", "base_url": elsewhere.address}
-            t2v_eval.load("gemini-2.5-flash", **given)(picture(1), "a cat")
+            options = {"api_key": "k", "base_url": elsewhere.address}
+            t2v_eval.load("gemini-2.5-flash", **options)(picture(1), "a cat")
             assert elsewhere.requests[0].path.startswith("/v1beta/models/")
             assert TOKEN not in str(elsewhere.requests)
         monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "0")
@@ -206,9 +206,9 @@ def test_a_token_that_is_echoed_is_not_kept(tmp_path):
 
 def test_where_the_developer_api_gives_no_log_probabilities_vertex_is_named():
     remedy = "vertexai=True, project="
-    said = error(400, "Logprobs is not enabled for models/gemini-2.5-flash")
+    message = error(400, "Logprobs is not enabled for models/gemini-2.5-flash")
     options = {"vertexai": False, "project": None, "location": None, "api_key": "k"}
-    for reply in (said, Reply(generated())):
+    for reply in (message, Reply(generated())):
         with Server(lambda request, reply=reply: reply) as server:
             with pytest.raises(UnsupportedError, match=remedy):
                 ask(server.address, on_error="skip", **options)(pictures(3), texts(3))

@@ -59,22 +59,22 @@ def kinds(request):
 def sent(request):
     """The pictures of a question, which are JPEG files."""
     files = [  # of either alphabet
-        base64.b64decode(one.rpartition(",")[2].translate(str.maketrans("-_", "+/")))
-        for one in request.pictures
+        base64.b64decode(item.rpartition(",")[2].translate(str.maketrans("-_", "+/")))
+        for item in request.pictures
     ]
-    found = [Image.open(io.BytesIO(file)) for file in files]
-    assert {one.format for one in found} == {"JPEG"}
-    told = [part for part in request._parts if "text" not in part]
-    assert all("image/jpeg" in json.dumps(part) for part in told), "and are said to be"
-    return found
+    result = [Image.open(io.BytesIO(file)) for file in files]
+    assert {item.format for item in result} == {"JPEG"}
+    reported = [part for part in request._parts if "text" not in part]
+    assert all("image/jpeg" in json.dumps(part) for part in reported), "and are said to be"
+    return result
 
 
 def which(request, path):
     """The numbers of the frames that were sent: those that they are nearest to, nearly alike."""
     frames = np.stack(by_hand(path)).astype(float)
-    apart = [np.abs(frames - np.asarray(one)).mean((1, 2, 3)) for one in sent(request)]
-    assert max(one.min() for one in apart) < 2
-    return [int(one.argmin()) for one in apart]
+    apart = [np.abs(frames - np.asarray(item)).mean((1, 2, 3)) for item in sent(request)]
+    assert max(item.min() for item in apart) < 2
+    return [int(item.argmin()) for item in apart]
 
 
 def test_a_video_is_one_question_with_four_frames(spoken, server, video, tmp_path):
@@ -92,7 +92,7 @@ def test_a_video_is_one_question_with_four_frames(spoken, server, video, tmp_pat
 
 
 def test_frames_are_chosen_and_part_of_the_id(spoken, server, video):
-    for given, wanted in (
+    for options, expected in (
         ({}, FIRST),
         ({"frames": 4}, FIRST),
         ({"frames": 7}, [0, 3, 6, 9, 12, 15, 18]),
@@ -100,8 +100,8 @@ def test_frames_are_chosen_and_part_of_the_id(spoken, server, video):
         ({"frames": {"fps": 1.0}}, [0, 21]),  # of 2.75 seconds
         ({"frames": 40}, list(range(22))),
     ):
-        load(spoken, server, **given)(video, "a cat")
-        assert which(server.requests[-1], video) == wanted
+        load(spoken, server, **options)(video, "a cat")
+        assert which(server.requests[-1], video) == expected
     ids = [load(spoken, server, **g).id for g in ({}, {"frames": 4}, {"frames": 5})]
     assert ids[0] == ids[1] != ids[2] and " frames=5 " in ids[2] and "frames" not in ids[0]
     for wrong in (0, True, {"number": 4}):
@@ -112,13 +112,13 @@ def test_frames_are_chosen_and_part_of_the_id(spoken, server, video):
 def test_frames_that_are_pictures_and_a_limit_of_pixels_of_each(spoken, server):
     frames = [picture(n, (60, 40)) for n in range(4)]
     load(spoken, server, max_pixels=600)(Video.of(frames, 2.0), "a cat")
-    assert [one.size for one in sent(server.requests[0])] == [(30, 20)] * 4
+    assert [item.size for item in sent(server.requests[0])] == [(30, 20)] * 4
     load(spoken, server)(Video.of(frames[:2]), "a cat")
-    shown = sent(server.requests[1])
-    for one, frame in zip(shown, frames, strict=False):  # JPEG keeps brightness, not all colours
-        apart = np.asarray(one.convert("L"), float) - np.asarray(frame.convert("L"))
+    images = sent(server.requests[1])
+    for item, frame in zip(images, frames, strict=False):  # JPEG keeps brightness, not all colours
+        apart = np.asarray(item.convert("L"), float) - np.asarray(frame.convert("L"))
         assert np.abs(apart).mean() < 3
-    assert len(shown) == 2
+    assert len(images) == 2
 
 
 def test_videos_in_batches(spoken, video, tmp_path):
@@ -131,18 +131,18 @@ def test_videos_in_batches(spoken, video, tmp_path):
         assert len(service.cells) == 6
         plain = load(spoken, server)
         assert torch.equal(scores, plain([video, other, picture(0)], ["a cat", "a dog"]))
-    asked = [request for request in server.requests if "Does this" in str(request.body)[:900]]
-    assert sorted({len(request.pictures) for request in asked[-6:]}) == [1, 4]
+    requests = [request for request in server.requests if "Does this" in str(request.body)[:900]]
+    assert sorted({len(request.pictures) for request in requests[-6:]}) == [1, 4]
 
 
 def test_an_estimate_counts_all_frames(spoken, server, video):
     scorer, still = load(spoken, server, frames=6), Image.new("RGB", (32, 24))
-    one, six = (estimate(scorer, [Block([media], ["a cat"])]) for media in (still, video))
+    item, six = (estimate(scorer, [Block([media], ["a cat"])]) for media in (still, video))
     words = 12 + math.ceil(len(QUESTION.replace("{}", "a cat")) / 4)
-    assert six.input_tokens - words == 6 * (one.input_tokens - words) > 0
+    assert six.input_tokens - words == 6 * (item.input_tokens - words) > 0
     assert (six.requests, len(server.requests)) == (1, 0)
     few = estimate(scorer, [Block([Video.of([still] * 3)], ["a cat"])])
-    assert few.input_tokens - words == 3 * (one.input_tokens - words)
+    assert few.input_tokens - words == 3 * (item.input_tokens - words)
 
 
 def test_a_broken_video_is_one_failure(spoken, server, video, tmp_path):
@@ -164,10 +164,10 @@ def test_judges_and_what_is_written(spoken, video, tmp_path):
         judge = load(spoken, server, f"{NAMES[spoken.name]}-preference")
         assert judge.prefer(video, other, "a cat").value == 0.5
         judge.prefer(video, picture(0), "a cat")
-    shown = [kinds(request)[1:] for request in server.requests]
+    images = [kinds(request)[1:] for request in server.requests]
     four = ["picture"] * 4
-    assert shown[:2] == [["Video A:", *four, "Video B:", *four]] * 2
-    assert sorted(shown[2:]) == [
+    assert images[:2] == [["Video A:", *four, "Video B:", *four]] * 2
+    assert sorted(images[2:]) == [
         ["Picture A:", "picture", "Video B:", *four],
         ["Video A:", *four, "Picture B:", "picture"],
     ]
@@ -184,13 +184,15 @@ def test_a_server_of_ones_own_gets_the_frames_first(video):
 def test_what_a_benchmark_of_whole_videos_would_cost(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     camerabench_binary(tmp_path)
-    asked = f"eval --dry-run -m gpt-4o -b camerabench-binary --no-store --root {tmp_path}".split()
-    told = []
+    requests = (
+        f"eval --dry-run -m gpt-4o -b camerabench-binary --no-store --root {tmp_path}".split()
+    )
+    reported = []
     for whole in ("true", "false"):
-        found = CliRunner().invoke(app, [*asked, "--benchmark-option", f"whole={whole}"])
-        assert found.exit_code == 0, found.output
-        told.append(" ".join(found.output.split()))
+        result = CliRunner().invoke(app, [*requests, "--benchmark-option", f"whole={whole}"])
+        assert result.exit_code == 0, result.output
+        reported.append(" ".join(result.output.split()))
     # 31 questions about a video each, or about 4 frames of the first and 8 of both others.
     items = benchmarks.create("camerabench-binary", root=tmp_path).items()
-    assert len(items) == 31 and " 31 " in told[0]
-    assert f" {sum(len(item.images) for item in items)} " in told[1]
+    assert len(items) == 31 and " 31 " in reported[0]
+    assert f" {sum(len(item.images) for item in items)} " in reported[1]

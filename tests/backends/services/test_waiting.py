@@ -16,7 +16,13 @@ from helpers.loopback import Server
 from helpers.openai_server import error as chat_error
 
 from t2v_eval.errors import ScoringError
-from t2v_eval.remote.request_pool import Limits, Pace, Pool, RetryError, seconds_to_wait
+from t2v_eval.remote.request_pool import (
+    AdaptiveConcurrency,
+    Limits,
+    Pool,
+    RetryError,
+    seconds_to_wait,
+)
 from t2v_eval.scoring.plan import Block
 
 DAY = 86400.0
@@ -28,9 +34,9 @@ def spoken(request):
     return Spoken(request.param)
 
 
-def asked(jobs, ask, **limits):
+def run_pool(jobs, ask, **limits):
     pool = Pool(jobs, ask, lambda: nullcontext(), Limits(**limits))
-    return dict(pair for came in pool.run() for pair in came)
+    return dict(pair for finished in pool.run() for pair in finished)
 
 
 @pytest.mark.parametrize("after", [DAY, math.inf, math.nan, 1e300])
@@ -42,14 +48,14 @@ def test_one_that_would_wait_for_too_long_gives_up_and_holds_up_no_other(after, 
     async def ask(number):
         if number == which:
             tries.append(number)
-            raise RetryError("come back tomorrow", after=after, too_many=too_many)
+            raise RetryError("come back tomorrow", retry_after=after, rate_limited=too_many)
         return number
 
-    found = asked(200, ask, patience=600.0)
-    assert isinstance(found[which], ScoringError)
-    assert str(found[which]) == "come back tomorrow (tried 1 times)"
+    result = run_pool(200, ask, patience=600.0)
+    assert isinstance(result[which], ScoringError)
+    assert str(result[which]) == "come back tomorrow (tried 1 times)"
     assert tries == [which]
-    assert [found[n] for n in range(200) if n != which] == [n for n in range(200) if n != which]
+    assert [result[n] for n in range(200) if n != which] == [n for n in range(200) if n != which]
 
 
 @pytest.mark.parametrize(
@@ -108,11 +114,11 @@ def test_what_is_written_as_seconds_to_wait():
 def test_a_pause_of_all_holds_a_question_no_longer_than_it_may_wait():
     async def waits():
         loop = asyncio.get_running_loop()
-        pace = Pace(4)
-        pace.cut(entered=0.0, now=loop.time(), after=DAY)
+        limiter = AdaptiveConcurrency(4)
+        limiter.reduce(entered=0.0, now=loop.time(), retry_after=DAY)
         began = time.monotonic()
         until = loop.time() + 0.01
-        assert await asyncio.wait_for(pace.enter(1, until), 30) >= until
+        assert await asyncio.wait_for(limiter.acquire(1, until), 30) >= until
         assert time.monotonic() - began < 30
 
     asyncio.run(waits())

@@ -18,7 +18,7 @@ from helpers.image_files import pixels, png
 from helpers.toy import ToyEmbedding, ToyPair, picture
 from PIL import Image, features
 
-from t2v_eval.backends.services.credentials import given_key
+from t2v_eval.backends.services.credentials import resolve_api_key
 from t2v_eval.errors import InputError, MediaError, MissingPackageError, TableError
 from t2v_eval.inputs import image_file
 from t2v_eval.inputs.media import Video, decode, open_media
@@ -255,7 +255,7 @@ def test_what_is_no_regular_file_is_refused_at_once(kind, ending, tmp_path):
         with pytest.raises(TableError, match=message):
             read_table(path)
         with pytest.raises(InputError, match=f"is {kind}"):
-            given_key(None, path)
+            resolve_api_key(None, path)
 
 
 def test_a_file_that_becomes_a_pipe_is_refused(tmp_path):

@@ -4,8 +4,8 @@
     ROOT/data.csv       name, prompt, adj1, adj2, style, mos_quality, mos_align, ...
     ROOT/...jpg         the images, here or in ROOT/images
 
-An item is a prompt with all its images. The target is `mos_align`, or `mos_quality` for the name
-that says so. Tags are the styles, where a prompt has one.
+An item is a prompt with all its images. The human value is `mos_align`, or `mos_quality` with
+`target="mos_quality"`. Tags are the styles, where a prompt has one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ARO (Yuksekgonul et al. 2023): do attributes, relations and the order of words matter?
+"""ARO (Yuksekgonul et al. 2023): sensitivity to attributes, relations and word order.
 
     https://github.com/mertyg/vision-language-models-are-bows
     ROOT/visual_genome_relation.json      [{"image_path", "true_caption", "false_caption",
@@ -9,17 +9,17 @@
     https://huggingface.co/datasets/gowitheflow/ARO-COCO-order    and ARO-Flickr-Order
     ROOT/data/*.parquet      images, correct_caption, hard_text_1 to hard_text_4; or in ROOT
 
-An item is a photograph, cut to the box of what is meant, with a true caption and a false one; for
-the orders, a whole photograph with a caption and four others made of its words. The authors make
-those anew in each run (with spaCy and NLTK), so that no two runs share them: we read the copy that
-MTEB keeps.
+An item is a photograph, cropped to the box of the objects, with a true and a false caption; for the
+orders, a whole photograph with a caption and four permutations of its words. The authors generate
+permutations anew in each run (with spaCy and NLTK), so that no two runs share them; here the fixed
+copy of MTEB is read.
 
-`macro`, what is published: for relations the mean over relations, without those that are true both
-ways round ("near"); for attributes the mean over pairs of them that occur 25 times or more. These
-are the tags. `accuracy` is over all rows, the published figure for the orders. A tie is wrong; the
-authors count one as right for the orders, where a text that is no caption can so be perfect.
+`macro` is the published figure: for relations the mean over relations, without symmetric ones
+("near"); for attributes the mean over attribute pairs that occur at least 25 times. These are the
+tags. `accuracy` is over all rows, the published figure for the orders. A tie is wrong; the authors
+count a tie as right for the orders, so that constant scores would be perfect.
 
-A language model that sees no image is right about most of the orders: they say nothing without
+A language model without the image is right about most of the orders, so they mean little without
 its figure beside them.
 """
 
@@ -41,14 +41,14 @@ from .forms.true_caption import TrueCaptionForm
 
 
 class VisualGenome(Published, TrueCaptionForm):
-    """What relations and attributes have in common; subclasses write `part`."""
+    """What relations and attributes have in common; subclasses implement `part`."""
 
     annotations: ClassVar[str]
-    min_rows: ClassVar[int] = 1  # rows of a part that counts in `macro`
+    min_rows: ClassVar[int] = 1  # parts with fewer rows do not count in `macro`
 
     @abstractmethod
     def part(self, row: Any, where: str) -> str:
-        """What `macro` is the mean over."""
+        """Return the part of a row, over which `macro` is the mean."""
 
     def counts(self, part: str) -> bool:
         return True
@@ -79,7 +79,7 @@ class VisualGenome(Published, TrueCaptionForm):
             )
 
     def _open_photograph(self, name: str, where: str) -> Media | str:
-        """A photograph, or where it should be."""
+        """Return an opened photograph, or the path of a missing one."""
         path = self.image_path(name, "images", ".")
         if not Path(path).is_file():
             return path
@@ -90,10 +90,10 @@ class VisualGenome(Published, TrueCaptionForm):
 
 
 class Relation(VisualGenome):
-    """Which of the two does it to the other?
+    """Captions whose two objects are swapped in a relation.
 
     Args:
-        symmetric: relations that are true both ways round.
+        symmetric: relations that hold both ways round.
     """
 
     annotations = "visual_genome_relation.json"
@@ -110,7 +110,7 @@ class Relation(VisualGenome):
 
 
 class Attribution(VisualGenome):
-    """Which of the two is the one, which the other?"""
+    """Captions whose two attributes are swapped between objects."""
 
     annotations = "visual_genome_attribution.json"
     min_rows = 25
@@ -123,7 +123,7 @@ class Attribution(VisualGenome):
 
 
 class Order(Published, TrueCaptionForm):
-    """The captions of the published tables in `root`."""
+    """Captions and permutations of their words, from the published tables in `root`."""
 
     headline = "accuracy"
     chance: ClassVar[Mapping[str, float]] = {"accuracy": 1 / 5}

@@ -1,27 +1,27 @@
-"""CameraBench (Lin et al. 2025): how does the camera move? Videos, and questions about them.
+"""CameraBench (Lin et al. 2025): questions about the movement of the camera in videos.
 
     https://github.com/linzhiqiu/t2v_metrics    camerabench/data: the questions
     https://huggingface.co/datasets/syCen/Videos4CameraBench    the videos
     ROOT/binary_classification/Pan_Left.jsonl     {"image": video, "question", "label": "Yes" or
-                                                  "No"}; 15 files, a kind of movement each
+                                                  "No"}; 15 files, one per camera movement
     ROOT/vqa_and_retrieval/has_motion/....jsonl   {"pos_video", "neg_video", "pos_text",
-                                                  "neg_text"}; 9 folders, a skill each
+                                                  "neg_text"}; 9 folders, one per skill
     ROOT/videos/....mp4                           the videos, here or in ROOT; or all in ROOT/data
 
-`camerabench-binary`: is the answer yes? An item is a video with a question; tags are the kinds.
-The average precision of each is published, and `mean_average_precision` over them. Most videos are
-in several kinds, which intervals of that mean take for different videos.
-`camerabench-retrieval`: which of two videos is it? In Winoground's form; tags are the skills, and
-`mean_...` is over them, as published: "skill-based" without complex_description, which is
-"caption-based".
+`camerabench-binary`: an item is a video with a question whose answer is yes or no; tags are the
+movements. Published are the average precision of each movement and their mean,
+`mean_average_precision`. Most videos occur in several movements; intervals of the mean treat them
+as different videos. `camerabench-retrieval`: two videos and two texts in Winoground's form; tags
+are the skills, and `mean_...` is the mean over them, as published: "skill-based" without
+complex_description, which is "caption-based".
 
 The texts are questions. The authors ask models that answer with `{} Please only answer Yes or No.`
 for the first and `{}` for the second, and the answer Yes: --question and --answer.
 
-A video has the mean score of evenly spread frames, which does not know their order: what differs
-only in direction cannot be told apart so. Published figures are of models that read videos whole,
-as those that are shown videos do with `whole`.
-Binary and question accuracy, which compare the answers Yes and No, are not computed.
+A video's score is the mean over evenly spaced frames, which ignores their order: videos that differ
+only in direction score the same. Published figures are of models that read whole videos, as video
+models do here with `whole`. Binary and question accuracy, which compare the answers Yes and No, are
+not computed.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class CameraBench(FramesForm, Published):
         return super().items()
 
     def videos(self, *names: str) -> tuple[list[MediaLike], list[list[int]]]:
-        """The frames of some videos, or the videos, and which are each one's."""
+        """Return the frames of videos (or the whole videos), and the indices of each video's."""
         images: list[MediaLike] = []
         positions = []
         for name in names:
@@ -84,7 +84,7 @@ class CameraBench(FramesForm, Published):
 
 
 class Binary(CameraBench, LabelsForm):
-    """The rows of the fifteen files."""
+    """Videos with yes/no questions: the rows of the fifteen files."""
 
     headline = "mean_average_precision"
     chance: ClassVar[Mapping[str, float]] = {"mean_auroc": 0.5, "auroc": 0.5}
@@ -118,7 +118,7 @@ class Binary(CameraBench, LabelsForm):
 
 
 class Retrieval(CameraBench, WinogroundForm):
-    """The pairs of videos of the nine folders."""
+    """Pairs of videos and texts: the rows of the nine folders."""
 
     headline = "mean_group"
     chance: ClassVar[Mapping[str, float]] = {

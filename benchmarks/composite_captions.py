@@ -1,4 +1,4 @@
-"""Composite (Aditya et al. 2018): captions of people and machines, rated for relevance.
+"""Composite (Aditya et al. 2018): human and machine captions, rated for relevance.
 
     https://github.com/Yebin46/FLEUR    composite.json
     ROOT/composite.json    {part: [{"image", "caption", "human", "references"}]}

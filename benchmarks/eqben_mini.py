@@ -1,4 +1,4 @@
-"""EqBen-Mini (Wang et al. 2023): pairs of images that differ little, each with its caption.
+"""EqBen-Mini (Wang et al. 2023): pairs of minimally different images, each with its caption.
 
     https://drive.google.com/file/d/11YUTf06uzRHtFV8rYi96z4vTPi8_GNEM    eqben_vllm.zip, unpacked
     ROOT/all_select.json     [{"image0", "image1", "caption0", "caption1"}]

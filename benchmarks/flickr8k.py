@@ -1,4 +1,4 @@
-"""Flickr8K-Expert and -CF (Hodosh et al. 2013): how well does a caption describe a photograph?
+"""Flickr8K-Expert and -CF (Hodosh et al. 2013): ratings of captions for photographs.
 
     https://github.com/jbrownlee/Datasets/releases/tag/Flickr8k    Flickr8k_text, Flickr8k_Dataset
     ROOT/Flickr8k.token.txt             photograph#number, tab, caption; or in ROOT/Flickr8k_text
@@ -6,13 +6,13 @@
     ROOT/CrowdFlowerAnnotations.txt     photograph, photograph#number, share of yes, yes, no
     ROOT/Flicker8k_Dataset/...jpg       the photographs (the archive spells it so), or ROOT/Images
 
-An item is a photograph with all captions that were judged for it; its own five captions are the
+An item is a photograph with all captions that were rated for it; its own five captions are the
 references. Captions are as in the file, with single spaces.
 
 Expert: pairs whose caption is one of the photograph's own are left out, as everywhere since SPICE;
 5,664 pairs stay. Each of the three ratings is an observation, 16,992 in all, and tau-c is the
-published metric: with the ratings averaged it comes out higher.
-CF: the target is the share of yes, tau-b is the published metric. A caption of the photograph
+published metric; it would be higher with averaged ratings.
+CF: the human value is the share of yes, tau-b is the published metric. A caption of the photograph
 itself is scored without itself among the references; such captions are items of their own.
 """
 
@@ -29,12 +29,12 @@ from t2v_eval.evaluation.benchmark import Item
 from .forms.published import Published, number, read_tab_separated
 from .forms.ratings import RatingsForm
 
-RatedCaptions: TypeAlias = list[tuple[str, list[float]]]  # a caption's name, what people said of it
+RatedCaptions: TypeAlias = list[tuple[str, list[float]]]  # (name of a caption, its ratings)
 TEXT_FOLDER = "Flickr8k_text"
 
 
 class Flickr8k(Published, RatingsForm):
-    """What both sets of judgements have in common."""
+    """What both sets of ratings have in common."""
 
     judgements: ClassVar[str]
     columns: ClassVar[int]
@@ -48,7 +48,7 @@ class Flickr8k(Published, RatingsForm):
         for photograph, rated in self._rated_captions(captions).items():
             if photograph not in by_photograph:
                 raise BenchmarkDataError(
-                    f"Flickr8k.token.txt has no caption of {photograph}, which was judged"
+                    f"Flickr8k.token.txt has no caption of {photograph}, which was rated"
                 )
             own_names = by_photograph[photograph]
             others = [caption for caption in rated if caption[0] not in own_names]
@@ -92,11 +92,11 @@ class Flickr8k(Published, RatingsForm):
 
     @abstractmethod
     def _values(self, values: list[str], where: str) -> list[float]:
-        """The ratings of one row of the file."""
+        """Parse the ratings of one row of the file."""
 
 
 class Expert(Flickr8k):
-    """Three ratings a pair, each on its own."""
+    """Expert ratings: three per pair, each an observation."""
 
     metric_names = ("tau_c", "tau_b", "spearman", "pearson", "acc23")
     judgements = "ExpertAnnotations.txt"
@@ -108,7 +108,7 @@ class Expert(Flickr8k):
 
 
 class CrowdFlower(Flickr8k):
-    """The share of people who said yes."""
+    """Crowd ratings: the share of people who said yes."""
 
     metric_names = ("tau_b", "tau_c", "spearman", "pearson", "acc23")
     judgements = "CrowdFlowerAnnotations.txt"

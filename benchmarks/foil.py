@@ -1,4 +1,4 @@
-"""FOIL (Shekhar et al. 2017): a caption, and the same with one word that is wrong.
+"""FOIL (Shekhar et al. 2017): a caption, and the same caption with one wrong word.
 
     https://foilunitn.github.io                foilv1.0_test_2017.json
     https://cocodataset.org                    captions_val2014.json, val2014.zip

@@ -5,7 +5,7 @@
     ROOT/genai_skills.json    {skill: [numbers of prompts]}
     ROOT/DALLE_3/00000.jpeg   and so on: the zip file of each generator, unpacked
 
-An item is a prompt with its six images; the target is the mean of an image's ratings. Tags are
+An item is a prompt with its six images; the human value is the mean of an image's ratings. Tags are
 the skills, "basic" and "advanced" among them; a few prompts have none. The 527 prompts are those of
 VQAScore's paper, the 1,600 those of GenAI-Bench's: their figures are not the same.
 """
@@ -27,7 +27,7 @@ from .forms.ratings import RatingsForm
 
 @dataclass(frozen=True, slots=True)
 class RatedPrompt:
-    """A prompt and the ratings of what each generator made of it."""
+    """A prompt and the ratings of each generator's image or video of it."""
 
     name: str
     text: str
@@ -37,9 +37,9 @@ class RatedPrompt:
 
 
 class GenAIForm(Published, RatingsForm):
-    """What the rated images and videos have in common; the order of generators is the authors'.
+    """What rated images and videos have in common; generators are in the authors' order.
 
-    A prompt need not have all generators: videos lack some.
+    A prompt may lack generators, as some do for videos.
     """
 
     metric_names = ("acc23", "pearson", "tau_b", "spearman", "tau_c")
@@ -83,7 +83,7 @@ class GenAIBench(GenAIForm):
 
 
 def skills_of(path: Path, prompts: Mapping[str, Any]) -> Mapping[str, Sequence[str]]:
-    """The skills of each prompt; the file counts prompts, whose names have five digits."""
+    """Return the skills of each prompt; the file gives numbers of prompts, named by five digits."""
     skills_by_prompt: dict[str, list[str]] = defaultdict(list)
     for skill, numbers in read_json(path, dict).items():
         if not isinstance(numbers, list):
@@ -91,7 +91,9 @@ def skills_of(path: Path, prompts: Mapping[str, Any]) -> Mapping[str, Sequence[s
         for entry in numbers:
             name = f"{entry:05}" if isinstance(entry, int) else str(entry)
             if name not in prompts:
-                raise BenchmarkDataError(f"{path}: {skill!r} names the prompt {entry!r}, of none")
+                raise BenchmarkDataError(
+                    f"{path}: {skill!r} names the prompt {entry!r}, which does not exist"
+                )
             if skill not in skills_by_prompt[name]:
                 skills_by_prompt[name].append(skill)
     return skills_by_prompt

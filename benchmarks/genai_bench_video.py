@@ -4,7 +4,7 @@
     ROOT/genai_video.json      {"00000": {"prompt": ..., "models": {generator: [1 to 5, ...]}}}
     ROOT/genai_skills.json     {skill: [numbers of prompts]}
     ROOT/Gen2/00000.mp4        and so on: the zip file of each generator, unpacked; or frames, see
-                               `_frames_form`
+                               `forms/frames.py`
 
 A video's score is the mean over its first 36 frames; where it has fewer, the last one is repeated,
 as published. With `whole` it is that of the video. An item is a prompt with its videos; tags are

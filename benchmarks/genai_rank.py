@@ -1,4 +1,4 @@
-"""GenAI-Rank (Li et al. 2024): which of nine images of a prompt to keep?
+"""GenAI-Rank (Li et al. 2024): selecting the best of nine images of a prompt.
 
     https://huggingface.co/datasets/zhiqiulin/GenAI-Image-Ranking-800
     ROOT/human_rating.json        {"00001": {"id", "prompt", "models": {"DALLE_3": {"1": [...]}}}}

@@ -6,8 +6,8 @@
                                               `load_dataset` reads: Parquet, CSV, JSON Lines, a
                                               folder of images with a metadata file
 
-Its columns are those that `own_table` names, or are named with ``--column``. Images are read as
-they are kept and not decoded here; all of them are held in memory.
+Its columns are those that `own_table` names, or are named with ``--column``. The encoded
+bytes of all images are held in memory; they are decoded when they are scored.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class OwnDataset(OwnRows):
         columns_read = dataset.select_columns(
             [name for name in dataset.column_names if name in names]
         )
-        # As it is kept: an image is its bytes and its path.
+        # Undecoded: an image is its bytes and its path.
         rows: list[dict[str, Any]] = columns_read.with_format("arrow")[:].to_pylist()
         human = self.columns.get("human", ["human"])
         for name, feature in columns_read.features.items():

@@ -1,21 +1,21 @@
 """A table of your own as a benchmark, without code: ``--benchmark judged.csv``.
 
-A .csv, .tsv, .jsonl, .json or .parquet file with these columns; others do not matter:
+A .csv, .tsv, .jsonl, .json or .parquet file with these columns; others are ignored:
 
     image    a path (from the table's folder, or --root), or in Parquet the image itself
-    text     what it is said to show
-    human    what people think of it, the higher the better; several raters' values are averaged
+    text     the caption or prompt
+    human    the human rating, the higher the better; several raters' values are averaged
     group    optional: rows with one value (say, of one prompt) are resampled together
     tags     optional: names separated by ";", each is reported
-    id       optional: what to call the row
+    id       optional: the name of the row in reports
 
 Columns with other names are named with ``--column human=rating``; several human columns, one for
 each rater, by repeating it. `images` and `texts` may stand for `image` and `text`: lists (in a CSV,
 separated by ";"), with one human value for each image with each text, image by image.
 
 Human values of 0 and 1 give AUROC and average precision, others acc23 and correlations; all rows
-together are one sample. The rows of a group become one item where they judge all its images with
-all its texts and have the same tags; otherwise they stay items that are resampled together.
+together are one sample. The rows of a group become one item if they rate all its images with all
+its texts and have the same tags; otherwise they stay separate items that are resampled together.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ COLUMNS = ("image", "images", "text", "texts", "human", "group", "tags", "id")
 
 
 class OwnRows(RatingsForm):
-    """Judged rows; a subclass writes `rows`. See the top of this module.
+    """Rated rows; subclasses implement `rows`. See the top of this module.
 
     Args:
-        columns: for names of `COLUMNS`, what they are called here; of `human` also several.
+        columns: the user's column name for names of `COLUMNS`; several for `human`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class OwnRows(RatingsForm):
         super().__init__(**options)
         self._embedded: dict[str, Media] = {}
         self.columns: dict[str, list[str]] = {}
-        self.bad: dict[int, str] = {}  # the numbers of rows that cannot be used, and why
+        self.bad: dict[int, str] = {}  # reasons by number of rows that cannot be used
         for name, called in (columns or {}).items():
             self.columns[name] = [called] if isinstance(called, str) else list(called)
             if name not in COLUMNS:
@@ -63,20 +63,20 @@ class OwnRows(RatingsForm):
 
     @abstractmethod
     def rows(self) -> Sequence[Mapping[str, Any]]:
-        """The rows, with the names that they have there."""
+        """Read the rows with the user's column names."""
 
     def column_names(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        """The columns that there are."""
+        """Return the names of all columns."""
         return list(dict.fromkeys(key for row in rows for key in row))
 
     @property
     @abstractmethod
     def place(self) -> str:
-        """Where the rows are, for messages."""
+        """Return where the rows are, for messages."""
 
     @property
     def base(self) -> Path:
-        """The folder where paths of images start."""
+        """Return the folder that paths of images are relative to."""
         return self.root or Path()
 
     def items(self) -> Sequence[Item]:
@@ -140,7 +140,7 @@ class OwnRows(RatingsForm):
         )
 
     def _check_images(self, rows: Mapping[int, Item], chosen: Collection[int]) -> None:
-        if self.on_error == "skip":  # an image that is missing fails, and is counted
+        if self.on_error == "skip":  # a missing image fails when it is scored, and is counted
             return
         for n, row in rows.items():
             if id(row) in chosen and (missing := missing_images(row)):
@@ -150,7 +150,7 @@ class OwnRows(RatingsForm):
                 )
 
     def _rename_columns(self, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The row with our names; those of several human columns become a list."""
+        """Rename columns to those of `COLUMNS`; several human columns become a list."""
         renamed = {key: value for key, value in row.items() if key not in self.columns}
         for name, called in self.columns.items():
             values = [row.get(column) for column in called]
@@ -188,7 +188,7 @@ class OwnRows(RatingsForm):
             value = content if isinstance(content, bytes) else path
         if isinstance(value, bytes):
             media = embedded(value, called)
-            # One image of several rows has one name, by which rows of a group are put together.
+            # Equal images of several rows get one name, by which rows of a group are merged.
             return self._embedded.setdefault(media.key, media)
         if not isinstance(value, str) or not value:
             raise TableError(f"{where}: an image is {value!r}, not a path")
@@ -201,7 +201,7 @@ class OwnTable(OwnRows):
     """The rows of `file`; see the top of this module.
 
     Args:
-        file: the table; its folder is where paths of images start, unless `root` is given.
+        file: the table; paths of images are relative to its folder, or to `root`.
     """
 
     def __init__(self, *, file: str | Path, **options: Any) -> None:
@@ -235,7 +235,7 @@ def _listed(row: Mapping[str, Any], name: str, where: str) -> list[Any]:
 
 
 def _flat(human: Any, num_images: int, num_texts: int) -> list[Any]:
-    """Values image by image, whether they come as one list or as a list for each image."""
+    """Flatten human values, given as one list or as a list per image."""
     if not isinstance(human, (list, tuple)):
         return [human]
     if (
@@ -248,7 +248,7 @@ def _flat(human: Any, num_images: int, num_texts: int) -> list[Any]:
 
 
 def _group_items(rows: Iterable[tuple[str, Item]]) -> list[Item]:
-    """The items of rows with the names of their groups."""
+    """Merge rows, given with the names of their groups, to items."""
     groups: dict[str, list[Item]] = {}
     for name, row in rows:
         groups.setdefault(name, []).append(row)
@@ -256,7 +256,7 @@ def _group_items(rows: Iterable[tuple[str, Item]]) -> list[Item]:
 
 
 def _merge_group(rows: Sequence[Item], name: str) -> Sequence[Item]:
-    """One item of all rows of a group, or the rows where they do not make one."""
+    """Merge the rows of a group to one item, or return the rows where that is not possible."""
     if len(rows) == 1:
         return rows
     images = list(dict.fromkeys(image for row in rows for image in row.images))

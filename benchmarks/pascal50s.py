@@ -1,4 +1,4 @@
-"""Pascal-50S (Vedantam et al. 2015): which of two captions of a photograph do people prefer?
+"""Pascal-50S (Vedantam et al. 2015): human preferences between two captions of a photograph.
 
     https://github.com/Yebin46/FLEUR    pascal_50s.json
     ROOT/pascal_50s.json    {"HC": [{"image", "captions": [2], "label", "references"}], "HI": ...}

@@ -1,4 +1,4 @@
-"""Pick-a-Pic v1 (Kirstain et al. 2023): which of two images did a user prefer?
+"""Pick-a-Pic v1 (Kirstain et al. 2023): user preferences between two images of a prompt.
 
 `pickapic-100`, 100 pairs that VQAScore's authors chose:
 

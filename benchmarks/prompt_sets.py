@@ -8,7 +8,7 @@
     tifa_v1.0_text_inputs.json   ROOT for tifa-v1: [{"id", "caption"}]
     dsg-1k-anns.csv              ROOT for dsg-1k: item_id, text, one row a question
 
-What an image has to be called is said in `_folders`; GenEval and T2I-CompBench have layouts of
+`forms/image_folders.py` says how images may be named; GenEval and T2I-CompBench have layouts of
 their own. Tags are the sets' own categories.
 """
 
@@ -27,7 +27,7 @@ from .forms.published import field, read_json, read_lines, read_tab_separated, r
 from .genai_bench import skills_of
 
 SKILLS = "color shape texture spatial non_spatial complex numeracy 3d_spatial".split()
-# What folders of a skill are called.
+# Names of the folders of a skill.
 SKILL_OF = {skill.replace("_", ""): skill for skill in SKILLS} | {"2dspatial": "spatial"}
 
 

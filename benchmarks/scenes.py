@@ -1,4 +1,4 @@
-"""Scenes: drawn images in Winoground's form, for the embedded models and for everyone's tests.
+"""Scenes: drawn images in Winoground's form, for the embedded models and for tests.
 
 Nothing is read or downloaded; the same arguments draw the same pixels on every machine.
 """
@@ -19,8 +19,8 @@ class Scenes(WinogroundForm):
     """Two images and two captions of the same words in another order; six skills in turn.
 
     Args:
-        n: how many items; a smaller set is the beginning of a larger one.
-        seed: which items.
+        n: number of items; a smaller set is the beginning of a larger one.
+        seed: random seed of the items.
     """
 
     def __init__(self, *, n: int = 600, seed: int = 0, **options: Any) -> None:

@@ -1,4 +1,4 @@
-"""SeeTRUE (Yarom et al. 2023): is this image of this text? Labels 1 and 0, three sources.
+"""SeeTRUE (Yarom et al. 2023): image-text alignment, labels 1 and 0, three sources.
 
     https://huggingface.co/datasets/yonatanbitton/SeeTRUE
     ROOT/SeeTRUE.csv      image, text, label (0 or 1), original_dataset_id, dataset_source

@@ -62,7 +62,7 @@ class StanfordT23D(Published, RatingsForm):
             )
 
     def _grid(self, views: str) -> bytes | str:
-        """The grid of an object's views, or the first view that is missing."""
+        """Return the grid of an object's views as a JPEG, or the path of a missing view."""
         paths = [self.image_path(f"{views}/rgb_{view}.jpg") for view in VIEWS]
         if lost := next((path for path in paths if not Path(path).is_file()), None):
             return lost

@@ -1,4 +1,4 @@
-"""SugarCrepe (Hsieh et al. 2023): which of two captions is true of a photograph?
+"""SugarCrepe (Hsieh et al. 2023): a true and a minimally changed false caption of a photograph.
 
     https://github.com/RAIVNLab/sugar-crepe    data/
     ROOT/add_att.json ...       {number: {filename, caption, negative_caption}}, seven files, here

@@ -1,4 +1,4 @@
-"""SugarCrepe++ (Dumpala et al. 2024): two captions that say the same, and one that does not.
+"""SugarCrepe++ (Dumpala et al. 2024): two equivalent captions, and one of other meaning.
 
     https://github.com/Sri-Harsha/scpp    data/
     ROOT/replace_att.json ...         [{"id", "filename", "caption", "caption2",

@@ -4,7 +4,7 @@
     https://huggingface.co/datasets/RaphaelLiu/EvalCrafter_T2V_Dataset    the videos
     ROOT/t2vscore_alignment_score.json    {"0": {"prompt", "models": {generator: [rating]}}}
     ROOT/t2vscore_quality_score.json      the same, for `target="quality"`
-    ROOT/gen2/0000.mp4                    and so on; or frames, see `_frames_form`
+    ROOT/gen2/0000.mp4                    and so on; or frames, see `forms/frames.py`
 
 A rating is the mean of several people's, from 1 to 5. A video's score is the mean over its first 36
 frames; where it has fewer, the last one is repeated. With `whole` it is that of the video. An item

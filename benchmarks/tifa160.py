@@ -8,7 +8,7 @@
                                        human_scores, the two ratings of TIFA's authors
     ROOT/coco_669925_mini_dalle.jpg    the images (tifa160.zip), here or in ROOT/images
 
-An item is a prompt with its five images. The target is the mean of an image's ratings: of the
+An item is a prompt with its five images. The human value is the mean of an image's ratings: of the
 Likert ratings in the tables of VQAScore, of the two raters in those of TIFA. Tags say where the
 prompt is from.
 """

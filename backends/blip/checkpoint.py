@@ -57,7 +57,7 @@ class BertTextScorer(LocalScorer):
         if len(self._tokenizer) > rows:
             raise CheckpointError(
                 f"{file} has {len(self._tokenizer)} tokens with {', '.join(added)}, but the model "
-                f"has embeddings of {rows}; put the vocabulary of this checkpoint there"
+                f"has embeddings for {rows}; put the vocabulary of this checkpoint there"
             )
         if missing := [token for token in SPECIAL_TOKENS if token not in vocabulary]:
             raise CheckpointError(
@@ -69,7 +69,7 @@ class BertTextScorer(LocalScorer):
         ]:
             raise CheckpointError(
                 f"{file} has {len(vocabulary)} tokens, one with the id {out_of_range[0]}, but the "
-                f"model has embeddings of {rows}; put the vocabulary of this checkpoint there"
+                f"model has embeddings for {rows}; put the vocabulary of this checkpoint there"
             )
         return file
 

@@ -1,9 +1,9 @@
-"""Drawn scenes: what is in an image, how it is drawn, what is said of it, and the items.
+"""Drawn scenes: their things, pixels, captions and items.
 
 A scene is a handful of coloured shapes on a light ground, 48 x 48 pixels. An item is in
 Winoground's form: two images and two captions made of the same words in another order, each
-caption true of its own image and false of the other. Whoever only looks for the words cannot
-tell the two captions apart, so the items measure whether a scorer binds words together.
+caption true of its own image and false of the other. A scorer that ignores word
+order cannot distinguish the captions, so the items measure compositionality.
 
 Everything follows from a seed and from integer arithmetic, so that every machine draws the same
 pixels. The standard library's generator is used because Python promises that ``random()`` keeps
@@ -43,9 +43,7 @@ SHAPES = {  # singular and plural: a caption that counts needs both
 SIZES = {"small": 9, "large": 15}  # sides in pixels
 NUMBERS = {"no": 0, "two": 2, "three": 3, "four": 4}  # "a" means at least one
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}
-CLEARANCE = (
-    12  # from this many pixels between two centres on, one thing counts as left of the other
-)
+CLEARANCE = 12  # pixels between two centres from which on a spatial relation holds
 MAX_THINGS = 6  # things in a scene
 
 PAIRS = tuple((colour, shape) for colour in COLOURS for shape in SHAPES)
@@ -132,7 +130,7 @@ class Claim:
         return self.first.pair, self.second.pair
 
     def swapped(self, fields: Sequence[str]) -> Claim:
-        """The same words with those of ``fields`` exchanged between the two phrases."""
+        """Return the claim with ``fields`` exchanged between its two phrases."""
         first = {field: getattr(self.second, field) for field in fields}
         second = {field: getattr(self.first, field) for field in fields}
         return Claim(replace(self.first, **first), self.joint, replace(self.second, **second))
@@ -167,14 +165,14 @@ class SceneItem:
 
     @property
     def held_out(self) -> bool:
-        """Whether a colour-shape combination that training never showed is named or drawn."""
+        """Return whether a colour-shape combination held out of training is named or drawn."""
         named = {pair for claim in self.claims for pair in claim.pairs}
         depicted = {thing.pair for scene in self.scenes for thing in scene}
         return bool((named | depicted) & HELD_OUT)
 
 
 def items(n: int = 600, seed: int = 0) -> list[SceneItem]:
-    """``n`` items, the skills in turn. Item i depends on ``seed`` and i alone, never on ``n``."""
+    """Return ``n`` items, the skills in turn. Item i depends on ``seed`` and i, not on ``n``."""
     skills = list(SKILLS)
     return [
         make_item(random.Random(f"scenes/{seed}/{i}"), skills[i % len(skills)]) for i in range(n)
@@ -192,7 +190,7 @@ def make_item(
 def sample_claims(
     rng: random.Random, skill: str, pairs: Sequence[tuple[str, str]] = PAIRS
 ) -> tuple[Claim, Claim]:
-    """A claim and its swap; both name only colour-shape combinations out of ``pairs``."""
+    """Return a claim and its swap; both name only colour-shape combinations in ``pairs``."""
     while True:
         claim = _claim(rng, skill, pick(rng, pairs), pick(rng, pairs))
         other = claim.swapped(SKILLS[skill])
@@ -223,10 +221,10 @@ def _claim(
 
 
 def sample_scene(rng: random.Random, claim: Claim, unless: Claim | None = None) -> Scene:
-    """A scene of which ``claim`` holds and ``unless`` does not, with up to two things more.
+    """Return a scene in which ``claim`` holds and ``unless`` does not, with up to two more things.
 
-    The additional things never come from the held-out combinations: whether an item is new to a
-    model is then decided by what its captions name.
+    The additional things are never held-out combinations, so that the captions alone decide whether
+    an item is new to a model.
     """
     named = [
         Thing(*phrase.pair, phrase.size or pick(rng, tuple(SIZES)))
@@ -245,7 +243,7 @@ def sample_thing(rng: random.Random) -> Thing:
 
 
 def place(rng: random.Random, things: Sequence[Thing]) -> Scene | None:
-    """The things in random places where none touches another; None when they did not fit."""
+    """Place things at random without overlap; None when they do not fit."""
     placed: list[Thing] = []
     for thing in sorted(things, key=lambda thing: -SIZES[thing.size]):  # the large ones fit first
         for _ in range(40):
@@ -268,7 +266,7 @@ def draw(rng: random.Random, scene: Scene) -> Image.Image:
 
 
 def pixels(rng: random.Random, scene: Scene) -> NDArray[np.uint8]:
-    """The scene as an array: a jittered light ground, jittered colours, noise over both."""
+    """Draw the scene (H, W, 3): a jittered light ground, jittered colours, noise over both."""
     ground = 205 + int(rng.random() * 36)
     canvas = np.empty((SIDE, SIDE, 3), np.int32)
     canvas[:] = ground + _jitter(rng, 8)
@@ -287,7 +285,7 @@ def _jitter(rng: random.Random, reach: int) -> NDArray[np.int32]:
 
 @cache
 def _sprite(shape: str, side: int) -> NDArray[np.int32]:
-    """How many of the 8 x 8 sub-pixels of each pixel the shape covers (0 to 64).
+    """Count how many of the 8 x 8 sub-pixels of each pixel the shape covers (0 to 64).
 
     Integers throughout: a comparison of floats may fall differently on another machine.
     """

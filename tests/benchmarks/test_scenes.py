@@ -100,7 +100,7 @@ def test_images_show_what_scenes_say() -> None:
 def test_things_do_not_touch() -> None:
     for item in ITEMS:
         for scene in item.scenes:
-            assert 1 <= len(scene) <= _scenes.MOST
+            assert 1 <= len(scene) <= _scenes.MAX_THINGS
             for i, entry in enumerate(scene):
                 for two in scene[:i]:
                     apart = max(abs(entry.x - two.x), abs(entry.y - two.y))

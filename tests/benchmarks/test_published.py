@@ -42,7 +42,7 @@ def test_items_and_a_run(written_files, name):
 
 
 @names
-@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("custom", [False, True])
 def test_a_folder_of_the_benchmark_s_name_will_do(written_files, tmp_path, name, custom):
     root = shutil.copytree(written_files[name], tmp_path / name) if custom else written_files[name]
     of_prompts = benchmarks.card(name).kind == "prompts"

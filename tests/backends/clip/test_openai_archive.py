@@ -39,7 +39,7 @@ def archive(tmp_path_factory) -> str:
 
 
 @pytest.mark.parametrize(
-    "name, wanted",
+    "name, expected",
     [
         ("clip-logits", LOGITS),
         ("open_clip", LOGITS / SCALE),

@@ -124,7 +124,7 @@ def test_mean_and_deviation_are_stored_apart(checkpoint, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("size", "seen"),
+    ("size", "resized"),
     [
         ((448, 448), (448, 448)),
         ((1024, 1024), (448, 448)),
@@ -135,11 +135,11 @@ def test_mean_and_deviation_are_stored_apart(checkpoint, tmp_path):
         ((4000, 20), (6356, 56)),
     ],
 )
-def test_images_are_brought_to_one_area_in_whole_patches(size, calls, scorer):
+def test_images_are_brought_to_one_area_in_whole_patches(size, resized, scorer):
     rows = scorer.preprocess(picture(0, size))
-    assert rows[0, -3:].tolist() == [1, calls[1] // 14, calls[0] // 14]
-    assert len(rows) == calls[0] * calls[1] // 14**2
-    resized = picture(0, size).resize(calls, Image.Resampling.BICUBIC)
+    assert rows[0, -3:].tolist() == [1, resized[1] // 14, resized[0] // 14]
+    assert len(rows) == resized[0] * resized[1] // 14**2
+    resized = picture(0, size).resize(resized, Image.Resampling.BICUBIC)
     expected = scorer.processor(resized, do_resize=False, return_tensors="pt").pixel_values
     torch.testing.assert_close(rows[:, :-3], expected, rtol=0, atol=0)
 

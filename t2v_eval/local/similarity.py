@@ -16,6 +16,7 @@ from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, open_m
 from t2v_eval.local.batching import Failure, try_run
 from t2v_eval.scoring.plan import Text, caption_text
 from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.utils.torch_internals import inference
 
 
 class SimilarityMixin(Scorer):
@@ -158,7 +159,7 @@ class SimilarityMixin(Scorer):
     def _embedding_call(self, texts: Collection[str] = ()) -> Iterator[None]:
         """Hold the scorer while it embeds; warn at the end of texts that were truncated."""
         self.check_template()
-        with self.exclusive_call(len(texts)), torch.inference_mode():
+        with self.exclusive_call(len(texts)), inference():
             yield
 
     def _embed_image_lists(self, **lists: MediaLike | Iterable[MediaLike]) -> list[Tensor]:

@@ -40,6 +40,7 @@ from t2v_eval.scoring.results import (
     split_non_finite,
 )
 from t2v_eval.store import Store
+from t2v_eval.utils.torch_internals import inference
 
 SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
 
@@ -257,7 +258,7 @@ class Scorer(ABC):
                 "for each image, or one for all"
             )
         media = open_list(sources, self.allow_urls)
-        with self.exclusive_call(len(questions)), torch.inference_mode():
+        with self.exclusive_call(len(questions)), inference():
             return self.generate_texts(media, questions, max_new_tokens)
 
     def generate_texts(
@@ -292,7 +293,7 @@ class Scorer(ABC):
         """
         block, bound = Block.of(images, texts), self.with_call_templates(template)
         media = open_list(block.images, self.allow_urls)
-        with self._lock, torch.inference_mode():
+        with self._lock, inference():
             return bound.map_one_by_one(
                 media, lambda image: bound.explain_image(image, block.texts, top)
             )
@@ -394,7 +395,7 @@ class Scorer(ABC):
             blocks = [replace(block, texts=[""] * len(block.texts)) for block in blocks]
         self.check_template()
         plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
-        with self._lock, torch.inference_mode():
+        with self._lock, inference():
             return self._execute(plan, progress or (lambda _: None))
 
     def check_template(self) -> None:

@@ -106,8 +106,10 @@ def _module(
 
 def _place(file: Path, module: str, name: str) -> tuple[Path, str]:
     """The file of a module that another file imports from: a sibling, or of a loaded package."""
-    if module.startswith(".") and not module.startswith(".."):
-        return file.parent / f"{module[1:].replace('.', '/')}.py", name
+    if module.startswith("."):
+        inner = module.lstrip(".")
+        folder = file.parents[len(module) - len(inner) - 1]
+        return folder / f"{inner.replace('.', '/')}.py", name
     if module.partition(".")[0] not in sys.modules:  # to look for it would run its package
         raise UnseenError
     try:

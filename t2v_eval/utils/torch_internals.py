@@ -5,8 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import torch
 
+AUTOCAST = ("cpu", "cuda", "mps", "xpu")
 TOLD = ("out of memory", "can't allocate memory")  # of memory, where no class of errors tells it
 
 
@@ -23,3 +27,17 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError) and any(told in str(error).lower() for told in TOLD)
     )
+
+
+@contextmanager
+def inference() -> Iterator[None]:
+    """Compute without gradients, in the precision that a scorer's id names.
+
+    A caller's `torch.autocast` would make other numbers of the same model, to be stored as its own.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        for kind in AUTOCAST:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield

@@ -8,7 +8,7 @@ import pytest
 
 from t2v_eval.errors import InputError, MissingPackageError, UnknownNameError
 from t2v_eval.inputs.template import templates
-from t2v_eval.registry import Registry, benchmarks, models
+from t2v_eval.registry import Registry, benchmarks, models, source_of
 from t2v_eval.utils.signatures import accepted
 
 
@@ -171,6 +171,18 @@ def test_a_card_with_an_unknown_key_is_refused_before_its_class_is_made(package)
     assert "their_scorers.colour" in sys.modules
 
 
+def test_an_unknown_key_is_told_of_a_card_in_a_folder_of_cards(package):
+    inner = package / "inner"
+    for folder in (inner, inner / "cards"):
+        folder.mkdir()
+    (inner / "__init__.py").write_text("")
+    (inner / "shade.py").write_text("from ..colour import Colour\nclass Shade(Colour):\n    pass\n")
+    lines = 'module = "inner.shade"\nentry = "Shade"\n[names.x]\nhuee = 1\n'
+    (inner / "cards" / "greys.toml").write_text(lines)
+    with pytest.raises(InputError, match=r"greys.toml.*unknown key 'huee'; did you mean 'hue'"):
+        Registry("model", "their_scorers").names()
+
+
 def test_arguments_are_seen_through_bases_and_options(package):
     (package / "shade.py").write_text(
         "from typing import TypedDict, Unpack\n"
@@ -205,8 +217,7 @@ def test_the_classes_of_all_our_cards_are_seen(registry):
     """So that an unknown key of any is told."""
     for card in registry.cards.values():
         if card.file is not None:
-            source = card.file.with_name(f"{card.module.rpartition('.')[2]}.py")
-            assert accepted(source, card.entry) is not None, card.name
+            assert accepted(source_of(card), card.entry) is not None, card.name
 
 
 def test_cards_follow_a_version_by_the_template_that_they_ask():

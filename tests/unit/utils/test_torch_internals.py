@@ -6,7 +6,9 @@ from inspect import signature
 
 import pytest
 import torch
+from PIL import Image
 
+import t2v_eval
 from t2v_eval.utils.torch_internals import computes_bfloat16, out_of_memory
 
 
@@ -42,3 +44,13 @@ def test_a_cpu_that_cannot_allocate_says_so():
     with pytest.raises(RuntimeError) as caught:
         torch.empty(2**60, dtype=torch.uint8)
     assert out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-clip-flant5"])
+def test_a_callers_autocast_changes_no_score(name):
+    scorer = t2v_eval.load(name)
+    images = [Image.new("RGB", (48, 48), (200, 10, n)) for n in (0, 99)]
+    plain = scorer(images, ["a red ball", "a cat"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(scorer(images, ["a red ball", "a cat"]), plain)
+        assert torch.is_autocast_enabled("cpu"), "and stays as it was"

@@ -198,11 +198,11 @@ def test_videos_count_too_and_name_the_limit(monkeypatch, tmp_path):
 def test_of_a_long_video_a_part_is_held_at_a_time(monkeypatch, tmp_path):
     path = film(tmp_path / "a.mp4")
     wanted = [np.asarray(frame.load()) for frame in frames(path, 30)]
-    monkeypatch.setattr(video, "HELD", 7 * 4 * 320 * 240)
+    monkeypatch.setattr(video, "CACHE_BYTES", 7 * 4 * 320 * 240)
     held = []
     for frame, pixels in zip(frames(path, 30), wanted, strict=True):
         np.testing.assert_array_equal(np.asarray(frame.load()), pixels)
-        held.append(max(len(one.held) for one in video._held) if video._held else 0)
+        held.append(max(len(one.decoded) for one in video._caches) if video._caches else 0)
     assert max(held) <= 7
 
 

@@ -136,18 +136,20 @@ def test_a_video_is_decoded_once_for_all_its_frames(tmp_path, monkeypatch):
 
 
 def test_little_is_held_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(video, "HELD", 7 * 3 * 32 * 24)  # three of one video, four of the next
+    monkeypatch.setattr(
+        video, "CACHE_BYTES", 7 * 3 * 32 * 24
+    )  # three of one video, four of the next
     path = encode(tmp_path / "a.mp4")
     several = [frames(path, 4) for _ in range(5)]
     for found in several:
         found[0].load()
-    assert len(video._held) == 2 and sum(len(one.held) for one in video._held) == 6
+    assert len(video._caches) == 2 and sum(len(one.decoded) for one in video._caches) == 6
     # What was let go is decoded anew; what is all taken is forgotten.
     np.testing.assert_array_equal(pixels(several[0][3]), by_hand(path)[19])
     for found in several:
         for one in found[:3]:
             one.load()
-    assert sum(len(one.held) for one in video._held) <= 7
+    assert sum(len(one.decoded) for one in video._caches) <= 7
 
 
 def test_a_turned_video_is_seen_upright(tmp_path):

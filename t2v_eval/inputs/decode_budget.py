@@ -1,7 +1,7 @@
-"""A bound on the memory that decoding takes, over all threads together.
+"""Bound the memory of decoding over all threads.
 
-A small file may hold a huge picture, and every decoding thread could meet one at the same time. So
-a thread reserves bytes before it decodes, and waits where others hold too many.
+A small file may hold a huge image, and every decoding thread could have one at the same time. So
+a thread reserves bytes before it decodes, and waits while others have reserved too many.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from t2v_eval.errors import InputError, MediaError
 
 VARIABLE = "T2V_EVAL_DECODE_MIB"
 DEFAULT_MIB = 2048
-LARGEST = 4  # one picture or video may take so many times the budget, alone; then it is refused
+LARGEST = 4  # budgets that one image or video may take alone; a larger one is refused
 
 
 def budget_bytes() -> int:
-    """The budget in bytes, from the environment or the default.
+    """Return the budget in bytes, from the environment or the default.
 
     Raises:
-        InputError: the variable holds no whole number above 0.
+        InputError: the variable is not a whole number above 0.
     """
     value = os.environ.get(VARIABLE, "").strip() or str(DEFAULT_MIB)
     if not value.isascii() or not value.isdecimal() or not 0 < int(value) < 2**40:
@@ -31,11 +31,13 @@ def budget_bytes() -> int:
 
 
 def check_size(name: str, size: int, what: str, remedy: str) -> None:
-    """Refuse a picture or video that takes more memory than is allowed even alone.
+    """Refuse an image or video that takes more memory than is allowed even alone.
 
     Args:
-        size: bytes that decoding it takes.
+        name: its name in messages.
+        size: bytes that decoding takes.
         what: its dimensions, for the message.
+        remedy: what the user may do, for the message.
 
     Raises:
         MediaError: the message names the limit and how to raise it.
@@ -52,8 +54,8 @@ def check_size(name: str, size: int, what: str, remedy: str) -> None:
 class Budget:
     """Bytes that threads share; see `reserve` and `lease`.
 
-    Whoever needs more than the whole runs alone. Threads that already hold a part and wait for
-    more cannot block each other: where all holders wait, the first goes on beyond the budget.
+    A thread that needs more than the whole budget runs alone. Threads that hold a part and wait for
+    more cannot deadlock: when all holders wait, the first one goes on beyond the budget.
     """
 
     def __init__(self) -> None:
@@ -64,13 +66,13 @@ class Budget:
 
     @property
     def used(self) -> int:
-        """Bytes that are reserved at present."""
+        """The bytes that are reserved now."""
         with self._changed:
             return sum(self._held.values())
 
     @contextmanager
     def lease(self) -> Iterator[None]:
-        """Keep what this thread reserves within, until the outermost lease ends."""
+        """Hold what this thread reserves until its outermost lease ends."""
         depth = getattr(self._leases, "depth", 0)
         self._leases.depth = depth + 1
         try:
@@ -83,28 +85,28 @@ class Budget:
                     self._changed.notify_all()
 
     def reserve(self, size: int) -> None:
-        """Reserve bytes for this thread, waiting for others; only within a `lease`."""
+        """Reserve bytes for this thread, and wait for others; only within a `lease`."""
         if not getattr(self._leases, "depth", 0):
             raise RuntimeError("reserve() outside of a lease would never be given back")
-        own, total = threading.get_ident(), budget_bytes()
+        thread, total = threading.get_ident(), budget_bytes()
         with self._changed:
-            self._waiting.append(own)
+            self._waiting.append(thread)
             self._changed.notify_all()  # this may be the last holder to wait
             try:
-                self._changed.wait_for(lambda: self._may_go_on(own, size, total))
-                self._held[own] = self._held.get(own, 0) + size
+                self._changed.wait_for(lambda: self._may_go_on(thread, size, total))
+                self._held[thread] = self._held.get(thread, 0) + size
             finally:
-                self._waiting.remove(own)
+                self._waiting.remove(thread)
                 self._changed.notify_all()
 
-    def _may_go_on(self, own: int, size: int, total: int) -> bool:
+    def _may_go_on(self, thread: int, size: int, total: int) -> bool:
         fits = sum(self._held.values()) + size <= total
-        if own in self._held:
-            holders = [thread for thread in self._waiting if thread in self._held]
-            return fits or (holders[0] == own and len(holders) == len(self._held))
-        # In the order in which they came, or a large picture would wait for ever.
-        first = next(thread for thread in self._waiting if thread not in self._held)
-        return first == own and (fits or not self._held)
+        if thread in self._held:
+            holders = [other for other in self._waiting if other in self._held]
+            return fits or (holders[0] == thread and len(holders) == len(self._held))
+        # First come, first served, or a large image would wait for ever.
+        first = next(other for other in self._waiting if other not in self._held)
+        return first == thread and (fits or not self._held)
 
 
 BUDGET = Budget()

@@ -1,4 +1,4 @@
-"""Decoding image files with Pillow: which formats, errors that name the file, bounded memory."""
+"""Decode image files with Pillow: allowed formats, errors that name the file, bounded memory."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ FORMATS = frozenset(
     "AVIF BLP BMP CUR DCX DDS DIB FLI FTEX GBR GIF HEIF ICNS ICO IM IMT JPEG JPEG2000 JXL MCIDAS "
     "MPO MSP PCD PCX PIXAR PNG PPM PSD QOI SGI SPIDER SUN TGA TIFF WEBP XBM XPM XVTHUMB".split()
 )
-SIXTEEN_BITS = ("PNG", "PPM")  # formats whose pictures of mode "I" have 16 bits
-PIXEL_BYTES = 16  # at most, of a picture while it is decoded, turned and prepared for a model
+SIXTEEN_BITS = ("PNG", "PPM")  # formats whose images of mode "I" have 16 bits
+PIXEL_BYTES = 16  # upper bound a pixel while an image is decoded, rotated and preprocessed
 STRIP = 1 << 22  # pixels that are converted at a time
 
-# How files start that are given as pictures by mistake, beside what Pillow itself knows.
-_KNOWN = (
+# First bytes of files that are passed as images by mistake.
+_SIGNATURES = (
     (b"%!PS", "a PostScript file"),
     (b"\xc5\xd0\xd3\xc6", "a PostScript file"),
     (b"%PDF", "a PDF file"),
@@ -45,14 +45,14 @@ _KNOWN = (
     (b"\xd7\xcd\xc6\x9a", "a WMF file"),
     (b"\x1c\x02", "an IPTC file"),
 )
-_PICTURES_IN_FTYP = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
+_IMAGE_BRANDS = (b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
 def open_image(content: bytes, name: str) -> Image.Image:
-    """Read the header of an image file; its pixels are decoded when they are needed.
+    """Open an image file and read its header; its pixels are decoded later.
 
     Raises:
-        MediaError: no image, of a format that is not read here, or too large.
+        MediaError: not an image, of a format that is not allowed, or too large.
     """
     with decoding(name):
         Image.init()
@@ -70,22 +70,26 @@ def open_image(content: bytes, name: str) -> Image.Image:
 
 
 def kind_of(content: bytes) -> str:
-    """What a file holds that is no picture of `FORMATS`, for messages; "" where that is unknown."""
+    """Return what a file holds that is not an image of `FORMATS`; "" if unknown.
+
+    >>> kind_of(b"%PDF-1.7")
+    'a PDF file'
+    """
     if video := video_kind(content):
         return f"a video ({video})"
     if content[40:44] == b" EMF":
         return "an EMF file"
     start = content[:64].lstrip(b"\xef\xbb\xbf \t\r\n")
     if content[4:8] == b"ftyp":
-        return "a HEIF picture" if content[8:12] in _PICTURES_IN_FTYP[2:] else ""
-    known = (kind for magic, kind in _KNOWN if start.lower().startswith(magic.lower()))
-    return next(known, "")
+        return "a HEIF image" if content[8:12] in _IMAGE_BRANDS[2:] else ""
+    kinds = (kind for magic, kind in _SIGNATURES if start.lower().startswith(magic.lower()))
+    return next(kinds, "")
 
 
 def video_kind(content: bytes) -> str:
-    """The container of a video, or "" where the content is none."""
+    """Return the container format of a video; "" if the content is not a video."""
     if content[4:8] == b"ftyp":
-        return "" if content[8:12] in _PICTURES_IN_FTYP else "MP4 or QuickTime"
+        return "" if content[8:12] in _IMAGE_BRANDS else "MP4 or QuickTime"
     if content[4:8] in (b"moov", b"mdat", b"wide") and content[:3] in (b"\0\0\0", b"\0\0\1"):
         return "QuickTime"
     if content[:4] == b"RIFF" and content[8:12] == b"AVI ":
@@ -108,9 +112,9 @@ def video_kind(content: bytes) -> str:
 def decoding(
     name: str, what: str = "cannot be decoded", remedy: str = "save it again, as PNG or JPEG"
 ) -> Iterator[None]:
-    """Turn every exception within into a MediaError that names the file.
+    """Convert every exception of the block to a `MediaError` that names the file.
 
-    Decoders raise what they like: ZeroDivisionError, struct.error, UnicodeDecodeError, MemoryError.
+    Decoders raise anything: ZeroDivisionError, struct.error, UnicodeDecodeError, MemoryError.
     """
     try:
         yield
@@ -129,7 +133,11 @@ def decoding(
 
 
 def in_words(error: BaseException) -> str:
-    """What an exception says, with its type where the text alone says little."""
+    """Return the message of an exception, with its type where the message alone says little.
+
+    >>> in_words(KeyError("a"))
+    "KeyError: 'a'"
+    """
     text, kind = str(error).strip(), type(error).__name__
     return (
         text if text and isinstance(error, (OSError, T2VError)) else f"{kind}: {text}".rstrip(": ")
@@ -137,24 +145,24 @@ def in_words(error: BaseException) -> str:
 
 
 def reserve_pixels(image: Image.Image, name: str) -> None:
-    """Wait for the memory that decoding `image` takes; only within a lease of `BUDGET`.
+    """Wait for the memory that decoding `image` takes; call it within a lease of `BUDGET`.
 
     Raises:
-        MediaError: it is too large even alone.
+        MediaError: the image is too large even alone.
     """
     width, height = image.size
     size = width * height * PIXEL_BYTES
-    check_size(name, size, f"a picture of {width} x {height} pixels", "make it smaller")
+    check_size(name, size, f"an image of {width} x {height} pixels", "make it smaller")
     BUDGET.reserve(size)
 
 
 def as_seen(image: Image.Image) -> Image.Image:
-    """RGB as a person sees it: EXIF orientation applied, alpha over white, 16 bits scaled to 8.
+    """Convert to RGB: apply the EXIF orientation, put alpha over white, scale 16 bits to 8.
 
     Returns:
-        A new image, or `image` itself where that is RGB and upright.
+        A new image, or `image` itself if it is RGB and upright.
     """
-    sixteen = of_sixteen_bits(image)  # known before the file's format is forgotten
+    sixteen = of_sixteen_bits(image)  # before a copy loses the file's format
     image = _upright(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
@@ -166,14 +174,14 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 
 def of_sixteen_bits(image: Image.Image) -> bool:
-    """Whether the file says that whole numbers go up to 65535; else the content has to."""
+    """Return whether the format says that integers go up to 65535; else the values decide."""
     return image.mode == "I" and image.format in SIXTEEN_BITS
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    # Pillow copies a picture that needs no turning, which for a large one is a lot of memory.
-    turned = image.getexif().get(274, 1) != 1
-    return ImageOps.exif_transpose(image) if turned else image
+    # Pillow copies an upright image too, which for a large one is a lot of memory.
+    rotated = image.getexif().get(274, 1) != 1
+    return ImageOps.exif_transpose(image) if rotated else image
 
 
 def _over_white(part: Image.Image) -> Image.Image:
@@ -183,7 +191,7 @@ def _over_white(part: Image.Image) -> Image.Image:
 
 
 def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """What `convert` makes of each pixel, a few rows at a time, so that copies stay small."""
+    """Convert a few rows at a time, so that copies stay small."""
     width, height = image.size
     rows = _rows(width)
     if height <= rows:
@@ -196,7 +204,7 @@ def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]
 
 
 def _of_numbers(values: NDArray[Any], sixteen: bool) -> Image.Image:
-    """Grey of numbers, scaled by how far they go, a few rows at a time."""
+    """Convert numbers to grey, scaled by their range, a few rows at a time."""
     rows = _rows(values.shape[1])
     parts = [slice(top, top + rows) for top in range(0, len(values), rows)]
     if not all(np.isfinite(values[part]).all() for part in parts):

@@ -1,8 +1,8 @@
-"""Anything that looks like a picture -> `Media`: a content key, a name for messages, a way to load.
+"""Open images and videos as `Media`: a content key, a name for messages, and a function to load.
 
-The key is a hash of the content, so that a picture given as a path, as bytes, or twice in one call
-is decoded and encoded once. Loading is deferred: it runs in a thread beside the model. A `Video` is
-one too; which of its frames a model is shown is said in `t2v_eval.inputs.video`.
+The key is a hash of the content, so that an image passed as a path, as bytes, or twice in one call
+is decoded and encoded once. Loading is deferred to threads beside the model. `inputs.video` chooses
+which frames of a `Video` a model reads.
 """
 
 from __future__ import annotations
@@ -56,9 +56,13 @@ _BROKEN = "broken:"  # how the key of what could not be opened begins
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One picture: `key` is its content hash, `name` is what messages call it.
+    """An image.
 
-    `shared` says that `load` returns an object of the caller, which must not be changed.
+    Attributes:
+        key: hash of its content.
+        name: its name in messages.
+        load: opens or decodes it.
+        shared: whether `load` returns an object of the caller, which must not be changed.
     """
 
     key: str
@@ -68,7 +72,7 @@ class Media:
 
     @classmethod
     def broken(cls, name: str, error: MediaError) -> Media:
-        """A picture that could not be opened; loading it raises what opening it raised."""
+        """Return an image that could not be opened; loading it raises `error`."""
 
         def load() -> Image.Image:
             raise error
@@ -81,7 +85,7 @@ class Media:
         return self.key.startswith(_BROKEN)
 
     def crop(self, left: int, top: int, right: int, bottom: int) -> Media:
-        """What is inside a box of pixels, in RGB."""
+        """Return the part inside a box of pixels, in RGB."""
         box = left, top, right, bottom
         name = f"{self.name}, box {box}"
 
@@ -96,10 +100,13 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Video(Media):
-    """A video, which is one input: a model that reads several frames together is shown some of it.
+    """A video: one input of a model that reads several frames together.
 
-    `source` is a file, its content, or frames in their order, `fps` of which make a second; a file
-    knows that itself. For scorers of pictures, loading it raises: see `video.frames`.
+    Loading it as an image raises; scorers of images score `video.frames` of it.
+
+    Attributes:
+        source: a file, its content, or frames in order.
+        fps: frames per second of frames; a file has its own.
     """
 
     source: File | bytes | tuple[Media, ...] = field(compare=False)
@@ -107,20 +114,21 @@ class Video(Media):
 
     @classmethod
     def of(cls, frames: Iterable[MediaLike], fps: float = 1.0, name: str = "frames") -> Video:
-        """A video whose frames are pictures, in their order.
+        """Make a video of images in order, `fps` of which make a second.
 
         Raises:
-            InputError, MediaError: there are none, or one that cannot be opened.
+            InputError: there is no frame, or a wrong `fps`.
+            MediaError: a frame cannot be opened.
         """
         if type(fps) not in (int, float) or not 0 < fps < float("inf"):
-            raise InputError(f"fps={fps!r}: how many frames make a second is a number above 0")
+            raise InputError(f"fps={fps!r}: use a number of frames per second above 0")
         opened = tuple(open_media(f, f"{name}[{n}]") for n, f in enumerate(as_list(frames, name)))
-        if films := [one.name for one in opened if isinstance(one, Video)]:
+        if videos := [frame.name for frame in opened if isinstance(frame, Video)]:
             raise InputError(
-                f"{films[0]} is a video itself: Video.of takes pictures; pass the file as it is"
+                f"{videos[0]} is a video itself: Video.of takes images; pass the file as it is"
             )
-        told = f"{fps!r} {' '.join(one.key for one in opened)}"
-        return cls._new(digest(told.encode()), f"{name} (a video of {len(opened)})", opened, fps)
+        content = f"{fps!r} {' '.join(frame.key for frame in opened)}"
+        return cls._new(digest(content.encode()), f"{name} (a video of {len(opened)})", opened, fps)
 
     @classmethod
     def _new(
@@ -132,19 +140,22 @@ class Video(Media):
     ) -> Video:
         def load() -> Image.Image:
             raise MediaError(
-                f"{name}: is a video, and this scorer looks at one picture at a time: score frames "
+                f"{name}: is a video, and this scorer looks at one image at a time: score frames "
                 "of it, `t2v_eval.inputs.video.frames(path, 16)`, and take the mean"
             )
 
-        # Not the key of the same file as a picture, of which there may be scores too.
+        # Not the key of the same file as an image, of which there may be scores too.
         return cls(digest(f"video {content}".encode()), name, load, source, fps)
 
 
 def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> list[MediaLike]:
-    """One picture, a sequence of pictures, or a 4-D batch -> a list.
+    """Convert one image, a sequence of images or a 4-D batch to a list.
+
+    >>> as_list("a.png"), as_list(["a.png", "b.png"])
+    (['a.png'], ['a.png', 'b.png'])
 
     Raises:
-        InputError: for an empty list or something that is no picture.
+        InputError: an empty list, or not an image.
     """
     if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Media)):
         return [images]  # type: ignore[list-item]
@@ -156,14 +167,14 @@ def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> li
             return [images]  # type: ignore[list-item]
         if ndim != 4:
             raise InputError(
-                f"{what}: an array of {ndim} dimensions is neither a picture (2 or 3) "
-                "nor a batch of pictures (4)"
+                f"{what}: an array of {ndim} dimensions is neither an image (2 or 3) "
+                "nor a batch of images (4)"
             )
     try:
         listed = list(images)
     except TypeError:
         raise InputError(
-            f"{what}: {type(images).__name__} is not a picture or a list of pictures; "
+            f"{what}: {type(images).__name__} is not an image or a list of images; "
             "pass paths, bytes, PIL images, arrays or tensors"
         ) from None
     if not listed:
@@ -172,7 +183,7 @@ def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> li
 
 
 def name_of(source: MediaLike) -> str:
-    """What a picture is called: its path, or the name of what is open; nothing for others."""
+    """Return the path of an image or the name of an open file; "" for others."""
     if isinstance(source, Media):
         return source.name
     if isinstance(source, (str, os.PathLike)):
@@ -181,20 +192,20 @@ def name_of(source: MediaLike) -> str:
 
 
 def open_media(source: MediaLike, position: str = "image", allow_urls: AllowUrls = False) -> Media:
-    """Hash `source` and return its `Media`; decoding waits until `load()`.
+    """Hash an image or video and return its `Media`; `load()` decodes it later.
 
     Args:
         source: path, URL (only with `allow_urls`), bytes of an image or video file, a file that is
             open for reading bytes (read from its start), PIL image, numpy array (H, W), (H, W, C)
-            or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or floats in [0, 1]; what
-            is open already is returned as it is. A path or URL with a video's ending (.mp4, .mov,
+            or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or floats in [0, 1]; a
+            `Media` is returned unchanged. A path or URL with the suffix of a video (.mp4, .mov,
             .avi, .mkv, .webm ...) becomes a `Video`, and so do bytes of one.
-        position: what a message calls it, for example ``images[3]``.
+        position: its name in messages, for example ``images[3]``.
         allow_urls: whether URLs are downloaded: from public addresses, or with "private" from
             those of this machine and its networks too.
 
     Raises:
-        MediaError: missing, no regular file, empty, of an unknown type, NaN or out of range.
+        MediaError: missing, not a regular file, empty, of an unknown type, NaN or out of range.
     """
     if isinstance(source, Media):
         return source
@@ -223,16 +234,16 @@ def _open(source: Any, position: str, allow_urls: AllowUrls) -> Media:
         name = f"{position} ({type(source).__name__} of shape {tuple(source.shape)})"
         return _from_pil(_array_to_pil(source, name), name)
     raise MediaError(
-        f"{position}: {type(source).__name__} is not a picture; "
+        f"{position}: {type(source).__name__} is not an image; "
         "pass a path, bytes, a file open for reading bytes, a PIL image, a numpy array or a torch "
         "tensor"
     )
 
 
 def embedded(content: bytes, name: str) -> Media:
-    """A picture that lies in a table, called by the path that the table has for it, or its row.
+    """Open an image embedded in a table, named by its path there, or its row.
 
-    One that cannot be opened raises when it is loaded.
+    If it cannot be opened, loading it raises.
     """
     try:
         return _from_bytes(content, name)
@@ -241,15 +252,15 @@ def embedded(content: bytes, name: str) -> Media:
 
 
 def open_list(sources: Sequence[MediaLike], allow_urls: AllowUrls = False) -> list[Media]:
-    """`open_media` of each, which messages call by its place: images[0], images[1] and so on."""
-    return [open_media(one, f"images[{i}]", allow_urls) for i, one in enumerate(sources)]
+    """Open each source with `open_media`; messages name them images[0], images[1] and so on."""
+    return [open_media(s, f"images[{i}]", allow_urls) for i, s in enumerate(sources)]
 
 
 def decode(media: Media, mode: str = "seen") -> Image.Image:
-    """Load `media`; in mode "seen" as a person sees it (RGB), in mode "original" as it is stored.
+    """Decode an image; in mode "seen" to upright RGB, in mode "original" as it is stored.
 
     Raises:
-        MediaError: what was opened is not an image, is truncated, or is too large to decode safely.
+        MediaError: not an image, truncated, or too large to decode safely.
     """
     with BUDGET.lease(), decoding(media.name):
         image = media.load()
@@ -257,8 +268,8 @@ def decode(media: Media, mode: str = "seen") -> Image.Image:
         image.load()
         if mode != "seen":
             return image
-        seen = as_seen(image)
-        return image.copy() if seen is image and media.shared else seen
+        rgb = as_seen(image)
+        return image.copy() if rgb is image and media.shared else rgb
 
 
 def _from_path(path: Path, name: str) -> Media:
@@ -282,7 +293,7 @@ def _from_path(path: Path, name: str) -> Media:
         return Video._new(key, name, file)
 
     def load() -> Image.Image:
-        # Read when it is needed: keeping the bytes of every file would fill the memory.
+        # Read again here: keeping the bytes of every file would fill the memory.
         with BUDGET.lease():
             BUDGET.reserve(file.size)
             content = read_bytes(path)
@@ -302,11 +313,11 @@ def _from_bytes(content: bytes, name: str) -> Media:
 
 
 def _from_open_file(source: Any, position: str) -> Media:
-    called = name_of_open(source)
-    name = f"{position} ({_short(called)})" if called else position
+    file_name = name_of_open(source)
+    name = f"{position} ({_short(file_name)})" if file_name else position
     with decoding(name, "cannot be read", "open it anew for reading bytes, or pass its path"):
         content = content_of(source, name)
-    return _from_bytes(content, name if called else f"{position} ({len(content)} bytes)")
+    return _from_bytes(content, name if file_name else f"{position} ({len(content)} bytes)")
 
 
 def _from_pil(image: Image.Image, name: str) -> Media:
@@ -373,11 +384,13 @@ def _short(name: str, limit: int = 200) -> str:
 
 
 def check_texts(texts: str | Iterable[str], what: str = "texts") -> list[str]:
-    """One string or a sequence of strings -> a list.
+    """Convert one string or a sequence of strings to a list.
+
+    >>> check_texts("a cat")
+    ['a cat']
 
     Raises:
-        InputError: for an empty list, or an entry that is no string or that no encoding holds; the
-            message says which.
+        InputError: an empty list, or an entry that is not a string or has lone surrogates.
     """
     if isinstance(texts, str):
         _check_characters(texts, what)

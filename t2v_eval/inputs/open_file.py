@@ -1,4 +1,4 @@
-"""Files that are open already, and what is read like one: uploads, members of archives."""
+"""Read open files and file-like objects: uploads, members of archives."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ MAX_BYTES = 1 << 28  # of an open file, which is read as a whole
 
 
 def is_open(source: object) -> bool:
-    """Whether it is an open file, or something else that is read like one."""
+    """Return whether an object is an open file or is read like one.
+
+    >>> is_open(io.BytesIO()), is_open("a.png")
+    (True, False)
+    """
     return not isinstance(source, type) and (
         callable(getattr(source, "read", None)) or callable(getattr(source, "read_bytes", None))
     )
 
 
 def name_of_open(source: Any) -> str:
-    """The file's name, where it has one: that of a temporary file may be a number."""
+    """Return the file's name; "" without one, such as a temporary file's, which is a number."""
     names = (getattr(source, key, None) for key in ("name", "filename"))
     return next((str(name) for name in names if isinstance(name, (str, os.PathLike)) and name), "")
 
 
 def content_of(source: Any, name: str) -> bytes:
-    """All bytes of an open file from its start, as Pillow reads one; its position stays.
+    """Read all bytes of an open file from its start; its position stays.
 
     Raises:
-        MediaError: it is open for text, asynchronous, a device or too large; or anything else that
-            its methods raise.
+        MediaError: it is open for text, asynchronous, a device or too large.
+        Exception: whatever its methods raise.
     """
     if not hasattr(source, "read"):
         return bytes(source.read_bytes())  # such as zipfile.Path

@@ -1,8 +1,8 @@
-"""Tables of inputs and results: CSV, JSON Lines, JSON and Parquet, told apart by the suffix.
+"""Read and write tables as CSV, JSON Lines, JSON or Parquet, by the suffix of the file.
 
-What others publish is read as it is: a CSV may be separated by commas, tabs, semicolons or bars,
-and be UTF-8 or UTF-16 with a byte order mark; a JSON file holds a list of objects, or an object of
-them, whose names become the column `id`.
+A CSV file may be separated by commas, tabs, semicolons or bars, and be UTF-8, or UTF-16 with a byte
+order mark; a JSON file holds a list of objects, or an object of objects, whose keys become the
+column `id`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Row: TypeAlias = Mapping[str, Any]
 
 
 class Faults:
-    """Rows of a table that cannot be used, and why: the first is raised, or all are recorded.
+    """Unusable rows of a table and their reasons: the first raises, or all are recorded.
 
     Rows are counted from 1, without the header and without empty lines.
     """
@@ -39,7 +39,11 @@ class Faults:
         self.reasons: dict[int, str] = {}
 
     def add(self, row: int, reason: str, line: int = 0) -> None:
-        """Raise TableError for a row, or record it where rows may be skipped."""
+        """Record an unusable row.
+
+        Raises:
+            TableError: rows may not be skipped.
+        """
         where = f"row {row} (line {line})" if line else f"row {row}"
         if not self.skip:
             raise TableError(f"{self.path}, {where}{reason}")
@@ -47,16 +51,16 @@ class Faults:
 
 
 def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """All rows of a table, in order.
+    """Read all rows of a table, in order.
 
     Args:
         path: a ``.csv`` or ``.tsv`` (with a header), ``.jsonl`` (an object a line), ``.json`` or
             ``.parquet`` file; see the top of this module.
-        columns: what every row must have, and not empty.
+        columns: columns that every row must have, with a value.
 
     Raises:
-        TableError: no such file, an unknown suffix, no rows, a missing column (the message names
-            those there are) or a malformed row (with its number, from 1 without the header).
+        TableError: no such file, an unknown suffix, no rows, a missing column (the message lists
+            the columns) or a malformed row (with its number, from 1 without the header).
     """
     return read_rows(path, columns)[0]
 
@@ -64,9 +68,9 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, 
 def read_rows(
     path: str | Path, columns: Sequence[str] = (), skip: bool = False
 ) -> tuple[list[dict[str, Any]], dict[int, str]]:
-    """As `read_table`; where rows may be skipped, also the numbers of bad ones, and why.
+    """Read rows as `read_table` does; with `skip`, also return reasons of bad rows by number.
 
-    A bad row is what of it could be read. A column that no row has is an error all the same.
+    A bad row holds what could be read of it. A column that no row has raises even with `skip`.
     """
     path = Path(path).expanduser()
     read = _of_suffix(path, _READERS)
@@ -86,8 +90,8 @@ def read_rows(
     for number, row in enumerate(rows, 1):
         for column in columns:
             if column not in row:
-                there = ", ".join(map(repr, row)) or "none"
-                lacking = f": there is no column {column!r}; the columns are {there}"
+                columns_of_row = ", ".join(map(repr, row)) or "none"
+                lacking = f": there is no column {column!r}; the columns are {columns_of_row}"
                 if column not in names and number not in faults.reasons:
                     raise TableError(f"{path}, row {number}{lacking}")
                 faults.add(number, lacking)
@@ -116,23 +120,25 @@ def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False
 
 @contextmanager
 def rescuing(path: Path, rows: Iterable[Row]) -> Iterator[None]:
-    """Within it, results are written; where that fails, they go elsewhere, and the error says so.
+    """Save `rows` elsewhere if the block, which writes results to `path`, fails.
 
-    Beside the file, or else in the folder for temporary files, as JSON Lines, which hold any value.
+    They go beside the file, into the working directory or into the folder for temporary files, as
+    JSON Lines, which hold any value.
 
     Raises:
-        OutputError: whatever the block raises.
+        OutputError: the block raised; the message says where the rows are.
     """
     try:
         yield
     except Exception as error:
-        kept = _kept_elsewhere(path, _plain(rows))
-        if kept is None:
+        rescued = _write_elsewhere(path, _plain(rows))
+        if rescued is None:
             raise
-        raise OutputError(f"{error or type(error).__name__} ({path}); {kept}") from error
+        raise OutputError(f"{error or type(error).__name__} ({path}); {rescued}") from error
 
 
-def _kept_elsewhere(path: Path, rows: Sequence[Row]) -> str | None:
+def _write_elsewhere(path: Path, rows: Sequence[Row]) -> str | None:
+    """Write rows to the first folder that allows it; return a sentence that says where."""
     lines = [json.dumps(row, default=repr) + "\n" for row in rows]
     for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
         with suppress(OSError):
@@ -148,7 +154,7 @@ def _kept_elsewhere(path: Path, rows: Sequence[Row]) -> str | None:
 
 
 def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
-    """Columns that Parquet can hold: one whose values are of several kinds becomes text."""
+    """Return columns that Parquet can hold; one with values of several types becomes text."""
     import pyarrow
     from pyarrow import parquet
 
@@ -205,22 +211,22 @@ def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:
 
 
 def _plain(rows: Iterable[Row]) -> list[Row]:
-    """Rows whose numbers are finite or None, and whose texts every encoding of Unicode holds."""
-    return [{_whole(key): _finite(value) for key, value in row.items()} for row in rows]
+    """Replace numbers that are not finite by None, and escape lone surrogates in texts."""
+    return [{_encodable(key): _finite(value) for key, value in row.items()} for row in rows]
 
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {_whole(key): _finite(one) for key, one in value.items()}
+        return {_encodable(key): _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(one) for one in value]
-    return _whole(value) if isinstance(value, str) else value
+        return [_finite(entry) for entry in value]
+    return _encodable(value) if isinstance(value, str) else value
 
 
-def _whole(text: str) -> str:
-    """The text; what stands for a byte that is not UTF-8, as in names of files, is spelt out."""
+def _encodable(text: str) -> str:
+    """Escape lone surrogates, which stand for bytes of file names that are not UTF-8."""
     return str(text).encode("utf-8", "backslashreplace").decode()
 
 
@@ -241,21 +247,22 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _of_suffix(path: Path, known: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+def _of_suffix(path: Path, functions: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
     try:
-        return known[path.suffix.lower()]
+        return functions[path.suffix.lower()]
     except KeyError:
-        *some, last = known
+        *suffixes, last = functions
+        suffix = path.suffix or "nothing"
         raise TableError(
-            f"{path}: a table ends in {', '.join(some)} or {last}, not {path.suffix or 'nothing'!r}"
+            f"{path}: a table ends in {', '.join(suffixes)} or {last}, not {suffix!r}"
         ) from None
 
 
 def _text(path: Path, faults: Faults) -> io.StringIO:
-    """The file's text with its own line ends, which quoted values may hold.
+    """Read a file's text with its own line ends, which quoted values may hold.
 
-    Where rows may be skipped, bytes that are not UTF-8 become lone surrogates, of which no row may
-    have any.
+    Where rows may be skipped, bytes that are not UTF-8 become lone surrogates, which make a row
+    unusable.
     """
     content = read_bytes(path)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -314,7 +321,7 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
 
 
 def _csv_reader(content: str) -> Callable[[list[str]], Any]:
-    """What makes a reader, with the separator that splits the header into the most columns."""
+    """Return a function that makes a reader, with the separator that gives the most columns."""
 
     def columns(separator: str) -> int:
         try:

@@ -1,8 +1,8 @@
-"""Question and answer templates: pure data in `templates/*.toml`, found by name.
+"""Question and answer templates by name, from `templates/*.toml`.
 
-A VQA scorer asks `question` and scores `answer`; a CLIP-like scorer embeds the filled `question`
-(CLIPScore's prefix "A photo depicts " is one) and has no answer. What a model was tuned on around
-a question is a wrapper, data of the same files.
+A VQA scorer asks `question` and scores `answer`; a CLIP-like scorer embeds the filled `question`,
+such as CLIPScore's prefix "A photo depicts ", and has no answer. A wrapper is the text around a
+question that a model was tuned on; the same files have them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ _FIELD = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """`question` and `answer` with ``{}``, ``{0}`` or ``{text}`` where the text goes, any number of
-    times; ``{{`` and ``}}`` are literal braces. Braces in the text itself are left alone.
+    """A question and an answer about a text.
+
+    ``{}``, ``{0}`` or ``{text}`` mark where the text goes, any number of times; ``{{`` and ``}}``
+    are literal braces. Braces in the text itself stay.
+
+    >>> Template("Is it {}?", "Yes").fill("a {red} cat")
+    ('Is it a {red} cat?', 'Yes')
 
     Raises:
         TemplateError: another placeholder, named in the message.
@@ -47,7 +52,7 @@ class Template:
                     )
 
     def fill(self, text: str) -> tuple[str, str]:
-        """The question and the answer about `text`."""
+        """Return the question and the answer about `text`."""
         return _fill(self.question, text), _fill(self.answer, text)
 
     @property
@@ -61,7 +66,7 @@ class Template:
         return _holds_text(self.answer)
 
     def override(self, question: str | None = None, answer: str | None = None) -> Template:
-        """This template with another question, answer, or both."""
+        """Return this template with another question, answer, or both."""
         if question is None and answer is None:
             return self
         return replace(
@@ -75,8 +80,10 @@ class Template:
 
 @dataclass(frozen=True, slots=True)
 class Wrapper:
-    """What a model was tuned on around a question: ``<image>`` and then ``{}`` mark the places of
-    the picture and of the question. A system message is one without them.
+    """The text around a question that a model was tuned on.
+
+    ``<image>`` and then ``{}`` mark the places of the image and of the question; a system message
+    has neither.
     """
 
     name: str
@@ -85,7 +92,7 @@ class Wrapper:
 
     @property
     def option_name(self) -> str:
-        """The option of a scorer that takes it."""
+        """The option of a scorer that takes the wrapper."""
         return "chat" if "<image>" in self.text else "system"
 
 
@@ -94,10 +101,10 @@ def _holds_text(pattern: str) -> bool:
 
 
 def _fill(pattern: str, text: str) -> str:
-    def one(field: re.Match[str]) -> str:
+    def replacement(field: re.Match[str]) -> str:
         return text if field[1] is not None else field[0][0]
 
-    return _FIELD.sub(one, pattern)
+    return _FIELD.sub(replacement, pattern)
 
 
 @cache
@@ -109,29 +116,30 @@ def _tables() -> dict[str, dict[str, str]]:
 
 @cache
 def templates() -> dict[str, Template]:
-    """All named templates, from every TOML file in `templates/`."""
-    found = {name: fields for name, fields in _tables().items() if "question" in fields}
-    return {name: Template(name=name, **fields) for name, fields in found.items()}
+    """Return all named templates of the TOML files in `templates/`."""
+    tables = {name: fields for name, fields in _tables().items() if "question" in fields}
+    return {name: Template(name=name, **fields) for name, fields in tables.items()}
 
 
 @cache
 def wrappers() -> dict[str, Wrapper]:
-    """All named wrappers, from the same files."""
-    found = {name: fields for name, fields in _tables().items() if "wrapper" in fields}
-    return {name: Wrapper(name, f["wrapper"], f["source"]) for name, f in found.items()}
+    """Return all named wrappers of the same files."""
+    tables = {name: fields for name, fields in _tables().items() if "wrapper" in fields}
+    return {name: Wrapper(name, f["wrapper"], f["source"]) for name, f in tables.items()}
 
 
-def wrapper(given: str) -> str:
-    """The text of the wrapper called so, or else what was given."""
-    named = wrappers().get(given)
-    return named.text if named else given
+def wrapper(name_or_text: str) -> str:
+    """Return the text of the wrapper of this name, or else the argument itself."""
+    named = wrappers().get(name_or_text)
+    return named.text if named else name_or_text
 
 
 def get_template(name: str) -> Template:
-    """The template called `name`.
+    """Return the template called `name`.
 
     Raises:
-        UnknownNameError: with the nearest names, or where a wrapper of this name goes.
+        UnknownNameError: there is none; the message has similar names, or the option that takes a
+            wrapper of this name.
     """
     try:
         return templates()[name]
@@ -147,10 +155,13 @@ def get_template(name: str) -> Template:
 
 
 def split_wrapper(chat: str) -> tuple[str, str, str]:
-    """What stands before the picture, between it and the question, and after.
+    """Split a wrapper into the parts before the image, between it and the question, and after.
+
+    >>> split_wrapper("USER: <image>\\n{} ASSISTANT:")
+    ('USER: ', '\\n', ' ASSISTANT:')
 
     Raises:
-        InputError: it has no place for one of them, or two.
+        InputError: it has no place for the image or the question, or several.
     """
     parts = re.fullmatch(r"(.*)<image>(.*)\{\}(.*)", chat, re.DOTALL)
     if parts is None or chat.count("<image>") > 1 or chat.count("{}") > 1:

@@ -1,8 +1,7 @@
-"""Downloading pictures: within one time limit, and from public addresses unless more is allowed.
+"""Download images within one time limit, from public addresses only unless more is allowed.
 
-A URL in a table may come from anyone. What it names, and what it redirects to, must not reach
-servers that only this machine or its network can: the address that is connected to is checked, not
-the name.
+A URL in a table may come from anyone. Neither it nor its redirects may reach servers inside this
+machine's network (SSRF), so the address of each connection is checked, not the host name.
 """
 
 from __future__ import annotations
@@ -31,15 +30,16 @@ _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 def download(url: str, name: str, allow: AllowUrls) -> bytes:
-    """The content of a URL.
+    """Download the content of a URL.
 
     Args:
-        name: what messages call it.
+        url: an http or https URL.
+        name: its name in messages.
         allow: whether URLs may be downloaded at all; "private" also from addresses that are not
             public, such as 127.0.0.1 and 192.168.0.1.
 
     Raises:
-        MediaError: it cannot be downloaded, takes too long, is too large, or may not be.
+        MediaError: downloads are not allowed, or it fails, takes too long or is too large.
     """
     if not allow:
         raise MediaError(f"{name}: is a URL; pass allow_urls=True to let the scorer download it")
@@ -65,25 +65,25 @@ def download(url: str, name: str, allow: AllowUrls) -> bytes:
 
 
 class Deadline:
-    """A moment until which everything must be done."""
+    """A moment by which a download must be finished."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
-    def left(self) -> float:
-        """Seconds that remain.
+    def remaining(self) -> float:
+        """Return the seconds that remain.
 
         Raises:
-            TimeoutError: none do.
+            TimeoutError: no time remains.
         """
-        left = self._end - time.monotonic()
-        if left <= 0:
+        seconds = self._end - time.monotonic()
+        if seconds <= 0:
             raise TimeoutError("the time is over")
-        return left
+        return seconds
 
 
 class _RefusedError(Exception):
-    """Why a URL is not downloaded, whatever the network does."""
+    """A URL is refused; the message says why."""
 
 
 class _Redirect:
@@ -92,7 +92,7 @@ class _Redirect:
 
 
 def _get(url: str, deadline: Deadline, private: bool) -> bytes | _Redirect:
-    """One request: the content, or where else it is."""
+    """Send one request; return the content, or the redirect."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _RefusedError("leads to no http or https address; pass one, or the file itself")
@@ -117,37 +117,37 @@ def _get(url: str, deadline: Deadline, private: bool) -> bytes | _Redirect:
 def _connection(
     parts: Any, deadline: Deadline, private: bool
 ) -> tuple[http.client.HTTPConnection, str]:
-    """A connection that is not yet open, and what to ask for."""
+    """Return a connection that is not yet open, and the request target."""
     host, port = parts.hostname.encode("idna").decode(), parts.port
     target = quote(parts.path or "/", safe="%/:;=@!$&'()*+,~")
     if parts.query:
         target += "?" + quote(parts.query, safe="%/:;=@!$&'()*+,~?[]")
     proxy = None if urllib.request.proxy_bypass(host) else _proxy(parts.scheme)
     if proxy is not None and not private:
-        _check_literal(host)  # names are resolved by the proxy, which is to be trusted with that
+        _check_literal(host)  # the proxy resolves names, and is trusted with that
 
     def connect(address: tuple[str, int], *_: Any, **__: Any) -> socket.socket:
         return _connect(address, deadline, private or proxy is not None)
 
-    at, door = proxy or (host, port)
+    server_host, server_port = proxy or (host, port)
     secure = parts.scheme == "https"
-    made = (
-        http.client.HTTPSConnection(at, door, context=ssl.create_default_context())
+    connection = (
+        http.client.HTTPSConnection(server_host, server_port, context=ssl.create_default_context())
         if secure
-        else http.client.HTTPConnection(at, door)
+        else http.client.HTTPConnection(server_host, server_port)
     )
     # http.client keeps the function that opens its sockets in this attribute.
-    made._create_connection = connect  # type: ignore[attr-defined]
+    connection._create_connection = connect  # type: ignore[attr-defined]
     if proxy is not None and secure:
-        made.set_tunnel(host, port or 443)
+        connection.set_tunnel(host, port or 443)
     elif proxy is not None:
-        shown = f"[{host}]" if ":" in host else host
-        target = f"http://{shown}{f':{port}' if port else ''}{target}"
-    return made, target
+        url_host = f"[{host}]" if ":" in host else host
+        target = f"http://{url_host}{f':{port}' if port else ''}{target}"
+    return connection, target
 
 
 def _proxy(scheme: str) -> tuple[str, int] | None:
-    """The environment's proxy for a scheme."""
+    """Return the host and port of the environment's proxy for a scheme."""
     address = urllib.request.getproxies().get(scheme)
     if not address:
         return None
@@ -156,19 +156,19 @@ def _proxy(scheme: str) -> tuple[str, int] | None:
 
 
 def _connect(address: tuple[str, int], deadline: Deadline, private: bool) -> socket.socket:
-    """A socket to the first address of a name that may be reached and answers."""
+    """Connect to the first allowed address of a host that answers."""
     host, port = address
-    found = _within(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
-    allowed = [entry for entry in found if private or is_public(str(entry[4][0]))]
+    resolved = _within(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
+    allowed = [entry for entry in resolved if private or is_public(str(entry[4][0]))]
     if not allowed:
-        raise _private(host, sorted({str(entry[4][0]) for entry in found}))
+        raise _private(host, sorted({str(entry[4][0]) for entry in resolved}))
     error: OSError = OSError(f"{host} has no address")
-    for family, kind, protocol, _, place in allowed:
+    for family, kind, protocol, _, endpoint in allowed:
         opened = socket.socket(family, kind, protocol)
         try:
-            opened.settimeout(deadline.left())
-            opened.connect(place)
-            opened.settimeout(deadline.left())  # for TLS
+            opened.settimeout(deadline.remaining())
+            opened.connect(endpoint)
+            opened.settimeout(deadline.remaining())  # for TLS
             return opened
         except OSError as failure:
             opened.close()
@@ -180,25 +180,25 @@ def _connect(address: tuple[str, int], deadline: Deadline, private: bool) -> soc
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is one of the internet, not of this machine or of a network around it.
+    """Return whether an IP address is public, not of this machine or a private network.
 
     >>> [is_public(a) for a in ("93.184.215.14", "10.0.0.1", "::ffff:127.0.0.1", "fe80::1%eth0")]
     [True, False, False, False]
     """
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = [found.ipv4_mapped, found.sixtofour, *(found.teredo or ())]
-        if found in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(found) & 0xFFFFFFFF))
-        if real := [one for one in inner if one is not None]:
-            return all(is_public(str(one)) for one in real)
-        if found.is_site_local or int(found) < 2**32:
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        embedded = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+        if ip in _NAT64:
+            embedded.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
+        if ipv4 := [inner for inner in embedded if inner is not None]:
+            return all(is_public(str(inner)) for inner in ipv4)
+        if ip.is_site_local or int(ip) < 2**32:
             return False
-    return found.is_global and not found.is_multicast and not found.is_reserved
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
 def _check_literal(host: str) -> None:
-    """Refuse a private address that a proxy would be asked for."""
+    """Refuse a private address before it is requested from a proxy."""
     if host == "localhost" or host.endswith(".localhost"):
         raise _private(host, [host])
     try:
@@ -222,7 +222,7 @@ def _private(host: str, addresses: list[str]) -> _RefusedError:
 
 
 def _within(work: Callable[[], Any], deadline: Deadline) -> Any:
-    """What `work` returns, in a thread of its own that is left behind when the time is over."""
+    """Return what `work` returns, in a thread that is abandoned when the time is over."""
     outcome: list[Any] = []
 
     def run() -> None:
@@ -233,7 +233,7 @@ def _within(work: Callable[[], Any], deadline: Deadline) -> Any:
 
     thread = threading.Thread(target=run, daemon=True, name="t2v-resolve")
     thread.start()
-    thread.join(deadline.left())
+    thread.join(deadline.remaining())
     if not outcome:
         raise TimeoutError("no address within the time")
     value, error = outcome[0]
@@ -257,13 +257,13 @@ def _body(response: http.client.HTTPResponse) -> bytes:
 
 
 class _Bounded:
-    """A socket whose every operation ends at the deadline, not some seconds after the last byte."""
+    """A socket whose operations all end at the deadline; a socket's timeout restarts each time."""
 
     def __init__(self, opened: socket.socket, deadline: Deadline) -> None:
         self._socket, self._deadline = opened, deadline
 
     def sendall(self, content: bytes) -> None:
-        self._socket.settimeout(self._deadline.left())
+        self._socket.settimeout(self._deadline.remaining())
         self._socket.sendall(content)
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -282,7 +282,7 @@ class _BoundedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        self._socket.settimeout(self._deadline.left())
+        self._socket.settimeout(self._deadline.remaining())
         return self._raw.readinto(buffer)
 
     def close(self) -> None:

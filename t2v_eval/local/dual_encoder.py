@@ -27,7 +27,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
     Where the score is not the cosine, they write `similarity` too.
     """
 
-    sharing_mode = "pictures and texts encoded once"
+    sharing_mode = "images and texts encoded once"
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ class SimilarityMixin(Scorer):
             images_a, images_b: M and N images.
 
         Returns:
-            (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
+            (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where an image failed.
         """
         with self._embedding_call():
             a, b = self._embed_image_lists(images_a=images_a, images_b=images_b)
@@ -124,7 +124,7 @@ class SimilarityMixin(Scorer):
             template: `question_template` or `template` for this call.
 
         Returns:
-            (B,) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a picture failed.
+            (B,) float32 tensor on the CPU; with ``on_error="skip"``, NaN where an image failed.
 
         Raises:
             InputError: the numbers of images and texts differ.

@@ -1,4 +1,4 @@
-"""What must be computed: unique pictures, unique texts, unique cells, and how to fold them back.
+"""What must be computed: unique images, unique texts, unique cells, and how to fold them back.
 
 Every known shape of evaluation is a list of blocks: Winoground 2 x 2, ranking K x 1, retrieval
 M x N, captioning 1 x 1 with references. A `Plan` holds each content once, however many blocks
@@ -26,7 +26,7 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A text together with the human references of the picture it is scored for.
+    """A text together with the human references of the image it is scored for.
 
     Without any, a scorer that uses references gives the part of its score that needs none.
     """
@@ -49,7 +49,7 @@ def caption_text(text: Text) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """M pictures against N texts, all cells wanted; `references[i]` belongs to picture i."""
+    """M images against N texts, all cells wanted; `references[i]` belongs to image i."""
 
     images: Sequence[MediaLike]
     texts: Sequence[str]
@@ -66,7 +66,7 @@ class Block:
         """Check and normalise what a user passes; `where` is put before messages.
 
         Raises:
-            InputError: empty, of a wrong type, or references that do not go with the pictures.
+            InputError: empty, of a wrong type, or references that do not go with the images.
         """
         listed = as_list(images, f"{where}images")
         if references is not None and len(references) != len(listed):
@@ -106,7 +106,7 @@ def blocks_of(dataset: Iterable[Mapping[str, Any]]) -> list[Block]:
 class Plan:
     """Unique contents and cells of some blocks.
 
-    `cells` is sorted by picture, then text; `grids[b][i, j]` is the cell of block b, picture i,
+    `cells` is sorted by image, then text; `grids[b][i, j]` is the cell of block b, image i,
     text j.
     """
 
@@ -119,10 +119,10 @@ class Plan:
     def of(
         cls, blocks: Sequence[Block], *, skip_errors: bool = False, allow_urls: AllowUrls = False
     ) -> Plan:
-        """Open and hash every picture once (in threads) and number what is unique.
+        """Open and hash every image once (in threads) and number what is unique.
 
         Raises:
-            MediaError: a picture cannot be opened (with `skip_errors` its loading raises instead).
+            MediaError: an image cannot be opened (with `skip_errors` its loading raises instead).
         """
         if not blocks:
             raise InputError("there is nothing to score: the list of items is empty")
@@ -201,15 +201,15 @@ def _open_all(
 
 
 def by_image(cells: Cells) -> tuple[list[int], list[NDArray[np.int64]]]:
-    """The pictures of cells that are sorted by picture, and the positions of each one's cells."""
+    """The images of cells that are sorted by image, and the positions of each one's cells."""
     rows, starts = np.unique(cells[:, 0], return_index=True)
     return rows.tolist(), np.split(np.arange(len(cells)), starts[1:])
 
 
 def by_length(cells: Cells, texts: Sequence[Text]) -> tuple[list[int], list[NDArray[np.int64]]]:
-    """As `by_image`, with pictures in the order of their longest text.
+    """As `by_image`, with images in the order of their longest text.
 
-    Pictures that are read together then have texts of like length, so that little is filling.
+    Images that are read together then have texts of like length, so that little is filling.
     """
     rows, spans = by_image(cells)
     lengths = np.array([len(t.text if isinstance(t, Caption) else t) for t in texts])

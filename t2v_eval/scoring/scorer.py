@@ -1,4 +1,4 @@
-"""Scorers: one `forward(images, texts) -> M x N` over everything that can score a picture.
+"""Scorers: one `forward(images, texts) -> M x N` over everything that can score an image.
 
 `Scorer.run` plans the work, looks into the store, and commits what `score_cells` yields;
 `score_cells` is the only polymorphic call. `t2v_eval.local.base` implements it for models that run
@@ -50,7 +50,7 @@ _T = TypeVar("_T")
 
 
 class Scorer(ABC):
-    """Scores how well pictures match texts; higher is better.
+    """Scores how well images match texts; higher is better.
 
     A class outside this library that keeps scores in a store says when its numbers change: it has
     a `version` of its own, raised with every change of its formula, or an `identity` of its own
@@ -61,7 +61,7 @@ class Scorer(ABC):
         store: a path or `Store` that keeps every score; None keeps nothing between calls.
         image_mode: "seen" scores what a person sees (orientation, alpha over white, 16 bits
             scaled); "original" does what the original implementation does with such files.
-        on_error: "raise", or "skip": a picture that cannot be scored is NaN and is counted.
+        on_error: "raise", or "skip": an image that cannot be scored is NaN and is counted.
         allow_urls: whether images may be URLs, which the scorer then downloads from public
             addresses; "private" also from this machine and its networks.
         question_template, answer_template, template: the templates of every call; see `Template`.
@@ -192,10 +192,10 @@ class Scorer(ABC):
         references: Sequence[Sequence[str]] | None = None,
         **template: str | None,
     ) -> Tensor:
-        """Score every picture against every text.
+        """Score every image against every text.
 
         Args:
-            images: M pictures or videos, or one; see `open_media` for what counts as one.
+            images: M images or videos, or one; see `open_media` for what counts as one.
             texts: N texts, or one; may be left out where the scorer does not use them.
             references: for scorers that use them, M lists of human captions.
             template: `question_template`, `answer_template` or `template` for this call.
@@ -204,7 +204,7 @@ class Scorer(ABC):
             (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a cell failed.
 
         Raises:
-            InputError: wrong types, empty lists, or a picture that cannot be used (`MediaError`).
+            InputError: wrong types, empty lists, or an image that cannot be used (`MediaError`).
         """
         block = Block.of(images, self.texts_or_empty(texts), references)
         return self.with_call_templates(template).run([block])[0]
@@ -214,7 +214,7 @@ class Scorer(ABC):
     def texts_or_empty(self, texts: str | Iterable[str] | None) -> str | Iterable[str]:
         """Texts as given; the empty text for None, where they play no part."""
         if texts is None and self.uses_text:
-            raise InputError(f"{self.name!r} scores pictures against texts: pass texts too")
+            raise InputError(f"{self.name!r} scores images against texts: pass texts too")
         return "" if texts is None else texts
 
     def score_tensor(
@@ -320,7 +320,7 @@ class Scorer(ABC):
         references: Sequence[Sequence[str]] | None = None,
         **template: str | None,
     ) -> list[RankedImage]:
-        """The pictures from best to worst for one text, for example to choose the best of K.
+        """The images from best to worst for one text, for example to choose the best of K.
 
         Args: as for a call, with one text.
 
@@ -338,7 +338,7 @@ class Scorer(ABC):
         references: Sequence[Sequence[str]] | None = None,
         **template: str | None,
     ) -> Tensor:
-        """Score aligned lists: picture b with text b.
+        """Score aligned lists: image b with text b.
 
         Returns:
             (B,) float32 tensor on the CPU.
@@ -433,7 +433,7 @@ class Scorer(ABC):
         return execution.result(len(self._truncated), cautions)
 
     def _size_cautions(self, images: Sequence[Media]) -> list[str]:
-        """What is to be said of the sizes of pictures, which is warned of once."""
+        """What is to be said of the sizes of images, which is warned of once."""
         if not self.card.expects_size:
             return []
         expected, caution = self.card.expects_size, self.card.caution
@@ -451,10 +451,10 @@ class Scorer(ABC):
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
-        """Score (picture, text) cells, sorted by picture; yield each part as soon as it is done."""
+        """Score (image, text) cells, sorted by image; yield each part as soon as it is done."""
 
     def load_image(self, media: Media) -> Image.Image:
-        """Decode a picture in the scorer's image mode; runs in a decoding thread.
+        """Decode an image in the scorer's image mode; runs in a decoding thread.
 
         Raises:
             MediaError: it cannot be decoded.
@@ -464,7 +464,7 @@ class Scorer(ABC):
         return image
 
     def warn_of_size(self, what: str, size: tuple[int, int]) -> None:
-        """Warn once of a picture of another width and height than its card expects."""
+        """Warn once of an image of another width and height than its card expects."""
         expected = self.card.expects_size
         if expected and size != expected and self._size_warning_pending.acquire(blocking=False):
             warnings.warn(f"{what}: {self.card.caution}", T2VWarning, stacklevel=3)

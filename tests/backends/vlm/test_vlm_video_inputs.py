@@ -136,12 +136,12 @@ def test_videos_of_frames():
     assert (shown.places, shown.times, shown.seconds) == ([0, 2], [0.0, 1.0], 1.5)
     with pytest.raises(InputError, match="frames is empty"):
         Video.of([])
-    with pytest.raises(InputError, match="how many frames make a second"):
+    with pytest.raises(InputError, match="frames per second above 0"):
         Video.of(frames, fps=0.0)
     for fps in (None, "2", True):
-        with pytest.raises(InputError, match="how many frames make a second"):
+        with pytest.raises(InputError, match="frames per second above 0"):
             Video.of(frames, fps=fps)
-    with pytest.raises(InputError, match="is a video itself: Video.of takes pictures"):
+    with pytest.raises(InputError, match="is a video itself: Video.of takes images"):
         Video.of([faster])
     with pytest.raises(MediaError, match=r"frames\[1\].*no such file"):
         Video.of([frames[0], "nowhere.png"])

@@ -259,7 +259,7 @@ def test_the_memory_of_a_huge_picture_is_bounded(bits, colour, tmp_path):
     side = 6000
     (tmp_path / "a.png").write_bytes(png(side, side, bits, colour))
     code = (
-        "from fuzz_media import peak_memory\n"
+        "from performance.fuzz_media import peak_memory\n"
         "from t2v_eval.inputs.media import decode, open_media\n"
         "decode(open_media('small.png'))\n"
         "before = peak_memory()\n"

@@ -177,7 +177,7 @@ showpage
         (b"SIMPLE  =                    T" + bytes(3000), "a FITS file"),
         (b'<svg xmlns="http://www.w3.org/2000/svg"/>', "an SVG drawing"),
         (b"<!DOCTYPE html><title>404</title>", "a web page"),
-        (b"\0\0\0\x18ftypheic" + bytes(60), "a HEIF picture"),
+        (b"\0\0\0\x18ftypheic" + bytes(60), "a HEIF image"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
     ],
 )

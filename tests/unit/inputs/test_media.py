@@ -196,7 +196,7 @@ def test_a_decompression_bomb_is_refused(monkeypatch, tmp_path):
         (np.zeros((5, 5, 7)), "1, 3 or 4 channels"),
         (np.zeros((0, 4, 3)), "none of them 0"),
         (np.array([["a", "b"]]), "are not numbers"),
-        (3.5, "float is not a picture"),
+        (3.5, "float is not an image"),
         (b"", "empty"),
     ],
 )

@@ -135,7 +135,7 @@ def test_bytes_of_a_video_are_a_video(name, tmp_path):
         opened = open_media(source)
         assert isinstance(opened, Video) and opened.key == open_media(path).key
         assert len(clip(opened, Sampling(4)).frames) == 4
-        with pytest.raises(MediaError, match="is a video, and this scorer looks at one picture"):
+        with pytest.raises(MediaError, match="is a video, and this scorer looks at one image"):
             decode(opened)
     path.rename(tmp_path / "a.png")
     with pytest.raises(MediaError, match=r"a.png.*is a video \(.*\)"):

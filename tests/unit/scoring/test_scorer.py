@@ -167,8 +167,8 @@ def test_texts_may_be_left_out_where_they_play_no_part(images, tmp_path):
         ([picture(0)], [], "texts is empty"),
         ([picture(0)], ["a", 3], r"texts\[1\] is int"),
         ([picture(0)], 7, "texts: int is not a string"),
-        (7, ["a"], "images: int is not a picture"),
-        ([picture(0), None], ["a"], r"images\[1\]: NoneType is not a picture"),
+        (7, ["a"], "images: int is not an image"),
+        ([picture(0), None], ["a"], r"images\[1\]: NoneType is not an image"),
     ],
 )
 def test_wrong_arguments_are_named(images, texts, message):

@@ -1,7 +1,7 @@
-"""Captions of the pictures and videos of a folder, in the JSON form of the CLIPScore repository.
+"""Score captions of the images in a folder, in the JSON form of the CLIPScore repository.
 
-Candidates are ``{"image id": "caption"}``, references ``{"image id": ["caption", ...]}``; the id of
-a picture is its file's name without the ending. Results are ``{"image id": {"CLIPScore": 0.7}}``.
+Candidates are ``{"image id": "caption"}``, references ``{"image id": ["caption", ...]}``; an image
+id is the file name without its ending. Results are ``{"image id": {"CLIPScore": 0.7}}``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from t2v_eval.errors import InputError, T2VWarning, TableError
+from t2v_eval.evaluation.selection import first_few
 from t2v_eval.inputs.media import VIDEOS, check_texts
 from t2v_eval.inputs.tables import rescuing
 from t2v_eval.scoring.plan import Block
@@ -28,10 +29,13 @@ ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", 
 
 @dataclass(frozen=True, slots=True)
 class CaptionScores:
-    """What `score_captions` found out.
+    """The result of `score_captions`.
 
-    `scores` holds a value for each key by image id, None where the picture could not be scored;
-    `failures` says why. `unused` are the ids of candidates that have no picture.
+    Attributes:
+        scores: for each image id a value by key, None where the image could not be scored.
+        counts: the number of scored and failed cells.
+        failures: why an image could not be scored, by image id.
+        unused: the ids of candidates without an image.
     """
 
     scores: Mapping[str, Mapping[str, float | None]]
@@ -40,16 +44,17 @@ class CaptionScores:
     unused: Sequence[str] = ()
 
     def means(self) -> dict[str, float]:
-        """The mean of each key over the pictures that were scored; NaN where none was."""
+        """Return the mean of each key over the scored images; NaN without any."""
         keys = dict.fromkeys(key for row in self.scores.values() for key in row)
-        found = {k: [v for r in self.scores.values() if (v := r[k]) is not None] for k in keys}
-        return {k: math.fsum(v) / len(v) if v else math.nan for k, v in found.items()}
+        values = {k: [v for r in self.scores.values() if (v := r[k]) is not None] for k in keys}
+        return {k: math.fsum(v) / len(v) if v else math.nan for k, v in values.items()}
 
     def write(self, path: str | Path) -> None:
-        """Write `scores` as JSON, whole or not at all.
+        """Write `scores` as JSON, completely or not at all.
 
         Raises:
-            OutputError: the file cannot be written; the message says where the scores are instead.
+            OutputError: the file cannot be written; the message names the file that has the scores
+                instead.
         """
         rows = {image: dict(row) for image, row in self.scores.items()}
         listed = [{"image": image, **row} for image, row in rows.items()]
@@ -59,10 +64,14 @@ class CaptionScores:
 
 @dataclass(frozen=True, slots=True)
 class Captions:
-    """The captions of the pictures of a folder, and their references, where there are any.
+    """The captions of the images in a folder, with their references, if any.
 
-    `files` are the pictures by image id; `unused` the ids of captions without a picture, and `bad`
-    says of pictures that cannot be scored why.
+    Attributes:
+        files: the image files by image id.
+        captions: the captions by image id.
+        references: the reference captions by image id.
+        unused: the ids of captions without an image.
+        bad: why an image cannot be scored, by image id.
     """
 
     files: Mapping[str, str]
@@ -82,14 +91,15 @@ class Captions:
         """Read the files; see `score_captions`.
 
         Args:
-            skip: whether pictures that lack a caption or references go to `bad`.
+            candidates, references: the JSON files.
+            images: the folder.
+            skip: whether images without a caption or references go to `bad`.
 
         Raises:
-            TableError: a file that is not of this form, or a picture without a caption or
-                references; the message names those that lack one. With `skip`, only if no picture
-                is left.
+            TableError: a file has another form, or an image has no caption or references; the
+                message names the images. With `skip`, only if no image is left.
         """
-        files = _pictures(Path(images).expanduser())
+        files = _image_files(Path(images).expanduser())
         bad: dict[str, str] = {}
         captions = _read(candidates, files, bad if skip else None)
         listed = None
@@ -98,18 +108,18 @@ class Captions:
         unused = [name for name in captions if name not in files]
         files = {name: path for name, path in files.items() if name not in bad}
         if not files:
-            raise TableError(f"no picture can be used: {next(iter(bad.values()))}")
+            raise TableError(f"no image can be scored: {next(iter(bad.values()))}")
         if unused:
             warnings.warn(
-                f"{len(unused)} of {len(captions)} captions in {candidates} have no picture in "
-                f"{images} and are left out: {_some(unused)}",
+                f"{len(unused)} of {len(captions)} captions in {candidates} have no image in "
+                f"{images} and are left out: {_first_few(unused)}",
                 T2VWarning,
                 stacklevel=3,
             )
         return cls(files, captions, listed, unused, bad)
 
     def score(self, scorer: Scorer, progress: Progress | None = None) -> CaptionScores:
-        """Score each picture's caption; see `score_captions`."""
+        """Score the caption of each image; see `score_captions`."""
         _check_uses(scorer, self.references is not None)
         files, references = self.files, self.references
         keys = scorer.caption_keys or (scorer.name,)
@@ -148,19 +158,21 @@ def score_captions(
     references: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CaptionScores:
-    """Score the candidate caption of every picture of a folder.
+    """Score the candidate caption of every image in a folder.
 
-    With references, a scorer that uses them gives both what it says with and without them, as the
-    original does; every picture and text is encoded once for both.
+    With references, a scorer that uses them returns its score with and without them, as the
+    original does; every image and text is encoded once for both.
 
     Args:
+        scorer: any scorer; one that uses references needs them, and no other takes them.
         candidates, references: the JSON files.
-        images: the folder; files of `ENDINGS` in any case are pictures or videos, which scorers
-            of pictures fail on; others are left alone.
+        images: the folder. Files with an ending in `ENDINGS`, in any case, are images or videos
+            (on which image scorers fail); other files are ignored.
+        progress: called with the counts as they grow.
 
     Raises:
-        TableError: a file that is not of this form, or a picture without a caption or references;
-            the message names those that lack one.
+        TableError: a file has another form, or an image has no caption or references; the message
+            names the images.
         InputError: references for a scorer that uses none, or the other way round.
     """
     _check_uses(scorer, references is not None)
@@ -170,37 +182,40 @@ def score_captions(
 
 def _check_uses(scorer: Scorer, references: bool) -> None:
     if scorer.uses_references != references:
-        remedy = "pass a file of references" if scorer.uses_references else "leave references away"
+        remedy = "pass a file of references" if scorer.uses_references else "pass no references"
         uses = "uses references" if scorer.uses_references else "does not use references"
-        raise InputError(f"{scorer.name!r} {uses}: {remedy} or take another scorer")
+        raise InputError(f"{scorer.name!r} {uses}: {remedy} or use another scorer")
 
 
-def _pictures(folder: Path) -> dict[str, str]:
-    """The pictures and videos of a folder by image id, sorted."""
+def _image_files(folder: Path) -> dict[str, str]:
+    """Return the image and video files of a folder by image id, sorted."""
     try:
         listed = sorted(folder.iterdir())
     except OSError as error:
-        raise TableError(f"{folder} is not a folder of pictures: {error.strerror}") from error
+        raise TableError(f"{folder} is not a folder of images: {error.strerror}") from error
     files: dict[str, str] = {}
     for path in listed:
         if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
             if path.stem in files:
                 raise TableError(
-                    f"{folder}: {Path(files[path.stem]).name} and {path.name} are both the picture "
+                    f"{folder}: {Path(files[path.stem]).name} and {path.name} are both the image "
                     f"{path.stem!r}; keep one of them"
                 )
             files[path.stem] = str(path)
     if not files:
-        raise TableError(f"{folder} holds no pictures ({', '.join(sorted(ENDINGS))})")
+        raise TableError(f"{folder} holds no images ({', '.join(sorted(ENDINGS))})")
     return files
 
 
 def _read(
     path: str | Path, files: Mapping[str, str], bad: dict[str, str] | None, listed: bool = False
 ) -> dict[str, Any]:
-    """A JSON object of captions, or of lists of captions; a single one may stand without a list.
+    """Read a JSON object of captions, or of lists of captions; one caption may replace a list.
 
-    Where `bad` is a dictionary, pictures without a usable one are put into it instead of raising.
+    Args:
+        files: the image files by image id.
+        bad: where to note images without a usable caption; None raises instead.
+        listed: whether values are lists of captions.
     """
     path = Path(path).expanduser()
     try:
@@ -230,14 +245,13 @@ def _read(
     what = "references" if listed else "caption"
     if lacking and bad is None:
         raise TableError(
-            f"{len(lacking)} pictures have no {what} in {path}: {_some(lacking)}. Add them, or "
-            "move those pictures away; the id of a picture is its file's name without the ending"
+            f"{len(lacking)} images have no {what} in {path}: {_first_few(lacking)}. Add them, or "
+            "move those images away; an image id is the file name without its ending"
         )
     if bad is not None:
         bad |= dict.fromkeys(lacking, f"no {what} in {path}")
     return rows if listed else {name: texts[0] for name, texts in rows.items()}
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more
+def _first_few(names: Sequence[str]) -> str:
+    return first_few([repr(name) for name in names], 5)

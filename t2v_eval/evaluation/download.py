@@ -1,9 +1,9 @@
-"""The files of benchmarks: where they belong, fetching them, checking them and unpacking them.
+"""Download, verify and unpack the files of benchmarks.
 
-Cards say where files are: `hub` is a data set of the Hugging Face hub, or `url` a folder of the
-web, and `files` those of its files that are needed, archives among them; `sha256` says what is in
-those whose content is known. What is gated, moved or elsewhere is not fetched; a card's `page` and
-`obtain` say what to do by hand.
+A card names the source: `hub`, a data set of the Hugging Face hub, or `url`, a folder on the web;
+`files`, the files that are needed, archives among them; and `sha256`, the digests of files whose
+content is known. Files that are gated or moved are not fetched; the card's `page` and `obtain` say
+how to get them by hand.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import unicodedata
 import urllib.request
 import zipfile
 import zlib
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
@@ -24,70 +23,71 @@ from t2v_eval.errors import BenchmarkDataError, OutputError
 from t2v_eval.registry import Card
 from t2v_eval.utils.files import check_folder, replacing
 
-# Pictures are compressed already: an archive that grows more than this is none of pictures.
-MOST_GROWTH = 20
-_ALWAYS_FINE = 1 << 26
-_SECONDS = 60.0
-
-Download = Callable[[Card, str, Path], Path]
+MAX_EXPANSION = 20
+"""Unpacked size / archive size; images are compressed already, so more is not an image archive."""
+_MIN_LIMIT = 1 << 26  # bytes that any archive may expand to
+_TIMEOUT = 60.0  # seconds
 
 
 def default_root(name: str) -> Path:
-    """Where the files of a benchmark are looked for and put if no folder is named."""
+    """Return the default folder of a benchmark's files."""
     from platformdirs import user_cache_path
 
     return user_cache_path("t2v-eval") / "data" / name
 
 
 def fetch(card: Card, root: str | Path) -> list[Path]:
-    """Bring the card's files into `root`, and unpack its archives where they lie.
+    """Download the card's files into `root`, and unpack archives beside themselves.
 
-    A file that is there with the content that the card knows is not fetched again, and the hub's
-    files go on where an earlier download stopped.
+    A file with the known digest is not downloaded again, and downloads from the hub continue where
+    an earlier one stopped.
+
+    Returns:
+        The paths of the files.
 
     Raises:
-        BenchmarkDataError: the card names no source, or it does not give a file, or another one;
-            the message has the page and what to do there.
+        BenchmarkDataError: the card names no source, or a file cannot be downloaded or is not the
+            published one; the message has the page and what to do there.
         OutputError: nothing can be written to `root`.
     """
     if not (card.hub or card.url):
         raise BenchmarkDataError(f"{card.name} cannot be fetched: {_by_hand(card, root)}")
     folder = check_folder(root)
-    bring = _from_hub if card.hub else _from_web
-    found = []
+    download = _from_hub if card.hub else _from_web
+    paths = []
     for name in card.files:
         path = folder / name
         if not (path.is_file() and card.sha256.get(name) == sha256(path)):
-            path = bring(card, name, folder)
+            path = download(card, name, folder)
             try:
-                _compare(path, card.sha256.get(name, ""))
+                _verify(path, card.sha256.get(name, ""))
             except BenchmarkDataError as error:
-                path.unlink()  # it would be taken for the file that it is not
+                path.unlink()  # otherwise the next run would use the wrong file
                 raise BenchmarkDataError(f"{error}; {_by_hand(card, folder)}") from None
-        found.append(path)
+        paths.append(path)
         if path.suffix == ".zip":
             unpack(path, path.parent)
-    return found
+    return paths
 
 
 def check_known(card: Card, root: str | Path) -> list[str]:
-    """The files of `root` whose content the card knows and that hold it.
+    """Verify the files in `root` whose digest the card knows; return their names.
 
     Raises:
-        BenchmarkDataError: one holds something else.
+        BenchmarkDataError: a file has another content.
     """
-    found = []
+    verified = []
     for name, digest in card.sha256.items():
         for path in (Path(root) / name, Path(root) / Path(name).name):
             if path.is_file():
-                _compare(path, digest)
-                found.append(name)
+                _verify(path, digest)
+                verified.append(name)
                 break
-    return found
+    return verified
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 digest of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while part := stream.read(1 << 20):
@@ -96,42 +96,44 @@ def sha256(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> list[Path]:
-    """Unpack a zip file below `folder`; files that are there with their size are kept.
+    """Unpack a zip file below `folder`; existing files of the right size are kept.
 
-    Nothing is unpacked unless all of it can be: no path may lead out of `folder`, none may be a
-    link or go through one that is there, all are files of names of their own, the content may not
-    be more than 20 times the archive, and all of it must come out of the archive before any of it
-    is put into its place.
+    All or nothing is unpacked. No path may lead out of `folder` or go through a link, members must
+    be regular files with distinct names, the content may be at most `MAX_EXPANSION` times the
+    archive, and everything is extracted to a temporary folder before any file is moved into place.
+
+    Returns:
+        The paths of the members.
 
     Raises:
-        BenchmarkDataError: not a zip file, or one that is not safe.
+        BenchmarkDataError: the archive is not a zip file, is incomplete, or is not safe.
         OutputError: a file cannot be written.
     """
     try:
         with (
             zipfile.ZipFile(archive) as content,
-            tempfile.TemporaryDirectory(prefix=".unpacking-", dir=check_folder(folder)) as made,
+            tempfile.TemporaryDirectory(prefix=".unpacking-", dir=check_folder(folder)) as scratch,
         ):
-            members = [one for one in content.infolist() if not one.is_dir()]
-            _check(archive, members)
-            places = [folder / _inside(one) for one in members]
-            for place in places:
-                _check_way(archive, folder, place)
-            fresh = [
-                (_extract(content, one, Path(made) / str(n)), place)
-                for n, (one, place) in enumerate(zip(members, places, strict=True))
-                if not (place.is_file() and place.stat().st_size == one.file_size)
+            members = [member for member in content.infolist() if not member.is_dir()]
+            _check_members(archive, members)
+            targets = [folder / _member_path(member) for member in members]
+            for target in targets:
+                _check_no_links(archive, folder, target)
+            extracted = [
+                (_extract(content, member, Path(scratch) / str(n)), target)
+                for n, (member, target) in enumerate(zip(members, targets, strict=True))
+                if not (target.is_file() and target.stat().st_size == member.file_size)
             ]
-            for made_file, place in fresh:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                _check_way(archive, folder, place)  # it may have been changed meanwhile
-                made_file.replace(place)
-            return places
+            for file, target in extracted:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                _check_no_links(archive, folder, target)  # a link may have appeared meanwhile
+                file.replace(target)
+            return targets
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BenchmarkDataError(
-            f"{archive} is not a zip file, or not all of one: {error}"
+            f"{archive} is not a zip file, or an incomplete one: {error}"
         ) from error
-    except (RuntimeError, NotImplementedError) as error:  # a password, a way of compressing
+    except (RuntimeError, NotImplementedError) as error:  # password or compression method
         raise BenchmarkDataError(f"{archive} cannot be unpacked: {error}") from error
     except OSError as error:
         if isinstance(error, (BenchmarkDataError, OutputError)):
@@ -139,48 +141,49 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
         raise OutputError(f"{archive} cannot be unpacked to {folder}: {error}") from error
 
 
-def _check(archive: Path, members: list[zipfile.ZipInfo]) -> None:
-    for one in members:
-        path = _inside(one)
+def _check_members(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Raise BenchmarkDataError unless all members are safe to unpack."""
+    for member in members:
+        name, path = member.filename, _member_path(member)
         if not path.parts or path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
-            raise BenchmarkDataError(f"{archive} holds {one.filename!r}, which leads out of it")
-        kind = stat.S_IFMT(one.external_attr >> 16)
+            raise BenchmarkDataError(f"{archive} holds {name!r}, whose path leads out of it")
+        kind = stat.S_IFMT(member.external_attr >> 16)
         if kind not in (0, stat.S_IFREG):
-            what = "a link" if stat.S_ISLNK(kind) else "no regular file"
-            raise BenchmarkDataError(f"{archive} holds {one.filename!r}, which is {what}")
-    _check_names(archive, members)
+            what = "a link" if stat.S_ISLNK(kind) else "not a regular file"
+            raise BenchmarkDataError(f"{archive} holds {name!r}, which is {what}")
+    _check_distinct(archive, members)
     size = archive.stat().st_size
-    packed = sum(one.compress_size for one in members)
-    whole = sum(one.file_size for one in members)
-    # Archives that repeat one stretch of data for many files claim more than they have.
-    if packed > size or whole > max(_ALWAYS_FINE, MOST_GROWTH * size):
+    packed = sum(member.compress_size for member in members)
+    unpacked = sum(member.file_size for member in members)
+    # A zip bomb may use one stretch of data for many members, which then claim more than its size.
+    if packed > size or unpacked > max(_MIN_LIMIT, MAX_EXPANSION * size):
         raise BenchmarkDataError(
-            f"{archive} has {size} bytes and would grow to {whole}: more than pictures do, so "
-            "it is not unpacked"
+            f"{archive} has {size} bytes and would grow to {unpacked}, more than images do: it is "
+            "not unpacked"
         )
 
 
-def _check_names(archive: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Refuse two files that would be one, on file systems to which A and a are alike too."""
+def _check_distinct(archive: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Refuse members that would be one file on a case-insensitive file system."""
     names: dict[str, str] = {}
-    for one in members:
-        name = unicodedata.normalize("NFC", str(_inside(one))).casefold()
-        if name in names:
+    for member in members:
+        key = unicodedata.normalize("NFC", str(_member_path(member))).casefold()
+        if key in names:
             raise BenchmarkDataError(
-                f"{archive} holds {names[name]!r} and {one.filename!r}, which may be one file"
+                f"{archive} holds {names[key]!r} and {member.filename!r}, which may be one file"
             )
-        names[name] = one.filename
-    for name, shown in names.items():
-        for parent in PurePosixPath(name).parents:
+        names[key] = member.filename
+    for key, name in names.items():
+        for parent in PurePosixPath(key).parents:
             if str(parent) in names:
                 raise BenchmarkDataError(
-                    f"{archive} holds {names[str(parent)]!r} as a file and {shown!r} below it"
+                    f"{archive} holds {names[str(parent)]!r} as a file and {name!r} below it"
                 )
 
 
-def _check_way(archive: Path, folder: Path, place: Path) -> None:
-    """Refuse to write through a link that lies in `folder`; the folder itself may be one."""
-    for parent in place.parents:
+def _check_no_links(archive: Path, folder: Path, target: Path) -> None:
+    """Refuse to write through a link inside `folder`; the folder itself may be a link."""
+    for parent in target.parents:
         if parent == folder:
             return
         if parent.is_symlink():
@@ -190,7 +193,7 @@ def _check_way(archive: Path, folder: Path, place: Path) -> None:
             )
 
 
-def _inside(member: zipfile.ZipInfo) -> PurePosixPath:
+def _member_path(member: zipfile.ZipInfo) -> PurePosixPath:
     return PurePosixPath(member.filename.replace("\\", "/"))
 
 
@@ -200,10 +203,10 @@ def _extract(content: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> P
     return path
 
 
-def _compare(path: Path, digest: str) -> None:
-    if digest and (found := sha256(path)) != digest:
+def _verify(path: Path, digest: str) -> None:
+    if digest and (actual := sha256(path)) != digest:
         raise BenchmarkDataError(
-            f"{path} is not the published file: its SHA-256 is {found}, not {digest}"
+            f"{path} is not the published file: its SHA-256 is {actual}, not {digest}"
         )
 
 
@@ -217,15 +220,15 @@ def _from_hub(card: Card, name: str, folder: Path) -> Path:
     try:
         return Path(hf_hub_download(card.hub, name, repo_type="dataset", local_dir=folder))
     except errors.GatedRepoError:
-        why = "is behind conditions: accept them on its page, then `hf auth login`, and try again"
+        why = "is gated: accept its conditions on its page, run `hf auth login`, and try again"
     except errors.RepositoryNotFoundError:
-        why = "is not on the Hugging Face hub any more, or not for everybody (`hf auth login`)"
+        why = "is no longer on the Hugging Face hub, or is private (then run `hf auth login`)"
     except errors.EntryNotFoundError as error:
-        lost = isinstance(error, errors.LocalEntryNotFoundError)
-        off = " while HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ""
-        why = f"cannot be reached{off}" if lost else f"has no {name} any more"
+        unreachable = isinstance(error, errors.LocalEntryNotFoundError)
+        offline = " while HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ""
+        why = f"cannot be reached{offline}" if unreachable else f"has no {name} any more"
     except Exception as error:  # whatever the client's transport raises
-        why = f"does not give it: {str(error).strip().partition(chr(10))[0]}"
+        why = f"failed to send it: {str(error).strip().partition(chr(10))[0]}"
     raise BenchmarkDataError(
         f"{name} cannot be fetched: the data set {card.hub} {why}; {_by_hand(card, folder)}"
     )
@@ -236,10 +239,13 @@ def _from_web(card: Card, name: str, folder: Path) -> Path:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with urllib.request.urlopen(url, timeout=_SECONDS) as answer, replacing(path, "wb") as file:
-            shutil.copyfileobj(answer, file)
-            if answer.length:  # what it announced and did not send
-                raise HTTPException(f"{answer.length} bytes are missing")
+        with (
+            urllib.request.urlopen(url, timeout=_TIMEOUT) as response,
+            replacing(path, "wb") as file,
+        ):
+            shutil.copyfileobj(response, file)
+            if response.length:  # announced by the server but not sent
+                raise HTTPException(f"{response.length} bytes are missing")
     except (OSError, HTTPException) as error:
         if isinstance(error, OutputError):
             raise

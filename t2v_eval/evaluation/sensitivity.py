@@ -1,4 +1,4 @@
-"""How much the scores of a scorer, and the order they give, hang on how the question is put."""
+"""How sensitive scores and rankings are to the prompt template."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from t2v_eval.stats.metrics import kendall_tau_b
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """What several templates make of the same pictures and texts.
+    """The scores of the same images and texts under several templates.
 
-    `scores` are (M, N), one for each template; `used` is how many cells have a score under each,
-    and all else is of these. `spread` is how far apart the templates score a cell: the standard
-    deviation over templates, in the mean of cells; `order` is Kendall's tau-b of cells under two
-    templates; `same_best` is the share of texts for which all templates prefer the same picture
-    (NaN for a single picture).
+    Attributes:
+        scores: by template, shape (M, N): M images with N texts.
+        used: the number of cells with a score under every template; the figures below are of these.
+        spread: the standard deviation of a cell's score over templates, averaged over cells.
+        order: Kendall's tau-b between the cells' scores under two templates, -1 to 1.
+        same_best: the share of texts whose best image is the same under all templates; NaN for a
+            single image.
     """
 
     scores: Mapping[str, Tensor]
@@ -41,7 +43,7 @@ class Sensitivity:
             lines.append(f"{self.used} of {cells} cells have a score under every template")
         lines.append(f"spread of a score over templates {self.spread:.4f}")
         lines += [f"order under {a} and {b}: tau-b {tau:.3f}" for (a, b), tau in self.order.items()]
-        lines.append(f"texts whose best picture is the same under all: {self.same_best:.1%}")
+        lines.append(f"texts whose best image is the same under all: {self.same_best:.1%}")
         return "\n".join(lines)
 
 
@@ -51,39 +53,42 @@ def template_sensitivity(
     texts: str | Iterable[str],
     templates: Sequence[str | Template],
 ) -> Sensitivity:
-    """Score every picture against every text under each template.
+    """Score every image with every text under each template, and compare the scores.
 
     Args:
-        templates: two or more, by name or as `Template`; those without a name are called by their
-            question and answer.
+        scorer: a scorer whose prompts have a template.
+        images: M images or videos.
+        texts: N texts.
+        templates: two or more, by name or as `Template`. The result names a template without a
+            name by its question and answer.
 
     Raises:
         InputError: fewer than two templates, or one twice.
     """
-    asked = [scorer.named_template(t) if isinstance(t, str) else t for t in templates]
-    named = {one.name or f"{one.question} | {one.answer}": one for one in asked}
-    if len(named) < 2 or len(named) < len(asked):
+    resolved = [scorer.named_template(t) if isinstance(t, str) else t for t in templates]
+    named = {t.name or f"{t.question} | {t.answer}": t for t in resolved}
+    if len(named) < 2 or len(named) < len(resolved):
         raise InputError(
             f"templates must be two or more different ones, not {[*named]}; "
             "`t2v-eval list templates` lists those with a name"
         )
-    pictures, captions = as_list(images), check_texts(texts)
+    media, captions = as_list(images), check_texts(texts)
     scores = {
         name: scorer.forward(
-            pictures, captions, question_template=template.question, answer_template=template.answer
+            media, captions, question_template=template.question, answer_template=template.answer
         )
         for name, template in named.items()
     }
-    together = torch.stack([*scores.values()]).double()
-    good = together.isfinite().all(dim=0)
-    rivals = good.sum(dim=0) > 1
-    best = together.masked_fill(~good, -torch.inf)[:, :, rivals].argmax(dim=1)
+    stacked = torch.stack([*scores.values()]).double()  # (templates, M, N)
+    defined = stacked.isfinite().all(dim=0)
+    comparable = defined.sum(dim=0) > 1  # texts with two images or more
+    best = stacked.masked_fill(~defined, -torch.inf)[:, :, comparable].argmax(dim=1)
     return Sensitivity(
         scores=scores,
-        used=int(good.sum()),
-        spread=float(together[:, good].std(dim=0, correction=0).mean()),
+        used=int(defined.sum()),
+        spread=float(stacked[:, defined].std(dim=0, correction=0).mean()),
         order={
-            (a, b): kendall_tau_b(scores[a][good].numpy(), scores[b][good].numpy())
+            (a, b): kendall_tau_b(scores[a][defined].numpy(), scores[b][defined].numpy())
             for a, b in combinations(scores, 2)
         },
         same_best=float((best == best[0]).all(dim=0).double().mean()),

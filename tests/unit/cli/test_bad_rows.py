@@ -169,7 +169,7 @@ def test_captions_are_read_before_a_model_is_loaded(pictures, monkeypatch):
     assert "'1' has '5'" in call(*common, pictures / "c.json", pictures, code=2).stderr
     (pictures / "c.json").write_text(json.dumps({"0": "a cat"}))
     said = call(*common, pictures / "c.json", pictures, code=2).stderr
-    assert "3 pictures have no caption in" in said and "'1', '2', '3'" in said
+    assert "3 images have no caption in" in said and "'1', '2', '3'" in said
     (pictures / "c.json").write_text("[" * 100_000)
     assert "is not JSON" in call(*common, pictures / "c.json", pictures, code=2).stderr
 

@@ -79,13 +79,13 @@ def test_any_scorer_and_any_case_of_the_ending(folder):
 
 def test_pictures_without_a_caption_are_named(folder):
     write(folder, "candidates", {"one": "a cat", "three": "a dog"})
-    with pytest.raises(TableError, match=r"1 pictures have no caption in .*: 'two'"):
+    with pytest.raises(TableError, match=r"1 images have no caption in .*: 'two'"):
         score(folder)
 
 
 def test_captions_without_a_picture_are_left_out_and_named(folder):
     write(folder, "candidates", {"one": "a cat", "two": "a dog", "three": "a bird"})
-    with pytest.warns(T2VWarning, match=r"1 of 3 captions .* have no picture .*'three'"):
+    with pytest.warns(T2VWarning, match=r"1 of 3 captions .* have no image .*'three'"):
         found = score(folder)
     assert found.unused == ["three"] and set(found.scores) == {"one", "two"}
 
@@ -120,15 +120,15 @@ def test_malformed_files_are_named(content, message, folder):
 
 
 def test_folders_that_hold_no_pictures_or_two_of_a_name(folder):
-    with pytest.raises(TableError, match="not a folder of pictures"):
+    with pytest.raises(TableError, match="not a folder of images"):
         score_captions(ToyEmbedding(), folder / "candidates.json", folder / "nowhere")
     with pytest.raises(TableError, match="no such file"):
         score_captions(ToyEmbedding(), folder / "nothing.json", folder / "images")
     shutil.copy(folder / "images" / "one.PNG", folder / "images" / "one.jpg")
-    with pytest.raises(TableError, match=r"one\.PNG and one\.jpg are both the picture 'one'"):
+    with pytest.raises(TableError, match=r"one\.PNG and one\.jpg are both the image 'one'"):
         score(folder)
     (folder / "empty").mkdir()
-    with pytest.raises(TableError, match="holds no pictures"):
+    with pytest.raises(TableError, match="holds no images"):
         score_captions(ToyEmbedding(), folder / "candidates.json", folder / "empty")
 
 

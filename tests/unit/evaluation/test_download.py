@@ -64,7 +64,7 @@ def test_it_says_what_is_needed_and_touches_nothing(tmp_path, monkeypatch):
 def test_it_checks_a_folder(tmp_path, small):
     seetrue(tmp_path)
     shown = call("seetrue", "--root", tmp_path).stderr
-    assert "9 items with 28 pictures and 9 texts are there" in shown
+    assert "found 9 items with 28 images and 9 texts" in shown
     assert "9 items and seetrue has 602" in shown
     shutil.rmtree(tmp_path / "images")
     shown = call("seetrue", "--root", tmp_path, code=2).stderr
@@ -88,7 +88,7 @@ def test_cards_that_can_be_fetched_know_what_their_files_are():
 def test_the_prompts_of_a_set_need_no_pictures(tmp_path):
     rows = ["Prompts,Category", "A red car.,Colors", "Two dogs.,Counting"]
     (tmp_path / "drawbench.csv").write_text("\n".join(rows))
-    assert "2 prompts are there" in call("drawbench", "--root", tmp_path).stderr
+    assert "found 2 prompts" in call("drawbench", "--root", tmp_path).stderr
     (tmp_path / "drawbench.csv").unlink()
     assert "holds no drawbench.csv" in call("drawbench", "--root", tmp_path, code=2).stderr
 
@@ -110,7 +110,7 @@ def test_it_fetches_unpacks_and_checks(tmp_path, hub, small):  # noqa: F811
     hub.files["yonatanbitton/SeeTRUE"] = published(tmp_path)
     shown = call("seetrue", "--root", tmp_path / "mine", "--fetch").stderr
     assert {name for _, name, _ in hub.asked if name} == {"SeeTRUE.csv", "images.zip"}
-    assert "28 pictures" in shown
+    assert "28 images" in shown
     assert (tmp_path / "mine" / "SeeTRUE.csv").read_bytes() == hub.files["yonatanbitton/SeeTRUE"][
         "SeeTRUE.csv"
     ]
@@ -119,7 +119,9 @@ def test_it_fetches_unpacks_and_checks(tmp_path, hub, small):  # noqa: F811
 def test_without_a_folder_it_has_one_of_its_own(tmp_path, hub, small, monkeypatch):  # noqa: F811
     monkeypatch.setattr(data, "default_root", lambda name: tmp_path / "cache" / name)
     hub.files["yonatanbitton/SeeTRUE"] = published(tmp_path)
-    assert "not there yet" in call("seetrue", code=2).stdout and not (tmp_path / "cache").exists()
+    assert (
+        "not downloaded yet" in call("seetrue", code=2).stdout and not (tmp_path / "cache").exists()
+    )
     assert "28 pictures" in call("seetrue", "--fetch").stderr
     assert "28 pictures" in call("seetrue").stderr, "the next call finds it"
     with pytest.warns(T2VWarning, match="9 items"):
@@ -134,7 +136,7 @@ def test_the_program_reads_hf_endpoint(tmp_path):
             capture_output=True, text=True, env=os.environ | told, cwd=ROOT,
         )  # fmt: skip
     assert done.returncode == 2 and found.asked, done.stderr
-    assert "is not on the Hugging Face hub any more" in done.stderr
+    assert "is no longer on the Hugging Face hub" in done.stderr
 
 
 def test_a_download_goes_on_where_it_stopped(tmp_path, hub):  # noqa: F811
@@ -180,9 +182,9 @@ def test_what_the_card_knows_of_the_content_is_checked(tmp_path, hub):  # noqa: 
     [
         (
             "gated",
-            "someone/ours is behind conditions: accept them on its page, then `hf auth login",
+            "someone/ours is gated: accept its conditions on its page, run `hf auth login",
         ),
-        ("moved", "someone/ours is not on the Hugging Face hub any more"),
+        ("moved", "someone/ours is no longer on the Hugging Face hub"),
         ("renamed", "someone/ours has no a.csv any more"),
         ("refused", "someone/ours cannot be reached;"),
         ("off", "someone/ours cannot be reached while HF_HUB_OFFLINE is set"),
@@ -289,7 +291,7 @@ def test_half_an_archive_leaves_nothing(tmp_path):
     content[content.index(b"two.txt") + 9] ^= 255
     path.write_bytes(content)
     (tmp_path / "in").mkdir()
-    with pytest.raises(BenchmarkDataError, match="not all of one"):
+    with pytest.raises(BenchmarkDataError, match="an incomplete one"):
         data.unpack(path, tmp_path / "in")
     assert not list((tmp_path / "in").iterdir()), "neither the good file nor a part"
     path.write_bytes(content[: len(content) // 2])
@@ -350,7 +352,7 @@ def test_an_archive_of_special_files_is_refused(tmp_path, kind):
     member.external_attr = (kind | 0o644) << 16
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
         made.writestr(member, "")
-    with pytest.raises(BenchmarkDataError, match="'odd', which is no regular file"):
+    with pytest.raises(BenchmarkDataError, match="'odd', which is not a regular file"):
         data.unpack(tmp_path / "a.zip", tmp_path / "in")
 
 

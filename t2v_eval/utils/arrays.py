@@ -1,4 +1,4 @@
-"""Scores and human judgements as arrays: float64, NaN where a value is missing."""
+"""Check and convert scores and human ratings: float64 arrays, NaN where a value is missing."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ Values: TypeAlias = ArrayLike | Sequence[float | None] | Sequence[Sequence[float
 
 
 def as_rows(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
-    """Check and return both sides as (rows, items), NaN on both sides of each missing item.
+    """Return both sides in the shape (rows, items), with NaN on both sides of missing items.
 
     One-dimensional input becomes one row.
+
+    Raises:
+        InputError: shapes that differ, more than two dimensions, infinite or non-numeric values.
 
     >>> as_rows([0.5, None], [1, 2])
     (array([[0.5, nan]]), array([[ 1., nan]]))
@@ -27,7 +30,7 @@ def as_rows(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
     if s.shape != h.shape:
         raise InputError(
             f"scores has shape {s.shape} but human has shape {h.shape}: pass one score for each "
-            "human judgement, with None or NaN where one is missing"
+            "human rating, with None or NaN where one is missing"
         )
     if s.ndim not in (1, 2):
         raise InputError(
@@ -39,7 +42,14 @@ def as_rows(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
 
 
 def as_floats(name: str, values: object) -> FloatArray:
-    """Return finite float64 numbers, NaN for None; anything else is an InputError.
+    """Return an array of finite float64 numbers, with NaN for None.
+
+    Args:
+        name: the name of the values, for messages.
+        values: an array, or nested sequences of numbers.
+
+    Raises:
+        InputError: infinite or non-numeric values.
 
     >>> as_floats("scores", [1, None, True])
     array([ 1., nan,  1.])
@@ -69,7 +79,7 @@ def as_floats(name: str, values: object) -> FloatArray:
 
 
 def mean_of_known(values: FloatArray) -> float:
-    """The mean of what is not missing; NaN where everything is.
+    """Return the mean of the values that are not NaN; NaN without any.
 
     >>> mean_of_known(np.array([1.0, np.nan, 2.0]))
     1.5

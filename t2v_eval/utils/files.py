@@ -1,4 +1,4 @@
-"""Results reach the disk whole or not at all, and whether they can is known before the work."""
+"""Write files atomically, and check before a long run that they can be written."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ from t2v_eval.errors import OutputError
 
 
 def check_folder(folder: str | Path) -> Path:
-    """Make `folder` where it is missing and try a file in it.
+    """Create `folder` if needed, and check that files can be written in it.
+
+    Returns:
+        The path, with ``~`` expanded.
 
     Raises:
-        OutputError: it is a file, or nothing can be written there.
+        OutputError: it is a file, or not writable.
     """
     path = Path(folder).expanduser()
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as probe:
-            probe.write(bytes(4096))  # which a full disk does not take
+            probe.write(bytes(4096))  # this fails on a full disk
             return path
     except FileExistsError:
         raise OutputError(f"{path} is a file, not a folder; choose another --out") from None
@@ -35,11 +38,14 @@ def check_folder(folder: str | Path) -> Path:
 
 
 def check_file(file: str | Path) -> Path:
-    """As `check_folder`, for a file that is to be written.
+    """Check that a file can be written, as `check_folder` does for a folder.
+
+    Returns:
+        The path, with ``~`` expanded.
 
     Raises:
-        OutputError: it is a folder or a device, no file can have its name, or nothing can be
-            written beside it.
+        OutputError: it is a folder or a device, has an impossible name, or its folder is not
+            writable.
     """
     path = Path(file).expanduser()
     try:
@@ -50,7 +56,7 @@ def check_file(file: str | Path) -> Path:
         raise OutputError(f"no file can be called {str(path)!r}: {error}") from error
     if stat.S_ISDIR(mode):
         raise OutputError(f"{path} is a folder; --out names a file here")
-    if not stat.S_ISREG(mode):  # it would be replaced by a file
+    if not stat.S_ISREG(mode):  # a device would be replaced by a file
         raise OutputError(f"{path} is no regular file; choose another --out")
     check_folder(path.parent)
     return path
@@ -58,40 +64,43 @@ def check_file(file: str | Path) -> Path:
 
 @contextmanager
 def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A stream whose content becomes `path` when the block ends well, and nothing otherwise.
+    """Open a stream whose content replaces `path` if the block ends without an error.
+
+    Args:
+        mode: "w" for UTF-8 text, "wb" for bytes.
 
     Raises:
         OutputError: the file cannot be written.
     """
     target = Path(path)
-    made = None
+    temporary = None
     try:
         handle, name = tempfile.mkstemp(prefix=".unfinished-", dir=target.parent)
-        made = Path(name)
+        temporary = Path(name)
         encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
         with os.fdopen(handle, mode, encoding=encoding, newline=newline) as stream:
             yield stream
-        made.chmod(0o666 & ~_umask())
-        made.replace(target)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(target)
     except OSError as error:
         raise OutputError(f"{target} cannot be written: {error.strerror or error}") from error
     finally:
-        if made is not None:
-            made.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write `content`, whole or not at all.
+    """Write `content` completely or not at all.
 
     Raises:
         OutputError: the file cannot be written.
     """
     with replacing(path, "wb") as stream:
-        stream.write(content.encode("utf-8", "backslashreplace"))  # names of files may be odd
+        stream.write(content.encode("utf-8", "backslashreplace"))  # file names may hold surrogates
 
 
 def _umask() -> int:
-    # The only way to read the mask is to set it; temporary files would stay private otherwise.
+    # Temporary files are private; the mask for ordinary files can only be read by setting it.
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do: what is finished is stored, and the rest is let go of."""
+"""Handle Ctrl-C and SIGTERM so that finished results are stored."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which schedulers and `kill` send; what looks out for Ctrl-C gets it too."""
+    """SIGTERM, which schedulers and `kill` send; handlers of KeyboardInterrupt catch it too."""
 
 
 def stop_of(error: KeyboardInterrupt) -> tuple[str, int]:
-    """What stopped a command, in a word, and the exit code that shells expect of it."""
+    """Return what stopped a command, in a word, and the exit code that shells expect."""
     if isinstance(error, Terminated):
         return "terminated", 128 + signal.SIGTERM
     return "interrupted", 128 + signal.SIGINT
@@ -27,9 +27,9 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def sigterm_raises() -> Iterator[None]:
-    """Within it, SIGTERM raises `Terminated`, as Ctrl-C raises KeyboardInterrupt.
+    """Make SIGTERM raise `Terminated` within the block, as Ctrl-C raises KeyboardInterrupt.
 
-    Nothing changes where a program handles SIGTERM already, or outside the main thread.
+    It has no effect where a program handles SIGTERM already, or outside the main thread.
     """
     with _handling(signal.SIGTERM, signal.SIG_DFL, _terminate):
         yield
@@ -37,9 +37,13 @@ def sigterm_raises() -> Iterator[None]:
 
 @contextmanager
 def stops_call(stop: Callable[[type[KeyboardInterrupt]], None]) -> Iterator[None]:
-    """Within it, Ctrl-C and SIGTERM call `stop` instead of striking anywhere, so that no answer
-    that was paid for is lost; a second one strikes as ever. Other threads than the main one are
-    not asked, and a SIGTERM that `sigterm_raises` does not handle ends the process.
+    """Make the first Ctrl-C or SIGTERM call `stop` within the block instead of raising.
+
+    So finished, paid answers are stored; a second signal raises as usual. It has no effect outside
+    the main thread, and SIGTERM needs `sigterm_raises` around it; otherwise it ends the process.
+
+    Args:
+        stop: called with the class of the error that the signal would have raised.
     """
     with ExitStack() as both:
         for number, ordinary, error in (
@@ -64,9 +68,9 @@ def _once(
 
 @contextmanager
 def _handling(number: signal.Signals, ordinary: Any, handle: Any) -> Iterator[None]:
-    """Within it, a signal is handled otherwise, if it is handled in the ordinary way now."""
-    mine = threading.current_thread() is threading.main_thread()
-    if not mine or signal.getsignal(number) is not ordinary:
+    """Handle a signal with `handle` within the block, if its handler is `ordinary` now."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(number) is not ordinary:
         yield
         return
     signal.signal(number, handle)

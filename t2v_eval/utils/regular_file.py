@@ -1,7 +1,7 @@
-"""Reading regular files, and knowing when one was replaced.
+"""Read regular files, and detect when one was replaced.
 
-A pipe, a socket or a device is refused before a byte is read: it could block for ever, or never
-end.
+Pipes, sockets and devices are refused before a byte is read, since reading them could block forever
+or never end.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class File:
 
     @classmethod
     def of(cls, path: Path) -> File:
-        """Look at a regular file.
+        """Record the state of a regular file.
 
         Raises:
-            OSError: it does not exist, or is no regular file.
+            OSError: it does not exist, or is not a regular file.
         """
         status = path.stat()
         _check_regular(status.st_mode, path)
         return cls(path, *identity(status))
 
     def check(self, name: str) -> None:
-        """Raise MediaError where the file was replaced, changed or deleted since."""
+        """Raise MediaError if the file was replaced, changed or deleted since."""
         try:
             same = File.of(self.path) == self
         except OSError:
@@ -61,12 +61,12 @@ class File:
 
 
 def changed(name: str) -> MediaError:
-    """The error for a file whose content is no longer that of its key."""
+    """Return the error for a file whose content no longer matches its key."""
     return MediaError(f"{name}: changed while it was being scored; run again")
 
 
 def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
-    """Size, times, device and inode: what differs after a file was replaced or written."""
+    """Return size, times, device and inode, which differ after a file was replaced or written."""
     return (
         status.st_size,
         status.st_mtime_ns,
@@ -77,17 +77,17 @@ def identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading bytes; never wait for another process.
+    """Open a regular file for reading bytes, without ever waiting for another process.
 
     Raises:
-        OSError: it cannot be opened, or is no regular file.
+        OSError: it cannot be opened, or is not a regular file.
     """
-    # Before it is opened, since opening a device may already do something.
+    # Check before opening, since opening a device may already have an effect.
     _check_regular(path.stat().st_mode, path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags | getattr(os, "O_CLOEXEC", 0))
     try:
-        _check_regular(os.fstat(handle).st_mode, path)  # of what was opened
+        _check_regular(os.fstat(handle).st_mode, path)  # the file that was really opened
         return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
@@ -95,7 +95,7 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a regular file.
+    """Return the content of a regular file.
 
     Raises:
         OSError: as `open_regular`.
@@ -105,7 +105,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """The text of a regular file, line ends as "\\n".
+    """Return the text of a regular file, with line ends as "\\n".
 
     Raises:
         OSError: as `open_regular`.
@@ -116,7 +116,7 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 
 
 def digest(*parts: bytes) -> str:
-    """A key of some content."""
+    """Return a hash of some content, in hexadecimal, as a key."""
     content = hashlib.blake2b(digest_size=16)
     for part in parts:
         content.update(part)
@@ -124,7 +124,7 @@ def digest(*parts: bytes) -> str:
 
 
 def digest_of(path: Path) -> str:
-    """A key of the content of a regular file, the same as `digest` of it."""
+    """Return `digest` of the content of a regular file, read in blocks."""
     content = hashlib.blake2b(digest_size=16)
     with open_regular(path) as stream:
         while part := stream.read(BLOCK):

@@ -1,4 +1,4 @@
-"""Which keyword arguments a class takes, read from its source: a listing imports no module."""
+"""Find the keyword arguments of a class in its source, so that a listing imports no module."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ EMPTY = {"object", "ABC", "Generic", "Protocol"}  # classes whose constructors t
 
 
 def accepted(file: Path, name: str) -> frozenset[str] | None:
-    """The keyword arguments of a class or function in a file; None where that cannot be seen.
+    """Return the keyword arguments of a class or function in a file; None if unknown.
 
-    What it hands on as ``**options`` counts too: to the classes it derives from, or in the body of
-    a function to what that calls.
+    Arguments that it passes on as ``**options`` count too: those of base classes, and of what the
+    body of a function calls.
     """
     try:
         return frozenset(_accepted(file, name, ()))
@@ -24,7 +24,7 @@ def accepted(file: Path, name: str) -> frozenset[str] | None:
 
 
 class UnseenError(Exception):
-    """Something that the source does not say."""
+    """The source does not show the arguments."""
 
 
 def _accepted(file: Path, name: str, within: tuple[tuple[Path, str], ...]) -> set[str]:
@@ -34,42 +34,42 @@ def _accepted(file: Path, name: str, within: tuple[tuple[Path, str], ...]) -> se
         raise UnseenError
     within = (*within, (file, name))
     state = file.stat()
-    made, names = _module(file, (state.st_mtime_ns, state.st_size))
-    node = made.get(name)
+    definitions, imports = _module(file, (state.st_mtime_ns, state.st_size))
+    node = definitions.get(name)
     if node is None:
-        if name not in names:
+        if name not in imports:
             raise UnseenError
-        return _accepted(*_place(file, *names[name]), within)
+        return _accepted(*_place(file, *imports[name]), within)
     if isinstance(node, ast.FunctionDef):
-        return _of_function(node, file, within, _callees(node))
+        return _function_keywords(node, file, within, _callees(node))
     bases = [_name(base) for base in node.bases]
     if "TypedDict" in bases:
         return {_name(field.target) for field in node.body if isinstance(field, ast.AnnAssign)}
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            return _of_function(part, file, within, bases) - {"self"}
+            return _function_keywords(part, file, within, bases) - {"self"}
     if any(_name(decorator).endswith("dataclass") for decorator in node.decorator_list):
         raise UnseenError
     return set().union(*(_accepted(file, base, within) for base in bases))
 
 
-def _of_function(
+def _function_keywords(
     node: ast.FunctionDef, file: Path, within: tuple[tuple[Path, str], ...], onward: list[str]
 ) -> set[str]:
     arguments = node.args
-    taken = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    keywords = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
     if arguments.kwarg is None:
-        return taken
-    noted = arguments.kwarg.annotation
-    if isinstance(noted, ast.Subscript) and _name(noted.value) == "Unpack":
-        return taken | _accepted(file, _name(noted.slice), within)
+        return keywords
+    annotation = arguments.kwarg.annotation
+    if isinstance(annotation, ast.Subscript) and _name(annotation.value) == "Unpack":
+        return keywords | _accepted(file, _name(annotation.slice), within)
     if not onward:
         raise UnseenError
-    return taken.union(*(_accepted(file, of, within) for of in onward))
+    return keywords.union(*(_accepted(file, target, within) for target in onward))
 
 
 def _callees(node: ast.FunctionDef) -> list[str]:
-    """What the body of a function calls with its own ``**options``."""
+    """Return the names of what the body of a function calls with its own ``**options``."""
     kwarg = node.args.kwarg
     return [
         _name(call.func)
@@ -90,27 +90,31 @@ def _name(node: ast.expr) -> str:
 
 @lru_cache(maxsize=256)
 def _module(
-    file: Path, written: tuple[int, int]
+    file: Path, version: tuple[int, int]
 ) -> tuple[dict[str, ast.ClassDef | ast.FunctionDef], dict[str, tuple[str, str]]]:
-    """What a file defines, and (module, name) of what it imports from others."""
+    """Return the definitions of a file, and (module, name) of each name that it imports.
+
+    Args:
+        version: time and size of the file, so that the cache forgets an edited one.
+    """
     body = ast.parse(file.read_text(encoding="utf-8")).body
-    made = {n.name: n for n in body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
-    names = {
+    definitions = {n.name: n for n in body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+    imports = {
         alias.asname or alias.name: ("." * node.level + (node.module or ""), alias.name)
         for node in body
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    return made, names
+    return definitions, imports
 
 
 def _place(file: Path, module: str, name: str) -> tuple[Path, str]:
-    """The file of a module that another file imports from: a sibling, or of a loaded package."""
+    """Return the file of an imported module: a sibling, or a module of a loaded package."""
     if module.startswith("."):
         inner = module.lstrip(".")
         folder = file.parents[len(module) - len(inner) - 1]
         return folder / f"{inner.replace('.', '/')}.py", name
-    if module.partition(".")[0] not in sys.modules:  # to look for it would run its package
+    if module.partition(".")[0] not in sys.modules:  # looking for it would import its package
         raise UnseenError
     try:
         spec = importlib.util.find_spec(module)

@@ -1,4 +1,4 @@
-"""TOML whose errors name the file."""
+"""Read TOML files, with errors that name the file."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ class _Readable(Protocol):
 
 
 def read_toml(file: _Readable) -> dict[str, Any]:
-    """The content of a TOML file or package resource.
+    """Return the content of a TOML file or package resource.
 
     Raises:
-        InputError: it is not TOML; the message names the file.
+        InputError: it is not valid TOML; the message names the file.
     """
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))

@@ -1,6 +1,6 @@
-"""All that the core asks of PyTorch beyond its documented interface.
+"""All uses of undocumented PyTorch behaviour in the core.
 
-`tests/unit/utils/test_torch_internals.py` has a test for each thing that is relied on.
+`tests/unit/utils/test_torch_internals.py` tests each of them.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 AUTOCAST = ("cpu", "cuda", "mps", "xpu")
-TOLD = ("out of memory", "can't allocate memory")  # of memory, where no class of errors tells it
+OUT_OF_MEMORY_MESSAGES = ("out of memory", "can't allocate memory")
+"""Parts of RuntimeError messages for which PyTorch has no error class."""
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Whether a device has instructions for bfloat16; without, it converts back and forth."""
+    """Return whether a device has bfloat16 instructions; without, it converts back and forth."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return True
-    tells = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return device.type == "cpu" and tells is not None and bool(tells())
+    has_avx512_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return device.type == "cpu" and has_avx512_bf16 is not None and bool(has_avx512_bf16())
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether `error` says that memory ran out, on any device."""
+    """Return whether `error` means that memory ran out, on any device."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(told in str(error).lower() for told in TOLD)
+        isinstance(error, RuntimeError)
+        and any(message in str(error).lower() for message in OUT_OF_MEMORY_MESSAGES)
     )
 
 

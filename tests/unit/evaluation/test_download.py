@@ -122,8 +122,8 @@ def test_without_a_folder_it_has_one_of_its_own(tmp_path, hub, small, monkeypatc
     assert (
         "not downloaded yet" in call("seetrue", code=2).stdout and not (tmp_path / "cache").exists()
     )
-    assert "28 pictures" in call("seetrue", "--fetch").stderr
-    assert "28 pictures" in call("seetrue").stderr, "the next call finds it"
+    assert "28 images" in call("seetrue", "--fetch").stderr
+    assert "28 images" in call("seetrue").stderr, "the next call finds it"
     with pytest.warns(T2VWarning, match="9 items"):
         assert len(open_benchmark("seetrue").items()) == 9, "and so does an evaluation"
 

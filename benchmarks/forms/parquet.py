@@ -31,7 +31,7 @@ def image_rows(
     from pyarrow import parquet
 
     try:
-        file = File.of(path)
+        file = File.snapshot(path)
         table = parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise BenchmarkDataError(

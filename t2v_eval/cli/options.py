@@ -389,7 +389,7 @@ def _unusable_file(path: str) -> str:
     from t2v_eval.utils.regular_file import File
 
     try:
-        return "" if File.of(Path(path)).size else "the file is empty (0 bytes)"
+        return "" if File.snapshot(Path(path)).size else "the file is empty (0 bytes)"
     except FileNotFoundError:
         return "no such file"
     except IsADirectoryError:

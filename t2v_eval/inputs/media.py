@@ -275,7 +275,7 @@ def decode(media: Media, mode: str = "seen") -> Image.Image:
 def _from_path(path: Path, name: str) -> Media:
     is_video = path.suffix.lower() in VIDEOS
     try:
-        file = File.of(path)
+        file = File.snapshot(path)
         if not is_video:
             check_size(name, file.size, f"a file of {file.size} bytes", "make it smaller")
         key = digest_of(path)

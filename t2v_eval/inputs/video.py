@@ -206,7 +206,7 @@ def frames(
     """
     path = Path(path)
     try:
-        file = File.of(path)
+        file = File.snapshot(path)
         content_key = digest_of(path)
     except (OSError, ValueError) as error:
         words = getattr(error, "strerror", None) or in_words(error)

@@ -40,7 +40,7 @@ class File:
     inode: int
 
     @classmethod
-    def of(cls, path: Path) -> File:
+    def snapshot(cls, path: Path) -> File:
         """Record the state of a regular file.
 
         Raises:
@@ -53,7 +53,7 @@ class File:
     def check(self, name: str) -> None:
         """Raise MediaError if the file was replaced, changed or deleted since."""
         try:
-            same = File.of(self.path) == self
+            same = File.snapshot(self.path) == self
         except OSError:
             same = False
         if not same:

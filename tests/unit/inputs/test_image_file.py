@@ -291,11 +291,11 @@ def test_a_file_replaced_under_the_same_size_and_time_is_noticed(replace, tmp_pa
     picture(0).save(path)
     stream = io.BytesIO()
     picture(1).save(stream, "BMP")
-    opened, file = open_media(path), File.of(path)
+    opened, file = open_media(path), File.snapshot(path)
     weights.fingerprint([path])
     watched, before = weights.Watched([path]), weights.fingerprint([path])
     replace(path, stream.getvalue())
-    assert File.of(path) != file
+    assert File.snapshot(path) != file
     with pytest.raises(MediaError, match="changed while it was being scored; run again"):
         decode(opened)
     with pytest.raises(MediaError, match="changed"):

@@ -1,1 +1,1 @@
-"""Question and answer templates: TOML files and nothing else."""
+"""Question and answer templates, as TOML files."""

@@ -1,1 +1,1 @@
-"""How the three embedded models were made. Not part of the installed package."""
+"""Training of the three embedded models. Not part of the installed package."""

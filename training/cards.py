@@ -1,4 +1,4 @@
-"""The model card beside each model's weights, written with the numbers that were measured."""
+"""Write the model card beside each model's weights, with the measured scores."""
 
 from __future__ import annotations
 

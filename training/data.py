@@ -1,7 +1,7 @@
-"""What the models are shown: drawn scenes with captions, with questions, with per-patch targets.
+"""Training data: drawn scenes with captions, questions and per-patch targets.
 
-Every batch follows from (seed, stage, step), so a run that was stopped goes on with the batches it
-would have seen. Colour-shape combinations that are held out are neither drawn nor named here.
+Every batch follows from (seed, stage, step), so a resumed run continues with the same batches.
+Colour-shape combinations that are held out are neither drawn nor named here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 SKILLS = tuple(sc.SKILLS)
-# Relations and counts are slow to learn, negation comes almost by itself.
+# Relations and counts are slow to learn, negation is fast.
 SLOW = ("relation",) * 3 + ("count",) * 4 + ("composition",) * 2
 QUESTION_SKILLS = (*SLOW, "attribute", "size", "negation")
 
@@ -50,7 +50,7 @@ PATCH = sc.SIDE // GRID
 
 @dataclass(frozen=True, slots=True)
 class ClaimedScene:
-    """A scene, a claim that holds of it and that claim's swap, which does not."""
+    """A scene, a claim that holds in it and the swapped claim, which does not."""
 
     scene: sc.Scene
     claim: sc.Claim
@@ -68,7 +68,7 @@ def generator(seed: int, stage: str, step: int) -> random.Random:
 
 
 def sample(rng: random.Random, skill: str) -> tuple[ClaimedScene, ClaimedScene]:
-    """The two halves of an item in the benchmark's form, from the combinations not held out."""
+    """Sample both halves of an item in the benchmark's form, without held-out combinations."""
     claim, swap = sc.sample_claims(rng, skill, sc.TRAINING_PAIRS)
     return (
         ClaimedScene(sc.sample_scene(rng, claim, swap), claim, swap),
@@ -81,7 +81,7 @@ def render(rng: random.Random, examples: Sequence[ClaimedScene]) -> Tensor:
 
 
 def normalise(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
-    """N x H x W x 3 bytes to what CLIP's processor makes of an image of exactly this size."""
+    """Normalise bytes (N, H, W, 3) to pixels (N, 3, H, W) as CLIP's processor does at this size."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
@@ -91,16 +91,16 @@ def caption(rng: random.Random, claim: sc.Claim) -> str:
 
 
 def patch_targets(scenes: Sequence[sc.Scene]) -> dict[str, Tensor]:
-    """For each patch the thing that covers most of it, as class indices; -100 where there is none.
+    """Return class indices (N, patches) of the thing that covers most of each patch; -100 for none.
 
-    Without these the tower forgets where things are: neither the contrastive loss nor yes and no
-    answers reward it for keeping positions, and relations are then out of reach.
+    Without these targets the tower loses positions, which neither the contrastive loss nor yes/no
+    answers reward, and relations cannot be learnt.
     """
     targets = {name: np.full((len(scenes), GRID, GRID), -100) for name in PATCH_CLASSES}
     targets["here"][:] = targets["centre"][:] = 0
     edges = np.arange(GRID) * PATCH
     for i, scene in enumerate(scenes):
-        best = np.full((GRID, GRID), PATCH * PATCH // 8)  # less than this is not worth naming
+        best = np.full((GRID, GRID), PATCH * PATCH // 8)  # a smaller area is ignored
         for thing in scene:
             reach = sc.SIZES[thing.size] // 2
             across, down = (
@@ -124,10 +124,16 @@ PATCH_CLASSES = {"here": 2, "colour": 6, "shape": 5, "size": 2, "x": 12, "y": 12
 
 
 def ask(rng: random.Random, example: ClaimedScene, dense: float, single: float) -> QA:
-    """A question with its answer; ``dense`` and ``single`` are the shares of the two easier kinds.
+    """Sample a question with its answer.
 
-    Dense answers (a place, a number, a list) say far more about an image than yes or no does, and
-    a model trained on swapped captions alone stays at chance: the shares fall as training goes on.
+    Dense answers (a place, a number, a list) carry far more information about an image than yes or
+    no, and a model trained on swapped captions alone stays at chance.
+
+    Args:
+        rng: random generator.
+        example: the scene and its claims.
+        dense: share of questions with dense answers, which falls during training.
+        single: share of yes/no questions about a single phrase.
     """
     chance = rng.random()
     if chance < dense:
@@ -144,7 +150,7 @@ def ask(rng: random.Random, example: ClaimedScene, dense: float, single: float) 
 
 
 def _single(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
-    """One phrase; a false one combines what the image has: no single word gives it away."""
+    """Sample a phrase; a false one recombines what the image has, so no word gives it away."""
     want = rng.random() < 0.5
     for _ in range(20):
         first, second = sc.pick(rng, scene), sc.pick(rng, scene)
@@ -161,7 +167,7 @@ def _single(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
 
 
 def _any_claim(rng: random.Random, scene: sc.Scene) -> tuple[str, bool]:
-    """A claim about two things of the scene, or its swap, or the same with another relation."""
+    """Sample a claim about two things of the scene, its swap, or one with another relation."""
     if len({thing.pair for thing in scene}) < 2:
         return _single(rng, scene)
     while True:
@@ -222,7 +228,7 @@ def _side(thing: sc.Thing, other: sc.Thing, axis: str) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Every word training can show, in a fixed order, for the tokenisers."""
+    """Return every word that occurs in training, in a fixed order, for the tokenizers."""
     texts = [*sc.COLOURS, *sc.SIZES, *sc.NUMBERS, *sc.RELATIONS, *ORDINALS, *PREFIXES, *ORDERS]
     texts += [word for pair in sc.SHAPES.items() for word in pair]
     texts += [word for template in TEMPLATES for word in template]

@@ -1,7 +1,7 @@
 """Train the embedded models: ``python -m training.embedded --out DIR``.
 
-Killed and started again with the same arguments, it goes on where it stopped. DIR then holds a
-folder for each model as it is shipped, ``log.json`` with the final numbers, and ``checkpoints``.
+Started again with the same arguments after an interruption, it resumes. DIR then holds a
+folder for each model as shipped, ``log.json`` with the final numbers, and ``checkpoints``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .stages import Run, train_clip, train_negclip, train_tower, train_vqa
 from .tokenizers import clip_tokenizer, t5_tokenizer
 
 MODELS = ("tiny-clip-flant5", "tiny-clip", "tiny-negclip")
-ITEMS, ITEMS_SEED = 600, 0  # the benchmark as it is by default
+ITEMS, ITEMS_SEED = 600, 0  # the defaults of the benchmark
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 class Log:
-    """``log.json``: what was run, and for each model its size, its time and its final numbers."""
+    """``log.json``: the settings of the run, and each model's size, training time and scores."""
 
     def __init__(self, out: Path, run: Run) -> None:
         self.out, self.path = out, out / "log.json"
@@ -83,7 +83,7 @@ class Log:
     def model(
         self, name: str, model: nn.Module, seconds: float, save: Callable[[Path], None]
     ) -> None:
-        """Save the model, read it back as it will be shipped, and measure that."""
+        """Save the model, load it as shipped, and measure its scores."""
         folder = self.out / name
         save(folder)
         results = evaluate(scorer(folder), items(ITEMS, ITEMS_SEED))

@@ -1,4 +1,4 @@
-"""Group accuracy on drawn items, by the small forward passes here: ``python -m training.evaluate``.
+"""Measure group accuracy on drawn items: ``python -m training.evaluate``.
 
 An item counts when each image prefers its own caption and each caption its own image,
 strictly; guessing gets one in six.
@@ -71,7 +71,7 @@ def _group(s: Tensor) -> bool:
 
 
 def _interval(right: NDArray[np.bool_]) -> dict[str, float]:
-    """The share in per cent with its 95 % bootstrap interval over items."""
+    """Return the share in per cent with its 95 % bootstrap interval over items."""
     samples = np.random.default_rng(0).binomial(right.size, right.mean(), 10_000) / right.size
     low, high = np.percentile(samples, [2.5, 97.5])
     numbers = {"group": right.mean(), "low": low, "high": high}

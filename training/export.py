@@ -1,4 +1,4 @@
-"""Write a trained model the way the hub has its kind, in float16, and read it back."""
+"""Save trained models in the layout of the hub, in float16, and load them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def load_clip(folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
 
 
 def save_vqa(model: ClipT5, folder: Path) -> None:
-    """CLIP-FlanT5's layout: all weights in one file, those of the tower included."""
+    """Save in CLIP-FlanT5's layout: all weights in one file, those of the tower included."""
     (folder / "vision_tower").mkdir(parents=True, exist_ok=True)
     weights: dict[str, Tensor] = {}
     for prefix, part in (

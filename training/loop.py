@@ -1,4 +1,4 @@
-"""One training loop for every stage: AdamW, warm-up, cosine, and a checkpoint to go on from."""
+"""The training loop of every stage: AdamW, warm-up, cosine decay and resumable checkpoints."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ def train(
     checkpoint: Path,
     every: Callable[[int], None] = lambda step: None,
 ) -> float:
-    """Train for ``steps`` in all, going on from ``checkpoint`` where there is one.
+    """Train up to ``steps`` in all, resuming from ``checkpoint`` where there is one.
 
-    Matrix products run in bfloat16, everything else in float32: on processors that have bfloat16
-    this is several times faster, on others it is only slower, never different in kind.
-    Returns the seconds spent, those of earlier runs included.
+    Matrix products run in bfloat16, everything else in float32: on processors with bfloat16
+    this is several times faster, on others slower.
+
+    Returns:
+        The seconds spent, those of earlier runs included.
     """
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -37,13 +39,7 @@ def train(
         lr=rate,
         betas=(0.9, 0.98),
     )
-    first, spent = 0, 0.0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        if state["optimiser"]:
-            optimiser.load_state_dict(state["optimiser"])
-        first, spent = state["step"], state["seconds"]
+    first, spent = _resume(checkpoint, model, optimiser)
     began, running = time.monotonic() - spent, 0.0
     model.train()
     for step in range(first, steps):
@@ -69,13 +65,26 @@ def train(
     return time.monotonic() - began if first < steps else spent
 
 
+def _resume(
+    checkpoint: Path, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[int, float]:
+    """Load a checkpoint where there is one; return its step and the seconds spent until then."""
+    if not checkpoint.exists():
+        return 0, 0.0
+    state = torch.load(checkpoint, weights_only=True)
+    model.load_state_dict(state["model"])
+    if state["optimiser"]:
+        optimiser.load_state_dict(state["optimiser"])
+    return state["step"], state["seconds"]
+
+
 def _schedule(step: int, steps: int) -> float:
     warm = min(1.0, (step + 1) / WARM_UP)
     return warm * (0.03 + 0.97 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
 def _save(path: Path, model: nn.Module, optimiser: object, step: int, seconds: float) -> None:
-    """Written beside and renamed: a kill in between leaves the last whole checkpoint."""
+    """Write beside and rename, so that an interruption leaves the last complete checkpoint."""
     state = {
         "model": model.state_dict(),
         "optimiser": optimiser,

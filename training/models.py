@@ -1,4 +1,4 @@
-"""The networks: transformers' own classes, so that what is trained is what will be loaded."""
+"""The networks, built from transformers' classes so that trained weights load unchanged."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PROMPT = "USER: <image>\n{} ASSISTANT: "
 
 
 class PatchHeads(nn.Module):
-    """Linear probes on the tower's patches, trained with it and thrown away."""
+    """Linear probes on the tower's patches, trained with it and not exported."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class ClipT5(nn.Module):
         self._encoded: dict[str, list[int]] = {}
 
     def tokens(self, text: str) -> list[int]:
-        """Token ids with the end token; remembered, as few texts are asked very often."""
+        """Return token ids with the end token, cached since few texts occur very often."""
         if text not in self._encoded:
             if len(self._encoded) > 200_000:
                 self._encoded.clear()
@@ -126,7 +126,7 @@ class ClipT5(nn.Module):
     def encode(
         self, features: Tensor, image_index: Sequence[int], questions: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """Encoder states and mask of question i about image ``which[i]``."""
+        """Return encoder states and mask of question i about image ``which[i]``."""
         before, _, after = PROMPT.partition("<image>")
         head = torch.tensor(self.tokens(before))
         tail, mask = self._pad([self.tokens(after.format(question)) for question in questions])
@@ -145,14 +145,14 @@ class ClipT5(nn.Module):
         return encoded.last_hidden_state, mask
 
     def image_states(self, states: Tensor) -> Tensor:
-        """Of the encoder's states those in the place of the image."""
+        """Return the encoder states (N, patches, width) at the positions of the image."""
         first = len(self.tokens(PROMPT.partition("<image>")[0]))
         return states[:, first : first + GRID * GRID]
 
     def answer_log_likelihood(
         self, states: Tensor, mask: Tensor, answers: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """Summed log-probability of each answer with its end token, and its number of tokens."""
+        """Return the log-likelihood (N,) of each answer with its end token, and its token count."""
         labels, real = self._pad([self.tokens(answer) for answer in answers])
         logits = self.t5(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
@@ -164,7 +164,7 @@ class ClipT5(nn.Module):
 
     @staticmethod
     def _pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Ids and mask; widths are rounded up, as each new shape costs a compilation."""
+        """Pad to ids and mask; widths are rounded up, as each new shape costs a compilation."""
         width = 8 * math.ceil(max(map(len, rows)) / 8)
         ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows])
         return ids, torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
@@ -189,17 +189,17 @@ def t5_config(tokenizer: T5Tokenizer) -> T5Config:
 
 
 def _fuse_gelu(t5: T5ForConditionalGeneration) -> None:
-    """T5's tanh GELU is written as seven passes over memory; torch has the same one in one."""
+    """Replace T5's tanh GELU, seven passes over memory, by torch's fused equivalent."""
     for module in t5.modules():
         if hasattr(module, "act") and hasattr(module, "wi_0"):
             module.act = nn.GELU(approximate="tanh")
 
 
 def _look_at_neighbours(t5: T5ForConditionalGeneration) -> None:
-    """Start one encoder head on the previous token and one on the next.
+    """Initialise one encoder head to attend to the previous token and one to the next.
 
-    T5 knows order only through its relative position bias. From its tiny initial values a small T5
-    does not find word order at all in the time given here; bucket 1 is one token back, 17 one on.
+    T5 encodes order only in its relative position bias. From its small initial values a small T5
+    does not learn word order within this training; bucket 1 is one token back, 17 one on.
     """
     name = "block.0.layer.0.SelfAttention.relative_attention_bias.weight"
     bias = t5.encoder.get_parameter(name)

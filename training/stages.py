@@ -1,4 +1,4 @@
-"""What each model is trained on, stage by stage."""
+"""The training stages of each model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FEW_SHAPES = 32  # rows; the CPU kernels are compiled anew, for a second, at eac
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Where a training run lives and what makes it repeatable."""
+    """The folder of a training run and what makes it reproducible."""
 
     folder: Path
     seed: int
@@ -48,7 +48,7 @@ class Tower(nn.Module):
 
 
 def train_tower(run: Run) -> tuple[Tower, float]:
-    """The vision tower learns to say what is in each patch; every model starts from it."""
+    """Train the vision tower to classify the content of each patch; all models start from it."""
     run.start("tower")
     model = Tower()
 
@@ -67,7 +67,7 @@ def train_tower(run: Run) -> tuple[Tower, float]:
 def train_clip(
     run: Run, tower: CLIPVisionModel, tokenizer: CLIPTokenizer
 ) -> tuple[CLIPModel, float]:
-    """CLIP as published: each image with its caption, the rest of the batch as negatives."""
+    """Train CLIP as published: each image with its caption, the rest of the batch as negatives."""
     run.start("tiny-clip")
     model = build_clip(tokenizer)
     model.vision_model.load_state_dict(tower.state_dict())
@@ -85,9 +85,9 @@ def train_clip(
 
 
 def train_negclip(run: Run, clip: CLIPModel, tokenizer: CLIPTokenizer) -> tuple[CLIPModel, float]:
-    """NegCLIP: the finished CLIP trained on, with both halves of an item in each batch.
+    """Train NegCLIP: CLIP continued with both halves of an item in each batch.
 
-    Each image so meets its caption in another order, and each caption the other image.
+    So each image has its reordered caption, and each caption the other image, as hard negatives.
     """
     run.start("tiny-negclip")
     model = build_clip(tokenizer)
@@ -124,7 +124,7 @@ class Question(nn.Module):
 
 
 def shares(progress: float) -> tuple[float, float]:
-    """Shares of dense and of single-phrase questions as training goes on."""
+    """Return the shares of dense and single-phrase questions at a progress from 0 to 1."""
     if progress < 0.33:
         return 0.8, 0.2
     if progress < 0.47:
@@ -133,9 +133,9 @@ def shares(progress: float) -> tuple[float, float]:
 
 
 def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, float]:
-    """Questions and answers, with the patch targets kept: on the tower and on T5's encoder.
+    """Train on questions and answers, with patch targets on the tower and on T5's encoder.
 
-    Positions are otherwise forgotten by the one and never read by the other.
+    Without the targets the tower loses positions and the encoder does not use them.
     """
     run.start("tiny-clip-flant5")
     parts = Question(tokenizer)
@@ -172,10 +172,10 @@ def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, f
 
 
 def answer_loss(model: ClipT5, states: Tensor, mask: Tensor, answers: Sequence[str]) -> Tensor:
-    """Mean over questions of the answer's negative log-likelihood by the root of its length.
+    """Return the mean over questions of negative log-likelihood / sqrt(length) of the answer.
 
-    Summed over tokens a list would outweigh thirty answers of yes; averaged, it would teach little.
-    ``answers`` are sorted, the longest first: the short ones are decoded apart.
+    Summed over tokens, a list would outweigh thirty answers of yes; averaged, it would weigh too
+    little. ``answers`` are sorted, longest first: short ones are decoded separately.
     """
     long = sum(len(model.tokens(answer)) > SHORT for answer in answers)
     long = min(len(answers), math.ceil(long / FEW_SHAPES) * FEW_SHAPES)

@@ -1,4 +1,4 @@
-"""The two tokenisers: every word of the domain is one token, anything else falls to characters."""
+"""The two tokenizers: every word of the domain is one token, all else is split to characters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_CAPTION = 40  # tokens; the text tower has this many positions
 
 
 def t5_tokenizer(words: Sequence[str]) -> T5Tokenizer:
-    """A unigram tokeniser; a word's one piece has a better score than its letters together."""
+    """Build a unigram tokenizer in which a word's piece scores above its letters."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     known_pieces = {piece for piece, _ in pieces}
     candidates = [(mark + word, -4.0) for word in words for mark in ("▁", "")]
@@ -27,7 +27,7 @@ def t5_tokenizer(words: Sequence[str]) -> T5Tokenizer:
 
 
 def clip_tokenizer(words: Sequence[str]) -> CLIPTokenizer:
-    """A byte-pair tokeniser with just the merges that join each word, letter by letter."""
+    """Build a byte-pair tokenizer with the merges that join each word, letter by letter."""
     letters = list(_byte_alphabet())
     pieces = letters + [letter + "</w>" for letter in letters]
     merges: list[tuple[str, str]] = []
@@ -51,13 +51,13 @@ def clip_tokenizer(words: Sequence[str]) -> CLIPTokenizer:
 
 
 def save_clip_tokenizer(tokenizer: CLIPTokenizer, folder: Path) -> None:
-    """tokenizer.json for fast loading, and the two files older readers of CLIP look for."""
+    """Save tokenizer.json, and the two files that older loaders of CLIP need."""
     tokenizer.save_pretrained(folder)
     tokenizer.backend_tokenizer.model.save(str(folder))
 
 
 def _byte_alphabet() -> list[str]:
-    """The 256 characters by which byte-level BPE writes bytes (printable ones as themselves)."""
+    """Return the 256 characters that byte-level BPE maps bytes to (printable ones unchanged)."""
     plain = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in plain]
     return [chr(byte) for byte in plain] + [chr(256 + i) for i in range(len(others))]

@@ -105,6 +105,23 @@ def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None)
     matched = FolderMatch([[] for _ in prompts])
     names = Names(prompts)
     paths = list(_image_paths(folder, matched))
+    generic = _match_annotated_and_layout(folder, paths, layout, names, matched)
+    matched.names = list(dict.fromkeys(generic.values()))
+    sampled = {
+        parts[0] for path in paths if SAMPLES in (parts := path.relative_to(folder).parts)[1:-1]
+    }
+    _match_names(folder, generic, names, sampled, matched)
+    _share_images(matched, names)
+    _check_annotated_prompts(folder, prompts, matched.owners)
+    for images in matched.images:
+        images.sort()
+    return matched
+
+
+def _match_annotated_and_layout(
+    folder: Path, paths: Sequence[Path], layout: Layout | None, names: Names, matched: FolderMatch
+) -> dict[Path, str]:
+    """Match images by metadata files and by layout; return the names of the others to match by."""
     annotated = _annotated_prompts(folder, paths, names)
     generic: dict[Path, str] = {}
     for path in paths:
@@ -129,16 +146,7 @@ def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None)
         else:
             inside = [part for part in parts[:-1] if part != SAMPLES]
             generic[path] = inside[0] if inside else path.stem
-    matched.names = list(dict.fromkeys(generic.values()))
-    sampled = {
-        parts[0] for path in paths if SAMPLES in (parts := path.relative_to(folder).parts)[1:-1]
-    }
-    _match_names(folder, generic, names, sampled, matched)
-    _share_images(matched, names)
-    _check_annotated_prompts(folder, prompts, matched.owners)
-    for images in matched.images:
-        images.sort()
-    return matched
+    return generic
 
 
 def _match_names(

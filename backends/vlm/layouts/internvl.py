@@ -1,4 +1,4 @@
-"""InternVL 2, 2.5 and 3 in the layout of their authors, whose repositories bring code of their own.
+"""InternVL 2, 2.5 and 3 in the layout of their authors, without the code of their repositories.
 
 Its language model is Qwen2, Llama, Phi-3 or InternLM2, which is Llama with the projections of
 queries, keys and values in one matrix.
@@ -39,7 +39,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 TOKENS = {"start_image": "<img>", "end_image": "</img>", "context_image": "<IMG_CONTEXT>"}
 TOKENS |= {"video": "<video>"}  # of which the processor makes frames, so that no prompt has it
 PROJECTOR = {"mlp1.0.": "layer_norm.", "mlp1.1.": "linear_1.", "mlp1.3.": "linear_2."}
-SEEING = (
+TOWER_NAMES = (
     (r"embeddings\.class_embedding", "embeddings.cls_token"),
     (r"embeddings\.position_embedding", "embeddings.position_embeddings"),
     (r"embeddings\.patch_embedding\.", "embeddings.patch_embeddings.projection."),
@@ -62,7 +62,10 @@ INTERNLM2_NAMES = (
 
 
 class InternVL(Translated):
-    """A tower, a projector and a language model; a picture is seen in up to 12 tiles and whole."""
+    """A tower, a projector and a language model.
+
+    An image is split into up to 12 tiles, and a thumbnail of the whole.
+    """
 
     network: Any = InternVLForConditionalGeneration
 
@@ -71,34 +74,35 @@ class InternVL(Translated):
         return config.get("architectures") == ["InternVLChatModel"]
 
     def read(self, fetch: Fetch) -> None:
-        flat = self.config_json
-        seeing, text = (require(flat, f"{part}_config", self.folder) for part in ("vision", "llm"))
+        config = self.config_json
+        vision_json = require(config, "vision_config", self.folder)
+        text = require(config, "llm_config", self.folder)
         self.language = (text.get("architectures") or ["none"])[0]
-        if self.language not in LANGUAGE or flat.get("ps_version") != "v2":
+        if self.language not in LANGUAGE or config.get("ps_version") != "v2":
             raise CheckpointError(
                 f"{self.folder}: InternVL with the language model {self.language} and pixel "
-                f"shuffle {flat.get('ps_version')!r} is not known here; with v2 and one of "
+                f"shuffle {config.get('ps_version')!r} is not known here; with v2 and one of "
                 f"{', '.join(LANGUAGE)} it would be"
             )
-        kind, text = LANGUAGE[self.language], dict(text)
+        config_class, text = LANGUAGE[self.language], dict(text)
         if self.language == INTERNLM2:
             text["attention_bias"] = text.get("bias", False)
-            text.pop("rope_scaling", None)  # it begins where the context ends
-        language = kind(**config_arguments(kind, text))
+            text.pop("rope_scaling", None)  # it applies beyond the context only
+        language = config_class(**config_arguments(config_class, text))
         self.tokenizer = self.load_tokenizer(language)
         token_ids(self.tokenizer, [*TOKENS.values()][:3], self.folder)
         for role, token in TOKENS.items():
             setattr(self.tokenizer, f"{role}_token", token)
             setattr(self.tokenizer, f"{role}_token_id", self.tokenizer.convert_tokens_to_ids(token))
-        self.side = flat.get("force_image_size") or seeing["image_size"]
-        patch, ratio = seeing["patch_size"], require(flat, "downsample_ratio", self.folder)
+        self.side = config.get("force_image_size") or vision_json["image_size"]
+        patch, ratio = vision_json["patch_size"], require(config, "downsample_ratio", self.folder)
         self.tokens = int((self.side // patch) ** 2 * ratio**2)
         vision = {
-            **config_arguments(InternVLVisionConfig, seeing),
+            **config_arguments(InternVLVisionConfig, vision_json),
             "image_size": [self.side, self.side],
             "patch_size": [patch, patch],
-            "attention_bias": seeing["qkv_bias"],
-            "use_qk_norm": seeing["qk_normalization"],
+            "attention_bias": vision_json["qkv_bias"],
+            "use_qk_norm": vision_json["qk_normalization"],
         }
         self.config = InternVLConfig(
             text_config=language,
@@ -106,7 +110,7 @@ class InternVL(Translated):
             image_token_id=self.tokenizer.context_image_token_id,
             image_seq_length=self.tokens,
             downsample_ratio=ratio,
-            vision_feature_layer=flat["select_layer"],
+            vision_feature_layer=config["select_layer"],
             tie_word_embeddings=text.get("tie_word_embeddings", False),
         )
 
@@ -117,30 +121,30 @@ class InternVL(Translated):
         return InternVLProcessor(images, self.tokenizer, videos, image_seq_length=self.tokens)
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-        found = read_weights(self.folder, device, dtype)
-        made: dict[str, Tensor] = {}
-        for name, tensor in pop_prefixed(found, "vision_model.").items():
-            made |= self._seeing(name.removeprefix("vision_model."), tensor)
-        for own, ours in PROJECTOR.items():
-            for name, tensor in pop_prefixed(found, own).items():
-                made[f"model.multi_modal_projector.{ours}{name.removeprefix(own)}"] = tensor
-        for name, tensor in found.items():
-            made |= self._reading(name.removeprefix("language_model."), tensor)
-        return made
+        weights = read_weights(self.folder, device, dtype)
+        tensors: dict[str, Tensor] = {}
+        for name, tensor in pop_prefixed(weights, "vision_model.").items():
+            tensors |= self._rename_tower(name.removeprefix("vision_model."), tensor)
+        for source, target in PROJECTOR.items():
+            for name, tensor in pop_prefixed(weights, source).items():
+                tensors[f"model.multi_modal_projector.{target}{name.removeprefix(source)}"] = tensor
+        for name, tensor in weights.items():
+            tensors |= self._rename_language(name.removeprefix("language_model."), tensor)
+        return tensors
 
-    def _seeing(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
-        place = f"model.vision_tower.{_renamed(name, SEEING)}"
+    def _rename_tower(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
+        place = f"model.vision_tower.{_apply_rules(name, TOWER_NAMES)}"
         if ".qkv." not in place:
             return {place: tensor}
         return {
-            place.replace("qkv", f"{p}_proj"): t
-            for p, t in zip("qkv", tensor.chunk(3), strict=True)
+            place.replace("qkv", f"{letter}_proj"): t
+            for letter, t in zip("qkv", tensor.chunk(3), strict=True)
         }
 
-    def _reading(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
+    def _rename_language(self, name: str, tensor: Tensor) -> dict[str, Tensor]:
         if name.startswith(("lm_head.", "output.")):
             return {"lm_head." + name.partition(".")[2]: tensor}
-        place = f"model.language_model.{_renamed(name.removeprefix('model.'), INTERNLM2_NAMES)}"
+        place = f"model.language_model.{_apply_rules(name.removeprefix('model.'), INTERNLM2_NAMES)}"
         if ".attention.wqkv." not in place:
             return {place: tensor}
         # For each head of keys, the queries that share it, then its keys, then its values.
@@ -156,7 +160,7 @@ class InternVL(Translated):
         }
 
 
-def _renamed(name: str, rules: tuple[tuple[str, str], ...]) -> str:
-    for own, ours in rules:
-        name = re.sub(own, ours, name)
+def _apply_rules(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for source, target in rules:
+        name = re.sub(source, target, name)
     return name

@@ -356,8 +356,8 @@ def center_square(image: Image.Image, side: int) -> Tensor:
     sides = pixels.shape[1:]
     height, width = (side * length // min(sides) for length in sides)
     resized = interpolate(pixels[None], (height, width), mode="bicubic", antialias=True)[0]
-    top, left = round((height - side) / 2), round((width - side) / 2)
-    return normalise(resized[:, top : top + side, left : left + side])
+    y, x = round((height - side) / 2), round((width - side) / 2)
+    return normalise(resized[:, y : y + side, x : x + side])
 
 
 def grid_views(image: Image.Image, side: int, columns: int, rows: int) -> Tensor:

@@ -1,6 +1,6 @@
-"""Tarsier2 in the layout of its authors: Qwen2-VL, its parts named as those of LLaVA.
+"""Tarsier2 in the layout of its authors: Qwen2-VL with weights named as in LLaVA.
 
-A video is shown frame by frame (`TarsierFrameProcessor`).
+The frames of a video are not merged in pairs (`TarsierFrameProcessor`).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ NAMES = {
     "language_model.model.": "model.language_model.",
     "language_model.lm_head.": "lm_head.",
 }
-MARKS = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
+SPECIAL_TOKENS = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"]
 
 
 class Tarsier(Translated):
-    """Tarsier2; the first Tarsier has a projector of its own, which is not known here."""
+    """Tarsier2; the first Tarsier, which has another projector, is refused."""
 
     network: Any = Qwen2VLForConditionalGeneration
 
@@ -43,7 +43,8 @@ class Tarsier(Translated):
 
     def read(self, fetch: Fetch) -> None:
         config = self.config_json
-        text, vision = (require(config, f"{p}_config", self.folder) for p in ("text", "vision"))
+        text = require(config, "text_config", self.folder)
+        vision = require(config, "vision_config", self.folder)
         if "qwen2_vl" not in text.get("model_type", "") or config.get("projection_head"):
             raise CheckpointError(
                 f"{self.folder} is no Tarsier2: its language model is {text.get('model_type')!r} "
@@ -51,7 +52,7 @@ class Tarsier(Translated):
             )
         language = Qwen2VLTextConfig(**config_arguments(Qwen2VLTextConfig, text))
         self.tokenizer = self.load_tokenizer(language)
-        image, video, start, end = token_ids(self.tokenizer, MARKS, self.folder)
+        image, video, start, end = token_ids(self.tokenizer, SPECIAL_TOKENS, self.folder)
         self.config = Qwen2VLConfig(
             text_config=language,
             vision_config=config_arguments(Qwen2VLVisionConfig, vision),
@@ -74,8 +75,8 @@ class Tarsier(Translated):
         return processor(images, self.tokenizer, videos)
 
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-        made = {}
+        tensors = {}
         for name, tensor in read_weights(self.folder, device, dtype).items():
             start = next((start for start in NAMES if name.startswith(start)), "")
-            made[NAMES.get(start, "") + name.removeprefix(start)] = tensor
-        return made
+            tensors[NAMES.get(start, "") + name.removeprefix(start)] = tensor
+        return tensors

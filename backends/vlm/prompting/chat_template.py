@@ -1,8 +1,7 @@
-"""Chat templates, rendered within bounds: they are programs of whoever published a checkpoint.
+"""Render chat templates within limits of time and memory: checkpoints bring them as programs.
 
-The sandbox of Jinja keeps a template from everything but its variables. Here it also has an end:
-loops, calls, filters and operators are steps, of which there are only so many, and texts and lists
-have a length beyond which none is made.
+The sandbox of Jinja keeps a template from everything but its variables. Here its steps are limited
+too (loops, calls, filters and operators), and the length of its texts and lists.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -28,15 +27,15 @@ LENGTH = 1_000_000  # letters of a text, and values in a list with all that it h
 PRODUCT = 100 * LENGTH  # what a method or filter may multiply, such as a width by lines
 BITS = 4096  # of a whole number
 # Filters that no conversation needs: one draws lots, others take very long over a long text.
-WITHOUT = ("random", "urlize", "striptags", "xmlattr", "wordwrap", "pprint")
+REMOVED_FILTERS = ("random", "urlize", "striptags", "xmlattr", "wordwrap", "pprint")
 
 
-class TooMuchError(Exception):
-    """A template goes beyond what it may take."""
+class TemplateLimitError(Exception):
+    """A template exceeds a limit of steps, time or length."""
 
 
 class Budget:
-    """What is left of steps and time."""
+    """The remaining steps and the end of the time of one rendering."""
 
     def __init__(self) -> None:
         self.steps, self.end = STEPS, time.monotonic() + SECONDS
@@ -46,14 +45,17 @@ _BUDGET: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 def render(source: str, **variables: Any) -> str:
-    """The text that a chat template makes of its variables.
+    """Return the text that a chat template makes of its variables.
 
     Raises:
         TooMuchError: it takes more steps, or makes longer texts, than a conversation needs.
-        Exception: whatever a template raises.
+        Exception: any other error of the template.
+
+    >>> render("{{ messages[0].content | upper }}", messages=[{"content": "a cat"}])
+    'A CAT'
     """
     if len(source) > LENGTH:
-        raise TooMuchError(f"it has {len(source)} letters itself")
+        raise TemplateLimitError(f"it has {len(source)} letters itself")
     with _bounded():
         rendered: str = _compiled(source).render(**variables)
     return rendered
@@ -73,19 +75,30 @@ def _bounded() -> Iterator[None]:
         _BUDGET.reset(token)
 
 
-def spend() -> None:
-    """Take a step."""
+def count_step() -> None:
+    """Count a step.
+
+    Raises:
+        TemplateLimitError: there are too many, or they take too long.
+    """
     budget = _BUDGET.get()
     if budget is not None:
         budget.steps -= 1
         if budget.steps < 0:
-            raise TooMuchError(f"it is not done after {STEPS} steps")
+            raise TemplateLimitError(f"it is not done after {STEPS} steps")
         if time.monotonic() > budget.end:
-            raise TooMuchError(f"it is not done after {SECONDS:.0f} seconds")
+            raise TemplateLimitError(f"it is not done after {SECONDS:.0f} seconds")
 
 
-def measured(*values: Any) -> int:
-    """How much values hold: letters, and values within values, each as often as it is there."""
+def size_of(*values: Any) -> int:
+    """Return the letters and nested values in values, each as often as it occurs.
+
+    Raises:
+        TemplateLimitError: there are too many.
+
+    >>> size_of("ab", [1, 2])
+    6
+    """
     total, stack = 0, list(values)
     while stack:
         value = stack.pop()
@@ -93,139 +106,146 @@ def measured(*values: Any) -> int:
         if isinstance(value, (str, bytes)):
             total += len(value)
         elif isinstance(value, int) and value.bit_length() > BITS:
-            raise TooMuchError("it makes numbers of more than a thousand digits")
+            raise TemplateLimitError("it makes numbers of more than a thousand digits")
         elif isinstance(value, dict):
             stack += [*value, *value.values()]
         elif isinstance(value, (list, tuple, set, frozenset)):
             stack += value
         if total + len(stack) > LENGTH:
-            raise TooMuchError(f"it makes texts or lists of more than {LENGTH} letters or values")
+            raise TemplateLimitError(
+                f"it makes texts or lists of more than {LENGTH} letters or values"
+            )
     return total
 
 
-def _multiplying(value: Any, *arguments: Any) -> None:
-    """Hold that what a method or filter makes of a value stays within bounds."""
+def _check_product(value: Any, *arguments: Any) -> None:
+    """Check that the result of a method or filter of a value cannot exceed the limit."""
     factor = max([1, *(_factor(argument) for argument in arguments)])
     if isinstance(value, str) and ("%" in value or "{" in value):
         factor = max([factor, *(int(digits[:12]) for digits in re.findall(r"\d+", value))])
-    if factor * measured(value) > PRODUCT:
-        raise TooMuchError(f"it makes texts of more than {LENGTH} letters")
+    if factor * size_of(value) > PRODUCT:
+        raise TemplateLimitError(f"it makes texts of more than {LENGTH} letters")
 
 
 def _factor(argument: Any) -> int:
     if isinstance(argument, (bool, float)) or argument is None:
         return 1
-    return abs(argument) if isinstance(argument, int) else measured(argument)
+    return abs(argument) if isinstance(argument, int) else size_of(argument)
 
 
-def counted(values: Iterable[Any]) -> Iterator[Any]:
-    """Values, each of which is a step."""
+def _too_large(operands: Sequence[int]) -> bool:
+    """Return whether a power of two integers has too many bits."""
+    return len(operands) == 2 and operands[0].bit_length() * operands[1] > BITS
+
+
+def each_a_step(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield values, and count each as a step."""
     for value in values:
-        spend()
+        count_step()
         yield value
 
 
-def _same(value: Any) -> Any:
-    """A value that is no larger than it may be."""
-    spend()
-    measured(value)
+def _bounded_value(value: Any) -> Any:
+    """Return a value that is not larger than the limit."""
+    count_step()
+    size_of(value)
     return value
 
 
-def _filtering(known: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter within bounds."""
-    passed = hasattr(known, "jinja_pass_arg")  # the environment or context comes first
+def _bounded_filter(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter that checks its arguments and its result."""
+    passed = hasattr(original, "jinja_pass_arg")  # the environment or context comes first
 
-    @wraps(known)
-    def within(*arguments: Any, **options: Any) -> Any:
-        spend()
-        given = [*arguments[passed:], *options.values()]
-        if given:
-            _multiplying(*given)
-        made = known(*arguments, **options)
-        return counted(made) if isinstance(made, Iterator) else _same(made)
+    @wraps(original)
+    def bounded(*arguments: Any, **options: Any) -> Any:
+        count_step()
+        values = [*arguments[passed:], *options.values()]
+        if values:
+            _check_product(*values)
+        result = original(*arguments, **options)
+        return each_a_step(result) if isinstance(result, Iterator) else _bounded_value(result)
 
-    return within
+    return bounded
 
 
-class Instrumented(NodeTransformer):
-    """Puts a step wherever a template could go on for ever."""
+class StepCounter(NodeTransformer):
+    """Insert a step wherever a template could go on for ever."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
         if node.recursive:
-            raise TooMuchError("it has a recursive loop")
+            raise TemplateLimitError("it has a recursive loop")
         self.generic_visit(node)
-        node.iter = _through("counted", node.iter)
+        node.iter = _filtered("counted", node.iter)
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        texts: list[nodes.Expr] = [_through("string", part) for part in node.nodes]
+        texts: list[nodes.Expr] = [_filtered("string", part) for part in node.nodes]
         return reduce(lambda a, b: nodes.Add(a, b, lineno=node.lineno), texts)
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        node.expr = _through("same", node.expr)
+        node.expr = _filtered("same", node.expr)
         for operand in node.ops:
-            operand.expr = _through("same", operand.expr)
+            operand.expr = _filtered("same", operand.expr)
         return node
 
     def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
-        node.key = _through("same", node.key)
+        node.key = _filtered("same", node.key)
         return node
 
 
-def _through(name: str, node: Any) -> nodes.Filter:
+def _filtered(name: str, node: Any) -> nodes.Filter:
     return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
 
 
-class Bounded(ImmutableSandboxedEnvironment):
-    """The sandbox, with an end."""
+class BoundedEnvironment(ImmutableSandboxedEnvironment):
+    """The sandbox of Jinja with limits."""
 
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
-        parsed: nodes.Template = Instrumented().visit(super()._parse(source, name, filename))
+        parsed: nodes.Template = StepCounter().visit(super()._parse(source, name, filename))
         return parsed
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        spend()
-        measured(left, right)
-        whole = [abs(side) for side in (left, right) if isinstance(side, int)]
+        count_step()
+        size_of(left, right)
+        integers = [abs(side) for side in (left, right) if isinstance(side, int)]
         if operator == "%" and isinstance(left, str):
             if "*" in left:
-                raise TooMuchError("it takes the width of a text from a variable")
-            _multiplying(left)
-        elif operator == "*" and len(whole) == 1:
-            _multiplying(right if isinstance(left, int) else left, whole[0])
-        elif operator == "**" and len(whole) == 2 and whole[0].bit_length() * whole[1] > BITS:
-            raise TooMuchError("it makes numbers of more than a thousand digits")
+                raise TemplateLimitError("it takes the width of a text from a variable")
+            _check_product(left)
+        elif operator == "*" and len(integers) == 1:
+            _check_product(right if isinstance(left, int) else left, integers[0])
+        elif operator == "**" and _too_large(integers):
+            raise TemplateLimitError("it makes numbers of more than a thousand digits")
         return super().call_binop(context, operator, left, right)
 
     def call(self, /, context: Any, function: Any, *arguments: Any, **options: Any) -> Any:
-        spend()
-        given = [*arguments, *options.values()]
+        count_step()
+        values = [*arguments, *options.values()]
         owner = getattr(function, "__self__", None)
         if isinstance(owner, (str, bytes, int, list, tuple, dict)):
-            _multiplying(owner, *given)
-            return _same(super().call(context, function, *arguments, **options))
-        measured(*given)
+            _check_product(owner, *values)
+            return _bounded_value(super().call(context, function, *arguments, **options))
+        size_of(*values)
         return super().call(context, function, *arguments, **options)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        measured(argument)
+        size_of(argument)
         return super().getitem(obj, argument)
 
     @staticmethod
     def concat(parts: Iterable[str]) -> str:
-        """The parts of what is written, or of a block, as one text."""
+        """Join the parts of the output, or of a block."""
         texts, length = [], 0
         for text in parts:
-            spend()
+            count_step()
             length += len(text)
             if length > LENGTH:
-                raise TooMuchError(f"it writes more than {LENGTH} letters")
+                raise TemplateLimitError(f"it writes more than {LENGTH} letters")
             texts.append(text)
         return "".join(texts)
 
@@ -242,23 +262,24 @@ class Generation(Extension):
 
 
 @lru_cache(maxsize=1)
-def _environment() -> Bounded:
-    """As transformers has it for chat templates."""
-    made = Bounded(
+def _environment() -> BoundedEnvironment:
+    """Return the environment of transformers for chat templates, with limits."""
+    environment = BoundedEnvironment(
         trim_blocks=True,
         lstrip_blocks=True,
         optimized=False,  # or constants would be computed before there are bounds
-        finalize=_same,
+        finalize=_bounded_value,
         extensions=[Generation, loopcontrols],
     )
-    made.filters["tojson"] = _to_json
-    for name in WITHOUT:
-        del made.filters[name]
-    made.filters = {name: _filtering(known) for name, known in made.filters.items()}
-    made.filters |= {"counted": counted, "same": _same}
-    del made.globals["lipsum"]
-    made.globals |= {"raise_exception": _refuse, "strftime_now": _now}
-    return made
+    environment.filters["tojson"] = _to_json
+    for name in REMOVED_FILTERS:
+        del environment.filters[name]
+    filters = environment.filters.items()
+    environment.filters = {name: _bounded_filter(original) for name, original in filters}
+    environment.filters |= {"counted": each_a_step, "same": _bounded_value}
+    del environment.globals["lipsum"]
+    environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
+    return environment
 
 
 def _to_json(
@@ -273,11 +294,11 @@ def _to_json(
     )
 
 
-def _refuse(message: str) -> None:
+def _raise(message: str) -> None:
     raise ValueError(message)
 
 
 def _now(format: str) -> str:
     if re.search(r"\d{3}", format):
-        raise TooMuchError("it asks for a date of any width")
+        raise TemplateLimitError("it asks for a date of any width")
     return datetime.now().strftime(format)

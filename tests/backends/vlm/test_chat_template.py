@@ -10,7 +10,7 @@ from transformers import AutoProcessor
 
 import t2v_eval
 from t2v_eval.backends.vlm.prompting import chat_template as _chat_template
-from t2v_eval.backends.vlm.prompting.chat_template import TooMuchError, render
+from t2v_eval.backends.vlm.prompting.chat_template import TemplateLimitError, render
 from t2v_eval.errors import CheckpointError
 
 SAID = [
@@ -157,13 +157,13 @@ def test_what_was_too_much_is_said():
         ("{{ 10 ** 99999 }}", "numbers of more than a thousand digits"),
         ("x" * 1_000_001, "it has 1000001 letters itself"),
     ):
-        with pytest.raises(TooMuchError, match=said):
+        with pytest.raises(TemplateLimitError, match=said):
             render(source)
 
 
 def test_a_time_is_kept_too(monkeypatch):
     monkeypatch.setattr(_chat_template, "SECONDS", -1.0)
-    with pytest.raises(TooMuchError, match="is not done after -1 seconds"):
+    with pytest.raises(TemplateLimitError, match="is not done after -1 seconds"):
         render("{% for i in range(3) %}{% endfor %}")
 
 

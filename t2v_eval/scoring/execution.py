@@ -54,10 +54,10 @@ class Execution:
     def _look_up(self, store: Store) -> None:
         images, texts = self.plan.images, self.plan.texts
         self._keys = [(images[i].key, _key(texts[j])) for i, j in self.plan.cells.tolist()]
-        known = store.get_cells(self.scorer_id, self._keys)
-        self.values[:] = [known.get(key, np.nan) for key in self._keys]
+        stored = store.get_cells(self.scorer_id, self._keys)
+        self.values[:] = [stored.get(key, np.nan) for key in self._keys]
         if len(self.missing()) < len(self.values):
-            details = store.get_details(self.scorer_id, known)
+            details = store.get_details(self.scorer_id, stored)
             self.details = {p: details[key] for p, key in enumerate(self._keys) if key in details}
 
     def missing(self) -> NDArray[np.int64]:

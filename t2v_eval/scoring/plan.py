@@ -1,8 +1,8 @@
-"""What must be computed: unique images, unique texts, unique cells, and how to fold them back.
+"""Plan a run: unique images, texts and cells, and how to fold scores back into blocks.
 
-Every known shape of evaluation is a list of blocks: Winoground 2 x 2, ranking K x 1, retrieval
-M x N, captioning 1 x 1 with references. A `Plan` holds each content once, however many blocks
-name it, so that work shared by blocks is done once.
+Every shape of evaluation is a list of blocks: Winoground 2 x 2, ranking K x 1, retrieval M x N,
+captioning 1 x 1 with references. A `Plan` holds each content once, however many blocks use it, so
+that shared work is done once.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A text together with the human references of the image it is scored for.
+    """A text with the human reference captions of the image it is scored for.
 
-    Without any, a scorer that uses references gives the part of its score that needs none.
+    Without references, a scorer that uses them returns the part of its score that needs none.
     """
 
     text: str
@@ -49,7 +49,7 @@ def caption_text(text: Text) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """M images against N texts, all cells wanted; `references[i]` belongs to image i."""
+    """M images against N texts, in all combinations; `references[i]` belongs to image i."""
 
     images: Sequence[MediaLike]
     texts: Sequence[str]
@@ -63,10 +63,10 @@ class Block:
         references: Sequence[Sequence[str]] | None = None,
         where: str = "",
     ) -> Block:
-        """Check and normalise what a user passes; `where` is put before messages.
+        """Check and normalise a user's arguments; `where` is a prefix of messages.
 
         Raises:
-            InputError: empty, of a wrong type, or references that do not go with the images.
+            InputError: empty, of a wrong type, or not as many references as images.
         """
         listed = as_list(images, f"{where}images")
         if references is not None and len(references) != len(listed):
@@ -81,10 +81,13 @@ class Block:
 
 
 def blocks_of(dataset: Iterable[Mapping[str, Any]]) -> list[Block]:
-    """A block for each sample with "images", "texts" and perhaps "references".
+    """Make a block of each sample with "images", "texts" and perhaps "references".
+
+    >>> [len(block.texts) for block in blocks_of([{"images": ["a.png"], "texts": ["a", "b"]}])]
+    [2]
 
     Raises:
-        InputError: a sample is none; the message has its number.
+        InputError: a sample is not a mapping with "images" and "texts"; the message has its index.
     """
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
         # A torch Dataset may have no __iter__, and iterating it by index may not end.
@@ -104,10 +107,13 @@ def blocks_of(dataset: Iterable[Mapping[str, Any]]) -> list[Block]:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Unique contents and cells of some blocks.
+    """The unique contents and cells of blocks.
 
-    `cells` is sorted by image, then text; `grids[b][i, j]` is the cell of block b, image i,
-    text j.
+    Attributes:
+        images: unique images.
+        texts: unique texts, with their references if the scorer uses them.
+        cells: (C, 2) indices into `images` and `texts`, sorted by image, then text.
+        grids: one (M, N) array for each block: the cell of image i and text j.
     """
 
     images: tuple[Media, ...]
@@ -119,10 +125,11 @@ class Plan:
     def of(
         cls, blocks: Sequence[Block], *, skip_errors: bool = False, allow_urls: AllowUrls = False
     ) -> Plan:
-        """Open and hash every image once (in threads) and number what is unique.
+        """Open and hash every image once (in threads), and index unique contents.
 
         Raises:
-            MediaError: an image cannot be opened (with `skip_errors` its loading raises instead).
+            InputError: there are no blocks.
+            MediaError: an image cannot be opened (with `skip_errors`, loading it raises instead).
         """
         if not blocks:
             raise InputError("there is nothing to score: the list of items is empty")
@@ -134,10 +141,10 @@ class Plan:
         for block, opened in zip(blocks, media, strict=True):
             rows = np.empty((len(block.images), 1), np.int64)
             columns = np.empty((len(block.images), len(block.texts)), np.int64)
-            for i, one in enumerate(opened):
-                rows[i] = images.setdefault(one.key, len(images))
+            for i, image in enumerate(opened):
+                rows[i] = images.setdefault(image.key, len(images))
                 if len(images) > len(unique):
-                    unique.append(one)
+                    unique.append(image)
                 if i == 0 or block.references is not None:
                     columns[i:] = [texts.setdefault(t, len(texts)) for t in _texts_of(block, i)]
             coordinates.append((rows, columns))
@@ -149,16 +156,16 @@ class Plan:
         return cls(tuple(unique), tuple(texts), cells, tuple(grids))
 
     def fold(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Values of the cells -> one (M, N) array a block."""
+        """Fold (C,) values of the cells into one (M, N) array for each block."""
         return [values[grid] for grid in self.grids]
 
     def locate(self, cells: Mapping[int, _V]) -> dict[tuple[int, int, int], _V]:
-        """What is known of some cells -> the same by (block, row, column), wherever they occur."""
-        chosen = np.fromiter(cells, np.int64, len(cells))
+        """Map values of cells to every (block, row, column) where the cells occur."""
+        numbers = np.fromiter(cells, np.int64, len(cells))
         return {
             (b, int(i), int(j)): cells[int(grid[i, j])]
             for b, grid in enumerate(self.grids if cells else ())
-            for i, j in np.argwhere(np.isin(grid, chosen))
+            for i, j in np.argwhere(np.isin(grid, numbers))
         }
 
 
@@ -171,9 +178,9 @@ def _texts_of(block: Block, row: int) -> Sequence[Text]:
 def _open_all(
     blocks: Sequence[Block], skip_errors: bool, allow_urls: AllowUrls
 ) -> list[list[Media]]:
-    """Open each distinct source once: the same path or the same object is not hashed twice."""
+    """Open each distinct source once; do not hash the same path or object twice."""
     sources: dict[Hashable, tuple[MediaLike, str]] = {}
-    wanted: list[list[Hashable]] = []
+    identities: list[list[Hashable]] = []
     for b, block in enumerate(blocks):
         where = f"item {b}, " if len(blocks) > 1 else ""
         row: list[Hashable] = []
@@ -181,7 +188,7 @@ def _open_all(
             identity: Hashable = source if isinstance(source, str) else id(source)
             sources.setdefault(identity, (source, f"{where}images[{i}]"))
             row.append(identity)
-        wanted.append(row)
+        identities.append(row)
 
     def open_one(pair: tuple[MediaLike, str]) -> Media:
         source, position = pair
@@ -197,19 +204,19 @@ def _open_all(
     else:
         with ThreadPoolExecutor() as pool:
             opened = dict(zip(sources, pool.map(open_one, sources.values()), strict=True))
-    return [[opened[identity] for identity in row] for row in wanted]
+    return [[opened[identity] for identity in row] for row in identities]
 
 
 def by_image(cells: Cells) -> tuple[list[int], list[NDArray[np.int64]]]:
-    """The images of cells that are sorted by image, and the positions of each one's cells."""
+    """Return the images of cells, which are sorted by image, and the positions of their cells."""
     rows, starts = np.unique(cells[:, 0], return_index=True)
     return rows.tolist(), np.split(np.arange(len(cells)), starts[1:])
 
 
 def by_length(cells: Cells, texts: Sequence[Text]) -> tuple[list[int], list[NDArray[np.int64]]]:
-    """As `by_image`, with images in the order of their longest text.
+    """Group as `by_image` does, with images in the order of their longest text.
 
-    Images that are read together then have texts of like length, so that little is filling.
+    Images of one batch then have texts of similar length, which need little padding.
     """
     rows, spans = by_image(cells)
     lengths = np.array([len(t.text if isinstance(t, Caption) else t) for t in texts])

@@ -1,8 +1,8 @@
-"""Scorers: one `forward(images, texts) -> M x N` over everything that can score an image.
+"""The base class of scorers: one `forward(images, texts) -> M x N` for all models and services.
 
-`Scorer.run` plans the work, looks into the store, and commits what `score_cells` yields;
-`score_cells` is the only polymorphic call. `t2v_eval.local.base` implements it for models that run
-here.
+`Scorer.run` plans the work, looks scores up in the store, and commits what `score_cells` yields;
+`score_cells` is the only polymorphic call. The room `local` implements it for models that run on
+this machine, the room `remote` for services.
 """
 
 from __future__ import annotations
@@ -50,28 +50,30 @@ _T = TypeVar("_T")
 
 
 class Scorer(ABC):
-    """Scores how well images match texts; higher is better.
+    """Score how well images match texts; higher is better.
 
-    A class outside this library that keeps scores in a store says when its numbers change: it has
-    a `version` of its own, raised with every change of its formula, or an `identity` of its own
-    that names all that its numbers depend on.
+    A class outside this library that keeps scores in a store must say when its numbers change: by a
+    `version`, which it raises with every change of its formula, or by an `identity` that names all
+    that its numbers depend on.
 
     Args:
-        card: the registry's facts about it.
-        store: a path or `Store` that keeps every score; None keeps nothing between calls.
-        image_mode: "seen" scores what a person sees (orientation, alpha over white, 16 bits
+        card: its entry in the registry.
+        store: a path or `Store` that keeps every score; None for no store.
+        image_mode: "seen" scores what a person sees (EXIF orientation, alpha over white, 16 bits
             scaled); "original" does what the original implementation does with such files.
-        on_error: "raise", or "skip": an image that cannot be scored is NaN and is counted.
-        allow_urls: whether images may be URLs, which the scorer then downloads from public
-            addresses; "private" also from this machine and its networks.
+        on_error: "raise", or "skip": the score of an image that fails is NaN, and is counted.
+        allow_urls: whether images may be URLs, which are downloaded from public addresses only;
+            "private" allows those of this machine and its networks too.
         question_template, answer_template, template: the templates of every call; see `Template`.
     """
 
     default_template: ClassVar[str] = "plain"
     uses_references: ClassVar[bool] = False
-    uses_text: ClassVar[bool] = True  # whether texts play any part; they may be left out if not
-    caption_keys: ClassVar[tuple[str, ...]] = ()  # without references, and with; else the name
-    version: ClassVar[str | int] = ""  # of the formula of a class outside this library
+    uses_text: ClassVar[bool] = True  # if False, texts may be left out
+    caption_keys: ClassVar[
+        tuple[str, ...]
+    ] = ()  # names in caption metrics, without and with references
+    version: ClassVar[str | int] = ""  # of the formula, for classes outside this library
 
     def __init__(
         self,
@@ -98,13 +100,12 @@ class Scorer(ABC):
         self.template = self.template.override(question_template, answer_template)
         self._lock = threading.RLock()
         self._truncated: set[str] = set()
-        self._size_warning_pending = threading.Semaphore(
-            1
-        )  # shared by copies; whoever takes it warns
+        # Shared by copies of `with_template`: warn once per loaded scorer.
+        self._size_warning_pending = threading.Semaphore(1)
 
     @property
     def store(self) -> Store | None:
-        """What keeps its scores; a path that is set is opened.
+        """The store of its scores; a path that is assigned is opened.
 
         Raises:
             InputError: a class outside this library does not say when its numbers change.
@@ -113,10 +114,10 @@ class Scorer(ABC):
 
     @store.setter
     def store(self, store: str | Path | Store | None) -> None:
-        own = vars(type(self))
-        said = "identity" in own or own.get("version") or _is_ours(type(self))
-        if store is not None and not said:
-            # No hash of its source tells: helpers, arguments and attributes are not in it.
+        attributes = vars(type(self))
+        versioned = "identity" in attributes or attributes.get("version")
+        if store is not None and not versioned and not _is_ours(type(self)):
+            # A hash of its source would miss helpers, arguments and attributes.
             raise InputError(
                 f"{self.name!r} is to keep its scores, but its class {type(self).__qualname__} "
                 "does not say when its numbers change, so scores of an older formula would be "
@@ -132,7 +133,7 @@ class Scorer(ABC):
         return self.card.name
 
     def identity(self) -> dict[str, str]:
-        """What decides the numbers besides the template; subclasses add what they depend on."""
+        """Return what decides the numbers besides the template; subclasses extend it."""
         return {"images": self.image_mode, "semantics": str(SEMANTICS)}
 
     @property
@@ -159,7 +160,7 @@ class Scorer(ABC):
         answer_template: str | None = None,
         template: str | None = None,
     ) -> Self:
-        """The same scorer, sharing its weights, with another question or answer.
+        """Return a copy with another question or answer, which shares the weights.
 
         Raises:
             TemplateError, UnknownNameError: a template that cannot be filled or is not there.
@@ -171,19 +172,20 @@ class Scorer(ABC):
         return bound
 
     def named_template(self, name: str) -> Template:
-        """The template called so, or the one that the scorer's card has under this name.
+        """Return the template of a name, or the one that the scorer's card has under it.
 
         Raises:
-            UnknownNameError: there is none, or this scorer has none under a name that others have.
+            UnknownNameError: there is none, or only other scorers have one of this name.
         """
-        own = self.card.questions
-        if name not in own and name not in templates() and name in models.conventions():
-            known = f"it has {' and '.join(own)}" if own else "its card names no such template"
+        questions = self.card.questions
+        if name not in questions and name not in templates() and name in models.conventions():
+            names = " and ".join(questions)
+            available = f"it has {names}" if questions else "its card names no such template"
             raise UnknownNameError(
                 f"there is no template {name!r} of {self.name!r}, which was not asked there: "
-                f"{known}. `t2v-eval list templates` lists those of any scorer."
+                f"{available}. `t2v-eval list templates` lists those of any scorer."
             )
-        return get_template(own.get(name, name))
+        return get_template(questions.get(name, name))
 
     def forward(
         self,
@@ -212,7 +214,11 @@ class Scorer(ABC):
     __call__ = forward
 
     def texts_or_empty(self, texts: str | Iterable[str] | None) -> str | Iterable[str]:
-        """Texts as given; the empty text for None, where they play no part."""
+        """Return the texts, or the empty text for None if the scorer uses no texts.
+
+        Raises:
+            InputError: the scorer uses texts and there are none.
+        """
         if texts is None and self.uses_text:
             raise InputError(f"{self.name!r} scores images against texts: pass texts too")
         return "" if texts is None else texts
@@ -320,9 +326,11 @@ class Scorer(ABC):
         references: Sequence[Sequence[str]] | None = None,
         **template: str | None,
     ) -> list[RankedImage]:
-        """The images from best to worst for one text, for example to choose the best of K.
+        """Rank images from best to worst for one text, for example to choose the best of K.
 
-        Args: as for a call, with one text.
+        Args:
+            images, references, template: as for `forward`.
+            text: one text.
 
         Returns:
             K `RankedImage`: equal scores share a rank; failed images come last and have none.
@@ -375,16 +383,25 @@ class Scorer(ABC):
         return torch.stack(scores) if len({s.shape for s in scores}) == 1 else scores
 
     def start_batches_at(self, size: int | None) -> None:  # noqa: B027  (batches are optional)
-        """Where the search for a batch size starts; nothing to do where there are no batches."""
+        """Set the first batch size that is tried; a scorer without batches ignores it."""
 
     def run(self, blocks: Sequence[Block], progress: Progress | None = None) -> list[Tensor]:
-        """Score blocks together; see `Block`. One (M, N) float32 CPU tensor for each."""
+        """Score blocks together; return one (M, N) float32 CPU tensor for each `Block`."""
         return [torch.from_numpy(s) for s in self.evaluate_blocks(blocks, progress).scores]
 
     def evaluate_blocks(
         self, blocks: Sequence[Block], progress: Progress | None = None
     ) -> ScoringResult:
-        """As `run`, and tell how: counts, reasons of failures, how many texts were cut."""
+        """Score as `run` does; also return counts, reasons of failures and truncated texts.
+
+        Args:
+            blocks: what to score.
+            progress: called with the counts after each finished chunk.
+
+        Raises:
+            InputError: references are missing, or an image cannot be opened (`MediaError`).
+            ScoringError: a cell failed, with `on_error="raise"`.
+        """
         if self.uses_references:
             for index, block in enumerate(blocks):
                 if block.references is None:
@@ -399,7 +416,7 @@ class Scorer(ABC):
             return self._execute(plan, progress or (lambda _: None))
 
     def check_template(self) -> None:
-        """Warn of a template in which the text plays no part, though the scorer would use it."""
+        """Warn if the template ignores the text though the scorer would use it."""
         if self.uses_text and not self.template.uses_text:
             warnings.warn(
                 f"neither the question {self.template.question!r} nor the answer "
@@ -433,7 +450,7 @@ class Scorer(ABC):
         return execution.result(len(self._truncated), cautions)
 
     def _size_cautions(self, images: Sequence[Media]) -> list[str]:
-        """What is to be said of the sizes of images, which is warned of once."""
+        """Return cautions about image sizes, and warn of them once."""
         if not self.card.expects_size:
             return []
         expected, caution = self.card.expects_size, self.card.caution
@@ -444,14 +461,14 @@ class Scorer(ABC):
         return cautions
 
     def reset_size_warning(self) -> None:
-        """Warn again of what one of its copies has warned of."""
+        """Warn of image sizes again, although a copy of this scorer has done so."""
         self._size_warning_pending = threading.Semaphore(1)
 
     @abstractmethod
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
-        """Score (image, text) cells, sorted by image; yield each part as soon as it is done."""
+        """Score (image, text) cells, sorted by image; yield each chunk when it is finished."""
 
     def load_image(self, media: Media) -> Image.Image:
         """Decode an image in the scorer's image mode; runs in a decoding thread.
@@ -464,13 +481,13 @@ class Scorer(ABC):
         return image
 
     def warn_of_size(self, what: str, size: tuple[int, int]) -> None:
-        """Warn once of an image of another width and height than its card expects."""
+        """Warn once of an image whose width and height differ from those its card expects."""
         expected = self.card.expects_size
         if expected and size != expected and self._size_warning_pending.acquire(blocking=False):
             warnings.warn(f"{what}: {self.card.caution}", T2VWarning, stacklevel=3)
 
     def note_truncated(self, texts: Iterable[str]) -> None:
-        """A backend tells which texts it cut; the run reports their number once."""
+        """Record texts that the backend truncated; the run reports their number once."""
         self._truncated.update(texts)
 
     @contextmanager
@@ -486,7 +503,7 @@ class Scorer(ABC):
             self._warn_truncated(total)
 
     def _warn_truncated(self, total: int) -> list[str]:
-        """Warn of texts that were cut, if any were; what is said of them."""
+        """Warn of truncated texts, if any; return the warning as a list of cautions."""
         if not self._truncated:
             return []
         caution = (
@@ -511,11 +528,10 @@ def _is_ours(scorer: type) -> bool:
 
 
 def _versions(scorer: type) -> list[str]:
-    """What classes outside this library say of their formulas, in one fact of an id."""
-    named = [
-        vars(of)["version"] for of in scorer.__mro__ if not _is_ours(of) and "version" in vars(of)
-    ]
-    return [f"version={'/'.join(map(str, named))}"] if named else []
+    """Return the versions of classes outside this library, as one fact of an id."""
+    classes = [cls for cls in scorer.__mro__ if not _is_ours(cls) and "version" in vars(cls)]
+    versions = "/".join(str(vars(cls)["version"]) for cls in classes)
+    return [f"version={versions}"] if classes else []
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

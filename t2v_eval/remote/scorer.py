@@ -369,7 +369,7 @@ def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
         UnsupportedError: the scorer runs locally.
     """
     if not isinstance(scorer, ApiScorer):
-        raise UnsupportedError(f"{scorer.name!r} runs here: it asks no service and costs nothing")
+        raise UnsupportedError(f"{scorer.name!r} runs locally: it sends no requests")
     return scorer.estimate(blocks)
 
 

@@ -151,10 +151,10 @@ def test_a_dry_run_needs_no_key_and_prints_a_table(few, tmp_path, monkeypatch):
     done = run("eval", "-m", "gpt-4o", "-m", "toy-here", "-b", "few", *common)
     assert done.exit_code == 0, done.output
     assert "gpt-4o on few" in done.output
-    assert "toy-here runs here: it asks no service" in done.output
+    assert "toy-here runs locally: it sends no requests" in done.output
     done = run("score", tmp_path / "a.png", "-t", "a cat", "-m", "toy-here", *common)
-    assert done.exit_code == 2 and "runs here" in done.output
-    with pytest.raises(UnsupportedError, match="asks no service"):
+    assert done.exit_code == 2 and "runs locally" in done.output
+    with pytest.raises(UnsupportedError, match="sends no requests"):
         estimate(t2v_eval.load("toy-here"), [Block(pictures(1), texts(1))])
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from t2v_eval.errors import BenchmarkDataError
 
-from .forms.image_folders import SAMPLES, numbered
+from .forms.image_folders import SAMPLES, inner_folders, numbered
 from .forms.prompt_names import Names, Prompt
 from .forms.prompts import PromptsForm
 from .forms.published import field, read_json, read_lines, read_tab_separated, rows
@@ -83,7 +83,7 @@ class T2ICompBench(PromptsForm):
     def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
         """color/samples/PROMPT_000000.png, or one skill's samples/PROMPT_000000.png."""
         rule = "by prompt in T2I-CompBench's layout"
-        folders, name = [part for part in parts[:-1] if part != SAMPLES], Path(parts[-1]).stem
+        folders, name = inner_folders(parts), Path(parts[-1]).stem
         if not folders:
             exact = names.exactly(name) if re.search(r"_[0-9]{6}$", name) else None
             return (rule, exact) if exact else None

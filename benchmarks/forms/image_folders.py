@@ -12,7 +12,8 @@ rules are tried in order, and the first that matches decides:
 
 A sample number may follow any of these names (_3, -3, " (3)", _seed42), and a number may precede a
 prompt. A name that is both a number and a prompt is read as the prompt, unless the other names of
-the folder are numbers that are no prompts.
+the folder are numbers that are no prompts. Folders of runs (seed_0, or a number that holds images
+of most prompts) name no prompt.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +45,9 @@ BY_PROMPT = (
     "by the ",
 )  # how the rules begin that match a name to the text of a prompt
 SAMPLES = "samples"  # the folder of single images, beside grids of them
+UNNAMED: tuple[tuple[str, ...], ...] = ((), (SAMPLES,))  # folders of images that name no run
+RUN = re.compile(r"(seed|run)[ _=-]?[0-9]+", re.IGNORECASE)  # a folder with each prompt once
+MOST_SAMPLES = 64  # of one prompt; a number with images of more prompts is that of a run
 GRID = re.compile(r"grid([ _-]?\d+)*", re.IGNORECASE)
 TEXTS = ("text", "prompt", "caption")
 
@@ -86,13 +92,16 @@ class FolderMatch:
         return {"rules": dict(self.rules), "ignored": ignored}
 
 
-def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None) -> FolderMatch:
+def match(
+    folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None, skip: bool = False
+) -> FolderMatch:
     """Match the images of a folder to prompts.
 
     Args:
         folder: holds images, directly or in folders.
         prompts: of the set, in its order.
         layout: of the set's own scripts.
+        skip: leave out images whose name matches several different prompts.
 
     Raises:
         BenchmarkDataError: there is no such folder; a name matches several different prompts; a
@@ -105,12 +114,13 @@ def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None)
     matched = FolderMatch([[] for _ in prompts])
     names = Names(prompts)
     paths = list(_image_paths(folder, matched))
-    generic = _match_annotated_and_layout(folder, paths, layout, names, matched)
+    runs = _runs(folder, paths, names)
+    generic = _match_annotated_and_layout(folder, paths, layout, names, matched, runs, skip)
     matched.names = list(dict.fromkeys(generic.values()))
     sampled = {
         parts[0] for path in paths if SAMPLES in (parts := path.relative_to(folder).parts)[1:-1]
     }
-    _match_names(folder, generic, names, sampled, matched)
+    _match_names(folder, generic, names, sampled, matched, runs, skip)
     _share_images(matched, names)
     _check_annotated_prompts(folder, prompts, matched.owners)
     for images in matched.images:
@@ -119,7 +129,13 @@ def match(folder: Path, prompts: Sequence[Prompt], layout: Layout | None = None)
 
 
 def _match_annotated_and_layout(
-    folder: Path, paths: Sequence[Path], layout: Layout | None, names: Names, matched: FolderMatch
+    folder: Path,
+    paths: Sequence[Path],
+    layout: Layout | None,
+    names: Names,
+    matched: FolderMatch,
+    runs: Collection[str],
+    skip: bool,
 ) -> dict[Path, str]:
     """Match images by metadata files and by layout; return the names of the others to match by."""
     annotated = _annotated_prompts(folder, paths, names)
@@ -134,7 +150,7 @@ def _match_annotated_and_layout(
                 matched.ignored[f"{rule} it is of no prompt of the set"].append("/".join(parts))
         elif (
             layout is not None
-            and (by_layout := _layout_prompts(layout, parts, names, path)) is not None
+            and (by_layout := _found(partial(layout, parts, names), path, skip)) is not None
         ):
             rule, numbers = by_layout
             if not numbers:
@@ -144,13 +160,19 @@ def _match_annotated_and_layout(
             if len(parts) > 1 and numbered(parts[0]) is not None:
                 matched.owners[parts[0]] = numbers[0]
         else:
-            inside = [part for part in parts[:-1] if part != SAMPLES]
+            inside = inner_folders(parts, runs)
             generic[path] = inside[0] if inside else path.stem
     return generic
 
 
 def _match_names(
-    folder: Path, generic: Mapping[Path, str], names: Names, sampled: set[str], matched: FolderMatch
+    folder: Path,
+    generic: Mapping[Path, str],
+    names: Names,
+    sampled: set[str],
+    matched: FolderMatch,
+    runs: Collection[str],
+    skip: bool,
 ) -> None:
     """Match the remaining images by the names of files and folders.
 
@@ -160,37 +182,67 @@ def _match_names(
         names: finds prompts by name.
         sampled: folders that hold a folder of samples, beside which grids are ignored.
         matched: takes the result.
+        runs: numbers of runs, as folders.
+        skip: leave out images whose name matches several different prompts.
     """
     prompt_first = names.prompts_first(matched.names)
     for path, name in generic.items():
         parts = path.relative_to(folder).parts
         relative = "/".join(parts)
-        try:
-            by_name = names.find(name, prompt_first)
-        except AmbiguousError as error:
-            raise BenchmarkDataError(f"{path} {error}") from None
-        if by_name is None:
+        by_name = _found(partial(names.find, name, prompt_first), path, skip)
+        inside = inner_folders(parts, runs)
+        if by_name is not None and not by_name[1]:
+            matched.ignored[by_name[0]].append(relative)
+        elif by_name is None:
             grid = GRID.fullmatch(path.stem) or "-grid-" in path.stem
             matched.ignored["a grid" if grid else "of no prompt of the set"].append(relative)
         elif len(parts) > 1 and parts[0] in sampled and SAMPLES not in parts[1:-1]:
             matched.ignored[f"beside {SAMPLES}/"].append(relative)
-        elif len(parts) > 1 and parts[0] != SAMPLES and GRID.fullmatch(path.stem):
+        elif inside and GRID.fullmatch(path.stem):
             matched.ignored["a grid"].append(relative)
         else:
-            inside = len(parts) > 1 and parts[0] != SAMPLES
-            _add_image(
-                matched, path, f"{by_name[0]}, as a folder" if inside else by_name[0], by_name[1]
-            )
+            of_run = not inside and parts[:-1] not in UNNAMED
+            where = ", as a folder" * bool(inside) + ", in the folder of a run" * of_run
+            _add_image(matched, path, f"{by_name[0]}{where}", by_name[1])
             if inside:
-                matched.owners[parts[0]] = by_name[1][0]
+                matched.owners[inside[0]] = by_name[1][0]
 
 
-def _layout_prompts(
-    layout: Layout, parts: Sequence[str], names: Names, path: Path
+def inner_folders(parts: Sequence[str], runs: Collection[str] = ()) -> list[str]:
+    """Return the folders of an image that may name its prompt.
+
+    Args:
+        parts: of the image's path.
+        runs: numbers of runs, as folders of the first level.
+
+    >>> inner_folders(["seed_0", "00012", "samples", "3.png"])
+    ['00012']
+    """
+    inner = parts[1:-1] if len(parts) > 1 and parts[0] in runs else parts[:-1]
+    return [part for part in inner if part != SAMPLES and not RUN.fullmatch(part)]
+
+
+def _runs(folder: Path, paths: Sequence[Path], names: Names) -> set[str]:
+    """Return the folders that are numbers and hold images named by most prompts."""
+    held: dict[str, set[int]] = defaultdict(set)
+    for path in paths:
+        parts = path.relative_to(folder).parts
+        if len(parts) == 2 and numbered(parts[0]) is not None:
+            with suppress(AmbiguousError):
+                held[parts[0]].update((names.find(path.stem) or ("", []))[1])
+    most = max(MOST_SAMPLES, len(held), len(names.prompts) // 2)
+    return {name for name, numbers in held.items() if len(numbers) > most}
+
+
+def _found(
+    find: Callable[[], tuple[str, list[int]] | None], path: Path, skip: bool
 ) -> tuple[str, list[int]] | None:
+    """Return what `find` does; with `skip`, no prompts for a name that matches several."""
     try:
-        return layout(parts, names)
+        return find()
     except AmbiguousError as error:
+        if skip:
+            return "may be of several prompts", []
         raise BenchmarkDataError(f"{path} {error}") from None
 
 

@@ -55,10 +55,7 @@ class Names:
         self._exact = _index(texts)
         self._same = _index((n, _prompt(text)) for n, text in texts)
         self._tagged: dict[str, tuple[list[int], Names]] = {}
-        self._forms = [
-            (form, _index((n, form(text)) for n, text in texts))
-            for form in (as_file_name, underscored, slug, plain_slug, letters)
-        ]
+        self._forms = [(form, _index((n, form(text)) for n, text in texts)) for form in FORMS]
 
     def find(self, name: str, prompt_first: bool = True) -> tuple[str, list[int]] | None:
         """Return the matching rule and the numbers of the prompts of a name; None without a match.
@@ -156,7 +153,7 @@ class Names:
 
     def _cut(self, names: Iterable[str], name: str) -> tuple[str, list[int]] | None:
         """Match a name that is the beginning of a prompt."""
-        index = self._forms[-1][1]
+        index = dict(self._forms)[letters]
         for candidate in names:
             key = letters(candidate)
             if len(candidate) >= SHORTEST and key:
@@ -222,8 +219,23 @@ def plain_slug(text: str) -> str:
     >>> plain_slug("Café: a red cube")
     'cafe_a_red_cube'
     """
-    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_")
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "_", plain.lower()).strip("_") if _is_latin(text) else ""
+
+
+def ascii_slug(text: str) -> str:
+    """Return a slug of a-z and 0-9 with "_" for all else, accented letters included.
+
+    >>> ascii_slug("Café: a red cube")
+    'caf_a_red_cube'
+    """
+    plain = normalise_text(text).lower()
+    return re.sub(r"[^a-z0-9]+", "_", plain).strip("_") if _is_latin(text) else ""
+
+
+def ascii_letters(text: str) -> str:
+    """Return the letters a-z and digits alone."""
+    return ascii_slug(text).replace("_", "")
 
 
 def letters(text: str) -> str:
@@ -233,6 +245,12 @@ def letters(text: str) -> str:
     'aredcube'
     """
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+
+
+def _is_latin(text: str) -> bool:
+    """Return whether most letters are a-z, accents aside, so that these alone identify a prompt."""
+    whole = [c for c in unicodedata.normalize("NFKD", text) if c.isalnum()]
+    return len(whole) <= 1.25 * sum(letter.isascii() for letter in whole)
 
 
 def as_file_name(text: str) -> str:
@@ -245,6 +263,9 @@ def as_file_name(text: str) -> str:
     return re.sub(r"[/\\:*?\"<>|\x00-\x1f]", "_", text)
 
 
+FORMS = (as_file_name, underscored, slug, plain_slug, letters, ascii_slug, ascii_letters)
+
+
 def _prompt(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(". ")
 
@@ -252,7 +273,9 @@ def _prompt(text: str) -> str:
 def _without_sample_numbers(name: str) -> Iterator[str]:
     """Yield a name as it is, URL-decoded where it is encoded, and without its sample numbers."""
     name = normalise_text(name)
-    plain = normalise_text(unquote(name.replace("+", " "))) if "%" in name else name
+    whole = re.sub(r"%[0-9a-f]?$", "", name, flags=re.IGNORECASE)  # cut within an escape
+    plain = normalise_text(unquote(whole.replace("+", " "))).rstrip("\ufffd")
+    plain = plain if "%" in name else name
     for start in dict.fromkeys((name, plain)):
         shortened = start
         for _ in range(3):

@@ -74,7 +74,7 @@ class PromptsForm(Published):
         names = names if len(names) == 1 else _names(self.images)
         images_by_folder = []
         for name, image_folder in zip(names, self.images, strict=True):
-            matched = match(image_folder, prompts, self.layout)
+            matched = match(image_folder, prompts, self.layout, self.selection.skips)
             lacking = [n for n in part if not matched.images[n]]
             if lacking and (len(lacking) == len(part) or not self.selection.skips):
                 raise self._missing(image_folder, prompts, part, lacking, matched)

@@ -243,3 +243,48 @@ def test_links_to_folders_are_followed_once(tmp_path):
     (tmp_path / "mine/0").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
     (tmp_path / "mine/loop").symlink_to(tmp_path / "mine", target_is_directory=True)
     assert matched(tmp_path / "mine", ["a cat", "a dog"])[0] == [["0/a.png"], ["1.png"]]
+
+
+@pytest.mark.parametrize("name", ["0", "00007", "seed_3", "Seed 12", "run-1"])
+def test_a_folder_of_a_run_is_no_prompt(tmp_path, name):
+    """One image of each prompt for each seed: its number says whose it is, not the folder's."""
+    texts = [f"a photo of {n} dogs" for n in range(70)]
+    found, how = matched(tmp_path, texts, *(f"{name}/{n:05}.png" for n in range(70)))
+    assert found == [[f"{name}/{n:05}.png"] for n in range(70)]
+    assert dict(how.rules) == {"by number, in the folder of a run": 70}
+
+
+def test_many_samples_of_a_prompt_are_not_a_run(tmp_path):
+    texts = [f"a photo of {n} dogs" for n in range(70)]
+    found, _ = matched(tmp_path, texts, *(f"3/{n:05}.png" for n in range(20)))
+    assert len(found[3]) == 20 and sum(map(len, found)) == 20
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("an oil painting by Salvador Dalí of a cat", "an-oil-painting-by-salvador-dal-of-a-cat"),
+        ("the Sierpiński triangle, of Egypt", "TheSierpiskitriangleofEgypt"),
+        ("a smiling sloth, in a leather jacket", "a%20smiling%20sloth%2C%20in%20a%20leather%2"),
+        ("a very long prompt of a dog at Zürich", "a%20very%20long%20prompt%20of%20a%20dog%20at%"),
+        ("猫と犬が公園で遊ぶ photo", "猫と犬が公園で遊ぶ photo"),
+    ],
+)
+def test_names_of_ascii_and_names_cut_within_an_escape(tmp_path, text, name):
+    found, _ = matched(tmp_path, ["a bench", text, "犬が寝る photo"], f"{name}.png")
+    assert found == [[], [f"{name}.png"], []]
+
+
+def test_letters_of_ascii_alone_tell_no_prompt_of_another_script(tmp_path):
+    found, how = matched(tmp_path, ["猫と犬が公園で遊ぶ cat", "a dog"], "cat.png")
+    assert found == [[], []] and how.ignored == {"of no prompt of the set": ["cat.png"]}
+
+
+def test_with_skip_a_name_of_several_prompts_is_left_out(tmp_path):
+    texts = ["a squirrel standing on a stump and a dog", "a squirrel standing on a stump and a cat"]
+    names = ["a squirrel standing on a stu", f"{texts[1]}"]
+    with pytest.raises(BenchmarkDataError, match="stands for both"):
+        matched(tmp_path, texts, *(f"{name}.png" for name in names))
+    found = match(tmp_path, prompts(*texts), skip=True)
+    assert [len(of) for of in found.images] == [0, 1]
+    assert found.ignored == {"may be of several prompts": [f"{names[0]}.png"]}

@@ -390,7 +390,8 @@ def test_python_m_is_the_same_program():
 
 
 SLOW = """
-import time, judged
+import time
+from helpers import judged
 judged.register()
 whole = judged.Knows.score_cells
 def slow(self, *arguments):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2v_eval.inputs.template import templates
 from t2v_eval.local.checkpoint_files import loading
-from t2v_eval.registry import benchmarks, models
+from t2v_eval.registry import ModelCard, benchmarks, models
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    name: str,
+    name: str | ModelCard,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
@@ -35,7 +35,7 @@ def load(
 
     Args:
         name: a name of `list_models()`, or ``FAMILY:CHECKPOINT``, where the
-            checkpoint may be a hub id such as ``openai/clip-vit-base-patch32``.
+            checkpoint may be a hub id such as ``openai/clip-vit-base-patch32``; or a card.
         checkpoint: other weights of the same kind: a hub id, a directory or a file.
         device: by default CUDA, then MPS, then the CPU, whichever is available first.
         dtype: by default float32; bfloat16 for large models where the hardware is fast at it,

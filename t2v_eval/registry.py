@@ -1,20 +1,20 @@
-"""Cards and the registries of scorers and benchmarks.
+"""Cards of scorers and benchmarks, and the registries that find them.
 
-A card is a name and its facts in a TOML file that lies beside the module it describes, which has
-the file's name unless the file says `module = "folder.another"`, from the package on. A listing
-reads the TOML and imports no module; `create` imports the one module it needs.
+A card is a name and its facts in a TOML file beside the module it describes. The module has the
+file's name, unless the file says `module = "folder.another"`, relative to the package. Listings
+read the TOML and import no module; `create` imports the one it needs.
 
 ```toml
 # backends/mine.toml
 entry = "Mine"                           # a class in mine.py
 kind = "preference"                      # top-level keys hold for every name in the file
 [names.mine-v1]
-summary = "CLIP ViT-H/14 fine-tuned on preferences of ours"
-checkpoint = "someone/mine-v1"           # what is no fact of the card goes to the constructor
+summary = "CLIP ViT-H/14 fine-tuned on our preferences"
+checkpoint = "someone/mine-v1"           # keys that are no facts go to the constructor
 ```
 
-Strings that start with "./" name files beside the card. Packages of third parties ship the same
-shape: an entry point of the registry's group whose value is a package that holds cards.
+Strings that start with "./" are files beside the card. Other packages declare an entry point in
+the registry's group, whose value is a package that holds such cards.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
 from t2v_eval.utils.signatures import accepted
@@ -41,24 +41,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A name and its facts.
+    """A name and its facts: those that scorers and benchmarks share.
 
-    `kind` groups names in listings; `extra` is the pip extra that brings its packages, and
-    `package` what pip calls the one it imports, where that has another name; `range` is the range
-    of its values, higher always being better; `verified` says against what its numbers were
-    checked; `caution` is told in every report when pictures have another size than `expects_size`.
-    `default` marks the one that is taken of its kind when none is named, and `captions` the one
-    that is taken for captions ("alone", or with "references").
-    `remote` says that pictures are sent to a service, which may want money for it.
-    `demo` says that the demonstration runs it, and `note` is said below its results. Of data,
-    `size` says how much there is, `page` where it is and `obtain` how to get it; `files` may
-    be fetched from `hub`, a data set of the Hugging Face hub, or from `url`, a folder of the web,
-    and hold what `sha256` says; `folders` are names that a folder of it may have besides its own.
-    A family that names `suffixes` takes a file of these endings by its path. `questions` gives
-    names under which a template is asked for that differs between scorers, such as those of
-    versions of another library, and the template of this one; `follows` is the name of those whose
-    template it asks by default. `args` are keyword arguments of the constructor, and `file` is
-    where the card is.
+    Attributes:
+        name: what users call it.
+        entry: the class to build, or a function that returns an object.
+        module: the module of `entry`.
+        kind: group in listings, for example "vqa" or "preference".
+        summary: one line for listings.
+        license: licence of the weights or of the data.
+        paper: where it was published.
+        verified: what its numbers were checked against.
+        extra: the pip extra that installs its packages.
+        package: the pip name of the package it imports, where that differs from the module's name.
+        demo: whether `t2v-eval demo` runs it.
+        suffixes: of a family, endings of files that it takes by their path.
+        file: the TOML file of the card.
+        args: keyword arguments of the constructor: all keys that are no facts.
     """
 
     name: str
@@ -68,18 +67,70 @@ class Card:
     summary: str = ""
     license: str = ""
     paper: str = ""
-    range: str = ""
     verified: str = ""
     extra: str = ""
     package: str = ""
+    demo: bool = False
+    suffixes: Sequence[str] = ()
+    file: Path | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+
+    def described(self) -> dict[str, str]:
+        """Return every known fact and the constructor's arguments as text.
+
+        >>> ModelCard("mine", "Mine", "mine", kind="vqa", args={"scale": 2}).described()
+        {'name': 'mine', 'kind': 'vqa', 'differentiable': 'False', 'scale': '2'}
+        """
+        facts = {f.name: getattr(self, f.name) for f in fields(self)}
+        facts |= facts.pop("args")
+        del facts["entry"], facts["module"], facts["file"]
+        return {name: str(fact) for name, fact in facts.items() if fact or name == "differentiable"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard(Card):
+    """The card of a scorer.
+
+    Attributes:
+        range: range of its scores; higher is better.
+        differentiable: whether it gives gradients with respect to images.
+        default: whether it is used where none of its kind is named.
+        captions: "alone" or "with references" for the default scorer of captions.
+        expects_size: (width, height) of images in pixels; others get the `caution`.
+        caution: warning in reports for images of another size.
+        remote: whether images are sent to an API, which may cost money.
+        follows: the version of t2v_metrics whose template it uses by default.
+        questions: templates by the name of a version of t2v_metrics.
+    """
+
+    range: str = ""
     differentiable: bool = False
     default: bool = False
     captions: str = ""
     expects_size: tuple[int, int] | None = None
     caution: str = ""
-    note: str = ""
-    demo: bool = False
     remote: bool = False
+    follows: str = ""
+    questions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkCard(Card):
+    """The card of a benchmark.
+
+    Attributes:
+        size: how much data it has.
+        page: its web page.
+        obtain: how to get its files.
+        hub: the data set of the Hugging Face Hub that holds `files`.
+        url: the web folder that holds `files`.
+        files: files that `t2v-eval data --fetch` downloads.
+        sha256: hashes of files by their path.
+        folders: other names that its folder may have.
+        published: published metrics, which reports show beside measured ones.
+        note: remark below its results.
+    """
+
     size: str = ""
     page: str = ""
     obtain: str = ""
@@ -88,25 +139,20 @@ class Card:
     files: Sequence[str] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
     folders: Sequence[str] = ()
-    suffixes: Sequence[str] = ()
     published: Mapping[str, Any] = field(default_factory=dict)
-    follows: str = ""
-    questions: Mapping[str, str] = field(default_factory=dict)
-    file: Path | None = None
-    args: Mapping[str, Any] = field(default_factory=dict)
-
-    def described(self) -> dict[str, str]:
-        """Every fact that is known, and what the constructor gets, for people to read."""
-        known = {f.name: getattr(self, f.name) for f in fields(self)}
-        known |= known.pop("args")
-        del known["entry"], known["module"], known["file"]
-        return {name: str(fact) for name, fact in known.items() if fact or name == "differentiable"}
+    note: str = ""
 
 
-_FACTS = {f.name: str(f.type) for f in fields(Card)}
-for _set_by_us in ("name", "module", "args", "file"):
-    del _FACTS[_set_by_us]
-# What a fact may be, by its type: how to say it, and how to tell.
+C = TypeVar("C", bound=Card)
+
+
+def _facts(card_type: type[Card]) -> dict[str, str]:
+    """Return the types of the facts that a TOML file may set, by name."""
+    computed = ("name", "module", "args", "file")
+    return {f.name: str(f.type) for f in fields(card_type) if f.name not in computed}
+
+
+# Types of facts: their description in messages, and a check.
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a text", lambda value: isinstance(value, str)),
     "bool": ("true or false", lambda value: isinstance(value, bool)),
@@ -123,22 +169,24 @@ _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-class Registry(Generic[T]):
-    """Names -> cards -> objects, for one package of cards and its third-party group.
+class Registry(Generic[T, C]):
+    """Names, their cards and the objects they stand for.
 
     Args:
-        what: what a message calls an entry, for example ``model``.
+        what: what messages call an entry, for example ``model``.
         package: the package whose cards come with the library; also the entry-point group.
+        card_type: the class of its cards.
     """
 
-    def __init__(self, what: str, package: str) -> None:
+    def __init__(self, what: str, package: str, card_type: type[C]) -> None:
         self.what = what
         self.package = package
-        self._registered: dict[str, tuple[Card, Callable[..., T]]] = {}
+        self.card_type = card_type
+        self._registered: dict[str, tuple[C, Callable[..., T]]] = {}
         self._broken: dict[str, str] = {}  # package of a third party -> why its cards are not read
 
     def names(self, pattern: str = "*", kind: str = "*") -> list[str]:
-        """All names that match a glob, for example ``hps*``; imports no backend."""
+        """Return the names that match a glob, for example ``hps*``; no backend is imported."""
         return [
             card.name
             for card in self.cards.values()
@@ -146,7 +194,7 @@ class Registry(Generic[T]):
         ]
 
     @property
-    def cards(self) -> dict[str, Card]:
+    def cards(self) -> dict[str, C]:
         """Every card by name.
 
         Raises:
@@ -156,18 +204,22 @@ class Registry(Generic[T]):
         return self._checked | {name: card for name, (card, _) in self._registered.items()}
 
     def conventions(self) -> list[str]:
-        """The names under which cards name templates of their own, sorted."""
-        return sorted({name for card in self._files.values() for name in card.questions})
+        """Return the sorted names of templates that differ between scorers (`questions`)."""
+        cards = self._files.values()
+        return sorted({name for card in cards for name in getattr(card, "questions", ())})
 
-    def card(self, name: str) -> Card:
-        """The card of `name`; ``family:rest`` gives the card of a family with `rest` filled in.
+    def card(self, name: str | C) -> C:
+        """Return the card of a name; a card is returned as it is.
 
-        A path is the `rest` of the family whose `suffixes` it ends in.
+        ``family:rest`` is the card of a family with `rest` filled in, and so is a path that ends
+        in one of the family's `suffixes`.
 
         Raises:
-            UnknownNameError: with the nearest names.
+            UnknownNameError: no such name; the message lists the nearest ones.
         """
-        cards = self._files | {own: card for own, (card, _) in self._registered.items()}
+        if isinstance(name, Card):
+            return name
+        cards = self._files | {key: card for key, (card, _) in self._registered.items()}
         if name in cards:
             return _checked(cards[name])
         family, colon, rest = name.partition(":")
@@ -184,55 +236,64 @@ class Registry(Generic[T]):
         raise UnknownNameError.nearest(self.what, name, cards, remedy)
 
     def _mistyped(self, family: str, rest: str) -> bool:
-        """Whether `rest` is nearly that of a name which starts as the family's names do."""
-        known = [
+        """Return whether `rest` is close to that of a name that starts with the family."""
+        rests = [
             name.partition(":")[2].lower() for name in self._files if name.startswith(f"{family}:")
         ]
-        return bool(difflib.get_close_matches(rest.lower(), known, 1, cutoff=0.7))
+        return bool(difflib.get_close_matches(rest.lower(), rests, 1, cutoff=0.7))
 
     def default(self, kind: str) -> str:
-        """The name that is taken of a kind when none is given.
+        """Return the default name of a kind.
 
         Raises:
             UnknownNameError: no card of this kind is marked as its default.
         """
         for card in self.cards.values():
-            if card.kind == kind and card.default:
+            if card.kind == kind and getattr(card, "default", False):
                 return card.name
         raise UnknownNameError(
             f"no {self.what} of kind {kind!r} is marked as the default; name one"
         )
 
-    def entry(self, name: str) -> Callable[..., T]:
-        """What builds `name`: a class, of which nothing is loaded yet.
+    def entry(self, name: str | C) -> Callable[..., T]:
+        """Return the class or function that builds an object; nothing is loaded yet.
 
-        Raises: as `create`.
+        Args:
+            name: a name or its card.
+
+        Raises:
+            T2VError: as `create`.
         """
         card = self.card(name)
-        if name in self._registered:
-            return self._registered[name][1]
+        if card.name in self._registered:
+            return self._registered[card.name][1]
         return self._class(card)
 
-    def create(self, name: str, **overrides: Any) -> T:
-        """Build what `name` stands for; keyword arguments override the card's.
+    def create(self, name: str | C, **overrides: Any) -> T:
+        """Build the object of a name or card.
+
+        Args:
+            name: a name or its card.
+            overrides: keyword arguments, which go before the card's.
 
         Raises:
             UnknownNameError: no such name.
             MissingPackageError: a package it needs is not installed; the message says which.
             InputError: an argument its constructor does not take.
         """
-        card, make = self.card(name), self.entry(name)
-        given = {**card.args, **overrides}
+        card = self.card(name)
+        make = self.entry(card)
+        arguments = {**card.args, **overrides}
         try:
-            return make(card=card, **given)
+            return make(card=card, **arguments)
         except TypeError as error:
             unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
-            if unknown is None or unknown[1] not in given:  # a fault of ours, or of the class
+            if unknown is None or unknown[1] not in arguments:  # raised inside the class
                 raise
-            raise InputError(f"{self.what} {name!r} takes no option {unknown[1]!r}") from error
+            raise InputError(f"{self.what} {card.name!r} takes no option {unknown[1]!r}") from error
 
-    def _class(self, card: Card) -> Callable[..., T]:
-        """What builds a card's object; a package of a third party may be broken there too."""
+    def _class(self, card: C) -> Callable[..., T]:
+        """Import the entry of a card; an error in a third-party package is an InputError."""
         try:
             make: Callable[..., T] = getattr(_import(card), card.entry)
         except MissingPackageError:
@@ -247,36 +308,41 @@ class Registry(Generic[T]):
         return make
 
     def register(self, name: str, **facts: Any) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Decorator: a class of your own under `name`, without a card file.
+        """Return a decorator that registers a class under `name`, without a card file.
 
-        The class is called with `card=` and the keyword arguments given to `create`.
+        The class is called with `card=` and the keyword arguments of `create`.
+
+        Args:
+            facts: facts of the card; others are arguments of the class.
         """
 
         def decorate(make: Callable[..., T]) -> Callable[..., T]:
-            card = _card(name, {"entry": make.__name__, **facts}, make.__module__, None)
+            card = _card(
+                name, {"entry": make.__name__, **facts}, make.__module__, None, self.card_type
+            )
             self._registered[name] = (card, make)
             return make
 
         return decorate
 
     @cached_property
-    def _packages(self) -> list[tuple[str, list[_Entry], list[_Entry]]]:
-        """(package, its names, its families), ours first; a broken one of a third party has none.
+    def _packages(self) -> list[tuple[str, list[_Entry[C]], list[_Entry[C]]]]:
+        """Packages with their names and families, this library first, broken packages left out.
 
-        No package takes a name or a family that one before it has.
+        A package cannot take a name or family of one before it.
         """
-        shipped = [(self.package, *_entries(self.package))]
+        shipped = [(self.package, *_entries(self.package, self.card_type))]
         for point in self._entry_points():
             package = point.value.partition(":")[0].strip()
             if any(package == other for other, _, _ in shipped) or package in self._broken:
                 continue  # the same package, declared twice
             try:
-                names, families = _entries(package)
+                names, families = _entries(package, self.card_type)
                 for card, argument in (*names, *families):
                     _checked(replace(card, args={**card.args, argument: ""}) if argument else card)
             except KeyboardInterrupt:
                 raise
-            except BaseException as error:  # whatever code of others raises
+            except BaseException as error:  # third-party code may raise anything
                 self._broken[package] = f"{type(error).__name__}: {error}"
                 warnings.warn(
                     f"the {self.what}s of the installed package {package!r} cannot be read and "
@@ -289,43 +355,53 @@ class Registry(Generic[T]):
         return shipped
 
     def _entry_points(self) -> list[metadata.EntryPoint]:
-        """The entry points of the group, read one package at a time where all together fail."""
+        """Return the entry points of the group, read package by package if all together fail."""
         try:
             return [*metadata.entry_points(group=self.package)]
         except Exception:
-            found: list[metadata.EntryPoint] = []
-        for one in metadata.distributions():
+            points: list[metadata.EntryPoint] = []
+        for distribution in metadata.distributions():
             try:
-                found += one.entry_points.select(group=self.package)
+                points += distribution.entry_points.select(group=self.package)
             except Exception as error:
-                folder = getattr(one, "_path", "an installed package")
+                folder = getattr(distribution, "_path", "an installed package")
                 warnings.warn(
                     f"the entry points of {folder} cannot be read and are left out: "
                     f"{type(error).__name__}: {error}. Repair or uninstall it",
                     T2VWarning,
                     stacklevel=2,
                 )
-        return found
+        return points
 
     def _free(
         self,
         package: str,
-        names: list[_Entry],
-        families: list[_Entry],
-        before: list[tuple[str, list[_Entry], list[_Entry]]],
-    ) -> tuple[list[_Entry], list[_Entry]]:
-        """The names and families that no package before has, with a warning of the others."""
-        known = {card.name: owner for owner, of, _ in reversed(before) for card, _ in of}
-        kinds = {card.name: owner for owner, _, of in reversed(before) for card, _ in of}
-        ours = {card.name for card, _ in before[0][2]}
+        names: list[_Entry[C]],
+        families: list[_Entry[C]],
+        before: list[tuple[str, list[_Entry[C]], list[_Entry[C]]]],
+    ) -> tuple[list[_Entry[C]], list[_Entry[C]]]:
+        """Return the names and families that no package before has; warn of the others."""
+        name_owners = {
+            card.name: owner for owner, cards, _ in reversed(before) for card, _ in cards
+        }
+        family_owners = {
+            card.name: owner for owner, _, cards in reversed(before) for card, _ in cards
+        }
+        shipped_families = {card.name for card, _ in before[0][2]}
         owners: dict[str, str] = {}
         for card, _ in names:
             family = card.name.partition(":")[0]
-            if card.name in known:
-                owners[card.name] = known[card.name]
-            elif family != card.name and family in ours:  # it would stand for that checkpoint
+            if card.name in name_owners:
+                owners[card.name] = name_owners[card.name]
+            elif (
+                family != card.name and family in shipped_families
+            ):  # it would stand for that checkpoint
                 owners[card.name] = self.package
-        owners |= {f"{card.name}:": kinds[card.name] for card, _ in families if card.name in kinds}
+        owners |= {
+            f"{card.name}:": family_owners[card.name]
+            for card, _ in families
+            if card.name in family_owners
+        }
         for name, owner in owners.items():
             warnings.warn(
                 f"the installed package {package!r} has a {self.what} {name!r}, which is that of "
@@ -339,32 +415,32 @@ class Registry(Generic[T]):
         )
 
     @cached_property
-    def _files(self) -> dict[str, Card]:
+    def _files(self) -> dict[str, C]:
         return {card.name: card for _, names, _ in self._packages for card, _ in names}
 
     @cached_property
-    def _checked(self) -> dict[str, Card]:
-        """The same, their keys compared with what their classes take; reads these sources once."""
+    def _checked(self) -> dict[str, C]:
+        """Cards whose keys were checked against their classes; reads each source file once."""
         for card, argument in self._families.values():
             _checked(replace(card, args={**card.args, argument: ""}))
         return {name: _checked(card) for name, card in self._files.items()}
 
     @cached_property
-    def _families(self) -> dict[str, tuple[Card, str]]:
-        """`[families.some] argument = "checkpoint"`: any ``some:X`` is checkpoint X."""
+    def _families(self) -> dict[str, tuple[C, str]]:
+        """Families: with ``argument = "checkpoint"``, ``family:X`` is checkpoint X."""
         return {entry[0].name: entry for _, _, families in self._packages for entry in families}
 
 
-_Entry = tuple[Card, str]  # a card, and of a family the argument that the rest of its name is
+_Entry: TypeAlias = tuple[C, str]  # a card; of a family also the argument that gets its rest
 
 
-def _entries(package: str) -> tuple[list[_Entry], list[_Entry]]:
-    """The names and the families that the card files of a package hold; imports no module.
+def _entries(package: str, card_type: type[C]) -> tuple[list[_Entry[C]], list[_Entry[C]]]:
+    """Return the names and the families in the card files of a package; import no module.
 
-    Files whose names begin with "_" are no cards'.
+    TOML files whose names begin with "_" hold no cards.
     """
-    names: dict[str, _Entry] = {}
-    families: dict[str, _Entry] = {}
+    names: dict[str, _Entry[C]] = {}
+    families: dict[str, _Entry[C]] = {}
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(f"there is no package {package!r} that could hold cards")
@@ -378,16 +454,21 @@ def _entries(package: str) -> tuple[list[_Entry], list[_Entry]]:
             _check_tables(table, file)
             shared = {k: v for k, v in table.items() if k not in _TABLES}
             for name, facts in table.get("names", {}).items():
-                names.setdefault(name, (_card(name, {**shared, **facts}, module, file), ""))
+                names.setdefault(
+                    name, (_card(name, {**shared, **facts}, module, file, card_type), "")
+                )
             for name, facts in table.get("families", {}).items():
-                own = dict(facts)
-                argument = own.pop("argument", None)
+                family_facts = dict(facts)
+                argument = family_facts.pop("argument", None)
                 if not isinstance(argument, str):
                     raise InputError(
                         f"{file}: the family {name!r} lacks `argument`, the option that gets what "
                         "follows its colon"
                     )
-                families[name] = (_card(name, {**shared, **own}, module, file), argument)
+                families[name] = (
+                    _card(name, {**shared, **family_facts}, module, file, card_type),
+                    argument,
+                )
     return list(names.values()), list(families.values())
 
 
@@ -403,14 +484,16 @@ _FORMS = {
 
 
 def _check_tables(table: Mapping[str, Any], file: Path) -> None:
-    """Hold that a card file has cards, each of them a table."""
+    """Check that a file holds cards, each of them a table."""
     if not any(key in table for key in _TABLES):
         raise InputError(f"{file} holds no card: a card is a table [names.NAME] or [families.NAME]")
     for key, form in (("names", _NAME), ("families", _FAMILY)):
-        of = table.get(key, {})
-        if not isinstance(of, Mapping) or not all(isinstance(f, Mapping) for f in of.values()):
+        cards = table.get(key, {})
+        if not isinstance(cards, Mapping) or not all(
+            isinstance(facts, Mapping) for facts in cards.values()
+        ):
             raise InputError(f"{file}: {key} must hold tables, one [{key}.NAME] for each name")
-        for name, facts in of.items():
+        for name, facts in cards.items():
             if not re.fullmatch(form, name):
                 raise InputError(f"{file}: {name!r} cannot be one of the {key}: {_FORMS[key]}")
             ends = facts.get("suffixes", table.get("suffixes", []))
@@ -421,30 +504,33 @@ def _check_tables(table: Mapping[str, Any], file: Path) -> None:
                     )
 
 
-def _card(name: str, table: Mapping[str, Any], module: str, file: Path | None) -> Card:
-    facts = {key: value for key, value in table.items() if key in _FACTS}
+def _card(
+    name: str, table: Mapping[str, Any], module: str, file: Path | None, card_type: type[C]
+) -> C:
+    types = _facts(card_type)
+    facts = {key: value for key, value in table.items() if key in types}
     folder = file.parent if file else None
-    args = {key: _beside(value, folder) for key, value in table.items() if key not in _FACTS}
+    args = {key: _beside(value, folder) for key, value in table.items() if key not in types}
     if "entry" not in facts:
         raise InputError(f"the card of {name!r} ({file}) lacks `entry`, the class to build")
     for key, value in facts.items():
-        words, fits = _KINDS[_FACTS[key]]
+        words, fits = _KINDS[types[key]]
         if not fits(value) and not (key == "expects_size" and value is None):
             raise InputError(
                 f"the card of {name!r} ({file}) has {key} = {value!r}, which must be {words}"
             )
     if facts.get("expects_size"):
         facts["expects_size"] = tuple(facts["expects_size"])
-    return Card(name=name, module=module, args=args, file=file, **facts)
+    return card_type(name=name, module=module, args=args, file=file, **facts)
 
 
 def _holds(value: Any, kind: type) -> bool:
-    """Whether a value is a list of this type; True is no number."""
-    return isinstance(value, (list, tuple)) and all(type(one) is kind for one in value)
+    """Return whether a value is a list of this type; True is not a number."""
+    return isinstance(value, (list, tuple)) and all(type(item) is kind for item in value)
 
 
 def source_of(card: Card) -> Path:
-    """The file of a card's module, found from the card's own without an import."""
+    """Return the file of a card's module, found from the card's own file without an import."""
     assert card.file is not None
     folders = card.module.split(".")
     for folder in card.file.parents:
@@ -454,11 +540,11 @@ def source_of(card: Card) -> Path:
     return card.file.with_name(f"{folders[-1]}.py")
 
 
-def _checked(card: Card) -> Card:
-    """The card, whose keys are facts or arguments of its class, as far as its source says.
+def _checked(card: C) -> C:
+    """Check that all keys of a card are facts or arguments of its class; return the card.
 
     Raises:
-        InputError: a key is neither; the message names the nearest that is.
+        InputError: a key is neither; the message names the nearest key that is.
     """
     if card.file is None:
         return card
@@ -466,8 +552,8 @@ def _checked(card: Card) -> Card:
     takes = accepted(source, card.entry)
     for key in card.args:
         if takes is not None and key not in takes:
-            known = sorted({*_FACTS, *_TABLES, *takes} - {"card"})
-            close = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+            valid_keys = sorted({*_facts(type(card)), *_TABLES, *takes} - {"card"})
+            close = difflib.get_close_matches(key, valid_keys, 1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else f"{card.entry} of {source} takes "
             hint += "" if close else ", ".join(sorted(takes - {"card"}))
             raise InputError(
@@ -495,5 +581,7 @@ def _import(card: Card) -> Any:
         ) from error
 
 
-models: Registry[Any] = Registry("model", "t2v_eval.backends")
-benchmarks: Registry[Any] = Registry("benchmark", "t2v_eval.benchmarks")
+models: Registry[Any, ModelCard] = Registry("model", "t2v_eval.backends", ModelCard)
+benchmarks: Registry[Any, BenchmarkCard] = Registry(
+    "benchmark", "t2v_eval.benchmarks", BenchmarkCard
+)

@@ -65,7 +65,7 @@ def caption(
         check_file(out)
     name = model or _default_scorer("references" if references else "alone")
     scores_path = store_path(store, no_store)
-    models.card(name)  # an unknown name is reported before a model is loaded
+    card = models.card(name)  # an unknown name is reported before a model is loaded
     from t2v_eval.evaluation.captions import Captions
 
     captions = Captions.read(candidates, images, references, on_error == "skip")
@@ -73,7 +73,7 @@ def caption(
 
     options = parse_options(option) | without_none(device=device, checkpoint=checkpoint)
     with console.stoppable(scores_path), console.Bars() as bars:
-        scorer = load(name, store=scores_path, on_error=on_error, **options)  # type: ignore[arg-type]
+        scorer = load(card, store=scores_path, on_error=on_error, **options)  # type: ignore[arg-type]
         result = captions.score(scorer, bars.add(name))
     for key, mean in result.means().items():
         console.show(f"{key}: {mean:.4f}")

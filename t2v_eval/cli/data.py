@@ -57,4 +57,4 @@ def data(
             files.fetch(card, folder)
         if verified := files.check_known(card, folder):
             console.say(f"as published: {', '.join(verified)}", "green")
-    console.say(f"found {open_benchmark(name, folder).check()}", "green")
+    console.say(f"found {open_benchmark(card, folder).check()}", "green")

@@ -30,9 +30,10 @@ def print_dry_run(
     from t2v_eval.report.report import open_benchmark, open_scorer
     from t2v_eval.scoring.plan import Block
 
-    for name in scorer_names:
-        if not models.card(name).remote:  # its weights need not be loaded for this
-            console.say(f"{name} runs locally: it sends no requests and costs nothing")
+    cards = [models.card(name) for name in scorer_names]
+    for card in cards:
+        if not card.remote:  # its weights need not be loaded for this
+            console.say(f"{card.name} runs locally: it sends no requests and costs nothing")
     benchmark_options = _pop(options, BENCHMARK_OPTIONS) | options.pop("benchmark_options", {})
     selection = _pop(options, SELECTION_OPTIONS)
     template = _pop(options, TEMPLATE_OPTIONS)
@@ -46,10 +47,13 @@ def print_dry_run(
         for name in benchmark_names
     }
     console.print_estimates(
-        (f"{name} on {benchmark}", estimate(scorer.with_template(**template), blocks[benchmark]))
-        for name in scorer_names
-        if models.card(name).remote
-        for scorer in [open_scorer(name, store, options)]
+        (
+            f"{card.name} on {benchmark}",
+            estimate(scorer.with_template(**template), blocks[benchmark]),
+        )
+        for card in cards
+        if card.remote
+        for scorer in [open_scorer(card, store, options)]
         for benchmark in benchmark_names
     )
 

@@ -157,13 +157,13 @@ def demo(
     no_store: NoStore = False,
 ) -> None:
     """Compare small built-in scorers on drawn images; needs no download and no GPU."""
-    scorers, datasets = (
+    scorer_names, benchmark_names = (
         [card.name for card in registry.cards.values() if card.demo]
         for registry in (models, benchmarks)
     )
-    if not scorers or not datasets:
+    if not scorer_names or not benchmark_names:
         raise UnsupportedError("no card of a scorer, or none of a benchmark, says `demo = true`")
-    run(scorers, datasets, out, store_path(store, no_store))
+    run(scorer_names, benchmark_names, out, store_path(store, no_store))
 
 
 @app.command("list")
@@ -234,10 +234,8 @@ def run(
 
     Names and the folder are checked before a model is loaded.
     """
-    for name in scorer_names:
-        models.card(name)
-    for name in benchmark_names:
-        benchmarks.card(name)
+    scorers = [models.card(name) for name in scorer_names]
+    datasets = [benchmarks.card(name) for name in benchmark_names]
     from t2v_eval.report.report import compare
     from t2v_eval.utils.files import check_folder
 
@@ -245,8 +243,8 @@ def run(
         check_folder(out)
     with console.stoppable(store), console.Bars() as bars:
         report = compare(
-            scorer_names,
-            benchmark_names,
+            scorers,
+            datasets,
             store=store,
             root=root,
             progress=lambda scorer, benchmark, items: bars.add(

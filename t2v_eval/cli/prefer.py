@@ -49,7 +49,7 @@ def prefer(
     It is asked twice, in both orders. `value` is 1 for IMAGE_A, 0 for IMAGE_B, and 0.5 for a tie or
     for two answers that contradict each other (then `consistent` is false).
     """
-    models.card(model)  # an unknown name is reported before torch is imported
+    card = models.card(model)  # an unknown name is reported before torch is imported
     if on_error == "raise":
         check_images_exist(read_blocks([image_a, image_b], [text], None, ("", ""), None).blocks)
     scores_path = store_path(store, no_store)
@@ -59,7 +59,7 @@ def prefer(
     from t2v_eval.api import load
 
     with console.stoppable(scores_path):
-        scorer = load(model, store=scores_path, on_error=on_error, **options)  # type: ignore[arg-type]
+        scorer = load(card, store=scores_path, on_error=on_error, **options)  # type: ignore[arg-type]
         compare_pair = getattr(scorer, "prefer", None)
         if compare_pair is None:
             raise UnsupportedError(

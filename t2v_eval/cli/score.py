@@ -70,7 +70,7 @@ def score(
     if options.dry_run and not card.remote:
         raise UnsupportedError(f"{model!r} runs locally: it sends no requests and costs nothing")
     _check_output(out, spreadsheet)
-    if not (text or pairs) and images and getattr(models.entry(model), "uses_text", True):
+    if not (text or pairs) and images and getattr(models.entry(card), "uses_text", True):
         raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
     skip = options.on_error == "skip"
     table = read_blocks(images, text, pairs, (image_column, text_column), root, skip)
@@ -81,7 +81,7 @@ def score(
 
     with console.stoppable(options.store), console.Bars() as bars:
         scorer = load(
-            model,
+            card,
             store=options.store,
             on_error=options.on_error,  # type: ignore[arg-type]
             **options.arguments,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.selection import Selection, SelectionFacts
 from t2v_eval.inputs.media import MediaLike
-from t2v_eval.registry import Card
+from t2v_eval.registry import BenchmarkCard
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import Progress, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
@@ -112,12 +112,14 @@ class Benchmark(ABC):
     def __init__(
         self,
         *,
-        card: Card | None = None,
+        card: BenchmarkCard | None = None,
         root: str | Path | None = None,
         subset: str | Sequence[str] = (),
         on_missing: str = "error",
     ) -> None:
-        self.card = card or Card(type(self).__name__, type(self).__name__, type(self).__module__)
+        self.card = card or BenchmarkCard(
+            type(self).__name__, type(self).__name__, type(self).__module__
+        )
         self.root = None if root is None else Path(root).expanduser()
         self.selection = Selection(self.card.name, subset, on_missing)
 
@@ -502,7 +504,7 @@ def _summarize_details(details: Iterable[str]) -> dict[str, dict[str, float]]:
     }
 
 
-def _published(card: Card, scorer: str) -> dict[str, dict[str, Any]]:
+def _published(card: BenchmarkCard, scorer: str) -> dict[str, dict[str, Any]]:
     """Return the published figures of this scorer on this benchmark, by metric."""
     return {
         metric: {"value": figures[scorer], "source": figures.get("source", "")}

@@ -20,7 +20,7 @@ from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
 from t2v_eval.errors import BenchmarkDataError, OutputError
-from t2v_eval.registry import Card
+from t2v_eval.registry import BenchmarkCard
 from t2v_eval.utils.files import check_folder, replacing
 
 MAX_EXPANSION = 20
@@ -36,7 +36,7 @@ def default_root(name: str) -> Path:
     return user_cache_path("t2v-eval") / "data" / name
 
 
-def fetch(card: Card, root: str | Path) -> list[Path]:
+def fetch(card: BenchmarkCard, root: str | Path) -> list[Path]:
     """Download the card's files into `root`, and unpack archives beside themselves.
 
     A file with the known digest is not downloaded again, and downloads from the hub continue where
@@ -70,7 +70,7 @@ def fetch(card: Card, root: str | Path) -> list[Path]:
     return paths
 
 
-def check_known(card: Card, root: str | Path) -> list[str]:
+def check_known(card: BenchmarkCard, root: str | Path) -> list[str]:
     """Verify the files in `root` whose digest the card knows; return their names.
 
     Raises:
@@ -210,11 +210,11 @@ def _verify(path: Path, digest: str) -> None:
         )
 
 
-def _by_hand(card: Card, folder: str | Path) -> str:
+def _by_hand(card: BenchmarkCard, folder: str | Path) -> str:
     return f"by hand, {card.obtain} ({card.page}), into {folder}"
 
 
-def _from_hub(card: Card, name: str, folder: Path) -> Path:
+def _from_hub(card: BenchmarkCard, name: str, folder: Path) -> Path:
     from huggingface_hub import constants, errors, hf_hub_download
 
     try:
@@ -234,7 +234,7 @@ def _from_hub(card: Card, name: str, folder: Path) -> Path:
     )
 
 
-def _from_web(card: Card, name: str, folder: Path) -> Path:
+def _from_web(card: BenchmarkCard, name: str, folder: Path) -> Path:
     url = f"{card.url.rstrip('/')}/{name}"
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)

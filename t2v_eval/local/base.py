@@ -26,7 +26,7 @@ from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.local.devices import free_bytes, pick_device, pick_dtype
 from t2v_eval.local.state_cache import TensorCache
 from t2v_eval.local.weights import HUB_FILES, Watched, locate
-from t2v_eval.registry import Card
+from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.differentiable import Differentiable, no_gradients
 from t2v_eval.scoring.scorer import ImageMode, OnError
 from t2v_eval.store import Store
@@ -39,7 +39,7 @@ Failed: TypeAlias = dict[int, str]  # reasons of failures by index
 class Options(TypedDict, total=False):
     """What every local scorer takes; a backend hands them on as ``**options``."""
 
-    card: Card | None
+    card: ModelCard | None
     device: str | torch.device | None
     dtype: str | torch.dtype | None
     batch_size: int | None

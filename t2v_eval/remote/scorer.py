@@ -31,7 +31,7 @@ from t2v_eval.inputs.decode_budget import BUDGET
 from t2v_eval.inputs.image_file import decoding
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.urls import AllowUrls
-from t2v_eval.registry import Card
+from t2v_eval.registry import ModelCard
 from t2v_eval.remote.cost import Estimate, Price, Usage
 from t2v_eval.remote.request_pool import RESUME_HINT, BudgetExhaustedError, Limits, Pool, RetryError
 from t2v_eval.scoring.plan import Block, Cells, Plan, Text, caption_text
@@ -60,7 +60,7 @@ class CellScore(NamedTuple):
 class ApiOptions(TypedDict, total=False):
     """Options of every scorer behind an API; a backend passes them on as ``**options``."""
 
-    card: Card | None
+    card: ModelCard | None
     concurrency: int
     timeout: float
     retries: int

@@ -27,8 +27,8 @@ from t2v_eval.evaluation.benchmark import Benchmark, Run, evaluate
 from t2v_eval.evaluation.comparison import Difference, excludes_zero, item_name
 from t2v_eval.inputs.media import name_of
 from t2v_eval.inputs.tables import rescuing, write_table
+from t2v_eval.registry import BenchmarkCard, ModelCard, models
 from t2v_eval.registry import benchmarks as registry
-from t2v_eval.registry import models
 from t2v_eval.report import html, markdown
 from t2v_eval.report.reader import SCHEMA_VERSION
 from t2v_eval.scoring.results import Progress
@@ -146,8 +146,8 @@ class Report:
 
 
 def compare(
-    scorers: Scorer | str | Iterable[Scorer | str],
-    benchmarks: Benchmark | str | Iterable[Benchmark | str],
+    scorers: Scorer | ModelCard | str | Iterable[Scorer | ModelCard | str],
+    benchmarks: Benchmark | BenchmarkCard | str | Iterable[Benchmark | BenchmarkCard | str],
     *,
     store: str | Path | Store | None = None,
     root: str | Path | None = None,
@@ -164,7 +164,7 @@ def compare(
     """Run every scorer on every benchmark, one scorer in memory at a time.
 
     Args:
-        scorers, benchmarks: objects or names to load; a single one, or several.
+        scorers, benchmarks: objects, or names or cards to load; a single one, or several.
         store: the store of scorers that are passed by name.
         root: the folder of the benchmarks' files, or one with a folder of each benchmark's name.
         images: for sets of prompts, the folder of the images of each generator.
@@ -184,8 +184,12 @@ def compare(
         UnknownNameError: no such scorer or benchmark; raised before anything is scored.
         InputError: no scorer or no benchmark, or one that does not take an option.
     """
-    scorer_list = [scorers] if isinstance(scorers, (str, Scorer)) else list(scorers)
-    datasets = [benchmarks] if isinstance(benchmarks, (str, Benchmark)) else list(benchmarks)
+    if isinstance(scorers, (str, ModelCard, Scorer)):
+        scorers = [scorers]
+    if isinstance(benchmarks, (str, BenchmarkCard, Benchmark)):
+        benchmarks = [benchmarks]
+    scorer_list = [models.card(s) if isinstance(s, str) else s for s in scorers]
+    datasets = [registry.card(b) if isinstance(b, str) else b for b in benchmarks]
     if not scorer_list or not datasets:
         raise InputError("compare needs at least one scorer and one benchmark")
     own_options = {"images": images, "columns": columns}
@@ -199,14 +203,11 @@ def compare(
         ).selecting(subset, on_missing)
         for benchmark in datasets
     ]
-    for name in scorer_list:
-        if isinstance(name, str):
-            models.card(name)
     with_items = [(benchmark, benchmark.selected()) for benchmark in opened]
 
-    def evaluate_on_all(scorer: Scorer | str) -> list[Run]:
+    def evaluate_on_all(scorer: Scorer | ModelCard) -> list[Run]:
         # A function, so that a scorer loaded here is freed before the next one is loaded.
-        loaded = open_scorer(scorer, store, options) if isinstance(scorer, str) else scorer
+        loaded = scorer if isinstance(scorer, Scorer) else open_scorer(scorer, store, options)
         return [
             evaluate(
                 loaded,
@@ -224,25 +225,34 @@ def compare(
 
 
 def _open_selection(
-    benchmark: Benchmark | str, root: str | Path | None, options: dict[str, Any], on_error: str
+    benchmark: Benchmark | BenchmarkCard,
+    root: str | Path | None,
+    options: dict[str, Any],
+    on_error: str,
 ) -> Benchmark:
-    """Return a benchmark passed as an object, or open one passed by name."""
-    if isinstance(benchmark, str):
+    """Return a benchmark passed as an object, or open one passed by its card."""
+    if isinstance(benchmark, BenchmarkCard):
         benchmark = open_benchmark(benchmark, root, **options)
         benchmark.on_error = on_error
     return benchmark
 
 
-def open_scorer(name: str, store: str | Path | Store | None, options: dict[str, Any]) -> Scorer:
+def open_scorer(
+    name: str | ModelCard, store: str | Path | Store | None, options: dict[str, Any]
+) -> Scorer:
     """Load a scorer; options that limit the requests to an API go only to scorers of an API."""
-    limits = () if models.card(name).remote else ("max_cost", "max_requests", "batch")
-    return load(name, store=store, **{k: v for k, v in options.items() if k not in limits})
+    card = models.card(name)
+    limits = () if card.remote else ("max_cost", "max_requests", "batch")
+    return load(card, store=store, **{k: v for k, v in options.items() if k not in limits})
 
 
-def open_benchmark(name: str, root: str | Path | None = None, **options: Any) -> Benchmark:
-    """Open the benchmark called `name`.
+def open_benchmark(
+    name: str | BenchmarkCard, root: str | Path | None = None, **options: Any
+) -> Benchmark:
+    """Open a benchmark.
 
     Args:
+        name: its name, or its card.
         root: the folder of its files, or one with a folder of its name; by default the folder
             where `t2v-eval data NAME --fetch` puts them, if it exists.
         options: other keyword arguments of the benchmark.
@@ -252,12 +262,12 @@ def open_benchmark(name: str, root: str | Path | None = None, **options: Any) ->
     """
     card = registry.card(name)
     if root is None:
-        default = download.default_root(name)
+        default = download.default_root(card.name)
         options |= {"root": default} if card.page and default.is_dir() else {}
-        return registry.create(name, **options)  # type: ignore[no-any-return]
-    subfolders = (Path(root).expanduser() / folder for folder in (name, *card.folders))
+        return registry.create(card, **options)  # type: ignore[no-any-return]
+    subfolders = (Path(root).expanduser() / folder for folder in (card.name, *card.folders))
     folder = next((path for path in subfolders if path.is_dir()), root)
-    return registry.create(name, root=folder, **options)  # type: ignore[no-any-return]
+    return registry.create(card, root=folder, **options)  # type: ignore[no-any-return]
 
 
 def _human(run: Run, n: int, i: int, j: int) -> float | None:

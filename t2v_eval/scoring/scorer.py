@@ -26,7 +26,7 @@ from t2v_eval.errors import InputError, T2VWarning, UnknownNameError, Unsupporte
 from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, decode, open_list
 from t2v_eval.inputs.template import Template, get_template, templates
 from t2v_eval.inputs.urls import AllowUrls
-from t2v_eval.registry import Card, models
+from t2v_eval.registry import ModelCard, models
 from t2v_eval.scoring.cautions import TruncatedTexts, other_sizes
 from t2v_eval.scoring.execution import Execution
 from t2v_eval.scoring.generation import Explanation
@@ -78,7 +78,7 @@ class Scorer(ABC):
     def __init__(
         self,
         *,
-        card: Card | None = None,
+        card: ModelCard | None = None,
         store: str | Path | Store | None = None,
         image_mode: ImageMode = "seen",
         on_error: OnError = "raise",
@@ -91,7 +91,9 @@ class Scorer(ABC):
         _check_choice("on_error", on_error, ("raise", "skip"))
         if not (isinstance(allow_urls, bool) or allow_urls == "private"):
             raise InputError(f"allow_urls={allow_urls!r}; use True, False or 'private'")
-        self.card = card or Card(type(self).__name__, type(self).__name__, type(self).__module__)
+        self.card = card or ModelCard(
+            type(self).__name__, type(self).__name__, type(self).__module__
+        )
         self.store = store
         self.image_mode: ImageMode = image_mode
         self.on_error: OnError = on_error

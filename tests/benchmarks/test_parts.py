@@ -17,7 +17,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError, T2VWarning
 from t2v_eval.evaluation.benchmark import evaluate
 from t2v_eval.inputs.media import decode, open_media
-from t2v_eval.registry import Card, benchmarks, models
+from t2v_eval.registry import ModelCard, benchmarks, models
 from t2v_eval.report import html
 from t2v_eval.report.report import Report, compare
 from t2v_eval.scoring.cautions import size_of
@@ -178,7 +178,7 @@ def test_published_figures_are_of_the_whole(tmp_path):
     LAYOUTS["winoground"](tmp_path)
     benchmark = opened("winoground", tmp_path)
     names = {n for group in benchmark.card.published.values() for n in group if n != "source"}
-    scorer = ToyEmbedding(card=Card(min(names), "x", "x"))
+    scorer = ToyEmbedding(card=ModelCard(min(names), "x", "x"))
     assert evaluate(scorer, benchmark, resamples=2).benchmark["published"]
     tag = benchmark.items()[0].tags[0]
     assert not evaluate(scorer, benchmark, resamples=2, subset=tag).benchmark["published"]
@@ -201,7 +201,7 @@ def test_a_table_of_one_s_own(tmp_path):
 
 
 def sized(store=None):
-    card = Card("toy", "x", "x", expects_size=(8, 8), caution="it means nothing")
+    card = ModelCard("toy", "x", "x", expects_size=(8, 8), caution="it means nothing")
     return ToyEmbedding(card=card, store=store, device="cpu")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from t2v_eval.registry import Card, Registry, benchmarks, models
 
@@ -18,7 +19,7 @@ SHOWN = 4  # names of one family that say the same, but for their size
 SIZE = re.compile(r", \d+ billion (parameters|of them at a time)")
 
 
-def shipped(registry: Registry[object]) -> list[Card]:
+def shipped(registry: Registry[Any, Card]) -> list[Card]:
     """The cards that come with the library, without what tests have registered."""
     return [card for card in registry.cards.values() if card.module.startswith(registry.package)]
 

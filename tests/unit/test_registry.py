@@ -8,7 +8,14 @@ import pytest
 
 from t2v_eval.errors import InputError, MissingPackageError, UnknownNameError
 from t2v_eval.inputs.template import templates
-from t2v_eval.registry import Registry, benchmarks, models, source_of
+from t2v_eval.registry import (
+    BenchmarkCard,
+    ModelCard,
+    Registry,
+    benchmarks,
+    models,
+    source_of,
+)
 from t2v_eval.utils.signatures import accepted
 
 
@@ -38,7 +45,7 @@ def package(tmp_path, monkeypatch):
 
 
 def test_listing_reads_cards_and_imports_no_module(package):
-    registry = Registry("model", "their_scorers")
+    registry = Registry("model", "their_scorers", ModelCard)
     assert registry.names() == ["broken", "red", "blue"]
     assert registry.names("b*", kind="clip") == ["blue"]
     assert registry.default("clip") == "red"
@@ -48,17 +55,17 @@ def test_listing_reads_cards_and_imports_no_module(package):
 
 
 def test_create_passes_the_cards_arguments_and_overrides(package):
-    registry = Registry("model", "their_scorers")
+    registry = Registry("model", "their_scorers", ModelCard)
     red = registry.create("red", hue=7)
     assert (red.path, red.hue, red.card.name) == (str(package / "red.bin"), 7, "red")
     assert registry.create("any:thing/else").path == "thing/else"
     (package / "more.toml").write_text('module = "colour"\nentry = "Colour"\n[names.green]\n')
-    assert type(Registry("model", "their_scorers").create("green")) is type(red)
+    assert type(Registry("model", "their_scorers", ModelCard).create("green")) is type(red)
     assert registry.create("any:thing/else").card.name == "any:thing/else"
 
 
 def test_what_is_wrong_is_named(package):
-    registry = Registry("model", "their_scorers")
+    registry = Registry("model", "their_scorers", ModelCard)
     with pytest.raises(UnknownNameError, match="no model called 'bleu'. Did you mean 'blue'"):
         registry.create("bleu")
     with pytest.raises(UnknownNameError, match="list models"):
@@ -78,7 +85,7 @@ def test_a_fault_inside_a_constructor_is_not_blamed_on_options(package):
         "    def __init__(self, card, path='', **more):\n"
         "        mix(shade=3) if not more else mix(**more)\n"
     )
-    registry = Registry("model", "their_scorers")
+    registry = Registry("model", "their_scorers", ModelCard)
     with pytest.raises(TypeError, match=r"mix\(\) got an unexpected keyword argument 'shade'"):
         registry.create("red")
     with pytest.raises(InputError, match="'red' takes no option 'shade'"):
@@ -89,7 +96,7 @@ def test_a_mistyped_name_is_not_taken_for_a_member_of_a_family(package):
     (package / "colour.toml").write_text(
         (package / "colour.toml").read_text() + '[names."any:dark-red-32"]\npath = "x"\n'
     )
-    registry = Registry("model", "their_scorers")
+    registry = Registry("model", "their_scorers", ModelCard)
     assert registry.create("any:dark-red-32").path == "x"
     assert registry.create("any:something-else").path == "something-else"
     with pytest.raises(UnknownNameError, match="Did you mean 'any:dark-red-32'"):
@@ -97,7 +104,7 @@ def test_a_mistyped_name_is_not_taken_for_a_member_of_a_family(package):
 
 
 def test_registering_a_class_of_ones_own():
-    registry: Registry[object] = Registry("model", "t2v_eval.backends")
+    registry: Registry[object, ModelCard] = Registry("model", "t2v_eval.backends", ModelCard)
 
     @registry.register("mine", kind="vqa", summary="my own")
     class Mine:
@@ -123,10 +130,10 @@ def test_every_scorer_says_its_kind_licence_and_range():
         assert card.kind and card.license and card.range and card.verified, card.name
 
 
-def changed(package, known: str, wanted: str) -> Registry[object]:
+def changed(package, known: str, wanted: str) -> Registry[object, ModelCard]:
     card = package / "colour.toml"
     card.write_text(card.read_text().replace(known, wanted))
-    return Registry("model", "their_scorers")
+    return Registry("model", "their_scorers", ModelCard)
 
 
 @pytest.mark.parametrize(
@@ -143,8 +150,8 @@ def changed(package, known: str, wanted: str) -> Registry[object]:
         ("[4, 4]", "[4, 4.5]", "expects_size = .4, 4.5., which must be a list of two whole"),
         ("[4, 4]", "4", "expects_size = 4, which must be a list of two whole"),
         ("hue = 240", 'suffixes = ".png"', "suffixes = '.png', which must be a list of texts"),
-        ("hue = 240", "sha256 = {a = 1}", "sha256 = .*, which must be a table of texts"),
-        ("hue = 240", 'published = "x"', "published = 'x', which must be a table"),
+        ("hue = 240", "questions = {a = 1}", "questions = .*, which must be a table of texts"),
+        ("hue = 240", "sha256 = {}", "'blue' has the unknown key 'sha256'"),
         ("[names.blue]", "[names]\nblue = 3\n[names.x]", "not valid TOML|names must hold tables"),
         ("[names.", "[nmaes.", "unknown key 'nmaes'; did you mean"),
     ],
@@ -154,13 +161,20 @@ def test_what_is_wrong_in_a_card_is_said_when_cards_are_listed(package, known, w
         changed(package, known, wanted).names()
 
 
+def test_facts_of_a_benchmark_are_checked_too(package):
+    card = package / "colour.toml"
+    card.write_text('entry = "Colour"\n[names.blue]\npublished = "x"\n')
+    with pytest.raises(InputError, match="published = 'x', which must be a table"):
+        Registry("benchmark", "their_scorers", BenchmarkCard).names()
+
+
 def test_a_file_without_cards_is_named(package):
     (package / "more.toml").write_text('entry = "Colour"\n[naems.x]\nhue = 3\n')
     with pytest.raises(InputError, match=r"more.toml holds no card: a card is a table \[names"):
-        Registry("model", "their_scorers").names()
+        Registry("model", "their_scorers", ModelCard).names()
     (package / "more.toml").write_text('entry = "Colour"\nnames = ["x"]\n')
     with pytest.raises(InputError, match=r"more.toml: names must hold tables"):
-        Registry("model", "their_scorers").names()
+        Registry("model", "their_scorers", ModelCard).names()
 
 
 def test_a_card_with_an_unknown_key_is_refused_before_its_class_is_made(package):
@@ -180,7 +194,7 @@ def test_an_unknown_key_is_told_of_a_card_in_a_folder_of_cards(package):
     lines = 'module = "inner.shade"\nentry = "Shade"\n[names.x]\nhuee = 1\n'
     (inner / "cards" / "greys.toml").write_text(lines)
     with pytest.raises(InputError, match=r"greys.toml.*unknown key 'huee'; did you mean 'hue'"):
-        Registry("model", "their_scorers").names()
+        Registry("model", "their_scorers", ModelCard).names()
 
 
 def test_arguments_are_seen_through_bases_and_options(package):
@@ -199,17 +213,17 @@ def test_arguments_are_seen_through_bases_and_options(package):
     )
     for entry, key in (("Shade", "hue"), ("Toned", "tone"), ("shade", "path"), ("shade", "light")):
         (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\n{key} = "1"\n')
-        assert Registry("model", "their_scorers").card("x").args == {key: "1"}
+        assert Registry("model", "their_scorers", ModelCard).card("x").args == {key: "1"}
         (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\n{key}_ = "1"\n')
         with pytest.raises(InputError, match=f"'{key}_'; did you mean '{key}'"):
-            Registry("model", "their_scorers").card("x")
+            Registry("model", "their_scorers", ModelCard).card("x")
     # Where the source does not say what is taken, nothing is refused.
     (package / "shade.py").write_text(
         "from elsewhere import Base\nclass Shade(Base):\n    pass\ndef free(**any): ...\n"
     )
     for entry in ("Shade", "free", "NotThere"):
         (package / "shade.toml").write_text(f'entry = "{entry}"\n[names.x]\nany = "1"\n')
-        assert Registry("model", "their_scorers").card("x").args == {"any": "1"}
+        assert Registry("model", "their_scorers", ModelCard).card("x").args == {"any": "1"}
 
 
 @pytest.mark.parametrize("registry", [models, benchmarks])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from t2v_eval.errors import InputError, T2VWarning, UnknownNameError
-from t2v_eval.registry import Registry
+from t2v_eval.registry import ModelCard, Registry
 
 ROOT = Path(__file__).parents[2]
 SCORER = "class Scorer:\n    def __init__(self, card, path='', checkpoint='', store=None):\n"
@@ -45,7 +45,7 @@ def install(tmp_path, monkeypatch):
 
 
 def registry() -> Registry:
-    return Registry("model", "t2v_eval.backends")
+    return Registry("model", "t2v_eval.backends", ModelCard)
 
 
 def card(*names: str, family: str = "") -> str:

@@ -20,7 +20,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.cli.options import parse_options
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.tables import read_table, write_table
-from t2v_eval.registry import Card, benchmarks, models
+from t2v_eval.registry import BenchmarkCard, ModelCard, benchmarks, models
 
 ROOT = Path(__file__).parents[3]
 RUNNER = CliRunner()
@@ -285,8 +285,8 @@ def test_what_users_wrote_is_no_markup(pictures, tmp_path):
 
 
 def test_demo_runs_what_cards_say(tmp_path, monkeypatch):
-    demos = {"toy-oracle": Card("toy-oracle", "Knows", "judged", demo=True)}
-    judges = {"toy-items": Card("toy-items", "Toys", "judged", demo=True)}
+    demos = {"toy-oracle": ModelCard("toy-oracle", "Knows", "judged", demo=True)}
+    judges = {"toy-items": BenchmarkCard("toy-items", "Toys", "judged", demo=True)}
     both = property(lambda registry: demos if registry is models else judges)
     monkeypatch.setattr(type(models), "cards", both)
     result = call("demo", "--out", tmp_path / "demo", "--no-store")

@@ -10,7 +10,7 @@ import pytest
 from helpers import judged
 
 from t2v_eval.cli import console
-from t2v_eval.registry import Card
+from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report.report import compare
 
 CODE = """
@@ -89,7 +89,9 @@ def test_tables_say_what_failed_what_was_published_and_what_metrics_are(capsys):
     class Explained(judged.Toys):
         meanings = {"right": "the share of items that are right, 0 to 1"}  # noqa: RUF012
 
-    benchmark = Explained(broken=2, card=Card("toys", "Explained", "judged", published=figures))
+    benchmark = Explained(
+        broken=2, card=BenchmarkCard("toys", "Explained", "judged", published=figures)
+    )
     report = compare([judged.Knows(on_error="skip")], [benchmark], resamples=5)
     console.print_report(report)
     said = capsys.readouterr().out

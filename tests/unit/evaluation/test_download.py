@@ -21,11 +21,11 @@ from typer.testing import CliRunner
 from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, OutputError, T2VWarning
 from t2v_eval.evaluation import download as data
-from t2v_eval.registry import Card, benchmarks
+from t2v_eval.registry import BenchmarkCard, benchmarks
 from t2v_eval.report.report import open_benchmark
 
 ROOT = Path(__file__).parents[3]
-OURS = Card("ours", "Ours", "ours", hub="someone/ours", files=("a.csv", "b/c.txt"))
+OURS = BenchmarkCard("ours", "Ours", "ours", hub="someone/ours", files=("a.csv", "b/c.txt"))
 OURS = replace(OURS, page="https://example.org/ours", obtain="agree there and download a.csv")
 
 

@@ -14,7 +14,7 @@ from t2v_eval.errors import CheckpointError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
 from t2v_eval.local import weights as of_weights
 from t2v_eval.local.weights import fingerprint
-from t2v_eval.registry import Registry
+from t2v_eval.registry import ModelCard, Registry
 
 
 class Filed(ToyEmbedding):
@@ -48,7 +48,7 @@ def weights(tmp_path):
 
 @pytest.fixture
 def filed(monkeypatch):
-    registry = Registry("model", "t2v_eval.backends")
+    registry = Registry("model", "t2v_eval.backends", ModelCard)
     registry.register("filed")(Filed)
     monkeypatch.setattr("t2v_eval.api.models", registry)
 

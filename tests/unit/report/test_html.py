@@ -18,7 +18,7 @@ from PIL import Image
 from t2v_eval.cli import console
 from t2v_eval.evaluation.benchmark import Item, evaluate
 from t2v_eval.inputs.media import Media, Video
-from t2v_eval.registry import Card
+from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report import disagreement, item_browser, plots, thumbnails
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report, compare
@@ -238,7 +238,7 @@ def test_the_page_of_a_single_scorer_without_tags():
 
 def test_what_others_published_is_beside_the_figure_of_the_same_scorer_and_metric():
     figures = {"right": {"toy-oracle": 0.987, "another": 0.5, "source": "a paper, table 1"}}
-    card = Card("with-figures", "Toys", "judged", published=figures)
+    card = BenchmarkCard("with-figures", "Toys", "judged", published=figures)
     report = compare(["toy-oracle", "toy-guesser"], [Toys(card=card)], resamples=5)
     shown = " ".join(Page(page_of(report)).text)
     assert shown.count("published: 0.987") == 1 and "Published: a paper, table 1." in shown
@@ -435,7 +435,7 @@ def test_benchmarks_take_turns_for_the_room_there_is_for_pictures(monkeypatch):
             return {"right": 1.0}
 
     monkeypatch.setattr("t2v_eval.report.html.Album", Notes)
-    other = Other(card=Card("other", "Other", "test"))
+    other = Other(card=BenchmarkCard("other", "Other", "test"))
     text = page_of(compare([Knows(on_error="skip")], [Toys(n=3), other], resamples=2))
     assert [isinstance(one, str) for one in asked] == [False, True, False, True, *[False] * 4]
     assert text.count("<section") == 3 and 'href="#benchmark-2"' in text

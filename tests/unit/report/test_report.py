@@ -15,7 +15,7 @@ from helpers.judged import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F4
 from t2v_eval.errors import BenchmarkDataError, InputError, OutputError, UnknownNameError
 from t2v_eval.evaluation.benchmark import Benchmark, evaluate
 from t2v_eval.evaluation.comparison import excludes_zero
-from t2v_eval.registry import Card
+from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report import disagreement
 from t2v_eval.report.chart import forest
 from t2v_eval.report.html import render
@@ -312,7 +312,7 @@ def test_a_benchmark_finds_its_folder(tmp_path):
 def test_several_benchmarks_come_one_after_the_other():
     class Other(Toys):
         def __init__(self):
-            super().__init__(n=4, card=Card("other", "Other", __name__))
+            super().__init__(n=4, card=BenchmarkCard("other", "Other", __name__))
 
     report = compare([Knows(), Guesses()], [Toys(), Other()], resamples=5)
     assert [(r.benchmark["name"], r.scorer["name"]) for r in report.runs] == [

@@ -8,7 +8,7 @@ from helpers.toy import ToyEmbedding, ToyPair, picture
 
 import t2v_eval
 from t2v_eval.errors import InputError
-from t2v_eval.registry import Registry, models
+from t2v_eval.registry import ModelCard, Registry, models
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.store import Store
 
@@ -75,7 +75,7 @@ def test_an_identity_of_its_own_is_enough(tmp_path):
 
 
 def test_registered_classes_and_embeddings_too(tmp_path, monkeypatch):
-    registry = Registry("model", "t2v_eval.backends")
+    registry = Registry("model", "t2v_eval.backends", ModelCard)
     registry.register("mine")(scorer(1))
     monkeypatch.setattr("t2v_eval.api.models", registry)
     with pytest.raises(InputError, match=f"'mine' is to keep its scores.*{REFUSED[-10:]}"):

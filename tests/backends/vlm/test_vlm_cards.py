@@ -214,7 +214,7 @@ def test_llava_video_in_the_layout_of_its_authors(images, tmp_path):
     scorer = t2v_eval.load("llava-video-7b", checkpoint=folder, device="cpu")
     np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-5)
     (folder / "config.json").write_text(json.dumps(flat | {"image_aspect_ratio": "pad"}))
-    with pytest.raises(CheckpointError, match="its pictures are 'pad'"):
+    with pytest.raises(CheckpointError, match="its images are 'pad'"):
         t2v_eval.load("llava-video-7b", checkpoint=folder, device="cpu")
 
 

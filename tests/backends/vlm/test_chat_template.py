@@ -25,13 +25,13 @@ MADE = TINY | CARDED | OTHERS
 def test_it_renders_as_transformers_does(kind, tmp_path):
     MADE[kind](tmp_path)
     processor = AutoProcessor.from_pretrained(tmp_path)
-    known = processor.tokenizer.special_tokens_map
+    original = processor.tokenizer.special_tokens_map
     for said in (SAID[1:], SAID, ANSWERED, ANSWERED[1:]):
         for prompted in (True, False):
             options = {"add_generation_prompt": prompted}
             expected = processor.apply_chat_template(said, tokenize=False, **options)
-            asked = {"messages": said, "tools": None, "documents": None, **known, **options}
-            assert render(processor.chat_template, **asked) == expected
+            tokens = {"messages": said, "tools": None, "documents": None, **original, **options}
+            assert render(processor.chat_template, **tokens) == expected
 
 
 # What published templates use: namespaces, macros, loops with their state, filters, tests.
@@ -74,8 +74,8 @@ def test_what_templates_use_means_what_it_means_to_transformers(said, prompted, 
     processor = AutoProcessor.from_pretrained(tmp_path)
     options = {"add_generation_prompt": prompted, "bos_token": "<s>"}
     expected = processor.apply_chat_template(said, chat_template=USUAL, tokenize=False, **options)
-    asked = {**processor.tokenizer.special_tokens_map, **options, "tools": None}
-    assert render(USUAL, messages=said, documents=None, **asked) == expected
+    tokens = {**processor.tokenizer.special_tokens_map, **options, "tools": None}
+    assert render(USUAL, messages=said, documents=None, **tokens) == expected
     assert "<image>" in expected and "dog" in expected
 
 
@@ -145,9 +145,9 @@ HOSTILE = [
 
 @pytest.mark.parametrize("source", HOSTILE)
 def test_a_template_without_end_ends(source):
-    with pytest.raises(Exception) as told:
+    with pytest.raises(Exception) as message:
         render(source, messages=[])
-    assert not isinstance(told.value, (MemoryError, KeyboardInterrupt))
+    assert not isinstance(message.value, (MemoryError, KeyboardInterrupt))
 
 
 def test_what_was_too_much_is_said():
@@ -173,18 +173,18 @@ def test_a_time_is_kept_too(monkeypatch):
 def test_a_checkpoint_with_such_a_template_is_refused_and_a_text_may_be_anything(hostile, tmp_path):
     llava(tmp_path)
     file = tmp_path / "chat_template.jinja"
-    known = file.read_text()
-    file.write_text(hostile + known)
+    original = file.read_text()
+    file.write_text(hostile + original)
     with pytest.raises(CheckpointError, match="chat template of this model .* steps; pass chat="):
         t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")
-    file.write_text(known)
+    file.write_text(original)
     scorer = t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")
     image = picture(0)
     texts = [hostile, "{{ 10 ** 99999 }}", "{% raw %}", "a {# b", "x" * 300]
     assert scorer(image, texts).isfinite().all()
     # A template that is only bad to some texts fails with these.
     file.write_text(
-        "{% if 'bad' in messages[0].content[1].text %}" + hostile + "{% endif %}" + known
+        "{% if 'bad' in messages[0].content[1].text %}" + hostile + "{% endif %}" + original
     )
     scorer = t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")
     assert scorer(image, "good").isfinite().all()

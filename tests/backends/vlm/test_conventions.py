@@ -83,16 +83,16 @@ def test_a_version_is_a_template_of_a_call_of_a_scorer_and_of_the_command_line(q
     options = {"checkpoint": qwen, "device": "cpu"}
     scorer = t2v_eval.load("qwen2.5-vl-3b", **options)
     old = t2v_eval.load("qwen2.5-vl-3b", template="t2v-3.0", **options)
-    written = t2v_eval.load(
+    generated = t2v_eval.load(
         "qwen2.5-vl-3b", question_template='Does this image show "{}"?', **options
     )
-    assert old.id == written.id  # what is kept is kept under the question, however it was named
+    assert old.id == generated.id  # what is kept is kept under the question, however it was named
     assert scorer.with_template(template="t2v-3.1").id == scorer.id != old.id
     image = picture(0, (40, 60))
     asked = scorer(image, ["a cat"], template="t2v-3.0")
     assert asked == old(image, ["a cat"]) != scorer(image, ["a cat"])
-    told = t2v_eval.template_sensitivity(scorer, [image] * 2, ["a cat"], ["t2v-3.0", "t2v-3.1"])
-    assert told.scores["vqascore-bare"][0] == asked[0]
+    message = t2v_eval.template_sensitivity(scorer, [image] * 2, ["a cat"], ["t2v-3.0", "t2v-3.1"])
+    assert message.scores["vqascore-bare"][0] == asked[0]
     image.save(tmp_path / "a.png")
     command = ["score", "-m", "qwen2.5-vl-3b", "--checkpoint", str(qwen), "--device", "cpu"]
     command += [str(tmp_path / "a.png"), "-t", "a cat", "--no-store", "--template", "t2v-3.0"]
@@ -113,10 +113,10 @@ def test_a_version_without_this_scorer_says_what_there_is(tmp_path):
 
 
 def test_the_lists_say_which_version_a_card_follows():
-    told = CliRunner().invoke(app, ["list", "models", "qwen2*-vl-7b"]).stdout.splitlines()
-    assert {line.split("\t")[0]: line.split("\t")[-1] for line in told} == {
+    message = CliRunner().invoke(app, ["list", "models", "qwen2*-vl-7b"]).stdout.splitlines()
+    assert {line.split("\t")[0]: line.split("\t")[-1] for line in message} == {
         "qwen2-vl-7b": "t2v-3.1",
         "qwen2.5-vl-7b": "t2v-3.1",
     }
-    told = CliRunner().invoke(app, ["list", "models", "gpt-4o"]).stdout
-    assert "follows\tt2v-3.0\n" in told and "'t2v-3.1': 'vqascore-capital'" in told
+    message = CliRunner().invoke(app, ["list", "models", "gpt-4o"]).stdout
+    assert "follows\tt2v-3.0\n" in message and "'t2v-3.1': 'vqascore-capital'" in message

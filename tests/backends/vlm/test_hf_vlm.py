@@ -38,9 +38,9 @@ def kind(request):
 
 @pytest.fixture(scope="session")
 def folder(kind, tmp_path_factory):
-    made = tmp_path_factory.mktemp(kind)
-    TINY[kind](made)
-    return made
+    result = tmp_path_factory.mktemp(kind)
+    TINY[kind](result)
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +55,9 @@ def scorer(make):
 
 @pytest.fixture(scope="session")
 def qwen(tmp_path_factory):
-    made = tmp_path_factory.mktemp("one") / "Qwen"
-    TINY["qwen2_5_vl"](made)
-    return made
+    result = tmp_path_factory.mktemp("one") / "Qwen"
+    TINY["qwen2_5_vl"](result)
+    return result
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +73,10 @@ def plain(kind, folder):
 
     @torch.no_grad()
     def score(image, question: str, answer: str) -> float:
-        asked = [{"type": "image", "image": image}, {"type": "text", "text": question}]
+        prompt_tokens = [{"type": "image", "image": image}, {"type": "text", "text": question}]
         if processor.chat_template:
             inputs = processor.apply_chat_template(
-                [{"role": "user", "content": asked}],
+                [{"role": "user", "content": prompt_tokens}],
                 add_generation_prompt=True,
                 tokenize=True,
                 return_dict=True,
@@ -89,8 +89,8 @@ def plain(kind, folder):
         words = [*processor.tokenizer(answer, add_special_tokens=False).input_ids, end]
         for name, value in inputs.items():
             if value.shape == inputs["input_ids"].shape and name != "input_ids":
-                one = name == "attention_mask" or (kind == "paligemma" and name != "input_ids")
-                inputs[name] = torch.cat([value, torch.full((1, len(words)), int(one))], 1)
+                item = name == "attention_mask" or (kind == "paligemma" and name != "input_ids")
+                inputs[name] = torch.cat([value, torch.full((1, len(words)), int(item))], 1)
             elif name == "cross_attention_mask":
                 more = value[:, -1:].expand(-1, len(words), -1, -1)
                 inputs[name] = torch.cat([value, more], 1)
@@ -119,14 +119,16 @@ def load(checkpoint, **options):
     ],
 )
 def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, question, answer):
-    asked = {"question_template": question, "answer_template": answer}
+    prompt_tokens = {"question_template": question, "answer_template": answer}
     expected = [
         [plain(i, question.replace("{}", t), answer.replace("{}", t)) for t in TEXTS]
         for i in images
     ]
-    np.testing.assert_allclose(scorer(images, TEXTS, **asked), expected, rtol=1e-4, atol=1e-7)
-    one = float(scorer(images[0], TEXTS[1], **asked))
-    assert one == pytest.approx(expected[0][1], rel=1e-4)
+    np.testing.assert_allclose(
+        scorer(images, TEXTS, **prompt_tokens), expected, rtol=1e-4, atol=1e-7
+    )
+    item = float(scorer(images[0], TEXTS[1], **prompt_tokens))
+    assert item == pytest.approx(expected[0][1], rel=1e-4)
 
 
 NOT_SHARED = {  # pictures that look at the text; memories that cannot be packed
@@ -157,11 +159,11 @@ def test_every_mode_gives_what_pairs_by_themselves_give(kind, make, oracle, imag
     assert scorer.reader.batches_images
     pictures = [*images, *(picture(7 + n, (30 + 13 * n, 61)) for n in range(3))]
     for rows, columns in SHAPES:
-        made, wanted = (s(pictures[:rows], TEXTS[:columns]) for s in (scorer, oracle))
-        np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-6)
+        result, requested = (s(pictures[:rows], TEXTS[:columns]) for s in (scorer, oracle))
+        np.testing.assert_allclose(result, requested, rtol=1e-5, atol=1e-6)
     texts = [TEXTS[n % 4] + str(n) for n in range(6)]
-    made, wanted = (s.score_pairs(pictures, texts) for s in (scorer, oracle))
-    np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-6)
+    result, requested = (s.score_pairs(pictures, texts) for s in (scorer, oracle))
+    np.testing.assert_allclose(result, requested, rtol=1e-5, atol=1e-6)
 
 
 def test_a_score_does_not_depend_on_its_batch(scorer, images):
@@ -178,12 +180,12 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
 def test_a_picture_is_seen_and_read_once(kind, make, images):
     scorer = make(keep_bytes=0)
     scorer.room = 10**6
-    network, seen, read, rows = scorer.network.base_model, [], [], []
+    network, features, read, rows = scorer.network.base_model, [], [], []
     towers = ("vision_tower", "visual", "vision_model")
     tower = next(getattr(network, name) for name in towers if hasattr(network, name))
 
     def look(_, args, kwargs):
-        seen.append(next(t.numel() for t in [*args, *kwargs.values()] if t.is_floating_point()))
+        features.append(next(t.numel() for t in [*args, *kwargs.values()] if t.is_floating_point()))
 
     tower.register_forward_pre_hook(look, with_kwargs=True)
     network.register_forward_pre_hook(
@@ -194,8 +196,8 @@ def test_a_picture_is_seen_and_read_once(kind, make, images):
     scorer([*images, images[0]], TEXTS)
     # All pixels once; pictures whose pixels have the same shape are seen together.
     pixels = [scorer.prompt_builder.image_inputs(image)["pixel_values"] for image in images]
-    assert sum(seen) == sum(p.numel() for p in pixels)
-    assert len(seen) == len({p.shape[1:] for p in pixels})
+    assert sum(features) == sum(p.numel() for p in pixels)
+    assert len(features) == len({p.shape[1:] for p in pixels})
     # A picture that looks at the text is read with each; a memory takes one picture at a time.
     assert sum(read) == (12 if kind == "paligemma" else 3)
     assert len([count for count in read if count]) == (3 if kind == "qwen3_5" else 1)
@@ -209,9 +211,9 @@ def test_pairs_of_like_length_are_read_together(qwen):
     texts = ["dog " * (1 + (5 * n) % 12) for n in range(12)]
     pictures = [picture(n, (56, 56)) for n in range(12)]
     (state,) = scorer.encode_images([scorer.preprocess(pictures[0])])
-    asked = scorer.build_prompt(state, texts).prompts.values()
+    prompt_tokens = scorer.build_prompt(state, texts).prompts.values()
     picture_length = state.row["input_ids"].shape[1]
-    lengths = sorted(picture_length + len(a.prompt) + len(a.answer) - 1 for a in asked)
+    lengths = sorted(picture_length + len(a.prompt) + len(a.answer) - 1 for a in prompt_tokens)
     scorer.network.base_model.register_forward_pre_hook(
         lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
@@ -221,11 +223,11 @@ def test_pairs_of_like_length_are_read_together(qwen):
 
 def test_texts_hold_no_control_tokens(scorer, images):
     chat = scorer.prompt_builder
-    known = [str(t) for t in chat.tokenizer.added_tokens_decoder.values() if t.special]
-    for text in [*known, "an <image> of {} {0} {{x}}", "{", "{% raw %}"]:
+    original = [str(t) for t in chat.tokenizer.added_tokens_decoder.values() if t.special]
+    for text in [*original, "an <image> of {} {0} {{x}}", "{", "{% raw %}"]:
         tokens = chat.tokenize(f"{text} here", "Yes").prompt
         harmless = chat.tokenize("x here", "Yes").prompt
-        ids = {chat.tokenizer.convert_tokens_to_ids(token) for token in known}
+        ids = {chat.tokenizer.convert_tokens_to_ids(token) for token in original}
         assert [t for t in tokens if t in ids] == [t for t in harmless if t in ids]
         assert scorer(images[0], [text, "cat"]).isfinite().all()
 
@@ -267,12 +269,12 @@ def test_sharing_that_changes_something_is_given_up(qwen, images, monkeypatch):
 def test_generate(kind, folder, scorer, images):
     prompts = ["Describe the picture.", "What is this? " * 9, "a"]
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
-    written = scorer.generate(images, prompts, max_new_tokens=5)
-    for image, prompt, text in zip(images, prompts, written, strict=True):
+    generated = scorer.generate(images, prompts, max_new_tokens=5)
+    for image, prompt, text in zip(images, prompts, generated, strict=True):
         inputs = scorer.prompt_builder.image_inputs(image)
         inputs = append_tokens(inputs, scorer.prompt_builder.tokenize(prompt, "").prompt)
-        made = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0]
-        answer = made[inputs["input_ids"].shape[1] :].tolist()
+        result = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0]
+        answer = result[inputs["input_ids"].shape[1] :].tolist()
         assert (
             text == scorer.prompt_builder.tokenizer.decode(answer, skip_special_tokens=True).strip()
         )
@@ -283,10 +285,11 @@ def test_generate(kind, folder, scorer, images):
 def test_texts_about_pictures_that_are_alike_are_written_together(kind, make, monkeypatch):
     scorer = make(batch_size=4)
     alike = [picture(seed, (56, 56)) for seed in range(3)]
-    asked = [*alike, picture(3, (90, 40)), alike[0]]
+    prompt_tokens = [*alike, picture(3, (90, 40)), alike[0]]
     prompts = ["What is this?"] * 4 + ["And what is that?"]
     alone = [
-        scorer.generate(i, p, max_new_tokens=6)[0] for i, p in zip(asked, prompts, strict=True)
+        scorer.generate(i, p, max_new_tokens=6)[0]
+        for i, p in zip(prompt_tokens, prompts, strict=True)
     ]
     rows, generate = [], scorer.network.generate
 
@@ -295,7 +298,7 @@ def test_texts_about_pictures_that_are_alike_are_written_together(kind, make, mo
         return generate(**options)
 
     monkeypatch.setattr(scorer.network, "generate", count)
-    assert scorer.generate(asked, prompts, max_new_tokens=6) == alone
+    assert scorer.generate(prompt_tokens, prompts, max_new_tokens=6) == alone
     assert sum(rows) == 5 and max(rows) >= 3
     assert len({*alone}) > 2 or kind == "qwen3_5"  # whose small weights say little
 
@@ -305,14 +308,14 @@ def test_explain(scorer, images):
     told = scorer.explain(images[:2], TEXTS[:2], top=3)
     for i in range(2):
         for j in range(2):
-            one = told[i][j]
-            assert one.score == pytest.approx(float(scores[i, j]), rel=1e-4)
-            assert TEXTS[j].strip() in one.prompt
-            chances = [token.probability for token in one.tokens]
-            assert one.score == pytest.approx(float(np.exp(np.log(chances).mean())), rel=1e-4)
-            assert "Yes" in "".join(token.token for token in one.tokens)
-            assert all(len(token.alternatives) == 3 for token in one.tokens)
-            assert one.tokens[0].alternatives[0][1] >= chances[0] - 1e-6
+            item = told[i][j]
+            assert item.score == pytest.approx(float(scores[i, j]), rel=1e-4)
+            assert TEXTS[j].strip() in item.prompt
+            chances = [token.probability for token in item.tokens]
+            assert item.score == pytest.approx(float(np.exp(np.log(chances).mean())), rel=1e-4)
+            assert "Yes" in "".join(token.token for token in item.tokens)
+            assert all(len(token.alternatives) == 3 for token in item.tokens)
+            assert item.tokens[0].alternatives[0][1] >= chances[0] - 1e-6
     assert " x " in told[0][0].prompt or "image" in told[0][0].prompt
     assert str(told[0][0]).startswith(f"{told[0][0].score:.4f}\n{told[0][0].prompt}\n  ")
     assert scorer.explain(images[0], "cat", answer_template="No")[0][0].tokens[0].token[0] == "N"
@@ -330,9 +333,9 @@ def test_a_model_that_changes_its_logits_is_refused(qwen, monkeypatch):
     forward = Network.forward
 
     def louder(self, *args, **kwargs):
-        made = forward(self, *args, **kwargs)
-        made.logits = made.logits * 3
-        return made
+        result = forward(self, *args, **kwargs)
+        result.logits = result.logits * 3
+        return result
 
     monkeypatch.setattr(Network, "forward", louder)
     with pytest.raises(UnsupportedError, match="changes its logits in a way"):
@@ -384,9 +387,9 @@ def test_what_cannot_be_asked_is_refused(qwen, tmp_path):
     (mute / "config.json").write_text(
         '{"model_type": "ours", "auto_map": {"AutoConfig": "ours.Config"}}'
     )
-    for said in ("False", "no", 0.5):
+    for text_out in ("False", "no", 0.5):
         with pytest.raises(InputError, match="trust_remote_code=.*; use True or False"):
-            load(qwen, trust_remote_code=said)
+            load(qwen, trust_remote_code=text_out)
     with pytest.raises(CheckpointError, match="pass trust_remote_code=True if you trust it"):
         load(mute)
 
@@ -397,21 +400,21 @@ CARDS = {n: c for n, c in models.cards.items() if c.entry == "HfVlm"}
 @pytest.mark.parametrize("name", CARDS)
 def test_every_card_can_be_asked(name):
     card = CARDS[name]
-    said = card.verified.partition(":")[0]
-    assert said in ("golden", "architecture", "unverified")
+    text_out = card.verified.partition(":")[0]
+    assert text_out in ("golden", "architecture", "unverified")
     assert card.args.get("rule", "answer") in RULES
     assert card.args.get("style", "template") in STYLES
     assert card.args.get("template", "vqascore") in t2v_eval.list_templates()
-    taken = {*signature(HfVlm.__init__).parameters, "template"}
-    assert set(card.args) <= taken
+    sampled = {*signature(HfVlm.__init__).parameters, "template"}
+    assert set(card.args) <= sampled
 
 
 def test_a_card_s_question_yields_to_the_user_s(qwen, images):
     card = t2v_eval.load("qwen2.5-vl-7b", checkpoint=qwen, device="cpu")
     assert card.template.question == 'Does this figure show "{}"? Please answer Yes or No.'
     assert "rule=first-token" in card.id
-    own = t2v_eval.load("qwen2.5-vl-7b", checkpoint=qwen, device="cpu", question_template="{}?")
-    assert own.template.question == "{}?"
+    custom = t2v_eval.load("qwen2.5-vl-7b", checkpoint=qwen, device="cpu", question_template="{}?")
+    assert custom.template.question == "{}?"
     settings = models.card("qwen2.5-vl-7b").args["image_settings"]
     plain = load(qwen, rule="first-token", image_settings=settings)
     plain = plain(images, TEXTS, template="vqascore-capital")

@@ -70,13 +70,13 @@ def onevision(tmp_path_factory):
     """A small LLaVA-OneVision with an odd number of patches, and its tokenizer."""
     native = tmp_path_factory.mktemp("native")
     TINY["llava_onevision"](native)
-    told = json.loads((native / "config.json").read_text())
-    told["vision_config"]["image_size"] = SIDE
-    told["image_grid_pinpoints"] = [[SIDE, SIDE], [SIDE, 2 * SIDE]]
+    message = json.loads((native / "config.json").read_text())
+    message["vision_config"]["image_size"] = SIDE
+    message["image_grid_pinpoints"] = [[SIDE, SIDE], [SIDE, 2 * SIDE]]
     torch.manual_seed(0)
-    made = LlavaOnevisionForConditionalGeneration(LlavaOnevisionConfig(**told)).eval()
-    torch.nn.init.normal_(made.model.image_newline)
-    return made, AutoTokenizer.from_pretrained(native)
+    result = LlavaOnevisionForConditionalGeneration(LlavaOnevisionConfig(**message)).eval()
+    torch.nn.init.normal_(result.model.image_newline)
+    return result, AutoTokenizer.from_pretrained(native)
 
 
 @pytest.fixture
@@ -87,15 +87,15 @@ def llava(onevision, tmp_path):
         model, words = onevision
         config, folder, tower = model.config, tmp_path / "llava", tmp_path / "siglip"
         folder.mkdir(), tower.mkdir()
-        made = {}
+        result = {}
         for name, tensor in model.state_dict().items():
             name = name.replace("model.vision_tower.", "model.vision_tower.vision_tower.")
             name = name.replace(
                 "vision_tower.vision_tower.", "vision_tower.vision_tower.vision_model."
             )
             name = name.replace("language_model.", "").replace("multi_modal_", "mm_")
-            made[name.replace("linear_1", "0").replace("linear_2", "2")] = tensor.contiguous()
-        save_file(made, folder / "model.safetensors")
+            result[name.replace("linear_1", "0").replace("linear_2", "2")] = tensor.contiguous()
+        save_file(result, folder / "model.safetensors")
         names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")
         names += ("num_attention_heads", "num_key_value_heads", "rms_norm_eps")
         flat = {name: getattr(config.text_config, name) for name in names}
@@ -143,13 +143,13 @@ def llava_by_hand(model, words, frames, text: str, where: str, how: str) -> floa
         tokens += [newline] if where == "frame" else []
     tokens += [newline] if where == "one_token" else []
     times = ",".join(f"{n / 2:.2f}s" for n in range(len(frames)))
-    said = (
+    messages = (
         f"\nThe video lasts for {len(frames) / 2:.2f} seconds, and {len(frames)} frames are "
         f"uniformly sampled from it. These frames are located at {times}.Please answer the "
         f"following questions related to this video.\n{IMAGE.replace('{}', text)}{END}"
     )
     embed = model.get_input_embeddings()
-    before, after = (embed(words(part, return_tensors="pt").input_ids) for part in (QWEN, said))
+    before, after = (embed(words(part, return_tensors="pt").input_ids) for part in (QWEN, messages))
     whole = torch.cat([before, torch.stack(tokens)[None], after], 1)
     states = model.model.language_model(inputs_embeds=whole).last_hidden_state[0, -1]
     yes = words("Yes", add_special_tokens=False).input_ids[0]
@@ -174,14 +174,14 @@ def test_llava_onevision_of_its_authors_is_that_of_transformers(onevision, llava
     """Where config.json says nothing of videos."""
     model, words = onevision
     scorer = t2v_eval.load("llava-onevision-qwen2-7b-ov", checkpoint=llava(), device="cpu")
-    shown = as_shown(frames_of(0, 4))
-    row = scorer.prompt_builder.video_inputs(shown).row
+    media_inputs = as_shown(frames_of(0, 4))
+    row = scorer.prompt_builder.video_inputs(media_inputs).row
     with torch.no_grad():
-        theirs, ours = (
+        reference, ours = (
             network.get_video_features(row["pixel_values_videos"]).pooler_output
             for network in (model.model, scorer.network.model)
         )
-    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(ours, reference)
     assert (
         ours.shape[1] == 4 * 9 + 1 == int((row["input_ids"] == words("<video>").input_ids[0]).sum())
     )
@@ -190,9 +190,11 @@ def test_llava_onevision_of_its_authors_is_that_of_transformers(onevision, llava
 def test_llava_sees_frames_as_its_authors_prepare_them(llava):
     scorer = t2v_eval.load("llava-video-7b", checkpoint=llava(), device="cpu")
     for size in ((30, 40), (200, 90)):
-        shown = as_shown(frames_of(0, 3, size))
-        made = scorer.prompt_builder.video_inputs(shown).row["pixel_values_videos"][0]
-        torch.testing.assert_close(made, stretched(shown.frames, SIDE, [0.5] * 3, [0.5] * 3))
+        media_inputs = as_shown(frames_of(0, 3, size))
+        result = scorer.prompt_builder.video_inputs(media_inputs).row["pixel_values_videos"][0]
+        torch.testing.assert_close(
+            result, stretched(media_inputs.frames, SIDE, [0.5] * 3, [0.5] * 3)
+        )
 
 
 def test_llava_shares_what_texts_of_a_video_have_in_common(llava):
@@ -235,20 +237,22 @@ def test_internvl_reads_a_video_as_its_authors(name):
     pixels = stretched(frames, 28, MEAN, STD)
     yes = words.encode("Yes", add_special_tokens=False)[0]
     expected = []
-    shown = scorer.prompt_builder.video_inputs(as_shown(frames))
+    media_inputs = scorer.prompt_builder.video_inputs(as_shown(frames))
     for text in TEXTS:
         query = WRAPPED[name].replace("{}", seen + FIGURE.replace("{}", text))
         ids = words(query, return_tensors="pt").input_ids
-        asked = scorer.prompt_builder.tokenize(FIGURE.replace("{}", text), "Yes")
-        assert [*shown.row["input_ids"][0].tolist(), *asked.prompt] == ids[0].tolist()
+        prompt_tokens = scorer.prompt_builder.tokenize(FIGURE.replace("{}", text), "Yes")
+        assert [*media_inputs.row["input_ids"][0].tolist(), *prompt_tokens.prompt] == ids[
+            0
+        ].tolist()
         with torch.no_grad():
             logits = scorer.network(input_ids=ids, pixel_values=pixels).logits[0, -1]
         expected.append(float(logits[: scorer.prompt_builder.vocab_size].softmax(-1)[yes]))
     scores = scorer(Video.of(frames), TEXTS)[0]
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
     large = as_shown(frames_of(1, 2, (90, 120)))
-    made = scorer.prompt_builder.video_inputs(large).row["pixel_values"]
-    torch.testing.assert_close(made, stretched(large.frames, 28, MEAN, STD))
+    result = scorer.prompt_builder.video_inputs(large).row["pixel_values"]
+    torch.testing.assert_close(result, stretched(large.frames, 28, MEAN, STD))
 
 
 @pytest.mark.parametrize("name", WRAPPED)
@@ -263,12 +267,12 @@ def tarsier(tmp_path_factory):
     native, folder = (tmp_path_factory.mktemp(name) for name in ("native", "tarsier"))
     TINY["qwen2_vl"](native)
     model = Qwen2VLForConditionalGeneration.from_pretrained(native).eval()
-    made = {}
+    result = {}
     for name, tensor in model.state_dict().items():
         name = name.replace("model.visual.", "vision_tower.")
         name = name.replace("model.language_model.", "language_model.model.")
-        made[name.replace("lm_head", "language_model.lm_head")] = tensor.contiguous()
-    save_file(made, folder / "model.safetensors")
+        result[name.replace("lm_head", "language_model.lm_head")] = tensor.contiguous()
+    save_file(result, folder / "model.safetensors")
     text, vision = model.config.text_config.to_dict(), model.config.vision_config.to_dict()
     rope = text.pop("rope_parameters")
     text |= {"model_type": "qwen2_vl", "rope_theta": rope["rope_theta"]}
@@ -322,8 +326,8 @@ def test_tarsier_resizes_frames_as_its_authors(tarsier):
     row = scorer.prompt_builder.video_inputs(as_shown(frames)).row
     assert row["video_grid_thw"].tolist() == [[2, 42, 56]] and 588 * 784 > 460800
     resized = [f.resize((783, 587)).resize((784, 588)) for f in frames]
-    theirs = Qwen2VLImageProcessorPil(do_resize=False)(resized, return_tensors="pt")
-    torch.testing.assert_close(row["pixel_values_videos"], theirs["pixel_values"])
+    reference = Qwen2VLImageProcessorPil(do_resize=False)(resized, return_tensors="pt")
+    torch.testing.assert_close(row["pixel_values_videos"], reference["pixel_values"])
     small = scorer.prompt_builder.video_inputs(as_shown(frames_of(0, 2, (300, 200)))).row
     assert small["video_grid_thw"].tolist() == [[2, 14, 22]]
 
@@ -333,18 +337,18 @@ def test_text_stands_behind_a_video(kind, tmp_path):
     """However long it is, and so that the same is read with and without what texts share."""
     TINY[kind](tmp_path)
     media = [Video.of(frames_of(0, 40, (28, 28))), picture(0, (60, 90))]
-    found, small = [], {"shortest_edge": 784, "longest_edge": 784}
+    matches_found, small = [], {"shortest_edge": 784, "longest_edge": 784}
     for share in ("packed", "repeated", "vision", False):
         options = {"frames": 40, "video_settings": {"size": small}}
         scorer = t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu", share=share, **options)
-        found.append(scorer(media, TEXTS))
-    for scores in found[:-1]:
-        np.testing.assert_allclose(scores, found[-1], rtol=1e-5)
+        matches_found.append(scorer(media, TEXTS))
+    for scores in matches_found[:-1]:
+        np.testing.assert_allclose(scores, matches_found[-1], rtol=1e-5)
     kinds = torch.tensor([[0, 0, *[2] * 20, 0, 0], [0, 2, *[0] * 22]])
     grids = torch.tensor([[20, 2, 2], [1, 2, 2]])
-    told = {"second_per_grid_ts": torch.tensor([1.0, 1.0])} if "5" in kind else {}
+    message = {"second_per_grid_ts": torch.tensor([1.0, 1.0])} if "5" in kind else {}
     places, shift = scorer.network.base_model.get_rope_index(
-        torch.zeros_like(kinds), kinds, video_grid_thw=grids, **told
+        torch.zeros_like(kinds), kinds, video_grid_thw=grids, **message
     )
     last = int(places[0, 0, 21])
     assert last > 2 and places[:, 0, 22:].tolist() == [[last + 1, last + 2]] * 3

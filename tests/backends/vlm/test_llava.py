@@ -57,7 +57,7 @@ def authors(tmp_path_factory) -> tuple[Path, Path]:
     shutil.copy(CHECKPOINT / "preprocessor_config.json", tower)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(CHECKPOINT / name, folder)
-    own, seeing = {}, {}
+    custom, seeing = {}, {}
     for name, tensor in (
         LlavaForConditionalGeneration.from_pretrained(CHECKPOINT).state_dict().items()
     ):
@@ -66,18 +66,18 @@ def authors(tmp_path_factory) -> tuple[Path, Path]:
             continue
         name = name.replace("language_model.", "").replace("multi_modal_", "mm_")
         name = name.replace("linear_1", "0").replace("linear_2", "2")
-        own[name] = tensor[:700].clone() if len(tensor) == 764 else tensor
-    own["model.vision_tower.vision_tower.vision_model.not_read"] = torch.ones(1)
-    torch.save(own, folder / "pytorch_model.bin")
+        custom[name] = tensor[:700].clone() if len(tensor) == 764 else tensor
+    custom["model.vision_tower.vision_tower.vision_model.not_read"] = torch.ones(1)
+    torch.save(custom, folder / "pytorch_model.bin")
     save_file(seeing, tower / "model.safetensors")
     return folder, tower
 
 
 @pytest.fixture(scope="session")
 def scorers(authors):
-    made = {share: load(image_mode="original", share=share) for share in (True, False)}
-    made["authors"] = load(authors[0], image_mode="original")
-    return made.__getitem__
+    result = {share: load(image_mode="original", share=share) for share in (True, False)}
+    result["authors"] = load(authors[0], image_mode="original")
+    return result.__getitem__
 
 
 @pytest.fixture
@@ -176,16 +176,16 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
 
 def test_a_picture_is_seen_once_and_its_prompt_read_once(images):
     scorer = load()
-    seen: list[int] = []
+    features: list[int] = []
     read: list[tuple[int, ...]] = []
     scorer.network.base_model.vision_tower.register_forward_pre_hook(
-        lambda _, args, kwargs: seen.append(len(args[0])), with_kwargs=True
+        lambda _, args, kwargs: features.append(len(args[0])), with_kwargs=True
     )
     scorer.network.base_model.language_model.register_forward_pre_hook(
         lambda _, args, kwargs: read.append(kwargs["inputs_embeds"].shape[:2]), with_kwargs=True
     )
     scorer([*images, images[0]], TEXTS)
-    assert seen == [3]
+    assert features == [3]
     # Starts, which hold the pictures, in one batch, then the ends, packed: what differs.
     (starts, length), (rows, _) = read
     assert starts == rows == 3
@@ -193,10 +193,10 @@ def test_a_picture_is_seen_once_and_its_prompt_read_once(images):
     # What the tower made of a picture is kept for the next call.
     for text in TEXTS:
         scorer(images, text)
-    assert seen == [3]
+    assert features == [3]
     assert [rows for rows, _ in read[2:]] == [3] * 4
     scorer([picture(9)], TEXTS[:1])
-    assert seen == [3, 1]
+    assert features == [3, 1]
 
 
 @pytest.mark.parametrize(
@@ -257,10 +257,10 @@ def test_other_ways_to_take_the_probability(scorer, read_plainly, images, monkey
         score = float(ratio(images[0], "cat", answer_template=answer))
         assert score == pytest.approx(expected / (p_yes + p_no), rel=1e-5)
     outcome = ratio.evaluate_blocks([Block.of(images[0], "cat")])
-    (told,) = map(json.loads, outcome.details.values())
-    assert told["listed"] == pytest.approx(p_yes + p_no, rel=1e-5)
-    assert told["answer"] == pytest.approx(p_yes, rel=1e-5)
-    assert told["opposite"] == pytest.approx(p_no, rel=1e-5)
+    (message,) = map(json.loads, outcome.details.values())
+    assert message["listed"] == pytest.approx(p_yes + p_no, rel=1e-5)
+    assert message["answer"] == pytest.approx(p_yes, rel=1e-5)
+    assert message["opposite"] == pytest.approx(p_no, rel=1e-5)
     with pytest.raises(TemplateError, match="scores the answers yes and no"):
         ratio(images, TEXTS, answer_template="maybe")
     monkeypatch.setattr("t2v_eval.backends.vlm.reading.rules.MIN_YES_NO_PROBABILITY", 1.0)
@@ -312,9 +312,9 @@ def test_the_layout_of_the_authors(authors, scorer, images):
 def test_nothing_is_written_but_tokens(authors, scorer, images):
     """Converted weights have rows after the vocabulary, which the authors' have not."""
     folder, tower = authors
-    written = scorer.generate(images, "What is it?", max_new_tokens=6)
-    theirs = load(folder, vision_tower=str(tower), image_mode="original")
-    assert written == theirs.generate(images, "What is it?", max_new_tokens=6)
+    generated = scorer.generate(images, "What is it?", max_new_tokens=6)
+    reference = load(folder, vision_tower=str(tower), image_mode="original")
+    assert generated == reference.generate(images, "What is it?", max_new_tokens=6)
 
 
 def test_what_yes_and_no_captured_is_stored_and_reported(images, tmp_path):
@@ -328,7 +328,7 @@ def test_what_yes_and_no_captured_is_stored_and_reported(images, tmp_path):
     scorer = load(rule="yes-no", store=tmp_path / "scores.sqlite")
     fresh, stored = (evaluate(scorer, PromptTokens(), resamples=2) for _ in range(2))
     assert stored.counts["reused"] == 2 * len(images)
-    told = [json.loads(detail)["listed"] for detail in fresh.details.values()]
-    assert len(told) == 2 * len(images) and all(0 < share < 1 for share in told)
-    expected = {"mean": pytest.approx(np.mean(told)), "lowest": min(told), "n": len(told)}
+    message = [json.loads(detail)["listed"] for detail in fresh.details.values()]
+    assert len(message) == 2 * len(images) and all(0 < share < 1 for share in message)
+    expected = {"mean": pytest.approx(np.mean(message)), "lowest": min(message), "n": len(message)}
     assert fresh.scorer["said"]["listed"] == stored.scorer["said"]["listed"] == expected

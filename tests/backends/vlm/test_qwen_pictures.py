@@ -48,10 +48,10 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 def test_a_picture_has_the_size_of_the_rule_and_the_pixels_of_pillow(side, size, limits):
     least, most = (n * side * side for n in limits)
     image = noise(*size)
-    wanted = size_by_rule(*size, side, least, most)
-    if 0 in wanted:
+    requested = size_by_rule(*size, side, least, most)
+    if 0 in requested:
         pytest.skip("the original fails on it")
-    expected = image.resize(wanted)  # whose filter is bicubic where none is named
+    expected = image.resize(requested)  # whose filter is bicubic where none is named
     assert np.array_equal(np.asarray(smart_resize(image, side, least, most)), np.asarray(expected))
 
 
@@ -72,9 +72,11 @@ def test_what_the_model_sees_is_what_the_processor_makes_of_pillows_pixels(score
         image = noise(*size)
         resized = image.resize(size_by_rule(*size, side, least, most), Image.Resampling.BICUBIC)
         expected = processor(resized, do_resize=False, return_tensors="pt")
-        seen = named.prompt_builder.image_inputs(image)
-        torch.testing.assert_close(seen["pixel_values"], expected.pixel_values, rtol=0, atol=1e-6)
-        assert seen["image_grid_thw"].tolist() == expected.image_grid_thw.tolist()
+        features = named.prompt_builder.image_inputs(image)
+        torch.testing.assert_close(
+            features["pixel_values"], expected.pixel_values, rtol=0, atol=1e-6
+        )
+        assert features["image_grid_thw"].tolist() == expected.image_grid_thw.tolist()
 
 
 def test_torchvision_resizes_otherwise_and_has_another_id(scorer):
@@ -84,8 +86,10 @@ def test_torchvision_resizes_otherwise_and_has_another_id(scorer):
     settings = {"size": {"shortest_edge": least, "longest_edge": most}}
     before = t2v_eval.load(named.name, checkpoint=folder, device="cpu", image_settings=settings)
     image = noise(97, 61)
-    ours, theirs = (s.prompt_builder.image_inputs(image)["pixel_values"] for s in (named, before))
-    assert ours.shape == theirs.shape and not torch.allclose(ours, theirs, atol=0.01)
+    ours, reference = (
+        s.prompt_builder.image_inputs(image)["pixel_values"] for s in (named, before)
+    )
+    assert ours.shape == reference.shape and not torch.allclose(ours, reference, atol=0.01)
     assert "image_settings={'pixels': " in named.id and named.id != before.id
 
 

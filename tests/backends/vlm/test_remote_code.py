@@ -60,8 +60,8 @@ def own_code(tmp_path, monkeypatch):
             auto[kind] = f"modeling.{architecture}"
         if processor:
             auto["AutoProcessor"] = f"modeling.{processor}"
-            told = {"processor_class": processor, "auto_map": auto}
-            (folder / "processor_config.json").write_text(json.dumps(told))
+            message = {"processor_class": processor, "auto_map": auto}
+            (folder / "processor_config.json").write_text(json.dumps(message))
         config = json.loads((folder / "config.json").read_text())
         config |= {"auto_map": auto, "architectures": [architecture]}
         (folder / "config.json").write_text(json.dumps(config))
@@ -81,8 +81,8 @@ def yes_of(logits: torch.Tensor, words, answer: str) -> float:
 
 def check_own_code(name, folder, by_hand, images):
     """That a card scores as the code itself does, once it is trusted, and not before."""
-    said = r"pass trust_remote_code=True if you trust it .*--option trust_remote_code=true"
-    with pytest.raises(CheckpointError, match=said):
+    text_out = r"pass trust_remote_code=True if you trust it .*--option trust_remote_code=true"
+    with pytest.raises(CheckpointError, match=text_out):
         t2v_eval.load(name, checkpoint=folder, device="cpu")
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
     scorer = t2v_eval.load(name, **trusted)
@@ -92,8 +92,8 @@ def check_own_code(name, folder, by_hand, images):
     scores = scorer(images, TEXTS)
     np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-9)
     assert len(np.unique(expected)) == 8
-    told = scorer.explain(images[0], TEXTS[0])[0][0]
-    assert told.score == pytest.approx(expected[0][0], rel=1e-5)
+    message = scorer.explain(images[0], TEXTS[0])[0][0]
+    assert message.score == pytest.approx(expected[0][0], rel=1e-5)
     assert len(scorer.generate(images[0], "What is this?", max_new_tokens=3)) == 1
     whole = scorer(images, TEXTS, template="visualgptscore")
     assert whole.isfinite().all()
@@ -107,8 +107,8 @@ def test_molmo_s_own_code(own_code, images):
     folder, model, words = make("MolmoForCausalLM", "MolmoProcessor")
 
     def by_hand(image, question):
-        made = module.MolmoProcessor(words).process(text=question, images=[image])
-        logits = model(**{name: value[None] for name, value in made.items()}).logits
+        result = module.MolmoProcessor(words).process(text=question, images=[image])
+        logits = model(**{name: value[None] for name, value in result.items()}).logits
         return yes_of(logits, words, " Yes")
 
     check_own_code("molmo-7b-d-0924", folder, by_hand, images)
@@ -121,19 +121,21 @@ def test_mplug_owl3_s_own_code(own_code, images):
     def by_hand(seen, question):
         moving = isinstance(seen, list)
         content = f"<|video|>\n{question}" if moving else f"<|image|>\n{question}"
-        said = [{"role": "user", "content": content}, {"role": "assistant", "content": ""}]
-        given = {"videos": [seen]} if moving else {"images": [seen]}
-        return yes_of(model(**module.Owl3Processor(words)(said, **given)).logits, words, "Yes")
+        text_out = [{"role": "user", "content": content}, {"role": "assistant", "content": ""}]
+        arguments = {"videos": [seen]} if moving else {"images": [seen]}
+        return yes_of(
+            model(**module.Owl3Processor(words)(text_out, **arguments)).logits, words, "Yes"
+        )
 
     check_own_code("mplug-owl3-7b", folder, by_hand, images)
     videos = [frames_of(1, 2), frames_of(2, 5), frames_of(3, 40)]
     scores = check_videos("mplug-owl3-7b", folder, videos, fps=2.0)
     # Every second frame, and of twenty of these the middles of sixteen parts.
     middles = [2 * n for n in (0, 1, 3, 4, 5, 6, 8, 9, 10, 11, 13, 14, 15, 16, 18, 19)]
-    for row, frames, wanted in zip(scores, videos, ([0], [0, 2, 4], middles), strict=True):
+    for row, frames, requested in zip(scores, videos, ([0], [0, 2, 4], middles), strict=True):
         with torch.no_grad():
-            shown = [frames[n] for n in wanted]
-            expected = [by_hand(shown, QUESTION.replace("{}", text)) for text in TEXTS]
+            media_inputs = [frames[n] for n in requested]
+            expected = [by_hand(media_inputs, QUESTION.replace("{}", text)) for text in TEXTS]
         np.testing.assert_allclose(row, expected, rtol=1e-5, atol=1e-9)
 
 
@@ -167,7 +169,9 @@ def test_internvideo2_s_own_code(own_code, images):
     )
 
     def by_hand(seen, question):
-        frames = np.stack([np.asarray(one) for one in (seen if isinstance(seen, list) else [seen])])
+        frames = np.stack(
+            [np.asarray(item) for item in (seen if isinstance(seen, list) else [seen])]
+        )
         pixels = prepare(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255)
         text = "<Video>|</Video>[/INST] [INST] " + question + " [/INST]"
         before, after = (
@@ -184,9 +188,9 @@ def test_internvideo2_s_own_code(own_code, images):
         part = (len(frames) - 1) / 8
         middles = [frames[int(part / 2) + int(np.round(part * k))] for k in range(8)]
         # Of just eight, t2v_metrics shows one twice and the last never.
-        shown = frames if len(frames) == 8 else middles
+        media_inputs = frames if len(frames) == 8 else middles
         with torch.no_grad():
-            expected = [by_hand(shown, QUESTION.replace("{}", text)) for text in TEXTS]
+            expected = [by_hand(media_inputs, QUESTION.replace("{}", text)) for text in TEXTS]
         np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-9)
 
 
@@ -197,7 +201,9 @@ def test_internvideo2_s_own_code_in_high_definition(own_code, images):
     mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), STD))
 
     def by_hand(seen, question):
-        frames = np.stack([np.asarray(one) for one in (seen if isinstance(seen, list) else [seen])])
+        frames = np.stack(
+            [np.asarray(item) for item in (seen if isinstance(seen, list) else [seen])]
+        )
         pixels = torch.from_numpy(frames).permute(0, 3, 1, 2).float()
         large = torch.nn.functional.interpolate(pixels, (224, 448), mode="bicubic")
         large = (large / 255 - mean) / std
@@ -208,18 +214,18 @@ def test_internvideo2_s_own_code_in_high_definition(own_code, images):
         for text, view in zip(texts, views, strict=True):
             parts.append(model.lm.words(words(text, return_tensors="pt").input_ids))
             parts.append((model.queries + model.lm.look(model.colour(view)))[None])
-        asked = f"</Video>[/INST] [INST] {question} [/INST]"
-        parts.append(model.lm.words(words(asked, return_tensors="pt").input_ids))
+        tokens = f"</Video>[/INST] [INST] {question} [/INST]"
+        parts.append(model.lm.words(words(tokens, return_tensors="pt").input_ids))
         return yes_of(model.lm.read(torch.cat(parts, 1)).logits, words, "Yes")
 
     name = "internvideo2-chat-8b-hd"
     check_own_code(name, folder, by_hand, images)
     videos = [frames_of(1, 8), frames_of(2, 17)]
     scores = check_videos(name, folder, videos, fps=2.0)
-    for row, frames, wanted in zip(scores, videos, (range(8), range(1, 17, 2)), strict=True):
+    for row, frames, requested in zip(scores, videos, (range(8), range(1, 17, 2)), strict=True):
         with torch.no_grad():
-            shown = [frames[n] for n in wanted]
-            expected = [by_hand(shown, QUESTION.replace("{}", text)) for text in TEXTS]
+            media_inputs = [frames[n] for n in requested]
+            expected = [by_hand(media_inputs, QUESTION.replace("{}", text)) for text in TEXTS]
         np.testing.assert_allclose(row, expected, rtol=1e-4, atol=1e-9)
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
     for wrong in ({"tiles": 4}, {"grid": 3}, {"grid": [2, 0]}, {"grid": [1, 2], "tiles": 4}):
@@ -237,8 +243,8 @@ def check_videos(name, folder, videos, fps):
     backwards = scorer(Video.of(videos[-1][::-1], fps=fps), "cat")
     assert float(backwards) != float(scores[-1, 0])
     assert len(scorer.generate(media[0], "What is this?", max_new_tokens=3)) == 1
-    told = scorer.explain(media[-1], TEXTS[0])[0][0]
-    assert told.score == pytest.approx(float(scores[-1, 0]), rel=1e-5)
+    message = scorer.explain(media[-1], TEXTS[0])[0][0]
+    assert message.score == pytest.approx(float(scores[-1, 0]), rel=1e-5)
     few = t2v_eval.load(name, frames=2, **trusted)
     assert few.id != scorer.id and few(media[-1], "cat").isfinite().all()
     return scores
@@ -282,8 +288,8 @@ def test_own_code_of_transformers_own_kind(own_code, images):
     )
 
     def by_hand(image, text):
-        asked = f"<|im_start|><image>{QUESTION.replace('{}', text)}<|im_end|>"
-        ids = words(asked.replace("<image>", "<image>" * 4), return_tensors="pt").input_ids
+        tokens = f"<|im_start|><image>{QUESTION.replace('{}', text)}<|im_end|>"
+        ids = words(tokens.replace("<image>", "<image>" * 4), return_tensors="pt").input_ids
         colour = np.asarray(image.resize((2, 2)), np.float32).reshape(1, 4, 3) / 255
         logits = model(ids, pixel_values=torch.from_numpy(colour)).logits
         return yes_of(logits, words, "Yes")

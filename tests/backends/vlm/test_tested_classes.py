@@ -38,14 +38,16 @@ def test_a_small_model_of_the_tests_is_in_the_list(kind, tmp_path):
 
 def test_nothing_else_is_in_the_list():
     """Each has a small model that a test of shared work is run with."""
-    made = "".join((TESTS / "helpers" / f).read_text() for f in ("tiny_vlm.py", "tiny_vlm_more.py"))
+    result = "".join(
+        (TESTS / "helpers" / f).read_text() for f in ("tiny_vlm.py", "tiny_vlm_more.py")
+    )
     for name, language in _vlm_tested.TESTED:
         if (name, language) in LAYOUTS:
             file, word = LAYOUTS[name, language]
             assert word in Path(__file__).with_name(file).read_text()
         else:
             stem = re.sub("(Model)?(ForConditionalGeneration)$", "", name)
-            assert f"{stem}Config" in made, name
+            assert f"{stem}Config" in result, name
     assert len(_vlm_tested.TESTED) == len({*TINY, *CARDED}) + len(LAYOUTS)
 
 
@@ -53,11 +55,11 @@ def test_nothing_else_is_in_the_list():
 def tried(monkeypatch):
     """Names of scorers that tried what they may share."""
     names = []
-    known = hf_vlm.HfVlm._choose_sharing_mode
+    original = hf_vlm.HfVlm._choose_sharing_mode
 
     def settle(self):
         names.append(self.name)
-        known(self)
+        original(self)
 
     monkeypatch.setattr(hf_vlm.HfVlm, "_choose_sharing_mode", settle)
     return names
@@ -81,8 +83,8 @@ def test_words_of_a_card_decide_nothing(tried, tmp_path, monkeypatch):
 
 def test_another_language_model_in_a_class_that_is_tested_is_tried(tried, tmp_path):
     TINY["llava"](tmp_path)
-    known = json.loads((tmp_path / "config.json").read_text())
-    known["text_config"]["model_type"] = "mistral"
-    (tmp_path / "config.json").write_text(json.dumps(known))
+    original = json.loads((tmp_path / "config.json").read_text())
+    original["text_config"]["model_type"] = "mistral"
+    (tmp_path / "config.json").write_text(json.dumps(original))
     t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")
     assert tried == [f"hf-vlm:{tmp_path}"]

@@ -69,11 +69,11 @@ def test_qwen_places_tokens_in_a_method_that_takes_these(kind):
 
 def test_qwen_calls_that_method_of_the_network(networks):
     network, called = networks["qwen2_5_vl"], []
-    theirs = network.get_rope_index
+    reference = network.get_rope_index
 
     def spied(*args, **options):
         called.append(options)
-        return theirs(*args, **options)
+        return reference(*args, **options)
 
     network.get_rope_index = spied
     try:

@@ -120,10 +120,10 @@ def prompts(name: str, mark: str) -> list[str]:
 @pytest.fixture
 def llava16(tmp_path):
     """LLaVA-1.5's golden weights as LLaVA-1.6 is published: with a tower that was tuned."""
-    known = GOLDENS / "llava15" / "checkpoint" / "llava-1.5-tiny-hf"
+    original = GOLDENS / "llava15" / "checkpoint" / "llava-1.5-tiny-hf"
     folder, tower = tmp_path / "llava", tmp_path / "clip"
     folder.mkdir(), tower.mkdir()
-    config = json.loads((known / "config.json").read_text())
+    config = json.loads((original / "config.json").read_text())
     flat = config["text_config"] | {"vocab_size": 700, "pad_token_id": 0, "rope_theta": 10000.0}
     flat |= {
         "model_type": "llava_llama",
@@ -136,24 +136,24 @@ def llava16(tmp_path):
     }
     (folder / "config.json").write_text(json.dumps(flat))
     (tower / "config.json").write_text(json.dumps(config["vision_config"]))
-    shutil.copy(known / "preprocessor_config.json", tower)
+    shutil.copy(original / "preprocessor_config.json", tower)
     for name in ("tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(known / name, folder)
-    made = {"model.image_newline": torch.ones(flat["hidden_size"])}
-    model = AutoModelForImageTextToText.from_pretrained(known)
+        shutil.copy(original / name, folder)
+    result = {"model.image_newline": torch.ones(flat["hidden_size"])}
+    model = AutoModelForImageTextToText.from_pretrained(original)
     for name, tensor in model.state_dict().items():
         name = name.replace("model.vision_tower.", "model.vision_tower.vision_tower.vision_model.")
         name = name.replace("language_model.", "").replace("multi_modal_", "mm_")
         name = name.replace("linear_1", "0").replace("linear_2", "2")
-        made[name] = tensor[:700].clone() if len(tensor) == 764 else tensor
-    save_file(made, folder / "model.safetensors")
-    return known, folder
+        result[name] = tensor[:700].clone() if len(tensor) == 764 else tensor
+    save_file(result, folder / "model.safetensors")
+    return original, folder
 
 
 def test_llava_1_6_is_read_with_its_own_tower_and_whole_pictures(llava16, images):
-    known, folder = llava16
+    original, folder = llava16
     card = t2v_eval.load("llava-v1.6-13b", checkpoint=folder, device="cpu")
-    golden = t2v_eval.load("llava-v1.5-7b", checkpoint=known, device="cpu")
+    golden = t2v_eval.load("llava-v1.5-7b", checkpoint=original, device="cpu")
     np.testing.assert_allclose(card(images, TEXTS), golden(images, TEXTS), rtol=1e-5)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"unfreeze_mm_vision_tower": False}))
@@ -172,12 +172,12 @@ def test_llava_video_in_the_layout_of_its_authors(images, tmp_path):
     TINY["llava_onevision"](native)
     folder.mkdir(), tower.mkdir()
     model = LlavaOnevisionForConditionalGeneration.from_pretrained(native).eval()
-    made = {"model.vision_tower.vision_tower.vision_model.head.probe": torch.ones(2)}
+    result = {"model.vision_tower.vision_tower.vision_model.head.probe": torch.ones(2)}
     for name, tensor in model.state_dict().items():
         name = name.replace("model.vision_tower.", "model.vision_tower.vision_tower.vision_model.")
         name = name.replace("language_model.", "").replace("multi_modal_", "mm_")
-        made[name.replace("linear_1", "0").replace("linear_2", "2")] = tensor.contiguous()
-    save_file(made, folder / "model.safetensors")
+        result[name.replace("linear_1", "0").replace("linear_2", "2")] = tensor.contiguous()
+    save_file(result, folder / "model.safetensors")
     config = model.config
     text = {"max_position_embeddings": 600, "rope_theta": 10000.0, "tie_word_embeddings": False}
     for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers"):
@@ -220,13 +220,13 @@ def test_llava_video_in_the_layout_of_its_authors(images, tmp_path):
 
 def test_tarsier_in_the_layout_of_its_authors(qwen, images, tmp_path):
     model = Qwen2VLForConditionalGeneration.from_pretrained(qwen).eval()
-    made = {}
+    result = {}
     for name, tensor in model.state_dict().items():
         name = name.replace("model.visual.", "vision_tower.")
         name = name.replace("model.language_model.", "language_model.model.")
         name = name.replace("lm_head", "language_model.lm_head")
-        made[name] = tensor.contiguous()
-    save_file(made, tmp_path / "model.safetensors")
+        result[name] = tensor.contiguous()
+    save_file(result, tmp_path / "model.safetensors")
     text, vision = model.config.text_config.to_dict(), model.config.vision_config.to_dict()
     text["rope_theta"] = text["rope_parameters"]["rope_theta"]
     text["rope_scaling"] = {"type": "mrope", "mrope_section": [1, 1, 2]}
@@ -262,12 +262,12 @@ def test_every_card_names_what_there_is(name):
 
 def test_a_wrapper_is_named_or_written_and_decides_the_id(qwen, images):
     around = wrapper("qwen2-vl")
-    named, written = load(qwen, chat="qwen2-vl"), load(qwen, chat=around)
-    assert named.id == written.id
+    named, generated = load(qwen, chat="qwen2-vl"), load(qwen, chat=around)
+    assert named.id == generated.id
     assert repr(around) in named.id
     plain = load(qwen)  # whose chat template says nearly the same
     assert plain.id != named.id
-    np.testing.assert_allclose(named(images, TEXTS), written(images, TEXTS), rtol=1e-6)
+    np.testing.assert_allclose(named(images, TEXTS), generated(images, TEXTS), rtol=1e-6)
     other = load(qwen, chat=around.replace("<image>", "<image> "))
     assert not np.allclose(other(images, TEXTS), named(images, TEXTS))
     with pytest.raises(InputError, match="must hold <image>.*list templates"):
@@ -281,13 +281,13 @@ def test_a_chat_template_of_the_tokenizer_is_used(images, tmp_path):
     expected = load(tmp_path)(images, TEXTS)
     of_processor = tmp_path / "chat_template.jinja"
     of_tokenizer = tmp_path / "tokenizer_config.json"
-    known, told = of_processor.read_text(), json.loads(of_tokenizer.read_text())
+    original, message = of_processor.read_text(), json.loads(of_tokenizer.read_text())
     of_processor.unlink()
 
     def tell(template):
-        of_tokenizer.write_text(json.dumps({**told, "chat_template": template}))
+        of_tokenizer.write_text(json.dumps({**message, "chat_template": template}))
 
-    tell(known)
+    tell(original)
     np.testing.assert_array_equal(load(tmp_path)(images, TEXTS), expected)
     tell("<|im_start|>{{ messages[0].content | trim }}<|im_end|>")  # which knows of no pictures
     with pytest.raises(CheckpointError, match="must hold both once, the image first"):
@@ -305,9 +305,9 @@ def test_a_model_without_a_chat_template_is_asked_by_a_wrapper(images, tmp_path)
     scorer = load(tmp_path, chat="<|im_start|><image>\n{}<|im_end|>", rule="first-token")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()
     processor = AutoProcessor.from_pretrained(tmp_path)
-    asked = f"<|im_start|><image>\n{QUESTION}<|im_end|>"
+    prompt_tokens = f"<|im_start|><image>\n{QUESTION}<|im_end|>"
     expected = [
-        [first_of_yes(model, processor, asked.replace("{}", text), i) for text in TEXTS]
+        [first_of_yes(model, processor, prompt_tokens.replace("{}", text), i) for text in TEXTS]
         for i in images
     ]
     np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-5)
@@ -333,8 +333,8 @@ def test_base_models_of_llama_go_on_with_a_text(images, tmp_path):
 
     @torch.no_grad()
     def score(image, text: str) -> float:
-        said = f"<|begin_of_text|><|image|>{question.replace('{}', text)}\n"
-        inputs = processor(image, said, return_tensors="pt", add_special_tokens=False)
+        text_out = f"<|begin_of_text|><|image|>{question.replace('{}', text)}\n"
+        inputs = processor(image, text_out, return_tensors="pt", add_special_tokens=False)
         return float(model(**inputs).logits[0, -1].softmax(-1)[yes])
 
     expected = [[score(image, text) for text in TEXTS] for image in images]
@@ -356,8 +356,8 @@ def test_settings_of_the_image_processor(qwen, images):
     sizes = [len(scorer.preprocess(images[0]).row["pixel_values"]) for scorer in (few, many)]
     assert sizes == [8, 12]  # of 28 x 56 and 28 x 84 pixels, in patches of 14
     assert not np.allclose(few(images, TEXTS), many(images, TEXTS))
-    own = t2v_eval.load("qwen2-vl-7b", checkpoint=qwen, device="cpu", image_settings=small)
-    assert len(own.preprocess(images[0]).row["pixel_values"]) == 8
+    custom = t2v_eval.load("qwen2-vl-7b", checkpoint=qwen, device="cpu", image_settings=small)
+    assert len(custom.preprocess(images[0]).row["pixel_values"]) == 8
     with pytest.raises(InputError, match="Qwen2VLImageProcessor of this model has no tiles; it"):
         load(qwen, image_settings={"tiles": 4})
 
@@ -376,8 +376,8 @@ def test_a_text_that_is_the_answer_is_scored_whole(qwen, images):
     scores = first(images, TEXTS, template="visualgptscore")
     np.testing.assert_allclose(scores, whole(images, TEXTS, template="visualgptscore"), rtol=1e-6)
     assert not np.allclose(first(images, TEXTS), whole(images, TEXTS))
-    told = first.with_template(template="visualgptscore").explain(images[0], "two dogs")
-    assert len(told[0][0].tokens) > 2
+    message = first.with_template(template="visualgptscore").explain(images[0], "two dogs")
+    assert len(message[0][0].tokens) > 2
 
 
 def test_what_a_processor_needs_is_named(tmp_path, monkeypatch):

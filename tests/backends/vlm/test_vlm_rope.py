@@ -34,16 +34,16 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def folder(kind, tmp_path_factory):
-    made = tmp_path_factory.mktemp(kind)
-    TINY["internvl"](made)
-    config, processor = (auto.from_pretrained(made) for auto in (AutoConfig, AutoProcessor))
-    language, turns, most, _ = KINDS[kind]
+    result = tmp_path_factory.mktemp(kind)
+    TINY["internvl"](result)
+    config, processor = (auto.from_pretrained(result) for auto in (AutoConfig, AutoProcessor))
+    language, turns, upper, _ = KINDS[kind]
     words = {**TEXT, "vocab_size": config.text_config.vocab_size, "rope_parameters": dict(turns)}
-    words |= {"max_position_embeddings": most, "pad_token_id": 0, "eos_token_id": 0}
+    words |= {"max_position_embeddings": upper, "pad_token_id": 0, "eos_token_id": 0}
     words |= {"original_max_position_embeddings": SWITCH} if language == "phi3" else {}
     config.text_config = AutoConfig.for_model(language, **words)
-    write(made, config, processor)
-    return made
+    write(result, config, processor)
+    return result
 
 
 @pytest.fixture(scope="module")

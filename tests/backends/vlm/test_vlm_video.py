@@ -35,16 +35,16 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def folder(kind, tmp_path_factory):
-    made = tmp_path_factory.mktemp(kind)
-    KINDS[kind](made)
-    return made
+    result = tmp_path_factory.mktemp(kind)
+    KINDS[kind](result)
+    return result
 
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory):
-    made = tmp_path_factory.mktemp("qwen")
-    TINY["qwen2_5_vl"](made)
-    return made
+    result = tmp_path_factory.mktemp("qwen")
+    TINY["qwen2_5_vl"](result)
+    return result
 
 
 def asked_plainly(folder, native, videos, texts) -> list[list[float]]:
@@ -54,10 +54,10 @@ def asked_plainly(folder, native, videos, texts) -> list[list[float]]:
     def of(frames, text: str) -> float:
         if not native:
             return score(of_images(frames), text)
-        told = {"total_num_frames": len(frames), "fps": 2.0, "duration": len(frames) / 2}
-        told["frames_indices"] = list(range(len(frames)))
+        message = {"total_num_frames": len(frames), "fps": 2.0, "duration": len(frames) / 2}
+        message["frames_indices"] = list(range(len(frames)))
         film = {"type": "video", "video": [np.asarray(frame) for frame in frames]}
-        return score([film], text, do_sample_frames=False, video_metadata=[told])
+        return score([film], text, do_sample_frames=False, video_metadata=[message])
 
     return [[of(frames, text) for text in texts] for frames in videos]
 
@@ -83,33 +83,33 @@ def test_shared_passes_equal_single_ones(kind, folder, share):
     scorer, apart = (load(folder, share=s, frames=4) for s in (share, False))
     scorer.room = 10**6
     assert scorer.id == apart.id and scorer.reader.batches_images
-    wanted = apart(media, TEXTS)
-    np.testing.assert_allclose(scorer(media, TEXTS), wanted, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(scorer(media, TEXTS), wanted, rtol=1e-5, atol=1e-6)  # as kept
+    requested = apart(media, TEXTS)
+    np.testing.assert_allclose(scorer(media, TEXTS), requested, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scorer(media, TEXTS), requested, rtol=1e-5, atol=1e-6)  # as kept
     pairs = scorer.score_pairs(media[:4], TEXTS)
-    np.testing.assert_allclose(pairs, wanted[:4].diagonal(), rtol=1e-5, atol=1e-6)
-    assert len(wanted.unique()) > 15
+    np.testing.assert_allclose(pairs, requested[:4].diagonal(), rtol=1e-5, atol=1e-6)
+    assert len(requested.unique()) > 15
 
 
 def test_a_video_is_seen_and_read_once(kind, folder):
-    scorer, seen, read = load(folder, frames=4, keep_bytes=0), [], []
+    scorer, features, read = load(folder, frames=4, keep_bytes=0), [], []
     network = scorer.network.base_model
     towers = ("vision_tower", "visual", "vision_model", "embed_vision")
     tower = next(getattr(network, name) for name in towers if hasattr(network, name))
 
     def look(_, args, kwargs):
-        given = (t for t in [*args, *kwargs.values()] if isinstance(t, torch.Tensor))
-        seen.append(next(given).numel())
+        arguments = (t for t in [*args, *kwargs.values()] if isinstance(t, torch.Tensor))
+        features.append(next(arguments).numel())
 
     tower.register_forward_pre_hook(look, with_kwargs=True)
     network.register_forward_pre_hook(
         lambda _, args, kwargs: read.append(len(kwargs.get("input_ids", ()))), with_kwargs=True
     )
     media = [Video.of(frames_of(seed), 2.0) for seed in range(2)]
-    rows = [scorer.preprocess(scorer.load(one)).row for one in media]
+    rows = [scorer.preprocess(scorer.load(item)).row for item in media]
     names = ("pixel_values", "pixel_values_videos")
     scorer(media, TEXTS)
-    assert sum(seen) == sum(row[name].numel() for row in rows for name in names if name in row)
+    assert sum(features) == sum(row[name].numel() for row in rows for name in names if name in row)
     assert sum(read) == (8 if kind == "lfm2_vl" else 2)  # which keeps states that are not shared
 
 
@@ -122,7 +122,7 @@ def test_the_order_of_frames_matters(qwen):
 def test_a_video_file_is_its_frames(qwen, tmp_path):
     path = encode(tmp_path / "a.mp4", 20, seed=1)  # 8 frames a second
     frames = by_hand(path)
-    for options, wanted in (
+    for options, requested in (
         ({"frames": 4}, [0, 6, 12, 19]),
         ({"frames": {"count": 4, "choose": "nearest"}}, [0, 6, 13, 19]),
         ({"frames": {"fps": 2.0, "multiple": 2}}, [0, 6, 12, 19]),
@@ -131,10 +131,10 @@ def test_a_video_file_is_its_frames(qwen, tmp_path):
         scorer = load(qwen, context=5000, **options)
         media = open_media(path)
         shown = scorer.load(media)
-        assert (shown.places, shown.total, shown.fps) == (wanted, 20, 8.0)
-        for one, n in zip(shown.frames, wanted, strict=True):
-            np.testing.assert_array_equal(np.asarray(one), frames[n])
-        assert shown.times == [n / 8 for n in wanted] and shown.seconds == 2.5
+        assert (shown.places, shown.total, shown.fps) == (requested, 20, 8.0)
+        for item, n in zip(shown.frames, requested, strict=True):
+            np.testing.assert_array_equal(np.asarray(item), frames[n])
+        assert shown.times == [n / 8 for n in requested] and shown.seconds == 2.5
         score = scorer([str(path), path, media], "cat")[:, 0]
         assert score.unique().numel() == 1 and score.isfinite().all()
         all_of_it = scorer(Video.of(frames, fps=8.0), "cat")
@@ -150,17 +150,17 @@ def test_which_frames_are_in_the_id_and_how_they_are_shown(qwen):
 
 
 def test_frames_as_pictures_with_captions_and_a_lead(qwen):
-    said = {
+    messages = {
         "caption": "Frame {number} at {seconds}s:",
         "lead": "{count} in {seconds:.1f} ({times}).",
     }
-    scorer = load(qwen, frames=3, video_settings=said)
+    scorer = load(qwen, frames=3, video_settings=messages)
     prompt = scorer.explain(Video.of(frames_of(0, 3), fps=3.0), "cat")[0][0].prompt
     parts = ["Frame 1 at 0.0s:", "Frame 2 at 0.33s:", "Frame 3 at 0.67s:"]
     parts += ['3 in 1.0 (0.00s,0.33s,0.67s).Does this figure show "cat"?']
     places = [prompt.index(part) for part in parts]
     assert places == sorted(places) and prompt.count("<|vision_start|>") == 3
-    apart = load(qwen, frames=3, video_settings=said, share=False)
+    apart = load(qwen, frames=3, video_settings=messages, share=False)
     videos = [Video.of(frames_of(seed, 3), fps=3.0) for seed in range(2)]
     np.testing.assert_allclose(scorer(videos, TEXTS), apart(videos, TEXTS), rtol=1e-5)
     with pytest.raises(InputError, match="caption and lead cannot be filled: 'minutes'"):
@@ -212,19 +212,19 @@ def test_one_frame_is_a_video_too(kind, tmp_path):
     """As if it stood still, where a model reads two frames as one."""
     KINDS[kind](tmp_path)
     scorer, frame = load(tmp_path), frames_of(0, 1)
-    one, two = Video.of(frame, 2.0), Video.of(frame * 2, 2.0)
-    assert scorer(one, "cat").isfinite().all()
+    item, two = Video.of(frame, 2.0), Video.of(frame * 2, 2.0)
+    assert scorer(item, "cat").isfinite().all()
     if kind == "qwen2_5_vl":  # which is not told when a frame is seen
         grids = [
-            scorer.preprocess(scorer.load(v)).row["video_grid_thw"].tolist() for v in (one, two)
+            scorer.preprocess(scorer.load(v)).row["video_grid_thw"].tolist() for v in (item, two)
         ]
         assert grids[0] == grids[1]
 
 
 def qwen_vl_utils(total: int, fps: float) -> list[int]:
     """As its readers do: `smart_nframes` with fps=8, and even steps rounded to the nearest."""
-    least, most = 4, min(768, total) // 2 * 2
-    count = min(min(max(total / fps * 8.0, least), most), total)
+    lower, upper = 4, min(768, total) // 2 * 2
+    count = min(min(max(total / fps * 8.0, lower), upper), total)
     return torch.linspace(0, total - 1, int(count // 2 * 2)).round().long().tolist()
 
 
@@ -233,11 +233,11 @@ def test_frames_of_qwen_are_those_of_qwen_vl_utils():
     same = total = 0
     for frames in range(2, 900, 7):
         for fps in (8.0, 24.0, 25.0, 29.97, 30.0, 60.0):
-            mine, theirs = sampling.indices(frames, fps), qwen_vl_utils(frames, fps)
-            assert len(mine) == len(theirs)
+            mine, reference = sampling.indices(frames, fps), qwen_vl_utils(frames, fps)
+            assert len(mine) == len(reference)
             # In float32 a step of theirs may fall on the other side of a half.
-            assert np.abs(np.subtract(mine, theirs)).max() <= 1
-            same, total = same + int(mine == theirs), total + 1
+            assert np.abs(np.subtract(mine, reference)).max() <= 1
+            same, total = same + int(mine == reference), total + 1
     assert same > 0.9 * total
 
 
@@ -264,8 +264,8 @@ def test_frames_of_limited_pixels_are_shown_as_they_are_resized(qwen):
     shown = scorer.load(Video.of(frames, fps=2.0))
     size = smart_size(97, 130, 28, *limits[:2])
     whole = torch.from_numpy(np.stack([np.asarray(frame) for frame in frames])).permute(0, 3, 1, 2)
-    theirs = resize(whole, size, InterpolationMode.BICUBIC, antialias=True)
-    apart = stack_frames(shown).int() - theirs.int()
+    reference = resize(whole, size, InterpolationMode.BICUBIC, antialias=True)
+    apart = stack_frames(shown).int() - reference.int()
     assert apart.abs().max() <= 1 and len(frames) == len(shown.frames)
     grid = scorer.prompt_builder.video_inputs(shown).row["video_grid_thw"][0].tolist()
     assert grid == [2, size[0] // 14, size[1] // 14]
@@ -304,13 +304,13 @@ WAYS = {
 @pytest.mark.parametrize("name", WAYS)
 def test_cards_show_videos_as_their_originals_do(name, tmp_path):
     """20 frames, 8 of which make a second."""
-    kind, said, wanted = WAYS[name]
+    kind, messages, requested = WAYS[name]
     KINDS[kind](tmp_path / "m")
     path = encode(tmp_path / "a.mp4", 20, seed=1)
     scorer = t2v_eval.load(name, checkpoint=tmp_path / "m", device="cpu", context=9000)
-    assert scorer.load(open_media(path)).places[: len(wanted)] == [*wanted]
-    told = scorer.explain(path, "a dog")[0][0]
-    assert said in told.prompt and "a dog" in told.prompt and 0 < told.score < 1
+    assert scorer.load(open_media(path)).places[: len(requested)] == [*requested]
+    message = scorer.explain(path, "a dog")[0][0]
+    assert messages in message.prompt and "a dog" in message.prompt and 0 < message.score < 1
 
 
 def test_frames_of_qwen_have_the_sizes_of_qwen_vl_utils(tmp_path):

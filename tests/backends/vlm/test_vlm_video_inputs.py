@@ -17,20 +17,20 @@ from t2v_eval.inputs.video import Sampling, clip
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory):
-    made = tmp_path_factory.mktemp("qwen")
-    TINY["qwen2_5_vl"](made)
-    return made
+    result = tmp_path_factory.mktemp("qwen")
+    TINY["qwen2_5_vl"](result)
+    return result
 
 
 def test_generate_and_explain_take_videos(qwen, tmp_path):
     path = encode(tmp_path / "a.mp4", 8, seed=1)
     scorer = load(qwen, frames=4)
-    written = scorer.generate([path, picture(0)], "What happens?", max_new_tokens=4)
-    assert len(written) == 2
-    told = scorer.explain(path, ["cat", "dog"])[0]
+    generated = scorer.generate([path, picture(0)], "What happens?", max_new_tokens=4)
+    assert len(generated) == 2
+    message = scorer.explain(path, ["cat", "dog"])[0]
     scores = scorer(path, ["cat", "dog"])[0]
-    assert [one.score for one in told] == pytest.approx(scores.tolist(), rel=1e-5)
-    assert "<|video_pad|>" in told[0].prompt and "cat" in told[0].prompt
+    assert [item.score for item in message] == pytest.approx(scores.tolist(), rel=1e-5)
+    assert "<|video_pad|>" in message[0].prompt and "cat" in message[0].prompt
 
 
 def test_scores_of_videos_are_stored(qwen, tmp_path):
@@ -60,10 +60,10 @@ def test_frames_of_several_sizes_are_pictures_and_no_video(qwen):
 
 
 def test_a_broken_video_is_one_failure(qwen, tmp_path):
-    good, bad = encode(tmp_path / "a.mp4", 8, seed=1), tmp_path / "b.mp4"
-    bad.write_bytes(good.read_bytes()[:300])
+    valid, bad = encode(tmp_path / "a.mp4", 8, seed=1), tmp_path / "b.mp4"
+    bad.write_bytes(valid.read_bytes()[:300])
     scorer = load(qwen, frames=4, on_error="skip")
-    assert scorer([good, bad, picture(0)], "cat")[:, 0].isfinite().tolist() == [True, False, True]
+    assert scorer([valid, bad, picture(0)], "cat")[:, 0].isfinite().tolist() == [True, False, True]
     with pytest.raises((MediaError, ScoringError), match=r"b.mp4.*fetch it again"):
         load(qwen)(bad, "cat")
 
@@ -79,7 +79,7 @@ def test_models_that_are_shown_one_picture_say_so(tmp_path):
 
 
 def test_wrong_settings_of_videos(qwen):
-    for given, said in (
+    for arguments, messages in (
         ({"frames": 0}, "whole numbers of 1 or more"),
         ({"frames": {"fps": -1.0}}, "fps above 0"),
         ({"frames": {"choose": "random"}}, "'uniform' or 'nearest'"),
@@ -101,8 +101,8 @@ def test_wrong_settings_of_videos(qwen):
         ({"video_settings": {"do_resize": False}}, "video_settings="),
         ({"video_settings": {"tiles": 4}}, "Qwen2VLVideoProcessor of this model has no tiles"),
     ):
-        with pytest.raises(InputError, match=said):
-            load(qwen, **given)
+        with pytest.raises(InputError, match=messages):
+            load(qwen, **arguments)
 
 
 def test_a_kept_video_that_leaves_no_room_is_one_failure(qwen):
@@ -129,11 +129,15 @@ def test_the_same_file_as_a_picture_and_as_a_video(qwen, tmp_path):
 
 def test_videos_of_frames():
     frames = frames_of(0, 3)
-    one, same, faster = Video.of(frames), Video.of(list(frames)), Video.of(frames, fps=2.0)
-    assert one.key == same.key and len({one.key, faster.key, Video.of(frames[::-1]).key}) == 3
-    assert one.key != open_media(frames[0]).key
-    shown = clip(faster, Sampling(count=2))
-    assert (shown.places, shown.times, shown.seconds) == ([0, 2], [0.0, 1.0], 1.5)
+    item, same, faster = Video.of(frames), Video.of(list(frames)), Video.of(frames, fps=2.0)
+    assert item.key == same.key and len({item.key, faster.key, Video.of(frames[::-1]).key}) == 3
+    assert item.key != open_media(frames[0]).key
+    media_inputs = clip(faster, Sampling(count=2))
+    assert (media_inputs.places, media_inputs.times, media_inputs.seconds) == (
+        [0, 2],
+        [0.0, 1.0],
+        1.5,
+    )
     with pytest.raises(InputError, match="frames is empty"):
         Video.of([])
     with pytest.raises(InputError, match="frames per second above 0"):
@@ -154,5 +158,5 @@ def test_a_rotated_or_odd_file_still_has_its_rate(tmp_path):
     assert clip(open_media(path), Sampling(count=3)).fps == pytest.approx(rate)
     content = path.read_bytes()
     held = Video("k", "held", None, content)
-    shown = clip(held, Sampling(count=3))
-    np.testing.assert_array_equal(np.asarray(shown.frames[0]), by_hand(path)[0])
+    media_inputs = clip(held, Sampling(count=3))
+    np.testing.assert_array_equal(np.asarray(media_inputs.frames[0]), by_hand(path)[0])

@@ -61,21 +61,7 @@ class AnswerProbabilities:
         (0.7998, None)
         """
         expected = normalize_token(answer)
-        forms = (expected, OPPOSITE.get(expected))
-        probabilities: list[tuple[str | None, float]] = []
-        for token, logprob in top_logprobs:
-            if logprob is None:
-                if token is not None and normalize_token(token) in forms:
-                    raise ScoringError(f"the service gives no log-probability of {token!r}")
-            elif logprob > ROUNDING:
-                raise ScoringError(
-                    f"the service gives {token!r} a log-probability of {logprob:g}, which is above "
-                    "0, so not one"
-                )
-            elif (p := math.exp(min(0.0, logprob))) > 0:
-                probabilities.append((token, p))
-        if not probabilities:
-            raise ScoringError("the service listed no log-probabilities for the first token")
+        probabilities = _read_probabilities(top_logprobs, (expected, OPPOSITE.get(expected)))
 
         def probability_of(word: str | None) -> float | None:
             values = [p for token, p in probabilities if token and normalize_token(token) == word]
@@ -130,6 +116,27 @@ class AnswerProbabilities:
             f"the answer {answer!r} is not among the {self.num_tokens} listed tokens: its score is "
             f"at most {round_up(upper_bound)}"
         )
+
+
+def _read_probabilities(
+    top_logprobs: Sequence[TokenLogprob], forms: tuple[str, str | None]
+) -> list[tuple[str | None, float]]:
+    """Return the listed tokens and their probabilities; raise ScoringError for invalid values."""
+    probabilities: list[tuple[str | None, float]] = []
+    for token, logprob in top_logprobs:
+        if logprob is None:
+            if token is not None and normalize_token(token) in forms:
+                raise ScoringError(f"the service gives no log-probability of {token!r}")
+        elif logprob > ROUNDING:
+            raise ScoringError(
+                f"the service gives {token!r} a log-probability of {logprob:g}, which is above "
+                "0, so not one"
+            )
+        elif (p := math.exp(min(0.0, logprob))) > 0:
+            probabilities.append((token, p))
+    if not probabilities:
+        raise ScoringError("the service listed no log-probabilities for the first token")
+    return probabilities
 
 
 def check_answer(name: str, answer: str, rule: str) -> None:

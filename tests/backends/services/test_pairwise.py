@@ -187,7 +187,7 @@ def test_from_the_command_line(tmp_path, monkeypatch):
         requests = run(server, "--question", "Which is {}?")
         assert server.requests[-1].question == "Which is a cat?" and requests.exit_code == 0
         wrong = run(server, model="gpt-4o")
-        assert wrong.exit_code == 2 and "compares none" in wrong.stderr
+        assert wrong.exit_code == 2 and "compares no pairs" in wrong.stderr
     with saying("both") as server:
         done = run(server, "--on-error", "skip", "--no-store")
         assert done.exit_code == 1

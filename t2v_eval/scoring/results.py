@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
+
+from t2v_eval.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,38 @@ def split_non_finite(chunk: ScoreChunk) -> Iterator[ScoreChunk]:
         yield ScoreChunk(chunk.positions[finite.numpy()], values, details=details)
     if not finite.all():
         yield ScoreChunk(chunk.positions[~finite.numpy()], None, "the model's score is not finite")
+
+
+def of_all_cells(chunks: Iterable[ScoreChunk], count: int) -> Iterator[ScoreChunk]:
+    """Yield the chunks of a run, split by `split_non_finite`, and at last the cells without one.
+
+    Raises:
+        InputError: `score_cells` yields what is no chunk of these cells.
+
+    >>> import torch
+    >>> chunks = of_all_cells([ScoreChunk(np.arange(2), torch.ones(2))], 3)
+    >>> [(chunk.positions.tolist(), chunk.error) for chunk in chunks]
+    [([0, 1], None), ([2], 'score_cells yields no score of it')]
+    """
+    seen = np.zeros(count, bool)
+    for chunk in chunks:
+        values = chunk.values if isinstance(chunk, ScoreChunk) else 0
+        if values is not None and not (isinstance(values, Tensor) and not values.is_complex()):
+            raise InputError("score_cells has to yield ScoreChunk with a tensor of real numbers")
+        at = np.asarray(chunk.positions)
+        if at.ndim != 1 or (
+            len(at) and not (at.dtype.kind in "iu" and 0 <= at.min() <= at.max() < count)
+        ):
+            raise InputError(f"score_cells yields positions that are no indices of {count} cells")
+        if values is not None and values.shape != at.shape:
+            shape = tuple(values.shape)
+            raise InputError(f"score_cells yields values of shape {shape} for {len(at)} positions")
+        if len({*at.tolist()}) < len(at) or seen[at].any():
+            raise InputError("score_cells yields a cell twice")
+        seen[at] = True
+        yield from split_non_finite(replace(chunk, positions=at))
+    if not seen.all():
+        yield ScoreChunk(np.flatnonzero(~seen), None, "score_cells yields no score of it")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 
@@ -36,8 +35,8 @@ from t2v_eval.scoring.results import (
     RankedImage,
     ScoreChunk,
     ScoringResult,
+    of_all_cells,
     ranking,
-    split_non_finite,
 )
 from t2v_eval.store import Store
 from t2v_eval.utils.torch_internals import inference
@@ -442,7 +441,7 @@ class Scorer(ABC):
         todo = execution.missing()
         if len(todo):
             chunks = self.score_cells(plan.images, plan.texts, plan.cells[todo])
-            for chunk in chain.from_iterable(map(split_non_finite, chunks)):
+            for chunk in of_all_cells(chunks, len(todo)):
                 cells = todo[chunk.positions]
                 execution.add(truncated.annotate(chunk, cells), cells)
         collected = truncated.collect(execution.details)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from helpers.toy import ToyEmbedding, ToyPair, picture
 
 import t2v_eval
-from t2v_eval.errors import InputError
+from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.registry import ModelCard, Registry, models
+from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.store import Store
 
@@ -88,3 +90,36 @@ def test_ids_of_this_library_name_no_such_version():
     for name in names:
         assert " version=" not in models.create(name, device="cpu").id
     assert ToyPair(device="cpu").id.count(" version=1 ") == 1
+
+
+CHUNKS = {
+    "an index beyond": (np.arange(1, 5), torch.ones(4)),
+    "an index from the end": (-1 - np.arange(4), torch.ones(4)),
+    "too many values": (np.arange(4), torch.ones(5)),
+    "a column": (np.arange(4), torch.ones(4, 1)),
+    "a cell twice": (np.array([0, 0, 1, 2]), torch.ones(4)),
+    "no tensor": (np.arange(4), np.ones(4)),
+    "complex": (np.arange(4), torch.ones(4, dtype=torch.complex64)),
+}
+
+
+@pytest.mark.parametrize("case", CHUNKS)
+def test_a_chunk_that_is_none_of_these_cells_is_no_score(case):
+    class Own(t2v_eval.Scorer):
+        def score_cells(self, images, texts, cells):
+            yield ScoreChunk(*CHUNKS[case])
+
+    for on_error in ("raise", "skip"):
+        with pytest.raises(InputError, match="score_cells"):
+            Own(on_error=on_error)([picture(1), picture(2)], ["a", "b"])
+
+
+def test_a_cell_of_which_nothing_is_yielded_has_failed():
+    class Own(t2v_eval.Scorer):
+        def score_cells(self, images, texts, cells):
+            yield ScoreChunk(np.arange(3), torch.ones(3))
+
+    with pytest.raises(ScoringError, match="score_cells yields no score of it"):
+        Own()([picture(1), picture(2)], ["a", "b"])
+    scores = Own(on_error="skip")([picture(1), picture(2)], ["a", "b"])
+    assert scores.isnan().tolist() == [[False, False], [False, True]]

@@ -75,8 +75,8 @@ def of_all_cells(chunks: Iterable[ScoreChunk], count: int) -> Iterator[ScoreChun
         if values is not None and values.shape != at.shape:
             shape = tuple(values.shape)
             raise InputError(f"score_cells yields values of shape {shape} for {len(at)} positions")
-        if len({*at.tolist()}) < len(at) or seen[at].any():
-            raise InputError("score_cells yields a cell twice")
+        if len({*at.tolist()}) < len(at):
+            raise InputError("score_cells yields a cell twice in a chunk")
         seen[at] = True
         yield from split_non_finite(replace(chunk, positions=at))
     if not seen.all():

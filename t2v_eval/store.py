@@ -1,9 +1,9 @@
-"""The store: every score and embedding already computed, in one SQLite file.
+"""The store: scores and embeddings of earlier runs in one SQLite file.
 
-One row a cell, one blob an embedding, keyed by scorer id, picture content and text. A `put` is
-committed when it returns, so a killed run loses at most the batch in flight. Several processes may
-share the file (WAL); a file that is not a store of ours is never written to, and what is read
-from it is checked: a value that no scorer of ours can have put there is an error, never a score.
+Each cell is a row and each embedding a blob, keyed by scorer id, image content and text. A `put` is
+committed when it returns, so that a killed run loses at most the batch in flight. Several processes
+may share the file (WAL). A file that is not a store is never written to. Values are checked when
+read: one that no scorer can have written is an error, never a score.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Row(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """What one scorer has in the store."""
+    """Counts of a scorer's cells and embeddings in the store."""
 
     scorer: str
     cells: int
@@ -71,7 +71,7 @@ class Stats(NamedTuple):
 
 
 def text_key(text: str) -> str:
-    """The key of a text: a hash of its characters, nothing normalised."""
+    """Return the key of a text: a hash of its characters, without normalisation."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -115,22 +115,22 @@ class Store:
         """Refuse what is not ours before SQLite, which would happily write into it, opens it."""
         with self.path.open("rb") as stream:
             header = stream.read(100)
-        left = "; it was left as it is. Choose another --store path, or move the file away."
+        hint = "; it was left as it is. Choose another --store path, or move the file away."
         if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
-            raise StoreError(f"{self.path} is not a t2v-eval store, or is damaged{left}")
+            raise StoreError(f"{self.path} is not a t2v-eval store, or is damaged{hint}")
         application, version = (int.from_bytes(header[at : at + 4], "big") for at in (68, 60))
         if application != APPLICATION_ID:
-            raise StoreError(f"{self.path} is a SQLite file of another program{left}")
+            raise StoreError(f"{self.path} is a SQLite file of another program{hint}")
         if version != VERSION:
             update = " Or update t2v-eval, which is older." if version > VERSION else ""
             raise StoreError(
-                f"{self.path} has store version {version} and this t2v-eval reads {VERSION}{left}"
+                f"{self.path} has store version {version} and this t2v-eval reads {VERSION}{hint}"
                 f"{update}"
             )
         db = self._connection()
         problem = db.execute("PRAGMA quick_check(1)").fetchone()[0]
         if problem != "ok":
-            raise StoreError(f"{self.path} is damaged ({problem}){left}")
+            raise StoreError(f"{self.path} is damaged ({problem}){hint}")
         kinds = {
             " ".join(str(sql).split()): kind
             for kind, sql in db.execute("SELECT type, sql FROM sqlite_master WHERE sql IS NOT NULL")
@@ -142,53 +142,53 @@ class Store:
             kind == "index" and "unique" in sql.casefold() for sql, kind in kinds.items()
         )
         if not tables <= kinds.keys() or acting:
-            raise StoreError(f"{self.path} has not the tables of a t2v-eval store{left}")
+            raise StoreError(f"{self.path} has not the tables of a t2v-eval store{hint}")
 
     def get_cells(
         self, scorer: str, keys: Sequence[tuple[str, str]]
     ) -> dict[tuple[str, str], float]:
-        """Values of the (image key, text key) pairs that are there; failed cells are not.
+        """Return the stored values by (image key, text key), without failed cells.
 
         Raises:
             StoreError: one is no finite number.
         """
-        found = self._read("value", scorer, keys)
-        for key, value in found.items():
-            self._check_value(value, f"the score of picture {key[0]} and text {key[1]}", scorer)
-        return found
+        values = self._read("value", scorer, keys)
+        for key, value in values.items():
+            self._check_value(value, f"the score of image {key[0]} and text {key[1]}", scorer)
+        return values
 
     def get_details(
         self, scorer: str, keys: Iterable[tuple[str, str]]
     ) -> dict[tuple[str, str], str]:
         """What else the model said of these (image key, text key) cells, as JSON, where it did."""
-        found = self._read("detail", scorer, keys)
-        for key, detail in found.items():
+        details = self._read("detail", scorer, keys)
+        for key, detail in details.items():
             try:
                 json.loads(detail if isinstance(detail, str) else "")
             except (ValueError, RecursionError):
-                what = f"the detail of picture {key[0]} and text {key[1]}"
+                what = f"the detail of image {key[0]} and text {key[1]}"
                 raise self._bad(what, detail, "JSON", scorer) from None
-        return found
+        return details
 
     def _check_value(self, value: Any, what: str, scorer: str) -> None:
         if not isinstance(value, float) or not abs(value) <= _LARGEST:
             raise self._bad(what, value, "a finite number", scorer)
 
-    def _bad(self, what: str, value: Any, wanted: str, scorer: str) -> StoreError:
-        shown = repr(value)
+    def _bad(self, what: str, value: Any, expected: str, scorer: str) -> StoreError:
+        text = repr(value)
         return StoreError(
-            f"the store {self.path}: {what} is {shown[:60]}{'...' * (len(shown) > 60)}, not "
-            f"{wanted}, so it was changed by something else or is damaged. Delete what it holds of "
-            f"the scorer (`t2v-eval store prune '{scorer.partition(' ')[0]}'`), move the file "
+            f"the store {self.path}: {what} is {text[:60]}{'...' * (len(text) > 60)}, not "
+            f"{expected}, so the file was changed by another program or is damaged. Delete the "
+            f"scorer's rows (`t2v-eval store prune '{scorer.partition(' ')[0]}'`), move the file "
             "away, or choose another --store path"
         )
 
     def _read(self, column: str, scorer: str, keys: Iterable[tuple[str, str]]) -> dict[Any, Any]:
-        found: dict[Any, Any] = {}
+        values: dict[Any, Any] = {}
         with self._errors():
             db, number = self._connection(), self._number(scorer)
             if number is None:
-                return found
+                return values
             by_image: dict[str, list[str]] = {}
             for image, text in keys:
                 by_image.setdefault(image, []).append(text)
@@ -199,8 +199,8 @@ class Store:
                         f"IS NOT NULL AND text IN ({','.join('?' * len(part))})",
                         (number, image, *part),
                     )
-                    found.update({(image, text): value for text, value in rows})
-        return found
+                    values.update({(image, text): value for text, value in rows})
+        return values
 
     def put_cells(
         self,
@@ -230,8 +230,8 @@ class Store:
             )
 
     def get_embeddings(self, space: str, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        """The stored embeddings of an encoder, by content key."""
-        found = {}
+        """Return the stored embeddings of an encoder by content key."""
+        embeddings = {}
         with self._errors():
             db, number = self._connection(), self._number(space)
             for part in _chunks(keys) if number is not None else ():
@@ -241,9 +241,9 @@ class Store:
                     (number, *part),
                 ):
                     row = self._embedding(space, key, shape, data)
-                    if np.isfinite(row).all():  # or no score could come of it: make it anew
-                        found[key] = row
-        return found
+                    if np.isfinite(row).all():  # others are computed again
+                        embeddings[key] = row
+        return embeddings
 
     def _embedding(self, space: str, key: str, shape: Any, data: Any) -> NDArray[np.float32]:
         dims = shape.split(",") if isinstance(shape, str) else [""]
@@ -269,9 +269,9 @@ class Store:
             )
 
     def stats(self) -> list[Stats]:
-        """What each scorer and encoder has in the store."""
+        """Return the counts of each scorer and encoder."""
         with self._errors():
-            found = [
+            stats = [
                 Stats(*row)
                 for row in self._connection().execute(
                     "SELECT name, (SELECT count(*) FROM cell WHERE scorer=s.id), "
@@ -279,29 +279,29 @@ class Store:
                     "(SELECT count(*) FROM embedding WHERE scorer=s.id) FROM scorer s ORDER BY name"
                 )
             ]
-        for one in found:
-            if not isinstance(one.scorer, str):
-                raise self._bad("the id of a scorer", one.scorer, "text", "*")
-        return found
+        for entry in stats:
+            if not isinstance(entry.scorer, str):
+                raise self._bad("the id of a scorer", entry.scorer, "text", "*")
+        return stats
 
     def rows(self, scorer: str = "*") -> Iterator[Row]:
-        """Every cell of the scorers whose id matches a glob, with names and texts for an export."""
+        """Yield the cells of scorers whose id matches a glob, with names and texts."""
         with self._errors():
-            for row in self._connection().execute(
+            for values in self._connection().execute(
                 "SELECT s.name, i.name, t.content, c.value, c.error, c.detail FROM cell c "
                 "JOIN scorer s ON s.id=c.scorer LEFT JOIN image i ON i.key=c.image "
                 "LEFT JOIN text t ON t.key=c.text WHERE s.name GLOB ? ORDER BY 1, 2, 3",
                 (scorer,),
             ):
-                found = Row._make(row)
-                for what, value in zip(Row._fields, found, strict=True):
-                    there = what in ("scorer", "image", "text")
+                row = Row._make(values)
+                for what, value in zip(Row._fields, row, strict=True):
+                    required = what in ("scorer", "image", "text")
                     if what == "value" and value is not None:
-                        where = f"the score of picture {found.image!r}"
-                        self._check_value(value, where, found.scorer)
-                    elif not isinstance(value, str) and (there or value is not None):
-                        raise self._bad(f"the {what} of a score", value, "text", found.scorer)
-                yield found
+                        where = f"the score of image {row.image!r}"
+                        self._check_value(value, where, row.scorer)
+                    elif not isinstance(value, str) and (required or value is not None):
+                        raise self._bad(f"the {what} of a score", value, "text", row.scorer)
+                yield row
 
     def prune(self, scorer: str, *, failed_only: bool = False) -> int:
         """Delete the cells (and embeddings) of the scorers whose id matches a glob.
@@ -313,15 +313,17 @@ class Store:
         with self._errors():
             with self._transaction() as db:
                 failed = " AND value IS NULL" if failed_only else ""
-                gone = db.execute(f"DELETE FROM cell WHERE {which}{failed}", (scorer,)).rowcount
+                deleted = db.execute(f"DELETE FROM cell WHERE {which}{failed}", (scorer,)).rowcount
                 if not failed_only:
-                    gone += db.execute(f"DELETE FROM embedding WHERE {which}", (scorer,)).rowcount
+                    deleted += db.execute(
+                        f"DELETE FROM embedding WHERE {which}", (scorer,)
+                    ).rowcount
                     db.execute("DELETE FROM scorer WHERE name GLOB ?", (scorer,))
                 db.execute("DELETE FROM image WHERE key NOT IN (SELECT image FROM cell)")
                 db.execute("DELETE FROM text WHERE key NOT IN (SELECT text FROM cell)")
             with suppress(sqlite3.OperationalError):  # no room for it, or another process reads
                 self._connection().execute("VACUUM")
-        return gone
+        return deleted
 
     def close(self) -> None:
         """Close this thread's connection; the next use opens it again."""

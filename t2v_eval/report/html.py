@@ -53,7 +53,9 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
     ]
     groups = list(by_benchmark(runs).values())
     # Runs of a benchmark that was changed in between have other items, which cannot be aligned.
-    aligned = [[n for n in of if len(runs[n].items) == len(runs[of[0]].items)] for of in groups]
+    aligned = [
+        [n for n in group if len(runs[n].items) == len(runs[group[0]].items)] for group in groups
+    ]
     limit = MAX_ITEMS // max(1, len(groups))
     browsers = [ItemBrowser([runs[n] for n in indices], limit) for indices in aligned]
     album = _album(browsers)
@@ -147,7 +149,9 @@ def _section(
         "labels": browser.labels,
         "distributions": _distributions(ranked, browser.labels),
         "against_people": _against_people(ranked) if browser.labels == "ratings" else "",
-        "against_each_other": _against_each_other([one for one in ranked if one in aligned]),
+        "against_each_other": _against_each_other(
+            [scorer for scorer in ranked if scorer in aligned]
+        ),
         "items": len(data["items"]),
         "verdicts": any(
             headline in metrics for scorer in aligned for metrics in scorer["run"].verdicts
@@ -263,7 +267,7 @@ def _against_people(scorers: Scorers) -> str:
 
 
 def _against_each_other(scorers: Scorers) -> str:
-    cells = [(one["label"], _flat(unit_scores(one["run"]))) for one in scorers[:MAX_SCATTERED]]
+    cells = [(s["label"], _flat(unit_scores(s["run"]))) for s in scorers[:MAX_SCATTERED]]
     pairings = [
         Pairing(first, second, None, x, y) for (first, x), (second, y) in combinations(cells, 2)
     ]

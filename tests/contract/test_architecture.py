@@ -150,7 +150,7 @@ OWN = {  # names with an underscore of our own classes, and of named tuples
     *("_asdict", "_make", "_replace", "_new", "_sample", "_embedding_call", "_embed_text_lists"),
     *(
         "_embed_image_lists",
-        "_of_sigma",
+        "_returns_sigma",
         "_keys",
         "_key_base",
         "_reach",

@@ -343,7 +343,14 @@ class Store:
         db: sqlite3.Connection | None = getattr(self._local, "db", None)
         if db is None:
             # A connection belongs to one thread; others wait up to a minute for a writer.
-            db = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+            # It may be closed by the thread that collects the store as garbage.
+            db = sqlite3.connect(
+                self.path,
+                timeout=_PATIENCE,
+                isolation_level=None,
+                check_same_thread=False,
+                factory=_Connection,
+            )
             _share(db)
             db.execute("PRAGMA synchronous=NORMAL")
             self._local.db = db
@@ -400,6 +407,13 @@ def _remedy(error: Exception) -> str:
         return _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else _ELSEWHERE
     damaged = "it may be damaged; it was left as it is. Move it away or choose another --store path"
     return _NO_DAMAGE.get((getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF, damaged)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection that is closed with the store or the thread that it belongs to."""
+
+    def __del__(self) -> None:
+        self.close()
 
 
 def _share(db: sqlite3.Connection) -> None:

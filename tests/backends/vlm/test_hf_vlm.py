@@ -260,7 +260,7 @@ def test_sharing_that_changes_something_is_given_up(qwen, images, monkeypatch):
     given_up_to("vision")
     monkeypatch.setattr("t2v_eval.backends.vlm.reading.reader.batch_rows", lambda rows, *_: rows[0])
     given_up_to("vision", together=False)
-    monkeypatch.setattr(VisionEncoder, "see", lambda *_: {}["nothing"])
+    monkeypatch.setattr(VisionEncoder, "encode", lambda *_: {}["nothing"])
     given_up_to("none", together=False)
     with pytest.raises(UnsupportedError, match="share='vision' .* changes what this model answers"):
         load(qwen, share="vision")

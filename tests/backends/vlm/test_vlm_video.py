@@ -181,7 +181,7 @@ def test_text_that_a_processor_puts_behind_a_video(tmp_path):
     scorer = load(tmp_path)
     chat = scorer.prompt_builder
     plain = chat.video_inputs(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
-    chat._cut = True
+    chat._text_is_lead = True
     cut = chat.video_inputs(Clip(frames_of(0), [0, 1, 2, 3], 4, 2.0))
     assert cut.lead == "\n\n" and plain.lead == ""
     ids = [
@@ -243,8 +243,8 @@ def test_frames_of_qwen_are_those_of_qwen_vl_utils():
 
 def test_pixels_of_frames():
     settings = VideoSettings.from_mapping({"pixels": (100352, 151200, 90316800)})
-    assert settings.share(16) == (100352, 151200)
-    assert settings.share(4000) == (100352, int(1.05 * 100352))
+    assert settings.frame_pixels(16) == (100352, 151200)
+    assert settings.frame_pixels(4000) == (100352, int(1.05 * 100352))
     for height, width in ((720, 1280), (240, 320), (1080, 608), (90, 1200), (33, 41)):
         high, wide = smart_size(height, width, 28, 100352, 151200)
         assert high % 28 == wide % 28 == 0 and high * wide <= 151200 * 1.3

@@ -17,7 +17,7 @@ import t2v_eval
 from t2v_eval.cli.main import app
 from t2v_eval.inputs.media import Video
 
-REMEDY = "is a video, and this scorer looks at one picture at a time: score frames of it"
+REMEDY = "is a video, and this scorer looks at one image at a time: score frames of it"
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from helpers.gradients import DIFFERENTIABLE, distances, golden_images, texts_of
 from helpers.tiny import VARIANTS, Small
 from helpers.toy import ToyEmbedding, ToyPair, picture
 
-from t2v_eval.backends.clip.open_clip_internals import prepare
+from t2v_eval.backends.clip.open_clip_internals import apply_transform
 from t2v_eval.backends.common.images import STD
 from t2v_eval.errors import InputError, T2VWarning, UnsupportedError
 from t2v_eval.registry import models
@@ -220,7 +220,7 @@ def test_pixels_are_prepared_as_open_clip_prepares_pictures(mode, interpolation,
     )
     for shape in [(50, 20), (33, 90), size[::-1]]:
         image = picture(0, shape)
-        made, wanted = prepare(transform, to_tensor(image))[0], transform(image)
+        made, wanted = apply_transform(transform, to_tensor(image))[0], transform(image)
         assert made.shape == wanted.shape
         levels = (made - wanted).abs() * 255 * torch.tensor(STD).view(3, 1, 1)
         assert levels.max() < (1.2 if PILLOW_13 else 16)

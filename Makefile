@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PYTEST := -m pytest -n auto --maxprocesses 4
+# Old libraries use what the newest of those below them warn of.
+OLD := -W default::DeprecationWarning -W default::FutureWarning
 
 .PHONY: install demo test test-latest test-lowest lock lint clean
 
@@ -35,7 +37,7 @@ test-lowest:
 	$(PYTHON) .ci/lowest.py > .venv-lowest/lowest.txt
 	.venv-lowest/bin/pip install --quiet --upgrade pip  # older ones take long to find a solution
 	.venv-lowest/bin/pip install --quiet --constraint .venv-lowest/lowest.txt --editable '.[dev]'
-	.venv-lowest/bin/python $(PYTEST)
+	.venv-lowest/bin/python $(PYTEST) $(OLD)
 
 # Local versions such as 2.14.1+cpu are left out, so that the file suits every build of torch.
 lock:

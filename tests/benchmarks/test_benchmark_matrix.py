@@ -9,8 +9,8 @@ import warnings
 from collections import Counter
 
 import pytest
-from helpers.benchmark_cases import CASES
-from helpers.published_layouts import ITEMS, LAYOUTS, opened
+from helpers.benchmarks.cases import CASES
+from helpers.benchmarks.published_layouts import ITEMS, LAYOUTS, opened
 from helpers.readme_tables import shipped
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning

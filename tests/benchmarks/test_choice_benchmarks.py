@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pyarrow
 import pytest
-from helpers.choice_layouts import (
+from helpers.benchmarks.choice_layouts import (
     aro_attribution,
     aro_order,
     aro_relation,
@@ -17,8 +17,8 @@ from helpers.choice_layouts import (
     sugarcrepe,
     sugarcrepe_pp,
 )
-from helpers.published_layouts import LAYOUTS
-from helpers.small_files import jpeg, write_json
+from helpers.benchmarks.published_layouts import LAYOUTS
+from helpers.benchmarks.small_files import jpeg, write_json
 from helpers.toy import ToyEmbedding, expected
 from PIL import Image
 from pyarrow import parquet

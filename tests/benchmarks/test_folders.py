@@ -6,7 +6,7 @@ The writers below follow what each set's own script does, written anew.
 import json
 
 import pytest
-from helpers.small_files import draw
+from helpers.benchmarks.small_files import draw
 
 from t2v_eval.benchmarks.forms.image_folders import match
 from t2v_eval.benchmarks.forms.prompt_names import Prompt

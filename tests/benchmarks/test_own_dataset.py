@@ -5,8 +5,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers.hub_server import hub  # noqa: F401
-from helpers.judged import named_toys  # noqa: F401
+from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
+from helpers.services.hub_server import hub  # noqa: F401
 from helpers.toy import ToyEmbedding, picture
 from typer.testing import CliRunner
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pyarrow
 import pytest
-from helpers.judged import named_toys  # noqa: F401
+from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
 from helpers.toy import ToyEmbedding, picture
 from pyarrow import parquet
 from scipy import stats

@@ -5,11 +5,11 @@ import json
 import jsonschema
 import numpy as np
 import pytest
-from helpers.judged import named_toys  # noqa: F401
-from helpers.published_layouts import LAYOUTS, opened
-from helpers.short_texts import Short
-from helpers.small_files import draw
+from helpers.benchmarks.published_layouts import LAYOUTS, opened
+from helpers.benchmarks.small_files import draw
+from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
 from helpers.toy import ToyEmbedding, expected, picture
+from helpers.toy_truncating import Short
 from typer.testing import CliRunner
 
 from t2v_eval.cli import main as cli

@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from helpers.choice_layouts import composite, flickr8k
-from helpers.published_layouts import (
+from helpers.benchmarks.choice_layouts import composite, flickr8k
+from helpers.benchmarks.published_layouts import (
     LAYOUTS,
     agiqa3k,
     genai_rank,

@@ -6,8 +6,8 @@ import re
 
 import numpy as np
 import pytest
-from helpers.judged import named_toys  # noqa: F401
-from helpers.published_layouts import draw, write_json
+from helpers.benchmarks.published_layouts import draw, write_json
+from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
 from helpers.toy import ToyEmbedding, expected, picture
 from PIL import Image
 from typer.testing import CliRunner

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from helpers.published_layouts import ITEMS, LAYOUTS, opened
+from helpers.benchmarks.published_layouts import ITEMS, LAYOUTS, opened
 from helpers.toy import ToyEmbedding
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning

@@ -4,7 +4,13 @@ import json
 
 import numpy as np
 import pytest
-from helpers.published_layouts import genai_bench, seetrue, tifa160, tifa160_two_raters, write_json
+from helpers.benchmarks.published_layouts import (
+    genai_bench,
+    seetrue,
+    tifa160,
+    tifa160_two_raters,
+    write_json,
+)
 from scipy import stats
 
 from t2v_eval.errors import BenchmarkDataError, InputError

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.choice_layouts import CLASSES, camerabench_binary, camerabench_retrieval
-from helpers.clips import by_hand
-from helpers.published_layouts import (
+from helpers.benchmarks.choice_layouts import CLASSES, camerabench_binary, camerabench_retrieval
+from helpers.benchmarks.published_layouts import (
     LAYOUTS,
     frames,
     genai_bench_video,
@@ -18,6 +17,7 @@ from helpers.published_layouts import (
     t2vscore_quality,
     write_json,
 )
+from helpers.media.videos import by_hand
 from helpers.toy import ToyEmbedding, expected
 from PIL import Image
 from scipy import stats

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.tiny import VARIANTS, Small
+from helpers.models.tiny import VARIANTS, Small
 from helpers.toy import picture
 
 import t2v_eval
@@ -77,7 +77,7 @@ def test_every_class_of_every_card_is_here_or_elsewhere():
     shipped += [card for card, _ in models._families.values()]
     here = {(models.card(name).module, models.card(name).entry) for name, _ in VARIANTS.values()}
     missing = {c.entry for c in shipped if (c.module, c.entry) not in here} - ELSEWHERE.keys()
-    assert not missing, f"add {missing} to tests/helpers/tiny.py"
+    assert not missing, f"add {missing} to tests/helpers/models/tiny.py"
     assert {card.kind for card in shipped} == {
         "clip",
         "preference",

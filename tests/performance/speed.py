@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import torch
-from helpers.tiny_vlm import TEXT, llava, qwen2_5_vl
+from helpers.models.tiny_vlm import TEXT, llava, qwen2_5_vl
 from performance.speed_gpu import flant5_like
 from PIL import Image
 from transformers import BertTokenizer, Blip2Config, Blip2ForImageTextRetrieval

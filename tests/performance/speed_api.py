@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-from helpers.asking import Spoken
+from helpers.services.ask_server import Spoken
 from PIL import Image
 
 from t2v_eval.scoring.plan import Block

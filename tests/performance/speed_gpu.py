@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers.tiny_vlm import llava
+from helpers.models.tiny_vlm import llava
 from PIL import Image
 from safetensors.torch import save_file
 from torch.utils.flop_counter import FlopCounterMode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import (
+from helpers.models.clip_goldens import (
     arch,
     cases,
     exact_pixels,

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from helpers.clip_goldens import (
+from helpers.models.clip_goldens import (
     FOLDER,
     arch,
     cases,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images, tensors
+from helpers.models.clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images, tensors
 from helpers.toy import picture
 from safetensors.torch import save_file
 

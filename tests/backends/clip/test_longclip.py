@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import (
+from helpers.models.clip_goldens import (
     cases,
     exact_pixels,
     images,
@@ -15,7 +15,7 @@ from helpers.clip_goldens import (
     plain,
     tensors,
 )
-from helpers.longclip import as_hub
+from helpers.models.longclip import as_hub
 from helpers.toy import picture
 
 import t2v_eval

@@ -9,7 +9,7 @@ from pathlib import Path
 import open_clip
 import pytest
 import torch
-from helpers.clip_goldens import FOLDER, tensors
+from helpers.models.clip_goldens import FOLDER, tensors
 
 from t2v_eval.backends.clip import open_clip_internals as ours
 

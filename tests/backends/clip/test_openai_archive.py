@@ -11,7 +11,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-from helpers.clip_goldens import (
+from helpers.models.clip_goldens import (
     arch,
     cases,
     exact_pixels,

@@ -10,7 +10,7 @@ import open_clip
 import pytest
 import torch
 import transformers
-from helpers.clip_goldens import (
+from helpers.models.clip_goldens import (
     FOLDER,
     arch,
     cases,
@@ -18,7 +18,7 @@ from helpers.clip_goldens import (
     images,
     open_clip_file,
 )
-from helpers.siglip import LIMIT, MAKERS, TEXTS
+from helpers.models.siglip import LIMIT, MAKERS, TEXTS
 from helpers.toy import picture
 
 import t2v_eval

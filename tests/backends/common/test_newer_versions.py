@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import arch, open_clip_file
-from helpers.tiny_vlm import TINY
+from helpers.models.clip_goldens import arch, open_clip_file
+from helpers.models.tiny_vlm import TINY
 from helpers.toy import picture
 
 import t2v_eval

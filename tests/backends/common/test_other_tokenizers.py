@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.clip_goldens import hf_clip_folder
-from helpers.tiny_vlm import TINY, llava, tokenizer
+from helpers.models.clip_goldens import hf_clip_folder
+from helpers.models.tiny_vlm import TINY, llava, tokenizer
 from helpers.toy import picture
 from transformers import CLIPTokenizer
 

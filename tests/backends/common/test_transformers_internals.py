@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from helpers.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY
 from torch import nn
 from transformers import (
     AutoModelForImageTextToText,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import RGB, cases, exact_pixels, images, openai_archive, tensors
+from helpers.models.clip_goldens import RGB, cases, exact_pixels, images, openai_archive, tensors
 from helpers.toy import picture
 
 import t2v_eval

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import FOLDER, RGB, arch, cases, images, open_clip_file
+from helpers.models.clip_goldens import FOLDER, RGB, arch, cases, images, open_clip_file
 from helpers.toy import picture
 from PIL import Image, ImageOps
 

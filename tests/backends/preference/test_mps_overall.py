@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import hf_clip_folder
-from helpers.mps import HEAD, HEADS, LAYERS, make_checkpoint, make_weights
+from helpers.models.clip_goldens import hf_clip_folder
+from helpers.models.mps import HEAD, HEADS, LAYERS, make_checkpoint, make_weights
 from helpers.toy import picture
 from safetensors.torch import save_file
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images
+from helpers.models.clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images
 from helpers.toy import picture
 
 import t2v_eval

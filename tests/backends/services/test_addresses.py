@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import httpx2
 import pytest
-from helpers.asking import needs_gemini
+from helpers.services.ask_server import needs_gemini
 
 import t2v_eval
 from t2v_eval.errors import InputError

@@ -7,9 +7,9 @@ import json
 import math
 
 import pytest
-from helpers.asking import SERVICES, Spoken, pictures
-from helpers.loopback import Reply, Server, wanted
-from helpers.openai_server import completion, error, right, sampled
+from helpers.services.ask_server import SERVICES, Spoken, pictures
+from helpers.services.loopback import Reply, Server, wanted
+from helpers.services.openai_server import completion, error, right, sampled
 from helpers.toy import picture
 
 import t2v_eval

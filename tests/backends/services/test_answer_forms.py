@@ -7,10 +7,10 @@ import math
 
 import pytest
 import torch
-from helpers.asking import SERVICES, Spoken
-from helpers.gemini_server import answering, candidate
-from helpers.loopback import Reply, Server
-from helpers.openai_server import completion
+from helpers.services.ask_server import SERVICES, Spoken
+from helpers.services.gemini_server import answering, candidate
+from helpers.services.loopback import Reply, Server
+from helpers.services.openai_server import completion
 from helpers.toy import picture
 
 import t2v_eval

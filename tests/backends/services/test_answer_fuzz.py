@@ -9,8 +9,8 @@ import math
 import random
 
 import pytest
-from helpers.asking import SERVICES, Spoken, texts
-from helpers.loopback import Reply, Server, wanted
+from helpers.services.ask_server import SERVICES, Spoken, texts
+from helpers.services.loopback import Reply, Server, wanted
 from helpers.toy import picture
 
 import t2v_eval

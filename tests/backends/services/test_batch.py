@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.asking import SERVICES, Spoken, pictures, texts
-from helpers.loopback import Reply, Server
+from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.loopback import Reply, Server
 from helpers.toy import picture
 from typer.testing import CliRunner
 
@@ -234,7 +234,7 @@ def test_an_interrupt_leaves_it_running(ask, spoken, service, store):
     service.looks = 10**6
     code = (
         "import sys, torch; sys.path[:0] = sys.argv[3:]\n"
-        "from helpers.asking import Spoken, pictures, texts\n"
+        "from helpers.services.ask_server import Spoken, pictures, texts\n"
         "asking = {'store': sys.argv[2], 'batch': True, 'poll': 0.05}\n"
         f"scorer = Spoken({spoken.name!r}).load(sys.argv[1], {NAMES[spoken.name]!r}, **asking)\n"
         "scorer(pictures(2), texts(2))\n"

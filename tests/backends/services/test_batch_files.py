@@ -6,8 +6,8 @@ import json
 import random
 
 import pytest
-from helpers.asking import SERVICES, Spoken, pictures, texts
-from helpers.loopback import Reply, Server, wanted
+from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.loopback import Reply, Server, wanted
 
 import t2v_eval
 from t2v_eval.backends.services.batches.lines import iter_lines

@@ -11,7 +11,7 @@ import httpx2
 import openai
 import pytest
 from google.genai import errors, types
-from helpers.loopback import Reply, Server
+from helpers.services.loopback import Reply, Server
 
 COMPLETION = {
     "id": "1",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.asking import pictures, scorer_of, texts
-from helpers.loopback import Reply, Server
-from helpers.openai_server import completion, error, right
+from helpers.services.ask_server import pictures, scorer_of, texts
+from helpers.services.loopback import Reply, Server
+from helpers.services.openai_server import completion, error, right
 from helpers.toy import ToyEmbedding, picture
 from typer.testing import CliRunner
 

@@ -12,8 +12,8 @@ from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 import torch
-from helpers.asking import SERVICES, Spoken, pictures
-from helpers.loopback import Reply, Server
+from helpers.services.ask_server import SERVICES, Spoken, pictures
+from helpers.services.loopback import Reply, Server
 from helpers.toy import picture
 
 import t2v_eval

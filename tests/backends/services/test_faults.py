@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.asking import SERVICES, Spoken, pictures, scorer_of, texts
-from helpers.loopback import Server, wanted
-from helpers.openai_server import FAULTS, error, right
+from helpers.services.ask_server import SERVICES, Spoken, pictures, scorer_of, texts
+from helpers.services.loopback import Server, wanted
+from helpers.services.openai_server import FAULTS, error, right
 from helpers.toy import picture
 
 import t2v_eval

@@ -13,9 +13,9 @@ import sys
 
 import pytest
 import torch
-from helpers.asking import Spoken, needs_gemini
-from helpers.gemini_server import A_DAY, BAD_KEY, error, generated, right, sampled
-from helpers.loopback import Reply, Server, p_yes
+from helpers.services.ask_server import Spoken, needs_gemini
+from helpers.services.gemini_server import A_DAY, BAD_KEY, error, generated, right, sampled
+from helpers.services.loopback import Reply, Server, p_yes
 from helpers.toy import picture
 
 import t2v_eval

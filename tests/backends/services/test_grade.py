@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.loopback import Reply, Server
-from helpers.openai_server import FAULTS, error, sampled
+from helpers.services.loopback import Reply, Server
+from helpers.services.openai_server import FAULTS, error, sampled
 from helpers.toy import picture
 
 import t2v_eval

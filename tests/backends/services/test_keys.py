@@ -8,8 +8,8 @@ import pickle
 import traceback
 
 import pytest
-from helpers.asking import SERVICES, Spoken, pictures
-from helpers.loopback import Reply, Server
+from helpers.services.ask_server import SERVICES, Spoken, pictures
+from helpers.services.loopback import Reply, Server
 from helpers.toy import picture
 from typer.testing import CliRunner
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.asking_openai import KEY, TEXTS, ask, saying
-from helpers.loopback import Reply, Server, p_yes
-from helpers.openai_server import completion, error, right, sampled
 from helpers.processes import run_python
+from helpers.services.loopback import Reply, Server, p_yes
+from helpers.services.openai_requests import KEY, TEXTS, ask, saying
+from helpers.services.openai_server import completion, error, right, sampled
 from helpers.toy import picture
 from PIL import Image
 

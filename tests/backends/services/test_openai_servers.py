@@ -6,9 +6,9 @@ import json
 import math
 
 import pytest
-from helpers.asking_openai import TEXTS, ask, saying
-from helpers.loopback import Reply, Server
-from helpers.openai_server import completion
+from helpers.services.loopback import Reply, Server
+from helpers.services.openai_requests import TEXTS, ask, saying
+from helpers.services.openai_server import completion
 from helpers.toy import picture
 
 from t2v_eval.errors import ScoringError, ServiceError, UnsupportedError

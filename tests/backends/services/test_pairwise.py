@@ -7,8 +7,8 @@ import json
 import math
 
 import pytest
-from helpers.loopback import Reply, Server
-from helpers.openai_server import FAULTS, BatchService, sampled
+from helpers.services.loopback import Reply, Server
+from helpers.services.openai_server import FAULTS, BatchService, sampled
 from helpers.toy import picture
 from typer.testing import CliRunner
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
-from helpers.gemini_server import right as right_gemini
-from helpers.loopback import Reply, Server
-from helpers.openai_server import BatchService, right
+from helpers.services.gemini_server import right as right_gemini
+from helpers.services.loopback import Reply, Server
+from helpers.services.openai_server import BatchService, right
 from helpers.toy import picture
 
 import t2v_eval

@@ -8,8 +8,8 @@ import zlib
 from types import SimpleNamespace
 
 import pytest
-from helpers.asking import SERVICES, Spoken, pictures, texts
-from helpers.loopback import Reply, Server
+from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.loopback import Reply, Server
 from helpers.toy import picture
 
 import t2v_eval

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.asking import needs_gemini, pictures, texts
-from helpers.gemini_server import error, generated, right
-from helpers.loopback import Reply, Server, wanted
+from helpers.services.ask_server import needs_gemini, pictures, texts
+from helpers.services.gemini_server import error, generated, right
+from helpers.services.loopback import Reply, Server, wanted
 from helpers.toy import picture
 from typer.testing import CliRunner
 

@@ -10,10 +10,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.asking import SERVICES, Spoken
-from helpers.choice_layouts import camerabench_binary
-from helpers.clips import by_hand, encode
-from helpers.loopback import Reply, Server, p_yes
+from helpers.benchmarks.choice_layouts import camerabench_binary
+from helpers.media.videos import by_hand, encode
+from helpers.services.ask_server import SERVICES, Spoken
+from helpers.services.loopback import Reply, Server, p_yes
 from helpers.toy import picture
 from PIL import Image
 from typer.testing import CliRunner

@@ -11,9 +11,9 @@ import time
 from contextlib import nullcontext
 
 import pytest
-from helpers.asking import SERVICES, Spoken, pictures, texts
-from helpers.loopback import Server
-from helpers.openai_server import error as chat_error
+from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.loopback import Server
+from helpers.services.openai_server import error as chat_error
 
 from t2v_eval.errors import ScoringError
 from t2v_eval.remote.request_pool import (
@@ -79,7 +79,7 @@ def test_so_for_what_one_service_alone_writes(name):
     spoken = Spoken("gemini" if name == "retryDelay" else "openai")
     if name == "retryDelay":
         pytest.importorskip("google.genai")
-        from helpers.gemini_server import error
+        from helpers.services.gemini_server import error
 
         refused = error(429, "slow", details=[{"retryDelay": "86400s"}])
     else:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from helpers.tiny_vlm import TINY, llava
-from helpers.tiny_vlm_more import CARDED, OTHERS
+from helpers.models.tiny_vlm import TINY, llava
+from helpers.models.tiny_vlm_more import CARDED, OTHERS
 from helpers.toy import picture
 from transformers import AutoProcessor
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY
 from helpers.toy import picture
 from typer.testing import CliRunner
 

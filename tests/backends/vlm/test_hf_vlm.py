@@ -8,7 +8,7 @@ from inspect import signature
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_vlm import OPTIONS, TINY
+from helpers.models.tiny_vlm import OPTIONS, TINY
 from helpers.toy import picture
 from transformers import AutoModelForImageTextToText, AutoProcessor
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY
 from helpers.toy import picture
 from PIL import Image
 from safetensors.torch import save_file

@@ -11,7 +11,7 @@ from math import ceil, floor, sqrt
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY
 from PIL import Image
 from transformers import AutoProcessor
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_vlm import tokenizer
+from helpers.models.tiny_vlm import tokenizer
 from helpers.toy import picture
 from safetensors.torch import save_file
 

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers.tiny_vlm import TINY
-from helpers.tiny_vlm_more import CARDED
+from helpers.models.tiny_vlm import TINY
+from helpers.models.tiny_vlm_more import CARDED
 from transformers import AutoConfig
 
 import t2v_eval

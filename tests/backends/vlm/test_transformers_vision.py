@@ -6,7 +6,7 @@ from inspect import signature
 
 import pytest
 import torch
-from helpers.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,

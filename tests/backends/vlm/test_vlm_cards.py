@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import exact_pixels
-from helpers.plainly import QUESTION, first_token_of_yes, of_images
-from helpers.tiny_vlm import TEXT, TINY, llava
-from helpers.tiny_vlm_more import CARDED, OTHERS
+from helpers.models.clip_goldens import exact_pixels
+from helpers.models.plain_vlm import QUESTION, first_token_of_yes, of_images
+from helpers.models.tiny_vlm import TEXT, TINY, llava
+from helpers.models.tiny_vlm_more import CARDED, OTHERS
 from helpers.toy import picture
 from safetensors.torch import save_file
 from transformers import (

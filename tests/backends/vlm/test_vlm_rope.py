@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.plainly import first_token_of_yes, of_images
-from helpers.tiny_vlm import TEXT, TINY, write
+from helpers.models.plain_vlm import first_token_of_yes, of_images
+from helpers.models.tiny_vlm import TEXT, TINY, write
 from helpers.toy import picture
 from transformers import AutoConfig, AutoProcessor
 

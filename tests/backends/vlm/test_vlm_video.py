@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.clips import by_hand, encode
-from helpers.plainly import first_token_of_yes, of_images
-from helpers.tiny_vlm import TINY
-from helpers.tiny_vlm_more import CARDED, OTHERS
+from helpers.media.videos import by_hand, encode
+from helpers.media.vlm_videos import TEXTS, frames_of, load
+from helpers.models.plain_vlm import first_token_of_yes, of_images
+from helpers.models.tiny_vlm import TINY
+from helpers.models.tiny_vlm_more import CARDED, OTHERS
 from helpers.toy import picture
-from helpers.vlm_videos import TEXTS, frames_of, load
 
 import t2v_eval
 from t2v_eval.backends.vlm.reading.video import VideoSettings, smart_size, stack_frames

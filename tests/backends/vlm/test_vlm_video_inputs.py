@@ -5,10 +5,10 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
-from helpers.clips import by_hand, encode
-from helpers.tiny_vlm import TINY
+from helpers.media.videos import by_hand, encode
+from helpers.media.vlm_videos import TEXTS, frames_of, load
+from helpers.models.tiny_vlm import TINY
 from helpers.toy import picture
-from helpers.vlm_videos import TEXTS, frames_of, load
 
 from t2v_eval.errors import InputError, MediaError, ScoringError
 from t2v_eval.inputs.media import Video, open_media

@@ -8,7 +8,7 @@ import os
 
 import pyarrow
 import pytest
-from helpers import judged
+from helpers.benchmarks import toy_benchmark
 from helpers.toy import expected, picture
 from pyarrow import parquet
 from typer.testing import CliRunner
@@ -17,7 +17,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import TableError
 from t2v_eval.inputs.tables import read_rows, read_table
 
-judged.register()
+toy_benchmark.register()
 
 
 def call(*arguments, code=0):

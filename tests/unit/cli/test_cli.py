@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from helpers.judged import Knows, Toys, named_toys  # noqa: F401
+from helpers.benchmarks.toy_benchmark import Knows, Toys, named_toys  # noqa: F401
 from helpers.toy import ToyEmbedding, expected, picture
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
@@ -92,7 +92,7 @@ def test_score_reads_and_writes_tables(pictures, tmp_path, store, suffix):
 
 
 def test_a_scored_table_keeps_its_columns_so_that_agree_reads_it(pictures, tmp_path, store):
-    table, out = tmp_path / "judged.jsonl", tmp_path / "scored.csv"
+    table, out = tmp_path / "toy_benchmark.jsonl", tmp_path / "scored.csv"
     people = [3, 1, 2]
     rows = [{"image": f"p{s}.png", "text": f"caption {s}", "human": people[s]} for s in range(3)]
     rows[1]["tags"] = "colour"
@@ -362,7 +362,7 @@ def test_version_and_help():
 
 def test_a_real_process(pictures):
     done = program(
-        "from helpers import judged; judged.register()",
+        "from helpers.benchmarks import toy_benchmark; toy_benchmark.register()",
         "score",
         "-m",
         "toy-colours",
@@ -391,15 +391,15 @@ def test_python_m_is_the_same_program():
 
 SLOW = """
 import time
-from helpers import judged
-judged.register()
-whole = judged.Knows.score_cells
+from helpers.benchmarks import toy_benchmark
+toy_benchmark.register()
+whole = toy_benchmark.Knows.score_cells
 def slow(self, *arguments):
     for part in whole(self, *arguments):
         yield part
         print("part", flush=True)
         time.sleep(0.05)
-judged.Knows.score_cells = slow
+toy_benchmark.Knows.score_cells = slow
 """
 
 

@@ -7,18 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import judged
+from helpers.benchmarks import toy_benchmark
 
 from t2v_eval.cli import console
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report.report import compare
 
 CODE = """
-from helpers import judged
+from helpers.benchmarks import toy_benchmark
 from t2v_eval.cli.main import main
 from t2v_eval.registry import benchmarks
-judged.register()
-benchmarks.register("toy-broken")(lambda **options: judged.Toys(broken=2, **options))
+toy_benchmark.register()
+benchmarks.register("toy-broken")(lambda **options: toy_benchmark.Toys(broken=2, **options))
 main()
 """
 TESTS = Path(__file__).parents[2]
@@ -86,13 +86,13 @@ def test_a_report_is_written_though_nobody_reads_what_is_printed(tmp_path):
 def test_tables_say_what_failed_what_was_published_and_what_metrics_are(capsys):
     figures = {"right": {"Knows": 0.987, "source": "a paper, table 1"}}
 
-    class Explained(judged.Toys):
+    class Explained(toy_benchmark.Toys):
         meanings = {"right": "the share of items that are right, 0 to 1"}  # noqa: RUF012
 
     benchmark = Explained(
         broken=2, card=BenchmarkCard("toys", "Explained", "judged", published=figures)
     )
-    report = compare([judged.Knows(on_error="skip")], [benchmark], resamples=5)
+    report = compare([toy_benchmark.Knows(on_error="skip")], [benchmark], resamples=5)
     console.print_report(report)
     said = capsys.readouterr().out
     assert "Knows (failed on 4)" in said and "44 of 48" in said

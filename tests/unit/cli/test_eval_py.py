@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.judged import Knows, Toys, named_toys  # noqa: F401
-from helpers.published_layouts import LAYOUTS
+from helpers.benchmarks.published_layouts import LAYOUTS
+from helpers.benchmarks.toy_benchmark import Knows, Toys, named_toys  # noqa: F401
 
 from t2v_eval.errors import BenchmarkDataError, InputError, MissingDataError
 from t2v_eval.evaluation.benchmark import Benchmark

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pyarrow
 import pytest
-from helpers import judged
-from helpers.judged import Knows, Toys
+from helpers.benchmarks import toy_benchmark
+from helpers.benchmarks.toy_benchmark import Knows, Toys
 from helpers.toy import picture
 from rich.console import Console
 from typer.testing import CliRunner
@@ -28,7 +28,7 @@ from t2v_eval.report.report import Report
 from t2v_eval.utils.files import check_file, check_folder, write_text
 from t2v_eval.utils.printable import printable
 
-judged.register()
+toy_benchmark.register()
 ROOT = Path(__file__).parents[3]
 EVIL = "\x1b[31mred\x07\r\x9b2J\u202egnp.exe\u2066\u200b\ufeff\udce9[bold]x[/bold]"
 ACTING = set("\x1b\x07\r\x9b\u202e\u2066\u200b\ufeff")

@@ -7,9 +7,9 @@ import io
 import json
 
 import pytest
-from helpers.choice_layouts import camerabench_retrieval
-from helpers.clips import by_hand, encode
-from helpers.tiny_vlm import TINY
+from helpers.benchmarks.choice_layouts import camerabench_retrieval
+from helpers.media.videos import by_hand, encode
+from helpers.models.tiny_vlm import TINY
 from PIL import Image
 from typer.testing import CliRunner
 

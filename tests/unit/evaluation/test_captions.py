@@ -7,7 +7,7 @@ import math
 import shutil
 
 import pytest
-from helpers.clip_goldens import FOLDER, arch, open_clip_file
+from helpers.models.clip_goldens import FOLDER, arch, open_clip_file
 from helpers.toy import ToyEmbedding, picture
 
 import t2v_eval

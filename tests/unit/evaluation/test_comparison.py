@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 import torch
-from helpers.judged import Guesses, Knows, Toys, named_toys  # noqa: F401
+from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys, named_toys  # noqa: F401
 from helpers.toy import picture
 from scipy import stats
 

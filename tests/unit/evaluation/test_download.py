@@ -14,8 +14,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.hub_server import hub, point_at, serving  # noqa: F401
-from helpers.published_layouts import seetrue
+from helpers.benchmarks.published_layouts import seetrue
+from helpers.services.hub_server import hub, point_at, serving  # noqa: F401
 from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app

@@ -7,8 +7,8 @@ import socket
 
 import numpy as np
 import pytest
-from helpers.choice_layouts import flickr8k
-from helpers.published_layouts import LAYOUTS, genai_rank, opened, seetrue, stanfordt23d
+from helpers.benchmarks.choice_layouts import flickr8k
+from helpers.benchmarks.published_layouts import LAYOUTS, genai_rank, opened, seetrue, stanfordt23d
 from helpers.toy import ToyEmbedding
 from scipy import stats
 

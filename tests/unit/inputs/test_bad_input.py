@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from helpers.clip_goldens import FOLDER, arch, hf_clip_folder, open_clip_file
+from helpers.models.clip_goldens import FOLDER, arch, hf_clip_folder, open_clip_file
 from helpers.toy import picture
 from PIL import Image
 

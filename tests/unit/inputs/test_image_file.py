@@ -13,8 +13,8 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from helpers.clips import by_hand, encode
-from helpers.image_files import pixels, png
+from helpers.media.images import pixels, png
+from helpers.media.videos import by_hand, encode
 from helpers.toy import ToyEmbedding, ToyPair, picture
 from PIL import Image, features
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow
 import pytest
-from helpers.clips import encode
-from helpers.image_files import pixels, png
+from helpers.media.images import pixels, png
+from helpers.media.videos import encode
 from helpers.toy import ToyEmbedding, expected, picture
 from pyarrow import parquet
 

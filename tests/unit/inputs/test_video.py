@@ -10,7 +10,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
-from helpers.clips import SIZE, by_hand, encode
+from helpers.media.videos import SIZE, by_hand, encode
 from helpers.toy import ToyEmbedding, expected
 from PIL import Image
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 import torch
-from helpers.tiny_vlm import llava
+from helpers.models.tiny_vlm import llava
 from helpers.toy import picture
 from safetensors.torch import save_file
 from typer.testing import CliRunner

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from helpers.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY
 from helpers.toy import ToyEmbedding, ToyPair, picture
 
 import t2v_eval

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from helpers.judged import Guesses, Knows, Toys, named_toys  # noqa: F401
+from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys, named_toys  # noqa: F401
 from helpers.toy import picture
 from PIL import Image
 

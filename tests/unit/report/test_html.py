@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from helpers.clips import by_hand, encode
-from helpers.judged import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
+from helpers.benchmarks.toy_benchmark import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
+from helpers.media.videos import by_hand, encode
 from helpers.toy import picture
 from PIL import Image
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 import jsonschema
 import numpy as np
 import pytest
-from helpers.judged import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
+from helpers.benchmarks.toy_benchmark import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
 
 from t2v_eval.errors import BenchmarkDataError, InputError, OutputError, UnknownNameError
 from t2v_eval.evaluation.benchmark import Benchmark, evaluate

@@ -11,9 +11,9 @@ import open_clip
 import PIL
 import pytest
 import torch
-from helpers.clip_goldens import exact_pixels
-from helpers.gradients import DIFFERENTIABLE, distances, golden_images, texts_of, to_tensor
-from helpers.tiny import VARIANTS, Small
+from helpers.models.clip_goldens import exact_pixels
+from helpers.models.gradients import DIFFERENTIABLE, distances, golden_images, texts_of, to_tensor
+from helpers.models.tiny import VARIANTS, Small
 from helpers.toy import ToyEmbedding, ToyPair, picture
 
 from t2v_eval.backends.clip.open_clip_internals import apply_transform
@@ -97,7 +97,7 @@ def test_pictures_of_the_models_own_size_score_the_same(variant, small):
 def test_pictures_of_other_sizes_score_as_documented(variant, small):
     table = {row[1]: row for row in ROW.finditer(DOCUMENT.read_text("utf-8"))}
     assert set(table) == set(DIFFERENTIABLE), (
-        "run: PYTHONPATH=tests python tests/helpers/gradients.py"
+        "run: PYTHONPATH=tests python tests/helpers/models/gradients.py"
     )
     off, _ = distances(small.load(variant), golden_images(), texts_of(variant))
     largest, mean = (float(table[variant][column]) for column in (2, 3))

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.asking import SERVICES, Spoken, pictures, texts
-from helpers.loopback import Server
+from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.loopback import Server
 from helpers.toy import picture
 
 import t2v_eval

@@ -8,8 +8,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers.short_texts import Short
 from helpers.toy import ToyEmbedding, ToyPair, expected, picture
+from helpers.toy_truncating import Short
 
 from t2v_eval.errors import (
     InputError,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.judged import Guesses, Knows, Toys
+from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys
 
 from t2v_eval.benchmarks.forms.ratings import RatingsForm
 from t2v_eval.errors import InputError

@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from helpers.asking import SERVICES, Spoken
-from helpers.loopback import Server
+from helpers.services.ask_server import SERVICES, Spoken
+from helpers.services.loopback import Server
 from helpers.toy import picture
 
 import t2v_eval

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
-from helpers.small_files import FIXTURES, clip, copy, draw, jpeg, write_json, write_lines
+from helpers.benchmarks.small_files import FIXTURES, clip, copy, draw, jpeg, write_json, write_lines
 from pyarrow import parquet
 
 

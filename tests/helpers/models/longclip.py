@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from helpers.clip_goldens import (
+from helpers.models.clip_goldens import (
     hf_clip_folder,
 )
 

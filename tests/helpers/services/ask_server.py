@@ -1,6 +1,6 @@
 """Asks a server about its own pictures and texts, for tests that kill or interrupt it.
 
-python tests/helpers/asking.py SERVICE ADDRESS STORE PICTURES TEXTS CONCURRENCY
+python tests/helpers/services/ask_server.py SERVICE ADDRESS STORE PICTURES TEXTS CONCURRENCY
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from helpers.loopback import Server
+from helpers.services.loopback import Server
 from helpers.toy import picture
 
 import t2v_eval

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow
-from helpers.choice_layouts import (
+from helpers.benchmarks.choice_layouts import (
     aro_attribution,
     aro_order,
     aro_relation,
@@ -28,7 +28,7 @@ from helpers.choice_layouts import (
     sugarcrepe_pp,
     winoground,
 )
-from helpers.small_files import FIXTURES, clip, copy, draw, jpeg, read_csv, write_json
+from helpers.benchmarks.small_files import FIXTURES, clip, copy, draw, jpeg, read_csv, write_json
 from pyarrow import parquet
 
 from t2v_eval.registry import benchmarks

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow
-from helpers.choice_layouts import CLASSES
-from helpers.hand_counted import (
+from helpers.benchmarks.choice_layouts import CLASSES
+from helpers.benchmarks.expected_metrics import (
     FIVE,
     FOUR,
     OBJECTS,
@@ -31,7 +31,7 @@ from helpers.hand_counted import (
     tifa_raters,
     true_but_the_first,
 )
-from helpers.published_layouts import draw_images
+from helpers.benchmarks.published_layouts import draw_images
 from pyarrow import parquet
 
 # Rows twice: the same row once more, and what is said of it.

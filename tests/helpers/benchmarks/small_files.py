@@ -9,10 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from helpers.clips import encode
+from helpers.media.videos import encode
 from helpers.toy import picture
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def draw(path: Path, seed: int = 0) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from helpers.loopback import Reply, Server
-from helpers.openai_server import completion
+from helpers.services.loopback import Reply, Server
+from helpers.services.openai_server import completion
 
 import t2v_eval
 

@@ -1,6 +1,6 @@
 """How far `score_tensor` is from the scores of the same pictures, on small random weights.
 
-    PYTHONPATH=tests python tests/helpers/gradients.py
+    PYTHONPATH=tests python tests/helpers/models/gradients.py
 
 Prints the table of docs/differentiable.md; test_differentiable.py holds the bounds.
 """
@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from helpers.clip_goldens import FOLDER, RGB
-from helpers.tiny import VARIANTS, Small
+from helpers.models.clip_goldens import FOLDER, RGB
+from helpers.models.tiny import VARIANTS, Small
 from PIL import Image
 
 from t2v_eval.registry import models

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from helpers import hpsv3 as hpsv3_files
-from helpers import mps as mps_files
-from helpers.clip_goldens import (
+from helpers.models import hpsv3 as hpsv3_files
+from helpers.models import mps as mps_files
+from helpers.models.clip_goldens import (
     arch,
     hf_clip_folder,
     long_clip_file,
@@ -17,12 +17,12 @@ from helpers.clip_goldens import (
     openai_archive,
     tensors,
 )
-from helpers.longclip import as_hub
-from helpers.siglip import MAKERS
+from helpers.models.longclip import as_hub
+from helpers.models.siglip import MAKERS
 
 import t2v_eval
 
-GOLDENS = Path(__file__).parents[1] / "goldens"
+GOLDENS = Path(__file__).parents[2] / "goldens"
 VQA = GOLDENS / "vqa"
 
 Make = Callable[[Path], dict[str, Any]]

@@ -1,6 +1,6 @@
 """A server on 127.0.0.1 that answers as it is told, and misbehaves on demand.
 
-    python tests/helpers/loopback.py SERVICE [LATENCY]
+    python tests/helpers/services/loopback.py SERVICE [LATENCY]
 
 prints its address and serves until it is killed.
 """
@@ -248,7 +248,7 @@ class Server:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[2]))
     behave = importlib.import_module(f"helpers.{sys.argv[1]}_server").right
     with Server(behave, latency=float(sys.argv[2]) if len(sys.argv) > 2 else 0.0) as serving:
         print(serving.address, flush=True)

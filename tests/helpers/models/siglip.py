@@ -6,7 +6,7 @@ from pathlib import Path
 
 import sentencepiece
 import transformers
-from helpers.clip_goldens import (
+from helpers.models.clip_goldens import (
     hf_clip_folder,
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.tiny_vlm import QWEN, QWEN_SEEN, ROPE, SEEING, TEXT, chatml, tokenizer, write
+from helpers.models.tiny_vlm import QWEN, QWEN_SEEN, ROPE, SEEING, TEXT, chatml, tokenizer, write
 from transformers import (
     AyaVisionConfig,
     AyaVisionProcessor,

@@ -7,8 +7,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from helpers import loopback
-from helpers.loopback import Reply, Request, likely
+from helpers.services import loopback
+from helpers.services.loopback import Reply, Request, likely
 
 
 def tokens(listed: dict[str, float]) -> list[dict[str, Any]]:

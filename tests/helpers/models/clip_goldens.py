@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-FOLDER = Path(__file__).parents[1] / "goldens" / "clip"
+FOLDER = Path(__file__).parents[2] / "goldens" / "clip"
 exact_pixels = pytest.mark.skipif(
     int(PIL.__version__.partition(".")[0]) < 13,
     reason="the answers were made with Pillow 13, which resizes some sizes otherwise",

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
 from helpers.services.hub_server import hub  # noqa: F401
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 from typer.testing import CliRunner
 
 datasets = pytest.importorskip("datasets")
@@ -30,13 +30,13 @@ def nothing_is_kept(tmp_path_factory, monkeypatch):
 @pytest.fixture
 def folder(tmp_path):
     for n in range(5):
-        picture(n).save(tmp_path / f"p{n}.png")
+        draw_image(n).save(tmp_path / f"p{n}.png")
     return tmp_path
 
 
 def png(seed):
     stream = io.BytesIO()
-    picture(seed).save(stream, "PNG")
+    draw_image(seed).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -70,12 +70,12 @@ def test_images_are_their_bytes(folder):
     result.save_to_disk(folder / "saved")
     for n in range(5):
         (folder / f"p{n}.png").unlink()
-    pictures = [
+    images = [
         entry
         for item in open_benchmark(f"dataset:{folder / 'saved'}").items()
         for entry in item.images
     ]
-    assert [entry.key for entry in pictures] == [open_media(png(n)).key for n in range(5)]
+    assert [entry.key for entry in images] == [open_media(png(n)).key for n in range(5)]
 
 
 def test_lists_of_images_and_names_of_classes(folder):

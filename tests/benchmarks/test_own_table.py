@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow
 import pytest
 from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 from pyarrow import parquet
 from scipy import stats
 from typer.testing import CliRunner
@@ -30,7 +30,7 @@ ROWS = [
 @pytest.fixture
 def table(tmp_path):
     for n in range(7):
-        picture(n).save(tmp_path / f"p{n}.png")
+        draw_image(n).save(tmp_path / f"p{n}.png")
 
     def write(rows=ROWS, suffix=".csv"):
         path = tmp_path / f"judged{suffix}"

@@ -8,7 +8,7 @@ import pytest
 from helpers.benchmarks.published_layouts import LAYOUTS, opened
 from helpers.benchmarks.small_files import draw
 from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
-from helpers.toy import ToyEmbedding, expected, picture
+from helpers.toy import ToyEmbedding, draw_image, expected
 from helpers.toy_truncating import Short
 from typer.testing import CliRunner
 
@@ -51,7 +51,7 @@ def folder(path, *numbers, seed=0):
 
 
 def mean(numbers, seed=0):
-    return np.mean([expected(picture(seed + n), ROWS[n][0]) for n in numbers])
+    return np.mean([expected(draw_image(seed + n), ROWS[n][0]) for n in numbers])
 
 
 def test_a_part_needs_the_images_of_the_part_alone(root, tmp_path):
@@ -207,7 +207,7 @@ def sized(store=None):
 
 def test_a_caution_is_said_of_stored_scores_too(root, tmp_path):
     mine, store = folder(tmp_path / "mine", 0, 1, 2, 3), tmp_path / "store.sqlite"
-    other = picture(0).size != (8, 8)
+    other = draw_image(0).size != (8, 8)
     assert other, "the toys are of another size"
     for reused in (0, 4, 4):
         benchmark = benchmarks.create("geneval", root=root, images=mine)
@@ -234,7 +234,7 @@ def test_texts_that_were_cut_are_counted_whoever_computed(root, tmp_path):
 
 @pytest.mark.parametrize("turn", range(1, 9))
 def test_sizes_are_those_of_what_is_decoded(tmp_path, turn):
-    image = picture(1, (12, 30))
+    image = draw_image(1, (12, 30))
     exif = image.getexif()
     exif[274] = turn
     image.save(tmp_path / "a.jpg", exif=exif)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.benchmarks.published_layouts import draw, write_json
 from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
-from helpers.toy import ToyEmbedding, expected, picture
+from helpers.toy import ToyEmbedding, draw_image, expected
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -72,7 +72,7 @@ def test_images_find_their_prompts(root, tmp_path, names):
 def test_the_mean_is_over_prompts_and_by_tag(root, tmp_path):
     folder = images(tmp_path / "mine", "0.png", "1_0.png", "1_1.png", "2.png", "notes.txt.png")
     run = evaluate(ToyEmbedding(), opened(root, folder), resamples=20)
-    score = [expected(picture(n), PROMPTS[k][0]) for n, k in ((0, 0), (1, 1), (2, 1), (3, 2))]
+    score = [expected(draw_image(n), PROMPTS[k][0]) for n, k in ((0, 0), (1, 1), (2, 1), (3, 2))]
     means = [score[0], (score[1] + score[2]) / 2, score[3]]
     assert run.metrics["score"].value == pytest.approx(np.mean(means), abs=1e-6)
     assert run.by_tag["Artifacts"]["score"].value == pytest.approx(np.mean(means[1:]), abs=1e-6)
@@ -83,8 +83,8 @@ def test_two_folders_are_compared_prompt_by_prompt(root, tmp_path):
     mine = images(tmp_path / "mine", "0.png", "1.png", "2.png")
     published = images(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
     run = evaluate(ToyEmbedding(), opened(root, mine, published), resamples=50)
-    first = [expected(picture(n), PROMPTS[n][0]) for n in range(3)]
-    second = [expected(picture(n + 1), PROMPTS[n][0]) for n in range(3)]
+    first = [expected(draw_image(n), PROMPTS[n][0]) for n in range(3)]
+    second = [expected(draw_image(n + 1), PROMPTS[n][0]) for n in range(3)]
     value = {name: item.value for name, item in run.metrics.items()}
     assert value == {
         "mine": pytest.approx(np.mean(first), abs=1e-6),
@@ -101,7 +101,7 @@ def test_whether_two_folders_differ_is_a_paired_test(root, tmp_path):
     published = images(tmp_path / "theirs", "x/a.png", "0.png", "1.png", "2.png")
     run = evaluate(ToyEmbedding(), opened(root, mine, published), resamples=5)
     apart = [
-        expected(picture(n), PROMPTS[n][0]) - expected(picture(n + 1), PROMPTS[n][0])
+        expected(draw_image(n), PROMPTS[n][0]) - expected(draw_image(n + 1), PROMPTS[n][0])
         for n in range(3)
     ]
 

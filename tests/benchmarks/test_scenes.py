@@ -113,11 +113,11 @@ def test_held_out_combinations_are_marked_and_never_trained_on() -> None:
     names = [f"{colour} {shape}" for colour, shape in _scenes.HELD_OUT]
     names += [f"{colour} {_scenes.SHAPES[shape]}" for colour, shape in _scenes.HELD_OUT]
     for step in range(600):
-        for picture in data.sample(rng, data.SKILLS[step % len(data.SKILLS)]):
-            requests = data.ask(rng, picture, dense=0.4, single=0.2)
-            message = f"{picture.claim} {picture.swap} {requests.question} {requests.answer}"
+        for image in data.sample(rng, data.SKILLS[step % len(data.SKILLS)]):
+            requests = data.ask(rng, image, dense=0.4, single=0.2)
+            message = f"{image.claim} {image.swap} {requests.question} {requests.answer}"
             assert not any(name in message for name in names), message
-            assert not {thing.pair for thing in picture.scene} & _scenes.HELD_OUT
+            assert not {thing.pair for thing in image.scene} & _scenes.HELD_OUT
     marked = [item.held_out for item in ITEMS]
     assert marked == [any(name in text for name in names for text in i.texts) for i in ITEMS]
     assert 0.3 < np.mean(marked) < 0.6

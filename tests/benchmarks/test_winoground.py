@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pyarrow
 import pytest
-from helpers.toy import picture
+from helpers.toy import draw_image
 from pyarrow import parquet
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning
@@ -46,7 +46,7 @@ def write(root, rows=ROWS, folder="data"):
     (root / folder / "examples.jsonl").write_text("\n".join(lines) + "\n")
     for n in range(3):
         for i in range(2):
-            picture(2 * n + i).save(images / f"ex_{n}_img_{i}.png")
+            draw_image(2 * n + i).save(images / f"ex_{n}_img_{i}.png")
     return root
 
 
@@ -63,7 +63,7 @@ def test_items_are_read_from_the_unpacked_files(tmp_path, folder):
         "lightbulb 1 surrounding some plants",
     ]
     got = np.asarray(decode(open_media(items[1].images[1])))
-    np.testing.assert_array_equal(got, np.asarray(picture(3)))
+    np.testing.assert_array_equal(got, np.asarray(draw_image(3)))
     assert [item.tags for item in items] == [
         ("Object", "1 main predicate"),
         ("Relation", "2 main predicates", "Series"),

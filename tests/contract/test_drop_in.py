@@ -19,7 +19,7 @@ def items():
 
 @pytest.fixture(scope="module")
 def paths(items, tmp_path_factory):
-    """The pictures of the first items as files, two an item."""
+    """The images of the first items as files, two an item."""
     folder = tmp_path_factory.mktemp("images")
     written = []
     for n, item in enumerate(items):
@@ -41,7 +41,7 @@ def test_one_pair_and_a_matrix(score_func, items, paths):
     scores = score_func(images=paths[0], texts=list(items[0].texts))
     assert scores.shape == (2, 2)
     torch.testing.assert_close(scores[:1, :1], score, atol=1e-5, rtol=0)
-    assert scores[0, 0] > scores[0, 1], "the first picture shows the first text"
+    assert scores[0, 0] > scores[0, 1], "the first image shows the first text"
 
 
 def test_batch_forward(score_func, items, paths):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.tiny import VARIANTS, Small
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import MediaError
@@ -19,11 +19,11 @@ ELSEWHERE = {
     "CompatibleScorer": "asks a service: test_openai_api.py, test_faults.py",
     "OpenAIJudge": "asks a service: test_grade.py",
     "CompatibleJudge": "asks a service: test_grade.py",
-    "OpenAIPreference": "compares two pictures by asking: test_pairwise.py",
-    "CompatiblePreference": "compares two pictures by asking: test_pairwise.py",
+    "OpenAIPreference": "compares two images by asking: test_pairwise.py",
+    "CompatiblePreference": "compares two images by asking: test_pairwise.py",
     "GeminiScorer": "asks a service: test_gemini.py",
     "GeminiJudge": "asks a service: test_gemini.py",
-    "GeminiPreference": "compares two pictures by asking: test_gemini.py",
+    "GeminiPreference": "compares two images by asking: test_gemini.py",
 }
 SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]
 TEXTS = [
@@ -65,7 +65,7 @@ def subject(request, small) -> Subject:
 
 @pytest.fixture(scope="module")
 def images():
-    return [picture(seed, SIZES[seed % len(SIZES)]) for seed in range(16)]
+    return [draw_image(seed, SIZES[seed % len(SIZES)]) for seed in range(16)]
 
 
 def near(made: torch.Tensor, wanted: torch.Tensor) -> None:
@@ -101,7 +101,7 @@ def test_shape_type_and_place(subject, images):
 
 
 def test_alone_as_in_a_batch_of_16(subject, images):
-    """Texts and pictures of mixed lengths and sizes."""
+    """Texts and images of mixed lengths and sizes."""
     texts = [subject.texts[n % 5] for n in range(16)]
     options = subject.references(images)
     together = subject.scorer.score_pairs(images, texts, **options)
@@ -135,7 +135,7 @@ def test_cells_scored_image_by_image_add_up(subject, images):
     near(torch.from_numpy(plan.fold(values)[0]), subject.score(images[:5], subject.texts[:2]))
 
 
-def test_a_picture_that_cannot_be_read_leaves_the_others_alone(subject, images, tmp_path):
+def test_an_image_that_cannot_be_read_leaves_the_others_alone(subject, images, tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no picture")
     given = [images[0], tmp_path / "broken.png", images[1], tmp_path / "gone.png"]
     with pytest.raises(MediaError, match=r"broken\.png|gone\.png"):

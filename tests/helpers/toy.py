@@ -15,14 +15,14 @@ from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.pair_scorer import PairScorer
 
 
-def picture(seed: int, size: tuple[int, int] = (12, 10)) -> Image.Image:
-    """A noise picture that is the same on every machine."""
+def draw_image(seed: int, size: tuple[int, int] = (12, 10)) -> Image.Image:
+    """A noise image that is the same on every machine."""
     pixels = np.random.RandomState(seed).randint(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 
 def image_vector(image: Image.Image) -> Tensor:
-    """Mean colour of the four quarters: what both toys know of a picture."""
+    """Mean colour of the four quarters: what both toys know of an image."""
     small = image.convert("RGB").resize((2, 2), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(small, np.float32).copy()).flatten() / 255
 

@@ -23,7 +23,7 @@ class TinyConfig(PretrainedConfig):
 
 
 def colours(image):
-    """Mean colours of the quarters of a picture (4, 3)."""
+    """Mean colours of the quarters of an image (4, 3)."""
     return torch.from_numpy(np.array(image.convert("RGB").resize((2, 2)))).float().view(4, 3) / 255
 
 

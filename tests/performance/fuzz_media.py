@@ -1,6 +1,6 @@
-"""Mutated pictures and videos: each is decoded, or refused with a MediaError, in time and memory.
+"""Mutated images and videos: each is decoded, or refused with a MediaError, in time and memory.
 
-    python tests/performance/fuzz_media.py --pictures 20000 --videos 2000
+    python tests/performance/fuzz_media.py --images 20000 --videos 2000
 
 Files of every format that Pillow and PyAV write here are damaged in many ways, by number, so that
 every case can be made again. Processes decode them under a limit of memory; one that takes longer
@@ -58,15 +58,15 @@ VIDEOS = (
 
 
 @cache
-def pictures() -> list[tuple[str, bytes]]:
-    """Whole pictures of every format and mode that can be written."""
+def draw_images() -> list[tuple[str, bytes]]:
+    """Whole images of every format and mode that can be written."""
     noise = np.random.RandomState(0).randint(0, 256, (24, 32, 3), dtype=np.uint8)
     smooth = np.linspace(0, 255, 48 * 40 * 3).reshape(48, 40, 3).astype(np.uint8)
     written = []
     for source in (noise, smooth):
         for kind in FORMATS:
             for mode in MODES:
-                written += _picture(Image.fromarray(source), kind, mode)
+                written += _image(Image.fromarray(source), kind, mode)
     several = [Image.new("RGB", (20, 16), colour) for colour in ("red", "green", "blue")]
     for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF"):
         written += _saved(several[0], kind, f"{kind} of three", save_all=True, append=several[1:])
@@ -82,7 +82,7 @@ def pictures() -> list[tuple[str, bytes]]:
     return written
 
 
-def _picture(image: Image.Image, kind: str, mode: str) -> list[tuple[str, bytes]]:
+def _image(image: Image.Image, kind: str, mode: str) -> list[tuple[str, bytes]]:
     if mode == "I;16":
         grey = np.asarray(image.convert("L")).astype(np.uint16) * 257
         return _saved(Image.fromarray(grey), kind, f"{kind} {mode}")
@@ -129,7 +129,7 @@ def videos() -> list[tuple[str, bytes]]:
 def mutated(kind: str, seed: int, number: int) -> tuple[str, bytes]:
     """The name and content of a case; the same for the same arguments."""
     dice = random.Random(f"{kind} {seed} {number}")
-    wholes = pictures() if kind == "picture" else videos()
+    wholes = draw_images() if kind == "image" else videos()
     name, whole = dice.choice(wholes)
     content = bytearray(whole)
     for _ in range(dice.choice((1, 1, 1, 2, 4))):
@@ -260,7 +260,7 @@ def outcome(kind: str, content: bytes, folder: Path) -> tuple[str, str]:
 
     pixels = hashlib.blake2b(digest_size=8)
     try:
-        if kind == "picture":
+        if kind == "image":
             media = open_media(content)
             images = [decode(media, mode) for mode in ("seen", "original")]
         else:
@@ -279,8 +279,8 @@ def serve(pipe: Connection) -> None:
     """Decode cases that a process is asked for, under a limit of memory."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     os.environ["T2V_EVAL_DECODE_MIB"] = str(DECODE_MIB)
-    warnings.simplefilter("ignore")  # Pillow's of large pictures
-    pictures(), videos()
+    warnings.simplefilter("ignore")  # Pillow's of large images
+    draw_images(), videos()
     with tempfile.TemporaryDirectory() as folder:
         pipe.send("ready")
         while case := pipe.recv():
@@ -369,14 +369,14 @@ def fuzz(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--pictures", type=int, default=2000)
+    parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a file for what came of each case")
     given = parser.parse_args()
     lines: list[str] = []
     failed = False
-    for kind, count in (("picture", given.pictures), ("video", given.videos)):
+    for kind, count in (("image", given.images), ("video", given.videos)):
         counts, wrong = fuzz(
             kind,
             count,

@@ -81,7 +81,7 @@ def clip_8_by_8(folder: Path) -> None:
 
 
 def passes(scorer: Any, work: Callable[[], torch.Tensor]) -> str:
-    """How many pictures went through the vision tower and how many starts were read."""
+    """How many images went through the vision tower and how many starts were read."""
     network, seen, read = scorer.network.base_model, [0], [0]
     tower = getattr(network, "visual", None) or network.vision_tower
 
@@ -105,7 +105,7 @@ def passes(scorer: Any, work: Callable[[], torch.Tensor]) -> str:
 def vlm(
     folder: Path, title: str, build: Callable[[Path], None], sides: tuple[int, ...] = (672,)
 ) -> None:
-    """20 million parameters and 576 tokens of a picture, as many as LLaVA-1.5's."""
+    """20 million parameters and 576 tokens of an image, as many as LLaVA-1.5's."""
     build(folder)
     shared, apart = (
         load(f"hf-vlm:{folder}", device="cpu", share=s, keep_bytes=0) for s in (True, False)
@@ -115,7 +115,7 @@ def vlm(
     texts = [f"the cat number {n} by the river and {n * 3} dogs" for n in range(16)]
     few = images[:3]
     print(
-        f"{title}, pictures: 3 x 16 {passes(shared, lambda: shared(few, texts))}, and pair by pair "
+        f"{title}, images: 3 x 16 {passes(shared, lambda: shared(few, texts))}, and pair by pair "
         f"1 x 16 {passes(apart, lambda: apart(few[0], texts))}",
         flush=True,
     )
@@ -134,14 +134,14 @@ def vlm(
             lambda: apart(film, texts),
         )
     for side in sides:
-        pictures = [image.resize((side, side)) for image in images]
-        tokens = len(shared.prompt_builder.image_inputs(pictures[0])["input_ids"][0])
+        images = [image.resize((side, side)) for image in images]
+        tokens = len(shared.prompt_builder.image_inputs(images[0])["input_ids"][0])
         side_by_side(
             f"{title}, 16 distinct pairs of {tokens} tokens before the text, together against one "
             "by one",
             1.0,
-            lambda pictures=pictures: shared.score_pairs(pictures, texts),
-            lambda pictures=pictures: apart.score_pairs(pictures, texts),
+            lambda images=images: shared.score_pairs(images, texts),
+            lambda images=images: apart.score_pairs(images, texts),
         )
 
 
@@ -182,7 +182,7 @@ QWEN = {
 
 def blip2_itm_8_by_8(folder: Path) -> None:
     """A Q-Former of the published shape on a tower of 24 layers, 768 wide; ViT-g's has 6 times its
-    weights, so that published pictures cost more and sharing them saves more.
+    weights, so that published images cost more and sharing them saves more.
     """
     torch.manual_seed(0)
     config = Blip2Config(
@@ -212,7 +212,7 @@ def blip2_itm_8_by_8(folder: Path) -> None:
 
     @torch.inference_mode()
     def one_pair(image: Image.Image, text: str) -> torch.Tensor:
-        # As the original: the picture anew for each pair, the text padded to 35 tokens.
+        # As the original: the image anew for each pair, the text padded to 35 tokens.
         ids = tokenizer(
             text, padding="max_length", truncation=True, max_length=35, return_tensors="pt"
         )
@@ -279,7 +279,7 @@ def flant5_16_by_16(folder: Path) -> None:
         rounds=1,
     )
     (once,), (anew,) = counts
-    print(f"CLIP-FlanT5-like, pictures of 16 x 16: {once} seen, and pair by pair {anew} seen")
+    print(f"CLIP-FlanT5-like, images of 16 x 16: {once} seen, and pair by pair {anew} seen")
 
 
 def text_trimming(folder: Path) -> None:

@@ -22,7 +22,7 @@ from t2v_eval.scoring.plan import Block
 WANTED = 15.0  # times the serial rate, with 64 requests open at 250 ms
 
 
-def pictures(count: int) -> list[Image.Image]:
+def draw_images(count: int) -> list[Image.Image]:
     """Noise of about 200 KB as it is sent."""
     random = np.random.default_rng(0)
     return [
@@ -37,7 +37,7 @@ def rate(
     """Requests per second, and CPU seconds of this process per request."""
     asking = {"concurrency": concurrency, "patience": 60.0, "timeout": 60.0}
     scorer = Spoken(service).load(address, **asking)
-    block = Block(pictures(images), [f"{n} dogs" for n in range(texts)])
+    block = Block(draw_images(images), [f"{n} dogs" for n in range(texts)])
     started, cpu = time.perf_counter(), time.process_time()
     scorer.evaluate_blocks([block])
     cells = images * texts

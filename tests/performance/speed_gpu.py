@@ -5,9 +5,9 @@
 
 of CLIP-FlanT5-XL and LLaVA-1.5-7B, and that it works, on any machine.
 
-Wall-clock seconds of whole calls, decoding of pictures included, medians of three rounds. The work
+Wall-clock seconds of whole calls, decoding of images included, medians of three rounds. The work
 of a call is that of its matrix products and convolutions, counted from their shapes while one
-picture is scored by itself, so that padding counts for nothing; attention counts as if it saw
+image is scored by itself, so that padding counts for nothing; attention counts as if it saw
 everything.
 """
 
@@ -191,7 +191,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=("real", "tiny"), default="real")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--pictures", type=int, default=128)
+    parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--ceiling", type=float, default=790, help="TFLOP/s of the device")
     asked = parser.parse_args()
     shape = REAL if asked.scale == "real" else TINY
@@ -199,7 +199,7 @@ def main() -> None:
     for title, build in (("CLIP-FlanT5-XL", flant5_like), ("LLaVA-1.5-7B", llava_like)):
         with tempfile.TemporaryDirectory() as folder:
             scorer = build(Path(folder), shape, **options)
-            measure(f"{title} ({asked.scale})", scorer, asked.pictures, asked.ceiling)
+            measure(f"{title} ({asked.scale})", scorer, asked.images, asked.ceiling)
             del scorer
 
 

@@ -1,4 +1,4 @@
-"""How long the page of a report takes to open in Chromium, with many items and their pictures.
+"""How long the page of a report takes to open in Chromium, with many items and their images.
 
     python tests/performance/speed_page.py [ITEMS]
 
@@ -46,7 +46,7 @@ class Rated(Benchmark):
         words = "a red dog left of two small houses under an old tree in the shining snow".split()
         return [
             Item(
-                images=[self._picture(n)],
+                images=[self._image(n)],
                 texts=[f"{n}: " + " ".join(words[: 4 + n % 13])],
                 labels={"human": [(n * 7919 % 13) / 3 + 1]},
                 tags=(("counting", "attribute", "relation")[n % 3],),
@@ -59,7 +59,7 @@ class Rated(Benchmark):
         known = cells[~np.isnan(cells)]
         return {"mean": float(known.mean()) if len(known) else float("nan")}
 
-    def _picture(self, n: int) -> bytes:
+    def _image(self, n: int) -> bytes:
         grid = np.random.default_rng(n).integers(0, 255, (9, 12, 3), np.uint8)
         stream = io.BytesIO()
         large = Image.fromarray(grid).resize((512, 384), Image.Resampling.BICUBIC)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyPair, picture
+from helpers.toy import ToyPair, draw_image
 
 from t2v_eval.cli.options import default_store
 from t2v_eval.errors import StoreError
@@ -187,7 +187,7 @@ def test_threads_write_together(tmp_path):
 WORKER = """
 import sys
 sys.path[:0] = [{root!r}, {here!r}]
-from helpers.toy import ToyPair, picture
+from helpers.toy import ToyPair, draw_image
 class Slow(ToyPair):
     version = "1"
     def score(self, states, texts):
@@ -196,7 +196,7 @@ class Slow(ToyPair):
             sys.stdin.read()
         return super().score(states, texts)
 scorer = Slow(device="cpu", store={path!r}, batch_size=4)
-scorer([picture(n) for n in range(8)], [f"text {{n}}" for n in range(6)])
+scorer([draw_image(n) for n in range(8)], [f"text {{n}}" for n in range(6)])
 print("done", flush=True)
 """
 
@@ -224,7 +224,7 @@ def test_after_sigkill_only_what_was_not_committed_is_computed(tmp_path):
     assert process.stdout and process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    blocks = [Block([picture(n) for n in range(8)], [f"text {n}" for n in range(6)])]
+    blocks = [Block([draw_image(n) for n in range(8)], [f"text {n}" for n in range(6)])]
     scorer = Slow(device="cpu", store=path, batch_size=4)
     outcome = scorer.evaluate_blocks(blocks)
     assert outcome.counts.reused == 20

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyEmbedding, ToyPair, expected, picture
+from helpers.toy import ToyEmbedding, ToyPair, draw_image, expected
 
 from t2v_eval.errors import StoreError
 from t2v_eval.scoring.results import ScoreChunk, split_non_finite
@@ -101,7 +101,7 @@ def test_an_embedding_that_is_none(tmp_path, shape, data):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_an_embedding_that_is_not_finite_is_made_anew(tmp_path, value):
     path = tmp_path / "s.db"
-    images = [picture(1), picture(2)]
+    images = [draw_image(1), draw_image(2)]
     ToyEmbedding(device="cpu", store=path)(images, "a cat")
     blob = np.full(12, value, np.float32).tobytes().hex()
     change(path, f"UPDATE embedding SET data=x'{blob}'", "DELETE FROM cell")
@@ -116,7 +116,7 @@ def test_an_embedding_that_is_not_finite_is_made_anew(tmp_path, value):
 @pytest.mark.parametrize("which", ["image:*", "text:*", "some"])
 def test_embeddings_of_another_size_are_not_scored_with(tmp_path, which):
     path = tmp_path / "s.db"
-    images, texts = [picture(1), picture(2)], ["a cat", "a dog"]
+    images, texts = [draw_image(1), draw_image(2)], ["a cat", "a dog"]
     ToyEmbedding(device="cpu", store=path)(images, texts)
     where = f"key GLOB '{which}'"
     if which == "some":
@@ -129,7 +129,7 @@ def test_embeddings_of_another_size_are_not_scored_with(tmp_path, which):
 
 def test_embeddings_with_a_side_too_many_are_not_scored_with(tmp_path):
     path = tmp_path / "s.db"
-    images, texts = [picture(1), picture(2)], ["a cat", "a dog"]
+    images, texts = [draw_image(1), draw_image(2)], ["a cat", "a dog"]
     ToyEmbedding(device="cpu", store=path)(images, texts)
     change(path, "UPDATE embedding SET shape='1,' || shape", "DELETE FROM cell")
     with pytest.raises(StoreError, match=r"s\.db.*(go together|the same for all)"):
@@ -264,14 +264,14 @@ def test_a_full_disk_is_told_as_one_and_what_is_stored_stays(tmp_path):
     texts = [f"{n} {'long ' * 300}" for n in range(40)]
     said = r"s\.db.*disk is full.*stored before is kept.*same command again.*--store"
     with pytest.raises(StoreError, match=said) as caught:
-        scorer(picture(1), texts)
+        scorer(draw_image(1), texts)
     assert "damaged" not in str(caught.value)
     kept = Store(path).stats()[0].cells
     assert 0 < kept < 40
     # With room, the same run goes on from there, on the connection that failed too.
     for again in (scorer, ToyPair(device="cpu", store=path)):
-        scores = again(picture(1), texts)
-        whole = ToyPair(device="cpu")(picture(1), texts)
+        scores = again(draw_image(1), texts)
+        whole = ToyPair(device="cpu")(draw_image(1), texts)
         torch.testing.assert_close(scores, whole, atol=1e-6, rtol=0)
     assert Store(path).stats()[0].cells == 40
 
@@ -279,13 +279,13 @@ def test_a_full_disk_is_told_as_one_and_what_is_stored_stays(tmp_path):
 LIMITED = """
 import resource, signal, sys
 sys.path[:0] = [{root!r}, {here!r}]
-from helpers.toy import ToyPair, picture
+from helpers.toy import ToyPair, draw_image
 from t2v_eval.errors import StoreError
 scorer = ToyPair(device="cpu", store={path!r}, batch_size=2)
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    scorer(picture(1), [f"{{n}} {{'long ' * 300}}" for n in range(200)])
+    scorer(draw_image(1), [f"{{n}} {{'long ' * 300}}" for n in range(200)])
 except StoreError as error:
     print(error)
 """
@@ -318,7 +318,7 @@ def small_disk(tmp_path):
 def test_a_disk_that_is_full(small_disk):
     scorer = ToyPair(device="cpu", store=small_disk / "s.db", batch_size=2)
     with pytest.raises(StoreError, match="disk.*full") as caught:
-        scorer(picture(1), [f"{n} {'long ' * 300}" for n in range(400)])
+        scorer(draw_image(1), [f"{n} {'long ' * 300}" for n in range(400)])
     assert "damaged" not in str(caught.value)
     with pytest.raises(StoreError, match="full|room"), (small_disk / "rest").open("wb") as rest:
         try:

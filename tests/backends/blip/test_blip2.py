@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, Blip2ForImageTextRetrieval
@@ -47,7 +47,7 @@ def scorers():
 
 @pytest.fixture(scope="module")
 def images():
-    return [picture(seed, (20 + 9 * seed, 60 - 3 * seed)) for seed in range(8)]
+    return [draw_image(seed, (20 + 9 * seed, 60 - 3 * seed)) for seed in range(8)]
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_templates(scorers, images):
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 2), (2, 20_000)])
 def test_any_size_of_image(size, scorers):
     for scorer in scorers.values():
-        assert torch.isfinite(scorer(picture(0, size), "cat")).all()
+        assert torch.isfinite(scorer(draw_image(0, size), "cat")).all()
 
 
 def test_stored_queries_are_used_again(images, tmp_path):

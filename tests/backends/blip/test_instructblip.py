@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.toy import picture
+from helpers.toy import draw_image
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, InstructBlipForConditionalGeneration, T5Tokenizer
 
@@ -39,7 +39,7 @@ def scorer():
 
 @pytest.fixture(scope="session")
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
 
 
 @pytest.fixture(scope="session")

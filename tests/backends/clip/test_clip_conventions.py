@@ -14,7 +14,7 @@ from helpers.models.clip_goldens import (
     open_clip_file,
     plain,
 )
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 from PIL import Image
 
 import t2v_eval
@@ -121,7 +121,7 @@ def test_long_captions_differ_from_torchmetrics_because_they_keep_their_end(fold
     with pytest.warns(T2VWarning, match="3 of 3 texts are longer"):
         result = load("clipscore-100", folder).text_similarity(texts, texts)
     assert result.fill_diagonal_(0).max() < 99
-    assert len(set(load("hf-clip", folder)(picture(0), texts)[0].tolist())) == len(LONG)
+    assert len(set(load("hf-clip", folder)(draw_image(0), texts)[0].tolist())) == len(LONG)
 
 
 @exact_pixels
@@ -143,15 +143,15 @@ def test_clip_logits_are_the_scaled_cosine_in_every_layout(folder, tmp_path):
         file = open_clip_file(tmp_path) if source else folder
         cosine = load(name, file, **source)
         logits = load("clip-logits", file, **source)
-        case = (picture(0), ["a cat", "two dogs"])
+        case = (draw_image(0), ["a cat", "two dogs"])
         torch.testing.assert_close(logits(*case), cosine.scale * cosine(*case))
         assert logits.card.name == "clip-logits" and logits.id != cosine.id
 
 
 def test_what_did_not_change_has_no_direction(folder):
     # In batches of other sizes the same image has another embedding, by a hair.
-    before = [picture(seed) for seed in range(5)]
-    after = [picture(7), *before[1:3], picture(8), before[4]]
+    before = [draw_image(seed) for seed in range(5)]
+    after = [draw_image(7), *before[1:3], draw_image(8), before[4]]
     texts = MATRIX["texts"]
     result = load("clip-directional", folder, batch_size=4).directional_similarity(
         before, after, texts[:5], [*texts[5:9], texts[4]]
@@ -197,28 +197,28 @@ def test_iqa_knows_the_pairs_of_torchmetrics_and_those_it_is_given(folder):
     assert len(scorer.pairs) == 16
     for name, pair in IQA["iqa_range1_on_0_255"]["params"]["prompts"]:
         assert scorer.pairs.get(name, pair) == pair
-    named, spelled = scorer(picture(0), ["quality", "Good photo.|Bad photo."])[0]
+    named, spelled = scorer(draw_image(0), ["quality", "Good photo.|Bad photo."])[0]
     assert named == spelled
-    turned = scorer(picture(0), "Bad photo.|Good photo.")[0, 0]
+    turned = scorer(draw_image(0), "Bad photo.|Good photo.")[0, 0]
     assert named + turned == pytest.approx(1)
     custom = load("clip-iqa", folder, pairs={"size": ["A large cat.", "A small cat."]})
-    assert custom(picture(0), "size") == scorer(picture(0), "A large cat.|A small cat.")
+    assert custom(draw_image(0), "size") == scorer(draw_image(0), "A large cat.|A small cat.")
     assert custom.id != scorer.id
     for text in ("a red cube", "a|b|c"):
         with pytest.raises(InputError, match=r"cannot score .*sharpness.*'better\|worse'"):
-            scorer(picture(0), text)
+            scorer(draw_image(0), text)
     with pytest.raises(UnsupportedError, match="pairs of descriptions"):
-        scorer.image_similarity(picture(0), picture(1))
+        scorer.image_similarity(draw_image(0), draw_image(1))
 
 
 @pytest.mark.parametrize("name", ["clipscore-100", "clip-logits", "clip-directional", "clip-iqa"])
 def test_a_score_does_not_depend_on_its_company(name, folder):
     scorer = load(name, folder)
-    pictures = [picture(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
+    images = [draw_image(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
     texts = ["quality", "happy", "a|b"] if name == "clip-iqa" else MATRIX["texts"]
-    together = scorer(pictures, texts)
-    backwards = scorer(pictures[::-1], texts[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in pictures])
+    together = scorer(images, texts)
+    backwards = scorer(images[::-1], texts[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in images])
     torch.testing.assert_close(backwards, together, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
 
@@ -228,7 +228,7 @@ def test_a_score_does_not_depend_on_its_company(name, folder):
 
 def test_comparisons_take_what_scores_take():
     scorer = ToyEmbedding()
-    a, b = picture(0), picture(1)
+    a, b = draw_image(0), draw_image(1)
     result = scorer.image_similarity([a, np.asarray(b), a], b)
     assert result.shape == (3, 1) and result.dtype == torch.float32
     assert result[1, 0] == pytest.approx(1) and result[0] == result[2]
@@ -244,33 +244,33 @@ def test_comparisons_take_what_scores_take():
 
 def test_a_direction_is_the_cosine_of_two_changes():
     scorer = ToyEmbedding()
-    pictures, texts = [picture(0), picture(1)], ["a cat", "dogs"]
-    result = scorer.directional_similarity(pictures[:1], pictures[1:], texts[:1], texts[1:])
+    images, texts = [draw_image(0), draw_image(1)], ["a cat", "dogs"]
+    result = scorer.directional_similarity(images[:1], images[1:], texts[:1], texts[1:])
     before, after, text, reference = (
         unit(
             scorer._embed_image_lists(images=p)[0][0]
             if n < 2
             else scorer.embed_texts([p])[0].double()
         )
-        for n, p in enumerate([*pictures, *texts])
+        for n, p in enumerate([*images, *texts])
     )
     expected = torch.cosine_similarity(after - before, reference - text, dim=0)
     assert result.shape == (1,) and result.item() == pytest.approx(expected.item())
-    assert scorer.directional_similarity(pictures[0], pictures[0], "a cat", "dogs") == 0
+    assert scorer.directional_similarity(images[0], images[0], "a cat", "dogs") == 0
     with pytest.raises(InputError, match="1 images before and 2 after, 1 texts before and 1"):
-        scorer.directional_similarity(pictures[0], pictures, "a cat", "dogs")
+        scorer.directional_similarity(images[0], images, "a cat", "dogs")
 
 
 def test_comparisons_skip_what_cannot_be_read(tmp_path):
     missing = tmp_path / "gone.png"
     (tmp_path / "bad.png").write_bytes(b"not an image")
-    pictures = [picture(0), missing, tmp_path / "bad.png"]
+    images = [draw_image(0), missing, tmp_path / "bad.png"]
     with pytest.raises(MediaError, match=r"images_b\[1\].*gone\.png"):
-        ToyEmbedding().image_similarity(picture(0), pictures)
+        ToyEmbedding().image_similarity(draw_image(0), images)
     scorer = ToyEmbedding(on_error="skip")
-    result = scorer.image_similarity(picture(0), pictures)
+    result = scorer.image_similarity(draw_image(0), images)
     assert result[0, 0] == pytest.approx(1) and result[0, 1:].isnan().all()
-    result = scorer.directional_similarity(pictures, [picture(1)] * 3, ["a"] * 3, ["b"] * 3)
+    result = scorer.directional_similarity(images, [draw_image(1)] * 3, ["a"] * 3, ["b"] * 3)
     assert result.isnan().tolist() == [False, True, True]
     with pytest.raises(MediaError, match=r"gone\.png"):
         scorer.image_similarity(missing, [missing])
@@ -282,4 +282,4 @@ def test_models_with_several_embeddings_have_no_direction():
             return batch[:, None].expand(-1, 2, -1)
 
     with pytest.raises(UnsupportedError, match="several embeddings"):
-        Many().directional_similarity(picture(0), picture(1), "a cat", "dogs")
+        Many().directional_similarity(draw_image(0), draw_image(1), "a cat", "dogs")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.clip_goldens import FOLDER, RGB, arch, cases, images, open_clip_file
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, InputError, T2VWarning
@@ -91,11 +91,11 @@ def test_each_image_caption_and_reference_is_encoded_once(checkpoint):
     scorer.network.visual.register_forward_pre_hook(count("images"))
     scorer.network.transformer.register_forward_pre_hook(count("texts"))
     refs = [["a cat", "a dog"], ["a dog", "a red sphere"], ["a red sphere"]]
-    pictures = [picture(seed) for seed in range(3)]
-    scores = scorer(pictures, ["a cat", "a blue cube"], references=refs)
+    images = [draw_image(seed) for seed in range(3)]
+    scores = scorer(images, ["a cat", "a blue cube"], references=refs)
     assert rows == {"images": 3, "texts": 4}
-    plain = load("clipscore", checkpoint)(pictures, ["a cat", "a blue cube"])
-    outcome = scorer.evaluate_blocks([Block(pictures, ["a cat", "a blue cube"], [()] * 3)])
+    plain = load("clipscore", checkpoint)(images, ["a cat", "a blue cube"])
+    outcome = scorer.evaluate_blocks([Block(images, ["a cat", "a blue cube"], [()] * 3)])
     np.testing.assert_allclose(outcome.scores[0], plain, rtol=0, atol=1e-6)
     item = plain[0, 0].item()
     assert scores[0, 0].item() == pytest.approx(2 * item / (item + 1), abs=1e-6)
@@ -104,24 +104,26 @@ def test_each_image_caption_and_reference_is_encoded_once(checkpoint):
 def test_references_over_the_limit_are_counted(checkpoint):
     scorer = load("refclipscore", checkpoint)
     with pytest.warns(T2VWarning, match="1 of 2 texts are longer"):
-        scorer(picture(0), "a cat", references=[["cat " * 100]])
+        scorer(draw_image(0), "a cat", references=[["cat " * 100]])
 
 
 def test_references_are_stored_with_the_captions(checkpoint, tmp_path):
     refs = [["a cat", "a dog"]]
     first = load("refclipscore", checkpoint, store=tmp_path / "s")
-    before = first(picture(0), ["a red cube", "a cat"], references=refs)
+    before = first(draw_image(0), ["a red cube", "a cat"], references=refs)
     again = load("refclipscore", checkpoint, store=tmp_path / "s")
     again.network = None  # nothing is left to encode
-    torch.testing.assert_close(again(picture(0), ["a red cube", "a cat"], references=refs), before)
-    other = again(picture(0), ["a cat"], references=[["a dog"]])
+    torch.testing.assert_close(
+        again(draw_image(0), ["a red cube", "a cat"], references=refs), before
+    )
+    other = again(draw_image(0), ["a cat"], references=[["a dog"]])
     assert other[0, 0] != before[0, 1]
 
 
 def test_the_prefix_is_a_template(checkpoint):
     scorer = load("clipscore", checkpoint)
-    prefixed = scorer(picture(0), "A photo depicts a red cube", template="plain")
-    assert scorer(picture(0), "a red cube") == prefixed
+    prefixed = scorer(draw_image(0), "A photo depicts a red cube", template="plain")
+    assert scorer(draw_image(0), "a red cube") == prefixed
 
 
 def test_the_end_token_is_spelled_as_in_the_original(checkpoint):
@@ -133,7 +135,7 @@ def test_the_end_token_is_spelled_as_in_the_original(checkpoint):
 
 def test_scores_need_their_references(checkpoint):
     with pytest.raises(InputError, match="'refclipscore' needs references"):
-        load("refclipscore", checkpoint)(picture(0), "a cat")
+        load("refclipscore", checkpoint)(draw_image(0), "a cat")
 
 
 def test_the_default_is_the_weights_of_the_paper(monkeypatch, tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images, tensors
-from helpers.toy import picture
+from helpers.toy import draw_image
 from safetensors.torch import save_file
 
 import t2v_eval
@@ -48,14 +48,14 @@ def test_long_texts_differ_from_torchmetrics_because_they_keep_their_end(scorer)
     # torchmetrics cuts the end token off, so it gives every long text the same score.
     expected = np.array(CASE["scores"])[:, LONG]
     assert (expected == expected[:, :1]).all()
-    scores = scorer(picture(0), [CASE["texts"][n] for n in LONG])
+    scores = scorer(draw_image(0), [CASE["texts"][n] for n in LONG])
     assert len(set(scores[0].tolist())) == len(LONG)
 
 
 def test_texts_over_the_limit_are_counted_and_keep_their_end_token(scorer):
     exact = " ".join(["cat"] * 75)
     with pytest.warns(T2VWarning, match="2 of 4 texts are longer"):
-        scores = scorer(picture(0), ["cat", exact, exact + " cat", exact + " red"])
+        scores = scorer(draw_image(0), ["cat", exact, exact + " cat", exact + " red"])
     assert scores[0, 1] == scores[0, 2] == scores[0, 3]
 
 
@@ -71,17 +71,17 @@ def test_a_batch_costs_one_encoding_an_image_and_a_text(folder):
 
     scorer.clip.vision_model.register_forward_hook(count("images"), with_kwargs=True)
     scorer.clip.text_model.register_forward_hook(count("texts"), with_kwargs=True)
-    scores = scorer([picture(seed) for seed in range(8)], [f"{n} cats" for n in range(8)])
+    scores = scorer([draw_image(seed) for seed in range(8)], [f"{n} cats" for n in range(8)])
     assert scores.shape == (8, 8)
     assert rows == {"images": 8, "texts": 8}
 
 
 def test_a_score_does_not_depend_on_its_company(scorer):
-    pictures = [picture(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
+    images = [draw_image(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
     texts = CASE["texts"]
-    together = scorer(pictures, texts)
-    backwards = scorer(pictures[::-1], texts[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in pictures])
+    together = scorer(images, texts)
+    backwards = scorer(images[::-1], texts[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in images])
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-5)
 
@@ -97,7 +97,7 @@ def test_old_pickles_with_position_numbers_are_read(folder, scorer, tmp_path):
     numbers = {"text_model.embeddings.position_ids": torch.arange(77)[None]}
     torch.save(copy_of(folder, tmp_path, **numbers), tmp_path / "pytorch_model.bin")
     old = t2v_eval.load(f"hf-clip:{tmp_path}", device="cpu")
-    torch.testing.assert_close(old(picture(0), "a cat"), scorer(picture(0), "a cat"))
+    torch.testing.assert_close(old(draw_image(0), "a cat"), scorer(draw_image(0), "a cat"))
     assert old.id != scorer.id
 
 
@@ -107,7 +107,7 @@ def test_float16_weights_are_computed_with_in_float32(folder, scorer, tmp_path):
     half = t2v_eval.load(f"hf-clip:{tmp_path}", device="cpu")
     assert half.clip.dtype == torch.float32
     torch.testing.assert_close(
-        half(picture(0), "a cat"), scorer(picture(0), "a cat"), rtol=0, atol=1e-2
+        half(draw_image(0), "a cat"), scorer(draw_image(0), "a cat"), rtol=0, atol=1e-2
     )
 
 

@@ -16,7 +16,7 @@ from helpers.models.clip_goldens import (
     tensors,
 )
 from helpers.models.longclip import as_hub
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, T2VWarning
@@ -54,9 +54,9 @@ def test_equals_the_original(name, case, file):
 @exact_pixels
 def test_the_dot_product_of_the_authors_example_is_that_of_our_embeddings(file):
     scorer = t2v_eval.load("longclip-l", checkpoint=file, image_mode="original")
-    pictures = scorer._embed_image_lists(images=images(DOT))[0]
+    features = scorer._embed_image_lists(images=images(DOT))[0]
     texts = scorer.embed_texts(DOT["texts"]).double()
-    np.testing.assert_allclose(pictures @ texts.T, DOT["scores"], rtol=0, atol=1e-4)
+    np.testing.assert_allclose(features @ texts.T, DOT["scores"], rtol=0, atol=1e-4)
 
 
 @exact_pixels
@@ -81,8 +81,8 @@ def test_a_caption_of_more_than_248_tokens_differs_from_torchmetrics_for_it_keep
     assert np.abs(result - published).max() > 0.1
     ids = scorer.tokenizer("any", return_tensors="pt").input_ids[:, :1]
     first = scorer.clip.get_text_features(ids).pooler_output.double()
-    pictures = scorer._embed_image_lists(images=images(HUB))[0]
-    actual = torch.cosine_similarity(pictures, first)
+    features = scorer._embed_image_lists(images=images(HUB))[0]
+    actual = torch.cosine_similarity(features, first)
     np.testing.assert_allclose(actual.detach(), published, rtol=0, atol=1e-5)
 
 
@@ -91,12 +91,12 @@ def test_a_configuration_that_still_says_77_gives_way_to_the_weights(folder, tmp
     assert stale.context == 248
     texts = HUB["texts"]
     right = t2v_eval.load("longclip-l", checkpoint=folder)
-    torch.testing.assert_close(stale(picture(0), texts), right(picture(0), texts))
+    torch.testing.assert_close(stale(draw_image(0), texts), right(draw_image(0), texts))
 
 
 def test_specs_in_the_layout_of_transformers(folder):
-    cosine = t2v_eval.load("longclip-l", checkpoint=folder)(picture(0), HUB["texts"])
-    result = t2v_eval.load("specs", checkpoint=folder)(picture(0), HUB["texts"])
+    cosine = t2v_eval.load("longclip-l", checkpoint=folder)(draw_image(0), HUB["texts"])
+    result = t2v_eval.load("specs", checkpoint=folder)(draw_image(0), HUB["texts"])
     torch.testing.assert_close(result, (cosine + 1) / 2)
 
 
@@ -107,7 +107,9 @@ def test_only_the_first_20_positions_are_those_of_clip(file, tmp_path):
     changed = {"positional_embedding": positions, "positional_embedding_res": learnt}
     other = t2v_eval.load("longclip-l", checkpoint=long_clip_file(tmp_path, **changed))
     same = t2v_eval.load("longclip-l", checkpoint=file)
-    assert torch.equal(other(picture(0), ORIGINAL["texts"]), same(picture(0), ORIGINAL["texts"]))
+    assert torch.equal(
+        other(draw_image(0), ORIGINAL["texts"]), same(draw_image(0), ORIGINAL["texts"])
+    )
 
 
 def test_weights_are_rounded_as_in_the_original(file, tmp_path):
@@ -126,11 +128,11 @@ def test_weights_are_rounded_as_in_the_original(file, tmp_path):
 @pytest.mark.parametrize("layout", ["file", "folder"])
 def test_a_score_does_not_depend_on_its_company(name, layout, request):
     scorer = t2v_eval.load(name, checkpoint=request.getfixturevalue(layout))
-    pictures = [picture(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
+    images = [draw_image(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
     texts = ORIGINAL["texts"]
-    together = scorer(pictures, texts)
-    backwards = scorer(pictures[::-1], texts[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in pictures])
+    together = scorer(images, texts)
+    backwards = scorer(images[::-1], texts[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in images])
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-5)
 

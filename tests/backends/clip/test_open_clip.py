@@ -21,7 +21,7 @@ from helpers.models.clip_goldens import (
     open_clip_file,
     tensors,
 )
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, InputError, T2VWarning, UnknownNameError
@@ -76,7 +76,7 @@ def test_a_batch_costs_one_encoding_an_image_and_a_text(scorer):
     ]
     texts = [*CASES["cos_tiny-ViT-H"]["texts"][:3], "a red sphere", "a blue cube"]
     texts += ["red", "blue", "a cat on a cube"]
-    scores = scorer([picture(seed) for seed in range(8)], texts)
+    scores = scorer([draw_image(seed) for seed in range(8)], texts)
     for hook in hooks:
         hook.remove()
     assert scores.shape == (8, 8)
@@ -84,11 +84,11 @@ def test_a_batch_costs_one_encoding_an_image_and_a_text(scorer):
 
 
 def test_a_score_does_not_depend_on_its_company(scorer):
-    pictures = [picture(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
+    images = [draw_image(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
     texts = [*SHORT, *LONG]
-    together = scorer(pictures, texts)
-    backwards = scorer(pictures[::-1], texts[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in pictures])
+    together = scorer(images, texts)
+    backwards = scorer(images[::-1], texts[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in texts]) for p in images])
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-6)
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-6)
 
@@ -122,14 +122,14 @@ def test_a_tower_that_looks_ahead_is_not_cut(tmp_path):
     scorer = load_case(CASES["cos_siglip_like"], tmp_path)
     calls = []
     scorer.network.text.transformer.register_forward_pre_hook(lambda m, x: calls.append(x[0].shape))
-    scorer(picture(0), SHORT)
+    scorer(draw_image(0), SHORT)
     assert calls == [(3, 64, 8)]
 
 
 def test_texts_over_the_limit_are_counted_and_keep_their_end_token(scorer):
     exact = " ".join(["cat"] * 75)
     with pytest.warns(T2VWarning, match="2 of 4 texts are longer"):
-        scores = scorer(picture(0), ["cat", exact, exact + " cat", exact + " red"])
+        scores = scorer(draw_image(0), ["cat", exact, exact + " cat", exact + " red"])
     assert scores[0, 1] == scores[0, 2] == scores[0, 3]
     assert scorer.tokenizer([exact + " cat"])[0, -1] == scorer.tokenizer.eot_token_id
 
@@ -163,8 +163,8 @@ def test_a_folder_in_the_layout_of_the_hub_says_what_it_is(tmp_path, checkpoint)
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     torch.save(tensors("open_clip"), tmp_path / "open_clip_pytorch_model.bin")
     scorer = t2v_eval.load("open_clip", checkpoint=str(tmp_path))
-    assert scorer.preprocess(picture(0, (4, 8))).shape == (3, 224, 224)
-    assert scorer.preprocess(picture(0)).max() <= 1
+    assert scorer.preprocess(draw_image(0, (4, 8))).shape == (3, 224, 224)
+    assert scorer.preprocess(draw_image(0)).max() <= 1
     assert (
         scorer.id != t2v_eval.load("open_clip", checkpoint=checkpoint, arch=arch("tiny-ViT-H")).id
     )

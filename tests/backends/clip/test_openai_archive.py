@@ -20,7 +20,7 @@ from helpers.models.clip_goldens import (
     openai_archive,
     plain,
 )
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.backends.clip.open_clip_internals import load_weights, round_weights
@@ -61,9 +61,9 @@ def test_equals_the_original(name, expected, archive):
 
 def test_a_score_does_not_depend_on_its_company(archive):
     scorer = t2v_eval.load("clip-logits", checkpoint=archive)
-    pictures = [picture(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
-    together = scorer(pictures, CASE["texts"])
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in CASE["texts"]]) for p in pictures])
+    images = [draw_image(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]
+    together = scorer(images, CASE["texts"])
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in CASE["texts"]]) for p in images])
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-5)
 
 

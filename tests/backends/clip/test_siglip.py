@@ -19,7 +19,7 @@ from helpers.models.clip_goldens import (
     open_clip_file,
 )
 from helpers.models.siglip import LIMIT, MAKERS, TEXTS
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, T2VWarning
@@ -40,7 +40,7 @@ def folder(request, tmp_path_factory) -> Path:
     return at
 
 
-def oracle(folder: Path, pictures, texts):
+def oracle(folder: Path, images, texts):
     """What transformers answers: (cosine, logits), or (cosine, logits, probabilities)."""
     model = transformers.AutoModel.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
@@ -50,7 +50,7 @@ def oracle(folder: Path, pictures, texts):
         inputs = {"input_ids": tokenizer(texts, padding="max_length", **read).input_ids}
     else:
         inputs = tokenizer(texts, padding=True, **read)
-    calls = processor(pictures, return_tensors="pt")
+    calls = processor(images, return_tensors="pt")
     with torch.no_grad():
         output = model(**inputs, **calls)
     image, text = output.image_embeds.double(), output.text_embeds.double()
@@ -59,15 +59,15 @@ def oracle(folder: Path, pictures, texts):
 
 
 def test_equals_transformers(folder):
-    pictures = [picture(seed, size) for seed, size in enumerate(SIZES)]
-    cosine, logits = oracle(folder, pictures, TEXTS)
-    result = t2v_eval.load(f"hf-clip:{folder}", device="cpu")(pictures, TEXTS)
+    images = [draw_image(seed, size) for seed, size in enumerate(SIZES)]
+    cosine, logits = oracle(folder, images, TEXTS)
+    result = t2v_eval.load(f"hf-clip:{folder}", device="cpu")(images, TEXTS)
     np.testing.assert_allclose(result, cosine, rtol=0, atol=1e-5)
-    result = t2v_eval.load("clip-logits", checkpoint=str(folder), device="cpu")(pictures, TEXTS)
+    result = t2v_eval.load("clip-logits", checkpoint=str(folder), device="cpu")(images, TEXTS)
     np.testing.assert_allclose(result, logits, rtol=1e-5, atol=1e-5)
     name = f"hf-clip-probability:{folder}"
     if "siglip" in folder.name:
-        result = t2v_eval.load(name, device="cpu")(pictures, TEXTS)
+        result = t2v_eval.load(name, device="cpu")(images, TEXTS)
         np.testing.assert_allclose(result, logits.sigmoid(), rtol=0, atol=1e-5)
     else:
         with pytest.raises(InputError, match="trained with a sigmoid.*logit_bias"):
@@ -76,10 +76,10 @@ def test_equals_transformers(folder):
 
 def test_a_score_does_not_depend_on_its_company(folder):
     scorer = t2v_eval.load(f"hf-clip:{folder}")
-    pictures = [picture(seed, size) for seed, size in enumerate(SIZES)]
-    together = scorer(pictures, TEXTS)
-    backwards = scorer(pictures[::-1], TEXTS[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in pictures])
+    images = [draw_image(seed, size) for seed, size in enumerate(SIZES)]
+    together = scorer(images, TEXTS)
+    backwards = scorer(images[::-1], TEXTS[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in images])
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-5)
 
@@ -107,13 +107,13 @@ def test_only_a_causal_tower_is_cut_to_the_longest_caption(folder):
 def test_texts_over_the_limit_are_counted(folder):
     scorer = t2v_eval.load(f"hf-clip:{folder}")
     with pytest.warns(T2VWarning, match="1 of 5 texts are longer"):
-        scorer(picture(0), TEXTS)
+        scorer(draw_image(0), TEXTS)
 
 
 def test_siglip_reads_lower_case(folder):
     if "siglip" in folder.name:
         scorer = t2v_eval.load(f"hf-clip:{folder}")
-        result = scorer(picture(0), ["a red cube", "A Red CUBE"])
+        result = scorer(draw_image(0), ["a red cube", "A Red CUBE"])
         assert result[0, 0] == result[0, 1]
 
 
@@ -129,11 +129,11 @@ def test_the_probability_of_open_clip_is_that_of_its_own_logits(tmp_path):
     )
     assert scorer.bias is not None
     network = scorer.network
-    prepared = torch.stack([scorer.preprocess(picture(seed)) for seed in range(3)])
+    prepared = torch.stack([scorer.preprocess(draw_image(seed)) for seed in range(3)])
     texts = GOLDEN["texts"]
     with torch.no_grad():
         logits, _ = network.get_logits(prepared, scorer.tokenizer(texts))
-    result = scorer([picture(seed) for seed in range(3)], texts)
+    result = scorer([draw_image(seed) for seed in range(3)], texts)
     np.testing.assert_allclose(result, logits.sigmoid(), rtol=0, atol=1e-5)
     cosine = np.array(GOLDEN["scores"])
     expected = 1 / (1 + np.exp(-(scorer.scale * cosine + scorer.bias)))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.models.clip_goldens import arch, open_clip_file
 from helpers.models.tiny_vlm import TINY
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.backends.common import transformers_internals as _transformers
@@ -63,7 +63,7 @@ def newer(monkeypatch):
 
 @pytest.fixture(scope="module")
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30)])]
 
 
 def raising(*_, **__):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.models.clip_goldens import hf_clip_folder
 from helpers.models.tiny_vlm import TINY, llava, tokenizer
-from helpers.toy import picture
+from helpers.toy import draw_image
 from transformers import CLIPTokenizer
 
 import t2v_eval
@@ -60,7 +60,7 @@ def load_clip(folder):
     ],
 )
 def test_an_image_processor_by_an_old_name_is_that_of_the_kind_of_model(known_clip, clip, named):
-    image = picture(1, (90, 40))
+    image = draw_image(1, (90, 40))
     expected = load_clip(known_clip)(image, TEXTS)
     change(clip, "preprocessor_config.json", **named)
     np.testing.assert_array_equal(load_clip(clip)(image, TEXTS), expected)
@@ -79,7 +79,7 @@ def test_an_image_processor_that_nothing_knows_is_told_in_a_line(clip):
 
 
 def test_sizes_that_are_not_stated_are_those_of_the_tower(known_clip, clip):
-    image = picture(1, (90, 40))
+    image = draw_image(1, (90, 40))
     expected = load_clip(known_clip)(image, TEXTS)
     for lacking in ({"size": None}, {"crop_size": None}, {"size": None, "crop_size": None}):
         shutil.copy(known_clip / "preprocessor_config.json", clip)
@@ -117,7 +117,7 @@ def test_a_clip_whose_texts_end_elsewhere_is_refused(clip):
 def whole(tmp_path_factory):
     result = tmp_path_factory.mktemp("llava")
     llava(result)
-    return result, t2v_eval.load(f"hf-vlm:{result}", device="cpu")(picture(0), TEXTS)
+    return result, t2v_eval.load(f"hf-vlm:{result}", device="cpu")(draw_image(0), TEXTS)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_what_a_processor_leaves_out_is_taken_from_the_configuration(whole, lack
     copy = Path(shutil.copytree(folder, tmp_path / "llava"))
     change(copy, "processor_config.json", **lacking)
     scorer = t2v_eval.load(f"hf-vlm:{copy}", device="cpu")
-    np.testing.assert_allclose(scorer(picture(0), TEXTS), expected, rtol=1e-6)
+    np.testing.assert_allclose(scorer(draw_image(0), TEXTS), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_a_file_that_is_not_there_is_an_error_of_the_checkpoint_or_not_needed(
     except CheckpointError as error:
         assert str(copy) in str(error) and len(str(error)) < 1200
     else:
-        np.testing.assert_allclose(scorer(picture(0), TEXTS), expected, rtol=1e-6)
+        np.testing.assert_allclose(scorer(draw_image(0), TEXTS), expected, rtol=1e-6)
 
 
 def test_a_generation_config_is_not_needed(whole, tmp_path):
@@ -163,7 +163,7 @@ def test_a_generation_config_is_not_needed(whole, tmp_path):
     copy = Path(shutil.copytree(folder, tmp_path / "llava"))
     (copy / "generation_config.json").unlink(missing_ok=True)
     scorer = t2v_eval.load(f"hf-vlm:{copy}", device="cpu")
-    np.testing.assert_array_equal(scorer(picture(0), TEXTS), expected)
+    np.testing.assert_array_equal(scorer(draw_image(0), TEXTS), expected)
 
 
 LARGER = [f"<extra_{n}>" for n in range(200)]

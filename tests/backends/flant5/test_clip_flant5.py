@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models
@@ -126,7 +126,7 @@ def scorer(scorers):
 
 @pytest.fixture(scope="session")
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
 
 
 @pytest.fixture(scope="session")
@@ -238,7 +238,7 @@ def test_an_image_passes_the_tower_once(safetensors, images, tmp_path):
     np.testing.assert_array_equal(outcome.scores[0], first[:3])
     scorer(images, ["something new"])  # what the tower made of an image is kept
     assert not calls
-    scorer([picture(9)], ["something new"])
+    scorer([draw_image(9)], ["something new"])
     assert calls == [1]
 
 

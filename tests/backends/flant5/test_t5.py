@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.toy import picture
+from helpers.toy import draw_image
 from transformers import T5Config, T5ForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
@@ -50,7 +50,7 @@ def both(request):
 
 @pytest.fixture(scope="session")
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30)])]
 
 
 def t5(kind: str, **config) -> T5ForConditionalGeneration:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.clip_goldens import RGB, cases, exact_pixels, images, openai_archive, tensors
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, UnsupportedError
@@ -65,7 +65,7 @@ def test_the_cosine_of_the_same_clip_equals_the_original(clip):
 
 
 def test_the_layers_are_applied_one_after_the_other_to_a_vector_of_length_one(scorer):
-    pixels = scorer.preprocess(picture(0))[None]
+    pixels = scorer.preprocess(draw_image(0))[None]
     with torch.inference_mode():
         vector = scorer.network(pixels)[0].double().numpy()
     vector = vector / np.sqrt((vector**2).sum())
@@ -74,17 +74,17 @@ def test_the_layers_are_applied_one_after_the_other_to_a_vector_of_length_one(sc
             tensors("aesthetic")[f"layers.{n}.{w}"].double().numpy() for w in ("weight", "bias")
         )
         vector = weight @ vector + bias
-    assert scorer(picture(0)).item() == pytest.approx(vector.item(), abs=1e-5)
+    assert scorer(draw_image(0)).item() == pytest.approx(vector.item(), abs=1e-5)
 
 
 def test_texts_play_no_part_and_may_be_left_out(scorer):
-    pictures = [picture(seed) for seed in range(3)]
-    alone = scorer(pictures)
+    images = [draw_image(seed) for seed in range(3)]
+    alone = scorer(images)
     assert alone.shape == (3, 1)
-    torch.testing.assert_close(scorer(pictures, TEXTS), alone.expand(-1, 3), rtol=0, atol=0)
-    torch.testing.assert_close(scorer.score_pairs(pictures, TEXTS), alone[:, 0], rtol=0, atol=0)
+    torch.testing.assert_close(scorer(images, TEXTS), alone.expand(-1, 3), rtol=0, atol=0)
+    torch.testing.assert_close(scorer.score_pairs(images, TEXTS), alone[:, 0], rtol=0, atol=0)
     order = alone[:, 0].argsort(descending=True).tolist()
-    assert [place.index for place in scorer.rank(pictures)] == order
+    assert [place.index for place in scorer.rank(images)] == order
     assert "texts may be left out" in models.card("laion-aesthetic").summary
 
 
@@ -92,19 +92,19 @@ def test_an_image_is_encoded_once_and_the_text_tower_is_gone(load, tmp_path):
     scorer = load(store=tmp_path / "scores.db")
     rows = []
     scorer.network.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
-    scorer([picture(seed) for seed in range(8)], TEXTS)
-    scorer([picture(seed) for seed in range(8)], "another text")
+    scorer([draw_image(seed) for seed in range(8)], TEXTS)
+    scorer([draw_image(seed) for seed in range(8)], "another text")
     assert rows == [8]
     assert not any("token_embedding" in name for name, _ in scorer.network.named_parameters())
 
 
 def test_a_score_does_not_depend_on_its_company(scorer):
     sizes = [(12, 10), (300, 40), (64, 64), (33, 70)]
-    pictures = [picture(seed, sizes[seed % 4]) for seed in range(16)]
-    together = scorer(pictures)
-    alone = torch.cat([scorer(p) for p in pictures])
+    images = [draw_image(seed, sizes[seed % 4]) for seed in range(16)]
+    together = scorer(images)
+    alone = torch.cat([scorer(p) for p in images])
     torch.testing.assert_close(alone, together, rtol=0, atol=1e-5)
-    torch.testing.assert_close(scorer(pictures[::-1]).flip(0), together, rtol=0, atol=1e-5)
+    torch.testing.assert_close(scorer(images[::-1]).flip(0), together, rtol=0, atol=1e-5)
 
 
 def test_another_clip_than_the_one_it_was_trained_on_is_refused(load, tmp_path):
@@ -116,12 +116,12 @@ def test_another_clip_than_the_one_it_was_trained_on_is_refused(load, tmp_path):
 
 def test_in_a_folder_it_has_the_published_name_or_is_the_only_one(load, scorer, tmp_path):
     torch.save(tensors("aesthetic"), tmp_path / "mine.pth")
-    torch.testing.assert_close(load(checkpoint=tmp_path)(picture(0)), scorer(picture(0)))
+    torch.testing.assert_close(load(checkpoint=tmp_path)(draw_image(0)), scorer(draw_image(0)))
     torch.save({}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=f"holds no {FILE.replace('+', '.')}"):
         load(checkpoint=tmp_path)
     (tmp_path / "mine.pth").rename(tmp_path / FILE)
-    torch.testing.assert_close(load(checkpoint=tmp_path)(picture(0)), scorer(picture(0)))
+    torch.testing.assert_close(load(checkpoint=tmp_path)(draw_image(0)), scorer(draw_image(0)))
 
 
 def test_files_of_another_layout_are_refused(load, tmp_path):
@@ -177,4 +177,4 @@ def test_without_the_hub_the_error_names_the_clip_and_its_argument(predictor, tm
 
 def test_it_compares_nothing(scorer):
     with pytest.raises(UnsupportedError, match="cannot compare images or texts"):
-        scorer.image_similarity(picture(0), picture(1))
+        scorer.image_similarity(draw_image(0), draw_image(1))

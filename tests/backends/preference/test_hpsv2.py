@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.clip_goldens import FOLDER, RGB, arch, cases, images, open_clip_file
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image, ImageOps
 
 import t2v_eval
@@ -104,7 +104,7 @@ def test_the_whole_image_is_seen_and_the_rest_is_black(size, scorer):
 
 
 def test_mirrored_images_are_mirrored_inputs_where_the_padding_is_even(scorer):
-    image = picture(0, (448, 300))
+    image = draw_image(0, (448, 300))
     mirrored = scorer.preprocess(ImageOps.mirror(image)).flip(-1)
     torch.testing.assert_close(mirrored, scorer.preprocess(image), rtol=0, atol=1e-4)
 
@@ -121,16 +121,19 @@ def test_a_batch_costs_one_encoding_an_image_and_a_text(checkpoint):
 
     scorer.network.visual.register_forward_pre_hook(count("images"))
     scorer.network.transformer.register_forward_pre_hook(count("texts"))
-    assert scorer([picture(s) for s in range(8)], [f"{n} cats" for n in range(8)]).shape == (8, 8)
+    assert scorer([draw_image(s) for s in range(8)], [f"{n} cats" for n in range(8)]).shape == (
+        8,
+        8,
+    )
     assert rows == {"images": 8, "texts": 8}
 
 
 def test_a_score_does_not_depend_on_its_company(scorer):
     sizes = [(12, 10), (300, 40), (64, 64), (33, 70)]
-    pictures = [picture(seed, sizes[seed % 4]) for seed in range(16)]
-    together = scorer(pictures, TEXTS)
-    backwards = scorer(pictures[::-1], TEXTS[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in pictures[:4]])
+    images = [draw_image(seed, sizes[seed % 4]) for seed in range(16)]
+    together = scorer(images, TEXTS)
+    backwards = scorer(images[::-1], TEXTS[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in images[:4]])
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, together[:4], rtol=0, atol=1e-5)
 
@@ -138,7 +141,7 @@ def test_a_score_does_not_depend_on_its_company(scorer):
 def test_a_text_over_the_limit_keeps_its_end_and_is_counted(scorer):
     exact = " ".join(["cat"] * 75)
     with pytest.warns(T2VWarning, match="1 of 2 texts are longer"):
-        scores = scorer(picture(0), [exact, exact + " red" * 10_000])
+        scores = scorer(draw_image(0), [exact, exact + " red" * 10_000])
     assert scores[0, 0] == scores[0, 1]
 
 
@@ -150,7 +153,7 @@ def test_each_version_takes_its_own_file_of_a_folder(checkpoint, scorer, tmp_pat
         from_folder = load(tmp_path, name=name)
         assert from_folder.files[0] == tmp_path / file
         torch.testing.assert_close(
-            from_folder(picture(0), TEXTS), scorer(picture(0), TEXTS), rtol=0, atol=0
+            from_folder(draw_image(0), TEXTS), scorer(draw_image(0), TEXTS), rtol=0, atol=0
         )
 
 

@@ -15,7 +15,7 @@ from helpers.models.hpsv3 import (
     make_checkpoint,
     make_weights,
 )
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import (
@@ -102,7 +102,7 @@ def by_hand(checkpoint, image, question):
 @pytest.mark.parametrize("question", [SHORT, None], ids=["short", "published"])
 def test_equals_the_formulas(question, checkpoint):
     # Of the area and of sides that fit, so that nothing is resized.
-    images = [picture(0, (448, 448)), picture(1, (896, 224))]
+    images = [draw_image(0, (448, 448)), draw_image(1, (896, 224))]
     texts = TEXTS[:2]
     scorer = load(checkpoint, question_template=question)
     template = question or get_template("hpsv3").question
@@ -115,7 +115,7 @@ def test_equals_the_formulas(question, checkpoint):
 
 def test_mean_and_deviation_are_stored_apart(checkpoint, tmp_path):
     scorer = load(checkpoint, store=tmp_path / "scores.db")
-    image = picture(0)
+    image = draw_image(0)
     mean, sigma = scorer(image, TEXTS), scorer.sigma(image, TEXTS)
     assert not torch.equal(mean, sigma)
     assert torch.equal(scorer(image, TEXTS), mean)
@@ -136,17 +136,17 @@ def test_mean_and_deviation_are_stored_apart(checkpoint, tmp_path):
     ],
 )
 def test_images_are_brought_to_one_area_in_whole_patches(size, resized, scorer):
-    rows = scorer.preprocess(picture(0, size))
+    rows = scorer.preprocess(draw_image(0, size))
     assert rows[0, -3:].tolist() == [1, resized[1] // 14, resized[0] // 14]
     assert len(rows) == resized[0] * resized[1] // 14**2
-    resized = picture(0, size).resize(resized, Image.Resampling.BICUBIC)
+    resized = draw_image(0, size).resize(resized, Image.Resampling.BICUBIC)
     expected = scorer.processor(resized, do_resize=False, return_tensors="pt").pixel_values
     torch.testing.assert_close(rows[:, :-3], expected, rtol=0, atol=0)
 
 
 def test_an_image_so_long_that_a_side_vanishes_is_named(scorer):
     with pytest.raises(MediaError, match=r"images\[0\].*more than 200 times.*crop"):
-        scorer(picture(0, (20_000, 2)), TEXTS)
+        scorer(draw_image(0, (20_000, 2)), TEXTS)
 
 
 def test_an_image_is_encoded_once(checkpoint):
@@ -155,12 +155,12 @@ def test_an_image_is_encoded_once(checkpoint):
     scorer.network.visual.register_forward_pre_hook(
         lambda module, args, kwargs: grids.append(len(kwargs["grid_thw"])), with_kwargs=True
     )
-    scorer([picture(seed, (30, 30)) for seed in range(3)], TEXTS)
+    scorer([draw_image(seed, (30, 30)) for seed in range(3)], TEXTS)
     assert grids == [3]
 
 
 def test_a_score_does_not_depend_on_its_company(scorer, checkpoint):
-    images = [picture(0, (30, 30)), picture(1, (300, 40)), picture(2, (33, 70))]
+    images = [draw_image(0, (30, 30)), draw_image(1, (300, 40)), draw_image(2, (33, 70))]
     together = scorer(images, TEXTS)
     backwards = load(checkpoint, batch_size=2)(images[::-1], TEXTS[::-1]).flip(0, 1)
     alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in images])
@@ -169,7 +169,7 @@ def test_a_score_does_not_depend_on_its_company(scorer, checkpoint):
 
 
 def test_tokens_in_a_prompt_change_nothing_but_the_prompt(scorer, checkpoint):
-    image = picture(0, (448, 448))
+    image = draw_image(0, (448, 448))
     text = "<|image_pad|> <|Reward|> cat"
     assert scorer(image, text).isfinite().all()
     # The rating is read where the instruction ends, whatever the prompt holds.
@@ -179,9 +179,9 @@ def test_tokens_in_a_prompt_change_nothing_but_the_prompt(scorer, checkpoint):
 
 def test_the_question_must_hold_the_token_that_is_rated_at(scorer):
     with pytest.raises(TemplateError, match=r"must hold <\|Reward\|>"):
-        scorer(picture(0), "a cat", question_template="Is it good? {}")
+        scorer(draw_image(0), "a cat", question_template="Is it good? {}")
     with pytest.raises(TemplateError, match="answer template must be empty"):
-        scorer(picture(0), "a cat", answer_template="Yes")
+        scorer(draw_image(0), "a cat", answer_template="Yes")
 
 
 def test_names_of_later_versions_and_a_base_elsewhere(weights, base, scorer, tmp_path):
@@ -190,7 +190,7 @@ def test_names_of_later_versions_and_a_base_elsewhere(weights, base, scorer, tmp
         name = re.sub(r"^model\.", "model.language_model.", name)
         later[re.sub(r"^visual\.", "model.visual.", name)] = value
     save_file(later, tmp_path / FILE)
-    image = picture(0, (30, 30))
+    image = draw_image(0, (30, 30))
     torch.testing.assert_close(
         load(tmp_path / FILE, base=str(base))(image, TEXTS), scorer(image, TEXTS)
     )

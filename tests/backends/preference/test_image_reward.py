@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image
 
 import t2v_eval
@@ -42,7 +42,7 @@ def original():
 
 @pytest.fixture(scope="module")
 def images():
-    return [picture(seed, (20 + 9 * seed, 60 - 3 * seed)) for seed in range(8)]
+    return [draw_image(seed, (20 + 9 * seed, 60 - 3 * seed)) for seed in range(8)]
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_templates(scorer, images):
 
 @pytest.mark.parametrize("size", [(20_000, 190), (190, 20_000), (3, 1001), (40_001, 301)])
 def test_the_middle_of_an_extreme_image_is_resized_alone(size, scorer, monkeypatch):
-    image = picture(0, size)
+    image = draw_image(0, size)
     apart = scorer.preprocess(image)
     monkeypatch.setattr("t2v_eval.backends.common.images.EXTREME_RATIO", 10**9)
     torch.testing.assert_close(apart, scorer.preprocess(image), atol=0.03, rtol=0)
@@ -131,7 +131,7 @@ def test_the_middle_of_an_extreme_image_is_resized_alone(size, scorer, monkeypat
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 2), (2, 20_000), (224, 224), (223, 225)])
 @pytest.mark.parametrize("mode", ["RGB", "P", "1", "RGBA", "LA", "CMYK", "I;16", "L"])
 def test_any_size_and_mode_of_image(size, mode, scorer):
-    image = Image.new(mode, size, 1) if mode == "I;16" else picture(0, size).convert(mode)
+    image = Image.new(mode, size, 1) if mode == "I;16" else draw_image(0, size).convert(mode)
     assert scorer.preprocess(image).shape == (3, 224, 224)
     assert torch.isfinite(scorer(image, "a cat")).all()
 

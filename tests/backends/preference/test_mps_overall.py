@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers.models.clip_goldens import hf_clip_folder
 from helpers.models.mps import HEAD, HEADS, LAYERS, make_checkpoint, make_weights
-from helpers.toy import picture
+from helpers.toy import draw_image
 from safetensors.torch import save_file
 from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
 
@@ -127,14 +127,14 @@ def by_hand(clip, weights, image, text, threshold=0.3):
 
 @pytest.mark.parametrize("threshold", [0.3, 0.01, 0.9])
 def test_equals_the_formulas(threshold, checkpoint, clip, weights):
-    images = [picture(seed, (40 + seed, 30)) for seed in range(2)]
+    images = [draw_image(seed, (40 + seed, 30)) for seed in range(2)]
     scores = load(checkpoint, threshold=threshold)(images, TEXTS)
     expected = [[by_hand(clip, weights, p, t, threshold) for t in TEXTS] for p in images]
     np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
 
 
 def test_the_threshold_and_the_condition_matter_and_are_in_the_id(checkpoint, scorer):
-    image = picture(0, (40, 30))
+    image = draw_image(0, (40, 30))
     others = [load(checkpoint, threshold=0.9), load(checkpoint, condition="a dog")]
     for other in others:
         assert (other(image, TEXTS) - scorer(image, TEXTS)).abs().max() > 1e-3
@@ -142,7 +142,7 @@ def test_the_threshold_and_the_condition_matter_and_are_in_the_id(checkpoint, sc
 
 
 def test_probabilities_are_over_the_candidates(scorer):
-    images = [picture(seed) for seed in range(3)]
+    images = [draw_image(seed) for seed in range(3)]
     shares = scorer.probabilities(images, TEXTS[0])
     torch.testing.assert_close(shares, scorer(images, TEXTS[0])[:, 0].softmax(0))
 
@@ -152,13 +152,13 @@ def test_an_image_is_encoded_once_and_a_text_once_a_batch(checkpoint):
     rows = []
     for tower in (scorer.clip.vision_model, scorer.clip.text_model):
         tower.register_forward_hook(lambda m, args, out: rows.append(len(out.pooler_output)))
-    scorer([picture(seed) for seed in range(8)], [f"{n} cats" for n in range(8)])
+    scorer([draw_image(seed) for seed in range(8)], [f"{n} cats" for n in range(8)])
     assert rows == [8, 8]
 
 
 def test_a_score_does_not_depend_on_its_company(scorer, checkpoint):
     sizes = [(12, 10), (300, 40), (64, 64), (33, 70)]
-    images = [picture(seed, sizes[seed % 4]) for seed in range(16)]
+    images = [draw_image(seed, sizes[seed % 4]) for seed in range(16)]
     texts = [*TEXTS, "cat " * 100]
     together = scorer(images, texts)
     backwards = load(checkpoint, batch_size=3)(images[::-1], texts[::-1]).flip(0, 1)
@@ -170,18 +170,18 @@ def test_a_score_does_not_depend_on_its_company(scorer, checkpoint):
 def test_texts_over_the_limit_and_templates(scorer):
     exact = " ".join(["cat"] * 75)
     with pytest.warns(T2VWarning, match="1 of 2 texts are longer"):
-        scores = scorer(picture(0), [exact, exact + " red" * 100])
+        scores = scorer(draw_image(0), [exact, exact + " red" * 100])
     torch.testing.assert_close(scores[0, 0], scores[0, 1])
-    templated = scorer(picture(0), "cube", question_template="a red {}")
-    torch.testing.assert_close(templated, scorer(picture(0), "a red cube"))
+    templated = scorer(draw_image(0), "cube", question_template="a red {}")
+    torch.testing.assert_close(templated, scorer(draw_image(0), "a red cube"))
     with pytest.raises(TemplateError, match="gives no answer"):
-        scorer(picture(0), "cube", answer_template="Yes")
+        scorer(draw_image(0), "cube", answer_template="Yes")
 
 
 def test_a_state_dictionary_and_a_clip_elsewhere(checkpoint, clip, weights, scorer, tmp_path):
     torch.save({"state_dict": weights}, tmp_path / "mps.pth")
     apart = load(tmp_path / "mps.pth", clip=clip)
-    torch.testing.assert_close(apart(picture(0), TEXTS), scorer(picture(0), TEXTS))
+    torch.testing.assert_close(apart(draw_image(0), TEXTS), scorer(draw_image(0), TEXTS))
     with pytest.raises(CheckpointError, match=r"clip 'laion/CLIP-ViT-H-14.*clip='DIR'"):
         load(tmp_path / "mps.pth", local_files_only=True, cache_dir=str(tmp_path / "cache"))
     with pytest.raises(CheckpointError, match="is no CLIP of transformers"):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, InputError, T2VWarning
@@ -72,26 +72,26 @@ def test_resizing_by_torchvision_is_what_differs_from_the_example_on_other_machi
 
 def test_the_two_scales_differ_by_the_logit_scale_and_their_probabilities_do_not(folder, scorer):
     cosine = t2v_eval.load("pickscore-v1-cosine", checkpoint=folder, device="cpu")
-    pictures, text = [picture(seed) for seed in range(4)], TEXTS[0]
+    images, text = [draw_image(seed) for seed in range(4)], TEXTS[0]
     factor = CASES["readme_scores_pil"]["params"]["logit_scale_exp"]
-    torch.testing.assert_close(scorer(pictures, text), factor * cosine(pictures, text))
+    torch.testing.assert_close(scorer(images, text), factor * cosine(images, text))
     torch.testing.assert_close(
-        scorer.probabilities(pictures, text), cosine.probabilities(pictures, text)
+        scorer.probabilities(images, text), cosine.probabilities(images, text)
     )
     assert scorer.id != t2v_eval.load("pickscore-v1", checkpoint=folder, scaled=False).id
 
 
 def test_probabilities_are_over_the_candidates_that_could_be_scored(folder, tmp_path):
     scorer = t2v_eval.load("pickscore-v1", checkpoint=folder, device="cpu", on_error="skip")
-    pictures = [picture(seed) for seed in range(3)]
-    whole = scorer.probabilities(pictures, TEXTS[0])
-    logits = scorer(pictures, TEXTS[0])[:, 0]
+    images = [draw_image(seed) for seed in range(3)]
+    whole = scorer.probabilities(images, TEXTS[0])
+    logits = scorer(images, TEXTS[0])[:, 0]
     torch.testing.assert_close(whole, logits.exp() / logits.exp().sum())
-    with_gone = scorer.probabilities([*pictures, tmp_path / "gone.png"], TEXTS[0])
+    with_gone = scorer.probabilities([*images, tmp_path / "gone.png"], TEXTS[0])
     torch.testing.assert_close(with_gone[:3], whole)
     assert with_gone[3].isnan()
     with pytest.raises(InputError, match="one text"):
-        scorer.probabilities(pictures, TEXTS[:2])
+        scorer.probabilities(images, TEXTS[:2])
 
 
 def test_a_batch_costs_one_encoding_an_image_and_a_text(folder):
@@ -99,16 +99,19 @@ def test_a_batch_costs_one_encoding_an_image_and_a_text(folder):
     rows = []
     for tower in (scorer.clip.vision_model, scorer.clip.text_model):
         tower.register_forward_hook(lambda m, args, out: rows.append(len(out.pooler_output)))
-    assert scorer([picture(s) for s in range(8)], [f"{n} cats" for n in range(8)]).shape == (8, 8)
+    assert scorer([draw_image(s) for s in range(8)], [f"{n} cats" for n in range(8)]).shape == (
+        8,
+        8,
+    )
     assert rows == [8, 8]
 
 
 def test_a_score_does_not_depend_on_its_company(scorer):
     sizes = [(12, 10), (300, 40), (64, 64), (33, 70)]
-    pictures = [picture(seed, sizes[seed % 4]) for seed in range(16)]
-    together = scorer(pictures, TEXTS)
-    backwards = scorer(pictures[::-1], TEXTS[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in pictures[:4]])
+    images = [draw_image(seed, sizes[seed % 4]) for seed in range(16)]
+    together = scorer(images, TEXTS)
+    backwards = scorer(images[::-1], TEXTS[::-1]).flip(0, 1)
+    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in images[:4]])
     torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
     torch.testing.assert_close(alone, together[:4], rtol=0, atol=1e-5)
 
@@ -116,7 +119,7 @@ def test_a_score_does_not_depend_on_its_company(scorer):
 def test_a_text_over_the_limit_keeps_its_end_and_is_counted(scorer):
     exact = " ".join(["cat"] * 75)
     with pytest.warns(T2VWarning, match="1 of 2 texts are longer"):
-        scores = scorer(picture(0), [exact, exact + " red" * 10_000])
+        scores = scorer(draw_image(0), [exact, exact + " red" * 10_000])
     assert scores[0, 0] == scores[0, 1]
 
 
@@ -127,7 +130,7 @@ def test_the_processor_may_lie_elsewhere_as_on_the_hub(folder, scorer, tmp_path)
     shutil.copy(processor / "config.json", weights)
     shutil.move(processor / "model.safetensors", weights)
     apart = t2v_eval.load("pickscore-v1", checkpoint=weights, processor=str(processor))
-    torch.testing.assert_close(apart(picture(0), TEXTS), scorer(picture(0), TEXTS))
+    torch.testing.assert_close(apart(draw_image(0), TEXTS), scorer(draw_image(0), TEXTS))
     assert processor / "vocab.json" in apart.files
     with pytest.raises(
         CheckpointError, match=r"processor 'laion/CLIP-ViT-H-14-laion2B-s32B-b79K'.*processor='DIR'"
@@ -148,7 +151,7 @@ def test_a_processor_is_downloaded_without_weights(folder, scorer, tmp_path, mon
     for name in ("config.json", "model.safetensors"):
         shutil.copy(Path(folder) / name, tmp_path)
     apart = t2v_eval.load("pickscore-v1", checkpoint=tmp_path, device="cpu")
-    torch.testing.assert_close(apart(picture(0), TEXTS), scorer(picture(0), TEXTS))
+    torch.testing.assert_close(apart(draw_image(0), TEXTS), scorer(draw_image(0), TEXTS))
     assert requests == ["laion/CLIP-ViT-H-14-laion2B-s32B-b79K", "*.json", "*.txt", "*.model"]
 
 

@@ -7,10 +7,10 @@ import json
 import math
 
 import pytest
-from helpers.services.ask_server import SERVICES, Spoken, pictures
+from helpers.services.ask_server import SERVICES, Spoken, draw_images
 from helpers.services.loopback import Reply, Server, wanted
 from helpers.services.openai_server import completion, error, right, sampled
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, ScoringError, ServiceError, T2VWarning, UnsupportedError
@@ -48,7 +48,9 @@ def score(spoken, body, **options):
     text = body if isinstance(body, str) else json.dumps(body)
     with Server(lambda request: Reply(text)) as server:
         arguments = {"on_error": "skip", "retries": 0, "timeout": 30.0, **options}
-        outcome = spoken.load(server, **arguments).evaluate_blocks([Block([picture(1)], ["a cat"])])
+        outcome = spoken.load(server, **arguments).evaluate_blocks(
+            [Block([draw_image(1)], ["a cat"])]
+        )
     return float(outcome.scores[0][0, 0]), " ".join(outcome.errors)
 
 
@@ -148,11 +150,11 @@ def test_a_server_that_cuts_probabilities_short_is_told_of_once(spoken):
     with Server(behave) as server:
         scorer = spoken.load(server)
         with pytest.warns(T2VWarning, match="one token all of the probability") as reported:
-            assert scorer(picture(1), TEXTS).tolist() == [[1.0, 1.0, 1.0]]
-            scorer(picture(2), TEXTS)
+            assert scorer(draw_image(1), TEXTS).tolist() == [[1.0, 1.0, 1.0]]
+            scorer(draw_image(2), TEXTS)
         assert len(reported) == 1
         server.behave = lambda request: Reply(listing(spoken, {"Yes": 1 - 1e-9, "No": 1e-9}))
-        assert spoken.load(server)(picture(3), "a cat").item() == 1.0, "sure, and not cut short"
+        assert spoken.load(server)(draw_image(3), "a cat").item() == 1.0, "sure, and not cut short"
 
 
 INNER = [
@@ -179,7 +181,7 @@ def test_an_error_within_an_answer_is_asked_again_and_says_so(problem, message, 
         return Reply(body) if request.number <= 3 else spoken.right(request)
 
     with Server(behave) as server:
-        scores = spoken.load(server)(picture(1), TEXTS)
+        scores = spoken.load(server)(draw_image(1), TEXTS)
         assert not scores.isnan().any() and len(server.requests) == 6
 
 
@@ -196,11 +198,11 @@ def test_too_many_is_too_many_wherever_it_is_said(spoken):
 
         with Server(behave) as server:
             # Being asked to slow down is no failure of a question.
-            scores = spoken.load(server, retries=0)(picture(1), "a cat")
+            scores = spoken.load(server, retries=0)(draw_image(1), "a cat")
             assert not scores.isnan().any()
         with Server(lambda request, body={"error": problem}: Reply(body)) as server:
             scorer = spoken.load(server, patience=0, on_error="skip")
-            outcome = scorer.evaluate_blocks([Block([picture(1)], ["a cat"])])
+            outcome = scorer.evaluate_blocks([Block([draw_image(1)], ["a cat"])])
         assert outcome.errors == {"the service answers 429: Slow down (tried 1 times)": 1}
 
 
@@ -208,7 +210,7 @@ def test_a_refusal_within_an_answer_is_not_asked_again(spoken):
     body = {"error": {"code": 400, "message": "No such picture"}}
     with Server(lambda request: Reply(body)) as server:
         scorer = spoken.load(server, on_error="skip")
-        outcome = scorer.evaluate_blocks([Block([picture(1)], TEXTS)])
+        outcome = scorer.evaluate_blocks([Block([draw_image(1)], TEXTS)])
         assert outcome.errors == {"the service refuses it (status 400): No such picture": 3}
         assert len(server.requests) == 3
 
@@ -224,7 +226,7 @@ def test_a_choice_that_ended_in_an_error_is_asked_again(openai):
         return Reply(answer)
 
     with Server(behave) as server:
-        scores = openai.load(server)(picture(1), TEXTS)
+        scores = openai.load(server)(draw_image(1), TEXTS)
         assert sorted(scores[0].tolist()) == pytest.approx(
             sorted({r.cell: wanted(r) for r in server.requests}.values())
         )
@@ -267,7 +269,7 @@ def test_an_answer_of_whatever_form_costs_its_own_cell(body, spoken):
 
     with Server(behave) as server:
         scorer = spoken.load(server, on_error="skip", retries=1, timeout=30.0)
-        outcome = scorer.evaluate_blocks([Block([picture(1)], TEXTS)])
+        outcome = scorer.evaluate_blocks([Block([draw_image(1)], TEXTS)])
         requests = {r.question: wanted(r) for r in server.requests}
     result = outcome.scores[0][0]
     assert math.isnan(result[1])
@@ -294,7 +296,7 @@ def test_bytes_that_are_no_text_are_no_answer(openai, monkeypatch):
 
         monkeypatch.setattr(server, "_send", send)
         assert plain is not None
-        scores = openai.load(server, on_error="skip", retries=0)(picture(1), "a cat")
+        scores = openai.load(server, on_error="skip", retries=0)(draw_image(1), "a cat")
     assert scores.isnan().all()
 
 
@@ -320,7 +322,7 @@ def test_counts_that_cannot_be_end_no_run_and_lower_no_cost(name, value, spoken)
     with Server(behave) as server:
         each = 301 / 1e6
         scorer = spoken.load(server, price=[1.0, 1.0], concurrency=1, on_error="skip")
-        scores = scorer(pictures(2), TEXTS)
+        scores = scorer(draw_images(2), TEXTS)
         assert not scores.isnan().any()
         assert costs == sorted(costs)
         assert scorer.usage.cost == pytest.approx(6 * each), "as the dearest that was told"
@@ -329,7 +331,7 @@ def test_counts_that_cannot_be_end_no_run_and_lower_no_cost(name, value, spoken)
             server, price=[1.0, 1.0], concurrency=1, on_error="skip", max_cost=4.5 * each
         )
         scorer = limited
-        assert limited(pictures(2), TEXTS).isnan().sum() == 2, "the limit is kept"
+        assert limited(draw_images(2), TEXTS).isnan().sum() == 2, "the limit is kept"
         assert limited.usage.cost <= 4.5 * each
 
 
@@ -340,8 +342,8 @@ def test_counts_that_never_can_be_end_a_run_with_a_limit(spoken):
     with Server(behave) as server:
         scorer = spoken.load(server, price=[1.0, 1.0], max_cost=1.0, on_error="skip")
         with pytest.raises(ServiceError, match="max_cost= cannot be kept"):
-            scorer(pictures(9), TEXTS)
-        assert not spoken.load(server)(pictures(1), TEXTS).isnan().any()
+            scorer(draw_images(9), TEXTS)
+        assert not spoken.load(server)(draw_images(1), TEXTS).isnan().any()
 
 
 def test_more_cached_tokens_than_there_are_cost_nothing_below_nothing(openai):
@@ -349,7 +351,7 @@ def test_more_cached_tokens_than_there_are_cost_nothing_below_nothing(openai):
     answer["usage"]["prompt_tokens_details"] = {"cached_tokens": 10**6}
     with Server(lambda request: Reply(answer)) as server:
         scorer = t2v_eval.load("gpt-4o", base_url=server.url, api_key="k")
-        scorer(picture(1), "a cat")
+        scorer(draw_image(1), "a cat")
     assert scorer.usage.cost == pytest.approx((300 * 1.25 + 10) / 1e6)
     assert scorer.usage.total["cached_tokens"] == 300
 
@@ -359,24 +361,26 @@ OPEN = {"temperature": 1, "top_p": 1, "top_k": -1, "min_p": 0, "repetition_penal
 
 def test_a_server_is_asked_to_draw_as_the_model_says(openai):
     with Server(right) as server:
-        openai.load(server)(picture(1), "a cat")
+        openai.load(server)(draw_image(1), "a cat")
         sampler = openai.load(server, estimator="sampling", n=2)
         server.behave = lambda request: Reply(sampled("Yes", "No"))
-        sampler(picture(1), "a cat")
+        sampler(draw_image(1), "a cat")
         for request in server.requests:
             assert {name: request.body.get(name) for name in OPEN} == OPEN
         custom = openai.load(
             server, extra_body={"top_k": 5, "top_p": 0.5}, estimator="sampling", n=2
         )
-        custom(picture(1), "a cat")
+        custom(draw_image(1), "a cat")
         sent = {name: server.requests[-1].body[name] for name in OPEN}
         assert sent == {**OPEN, "top_k": 5, "top_p": 0.5}, "what the user says goes before"
         server.behave = lambda request: Reply(sampled("50"))
-        openai.load(server, "openai-compatible-judge:m")(picture(1), "a cat")
+        openai.load(server, "openai-compatible-judge:m")(draw_image(1), "a cat")
         assert not {"top_p", "top_k"} & server.requests[-1].body.keys(), "which draws nothing"
         server.behave = lambda request: Reply(sampled("Yes", "No"))
         for model in ("gpt-5-mini", "o3"):
-            openai.load(server, f"openai:{model}", estimator="sampling", n=2)(picture(1), "a cat")
+            openai.load(server, f"openai:{model}", estimator="sampling", n=2)(
+                draw_image(1), "a cat"
+            )
             assert "top_p" not in server.requests[-1].body, "of which it knows that it takes none"
 
 
@@ -404,7 +408,7 @@ def test_a_server_that_takes_less_is_asked_without_it(says, remaining, openai):
         return right(request)
 
     with Server(behave) as server:
-        scores = openai.load(server, retries=0)(pictures(2), TEXTS)
+        scores = openai.load(server, retries=0)(draw_images(2), TEXTS)
         assert not scores.isnan().any()
         assert len(server.requests) == 7, "refused once"
         assert len(OPEN.keys() & server.requests[-1].body.keys()) == remaining
@@ -414,10 +418,10 @@ def test_a_server_that_refuses_whatever_is_asked_is_not_asked_for_ever(openai):
     says = error(400, "Unsupported parameter: 'top_p' and 'temperature'")
     with Server(lambda request: says) as server:
         with pytest.raises(ScoringError, match=r"refuses it \(status 400\): Unsupported parameter"):
-            openai.load(server)(picture(1), "a cat")
+            openai.load(server)(draw_image(1), "a cat")
         assert len(server.requests) <= 3
         few = openai.load(server, max_requests=1, on_error="skip")
-        assert few(picture(1), "a cat").isnan().all()
+        assert few(draw_image(1), "a cat").isnan().all()
 
 
 @pytest.mark.parametrize("spoken", SERVICES[1:], indirect=True)
@@ -428,7 +432,7 @@ def test_gemini_without_a_top_p(spoken):
         return spoken.right(request)
 
     with Server(behave) as server:
-        assert not spoken.load(server)(picture(1), TEXTS).isnan().any()
+        assert not spoken.load(server)(draw_image(1), TEXTS).isnan().any()
         assert len(server.requests) == 4
 
 
@@ -436,7 +440,7 @@ def test_what_must_stop_a_run_still_does(spoken):
     plain = copy.deepcopy(spoken.FAULTS["no logprobs"]().body)
     with Server(lambda request: Reply(plain)) as server:
         with pytest.raises(UnsupportedError, match="gives no log-probabilities"):
-            spoken.load(server, on_error="skip")(pictures(9), TEXTS)
+            spoken.load(server, on_error="skip")(draw_images(9), TEXTS)
         assert len(server.requests) == 3
     odd = listing(spoken, {"Yes": 0.5})
     rows, name = listed(spoken, odd)
@@ -446,6 +450,6 @@ def test_what_must_stop_a_run_still_does(spoken):
         pytest.raises(ServiceError, match="in a row"),
     ):
         # A list that cannot be read is no model without: it is asked again, until it is too much.
-        spoken.load(server, on_error="skip", retries=1)(pictures(9), TEXTS)
+        spoken.load(server, on_error="skip", retries=1)(draw_images(9), TEXTS)
     with pytest.raises(InputError):
         spoken.load("http://127.0.0.1:9", n=0, estimator="sampling")

@@ -11,7 +11,7 @@ from helpers.services.ask_server import SERVICES, Spoken
 from helpers.services.gemini_server import answering, candidate
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import completion
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import ScoringError, UnsupportedError
@@ -170,8 +170,8 @@ def wrote(pattern, answer):
 
 
 def column(scorer, texts):
-    """The scores of a picture by caption."""
-    return dict(zip(texts, scorer(picture(1), [*texts])[0].tolist(), strict=True))
+    """The scores of an image by caption."""
+    return dict(zip(texts, scorer(draw_image(1), [*texts])[0].tolist(), strict=True))
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_every_form_of_an_answer_is_read_by_judges_of_two(x, value, spoken):
     texts = {name: pattern for name, (pattern, _) in FORMS.items()}
     with answering_with(spoken, texts, x=x) as server:
         judge = ask(spoken, server, "-preference", on_error="skip")
-        result = judge.prefer_all([(picture(1), picture(2), name) for name in texts])
+        result = judge.prefer_all([(draw_image(1), draw_image(2), name) for name in texts])
     assert {name: item.shown_first for name, item in zip(texts, result, strict=True)} == (
         dict.fromkeys(texts, value)
     )
@@ -213,7 +213,7 @@ def test_a_text_is_freed_from_thoughts_and_from_what_wraps_the_whole_of_it(spoke
     texts = {name: pattern for name, (pattern, _) in FORMS.items()}
     with answering_with(spoken, texts, x="Yes") as server:
         prompts = [f'"{name}"' for name in texts]
-        result = ask(spoken, server).generate([picture(1)] * len(texts), prompts)
+        result = ask(spoken, server).generate([draw_image(1)] * len(texts), prompts)
     expected = {name: wrote(text, "Yes") for name, (_, text) in FORMS.items()}
     assert dict(zip(texts, result, strict=True)) == expected
 
@@ -227,7 +227,7 @@ def test_what_is_neither_yes_nor_no_is_missing_and_no_number(spoken, tmp_path):
         result = column(ask(spoken, server, "-judge", on_error="skip"), texts)
         assert {texts[name] for name, score in result.items() if not math.isnan(score)} == set()
         judge = ask(spoken, server, "-preference", on_error="skip")
-        chosen = judge.prefer_all([(picture(1), picture(2), name) for name in texts])
+        chosen = judge.prefer_all([(draw_image(1), draw_image(2), name) for name in texts])
         assert all(math.isnan(item.value) and item.reason for item in chosen)
         assert len(server.requests) == 4 * len(texts), "and none is asked again"
     for row in store.rows():
@@ -240,9 +240,9 @@ def test_a_thought_that_was_cut_says_what_helps(text, spoken):
     with writing(spoken, text) as server:
         for scorer in (sampling(spoken, server), ask(spoken, server, "-judge")):
             with pytest.raises(ScoringError, match=r"thinks without an end.*larger max_tokens="):
-                scorer(picture(1), "a cat")
+                scorer(draw_image(1), "a cat")
         with pytest.raises(ScoringError, match=r"without an end.* larger max_new_tokens="):
-            ask(spoken, server).generate(picture(1), "Does it?")
+            ask(spoken, server).generate(draw_image(1), "Does it?")
 
 
 @pytest.mark.parametrize(
@@ -265,7 +265,7 @@ def test_a_thought_that_was_cut_says_what_helps(text, spoken):
 )
 def test_a_sentence_that_takes_nothing_back_is_an_answer(text, value, spoken):
     with writing(spoken, text) as server:
-        assert sampling(spoken, server)(picture(1), "a cat").item() == value
+        assert sampling(spoken, server)(draw_image(1), "a cat").item() == value
 
 
 @pytest.mark.parametrize(
@@ -288,7 +288,7 @@ def test_a_sentence_that_takes_nothing_back_is_an_answer(text, value, spoken):
 def test_answers_to_other_questions(text, value, spoken):
     with writing(spoken, text) as server:
         options = {"question_template": "How many {}?", "answer_template": "Two"}
-        score = sampling(spoken, server, on_error="skip", **options)(picture(1), "dogs").item()
+        score = sampling(spoken, server, on_error="skip", **options)(draw_image(1), "dogs").item()
     assert math.isnan(score) if value is None else score == value
 
 
@@ -305,7 +305,7 @@ def test_a_share_is_of_the_samples_that_answer_if_half_of_them_do(texts, value, 
     store = t2v_eval.Store(tmp_path / "s.db")
     with writing(spoken, *texts) as server:
         scorer = sampling(spoken, server, n=4, store=store, on_error="skip")
-        result = scorer(picture(1), "a cat").item()
+        result = scorer(draw_image(1), "a cat").item()
         assert "unread=left-out" in scorer.id
     (row,) = store.rows()
     if value is None:
@@ -351,7 +351,7 @@ THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "Is it? No.
 def test_an_answer_in_parts_and_thoughts_beside_it(text, value):
     with Server(lambda request: Reply(message(**text))) as server:
         scorer = sampling(Spoken("openai"), server, on_error="skip", retries=0)
-        result = scorer(picture(1), "a cat").item()
+        result = scorer(draw_image(1), "a cat").item()
     assert math.isnan(result) if value is None else result == value
 
 
@@ -370,7 +370,7 @@ def test_parts_of_gemini(parts, ended, value, spoken):
     answer = candidate("", ended)
     answer["content"]["parts"] = parts
     with Server(lambda request: Reply(answering([answer]))) as server:
-        result = sampling(spoken, server, on_error="skip")(picture(1), "a cat").item()
+        result = sampling(spoken, server, on_error="skip")(draw_image(1), "a cat").item()
     assert math.isnan(result) if value is None else result == value
 
 
@@ -385,7 +385,7 @@ def test_a_protocols_own_refusal_is_one_unread_sample_among_others(tmp_path):
     )
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(lambda request: Reply(reply)) as server:
-        result = sampling(Spoken("openai"), server, n=4, store=store)(picture(1), "a cat")
+        result = sampling(Spoken("openai"), server, n=4, store=store)(draw_image(1), "a cat")
     assert result.item() == 0.5 and json.loads(next(store.rows()).detail)["unread"] == 2
 
 
@@ -400,11 +400,11 @@ def test_a_first_token_that_opens_thoughts_is_none_of_the_answer(token, spoken):
         )
     ) as server:
         with pytest.raises(UnsupportedError, match="thinks before it answers"):
-            spoken.load(server)(picture(1), "a cat")
+            spoken.load(server)(draw_image(1), "a cat")
         thinking = server.behave
         # Among answers that have their first token, it is a matter of one of them.
         server.behave = lambda r: thinking(r) if '"2 cats"' in r.question else right(r)
-        scores = spoken.load(server, on_error="skip")(picture(1), ["1 cats", "2 cats", "3 cats"])
+        scores = spoken.load(server, on_error="skip")(draw_image(1), ["1 cats", "2 cats", "3 cats"])
     assert scores.isnan().tolist() == torch.tensor([[False, True, False]]).tolist()
 
 
@@ -413,7 +413,7 @@ def test_a_first_token_that_opens_what_holds_the_answer_is_none_of_it(token, spo
     created = spoken.generated if spoken.name == "gemini" else completion
     served = Server(lambda request: Reply(created({token: 0.9, "Yes": 0.05})))
     with served as server, pytest.raises(UnsupportedError, match=r"begins its answers .*sampling"):
-        spoken.load(server)(picture(1), "a cat")
+        spoken.load(server)(draw_image(1), "a cat")
 
 
 @pytest.mark.parametrize(
@@ -425,7 +425,7 @@ def test_the_first_token_of_a_thought_that_is_told_apart_is_none_of_the_answer(l
     right = Spoken("openai").right
     with Server(lambda r: Reply(reply) if '"2 cats"' in r.question else right(r)) as server:
         scorer = Spoken("openai").load(server, on_error="skip")
-        result = scorer(picture(1), ["1 cats", "2 cats"])[0, 1].item()
+        result = scorer(draw_image(1), ["1 cats", "2 cats"])[0, 1].item()
     assert math.isnan(result) if value is None else result == pytest.approx(value)
 
 
@@ -436,16 +436,18 @@ def test_a_grade_or_a_choice_that_was_cut_may_lack_its_end():
         with pytest.raises(
             ScoringError, match=r"but '8'; it was cut, so pass a larger max_tokens="
         ):
-            ask(Spoken("openai"), server, "-judge")(picture(1), "a cat")
+            ask(Spoken("openai"), server, "-judge")(draw_image(1), "a cat")
         reply["choices"][0]["message"]["content"] = "A"
         with pytest.raises(ScoringError, match=r"but 'A'; it was cut"):
-            ask(Spoken("openai"), server, "-preference").prefer(picture(1), picture(2), "a cat")
+            ask(Spoken("openai"), server, "-preference").prefer(
+                draw_image(1), draw_image(2), "a cat"
+            )
 
 
 @pytest.mark.parametrize("text", ["<85", "~85", "≈ 85", ">= 80", "\u22125", "85+", "8²", "8/10"])
 def test_what_is_about_a_grade_is_none(text, spoken):
     with writing(spoken, text) as server, pytest.raises(ScoringError, match="wrote no number"):
-        ask(spoken, server, "-judge")(picture(1), "a cat")
+        ask(spoken, server, "-judge")(draw_image(1), "a cat")
 
 
 @pytest.mark.parametrize(
@@ -459,7 +461,7 @@ def test_what_is_about_a_grade_is_none(text, spoken):
 )
 def test_a_grade_on_another_scale_is_none(text, spoken):
     with writing(spoken, text) as server, pytest.raises(ScoringError, match="wrote no number"):
-        ask(spoken, server, "-judge")(picture(1), "a cat")
+        ask(spoken, server, "-judge")(draw_image(1), "a cat")
 
 
 @pytest.mark.parametrize(
@@ -479,7 +481,7 @@ def test_a_grade_counts_where_the_answer_is_known_to_be_whole(ended, priced):
     reply["choices"][0]["finish_reason"] = ended
     with Server(lambda request: Reply(reply)) as server:
         result = ask(Spoken("openai"), server, "-judge", on_error="skip", retries=0)(
-            picture(1), "a"
+            draw_image(1), "a"
         )
     assert math.isnan(result.item()) is not priced
 
@@ -489,5 +491,5 @@ def test_a_sentence_that_was_cut_may_take_the_answer_back(text, value):
     reply = message(content=text)
     reply["choices"][0]["finish_reason"] = "length"
     with Server(lambda request: Reply(reply)) as server:
-        result = sampling(Spoken("openai"), server, on_error="skip")(picture(1), "a cat").item()
+        result = sampling(Spoken("openai"), server, on_error="skip")(draw_image(1), "a cat").item()
     assert math.isnan(result) if value is None else result == value

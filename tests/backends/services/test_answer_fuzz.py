@@ -11,7 +11,7 @@ import random
 import pytest
 from helpers.services.ask_server import SERVICES, Spoken, texts
 from helpers.services.loopback import Reply, Server, wanted
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.scoring.plan import Block
@@ -143,7 +143,7 @@ def test_2000_changed_answers(name, requests, tmp_path):
             **{**more, "store": tmp_path / "s.db", "price": [1.0, 1.0], "on_error": "skip"},
             **{"retries": 2, "backoff": 0.0, "timeout": 60.0, "concurrency": 16},
         )
-        outcome = scorer.evaluate_blocks([Block([picture(1)], captions)])
+        outcome = scorer.evaluate_blocks([Block([draw_image(1)], captions)])
     assert len(sent) == len(rights) == CELLS[requests]
     assert costs == sorted(costs) and scorer.usage.cost >= costs[-1]
     missing = 0

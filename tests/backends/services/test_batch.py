@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.ask_server import SERVICES, Spoken, draw_images, texts
 from helpers.services.loopback import Reply, Server
-from helpers.toy import picture
+from helpers.toy import draw_image
 from typer.testing import CliRunner
 
 import t2v_eval
@@ -70,13 +70,13 @@ def service(spoken):
 def test_the_same_scores_as_one_by_one(ask, spoken, service, store, tmp_path):
     with Server(service) as server:
         scorer = ask(server, store)
-        scores = scorer(pictures(3), texts(4))
+        scores = scorer(draw_images(3), texts(4))
         assert len(service.batches) == 1
         assert Counter(service.cells).most_common(1)[0][1] == 1
         one_by_one = ask(server, tmp_path / "other.db", batch=False)
-        assert torch.equal(scores, one_by_one(pictures(3), texts(4)))
+        assert torch.equal(scores, one_by_one(draw_images(3), texts(4)))
         assert scorer.id == one_by_one.id
-        assert torch.equal(scores, ask(server, store)(pictures(3), texts(4)))
+        assert torch.equal(scores, ask(server, store)(draw_images(3), texts(4)))
         assert len(service.batches) == 1, "what is in the store is not submitted again"
     assert ledger(store) == {}
     assert scorer.usage.cost == pytest.approx(12 * PRICES[spoken.name].cost(300, 1) / 2)
@@ -96,9 +96,9 @@ def test_judges_and_samples_too(ask, spoken, store):
     service = spoken.BatchService(lambda request: Reply(spoken.sampled("70", "70")))
     with Server(service) as server:
         judge = ask(server, store, f"{NAMES[spoken.name]}-judge")
-        assert judge(picture(1), "a cat").item() == 70
+        assert judge(draw_image(1), "a cat").item() == 70
         several = ask(server, store, estimator="sampling", n=2, answer_template="70")
-        assert several(picture(1), "a cat").item() == 1.0
+        assert several(draw_image(1), "a cat").item() == 1.0
 
 
 def test_what_failed_is_missing_with_its_reason_and_submitted_again(ask, spoken, store):
@@ -112,7 +112,7 @@ def test_what_failed_is_missing_with_its_reason_and_submitted_again(ask, spoken,
     service = spoken.BatchService(behave)
     with Server(service) as server:
         outcome = ask(server, store, on_error="skip").evaluate_blocks(
-            [Block(pictures(2), texts(4))]
+            [Block(draw_images(2), texts(4))]
         )
         assert outcome.counts == CellCounts(cells=8, computed=4, failed=4)
         refused, unlisted = sorted(outcome.errors, reverse=True)
@@ -123,9 +123,9 @@ def test_what_failed_is_missing_with_its_reason_and_submitted_again(ask, spoken,
         masses = [json.loads(reported).get("listed") for reported in outcome.details.values()]
         assert sorted(masses) == pytest.approx([0.5] * 2 + [0.995] * 4), "of missing scores too"
         with pytest.raises(ScoringError, match=r"images\[\d\] .* with '[12] cats': the "):
-            ask(server, store)(pictures(2), texts(4))
+            ask(server, store)(draw_images(2), texts(4))
         service.behave = spoken.right
-        assert not ask(server, store)(pictures(2), texts(4)).isnan().any()
+        assert not ask(server, store)(draw_images(2), texts(4)).isnan().any()
         assert len(service.cells) == 8 + 4 + 4, "what has an answer is not submitted again"
 
 
@@ -134,13 +134,13 @@ def test_a_batch_that_ends_early_gives_what_it_has(ask, service, store, ends_as,
     service.ends_as = ends_as
     with Server(service) as server:
         outcome = ask(server, store, on_error="skip").evaluate_blocks(
-            [Block(pictures(2), texts(4))]
+            [Block(draw_images(2), texts(4))]
         )
         assert outcome.counts.computed == computed
         for reason in outcome.errors:
             assert reason == f"the batch ended without an answer ({ends_as})"
         service.ends_as = "completed"
-        assert not ask(server, store)(pictures(2), texts(4)).isnan().any()
+        assert not ask(server, store)(draw_images(2), texts(4)).isnan().any()
     assert ledger(store) == {}
 
 
@@ -149,13 +149,13 @@ def test_files_are_split_where_they_grow_too_large(ask, spoken, service, store, 
 
     monkeypatch.setattr(batch, "MAX_QUESTIONS_PER_FILE", 5)
     with Server(service) as server:
-        assert not ask(server, store)(pictures(3), texts(4)).isnan().any()
+        assert not ask(server, store)(draw_images(3), texts(4)).isnan().any()
         assert len(service.batches) == 3
         with ask(server, store).batch_client() as client:
             monkeypatch.setattr(
                 type(client), "max_file_bytes", 5 * len(service.files["file-0"]) // 10
             )
-        assert not ask(server, store)(pictures(4), texts(4)).isnan().any()
+        assert not ask(server, store)(draw_images(4), texts(4)).isnan().any()
         assert len(service.batches) == 3 + 2
     assert len(service.cells) == len(set(service.cells)) == 16
 
@@ -166,11 +166,11 @@ def test_one_that_takes_too_long_goes_on_and_is_collected_later(ask, service, st
         with pytest.raises(
             ServiceError, match="1 batches have not ended .*run it again to collect"
         ):
-            ask(server, store, max_seconds=0.1)(pictures(2), texts(2))
+            ask(server, store, max_seconds=0.1)(draw_images(2), texts(2))
         assert len(ledger(store)) == 1
         service.looks = 1
         first(service)["looks"] = 1
-        assert not ask(server, store)(pictures(3), texts(2)).isnan().any()
+        assert not ask(server, store)(draw_images(3), texts(2)).isnan().any()
         assert len(service.batches) == 2, "only what is new is submitted"
     assert len(service.cells) == len(set(service.cells)) == 6
 
@@ -181,7 +181,7 @@ def test_killed_in_between_it_submits_nothing_twice(ask, service, store, when):
     service.looks = 10**6
     with Server(service) as server:
         with pytest.raises(ServiceError):
-            ask(server, store, max_seconds=0.1)(pictures(2), texts(2))
+            ask(server, store, max_seconds=0.1)(draw_images(2), texts(2))
         ((path, entry),) = ledger(store).items()
         path.write_text(json.dumps(entry | {"batch": ""}))
         service.looks = 1
@@ -189,7 +189,7 @@ def test_killed_in_between_it_submits_nothing_twice(ask, service, store, when):
             service.batches.clear()
         else:
             first(service)["looks"] = 1
-        assert not ask(server, store)(pictures(2), texts(2)).isnan().any()
+        assert not ask(server, store)(draw_images(2), texts(2)).isnan().any()
         assert len(service.batches) == 1
     assert len(service.cells) == len(set(service.cells)) == 4
 
@@ -205,8 +205,8 @@ def test_what_another_process_collected_meanwhile_is_not_submitted_again(ask, se
             return super().get_cells(scorer, keys) if self.polls > 1 else {}
 
     with Server(service) as server:
-        scores = ask(server, store)(pictures(2), texts(2))
-        assert torch.equal(scores, ask(server, Late(store))(pictures(2), texts(2)))
+        scores = ask(server, store)(draw_images(2), texts(2))
+        assert torch.equal(scores, ask(server, Late(store))(draw_images(2), texts(2)))
         assert len(service.batches) == 1
 
 
@@ -215,29 +215,29 @@ def test_a_damaged_ledger_is_named(ask, service, store):
     folder.mkdir()
     (folder / "file.json").write_text("{")
     with Server(service) as server, pytest.raises(InputError, match=r"file\.json is damaged"):
-        ask(server, store)(picture(1), "a cat")
+        ask(server, store)(draw_image(1), "a cat")
 
 
 def test_a_batch_that_the_service_has_forgotten(ask, service, store):
     service.looks = 10**6
     with Server(service) as server:
         with pytest.raises(ServiceError):
-            ask(server, store, max_seconds=0.1)(pictures(1), texts(2))
+            ask(server, store, max_seconds=0.1)(draw_images(1), texts(2))
         service.batches.clear()
         with pytest.raises(ScoringError, match=r"does not know batch\S+ any more"):
-            ask(server, store)(pictures(1), texts(2))
+            ask(server, store)(draw_images(1), texts(2))
         service.looks = 1
-        assert not ask(server, store)(pictures(1), texts(2)).isnan().any()
+        assert not ask(server, store)(draw_images(1), texts(2)).isnan().any()
 
 
 def test_an_interrupt_leaves_it_running(ask, spoken, service, store):
     service.looks = 10**6
     code = (
         "import sys, torch; sys.path[:0] = sys.argv[3:]\n"
-        "from helpers.services.ask_server import Spoken, pictures, texts\n"
+        "from helpers.services.ask_server import Spoken, draw_images, texts\n"
         "asking = {'store': sys.argv[2], 'batch': True, 'poll': 0.05}\n"
         f"scorer = Spoken({spoken.name!r}).load(sys.argv[1], {NAMES[spoken.name]!r}, **asking)\n"
-        "scorer(pictures(2), texts(2))\n"
+        "scorer(draw_images(2), texts(2))\n"
     )
     with Server(service) as server:
         paths = [str(store), str(HERE), str(HERE.parent)]
@@ -250,45 +250,45 @@ def test_an_interrupt_leaves_it_running(ask, spoken, service, store):
             _, err = client.communicate(timeout=30)
         assert "KeyboardInterrupt" in err
         first(service)["looks"] = 1
-        assert not ask(server, store)(pictures(2), texts(2)).isnan().any()
+        assert not ask(server, store)(draw_images(2), texts(2)).isnan().any()
         assert len(service.batches) == 1
 
 
 def test_what_cannot_be_is_refused(ask, spoken, service, store):
     with Server(service) as server:
         with pytest.raises(InputError, match="batch=True needs store="):
-            ask(server, None)(picture(1), "a cat")
+            ask(server, None)(draw_image(1), "a cat")
         with pytest.raises(InputError, match="keeps no max_cost= or max_requests="):
             ask(server, store, max_requests=5)
     with (
         Server(lambda request: spoken.error(401, f"bad key {KEY}")) as server,
         pytest.raises(ServiceError, match=r"refuses the key \(status 401\)"),
     ):
-        ask(server, store)(picture(1), "a cat")
+        ask(server, store)(draw_image(1), "a cat")
     with (
         Server(lambda request: spoken.error(500, "no")) as server,
         pytest.raises(ServiceError, match="the service answers 500"),
     ):
-        ask(server, store, retries=0)(picture(1), "a cat")
+        ask(server, store, retries=0)(draw_image(1), "a cat")
 
 
-def test_the_pictures_go_nowhere_else_than_to_the_address_that_was_named(ask, spoken, store):
+def test_the_images_go_nowhere_else_than_to_the_address_that_was_named(ask, spoken, store):
     with Server(spoken.right) as elsewhere:
         away = Reply({}, 307, {"location": f"{elsewhere.address}/v1/files"})
         with Server(lambda request: away) as server, pytest.raises(ServiceError, match="not foll"):
-            ask(server, store)(picture(1), "a cat")
+            ask(server, store)(draw_image(1), "a cat")
         if spoken.name == "gemini":  # which says itself where a file is to be sent
             service = spoken.BatchService()
             service.address = elsewhere.address
             with Server(service) as server, pytest.raises(ServiceError, match="nothing was sent"):
-                ask(server, store)(picture(1), "a cat")
+                ask(server, store)(draw_image(1), "a cat")
         assert elsewhere.requests == []
 
 
 def test_from_the_command_line(spoken, service, store, tmp_path, monkeypatch):
     variables = {"openai": "OPENAI_API_KEY", "gemini": "GEMINI_API_KEY"}
     monkeypatch.setenv(variables[spoken.name], KEY)
-    picture(1).save(tmp_path / "a.png")
+    draw_image(1).save(tmp_path / "a.png")
     with Server(service) as server:
         address = {"openai": "OPENAI_BASE_URL", "gemini": "GOOGLE_GEMINI_BASE_URL"}[spoken.name]
         monkeypatch.setenv(address, f"{server.address}{spoken.path}")

@@ -6,7 +6,7 @@ import json
 import random
 
 import pytest
-from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.ask_server import SERVICES, Spoken, draw_images, texts
 from helpers.services.loopback import Reply, Server, wanted
 
 import t2v_eval
@@ -49,7 +49,7 @@ def service_with(spoken, change, behave=None):
 def outcome_of(spoken, service, store, count=10, **options):
     with Server(service) as server:
         scorer = ask(spoken, server, store, **options)
-        return scorer.evaluate_blocks([Block(pictures(1), texts(count))])
+        return scorer.evaluate_blocks([Block(draw_images(1), texts(count))])
 
 
 def test_three_of_ten_without_log_probabilities_cost_no_other(spoken, store):
@@ -59,7 +59,7 @@ def test_three_of_ten_without_log_probabilities_cost_no_other(spoken, store):
 
     service = spoken.BatchService(behave)
     with Server(service) as server:
-        blocks = [Block(pictures(1), texts(10))]
+        blocks = [Block(draw_images(1), texts(10))]
         outcome = ask(spoken, server, store).evaluate_blocks(blocks)
         assert (outcome.counts.computed, outcome.counts.failed) == (7, 3)
         assert all("log-probabilities" in reason for reason in outcome.errors)
@@ -87,7 +87,7 @@ def test_whatever_is_raised_while_a_line_is_read(error, spoken, store, monkeypat
             return whole(self, content)
 
         monkeypatch.setattr(type(scorer), "parse_response", reply)
-        outcome = scorer.evaluate_blocks([Block(pictures(1), texts(10))])
+        outcome = scorer.evaluate_blocks([Block(draw_images(1), texts(10))])
     assert (outcome.counts.computed, outcome.counts.failed) == (9, 1)
     (reason,) = outcome.errors
     assert reason == f"the service's answer cannot be read ({type(error).__name__})"
@@ -169,7 +169,7 @@ def test_a_file_in_whatever_state(state, spoken, store):
     assert all(outcome.errors)
     stored = [row.value for row in t2v_eval.Store(store).rows() if row.value is not None]
     with Server(spoken.right) as server:
-        ask(spoken, server, store.with_name("one.db"), batch=False)(pictures(1), texts(10))
+        ask(spoken, server, store.with_name("one.db"), batch=False)(draw_images(1), texts(10))
         right = sorted(wanted(request) for request in server.requests)
     assert len(stored) == valid
     assert all(min(abs(value - item) for item in right) < 1e-6 for value in stored)
@@ -196,7 +196,7 @@ def test_what_is_read_is_stored_before_an_error_is_raised(spoken, store):
     with Server(service) as server:
         for partial in (texts(4), [f"{n} dogs" for n in range(4)]):
             with pytest.raises(ServiceError, match="have not ended"):
-                ask(spoken, server, store, max_seconds=0.001)(pictures(1), partial)
+                ask(spoken, server, store, max_seconds=0.001)(draw_images(1), partial)
         first, second = service.batches
         service.batches[second]["looks"] = 1
 
@@ -207,12 +207,12 @@ def test_what_is_read_is_stored_before_an_error_is_raised(spoken, store):
         server.behave = behave
         everything = [*texts(4), *(f"{n} dogs" for n in range(4))]
         with pytest.raises(ServiceError, match="the service answers 500: lost"):
-            ask(spoken, server, store)(pictures(1), everything)
+            ask(spoken, server, store)(draw_images(1), everything)
         stored = [row.text for row in t2v_eval.Store(store).rows() if row.value is not None]
         assert sorted(stored) == [f"{n} dogs" for n in range(4)]
         server.behave = service
         service.batches[first]["looks"] = 1
-        assert not ask(spoken, server, store)(pictures(1), everything).isnan().any()
+        assert not ask(spoken, server, store)(draw_images(1), everything).isnan().any()
     assert len(service.batches) == 2
 
 
@@ -225,10 +225,10 @@ def test_a_file_that_the_service_has_no_more_is_not_waited_for_for_ever(spoken, 
         return spoken.error(404, "gone") if deleted else service(request)
 
     with Server(behave) as server:
-        outcome = ask(spoken, server, store).evaluate_blocks([Block(pictures(1), texts(3))])
+        outcome = ask(spoken, server, store).evaluate_blocks([Block(draw_images(1), texts(3))])
         assert outcome.counts.failed == 3
         server.behave = service
-        assert not ask(spoken, server, store)(pictures(1), texts(3)).isnan().any()
+        assert not ask(spoken, server, store)(draw_images(1), texts(3)).isnan().any()
 
 
 def test_a_file_that_breaks_off_gives_what_it_has_and_is_asked_for_again(spoken, store):
@@ -243,11 +243,11 @@ def test_a_file_that_breaks_off_gives_what_it_has_and_is_asked_for_again(spoken,
 
     with Server(behave) as server:
         with pytest.raises(ServiceError, match="no connection"):
-            ask(spoken, server, store)(pictures(1), texts(10))
+            ask(spoken, server, store)(draw_images(1), texts(10))
         stored = [row for row in t2v_eval.Store(store).rows() if row.value is not None]
         assert 3 <= len(stored) < 10
         server.behave = service
-        assert not ask(spoken, server, store)(pictures(1), texts(10)).isnan().any()
+        assert not ask(spoken, server, store)(draw_images(1), texts(10)).isnan().any()
         assert len(service.batches) == 1
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
-from helpers.services.ask_server import pictures, scorer_of, texts
+from helpers.services.ask_server import draw_images, scorer_of, texts
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import completion, error, right
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 from typer.testing import CliRunner
 
 import t2v_eval
@@ -26,7 +26,7 @@ EACH = Price(2.5, 10.0).cost(300, 1)  # what the server says of every answer
 
 class Few(Benchmark):
     def items(self):
-        return [Item([picture(n)], ["a cat", "a dog"], {"n": n}) for n in range(3)]
+        return [Item([draw_image(n)], ["a cat", "a dog"], {"n": n}) for n in range(3)]
 
     def metrics(self, items, scores):
         return {"mean": float(sum(s.mean() for s in scores) / len(scores))}
@@ -69,23 +69,23 @@ def test_cached_tokens_cost_less():
     reply["usage"]["prompt_tokens_details"] = {"cached_tokens": 200}
     with Server(lambda request: Reply(reply)) as server:
         scorer = t2v_eval.load("gpt-4o", base_url=server.url, api_key=KEY)
-        scorer(picture(1), "a cat")
+        scorer(draw_image(1), "a cat")
     assert scorer.usage.total["cached_tokens"] == 200
     assert scorer.usage.cost == pytest.approx((100 * 2.5 + 200 * 1.25 + 10) / 1e6)
 
 
 def test_a_limit_on_cost_is_kept(service):
     scorer = t2v_eval.load("gpt-4o", on_error="skip", max_cost=20.5 * EACH)
-    outcome = scorer.evaluate_blocks([Block(pictures(10), texts(10))])
+    outcome = scorer.evaluate_blocks([Block(draw_images(10), texts(10))])
     assert outcome.usage["us_dollars"] <= 20.5 * EACH
     assert 10 <= outcome.counts.computed <= 20, "what is open is reckoned with"
     assert outcome.counts.failed == 100 - outcome.counts.computed
     (reason,) = outcome.errors
     assert reason.startswith("not asked: the limit of 0.0") and reason.endswith("to go on")
-    again = scorer.evaluate_blocks([Block(pictures(10), texts(10))])
+    again = scorer.evaluate_blocks([Block(draw_images(10), texts(10))])
     assert 10 <= again.counts.computed <= 20, "a limit is that of a run"
     nothing = t2v_eval.load("gpt-4o", on_error="skip", max_cost=0)
-    assert nothing.evaluate_blocks([Block(pictures(1), texts(1))]).counts.computed == 0
+    assert nothing.evaluate_blocks([Block(draw_images(1), texts(1))]).counts.computed == 0
 
 
 def test_a_limit_that_cannot_be_kept_is_refused():
@@ -99,8 +99,8 @@ def test_a_limit_that_cannot_be_kept_is_refused():
     with Server(lambda request: Reply(silent)) as server:
         scorer = scorer_of(server, price=[1, 2], max_cost=1)
         with pytest.raises(ServiceError, match="does not say what an answer used"):
-            scorer(picture(1), "a cat")
-        assert float(scorer_of(server)(picture(1), "a cat")) == 0.5
+            scorer(draw_image(1), "a cat")
+        assert float(scorer_of(server)(draw_image(1), "a cat")) == 0.5
 
 
 def test_failures_are_not_counted_as_answers():
@@ -109,16 +109,16 @@ def test_failures_are_not_counted_as_answers():
 
     with Server(behave) as server:
         scorer = scorer_of(server)
-        scorer(pictures(2), texts(3))
+        scorer(draw_images(2), texts(3))
         assert scorer.usage.total["requests"] == 6
         assert len(server.requests) == 12
 
 
 def test_an_estimate_asks_nothing_and_knows_the_store(service, tmp_path):
     scorer = t2v_eval.load("gpt-4o", store=tmp_path / "s.db")
-    scorer(pictures(2), texts(2))
+    scorer(draw_images(2), texts(2))
     requests = len(service.requests)
-    result = estimate(scorer, [Block([*pictures(3), *pictures(3)], texts(4))])
+    result = estimate(scorer, [Block([*draw_images(3), *draw_images(3)], texts(4))])
     assert len(service.requests) == requests
     assert (result.cells, result.stored, result.requests) == (12, 4, 8)
     question = len('Does this figure show "0 cats"? Please answer yes or no.')
@@ -127,14 +127,14 @@ def test_an_estimate_asks_nothing_and_knows_the_store(service, tmp_path):
     assert result.us_dollars == pytest.approx((result.input_tokens * 2.5 + 8 * 10) / 1e6)
     assert result.as_of == "2026-08-05"
     samples = t2v_eval.load("gpt-4o", estimator="sampling", n=5, max_tokens=10)
-    assert estimate(samples, [Block(pictures(1), texts(1))]).output_tokens == 50
-    unknown = estimate(t2v_eval.load("openai:gpt-9"), [Block(pictures(3), texts(4))])
+    assert estimate(samples, [Block(draw_images(1), texts(1))]).output_tokens == 50
+    unknown = estimate(t2v_eval.load("openai:gpt-9"), [Block(draw_images(3), texts(4))])
     assert (unknown.requests, unknown.input_tokens, unknown.us_dollars) == (12, None, None)
 
 
 def test_an_estimate_leaves_out_what_cannot_be_read(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
-    block = [Block([*pictures(2), tmp_path / "text.png"], texts(3))]
+    block = [Block([*draw_images(2), tmp_path / "text.png"], texts(3))]
     result = estimate(t2v_eval.load("gpt-4o", on_error="skip"), block)
     assert (result.cells, result.requests) == (9, 6)
     with pytest.raises(MediaError, match=r"text.png.*not an image that Pillow can read"):
@@ -143,7 +143,7 @@ def test_an_estimate_leaves_out_what_cannot_be_read(tmp_path):
 
 def test_a_dry_run_needs_no_key_and_prints_a_table(few, tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    picture(1).save(tmp_path / "a.png")
+    draw_image(1).save(tmp_path / "a.png")
     common = ["--dry-run", "--store", tmp_path / "s.db"]
     done = run("score", tmp_path / "a.png", "-t", "a cat", "-m", "gpt-4o", *common)
     assert done.exit_code == 0, done.output
@@ -155,7 +155,7 @@ def test_a_dry_run_needs_no_key_and_prints_a_table(few, tmp_path, monkeypatch):
     done = run("score", tmp_path / "a.png", "-t", "a cat", "-m", "toy-here", *common)
     assert done.exit_code == 2 and "runs locally" in done.output
     with pytest.raises(UnsupportedError, match="sends no requests"):
-        estimate(t2v_eval.load("toy-here"), [Block(pictures(1), texts(1))])
+        estimate(t2v_eval.load("toy-here"), [Block(draw_images(1), texts(1))])
 
 
 def test_limits_on_the_command_line_are_for_services_alone(service, few, tmp_path):

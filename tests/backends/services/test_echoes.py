@@ -12,9 +12,9 @@ from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 import torch
-from helpers.services.ask_server import SERVICES, Spoken, pictures
+from helpers.services.ask_server import SERVICES, Spoken, draw_images
 from helpers.services.loopback import Reply, Server
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.backends.services.api_key import Key
@@ -101,10 +101,10 @@ def test_no_piece_of_a_key_is_kept(way, say, spoken, tmp_path, capfd, caplog, re
             with Server(lambda request, reply=reply: reply) as server:
                 asking = spoken.load(server, name.format(kind), timeout=60.0, **options)
                 try:
-                    outcome = asking.evaluate_blocks([Block(pictures(1), ["a cat"])])
+                    outcome = asking.evaluate_blocks([Block(draw_images(1), ["a cat"])])
                     observed += [outcome.details, outcome.errors, outcome.failures]
                     if where == "content":
-                        observed.append(asking.generate(pictures(1), "What?"))
+                        observed.append(asking.generate(draw_images(1), "What?"))
                 except t2v_eval.T2VError as problem:
                     observed += [*traceback.format_exception(problem), problem.args]
             observed += [(row.error, row.detail) for row in t2v_eval.Store(store).rows()]
@@ -125,7 +125,7 @@ def test_nor_of_what_files_of_answers_say(way, say, spoken, tmp_path, caplog):
         name = {"openai": "gpt-4o", "gemini": "gemini-2.5-flash"}[spoken.name]
         options = {"store": tmp_path / "s.db", "batch": True, "poll": 0.01, "on_error": "skip"}
         asking = spoken.load(server, name, api_key=KEY, timeout=60.0, **options)
-        outcome = asking.evaluate_blocks([Block(pictures(2), [f"{n} cats" for n in range(4)])])
+        outcome = asking.evaluate_blocks([Block(draw_images(2), [f"{n} cats" for n in range(4)])])
     assert outcome.counts.computed >= 2
     assert not key_fragments(str([outcome.details, outcome.errors, outcome.failures]) + caplog.text)
     for path in filter(Path.is_file, tmp_path.rglob("*")):
@@ -139,10 +139,10 @@ def test_ordinary_words_and_numbers_stay(key, spoken, tmp_path):
     name = {"openai": "openai-compatible-judge:m", "gemini": "gemini-judge:m"}[spoken.name]
     with Server(lambda request: judged) as server:
         judge = spoken.load(server, name, api_key=key, on_error="skip", timeout=60.0)
-        assert judge.generate([picture(1)], "What?") == [words]
+        assert judge.generate([draw_image(1)], "What?") == [words]
     with Server(spoken.right) as server:
-        first = spoken.load(server, api_key=key)(pictures(2), ["a cat", "a dog"])
-        other = spoken.load(server, api_key="another")(pictures(2), ["a cat", "a dog"])
+        first = spoken.load(server, api_key=key)(draw_images(2), ["a cat", "a dog"])
+        other = spoken.load(server, api_key="another")(draw_images(2), ["a cat", "a dog"])
         assert torch.equal(first, other) and not first.isnan().any()
 
 
@@ -152,7 +152,7 @@ def test_numbers_of_an_answer_stay_though_the_key_is_a_number(spoken):
     text = json.dumps({**body, "note": "00000000", "created": 1700000000})
     with Server(lambda request: Reply(text)) as server:
         scorer = spoken.load(server, api_key="00000000", timeout=60.0)
-        assert float(scorer(picture(1), "a cat")) == pytest.approx(0.25)
+        assert float(scorer(draw_image(1), "a cat")) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.services.ask_server import SERVICES, Spoken, pictures, scorer_of, texts
+from helpers.services.ask_server import SERVICES, Spoken, draw_images, scorer_of, texts
 from helpers.services.loopback import Server, wanted
 from helpers.services.openai_server import FAULTS, error, right
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import ScoringError, ServiceError, T2VWarning
@@ -80,7 +80,7 @@ def test_what_passes_is_asked_again(fault, spoken):
         return spoken.FAULTS[fault]() if request.tries <= 2 else spoken.right(request)
 
     with Server(behave) as server:
-        check(server, spoken.load(server, timeout=0.6)(pictures(2), texts(2)))
+        check(server, spoken.load(server, timeout=0.6)(draw_images(2), texts(2)))
         assert Counter(r.tries for r in server.requests) == {1: 4, 2: 4, 3: 4}
 
 
@@ -93,7 +93,7 @@ def test_what_does_not_pass_is_missing_with_its_reason(fault, spoken, tmp_path):
         patience = 3.0 if fault.startswith("429") else 600.0
         options = {"timeout": soon, "retries": 1, "patience": patience, "store": store}
         scorer = spoken.load(server, on_error="skip", **options)
-        outcome = scorer.evaluate_blocks([Block(pictures(2), texts(3))])
+        outcome = scorer.evaluate_blocks([Block(draw_images(2), texts(3))])
         assert outcome.counts == CellCounts(cells=6, computed=4, failed=2)
         assert {key[1:] for key in outcome.failures} == {(0, 1), (1, 1)}
         assert all(SAYS[fault] in reason and "tried " in reason for reason in outcome.errors)
@@ -104,25 +104,25 @@ def test_what_does_not_pass_is_missing_with_its_reason(fault, spoken, tmp_path):
         for text, value, reason in stored:
             assert (value is None) == (text == "1 cats") == (reason is not None)
         with pytest.raises(ScoringError, match=r"images\[\d\] .* with '1 cats': "):
-            spoken.load(server, **options)(pictures(2), texts(3))
+            spoken.load(server, **options)(draw_images(2), texts(3))
         server.behave = spoken.right
         before = len(server.requests)
-        check(server, spoken.load(server, **options)(pictures(2), texts(3)))
+        check(server, spoken.load(server, **options)(draw_images(2), texts(3)))
         assert len(server.requests) == before + 2, "only what was missing is asked again"
 
 
 def test_an_answer_without_log_probabilities_among_others_that_have_them(spoken):
     with Server(only_for("1 cats", spoken.FAULTS["no logprobs"], spoken.right)) as server:
         scorer = spoken.load(server, on_error="skip", retries=2)
-        outcome = scorer.evaluate_blocks([Block(pictures(2), texts(3))])
+        outcome = scorer.evaluate_blocks([Block(draw_images(2), texts(3))])
         assert outcome.errors == {"the answer came without log-probabilities (tried 3 times)": 2}
 
 
-def test_a_refused_picture_is_missing_and_is_not_asked_again(spoken):
+def test_a_refused_image_is_missing_and_is_not_asked_again(spoken):
     policy = spoken.error(400, "Your input image may contain content that is not allowed")
     with Server(only_for("1 cats", lambda: policy, spoken.right)) as server:
         outcome = spoken.load(server, on_error="skip").evaluate_blocks(
-            [Block(pictures(2), texts(3))]
+            [Block(draw_images(2), texts(3))]
         )
         assert outcome.errors == {
             "the service refuses it (status 400): Your input image may contain content that is "
@@ -148,7 +148,7 @@ def test_what_holds_for_every_question_stops_the_run(refusal, message, on_error,
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(behave) as server:
         with pytest.raises(ServiceError, match=message):
-            spoken.load(server, on_error=on_error, store=store)(pictures(10), texts(20))
+            spoken.load(server, on_error=on_error, store=store)(draw_images(10), texts(20))
         assert len(server.requests) < 20 + 64
     rows = [row for row in store.rows() if row.value is not None]
     assert len(rows) == 20, "what was finished is kept"
@@ -160,13 +160,13 @@ def test_where_no_server_is_the_run_stops_at_once(spoken):
         address = server.address
     few = pytest.raises(ServiceError, match=r"no connection to http://127.*\(tried 3 times\)")
     with few:  # and not as often as a server that is busy
-        spoken.load(address, on_error="skip", retries=6)(pictures(10), texts(10))
+        spoken.load(address, on_error="skip", retries=6)(draw_images(10), texts(10))
 
 
 def test_where_nobody_answers_the_run_stops_after_three_questions(spoken):
     with Server(lambda request: spoken.FAULTS["cut"]()) as server:
         with pytest.raises(ServiceError, match=r"no connection to http.*3 questions in a row"):
-            spoken.load(server, on_error="skip", retries=1)(pictures(10), texts(10))
+            spoken.load(server, on_error="skip", retries=1)(draw_images(10), texts(10))
         assert len(server.requests) >= 6
 
 
@@ -181,7 +181,7 @@ def test_a_person_who_waits_is_told_why(spoken, monkeypatch):
         with pytest.warns(T2VWarning) as reported:
             check(
                 server,
-                spoken.load(server, backoff=0.1, api_key="sk-0123456789")(picture(1), texts(2)),
+                spoken.load(server, backoff=0.1, api_key="sk-0123456789")(draw_image(1), texts(2)),
             )
         message = [str(item.message) for item in reported]
         assert message == ["waiting: the service answers 503: Loading model [key]; asking again"]
@@ -195,7 +195,7 @@ def test_where_nobody_answers_any_more_the_run_stops_and_keeps_what_it_has(spoke
     with Server(behave) as server:
         scorer = spoken.load(server, on_error="skip", retries=1, store=store)
         with pytest.raises(ServiceError, match="8 questions in a row"):
-            scorer(pictures(10), texts(20))
+            scorer(draw_images(10), texts(20))
     assert sum(row.value is not None for row in store.rows()) == 50
 
 
@@ -205,13 +205,13 @@ def test_with_an_error_what_is_finished_is_stored_first(tmp_path):
     with Server(only_for("30 cats", lambda: policy), latency=0.01) as server:
         scorer = scorer_of(server, store=store)
         with pytest.raises(ScoringError, match="with '30 cats': the service refuses it"):
-            scorer(pictures(1), texts(60))
+            scorer(draw_images(1), texts(60))
         stored = sum(row.value is not None for row in store.rows())
         assert stored >= 25
         served = {r.question for r in server.requests}
         server.behave = right
         before = len(server.requests)
-        check(server, scorer(pictures(1), texts(60)))
+        check(server, scorer(draw_images(1), texts(60)))
         assert len(server.requests) - before == 60 - stored
         assert len(served) - stored <= 64
 
@@ -222,7 +222,7 @@ def test_retry_after_is_honoured_by_all(spoken):
         return slow if request.number == 30 else spoken.right(request)
 
     with Server(behave, latency=0.01) as server:
-        check(server, spoken.load(server)(pictures(3), texts(30)))
+        check(server, spoken.load(server)(draw_images(3), texts(30)))
         asked_at = sorted(r.at for r in server.requests)
         gaps = [b - a for a, b in pairwise(asked_at)]
         assert max(gaps) > 0.3
@@ -235,7 +235,7 @@ def test_nobody_waits_for_longer_than_was_allowed(spoken):
 
     with Server(behave) as server:
         scorer = spoken.load(server, on_error="skip", patience=1.0)
-        outcome = scorer.evaluate_blocks([Block(pictures(1), texts(5))])
+        outcome = scorer.evaluate_blocks([Block(draw_images(1), texts(5))])
         assert outcome.errors == {"the service answers 429 (tried 1 times)": 2}
 
 
@@ -257,7 +257,7 @@ def test_concurrency_grows_while_it_goes_well_and_stays_within_its_bound(concurr
 
     with Server(behave, hold=hold) as server:
         scorer = spoken.load(server, concurrency=concurrency, timeout=60.0)
-        check(server, scorer(pictures(2), texts(cells // 2)))
+        check(server, scorer(draw_images(2), texts(cells // 2)))
     assert server.most_open == concurrency
     assert all(num_open <= allowed for _, num_open, allowed in arrivals)
     assert [answered for answered, _, _ in arrivals[:2]] == [0, 1], "the first goes alone"
@@ -271,7 +271,7 @@ def test_concurrency_is_halved_when_there_is_too_much():
         return FAULTS["429"]() if server.open > capacity else right(request)
 
     with Server(behave, latency=0.02) as server:
-        check(server, scorer_of(server, retries=0)(pictures(8), texts(60)))
+        check(server, scorer_of(server, retries=0)(draw_images(8), texts(60)))
         refused = sum(n > capacity for n in maximum)
         late = maximum[len(maximum) // 2 :]
         assert refused < len(maximum) / 4, "and few are refused"
@@ -297,10 +297,10 @@ def test_pace_as_it_is_described():
     assert 16.9 < concurrency.limit < 17.1, "one more for a round of answers"
 
 
-def test_requests_for_one_picture_go_out_together():
+def test_requests_for_one_image_go_out_together():
     with Server(right, latency=0.005) as server:
-        scorer_of(server, concurrency=8)(pictures(6), texts(40))
-        requests = [r.pictures[0] for r in server.requests]
+        scorer_of(server, concurrency=8)(draw_images(6), texts(40))
+        requests = [r.images[0] for r in server.requests]
     for url in set(requests):
         first, last = requests.index(url), len(requests) - requests[::-1].index(url)
         assert last - first <= 40 + 2 * 8
@@ -309,17 +309,17 @@ def test_requests_for_one_picture_go_out_together():
 def test_the_limits_of_a_run():
     with Server(right, latency=0.02) as server:
         few = scorer_of(server, on_error="skip", max_requests=17)
-        outcome = few.evaluate_blocks([Block(pictures(4), texts(20))])
+        outcome = few.evaluate_blocks([Block(draw_images(4), texts(20))])
         assert len(server.requests) == 17
         assert outcome.counts == CellCounts(cells=80, computed=17, failed=63)
         assert outcome.errors == {
             f"not asked: the limit of 17 requests was reached; {RESUME_HINT}": 63
         }
         with pytest.raises(ScoringError, match="not asked: the limit of 17 requests"):
-            scorer_of(server, max_requests=17)(pictures(4), texts(20))
+            scorer_of(server, max_requests=17)(draw_images(4), texts(20))
     with Server(lambda r: right(r) if r.number <= 5 else FAULTS["hang"]()) as server:
         soon = scorer_of(server, on_error="skip", max_seconds=1.0, timeout=60)
-        outcome = soon.evaluate_blocks([Block(pictures(4), texts(20))])
+        outcome = soon.evaluate_blocks([Block(draw_images(4), texts(20))])
         assert outcome.counts.computed == 5
         (reason,) = outcome.errors
         assert reason == f"not asked: the run's limit of 1 s was over; {RESUME_HINT}"
@@ -387,7 +387,7 @@ def test_600_cells_with_faults_in_a_fifth_of_all_requests(spoken, tmp_path):
     path = tmp_path / "s.db"
     with Server(lambda request: faulty(request, spoken)) as server:
         scorer = spoken.load(server, store=path, timeout=1.0, retries=20)
-        check(server, scorer(pictures(20), texts(30)))
+        check(server, scorer(draw_images(20), texts(30)))
         assert len(server.requests) > 690
     check_store(server, path, 600)
 
@@ -456,7 +456,7 @@ def test_a_scorer_in_another_thread_than_the_main_one():
     result = []
     with Server(right) as server:
         scorer = scorer_of(server)
-        thread = threading.Thread(target=lambda: result.append(scorer(picture(1), texts(5))))
+        thread = threading.Thread(target=lambda: result.append(scorer(draw_image(1), texts(5))))
         thread.start()
         thread.join(30)
         check(server, result[0])

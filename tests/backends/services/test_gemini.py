@@ -16,7 +16,7 @@ import torch
 from helpers.services.ask_server import Spoken, needs_gemini
 from helpers.services.gemini_server import A_DAY, BAD_KEY, error, generated, right, sampled
 from helpers.services.loopback import Reply, Server, p_yes
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, ScoringError, ServiceError, TemplateError, UnsupportedError
@@ -44,14 +44,14 @@ def no_keys_of_the_machine(monkeypatch):
 @needs_gemini
 def test_what_is_sent_and_the_probability_summed_over_forms(tmp_path):
     path = tmp_path / "a.jpg"
-    picture(1).save(path)
+    draw_image(1).save(path)
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(right) as server:
-        scores = ask(server, store=store)([path, picture(2)], TEXTS)
+        scores = ask(server, store=store)([path, draw_image(2)], TEXTS)
         assert len(server.requests) == 4
-        again = ask(server, store=store, api_key=None)([path, picture(2)], TEXTS)
+        again = ask(server, store=store, api_key=None)([path, draw_image(2)], TEXTS)
         assert torch.equal(scores, again) and len(server.requests) == 4
-    sent = sorted(p_yes(request.pictures[0], request.question) for request in server.requests)
+    sent = sorted(p_yes(request.images[0], request.question) for request in server.requests)
     torch.testing.assert_close(
         scores.flatten().sort().values, torch.tensor(sent), atol=1e-6, rtol=0
     )
@@ -87,7 +87,7 @@ def test_what_is_sent_and_the_probability_summed_over_forms(tmp_path):
 def test_the_two_rules(listed, probability, yes_no):
     for rule, expected in (("probability", probability), ("yes-no", yes_no)):
         with serving(Reply(generated(listed))) as server:
-            value = float(ask(server, rule=rule, on_error="skip")(picture(1), "a cat"))
+            value = float(ask(server, rule=rule, on_error="skip")(draw_image(1), "a cat"))
             assert (
                 math.isnan(value)
                 if expected is None
@@ -100,9 +100,9 @@ def test_what_is_not_listed_is_missing_with_its_upper_bound():
     bound = "'Yes' is not among the 3 listed tokens: its score is at most 2e-02"
     with serving(Reply(generated({"The": 0.9, "I": 0.05, "A": 0.0123}))) as server:
         with pytest.raises(ScoringError, match=bound):
-            ask(server)(picture(1), "a cat")
+            ask(server)(draw_image(1), "a cat")
         with pytest.raises(TemplateError, match="must be one word"):
-            ask(server, answer_template="{}")(picture(1), "a cat")
+            ask(server, answer_template="{}")(draw_image(1), "a cat")
 
 
 @needs_gemini
@@ -111,7 +111,7 @@ def test_a_model_that_thinks_is_read_where_its_answer_begins():
     pro = "gemini-2.5-pro"
     with serving(Reply(generated(listed, before=["<ctrl94>", "<ctrl95>"]))) as server:
         scorer = ask(server, pro)
-        assert float(scorer(picture(1), "a cat")) == pytest.approx(0.6)
+        assert float(scorer(draw_image(1), "a cat")) == pytest.approx(0.6)
         config = server.requests[0].body["generationConfig"]
         assert config["thinkingConfig"] == {"thinking_budget": 128}
         assert config["maxOutputTokens"] == 1 + 2 * 128 + 256
@@ -119,13 +119,13 @@ def test_a_model_that_thinks_is_read_where_its_answer_begins():
         assert "thinking=0" in ask(server, pro, thinking=0).id
     thought = generated({"Let": 0.6, "The": 0.3}, text="Yes", before=["<ctrl94>"])
     with serving(Reply(thought)) as server, pytest.raises(ScoringError, match="not known where"):
-        ask(server, pro)(picture(1), "a cat")
+        ask(server, pro)(draw_image(1), "a cat")
     silent, why = Reply(generated(text="", ended="MAX_TOKENS")), "thought for as long as it could"
     with serving(silent) as server, pytest.raises(ScoringError, match=why):
-        ask(server, pro)(picture(1), "a cat")
+        ask(server, pro)(draw_image(1), "a cat")
     must = error(400, "Budget 0 is invalid. This model only works in thinking mode.")
     with serving(must) as server, pytest.raises(UnsupportedError, match="such as thinking=128"):
-        ask(server, "gemini:some-model")(picture(1), "a cat")
+        ask(server, "gemini:some-model")(draw_image(1), "a cat")
 
 
 @needs_gemini
@@ -133,12 +133,16 @@ def test_a_model_without_log_probabilities_is_refused_with_the_remedy():
     remedy = r"'gemini-x' at .* gives no log-prob.*top_logprobs=5.*estimator='sampling'"
     with serving(Reply(generated())) as server:
         with pytest.raises(UnsupportedError, match=remedy):
-            ask(server, "gemini:gemini-x", on_error="skip")([picture(n) for n in range(9)], TEXTS)
+            ask(server, "gemini:gemini-x", on_error="skip")(
+                [draw_image(n) for n in range(9)], TEXTS
+            )
         assert len(server.requests) == 3
     message = error(400, "Logprobs is not enabled for models/gemini-x")
     with serving(message) as server:
         with pytest.raises(UnsupportedError, match="Logprobs is not enabled"):
-            ask(server, "gemini:gemini-x", on_error="skip")([picture(n) for n in range(9)], TEXTS)
+            ask(server, "gemini:gemini-x", on_error="skip")(
+                [draw_image(n) for n in range(9)], TEXTS
+            )
         assert len(server.requests) == 1
 
 
@@ -152,13 +156,13 @@ def test_sampling_is_another_scorer_and_counts_answers(tmp_path):
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(behave) as server:
         scorer = ask(server, estimator="sampling", n=12, max_tokens=4, store=store)
-        assert float(scorer(picture(1), "a cat")) == pytest.approx(2 / 3), "of those that answer"
+        assert float(scorer(draw_image(1), "a cat")) == pytest.approx(2 / 3), "of those that answer"
         counts = [r.body["generationConfig"]["candidateCount"] for r in server.requests]
         assert counts == [8, 4], "Gemini gives eight answers at most"
         assert "estimator=sampling n=12 max_tokens=4" in scorer.id and "rule=" not in scorer.id
         assert len(json.loads(next(store.rows()).detail)["samples"]) == 12
         few = ask(server, estimator="sampling", n=12, max_requests=3, on_error="skip")
-        assert few([picture(1), picture(2)], "a cat").isnan().sum() == 1
+        assert few([draw_image(1), draw_image(2)], "a cat").isnan().sum() == 1
         assert len(server.requests) == 2 + 3
         with pytest.raises(InputError, match="gives 8 answers at most; pass n=8"):
             ask(server, estimator="sampling", n=12, batch=True)
@@ -173,7 +177,7 @@ def test_a_model_that_gives_one_answer_at_a_time_is_asked_as_often_as_needed():
 
     with Server(behave) as server:
         scorer = ask(server, estimator="sampling", n=4, concurrency=1)
-        assert float(scorer(picture(1), "a cat")) == 0.5
+        assert float(scorer(draw_image(1), "a cat")) == 0.5
         assert len(server.requests) == 1 + 4
 
 
@@ -181,14 +185,14 @@ def test_a_model_that_gives_one_answer_at_a_time_is_asked_as_often_as_needed():
 def test_judges(tmp_path):
     with serving(Reply(sampled("85"))) as server:
         judge = ask(server, "gemini-2.5-flash-judge", store=tmp_path / "s.db")
-        assert float(judge(picture(1), "a cat")) == 85.0
+        assert float(judge(draw_image(1), "a cat")) == 85.0
         assert server.requests[0].body["generationConfig"]["temperature"] == 0.0
         assert "Give one number from 0 to 100" in server.requests[0].question
     with serving(Reply(sampled("A"))) as server:
         judge = ask(server, "gemini-preference:gemini-2.5-pro")
-        result = judge.prefer(picture(1), picture(2), "a cat")
+        result = judge.prefer(draw_image(1), draw_image(2), "a cat")
         assert (result.value, result.consistent) == (0.5, False)
-        first, second = (request.pictures for request in server.requests)
+        first, second = (request.images for request in server.requests)
         assert first == second[::-1] and len({*first}) == 2
 
 
@@ -220,7 +224,7 @@ def test_what_is_refused_is_no_number_and_shows_no_key(reply, kind, message, tmp
     with serving(reply) as server:
         scorer = ask(server, store=tmp_path / "s.db")
         with pytest.raises(kind, match=message) as refused:
-            scorer(picture(1), "a cat")
+            scorer(draw_image(1), "a cat")
         assert len(server.requests) == 1
     problem = refused.value
     observed = [
@@ -244,26 +248,26 @@ def test_the_wait_that_the_service_names_is_honoured():
         return error(429, "slow", details=[wait]) if request.number == 1 else right(request)
 
     with Server(behave) as server:
-        ask(server)(picture(1), "a cat")
+        ask(server)(draw_image(1), "a cat")
     assert server.requests[1].at - server.requests[0].at > 0.45
 
 
 @needs_gemini
 def test_where_a_key_comes_from(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="set GOOGLE_API_KEY or GEMINI_API_KEY"):
-        t2v_eval.load("gemini-2.5-flash")(picture(1), "a cat")
+        t2v_eval.load("gemini-2.5-flash")(draw_image(1), "a cat")
     stored = tmp_path / "key"
     stored.write_text("from-file\n")
     with Server(right) as server:
-        ask(server, api_key=None, key_file=stored)(picture(1), "a cat")
+        ask(server, api_key=None, key_file=stored)(draw_image(1), "a cat")
         monkeypatch.setenv("GEMINI_API_KEY", "from-gemini")
         with pytest.raises(InputError, match="not sent to a base_url= of yours"):
-            ask(server, api_key=None)(picture(1), "a cat")
+            ask(server, api_key=None)(draw_image(1), "a cat")
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.address)
         monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
-        t2v_eval.load("gemini-2.5-flash")(picture(1), "a cat")
+        t2v_eval.load("gemini-2.5-flash")(draw_image(1), "a cat")
         monkeypatch.setenv("GOOGLE_API_KEY", "from-google")
-        t2v_eval.load("gemini-2.5-flash")(picture(1), "a cat")
+        t2v_eval.load("gemini-2.5-flash")(draw_image(1), "a cat")
     sent = [request.headers["x-goog-api-key"] for request in server.requests]
     assert sent == ["from-file", "from-gemini", "from-google"]
 
@@ -273,13 +277,13 @@ def test_cost_is_counted_with_thoughts_and_limits_are_kept():
     answer = generated({"Yes": 0.9, "No": 0.1}, thoughtsTokenCount=99, cachedContentTokenCount=100)
     with serving(Reply(answer)) as server:
         scorer = ask(server, price=[1.0, 10.0])
-        outcome = scorer.evaluate_blocks([Block([picture(1), picture(2)], TEXTS)])
+        outcome = scorer.evaluate_blocks([Block([draw_image(1), draw_image(2)], TEXTS)])
         assert outcome.usage["output_tokens"] == 400
         assert outcome.usage["us_dollars"] == pytest.approx(4 * (300 * 1.0 + 100 * 10.0) / 1e6)
-        few = ask(server, max_requests=1, on_error="skip")([picture(1), picture(2)], TEXTS)
+        few = ask(server, max_requests=1, on_error="skip")([draw_image(1), draw_image(2)], TEXTS)
         assert few.isnan().sum() == 3
         priced = ask(server, max_cost=1.0)
-        priced(picture(1), "a cat")
+        priced(draw_image(1), "a cat")
         expected = (200 * 0.30 + 100 * 0.03 + 100 * 2.50) / 1e6
         assert priced.usage.cost == pytest.approx(expected), "of the table"
         with pytest.raises(InputError, match=r"that of 'gemini-9' is not known here: pass price="):
@@ -289,7 +293,7 @@ def test_cost_is_counted_with_thoughts_and_limits_are_kept():
 @needs_gemini
 def test_generate_writes_a_text():
     with serving(Reply(generated(text="A noise picture."))) as server:
-        assert ask(server).generate(picture(1), "Say.") == ["A noise picture."]
+        assert ask(server).generate(draw_image(1), "Say.") == ["A noise picture."]
         config = server.requests[0].body["generationConfig"]
         assert (config["maxOutputTokens"], config["temperature"]) == (256, 0.0)
         assert "responseLogprobs" not in config

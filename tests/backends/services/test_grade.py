@@ -7,7 +7,7 @@ import json
 import pytest
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import FAULTS, error, sampled
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import ScoringError, TemplateError, UnknownNameError, UnsupportedError
@@ -36,7 +36,7 @@ def test_a_grade_is_what_the_model_writes(tmp_path):
 
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(behave) as server:
-        scores = ask(server, store=store)([picture(1), picture(2)], ["a cat", "a dog"])
+        scores = ask(server, store=store)([draw_image(1), draw_image(2)], ["a cat", "a dog"])
         assert scores.tolist() == [[80.0, 15.0], [80.0, 15.0]]
         body = server.requests[-1].body
         assert (body["temperature"], body["max_completion_tokens"]) == (0, 16)
@@ -63,8 +63,8 @@ def test_a_grade_is_what_the_model_writes(tmp_path):
 def test_what_is_no_grade_is_missing_and_no_number(answer):
     with writing(answer) as server:
         with pytest.raises(ScoringError, match="the judge wrote no number from 0 to 100 but"):
-            ask(server)(picture(1), "a cat")
-        assert ask(server, on_error="skip")(picture(1), "a cat").isnan()
+            ask(server)(draw_image(1), "a cat")
+        assert ask(server, on_error="skip")(draw_image(1), "a cat").isnan()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_is_no_grade_is_missing_and_no_number(answer):
 )
 def test_an_answer_that_was_cut_or_withheld_says_so(answer, ended, message):
     with writing(answer, ended) as server, pytest.raises(ScoringError, match=message):
-        ask(server)(picture(1), "a cat")
+        ask(server)(draw_image(1), "a cat")
 
 
 def test_a_model_that_always_draws_is_asked_to_when_the_user_says_so(tmp_path):
@@ -87,9 +87,11 @@ def test_a_model_that_always_draws_is_asked_to_when_the_user_says_so(tmp_path):
 
     with Server(behave) as server:
         with pytest.raises(UnsupportedError, match=r"draws its answers at random.*temperature=1"):
-            ask(server, "openai-judge:gpt-5", on_error="skip")([picture(1), picture(2)], "a cat")
+            ask(server, "openai-judge:gpt-5", on_error="skip")(
+                [draw_image(1), draw_image(2)], "a cat"
+            )
         judge = ask(server, "openai-judge:gpt-5", temperature=1, max_tokens=999)
-        assert judge(picture(1), "a cat").item() == 60
+        assert judge(draw_image(1), "a cat").item() == 60
         assert "max_tokens=999 temperature=1" in judge.id and "temperature" not in ask(server).id
 
 
@@ -102,9 +104,9 @@ def test_it_is_never_taken_for_a_probability():
         judge, requests = ask(server), ask(server, "gpt-4o")
         assert judge.id != requests.id and judge.id.startswith("gpt-4o-judge ")
         with pytest.raises(TemplateError, match="reads what the model writes"):
-            judge(picture(1), "a cat", answer_template="Yes")
+            judge(draw_image(1), "a cat", answer_template="Yes")
         custom = ask(server, "openai-compatible-judge:m", api_key=None)
-        assert custom(picture(1), "a cat", question_template="From 0 to 100: {}?").item() == 50
+        assert custom(draw_image(1), "a cat", question_template="From 0 to 100: {}?").item() == 50
         assert server.requests[-1].question == "From 0 to 100: a cat?"
         assert server.requests[-1].body["max_tokens"] == 16
     assert models.card("openai-judge:gpt-5-mini").args["model"] == "gpt-5-mini"

@@ -1,4 +1,4 @@
-"""Keys are nowhere to be found, and neither they nor pictures go where the user did not say."""
+"""Keys are nowhere to be found, and neither they nor images go where the user did not say."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pickle
 import traceback
 
 import pytest
-from helpers.services.ask_server import SERVICES, Spoken, pictures
+from helpers.services.ask_server import SERVICES, Spoken, draw_images
 from helpers.services.loopback import Reply, Server
-from helpers.toy import picture
+from helpers.toy import draw_image
 from typer.testing import CliRunner
 
 import t2v_eval
@@ -42,10 +42,10 @@ def no_variables_of_the_machine(monkeypatch):
 
 
 class Few(Benchmark):
-    """Two pictures with two texts each, the second of which goes wrong."""
+    """Two images with two texts each, the second of which goes wrong."""
 
     def items(self):
-        return [Item([item], ["a dog", "a cat"]) for item in pictures(2)]
+        return [Item([item], ["a dog", "a cat"]) for item in draw_images(2)]
 
     def metrics(self, items, scores):
         return {"mean": float(sum(item[0, 0] for item in scores))}
@@ -99,7 +99,7 @@ def test_a_key_is_nowhere_to_be_found(fault, spoken, few, tmp_path, capfd, caplo
 @pytest.mark.parametrize("debug", [[], ["--debug"]])
 def test_the_command_line_shows_no_key(debug, spoken, few, tmp_path, monkeypatch):
     monkeypatch.setenv(VARIABLES[spoken.name], KEY)
-    picture(1).save(tmp_path / "a.png")
+    draw_image(1).save(tmp_path / "a.png")
     for fault in (401, 400, 500):
         with Server(lambda request, fault=fault: echoed(fault, spoken)) as server:
             monkeypatch.setenv(ADDRESSES[spoken.name], server.address + spoken.path)
@@ -129,7 +129,7 @@ def test_what_cannot_be_a_key_is_refused_and_not_shown(wrong, spoken, tmp_path, 
             t2v_eval.load(NAMES[spoken.name], **options)
         assert KEY not in "".join(traceback.format_exception(refused.value))
     with Server(spoken.right) as server:
-        spoken.load(server, api_key=f" {KEY}\n")(picture(1), "a cat")
+        spoken.load(server, api_key=f" {KEY}\n")(draw_image(1), "a cat")
         assert KEY in str(server.requests[0].headers)
 
 
@@ -139,7 +139,7 @@ def test_two_keys_share_what_is_stored(spoken, tmp_path):
             spoken.load(server, api_key=key, store=tmp_path / "s.db") for key in ("one", "two")
         )
         assert first.id == second.id
-        assert first(picture(1), "a cat") == second(picture(1), "a cat")
+        assert first(draw_image(1), "a cat") == second(draw_image(1), "a cat")
         assert len(server.requests) == 1
 
 
@@ -150,7 +150,7 @@ def test_a_redirect_is_not_followed(spoken):
             Server(lambda request: away) as server,
             pytest.raises(ServiceError, match="points to another address, which is not followed"),
         ):
-            spoken.load(server)(picture(1), "a cat")
+            spoken.load(server)(draw_image(1), "a cat")
         assert elsewhere.requests == []
 
 
@@ -161,11 +161,11 @@ def test_the_variable_that_names_an_address_does_so_and_base_url_goes_before_it(
     with Server(spoken.right) as named, Server(spoken.right) as elsewhere:
         monkeypatch.setenv(ADDRESSES[spoken.name], named.address + spoken.path)
         scorer = t2v_eval.load(NAMES[spoken.name])
-        scorer(picture(1), "a cat")
+        scorer(draw_image(1), "a cat")
         assert f"server={named.address}" in scorer.id, "so that it is seen"
-        spoken.load(elsewhere, NAMES[spoken.name], api_key="other")(picture(1), "a cat")
+        spoken.load(elsewhere, NAMES[spoken.name], api_key="other")(draw_image(1), "a cat")
         with pytest.raises(InputError, match=r"not sent to a base_url= of yours"):
-            spoken.load(elsewhere, NAMES[spoken.name], api_key=None)(picture(1), "a cat")
+            spoken.load(elsewhere, NAMES[spoken.name], api_key=None)(draw_image(1), "a cat")
         assert [len(server.requests) for server in (named, elsewhere)] == [1, 1]
         assert KEY not in str(elsewhere.requests[0].headers)
 
@@ -182,7 +182,7 @@ def test_nothing_else_of_the_environment_decides_where_to_ask_or_is_sent(spoken,
         monkeypatch.setenv("OPENAI_ORG_ID", KEY)
         monkeypatch.setenv("OPENAI_PROJECT_ID", KEY)
         monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", f"X-Gateway: {KEY}")
-        spoken.load(server)(picture(1), "a cat")
-        spoken.load(server, NAMES[spoken.name])(picture(1), "a cat")
+        spoken.load(server)(draw_image(1), "a cat")
+        spoken.load(server, NAMES[spoken.name])(draw_image(1), "a cat")
         assert elsewhere.requests == []
         assert KEY not in str([request.headers for request in server.requests])

@@ -1,4 +1,4 @@
-"""Which of two pictures is closer to a text: both orders, contradictions, and what is missing."""
+"""Which of two images is closer to a text: both orders, contradictions, and what is missing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 import pytest
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import FAULTS, BatchService, sampled
-from helpers.toy import picture
+from helpers.toy import draw_image
 from typer.testing import CliRunner
 
 import t2v_eval
@@ -56,7 +56,7 @@ def test_a_judge_that_knows_is_consistent_whatever_the_order(tmp_path):
 
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(lambda request: Reply(sampled("A"))) as server:
-        ask(server).prefer(picture(1), picture(2), "a cat")
+        ask(server).prefer(draw_image(1), draw_image(2), "a cat")
         first = server.requests[0]
         valid.append(urls(first)[0])
         assert texts(first)[1:] == ["Picture A:", "image", "Picture B:", "image"]
@@ -64,8 +64,8 @@ def test_a_judge_that_knows_is_consistent_whatever_the_order(tmp_path):
         assert urls(server.requests[1]) == urls(first)[::-1]
         server.behave = behave
         scorer = ask(server, store=store)
-        assert scorer.prefer(picture(1), picture(2), "a cat") == (1.0, True, 1.0, 1.0, "")
-        assert scorer.prefer(picture(2), picture(1), "a cat") == (0.0, True, 0.0, 0.0, "")
+        assert scorer.prefer(draw_image(1), draw_image(2), "a cat") == (1.0, True, 1.0, 1.0, "")
+        assert scorer.prefer(draw_image(2), draw_image(1), "a cat") == (0.0, True, 0.0, 0.0, "")
         assert len(server.requests) == 2 + 4, "the second is in the store"
     rows = [*store.rows()]
     assert sorted(row.value for row in rows) == [0.0, 1.0]
@@ -85,13 +85,13 @@ def test_a_judge_that_knows_is_consistent_whatever_the_order(tmp_path):
 )
 def test_contradictions_are_said(answers, value, consistent):
     with saying(*answers) as server:
-        result = ask(server, concurrency=1).prefer(picture(1), picture(2), "a cat")
+        result = ask(server, concurrency=1).prefer(draw_image(1), draw_image(2), "a cat")
     assert (result.value, result.consistent) == (value, consistent)
 
 
 def test_many_pairs_are_asked_for_together():
     with Server(lambda request: Reply(sampled("A")), latency=0.05) as server:
-        pairs = [(picture(n), picture(n + 1), f"{n % 3} cats") for n in range(20)]
+        pairs = [(draw_image(n), draw_image(n + 1), f"{n % 3} cats") for n in range(20)]
         result = ask(server).prefer_all([*pairs, pairs[0]])
         assert len(result) == 21 and result[0] == result[-1]
         assert len(server.requests) == 40 and server.most_open > 8
@@ -103,35 +103,35 @@ def test_many_pairs_are_asked_for_together():
 def test_what_is_no_choice_is_missing_and_no_number(answer):
     with saying("A", answer) as server:
         scorer = ask(server, concurrency=1, on_error="skip")
-        result = scorer.prefer(picture(1), picture(2), "a cat")
+        result = scorer.prefer(draw_image(1), draw_image(2), "a cat")
         assert math.isnan(result.value) and result.consistent is None
         assert result.shown_first == 1.0 and math.isnan(result.shown_second)
         assert "the judge wrote neither A nor B nor tie" in result.reason
         with pytest.raises(ScoringError, match="neither A nor B"):
-            ask(server).prefer(picture(1), picture(2), "a cat")
+            ask(server).prefer(draw_image(1), draw_image(2), "a cat")
 
 
 def test_wrong_input_is_named(tmp_path):
     with saying("A", "B") as server:
         scorer = ask(server)
         with pytest.raises(UnsupportedError, match=r"call prefer\(image_a, image_b, text\)"):
-            scorer(picture(1), "a cat")
+            scorer(draw_image(1), "a cat")
         with pytest.raises(MediaError, match=r"image_b\[0\].*no such file"):
-            scorer.prefer(picture(1), tmp_path / "gone.png", "a cat")
+            scorer.prefer(draw_image(1), tmp_path / "gone.png", "a cat")
         with pytest.raises(InputError, match=r"text\[0\]"):
-            scorer.prefer(picture(1), picture(2), 3)
+            scorer.prefer(draw_image(1), draw_image(2), 3)
         with pytest.raises(TemplateError, match="reads what the model writes"):
-            scorer.prefer(picture(1), picture(2), "a cat", answer_template="Yes")
+            scorer.prefer(draw_image(1), draw_image(2), "a cat", answer_template="Yes")
         assert not server.requests
         skipping = ask(server, on_error="skip")
-        result = skipping.prefer(picture(1), tmp_path / "gone.png", "a cat")
+        result = skipping.prefer(draw_image(1), tmp_path / "gone.png", "a cat")
         assert math.isnan(result.value) and "no such file" in result.reason
 
 
 def test_a_server_of_ones_own_and_what_it_would_cost():
     with saying("A", "B") as server:
         custom = ask(server, "openai-compatible-preference:m", api_key=None)
-        result = custom.prefer(picture(1), picture(2), "cats", question_template="Which: {}?")
+        result = custom.prefer(draw_image(1), draw_image(2), "cats", question_template="Which: {}?")
         assert result.value == 1.0
         assert texts(server.requests[0]) == [
             "Picture A:",
@@ -140,7 +140,7 @@ def test_a_server_of_ones_own_and_what_it_would_cost():
             "image",
             "Which: cats?",
         ]
-        assert ask(server).generate(picture(1), "Say.") in (["A"], ["B"])
+        assert ask(server).generate(draw_image(1), "Say.") in (["A"], ["B"])
         assert custom.id != ask(server).id != ask(server, "gpt-4o-judge").id
 
 
@@ -148,19 +148,19 @@ def test_pairs_in_a_batch_and_their_price(tmp_path):
     service = BatchService(lambda request: Reply(sampled("A")), looks=1)
     with Server(service) as server:
         scorer = ask(server, batch=True, poll=0.01, store=tmp_path / "s.db")
-        result = scorer.prefer(picture(1), picture(2), "a cat")
+        result = scorer.prefer(draw_image(1), draw_image(2), "a cat")
         assert (result.value, result.consistent) == (0.5, False)
         assert len(service.cells) == 2
     with saying("A", "B") as server:
         priced = ask(server, price=[1.0, 0.0])
-        priced.prefer(picture(1), picture(2), "a cat")
+        priced.prefer(draw_image(1), draw_image(2), "a cat")
         assert priced.usage.cost == pytest.approx(2 * 300 / 1e6)
 
 
 def test_from_the_command_line(tmp_path, monkeypatch):
     paths = [str(tmp_path / name) for name in ("a.png", "b.png")]
     for seed, path in enumerate(paths):
-        picture(seed).save(path)
+        draw_image(seed).save(path)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
     def run(server, *more, model="gpt-4o-preference"):
@@ -171,7 +171,7 @@ def test_from_the_command_line(tmp_path, monkeypatch):
     valid = base64.b64encode((tmp_path / "a.png").read_bytes()).decode()
 
     def behave(request):
-        return Reply(sampled("A" if request.pictures[0].endswith(valid) else "B"))
+        return Reply(sampled("A" if request.images[0].endswith(valid) else "B"))
 
     with Server(behave) as server:
         done = run(server)

@@ -1,4 +1,4 @@
-"""A proxy of the environment sees neither a picture nor a key."""
+"""A proxy of the environment sees neither an image nor a key."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from helpers.services.gemini_server import right as right_gemini
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import BatchService, right
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import T2VError
@@ -38,7 +38,7 @@ def test_an_http_address_is_asked_directly(name, proxy):
     gemini = name.startswith("gemini")
     with Server(right_gemini if gemini else right) as server:
         address = f"http://127.0.0.1:{server.port}" if gemini else server.url
-        scores = t2v_eval.load(name, base_url=address, api_key=KEY)(picture(1), "a cat")
+        scores = t2v_eval.load(name, base_url=address, api_key=KEY)(draw_image(1), "a cat")
         assert not scores.isnan().any() and len(server.requests) == 1
     assert proxy.requests == []
 
@@ -46,7 +46,7 @@ def test_an_http_address_is_asked_directly(name, proxy):
 def test_so_are_batches(proxy, tmp_path):
     with Server(BatchService(looks=1)) as server:
         options = {"base_url": server.url, "api_key": KEY, "store": tmp_path / "s.db"}
-        scores = t2v_eval.load("gpt-4o", batch=True, poll=0.01, **options)(picture(1), "a cat")
+        scores = t2v_eval.load("gpt-4o", batch=True, poll=0.01, **options)(draw_image(1), "a cat")
         assert not scores.isnan().any()
     assert proxy.requests == []
 
@@ -55,7 +55,7 @@ def test_so_are_batches(proxy, tmp_path):
 def test_an_https_address_goes_through_a_tunnel(name, proxy):
     scorer = t2v_eval.load(name, base_url="https://service.invalid/v1", api_key=KEY, retries=0)
     with pytest.raises(T2VError, match=r"no connection to https://service\.invalid/v1 \(Proxy"):
-        scorer([picture(n) for n in range(4)], "a cat")
+        scorer([draw_image(n) for n in range(4)], "a cat")
     assert {(r.method, r.path) for r in proxy.requests} == {("CONNECT", "service.invalid:443")}
     assert KEY not in repr(proxy.requests)
     assert all(request.body == b"" for request in proxy.requests)

@@ -8,9 +8,9 @@ import zlib
 from types import SimpleNamespace
 
 import pytest
-from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.ask_server import SERVICES, Spoken, draw_images, texts
 from helpers.services.loopback import Reply, Server
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.backends.services import bounded_reading as _reading
@@ -40,7 +40,7 @@ def check(spoken, reply, reason, **options):
     """One of three texts has no score, and why."""
     with Server(lambda request: only(request, reply, spoken)) as server:
         scorer = spoken.load(server, on_error="skip", timeout=60.0, retries=0, **options)
-        outcome = scorer.evaluate_blocks([Block(pictures(1), texts(3))])
+        outcome = scorer.evaluate_blocks([Block(draw_images(1), texts(3))])
         assert outcome.counts.computed == 2
         (message,) = outcome.errors
         assert reason in message
@@ -74,8 +74,10 @@ def test_a_packed_answer_is_read(spoken):
         return Reply(gzip.compress(body), 200, {"content-encoding": "GZIP"})
 
     with Server(behave) as server, Server(spoken.right) as plain:
-        result = spoken.load(server, timeout=60.0)(pictures(2), texts(2))
-        assert result.tolist() == spoken.load(plain, timeout=60.0)(pictures(2), texts(2)).tolist()
+        result = spoken.load(server, timeout=60.0)(draw_images(2), texts(2))
+        assert (
+            result.tolist() == spoken.load(plain, timeout=60.0)(draw_images(2), texts(2)).tolist()
+        )
         assert {r.headers["accept-encoding"] for r in server.requests} == {"gzip"}
 
 
@@ -86,7 +88,7 @@ def test_a_packed_answer_that_is_damaged_is_asked_for_again(spoken):
         return Reply(broken if request.tries == 1 else packed, 200, {"content-encoding": "gzip"})
 
     with Server(behave) as server:
-        assert not spoken.load(server, timeout=60.0)(picture(1), "a cat").isnan().any()
+        assert not spoken.load(server, timeout=60.0)(draw_image(1), "a cat").isnan().any()
         assert len(server.requests) == 2
 
 
@@ -122,7 +124,7 @@ def test_a_line_of_a_file_that_is_too_long_costs_no_other(spoken, tmp_path, monk
     name = {"openai": "gpt-4o", "gemini": "gemini-2.5-flash"}[spoken.name]
     with Server(spoken.BatchService(behave)) as server:
         scorer = spoken.load(server, name, timeout=60.0, **options)
-        outcome = scorer.evaluate_blocks([Block(pictures(1), texts(4))])
+        outcome = scorer.evaluate_blocks([Block(draw_images(1), texts(4))])
     assert outcome.counts.computed == 3
     assert [*outcome.errors] == [
         "the batch ended without an answer "
@@ -135,6 +137,6 @@ def test_the_reason_is_that_of_a_cell_and_raised_as_such(spoken, bomb):
     packed = Reply(bomb, 200, {"content-encoding": "gzip"})
     with Server(lambda request: packed) as server:
         with pytest.raises(ScoringError, match="with 'a cat': the answer is larger than 8 MiB"):
-            spoken.load(server, timeout=60.0)(picture(1), "a cat")
+            spoken.load(server, timeout=60.0)(draw_image(1), "a cat")
         assert len(server.requests) == 1
     assert t2v_eval.T2VError in ScoringError.__mro__

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from helpers.services.ask_server import needs_gemini, pictures, texts
+from helpers.services.ask_server import draw_images, needs_gemini, texts
 from helpers.services.gemini_server import error, generated, right
 from helpers.services.loopback import Reply, Server, wanted
-from helpers.toy import picture
+from helpers.toy import draw_image
 from typer.testing import CliRunner
 
 import t2v_eval
@@ -53,7 +53,7 @@ def ask(address, name="gemini-2.5-flash", **options):
 def test_what_is_sent_and_what_it_means():
     with Server(right) as server:
         scorer = ask(server.address)
-        scores = scorer(pictures(2), texts(3))
+        scores = scorer(draw_images(2), texts(3))
         result = scores.flatten().sort().values
         answers = torch.tensor(sorted(wanted(r) for r in server.requests), dtype=torch.float32)
         torch.testing.assert_close(result, answers, atol=1e-6, rtol=0)
@@ -102,14 +102,14 @@ def test_variables_decide_as_for_the_client_itself(monkeypatch):
         monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
         monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", server.address)
         monkeypatch.setenv("GOOGLE_CLOUD_LOCATION", "us-central1")
-        t2v_eval.load("gemini-2.5-flash")(picture(1), "a cat")
+        t2v_eval.load("gemini-2.5-flash")(draw_image(1), "a cat")
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "my-project")
-        t2v_eval.load("gemini-2.5-flash")(picture(1), "a cat")
+        t2v_eval.load("gemini-2.5-flash")(draw_image(1), "a cat")
         paths = [request.path for request in server.requests]
         assert paths == [PATH.replace("my-project", "its-project"), PATH]
         with Server(right) as elsewhere:
             options = {"api_key": "k", "base_url": elsewhere.address}
-            t2v_eval.load("gemini-2.5-flash", **options)(picture(1), "a cat")
+            t2v_eval.load("gemini-2.5-flash", **options)(draw_image(1), "a cat")
             assert elsewhere.requests[0].path.startswith("/v1beta/models/")
             assert TOKEN not in str(elsewhere.requests)
         monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "0")
@@ -119,11 +119,11 @@ def test_variables_decide_as_for_the_client_itself(monkeypatch):
 def test_credentials_and_a_key_that_are_passed(credentials, monkeypatch):
     monkeypatch.setattr("google.auth.default", lambda **_: pytest.fail("was not to be asked"))
     with Server(right) as server:
-        ask(server.address, credentials=credentials)(picture(1), "a cat")
+        ask(server.address, credentials=credentials)(draw_image(1), "a cat")
         keyed = t2v_eval.load(
             "gemini-2.5-flash", vertexai=True, api_key="k-of-vertex", base_url=server.address
         )
-        keyed(picture(1), "a cat")
+        keyed(draw_image(1), "a cat")
         last = server.requests[-1]
         assert (
             last.headers["x-goog-api-key"] == "k-of-vertex" and "authorization" not in last.headers
@@ -164,10 +164,10 @@ def test_who_is_not_signed_in_is_told_how(monkeypatch):
     monkeypatch.setattr("google.auth.default", default)
     scorer = ask("http://127.0.0.1:9")
     with pytest.raises(InputError, match="needs credentials: run `gcloud auth application-default"):
-        scorer(picture(1), "a cat")
+        scorer(draw_image(1), "a cat")
     monkeypatch.setattr("google.auth.default", lambda **_: (SimpleNamespace(token="t"), None))
     with pytest.raises(InputError, match="needs a project: pass project="):
-        ask("http://127.0.0.1:9", project=None)(picture(1), "a cat")
+        ask("http://127.0.0.1:9", project=None)(draw_image(1), "a cat")
 
 
 def test_a_token_that_cannot_be_renewed_stops_the_run(credentials, monkeypatch):
@@ -183,7 +183,7 @@ def test_a_token_that_cannot_be_renewed_stops_the_run(credentials, monkeypatch):
         Server(right) as server,
         pytest.raises(ServiceError, match="refuses the credentials: reauth.*gcloud auth"),
     ):
-        ask(server.address, on_error="skip")(pictures(3), texts(3))
+        ask(server.address, on_error="skip")(draw_images(3), texts(3))
 
 
 @pytest.mark.parametrize(("status", "message"), [(401, "expired"), (403, "aiplatform is off")])
@@ -192,7 +192,7 @@ def test_a_refusal_names_the_project_and_shows_no_token(status, message):
         Server(lambda request: error(status, f"{message} for {TOKEN}")) as server,
         pytest.raises(ServiceError, match=rf"\(status {status}\).*'my-project'") as refused,
     ):
-        ask(server.address)(picture(1), "a cat")
+        ask(server.address)(draw_image(1), "a cat")
     assert TOKEN not in "".join(traceback.format_exception(refused.value))
 
 
@@ -200,7 +200,7 @@ def test_a_token_that_is_echoed_is_not_kept(tmp_path):
     echo = {**generated({"Yes": 0.5, "No": 0.4}), "modelVersion": f"m {TOKEN}"}
     store = t2v_eval.Store(tmp_path / "s.db")
     with Server(lambda request: Reply(echo)) as server:
-        ask(server.address, store=store)(picture(1), "a cat")
+        ask(server.address, store=store)(draw_image(1), "a cat")
     assert [row.detail for row in store.rows()] and TOKEN[5:13] not in str([*store.rows()])
 
 
@@ -211,14 +211,14 @@ def test_where_the_developer_api_gives_no_log_probabilities_vertex_is_named():
     for reply in (message, Reply(generated())):
         with Server(lambda request, reply=reply: reply) as server:
             with pytest.raises(UnsupportedError, match=remedy):
-                ask(server.address, on_error="skip", **options)(pictures(3), texts(3))
+                ask(server.address, on_error="skip", **options)(draw_images(3), texts(3))
             with pytest.raises(UnsupportedError, match="no log-probabilities") as refused:
-                ask(server.address, on_error="skip")(pictures(3), texts(3))
+                ask(server.address, on_error="skip")(draw_images(3), texts(3))
             assert remedy not in str(refused.value), "which was asked"
 
 
 def test_from_the_command_line(tmp_path, monkeypatch):
-    picture(1).save(tmp_path / "a.png")
+    draw_image(1).save(tmp_path / "a.png")
     with Server(right) as server:
         monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", server.address)
         command = ["score", str(tmp_path / "a.png"), "-t", "a cat", "-m", "gemini-2.5-flash"]

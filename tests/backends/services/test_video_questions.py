@@ -14,7 +14,7 @@ from helpers.benchmarks.choice_layouts import camerabench_binary
 from helpers.media.videos import by_hand, encode
 from helpers.services.ask_server import SERVICES, Spoken
 from helpers.services.loopback import Reply, Server, p_yes
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -57,10 +57,10 @@ def kinds(request):
 
 
 def sent(request):
-    """The pictures of a question, which are JPEG files."""
+    """The images of a question, which are JPEG files."""
     files = [  # of either alphabet
         base64.b64decode(item.rpartition(",")[2].translate(str.maketrans("-_", "+/")))
-        for item in request.pictures
+        for item in request.images
     ]
     result = [Image.open(io.BytesIO(file)) for file in files]
     assert {item.format for item in result} == {"JPEG"}
@@ -83,7 +83,7 @@ def test_a_video_is_one_question_with_four_frames(spoken, server, video, tmp_pat
     (request,) = server.requests
     assert kinds(request) == [QUESTION.replace("{}", "a cat"), *["picture"] * 4]
     assert which(request, video) == FIRST
-    right = p_yes(request.pictures[0], request.question)
+    right = p_yes(request.images[0], request.question)
     assert score[:, 0].tolist() == pytest.approx([right, right], abs=1e-6)
     again = load(spoken, server, store=tmp_path / "s.db")
     assert torch.equal(again(video, ["a cat"]), score[:1])
@@ -109,8 +109,8 @@ def test_frames_are_chosen_and_part_of_the_id(spoken, server, video):
             load(spoken, server, frames=wrong)
 
 
-def test_frames_that_are_pictures_and_a_limit_of_pixels_of_each(spoken, server):
-    frames = [picture(n, (60, 40)) for n in range(4)]
+def test_frames_that_are_images_and_a_limit_of_pixels_of_each(spoken, server):
+    frames = [draw_image(n, (60, 40)) for n in range(4)]
     load(spoken, server, max_pixels=600)(Video.of(frames, 2.0), "a cat")
     assert [item.size for item in sent(server.requests[0])] == [(30, 20)] * 4
     load(spoken, server)(Video.of(frames[:2]), "a cat")
@@ -127,12 +127,12 @@ def test_videos_in_batches(spoken, video, tmp_path):
     options = {"batch": True, "poll": 0.01, "retries": 1}
     with Server(service) as server:
         batched = load(spoken, server, store=tmp_path / "s.db", **options)
-        scores = batched([video, other, picture(0)], ["a cat", "a dog"])
+        scores = batched([video, other, draw_image(0)], ["a cat", "a dog"])
         assert len(service.cells) == 6
         plain = load(spoken, server)
-        assert torch.equal(scores, plain([video, other, picture(0)], ["a cat", "a dog"]))
+        assert torch.equal(scores, plain([video, other, draw_image(0)], ["a cat", "a dog"]))
     requests = [request for request in server.requests if "Does this" in str(request.body)[:900]]
-    assert sorted({len(request.pictures) for request in requests[-6:]}) == [1, 4]
+    assert sorted({len(request.images) for request in requests[-6:]}) == [1, 4]
 
 
 def test_an_estimate_counts_all_frames(spoken, server, video):
@@ -148,7 +148,7 @@ def test_an_estimate_counts_all_frames(spoken, server, video):
 def test_a_broken_video_is_one_failure(spoken, server, video, tmp_path):
     bad = tmp_path / "bad.mp4"
     bad.write_bytes(video.read_bytes()[:300])
-    scores = load(spoken, server, on_error="skip")([video, bad, picture(0)], "a cat")[:, 0]
+    scores = load(spoken, server, on_error="skip")([video, bad, draw_image(0)], "a cat")[:, 0]
     assert scores.isfinite().tolist() == [True, False, True] and len(server.requests) == 2
     with pytest.raises(MediaError, match=r"bad.mp4\): not a video that can be decoded"):
         load(spoken, server)(bad, "a cat")
@@ -163,7 +163,7 @@ def test_judges_and_what_is_written(spoken, video, tmp_path):
     with Server(lambda _: Reply(spoken.sampled("Video A"))) as server:
         judge = load(spoken, server, f"{NAMES[spoken.name]}-preference")
         assert judge.prefer(video, other, "a cat").value == 0.5
-        judge.prefer(video, picture(0), "a cat")
+        judge.prefer(video, draw_image(0), "a cat")
     images = [kinds(request)[1:] for request in server.requests]
     four = ["picture"] * 4
     assert images[:2] == [["Video A:", *four, "Video B:", *four]] * 2

@@ -11,7 +11,7 @@ import time
 from contextlib import nullcontext
 
 import pytest
-from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.ask_server import SERVICES, Spoken, draw_images, texts
 from helpers.services.loopback import Server
 from helpers.services.openai_server import error as chat_error
 
@@ -68,7 +68,7 @@ def test_so_for_whatever_a_service_writes(after, spoken):
 
     with Server(behave) as server:
         scorer = spoken.load(server, on_error="skip", timeout=60.0)
-        outcome = scorer.evaluate_blocks([Block(pictures(4), texts(10))])
+        outcome = scorer.evaluate_blocks([Block(draw_images(4), texts(10))])
         assert outcome.counts.computed == 39
         assert outcome.errors == {"the service answers 429 (tried 1 times)": 1}
         assert len(server.requests) == 40
@@ -86,7 +86,7 @@ def test_so_for_what_one_service_alone_writes(name):
         refused = chat_error(429, "slow", retry_after_ms="86400000")
     with Server(lambda r: refused if r.number == 20 else spoken.right(r)) as server:
         scorer = spoken.load(server, on_error="skip", timeout=60.0)
-        outcome = scorer.evaluate_blocks([Block(pictures(4), texts(10))])
+        outcome = scorer.evaluate_blocks([Block(draw_images(4), texts(10))])
         assert outcome.errors == {"the service answers 429 (tried 1 times)": 1}
 
 
@@ -97,7 +97,7 @@ def test_what_says_nothing_is_asked_again_soon(after, spoken):
         return spoken.error(429, "slow", retry_after=after) if early else spoken.right(request)
 
     with Server(behave) as server:
-        scores = spoken.load(server, timeout=60.0)(pictures(2), texts(3))
+        scores = spoken.load(server, timeout=60.0)(draw_images(2), texts(3))
         assert not scores.isnan().any()
         assert len(server.requests) == 7
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from helpers.models.tiny_vlm import TINY, llava
 from helpers.models.tiny_vlm_more import CARDED, OTHERS
-from helpers.toy import picture
+from helpers.toy import draw_image
 from transformers import AutoProcessor
 
 import t2v_eval
@@ -179,7 +179,7 @@ def test_a_checkpoint_with_such_a_template_is_refused_and_a_text_may_be_anything
         t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")
     file.write_text(original)
     scorer = t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")
-    image = picture(0)
+    image = draw_image(0)
     texts = [hostile, "{{ 10 ** 99999 }}", "{% raw %}", "a {# b", "x" * 300]
     assert scorer(image, texts).isfinite().all()
     # A template that is only bad to some texts fails with these.

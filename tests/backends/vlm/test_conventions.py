@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from helpers.models.tiny_vlm import TINY
-from helpers.toy import picture
+from helpers.toy import draw_image
 from typer.testing import CliRunner
 
 import t2v_eval
@@ -88,7 +88,7 @@ def test_a_version_is_a_template_of_a_call_of_a_scorer_and_of_the_command_line(q
     )
     assert old.id == generated.id  # what is kept is kept under the question, however it was named
     assert scorer.with_template(template="t2v-3.1").id == scorer.id != old.id
-    image = picture(0, (40, 60))
+    image = draw_image(0, (40, 60))
     asked = scorer(image, ["a cat"], template="t2v-3.0")
     assert asked == old(image, ["a cat"]) != scorer(image, ["a cat"])
     message = t2v_eval.template_sensitivity(scorer, [image] * 2, ["a cat"], ["t2v-3.0", "t2v-3.1"])
@@ -107,9 +107,9 @@ def test_a_version_without_this_scorer_says_what_there_is(tmp_path):
         t2v_eval.load("qwen3-vl-2b", checkpoint=tmp_path, device="cpu", template="t2v-3.0")
     clip = t2v_eval.load("tiny-clip", device="cpu")
     with pytest.raises(UnknownNameError, match="its card names no such template"):
-        clip(picture(0), "a", template="t2v-3.1")
+        clip(draw_image(0), "a", template="t2v-3.1")
     with pytest.raises(UnknownNameError, match="no template called 't2v-2.9'"):
-        clip(picture(0), "a", template="t2v-2.9")
+        clip(draw_image(0), "a", template="t2v-2.9")
 
 
 def test_the_lists_say_which_version_a_card_follows():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.tiny_vlm import OPTIONS, TINY
-from helpers.toy import picture
+from helpers.toy import draw_image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import t2v_eval
@@ -62,7 +62,7 @@ def qwen(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
 
 
 @pytest.fixture(scope="session")
@@ -131,12 +131,12 @@ def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, 
     assert item == pytest.approx(expected[0][1], rel=1e-4)
 
 
-NOT_SHARED = {  # pictures that look at the text; memories that cannot be packed
+NOT_SHARED = {  # images that look at the text; memories that cannot be packed
     ("paligemma", "packed"),
     ("paligemma", "repeated"),
     ("qwen3_5", "packed"),
 }
-SHAPES = [(1, 4), (3, 1), (6, 1), (2, 2), (3, 4)]  # pictures and texts
+SHAPES = [(1, 4), (3, 1), (6, 1), (2, 2), (3, 4)]  # images and texts
 
 
 @pytest.fixture(scope="session")
@@ -157,12 +157,12 @@ def test_every_mode_gives_what_pairs_by_themselves_give(kind, make, oracle, imag
     scorer.room = 10**6  # tokens in a batch
     assert share is True or scorer.reader.mode == share
     assert scorer.reader.batches_images
-    pictures = [*images, *(picture(7 + n, (30 + 13 * n, 61)) for n in range(3))]
+    images = [*images, *(draw_image(7 + n, (30 + 13 * n, 61)) for n in range(3))]
     for rows, columns in SHAPES:
-        result, requested = (s(pictures[:rows], TEXTS[:columns]) for s in (scorer, oracle))
+        result, requested = (s(images[:rows], TEXTS[:columns]) for s in (scorer, oracle))
         np.testing.assert_allclose(result, requested, rtol=1e-5, atol=1e-6)
     texts = [TEXTS[n % 4] + str(n) for n in range(6)]
-    result, requested = (s.score_pairs(pictures, texts) for s in (scorer, oracle))
+    result, requested = (s.score_pairs(images, texts) for s in (scorer, oracle))
     np.testing.assert_allclose(result, requested, rtol=1e-5, atol=1e-6)
 
 
@@ -177,7 +177,7 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
     )
 
 
-def test_a_picture_is_seen_and_read_once(kind, make, images):
+def test_an_image_is_seen_and_read_once(kind, make, images):
     scorer = make(keep_bytes=0)
     scorer.room = 10**6
     network, features, read, rows = scorer.network.base_model, [], [], []
@@ -194,11 +194,11 @@ def test_a_picture_is_seen_and_read_once(kind, make, images):
     gather = scorer.rule.gather
     scorer.rule.gather = lambda log_p, labels: rows.append(len(log_p)) or gather(log_p, labels)
     scorer([*images, images[0]], TEXTS)
-    # All pixels once; pictures whose pixels have the same shape are seen together.
+    # All pixels once; images whose pixels have the same shape are seen together.
     pixels = [scorer.prompt_builder.image_inputs(image)["pixel_values"] for image in images]
     assert sum(features) == sum(p.numel() for p in pixels)
     assert len(features) == len({p.shape[1:] for p in pixels})
-    # A picture that looks at the text is read with each; a memory takes one picture at a time.
+    # An image that looks at the text is read with each; a memory takes one image at a time.
     assert sum(read) == (12 if kind == "paligemma" else 3)
     assert len([count for count in read if count]) == (3 if kind == "qwen3_5" else 1)
     assert sum(rows) == 3 * 4 * len(scorer.prompt_builder.tokenize("", "Yes").answer)
@@ -209,15 +209,15 @@ def test_pairs_of_like_length_are_read_together(qwen):
     scorer, shapes = load(qwen, batch_size=3), []
     scorer.room = 10**6
     texts = ["dog " * (1 + (5 * n) % 12) for n in range(12)]
-    pictures = [picture(n, (56, 56)) for n in range(12)]
-    (state,) = scorer.encode_images([scorer.preprocess(pictures[0])])
+    images = [draw_image(n, (56, 56)) for n in range(12)]
+    (state,) = scorer.encode_images([scorer.preprocess(images[0])])
     prompt_tokens = scorer.build_prompt(state, texts).prompts.values()
-    picture_length = state.row["input_ids"].shape[1]
-    lengths = sorted(picture_length + len(a.prompt) + len(a.answer) - 1 for a in prompt_tokens)
+    image_length = state.row["input_ids"].shape[1]
+    lengths = sorted(image_length + len(a.prompt) + len(a.answer) - 1 for a in prompt_tokens)
     scorer.network.base_model.register_forward_pre_hook(
         lambda _, args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    scorer.score_pairs(pictures, texts)
+    scorer.score_pairs(images, texts)
     assert shapes == [(3, lengths[n + 2]) for n in range(0, 12, 3)]
 
 
@@ -282,10 +282,10 @@ def test_generate(kind, folder, scorer, images):
         scorer.generate(images[0], "two small dogs " * 400, max_new_tokens=2)
 
 
-def test_texts_about_pictures_that_are_alike_are_written_together(kind, make, monkeypatch):
+def test_texts_about_images_that_are_alike_are_written_together(kind, make, monkeypatch):
     scorer = make(batch_size=4)
-    alike = [picture(seed, (56, 56)) for seed in range(3)]
-    prompt_tokens = [*alike, picture(3, (90, 40)), alike[0]]
+    alike = [draw_image(seed, (56, 56)) for seed in range(3)]
+    prompt_tokens = [*alike, draw_image(3, (90, 40)), alike[0]]
     prompts = ["What is this?"] * 4 + ["And what is that?"]
     alone = [
         scorer.generate(i, p, max_new_tokens=6)[0]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.tiny_vlm import TINY
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import (
@@ -36,7 +36,7 @@ FIGURE = 'Does this figure show "{}"? Please answer Yes or No.'
 
 
 def frames_of(seed: int, count: int, size=(30, 40)) -> list[Image.Image]:
-    return [picture(100 * seed + n, size) for n in range(count)]
+    return [draw_image(100 * seed + n, size) for n in range(count)]
 
 
 def as_shown(frames: list[Image.Image], fps: float = 2.0) -> Clip:
@@ -198,7 +198,9 @@ def test_llava_sees_frames_as_its_authors_prepare_them(llava):
 
 
 def test_llava_shares_what_texts_of_a_video_have_in_common(llava):
-    media = [Video.of(frames_of(seed, 2 + seed), 2.0) for seed in range(2)] + [picture(0, (40, 70))]
+    media = [Video.of(frames_of(seed, 2 + seed), 2.0) for seed in range(2)] + [
+        draw_image(0, (40, 70))
+    ]
     shared_as_apart("llava-video-7b", llava(mm_newline_position="grid"), media)
 
 
@@ -257,7 +259,7 @@ def test_internvl_reads_a_video_as_its_authors(name):
 
 @pytest.mark.parametrize("name", WRAPPED)
 def test_internvl_shares_what_texts_of_a_video_have_in_common(name):
-    media = [Video.of(frames_of(seed, 2 + seed)) for seed in range(2)] + [picture(0, (40, 70))]
+    media = [Video.of(frames_of(seed, 2 + seed)) for seed in range(2)] + [draw_image(0, (40, 70))]
     shared_as_apart(name, INTERNVL / name, media)
 
 
@@ -316,7 +318,7 @@ def test_tarsier_reads_a_video_as_its_authors(tarsier):
     media = [Video.of(frames) for frames in videos]
     np.testing.assert_allclose(scorer(media, TEXTS), expected, rtol=1e-4)
     assert len(np.unique(expected)) == 6
-    shared_as_apart("tarsier2-7b", folder, [*media, picture(0, (60, 90))])
+    shared_as_apart("tarsier2-7b", folder, [*media, draw_image(0, (60, 90))])
 
 
 def test_tarsier_resizes_frames_as_its_authors(tarsier):
@@ -336,7 +338,7 @@ def test_tarsier_resizes_frames_as_its_authors(tarsier):
 def test_text_stands_behind_a_video(kind, tmp_path):
     """However long it is, and so that the same is read with and without what texts share."""
     TINY[kind](tmp_path)
-    media = [Video.of(frames_of(0, 40, (28, 28))), picture(0, (60, 90))]
+    media = [Video.of(frames_of(0, 40, (28, 28))), draw_image(0, (60, 90))]
     matches_found, small = [], {"shortest_edge": 784, "longest_edge": 784}
     for share in ("packed", "repeated", "vision", False):
         options = {"frames": 40, "video_settings": {"size": small}}

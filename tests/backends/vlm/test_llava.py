@@ -1,4 +1,4 @@
-"""LLaVA-1.5 against what t2v_metrics answers, and what pictures and texts of it share."""
+"""LLaVA-1.5 against what t2v_metrics answers, and what images and texts of it share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.toy import picture
+from helpers.toy import draw_image
 from safetensors.torch import load_file, save_file
 from transformers import LlamaTokenizer, LlavaForConditionalGeneration
 
@@ -87,7 +87,7 @@ def scorer(scorers):
 
 @pytest.fixture(scope="session")
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
 
 
 @pytest.fixture(scope="session")
@@ -174,7 +174,7 @@ def test_a_score_does_not_depend_on_its_batch(scorer, images):
     np.testing.assert_allclose(pairs, together.diagonal(), rtol=0, atol=1e-5)
 
 
-def test_a_picture_is_seen_once_and_its_prompt_read_once(images):
+def test_an_image_is_seen_once_and_its_prompt_read_once(images):
     scorer = load()
     features: list[int] = []
     read: list[tuple[int, ...]] = []
@@ -186,16 +186,16 @@ def test_a_picture_is_seen_once_and_its_prompt_read_once(images):
     )
     scorer([*images, images[0]], TEXTS)
     assert features == [3]
-    # Starts, which hold the pictures, in one batch, then the ends, packed: what differs.
+    # Starts, which hold the images, in one batch, then the ends, packed: what differs.
     (starts, length), (rows, _) = read
     assert starts == rows == 3
     assert length > 16 + 30
-    # What the tower made of a picture is kept for the next call.
+    # What the tower made of an image is kept for the next call.
     for text in TEXTS:
         scorer(images, text)
     assert features == [3]
     assert [rows for rows, _ in read[2:]] == [3] * 4
-    scorer([picture(9)], TEXTS[:1])
+    scorer([draw_image(9)], TEXTS[:1])
     assert features == [3, 1]
 
 

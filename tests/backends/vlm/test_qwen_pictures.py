@@ -1,7 +1,7 @@
-"""Pictures of Qwen-VL: sizes as qwen_vl_utils chooses them, pixels as Pillow resizes them.
+"""Images of Qwen-VL: sizes as qwen_vl_utils chooses them, pixels as Pillow resizes them.
 
 Sizes are those of the rule written down once more: the nearest multiples of a patch, or, where
-these have too many or too few pixels, the picture's own sides scaled and rounded down or up.
+these have too many or too few pixels, the image's own sides scaled and rounded down or up.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 @pytest.mark.parametrize("side", [28, 32])
 @pytest.mark.parametrize("size", [(3, 5), (14, 14), (31, 90), (97, 61), (333, 250), (250, 1999)])
 @pytest.mark.parametrize("limits", [(4, 16384), (100, 128), (1, 4)])
-def test_a_picture_has_the_size_of_the_rule_and_the_pixels_of_pillow(side, size, limits):
+def test_an_image_has_the_size_of_the_rule_and_the_pixels_of_pillow(side, size, limits):
     least, most = (n * side * side for n in limits)
     image = noise(*size)
     requested = size_by_rule(*size, side, least, most)
@@ -63,7 +63,7 @@ def scorer(request, tmp_path_factory):
 
 
 def test_what_the_model_sees_is_what_the_processor_makes_of_pillows_pixels(scorer):
-    """With no other resizing: the processor is handed the picture as it is to be seen."""
+    """With no other resizing: the processor is handed the image as it is to be seen."""
     named, folder = scorer
     least, most = LIMITS[named.name]
     processor = AutoProcessor.from_pretrained(folder).image_processor
@@ -93,7 +93,7 @@ def test_torchvision_resizes_otherwise_and_has_another_id(scorer):
     assert "image_settings={'pixels': " in named.id and named.id != before.id
 
 
-def test_alpha_is_laid_over_white_and_long_pictures_are_refused(scorer):
+def test_alpha_is_laid_over_white_and_long_images_are_refused(scorer):
     named, _ = scorer
     clear = noise(64, 64, "RGBA")
     clear.putalpha(0)
@@ -118,6 +118,6 @@ def test_a_model_of_one_size_takes_no_limits(tmp_path):
 
 
 def test_cards_have_the_limits_of_the_original():
-    """4 to 16,384 tokens of a picture, each of 28 x 28 or 32 x 32 pixels."""
+    """4 to 16,384 tokens of an image, each of 28 x 28 or 32 x 32 pixels."""
     for name, limits in LIMITS.items():
         assert tuple(models.card(name).args["image_settings"]["pixels"]) == limits

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.tiny_vlm import tokenizer
-from helpers.toy import picture
+from helpers.toy import draw_image
 from safetensors.torch import save_file
 
 import t2v_eval
@@ -29,7 +29,7 @@ SPECIAL += ["<|frames_end|>"]
 
 @pytest.fixture(scope="module")
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30)])]
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def own_code(tmp_path, monkeypatch):
 
 
 def frames_of(seed, count):
-    return [picture(10 * seed + n, (60, 44)) for n in range(count)]
+    return [draw_image(10 * seed + n, (60, 44)) for n in range(count)]
 
 
 def yes_of(logits: torch.Tensor, words, answer: str) -> float:
@@ -257,7 +257,7 @@ def check_videos(name, folder, videos, fps):
         ("internlmxcomposer25-7b", "InternLMXComposer2ForCausalLM", "", "into one image"),
     ],
 )
-def test_own_code_that_is_shown_pictures_alone(own_code, name, architecture, processor, reason):
+def test_own_code_that_is_shown_images_alone(own_code, name, architecture, processor, reason):
     make, _ = own_code
     folder, *_ = make(architecture, processor)
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
@@ -299,7 +299,7 @@ def test_own_code_of_transformers_own_kind(own_code, images):
     np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-5)
 
 
-def test_own_code_that_fails_on_videos_still_scores_pictures(own_code, images):
+def test_own_code_that_fails_on_videos_still_scores_images(own_code, images):
     make, _ = own_code
     folder, *_ = make("mPLUGOwl3Model")
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}

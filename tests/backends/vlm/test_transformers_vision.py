@@ -49,7 +49,7 @@ def test_a_network_takes_what_its_vision_tower_made(kind, networks):
     assert type(ours.find_vision_encoder(networks[kind])) is ours.VisionEncoder
 
 
-def test_the_features_of_a_picture_have_these_parts(networks):
+def test_the_features_of_an_image_have_these_parts(networks):
     pixels = torch.randn(2, 3, 28, 28)
     made = networks["internvl"].get_image_features(pixels, return_dict=True)
     assert made.get("pooler_output") is not None

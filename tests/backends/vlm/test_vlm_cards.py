@@ -13,7 +13,7 @@ from helpers.models.clip_goldens import exact_pixels
 from helpers.models.plain_vlm import QUESTION, first_token_of_yes, of_images
 from helpers.models.tiny_vlm import TEXT, TINY, llava
 from helpers.models.tiny_vlm_more import CARDED, OTHERS
-from helpers.toy import picture
+from helpers.toy import draw_image
 from safetensors.torch import save_file
 from transformers import (
     AutoModelForImageTextToText,
@@ -36,7 +36,7 @@ CARDS = {name: card for name, card in models.cards.items() if card.entry == "HfV
 
 @pytest.fixture(scope="module")
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30)])]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_its_card_scores_as_pairs_by_themselves(kind, images, tmp_path):
     assert card.sharing_mode == "prefix shared, packed"
     pairs = card.score_pairs(images, TEXTS[:2])
     np.testing.assert_allclose(pairs, apart.score_pairs(images, TEXTS[:2]), rtol=1e-5, atol=1e-9)
-    alike = [picture(seed, (56, 56)) for seed in range(3)]
+    alike = [draw_image(seed, (56, 56)) for seed in range(3)]
     alone = [apart.generate(image, "What is this?", max_new_tokens=6)[0] for image in alike]
     assert card.generate(alike, "What is this?", max_new_tokens=6) == alone
 
@@ -95,8 +95,8 @@ def test_internvl_in_the_layout_of_its_authors(name):
     """On Qwen2, InternLM2 and Phi-3, against what their own code answers."""
     golden = json.loads((GOLDENS / "internvl" / name / "cases.json").read_text(encoding="utf-8"))
     scorer = t2v_eval.load(name, checkpoint=GOLDENS / "internvl" / name, device="cpu")
-    pictures = [picture(seed, tuple(size)) for seed, size in golden["pictures"]]
-    scores = scorer(pictures, golden["texts"])
+    images = [draw_image(seed, tuple(size)) for seed, size in golden["pictures"]]
+    scores = scorer(images, golden["texts"])
     np.testing.assert_allclose(scores, golden["scores"], rtol=1e-4, atol=1e-9)
     with pytest.raises(InputError, match="takes no device_map"):
         t2v_eval.load(name, checkpoint=GOLDENS / "internvl" / name, device_map="auto")
@@ -150,7 +150,7 @@ def llava16(tmp_path):
     return original, folder
 
 
-def test_llava_1_6_is_read_with_its_own_tower_and_whole_pictures(llava16, images):
+def test_llava_1_6_is_read_with_its_own_tower_and_whole_images(llava16, images):
     original, folder = llava16
     card = t2v_eval.load("llava-v1.6-13b", checkpoint=folder, device="cpu")
     golden = t2v_eval.load("llava-v1.5-7b", checkpoint=original, device="cpu")
@@ -161,7 +161,7 @@ def test_llava_1_6_is_read_with_its_own_tower_and_whole_pictures(llava16, images
         t2v_eval.load("llava-v1.6-13b", checkpoint=folder, device="cpu")
 
 
-def test_tiles_are_not_read_as_a_whole_picture(tmp_path):
+def test_tiles_are_not_read_as_a_whole_image(tmp_path):
     TINY["llava_next"](tmp_path)
     with pytest.raises(CheckpointError, match="'llava_next', not 'llava'.*load it as 'hf-vlm:"):
         t2v_eval.load("llava-v1.6-13b", checkpoint=tmp_path, device="cpu")
@@ -289,7 +289,7 @@ def test_a_chat_template_of_the_tokenizer_is_used(images, tmp_path):
 
     tell(original)
     np.testing.assert_array_equal(load(tmp_path)(images, TEXTS), expected)
-    tell("<|im_start|>{{ messages[0].content | trim }}<|im_end|>")  # which knows of no pictures
+    tell("<|im_start|>{{ messages[0].content | trim }}<|im_end|>")  # which knows of no images
     with pytest.raises(CheckpointError, match="must hold both once, the image first"):
         load(tmp_path)
     tell("<|im_start|>{{ messages[0].content + 'here' }}<|im_end|>")
@@ -323,7 +323,7 @@ def test_llama_guard_is_asked_as_llama(images, tmp_path):
 
 
 def test_base_models_of_llama_go_on_with_a_text(images, tmp_path):
-    """They have no chat template; Meta's format has the picture after the first token."""
+    """They have no chat template; Meta's format has the image after the first token."""
     TINY["mllama"](tmp_path)
     (tmp_path / "chat_template.jinja").unlink()
     model = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()

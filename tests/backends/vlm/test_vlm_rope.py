@@ -7,14 +7,14 @@ import pytest
 import torch
 from helpers.models.plain_vlm import first_token_of_yes, of_images
 from helpers.models.tiny_vlm import TEXT, TINY, write
-from helpers.toy import picture
+from helpers.toy import draw_image
 from transformers import AutoConfig, AutoProcessor
 
 import t2v_eval
 from t2v_eval.backends.common.transformers_internals import max_stable_length
 from t2v_eval.inputs.media import Video, open_media
 
-SWITCH = 80  # tokens, between those of a picture with a short text and with a long one
+SWITCH = 80  # tokens, between those of an image with a short text and with a long one
 YARN = {"rope_theta": 10000.0, "factor": 7.5, "original_max_position_embeddings": SWITCH}
 LONG = {"rope_type": "longrope", "short_factor": [1.0] * 4, "long_factor": [2.0, 3.0, 4.0, 5.0]}
 # The language model, the rotary embeddings, how many positions it has, and where they change.
@@ -54,7 +54,7 @@ def expected(folder):
 
 
 def images():
-    return [picture(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (50, 50)])]
+    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (50, 50)])]
 
 
 def load(folder, **options):
@@ -87,8 +87,8 @@ def test_the_start_is_shared_where_all_texts_are_short(kind, folder, expected):
         assert bool(reading.prefixes) == shared
 
 
-def test_videos_beside_pictures(folder):
-    media = [Video.of([picture(n, (40, 40)) for n in range(14)], fps=2.0), *images()]
+def test_videos_beside_images(folder):
+    media = [Video.of([draw_image(n, (40, 40)) for n in range(14)], fps=2.0), *images()]
     apart = load(folder, share=False)(media, TEXTS)
     scorer = load(folder)
     scorer.room = 10**6

@@ -10,7 +10,7 @@ from helpers.media.vlm_videos import TEXTS, frames_of, load
 from helpers.models.plain_vlm import first_token_of_yes, of_images
 from helpers.models.tiny_vlm import TINY
 from helpers.models.tiny_vlm_more import CARDED, OTHERS
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.backends.vlm.reading.video import VideoSettings, smart_size, stack_frames
@@ -20,8 +20,8 @@ from t2v_eval.inputs.video import Clip, Sampling, clip, sampling_of
 from t2v_eval.registry import models
 
 KINDS = {**TINY, **CARDED, **OTHERS}
-KINDS.pop("paligemma")  # reads one picture
-# Those that have a place for videos; others are shown several pictures.
+KINDS.pop("paligemma")  # reads one image
+# Those that have a place for videos; others are shown several images.
 NATIVE = {"llava_onevision", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5"}
 NATIVE |= {"internvl", "perception_lm", "smolvlm", "molmo2", "gemma4", "gemma4_unified"}
 NATIVE |= {"qwen3_omni"}
@@ -48,7 +48,7 @@ def qwen(tmp_path_factory):
 
 
 def asked_plainly(folder, native, videos, texts) -> list[list[float]]:
-    """Of frames, 2 of which make a second, as a video or as pictures."""
+    """Of frames, 2 of which make a second, as a video or as images."""
     score = first_token_of_yes(folder)
 
     def of(frames, text: str) -> float:
@@ -73,13 +73,17 @@ def test_a_video_scores_as_transformers_scores_it(kind, folder):
 
 @pytest.mark.parametrize("share", [True, "packed", "repeated", "vision"])
 def test_shared_passes_equal_single_ones(kind, folder, share):
-    """Of videos of several lengths, and of pictures among them."""
+    """Of videos of several lengths, and of images among them."""
     if (kind, share) in UNSHARED:
         with pytest.raises(UnsupportedError, match="is not possible here"):
             load(folder, share=share)
         return
-    media = [Video.of(frames_of(0, 5), 2.0), picture(3, (50, 50)), Video.of(frames_of(1, 5), 2.0)]
-    media += [Video.of(frames_of(2, 2), 2.0), picture(4, (40, 60))]
+    media = [
+        Video.of(frames_of(0, 5), 2.0),
+        draw_image(3, (50, 50)),
+        Video.of(frames_of(1, 5), 2.0),
+    ]
+    media += [Video.of(frames_of(2, 2), 2.0), draw_image(4, (40, 60))]
     scorer, apart = (load(folder, share=s, frames=4) for s in (share, False))
     scorer.room = 10**6
     assert scorer.id == apart.id and scorer.reader.batches_images
@@ -149,7 +153,7 @@ def test_which_frames_are_in_the_id_and_how_they_are_shown(qwen):
     assert load(qwen, frames=4).id == few.id
 
 
-def test_frames_as_pictures_with_captions_and_a_lead(qwen):
+def test_frames_as_images_with_captions_and_a_lead(qwen):
     messages = {
         "caption": "Frame {number} at {seconds}s:",
         "lead": "{count} in {seconds:.1f} ({times}).",
@@ -167,7 +171,7 @@ def test_frames_as_pictures_with_captions_and_a_lead(qwen):
         load(qwen, video_settings={"lead": "{minutes}"})
 
 
-def test_a_wrapper_with_one_place_shows_no_pictures_in_a_row(qwen):
+def test_a_wrapper_with_one_place_shows_no_images_in_a_row(qwen):
     around = "<|im_start|>user\n<|vision_start|><image><|vision_end|>{}<|im_end|>\n"
     film = Video.of(frames_of(0))
     assert load(qwen, chat=around)(film, "cat").isfinite().all()
@@ -258,7 +262,7 @@ def test_frames_of_limited_pixels_are_shown_as_they_are_resized(qwen):
     """Not resized again; torchvision resizes as we do."""
     from torchvision.transforms.functional import InterpolationMode, resize
 
-    frames = [picture(n, (130, 97)) for n in range(4)]
+    frames = [draw_image(n, (130, 97)) for n in range(4)]
     limits = (28 * 28 * 4, 28 * 28 * 9, 10**9)
     scorer = load(qwen, video_settings={"pixels": limits})
     shown = scorer.load(Video.of(frames, fps=2.0))
@@ -317,7 +321,7 @@ def test_frames_of_qwen_have_the_sizes_of_qwen_vl_utils(tmp_path):
     """280 x 504 of 720 x 1280, since at most 151,200 pixels fit: 18 x 10 tokens for two frames."""
     KINDS["qwen2_5_vl"](tmp_path)
     scorer = t2v_eval.load("qwen2.5-vl-7b", checkpoint=tmp_path, device="cpu", context=9000)
-    film = Video.of([picture(n, (1280, 720)) for n in range(4)], fps=8.0)
+    film = Video.of([draw_image(n, (1280, 720)) for n in range(4)], fps=8.0)
     row = scorer.preprocess(scorer.load(film)).row
     assert row["video_grid_thw"].tolist() == [[2, 20, 36]]
     assert row["second_per_grid_ts"].tolist() == [0.25]

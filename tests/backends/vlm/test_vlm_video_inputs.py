@@ -8,7 +8,7 @@ import pytest
 from helpers.media.videos import by_hand, encode
 from helpers.media.vlm_videos import TEXTS, frames_of, load
 from helpers.models.tiny_vlm import TINY
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 from t2v_eval.errors import InputError, MediaError, ScoringError
 from t2v_eval.inputs.media import Video, open_media
@@ -25,7 +25,7 @@ def qwen(tmp_path_factory):
 def test_generate_and_explain_take_videos(qwen, tmp_path):
     path = encode(tmp_path / "a.mp4", 8, seed=1)
     scorer = load(qwen, frames=4)
-    generated = scorer.generate([path, picture(0)], "What happens?", max_new_tokens=4)
+    generated = scorer.generate([path, draw_image(0)], "What happens?", max_new_tokens=4)
     assert len(generated) == 2
     message = scorer.explain(path, ["cat", "dog"])[0]
     scores = scorer(path, ["cat", "dog"])[0]
@@ -52,8 +52,8 @@ def test_a_video_that_is_too_long_says_so(qwen, tmp_path):
     assert scores.isfinite().tolist() == [True, False]
 
 
-def test_frames_of_several_sizes_are_pictures_and_no_video(qwen):
-    odd = Video.of([picture(0, (60, 44)), picture(1, (44, 60))])
+def test_frames_of_several_sizes_are_images_and_no_video(qwen):
+    odd = Video.of([draw_image(0, (60, 44)), draw_image(1, (44, 60))])
     with pytest.raises(MediaError, match=r"several sizes, \[\(44, 60\), \(60, 44\)\]: resize them"):
         load(qwen)(odd, "cat")
     assert load(qwen, video_settings={"as_pictures": True})(odd, "cat").isfinite().all()
@@ -63,12 +63,16 @@ def test_a_broken_video_is_one_failure(qwen, tmp_path):
     valid, bad = encode(tmp_path / "a.mp4", 8, seed=1), tmp_path / "b.mp4"
     bad.write_bytes(valid.read_bytes()[:300])
     scorer = load(qwen, frames=4, on_error="skip")
-    assert scorer([valid, bad, picture(0)], "cat")[:, 0].isfinite().tolist() == [True, False, True]
+    assert scorer([valid, bad, draw_image(0)], "cat")[:, 0].isfinite().tolist() == [
+        True,
+        False,
+        True,
+    ]
     with pytest.raises((MediaError, ScoringError), match=r"b.mp4.*fetch it again"):
         load(qwen)(bad, "cat")
 
 
-def test_models_that_are_shown_one_picture_say_so(tmp_path):
+def test_models_that_are_shown_one_image_say_so(tmp_path):
     TINY["paligemma"](tmp_path / "p")
     scorer = load(tmp_path / "p", style="paligemma")
     video = encode(tmp_path / "a.mp4", 8)
@@ -116,8 +120,8 @@ def test_a_kept_video_that_leaves_no_room_is_one_failure(qwen):
         scorer.generate(films[1], "What is it?", max_new_tokens=600)
 
 
-def test_the_same_file_as_a_picture_and_as_a_video(qwen, tmp_path):
-    still = [picture(n, (56, 56)) for n in range(4)]
+def test_the_same_file_as_an_image_and_as_a_video(qwen, tmp_path):
+    still = [draw_image(n, (56, 56)) for n in range(4)]
     still[0].save(tmp_path / "a.gif", save_all=True, append_images=still[1:], duration=100)
     (tmp_path / "a.mp4").write_bytes((tmp_path / "a.gif").read_bytes())
     paths = [tmp_path / "a.gif", tmp_path / "a.mp4"]

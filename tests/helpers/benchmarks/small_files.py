@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from helpers.media.videos import encode
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 
 
 def draw(path: Path, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture(seed).save(path)
+    draw_image(seed).save(path)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -43,7 +43,7 @@ def copy(root: Path, *names: str) -> None:
 
 def jpeg(seed: int) -> bytes:
     stream = io.BytesIO()
-    picture(seed).save(stream, "JPEG")
+    draw_image(seed).save(stream, "JPEG")
     return stream.getvalue()
 
 

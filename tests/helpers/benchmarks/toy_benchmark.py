@@ -1,4 +1,4 @@
-"""Toy pictures as a benchmark and scorers that know the answers, for tests of what is reported."""
+"""Toy images as a benchmark and scorers that know the answers, for tests of what is reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.inputs.media import Media
@@ -21,7 +21,7 @@ HOSTILE = "<script>alert(1)</script> & 'quotes' \"$x$\" {{ 7*7 }}"
 
 
 class Toys(Benchmark):
-    """n items of two pictures and two texts; picture i belongs to text i."""
+    """n items of two images and two texts; image i belongs to text i."""
 
     headline = "right"
     chance: Mapping[str, float] = {"right": 0.25}
@@ -33,7 +33,10 @@ class Toys(Benchmark):
     def items(self) -> Sequence[Item]:
         return [
             Item(
-                images=[b"no picture" if n < self.broken else picture(2 * n), picture(2 * n + 1)],
+                images=[
+                    b"no picture" if n < self.broken else draw_image(2 * n),
+                    draw_image(2 * n + 1),
+                ],
                 texts=[f"{n} left {HOSTILE}", f"{n} right"],
                 tags=("even" if n % 2 == 0 else "odd", *((HOSTILE,) if n < 3 else ())),
                 id=f"toy-{n}",
@@ -52,7 +55,7 @@ class Toys(Benchmark):
 
 
 class Knows(Scorer):
-    """Scores 0.9 where picture and text belong together, 0.1 elsewhere; the other way if wrong."""
+    """Scores 0.9 where image and text belong together, 0.1 elsewhere; the other way if wrong."""
 
     def __init__(self, wrong: int = 0, stop: int = 0, **options: Any) -> None:
         super().__init__(**options)
@@ -95,7 +98,7 @@ class Guesses(Knows):
 
 
 def _same(pixels: Any, seed: int) -> bool:
-    return bool(np.array_equal(pixels, np.asarray(picture(seed))))
+    return bool(np.array_equal(pixels, np.asarray(draw_image(seed))))
 
 
 def register() -> None:

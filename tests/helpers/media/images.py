@@ -5,14 +5,14 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 from t2v_eval.inputs.media import decode, open_media
 
 
 def png(n=0, size=(12, 10)):
     stream = io.BytesIO()
-    picture(n, size).save(stream, "PNG")
+    draw_image(n, size).save(stream, "PNG")
     return stream.getvalue()
 
 

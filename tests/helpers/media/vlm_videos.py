@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 
@@ -14,4 +14,4 @@ def load(checkpoint, **options):
 
 
 def frames_of(seed, count=4):
-    return [picture(10 * seed + n, (60, 44)) for n in range(count)]
+    return [draw_image(10 * seed + n, (60, 44)) for n in range(count)]

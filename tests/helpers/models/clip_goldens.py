@@ -82,5 +82,5 @@ def images(case: dict[str, Any]) -> list[str]:
 
 
 def plain(case: dict[str, Any]) -> list[int]:
-    """Which pictures of a case are RGB, so that nothing depends on how they become so."""
+    """Which images of a case are RGB, so that nothing depends on how they become so."""
     return [n for n, image in enumerate(case["images"]) if Path(image).name in RGB]

@@ -1,4 +1,4 @@
-"""How far `score_tensor` is from the scores of the same pictures, on small random weights.
+"""How far `score_tensor` is from the scores of the same images, on small random weights.
 
     PYTHONPATH=tests python tests/helpers/models/gradients.py
 

@@ -42,5 +42,5 @@ def first_token_of_yes(
 
 
 def of_images(images: list[Any]) -> list[dict[str, Any]]:
-    """Pictures as contents of a message."""
+    """Images as contents of a message."""
     return [{"type": "image", "image": image} for image in images]

@@ -81,7 +81,7 @@ CHATML = (
 
 
 def chatml(image: str, video: str = "") -> str:
-    """The template of a model in whose conversation pictures and videos are these tokens."""
+    """The template of a model in whose conversation images and videos are these tokens."""
     return CHATML.replace("IMAGE", image).replace("VIDEO", video)
 
 
@@ -227,7 +227,7 @@ def internvl(folder: Path) -> None:
 
 
 def gemma3(folder: Path) -> None:
-    """With a window that is shorter than a question; pictures look at all of themselves."""
+    """With a window that is shorter than a question; images look at all of themselves."""
     special = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
     special += ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
     roles = {"boi": special[5], "eoi": special[6], "image": special[7]}
@@ -293,7 +293,7 @@ def paligemma(folder: Path) -> None:
 
 
 def mllama(folder: Path) -> None:
-    """Two layers look at the picture from within; one picture in up to four tiles."""
+    """Two layers look at the image from within; one image in up to four tiles."""
     special = ["<|begin_of_text|>", "<|eot_id|>", "<|start_header_id|>", "<|end_header_id|>"]
     special += ["<|image|>", "<|python_tag|>", "<pad>"]
     words = tokenizer(special, bos_token=special[0], eos_token=special[1], pad_token="<pad>")
@@ -423,7 +423,7 @@ def write(folder: Path, config: object, processor: object) -> None:
             if value.ndim > 1:
                 value.normal_(std=1.2 * value[0].numel() ** -0.5)
             elif "gate" in name:
-                value.fill_(0.7)  # they start closed, and the picture would not matter
+                value.fill_(0.7)  # they start closed, and the image would not matter
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
 

@@ -57,14 +57,14 @@ ENDS = {"eos_token": "<|im_end|>", "pad_token": "<pad>"}
 
 
 def idefics(folder: Path, config: type, processor: type, *parts: type) -> None:
-    """A model of the Idefics line: pictures cut into tiles, with tokens for rows and columns."""
+    """A model of the Idefics line: images cut into tiles, with tokens for rows and columns."""
     special = [*TURNS, "<image>", "<fake_token_around_image>", "<global-img>", "<end_of_utterance>"]
     special += [f"<row_{row}_col_{column}>" for row in (1, 2) for column in (1, 2)]
     words = tokenizer(special, **ENDS)
     edges = {"size": {"longest_edge": 56}, "max_image_size": {"longest_edge": 28}}
-    pictures, *videos = (part(**edges) for part in parts)
+    images, *videos = (part(**edges) for part in parts)
     made = processor(
-        pictures,
+        images,
         words,
         *videos,
         image_seq_len=4,
@@ -268,7 +268,7 @@ NAMED = ("image", "video", "audio")
 
 
 def mistral3(folder: Path) -> None:
-    """Pixtral's pictures, of any size, in Mistral's conversation without roles."""
+    """Pixtral's images, of any size, in Mistral's conversation without roles."""
     special = ["<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[IMG]", "[IMG_BREAK]", "[IMG_END]"]
     words = tokenizer(special, bos_token="<s>", eos_token="</s>", pad_token="<unk>")
     template = (

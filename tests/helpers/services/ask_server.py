@@ -1,4 +1,4 @@
-"""Asks a server about its own pictures and texts, for tests that kill or interrupt it.
+"""Asks a server about its own images and texts, for tests that kill or interrupt it.
 
 python tests/helpers/services/ask_server.py SERVICE ADDRESS STORE PICTURES TEXTS CONCURRENCY
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from helpers.services.loopback import Server
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.scoring.plan import Block
@@ -46,8 +46,8 @@ class Spoken:
         return t2v_eval.load(name or own, **{**given, **options})
 
 
-def pictures(count: int) -> list[Any]:
-    return [picture(seed) for seed in range(count)]
+def draw_images(count: int) -> list[Any]:
+    return [draw_image(seed) for seed in range(count)]
 
 
 def texts(count: int) -> list[str]:
@@ -67,5 +67,5 @@ if __name__ == "__main__":
     asking: dict[str, Any] = {"store": store, "on_error": "skip", "concurrency": concurrency}
     asking |= {"retries": 20, "timeout": 600.0}
     scorer = Spoken(service).load(address, **asking)
-    outcome = scorer.evaluate_blocks([Block(pictures(n_images), texts(n_texts))])
+    outcome = scorer.evaluate_blocks([Block(draw_images(n_images), texts(n_texts))])
     print(outcome.counts)

@@ -46,14 +46,14 @@ class Request:
         return str(next(part["text"] for part in self._parts if "text" in part))
 
     @property
-    def pictures(self) -> list[str]:
-        """What was sent as pictures: data URLs, or the base64 of the files."""
+    def images(self) -> list[str]:
+        """What was sent as images: data URLs, or the base64 of the files."""
         found = (part.get("image_url", part.get("inlineData")) for part in self._parts)
         return [str(one.get("url") or one["data"]) for one in found if one]
 
     @property
     def cell(self) -> str:
-        return f"{self.pictures} {self.question}"
+        return f"{self.images} {self.question}"
 
 
 @dataclass
@@ -67,15 +67,15 @@ class Reply:
     delay: float = 0.0
 
 
-def p_yes(picture: str, question: str) -> float:
-    """The right answer: any number that depends on all of the picture and the question."""
-    digest = hashlib.blake2b(f"{picture} {question}".encode(), digest_size=4).digest()
+def p_yes(image: str, question: str) -> float:
+    """The right answer: any number that depends on all of the image and the question."""
+    digest = hashlib.blake2b(f"{image} {question}".encode(), digest_size=4).digest()
     return 0.01 + 0.9 * int.from_bytes(digest, "big") / 2**32
 
 
 def wanted(request: Request) -> float:
     """The right answer to what was asked."""
-    return p_yes(request.pictures[0], request.question)
+    return p_yes(request.images[0], request.question)
 
 
 def likely(request: Request) -> dict[str, float]:

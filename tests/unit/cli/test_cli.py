@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.benchmarks.toy_benchmark import Knows, Toys, named_toys  # noqa: F401
-from helpers.toy import ToyEmbedding, expected, picture
+from helpers.toy import ToyEmbedding, draw_image, expected
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
@@ -49,11 +49,11 @@ def program(code, *arguments, **options):
 
 
 @pytest.fixture
-def pictures(tmp_path):
+def images(tmp_path):
     paths = []
     for seed in range(3):
         paths.append(tmp_path / f"p{seed}.png")
-        picture(seed).save(paths[-1])
+        draw_image(seed).save(paths[-1])
     return paths
 
 
@@ -66,19 +66,19 @@ def values(rows):
     return [float(row["score"]) for row in rows]
 
 
-def test_score_takes_pictures_times_texts(pictures, store):
+def test_score_takes_images_times_texts(images, store):
     result = call(
-        "score", "-m", "toy-colours", *pictures, "-t", "a cat", "-t", "two dogs", "--store", store
+        "score", "-m", "toy-colours", *images, "-t", "a cat", "-t", "two dogs", "--store", store
     )
     rows = list(csv.DictReader(result.stdout.splitlines()))
-    wanted = [expected(picture(s), text) for s in range(3) for text in ("a cat", "two dogs")]
+    wanted = [expected(draw_image(s), text) for s in range(3) for text in ("a cat", "two dogs")]
     assert values(rows) == pytest.approx(wanted, abs=1e-6)
-    assert rows[1]["image"] == str(pictures[0]) and rows[1]["text"] == "two dogs"
+    assert rows[1]["image"] == str(images[0]) and rows[1]["text"] == "two dogs"
     assert store.is_file()
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
-def test_score_reads_and_writes_tables(pictures, tmp_path, store, suffix):
+def test_score_reads_and_writes_tables(images, tmp_path, store, suffix):
     table = tmp_path / f"pairs{suffix}"
     write_table(table, [{"file": f"p{s}.png", "caption": f"caption {s}"} for s in range(3)])
     out = tmp_path / "new" / f"scores{suffix}"
@@ -86,12 +86,12 @@ def test_score_reads_and_writes_tables(pictures, tmp_path, store, suffix):
     call("score", "-m", "toy-colours", "--pairs", table, *named, "--out", out, "--store", store)
     rows = read_table(out)
     assert values(rows) == pytest.approx(
-        [expected(picture(s), f"caption {s}") for s in range(3)], abs=1e-6
+        [expected(draw_image(s), f"caption {s}") for s in range(3)], abs=1e-6
     )
     assert [row["text"] for row in rows] == ["caption 0", "caption 1", "caption 2"]
 
 
-def test_a_scored_table_keeps_its_columns_so_that_agree_reads_it(pictures, tmp_path, store):
+def test_a_scored_table_keeps_its_columns_so_that_agree_reads_it(images, tmp_path, store):
     table, out = tmp_path / "toy_benchmark.jsonl", tmp_path / "scored.csv"
     people = [3, 1, 2]
     rows = [{"image": f"p{s}.png", "text": f"caption {s}", "human": people[s]} for s in range(3)]
@@ -103,7 +103,7 @@ def test_a_scored_table_keeps_its_columns_so_that_agree_reads_it(pictures, tmp_p
     assert [row["human"] for row in read_table(out)] == ["3", "1", "2"]
     assert [row["tags"] for row in read_table(out)] == ["", "colour", ""]
     said = call("agree", out, "--human", "human", "--scores", "score", "--json").stdout
-    scores = [expected(picture(s), f"caption {s}") for s in range(3)]
+    scores = [expected(draw_image(s), f"caption {s}") for s in range(3)]
     found = json.loads(said)["scores"]["score"]["all"]["spearman"]["value"]
     assert found == pytest.approx(spearmanr(people, scores).statistic)
     table.write_text(write.replace("human", "score"))
@@ -111,7 +111,7 @@ def test_a_scored_table_keeps_its_columns_so_that_agree_reads_it(pictures, tmp_p
     assert "columns 'score' of their own" in " ".join(said.split())
 
 
-def test_pictures_of_a_table_are_below_the_root(pictures, tmp_path, store):
+def test_images_of_a_table_are_below_the_root(images, tmp_path, store):
     (tmp_path / "tables").mkdir()
     table = tmp_path / "tables" / "t.csv"
     write_table(table, [{"image": "p0.png", "text": "x"}])
@@ -120,22 +120,22 @@ def test_pictures_of_a_table_are_below_the_root(pictures, tmp_path, store):
     assert values(csv.DictReader(call(*common, "--root", tmp_path).stdout.splitlines()))
 
 
-def test_pictures_inside_a_parquet_table(pictures, tmp_path):
+def test_images_inside_a_parquet_table(images, tmp_path):
     import pyarrow
     from pyarrow import parquet
 
-    rows = [{"image": {"bytes": pictures[0].read_bytes(), "path": "a.png"}, "text": "x"}]
+    rows = [{"image": {"bytes": images[0].read_bytes(), "path": "a.png"}, "text": "x"}]
     parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "t.parquet")
     result = call("score", "-m", "toy-colours", "--pairs", tmp_path / "t.parquet", "--no-store")
     assert values(csv.DictReader(result.stdout.splitlines())) == pytest.approx(
-        [expected(picture(0), "x")], abs=1e-6
+        [expected(draw_image(0), "x")], abs=1e-6
     )
 
 
-def test_templates_and_options_reach_the_scorer(pictures):
-    common = ("score", "-m", "toy-colours", pictures[0], "-t", "cat", "--no-store")
+def test_templates_and_options_reach_the_scorer(images):
+    common = ("score", "-m", "toy-colours", images[0], "-t", "cat", "--no-store")
     rows = csv.DictReader(call(*common, "--question", "a photo of {}").stdout.splitlines())
-    assert values(rows) == pytest.approx([expected(picture(0), "a photo of cat")], abs=1e-6)
+    assert values(rows) == pytest.approx([expected(draw_image(0), "a photo of cat")], abs=1e-6)
     call(*common, "--option", "scale=2.5", "--device", "cpu", "--dtype", "float64")
     assert "takes no option 'shade'" in call(*common, "--option", "shade=1", code=2).stderr
     assert "write key=value" in call(*common, "--option", "scale", code=2).stderr
@@ -149,10 +149,10 @@ def test_options_are_read_as_json_or_as_python_writes_them():
     assert parse_options(said) == {**found, "g": ""}
 
 
-def test_failed_scores_are_empty_and_said(pictures, tmp_path, store):
+def test_failed_scores_are_empty_and_said(images, tmp_path, store):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     common = ("score", "-m", "toy-colours", "-t", "x", "--on-error", "skip", "--store", store)
-    result = call(*common, pictures[0], tmp_path / "bad.png")
+    result = call(*common, images[0], tmp_path / "bad.png")
     rows = list(csv.DictReader(result.stdout.splitlines()))
     assert rows[0]["score"] and not rows[1]["score"]
     assert "not an image" in rows[1]["error"]
@@ -190,24 +190,22 @@ def test_failed_scores_are_empty_and_said(pictures, tmp_path, store):
         (("-m", "toy-colours", "p0.png", "-t", "x", "--on-error", "stop"), "use 'raise' or 'skip'"),
     ],
 )
-def test_errors_are_one_line_and_exit_with_2(pictures, monkeypatch, arguments, message):
-    monkeypatch.chdir(pictures[0].parent)
+def test_errors_are_one_line_and_exit_with_2(images, monkeypatch, arguments, message):
+    monkeypatch.chdir(images[0].parent)
     stores = () if "--store" in arguments else ("--no-store",)
     result = call("score", *arguments, *stores, code=2)
     assert result.stderr.startswith("error: ") and message in result.stderr
     assert result.stdout == "" and len(result.stderr.splitlines()) == 1
 
 
-def test_debug_shows_where_an_error_came_from(pictures):
-    result = RUNNER.invoke(
-        app, ["--debug", "score", "-m", "toy-colour", str(pictures[0]), "-t", "x"]
-    )
+def test_debug_shows_where_an_error_came_from(images):
+    result = RUNNER.invoke(app, ["--debug", "score", "-m", "toy-colour", str(images[0]), "-t", "x"])
     assert type(result.exception).__name__ == "UnknownNameError"
 
 
-def test_warnings_are_lines(pictures):
+def test_warnings_are_lines(images):
     result = call(
-        "score", "-m", "toy-colours", pictures[0], "-t", "x", "--no-store", "--question", "a photo"
+        "score", "-m", "toy-colours", images[0], "-t", "x", "--no-store", "--question", "a photo"
     )
     assert "warning: neither the question 'a photo'" in result.stderr
 
@@ -273,8 +271,8 @@ def test_a_run_in_which_all_fails_is_written_and_exits_with_1(tmp_path, monkeypa
     assert json.loads((tmp_path / "report.json").read_text())["runs"][0]["counts"]["used"] == 0
 
 
-def test_what_users_wrote_is_no_markup(pictures, tmp_path):
-    picture(0).save(tmp_path / "[red]x[nonsense].png")
+def test_what_users_wrote_is_no_markup(images, tmp_path):
+    draw_image(0).save(tmp_path / "[red]x[nonsense].png")
     result = call(
         "score", "-m", "toy-colours", tmp_path / "no[red].png", "-t", "x", "--no-store", code=2
     )
@@ -308,11 +306,11 @@ def test_lists_take_patterns_and_kinds():
     assert call("list", "models", "nothing*").stdout == ""
 
 
-def test_store_commands(pictures, tmp_path, store):
+def test_store_commands(images, tmp_path, store):
     common = ("score", "--store", store, "-t", "x", "--on-error", "skip")
     (tmp_path / "bad.png").write_bytes(b"no picture")
-    call(*common, "-m", "toy-colours", *pictures, tmp_path / "bad.png")
-    call(*common, "-m", "toy-colours", *pictures, "--question", "a {}")
+    call(*common, "-m", "toy-colours", *images, tmp_path / "bad.png")
+    call(*common, "-m", "toy-colours", *images, "--question", "a {}")
     told = call("store", "stats", "--store", store).stdout
     assert str(store) in told and "toy-colours weights" in told
     out = tmp_path / "all.jsonl"
@@ -332,7 +330,7 @@ def test_store_commands(pictures, tmp_path, store):
     assert not nowhere.exists()
 
 
-def test_caption_prints_means_and_writes_scores(pictures, tmp_path):
+def test_caption_prints_means_and_writes_scores(images, tmp_path):
     (tmp_path / "c.json").write_text(json.dumps({f"p{s}": f"caption {s}" for s in range(3)}))
     out = tmp_path / "result.json"
     result = call(
@@ -345,7 +343,7 @@ def test_caption_prints_means_and_writes_scores(pictures, tmp_path):
         out,
         "--no-store",
     )
-    wanted = [expected(picture(s), f"caption {s}") for s in range(3)]
+    wanted = [expected(draw_image(s), f"caption {s}") for s in range(3)]
     assert result.stdout == f"toy-colours: {sum(wanted) / 3:.4f}\n"
     assert json.loads(out.read_text())["p1"]["toy-colours"] == pytest.approx(wanted[1], abs=1e-6)
     result = call("caption", tmp_path / "none.json", tmp_path, "--scorer", "toy-colours", code=2)
@@ -360,13 +358,13 @@ def test_version_and_help():
     assert call("score", code=2).stderr, "a usage error"
 
 
-def test_a_real_process(pictures):
+def test_a_real_process(images):
     done = program(
         "from helpers.benchmarks import toy_benchmark; toy_benchmark.register()",
         "score",
         "-m",
         "toy-colours",
-        pictures[0],
+        images[0],
         "-t",
         "x",
         "--no-store",
@@ -374,7 +372,7 @@ def test_a_real_process(pictures):
     out, err = done.communicate(timeout=120)
     assert done.returncode == 0, err
     assert values(csv.DictReader(out.splitlines())) == pytest.approx(
-        [expected(picture(0), "x")], abs=1e-6
+        [expected(draw_image(0), "x")], abs=1e-6
     )
     assert err == "", "no progress where no terminal is"
 
@@ -436,14 +434,14 @@ def test_listing_is_quick():
     assert time.perf_counter() - started < 5, "generous: the machine may be busy"
 
 
-def test_a_scorer_that_uses_no_text_needs_none(pictures):
+def test_a_scorer_that_uses_no_text_needs_none(images):
     class NoText(ToyEmbedding):
         uses_text = False
 
     models.register("toy-no-text", kind="aesthetic")(NoText)
-    done = call("score", "-m", "toy-no-text", *pictures[:2], "--no-store")
+    done = call("score", "-m", "toy-no-text", *images[:2], "--no-store")
     rows = list(csv.DictReader(done.stdout.splitlines()))
-    assert values(rows) == pytest.approx([expected(picture(n), "") for n in range(2)], abs=1e-6)
+    assert values(rows) == pytest.approx([expected(draw_image(n), "") for n in range(2)], abs=1e-6)
 
 
 def test_a_full_name_lists_all_that_its_card_says():

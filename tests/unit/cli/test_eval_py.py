@@ -41,7 +41,7 @@ class Malformed(Elsewhere):
 
 
 class Refuses(Toys):
-    """Its second picture is broken, which the scorer finds out."""
+    """Its second image is broken, which the scorer finds out."""
 
     def items(self):
         return [replace(item, images=[b"no picture", item.images[1]]) for item in super().items()]
@@ -133,7 +133,7 @@ def test_the_second_run_reuses_the_first(program, tmp_path, capsys):
 
 @pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 def test_the_folders_of_t2v_metrics(program, tmp_path, capsys, monkeypatch):
-    """Its layout: annotations beside the folders of the pictures, which have names of their own."""
+    """Its layout: annotations beside the folders of the images, which have names of their own."""
     monkeypatch.undo()
     places = {
         "tifa160": "tifa160", "seetrue": "seetrue", "stanfordt23d": "stanfordt23d",

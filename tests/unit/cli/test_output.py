@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from helpers.benchmarks import toy_benchmark
 from helpers.benchmarks.toy_benchmark import Knows, Toys
-from helpers.toy import picture
+from helpers.toy import draw_image
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -88,7 +88,7 @@ def test_names_that_are_not_utf_8_are_spelt_out(tmp_path, name):
 
 def test_a_score_of_a_file_whose_name_is_not_utf_8(tmp_path):
     name = os.fsdecode(bytes(tmp_path) + b"/caf\xe9\n\x1b[31m.png")
-    picture(0).save(name)
+    draw_image(0).save(name)
     for out in ("t.csv", "t.jsonl", "t.parquet"):
         call(
             "score", "-m", "toy-colours", name, "-t", "a cat", "--no-store", "--out", tmp_path / out
@@ -130,7 +130,7 @@ def test_a_command_keeps_its_scores_whatever_the_writer_raises(tmp_path, monkeyp
         raise raised
 
     monkeypatch.setitem(tables._WRITERS, ".csv", refuse)
-    picture(0).save(tmp_path / "a.png")
+    draw_image(0).save(tmp_path / "a.png")
     out = tmp_path / "t.csv"
     arguments = ["-m", "toy-colours", tmp_path / "a.png", "-t", "a cat", "--no-store"]
     done = call("score", *arguments, "--out", out, code=2)
@@ -212,7 +212,7 @@ def test_in_a_spreadsheet_no_text_is_a_formula(tmp_path, text):
 
 
 def test_commands_write_for_spreadsheets(tmp_path):
-    picture(0).save(tmp_path / "a.png")
+    draw_image(0).save(tmp_path / "a.png")
     arguments = ["-m", "toy-colours", tmp_path / "a.png", "-t", "=1+1"]
     store, out = ("--store", tmp_path / "s.db"), tmp_path / "t.csv"
     call("score", *arguments, *store, "--out", out)
@@ -334,14 +334,14 @@ def test_texts_of_odd_names_are_written(tmp_path):
 )
 def test_what_a_user_mistypes_is_one_line(tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
-    picture(0).save("a.png")
+    draw_image(0).save("a.png")
     Path("t.csv").write_text("a,b\n1,2\n2,3\n3,1\n")
     done = call(*arguments, code=2)
     assert done.stderr.startswith("error: ") and said in done.stderr, done.stderr
 
 
 def test_a_table_for_spreadsheets_acts_on_no_terminal(tmp_path, monkeypatch, capsys):
-    picture(0).save(tmp_path / "a.png")
+    draw_image(0).save(tmp_path / "a.png")
     monkeypatch.setattr(console, "is_terminal", lambda: True)
     text = EVIL.replace("\udce9", "")
     arguments = ["score", "-m", "toy-colours", str(tmp_path / "a.png"), "-t", text, "--no-store"]

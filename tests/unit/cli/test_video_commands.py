@@ -1,4 +1,4 @@
-"""Videos on the command line: some models read them, a scorer of pictures says what else to do."""
+"""Videos on the command line: some models read them, a scorer of images says what else to do."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_table_of_videos_and_one_that_is_broken(model, videos):
     assert not found.stdout
 
 
-def test_a_scorer_of_pictures_says_what_to_do(videos):
+def test_a_scorer_of_images_says_what_to_do(videos):
     asked = "score", videos / "one.mp4", "-t", "a dog", "-m", "tiny-clip", "--no-store"
     found = run(*asked)
     assert found.exit_code == 2 and REMEDY in found.stderr

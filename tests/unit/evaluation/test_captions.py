@@ -1,4 +1,4 @@
-"""Folders of captioned pictures, in and out in the JSON of the CLIPScore repository."""
+"""Folders of captioned images, in and out in the JSON of the CLIPScore repository."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 from helpers.models.clip_goldens import FOLDER, arch, open_clip_file
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, OutputError, T2VWarning, TableError
@@ -47,10 +47,10 @@ def test_equals_the_original(name, references, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two pictures with endings in capitals, a file that is none, and their captions."""
+    """Two images with endings in capitals, a file that is none, and their captions."""
     (tmp_path / "images").mkdir()
-    picture(0).save(tmp_path / "images" / "one.PNG")
-    picture(1).save(tmp_path / "images" / "two.Jpeg")
+    draw_image(0).save(tmp_path / "images" / "one.PNG")
+    draw_image(1).save(tmp_path / "images" / "two.Jpeg")
     (tmp_path / "images" / "notes.txt").write_text("not a picture")
     write(tmp_path, "candidates", {"one": "a cat", "two": "a dog"})
     return tmp_path
@@ -73,17 +73,17 @@ def test_any_scorer_and_any_case_of_the_ending(folder):
     found = score(folder, scorer)
     assert set(found.scores) == {"one", "two"}
     assert list(found.scores["one"]) == ["ToyEmbedding"]
-    assert found.scores["one"]["ToyEmbedding"] == scorer(picture(0), "a cat").item()
+    assert found.scores["one"]["ToyEmbedding"] == scorer(draw_image(0), "a cat").item()
     assert found.counts.cells == 2
 
 
-def test_pictures_without_a_caption_are_named(folder):
+def test_images_without_a_caption_are_named(folder):
     write(folder, "candidates", {"one": "a cat", "three": "a dog"})
     with pytest.raises(TableError, match=r"1 images have no caption in .*: 'two'"):
         score(folder)
 
 
-def test_captions_without_a_picture_are_left_out_and_named(folder):
+def test_captions_without_an_image_are_left_out_and_named(folder):
     write(folder, "candidates", {"one": "a cat", "two": "a dog", "three": "a bird"})
     with pytest.warns(T2VWarning, match=r"1 of 3 captions .* have no image .*'three'"):
         found = score(folder)
@@ -119,7 +119,7 @@ def test_malformed_files_are_named(content, message, folder):
         score(folder)
 
 
-def test_folders_that_hold_no_pictures_or_two_of_a_name(folder):
+def test_folders_that_hold_no_images_or_two_of_a_name(folder):
     with pytest.raises(TableError, match="not a folder of images"):
         score_captions(ToyEmbedding(), folder / "candidates.json", folder / "nowhere")
     with pytest.raises(TableError, match="no such file"):
@@ -132,7 +132,7 @@ def test_folders_that_hold_no_pictures_or_two_of_a_name(folder):
         score_captions(ToyEmbedding(), folder / "candidates.json", folder / "empty")
 
 
-def test_a_broken_picture_is_null_and_not_in_the_mean(folder):
+def test_a_broken_image_is_null_and_not_in_the_mean(folder):
     (folder / "images" / "two.Jpeg").write_bytes(b"not a picture")
     found = score(folder, ToyEmbedding(on_error="skip"))
     assert found.scores["two"] == {"ToyEmbedding": None}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys, named_toys  # noqa: F401
-from helpers.toy import picture
+from helpers.toy import draw_image
 from scipy import stats
 
 from t2v_eval.cli import console
@@ -155,7 +155,7 @@ class Rated(Benchmark):
         self.rated = human
 
     def items(self):
-        return [Item([picture(0)], [str(n)], {"human": [h]}) for n, h in enumerate(self.rated)]
+        return [Item([draw_image(0)], [str(n)], {"human": [h]}) for n, h in enumerate(self.rated)]
 
     def metrics(self, items, scores):
         return self.statistic(items, scores)(np.arange(len(items)))

@@ -85,7 +85,7 @@ def test_cards_that_can_be_fetched_know_what_their_files_are():
         assert bool(card.files) == bool(card.hub or card.url), card.name
 
 
-def test_the_prompts_of_a_set_need_no_pictures(tmp_path):
+def test_the_prompts_of_a_set_need_no_images(tmp_path):
     rows = ["Prompts,Category", "A red car.,Colors", "Two dogs.,Counting"]
     (tmp_path / "drawbench.csv").write_text("\n".join(rows))
     assert "found 2 prompts" in call("drawbench", "--root", tmp_path).stderr
@@ -96,11 +96,11 @@ def test_the_prompts_of_a_set_need_no_pictures(tmp_path):
 def published(tmp_path):
     """What the hub has of SeeTRUE, as the fixture in its layout has it."""
     seetrue(tmp_path / "published")
-    pictures = {
+    images = {
         f"images/{path.name}": path.read_bytes()
         for path in (tmp_path / "published" / "images").iterdir()
     }
-    archive(tmp_path / "published" / "images.zip", pictures)
+    archive(tmp_path / "published" / "images.zip", images)
     return {
         name: (tmp_path / "published" / name).read_bytes() for name in ("SeeTRUE.csv", "images.zip")
     }

@@ -54,22 +54,22 @@ def ranked(tmp_path):
     return benchmark, benchmark.items()
 
 
-def test_04_prompts_without_a_perfect_picture_are_those_without_one(ranked):
+def test_04_prompts_without_a_perfect_image_are_those_without_one(ranked):
     _, items = ranked
     without = [item.id for item in items if item.tags == ("no perfect picture",)]
     assert without == [item.id for item in items if max(item.labels["human"]) < 5]
     assert without == ["00012", "00800"]
 
 
-def test_05_figures_of_some_prompts_are_of_their_own_pictures(ranked):
+def test_05_figures_of_some_prompts_are_of_their_own_images(ranked):
     benchmark, items = ranked
     scores = [column(range(9)), column(range(9)), column([0, 0, 0, 1, 0, 0, 0, 0, 0])]
-    # The third prompt's fourth picture is rated 4, the other prompts' pictures do not matter.
+    # The third prompt's fourth image is rated 4, the other prompts' images do not matter.
     assert benchmark.metrics(items[2:], scores[2:])["best_of_9"] == 4
     assert benchmark.statistic(items, scores)(np.array([2]))["best_of_9"] == 4
 
 
-def test_06_a_prompt_rated_all_alike_has_no_best_picture(ranked):
+def test_06_a_prompt_rated_all_alike_has_no_best_image(ranked):
     benchmark, items = ranked
     ratings = [column(item.labels["human"]) for item in items]
     assert len(set(items[1].labels["human"])) == 1
@@ -122,7 +122,7 @@ def test_11_two_runs_give_one_figure(tmp_path):
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
-def test_12_every_picture_can_be_loaded(tmp_path, name):
+def test_12_every_image_can_be_loaded(tmp_path, name):
     LAYOUTS[name](tmp_path)
     for item in opened(name, tmp_path).items():
         assert decode(open_media(item.images[0])).size

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from helpers.toy import ToyPair, picture
+from helpers.toy import ToyPair, draw_image
 from scipy.stats import kendalltau
 
 import t2v_eval
@@ -18,7 +18,7 @@ TEXTS = ["cat", "two dogs", "a red apple on a table"]
 
 @pytest.fixture
 def images():
-    return [picture(seed) for seed in range(4)]
+    return [draw_image(seed) for seed in range(4)]
 
 
 def test_scores_spread_and_order(images):
@@ -38,7 +38,7 @@ def test_scores_spread_and_order(images):
     assert "tau-b" in str(told)
 
 
-def test_one_picture_has_no_rival(images):
+def test_one_image_has_no_rival(images):
     told = t2v_eval.template_sensitivity(
         ToyPair(device="cpu"), images[0], "cat", ["vqascore", "plain"]
     )

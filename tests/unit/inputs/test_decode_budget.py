@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 from PIL import Image, ImageOps
 
 from t2v_eval.errors import InputError, MediaError
@@ -111,7 +111,7 @@ def test_an_error_gives_back_what_was_reserved(small):
         small.reserve(1)
 
 
-def test_pictures_of_all_threads_count(monkeypatch):
+def test_images_of_all_threads_count(monkeypatch):
     monkeypatch.setenv(VARIABLE, "4")
     side = 300  # one takes 1.4 MiB, so that two fit
     decoded, most, lock = [0], [0], threading.Lock()
@@ -130,7 +130,7 @@ def test_pictures_of_all_threads_count(monkeypatch):
     images = []
     for n in range(24):
         stream = io.BytesIO()
-        picture(n, (side, side)).save(stream, "PNG")
+        draw_image(n, (side, side)).save(stream, "PNG")
         images.append(stream.getvalue())
     assert 2 <= 4 * MIB // (side * side * PIXEL_BYTES) < 3
     assert Counting(device="cpu")(images, "a cat").isfinite().all()
@@ -159,7 +159,7 @@ def test_what_is_too_large_even_alone_names_the_limit(monkeypatch, tmp_path):
 def test_the_variable_is_a_whole_number(value, monkeypatch):
     monkeypatch.setenv(VARIABLE, value)
     with pytest.raises(InputError, match=f"{VARIABLE}='.*use a whole number of MiB"):
-        ToyEmbedding(on_error="skip")(picture(0), "a cat")
+        ToyEmbedding(on_error="skip")(draw_image(0), "a cat")
 
 
 def test_pillow_s_own_limit_holds(monkeypatch):
@@ -208,7 +208,7 @@ def test_of_a_long_video_a_part_is_held_at_a_time(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I", "F", "I;16", "CMYK", "L", "1"])
 def test_strips_change_no_pixel(mode, monkeypatch):
-    """Against the whole picture at once, as Pillow and numpy convert it."""
+    """Against the whole image at once, as Pillow and numpy convert it."""
     noise = np.random.RandomState(0)
     size = (37, 53)
     if mode in ("I", "F", "I;16"):
@@ -234,18 +234,18 @@ def test_strips_change_no_pixel(mode, monkeypatch):
 
 
 @pytest.mark.parametrize("orientation", range(10))
-def test_turned_pictures_are_as_pillow_turns_them(orientation):
+def test_turned_images_are_as_pillow_turns_them(orientation):
     exif = Image.Exif()
     exif[274] = orientation
     for kind in ("JPEG", "PNG", "TIFF"):
         stream = io.BytesIO()
-        picture(0, (16, 24)).save(stream, kind, exif=exif)
+        draw_image(0, (16, 24)).save(stream, kind, exif=exif)
         wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(stream.getvalue())))
         np.testing.assert_array_equal(decode(open_media(stream.getvalue())), wanted)
 
 
-def test_the_caller_s_picture_is_never_handed_out_to_be_changed():
-    image = picture(0)
+def test_the_caller_s_image_is_never_handed_out_to_be_changed():
+    image = draw_image(0)
     before = np.asarray(image).copy()
     seen = decode(open_media(image))
     seen.paste((0, 0, 0), (0, 0, 5, 5))
@@ -254,7 +254,7 @@ def test_the_caller_s_picture_is_never_handed_out_to_be_changed():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="measures memory as Linux counts it")
 @pytest.mark.parametrize(("bits", "colour"), [(8, 2), (16, 0), (8, 6)])
-def test_the_memory_of_a_huge_picture_is_bounded(bits, colour, tmp_path):
+def test_the_memory_of_a_huge_image_is_bounded(bits, colour, tmp_path):
     """Colours, 16 bits of grey, colours with alpha: 36 million pixels that are a few kB."""
     side = 6000
     (tmp_path / "a.png").write_bytes(png(side, side, bits, colour))
@@ -266,7 +266,7 @@ def test_the_memory_of_a_huge_picture_is_bounded(bits, colour, tmp_path):
         "decode(open_media('a.png'))\n"
         "print(peak_memory() - before)\n"
     )
-    picture(0).save(tmp_path / "small.png")
+    draw_image(0).save(tmp_path / "small.png")
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from helpers.media.images import pixels, png
 from helpers.media.videos import by_hand, encode
-from helpers.toy import ToyEmbedding, ToyPair, picture
+from helpers.toy import ToyEmbedding, ToyPair, draw_image
 from PIL import Image, features
 
 from t2v_eval.backends.services.credentials import resolve_api_key
@@ -214,7 +214,7 @@ def test_formats_are_those_that_pillow_decodes_itself():
 def test_formats_are_read_as_pillow_reads_them(kind):
     stream = io.BytesIO()
     try:
-        picture(0, (32, 32)).save(stream, kind)
+        draw_image(0, (32, 32)).save(stream, kind)
     except (KeyError, OSError):
         pytest.skip("this Pillow does not write it")
     wanted = np.asarray(Image.open(io.BytesIO(stream.getvalue())).convert("RGB"))
@@ -249,7 +249,7 @@ def test_what_is_no_regular_file_is_refused_at_once(kind, ending, tmp_path):
         if ending == ".mp4":
             with pytest.raises(MediaError, match=message):
                 frames(path, 2)
-        scores = ToyEmbedding(on_error="skip")([path, picture(0)], "a cat")
+        scores = ToyEmbedding(on_error="skip")([path, draw_image(0)], "a cat")
         assert scores[0].isnan() and scores[1].isfinite()
     else:
         with pytest.raises(TableError, match=message):
@@ -288,9 +288,9 @@ def moved_over(path: Path, content: bytes) -> None:
 @pytest.mark.parametrize("replace", [copied_over, moved_over])
 def test_a_file_replaced_under_the_same_size_and_time_is_noticed(replace, tmp_path):
     path = tmp_path / "a.bmp"
-    picture(0).save(path)
+    draw_image(0).save(path)
     stream = io.BytesIO()
-    picture(1).save(stream, "BMP")
+    draw_image(1).save(stream, "BMP")
     opened, file = open_media(path), File.snapshot(path)
     weights.fingerprint([path])
     watched, before = weights.Watched([path]), weights.fingerprint([path])
@@ -303,19 +303,19 @@ def test_a_file_replaced_under_the_same_size_and_time_is_noticed(replace, tmp_pa
     assert weights.fingerprint([path]) != before
     with pytest.raises(OSError, match="changed since the model was loaded"):
         watched.fingerprint()
-    np.testing.assert_array_equal(pixels(path), picture(1))
+    np.testing.assert_array_equal(pixels(path), draw_image(1))
 
 
 def odd_exif() -> bytes:
     """An upright JPEG whose EXIF cannot be read."""
     stream = io.BytesIO()
-    picture(0, (32, 32)).save(
+    draw_image(0, (32, 32)).save(
         stream, "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12" * 30
     )
     return stream.getvalue()
 
 
-def test_a_picture_that_cannot_be_shown_is_left_out(tmp_path, monkeypatch):
+def test_an_image_that_cannot_be_shown_is_left_out(tmp_path, monkeypatch):
     good, odd = tmp_path / "good.png", tmp_path / "odd.jpg"
     good.write_bytes(png())
     odd.write_bytes(odd_exif())

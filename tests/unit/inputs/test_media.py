@@ -1,4 +1,4 @@
-"""Every form a picture comes in, and every way it can be wrong."""
+"""Every form an image comes in, and every way it can be wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyEmbedding, expected, picture
+from helpers.toy import ToyEmbedding, draw_image, expected
 from PIL import Image, features
 
 from t2v_eval.errors import InputError, MediaError
@@ -28,7 +28,7 @@ def as_bytes(image, kind="PNG", **options):
 
 
 def test_every_form_gives_the_same_pixels(tmp_path):
-    image = picture(0)
+    image = draw_image(0)
     array = np.asarray(image)
     path = tmp_path / "a picture.png"
     image.save(path)
@@ -49,11 +49,11 @@ def test_grey_and_boolean_arrays():
 
 def test_the_key_is_the_content(tmp_path):
     one, two = tmp_path / "1.png", tmp_path / "2.png"
-    picture(0).save(one)
+    draw_image(0).save(one)
     two.write_bytes(one.read_bytes())
     assert open_media(one).key == open_media(two).key == open_media(one.read_bytes()).key
-    assert open_media(picture(0)).key == open_media(picture(0)).key
-    assert open_media(picture(0)).key != open_media(picture(1)).key
+    assert open_media(draw_image(0)).key == open_media(draw_image(0)).key
+    assert open_media(draw_image(0)).key != open_media(draw_image(1)).key
     flat = np.zeros((2, 8), np.uint8)
     assert open_media(flat).key != open_media(flat.reshape(4, 4)).key
 
@@ -63,11 +63,11 @@ def test_lists_and_batches():
     assert len(as_list(array)) == 3
     assert len(as_list(torch.zeros(2, 3, 4, 4))) == 2
     assert len(as_list(array[0])) == 1
-    assert len(as_list(picture(i) for i in range(3))) == 3
+    assert len(as_list(draw_image(i) for i in range(3))) == 3
 
 
 def test_exif_orientation_is_applied_only_when_seen():
-    image = picture(0, (12, 10))
+    image = draw_image(0, (12, 10))
     exif = Image.Exif()
     exif[274] = 6  # rotated by 90 degrees clockwise to be seen upright
     content = as_bytes(image, exif=exif)
@@ -111,29 +111,29 @@ def test_a_dark_file_of_sixteen_bits_stays_dark(tmp_path, kind):
 
 def test_a_file_that_changes_after_it_was_hashed_is_refused(tmp_path):
     path = tmp_path / "a.png"
-    picture(0).save(path)
+    draw_image(0).save(path)
     opened = open_media(path)
-    np.testing.assert_array_equal(decode(opened), picture(0))
+    np.testing.assert_array_equal(decode(opened), draw_image(0))
     before = path.stat()
-    picture(1).save(path)
+    draw_image(1).save(path)
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     with pytest.raises(MediaError, match="a.png.*changed while it was being scored; run again"):
         decode(opened)
-    np.testing.assert_array_equal(pixels(path), picture(1))
+    np.testing.assert_array_equal(pixels(path), draw_image(1))
     path.unlink()
     with pytest.raises(MediaError, match="cannot be decoded.*No such file"):
         decode(opened)
 
 
 def test_cmyk_and_animated_gif():
-    assert pixels(as_bytes(picture(0).convert("CMYK"), "JPEG")).shape == (10, 12, 3)
+    assert pixels(as_bytes(draw_image(0).convert("CMYK"), "JPEG")).shape == (10, 12, 3)
     frames = [Image.new("RGB", (4, 4), c) for c in ("red", "blue")]
     gif = as_bytes(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert (pixels(gif) == [255, 0, 0]).all()
 
 
 def test_files_that_cannot_be_used_are_named(tmp_path):
-    whole = as_bytes(picture(0, (64, 64)), "JPEG")
+    whole = as_bytes(draw_image(0, (64, 64)), "JPEG")
     cases = {
         "gone.png": (None, "no such file"),
         "empty.png": (b"", r"empty \(0 bytes\)"),
@@ -154,7 +154,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path):
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow reads no AVIF")
 def test_a_damaged_avif_is_named(tmp_path):
-    whole = as_bytes(picture(0, (64, 64)), "AVIF")
+    whole = as_bytes(draw_image(0, (64, 64)), "AVIF")
     raised = set()
     for at in range(0, len(whole), 7):
         damaged = bytearray(whole)
@@ -172,15 +172,15 @@ def test_a_damaged_avif_is_named(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="others name files by characters")
 def test_a_file_whose_name_is_no_text_is_scored_and_kept(tmp_path):
     path = tmp_path / os.fsdecode(b"b\xff.png")
-    picture(0).save(path)
+    draw_image(0).save(path)
     scorer = ToyEmbedding(device="cpu", store=tmp_path / "s.db")
-    assert scorer([path], ["a cat"]).item() == pytest.approx(expected(picture(0), "a cat"))
+    assert scorer([path], ["a cat"]).item() == pytest.approx(expected(draw_image(0), "a cat"))
     assert [row.image[-12:] for row in scorer.store.rows()] == ["b\\udcff.png)"]
 
 
 def test_a_decompression_bomb_is_refused(monkeypatch, tmp_path):
     path = tmp_path / "bomb.png"
-    picture(0, (64, 64)).save(path)
+    draw_image(0, (64, 64)).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(MediaError, match="bomb.png.*MAX_IMAGE_PIXELS"):
         pixels(path)

@@ -1,4 +1,4 @@
-"""Pictures and videos that are open already, or lie in a table."""
+"""Images and videos that are open already, or lie in a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from helpers.media.images import pixels, png
 from helpers.media.videos import encode
-from helpers.toy import ToyEmbedding, expected, picture
+from helpers.toy import ToyEmbedding, draw_image, expected
 from pyarrow import parquet
 
 from t2v_eval.cli.options import read_blocks
@@ -44,7 +44,7 @@ class Reader:
 
 
 def open_files(folder: Path):
-    """Open files of one picture, and what messages call them."""
+    """Open files of one image, and what messages call them."""
     content, path = png(), folder / "a.png"
     path.write_bytes(content)
     spooled = tempfile.SpooledTemporaryFile()  # noqa: SIM115
@@ -81,12 +81,12 @@ def test_open_files_are_read_like_bytes(tmp_path):
         opened = open_media(source, "images[0]")
         assert opened.key == open_media(png()).key
         assert called in opened.name, called
-        np.testing.assert_array_equal(decode(opened), picture(0))
+        np.testing.assert_array_equal(decode(opened), draw_image(0))
     stream = io.BytesIO(png())
     stream.seek(3)
     scorer = ToyEmbedding()
-    assert scorer(stream, "a cat").item() == pytest.approx(expected(picture(0), "a cat"))
-    assert scorer([stream, stream, picture(0)], "a cat").shape == (3, 1)
+    assert scorer(stream, "a cat").item() == pytest.approx(expected(draw_image(0), "a cat"))
+    assert scorer([stream, stream, draw_image(0)], "a cat").shape == (3, 1)
     assert stream.tell() == 3, "where it was"
     assert Album([stream]).index(stream) == 0
     assert name_of((tmp_path / "a.png").open("rb")).endswith("a.png") and name_of(stream) == ""
@@ -121,7 +121,7 @@ def test_open_files_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     for source, message in cases:
         with pytest.raises(MediaError, match=message):
             pixels(source)
-        assert ToyEmbedding(on_error="skip")([source, picture(1)], "a cat").isnan().sum() == 1
+        assert ToyEmbedding(on_error="skip")([source, draw_image(1)], "a cat").isnan().sum() == 1
     monkeypatch.setattr(open_file, "MAX_BYTES", 10)
     with pytest.raises(MediaError, match="open file of more than"):
         pixels(io.BytesIO(png()))
@@ -142,7 +142,7 @@ def test_bytes_of_a_video_are_a_video(name, tmp_path):
         pixels(tmp_path / "a.png")
 
 
-def test_a_picture_in_a_table_is_called_by_its_path_or_row(tmp_path):
+def test_an_image_in_a_table_is_called_by_its_path_or_row(tmp_path):
     path = tmp_path / "t.parquet"
     rows = [{"bytes": png(0), "path": "far/a.png"}, {"bytes": png(1), "path": None}]
     for images in (rows, [png(0), png(1)]):
@@ -152,5 +152,5 @@ def test_a_picture_in_a_table_is_called_by_its_path_or_row(tmp_path):
         first = "far/a.png" if images is rows else f"row 1 of {path}"
         assert [block.images[0].name for block in blocks] == [first, f"row 2 of {path}"]
         scores = ToyEmbedding().run(blocks)
-        wanted = [expected(picture(n), "x") for n in range(2)]
+        wanted = [expected(draw_image(n), "x") for n in range(2)]
         assert [score.item() for score in scores] == pytest.approx(wanted)

@@ -1,4 +1,4 @@
-"""URLs of pictures: only where allowed, within one time limit, and from public addresses."""
+"""URLs of images: only where allowed, within one time limit, and from public addresses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 
 import numpy as np
 import pytest
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
@@ -20,7 +20,7 @@ from t2v_eval.inputs.media import decode, open_media
 
 def png() -> bytes:
     stream = io.BytesIO()
-    picture(0).save(stream, "PNG")
+    draw_image(0).save(stream, "PNG")
     return stream.getvalue()
 
 
@@ -71,7 +71,9 @@ def test_urls_are_fetched_only_when_allowed_and_within_limits(address, monkeypat
     with pytest.raises(MediaError, match="allow_urls=True"):
         pixels(f"{address}/a.png")
     for path in ("a.png", "a picture \u00fc.png?size=1 2", "endless.png", "redirect?to=/a.png"):
-        np.testing.assert_array_equal(pixels(f"{address}/{path}", allow_urls="private"), picture(0))
+        np.testing.assert_array_equal(
+            pixels(f"{address}/{path}", allow_urls="private"), draw_image(0)
+        )
     with pytest.raises(MediaError, match="gone.png.*404"):
         pixels(f"{address}/gone.png", allow_urls="private")
     with pytest.raises(MediaError, match="cut.png.*1000 bytes are missing"):
@@ -155,7 +157,7 @@ def test_this_machine_is_not_reached_by_any_spelling(host, address):
 def test_a_redirect_leads_to_no_private_address(address, monkeypatch):
     port = address.rpartition(":")[2]
     monkeypatch.setattr(urls, "is_public", lambda place: place == "127.0.0.1")
-    np.testing.assert_array_equal(pixels(f"{address}/a.png", allow_urls=True), picture(0))
+    np.testing.assert_array_equal(pixels(f"{address}/a.png", allow_urls=True), draw_image(0))
     for target in (f"http://127.0.0.2:{port}/a.png", f"//127.0.0.3:{port}/a.png"):
         with pytest.raises(MediaError, match=r"127.0.0.\d is at 127.0.0.\d, which is not public"):
             pixels(f"{address}/redirect?to={target}", allow_urls=True)
@@ -180,7 +182,7 @@ def test_a_name_is_what_it_resolves_to(address, monkeypatch):
     monkeypatch.setattr(urls, "is_public", lambda place: place == "127.0.0.1")
     for host in resolved:
         np.testing.assert_array_equal(
-            pixels(f"http://{host}:{port}/a.png", allow_urls=True), picture(0)
+            pixels(f"http://{host}:{port}/a.png", allow_urls=True), draw_image(0)
         )
 
 
@@ -218,7 +220,9 @@ def test_through_a_proxy_private_addresses_are_refused_too(address, monkeypatch)
     monkeypatch.setenv("http_proxy", address)
     monkeypatch.delenv("no_proxy", raising=False)
     # The proxy, which is our server, answers for any name.
-    np.testing.assert_array_equal(pixels("http://any.example/a.png", allow_urls=True), picture(0))
+    np.testing.assert_array_equal(
+        pixels("http://any.example/a.png", allow_urls=True), draw_image(0)
+    )
     for host in ("127.0.0.1", "localhost", "2130706433", "[::1]", "192.168.0.1"):
         with pytest.raises(MediaError, match="not public"):
             pixels(f"http://{host}/a.png", allow_urls=True)

@@ -277,7 +277,7 @@ def test_without_the_package_the_command_is_said(tmp_path, monkeypatch):
         frames(path, 4)
 
 
-def test_a_video_given_as_a_picture_says_what_to_do(tmp_path):
+def test_a_video_given_as_an_image_says_what_to_do(tmp_path):
     path = encode(tmp_path / "a.mp4")
     video = open_media(path)
     with pytest.raises(MediaError, match=r"a.mp4\): is a video.*inputs.video.frames\(path, 16\)"):

@@ -9,7 +9,7 @@ import shutil
 import pytest
 import torch
 from helpers.models.tiny_vlm import llava
-from helpers.toy import picture
+from helpers.toy import draw_image
 from safetensors.torch import save_file
 from typer.testing import CliRunner
 
@@ -210,13 +210,13 @@ def test_a_value_that_fits_nothing_is_one_line(broken, name, values):
     except CheckpointError as error:
         assert str(broken) in str(error) and len(str(error)) < 1500
     else:
-        assert scorer(picture(0), ["a cat", "two dogs by the river"]).isfinite().all()
+        assert scorer(draw_image(0), ["a cat", "two dogs by the river"]).isfinite().all()
 
 
 def test_cut_weights_are_told_by_the_command_line_in_a_line(broken, tmp_path):
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    picture(0).save(tmp_path / "a.png")
+    draw_image(0).save(tmp_path / "a.png")
     command = ["score", "-m", f"hf-vlm:{broken}", str(tmp_path / "a.png"), "-t", "a", "--no-store"]
     ran = CliRunner().invoke(app, [*command, "--device", "cpu"])
     assert ran.exit_code == 2

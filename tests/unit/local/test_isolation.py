@@ -1,4 +1,4 @@
-"""An exception inside a network is the failure of the picture, text or pair that causes it."""
+"""An exception inside a network is the failure of the image, text or pair that causes it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyEmbedding, ToyPair, image_vector, picture, text_vector
+from helpers.toy import ToyEmbedding, ToyPair, draw_image, image_vector, text_vector
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -29,12 +29,12 @@ ERRORS = [
     MediaError("leaves no room for a text"),
     ScoringError("is not a number"),
 ]
-IMAGES = [picture(0), ODD, picture(1), picture(2)]
+IMAGES = [draw_image(0), ODD, draw_image(1), draw_image(2)]
 TEXTS = ["a cat", "a dog"]
 
 
 class Breaking:
-    """Fails wherever `stage` says, for the odd picture or text."""
+    """Fails wherever `stage` says, for the odd image or text."""
 
     stage = ""
     error: Exception = RuntimeError()
@@ -95,7 +95,7 @@ class StatePrompt:
 
 
 class First(Breaking, PrefixSharingScorer):
-    """The cosine of the toys, read picture first."""
+    """The cosine of the toys, read image first."""
 
     version = "1"
     default_template = "plain"
@@ -140,7 +140,7 @@ def breaking(kind, stage, error, **options):
 
 @pytest.mark.parametrize(("kind", "stage"), PLACES)
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
-def test_a_picture_that_fails_leaves_the_others(kind, stage, error, tmp_path):
+def test_an_image_that_fails_leaves_the_others(kind, stage, error, tmp_path):
     whole = kind(device="cpu")([IMAGES[n] for n in (0, 2, 3)], TEXTS)
     scorer = breaking(kind, stage, error, on_error="skip", store=tmp_path / "s.sqlite")
     outcome = scorer.evaluate_blocks([Block.of(IMAGES, TEXTS)])
@@ -159,7 +159,7 @@ def test_a_picture_that_fails_leaves_the_others(kind, stage, error, tmp_path):
 
 
 @pytest.mark.parametrize(("kind", "stage"), PLACES)
-def test_with_raise_the_error_names_the_picture(kind, stage):
+def test_with_raise_the_error_names_the_image(kind, stage):
     error = ZeroDivisionError("in the middle")
     scorer = breaking(kind, stage, error)
     wanted = MediaError if stage == "preprocess" else ScoringError
@@ -171,14 +171,14 @@ def test_with_raise_the_error_names_the_picture(kind, stage):
 @pytest.mark.parametrize("kind", STAGES)
 def test_a_text_that_fails_leaves_the_others(kind):
     texts = ["a cat", ODD_TEXT, "a dog"]
-    whole = kind(device="cpu")([picture(0), picture(1)], ["a cat", "a dog"])
+    whole = kind(device="cpu")([draw_image(0), draw_image(1)], ["a cat", "a dog"])
     scorer = breaking(kind, "text", IndexError("no such token"), on_error="skip")
-    scores = scorer([picture(0), picture(1)], texts)
+    scores = scorer([draw_image(0), draw_image(1)], texts)
     torch.testing.assert_close(scores[:, [0, 2]], whole, rtol=0, atol=1e-6)
     assert scores[:, 1].isnan().all()
     scorer.on_error = "raise"
     with pytest.raises(ScoringError, match=f"{ODD_TEXT}.*no such token"):
-        scorer([picture(0), picture(1)], texts)
+        scorer([draw_image(0), draw_image(1)], texts)
 
 
 @pytest.mark.parametrize(("kind", "stage"), PLACES)
@@ -199,7 +199,7 @@ def test_where_everything_fails_the_exit_code_says_so(tmp_path, monkeypatch):
         raise RuntimeError("our own mistake")
 
     monkeypatch.setattr(HfClip, "encode_images", broken)
-    picture(0).save(tmp_path / "a.png")
+    draw_image(0).save(tmp_path / "a.png")
     command = ["score", "-m", "tiny-clip", str(tmp_path / "a.png"), "-t", "x", "--no-store"]
     done = CliRunner().invoke(app, [*command, "--on-error", "skip"])
     assert done.exit_code == 1 and "our own mistake" in done.output
@@ -209,7 +209,7 @@ def test_where_everything_fails_the_exit_code_says_so(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, UnsupportedError("this")])
 @pytest.mark.parametrize(("kind", "stage"), [(Embedding, "encode"), (Pair, "score")])
-def test_what_concerns_every_picture_ends_the_run(kind, stage, raised):
+def test_what_concerns_every_image_ends_the_run(kind, stage, raised):
     wanted = raised if isinstance(raised, type) else type(raised)
     with pytest.raises(wanted):
         breaking(kind, stage, raised, on_error="skip")(IMAGES, TEXTS)
@@ -242,7 +242,7 @@ def test_a_batch_that_fails_is_tried_one_by_one_and_no_more():
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 30_000), (30_000, 1), (3, 1)])
 @pytest.mark.parametrize("mode", ["L", "1", "RGBA", "P", "I;16"])
-def test_odd_pictures_have_a_score_or_a_reason(size, mode):
+def test_odd_images_have_a_score_or_a_reason(size, mode):
     image = (
         Image.fromarray(np.zeros(size[::-1], np.uint16))
         if mode == "I;16"
@@ -250,7 +250,7 @@ def test_odd_pictures_have_a_score_or_a_reason(size, mode):
     )
     for kind in (ToyEmbedding, ToyPair):
         outcome = kind(device="cpu", on_error="skip").evaluate_blocks(
-            [Block.of([image, picture(0)], "a cat")]
+            [Block.of([image, draw_image(0)], "a cat")]
         )
         assert outcome.counts.computed >= 1 and outcome.counts.cells == 2
 
@@ -280,7 +280,7 @@ def test_no_more_is_decoded_ahead_than_the_depth(depth, monkeypatch):
     assert count == 300 and Decoded.most <= max(depth, 4) + 2 + 4
 
 
-def test_a_scorer_holds_few_decoded_pictures(monkeypatch):
+def test_a_scorer_holds_few_decoded_images(monkeypatch):
     monkeypatch.setattr(batching.os, "cpu_count", lambda: 4)
     Decoded.alive = Decoded.most = 0
 
@@ -291,7 +291,7 @@ def test_a_scorer_holds_few_decoded_pictures(monkeypatch):
         def stack(self, prepared):
             return torch.stack([row for _, row in prepared])
 
-    images = [picture(n) for n in range(200)]
+    images = [draw_image(n) for n in range(200)]
     scores = Holding(device="cpu", batch_size=4)(images, "a cat")
     assert scores.isfinite().all()
     # A batch that is encoded, two that are ready or being made ready, and what the threads hold.

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.tiny_vlm import TINY
-from helpers.toy import ToyEmbedding, ToyPair, picture
+from helpers.toy import ToyEmbedding, ToyPair, draw_image
 
 import t2v_eval
 from t2v_eval.errors import ScoringError
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def images():
     """Of 1 to 9 tokens."""
-    return [picture(n, size) for n, size in enumerate([(28, 28), (84, 84), (40, 90), (56, 56)])]
+    return [draw_image(n, size) for n, size in enumerate([(28, 28), (84, 84), (40, 90), (56, 56)])]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def tight(module: torch.nn.Module, size_of, most: int) -> Iterator[list[int]]:
         hook.remove()
 
 
-def pictures_seen(args, kwargs) -> int:
+def images_seen(args, kwargs) -> int:
     return len(kwargs["grid_thw"])
 
 
@@ -88,7 +88,7 @@ def ends_read(args, kwargs) -> int | None:
 
 
 STAGES = {
-    "vision": (lambda model: model.visual, pictures_seen, (1, 2)),
+    "vision": (lambda model: model.visual, images_seen, (1, 2)),
     "start": (lambda model: model, rows_read, (1, 3)),
     "ends": (lambda model: model.language_model, ends_read, (150, 300)),
 }
@@ -117,7 +117,7 @@ def test_every_stage_goes_on_with_less(folder, images, expected, stage):
 
 
 @pytest.mark.parametrize("texts", [TEXTS, TEXTS[:1]])
-def test_a_picture_that_does_not_fit_leaves_the_others_alone(folder, images, expected, texts):
+def test_an_image_that_does_not_fit_leaves_the_others_alone(folder, images, expected, texts):
     scorer = load(folder, on_error="skip")
     network, needed = scorer.network.base_model, []
     for image in images:
@@ -173,9 +173,9 @@ def test_what_is_kept_makes_room_first(folder, images, expected):
 
 
 @pytest.mark.parametrize("share", [True, "vision"])
-def test_pictures_are_seen_once_in_a_loop_over_texts(folder, images, expected, share):
+def test_images_are_seen_once_in_a_loop_over_texts(folder, images, expected, share):
     scorer = load(folder, share=share)
-    with tight(scorer.network.base_model.visual, pictures_seen, 99) as seen:
+    with tight(scorer.network.base_model.visual, images_seen, 99) as seen:
         columns = [scorer(images, text) for text in TEXTS]
         assert sum(seen) == 4
         torch.testing.assert_close(torch.cat(columns, 1), expected, rtol=1e-4, atol=1e-6)
@@ -183,9 +183,9 @@ def test_pictures_are_seen_once_in_a_loop_over_texts(folder, images, expected, s
         assert sum(seen) == 4
 
 
-def test_threads_see_a_picture_once(folder, images, expected):
+def test_threads_see_an_image_once(folder, images, expected):
     scorer = load(folder)
-    with tight(scorer.network.base_model.visual, pictures_seen, 99) as seen:
+    with tight(scorer.network.base_model.visual, images_seen, 99) as seen:
         with ThreadPoolExecutor(4) as pool:
             columns = list(pool.map(lambda text: scorer(images, text), TEXTS))
         assert sum(seen) == 4
@@ -197,7 +197,7 @@ def test_what_was_forgotten_is_seen_again(folder, images, expected):
     size = sum(t.nbytes for t in tensors(scorer.encode_images([scorer.preprocess(images[1])])))
     for room, kept in ((0, 0), (size, 1), (10**9, 4)):
         scorer = load(folder, keep_bytes=room)
-        with tight(scorer.network.base_model.visual, pictures_seen, 99) as seen:
+        with tight(scorer.network.base_model.visual, images_seen, 99) as seen:
             for _ in range(2):
                 np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
             assert 4 <= sum(seen) <= 8
@@ -205,12 +205,12 @@ def test_what_was_forgotten_is_seen_again(folder, images, expected):
         assert scorer._cache.bytes <= room
 
 
-def test_pair_scorers_keep_what_they_made_of_pictures():
-    images = [picture(n) for n in range(5)]
+def test_pair_scorers_keep_what_they_made_of_images():
+    images = [draw_image(n) for n in range(5)]
     scorer, forgetful = ToyPair(device="cpu"), ToyPair(device="cpu", keep_bytes=0)
     for text in TEXTS:
         torch.testing.assert_close(scorer(images, text), forgetful(images, text))
-    scorer([*images, picture(9)], TEXTS)
+    scorer([*images, draw_image(9)], TEXTS)
     assert scorer.image_calls == [5, 1]
     assert forgetful.image_calls == [5] * 4
     bound = scorer.with_template(template="plain")
@@ -219,7 +219,7 @@ def test_pair_scorers_keep_what_they_made_of_pictures():
 
 
 class Narrow(ToyEmbedding):
-    """Has room for one picture, unless it is bright."""
+    """Has room for one image, unless it is bright."""
 
     def encode_images(self, batch):
         if len(batch) > 1 or batch.mean() > 0.9:
@@ -228,8 +228,8 @@ class Narrow(ToyEmbedding):
 
 
 def test_dual_encoders_skip_what_does_not_fit():
-    images = [picture(n) for n in range(3)]
-    images.insert(1, picture(5).point(lambda _: 255))
+    images = [draw_image(n) for n in range(3)]
+    images.insert(1, draw_image(5).point(lambda _: 255))
     outcome = Narrow(device="cpu", on_error="skip").evaluate_blocks([Block.of(images, TEXTS)])
     assert np.isnan(outcome.scores[0]).any(1).tolist() == [False, True, False, False]
     assert "images[1]" in next(iter(outcome.errors))

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyEmbedding, picture
+from helpers.toy import ToyEmbedding, draw_image
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError
@@ -109,21 +109,21 @@ def test_weights_replaced_after_loading_poison_no_store(tmp_path, weights, filed
     kept = tmp_path / "s.db"
     first = t2v_eval.load("filed", path=weights, device="cpu", store=kept)
     replace(weights, "-1")
-    score = first([picture(0)], ["a cat"])
+    score = first([draw_image(0)], ["a cat"])
     second = t2v_eval.load("filed", path=weights, device="cpu", store=kept)
     assert second.id != first.id
-    torch.testing.assert_close(second([picture(0)], ["a cat"]), -score)
+    torch.testing.assert_close(second([draw_image(0)], ["a cat"]), -score)
     direct = Filed(weights, device="cpu", store=kept)
     replace(weights, "1")
     with pytest.raises(CheckpointError, match="changed"):
-        direct([picture(1)], ["a cat"])
+        direct([draw_image(1)], ["a cat"])
 
 
 def test_without_a_store_loading_hashes_nothing(monkeypatch, weights, filed):
     hashed = []
     monkeypatch.setattr(of_weights, "fingerprint", lambda files: hashed.append(files) or "0")
     scorer = t2v_eval.load("filed", path=weights, device="cpu")
-    scorer([picture(0)], ["a cat"])
+    scorer([draw_image(0)], ["a cat"])
     assert not hashed and scorer.id and len(hashed) == 1
 
 
@@ -134,6 +134,6 @@ def test_a_run_without_a_store_is_not_lost_where_weights_are_replaced_meanwhile(
             return super().encode_images(batch)
 
     before = Replaced(weights, device="cpu").id
-    items = [Item([picture(n)], ["a cat"], labels={"human": [n]}) for n in range(3)]
+    items = [Item([draw_image(n)], ["a cat"], labels={"human": [n]}) for n in range(3)]
     run = evaluate(Replaced(weights, device="cpu"), Rated(), items=items, resamples=2)
     assert run.scorer["id"] == before

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys, named_toys  # noqa: F401
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image
 
 from t2v_eval.evaluation.benchmark import Benchmark, Item
@@ -30,7 +30,7 @@ LONG = "an endless caption without a single place to break " + "x" * 400
 
 
 class Rated(Benchmark):
-    """n pictures with a text and a rating each; the hostile, the long and the right-to-left too."""
+    """n images with a text and a rating each; the hostile, the long and the right-to-left too."""
 
     pooled = True
     headline = "mean"
@@ -43,7 +43,7 @@ class Rated(Benchmark):
         texts = {1: "<img src=x onerror=alert(1)></script>", 2: "سيارة حمراء بجانب بيت", 3: LONG}
         return [
             Item(
-                images=[b"no picture" if n % 50 == 7 else picture(n)],
+                images=[b"no picture" if n % 50 == 7 else draw_image(n)],
                 texts=[texts.get(n, f"text {n:03}")],
                 labels={"human": [None if n == 5 else n % 5 + 1]},
                 tags=("even" if n % 2 == 0 else "odd",),
@@ -300,7 +300,7 @@ def contrast(one, other):
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_pairs_of_pictures_and_texts_without_ratings(visit, tmp_path):
+def test_pairs_of_images_and_texts_without_ratings(visit, tmp_path):
     page = visit(compare([Knows(), Guesses()], [Toys()], resamples=3).write(tmp_path))
     assert page.locator(".sort").input_value() == "apart"
     assert set(shown(page)[:4]) == {f"toy-{n}" for n in (0, 3, 6, 9)}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from helpers.benchmarks.toy_benchmark import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
 from helpers.media.videos import by_hand, encode
-from helpers.toy import picture
+from helpers.toy import draw_image
 from PIL import Image
 
 from t2v_eval.cli import console
@@ -95,7 +95,7 @@ def test_the_data_of_an_item_is_what_was_scored(report):
     assert data["tags"] == ["even", HOSTILE, "odd"] and data["labels"] == ""
     item = data["items"][3]
     assert item["id"] == "toy-3" and item["tags"] == [2] and item["texts"][1] == "3 right"
-    # By picture, then by text: the oracle is right, the other scorer wrong on every third item.
+    # By image, then by text: the oracle is right, the other scorer wrong on every third item.
     assert item["scores"] == [[0.9, 0.1, 0.1, 0.9], [0.1, 0.9, 0.9, 0.1]]
     assert item["percentiles"] == [[75, 25, 25, 75], [25, 75, 75, 25]]
     assert item["verdicts"] == [[1, None], [0, None]] and item["failures"] == [[], []]
@@ -175,7 +175,7 @@ def test_a_video_is_one_thing_with_the_mean_of_its_frames():
             # The first video is all frames but the last, one of them twice.
             return [
                 Item(
-                    [picture(2 * n), picture(2 * n + 1), picture(2 * n)],
+                    [draw_image(2 * n), draw_image(2 * n + 1), draw_image(2 * n)],
                     [f"{n} left"],
                     {"human": [4, 2], "frames": [[0, 1, 1, 0], [2, 2]]},
                     id=f"video-{n}",
@@ -275,7 +275,7 @@ def test_large_runs_show_some_items_and_say_how_many(monkeypatch):
     assert len(set(numbers) & {0, 3, 6, 9}) >= 3 and numbers == sorted(numbers)
 
 
-def test_pictures_are_bounded_in_size_together_and_the_page_says_so(monkeypatch):
+def test_images_are_bounded_in_size_together_and_the_page_says_so(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), np.uint8)
     images = [Image.fromarray(one) for one in noise]
     one = len(thumbnails.thumbnail(images[0]))
@@ -292,7 +292,7 @@ def test_pictures_are_bounded_in_size_together_and_the_page_says_so(monkeypatch)
     assert page.items()["items"][0]["images"][0][0] == -1
 
 
-def test_pictures_that_are_not_there_have_no_thumbnail(tmp_path):
+def test_images_that_are_not_there_have_no_thumbnail(tmp_path):
     assert thumbnails.thumbnail(tmp_path / "nowhere.png") is None
     assert thumbnails.thumbnail(b"no picture") is None
     assert thumbnails.thumbnail("https://example.org/a.png") is None
@@ -331,7 +331,7 @@ def test_a_thumbnail_of_a_video_is_its_middle_frame(tmp_path, monkeypatch):
 
 def test_generators_that_were_compared_have_a_table_and_a_verdict():
     class Two(Toys):
-        """The left pictures are of one generator and the right ones of another."""
+        """The left images are of one generator and the right ones of another."""
 
         headline, chance = "one", {}
 
@@ -406,11 +406,11 @@ def test_preferences_are_no_labels_of_right_and_wrong():
     assert page.items()["labels"] == "ratings" and "Scores and people" in page.text
 
 
-def test_pictures_are_called_by_their_files_without_folders(tmp_path):
-    picture(0).save(tmp_path / "a b.png")
+def test_images_are_called_by_their_files_without_folders(tmp_path):
+    draw_image(0).save(tmp_path / "a b.png")
     assert thumbnails.name(str(tmp_path / "a b.png")) == "a b.png"
     assert thumbnails.name(Image.new("L", (1, 1))) == ""
-    video = Media("key", f"{tmp_path}/clips/0001.mp4, frame 3", picture)
+    video = Media("key", f"{tmp_path}/clips/0001.mp4, frame 3", draw_image)
     assert thumbnails.name(video) == "0001.mp4, frame 3"
 
 
@@ -419,7 +419,7 @@ def test_a_report_of_nothing_is_a_page_too(tmp_path):
     assert "How the numbers were made" in page.text and json.loads(page.scripts["images"]) == []
 
 
-def test_benchmarks_take_turns_for_the_room_there_is_for_pictures(monkeypatch):
+def test_benchmarks_take_turns_for_the_room_there_is_for_images(monkeypatch):
     asked = []
 
     class Notes(thumbnails.Album):

@@ -232,7 +232,7 @@ def test_a_folder_that_cannot_be_written_is_refused(report, tmp_path):
 def test_failures_are_counted_and_left_out(tmp_path):
     report = compare([Knows(on_error="skip")], [Toys(broken=2)], resamples=20)
     (run,) = report.runs
-    assert run.counts["failed"] == 4 and run.counts["used"] == 44  # one bad picture, four texts
+    assert run.counts["failed"] == 4 and run.counts["used"] == 44  # one bad image, four texts
     assert run.metrics["right"].value == 1.0
     assert list(run.errors.values()) == [4]
     rows = list(report.rows())

@@ -1,4 +1,4 @@
-"""`score_tensor`: its gradient, its distance from the scores of pictures, and what it refuses."""
+"""`score_tensor`: its gradient, its distance from the scores of images, and what it refuses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from helpers.models.clip_goldens import exact_pixels
 from helpers.models.gradients import DIFFERENTIABLE, distances, golden_images, texts_of, to_tensor
 from helpers.models.tiny import VARIANTS, Small
-from helpers.toy import ToyEmbedding, ToyPair, picture
+from helpers.toy import ToyEmbedding, ToyPair, draw_image
 
 from t2v_eval.backends.clip.open_clip_internals import apply_transform
 from t2v_eval.backends.common.images import STD
@@ -35,13 +35,13 @@ def small(tmp_path_factory) -> Small:
 
 
 def side_of(scorer) -> int:
-    """The size of a square picture that the model sees as it is."""
-    made = scorer.preprocess(picture(0, (64, 64)))
+    """The size of a square image that the model sees as it is."""
+    made = scorer.preprocess(draw_image(0, (64, 64)))
     return made.shape[-1] if made.ndim == 3 else 32
 
 
 def soft_pixels(height: int, width: int, dtype: torch.dtype) -> torch.Tensor:
-    """Two pictures of noise, nowhere near 0 or 1."""
+    """Two images of noise, nowhere near 0 or 1."""
     noise = torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(0))
     return (0.3 + 0.4 * noise).to(dtype)
 
@@ -65,7 +65,7 @@ def test_gradients_are_those_of_central_differences(variant, small):
     value = score(pixels)
     (gradient,) = torch.autograd.grad(value, pixels)
     assert gradient[0].abs().max() > 0
-    assert gradient[1].abs().max() == 0  # of the other picture
+    assert gradient[1].abs().max() == 0  # of the other image
     chosen = torch.rand(gradient.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     directions = [gradient, gradient * (chosen > 0.5)]
     if exact:
@@ -85,16 +85,16 @@ def test_gradients_are_those_of_central_differences(variant, small):
 
 @pytest.mark.parametrize("variant", DIFFERENTIABLE)
 @exact_pixels
-def test_pictures_of_the_models_own_size_score_the_same(variant, small):
+def test_images_of_the_models_own_size_score_the_same(variant, small):
     scorer = small.load(variant)
     side = side_of(scorer)
-    pictures = [picture(seed, (side, side)) for seed in range(3)]
-    off, exact = distances(scorer, pictures, texts_of(variant))
+    images = [draw_image(seed, (side, side)) for seed in range(3)]
+    off, exact = distances(scorer, images, texts_of(variant))
     assert off.max() <= 2e-6 * max(1, exact.abs().max().item())
 
 
 @pytest.mark.parametrize("variant", DIFFERENTIABLE)
-def test_pictures_of_other_sizes_score_as_documented(variant, small):
+def test_images_of_other_sizes_score_as_documented(variant, small):
     table = {row[1]: row for row in ROW.finditer(DOCUMENT.read_text("utf-8"))}
     assert set(table) == set(DIFFERENTIABLE), (
         "run: PYTHONPATH=tests python tests/helpers/models/gradients.py"
@@ -109,7 +109,7 @@ def test_pictures_of_other_sizes_score_as_documented(variant, small):
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_card_says_whether_there_are_gradients(variant, small):
     scorer = small.load(variant)
-    pixels = to_tensor(picture(0, (32, 32)))
+    pixels = to_tensor(draw_image(0, (32, 32)))
     if scorer.card.differentiable:
         assert scorer.score_tensor(pixels, texts_of(variant)[0]).isfinite().all()
     else:
@@ -139,15 +139,15 @@ def test_a_step_along_the_gradient_raises_the_score(small):
 def test_after_a_run_under_inference_mode_there_are_gradients_still(small):
     for variant in ("open_clip", "blip2-itm", "image-reward", "mps-overall"):
         scorer = small.load(variant)
-        scorer([picture(0)], ["a cat"])
-        pixels = to_tensor(picture(0)).requires_grad_()
+        scorer([draw_image(0)], ["a cat"])
+        pixels = to_tensor(draw_image(0)).requires_grad_()
         scorer.score_tensor(pixels, "a cat").sum().backward()
         assert pixels.grad is not None and pixels.grad.abs().max() > 0
 
 
 def test_shapes_dtypes_templates_and_texts(small):
     scorer = small.load("clipscore")
-    pixels = torch.cat([to_tensor(picture(seed, (50, 40))) for seed in range(2)])
+    pixels = torch.cat([to_tensor(draw_image(seed, (50, 40))) for seed in range(2)])
     assert scorer.score_tensor(pixels, ["a cat", "dogs"]).shape == (2,)
     assert scorer.score_tensor(pixels, "a cat").dtype == torch.float64
     for dtype in (torch.float32, torch.bfloat16, torch.float16):
@@ -170,15 +170,15 @@ class Untouched:
 def test_the_store_is_neither_read_nor_written(small):
     for variant in ("hf-clip", "image-reward"):
         scorer = small.load(variant, store=Untouched())
-        scorer.score_tensor(to_tensor(picture(0)), "a cat")
+        scorer.score_tensor(to_tensor(draw_image(0)), "a cat")
         with pytest.raises(AssertionError, match="was asked for"):
-            scorer(picture(0), "a cat")
+            scorer(draw_image(0), "a cat")
 
 
 BAD = {
     "3 dimensions": (torch.zeros(3, 8, 8), "pixels\\[None\\]"),
     "channels last": (torch.zeros(2, 8, 8, 3), "second dimension"),
-    "no picture": (torch.zeros(0, 3, 8, 8), "none of them 0"),
+    "no image": (torch.zeros(0, 3, 8, 8), "none of them 0"),
     "integers": (torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "floating-point tensor.*uint8"),
     "an array": (np.zeros((1, 3, 8, 8)), "floating-point tensor.*ndarray"),
     "not a number": (torch.full((1, 3, 8, 8), torch.nan), "NaN or infinite"),
@@ -206,7 +206,7 @@ def test_texts_that_cannot_be_used(small):
         scorer.score_tensor(pixels, "a", prompt="b")
 
 
-def test_extreme_pictures_are_to_be_cropped_first(small):
+def test_extreme_images_are_to_be_cropped_first(small):
     with pytest.raises(InputError, match="400 x 2.*crop them first"):
         small.load("hf-clip").score_tensor(torch.zeros(1, 3, 2, 400), "a cat")
 
@@ -214,19 +214,19 @@ def test_extreme_pictures_are_to_be_cropped_first(small):
 @pytest.mark.parametrize("mode", ["shortest", "longest", "squash"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("size", [(32, 32), (24, 40)])
-def test_pixels_are_prepared_as_open_clip_prepares_pictures(mode, interpolation, size):
+def test_pixels_are_prepared_as_open_clip_prepares_images(mode, interpolation, size):
     transform = open_clip.image_transform(
         size, is_train=False, resize_mode=mode, interpolation=interpolation
     )
     for shape in [(50, 20), (33, 90), size[::-1]]:
-        image = picture(0, shape)
+        image = draw_image(0, shape)
         made, wanted = apply_transform(transform, to_tensor(image))[0], transform(image)
         assert made.shape == wanted.shape
         levels = (made - wanted).abs() * 255 * torch.tensor(STD).view(3, 1, 1)
         assert levels.max() < (1.2 if PILLOW_13 else 16)
 
 
-def test_pictures_of_a_size_that_the_card_does_not_expect(small):
+def test_images_of_a_size_that_the_card_does_not_expect(small):
     card = replace(models.card("hf-clip"), expects_size=(48, 40), caution="means nothing")
     scorer = small.load("hf-clip")
     scorer.card = card

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.services.ask_server import SERVICES, Spoken, pictures, texts
+from helpers.services.ask_server import SERVICES, Spoken, draw_images, texts
 from helpers.services.loopback import Server
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 
@@ -57,11 +57,11 @@ def test_scores_of_a_service(dtype, batch, spoken, tmp_path):
     options = {"poll": 0.01, "timeout": 60.0}
     with Server(spoken.BatchService()) as server:
         plain = spoken.load(server, name, store=tmp_path / "a.db", **options)
-        wanted = plain(pictures(3), texts(4))
+        wanted = plain(draw_images(3), texts(4))
         with default(dtype):
             again = spoken.load(server, name, store=tmp_path / "b.db", batch=batch, **options)
-            scores = again(pictures(3), texts(4))
-            stored = again(pictures(3), texts(4))
+            scores = again(draw_images(3), texts(4))
+            stored = again(draw_images(3), texts(4))
     assert scores.dtype == torch.float32
     assert torch.equal(scores, wanted) and torch.equal(stored, wanted)
     values = {row.value for row in t2v_eval.Store(tmp_path / "b.db").rows()}
@@ -70,7 +70,7 @@ def test_scores_of_a_service(dtype, batch, spoken, tmp_path):
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-negclip", "tiny-clip-flant5"])
 def test_scores_of_a_model_that_runs_here(name, tmp_path):
-    shown = [picture(n, (48, 48)) for n in range(3)]
+    shown = [draw_image(n, (48, 48)) for n in range(3)]
     scorer = t2v_eval.load(name, device="cpu")
     stored = t2v_eval.load(name, device="cpu", store=tmp_path / "s.db")
     wanted = scorer(shown, texts(4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyEmbedding, ToyPair, picture
+from helpers.toy import ToyEmbedding, ToyPair, draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, ScoringError
@@ -36,7 +36,7 @@ def test_a_class_without_a_version_keeps_no_scores(tmp_path):
     alone = scorer(1)(device="cpu")
     with pytest.raises(InputError, match=REFUSED):
         alone.store = path
-    assert alone(picture(0), "a cat").isfinite().all(), "and without a store it scores"
+    assert alone(draw_image(0), "a cat").isfinite().all(), "and without a store it scores"
     for empty in ("", None):
         with pytest.raises(InputError, match=REFUSED):
             scorer(1, version=empty)(device="cpu", store=path)
@@ -52,9 +52,9 @@ def test_a_base_that_names_a_version_does_not_speak_for_what_is_derived(tmp_path
 
 def test_another_version_is_another_id(tmp_path):
     old = scorer(1, version="1")(device="cpu", store=tmp_path / "s.db")
-    score = old(picture(0), "a cat")
+    score = old(draw_image(0), "a cat")
     new = scorer(2, version="2")(device="cpu", store=tmp_path / "s.db")
-    torch.testing.assert_close(new(picture(0), "a cat"), 2 * score)
+    torch.testing.assert_close(new(draw_image(0), "a cat"), 2 * score)
     assert "version=1" in old.id and "version=2" in new.id
     assert "version=7" in scorer(1, version=7)(device="cpu").id
 
@@ -71,9 +71,9 @@ def test_an_identity_of_its_own_is_enough(tmp_path):
     def of(formula: str):
         return lambda self: {"formula": formula}
 
-    score = scorer(1, identity=of("x"))(device="cpu", store=tmp_path / "s.db")(picture(0), "cat")
+    score = scorer(1, identity=of("x"))(device="cpu", store=tmp_path / "s.db")(draw_image(0), "cat")
     again = scorer(3, identity=of("3 x"))(device="cpu", store=tmp_path / "s.db")
-    torch.testing.assert_close(again(picture(0), "cat"), 3 * score)
+    torch.testing.assert_close(again(draw_image(0), "cat"), 3 * score)
 
 
 def test_registered_classes_and_embeddings_too(tmp_path, monkeypatch):
@@ -111,7 +111,7 @@ def test_a_chunk_that_is_none_of_these_cells_is_no_score(case):
 
     for on_error in ("raise", "skip"):
         with pytest.raises(InputError, match="score_cells"):
-            Own(on_error=on_error)([picture(1), picture(2)], ["a", "b"])
+            Own(on_error=on_error)([draw_image(1), draw_image(2)], ["a", "b"])
 
 
 def test_a_cell_of_which_nothing_is_yielded_has_failed():
@@ -120,6 +120,6 @@ def test_a_cell_of_which_nothing_is_yielded_has_failed():
             yield ScoreChunk(np.arange(3), torch.ones(3))
 
     with pytest.raises(ScoringError, match="score_cells yields no score of it"):
-        Own()([picture(1), picture(2)], ["a", "b"])
-    scores = Own(on_error="skip")([picture(1), picture(2)], ["a", "b"])
+        Own()([draw_image(1), draw_image(2)], ["a", "b"])
+    scores = Own(on_error="skip")([draw_image(1), draw_image(2)], ["a", "b"])
     assert scores.isnan().tolist() == [[False, False], [False, True]]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.toy import picture
+from helpers.toy import draw_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.scoring.plan import Block, Caption, Plan
 
-PICTURES = [picture(seed) for seed in range(6)]
+PICTURES = [draw_image(seed) for seed in range(6)]
 TEXTS = ["a", "b", "c", "d"]
 
 blocks_of = st.lists(
@@ -49,7 +49,7 @@ def test_references_make_captions_of_their_own():
     assert plan.cells.tolist() == [[0, 0], [1, 1]]
 
 
-def test_no_blocks_and_broken_pictures():
+def test_no_blocks_and_broken_images():
     with pytest.raises(InputError, match="nothing to score"):
         Plan.of([])
     with pytest.raises(MediaError, match=r"item 1, images\[0\] \(gone.png\)"):

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyEmbedding, ToyPair, expected, picture
+from helpers.toy import ToyEmbedding, ToyPair, draw_image, expected
 from helpers.toy_truncating import Short
 
 from t2v_eval.errors import (
@@ -27,7 +27,7 @@ TEXTS = ["a cat", "two dogs under a very long table", "", "a cat on a mat"]
 
 @pytest.fixture
 def images():
-    return [picture(seed, (8 + seed, 9)) for seed in range(5)]
+    return [draw_image(seed, (8 + seed, 9)) for seed in range(5)]
 
 
 @pytest.mark.parametrize("toy", [ToyEmbedding, ToyPair])
@@ -164,11 +164,11 @@ def test_texts_may_be_left_out_where_they_play_no_part(images, tmp_path):
     ("images", "texts", "message"),
     [
         ([], ["a"], "images is empty"),
-        ([picture(0)], [], "texts is empty"),
-        ([picture(0)], ["a", 3], r"texts\[1\] is int"),
-        ([picture(0)], 7, "texts: int is not a string"),
+        ([draw_image(0)], [], "texts is empty"),
+        ([draw_image(0)], ["a", 3], r"texts\[1\] is int"),
+        ([draw_image(0)], 7, "texts: int is not a string"),
         (7, ["a"], "images: int is not an image"),
-        ([picture(0), None], ["a"], r"images\[1\]: NoneType is not an image"),
+        ([draw_image(0), None], ["a"], r"images\[1\]: NoneType is not an image"),
     ],
 )
 def test_wrong_arguments_are_named(images, texts, message):
@@ -178,7 +178,7 @@ def test_wrong_arguments_are_named(images, texts, message):
 
 def test_unknown_call_arguments_and_options_are_named():
     with pytest.raises(InputError, match="'num_frames'"):
-        ToyEmbedding(device="cpu")(picture(0), "a", num_frames="8")
+        ToyEmbedding(device="cpu")(draw_image(0), "a", num_frames="8")
     with pytest.raises(InputError, match="on_error='ignore'; use 'raise' or 'skip'"):
         ToyEmbedding(device="cpu", on_error="ignore")
     with pytest.raises(InputError, match="dtype 'int8'"):
@@ -270,13 +270,13 @@ def test_stored_embeddings_are_reused_for_new_cells(images, tmp_path):
 
 
 def test_failed_cells_are_stored_with_their_reason_and_tried_again(images, tmp_path):
-    path, picture_path = tmp_path / "scores.db", tmp_path / "late.png"
+    path, image_path = tmp_path / "scores.db", tmp_path / "late.png"
     scorer = ToyPair(device="cpu", store=path, on_error="skip")
-    scorer([picture_path], ["a"])
+    scorer([image_path], ["a"])
     rows = list(scorer.store.rows())
     assert [(row.value, "no such file" in row.error) for row in rows] == [(None, True)]
-    images[0].save(picture_path)
-    assert torch.isfinite(scorer([picture_path], ["a"])).all()
+    images[0].save(image_path)
+    assert torch.isfinite(scorer([image_path], ["a"])).all()
 
 
 def test_ids_differ_wherever_numbers_may(tmp_path):

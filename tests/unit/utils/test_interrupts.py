@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from helpers.services.ask_server import SERVICES, Spoken
 from helpers.services.loopback import Server
-from helpers.toy import picture
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.utils.interrupts import Terminated, sigterm_raises, stop_of, stops_call
@@ -65,10 +65,10 @@ def stop(request):
 
 @pytest.fixture
 def command(tmp_path):
-    """A command about ten pictures, whose scores go to a store."""
+    """A command about ten images, whose scores go to a store."""
     files = [tmp_path / f"{n}.png" for n in range(10)]
     for n, file in enumerate(files):
-        picture(n).save(file)
+        draw_image(n).save(file)
     store = ["--store", tmp_path / "s.db"]
     return ["score", *files, "-t", "a cat", "-t", "a dog", *store, "--out", tmp_path / "o.csv"]
 

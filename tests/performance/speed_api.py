@@ -45,7 +45,7 @@ def rate(
 
 
 def measure(service: str, latency: float) -> None:
-    program = Path(__file__).parents[1] / "helpers" / "loopback.py"
+    program = Path(__file__).parents[1] / "helpers" / "services" / "loopback.py"
     command = [sys.executable, str(program), service, str(latency)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None

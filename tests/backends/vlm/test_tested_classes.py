@@ -39,7 +39,7 @@ def test_a_small_model_of_the_tests_is_in_the_list(kind, tmp_path):
 def test_nothing_else_is_in_the_list():
     """Each has a small model that a test of shared work is run with."""
     result = "".join(
-        (TESTS / "helpers" / f).read_text() for f in ("tiny_vlm.py", "tiny_vlm_more.py")
+        (TESTS / "helpers" / "models" / f).read_text() for f in ("tiny_vlm.py", "tiny_vlm_more.py")
     )
     for name, language in _vlm_tested.TESTED:
         if (name, language) in LAYOUTS:

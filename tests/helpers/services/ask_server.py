@@ -32,7 +32,7 @@ class Spoken:
     name: str
 
     def __getattr__(self, what: str) -> Any:
-        return getattr(importlib.import_module(f"helpers.{self.name}_server"), what)
+        return getattr(importlib.import_module(f"helpers.services.{self.name}_server"), what)
 
     @property
     def path(self) -> str:

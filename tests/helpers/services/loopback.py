@@ -249,7 +249,7 @@ class Server:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    behave = importlib.import_module(f"helpers.{sys.argv[1]}_server").right
+    behave = importlib.import_module(f"helpers.services.{sys.argv[1]}_server").right
     with Server(behave, latency=float(sys.argv[2]) if len(sys.argv) > 2 else 0.0) as serving:
         print(serving.address, flush=True)
         threading.Event().wait()

@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from t2v_eval.cli import console
 from t2v_eval.cli.options import default_store, without_none
-from t2v_eval.errors import InputError, MissingDataError, T2VError
+from t2v_eval.errors import InputError, MissingDataError, T2VError, UnknownTagError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.report.report import Report, open_benchmark, open_scorer
@@ -54,6 +54,21 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--benchmark", nargs="+", help="names; default: all whose files are there")
     parser.add_argument(
+        "--subset",
+        nargs="+",
+        metavar="TAG",
+        help="evaluate only items with one of these tags; without --benchmark, only benchmarks "
+        "that have such items",
+    )
+    parser.add_argument(
+        "--on-missing",
+        "--on_missing",
+        choices=("error", "skip"),
+        default="error",
+        help="'error' leaves out a benchmark that lacks an image file, 'skip' leaves out its items "
+        "without one; default: %(default)s",
+    )
+    parser.add_argument(
         "--out", type=Path, help="folder to write the report to: page, Markdown, JSON, CSV"
     )
     parser.add_argument(
@@ -79,7 +94,8 @@ def _run(flags: argparse.Namespace, store: Path | None) -> list[str]:
     models.card(flags.model)
     if flags.out is not None:
         check_folder(flags.out)
-    readable, failed = _read(flags.benchmark, Path(flags.root_dir).expanduser())
+    root = Path(flags.root_dir).expanduser()
+    readable, failed = _read(flags.benchmark, root, flags.subset, flags.on_missing)
     options = without_none(
         device=flags.device,
         batch_size=flags.batch_size,
@@ -113,26 +129,44 @@ def _run(flags: argparse.Namespace, store: Path | None) -> list[str]:
 
 
 def _read(
-    names: Sequence[str] | None, root: Path
+    names: Sequence[str] | None,
+    root: Path,
+    subset: Sequence[str] | None = None,
+    on_missing: str | None = None,
 ) -> tuple[list[tuple[Benchmark, Sequence[Item]]], list[str]]:
-    """Return the benchmarks whose files are there, and the names of those with bad files."""
+    """Return the benchmarks whose files are there, and the names of those with bad files.
+
+    Args:
+        names: of benchmarks, which must all be there; None tries all that are registered.
+        root: the folder of their files.
+        subset, on_missing: which of their items to evaluate, as in `Benchmark.selecting`.
+    """
     if not root.is_dir():
         raise InputError(f"there is no folder {root}; pass the benchmarks' folder with --root_dir")
     readable: list[tuple[Benchmark, Sequence[Item]]] = []
-    missing, bad = [], []
+    missing, untagged, bad = [], [], []
     for name in names or benchmarks.names():
         card = benchmarks.card(name)
         if not names and (card.demo or card.kind == "prompts"):  # drawn, or needs your images
             continue
-        benchmark = open_benchmark(name, root)
+        benchmark = open_benchmark(name, root).selecting(subset, on_missing)
         try:
             readable.append((benchmark, benchmark.selected()))
         except T2VError as error:
-            is_missing = isinstance(error, MissingDataError) and not names
-            if not is_missing or benchmark.root != root:  # its folder lacks some of its files
-                console.say(f"{name}: {error}", "yellow" if is_missing else "red")
-            (missing if is_missing else bad).append(name)
+            outcome = bad
+            if not names and isinstance(error, MissingDataError):
+                outcome = missing
+            elif not names and isinstance(error, UnknownTagError):
+                outcome = untagged
+            outcome.append(name)
+            if outcome is not missing or benchmark.root != root:  # some of its files are there
+                console.say(f"{name}: {error}", "red" if outcome is bad else "yellow")
     remedy = "`t2v-eval data NAME` shows how to get each"
+    if not readable and not bad and untagged:
+        raise InputError(
+            f"--subset {' '.join(subset or ())}: none of {', '.join(untagged)} has such items; "
+            "name one with --benchmark to see its tags"
+        )
     if not readable and not bad:
         raise MissingDataError(f"{root} holds the files of none of {', '.join(missing)}; {remedy}")
     if missing:

@@ -4,7 +4,8 @@ T2VError
 ├── InputError (ValueError)            an argument cannot be used
 │   ├── MediaError                     an image or video: missing, unreadable, too large, NaN ...
 │   ├── TemplateError                  a question or answer template cannot be filled
-│   └── TableError                     a table, JSON file or data set with the wrong columns or rows
+│   ├── TableError                     a table, JSON file or data set with the wrong columns or rows
+│   └── UnknownTagError                no item of a benchmark has a tag
 ├── UnknownNameError (LookupError)     no such model, benchmark or template ("did you mean ...")
 ├── ScoringError (RuntimeError)        a model gave no usable score
 ├── UnsupportedError (TypeError)       this scorer or benchmark cannot do this
@@ -50,6 +51,10 @@ class TemplateError(InputError):
 
 class TableError(InputError):
     """A table, JSON file or data set lacks a column or has a malformed row."""
+
+
+class UnknownTagError(InputError):
+    """No item of a benchmark has a tag of `subset`; the message lists its tags."""
 
 
 class UnknownNameError(T2VError, LookupError):

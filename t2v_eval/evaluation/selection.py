@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypedDict, TypeVar
 
-from t2v_eval.errors import BenchmarkDataError, InputError
+from t2v_eval.errors import BenchmarkDataError, InputError, UnknownTagError
 
 MAX_NAMES = 3
 """How many names `first_few` lists."""
@@ -95,7 +95,7 @@ class Selection:
         """Return the items that have one of the tags of `subset`.
 
         Raises:
-            InputError: no item has a tag of `subset`; the message lists the tags.
+            UnknownTagError: no item has a tag of `subset`; the message lists the tags.
         """
         self.total = len(items)
         if not self.subset:
@@ -156,11 +156,11 @@ class Selection:
         if len(alike) == 1:
             return alike[0]
         if not counts:
-            raise InputError(f"subset={tag!r}: the items of {self.name} have no tags")
+            raise UnknownTagError(f"subset={tag!r}: the items of {self.name} have no tags")
         close = difflib.get_close_matches(tag, counts, n=3)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         tags = ", ".join(f"{name} ({count})" for name, count in counts.items())
-        raise InputError(
+        raise UnknownTagError(
             f"subset: no item of {self.name} has the tag {tag!r}.{hint} The tags, with their "
             f"numbers of items: {tags}"
         )

@@ -123,6 +123,61 @@ def test_one_that_fails_does_not_lose_the_others(program, tmp_path, capsys, monk
     assert run["benchmark"]["name"] == "toy-items"
 
 
+class Untagged(Toys):
+    def items(self):
+        return [replace(item, tags=()) for item in super().items()]
+
+
+class Gap(Toys):
+    """Its second item names an image file that is not there."""
+
+    def items(self):
+        first, second, *others = super().items()
+        return [first, replace(second, images=["gone.png", second.images[1]]), *others]
+
+
+def register(monkeypatch, name, benchmark):
+    """Register a benchmark for one test."""
+    monkeypatch.setattr(benchmarks, "_registered", dict(benchmarks._registered))
+    benchmarks.register(name)(benchmark)
+
+
+def test_a_subset_is_that_of_the_command_line(program, tmp_path, capsys, monkeypatch):
+    register(monkeypatch, "toy-untagged", Untagged)
+    names = ["toy-items", "toy-untagged"]
+    monkeypatch.setattr(type(benchmarks), "names", lambda self, *_: names)
+    command = ["--model", "toy-flags", "--root_dir", str(tmp_path), "--no_store"]
+    program.main([*command, "--subset", "Even", "--out", str(tmp_path / "out")])
+    out, err = capsys.readouterr()
+    assert "6 of 12 items" in out and "toy-untagged: subset='Even': the items of" in err
+    (run,) = json.loads((tmp_path / "out" / "report.json").read_text())["runs"]
+    assert run["benchmark"]["subset"] == ["Even"] and run["benchmark"]["items"] == 6
+    with pytest.raises(SystemExit) as stopped:
+        program.main([*command, "--subset", "evn"])
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert "Did you mean 'even'?" in err and "--subset evn: none of toy-items" in err
+    with pytest.raises(SystemExit) as stopped:
+        program.main([*command, "--subset", "even", "--benchmark", *names])
+    assert stopped.value.code == 2 and "failed: toy-untagged;" in capsys.readouterr().err
+
+
+def test_items_without_an_image_are_left_out_where_that_is_said(
+    program, tmp_path, capsys, monkeypatch
+):
+    register(monkeypatch, "toy-gap", Gap)
+    command = ["--model", "toy-flags", "--root_dir", str(tmp_path), "--no_store"]
+    command += ["--benchmark", "toy-gap", "--out", str(tmp_path / "out")]
+    for flag in ("--on-missing", "--on_missing"):
+        program.main([*command, flag, "skip"])
+        assert "11 of 12 items" in capsys.readouterr().out
+        (run,) = json.loads((tmp_path / "out" / "report.json").read_text())["runs"]
+        assert run["benchmark"]["left_out"] == {"items": 1, "missing": {"toy-1": "gone.png"}}
+    with pytest.raises(SystemExit):
+        program.main([*command, "--on-missing", "ignore"])
+    assert "invalid choice: 'ignore'" in capsys.readouterr().err
+
+
 def test_the_second_run_reuses_the_first(program, tmp_path, capsys):
     asked = ["--model", "toy-colours", "--root_dir", str(tmp_path), "--store", str(tmp_path / "s")]
     program.main(asked)

@@ -29,6 +29,7 @@ from t2v_eval.registry import ModelCard, models
 from t2v_eval.scoring.cautions import TruncatedTexts, other_sizes
 from t2v_eval.scoring.execution import Execution
 from t2v_eval.scoring.generation import Explanation
+from t2v_eval.scoring.identity import check_versioned, encoder_id
 from t2v_eval.scoring.plan import Block, Cells, Plan, Text, blocks_of
 from t2v_eval.scoring.results import (
     Progress,
@@ -115,17 +116,8 @@ class Scorer(ABC):
 
     @store.setter
     def store(self, store: str | Path | Store | None) -> None:
-        attributes = vars(type(self))
-        versioned = "identity" in attributes or attributes.get("version")
-        if store is not None and not versioned and not _is_ours(type(self)):
-            # A hash of its source would miss helpers, arguments and attributes.
-            raise InputError(
-                f"{self.name!r} is to keep its scores, but its class {type(self).__qualname__} "
-                "does not say when its numbers change, so scores of an older formula would be "
-                'given out. Write `version = "1"` in the class, another one with each change of '
-                "what it computes, or an `identity` that names all that its numbers depend on; or "
-                "keep no scores (store=None, --no-store)"
-            )
+        if store is not None:
+            check_versioned(self)
         self._store = Store(store) if isinstance(store, (str, Path)) else store
 
     @property
@@ -140,8 +132,7 @@ class Scorer(ABC):
     @property
     def encoder_id(self) -> str:
         """The part of `id` that decides embeddings: everything but the template."""
-        facts = [f"{k}={v}" for k, v in self.identity().items()]
-        return " ".join([self.name, *facts, *_versions(type(self))])
+        return encoder_id(self)
 
     @property
     def id(self) -> str:
@@ -522,17 +513,6 @@ class Scorer(ABC):
                 "question_template, answer_template and template"
             )
         return self.with_template(**template)
-
-
-def _is_ours(scorer: type) -> bool:
-    return scorer.__module__.startswith("t2v_eval.")
-
-
-def _versions(scorer: type) -> list[str]:
-    """Return the versions of classes outside this library, as one fact of an id."""
-    classes = [cls for cls in scorer.__mro__ if not _is_ours(cls) and "version" in vars(cls)]
-    versions = "/".join(str(vars(cls)["version"]) for cls in classes)
-    return [f"version={versions}"] if classes else []
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -76,6 +76,53 @@ def test_an_identity_of_its_own_is_enough(tmp_path):
     torch.testing.assert_close(again(draw_image(0), "cat"), 3 * score)
 
 
+BAD_IDENTITIES = {
+    "a list": (["weights"], "not a dict of texts"),
+    "nothing": (None, "not a dict of texts"),
+    "a number as key": ({1: "x"}, "not a dict of texts"),
+    "an object": ({"net": object()}, "'net': <object .*, which JSON cannot hold"),
+    "NaN": ({"scale": float("nan")}, "'scale': nan, which JSON cannot hold"),
+    "a set": ({"layers": {1, 2}}, "JSON cannot hold"),
+    "half a character": ({"label": "\ud83d"}, "'label'.*lone surrogate"),
+    "half a character as key": ({"\udcff": "x"}, "lone surrogate"),
+    "deep inside": ({"a": {"b": ["\ud83d"]}}, "lone surrogate"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IDENTITIES)
+def test_an_identity_that_cannot_be_an_id_is_refused(case, tmp_path):
+    facts, reason = BAD_IDENTITIES[case]
+    own = scorer(1, identity=lambda self: facts)
+    with pytest.raises(InputError, match=f"identity\\(\\) of its class Mine .*{reason}"):
+        own(device="cpu", store=tmp_path / "s.db")(draw_image(0), "a cat")
+    assert own(device="cpu")(draw_image(0), "a cat").isfinite().all(), "and without a store scores"
+
+
+def test_an_empty_identity_keeps_no_scores(tmp_path):
+    """Its id would be the name alone, so that scores of any weights would be given out."""
+    own = scorer(1, identity=lambda self: {})(device="cpu", store=tmp_path / "s.db")
+    with pytest.raises(InputError, match="is empty, so scores of other weights.*--no-store"):
+        own(draw_image(0), "a cat")
+    assert scorer(1, identity={})(device="cpu")(draw_image(0), "a cat").isfinite().all()
+
+
+@pytest.mark.parametrize("version", ["\ud83d", {}, b"1", float("nan"), True, np.zeros(2), object()])
+def test_a_version_is_a_text_or_a_number(version, tmp_path):
+    with pytest.raises(InputError, match="the version of its class Mine is .*version = "):
+        scorer(1, version=version)(device="cpu", store=tmp_path / "s.db")
+    for good in (0, 1, 1.5, "2026-01"):
+        own = scorer(1, version=good)(device="cpu", store=tmp_path / "s.db")
+        assert own(draw_image(0), "a cat").isfinite().all() and f"version={good}" in own.id
+
+
+def test_a_name_of_any_bytes_is_an_id(tmp_path):
+    """A family's name may hold a path, whose bytes need not be UTF-8."""
+    card = ModelCard("mine:\udcff", "Mine", "mine")
+    own = scorer(1, version="1")(device="cpu", store=tmp_path / "s.db", card=card)
+    assert own(draw_image(0), "a cat").isfinite().all()
+    assert own.id.startswith(r"mine:\udcff ")
+
+
 def test_registered_classes_and_embeddings_too(tmp_path, monkeypatch):
     registry = Registry("model", "t2v_eval.backends", ModelCard)
     registry.register("mine")(scorer(1))

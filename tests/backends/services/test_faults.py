@@ -395,7 +395,11 @@ def test_600_cells_with_faults_in_a_fifth_of_all_requests(spoken, tmp_path):
 def start(spoken, server, store, *numbers):
     arguments = [spoken.name, server.address, store, *numbers]
     return subprocess.Popen(
-        [sys.executable, str(HERE / "helpers" / "services" / "ask_server.py"), *map(str, arguments)],
+        [
+            sys.executable,
+            str(HERE / "helpers" / "services" / "ask_server.py"),
+            *map(str, arguments),
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

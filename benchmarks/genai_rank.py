@@ -69,7 +69,7 @@ class GenAIRank(Published, Benchmark):
                 ],
                 texts=[field(row, "prompt", str, where)],
                 labels={"human": human},
-                tags=("a perfect picture" if max(human) == 5 else "no perfect picture",),
+                tags=("a perfect image" if max(human) == 5 else "no perfect image",),
                 id=name,
             )
 

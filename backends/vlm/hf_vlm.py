@@ -290,7 +290,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     def execution(self) -> dict[str, str]:
         batching = "together" if self.reader.batches_images else "one by one"
         attention = self.identity_facts["attention"]
-        return {**super().execution, "attention": attention, "pictures": batching}
+        return {**super().execution, "attention": attention, "images": batching}
 
     def load(self, media: Media) -> Image.Image | Clip:
         if not isinstance(media, Video):

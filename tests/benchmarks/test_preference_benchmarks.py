@@ -145,7 +145,7 @@ def test_genai_rank(tmp_path):
     genai_rank(tmp_path)
     benchmark, items = opened("genai-rank-sdxl", tmp_path)
     assert [item.tags[0] for item in items] == [
-        "a perfect picture", "no perfect picture", "no perfect picture"
+        "a perfect image", "no perfect image", "no perfect image"
     ]  # fmt: skip
     assert items[0].labels["human"] == [5, 4, 3, 3, 2, 1, 4, 4, 4]
     assert items[2].images[8].endswith("SDXL_Base/00800_09.jpeg")
@@ -161,7 +161,7 @@ def test_genai_rank(tmp_path):
     assert actual["best_of_9"] == pytest.approx((1 + 4 + 1) / 3)
     assert actual["ranking"] == actual["top"] == 0
     # Prompts with and without a perfect image are those that the tags say.
-    subset = [n for n, item in enumerate(items) if item.tags[0] == "no perfect picture"]
+    subset = [n for n, item in enumerate(items) if item.tags[0] == "no perfect image"]
     chosen = [items[n] for n in subset], [ratings[n] for n in subset]
     assert benchmark.metrics(*chosen)["best_of_9"] == 4
 

@@ -164,7 +164,7 @@ GENAI_TAGS = {"attribute": 1, "counting": 1, "negation": 1, "spatial relation": 
 VIDEO_TAGS = {"counting": 1, "basic": 1, "advanced": 1}
 PARTS = {"replace_att": 2, "replace_obj": 2, "replace_rel": 2, "swap_att": 2, "swap_obj": 2}
 TIFA_TAGS = {"coco": 2, "partiprompt": 4}
-RANK = {"a perfect picture": 1, "no perfect picture": 2}
+RANK = {"a perfect image": 1, "no perfect image": 2}
 
 
 def genai(**facts: Any) -> Case:

@@ -56,7 +56,7 @@ def ranked(tmp_path):
 
 def test_04_prompts_without_a_perfect_image_are_those_without_one(ranked):
     _, items = ranked
-    without = [item.id for item in items if item.tags == ("no perfect picture",)]
+    without = [item.id for item in items if item.tags == ("no perfect image",)]
     assert without == [item.id for item in items if max(item.labels["human"]) < 5]
     assert without == ["00012", "00800"]
 

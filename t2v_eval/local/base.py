@@ -16,6 +16,7 @@ import PIL
 import torch
 from PIL import Image
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError, ScoringError
 from t2v_eval.inputs.decode_budget import BUDGET
@@ -37,7 +38,10 @@ Failed: TypeAlias = dict[int, str]  # reasons of failures by index
 
 
 class Options(TypedDict, total=False):
-    """What every local scorer takes; a backend hands them on as ``**options``."""
+    """Options of every local scorer; a backend passes them on as ``**options``.
+
+    >>> options: Options = {"device": "cpu", "batch_size": 8, "on_error": "skip"}
+    """
 
     card: ModelCard | None
     device: str | torch.device | None
@@ -66,14 +70,20 @@ class LocalScorer(Differentiable):
         batch_size: the first batch size that is tried.
         keep_bytes: size of the feature cache, which keeps features of images between calls; by
             default a tenth of the free memory, and 0 for no cache.
-        cache_dir, local_files_only, revision: where the Hugging Face hub's files are cached,
-            whether to use only those, and which commit of a repository.
+        cache_dir: where the Hugging Face hub's files are cached.
+        local_files_only: whether to use only cached files.
+        revision: the commit, branch or tag of a repository.
         options: see `Scorer`.
 
     Attributes:
         identity_facts: what decides the numbers beside weights, dtype and template; part of `id`.
         sharing_mode: what is computed once for several scores, for a report.
         out_of_memory_hint: what a user may try when an image does not fit into memory alone.
+
+    >>> import t2v_eval
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu", batch_size=8)
+    >>> scorer.execution["device"], scorer.execution["batch_size"]
+    ('cpu', '8')
     """
 
     identity_facts: Mapping[str, str] = {}
@@ -109,7 +119,10 @@ class LocalScorer(Differentiable):
 
     @property
     def files(self) -> Sequence[Path]:
-        """Weight and config files, which are hashed into `id`; it raises if one changes later."""
+        """Return the weight and config files, which are hashed into `id`.
+
+        Computing `id` raises `CheckpointError` if one of them changed since it was set here.
+        """
         return self._watched.paths
 
     @files.setter
@@ -117,22 +130,39 @@ class LocalScorer(Differentiable):
         self._watched = Watched(paths)
 
     def locate(self, checkpoint: str, patterns: Sequence[str] = HUB_FILES, **hub: Any) -> Path:
-        """Return the local folder or file of a checkpoint; see `weights.locate`."""
+        """Return the local folder or file of a checkpoint; see `weights.locate`.
+
+        Args:
+            checkpoint: a directory, a file, a hub id or an https URL.
+            patterns: the files to download.
+            hub: overrides `cache_dir`, `local_files_only` or `revision` of this scorer.
+
+        Raises:
+            CheckpointError: as `weights.locate`.
+        """
         return locate(checkpoint, patterns, **{**self._hub, **hub})
 
     def locate_weights(
         self, checkpoint: str, patterns: Sequence[str] = HUB_FILES, **hub: Any
     ) -> Path:
-        """Locate as `locate` does; download pickles only if there are no safetensors."""
+        """Locate as `locate` does; download pickles only if there are no safetensors.
+
+        Args:
+            checkpoint: as for `locate`.
+            patterns: the files to download beside pickles.
+            hub: as for `locate`.
+        """
         folder = self.locate(checkpoint, patterns, **hub)
         if any(folder.glob("*.safetensors")):
             return folder
         return self.locate(checkpoint, (*patterns, "*.bin"), **hub)
 
+    @override
     def start_batches_at(self, size: int | None) -> None:
         if size is not None:
             self.batch, self.image_batch = BatchSize(size), BatchSize(size)
 
+    @override
     def identity(self) -> dict[str, str]:
         return {
             "weights": self._watched.fingerprint(),
@@ -145,7 +175,7 @@ class LocalScorer(Differentiable):
 
     @property
     def execution(self) -> dict[str, str]:
-        """How the model runs here, for a report: what decides the speed but not the numbers."""
+        """Return how the model runs, for reports: what decides its speed but not its scores."""
         return {
             "device": str(self.device),
             "dtype": str(self.dtype).removeprefix("torch."),
@@ -156,15 +186,22 @@ class LocalScorer(Differentiable):
 
     @abstractmethod
     def preprocess(self, image: Image.Image) -> Any:
-        """Convert an image to model input, a tensor for `stack`; runs in decoding threads.
+        """Convert an image to model input, such as a tensor (C, H, W); runs in decoding threads.
 
-        The image is RGB in image mode "seen".
+        Args:
+            image: the decoded image; RGB and upright in image mode "seen".
+
+        Raises:
+            MediaError, InputError, ScoringError: this image cannot be prepared.
         """
 
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
-        """Convert RGB pixels (B, 3, H, W) in [0, 1] to model inputs, with gradients.
+        """Convert RGB pixels to model inputs, with gradients.
 
         A backend that overrides it has `score_tensor`.
+
+        Args:
+            pixels: (B, 3, H, W), from 0 to 1.
 
         Raises:
             UnsupportedError: the backend does not override it.
@@ -176,7 +213,7 @@ class LocalScorer(Differentiable):
         return self.preprocess_tensor(pixels).to(self.dtype).to(self.device)
 
     def stack(self, prepared: Sequence[Tensor]) -> Tensor:
-        """Stack model inputs to one batch on the scorer's device."""
+        """Stack B model inputs (...) to a batch (B, ...) on the scorer's device, in its dtype."""
         return torch.stack(list(prepared)).to(self.device, self.dtype)
 
     def _encode_in_batches(
@@ -269,6 +306,7 @@ class LocalScorer(Differentiable):
             generated += texts
         return generated
 
+    @override
     def map_one_by_one(
         self, media: Sequence[Media], work: Callable[[Media], Result]
     ) -> list[Result]:
@@ -281,11 +319,21 @@ class LocalScorer(Differentiable):
         return results
 
     def load(self, media: Media) -> Any:
-        """Decode the argument of `preprocess`; models of videos return frames of them."""
+        """Decode the argument of `preprocess`; models of videos return frames of them.
+
+        Raises:
+            MediaError: it cannot be decoded.
+        """
         return self.load_image(media)
 
     def prepare(self, media: Media) -> Any:
         """Decode and preprocess one image.
+
+        Args:
+            media: the image.
+
+        Returns:
+            What `preprocess` returns.
 
         Raises:
             MediaError: it cannot be decoded or prepared, whatever `on_error` is.

@@ -22,7 +22,14 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The failure of an item alone: the exception, or None for out-of-memory."""
+    """The failure of an item alone.
+
+    Attributes:
+        error: the exception; None for out-of-memory.
+
+    >>> Failure(ValueError("no such token")).error
+    ValueError('no such token')
+    """
 
     error: Exception | None
 
@@ -30,8 +37,22 @@ class Failure:
 class BatchSize:
     """A batch size that starts large, is halved on out-of-memory, and then stays.
 
+    Args:
+        start: the first size that is tried.
+
+    Attributes:
+        value: the size of the next batch.
+
     Raises:
         InputError: `start` is not a whole number of 1 or more.
+
+    >>> size = BatchSize(4)
+    >>> def run(items):
+    ...     if len(items) > 2:
+    ...         raise MemoryError
+    ...     return sum(items)
+    >>> list(size.batches([1, 2, 3, 4, 5], run)), size.value
+    ([(slice(0, 2, None), 3), (slice(2, 4, None), 7), (slice(4, 5, None), 5)], 2)
     """
 
     def __init__(self, start: int) -> None:
@@ -43,6 +64,10 @@ class BatchSize:
         self, items: Sequence[A], run: Callable[[Sequence[A]], B]
     ) -> Iterator[tuple[slice, B]]:
         """Run batches in order and yield (slice of `items`, result) of each.
+
+        Args:
+            items: the items.
+            run: computes a batch.
 
         >>> list(BatchSize(2).batches([1, 2, 3], sum))
         [(slice(0, 2, None), 3), (slice(2, 3, None), 3)]
@@ -73,6 +98,16 @@ class BatchSize:
             items: the items.
             run: computes a batch.
             free_memory: clears caches; returns whether it freed any memory, so that a retry helps.
+
+        Yields:
+            A slice of `items`, and the result of `run` or the failure of the slice's only item.
+
+        >>> def invert(items):
+        ...     return [1 / item for item in items]
+        >>> for part, result in BatchSize(2).run_adaptive([2, 0], invert):
+        ...     print(part.start, result)
+        0 [0.5]
+        1 Failure(error=ZeroDivisionError('division by zero'))
         """
         start = alone = 0  # items before `alone` are tried one by one
         while start < len(items):
@@ -101,9 +136,16 @@ class BatchSize:
 def try_run(run: Callable[[A], B], item: A) -> B | Failure:
     """Return `run(item)`, or the failure of this item.
 
+    Args:
+        run: computes an item or a batch.
+        item: its argument.
+
     Raises:
         T2VError: a failure that concerns every item, such as a missing package.
         ScoringError: the device failed, so that nothing more can be computed on it.
+
+    >>> try_run(len, "abc"), try_run(len, 3)
+    (3, Failure(error=TypeError("object of type 'int' has no len()")))
     """
     try:
         return run(item)
@@ -128,6 +170,8 @@ def empty_allocator_cache() -> None:
     """Return unused memory to the device.
 
     Call it outside of exception handlers, in which the tensors of a failed batch are still alive.
+
+    >>> empty_allocator_cache()
     """
     gc.collect()
     if torch.cuda.is_available():
@@ -139,6 +183,14 @@ def ahead(items: Sequence[A], work: Callable[[A], B], depth: int) -> Iterator[B]
 
     An exception of `work` is raised when its item is reached. Decoding releases the interpreter
     lock, so it runs in parallel with the model.
+
+    Args:
+        items: the arguments of `work`.
+        work: runs in a thread, such as decoding an image.
+        depth: how many results may wait; at least one for each thread.
+
+    >>> list(ahead(["a", "b", "c"], str.upper, depth=2))
+    ['A', 'B', 'C']
     """
     if len(items) == 1:  # threads would cost more than they save
         yield work(items[0])

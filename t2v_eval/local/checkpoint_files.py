@@ -29,6 +29,11 @@ def check_content(file: Path) -> None:
 
     Raises:
         CheckpointError: it is, or it cannot be opened.
+
+    >>> check_content(Path("nowhere") / "model.safetensors")
+    Traceback (most recent call last):
+        ...
+    t2v_eval.errors.CheckpointError: nowhere has no model.safetensors
     """
     try:
         with file.open("rb") as stream:
@@ -51,6 +56,13 @@ def read_json(file: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: the file is missing, too large, or holds anything else.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "config.json"
+    ...     _ = file.write_text('{"model_type": "clip"}')
+    ...     read_json(file)
+    {'model_type': 'clip'}
     """
     check_content(file)
     if (size := file.stat().st_size) > LARGEST_JSON:
@@ -71,8 +83,16 @@ def read_json(file: Path) -> dict[str, Any]:
 def check_descriptions(folder: Path) -> None:
     """Check the JSON files of a folder that libraries read by themselves.
 
+    Args:
+        folder: a checkpoint; one that is a file is not checked.
+
     Raises:
         CheckpointError: a file does not hold a JSON object.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "config.json").write_text("{}")
+    ...     check_descriptions(Path(folder))
     """
     if folder.is_dir():
         for file in sorted(folder.iterdir()):
@@ -86,6 +106,14 @@ def shards(index: Path) -> list[Path]:
     Raises:
         CheckpointError: the index is malformed, or names a file that is missing, of another kind
             or outside the checkpoint.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "1.safetensors").touch()
+    ...     index = Path(folder) / "model.safetensors.index.json"
+    ...     _ = index.write_text('{"weight_map": {"proj": "1.safetensors"}}')
+    ...     [file.name for file in shards(index)]
+    ['1.safetensors']
     """
     table = read_json(index).get("weight_map")
     if not isinstance(table, dict) or not table:
@@ -135,7 +163,12 @@ def _kind(content: Any) -> str:
 
 
 def located(path: Path) -> Path:
-    """Record that the model which is being loaded reads this path, and return it."""
+    """Record that the model which is being loaded reads this path, and return it.
+
+    >>> with loading():
+    ...     located(Path("folder")).name
+    'folder'
+    """
     paths = _LOCATED.get()
     if paths is not None:
         paths.append(path)
@@ -147,6 +180,17 @@ def loading() -> Iterator[None]:
     """Convert exceptions of libraries that load a checkpoint to `CheckpointError`.
 
     An exception before any file of a checkpoint was located is raised unchanged.
+
+    Raises:
+        CheckpointError: the block raised after `located` was called.
+
+    >>> with loading():
+    ...     path = located(Path("folder"))
+    ...     raise KeyError("vocab_size")
+    Traceback (most recent call last):
+        ...
+    t2v_eval.errors.CheckpointError: folder cannot be loaded, KeyError: 'vocab_size'. Compare its \
+files with the published ones; --debug, or the cause of this error, shows where it failed
     """
     token = _LOCATED.set([])
     try:

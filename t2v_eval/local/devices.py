@@ -12,8 +12,14 @@ from t2v_eval.errors import InputError
 def pick_device(device: str | torch.device | None) -> torch.device:
     """Return the requested device, or by default CUDA, then MPS, then the CPU.
 
+    Args:
+        device: such as "cuda:0"; None for the default.
+
     Raises:
         InputError: no such device on this machine.
+
+    >>> pick_device("cpu")
+    device(type='cpu')
     """
     if device is None:
         if torch.cuda.is_available():
@@ -46,7 +52,11 @@ def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Return the free memory of a device in bytes; 1 GiB if it is unknown."""
+    """Return the free memory of a device in bytes; 1 GiB if it is unknown.
+
+    >>> free_bytes(torch.device("cpu")) > 0
+    True
+    """
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     try:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import TemplateError
 from t2v_eval.inputs.media import Media
@@ -24,26 +25,63 @@ from t2v_eval.store import text_key
 class EmbeddingScorer(SimilarityMixin, LocalScorer):
     """A dual encoder. Subclasses write `preprocess`, `encode_images` and `encode_texts`.
 
-    Where the score is not the cosine, they write `similarity` too.
+    Where the score is not the cosine, they write `similarity` too. Options are those of
+    `LocalScorer`.
+
+    >>> from PIL import Image
+    >>> class MeanColour(EmbeddingScorer):
+    ...     def preprocess(self, image):
+    ...         return torch.tensor(image.resize((1, 1)).getpixel((0, 0))) / 255
+    ...     def encode_images(self, batch):
+    ...         return batch
+    ...     def encode_texts(self, texts):
+    ...         return torch.tensor([[float(c in text) for c in ("red", "green")] + [0.0]
+    ...                              for text in texts])
+    >>> scorer = MeanColour(device="cpu")
+    >>> scorer([Image.new("RGB", (8, 8), "red")], ["a red wall", "a green wall"])
+    tensor([[1., 0.]])
     """
 
     sharing_mode = "images and texts encoded once"
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Tensor:
-        """Encode model inputs (B, ...), on the scorer's device in its dtype, to (B, ...)."""
+        """Encode B images.
+
+        Args:
+            batch: model inputs (B, ...), on the scorer's device in its dtype.
+
+        Returns:
+            Embeddings (B, ...), of any length.
+        """
 
     @abstractmethod
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        """Encode B texts, to which the template is already applied, to embeddings (B, ...)."""
+        """Encode B texts.
 
+        Args:
+            texts: texts to which the template is already applied.
+
+        Returns:
+            Embeddings (B, ...), of any length, in the same shape as those of images.
+        """
+
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Score (M, ...) against (N, ...) embeddings: (M, N) scores, by default the cosine.
+        """Score embeddings against each other, by default with the cosine, -1 to 1.
 
         In float64 on the CPU, so that a score does not depend on the others of its call.
+
+        Args:
+            images: embeddings (M, ...).
+            texts: embeddings (N, ...).
+
+        Returns:
+            (M, N) scores.
         """
         return unit(images) @ unit(texts).T
 
+    @override
     def check_template(self) -> None:
         super().check_template()
         if self.template.answer:
@@ -52,6 +90,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
                 f"{self.template.answer!r} has no meaning; pass a question_template alone"
             )
 
+    @override
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
@@ -94,6 +133,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
         matrix = self.checked_similarity(images, texts[torch.from_numpy(needed)])
         return matrix[torch.from_numpy(row), torch.from_numpy(column)]
 
+    @override
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         images = self.encode_images(self.inputs_of(pixels))
         unique = {text: n for n, text in enumerate(dict.fromkeys(texts))}
@@ -103,9 +143,14 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
         return matrix[torch.arange(len(texts)), [unique[text] for text in texts]]
 
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
-        """Embed texts for `similarity`; a scorer that uses references adds theirs here."""
+        """Embed N texts for `similarity`; a scorer that uses references adds theirs here.
+
+        Returns:
+            (N, ...) embeddings.
+        """
         return self.embed_texts([caption_text(text) for text in texts])
 
+    @override
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
         """Apply the template and embed texts, through the store if there is one.
 
@@ -130,6 +175,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
             self._store_embeddings(cut, torch.ones(len(cut), 1, dtype=torch.float32))
         return self.stack_embeddings([cached[key] for key in keys])
 
+    @override
     def embed_images(self, media: Sequence[Media]) -> Iterator[tuple[list[int], Tensor, Failed]]:
         """Embed images, through the store if there is one.
 
@@ -173,7 +219,10 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """Scale vectors to length 1 along the last dimension.
+    """Scale vectors to length 1 along the last dimension; a vector of zeros becomes NaN.
+
+    Args:
+        vectors: shape (..., D).
 
     >>> unit(torch.tensor([[3.0, 4.0]])).tolist()
     [[0.6000000238418579, 0.800000011920929]]

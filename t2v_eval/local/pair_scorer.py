@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import LocalScorer
@@ -22,22 +23,49 @@ class PairScorer(LocalScorer, Generic[State]):
     """A model that reads image and text together.
 
     Subclasses write `preprocess`, `encode_images` (what depends on the image alone, computed once
-    for each image) and `score`.
+    for each image) and `score`. Options are those of `LocalScorer`.
+
+    >>> import torch
+    >>> from PIL import Image
+    >>> class Brightness(PairScorer):
+    ...     default_template = "plain"
+    ...     def preprocess(self, image):
+    ...         return torch.tensor(image.convert("L").resize((1, 1)).getpixel((0, 0))) / 255
+    ...     def encode_images(self, batch):
+    ...         return list(batch)
+    ...     def score(self, states, texts):
+    ...         pairs = zip(states, texts)
+    ...         return torch.stack([s if "bright" in text else 1 - s for s, text in pairs])
+    >>> Brightness(device="cpu")(Image.new("L", (8, 8), 255), ["a bright wall", "a dark wall"])
+    tensor([[1., 0.]])
     """
 
     sharing_mode = "images encoded once"
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Sequence[State]:
-        """Encode model inputs (B, ...) on the scorer's device; return the state of each image."""
+        """Encode what depends on the image alone.
+
+        Args:
+            batch: model inputs (B, ...), on the scorer's device in its dtype.
+
+        Returns:
+            The state of each image, such as its features; it may be cached between calls.
+        """
 
     @abstractmethod
     def score(self, states: Sequence[State], texts: Sequence[str]) -> Tensor:
-        """Score P aligned pairs with texts of similar length; return (P,) scores.
+        """Score P aligned pairs with texts of similar length.
 
-        The template is not yet applied.
+        Args:
+            states: the state of each pair's image.
+            texts: each pair's text, to which the template is not yet applied.
+
+        Returns:
+            (P,) scores.
         """
 
+    @override
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
@@ -68,5 +96,6 @@ class PairScorer(LocalScorer, Generic[State]):
                 else:
                     yield ScoreChunk(positions, values)
 
+    @override
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:
         return self.score(self.encode_images(self.inputs_of(pixels)), texts)

@@ -25,8 +25,16 @@ def large_dtype(
     On a GPU with bfloat16 that is always so, since such models are trained in it; on a CPU with
     bfloat16, if the weights in `folder` are in half precision.
 
+    Args:
+        requested: the user's dtype, or None.
+        device: where the model runs.
+        folder: its checkpoint.
+
     Raises:
         InputError: `requested` is not a floating-point dtype.
+
+    >>> large_dtype("float16", torch.device("cpu"), Path("checkpoint"))
+    torch.float16
     """
     if (chosen := pick_dtype(requested)) is not None:
         return chosen
@@ -38,8 +46,19 @@ def large_dtype(
 def in_half_precision(folder: Path) -> bool:
     """Return whether most numbers in a checkpoint's first weight file are bfloat16 or float16.
 
+    Args:
+        folder: a checkpoint folder, or a weight file.
+
     Raises:
         CheckpointError: there is no weight file.
+
+    >>> import tempfile
+    >>> from safetensors.torch import save_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     weights = {"weight": torch.zeros(4, dtype=torch.bfloat16)}
+    ...     save_file(weights, Path(folder) / "model.safetensors")
+    ...     in_half_precision(Path(folder))
+    True
     """
     file, numbers = weight_files(folder)[0], Counter[bool]()
     try:

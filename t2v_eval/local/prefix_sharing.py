@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import LocalScorer
@@ -24,11 +25,15 @@ from t2v_eval.scoring.results import ScoreChunk
 
 
 class Prompt(Protocol):
-    """The shared prefix of an image and its texts."""
+    """The shared prefix of an image and its texts.
+
+    >>> from types import SimpleNamespace
+    >>> prompt: Prompt = SimpleNamespace(length=600)  # any class with such a property will do
+    """
 
     @property
     def length(self) -> int:
-        """Number of tokens of the prefix and the longest text, at most."""
+        """Return the number of tokens of the prefix and the longest text, at most."""
 
 
 State = TypeVar("State")
@@ -44,6 +49,10 @@ class PendingTexts:
         prompt: what `PrefixSharingScorer.build_prompt` returned for the image.
         texts: captions, without references.
         positions: the cell of each text.
+
+    >>> pending = PendingTexts("a.png", None, ["a cat", "two dogs"], [4, 7])
+    >>> pending.only({7}).texts
+    ['two dogs']
     """
 
     name: str
@@ -52,7 +61,11 @@ class PendingTexts:
     positions: list[int]
 
     def only(self, positions: Collection[int]) -> PendingTexts:
-        """Return a copy with only the texts at `positions`."""
+        """Return a copy with only the texts of some cells.
+
+        Args:
+            positions: the cells; others than those of this image are ignored.
+        """
         keep = [p in positions for p in self.positions]
         texts, places = compress(self.texts, keep), compress(self.positions, keep)
         return replace(self, texts=list(texts), positions=list(places))
@@ -61,11 +74,32 @@ class PendingTexts:
 class PrefixSharingScorer(LocalScorer, Generic[State, PromptT]):
     """A model whose texts follow the image, so that the image's prefix is computed once.
 
-    Subclasses write `preprocess`, `encode_images`, `build_prompt`, `prefill` and `score`.
+    Subclasses write `preprocess`, `encode_images`, `build_prompt`, `prefill` and `score`. Options
+    are those of `LocalScorer`.
 
     Attributes:
         room: images of similar length are prefilled together while they have at most this many
             tokens, padding included; on a CPU, long prefixes gain nothing from it.
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> from PIL import Image
+    >>> class Brightness(PrefixSharingScorer):
+    ...     default_template = "plain"
+    ...     def preprocess(self, image):
+    ...         return image.convert("L").resize((1, 1)).getpixel((0, 0)) / 255
+    ...     def encode_images(self, prepared):
+    ...         return list(prepared)
+    ...     def build_prompt(self, state, texts):
+    ...         return SimpleNamespace(length=1 + max(map(len, texts)), state=state)
+    ...     def prefill(self, prompts):
+    ...         return [prompt.state for prompt in prompts]
+    ...     def score(self, prefilled, pairs):
+    ...         return torch.tensor(
+    ...             [prefilled[k] if "bright" in text else 1 - prefilled[k] for k, text in pairs]
+    ...         )
+    >>> Brightness(device="cpu")(Image.new("L", (8, 8), 255), ["a bright wall", "a dark wall"])
+    tensor([[1., 0.]])
     """
 
     def __init__(self, **options: Any) -> None:
@@ -74,11 +108,22 @@ class PrefixSharingScorer(LocalScorer, Generic[State, PromptT]):
 
     @abstractmethod
     def encode_images(self, prepared: Sequence[Any]) -> Sequence[State]:
-        """Encode the model inputs of images; return the state of each, which may be cached."""
+        """Encode what depends on the image alone.
+
+        Args:
+            prepared: what `preprocess` returned for B images.
+
+        Returns:
+            The state of each image, such as its features; it may be cached between calls.
+        """
 
     @abstractmethod
     def build_prompt(self, state: State, texts: Sequence[str]) -> PromptT:
-        """Build the prompt of an image and all its texts (the template is not yet applied).
+        """Build the prompt of an image and all its texts.
+
+        Args:
+            state: what `encode_images` returned for the image.
+            texts: its texts, shortest first, to which the template is not yet applied.
 
         Raises:
             MediaError: the image leaves no room for a text.
@@ -86,23 +131,42 @@ class PrefixSharingScorer(LocalScorer, Generic[State, PromptT]):
 
     @abstractmethod
     def prefill(self, prompts: Sequence[PromptT]) -> Any:
-        """Compute the shared prefixes of several images, such as their KV caches."""
+        """Compute the shared prefixes of several images, such as their KV caches.
+
+        Args:
+            prompts: prompts of similar length.
+        """
 
     @abstractmethod
     def score(self, prefilled: Any, pairs: Sequence[tuple[int, str]]) -> Tensor:
-        """Score pairs of (index of a prompt in `prefilled`, text); return (P,) scores."""
+        """Score P texts behind prefixes.
+
+        Args:
+            prefilled: what `prefill` returned.
+            pairs: for each score, the index of its prompt in `prefilled`, and its text.
+
+        Returns:
+            (P,) scores.
+        """
 
     def score_with_details(
         self, prefilled: Any, pairs: Sequence[tuple[int, str]]
     ) -> tuple[Tensor, Sequence[str] | None]:
-        """Score as `score` does, and return details of each pair as JSON, or None without any."""
+        """Score as `score` does, and return details of each pair as JSON, or None without any.
+
+        Args:
+            prefilled: as for `score`.
+            pairs: as for `score`.
+        """
         return self.score(prefilled, pairs), None
 
+    @override
     def start_batches_at(self, size: int | None) -> None:
         if size is not None:
             largest = 4 if self.device.type == "cpu" else 16
             self.batch, self.image_batch = BatchSize(size), BatchSize(min(size, largest))
 
+    @override
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:

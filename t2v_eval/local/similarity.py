@@ -20,14 +20,34 @@ from t2v_eval.utils.torch_internals import inference
 
 
 class SimilarityMixin(Scorer):
-    """Image-image, text-text and directional similarity, for scorers that embed both."""
+    """Image-image, text-text and directional similarity, for scorers that embed both.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> red, blue = (Image.new("RGB", (48, 48), colour) for colour in ("red", "blue"))
+    >>> scorer.image_similarity([red, blue], [red, blue]).diagonal()
+    tensor([1., 1.])
+    """
 
     @abstractmethod
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
-        """Score float64 embeddings (M, ...) against (N, ...); return (M, N) scores."""
+        """Score float64 embeddings against each other.
+
+        Args:
+            images: (M, ...).
+            texts: (N, ...).
+
+        Returns:
+            (M, N) scores.
+        """
 
     def checked_similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         """Score as `similarity` does.
+
+        Args:
+            images: (M, ...) embeddings.
+            texts: (N, ...) embeddings.
 
         Raises:
             StoreError: embeddings from the store are of another encoder.
@@ -44,6 +64,12 @@ class SimilarityMixin(Scorer):
 
     def stack_embeddings(self, rows: Sequence[Tensor]) -> Tensor:
         """Stack embeddings, some of which may come from the store.
+
+        Args:
+            rows: B embeddings (...) of one shape.
+
+        Returns:
+            (B, ...).
 
         Raises:
             StoreError: those are of another encoder.
@@ -65,7 +91,14 @@ class SimilarityMixin(Scorer):
 
     @abstractmethod
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Apply the template to N texts and embed them; return (N, ...) embeddings."""
+        """Apply the template to N texts and embed them.
+
+        Args:
+            texts: N texts.
+
+        Returns:
+            (N, ...) float32 embeddings.
+        """
 
     @abstractmethod
     def embed_images(
@@ -79,10 +112,14 @@ class SimilarityMixin(Scorer):
         """Score images against images with the formula that scores them against texts.
 
         Args:
-            images_a, images_b: M and N images.
+            images_a: M images.
+            images_b: N images.
 
         Returns:
             (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where an image failed.
+
+        Raises:
+            MediaError: an image cannot be read; with ``on_error="skip"``, if none can.
         """
         with self._embedding_call():
             a, b = self._embed_image_lists(images_a=images_a, images_b=images_b)
@@ -94,7 +131,8 @@ class SimilarityMixin(Scorer):
         """Score texts against texts with the formula that scores images against them.
 
         Args:
-            texts_a, texts_b: M and N texts.
+            texts_a: M texts.
+            texts_b: N texts.
             template: `question_template` or `template` for this call.
 
         Returns:
@@ -120,11 +158,15 @@ class SimilarityMixin(Scorer):
         (Gal et al., StyleGAN-NADA, 2021). It is 0 where nothing changed.
 
         Args:
-            images_before, images_after, texts_before, texts_after: B of each, aligned.
+            images_before: B images.
+            images_after: B images; image b is what became of image b before.
+            texts_before: B texts, which describe the images before.
+            texts_after: B texts, which describe the images after.
             template: `question_template` or `template` for this call.
 
         Returns:
-            (B,) float32 tensor on the CPU; with ``on_error="skip"``, NaN where an image failed.
+            (B,) float32 tensor on the CPU, -1 to 1; with ``on_error="skip"``, NaN where an image
+            failed.
 
         Raises:
             InputError: the numbers of images and texts differ.
@@ -218,6 +260,12 @@ def embed_one_by_one(
 
     Returns:
         (N, ...) float64 embeddings, zeros where a text failed, and the reasons by index.
+
+    >>> def embed(texts):
+    ...     return torch.tensor([[1 / len(text)] for text in texts])
+    >>> embed_one_by_one(embed, ["ab", ""], lambda text, failure: f"{text}: {failure.error}")
+    (tensor([[0.5000],
+            [0.0000]], dtype=torch.float64), {1: "'': division by zero"})
     """
     together = try_run(embed, texts)
     if not isinstance(together, Failure):

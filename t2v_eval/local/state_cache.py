@@ -16,6 +16,9 @@ class TensorCache:
     Args:
         capacity: returns the size in bytes; called once, when the first value is put.
 
+    Attributes:
+        bytes: the size of the cached tensors.
+
     >>> import torch
     >>> cache = TensorCache(lambda: 8)
     >>> cache.put("a", torch.zeros(2)), cache.put("b", torch.zeros(2))
@@ -67,14 +70,28 @@ class TensorCache:
 
 
 def tensors(value: Any) -> list[Tensor]:
-    """Return all tensors inside mappings, sequences and dataclasses."""
+    """Return all tensors inside mappings, sequences and dataclasses.
+
+    >>> import torch
+    >>> [tensor.shape for tensor in tensors({"a": torch.zeros(2), "b": (torch.zeros(3), "text")})]
+    [torch.Size([2]), torch.Size([3])]
+    """
     if isinstance(value, Tensor):
         return [value]
     return [tensor for part in _parts(value) for tensor in tensors(part)]
 
 
 def without_rest_of_batch(value: Any) -> Any:
-    """Copy tensors that are views into a larger batch, whose memory they would keep alive."""
+    """Copy tensors that are views into a larger batch, whose memory they would keep alive.
+
+    Args:
+        value: a tensor, or mappings, sequences and dataclasses that hold tensors.
+
+    >>> import torch
+    >>> row = torch.zeros(100, 4)[0]
+    >>> row.untyped_storage().nbytes(), without_rest_of_batch(row).untyped_storage().nbytes()
+    (1600, 16)
+    """
     if isinstance(value, Tensor):
         return value.clone() if value.untyped_storage().nbytes() > value.nbytes else value
     if is_dataclass(value) and not isinstance(value, type):

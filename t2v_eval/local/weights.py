@@ -46,12 +46,19 @@ def locate(
         checkpoint: a directory, a file, a hub id such as ``openai/clip-vit-base-patch32``, or the
             https URL of a file.
         patterns: the files to download.
-        cache_dir, local_files_only, revision: as in `huggingface_hub.snapshot_download`.
+        cache_dir: as in `huggingface_hub.snapshot_download`.
+        local_files_only: whether to use only cached files.
+        revision: the commit, branch or tag of a repository.
         argument: the option that names the checkpoint, for messages.
 
     Raises:
         CheckpointError: the checkpoint is not on this machine and cannot be downloaded (the message
             says where to put the files), or one of its JSON files is damaged.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     locate(folder) == Path(folder)
+    True
     """
     path = Path(checkpoint).expanduser()
     if not path.exists():
@@ -138,6 +145,12 @@ def weight_files(folder: Path) -> list[Path]:
 
     Raises:
         CheckpointError: the directory has none, or they cannot be read.
+
+    >>> weight_files(Path("nowhere"))
+    Traceback (most recent call last):
+        ...
+    t2v_eval.errors.CheckpointError: nowhere holds no weights: expected model.safetensors or \
+pytorch_model.bin (or their .index.json with shards)
     """
     if folder.is_file():
         check_content(folder)
@@ -162,6 +175,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         CheckpointError: a file is damaged, or a pickle holds more than tensors.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"state_dict": {"proj": torch.ones(2)}}, Path(folder) / "pytorch_model.bin")
+    ...     read_tensors(Path(folder))
+    {'proj': tensor([1., 1.])}
     """
     tensors: dict[str, Tensor] = {}
     for file in weight_files(path):
@@ -197,8 +216,18 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 def check_keys(path: Path, missing: Iterable[str], unexpected: Iterable[str] = ()) -> None:
     """Check that a checkpoint fits its model, since half-loaded weights score at random.
 
+    Args:
+        path: the checkpoint, for messages.
+        missing: names of weights that the model has and the checkpoint lacks.
+        unexpected: names of weights that only the checkpoint has.
+
     Raises:
         CheckpointError: weights are missing or unexpected; the message names the first few.
+
+    >>> check_keys(Path("model.bin"), ["proj"])
+    Traceback (most recent call last):
+        ...
+    t2v_eval.errors.CheckpointError: model.bin does not fit this model: it lacks weights proj
     """
     for what, keys in (("lacks", list(missing)), ("has the unexpected", list(unexpected))):
         if keys:
@@ -217,6 +246,12 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, prefix:
 
     Raises:
         CheckpointError: weights are missing, unexpected or of another shape.
+
+    >>> with torch.device("meta"):
+    ...     layer = nn.Linear(2, 1, bias=False)
+    >>> fill(layer, {"proj.weight": torch.ones(1, 2)}, Path("model.bin"), prefix="proj.")
+    >>> layer(torch.ones(1, 2))
+    tensor([[2.]])
     """
     shapes = {prefix + name: value.shape for name, value in module.state_dict().items()}
     check_keys(
@@ -233,7 +268,14 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, prefix:
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """Hash the content of files to 16 hex digits."""
+    """Hash the names and contents of files to 16 hex digits.
+
+    Args:
+        paths: files, or folders of files; hidden files and READMEs do not count.
+
+    >>> fingerprint([])
+    'e4a6a0577479b2b4'
+    """
     digest = hashlib.blake2b(digest_size=8)
     for file in _files(paths):
         digest.update(file.name.encode() + _content_hash(file))
@@ -241,7 +283,14 @@ def fingerprint(paths: Iterable[Path]) -> str:
 
 
 class Watched:
-    """Files whose fingerprint is computed on first use, if they have not changed until then."""
+    """Files whose fingerprint is computed on first use, if they have not changed until then.
+
+    Args:
+        paths: files, or folders of files.
+
+    >>> Watched([]).fingerprint() == fingerprint([])
+    True
+    """
 
     def __init__(self, paths: Iterable[Path] = ()) -> None:
         self.paths = list(paths)

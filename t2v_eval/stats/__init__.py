@@ -1,0 +1,11 @@
+"""Statistics: agreement with human ratings, confidence intervals and permutation tests.
+
+Pure functions of NumPy arrays; nothing here knows of scorers, images or files.
+
+| module | holds |
+|---|---|
+| `metrics`, `ranking` | agreement of scores with ratings, Winoground, preferences, best of n |
+| `agreement_metrics` | the metrics that reports know by name, and `register_metric` |
+| `bootstrap`, `permutation` | confidence intervals; tests, Holm's correction |
+| `pairwise`, `resampled_metrics` | their engines: counts of pairs, metrics of resamples |
+"""

@@ -37,6 +37,12 @@ class AgreementMetric:
         in_groups: whether `t2v-eval agree` also reports its mean over groups.
         rows: a fast version for many rows: takes (groups, items), returns (groups,).
         resampled: a fast version for resamples; without one, `compute` gets the copies of items.
+
+    >>> def share_above(scores, human):
+    ...     return float(np.mean(scores > human))
+    >>> metric = AgreementMetric("above", share_above, "share of scores above the rating, 0 to 1")
+    >>> metric.compute(np.array([0.5, 0.2]), np.array([0.1, 0.9]))
+    0.5
     """
 
     name: str
@@ -50,6 +56,13 @@ class AgreementMetric:
 
     def per_row(self, scores: FloatArray, human: FloatArray) -> FloatArray:
         """Compute the metric of each row alone, NaN where it is undefined.
+
+        Args:
+            scores: shape (groups, items); NaN is missing.
+            human: ratings, in the same shape.
+
+        Returns:
+            Shape (groups,).
 
         >>> METRICS["tau_b"].per_row(np.array([[0.1, 0.2], [0.1, 0.1]]), np.array([[1, 2], [1, 2]]))
         array([ 1., nan])
@@ -164,8 +177,18 @@ METRICS: dict[str, AgreementMetric] = {
 def register_metric(metric: AgreementMetric) -> None:
     """Add an agreement metric for this process.
 
+    Args:
+        metric: the metric; reports and `t2v-eval agree` show it after those of `METRICS`.
+
     Raises:
         InputError: there is one of that name.
+
+    >>> def share_above(scores, human):
+    ...     return float(np.mean(scores > human))
+    >>> register_metric(AgreementMetric("above", share_above))
+    >>> "above" in METRICS
+    True
+    >>> del METRICS["above"]
     """
     if metric.name in METRICS:
         raise InputError(f"there is an agreement metric {metric.name!r} already: use another name")
@@ -176,7 +199,8 @@ class WeightedAgreement:
     """Agreement metrics of resamples of one sample.
 
     Args:
-        scores, human: shape (items,); items that lack either are in no resample.
+        scores: shape (items,); NaN is missing.
+        human: ratings, in the same shape; items that lack either are in no resample.
         names: names of `METRICS`.
         threshold: for "acc23", the largest score difference that is a tie.
 
@@ -208,6 +232,9 @@ class WeightedAgreement:
 
         Args:
             copies: shape (items,), how many times the resample holds each item.
+
+        Returns:
+            Each metric by name.
         """
         resample = Resample(self._sample, copies)
         if resample.n < 2:

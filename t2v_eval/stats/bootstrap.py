@@ -29,7 +29,16 @@ _MAX_RECALIBRATED = 1 << 17
 
 
 class Interval(NamedTuple):
-    """A value on the whole sample and the limits of its interval."""
+    """A value on the whole sample and the limits of its interval, on the scale of the metric.
+
+    Attributes:
+        value: the metric of the whole sample.
+        low: the lower limit; NaN where there is no interval.
+        high: the upper limit; NaN where there is no interval.
+
+    >>> Interval(0.75, 0.5, 1.0).low
+    0.5
+    """
 
     value: float
     low: float
@@ -50,6 +59,13 @@ class BootstrapSamples:
         value: each metric of the whole sample.
         resampled: each metric of every resample, shape (resamples,); NaN where fewer than two
             units leave nothing to resample.
+
+    >>> correct = np.array([1, 0, 1, 1])
+    >>> samples = BootstrapSamples.compute(lambda i: {"accuracy": correct[i].mean()}, 4, 100, 0)
+    >>> samples.value["accuracy"], samples.resampled["accuracy"].shape
+    (0.75, (100,))
+    >>> samples.difference(samples).intervals()["accuracy"]
+    Interval(value=0.0, low=0.0, high=0.0)
     """
 
     n: int
@@ -61,6 +77,12 @@ class BootstrapSamples:
     @classmethod
     def compute(cls, statistic: Statistic, n: int, resamples: int, seed: int) -> BootstrapSamples:
         """Call `statistic` with each unit in order, then with each resample.
+
+        Args:
+            statistic: as in `bootstrap_interval`.
+            n: the number of units, 0 or more.
+            resamples: the number of resamples, 1 or more.
+            seed: the random seed, 0 or more.
 
         Raises:
             InputError: `n`, `resamples` or `seed` cannot be used, or the statistic does not return
@@ -85,7 +107,11 @@ class BootstrapSamples:
         return cls(n, resamples, seed, value, dict(zip(value, resampled, strict=True)))
 
     def intervals(self, confidence: float = 0.95) -> dict[str, Interval]:
-        """Return each metric with its percentile interval; see `bootstrap_interval`."""
+        """Return each metric with its percentile interval; see `bootstrap_interval`.
+
+        Args:
+            confidence: the coverage of the interval, between 0 and 1.
+        """
         tail = (1 - confidence) / 2
         intervals = {}
         for name, value in self.value.items():
@@ -99,6 +125,9 @@ class BootstrapSamples:
 
     def difference(self, other: BootstrapSamples) -> BootstrapSamples:
         """Subtract another scorer's metrics, resample by resample.
+
+        Args:
+            other: samples of the same units with the same seed.
 
         Raises:
             InputError: the other sample differs in units, seed, number of resamples or metrics.
@@ -137,6 +166,9 @@ def bootstrap_interval(
         confidence: the coverage of the interval, between 0 and 1.
         seed: the same seed gives the same resamples.
 
+    Returns:
+        Each metric by name: its value and the limits of its interval.
+
     Raises:
         InputError: a count, the confidence or the statistic cannot be used.
 
@@ -161,8 +193,21 @@ def bootstrap_difference(
 
     Both are computed on the same resamples of the same units, so that variation they share does not
     widen the interval. Both must also cover the same scores: set what either lacks to NaN in both,
-    since scorers seldom fail at random. A metric that is undefined for either is undefined. The
-    other arguments and errors are those of `bootstrap_interval`.
+    since scorers seldom fail at random. A metric that is undefined for either is undefined.
+
+    Args:
+        first: the statistic of one scorer, as in `bootstrap_interval`.
+        second: the statistic of the other, with the same names.
+        n: the number of units.
+        resamples: the number of resamples.
+        confidence: the coverage of the interval, between 0 and 1.
+        seed: the same seed gives the same resamples.
+
+    Returns:
+        The difference of each metric by name, with the limits of its interval.
+
+    Raises:
+        InputError: as `bootstrap_interval`, and where the two return different metrics.
 
     >>> a, b = np.array([1, 1, 0, 1, 1, 1]), np.array([1, 0, 0, 0, 1, 1])
     >>> def count(correct):
@@ -189,11 +234,15 @@ def agreement_statistic(
     sample: accuracy is flat around it, so its own spread matters little at that size.
 
     Args:
-        scores, human: shape (items,), whose items are the units, or (groups, items), whose rows
-            are; None or NaN is missing.
+        scores: shape (items,), whose items are the units, or (groups, items), whose rows are; None
+            or NaN is missing.
+        human: ratings, in the same shape.
         names: names of `METRICS`.
         pooled: whether the items of the resampled rows are one sample for every metric, as in a
             benchmark that is grouped by prompt but whose metric is not.
+
+    Returns:
+        A function from indices of units, shape (k,), to the metrics of those units by name.
 
     Raises:
         InputError: as the metrics do, and for an unknown name.

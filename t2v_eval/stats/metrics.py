@@ -76,7 +76,11 @@ _MAX_SIGNS = 1 << 22
 
 
 class WinogroundAccuracy(NamedTuple):
-    """The shares of items that are correct by text, image and group score, each from 0 to 1."""
+    """The shares of items that are correct by text, image and group score, each from 0 to 1.
+
+    >>> WinogroundAccuracy(text=0.5, image=0.25, group=0.25).text
+    0.5
+    """
 
     text: float
     image: float
@@ -84,7 +88,11 @@ class WinogroundAccuracy(NamedTuple):
 
 
 class PairwiseAccuracy(NamedTuple):
-    """The share of pairs in the right order (0 to 1), and the largest difference that is a tie."""
+    """The share of pairs in the right order (0 to 1), and the largest difference that is a tie.
+
+    >>> PairwiseAccuracy(value=0.9, threshold=0.1).value
+    0.9
+    """
 
     value: float
     threshold: float
@@ -100,6 +108,9 @@ def winoground_accuracy(scores: Values) -> WinogroundAccuracy:
     Args:
         scores: shape (n, 2, 2): `scores[n, image, text]` of item n, whose image i belongs to text
             i.
+
+    Returns:
+        The three accuracies, each from 0 to 1; NaN where no item has all of its scores.
 
     Raises:
         InputError: another shape.
@@ -117,6 +128,12 @@ def winoground_accuracy(scores: Values) -> WinogroundAccuracy:
 
 def winoground_correct(scores: Values) -> FloatArray:
     """Return text, image and group correctness of each item: shape (n, 3), 0, 1 or NaN (missing).
+
+    Args:
+        scores: as in `winoground_accuracy`.
+
+    Raises:
+        InputError: another shape than (n, 2, 2).
 
     >>> winoground_correct([[[0.9, 0.2], [0.95, 0.96]], [[0.9, None], [0.1, 0.2]]])
     array([[ 1.,  0.,  0.],
@@ -144,6 +161,10 @@ def pearson(scores: Values, human: Values) -> float:
 
     NaN also where a side varies by less than its own rounding: below 1e-13 of its mean.
 
+    Args:
+        scores: shape (items,) or (groups, items), which is one sample; None and NaN are missing.
+        human: ratings, in the same shape.
+
     Raises:
         InputError: shapes that differ, more than two dimensions, infinite or non-numeric values.
 
@@ -160,7 +181,14 @@ def pearson(scores: Values, human: Values) -> float:
 
 
 def spearman(scores: Values, human: Values) -> float:
-    """Compute Spearman's rho, Pearson's r of average ranks, from -1 to 1, with scipy.
+    """Compute Spearman's rho, Pearson's r of average ranks, with `scipy.stats.spearmanr`.
+
+    Args:
+        scores: as in `pearson`.
+        human: ratings, in the same shape.
+
+    Returns:
+        rho, from -1 to 1 (Spearman 1904); NaN where it is undefined.
 
     Raises:
         InputError: as `pearson`.
@@ -182,6 +210,10 @@ def kendall_tau_b(scores: Values, human: Values) -> float:
     (C - D) / sqrt((P - Ts)(P - Th)) for C pairs ordered alike, D ordered oppositely, P pairs, Ts
     and Th of them tied in scores and in human (Kendall 1945). Mean over rows.
 
+    Args:
+        scores: shape (items,) or (groups, items); None and NaN are missing.
+        human: ratings, in the same shape.
+
     Raises:
         InputError: as `pearson`.
 
@@ -196,6 +228,10 @@ def kendall_tau_c(scores: Values, human: Values) -> float:
 
     2 (C - D) / (n^2 (m - 1) / m) for n items, C pairs ordered alike, D ordered oppositely, and m
     the smaller number of distinct values (Stuart 1953). Mean over rows.
+
+    Args:
+        scores: shape (items,) or (groups, items); None and NaN are missing.
+        human: ratings, in the same shape.
 
     Raises:
         InputError: as `pearson`.
@@ -224,6 +260,16 @@ def pairwise_accuracy(
     The result is exact in float64 and does not list the pairs: 50,000 items take seconds and 100
     MB. Where the row sizes have no common multiple within 62 bits, thresholds whose results differ
     by less than about 1e-9 count as equal.
+
+    Args:
+        scores: shape (items,) or (groups, items); None and NaN are missing.
+        human: ratings, in the same shape.
+        ties: "calibrated", "strict" or "ignore".
+        threshold: the largest score difference that is a tie, for ties="calibrated"; fitted by
+            default.
+
+    Returns:
+        The accuracy, from 0 to 1, and the threshold; NaN without pairs.
 
     Raises:
         InputError: as `pearson`, and for other `ties` or a threshold below 0.
@@ -260,6 +306,10 @@ def auroc(scores: Values, human: Values) -> float:
     It is the probability that an item with label 1 scores above one with label 0, equal scores
     counting 1/2. NaN unless both labels occur.
 
+    Args:
+        scores: shape (items,) or (groups, items), which is one sample; None and NaN are missing.
+        human: labels 0 and 1, in the same shape.
+
     Raises:
         InputError: as `pearson`, and for labels other than 0 and 1.
 
@@ -279,6 +329,10 @@ def average_precision(scores: Values, human: Values) -> float:
 
     It is the sum over thresholds of (R_k - R_(k-1)) P_k, for precision P and recall R of label 1.
     NaN where no item has label 1.
+
+    Args:
+        scores: shape (items,) or (groups, items), which is one sample; None and NaN are missing.
+        human: labels 0 and 1, in the same shape.
 
     Raises:
         InputError: as `auroc`.
@@ -307,6 +361,14 @@ def per_group(
     metric: Callable[[FloatArray, FloatArray], float], scores: Values, human: Values
 ) -> FloatArray:
     """Compute `metric` of each row alone, NaN where it is undefined.
+
+    Args:
+        metric: takes the scores and ratings of a row, shape (items,), NaN for missing.
+        scores: shape (groups, items).
+        human: ratings, in the same shape.
+
+    Returns:
+        Shape (groups,).
 
     >>> per_group(kendall_tau_b, [[0.1, 0.2, 0.3], [0.1, 0.1, 0.1]], [[1, 2, 3], [1, 2, 3]])
     array([ 1., nan])
@@ -378,10 +440,13 @@ def _sample(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
 
 
 def labelled(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
-    """Return scores and labels of the items that have both.
+    """Return scores and labels of the items that have both, each of shape (present items,).
 
     Raises:
         InputError: as `pearson`, and for labels other than 0 and 1.
+
+    >>> labelled([0.1, None, 0.3], [1, 0, 0])
+    (array([0.1, 0.3]), array([1., 0.]))
     """
     s, h = _sample(scores, human)
     other = h[(h != 0) & (h != 1)]

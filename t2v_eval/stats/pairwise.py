@@ -46,6 +46,10 @@ class ListedPairs(NamedTuple):
 
     `first` and `second` are the positions of the two items, the second with the higher score;
     `gain` is the weight that the total gains (or, negative, loses) there.
+
+    >>> listed = Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]])).list_all()
+    >>> listed.difference, listed.gain > 0
+    (array([1., 2., 3.]), array([ True, False, False]))
     """
 
     difference: FloatArray
@@ -123,14 +127,20 @@ class Pairs:
     sorted by row and score; arrays of the class are aligned with them.
 
     Args:
-        scores, human: shape (rows, items); NaN is missing.
+        scores: shape (rows, items); NaN is missing.
+        human: ratings, in the same shape.
 
     Attributes:
-        row, column: where each item was in the arrays.
+        row: the row of each item in the arrays.
+        column: its column.
         x: its score.
         rank: the rank of its rating among all distinct ratings.
         weight: an integer proportional to 1 / pairs of its row.
         pairs_in_row: the number of pairs of each row that holds any.
+
+    >>> pairs = Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]))
+    >>> pairs.calibrate(), pairs.accuracy(1.0)
+    (1.0, 1.0)
     """
 
     def __init__(self, scores: FloatArray, human: FloatArray) -> None:
@@ -161,7 +171,7 @@ class Pairs:
         self._counts = _WaveletMatrix(self.rank)
 
     def accuracy(self, threshold: float) -> float:
-        """Return the mean over rows of `accuracies`; NaN without pairs."""
+        """Return the mean over rows of `accuracies`, from 0 to 1; NaN without pairs."""
         shares = self.accuracies(threshold)
         return float(np.mean(shares)) if len(shares) else math.nan
 
@@ -180,8 +190,10 @@ class Pairs:
         return float(np.mean(shares)) if len(shares) else math.nan
 
     def accuracies_of_ordered(self) -> FloatArray:
-        """Return the share ordered alike of the pairs that people do not tie, for each row with
-        pairs; NaN where people tie them all.
+        """Return the share ordered alike of the pairs that people do not tie.
+
+        Returns:
+            A share from 0 to 1 for each row with pairs; NaN where people tie them all.
         """
         if not len(self.pairs_in_row):
             return np.empty(0)
@@ -340,6 +352,10 @@ class WeightedPairs:
     Args:
         pairs: the pairs of a single row.
         thresholds: the largest score differences that are ties.
+
+    >>> pairs = Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]))
+    >>> WeightedPairs(pairs, [0.0, 1.0]).count(np.array([1.0, 1.0, 1.0]))
+    [(0.0, 2.0), (1.0, 2.0)]
     """
 
     def __init__(self, pairs: Pairs, thresholds: Sequence[float]) -> None:
@@ -403,6 +419,9 @@ def best_step(difference: FloatArray, gain: IntArray, before: int) -> tuple[int,
         difference: sorted.
         gain: what the total gains at each difference.
         before: the total below the first difference.
+
+    >>> best_step(np.array([0.1, 0.2, 0.2, 0.5]), np.array([1, 2, -1, -1]), 10)
+    (12, 0.2)
     """
     total = before + np.cumsum(gain)
     ends = np.flatnonzero(np.append(difference[1:] != difference[:-1], True))
@@ -430,7 +449,8 @@ def naive_accuracy(scores: FloatArray, human: FloatArray, threshold: float) -> f
     """Compute `Pairs.accuracy` by listing every pair: its specification, for tests and readers.
 
     Args:
-        scores, human: shape (rows, items); NaN is missing.
+        scores: shape (rows, items); NaN is missing.
+        human: ratings, in the same shape.
         threshold: the largest score difference that is a tie.
 
     >>> naive_accuracy(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]), 1.0)
@@ -441,7 +461,11 @@ def naive_accuracy(scores: FloatArray, human: FloatArray, threshold: float) -> f
 
 
 def naive_threshold(scores: FloatArray, human: FloatArray) -> float:
-    """Compute `Pairs.calibrate` by trying every candidate: 0 and all score differences."""
+    """Compute `Pairs.calibrate` by trying every candidate: 0 and all score differences.
+
+    >>> naive_threshold(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]))
+    1.0
+    """
     rows = _naive_pairs(scores, human)
     candidates = {0.0, *(abs(s) for pairs in rows for s, _ in pairs)}
     return max(candidates, key=lambda e: (_naive_share(rows, e), -e)) if rows else math.nan

@@ -46,7 +46,11 @@ K = TypeVar("K", bound=Hashable)
 
 
 class PValue(NamedTuple):
-    """A p-value, and the same after Holm's correction over its family of tests."""
+    """A p-value, and the same after Holm's correction over its family of tests.
+
+    >>> PValue(p=0.01, p_holm=0.03).significant
+    True
+    """
 
     p: float
     p_holm: float
@@ -59,6 +63,9 @@ class PValue(NamedTuple):
 
 def corrected(p_values: Mapping[K, float]) -> dict[K, PValue]:
     """Return each p-value with its Holm correction over all of them.
+
+    Args:
+        p_values: the p-values of one family of tests; NaN is undefined.
 
     >>> corrected({"colour": 0.01, "counting": 0.04})["counting"]
     PValue(p=0.04, p_holm=0.04)
@@ -156,6 +163,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     The k-th smallest of m is multiplied by m - k + 1, and none becomes smaller than one before it.
     Calling significant what is then below 0.05 has a false positive in at most 5 % of families.
+
+    Args:
+        p_values: the p-values of one family of tests, from 0 to 1.
+
+    Returns:
+        The corrected p-values in the same order, from 0 to 1.
 
     >>> holm([0.01, 0.04, 0.03])
     [0.03, 0.06, 0.06]

@@ -23,7 +23,7 @@ def preference_accuracy(scores: Values, human: Values, threshold: float = 0.0) -
     (Kirstain et al. 2023, "Pick-a-Pic", section 5).
 
     Args:
-        scores: shape (n, 2).
+        scores: shape (n, 2), the scores of two images; None and NaN are missing.
         human: shape (n,): 1 where the first image was preferred, 0 where the second was, 0.5 for a
             tie.
         threshold: the largest score difference that is a tie.
@@ -74,7 +74,8 @@ def ranking_accuracy(scores: Values, human: Values) -> float:
     alike is left out. Equal scores are wrong.
 
     Args:
-        scores, human: shape (n, K): K images of each of n texts.
+        scores: shape (n, K), the scores of K images of each of n texts; None and NaN are missing.
+        human: ratings, in the same shape.
 
     Returns:
         The share, from 0 to 1.
@@ -112,7 +113,8 @@ def best_of(scores: Values, human: Values, n: int | None = None) -> float:
     highest score count equally.
 
     Args:
-        scores, human: shape (texts, K).
+        scores: shape (texts, K); None and NaN are missing.
+        human: ratings, in the same shape.
         n: the size of the sets, by default K.
 
     Returns:

@@ -24,14 +24,20 @@ class SortedSample:
     """One-dimensional scores and ratings, sorted and searched once for all resamples.
 
     Args:
-        scores, human: shape (items,); items that lack either are in no resample.
+        scores: shape (items,); NaN is missing.
+        human: ratings, in the same shape; items that lack either are in no resample.
         threshold: the largest score difference that "acc23" takes as a tie, where that is wanted.
 
     Attributes:
         items: the indices of the present items, from the lowest score to the highest.
-        score_index, class_index: for each of them, the index of its distinct score and rating.
-        scores, human: their values, scaled to at most 1.
+        score_index: for each of them, the index of its distinct score.
+        class_index: the same for its rating.
+        scores: their scores, scaled to at most 1.
+        human: their ratings, scaled to at most 1.
         positive: for each of them, whether its label is 1.
+
+    >>> SortedSample(np.array([0.4, np.nan, 0.1]), np.array([2.0, 1.0, 1.0])).items
+    array([2, 0])
     """
 
     def __init__(
@@ -57,6 +63,11 @@ class Resample:
     Args:
         sample: the whole sample.
         copies: shape (items,), how many times the resample holds each item.
+
+    >>> sample = SortedSample(np.array([0.1, 0.4, 0.3]), np.array([1.0, 2.0, 2.0]))
+    >>> resample = Resample(sample, np.array([2.0, 1.0, 0.0]))
+    >>> resample.n, resample.pairs, resample.class_counts
+    (3.0, 3.0, array([2., 1.]))
     """
 
     def __init__(self, sample: SortedSample, copies: FloatArray) -> None:
@@ -107,14 +118,24 @@ class Resample:
 
 
 def pearson(resample: Resample) -> float:
-    """Compute `metrics.pearson`."""
+    """Compute `metrics.pearson`.
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 3.0]))
+    >>> pearson(Resample(sample, np.array([1.0, 2.0, 1.0])))
+    1.0
+    """
     if resample.classes < 2:
         return math.nan
     return _correlation(resample.copies, resample.sample.scores, resample.sample.human)
 
 
 def spearman(resample: Resample) -> float:
-    """Compute `metrics.spearman`."""
+    """Compute `metrics.spearman`.
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.9]), np.array([1.0, 2.0, 3.0]))
+    >>> spearman(Resample(sample, np.array([1.0, 2.0, 1.0])))
+    1.0
+    """
     if resample.classes < 2:
         return math.nan
     score_ranks = _ranks(resample.score_counts)[resample.sample.score_index]
@@ -123,7 +144,12 @@ def spearman(resample: Resample) -> float:
 
 
 def kendall_tau_b(resample: Resample) -> float:
-    """Compute `metrics.kendall_tau_b` of the items as one row."""
+    """Compute `metrics.kendall_tau_b` of the items as one row.
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 2.0]))
+    >>> kendall_tau_b(Resample(sample, np.array([1.0, 1.0, 0.0])))
+    1.0
+    """
     if resample.classes < 2:
         return math.nan
     scale = math.sqrt(resample.untied_scores * resample.untied_human)
@@ -131,7 +157,12 @@ def kendall_tau_b(resample: Resample) -> float:
 
 
 def kendall_tau_c(resample: Resample) -> float:
-    """Compute `metrics.kendall_tau_c` of the items as one row."""
+    """Compute `metrics.kendall_tau_c` of the items as one row.
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 2.0]))
+    >>> kendall_tau_c(Resample(sample, np.array([1.0, 1.0, 0.0])))
+    1.0
+    """
     classes = resample.classes
     if classes < 2:
         return math.nan
@@ -140,24 +171,44 @@ def kendall_tau_c(resample: Resample) -> float:
 
 
 def strict_accuracy(resample: Resample) -> float:
-    """Compute `metrics.pairwise_accuracy` with ties="strict"."""
+    """Compute `metrics.pairwise_accuracy` with ties="strict".
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 1.0]))
+    >>> strict_accuracy(Resample(sample, np.array([1.0, 1.0, 0.0])))
+    1.0
+    """
     tied, alike = resample.pair_counts[0]
     return (alike + tied) / resample.pairs
 
 
 def untied_accuracy(resample: Resample) -> float:
-    """Compute `metrics.pairwise_accuracy` with ties="ignore"."""
+    """Compute `metrics.pairwise_accuracy` with ties="ignore".
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.3]), np.array([1.0, 2.0, 1.0]))
+    >>> untied_accuracy(Resample(sample, np.array([1.0, 1.0, 1.0])))
+    0.5
+    """
     _, alike = resample.pair_counts[0]
     return alike / resample.untied_human if resample.untied_human else math.nan
 
 
 def accuracy_at_threshold(resample: Resample) -> float:
-    """Compute `metrics.pairwise_accuracy` at the threshold of the sample."""
+    """Compute `metrics.pairwise_accuracy` at the threshold of the sample.
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.9]), np.array([1.0, 1.0, 2.0]), 0.2)
+    >>> accuracy_at_threshold(Resample(sample, np.array([1.0, 1.0, 1.0])))
+    1.0
+    """
     return sum(resample.pair_counts[1]) / resample.pairs
 
 
 def auroc(resample: Resample) -> float:
-    """Compute `metrics.auroc`."""
+    """Compute `metrics.auroc`.
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.3]), np.array([0.0, 1.0, 1.0]))
+    >>> auroc(Resample(sample, np.array([2.0, 1.0, 1.0])))
+    1.0
+    """
     positives = resample.positives
     negatives = resample.score_counts - positives
     total, others = positives.sum(), negatives.sum()
@@ -168,7 +219,12 @@ def auroc(resample: Resample) -> float:
 
 
 def average_precision(resample: Resample) -> float:
-    """Compute `metrics.average_precision`."""
+    """Compute `metrics.average_precision`.
+
+    >>> sample = SortedSample(np.array([0.1, 0.2, 0.3]), np.array([0.0, 1.0, 1.0]))
+    >>> average_precision(Resample(sample, np.array([2.0, 1.0, 1.0])))
+    1.0
+    """
     positives = resample.positives[::-1]  # from the highest score
     total = positives.sum()
     if not total:

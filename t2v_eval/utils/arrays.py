@@ -20,6 +20,10 @@ def as_rows(scores: Values, human: Values) -> tuple[FloatArray, FloatArray]:
 
     One-dimensional input becomes one row.
 
+    Args:
+        scores: shape (items,) or (rows, items); None and NaN are missing.
+        human: ratings, in the same shape.
+
     Raises:
         InputError: shapes that differ, more than two dimensions, infinite or non-numeric values.
 
@@ -80,6 +84,9 @@ def as_floats(name: str, values: object) -> FloatArray:
 
 def mean_of_known(values: FloatArray) -> float:
     """Return the mean of the values that are not NaN; NaN without any.
+
+    Args:
+        values: of any shape.
 
     >>> mean_of_known(np.array([1.0, np.nan, 2.0]))
     1.5

@@ -16,6 +16,9 @@ from t2v_eval.errors import OutputError
 def check_folder(folder: str | Path) -> Path:
     """Create `folder` if needed, and check that files can be written in it.
 
+    Args:
+        folder: the folder; ``~`` stands for the home.
+
     Returns:
         The path, with ``~`` expanded.
 
@@ -39,6 +42,9 @@ def check_folder(folder: str | Path) -> Path:
 
 def check_file(file: str | Path) -> Path:
     """Check that a file can be written, as `check_folder` does for a folder.
+
+    Args:
+        file: the file; ``~`` stands for the home.
 
     Returns:
         The path, with ``~`` expanded.
@@ -67,10 +73,18 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a stream whose content replaces `path` if the block ends without an error.
 
     Args:
+        path: the file; until the block ends, it stays as it was.
         mode: "w" for UTF-8 text, "wb" for bytes.
 
     Raises:
         OutputError: the file cannot be written.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "scores.txt"
+    ...     with replacing(file) as stream:
+    ...         _ = stream.write("0.5")
+    ...     file.read_text()
+    '0.5'
     """
     target = Path(path)
     temporary = None
@@ -91,6 +105,10 @@ def replacing(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 def write_text(path: str | Path, content: str) -> None:
     """Write `content` completely or not at all.
+
+    Args:
+        path: the file.
+        content: its text, written as UTF-8; half characters become escapes.
 
     Raises:
         OutputError: the file cannot be written.

@@ -15,7 +15,11 @@ class Terminated(KeyboardInterrupt):
 
 
 def stop_of(error: KeyboardInterrupt) -> tuple[str, int]:
-    """Return what stopped a command, in a word, and the exit code that shells expect."""
+    """Return what stopped a command, in a word, and the exit code that shells expect.
+
+    >>> stop_of(KeyboardInterrupt()), stop_of(Terminated())
+    (('interrupted', 130), ('terminated', 143))
+    """
     if isinstance(error, Terminated):
         return "terminated", 128 + signal.SIGTERM
     return "interrupted", 128 + signal.SIGINT

@@ -30,6 +30,14 @@ class File:
     """The state of a file when its content was hashed.
 
     Size and modification time alone do not change where `cp -p` replaces the content.
+
+    Attributes:
+        path: the file.
+        size: its size in bytes.
+        mtime_ns: when its content was written last, in nanoseconds.
+        ctime_ns: when its content or metadata changed last, in nanoseconds.
+        device: the file system.
+        inode: its number there.
     """
 
     path: Path
@@ -105,7 +113,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """Return the text of a regular file, with line ends as "\\n".
+    r"""Return the text of a regular file, with line ends as "\n".
+
+    Args:
+        path: the file.
+        encoding: how its characters are stored.
 
     Raises:
         OSError: as `open_regular`.
@@ -116,7 +128,11 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 
 
 def digest(*parts: bytes) -> str:
-    """Return a hash of some content, in hexadecimal, as a key."""
+    """Return a hash of some content as a key: 32 hexadecimal digits (BLAKE2b).
+
+    >>> digest(b"a", b"b") == digest(b"ab") != digest(b"a")
+    True
+    """
     content = hashlib.blake2b(digest_size=16)
     for part in parts:
         content.update(part)

@@ -16,6 +16,13 @@ def accepted(file: Path, name: str) -> frozenset[str] | None:
 
     Arguments that it passes on as ``**options`` count too: those of base classes, and of what the
     body of a function calls.
+
+    Args:
+        file: a Python file.
+        name: a class or function that it defines or imports.
+
+    >>> sorted(accepted(Path(__file__), "accepted"))
+    ['file', 'name']
     """
     try:
         return frozenset(_accepted(file, name, ()))
@@ -95,6 +102,7 @@ def _module(
     """Return the definitions of a file, and (module, name) of each name that it imports.
 
     Args:
+        file: a Python file.
         version: time and size of the file, so that the cache forgets an edited one.
     """
     body = ast.parse(file.read_text(encoding="utf-8")).body

@@ -15,8 +15,19 @@ class _Readable(Protocol):
 def read_toml(file: _Readable) -> dict[str, Any]:
     """Return the content of a TOML file or package resource.
 
+    Args:
+        file: a path, or a resource of `importlib.resources`.
+
     Raises:
         InputError: it is not valid TOML; the message names the file.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder) / "card.toml"
+    ...     _ = file.write_text("size = 400")
+    ...     read_toml(file)
+    {'size': 400}
     """
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))

@@ -24,7 +24,11 @@ def computes_bfloat16(device: torch.device) -> bool:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Return whether `error` means that memory ran out, on any device."""
+    """Return whether `error` means that memory ran out, on any device.
+
+    >>> out_of_memory(RuntimeError("CUDA out of memory")), out_of_memory(RuntimeError("shapes"))
+    (True, False)
+    """
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
         isinstance(error, RuntimeError)
         and any(message in str(error).lower() for message in OUT_OF_MEMORY_MESSAGES)
@@ -36,6 +40,10 @@ def inference() -> Iterator[None]:
     """Compute without gradients, in the precision that a scorer's id names.
 
     A caller's `torch.autocast` would make other numbers of the same model, to be stored as its own.
+
+    >>> with inference():
+    ...     (2 * torch.ones(2, requires_grad=True)).requires_grad
+    False
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Unpack
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.pair_scorer import PairScorer
+from t2v_eval.local.prefix_sharing import PrefixSharingScorer
 
 
 def draw_image(seed: int, size: tuple[int, int] = (12, 10)) -> Image.Image:
@@ -88,3 +90,40 @@ class ToyPair(PairScorer[Tensor]):
         self.pair_calls.append(len(texts))
         filled = torch.stack([text_vector(self.template.fill(t)[0]) for t in texts])
         return torch.cosine_similarity(torch.stack(list(states)), filled)
+
+
+@dataclass
+class ToyPrompt:
+    """The prompt of `ToyPrefix`, whose prefix is the state alone."""
+
+    state: Tensor
+    length: int = 2
+
+
+class ToyPrefix(PrefixSharingScorer[Tensor, ToyPrompt]):
+    """The same cosine, the image first; remembers the texts of each batch."""
+
+    version = "1"
+
+    default_template = "plain"
+
+    def __init__(self, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        self.text_calls: list[list[str]] = []
+
+    def preprocess(self, image: Image.Image) -> Tensor:
+        return image_vector(image)
+
+    def encode_images(self, prepared: Sequence[Tensor]) -> Sequence[Tensor]:
+        return list(prepared)
+
+    def build_prompt(self, state: Tensor, texts: Sequence[str]) -> ToyPrompt:
+        return ToyPrompt(state)
+
+    def prefill(self, prompts: Sequence[ToyPrompt]) -> list[Tensor]:
+        return [prompt.state for prompt in prompts]
+
+    def score(self, prefilled: list[Tensor], pairs: Sequence[tuple[int, str]]) -> Tensor:
+        self.text_calls.append([text for _, text in pairs])
+        rows = torch.stack([prefilled[k] for k, _ in pairs])
+        return torch.cosine_similarity(rows, torch.stack([text_vector(text) for _, text in pairs]))

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pytest
 import torch
-from helpers.toy import ToyEmbedding, ToyPair, draw_image, image_vector, text_vector
+from helpers.toy import ToyEmbedding, ToyPair, ToyPrefix, draw_image, image_vector
 from PIL import Image
 from typer.testing import CliRunner
 
 from t2v_eval.errors import MediaError, ScoringError, UnsupportedError
 from t2v_eval.local import batching
 from t2v_eval.local.batching import BatchSize, Failure, ahead
-from t2v_eval.local.prefix_sharing import PrefixSharingScorer
 from t2v_eval.scoring.plan import Block
 
 ODD = Image.new("RGB", (12, 10), (255, 255, 255))
@@ -87,41 +84,30 @@ class Pair(Breaking, ToyPair):
         return super().score(states, texts)
 
 
-class StatePrompt:
-    length = 2
-
-    def __init__(self, state):
-        self.state = state
-
-
-class First(Breaking, PrefixSharingScorer):
-    """The cosine of the toys, read image first."""
-
+class First(Breaking, ToyPrefix):
     version = "1"
-    default_template = "plain"
 
     def preprocess(self, image):
         self.fail("preprocess", is_odd([image_vector(image)]))
-        return image_vector(image)
+        return super().preprocess(image)
 
     def encode_images(self, prepared):
         self.fail("encode", is_odd(prepared))
-        return list(prepared)
+        return super().encode_images(prepared)
 
     def build_prompt(self, state, texts):
         self.fail("build_prompt", is_odd([state]))
-        return StatePrompt(state)
+        return super().build_prompt(state, texts)
 
     def prefill(self, prompts):
         self.fail("prefill", is_odd([prompt.state for prompt in prompts]))
-        return [prompt.state for prompt in prompts]
+        return super().prefill(prompts)
 
-    def score(self, reading, pairs: Sequence[tuple[int, str]]):
-        self.fail("score", any(is_odd([reading[k]]) for k, _ in pairs))
-        self.fail("beside", is_odd(reading))
+    def score(self, prefilled, pairs):
+        self.fail("score", any(is_odd([prefilled[k]]) for k, _ in pairs))
+        self.fail("beside", is_odd(prefilled))
         self.fail("text", any(text == ODD_TEXT for _, text in pairs))
-        rows = torch.stack([reading[k] for k, _ in pairs])
-        return torch.cosine_similarity(rows, torch.stack([text_vector(t) for _, t in pairs]))
+        return super().score(prefilled, pairs)
 
 
 STAGES = {

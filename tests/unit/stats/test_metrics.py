@@ -313,6 +313,12 @@ def test_constant_side_is_nan(key: str) -> None:
     assert math.isnan(function([[1, 2], [3, 4]], [[5, 5], [5, 5]]))
 
 
+@pytest.mark.parametrize("key", ["pearson", "spearman", "tau_b", "tau_c"])
+def test_two_items_are_enough(key: str) -> None:
+    assert METRICS[key].compute(np.array([1.0, 2.0]), np.array([3.0, 5.0])) == pytest.approx(1)
+    assert METRICS[key].compute(np.array([1.0, 2.0]), np.array([5.0, 3.0])) == pytest.approx(-1)
+
+
 def test_undefined_cases() -> None:
     assert math.isnan(m.pearson([1.0, 1.0, 1.0 + 2e-16 * 2], [1, 2, 3]))
     assert math.isnan(m.pairwise_accuracy([1, 2, 3], [4, 4, 4], "ignore").value)

@@ -42,6 +42,13 @@ def test_best_above_worst_by_hand():
     np.testing.assert_array_equal(ranking.ranking_rows(SCORES, HUMAN), [1, 1, np.nan])
     assert ranking.ranking_rows([[1, 1, 2]], [[2, 2, 1]]).tolist() == [0]
     assert ranking.ranking_rows([[3, 1, 2]], [[2, 2, 1]]).tolist() == [0.5]
+    assert ranking.ranking_rows([[1, 1]], [[2, 1]]).tolist() == [0], "equal scores are wrong"
+
+
+def test_the_best_is_on_top_by_hand():
+    scores = [[0.9, 0.5], [0.9, 0.9], [0.1, 0.2], [0.7, 0.7]]
+    human = [[2, 1], [2, 1], [2, 1], [3, 3]]
+    np.testing.assert_array_equal(ranking.top_rows(scores, human), [1, 0.5, 0, np.nan])
 
 
 def test_scores_that_are_the_judgements_are_always_right():

@@ -1,5 +1,5 @@
 # Each target sets up what it needs in an environment of its own:
-#   make demo test lint   .venv          the versions of constraints.txt
+#   make demo test lint docs   .venv     the versions of constraints.txt
 #   make test-latest      .venv-latest   the newest versions that pip finds
 #   make test-lowest      .venv-lowest   the lowest versions that pyproject.toml allows
 #   make lock             writes constraints.txt anew from the newest versions
@@ -10,7 +10,7 @@ PYTEST := -m pytest -n auto --maxprocesses 4
 # Old libraries use what the newest of those below them warn of.
 OLD := -W default::DeprecationWarning -W default::FutureWarning
 
-.PHONY: install demo test test-latest test-lowest lock lint clean
+.PHONY: install demo test test-latest test-lowest lock lint docs clean
 
 install: $(VENV)/installed
 
@@ -53,5 +53,9 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Into site/, without network; a warning, a broken link or a request to another server is an error.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) .venv-latest .venv-lowest .venv-lock build dist *.egg-info demo-report t2v-eval-demo
+	rm -rf $(VENV) .venv-latest .venv-lowest .venv-lock build dist *.egg-info demo-report t2v-eval-demo site

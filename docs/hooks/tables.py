@@ -1,0 +1,139 @@
+"""Tables of the documentation, made from the cards of scorers and benchmarks and the templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from t2v_eval.inputs.template import templates
+from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, benchmarks, models
+
+SHOWN = 4  # names that differ only in the size of the model; further ones are counted
+SIZE = re.compile(r", \d+ (b|m)illion (parameters|of them at a time)")
+
+# How scorers were verified, by the word before the colon of their cards' `verified`.
+STATUSES = ("golden", "architecture", "unverified")
+
+
+def shipped(registry: Registry[Any, Any]) -> list[Any]:
+    """Return the cards that come with the library, without those that tests registered."""
+    return [card for card in registry.cards.values() if card.module.startswith(registry.package)]
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table without the columns that are empty in every row."""
+    lines = [list(row) for row in rows]
+    used = [n for n in range(len(head)) if any(line[n] for line in lines)]
+    every = [head, ["---"] * len(head), *lines]
+    return "\n".join(f"| {' | '.join(cell(line[n]) for n in used)} |" for line in every)
+
+
+def cell(text: str) -> str:
+    """Return a text that Markdown reads as one cell: no column marks and no HTML."""
+    return " ".join(text.replace("|", "/").replace("<", "&lt;").split())
+
+
+def names(cards: Sequence[Card]) -> str:
+    """Return the first names of alike scorers, and how many there are."""
+    shown = ", ".join(f"`{card.name}`" for card in cards[:SHOWN])
+    return shown + (f" and {len(cards) - SHOWN} more" if len(cards) > SHOWN else "")
+
+
+def status(card: ModelCard) -> str:
+    """Return how a scorer was verified: a word of `STATUSES`, "service" or "embedded".
+
+    Raises:
+        ValueError: the card's `verified` begins with no word that the documentation explains.
+    """
+    if card.remote:
+        return "service"
+    if card.name.startswith("tiny-"):
+        return "embedded"
+    word = card.verified.partition(":")[0]
+    if word not in STATUSES:
+        raise ValueError(
+            f"{card.name}: verified = {card.verified!r} begins with none of {STATUSES}"
+        )
+    return word
+
+
+def grouped(cards: Iterable[ModelCard], key: Callable[[ModelCard], Any]) -> list[list[ModelCard]]:
+    """Group cards with the same key, in the order of their first."""
+    groups: dict[Any, list[ModelCard]] = {}
+    for card in cards:
+        groups.setdefault(key(card), []).append(card)
+    return list(groups.values())
+
+
+def scorer_table(kind: str) -> str:
+    """Return the scorers of one kind; names that differ only in size share a row."""
+
+    def facts(card: ModelCard) -> tuple[str, ...]:
+        return (
+            SIZE.sub("", card.summary),
+            card.range,
+            "yes" if card.differentiable else "",
+            card.license,
+            f"[{status(card)}](verified.md#{status(card)})",
+            card.follows.removeprefix("t2v-"),
+        )
+
+    return table(
+        ("name", "description", "range", "gradient", "licence", "verified", "t2v_metrics"),
+        (
+            (names(cards), *facts(cards[0]))
+            for cards in grouped((c for c in shipped(models) if c.kind == kind), facts)
+        ),
+    )
+
+
+def verified_table(wanted: str) -> str:
+    """Return what the scorers of one status were verified against."""
+    cards = (card for card in shipped(models) if status(card) == wanted)
+    return table(
+        ("scorers", "verified against"),
+        (
+            (names(alike), alike[0].verified.removeprefix(f"{wanted}: "))
+            for alike in grouped(cards, lambda c: (c.kind, c.verified))
+        ),
+    )
+
+
+def benchmark_table(kind: str) -> str:
+    """Return the benchmarks of one kind."""
+    cards: list[BenchmarkCard] = [c for c in shipped(benchmarks) if c.kind == kind]
+    return table(
+        ("name", "what it measures", "size", "licence of the data", "tested on"),
+        ((f"`{c.name}`", c.summary, c.size, c.license, c.verified) for c in cards),
+    )
+
+
+def template_table() -> str:
+    """Return every question and answer template."""
+    return table(
+        ("name", "question or prefix", "answer", "source"),
+        (
+            (f"`{name}`", quoted(template.question), quoted(template.answer), template.source)
+            for name, template in templates().items()
+        ),
+    )
+
+
+def quoted(text: str) -> str:
+    """Return a text as code, its line breaks written as ``\\n``; nothing for an empty one."""
+    return f"`{text.replace(chr(10), chr(92) + 'n')}`" if text else ""
+
+
+def kinds(registry: Registry[Any, Any]) -> list[str]:
+    """Return the kinds of a registry's cards, in alphabetical order."""
+    return sorted({card.kind for card in shipped(registry)})
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    **{f"scorers-{kind}": partial(scorer_table, kind) for kind in kinds(models)},
+    **{f"benchmarks-{kind}": partial(benchmark_table, kind) for kind in kinds(benchmarks)},
+    **{f"verified-{s}": partial(verified_table, s) for s in (*STATUSES, "service", "embedded")},
+    "templates": template_table,
+}

@@ -1,34 +1,29 @@
-"""README says what the cards say, and its Python runs."""
+"""README is short, its names exist, and its links lead to files of the repository."""
 
 from __future__ import annotations
 
-import ast
 import re
+from pathlib import Path
 
-from helpers.readme_tables import README, filled
+import pytest
+from helpers.doc_blocks import blocks_of
+from helpers.doc_names import check_block
 
-import t2v_eval
-from t2v_eval.registry import models
-
+README = Path(__file__).parents[2] / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 
 
-def test_its_tables_are_made_from_the_cards():
-    assert filled(TEXT) == TEXT, "run: python tests/helpers/readme_tables.py"
+def test_it_is_short():
+    assert len(TEXT.splitlines()) <= 150
 
 
-def test_every_name_it_uses_exists():
-    blocks = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-    assert blocks
-    for block in blocks:
-        for node in ast.walk(ast.parse(block)):
-            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "t2v_eval":
-                assert node.attr in t2v_eval.__all__
+@pytest.mark.parametrize("number", range(len(blocks_of(TEXT))))
+def test_every_name_and_option_it_uses_exists(number):
+    check_block(blocks_of(TEXT)[number])
 
 
-def test_every_model_it_names_is_there():
-    named = set(re.findall(r'(?:score|load)\("([^"]+)"', TEXT))
-    named |= set(re.findall(r"--model ([\w:.-]+)", TEXT))
-    assert named
-    for name in named:
-        assert models.card(name).name == name
+def test_its_links_lead_to_files():
+    targets = [t.partition("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", TEXT)]
+    assert targets
+    missing = [t for t in targets if not t.startswith("http") and not (README.parent / t).exists()]
+    assert not missing

@@ -1,0 +1,95 @@
+"""Whether the names and options that a code block of the documentation uses exist."""
+
+from __future__ import annotations
+
+import ast
+import re
+from importlib import import_module
+from pathlib import Path
+
+from helpers import site_hooks
+from helpers.doc_blocks import Block, commands_of
+
+import t2v_eval
+from t2v_eval.inputs.template import templates
+from t2v_eval.registry import benchmarks, models
+
+ROOT = Path(__file__).parents[2]
+TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+PROGRAMS = set("cat cd export git pip python".split()) | {"."}
+LOADERS = ("load", "score", "VQAScore", "CLIPScore", "ITMScore")
+
+
+def check_block(block: Block) -> None:
+    """Check one block.
+
+    Raises:
+        AssertionError: it names a command, option, scorer, benchmark, template, or name of the
+            library that does not exist.
+        SyntaxError: it is not Python.
+    """
+    if block.language == "python":
+        check_python(block.code)
+    elif block.language == "sh":
+        for words in commands_of(block):
+            check_command(words)
+
+
+def check_python(code: str) -> None:
+    """Check the syntax, imports of the library, and the names of scorers."""
+    tree = ast.parse(code)
+    aliases = {"t2v_eval"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            aliases |= {a.asname for a in node.names if a.name == "t2v_eval" and a.asname}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("t2v_eval"):
+            for alias in node.names:
+                assert hasattr(import_module(str(node.module)), alias.name), alias.name
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) in aliases:
+            assert node.attr in t2v_eval.__all__, f"t2v_eval.{node.attr}"
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in LOADERS:
+            check_load(node)
+
+
+def check_load(call: ast.Call) -> None:
+    """Check the scorer and the template that a call names."""
+    keywords = {k.arg: k.value for k in call.keywords}
+    name = call.args[0] if call.args else keywords.get("model")
+    if isinstance(name, ast.Constant):
+        check_model(str(name.value))
+    template = keywords.get("template")
+    if isinstance(template, ast.Constant) and not str(template.value).startswith("t2v-"):
+        assert template.value in templates(), template.value
+
+
+def check_model(name: str) -> None:
+    """Check that a scorer has this name; "colour" is registered by a tutorial."""
+    assert name == "colour" or models.card(name).name == name
+
+
+def check_command(words: list[str]) -> None:
+    """Check a command with its subcommand, options and values."""
+    program, *rest = words
+    if program == "make":
+        assert set(rest) <= TARGETS, words
+        return
+    if program != "t2v-eval":
+        assert program in PROGRAMS, words
+        return
+    known = site_hooks.load("commands").commands()
+    name = " ".join(rest[:2]) if " ".join(rest[:2]) in known else rest[0]
+    assert name in known, words
+    options = {o: p for p in known[name].params for o in [*p.opts, *p.secondary_opts]}
+    for word, value in zip(rest, [*rest[1:], ""], strict=True):
+        if not word.startswith("-"):
+            continue
+        assert word in options, f"{name} has no option {word}"
+        if word == "--model":
+            check_model(value)
+        elif word == "--benchmark" and not re.search(r"\.csv$|^dataset:", value):
+            assert benchmarks.card(value).name == value
+        elif word == "--template":
+            assert value in templates(), value
+    if name == "data":
+        assert benchmarks.card(rest[1]).name == rest[1] or rest[1].isupper()

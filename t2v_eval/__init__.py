@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from t2v_eval.inputs.media import Video
     from t2v_eval.inputs.template import Template
     from t2v_eval.local.dual_encoder import EmbeddingScorer
+    from t2v_eval.local.function import from_function
     from t2v_eval.local.pair_scorer import PairScorer
     from t2v_eval.remote.scorer import ApiScorer
     from t2v_eval.report.report import Report, compare
@@ -72,6 +73,7 @@ _NAMES_BY_MODULE = {
     "evaluation.benchmark": "Benchmark Item evaluate",
     "errors": "T2VError T2VWarning",
     "local.dual_encoder": "EmbeddingScorer",
+    "local.function": "from_function",
     "local.pair_scorer": "PairScorer",
     "inputs.media": "Video",
     "remote.scorer": "ApiScorer",
@@ -105,6 +107,7 @@ __all__ = [
     "Video",
     "compare",
     "evaluate",
+    "from_function",
     "get_score_model",
     "list_all_clipscore_models",
     "list_all_itmscore_models",

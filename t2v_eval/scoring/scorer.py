@@ -117,8 +117,16 @@ class Scorer(ABC):
     @store.setter
     def store(self, store: str | Path | Store | None) -> None:
         if store is not None:
-            check_versioned(self)
+            self.check_versioned()
         self._store = Store(store) if isinstance(store, (str, Path)) else store
+
+    def check_versioned(self) -> None:
+        """Check that stored scores can be told from those of another formula.
+
+        Raises:
+            InputError: a class outside this library does not say when its numbers change.
+        """
+        check_versioned(self)
 
     @property
     def name(self) -> str:

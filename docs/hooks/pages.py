@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands import command_page
+from options import options_page
 from report_schema import schema_section
 from tables import TABLES
 
@@ -93,6 +94,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
     pages = {path: root_page(name) for name, path in ROOT_PAGES.items()}
     pages["reference/command-line.md"] = command_page()
+    pages["reference/options.md"] = options_page()
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
     return files

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,16 @@ def test_the_page_of_commands_has_every_option():
         section = section.split("\n## ")[0]
         for option in commands.parameters(command)[1]:
             assert f"`{option.opts[0]}`" in section, (name, option.opts)
+
+
+def test_the_page_of_options_has_every_class():
+    options = site_hooks.load("options")
+    page = options.options_page()
+    for registry in (models, benchmarks):
+        for path in options.entries(registry):
+            module, _, name = path.rpartition(".")
+            assert hasattr(import_module(f"t2v_eval.{module}"), name)
+            assert f"::: {path}\n" in page
 
 
 def test_the_schema_of_reports_is_described():

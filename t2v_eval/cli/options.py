@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from t2v_eval.errors import InputError, MediaError, TableError
+from t2v_eval.utils.printable import redact_userinfo
 
 if TYPE_CHECKING:
     from t2v_eval.scoring.plan import Block
@@ -399,6 +400,7 @@ def _unusable_file(path: str) -> str:
 
 
 def _shortened(path: str) -> str:
+    path = redact_userinfo(path)
     return path if len(path) <= 200 else f"{path[:200]}..."
 
 
@@ -428,7 +430,7 @@ def image_label(image: Any, number: int = 0) -> str:
         image = image.get("path") or image.get("bytes")
     if isinstance(image, bytes):
         return f"row {number} ({len(image)} bytes)" if number else f"{len(image)} bytes"
-    return "" if image is None else str(image)
+    return "" if image is None else redact_userinfo(str(image))
 
 
 def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterator[dict[str, Any]]:
@@ -448,7 +450,9 @@ def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterat
                 if row and error:
                     error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
                 yield {
-                    "image": image if isinstance(image, str) else str(getattr(image, "name", "")),
+                    "image": redact_userinfo(
+                        image if isinstance(image, str) else str(getattr(image, "name", ""))
+                    ),
                     "text": text,
                     **others,
                     "model": model,

@@ -31,6 +31,7 @@ from t2v_eval.inputs.image_file import (
 )
 from t2v_eval.inputs.open_file import content_of, is_open, name_of_open
 from t2v_eval.inputs.urls import AllowUrls, download
+from t2v_eval.utils.printable import redact_userinfo
 from t2v_eval.utils.regular_file import File, changed, digest, digest_of, read_bytes
 
 if TYPE_CHECKING:
@@ -183,11 +184,15 @@ def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> li
 
 
 def name_of(source: MediaLike) -> str:
-    """Return the path of an image or the name of an open file; "" for others."""
+    """Return the path or URL of an image, or the name of an open file; "" for others.
+
+    >>> name_of("https://user:secret@example.com/cat.png")
+    'https://***@example.com/cat.png'
+    """
     if isinstance(source, Media):
         return source.name
     if isinstance(source, (str, os.PathLike)):
-        return os.fspath(source)
+        return redact_userinfo(os.fsdecode(source))
     return name_of_open(source) if is_open(source) else ""
 
 
@@ -379,7 +384,8 @@ def _to_numpy(source: Any) -> NDArray[Any]:
 
 
 def _short(name: str, limit: int = 200) -> str:
-    name = name.encode(errors="backslashreplace").decode()  # a file's name may be any bytes
+    # A file's name may be any bytes, a URL may hold a password.
+    name = redact_userinfo(name.encode(errors="backslashreplace").decode())
     return name if len(name) <= limit else f"{name[: limit // 2]}...{name[-limit // 2 :]}"
 
 

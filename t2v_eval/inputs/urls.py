@@ -19,6 +19,7 @@ from typing import Any, Literal, TypeAlias
 from urllib.parse import quote, urljoin, urlsplit
 
 from t2v_eval.errors import MediaError
+from t2v_eval.utils.printable import redact_userinfo
 
 AllowUrls: TypeAlias = bool | Literal["private"]
 
@@ -59,8 +60,8 @@ def download(url: str, name: str, allow: AllowUrls) -> bytes:
         ) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise MediaError(
-            f"{name}: cannot be downloaded: {error or type(error).__name__}; check the address, or "
-            "download it and pass the file"
+            f"{name}: cannot be downloaded: {redact_userinfo(str(error)) or type(error).__name__}; "
+            "check the address, or download it and pass the file"
         ) from error
 
 
@@ -94,10 +95,10 @@ class _Redirect:
 def _get(url: str, deadline: Deadline, private: bool) -> bytes | _Redirect:
     """Send one request; return the content, or the redirect."""
     parts = urlsplit(url)
+    if redact_userinfo(url) != url:
+        raise _RefusedError("holds a user or password; download it and pass the file")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise _RefusedError("leads to no http or https address; pass one, or the file itself")
-    if "@" in parts.netloc:
-        raise _RefusedError("holds a user or password; download it and pass the file")
     connection, target = _connection(parts, deadline, private)
     try:
         connection.connect()

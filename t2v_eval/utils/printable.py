@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from unicodedata import category
 
 _ESCAPED_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _ALLOWED = "\n\t\u200c\u200d"
+# The user information of a URL ends at the last "@" before the path. A password with an unescaped
+# "/", "?" or "#" ends the host early for a parser, so what stands there is no host and port.
+_USERINFO = re.compile(
+    r"(?<=://)(?:[^\s/?#@\"'<>]*@)+"
+    r"|(?<=://)[^\s/?#@:\[\"'<>]*:(?!\d{0,5}(?:[/?#\s\"'<>),;.]|\Z))[^\s@\"'<>]*@(?:[^\s/?#@\"'<>]*@)*"
+)
 
 
 def printable(text: object) -> str:
@@ -22,3 +29,20 @@ def printable(text: object) -> str:
         json.dumps(c)[1:-1] if c not in _ALLOWED and category(c) in _ESCAPED_CATEGORIES else c
         for c in str(text)
     )
+
+
+def redact_userinfo(text: str) -> str:
+    """Replace the user and password of each URL in a text.
+
+    Args:
+        text: a URL, or a message that may hold some.
+
+    Returns:
+        The text with ``***@`` in place of ``user:password@``.
+
+    >>> redact_userinfo("https://user:secret@example.com/@me/cat.png: status 404")
+    'https://***@example.com/@me/cat.png: status 404'
+    >>> redact_userinfo("http://localhost:8000/v1")
+    'http://localhost:8000/v1'
+    """
+    return _USERINFO.sub("***@", text)

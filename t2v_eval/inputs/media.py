@@ -256,9 +256,25 @@ def embedded(content: bytes, name: str) -> Media:
         return Media.broken(name, error)
 
 
-def open_list(sources: Sequence[MediaLike], allow_urls: AllowUrls = False) -> list[Media]:
-    """Open each source with `open_media`; messages name them images[0], images[1] and so on."""
-    return [open_media(s, f"images[{i}]", allow_urls) for i, s in enumerate(sources)]
+def open_list(
+    sources: Sequence[MediaLike], allow_urls: AllowUrls = False, skip_errors: bool = False
+) -> list[Media]:
+    """Open each source with `open_media`; messages name them images[0], images[1] and so on.
+
+    Args:
+        sources: the images.
+        allow_urls: as for `open_media`.
+        skip_errors: whether an image that cannot be opened raises only when it is loaded.
+    """
+    media = []
+    for n, source in enumerate(sources):
+        try:
+            media.append(open_media(source, f"images[{n}]", allow_urls))
+        except MediaError as error:
+            if not skip_errors:
+                raise
+            media.append(Media.broken(f"images[{n}]", error))
+    return media
 
 
 def decode(media: Media, mode: str = "seen") -> Image.Image:

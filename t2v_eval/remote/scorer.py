@@ -7,6 +7,8 @@ A backend writes how an image is packed (`ApiScorer.pack`) and how one question 
 from __future__ import annotations
 
 import asyncio
+import json
+import warnings
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -25,6 +27,7 @@ from t2v_eval.errors import (
     ScoringError,
     ServiceError,
     T2VError,
+    T2VWarning,
     UnsupportedError,
 )
 from t2v_eval.inputs.decode_budget import BUDGET
@@ -38,6 +41,7 @@ from t2v_eval.scoring.plan import Block, Cells, Plan, Text, caption_text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer
 from t2v_eval.store import Store, text_key
+from t2v_eval.utils.printable import redact_userinfo
 
 MAX_UNREPORTED_USAGE = 3  # answers without valid token counts before `max_cost` cannot be kept
 PackedT = TypeVar("PackedT")
@@ -177,20 +181,63 @@ class ApiScorer(Scorer, Generic[PackedT]):
 
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
-    ) -> list[str]:
+    ) -> list[str | None]:
+        """Ask for a text about each image; see `Scorer.generate`.
+
+        Returns:
+            B texts. With ``on_error="skip"``, None for each that failed, also where the service
+            stopped to answer after the first of them; one warning has their number and a reason.
+
+        Raises:
+            ScoringError: a text failed, with ``on_error="raise"``; `detail` has the others as JSON.
+            MediaError: an image failed, with ``on_error="raise"``.
+            ServiceError, UnsupportedError: no text can be generated.
+        """
+
         async def ask(packed: PackedT, number: int) -> str:
             return await self.complete(packed, prompts[number], max_new_tokens)
 
-        generated: dict[int, str] = {}
-        for finished in self.pool(images, ask).run():
-            for number, result in finished:
-                if isinstance(result, MediaError):
-                    raise result
-                if isinstance(result, T2VError):
-                    where = f"{images[number].name} with {prompts[number]!r}"
-                    raise ScoringError(f"{self.name!r}: {where}: {result}")
-                generated[number] = result
-        return [generated[number] for number in range(len(images))]
+        texts: list[str | None] = [None] * len(images)
+        failures: dict[int, T2VError] = {}
+        pool = self.pool(images, ask)
+        reason = ""
+        try:
+            for finished in pool.run():
+                for number, result in finished:
+                    if isinstance(result, str):
+                        texts[number] = result
+                    else:
+                        failures[number] = result
+                if failures and self.on_error == "raise":
+                    pool.stop()  # texts that have arrived are handed out first
+        except T2VError as error:
+            if self.on_error == "raise" or not any(text is not None for text in texts):
+                raise
+            reason = str(error)
+        if failures:
+            number, failure = next(iter(failures.items()))
+            reason = reason or f"{images[number].name} with {prompts[number]!r}: {failure}"
+            if self.on_error == "raise":
+                raise self._generation_error(failure, reason, texts)
+        if reason:
+            count = sum(text is None for text in texts)
+            warnings.warn(
+                f"{self.name!r}: {count} of {len(texts)} texts are missing; the first reason: "
+                f"{reason}",
+                T2VWarning,
+                stacklevel=3,
+            )
+        return texts
+
+    def _generation_error(
+        self, failure: T2VError, reason: str, texts: Sequence[str | None]
+    ) -> T2VError:
+        """Return the error for a text that failed, which keeps the others."""
+        if isinstance(failure, MediaError):
+            return failure
+        error = ScoringError(f"{self.name!r}: {reason}")
+        error.detail = json.dumps(texts)
+        return error
 
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
         """Estimate input and output tokens of a cell; None where that is not known."""
@@ -311,7 +358,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
         detail = getattr(error, "detail", None)
         if isinstance(detail, str):
             error.detail = self.redact_text(detail)  # type: ignore[attr-defined]
-        message = self.redact_text(str(error))
+        message = redact_userinfo(self.redact_text(str(error)))
         if message != str(error):
             error.args = (message,)
             error.__cause__ = error.__context__ = None

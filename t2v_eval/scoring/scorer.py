@@ -240,7 +240,7 @@ class Scorer(ABC):
         *,
         texts: str | Iterable[str] | None = None,
         max_new_tokens: int = 256,
-    ) -> list[str]:
+    ) -> list[str | None]:
         """Generate the model's answer to a prompt about each image, decoded greedily.
 
         Args:
@@ -249,11 +249,14 @@ class Scorer(ABC):
             max_new_tokens: where an answer ends at the latest.
 
         Returns:
-            B generated texts.
+            B generated texts. With ``on_error="skip"``, a scorer behind an API has None in place of
+            each text that failed, and warns once of their number and the first reason.
 
         Raises:
             UnsupportedError: this scorer generates no text.
             InputError: the numbers of images and prompts differ.
+            ScoringError: a text failed, with ``on_error="raise"``; the message names image and
+                prompt.
         """
         sources = as_list(images)
         questions = check_texts(texts if prompts is None else prompts, "prompts")  # type: ignore[arg-type]
@@ -263,13 +266,13 @@ class Scorer(ABC):
                 f"generate got {len(sources)} images and {len(questions)} prompts; pass one prompt "
                 "for each image, or one for all"
             )
-        media = open_list(sources, self.allow_urls)
+        media = open_list(sources, self.allow_urls, skip_errors=self.on_error == "skip")
         with self.exclusive_call(len(questions)), inference():
-            return self.generate_texts(media, questions, max_new_tokens)
+            return [*self.generate_texts(media, questions, max_new_tokens)]
 
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
-    ) -> list[str]:
+    ) -> Sequence[str | None]:
         """Generate an answer to each prompt about its image; models that can generate write it."""
         raise UnsupportedError(
             f"{self.name!r} cannot generate text; models of kind 'vqa' can "

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Unpack
 
@@ -23,14 +23,16 @@ from t2v_eval.remote.request_pool import BudgetExhaustedError, RetryError
 from t2v_eval.remote.scorer import ApiOptions, ApiScorer, CellScore, isolate_answer_errors
 from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import ScoreChunk
+from t2v_eval.utils.printable import redact_userinfo
 
 from .api_key import Key
 from .batches.batch import BatchClient, batch_cells
 from .credentials import check_base_url, parse_price, require_int_in, resolve_api_key
 from .image_file import frame_file, image_file, smaller
-from .json_fields import NOT_JSON, extract_message, parse_json
+from .json_fields import NOT_JSON, extract_message, parse_inner_error, parse_json
 from .messages import ErrorInfo, Response, SamplingParams
 from .prices import image_tokens, lookup_price, text_tokens
+from .sampling import rejected_params
 
 RETRY_STATUS = (408, 409, 429)  # and every 5xx
 FILE_TIMEOUT = 3600.0  # seconds for a file of questions or answers
@@ -115,6 +117,7 @@ class Service(ApiScorer[Any]):
             )
         if batch and self.price is not None:
             self.price = self.price.halved()
+        self._rejected_params = set[str]()
         self.custom_address = base_url is not None
         self.base_url, self._key = self.resolve_endpoint(base_url, api_key, key_file)
         self.identity_facts = (
@@ -174,6 +177,14 @@ class Service(ApiScorer[Any]):
     @abstractmethod
     def request_body(self, parts: Sequence[Any], params: SamplingParams) -> Any:
         """Return the request with these parts of a message, as `send` takes it."""
+
+    @abstractmethod
+    def sampling_params(self, body: Any) -> Mapping[str, Any]:
+        """Return the sampling parameters of a request that it can omit."""
+
+    @abstractmethod
+    def omit_params(self, body: Any, names: Collection[str]) -> Any:
+        """Return a request without these sampling parameters."""
 
     @abstractmethod
     async def send(self, body: Any) -> Any:
@@ -318,15 +329,52 @@ class Service(ApiScorer[Any]):
             return self.load_image(media)  # which raises a readable error
 
     async def ask(self, body: Any) -> Any:
-        """Send a request, count its usage and return the response; raise classified errors."""
-        try:
-            content = await self.send(body)
-        except Exception as error:
-            problem = self.classify_exception(error)
-        else:
+        """Send a request, count its usage and return the response; raise classified errors.
+
+        Where the service rejects sampling parameters, the request is sent again without them, and
+        so are all later ones.
+        """
+        while True:
+            sent = self.without_rejected(body)
+            content, problem = None, None
+            try:
+                content = await self.send(sent)
+                info = parse_inner_error(content)
+            except Exception as error:
+                info, problem = self._error_info(error), self.classify_exception(error)
+            if info is not None and self.learn_rejected(info, sent):
+                self.reserve_request()
+                continue
+            if problem is not None:
+                raise problem  # outside `except`: the cause may hold the key
             self.note_usage(*self.parse_usage(content))
             return content
-        raise problem  # outside `except`: the cause may hold the key
+
+    def without_rejected(self, body: Any) -> Any:
+        """Return a request without the sampling parameters that the service has rejected."""
+        return self.omit_params(body, self._rejected_params) if self._rejected_params else body
+
+    def learn_rejected(self, info: ErrorInfo, sent: Any) -> bool:
+        """Remember the sampling parameters that an error rejects.
+
+        Args:
+            info: the error.
+            sent: the request that it answers.
+
+        Returns:
+            Whether the request can be sent again without them.
+        """
+        rejected = rejected_params(info, self.sampling_params(sent))
+        self._rejected_params |= rejected
+        return bool(rejected)
+
+    def _error_info(self, error: Exception) -> ErrorInfo | None:
+        """Return the service's error behind an exception of the client, if there is one."""
+        try:
+            info = self.parse_error(error)
+        except Exception:  # the error's body has an unknown form
+            return None
+        return info if isinstance(info, ErrorInfo) else None
 
     def classify_exception(self, error: Exception) -> Exception:
         """Return what an exception of the client means, for a cell or for all of them."""
@@ -365,7 +413,7 @@ class Service(ApiScorer[Any]):
             return ServiceError(f"the account at {self.base_url} is used up: {message}")
         if status in RETRY_STATUS or status >= 500:
             # Truncated, so that a request id at the end does not make equal reasons differ.
-            suffix = f": {message[:100]}" if status >= 500 and info.message else ""
+            suffix = f": {message[:100]}" if info.message else ""
             reason = f"the service answers {status}{suffix}"
             return RetryError(reason, info.retry_after, rate_limited=status == 429)
         if 300 <= status < 400:
@@ -389,8 +437,8 @@ class Service(ApiScorer[Any]):
         return RetryError(f"no connection to {self.base_url} ({reason})", unreachable=unreachable)
 
     def redact_message(self, message: str) -> str:
-        """Remove the key, and what looks like a key, from a message."""
-        return self._key.redact_message(message)
+        """Remove the key, what looks like a key, and passwords in URLs from a message."""
+        return redact_userinfo(self._key.redact_message(message))
 
     def redact_text(self, text: str) -> str:
         return self._key.redact(text)

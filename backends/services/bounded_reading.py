@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
 import time
 import zlib
@@ -152,6 +153,7 @@ def _read_response(response: Any, content: Any, key: Key | None) -> Any:
     headers = [(name, value) for name, value in response.headers.items() if name not in dropped]
     if key is not None:
         headers = [(name, key.redact(value)) for name, value in headers]
+        content = content.removeprefix(codecs.BOM_UTF8)  # which is no part of JSON
         text = content.decode("utf-8", "replace")
         if key.occurs_in(text):
             content = key.redact(text).encode()

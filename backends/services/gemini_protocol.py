@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Unpack
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ from .bounded_reading import ReadLimits, limit_client, redact_logs
 from .credentials import client_kwargs, require_int_in
 from .json_fields import as_list, as_mapping, as_text, parse_inner_error, parse_token_logprob
 from .messages import Completion, ErrorInfo, Response, SamplingParams, TokenLogprob
+from .sampling import SAMPLING_PARAMS
 from .vertex import Vertex, choose_vertex, sign_in_error
 
 FINISHED = ("STOP", "MAX_TOKENS")
@@ -104,7 +105,6 @@ class GeminiProtocol(Service):
             thinking = MIN_THINKING if "pro" in model.split("-") else 0
         require_int_in("thinking", thinking, 0, 2**15)
         self._thinking = thinking
-        self._rejected_params = set[str]()
         self.identity_facts = {**self.identity_facts, "thinking": str(thinking)}
         self._client: google.genai.client.AsyncClient
 
@@ -182,7 +182,7 @@ class GeminiProtocol(Service):
         # Models exceed their reasoning budget a little.
         room = 2 * self._thinking + 256 if self._thinking else 0
         settings: dict[str, Any] = {"temperature": params.temperature}
-        settings |= {"top_p": 1.0} if params.temperature and not self._rejected_params else {}
+        settings |= {"top_p": 1.0} if params.temperature else {}
         settings |= (
             {"response_logprobs": True, "logprobs": params.top_logprobs}
             if params.top_logprobs
@@ -195,6 +195,14 @@ class GeminiProtocol(Service):
             **settings,
         )
         return {"contents": types.Content(role="user", parts=[*parts]), "config": config}
+
+    def sampling_params(self, body: dict[str, Any]) -> dict[str, Any]:
+        config = body["config"].model_dump(include=SAMPLING_PARAMS, exclude_none=True)
+        return dict(config)
+
+    def omit_params(self, body: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+        config = body["config"].model_copy(update=dict.fromkeys(names))
+        return {**body, "config": config}
 
     async def send(self, body: dict[str, Any]) -> Any:
         # The raw response: the package's own types reject a response with one odd number.
@@ -223,11 +231,6 @@ class GeminiProtocol(Service):
         if info.status == 400 and re.search("multiple candidates", info.message, re.IGNORECASE):
             self.max_samples = 1
             return RetryError("the service gives one answer to a question")
-        if info.status == 400 and re.search("top_?p", info.message, re.IGNORECASE):
-            self._rejected_params.add("top_p")
-            return RetryError(
-                f"the service takes no top_p: {self.redact_message(info.message)[:100]}"
-            )
         if self.vertex is not None and info.status in (401, 403):
             return self.vertex.credentials_error(
                 self.base_url, info.status, self.redact_message(info.message)
@@ -285,39 +288,31 @@ class GeminiProtocol(Service):
             error = self.invalid_answer(NO_CONTENT, candidate)
         elif finish_reason is not None and finish_reason not in FINISHED:
             error = ScoringError(f"{FILTERED_MESSAGE} ({self.error_text(finish_reason)})")
-        try:
-            top_logprobs, sampled_token = self._parse_logprobs(candidate, text)
-        except ScoringError as inner_error:
-            top_logprobs, sampled_token, error = None, None, error or inner_error
+        top_logprobs, sampled_token = _parse_logprobs(candidate)
         return Completion(
             text, finish_reason == "MAX_TOKENS", top_logprobs, sampled_token, has_reasoning, error
         )
 
-    def _parse_logprobs(
-        self, candidate: Mapping[str, Any], text: str
-    ) -> tuple[list[TokenLogprob] | None, str | None]:
-        """Return the listed tokens at the start of the answer, and the sampled one."""
-        result = as_mapping(candidate.get("logprobsResult"))
-        sampled_tokens = [
-            as_text(as_mapping(row).get("token")) for row in as_list(result.get("chosenCandidates"))
-        ]
-        answer_start = next(
-            (n for n, token in enumerate(sampled_tokens) if not CONTROL.fullmatch(token)), None
-        )
-        candidate_lists = as_list(result.get("topCandidates"))
-        if answer_start is None or answer_start >= len(candidate_lists):
-            return None, None
-        top_logprobs = [
-            parse_token_logprob(row, "logProbability")
-            for row in as_list(as_mapping(candidate_lists[answer_start]).get("candidates"))
-        ]
-        if self._thinking and top_logprobs and not text.startswith(sampled_tokens[answer_start]):
-            # Where reasoning is listed too, the first token does not belong to the answer.
-            raise ScoringError(
-                f"the first listed token {sampled_tokens[answer_start]!r} does not begin the "
-                f"answer {text[:40]!r}, so it is not known where the answer begins"
-            )
-        return top_logprobs or None, sampled_tokens[answer_start]
+
+def _parse_logprobs(
+    candidate: Mapping[str, Any],
+) -> tuple[list[TokenLogprob] | None, str | None]:
+    """Return the listed tokens at the start of the answer, and the sampled one."""
+    result = as_mapping(candidate.get("logprobsResult"))
+    sampled_tokens = [
+        as_text(as_mapping(row).get("token")) for row in as_list(result.get("chosenCandidates"))
+    ]
+    answer_start = next(
+        (n for n, token in enumerate(sampled_tokens) if not CONTROL.fullmatch(token)), None
+    )
+    candidate_lists = as_list(result.get("topCandidates"))
+    if answer_start is None or answer_start >= len(candidate_lists):
+        return None, None
+    top_logprobs = [
+        parse_token_logprob(row, "logProbability")
+        for row in as_list(as_mapping(candidate_lists[answer_start]).get("candidates"))
+    ]
+    return top_logprobs or None, sampled_tokens[answer_start]
 
 
 FAILED_PRECONDITION = "FAILED_PRECONDITION"

@@ -12,19 +12,23 @@ from .answer_text import reject_duplicate_keys
 from .messages import ErrorInfo, TokenLogprob
 
 MAX_MESSAGE_CHARS = 100
+BOM = "\ufeff"  # some programs write it before a text in UTF-8
 NOT_JSON = "the service's answer is not JSON"
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 _TOO_MANY = re.compile(r"rate.?limit|too.?many|exhausted", re.IGNORECASE)
 
 
 def parse_json(text: str) -> Any:
-    """Parse JSON.
+    r"""Parse JSON; a byte order mark before it is ignored.
+
+    >>> parse_json('\ufeff{"a": 1}')
+    {'a': 1}
 
     Raises:
         ValueError: the text is not valid JSON, nested too deeply, or has contradictory keys.
     """
     try:
-        return json.loads(text, object_pairs_hook=reject_duplicate_keys)
+        return json.loads(text.removeprefix(BOM), object_pairs_hook=reject_duplicate_keys)
     except RecursionError:
         raise ValueError("too deep") from None
 

@@ -31,17 +31,9 @@ from .json_fields import (
     parse_token_logprob,
 )
 from .messages import Completion, ErrorInfo, Response, SamplingParams
+from .sampling import NEUTRAL_PARAMS, SAMPLING_PARAMS
 
 NO_COMPLETION = "the service's answer is not a chat completion"
-# Turn off the sampling defaults of a server, so that it samples from the model's distribution. A
-# server that rejects a parameter is asked again without it.
-NEUTRAL_PARAMS = {"top_k": -1, "min_p": 0, "repetition_penalty": 1}
-SAMPLING_PARAMS = ("top_p", "temperature", *NEUTRAL_PARAMS)
-_UNKNOWN_PARAM = re.compile(
-    r"(unknown|unrecogni[sz]ed|unsupported|unexpected|extra|additional|invalid)\W+(\w+\W+)?"
-    r"(param|arg|field|input|propert|key)",
-    re.IGNORECASE,
-)
 _REASONING_MODELS = re.compile(r"(o\d|gpt-5)(?!\w)")  # of OpenAI's models, which take no top_p
 _SINGLE_WORD = re.compile(r"\W*\w+\W*")
 
@@ -50,19 +42,6 @@ _SINGLE_WORD = re.compile(r"\W*\w+\W*")
 COMPLETE = "stop|stop_?(?:string_?found|sequence)|eos|eos_?(?:found|token)|end|end_turn|completed?"
 TRUNCATED = "length|max_tokens|max_output_tokens|model_length"
 WITHHELD = "content_filter|sensitive|safety|guardrail\\w*"
-
-
-class RejectedParamsError(RetryError):
-    """The service rejects parameters that a request can omit.
-
-    Args:
-        names: the rejected parameters.
-        fallback: the error where none of them can be omitted.
-    """
-
-    def __init__(self, names: Collection[str], fallback: Exception) -> None:
-        super().__init__(str(fallback))
-        self.names, self.fallback = set(names), fallback
 
 
 AsyncClient = limit_client(openai.DefaultAsyncHttpxClient)
@@ -105,7 +84,6 @@ class OpenAIProtocol(Service):
         self._extra = _json_object(extra_body)
         if self._extra:
             self.identity_facts["extra_body"] = json.dumps(self._extra, sort_keys=True)
-        self._rejected_params = set[str]()
         self._client: openai.AsyncOpenAI
 
     @property
@@ -187,32 +165,12 @@ class OpenAIProtocol(Service):
         response = await ask(**named, extra_body=extra)
         return self.parse_json(response.text)
 
-    async def ask(self, body: dict[str, Any]) -> Any:
-        while True:
-            accepted = {
-                name: value for name, value in body.items() if name not in self._rejected_params
-            }
-            try:
-                return await super().ask(accepted)
-            except RejectedParamsError as error:
-                rejected, fallback = error.names & accepted.keys(), error.fallback
-                if "temperature" in rejected and accepted["temperature"] != 1:
-                    rejected = set()
-            if not rejected:
-                raise fallback
-            self._rejected_params |= rejected
-            self.reserve_request()
+    def sampling_params(self, body: dict[str, Any]) -> dict[str, Any]:
+        own = SAMPLING_PARAMS - self._extra.keys()
+        return {name: value for name, value in body.items() if name in own}
 
-    def classify_error(self, info: ErrorInfo) -> Exception:
-        fallback = super().classify_error(info)
-        names = {name for name in SAMPLING_PARAMS if name in info.message}
-        if not names and (not info.message or _UNKNOWN_PARAM.search(info.message)):
-            names = set(NEUTRAL_PARAMS)
-        names = names - {"temperature"} or names  # omitted last
-        names -= self._extra.keys()
-        if info.status in (400, 422) and names:
-            return RejectedParamsError(names, fallback)
-        return fallback
+    def omit_params(self, body: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
+        return {name: value for name, value in body.items() if name not in names}
 
     def parse_error(self, error: Exception) -> ErrorInfo | RetryError | None:
         if isinstance(error, RetryError):

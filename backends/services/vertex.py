@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import json
 import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +18,7 @@ from google.auth import exceptions
 
 from t2v_eval.errors import InputError, ServiceError
 from t2v_eval.remote.request_pool import RetryError
+from t2v_eval.utils.regular_file import read_bytes
 
 SCOPES = ["https://www.googleapis.com/auth/cloud-platform"]
 CONTINENTS = ("us", "eu")  # locations with addresses of another form
@@ -59,7 +63,7 @@ class Vertex:
         """Load the credentials if none were passed; return a getter of their current token."""
         if self.credentials is None or self.project is None:
             try:
-                loaded, project = google.auth.default(scopes=SCOPES)
+                loaded, project = _default_credentials()
             except exceptions.GoogleAuthError as error:
                 if self.credentials is None:
                     raise InputError(f"Vertex AI needs credentials: {SIGN_IN} ({error})") from None
@@ -135,6 +139,26 @@ def choose_vertex(
         if value is not None:
             _check(what, value)
     return Vertex(project, location or "global", credentials, has_key)
+
+
+def _default_credentials() -> tuple[Any, str | None]:
+    """Return the application default credentials and their project, as google-auth finds them."""
+    path = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    try:
+        content = read_bytes(Path(path)) if path else b""
+    except OSError:
+        content = b""  # google-auth says what is wrong
+    if content.startswith(codecs.BOM_UTF8):  # which google-auth cannot read
+        try:
+            info = json.loads(content.decode("utf-8-sig"))
+        except ValueError as error:
+            raise InputError(
+                f"GOOGLE_APPLICATION_CREDENTIALS={path!r} is not valid JSON: {error}"
+            ) from None
+        loaded = google.auth.load_credentials_from_dict(info, scopes=SCOPES)  # type: ignore[no-untyped-call]
+    else:
+        loaded = google.auth.default(scopes=SCOPES)
+    return loaded[0], loaded[1]
 
 
 def _check(what: str, value: str) -> None:

@@ -157,6 +157,12 @@ class AnswerProbabilityScorer(Service):
             raise self._unanswered_error(THINKS_FIRST)
         if WRAPS.match(likeliest):
             raise self._unanswered_error(f"begins its answers with {likeliest[:20]!r}")
+        if not _begins(completion.text, sampled):
+            # Where reasoning is listed too, the first token does not belong to the answer.
+            raise ScoringError(
+                f"the first listed token {completion.sampled_token!r} does not begin the answer "
+                f"{completion.text[:40]!r}, so it is not known where the answer begins"
+            )
 
     def _score_samples(self, response: Response, answer: str) -> CellScore:
         """Return the share of the answer among the samples."""
@@ -247,3 +253,9 @@ class AnswerProbabilityScorer(Service):
             "the share of sampled answers (other numbers under another id), or choose a model that "
             "has them, such as 'gpt-4o'"
         )
+
+
+def _begins(text: str, token: str) -> bool:
+    """Tell whether a normalized token may be the first one of a text; either may be empty."""
+    start = normalize_token(text)
+    return start.startswith(token) or token.startswith(start)

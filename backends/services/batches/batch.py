@@ -26,10 +26,13 @@ from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.store import Store, text_key
 
+from ..json_fields import parse_inner_error
+from ..messages import ErrorInfo
 from .lines import iter_lines
 from .pending import PendingBatches, question_id
 
 MAX_QUESTIONS_PER_FILE = 50_000
+MAX_MESSAGE_CHARS = 300  # of an error
 STORE_EVERY = 500  # answers that are stored together
 
 
@@ -38,6 +41,31 @@ class BatchOutcome(NamedTuple):
 
     reason: str
     files: Sequence[str] = ()
+
+
+class LineError(ServiceError):
+    """An error in place of the answer of a line.
+
+    Attributes:
+        info: the service's error.
+    """
+
+    def __init__(self, message: str, info: ErrorInfo) -> None:
+        super().__init__(message)
+        self.info = info
+
+
+def line_error(status: str, error: object, message: object) -> LineError:
+    """Return the error for a line without an answer.
+
+    Args:
+        status: how the status is written in the message.
+        error: the error, as JSON.
+        message: the service's words.
+    """
+    inner = parse_inner_error({"error": error}) or ErrorInfo(0)
+    text = f"the service answers{status}: {message}"[:MAX_MESSAGE_CHARS]
+    return LineError(text, inner._replace(message=str(message)))
 
 
 class BatchClient(Protocol):
@@ -286,6 +314,12 @@ class BatchScorer(Protocol):
     def read_score(self, content: Any, text: str) -> CellScore:
         """Parse the answer of a cell."""
 
+    def without_rejected(self, body: Any) -> Any:
+        """Return a question without the sampling parameters that the service has rejected."""
+
+    def learn_rejected(self, info: ErrorInfo, sent: Any) -> bool:
+        """Remember the sampling parameters that an error rejects; return whether there are any."""
+
     def parse_usage(self, content: Any) -> tuple[object, object, object]:
         """Return the token counts of an answer."""
 
@@ -323,7 +357,9 @@ class _BatchedCells:
         self.scored = set[int]()
         self.failed: dict[int, tuple[str, str | None]] = {}  # reason, detail
         self.problem: Exception | None = None  # ends the run
+        self.to_repeat = list[int]()  # rejected for a parameter that a question can omit
         self._packed: tuple[str, Any] = "", None
+        self._sent: Any = None  # a question of this round, whose parameters are those of all
 
     def run(self) -> Iterator[ScoreChunk]:
         scorer = self.scorer
@@ -338,18 +374,31 @@ class _BatchedCells:
                 values = [stored[self.keys[n]] for n in numbers]
                 yield ScoreChunk(np.array(numbers), torch.tensor(values, dtype=torch.float32))
             missing = [n for n, key in enumerate(self.keys) if key not in stored]
-            batches = runner.answers(self.ids, missing, self.body, submitted, deadline)
-            while True:
-                try:
-                    answers = next(batches)
-                except StopIteration:
-                    break
-                except Exception as error:
-                    self.problem = scorer.classify_exception(error)
-                    break
-                if scores := self.read(answers):
-                    yield _chunk(scores)
+            while missing and self.problem is None:
+                yield from self._ask(runner, missing, submitted, deadline)
+                missing, self.to_repeat, submitted = self.to_repeat, [], []
         yield from self.failures()
+
+    def _ask(
+        self,
+        runner: BatchRunner,
+        numbers: Sequence[int],
+        submitted: Sequence[dict[str, Any]],
+        deadline: float,
+    ) -> Iterator[ScoreChunk]:
+        """Yield the scores of questions; an error that ends the run is kept as `problem`."""
+        self._sent = None
+        batches = runner.answers(self.ids, numbers, self.body, submitted, deadline)
+        while True:
+            try:
+                answers = next(batches)
+            except StopIteration:
+                return
+            except Exception as error:
+                self.problem = self.scorer.classify_exception(error)
+                return
+            if scores := self.read(answers):
+                yield _chunk(scores)
 
     def body(self, n: int) -> Any:
         """Return question `n`, or the error why its image cannot be sent."""
@@ -362,7 +411,11 @@ class _BatchedCells:
                     raise
                 self._packed = media.key, error
         image = self._packed[1]
-        return image if isinstance(image, MediaError) else self.scorer.build_question(image, text)
+        if isinstance(image, MediaError):
+            return image
+        question = self.scorer.without_rejected(self.scorer.build_question(image, text))
+        self._sent = self._sent or question
+        return question
 
     def read(self, answers: Answers) -> dict[int, CellScore]:
         """Parse answers, each by itself, so that one that cannot be read costs no other."""
@@ -372,6 +425,9 @@ class _BatchedCells:
             if n in self.scored:
                 continue
             try:
+                if self._rejects_params(n, content):
+                    self.to_repeat.append(n)
+                    continue
                 if isinstance(content, Exception):
                     raise content
                 with suppress(Exception):  # invalid token counts cost no answer
@@ -384,6 +440,15 @@ class _BatchedCells:
                 detail = getattr(reason, "detail", None)
                 self.failed[n] = scorer.redact_message(str(reason)), detail
         return scores
+
+    def _rejects_params(self, n: int, content: Any) -> bool:
+        """Tell whether an answer rejects sampling parameters that question `n` can omit."""
+        info = content.info if isinstance(content, LineError) else parse_inner_error(content)
+        if info is None:
+            return False
+        # A batch of an earlier run was submitted elsewhere, with the same parameters.
+        sent = self._sent if self._sent is not None else self.body(n)
+        return not isinstance(sent, Exception) and self.scorer.learn_rejected(info, sent)
 
     def failures(self) -> Iterator[ScoreChunk]:
         """Yield the cells without a score, or raise; last, as another line may hold the answer."""

@@ -13,9 +13,8 @@ from google.genai import errors, types
 from t2v_eval.errors import ServiceError
 
 from ..api_key import Key
-from .batch import BatchOutcome
+from .batch import BatchOutcome, line_error
 
-MAX_MESSAGE_CHARS = 300  # of an error
 RUNNING = ("UNSPECIFIED", "QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING")
 
 
@@ -88,4 +87,4 @@ class GeminiBatchClient:
             return row["response"]
         error = row.get("error") or row.get("status") or {}
         message = error.get("message", "no reason given") if isinstance(error, Mapping) else error
-        return ServiceError(f"the service answers: {message}"[:MAX_MESSAGE_CHARS])
+        return line_error("", error, message)

@@ -6,12 +6,14 @@ import codecs
 import json
 from collections.abc import Iterable, Iterator
 
+from ..json_fields import BOM
+
 MAX_LINE_CHARS = 8 * 2**20
 TOO_LONG = "?"  # replaces a longer line; not valid JSON
 
 
 def iter_lines(content: Iterable[bytes], max_chars: int = MAX_LINE_CHARS) -> Iterator[str]:
-    """Yield the lines that are not blank, from UTF-8, UTF-16 or UTF-32.
+    """Yield the lines that are not blank, from UTF-8, UTF-16 or UTF-32, without byte order marks.
 
     >>> [*iter_lines([b'{"a": 1}', b'\\n\\n{"b"', b': 2}'])]
     ['{"a": 1}', '{"b": 2}']
@@ -29,7 +31,7 @@ def iter_lines(content: Iterable[bytes], max_chars: int = MAX_LINE_CHARS) -> Ite
 
 
 def _line(parts: list[str], long: bool) -> Iterator[str]:
-    line = TOO_LONG if long else "".join(parts)
+    line = TOO_LONG if long else "".join(parts).removeprefix(BOM)
     if line.strip():
         yield line
 

@@ -10,10 +10,10 @@ import openai
 from t2v_eval.errors import ServiceError, T2VError
 from t2v_eval.remote.request_pool import RetryError
 
-from .batch import BatchOutcome
+from ..json_fields import as_mapping
+from .batch import BatchOutcome, line_error
 
 ENDPOINT: Final = "/v1/chat/completions"
-MAX_MESSAGE_CHARS = 300  # of an error
 FINISHED = ("completed", "failed", "expired", "cancelled")
 
 
@@ -65,17 +65,14 @@ class OpenAIBatchClient:
             return
 
     def parse_line(self, row: Mapping[str, Any]) -> Any:
-        error, response = row.get("error"), row.get("response")
+        error, response = row.get("error"), as_mapping(row.get("response"))
         if isinstance(error, Mapping):
-            return ServiceError(
-                f"the service answers: {error.get('message') or error}"[:MAX_MESSAGE_CHARS]
-            )
-        if not isinstance(response, Mapping) or not isinstance(response.get("body"), dict):
+            return line_error("", error, error.get("message") or error)
+        body, status = response.get("body"), response.get("status_code")
+        if not isinstance(body, dict):
             return ServiceError("the batch's output holds no answer")
-        if response.get("status_code") != 200:
-            problem = response["body"].get("error")
+        if status != 200:
+            problem = body.get("error")
             message = problem.get("message", "") if isinstance(problem, Mapping) else ""
-            return ServiceError(
-                f"the service answers {response.get('status_code')}: {message}"[:MAX_MESSAGE_CHARS]
-            )
-        return response["body"]
+            return line_error(f" {status}", {"code": status}, message)
+        return body

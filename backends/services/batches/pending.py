@@ -37,7 +37,7 @@ class PendingBatches:
 
     def _entry(self, path: Path) -> dict[str, Any]:
         try:
-            entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            entry: dict[str, Any] = json.loads(path.read_text(encoding="utf-8-sig"))
             {name: entry[name] for name in ("file", "batch", "server", "ids")}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error!r}; move it away") from None

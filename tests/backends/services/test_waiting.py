@@ -70,7 +70,7 @@ def test_so_for_whatever_a_service_writes(after, spoken):
         scorer = spoken.load(server, on_error="skip", timeout=60.0)
         outcome = scorer.evaluate_blocks([Block(draw_images(4), texts(10))])
         assert outcome.counts.computed == 39
-        assert outcome.errors == {"the service answers 429 (tried 1 times)": 1}
+        assert outcome.errors == {"the service answers 429: slow (tried 1 times)": 1}
         assert len(server.requests) == 40
 
 
@@ -87,7 +87,7 @@ def test_so_for_what_one_service_alone_writes(name):
     with Server(lambda r: refused if r.number == 20 else spoken.right(r)) as server:
         scorer = spoken.load(server, on_error="skip", timeout=60.0)
         outcome = scorer.evaluate_blocks([Block(draw_images(4), texts(10))])
-        assert outcome.errors == {"the service answers 429 (tried 1 times)": 1}
+        assert outcome.errors == {"the service answers 429: slow (tried 1 times)": 1}
 
 
 @pytest.mark.parametrize("after", ["-5", "nan", "soon", "", "0x10", "5, 10", "Mon, 99 Foo", "-inf"])

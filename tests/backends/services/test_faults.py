@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import signal
 import subprocess
@@ -9,8 +10,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,14 +38,14 @@ QUICK = [name for name in FAULTS if name not in ("hang", "slow")]
 OFTEN = 4 * QUICK + ["hang", "slow"]
 AGAIN = [name for name in FAULTS if name not in ("no logprobs",)]
 SAYS = {
-    "429": "the service answers 429",
-    "429 after": "the service answers 429",
-    "408": "the service answers 408",
-    "409": "the service answers 409",
-    "500": "the service answers 500",
-    "503": "the service answers 503",
-    "hang": "no answer within 0.6 s",
-    "slow": "no answer within 0.6 s",
+    "429": "the service answers 429: R",
+    "429 after": "the service answers 429: ",
+    "408": "the service answers 408: ",
+    "409": "the service answers 409: ",
+    "500": "the service answers 500: ",
+    "503": "the service answers 503: ",
+    "hang": "no answer within 60 s",
+    "slow": "no answer within 60 s",
     "cut": "no connection to http://127.0.0.1:",
     "malformed": "the service's answer is not ",
     "not a completion": "the service's answer is not ",
@@ -80,20 +81,23 @@ def test_what_passes_is_asked_again(fault, spoken):
         return spoken.FAULTS[fault]() if request.tries <= 2 else spoken.right(request)
 
     with Server(behave) as server:
-        check(server, spoken.load(server, timeout=0.6)(draw_images(2), texts(2)))
+        scorer = spoken.time_out_where_stuck(spoken.load(server), server)
+        check(server, scorer(draw_images(2), texts(2)))
         assert Counter(r.tries for r in server.requests) == {1: 4, 2: 4, 3: 4}
 
 
 @pytest.mark.parametrize("fault", AGAIN)
 def test_what_does_not_pass_is_missing_with_its_reason(fault, spoken, tmp_path):
     store = t2v_eval.Store(tmp_path / "s.db")
-    soon = 0.6 if fault in ("hang", "slow") else 60.0
     with Server(only_for("1 cats", spoken.FAULTS[fault], spoken.right)) as server:
         # A "too many" is no failure of a question, so that patience alone ends it.
         patience = 3.0 if fault.startswith("429") else 600.0
-        options = {"timeout": soon, "retries": 1, "patience": patience, "store": store}
-        scorer = spoken.load(server, on_error="skip", **options)
-        outcome = scorer.evaluate_blocks([Block(draw_images(2), texts(3))])
+        options = {"retries": 1, "patience": patience, "store": store}
+
+        def load(**more):
+            return spoken.time_out_where_stuck(spoken.load(server, **options, **more), server)
+
+        outcome = load(on_error="skip").evaluate_blocks([Block(draw_images(2), texts(3))])
         assert outcome.counts == CellCounts(cells=6, computed=4, failed=2)
         assert {key[1:] for key in outcome.failures} == {(0, 1), (1, 1)}
         assert all(SAYS[fault] in reason and "tried " in reason for reason in outcome.errors)
@@ -104,10 +108,10 @@ def test_what_does_not_pass_is_missing_with_its_reason(fault, spoken, tmp_path):
         for text, value, reason in stored:
             assert (value is None) == (text == "1 cats") == (reason is not None)
         with pytest.raises(ScoringError, match=r"images\[\d\] .* with '1 cats': "):
-            spoken.load(server, **options)(draw_images(2), texts(3))
+            load()(draw_images(2), texts(3))
         server.behave = spoken.right
         before = len(server.requests)
-        check(server, spoken.load(server, **options)(draw_images(2), texts(3)))
+        check(server, load()(draw_images(2), texts(3)))
         assert len(server.requests) == before + 2, "only what was missing is asked again"
 
 
@@ -216,16 +220,34 @@ def test_with_an_error_what_is_finished_is_stored_first(tmp_path):
         assert len(served) - stored <= 64
 
 
-def test_retry_after_is_honoured_by_all(spoken):
+def test_retry_after_is_honoured_by_all(spoken, monkeypatch):
+    starts, pauses = [], []  # by the client's clock
+    acquire, reduce = AdaptiveConcurrency.acquire, AdaptiveConcurrency.reduce
+
+    async def record_start(limiter, *arguments):
+        starts.append(await acquire(limiter, *arguments))
+        return starts[-1]
+
+    def record_pause(limiter, entered, now, retry_after):
+        pauses.append((now, retry_after))
+        reduce(limiter, entered, now, retry_after)
+
+    monkeypatch.setattr(AdaptiveConcurrency, "acquire", record_start)
+    monkeypatch.setattr(AdaptiveConcurrency, "reduce", record_pause)
+
     def behave(request):
         slow = spoken.error(429, "slow down", retry_after="0.4")
         return slow if request.number == 30 else spoken.right(request)
 
-    with Server(behave, latency=0.01) as server:
+    with Server(behave) as server:
         check(server, spoken.load(server)(draw_images(3), texts(30)))
-        asked_at = sorted(r.at for r in server.requests)
-        gaps = [b - a for a, b in pairwise(asked_at)]
-        assert max(gaps) > 0.3
+        refused = server.requests[29]
+        again = next(r for r in server.requests if r.cell == refused.cell and r.tries == 2)
+        assert again.at - refused.at >= 0.4
+    ((now, pause),) = pauses
+    assert pause == 0.4
+    assert sum(start >= now for start in starts) > 0
+    assert not [start for start in starts if now <= start < now + pause], "no request starts then"
 
 
 def test_nobody_waits_for_longer_than_was_allowed(spoken):
@@ -236,7 +258,7 @@ def test_nobody_waits_for_longer_than_was_allowed(spoken):
     with Server(behave) as server:
         scorer = spoken.load(server, on_error="skip", patience=1.0)
         outcome = scorer.evaluate_blocks([Block(draw_images(1), texts(5))])
-        assert outcome.errors == {"the service answers 429 (tried 1 times)": 2}
+        assert outcome.errors == {"the service answers 429: x (tried 1 times)": 2}
 
 
 @pytest.mark.parametrize("concurrency", [1, 24, 64])
@@ -306,7 +328,7 @@ def test_requests_for_one_image_go_out_together():
         assert last - first <= 40 + 2 * 8
 
 
-def test_the_limits_of_a_run():
+def test_the_limits_of_a_run(monkeypatch):
     with Server(right, latency=0.02) as server:
         few = scorer_of(server, on_error="skip", max_requests=17)
         outcome = few.evaluate_blocks([Block(draw_images(4), texts(20))])
@@ -318,7 +340,20 @@ def test_the_limits_of_a_run():
         with pytest.raises(ScoringError, match="not asked: the limit of 17 requests"):
             scorer_of(server, max_requests=17)(draw_images(4), texts(20))
     with Server(lambda r: right(r) if r.number <= 5 else FAULTS["hang"]()) as server:
-        soon = scorer_of(server, on_error="skip", max_seconds=1.0, timeout=60)
+
+        async def wait_until_stuck(work, seconds):
+            """Let the time of the run be over once five answers are there and nothing moves."""
+            assert seconds == 1.0
+            task = asyncio.ensure_future(work)
+            while sum(server.stuck.values()) < 12:  # 8 + 5 - 1 that are open after five answers
+                await asyncio.wait([task], timeout=0.002)
+            task.cancel()
+            await asyncio.wait([task])
+            raise TimeoutError
+
+        clock = SimpleNamespace(**vars(asyncio) | {"wait_for": wait_until_stuck})
+        monkeypatch.setattr("t2v_eval.remote.request_pool.asyncio", clock)
+        soon = scorer_of(server, on_error="skip", max_seconds=1.0)
         outcome = soon.evaluate_blocks([Block(draw_images(4), texts(20))])
         assert outcome.counts.computed == 5
         (reason,) = outcome.errors
@@ -386,20 +421,17 @@ def check_store(server, path, cells):
 def test_600_cells_with_faults_in_a_fifth_of_all_requests(spoken, tmp_path):
     path = tmp_path / "s.db"
     with Server(lambda request: faulty(request, spoken)) as server:
-        scorer = spoken.load(server, store=path, timeout=1.0, retries=20)
+        scorer = spoken.load(server, store=path, retries=20)
+        spoken.time_out_where_stuck(scorer, server)
         check(server, scorer(draw_images(20), texts(30)))
         assert len(server.requests) > 690
     check_store(server, path, 600)
 
 
-def start(spoken, server, store, *numbers):
-    arguments = [spoken.name, server.address, store, *numbers]
+def start(spoken, server, store, *rest):
+    arguments = [spoken.name, server.address, store, *rest]
     return subprocess.Popen(
-        [
-            sys.executable,
-            str(HERE / "helpers" / "services" / "ask_server.py"),
-            *map(str, arguments),
-        ],
+        [sys.executable, str(HERE / "helpers/services/ask_server.py"), *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -416,36 +448,68 @@ def wait_for(server, requests, client):
 
 def test_killed_three_times_it_goes_on_and_asks_little_twice(spoken, tmp_path):
     path, concurrency, cells = tmp_path / "s.db", 8, 200
-    answered, stop_at = Counter(), 0
+    stop_at, lost = 0, 0
+    right_replies = Counter()
+    released_before_kill = {}  # numbers of requests, by client
 
     def behave(request):
         reply = faulty(request, spoken, QUICK)
-        answered[request.cell] += reply.body == spoken.right(request).body
+        right_replies[request.cell] += is_right(request, reply)
         return reply
+
+    def is_right(request, reply):
+        return reply.body == spoken.right(request).body
 
     # From `stop_at` requests on none is answered, so that the client cannot end before the kill.
     with Server(behave, hold=lambda: 0 < stop_at <= len(server.requests)) as server:
-        for requests in (50, 60, 60):
-            stop_at = len(server.requests) + requests
-            client = start(spoken, server, path, 10, 20, concurrency)
+        stored = 0
+        for name in ("first", "second", "third"):
+            stop_at = len(server.requests) + (60 if stored else 50)
+            client = start(spoken, server, path, 10, 20, concurrency, name)
             wait_for(server, stop_at, client)
+            # Every answer is stored as it arrives, while others are open.
+            released = [pair for pair in [*server.released] if client_of(pair[0]) == name]
+            stored += sum(is_right(*pair) for pair in released)
+            while count_values(path) < stored:
+                assert client.poll() is None, client.communicate()
             client.send_signal(signal.SIGKILL)
             client.communicate()
+            assert count_values(path) == stored
+            released_before_kill[name] = {request.number for request, _ in released}
         stop_at = 0
-        client = start(spoken, server, path, 10, 20, concurrency)
+        client = start(spoken, server, path, 10, 20, concurrency, "last")
         out, err = client.communicate()
         assert client.returncode == 0, err
         assert "failed=0" in out
-    assert len(answered) == cells
-    assert 0 <= sum(answered.values()) - cells <= 3 * concurrency
+        lost = [
+            request
+            for request in server.requests
+            if request.number not in released_before_kill.get(client_of(request), {request.number})
+        ]
+    assert len(right_replies) == cells
+    assert len(lost) <= 3 * concurrency
+    asked_twice = sum(is_right(request, faulty(request, spoken, QUICK)) for request in lost)
+    assert sum(right_replies.values()) - cells == asked_twice, "what was open, and nothing else"
     check_store(server, path, cells)
+
+
+def client_of(request):
+    """The name of the client that sent a request, which is its key."""
+    headers = request.headers
+    return headers.get("x-goog-api-key") or headers["authorization"].removeprefix("Bearer ")
+
+
+def count_values(path):
+    if not path.exists():
+        return 0
+    return sum(row.value is not None for row in t2v_eval.Store(path).rows())
 
 
 def test_an_interrupt_loses_nothing_that_is_finished(spoken, tmp_path):
     path = tmp_path / "s.db"
     # From 100 requests on none is answered, so that the client cannot end before the signal.
     with Server(spoken.right, hold=lambda: len(server.requests) >= 100) as server:
-        client = start(spoken, server, path, 10, 20, 8)
+        client = start(spoken, server, path, 10, 20, 8, "k")
         wait_for(server, 100, client)
         client.send_signal(signal.SIGINT)
         _, err = client.communicate()

@@ -77,8 +77,9 @@ def test_a_key_is_nowhere_to_be_found(fault, spoken, few, tmp_path, capfd, caplo
     out.mkdir()
     with Server(behave) as server:
         for on_error in ("skip", "raise"):
-            more = {"on_error": on_error, "retries": 1, "timeout": 0.3, "patience": 1.0}
+            more = {"on_error": on_error, "retries": 1, "patience": 1.0}
             scorer = spoken.load(server, NAMES[spoken.name], **options, **more)
+            spoken.time_out_where_stuck(scorer, server)
             try:
                 report = t2v_eval.compare(scorer, "few")
                 report.write(out)

@@ -1,18 +1,20 @@
 """Asks a server about its own images and texts, for tests that kill or interrupt it.
 
-python tests/helpers/services/ask_server.py SERVICE ADDRESS STORE PICTURES TEXTS CONCURRENCY
+python tests/helpers/services/ask_server.py SERVICE ADDRESS STORE IMAGES TEXTS CONCURRENCY KEY
 """
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 import pytest
-from helpers.services.loopback import Server
+from helpers.services.loopback import Request, Server
 from helpers.toy import draw_image
 
 import t2v_eval
@@ -42,8 +44,38 @@ class Spoken:
         """A scorer that asks this server, quickly."""
         address = server if isinstance(server, str) else server.address
         own = {"openai": "openai-compatible:m", "gemini": "gemini:m"}[self.name]
-        given = {"base_url": address + self.path, "api_key": "k", "backoff": 0.02, "timeout": 1.0}
+        given = {"base_url": address + self.path, "api_key": "k", "backoff": 0.02, "timeout": 60.0}
         return t2v_eval.load(name or own, **{**given, **options})
+
+    def cell(self, body: Any) -> str:
+        """What `Request.cell` is of a request that a scorer makes."""
+        if self.name == "gemini":
+            options = {"mode": "json", "by_alias": True, "exclude_none": True}
+            body = {"contents": [body["contents"].model_dump(**options)]}
+        return Request("POST", "", {}, body).cell
+
+    def time_out_where_stuck(self, scorer: Any, server: Server) -> t2v_eval.Scorer:
+        """Let a question time out as soon as its request hangs, and no other ever."""
+        spoken, timed_out = self, Counter(server.stuck)
+
+        class Impatient(type(scorer)):  # type: ignore[misc]
+            __module__ = type(scorer).__module__
+
+            async def score_cell(self, image: Any, text: str) -> Any:
+                cell = spoken.cell(self.build_question(image, text))
+                task = asyncio.ensure_future(super().score_cell(image, text))
+                try:
+                    while not task.done():
+                        if server.stuck[cell] > timed_out[cell]:
+                            timed_out[cell] += 1
+                            raise TimeoutError
+                        await asyncio.wait([task], timeout=0.002)
+                    return task.result()
+                finally:
+                    task.cancel()
+
+        scorer.__class__ = Impatient
+        return scorer  # type: ignore[no-any-return]
 
 
 def draw_images(count: int) -> list[Any]:
@@ -61,11 +93,11 @@ def scorer_of(server: Server | str, **options: Any) -> t2v_eval.Scorer:
 if __name__ == "__main__":
     import torch
 
-    service, address, store, *numbers = sys.argv[1:]
+    service, address, store, *numbers, key = sys.argv[1:]
     n_images, n_texts, concurrency = map(int, numbers)
     torch.set_num_threads(1)
     asking: dict[str, Any] = {"store": store, "on_error": "skip", "concurrency": concurrency}
-    asking |= {"retries": 20, "timeout": 600.0}
+    asking |= {"retries": 20, "timeout": 600.0, "api_key": key}
     scorer = Spoken(service).load(address, **asking)
     outcome = scorer.evaluate_blocks([Block(draw_images(n_images), texts(n_texts))])
     print(outcome.counts)

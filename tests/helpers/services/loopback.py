@@ -14,6 +14,7 @@ import json
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -139,6 +140,8 @@ class Server:
     ) -> None:
         self.behave, self.latency, self.port, self.hold = behave, latency, port, hold
         self.requests: list[Request] = []
+        self.released: list[tuple[Request, Reply]] = []  # requests whose reply is sent
+        self.stuck: Counter[str] = Counter()  # how often a cell is left without its answer
         self.open = self.most_open = self.answered = 0
         self._tries: dict[str, int] = {}
         self._loop = asyncio.new_event_loop()
@@ -221,6 +224,9 @@ class Server:
             while self.hold():
                 await asyncio.sleep(0.001)
             self.answered += 1
+            self.released.append((request, reply))
+            if reply.fault in ("hang", "slow"):
+                self.stuck[request.cell] += 1
             return await self._send(writer, reply)
         finally:
             self.open -= 1

@@ -35,6 +35,7 @@ from .vertex import Vertex, choose_vertex, sign_in_error
 
 FINISHED = ("STOP", "MAX_TOKENS")
 CONTROL = re.compile(r"<ctrl\d+>")  # a token that begins or ends the reasoning
+OPEN_REASONING = re.compile(r"<ctrl94>(?!.*<ctrl95>)", re.DOTALL)
 MIN_THINKING = 128  # minimum of models that always reason
 NO_CONTENT = "the service's answer is not what generateContent answers"
 
@@ -288,24 +289,27 @@ class GeminiProtocol(Service):
             error = self.invalid_answer(NO_CONTENT, candidate)
         elif finish_reason is not None and finish_reason not in FINISHED:
             error = ScoringError(f"{FILTERED_MESSAGE} ({self.error_text(finish_reason)})")
-        top_logprobs, sampled_token = _parse_logprobs(candidate)
+        sampled_tokens = _sampled_tokens(candidate)
+        top_logprobs, sampled_token = _parse_logprobs(candidate, sampled_tokens)
+        has_reasoning |= OPEN_REASONING.search("".join(sampled_tokens)) is not None
         return Completion(
             text, finish_reason == "MAX_TOKENS", top_logprobs, sampled_token, has_reasoning, error
         )
 
 
+def _sampled_tokens(candidate: Mapping[str, Any]) -> list[str]:
+    rows = as_list(as_mapping(candidate.get("logprobsResult")).get("chosenCandidates"))
+    return [as_text(as_mapping(row).get("token")) for row in rows]
+
+
 def _parse_logprobs(
-    candidate: Mapping[str, Any],
+    candidate: Mapping[str, Any], sampled_tokens: Sequence[str]
 ) -> tuple[list[TokenLogprob] | None, str | None]:
     """Return the listed tokens at the start of the answer, and the sampled one."""
-    result = as_mapping(candidate.get("logprobsResult"))
-    sampled_tokens = [
-        as_text(as_mapping(row).get("token")) for row in as_list(result.get("chosenCandidates"))
-    ]
     answer_start = next(
         (n for n, token in enumerate(sampled_tokens) if not CONTROL.fullmatch(token)), None
     )
-    candidate_lists = as_list(result.get("topCandidates"))
+    candidate_lists = as_list(as_mapping(candidate.get("logprobsResult")).get("topCandidates"))
     if answer_start is None or answer_start >= len(candidate_lists):
         return None, None
     top_logprobs = [

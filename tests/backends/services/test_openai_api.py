@@ -145,6 +145,7 @@ def test_tokens_that_are_the_same_as_text_are_summed():
 def test_a_token_that_was_drawn_though_it_was_unlikely_bounds_nothing():
     answer = completion({"The": 0.9, "I": 0.05, "rare": 1e-6})
     answer["choices"][0]["logprobs"]["content"][0]["token"] = "rare"
+    answer["choices"][0]["message"]["content"] = "rare"
     bound = pytest.raises(ScoringError, match="its score is at most 5e-02")
     with Server(lambda request: Reply(answer)) as server, bound:
         ask(server)(draw_image(1), "a cat")

@@ -10,7 +10,7 @@ from helpers.services.ask_server import SERVICES, Spoken, draw_images, texts
 from helpers.services.loopback import Reply, Server, wanted
 from helpers.toy import draw_image
 
-from t2v_eval.errors import ScoringError
+from t2v_eval.errors import ScoringError, UnsupportedError
 from t2v_eval.scoring.plan import Block
 
 MODELS = {"openai": "gpt-4o", "gemini": "gemini-2.5-flash"}
@@ -153,6 +153,18 @@ def test_a_first_token_that_does_not_begin_the_answer(before, thinking, listed, 
         )
     else:
         assert outcome.scores[0][0, 0] == pytest.approx(value)
+
+
+@pytest.mark.parametrize("thinking", [0, 128])
+def test_a_token_of_reasoning_that_was_cut_is_no_answer(thinking):
+    pytest.importorskip("google.genai")
+    spoken = Spoken("gemini")
+    answer = spoken.generated(
+        {"Hm": 0.9, "Yes": 0.05}, text="", ended="MAX_TOKENS", before=["<ctrl94>"]
+    )
+    thinks = pytest.raises(UnsupportedError, match="thinks before it answers")
+    with Server(lambda request: Reply(answer)) as server, thinks:
+        spoken.load(server, thinking=thinking)(draw_image(1), "a cat")
 
 
 BOM = "\ufeff"

@@ -10,12 +10,12 @@ from t2v_eval.registry import Card, benchmarks, models
 
 HEAD = """# Options
 
-Options are keyword arguments of `t2v_eval.load` and `t2v_eval.compare`. On the command line they are
-`--option KEY=VALUE` and `--benchmark-option KEY=VALUE`. This page lists those of each class.
+Options are keyword arguments of `t2v_eval.load` and `t2v_eval.compare`. On the command line they
+are `--option KEY=VALUE` and `--benchmark-option KEY=VALUE`. This page lists those of each class.
 
-Every scorer also takes the options of [`Scorer`](api/scoring.md#t2v_eval.Scorer). A scorer that runs
-locally takes those of [`LocalScorer`](api/extending.md#t2v_eval.local.base.LocalScorer), and a scorer
-behind an API those of [`ApiScorer`](api/extending.md#t2v_eval.ApiScorer).
+Every scorer also takes the options of [`Scorer`](api/scoring.md#t2v_eval.Scorer). A scorer that
+runs locally takes those of [`LocalScorer`](api/extending.md#t2v_eval.local.base.LocalScorer), and a
+scorer behind an API those of [`ApiScorer`](api/extending.md#t2v_eval.ApiScorer).
 """
 
 ENTRY = """::: {path}

@@ -26,7 +26,8 @@ from t2v_eval.local.weights import read_tensors, weight_files
 from ..common.images import normalise, to_pixels
 from ..common.tensors import resize
 from ..common.transformers_internals import qformer_cross_attentions
-from .checkpoint import BertTextPairScorer, BertTextScorer, FusedKeysAndValues, build
+from .bert_text import BertTextPairScorer, BertTextScorer
+from .cross_attention import FusedKeysAndValues, build
 
 
 class _Blip2(BertTextScorer):

@@ -35,7 +35,7 @@ from ..common.pretrained import Placement, build_network
 from ..common.processors import check_vocabulary
 from ..common.transformers_internals import qformer_cross_attentions
 from ..flant5.t5 import EncodedPrompts, T5Scorer, pad_rows
-from .checkpoint import FusedKeysAndValues
+from .cross_attention import FusedKeysAndValues
 
 MAX_QUESTION, MAX_ANSWER = 128, 256  # tokens, special ones included
 

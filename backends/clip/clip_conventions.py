@@ -12,7 +12,7 @@ from typing import Any
 
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 
-from ..common.checkpoint import is_transformers_checkpoint
+from ..common.pretrained import is_transformers_checkpoint
 from .hf_clip import HfClip
 from .open_clip import OpenClip
 from .rescaling import Logits, PercentCosine

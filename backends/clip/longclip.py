@@ -17,7 +17,7 @@ from torch import Tensor
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.weights import check_keys, read_tensors
 
-from ..common.checkpoint import is_transformers_checkpoint
+from ..common.pretrained import is_transformers_checkpoint
 from .hf_clip import HfClip
 from .open_clip import OpenClip
 from .rescaling import HalfShiftedCosine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,7 +14,9 @@ from transformers import AutoConfig, BitsAndBytesConfig
 
 from t2v_eval.errors import CheckpointError, InputError, MissingPackageError
 from t2v_eval.local.checkpoint_files import first_lines
-from t2v_eval.local.weights import check_keys
+from t2v_eval.local.weights import check_keys, locate
+
+HUB_OPTIONS = ("cache_dir", "local_files_only", "revision")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,19 @@ class Placement:
         if not self.plain:
             options["device_map"] = self.device_map or {"": device}
         return options
+
+
+def is_transformers_checkpoint(
+    checkpoint: str | os.PathLike[str], options: Mapping[str, Any]
+) -> bool:
+    """Return whether a folder or hub repository is in the layout of transformers (config.json).
+
+    Args:
+        checkpoint: a folder or hub id.
+        options: the options of the scorer; those of the hub's cache are used.
+    """
+    hub = {key: options[key] for key in HUB_OPTIONS if key in options}
+    return (locate(checkpoint, ("config.json",), **hub) / "config.json").exists()
 
 
 def read_config(folder: Path, trusted: bool) -> Any:

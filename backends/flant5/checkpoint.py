@@ -23,10 +23,11 @@ from transformers import (
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.checkpoint_files import first_lines, read_json
-from t2v_eval.local.weights import fill, read_tensors, weight_files
+from t2v_eval.local.weights import fill
 
 from ..common.processors import match_tower_size
 from ..common.transformers_internals import fill_position_ids
+from ..common.weights import pop_prefixed
 
 PROJECTOR = "mm_projector."
 TOWER = "vision_tower.vision_tower.vision_model."
@@ -88,26 +89,6 @@ def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
         ) from error
     match_tower_size(processor, folder, config)
     return config, processor
-
-
-def read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Read all tensors, cast and moved to the device file by file."""
-
-    def precision(name: str) -> torch.dtype:
-        # T5's feed-forward layers overflow in float16; transformers keeps them in float32 too.
-        wide = dtype is torch.float16 and name.endswith("DenseReluDense.wo.weight")
-        return torch.float32 if wide else dtype
-
-    return {
-        name: tensor.to(device, precision(name))
-        for file in weight_files(folder)
-        for name, tensor in read_tensors(file).items()
-    }
-
-
-def pop_prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Remove from `tensors` those whose names start with `prefix`, and return them."""
-    return {name: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
 
 
 def build_tower(

@@ -23,16 +23,15 @@ from t2v_eval.local.weights import weight_files
 from t2v_eval.scoring.generation import render_tokens
 
 from ..common.images import pad_to_square
+from ..common.weights import pop_prefixed, read_weights
 from .checkpoint import (
     PROJECTOR,
     build_projector,
     build_t5,
     build_tower,
-    pop_prefixed,
     read_config,
     read_tokenizer,
     read_vision,
-    read_weights,
 )
 from .t5 import EncodedPrompts, T5Scorer, pad_rows
 

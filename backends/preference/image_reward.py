@@ -24,7 +24,8 @@ from t2v_eval.local.base import Options
 from t2v_eval.local.checkpoint_files import read_json
 from t2v_eval.local.weights import check_keys, read_tensors
 
-from ..blip.checkpoint import VOCABULARY_FILES, BertTextPairScorer, FusedKeysAndValues, build
+from ..blip.bert_text import VOCABULARY_FILES, BertTextPairScorer
+from ..blip.cross_attention import FusedKeysAndValues, build
 from ..common import tensors as _tensors
 from ..common.images import normalise, resize_center_crop, to_pixels
 from ..common.transformers_internals import blip_cross_attentions

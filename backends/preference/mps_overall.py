@@ -25,8 +25,9 @@ from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
 from ..clip.hf_clip import PROCESSOR_PATTERNS, load_pretrained
 from ..common.images import crop_extreme
 from ..common.processors import check_end_token, check_vocabulary, read_image_processor
+from ..common.question_only import QuestionOnlyScorer
 from ..common.tensors import preprocess_pixels
-from .preference_logits import PreferencePairScorer
+from .preference_logits import PreferenceScorer
 
 CLIP, CROSS_LAYERS = "model.", "cross_model.layers."
 PUBLISHED_CLIP = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"
@@ -42,7 +43,7 @@ LAYER_WEIGHTS = (  # of a layer: cross-attention to the prompt, then self-attent
 )
 
 
-class Mps(PreferencePairScorer):
+class Mps(PreferenceScorer, QuestionOnlyScorer):
     """Scores the logit of being preferred among the images of one prompt, without bounds.
 
     Args:

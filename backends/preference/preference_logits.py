@@ -7,9 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from t2v_eval.errors import InputError, TemplateError
+from t2v_eval.errors import InputError
 from t2v_eval.inputs.media import MediaLike
-from t2v_eval.local.pair_scorer import PairScorer
 from t2v_eval.scoring.scorer import Scorer
 
 
@@ -37,15 +36,3 @@ class PreferenceScorer(Scorer):
         logits = self.forward(images, [text], **template)[:, 0] * self.logit_scale
         shares = logits.masked_fill(logits.isnan(), -torch.inf).softmax(0)
         return shares.masked_fill(logits.isnan(), torch.nan)
-
-
-class PreferencePairScorer(PreferenceScorer, PairScorer[Tensor]):
-    """A preference scorer that encodes image and filled question together, without an answer."""
-
-    def check_template(self) -> None:
-        super().check_template()
-        if self.template.answer:
-            raise TemplateError(
-                f"{self.name!r} reads the text and gives no answer, so the answer template "
-                f"{self.template.answer!r} has no meaning; pass a question_template alone"
-            )

@@ -36,7 +36,7 @@ from ..common.processors import check_vocabulary
 from ..common.versions import newer_than_tested, tolerance_for, warn_unoptimised
 from .layouts import read_layout
 from .prompting import STYLES, make_prompt_builder
-from .prompting.chat import GREY_IMAGE, CheckpointInfo
+from .prompting.builders import GREY_IMAGE, CheckpointInfo
 from .reading.head import LanguageModelHead
 from .reading.inputs import (
     SECONDS_PER_GRID,

@@ -24,7 +24,7 @@ from transformers import (
 
 from t2v_eval.errors import CheckpointError
 
-from ...flant5.checkpoint import pop_prefixed, read_weights
+from ...common.weights import pop_prefixed, read_weights
 from ..transformers_vision import InternVLFrameProcessor
 from .base import ConfigJson, Fetch, Translated, config_arguments, require, token_ids
 

@@ -26,7 +26,7 @@ from transformers import (
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.weights import weight_files
 
-from ...flant5.checkpoint import pop_prefixed, read_weights
+from ...common.weights import pop_prefixed, read_weights
 from ..transformers_vision import (
     NEWLINES,
     POOLING,

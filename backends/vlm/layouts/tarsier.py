@@ -20,7 +20,7 @@ from transformers import (
 
 from t2v_eval.errors import CheckpointError
 
-from ...flant5.checkpoint import read_weights
+from ...common.weights import read_weights
 from ..transformers_vision import TarsierFrameProcessor
 from .base import ConfigJson, Fetch, Translated, config_arguments, require, token_ids
 

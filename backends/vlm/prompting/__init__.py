@@ -8,14 +8,14 @@ from typing import Any
 
 from t2v_eval.errors import InputError
 
-from .chat import (
+from .builders import (
     CheckpointInfo,
     LlavaPromptBuilder,
     PaliGemmaPromptBuilder,
     PromptBuilder,
     RemoteCodePromptBuilder,
 )
-from .template_chat import TemplatePromptBuilder
+from .template_builder import TemplatePromptBuilder
 
 STYLES: dict[str, Callable[..., PromptBuilder]] = {
     "template": TemplatePromptBuilder,

@@ -88,7 +88,7 @@ def read_wrongly(monkeypatch) -> None:
 
 def columns_twice(monkeypatch) -> None:
     monkeypatch.setattr(
-        "t2v_eval.backends.blip.checkpoint._Columns.forward",
+        "t2v_eval.backends.blip.cross_attention._Columns.forward",
         lambda self, s: 2 * s[..., self.columns],
     )
 
@@ -108,8 +108,8 @@ RAISES = {
         "common.transformers_internals.AbsorbedCrossAttention.forward",
         "cross-attention of T5",
     ),
-    "blip2-itm": ("blip.checkpoint._Columns.forward", "keys and values of images"),
-    "image-reward": ("blip.checkpoint._Columns.forward", "keys and values of images"),
+    "blip2-itm": ("blip.cross_attention._Columns.forward", "keys and values of images"),
+    "image-reward": ("blip.cross_attention._Columns.forward", "keys and values of images"),
     "open_clip": ("clip.open_clip_internals.TextTower._read", OPEN_CLIP),
     "qwen2.5-vl-7b": ("vlm.reading.prefix.prefix_cache", "prefix shared, packed"),
 }

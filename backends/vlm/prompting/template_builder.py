@@ -16,7 +16,7 @@ from t2v_eval.local.checkpoint_files import first_lines
 from ..reading.inputs import TEXT_INPUTS, PromptTokens
 from ..reading.video import MediaInputs, VideoSettings, pad_clip, stack_frames
 from ..transformers_vision import settings_of
-from .chat import GREY_IMAGE, TEST_QUESTION, CheckpointInfo, ProcessorPromptBuilder
+from .builders import GREY_IMAGE, TEST_QUESTION, CheckpointInfo, ProcessorPromptBuilder
 from .chat_template import render
 
 PLACEHOLDER = "\ue000question\ue000"  # for a question; private characters, in no text of a user

@@ -1,0 +1,100 @@
+"""Texts of BLIP and BLIP-2, tokenized by BERT.
+
+BERT is uncased, and a text has at most 35 tokens with [CLS] and [SEP], as by the authors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BertTokenizer
+
+from t2v_eval.errors import CheckpointError
+from t2v_eval.local.base import LocalScorer
+
+from ..common.question_only import QuestionOnlyScorer
+
+MAX_TOKENS = 35
+VOCABULARY_FILES = ("vocab.txt", "tokenizer.json")
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+
+
+class BertTextScorer(LocalScorer):
+    """A scorer whose texts are tokenized by BERT; call `set_tokenizer` before scoring."""
+
+    def set_tokenizer(self, folder: Path, added: Sequence[str], rows: int) -> Path:
+        """Build the tokenizer from the vocabulary in `folder`, and return the vocabulary's file.
+
+        Only the vocabulary is read, since published folders add tokens that the authors' models do
+        not have.
+
+        Args:
+            folder: holds vocab.txt or tokenizer.json.
+            added: the special tokens that the authors add to BERT's.
+            rows: number of token embeddings of the model.
+
+        Raises:
+            CheckpointError: there is no vocabulary, or it is of another model.
+        """
+        files = [folder / name for name in VOCABULARY_FILES]
+        file = next((file for file in files if file.exists()), files[0])
+        try:
+            vocabulary = _read_vocabulary(file)
+        except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+            expected = " or ".join(VOCABULARY_FILES)
+            raise CheckpointError(f"{folder} holds no {expected} of BERT: {error}") from error
+        self._tokenizer: Any = BertTokenizer(vocab=vocabulary)
+        self._tokenizer.add_tokens(list(added), special_tokens=True)
+        if len(self._tokenizer) > rows:
+            raise CheckpointError(
+                f"{file} has {len(self._tokenizer)} tokens with {', '.join(added)}, but the model "
+                f"has embeddings for {rows}; put the vocabulary of this checkpoint there"
+            )
+        if missing := [token for token in SPECIAL_TOKENS if token not in vocabulary]:
+            raise CheckpointError(
+                f"{file} is not the vocabulary of BERT: it lacks {', '.join(missing)}; put that of "
+                "this checkpoint there"
+            )
+        if out_of_range := [
+            n for n in vocabulary.values() if type(n) is not int or not 0 <= n < rows
+        ]:
+            raise CheckpointError(
+                f"{file} has {len(vocabulary)} tokens, one with the id {out_of_range[0]}, but the "
+                f"model has embeddings for {rows}; put the vocabulary of this checkpoint there"
+            )
+        return file
+
+    def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return token ids (B, L) and attention mask (B, L) of texts, truncated where too long."""
+        # One token more than fits tells truncated texts from those that just fit.
+        rows = self._tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS + 1).input_ids
+        self.note_truncated(t for t, row in zip(texts, rows, strict=True) if len(row) > MAX_TOKENS)
+        rows = [
+            row if len(row) <= MAX_TOKENS else [*row[: MAX_TOKENS - 1], row[-1]] for row in rows
+        ]
+        ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True)
+        mask = torch.arange(ids.shape[1]) < torch.tensor(
+            [[len(row)] for row in rows], dtype=torch.long
+        )
+        return ids.to(self.device), mask.long().to(self.device)
+
+
+class BertTextPairScorer(BertTextScorer, QuestionOnlyScorer):
+    """A scorer that encodes the filled question together with the image, without an answer."""
+
+    def tokenize_filled(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return `tokenize` of texts with the template applied."""
+        return self.tokenize([self.template.fill(text)[0] for text in texts])
+
+
+def _read_vocabulary(file: Path) -> dict[str, int]:
+    content = file.read_text(encoding="utf-8")
+    if file.suffix == ".json":
+        return dict(json.loads(content)["model"]["vocab"])
+    return {token: number for number, token in enumerate(content.removesuffix("\n").split("\n"))}

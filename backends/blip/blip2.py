@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.base import Options
@@ -53,10 +54,12 @@ class _Blip2(BertTextScorer):
         self.files = [folder / "config.json", vocabulary, *weight_files(folder)]
         self._side = config.vision_config.image_size
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         square = (self._side, self._side)
         return to_pixels(image.convert("RGB").resize(square, Image.Resampling.BICUBIC))
 
+    @override
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         return normalise(resize(pixels, (self._side, self._side)))
 
@@ -84,11 +87,13 @@ class Blip2ITM(_Blip2, BertTextPairScorer):
             self.device,
         )
 
+    @override
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """Return the keys and values of all cross-attentions for each image."""
         states: Tensor = self._keys_and_values(self._encode_vision(batch))
         return states.unbind()
 
+    @override
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         ids, mask = self.tokenize_filled(texts)
         hidden = self._query_image(torch.stack(list(states)), ids, mask)
@@ -115,6 +120,7 @@ class Blip2ITC(_Blip2, EmbeddingScorer):
         checkpoint: config.json, weights and tokenizer in the layout of transformers.
     """
 
+    @override
     def encode_images(self, batch: Tensor) -> Tensor:
         """Return the projected queries (B, Q, D)."""
         hidden = self.network.qformer(
@@ -124,6 +130,7 @@ class Blip2ITC(_Blip2, EmbeddingScorer):
         embeddings: Tensor = self.network.vision_projection(hidden)
         return embeddings
 
+    @override
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return the projected first token (B, D)."""
         ids, mask = self.tokenize(texts)
@@ -135,5 +142,6 @@ class Blip2ITC(_Blip2, EmbeddingScorer):
         embeddings: Tensor = self.network.text_projection(hidden)
         return embeddings
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         return (unit(images) @ unit(texts).T).amax(dim=1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import override
 
 from t2v_eval.local.weights import fill
 
@@ -22,6 +23,7 @@ class _Columns(nn.Module):
         super().__init__()
         self.columns = columns
 
+    @override
     def forward(self, states: Tensor) -> Tensor:
         return states[..., self.columns]
 
@@ -63,6 +65,7 @@ class FusedKeysAndValues(nn.Module):
         self._projections = []  # or their weights would be in memory twice
         del self._locations
 
+    @override
     def forward(self, states: Tensor) -> Tensor:
         fused: Tensor = states if self._fused is None else self._fused(states)
         return fused

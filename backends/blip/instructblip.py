@@ -22,6 +22,7 @@ from transformers import (
     InstructBlipForConditionalGeneration,
     T5Tokenizer,
 )
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.base import Options
@@ -111,15 +112,18 @@ class InstructBlipFlanT5(T5Scorer):
         )
         self.set_t5(self.network.language_model, tokenizer)
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         return to_pixels(resize_center_crop(image.convert("RGB"), self._side))
 
+    @override
     def encode_vision(self, batch: Tensor) -> Tensor:
         """Return the keys and values of the Q-Former's cross-attentions for each image."""
         states = self.network.vision_model(pixel_values=batch).last_hidden_state
         hoisted: Tensor = self._keys_and_values(states.float())
         return hoisted
 
+    @override
     def encode_prompts(self, states: Sequence[Tensor], questions: Sequence[str]) -> EncodedPrompts:
         tokens = [self._tokenize_question(question) for question in questions]
         queries = self._query_image(states, [row.qformer for row in tokens])
@@ -130,10 +134,12 @@ class InstructBlipFlanT5(T5Scorer):
             self.run_encoder(embedded, mask), mask, [row.truncated for row in tokens]
         )
 
+    @override
     def tokenize_answer(self, answer: str) -> tuple[list[int], bool]:
         tokens = self._tokenize_literally(self.tokenizer, answer)
         return [*tokens[: MAX_ANSWER - 1], self.t5.config.eos_token_id], len(tokens) >= MAX_ANSWER
 
+    @override
     def render_prompt(self, states: Tensor, question: str) -> str:
         tokens, queries = self._tokenize_question(question), self.network.query_tokens.shape[1]
         qformer_text, t5_text = (

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.scoring.plan import Text, caption_text
@@ -36,12 +37,14 @@ class ClipIqa(HfClip):
         self.pairs = pairs
         self.identity_facts = {"pairs": text_key(repr(sorted(pairs.items())))}
 
+    @override
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
         """Embed both descriptions of each text: (N, 2, D)."""
         pairs = [self._pair(caption_text(text)) for text in texts]
         embeddings = self.embed_texts([description for pair in pairs for description in pair])
         return torch.stack([embeddings[::2], embeddings[1::2]], dim=1)
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         if texts.ndim != 3:
             raise UnsupportedError(f"{self.name!r} compares images with pairs of descriptions")

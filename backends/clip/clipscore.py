@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.local.dual_encoder import unit
 from t2v_eval.scoring.plan import Caption, Text
@@ -32,6 +33,7 @@ class ClipScore(OpenClip):
     caption_keys: ClassVar[tuple[str, ...]] = ("CLIPScore",)
     as_openai = True
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         return 2.5 * super().similarity(images, texts).clamp(min=0)
 
@@ -49,6 +51,7 @@ class RefClipScore(ClipScore):
     uses_references = True
     caption_keys = ("CLIPScore", "RefCLIPScore")
 
+    @override
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
         """Embed captions as (N, D + 1): the embedding and the best cosine with a reference.
 
@@ -69,6 +72,7 @@ class RefClipScore(ClipScore):
             rows.append(torch.cat([embedding, nearest]))
         return torch.stack(rows)
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         if images.shape[-1] == texts.shape[-1]:  # among themselves, nothing has references
             return super().similarity(images, texts)

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.base import Options
@@ -92,6 +93,7 @@ class HfClip(EmbeddingScorer):
         }
         self.files = [*weight_files(folder), *sorted(config_files)]
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         # The processor would put alpha on white; the models were trained on images without alpha.
         rgb = image.convert("RGB")
@@ -106,6 +108,7 @@ class HfClip(EmbeddingScorer):
         real, grid = inputs.pixel_attention_mask[0], inputs.spatial_shapes[0]
         return torch.cat([prepared, real[:, None], grid.expand(len(real), 2)], dim=1)
 
+    @override
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         if not hasattr(self.processor, "max_num_patches"):
             return preprocess_pixels(self.processor, pixels)
@@ -115,6 +118,7 @@ class HfClip(EmbeddingScorer):
         patches = preprocess_patches(self.processor, pixels, rows, columns)
         return torch.cat([patches, blank.to(pixels).expand(len(pixels), -1, -1)], dim=2)
 
+    @override
     def encode_images(self, batch: Tensor) -> Tensor:
         if batch.ndim == 4:
             return _pooled(self.clip.get_image_features(pixel_values=batch))
@@ -125,6 +129,7 @@ class HfClip(EmbeddingScorer):
             )
         )
 
+    @override
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         inputs = self.tokenizer(
             [text.lower() for text in texts] if self.siglip else list(texts),

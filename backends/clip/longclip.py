@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.weights import check_keys, read_tensors
@@ -34,6 +35,7 @@ class LongClip(OpenClip):
 
     weights = ("longclip-L.pt", "longclip-B.pt", "spec.pt")
 
+    @override
     def read_openai(self, file: Path) -> dict[str, Tensor]:
         tensors = read_tensors(file)
         check_keys(file, [name for name in TABLES if name not in tensors])

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Unpack
 import open_clip
 from PIL import Image
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.local.base import Options
@@ -100,17 +101,21 @@ class OpenClip(EmbeddingScorer):
         """Read the weights of a file in OpenAI's layout; return None for any other file."""
         return read_archive(file) if is_archive(file) else None
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         prepared: Tensor = self.transform(image if self.as_openai else image.convert("RGB"))
         return prepared
 
+    @override
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         return apply_transform(self.transform, pixels)
 
+    @override
     def encode_images(self, batch: Tensor) -> Tensor:
         embeddings: Tensor = self.network.encode_image(batch)
         return embeddings
 
+    @override
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         ids: Tensor = self.tokenizer(list(texts))
         full = [text for text, last in zip(texts, ids[:, -1].tolist(), strict=True) if last]

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.weights import check_keys
@@ -59,6 +60,7 @@ class ArchiveUnpickler(pickle.Unpickler):
         super().__init__(archive.open(f"{root}data.pkl"))
         self.archive, self.root = archive, root
 
+    @override
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] == "__torch__":
             return ArchivedModule
@@ -74,6 +76,7 @@ class ArchiveUnpickler(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it holds {module}.{name}")
         return allowed[module, name]
 
+    @override
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, count = pid
         if not count:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import InputError
 from t2v_eval.local.dual_encoder import EmbeddingScorer
@@ -28,6 +29,7 @@ class CalibratedEncoder(EmbeddingScorer):
 class PercentCosine(EmbeddingScorer):
     """Scores 100 max(cos, 0), from 0 to 100."""
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         return 100 * super().similarity(images, texts).clamp(min=0)
 
@@ -35,6 +37,7 @@ class PercentCosine(EmbeddingScorer):
 class HalfShiftedCosine(EmbeddingScorer):
     """Scores (cos + 1) / 2, from 0 to 1."""
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         return (super().similarity(images, texts) / 2 + 0.5).clamp(min=0)
 
@@ -42,6 +45,7 @@ class HalfShiftedCosine(EmbeddingScorer):
 class Logits(CalibratedEncoder):
     """Scores the logit exp(logit scale) cos + bias, without bounds."""
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         return self.scale * super().similarity(images, texts) + (self.bias or 0)
 
@@ -61,6 +65,7 @@ class Probability(Logits):
                 "has no logit_bias, so the sigmoid of its logits is no probability"
             )
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         return super().similarity(images, texts).sigmoid()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import TemplateError
 from t2v_eval.local.pair_scorer import PairScorer
@@ -11,6 +12,7 @@ from t2v_eval.local.pair_scorer import PairScorer
 class QuestionOnlyScorer(PairScorer[Tensor]):
     """A scorer that encodes the filled question together with the image, without an answer."""
 
+    @override
     def check_template(self) -> None:
         super().check_template()
         if self.template.answer:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, DynamicLayer, cache_utils
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
 from transformers.modeling_outputs import BaseModelOutput
+from typing_extensions import override
 
 CACHE = ("cache", "past_key_values")  # names of the argument that takes one, the newest first
 LINEAR: Any = getattr(cache_utils, "LinearAttentionCacheLayerMixin", ())
@@ -90,6 +91,7 @@ class AbsorbedCrossAttention(nn.Module):
         super().__init__()
         self.original = original
 
+    @override
     def forward(
         self,
         hidden_states: Tensor,
@@ -180,6 +182,7 @@ class PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
         self.dtype, self.device = keys.dtype, keys.device
         self.is_initialized = True
 
+    @override
     def update(
         self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import T5Config
+from typing_extensions import override
 
 from t2v_eval.inputs.template import split_wrapper, wrapper
 from t2v_eval.local.base import Options
@@ -98,22 +99,26 @@ class ClipFlanT5(T5Scorer):
         )
         self._max_suffix = CONTEXT - len(self._prefix_ids) - 1
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         """Pad to a square with the mean colour, then apply the tower's image processor."""
         square = pad_to_square(image.convert("RGB"), self.processor.image_mean)
         pixels: Tensor = self.processor(square, return_tensors="pt").pixel_values[0]
         return pixels
 
+    @override
     def encode_vision(self, batch: Tensor) -> Tensor:
         """Return the projected patches (B, P, width)."""
         hidden = self.tower(pixel_values=batch).last_hidden_state
         states: Tensor = self.projector(hidden[:, self._first_patch :])
         return states
 
+    @override
     def tokenize_answer(self, answer: str) -> tuple[list[int], bool]:
         tokens = self.tokenizer(answer).input_ids
         return tokens[:CONTEXT], len(tokens) > CONTEXT
 
+    @override
     def encode_prompts(self, states: Sequence[Tensor], questions: Sequence[str]) -> EncodedPrompts:
         image = torch.stack(list(states))
         before = self._prefix_ids.expand(len(image), -1)
@@ -126,6 +131,7 @@ class ClipFlanT5(T5Scorer):
         truncated = [len(ids) > self._max_suffix for ids in tails]
         return EncodedPrompts(self.run_encoder(embedded, mask), mask, truncated)
 
+    @override
     def render_prompt(self, states: Tensor, question: str) -> str:
         suffix = self._suffix_ids(question)[: self._max_suffix]
         before, after = (

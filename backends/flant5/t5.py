@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
+from typing_extensions import override
 
 from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import Options
@@ -54,6 +55,7 @@ class T5Scorer(PairScorer[Tensor]):
         self._share = share
 
     @property
+    @override
     def execution(self) -> dict[str, str]:
         return {**super().execution, "attention": attention_of(self.t5)}
 
@@ -111,9 +113,11 @@ class T5Scorer(PairScorer[Tensor]):
         states: Tensor = output.last_hidden_state
         return states
 
+    @override
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         return (self.encode_vision(batch) if self._share else batch).unbind()
 
+    @override
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         if self._share:
             return self._score(states, texts)
@@ -141,6 +145,7 @@ class T5Scorer(PairScorer[Tensor]):
         log_p[real] = _log_likelihood(self._head, hidden[real], labels[real])
         return (log_p.sum(1) / real.sum(1)).exp()
 
+    @override
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
         states = self.encode_vision(self.stack([self.prepare(image)]))[0]
         return [self._explain(states, text, top) for text in texts]
@@ -155,6 +160,7 @@ class T5Scorer(PairScorer[Tensor]):
         probabilities = token_probabilities(self.tokenizer, log_p, tokens, top)
         return Explanation(float(score), self.render_prompt(states, question), probabilities)
 
+    @override
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[str]:

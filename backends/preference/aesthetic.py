@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import linear
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, UnsupportedError
 from t2v_eval.local.base import Options
@@ -65,13 +66,16 @@ class Aesthetic(OpenClip):
                 f"{width}; pass the CLIP it was trained on"
             )
 
+    @override
     def locate(self, checkpoint: str, patterns: Sequence[str] = HUB_FILES, **hub: Any) -> Path:
         return super().locate(checkpoint, patterns, **{"argument": "clip", **hub})
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         prepared: Tensor = self.transform(image)
         return prepared
 
+    @override
     def encode_images(self, batch: Tensor) -> Tensor:
         """Return the ratings (B, 1), which stand for the images."""
         rating = unit(self.network(batch).float())
@@ -79,9 +83,11 @@ class Aesthetic(OpenClip):
             rating = linear(rating, weight, bias)
         return rating
 
+    @override
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         return torch.empty(len(texts), 0, dtype=torch.float32)
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         if texts.shape[-1]:
             raise UnsupportedError(

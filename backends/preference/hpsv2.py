@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
+from typing_extensions import override
 
 from ..clip.open_clip import OpenClip
 from ..clip.open_clip_internals import image_size_of
@@ -27,6 +28,7 @@ class HpsV2(OpenClip):
     published = ("ViT-H-14", None)
     weights = ("HPS_v2_compressed.pt",)
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         """Resize the long side to the network's input size, antialiased, and pad with black.
 
@@ -36,6 +38,7 @@ class HpsV2(OpenClip):
         pixels = torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1).float() / 255
         return self.preprocess_tensor(pixels[None])[0]
 
+    @override
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         side, _ = image_size_of(self.network)
         scale = side / max(pixels.shape[2:])

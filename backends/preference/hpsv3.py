@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import linear, relu
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoTokenizer, Qwen2VLModel
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError, TemplateError
 from t2v_eval.inputs.media import MediaLike
@@ -104,6 +105,7 @@ class HpsV3(PairScorer[Tensor]):
         bound.identity_facts, bound._returns_sigma = {"answer": "sigma"}, True
         return bound.forward(images, texts, **template)
 
+    @override
     def check_template(self) -> None:
         super().check_template()
         if REWARD not in self.template.question or self.template.answer:
@@ -112,6 +114,7 @@ class HpsV3(PairScorer[Tensor]):
                 f"question template must hold {REWARD}, and its answer template must be empty"
             )
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         """Return patches (P, C + 3): the last three columns are the grid (t, h, w) of the image."""
         resized = image.convert("RGB").resize(_resized_size(*image.size), Image.Resampling.BICUBIC)
@@ -119,9 +122,11 @@ class HpsV3(PairScorer[Tensor]):
         patches: Tensor = inputs.pixel_values
         return torch.cat([patches, inputs.image_grid_thw.expand(len(patches), 3)], 1)
 
+    @override
     def stack(self, prepared: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(prepared)).to(self.device)  # half precision cannot hold the grid
 
+    @override
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """Return the image tokens (P, width) of each image."""
         grids, row = [], 0
@@ -135,6 +140,7 @@ class HpsV3(PairScorer[Tensor]):
         tokens: Sequence[Tensor] = features.pooler_output
         return tokens
 
+    @override
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         suffixes = [SUFFIX.format(self.template.fill(text)[0]) for text in texts]
         reader = self.network.language_model

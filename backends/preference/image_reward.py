@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import linear
 from transformers import BlipTextConfig, BlipTextModel, BlipVisionConfig, BlipVisionModel
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.base import Options
@@ -90,19 +91,23 @@ class ImageReward(BertTextPairScorer):
         self.files = [file, file.parent / CONFIG, vocabulary]
         self._load(file, text)
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         """Return the centre square, resized before it is converted to RGB."""
         return to_pixels(resize_center_crop(image, self._side).convert("RGB"))
 
+    @override
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         return normalise(_tensors.resize_center_crop(pixels, self._side))
 
+    @override
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """Return the keys and values of all cross-attentions for each image."""
         hidden = self._vision(pixel_values=batch).last_hidden_state
         states: Tensor = self._keys_and_values(hidden.float())
         return states.unbind()
 
+    @override
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         ids, mask = self.tokenize_filled(texts)
         hidden = self._cross_attend(torch.stack(list(states)), ids, mask)

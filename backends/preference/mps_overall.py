@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention, silu
 from transformers import AutoConfig, AutoModel, AutoTokenizer
+from typing_extensions import override
 
 from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import unit
@@ -104,21 +105,25 @@ class Mps(PreferenceScorer, QuestionOnlyScorer):
             *sorted({*processor_folder.glob("*.json"), *processor_folder.glob("*.txt")}),
         ]
 
+    @override
     def preprocess(self, image: Image.Image) -> Tensor:
         rgb = crop_extreme(image.convert("RGB"), self.processor.size.shortest_edge)
         inputs = self.processor(rgb, do_convert_rgb=False, return_tensors="pt")
         prepared: Tensor = inputs.pixel_values[0]
         return prepared
 
+    @override
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
         return preprocess_pixels(self.processor, pixels)
 
+    @override
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """Return the projected tokens (P, D) of each image."""
         hidden = self.clip.vision_model(pixel_values=batch).last_hidden_state
         projected: Tensor = self.clip.visual_projection(hidden)
         return projected.unbind()
 
+    @override
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         unique = {text: n for n, text in enumerate(dict.fromkeys(texts))}
         words, ends = self._encode_texts([self.template.fill(text)[0] for text in unique])

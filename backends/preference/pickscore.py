@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Unpack
 
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.local.base import Options
 
@@ -40,5 +41,6 @@ class PickScore(PreferenceScorer, HfClip):
         self.identity_facts = {"scaled": str(scaled)}
         self.factor, self.logit_scale = (self.scale, 1.0) if scaled else (1.0, self.scale)
 
+    @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
         return self.factor * super().similarity(images, texts)

@@ -18,6 +18,7 @@ import transformers
 from PIL import Image
 from torch import Tensor
 from transformers import AutoModelForImageTextToText
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError, MediaError, T2VError, UnsupportedError
 from t2v_eval.inputs.media import Media, Video
@@ -282,16 +283,19 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         return self._rule
 
     @property
+    @override
     def sharing_mode(self) -> str:  # type: ignore[override]
         """What the prompts of one image share."""
         return SHARING_MODES[self.reader.mode]
 
     @property
+    @override
     def execution(self) -> dict[str, str]:
         batching = "together" if self.reader.batches_images else "one by one"
         attention = self.identity_facts["attention"]
         return {**super().execution, "attention": attention, "images": batching}
 
+    @override
     def load(self, media: Media) -> Image.Image | Clip:
         if not isinstance(media, Video):
             return self.load_image(media)
@@ -303,15 +307,18 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             )
         return clip(media, builder.sampling, self.load_image, builder.resize_frame)
 
+    @override
     def preprocess(self, image: Image.Image | Clip) -> MediaInputs:
         """Return the inputs of the model up to the question."""
         if isinstance(image, Clip):
             return self.prompt_builder.video_inputs(image)
         return MediaInputs(self.prompt_builder.image_inputs(image))
 
+    @override
     def encode_images(self, prepared: Sequence[MediaInputs]) -> Sequence[EncodedMedia]:
         return self.reader.encode_media([self._to_device(inputs) for inputs in prepared])
 
+    @override
     def build_prompt(self, state: EncodedMedia, texts: Sequence[str]) -> MediaPrompts:
         lead = state.inputs.lead
         room = self._room(state.inputs, self._encode_question(lead, ""))
@@ -339,12 +346,15 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             )
         return room
 
+    @override
     def prefill(self, starts: Sequence[MediaPrompts]) -> Prefill:
         return self.reader.prefill(starts)
 
+    @override
     def score(self, reading: Prefill, pairs: Sequence[tuple[int, str]]) -> Tensor:
         return self.score_with_details(reading, pairs)[0]
 
+    @override
     def score_with_details(
         self, reading: Prefill, pairs: Sequence[tuple[int, str]]
     ) -> tuple[Tensor, Sequence[str] | None]:
@@ -364,6 +374,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         answers = [self.template.fill(text)[1] for _, text in pairs]
         return rule.score(gathered, owner, answers), rule.details(gathered, answers)
 
+    @override
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[str]:
@@ -404,6 +415,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             raise MediaError(f"{image.name}: {error}") from None
         return append_tokens(inputs.row, self._truncate(prompt, room, encode).prompt)
 
+    @override
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
         (state,) = self.encode_images([self.prepare(image)])
         return [self._explain(state, text, top) for text in texts]

@@ -27,6 +27,7 @@ from transformers import (
     Qwen2VLModel,
     Qwen2VLVideoProcessor,
 )
+from typing_extensions import override
 
 from ..common.images import smart_size
 from ..common.transformers_internals import parameter_names
@@ -116,12 +117,15 @@ class MllamaVisionEncoder(VisionEncoder):
 
     inputs = MLLAMA_IMAGE_INPUTS
 
+    @override
     def decoder_inputs(self, features: Sequence[Any]) -> Row:
         return {"cross_attention_states": torch.cat(list(features))}
 
+    @override
     def _arguments(self, row: Row) -> tuple[Any, dict[str, str]]:
         return None, {name: name for name in MLLAMA_IMAGE_INPUTS}
 
+    @override
     def _encode_group(self, rows: Sequence[Row]) -> list[Any]:
         inputs = {name: torch.cat([row[name] for row in rows]) for name in MLLAMA_IMAGE_INPUTS}
         states = self.network.vision_model(**inputs).last_hidden_state
@@ -234,6 +238,7 @@ class PillowVideoProcessor(BaseVideoProcessor):
     torchvision's result differs where one side grows and the other shrinks.
     """
 
+    @override
     def resize(self, image: Tensor, size: Any, *_: Any, **__: Any) -> Tensor:
         """Return frames (..., 3, H, W) of whole numbers, 0 to 255."""
         arrays = image.flatten(0, -4).movedim(1, -1).numpy()
@@ -259,9 +264,11 @@ class TarsierFrameProcessor(Qwen2VLVideoProcessor, PillowVideoProcessor):
     twice: into the limit of pixels, and then to whole patches, which may exceed the limit.
     """
 
+    @override
     def patchify(self, videos: Tensor, **options: Any) -> Any:  # type: ignore[override]
         return super().patchify(videos.repeat_interleave(2, 1), **options)
 
+    @override
     def resize(  # type: ignore[override]
         self, videos: Tensor, size: Any, resample: Any, **options: Any
     ) -> Any:
@@ -299,12 +306,14 @@ class PooledLlavaOnevision(LlavaOnevisionModel):  # type: ignore[no-untyped-call
     LLaVA-VL/LLaVA-NeXT; that of transformers always has bilinear pooling and one newline.
     """
 
+    @override
     def apply_pooling(self, image_features: Tensor) -> Tensor:
         """Return (frames, tokens, width) with a quarter of the tokens."""
         side = round(image_features.shape[1] ** 0.5)
         grid = image_features.view(len(image_features), side, side, -1).permute(0, 3, 1, 2)
         return POOLING[self.config.pooling](grid.contiguous()).flatten(2).transpose(1, 2)
 
+    @override
     def get_video_features(self, pixel_values_videos: Tensor, **options: Any) -> Any:
         """Return features whose `pooler_output` is (videos, tokens, width)."""
         features = super().get_video_features(pixel_values_videos, **options)
@@ -339,6 +348,7 @@ class PooledLlavaOnevisionProcessor(LlavaOnevisionProcessor):
 
     config: Any
 
+    @override
     def replace_video_token(self, video_inputs: Any, video_idx: int, **options: Any) -> str:
         frames, config = len(video_inputs["pixel_values_videos"][video_idx]), self.config
         side = config.vision_config.image_size // config.vision_config.patch_size

@@ -16,6 +16,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 from transformers import AutoTokenizer
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.checkpoint_files import first_lines
@@ -106,6 +107,7 @@ class Translated(Layout):
             "name of its family, such as 'llava-v1.5-7b', with checkpoint="
         )
 
+    @override
     def build(self, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
         """Return the network with its weights.
 

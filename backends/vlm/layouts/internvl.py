@@ -21,6 +21,7 @@ from transformers import (
     Phi3Config,
     Qwen2Config,
 )
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 
@@ -70,9 +71,11 @@ class InternVL(Translated):
     network: Any = InternVLForConditionalGeneration
 
     @classmethod
+    @override
     def matches(cls, config: ConfigJson) -> bool:
         return config.get("architectures") == ["InternVLChatModel"]
 
+    @override
     def read(self, fetch: Fetch) -> None:
         config = self.config_json
         vision_json = require(config, "vision_config", self.folder)
@@ -114,12 +117,14 @@ class InternVL(Translated):
             tie_word_embeddings=text.get("tie_word_embeddings", False),
         )
 
+    @override
     def processor(self) -> Any:
         side = {"height": self.side, "width": self.side}
         images = GotOcr2ImageProcessorPil(size=side, image_mean=MEAN, image_std=STD)
         videos = InternVLFrameProcessor(size=side, image_mean=MEAN, image_std=STD)
         return InternVLProcessor(images, self.tokenizer, videos, image_seq_length=self.tokens)
 
+    @override
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         weights = read_weights(self.folder, device, dtype)
         tensors: dict[str, Tensor] = {}

@@ -22,6 +22,7 @@ from transformers import (
     Qwen2Config,
     SiglipVisionConfig,
 )
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.weights import weight_files
@@ -50,9 +51,11 @@ class Llava(Translated):
     network: Any = LlavaForConditionalGeneration
 
     @classmethod
+    @override
     def matches(cls, config: ConfigJson) -> bool:
         return "mm_vision_tower" in config
 
+    @override
     def read(self, fetch: Fetch) -> None:
         config = self.config_json
         has_layer = "mm_vision_select_layer" in config
@@ -81,6 +84,7 @@ class Llava(Translated):
             tie_word_embeddings=False,
         )
 
+    @override
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         weights = read_weights(self.folder, device, dtype)
         tower = pop_prefixed(weights, OWN_TOWER)
@@ -99,11 +103,13 @@ class LlavaQwen(Translated):
     network: Any = PooledLlavaOnevisionForConditionalGeneration
 
     @classmethod
+    @override
     def matches(cls, config: ConfigJson) -> bool:
         return (
             config.get("architectures") == ["LlavaQwenForCausalLM"] and "mm_vision_tower" in config
         )
 
+    @override
     def read(self, fetch: Fetch) -> None:
         config = self.config_json
         patch_merge, tiles = config.get("mm_patch_merge_type"), config.get("image_aspect_ratio", "")
@@ -134,6 +140,7 @@ class LlavaQwen(Translated):
         )
         self.config.pooling, self.config.newlines = pooling, newlines
 
+    @override
     def processor(self) -> Any:
         vision, side = self.config.vision_config, self.config.vision_config.image_size
         size = {"height": side, "width": side}
@@ -155,6 +162,7 @@ class LlavaQwen(Translated):
         processor.config = self.config
         return processor
 
+    @override
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         weights = read_weights(self.folder, device, dtype)
         tower = pop_prefixed(weights, OWN_TOWER)

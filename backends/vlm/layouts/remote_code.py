@@ -20,6 +20,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 from transformers import AutoConfig, AutoProcessor
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError
 
@@ -49,9 +50,11 @@ class RemoteCodeModel(Layout):
     no_video_reason: str = ""
 
     @classmethod
+    @override
     def matches(cls, config: ConfigJson) -> bool:
         return config.get("architectures") == [cls.architecture] and "auto_map" in config
 
+    @override
     def read(self, fetch: Fetch) -> None:
         if not self.trusted:
             raise untrusted_code_error(self.folder)
@@ -59,6 +62,7 @@ class RemoteCodeModel(Layout):
         self.config = self._load_auto(AutoConfig)
         self.tokenizer = self.load_tokenizer(self.config)
 
+    @override
     def build(self, device: torch.device, dtype: torch.dtype, attention: str) -> Any:
         auto_map = self.config_json["auto_map"]
         reference = auto_map.get("AutoModelForCausalLM") or auto_map["AutoModel"]
@@ -173,10 +177,12 @@ class Molmo(RemoteCodeModel):
     architecture = "MolmoForCausalLM"
     no_video_reason = "it was tuned on questions about one image"
 
+    @override
     def read(self, fetch: Fetch) -> None:
         super().read(fetch)
         self.processor = self._load_auto(AutoProcessor)
 
+    @override
     def image_inputs(self, before: str, image: Image.Image) -> dict[str, Tensor]:
         processed = self.processor.process(images=[image], text="?")
         inputs = {name: value[None] for name, value in processed.items()}
@@ -186,6 +192,7 @@ class Molmo(RemoteCodeModel):
             raise CheckpointError(f"the processor of {self.folder} does not ask {MOLMO_QUESTION!r}")
         return {**inputs, "input_ids": ids[:, : -len(question)]}
 
+    @override
     def logits(self, ids: Tensor, inputs: Inputs) -> Tensor:
         logits: Tensor = self.model(input_ids=ids, use_cache=False, **inputs).logits
         return logits
@@ -196,9 +203,11 @@ class Owl3(RemoteCodeModel):
 
     architecture = "mPLUGOwl3Model"
 
+    @override
     def image_inputs(self, before: str, image: Image.Image) -> dict[str, Tensor]:
         return self._process("<|image|>", images=[image], videos=None)
 
+    @override
     def video_inputs(self, before: str, frames: Sequence[Image.Image]) -> dict[str, Tensor]:
         return self._process("<|video|>", images=None, videos=[list(frames)])
 
@@ -216,6 +225,7 @@ class Owl3(RemoteCodeModel):
         inputs["media_offset"] = torch.cat([inputs["media_offset"], last], 1)
         return {**inputs, "pixel_values": processed["pixel_values"]}
 
+    @override
     def logits(self, ids: Tensor, inputs: Inputs) -> Tensor:
         pixels, offset = inputs.get("pixel_values"), inputs.get("media_offset")
         if offset is None:
@@ -235,6 +245,7 @@ class XComposer(RemoteCodeModel):
     no_video_reason = "its code draws the frames of a video into one image, which is not done here"
     tiles = 24
 
+    @override
     def image_inputs(self, before: str, image: Image.Image) -> dict[str, Tensor]:
         transform = sys.modules[type(self.model).__module__].Image_transform
         pixels = self.model.vis_processor(transform(image.convert("RGB"), hd_num=self.tiles))
@@ -246,6 +257,7 @@ class XComposer(RemoteCodeModel):
             "place": place,
         }
 
+    @override
     def logits(self, ids: Tensor, inputs: Inputs) -> Tensor:
         embeddings = self.model.get_input_embeddings()(ids)
         is_image = torch.zeros(embeddings.shape[:2], dtype=torch.bool, device=ids.device)
@@ -278,11 +290,13 @@ class VideoChat(RemoteCodeModel):
     grid: Sequence[int] | None = None
     min_frames = 8  # its position embeddings; for other numbers its code needs a GPU
 
+    @override
     def read(self, fetch: Fetch) -> None:
         super().read(fetch)
         # The text after the image is tokenized as if a text began there.
         self.suffix_tokens = tuple(self._tokens_at_start(""))
 
+    @override
     def set_image_options(self, settings: Mapping[str, Any]) -> None:
         grid = settings.get("grid", ())
         if settings and (
@@ -296,9 +310,11 @@ class VideoChat(RemoteCodeModel):
             )
         self.grid = grid or None
 
+    @override
     def image_inputs(self, before: str, image: Image.Image) -> dict[str, Tensor]:
         return self._inputs(before, [image])
 
+    @override
     def video_inputs(self, before: str, frames: Sequence[Image.Image]) -> dict[str, Tensor]:
         """Return the inputs of a video; one of fewer than 8 frames repeats some of them.
 
@@ -309,6 +325,7 @@ class VideoChat(RemoteCodeModel):
             frames = [frames[int(part / 2) + round(part * k)] for k in range(self.min_frames)]
         return self._inputs(before, frames)
 
+    @override
     def logits(self, ids: Tensor, inputs: Inputs) -> Tensor:
         embeddings = self.model.lm.get_input_embeddings()(ids)
         if inputs:
@@ -343,6 +360,7 @@ class VideoChat(RemoteCodeModel):
         }
 
     @property
+    @override
     def head(self) -> Any:
         return self.model.lm.get_output_embeddings()
 

@@ -17,6 +17,7 @@ from transformers import (
     Qwen2VLTextConfig,
     Qwen2VLVisionConfig,
 )
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 
@@ -38,9 +39,11 @@ class Tarsier(Translated):
     network: Any = Qwen2VLForConditionalGeneration
 
     @classmethod
+    @override
     def matches(cls, config: ConfigJson) -> bool:
         return config.get("architectures") == ["TarsierForConditionalGeneration"]
 
+    @override
     def read(self, fetch: Fetch) -> None:
         config = self.config_json
         text = require(config, "text_config", self.folder)
@@ -63,6 +66,7 @@ class Tarsier(Translated):
             tie_word_embeddings=text.get("tie_word_embeddings", False),
         )
 
+    @override
     def processor(self) -> Any:
         vision = self.config.vision_config
         images = Qwen2VLImageProcessorPil(
@@ -74,6 +78,7 @@ class Tarsier(Translated):
         processor: Any = Qwen2VLProcessor  # which has no types
         return processor(images, self.tokenizer, videos)
 
+    @override
     def tensors(self, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
         tensors = {}
         for name, tensor in read_weights(self.folder, device, dtype).items():

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, LlamaTokenizer
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.inputs.template import split_wrapper
@@ -223,12 +224,14 @@ class PaliGemmaPromptBuilder(ProcessorPromptBuilder):
         whole = self._process(f"{self.processor.image_token}{TEST_QUESTION}", GREY_IMAGE)
         self._check_parts(whole, self.image_inputs(GREY_IMAGE), self.tokenize(TEST_QUESTION, ""))
 
+    @override
     def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
         inputs = self._process(self.processor.image_token, image)
         start = inputs["input_ids"][0].tolist().index(self.tokenizer.bos_token_id) + 1
         text = {name: value[:, :start] for name, value in inputs.items() if value.ndim == 2}
         return {"pixel_values": inputs["pixel_values"], **text}
 
+    @override
     def tokenize(self, question: str, answer: str) -> PromptTokens:
         prompt = self._tokens_after_control(question + "\n")
         return PromptTokens(prompt, [*self.encode(answer), self.tokenizer.eos_token_id])
@@ -273,13 +276,16 @@ class RemoteCodePromptBuilder(PromptBuilder):
                 f"frames={frames!r}: this model takes no videos: {self.no_video_reason}"
             )
 
+    @override
     def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
         return self._layout.image_inputs(self._before, image)
 
+    @override
     def video_inputs(self, clip: Clip) -> MediaInputs:
         row = self._layout.video_inputs(self._before, clip.frames)
         return MediaInputs(row, frames=len(clip.frames))
 
+    @override
     def tokenize(self, question: str, answer: str) -> PromptTokens:
         control = control_token_pattern(self.tokenizer).search(self._tail)
         start = control.start() if control else len(self._tail)
@@ -349,11 +355,13 @@ class LlavaPromptBuilder(PromptBuilder):
                 "checkpoint there"
             )
 
+    @override
     def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
         square = pad_to_square(image.convert("RGB"), self.processor.image_mean)
         pixels = self.processor(square, return_tensors="pt").pixel_values
         return {"input_ids": self._input_ids, "pixel_values": pixels}
 
+    @override
     def tokenize(self, question: str, answer: str) -> PromptTokens:
         prompt = self._between + question + self._tail
         tokens = self.encode(prompt + answer)
@@ -361,5 +369,6 @@ class LlavaPromptBuilder(PromptBuilder):
         split = len(self.encode(prompt)) - prompt.endswith(" ")
         return PromptTokens(tokens[:split], [*tokens[split:], self.tokenizer.eos_token_id])
 
+    @override
     def context_used(self, inputs: dict[str, Tensor]) -> int:
         return self._context_used

@@ -20,6 +20,7 @@ from jinja2 import nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
+from typing_extensions import override
 
 STEPS = 200_000  # templates of published models take less than a thousand
 SECONDS = 20.0  # for steps that are long themselves
@@ -205,10 +206,12 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
 
+    @override
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         parsed: nodes.Template = StepCounter().visit(super()._parse(source, name, filename))
         return parsed
 
+    @override
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         count_step()
         size_of(left, right)
@@ -223,6 +226,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateLimitError("it makes numbers of more than a thousand digits")
         return super().call_binop(context, operator, left, right)
 
+    @override
     def call(self, /, context: Any, function: Any, *arguments: Any, **options: Any) -> Any:
         count_step()
         values = [*arguments, *options.values()]
@@ -233,11 +237,13 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
         size_of(*values)
         return super().call(context, function, *arguments, **options)
 
+    @override
     def getitem(self, obj: Any, argument: Any) -> Any:
         size_of(argument)
         return super().getitem(obj, argument)
 
     @staticmethod
+    @override
     def concat(parts: Iterable[str]) -> str:
         """Join the parts of the output, or of a block."""
         texts, length = [], 0
@@ -255,6 +261,7 @@ class Generation(Extension):
 
     tags = {"generation"}  # noqa: RUF012
 
+    @override
     def parse(self, parser: Any) -> list[nodes.Node]:
         next(parser.stream)
         parsed: list[nodes.Node] = parser.parse_statements(("name:endgeneration",), True)

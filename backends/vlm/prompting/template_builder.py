@@ -7,6 +7,7 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.inputs.template import split_wrapper
@@ -102,9 +103,11 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
                 raise InputError(f"video_settings={dict(video_settings)!r}: {self.no_video_reason}")
         self.sampling = None
 
+    @override
     def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
         return self._process(self._head, image)
 
+    @override
     def resize_frame(self, frame: Image.Image, count: int) -> Image.Image:
         if not self._as_video:
             return frame
@@ -112,6 +115,7 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
         side = getattr(processor, "patch_size", 1) * getattr(processor, "merge_size", 1)
         return self._video.resize_frame(frame, count, side)
 
+    @override
     def video_inputs(self, clip: Clip) -> MediaInputs:
         before, after = self._around_question(self._render(PLACEHOLDER, self._contents(clip)))
         head, rest = self._split_at_control(before)
@@ -128,6 +132,7 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
             row = {k: v[:, :end] if k in TEXT_INPUTS else v for k, v in row.items()}
         return MediaInputs(row, lead, len(clip.frames))
 
+    @override
     def tokenize(self, question: str, answer: str) -> PromptTokens:
         rendered = self._render(question)
         inside = rendered[len(self._before) : len(rendered) - len(self._after)]

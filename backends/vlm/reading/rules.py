@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from t2v_eval.errors import InputError, T2VWarning, TemplateError
 
@@ -67,9 +68,11 @@ class AnswerLikelihood(Rule):
     [0.1, 0.5]
     """
 
+    @override
     def targets(self, answer: Sequence[int]) -> list[int]:
         return list(answer)
 
+    @override
     def score(self, gathered: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
         counts = torch.bincount(owner, minlength=len(answers))
         sums = gathered.new_zeros(len(answers)).index_add_(0, owner, gathered[:, 0])
@@ -79,6 +82,7 @@ class AnswerLikelihood(Rule):
 class FirstTokenProbability(AnswerLikelihood):
     """Take the probability of the answer's first token."""
 
+    @override
     def targets(self, answer: Sequence[int]) -> list[int]:
         return list(answer[:1])
 
@@ -94,10 +98,12 @@ class YesNoProbability(FirstTokenProbability):
         super().__init__(encode)
         self.tokens = {word: self._tokens(spellings) for word, spellings in SPELLINGS.items()}
 
+    @override
     def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
         columns = [log_p[:, tokens].logsumexp(1) for tokens in self.tokens.values()]
         return torch.stack(columns, 1)
 
+    @override
     def score(self, gathered: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
         log_sums = gathered.logsumexp(1)
         lowest = float(log_sums.min().exp())
@@ -114,6 +120,7 @@ class YesNoProbability(FirstTokenProbability):
         log_p = gathered.gather(1, column[:, None])[:, 0]
         return (log_p - log_sums).exp()
 
+    @override
     def details(self, gathered: Tensor, answers: Sequence[str]) -> Sequence[str] | None:
         details = []
         for p, answer in zip(gathered.exp().tolist(), answers, strict=True):

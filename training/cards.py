@@ -53,6 +53,21 @@ benchmark, not which family of scorers is better.
 
 
 def card(name: str, log: Mapping[str, Any]) -> str:
+    """Write the model card of an embedded model.
+
+    Args:
+        name: of the model.
+        log: content of log.json.
+
+    Returns:
+        Markdown with the front matter of the hub.
+
+    >>> import json
+    >>> from pathlib import Path
+    >>> log = json.loads(Path(__file__).with_name("log.json").read_text(encoding="utf-8"))
+    >>> card("tiny-clip", log).splitlines()[3]
+    '# tiny-clip'
+    """
     entry = log["models"][name]
     rows = "\n".join(
         f"| {part} | {score['group']} | {score['low']} to {score['high']} | {score['items']} |"

@@ -59,16 +59,28 @@ class ClaimedScene:
 
 @dataclass(frozen=True, slots=True)
 class QA:
+    """A question about an image with its answer."""
+
     question: str
     answer: str
 
 
 def generator(seed: int, stage: str, step: int) -> random.Random:
+    """Return the random generator of a training step.
+
+    >>> generator(0, "tower", 5).random() == generator(0, "tower", 5).random()
+    True
+    """
     return random.Random(f"train/{stage}/{seed}/{step}")
 
 
 def sample(rng: random.Random, skill: str) -> tuple[ClaimedScene, ClaimedScene]:
-    """Sample both halves of an item in the benchmark's form, without held-out combinations."""
+    """Sample both halves of an item in the benchmark's form, without held-out combinations.
+
+    >>> first, second = sample(generator(0, "tower", 0), "attribute")
+    >>> first.claim == second.swap and first.claim.holds(first.scene)
+    True
+    """
     claim, swap = sc.sample_claims(rng, skill, sc.TRAINING_PAIRS)
     return (
         ClaimedScene(sc.sample_scene(rng, claim, swap), claim, swap),
@@ -77,24 +89,38 @@ def sample(rng: random.Random, skill: str) -> tuple[ClaimedScene, ClaimedScene]:
 
 
 def render(rng: random.Random, examples: Sequence[ClaimedScene]) -> Tensor:
+    """Draw scenes as normalised pixels (N, 3, H, W).
+
+    >>> rng = generator(0, "tower", 0)
+    >>> render(rng, [sample(rng, "attribute")[0]]).shape
+    torch.Size([1, 3, 48, 48])
+    """
     return normalise(np.stack([sc.pixels(rng, example.scene) for example in examples]))
 
 
 def normalise(images: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> Tensor:
-    """Normalise bytes (N, H, W, 3) to pixels (N, 3, H, W) as CLIP's processor does at this size."""
+    """Normalise bytes (N, H, W, 3) to pixels (N, 3, H, W) as CLIP's processor does at this size.
+
+    >>> normalise(np.zeros((1, 48, 48, 3), np.uint8)).shape
+    torch.Size([1, 3, 48, 48])
+    """
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
 def caption(rng: random.Random, claim: sc.Claim) -> str:
+    """Return a claim as a caption, one in five with a prefix."""
     return (sc.pick(rng, PREFIXES) if rng.random() < 0.2 else "") + str(claim)
 
 
 def patch_targets(scenes: Sequence[sc.Scene]) -> dict[str, Tensor]:
-    """Return class indices (N, patches) of the thing that covers most of each patch; -100 for none.
+    """Return the class indices (N, patches) of the thing that covers most of each patch.
 
-    Without these targets the tower loses positions, which neither the contrastive loss nor yes/no
-    answers reward, and relations cannot be learnt.
+    -100 stands for none. Without these targets the tower loses positions, which neither the
+    contrastive loss nor yes/no answers reward, and relations cannot be learnt.
+
+    >>> patch_targets([])["colour"].shape
+    torch.Size([0, 36])
     """
     targets = {name: np.full((len(scenes), GRID, GRID), -100) for name in PATCH_CLASSES}
     targets["here"][:] = targets["centre"][:] = 0
@@ -134,6 +160,10 @@ def ask(rng: random.Random, example: ClaimedScene, dense: float, single: float) 
         example: the scene and its claims.
         dense: share of questions with dense answers, which falls during training.
         single: share of yes/no questions about a single phrase.
+
+    >>> rng = generator(0, "tower", 0)
+    >>> ask(rng, sample(rng, "attribute")[0], dense=0.0, single=1.0).answer.lower() in ("yes", "no")
+    True
     """
     chance = rng.random()
     if chance < dense:
@@ -228,7 +258,11 @@ def _side(thing: sc.Thing, other: sc.Thing, axis: str) -> str:
 
 
 def vocabulary() -> list[str]:
-    """Return every word that occurs in training, in a fixed order, for the tokenizers."""
+    """Return every word that occurs in training, in a fixed order, for the tokenizers.
+
+    >>> {"circle", "yes", "left"} <= {word.lower() for word in vocabulary()}
+    True
+    """
     texts = [*sc.COLOURS, *sc.SIZES, *sc.NUMBERS, *sc.RELATIONS, *ORDINALS, *PREFIXES, *ORDERS]
     texts += [word for pair in sc.SHAPES.items() for word in pair]
     texts += [word for template in TEMPLATES for word in template]

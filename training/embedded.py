@@ -31,6 +31,7 @@ ITEMS, ITEMS_SEED = 600, 0  # the defaults of the benchmark
 
 
 def main() -> None:
+    """Train the models that the command line names, and write them, their cards and the log."""
     parser = argparse.ArgumentParser(prog="python -m training.embedded", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="models, checkpoints and log")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
@@ -63,7 +64,12 @@ def main() -> None:
 
 
 class Log:
-    """``log.json``: the settings of the run, and each model's size, training time and scores."""
+    """Write ``log.json``: the settings of the run, and each model's size, training time and scores.
+
+    Args:
+        out: the folder of the models.
+        run: the training run.
+    """
 
     def __init__(self, out: Path, run: Run) -> None:
         self.out, self.path = out, out / "log.json"
@@ -83,7 +89,14 @@ class Log:
     def model(
         self, name: str, model: nn.Module, seconds: float, save: Callable[[Path], None]
     ) -> None:
-        """Save the model, load it as shipped, and measure its scores."""
+        """Save the model, load it as shipped, and measure its scores.
+
+        Args:
+            name: of the model.
+            model: the trained network.
+            seconds: that its training took.
+            save: writes it to a folder.
+        """
         folder = self.out / name
         save(folder)
         results = evaluate(scorer(folder), items(ITEMS, ITEMS_SEED))

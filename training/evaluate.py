@@ -27,10 +27,12 @@ Score = Callable[[SceneItem], Tensor]  # -> 2 x 2, images by captions
 
 
 def scorer(folder: Path) -> Score:
+    """Load the model in a folder, of either kind, as a function that scores an item."""
     return vqa_scorer(folder) if (folder / "vision_tower").is_dir() else clip_scorer(folder)
 
 
 def clip_scorer(folder: Path) -> Score:
+    """Load a CLIP; it scores the cosine."""
     model, tokenizer = load_clip(folder)
     return lambda item: (
         embed_images(model, _pixels(item)) @ embed_texts(model, tokenizer, item.texts).T
@@ -38,6 +40,13 @@ def clip_scorer(folder: Path) -> Score:
 
 
 def vqa_scorer(folder: Path, question: str = data.TEMPLATES[0][0], answer: str = "Yes") -> Score:
+    """Load a CLIP-FlanT5; it scores the probability of an answer, as `ClipFlanT5` does.
+
+    Args:
+        folder: of the model.
+        question: with ``{}`` for the caption.
+        answer: with or without ``{}``.
+    """
     model = load_vqa(folder)
 
     def score(item: SceneItem) -> Tensor:
@@ -57,6 +66,19 @@ def _pixels(item: SceneItem) -> Tensor:
 
 @torch.inference_mode()
 def evaluate(score: Score, scene_items: Sequence[SceneItem]) -> dict[str, Any]:
+    """Measure group accuracy in per cent, over all items and over parts.
+
+    Args:
+        score: returns the (2, 2) scores of an item, images by captions.
+        scene_items: to score.
+
+    Returns:
+        For each part, `group` with its 95 % interval `low` to `high`, and the number of `items`.
+
+    >>> always_right = lambda item: torch.eye(2)
+    >>> evaluate(always_right, items(6, 0))["all"]
+    {'group': 100.0, 'low': 100.0, 'high': 100.0, 'items': 6}
+    """
     right = np.array([_group(score(item)) for item in scene_items])
     skills = np.array([item.skill for item in scene_items])
     held_out = np.array([item.held_out for item in scene_items])
@@ -79,6 +101,7 @@ def _interval(right: NDArray[np.bool_]) -> dict[str, float]:
 
 
 def main() -> None:
+    """Print the scores of the model folders that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m training.evaluate", description=__doc__)
     parser.add_argument("folders", type=Path, nargs="+", help="model folders")
     parser.add_argument("--items", type=int, default=600)

@@ -19,6 +19,7 @@ ALIASES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_hea
 
 
 def save_clip(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
+    """Save a CLIP in the layout of the hub, in float16, with its tokenizer and image processor."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {k: v.detach().half().contiguous() for k, v in model.state_dict().items()}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
@@ -29,6 +30,7 @@ def save_clip(model: CLIPModel, tokenizer: CLIPTokenizer, folder: Path) -> None:
 
 
 def load_clip(folder: Path) -> tuple[CLIPModel, CLIPTokenizer]:
+    """Load what `save_clip` wrote, in float32."""
     model = CLIPModel.from_pretrained(folder, dtype=torch.float32)
     model.train(False)
     return model, CLIPTokenizer.from_pretrained(folder)
@@ -67,6 +69,7 @@ def save_vqa(model: ClipT5, folder: Path) -> None:
 
 
 def load_vqa(folder: Path) -> ClipT5:
+    """Load what `save_vqa` wrote, in float32."""
     model = ClipT5(T5Tokenizer.from_pretrained(folder / "tokenizer"))
     weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items()}
     tower = {k.removeprefix(TOWER_KEYS): v for k, v in weights.items() if k.startswith(TOWER_KEYS)}
@@ -82,6 +85,11 @@ def load_vqa(folder: Path) -> ClipT5:
 
 
 def preprocessor() -> dict[str, object]:
+    """Return the content of preprocessor_config.json.
+
+    >>> preprocessor()["size"]
+    {'shortest_edge': 48}
+    """
     side = TOWER["image_size"]
     return {
         "image_processor_type": "CLIPImageProcessor",

@@ -24,10 +24,18 @@ def train(
     checkpoint: Path,
     every: Callable[[int], None] = lambda step: None,
 ) -> float:
-    """Train up to ``steps`` in all, resuming from ``checkpoint`` where there is one.
+    """Train up to `steps` in all, resuming from `checkpoint` where there is one.
 
     Matrix products run in bfloat16, everything else in float32: on processors with bfloat16
     this is several times faster, on others slower.
+
+    Args:
+        model: changed in place.
+        loss: returns the loss of a step.
+        steps: of all runs together.
+        rate: the highest learning rate.
+        checkpoint: the file that is written every `SAVE_EVERY` steps.
+        every: called with the number of steps each time it was written.
 
     Returns:
         The seconds spent, those of earlier runs included.

@@ -47,6 +47,12 @@ class PatchHeads(nn.Module):
         self.heads = nn.ModuleDict({k: nn.Linear(WIDTH, n) for k, n in PATCH_CLASSES.items()})
 
     def loss(self, patches: Tensor, targets: dict[str, Tensor]) -> Tensor:
+        """Return the sum of the cross-entropies of all probes.
+
+        Args:
+            patches: (N, patches, width).
+            targets: (N, patches) class indices of each probe; -100 is left out.
+        """
         losses = [
             functional.cross_entropy(head(patches).float().flatten(0, 1), targets[name].flatten())
             for name, head in self.heads.items()
@@ -55,15 +61,18 @@ class PatchHeads(nn.Module):
 
 
 def build_tower() -> CLIPVisionModel:
+    """Build the vision tower with random weights."""
     return CLIPVisionModel(CLIPVisionConfig(**TOWER))
 
 
 def patches(tower: CLIPVisionModel, pixels: Tensor) -> Tensor:
+    """Return the tower's patches (N, patches, width) at `SELECT_LAYER` of pixels (N, 3, H, W)."""
     hidden: Tensor = tower(pixels, output_hidden_states=True).hidden_states[SELECT_LAYER]
     return hidden[:, 1:]
 
 
 def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """Build a CLIP with random weights whose text tower has the tokenizer's vocabulary."""
     text = CLIPTextConfig(
         vocab_size=len(tokenizer),
         hidden_size=WIDTH,
@@ -83,11 +92,13 @@ def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def embed_images(clip: CLIPModel, pixels: Tensor) -> Tensor:
+    """Return the normalised embeddings (N, width) of pixels (N, 3, H, W)."""
     pooled = clip.vision_model(pixel_values=pixels).pooler_output
     return functional.normalize(clip.visual_projection(pooled).float(), dim=-1)
 
 
 def embed_texts(clip: CLIPModel, tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """Return the normalised embeddings (N, width) of N texts."""
     tokens = tokenizer(
         list(texts), padding=True, truncation=True, max_length=MAX_CAPTION, return_tensors="pt"
     )
@@ -98,7 +109,11 @@ def embed_texts(clip: CLIPModel, tokenizer: CLIPTokenizer, texts: Sequence[str])
 
 
 class ClipT5(nn.Module):
-    """CLIP-FlanT5: patches of the tower's last but one layer, projected into T5's encoder."""
+    """CLIP-FlanT5: patches of the tower's last but one layer, projected into T5's encoder.
+
+    Args:
+        tokenizer: of T5.
+    """
 
     def __init__(self, tokenizer: T5Tokenizer) -> None:
         super().__init__()
@@ -121,12 +136,22 @@ class ClipT5(nn.Module):
         return self._encoded[text]
 
     def encode_vision(self, pixels: Tensor) -> Tensor:
+        """Return the tower's patches (N, patches, width) of pixels (N, 3, H, W)."""
         return patches(self.vision_tower, pixels)
 
     def encode(
         self, features: Tensor, image_index: Sequence[int], questions: Sequence[str]
     ) -> tuple[Tensor, Tensor]:
-        """Return encoder states and mask of question i about image ``which[i]``."""
+        """Encode questions together with their images.
+
+        Args:
+            features: patches (N, patches, width) of N images.
+            image_index: the image of each question.
+            questions: as many as `image_index`.
+
+        Returns:
+            The encoder states (Q, L, width) and their mask (Q, L).
+        """
         before, _, after = PROMPT.partition("<image>")
         head = torch.tensor(self.tokens(before))
         tail, mask = self._pad([self.tokens(after.format(question)) for question in questions])
@@ -171,6 +196,7 @@ class ClipT5(nn.Module):
 
 
 def t5_config(tokenizer: T5Tokenizer) -> T5Config:
+    """Return the configuration of T5 for the vocabulary of a tokenizer."""
     return T5Config(  # type: ignore[call-arg]
         vocab_size=len(tokenizer),
         d_model=WIDTH,

@@ -24,7 +24,17 @@ FEW_SHAPES = 32  # rows; the CPU kernels are compiled anew, for a second, at eac
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The folder of a training run and what makes it reproducible."""
+    """The folder of a training run and what makes it reproducible.
+
+    Args:
+        folder: of the checkpoints.
+        seed: of weights and data.
+        scale: factor of all numbers of steps.
+        compiled: whether T5's encoder is compiled.
+
+    >>> Run(Path("checkpoints"), seed=0, scale=0.01).steps(900)
+    9
+    """
 
     folder: Path
     seed: int
@@ -32,16 +42,21 @@ class Run:
     compiled: bool = False
 
     def steps(self, steps: int) -> int:
+        """Return a number of steps times the scale, at least 1."""
         return max(1, round(steps * self.scale))
 
     def checkpoint(self, stage: str) -> Path:
+        """Return the file of a stage's checkpoint."""
         return self.folder / f"{stage}.pt"
 
     def start(self, stage: str) -> None:
+        """Seed PyTorch for a stage."""
         torch.manual_seed(sum(map(ord, stage)) * 1_000 + self.seed)
 
 
 class Tower(nn.Module):
+    """The vision tower with the probes that it is trained with."""
+
     def __init__(self) -> None:
         super().__init__()
         self.tower, self.heads = build_tower(), PatchHeads()
@@ -108,6 +123,17 @@ def train_negclip(run: Run, clip: CLIPModel, tokenizer: CLIPTokenizer) -> tuple[
 def contrastive(
     model: CLIPModel, tokenizer: CLIPTokenizer, pixels: Tensor, texts: Sequence[str]
 ) -> Tensor:
+    """Return CLIP's symmetric cross-entropy over a batch of images and captions.
+
+    Radford et al. 2021, "Learning Transferable Visual Models From Natural Language Supervision",
+    figure 3.
+
+    Args:
+        model: the CLIP.
+        tokenizer: its tokenizer.
+        pixels: (N, 3, H, W).
+        texts: N captions.
+    """
     images, captions = embed_images(model, pixels), embed_texts(model, tokenizer, texts)
     logits = model.logit_scale.clamp(max=4.6052).exp() * images @ captions.T
     target = torch.arange(len(texts))
@@ -117,6 +143,8 @@ def contrastive(
 
 
 class Question(nn.Module):
+    """CLIP-FlanT5 with the probes that it is trained with."""
+
     def __init__(self, tokenizer: T5Tokenizer) -> None:
         super().__init__()
         self.model = ClipT5(tokenizer)
@@ -124,7 +152,11 @@ class Question(nn.Module):
 
 
 def shares(progress: float) -> tuple[float, float]:
-    """Return the shares of dense and single-phrase questions at a progress from 0 to 1."""
+    """Return the shares of dense and single-phrase questions at a progress from 0 to 1.
+
+    >>> shares(0.0), shares(1.0)
+    ((0.8, 0.2), (0.2, 0.08))
+    """
     if progress < 0.33:
         return 0.8, 0.2
     if progress < 0.47:
@@ -175,7 +207,13 @@ def answer_loss(model: ClipT5, states: Tensor, mask: Tensor, answers: Sequence[s
     """Return the mean over questions of negative log-likelihood / sqrt(length) of the answer.
 
     Summed over tokens, a list would outweigh thirty answers of yes; averaged, it would weigh too
-    little. ``answers`` are sorted, longest first: short ones are decoded separately.
+    little.
+
+    Args:
+        model: CLIP-FlanT5.
+        states: encoder states (Q, L, width).
+        mask: (Q, L).
+        answers: sorted, longest first, since short ones are decoded separately.
     """
     long = sum(len(model.tokens(answer)) > SHORT for answer in answers)
     long = min(len(answers), math.ceil(long / FEW_SHAPES) * FEW_SHAPES)

@@ -12,7 +12,11 @@ MAX_CAPTION = 40  # tokens; the text tower has this many positions
 
 
 def t5_tokenizer(words: Sequence[str]) -> T5Tokenizer:
-    """Build a unigram tokenizer in which a word's piece scores above its letters."""
+    """Build a unigram tokenizer in which a word's piece scores above its letters.
+
+    >>> t5_tokenizer(["circle"]).tokenize("circle")
+    ['▁circle']
+    """
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)]
     known_pieces = {piece for piece, _ in pieces}
     candidates = [(mark + word, -4.0) for word in words for mark in ("▁", "")]
@@ -27,7 +31,11 @@ def t5_tokenizer(words: Sequence[str]) -> T5Tokenizer:
 
 
 def clip_tokenizer(words: Sequence[str]) -> CLIPTokenizer:
-    """Build a byte-pair tokenizer with the merges that join each word, letter by letter."""
+    """Build a byte-pair tokenizer with the merges that join each word, letter by letter.
+
+    >>> clip_tokenizer(["circle"]).tokenize("circle")
+    ['circle</w>']
+    """
     letters = list(_byte_alphabet())
     pieces = letters + [letter + "</w>" for letter in letters]
     merges: list[tuple[str, str]] = []

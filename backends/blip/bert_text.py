@@ -86,7 +86,7 @@ class BertTextScorer(LocalScorer):
 
 
 class BertTextPairScorer(BertTextScorer, QuestionOnlyScorer):
-    """A scorer that encodes the filled question together with the image, without an answer."""
+    """Encode the filled question, tokenized by BERT, together with the image, without an answer."""
 
     def tokenize_filled(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return `tokenize` of texts with the template applied."""

@@ -70,10 +70,16 @@ class _Blip2(BertTextScorer):
 
 
 class Blip2ITM(_Blip2, BertTextPairScorer):
-    """Scores the probability that image and text match, from 0 to 1.
+    """Score the probability that image and text match, from 0 to 1.
+
+    Li et al. 2023, section 3.2: the softmax over the mean match logits of the query tokens.
 
     Args:
         checkpoint: config.json, weights and tokenizer in the layout of transformers.
+
+    Raises:
+        CheckpointError: a file is missing or of another model.
+        TemplateError: the template has an answer.
     """
 
     def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
@@ -114,10 +120,20 @@ class Blip2ITM(_Blip2, BertTextPairScorer):
 
 
 class Blip2ITC(_Blip2, EmbeddingScorer):
-    """Scores the best cosine of a query of the image with the text, from -1 to 1.
+    """Score the best cosine of a query of the image with the text, from -1 to 1.
+
+    Li et al. 2023, section 3.1, without the temperature.
 
     Args:
         checkpoint: config.json, weights and tokenizer in the layout of transformers.
+
+    Raises:
+        CheckpointError: a file is missing or of another model.
+
+    >>> scorer = object.__new__(Blip2ITC)  # the formula needs no weights
+    >>> queries = torch.tensor([[[0.0, 2.0], [0.6, 0.8]]])  # one image, two queries
+    >>> scorer.similarity(queries, torch.tensor([[1.0, 0.0]]))
+    tensor([[0.6000]])
     """
 
     @override

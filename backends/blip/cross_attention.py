@@ -29,7 +29,7 @@ class _Columns(nn.Module):
 
 
 class FusedKeysAndValues(nn.Module):
-    """Computes the keys and values of images for all cross-attentions of a network in one layer.
+    """Compute the keys and values of images for all cross-attentions of a network in one layer.
 
     Its output replaces the image states as the input of the network: each attention takes its keys
     and values from there, so they are computed once for all texts of an image.
@@ -40,6 +40,18 @@ class FusedKeysAndValues(nn.Module):
             output of this module for them.
         width: of the image states.
         device: of the network, which is in float32.
+
+    >>> network = nn.ModuleDict({"key": nn.Linear(4, 2), "value": nn.Linear(4, 2)})
+    >>> states = torch.rand(1, 3, 4)
+    >>> expected = network["key"](states)
+    >>> fused = FusedKeysAndValues(
+    ...     lambda: [(network, "key"), (network, "value")],
+    ...     lambda states: network["key"](states) + network["value"](states),
+    ...     width=4,
+    ...     device=torch.device("cpu"),
+    ... )
+    >>> torch.allclose(network["key"](fused(states)), expected, atol=1e-6)
+    True
     """
 
     def __init__(
@@ -67,6 +79,10 @@ class FusedKeysAndValues(nn.Module):
 
     @override
     def forward(self, states: Tensor) -> Tensor:
+        """Return the keys and values (B, L, K) of image states (B, L, width).
+
+        Where the fast path is off, return the image states unchanged.
+        """
         fused: Tensor = states if self._fused is None else self._fused(states)
         return fused
 
@@ -102,8 +118,21 @@ def build(
 ) -> Any:
     """Build a network of transformers in float32; weights of other parts are ignored.
 
+    Args:
+        model_class: of transformers.
+        config: its configuration.
+        tensors: weights by the names of the network, and of other parts of the checkpoint.
+        source: where they are from, for the message.
+        **options: passed to `model_class`.
+
     Raises:
         CheckpointError: weights are missing, unexpected or of another shape.
+
+    >>> from transformers import CLIPTextConfig, CLIPTextModel
+    >>> build(CLIPTextModel, CLIPTextConfig(hidden_size=8, num_hidden_layers=1, vocab_size=9,
+    ...       num_attention_heads=2), {}, Path("model.safetensors"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    t2v_eval.errors.CheckpointError: model.safetensors does not fit this model: it lacks weights ...
     """
     with torch.device("meta"):
         network = model_class(config, **options)

@@ -50,13 +50,28 @@ class _QuestionTokens(NamedTuple):
 
 
 class InstructBlipFlanT5(T5Scorer):
-    """Scores the probability of the template's answer to the template's question.
+    """Score the probability of the template's answer to the template's question, from 0 to 1.
+
+    Lin et al. 2024, "Evaluating Text-to-Visual Generation with Image-to-Text Generation", eq. 2,
+    with the geometric mean over the answer's tokens and the end token, as in t2v_metrics.
 
     Args:
         checkpoint: config.json, weights and both tokenizers in the layout of transformers.
         share: see `T5Scorer`.
         attn_implementation: how attention is computed: "sdpa" or "eager".
-        load_in_8bit, load_in_4bit: quantise the weights of T5 with bitsandbytes.
+        load_in_8bit: quantise the weights of T5 to 8 bits with bitsandbytes.
+        load_in_4bit: quantise the weights of T5 to 4 bits with bitsandbytes.
+        **options: of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing or of another model.
+        InputError: both load_in_8bit and load_in_4bit are set.
+        MissingPackageError: bitsandbytes is needed and not installed.
+
+    >>> import t2v_eval
+    >>> t2v_eval.load("instructblip-flant5-xl", load_in_8bit=True, load_in_4bit=True)
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: load_in_8bit and load_in_4bit: pass one of them
     """
 
     default_template = "vqascore-instructblip"
@@ -71,6 +86,7 @@ class InstructBlipFlanT5(T5Scorer):
         **options: Unpack[Options],
     ) -> None:
         super().__init__(share, **options)
+        placement = Placement(attn_implementation, None, load_in_8bit, load_in_4bit)
         folder = self.locate_weights(checkpoint)
         try:
             config: Any = AutoConfig.from_pretrained(folder)
@@ -100,7 +116,6 @@ class InstructBlipFlanT5(T5Scorer):
                 f"[{config.text_config.eos_token_id}]; put the tokenizer of this checkpoint there"
             )
         self._side = config.vision_config.image_size
-        placement = Placement(attn_implementation, None, load_in_8bit, load_in_4bit)
         self.identity_facts = placement.facts
         self.network = self._build(folder, config, placement)
         qformer = self.network.qformer

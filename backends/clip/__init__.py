@@ -1,0 +1,1 @@
+"""Dual encoders: CLIP, OpenCLIP, SigLIP, LongCLIP, and the published conventions of CLIPScore."""

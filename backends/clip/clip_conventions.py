@@ -19,23 +19,45 @@ from .rescaling import Logits, PercentCosine
 
 
 class ClipScore100(PercentCosine, HfClip):
-    """Scores 100 max(cos, 0) of image and caption, without a prefix; from 0 to 100.
+    """Score 100 max(cos, 0) of image and caption, without a prefix; from 0 to 100.
 
-    Args: as `HfClip`.
+    As `torchmetrics.multimodal.CLIPScore`, but for the two differences above.
+
+    Args:
+        checkpoint: as `HfClip`.
+        processor: as `HfClip`.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> red, texts = Image.new("RGB", (48, 48), "red"), ["a red circle"]
+    >>> cosine = t2v_eval.load("tiny-clip", device="cpu")
+    >>> scorer = ClipScore100(checkpoint=str(cosine.files[0].parent), device="cpu")
+    >>> bool((scorer([red], texts) - 100 * cosine([red], texts).clamp(min=0)).abs() < 1e-3)
+    True
     """
 
 
 class HfClipLogits(Logits, HfClip):
-    """Scores `logits_per_image` of a CLIP of the Hugging Face hub.
+    """Score exp(logit scale) cos, as `logits_per_image` of a CLIP of the Hugging Face hub.
 
-    Args: as `HfClip`.
+    Args:
+        checkpoint: as `HfClip`.
+        processor: as `HfClip`.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> HfClipLogits(checkpoint=str(folder), device="cpu").scale > 1
+    True
     """
 
 
 class OpenClipLogits(Logits, OpenClip):
-    """Scores `logits_per_image` of a CLIP in OpenAI's or OpenCLIP's own layout.
+    """Score exp(logit scale) cos with a CLIP in OpenAI's or OpenCLIP's own layout.
 
-    Args: as `OpenClip`.
+    Args:
+        checkpoint: as `OpenClip`.
+        arch: as `OpenClip`.
+        pretrained: as `OpenClip`.
     """
 
 
@@ -44,7 +66,13 @@ def clip_logits(checkpoint: str | os.PathLike[str], **options: Any) -> Embedding
 
     Args:
         checkpoint: in the layout of transformers (as `HfClip`), of OpenAI or of OpenCLIP (as
-            `OpenClip`, with its other arguments).
+            `OpenClip`).
+        **options: of `HfClip` or `OpenClip`.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> type(clip_logits(folder, device="cpu")).__name__
+    'HfClipLogits'
     """
     if "arch" not in options and is_transformers_checkpoint(checkpoint, options):
         return HfClipLogits(checkpoint=os.fspath(checkpoint), **options)
@@ -52,10 +80,20 @@ def clip_logits(checkpoint: str | os.PathLike[str], **options: Any) -> Embedding
 
 
 class ClipDirectional(HfClip):
-    """Measures edits by `directional_similarity`; called as other scorers are, it gives the cosine.
+    """Measure edits by `directional_similarity`; called as other scorers are, give the cosine.
 
     Gal et al. 2022, "StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators", eq. 3; as
     in the evaluation guide of diffusers.
 
-    Args: as `HfClip`.
+    Args:
+        checkpoint: as `HfClip`.
+        processor: as `HfClip`.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> scorer = ClipDirectional(checkpoint=str(folder), device="cpu")
+    >>> red, blue = (Image.new("RGB", (48, 48), colour) for colour in ("red", "blue"))
+    >>> scorer.directional_similarity([red], [blue], ["a red square"], ["a blue square"]).shape
+    torch.Size([1])
     """

@@ -22,14 +22,27 @@ from .hf_clip import HfClip
 
 
 class ClipIqa(HfClip):
-    """Scores the softmax share of the better of two descriptions over 100 cos, from 0 to 1.
+    """Score how much closer an image is to the better of two descriptions, from 0 to 1.
 
-    A text is the name of a property, such as "quality", or two descriptions of your own, the better
-    one first: "Super good photo.|Super bad photo.".
+    The score is the softmax of 100 cos over both descriptions, at the better one. A text is the
+    name of a property, such as "quality", or two descriptions of your own, the better one first:
+    "Super good photo.|Super bad photo.".
 
     Args:
         pairs: the two descriptions of each property by its name, the better description first.
-        options: as `HfClip`.
+        **options: of `HfClip`.
+
+    Raises:
+        InputError: a text is neither a property's name nor two descriptions.
+        UnsupportedError: images are compared among themselves, or texts.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> scorer = ClipIqa(pairs={"red": ("a red square", "a blue square")}, checkpoint=str(folder))
+    >>> scores = scorer([Image.new("RGB", (48, 48), "red")], ["red", "a blue square|a red square"])
+    >>> round(float(scores.sum()), 4)
+    1.0
     """
 
     def __init__(self, *, pairs: Mapping[str, Sequence[str]], **options: Any) -> None:
@@ -39,7 +52,11 @@ class ClipIqa(HfClip):
 
     @override
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
-        """Embed both descriptions of each text: (N, 2, D)."""
+        """Embed both descriptions of each text.
+
+        Returns:
+            (N, 2, D) embeddings.
+        """
         pairs = [self._pair(caption_text(text)) for text in texts]
         embeddings = self.embed_texts([description for pair in pairs for description in pair])
         return torch.stack([embeddings[::2], embeddings[1::2]], dim=1)

@@ -21,11 +21,19 @@ from .open_clip import OpenClip
 
 
 class ClipScore(OpenClip):
-    """Scores 2.5 max(cos, 0) of the image and "A photo depicts " + caption, from 0 to 2.5.
+    """Score 2.5 max(cos, 0) of the image and "A photo depicts " + caption, from 0 to 2.5.
 
-    The CLIP is OpenAI's ViT-B/32.
+    Hessel et al. 2021, eq. 1. The CLIP is OpenAI's ViT-B/32.
 
-    Args: as `OpenClip`.
+    Args:
+        checkpoint: as `OpenClip`.
+        arch: as `OpenClip`.
+        pretrained: as `OpenClip`.
+
+    >>> scorer = object.__new__(ClipScore)  # the formula needs no weights
+    >>> images, texts = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [-0.6, 0.8]])
+    >>> scorer.similarity(images, texts)
+    tensor([[1.5000, 0.0000]])
     """
 
     default_template = "clipscore"
@@ -39,13 +47,21 @@ class ClipScore(OpenClip):
 
 
 class RefClipScore(ClipScore):
-    """Scores the harmonic mean of CLIPScore and the caption's best cosine with a human reference.
+    """Score the harmonic mean of CLIPScore and the caption's best cosine with a human reference.
 
-    0 where both are 0, which the original leaves undefined. As in the original, the second term is
-    not clipped, so a caption unlike all its references can score below 0. A caption without
-    references has its CLIPScore.
+    Hessel et al. 2021, section 3. 0 where both are 0, which the original leaves undefined. As in
+    the original, the second term is not clipped, so a caption unlike all its references can score
+    below 0. A caption without references has its CLIPScore.
 
-    Args: as `OpenClip`.
+    Args:
+        checkpoint: as `OpenClip`.
+        arch: as `OpenClip`.
+        pretrained: as `OpenClip`.
+
+    >>> scorer = object.__new__(RefClipScore)  # the formula needs no weights
+    >>> image, caption = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0, 0.5]])
+    >>> scorer.similarity(image, caption)  # 2 * 2.5 * 0.5 / (2.5 + 0.5)
+    tensor([[0.8333]])
     """
 
     uses_references = True
@@ -53,9 +69,10 @@ class RefClipScore(ClipScore):
 
     @override
     def embed_captions(self, texts: Sequence[Text]) -> Tensor:
-        """Embed captions as (N, D + 1): the embedding and the best cosine with a reference.
+        """Embed captions, with the best cosine of each with a reference as a last number.
 
-        The latter is infinite for a caption without references.
+        Returns:
+            (N, D + 1); the last number is infinite for a caption without references.
         """
         captions = [Caption(text, ()) if isinstance(text, str) else text for text in texts]
         unique = list(dict.fromkeys(t for c in captions for t in (c.text, *c.references)))

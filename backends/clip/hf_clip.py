@@ -35,12 +35,24 @@ PICKLE_PATTERNS = (*HUB_FILES, "pytorch_model*.bin*")
 
 
 class HfClip(EmbeddingScorer):
-    """Scores the cosine of image and text under a dual encoder of the Hugging Face hub, -1 to 1.
+    """Score the cosine of image and text under a dual encoder of the Hugging Face hub, -1 to 1.
 
     Args:
         checkpoint: a folder or hub id with configuration and weights.
         processor: a folder or hub id with tokenizer and image processor; by default those that lie
             beside the weights.
+        **options: of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing, or the files do not belong to one model of these types.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> scorer([Image.new("RGB", (48, 48), "red")], ["a red circle", "a blue square"]).shape
+    torch.Size([1, 2])
+    >>> isinstance(scorer, HfClip)
+    True
     """
 
     default_processor: ClassVar[str | None] = None  # for weights published without a processor
@@ -151,9 +163,20 @@ class HfClip(EmbeddingScorer):
 
 
 class HfClipProbability(Probability, HfClip):
-    """Scores the probability that image and text match, under a SigLIP of the Hugging Face hub.
+    """Score the probability that image and text match, 0 to 1, under a SigLIP of the hub.
 
-    Args: as `HfClip`.
+    Args:
+        checkpoint: as `HfClip`.
+        processor: as `HfClip`.
+
+    Raises:
+        InputError: the model was not trained with a sigmoid loss.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> HfClipProbability(checkpoint=str(folder), device="cpu")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: 'HfClipProbability' needs a model trained with a sigmoid loss, ...
     """
 
 
@@ -167,6 +190,11 @@ def load_pretrained(auto_class: Any, folder: Path, model: str = "CLIP") -> Any:
 
     Raises:
         CheckpointError: it cannot be loaded.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> load_pretrained(AutoConfig, folder).model_type
+    'clip'
     """
     try:
         return auto_class.from_pretrained(folder, local_files_only=True)

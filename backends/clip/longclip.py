@@ -28,9 +28,16 @@ TABLES = ("positional_embedding", "positional_embedding_res")
 
 
 class LongClip(OpenClip):
-    """Scores the cosine of image and long caption, from weights in the authors' layout.
+    """Score the cosine of image and long caption, from weights in the authors' layout; -1 to 1.
 
-    Args: as `OpenClip`; nothing besides `checkpoint` is needed.
+    Args:
+        checkpoint: as `OpenClip`; no other argument is needed.
+
+    Raises:
+        CheckpointError: the weights are not of a LongCLIP.
+
+    >>> LongClip.weights
+    ('longclip-L.pt', 'longclip-B.pt', 'spec.pt')
     """
 
     weights = ("longclip-L.pt", "longclip-B.pt", "spec.pt")
@@ -47,16 +54,27 @@ class LongClip(OpenClip):
 
 
 class Specs(HalfShiftedCosine, LongClip):
-    """Scores (cos + 1) / 2 of image and long caption, 0 to 1.
+    """Score (cos + 1) / 2 of image and long caption, 0 to 1.
 
-    Args: as `LongClip`.
+    Args:
+        checkpoint: as `LongClip`.
+
+    >>> scorer = object.__new__(Specs)  # the formula needs no weights
+    >>> scorer.similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
+    tensor([[0.8000]])
     """
 
 
 class HfSpecs(HalfShiftedCosine, HfClip):
-    """Scores as `Specs`, from weights in the layout of transformers.
+    """Score as `Specs`, from weights in the layout of transformers.
 
-    Args: as `HfClip`.
+    Args:
+        checkpoint: as `HfClip`.
+        processor: as `HfClip`.
+
+    >>> scorer = object.__new__(HfSpecs)  # the formula needs no weights
+    >>> scorer.similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]))
+    tensor([[0.5000]])
     """
 
 
@@ -65,6 +83,12 @@ def long_clip(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingSc
 
     Args:
         checkpoint: a file, folder or hub id in the authors' layout or that of transformers.
+        **options: of `LongClip` or `HfClip`.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> type(long_clip(folder, device="cpu")).__name__
+    'HfClip'
     """
     if is_transformers_checkpoint(checkpoint, options):
         return HfClip(checkpoint=os.fspath(checkpoint), **options)
@@ -74,7 +98,14 @@ def long_clip(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingSc
 def specs(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingScorer:
     """Load SPECS.
 
-    Args: as `long_clip`.
+    Args:
+        checkpoint: a file, folder or hub id in the authors' layout or that of transformers.
+        **options: of `Specs` or `HfSpecs`.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> type(specs(folder, device="cpu")).__name__
+    'HfSpecs'
     """
     if is_transformers_checkpoint(checkpoint, options):
         return HfSpecs(checkpoint=os.fspath(checkpoint), **options)

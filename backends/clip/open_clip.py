@@ -51,7 +51,7 @@ PREPROCESSING_KEYS = ("mean", "std", "interpolation", "resize_mode")
 
 
 class OpenClip(EmbeddingScorer):
-    """Scores the cosine of image and text under a dual encoder of OpenCLIP, -1 to 1.
+    """Score the cosine of image and text under a dual encoder of OpenCLIP, -1 to 1.
 
     Args:
         checkpoint: your own weights: a file, or a folder or hub id in OpenCLIP's layout. From an
@@ -59,6 +59,16 @@ class OpenClip(EmbeddingScorer):
         arch: an architecture of OpenCLIP, or a JSON file in the format of its model configurations;
             by default the configuration beside the weights.
         pretrained: OpenCLIP's tag of the weights; with a `checkpoint`, the tag of its original.
+        **options: of `LocalScorer`.
+
+    Raises:
+        InputError: the architecture cannot be built, or `checkpoint` or `arch` is missing.
+        UnknownNameError: OpenCLIP has no such architecture or tag.
+        CheckpointError: the weights are missing, or are not of this architecture.
+
+    >>> OpenClip(device="cpu")
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: 'OpenClip' needs checkpoint= and arch=
     """
 
     published: ClassVar[tuple[str | None, str | None]] = (None, None)  # arch and tag by default
@@ -125,7 +135,15 @@ class OpenClip(EmbeddingScorer):
         return self.texts(ids.to(self.device))
 
     def load_tokenizer(self, text: dict[str, Any], folder: Path) -> Any:
-        """Load the tokenizer of the text tower, from beside the weights if it lies there."""
+        """Load the tokenizer of the text tower, from beside the weights if it lies there.
+
+        Args:
+            text: the configuration of the text tower.
+            folder: of the weights.
+
+        Raises:
+            ValueError: the text tower needs another tokenizer than CLIP's and names none.
+        """
         context, options = text.get("context_length", 77), text.get("tokenizer_kwargs") or {}
         name = text.get("hf_tokenizer_name")
         if not name:

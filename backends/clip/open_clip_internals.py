@@ -48,9 +48,17 @@ def resolve_architecture(
     The latter says where published weights are, how images are prepared for them, and whether they
     were trained with quick-GELU.
 
+    Args:
+        arch: a name of OpenCLIP, or a JSON file.
+        pretrained: a tag of OpenCLIP, or None.
+
     Raises:
         InputError: the JSON file cannot be read.
         UnknownNameError: there is no such architecture or tag.
+
+    >>> config, preprocessing = resolve_architecture("ViT-B-32", "openai")
+    >>> config["embed_dim"], preprocessing["quick_gelu"]
+    (512, True)
     """
     if arch.endswith(".json"):
         try:
@@ -74,7 +82,20 @@ def resolve_architecture(
 
 
 def build(config: dict[str, Any], quick_gelu: bool, device: torch.device) -> Any:
-    """Build a network with random weights; no tower of timm or the hub is downloaded."""
+    """Build a network with random weights; no tower of timm or the hub is downloaded.
+
+    Args:
+        config: a model configuration of OpenCLIP; changed where it names weights to download.
+        quick_gelu: whether the activation is quick-GELU, unless `config` says so.
+        device: on which it is built.
+
+    >>> vision = {"layers": 1, "width": 64, "patch_size": 8, "image_size": 8, "head_width": 32}
+    >>> text = {"layers": 1, "width": 64, "heads": 2, "vocab_size": 9, "context_length": 5}
+    >>> config = {"embed_dim": 16, "vision_cfg": vision, "text_cfg": text}
+    >>> network = build(config, quick_gelu=True, device=torch.device("cpu"))
+    >>> network.encode_image(torch.zeros(1, 3, 8, 8)).shape
+    torch.Size([1, 16])
+    """
     config = {**config, "quick_gelu": config.get("quick_gelu", False) or quick_gelu}
     vision, text = config["vision_cfg"], config["text_cfg"]
     if "timm_model_name" in vision:
@@ -119,10 +140,13 @@ def load_weights(network: Any, file: Path, tensors: dict[str, Tensor] | None = N
 
 
 class TextTower:
-    """Maps token ids (B, L) to embeddings (B, D).
+    """Map token ids (B, L) to embeddings (B, D).
 
     In a causal tower, tokens after the end token do not affect it, so such a tower reads no further
     than the last end token of the batch.
+
+    Args:
+        network: of OpenCLIP, with a text tower.
     """
 
     def __init__(self, network: Any) -> None:
@@ -135,6 +159,7 @@ class TextTower:
         )
 
     def __call__(self, ids: Tensor) -> Tensor:
+        """Return the embeddings (B, D) of token ids (B, L)."""
         embeddings: Tensor = self._read(ids) if self.short else self.network.encode_text(ids)
         return embeddings
 
@@ -182,12 +207,21 @@ class TextTower:
 
 
 def hub_tokenizer(name: str, **options: Any) -> Any:
-    """Return OpenCLIP's wrapper of a Hugging Face tokenizer, of a folder or hub id."""
+    """Return OpenCLIP's wrapper of a Hugging Face tokenizer.
+
+    Args:
+        name: a folder or hub id.
+        **options: of `open_clip.tokenizer.HFTokenizer`.
+    """
     return HFTokenizer(name, **options)
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:
-    """Return the number of tokens of a text before truncation, with start and end token."""
+    """Return the number of tokens of a text before truncation, with start and end token.
+
+    >>> count_tokens(open_clip.SimpleTokenizer(), "a cat")
+    4
+    """
     if isinstance(tokenizer, HFTokenizer):
         cleaned = tokenizer.clean_fn(text)
         return len(tokenizer.tokenizer(cleaned, verbose=False).input_ids)
@@ -195,7 +229,14 @@ def count_tokens(tokenizer: Any, text: str) -> int:
 
 
 def spell_as_openai(tokenizer: Any) -> Any:
-    """Rename the start and end token of OpenCLIP's tokenizer to OpenAI's spelling, in place."""
+    """Rename the start and end token of OpenCLIP's tokenizer to OpenAI's spelling, in place.
+
+    So that a caption with "<|endoftext|>" in it has the tokens that OpenAI's code gives it.
+
+    >>> tokenizer = spell_as_openai(open_clip.SimpleTokenizer())
+    >>> tokenizer.encode("<|endoftext|>")
+    [49407]
+    """
     pattern = tokenizer.pat.pattern
     for open_clip_name, openai_name in SPECIAL.items():
         tokenizer.encoder[openai_name] = tokenizer.encoder[open_clip_name]
@@ -209,22 +250,41 @@ def round_weights(network: nn.Module) -> None:
     """Round those weights to float16 that OpenAI's loader rounds.
 
     Published weights are not changed by this; weights fine-tuned in float32 are.
+
+    Args:
+        network: of OpenCLIP, changed in place.
     """
     open_clip.convert_weights_to_lp(network, torch.float16)
 
 
 def image_size_of(network: Any) -> tuple[int, int]:
-    """Return height and width of the images that a network takes."""
+    """Return height and width of the images that a network takes, in pixels.
+
+    >>> image_size_of(SimpleNamespace(visual=SimpleNamespace(image_size=224)))
+    (224, 224)
+    """
     size = network.visual.image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     return height, width
 
 
 def apply_transform(transform: Any, pixels: Tensor) -> Tensor:
-    """Apply to pixels (B, 3, H, W) what OpenCLIP's validation transform does to an image.
+    """Apply to pixels what OpenCLIP's validation transform does to an image.
+
+    Args:
+        transform: of `open_clip.image_transform` with `is_train=False`.
+        pixels: (B, 3, H, W), from 0 to 1.
+
+    Returns:
+        Model inputs (B, 3, h, w), with a gradient to `pixels`.
 
     Raises:
+        InputError: the aspect ratio is too extreme.
         UnsupportedError: a step of it has no gradient here.
+
+    >>> transform = open_clip.image_transform(8, is_train=False)
+    >>> apply_transform(transform, torch.rand(1, 3, 20, 16)).shape
+    torch.Size([1, 3, 8, 8])
     """
     for step in transform.transforms:
         if isinstance(step, Resize) and isinstance(step.size, int):

@@ -38,12 +38,19 @@ TEXT_KEYS = ("text_projection", "positional_embedding", "token_embedding.weight"
 
 
 class ArchivedModule:
-    """Stands in for any module of an archive; holds its weights and submodules by name."""
+    """Stand in for any module of an archive; hold its weights and submodules by name.
+
+    >>> module = ArchivedModule()
+    >>> module.__setstate__({"weight": torch.ones(2), "training": False})
+    >>> module.tensors("visual.")
+    {'visual.weight': tensor([1., 1.])}
+    """
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.parts = dict(state)
 
     def tensors(self, prefix: str = "") -> dict[str, Tensor]:
+        """Return the weights below this module, by dotted names that begin with `prefix`."""
         tensors: dict[str, Tensor] = {}
         for name, part in self.parts.items():
             if isinstance(part, ArchivedModule):
@@ -54,7 +61,15 @@ class ArchivedModule:
 
 
 class ArchiveUnpickler(pickle.Unpickler):
-    """Unpickles tensors and modules without importing the latter; refuses everything else."""
+    """Unpickle tensors and modules without importing the latter; refuse everything else.
+
+    Args:
+        archive: the opened TorchScript archive.
+        root: the folder within the archive, with a slash at its end.
+
+    Raises:
+        pickle.UnpicklingError: on `load`, for a class that is neither.
+    """
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:
         super().__init__(archive.open(f"{root}data.pkl"))
@@ -91,7 +106,11 @@ def _tensor(storage: Tensor, offset: int, size: Any, stride: Any, *_: Any) -> Te
 
 
 def is_archive(file: Path) -> bool:
-    """Return whether a file is a TorchScript archive."""
+    """Return whether a file is a TorchScript archive.
+
+    >>> is_archive(Path(__file__))
+    False
+    """
     if not zipfile.is_zipfile(file):
         return False
     with zipfile.ZipFile(file) as archive:
@@ -101,8 +120,15 @@ def is_archive(file: Path) -> bool:
 def read_archive(file: Path) -> dict[str, Tensor]:
     """Read the weights of a TorchScript archive without running its code.
 
+    Returns:
+        The weights by name, without the numbers in `SETTINGS`.
+
     Raises:
         CheckpointError: the file is damaged, or not the archive of a module.
+
+    >>> read_archive(Path("weights.pt"))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    t2v_eval.errors.CheckpointError: weights.pt is not a readable TorchScript archive: ...
     """
     try:
         with zipfile.ZipFile(file) as archive:
@@ -128,8 +154,22 @@ def read_archive(file: Path) -> dict[str, Tensor]:
 def infer_architecture(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
     """Infer the architecture from the shapes of the weights, in OpenCLIP's configuration format.
 
+    As `build_model` of OpenAI's clip/model.py.
+
+    Args:
+        tensors: the weights by name.
+        file: where they are from, for the message.
+
     Raises:
         CheckpointError: the weights are not of a CLIP in OpenAI's layout.
+
+    >>> shapes = {"visual.proj": (64, 32), "visual.conv1.weight": (64, 3, 8, 8),
+    ...           "visual.positional_embedding": (5, 64), "text_projection": (64, 32),
+    ...           "positional_embedding": (77, 64), "token_embedding.weight": (300, 64),
+    ...           "ln_final.weight": (64,)}
+    >>> tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    >>> infer_architecture(tensors, Path("weights.pt"))["vision_cfg"]
+    {'width': 64, 'head_width': 64, 'layers': 0, 'patch_size': 8, 'image_size': 16}
     """
     is_vit = "visual.proj" in tensors
     first, positions = (

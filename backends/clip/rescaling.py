@@ -1,6 +1,6 @@
 """Published rescalings of the cosine, as mix-ins: name one before a class that scores by cosine.
 
-class Specs(HalfShiftedCosine, LongClip): ...
+For example ``class Specs(HalfShiftedCosine, LongClip): ...``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ class CalibratedEncoder(EmbeddingScorer):
     Attributes:
         scale: exp(logit scale).
         bias: the logit bias of SigLIP; None without one.
+
+    >>> import t2v_eval
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")  # has both
+    >>> scorer.scale > 1, scorer.bias
+    (True, None)
     """
 
     scale: float
@@ -27,7 +32,15 @@ class CalibratedEncoder(EmbeddingScorer):
 
 
 class PercentCosine(EmbeddingScorer):
-    """Scores 100 max(cos, 0), from 0 to 100."""
+    """Score 100 max(cos, 0), from 0 to 100.
+
+    >>> import torch
+    >>> from t2v_eval.backends.clip.clip_conventions import ClipScore100
+    >>> scorer = object.__new__(ClipScore100)  # a PercentCosine; the formula needs no weights
+    >>> images, texts = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [-0.6, 0.8]])
+    >>> scorer.similarity(images, texts)
+    tensor([[60.0000,  0.0000]])
+    """
 
     @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
@@ -35,7 +48,17 @@ class PercentCosine(EmbeddingScorer):
 
 
 class HalfShiftedCosine(EmbeddingScorer):
-    """Scores (cos + 1) / 2, from 0 to 1."""
+    """Score (cos + 1) / 2, from 0 to 1.
+
+    Chen et al. 2025, "SPECS: Specificity-Enhanced CLIP-Score for Long Image Caption Evaluation".
+
+    >>> import torch
+    >>> from t2v_eval.backends.clip.longclip import Specs
+    >>> scorer = object.__new__(Specs)  # a HalfShiftedCosine; the formula needs no weights
+    >>> images, texts = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8], [0.0, 1.0]])
+    >>> scorer.similarity(images, texts)
+    tensor([[0.8000, 0.5000]])
+    """
 
     @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
@@ -43,7 +66,15 @@ class HalfShiftedCosine(EmbeddingScorer):
 
 
 class Logits(CalibratedEncoder):
-    """Scores the logit exp(logit scale) cos + bias, without bounds."""
+    """Score the logit exp(logit scale) cos + bias, without bounds.
+
+    >>> import torch
+    >>> from t2v_eval.backends.clip.clip_conventions import HfClipLogits
+    >>> scorer = object.__new__(HfClipLogits)  # a Logits; the formula needs no weights
+    >>> scorer.scale, scorer.bias = 10.0, -4.0
+    >>> scorer.similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
+    tensor([[2.]])
+    """
 
     @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
@@ -51,10 +82,19 @@ class Logits(CalibratedEncoder):
 
 
 class Probability(Logits):
-    """Scores the sigmoid of the logit, from 0 to 1: the probability that image and text match.
+    """Score the sigmoid of the logit, from 0 to 1: the probability that image and text match.
+
+    Zhai et al. 2023, "Sigmoid Loss for Language Image Pre-Training", section 3.2.
 
     Raises:
         InputError: the model was not trained with a sigmoid loss.
+
+    >>> import torch
+    >>> from t2v_eval.backends.clip.hf_clip import HfClipProbability
+    >>> scorer = object.__new__(HfClipProbability)  # a Probability; the formula needs no weights
+    >>> scorer.scale, scorer.bias = 10.0, -6.0
+    >>> scorer.similarity(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.6, 0.8]]))
+    tensor([[0.5000]])
     """
 
     def __init__(self, **options: Any) -> None:
@@ -71,7 +111,13 @@ class Probability(Logits):
 
 
 def scale_and_bias(network: Any) -> tuple[float, float | None]:
-    """Return exp(logit scale) and the logit bias (None without one) of a network."""
+    """Return exp(logit scale) and the logit bias (None without one) of a network.
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> scale_and_bias(SimpleNamespace(logit_scale=torch.tensor(0.0)))
+    (1.0, None)
+    """
     bias = getattr(network, "logit_bias", None)
     scale: float = network.logit_scale.double().exp().item()
     return scale, None if bias is None else bias.item()

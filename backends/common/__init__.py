@@ -1,0 +1,1 @@
+"""What several families share: preparing images, processors, weights, internals of transformers."""

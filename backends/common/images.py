@@ -16,22 +16,51 @@ MAX_ASPECT_RATIO = 200  # long side : short side, with networks that take images
 
 
 def to_pixels(image: Image.Image) -> Tensor:
-    """Return an RGB image as a float32 tensor (3, H, W), normalised as for CLIP."""
+    """Convert an RGB image to pixels that are normalised as for CLIP.
+
+    As torchvision's `ToTensor` and `Normalize` with CLIP's mean and standard deviation.
+
+    Returns:
+        (3, H, W) float32 tensor, about -1.8 to 2.2.
+
+    >>> to_pixels(Image.new("RGB", (4, 2), "white")).shape
+    torch.Size([3, 2, 4])
+    """
     values = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous().float().div(255)
     return normalise(values)
 
 
 def normalise(values: Tensor) -> Tensor:
-    """Normalise pixels (..., 3, H, W) in [0, 1] by CLIP's mean and standard deviation."""
+    """Normalise pixels by CLIP's mean and standard deviation.
+
+    Args:
+        values: (..., 3, H, W), from 0 to 1.
+
+    Returns:
+        The same shape, about -1.8 to 2.2.
+
+    >>> [round(value, 2) for value in normalise(torch.ones(3, 1, 1)).flatten().tolist()]
+    [1.93, 2.07, 2.15]
+    """
     mean, std = (values.new_tensor(v).view(3, 1, 1) for v in (MEAN, STD))
     return (values - mean) / std
 
 
 def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
-    """Pad an RGB image to a square, centred, with the mean colour (0 to 1, rounded down).
+    """Pad an image to a square, centred, as `expand2square` of LLaVA does.
+
+    Args:
+        image: an RGB image.
+        mean: the colour of the padding by channel, 0 to 1; rounded down to 256 levels.
+
+    Returns:
+        An RGB image as wide and high as the longer side.
 
     Raises:
         ValueError: the square would have more pixels than Pillow decodes of a file.
+
+    >>> pad_to_square(Image.new("RGB", (6, 2)), (0.5, 0.5, 0.5)).getpixel((0, 0))
+    (127, 127, 127)
     """
     side = max(image.size)
     if Image.MAX_IMAGE_PIXELS and side * side > 2 * Image.MAX_IMAGE_PIXELS:
@@ -47,10 +76,22 @@ def pad_to_square(image: Image.Image, mean: Sequence[float]) -> Image.Image:
 def smart_resize(
     image: Image.Image, multiple: int, min_pixels: int, max_pixels: int
 ) -> Image.Image:
-    """Resize to RGB of `smart_size`, as qwen_vl_utils does: Pillow, bicubic, alpha over white.
+    """Resize an image to `smart_size` as qwen_vl_utils does: Pillow, bicubic, alpha over white.
+
+    Args:
+        image: of any mode.
+        multiple: what both sides are multiples of, in pixels.
+        min_pixels: the least pixels of the result.
+        max_pixels: the most pixels of the result.
+
+    Returns:
+        An RGB image.
 
     Raises:
         ValueError: the aspect ratio exceeds `MAX_ASPECT_RATIO`.
+
+    >>> smart_resize(Image.new("RGB", (1280, 720)), 28, 100352, 151200).size
+    (504, 280)
     """
     if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
         raise ValueError(
@@ -67,9 +108,21 @@ def smart_resize(
 def smart_size(
     height: int, width: int, multiple: int, min_pixels: int, max_pixels: float
 ) -> list[int]:
-    """Return height and width as multiples of `multiple`, of `min_pixels` to `max_pixels` in all.
+    """Compute the height and width that Qwen2-VL resizes an image to.
 
-    The aspect ratio is kept as nearly as multiples allow; the formula is Qwen2-VL's.
+    Both are multiples of `multiple`, their product lies between `min_pixels` and `max_pixels`, and
+    the aspect ratio is kept as nearly as multiples allow. The formula is that of `smart_resize` in
+    qwen_vl_utils.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        multiple: what both sides are multiples of.
+        min_pixels: the least pixels of the result.
+        max_pixels: the most pixels of the result.
+
+    Returns:
+        [height, width] in pixels.
 
     >>> smart_size(720, 1280, 28, 100352, 151200), smart_size(100, 30, 28, 100352, 151200)
     ([280, 504], [588, 196])
@@ -89,9 +142,17 @@ def smart_size(
 def crop_extreme(
     image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.BICUBIC
 ) -> Image.Image:
-    """Return the `resize_center_crop` of an extreme image, and any other image unchanged.
+    """Crop an extreme image by `resize_center_crop`; return any other image unchanged.
 
-    Placed before a library's own resizing, which would fill the memory with an extreme image.
+    Place it before a library's own resizing, which would fill the memory with an extreme image.
+
+    Args:
+        image: of any mode.
+        side: of the square, in pixels.
+        resample: Pillow's filter.
+
+    >>> [crop_extreme(Image.new("RGB", (width, 3)), 4).size for width in (900, 9)]
+    [(4, 4), (9, 3)]
     """
     if max(image.size) < EXTREME_RATIO * min(image.size):
         return image
@@ -101,10 +162,21 @@ def crop_extreme(
 def resize_center_crop(
     image: Image.Image, side: int, resample: Image.Resampling = Image.Resampling.BICUBIC
 ) -> Image.Image:
-    """Resize the short side to `side` pixels and crop the centre square.
+    """Resize the short side to `side` pixels and crop the centre square, as torchvision does.
 
     Of an extreme image only the centre is resized, since the whole would fill the memory; its
     pixels may then differ by one or two levels of 255.
+
+    Args:
+        image: of any mode.
+        side: of the square, in pixels.
+        resample: Pillow's filter.
+
+    Returns:
+        An image of `side` x `side` pixels.
+
+    >>> resize_center_crop(Image.new("RGB", (300, 200)), 224).size
+    (224, 224)
     """
     short, size = min(image.size), image.size
     width, height = (int(side * length / short) for length in size)

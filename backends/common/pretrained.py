@@ -23,9 +23,18 @@ HUB_OPTIONS = ("cache_dir", "local_files_only", "revision")
 class Placement:
     """Where the weights lie and how they are quantised, by the names of transformers.
 
+    Args:
+        attn_implementation: the attention implementation: "sdpa", "eager", ...
+        device_map: "auto", or a device for each module; None puts all on the scorer's device.
+        load_in_8bit: quantise the weights to 8 bits with bitsandbytes.
+        load_in_4bit: quantise the weights to 4 bits with bitsandbytes.
+
     Raises:
         InputError: both load_in_8bit and load_in_4bit are set.
         MissingPackageError: one of them is set and bitsandbytes is not installed.
+
+    >>> Placement(device_map="auto").facts, Placement().plain
+    ({'attention': 'sdpa'}, True)
     """
 
     attn_implementation: str = "sdpa"
@@ -43,16 +52,17 @@ class Placement:
 
     @property
     def bits(self) -> int | None:
+        """The bits of a quantised weight; None where weights are not quantised."""
         return 8 if self.load_in_8bit else 4 if self.load_in_4bit else None
 
     @property
     def plain(self) -> bool:
-        """Return whether all weights are on one device and not quantised."""
+        """Whether all weights are on one device and not quantised."""
         return self.device_map is None and self.bits is None
 
     @property
     def facts(self) -> dict[str, str]:
-        """Return the settings that change scores, for the scorer's identity."""
+        """The settings that change scores, for the scorer's identity."""
         return {"attention": self.attn_implementation} | (
             {"bits": str(self.bits)} if self.bits else {}
         )
@@ -60,7 +70,16 @@ class Placement:
     def options(
         self, device: torch.device, dtype: torch.dtype, skip: Sequence[str]
     ) -> dict[str, Any]:
-        """Return arguments for `from_pretrained`; modules in `skip` are not quantised."""
+        """Build the arguments of `from_pretrained`.
+
+        Args:
+            device: of the scorer.
+            dtype: of the weights, or of what is computed with quantised weights.
+            skip: names of modules that are not quantised.
+
+        >>> Placement().options(torch.device("cpu"), torch.float32, [])
+        {'attn_implementation': 'sdpa', 'dtype': torch.float32}
+        """
         options: dict[str, Any] = {"attn_implementation": self.attn_implementation, "dtype": dtype}
         if self.bits:
             quantization_config: Any = BitsAndBytesConfig  # which has no types
@@ -82,6 +101,15 @@ def is_transformers_checkpoint(
     Args:
         checkpoint: a folder or hub id.
         options: the options of the scorer; those of the hub's cache are used.
+
+    Raises:
+        CheckpointError: there is no such folder or repository.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "config.json").write_text("{}")
+    ...     is_transformers_checkpoint(folder, {})
+    True
     """
     hub = {key: options[key] for key in HUB_OPTIONS if key in options}
     return (locate(checkpoint, ("config.json",), **hub) / "config.json").exists()
@@ -90,8 +118,18 @@ def is_transformers_checkpoint(
 def read_config(folder: Path, trusted: bool) -> Any:
     """Read config.json.
 
+    Args:
+        folder: holds it.
+        trusted: whether Python code in the folder may run.
+
     Raises:
         CheckpointError: it is missing, describes no model, or needs code that is not trusted.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "config.json").write_text('{"model_type": "clip"}')
+    ...     type(read_config(Path(folder), trusted=False)).__name__
+    'CLIPConfig'
     """
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
@@ -114,6 +152,18 @@ def build_network(
 ) -> Any:
     """Build the network `model_class` with its weights, on the device or as `placement` says.
 
+    Args:
+        model_class: a model or auto class of transformers.
+        folder: holds configuration and weights.
+        placement: where weights lie, and whether they are quantised.
+        device: of the scorer.
+        dtype: of the weights.
+        skip: names of modules that are not quantised.
+        **options: passed to `from_pretrained`.
+
+    Returns:
+        The network, in evaluation mode and without gradients to its weights.
+
     Raises:
         CheckpointError: it cannot be loaded, or weights are missing.
     """
@@ -131,7 +181,11 @@ def build_network(
 
 
 def untrusted_code_error(folder: Path) -> CheckpointError:
-    """Return the error of a checkpoint whose own code may not run without `trust_remote_code`."""
+    """Return the error of a checkpoint whose own code may not run without `trust_remote_code`.
+
+    >>> str(untrusted_code_error(Path("/models/own")))[:61]
+    '/models/own is a model whose code lies beside its weights and'
+    """
     return CheckpointError(
         f"{folder} is a model whose code lies beside its weights and would run here. "
         "Read that code, and pass trust_remote_code=True if you trust it (on the command line, "

@@ -33,8 +33,21 @@ def read_image_processor(folder: Path, config: Any) -> Any:
     A class that transformers does not know, such as CLIPFeatureExtractor in old files, is replaced
     by that of the model type.
 
+    Args:
+        folder: holds preprocessor_config.json.
+        config: of the model, with a `vision_config`.
+
     Raises:
         CheckpointError: it is missing, or its output size differs from the tower's input size.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from transformers import CLIPConfig
+    >>> config = CLIPConfig(vision_config={"image_size": 32, "patch_size": 16})
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "preprocessor_config.json")
+    ...     _ = file.write_text('{"image_processor_type": "CLIPImageProcessor"}')
+    ...     read_image_processor(Path(folder), config).crop_size["height"]
+    32
     """
     auto: Any = AutoImageProcessor  # which has no types
     processor = _load_with_fallback(
@@ -46,6 +59,11 @@ def read_image_processor(folder: Path, config: Any) -> Any:
 
 def match_tower_size(image_processor: Any, folder: Path, vision: Any) -> None:
     """Set an image processor's size to the vision tower's where its file has none, and check it.
+
+    Args:
+        image_processor: changed in place.
+        folder: holds its file.
+        vision: the configuration of the vision tower.
 
     Raises:
         CheckpointError: the output size differs from the tower's input size.
@@ -77,6 +95,11 @@ def match_tower_size(image_processor: Any, folder: Path, vision: Any) -> None:
 
 def read_processor(folder: Path, config: Any, trust_remote_code: bool) -> Any:
     """Load a processor of images and texts; settings its file leaves out come from config.json.
+
+    Args:
+        folder: holds the files of processor and tokenizer.
+        config: of the model.
+        trust_remote_code: whether Python code in the folder may run.
 
     Raises:
         CheckpointError: it cannot be loaded or has no tokenizer.
@@ -124,6 +147,10 @@ def check_vocabulary(
 
     Raises:
         CheckpointError: a token has no embedding, so the tokenizer is of another model.
+
+    >>> from transformers import T5Tokenizer
+    >>> tokenizer = T5Tokenizer(vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0)], extra_ids=0)
+    >>> check_vocabulary(tokenizer, rows=3, source=Path("t5"))
     """
     added = tokenizer.added_tokens_decoder
     vocabulary = [number for number in tokenizer.get_vocab().values() if number not in added]
@@ -139,8 +166,17 @@ def check_vocabulary(
 def check_end_token(tokenizer: Any, text: Any, source: Path) -> None:
     """Check that the tokenizer's end token is the one whose state CLIP pools.
 
+    Args:
+        tokenizer: of CLIP.
+        text: the configuration of the text tower.
+        source: where the tokenizer is from, for the message.
+
     Raises:
         CheckpointError: it is another token, so the tokenizer is of another model.
+
+    >>> from types import SimpleNamespace
+    >>> text = SimpleNamespace(eos_token_id=2, model_type="clip_text_model", vocab_size=10)
+    >>> check_end_token(SimpleNamespace(eos_token_id=9), text, Path("clip"))
     """
     end, expected = tokenizer.eos_token_id, text.eos_token_id
     if expected == 2 and text.model_type == "clip_text_model":

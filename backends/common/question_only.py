@@ -10,7 +10,25 @@ from t2v_eval.local.pair_scorer import PairScorer
 
 
 class QuestionOnlyScorer(PairScorer[Tensor]):
-    """A scorer that encodes the filled question together with the image, without an answer."""
+    """Encode the filled question together with the image, without an answer.
+
+    Subclasses write `preprocess`, `encode_images` and `score`, as of `PairScorer`.
+
+    Raises:
+        TemplateError: the template has an answer.
+
+    >>> import torch
+    >>> from PIL import Image
+    >>> class Red(QuestionOnlyScorer):
+    ...     def preprocess(self, image):
+    ...         return torch.tensor(image.resize((1, 1)).getpixel((0, 0))) / 255
+    ...     def encode_images(self, batch):
+    ...         return list(batch)
+    ...     def score(self, states, texts):
+    ...         return torch.stack([state[0] for state in states])
+    >>> Red(device="cpu")([Image.new("RGB", (8, 8), "red")], ["a red wall"])
+    tensor([[1.]])
+    """
 
     @override
     def check_template(self) -> None:

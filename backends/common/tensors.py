@@ -19,10 +19,22 @@ FILTERS = {2: "bilinear", 3: "bicubic"}  # Pillow's numbers
 
 
 def resize(pixels: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tensor:
-    """Resize pixels (B, 3, H, W) in [0, 1] to `size` (height, width).
+    """Resize pixels with an antialiased filter, clipped as Pillow clips.
 
     In two steps, since Pillow clips after each: the width first, unless the height shrinks by
     more. (Pillow before 13 always began with the width, which makes a difference only on noise.)
+
+    Args:
+        pixels: (B, 3, H, W), from 0 to 1.
+        size: height and width of the result.
+        mode: "bicubic" or "bilinear".
+
+    Returns:
+        (B, 3, height, width), from 0 to 1.
+
+    >>> import torch
+    >>> resize(torch.rand(1, 3, 8, 6), (4, 12)).shape
+    torch.Size([1, 3, 4, 12])
     """
     (tall, wide), (height, width) = pixels.shape[-2:], size
     if (tall, wide) == size:
@@ -36,8 +48,17 @@ def resize(pixels: Tensor, size: tuple[int, int], mode: str = "bicubic") -> Tens
 def resize_short_side(pixels: Tensor, side: int, mode: str = "bicubic") -> Tensor:
     """Resize the short side to `side` pixels, keeping the aspect ratio.
 
+    Args:
+        pixels: (B, 3, H, W), from 0 to 1.
+        side: of the result, in pixels.
+        mode: "bicubic" or "bilinear".
+
     Raises:
         InputError: the aspect ratio is so extreme that the long side would fill the memory.
+
+    >>> import torch
+    >>> resize_short_side(torch.rand(1, 3, 8, 6), 3).shape
+    torch.Size([1, 3, 4, 3])
     """
     height, width = pixels.shape[-2:]
     short = min(height, width)
@@ -50,13 +71,37 @@ def resize_short_side(pixels: Tensor, side: int, mode: str = "bicubic") -> Tenso
 
 
 def crop(pixels: Tensor, height: int, width: int, y_offset: int, x_offset: int) -> Tensor:
-    """Crop a window of `height` x `width` pixels, black where it reaches beyond the image."""
+    """Crop a window, which is black where it reaches beyond the image.
+
+    Args:
+        pixels: (..., H, W).
+        height: of the window.
+        width: of the window.
+        y_offset: the window's upper edge; negative above the image.
+        x_offset: the window's left edge; negative left of the image.
+
+    >>> import torch
+    >>> crop(torch.ones(1, 2, 2), 1, 3, 0, -1).tolist()
+    [[[0.0, 1.0, 1.0]]]
+    """
     bottom, right = height + y_offset - pixels.shape[-2], width + x_offset - pixels.shape[-1]
     return pad(pixels, (-x_offset, right, -y_offset, bottom))
 
 
 def resize_center_crop(pixels: Tensor, side: int) -> Tensor:
-    """Resize the short side to `side` pixels and crop the centre square, as torchvision does."""
+    """Resize the short side to `side` pixels and crop the centre square, as torchvision does.
+
+    Args:
+        pixels: (B, 3, H, W), from 0 to 1.
+        side: of the result, in pixels.
+
+    Raises:
+        InputError: the aspect ratio is too extreme.
+
+    >>> import torch
+    >>> resize_center_crop(torch.rand(1, 3, 8, 6), 3).shape
+    torch.Size([1, 3, 3, 3])
+    """
     resized = resize_short_side(pixels, side)
     y_offset, x_offset = (round((length - side) / 2) for length in resized.shape[-2:])
     return crop(resized, side, side, y_offset, x_offset)
@@ -65,8 +110,23 @@ def resize_center_crop(pixels: Tensor, side: int) -> Tensor:
 def preprocess_pixels(processor: Any, pixels: Tensor) -> Tensor:
     """Apply to pixels what a transformers image processor on Pillow does to an image.
 
+    Args:
+        processor: the image processor; its resizing, cropping and normalising are applied.
+        pixels: (B, 3, H, W), from 0 to 1.
+
+    Returns:
+        Model inputs (B, 3, h, w), with a gradient to `pixels`.
+
     Raises:
+        InputError: the aspect ratio is too extreme.
         UnsupportedError: its resampling filter has no gradient here.
+
+    >>> import torch
+    >>> from transformers import CLIPImageProcessorPil
+    >>> square = {"height": 8, "width": 8}
+    >>> processor = CLIPImageProcessorPil(size={"shortest_edge": 8}, crop_size=square)
+    >>> preprocess_pixels(processor, torch.rand(1, 3, 20, 16)).shape
+    torch.Size([1, 3, 8, 8])
     """
     size, mode = processor.size, resize_mode_of(processor)
     side = getattr(size, "shortest_edge", None)
@@ -82,7 +142,26 @@ def preprocess_pixels(processor: Any, pixels: Tensor) -> Tensor:
 
 
 def preprocess_patches(processor: Any, pixels: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the patches (B, N, C) of a grid, as NaFlex processors of SigLIP 2 make them."""
+    """Cut pixels into the patches of a grid, as the NaFlex processor of SigLIP 2 does.
+
+    Args:
+        processor: of SigLIP 2.
+        pixels: (B, 3, H, W), from 0 to 1.
+        rows: of the grid.
+        columns: of the grid.
+
+    Returns:
+        (B, `processor.max_num_patches`, C) patches, those behind the grid being zero.
+
+    Raises:
+        UnsupportedError: its resampling filter has no gradient here.
+
+    >>> import torch
+    >>> from transformers import Siglip2ImageProcessorPil
+    >>> processor = Siglip2ImageProcessorPil(patch_size=4, max_num_patches=6)
+    >>> preprocess_patches(processor, torch.rand(1, 3, 9, 9), rows=2, columns=2).shape
+    torch.Size([1, 6, 48])
+    """
     side, empty = processor.patch_size, processor.max_num_patches - rows * columns
     resized = resize(pixels, (rows * side, columns * side), resize_mode_of(processor))
     grid = normalise_with(processor, resized).reshape(len(pixels), 3, rows, side, columns, side)
@@ -90,7 +169,15 @@ def preprocess_patches(processor: Any, pixels: Tensor, rows: int, columns: int) 
 
 
 def resize_mode_of(processor: Any) -> str:
-    """Return PyTorch's name of the filter that a processor resizes with."""
+    """Return PyTorch's name of the filter that a processor resizes with.
+
+    Raises:
+        UnsupportedError: PyTorch has no such antialiased filter with a gradient.
+
+    >>> from types import SimpleNamespace
+    >>> resize_mode_of(SimpleNamespace(resample=3))
+    'bicubic'
+    """
     number = int(processor.resample)
     if number not in FILTERS:
         raise UnsupportedError(
@@ -101,7 +188,18 @@ def resize_mode_of(processor: Any) -> str:
 
 
 def normalise_with(processor: Any, pixels: Tensor) -> Tensor:
-    """Normalise pixels by the mean and standard deviation of a processor."""
+    """Normalise pixels by the mean and standard deviation of a processor.
+
+    Args:
+        processor: has `image_mean` and `image_std`, three numbers each.
+        pixels: (..., 3, H, W), from 0 to 1.
+
+    >>> import torch
+    >>> from types import SimpleNamespace
+    >>> processor = SimpleNamespace(image_mean=[0.5] * 3, image_std=[0.25] * 3)
+    >>> normalise_with(processor, torch.ones(3, 1, 1)).flatten().tolist()
+    [2.0, 2.0, 2.0]
+    """
     statistics = (processor.image_mean, processor.image_std)
     mean, std = (pixels.new_tensor(values).view(3, 1, 1) for values in statistics)
     return (pixels - mean) / std

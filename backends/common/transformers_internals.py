@@ -27,7 +27,11 @@ LINEAR: Any = getattr(cache_utils, "LinearAttentionCacheLayerMixin", ())
 
 
 def parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of a function's parameters."""
+    """Return the names of a function's parameters; a method's own object is among them.
+
+    >>> parameter_names(position_offsets)
+    ('network', 'count')
+    """
     return _parameter_names(getattr(function, "__func__", function))
 
 
@@ -37,7 +41,13 @@ def _parameter_names(function: Callable[..., Any]) -> tuple[str, ...]:
 
 
 def cache_argument(network: Any) -> str:
-    """Return the name of the parameter of `network` that takes a key-value cache."""
+    """Return the name of the parameter of `network` that takes a key-value cache.
+
+    >>> class Decoder:
+    ...     def forward(self, input_ids, past_key_values=None): ...
+    >>> cache_argument(Decoder())
+    'past_key_values'
+    """
     for part in (network, language_of(network)):
         names = () if part is None else parameter_names(type(part).forward)
         for name in CACHE:
@@ -47,12 +57,25 @@ def cache_argument(network: Any) -> str:
 
 
 def attention_of(network: Any) -> str:
-    """Return the attention implementation of a network by transformers' name ("sdpa", ...)."""
+    """Return the attention implementation of a network by transformers' name ("sdpa", ...).
+
+    >>> from transformers import T5Config, T5EncoderModel
+    >>> config = T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    >>> attention_of(T5EncoderModel._from_config(config, attn_implementation="eager"))
+    'eager'
+    """
     return str(network.config._attn_implementation)
 
 
 def encoder_output(states: Tensor) -> Any:
-    """Wrap the states of an encoder as `generate` takes them."""
+    """Wrap the states of an encoder as `generate` takes them.
+
+    Args:
+        states: (B, L, width).
+
+    >>> encoder_output(torch.zeros(1, 2, 3)).last_hidden_state.shape
+    torch.Size([1, 2, 3])
+    """
     return BaseModelOutput(last_hidden_state=states)
 
 
@@ -65,7 +88,10 @@ def t5_cross_attentions(t5: Any) -> list[tuple[Any, str]]:
 
 
 def qformer_cross_attentions(qformer: Any) -> list[tuple[Any, str]]:
-    """Return a Q-Former's key and value projections as (parent module, attribute name)."""
+    """Return a Q-Former's key and value projections as (parent module, attribute name).
+
+    Of each layer with cross-attention, the key and then the value.
+    """
     return [
         (layer.crossattention.attention, name)
         for layer in qformer.encoder.layer
@@ -75,7 +101,7 @@ def qformer_cross_attentions(qformer: Any) -> list[tuple[Any, str]]:
 
 
 def blip_cross_attentions(text: Any) -> list[tuple[Any, str]]:
-    """Return the same of BLIP's text encoder."""
+    """Return the key and value projections of BLIP's text encoder, in the same form."""
     layers = text.encoder.layer
     return [(layer.crossattention.self, name) for layer in layers for name in ("key", "value")]
 
@@ -85,6 +111,19 @@ class AbsorbedCrossAttention(nn.Module):
 
     With a query q, encoder states e and attention weights a: q·(Wₖe) = (Wₖᵀq)·e and
     Σ a(Wᵥe) = Wᵥ(Σ ae), so the projections can be absorbed into the query and the output.
+
+    Args:
+        original: a `T5Attention` whose projections are not quantised.
+
+    >>> from transformers import T5Config, T5ForConditionalGeneration
+    >>> config = T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    >>> holder, name = t5_cross_attentions(T5ForConditionalGeneration(config).eval())[0]
+    >>> original, states = getattr(holder, name), torch.rand(1, 64, 8)
+    >>> query = torch.rand(1, 1, 8)
+    >>> expected, *_ = original(query, key_value_states=states)
+    >>> output, *_ = AbsorbedCrossAttention(original)(query, key_value_states=states)
+    >>> torch.allclose(output, expected, atol=1e-4)
+    True
     """
 
     def __init__(self, original: Any) -> None:
@@ -107,8 +146,11 @@ class AbsorbedCrossAttention(nn.Module):
             mask: (B, 1, 1 or T, L): boolean, True where attended, or additive.
             key_value_states: (B, L, width) of the encoder.
             position_bias: returned unchanged.
-            options: any that is not None, such as a cache (which needs keys and values) or an
+            **options: any that is not None, such as a cache (which needs keys and values) or an
                 unknown one, is left to the original.
+
+        Returns:
+            The output (B, T, width), the position bias, and None in place of attention weights.
         """
         original, states = self.original, key_value_states
         (batch, tokens, width), length = hidden_states.shape, states.shape[1]
@@ -147,8 +189,18 @@ class AbsorbedCrossAttention(nn.Module):
 def absorb_cross_attention(t5: Any, on: bool = True) -> bool:
     """Replace the cross-attentions of a T5 by `AbsorbedCrossAttention`, or put the originals back.
 
+    Args:
+        t5: a `T5ForConditionalGeneration`, changed in place.
+        on: whether to replace them.
+
     Returns:
         Whether they are absorbed now; quantised ones never are.
+
+    >>> from transformers import T5Config, T5ForConditionalGeneration
+    >>> config = T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    >>> t5 = T5ForConditionalGeneration(config)
+    >>> absorb_cross_attention(t5), absorb_cross_attention(t5, on=False)
+    (True, False)
     """
     places = t5_cross_attentions(t5)
     if on and any(type(getattr(*place).k) is not nn.Linear for place in places):
@@ -172,7 +224,16 @@ def _is_cheaper(work: int, tokens: int, width: int, length: int, inner: int) -> 
 
 
 class PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """Keys and values of a prefix; those of suffixes are appended for one call and not stored."""
+    """Keys and values of a prefix; those of suffixes are appended for one call and not stored.
+
+    Args:
+        keys: (B, heads, P, head width).
+        values: the same shape.
+
+    >>> layer = PrefixLayer(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
+    >>> layer.update(torch.ones(1, 2, 1, 4), torch.ones(1, 2, 1, 4))[0].shape, layer.keys.shape
+    (torch.Size([1, 2, 4, 4]), torch.Size([1, 2, 3, 4]))
+    """
 
     def __init__(self, keys: Tensor, values: Tensor) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -190,7 +251,12 @@ class PrefixLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def cached_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
-    """Run `network` on its inputs and return the layers of its cache."""
+    """Run `network` on its inputs and return the layers of its cache.
+
+    Args:
+        network: a model without its head.
+        inputs: all its inputs, by name.
+    """
     # Without a config, sliding layers keep all tokens; linear attention needs the config.
     config = language_of(network).config
     cache: Any = DynamicCache(config=config) if has_linear_attention(network) else DynamicCache()
@@ -202,9 +268,16 @@ def cached_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
 def prefix_cache(
     network: Any, layers: Sequence[Any], rows: Sequence[int], width: int, count: int
 ) -> Any:
-    """Return a cache of the first `width` tokens of `rows`, out of `count` rows in `layers`.
+    """Return a cache of the first `width` tokens of some prefixes.
 
     The cache is copied layer by layer as it is used, not here.
+
+    Args:
+        network: the model whose cache it is.
+        layers: of `cached_layers`, with `count` prefixes in a batch.
+        rows: the prefixes to take, each as often as it is named.
+        width: tokens of a prefix, padding included.
+        count: the prefixes in `layers`.
     """
     cache: Any = DynamicCache()
     cross_layers = getattr(language_of(network).config, "cross_attention_layers", ())
@@ -228,6 +301,12 @@ def position_offsets(network: Any, count: int) -> list[int]:
     """Return, for each of `count` prefixes read last, position minus token count after it.
 
     Models whose images take fewer positions than tokens keep it in an attribute.
+
+    >>> from types import SimpleNamespace
+    >>> position_offsets(SimpleNamespace(rope_deltas=torch.tensor([[-3]])), 1)
+    [-3]
+    >>> position_offsets(SimpleNamespace(), 2)
+    [0, 0]
     """
     shift = getattr(network, "rope_deltas", None)
     return [0] * count if shift is None else list(shift.flatten().tolist())
@@ -237,17 +316,34 @@ def position_offsets(network: Any, count: int) -> list[int]:
 
 
 def language_of(network: Any) -> Any:
-    """Return the language model within a vision-language model; None where there is none apart."""
+    """Return the language model within a vision-language model, or None.
+
+    >>> from types import SimpleNamespace
+    >>> language_of(SimpleNamespace(language_model="decoder")), language_of(SimpleNamespace())
+    ('decoder', None)
+    """
     return getattr(network, "language_model", None) or getattr(network, "text_model", None)
 
 
 def has_linear_attention(network: Any) -> bool:
-    """Return whether any layer is linear attention, which keeps one recurrent state per prefix."""
+    """Return whether any layer is linear attention, which keeps one recurrent state per prefix.
+
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(layer_types=["linear_attention", "full_attention"])
+    >>> has_linear_attention(SimpleNamespace(language_model=SimpleNamespace(config=config)))
+    True
+    """
     return "linear_attention" in _layer_types(network)
 
 
 def can_share_prefix(network: Any) -> bool:
-    """Return whether all layers are of types whose prefix can be shared among suffixes."""
+    """Return whether all layers are of types whose prefix can be shared among suffixes.
+
+    >>> from types import SimpleNamespace
+    >>> config = SimpleNamespace(layer_types=["chunked_attention"])
+    >>> can_share_prefix(SimpleNamespace(language_model=SimpleNamespace(config=config)))
+    False
+    """
     return bool(types := _layer_types(network)) and (
         types <= {"full_attention", "sliding_attention"}
         or types <= {"full_attention", "linear_attention"}
@@ -260,7 +356,12 @@ def _layer_types(network: Any) -> set[str]:
 
 
 def layer_types_of(config: Any) -> set[str]:
-    """Return the layer types of a decoder; where they are not listed, a window applies to all."""
+    """Return the layer types of a decoder; where they are not listed, a window applies to all.
+
+    >>> from types import SimpleNamespace
+    >>> layer_types_of(SimpleNamespace(sliding_window=512))
+    {'sliding_attention'}
+    """
     window = getattr(config, "sliding_window", None)
     alike = "full_attention" if window is None else "sliding_attention"
     return set(getattr(config, "layer_types", None) or [alike])
@@ -269,13 +370,21 @@ def layer_types_of(config: Any) -> set[str]:
 def attention_masks(
     config: Any, allowed: Tensor, distance: Tensor, dtype: torch.dtype
 ) -> Tensor | dict[str, Tensor]:
-    """Return the additive attention masks of a decoder, by layer type where it has several.
+    """Build the additive attention masks of a decoder, by layer type where it has several.
 
     Args:
         config: of the decoder.
         allowed: (B, Q, K), True where a query may attend to a key.
         distance: (B, Q, K), position of the query minus position of the key, for sliding windows.
         dtype: of the masks.
+
+    Returns:
+        (B, 1, Q, K) of 0 and the smallest number of the type, or a mask for each layer type.
+
+    >>> from types import SimpleNamespace
+    >>> allowed = torch.tensor([[[True, False]]])
+    >>> attention_masks(SimpleNamespace(), allowed, torch.zeros(1, 1, 2), torch.float32) == 0
+    tensor([[[[ True, False]]]])
     """
     full = _additive(allowed, dtype)
     if "sliding_attention" not in layer_types_of(config):
@@ -296,6 +405,12 @@ def max_stable_length(network: Any) -> float:
 
     They depend on the longest row of a batch, so that beyond this length neither a prefix nor a
     row of a batch may be encoded apart from the rest. Infinite for other kinds of RoPE.
+
+    >>> from types import SimpleNamespace
+    >>> rope = {"rope_type": "longrope", "original_max_position_embeddings": 4096}
+    >>> config = SimpleNamespace(rope_parameters=rope, max_position_embeddings=131072)
+    >>> max_stable_length(SimpleNamespace(config=config))
+    4096
     """
     config: Any = getattr(language_of(network) or network, "config", None)
     rope_params = getattr(config, "rope_parameters", None) or {}
@@ -324,7 +439,14 @@ def reset_dynamic_rope(network: Any) -> None:
 
 
 def fill_position_ids(network: nn.Module) -> None:
-    """Fill the `position_ids` buffers of a network, which are in no checkpoint."""
+    """Fill the `position_ids` buffers of a network, which are in no checkpoint.
+
+    >>> network = nn.Linear(1, 1)
+    >>> network.register_buffer("position_ids", torch.empty(1, 3, dtype=torch.long))
+    >>> fill_position_ids(network)
+    >>> network.position_ids.tolist()
+    [[0, 1, 2]]
+    """
     for module in network.modules():
         if isinstance(position_ids := getattr(module, "position_ids", None), Tensor):
             positions = torch.arange(position_ids.shape[-1], device=_device_of(network))
@@ -339,7 +461,12 @@ def _device_of(network: nn.Module) -> torch.device:
 
 
 def load_remote_class(reference: str, folder: Path) -> Any:
-    """Load a class from the Python code of a checkpoint folder; the code runs here."""
+    """Load a class from the Python code of a checkpoint folder; the code runs here.
+
+    Args:
+        reference: "module.Class", as `auto_map` of config.json has it.
+        folder: of the checkpoint.
+    """
     return get_class_from_dynamic_module(reference, str(folder))
 
 

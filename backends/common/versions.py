@@ -23,9 +23,15 @@ from .tested_versions import MODULES, NEWEST_TESTED
 
 
 def newer_than_tested(library: str) -> str:
-    """Return which of `library` and torch are newer than the newest tested version, for messages.
+    """Name which of `library` and torch are newer than the newest tested version, for messages.
 
-    "" where neither is.
+    Returns:
+        For example "transformers 6.1.0 (tested up to 5.24.0)"; "" where neither is newer.
+
+    >>> from unittest.mock import patch
+    >>> with patch.dict(NEWEST_TESTED, torch="0.1", transformers="9999"):
+    ...     newer_than_tested("transformers").endswith("(tested up to 0.1)")
+    True
     """
     newer = [
         f"{name} {installed} (tested up to {NEWEST_TESTED[name]})"
@@ -54,6 +60,9 @@ def use_where_equal(
 
     Returns:
         Whether the fast path is on.
+
+    >>> use_where_equal("transformers", "example", lambda on: on, lambda: torch.ones(1), 1e-3)
+    True
     """
     newer = newer_than_tested(library)
     if not newer:
@@ -78,12 +87,28 @@ def use_where_equal(
 
 
 def tolerance_for(dtype: torch.dtype) -> float:
-    """Return how far hidden states may differ by rounding alone, as a fraction of their norm."""
+    """Return how far hidden states may differ by rounding alone, as a fraction of their norm.
+
+    >>> tolerance_for(torch.float32), tolerance_for(torch.bfloat16)
+    (0.001, 0.1)
+    """
     return 1e-3 if dtype is torch.float32 else 0.1
 
 
 def warn_unoptimised(newer: str, path: str, reason: str) -> None:
-    """Warn that a fast path is not used, and what that means for scores."""
+    """Warn that a fast path is not used, and what that means for scores.
+
+    Args:
+        newer: of `newer_than_tested`.
+        path: the name of the fast path.
+        reason: why it is not used.
+
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     warn_unoptimised("torch 99.0 (tested up to 2.14)", "example", "it gives other numbers")
+    >>> str(caught[0].message).partition("(it")[0]
+    'torch 99.0 (tested up to 2.14): the fast path "example" is switched off '
+    """
     warnings.warn(
         f'{newer}: the fast path "{path}" is switched off ({reason}). Scores stay right but take '
         "longer; "

@@ -11,7 +11,28 @@ from t2v_eval.local.weights import read_tensors, weight_files
 
 
 def read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Read all tensors, cast and moved to the device file by file."""
+    """Read all tensors of a checkpoint, cast and moved to the device file by file.
+
+    So only one file at a time is in memory in the precision it is stored in.
+
+    Args:
+        folder: holds safetensors or pickled weights, with an index where there are several files.
+        device: where the tensors go.
+        dtype: their precision; with float16, the layers of T5 that overflow in it stay in float32.
+
+    Returns:
+        The tensors by the names of the checkpoint.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from safetensors.torch import save_file
+    >>> with TemporaryDirectory() as folder:
+    ...     save_file({"scale": torch.tensor([1.5])}, Path(folder) / "model.safetensors")
+    ...     read_weights(Path(folder), torch.device("cpu"), torch.bfloat16)
+    {'scale': tensor([1.5000], dtype=torch.bfloat16)}
+    """
 
     def precision(name: str) -> torch.dtype:
         # T5's feed-forward layers overflow in float16; transformers keeps them in float32 too.
@@ -26,5 +47,10 @@ def read_weights(folder: Path, device: torch.device, dtype: torch.dtype) -> dict
 
 
 def pop_prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Remove from `tensors` those whose names start with `prefix`, and return them."""
+    """Remove from `tensors` those whose names start with `prefix`, and return them.
+
+    >>> tensors = {"tower.weight": torch.ones(1), "head.weight": torch.ones(1)}
+    >>> list(pop_prefixed(tensors, "tower.")), list(tensors)
+    (['tower.weight'], ['head.weight'])
+    """
     return {name: tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""CLIP-FlanT5, the model of VQAScore, and what scorers with a T5 share."""

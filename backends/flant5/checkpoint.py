@@ -42,6 +42,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     Raises:
         CheckpointError: it is missing or describes another kind of model.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip-flant5", device="cpu").files[0].parent
+    >>> read_config(folder)["mm_vision_select_layer"]
+    -2
     """
     config = read_json(folder / "config.json")
     missing = {"d_model", "mm_vision_tower", "mm_vision_select_layer"} - config.keys()
@@ -53,6 +58,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
     """Load the T5 tokenizer of a folder.
+
+    Args:
+        folder: holds tokenizer.json or spiece.model.
+        config: of the T5.
 
     Raises:
         CheckpointError: it is missing, or its special tokens differ from the model's.
@@ -96,7 +105,14 @@ def build_tower(
 ) -> CLIPVisionModel:
     """Build the tower up to the layer that gives `hidden_states[select]`.
 
-    `tensors` are named as in the checkpoint, or as in a repository of CLIP or of its tower.
+    Args:
+        config: of the whole tower; its number of layers is changed.
+        select: index of the hidden states, as `mm_vision_select_layer` of config.json.
+        tensors: named as in the checkpoint, or as in a repository of CLIP or of its tower.
+        source: where they are from, for the message.
+
+    Raises:
+        CheckpointError: weights are missing, unexpected or of another shape.
     """
     tensors = {n: t for n, t in tensors.items() if "vision_model." in n} or tensors
     tensors = {TOWER + TOWER_NAMES.sub("", name, count=1): t for name, t in tensors.items()}
@@ -115,7 +131,22 @@ def build_tower(
 def build_projector(
     inside: int, outside: int, tensors: dict[str, Tensor], source: Path
 ) -> nn.Sequential:
-    """Build mlp2x_gelu: two linear layers from the tower's width to T5's."""
+    """Build mlp2x_gelu: two linear layers from the tower's width to T5's.
+
+    Args:
+        inside: the tower's width.
+        outside: T5's width.
+        tensors: its weights, with names that begin with `PROJECTOR`.
+        source: where they are from, for the message.
+
+    Raises:
+        CheckpointError: weights are missing, unexpected or of another shape.
+
+    >>> shapes = {"0.weight": (3, 2), "0.bias": (3,), "2.weight": (3, 3), "2.bias": (3,)}
+    >>> tensors = {PROJECTOR + name: torch.zeros(shape) for name, shape in shapes.items()}
+    >>> build_projector(2, 3, tensors, Path("model.safetensors"))(torch.ones(1, 2)).tolist()
+    [[0.0, 0.0, 0.0]]
+    """
     with torch.device("meta"):
         first, second = nn.Linear(inside, outside), nn.Linear(outside, outside)
         projector = nn.Sequential(first, nn.GELU(), second)
@@ -129,6 +160,15 @@ def build_t5(
     """Build T5 with a vocabulary of `rows` tokens; surplus rows of published weights are dropped.
 
     They are dropped here since `resize_token_embeddings` would tie lm_head to the embeddings.
+
+    Args:
+        config: of the T5; its vocabulary size is changed.
+        rows: tokens of the tokenizer.
+        tensors: the weights by name, changed in place.
+        source: where they are from, for the message.
+
+    Raises:
+        CheckpointError: weights are missing, unexpected or of another shape, or have fewer rows.
     """
     config.vocab_size = rows
     tensors.pop(UNUSED, None)

@@ -41,7 +41,9 @@ TOKENIZER = ("tokenizer.json", "spiece.model", "tokenizer_config.json", "special
 
 
 class ClipFlanT5(T5Scorer):
-    """Scores the probability of the template's answer to the template's question.
+    """Score the probability of the template's answer to the template's question, from 0 to 1.
+
+    Lin et al. 2024, eq. 2.
 
     Args:
         checkpoint: config.json and the weights of T5, of the projector and usually of the tower.
@@ -51,6 +53,18 @@ class ClipFlanT5(T5Scorer):
         vision_tower: the folder or hub id of the CLIP tower, by default what config.json says. Its
             weights are read only if the checkpoint has none.
         share: see `T5Scorer`.
+        **options: of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing, or the files do not belong to one model.
+        TemplateError: `chat` is no such text.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> scorer = t2v_eval.load("tiny-clip-flant5", device="cpu")
+    >>> scores = scorer([Image.new("RGB", (48, 48), "red")], ["a red circle", "a blue square"])
+    >>> scores.shape, bool((scores >= 0).all() and (scores <= 1).all())
+    (torch.Size([1, 2]), True)
     """
 
     default_template = "vqascore"

@@ -37,14 +37,24 @@ class EncodedPrompts(NamedTuple):
 
 
 class T5Scorer(PairScorer[Tensor]):
-    """Scores the probability of the template's answer to the template's question, from 0 to 1.
+    """Score the probability of the template's answer to the template's question, from 0 to 1.
 
-    Subclasses implement `preprocess`, `encode_vision`, `encode_prompts`, `tokenize_answer` and
+    The probability is the geometric mean over the answer's tokens and the end token. Subclasses
+    implement `preprocess`, `encode_vision`, `encode_prompts`, `tokenize_answer` and
     `render_prompt`, and call `set_t5`.
 
     Args:
         share: False encodes the image again for every text and runs every pair by itself, which
             gives the same scores more slowly.
+        **options: of `LocalScorer`.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> white, texts = Image.new("RGB", (48, 48), "white"), ["a red circle", "a blue square"]
+    >>> shared, single = (t2v_eval.load("tiny-clip-flant5", share=share)([white], texts)
+    ...                   for share in (True, False))
+    >>> bool((shared - single).abs().max() < 1e-4)
+    True
     """
 
     t5: Any
@@ -190,7 +200,17 @@ class T5Scorer(PairScorer[Tensor]):
 def answer_states(
     t5: Any, encoded: EncodedPrompts, answers: Sequence[Sequence[int]]
 ) -> tuple[Tensor, Tensor]:
-    """Return the decoder states (B, T, width) that predict the answers, and their labels (B, T)."""
+    """Run the decoder on answers.
+
+    Args:
+        t5: the network.
+        encoded: B encoded prompts.
+        answers: token ids of their B answers, the end token included.
+
+    Returns:
+        The decoder states (B, T, width) that predict the tokens, and these as labels (B, T),
+        `IGNORE_INDEX` where an answer is shorter.
+    """
     labels = pad_rows(answers, IGNORE_INDEX, encoded.states.device)
     decoder_ids = pad(labels, (1, -1), value=t5.config.decoder_start_token_id)
     hidden: Tensor = t5.decoder(
@@ -216,7 +236,11 @@ def _probe_answer(t5: Any) -> Tensor:
 
 
 def pad_rows(rows: Sequence[Sequence[int]], value: int, device: torch.device) -> Tensor:
-    """Stack rows of token ids to one tensor (B, L), padded with `value`."""
+    """Stack rows of token ids to one tensor (B, L), padded with `value`.
+
+    >>> pad_rows([[3], [4, 5]], 0, torch.device("cpu")).tolist()
+    [[3, 0], [4, 5]]
+    """
     tensors = [torch.tensor(row, dtype=torch.long) for row in rows]
     return nn.utils.rnn.pad_sequence(tensors, True, value).to(device)
 

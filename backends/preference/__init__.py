@@ -1,0 +1,1 @@
+"""Scorers trained on human preferences and ratings of generated images."""

@@ -29,13 +29,22 @@ FILE = "sac+logos+ava1-l14-linearMSE.pth"
 
 
 class Aesthetic(OpenClip):
-    """Scores the predicted rating of the image, from 1 to 10, whatever the text is.
+    """Score the predicted rating of the image, about 1 to 10, whatever the text is.
 
     Args:
         checkpoint: the file of the five layers, or a folder, hub id or URL of it.
         clip: weights of the CLIP they were trained on, as the checkpoint of `OpenClip`; by default
             OpenAI's ViT-L/14.
         arch: the CLIP's network, as `OpenClip`; an archive of OpenAI's needs none.
+        **options: of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing, or the layers were trained on another CLIP.
+        UnsupportedError: images or texts are compared among themselves.
+
+    >>> scorer = object.__new__(Aesthetic)  # ratings stand for the images; texts have no influence
+    >>> scorer.similarity(torch.tensor([[5.5], [6.0]]), scorer.encode_texts(["a", "b"])).tolist()
+    [[5.5, 5.5], [6.0, 6.0]]
     """
 
     published = ("ViT-L-14", "openai")

@@ -20,9 +20,15 @@ from ..common.images import normalise
 
 
 class HpsV2(OpenClip):
-    """Scores the cosine of image and text under a CLIP fine-tuned on preferences, v2.0.
+    """Score the cosine of image and text under a CLIP fine-tuned on preferences, v2.0; -1 to 1.
 
-    Args: as `OpenClip`.
+    Args:
+        checkpoint: as `OpenClip`.
+        arch: as `OpenClip`.
+        pretrained: as `OpenClip`.
+
+    >>> HpsV2.published, HpsV2.weights
+    (('ViT-H-14', None), ('HPS_v2_compressed.pt',))
     """
 
     published = ("ViT-H-14", None)
@@ -50,9 +56,15 @@ class HpsV2(OpenClip):
 
 
 class HpsV21(HpsV2):
-    """Scores as `HpsV2`, with the weights v2.1.
+    """Score as `HpsV2`, with the weights v2.1.
 
-    Args: as `OpenClip`.
+    Args:
+        checkpoint: as `OpenClip`.
+        arch: as `OpenClip`.
+        pretrained: as `OpenClip`.
+
+    >>> HpsV21.weights
+    ('HPS_v2.1_compressed.pt',)
     """
 
     weights = ("HPS_v2.1_compressed.pt",)

@@ -50,12 +50,20 @@ HEAD_LAYERS = (0, 3, 5)
 
 
 class HpsV3(PairScorer[Tensor]):
-    """Scores the mean of the predicted rating, without bounds; `sigma` gives its deviation.
+    """Score the mean of the predicted rating, without bounds; `sigma` gives its deviation.
 
     Args:
         checkpoint: a folder or hub id with HPSv3.safetensors, or that file.
         base: a folder or hub id with the configuration, tokenizer and image processor of
             Qwen2-VL-7B-Instruct; by default those beside the weights, or else the published.
+        **options: of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing, or the files do not belong to one model.
+        TemplateError: the question lacks the reward token, or there is an answer.
+
+    >>> HpsV3.default_template
+    'hpsv3'
     """
 
     default_template = "hpsv3"
@@ -100,7 +108,16 @@ class HpsV3(PairScorer[Tensor]):
         texts: str | Iterable[str],
         **template: str | None,
     ) -> Tensor:
-        """Return the standard deviation (M, N) of the rating whose mean is the score."""
+        """Return the standard deviation of the rating whose mean is the score.
+
+        Args:
+            images: as in a call.
+            texts: as in a call.
+            **template: as in a call.
+
+        Returns:
+            (M, N) float32 tensor on the CPU.
+        """
         bound = copy.copy(self)
         bound.identity_facts, bound._returns_sigma = {"answer": "sigma"}, True
         return bound.forward(images, texts, **template)

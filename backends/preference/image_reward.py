@@ -65,12 +65,17 @@ RENAMES = {
 
 
 class ImageReward(BertTextPairScorer):
-    """Scores the reward, standardised to mean 0 and deviation 1 over the authors' data.
+    """Score the reward, standardised to mean 0 and deviation 1 over the authors' data.
 
     Args:
         checkpoint: a folder or hub id with ImageReward.pt and med_config.json, or that .pt file.
         tokenizer: the folder or hub id of BERT's tokenizer; by default ``bert-base-uncased`` beside
             the weights, or else the published one.
+        **options: of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing, or the files do not belong to one model.
+        TemplateError: the template has an answer.
     """
 
     def __init__(

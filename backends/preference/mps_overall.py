@@ -45,7 +45,7 @@ LAYER_WEIGHTS = (  # of a layer: cross-attention to the prompt, then self-attent
 
 
 class Mps(PreferenceScorer, QuestionOnlyScorer):
-    """Scores the logit of being preferred among the images of one prompt, without bounds.
+    """Score the logit of being preferred among the images of one prompt, without bounds.
 
     Args:
         checkpoint: tensors by the authors' names: a file, or a folder or hub id with
@@ -55,6 +55,14 @@ class Mps(PreferenceScorer, QuestionOnlyScorer):
         condition: the words that a prompt's words are compared with.
         threshold: words whose similarity to the condition is below this share of the greatest are
             masked: 0.3 in the authors' evaluation, 0.01 in their example.
+        **options: of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing, or the files do not belong to one model.
+        TemplateError: the template has an answer.
+
+    >>> CONDITION.split(", ")[:3]
+    ['light', 'color', 'clarity']
     """
 
     def __init__(

@@ -19,13 +19,25 @@ from .preference_logits import PreferenceScorer
 
 
 class PickScore(PreferenceScorer, HfClip):
-    """Scores exp(logit scale) times the cosine of image and text, or the cosine.
+    """Score exp(logit scale) times the cosine of image and text, or the cosine.
 
     Args:
         checkpoint: a folder or hub id with configuration and weights.
         processor: a folder or hub id with tokenizer and image processor; by default those that lie
             beside the weights, or else those of the CLIP that PickScore was fine-tuned from.
-        scaled: True scores the logit, False the cosine.
+        scaled: True scores the logit, without bounds; False the cosine, -1 to 1.
+        **options: of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing, or the files do not belong to one model.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent  # any CLIP will do
+    >>> scorer = PickScore(checkpoint=str(folder), device="cpu")
+    >>> images = [Image.new("RGB", (48, 48), colour) for colour in ("red", "blue")]
+    >>> round(float(scorer.probabilities(images, "a red square").sum()), 4)
+    1.0
     """
 
     default_processor = "laion/CLIP-ViT-H-14-laion2B-s32B-b79K"

@@ -13,7 +13,13 @@ from t2v_eval.scoring.scorer import Scorer
 
 
 class PreferenceScorer(Scorer):
-    """A scorer whose softmax over the candidates is the probability of being preferred."""
+    """A scorer whose softmax over the candidates is the probability of being preferred.
+
+    Bradley-Terry's model: differences of logits are log-odds.
+
+    Attributes:
+        logit_scale: the factor that makes a logit of a score.
+    """
 
     logit_scale: float = 1.0  # score times this is a logit
 
@@ -25,11 +31,14 @@ class PreferenceScorer(Scorer):
         Args:
             images: the K candidates.
             text: the prompt of all of them.
-            template: as in a call.
+            **template: as in a call.
 
         Returns:
             (K,) float32 tensor on the CPU that sums to 1; with ``on_error="skip"``, NaN
             for an image that failed, and the others as if it were not there.
+
+        Raises:
+            InputError: `text` is not one text.
         """
         if not isinstance(text, str):
             raise InputError("probabilities takes one text: the prompt of all candidate images")

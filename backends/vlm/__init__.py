@@ -1,0 +1,1 @@
+"""VQAScore with vision-language models of transformers."""

@@ -67,10 +67,12 @@ FILES = (*HUB_FILES, "*.jinja")
 class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     """Score images by the probability of the template's answer to the template's question.
 
-    Scores are 0 to 1.
+    Scores are 0 to 1. Lin et al. 2024, eq. 2; with the rule "answer", the geometric mean over the
+    answer's tokens and the end token.
 
     Args:
-        checkpoint: config, weights, tokenizer and processor in the layout of transformers.
+        checkpoint: config, weights, tokenizer and processor in the layout of transformers, or in
+            that of the authors (`vlm.layouts`).
         style: how the prompt is built: "template" by the chat template or a `chat`, "llava" and
             "own-code" by a `chat`, "paligemma" from the question alone.
         rule: "answer", "first-token" or "yes-no": how the probability of the answer is computed.
@@ -92,15 +94,22 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         attn_implementation: the attention implementation, as transformers names it; prefixes are
             packed with "sdpa" and "eager", and repeated with others.
         device_map: "auto" spreads a model over all GPUs, and the CPU where they are too small.
-        load_in_8bit, load_in_4bit: quantise the weights with bitsandbytes.
+        load_in_8bit: quantise the weights to 8 bits with bitsandbytes.
+        load_in_4bit: quantise the weights to 4 bits with bitsandbytes.
         vision_tower: for LLaVA in the layout of its authors, the folder or hub id of the CLIP tower
             if not that of config.json.
+        **options: of `LocalScorer`.
 
     Raises:
         InputError: an option that this model or style does not have.
         CheckpointError: files that are missing, or that do not belong to one model.
         UnsupportedError: a sharing mode that the model does not allow, or a network that changes
             its logits in an unknown way.
+
+    >>> import t2v_eval
+    >>> t2v_eval.load("qwen2.5-vl-7b", rule="sum")  # refused before anything is downloaded
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: rule='sum'; use 'answer' or 'first-token' or 'yes-no'
     """
 
     default_template = "vqascore"
@@ -159,7 +168,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         trust_remote_code: bool,
         placement: Placement,
     ) -> CheckpointInfo:
-        """Find the files of a checkpoint, and read its configuration."""
+        """Locate the files of a checkpoint, and read its configuration."""
         code = ("*.py",) if trust_remote_code else ()
         folder = self.locate_weights(checkpoint, (*FILES, *code))
         layout = read_layout(
@@ -328,7 +337,9 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         """Return how many tokens fit after an image or video, less those `reserved` for an answer.
 
         Args:
+            inputs: of the image or video.
             shortest: the tokens of an empty text.
+            reserved: tokens that an answer may have.
 
         Raises:
             MediaError: a video has so many frames that not even these fit.
@@ -530,6 +541,14 @@ def check_choices(
     load_in_4bit: bool,
 ) -> None:
     """Check the options that have a fixed set of values.
+
+    Args:
+        style: see `HfVlm`.
+        rule: see `HfVlm`.
+        share: see `HfVlm`.
+        trust_remote_code: True or False.
+        load_in_8bit: True or False.
+        load_in_4bit: True or False.
 
     Raises:
         InputError: any other value.

@@ -1,7 +1,8 @@
-"""Internals of transformers used for images and videos: precomputed vision features as an input,
-M-RoPE positions behind videos, and video processors and networks as their authors have them.
+"""Internals of transformers used for images and videos.
 
-`tests/backends/vlm/test_transformers_vision.py` has a test for each internal that is relied on.
+Precomputed vision features as an input, M-RoPE positions behind videos, and video processors and
+networks as their authors have them. `tests/backends/vlm/test_transformers_vision.py` has a test for
+each internal that is relied on.
 """
 
 from __future__ import annotations
@@ -40,12 +41,21 @@ MLLAMA_IMAGE_INPUTS = ("pixel_values", "aspect_ratio_ids", "aspect_ratio_mask")
 
 
 def settings_of(processor: Any) -> set[str]:
-    """Return the settings that an image or video processor takes; none where it names none."""
+    """Return the settings that an image or video processor takes; none where it names none.
+
+    >>> from transformers import CLIPImageProcessorPil
+    >>> "do_resize" in settings_of(CLIPImageProcessorPil()), settings_of(None)
+    (True, set())
+    """
     return {*getattr(getattr(processor, "valid_kwargs", None), "__annotations__", ())}
 
 
 class VisionEncoder:
-    """Compute image and video features of a model, and the inputs that hand them to its decoder."""
+    """Compute image and video features of a model, and the inputs that hand them to its decoder.
+
+    Args:
+        network: the model without its head.
+    """
 
     # Inputs of the vision tower, which are left out once there are features.
     inputs: Sequence[str] = ("pixel_values", "pixel_attention_mask", PIXEL_VALUES_VIDEOS)
@@ -57,6 +67,7 @@ class VisionEncoder:
         """Return the features of each row; rows of one shape are encoded together.
 
         Args:
+            rows: inputs of the model, with pixels.
             has_several_images: whether a row has more than one image; it is then encoded alone.
         """
         groups: dict[Any, list[int]] = {}
@@ -113,7 +124,11 @@ class VisionEncoder:
 
 
 class MllamaVisionEncoder(VisionEncoder):
-    """The encoder of Mllama, whose decoder attends to image tiles by cross-attention."""
+    """Compute image features of Mllama, whose decoder attends to image tiles by cross-attention.
+
+    Args:
+        network: the model without its head.
+    """
 
     inputs = MLLAMA_IMAGE_INPUTS
 
@@ -134,7 +149,11 @@ class MllamaVisionEncoder(VisionEncoder):
 
 
 def find_vision_encoder(network: Any) -> VisionEncoder | None:
-    """Return the encoder of a network whose decoder takes precomputed features, or None."""
+    """Return the encoder of a network whose decoder takes precomputed features, or None.
+
+    >>> find_vision_encoder(torch.nn.Linear(1, 1)) is None
+    True
+    """
     names = parameter_names(type(network).forward)
     if hasattr(network, "get_image_features") and MM_ENCODER_OUTPUTS in names:
         return VisionEncoder(network)
@@ -184,6 +203,9 @@ def patch_text_positions_after_video(model: Any) -> bool:
 
     Returns:
         False where the model is of these classes but computes positions in an unknown way.
+
+    >>> patch_text_positions_after_video(torch.nn.Linear(1, 1))
+    True
     """
     if not isinstance(model, QWEN_MROPE_MODELS):
         return True
@@ -233,9 +255,13 @@ def _agree_on_text(*functions: Callable[..., Any]) -> bool:
 
 
 class PillowVideoProcessor(BaseVideoProcessor):
-    """Resize with Pillow's bicubic filter.
+    """Resize frames with Pillow's bicubic filter.
 
     torchvision's result differs where one side grows and the other shrinks.
+
+    >>> size = SimpleNamespace(height=4, width=2)
+    >>> PillowVideoProcessor().resize(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), size).shape
+    torch.Size([1, 3, 4, 2])
     """
 
     @override
@@ -257,11 +283,11 @@ class InternVLFrameProcessor(PillowVideoProcessor, InternVLVideoProcessor):
 
 
 class TarsierFrameProcessor(Qwen2VLVideoProcessor, PillowVideoProcessor):
-    """Prepare frames as tarsier_processor.py of bytedance/tarsier does with
-    `use_multi_images_for_video`.
+    """Prepare frames as tarsier_processor.py of bytedance/tarsier.
 
-    The model merges two frames into one patch, so each frame is repeated. A frame is also resized
-    twice: into the limit of pixels, and then to whole patches, which may exceed the limit.
+    That is with `use_multi_images_for_video`: the model merges two frames into one patch, so each
+    frame is repeated. A frame is also resized twice: into the limit of pixels, and then to whole
+    patches, which may exceed the limit.
     """
 
     @override

@@ -28,10 +28,20 @@ STYLES: dict[str, Callable[..., PromptBuilder]] = {
 def make_prompt_builder(
     style: str, checkpoint: CheckpointInfo, options: Mapping[str, Any]
 ) -> PromptBuilder:
-    """Return the prompt builder of a style, with the options of a card or a user.
+    """Build the prompt builder of a style, with the options of a card or a user.
+
+    Args:
+        style: a key of `STYLES`.
+        checkpoint: of the model.
+        options: arguments of the style's class, by name.
 
     Raises:
         InputError: an option that the style does not take, or one that it needs and that is absent.
+        CheckpointError: a checkpoint that the style cannot ask.
+
+    >>> make_prompt_builder("paligemma", None, {"chat": "USER: <image> {}"})
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: style='paligemma' takes no chat: leave it out
     """
     parameters = dict(signature(STYLES[style]).parameters)
     del parameters["checkpoint"]

@@ -1,4 +1,4 @@
-"""Render chat templates within limits of time and memory: checkpoints bring them as programs.
+"""Render chat templates, which checkpoints bring as programs, within limits of time and memory.
 
 The sandbox of Jinja keeps a template from everything but its variables. Here its steps are limited
 too (loops, calls, filters and operators), and the length of its texts and lists.
@@ -32,11 +32,22 @@ REMOVED_FILTERS = ("random", "urlize", "striptags", "xmlattr", "wordwrap", "ppri
 
 
 class TemplateLimitError(Exception):
-    """A template exceeds a limit of steps, time or length."""
+    """A template exceeds a limit of steps, time or length.
+
+    >>> try:
+    ...     render("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}")
+    ... except TemplateLimitError as error:
+    ...     print(error)
+    it is not done after 200000 steps
+    """
 
 
 class Budget:
-    """The remaining steps and the end of the time of one rendering."""
+    """The remaining steps and the end of the time of one rendering.
+
+    >>> Budget().steps == STEPS
+    True
+    """
 
     def __init__(self) -> None:
         self.steps, self.end = STEPS, time.monotonic() + SECONDS
@@ -46,10 +57,17 @@ _BUDGET: ContextVar[Budget | None] = ContextVar("budget", default=None)
 
 
 def render(source: str, **variables: Any) -> str:
-    """Return the text that a chat template makes of its variables.
+    """Render a chat template.
+
+    Args:
+        source: the template.
+        **variables: of the template.
+
+    Returns:
+        The text.
 
     Raises:
-        TooMuchError: it takes more steps, or makes longer texts, than a conversation needs.
+        TemplateLimitError: it takes more steps, or makes longer texts, than a conversation needs.
         Exception: any other error of the template.
 
     >>> render("{{ messages[0].content | upper }}", messages=[{"content": "a cat"}])
@@ -77,10 +95,12 @@ def _bounded() -> Iterator[None]:
 
 
 def count_step() -> None:
-    """Count a step.
+    """Count a step of the template that is being rendered; outside a rendering, do nothing.
 
     Raises:
         TemplateLimitError: there are too many, or they take too long.
+
+    >>> count_step()
     """
     budget = _BUDGET.get()
     if budget is not None:
@@ -92,7 +112,7 @@ def count_step() -> None:
 
 
 def size_of(*values: Any) -> int:
-    """Return the letters and nested values in values, each as often as it occurs.
+    """Return the number of letters and nested values in values, each as often as it occurs.
 
     Raises:
         TemplateLimitError: there are too many.
@@ -140,7 +160,11 @@ def _too_large(operands: Sequence[int]) -> bool:
 
 
 def each_a_step(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield values, and count each as a step."""
+    """Yield values, and count each as a step.
+
+    >>> list(each_a_step("ab"))
+    ['a', 'b']
+    """
     for value in values:
         count_step()
         yield value
@@ -170,9 +194,10 @@ def _bounded_filter(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class StepCounter(NodeTransformer):
-    """Insert a step wherever a template could go on for ever."""
+    """Insert a counted step wherever a template could go on for ever."""
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
+        """Count each turn of a loop; refuse a recursive loop."""
         if node.recursive:
             raise TemplateLimitError("it has a recursive loop")
         self.generic_visit(node)
@@ -180,11 +205,13 @@ class StepCounter(NodeTransformer):
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
+        """Turn ``a ~ b`` into ``a + b``, which `BoundedEnvironment.call_binop` bounds."""
         self.generic_visit(node)
         texts: list[nodes.Expr] = [_filtered("string", part) for part in node.nodes]
         return reduce(lambda a, b: nodes.Add(a, b, lineno=node.lineno), texts)
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        """Bound the operands of a comparison."""
         self.generic_visit(node)
         node.expr = _filtered("same", node.expr)
         for operand in node.ops:
@@ -192,6 +219,7 @@ class StepCounter(NodeTransformer):
         return node
 
     def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
+        """Bound the keys of a mapping."""
         self.generic_visit(node)
         node.key = _filtered("same", node.key)
         return node
@@ -202,7 +230,7 @@ def _filtered(name: str, node: Any) -> nodes.Filter:
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """The sandbox of Jinja with limits."""
+    """The sandbox of Jinja with limits on steps, lengths and numbers."""
 
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
 
@@ -245,7 +273,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
     @staticmethod
     @override
     def concat(parts: Iterable[str]) -> str:
-        """Join the parts of the output, or of a block."""
+        """Join the parts of the output, or of a block.
+
+        Raises:
+            TemplateLimitError: they are too long together.
+        """
         texts, length = [], 0
         for text in parts:
             count_step()

@@ -1,0 +1,1 @@
+"""Reading prompts with a vision-language model: inputs, shared prefixes, hidden states, rules."""

@@ -22,14 +22,26 @@ Row = dict[str, Any]
 
 
 class PromptTokens(NamedTuple):
-    """The tokens after the image: the rest of the prompt, and the answer with its end token."""
+    """The tokens after the image: the rest of the prompt, and the answer with its end token.
+
+    >>> PromptTokens(prompt=[5, 6], answer=[7, 1]).answer
+    [7, 1]
+    """
 
     prompt: list[int]
     answer: list[int]
 
 
 def append_tokens(inputs: Mapping[str, Any], tokens: Sequence[int], token_type: int = 0) -> Row:
-    """Return a row with more text tokens at its end; every (1, L) input grows with `input_ids`.
+    """Append text tokens to a row; every (1, L) input grows with `input_ids`.
+
+    Args:
+        inputs: a row.
+        tokens: to append.
+        token_type: the type of text tokens, where the model has types.
+
+    Returns:
+        A new row.
 
     >>> row = {"input_ids": torch.tensor([[5, 6]]), "attention_mask": torch.ones(1, 2)}
     >>> append_tokens(row, [7])["input_ids"].tolist()
@@ -50,11 +62,16 @@ def append_tokens(inputs: Mapping[str, Any], tokens: Sequence[int], token_type: 
 
 
 def batch_rows(rows: Sequence[Row], pad_token: int, token_type: int = 0) -> Row:
-    """Return B rows as one batch, (B, L) of the longest, padded on the right.
+    """Join B rows to one batch, (B, L) of the longest, padded on the right.
 
     Args:
+        rows: with the same inputs.
         pad_token: any token of text.
         token_type: the type of text tokens.
+
+    >>> rows = [{"input_ids": torch.tensor([ids])} for ids in ([5, 6], [7])]
+    >>> batch_rows(rows, pad_token=0)["input_ids"].tolist()
+    [[5, 6], [7, 0]]
     """
     if len(rows) == 1:
         return rows[0]

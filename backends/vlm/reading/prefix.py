@@ -36,6 +36,7 @@ class Prefix:
     """Read prefixes once, and then any number of suffixes behind them.
 
     Args:
+        network: the model without its head.
         inputs: all inputs of the model for B prefixes, `input_ids` (B, P) among them.
         lengths: how many of the P tokens belong to each prefix; the rest is padding.
         packed: whether suffixes are packed into the row of their prefix.

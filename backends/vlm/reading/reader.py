@@ -46,7 +46,12 @@ NO_LIMIT = 10**9  # tokens of a batch
 
 @dataclass(frozen=True)
 class EncodedMedia:
-    """The inputs of an image or video, and its features where the vision tower has run."""
+    """The inputs of an image or video, and its features where the vision tower has run.
+
+    >>> row = {"input_ids": torch.tensor([[5, 6]])}
+    >>> EncodedMedia(MediaInputs(row)).row["input_ids"].shape
+    torch.Size([1, 2])
+    """
 
     inputs: MediaInputs
     features: Any = None
@@ -58,14 +63,19 @@ class EncodedMedia:
 
     @property
     def batch_key(self) -> Hashable:
-        """What rows must have in common to be one batch."""
+        """The properties that rows must share to be one batch."""
         modality = self.features["modality"] if isinstance(self.features, dict) else ""
         return self.inputs.frames, modality, *self.row
 
 
 @dataclass
 class MediaPrompts:
-    """An image or video with the prompts about it, by their text, and the prefix they share."""
+    """An image or video with the prompts about it, by their text, and the prefix they share.
+
+    >>> media = EncodedMedia(MediaInputs({"input_ids": torch.tensor([[5, 6]])}))
+    >>> MediaPrompts(media, {"a cat": PromptTokens([7, 8], [9])}).length
+    5
+    """
 
     media: EncodedMedia
     prompts: Mapping[str, PromptTokens]
@@ -73,13 +83,17 @@ class MediaPrompts:
 
     @property
     def length(self) -> int:
-        """Tokens of the longest prompt with its answer, those of the image included."""
+        """The tokens of the longest prompt with its answer, those of the image included."""
         longest = max(len(tokens.prompt) + len(tokens.answer) for tokens in self.prompts.values())
         return int(self.media.row["input_ids"].shape[1]) + longest
 
 
 class PromptTargets(NamedTuple):
-    """A prompt about image `media_index` of a prefill, and the tokens to predict after it."""
+    """A prompt about image `media_index` of a prefill, and the tokens to predict after it.
+
+    >>> PromptTargets(media_index=0, prompt=[7, 8], targets=[9]).targets
+    [9]
+    """
 
     media_index: int
     prompt: list[int]
@@ -138,7 +152,10 @@ class HiddenStateReader:
         self.batches_images = self.mode != "none"
 
     def encode_media(self, inputs: Sequence[MediaInputs]) -> list[EncodedMedia]:
-        """Return images and videos with their features, which replace their pixels."""
+        """Return images and videos with their features, which replace their pixels.
+
+        In the mode "none", pixels are left as they are.
+        """
         if self.mode == "none" or self.vision is None:
             return [EncodedMedia(media) for media in inputs]
         groups = [inputs] if self.batches_images else [[media] for media in inputs]
@@ -182,6 +199,8 @@ class HiddenStateReader:
         """Return the hidden states (T, D) that predict the T targets of each pair.
 
         Args:
+            prefill: the images, with their prefixes.
+            pairs: prompts about these images, and the tokens to predict.
             max_batch_tokens: tokens, with padding, that are read at a time where prompts are read
                 as a whole.
         """

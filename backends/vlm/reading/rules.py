@@ -29,7 +29,7 @@ class Rule(ABC):
     `log_p` below is (R, vocabulary): one row for each token of `targets`, prompt after prompt.
 
     Args:
-        encode: return the tokens of a text.
+        encode: a function that returns the tokens of a text.
     """
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
@@ -40,7 +40,15 @@ class Rule(ABC):
         """Return the tokens to predict, at least one, of an answer that ends in the end token."""
 
     def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
-        """Return what `score` needs of each row (R, K); by default its label's log-probability."""
+        """Return what `score` needs of each row, by default the log-probability of its label.
+
+        Args:
+            log_p: (R, vocabulary).
+            labels: (R,) token ids.
+
+        Returns:
+            (R, K) float32 tensor.
+        """
         return log_p.gather(1, labels[:, None])
 
     @abstractmethod
@@ -61,6 +69,8 @@ class Rule(ABC):
 class AnswerLikelihood(Rule):
     """Take the geometric mean over all tokens of the answer.
 
+    As the authors' code of Lin et al. 2024, for eq. 2.
+
     >>> rule = AnswerLikelihood(lambda text: [])
     >>> log_p = torch.tensor([[0.25], [0.04], [0.5]]).log()
     >>> scores = rule.score(log_p, torch.tensor([0, 0, 1]), ["a b", "c"])
@@ -80,7 +90,11 @@ class AnswerLikelihood(Rule):
 
 
 class FirstTokenProbability(AnswerLikelihood):
-    """Take the probability of the answer's first token."""
+    """Take the probability of the answer's first token, as t2v_metrics 3 does.
+
+    >>> FirstTokenProbability(lambda text: []).targets([7, 8, 1])
+    [7]
+    """
 
     @override
     def targets(self, answer: Sequence[int]) -> list[int]:
@@ -90,8 +104,17 @@ class FirstTokenProbability(AnswerLikelihood):
 class YesNoProbability(FirstTokenProbability):
     """Take P(yes) / (P(yes) + P(no)), or the same of no where that is the answer.
 
+    Args:
+        encode: a function that returns the tokens of a text.
+
     Raises:
         InputError: no spelling of yes or of no is a single token of the model.
+
+    >>> rule = YesNoProbability(lambda text: [1 if "y" in text.lower() else 2])
+    >>> log_p = torch.tensor([[0.1, 0.6, 0.3]]).log()
+    >>> gathered = rule.gather(log_p, torch.tensor([1]))
+    >>> round(float(rule.score(gathered, torch.tensor([0]), ["Yes"])), 4)
+    0.6667
     """
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:

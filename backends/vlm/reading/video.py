@@ -32,6 +32,9 @@ class MediaInputs:
         row: all inputs, `input_ids` (1, L) among them.
         lead: text between them and the question.
         frames: the number of frames of a video; 0 for an image.
+
+    >>> MediaInputs({"input_ids": torch.tensor([[5, 6]])}).frames
+    0
     """
 
     row: dict[str, Tensor]
@@ -51,6 +54,9 @@ class VideoSettings:
         caption: text before each of these images, with `{seconds}` and `{number}`.
         lead: text before the question, with `{count}`, `{seconds}` and `{times}`.
         processor: settings of the model's video processor: all other keys.
+
+    >>> VideoSettings(caption="Frame {number}: ").frame_captions(Clip([], [0, 8], 16, 8.0))
+    ['Frame 1: ', 'Frame 2: ']
     """
 
     pixels: tuple[int, int, int] | None = None
@@ -61,7 +67,10 @@ class VideoSettings:
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, Any]) -> VideoSettings:
-        """Return the settings of a card or a user, which are all on one level.
+        """Parse the settings of a card or a user, which are all on one level.
+
+        Args:
+            settings: the fields of this class but `processor`, and settings of the video processor.
 
         Raises:
             InputError: a value of the wrong kind, or a setting that `frames=` decides.
@@ -98,7 +107,12 @@ class VideoSettings:
         return self.as_pictures or bool(self.caption)
 
     def frame_captions(self, clip: Clip) -> list[str]:
-        """Return the text before each frame that is an image of its own."""
+        """Return the text before each frame that is an image of its own.
+
+        >>> clip = Clip([], [0, 8], 16, 8.0)
+        >>> VideoSettings(caption="At {seconds} s: ").frame_captions(clip)
+        ['At 0.0 s: ', 'At 1.0 s: ']
+        """
         times = enumerate(clip.times, 1)
         return [self.caption.format(number=n, seconds=round(time, 2)) for n, time in times]
 
@@ -112,9 +126,13 @@ class VideoSettings:
         return self.lead.format(count=len(clip.places), seconds=clip.seconds, times=times)
 
     def resize_frame(self, frame: Image.Image, count: int, side: int) -> Image.Image:
-        """Return one of `count` frames, resized within `pixels` to multiples of `side`.
+        """Resize one of `count` frames within `pixels` to multiples of `side`.
 
         As torchvision resizes tensors, which qwen_vl_utils does, rounded to whole numbers again.
+
+        >>> settings = VideoSettings(pixels=(16, 64, 10**6))
+        >>> settings.resize_frame(Image.new("RGB", (40, 20)), count=2, side=2).size
+        (10, 4)
         """
         if self.pixels is None:
             return frame
@@ -134,7 +152,11 @@ class VideoSettings:
 
 
 def pad_clip(clip: Clip, count: int) -> Clip:
-    """Return a clip of at least `count` frames, which repeats its last frame."""
+    """Return a clip of at least `count` frames, which repeats its last frame.
+
+    >>> pad_clip(Clip([Image.new("RGB", (4, 4))], [0], 1, 1.0), 2).places
+    [0, 0]
+    """
     lacking = max(0, count - len(clip.frames))
     frames = clip.frames + clip.frames[-1:] * lacking
     return clip._replace(frames=frames, places=clip.places + clip.places[-1:] * lacking)
@@ -145,6 +167,9 @@ def stack_frames(clip: Clip) -> Tensor:
 
     Raises:
         ValueError: the frames differ in size.
+
+    >>> stack_frames(Clip([Image.new("RGB", (4, 2), "white")], [0], 1, 1.0)).shape
+    torch.Size([1, 3, 2, 4])
     """
     if len(sizes := {frame.size for frame in clip.frames}) > 1:
         raise ValueError(f"its frames have several sizes, {sorted(sizes)}: resize them to one size")

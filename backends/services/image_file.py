@@ -10,11 +10,11 @@ import math
 
 from PIL import Image
 
+from t2v_eval.inputs.image_file import orientation_of
 from t2v_eval.inputs.media import Media
 
 SENT_AS_THEY_ARE = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp"}
 PLAIN_MODES = ("RGB", "L", "1", "P")
-ORIENTATION = 274
 
 
 def image_file(
@@ -72,7 +72,7 @@ def _file(media: Media, mode: str) -> tuple[bytes, str] | None:
     if mode == "seen" and (
         image.mode not in PLAIN_MODES
         or "transparency" in image.info
-        or image.getexif().get(ORIENTATION, 1) != 1
+        or (orientation_of(image) or 1) != 1
     ):
         return None
     return content, mime

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from t2v_eval.errors import MediaError, T2VError
 from t2v_eval.inputs.decode_budget import BUDGET, check_size
@@ -25,6 +25,18 @@ FORMATS = frozenset(
 SIXTEEN_BITS = ("PNG", "PPM")  # formats whose images of mode "I" have 16 bits
 PIXEL_BYTES = 16  # upper bound a pixel while an image is decoded, rotated and preprocessed
 STRIP = 1 << 22  # pixels that are converted at a time
+ORIENTATION = 0x0112  # tag of EXIF and TIFF
+# How each orientation is made upright. Not by ImageOps.exif_transpose, which also writes the EXIF
+# anew and fails where one of its tags cannot be written.
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # First bytes of files that are passed as images by mistake.
 _SIGNATURES = (
@@ -178,10 +190,25 @@ def of_sixteen_bits(image: Image.Image) -> bool:
     return image.mode == "I" and image.format in SIXTEEN_BITS
 
 
+def orientation_of(image: Image.Image) -> int | None:
+    """Return the EXIF orientation, 1 to 8; None without one, or where the EXIF cannot be read.
+
+    A camera's or an editor's broken EXIF says nothing of the pixels, which are scored as stored.
+
+    >>> orientation_of(Image.new("RGB", (4, 4))) is None
+    True
+    """
+    try:
+        orientation = image.getexif().get(ORIENTATION)
+        return int(orientation) if orientation in range(1, 9) else None
+    except Exception:  # Pillow's reader of EXIF raises anything
+        return None
+
+
 def _upright(image: Image.Image) -> Image.Image:
-    # Pillow copies an upright image too, which for a large one is a lot of memory.
-    rotated = image.getexif().get(274, 1) != 1
-    return ImageOps.exif_transpose(image) if rotated else image
+    """Apply the EXIF orientation; return an upright image itself, as a copy takes memory."""
+    method = _TRANSPOSE.get(orientation_of(image) or 1)
+    return image if method is None else image.transpose(method)
 
 
 def _over_white(part: Image.Image) -> Image.Image:

@@ -26,6 +26,7 @@ from t2v_eval.inputs.image_file import (
     decoding,
     of_sixteen_bits,
     open_image,
+    orientation_of,
     reserve_pixels,
     video_kind,
 )
@@ -350,7 +351,7 @@ def _from_pil(image: Image.Image, name: str) -> Media:
     with BUDGET.lease(), decoding(name):
         reserve_pixels(image, name)
         image.load()
-        orientation = image.getexif().get(274)
+        orientation = orientation_of(image)
         header = f"{image.mode}{image.size}{image.info.get('transparency')}{orientation}"
         header += " of 16 bits" if of_sixteen_bits(image) else ""
         palette = image.palette.tobytes() if image.palette else b""

@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from t2v_eval.inputs.image_file import orientation_of
 from t2v_eval.inputs.media import Media
 from t2v_eval.scoring.plan import Caption, Plan, Text
 from t2v_eval.scoring.results import ScoreChunk
@@ -52,7 +53,7 @@ def size_of(media: Media, mode: str = "seen") -> tuple[int, int] | None:
     """
     try:
         image = media.load()
-        swapped = mode == "seen" and image.getexif().get(274) in (5, 6, 7, 8)
+        swapped = mode == "seen" and orientation_of(image) in (5, 6, 7, 8)
     except Exception:  # decoders raise anything; decoding the image reports the reason
         return None
     width, height = image.size

@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 
 from t2v_eval.errors import BenchmarkDataError, MediaError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.folders import files_in
 from t2v_eval.inputs.media import Media, open_media
 
 from .forms.parquet import image_rows
@@ -129,7 +130,7 @@ class Order(Published, TrueCaptionForm):
     chance: ClassVar[Mapping[str, float]] = {"accuracy": 1 / 5}
 
     def read(self, folder: Path) -> Iterator[Item]:
-        files = sorted(folder.glob("data/*.parquet")) or sorted(folder.glob("*.parquet"))
+        files = files_in(folder, "data/*.parquet") or files_in(folder, "*.parquet")
         if not files:
             raise MissingDataError(f"{folder} holds no data/*.parquet: {self.remedy()}")
         texts = ("correct_caption", *(f"hard_text_{k}" for k in range(1, 5)))

@@ -32,6 +32,7 @@ from typing import Any, ClassVar
 
 from t2v_eval.errors import BenchmarkDataError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item, Scores
+from t2v_eval.inputs.folders import files_in
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.stats.bootstrap import Statistic
 
@@ -135,7 +136,7 @@ class Retrieval(CameraBench, WinogroundForm):
     def read(self, folder: Path) -> Iterator[Item]:
         for skill in SKILLS:
             places = [folder / place / "vqa_and_retrieval" / skill for place in (".", "data")]
-            tasks = [path for place in places for path in sorted(place.glob("*.jsonl"))]
+            tasks = [path for place in places for path in files_in(place, "*.jsonl")]
             if not tasks:
                 raise MissingDataError(
                     f"{places[0]} holds no file of questions (.jsonl): {self.remedy()}"

@@ -25,6 +25,7 @@ from typing import Any
 
 from t2v_eval.errors import BenchmarkDataError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.folders import files_in
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.inputs.tables import read_table
 
@@ -68,7 +69,7 @@ class PickAPicTest(Published, PreferenceForm):
 
     def read(self, folder: Path) -> Iterator[Item]:
         places = [f"{place}{name}*.parquet" for name in ("test_unique", "test") for place in PLACES]
-        files = next((paths for place in places if (paths := sorted(folder.glob(place)))), [])
+        files = next((paths for place in places if (paths := files_in(folder, place))), [])
         if not files:
             raise MissingDataError(f"{folder} holds no test_unique*.parquet: {self.remedy()}")
         for path in files:

@@ -19,6 +19,7 @@ from typing import Any
 
 from t2v_eval.errors import MissingDataError
 from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.folders import files_in
 from t2v_eval.inputs.media import MediaLike
 
 from .forms.published import Published, field, read_json, rows
@@ -49,7 +50,7 @@ class Winoground(Published, WinogroundForm):
         for place in PLACES:
             if (folder / place / "examples.jsonl").is_file():
                 return [folder / place / "examples.jsonl"]
-            if parquet := sorted((folder / place).glob("test-*.parquet")):
+            if parquet := files_in(folder / place, "test-*.parquet"):
                 return parquet
         raise MissingDataError(
             f"{folder} holds neither data/examples.jsonl nor data/test-*.parquet: {self.remedy()}"

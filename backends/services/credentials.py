@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from t2v_eval.errors import InputError
 from t2v_eval.remote.cost import Price
-from t2v_eval.utils.regular_file import read_text
+from t2v_eval.utils.text_file import read_text
 
 
 def resolve_api_key(

@@ -31,11 +31,12 @@ from typing import Any, Protocol
 
 from t2v_eval.errors import BenchmarkDataError, TableError
 from t2v_eval.evaluation.selection import first_few
+from t2v_eval.inputs.folders import IMAGES, files_in
 from t2v_eval.inputs.tables import read_table
+from t2v_eval.utils.text_file import read_text
 
 from .prompt_names import NUMBERED, AmbiguousError, Names, Prompt, same
 
-ENDINGS = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 SYSTEM = {
     "__MACOSX", "@eaDir", "lost+found", "$RECYCLE.BIN", "System Volume Information", "#recycle",
     "Network Trash Folder", "Temporary Items", "__pycache__",
@@ -48,6 +49,7 @@ SAMPLES = "samples"  # the folder of single images, beside grids of them
 UNNAMED: tuple[tuple[str, ...], ...] = ((), (SAMPLES,))  # folders of images that name no run
 RUN = re.compile(r"(seed|run)[ _=-]?[0-9]+", re.IGNORECASE)  # a folder with each prompt once
 MOST_SAMPLES = 64  # of one prompt; a number with images of more prompts is that of a run
+MOST_FOLDERS = 50  # that are tried where a folder itself holds no images of the prompts
 GRID = re.compile(r"grid([ _-]?\d+)*", re.IGNORECASE)
 TEXTS = ("text", "prompt", "caption")
 
@@ -117,15 +119,46 @@ def match(
     runs = _runs(folder, paths, names)
     generic = _match_annotated_and_layout(folder, paths, layout, names, matched, runs, skip)
     matched.names = list(dict.fromkeys(generic.values()))
-    sampled = {
-        parts[0] for path in paths if SAMPLES in (parts := path.relative_to(folder).parts)[1:-1]
-    }
+    sampled = {parts[0] for path in paths if SAMPLES in (parts := parts_of(path, folder))[1:-1]}
     _match_names(folder, generic, names, sampled, matched, runs, skip)
     _share_images(matched, names)
     _check_annotated_prompts(folder, prompts, matched.owners)
     for images in matched.images:
         images.sort()
     return matched
+
+
+def folders_within(
+    folder: Path,
+    prompts: Sequence[Prompt],
+    needed: Sequence[int],
+    layout: Layout | None = None,
+    skip: bool = False,
+) -> list[Path]:
+    """Return the folders one or two levels below `folder` that hold the images it should hold.
+
+    Args:
+        folder: holds no images of the prompts as it is.
+        prompts, layout, skip: as for `match`.
+        needed: the numbers of the prompts whose images are looked for; with `skip`, some suffice.
+    """
+    level = [folder]
+    for _ in range(2):
+        inner = [path for above in level for path in above.iterdir() if path.is_dir()]
+        level = sorted(path for path in inner if not _is_system(path.name))[:MOST_FOLDERS]
+        complete = []
+        for path in level:
+            with suppress(BenchmarkDataError):
+                images = match(path, prompts, layout, skip).images
+                if (any if skip else all)(images[n] for n in needed):
+                    complete.append(path)
+        if complete:
+            return complete
+    return []
+
+
+def _is_system(folder: str) -> bool:
+    return folder.startswith(".") or folder in SYSTEM
 
 
 def _match_annotated_and_layout(
@@ -141,7 +174,7 @@ def _match_annotated_and_layout(
     annotated = _annotated_prompts(folder, paths, names)
     generic: dict[Path, str] = {}
     for path in paths:
-        parts = path.relative_to(folder).parts
+        parts = parts_of(path, folder)
         if path in annotated:
             rule, numbers = annotated[path]
             if numbers:
@@ -187,7 +220,7 @@ def _match_names(
     """
     prompt_first = names.prompts_first(matched.names)
     for path, name in generic.items():
-        parts = path.relative_to(folder).parts
+        parts = parts_of(path, folder)
         relative = "/".join(parts)
         by_name = _found(partial(names.find, name, prompt_first), path, skip)
         inside = inner_folders(parts, runs)
@@ -208,6 +241,16 @@ def _match_names(
                 matched.owners[inside[0]] = by_name[1][0]
 
 
+def parts_of(path: Path, folder: Path) -> tuple[str, ...]:
+    """Return the parts of an image's path below a folder, with folders of samples in lower case.
+
+    >>> parts_of(Path("a/00012/Samples/0.png"), Path("a"))
+    ('00012', 'samples', '0.png')
+    """
+    *folders, name = path.relative_to(folder).parts
+    return (*(SAMPLES if part.lower() == SAMPLES else part for part in folders), name)
+
+
 def inner_folders(parts: Sequence[str], runs: Collection[str] = ()) -> list[str]:
     """Return the folders of an image that may name its prompt.
 
@@ -226,7 +269,7 @@ def _runs(folder: Path, paths: Sequence[Path], names: Names) -> set[str]:
     """Return the folders that are numbers and hold images named by most prompts."""
     held: dict[str, set[int]] = defaultdict(set)
     for path in paths:
-        parts = path.relative_to(folder).parts
+        parts = parts_of(path, folder)
         if len(parts) == 2 and numbered(parts[0]) is not None:
             with suppress(AmbiguousError):
                 held[parts[0]].update((names.find(path.stem) or ("", []))[1])
@@ -269,22 +312,29 @@ def _add_image(matched: FolderMatch, path: Path, rule: str, numbers: Sequence[in
 
 def _image_paths(folder: Path, matched: FolderMatch) -> Iterator[Path]:
     """Yield the images below a folder in order, without those of operating systems."""
-    for place, folders, files in os.walk(folder, followlinks=True):
+
+    def refuse(error: OSError) -> None:
+        raise BenchmarkDataError(
+            f"{error.filename} cannot be read: {error.strerror}; allow reading it, or move it away"
+        ) from error
+
+    for place, folders, files in os.walk(folder, followlinks=True, onerror=refuse):
         here = Path(place)
-        above = {here.resolve(), *here.resolve().parents}
+        way = [here, *here.parents][: len(here.relative_to(folder).parts) + 1]
+        above = {*(step.resolve() for step in way), *folder.resolve().parents}
         for name in list(folders):
-            system = name.startswith(".") or name in SYSTEM
+            system = _is_system(name)
             if system or (here / name).resolve() in above:  # a link to a parent folder
                 folders.remove(name)
                 if system:
                     matched.ignored["of the system"] += [
                         path.relative_to(folder).as_posix()
                         for path in sorted((here / name).rglob("*"))
-                        if path.suffix.lower() in ENDINGS and path.is_file()
+                        if path.suffix.lower() in IMAGES and path.is_file()
                     ]
         folders.sort()
         for name in sorted(files):
-            if not name.lower().endswith(ENDINGS):
+            if not name.lower().endswith(IMAGES):
                 continue
             if name.startswith("."):
                 matched.ignored["of the system"].append(
@@ -302,7 +352,7 @@ def _annotated_prompts(
     """Return the rule and prompt numbers (maybe none) of images that metadata files name."""
     annotated: dict[Path, tuple[str, list[int]]] = {}
     known_paths = set(paths)
-    for path in sorted(folder.glob("*imgs.json")):
+    for path in files_in(folder, "*imgs.json"):
         content = _json(path)
         for name, value in content.items() if isinstance(content, dict) else ():
             for place in (folder / str(value), folder / Path(str(value)).name):
@@ -348,9 +398,10 @@ def _check_annotated_prompts(
 def _json(path: Path) -> Any:
     """Read a JSON file, or the first line of a JSON Lines file."""
     try:
-        lines = path.read_text(encoding="utf-8-sig")
-        return json.JSONDecoder().raw_decode(lines.strip())[0]
-    except (OSError, ValueError) as error:
+        return json.JSONDecoder().raw_decode(read_text(path).strip())[0]
+    except TableError as error:
+        raise BenchmarkDataError(str(error)) from None
+    except (OSError, ValueError, RecursionError) as error:
         raise BenchmarkDataError(f"{path} cannot be read: {error}") from error
 
 

@@ -27,7 +27,7 @@ from t2v_eval.evaluation.selection import first_few
 from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
 
-from .image_folders import FolderMatch, match, seems_one_based
+from .image_folders import FolderMatch, folders_within, match, seems_one_based
 from .prompt_names import Names, Prompt
 from .published import LEAVE_OUT, Published
 
@@ -132,6 +132,14 @@ class PromptsForm(Published):
         hint = "; numbers start at 0, and these seem to start at 1" if from_one else ""
         summary = f" There are {matched.summary()}." if matched.summary() else ""
         remedy = f" {LEAVE_OUT}." if len(lacking) < len(part) else ""
+        skip = self.selection.skips
+        if within := folders_within(folder, prompts, part, self.layout, skip):
+            which = "a folder within it matches" if len(within) == 1 else "folders within it match"
+            paths = " ".join(f"--images {path}" for path in within)
+            return BenchmarkDataError(
+                f"{len(lacking)} of {len(part)} prompts have no image in {folder} itself, but "
+                f"{which}: pass {paths} (images=)"
+            )
         return BenchmarkDataError(
             f"{len(lacking)} of {len(part)} prompts have no image in {folder}: {which}{hint}. Name "
             f"an image by its prompt's number, as {example}.png, or {example}_0.png where there "

@@ -7,7 +7,6 @@ from the card) and the folder.
 
 from __future__ import annotations
 
-import json
 import warnings
 from abc import abstractmethod
 from collections.abc import Hashable, Iterable, Sequence
@@ -19,7 +18,7 @@ from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.selection import first_few, missing_images
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.tables import read_table
-from t2v_eval.utils.regular_file import read_text
+from t2v_eval.utils.text_file import parse_json, read_text
 
 T = TypeVar("T")
 LEAVE_OUT = (
@@ -132,11 +131,9 @@ def rows(path: Path, *columns: str) -> list[dict[str, Any]]:
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a UTF-8 text file."""
-    try:
-        return read_text(path, "utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise BenchmarkDataError(f"{path} is not UTF-8 text: {error}") from None
+    """Read the lines of a text file; other separators of Unicode may be part of a line."""
+    lines = read_text(path).split("\n")
+    return lines if lines[-1] else lines[:-1]
 
 
 def read_tab_separated(path: Path, columns: int) -> list[list[str]]:
@@ -155,19 +152,10 @@ def read_tab_separated(path: Path, columns: int) -> list[list[str]]:
 
 def read_json(path: Path, kind: type[T]) -> T:
     """Read a JSON file whose content is of `kind`; a key that occurs twice is an error."""
-
-    def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
-        content = dict(items)
-        if len(content) < len(items):
-            keys = [key for key, _ in items]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise BenchmarkDataError(f"{path}: the key {twice!r} occurs twice")
-        return content
-
     try:
-        content = json.loads(read_text(path, "utf-8-sig"), object_pairs_hook=pairs)
-    except ValueError as error:
-        raise BenchmarkDataError(f"{path} is not JSON: {error}") from None
+        content = parse_json(read_text(path), path)
+    except TableError as error:
+        raise BenchmarkDataError(str(error)) from None
     if not isinstance(content, kind):
         raise BenchmarkDataError(f"{path} holds {type(content).__name__}, not {kind.__name__}")
     return content

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,15 +17,16 @@ from typing import Any
 
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.evaluation.selection import first_few
+from t2v_eval.inputs.folders import IMAGES, files_in
 from t2v_eval.inputs.media import VIDEOS, check_texts
 from t2v_eval.inputs.tables import rescuing
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import CellCounts, Progress
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.utils.files import write_text
-from t2v_eval.utils.regular_file import read_text
+from t2v_eval.utils.text_file import parse_json, read_text
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp", ".bmp", *VIDEOS})
+ENDINGS = frozenset({*IMAGES, *VIDEOS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,12 +192,14 @@ def _check_uses(scorer: Scorer, references: bool) -> None:
 def _image_files(folder: Path) -> dict[str, str]:
     """Return the image and video files of a folder by image id, sorted."""
     try:
-        listed = sorted(folder.iterdir())
-    except OSError as error:
-        raise TableError(f"{folder} is not a folder of images: {error.strerror}") from error
+        next(folder.iterdir(), None)  # raises where there is no folder to list
+        listed = files_in(folder)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise TableError(f"{folder} is not a folder of images: {why}") from error
     files: dict[str, str] = {}
     for path in listed:
-        if path.suffix.lower() in ENDINGS and not path.name.startswith("."):
+        if path.suffix.lower() in ENDINGS:
             if path.stem in files:
                 raise TableError(
                     f"{folder}: {Path(files[path.stem]).name} and {path.name} are both the image "
@@ -219,18 +223,19 @@ def _read(
     """
     path = Path(path).expanduser()
     try:
-        table = json.loads(read_text(path, "utf-8-sig"))
+        table = parse_json(read_text(path), path)
     except FileNotFoundError:
         raise TableError(f"{path}: no such file") from None
     except OSError as error:
         raise TableError(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise TableError(f"{path} is not JSON: {error}") from None
     form = "a list of captions" if listed else "a caption"
     if not isinstance(table, dict):
         raise TableError(f"{path} holds {type(table).__name__}; expected {{image id: {form}}}")
     rows = {}
-    for name, value in table.items():
+    alike = {unicodedata.normalize("NFC", name): name for name in files}
+    for key, value in table.items():
+        # macOS writes names in NFD, which look the same.
+        name = key if key in files else alike.get(unicodedata.normalize("NFC", key), key)
         texts = [value] if isinstance(value, str) else value if listed else None
         try:
             if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):

@@ -1,13 +1,12 @@
 """Read and write tables as CSV, JSON Lines, JSON or Parquet, by the suffix of the file.
 
-A CSV file may be separated by commas, tabs, semicolons or bars, and be UTF-8, or UTF-16 with a byte
-order mark; a JSON file holds a list of objects, or an object of objects, whose keys become the
-column `id`.
+A CSV file may be separated by commas, tabs, semicolons or bars; text is UTF-8, UTF-16 or UTF-32. A
+JSON file holds a list of objects, or an object of objects, whose keys become the column
+`id`.
 """
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import json
@@ -24,6 +23,7 @@ from typing import Any, TypeAlias
 from t2v_eval.errors import OutputError, T2VWarning, TableError
 from t2v_eval.utils.files import replacing
 from t2v_eval.utils.regular_file import open_regular, read_bytes
+from t2v_eval.utils.text_file import decode_text, parse_json
 
 Row: TypeAlias = Mapping[str, Any]
 
@@ -264,16 +264,8 @@ def _text(path: Path, faults: Faults) -> io.StringIO:
     Where rows may be skipped, bytes that are not UTF-8 become lone surrogates, which make a row
     unusable.
     """
-    content = read_bytes(path)
-    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    errors = "surrogateescape" if faults.skip and not wide else "strict"
-    try:
-        text = content.decode("utf-16" if wide else "utf-8-sig", errors)
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise TableError(
-            f"{path} is not UTF-8 text in line {line}: {error}; save it as UTF-8"
-        ) from None
+    errors = "surrogateescape" if faults.skip else "strict"
+    text = decode_text(read_bytes(path), path, errors)
     return io.StringIO(text, newline="")
 
 
@@ -358,9 +350,9 @@ def _read_jsonl(path: Path, faults: Faults) -> list[dict[str, Any]]:
             continue
         row: Any = {}
         try:
-            row = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            faults.add(len(rows) + 1, f" is not JSON: {error}", line)
+            row = parse_json(content, "")
+        except TableError as error:
+            faults.add(len(rows) + 1, str(error), line)
         if not _is_whole(content):
             faults.add(len(rows) + 1, " is not UTF-8 text", line)
         rows.append(_object(row, len(rows) + 1, faults, line))
@@ -368,12 +360,7 @@ def _read_jsonl(path: Path, faults: Faults) -> list[dict[str, Any]]:
 
 
 def _read_json(path: Path, faults: Faults) -> list[dict[str, Any]]:
-    try:
-        content = json.loads(_text(path, Faults(path, skip=False)).getvalue())
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, TableError):
-            raise
-        raise TableError(f"{path} is not JSON: {error}") from None
+    content = parse_json(_text(path, Faults(path, skip=False)).getvalue(), path)
     if isinstance(content, dict):
         rows = []
         for number, (name, row) in enumerate(content.items(), 1):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from t2v_eval.errors import InputError
-from t2v_eval.utils.regular_file import read_text
+from t2v_eval.utils.text_file import read_text
 
 SCHEMA_VERSION = 2
 

@@ -112,21 +112,6 @@ def read_bytes(path: Path) -> bytes:
         return stream.read()
 
 
-def read_text(path: Path, encoding: str = "utf-8") -> str:
-    r"""Return the text of a regular file, with line ends as "\n".
-
-    Args:
-        path: the file.
-        encoding: how its characters are stored.
-
-    Raises:
-        OSError: as `open_regular`.
-        UnicodeDecodeError: it has another encoding.
-    """
-    text = read_bytes(path).decode(encoding)
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
 def digest(*parts: bytes) -> str:
     """Return a hash of some content as a key: 32 hexadecimal digits (BLAKE2b).
 

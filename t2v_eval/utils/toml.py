@@ -6,10 +6,11 @@ import tomllib
 from typing import Any, Protocol
 
 from t2v_eval.errors import InputError
+from t2v_eval.utils.text_file import decode_text
 
 
 class _Readable(Protocol):
-    def read_text(self, encoding: str) -> str: ...
+    def read_bytes(self) -> bytes: ...
 
 
 def read_toml(file: _Readable) -> dict[str, Any]:
@@ -19,7 +20,7 @@ def read_toml(file: _Readable) -> dict[str, Any]:
         file: a path, or a resource of `importlib.resources`.
 
     Raises:
-        InputError: it is not valid TOML; the message names the file.
+        InputError: it is not valid TOML, or no text; the message names the file.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -30,6 +31,6 @@ def read_toml(file: _Readable) -> dict[str, Any]:
     {'size': 400}
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(decode_text(file.read_bytes(), file))
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{file} is not valid TOML: {error}") from error

@@ -8,6 +8,7 @@ import json
 import pytest
 from helpers.benchmarks.small_files import draw
 
+from t2v_eval.benchmarks.forms import image_folders
 from t2v_eval.benchmarks.forms.image_folders import match
 from t2v_eval.benchmarks.forms.prompt_names import Prompt
 from t2v_eval.errors import BenchmarkDataError
@@ -288,3 +289,50 @@ def test_with_skip_a_name_of_several_prompts_is_left_out(tmp_path):
     found = match(tmp_path, prompts(*texts), skip=True)
     assert [len(of) for of in found.images] == [0, 1]
     assert found.ignored == {"may be of several prompts": [f"{names[0]}.png"]}
+
+
+def test_samples_may_be_written_in_capitals(tmp_path):
+    for n, name in enumerate(("Samples", "SAMPLES", "samples")):
+        write_geneval(tmp_path / "set", tmp_path / name)
+        for place in (tmp_path / name).iterdir():
+            (place / "samples").rename(place / "in_between")
+            (place / "in_between").rename(place / name)
+        _, items = items_of("geneval", tmp_path / "set", tmp_path / name)
+        assert [len(item.images) for item in items] == [4, 4, 4], n
+        assert not any("grid" in image for item in items for image in item.images)
+
+
+def test_the_refusal_names_the_folder_within_that_matches(tmp_path):
+    write_geneval(tmp_path / "set", tmp_path / "out" / "sdxl")
+    with pytest.raises(BenchmarkDataError) as refused:
+        items_of("geneval", tmp_path / "set", tmp_path / "out")
+    hint = f"a folder within it matches: pass --images {tmp_path}/out/sdxl (images=)"
+    assert hint in str(refused.value)
+    write_geneval(tmp_path / "set", tmp_path / "out" / "flux")
+    with pytest.raises(
+        BenchmarkDataError, match="folders within it match: pass --images .*flux --"
+    ):
+        items_of("geneval", tmp_path / "set", tmp_path / "out")
+    draw(tmp_path / "deep" / "x" / "images" / "00000.png")
+    draw(tmp_path / "deep" / "x" / "notes" / "00000.png")
+    for n in (1, 2):
+        draw(tmp_path / "deep" / "x" / "images" / f"{n:05}.png", n)
+    with pytest.raises(BenchmarkDataError, match="--images .*/deep/x/images \\(images=\\)"):
+        items_of("geneval", tmp_path / "set", tmp_path / "deep")
+    draw(tmp_path / "bad" / "images" / "dog.png")
+    with pytest.raises(BenchmarkDataError) as refused:
+        items_of("geneval", tmp_path / "set", tmp_path / "bad")
+    assert "within it" not in str(refused.value)
+
+
+def test_folders_that_link_to_each_other_are_read_once(tmp_path):
+    draw(tmp_path / "all" / "a" / "00000.png")
+    draw(tmp_path / "all" / "b" / "00001.png", 1)
+    (tmp_path / "all" / "a" / "x").symlink_to(tmp_path / "all" / "b")
+    (tmp_path / "all" / "b" / "y").symlink_to(tmp_path / "all" / "a")
+    (tmp_path / "all" / "loop.png").symlink_to(tmp_path / "all" / "loop.png")
+    (tmp_path / "all" / "00002.png").mkdir()
+    paths = list(image_folders._image_paths(tmp_path / "all", image_folders.FolderMatch([])))
+    assert [path.relative_to(tmp_path / "all").as_posix() for path in paths] == [
+        "a/00000.png", "a/x/00001.png", "b/00001.png", "b/y/00000.png"
+    ]  # fmt: skip

@@ -413,8 +413,8 @@ CASES = {
              "3d_spatial"), 2
         ), mean_over_prompts,
         with_an_image(line_again("3d_spatial_val.txt"), "16"), COUNTS,
-        lambda root: (root / "shape_val.txt").write_bytes(b"\xff\xfe"),
-        "shape_val.txt is not UTF-8 text",
+        lambda root: (root / "shape_val.txt").write_bytes(b"caf\xe9\n"),
+        "shape_val.txt is not UTF-8 text in line 1, at byte 3",
     ),
     "genai-bench-prompts": Case(
         2, 2, {"counting": 1, "basic": 2}, mean_over_prompts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 
 import pytest
@@ -12,7 +13,7 @@ from helpers.toy import ToyEmbedding, draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, OutputError, T2VWarning, TableError
-from t2v_eval.evaluation.captions import score_captions
+from t2v_eval.evaluation.captions import Captions, score_captions
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
 CANDIDATES, REFERENCES = FOLDER / "cli_candidates.json", FOLDER / "cli_references.json"
@@ -147,3 +148,39 @@ def test_a_broken_image_is_null_and_not_in_the_mean(folder):
 def test_a_result_that_cannot_be_written_is_named(folder):
     with pytest.raises(OutputError, match="nowhere"):
         score(folder).write(folder / "nowhere" / "out.json")
+
+
+def test_only_regular_files_are_images(tmp_path):
+    """A folder, a pipe, a broken link or a hidden file called like an image is none."""
+    draw_image(0).save(tmp_path / "a.png")
+    (tmp_path / "folder.png").mkdir()
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (tmp_path / "loop.png").symlink_to(tmp_path / "loop.png")
+    (tmp_path / "._a.jpg").write_bytes(b"of macOS")
+    (tmp_path / "link.JPG").symlink_to(tmp_path / "a.png")
+    (tmp_path / "c.json").write_text('{"a": "a cat", "link": "a dog"}')
+    read = Captions.read(tmp_path / "c.json", tmp_path)
+    assert read.files == {"a": str(tmp_path / "a.png"), "link": str(tmp_path / "link.JPG")}
+    with pytest.raises(TableError, match="is not a folder of images: No such file"):
+        Captions.read(tmp_path / "c.json", tmp_path / "nowhere")
+
+
+def test_an_image_id_may_be_written_in_either_form_of_unicode(tmp_path):
+    """macOS writes é as two characters, which look the same."""
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    draw_image(0).save(tmp_path / f"{decomposed}.png")
+    (tmp_path / "c.json").write_text(json.dumps({composed: "a cat"}))
+    assert Captions.read(tmp_path / "c.json", tmp_path).captions == {decomposed: "a cat"}
+    draw_image(1).save(tmp_path / f"{composed}.png")
+    (tmp_path / "c.json").write_text(json.dumps({composed: "a cat", decomposed: "a dog"}))
+    read = Captions.read(tmp_path / "c.json", tmp_path)
+    assert read.captions == {composed: "a cat", decomposed: "a dog"}
+
+
+def test_a_key_that_occurs_twice_is_an_error(tmp_path):
+    """Only the last of its captions would be scored."""
+    draw_image(0).save(tmp_path / "a.png")
+    (tmp_path / "c.json").write_text('{"a": "a cat", "a": "a dog"}')
+    with pytest.raises(TableError, match="c.json: the key 'a' occurs twice"):
+        Captions.read(tmp_path / "c.json", tmp_path)

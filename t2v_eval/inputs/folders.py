@@ -1,0 +1,30 @@
+"""List the files of a folder: regular files only, without those of operating systems."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+"""File name endings of images, in lower case, that are looked for in folders."""
+
+
+def files_in(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return the regular files of a folder that match a glob, sorted by path.
+
+    Folders, pipes, broken links and hidden files (such as macOS's ``._a.png``) are left out,
+    whatever they are called.
+
+    Args:
+        folder: the folder; there are no files in one that does not exist.
+        pattern: a glob relative to it, which may name sub-folders.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "b.png").mkdir()
+    ...     for name in ("a.png", "._a.png"):
+    ...         _ = (Path(folder) / name).write_bytes(b"")
+    ...     [path.name for path in files_in(Path(folder), "*.png")]
+    ['a.png']
+    """
+    paths = sorted(folder.glob(pattern))
+    return [path for path in paths if not path.name.startswith(".") and path.is_file()]

@@ -231,11 +231,11 @@ def _read(
     form = "a list of captions" if listed else "a caption"
     if not isinstance(table, dict):
         raise TableError(f"{path} holds {type(table).__name__}; expected {{image id: {form}}}")
-    rows = {}
+    rows: dict[str, list[str]] = {}
     alike = {unicodedata.normalize("NFC", name): name for name in files}
     for key, value in table.items():
         # macOS writes names in NFD, which look the same.
-        name = key if key in files else alike.get(unicodedata.normalize("NFC", key), key)
+        name = str(key if key in files else alike.get(unicodedata.normalize("NFC", key), key))
         texts = [value] if isinstance(value, str) else value if listed else None
         try:
             if not isinstance(texts, list) or not all(isinstance(t, str) for t in texts):

@@ -199,7 +199,7 @@ def orientation_of(image: Image.Image) -> int | None:
     True
     """
     try:
-        orientation = image.getexif().get(ORIENTATION)
+        orientation: Any = image.getexif().get(ORIENTATION)
         return int(orientation) if orientation in range(1, 9) else None
     except Exception:  # Pillow's reader of EXIF raises anything
         return None

@@ -29,7 +29,7 @@ def resolve_api_key(
     if not key and key_file:
         source = f"key_file={os.fspath(key_file)!r}"
         try:
-            key = read_text(Path(key_file).expanduser(), "utf-8-sig")
+            key = read_text(Path(key_file).expanduser())
         except (OSError, ValueError) as error:
             raise InputError(f"{source} cannot be read: {error}") from None
         if not key.strip():

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.processes import HANGING
 from helpers.toy import ToyPair, draw_image
 
 from t2v_eval.cli.options import default_store
@@ -237,7 +238,7 @@ def test_processes_share_a_new_store(tmp_path):
     path = tmp_path / "s.db"
     workers = [worker(path, stop=0) for _ in range(3)]
     for process in workers:
-        out, _ = process.communicate(timeout=120)
+        out, _ = process.communicate(timeout=HANGING)
         assert process.returncode == 0
         assert out == "done\n"
     assert [s.cells for s in Store(path).stats()] == [48]

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers.benchmarks.toy_benchmark import Knows, Toys, named_toys  # noqa: F401
+from helpers.processes import HANGING
 from helpers.toy import ToyEmbedding, draw_image, expected
 from scipy.stats import spearmanr
 from typer.testing import CliRunner
@@ -369,7 +369,7 @@ def test_a_real_process(images):
         "x",
         "--no-store",
     )
-    out, err = done.communicate(timeout=120)
+    out, err = done.communicate(timeout=HANGING)
     assert done.returncode == 0, err
     assert values(csv.DictReader(out.splitlines())) == pytest.approx(
         [expected(draw_image(0), "x")], abs=1e-6
@@ -387,17 +387,17 @@ def test_python_m_is_the_same_program():
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-SLOW = """
-import time
+HALTING = """
+import itertools, threading
 from helpers.benchmarks import toy_benchmark
 toy_benchmark.register()
 whole = toy_benchmark.Knows.score_cells
-def slow(self, *arguments):
-    for part in whole(self, *arguments):
+def halting(self, *arguments):
+    for part in itertools.islice(whole(self, *arguments), 5):
         yield part
         print("part", flush=True)
-        time.sleep(0.05)
-toy_benchmark.Knows.score_cells = slow
+    threading.Event().wait()
+toy_benchmark.Knows.score_cells = halting
 """
 
 
@@ -413,25 +413,28 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path, store):
         "--out",
         tmp_path / "out",
     )
-    process = program(SLOW, *arguments)
+    process = program(HALTING, *arguments)
     for _ in range(5):
         assert process.stdout.readline() == "part\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANGING)
     assert process.returncode == 130
     assert "kept in" in err and str(store) in err and "Traceback" not in err
     call(*arguments)
     counts = json.loads((tmp_path / "out/report.json").read_text())["runs"][0]["counts"]
-    assert counts["reused"] >= 4 and counts["reused"] + counts["computed"] == 48
+    assert counts["reused"] == 5 and counts["reused"] + counts["computed"] == 48
 
 
 def test_listing_is_quick():
     code = (
-        "from t2v_eval.cli.main import main; import sys; sys.argv[1:] = ['list', 'models']; main()"
+        "import sys, time; from t2v_eval.cli.main import main; sys.argv[1:] = ['list', 'models']\n"
+        "try: main()\n"
+        "finally: print(time.process_time(), file=sys.stderr)"
     )
-    started = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True)
-    assert time.perf_counter() - started < 5, "generous: the machine may be busy"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=ROOT, capture_output=True, text=True
+    )
+    assert float(done.stderr) < 5, "seconds of the processor, of which others take none"
 
 
 def test_a_scorer_that_uses_no_text_needs_none(images):

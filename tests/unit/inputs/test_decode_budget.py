@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from helpers.processes import HANGING
 from helpers.toy import ToyEmbedding, draw_image
 from PIL import Image, ImageOps
 
@@ -87,7 +88,7 @@ def test_who_needs_more_than_all_runs_alone(small):
 
 
 def test_threads_that_hold_a_part_and_want_more_do_not_block_each_other(small):
-    together = threading.Barrier(4, timeout=30)
+    together = threading.Barrier(4, timeout=HANGING)
 
     def work(_):
         with small.lease():
@@ -98,7 +99,7 @@ def test_threads_that_hold_a_part_and_want_more_do_not_block_each_other(small):
             return True
 
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(work, range(4), timeout=60)) == [True] * 4
+        assert list(pool.map(work, range(4), timeout=HANGING)) == [True] * 4
     assert small.used == 0
 
 

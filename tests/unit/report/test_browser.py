@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys, named_toys  # noqa: F401
+from helpers.processes import HANGING
 from helpers.toy import draw_image
 from PIL import Image
 
@@ -122,7 +123,7 @@ def visit(browser):
         context = browser.new_context(viewport=viewport, color_scheme=scheme)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(1000 * HANGING)
         page.on("console", lambda message: said.append(message.text))
         page.on("pageerror", lambda error: said.append(str(error)))
         page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
@@ -146,11 +147,11 @@ def test_all_items_can_be_reached_but_not_all_are_built_at_once(visit, file):
     assert page.locator(".count").text_content() == "120 of 120 items"
     assert 0 < len(shown(page)) < 120
     page.select_option(".sort", "number")
-    for _ in range(20):
+    while (built := len(shown(page))) < 120:
         page.mouse.wheel(0, 100_000)
-        page.wait_for_timeout(20)
-        if len(shown(page)) == 120:
-            break
+        page.wait_for_function(
+            "n => document.querySelectorAll('.item .open').length > n", arg=built
+        )
     assert shown(page) == [f"item-{n}" for n in range(120)]
     assert page.locator(".more").is_hidden()
 

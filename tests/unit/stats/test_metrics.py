@@ -160,6 +160,19 @@ def test_search_finds_the_smallest_maximiser(sample: tuple[np.ndarray, np.ndarra
     assert found.threshold == expected[1] or math.isnan(expected[1])
 
 
+def test_of_thresholds_that_are_as_good_the_smallest_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Intervals of higher differences are often searched first.
+    monkeypatch.setattr(pairwise, "_MAX_LISTED", 3)
+    monkeypatch.setattr(pairwise, "_SAMPLES", 5)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        n = int(rng.integers(5, 12))
+        s, h = (rng.integers(0, top, (1, n)).astype(float) for top in (12, 3))
+        assert pairwise.Pairs(s, h).calibrate() == pairwise.naive_threshold(s, h)
+
+
 @settings(max_examples=60, deadline=None)
 @given(samples(rows=3, items=10), st.floats(0, 3))
 def test_the_naive_twin_says_the_same(sample: tuple[np.ndarray, np.ndarray], e: float) -> None:

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from helpers.processes import HANGING, wait_for
 from helpers.services.ask_server import SERVICES, Spoken
 from helpers.services.loopback import Server
 from helpers.toy import draw_image
@@ -110,15 +111,15 @@ def test_a_run_over_a_service(stop, spoken, command, tmp_path):
         environment = {KEYS[spoken.name]: "k", ADDRESSES[spoken.name]: server.address + spoken.path}
         asking = [*command, "-m", NAMES[spoken.name], "--option", "concurrency=1"]
         process = start(["-m", "t2v_eval"], asking, **environment)
-        assert last.wait(60)
+        wait_for(last, process)
         process.send_signal(stop)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANGING)
         check_line(process, err, stop, tmp_path / "s.db")
         assert len(scored(tmp_path / "s.db")) == 7
         server.behave = spoken.right
         before = len(server.requests)
         again = start(["-m", "t2v_eval"], asking, **environment)
-        _, err = again.communicate(timeout=60)
+        _, err = again.communicate(timeout=HANGING)
         assert again.returncode == 0, err
         assert len(server.requests) - before == 20 - 7
     assert len(scored(tmp_path / "s.db")) == 20
@@ -138,13 +139,13 @@ def test_a_batch(stop, spoken, command, tmp_path):
         environment = {KEYS[spoken.name]: "k", ADDRESSES[spoken.name]: server.address + spoken.path}
         asking = [*command, "-m", NAMES[spoken.name], "--batch", "--option", "poll=0.01"]
         process = start(["-m", "t2v_eval"], asking, **environment)
-        assert looked.wait(60)
+        wait_for(looked, process)
         process.send_signal(stop)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=HANGING)
         check_line(process, err, stop, tmp_path / "s.db")
         next(iter(service.batches.values()))["looks"] = 1
         again = start(["-m", "t2v_eval"], asking, **environment)
-        _, err = again.communicate(timeout=60)
+        _, err = again.communicate(timeout=HANGING)
         assert again.returncode == 0, err
     assert len(service.batches) == 1 and len(scored(tmp_path / "s.db")) == 20
 
@@ -155,12 +156,12 @@ def test_a_model_that_runs_here(stop, name, command, tmp_path):
     process = start(["-c", HALTING], asking)
     assert process.stdout.readline() == "committed\n"
     process.send_signal(stop)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANGING)
     check_line(process, err, stop, tmp_path / "s.db")
     assert scored(tmp_path / "s.db")
     kept = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
     again = start(["-m", "t2v_eval"], asking)
-    _, err = again.communicate(timeout=60)
+    _, err = again.communicate(timeout=HANGING)
     assert again.returncode == 0, err
     rows = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
     assert len(rows) == 20 and kept.items() <= rows.items()
@@ -171,14 +172,14 @@ def test_eval_and_a_run_without_a_store(stop, tmp_path):
     process = start(["-c", HALTING], arguments)
     assert process.stdout.readline() == "committed\n"
     process.send_signal(stop)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANGING)
     check_line(process, err, stop, tmp_path / "s.db")
     assert scored(tmp_path / "s.db")
     alone = ["score", "x.png", "-t", "a", "-m", "tiny-clip", "--no-store", "--on-error", "skip"]
     process = start(["-c", LOADING], alone)
     assert process.stdout.readline() == "committed\n"
     process.send_signal(stop)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANGING)
     word, code = SIGNALS[stop]
     assert process.returncode == code
     assert f"{word}; without a store nothing is kept" in err and "Traceback" not in err

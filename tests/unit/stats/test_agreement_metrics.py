@@ -43,6 +43,17 @@ def test_resamples_compute_it_on_the_copies(added, shape):
         assert statistic(index)[added] == pytest.approx(mean_error(s[index], h[index]), abs=1e-12)
 
 
+@pytest.mark.parametrize("name", METRICS)
+def test_values_of_rows_stay_with_their_rows(name):
+    nan = math.nan
+    s = np.array([[nan, 1.0, nan], [0.1, 0.2, 0.3], [nan, nan, nan], [0.3, 0.2, 0.1]])
+    h = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0], [0.0, 0.0, 1.0]])
+    rows = METRICS[name].per_row(s, h)
+    alone = [METRICS[name].compute(*row) for row in zip(s, h, strict=True)]
+    np.testing.assert_allclose(rows, alone)
+    assert np.isnan(rows).tolist() == [True, False, True, False] and rows[1] > rows[3]
+
+
 def test_tables_have_it_overall_and_within_groups(added):
     rows = [
         {"h": h, "s": s, "prompt": n // 2}

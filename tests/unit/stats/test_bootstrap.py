@@ -46,6 +46,19 @@ def test_coverage() -> None:
     assert 165 <= covered <= 194
 
 
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_a_resample_draws_every_unit_equally_often(n: int) -> None:
+    drawn: list[np.ndarray] = []
+    bootstrap_interval(lambda i: drawn.append(i) or {"n": len(i)}, n, resamples=2000)
+    whole, *resamples = drawn
+    assert whole.tolist() == list(range(n)) and {len(r) for r in resamples} == {n}
+    counts = np.bincount(np.concatenate(resamples), minlength=n)
+    assert len(counts) == n
+    # Each count is binomial; five deviations are reached once in a million.
+    deviation = math.sqrt(2000 * n * (1 / n) * (1 - 1 / n))
+    assert np.abs(counts - 2000).max() < 5 * deviation
+
+
 def test_seed_decides() -> None:
     values = np.random.default_rng(2).normal(size=30)
     run = [bootstrap_interval(mean_of(values), 30, seed=seed) for seed in (3, 3, 4)]

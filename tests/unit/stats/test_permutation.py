@@ -98,6 +98,31 @@ def test_small_values_are_tails_and_not_too_small():
     assert 0 < p < 1e-12
 
 
+def test_p_is_never_0():
+    # No pattern of 40 signs drawn at random brings the mean as far from 0 again.
+    assert sign_flip(np.full(40, 0.5), permutations=99) == pytest.approx(1 / 100)
+    assert sign_flip(np.full(3, 0.5), permutations=99) == 2 / 8
+
+
+def test_a_tail_has_two_sides():
+    noise = np.random.default_rng(4).normal(size=100)
+    differences = (noise - noise.mean()) / noise.std() + 0.435
+    values = np.append(differences, np.zeros(100))
+    p = paired_permutation(mean_of(values), 100, permutations=10_000)["mean"]
+    # Under random signs the mean is normal with this deviation.
+    z = differences.mean() / (np.sqrt((differences**2).sum()) / 100)
+    assert 3.9 < z < 4.1, "so that fewer than ten of the swaps reach it"
+    assert p == pytest.approx(2 * stats.norm.sf(z), rel=0.3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_p_is_not_below_what_all_swaps_could_show(seed):
+    # Of 2^11 swaps only two reach the difference, and the normal tail is below their share.
+    assert 2 * stats.norm.sf(math.sqrt(11)) < 2 / 2**11
+    ones = np.append(np.ones(11), np.zeros(11))
+    assert paired_permutation(mean_of(ones), 11, seed=seed)["mean"] >= 2 / 2**11
+
+
 def test_what_is_plain_is_not_looked_at_further():
     rng = np.random.default_rng(5)
     noise = rng.normal(size=200)

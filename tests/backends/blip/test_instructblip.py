@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers.toy import draw_image
+from helpers.models.checks import (
+    check_against_pairs,
+    check_company,
+    check_golden,
+    count_rows,
+    draw_sizes,
+)
 from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, InstructBlipForConditionalGeneration, T5Tokenizer
 
@@ -39,7 +44,7 @@ def scorer():
 
 @pytest.fixture(scope="session")
 def images():
-    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
+    return draw_sizes()
 
 
 @pytest.fixture(scope="session")
@@ -69,15 +74,7 @@ def plain():
 
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_golden(case, scorer):
-    notice = NOTICES.get(case["id"])
-    with pytest.warns(T2VWarning, match=notice) if notice else nullcontext():
-        scores = scorer(
-            [str(FOLDER / name) for name in case["images"]],
-            case["texts"],
-            question_template=case["question_template"],
-            answer_template=case["answer_template"],
-        )
-    np.testing.assert_allclose(scores, case["scores"], rtol=1e-4, atol=1e-5)
+    check_golden(scorer, case, FOLDER, NOTICES)
 
 
 @pytest.mark.parametrize(
@@ -91,32 +88,18 @@ def test_golden(case, scorer):
     ],
 )
 def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, question, answer):
-    scores = scorer(images, TEXTS, question_template=question, answer_template=answer)
-    expected = [
-        [plain(scorer, i, question.replace("{}", t), answer.replace("{}", t)) for t in TEXTS]
-        for i in images
-    ]
-    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+    check_against_pairs(scorer, plain, images, TEXTS, question, answer)
 
 
 def test_a_score_does_not_depend_on_its_batch(scorer, images):
-    together = scorer(images, TEXTS)
-    backwards = scorer(images[::-1], TEXTS[::-1]).flip(0, 1)
-    alone = torch.tensor([[float(scorer(image, text)) for text in TEXTS] for image in images])
-    pairs = scorer.score_pairs(images, TEXTS[:3])
-    np.testing.assert_allclose(backwards, together, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(pairs, together.diagonal(), rtol=0, atol=1e-5)
+    check_company(scorer, images, TEXTS)
 
 
 def test_an_image_passes_the_tower_once(images):
     scorer = load()
-    calls: list[int] = []
-    scorer.network.vision_model.register_forward_pre_hook(
-        lambda _, args, kwargs: calls.append(len(kwargs["pixel_values"])), with_kwargs=True
-    )
+    rows = count_rows(images=scorer.network.vision_model)
     scorer([*images, images[0]], TEXTS)
-    assert sum(calls) == 3
+    assert rows == {"images": 3}
 
 
 @pytest.mark.parametrize("text", ["an <image> of {} and {0} {{x}}", "}", "</s> <pad>", "[MASK]"])

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.models.checks import count_rows
 from helpers.models.clip_goldens import FOLDER, RGB, arch, cases, images, open_clip_file
 from helpers.toy import draw_image
 
@@ -80,16 +81,7 @@ def test_the_harmonic_mean_is_that_of_the_paper(checkpoint):
 
 def test_each_image_caption_and_reference_is_encoded_once(checkpoint):
     scorer = load("refclipscore", checkpoint)
-    rows = {"images": 0, "texts": 0}
-
-    def count(what):
-        def hook(module, inputs):
-            rows[what] += len(inputs[0])
-
-        return hook
-
-    scorer.network.visual.register_forward_pre_hook(count("images"))
-    scorer.network.transformer.register_forward_pre_hook(count("texts"))
+    rows = count_rows(images=scorer.network.visual, texts=scorer.network.transformer)
     refs = [["a cat", "a dog"], ["a dog", "a red sphere"], ["a red sphere"]]
     images = [draw_image(seed) for seed in range(3)]
     scores = scorer(images, ["a cat", "a blue cube"], references=refs)

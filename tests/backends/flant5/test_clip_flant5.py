@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.models.checks import (
+    check_against_pairs,
+    check_company,
+    check_golden,
+    check_golden_batch,
+    count_rows,
+    draw_sizes,
+)
 from helpers.toy import draw_image
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -126,7 +133,7 @@ def scorer(scorers):
 
 @pytest.fixture(scope="session")
 def images():
-    return [draw_image(seed, size) for seed, size in enumerate([(40, 90), (80, 30), (56, 56)])]
+    return draw_sizes()
 
 
 @pytest.fixture(scope="session")
@@ -175,22 +182,12 @@ class Plain:
 @pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
 def test_golden(case, layout, scorers):
     scorer = scorers(layout, case.get("model_variant", "clip-flant5-xxl"))
-    notice = NOTICES.get(case["id"])
-    with pytest.warns(T2VWarning, match=notice) if notice else nullcontext():
-        scores = scorer(
-            paths(case["images"]),
-            case["texts"],
-            question_template=case["question_template"],
-            answer_template=case["answer_template"],
-        )
-    np.testing.assert_allclose(scores, case["scores"], rtol=1e-4, atol=1e-5)
+    check_golden(scorer, case, FOLDER, NOTICES)
 
 
 @pytest.mark.parametrize("case", BATCH_CASES, ids=[case["id"] for case in BATCH_CASES])
 def test_golden_batch(case, scorer):
-    dataset = [{**sample, "images": paths(sample["images"])} for sample in case["dataset"]]
-    scores = scorer.batch_forward(dataset, batch_size=case["batch_size"])
-    np.testing.assert_allclose(scores, case["scores"], rtol=1e-4, atol=1e-5)
+    check_golden_batch(scorer, case, FOLDER)
 
 
 @pytest.mark.parametrize(
@@ -204,42 +201,26 @@ def test_golden_batch(case, scorer):
     ],
 )
 def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, question, answer):
-    scores = scorer(images, TEXTS, question_template=question, answer_template=answer)
-    expected = [
-        [plain.score(scorer, i, question.replace("{}", t), answer.replace("{}", t)) for t in TEXTS]
-        for i in images
-    ]
-    np.testing.assert_allclose(scores, expected, rtol=1e-5, atol=1e-6)
+    check_against_pairs(scorer, plain.score, images, TEXTS, question, answer)
 
 
 def test_a_score_does_not_depend_on_its_batch(scorer, images):
-    together = scorer(images, TEXTS)
-    backwards = scorer(images[::-1], TEXTS[::-1]).flip(0, 1)
-    alone = torch.tensor([[float(scorer(image, text)) for text in TEXTS] for image in images])
-    pairs = scorer.score_pairs(images, TEXTS[:3])
-    np.testing.assert_allclose(backwards, together, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(alone, together, rtol=0, atol=1e-5)
-    np.testing.assert_allclose(pairs, together.diagonal(), rtol=0, atol=1e-5)
+    check_company(scorer, images, TEXTS)
 
 
 def test_an_image_passes_the_tower_once(safetensors, images, tmp_path):
     store = Store(tmp_path / "scores.sqlite")
     scorer = load(safetensors, store=store)
-    calls: list[int] = []
-    scorer.tower.register_forward_pre_hook(
-        lambda _, args, kwargs: calls.append(len(kwargs["pixel_values"])), with_kwargs=True
-    )
+    rows = count_rows(images=scorer.tower)
     first = scorer([*images, images[0]], TEXTS)
-    assert sum(calls) == 3
-    calls.clear()
+    assert rows == {"images": 3}
     outcome = scorer.evaluate_blocks([Block.of(images, TEXTS)])
     assert outcome.counts.reused == 12
-    assert not calls
     np.testing.assert_array_equal(outcome.scores[0], first[:3])
-    scorer(images, ["something new"])  # what the tower made of an image is kept
-    assert not calls
+    scorer(images, ["something new"])  # the features of the images are cached
+    assert rows == {"images": 3}
     scorer([draw_image(9)], ["something new"])
-    assert calls == [1]
+    assert rows == {"images": 4}
 
 
 @pytest.mark.parametrize("text", ["an <image> of {} and {0} {text} {{x}}", "{", "}", "a\n<image>"])

@@ -8,12 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.models.checks import (
+    check_company,
+    check_encoded_once,
+    check_text_limit,
+    count_rows,
+    draw_company,
+)
 from helpers.models.clip_goldens import FOLDER, RGB, arch, cases, images, open_clip_file
 from helpers.toy import draw_image
 from PIL import Image, ImageOps
 
 import t2v_eval
-from t2v_eval.errors import CheckpointError, T2VWarning
+from t2v_eval.errors import CheckpointError
 from t2v_eval.registry import models
 
 CASES = cases("hpsv2")
@@ -111,38 +118,16 @@ def test_mirrored_images_are_mirrored_inputs_where_the_padding_is_even(scorer):
 
 def test_a_batch_costs_one_encoding_an_image_and_a_text(checkpoint):
     scorer = load(checkpoint)
-    rows = {"images": 0, "texts": 0}
-
-    def count(what):
-        def hook(module, inputs):
-            rows[what] += len(inputs[0])
-
-        return hook
-
-    scorer.network.visual.register_forward_pre_hook(count("images"))
-    scorer.network.transformer.register_forward_pre_hook(count("texts"))
-    assert scorer([draw_image(s) for s in range(8)], [f"{n} cats" for n in range(8)]).shape == (
-        8,
-        8,
-    )
-    assert rows == {"images": 8, "texts": 8}
+    towers = {"images": scorer.network.visual, "texts": scorer.network.transformer}
+    check_encoded_once(scorer, count_rows(**towers))
 
 
 def test_a_score_does_not_depend_on_its_company(scorer):
-    sizes = [(12, 10), (300, 40), (64, 64), (33, 70)]
-    images = [draw_image(seed, sizes[seed % 4]) for seed in range(16)]
-    together = scorer(images, TEXTS)
-    backwards = scorer(images[::-1], TEXTS[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in images[:4]])
-    torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
-    torch.testing.assert_close(alone, together[:4], rtol=0, atol=1e-5)
+    check_company(scorer, draw_company(), TEXTS, alone=4)
 
 
 def test_a_text_over_the_limit_keeps_its_end_and_is_counted(scorer):
-    exact = " ".join(["cat"] * 75)
-    with pytest.warns(T2VWarning, match="1 of 2 texts are longer"):
-        scores = scorer(draw_image(0), [exact, exact + " red" * 10_000])
-    assert scores[0, 0] == scores[0, 1]
+    check_text_limit(scorer)
 
 
 def test_each_version_takes_its_own_file_of_a_folder(checkpoint, scorer, tmp_path):

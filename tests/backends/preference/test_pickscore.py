@@ -8,11 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.models.checks import (
+    check_company,
+    check_encoded_once,
+    check_text_limit,
+    count_rows,
+    draw_company,
+)
 from helpers.models.clip_goldens import RGB, cases, exact_pixels, hf_clip_folder, images
 from helpers.toy import draw_image
 
 import t2v_eval
-from t2v_eval.errors import CheckpointError, InputError, T2VWarning
+from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.registry import models
 
 CASES = cases("pickscore")
@@ -96,31 +103,16 @@ def test_probabilities_are_over_the_candidates_that_could_be_scored(folder, tmp_
 
 def test_a_batch_costs_one_encoding_an_image_and_a_text(folder):
     scorer = t2v_eval.load("pickscore-v1", checkpoint=folder, device="cpu")
-    rows = []
-    for tower in (scorer.clip.vision_model, scorer.clip.text_model):
-        tower.register_forward_hook(lambda m, args, out: rows.append(len(out.pooler_output)))
-    assert scorer([draw_image(s) for s in range(8)], [f"{n} cats" for n in range(8)]).shape == (
-        8,
-        8,
-    )
-    assert rows == [8, 8]
+    towers = {"images": scorer.clip.vision_model, "texts": scorer.clip.text_model}
+    check_encoded_once(scorer, count_rows(**towers))
 
 
 def test_a_score_does_not_depend_on_its_company(scorer):
-    sizes = [(12, 10), (300, 40), (64, 64), (33, 70)]
-    images = [draw_image(seed, sizes[seed % 4]) for seed in range(16)]
-    together = scorer(images, TEXTS)
-    backwards = scorer(images[::-1], TEXTS[::-1]).flip(0, 1)
-    alone = torch.stack([torch.cat([scorer(p, t)[0] for t in TEXTS]) for p in images[:4]])
-    torch.testing.assert_close(backwards, together, rtol=0, atol=1e-5)
-    torch.testing.assert_close(alone, together[:4], rtol=0, atol=1e-5)
+    check_company(scorer, draw_company(), TEXTS, alone=4)
 
 
 def test_a_text_over_the_limit_keeps_its_end_and_is_counted(scorer):
-    exact = " ".join(["cat"] * 75)
-    with pytest.warns(T2VWarning, match="1 of 2 texts are longer"):
-        scores = scorer(draw_image(0), [exact, exact + " red" * 10_000])
-    assert scores[0, 0] == scores[0, 1]
+    check_text_limit(scorer)
 
 
 def test_the_processor_may_lie_elsewhere_as_on_the_hub(folder, scorer, tmp_path):

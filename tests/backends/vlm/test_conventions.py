@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from helpers.models.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY, save_tiny
 from helpers.toy import draw_image
 from typer.testing import CliRunner
 
@@ -74,9 +74,7 @@ def test_a_card_has_the_question_of_each_version(name):
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("qwen")
-    TINY["qwen2_5_vl"](folder)
-    return folder
+    return save_tiny(tmp_path_factory, TINY["qwen2_5_vl"])
 
 
 def test_a_version_is_a_template_of_a_call_of_a_scorer_and_of_the_command_line(qwen, tmp_path):

@@ -8,7 +8,7 @@ from inspect import signature
 import numpy as np
 import pytest
 import torch
-from helpers.models.tiny_vlm import OPTIONS, TINY
+from helpers.models.tiny_vlm import OPTIONS, TINY, save_tiny
 from helpers.toy import draw_image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -38,9 +38,7 @@ def kind(request):
 
 @pytest.fixture(scope="session")
 def folder(kind, tmp_path_factory):
-    result = tmp_path_factory.mktemp(kind)
-    TINY[kind](result)
-    return result
+    return save_tiny(tmp_path_factory, TINY[kind])
 
 
 @pytest.fixture(scope="session")
@@ -55,9 +53,7 @@ def scorer(make):
 
 @pytest.fixture(scope="session")
 def qwen(tmp_path_factory):
-    result = tmp_path_factory.mktemp("one") / "Qwen"
-    TINY["qwen2_5_vl"](result)
-    return result
+    return save_tiny(tmp_path_factory, TINY["qwen2_5_vl"], "Qwen")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from math import ceil, floor, sqrt
 import numpy as np
 import pytest
 import torch
-from helpers.models.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY, save_tiny
 from PIL import Image
 from transformers import AutoProcessor
 
@@ -57,8 +57,7 @@ def test_an_image_has_the_size_of_the_rule_and_the_pixels_of_pillow(side, size, 
 
 @pytest.fixture(scope="module", params=MADE)
 def scorer(request, tmp_path_factory):
-    folder = tmp_path_factory.mktemp(MADE[request.param])
-    TINY[MADE[request.param]](folder)
+    folder = save_tiny(tmp_path_factory, TINY[MADE[request.param]])
     return t2v_eval.load(request.param, checkpoint=folder, device="cpu"), folder
 
 

@@ -6,7 +6,7 @@ from inspect import signature
 
 import pytest
 import torch
-from helpers.models.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY, save_tiny
 from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -28,9 +28,7 @@ KINDS = ("qwen2_5_vl", "internvl", "llava_onevision", "qwen3_vl")
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     def make(kind: str):
-        folder = tmp_path_factory.mktemp(kind)
-        TINY[kind](folder)
-        return folder
+        return save_tiny(tmp_path_factory, TINY[kind])
 
     return {kind: make(kind) for kind in (*KINDS, "mllama")}
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers.models.clip_goldens import exact_pixels
 from helpers.models.plain_vlm import QUESTION, first_token_of_yes, of_images
-from helpers.models.tiny_vlm import TEXT, TINY, llava
+from helpers.models.tiny_vlm import TEXT, TINY, llava, save_tiny
 from helpers.models.tiny_vlm_more import CARDED, OTHERS
 from helpers.toy import draw_image
 from safetensors.torch import save_file
@@ -41,9 +41,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("qwen")
-    TINY["qwen2_vl"](folder)
-    return folder
+    return save_tiny(tmp_path_factory, TINY["qwen2_vl"])
 
 
 def load(checkpoint, **options):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.plain_vlm import first_token_of_yes, of_images
-from helpers.models.tiny_vlm import TEXT, TINY, write
+from helpers.models.tiny_vlm import TEXT, TINY, save_tiny, write
 from helpers.toy import draw_image
 from transformers import AutoConfig, AutoProcessor
 
@@ -34,8 +34,7 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def folder(kind, tmp_path_factory):
-    result = tmp_path_factory.mktemp(kind)
-    TINY["internvl"](result)
+    result = save_tiny(tmp_path_factory, TINY["internvl"])
     config, processor = (auto.from_pretrained(result) for auto in (AutoConfig, AutoProcessor))
     language, turns, upper, _ = KINDS[kind]
     words = {**TEXT, "vocab_size": config.text_config.vocab_size, "rope_parameters": dict(turns)}

@@ -8,7 +8,7 @@ import torch
 from helpers.media.videos import by_hand, encode
 from helpers.media.vlm_videos import TEXTS, frames_of, load
 from helpers.models.plain_vlm import first_token_of_yes, of_images
-from helpers.models.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY, save_tiny
 from helpers.models.tiny_vlm_more import CARDED, OTHERS
 from helpers.toy import draw_image
 
@@ -35,16 +35,12 @@ def kind(request):
 
 @pytest.fixture(scope="module")
 def folder(kind, tmp_path_factory):
-    result = tmp_path_factory.mktemp(kind)
-    KINDS[kind](result)
-    return result
+    return save_tiny(tmp_path_factory, KINDS[kind])
 
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory):
-    result = tmp_path_factory.mktemp("qwen")
-    TINY["qwen2_5_vl"](result)
-    return result
+    return save_tiny(tmp_path_factory, TINY["qwen2_5_vl"])
 
 
 def asked_plainly(folder, native, videos, texts) -> list[list[float]]:

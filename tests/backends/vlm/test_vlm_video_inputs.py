@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers.media.videos import by_hand, encode
 from helpers.media.vlm_videos import TEXTS, frames_of, load
-from helpers.models.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY, save_tiny
 from helpers.toy import draw_image
 
 from t2v_eval.errors import InputError, MediaError, ScoringError
@@ -17,9 +17,7 @@ from t2v_eval.inputs.video import Sampling, clip
 
 @pytest.fixture(scope="module")
 def qwen(tmp_path_factory):
-    result = tmp_path_factory.mktemp("qwen")
-    TINY["qwen2_5_vl"](result)
-    return result
+    return save_tiny(tmp_path_factory, TINY["qwen2_5_vl"])
 
 
 def test_generate_and_explain_take_videos(qwen, tmp_path):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -124,6 +125,13 @@ def llava(folder: Path, text: Shape = TEXT, seeing: Shape = SEEING) -> None:
 ROPE = {"rope_type": "default", "mrope_section": [1, 1, 2], "rope_theta": 10000.0}
 QWEN = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>"]
 QWEN += ["<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+QWEN_TOWER = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
+QWEN3_TOWER = {
+    **QWEN_TOWER,
+    "deepstack_visual_indexes": [0, 1],
+    "num_position_embeddings": 64,
+}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 QWEN_SEEN = [f"<|vision_start|><|{kind}_pad|><|vision_end|>" for kind in ("image", "video")]
 
 
@@ -160,28 +168,22 @@ def qwen2_vl(folder: Path) -> None:
 
 
 def qwen2_5_vl(folder: Path, text: Shape = {}, seeing: Shape = {}, most: int = 9) -> None:  # noqa: B006
-    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
-    vision |= {"fullatt_block_indexes": [1], **seeing}
+    vision = {**QWEN_TOWER, "fullatt_block_indexes": [1], **seeing}
     qwen(folder, Qwen2_5_VLConfig, Qwen2_5_VLProcessor, vision, most=most, **text)
 
 
 def qwen3_vl(folder: Path) -> None:
-    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
-    vision |= {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
-    qwen(folder, Qwen3VLConfig, Qwen3VLProcessor, vision, patch=16, head_dim=8)
+    qwen(folder, Qwen3VLConfig, Qwen3VLProcessor, QWEN3_TOWER, patch=16, head_dim=8)
 
 
 def qwen3_vl_moe(folder: Path) -> None:
-    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
-    vision |= {"deepstack_visual_indexes": [0, 1], "num_position_embeddings": 64}
-    experts = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
-    qwen(folder, Qwen3VLMoeConfig, Qwen3VLProcessor, vision, patch=16, head_dim=8, **experts)
+    options = {"patch": 16, "head_dim": 8, **EXPERTS}
+    qwen(folder, Qwen3VLMoeConfig, Qwen3VLProcessor, QWEN3_TOWER, **options)
 
 
 def qwen3_5(folder: Path) -> None:
     """Two layers of linear attention, whose states no mask can keep apart."""
-    vision = {"hidden_size": 32, "intermediate_size": 48, "out_hidden_size": 32}
-    vision |= {"num_position_embeddings": 64}
+    vision = {**QWEN_TOWER, "num_position_embeddings": 64}
     linear = {"linear_key_head_dim": 8, "linear_value_head_dim": 8}
     linear |= {"linear_num_key_heads": 2, "linear_num_value_heads": 4, "head_dim": 8}
     kinds = ["linear_attention", "linear_attention", "full_attention"]
@@ -226,25 +228,47 @@ def internvl(folder: Path) -> None:
     write(folder, config, processor)
 
 
-def gemma3(folder: Path) -> None:
-    """With a window that is shorter than a question; images look at all of themselves."""
-    special = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
-    special += ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
-    roles = {"boi": special[5], "eoi": special[6], "image": special[7]}
-    words = tokenizer(
+def gemma_tokenizer(special: list[str], roles: Mapping[str, str]) -> PreTrainedTokenizerFast:
+    """The tokenizer of a Gemma, with the tokens that stand for images and sounds by their role."""
+    return tokenizer(
         special,
         bos_token="<bos>",
         eos_token="<eos>",
         pad_token="<pad>",
         extra_special_tokens={f"{role}_token": token for role, token in roles.items()},
     )
-    template = (
-        "{{ bos_token }}{% for m in messages %}<start_of_turn>"
-        "{{ 'model' if m.role == 'assistant' else 'user' }}\n{% for c in m.content %}"
-        "{% if c.type == 'image' %}<start_of_image>{% else %}{{ c.text | trim }}{% endif %}"
-        "{% endfor %}<end_of_turn>\n{% endfor %}"
-        "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+
+
+def gemma_template(start: str, end: str, **tokens: str) -> str:
+    """The chat template of a Gemma, in which turns are between two tokens.
+
+    Args:
+        tokens: the token of each kind of content but text.
+    """
+    contents = "".join(
+        f"{{% {'elif' if n else 'if'} c.type == '{kind}' %}}{token}"
+        for n, (kind, token) in enumerate(tokens.items())
     )
+    return (
+        "{{ bos_token }}{% for m in messages %}"
+        + start
+        + "{{ 'model' if m.role == 'assistant' else 'user' }}\n{% for c in m.content %}"
+        + contents
+        + "{% else %}{{ c.text | trim }}{% endif %}{% endfor %}"
+        + end
+        + "\n{% endfor %}{% if add_generation_prompt %}"
+        + start
+        + "model\n{% endif %}"
+    )
+
+
+def gemma3(folder: Path) -> None:
+    """With a window that is shorter than a question; images look at all of themselves."""
+    special = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
+    special += ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+    roles = {"boi": special[5], "eoi": special[6], "image": special[7]}
+    words = gemma_tokenizer(special, roles)
+    template = gemma_template("<start_of_turn>", "<end_of_turn>", image="<start_of_image>")
     processor = Gemma3Processor(
         Gemma3ImageProcessor(size={"height": 28, "width": 28}),
         words,
@@ -413,6 +437,19 @@ def perception_lm(folder: Path) -> None:
         tie_word_embeddings=False,
     )
     write(folder, config, processor)
+
+
+def save_tiny(
+    factory: pytest.TempPathFactory, make: Callable[[Path], None], name: str = ""
+) -> Path:
+    """Make a model in a folder of its own and return that.
+
+    Args:
+        name: the name of the folder, which a scorer takes for that of its model.
+    """
+    folder = factory.mktemp(make.__name__) / name
+    make(folder)
+    return folder
 
 
 def write(folder: Path, config: object, processor: object) -> None:

@@ -8,7 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from helpers.models.tiny_vlm import QWEN, QWEN_SEEN, ROPE, SEEING, TEXT, chatml, tokenizer, write
+from helpers.models.tiny_vlm import (
+    EXPERTS,
+    QWEN,
+    QWEN3_TOWER,
+    QWEN_SEEN,
+    ROPE,
+    SEEING,
+    TEXT,
+    chatml,
+    gemma_template,
+    gemma_tokenizer,
+    tokenizer,
+    write,
+)
 from transformers import (
     AyaVisionConfig,
     AyaVisionProcessor,
@@ -173,20 +186,8 @@ def gemma(
     **text: object,
 ) -> None:
     roles = {role: GEMMA[place] for role, place in GEMMA_ROLES.items()}
-    words = tokenizer(
-        GEMMA,
-        bos_token="<bos>",
-        eos_token="<eos>",
-        pad_token="<pad>",
-        extra_special_tokens={f"{role}_token": token for role, token in roles.items()},
-    )
-    template = (
-        "{{ bos_token }}{% for m in messages %}<|turn>"
-        "{{ 'model' if m.role == 'assistant' else 'user' }}\n{% for c in m.content %}"
-        "{% if c.type == 'image' %}<|image|>{% elif c.type == 'video' %}<|video|>{% else %}"
-        "{{ c.text | trim }}{% endif %}{% endfor %}<turn|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|turn>model\n{% endif %}"
-    )
+    words = gemma_tokenizer(GEMMA, roles)
+    template = gemma_template("<|turn>", "<turn|>", image="<|image|>", video="<|video|>")
     hearing, seeing, watching = parts
     patches = {"patch_size": 7, "pooling_kernel_size": 2}
     made = processor(
@@ -234,19 +235,9 @@ def qwen3_omni(folder: Path) -> None:
             **TEXT,
             "rope_parameters": ROPE,
             "head_dim": 8,
-            "num_experts": 4,
-            "num_experts_per_tok": 2,
-            "moe_intermediate_size": 16,
+            **EXPERTS,
         },
-        vision_config={
-            "depth": 2,
-            "num_heads": 4,
-            "hidden_size": 32,
-            "intermediate_size": 48,
-            "out_hidden_size": 32,
-            "deepstack_visual_indexes": [0, 1],
-            "num_position_embeddings": 64,
-        },
+        vision_config={"depth": 2, "num_heads": 4, **QWEN3_TOWER},
         audio_config={
             "num_mel_bins": 8,
             "encoder_layers": 1,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from helpers.models.tiny_vlm import TINY
+from helpers.models.tiny_vlm import TINY, save_tiny
 from helpers.toy import ToyEmbedding, ToyPair, draw_image
 
 import t2v_eval
@@ -25,9 +25,7 @@ REMEDY = "does not fit into the memory of cpu, even alone; .*device_map"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("qwen")
-    TINY["qwen2_5_vl"](made)
-    return made
+    return save_tiny(tmp_path_factory, TINY["qwen2_5_vl"])
 
 
 @pytest.fixture(scope="module")

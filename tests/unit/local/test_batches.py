@@ -7,7 +7,9 @@ import pytest
 import torch
 from helpers.toy import ToyEmbedding, ToyPair, ToyPrefix, draw_image, expected
 
-from t2v_eval.errors import TemplateError
+from t2v_eval.errors import ScoringError, TemplateError
+from t2v_eval.local.batching import BatchSize, Failure
+from t2v_eval.scoring.plan import Block
 
 LENGTHS = (40, 1, 33, 2, 36, 3, 38, 4)
 TEXTS = ["ab cde fgh ij klm nopq rst uvwx y z"[: n % 35] + "!" * (n // 35 + 1) for n in LENGTHS]
@@ -118,3 +120,41 @@ def test_scores_are_of_float64_similarities():
     cosines = embeddings @ pixels / np.linalg.norm(embeddings, axis=1) / np.linalg.norm(pixels)
     similarity = scorer.similarity(torch.from_numpy(pixels[None]), torch.from_numpy(embeddings))
     np.testing.assert_allclose(similarity[0], cosines, rtol=1e-14)
+
+
+class Narrow(ToyEmbedding):
+    """Has room for one image, unless it is bright."""
+
+    def encode_images(self, batch):
+        if len(batch) > 1 or batch.mean() > 0.9:
+            raise torch.OutOfMemoryError("out of memory, says the test")
+        return super().encode_images(batch)
+
+
+def test_dual_encoders_skip_what_does_not_fit():
+    images = [draw_image(n) for n in range(3)]
+    images.insert(1, draw_image(5).point(lambda _: 255))
+    outcome = Narrow(device="cpu", on_error="skip").evaluate_blocks([Block.of(images, TEXTS)])
+    assert np.isnan(outcome.scores[0]).any(1).tolist() == [False, True, False, False]
+    assert "images[1]" in next(iter(outcome.errors))
+    with pytest.raises(ScoringError, match="does not fit"):
+        Narrow(device="cpu")(images, TEXTS)
+
+
+def test_batches_that_fit_are_not_run_again():
+    size, ran = BatchSize(8), []
+
+    def run(items):
+        if len(items) > 3 or 7 in items:
+            raise torch.OutOfMemoryError
+        ran.extend(items)
+        return items
+
+    made = list(size.run_adaptive(range(9), run))
+    assert ran == [0, 1, 2, 3, 4, 5, 6, 8]
+    assert [result for _, result in made if isinstance(result, Failure)] == [Failure(None)]
+    assert size.value == 1
+    with pytest.raises(torch.OutOfMemoryError):
+        list(BatchSize(2).batches([7], run))
+    with pytest.raises(RuntimeError, match="another"):
+        list(size.batches([1], lambda _: (_ for _ in ()).throw(RuntimeError("another"))))

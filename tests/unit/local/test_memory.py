@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
 import torch
 from helpers.models.tiny_vlm import TINY, save_tiny
-from helpers.toy import ToyEmbedding, ToyPair, draw_image
+from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import ScoringError
-from t2v_eval.local.batching import BatchSize, Failure
-from t2v_eval.local.state_cache import TensorCache, tensors, without_rest_of_batch
+from t2v_eval.local.state_cache import tensors
 from t2v_eval.scoring.plan import Block
 
 TEXTS = ["cat", "the tall lighthouse stands next to the calm river " * 2, "two dogs", ""]
@@ -203,38 +201,6 @@ def test_what_was_forgotten_is_seen_again(folder, images, expected):
         assert scorer._cache.bytes <= room
 
 
-def test_pair_scorers_keep_what_they_made_of_images():
-    images = [draw_image(n) for n in range(5)]
-    scorer, forgetful = ToyPair(device="cpu"), ToyPair(device="cpu", keep_bytes=0)
-    for text in TEXTS:
-        torch.testing.assert_close(scorer(images, text), forgetful(images, text))
-    scorer([*images, draw_image(9)], TEXTS)
-    assert scorer.image_calls == [5, 1]
-    assert forgetful.image_calls == [5] * 4
-    bound = scorer.with_template(template="plain")
-    bound(images, TEXTS)
-    assert bound.image_calls == [5, 1]
-
-
-class Narrow(ToyEmbedding):
-    """Has room for one image, unless it is bright."""
-
-    def encode_images(self, batch):
-        if len(batch) > 1 or batch.mean() > 0.9:
-            raise torch.OutOfMemoryError("out of memory, says the test")
-        return super().encode_images(batch)
-
-
-def test_dual_encoders_skip_what_does_not_fit():
-    images = [draw_image(n) for n in range(3)]
-    images.insert(1, draw_image(5).point(lambda _: 255))
-    outcome = Narrow(device="cpu", on_error="skip").evaluate_blocks([Block.of(images, TEXTS)])
-    assert np.isnan(outcome.scores[0]).any(1).tolist() == [False, True, False, False]
-    assert "images[1]" in next(iter(outcome.errors))
-    with pytest.raises(ScoringError, match="does not fit"):
-        Narrow(device="cpu")(images, TEXTS)
-
-
 def test_what_cannot_be_explained_for_want_of_memory_is_named(folder, images, expected):
     scorer = load(folder)
     with (
@@ -256,54 +222,3 @@ def test_what_is_too_large_to_write_about_is_named(folder, images, monkeypatch):
     monkeypatch.setattr(scorer.network, "generate", too_large)
     with pytest.raises(ScoringError, match="memory of cpu, even alone.*load_in_8bit=True"):
         scorer.generate(images, "What is this?")
-
-
-@dataclass
-class State:
-    row: dict
-    made: object
-
-
-def test_kept_values_are_those_used_last():
-    kept = TensorCache(lambda: 100)
-    for n in range(4):
-        kept.put(f"{n}", torch.zeros(8))  # 32 bytes
-    assert kept.get("0") is None and len(kept) == 3 and kept.bytes == 96
-    assert kept.get("1") is not None
-    kept.put("4", torch.zeros(16))
-    assert [key for key in "01234" if kept.get(key) is not None] == ["1", "4"]
-    kept.put("5", torch.zeros(99))
-    assert kept.get("5") is None and len(kept) == 2
-    kept.put("4", torch.zeros(4))
-    assert kept.bytes == 48
-    assert kept.clear() and not kept.clear()
-    assert (len(kept), kept.bytes) == (0, 0)
-
-
-def test_kept_values_do_not_hold_the_batch_they_came_from():
-    batch = torch.arange(12.0).view(3, 4)
-    state = State({"a": batch[1], "n": 3}, [(batch[2],), torch.ones(2)])
-    made = without_rest_of_batch(state)
-    assert sum(t.nbytes for t in tensors(state)) == 16 + 16 + 8
-    assert all(t.untyped_storage().nbytes() == t.nbytes for t in tensors(made))
-    assert made.row["n"] == 3 and torch.equal(made.made[0][0], batch[2])
-    assert without_rest_of_batch(made).made[1] is made.made[1]
-
-
-def test_batches_that_fit_are_not_run_again():
-    size, ran = BatchSize(8), []
-
-    def run(items):
-        if len(items) > 3 or 7 in items:
-            raise torch.OutOfMemoryError
-        ran.extend(items)
-        return items
-
-    made = list(size.run_adaptive(range(9), run))
-    assert ran == [0, 1, 2, 3, 4, 5, 6, 8]
-    assert [result for _, result in made if isinstance(result, Failure)] == [Failure(None)]
-    assert size.value == 1
-    with pytest.raises(torch.OutOfMemoryError):
-        list(BatchSize(2).batches([7], run))
-    with pytest.raises(RuntimeError, match="another"):
-        list(size.batches([1], lambda _: (_ for _ in ()).throw(RuntimeError("another"))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import t2v_eval
 from t2v_eval.errors import CheckpointError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
 from t2v_eval.local import weights as of_weights
-from t2v_eval.local.weights import fingerprint
+from t2v_eval.local.weights import fill, fingerprint, read_tensors
 from t2v_eval.registry import ModelCard, Registry
 
 
@@ -137,3 +138,51 @@ def test_a_run_without_a_store_is_not_lost_where_weights_are_replaced_meanwhile(
     items = [Item([draw_image(n)], ["a cat"], labels={"human": [n]}) for n in range(3)]
     run = evaluate(Replaced(weights, device="cpu"), Rated(), items=items, resamples=2)
     assert run.scorer["id"] == before
+
+
+class Runs:
+    """Unpickling it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_pickle_runs_nothing(tmp_path):
+    folder = tmp_path / "made by unpickling"
+    torch.save({"proj": torch.ones(2), "extra": Runs(folder)}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="pytorch_model.bin holds more than tensors"):
+        read_tensors(tmp_path)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("nesting", [0, 1, 2])
+def test_tensors_are_read_by_name(tmp_path, nesting):
+    content = {"proj": torch.ones(2), "step": 3}
+    for _ in range(nesting):
+        content = {"state_dict": content, "epoch": 1}
+    torch.save(content, tmp_path / "pytorch_model.bin")
+    tensors = read_tensors(tmp_path)
+    assert tensors.keys() == {"proj"} and torch.equal(tensors["proj"], torch.ones(2))
+
+
+def test_a_module_is_filled_only_by_what_fits():
+    def fill_layer(**tensors):
+        with torch.device("meta"):
+            layer = torch.nn.Linear(2, 3)
+        fill(layer, tensors, Path("model.bin"))
+        return layer
+
+    weight, bias = torch.ones(3, 2), torch.zeros(3)
+    layer = fill_layer(weight=weight, bias=bias)
+    assert layer(torch.ones(1, 2)).tolist() == [[2, 2, 2]]
+    assert not layer.training and not layer.weight.requires_grad
+    for tensors, message in (
+        ({"weight": weight}, "lacks weights bias"),
+        ({"weight": weight, "bias": bias, "scale": bias}, "has the unexpected weights scale"),
+        ({"weight": weight.T, "bias": bias}, r"weight is of shape \(2, 3\) instead of \(3, 2\)"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            fill_layer(**tensors)

@@ -83,7 +83,7 @@ class Noisy(Scorer):
         values = np.random.default_rng(self.seed).beta(2, 2, len(cells))
         bad = np.arange(len(cells)) % 997 == self.seed
         yield ScoreChunk(np.flatnonzero(~bad), torch.tensor(values[~bad]))
-        yield ScoreChunk(np.flatnonzero(bad), None, "the service refused this picture")
+        yield ScoreChunk(np.flatnonzero(bad), None, "the service refused this image")
 
 
 def main() -> None:

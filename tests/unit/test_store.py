@@ -250,3 +250,13 @@ def test_the_cache_folder_is_the_sessions_own(tmp_path_factory):
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for path in (default_store(), Path(child.stdout.strip())):
         assert path.is_relative_to(tmp_path_factory.getbasetemp())
+
+
+def test_of_a_commit_that_fails_nothing_is_stored(tmp_path):
+    store = Store(tmp_path / "s.db")
+    rows = [("i", "t", 0.5, None, None), ("i", "u", object(), None, None)]
+    with pytest.raises(StoreError):
+        store.put_cells("a", rows, {"i": "i"}, {"t": "t", "u": "u"})
+    assert Store(tmp_path / "s.db").stats() == [] and store.get_cells("a", [("i", "t")]) == {}
+    store.put_cells("a", [("i", "t", 0.25, None, None)], {"i": "i"}, {"t": "t"})
+    assert store.get_cells("a", [("i", "t")]) == {("i", "t"): 0.25}

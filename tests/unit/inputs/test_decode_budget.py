@@ -278,3 +278,12 @@ def test_the_memory_of_a_huge_image_is_bounded(bits, colour, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert side * side < int(done.stdout) <= PIXEL_BYTES * side * side
+
+
+def test_an_inner_lease_gives_nothing_back(small):
+    with small.lease():
+        small.reserve(MIB)
+        with small.lease():
+            small.reserve(MIB)
+        assert small.used == 2 * MIB
+    assert small.used == 0

@@ -211,3 +211,20 @@ def test_texts_that_no_encoding_holds_are_refused(broken):
         check_texts(["fine \U0001f600", broken])
     with pytest.raises(InputError, match=r"item 3, texts .*at position 2"):
         check_texts(broken, "item 3, texts")
+
+
+def test_images_that_differ_in_their_palette_alone_have_keys_of_their_own():
+    keys = set()
+    for colours in ([0, 0, 0, 255, 0, 0], [0, 0, 0, 0, 0, 255]):
+        image = Image.new("P", (4, 4), 1)
+        image.putpalette(colours)
+        keys.add(open_media(image).key)
+    assert len(keys) == 2
+
+
+def test_arrays_of_sixteen_bits_and_floats_are_rounded():
+    values = np.array([[0, 128, 129, 32896, 65535]], np.uint16)
+    grey = np.asarray(decode(open_media(values)))[0, :, 0]
+    assert grey.tolist() == [0, 0, 1, 128, 255]
+    floats = np.array([[0.0, 0.4 / 255, 0.6 / 255, 1.0]], np.float32)
+    assert np.asarray(decode(open_media(floats)))[0, :, 0].tolist() == [0, 0, 1, 255]

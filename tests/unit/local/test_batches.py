@@ -8,7 +8,7 @@ import torch
 from helpers.toy import ToyEmbedding, ToyPair, ToyPrefix, draw_image, expected
 
 from t2v_eval.errors import ScoringError, TemplateError
-from t2v_eval.local.batching import BatchSize, Failure
+from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.scoring.plan import Block
 
 LENGTHS = (40, 1, 33, 2, 36, 3, 38, 4)
@@ -158,3 +158,22 @@ def test_batches_that_fit_are_not_run_again():
         list(BatchSize(2).batches([7], run))
     with pytest.raises(RuntimeError, match="another"):
         list(size.batches([1], lambda _: (_ for _ in ()).throw(RuntimeError("another"))))
+
+
+def test_where_a_cache_made_room_the_batch_is_tried_again_as_it_was():
+    size, tried, cached = BatchSize(4), [], [True]
+
+    def run(items):
+        tried.append(len(items))
+        if cached:
+            raise torch.OutOfMemoryError
+        return list(items)
+
+    results = list(size.run_adaptive(range(6), run, lambda: bool(cached and cached.pop())))
+    assert tried == [4, 4, 2] and size.value == 4
+    assert [result for _, result in results] == [[0, 1, 2, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("depth", [0, 1, 50, 1000])
+def test_results_of_threads_come_in_order(depth):
+    assert list(ahead(range(200), lambda n: n * n, depth)) == [n * n for n in range(200)]

@@ -186,3 +186,17 @@ def test_a_module_is_filled_only_by_what_fits():
     ):
         with pytest.raises(CheckpointError, match=message):
             fill_layer(**tensors)
+
+
+def test_weights_written_while_they_are_hashed_have_no_id(weights, monkeypatch):
+    whole = of_weights.fingerprint
+
+    def slow(paths):
+        value = whole(paths)
+        replace(weights, "-1")
+        return value
+
+    watched = of_weights.Watched([weights])
+    monkeypatch.setattr(of_weights, "fingerprint", slow)
+    with pytest.raises(CheckpointError, match="changed since the model was loaded"):
+        watched.fingerprint()

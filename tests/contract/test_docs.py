@@ -144,6 +144,16 @@ def test_the_schema_of_reports_is_described():
         assert f"`{field}`" in section
 
 
+def test_the_demonstration_shows_the_numbers_of_the_cards():
+    text = TEXTS["get-started.md"]
+    rows = re.findall(r"^ (tiny-\S+) .* (\S+ \[\S+, \S+\])   2400 of", text, re.M)
+    assert len(rows) == 3
+    for name, group in rows:
+        percent = re.findall(r"\d+\.\d", models.card(name).verified)[:3]
+        shown = [float(number) for number in re.findall(r"\d\.\d+", group)]
+        assert [round(100 * number, 1) for number in shown] == [float(p) for p in percent]
+
+
 def test_the_glossary_has_few_terms():
     glossary = site_hooks.load("pages").section("ARCHITECTURE.md", "Glossary")
     terms = re.findall(r"^\| \*\*(.+?)\*\* \|", glossary, re.M)

@@ -59,6 +59,8 @@ def test_a_wrong_name_is_noticed():
         "```sh\nt2v-eval score a.png --no-such-option\n```",
         "```sh\nt2v-eval no-such-command\n```",
         "```sh\nt2v-eval eval --model clipscore --benchmark no-such-benchmark\n```",
+        "```sh\nt2v-eval score a.png --text b --model gpt-4o --option no_such=1\n```",
+        '```python\nt2v_eval.load("clipscore", no_such=1)\n```',
         "```sh\nmake no-such-target\n```",
     ):
         (block,) = blocks_of(code)

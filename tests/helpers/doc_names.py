@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 from helpers import site_hooks
@@ -12,11 +13,13 @@ from helpers.doc_blocks import Block, commands_of
 
 import t2v_eval
 from t2v_eval.inputs.template import templates
-from t2v_eval.registry import benchmarks, models
+from t2v_eval.registry import benchmarks, models, source_of
+from t2v_eval.utils.signatures import accepted
 
 ROOT = Path(__file__).parents[2]
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
 PROGRAMS = set("cat cd export git pip python".split()) | {"."}
+CALL = ("references", "question_template", "answer_template", "template")  # of `score`
 LOADERS = ("load", "score", "VQAScore", "CLIPScore", "ITMScore")
 
 
@@ -58,6 +61,7 @@ def check_load(call: ast.Call) -> None:
     name = call.args[0] if call.args else keywords.get("model")
     if isinstance(name, ast.Constant):
         check_model(str(name.value))
+        check_options(str(name.value), [k.arg for k in call.keywords if k.arg])
     template = keywords.get("template")
     if isinstance(template, ast.Constant) and not str(template.value).startswith("t2v-"):
         assert template.value in templates(), template.value
@@ -66,6 +70,15 @@ def check_load(call: ast.Call) -> None:
 def check_model(name: str) -> None:
     """Check that a scorer has this name; "colour" is registered by a tutorial."""
     assert name == "colour" or models.card(name).name == name
+
+
+def check_options(name: str, keys: list[str]) -> None:
+    """Check that a scorer takes these arguments."""
+    if name == "colour":
+        return
+    card = models.card(name)
+    takes = accepted(source_of(card), card.entry)
+    assert takes is None or set(keys) <= takes | {"model", *CALL}, (name, keys)
 
 
 def check_command(words: list[str]) -> None:
@@ -81,7 +94,8 @@ def check_command(words: list[str]) -> None:
     name = " ".join(rest[:2]) if " ".join(rest[:2]) in known else rest[0]
     assert name in known, words
     options = {o: p for p in known[name].params for o in [*p.opts, *p.secondary_opts]}
-    for word, value in zip(rest, [*rest[1:], ""], strict=True):
+    pairs = list(pairwise([*rest, ""]))
+    for word, value in pairs:
         if not word.startswith("-"):
             continue
         assert word in options, f"{name} has no option {word}"
@@ -91,5 +105,8 @@ def check_command(words: list[str]) -> None:
             assert benchmarks.card(value).name == value
         elif word == "--template":
             assert value in templates(), value
+    keys = [value.partition("=")[0] for word, value in pairs if word == "--option"]
+    for model in [value for word, value in pairs if word == "--model"]:
+        check_options(model, keys)
     if name == "data":
         assert benchmarks.card(rest[1]).name == rest[1] or rest[1].isupper()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import gc
 import importlib
 import json
 import multiprocessing
@@ -98,6 +99,7 @@ def preload() -> None:
         "typer",
     ):
         importlib.import_module(library)
+    gc.freeze()  # so that no forked process walks through them
 
 
 def run_tests(root: Path, tests: Iterable[str]) -> int | None:
@@ -142,13 +144,15 @@ class FastestFirst:
 def _run_pytest(root: Path, tests: list[str]) -> None:
     os.chdir(root)
     # Files of one size that are written within a second share their byte code, so none is written.
+    # Plugins of other packages take longer to load than most tests.
     os.environ |= {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1"}
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(root))
     with open(root.with_suffix(".log"), "w", encoding="utf-8") as log:  # noqa: PTH123
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
-        options = ["-n", "0", "-x", "-q", "-p", "no:cacheprovider", *tests]
+        options = ["-x", "-q", "-p", "no:cacheprovider", *tests]
         code = pytest.main(options, plugins=[FastestFirst(root.with_suffix(".json"))])
         sys.stdout.flush()
     os._exit(int(code))

@@ -18,13 +18,12 @@ from torch import Tensor
 from transformers import Blip2Config, Blip2ForImageTextRetrieval
 from typing_extensions import override
 
-from t2v_eval.errors import CheckpointError
 from t2v_eval.local.base import Options
-from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.dual_encoder import EmbeddingScorer, unit
 from t2v_eval.local.weights import read_tensors, weight_files
 
 from ..common.images import normalise, to_pixels
+from ..common.pretrained import load_pretrained
 from ..common.tensors import resize
 from ..common.transformers_internals import qformer_cross_attentions
 from .bert_text import BertTextPairScorer, BertTextScorer
@@ -41,12 +40,7 @@ class _Blip2(BertTextScorer):
     def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
         super().__init__(**options)
         folder = self.locate(checkpoint)
-        try:
-            config: Any = Blip2Config.from_pretrained(folder)
-        except Exception as error:  # whatever transformers makes of another file
-            raise CheckpointError(
-                f"{folder} holds no config.json of BLIP-2: {first_lines(error)}"
-            ) from error
+        config: Any = load_pretrained(Blip2Config, folder, "BLIP-2")
         vocabulary = self.set_tokenizer(folder, ["[DEC]"], config.qformer_config.vocab_size)
         self.network = build(Blip2ForImageTextRetrieval, config, read_tensors(folder), folder)
         self.network.vision_model.to(self.dtype)  # the rest is small and stays in float32

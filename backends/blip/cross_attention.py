@@ -89,7 +89,7 @@ class FusedKeysAndValues(nn.Module):
     def _switch(self, on: bool) -> bool:
         if on:
             self._projections = [(*place, getattr(*place)) for place in self._locations()]
-            fused = _fused([layer for *_, layer in self._projections])
+            fused = _concatenate([layer for *_, layer in self._projections])
             start = 0
             for holder, name, layer in self._projections:
                 setattr(holder, name, _Columns(slice(start, start + layer.out_features)))
@@ -102,8 +102,10 @@ class FusedKeysAndValues(nn.Module):
         return on
 
 
-def _fused(layers: Sequence[nn.Linear]) -> nn.Linear:
-    fused = nn.Linear(layers[0].in_features, sum(x.out_features for x in layers), device="meta")
+def _concatenate(layers: Sequence[nn.Linear]) -> nn.Linear:
+    """Return one layer whose output is that of all layers, side by side."""
+    outputs = sum(layer.out_features for layer in layers)
+    fused = nn.Linear(layers[0].in_features, outputs, device="meta")
     fused.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]), False)
     fused.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]), False)
     return fused

@@ -32,7 +32,7 @@ from t2v_eval.local.weights import weight_files
 from t2v_eval.scoring.generation import render_tokens
 
 from ..common.images import resize_center_crop, to_pixels
-from ..common.pretrained import Placement, build_network
+from ..common.pretrained import Placement, build_network, load_pretrained
 from ..common.processors import check_vocabulary
 from ..common.transformers_internals import qformer_cross_attentions
 from ..flant5.t5 import EncodedPrompts, T5Scorer, pad_rows
@@ -88,12 +88,7 @@ class InstructBlipFlanT5(T5Scorer):
         super().__init__(share, **options)
         placement = Placement(attn_implementation, None, load_in_8bit, load_in_4bit)
         folder = self.locate_weights(checkpoint)
-        try:
-            config: Any = AutoConfig.from_pretrained(folder)
-        except Exception as error:  # whatever transformers makes of another file
-            raise CheckpointError(
-                f"{folder} has no config.json of InstructBLIP: {first_lines(error)}"
-            ) from error
+        config: Any = load_pretrained(AutoConfig, folder, "InstructBLIP")
         if config.model_type != "instructblip" or config.text_config.model_type != "t5":
             raise CheckpointError(
                 f"{folder} is no InstructBLIP with T5, but {config.model_type} with "
@@ -101,15 +96,15 @@ class InstructBlipFlanT5(T5Scorer):
             )
         self.dtype = large_dtype(options.get("dtype"), self.device, folder)
         tokenizer = _read_tokenizer(T5Tokenizer, folder)
-        self._bert_tokens = _read_tokenizer(BertTokenizer, folder / "qformer_tokenizer")
+        self._bert_tokenizer = _read_tokenizer(BertTokenizer, folder / "qformer_tokenizer")
         self.files = [*weight_files(folder), folder / "config.json", folder / "qformer_tokenizer"]
         self.files += [
             f for name in ("tokenizer.json", "spiece.model") if (f := folder / name).exists()
         ]
         rows = config.text_config.vocab_size
         check_vocabulary(tokenizer, rows, folder, tokenizer("").input_ids)
-        rows, qformer_folder = config.qformer_config.vocab_size, folder / "qformer_tokenizer"
-        check_vocabulary(self._bert_tokens, rows, qformer_folder, self._bert_tokens("").input_ids)
+        bert, rows = self._bert_tokenizer, config.qformer_config.vocab_size
+        check_vocabulary(bert, rows, folder / "qformer_tokenizer", bert("").input_ids)
         if tokenizer("").input_ids != [config.text_config.eos_token_id]:
             raise CheckpointError(
                 f"the tokenizer of {folder} ends texts with {tokenizer('').input_ids}, but T5 with "
@@ -135,8 +130,8 @@ class InstructBlipFlanT5(T5Scorer):
     def encode_vision(self, batch: Tensor) -> Tensor:
         """Return the keys and values of the Q-Former's cross-attentions for each image."""
         states = self.network.vision_model(pixel_values=batch).last_hidden_state
-        hoisted: Tensor = self._keys_and_values(states.float())
-        return hoisted
+        keys_and_values: Tensor = self._keys_and_values(states.float())
+        return keys_and_values
 
     @override
     def encode_prompts(self, states: Sequence[Tensor], questions: Sequence[str]) -> EncodedPrompts:
@@ -157,17 +152,15 @@ class InstructBlipFlanT5(T5Scorer):
     @override
     def render_prompt(self, states: Tensor, question: str) -> str:
         tokens, queries = self._tokenize_question(question), self.network.query_tokens.shape[1]
-        qformer_text, t5_text = (
-            render_tokens(self._bert_tokens, tokens.qformer),
-            render_tokens(self.tokenizer, tokens.t5),
-        )
+        qformer_text = render_tokens(self._bert_tokenizer, tokens.qformer)
+        t5_text = render_tokens(self.tokenizer, tokens.t5)
         return f"Q-Former: <image> {qformer_text}\nT5: <query> x {queries} {t5_text}"
 
     def _tokenize_question(self, question: str) -> _QuestionTokens:
         """Tokenize a question for the Q-Former and for T5."""
-        bert = self._tokenize_literally(self._bert_tokens, question)
+        bert = self._tokenize_literally(self._bert_tokenizer, question)
         t5 = self._tokenize_literally(self.tokenizer, question)
-        first, last = self._bert_tokens.cls_token_id, self._bert_tokens.sep_token_id
+        first, last = self._bert_tokenizer.cls_token_id, self._bert_tokenizer.sep_token_id
         return _QuestionTokens(
             [first, *bert[2 - MAX_QUESTION :], last],
             [*t5[1 - MAX_QUESTION :], self.t5.config.eos_token_id],
@@ -176,7 +169,7 @@ class InstructBlipFlanT5(T5Scorer):
 
     def _query_image(self, states: Sequence[Tensor], questions: Sequence[Sequence[int]]) -> Tensor:
         """Return the Q-Former's output (B, Q, width), projected for T5, of images and questions."""
-        ids, mask = self._pad(questions, self._bert_tokens)
+        ids, mask = self._pad(questions, self._bert_tokenizer)
         queries = self.network.query_tokens.expand(len(ids), -1, -1)
         hidden = self.network.qformer(
             input_ids=ids,

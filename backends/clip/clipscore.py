@@ -79,10 +79,8 @@ class RefClipScore(ClipScore):
         embeddings = dict(zip(unique, self.embed_texts(unique).cpu().double(), strict=True))
         rows = []
         for caption in captions:
-            embedding, nearest = (
-                embeddings[caption.text],
-                torch.tensor([torch.inf], dtype=torch.double),
-            )
+            embedding = embeddings[caption.text]
+            nearest = torch.tensor([torch.inf], dtype=torch.double)
             if caption.references:
                 others = torch.stack([embeddings[reference] for reference in caption.references])
                 nearest = (unit(others) @ unit(embedding)).max().view(1)

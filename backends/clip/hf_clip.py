@@ -8,7 +8,6 @@ trained to: in lower case, padded to its full length, the padding not masked.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -19,18 +18,17 @@ from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.base import Options
-from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.weights import HUB_FILES, fill, read_tensors, weight_files
 
 from ..common.images import crop_extreme
+from ..common.pretrained import PROCESSOR_PATTERNS, load_pretrained
 from ..common.processors import check_end_token, check_vocabulary, read_image_processor
 from ..common.tensors import preprocess_patches, preprocess_pixels
 from .rescaling import Probability, scale_and_bias
 
 MODEL_TYPES = ("clip", "metaclip_2", "siglip", "siglip2")
 POSITION_EMBEDDING = "text_model.embeddings.position_embedding.weight"
-PROCESSOR_PATTERNS = ("*.json", "*.txt", "*.model")  # the files of a processor, without weights
 PICKLE_PATTERNS = (*HUB_FILES, "pytorch_model*.bin*")
 
 
@@ -64,7 +62,7 @@ class HfClip(EmbeddingScorer):
         folder = self.locate(checkpoint)
         if not any(folder.glob("*.safetensors")):
             folder = self.locate(checkpoint, PICKLE_PATTERNS)
-        config = load_pretrained(AutoConfig, folder)
+        config = load_pretrained(AutoConfig, folder, "CLIP")
         if config.model_type not in MODEL_TYPES:
             raise CheckpointError(
                 f"{folder} holds a model of type {config.model_type!r}, "
@@ -78,13 +76,11 @@ class HfClip(EmbeddingScorer):
             if processor
             else folder
         )
-        self.tokenizer = load_pretrained(AutoTokenizer, processor_folder)
+        self.tokenizer = load_pretrained(AutoTokenizer, processor_folder, "CLIP")
         self.processor = read_image_processor(processor_folder, config)
         # Older files hold position_ids, which are buffers and no weights.
         tensors = read_tensors(folder)
-        if (
-            POSITION_EMBEDDING in tensors
-        ):  # LongCLIP may have more positions than its config.json states
+        if POSITION_EMBEDDING in tensors:  # of LongCLIP, which may have more than config.json says
             config.text_config.max_position_embeddings = len(tensors[POSITION_EMBEDDING])
         self.context = config.text_config.max_position_embeddings
         special_ids = self.tokenizer("").input_ids
@@ -98,10 +94,10 @@ class HfClip(EmbeddingScorer):
         self.scale, self.bias = scale_and_bias(self.clip)
         self.clip.to(self.device, self.dtype)
         config_files = {
-            f
+            file
             for at in (folder, processor_folder)
-            for end in ("json", "txt")
-            for f in at.glob(f"*.{end}")
+            for suffix in ("json", "txt")
+            for file in at.glob(f"*.{suffix}")
         }
         self.files = [*weight_files(folder), *sorted(config_files)]
 
@@ -178,30 +174,6 @@ class HfClipProbability(Probability, HfClip):
     Traceback (most recent call last):
     t2v_eval.errors.InputError: 'HfClipProbability' needs a model trained with a sigmoid loss, ...
     """
-
-
-def load_pretrained(auto_class: Any, folder: Path, model: str = "CLIP") -> Any:
-    """Load a configuration, tokenizer or model of transformers from a local folder.
-
-    Args:
-        auto_class: the class, such as `AutoConfig`.
-        folder: holds its files.
-        model: what the folder should hold, for the message.
-
-    Raises:
-        CheckpointError: it cannot be loaded.
-
-    >>> import t2v_eval
-    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
-    >>> load_pretrained(AutoConfig, folder).model_type
-    'clip'
-    """
-    try:
-        return auto_class.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # any error of transformers given files of another kind
-        raise CheckpointError(
-            f"{folder} is no {model} of transformers: {first_lines(error)}"
-        ) from error
 
 
 def _pooled(output: Any) -> Tensor:

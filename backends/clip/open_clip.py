@@ -72,9 +72,8 @@ class OpenClip(EmbeddingScorer):
     """
 
     published: ClassVar[tuple[str | None, str | None]] = (None, None)  # arch and tag by default
-    weights: ClassVar[Sequence[str]] = (
-        WEIGHTS  # file names in a folder; the first that exists is read
-    )
+    # File names in a folder, of which the first that exists is read.
+    weights: ClassVar[Sequence[str]] = WEIGHTS
     # OpenAI resizes an image before converting it to RGB, and has another end token.
     as_openai = False
 

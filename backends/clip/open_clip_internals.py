@@ -31,13 +31,9 @@ from t2v_eval.local.weights import fill, read_tensors
 from ..common.tensors import resize, resize_short_side
 from ..common.versions import tolerance_for, use_where_equal
 
-IGNORED_STEPS = (
-    "MaybeConvertMode",
-    "MaybeToTensor",
-    "ToTensor",
-    "partial",
-)  # steps that pixels do not need
-SPECIAL = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
+# Steps of a transform that pixels do not need.
+IGNORED_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial")
+SPECIAL_TOKENS = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 
 def resolve_architecture(
@@ -151,7 +147,7 @@ class TextTower:
 
     def __init__(self, network: Any) -> None:
         self.network, self.tower = network, getattr(network, "text", network)
-        self.short = False
+        self.stops_at_end = False
         path = "texts read up to their end alone"
         dtype = next(network.parameters()).dtype
         use_where_equal(
@@ -160,18 +156,20 @@ class TextTower:
 
     def __call__(self, ids: Tensor) -> Tensor:
         """Return the embeddings (B, D) of token ids (B, L)."""
-        embeddings: Tensor = self._read(ids) if self.short else self.network.encode_text(ids)
+        if self.stops_at_end:
+            return self._encode_up_to_end(ids)
+        embeddings: Tensor = self.network.encode_text(ids)
         return embeddings
 
     def _switch(self, on: bool) -> bool:
         tower = self.tower
-        self.short = (
+        self.stops_at_end = (
             on
             and getattr(tower, "attn_mask", None) is not None
             and getattr(tower, "cls_emb", None) is None
             and self._pool in ("argmax", "eos")
         )
-        return self.short
+        return self.stops_at_end
 
     @property
     def _pool(self) -> str:
@@ -183,7 +181,8 @@ class TextTower:
     def _end(self) -> Any:
         return getattr(self.tower, "text_eos_id", getattr(self.tower, "eos_id", None))
 
-    def _read(self, ids: Tensor) -> Tensor:
+    def _encode_up_to_end(self, ids: Tensor) -> Tensor:
+        """Encode the tokens up to the last end token, as OpenCLIP's `encode_text` does."""
         tower, projection = self.tower, getattr(self.tower, "text_projection", None)
         ends = (ids if self._pool == "argmax" else (ids == self._end).int()).argmax(dim=-1)
         n = int(ends.max()) + 1
@@ -238,7 +237,7 @@ def spell_as_openai(tokenizer: Any) -> Any:
     [49407]
     """
     pattern = tokenizer.pat.pattern
-    for open_clip_name, openai_name in SPECIAL.items():
+    for open_clip_name, openai_name in SPECIAL_TOKENS.items():
         tokenizer.encoder[openai_name] = tokenizer.encoder[open_clip_name]
         tokenizer.cache[openai_name] = openai_name
         pattern = pattern.replace(open_clip_name, regex.escape(openai_name))

@@ -21,11 +21,8 @@ from t2v_eval.errors import CheckpointError
 from t2v_eval.local.weights import check_keys
 
 HEAD_WIDTH = 64  # channels of an attention head, in every tower of OpenAI's
-SETTINGS = (
-    "input_resolution",
-    "context_length",
-    "vocab_size",
-)  # numbers that lie among the weights
+# Numbers that lie among the weights.
+SETTINGS = ("input_resolution", "context_length", "vocab_size")
 DTYPES = {
     "Bool": torch.bool,
     "Int": torch.int32,

@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from t2v_eval.errors import InputError
+
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)  # CLIP's
 EXTREME_RATIO = 100  # long side : short side, from which on only the middle is resized
 MAX_ASPECT_RATIO = 200  # long side : short side, with networks that take images of any size
@@ -88,21 +90,34 @@ def smart_resize(
         An RGB image.
 
     Raises:
-        ValueError: the aspect ratio exceeds `MAX_ASPECT_RATIO`.
+        InputError: the aspect ratio exceeds `MAX_ASPECT_RATIO`.
 
     >>> smart_resize(Image.new("RGB", (1280, 720)), 28, 100352, 151200).size
     (504, 280)
     """
-    if max(image.size) > MAX_ASPECT_RATIO * min(image.size):
-        raise ValueError(
-            f"one side is more than {MAX_ASPECT_RATIO} times the other; crop the image"
-        )
+    check_aspect_ratio(*image.size)
     if image.mode == "RGBA":
         white = Image.new("RGB", image.size, (255, 255, 255))
         white.paste(image, mask=image.getchannel("A"))
         image = white
     height, width = smart_size(image.height, image.width, multiple, min_pixels, max_pixels)
     return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+
+def check_aspect_ratio(width: int, height: int) -> None:
+    """Check that an image is not too long for a network that takes images of any size.
+
+    Raises:
+        InputError: the aspect ratio exceeds `MAX_ASPECT_RATIO`.
+
+    >>> check_aspect_ratio(201, 1)
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: one side is more than 200 times the other; crop the image
+    """
+    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+        raise InputError(
+            f"one side is more than {MAX_ASPECT_RATIO} times the other; crop the image"
+        )
 
 
 def smart_size(

@@ -17,6 +17,7 @@ from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.weights import check_keys, locate
 
 HUB_OPTIONS = ("cache_dir", "local_files_only", "revision")
+PROCESSOR_PATTERNS = ("*.json", "*.txt", "*.model")  # the files of a processor, without weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,30 @@ def is_transformers_checkpoint(
     """
     hub = {key: options[key] for key in HUB_OPTIONS if key in options}
     return (locate(checkpoint, ("config.json",), **hub) / "config.json").exists()
+
+
+def load_pretrained(auto_class: Any, folder: Path, model: str) -> Any:
+    """Load a configuration, tokenizer or model of transformers from a local folder.
+
+    Args:
+        auto_class: the class, such as `AutoConfig` or `Blip2Config`.
+        folder: holds its files.
+        model: what the folder should hold, for the message.
+
+    Raises:
+        CheckpointError: it cannot be loaded.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> load_pretrained(AutoConfig, folder, "CLIP").model_type
+    'clip'
+    """
+    try:
+        return auto_class.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # any error of transformers given files of another kind
+        raise CheckpointError(
+            f"{folder} is no {model} of transformers: {first_lines(error)}"
+        ) from error
 
 
 def read_config(folder: Path, trusted: bool) -> Any:

@@ -138,10 +138,8 @@ class T5Scorer(PairScorer[Tensor]):
 
     def _score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         questions, answers = zip(*map(self.template.fill, texts), strict=True)
-        encoded, tokenized = (
-            self.encode_prompts(states, questions),
-            [self.tokenize_answer(answer) for answer in answers],
-        )
+        encoded = self.encode_prompts(states, questions)
+        tokenized = [self.tokenize_answer(answer) for answer in answers]
         self.note_truncated(
             text
             for text, prompt_cut, (_, answer_cut) in zip(

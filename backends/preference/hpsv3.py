@@ -22,14 +22,15 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoTokenizer, Qwen2VLModel
 from typing_extensions import override
 
-from t2v_eval.errors import CheckpointError, InputError, TemplateError
+from t2v_eval.errors import CheckpointError, TemplateError
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.local.base import Options
 from t2v_eval.local.pair_scorer import PairScorer
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.weights import check_keys, fill, read_tensors
 
-from ..clip.hf_clip import PROCESSOR_PATTERNS, load_pretrained
+from ..common.images import check_aspect_ratio
+from ..common.pretrained import PROCESSOR_PATTERNS, load_pretrained
 from ..common.processors import read_image_processor
 
 FILE, BASE = "HPSv3.safetensors", "Qwen/Qwen2-VL-7B-Instruct"
@@ -38,14 +39,9 @@ SPECIAL_TOKENS = ("<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_en
 PREFIX = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n<|vision_start|>"
 )
-SUFFIX = (
-    "<|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"  # PREFIX, image, SUFFIX with the question
-)
-AREA, MULTIPLE = (
-    256 * 28 * 28,
-    28,
-)  # pixels of a resized image, and what both sides are multiples of
-MAX_ASPECT_RATIO = 200  # times the short side
+SUFFIX = "<|vision_end|>{}<|im_end|>\n<|im_start|>assistant\n"  # around the filled question
+MULTIPLE = 28  # both sides of a resized image are multiples of it
+AREA = 256 * MULTIPLE**2  # pixels of a resized image
 HEAD_LAYERS = (0, 3, 5)
 
 
@@ -205,10 +201,7 @@ def _resized_size(width: int, height: int) -> tuple[int, int]:
     Raises:
         InputError: the aspect ratio is so extreme that one side would vanish.
     """
-    if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise InputError(
-            f"one side is more than {MAX_ASPECT_RATIO} times the other; crop the image"
-        )
+    check_aspect_ratio(width, height)
     near = [max(1, round(side / MULTIPLE)) * MULTIPLE for side in (width, height)]
     scale = math.sqrt(AREA / (width * height))
     if math.prod(near) > AREA:

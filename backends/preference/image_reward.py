@@ -27,8 +27,8 @@ from t2v_eval.local.weights import check_keys, read_tensors
 
 from ..blip.bert_text import VOCABULARY_FILES, BertTextPairScorer
 from ..blip.cross_attention import FusedKeysAndValues, build
-from ..common import tensors as _tensors
 from ..common.images import normalise, resize_center_crop, to_pixels
+from ..common.tensors import resize_center_crop as resize_center_crop_pixels
 from ..common.transformers_internals import blip_cross_attentions
 
 WEIGHTS, CONFIG = "ImageReward.pt", "med_config.json"
@@ -103,7 +103,7 @@ class ImageReward(BertTextPairScorer):
 
     @override
     def preprocess_tensor(self, pixels: Tensor) -> Tensor:
-        return normalise(_tensors.resize_center_crop(pixels, self._side))
+        return normalise(resize_center_crop_pixels(pixels, self._side))
 
     @override
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:

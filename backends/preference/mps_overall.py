@@ -23,8 +23,8 @@ from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import unit
 from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
 
-from ..clip.hf_clip import PROCESSOR_PATTERNS, load_pretrained
 from ..common.images import crop_extreme
+from ..common.pretrained import PROCESSOR_PATTERNS, load_pretrained
 from ..common.processors import check_end_token, check_vocabulary, read_image_processor
 from ..common.question_only import QuestionOnlyScorer
 from ..common.tensors import preprocess_pixels
@@ -83,8 +83,8 @@ class Mps(PreferenceScorer, QuestionOnlyScorer):
             if clip
             else weight_folder
         )
-        config: Any = load_pretrained(AutoConfig, processor_folder)
-        self.tokenizer = load_pretrained(AutoTokenizer, processor_folder)
+        config: Any = load_pretrained(AutoConfig, processor_folder, "CLIP")
+        self.tokenizer = load_pretrained(AutoTokenizer, processor_folder, "CLIP")
         self.processor = read_image_processor(processor_folder, config)
         special_ids = self.tokenizer("").input_ids
         check_vocabulary(
@@ -156,8 +156,11 @@ class Mps(PreferenceScorer, QuestionOnlyScorer):
             max_length=self.context,
             return_tensors="pt",
         ).input_ids
-        full = (t for t in texts if len(self.tokenizer(t, verbose=False).input_ids) > self.context)
-        self.note_truncated(full)
+        self.note_truncated(
+            text
+            for text in texts
+            if len(self.tokenizer(text, verbose=False).input_ids) > self.context
+        )
         encoded = self.clip.text_model(input_ids=ids.to(self.device))
         projection = self.clip.text_projection
         return projection(encoded.last_hidden_state), projection(encoded.pooler_output)

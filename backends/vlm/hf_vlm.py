@@ -344,10 +344,8 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         Raises:
             MediaError: a video has so many frames that not even these fit.
         """
-        used, context = (
-            self.prompt_builder.context_used(inputs.row),
-            self.prompt_builder.context,
-        )
+        used = self.prompt_builder.context_used(inputs.row)
+        context = self.prompt_builder.context
         room = context - used - reserved
         if inputs.frames and sum(map(len, shortest)) > room:
             fewer = max(1, min(8, inputs.frames // 2))

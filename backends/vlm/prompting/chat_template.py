@@ -159,10 +159,10 @@ def _too_large(operands: Sequence[int]) -> bool:
     return len(operands) == 2 and operands[0].bit_length() * operands[1] > BITS
 
 
-def each_a_step(values: Iterable[Any]) -> Iterator[Any]:
+def count_each(values: Iterable[Any]) -> Iterator[Any]:
     """Yield values, and count each as a step.
 
-    >>> list(each_a_step("ab"))
+    >>> list(count_each("ab"))
     ['a', 'b']
     """
     for value in values:
@@ -188,7 +188,7 @@ def _bounded_filter(original: Callable[..., Any]) -> Callable[..., Any]:
         if values:
             _check_product(*values)
         result = original(*arguments, **options)
-        return each_a_step(result) if isinstance(result, Iterator) else _bounded_value(result)
+        return count_each(result) if isinstance(result, Iterator) else _bounded_value(result)
 
     return bounded
 
@@ -213,15 +213,15 @@ class StepCounter(NodeTransformer):
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
         """Bound the operands of a comparison."""
         self.generic_visit(node)
-        node.expr = _filtered("same", node.expr)
+        node.expr = _filtered("bounded", node.expr)
         for operand in node.ops:
-            operand.expr = _filtered("same", operand.expr)
+            operand.expr = _filtered("bounded", operand.expr)
         return node
 
     def visit_Pair(self, node: nodes.Pair) -> nodes.Node:  # noqa: N802
         """Bound the keys of a mapping."""
         self.generic_visit(node)
-        node.key = _filtered("same", node.key)
+        node.key = _filtered("bounded", node.key)
         return node
 
 
@@ -315,7 +315,7 @@ def _environment() -> BoundedEnvironment:
         del environment.filters[name]
     filters = environment.filters.items()
     environment.filters = {name: _bounded_filter(original) for name, original in filters}
-    environment.filters |= {"counted": each_a_step, "same": _bounded_value}
+    environment.filters |= {"counted": count_each, "bounded": _bounded_value}
     del environment.globals["lipsum"]
     environment.globals |= {"raise_exception": _raise, "strftime_now": _now}
     return environment

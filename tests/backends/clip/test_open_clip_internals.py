@@ -75,9 +75,9 @@ def test_a_text_tower_has_these_parts(network):
 
 def test_texts_read_up_to_their_end_are_texts_read_whole(network):
     texts = ours.TextTower(network)
-    assert texts.short
+    assert texts.stops_at_end
     fast = texts._probe_embeddings()
-    texts.short = False
+    texts.stops_at_end = False
     torch.testing.assert_close(fast, texts._probe_embeddings(), rtol=1e-4, atol=1e-5)
 
 

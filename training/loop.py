@@ -22,7 +22,6 @@ def train(
     steps: int,
     rate: float,
     checkpoint: Path,
-    every: Callable[[int], None] = lambda step: None,
 ) -> float:
     """Train up to `steps` in all, resuming from `checkpoint` where there is one.
 
@@ -35,18 +34,11 @@ def train(
         steps: of all runs together.
         rate: the highest learning rate.
         checkpoint: the file that is written every `SAVE_EVERY` steps.
-        every: called with the number of steps each time it was written.
 
     Returns:
         The seconds spent, those of earlier runs included.
     """
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimiser = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
-        lr=rate,
-        betas=(0.9, 0.98),
-    )
+    optimiser = _build_optimiser(model, rate)
     first, spent = _resume(checkpoint, model, optimiser)
     began, running = time.monotonic() - spent, 0.0
     model.train()
@@ -67,10 +59,20 @@ def train(
             print(f"{name} {done}/{steps} loss {running:.4f} {seconds:.0f} s", flush=True)
             finished = {} if done == steps else optimiser.state_dict()
             _save(checkpoint, model, finished, done, seconds)
-            every(done)
             model.train()
     model.eval()
     return time.monotonic() - began if first < steps else spent
+
+
+def _build_optimiser(model: nn.Module, rate: float) -> torch.optim.Optimizer:
+    """Return AdamW with weight decay on matrices alone."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    return torch.optim.AdamW(
+        [{"params": decayed, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}],
+        lr=rate,
+        betas=(0.9, 0.98),
+    )
 
 
 def _resume(

@@ -152,8 +152,8 @@ class AbsorbedCrossAttention(nn.Module):
         Returns:
             The output (B, T, width), the position bias, and None in place of attention weights.
         """
-        original, states = self.original, key_value_states
-        (batch, tokens, width), length = hidden_states.shape, states.shape[1]
+        original = self.original
+        (_, tokens, width), length = hidden_states.shape, key_value_states.shape[1]
         heads, size = original.n_heads, original.key_value_proj_dim
         work = tokens * width * (heads * length + heads * size)
         unknown = any(value is not None for value in options.values())
@@ -161,11 +161,18 @@ class AbsorbedCrossAttention(nn.Module):
             output: tuple[Tensor, Tensor | None, Tensor | None] = original(
                 hidden_states,
                 mask=mask,
-                key_value_states=states,
+                key_value_states=key_value_states,
                 position_bias=position_bias,
                 **options,
             )
             return output
+        return self._attend(hidden_states, mask, key_value_states), position_bias, None
+
+    def _attend(self, hidden_states: Tensor, mask: Tensor | None, states: Tensor) -> Tensor:
+        """Return the output (B, T, width) of attention to encoder states (B, L, width)."""
+        original = self.original
+        (batch, tokens, width), length = hidden_states.shape, states.shape[1]
+        heads, size = original.n_heads, original.key_value_proj_dim
         queries = original.q(hidden_states).view(batch, tokens, heads, size)
         projected_queries = torch.einsum(
             "bthd,hdw->bhtw", queries, original.k.weight.view(heads, size, width)
@@ -183,7 +190,8 @@ class AbsorbedCrossAttention(nn.Module):
             attended.view(batch, heads, tokens, width),
             original.v.weight.view(heads, size, width),
         )
-        return original.o(values.flatten(2)), position_bias, None
+        output: Tensor = original.o(values.flatten(2))
+        return output
 
 
 def absorb_cross_attention(t5: Any, on: bool = True) -> bool:

@@ -1,4 +1,4 @@
-"""Examples in docstrings of backends and benchmarks, which are modules of the package only."""
+"""Examples in docstrings of backends, benchmarks and training, which pytest does not collect."""
 
 import doctest
 import importlib
@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
-    for folder in ("backends", "benchmarks")
+    for folder in ("backends", "benchmarks", "training")
     for path in sorted((ROOT / folder).rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
@@ -17,5 +17,7 @@ MODULES = [
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_are_true(name):
-    found = doctest.testmod(importlib.import_module(f"t2v_eval.{name}"))
+    # Backends and benchmarks are modules of the package only.
+    package = "" if name.startswith("training.") else "t2v_eval."
+    found = doctest.testmod(importlib.import_module(package + name))
     assert found.attempted and not found.failed

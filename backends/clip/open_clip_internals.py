@@ -252,6 +252,12 @@ def round_weights(network: nn.Module) -> None:
 
     Args:
         network: of OpenCLIP, changed in place.
+
+    >>> network = nn.Linear(1, 1)
+    >>> _ = network.weight.data.fill_(1 / 3)
+    >>> round_weights(network)
+    >>> network.weight.dtype
+    torch.float16
     """
     open_clip.convert_weights_to_lp(network, torch.float16)
 

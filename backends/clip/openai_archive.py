@@ -151,11 +151,7 @@ def read_archive(file: Path) -> dict[str, Tensor]:
 def infer_architecture(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Any]:
     """Infer the architecture from the shapes of the weights, in OpenCLIP's configuration format.
 
-    As `build_model` of OpenAI's clip/model.py.
-
-    Args:
-        tensors: the weights by name.
-        file: where they are from, for the message.
+    As `build_model` of OpenAI's clip/model.py; `file` is named in messages.
 
     Raises:
         CheckpointError: the weights are not of a CLIP in OpenAI's layout.

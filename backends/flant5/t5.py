@@ -29,7 +29,11 @@ LOGIT_ROWS = 1024  # answer tokens whose logits over the vocabulary are in memor
 
 
 class EncodedPrompts(NamedTuple):
-    """Encoder states (B, L, width) of B prompts, their mask (B, L), and which were truncated."""
+    """Encoder states (B, L, width) of B prompts, their mask (B, L), and which were truncated.
+
+    >>> EncodedPrompts(torch.zeros(1, 3, 8), torch.ones(1, 3, dtype=torch.bool), [False]).truncated
+    [False]
+    """
 
     states: Tensor
     mask: Tensor

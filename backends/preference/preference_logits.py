@@ -19,6 +19,16 @@ class PreferenceScorer(Scorer):
 
     Attributes:
         logit_scale: the factor that makes a logit of a score.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> from t2v_eval.backends.preference.pickscore import PickScore
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent  # any CLIP will do
+    >>> scorer = PickScore(checkpoint=str(folder), device="cpu")
+    >>> images = [Image.new("RGB", (48, 48), colour) for colour in ("red", "red", "blue")]
+    >>> p = scorer.probabilities(images, "a red square")
+    >>> bool(p[0] == p[1]), p.shape
+    (True, torch.Size([3]))
     """
 
     logit_scale: float = 1.0  # score times this is a logit

@@ -38,7 +38,11 @@ TEST_QUESTION = "Is this a question?"
 
 
 class CheckpointInfo(NamedTuple):
-    """The folder, configuration and layout of a checkpoint, and whether its code may run."""
+    """The folder, configuration and layout of a checkpoint, and whether its code may run.
+
+    >>> CheckpointInfo(Path("model"), config=None, layout=None, trusted=False).trusted
+    False
+    """
 
     folder: Path
     config: Any
@@ -47,7 +51,13 @@ class CheckpointInfo(NamedTuple):
 
 
 def control_token_pattern(tokenizer: Any) -> re.Pattern[str]:
-    """Return a pattern that matches the control tokens of a tokenizer in a text."""
+    """Return a pattern that matches the control tokens of a tokenizer in a text.
+
+    >>> from types import SimpleNamespace
+    >>> tokenizer = SimpleNamespace(added_tokens_decoder={7: "<|im_end|>"})
+    >>> control_token_pattern(tokenizer).split("a cat<|im_end|>")
+    ['a cat', '']
+    """
     tokens = (str(token) for token in tokenizer.added_tokens_decoder.values())
     return re.compile("|".join(re.escape(t) for t in tokens if t.strip()) or "(?!)")
 
@@ -56,6 +66,7 @@ class PromptBuilder(ABC):
     """Build the prompts of one model.
 
     Attributes:
+        tokenizer: of the model.
         context: the number of tokens that fit, as `context_used` counts them.
         vocab_size: how many rows of the vocabulary are tokens; None for all.
         bidirectional_image: whether image tokens attend to the question.
@@ -72,19 +83,34 @@ class PromptBuilder(ABC):
 
     @abstractmethod
     def image_inputs(self, image: Image.Image) -> dict[str, Tensor]:
-        """Return all inputs of the model up to the question; called in decoding threads."""
+        """Return all inputs of the model up to the question; called in decoding threads.
+
+        Args:
+            image: of any mode and size.
+
+        Returns:
+            Tensors by the names of the model's inputs, `input_ids` (1, L) among them.
+        """
 
     def resize_frame(self, frame: Image.Image, count: int) -> Image.Image:
-        """Return one of `count` frames of a video, no larger than the model takes it."""
+        """Resize one of `count` frames of a video to at most the size that the model takes."""
         return frame
 
     def video_inputs(self, clip: Clip) -> MediaInputs:
-        """Return the same for resized frames, where `sampling` is not None."""
+        """Return the inputs up to the question of a video whose frames are resized.
+
+        Only called where `sampling` is not None.
+        """
         raise NotImplementedError
 
     @abstractmethod
     def tokenize(self, question: str, answer: str) -> PromptTokens:
-        """Return the tokens after the image: the rest of the prompt, and the answer."""
+        """Return the tokens after the image: the rest of the prompt, and the answer.
+
+        Args:
+            question: filled from the template; nothing in it is read as a control token.
+            answer: filled from the template.
+        """
 
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a text in which nothing is a control token."""
@@ -107,12 +133,17 @@ class PromptBuilder(ABC):
 class ProcessorPromptBuilder(PromptBuilder):
     """Build prompts with a processor of transformers.
 
-    `_anchor` is a control token that comes before questions.
+    Subclasses set `_anchor`, a control token that comes before questions.
 
     Args:
         checkpoint: where a layout of authors has a processor of its own, that is used.
+        context: the maximal number of tokens, or None for that of the config.
         image_settings: of the image processor, for example ``{"do_resize": False}``. With `pixels`,
             the least and the most of an image, it is first resized by Pillow (`smart_resize`).
+
+    Raises:
+        InputError: a setting that the image processor does not have.
+        CheckpointError: the processor cannot be loaded.
     """
 
     _anchor: str
@@ -209,7 +240,18 @@ class ProcessorPromptBuilder(PromptBuilder):
 
 
 class PaliGemmaPromptBuilder(ProcessorPromptBuilder):
-    """Ask a question and a newline; image tokens attend to them as well."""
+    """Ask a question and a newline; image tokens attend to them as well.
+
+    Beyer et al. 2024, "PaliGemma: A versatile 3B VLM for transfer", section 3: prefix-LM attention.
+
+    Args:
+        checkpoint: of PaliGemma.
+        context: see `ProcessorPromptBuilder`.
+        image_settings: see `ProcessorPromptBuilder`.
+
+    >>> PaliGemmaPromptBuilder.bidirectional_image
+    True
+    """
 
     bidirectional_image = True
 
@@ -243,8 +285,15 @@ class RemoteCodePromptBuilder(PromptBuilder):
     A space at the end of the wrapper begins the answer.
 
     Args:
+        checkpoint: of a model in `vlm.layouts.remote_code`.
+        chat: the wrapper.
+        context: the maximal number of tokens, or None for that of the config.
         image_settings: those of its layout, for example ``{"grid": [2, 1]}``.
         frames: the number of frames of a video, or arguments of `Sampling`.
+
+    Raises:
+        CheckpointError: the checkpoint is none of these models.
+        InputError: `frames` for a model that takes no videos.
     """
 
     def __init__(
@@ -300,6 +349,14 @@ class LlavaPromptBuilder(PromptBuilder):
 
     The text before and the text after the image are tokenized apart, the image is padded to a
     square and counts as one token of the context, and the answer is tokenized with the prompt.
+
+    Args:
+        checkpoint: of LLaVA-1.5.
+        chat: the conversation.
+        context: the maximal number of tokens, an image counting as one.
+
+    Raises:
+        CheckpointError: the checkpoint is of another model, or its files are of several.
     """
 
     def __init__(

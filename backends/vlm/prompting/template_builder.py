@@ -1,4 +1,4 @@
-"""Prompts of a chat template, or of a wrapper in its place."""
+"""Build prompts with a chat template, or with a wrapper in its place."""
 
 from __future__ import annotations
 
@@ -35,11 +35,18 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
     The template is that of the processor, or else that of the tokenizer.
 
     Args:
+        checkpoint: see `ProcessorPromptBuilder`.
+        context: see `ProcessorPromptBuilder`.
         chat: a wrapper to use instead of the chat template.
         system: a system message to use instead of the template's own.
         settings: further variables of the template, for example ``{"enable_thinking": False}``.
+        image_settings: see `ProcessorPromptBuilder`.
         frames: the number of frames of a video, or arguments of `Sampling`.
         video_settings: how frames are turned into inputs, see `VideoSettings`.
+
+    Raises:
+        CheckpointError: there is no chat template, or it does not take an image and a question.
+        InputError: a setting that a processor does not have.
     """
 
     def __init__(

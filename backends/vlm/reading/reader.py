@@ -104,6 +104,9 @@ class Prefill(NamedTuple):
     """Images that are read together, with their prefixes.
 
     `prefixes` hold one image after another; it is empty where prompts are read as a whole.
+
+    >>> Prefill(prompts=[], prefixes=[]).prefixes
+    []
     """
 
     prompts: Sequence[MediaPrompts]

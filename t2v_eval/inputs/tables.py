@@ -275,16 +275,18 @@ def _is_whole(text: str) -> bool:
 
 def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)
-    stream = _text(path, faults)
-    content = stream.getvalue()
-    make = _csv_reader(content)
-    lines = stream.readlines()
-    reader = make(lines)
+    content = _text(path, faults).getvalue()
+    # Excel reads a first line "sep=;" as the separator.
+    declared = re.match(r"sep=(.)(\r\n|\n|\r)", content, re.IGNORECASE)
+    content = content[declared.end() :] if declared else content
+    first = 2 if declared else 1
+    make = _csv_reader(content, declared[1] if declared else "")
+    lines = io.StringIO(content, newline="").readlines()
     reader, before = make(lines), 0  # and how many lines lie before those that it reads
     try:
-        header = [name.strip() for name in next(reader, [])]
+        header = [_column_name(name) for name in next(reader, [])]
     except csv.Error as error:
-        raise TableError(f"{path}, line {reader.line_num}: {error}") from None
+        raise TableError(f"{path}, line {first - 1 + reader.line_num}: {error}") from None
     _check_header(path, header)
     rows: list[dict[str, Any]] = []
     while (start := before + reader.line_num) < len(lines):
@@ -294,8 +296,8 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
             values = next(reader, [])
         except csv.Error as error:
             reason = f": {error}; is a quotation mark not closed?"
-        line = before + reader.line_num
-        if not (values or reason):
+        line = first - 1 + before + reader.line_num
+        if not (reason or any(map(str.strip, values))):  # an empty line, or one of a spreadsheet
             continue
         if not reason and len(values) != len(header):
             reason = f" has {len(values)} values and the header names {len(header)} columns"
@@ -312,8 +314,13 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
     return rows
 
 
-def _csv_reader(content: str) -> Callable[[list[str]], Any]:
-    """Return a function that makes a reader, with the separator that gives the most columns."""
+def _column_name(cell: str) -> str:
+    """Return the name in a cell of the header, without what nobody sees at its ends."""
+    return cell.strip("\ufeff\u200b\u2060 \t\r\n\xa0")
+
+
+def _csv_reader(content: str, separator: str = "") -> Callable[[list[str]], Any]:
+    """Return a function that makes a reader, by default with what separates the most columns."""
 
     def columns(separator: str) -> int:
         try:
@@ -321,7 +328,7 @@ def _csv_reader(content: str) -> Callable[[list[str]], Any]:
         except csv.Error:
             return 0
 
-    separator = max(_SEPARATORS, key=columns)
+    separator = separator or max(_SEPARATORS, key=columns)
     # Between tabs, a quotation mark that is not closed where the value ends is one of the text.
     if separator == "\t" and not _is_quoted(content):
         return lambda lines: csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)

@@ -159,3 +159,28 @@ def test_places_that_cannot_be_written_are_refused(tmp_path):
         check_folder("/proc/t2v-eval")
     assert check_folder(tmp_path / "a" / "b").is_dir()
     assert not list((tmp_path / "a" / "b").iterdir())
+
+
+SHEET = [{"image": "a.png", "text": "a cat"}, {"image": "b.png", "text": "a dog"}]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "sep=;\nimage;text\na.png;a cat\nb.png;a dog\n",
+        "SEP=|\r\nimage|text\r\na.png|a cat\r\nb.png|a dog\r\n",
+        "\ufeff\ufeffimage,\u200btext \na.png,a cat\nb.png,a dog\n",
+        "\u00a0image\u00a0,text\na.png,a cat\nb.png,a dog\n",
+        "image,text\na.png,a cat\n,\nb.png,a dog\n \n,\n,\n\n",
+        "image,text,\na.png,a cat,\nb.png,a dog,\n,,\n",
+    ],
+)
+def test_what_spreadsheets_leave_is_no_data(tmp_path, content):
+    (tmp_path / "t.csv").write_text(content, encoding="utf-8")
+    assert read_table(tmp_path / "t.csv") == SHEET
+
+
+def test_lines_are_counted_from_the_top_of_the_file(tmp_path):
+    (tmp_path / "t.csv").write_text("sep=;\nimage;text\na;b\n\n;\nc\n")
+    with pytest.raises(TableError, match=r"row 2 \(line 6\) has 1 values"):
+        read_table(tmp_path / "t.csv")

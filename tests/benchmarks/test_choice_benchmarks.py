@@ -15,7 +15,6 @@ from helpers.benchmarks.choice_layouts import (
     naturalbench,
     pascal_50s,
     sugarcrepe,
-    sugarcrepe_pp,
 )
 from helpers.benchmarks.published_layouts import LAYOUTS
 from helpers.benchmarks.small_files import jpeg, write_json
@@ -131,25 +130,6 @@ def test_sugarcrepe_malformed(tmp_path, change, message):
     write_json(tmp_path / "swap_obj.json", content)
     with pytest.raises(BenchmarkDataError, match=message):
         benchmarks.create("sugarcrepe", root=tmp_path).items()
-
-
-def test_sugarcrepe_pp_wants_both_true_captions_above_the_false_one(tmp_path):
-    sugarcrepe_pp(tmp_path)
-    benchmark = benchmarks.create("sugarcrepe-pp", root=tmp_path)
-    items = benchmark.items()
-    assert items[0].id == "replace_att/0" and items[-1].tags == ("swap_obj", "swap")
-    assert items[0].texts == [
-        "replace_att 0 is so",
-        "so is replace_att 0",
-        "replace_att 0 is not so",
-    ]
-    scores = [np.array([[0.9, 0.5, 0.1]], np.float32) for _ in items]
-    scores[0][:] = [[0.9, 0.1, 0.5]]  # one of the two is below
-    scores[2][:] = [[0.9, 0.5, 0.5]]  # a tie
-    actual = benchmark.metrics(items, scores)
-    assert actual == {"macro": pytest.approx(4 / 5), "accuracy": pytest.approx(8 / 10)}
-    # Of the six orders of three scores, two have the false caption's last.
-    assert benchmark.chance["accuracy"] == pytest.approx(2 / 6)
 
 
 def test_pascal_50s(tmp_path):

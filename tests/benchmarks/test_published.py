@@ -6,7 +6,8 @@ import warnings
 from pathlib import Path
 
 import pytest
-from helpers.benchmarks.published_layouts import ITEMS, LAYOUTS, opened
+from helpers.benchmarks.examples import EXAMPLES
+from helpers.benchmarks.published_layouts import opened
 from helpers.toy import ToyEmbedding
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning
@@ -15,16 +16,16 @@ from t2v_eval.registry import benchmarks
 from t2v_eval.report.report import open_benchmark
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
-names = pytest.mark.parametrize("name", LAYOUTS)
+names = pytest.mark.parametrize("name", EXAMPLES)
 
 
 @pytest.fixture(scope="module")
 def written_files(tmp_path_factory):
     """The folder of each layout, written once; tests that change one copy it."""
     result = {}
-    for name, write in LAYOUTS.items():
+    for name, example in EXAMPLES.items():
         result[name] = tmp_path_factory.mktemp(name)
-        write(result[name])
+        example.write(result[name])
     return result
 
 
@@ -32,7 +33,7 @@ def written_files(tmp_path_factory):
 def test_items_and_a_run(written_files, name):
     benchmark = opened(name, written_files[name])
     items = benchmark.items()
-    assert len(items) == ITEMS[name] and len({item.id for item in items}) == len(items)
+    assert len(items) == EXAMPLES[name].items and len({item.id for item in items}) == len(items)
     assert all(item.id and item.texts and item.images for item in items)
     assert items == benchmark.items() and benchmark.card.kind
     run = evaluate(ToyEmbedding(), benchmark, resamples=10)
@@ -48,14 +49,14 @@ def test_a_folder_of_the_benchmark_s_name_will_do(written_files, tmp_path, name,
     of_prompts = benchmarks.card(name).kind == "prompts"
     generated = {"images": [root / "images"]} if of_prompts else {}
     actual = open_benchmark(name, tmp_path if custom else root, **generated)
-    assert len(actual.items()) == ITEMS[name] and actual.root == root
+    assert len(actual.items()) == EXAMPLES[name].items and actual.root == root
 
 
 @names
 def test_fewer_items_than_published_are_said(written_files, name):
     if "expected" not in benchmarks.card(name).args:
         return  # how many items there are is not published
-    with pytest.warns(T2VWarning, match=f"{ITEMS[name]} items and {name} has"):
+    with pytest.warns(T2VWarning, match=f"{EXAMPLES[name].items} items and {name} has"):
         opened(name, written_files[name]).items()
 
 

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow
 from helpers.benchmarks.choice_layouts import CLASSES
+from helpers.benchmarks.example import (
+    COUNTS,
+    TWICE,
+    cell_with,
+    json_again,
+    json_with,
+    key_again,
+    line_again,
+    line_with,
+    table_again,
+    table_with,
+    with_an_image,
+)
 from helpers.benchmarks.expected_metrics import (
     FIVE,
     FOUR,
@@ -31,99 +41,6 @@ from helpers.benchmarks.expected_metrics import (
     tifa_raters,
     true_but_the_first,
 )
-from helpers.benchmarks.published_layouts import draw_images
-from pyarrow import parquet
-
-# Rows twice: the same row once more, and what is said of it.
-
-
-def json_again(file: str, *keys: str) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        content = json.loads((root / file).read_text())
-        rows = content
-        for key in keys:
-            rows = rows[key]
-        rows.append(rows[0])
-        (root / file).write_text(json.dumps(content))
-
-    return change
-
-
-def key_again(file: str) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        content = json.loads((root / file).read_text())
-        key, value = next(iter(content.items()))
-        text = json.dumps(content)
-        (root / file).write_text(f"{text[:-1]}, {json.dumps(key)}: {json.dumps(value)}}}")
-
-    return change
-
-
-def line_again(file: str, line: int = 1) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        lines = (root / file).read_text(encoding="utf-8").splitlines()
-        (root / file).write_text("\n".join([*lines, lines[line]]) + "\n", encoding="utf-8")
-
-    return change
-
-
-def table_again(file: str) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        rows = parquet.read_table(root / file).to_pylist()
-        parquet.write_table(pyarrow.Table.from_pylist([*rows, rows[0]]), root / file)
-
-    return change
-
-
-def with_an_image(change: Callable[[Path], None], name: str = "2") -> Callable[[Path], None]:
-    def both(root: Path) -> None:
-        change(root)
-        draw_images(root, name)
-
-    return both
-
-
-# Malformed rows.
-
-
-def json_with(file: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
-    def both(root: Path) -> None:
-        content = json.loads((root / file).read_text())
-        change(content)
-        (root / file).write_text(json.dumps(content))
-
-    return both
-
-
-def line_with(file: str, line: int, content: str) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        lines = (root / file).read_text(encoding="utf-8").splitlines()
-        lines[line] = content
-        (root / file).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-    return change
-
-
-def cell_with(file: str, column: str, value: str) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        with (root / file).open(newline="") as stream:
-            rows = list(csv.DictReader(stream))
-        rows[0][column] = value
-        with (root / file).open("w", newline="") as stream:
-            writer = csv.DictWriter(stream, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-
-    return change
-
-
-def table_with(file: str, column: str, value: Any) -> Callable[[Path], None]:
-    def change(root: Path) -> None:
-        rows = parquet.read_table(root / file).to_pylist()
-        table = pyarrow.Table.from_pylist([rows[0] | {column: value}, *rows[1:]])
-        parquet.write_table(table, root / file)
-
-    return change
 
 
 class Case(NamedTuple):
@@ -141,10 +58,6 @@ class Case(NamedTuple):
     said: str
     bad: Callable[[Path], None]
     message: str
-
-
-COUNTS = "warns: items and .* has"  # rows without an id that belong to other images
-TWICE = "warns: 1 of . items occur twice and count twice"
 
 
 def ratings(file: str, **facts: Any) -> Case:
@@ -270,12 +183,6 @@ CASES = {
         key_again("swap_att.json"), "swap_att.json: the key '0' occurs twice",
         json_with("add_obj.json", lambda c: c["1"].update(negative_caption=None)),
         "add_obj.json, '1': 'negative_caption' is None",
-    ),
-    "sugarcrepe-pp": Case(
-        10, 30, PARTS | {"replace": 6, "swap": 4}, true_but_the_first(*[2] * 5),
-        json_again("swap_obj.json"), "the id swap_obj/0 occurs twice",
-        json_with("swap_obj.json", lambda c: c[1].pop("caption2")),
-        "swap_obj.json, row 2: there is no 'caption2'",
     ),
     "aro-relation": Case(
         5, 10, {"riding": 3, "on": 1}, true_but_the_first(3, 1),

@@ -57,17 +57,6 @@ def sugarcrepe(root: Path) -> None:
             draw(root / "val2017" / row["filename"], int(row["filename"][:-4]) % 97)
 
 
-def sugarcrepe_pp(root: Path) -> None:
-    for k, part in enumerate(("replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj")):
-        rows = [
-            {"id": n, "filename": f"00000000000{k}.jpg", "caption": f"{part} {n} is so"}
-            | {"caption2": f"so is {part} {n}", "negative_caption": f"{part} {n} is not so"}
-            for n in range(2)
-        ]
-        write_json(root / f"{part}.json", rows)
-        draw(root / "val2017" / f"00000000000{k}.jpg", k)
-
-
 def vg_rows(key: str, parts: list[Any]) -> list[dict[str, Any]]:
     box = {"bbox_x": 1, "bbox_y": 2, "bbox_w": 6, "bbox_h": 5}
     return [

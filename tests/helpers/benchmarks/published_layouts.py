@@ -25,7 +25,6 @@ from helpers.benchmarks.choice_layouts import (
     naturalbench,
     pascal_50s,
     sugarcrepe,
-    sugarcrepe_pp,
     winoground,
 )
 from helpers.benchmarks.small_files import FIXTURES, clip, copy, draw, jpeg, read_csv, write_json
@@ -295,7 +294,6 @@ LAYOUTS: dict[str, Callable[[Path], None]] = {
     "t2vscore-quality": t2vscore_quality,
     "stanfordt23d": stanfordt23d,
     "stanfordt23d-300": stanfordt23d,
-    "sugarcrepe-pp": sugarcrepe_pp,
     "pascal-50s": pascal_50s,
     "composite-captions": composite,
     "aro-relation": aro_relation,
@@ -342,7 +340,6 @@ ITEMS = {
     "t2vscore-quality": 2,
     "stanfordt23d": 2,
     "stanfordt23d-300": 2,
-    "sugarcrepe-pp": 10,
     "pascal-50s": 8,
     "composite-captions": 3,
     "aro-relation": 5,

@@ -101,6 +101,8 @@ class ModelCard(Card):
         remote: whether images are sent to an API, which may cost money.
         follows: the version of t2v_metrics whose template it uses by default.
         questions: templates by the name of a version of t2v_metrics.
+        tested: "CLASS LANGUAGE_MODEL" of each network of its family for which a test compares
+            shared work with unshared; others are compared when they are loaded.
     """
 
     range: str = ""
@@ -112,6 +114,7 @@ class ModelCard(Card):
     remote: bool = False
     follows: str = ""
     questions: Mapping[str, str] = field(default_factory=dict)
+    tested: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,40 +1,31 @@
-"""Which networks are known to answer the same whatever is shared: those that tests hold.
+"""Which networks give the same scores whatever is shared: those that a test compares.
 
-A card says in words against what its numbers were checked; that decides nothing here.
+A card says so under `tested`, which the tests hold against their small models; its words under
+`verified` decide nothing.
 """
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
-# The class of a network, and the kind of its language model.
-TESTED = frozenset(
-    {
-        ("Gemma3ForConditionalGeneration", "gemma3_text"),
-        ("Gemma4ForConditionalGeneration", "gemma4_text"),
-        ("Gemma4UnifiedForConditionalGeneration", "gemma4_unified_text"),
-        ("InternVLForConditionalGeneration", "llama"),
-        ("InternVLForConditionalGeneration", "phi3"),
-        ("InternVLForConditionalGeneration", "qwen2"),
-        ("LlavaForConditionalGeneration", "llama"),
-        ("LlavaNextForConditionalGeneration", "llama"),
-        ("LlavaOnevisionForConditionalGeneration", "qwen2"),
-        ("MllamaForConditionalGeneration", "mllama_text_model"),
-        ("Molmo2ForConditionalGeneration", "molmo2_text"),
-        ("PaliGemmaForConditionalGeneration", "gemma"),
-        ("PerceptionLMForConditionalGeneration", "llama"),
-        ("Qwen2VLForConditionalGeneration", "qwen2_vl_text"),
-        ("Qwen2_5_VLForConditionalGeneration", "qwen2_5_vl_text"),
-        ("Qwen3OmniMoeThinkerForConditionalGeneration", "qwen3_omni_moe_text"),
-        ("Qwen3VLForConditionalGeneration", "qwen3_vl_text"),
-        ("Qwen3VLMoeForConditionalGeneration", "qwen3_vl_moe_text"),
-        ("Qwen3_5ForConditionalGeneration", "qwen3_5_text"),
-        ("SmolVLMForConditionalGeneration", "llama"),
-        ("PooledLlavaOnevisionForConditionalGeneration", "qwen2"),
-    }
-)
+from t2v_eval.registry import models
+
+
+@cache
+def tested_classes() -> frozenset[tuple[str, str]]:
+    """Return class and kind of language model of each network that tests compare.
+
+    Cards of other packages have no say, since their tests are not ours.
+
+    >>> ("LlavaForConditionalGeneration", "llama") in tested_classes()
+    True
+    """
+    cards = [c for c in models.cards.values() if c.module.startswith("t2v_eval.backends.")]
+    pairs = (entry.partition(" ") for card in cards for entry in card.tested)
+    return frozenset((name, language) for name, _, language in pairs)
 
 
 def is_tested(network: Any, config: Any) -> bool:
-    """Whether tests hold a network of this class with this kind of language model."""
-    return (type(network).__name__, config.get_text_config().model_type) in TESTED
+    """Return whether tests compare a network of this class with this kind of language model."""
+    return (type(network).__name__, config.get_text_config().model_type) in tested_classes()

@@ -248,7 +248,7 @@ def test_sharing_that_changes_something_is_given_up(qwen, images, monkeypatch):
         assert (scorer.reader.mode, scorer.reader.batches_images) == (mode, together)
         np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
 
-    monkeypatch.setattr("t2v_eval.backends.vlm.tested_classes.TESTED", frozenset())
+    monkeypatch.setattr("t2v_eval.backends.vlm.tested_classes.tested_classes", frozenset)
     given_up_to("packed")
     monkeypatch.setattr(Prefix, "_masks", lambda *_: None)
     given_up_to("repeated")

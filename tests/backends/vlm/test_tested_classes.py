@@ -29,26 +29,42 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize("kind", [*TINY, *CARDED])
-def test_a_small_model_of_the_tests_is_in_the_list(kind, tmp_path):
+def test_a_small_model_of_the_tests_is_in_a_card(kind, tmp_path):
     (TINY | CARDED)[kind](tmp_path)
     config = AutoConfig.from_pretrained(tmp_path)
     (name,) = json.loads((tmp_path / "config.json").read_text())["architectures"]
-    assert (name, config.get_text_config().model_type) in _vlm_tested.TESTED
+    pair = name, config.get_text_config().model_type
+    assert pair in _vlm_tested.tested_classes(), (
+        f'tests compare the small model {kind!r}: write tested = ["{" ".join(pair)}"] into its '
+        "card in backends/vlm/cards/, or move the function from CARDED to OTHERS"
+    )
 
 
-def test_nothing_else_is_in_the_list():
+def test_what_a_card_calls_tested_is_tested():
     """Each has a small model that a test of shared work is run with."""
     result = "".join(
         (TESTS / "helpers" / "models" / f).read_text() for f in ("tiny_vlm.py", "tiny_vlm_more.py")
     )
-    for name, language in _vlm_tested.TESTED:
+    for name, language in _vlm_tested.tested_classes():
         if (name, language) in LAYOUTS:
             file, word = LAYOUTS[name, language]
             assert word in Path(__file__).with_name(file).read_text()
         else:
             stem = re.sub("(Model)?(ForConditionalGeneration)$", "", name)
-            assert f"{stem}Config" in result, name
-    assert len(_vlm_tested.TESTED) == len({*TINY, *CARDED}) + len(LAYOUTS)
+            assert f"{stem}Config" in result, (
+                f'a card says tested = ["{name} {language}"]: write a function that saves a small '
+                "model of it into tests/helpers/models/tiny_vlm_more.py, and name it in CARDED"
+            )
+    assert len(_vlm_tested.tested_classes()) == len({*TINY, *CARDED}) + len(LAYOUTS)
+
+
+def test_a_card_verified_as_an_architecture_names_a_tested_class():
+    for card in models.cards.values():
+        if card.module.endswith("vlm.hf_vlm") and card.verified.startswith("architecture"):
+            assert card.tested, (
+                f'{card.name!r} is verified as "architecture": name its class under `tested` in '
+                f'{card.file}, or say verified = "unverified: ..." and why'
+            )
 
 
 @pytest.fixture
@@ -73,9 +89,8 @@ def test_words_of_a_card_decide_nothing(tried, tmp_path, monkeypatch):
     options |= {"image_settings": {}}
     t2v_eval.load("internvl3-8b", **options)
     assert tried == []
-    monkeypatch.setattr(
-        _vlm_tested, "TESTED", _vlm_tested.TESTED - {("LlavaForConditionalGeneration", "llama")}
-    )
+    others = _vlm_tested.tested_classes() - {("LlavaForConditionalGeneration", "llama")}
+    monkeypatch.setattr(_vlm_tested, "tested_classes", lambda: others)
     scorer = t2v_eval.load("internvl3-8b", **options)  # whose card still says "architecture"
     assert tried == ["internvl3-8b"]
     assert scorer.sharing_mode == "prefix shared, packed"

@@ -77,7 +77,11 @@ def test_every_class_of_every_card_is_here_or_elsewhere():
     shipped += [card for card, _ in models._families.values()]
     here = {(models.card(name).module, models.card(name).entry) for name, _ in VARIANTS.values()}
     missing = {c.entry for c in shipped if (c.module, c.entry) not in here} - ELSEWHERE.keys()
-    assert not missing, f"add {missing} to tests/helpers/models/tiny.py"
+    assert not missing, (
+        f"no test loads {missing}: add an entry to VARIANTS of tests/helpers/models/tiny.py, the "
+        "name of a card and a function that saves a small checkpoint into a folder and returns "
+        "the arguments of `load` (without one, `lambda folder: {}`)"
+    )
     assert {card.kind for card in shipped} == {
         "clip",
         "preference",

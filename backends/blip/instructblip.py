@@ -223,7 +223,7 @@ def _read_tokenizer(kind: Any, folder: Path) -> Any:
         raise CheckpointError(f"{folder} holds no tokenizer: expected {' or '.join(names)}")
     try:
         return kind.from_pretrained(folder, model_max_length=10**9)
-    except Exception as error:  # whatever its parsers make of another kind of tokenizer
+    except Exception as error:  # its parsers raise many kinds for other tokenizers
         raise CheckpointError(
             f"{folder} holds no tokenizer of {kind.__name__}: {first_lines(error)}"
         ) from error

@@ -158,7 +158,7 @@ def read_config(folder: Path, trusted: bool) -> Any:
     """
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=trusted)
-    except Exception as error:  # whatever transformers makes of what a file says
+    except Exception as error:  # transformers raises many kinds for other files
         if "trust_remote_code" in str(error):
             raise untrusted_code_error(folder) from error
         raise CheckpointError(
@@ -196,7 +196,7 @@ def build_network(
         loaded: Any = model_class.from_pretrained(
             folder, output_loading_info=True, **placement.options(device, dtype, skip), **options
         )
-    except Exception as error:  # whatever transformers makes of files that do not fit
+    except Exception as error:  # transformers raises many kinds for other files
         raise CheckpointError(f"{folder} cannot be loaded: {first_lines(error, 1000)}") from error
     network, loading_info = loaded
     check_keys(folder, sorted(loading_info["missing_keys"]))

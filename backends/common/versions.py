@@ -78,7 +78,7 @@ def use_where_equal(
         if bool(difference <= tolerance * expected.norm()):
             return True
         reason = "it gives other numbers"
-    except Exception as error:  # whatever becomes of internals that have changed
+    except Exception as error:  # internals that have changed may raise anything
         reason = f"{type(error).__name__}: {error}"
     with suppress(Exception):  # where not even the places of a path are there, it was never on
         switch(False)

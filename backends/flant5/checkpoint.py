@@ -76,7 +76,7 @@ def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
         # The scorer truncates and reports long texts, so the tokenizer need not warn.
         tokenizer: T5Tokenizer = T5Tokenizer.from_pretrained(folder, model_max_length=10**9)
         end = tokenizer("").input_ids
-    except Exception as error:  # whatever its parsers make of another kind of tokenizer
+    except Exception as error:  # its parsers raise many kinds for other tokenizers
         raise refused from error
     if end != [config.eos_token_id] or tokenizer.pad_token_id != config.pad_token_id:
         raise refused
@@ -92,7 +92,7 @@ def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
     try:
         config = CLIPVisionConfig.from_pretrained(folder)
         processor = CLIPImageProcessorPil.from_pretrained(folder)
-    except Exception as error:  # whatever transformers makes of other files
+    except Exception as error:  # transformers raises many kinds for other files
         raise CheckpointError(
             f"vision_tower {folder} describes no CLIP tower: {first_lines(error)}"
         ) from error

@@ -29,7 +29,7 @@ FILE = "sac+logos+ava1-l14-linearMSE.pth"
 
 
 class Aesthetic(OpenClip):
-    """Score the predicted rating of the image, about 1 to 10, whatever the text is.
+    """Score the predicted rating of the image, about 1 to 10; the text has no influence.
 
     Args:
         checkpoint: the file of the five layers, or a folder, hub id or URL of it.

@@ -25,7 +25,7 @@ from typing_extensions import override
 STEPS = 200_000  # templates of published models take less than a thousand
 SECONDS = 20.0  # for steps that are long themselves
 LENGTH = 1_000_000  # letters of a text, and values in a list with all that it holds
-PRODUCT = 100 * LENGTH  # what a method or filter may multiply, such as a width by lines
+PRODUCT = 100 * LENGTH  # the most that a length times an argument, such as a width, may be
 BITS = 4096  # of a whole number
 # Filters that no conversation needs: one draws lots, others take very long over a long text.
 REMOVED_FILTERS = ("random", "urlize", "striptags", "xmlattr", "wordwrap", "pprint")

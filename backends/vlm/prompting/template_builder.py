@@ -21,7 +21,8 @@ from .builders import GREY_IMAGE, TEST_QUESTION, CheckpointInfo, ProcessorPrompt
 from .chat_template import render
 
 PLACEHOLDER = "\ue000question\ue000"  # for a question; private characters, in no text of a user
-PRINTED_CONTENT = "'type': 'image'"  # in what a template for texts alone prints of an image
+# Printed by templates for texts alone, which take a message's parts for its text.
+PRINTED_CONTENT = "'type': 'image'"
 # How a video is put into a prompt, in the order of trying: as one video or as several images, and
 # whether text that the processor puts behind the video counts as part of the question.
 VIDEO_FORMS = ((True, False), (True, True), (False, False))

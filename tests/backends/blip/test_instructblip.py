@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from transformers import BertTokenizer, InstructBlipForConditionalGeneration, T5Tokenizer
 
 import t2v_eval
-from t2v_eval.errors import CheckpointError, T2VWarning
+from t2v_eval.errors import CheckpointError, InputError, T2VWarning
 from t2v_eval.scoring.plan import Block
 
 FOLDER = Path(__file__).parents[2] / "goldens" / "vqa" / "instructblip"
@@ -167,3 +167,8 @@ def test_what_does_not_fit_is_said(tmp_path):
         CheckpointError, match="is no InstructBLIP with T5, but instructblip with opt"
     ):
         load(broken)
+
+
+def test_options_are_checked_before_weights_are_looked_for(tmp_path):
+    with pytest.raises(InputError, match="load_in_8bit and load_in_4bit: pass one of them"):
+        load(tmp_path / "absent", load_in_8bit=True, load_in_4bit=True)

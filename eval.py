@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from typing_extensions import override
+
 from t2v_eval.cli import console
 from t2v_eval.cli.options import default_store, without_none
 from t2v_eval.errors import InputError, MissingDataError, T2VError, UnknownTagError
@@ -29,6 +31,7 @@ from t2v_eval.utils.printable import printable
 class Flags(argparse.ArgumentParser):
     """Argument parser whose errors show control characters escaped."""
 
+    @override
     def error(self, message: str) -> NoReturn:
         super().error(printable(message))
 
@@ -139,7 +142,8 @@ def _read(
     Args:
         names: of benchmarks, which must all be there; None tries all that are registered.
         root: the folder of their files.
-        subset, on_missing: which of their items to evaluate, as in `Benchmark.selecting`.
+        subset: tags of the items to evaluate; None for all.
+        on_missing: "error", or "skip" to leave out items whose image files are missing.
     """
     if not root.is_dir():
         raise InputError(f"there is no folder {root}; pass the benchmarks' folder with --root_dir")

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -34,6 +36,7 @@ class Agiqa3k(Published, RatingsForm):
         super().__init__(**options)
         self.target = target
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("data.csv")
         prompts: dict[str, dict[str, float]] = {}

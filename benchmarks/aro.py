@@ -31,6 +31,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError, MediaError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.folders import files_in
@@ -52,8 +54,10 @@ class VisualGenome(Published, TrueCaptionForm):
         """Return the part of a row, over which `macro` is the mean."""
 
     def counts(self, part: str) -> bool:
+        """Return whether a part counts in `macro`."""
         return True
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file(self.annotations)
         content = read_json(path, list)
@@ -103,9 +107,11 @@ class Relation(VisualGenome):
         super().__init__(**options)
         self.symmetric = frozenset(symmetric)
 
+    @override
     def part(self, row: Any, where: str) -> str:
         return field(row, "relation_name", str, where)
 
+    @override
     def counts(self, part: str) -> bool:
         return part not in self.symmetric
 
@@ -116,6 +122,7 @@ class Attribution(VisualGenome):
     annotations = "visual_genome_attribution.json"
     min_rows = 25
 
+    @override
     def part(self, row: Any, where: str) -> str:
         pair = field(row, "attributes", list, where)
         if len(pair) != 2:
@@ -129,6 +136,7 @@ class Order(Published, TrueCaptionForm):
     headline = "accuracy"
     chance: ClassVar[Mapping[str, float]] = {"accuracy": 1 / 5}
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         files = files_in(folder, "data/*.parquet") or files_in(folder, "*.parquet")
         if not files:

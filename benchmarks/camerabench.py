@@ -30,6 +30,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item, Scores
 from t2v_eval.inputs.folders import files_in
@@ -66,6 +68,7 @@ class CameraBench(FramesForm, Published):
         self.frames = frames
         self._opened: dict[str, list[MediaLike]] = {}
 
+    @override
     def items(self) -> Sequence[Item]:
         self._opened = {}
         return super().items()
@@ -95,6 +98,7 @@ class Binary(CameraBench, LabelsForm):
         "under the precision-recall curve), 0 to 1",
     }
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         for movement in MOVEMENTS:
             name = f"binary_classification/{movement}.jsonl"
@@ -113,6 +117,7 @@ class Binary(CameraBench, LabelsForm):
                     id=f"{movement}/{video}",
                 )
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         of_all = super().statistic(items, scores)
         return with_means(of_all, items, ["average_precision", "auroc"])
@@ -133,6 +138,7 @@ class Retrieval(CameraBench, WinogroundForm):
         **WinogroundForm.meanings,
     }  # fmt: skip
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         for skill in SKILLS:
             places = [folder / place / "vqa_and_retrieval" / skill for place in (".", "data")]
@@ -156,5 +162,6 @@ class Retrieval(CameraBench, WinogroundForm):
                         id=f"{skill}/{path.stem}/{n}",
                     )
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         return with_means(super().statistic(items, scores), items, ["text", "image", "group"])

@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -28,6 +30,7 @@ class Composite(Published, RatingsForm):
 
     metric_names = ("tau_c", "tau_b", "spearman", "pearson", "acc23")
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("composite.json")
         for part, rows in read_json(path, dict).items():

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -32,6 +34,7 @@ SUBSETS = {
 class EqBenMini(Published, WinogroundForm):
     """The pairs of the published file in `root`."""
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("all_select.json", "eqben_vllm/all_select.json")
         image_folder = str(path.parent.relative_to(folder) / "images")

@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, TypeAlias
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -40,6 +42,7 @@ class Flickr8k(Published, RatingsForm):
     columns: ClassVar[int]
     keeps_own: ClassVar[bool]
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         captions = self._captions()
         by_photograph: dict[str, list[str]] = {}

@@ -20,6 +20,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -44,6 +46,7 @@ class Foil(Published, TrueCaptionForm):
         super().__init__(**options)
         self.references = references
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file(TEST)
         captions = self._captions()

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -47,6 +49,7 @@ class GenAIForm(Published, RatingsForm):
     generators: ClassVar[tuple[str, ...]]
 
     def rated_prompts(self) -> Iterator[RatedPrompt]:
+        """Read the prompts with the ratings of their images, in the order of the file."""
         path = self.file(self.annotations)
         prompts = read_json(path, dict)
         skills = skills_of(self.file("genai_skills.json"), prompts)
@@ -71,6 +74,7 @@ class GenAIBench(GenAIForm):
         "DALLE_3", "SDXL_Turbo", "DeepFloyd_I_XL_v1", "Midjourney_6", "SDXL_2_1", "SDXL_Base"
     )  # fmt: skip
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         for prompt in self.rated_prompts():
             yield Item(

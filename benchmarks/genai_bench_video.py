@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from typing_extensions import override
+
 from t2v_eval.evaluation.benchmark import Item
 
 from .forms.frames import FramesForm, generated_video_frames, videos_item
@@ -28,6 +30,7 @@ class GenAIBenchVideo(FramesForm, GenAIForm):
     annotations = "genai_video.json"
     generators = ("Floor33", "Gen2", "Pika_v1", "Modelscope")
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         for prompt in self.rated_prompts():
             videos = [

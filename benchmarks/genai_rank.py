@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
@@ -51,6 +52,7 @@ class GenAIRank(Published, Benchmark):
         super().__init__(**options)
         self.generator = generator
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("human_rating.json")
         for name, row in read_json(path, dict).items():
@@ -73,9 +75,11 @@ class GenAIRank(Published, Benchmark):
                 id=name,
             )
 
+    @override
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         s = np.array([np.ravel(item_scores) for item_scores in scores], np.float64).reshape(
             -1, CANDIDATES

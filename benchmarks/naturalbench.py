@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from typing_extensions import override
+
 from t2v_eval.evaluation.benchmark import Item
 
 from .forms.published import Published, field, read_json
@@ -21,6 +23,7 @@ from .forms.winoground import WinogroundForm
 class NaturalBench(Published, WinogroundForm):
     """The pairs of the published file in `root`."""
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("metadata.json", "NaturalBench-Retrieval/metadata.json")
         image_folder = str(path.parent.relative_to(folder) / "images")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, T2VError
 
@@ -37,12 +38,15 @@ class OwnDataset(OwnRows):
         self._column_names: Sequence[str] = ()
 
     @property
+    @override
     def place(self) -> str:
         return self.source
 
+    @override
     def column_names(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
         return self._column_names
 
+    @override
     def rows(self) -> Sequence[Mapping[str, Any]]:
         try:
             dataset = self._load()

@@ -28,6 +28,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from t2v_eval.errors import InputError, MediaError, T2VWarning, TableError
 from t2v_eval.evaluation.agreement import is_empty, number, split_tags
 from t2v_eval.evaluation.benchmark import Item
@@ -79,6 +81,7 @@ class OwnRows(RatingsForm):
         """Return the folder that paths of images are relative to."""
         return self.root or Path()
 
+    @override
     def items(self) -> Sequence[Item]:
         self.selection.restart()
         raw_rows = self.rows()
@@ -208,15 +211,18 @@ class OwnTable(OwnRows):
         super().__init__(**options)
         self.file = Path(file).expanduser()
 
+    @override
     def rows(self) -> Sequence[Mapping[str, Any]]:
         rows, self.bad = read_rows(self.file, skip=self.on_error == "skip")
         return rows
 
     @property
+    @override
     def place(self) -> str:
         return str(self.file)
 
     @property
+    @override
     def base(self) -> Path:
         return self.root or self.file.parent
 

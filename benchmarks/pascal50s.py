@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -27,6 +29,7 @@ PAIR_KINDS = ("HC", "HI", "HM", "MM")
 class Pascal50S(Published, TrueCaptionForm):
     """The pairs of the published file in `root`; an item's first text is the preferred one."""
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("pascal_50s.json")
         content = read_json(path, dict)

@@ -23,6 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.folders import files_in
@@ -47,6 +49,7 @@ class PickAPic100(Published, PreferenceForm):
 
     headline = "accuracy"
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("test_captions.json", "pickapic_v1/test_captions.json")
         by_id: dict[int, Any] = {}
@@ -67,6 +70,7 @@ class PickAPic100(Published, PreferenceForm):
 class PickAPicTest(Published, PreferenceForm):
     """The rows of the published test split in `root`."""
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         places = [f"{place}{name}*.parquet" for name in ("test_unique", "test") for place in PLACES]
         files = next((paths for place in places if (paths := files_in(folder, place))), [])

@@ -18,6 +18,8 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 
 from .forms.image_folders import SAMPLES, inner_folders, numbered
@@ -34,6 +36,7 @@ SKILL_OF = {skill.replace("_", ""): skill for skill in SKILLS} | {"2dspatial": "
 class PartiPrompts(PromptsForm):
     """1,632 prompts with a category and a challenge."""
 
+    @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("PartiPrompts.tsv")
         head, *lines = read_tab_separated(path, 4)
@@ -46,6 +49,7 @@ class PartiPrompts(PromptsForm):
 class DrawBench(PromptsForm):
     """200 prompts in 11 categories."""
 
+    @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("drawbench.csv", "DrawBench.csv")
         for n, row in enumerate(rows(path, "Prompts", "Category")):
@@ -55,6 +59,7 @@ class DrawBench(PromptsForm):
 class GenEval(PromptsForm):
     """553 prompts of six kinds; scored by a scorer here, not by GenEval's own detector."""
 
+    @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("evaluation_metadata.jsonl")
         for n, row in enumerate(rows(path, "prompt", "tag")):
@@ -74,6 +79,7 @@ class GenEval(PromptsForm):
 class T2ICompBench(PromptsForm):
     """The validation prompts, 300 for each of eight skills, in the order of `SKILLS`."""
 
+    @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         for skill in SKILLS:
             path = self.file(f"{skill}_val.txt")
@@ -97,6 +103,7 @@ class T2ICompBench(PromptsForm):
 class GenAIPrompts(PromptsForm):
     """The prompts of GenAI-Bench, without the rated images."""
 
+    @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("genai_image.json")
         content = read_json(path, dict)
@@ -109,6 +116,7 @@ class GenAIPrompts(PromptsForm):
 class TifaV1(PromptsForm):
     """4,081 prompts of four sources; TIFA's own questions are not asked."""
 
+    @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("tifa_v1.0_text_inputs.json")
         for n, row in enumerate(read_json(path, list), 1):
@@ -120,6 +128,7 @@ class TifaV1(PromptsForm):
 class Dsg1k(PromptsForm):
     """1,060 prompts of ten sources; DSG's own questions are not asked."""
 
+    @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         path = self.file("dsg-1k-anns.csv")
         texts: dict[str, str] = {}

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -29,6 +31,7 @@ class Scenes(WinogroundForm):
             raise InputError(f"n={n}: at least one item must be drawn")
         self.n, self.seed = n, seed
 
+    @override
     def items(self) -> Sequence[Item]:
         return [
             Item(

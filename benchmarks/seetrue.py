@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Item, Scores
 from t2v_eval.stats.bootstrap import Statistic
@@ -37,6 +39,7 @@ class SeeTrue(Published, LabelsForm):
         },
     }
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("SeeTRUE.csv")
         texts: dict[tuple[str, str], dict[str, float]] = {}
@@ -60,5 +63,6 @@ class SeeTrue(Published, LabelsForm):
                 id=f"{source}/{number}",
             )
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         return with_means(super().statistic(items, scores), items, ["auroc"], each=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
+from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, MediaError
 from t2v_eval.evaluation.benchmark import Item
@@ -44,6 +45,7 @@ class StanfordT23D(Published, RatingsForm):
         super().__init__(**options)
         self.without = tuple(without)
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("stanfordt23d.json")
         for name, row in read_json(path, dict).items():

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from typing_extensions import override
+
 from t2v_eval.evaluation.benchmark import Item
 
 from .forms.published import Published, field, read_json
@@ -26,6 +28,7 @@ FILES = "add_att add_obj replace_att replace_obj replace_rel swap_att swap_obj".
 class SugarCrepe(Published, TrueCaptionForm):
     """The captions of the published files in `root`."""
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         for part in FILES:
             path = self.file(f"{part}.json", f"data/{part}.json")

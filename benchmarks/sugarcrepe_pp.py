@@ -16,6 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
 
+from typing_extensions import override
+
 from t2v_eval.evaluation.benchmark import Item
 
 from .forms.published import Published, field, read_json
@@ -30,6 +32,7 @@ class SugarCrepePP(Published, TrueCaptionForm):
     true_texts = 2
     chance: ClassVar[Mapping[str, float]] = {"macro": 1 / 3, "accuracy": 1 / 3}
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         for part in FILES:
             path = self.file(f"{part}.json", f"data/{part}.json")

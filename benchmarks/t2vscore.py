@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError, InputError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -43,6 +45,7 @@ class T2VScore(FramesForm, Published, RatingsForm):
             raise InputError(f"target={target!r}: use 'alignment' or 'quality'")
         self.target = target
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file(f"t2vscore_{self.target}_score.json")
         for name, row in read_json(path, dict).items():

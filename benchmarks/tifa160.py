@@ -20,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError, InputError
 from t2v_eval.evaluation.benchmark import Item
 
@@ -49,6 +51,7 @@ class Tifa160(Published, RatingsForm):
             raise InputError(f"raters={raters!r}: use 'likert' or 'tifa'")
         self.raters = raters
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         likert = self.raters == "likert"
         path = self.file(*(("tifa160.json",) if likert else ("human_annotations.json",)))

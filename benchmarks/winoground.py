@@ -17,6 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import override
+
 from t2v_eval.errors import MissingDataError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.folders import files_in
@@ -33,6 +35,7 @@ HARD = "why_winoground_hard.json"
 class Winoground(Published, WinogroundForm):
     """The items of the published files in `root`; see the top of this module."""
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         hard = self._hard_tags(folder)
         for file in self._files(folder):

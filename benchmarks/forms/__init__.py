@@ -1,0 +1,1 @@
+"""Forms that several benchmarks share: their metrics, and how their files are read."""

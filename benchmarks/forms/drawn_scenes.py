@@ -83,6 +83,7 @@ class Thing:
 
     @property
     def pair(self) -> tuple[str, str]:
+        """Return colour and shape."""
         return self.colour, self.shape
 
 
@@ -104,12 +105,15 @@ class Phrase:
 
     @property
     def pair(self) -> tuple[str, str]:
+        """Return colour and shape."""
         return self.colour, self.shape
 
     def matches(self, thing: Thing) -> bool:
+        """Return whether a thing has the colour, the shape and, if it is named, the size."""
         return thing.pair == self.pair and self.size in ("", thing.size)
 
     def holds(self, scene: Scene) -> bool:
+        """Return whether a scene has as many matching things as the phrase says."""
         count = sum(map(self.matches, scene))
         return count == NUMBERS[self.number] if self.number in NUMBERS else count > 0
 
@@ -127,6 +131,7 @@ class Claim:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Return colour and shape of both phrases."""
         return self.first.pair, self.second.pair
 
     def swapped(self, fields: Sequence[str]) -> Claim:
@@ -136,6 +141,7 @@ class Claim:
         return Claim(replace(self.first, **first), self.joint, replace(self.second, **second))
 
     def holds(self, scene: Scene) -> bool:
+        """Return whether both phrases hold of a scene, and their relation, if there is one."""
         if not (self.first.holds(scene) and self.second.holds(scene)):
             return False
         if self.joint not in RELATIONS:
@@ -161,6 +167,7 @@ class SceneItem:
 
     @property
     def texts(self) -> tuple[str, str]:
+        """Return the claims as captions."""
         return str(self.claims[0]), str(self.claims[1])
 
     @property
@@ -182,6 +189,7 @@ def items(n: int = 600, seed: int = 0) -> list[SceneItem]:
 def make_item(
     rng: random.Random, skill: str, pairs: Sequence[tuple[str, str]] = PAIRS
 ) -> SceneItem:
+    """Draw an item of a skill at random, with things of these colours and shapes."""
     claim, other = sample_claims(rng, skill, pairs)
     scenes = sample_scene(rng, claim, other), sample_scene(rng, other, claim)
     return SceneItem(skill, scenes, (claim, other), (draw(rng, scenes[0]), draw(rng, scenes[1])))
@@ -239,6 +247,7 @@ def sample_scene(rng: random.Random, claim: Claim, unless: Claim | None = None) 
 
 
 def sample_thing(rng: random.Random) -> Thing:
+    """Return a thing of random size, with one of these colours and shapes."""
     return Thing(*pick(rng, TRAINING_PAIRS), pick(rng, tuple(SIZES)))
 
 
@@ -262,6 +271,7 @@ def place(rng: random.Random, things: Sequence[Thing]) -> Scene | None:
 
 
 def draw(rng: random.Random, scene: Scene) -> Image.Image:
+    """Return an image of a scene; see `pixels`."""
     return Image.fromarray(pixels(rng, scene))
 
 
@@ -305,4 +315,5 @@ def _sprite(shape: str, side: int) -> NDArray[np.int32]:
 
 
 def pick(rng: random.Random, options: Sequence[T]) -> T:
+    """Return one of the options at random, by one number that is the same in every Python."""
     return options[int(rng.random() * len(options))]

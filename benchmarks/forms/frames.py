@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
@@ -47,10 +48,12 @@ class FramesForm(Benchmark):
             summary = f"{self.card.summary}; here each video is read whole instead"
             self.card = replace(self.card, summary=summary)
 
+    @override
     def rated_units(self, item: Item) -> Sequence[Sequence[int]]:
         frames: Sequence[Sequence[int]] = item.labels["frames"]
         return frames
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         videos = [
             np.stack([frame_scores[frames].mean(axis=0) for frames in self.rated_units(item)])

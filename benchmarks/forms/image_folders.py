@@ -60,7 +60,8 @@ class Layout(Protocol):
     Returns None where the layout does not cover an image, and no numbers for one to ignore.
     """
 
-    def __call__(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None: ...
+    def __call__(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
+        """Return the rule and the numbers of the prompts of an image with these parts of a path."""
 
 
 @dataclass(slots=True)
@@ -139,8 +140,10 @@ def folders_within(
 
     Args:
         folder: holds no images of the prompts as it is.
-        prompts, layout, skip: as for `match`.
+        prompts: of the set, in its order.
         needed: the numbers of the prompts whose images are looked for; with `skip`, some suffice.
+        layout: of the set's own scripts.
+        skip: as for `match`.
     """
     level = [folder]
     for _ in range(2):

@@ -12,6 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
@@ -40,9 +41,11 @@ class RankingForm(Benchmark):
         "way, the mean over texts, 0 to 1",
     }
 
+    @override
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         counts = np.array(
             [_pairs(s, item) for s, item in zip(scores, items, strict=True)], np.float64
@@ -70,6 +73,7 @@ class RankedForm(Published, RankingForm):
     keys: ClassVar[tuple[str, str]]
     folders: ClassVar[tuple[str, ...]]
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("test.json", "data/test.json")
         for n, row in enumerate(read_json(path, list), 1):
@@ -103,9 +107,11 @@ class PreferenceForm(Benchmark):
         "accuracy": "the same over pairs where the person had a preference, 0 to 1, guessing 0.5",
     }
 
+    @override
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         cells = np.array([np.ravel(item_scores) for item_scores in scores], np.float64).reshape(
             -1, 2

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Contrast, Item, Scores
@@ -56,11 +57,13 @@ class PromptsForm(Published):
         """Match a path in the layout of the set's own scripts; see `image_folders.Layout`."""
         return None
 
+    @override
     def check(self) -> str:
         if self.images or self.root is None:
             return super().check()
         return f"{len(list(self.prompts(self.root)))} prompts"
 
+    @override
     def read(self, folder: Path) -> Iterator[Item]:
         prompts = list(self.prompts(folder))
         if not self.images:
@@ -146,9 +149,11 @@ class PromptsForm(Published):
             f"are several, or by the prompt.{summary}{remedy}"
         )
 
+    @override
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         columns = self._by_folder(items, scores)
         for (first, second), values in self.contrasts(items, scores).items():
@@ -157,6 +162,7 @@ class PromptsForm(Published):
             name: mean_of_known(values[index]) for name, values in columns.items()
         }
 
+    @override
     def contrasts(self, items: Sequence[Item], scores: Scores) -> Mapping[Contrast, FloatArray]:
         pairs = combinations(self._by_folder(items, scores).items(), 2)
         return {

@@ -13,6 +13,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from typing_extensions import override
+
 from t2v_eval.errors import BenchmarkDataError, MissingDataError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.selection import first_few, missing_images
@@ -42,6 +44,7 @@ class Published(Benchmark):
     def read(self, folder: Path) -> Iterable[Item]:
         """Read the items of the files in `folder`; `items` checks that their images exist."""
 
+    @override
     def items(self) -> Sequence[Item]:
         if self.root is None:
             raise MissingDataError(f"{self.name} needs its files: {self.remedy('a folder')}")

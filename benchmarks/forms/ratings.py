@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
@@ -38,9 +39,11 @@ class RatingsForm(Benchmark):
         "match) over the parts of the benchmark, 0 to 1, guessing 0.5",
     }
 
+    @override
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         cells, human = [], []
         for item, item_scores in zip(items, scores, strict=True):

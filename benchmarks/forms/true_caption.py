@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.stats.bootstrap import IntArray, Statistic
@@ -29,13 +30,16 @@ class TrueCaptionForm(Benchmark):
         "accuracy": "the share of images whose true texts score above every other, 0 to 1",
     }
 
+    @override
     def human(self, item: Item) -> NDArray[np.float64] | None:
         true = np.arange(len(item.texts)) < self.true_texts
         return np.tile(true.astype(np.float64), (len(item.images), 1))
 
+    @override
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         right = np.array(
             [_right(np.ravel(item_scores), self.true_texts) for item_scores in scores], np.float64

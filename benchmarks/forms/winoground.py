@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
+from typing_extensions import override
 
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.stats.bootstrap import IntArray, Statistic
@@ -31,12 +32,15 @@ class WinogroundForm(Benchmark):
         "group": "group score: the share of items where both hold, 0 to 1",
     }
 
+    @override
     def human(self, item: Item) -> FloatArray | None:
         return np.eye(2)
 
+    @override
     def metrics(self, items: Sequence[Item], scores: Scores) -> Mapping[str, float]:
         return self.statistic(items, scores)(np.arange(len(items)))
 
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         correct = winoground_correct(np.stack(scores)) if len(scores) else np.empty((0, 3))
 

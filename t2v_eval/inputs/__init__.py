@@ -1,0 +1,1 @@
+"""Images, videos, tables and templates: what users pass, checked and opened."""

@@ -104,6 +104,8 @@ def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False
     """Write rows with the same columns, whole or not at all; None and NaN become empty.
 
     Args:
+        path: a ``.csv``, ``.jsonl`` or ``.parquet`` file.
+        rows: the rows.
         spreadsheet: whether a program that calculates will open it; see `to_csv`.
 
     Raises:
@@ -193,9 +195,10 @@ def check_spreadsheet(path: Path | None) -> None:
 
 
 def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:
-    """Rows with the same columns as CSV text; None and NaN become empty.
+    """Return rows with the same columns as CSV text; None and NaN become empty.
 
     Args:
+        rows: the rows.
         spreadsheet: whether a program that calculates will open it: a text that it would take for
             a formula gets an apostrophe in front, and all is quoted, so that no text is parted.
             Without, values are exactly those given, for other programs.

@@ -155,10 +155,10 @@ def get_template(name: str) -> Template:
 
 
 def split_wrapper(chat: str) -> tuple[str, str, str]:
-    """Split a wrapper into the parts before the image, between it and the question, and after.
+    r"""Split a wrapper into the parts before the image, between it and the question, and after.
 
-    >>> split_wrapper("USER: <image>\\n{} ASSISTANT:")
-    ('USER: ', '\\n', ' ASSISTANT:')
+    >>> split_wrapper("USER: <image>\n{} ASSISTANT:")
+    ('USER: ', '\n', ' ASSISTANT:')
 
     Raises:
         InputError: it has no place for the image or the question, or several.

@@ -406,6 +406,10 @@ def _decode(
     """Decode the chosen frames, and fit each as soon as it is decoded.
 
     Args:
+        source: a video file or its content.
+        name: its name in messages.
+        chosen: indices of the frames.
+        fit: called with each frame; its result is kept.
         max_bytes: bytes of pixels after which decoding stops, with at least one frame.
         reserve: called with the bytes of each frame.
     """

@@ -27,6 +27,7 @@ def other_sizes(
     """Return a caution with the number of images of another size than `expected`, if any.
 
     Args:
+        images: the images; those whose header cannot be read are left out.
         expected: width and height in pixels.
         mode: the scorer's image mode.
         caution: the consequence, from the scorer's card.

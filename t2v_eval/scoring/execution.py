@@ -68,6 +68,7 @@ class Execution:
         """Record a chunk and commit it to the store.
 
         Args:
+            chunk: scores, or the reason why there are none.
             cells: indices of the chunk's cells in the plan.
 
         Raises:

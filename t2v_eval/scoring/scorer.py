@@ -245,7 +245,8 @@ class Scorer(ABC):
 
         Args:
             images: B images.
-            prompts: B prompts, or one for all; `texts` is the same under its name in t2v_metrics.
+            prompts: B prompts, or one for all.
+            texts: the same under its name in t2v_metrics.
             max_new_tokens: where an answer ends at the latest.
 
         Returns:
@@ -332,8 +333,10 @@ class Scorer(ABC):
         """Rank images from best to worst for one text, for example to choose the best of K.
 
         Args:
-            images, references, template: as for `forward`.
+            images: K images or videos.
             text: one text.
+            references: for scorers that use them, K lists of human captions.
+            **template: templates of this call, as for `forward`.
 
         Returns:
             K `RankedImage`: equal scores share a rank; failed images come last and have none.
@@ -517,6 +520,11 @@ class Scorer(ABC):
         return [caution]
 
     def with_call_templates(self, template: Mapping[str, str | None]) -> Self:
+        """Return a copy with the templates of a call.
+
+        Raises:
+            InputError: another keyword argument.
+        """
         unknown = set(template) - {"question_template", "answer_template", "template"}
         if unknown:
             raise InputError(

@@ -119,7 +119,7 @@ def run_tests(root: Path, tests: Iterable[str]) -> int | None:
 
 
 class FastestFirst:
-    """A pytest plugin that runs the tests of a file in the order of their durations last time.
+    """A pytest plugin that runs tests in the order of their durations last time.
 
     Args:
         file: where durations are kept between runs.
@@ -131,8 +131,7 @@ class FastestFirst:
         self.now: dict[str, float] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        files = list(dict.fromkeys(item.path for item in items))
-        items.sort(key=lambda item: (files.index(item.path), self.seconds.get(item.nodeid, 0.0)))
+        items.sort(key=lambda item: self.seconds.get(item.nodeid, 0.0))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.now[report.nodeid] = self.now.get(report.nodeid, 0.0) + report.duration
@@ -185,8 +184,8 @@ def page(results: Sequence[tuple[Mutant, str]], day: str) -> str:
         [
             "# Mutation check",
             "",
-            f"`{COMMAND}` wrote this page on {day}: {caught} of {len(results)} planted faults are "
-            "caught by a test.",
+            f"Tried on {day}: {caught} of {len(results)} planted faults are caught by a test. "
+            f"`{COMMAND}` tries them again and writes this page.",
             "",
             "`tests/mutation/mutants.toml` lists the faults, each one that a person could make: a "
             "wrong comparison, a missing normalisation, a value that is not restored. The script "

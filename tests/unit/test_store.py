@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -260,3 +261,18 @@ def test_of_a_commit_that_fails_nothing_is_stored(tmp_path):
     assert Store(tmp_path / "s.db").stats() == [] and store.get_cells("a", [("i", "t")]) == {}
     store.put_cells("a", [("i", "t", 0.25, None, None)], {"i": "i"}, {"t": "t"})
     assert store.get_cells("a", [("i", "t")]) == {("i", "t"): 0.25}
+
+
+def test_scorers_have_scores_of_their_own(tmp_path):
+    store, cell = Store(tmp_path / "s.db"), ("i", "t")
+    for scorer, value in (("a", 0.5), ("b", 0.25)):
+        detail = json.dumps({"scorer": scorer})
+        store.put_cells(scorer, [(*cell, value, None, detail)], {"i": "i"}, {"t": "t"})
+        store.put_embeddings(scorer, {"i": np.full(2, value, np.float32)})
+    store.put_cells("c", [("i", "u", 1.0, None, None)], {"i": "i"}, {"u": "u"})
+    for scorer, value in (("a", 0.5), ("b", 0.25)):
+        assert store.get_cells(scorer, [cell]) == {cell: value}
+        assert json.loads(store.get_details(scorer, [cell])[cell]) == {"scorer": scorer}
+        assert store.get_embeddings(scorer, ["i"])["i"].tolist() == [value, value]
+    for scorer in ("c", "d"):
+        assert not store.get_cells(scorer, [cell]) and not store.get_embeddings(scorer, ["i"])

@@ -287,3 +287,22 @@ def test_an_inner_lease_gives_nothing_back(small):
             small.reserve(MIB)
         assert small.used == 2 * MIB
     assert small.used == 0
+
+
+def test_what_is_larger_than_the_budget_waits_until_nothing_is_held(small):
+    inside = threading.Event()
+
+    def work():
+        with small.lease():
+            small.reserve(9 * MIB)
+            inside.set()
+
+    thread = threading.Thread(target=work)
+    with small.lease():
+        small.reserve(MIB)
+        thread.start()
+        while not small._waiting and not inside.is_set():
+            pass
+        assert small.used == MIB and not inside.is_set()
+    thread.join()
+    assert inside.is_set() and small.used == 0

@@ -79,3 +79,10 @@ def test_the_list_says_what_is_a_template_and_where_a_wrapper_goes():
     assert {*templates(), *wrappers(), *models.conventions()} == kinds.keys() and len(told) == len(
         kinds
     )
+
+
+def test_another_question_or_answer_has_neither_name_nor_source():
+    template = Template("Is it {}?", "Yes", name="mine", source="a paper")
+    for other in (template.override("What is {}?"), template.override(answer="No")):
+        assert (other.name, other.source) == ("", "")
+    assert template.override() is template

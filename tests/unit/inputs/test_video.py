@@ -282,3 +282,22 @@ def test_a_video_given_as_an_image_says_what_to_do(tmp_path):
     video = open_media(path)
     with pytest.raises(MediaError, match=r"a.mp4\): is a video.*inputs.video.frames\(path, 16\)"):
         decode(video)
+
+
+@pytest.mark.parametrize(
+    ("options", "total", "count"),
+    [
+        ({}, 90, 3),  # three seconds of 30 frames
+        ({"multiple": 2}, 90, 2),  # down to a multiple
+        ({"least": 8}, 90, 8),
+        ({"least": 5, "multiple": 4}, 90, 8),
+        ({"least": 8}, 5, 5),  # no more than there are
+        ({"most": 2}, 90, 2),
+        ({"most": 3, "multiple": 2}, 90, 2),
+        ({"multiple": 4}, 3, 1),  # one where there is no multiple
+    ],
+)
+def test_how_many_frames_a_second_are(options, total, count):
+    chosen = Sampling(fps=1.0, **options).indices(total, 30.0)
+    assert len(chosen) == count and chosen == sorted(chosen)
+    assert chosen[0] >= 0 and chosen[-1] < total

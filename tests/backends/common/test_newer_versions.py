@@ -94,7 +94,7 @@ def columns_twice(monkeypatch) -> None:
 
 
 def cut_wrongly(monkeypatch) -> None:
-    read = "t2v_eval.backends.clip.open_clip_internals.TextTower._read"
+    read = "t2v_eval.backends.clip.open_clip_internals.TextTower._encode_up_to_end"
     monkeypatch.setattr(read, lambda self, ids: self.network.encode_text(ids.flip(0)))
 
 
@@ -110,7 +110,7 @@ RAISES = {
     ),
     "blip2-itm": ("blip.cross_attention._Columns.forward", "keys and values of images"),
     "image-reward": ("blip.cross_attention._Columns.forward", "keys and values of images"),
-    "open_clip": ("clip.open_clip_internals.TextTower._read", OPEN_CLIP),
+    "open_clip": ("clip.open_clip_internals.TextTower._encode_up_to_end", OPEN_CLIP),
     "qwen2.5-vl-7b": ("vlm.reading.prefix.prefix_cache", "prefix shared, packed"),
 }
 DIFFERS = {

@@ -73,7 +73,11 @@ SKILLS = {
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One shape in a scene; ``x`` and ``y`` are the pixel of its centre."""
+    """One shape in a scene; ``x`` and ``y`` are the pixel of its centre.
+
+    >>> Thing("red", "circle", "large").pair
+    ('red', 'circle')
+    """
 
     colour: str
     shape: str
@@ -92,7 +96,11 @@ Scene = tuple[Thing, ...]
 
 @dataclass(frozen=True, slots=True)
 class Phrase:
-    """A noun phrase, such as "a small red circle", "two blue rings" or "no green cross"."""
+    """A noun phrase, such as "a small red circle", "two blue rings" or "no green cross".
+
+    >>> str(Phrase("two", "blue", "ring"))
+    'two blue rings'
+    """
 
     number: str
     colour: str
@@ -120,7 +128,12 @@ class Phrase:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a caption says: two phrases joined by "and" or by a spatial relation."""
+    """What a caption says: two phrases joined by "and" or by a spatial relation.
+
+    >>> claim = Claim(Phrase("a", "red", "circle"), "and", Phrase("a", "blue", "ring"))
+    >>> str(claim.swapped(["colour"]))
+    'a blue circle and a red ring'
+    """
 
     first: Phrase
     joint: str
@@ -158,7 +171,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class SceneItem:
-    """Two scenes and two claims: ``images[i]`` draws ``scenes[i]``; there ``claims[i]`` holds."""
+    """Two scenes and two claims: ``images[i]`` draws ``scenes[i]``; there ``claims[i]`` holds.
+
+    >>> item = items(1)[0]
+    >>> len(item.texts), item.images[0].size == (SIDE, SIDE)
+    (2, True)
+    """
 
     skill: str
     scenes: tuple[Scene, Scene]
@@ -179,7 +197,11 @@ class SceneItem:
 
 
 def items(n: int = 600, seed: int = 0) -> list[SceneItem]:
-    """Return ``n`` items, the skills in turn. Item i depends on ``seed`` and i, not on ``n``."""
+    """Return ``n`` items, the skills in turn. Item i depends on ``seed`` and i, not on ``n``.
+
+    >>> [item.skill for item in items(2)] == list(SKILLS)[:2]
+    True
+    """
     skills = list(SKILLS)
     return [
         make_item(random.Random(f"scenes/{seed}/{i}"), skills[i % len(skills)]) for i in range(n)
@@ -189,7 +211,12 @@ def items(n: int = 600, seed: int = 0) -> list[SceneItem]:
 def make_item(
     rng: random.Random, skill: str, pairs: Sequence[tuple[str, str]] = PAIRS
 ) -> SceneItem:
-    """Draw an item of a skill at random, with things of these colours and shapes."""
+    """Draw an item of a skill at random, with things of these colours and shapes.
+
+    >>> skill = next(iter(SKILLS))
+    >>> make_item(random.Random(0), skill).skill == skill
+    True
+    """
     claim, other = sample_claims(rng, skill, pairs)
     scenes = sample_scene(rng, claim, other), sample_scene(rng, other, claim)
     return SceneItem(skill, scenes, (claim, other), (draw(rng, scenes[0]), draw(rng, scenes[1])))
@@ -198,7 +225,12 @@ def make_item(
 def sample_claims(
     rng: random.Random, skill: str, pairs: Sequence[tuple[str, str]] = PAIRS
 ) -> tuple[Claim, Claim]:
-    """Return a claim and its swap; both name only colour-shape combinations in ``pairs``."""
+    """Return a claim and its swap; both name only colour-shape combinations in ``pairs``.
+
+    >>> first, second = sample_claims(random.Random(0), next(iter(SKILLS)))
+    >>> str(first) != str(second)
+    True
+    """
     while True:
         claim = _claim(rng, skill, pick(rng, pairs), pick(rng, pairs))
         other = claim.swapped(SKILLS[skill])
@@ -233,6 +265,11 @@ def sample_scene(rng: random.Random, claim: Claim, unless: Claim | None = None) 
 
     The additional things are never held-out combinations, so that the captions alone decide whether
     an item is new to a model.
+
+    >>> claim, other = sample_claims(random.Random(0), next(iter(SKILLS)))
+    >>> scene = sample_scene(random.Random(0), claim, unless=other)
+    >>> claim.holds(scene), other.holds(scene)
+    (True, False)
     """
     named = [
         Thing(*phrase.pair, phrase.size or pick(rng, tuple(SIZES)))
@@ -247,12 +284,20 @@ def sample_scene(rng: random.Random, claim: Claim, unless: Claim | None = None) 
 
 
 def sample_thing(rng: random.Random) -> Thing:
-    """Return a thing of random size, with one of these colours and shapes."""
+    """Return a thing of random size, with a colour and shape of the training pairs.
+
+    >>> sample_thing(random.Random(0)).pair in TRAINING_PAIRS
+    True
+    """
     return Thing(*pick(rng, TRAINING_PAIRS), pick(rng, tuple(SIZES)))
 
 
 def place(rng: random.Random, things: Sequence[Thing]) -> Scene | None:
-    """Place things at random without overlap; None when they do not fit."""
+    """Place things at random without overlap; None when they do not fit.
+
+    >>> len(place(random.Random(0), [Thing("red", "circle", "small")]))
+    1
+    """
     placed: list[Thing] = []
     for thing in sorted(things, key=lambda thing: -SIZES[thing.size]):  # the large ones fit first
         for _ in range(40):
@@ -271,12 +316,20 @@ def place(rng: random.Random, things: Sequence[Thing]) -> Scene | None:
 
 
 def draw(rng: random.Random, scene: Scene) -> Image.Image:
-    """Return an image of a scene; see `pixels`."""
+    """Return an image of a scene; see `pixels`.
+
+    >>> draw(random.Random(0), (Thing("red", "circle", "small", 24, 24),)).size
+    (48, 48)
+    """
     return Image.fromarray(pixels(rng, scene))
 
 
 def pixels(rng: random.Random, scene: Scene) -> NDArray[np.uint8]:
-    """Draw the scene (H, W, 3): a jittered light ground, jittered colours, noise over both."""
+    """Draw the scene (H, W, 3): a jittered light ground, jittered colours, noise over both.
+
+    >>> pixels(random.Random(0), ()).shape
+    (48, 48, 3)
+    """
     ground = 205 + int(rng.random() * 36)
     canvas = np.empty((SIDE, SIDE, 3), np.int32)
     canvas[:] = ground + _jitter(rng, 8)
@@ -315,5 +368,9 @@ def _sprite(shape: str, side: int) -> NDArray[np.int32]:
 
 
 def pick(rng: random.Random, options: Sequence[T]) -> T:
-    """Return one of the options at random, by one number that is the same in every Python."""
+    """Return one of the options at random, by one number that is the same in every Python.
+
+    >>> pick(random.Random(0), ["only"])
+    'only'
+    """
     return options[int(rng.random() * len(options))]

@@ -58,6 +58,11 @@ class Layout(Protocol):
     """The layout of a set's own scripts: maps the parts of a path to a rule and prompt numbers.
 
     Returns None where the layout does not cover an image, and no numbers for one to ignore.
+
+    >>> def layout(parts, names):
+    ...     return ("in my layout", [int(parts[0])]) if len(parts) == 2 else None
+    >>> layout(("00012", "0.png"), Names([]))
+    ('in my layout', [12])
     """
 
     def __call__(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
@@ -66,7 +71,11 @@ class Layout(Protocol):
 
 @dataclass(slots=True)
 class FolderMatch:
-    """The images of each prompt, counts of images by rule, and what was ignored and why."""
+    """The images of each prompt, counts of images by rule, and what was ignored and why.
+
+    >>> FolderMatch([[]], rules=Counter({"by prompt": 2})).summary()
+    '2 images by prompt'
+    """
 
     images: list[list[Path]]
     rules: Counter[str] = field(default_factory=Counter)
@@ -109,6 +118,13 @@ def match(
     Raises:
         BenchmarkDataError: there is no such folder; a name matches several different prompts; a
             prompt's folder holds the metadata of another prompt.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "a cat.png").write_bytes(b"")
+    ...     matched = match(Path(folder), [Prompt("0", "a cat"), Prompt("1", "a dog")])
+    ...     [[path.name for path in images] for images in matched.images]
+    [['a cat.png'], []]
     """
     if not folder.is_dir():
         raise BenchmarkDataError(
@@ -144,6 +160,13 @@ def folders_within(
         needed: the numbers of the prompts whose images are looked for; with `skip`, some suffice.
         layout: of the set's own scripts.
         skip: as for `match`.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "images").mkdir()
+    ...     _ = (Path(folder) / "images" / "a cat.png").write_bytes(b"")
+    ...     [path.name for path in folders_within(Path(folder), [Prompt("0", "a cat")], [0])]
+    ['images']
     """
     level = [folder]
     for _ in range(2):
@@ -409,11 +432,19 @@ def _json(path: Path) -> Any:
 
 
 def numbered(folder: str) -> int | None:
-    """Return the number that a folder is named by, or None."""
+    """Return the number that a folder is named by, or None.
+
+    >>> numbered("00012"), numbered("seed_0")
+    (12, None)
+    """
     return int(folder) if re.fullmatch(r"[0-9]+", folder) else None
 
 
 def seems_one_based(names: Sequence[str], count: int) -> bool:
-    """Return whether the numbers in names seem to count from 1: `count` occurs, 0 does not."""
+    """Return whether the numbers in names seem to count from 1: `count` occurs, 0 does not.
+
+    >>> seems_one_based(["1", "2", "3"], 3), seems_one_based(["0", "1", "2"], 3)
+    (True, False)
+    """
     numbers = [int(number[1]) for name in names if (number := NUMBERED.fullmatch(name))]
     return count in numbers and 0 not in numbers

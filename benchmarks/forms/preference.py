@@ -98,6 +98,15 @@ class PreferenceForm(Benchmark):
     preference: 1 where scores and the person agree, 1/2 where exactly one of them is a tie.
     accuracy: of the pairs without a tie of the person, the share where the scores agree; a tie of
     scores is wrong.
+
+    >>> import numpy as np
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> class Mine(PreferenceForm):
+    ...     def items(self):
+    ...         return [Item(["a.png", "b.png"], ["a cat"], {"human": [1, 0]})]
+    >>> mine = Mine()
+    >>> mine.metrics(mine.items(), [np.array([[0.9], [0.1]])])["accuracy"]
+    1.0
     """
 
     headline = "preference"

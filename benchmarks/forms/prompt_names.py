@@ -26,7 +26,11 @@ _NUMBER_PREFIX = re.compile(r"0*([0-9]+)[ _.-]+(.+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt of a set."""
+    """A prompt of a set.
+
+    >>> Prompt("0", "a cat", tags=("animals",)).text
+    'a cat'
+    """
 
     id: str
     text: str
@@ -34,7 +38,15 @@ class Prompt:
 
 
 class AmbiguousError(Exception):
-    """A name matches several different prompts; the message continues a sentence about the file."""
+    """A name matches several different prompts; the message continues a sentence about the file.
+
+    >>> names = Names([Prompt("0", "a cat!"), Prompt("1", "a cat?")])
+    >>> try:
+    ...     names.find("a_cat_")
+    ... except AmbiguousError as error:
+    ...     print(str(error)[:31])
+    may be of 'a cat!' (0) or of 'a
+    """
 
 
 class Names:
@@ -42,6 +54,10 @@ class Names:
 
     Args:
         prompts: of the set, in its order.
+
+    >>> names = Names([Prompt("0", "a cat"), Prompt("1", "a dog")])
+    >>> names.find("a dog_003"), names.find("00000_2")
+    (('by prompt', [1]), ('by number', [0]))
     """
 
     def __init__(self, prompts: Sequence[Prompt]) -> None:
@@ -182,7 +198,11 @@ class Names:
 
 
 def normalise_text(text: str) -> str:
-    """Return the stripped text in NFC; file systems may return names in NFD."""
+    """Return the stripped text in NFC; file systems may return names in NFD.
+
+    >>> normalise_text(" a cat ")
+    'a cat'
+    """
     return unicodedata.normalize("NFC", text).strip()
 
 
@@ -234,7 +254,11 @@ def ascii_slug(text: str) -> str:
 
 
 def ascii_letters(text: str) -> str:
-    """Return the letters a-z and digits alone."""
+    """Return the letters a-z and digits alone.
+
+    >>> ascii_letters("A red cube!")
+    'aredcube'
+    """
     return ascii_slug(text).replace("_", "")
 
 

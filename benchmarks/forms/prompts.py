@@ -38,6 +38,12 @@ class PromptsForm(Published):
 
     Args:
         images: the folder of images, or several.
+
+    >>> class Mine(PromptsForm):
+    ...     def prompts(self, folder):
+    ...         return [Prompt("0", "a cat"), Prompt("1", "a dog")]
+    >>> Mine(root=".").check()
+    '2 prompts'
     """
 
     meanings: ClassVar[Mapping[str, str]] = {

@@ -34,6 +34,11 @@ class Published(Benchmark):
 
     Args:
         expected: the number of items of the whole benchmark.
+
+    >>> from t2v_eval.registry import benchmarks
+    >>> benchmark = benchmarks.create("winoground")
+    >>> isinstance(benchmark, Published), benchmark.root is None
+    (True, True)
     """
 
     def __init__(self, *, expected: int = 0, **options: Any) -> None:
@@ -129,18 +134,42 @@ class Published(Benchmark):
 
 
 def rows(path: Path, *columns: str) -> list[dict[str, Any]]:
-    """Read the rows of a table, whose `columns` must exist and not be empty."""
+    """Read the rows of a table, whose `columns` must exist and not be empty.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "prompts.csv"
+    ...     _ = path.write_text("prompt,tag;a cat,animals".replace(";", chr(10)))
+    ...     rows(path, "prompt")
+    [{'prompt': 'a cat', 'tag': 'animals'}]
+    """
     return read_table(path, columns)
 
 
 def read_lines(path: Path) -> list[str]:
-    """Read the lines of a text file; other separators of Unicode may be part of a line."""
+    """Read the lines of a text file; other separators of Unicode may be part of a line.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "prompts.txt"
+    ...     _ = path.write_text("a cat" + chr(10) + "a dog" + chr(10))
+    ...     read_lines(path)
+    ['a cat', 'a dog']
+    """
     lines = read_text(path).split("\n")
     return lines if lines[-1] else lines[:-1]
 
 
 def read_tab_separated(path: Path, columns: int) -> list[list[str]]:
-    """Read the lines of a text file, each split at tabs into `columns` values."""
+    """Read the lines of a text file, each split at tabs into `columns` values.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "captions.txt"
+    ...     _ = path.write_text("1.jpg" + chr(9) + "a cat")
+    ...     read_tab_separated(path, 2)
+    [['1.jpg', 'a cat']]
+    """
     rows = []
     for number, line in enumerate(read_lines(path), 1):
         values = [value.strip() for value in line.split("\t")]
@@ -154,7 +183,15 @@ def read_tab_separated(path: Path, columns: int) -> list[list[str]]:
 
 
 def read_json(path: Path, kind: type[T]) -> T:
-    """Read a JSON file whose content is of `kind`; a key that occurs twice is an error."""
+    """Read a JSON file whose content is of `kind`; a key that occurs twice is an error.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "rows.json"
+    ...     _ = path.write_text("[1, 2]")
+    ...     read_json(path, list)
+    [1, 2]
+    """
     try:
         content = parse_json(read_text(path), path)
     except TableError as error:

@@ -28,6 +28,16 @@ class RatingsForm(Benchmark):
 
     A subclass may name other metrics of `stats.agreement_metrics.METRICS`; the headline is the
     first.
+
+    >>> import numpy as np
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> class Mine(RatingsForm):
+    ...     def items(self):
+    ...         return [Item([f"{n}.png"], ["a cat"], {"human": [n]}) for n in range(4)]
+    >>> mine = Mine()
+    >>> scores = [np.array([[n / 10]]) for n in range(4)]
+    >>> round(mine.metrics(mine.items(), scores)["spearman"], 6)
+    1.0
     """
 
     metric_names: ClassVar[tuple[str, ...]] = ("acc23", "pearson", "spearman", "tau_b", "tau_c")
@@ -66,7 +76,18 @@ class RatingsForm(Benchmark):
 
 
 class LabelsForm(RatingsForm):
-    """Labels 1 (image and text match) and 0: area under the ROC curve, average precision."""
+    """Labels 1 (image and text match) and 0: area under the ROC curve, average precision.
+
+    >>> import numpy as np
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> class Mine(LabelsForm):
+    ...     def items(self):
+    ...         return [Item([f"{n}.png"], ["a cat"], {"human": [n % 2]}) for n in range(4)]
+    >>> mine = Mine()
+    >>> scores = [np.array([[n % 2 / 2]]) for n in range(4)]
+    >>> mine.metrics(mine.items(), scores)["auroc"]
+    1.0
+    """
 
     metric_names = ("auroc", "average_precision")
     chance: ClassVar[Mapping[str, float]] = {"auroc": 0.5}

@@ -20,6 +20,15 @@ class TrueCaptionForm(Benchmark):
     macro: the mean accuracy over parts (first tags), each part counting alike; images without a
     tag are left out of it, and without any tags there is no such figure. An image with a missing
     score is left out.
+
+    >>> import numpy as np
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> class Mine(TrueCaptionForm):
+    ...     def items(self):
+    ...         return [Item(["a.png"], ["the true caption", "a false one"])]
+    >>> mine = Mine()
+    >>> mine.metrics(mine.items(), [np.array([[0.9, 0.1]])])["accuracy"]
+    1.0
     """
 
     headline = "macro"

@@ -20,6 +20,15 @@ class WinogroundForm(Benchmark):
     text: each image scores higher with its own text; image: each text scores higher with its own
     image; group: both. From 0 to 1, chance is 1/4, 1/4 and 1/6; a tie is wrong; an item with a
     missing score is left out.
+
+    >>> import numpy as np
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> class Mine(WinogroundForm):
+    ...     def items(self):
+    ...         return [Item(["a.png", "b.png"], ["a dog bites", "bites a dog"])]
+    >>> mine = Mine()
+    >>> mine.metrics(mine.items(), [np.array([[0.9, 0.1], [0.2, 0.8]])])["group"]
+    1.0
     """
 
     headline = "group"

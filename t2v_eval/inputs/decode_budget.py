@@ -23,6 +23,9 @@ def budget_bytes() -> int:
 
     Raises:
         InputError: the variable is not a whole number above 0.
+
+    >>> budget_bytes() > 0
+    True
     """
     value = os.environ.get(VARIABLE, "").strip() or str(DEFAULT_MIB)
     if not value.isascii() or not value.isdecimal() or not 0 < int(value) < 2**40:
@@ -41,6 +44,8 @@ def check_size(name: str, size: int, what: str, remedy: str) -> None:
 
     Raises:
         MediaError: the message names the limit and how to raise it.
+
+    >>> check_size("a.png", 48 * 48 * 16, "an image of 48 x 48 pixels", "make it smaller")
     """
     limit = LARGEST * budget_bytes()
     if size > limit:
@@ -56,6 +61,14 @@ class Budget:
 
     A thread that needs more than the whole budget runs alone. Threads that hold a part and wait for
     more cannot deadlock: when all holders wait, the first one goes on beyond the budget.
+
+    >>> budget = Budget()
+    >>> with budget.lease():
+    ...     budget.reserve(100)
+    ...     budget.used
+    100
+    >>> budget.used
+    0
     """
 
     def __init__(self) -> None:

@@ -65,6 +65,11 @@ def open_image(content: bytes, name: str) -> Image.Image:
 
     Raises:
         MediaError: not an image, of a format that is not allowed, or too large.
+
+    >>> stream = io.BytesIO()
+    >>> Image.new("RGB", (4, 2)).save(stream, "PNG")
+    >>> open_image(stream.getvalue(), "a.png").size
+    (4, 2)
     """
     with decoding(name):
         Image.init()
@@ -99,7 +104,11 @@ def kind_of(content: bytes) -> str:
 
 
 def video_kind(content: bytes) -> str:
-    """Return the container format of a video; "" if the content is not a video."""
+    """Return the container format of a video; "" if the content is not a video.
+
+    >>> video_kind(bytes(4) + b"ftypisom"), video_kind(b"GIF89a")
+    ('MP4 or QuickTime', '')
+    """
     if content[4:8] == b"ftyp":
         return "" if content[8:12] in _IMAGE_BRANDS else "MP4 or QuickTime"
     if content[4:8] in (b"moov", b"mdat", b"wide") and content[:3] in (b"\0\0\0", b"\0\0\1"):
@@ -127,6 +136,13 @@ def decoding(
     """Convert every exception of the block to a `MediaError` that names the file.
 
     Decoders raise anything: ZeroDivisionError, struct.error, UnicodeDecodeError, MemoryError.
+
+    >>> try:
+    ...     with decoding("a.png"):
+    ...         1 / 0
+    ... except MediaError as error:
+    ...     print(error)
+    a.png: cannot be decoded: ZeroDivisionError: division by zero; save it again, as PNG or JPEG
     """
     try:
         yield
@@ -161,6 +177,9 @@ def reserve_pixels(image: Image.Image, name: str) -> None:
 
     Raises:
         MediaError: the image is too large even alone.
+
+    >>> with BUDGET.lease():
+    ...     reserve_pixels(Image.new("RGB", (4, 2)), "a.png")
     """
     width, height = image.size
     size = width * height * PIXEL_BYTES
@@ -173,6 +192,9 @@ def as_seen(image: Image.Image) -> Image.Image:
 
     Returns:
         A new image, or `image` itself if it is RGB and upright.
+
+    >>> as_seen(Image.new("RGBA", (1, 1))).getpixel((0, 0))
+    (255, 255, 255)
     """
     sixteen = of_sixteen_bits(image)  # before a copy loses the file's format
     image = _upright(image)
@@ -186,7 +208,11 @@ def as_seen(image: Image.Image) -> Image.Image:
 
 
 def of_sixteen_bits(image: Image.Image) -> bool:
-    """Return whether the format says that integers go up to 65535; else the values decide."""
+    """Return whether the format says that integers go up to 65535; else the values decide.
+
+    >>> of_sixteen_bits(Image.new("I", (4, 4)))
+    False
+    """
     return image.mode == "I" and image.format in SIXTEEN_BITS
 
 

@@ -65,6 +65,10 @@ class Media:
         name: its name in messages.
         load: opens or decodes it.
         shared: whether `load` returns an object of the caller, which must not be changed.
+
+    >>> media = open_media(Image.new("RGB", (4, 2)))
+    >>> media.name, media.load().size, len(media.key)
+    ('image (4x2 PIL image)', (4, 2), 32)
     """
 
     key: str
@@ -109,6 +113,10 @@ class Video(Media):
     Attributes:
         source: a file, its content, or frames in order.
         fps: frames per second of frames; a file has its own.
+
+    >>> video = Video.of([Image.new("RGB", (4, 4), c) for c in ("red", "blue")], fps=2)
+    >>> video.name, video.fps
+    ('frames (a video of 2)', 2)
     """
 
     source: File | bytes | tuple[Media, ...] = field(compare=False)
@@ -212,6 +220,10 @@ def open_media(source: MediaLike, position: str = "image", allow_urls: AllowUrls
 
     Raises:
         MediaError: missing, not a regular file, empty, of an unknown type, NaN or out of range.
+
+    >>> image = np.zeros((2, 4, 3), np.uint8)
+    >>> open_media(image).key == open_media(Image.fromarray(image)).key
+    True
     """
     if isinstance(source, Media):
         return source
@@ -250,6 +262,9 @@ def embedded(content: bytes, name: str) -> Media:
     """Open an image embedded in a table, named by its path there, or its row.
 
     If it cannot be opened, loading it raises.
+
+    >>> embedded(b"", "row 3").is_broken
+    True
     """
     try:
         return _from_bytes(content, name)
@@ -266,6 +281,9 @@ def open_list(
         sources: the images.
         allow_urls: as for `open_media`.
         skip_errors: whether an image that cannot be opened raises only when it is loaded.
+
+    >>> [media.name for media in open_list([Image.new("RGB", (4, 2))])]
+    ['images[0] (4x2 PIL image)']
     """
     media = []
     for n, source in enumerate(sources):
@@ -283,6 +301,9 @@ def decode(media: Media, mode: str = "seen") -> Image.Image:
 
     Raises:
         MediaError: not an image, truncated, or too large to decode safely.
+
+    >>> decode(open_media(Image.new("L", (4, 2)))).mode
+    'RGB'
     """
     with BUDGET.lease(), decoding(media.name):
         image = media.load()

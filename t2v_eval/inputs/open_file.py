@@ -25,7 +25,11 @@ def is_open(source: object) -> bool:
 
 
 def name_of_open(source: Any) -> str:
-    """Return the file's name; "" without one, such as a temporary file's, which is a number."""
+    """Return the file's name; "" without one, such as a temporary file's, which is a number.
+
+    >>> name_of_open(io.BytesIO())
+    ''
+    """
     names = (getattr(source, key, None) for key in ("name", "filename"))
     return next((str(name) for name in names if isinstance(name, (str, os.PathLike)) and name), "")
 
@@ -36,6 +40,9 @@ def content_of(source: Any, name: str) -> bytes:
     Raises:
         MediaError: it is open for text, asynchronous, a device or too large.
         Exception: whatever its methods raise.
+
+    >>> content_of(io.BytesIO(b"abc"), "an upload")
+    b'abc'
     """
     if not hasattr(source, "read"):
         return bytes(source.read_bytes())  # such as zipfile.Path

@@ -32,6 +32,11 @@ class Faults:
     """Unusable rows of a table and their reasons: the first raises, or all are recorded.
 
     Rows are counted from 1, without the header and without empty lines.
+
+    >>> faults = Faults(Path("a.csv"), skip=True)
+    >>> faults.add(3, ": 'text' is empty", line=4)
+    >>> faults.reasons
+    {3: "row 3 (line 4): 'text' is empty"}
     """
 
     def __init__(self, path: Path, skip: bool) -> None:
@@ -61,6 +66,12 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, 
     Raises:
         TableError: no such file, an unknown suffix, no rows, a missing column (the message lists
             the columns) or a malformed row (with its number, from 1 without the header).
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "scores.csv"
+    ...     _ = path.write_text("image,text;a.png,a cat".replace(";", chr(10)))
+    ...     read_table(path, ["text"])
+    [{'image': 'a.png', 'text': 'a cat'}]
     """
     return read_rows(path, columns)[0]
 
@@ -71,6 +82,12 @@ def read_rows(
     """Read rows as `read_table` does; with `skip`, also return reasons of bad rows by number.
 
     A bad row holds what could be read of it. A column that no row has raises even with `skip`.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "scores.csv"
+    ...     _ = path.write_text("image,text;a.png,".replace(";", chr(10)))
+    ...     read_rows(path, ["text"], skip=True)
+    ([{'image': 'a.png', 'text': ''}], {1: "row 1: 'text' is empty"})
     """
     path = Path(path).expanduser()
     read = _of_suffix(path, _READERS)
@@ -111,6 +128,12 @@ def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False
     Raises:
         TableError: an unknown suffix.
         OutputError: the file cannot be written; `rescuing` keeps the rows then.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "scores.csv"
+    ...     write_table(path, [{"image": "a.png", "score": 0.5}])
+    ...     path.read_text().split()
+    ['image,score', 'a.png,0.5']
     """
     path = Path(path).expanduser()
     write = _of_suffix(path, _WRITERS)
@@ -129,6 +152,9 @@ def rescuing(path: Path, rows: Iterable[Row]) -> Iterator[None]:
 
     Raises:
         OutputError: the block raised; the message says where the rows are.
+
+    >>> with rescuing(Path("scores.csv"), [{"score": 0.5}]):
+    ...     pass  # write scores.csv
     """
     try:
         yield
@@ -184,12 +210,18 @@ def _as_text(value: Any) -> str:
 
 
 def check_suffix(path: str | Path) -> None:
-    """Raise TableError unless the suffix is that of a table."""
+    """Raise TableError unless the suffix is that of a table.
+
+    >>> check_suffix("scores.csv")
+    """
     _of_suffix(Path(path), _WRITERS)
 
 
 def check_spreadsheet(path: Path | None) -> None:
-    """Raise TableError unless the table is a CSV file, or goes to standard output as one."""
+    """Raise TableError unless the table is a CSV file, or goes to standard output as one.
+
+    >>> check_spreadsheet(Path("scores.csv"))
+    """
     if path is not None and path.suffix.lower() != ".csv":
         raise TableError(f"{path}: a table for spreadsheets ends in .csv; leave --spreadsheet out")
 

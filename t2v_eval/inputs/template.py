@@ -84,6 +84,9 @@ class Wrapper:
 
     ``<image>`` and then ``{}`` mark the places of the image and of the question; a system message
     has neither.
+
+    >>> Wrapper("mine", "USER: <image> {} ASSISTANT:", "my paper").option_name
+    'chat'
     """
 
     name: str
@@ -116,20 +119,32 @@ def _tables() -> dict[str, dict[str, str]]:
 
 @cache
 def templates() -> dict[str, Template]:
-    """Return all named templates of the TOML files in `templates/`."""
+    """Return all named templates of the TOML files in `templates/`.
+
+    >>> "plain" in templates()
+    True
+    """
     tables = {name: fields for name, fields in _tables().items() if "question" in fields}
     return {name: Template(name=name, **fields) for name, fields in tables.items()}
 
 
 @cache
 def wrappers() -> dict[str, Wrapper]:
-    """Return all named wrappers of the same files."""
+    """Return all named wrappers of the same files.
+
+    >>> all("wrapper" not in name for name in wrappers())
+    True
+    """
     tables = {name: fields for name, fields in _tables().items() if "wrapper" in fields}
     return {name: Wrapper(name, f["wrapper"], f["source"]) for name, f in tables.items()}
 
 
 def wrapper(name_or_text: str) -> str:
-    """Return the text of the wrapper of this name, or else the argument itself."""
+    """Return the text of the wrapper of this name, or else the argument itself.
+
+    >>> wrapper("Q: <image> {} A:")
+    'Q: <image> {} A:'
+    """
     named = wrappers().get(name_or_text)
     return named.text if named else name_or_text
 
@@ -140,6 +155,9 @@ def get_template(name: str) -> Template:
     Raises:
         UnknownNameError: there is none; the message has similar names, or the option that takes a
             wrapper of this name.
+
+    >>> get_template("plain").fill("a cat")
+    ('a cat', '')
     """
     try:
         return templates()[name]

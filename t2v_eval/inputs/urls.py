@@ -41,6 +41,12 @@ def download(url: str, name: str, allow: AllowUrls) -> bytes:
 
     Raises:
         MediaError: downloads are not allowed, or it fails, takes too long or is too large.
+
+    >>> try:
+    ...     download("http://example.org/a.png", "images[0]", False)
+    ... except MediaError as error:
+    ...     print(str(error)[:22])
+    images[0]: is a URL; p
     """
     if not allow:
         raise MediaError(f"{name}: is a URL; pass allow_urls=True to let the scorer download it")
@@ -66,7 +72,11 @@ def download(url: str, name: str, allow: AllowUrls) -> bytes:
 
 
 class Deadline:
-    """A moment by which a download must be finished."""
+    """A moment by which a download must be finished.
+
+    >>> 0 < Deadline(30).remaining() <= 30
+    True
+    """
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds

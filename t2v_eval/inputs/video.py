@@ -58,6 +58,9 @@ class Sampling:
 
     Raises:
         InputError: a value out of range.
+
+    >>> Sampling(count=4).indices(total=16, fps=8.0)
+    [0, 5, 10, 15]
     """
 
     count: int = 16
@@ -131,6 +134,9 @@ class Clip(NamedTuple):
         places: their indices in the video.
         total: number of frames of the video.
         fps: its frames per second.
+
+    >>> Clip([Image.new("RGB", (4, 4))], places=[6], total=12, fps=4.0).times
+    [1.5]
     """
 
     frames: list[Image.Image]
@@ -166,6 +172,11 @@ def clip(
 
     Raises:
         MissingPackageError, MediaError: as `frames`.
+
+    >>> from t2v_eval.inputs.media import Video
+    >>> video = Video.of([Image.new("RGB", (4, 4), c) for c in ("red", "blue")])
+    >>> clip(video, Sampling(count=1)).total
+    2
     """
     source = video.source
     with BUDGET.lease(), decoding(video.name, remedy=REMEDY):
@@ -203,6 +214,9 @@ def frames(
     Raises:
         MissingPackageError: PyAV is not installed.
         MediaError: not a video, or a truncated one; damage inside is raised when it is decoded.
+
+    >>> frames("clip.mp4", 16)  # doctest: +SKIP
+    [Media(...), ...]
     """
     path = Path(path)
     try:
@@ -235,6 +249,9 @@ def strip(path: str | Path, count: int = 8, gap: int = 10) -> Media:
 
     Raises:
         MissingPackageError, MediaError: as `frames`.
+
+    >>> strip("clip.mp4").load()  # doctest: +SKIP
+    <PIL.Image.Image ...>
     """
     video = frames(path, count, "start")
 

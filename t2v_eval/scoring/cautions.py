@@ -31,6 +31,11 @@ def other_sizes(
         expected: width and height in pixels.
         mode: the scorer's image mode.
         caution: the consequence, from the scorer's card.
+
+    >>> from PIL import Image
+    >>> from t2v_eval.inputs.media import open_media
+    >>> other_sizes([open_media(Image.new("RGB", (4, 2)))], (4, 2), "seen", "do not compare")
+    []
     """
     sizes = [size_of(media, mode) for media in images]
     other = [
@@ -51,6 +56,11 @@ def size_of(media: Media, mode: str = "seen") -> tuple[int, int] | None:
     """Return the width and height of an image from its header; None if it cannot be read.
 
     In mode "seen", this is the size after the EXIF orientation is applied.
+
+    >>> from PIL import Image
+    >>> from t2v_eval.inputs.media import open_media
+    >>> size_of(open_media(Image.new("RGB", (4, 2))))
+    (4, 2)
     """
     try:
         image = media.load()
@@ -77,6 +87,12 @@ class TruncatedTexts:
         noted: strings that the backend reported, before or after the template was applied; it
             may grow while the run goes on.
         fill: applies the question template.
+
+    >>> from PIL import Image
+    >>> from t2v_eval.scoring.plan import Block
+    >>> plan = Plan.of([Block.of(Image.new("RGB", (4, 2)), ["long", "short"])])
+    >>> len(TruncatedTexts(plan, {"long"}, str).all_strings())
+    2
     """
 
     def __init__(self, plan: Plan, noted: Set[str], fill: Callable[[str], str]) -> None:

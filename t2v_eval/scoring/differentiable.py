@@ -13,7 +13,15 @@ from t2v_eval.scoring.scorer import Scorer
 
 
 class Differentiable(Scorer):
-    """A scorer of pixels in a tensor; a model that has gradients writes `score_pixels`."""
+    """A scorer of pixels in a tensor; a model that has gradients writes `score_pixels`.
+
+    >>> from t2v_eval import load
+    >>> scorer = load("tiny-clip", device="cpu")
+    >>> pixels = torch.full((1, 3, 48, 48), 0.5, requires_grad=True)
+    >>> scorer.score_tensor(pixels, "a red circle").sum().backward()
+    >>> pixels.grad.shape
+    torch.Size([1, 3, 48, 48])
+    """
 
     def score_tensor(
         self, pixels: Tensor, texts: str | Iterable[str] | None = None, **template: str | None
@@ -63,7 +71,11 @@ class Differentiable(Scorer):
 
 
 def no_gradients(name: str) -> UnsupportedError:
-    """Return the error of a scorer that has no gradients."""
+    """Return the error of a scorer that has no gradients.
+
+    >>> str(no_gradients("mine"))[:24]
+    "'mine' has no gradients;"
+    """
     return UnsupportedError(
         f"{name!r} has no gradients; models whose card says `differentiable = true` have them"
     )
@@ -74,6 +86,8 @@ def check_pixels(pixels: Tensor) -> None:
 
     Raises:
         InputError: a wrong type, shape or range; the message says what to do.
+
+    >>> check_pixels(torch.zeros(1, 3, 4, 4))
     """
     if not isinstance(pixels, Tensor) or not pixels.is_floating_point():
         what = pixels.dtype if isinstance(pixels, Tensor) else type(pixels).__name__

@@ -27,6 +27,16 @@ class Execution:
         name: the scorer's name in messages.
         skip_errors: whether failed cells stay NaN and are counted, or raise.
         progress: called with the counts at the start and after each chunk.
+
+    >>> from PIL import Image
+    >>> import torch
+    >>> from t2v_eval.scoring.plan import Block
+    >>> plan = Plan.of([Block.of(Image.new("RGB", (4, 2)), ["a cat", "a dog"])])
+    >>> run = Execution(plan, None, "", "mine", skip_errors=False, progress=lambda counts: None)
+    >>> cells = run.missing()
+    >>> run.add(ScoreChunk(cells, torch.tensor([0.5, 0.25])), cells)
+    >>> run.result(0, []).scores[0].tolist()
+    [[0.5, 0.25]]
     """
 
     def __init__(

@@ -22,6 +22,9 @@ class TokenProbability:
         token: the token as text.
         probability: its probability given the prompt and the tokens before it.
         alternatives: the most probable tokens in its place and their probabilities.
+
+    >>> TokenProbability("Yes", 0.75, (("Yes", 0.75), ("No", 0.25))).probability
+    0.75
     """
 
     token: str
@@ -67,6 +70,15 @@ def token_probabilities(
         log_p: (T, vocabulary) log-probabilities, one row for each token of the answer.
         targets: T token ids of the answer.
         top: number of alternatives.
+
+    >>> class Letters:
+    ...     def decode(self, ids):
+    ...         return "".join(map(chr, ids))
+    >>> import torch
+    >>> log_p = torch.full((1, 128), -9.0)
+    >>> log_p[0, 89] = 0.0
+    >>> token_probabilities(Letters(), log_p, [89], top=1)[0].token
+    'Y'
     """
     tokens = []
     for row, target in zip(log_p.exp(), targets, strict=True):

@@ -15,7 +15,17 @@ from t2v_eval.errors import InputError
 
 
 class HasIdentity(Protocol):
-    """A scorer, or what an id needs of it."""
+    """A scorer, or what an id needs of it.
+
+    >>> class Own:
+    ...     __module__ = "my_script"
+    ...     name, store, version = "own", None, "2"
+    ...
+    ...     def identity(self):
+    ...         return {"weights": "v1"}
+    >>> Own().identity()
+    {'weights': 'v1'}
+    """
 
     @property
     def name(self) -> str:
@@ -30,7 +40,11 @@ class HasIdentity(Protocol):
 
 
 def is_ours(scorer: type) -> bool:
-    """Return whether a class is one of this library."""
+    """Return whether a class is one of this library.
+
+    >>> is_ours(dict)
+    False
+    """
     return scorer.__module__.startswith("t2v_eval.")
 
 
@@ -42,6 +56,14 @@ def check_versioned(scorer: HasIdentity) -> None:
     Raises:
         InputError: it has neither a `version` nor an `identity` of its own, or its version is not
             a text or a finite number.
+
+    >>> class Own:
+    ...     __module__ = "my_script"
+    ...     name, store, version = "own", None, "2"
+    ...
+    ...     def identity(self):
+    ...         return {"weights": "v1"}
+    >>> check_versioned(Own())
     """
     cls = type(scorer)
     attributes = vars(cls)
@@ -66,6 +88,15 @@ def encoder_id(scorer: HasIdentity) -> str:
     Raises:
         InputError: `identity()` returns something other than a mapping of texts to values that
             JSON can hold; it is empty and the scorer has a store; or a version is unusable.
+
+    >>> class Own:
+    ...     __module__ = "my_script"
+    ...     name, store, version = "own", None, "2"
+    ...
+    ...     def identity(self):
+    ...         return {"weights": "v1"}
+    >>> encoder_id(Own())
+    'own weights=v1 version=2'
     """
     facts = _facts(scorer)
     classes = [cls for cls in type(scorer).__mro__ if not is_ours(cls) and "version" in vars(cls)]

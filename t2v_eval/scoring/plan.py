@@ -29,6 +29,9 @@ class Caption:
     """A text with the human reference captions of the image it is scored for.
 
     Without references, a scorer that uses them returns the part of its score that needs none.
+
+    >>> Caption("a cat", references=("a kitten on a mat",)).text
+    'a cat'
     """
 
     text: str
@@ -49,7 +52,12 @@ def caption_text(text: Text) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """M images against N texts, in all combinations; `references[i]` belongs to image i."""
+    """M images against N texts, in all combinations; `references[i]` belongs to image i.
+
+    >>> block = Block.of(["a.png", "b.png"], "a cat")
+    >>> len(block.images), len(block.texts)
+    (2, 1)
+    """
 
     images: Sequence[MediaLike]
     texts: Sequence[str]
@@ -114,6 +122,14 @@ class Plan:
         texts: unique texts, with their references if the scorer uses them.
         cells: (C, 2) indices into `images` and `texts`, sorted by image, then text.
         grids: one (M, N) array for each block: the cell of image i and text j.
+
+    >>> from PIL import Image
+    >>> red, blue = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
+    >>> plan = Plan.of([Block.of([red, blue], ["a cat"]), Block.of(red, ["a cat", "a dog"])])
+    >>> len(plan.images), len(plan.texts), plan.cells.tolist()
+    (2, 2, [[0, 0], [0, 1], [1, 0]])
+    >>> [scores.tolist() for scores in plan.fold(np.array([0.1, 0.2, 0.3]))]
+    [[[0.1], [0.3]], [[0.1, 0.2]]]
     """
 
     images: tuple[Media, ...]
@@ -208,7 +224,12 @@ def _open_all(
 
 
 def by_image(cells: Cells) -> tuple[list[int], list[NDArray[np.int64]]]:
-    """Return the images of cells, which are sorted by image, and the positions of their cells."""
+    """Return the images of cells, which are sorted by image, and the positions of their cells.
+
+    >>> images, positions = by_image(np.array([[0, 0], [0, 1], [2, 0]]))
+    >>> images, [places.tolist() for places in positions]
+    ([0, 2], [[0, 1], [2]])
+    """
     rows, starts = np.unique(cells[:, 0], return_index=True)
     return rows.tolist(), np.split(np.arange(len(cells)), starts[1:])
 
@@ -217,6 +238,9 @@ def by_length(cells: Cells, texts: Sequence[Text]) -> tuple[list[int], list[NDAr
     """Group as `by_image` does, with images in the order of their longest text.
 
     Images of one batch then have texts of similar length, which need little padding.
+
+    >>> by_length(np.array([[0, 0], [1, 1]]), ["a long text", "short"])[0]
+    [1, 0]
     """
     rows, spans = by_image(cells)
     lengths = np.array([len(t.text if isinstance(t, Caption) else t) for t in texts])

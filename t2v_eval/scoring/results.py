@@ -23,6 +23,10 @@ class ScoreChunk:
         values: (C,) scores; None where they failed.
         error: why the values are missing; None where they are not.
         details: what else the model returned for each cell, as JSON; the store keeps it.
+
+    >>> import torch
+    >>> ScoreChunk(np.array([0, 1]), torch.tensor([0.5, 0.25])).error is None
+    True
     """
 
     positions: NDArray[np.int64]
@@ -85,7 +89,11 @@ def of_all_cells(chunks: Iterable[ScoreChunk], count: int) -> Iterator[ScoreChun
 
 @dataclass(frozen=True, slots=True)
 class CellCounts:
-    """Number of unique cells of a run, in all and by where their values came from."""
+    """Number of unique cells of a run, in all and by where their values came from.
+
+    >>> CellCounts(cells=4, computed=3, failed=1).reused
+    0
+    """
 
     cells: int = 0
     computed: int = 0
@@ -109,6 +117,9 @@ class ScoringResult:
         truncated: number of texts that were longer than the model reads.
         cautions: what a reader of the scores should know.
         usage: requests, tokens and cost of a service.
+
+    >>> ScoringResult([np.array([[0.5]], np.float32)], CellCounts(1, 1)).scores[0].shape
+    (1, 1)
     """
 
     scores: list[NDArray[np.float32]]
@@ -130,6 +141,9 @@ class RankedImage:
         index: position among the candidates.
         score: its score; NaN if it failed.
         tied: whether another candidate has the same score.
+
+    >>> RankedImage(rank=1, index=3, score=0.9).tied
+    False
     """
 
     rank: int | None

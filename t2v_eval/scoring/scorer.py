@@ -65,6 +65,17 @@ class Scorer(ABC):
         allow_urls: whether images may be URLs, which are downloaded from public addresses only;
             "private" allows those of this machine and its networks too.
         question_template, answer_template, template: the templates of every call; see `Template`.
+
+    >>> import numpy as np
+    >>> class Brightness(Scorer):
+    ...     version = "1"
+    ...
+    ...     def score_cells(self, images, texts, cells):
+    ...         for position, (i, _) in enumerate(cells.tolist()):
+    ...             mean = float(np.mean(self.load_image(images[i])))
+    ...             yield ScoreChunk(np.array([position]), torch.tensor([mean]))
+    >>> Brightness()(Image.new("RGB", (4, 4), (10, 20, 30)), ["a cat", "a dog"])
+    tensor([[20., 20.]])
     """
 
     default_template: ClassVar[str] = "plain"

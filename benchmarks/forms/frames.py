@@ -37,6 +37,16 @@ class FramesForm(Benchmark):
 
     Args:
         whole: True scores each video whole, as one image of its item.
+
+    >>> class Mine(FramesForm):
+    ...     def items(self):
+    ...         return [videos_item([["0.jpg", "1.jpg"], ["2.jpg"]], "a cat", [4, 2], (), "0")]
+    ...
+    ...     def metrics(self, items, scores):
+    ...         return {}
+    >>> mine = Mine()
+    >>> [len(frames) for frames in mine.rated_units(mine.items()[0])]
+    [36, 1]
     """
 
     def __init__(self, *, whole: bool = False, **options: Any) -> None:
@@ -79,6 +89,11 @@ def generated_video_frames(
 
     Raises:
         BenchmarkDataError: a video cannot be read.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:  # a video that is missing is its path
+    ...     [Path(str(path)).name for path in generated_video_frames(Path(folder), "sdxl", "0")]
+    ['0.mp4']
     """
     path = folder / generator / f"{name}.mp4"
     start = folder / "frames" / generator / f"video_{name}_frame_"
@@ -106,6 +121,9 @@ def video_frames(
 
     Raises:
         BenchmarkDataError: the file is not a video that can be read.
+
+    >>> video_frames(Path("missing.mp4"), 16, "uniform")
+    ['missing.mp4']
     """
     if not path.is_file():
         return [str(path)]  # reported as missing when all items are checked
@@ -126,6 +144,10 @@ def videos_item(
     """Return an item of the videos of one text; videos shorter than 36 frames repeat the last.
 
     A video that is read whole, or has a single frame, is not padded.
+
+    >>> item = videos_item([["0.jpg", "1.jpg"], ["2.jpg"]], "a cat", [4, 2], (), "0")
+    >>> len(item.images), item.labels["human"]
+    (3, [4, 2])
     """
     images: list[MediaLike] = []
     positions = []

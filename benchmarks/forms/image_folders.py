@@ -390,7 +390,8 @@ def _annotated_prompts(
             if not (place / name).is_file():
                 continue
             try:
-                if name.endswith(".jsonl") and "file_name" not in _json(place / name):
+                first = _json(place / name) if name.endswith(".jsonl") else {"file_name": ""}
+                if not isinstance(first, dict) or "file_name" not in first:
                     continue  # metadata of a prompt, not of images
                 rows = read_table(place / name)
             except TableError as error:

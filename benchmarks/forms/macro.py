@@ -18,6 +18,11 @@ def with_means(
 
     An item's part is its first tag. Parts where the metric is undefined do not count. With `each`,
     the metric of each part is added too, as NAME_PART.
+
+    >>> items = [Item([f"{tag}.png"], ["a cat"], tags=(tag,)) for tag in ("counting", "colour")]
+    >>> extended = with_means(lambda index: {"right": float(len(index))}, items, ["right"])
+    >>> extended(np.array([0, 0, 1]))["mean_right"]
+    1.5
     """
     part = np.array([item.tags[0] for item in items])
     parts = list(dict.fromkeys(part.tolist()))
@@ -39,6 +44,10 @@ def with_means(
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """Return the mean of the values that are not NaN; NaN without any."""
+    """Return the mean of the values that are not NaN; NaN without any.
+
+    >>> mean_of([0.5, math.nan, 1.0])
+    0.75
+    """
     defined = [value for value in values if not math.isnan(value)]
     return sum(defined) / len(defined) if defined else math.nan

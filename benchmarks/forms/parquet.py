@@ -26,6 +26,16 @@ def image_rows(
 
     Raises:
         BenchmarkDataError: the file is not Parquet, or a column or an image is missing.
+
+    >>> import tempfile
+    >>> import pyarrow
+    >>> from pyarrow import parquet
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "rows.parquet"
+    ...     row = {"image": {"bytes": b"...", "path": "a.jpg"}, "caption": "a cat"}
+    ...     parquet.write_table(pyarrow.Table.from_pylist([row]), path)
+    ...     [texts["caption"] for _, texts in image_rows(path, "image", ["caption"])]
+    ['a cat']
     """
     import pyarrow
     from pyarrow import parquet

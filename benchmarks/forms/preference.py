@@ -30,6 +30,13 @@ class RankingForm(Benchmark):
     is wrong. Pairs of all texts count alike, so that a text with more images weighs more.
     ranking: the mean over texts of the share of its pairs that scores do not order the other way,
     pairs that people tie included (1 minus inversions; a tie of scores counts as one).
+
+    >>> class Mine(RankingForm):
+    ...     def items(self):
+    ...         return [Item(["a.png", "b.png", "c.png"], ["a cat"], {"human": [3, 2, 1]})]
+    >>> mine = Mine()
+    >>> mine.metrics(mine.items(), [np.array([[0.9], [0.5], [0.7]])])["accuracy"] == 2 / 3
+    True
     """
 
     headline = "accuracy"
@@ -68,6 +75,10 @@ class RankedForm(Published, RankingForm):
     """A JSON list of prompts, each with lists of images and of ranks, 1 the best.
 
     Subclasses name the `keys` of both lists, and the `folders` where images may be.
+
+    >>> from t2v_eval.registry import benchmarks
+    >>> isinstance(benchmarks.create("imagereward-test"), RankedForm)
+    True
     """
 
     keys: ClassVar[tuple[str, str]]

@@ -336,3 +336,11 @@ def test_folders_that_link_to_each_other_are_read_once(tmp_path):
     assert [path.relative_to(tmp_path / "all").as_posix() for path in paths] == [
         "a/00000.png", "a/x/00001.png", "b/00001.png", "b/y/00000.png"
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("content", ["3\n", '"file_name"\n', "[1]\n", "null\n", '{"seed": 1}\n'])
+def test_metadata_that_name_no_files_are_not_of_images(tmp_path, content):
+    write_geneval(tmp_path / "set", tmp_path / "out")
+    (tmp_path / "out" / "metadata.jsonl").write_text(content)
+    _, items = items_of("geneval", tmp_path / "set", tmp_path / "out")
+    assert [len(item.images) for item in items] == [4, 4, 4]

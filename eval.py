@@ -18,12 +18,15 @@ from typing import NoReturn
 
 from typing_extensions import override
 
+from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
-from t2v_eval.cli.options import default_store, without_none
+from t2v_eval.cli.options import default_store
 from t2v_eval.errors import InputError, MissingDataError, T2VError, UnknownTagError
-from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
+from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.registry import benchmarks, models
-from t2v_eval.report.report import Report, open_benchmark, open_scorer
+from t2v_eval.report.report import Report
 from t2v_eval.utils.files import check_folder
 from t2v_eval.utils.printable import printable
 
@@ -94,28 +97,29 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _run(flags: argparse.Namespace, store: Path | None) -> list[str]:
     """Print the model's results on each benchmark; return the names of benchmarks that failed."""
-    models.card(flags.model)
+    card = models.card(flags.model)
     if flags.out is not None:
         check_folder(flags.out)
     root = Path(flags.root_dir).expanduser()
     readable, failed = _read(flags.benchmark, root, flags.subset, flags.on_missing)
-    options = without_none(
+    options = ScorerOptions(
+        store=store,
         device=flags.device,
         batch_size=flags.batch_size,
-        cache_dir=flags.cache_dir,
         checkpoint=flags.model_path,
         question_template=flags.question,
         answer_template=flags.answer,
+        specific={"cache_dir": flags.cache_dir} if flags.cache_dir else {},
     )
     if not readable:
         return failed
     runs = []
     with console.stoppable(store):
-        scorer = open_scorer(flags.model, store, options)
+        scorer = options.load(card)
         for benchmark, items in readable:
             try:
                 with console.Bars() as bars:
-                    progress = bars.add(f"{flags.model} on {benchmark.name}")
+                    progress = bars.add(f"{card.name} on {benchmark.name}")
                     runs.append(
                         evaluate(scorer, benchmark, items=items, progress=progress, seed=flags.seed)
                     )

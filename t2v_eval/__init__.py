@@ -41,7 +41,8 @@ if not (Path(__file__).parent / "backends").is_dir():
 if TYPE_CHECKING:
     from t2v_eval.api import list_benchmarks, list_models, list_templates, load, score
     from t2v_eval.errors import T2VError, T2VWarning
-    from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
+    from t2v_eval.evaluation.benchmark import Benchmark, Item
+    from t2v_eval.evaluation.run import evaluate
     from t2v_eval.evaluation.sensitivity import Sensitivity, template_sensitivity
     from t2v_eval.inputs.media import Video
     from t2v_eval.inputs.template import Template
@@ -70,7 +71,8 @@ _NAMES_BY_MODULE = {
         "CLIPScore ITMScore VQAScore get_score_model list_all_clipscore_models "
         "list_all_itmscore_models list_all_models list_all_vqascore_models"
     ),
-    "evaluation.benchmark": "Benchmark Item evaluate",
+    "evaluation.benchmark": "Benchmark Item",
+    "evaluation.run": "evaluate",
     "errors": "T2VError T2VWarning",
     "local.dual_encoder": "EmbeddingScorer",
     "local.function": "from_function",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,103 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from t2v_eval.inputs.media import MediaLike
+    from t2v_eval.inputs.urls import AllowUrls
     from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer
     from t2v_eval.store import Store
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScorerOptions:
+    """Options with which scorers are loaded; None leaves a choice to the scorer.
+
+    Attributes:
+        checkpoint: other weights of the same kind: a hub id, a directory or a file.
+        device: for example "cuda:0" or "cpu"; default: CUDA, then MPS, then the CPU, whichever is
+            available first.
+        dtype: "float32", "bfloat16" or "float16"; default: float32; bfloat16 for large models where
+            the hardware is fast at it, on a CPU only for weights stored in half precision.
+        store: the file (a path or a `Store`) that stores scores between runs; None stores nothing.
+        image_mode: "seen" or "original"; see `Scorer`.
+        on_error: "raise" or "skip"; see `Scorer`.
+        question_template: the question; ``{}`` stands for the text.
+        answer_template: the answer whose probability is the score.
+        template: the name of a question and answer template.
+        batch_size: the batch size to try first, 1 or more; default: chosen by the scorer.
+        allow_urls: whether images may be URLs of public addresses; "private" allows any address.
+        max_cost: US dollars to spend on an API at most; more than 0. Default: no limit.
+        max_requests: requests to send to an API at most; 1 or more. Default: no limit.
+        batch: whether to use the provider's batch API; default: no.
+        specific: options of one class of scorers by name; see that class.
+
+    >>> options = ScorerOptions(device="cpu", question_template="Is this {}?")
+    >>> options.load(models.card("tiny-clip")).template.question
+    'Is this {}?'
+    """
+
+    checkpoint: str | os.PathLike[str] | None = None
+    device: str | torch.device | None = None
+    dtype: str | torch.dtype | None = None
+    store: str | Path | Store | None = None
+    image_mode: ImageMode = "seen"
+    on_error: OnError = "raise"
+    question_template: str | None = None
+    answer_template: str | None = None
+    template: str | None = None
+    batch_size: int | None = None
+    allow_urls: AllowUrls | None = None
+    max_cost: float | None = None
+    max_requests: int | None = None
+    batch: bool | None = None
+    specific: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_keywords(cls, **keywords: Any) -> ScorerOptions:
+        """Sort keyword arguments into the attributes above and `specific` options.
+
+        >>> ScorerOptions.from_keywords(device="cpu", share=False).specific
+        {'share': False}
+        """
+        return cls(**split_keywords(cls, keywords))
+
+    def for_card(self, card: ModelCard) -> ScorerOptions:
+        """Return the options that concern a scorer: limits of API requests only if it has an API.
+
+        >>> ScorerOptions(max_requests=9).for_card(models.card("tiny-clip")).max_requests is None
+        True
+        """
+        if card.remote:
+            return self
+        return replace(self, max_cost=None, max_requests=None, batch=None)
+
+    def load(self, card: ModelCard) -> Scorer:
+        """Load the scorer of a card with these options.
+
+        Raises:
+            T2VError: see `t2v_eval.load`.
+        """
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "specific"}
+        chosen = {name: value for name, value in values.items() if value is not None}
+        with loading():
+            scorer: Scorer = models.build(card, **{**self.specific, **chosen})
+        if scorer.store is not None:
+            _ = scorer.id  # hashed now, so that stored scores belong to the weights just read
+        return scorer
+
+
+def split_keywords(options: type, keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arguments for a dataclass of options: all unknown keywords become its `specific`.
+
+    >>> split_keywords(ScorerOptions, {"device": "cpu", "share": False})
+    {'device': 'cpu', 'specific': {'share': False}}
+    """
+    names = {f.name for f in fields(options)} - {"specific"}
+    shared = {name: value for name, value in keywords.items() if name in names}
+    specific = {name: value for name, value in keywords.items() if name not in names}
+    return {**shared, "specific": specific}
+
+
 def load(
-    name: str | ModelCard,
+    name: str,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
@@ -34,16 +126,16 @@ def load(
     """Load the scorer called `name` with its weights.
 
     Args:
-        name: a name of `list_models()`, or ``FAMILY:CHECKPOINT``, where the
-            checkpoint may be a hub id such as ``openai/clip-vit-base-patch32``; or a card.
+        name: a name of `list_models()`, or ``FAMILY:CHECKPOINT``, where the checkpoint may be a
+            hub id such as ``openai/clip-vit-base-patch32``.
         checkpoint: other weights of the same kind: a hub id, a directory or a file.
-        device: by default CUDA, then MPS, then the CPU, whichever is available first.
-        dtype: by default float32; bfloat16 for large models where the hardware is fast at it,
-            on a CPU only for weights stored in half precision.
-        store: the file (a path or a `Store`) that keeps scores between calls; None keeps none.
+        device: default: CUDA, then MPS, then the CPU, whichever is available first.
+        dtype: default: float32; bfloat16 for large models where the hardware is fast at it, on a
+            CPU only for weights stored in half precision.
+        store: the file (a path or a `Store`) that stores scores between calls; None stores nothing.
         image_mode: "seen" or "original"; see `Scorer`.
         on_error: "raise" or "skip"; see `Scorer`.
-        options: other arguments of the scorer; see its class.
+        options: other options: `ScorerOptions` has those of all scorers, a class its own.
 
     Returns:
         A scorer, ready to be called with images and texts.
@@ -52,21 +144,33 @@ def load(
         UnknownNameError: no such name; the message lists the nearest ones.
         MissingPackageError: an optional package is not installed; the message has the pip command.
         CheckpointError: the weights are missing, unsafe to unpickle, or of another model.
+        InputError: an option that the scorer does not have.
+
+    >>> from PIL import Image
+    >>> scorer = load("tiny-clip", device="cpu")
+    >>> scorer([Image.new("RGB", (48, 48), "red")], ["a red square", "a blue circle"]).shape
+    torch.Size([1, 2])
     """
-    arguments = {"checkpoint": checkpoint, "device": device, "dtype": dtype, "store": store}
-    arguments |= {"image_mode": image_mode, "on_error": on_error}
-    named = {key: value for key, value in arguments.items() if value is not None}
-    with loading():
-        scorer: Scorer = models.create(name, **named, **options)
-    if scorer.store is not None:
-        _ = scorer.id  # hashed now, so that stored scores belong to the weights just read
-    return scorer
+    return ScorerOptions.from_keywords(
+        checkpoint=checkpoint,
+        device=device,
+        dtype=dtype,
+        store=store,
+        image_mode=image_mode,
+        on_error=on_error,
+        **options,
+    ).load(models.card(name))
 
 
 def score(
     model: str,
     images: MediaLike | Iterable[MediaLike],
     texts: str | Iterable[str] | None = None,
+    *,
+    references: Sequence[Sequence[str]] | None = None,
+    question_template: str | None = None,
+    answer_template: str | None = None,
+    template: str | None = None,
     **options: Any,
 ) -> Tensor:
     """Load `model` and score every image against every text.
@@ -75,8 +179,11 @@ def score(
         model: a name, as for `load`.
         images: M images or videos: paths, URLs, PIL images, arrays or bytes; or a single one.
         texts: N texts, or a single one; None for scorers that use no text.
-        options: `references`, `question_template`, `answer_template` and `template` of the call;
-            all others as for `load`.
+        references: reference captions of each text, for scorers that use them.
+        question_template: the question; ``{}`` stands for the text.
+        answer_template: the answer whose probability is the score.
+        template: the name of a question and answer template; see `list_templates`.
+        options: as for `load`.
 
     Returns:
         (M, N) float32 tensor on the CPU; higher is better.
@@ -84,10 +191,20 @@ def score(
     Raises:
         InputError: an image or a text cannot be used.
         T2VError: as `load` and the scorer raise.
+
+    >>> from PIL import Image
+    >>> images = [Image.new("RGB", (48, 48), colour) for colour in ("red", "blue")]
+    >>> score("tiny-clip", images, "a red square", device="cpu").shape
+    torch.Size([2, 1])
     """
-    of_call = ("references", "question_template", "answer_template", "template")
-    call_options = {key: options.pop(key) for key in of_call if key in options}
-    return load(model, **options).forward(images, texts, **call_options)
+    return load(model, **options).forward(
+        images,
+        texts,
+        references,
+        question_template=question_template,
+        answer_template=answer_template,
+        template=template,
+    )
 
 
 def list_models(pattern: str = "*", kind: str = "*") -> list[str]:

@@ -211,8 +211,8 @@ class Registry(Generic[T, C]):
         cards = self._files.values()
         return sorted({name for card in cards for name in getattr(card, "questions", ())})
 
-    def card(self, name: str | C) -> C:
-        """Return the card of a name; a card is returned as it is.
+    def card(self, name: str) -> C:
+        """Return the card of a name.
 
         ``family:rest`` is the card of a family with `rest` filled in, and so is a path that ends
         in one of the family's `suffixes`.
@@ -220,8 +220,6 @@ class Registry(Generic[T, C]):
         Raises:
             UnknownNameError: no such name; the message lists the nearest ones.
         """
-        if isinstance(name, Card):
-            return name
         cards = self._files | {key: card for key, (card, _) in self._registered.items()}
         if name in cards:
             return _checked(cards[name])
@@ -258,33 +256,28 @@ class Registry(Generic[T, C]):
             f"no {self.what} of kind {kind!r} is marked as the default; name one"
         )
 
-    def entry(self, name: str | C) -> Callable[..., T]:
-        """Return the class or function that builds an object; nothing is loaded yet.
-
-        Args:
-            name: a name or its card.
+    def entry(self, card: C) -> Callable[..., T]:
+        """Import and return the class or function that builds a card's object.
 
         Raises:
-            T2VError: as `create`.
+            MissingPackageError: a package it needs is not installed; the message says which.
+            InputError: the module of a third-party package fails.
         """
-        card = self.card(name)
         if card.name in self._registered:
             return self._registered[card.name][1]
         return self._class(card)
 
-    def create(self, name: str | C, **overrides: Any) -> T:
-        """Build the object of a name or card.
+    def build(self, card: C, **overrides: Any) -> T:
+        """Build the object of a card.
 
         Args:
-            name: a name or its card.
-            overrides: keyword arguments, which go before the card's.
+            card: a card, as `card` returns it.
+            overrides: keyword arguments, which take precedence over the card's.
 
         Raises:
-            UnknownNameError: no such name.
             MissingPackageError: a package it needs is not installed; the message says which.
-            InputError: an argument its constructor does not take.
+            InputError: an argument that its constructor does not take.
         """
-        card = self.card(name)
         make = self.entry(card)
         arguments = {**card.args, **overrides}
         try:
@@ -294,6 +287,10 @@ class Registry(Generic[T, C]):
             if unknown is None or unknown[1] not in arguments:  # raised inside the class
                 raise
             raise InputError(f"{self.what} {card.name!r} takes no option {unknown[1]!r}") from error
+
+    def create(self, name: str, **overrides: Any) -> T:
+        """Build the object of a name; see `card` and `build`."""
+        return self.build(self.card(name), **overrides)
 
     def _class(self, card: C) -> Callable[..., T]:
         """Import the entry of a card; an error in a third-party package is an InputError."""

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from t2v_eval.errors import BenchmarkDataError, TableError
-from t2v_eval.evaluation.selection import first_few
+from t2v_eval.evaluation.selection import FolderFacts, first_few
 from t2v_eval.inputs.folders import IMAGES, files_in
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.utils.text_file import read_text
@@ -98,10 +98,10 @@ class FolderMatch:
         )
         return "; ".join([*by, *twice, *ignored])
 
-    def facts(self) -> dict[str, Any]:
-        """Return the same as data for report.json."""
+    def facts(self, folder: str, prompts: int, prompts_of_all: int) -> FolderFacts:
+        """Return the same for a report, with the folder's name and its numbers of prompts."""
         ignored = {why: len(names) for why, names in self.ignored.items()}
-        return {"rules": dict(self.rules), "ignored": ignored}
+        return FolderFacts(folder, prompts, prompts_of_all, dict(self.rules), ignored)
 
 
 def match(

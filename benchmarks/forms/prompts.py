@@ -118,13 +118,7 @@ class PromptsForm(Published):
             else ""
         )
         self.selection.remarks.append(f"{name}: {matched.summary()}.{have}")
-        facts = {
-            "folder": name,
-            "prompts": prompts,
-            "prompts_of_all": num_prompts,
-            **matched.facts(),
-        }
-        self.selection.folders.append(facts)
+        self.selection.folders.append(matched.facts(name, prompts, num_prompts))
 
     def _missing(
         self,

@@ -13,41 +13,47 @@ from t2v_eval.cli.options import (
     CheckpointPath,
     Device,
     NoStore,
-    OnErrorOption,
+    OnError,
     ScorerOptionPairs,
     StorePath,
-    parse_options,
-    store_path,
-    without_none,
+    scorer_options,
 )
 from t2v_eval.errors import UnsupportedError
-from t2v_eval.registry import models
+from t2v_eval.registry import ModelCard, models
+
+Candidates = Annotated[
+    Path, typer.Argument(help='JSON file of the captions to score: {"image": "caption"}.')
+]
+References = Annotated[
+    Path | None,
+    typer.Option(
+        help='JSON file of human captions: {"image": ["caption", ...]}. Default: none.',
+        metavar="FILE",
+    ),
+]
+CaptionModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        "--scorer",
+        help="Name of a scorer; `list models` shows them. Default: the one marked for captions, "
+        "with or without references.",
+    ),
+]
+JsonFile = Annotated[
+    Path | None,
+    typer.Option(help="JSON file to write the scores to. Default: none.", metavar="FILE"),
+]
 
 
 def caption(
-    candidates: Annotated[
-        Path, typer.Argument(help='JSON file of the captions to score: {"image": "caption"}.')
-    ],
+    candidates: Candidates,
     images: Annotated[Path, typer.Argument(help="Folder of the images or videos.")],
-    references: Annotated[
-        Path | None,
-        typer.Option(
-            help='JSON file of human captions: {"image": ["caption", ...]}.', metavar="FILE"
-        ),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            "--scorer",
-            help="Name of a scorer; default: the one marked for captions.",
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="JSON file to write the scores to.", metavar="FILE")
-    ] = None,
-    on_error: OnErrorOption = "raise",
+    references: References = None,
+    model: CaptionModel = None,
+    out: JsonFile = None,
+    on_error: OnError = "raise",
     store: StorePath = None,
     no_store: NoStore = False,
     device: Device = None,
@@ -63,29 +69,34 @@ def caption(
 
     if out is not None:
         check_file(out)
-    name = model or _default_scorer("references" if references else "alone")
-    scores_path = store_path(store, no_store)
-    card = models.card(name)  # an unknown name is reported before a model is loaded
+    # An unknown name is reported before a model is loaded.
+    card = models.card(model) if model else _default_scorer(bool(references))
+    options = scorer_options(
+        on_error=on_error,
+        store=store,
+        no_store=no_store,
+        device=device,
+        checkpoint=checkpoint,
+        option=option,
+    )
     from t2v_eval.evaluation.captions import Captions
 
     captions = Captions.read(candidates, images, references, on_error == "skip")
-    from t2v_eval.api import load
-
-    options = parse_options(option) | without_none(device=device, checkpoint=checkpoint)
-    with console.stoppable(scores_path), console.Bars() as bars:
-        scorer = load(card, store=scores_path, on_error=on_error, **options)  # type: ignore[arg-type]
-        result = captions.score(scorer, bars.add(name))
+    with console.stoppable(options.store), console.Bars() as bars:
+        result = captions.score(options.load(card), bars.add(card.name))
     for key, mean in result.means().items():
         console.show(f"{key}: {mean:.4f}")
-    console.say_failures(name, result.counts.cells, Counter(result.failures.values()))
+    console.say_failures(card.name, result.counts.cells, Counter(result.failures.values()))
     if out is not None:
         result.write(out)
         console.say(f"{len(result.scores)} scores are in {out}")
-    console.exit_if_all_failed(result.counts.cells - result.counts.failed)
+    console.exit_if_all_failed(result.counts.used)
 
 
-def _default_scorer(captions: str) -> str:
+def _default_scorer(references: bool) -> ModelCard:
+    """Return the card marked for captions with references, or for captions alone."""
+    captions = "references" if references else "alone"
     for card in models.cards.values():
         if card.captions == captions:
-            return card.name
+            return card
     raise UnsupportedError(f"no card says `captions = {captions!r}`; name a scorer with --model")

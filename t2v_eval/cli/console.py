@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, RenderableType
@@ -26,15 +26,13 @@ from t2v_eval.utils.interrupts import sigterm_raises, stop_of
 from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
-    from t2v_eval.evaluation.benchmark import Run
-    from t2v_eval.evaluation.comparison import Difference
     from t2v_eval.remote.cost import Estimate
     from t2v_eval.report.report import Report
+    from t2v_eval.report.tables import Cell
+    from t2v_eval.report.tables import Table as ReportTable
     from t2v_eval.scoring.results import CellCounts
     from t2v_eval.stats.bootstrap import Interval
-    from t2v_eval.stats.permutation import PValue
-
-Labelled: TypeAlias = "Sequence[tuple[str, Run]]"
+    from t2v_eval.store import Store
 
 MAX_ROWS = 40  # of differences by tag
 WIDE = 160  # columns of output that is no terminal
@@ -79,179 +77,72 @@ def print_table(
 
 def print_report(report: Report) -> None:
     """Print the metrics of each benchmark, by tag, and the differences between its scorers."""
-    from t2v_eval.evaluation.comparison import by_benchmark
+    from t2v_eval.report.tables import sections
 
-    for name, indices in by_benchmark(report.runs).items():
-        scorers = [(report.labels[index], report.runs[index]) for index in indices]
-        first = scorers[0][1]
-        _print_metrics(name, scorers)
-        if first.by_tag and not first.contrasts:
-            _print_metrics_by_tag(name, scorers)
-        for label, run in scorers:
-            _print_contrasts(f"{name} by {label}", run)
-        pairs = [d for d in report.differences if d.first in indices]
-        if pairs:
-            _print_pairs(name, report, pairs, first.benchmark["headline"])
-            _print_pairs_by_tag(name, report, pairs, first.benchmark["headline"])
-        if first.benchmark["note"]:
-            console().print(text_of(first.benchmark["note"]))
-        for remark in first.benchmark["remarks"]:
+    lines: dict[str, None] = {}
+    for section in sections(report.runs, report.labels, report.differences):
+        first = section.first
+        _print_report_table(section.name, section.metrics())
+        contrasts = list(section.contrasts())
+        if first.by_tag and not contrasts:
+            _print_report_table(section.name, section.by_tag())
+        for contrast in contrasts:
+            _print_report_table(section.name, contrast)
+        if section.pairs:
+            _print_report_table(section.name, section.differences())
+            by_tag = section.differences_by_tag(MAX_ROWS)
+            if by_tag.rows:
+                _print_report_table(section.name, by_tag)
+        for remark in filter(None, (first.benchmark.note, *first.benchmark.remarks)):
             console().print(text_of(remark))
-        for label, run in scorers:
-            for caution in run.scorer["cautions"]:
-                console().print(text_of(f"{label}: {caution}", "yellow"))
-    _print_meanings(report.runs)
-
-
-def _print_metrics(name: str, scorers: Labelled) -> None:
-    first = scorers[0][1]
-    chance: Mapping[str, float] = first.benchmark["chance"]
-    rows: list[list[str | Text]] = [
-        [_label(label, run), *(_metric(run, m) for m in first.metrics), _used(run.counts)]
-        for label, run in scorers
-    ]
-    if chance:
-        guess = [Text(f"{chance[m]:.3f}" if m in chance else "", "dim") for m in first.metrics]
-        rows.append([Text("guessing", "dim"), *guess, ""])
-    title = f"{name}: {_items(first)}, with 95 % intervals"
-    print_table(["scorer", *first.metrics, "scores"], rows, title, numbers=True)
-
-
-def _print_metrics_by_tag(name: str, scorers: Labelled) -> None:
-    first = scorers[0][1]
-    headline = first.benchmark["headline"]
-    tags: Mapping[str, int] = first.benchmark["tags"]
-    rows = [
-        [
-            f"{tag} ({count})",
-            *(
-                interval_text(run.by_tag[tag][headline])
-                if headline in run.by_tag.get(tag, {})
-                else ""
-                for _, run in scorers
-            ),
-        ]
-        for tag, count in tags.items()
-    ]
-    heads = ["tag (items)", *(label for label, _ in scorers)]
-    print_table(heads, rows, f"{name}: {headline} by tag", numbers=True)
-
-
-def _print_pairs(name: str, report: Report, pairs: Sequence[Difference], headline: str) -> None:
-    """Print the differences on all items, with counts of common scores where some are missing."""
-    from t2v_eval.evaluation.comparison import BOTH
-
-    has_missing = any(pair.used < pair.cells for pair in pairs)
-    heads = ["first - second", *pairs[0].metrics, "p", f"on {headline}"]
-    rows: list[list[str | Text]] = []
-    for pair in pairs:
-        names = _names(report, pair)
-        rows.append(
-            [
-                " - ".join(names),
-                *(interval_text(interval, "+") for interval in pair.metrics.values()),
-                *_tested(pair.tests[""][headline], pair.metrics[headline], *names),
-                *[f"{pair.used} of {pair.cells}"] * has_missing,
-            ]
-        )
-    print_table(
-        [*heads, *["scores of both"] * has_missing],
-        rows,
-        f"{name}: differences on the same items; p of {headline}, corrected for all pairs",
-        numbers=True,
-    )
-    if has_missing:
-        console().print(Text(BOTH))
-
-
-def _print_pairs_by_tag(
-    name: str, report: Report, pairs: Sequence[Difference], headline: str
-) -> None:
-    """Print the differences by tag; if there are many, only the significant ones."""
-    rows = [
-        (tag, pair, metrics[headline])
-        for pair in pairs
-        for tag, metrics in pair.by_tag.items()
-        if headline in metrics
-    ]
-    title = f"{name}: differences of {headline} by tag; p corrected for all pairs and tags"
-    if len(rows) > MAX_ROWS:
-        significant = [row for row in rows if row[1].significant(headline, row[0])]
-        title += f"; {len(rows) - len(significant)} that are not significant are left out"
-        rows = significant
-    if rows:
-        cells = [
-            [
-                tag,
-                " - ".join(_names(report, pair)),
-                interval_text(difference, "+"),
-                *_tested(pair.tests[tag][headline], difference, *_names(report, pair)),
-            ]
-            for tag, pair, difference in rows
-        ]
-        heads = ["tag", "first - second", headline, "p", "verdict"]
-        print_table(heads, cells, title, numbers=True)
-
-
-def _names(report: Report, pair: Difference) -> tuple[str, str]:
-    return report.labels[pair.first], report.labels[pair.second]
-
-
-def _print_meanings(runs: Sequence[Run]) -> None:
-    """Print what each metric means and where published values come from, each once."""
-    lines = {
-        f"{metric}: {meaning}": None
-        for run in runs
-        for metric, meaning in run.benchmark["meanings"].items()
-        if meaning
-    }
-    for run in runs:
-        for metric, figure in run.benchmark["published"].items():
-            lines[f"published {metric} on {run.benchmark['name']}: {figure['source']}"] = None
-    for line in lines:
+        for caution in section.cautions:
+            console().print(text_of(caution, "yellow"))
+        lines |= {f"{metric}: {text}": None for metric, text in section.meanings.items()}
+        name = first.benchmark.name
+        for metric, source in section.sources.items():
+            lines[f"published {metric} on {name}: {source}"] = None
+    for line in lines:  # what metrics of several benchmarks mean, each once
         console().print(text_of(line, "dim"))
 
 
-def _label(label: str, run: Run) -> Text:
-    """Return a scorer's label, with its number of failures."""
-    failed = run.counts["failed"]
-    return Text.assemble(text_of(label), (f" (failed on {failed})" if failed else "", "red"))
+def _print_report_table(name: str, table: ReportTable) -> None:
+    rows = [[_cell(cell) for cell in row] for row in table.rows]
+    print_table(table.columns, rows, f"{name}: {table.title}", numbers=True)
+    if table.note:
+        console().print(Text(table.note))
 
 
-def _metric(run: Run, metric: str) -> Text:
-    """Return a metric with its interval, and below it the published value."""
-    text = interval_text(run.metrics[metric])
-    if metric in run.benchmark["published"]:
-        text.append(f"\npublished {run.benchmark['published'][metric]['value']:.3f}", "dim")
-    return text
+def _cell(cell: Cell) -> Text:
+    from t2v_eval.report import tables
+    from t2v_eval.report.format import CONSOLE
+    from t2v_eval.scoring.results import CellCounts
 
-
-def _print_contrasts(title: str, run: Run) -> None:
-    """Print what the benchmark compares within itself, overall and by tag."""
-    for first, second in run.contrasts:
-        name = f"{first} - {second}"
-        rows = []
-        for tag, tests in run.tests.items():
-            metrics = run.by_tag[tag] if tag else run.metrics
-            count = run.benchmark["tags"][tag] if tag else len(run.items)
-            rows.append(
-                [
-                    f"{tag or 'all'} ({count})",
-                    interval_text(metrics[first]),
-                    interval_text(metrics[second]),
-                    interval_text(metrics[name], "+"),
-                    *_tested(tests[name], metrics[name], first, second),
-                ]
+    match cell:
+        case tables.ScorerCell(label, failed):
+            return Text.assemble(
+                text_of(label), (f" (failed on {failed})" if failed else "", "red")
             )
-        heads = ["items", first, second, name, "p", "verdict"]
-        note = "p of the paired difference, by tag corrected for all tags"
-        print_table(heads, rows, f"{title}: {name}; {note}", numbers=True)
+        case tables.IntervalCell(interval, sign, published):
+            text = interval_text(interval, sign)
+            if published is not None:
+                text.append(f"\npublished {CONSOLE.number(published)}", "dim")
+            return text
+        case tables.PValueCell(p):
+            return Text(CONSOLE.p_value(p))
+        case tables.VerdictCell(text, significant):
+            return text_of(text, "" if significant else "dim")
+        case tables.ChanceCell(text):
+            return Text(text, "dim")
+        case CellCounts():
+            reused = f", {cell.reused} reused" if cell.reused else ""
+            return Text.assemble(f"{cell.used} of {cell.cells}", (reused, "dim"))
+    return text_of(cell)
 
 
 def print_failures(report: Report) -> None:
     """Print a yellow line for each reason why scores are missing."""
     for label, run in zip(report.labels, report.runs, strict=True):
-        say_failures(f"{label} on {run.benchmark['name']}", run.counts["cells"], run.errors)
+        say_failures(f"{label} on {run.benchmark.name}", run.counts.cells, run.errors)
 
 
 def print_left_out(report: Report) -> None:
@@ -260,23 +151,17 @@ def print_left_out(report: Report) -> None:
 
     for name, indices in by_benchmark(report.runs).items():
         run = report.runs[indices[0]]
-        left_out = run.benchmark["left_out"]["items"]
+        left_out = run.benchmark.left_out.items
         if left_out:
             total = len(run.items) + left_out
             say(
                 f"{name}: {left_out} of {total} items are left out, as image files are missing",
                 "yellow",
             )
-        for folder in run.benchmark["folders"]:
-            count, total = folder["prompts"], folder["prompts_of_all"]
-            if count < total:
-                say(f"  {folder['folder']} has images of {count} of {total} prompts", "yellow")
-
-
-def _items(run: Run) -> str:
-    """Return the number of items, and of how many if a part was evaluated."""
-    total = run.benchmark["items_of_all"]
-    return f"{len(run.items)}{f' of {total}' if total > len(run.items) else ''} items"
+        for folder in run.benchmark.folders:
+            if folder.is_partial:
+                count = f"{folder.prompts} of {folder.prompts_of_all}"
+                say(f"  {folder.folder} has images of {count} prompts", "yellow")
 
 
 def say_failures(label: str, cells: int, errors: Mapping[str, int]) -> None:
@@ -309,14 +194,6 @@ def say_usage(label: str, usage: Mapping[str, float]) -> None:
         say(f"{label}: {', '.join(parts)}")
 
 
-def _tested(test: PValue, difference: Interval, first: str, second: str) -> list[str | Text]:
-    """Return the cells of p and of the verdict."""
-    from t2v_eval.report.format import CONSOLE, verdict
-
-    style = "" if test.significant else "dim"
-    return [CONSOLE.p_value(test.p_holm), text_of(verdict(test, difference, first, second), style)]
-
-
 def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Text:
     """Return a value and its limits for a table.
 
@@ -333,14 +210,6 @@ def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Tex
     if limits is None:  # too few units for an interval
         return Text(value, "bold")
     return Text.assemble((value, "bold"), (f"{between}[{limits[0]}, {limits[1]}]", "dim"))
-
-
-def _used(counts: Mapping[str, int]) -> Text:
-    """Return the number of scores used, of all, and reused from the store."""
-    text = Text(f"{counts['used']} of {counts['cells']}")
-    if counts["reused"]:
-        text.append(f", {counts['reused']} reused", "dim")
-    return text
 
 
 def waiting(message: str) -> AbstractContextManager[object]:
@@ -447,14 +316,14 @@ def guarded(debug: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def stoppable(store: Path | None) -> Iterator[None]:
+def stoppable(store: str | Path | Store | None) -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM into a message about `store` and exit codes 130 and 143."""
     try:
         with sigterm_raises():
             yield
     except KeyboardInterrupt as error:
-        hint = f"finished scores are kept in {store}; run the same command again to continue"
-        stop(error, hint if store else "without a store nothing is kept")
+        hint = f"finished scores are stored in {store}; run the same command again to continue"
+        stop(error, hint if store else "without a store, finished scores are lost")
 
 
 def stop(error: KeyboardInterrupt, hint: str = "") -> NoReturn:

@@ -31,7 +31,7 @@ def data(
     differs from the published one.
     """
     from t2v_eval.evaluation import download as files
-    from t2v_eval.report.report import open_benchmark
+    from t2v_eval.evaluation.options import BenchmarkOptions
 
     card = benchmarks.card(name)
     default = files.default_root(name)
@@ -57,4 +57,4 @@ def data(
             files.fetch(card, folder)
         if verified := files.check_known(card, folder):
             console.say(f"as published: {', '.join(verified)}", "green")
-    console.say(f"found {open_benchmark(card, folder).check()}", "green")
+    console.say(f"found {BenchmarkOptions(root=folder).open(card).check()}", "green")

@@ -12,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from t2v_eval import __version__
+from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
 from t2v_eval.cli.agree import agree
 from t2v_eval.cli.caption import caption
@@ -20,13 +21,15 @@ from t2v_eval.cli.dry_run import print_dry_run
 from t2v_eval.cli.options import (
     BenchmarkNames,
     BenchmarkOptionPairs,
+    BenchmarkRoot,
     Columns,
+    DryRun,
     ImageFolders,
     ModelNames,
     NoStore,
     OnMissing,
-    Root,
-    ScorerOptions,
+    Resamples,
+    Seed,
     Spreadsheet,
     StorePath,
     Subset,
@@ -34,16 +37,24 @@ from t2v_eval.cli.options import (
     parse_options,
     store_path,
     with_scorer_options,
-    without_none,
 )
 from t2v_eval.cli.prefer import prefer
 from t2v_eval.cli.score import score
 from t2v_eval.cli.store import stores
 from t2v_eval.errors import InputError, UnsupportedError
-from t2v_eval.registry import benchmarks, models
+from t2v_eval.registry import BenchmarkCard, ModelCard, benchmarks, models
 
 if TYPE_CHECKING:
+    from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
     from t2v_eval.report.report import Report
+
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder to write the report to: an HTML page, Markdown, JSON and CSV. Default: none.",
+        metavar="DIR",
+    ),
+]
 
 
 class Commands(TyperGroup):
@@ -108,20 +119,17 @@ def evaluate(
     ctx: typer.Context,
     model: ModelNames,
     benchmark: BenchmarkNames,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder to write the report to: an HTML page, Markdown, JSON and CSV.",
-            metavar="DIR",
-        ),
-    ] = None,
-    root: Root = None,
+    out: ReportFolder = None,
+    root: BenchmarkRoot = None,
     images: ImageFolders = None,
     column: Columns = None,
     benchmark_option: BenchmarkOptionPairs = None,
     spreadsheet: Spreadsheet = False,
     subset: Subset = None,
     on_missing: OnMissing = "error",
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    dry_run: DryRun = False,
 ) -> None:
     """Evaluate scorers on benchmarks of human judgements.
 
@@ -134,18 +142,24 @@ def evaluate(
     """
     if ctx.info_name == "compare" and len(model) < 2:
         raise InputError("compare needs two models or more: repeat --model")
-    arguments = options.arguments | without_none(
-        on_error=options.on_error,
-        images=images or None,
-        columns=parse_columns(column),
-        benchmark_options=parse_options(benchmark_option, "--benchmark-option") or None,
-        subset=subset or None,
-        on_missing=None if on_missing == "error" else on_missing,
+    cards = [models.card(name) for name in model], [benchmarks.card(name) for name in benchmark]
+    columns = parse_columns(column)
+    specific = parse_options(benchmark_option, "--benchmark-option")
+    from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
+
+    benchmark_options = BenchmarkOptions(
+        root=root, images=images, columns=columns, on_error=options.on_error, specific=specific
     )
-    if options.dry_run:
-        print_dry_run(model, benchmark, options.store, root, arguments)
+    run_options = RunOptions(
+        subset=subset or None,
+        on_missing="skip" if on_missing == "skip" else None,
+        resamples=resamples,
+        seed=seed,
+    )
+    if dry_run:
+        print_dry_run(*cards, options, benchmark_options, run_options)
     else:
-        run(model, benchmark, out, options.store, root, spreadsheet, **arguments)
+        run(*cards, options, benchmark_options, run_options, out, spreadsheet)
 
 
 @app.command()
@@ -157,13 +171,14 @@ def demo(
     no_store: NoStore = False,
 ) -> None:
     """Compare small built-in scorers on drawn images; needs no download and no GPU."""
-    scorer_names, benchmark_names = (
-        [card.name for card in registry.cards.values() if card.demo]
-        for registry in (models, benchmarks)
-    )
-    if not scorer_names or not benchmark_names:
+    scorers = [card for card in models.cards.values() if card.demo]
+    drawn = [card for card in benchmarks.cards.values() if card.demo]
+    if not scorers or not drawn:
         raise UnsupportedError("no card of a scorer, or none of a benchmark, says `demo = true`")
-    run(scorer_names, benchmark_names, out, store_path(store, no_store))
+    from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
+
+    options = ScorerOptions(store=store_path(store, no_store))
+    run(scorers, drawn, options, BenchmarkOptions(), RunOptions(), out)
 
 
 @app.command("list")
@@ -222,35 +237,33 @@ app.command()(caption)
 
 
 def run(
-    scorer_names: Sequence[str],
-    benchmark_names: Sequence[str],
+    scorers: Sequence[ModelCard],
+    datasets: Sequence[BenchmarkCard],
+    scorer_options: ScorerOptions,
+    benchmark_options: BenchmarkOptions,
+    run_options: RunOptions,
     out: Path | None,
-    store: Path | None,
-    root: Path | None = None,
     spreadsheet: bool = False,
-    **options: Any,
 ) -> Report:
     """Compare scorers, write the report to `out`, and print it.
 
-    Names and the folder are checked before a model is loaded.
+    The folder is checked before a model is loaded.
     """
-    scorers = [models.card(name) for name in scorer_names]
-    datasets = [benchmarks.card(name) for name in benchmark_names]
-    from t2v_eval.report.report import compare
+    from t2v_eval.report.report import run_all
     from t2v_eval.utils.files import check_folder
 
     if out is not None:
         check_folder(out)
-    with console.stoppable(store), console.Bars() as bars:
-        report = compare(
+    with console.stoppable(scorer_options.store), console.Bars() as bars:
+        report = run_all(
             scorers,
             datasets,
-            store=store,
-            root=root,
+            scorer_options,
+            benchmark_options,
+            run_options,
             progress=lambda scorer, benchmark, items: bars.add(
                 f"{scorer.name} on {benchmark.name}, {items} items"
             ),
-            **options,
         )
     page = None
     try:
@@ -262,11 +275,10 @@ def run(
         console.print_failures(report)
         console.print_left_out(report)
     for label, result in zip(report.labels, report.runs, strict=True):
-        usage = result.scorer.get("usage", {})
-        console.say_usage(f"{label} on {result.benchmark['name']}", usage)
+        console.say_usage(f"{label} on {result.benchmark.name}", result.scorer.usage)
     if page is not None:
         console.show(f"\nReport: {page.resolve()}")
-    console.exit_if_all_failed(sum(result.counts["used"] for result in report.runs))
+    console.exit_if_all_failed(sum(result.counts.used for result in report.runs))
     return report
 
 

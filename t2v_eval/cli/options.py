@@ -1,24 +1,19 @@
-"""Options that several commands share, and how arguments become what is scored."""
+"""Options that several commands share, and how they become typed options of the library."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import json
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal
 
 import typer
 
-from t2v_eval.errors import InputError, MediaError, TableError
-from t2v_eval.utils.printable import redact_userinfo
-
-if TYPE_CHECKING:
-    from t2v_eval.scoring.plan import Block
-    from t2v_eval.scoring.results import ScoringResult
+from t2v_eval.api import ScorerOptions
+from t2v_eval.errors import InputError
 
 ModelName = Annotated[
     str, typer.Option("--model", "-m", help="Name of a scorer; `list models` shows them.")
@@ -38,10 +33,22 @@ BenchmarkNames = Annotated[
         "several.",
     ),
 ]
-Root = Annotated[
+BenchmarkRoot = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of the benchmark's files, or the one that image paths in a table start from.",
+        "--root",
+        help="Folder of the benchmark's files, or one with a folder of each benchmark's name; of a "
+        "table, the folder that its image paths are relative to. Default: where `data --fetch` "
+        "puts the files; of a table, its own folder.",
+        metavar="DIR",
+    ),
+]
+ImageRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--root",
+        help="Folder that image paths are relative to. Default: the current folder; of a table, "
+        "its own folder.",
         metavar="DIR",
     ),
 ]
@@ -58,52 +65,62 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
-        help="For a table of your own: which of its columns to read, for example human=rating.",
-        metavar="NAME=COLUMN",
+        help="For a table of your own: the column that holds a field, for example human=rating; "
+        "repeat it for several. Default: columns of the fields' names.",
+        metavar="FIELD=COLUMN",
     ),
 ]
 Question = Annotated[
     str | None,
     typer.Option(
-        help="Question template; {} stands for the text, for example 'Does this show {}?'.",
+        help="Question template; {} stands for the text, for example 'Does this show {}?'. "
+        "Default: the scorer's own.",
         metavar="TEXT",
     ),
 ]
 Answer = Annotated[
     str | None,
-    typer.Option(help="Answer template, whose probability is the score.", metavar="TEXT"),
+    typer.Option(
+        help="Answer template; the score is the answer's probability. Default: the scorer's own.",
+        metavar="TEXT",
+    ),
 ]
 TemplateName = Annotated[
     str | None,
     typer.Option(
-        help="Name of a question and answer template; `list templates` shows them.", metavar="NAME"
+        help="Name of a question and answer template (see `list templates`). Default: the "
+        "scorer's own.",
+        metavar="NAME",
     ),
 ]
-OnErrorOption = Annotated[
-    str,
+OnError = Annotated[
+    Literal["raise", "skip"],
     typer.Option(
-        help="'raise' stops at the first image that cannot be scored; 'skip' leaves it out and "
-        "goes on.",
-        metavar="raise|skip",
+        help="What to do with an image that cannot be scored: stop (raise), or leave it out and "
+        "count it (skip)."
     ),
 ]
 StorePath = Annotated[
     Path | None,
     typer.Option(
-        help="File that keeps scores between runs, so that none is computed twice; default: one "
-        "in your cache folder.",
+        help="File that stores scores, so that later runs reuse them. Default: scores.sqlite in "
+        "your cache folder.",
         metavar="FILE",
     ),
 ]
 NoStore = Annotated[
-    bool, typer.Option("--no-store", help="Neither reuse scores of earlier runs nor keep any.")
+    bool, typer.Option("--no-store", help="Store no scores, and reuse none of earlier runs.")
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="Device, for example cuda:0 or cpu; default: a GPU where there is one."),
+    typer.Option(help="Device, for example cuda:0 or cpu. Default: a GPU if there is one."),
 ]
 Dtype = Annotated[
-    str | None, typer.Option(help="Precision of the model: float32, bfloat16 or float16.")
+    str | None,
+    typer.Option(
+        help="Precision of the model: float32, bfloat16 or float16. Default: float32; bfloat16 "
+        "for large models where it is fast."
+    ),
 ]
 CheckpointPath = Annotated[
     str | None,
@@ -114,7 +131,11 @@ CheckpointPath = Annotated[
 ]
 InitialBatchSize = Annotated[
     int | None,
-    typer.Option(help="Batch size to try first; it is adapted to the memory of the device."),
+    typer.Option(
+        min=1,
+        help="Batch size to try first; it is halved when memory runs out. Default: chosen by the "
+        "scorer.",
+    ),
 ]
 AllowUrls = Annotated[
     bool,
@@ -124,20 +145,25 @@ AllowUrls = Annotated[
         "`--option allow_urls=private` also allows private ones.",
     ),
 ]
-ImageModeName = Annotated[
-    str | None,
+ImageMode = Annotated[
+    Literal["seen", "original"] | None,
     typer.Option(
-        help="'seen' applies EXIF rotation and shows transparency on white; 'original' decodes as "
-        "the model's authors do.",
-        metavar="seen|original",
+        help="How image files are decoded: as a person sees them, with EXIF rotation and "
+        "transparency on white (seen), or as the model's authors decode them (original). Default: "
+        "seen."
     ),
 ]
 MaxCost = Annotated[
     float | None,
-    typer.Option(help="Stop after spending this many US dollars on an API.", metavar="DOLLARS"),
+    typer.Option(
+        min=0,
+        help="Stop after spending this many US dollars on an API. Default: no limit.",
+        metavar="DOLLARS",
+    ),
 ]
 MaxRequests = Annotated[
-    int | None, typer.Option(help="Stop after sending this many requests to an API.")
+    int | None,
+    typer.Option(min=1, help="Stop after sending this many requests to an API. Default: no limit."),
 ]
 Batch = Annotated[
     bool,
@@ -146,14 +172,16 @@ Batch = Annotated[
 DryRun = Annotated[
     bool,
     typer.Option(
-        "--dry-run", help="Print the requests an API would get and their cost; send nothing."
+        "--dry-run",
+        help="Print the number of API requests and their estimated cost; send nothing.",
     ),
 ]
 ScorerOptionPairs = Annotated[
     list[str] | None,
     typer.Option(
         "--option",
-        help="Another option of the scorer (see its class); repeat it for several.",
+        help="Another option of the scorer's class, for example share=false; repeat it for "
+        "several.",
         metavar="KEY=VALUE",
     ),
 ]
@@ -161,8 +189,8 @@ BenchmarkOptionPairs = Annotated[
     list[str] | None,
     typer.Option(
         "--benchmark-option",
-        help="Another option of the benchmark (see its class), for example whole=true to read "
-        "whole videos; repeat it for several.",
+        help="Another option of the benchmark's class, for example whole=true to read whole "
+        "videos; repeat it for several.",
         metavar="KEY=VALUE",
     ),
 ]
@@ -178,54 +206,30 @@ Subset = Annotated[
     list[str] | None,
     typer.Option(
         "--subset",
-        help="Evaluate only items with this tag (a category or skill); repeat it for several.",
+        help="Evaluate only items with this tag (a category or skill); repeat it for several. "
+        "Default: all items.",
         metavar="TAG",
     ),
 ]
 OnMissing = Annotated[
-    str,
+    Literal["error", "skip"],
     typer.Option(
-        "--on-missing",
-        help="'error' stops where an image file is missing; 'skip' leaves out its items.",
-        metavar="error|skip",
+        help="What to do with an item whose image file is missing: stop (error), or leave the "
+        "item out and count it (skip)."
     ),
 ]
+Resamples = Annotated[
+    int,
+    typer.Option(min=1, help="Number of bootstrap resamples for the 95 % confidence intervals."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap and of tests.")]
 
 
-class ScorerOptions(NamedTuple):
-    """Options that every command which loads a scorer has.
-
-    `arguments` are keyword arguments of `load`; a `store` of None keeps no scores.
-    """
-
-    store: Path | None
-    on_error: str
-    dry_run: bool
-    arguments: dict[str, Any]
-
-
-def with_scorer_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of `_scorer_options` to a command, which gets them as its first argument."""
-    shared = inspect.signature(_scorer_options, eval_str=True).parameters
-    parameters = dict(inspect.signature(command, eval_str=True).parameters)
-    del parameters["options"]
-
-    @functools.wraps(command)
-    def wrapper(**values: Any) -> None:
-        options = _scorer_options(**{name: values.pop(name) for name in shared})
-        command(options=options, **values)
-
-    both = [p.replace(kind=p.KEYWORD_ONLY) for p in (*parameters.values(), *shared.values())]
-    wrapper.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in both}
-    return wrapper
-
-
-def _scorer_options(
+def scorer_options(
     question: Question = None,
     answer: Answer = None,
     template: TemplateName = None,
-    on_error: OnErrorOption = "raise",
+    on_error: OnError = "raise",
     store: StorePath = None,
     no_store: NoStore = False,
     device: Device = None,
@@ -233,29 +237,52 @@ def _scorer_options(
     checkpoint: CheckpointPath = None,
     batch_size: InitialBatchSize = None,
     allow_urls: AllowUrls = False,
-    image_mode: ImageModeName = None,
+    image_mode: ImageMode = None,
     max_cost: MaxCost = None,
     max_requests: MaxRequests = None,
     batch: Batch = False,
-    dry_run: DryRun = False,
     option: ScorerOptionPairs = None,
 ) -> ScorerOptions:
-    arguments = parse_options(option) | without_none(
-        question_template=question,
-        answer_template=answer,
-        template=template,
-        device=device,
-        dtype=dtype,
-        checkpoint=checkpoint,
-        batch_size=batch_size,
-        image_mode=image_mode,
-        max_cost=max_cost,
-        max_requests=max_requests,
-        batch=batch or None,
-    )
-    if allow_urls:
-        arguments.setdefault("allow_urls", True)  # --option allow_urls=private goes before it
-    return ScorerOptions(store_path(store, no_store), on_error, dry_run, arguments)
+    """Return the options of a scorer that flags set; flags take precedence over --option.
+
+    Raises:
+        InputError: a pair of --option is not of the form KEY=VALUE.
+    """
+    pairs = ScorerOptions.from_keywords(**parse_options(option))
+    flags = {
+        "question_template": question,
+        "answer_template": answer,
+        "template": template,
+        "device": device,
+        "dtype": dtype,
+        "checkpoint": checkpoint,
+        "batch_size": batch_size,
+        # `--option allow_urls=private` allows more than the flag.
+        "allow_urls": pairs.allow_urls or allow_urls or None,
+        "image_mode": image_mode,
+        "max_cost": max_cost,
+        "max_requests": max_requests,
+        "batch": batch or None,
+    }
+    chosen: dict[str, Any] = {name: flag for name, flag in flags.items() if flag is not None}
+    return replace(pairs, on_error=on_error, store=store_path(store, no_store), **chosen)
+
+
+def with_scorer_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the flags of `scorer_options` to a command, which gets the result as `options`."""
+    shared = inspect.signature(scorer_options, eval_str=True).parameters
+    parameters = dict(inspect.signature(command, eval_str=True).parameters)
+    del parameters["options"]
+
+    @functools.wraps(command)
+    def wrapper(**values: Any) -> None:
+        options = scorer_options(**{name: values.pop(name) for name in shared})
+        command(options=options, **values)
+
+    both = [p.replace(kind=p.KEYWORD_ONLY) for p in (*parameters.values(), *shared.values())]
+    wrapper.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in both}
+    return wrapper
 
 
 def default_store() -> Path:
@@ -270,208 +297,8 @@ def store_path(store: Path | None, no_store: bool) -> Path | None:
     return None if no_store else store or default_store()
 
 
-RESULT_COLUMNS = ("image", "text", "model", "score", "error")  # of what `score` writes
-
-
-class TableInput(NamedTuple):
-    """What `score` was given, as blocks and as rows.
-
-    `rows` has the columns of each row of a table (one empty row without a table); `unusable` maps
-    row numbers, from 1, to the reason why the row has no block.
-    """
-
-    blocks: list[Block]
-    rows: list[dict[str, Any]]
-    unusable: dict[int, str]
-
-
-def read_blocks(
-    images: Sequence[str] | None,
-    texts: Sequence[str] | None,
-    pairs: Path | None,
-    columns: tuple[str, str],
-    root: Path | None,
-    skip: bool = False,
-) -> TableInput:
-    """Return images x texts, or the rows of a table, as blocks to score.
-
-    Args:
-        images, texts: paths or URLs, and texts; no text at all is one empty text, for scorers that
-            use none.
-        pairs: a table instead of images and texts.
-        columns: the table's columns of images and of texts.
-        root: the folder that image paths start from; of a table, by default its own folder.
-        skip: whether rows that cannot be used get no block instead of raising.
-
-    Raises:
-        InputError: both images and a table, or neither.
-        TableError: see `read_rows`; the table has columns that results have.
-    """
-    if pairs is not None:
-        if images or texts:
-            raise InputError("pass images and texts, or a table with --pairs, not both")
-        return _read_table(pairs, columns, pairs.parent if root is None else root, skip)
-    if not images:
-        raise InputError("pass images and at least one --text, or a table with --pairs")
-    from t2v_eval.scoring.plan import Block
-
-    paths = [_resolve(root, image) for image in images]
-    return TableInput([Block.of(paths, texts or [""])], [{}], {})
-
-
-def _read_table(pairs: Path, columns: tuple[str, str], root: Path, skip: bool) -> TableInput:
-    from t2v_eval.inputs.tables import read_rows
-
-    image, text = columns
-    rows, unusable = read_rows(pairs, columns, skip)
-    others = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in columns]
-    if clashing := [name for name in others if name in RESULT_COLUMNS]:
-        raise TableError(
-            f"{pairs}: the results have columns {', '.join(map(repr, clashing))} of their own; "
-            "rename those of the table"
-        )
-    blocks = []
-    for number, row in enumerate(rows, 1):
-        try:
-            if number not in unusable:
-                blocks.append(_row_block(pairs, number, row, columns, root))
-        except InputError as error:
-            if not skip:
-                raise
-            unusable[number] = str(error).removeprefix(f"{pairs}, ")
-    if not blocks:
-        raise TableError(f"{pairs}: no row can be used: {next(iter(unusable.values()))}")
-    renamed = [
-        {"image": row.get(image), "text": row.get(text), **{n: row.get(n) for n in others}}
-        for row in rows
-    ]
-    return TableInput(blocks, renamed, unusable)
-
-
-def _row_block(
-    pairs: Path, number: int, row: Mapping[str, Any], columns: tuple[str, str], root: Path
-) -> Block:
-    from t2v_eval.inputs.media import Media
-    from t2v_eval.scoring.plan import Block
-
-    where = f"{pairs}, row {number}: "
-    value = row[columns[0]]
-    image = _image_of_row(root, value, f"row {number} of {pairs}")
-    if not isinstance(image, (str, Media)):
-        kind = type(image).__name__
-        raise MediaError(f"{where}{value!r}: {kind} is not an image; write its path")
-    return Block.of([image], [row[columns[1]]], where=where)
-
-
-def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
-    """Check that image files can be opened, so that no model is loaded in vain.
-
-    Args:
-        pairs: whether each block is a row of a table, which messages then name.
-
-    Raises:
-        MediaError: a file is missing, empty or no regular file; its path cannot be one; or an image
-            that a table embeds cannot be opened.
-    """
-    from t2v_eval.inputs.media import Media
-
-    for number, block in enumerate(blocks):
-        where = f"row {number + 1}: " if pairs else ""
-        hint = "; --on-error skip goes on without it" if pairs else ""
-        for image in block.images:
-            if isinstance(image, Media) and image.is_broken:
-                image.load()
-            if isinstance(image, str) and not _is_url(image) and (reason := _unusable_file(image)):
-                raise MediaError(f"{where}{_shortened(image)}: {reason}{hint}")
-
-
-def _unusable_file(path: str) -> str:
-    """Return why a path is not that of a file to read, or ""."""
-    from t2v_eval.utils.regular_file import File
-
-    try:
-        return "" if File.snapshot(Path(path)).size else "the file is empty (0 bytes)"
-    except FileNotFoundError:
-        return "no such file"
-    except IsADirectoryError:
-        return "is a directory, not an image"
-    except (OSError, ValueError) as error:
-        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
-
-
-def _shortened(path: str) -> str:
-    path = redact_userinfo(path)
-    return path if len(path) <= 200 else f"{path[:200]}..."
-
-
-def _is_url(image: str) -> bool:
-    return image.startswith(("http://", "https://"))
-
-
-def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
-    """Return the image that a table's cell embeds, or its path."""
-    from t2v_eval.inputs.media import embedded
-
-    if isinstance(value, dict):  # how Hugging Face data sets store an image in Parquet
-        content, path = value.get("bytes"), value.get("path")
-        return embedded(content, path or row) if content else _resolve(root, path or None)
-    return embedded(value, row) if isinstance(value, bytes) else _resolve(root, value)
-
-
-def _resolve(root: Path | None, image: Any) -> Any:
-    if root is None or not isinstance(image, str) or _is_url(image):
-        return image
-    return str(root.expanduser() / image)
-
-
-def image_label(image: Any, number: int = 0) -> str:
-    """Return how to show an image in a table: its path, or the row that embeds it."""
-    if isinstance(image, dict):
-        image = image.get("path") or image.get("bytes")
-    if isinstance(image, bytes):
-        return f"row {number} ({len(image)} bytes)" if number else f"{len(image)} bytes"
-    return "" if image is None else redact_userinfo(str(image))
-
-
-def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterator[dict[str, Any]]:
-    """Yield a row for each image and text, and for each row of the table that cannot be used."""
-    numbered_blocks = iter(enumerate(table.blocks))
-    for number, row in enumerate(table.rows, 1):
-        others = {name: value for name, value in row.items() if name not in ("image", "text")}
-        if number in table.unusable:
-            cell = {"image": image_label(row["image"], number), "text": row["text"], **others}
-            reason = table.unusable[number]
-            yield {**cell, "model": model, "score": math.nan, "error": reason}
-            continue
-        b, block = next(numbered_blocks)
-        for i, image in enumerate(block.images):
-            for j, text in enumerate(block.texts):
-                error = outcome.failures.get((b, i, j), "")
-                if row and error:
-                    error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
-                yield {
-                    "image": redact_userinfo(
-                        image if isinstance(image, str) else str(getattr(image, "name", ""))
-                    ),
-                    "text": text,
-                    **others,
-                    "model": model,
-                    "score": float(outcome.scores[b][i, j]),
-                    "error": error,
-                }
-
-
-def without_none(**options: Any) -> dict[str, Any]:
-    """Return the options that are not None.
-
-    >>> without_none(device="cpu", dtype=None)
-    {'device': 'cpu'}
-    """
-    return {key: value for key, value in options.items() if value is not None}
-
-
-def parse_columns(pairs: Sequence[str] | None) -> dict[str, list[str]] | None:
-    """Parse ``name=column`` pairs; a repeated name has several columns.
+def parse_columns(pairs: Sequence[str] | None) -> dict[str, list[str]]:
+    """Parse ``field=column`` pairs; a repeated field has several columns.
 
     Raises:
         InputError: a pair is not of this form.
@@ -483,9 +310,9 @@ def parse_columns(pairs: Sequence[str] | None) -> dict[str, list[str]] | None:
     for pair in pairs or ():
         name, equals, column = pair.partition("=")
         if not (equals and name and column):
-            raise InputError(f"--column {pair!r}: write name=column")
+            raise InputError(f"--column {pair!r}: write FIELD=COLUMN, for example human=rating")
         columns.setdefault(name, []).append(column)
-    return columns or None
+    return columns
 
 
 PYTHON_LITERALS = {"True": True, "False": False, "None": None}
@@ -498,7 +325,8 @@ def parse_options(pairs: Sequence[str] | None, name: str = "--option") -> dict[s
     read as such; all others are texts.
 
     Args:
-        name: the option that messages name.
+        pairs: the pairs; a later one of a key replaces an earlier one.
+        name: the flag that messages name.
 
     Raises:
         InputError: a pair is not of this form.
@@ -510,7 +338,7 @@ def parse_options(pairs: Sequence[str] | None, name: str = "--option") -> dict[s
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not equals or not key.isidentifier():
-            raise InputError(f"{name} {pair!r}: write key=value")
+            raise InputError(f"{name} {pair!r}: write KEY=VALUE, for example scale=2.5")
         try:
             options[key] = json.loads(value)
         except ValueError:

@@ -1,4 +1,4 @@
-"""``t2v-eval prefer``: which of two images a judge model finds to show a text better."""
+"""``t2v-eval prefer``: which of two images shows a text better, by a judge model."""
 
 from __future__ import annotations
 
@@ -11,55 +11,56 @@ from t2v_eval.cli import console
 from t2v_eval.cli.options import (
     AllowUrls,
     NoStore,
-    OnErrorOption,
+    OnError,
     Question,
     ScorerOptionPairs,
     StorePath,
-    check_images_exist,
-    parse_options,
-    read_blocks,
-    store_path,
-    without_none,
+    scorer_options,
 )
+from t2v_eval.cli.table_input import check_images_exist, read_blocks
 from t2v_eval.errors import UnsupportedError
 from t2v_eval.registry import models
+
+JudgeName = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name of a scorer that compares pairs; `list models --kind judge` shows them.",
+    ),
+]
 
 
 def prefer(
     image_a: Annotated[str, typer.Argument(help="First image.")],
     image_b: Annotated[str, typer.Argument(help="Second image.")],
     text: Annotated[str, typer.Argument(help="Text that the images should show.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            help="Name of a scorer that compares pairs; `list models --kind judge` shows them.",
-        ),
-    ],
+    model: JudgeName,
     question: Question = None,
-    on_error: OnErrorOption = "raise",
+    on_error: OnError = "raise",
     store: StorePath = None,
     no_store: NoStore = False,
     allow_urls: AllowUrls = False,
     option: ScorerOptionPairs = None,
 ) -> None:
-    """Ask a model which of two images shows a text better, and print its answer as JSON.
+    """Print as JSON which of two images shows a text better, by a judge model.
 
-    It is asked twice, in both orders. `value` is 1 for IMAGE_A, 0 for IMAGE_B, and 0.5 for a tie or
-    for two answers that contradict each other (then `consistent` is false).
+    The model answers twice, in both orders. `value` is 1 for IMAGE_A, 0 for IMAGE_B, and 0.5 for a
+    tie or for two answers that contradict each other (then `consistent` is false).
     """
     card = models.card(model)  # an unknown name is reported before torch is imported
     if on_error == "raise":
         check_images_exist(read_blocks([image_a, image_b], [text], None, ("", ""), None).blocks)
-    scores_path = store_path(store, no_store)
-    options = parse_options(option) | without_none(question_template=question)
-    if allow_urls:
-        options.setdefault("allow_urls", True)
-    from t2v_eval.api import load
-
-    with console.stoppable(scores_path):
-        scorer = load(card, store=scores_path, on_error=on_error, **options)  # type: ignore[arg-type]
+    options = scorer_options(
+        question=question,
+        on_error=on_error,
+        store=store,
+        no_store=no_store,
+        allow_urls=allow_urls,
+        option=option,
+    )
+    with console.stoppable(options.store):
+        scorer = options.load(card)
         compare_pair = getattr(scorer, "prefer", None)
         if compare_pair is None:
             raise UnsupportedError(

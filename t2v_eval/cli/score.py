@@ -9,17 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
-from t2v_eval.cli.options import (
-    ModelName,
-    Root,
-    ScorerOptions,
-    Spreadsheet,
-    TableInput,
-    check_images_exist,
-    read_blocks,
-    result_rows,
-)
+from t2v_eval.cli.options import DryRun, ImageRoot, ModelName, Spreadsheet
+from t2v_eval.cli.table_input import TableInput, check_images_exist, read_blocks, result_rows
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import models
 from t2v_eval.utils.printable import printable
@@ -27,39 +20,48 @@ from t2v_eval.utils.printable import printable
 if TYPE_CHECKING:
     from t2v_eval.scoring.results import ScoringResult
 
+Images = Annotated[
+    list[str] | None, typer.Argument(help="Image or video files, or URLs.", metavar="IMAGE")
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Option("--text", "-t", help="Text to score; repeat it for several."),
+]
+PairsTable = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table of images and texts to score row by row: .csv, .tsv, .json, .jsonl or "
+        ".parquet.",
+        metavar="TABLE",
+    ),
+]
+ImageColumn = Annotated[
+    str, typer.Option(help="Column of the table that holds images.", metavar="NAME")
+]
+TextColumn = Annotated[
+    str, typer.Option(help="Column of the table that holds texts.", metavar="NAME")
+]
+ScoresFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="File to write scores to: .csv, .jsonl or .parquet. Default: standard output.",
+        metavar="FILE",
+    ),
+]
+
 
 def score(
     options: ScorerOptions,
     model: ModelName,
-    images: Annotated[
-        list[str] | None, typer.Argument(help="Image or video files, or URLs.", metavar="IMAGE")
-    ] = None,
-    text: Annotated[
-        list[str] | None,
-        typer.Option("--text", "-t", help="Text to score; repeat it for several."),
-    ] = None,
-    pairs: Annotated[
-        Path | None,
-        typer.Option(
-            help="Table of images and texts to score row by row: .csv, .jsonl or .parquet.",
-            metavar="TABLE",
-        ),
-    ] = None,
-    image_column: Annotated[
-        str, typer.Option(help="Column of the table that holds images.", metavar="NAME")
-    ] = "image",
-    text_column: Annotated[
-        str, typer.Option(help="Column of the table that holds texts.", metavar="NAME")
-    ] = "text",
-    root: Root = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="File to write scores to: .csv, .jsonl or .parquet; default: standard output.",
-            metavar="FILE",
-        ),
-    ] = None,
+    images: Images = None,
+    text: Texts = None,
+    pairs: PairsTable = None,
+    image_column: ImageColumn = "image",
+    text_column: TextColumn = "text",
+    root: ImageRoot = None,
+    out: ScoresFile = None,
     spreadsheet: Spreadsheet = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Score every IMAGE against every --text, or each row of a table.
 
@@ -67,7 +69,7 @@ def score(
     empty and its column `error` says why; the exit code is 1 only if every score failed.
     """
     card = models.card(model)  # an unknown name is reported before torch is imported
-    if options.dry_run and not card.remote:
+    if dry_run and not card.remote:
         raise UnsupportedError(f"{model!r} runs locally: it sends no requests and costs nothing")
     _check_output(out, spreadsheet)
     if not (text or pairs) and images and getattr(models.entry(card), "uses_text", True):
@@ -76,17 +78,11 @@ def score(
     table = read_blocks(images, text, pairs, (image_column, text_column), root, skip)
     if not skip:
         check_images_exist(table.blocks, pairs is not None)
-    from t2v_eval.api import load
     from t2v_eval.remote.scorer import estimate
 
     with console.stoppable(options.store), console.Bars() as bars:
-        scorer = load(
-            card,
-            store=options.store,
-            on_error=options.on_error,  # type: ignore[arg-type]
-            **options.arguments,
-        )
-        if options.dry_run:
+        scorer = options.load(card)
+        if dry_run:
             console.print_estimates([(model, estimate(scorer, table.blocks))])
             return
         outcome = scorer.evaluate_blocks(table.blocks, bars.add(model))
@@ -126,4 +122,4 @@ def _report_failures(model: str, table: TableInput, outcome: ScoringResult) -> N
     errors = {**outcome.errors, **dict.fromkeys(table.unusable.values(), 1)}
     console.say_failures(model, outcome.counts.cells + len(table.unusable), errors)
     console.say_usage(model, outcome.usage)
-    console.exit_if_all_failed(outcome.counts.cells - outcome.counts.failed)
+    console.exit_if_all_failed(outcome.counts.used)

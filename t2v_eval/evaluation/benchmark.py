@@ -1,33 +1,23 @@
-"""Benchmarks: items with labels, metrics of their scores, and running a scorer on them."""
+"""Benchmarks: items with labels, and metrics of their scores."""
 
 from __future__ import annotations
 
 import copy
-import json
-import math
-import platform
-import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar, NotRequired, Self, TypeAlias, TypedDict
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from t2v_eval.errors import InputError
-from t2v_eval.evaluation.selection import Selection, SelectionFacts
+from t2v_eval.evaluation.selection import OnMissing, Selection
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.registry import BenchmarkCard
-from t2v_eval.scoring.plan import Block
-from t2v_eval.scoring.results import Progress, ScoringResult
-from t2v_eval.scoring.scorer import Scorer
-from t2v_eval.stats.agreement_metrics import METRICS
-from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Interval, Statistic
+from t2v_eval.scoring.scorer import OnError
+from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Statistic
 from t2v_eval.stats.metrics import FloatArray
-from t2v_eval.stats.permutation import PValue, corrected, sign_flip
 
 Scores: TypeAlias = Sequence[NDArray[np.float32]]
 Contrast: TypeAlias = tuple[str, str]
@@ -107,7 +97,7 @@ class Benchmark(ABC):
     chance: ClassVar[Mapping[str, float]] = {}
     meanings: ClassVar[Mapping[str, str]] = {}
     pooled: ClassVar[bool] = False
-    on_error: str = "raise"  # or "skip": unusable rows of a table are left out
+    on_error: OnError = "raise"  # "skip" leaves out rows of a table that cannot be used
 
     def __init__(
         self,
@@ -115,7 +105,7 @@ class Benchmark(ABC):
         card: BenchmarkCard | None = None,
         root: str | Path | None = None,
         subset: str | Sequence[str] = (),
-        on_missing: str = "error",
+        on_missing: OnMissing = "error",
     ) -> None:
         self.card = card or BenchmarkCard(
             type(self).__name__, type(self).__name__, type(self).__module__
@@ -129,7 +119,7 @@ class Benchmark(ABC):
         return self.card.name
 
     def selecting(
-        self, subset: str | Sequence[str] | None = None, on_missing: str | None = None
+        self, subset: str | Sequence[str] | None = None, on_missing: OnMissing | None = None
     ) -> Self:
         """Return the same benchmark with another `subset` or `on_missing`; None changes nothing."""
         if subset is None and on_missing is None:
@@ -229,305 +219,3 @@ def bootstrap_items(
     """Bootstrap the units of `items`, where `statistic` takes item indices."""
     units = units_of(items)
     return BootstrapSamples.compute(resample_units(statistic, units), len(units), resamples, seed)
-
-
-class ScorerFacts(TypedDict):
-    """What a report says about the scorer of a run; a run's JSON has it under "scorer"."""
-
-    name: str
-    id: str
-    kind: str
-    summary: str
-    question: str
-    answer: str
-    truncated_texts: int
-    cautions: list[str]
-    usage: NotRequired[dict[str, Any]]
-    execution: dict[str, Any]
-    said: dict[str, dict[str, float]]
-
-
-class BenchmarkFacts(SelectionFacts):
-    """What a report says about the benchmark of a run; a run's JSON has it under "benchmark"."""
-
-    name: str
-    items: int
-    summary: str
-    note: str
-    headline: str
-    chance: dict[str, float]
-    meanings: dict[str, str]
-    pooled: bool
-    published: dict[str, dict[str, Any]]
-    tags: dict[str, int]
-    resamples: int
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """The results of one scorer on one benchmark.
-
-    Attributes:
-        scorer, benchmark: the facts that reports show.
-        metrics: each metric of all items, with its 95 % interval.
-        by_tag: the same for the items of each tag.
-        counts: unique cells: all, computed, read from the store, failed, used.
-        errors: the number of failed cells by reason.
-        environment: versions of packages, and the device.
-        seconds: the time of scoring.
-        items, scores: the items, and for each an array of shape (M, N); NaN is missing.
-        verdicts: the metrics of each item alone, without undefined ones.
-        failures: why a cell (item, image, text) has no score.
-        details: what else the model returned for a cell, as JSON.
-        rated_units, human: `Benchmark.rated_units` and `Benchmark.human` of each item.
-        bootstrap: the resampled metrics by tag; "" is all items.
-        contrasts: the keys of `Benchmark.contrasts`.
-        tests: a sign-flip test of each contrast, by tag and metric; "" is all items. p-values are
-            corrected over the contrasts of all items, and over contrasts and tags for those by tag.
-        statistic_of: `Benchmark.statistic`, for tests between runs.
-    """
-
-    scorer: ScorerFacts
-    benchmark: BenchmarkFacts
-    metrics: Mapping[str, Interval]
-    by_tag: Mapping[str, Mapping[str, Interval]]
-    counts: Mapping[str, int]
-    errors: Mapping[str, int]
-    environment: Mapping[str, str]
-    seconds: float
-    items: Sequence[Item] = field(repr=False)
-    scores: Scores = field(repr=False)
-    verdicts: Sequence[Mapping[str, float]] = field(repr=False)
-    failures: Mapping[tuple[int, int, int], str] = field(repr=False)
-    details: Mapping[tuple[int, int, int], str] = field(repr=False)
-    rated_units: Sequence[Sequence[Sequence[int]]] = field(repr=False)
-    human: Sequence[NDArray[np.float64] | None] = field(repr=False)
-    bootstrap: Mapping[str, BootstrapSamples] = field(repr=False)
-    contrasts: Sequence[Contrast] = field(repr=False)
-    tests: Mapping[str, Mapping[str, PValue]] = field(repr=False)
-    statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
-
-
-def evaluate(
-    scorer: Scorer,
-    benchmark: Benchmark,
-    *,
-    items: Sequence[Item] | None = None,
-    progress: Progress | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    subset: str | Sequence[str] | None = None,
-    on_missing: str | None = None,
-    **template: str | None,
-) -> Run:
-    """Score every item of `benchmark` and compute its metrics, overall and for each tag.
-
-    Args:
-        items: what `benchmark.selected()` returned, where it has been called already.
-        progress: called with the counts as they grow.
-        resamples: the number of bootstrap resamples behind the 95 % intervals.
-        seed: the random seed of the bootstrap and of the tests.
-        subset: tags; only items that have one of them are evaluated.
-        on_missing: "error", or "skip" to leave out items whose image files are missing.
-        template: `question_template`, `answer_template` or `template`.
-
-    Raises:
-        BenchmarkDataError: the benchmark's files are missing.
-        InputError: there are no items to evaluate.
-        MediaError: an image cannot be read, unless the scorer was loaded with on_error="skip".
-    """
-    benchmark = benchmark.selecting(subset, on_missing)
-    items = _items_to_evaluate(benchmark, items, chosen=(subset, on_missing) == (None, None))
-    bound = scorer.with_template(**template)
-    bound.reset_size_warning()
-    # The id comes before scoring: it raises if weight files change on disk during the run.
-    bound_id = bound.id
-    started = time.perf_counter()
-    result = bound.evaluate_blocks(
-        [Block(item.images, item.texts, item.references) for item in items], progress
-    )
-    seconds = time.perf_counter() - started
-    facts = _scorer_facts(scorer, bound, bound_id, result)
-    return _make_run(scorer, facts, benchmark, items, result, seconds, resamples, seed)
-
-
-def _make_run(
-    scorer: Scorer,
-    scorer_facts: ScorerFacts,
-    benchmark: Benchmark,
-    items: Sequence[Item],
-    result: ScoringResult,
-    seconds: float,
-    resamples: int,
-    seed: int,
-) -> Run:
-    """Compute metrics, intervals and tests of finished scores."""
-    statistic = benchmark.statistic(items, result.scores)
-    bootstrap = {"": bootstrap_items(statistic, items, resamples, seed)}
-    bootstrap |= _bootstrap_by_tag(benchmark, items, result.scores, resamples, seed)
-    intervals = {tag: samples.intervals() for tag, samples in bootstrap.items()}
-    contrasts = benchmark.contrasts(items, result.scores)
-    return Run(
-        scorer=scorer_facts,
-        benchmark=_benchmark_facts(benchmark, scorer, items, bootstrap),
-        metrics=intervals.pop(""),
-        by_tag=intervals,
-        counts=_counts(result),
-        errors=result.errors,
-        environment=environment(scorer),
-        seconds=seconds,
-        items=items,
-        scores=result.scores,
-        verdicts=[_defined(statistic(np.array([n]))) for n in range(len(items))],
-        failures=result.failures,
-        details=result.details,
-        rated_units=[benchmark.rated_units(item) for item in items],
-        human=[benchmark.human(item) for item in items],
-        bootstrap=bootstrap,
-        contrasts=list(contrasts),
-        tests=_test_contrasts(contrasts, items, list(bootstrap), seed),
-        statistic_of=benchmark.statistic,
-    )
-
-
-def environment(scorer: Scorer) -> dict[str, str]:
-    """Return the versions of Python and packages, the platform and the device of a scorer."""
-    packages = ("t2v-eval", "torch", "transformers", "open_clip_torch", "pillow", "numpy")
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in packages:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions | {"device": str(getattr(scorer, "device", "remote"))}
-
-
-def _items_to_evaluate(
-    benchmark: Benchmark, items: Sequence[Item] | None, chosen: bool
-) -> Sequence[Item]:
-    """Read the items, or restrict those that were read before unless that was done already."""
-    if items is None:
-        items = benchmark.selected()
-    elif not chosen:
-        items = benchmark.selection.choose(items)
-    if not items:
-        raise InputError(f"benchmark {benchmark.name!r} has no items")
-    return items
-
-
-def _bootstrap_by_tag(
-    benchmark: Benchmark, items: Sequence[Item], scores: Scores, resamples: int, seed: int
-) -> dict[str, BootstrapSamples]:
-    """Bootstrap the items of each tag."""
-    bootstrap = {}
-    for tag in dict.fromkeys(tag for item in items for tag in item.tags):
-        chosen = indices_with_tag(items, tag)
-        tag_items = [items[n] for n in chosen]
-        statistic = benchmark.statistic(tag_items, [scores[n] for n in chosen])
-        bootstrap[tag] = bootstrap_items(statistic, tag_items, resamples, seed)
-    return bootstrap
-
-
-def _scorer_facts(
-    scorer: Scorer, bound: Scorer, bound_id: str, result: ScoringResult
-) -> ScorerFacts:
-    facts: ScorerFacts = {
-        "name": scorer.name,
-        "id": bound_id,
-        "kind": scorer.card.kind,
-        "summary": scorer.card.summary,
-        "question": bound.template.question,
-        "answer": bound.template.answer,
-        "truncated_texts": result.truncated,
-        "cautions": list(result.cautions),
-        "execution": dict(getattr(bound, "execution", {})),
-        "said": _summarize_details(result.details.values()),
-    }
-    if result.usage:
-        facts["usage"] = dict(result.usage)
-    return facts
-
-
-def _benchmark_facts(
-    benchmark: Benchmark,
-    scorer: Scorer,
-    items: Sequence[Item],
-    bootstrap: Mapping[str, BootstrapSamples],
-) -> BenchmarkFacts:
-    overall = bootstrap[""]
-    published = _published(benchmark.card, scorer.name) if benchmark.selection.whole else {}
-    return {
-        "name": benchmark.name,
-        "items": len(items),
-        **benchmark.selection.facts(len(items)),
-        "summary": benchmark.card.summary,
-        "note": benchmark.card.note,
-        "headline": benchmark.headline or next(iter(overall.value)),
-        "chance": dict(benchmark.chance),
-        "meanings": {name: _meaning(benchmark, name) for name in overall.value},
-        "pooled": benchmark.pooled,
-        "published": published,
-        "tags": {tag: sum(tag in item.tags for item in items) for tag in bootstrap if tag},
-        "resamples": overall.resamples,
-        "seed": overall.seed,
-    }
-
-
-def _meaning(benchmark: Benchmark, metric: str) -> str:
-    registered = METRICS.get(metric)
-    return benchmark.meanings.get(metric, registered.meaning if registered else "")
-
-
-def _counts(result: ScoringResult) -> dict[str, int]:
-    counts = result.counts
-    return {
-        "cells": counts.cells,
-        "computed": counts.computed,
-        "reused": counts.reused,
-        "failed": counts.failed,
-        "used": counts.cells - counts.failed,
-    }
-
-
-def _summarize_details(details: Iterable[str]) -> dict[str, dict[str, float]]:
-    """Summarize the numbers in the details of cells: mean, lowest and count of each key."""
-    numbers: dict[str, list[float]] = {}
-    for detail in details:
-        values = json.loads(detail)
-        for name, value in values.items() if isinstance(values, dict) else ():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                numbers.setdefault(name, []).append(value)
-    return {
-        name: {"mean": math.fsum(values) / len(values), "lowest": min(values), "n": len(values)}
-        for name, values in numbers.items()
-    }
-
-
-def _published(card: BenchmarkCard, scorer: str) -> dict[str, dict[str, Any]]:
-    """Return the published figures of this scorer on this benchmark, by metric."""
-    return {
-        metric: {"value": figures[scorer], "source": figures.get("source", "")}
-        for metric, figures in card.published.items()
-        if scorer in figures
-    }
-
-
-def _test_contrasts(
-    contrasts: Mapping[Contrast, FloatArray], items: Sequence[Item], tags: Sequence[str], seed: int
-) -> dict[str, dict[str, PValue]]:
-    p = {
-        (tag, f"{first} - {second}"): sign_flip(values[indices_with_tag(items, tag)], seed=seed)
-        for tag in tags
-        for (first, second), values in contrasts.items()
-    }
-    tests: dict[str, dict[str, PValue]] = {}
-    for whole in (True, False):
-        family = {key: value for key, value in p.items() if (key[0] == "") is whole}
-        for (tag, name), p_value in corrected(family).items():
-            tests.setdefault(tag, {})[name] = p_value
-    return tests
-
-
-def _defined(metrics: Mapping[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if math.isfinite(value)}

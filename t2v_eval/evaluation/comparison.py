@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from t2v_eval.evaluation.benchmark import (
     Item,
-    Run,
     Scores,
     bootstrap_items,
     indices_with_tag,
     resample_units,
     units_of,
 )
+from t2v_eval.evaluation.run import Run
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.permutation import PValue, corrected, paired_permutation
 
@@ -77,7 +77,7 @@ class Difference:
 
 def title(run: Run) -> str:
     """Return the name of a run's benchmark, with the part of it that was evaluated, if a part."""
-    name, subset = str(run.benchmark["name"]), run.benchmark.get("subset")
+    name, subset = run.benchmark.name, run.benchmark.subset
     return f"{name} (part: {', '.join(subset)})" if subset else name
 
 
@@ -114,14 +114,14 @@ def item_name(item: Item, index: int) -> str:
 
 
 def _label(runs: Sequence[Run], run: Run) -> str:
-    name = str(run.scorer["name"])
-    same = [r for r in runs if (r.scorer["name"], title(r)) == (name, title(run))]
+    name = str(run.scorer.name)
+    same = [r for r in runs if (r.scorer.name, title(r)) == (name, title(run))]
     if len(same) == 1:
         return name
-    if len({r.scorer["question"] for r in same}) == len(same):
-        return f"{name} [{run.scorer['question']}]"
-    if len({r.scorer["answer"] for r in same}) == len(same):
-        return f"{name} [{run.scorer['answer']}]"
+    if len({r.scorer.question for r in same}) == len(same):
+        return f"{name} [{run.scorer.question}]"
+    if len({r.scorer.answer for r in same}) == len(same):
+        return f"{name} [{run.scorer.answer}]"
     return f"{name} #{next(n for n, r in enumerate(same, 1) if r is run)}"
 
 
@@ -155,7 +155,7 @@ def _sample_key(run: Run) -> tuple[Any, ...]:
         (item_name(item, n), len(item.images), tuple(item.texts), item.group)
         for n, item in enumerate(run.items)
     ]
-    return run.benchmark["resamples"], run.benchmark["seed"], list(run.bootstrap), names
+    return run.benchmark.resamples, run.benchmark.seed, list(run.bootstrap), names
 
 
 class _Comparison(NamedTuple):
@@ -192,7 +192,7 @@ def _mask_cells(run: Run, missing: Sequence[NDArray[np.bool_]]) -> Run:
         return run
     masked = [np.where(mask, np.float32(np.nan), scores) for scores, mask in pairs]
     bootstrap = dict(run.bootstrap)
-    resamples, seed = run.benchmark["resamples"], run.benchmark["seed"]
+    resamples, seed = run.benchmark.resamples, run.benchmark.seed
     for tag in run.bootstrap:
         chosen = indices_with_tag(run.items, tag)
         if changed.isdisjoint(chosen):
@@ -218,8 +218,8 @@ def _p_values(first: Run, second: Run) -> dict[str, dict[str, float]]:
                 [*units, *(members + len(items) for members in units)],
             ),
             len(units),
-            permutations=first.benchmark["resamples"],
-            seed=first.benchmark["seed"],
+            permutations=first.benchmark.resamples,
+            seed=first.benchmark.seed,
         )
     return p_values
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypedDict, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from t2v_eval.errors import BenchmarkDataError, InputError, UnknownTagError
 
+OnMissing: TypeAlias = Literal["error", "skip"]
 MAX_NAMES = 3
 """How many names `first_few` lists."""
 
@@ -37,14 +39,69 @@ T = TypeVar("T", bound=HasTags)
 R = TypeVar("R", bound=HasImages)
 
 
-class SelectionFacts(TypedDict):
-    """What a report says about which items were evaluated."""
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """The items that were left out because an image is missing.
 
-    subset: list[str]
+    Attributes:
+        items: how many.
+        missing: by the id of each item, the image that it lacks.
+
+    >>> LeftOut(1, {"item 3": "images/3.png"}).items
+    1
+    """
+
+    items: int = 0
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFacts:
+    """What a report says about a folder of generated images.
+
+    Attributes:
+        folder: its name.
+        prompts: the number of prompts of which it has images.
+        prompts_of_all: the number of all prompts.
+        rules: the number of images that each naming rule matched.
+        ignored: the number of files that were ignored, by reason.
+
+    >>> FolderFacts("mine", prompts=9, prompts_of_all=10).is_partial
+    True
+    """
+
+    folder: str
+    prompts: int
+    prompts_of_all: int
+    rules: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_partial(self) -> bool:
+        """Return whether the folder lacks images of some prompts."""
+        return self.prompts < self.prompts_of_all
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionFacts:
+    """What a report says about which items were evaluated.
+
+    Attributes:
+        subset: the tags of the part that was evaluated; empty for all items.
+        items_of_all: the number of items to choose from.
+        left_out: the items that lack an image.
+        folders: how each folder of generated images was read.
+        remarks: sentences that a report shows.
+
+    >>> Selection("mine", "counting", "error").facts(items=3).subset
+    ['counting']
+    """
+
+    subset: Sequence[str]
     items_of_all: int
-    left_out: dict[str, Any]
-    folders: list[dict[str, Any]]
-    remarks: list[str]
+    left_out: LeftOut
+    folders: Sequence[FolderFacts]
+    remarks: Sequence[str]
 
 
 class Selection:
@@ -62,12 +119,12 @@ class Selection:
         folders: facts about image folders, for a report.
     """
 
-    def __init__(self, name: str, subset: str | Sequence[str], on_missing: str) -> None:
+    def __init__(self, name: str, subset: str | Sequence[str], on_missing: OnMissing) -> None:
         if on_missing not in ("error", "skip"):
             raise InputError(f"on_missing={on_missing!r}; use 'error' or 'skip'")
         self.name = name
         self.subset = (subset,) if isinstance(subset, str) else tuple(subset)
-        self.on_missing = on_missing
+        self.on_missing: OnMissing = on_missing
         self.restart()
 
     def restart(self) -> None:
@@ -75,7 +132,7 @@ class Selection:
         self.total: int | None = None
         self.left_out: dict[str, str] = {}
         self.remarks: list[str] = []
-        self.folders: list[dict[str, Any]] = []
+        self.folders: list[FolderFacts] = []
 
     @property
     def skips(self) -> bool:
@@ -126,13 +183,13 @@ class Selection:
 
     def facts(self, items: int) -> SelectionFacts:
         """Return what a report says about the choice; `items` is how many are evaluated."""
-        return {
-            "subset": list(self.subset),
-            "items_of_all": items if self.total is None else self.total,
-            "left_out": {"items": len(self.left_out), "missing": dict(self.left_out)},
-            "folders": self.folders,
-            "remarks": [*self._choice_remarks(items), *self.remarks],
-        }
+        return SelectionFacts(
+            subset=list(self.subset),
+            items_of_all=items if self.total is None else self.total,
+            left_out=LeftOut(len(self.left_out), dict(self.left_out)),
+            folders=list(self.folders),
+            remarks=[*self._choice_remarks(items), *self.remarks],
+        )
 
     def _choice_remarks(self, items: int) -> list[str]:
         remarks = []

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from t2v_eval.evaluation.benchmark import Run
+from t2v_eval.evaluation.run import Run
 
 Floats = NDArray[np.float64]
 
@@ -80,7 +80,7 @@ def human_disagreement(run: Run) -> Floats:
     """
     scores, ratings = paired_with_ratings(run)
     distances = np.full(len(scores), np.nan)
-    pooled = run.benchmark["pooled"]
+    pooled = run.benchmark.pooled
     rating_ranks = percentiles(ratings) if pooled else ratings
     for n, (ranks, human) in enumerate(zip(percentiles(scores), rating_ranks, strict=True)):
         if pooled:
@@ -101,7 +101,7 @@ def paired_with_ratings(run: Run) -> tuple[list[Floats], list[Floats]]:
         both = np.isfinite(item_scores) & np.isfinite(item_ratings)
         item_scores = np.where(both, item_scores, np.nan)
         item_ratings = np.where(both, item_ratings, np.nan)
-        pooled = run.benchmark["pooled"]
+        pooled = run.benchmark.pooled
         scores.append(item_scores if pooled else center(item_scores))
         ratings.append(item_ratings if pooled else center(item_ratings))
     return scores, ratings

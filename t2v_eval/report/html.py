@@ -15,8 +15,8 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from t2v_eval.evaluation.benchmark import Run
 from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark, excludes_zero, title
+from t2v_eval.evaluation.run import Run
 from t2v_eval.report import thumbnails
 from t2v_eval.report.chart import MARKERS, PANELS_PER_ROW, forest
 from t2v_eval.report.disagreement import (
@@ -124,8 +124,8 @@ def _section(
         aligned: the scorers whose runs have the same items as the first.
     """
     first: Run = scorers[0]["run"]
-    headline = first.benchmark["headline"]
-    counts: Mapping[str, int] = first.benchmark["tags"]
+    headline = first.benchmark.headline
+    counts: Mapping[str, int] = first.benchmark.tags
     frequent = sorted(counts, key=lambda tag: -counts[tag])[:MAX_TAGS]
     tags = [tag for tag in counts if tag in frequent]
     ranked = sorted(scorers, key=lambda scorer: _order(scorer["run"].metrics[headline]))
@@ -156,8 +156,8 @@ def _section(
         "verdicts": any(
             headline in metrics for scorer in aligned for metrics in scorer["run"].verdicts
         ),
-        "failed": sum(scorer["run"].counts["failed"] for scorer in scorers),
-        "cells": sum(scorer["run"].counts["cells"] for scorer in scorers),
+        "failed": sum(scorer["run"].counts.failed for scorer in scorers),
+        "cells": sum(scorer["run"].counts.cells for scorer in scorers),
         "reasons": _reasons(aligned, data["reasons"]),
         "data": _data(data),
     }
@@ -174,7 +174,7 @@ def _contrasts(scorers: Scorers, tags: Sequence[str]) -> list[Mapping[str, Any]]
             "rows": [
                 {
                     "tag": tag,
-                    "items": scorer["run"].benchmark["tags"].get(tag, len(scorer["run"].items)),
+                    "items": scorer["run"].benchmark.tags.get(tag, len(scorer["run"].items)),
                     "metrics": scorer["run"].by_tag[tag] if tag else scorer["run"].metrics,
                     "test": tests[name],
                 }
@@ -189,12 +189,8 @@ def _contrasts(scorers: Scorers, tags: Sequence[str]) -> list[Mapping[str, Any]]
 
 def _published(scorers: Scorers) -> list[str]:
     """Return the sources of published figures, each once."""
-    sources = [
-        figure["source"]
-        for scorer in scorers
-        for figure in scorer["run"].benchmark["published"].values()
-    ]
-    return list(dict.fromkeys(filter(None, sources)))
+    figures = [f for scorer in scorers for f in scorer["run"].benchmark.published.values()]
+    return list(dict.fromkeys(figure.source for figure in figures if figure.source))
 
 
 def _reasons(scorers: Scorers, reasons: Sequence[str], limit: int = 12) -> list[tuple[int, str]]:
@@ -210,7 +206,7 @@ def _charts(scorers: Scorers, tags: Sequence[str]) -> list[str]:
     """Draw a chart of the headline and two more metrics, and one of all others."""
     first: Run = scorers[0]["run"]
     missing = Interval(math.nan, math.nan, math.nan)
-    counts = first.benchmark["tags"]
+    counts = first.benchmark.tags
     by_colour: Mapping[int, Run] = {scorer["colour"]: scorer["run"] for scorer in scorers}
 
     def intervals(colour: int, metric: str) -> list[Interval]:
@@ -222,13 +218,13 @@ def _charts(scorers: Scorers, tags: Sequence[str]) -> list[str]:
 
     names = list(first.metrics)
     if len(names) > PANELS_PER_ROW:
-        names.sort(key=lambda name: name != first.benchmark["headline"])
+        names.sort(key=lambda name: name != first.benchmark.headline)
     rows = [f"all ({len(first.items)})", *(f"{tag} ({counts[tag]})" for tag in tags)]
     return [
         forest(
             rows,
             {m: [intervals(c, m) for c in range(max(by_colour) + 1)] for m in panel_metrics},
-            first.benchmark["chance"],
+            first.benchmark.chance,
         )
         for panel_metrics in (names[:PANELS_PER_ROW], names[PANELS_PER_ROW:])
         if panel_metrics
@@ -253,7 +249,7 @@ def _against_people(scorers: Scorers) -> str:
     pairings = []
     for scorer in scorers:
         scores, ratings = paired_with_ratings(scorer["run"])
-        suffix = "" if scorer["run"].benchmark["pooled"] else ", minus its item's mean"
+        suffix = "" if scorer["run"].benchmark.pooled else ", minus its item's mean"
         pairings.append(
             Pairing(
                 scorer["label"] + suffix,

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from t2v_eval.evaluation.benchmark import Run
 from t2v_eval.evaluation.comparison import item_name
+from t2v_eval.evaluation.run import Run
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.report import thumbnails
 from t2v_eval.report.disagreement import (
@@ -80,7 +80,7 @@ class ItemBrowser:
         )
         return {
             "metrics": list(self.runs[0].metrics),
-            "headline": self.runs[0].benchmark["headline"],
+            "headline": self.runs[0].benchmark.headline,
             "tags": list(tags),
             "reasons": reasons,
             "labels": self.labels,
@@ -207,7 +207,7 @@ def _kind_of_labels(run: Run) -> str:
     if not values:
         return ""
     # With one text and several images, 0 and 1 are a preference, not right and wrong.
-    may_match = run.benchmark["pooled"] or any(ratings.shape[1] > 1 for ratings in human)
+    may_match = run.benchmark.pooled or any(ratings.shape[1] > 1 for ratings in human)
     return "match" if may_match and values <= {0.0, 1.0} else "ratings"
 
 

@@ -16,27 +16,32 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from t2v_eval.api import load
+from t2v_eval.api import ScorerOptions
 from t2v_eval.errors import InputError
-from t2v_eval.evaluation import comparison, download
-from t2v_eval.evaluation.benchmark import Benchmark, Run, evaluate
+from t2v_eval.evaluation import comparison
+from t2v_eval.evaluation.benchmark import Benchmark
 from t2v_eval.evaluation.comparison import Difference, excludes_zero, item_name
+from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
+from t2v_eval.evaluation.run import Run, evaluate
+from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.inputs.media import name_of
 from t2v_eval.inputs.tables import rescuing, write_table
 from t2v_eval.registry import BenchmarkCard, ModelCard, models
-from t2v_eval.registry import benchmarks as registry
+from t2v_eval.registry import benchmarks as cards
 from t2v_eval.report import html, markdown
 from t2v_eval.report.reader import SCHEMA_VERSION
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.permutation import PValue
-from t2v_eval.store import Store
 from t2v_eval.utils.files import check_folder, write_text
+
+StartRun: TypeAlias = Callable[[Scorer, Benchmark, int], Progress | None]
 
 
 class Report:
@@ -66,7 +71,7 @@ class Report:
             "runs": [_run_json(run) for run in self.runs],
             "differences": [
                 {
-                    "benchmark": self.runs[d.first].benchmark["name"],
+                    "benchmark": self.runs[d.first].benchmark.name,
                     "first": self.labels[d.first],
                     "second": self.labels[d.second],
                     "runs": [d.first, d.second],
@@ -89,7 +94,7 @@ class Report:
                 for i, image in enumerate(item.images):
                     for j, text in enumerate(item.texts):
                         yield {
-                            "benchmark": run.benchmark["name"],
+                            "benchmark": run.benchmark.name,
                             "item": item_name(item, n),
                             "image": i,
                             "image_name": name_of(image),
@@ -106,17 +111,17 @@ class Report:
     def figures(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``metrics.csv``: each metric of each run, overall and by tag."""
         for run, label in zip(self.runs, self.labels, strict=True):
-            published = run.benchmark["published"]
+            published = run.benchmark.published
             for tag, metrics in {"": run.metrics, **run.by_tag}.items():
                 for name, interval in metrics.items():
                     yield {
-                        "benchmark": run.benchmark["name"],
+                        "benchmark": run.benchmark.name,
                         "scorer": label,
                         "tag": tag,
-                        "items": run.benchmark["tags"][tag] if tag else len(run.items),
+                        "items": run.benchmark.tags[tag] if tag else len(run.items),
                         "metric": name,
                         **interval._asdict(),
-                        "published": published[name]["value"]
+                        "published": published[name].value
                         if name in published and not tag
                         else None,
                     }
@@ -149,33 +154,26 @@ def compare(
     scorers: Scorer | ModelCard | str | Iterable[Scorer | ModelCard | str],
     benchmarks: Benchmark | BenchmarkCard | str | Iterable[Benchmark | BenchmarkCard | str],
     *,
-    store: str | Path | Store | None = None,
+    progress: StartRun | None = None,
     root: str | Path | None = None,
     images: Sequence[str | Path] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
     benchmark_options: Mapping[str, Any] | None = None,
     subset: str | Sequence[str] | None = None,
-    on_missing: str | None = None,
+    on_missing: OnMissing | None = None,
     resamples: int = 1000,
     seed: int = 0,
-    progress: Callable[[Scorer, Benchmark, int], Progress | None] | None = None,
     **options: Any,
 ) -> Report:
     """Run every scorer on every benchmark, one scorer in memory at a time.
 
     Args:
         scorers, benchmarks: objects, or names or cards to load; a single one, or several.
-        store: the store of scorers that are passed by name.
-        root: the folder of the benchmarks' files, or one with a folder of each benchmark's name.
-        images: for sets of prompts, the folder of the images of each generator.
-        columns: for tables and data sets of your own, what their columns are called.
-        benchmark_options: other options of benchmarks that are passed by name; see their classes.
-        subset: tags; only items with one of them are evaluated.
-        on_missing: "error", or "skip" to leave out items whose image files are missing.
-        resamples, seed: number and random seed of the bootstrap resamples.
-        progress: called before each run with the scorer, the benchmark and the number of items;
-            the function it returns gets the counts during the run.
-        options: as for `load`, templates among them, for scorers that are passed by name.
+        progress: see `run_all`.
+        root, images, columns, benchmark_options: for benchmarks that are passed by name; see
+            `BenchmarkOptions`, of which `benchmark_options` are the specific ones.
+        subset, on_missing, resamples, seed: see `RunOptions`.
+        options: for scorers that are passed by name, as for `load`.
 
     Returns:
         The report, whose runs are ordered by benchmark, then by scorer.
@@ -183,91 +181,79 @@ def compare(
     Raises:
         UnknownNameError: no such scorer or benchmark; raised before anything is scored.
         InputError: no scorer or no benchmark, or one that does not take an option.
+
+    >>> report = compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5)
+    >>> report.runs[0].counts.used
+    8
     """
     if isinstance(scorers, (str, ModelCard, Scorer)):
         scorers = [scorers]
     if isinstance(benchmarks, (str, BenchmarkCard, Benchmark)):
         benchmarks = [benchmarks]
-    scorer_list = [models.card(s) if isinstance(s, str) else s for s in scorers]
-    datasets = [registry.card(b) if isinstance(b, str) else b for b in benchmarks]
-    if not scorer_list or not datasets:
-        raise InputError("compare needs at least one scorer and one benchmark")
-    own_options = {"images": images, "columns": columns}
-    own_options = {key: value for key, value in own_options.items() if value}
-    opened = [
-        _open_selection(
-            benchmark,
-            root,
-            {**own_options, **(benchmark_options or {})},
-            options.get("on_error", "raise"),
-        ).selecting(subset, on_missing)
-        for benchmark in datasets
-    ]
-    with_items = [(benchmark, benchmark.selected()) for benchmark in opened]
+    scorer_options = ScorerOptions.from_keywords(**options)
+    return run_all(
+        [models.card(s) if isinstance(s, str) else s for s in scorers],
+        [cards.card(b) if isinstance(b, str) else b for b in benchmarks],
+        scorer_options,
+        BenchmarkOptions(
+            root=root,
+            images=images,
+            columns=columns,
+            on_error=scorer_options.on_error,
+            specific=benchmark_options or {},
+        ),
+        RunOptions(subset=subset, on_missing=on_missing, resamples=resamples, seed=seed),
+        progress,
+    )
 
-    def evaluate_on_all(scorer: Scorer | ModelCard) -> list[Run]:
+
+def run_all(
+    scorers: Sequence[Scorer | ModelCard],
+    benchmarks: Sequence[Benchmark | BenchmarkCard],
+    scorer_options: ScorerOptions,
+    benchmark_options: BenchmarkOptions,
+    run_options: RunOptions,
+    progress: StartRun | None = None,
+) -> Report:
+    """Run every scorer on every benchmark; `compare` with options as objects.
+
+    Args:
+        scorers, benchmarks: objects, or cards, which are loaded with the options of their kind.
+        progress: called before each run with the scorer, the benchmark and the number of items; the
+            function that it returns gets the counts during the run.
+
+    >>> from t2v_eval.registry import benchmarks, models
+    >>> scenes = BenchmarkOptions(specific={"n": 2}).open(benchmarks.card("scenes"))
+    >>> options = ScorerOptions(device="cpu"), BenchmarkOptions(), RunOptions(resamples=5)
+    >>> len(run_all([models.card("tiny-clip")], [scenes], *options).runs)
+    1
+    """
+    if not scorers or not benchmarks:
+        raise InputError("compare needs at least one scorer and one benchmark")
+    opened = [
+        benchmark_options.open(entry) if isinstance(entry, BenchmarkCard) else entry
+        for entry in benchmarks
+    ]
+    selecting = [b.selecting(run_options.subset, run_options.on_missing) for b in opened]
+    with_items = [(benchmark, benchmark.selected()) for benchmark in selecting]
+
+    def evaluate_on_all(entry: Scorer | ModelCard) -> list[Run]:
         # A function, so that a scorer loaded here is freed before the next one is loaded.
-        loaded = scorer if isinstance(scorer, Scorer) else open_scorer(scorer, store, options)
+        scorer = entry if isinstance(entry, Scorer) else scorer_options.for_card(entry).load(entry)
         return [
             evaluate(
-                loaded,
+                scorer,
                 benchmark,
                 items=items,
-                progress=progress(loaded, benchmark, len(items)) if progress else None,
-                resamples=resamples,
-                seed=seed,
+                progress=progress(scorer, benchmark, len(items)) if progress else None,
+                resamples=run_options.resamples,
+                seed=run_options.seed,
             )
             for benchmark, items in with_items
         ]
 
-    by_scorer = [evaluate_on_all(scorer) for scorer in scorer_list]
+    by_scorer = [evaluate_on_all(entry) for entry in scorers]
     return Report(run for runs in zip(*by_scorer, strict=True) for run in runs)
-
-
-def _open_selection(
-    benchmark: Benchmark | BenchmarkCard,
-    root: str | Path | None,
-    options: dict[str, Any],
-    on_error: str,
-) -> Benchmark:
-    """Return a benchmark passed as an object, or open one passed by its card."""
-    if isinstance(benchmark, BenchmarkCard):
-        benchmark = open_benchmark(benchmark, root, **options)
-        benchmark.on_error = on_error
-    return benchmark
-
-
-def open_scorer(
-    name: str | ModelCard, store: str | Path | Store | None, options: dict[str, Any]
-) -> Scorer:
-    """Load a scorer; options that limit the requests to an API go only to scorers of an API."""
-    card = models.card(name)
-    limits = () if card.remote else ("max_cost", "max_requests", "batch")
-    return load(card, store=store, **{k: v for k, v in options.items() if k not in limits})
-
-
-def open_benchmark(
-    name: str | BenchmarkCard, root: str | Path | None = None, **options: Any
-) -> Benchmark:
-    """Open a benchmark.
-
-    Args:
-        name: its name, or its card.
-        root: the folder of its files, or one with a folder of its name; by default the folder
-            where `t2v-eval data NAME --fetch` puts them, if it exists.
-        options: other keyword arguments of the benchmark.
-
-    Raises:
-        UnknownNameError: no such benchmark; the message lists the nearest names.
-    """
-    card = registry.card(name)
-    if root is None:
-        default = download.default_root(card.name)
-        options |= {"root": default} if card.page and default.is_dir() else {}
-        return registry.create(card, **options)  # type: ignore[no-any-return]
-    subfolders = (Path(root).expanduser() / folder for folder in (card.name, *card.folders))
-    folder = next((path for path in subfolders if path.is_dir()), root)
-    return registry.create(card, root=folder, **options)  # type: ignore[no-any-return]
 
 
 def _human(run: Run, n: int, i: int, j: int) -> float | None:
@@ -280,14 +266,17 @@ def _human(run: Run, n: int, i: int, j: int) -> float | None:
 
 
 def _run_json(run: Run) -> dict[str, Any]:
+    scorer = asdict(run.scorer)
+    if not run.scorer.usage:
+        del scorer["usage"]
     return {
-        "scorer": dict(run.scorer),
-        "benchmark": dict(run.benchmark),
+        "scorer": scorer,
+        "benchmark": {"name": run.benchmark.name, **asdict(run.benchmark)},
         "metrics": _figures(run.metrics, run.tests.get("", {})),
         "by_tag": {
             tag: _figures(metrics, run.tests.get(tag, {})) for tag, metrics in run.by_tag.items()
         },
-        "counts": dict(run.counts),
+        "counts": {**asdict(run.counts), "used": run.counts.used},
         "errors": dict(run.errors),
         "environment": dict(run.environment),
         "seconds": round(run.seconds, 3),

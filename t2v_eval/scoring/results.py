@@ -100,6 +100,15 @@ class CellCounts:
     reused: int = 0
     failed: int = 0
 
+    @property
+    def used(self) -> int:
+        """Return the number of cells with a score.
+
+        >>> CellCounts(cells=5, computed=3, reused=1, failed=1).used
+        4
+        """
+        return self.cells - self.failed
+
 
 Progress = Callable[[CellCounts], None]
 

@@ -23,7 +23,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from t2v_eval.errors import BenchmarkDataError
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import decode
 from t2v_eval.registry import benchmarks
 

@@ -77,8 +77,8 @@ def test_geneval_as_its_own_scripts_write_and_read_it(tmp_path):
         custom = [f"{index:05}/samples/{k:05}.png" for k in range(4)]
         assert below(tmp_path / "mine", item) == custom
     (folder,) = benchmark.selection.folders
-    assert folder["rules"] == {"in GenEval's layout": 12}
-    assert folder["ignored"]["beside samples/"] == 3
+    assert folder.rules == {"in GenEval's layout": 12}
+    assert folder.ignored["beside samples/"] == 3
     assert "12 images in GenEval's layout" in benchmark.selection.remarks[0]
 
 
@@ -105,8 +105,8 @@ def test_compbench_as_its_own_scripts_write_it(tmp_path):
         text = texts[skill][place]
         custom = [f"{skill}/samples/{text}_{2 * place + k:06}.png" for k in range(2)]
         assert below(tmp_path / "mine", item) == custom
-    assert benchmark.selection.folders[0]["rules"] == {"by prompt in T2I-CompBench's layout": 32}
-    assert sum(benchmark.selection.folders[0]["ignored"].values()) == 16
+    assert benchmark.selection.folders[0].rules == {"by prompt in T2I-CompBench's layout": 32}
+    assert sum(benchmark.selection.folders[0].ignored.values()) == 16
 
 
 @pytest.mark.parametrize("name", ["{}_000000.png", "samples/{}_000000.png", "color/{}_000000.png"])
@@ -210,7 +210,7 @@ def test_files_of_systems_and_notebooks_are_no_images(tmp_path):
         (tmp_path / name).write_bytes(b"{")
     actual, how = matched(tmp_path, ["a cat", "a dog"], "0.png", "1/a.png", "grid-0001.png", *junk)
     assert actual == [["0.png"], ["1/a.png"]]
-    assert how.facts()["ignored"] == {"of the system": len(junk), "a grid": 1}
+    assert how.facts("mine", 1, 1).ignored == {"of the system": len(junk), "a grid": 1}
 
 
 def test_files_beside_images_say_what_they_show(tmp_path):

@@ -14,9 +14,9 @@ datasets = pytest.importorskip("datasets")
 
 from t2v_eval.cli.main import app  # noqa: E402
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError, TableError  # noqa: E402
-from t2v_eval.evaluation.benchmark import evaluate  # noqa: E402
+from t2v_eval.evaluation.options import open_benchmark  # noqa: E402
+from t2v_eval.evaluation.run import evaluate  # noqa: E402
 from t2v_eval.inputs.media import open_media  # noqa: E402
-from t2v_eval.report.report import open_benchmark  # noqa: E402
 
 HUMAN = [5, 3, 1, 2, 4]
 
@@ -62,7 +62,7 @@ def test_as_it_is_saved(folder):
     assert [item.tags for item in items] == [("a", "b"), ("a",), ()]
     assert items[0].texts == ["text 0"] and items[2].texts == ["text 2"]
     run = evaluate(ToyEmbedding(), open_benchmark(f"dataset:{folder / 'saved'}"), resamples=5)
-    assert run.counts["failed"] == 0 and run.counts["used"] == 5
+    assert run.counts.failed == 0 and run.counts.used == 5
 
 
 def test_images_are_their_bytes(folder):

@@ -13,11 +13,12 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, MediaError, TableError
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import decode, open_media
 from t2v_eval.inputs.tables import write_table
 from t2v_eval.registry import benchmarks
-from t2v_eval.report.report import compare, open_benchmark
+from t2v_eval.report.report import compare
 
 HUMAN = [5, 3, 1, 2, 2, "", 4]
 TAGS = ["a;b"] * 3 + ["a"] * 3 + [""]
@@ -59,8 +60,8 @@ def test_all_rows_are_one_sample(table):
     human, valid = [5, 3, 1, 2, 2, 4], [0, 1, 2, 3, 4, 6]
     expected = stats.kendalltau(scores[valid].astype(float), human).statistic
     assert run.metrics["tau_b"].value == pytest.approx(expected)
-    assert next(iter(run.metrics)) == "acc23" and run.benchmark["items"] == 3
-    assert run.benchmark["tags"] == {"a": 2, "b": 1}
+    assert next(iter(run.metrics)) == "acc23" and run.benchmark.items == 3
+    assert run.benchmark.tags == {"a": 2, "b": 1}
 
 
 @pytest.mark.parametrize("tags", [("a", "b"), ("a", "a")])
@@ -74,8 +75,8 @@ def test_rows_that_make_no_item_are_resampled_together(table, tags):
     actual = open_benchmark(str(table(rows)))
     assert [item.id for item in actual.items()] == [str(n) for n in range(1, 7)]
     run = evaluate(ToyEmbedding(), actual, resamples=50)
-    assert run.counts["cells"] == 6
-    assert run.benchmark["tags"] == ({"a": 6} if tags == ("a", "a") else {"a": 3, "b": 3})
+    assert run.counts.cells == 6
+    assert run.benchmark.tags == ({"a": 6} if tags == ("a", "a") else {"a": 3, "b": 3})
     scores, human = np.concatenate(run.scores).ravel(), [n * n % 5 for n in range(6)]
     expected = {}
     for samples in ((0, 0), (0, 1), (1, 1)):
@@ -102,7 +103,7 @@ def test_labels_of_0_and_1_give_auroc(table):
     rows = [row | {"human": n % 2} for n, row in enumerate(ROWS)]
     run = evaluate(ToyEmbedding(), open_benchmark(str(table(rows))), resamples=5)
     assert list(run.metrics) == ["auroc", "average_precision"]
-    assert run.benchmark["chance"] == {"auroc": 0.5}
+    assert run.benchmark.chance == {"auroc": 0.5}
     cells = np.concatenate([item.ravel() for item in run.scores])
     wins = [(a > b) + (a == b) / 2 for a in cells[1::2] for b in cells[::2]]
     assert run.metrics["auroc"].value == pytest.approx(np.mean(wins))

@@ -15,7 +15,8 @@ from typer.testing import CliRunner
 from t2v_eval.cli import main as cli
 from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError, T2VWarning
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.run import evaluate
+from t2v_eval.evaluation.selection import LeftOut
 from t2v_eval.inputs.media import decode, open_media
 from t2v_eval.registry import ModelCard, benchmarks, models
 from t2v_eval.report import html
@@ -59,8 +60,8 @@ def test_a_part_needs_the_images_of_the_part_alone(root, tmp_path):
     benchmark = benchmarks.create("geneval", root=root, images=mine)
     run = evaluate(ToyEmbedding(), benchmark, subset=["counting", "Colors"], resamples=5)
     assert run.metrics["score"].value == pytest.approx(mean([0, 1, 2]), abs=1e-6)
-    assert run.benchmark["subset"] == ["counting", "Colors"]
-    assert (run.benchmark["items"], run.benchmark["items_of_all"]) == (3, 4)
+    assert run.benchmark.subset == ["counting", "Colors"]
+    assert (run.benchmark.items, run.benchmark.items_of_all) == (3, 4)
     entry = evaluate(ToyEmbedding(), benchmark, subset="counting", resamples=5)
     assert entry.metrics["score"].value == pytest.approx(mean([0, 1]), abs=1e-6)
     with pytest.raises(InputError, match=r"no item of geneval has the tag 'count'.*counting \(2\)"):
@@ -76,7 +77,7 @@ def test_prompts_without_images(root, tmp_path):
         evaluate(ToyEmbedding(), benchmark)
     run = evaluate(ToyEmbedding(), benchmark, on_missing="skip", resamples=5)
     assert run.metrics["score"].value == pytest.approx(mean([0, 2]), abs=1e-6)
-    assert run.benchmark["left_out"] == {"items": 2, "missing": {"1": "two dogs", "3": "x"}}
+    assert run.benchmark.left_out == LeftOut(2, {"1": "two dogs", "3": "x"})
     nothing = benchmarks.create("geneval", root=root, images=folder(tmp_path / "no", 77))
     with pytest.raises(BenchmarkDataError, match="4 of 4 prompts have no image"):
         evaluate(ToyEmbedding(), nothing, on_missing="skip")
@@ -92,8 +93,8 @@ def test_two_folders_are_compared_on_the_prompts_that_both_have(root, tmp_path):
     assert value["mine"] == pytest.approx(mean([0, 1, 2]), abs=1e-6)
     assert value["theirs"] == pytest.approx(mean([1, 2, 3], 9), abs=1e-6)
     assert value["mine - theirs"] == pytest.approx(mean([1, 2]) - mean([1, 2], 9), abs=1e-6)
-    assert run.benchmark["left_out"]["items"] == 0 and run.benchmark["items"] == 4
-    assert "mine - theirs is over the 2 prompts that both have" in run.benchmark["remarks"][-1]
+    assert run.benchmark.left_out.items == 0 and run.benchmark.items == 4
+    assert "mine - theirs is over the 2 prompts that both have" in run.benchmark.remarks[-1]
 
 
 def test_equal_folders_are_equal_whatever_lies_in_one(root, tmp_path):
@@ -179,9 +180,9 @@ def test_published_figures_are_of_the_whole(tmp_path):
     benchmark = opened("winoground", tmp_path)
     names = {n for group in benchmark.card.published.values() for n in group if n != "source"}
     scorer = ToyEmbedding(card=ModelCard(min(names), "x", "x"))
-    assert evaluate(scorer, benchmark, resamples=2).benchmark["published"]
+    assert evaluate(scorer, benchmark, resamples=2).benchmark.published
     tag = benchmark.items()[0].tags[0]
-    assert not evaluate(scorer, benchmark, resamples=2, subset=tag).benchmark["published"]
+    assert not evaluate(scorer, benchmark, resamples=2, subset=tag).benchmark.published
 
 
 def test_a_table_of_one_s_own(tmp_path):
@@ -189,7 +190,7 @@ def test_a_table_of_one_s_own(tmp_path):
         draw(tmp_path / f"{n}.png", n)
     rows = [f"{n}.png,text {n},{n},{'odd' if n % 2 else 'even'}" for n in range(4)]
     (tmp_path / "judged.csv").write_text("\n".join(["image,text,human,tags", *rows]) + "\n")
-    from t2v_eval.report.report import open_benchmark
+    from t2v_eval.evaluation.options import open_benchmark
 
     table = open_benchmark(str(tmp_path / "judged.csv"))
     with pytest.raises(MediaError, match=r"row 3: .*2.png: no such file.*--on-missing skip"):
@@ -213,8 +214,8 @@ def test_a_caution_is_said_of_stored_scores_too(root, tmp_path):
         benchmark = benchmarks.create("geneval", root=root, images=mine)
         with pytest.warns(T2VWarning, match="it means nothing"):
             run = evaluate(sized(store), benchmark, resamples=5)
-        assert run.counts["reused"] == reused
-        (caution,) = run.scorer["cautions"]
+        assert run.counts.reused == reused
+        (caution,) = run.scorer.cautions
         assert caution.startswith("4 of 4 images are not of 8 x 8 pixels")
     page = Report([run]).write(tmp_path / "out")
     for output in (page.read_text(), (tmp_path / "out/report.md").read_text()):
@@ -228,8 +229,8 @@ def test_texts_that_were_cut_are_counted_whoever_computed(root, tmp_path):
         benchmark = benchmarks.create("geneval", root=root, images=images)
         with pytest.warns(T2VWarning, match="2 of 4 texts are longer"):  # a red cube, two dogs
             run = evaluate(Short(store=store, device="cpu"), benchmark, resamples=5)
-        assert run.counts["reused"] == reused and run.scorer["truncated_texts"] == 2
-        assert run.scorer["cautions"][0].startswith("2 of 4 texts are longer")
+        assert run.counts.reused == reused and run.scorer.truncated_texts == 2
+        assert run.scorer.cautions[0].startswith("2 of 4 texts are longer")
 
 
 @pytest.mark.parametrize("turn", range(1, 9))

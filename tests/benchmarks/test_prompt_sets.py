@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError, T2VWarning
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.registry import benchmarks
-from t2v_eval.report.report import compare, open_benchmark
+from t2v_eval.report.report import compare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 

@@ -11,9 +11,9 @@ from helpers.benchmarks.published_layouts import opened
 from helpers.toy import ToyEmbedding
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.registry import benchmarks
-from t2v_eval.report.report import open_benchmark
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 names = pytest.mark.parametrize("name", EXAMPLES)
@@ -37,9 +37,9 @@ def test_items_and_a_run(written_files, name):
     assert all(item.id and item.texts and item.images for item in items)
     assert items == benchmark.items() and benchmark.card.kind
     run = evaluate(ToyEmbedding(), benchmark, resamples=10)
-    assert run.counts["failed"] == 0
+    assert run.counts.failed == 0
     assert set(benchmark.chance) <= set(run.metrics)
-    assert run.benchmark["headline"] in run.metrics
+    assert run.benchmark.headline in run.metrics
 
 
 @names

@@ -26,11 +26,12 @@ from typer.testing import CliRunner
 from t2v_eval.benchmarks.forms.frames import FramesForm
 from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import Video, decode, open_media
 from t2v_eval.inputs.video import Sampling, clip
 from t2v_eval.registry import benchmarks
-from t2v_eval.report.report import Report, compare, open_benchmark
+from t2v_eval.report.report import Report, compare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 
@@ -87,7 +88,7 @@ def test_frames_come_from_the_videos(tmp_path):
         actual = decode(open_media(items[1].images[k]))
         np.testing.assert_array_equal(actual, Image.open(tmp_path / "frame.jpg"))
     run = evaluate(ToyEmbedding(), opened("genai-bench-video-800", tmp_path)[0], resamples=2)
-    assert run.counts["cells"] == 42 + 40 and run.counts["failed"] == 0
+    assert run.counts.cells == 42 + 40 and run.counts.failed == 0
     names = [row["image_name"] for row in Report([run]).rows()]
     assert names[2] == f"{tmp_path / 'Gen2/00000.mp4'}, frame 0" and all(names)
     # Frames that were taken out before come first.
@@ -292,7 +293,7 @@ def test_videos_that_are_read_whole(tmp_path, name, write):
         assert item.labels["frames"] == [[k] for k in range(len(item.images))]
         assert all(Path(path).suffix == ".mp4" for path in item.images)
     run = evaluate(ToyVideo(), benchmark, items=items, resamples=2)
-    assert run.counts["failed"] == 0 and run.rated_units[0] == items[0].labels["frames"]
+    assert run.counts.failed == 0 and run.rated_units[0] == items[0].labels["frames"]
     entry, scores = items[-1], run.scores[-1]
     reference = [[expected(first_two(path), text) for text in entry.texts] for path in entry.images]
     np.testing.assert_allclose(scores, reference, rtol=1e-6)
@@ -300,7 +301,7 @@ def test_videos_that_are_read_whole(tmp_path, name, write):
     plain = super(FramesForm, benchmark).statistic(items, run.scores)(np.arange(len(items)))
     actual = benchmark.metrics(items, run.scores)
     assert {key: actual[key] for key in plain} == pytest.approx(plain, nan_ok=True)
-    assert run.benchmark["summary"].endswith("here each video is read whole instead")
+    assert run.benchmark.summary.endswith("here each video is read whole instead")
     assert not open_benchmark(name, tmp_path).card.summary.endswith("instead")
 
 

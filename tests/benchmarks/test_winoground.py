@@ -10,7 +10,7 @@ from helpers.toy import draw_image
 from pyarrow import parquet
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import decode, open_media
 from t2v_eval.registry import benchmarks
 
@@ -135,9 +135,9 @@ def test_a_scorer_runs_on_it(tmp_path):
     from helpers.toy import ToyEmbedding
 
     run = evaluate(ToyEmbedding(), opened(write(tmp_path)), resamples=20)
-    assert run.benchmark["items"] == 3
-    assert run.benchmark["tags"]["Relation"] == 2
-    assert run.counts["cells"] == 12
+    assert run.benchmark.items == 3
+    assert run.benchmark.tags["Relation"] == 2
+    assert run.counts.cells == 12
     assert list(run.metrics) == ["text", "image", "group"]
 
 

@@ -21,7 +21,8 @@ import torch
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores, evaluate
+from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import Media
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report

@@ -38,7 +38,7 @@ def runs(scenes):
 @pytest.mark.parametrize("name", NAMES)
 def test_quality_is_what_training_measured_with_code_of_its_own(runs, name):
     measured = LOG[name]["scores"]
-    assert runs[name].benchmark["items"] == measured["all"]["items"]
+    assert runs[name].benchmark.items == measured["all"]["items"]
     # A last bit may decide an item, on another machine or version of torch.
     assert 100 * runs[name].metrics["group"].value == pytest.approx(
         measured["all"]["group"], abs=0.5

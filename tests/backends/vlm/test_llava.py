@@ -22,7 +22,8 @@ from transformers import LlamaTokenizer, LlavaForConditionalGeneration
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, InputError, T2VWarning, TemplateError
-from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
+from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.scoring.plan import Block
 
 FOLDER = Path(__file__).parents[2] / "goldens" / "vqa" / "llava15"
@@ -313,8 +314,8 @@ def test_what_yes_and_no_captured_is_stored_and_reported(images, tmp_path):
 
     scorer = load(rule="yes-no", store=tmp_path / "scores.sqlite")
     fresh, stored = (evaluate(scorer, PromptTokens(), resamples=2) for _ in range(2))
-    assert stored.counts["reused"] == 2 * len(images)
+    assert stored.counts.reused == 2 * len(images)
     message = [json.loads(detail)["listed"] for detail in fresh.details.values()]
     assert len(message) == 2 * len(images) and all(0 < share < 1 for share in message)
     expected = {"mean": pytest.approx(np.mean(message)), "lowest": min(message), "n": len(message)}
-    assert fresh.scorer["said"]["listed"] == stored.scorer["said"]["listed"] == expected
+    assert fresh.scorer.said["listed"] == stored.scorer.said["listed"] == expected

@@ -138,7 +138,7 @@ def test_templates_and_options_reach_the_scorer(images):
     assert values(rows) == pytest.approx([expected(draw_image(0), "a photo of cat")], abs=1e-6)
     call(*common, "--option", "scale=2.5", "--device", "cpu", "--dtype", "float64")
     assert "takes no option 'shade'" in call(*common, "--option", "shade=1", code=2).stderr
-    assert "write key=value" in call(*common, "--option", "scale", code=2).stderr
+    assert "write KEY=VALUE" in call(*common, "--option", "scale", code=2).stderr
     assert "unknown placeholder '{x}'" in call(*common, "--question", "{x}", code=2).stderr
     assert "reads no answer" in call(*common, "--answer", "{}", code=2).stderr
 
@@ -165,6 +165,22 @@ def test_failed_scores_are_empty_and_said(images, tmp_path, store):
 
 
 @pytest.mark.parametrize(
+    ("flag", "value", "valid"),
+    [
+        ("--on-error", "stop", "is not one of 'raise', 'skip'"),
+        ("--image-mode", "blurred", "is not one of 'seen', 'original'"),
+        ("--batch-size", "0", "is not in the range x>=1"),
+        ("--max-requests", "0", "is not in the range x>=1"),
+        ("--max-cost", "-1", "is not in the range x>=0"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_the_flag_and_the_range(flag, value, valid):
+    said = call("score", "-m", "toy-colours", "p0.png", "-t", "x", flag, value, code=2).stderr
+    said = " ".join(said.replace("│", " ").split())
+    assert f"'{flag}': " in said and value in said and valid in said
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("-m", "toy-colour", "p0.png", "-t", "x"), "Did you mean 'toy-colours'"),
@@ -187,7 +203,6 @@ def test_failed_scores_are_empty_and_said(images, tmp_path, store):
             ("-m", "toy-colours", "p0.png", "-t", "x", "--device", "nonsense"),
             "is not available here",
         ),
-        (("-m", "toy-colours", "p0.png", "-t", "x", "--on-error", "stop"), "use 'raise' or 'skip'"),
     ],
 )
 def test_errors_are_one_line_and_exit_with_2(images, monkeypatch, arguments, message):
@@ -419,7 +434,7 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path, store):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=HANGING)
     assert process.returncode == 130
-    assert "kept in" in err and str(store) in err and "Traceback" not in err
+    assert "stored in" in err and str(store) in err and "Traceback" not in err
     call(*arguments)
     counts = json.loads((tmp_path / "out/report.json").read_text())["runs"][0]["counts"]
     assert counts["reused"] == 5 and counts["reused"] + counts["computed"] == 48

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
@@ -21,7 +22,7 @@ from typer.testing import CliRunner
 from t2v_eval.cli import console
 from t2v_eval.cli.main import app
 from t2v_eval.errors import OutputError, T2VWarning, TableError
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs import tables
 from t2v_eval.inputs.tables import read_table, to_csv, write_table
 from t2v_eval.report.report import Report
@@ -151,8 +152,6 @@ def test_a_report_keeps_its_scores_whatever_the_writer_raises(tmp_path, monkeypa
 def test_a_report_of_odd_names_is_written(tmp_path):
     class Odd(Toys):
         def items(self):
-            from dataclasses import replace
-
             return [
                 replace(one, id=EVIL, tags=(f"| `{EVIL}` <b>\n# x",)) for one in super().items()
             ]
@@ -259,15 +258,17 @@ def test_all_that_the_console_shows_is_plain(terminal):
 
     class Odd(Toys):
         def items(self):
-            from dataclasses import replace
-
             return [replace(one, tags=(EVIL,)) for one in super().items()]
 
     runs = [evaluate(Knows(wrong), Odd(), resamples=10) for wrong in (0, 3)]
-    for n, run in enumerate(runs):
-        run.scorer["name"] = f"{EVIL}{n}"
-        run.benchmark["name"] = EVIL
-        run.benchmark["note"] = EVIL
+    runs = [
+        replace(
+            run,
+            scorer=replace(run.scorer, name=f"{EVIL}{n}"),
+            benchmark=replace(run.benchmark, name=EVIL, note=EVIL),
+        )
+        for n, run in enumerate(runs)
+    ]
     console.print_report(Report(runs))
     with console.Bars() as bars:
         bars.add(EVIL)

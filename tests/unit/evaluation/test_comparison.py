@@ -15,8 +15,9 @@ from helpers.toy import draw_image
 from scipy import stats
 
 from t2v_eval.cli import console
-from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
+from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.comparison import BOTH
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.report.report import Report, compare
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer

@@ -13,7 +13,7 @@ from helpers.toy import ToyEmbedding
 from scipy import stats
 
 from t2v_eval.errors import InputError
-from t2v_eval.evaluation.benchmark import evaluate
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import decode, open_media
 from t2v_eval.registry import benchmarks
 from t2v_eval.stats import metrics

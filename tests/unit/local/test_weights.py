@@ -12,7 +12,8 @@ from helpers.toy import ToyEmbedding, draw_image
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError
-from t2v_eval.evaluation.benchmark import Benchmark, Item, evaluate
+from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.local import weights as of_weights
 from t2v_eval.local.weights import fill, fingerprint, read_tensors
 from t2v_eval.registry import ModelCard, Registry
@@ -137,7 +138,7 @@ def test_a_run_without_a_store_is_not_lost_where_weights_are_replaced_meanwhile(
     before = Replaced(weights, device="cpu").id
     items = [Item([draw_image(n)], ["a cat"], labels={"human": [n]}) for n in range(3)]
     run = evaluate(Replaced(weights, device="cpu"), Rated(), items=items, resamples=2)
-    assert run.scorer["id"] == before
+    assert run.scorer.id == before
 
 
 class Runs:

@@ -16,7 +16,8 @@ from helpers.toy import draw_image
 from PIL import Image
 
 from t2v_eval.cli import console
-from t2v_eval.evaluation.benchmark import Item, evaluate
+from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report import disagreement, item_browser, plots, thumbnails

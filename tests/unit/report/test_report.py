@@ -13,14 +13,17 @@ import pytest
 from helpers.benchmarks.toy_benchmark import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
 
 from t2v_eval.errors import BenchmarkDataError, InputError, OutputError, UnknownNameError
-from t2v_eval.evaluation.benchmark import Benchmark, evaluate
+from t2v_eval.evaluation.benchmark import Benchmark
 from t2v_eval.evaluation.comparison import excludes_zero
+from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report import disagreement
 from t2v_eval.report.chart import forest
 from t2v_eval.report.html import render
 from t2v_eval.report.reader import SCHEMA_VERSION, read_report
-from t2v_eval.report.report import Report, compare, open_benchmark
+from t2v_eval.report.report import Report, compare
+from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Interval
 
 
@@ -35,10 +38,10 @@ def test_figures_are_those_of_the_scores(report):
     assert guesses.metrics["right"].value == pytest.approx(8 / 12)
     assert guesses.metrics["right"].low < 8 / 12 < guesses.metrics["right"].high
     assert guesses.by_tag["even"]["right"].value == pytest.approx(4 / 6)
-    assert guesses.benchmark["tags"] == {"even": 6, HOSTILE: 3, "odd": 6}
-    assert knows.counts == {"cells": 48, "computed": 48, "reused": 0, "failed": 0, "used": 48}
+    assert guesses.benchmark.tags == {"even": 6, HOSTILE: 3, "odd": 6}
+    assert knows.counts == CellCounts(cells=48, computed=48) and knows.counts.used == 48
     assert guesses.verdicts[0] == {"right": 0.0} and guesses.verdicts[1] == {"right": 1.0}
-    assert knows.scorer["name"] == "toy-oracle" and knows.scorer["id"].startswith("toy-oracle ")
+    assert knows.scorer.name == "toy-oracle" and knows.scorer.id.startswith("toy-oracle ")
 
 
 def test_differences_are_paired(report):
@@ -232,7 +235,7 @@ def test_a_folder_that_cannot_be_written_is_refused(report, tmp_path):
 def test_failures_are_counted_and_left_out(tmp_path):
     report = compare([Knows(on_error="skip")], [Toys(broken=2)], resamples=20)
     (run,) = report.runs
-    assert run.counts["failed"] == 4 and run.counts["used"] == 44  # one bad image, four texts
+    assert run.counts.failed == 4 and run.counts.used == 44  # one bad image, four texts
     assert run.metrics["right"].value == 1.0
     assert list(run.errors.values()) == [4]
     rows = list(report.rows())
@@ -315,7 +318,7 @@ def test_several_benchmarks_come_one_after_the_other():
             super().__init__(n=4, card=BenchmarkCard("other", "Other", __name__))
 
     report = compare([Knows(), Guesses()], [Toys(), Other()], resamples=5)
-    assert [(r.benchmark["name"], r.scorer["name"]) for r in report.runs] == [
+    assert [(r.benchmark.name, r.scorer.name) for r in report.runs] == [
         ("Toys", "Knows"),
         ("Toys", "Guesses"),
         ("other", "Knows"),

@@ -12,8 +12,8 @@ from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys
 from t2v_eval.benchmarks.forms.ratings import RatingsForm
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.agreement import agreement
-from t2v_eval.evaluation.benchmark import evaluate
 from t2v_eval.evaluation.comparison import differences
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.stats.agreement_metrics import METRICS, AgreementMetric, register_metric
 from t2v_eval.stats.bootstrap import agreement_statistic
 
@@ -79,7 +79,7 @@ def test_benchmarks_report_and_compare_it(added):
         evaluate(scorer, RatedToys(), resamples=50) for scorer in (Knows(), Guesses())
     )
     assert knows.metrics[added].value == pytest.approx(-0.1)
-    assert knows.benchmark["meanings"][added] == "minus the mean distance, up to 0"
+    assert knows.benchmark.meanings[added] == "minus the mean distance, up to 0"
     assert set(knows.by_tag) and all(added in metrics for metrics in knows.by_tag.values())
     (difference,) = differences([knows, guesses])
     # Guesses is wrong on every third item, where each cell is 0.8 further from its rating.

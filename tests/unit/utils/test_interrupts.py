@@ -89,7 +89,7 @@ def start(how, arguments, **environment):
 def check_line(process, err, stop, store):
     word, code = SIGNALS[stop]
     assert process.returncode == code, err
-    said = f"{word}; finished scores are kept in {store}; run the same command again to continue"
+    said = f"{word}; finished scores are stored in {store}; run the same command again to continue"
     assert [line for line in err.splitlines() if word in line] == [said]
     assert "Traceback" not in err
 
@@ -182,7 +182,7 @@ def test_eval_and_a_run_without_a_store(stop, tmp_path):
     _, err = process.communicate(timeout=HANGING)
     word, code = SIGNALS[stop]
     assert process.returncode == code
-    assert f"{word}; without a store nothing is kept" in err and "Traceback" not in err
+    assert f"{word}; without a store, finished scores are lost" in err and "Traceback" not in err
 
 
 def test_what_handles_signals_already_is_left_alone():

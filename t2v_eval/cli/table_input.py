@@ -1,0 +1,206 @@
+"""The input of `score`: images and texts, or the rows of a table; and its result rows."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from t2v_eval.errors import InputError, MediaError, TableError
+from t2v_eval.utils.printable import redact_userinfo
+
+if TYPE_CHECKING:
+    from t2v_eval.scoring.plan import Block
+    from t2v_eval.scoring.results import ScoringResult
+
+RESULT_COLUMNS = ("image", "text", "model", "score", "error")  # of what `score` writes
+
+
+class TableInput(NamedTuple):
+    """What `score` was given, as blocks and as rows.
+
+    `rows` has the columns of each row of a table (one empty row without a table); `unusable` maps
+    row numbers, from 1, to the reason why the row has no block.
+    """
+
+    blocks: list[Block]
+    rows: list[dict[str, Any]]
+    unusable: dict[int, str]
+
+
+def read_blocks(
+    images: Sequence[str] | None,
+    texts: Sequence[str] | None,
+    pairs: Path | None,
+    columns: tuple[str, str],
+    root: Path | None,
+    skip: bool = False,
+) -> TableInput:
+    """Return images x texts, or the rows of a table, as blocks to score.
+
+    Args:
+        images, texts: paths or URLs, and texts; no text at all is one empty text, for scorers that
+            use none.
+        pairs: a table instead of images and texts.
+        columns: the table's columns of images and of texts.
+        root: the folder that image paths start from; of a table, by default its own folder.
+        skip: whether rows that cannot be used get no block instead of raising.
+
+    Raises:
+        InputError: both images and a table, or neither.
+        TableError: see `read_rows`; the table has columns that results have.
+    """
+    if pairs is not None:
+        if images or texts:
+            raise InputError("pass images and texts, or a table with --pairs, not both")
+        return _read_table(pairs, columns, pairs.parent if root is None else root, skip)
+    if not images:
+        raise InputError("pass images and at least one --text, or a table with --pairs")
+    from t2v_eval.scoring.plan import Block
+
+    paths = [_resolve(root, image) for image in images]
+    return TableInput([Block.of(paths, texts or [""])], [{}], {})
+
+
+def _read_table(pairs: Path, columns: tuple[str, str], root: Path, skip: bool) -> TableInput:
+    from t2v_eval.inputs.tables import read_rows
+
+    image, text = columns
+    rows, unusable = read_rows(pairs, columns, skip)
+    others = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in columns]
+    if clashing := [name for name in others if name in RESULT_COLUMNS]:
+        raise TableError(
+            f"{pairs}: the results have columns {', '.join(map(repr, clashing))} of their own; "
+            "rename those of the table"
+        )
+    blocks = []
+    for number, row in enumerate(rows, 1):
+        try:
+            if number not in unusable:
+                blocks.append(_row_block(pairs, number, row, columns, root))
+        except InputError as error:
+            if not skip:
+                raise
+            unusable[number] = str(error).removeprefix(f"{pairs}, ")
+    if not blocks:
+        raise TableError(f"{pairs}: no row can be used: {next(iter(unusable.values()))}")
+    renamed = [
+        {"image": row.get(image), "text": row.get(text), **{n: row.get(n) for n in others}}
+        for row in rows
+    ]
+    return TableInput(blocks, renamed, unusable)
+
+
+def _row_block(
+    pairs: Path, number: int, row: Mapping[str, Any], columns: tuple[str, str], root: Path
+) -> Block:
+    from t2v_eval.inputs.media import Media
+    from t2v_eval.scoring.plan import Block
+
+    where = f"{pairs}, row {number}: "
+    value = row[columns[0]]
+    image = _image_of_row(root, value, f"row {number} of {pairs}")
+    if not isinstance(image, (str, Media)):
+        kind = type(image).__name__
+        raise MediaError(f"{where}{value!r}: {kind} is not an image; write its path")
+    return Block.of([image], [row[columns[1]]], where=where)
+
+
+def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
+    """Check that image files can be opened, so that no model is loaded in vain.
+
+    Args:
+        pairs: whether each block is a row of a table, which messages then name.
+
+    Raises:
+        MediaError: a file is missing, empty or no regular file; its path cannot be one; or an image
+            that a table embeds cannot be opened.
+    """
+    from t2v_eval.inputs.media import Media
+
+    for number, block in enumerate(blocks):
+        where = f"row {number + 1}: " if pairs else ""
+        hint = "; --on-error skip goes on without it" if pairs else ""
+        for image in block.images:
+            if isinstance(image, Media) and image.is_broken:
+                image.load()
+            if isinstance(image, str) and not _is_url(image) and (reason := _unusable_file(image)):
+                raise MediaError(f"{where}{_shortened(image)}: {reason}{hint}")
+
+
+def _unusable_file(path: str) -> str:
+    """Return why a path is not that of a file to read, or ""."""
+    from t2v_eval.utils.regular_file import File
+
+    try:
+        return "" if File.snapshot(Path(path)).size else "the file is empty (0 bytes)"
+    except FileNotFoundError:
+        return "no such file"
+    except IsADirectoryError:
+        return "is a directory, not an image"
+    except (OSError, ValueError) as error:
+        return f"cannot be read: {getattr(error, 'strerror', None) or error}"
+
+
+def _shortened(path: str) -> str:
+    path = redact_userinfo(path)
+    return path if len(path) <= 200 else f"{path[:200]}..."
+
+
+def _is_url(image: str) -> bool:
+    return image.startswith(("http://", "https://"))
+
+
+def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
+    """Return the image that a table's cell embeds, or its path."""
+    from t2v_eval.inputs.media import embedded
+
+    if isinstance(value, dict):  # how Hugging Face data sets store an image in Parquet
+        content, path = value.get("bytes"), value.get("path")
+        return embedded(content, path or row) if content else _resolve(root, path or None)
+    return embedded(value, row) if isinstance(value, bytes) else _resolve(root, value)
+
+
+def _resolve(root: Path | None, image: Any) -> Any:
+    if root is None or not isinstance(image, str) or _is_url(image):
+        return image
+    return str(root.expanduser() / image)
+
+
+def image_label(image: Any, number: int = 0) -> str:
+    """Return how to show an image in a table: its path, or the row that embeds it."""
+    if isinstance(image, dict):
+        image = image.get("path") or image.get("bytes")
+    if isinstance(image, bytes):
+        return f"row {number} ({len(image)} bytes)" if number else f"{len(image)} bytes"
+    return "" if image is None else redact_userinfo(str(image))
+
+
+def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterator[dict[str, Any]]:
+    """Yield a row for each image and text, and for each row of the table that cannot be used."""
+    numbered_blocks = iter(enumerate(table.blocks))
+    for number, row in enumerate(table.rows, 1):
+        others = {name: value for name, value in row.items() if name not in ("image", "text")}
+        if number in table.unusable:
+            cell = {"image": image_label(row["image"], number), "text": row["text"], **others}
+            reason = table.unusable[number]
+            yield {**cell, "model": model, "score": math.nan, "error": reason}
+            continue
+        b, block = next(numbered_blocks)
+        for i, image in enumerate(block.images):
+            for j, text in enumerate(block.texts):
+                error = outcome.failures.get((b, i, j), "")
+                if row and error:
+                    error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
+                yield {
+                    "image": redact_userinfo(
+                        image if isinstance(image, str) else str(getattr(image, "name", ""))
+                    ),
+                    "text": text,
+                    **others,
+                    "model": model,
+                    "score": float(outcome.scores[b][i, j]),
+                    "error": error,
+                }

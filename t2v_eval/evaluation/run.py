@@ -1,0 +1,413 @@
+"""Run a scorer on a benchmark: score its items, and compute metrics, intervals and tests."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from importlib import metadata
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2v_eval.errors import InputError
+from t2v_eval.evaluation.benchmark import (
+    Benchmark,
+    Contrast,
+    Item,
+    Scores,
+    bootstrap_items,
+    indices_with_tag,
+)
+from t2v_eval.evaluation.options import RunOptions
+from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
+from t2v_eval.registry import BenchmarkCard
+from t2v_eval.scoring.plan import Block
+from t2v_eval.scoring.results import CellCounts, Progress, ScoringResult
+from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.stats.agreement_metrics import METRICS
+from t2v_eval.stats.bootstrap import BootstrapSamples, Interval, Statistic
+from t2v_eval.stats.metrics import FloatArray
+from t2v_eval.stats.permutation import PValue, corrected, sign_flip
+
+
+@dataclass(frozen=True, slots=True)
+class DetailSummary:
+    """A number that the model returned beside its scores, summarized over cells.
+
+    Attributes:
+        mean, lowest: of the cells that have it.
+        n: the number of these cells.
+
+    >>> summarize_details(['{"listed": 0.5}', '{"listed": 1.0}'])["listed"]
+    DetailSummary(mean=0.75, lowest=0.5, n=2)
+    """
+
+    mean: float
+    lowest: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedFigure:
+    """A published value of a metric, and where it was published.
+
+    >>> PublishedFigure(0.46, "Table 2 of the paper").value
+    0.46
+    """
+
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerFacts:
+    """What a report says about the scorer of a run; a run's JSON has it under "scorer".
+
+    Attributes:
+        name, id, kind, summary: of the scorer; equal ids give equal scores.
+        question, answer: its templates in this run.
+        truncated_texts: the number of texts that are longer than the model reads.
+        cautions: what a reader of the scores should know.
+        execution: device, dtype, batch sizes and what else decides speed.
+        said: numbers that the model returned beside its scores.
+        usage: requests, tokens and US dollars of an API; empty for a scorer that runs locally.
+
+    >>> facts = ScorerFacts("mine", "mine v1", "clip", "", question="{}", answer="")
+    >>> facts.truncated_texts
+    0
+    """
+
+    name: str
+    id: str
+    kind: str
+    summary: str
+    question: str
+    answer: str
+    truncated_texts: int = 0
+    cautions: Sequence[str] = ()
+    execution: Mapping[str, object] = field(default_factory=dict)
+    said: Mapping[str, DetailSummary] = field(default_factory=dict)
+    usage: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkFacts(SelectionFacts):
+    """What a report says about the benchmark of a run; a run's JSON has it under "benchmark".
+
+    Attributes:
+        name, summary, note: of the benchmark.
+        items: the number of items that were evaluated.
+        headline: the metric that scorers are ranked by.
+        chance: the value that guessing reaches, by metric.
+        meanings: each metric in plain words, with its range.
+        pooled: whether metrics compare cells of different items with each other.
+        published: published figures of this scorer, by metric; only for the whole benchmark.
+        tags: the number of items with each tag.
+        resamples, seed: of the bootstrap.
+
+    >>> import t2v_eval
+    >>> from t2v_eval.evaluation.options import open_benchmark
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> evaluate(scorer, open_benchmark("scenes", n=2), resamples=5).benchmark.headline
+    'group'
+    """
+
+    name: str
+    items: int
+    summary: str
+    note: str
+    headline: str
+    chance: Mapping[str, float]
+    meanings: Mapping[str, str]
+    pooled: bool
+    published: Mapping[str, PublishedFigure]
+    tags: Mapping[str, int]
+    resamples: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The results of one scorer on one benchmark.
+
+    Attributes:
+        scorer, benchmark: the facts that reports show.
+        metrics: each metric of all items, with its 95 % interval.
+        by_tag: the same for the items of each tag.
+        counts: unique cells: all, computed, read from the store, failed, used.
+        errors: the number of failed cells by reason.
+        environment: versions of packages, and the device.
+        seconds: the time of scoring.
+        items, scores: the items, and for each an array of shape (M, N); NaN is missing.
+        verdicts: the metrics of each item alone, without undefined ones.
+        failures: why a cell (item, image, text) has no score.
+        details: what else the model returned for a cell, as JSON.
+        rated_units, human: `Benchmark.rated_units` and `Benchmark.human` of each item.
+        bootstrap: the resampled metrics by tag; "" is all items.
+        contrasts: the keys of `Benchmark.contrasts`.
+        tests: a sign-flip test of each contrast, by tag and metric; "" is all items. p-values are
+            corrected over the contrasts of all items, and over contrasts and tags for those by tag.
+        statistic_of: `Benchmark.statistic`, for tests between runs.
+
+    >>> import t2v_eval
+    >>> from t2v_eval.evaluation.options import open_benchmark
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> run = evaluate(scorer, open_benchmark("scenes", n=2), resamples=5)
+    >>> run.counts.cells, run.counts.used, [scores.shape for scores in run.scores]
+    (8, 8, [(2, 2), (2, 2)])
+    """
+
+    scorer: ScorerFacts
+    benchmark: BenchmarkFacts
+    metrics: Mapping[str, Interval]
+    by_tag: Mapping[str, Mapping[str, Interval]]
+    counts: CellCounts
+    errors: Mapping[str, int]
+    environment: Mapping[str, str]
+    seconds: float
+    items: Sequence[Item] = field(repr=False)
+    scores: Scores = field(repr=False)
+    verdicts: Sequence[Mapping[str, float]] = field(repr=False)
+    failures: Mapping[tuple[int, int, int], str] = field(repr=False)
+    details: Mapping[tuple[int, int, int], str] = field(repr=False)
+    rated_units: Sequence[Sequence[Sequence[int]]] = field(repr=False)
+    human: Sequence[NDArray[np.float64] | None] = field(repr=False)
+    bootstrap: Mapping[str, BootstrapSamples] = field(repr=False)
+    contrasts: Sequence[Contrast] = field(repr=False)
+    tests: Mapping[str, Mapping[str, PValue]] = field(repr=False)
+    statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
+
+
+def evaluate(
+    scorer: Scorer,
+    benchmark: Benchmark,
+    *,
+    items: Sequence[Item] | None = None,
+    progress: Progress | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    subset: str | Sequence[str] | None = None,
+    on_missing: OnMissing | None = None,
+    question_template: str | None = None,
+    answer_template: str | None = None,
+    template: str | None = None,
+) -> Run:
+    """Score every item of `benchmark` and compute its metrics, overall and for each tag.
+
+    Args:
+        scorer: a loaded scorer.
+        benchmark: an open benchmark.
+        items: what `benchmark.selected()` returned, if it has been called already.
+        progress: called with the counts as they grow.
+        subset, on_missing, resamples, seed: see `RunOptions`.
+        question_template, answer_template, template: see `ScorerOptions`.
+
+    Raises:
+        BenchmarkDataError: the benchmark's files are missing.
+        InputError: there are no items to evaluate.
+        MediaError: an image cannot be read, unless the scorer was loaded with on_error="skip".
+
+    >>> import t2v_eval
+    >>> from t2v_eval.evaluation.options import open_benchmark
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> run = evaluate(scorer, open_benchmark("scenes", n=2), resamples=5)
+    >>> list(run.metrics)
+    ['text', 'image', 'group']
+    """
+    selected = benchmark.selecting(subset, on_missing)
+    items = _items_to_evaluate(selected, items, chosen=selected is benchmark)
+    bound = scorer.with_template(question_template, answer_template, template)
+    bound.reset_size_warning()
+    # The id comes before scoring: it raises if weight files change on disk during the run.
+    bound_id = bound.id
+    started = time.perf_counter()
+    result = bound.evaluate_blocks(
+        [Block(item.images, item.texts, item.references) for item in items], progress
+    )
+    seconds = time.perf_counter() - started
+    facts = _scorer_facts(scorer, bound, bound_id, result)
+    options = RunOptions(resamples=resamples, seed=seed)
+    return _analyze(scorer, facts, selected, items, result, seconds, options)
+
+
+def environment(scorer: Scorer) -> dict[str, str]:
+    """Return the versions of Python and packages, the platform and the device of a scorer.
+
+    >>> import t2v_eval
+    >>> environment(t2v_eval.load("tiny-clip", device="cpu"))["device"]
+    'cpu'
+    """
+    packages = ("t2v-eval", "torch", "transformers", "open_clip_torch", "pillow", "numpy")
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions | {"device": str(getattr(scorer, "device", "remote"))}
+
+
+def summarize_details(details: Iterable[str]) -> dict[str, DetailSummary]:
+    """Summarize the numbers in the details of cells.
+
+    Args:
+        details: JSON of each cell; only numbers of objects count.
+
+    >>> summarize_details(['{"p": 0.5, "text": "yes"}', "[]"])
+    {'p': DetailSummary(mean=0.5, lowest=0.5, n=1)}
+    """
+    numbers: dict[str, list[float]] = {}
+    for detail in details:
+        values = json.loads(detail)
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if isinstance(value, (int, float)) and not isinstance(value, bool):
+                numbers.setdefault(name, []).append(value)
+    return {
+        name: DetailSummary(math.fsum(values) / len(values), min(values), len(values))
+        for name, values in numbers.items()
+    }
+
+
+def _items_to_evaluate(
+    benchmark: Benchmark, items: Sequence[Item] | None, chosen: bool
+) -> Sequence[Item]:
+    """Read the items, or restrict those that were read before unless that was done already."""
+    if items is None:
+        items = benchmark.selected()
+    elif not chosen:
+        items = benchmark.selection.choose(items)
+    if not items:
+        raise InputError(f"benchmark {benchmark.name!r} has no items")
+    return items
+
+
+def _analyze(
+    scorer: Scorer,
+    scorer_facts: ScorerFacts,
+    benchmark: Benchmark,
+    items: Sequence[Item],
+    result: ScoringResult,
+    seconds: float,
+    options: RunOptions,
+) -> Run:
+    """Compute metrics, intervals and tests of finished scores."""
+    statistic = benchmark.statistic(items, result.scores)
+    bootstrap = {"": bootstrap_items(statistic, items, options.resamples, options.seed)}
+    bootstrap |= _bootstrap_by_tag(benchmark, items, result.scores, options)
+    intervals = {tag: samples.intervals() for tag, samples in bootstrap.items()}
+    contrasts = benchmark.contrasts(items, result.scores)
+    return Run(
+        scorer=scorer_facts,
+        benchmark=_benchmark_facts(benchmark, scorer, items, bootstrap),
+        metrics=intervals.pop(""),
+        by_tag=intervals,
+        counts=result.counts,
+        errors=result.errors,
+        environment=environment(scorer),
+        seconds=seconds,
+        items=items,
+        scores=result.scores,
+        verdicts=[_defined(statistic(np.array([n]))) for n in range(len(items))],
+        failures=result.failures,
+        details=result.details,
+        rated_units=[benchmark.rated_units(item) for item in items],
+        human=[benchmark.human(item) for item in items],
+        bootstrap=bootstrap,
+        contrasts=list(contrasts),
+        tests=_test_contrasts(contrasts, items, list(bootstrap), options.seed),
+        statistic_of=benchmark.statistic,
+    )
+
+
+def _bootstrap_by_tag(
+    benchmark: Benchmark, items: Sequence[Item], scores: Scores, options: RunOptions
+) -> dict[str, BootstrapSamples]:
+    """Bootstrap the items of each tag."""
+    bootstrap = {}
+    for tag in dict.fromkeys(tag for item in items for tag in item.tags):
+        chosen = indices_with_tag(items, tag)
+        tag_items = [items[n] for n in chosen]
+        statistic = benchmark.statistic(tag_items, [scores[n] for n in chosen])
+        bootstrap[tag] = bootstrap_items(statistic, tag_items, options.resamples, options.seed)
+    return bootstrap
+
+
+def _scorer_facts(
+    scorer: Scorer, bound: Scorer, bound_id: str, result: ScoringResult
+) -> ScorerFacts:
+    return ScorerFacts(
+        name=scorer.name,
+        id=bound_id,
+        kind=scorer.card.kind,
+        summary=scorer.card.summary,
+        question=bound.template.question,
+        answer=bound.template.answer,
+        truncated_texts=result.truncated,
+        cautions=list(result.cautions),
+        execution=dict(getattr(bound, "execution", {})),
+        said=summarize_details(result.details.values()),
+        usage=dict(result.usage),
+    )
+
+
+def _benchmark_facts(
+    benchmark: Benchmark,
+    scorer: Scorer,
+    items: Sequence[Item],
+    bootstrap: Mapping[str, BootstrapSamples],
+) -> BenchmarkFacts:
+    overall = bootstrap[""]
+    selection = benchmark.selection.facts(len(items))
+    return BenchmarkFacts(
+        **{f.name: getattr(selection, f.name) for f in fields(selection)},
+        name=benchmark.name,
+        items=len(items),
+        summary=benchmark.card.summary,
+        note=benchmark.card.note,
+        headline=benchmark.headline or next(iter(overall.value)),
+        chance=dict(benchmark.chance),
+        meanings={name: _meaning(benchmark, name) for name in overall.value},
+        pooled=benchmark.pooled,
+        published=_published(benchmark.card, scorer.name) if benchmark.selection.whole else {},
+        tags={tag: sum(tag in item.tags for item in items) for tag in bootstrap if tag},
+        resamples=overall.resamples,
+        seed=overall.seed,
+    )
+
+
+def _meaning(benchmark: Benchmark, metric: str) -> str:
+    registered = METRICS.get(metric)
+    return benchmark.meanings.get(metric, registered.meaning if registered else "")
+
+
+def _published(card: BenchmarkCard, scorer: str) -> dict[str, PublishedFigure]:
+    """Return the published figures of this scorer on this benchmark, by metric."""
+    return {
+        metric: PublishedFigure(figures[scorer], figures.get("source", ""))
+        for metric, figures in card.published.items()
+        if scorer in figures
+    }
+
+
+def _test_contrasts(
+    contrasts: Mapping[Contrast, FloatArray], items: Sequence[Item], tags: Sequence[str], seed: int
+) -> dict[str, dict[str, PValue]]:
+    p = {
+        (tag, f"{first} - {second}"): sign_flip(values[indices_with_tag(items, tag)], seed=seed)
+        for tag in tags
+        for (first, second), values in contrasts.items()
+    }
+    tests: dict[str, dict[str, PValue]] = {}
+    for whole in (True, False):
+        family = {key: value for key, value in p.items() if (key[0] == "") is whole}
+        for (tag, name), p_value in corrected(family).items():
+            tests.setdefault(tag, {})[name] = p_value
+    return tests
+
+
+def _defined(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if math.isfinite(value)}

@@ -1,0 +1,283 @@
+"""The tables of a report, which the terminal and Markdown render each in their own way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark
+from t2v_eval.evaluation.run import Run
+from t2v_eval.report.format import verdict
+from t2v_eval.scoring.results import CellCounts
+from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.stats.permutation import PValue
+
+
+class ScorerCell(NamedTuple):
+    """The label of a scorer, and its number of failed scores.
+
+    >>> ScorerCell("mine", failed=2).failed
+    2
+    """
+
+    label: str
+    failed: int
+
+
+class IntervalCell(NamedTuple):
+    """A value with its interval.
+
+    Attributes:
+        interval: the value and its limits.
+        sign: "+" to show the sign of positive numbers too, as of differences.
+        published: the published value, if there is one.
+
+    >>> IntervalCell(Interval(0.5, 0.4, 0.6)).published is None
+    True
+    """
+
+    interval: Interval
+    sign: str = ""
+    published: float | None = None
+
+
+class PValueCell(NamedTuple):
+    """A p-value, from 0 to 1; NaN is undefined.
+
+    >>> PValueCell(0.04).p
+    0.04
+    """
+
+    p: float
+
+
+class VerdictCell(NamedTuple):
+    """Which of two is better.
+
+    >>> VerdictCell("no significant difference", significant=False).significant
+    False
+    """
+
+    text: str
+    significant: bool
+
+
+class ChanceCell(NamedTuple):
+    """A cell of the row of what guessing reaches.
+
+    >>> ChanceCell("0.250").text
+    '0.250'
+    """
+
+    text: str
+
+
+Cell: TypeAlias = (
+    str | ScorerCell | IntervalCell | PValueCell | VerdictCell | ChanceCell | CellCounts
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with a title; the first column names the rows.
+
+    Attributes:
+        title: what it shows.
+        columns: the heads of the columns.
+        rows: a cell for each column.
+        note: a sentence about all of it.
+
+    >>> Table("metrics of scorers", ["scorer", "tau_b"], []).note
+    ''
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What a report shows of one benchmark.
+
+    Attributes:
+        name: the name of the benchmark, with the part of it that was evaluated.
+        scorers: the label and the run of each scorer.
+        pairs: the label of both scorers and their difference.
+
+    >>> list(sections([], [], []))
+    []
+    """
+
+    name: str
+    scorers: Sequence[tuple[str, Run]]
+    pairs: Sequence[tuple[str, str, Difference]]
+
+    @property
+    def first(self) -> Run:
+        """Return the first run, whose benchmark facts stand for those of all."""
+        return self.scorers[0][1]
+
+    @property
+    def items(self) -> str:
+        """Return the number of items, and of how many if a part was evaluated."""
+        count, total = len(self.first.items), self.first.benchmark.items_of_all
+        return f"{count}{f' of {total}' if total > count else ''} items"
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """Return the source of the published figures of each metric."""
+        return {
+            metric: figure.source
+            for _, run in self.scorers
+            for metric, figure in run.benchmark.published.items()
+            if figure.source
+        }
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """Return what each metric means, with its range."""
+        return {name: text for name, text in self.first.benchmark.meanings.items() if text}
+
+    @property
+    def cautions(self) -> list[str]:
+        """Return what a reader of the scores of each scorer should know, each once."""
+        texts = (
+            f"{label}: {caution}" for label, run in self.scorers for caution in run.scorer.cautions
+        )
+        return list(dict.fromkeys(texts))
+
+    def metrics(self) -> Table:
+        """Return the metrics of each scorer over all items."""
+        names, chance = list(self.first.metrics), self.first.benchmark.chance
+        rows: list[list[Cell]] = [
+            [
+                ScorerCell(label, run.counts.failed),
+                *(_metric(run, name) for name in names),
+                run.counts,
+            ]
+            for label, run in self.scorers
+        ]
+        if chance:
+            values = [f"{chance[name]:.3f}" if name in chance else "" for name in names]
+            rows.append([ChanceCell(text) for text in ("guessing", *values, "")])
+        return Table(f"{self.items}, with 95 % intervals", ["scorer", *names, "scores"], rows)
+
+    def by_tag(self) -> Table:
+        """Return the headline metric of each scorer by tag."""
+        headline = self.first.benchmark.headline
+        rows = [
+            [
+                f"{tag} ({count})",
+                *(_optional(run.by_tag.get(tag, {}), headline) for _, run in self.scorers),
+            ]
+            for tag, count in self.first.benchmark.tags.items()
+        ]
+        columns = ["tag (items)", *(label for label, _ in self.scorers)]
+        return Table(f"{headline} by tag", columns, rows)
+
+    def differences(self) -> Table:
+        """Return the differences on all items, with numbers of common scores if some lack any."""
+        headline = self.first.benchmark.headline
+        has_missing = any(pair.used < pair.cells for _, _, pair in self.pairs)
+        rows: list[list[Cell]] = [
+            [
+                f"{first} - {second}",
+                *(IntervalCell(interval, "+") for interval in pair.metrics.values()),
+                *_tested(pair.tests[""][headline], pair.metrics[headline], first, second),
+                *[f"{pair.used} of {pair.cells}"] * has_missing,
+            ]
+            for first, second, pair in self.pairs
+        ]
+        heads = ["first - second", *self.first.metrics, "p", f"on {headline}"]
+        return Table(
+            f"differences on the same items; p of {headline}, corrected for all pairs",
+            [*heads, *["scores of both"] * has_missing],
+            rows,
+            BOTH if has_missing else "",
+        )
+
+    def differences_by_tag(self, limit: int) -> Table:
+        """Return the differences by tag; of more than `limit` only the significant ones."""
+        headline = self.first.benchmark.headline
+        rows = [
+            (tag, first, second, pair)
+            for first, second, pair in self.pairs
+            for tag, metrics in pair.by_tag.items()
+            if headline in metrics
+        ]
+        title = f"differences of {headline} by tag; p corrected for all pairs and tags"
+        if len(rows) > limit:
+            significant = [row for row in rows if row[-1].significant(headline, row[0])]
+            title += f"; {len(rows) - len(significant)} that are not significant are left out"
+            rows = significant
+        cells = [
+            [
+                tag,
+                f"{first} - {second}",
+                IntervalCell(pair.by_tag[tag][headline], "+"),
+                *_tested(pair.tests[tag][headline], pair.by_tag[tag][headline], first, second),
+            ]
+            for tag, first, second, pair in rows
+        ]
+        return Table(title, ["tag", "first - second", headline, "p", "verdict"], cells)
+
+    def contrasts(self) -> Iterator[Table]:
+        """Yield what the benchmark compares within itself, by scorer, overall and by tag."""
+        for label, run in self.scorers:
+            for first, second in run.contrasts:
+                name = f"{first} - {second}"
+                yield Table(
+                    f"{name} by {label}; p of the paired difference, by tag corrected for all tags",
+                    ["items", first, second, name, "p", "verdict"],
+                    [_contrast(run, tag, first, second) for tag in run.tests],
+                )
+
+
+def sections(
+    runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Difference]
+) -> Iterator[Section]:
+    """Yield a section for each benchmark of the runs.
+
+    Args:
+        runs: the runs of a report.
+        labels: what to call the scorer of each run.
+        differences: of the runs that can be compared, by their indices.
+
+    >>> list(sections([], [], []))
+    []
+    """
+    for name, indices in by_benchmark(runs).items():
+        pairs = [(labels[d.first], labels[d.second], d) for d in differences if d.first in indices]
+        yield Section(name, [(labels[n], runs[n]) for n in indices], pairs)
+
+
+def _metric(run: Run, name: str) -> IntervalCell:
+    published = run.benchmark.published.get(name)
+    return IntervalCell(run.metrics[name], "", published.value if published else None)
+
+
+def _optional(metrics: Mapping[str, Interval], name: str) -> Cell:
+    return IntervalCell(metrics[name]) if name in metrics else ""
+
+
+def _contrast(run: Run, tag: str, first: str, second: str) -> list[Cell]:
+    """Return a row: the means of both, their difference and its test, for a tag or all items."""
+    name = f"{first} - {second}"
+    metrics = run.by_tag[tag] if tag else run.metrics
+    count = run.benchmark.tags[tag] if tag else len(run.items)
+    return [
+        f"{tag or 'all'} ({count})",
+        IntervalCell(metrics[first]),
+        IntervalCell(metrics[second]),
+        IntervalCell(metrics[name], "+"),
+        *_tested(run.tests[tag][name], metrics[name], first, second),
+    ]
+
+
+def _tested(test: PValue, difference: Interval, first: str, second: str) -> list[Cell]:
+    """Return the cells of p and of the verdict."""
+    text = verdict(test, difference, first, second)
+    return [PValueCell(test.p_holm), VerdictCell(text, test.significant)]

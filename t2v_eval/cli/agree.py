@@ -1,4 +1,4 @@
-"""``t2v-eval agree``: how well the scores in a table agree with its human judgements."""
+"""``t2v-eval agree``: how well the scores in a table agree with its human ratings."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from t2v_eval.cli import console
+from t2v_eval.cli.options import Resamples, Seed
 from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
@@ -21,49 +22,51 @@ if TYPE_CHECKING:
 PER_GROUP_SUFFIX = "_per_group"
 
 
+RatedTable = Annotated[
+    Path,
+    typer.Argument(help="Table with one row per rated image: .csv, .tsv, .jsonl, .json, .parquet."),
+]
+HumanColumns = Annotated[
+    list[str],
+    typer.Option(help="Column of human ratings; repeat it for several raters.", metavar="COLUMN"),
+]
+ScoreColumns = Annotated[
+    list[str], typer.Option(help="Column of scores; repeat it for several.", metavar="COLUMN")
+]
+GroupColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column whose equal values make a group (for example one prompt): its rows are "
+        "resampled together. Default: each row is resampled alone.",
+        metavar="COLUMN",
+    ),
+]
+TagsColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of tags separated by ';'; agreement is also reported for each tag. Default: "
+        "no tags.",
+        metavar="COLUMN",
+    ),
+]
+
+
 def agree(
-    table: Annotated[
-        Path,
-        typer.Argument(
-            help="Table with one row per judged image: .csv, .tsv, .jsonl, .json or .parquet."
-        ),
-    ],
-    human: Annotated[
-        list[str],
-        typer.Option(
-            help="Column of human judgements; repeat it for several raters.", metavar="COLUMN"
-        ),
-    ],
-    scores: Annotated[
-        list[str], typer.Option(help="Column of scores; repeat it for several.", metavar="COLUMN")
-    ],
+    table: RatedTable,
+    human: HumanColumns,
+    scores: ScoreColumns,
     more_scores: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            help="Column whose equal values make a group (for example one prompt): its rows are "
-            "resampled together.",
-            metavar="COLUMN",
-        ),
-    ] = None,
-    tags: Annotated[
-        str | None,
-        typer.Option(
-            help="Column of tags separated by ';'; agreement is also reported for each tag.",
-            metavar="COLUMN",
-        ),
-    ] = None,
+    group: GroupColumn = None,
+    tags: TagsColumn = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    resamples: Annotated[
-        int, typer.Option(help="Number of bootstrap resamples for the 95 % confidence intervals.")
-    ] = 1000,
-    seed: Annotated[int, typer.Option(help="Random seed of the bootstrap.")] = 0,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
 ) -> None:
-    """Measure how well the scores in a table agree with its human judgements; no model runs.
+    """Measure how well the scores in a table agree with its human ratings; no model runs.
 
     Prints rank and pairwise agreement of each score with 95 % confidence intervals. ``--scores a b
     c`` and ``--scores a --scores b`` both name several columns. A row that lacks a score or a
-    judgement is left out and counted.
+    rating is left out and counted.
     """
     from t2v_eval.evaluation.agreement import agreement
     from t2v_eval.inputs.tables import read_table
@@ -83,12 +86,17 @@ def agree(
         console.show(json.dumps(result.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
     else:
         _print(result)
+    _say_missing(result)
+
+
+def _say_missing(result: Agreement) -> None:
+    """Print a yellow line for each column and tag whose rows lack a score or a rating."""
     for column, by_tag in result.counts.items():
         for tag, counts in by_tag.items():
             if counts.used < counts.rows:
                 missing = f"{counts.rows - counts.used} of {counts.rows} rows"
                 console.say(
-                    f"{column}, {tag}: {missing} lack a score or judgement and are left out",
+                    f"{column}, {tag}: {missing} lack a score or a rating and are left out",
                     "yellow",
                 )
 

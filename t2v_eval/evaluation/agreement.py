@@ -54,7 +54,16 @@ _MAX_CELLS = 1 << 26  # groups x the size of the largest: half a gigabyte of flo
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """The number of rows, of rows with both a score and a rating, and of resampled units."""
+    """Numbers of rows behind a figure.
+
+    Attributes:
+        rows: all rows.
+        used: rows with both a score and a rating.
+        units: what the bootstrap resamples: groups, or else used rows.
+
+    >>> Counts(rows=10, used=9, units=3).used
+    9
+    """
 
     rows: int
     used: int
@@ -70,6 +79,10 @@ class Agreement:
         unit: what intervals resample: "row", or the name of the group column.
         scores: the interval of each metric, by score column and tag.
         counts: the counts, by score column and tag.
+
+    >>> rows = [{"human": 1, "a": 0.1}, {"human": 2, "a": None}]
+    >>> agreement(rows, "human", ["a"], resamples=5).counts["a"]["all"].used
+    1
     """
 
     n: int
@@ -113,22 +126,20 @@ def agreement(
     """Compute the agreement of each score column with the human ratings, overall and by tag.
 
     Args:
-        rows: as `read_table` returns them.
-        human: a column, or several, of which each row's mean is taken.
-        scores: the columns of scores.
+        rows: the rows of a table, as `read_table` returns them.
+        human, scores: columns. The rating of a row is the mean of its human columns.
         group: a column; rows with the same value, for example the images of one prompt, are
             resampled as one unit.
         tags: a column of names separated by ``;``, or of lists of names; a tag called "all" is
             reported as "all (tag)".
-        resamples: the number of bootstrap resamples behind the intervals.
-        seed: the random seed of the bootstrap.
+        resamples, seed: the number and the random seed of the bootstrap resamples.
         progress: called with each column and tag before it is computed.
 
     Raises:
         TableError: a column is in no row, a value is not a number, or a group is empty.
         InputError: there are no rows or no score columns, or a score column is named twice.
 
-    >>> rows = [{"human": 1, "a": 0.1}, {"human": 2, "a": 0.4}, {"human": 3, "a": 0.3}]
+    >>> rows = [{"human": h, "a": a} for h, a in ((1, 0.1), (2, 0.4), (3, 0.3))]
     >>> round(agreement(rows, "human", ["a"], resamples=10).scores["a"]["all"]["tau_b"].value, 3)
     0.333
     """
@@ -146,9 +157,10 @@ def agreement(
                 progress(column, tag)
             s, h = values[index], ratings[index]
             statistic, n = _statistic(s, h, None if units is None else units[index], names)
-            metrics_of_tag = bootstrap_interval(statistic, n, resamples=resamples, seed=seed)
-            intervals[column][tag] = metrics_of_tag
             counts[column][tag] = Counts(len(index), metrics.count_valid(s, h), n)
+            intervals[column][tag] = bootstrap_interval(
+                statistic, n, resamples=resamples, seed=seed
+            )
     return Agreement(len(rows), "row" if group is None else group, intervals, counts)
 
 

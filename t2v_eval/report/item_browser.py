@@ -101,53 +101,57 @@ class ItemBrowser:
 
         ```text
         index, id             its place in the benchmark, and its name
-        tags, other_tags      indices into the page's tags; tags that cannot be filtered by
+        tags                  indices into the page's tags
         images                [index in the album, name, number of frames] of each unit
         texts                 texts, cut to `MAX_TEXT` characters
         scores, percentiles   of each scorer, a number or null for each cell
-        human                 human ratings of the cells; left out where there are none
         failures              of each scorer, [cell, index of the reason]
-        details               of each scorer, [cell, what else the model said]; left out if empty
         verdicts              of each scorer, metrics of the item
-        scorer_disagreement   how far scorers are apart
-        human_disagreement    of each scorer, how far it is from people
-        hidden                true where units or texts beyond `MAX_ROWS` are left out
+        scorer_disagreement   how far scorers are apart, 0 to 1
+        human_disagreement    of each scorer, how far it is from people, 0 to 1
+        ```
+
+        These are left out if they are empty:
+
+        ```text
+        other_tags            tags that cannot be filtered by
+        human                 human ratings of the cells
+        details               of each scorer, [cell, what the model returned beside its score]
+        hidden                true if units or texts beyond `MAX_ROWS` are left out
         ```
         """
-        item, units = self.runs[0].items[n], self.runs[0].rated_units[n]
-        texts = item.texts[:MAX_ROWS]
-        images = [(self._image(n, unit), len(unit)) for unit in units[:MAX_ROWS]]
+        item, units, human = self.runs[0].items[n], self.runs[0].rated_units[n], columns.human[n]
         place = {tag: k for k, tag in enumerate(columns.tags)}
-        human = columns.human[n]
         content: dict[str, Any] = {
             "index": n,
             "id": item_name(item, n),
             "tags": [place[tag] for tag in item.tags if tag in place],
-            "other_tags": [tag for tag in item.tags if tag not in place],
-            "images": [
-                [album.index(image), thumbnails.name(image), frames] for image, frames in images
-            ],
-            "texts": [_cut(text, MAX_TEXT) for text in texts],
+            "images": self._album_entries(n, album),
+            "texts": [_cut(text, MAX_TEXT) for text in item.texts[:MAX_ROWS]],
             "scores": [_cells(scores[n], 4) for scores in columns.scores],
             "percentiles": [_cells(100 * ranks[n], 2) for ranks in columns.ranks],
-            "human": _cells(human, 4) if np.isfinite(human).any() else None,
             "failures": self._visible_failures(n, columns.failures),
-            "details": self._visible_details(n),
             "verdicts": [
                 [_number(run.verdicts[n].get(metric, math.nan), 4) for metric in run.metrics]
                 for run in self.runs
             ],
             "scorer_disagreement": _number(self._scorer_disagreement[n], 4),
-            "human_disagreement": [
-                _number(distances[n], 4) for distances in self._human_disagreement
-            ],
+            "human_disagreement": [_number(of_run[n], 4) for of_run in self._human_disagreement],
         }
-        if len(units) > MAX_ROWS or len(item.texts) > MAX_ROWS:
-            content["hidden"] = True
-        if not any(content["details"]):
-            del content["details"]
-        optional = ("other_tags", "human")
-        return {key: value for key, value in content.items() if value or key not in optional}
+        details = self._visible_details(n)
+        optional = {
+            "other_tags": [tag for tag in item.tags if tag not in place],
+            "human": _cells(human, 4) if np.isfinite(human).any() else None,
+            "details": details if any(details) else None,
+            "hidden": len(units) > MAX_ROWS or len(item.texts) > MAX_ROWS,
+        }
+        return content | {key: value for key, value in optional.items() if value}
+
+    def _album_entries(self, n: int, album: Album) -> list[tuple[int, str, int]]:
+        """Return the index in the album, the name and the number of frames of each unit."""
+        units = self.runs[0].rated_units[n][:MAX_ROWS]
+        images = [(self._image(n, unit), len(unit)) for unit in units]
+        return [(album.index(image), thumbnails.name(image), frames) for image, frames in images]
 
     def _cell_numbers(self, n: int) -> dict[tuple[int, int], int]:
         """Return the number of each cell of an item that the page shows, by image and text."""

@@ -10,6 +10,7 @@ from t2v_eval.errors import InputError
 from t2v_eval.utils.text_file import read_text
 
 SCHEMA_VERSION = 2
+"""The `schema_version` of reports that this version writes."""
 
 
 def read_report(path: str | Path) -> dict[str, Any]:
@@ -20,10 +21,17 @@ def read_report(path: str | Path) -> dict[str, Any]:
 
     Raises:
         InputError: the file cannot be read, is not a report, or has a later version.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "report.json"
+    ...     _ = path.write_text('{"version": 1, "runs": [], "differences": []}')
+    ...     read_report(path)
+    {'schema_version': 2, 'runs': [], 'differences': []}
     """
     try:
         content = json.loads(read_text(Path(path)))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a report: {error}") from error
     version = None
     if isinstance(content, dict):
@@ -33,16 +41,21 @@ def read_report(path: str | Path) -> dict[str, Any]:
             f"{path} has schema version {version!r}, but this version of t2v-eval reads 1 and "
             f"{SCHEMA_VERSION}: pass a report.json, and update t2v-eval if a later one wrote it"
         )
-    return (
-        {"schema_version": SCHEMA_VERSION, **_from_version_1(content)} if version == 1 else content
-    )
+    try:
+        runs, differences = content["runs"], content["differences"]
+        for part in (*runs, *differences) if version == 1 else ():
+            for figures in (part["metrics"], *part["by_tag"].values()):
+                _rename_significant(figures)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is not a report: {error!r} while its runs and differences were read; pass a "
+            "report.json that t2v-eval wrote"
+        ) from error
+    return {"schema_version": SCHEMA_VERSION, "runs": runs, "differences": differences}
 
 
-def _from_version_1(content: dict[str, Any]) -> dict[str, Any]:
-    content = {key: value for key, value in content.items() if key != "version"}
-    for part in (*content["runs"], *content["differences"]):
-        for figures in (part["metrics"], *part["by_tag"].values()):
-            for figure in figures.values():
-                if "told_apart" in figure:
-                    figure["significant"] = figure.pop("told_apart")
-    return content
+def _rename_significant(figures: dict[str, dict[str, Any]]) -> None:
+    """Rename the ``told_apart`` of version 1."""
+    for figure in figures.values():
+        if "told_apart" in figure:
+            figure["significant"] = figure.pop("told_apart")

@@ -31,7 +31,7 @@ from t2v_eval.evaluation.run import Run, evaluate
 from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.inputs.media import name_of
 from t2v_eval.inputs.tables import rescuing, write_table
-from t2v_eval.registry import BenchmarkCard, ModelCard, models
+from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, models
 from t2v_eval.registry import benchmarks as cards
 from t2v_eval.report import html, markdown
 from t2v_eval.report.reader import SCHEMA_VERSION
@@ -169,10 +169,9 @@ def compare(
 
     Args:
         scorers, benchmarks: objects, or names or cards to load; a single one, or several.
-        progress: see `run_all`.
+        progress, subset, on_missing, resamples, seed: see `run_all` and `RunOptions`.
         root, images, columns, benchmark_options: for benchmarks that are passed by name; see
             `BenchmarkOptions`, of which `benchmark_options` are the specific ones.
-        subset, on_missing, resamples, seed: see `RunOptions`.
         options: for scorers that are passed by name, as for `load`.
 
     Returns:
@@ -186,14 +185,10 @@ def compare(
     >>> report.runs[0].counts.used
     8
     """
-    if isinstance(scorers, (str, ModelCard, Scorer)):
-        scorers = [scorers]
-    if isinstance(benchmarks, (str, BenchmarkCard, Benchmark)):
-        benchmarks = [benchmarks]
     scorer_options = ScorerOptions.from_keywords(**options)
     return run_all(
-        [models.card(s) if isinstance(s, str) else s for s in scorers],
-        [cards.card(b) if isinstance(b, str) else b for b in benchmarks],
+        _resolve(scorers, models),
+        _resolve(benchmarks, cards),
         scorer_options,
         BenchmarkOptions(
             root=root,
@@ -254,6 +249,13 @@ def run_all(
 
     by_scorer = [evaluate_on_all(entry) for entry in scorers]
     return Report(run for runs in zip(*by_scorer, strict=True) for run in runs)
+
+
+def _resolve(entries: Any, registry: Registry[Any, Any]) -> list[Any]:
+    """Return scorers or benchmarks as a list in which cards replace names."""
+    if isinstance(entries, (str, Card, Scorer, Benchmark)):
+        entries = [entries]
+    return [registry.card(entry) if isinstance(entry, str) else entry for entry in entries]
 
 
 def _human(run: Run, n: int, i: int, j: int) -> float | None:

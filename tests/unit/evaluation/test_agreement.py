@@ -310,7 +310,7 @@ def test_the_command_reads_every_table(tmp_path, suffix):
     several = call(*common, "--scores", "score", "other", "--resamples", 50)
     again = call(*common, "--scores", "score", "--scores", "other", "--resamples", 50)
     assert several.stdout == again.stdout
-    assert "score, all: 1 of 6 rows lack a score or judgement" in several.stderr
+    assert "score, all: 1 of 6 rows lack a score or a rating" in several.stderr
     content = json.loads(several.stdout)
     assert content["n"] == 6 and list(content["scores"]) == ["score", "other"]
     figure = content["scores"]["other"]["all"]["tau_c"]

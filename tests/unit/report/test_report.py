@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -25,6 +26,9 @@ from t2v_eval.report.reader import SCHEMA_VERSION, read_report
 from t2v_eval.report.report import Report, compare
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Interval
+
+FIXTURES = Path(__file__).parents[2] / "fixtures"
+SCHEMA = json.loads(files("t2v_eval.report").joinpath("report.schema.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,40 @@ def test_reports_of_version_1_can_be_read(report, tmp_path):
         path.write_text(text)
         with pytest.raises(InputError, match=r"schema version|cannot be read"):
             read_report(path)
+
+
+def test_a_report_that_version_1_wrote_is_read():
+    path = FIXTURES / "reports" / "version-1.json"
+    older, content = json.loads(path.read_text()), read_report(path)
+    jsonschema.validate(content, SCHEMA)
+    assert older["version"] == 1 and content["schema_version"] == 2
+    for part in ("runs", "differences"):
+        assert len(content[part]) == len(older[part]) > 0
+    before, after = older["differences"][0]["metrics"], content["differences"][0]["metrics"]
+    assert list(after) == ["text", "image", "group"]
+    for name, figure in after.items():
+        assert figure == {
+            "significant" if key == "told_apart" else key: value
+            for key, value in before[name].items()
+        }
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"version": 1}',
+        '{"schema_version": 2, "runs": []}',
+        '{"version": 1, "runs": [3], "differences": []}',
+        '{"version": 1, "runs": [{"metrics": []}], "differences": []}',
+        '{"version": 1, "runs": null, "differences": []}',
+        '{"a":' * 100_000,
+    ],
+)
+def test_what_is_no_report_is_named(text, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"{path} (is not a report|cannot be read)"):
+        read_report(path)
 
 
 def test_figures_are_a_table_too(report, tmp_path):

@@ -23,7 +23,7 @@ from t2v_eval.cli import console
 from t2v_eval.cli.options import default_store
 from t2v_eval.errors import InputError, MissingDataError, T2VError, UnknownTagError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
-from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.evaluation.options import BenchmarkOptions
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.report.report import Report
@@ -157,7 +157,7 @@ def _read(
         card = benchmarks.card(name)
         if not names and (card.demo or card.kind == "prompts"):  # drawn, or needs your images
             continue
-        benchmark = open_benchmark(name, root).selecting(subset, on_missing)
+        benchmark = BenchmarkOptions(root=root).open(card).selecting(subset, on_missing)
         try:
             readable.append((benchmark, benchmark.selected()))
         except T2VError as error:

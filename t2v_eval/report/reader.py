@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from t2v_eval.errors import InputError
-from t2v_eval.utils.text_file import read_text
+from t2v_eval.utils.text_file import parse_json, read_text
 
 SCHEMA_VERSION = 2
 """The `schema_version` of reports that this version writes."""
@@ -30,7 +29,7 @@ def read_report(path: str | Path) -> dict[str, Any]:
     {'schema_version': 2, 'runs': [], 'differences': []}
     """
     try:
-        content = json.loads(read_text(Path(path)))
+        content = parse_json(read_text(Path(path)), path)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a report: {error}") from error
     version = None

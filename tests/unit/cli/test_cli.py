@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -167,17 +168,18 @@ def test_failed_scores_are_empty_and_said(images, tmp_path, store):
 @pytest.mark.parametrize(
     ("flag", "value", "valid"),
     [
-        ("--on-error", "stop", "is not one of 'raise', 'skip'"),
-        ("--image-mode", "blurred", "is not one of 'seen', 'original'"),
-        ("--batch-size", "0", "is not in the range x>=1"),
-        ("--max-requests", "0", "is not in the range x>=1"),
-        ("--max-cost", "-1", "is not in the range x>=0"),
+        # Versions of typer say it in their own words.
+        ("--on-error", "stop", "'raise'.*'skip'"),
+        ("--image-mode", "blurred", "'seen'.*'original'"),
+        ("--batch-size", "0", "(x>=|greater than or equal to )1"),
+        ("--max-requests", "0", "(x>=|greater than or equal to )1"),
+        ("--max-cost", "-1", "(x>=|greater than or equal to )0"),
     ],
 )
 def test_a_value_out_of_range_is_refused_with_the_flag_and_the_range(flag, value, valid):
     said = call("score", "-m", "toy-colours", "p0.png", "-t", "x", flag, value, code=2).stderr
     said = " ".join(said.replace("│", " ").split())
-    assert f"'{flag}': " in said and value in said and valid in said
+    assert re.search(f"'{flag}': .*{valid}", said), said
 
 
 @pytest.mark.parametrize(

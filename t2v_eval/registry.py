@@ -58,6 +58,9 @@ class Card:
         suffixes: of a family, endings of files that it takes by their path.
         file: the TOML file of the card.
         args: keyword arguments of the constructor: all keys that are no facts.
+
+    >>> Card("mine", entry="Mine", module="my_package.mine", kind="vqa").kind
+    'vqa'
     """
 
     name: str
@@ -95,7 +98,7 @@ class ModelCard(Card):
         range: range of its scores; higher is better.
         differentiable: whether it gives gradients with respect to images.
         default: whether it is used where none of its kind is named.
-        captions: "alone" or "with references" for the default scorer of captions.
+        captions: "alone" or "references" for the default scorer of captions without or with them.
         expects_size: (width, height) of images in pixels; others get the `caution`.
         caution: warning in reports for images of another size.
         remote: whether images are sent to an API, which may cost money.
@@ -103,6 +106,9 @@ class ModelCard(Card):
         questions: templates by the name of a version of t2v_metrics.
         tested: "CLASS LANGUAGE_MODEL" of each network of its family for which a test compares
             shared work with unshared; others are compared when they are loaded.
+
+    >>> ModelCard("mine", "Mine", "my_package.mine", range="0 to 1").range
+    '0 to 1'
     """
 
     range: str = ""
@@ -132,6 +138,9 @@ class BenchmarkCard(Card):
         folders: other names that its folder may have.
         published: published metrics, which reports show beside measured ones.
         note: remark below its results.
+
+    >>> BenchmarkCard("mine", "Mine", "my_package.mine", size="100 items").size
+    '100 items'
     """
 
     size: str = ""
@@ -179,6 +188,13 @@ class Registry(Generic[T, C]):
         what: what messages call an entry, for example ``model``.
         package: the package whose cards come with the library; also the entry-point group.
         card_type: the class of its cards.
+
+    >>> registry = Registry("model", "t2v_eval.backends", ModelCard)
+    >>> @registry.register("mine", kind="vqa", level=2)
+    ... def make_mine(card, level):
+    ...     return card.name, level
+    >>> registry.create("mine"), registry.create("mine", level=3)
+    (('mine', 2), ('mine', 3))
     """
 
     def __init__(self, what: str, package: str, card_type: type[C]) -> None:
@@ -252,9 +268,7 @@ class Registry(Generic[T, C]):
         for card in self.cards.values():
             if card.kind == kind and getattr(card, "default", False):
                 return card.name
-        raise UnknownNameError(
-            f"no {self.what} of kind {kind!r} is marked as the default; name one"
-        )
+        raise UnknownNameError(f"no {self.what} of kind {kind!r} is the default; name one")
 
     def entry(self, card: C) -> Callable[..., T]:
         """Import and return the class or function that builds a card's object.
@@ -313,6 +327,7 @@ class Registry(Generic[T, C]):
         The class is called with `card=` and the keyword arguments of `create`.
 
         Args:
+            name: the name.
             facts: facts of the card; others are arguments of the class.
         """
 
@@ -393,10 +408,8 @@ class Registry(Generic[T, C]):
             family = card.name.partition(":")[0]
             if card.name in name_owners:
                 owners[card.name] = name_owners[card.name]
-            elif (
-                family != card.name and family in shipped_families
-            ):  # it would stand for that checkpoint
-                owners[card.name] = self.package
+            elif family != card.name and family in shipped_families:
+                owners[card.name] = self.package  # it would stand for that checkpoint
         owners |= {
             f"{card.name}:": family_owners[card.name]
             for card, _ in families
@@ -473,10 +486,8 @@ def _entries(package: str, card_type: type[C]) -> tuple[list[_Entry[C]], list[_E
 
 
 _TABLES = ("names", "families")
-_NAME, _FAMILY = (
-    r"\w[\w.:/@+-]*",
-    r"\w[\w.+-]*",
-)  # nothing that a pattern, a terminal or a path reads
+# No character that a glob, a terminal or a path reads in its own way.
+_NAME, _FAMILY = r"\w[\w.:/@+-]*", r"\w[\w.+-]*"
 _FORMS = {
     "names": "a name is of letters, digits and . : / @ + - _",
     "families": "a name is of letters, digits and . + - _",
@@ -484,7 +495,7 @@ _FORMS = {
 
 
 def _check_tables(table: Mapping[str, Any], file: Path) -> None:
-    """Check that a file holds cards, each of them a table."""
+    """Check that a file holds cards, and that each is a table."""
     if not any(key in table for key in _TABLES):
         raise InputError(f"{file} holds no card: a card is a table [names.NAME] or [families.NAME]")
     for key, form in (("names", _NAME), ("families", _FAMILY)):
@@ -530,7 +541,12 @@ def _holds(value: Any, kind: type) -> bool:
 
 
 def source_of(card: Card) -> Path:
-    """Return the file of a card's module, found from the card's own file without an import."""
+    """Return the file of a card's module, found from the card's own file without an import.
+
+    >>> file = Path("my_package/clip/mine.toml")
+    >>> source_of(Card("mine", "Mine", "my_package.clip.mine", file=file)).as_posix()
+    'my_package/clip/mine.py'
+    """
     assert card.file is not None
     folders = card.module.split(".")
     for folder in card.file.parents:

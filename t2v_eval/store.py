@@ -51,6 +51,9 @@ class Row(NamedTuple):
     """A cell as it is stored; `value` is None where `error` says why there is none.
 
     `detail` is what else the model said, as JSON.
+
+    >>> Row("mine v1", "cat.png", "a cat", value=0.9, error=None).value
+    0.9
     """
 
     scorer: str
@@ -62,7 +65,11 @@ class Row(NamedTuple):
 
 
 class Stats(NamedTuple):
-    """Counts of a scorer's cells and embeddings in the store."""
+    """Counts of a scorer's cells and embeddings in the store.
+
+    >>> Stats("mine v1", cells=10, failed=1, embeddings=0).failed
+    1
+    """
 
     scorer: str
     cells: int
@@ -71,7 +78,11 @@ class Stats(NamedTuple):
 
 
 def text_key(text: str) -> str:
-    """Return the key of a text: a hash of its characters, without normalisation."""
+    """Return the key of a text: a hash of its characters, without normalisation.
+
+    >>> text_key("a cat") == text_key("A cat"), len(text_key("a cat"))
+    (False, 32)
+    """
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -80,6 +91,16 @@ class Store:
 
     Raises:
         StoreError: a folder that cannot be written, a full disk, a locked, damaged or foreign file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = Store(Path(folder) / "scores.sqlite")
+    ...     rows = [("cat", text_key("a cat"), 0.5, None, None)]
+    ...     store.put_cells("mine v1", rows, {"cat": "cat.png"}, {text_key("a cat"): "a cat"})
+    ...     stored = list(store.rows())
+    ...     store.close()
+    >>> stored[0].image, stored[0].text, stored[0].value
+    ('cat.png', 'a cat', 0.5)
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -211,10 +232,12 @@ class Store:
     ) -> None:
         """Commit (image key, text key, value, error, detail) rows.
 
-        A value that is already there is kept, so every cell has exactly one answer; an error is
+        A value that is already there stays, so that every cell has one answer; an error is
         replaced by a later answer.
 
         Args:
+            scorer: the id of the scorer.
+            rows: the cells; the value is None where there is an error.
             names: image key -> what to call it in an export.
             texts: text key -> the text.
         """

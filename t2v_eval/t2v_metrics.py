@@ -32,17 +32,29 @@ def list_all_vqascore_models() -> list[str]:
 
 
 def list_all_clipscore_models() -> list[str]:
-    """Return the names that `CLIPScore` accepts."""
+    """Return the names that `CLIPScore` accepts.
+
+    >>> set(list_all_clipscore_models()) <= set(list_all_models())
+    True
+    """
     return _model_names("CLIPScore")
 
 
 def list_all_itmscore_models() -> list[str]:
-    """Return the names that `ITMScore` accepts."""
+    """Return the names that `ITMScore` accepts.
+
+    >>> set(list_all_itmscore_models()) <= set(list_all_models())
+    True
+    """
     return _model_names("ITMScore")
 
 
 def list_all_models() -> list[str]:
-    """Return the names that `get_score_model` accepts."""
+    """Return the names that `get_score_model` accepts.
+
+    >>> list_all_models() == models.names()
+    True
+    """
     return models.names()
 
 
@@ -55,6 +67,9 @@ def VQAScore(model: str | None = None, **options: Any) -> Scorer:  # noqa: N802
 
     Raises:
         UnknownNameError: no such model, or one of another kind.
+
+    >>> VQAScore("tiny-clip-flant5", device="cpu").name
+    'tiny-clip-flant5'
     """
     return _load_kind("VQAScore", model, options)
 
@@ -68,6 +83,11 @@ def CLIPScore(model: str | None = None, **options: Any) -> Scorer:  # noqa: N802
 
     Raises:
         UnknownNameError: no such model, or one of another kind.
+
+    >>> from PIL import Image
+    >>> score = CLIPScore("tiny-clip", device="cpu")
+    >>> score(images=[Image.new("RGB", (48, 48))], texts=["a black square"]).shape
+    torch.Size([1, 1])
     """
     return _load_kind("CLIPScore", model, options)
 
@@ -81,6 +101,12 @@ def ITMScore(model: str | None = None, **options: Any) -> Scorer:  # noqa: N802
 
     Raises:
         UnknownNameError: no such model, or one of another kind.
+
+    >>> try:
+    ...     ITMScore("tiny-clip")
+    ... except UnknownNameError as error:
+    ...     print(str(error).partition(".")[0])
+    there is no ITMScore model called 'tiny-clip'
     """
     return _load_kind("ITMScore", model, options)
 
@@ -94,6 +120,9 @@ def get_score_model(model: str | None = None, **options: Any) -> Scorer:
 
     Raises:
         UnknownNameError: no such model.
+
+    >>> get_score_model("tiny-clip", device="cpu").name
+    'tiny-clip'
     """
     return load(model or models.default("vqa"), **options)
 

@@ -1,0 +1,1 @@
+"""The command line ``t2v-eval``."""

@@ -198,6 +198,7 @@ def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Tex
     """Return a value and its limits for a table.
 
     Args:
+        interval: the value and its limits.
         sign: "+" to show the sign of positive numbers too, as of differences.
         between: what separates the value and its limits; may be a new line.
     """

@@ -61,6 +61,7 @@ class Commands(TyperGroup):
     """Command group that turns the library's errors into one red line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
         with console.guarded(debug=bool(ctx.params.get("debug"))):
             return super().invoke(ctx)
 

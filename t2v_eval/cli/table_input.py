@@ -19,10 +19,12 @@ RESULT_COLUMNS = ("image", "text", "model", "score", "error")  # of what `score`
 
 
 class TableInput(NamedTuple):
-    """What `score` was given, as blocks and as rows.
+    """The input of `score`, as blocks and as rows.
 
-    `rows` has the columns of each row of a table (one empty row without a table); `unusable` maps
-    row numbers, from 1, to the reason why the row has no block.
+    Attributes:
+        blocks: what to score.
+        rows: the columns of each row of a table; one empty row without a table.
+        unusable: why a row has no block, by its number from 1.
     """
 
     blocks: list[Block]
@@ -41,8 +43,8 @@ def read_blocks(
     """Return images x texts, or the rows of a table, as blocks to score.
 
     Args:
-        images, texts: paths or URLs, and texts; no text at all is one empty text, for scorers that
-            use none.
+        images: paths or URLs.
+        texts: texts; None is one empty text, for scorers that use no text.
         pairs: a table instead of images and texts.
         columns: the table's columns of images and of texts.
         root: the folder that image paths start from; of a table, by default its own folder.
@@ -109,9 +111,10 @@ def _row_block(
 
 
 def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
-    """Check that image files can be opened, so that no model is loaded in vain.
+    """Check that image files can be opened, before a model is loaded.
 
     Args:
+        blocks: blocks to score.
         pairs: whether each block is a row of a table, which messages then name.
 
     Raises:

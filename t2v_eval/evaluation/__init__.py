@@ -1,0 +1,1 @@
+"""Benchmarks, runs, comparisons and agreement with people."""

@@ -127,12 +127,12 @@ def agreement(
 
     Args:
         rows: the rows of a table, as `read_table` returns them.
-        human, scores: columns. The rating of a row is the mean of its human columns.
-        group: a column; rows with the same value, for example the images of one prompt, are
-            resampled as one unit.
-        tags: a column of names separated by ``;``, or of lists of names; a tag called "all" is
-            reported as "all (tag)".
-        resamples, seed: the number and the random seed of the bootstrap resamples.
+        human: columns of ratings, of which each row's mean is taken.
+        scores: columns of scores.
+        group: a column; rows with the same value, such as one prompt, are resampled together.
+        tags: a column of names separated by ``;``, or of lists of names.
+        resamples: the number of bootstrap resamples, 1 or more.
+        seed: their random seed.
         progress: called with each column and tag before it is computed.
 
     Raises:
@@ -181,7 +181,8 @@ def number(value: Any, column: str, row: int) -> float:
 
     Args:
         value: the cell.
-        column, row: its place, for messages; rows count from 1.
+        column: the name of its column, for messages.
+        row: the number of its row, from 1, for messages.
 
     Raises:
         TableError: it is not a finite number.
@@ -311,7 +312,7 @@ def _groups(rows: Sequence[Row], column: str) -> IntArray:
 
 
 def _by_tag(rows: Sequence[Row], column: str | None) -> dict[str, IntArray]:
-    """Return the row indices of each tag."""
+    """Return the row indices of each tag; a tag called "all" is "all (tag)"."""
     indices: dict[str, list[int]] = {}
     if column is not None:
         for n, value in _values(rows, column):
@@ -374,6 +375,7 @@ def _as_rows(values: FloatArray, position: IntArray) -> FloatArray:
     """Arrange values as (groups, items) with NaN as padding.
 
     Args:
+        values: (n,) numbers.
         position: `position[k]` is the group of `values[k]`.
     """
     if not len(values):

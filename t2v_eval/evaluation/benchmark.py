@@ -39,6 +39,10 @@ class Item:
     An item is what the bootstrap resamples, so it must hold all that is not independent: one prompt
     with the images of six generators is one item of 6 x 1, not six items. Where that is impossible,
     because parts have different tags, give the items the same `group`.
+
+    >>> item = Item(images=["cat.png"], texts=["a cat", "a dog"], labels={"human": [5, 1]})
+    >>> len(item.images), len(item.texts)
+    (1, 2)
     """
 
     images: Sequence[MediaLike]
@@ -65,14 +69,24 @@ def units_of(items: Sequence[Item]) -> list[IntArray]:
 
 
 def resample_units(statistic: Statistic, units: Sequence[IntArray]) -> Statistic:
-    """Turn a statistic of item indices into one of unit indices."""
+    """Turn a statistic of item indices into one of unit indices.
+
+    >>> number_of_items = resample_units(lambda index: {"n": len(index)}, [np.array([0, 2])])
+    >>> number_of_items(np.array([0, 0]))
+    {'n': 4}
+    """
     if all(len(members) == 1 and members[0] == n for n, members in enumerate(units)):
         return statistic
     return lambda index: statistic(np.concatenate([units[n] for n in index]))
 
 
 def indices_with_tag(items: Sequence[Item], tag: str) -> list[int]:
-    """Return the indices of the items with a tag; an empty tag stands for all items."""
+    """Return the indices of the items with a tag; an empty tag stands for all items.
+
+    >>> items = [Item([], [], tags=("colour",)), Item([], [])]
+    >>> indices_with_tag(items, "colour"), indices_with_tag(items, "")
+    ([0], [0, 1])
+    """
     return [n for n, item in enumerate(items) if not tag or tag in item.tags]
 
 
@@ -91,6 +105,15 @@ class Benchmark(ABC):
         root: the folder that holds its files, for benchmarks that have files.
         subset: tags; only items that have one of them are evaluated.
         on_missing: "error", or "skip" to leave out items whose image files are missing.
+
+    >>> class Mine(Benchmark):
+    ...     def items(self):
+    ...         return [Item(["cat.png"], ["a cat", "a dog"])]
+    ...
+    ...     def metrics(self, items, scores):
+    ...         return {"right": float(np.mean([s[0, 0] > s[0, 1] for s in scores]))}
+    >>> Mine().metrics(Mine().items(), [np.array([[0.9, 0.1]])])
+    {'right': 1.0}
     """
 
     headline: ClassVar[str] = ""
@@ -169,6 +192,7 @@ class Benchmark(ABC):
         """Compute named metrics; higher is better.
 
         Args:
+            items: the items, of this benchmark or a resample of them.
             scores: for each item an array of shape (M, N); NaN is missing.
         """
 
@@ -216,6 +240,13 @@ class Benchmark(ABC):
 def bootstrap_items(
     statistic: Statistic, items: Sequence[Item], resamples: int, seed: int
 ) -> BootstrapSamples:
-    """Bootstrap the units of `items`, where `statistic` takes item indices."""
+    """Bootstrap the units of `items`, where `statistic` takes item indices.
+
+    >>> items = [Item([], []) for _ in range(4)]
+    >>> scores = np.array([1.0, 2.0, 3.0, 4.0])
+    >>> mean = bootstrap_items(lambda index: {"mean": float(scores[index].mean())}, items, 100, 0)
+    >>> mean.intervals()["mean"].value
+    2.5
+    """
     units = units_of(items)
     return BootstrapSamples.compute(resample_units(statistic, units), len(units), resamples, seed)

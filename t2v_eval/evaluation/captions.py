@@ -38,6 +38,9 @@ class CaptionScores:
         counts: the number of scored and failed cells.
         failures: why an image could not be scored, by image id.
         unused: the ids of candidates without an image.
+
+    >>> CaptionScores({"cat": {"CLIPScore": 0.7}, "dog": {"CLIPScore": 0.5}}, CellCounts(2)).means()
+    {'CLIPScore': 0.6}
     """
 
     scores: Mapping[str, Mapping[str, float | None]]
@@ -74,6 +77,15 @@ class Captions:
         references: the reference captions by image id.
         unused: the ids of captions without an image.
         bad: why an image cannot be scored, by image id.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (48, 48), "red").save(Path(folder) / "red.png")
+    ...     _ = (Path(folder) / "captions.json").write_text('{"red": "a red square"}')
+    ...     captions = Captions.read(Path(folder) / "captions.json", folder)
+    >>> captions.captions
+    {'red': 'a red square'}
     """
 
     files: Mapping[str, str]
@@ -93,7 +105,8 @@ class Captions:
         """Read the files; see `score_captions`.
 
         Args:
-            candidates, references: the JSON files.
+            candidates: the JSON file of the captions.
+            references: the JSON file of the reference captions.
             images: the folder.
             skip: whether images without a caption or references go to `bad`.
 
@@ -167,7 +180,8 @@ def score_captions(
 
     Args:
         scorer: any scorer; one that uses references needs them, and no other takes them.
-        candidates, references: the JSON files.
+        candidates: the JSON file of the captions.
+        references: the JSON file of the reference captions.
         images: the folder. Files with an ending in `ENDINGS`, in any case, are images or videos
             (on which image scorers fail); other files are ignored.
         progress: called with the counts as they grow.
@@ -176,6 +190,16 @@ def score_captions(
         TableError: a file has another form, or an image has no caption or references; the message
             names the images.
         InputError: references for a scorer that uses none, or the other way round.
+
+    >>> import tempfile, t2v_eval
+    >>> from PIL import Image
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGB", (48, 48), "red").save(Path(folder) / "red.png")
+    ...     _ = (Path(folder) / "captions.json").write_text('{"red": "a red square"}')
+    ...     result = score_captions(scorer, Path(folder) / "captions.json", folder)
+    >>> result.counts.used, list(result.scores["red"])
+    (1, ['tiny-clip'])
     """
     _check_uses(scorer, references is not None)
     skip = scorer.on_error == "skip"
@@ -217,6 +241,7 @@ def _read(
     """Read a JSON object of captions, or of lists of captions; one caption may replace a list.
 
     Args:
+        path: the JSON file.
         files: the image files by image id.
         bad: where to note images without a usable caption; None raises instead.
         listed: whether values are lists of captions.

@@ -50,6 +50,13 @@ class Difference:
         tests: a paired permutation test of each metric, by tag; "" is all items.
         cells: the number of cells of the items.
         used: how many of them both runs have scores for; all figures are of these.
+
+    >>> import t2v_eval
+    >>> names, few = ["tiny-clip", "tiny-negclip"], {"n": 2}
+    >>> report = t2v_eval.compare(names, "scenes", benchmark_options=few, resamples=5)
+    >>> (difference,) = report.differences
+    >>> difference.first, difference.second, difference.significant("group")
+    (0, 1, False)
     """
 
     first: int
@@ -76,13 +83,25 @@ class Difference:
 
 
 def title(run: Run) -> str:
-    """Return the name of a run's benchmark, with the part of it that was evaluated, if a part."""
+    """Return the name of a run's benchmark, with the part of it that was evaluated, if a part.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> title(runs[0])
+    'scenes'
+    """
     name, subset = run.benchmark.name, run.benchmark.subset
     return f"{name} (part: {', '.join(subset)})" if subset else name
 
 
 def by_benchmark(runs: Sequence[Run]) -> dict[str, list[int]]:
-    """Return the indices of the runs on each benchmark, or part of one, by its title."""
+    """Return the indices of the runs on each benchmark, or part of one, by its title.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> by_benchmark([*runs, *runs])
+    {'scenes': [0, 1]}
+    """
     indices: dict[str, list[int]] = {}
     for index, run in enumerate(runs):
         indices.setdefault(title(run), []).append(index)
@@ -90,7 +109,14 @@ def by_benchmark(runs: Sequence[Run]) -> dict[str, list[int]]:
 
 
 def differences(runs: Sequence[Run]) -> list[Difference]:
-    """Compute the paired differences of all runs on the same items with the same resamples."""
+    """Compute the paired differences of all runs on the same items with the same resamples.
+
+    >>> import t2v_eval
+    >>> names, few = ["tiny-clip", "tiny-negclip"], {"n": 2}
+    >>> report = t2v_eval.compare(names, "scenes", benchmark_options=few, resamples=5)
+    >>> [sorted(difference.metrics) for difference in differences(report.runs)]
+    [['group', 'image', 'text']]
+    """
     return [
         difference
         for indices in by_benchmark(runs).values()
@@ -99,17 +125,31 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
 
 
 def excludes_zero(interval: Interval) -> bool:
-    """Return whether both limits of an interval are on one side of 0."""
+    """Return whether both limits of an interval are on one side of 0.
+
+    >>> excludes_zero(Interval(0.2, 0.1, 0.3)), excludes_zero(Interval(0.2, -0.1, 0.5))
+    (True, False)
+    """
     return interval.low > 0 or interval.high < 0
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """Return a distinct label for the scorer of each run: its name, and more where needed."""
+    """Return a distinct label for the scorer of each run: its name, and more where needed.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> labels(runs), labels([*runs, *runs])
+    (['tiny-clip'], ['tiny-clip #1', 'tiny-clip #1'])
+    """
     return [_label(runs, run) for run in runs]
 
 
 def item_name(item: Item, index: int) -> str:
-    """Return the id of an item, or its index where it has none."""
+    """Return the id of an item, or its index where it has none.
+
+    >>> item_name(Item([], [], id="cat"), 3), item_name(Item([], []), 3)
+    ('cat', '3')
+    """
     return item.id or str(index)
 
 

@@ -16,6 +16,8 @@ import unicodedata
 import urllib.request
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
@@ -30,7 +32,11 @@ _TIMEOUT = 60.0  # seconds
 
 
 def default_root(name: str) -> Path:
-    """Return the default folder of a benchmark's files."""
+    """Return the default folder of a benchmark's files.
+
+    >>> default_root("mine").parts[-2:]
+    ('data', 'mine')
+    """
     from platformdirs import user_cache_path
 
     return user_cache_path("t2v-eval") / "data" / name
@@ -42,6 +48,10 @@ def fetch(card: BenchmarkCard, root: str | Path) -> list[Path]:
     A file with the known digest is not downloaded again, and downloads from the hub continue where
     an earlier one stopped.
 
+    Args:
+        card: the card of the benchmark.
+        root: the folder to download to; it is created if it does not exist.
+
     Returns:
         The paths of the files.
 
@@ -49,6 +59,12 @@ def fetch(card: BenchmarkCard, root: str | Path) -> list[Path]:
         BenchmarkDataError: the card names no source, or a file cannot be downloaded or is not the
             published one; the message has the page and what to do there.
         OutputError: nothing can be written to `root`.
+
+    >>> card = BenchmarkCard("mine", "Mine", "mine", obtain="ask me", page="my.org")
+    >>> fetch(card, "data")
+    Traceback (most recent call last):
+    ...
+    t2v_eval.errors.BenchmarkDataError: mine cannot be fetched: by hand, ask me (my.org), into data
     """
     if not (card.hub or card.url):
         raise BenchmarkDataError(f"{card.name} cannot be fetched: {_by_hand(card, root)}")
@@ -75,6 +91,9 @@ def check_known(card: BenchmarkCard, root: str | Path) -> list[str]:
 
     Raises:
         BenchmarkDataError: a file has another content.
+
+    >>> check_known(BenchmarkCard("mine", "Mine", "mine"), "data")
+    []
     """
     verified = []
     for name, digest in card.sha256.items():
@@ -87,7 +106,15 @@ def check_known(card: BenchmarkCard, root: str | Path) -> list[str]:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 digest of a file, in hexadecimal."""
+    """Return the SHA-256 digest of a file, in hexadecimal.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "a.txt"
+    ...     _ = path.write_bytes(b"abc")
+    ...     sha256(path)[:16]
+    'ba7816bf8f01cfea'
+    """
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while part := stream.read(1 << 20):
@@ -108,27 +135,42 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
     Raises:
         BenchmarkDataError: the archive is not a zip file, is incomplete, or is not safe.
         OutputError: a file cannot be written.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     archive = Path(folder) / "a.zip"
+    ...     with zipfile.ZipFile(archive, "w") as content:
+    ...         content.writestr("images/a.txt", "abc")
+    ...     [path.name for path in unpack(archive, Path(folder) / "unpacked")]
+    ['a.txt']
     """
+    with (
+        _archive_errors(archive, folder),
+        zipfile.ZipFile(archive) as content,
+        tempfile.TemporaryDirectory(prefix=".unpacking-", dir=check_folder(folder)) as scratch,
+    ):
+        members = [member for member in content.infolist() if not member.is_dir()]
+        _check_members(archive, members)
+        targets = [folder / _member_path(member) for member in members]
+        for target in targets:
+            _check_no_links(archive, folder, target)
+        extracted = [
+            (_extract(content, member, Path(scratch) / str(n)), target)
+            for n, (member, target) in enumerate(zip(members, targets, strict=True))
+            if not (target.is_file() and target.stat().st_size == member.file_size)
+        ]
+        for file, target in extracted:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _check_no_links(archive, folder, target)  # a link may have appeared meanwhile
+            file.replace(target)
+    return targets
+
+
+@contextmanager
+def _archive_errors(archive: Path, folder: Path) -> Iterator[None]:
+    """Convert what reading an archive or writing its files raises to errors of this library."""
     try:
-        with (
-            zipfile.ZipFile(archive) as content,
-            tempfile.TemporaryDirectory(prefix=".unpacking-", dir=check_folder(folder)) as scratch,
-        ):
-            members = [member for member in content.infolist() if not member.is_dir()]
-            _check_members(archive, members)
-            targets = [folder / _member_path(member) for member in members]
-            for target in targets:
-                _check_no_links(archive, folder, target)
-            extracted = [
-                (_extract(content, member, Path(scratch) / str(n)), target)
-                for n, (member, target) in enumerate(zip(members, targets, strict=True))
-                if not (target.is_file() and target.stat().st_size == member.file_size)
-            ]
-            for file, target in extracted:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                _check_no_links(archive, folder, target)  # a link may have appeared meanwhile
-                file.replace(target)
-            return targets
+        yield
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise BenchmarkDataError(
             f"{archive} is not a zip file, or an incomplete one: {error}"

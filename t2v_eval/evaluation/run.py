@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import metadata
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -203,13 +204,17 @@ def evaluate(
         benchmark: an open benchmark.
         items: what `benchmark.selected()` returned, if it has been called already.
         progress: called with the counts as they grow.
-        subset, on_missing, resamples, seed: see `RunOptions`.
-        question_template, answer_template, template: see `ScorerOptions`.
+        resamples: the number of bootstrap resamples behind the 95 % intervals, 1 or more.
+        seed: the random seed of the bootstrap and of the tests.
+        subset: tags; only items that have one of them are evaluated.
+        on_missing: "error", or "skip" to leave out items whose image files are missing.
+        question_template: the question; ``{}`` stands for the text.
+        answer_template: the answer whose probability is the score.
+        template: the name of a question and answer template.
 
     Raises:
         BenchmarkDataError: the benchmark's files are missing.
-        InputError: there are no items to evaluate.
-        MediaError: an image cannot be read, unless the scorer was loaded with on_error="skip".
+        InputError: there are no items, or (`MediaError`) an image cannot be read.
 
     >>> import t2v_eval
     >>> from t2v_eval.evaluation.options import open_benchmark
@@ -221,17 +226,8 @@ def evaluate(
     selected = benchmark.selecting(subset, on_missing)
     items = _items_to_evaluate(selected, items, chosen=selected is benchmark)
     bound = scorer.with_template(question_template, answer_template, template)
-    bound.reset_size_warning()
-    # The id comes before scoring: it raises if weight files change on disk during the run.
-    bound_id = bound.id
-    started = time.perf_counter()
-    result = bound.evaluate_blocks(
-        [Block(item.images, item.texts, item.references) for item in items], progress
-    )
-    seconds = time.perf_counter() - started
-    facts = _scorer_facts(scorer, bound, bound_id, result)
-    options = RunOptions(resamples=resamples, seed=seed)
-    return _analyze(scorer, facts, selected, items, result, seconds, options)
+    scored = _score(scorer, bound, items, progress)
+    return _analyze(scorer, selected, items, scored, RunOptions(resamples=resamples, seed=seed))
 
 
 def environment(scorer: Scorer) -> dict[str, str]:
@@ -285,30 +281,51 @@ def _items_to_evaluate(
     return items
 
 
+class _Scored(NamedTuple):
+    """The scores of a run, before metrics are computed."""
+
+    facts: ScorerFacts
+    result: ScoringResult
+    seconds: float
+
+
+def _score(
+    scorer: Scorer, bound: Scorer, items: Sequence[Item], progress: Progress | None
+) -> _Scored:
+    """Score the items with `bound`, the scorer with the templates of the run."""
+    bound.reset_size_warning()
+    # The id comes before scoring: it raises if weight files change on disk during the run.
+    bound_id = bound.id
+    started = time.perf_counter()
+    blocks = [Block(item.images, item.texts, item.references) for item in items]
+    result = bound.evaluate_blocks(blocks, progress)
+    seconds = time.perf_counter() - started
+    return _Scored(_scorer_facts(scorer, bound, bound_id, result), result, seconds)
+
+
 def _analyze(
     scorer: Scorer,
-    scorer_facts: ScorerFacts,
     benchmark: Benchmark,
     items: Sequence[Item],
-    result: ScoringResult,
-    seconds: float,
+    scored: _Scored,
     options: RunOptions,
 ) -> Run:
     """Compute metrics, intervals and tests of finished scores."""
+    result = scored.result
     statistic = benchmark.statistic(items, result.scores)
     bootstrap = {"": bootstrap_items(statistic, items, options.resamples, options.seed)}
     bootstrap |= _bootstrap_by_tag(benchmark, items, result.scores, options)
     intervals = {tag: samples.intervals() for tag, samples in bootstrap.items()}
     contrasts = benchmark.contrasts(items, result.scores)
     return Run(
-        scorer=scorer_facts,
+        scorer=scored.facts,
         benchmark=_benchmark_facts(benchmark, scorer, items, bootstrap),
         metrics=intervals.pop(""),
         by_tag=intervals,
         counts=result.counts,
         errors=result.errors,
         environment=environment(scorer),
-        seconds=seconds,
+        seconds=scored.seconds,
         items=items,
         scores=result.scores,
         verdicts=[_defined(statistic(np.array([n]))) for n in range(len(items))],

@@ -20,19 +20,38 @@ MAX_NAMES = 3
 
 
 class HasTags(Protocol):
-    """An item, or a row that becomes one."""
+    """An item, or a row that becomes one.
+
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> tagged: HasTags = Item([], [], tags=("colour",))
+    >>> tagged.tags
+    ('colour',)
+    """
 
     @property
-    def tags(self) -> Sequence[str]: ...
+    def tags(self) -> Sequence[str]:
+        """Return its categories."""
+        ...
 
 
 class HasImages(Protocol):
-    """An item with images."""
+    """An item with images.
+
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> item: HasImages = Item(["cat.png"], ["a cat"])
+    >>> item.images
+    ['cat.png']
+    """
 
     @property
-    def images(self) -> Sequence[Any]: ...
+    def images(self) -> Sequence[Any]:
+        """Return its images; those that are files are paths."""
+        ...
+
     @property
-    def id(self) -> str: ...
+    def id(self) -> str:
+        """Return its name in reports."""
+        ...
 
 
 T = TypeVar("T", bound=HasTags)
@@ -117,6 +136,11 @@ class Selection:
         left_out: the id of each item that was left out, with the image it lacks.
         remarks: what else a report says about how the items were read.
         folders: facts about image folders, for a report.
+
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> items = [Item([], [], tags=("colour",), id="a"), Item([], [], tags=("size",), id="b")]
+    >>> [item.id for item in Selection("mine", "colour", "error").choose(items)]
+    ['a']
     """
 
     def __init__(self, name: str, subset: str | Sequence[str], on_missing: OnMissing) -> None:
@@ -224,7 +248,12 @@ class Selection:
 
 
 def missing_images(item: HasImages) -> list[str]:
-    """Return the images of an item that are paths of files that do not exist."""
+    """Return the images of an item that are paths of files that do not exist.
+
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> missing_images(Item(["no-such-file.png", "https://example.org/a.png"], ["a cat"]))
+    ['no-such-file.png']
+    """
     return [
         image
         for image in item.images

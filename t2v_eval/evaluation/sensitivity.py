@@ -27,6 +27,14 @@ class Sensitivity:
         order: Kendall's tau-b between the cells' scores under two templates, -1 to 1.
         same_best: the share of texts whose best image is the same under all templates; NaN for a
             single image.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> images = [Image.new("RGB", (48, 48), colour) for colour in ("red", "blue")]
+    >>> prefixes = [Template("{}"), Template("a photo of {}")]
+    >>> list(template_sensitivity(scorer, images, ["a red square"], prefixes).scores)
+    ['{} | ', 'a photo of {} | ']
     """
 
     scores: Mapping[str, Tensor]
@@ -64,6 +72,14 @@ def template_sensitivity(
 
     Raises:
         InputError: fewer than two templates, or one twice.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> images = [Image.new("RGB", (48, 48), colour) for colour in ("red", "blue")]
+    >>> prefixes = [Template("{}"), Template("a photo of {}")]
+    >>> template_sensitivity(scorer, images, ["a red square"], prefixes).used
+    2
     """
     resolved = [scorer.named_template(t) if isinstance(t, str) else t for t in templates]
     named = {t.name or f"{t.question} | {t.answer}": t for t in resolved}
@@ -79,6 +95,11 @@ def template_sensitivity(
         )
         for name, template in named.items()
     }
+    return _compare(scores)
+
+
+def _compare(scores: Mapping[str, Tensor]) -> Sensitivity:
+    """Compare scores of shape (M, N) under each template."""
     stacked = torch.stack([*scores.values()]).double()  # (templates, M, N)
     defined = stacked.isfinite().all(dim=0)
     comparable = defined.sum(dim=0) > 1  # texts with two images or more

@@ -1,0 +1,1 @@
+"""Reports of runs: JSON, CSV, Markdown and a page."""

@@ -28,6 +28,10 @@ def forest(
 
     Returns:
         An ``<svg>`` element; NaN is not drawn.
+
+    >>> svg_text = forest(["all"], {"tau_b": [[Interval(0.5, 0.4, 0.6)]]}, chance={"tau_b": 0.0})
+    >>> svg_text[:4], "--s0" in svg_text
+    ('<svg', True)
     """
     scorers = len(next(iter(panels.values())))
     height = 0.6 + len(rows) * (0.14 + 0.15 * scorers)

@@ -18,6 +18,11 @@ def unit_scores(run: Run) -> list[Floats]:
     """Return the scores of what people rated, (units, texts) for each item.
 
     A unit is an image, or a video, whose score is the mean over its frames.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> [scores.shape for scores in unit_scores(runs[0])]
+    [(2, 2), (2, 2)]
     """
     return [
         scores[[unit[0] for unit in units]].astype(np.float64)
@@ -28,7 +33,13 @@ def unit_scores(run: Run) -> list[Floats]:
 
 
 def unit_ratings(run: Run) -> list[Floats]:
-    """Return the human ratings, shaped like `unit_scores`; NaN where there is none."""
+    """Return the human ratings, shaped like `unit_scores`; NaN where there is none.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> [ratings.shape for ratings in unit_ratings(runs[0])]
+    [(2, 2), (2, 2)]
+    """
     return [
         np.full((len(units), len(item.texts)), np.nan) if human is None else human
         for item, units, human in zip(run.items, run.rated_units, run.human, strict=True)
@@ -57,6 +68,11 @@ def scorer_disagreement(runs: Sequence[Run]) -> Floats:
     Scorers have different scales, so each one's scores become percentiles of the benchmark, after
     the item's mean is subtracted where it has several cells. The result is the mean over the
     item's cells of the highest minus the lowest percentile.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> scorer_disagreement(runs)
+    array([0., 0.])
     """
     ranked = [percentiles([center(s) for s in unit_scores(run)]) for run in runs]
     distances = np.zeros(len(runs[0].items))
@@ -77,6 +93,11 @@ def human_disagreement(run: Run) -> Floats:
     subtracted from its scores, and each pair of its cells with different ratings counts 0 where
     the better one scores far higher, 1/2 where both score the same, and 1 where it scores far
     lower.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> human_disagreement(runs[0]).shape
+    (2,)
     """
     scores, ratings = paired_with_ratings(run)
     distances = np.full(len(scores), np.nan)
@@ -95,7 +116,14 @@ def human_disagreement(run: Run) -> Floats:
 
 
 def paired_with_ratings(run: Run) -> tuple[list[Floats], list[Floats]]:
-    """Return scores and ratings as the benchmark compares them, both NaN where one is missing."""
+    """Return scores and ratings as the benchmark compares them, both NaN where one is missing.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> scores, ratings = paired_with_ratings(runs[0])
+    >>> len(scores), len(ratings)
+    (2, 2)
+    """
     scores, ratings = [], []
     for item_scores, item_ratings in zip(unit_scores(run), unit_ratings(run), strict=True):
         both = np.isfinite(item_scores) & np.isfinite(item_ratings)

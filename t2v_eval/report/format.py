@@ -12,7 +12,11 @@ NOT_SIGNIFICANT = "no significant difference"
 
 
 class Style(NamedTuple):
-    """Characters that an output uses: for NaN, for a minus sign, and between "<" and a limit."""
+    """Characters that an output uses: for NaN, for a minus sign, and between "<" and a limit.
+
+    >>> Style(missing="n/a").number(math.nan)
+    'n/a'
+    """
 
     missing: str
     minus: str = "-"
@@ -22,6 +26,8 @@ class Style(NamedTuple):
         """Return a number with a fixed count of decimals.
 
         Args:
+            value: the number; NaN and infinities are missing.
+            digits: the number of decimals.
             sign: "+" to show the sign of positive numbers too, as of differences.
 
         >>> CONSOLE.number(0.25), PAGE.number(-0.25, 2), MARKDOWN.number(0.5, sign="+")
@@ -68,6 +74,11 @@ def verdict(test: PValue, difference: Interval, first: str, second: str) -> str:
     Args:
         test: the test of the difference, corrected for multiple comparisons.
         difference: the first minus the second; higher is better.
+        first: the name of the first.
+        second: the name of the second.
+
+    >>> verdict(PValue(0.01, 0.02), Interval(0.2, 0.1, 0.3), "mine", "yours")
+    'mine is better'
     """
     if not test.significant:
         return NOT_SIGNIFICANT

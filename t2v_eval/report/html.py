@@ -43,13 +43,20 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
     """Return the whole page; text from users (texts, names, tags, errors) is escaped.
 
     Args:
+        runs: the runs of the report.
         labels: what to call the scorer of each run.
         differences: of the runs that can be compared, by their indices.
+
+    >>> render([], [], []).splitlines()[0]
+    '<!DOCTYPE html>'
     """
     colours = {label: k for k, label in enumerate(dict.fromkeys(labels))}
     scorers = [
         {"label": label, "colour": colours[label], "run": run}
         for label, run in zip(labels, runs, strict=True)
+    ]
+    pairs: list[dict[str, Any]] = [
+        {"first": labels[d.first], "second": labels[d.second], "difference": d} for d in differences
     ]
     groups = list(by_benchmark(runs).values())
     # Runs of a benchmark that was changed in between have other items, which cannot be aligned.
@@ -60,34 +67,27 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
     browsers = [ItemBrowser([runs[n] for n in indices], limit) for indices in aligned]
     album = _album(browsers)
     script = files("t2v_eval.report").joinpath("report.js").read_text(encoding="utf-8")
-    return (
-        _environment()
-        .get_template("report.html")
-        .render(
-            scorers=scorers,
-            colours=len(colours),
-            glyphs=[_GLYPHS[MARKERS[k % len(MARKERS)]] for k in range(len(colours))],
-            script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            images=_data(album.urls),
-            left_out=album.left_out,
-            unreadable=len(album.missing),
-            max_megabytes=thumbnails.MAX_BYTES >> 20,
-            sections=[
-                _section(
-                    [scorers[n] for n in indices],
-                    [scorers[n] for n in same_items],
-                    [
-                        {"first": labels[d.first], "second": labels[d.second], "difference": d}
-                        for d in differences
-                        if d.first in indices
-                    ],
-                    browser,
-                    album,
-                )
-                for indices, same_items, browser in zip(groups, aligned, browsers, strict=True)
-            ],
-        )
+    template = _environment().get_template("report.html")
+    return template.render(
+        scorers=scorers,
+        colours=len(colours),
+        glyphs=[_GLYPHS[MARKERS[k % len(MARKERS)]] for k in range(len(colours))],
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        images=_data(album.urls),
+        left_out=album.left_out,
+        unreadable=len(album.missing),
+        max_megabytes=thumbnails.MAX_BYTES >> 20,
+        sections=[
+            _section(
+                [scorers[n] for n in indices],
+                [scorers[n] for n in same_items],
+                [pair for pair in pairs if pair["difference"].first in indices],
+                browser,
+                album,
+            )
+            for indices, same_items, browser in zip(groups, aligned, browsers, strict=True)
+        ],
     )
 
 
@@ -120,8 +120,7 @@ def _section(
 ) -> Mapping[str, Any]:
     """Return what the template shows of a benchmark.
 
-    Args:
-        aligned: the scorers whose runs have the same items as the first.
+    The runs of the `aligned` scorers have the same items as the first; `browser` shows these.
     """
     first: Run = scorers[0]["run"]
     headline = first.benchmark.headline

@@ -48,6 +48,12 @@ class ItemBrowser:
         runs: of scorers that scored the same items.
         limit: how many items to show: those with failures or the largest disagreement, and others
             spread over the rest; 0 is `MAX_ITEMS`.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> browser = ItemBrowser(runs)
+    >>> sorted(browser.chosen), len(browser.data(Album(browser.images()), [])["items"])
+    ([0, 1], 2)
     """
 
     def __init__(self, runs: Sequence[Run], limit: int = 0) -> None:
@@ -67,6 +73,7 @@ class ItemBrowser:
         """Return the data that the page's script reads; `_item` describes an item.
 
         Args:
+            album: the thumbnails of `images`.
             tags: those that items can be filtered by.
         """
         reasons = list(dict.fromkeys(r for run in self.runs for r in run.failures.values()))

@@ -33,6 +33,9 @@ class Distribution:
         colour: the number of a CSS colour; None for human ratings.
         scores: (n,) scores; NaN is left out.
         matches: (n,) 1 for cells that match, 0 for those that do not, NaN where unknown.
+
+    >>> Distribution("mine", colour=0, scores=np.array([0.1, 0.4])).matches is None
+    True
     """
 
     name: str
@@ -43,7 +46,11 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Pairing:
-    """Two (n,) arrays for a scatter plot, the labels of its axes and a colour."""
+    """Two (n,) arrays for a scatter plot, the labels of its axes and a colour.
+
+    >>> Pairing("mine", "people", 0, np.array([0.1, np.nan]), np.array([1.0, 2.0])).points
+    1
+    """
 
     x_label: str
     y_label: str
@@ -61,6 +68,9 @@ def histograms(distributions: Sequence[Distribution], colours: int) -> str:
     """Draw a histogram for each scorer, on its own axis since scales differ; return an ``<svg>``.
 
     Where labels say which cells match, those are filled and the others outlined.
+
+    >>> histograms([Distribution("mine", 0, np.array([0.1, 0.4]))], colours=1)[:4]
+    '<svg'
     """
     with svg.drawing():
         figure, grid = svg.panels(len(distributions), _COLUMNS, 3.3, 1.9)
@@ -84,7 +94,12 @@ def histograms(distributions: Sequence[Distribution], colours: int) -> str:
 
 
 def scatter(pairings: Sequence[Pairing], colours: int) -> str:
-    """Draw scatter plots, titled with Spearman's rank correlation; return an ``<svg>``."""
+    """Draw scatter plots, titled with Spearman's rank correlation; return an ``<svg>``.
+
+    >>> pairing = Pairing("mine", "people", 0, np.array([0.1, 0.4]), np.array([1.0, 2.0]))
+    >>> scatter([pairing], colours=1)[:4]
+    '<svg'
+    """
     with svg.drawing():
         figure, grid = svg.panels(len(pairings), _COLUMNS, 3.3, 2.9)
         for axes, pairing in zip(grid, pairings, strict=True):

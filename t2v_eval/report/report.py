@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 from t2v_eval.api import ScorerOptions
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation import comparison
-from t2v_eval.evaluation.benchmark import Benchmark
+from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.comparison import Difference, excludes_zero, item_name
 from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
 from t2v_eval.evaluation.run import Run, evaluate
@@ -49,6 +49,11 @@ class Report:
 
     Args:
         runs: results of `evaluate`, in the order in which they are shown.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> Report(runs).labels, Report(runs).to_json()["schema_version"]
+    (['tiny-clip'], 2)
     """
 
     def __init__(self, runs: Iterable[Run]) -> None:
@@ -168,38 +173,34 @@ def compare(
     """Run every scorer on every benchmark, one scorer in memory at a time.
 
     Args:
-        scorers, benchmarks: objects, or names or cards to load; a single one, or several.
-        progress, subset, on_missing, resamples, seed: see `run_all` and `RunOptions`.
-        root, images, columns, benchmark_options: for benchmarks that are passed by name; see
-            `BenchmarkOptions`, of which `benchmark_options` are the specific ones.
+        scorers: objects, or names or cards to load; a single one, or several.
+        benchmarks: objects, or names or cards to open; a single one, or several.
+        progress: see `run_all`.
+        root: the folder of the files of benchmarks that are passed by name.
+        images: for sets of prompts, the folder of the images of each generator.
+        columns: for tables of your own, the columns that hold each field.
+        benchmark_options: other options of benchmarks that are passed by name.
+        subset: tags; only items that have one of them are evaluated.
+        on_missing: "error", or "skip" to leave out items whose image files are missing.
+        resamples: the number of bootstrap resamples, 1 or more.
+        seed: their random seed.
         options: for scorers that are passed by name, as for `load`.
-
-    Returns:
-        The report, whose runs are ordered by benchmark, then by scorer.
 
     Raises:
         UnknownNameError: no such scorer or benchmark; raised before anything is scored.
-        InputError: no scorer or no benchmark, or one that does not take an option.
+        InputError: an option that a scorer or benchmark does not have.
 
-    >>> report = compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5)
-    >>> report.runs[0].counts.used
-    8
+    >>> compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).labels
+    ['tiny-clip']
     """
-    scorer_options = ScorerOptions.from_keywords(**options)
-    return run_all(
-        _resolve(scorers, models),
-        _resolve(benchmarks, cards),
-        scorer_options,
-        BenchmarkOptions(
-            root=root,
-            images=images,
-            columns=columns,
-            on_error=scorer_options.on_error,
-            specific=benchmark_options or {},
-        ),
-        RunOptions(subset=subset, on_missing=on_missing, resamples=resamples, seed=seed),
-        progress,
+    on_error, specific = options.get("on_error", "raise"), benchmark_options or {}
+    opening = BenchmarkOptions(
+        root=root, images=images, columns=columns, on_error=on_error, specific=specific
     )
+    loading = ScorerOptions.from_keywords(**options)
+    run_options = RunOptions(subset=subset, on_missing=on_missing, resamples=resamples, seed=seed)
+    entries = _resolve(scorers, models), _resolve(benchmarks, cards)
+    return run_all(*entries, loading, opening, run_options, progress)
 
 
 def run_all(
@@ -213,9 +214,16 @@ def run_all(
     """Run every scorer on every benchmark; `compare` with options as objects.
 
     Args:
-        scorers, benchmarks: objects, or cards, which are loaded with the options of their kind.
+        scorers: objects, or cards to load.
+        benchmarks: objects, or cards to open.
+        scorer_options: with which cards of scorers are loaded.
+        benchmark_options: with which cards of benchmarks are opened.
+        run_options: which items are evaluated, and how they are resampled.
         progress: called before each run with the scorer, the benchmark and the number of items; the
             function that it returns gets the counts during the run.
+
+    Returns:
+        The report, whose runs are ordered by benchmark, then by scorer.
 
     >>> from t2v_eval.registry import benchmarks, models
     >>> scenes = BenchmarkOptions(specific={"n": 2}).open(benchmarks.card("scenes"))
@@ -232,23 +240,33 @@ def run_all(
     selecting = [b.selecting(run_options.subset, run_options.on_missing) for b in opened]
     with_items = [(benchmark, benchmark.selected()) for benchmark in selecting]
 
-    def evaluate_on_all(entry: Scorer | ModelCard) -> list[Run]:
-        # A function, so that a scorer loaded here is freed before the next one is loaded.
-        scorer = entry if isinstance(entry, Scorer) else scorer_options.for_card(entry).load(entry)
-        return [
-            evaluate(
-                scorer,
-                benchmark,
-                items=items,
-                progress=progress(scorer, benchmark, len(items)) if progress else None,
-                resamples=run_options.resamples,
-                seed=run_options.seed,
-            )
-            for benchmark, items in with_items
-        ]
-
-    by_scorer = [evaluate_on_all(entry) for entry in scorers]
+    by_scorer = [
+        _evaluate_on_all(entry, with_items, scorer_options, run_options, progress)
+        for entry in scorers
+    ]
     return Report(run for runs in zip(*by_scorer, strict=True) for run in runs)
+
+
+def _evaluate_on_all(
+    entry: Scorer | ModelCard,
+    with_items: Sequence[tuple[Benchmark, Sequence[Item]]],
+    scorer_options: ScorerOptions,
+    run_options: RunOptions,
+    progress: StartRun | None,
+) -> list[Run]:
+    """Run a scorer on each benchmark with its items; one loaded here is freed at the end."""
+    scorer = entry if isinstance(entry, Scorer) else scorer_options.for_card(entry).load(entry)
+    return [
+        evaluate(
+            scorer,
+            benchmark,
+            items=items,
+            progress=progress(scorer, benchmark, len(items)) if progress else None,
+            resamples=run_options.resamples,
+            seed=run_options.seed,
+        )
+        for benchmark, items in with_items
+    ]
 
 
 def _resolve(entries: Any, registry: Registry[Any, Any]) -> list[Any]:

@@ -18,13 +18,22 @@ INK, LINE, SOFT = "#010101", "#020202", "#020203"  # placeholders of the page's 
 
 
 def colour(k: int) -> str:
-    """Return the placeholder of the CSS colour ``--sk``, which `inline` replaces."""
+    """Return the placeholder of the CSS colour ``--sk``, which `inline` replaces.
+
+    >>> colour(2)
+    '#030002'
+    """
     return f"#03{k:04x}"
 
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """Set up matplotlib for SVG while the context is open: text stays text and is not TeX."""
+    """Set up matplotlib for SVG while the context is open: text stays text and is not TeX.
+
+    >>> with drawing():
+    ...     matplotlib.rcParams["svg.fonttype"]
+    'none'
+    """
     settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "t2v-eval",
@@ -40,7 +49,12 @@ def drawing() -> Iterator[None]:
 def panels(
     count: int, columns: int, width: float, height: float, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure and its panels, `width` x `height` inches each, in up to `columns`."""
+    """Return a figure and its panels, `width` x `height` inches each, in up to `columns`.
+
+    >>> figure, axes = panels(3, columns=2, width=2.0, height=1.5)
+    >>> figure.get_size_inches().tolist(), len(axes)
+    ([4.0, 3.0], 3)
+    """
     columns = min(columns, count)
     lines = -(-count // columns)
     layout = ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
@@ -52,7 +66,13 @@ def panels(
 
 
 def style_panel(axes: Axes, title: str) -> None:
-    """Remove the frame, add a light grid and a title on the left."""
+    """Remove the frame, add a light grid and a title on the left.
+
+    >>> _, (axes,) = panels(1, columns=1, width=2.0, height=1.5)
+    >>> style_panel(axes, "tau_b")
+    >>> axes.get_title(loc="left")
+    'tau_b'
+    """
     axes.set_title(title, color=INK, loc="left", fontweight="bold")
     axes.tick_params(colors=INK, length=0)
     axes.grid(color=LINE, linewidth=0.5)
@@ -65,8 +85,13 @@ def inline(figure: Figure, colours: int, description: str) -> str:
     """Return the figure as an ``<svg>`` element.
 
     Args:
+        figure: the figure.
         colours: the number of scorers with a colour of their own.
         description: for screen readers.
+
+    >>> figure, _ = panels(1, columns=1, width=2.0, height=1.5)
+    >>> 'aria-label="scores"' in inline(figure, colours=1, description="scores")
+    True
     """
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})

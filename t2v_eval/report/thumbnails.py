@@ -35,6 +35,11 @@ class Album:
         urls: the data URLs; `index` says which one is of an image.
         left_out: number of images left out for their size.
         missing: keys of images that cannot be read.
+
+    >>> image = Image.new("RGB", (8, 8), "red")
+    >>> album = Album([image, "no-such-file.png"])
+    >>> album.index(image), album.index("no-such-file.png"), len(album.urls)
+    (0, -2, 1)
     """
 
     def __init__(self, sources: Iterable[MediaLike], limit: int = MAX_BYTES) -> None:
@@ -76,6 +81,11 @@ def thumbnail(source: MediaLike, side: int = SIDE) -> str | None:
     Args:
         source: an image, or a video, of which the middle frame is shown.
         side: the longer side in pixels.
+
+    >>> thumbnail(Image.new("RGB", (8, 8), "red")).partition(",")[0]
+    'data:image/png;base64'
+    >>> thumbnail("no-such-file.png") is None
+    True
     """
     try:
         with BUDGET.lease():
@@ -104,7 +114,11 @@ def _data_url(image: Image.Image) -> str:
 
 
 def name(source: MediaLike) -> str:
-    """Return the name of an image without folders, or "" for one without a name."""
+    """Return the name of an image without folders, or "" for one without a name.
+
+    >>> name("images/cat.png"), name(Image.new("RGB", (8, 8)))
+    ('cat.png', '')
+    """
     if isinstance(source, Media):
         return re.sub(r"[^\s(]*/", "", source.name)
     return Path(source).name if isinstance(source, (str, os.PathLike)) else ""

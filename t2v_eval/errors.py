@@ -218,7 +218,7 @@ class StoreError(T2VError, OSError):
 
 
 class OutputError(T2VError, OSError):
-    """A report or table cannot be written to the path given.
+    """A report or table cannot be written to its path.
 
     >>> try:
     ...     raise OutputError("report/: permission denied")

@@ -97,7 +97,7 @@ class ModelCard(Card):
     Attributes:
         range: range of its scores; higher is better.
         differentiable: whether it gives gradients with respect to images.
-        default: whether it is used where none of its kind is named.
+        default: whether it is used if no scorer of its kind is named.
         captions: "alone" or "references" for the default scorer of captions without or with them.
         expects_size: (width, height) of images in pixels; others get the `caution`.
         caution: warning in reports for images of another size.
@@ -316,7 +316,7 @@ class Registry(Generic[T, C]):
             if card.module.startswith(f"{self.package}."):
                 raise
             raise InputError(
-                f"{self.what} {card.name!r} cannot be made: {card.module}, of an installed "
+                f"{self.what} {card.name!r} cannot be built: {card.module}, of an installed "
                 f"package, fails with {type(error).__name__}: {error}"
             ) from error
         return make
@@ -460,7 +460,7 @@ def _entries(package: str, card_type: type[C]) -> tuple[list[_Entry[C]], list[_E
     for folder in map(Path, spec.submodule_search_locations):
         for file in sorted(folder.rglob("[!_]*.toml")):
             if not file.is_file():
-                raise InputError(f"{file} is no regular file")
+                raise InputError(f"{file} is not a regular file")
             table = read_toml(file)
             beside = ".".join(file.relative_to(folder).with_suffix("").parts)
             module = f"{package}.{table.pop('module', beside)}"
@@ -489,8 +489,8 @@ _TABLES = ("names", "families")
 # No character that a glob, a terminal or a path reads in its own way.
 _NAME, _FAMILY = r"\w[\w.:/@+-]*", r"\w[\w.+-]*"
 _FORMS = {
-    "names": "a name is of letters, digits and . : / @ + - _",
-    "families": "a name is of letters, digits and . + - _",
+    "names": "use letters, digits and . : / @ + - _",
+    "families": "use letters, digits and . + - _",
 }
 
 
@@ -541,7 +541,7 @@ def _holds(value: Any, kind: type) -> bool:
 
 
 def source_of(card: Card) -> Path:
-    """Return the file of a card's module, found from the card's own file without an import.
+    """Return the file of a card's module, without importing it.
 
     >>> file = Path("my_package/clip/mine.toml")
     >>> source_of(Card("mine", "Mine", "my_package.clip.mine", file=file)).as_posix()

@@ -50,7 +50,7 @@ CREATE TABLE embedding (
 class Row(NamedTuple):
     """A cell as it is stored; `value` is None where `error` says why there is none.
 
-    `detail` is what else the model said, as JSON.
+    `detail` is what the model returned beside it, as JSON.
 
     >>> Row("mine v1", "cat.png", "a cat", value=0.9, error=None).value
     0.9
@@ -87,10 +87,14 @@ def text_key(text: str) -> str:
 
 
 class Store:
-    """A score store at `path`, created when it is not there.
+    """A score store at `path`, created if it does not exist.
+
+    Args:
+        path: the file; ``~`` is the home folder.
 
     Raises:
-        StoreError: a folder that cannot be written, a full disk, a locked, damaged or foreign file.
+        StoreError: the folder cannot be written, the disk is full, or the file is locked, damaged
+            or of another program.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -111,17 +115,18 @@ class Store:
         with self._errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not stat.S_ISREG(self.path.stat().st_mode):
-                what = "a folder" if self.path.is_dir() else "no regular file"
+                what = "a folder" if self.path.is_dir() else "not a regular file"
                 raise StoreError(f"{self.path} is {what}; choose a file with --store")
             if not self.path.exists() or self.path.stat().st_size == 0:
                 self._create()
             self._check()
 
     def _create(self) -> None:
-        """Make a file that is not there, or empty, a store in one transaction.
+        """Create the tables in a new or empty file, in one transaction.
 
-        SQLite lets one process do so at a time and shows no other half a store; nothing is linked,
-        which some file systems refuse, and nothing that another may have made is taken away.
+        SQLite lets one process do so at a time, and no other process sees part of the tables. No
+        file is linked or removed: some file systems have no links, and another process may have
+        created the file.
         """
         with closing(sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)) as db:
             db.execute("BEGIN EXCLUSIVE")
@@ -133,7 +138,7 @@ class Store:
             db.execute("COMMIT")
 
     def _check(self) -> None:
-        """Refuse what is not ours before SQLite, which would happily write into it, opens it."""
+        """Refuse a file of another program before SQLite opens it and may write to it."""
         with self.path.open("rb") as stream:
             header = stream.read(100)
         hint = "; it was left as it is. Choose another --store path, or move the file away."
@@ -157,13 +162,15 @@ class Store:
             for kind, sql in db.execute("SELECT type, sql FROM sqlite_master WHERE sql IS NOT NULL")
         }
         tables = {" ".join(statement.split()) for statement in _SCHEMA.split(";")} - {""}
-        # Other tables and indexes change nothing, but triggers, views and further rules of what is
-        # unique would act on what is stored.
+        # Other tables and indexes change nothing, but triggers, views and unique indexes would
+        # change what is stored.
         acting = {"trigger", "view"} & set(kinds.values()) or any(
             kind == "index" and "unique" in sql.casefold() for sql, kind in kinds.items()
         )
         if not tables <= kinds.keys() or acting:
-            raise StoreError(f"{self.path} has not the tables of a t2v-eval store{hint}")
+            raise StoreError(
+                f"{self.path} lacks the tables of a t2v-eval store, or has triggers or views{hint}"
+            )
 
     def get_cells(
         self, scorer: str, keys: Sequence[tuple[str, str]]
@@ -171,7 +178,7 @@ class Store:
         """Return the stored values by (image key, text key), without failed cells.
 
         Raises:
-            StoreError: one is no finite number.
+            StoreError: a value is not a finite number.
         """
         values = self._read("value", scorer, keys)
         for key, value in values.items():
@@ -181,7 +188,7 @@ class Store:
     def get_details(
         self, scorer: str, keys: Iterable[tuple[str, str]]
     ) -> dict[tuple[str, str], str]:
-        """What else the model said of these (image key, text key) cells, as JSON, where it did."""
+        """Return what the model returned beside the scores, as JSON, by (image key, text key)."""
         details = self._read("detail", scorer, keys)
         for key, detail in details.items():
             try:
@@ -330,7 +337,7 @@ class Store:
         """Delete the cells (and embeddings) of the scorers whose id matches a glob.
 
         Returns:
-            how many cells and embeddings were deleted.
+            The number of deleted cells and embeddings.
         """
         which = "scorer IN (SELECT id FROM scorer WHERE name GLOB ?)"
         with self._errors():
@@ -356,7 +363,7 @@ class Store:
             self._local.db = None
 
     def _number(self, scorer: str, db: sqlite3.Connection | None = None) -> int | None:
-        """The row of a scorer; inside a transaction `db` it is made when it is not there."""
+        """Return the row of a scorer; inside a transaction `db` it is created if it is missing."""
         if db is not None:
             db.execute("INSERT OR IGNORE INTO scorer (name) VALUES (?)", (scorer,))
         row = self._connection().execute("SELECT id FROM scorer WHERE name=?", (scorer,)).fetchone()
@@ -406,7 +413,7 @@ class Store:
 
 _ELSEWHERE = "choose another --store path, or run with --no-store"
 _FULL = (
-    "the disk is full. What was stored before is kept: free some space there and run the same "
+    "the disk is full. Scores stored before are safe: free some space there and run the same "
     f"command again, or {_ELSEWHERE}"
 )
 _NO_DAMAGE = {
@@ -415,17 +422,17 @@ _NO_DAMAGE = {
     sqlite3.SQLITE_LOCKED: "another process holds it; try again",
     sqlite3.SQLITE_READONLY: f"the file or its folder is read-only: allow writing, or {_ELSEWHERE}",
     sqlite3.SQLITE_PERM: f"writing is not permitted there: allow it, or {_ELSEWHERE}",
-    sqlite3.SQLITE_CANTOPEN: "the file and its folder must be there and writable, and have room: "
-    f"see to it, or {_ELSEWHERE}",
-    sqlite3.SQLITE_IOERR: "the disk does not take or give it: it may be full, at a quota or a "
-    "limit for files, or gone. What was stored before is kept: run the same command again when it "
+    sqlite3.SQLITE_CANTOPEN: "the file and its folder must exist, be writable and have free space; "
+    f"otherwise {_ELSEWHERE}",
+    sqlite3.SQLITE_IOERR: "reading or writing failed: the disk may be full, at a quota or a limit "
+    "of files, or disconnected. Scores stored before are safe: run the same command again when it "
     f"works, or {_ELSEWHERE}",
-    sqlite3.SQLITE_NOMEM: "this machine has no memory left; what was stored before is kept",
+    sqlite3.SQLITE_NOMEM: "this machine has no memory left; scores stored before are safe",
 }
 
 
 def _remedy(error: Exception) -> str:
-    """What to do about an error; a full disk or a locked file is no damage."""
+    """Return what to do about an error; a full disk or a locked file is not damage."""
     if isinstance(error, OSError):
         return _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else _ELSEWHERE
     damaged = "it may be damaged; it was left as it is. Move it away or choose another --store path"

@@ -27,7 +27,7 @@ Candidates = Annotated[
 References = Annotated[
     Path | None,
     typer.Option(
-        help='JSON file of human captions: {"image": ["caption", ...]}. Default: none.',
+        help='JSON file of human captions: {"image": ["caption", ...]}. Default: no references.',
         metavar="FILE",
     ),
 ]
@@ -43,7 +43,9 @@ CaptionModel = Annotated[
 ]
 JsonFile = Annotated[
     Path | None,
-    typer.Option(help="JSON file to write the scores to. Default: none.", metavar="FILE"),
+    typer.Option(
+        help="JSON file to write the scores to. Default: no file is written.", metavar="FILE"
+    ),
 ]
 
 
@@ -99,4 +101,6 @@ def _default_scorer(references: bool) -> ModelCard:
     for card in models.cards.values():
         if card.captions == captions:
             return card
-    raise UnsupportedError(f"no card says `captions = {captions!r}`; name a scorer with --model")
+    raise UnsupportedError(
+        f"no scorer's card has `captions = {captions!r}`; name a scorer with --model"
+    )

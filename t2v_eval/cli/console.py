@@ -165,7 +165,7 @@ def print_left_out(report: Report) -> None:
 
 
 def say_failures(label: str, cells: int, errors: Mapping[str, int]) -> None:
-    """Print how many of `cells` scores failed, and why, in yellow; nothing where none failed."""
+    """Print how many of `cells` scores failed, and why, in yellow; nothing if all succeeded."""
     if errors:
         say(f"{label}: {sum(errors.values())} of {cells} scores failed and are left out", "yellow")
         for reason, count in errors.items():
@@ -182,7 +182,7 @@ def print_estimates(estimates: Iterable[tuple[str, Estimate]]) -> None:
 
 
 def say_usage(label: str, usage: Mapping[str, float]) -> None:
-    """Print the answers and tokens of an API and their cost; nothing where none was used."""
+    """Print the answers and tokens of an API and their cost; nothing if no API was used."""
     if usage:
         parts = [f"{usage.get('requests', 0):,.0f} answers"]
         parts += [

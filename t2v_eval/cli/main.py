@@ -51,7 +51,8 @@ if TYPE_CHECKING:
 ReportFolder = Annotated[
     Path | None,
     typer.Option(
-        help="Folder to write the report to: an HTML page, Markdown, JSON and CSV. Default: none.",
+        help="Folder to write the report to: an HTML page, Markdown, JSON and CSV. Default: no "
+        "report is written.",
         metavar="DIR",
     ),
 ]
@@ -72,7 +73,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Score how well images match texts, and find out which scorer agrees best with people.",
+    help="Score how well images match texts, and which scorer agrees best with people.",
     epilog="Exit codes: 0 done (failed scores, if any, are counted on stderr), 1 every score "
     "failed, 2 an error, 130 interrupted, 143 terminated.",
 )
@@ -175,7 +176,9 @@ def demo(
     scorers = [card for card in models.cards.values() if card.demo]
     drawn = [card for card in benchmarks.cards.values() if card.demo]
     if not scorers or not drawn:
-        raise UnsupportedError("no card of a scorer, or none of a benchmark, says `demo = true`")
+        raise UnsupportedError(
+            "the demo needs a scorer and a benchmark whose cards have `demo = true`"
+        )
     from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
 
     options = ScorerOptions(store=store_path(store, no_store))
@@ -192,7 +195,7 @@ def list_names(
         str, typer.Option(help="Only this kind (a glob), for example vqa, clip or judge.")
     ] = "*",
 ) -> None:
-    """List scorers, benchmarks or templates; with a full name, show all that is known of it.
+    """List scorers, benchmarks or templates; with a full name, show all its facts.
 
     No model is loaded.
     """

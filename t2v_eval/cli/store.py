@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from t2v_eval.store import Store
 
 stores = typer.Typer(
-    no_args_is_help=True, help="Inspect, prune or export the store that keeps scores between runs."
+    no_args_is_help=True, help="Inspect, prune or export the store of scores of earlier runs."
 )
 
 

@@ -25,7 +25,7 @@ Contrast: TypeAlias = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of a benchmark: M images, N texts, and what people said about them.
+    """One row of a benchmark: M images, N texts, and human ratings.
 
     Attributes:
         images: M images or videos.
@@ -207,7 +207,7 @@ class Benchmark(ABC):
     def rated_units(self, item: Item) -> Sequence[Sequence[int]]:
         """Return what people rated, each as the indices of its images; by default every image.
 
-        A video given as frames is one rated unit of several images.
+        A video of several frames is one rated unit of several images.
         """
         return [[i] for i in range(len(item.images))]
 

@@ -189,7 +189,7 @@ def score_captions(
     Raises:
         TableError: a file has another form, or an image has no caption or references; the message
             names the images.
-        InputError: references for a scorer that uses none, or the other way round.
+        InputError: references for a scorer that does not use them, or none for one that does.
 
     >>> import tempfile, t2v_eval
     >>> from PIL import Image
@@ -227,7 +227,7 @@ def _image_files(folder: Path) -> dict[str, str]:
             if path.stem in files:
                 raise TableError(
                     f"{folder}: {Path(files[path.stem]).name} and {path.name} are both the image "
-                    f"{path.stem!r}; keep one of them"
+                    f"{path.stem!r}; remove or rename one of them"
                 )
             files[path.stem] = str(path)
     if not files:

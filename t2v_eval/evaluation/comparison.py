@@ -1,7 +1,7 @@
 """Compare runs of scorers on the same items: differences with intervals, tests, and labels.
 
-The metrics of a pair of runs are computed on the cells that both have scores for. Otherwise a
-scorer that fails on hard cells would be compared on easy ones with a scorer that answers all.
+The metrics of a pair of runs are computed on the cells that both have scores for. Else a scorer
+that fails on hard cells would be compared on easy ones with a scorer that answers all.
 
 Two runs differ significantly where a paired permutation test of their items says so, corrected
 (Holm) over all pairs of runs on the benchmark; by tag, over all of its pairs and tags. Scorers have

@@ -123,7 +123,7 @@ def sha256(path: Path) -> str:
 
 
 def unpack(archive: Path, folder: Path) -> list[Path]:
-    """Unpack a zip file below `folder`; existing files of the right size are kept.
+    """Unpack a zip file below `folder`; existing files of the right size stay.
 
     All or nothing is unpacked. No path may lead out of `folder` or go through a link, members must
     be regular files with distinct names, the content may be at most `MAX_EXPANSION` times the

@@ -74,7 +74,7 @@ class ScorerFacts:
         truncated_texts: the number of texts that are longer than the model reads.
         cautions: what a reader of the scores should know.
         execution: device, dtype, batch sizes and what else decides speed.
-        said: numbers that the model returned beside its scores.
+        details: numbers that the model returned beside its scores; "said" in a run's JSON.
         usage: requests, tokens and US dollars of an API; empty for a scorer that runs locally.
 
     >>> facts = ScorerFacts("mine", "mine v1", "clip", "", question="{}", answer="")
@@ -91,7 +91,7 @@ class ScorerFacts:
     truncated_texts: int = 0
     cautions: Sequence[str] = ()
     execution: Mapping[str, object] = field(default_factory=dict)
-    said: Mapping[str, DetailSummary] = field(default_factory=dict)
+    details: Mapping[str, DetailSummary] = field(default_factory=dict)
     usage: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -366,7 +366,7 @@ def _scorer_facts(
         truncated_texts=result.truncated,
         cautions=list(result.cautions),
         execution=dict(getattr(bound, "execution", {})),
-        said=summarize_details(result.details.values()),
+        details=summarize_details(result.details.values()),
         usage=dict(result.usage),
     )
 

@@ -26,7 +26,7 @@ from t2v_eval.report.thumbnails import Album
 MAX_ITEMS = 10_000
 MAX_ROWS = 24  # rated images or videos, and texts, of one item
 MAX_TEXT = 2000  # characters of one text
-MAX_DETAIL = 400  # characters of what else a model said
+MAX_DETAIL = 400  # characters of what a model returned beside its score
 
 Failure = tuple[int, int, int]  # image, text, number of the reason
 

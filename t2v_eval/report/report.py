@@ -6,7 +6,8 @@ report.md     the tables of the page, as Markdown
 metrics.csv   a row for each metric: benchmark, scorer, tag (empty for all items), items, metric,
               value, low, high, published
 scores.csv    a row for each cell: benchmark, item, image, image_name, text_index, text, scorer,
-              score, human, error, detail (what else a model said, JSON), tags (separated by ";")
+              score, human, error, detail (what the model returned beside it, JSON), tags
+              (separated by ";")
 report.html   all of it with the images, in one file
 ```
 """
@@ -287,6 +288,7 @@ def _human(run: Run, n: int, i: int, j: int) -> float | None:
 
 def _run_json(run: Run) -> dict[str, Any]:
     scorer = asdict(run.scorer)
+    scorer["said"] = scorer.pop("details")
     if not run.scorer.usage:
         del scorer["usage"]
     return {

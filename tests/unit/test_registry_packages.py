@@ -150,7 +150,7 @@ def test_of_two_packages_the_first_has_the_name(install):
 )
 def test_a_module_that_fails_is_named_when_it_is_asked_for(install, code, said):
     install("theirs", card("their-model"), code)
-    with pytest.raises(InputError, match=f"'their-model' cannot be made: theirs.cards.*{said}"):
+    with pytest.raises(InputError, match=f"'their-model' cannot be built: theirs.cards.*{said}"):
         registry().create("their-model")
 
 
@@ -174,7 +174,9 @@ def test_a_card_file_that_never_ends_is_not_read(install):
     site = install("theirs", card("theirs-model"))
     (site / "theirs" / "more.toml").symlink_to("/dev/zero")
     found = registry()
-    with pytest.warns(T2VWarning, match=r"'theirs' cannot be read .*more\.toml is no regular file"):
+    with pytest.warns(
+        T2VWarning, match=r"'theirs' cannot be read .*more\.toml is not a regular file"
+    ):
         assert "tiny-clip" in found.names() and "theirs-model" not in found.names()
 
 

@@ -152,7 +152,7 @@ def test_other_tables_than_ours_are_refused(tmp_path, statement):
     path = tmp_path / "s.db"
     filled(path)
     change(path, statement)
-    with pytest.raises(StoreError, match=r"s\.db has not the tables of a t2v-eval store"):
+    with pytest.raises(StoreError, match=r"s\.db lacks the tables of a t2v-eval store"):
         Store(path)
 
 
@@ -221,9 +221,9 @@ def test_what_is_no_file(tmp_path):
     with pytest.raises(StoreError, match=r"is a folder; choose a file with --store"):
         Store(tmp_path)
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(StoreError, match=r"pipe is no regular file"):
+    with pytest.raises(StoreError, match=r"pipe is not a regular file"):
         Store(tmp_path / "pipe")
-    with pytest.raises(StoreError, match=r"/dev/full is no regular file"):
+    with pytest.raises(StoreError, match=r"/dev/full is not a regular file"):
         Store("/dev/full")
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(StoreError, match=r"loop.*--store"):
@@ -262,7 +262,7 @@ def test_a_full_disk_is_told_as_one_and_what_is_stored_stays(tmp_path):
     path = tmp_path / "s.db"
     scorer = ToyPair(device="cpu", store=limited(Store(path)), batch_size=2)
     texts = [f"{n} {'long ' * 300}" for n in range(40)]
-    said = r"s\.db.*disk is full.*stored before is kept.*same command again.*--store"
+    said = r"s\.db.*disk is full.*stored before are safe.*same command again.*--store"
     with pytest.raises(StoreError, match=said) as caught:
         scorer(draw_image(1), texts)
     assert "damaged" not in str(caught.value)

@@ -318,4 +318,4 @@ def test_what_yes_and_no_captured_is_stored_and_reported(images, tmp_path):
     message = [json.loads(detail)["listed"] for detail in fresh.details.values()]
     assert len(message) == 2 * len(images) and all(0 < share < 1 for share in message)
     expected = {"mean": pytest.approx(np.mean(message)), "lowest": min(message), "n": len(message)}
-    assert fresh.scorer.said["listed"] == stored.scorer.said["listed"] == expected
+    assert fresh.scorer.details["listed"] == stored.scorer.details["listed"] == expected

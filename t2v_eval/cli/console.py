@@ -309,9 +309,12 @@ def guarded(debug: bool = False) -> Iterator[None]:
             say(f"error: {error.filename}: {error.strerror}", "red")
             raise SystemExit(2) from None
         except Exception as error:
-            if hasattr(error, "format_message"):  # of typer, which quotes arguments
-                vars(error)["message"] = printable(getattr(error, "message", ""))
-            raise
+            # Errors of typer about arguments; without any argument it prints the help instead.
+            if debug or not hasattr(error, "format_message") or "NoArgs" in type(error).__name__:
+                raise
+            command = getattr(getattr(error, "ctx", None), "command_path", "t2v-eval")
+            say(f"error: {error.format_message().rstrip('.')}; see `{command} --help`", "red")
+            raise SystemExit(2) from None
         except KeyboardInterrupt as error:
             stop(error)
 

@@ -132,9 +132,8 @@ CheckpointPath = Annotated[
 InitialBatchSize = Annotated[
     int | None,
     typer.Option(
-        min=1,
-        help="Batch size to try first; it is halved when memory runs out. Default: chosen by the "
-        "scorer.",
+        help="Batch size to try first, 1 or more; it is halved when memory runs out. Default: "
+        "chosen by the scorer.",
     ),
 ]
 AllowUrls = Annotated[
@@ -156,14 +155,15 @@ ImageMode = Annotated[
 MaxCost = Annotated[
     float | None,
     typer.Option(
-        min=0,
-        help="Stop after spending this many US dollars on an API. Default: no limit.",
+        help="Stop after spending this many US dollars on an API, 0 or more. Default: no limit.",
         metavar="DOLLARS",
     ),
 ]
 MaxRequests = Annotated[
     int | None,
-    typer.Option(min=1, help="Stop after sending this many requests to an API. Default: no limit."),
+    typer.Option(
+        help="Stop after sending this many requests to an API, 1 or more. Default: no limit."
+    ),
 ]
 Batch = Annotated[
     bool,
@@ -220,9 +220,11 @@ OnMissing = Annotated[
 ]
 Resamples = Annotated[
     int,
-    typer.Option(min=1, help="Number of bootstrap resamples for the 95 % confidence intervals."),
+    typer.Option(
+        help="Number of bootstrap resamples for the 95 % confidence intervals, 1 or more."
+    ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed of the bootstrap and of tests.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the bootstrap and of tests, 0 or more.")]
 
 
 def scorer_options(

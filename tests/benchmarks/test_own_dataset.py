@@ -216,4 +216,4 @@ def test_the_command(folder):
     assert "3 items" in result.stdout and "acc23" in result.stdout
     assert CliRunner().invoke(app, requests).exit_code == 2
     wrong = CliRunner().invoke(app, [*requests, "--column", "rating"])
-    assert wrong.exit_code == 2 and "write name=column" in wrong.stderr
+    assert wrong.exit_code == 2 and "write FIELD=COLUMN" in wrong.stderr

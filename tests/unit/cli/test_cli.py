@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -166,53 +165,23 @@ def test_failed_scores_are_empty_and_said(images, tmp_path, store):
 
 
 @pytest.mark.parametrize(
-    ("flag", "value", "valid"),
-    [
-        # Versions of typer say it in their own words.
-        ("--on-error", "stop", "'raise'.*'skip'"),
-        ("--image-mode", "blurred", "'seen'.*'original'"),
-        ("--batch-size", "0", "(x>=|greater than or equal to )1"),
-        ("--max-requests", "0", "(x>=|greater than or equal to )1"),
-        ("--max-cost", "-1", "(x>=|greater than or equal to )0"),
-    ],
-)
-def test_a_value_out_of_range_is_refused_with_the_flag_and_the_range(flag, value, valid):
-    said = call("score", "-m", "toy-colours", "p0.png", "-t", "x", flag, value, code=2).stderr
-    said = " ".join(said.replace("│", " ").split())
-    assert re.search(f"'{flag}': .*{valid}", said), said
-
-
-@pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("-m", "toy-colour", "p0.png", "-t", "x"), "Did you mean 'toy-colours'"),
-        (("-m", "toy-colours", "p0.png"), "at least one --text"),
-        (("-m", "toy-colours", "-t", "x"), "pass images"),
-        (("-m", "toy-colours", "p0.png", "--pairs", "t.csv"), "not both"),
-        (("-m", "toy-colours", "--pairs", "t.csv"), "t.csv: no such file"),
-        (("-m", "toy-colours", "nowhere.png", "-t", "x"), "nowhere.png: no such file"),
-        (("-m", "toy-colours", "http://x.org/a.png", "-t", "x"), "allow_urls"),
-        (("-m", "toy-colours", "p0.png", "-t", "x", "--out", "scores.xlsx"), "ends in .csv"),
-        (
-            ("-m", "toy-colours", "p0.png", "-t", "x", "--out", "p0.png/a.csv"),
-            "is a file, not a folder",
-        ),
-        (
-            ("-m", "toy-colours", "p0.png", "-t", "x", "--store", "p0.png"),
-            "is not a t2v-eval store",
-        ),
-        (
-            ("-m", "toy-colours", "p0.png", "-t", "x", "--device", "nonsense"),
-            "is not available here",
-        ),
+        (["score", "--on-error", "stop"], "'stop' is not one of 'raise', 'skip'"),
+        (["score", "--image-mode", "blurred"], "'blurred' is not one of 'seen', 'original'"),
+        (["score", "--batch-size", "0"], "batch_size=0"),
+        (["score", "--batch-size", "many"], "'--batch-size'"),
+        (["score", "--batch-sise", "3"], "--batch-sise"),
+        (["store", "prune"], "SCORER"),
+        (["list", "scorers"], "'scorers' is not one of"),
     ],
 )
-def test_errors_are_one_line_and_exit_with_2(images, monkeypatch, arguments, message):
-    monkeypatch.chdir(images[0].parent)
-    stores = () if "--store" in arguments else ("--no-store",)
-    result = call("score", *arguments, *stores, code=2)
-    assert result.stderr.startswith("error: ") and message in result.stderr
-    assert result.stdout == "" and len(result.stderr.splitlines()) == 1
+def test_wrong_arguments_are_one_line_too(images, arguments, message):
+    if arguments[0] == "score":
+        arguments = [*arguments, "-m", "toy-colours", images[0], "-t", "x", "--no-store"]
+    said = call(*arguments, code=2).stderr
+    assert said.startswith("error: ") and message.lower() in said.lower()
+    assert len(said.splitlines()) == 1
 
 
 def test_debug_shows_where_an_error_came_from(images):

@@ -389,7 +389,7 @@ def test_a_tag_may_lack_a_metric(tmp_path, capsys):
     report.write(tmp_path)
     console.print_report(report)
     assert "of_even by tag" in capsys.readouterr().out
-    assert "| odd | 6 |  |  |" in (tmp_path / "report.md").read_text()
+    assert "| odd (6) |  |  |" in (tmp_path / "report.md").read_text()
 
 
 def test_preferences_are_no_labels_of_right_and_wrong():

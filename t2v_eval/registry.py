@@ -396,12 +396,8 @@ class Registry(Generic[T, C]):
         before: list[tuple[str, list[_Entry[C]], list[_Entry[C]]]],
     ) -> tuple[list[_Entry[C]], list[_Entry[C]]]:
         """Return the names and families that no package before has; warn of the others."""
-        name_owners = {
-            card.name: owner for owner, cards, _ in reversed(before) for card, _ in cards
-        }
-        family_owners = {
-            card.name: owner for owner, _, cards in reversed(before) for card, _ in cards
-        }
+        name_owners = {c.name: owner for owner, cards, _ in reversed(before) for c, _ in cards}
+        family_owners = {c.name: owner for owner, _, cards in reversed(before) for c, _ in cards}
         shipped_families = {card.name for card, _ in before[0][2]}
         owners: dict[str, str] = {}
         for card, _ in names:

@@ -360,4 +360,4 @@ def test_options_of_a_benchmark_in_a_comparison_and_on_the_command_line(tmp_path
     actual = CliRunner().invoke(app, [*command, "--benchmark-option", "frames=1"])
     assert actual.exit_code == 0 and "mean_average_precision" in actual.output
     actual = CliRunner().invoke(app, [*command, "--benchmark-option", "whole"])
-    assert actual.exit_code == 2 and "--benchmark-option 'whole': write key=value" in actual.output
+    assert actual.exit_code == 2 and "--benchmark-option 'whole': write KEY=VALUE" in actual.output

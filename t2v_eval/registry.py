@@ -268,9 +268,7 @@ class Registry(Generic[T, C]):
         for card in self.cards.values():
             if card.kind == kind and getattr(card, "default", False):
                 return card.name
-        raise UnknownNameError(
-            f"no {self.what} of kind {kind!r} is marked as the default; name one"
-        )
+        raise UnknownNameError(f"no {self.what} of kind {kind!r} is marked as the default: name it")
 
     def entry(self, card: C) -> Callable[..., T]:
         """Import and return the class or function that builds a card's object.

@@ -1,0 +1,1 @@
+"""Scorers behind a service: protocols, questions, and what joins them."""

@@ -109,15 +109,16 @@ MAX_ANSWER_CHARS = 20_000  # without reasoning
 
 
 def strip_reasoning(text: str, more: str = MAX_TOKENS_HINT) -> str:
-    """Return the text behind the reasoning, without control tokens.
+    r"""Return the text behind the reasoning, without control tokens.
 
     Args:
+        text: what the model wrote.
         more: the remedy that the error names.
 
     Raises:
         ScoringError: the reasoning has no end.
 
-    >>> strip_reasoning("<think>\\nIs it there? Yes.\\n</think>\\n\\nNo<|im_end|>")
+    >>> strip_reasoning("<think>\nIs it there? Yes.\n</think>\n\nNo<|im_end|>")
     'No'
     >>> strip_reasoning("<|channel|>analysis<|message|>Hm.<|end|><|channel|>final<|message|>No")
     'No'
@@ -134,12 +135,15 @@ def strip_reasoning(text: str, more: str = MAX_TOKENS_HINT) -> str:
 
 
 def extract_answer(text: str) -> str:
-    """Return the answer in a text's tag, box, JSON or label; without one, the text itself.
+    r"""Return the answer in a text's tag, box, JSON or label; without one, the text itself.
+
+    Args:
+        text: what the model wrote.
 
     Raises:
         ScoringError: the text is reasoning without an end, or too long.
 
-    >>> for text in (r"It does. $\\boxed{\\text{Yes}}$", '{"answer": "Yes"}', "**Answer:** Yes"):
+    >>> for text in (r"It does. $\boxed{\text{Yes}}$", '{"answer": "Yes"}', "**Answer:** Yes"):
     ...     extract_answer(text)
     'Yes'
     'Yes'
@@ -180,7 +184,17 @@ def _unwrap(text: str, whole: bool = False) -> str:
 
 
 def reject_duplicate_keys(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object as a dict; raise ValueError where a key has two different values."""
+    """Return a JSON object as a dict, for `json.loads`.
+
+    Args:
+        pairs: keys and values of the object.
+
+    Raises:
+        ValueError: a key has two different values.
+
+    >>> reject_duplicate_keys([("a", 1), ("a", 1)])
+    {'a': 1}
+    """
     fields = dict(pairs)
     if len(fields) < len(pairs) and any(fields[name] != value for name, value in pairs):
         raise ValueError("an object holds a name twice")
@@ -212,6 +226,8 @@ def match_answer(text: str, answer: str, truncated: bool = False) -> float:
     single different word is another answer; a sentence that begins with one is an error.
 
     Args:
+        text: what the model wrote.
+        answer: the expected answer, one word.
         truncated: whether the text may go on; more than a word may then be taken back.
 
     Raises:
@@ -269,6 +285,10 @@ def answer_share(
 
     Args:
         samples: sampled texts, or (text, truncated), or the error of a sample.
+        answer: the expected answer, one word.
+
+    Returns:
+        The share, from 0 to 1, and how many samples were left out.
 
     Raises:
         ScoringError: fewer than half of the samples are valid.

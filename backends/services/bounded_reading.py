@@ -38,7 +38,11 @@ LOGS = [f"{name}.{part}" for name in ("httpcore", "httpcore2") for part in ("htt
 
 @contextmanager
 def redact_logs(key: Key) -> Iterator[None]:
-    """Redact the key in what HTTP clients log."""
+    """Redact the key in what HTTP clients log, within a `with` block.
+
+    >>> with redact_logs(Key("sk-0123456789")):
+    ...     logging.getLogger(LOGS[0]).debug("key sk-0123456789")
+    """
 
     def redact(record: logging.LogRecord) -> bool:
         message = record.getMessage()
@@ -57,54 +61,67 @@ def redact_logs(key: Key) -> Iterator[None]:
 
 
 def limit_client(client: Any) -> Any:
-    """Return a subclass of an httpx client, of either version, that limits responses.
+    """Return a subclass of an httpx client that limits responses.
 
     Responses are decompressed here with a limit, since the client itself would decompress a
     thousandfold without one.
+
+    Args:
+        client: a client class of either version of httpx, synchronous or not.
+
+    Returns:
+        A class whose constructor takes `read_limits` too, a `ReadLimits`.
+
+    >>> import openai
+    >>> limits = ReadLimits(Key("sk-0123456789"), seconds=60.0)
+    >>> limited = limit_client(openai.DefaultHttpxClient)
+    >>> with limited(read_limits=limits, timeout=5.0) as client:
+    ...     client.timeout.read
+    5.0
     """
-    if hasattr(client, "aclose"):
+    return _limit_async(client) if hasattr(client, "aclose") else _limit_sync(client)
 
-        class Client(client):  # type: ignore[misc]
-            def __init__(self, read_limits: ReadLimits, **options: Any) -> None:
-                super().__init__(**options)
-                self._read_limits = read_limits
 
-            async def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
-                request.headers["accept-encoding"] = "gzip"
-                response = await super().send(request, stream=True, **more)
-                try:
-                    decompress = _Decompressor(
-                        response, MAX_ANSWER_BYTES, self._read_limits.seconds
-                    )
-                    content = [
-                        part async for raw in response.aiter_raw() for part in decompress(raw)
-                    ]
-                finally:
-                    await response.aclose()
-                return _read_response(response, b"".join(content), self._read_limits.key)
+def _limit_async(client: Any) -> Any:
+    class AsyncClient(client):  # type: ignore[misc]
+        def __init__(self, read_limits: ReadLimits, **options: Any) -> None:
+            super().__init__(**options)
+            self._read_limits = read_limits
 
-    else:
+        async def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
+            request.headers["accept-encoding"] = "gzip"
+            response = await super().send(request, stream=True, **more)
+            try:
+                decompress = _Decompressor(response, MAX_ANSWER_BYTES, self._read_limits.seconds)
+                content = [part async for raw in response.aiter_raw() for part in decompress(raw)]
+            finally:
+                await response.aclose()
+            return _read_response(response, b"".join(content), self._read_limits.key)
 
-        class Client(client):  # type: ignore[misc,no-redef]
-            def __init__(self, read_limits: ReadLimits, **options: Any) -> None:
-                super().__init__(**options)
-                self._read_limits = read_limits
+    return AsyncClient
 
-            def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
-                request.headers["accept-encoding"] = "gzip"
-                response = super().send(request, stream=True, **more)
-                if stream and response.is_success:  # a file, which is redacted line by line
-                    return _read_response(response, self._parts(response, MAX_FILE_BYTES), None)
-                content = b"".join(self._parts(response, MAX_ANSWER_BYTES))
-                return _read_response(response, content, self._read_limits.key)
 
-            def _parts(self, response: Any, max_bytes: int) -> Iterator[bytes]:
-                try:
-                    decompress = _Decompressor(response, max_bytes, self._read_limits.seconds)
-                    for raw in response.iter_raw():
-                        yield from decompress(raw)
-                finally:
-                    response.close()
+def _limit_sync(client: Any) -> Any:
+    class Client(client):  # type: ignore[misc]
+        def __init__(self, read_limits: ReadLimits, **options: Any) -> None:
+            super().__init__(**options)
+            self._read_limits = read_limits
+
+        def send(self, request: Any, *, stream: bool = False, **more: Any) -> Any:
+            request.headers["accept-encoding"] = "gzip"
+            response = super().send(request, stream=True, **more)
+            if stream and response.is_success:  # a file, which is redacted line by line
+                return _read_response(response, self._parts(response, MAX_FILE_BYTES), None)
+            content = b"".join(self._parts(response, MAX_ANSWER_BYTES))
+            return _read_response(response, content, self._read_limits.key)
+
+        def _parts(self, response: Any, max_bytes: int) -> Iterator[bytes]:
+            try:
+                decompress = _Decompressor(response, max_bytes, self._read_limits.seconds)
+                for raw in response.iter_raw():
+                    yield from decompress(raw)
+            finally:
+                response.close()
 
     return Client
 

@@ -18,12 +18,17 @@ from t2v_eval.utils.text_file import read_text
 def resolve_api_key(
     key: str | None, key_file: str | os.PathLike[str] | None = None, source: str = "api_key="
 ) -> str:
-    """Return the key that was passed or that a file holds; "" without either.
+    r"""Return the key that was passed or that a file holds; "" without either.
+
+    Args:
+        key: the key.
+        key_file: a file that holds the key and nothing else.
+        source: where the key comes from, for messages.
 
     Raises:
         InputError: it is not a valid key; the message does not contain it.
 
-    >>> resolve_api_key(" abc\\n"), resolve_api_key(None)
+    >>> resolve_api_key(" abc\n"), resolve_api_key(None)
     ('abc', '')
     """
     if not key and key_file:
@@ -42,6 +47,10 @@ def resolve_api_key(
 
 def check_base_url(url: str, source: str = "base_url=") -> str:
     """Return a valid address without trailing slashes.
+
+    Args:
+        url: the address.
+        source: where it comes from, for messages.
 
     Raises:
         InputError: it is not valid; the message suggests a correction and contains no key.
@@ -133,6 +142,9 @@ def parse_price(price: Sequence[float]) -> Price:
 
     Raises:
         InputError: these are not two numbers of 0 or more.
+
+    >>> parse_price([2.5, 10.0]).cost(1_000_000, 0)
+    2.5
     """
     if (
         isinstance(price, str)
@@ -146,7 +158,13 @@ def parse_price(price: Sequence[float]) -> Price:
 
 
 def require_choice(name: str, value: object, choices: tuple[str | None, ...]) -> None:
-    """Raise InputError unless a value is one of `choices`."""
+    """Raise InputError unless a value is one of `choices`.
+
+    >>> require_choice("rule", "any", ("probability", "yes-no"))
+    Traceback (most recent call last):
+    ...
+    t2v_eval.errors.InputError: rule='any'; use 'probability' or 'yes-no'
+    """
     if value not in choices:
         named = [repr(choice) for choice in choices if choice]
         raise InputError(f"{name}={value!r}; use {' or '.join(named)}")

@@ -11,25 +11,31 @@ import os
 import re
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 from urllib.parse import urlsplit
 
 import google.genai
 import httpx2
 from google.genai import errors, types
+from typing_extensions import override
 
-from t2v_eval.errors import InputError, ScoringError, ServiceError, UnsupportedError
-from t2v_eval.inputs.media import Media
+from t2v_eval.errors import ScoringError, ServiceError, UnsupportedError
 from t2v_eval.remote.cost import tokens
-from t2v_eval.remote.request_pool import RetryError, seconds_to_wait
+from t2v_eval.remote.request_pool import Limits, RetryError, seconds_to_wait
 
 from .api_key import Key
-from .base import FILE_TIMEOUT, FILTERED_MESSAGE, Service, ServiceOptions
 from .batches.gemini import GeminiBatchClient
 from .bounded_reading import ReadLimits, limit_client, redact_logs
 from .credentials import client_kwargs, require_int_in
 from .json_fields import as_list, as_mapping, as_text, parse_inner_error, parse_token_logprob
-from .messages import Completion, ErrorInfo, Response, SamplingParams, TokenLogprob
+from .messages import Completion, ErrorInfo, InnerError, Response, SamplingParams, TokenLogprob
+from .protocol import (
+    FILE_TIMEOUT,
+    FILTERED_MESSAGE,
+    AccessOptions,
+    ExplainRejection,
+    ServiceProtocol,
+)
 from .sampling import SAMPLING_PARAMS
 from .vertex import Vertex, choose_vertex, sign_in_error
 
@@ -37,14 +43,18 @@ FINISHED = ("STOP", "MAX_TOKENS")
 CONTROL = re.compile(r"<ctrl\d+>")  # a token that begins or ends the reasoning
 OPEN_REASONING = re.compile(r"<ctrl94>(?!.*<ctrl95>)", re.DOTALL)
 MIN_THINKING = 128  # minimum of models that always reason
+USE_VERTEX = (
+    ". Google's Developer API is reported to refuse log-probabilities of Gemini 2.5, and Vertex AI "
+    'to give them: pass vertexai=True, project="..." and location="us-central1"'
+)
 NO_CONTENT = "the service's answer is not what generateContent answers"
 
 AsyncClient = limit_client(httpx2.AsyncClient)
 Client = limit_client(httpx2.Client)
 
 
-class GeminiProtocol(Service):
-    """Google's generateContent, of the Developer API and of Vertex AI.
+class GeminiProtocol(ServiceProtocol):
+    """Google's generateContent, of the Developer API.
 
     A reasoning model samples its reasoning, so its scores differ from run to run; `thinking` is 0
     wherever a model allows it.
@@ -53,112 +63,81 @@ class GeminiProtocol(Service):
         model: the service's name of the model.
         thinking: maximum of reasoning tokens before the answer. Default: 0, and 128 for the "pro"
             models, which always reason.
-        vertexai: use Vertex AI, which gives log-probabilities where the Developer API is reported
-            to refuse them. Default: the variable GOOGLE_GENAI_USE_VERTEXAI, where neither an
-            address nor a key is passed.
-        project, location: of Vertex AI; default: GOOGLE_CLOUD_PROJECT, or the project of the
-            credentials, and GOOGLE_CLOUD_LOCATION, or "global".
-        credentials: of google-auth; default: the application default credentials, unless an
-            `api_key` is passed.
-        options: see `Service`.
+        access: see `ServiceProtocol`.
+
+    Raises:
+        InputError: an option is not valid.
+
+    >>> GeminiProtocol("gemini-2.5-pro", api_key="k").settings
+    {'thinking': '128'}
     """
 
     price_table = "google"
     default_base_url = "https://generativelanguage.googleapis.com"
     base_url_variable = "GOOGLE_GEMINI_BASE_URL"
-    key_variables: tuple[str, ...] = ("GOOGLE_API_KEY", "GEMINI_API_KEY")  # Google's own order
-    vertex: Vertex | None
-    max_samples = 8
+    key_variables: ClassVar[tuple[str, ...]] = (
+        "GOOGLE_API_KEY",
+        "GEMINI_API_KEY",
+    )  # Google's order
+    api_version: ClassVar[str] = "v1beta"
 
     def __init__(
-        self,
-        model: str,
-        thinking: int | None = None,
-        vertexai: bool | None = None,
-        project: str | None = None,
-        location: str | None = None,
-        credentials: Any = None,
-        **options: Unpack[ServiceOptions],
+        self, model: str, thinking: int | None = None, **access: Unpack[AccessOptions]
     ) -> None:
-        has_key = bool(options.get("api_key") or options.get("key_file"))
-        address = options.get("base_url") or os.environ.get(self.base_url_variable)
-        elsewhere = has_key or bool(address)  # where the Developer API, or its like, is
-        self.vertex = choose_vertex(vertexai, project, location, credentials, has_key, elsewhere)
-        if self.vertex is not None:
-            self.default_base_url, self.base_url_variable = (
-                self.vertex.default_base_url,
-                "GOOGLE_VERTEX_BASE_URL",
-            )
-            self.key_variables = ()
-            if options.get("batch"):
-                raise InputError(
-                    "batch=True is not possible through Vertex AI, which takes files from Cloud "
-                    "Storage alone: leave batch= out, or pass vertexai=False and a key of the "
-                    "Developer API"
-                )
-        super().__init__(model, **options)
-        if self.vertex is not None:
-            # Part of the id: the same model may give other numbers there.
-            self.identity_facts = {**self.identity_facts, "api": "vertex"}
-            if not has_key:
-                self.vertex.check_address(self.base_url)
+        super().__init__(model, **access)
         if thinking is None:
             thinking = MIN_THINKING if "pro" in model.split("-") else 0
         require_int_in("thinking", thinking, 0, 2**15)
-        self._thinking = thinking
-        self.identity_facts = {**self.identity_facts, "thinking": str(thinking)}
-        self._client: google.genai.client.AsyncClient
+        self.num_reasoning_tokens = thinking
+        self.settings = {"thinking": str(thinking)}
+        self.max_samples = 8
+
+    def _client_options(self) -> dict[str, Any]:
+        """Return the arguments of a client that say who asks."""
+        return {"api_key": self.require_key(), "vertexai": False}
 
     def _client_for(self, seconds: float, **options: Any) -> google.genai.Client:
         about = types.HttpOptions(
             base_url=self.base_url,
-            api_version="v1beta" if self.vertex is None else "v1beta1",
+            api_version=self.api_version,
             timeout=math.ceil(seconds * 1000),
             **options,
         )
-        if self.vertex is not None and not self.vertex.has_key:
-            return google.genai.Client(
-                vertexai=True, http_options=about, **self.vertex.client_options()
-            )
-        api = self.vertex is not None
-        return google.genai.Client(api_key=self.require_key(), vertexai=api, http_options=about)
+        return google.genai.Client(http_options=about, **self._client_options())
 
-    def _load_credentials(self) -> None:
-        """Load credentials where they are needed; their token is then redacted as a key is."""
-        if self.vertex is not None and not self.vertex.has_key:
-            self._key = Key(self.vertex.load_credentials())
-
+    @override
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[None]:
+    async def connect(
+        self, timeout: float, limits: Limits
+    ) -> AsyncIterator[google.genai.client.AsyncClient]:
         once = types.HttpRetryOptions(attempts=1)  # the pool asks again
-        limits = httpx2.Limits(max_connections=self.limits.concurrency)
-        self._load_credentials()
-        params = ReadLimits(self._key, self.timeout)
+        connections = httpx2.Limits(max_connections=limits.concurrency)
         async with AsyncClient(
-            read_limits=params, limits=limits, **client_kwargs(self.base_url)
+            read_limits=ReadLimits(self._key, timeout),
+            limits=connections,
+            **client_kwargs(self.base_url),
         ) as http:
-            client = self._client_for(self.timeout, retry_options=once, httpx_async_client=http)
-            self._client = client.aio
+            client = self._client_for(timeout, retry_options=once, httpx_async_client=http)
             try:
                 with redact_logs(self._key):
-                    yield
+                    yield client.aio
             finally:
-                del self._client
                 client.close()
 
+    @override
     @contextmanager
-    def batch_client(self) -> Iterator[GeminiBatchClient]:
-        again = types.HttpRetryOptions(
-            attempts=self.limits.retries + 1, initial_delay=self.limits.backoff
-        )
+    def batch_client(self, limits: Limits) -> Iterator[GeminiBatchClient]:
+        again = types.HttpRetryOptions(attempts=limits.retries + 1, initial_delay=limits.backoff)
         # The service chooses the upload address of a file.
         hooks = {"request": [lambda request: self._check_same_host(str(request.url))]}
-        params = ReadLimits(self._key, FILE_TIMEOUT)
-        with Client(read_limits=params, event_hooks=hooks, **client_kwargs(self.base_url)) as http:
+        read_limits = ReadLimits(self._key, FILE_TIMEOUT)
+        with Client(
+            read_limits=read_limits, event_hooks=hooks, **client_kwargs(self.base_url)
+        ) as http:
             client = self._client_for(FILE_TIMEOUT, retry_options=again, httpx_client=http)
             address = f"{self.base_url}/v1beta"
             with redact_logs(self._key):
-                yield GeminiBatchClient(client, self.model_name, http, address, self._key)
+                yield GeminiBatchClient(client, self.model, http, address, self._key)
 
     def _check_same_host(self, url: str) -> None:
         if urlsplit(url)[:2] != urlsplit(self.base_url)[:2]:
@@ -168,20 +147,18 @@ class GeminiProtocol(Service):
                 "sent; pass the right address as base_url="
             )
 
-    def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
-        estimated = super().expected_tokens(media, text)
-        thoughts = self._thinking * self.requests_for_a_cell
-        return estimated and (estimated[0], estimated[1] + thoughts)
-
+    @override
     def image_part(self, content: bytes, mime: str) -> types.Part:
         return types.Part.from_bytes(data=content, mime_type=mime)
 
+    @override
     def text_part(self, text: str) -> types.Part:
         return types.Part.from_text(text=text)
 
+    @override
     def request_body(self, parts: Sequence[Any], params: SamplingParams) -> dict[str, Any]:
         # Models exceed their reasoning budget a little.
-        room = 2 * self._thinking + 256 if self._thinking else 0
+        room = 2 * self.num_reasoning_tokens + 256 if self.num_reasoning_tokens else 0
         settings: dict[str, Any] = {"temperature": params.temperature}
         settings |= {"top_p": 1.0} if params.temperature else {}
         settings |= (
@@ -192,56 +169,55 @@ class GeminiProtocol(Service):
         settings |= {"candidate_count": params.num_samples} if params.num_samples > 1 else {}
         config = types.GenerateContentConfig(
             max_output_tokens=params.max_tokens + room,
-            thinking_config=types.ThinkingConfig(thinking_budget=self._thinking),
+            thinking_config=types.ThinkingConfig(thinking_budget=self.num_reasoning_tokens),
             **settings,
         )
         return {"contents": types.Content(role="user", parts=[*parts]), "config": config}
 
+    @override
     def sampling_params(self, body: dict[str, Any]) -> dict[str, Any]:
         config = body["config"].model_dump(include=SAMPLING_PARAMS, exclude_none=True)
         return dict(config)
 
+    @override
     def omit_params(self, body: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
         config = body["config"].model_copy(update=dict.fromkeys(names))
         return {**body, "config": config}
 
-    async def send(self, body: dict[str, Any]) -> Any:
+    @override
+    async def send(self, client: google.genai.client.AsyncClient, body: dict[str, Any]) -> Any:
         # The raw response: the package's own types reject a response with one odd number.
         raw = body["config"].model_copy(update={"should_return_http_response": True})
-        response = await self._client.models.generate_content(
-            model=self.model_name, contents=body["contents"], config=raw
+        response = await client.models.generate_content(
+            model=self.model, contents=body["contents"], config=raw
         )
         http_response = response.sdk_http_response
         return self.parse_json((http_response and http_response.body) or "")
 
-    def classify_exception(self, error: Exception) -> Exception:
-        return sign_in_error(error) or super().classify_exception(error)
-
-    def parse_error(self, error: Exception) -> ErrorInfo | RetryError | None:
+    @override
+    def parse_error(self, error: Exception) -> ErrorInfo | RetryError | TimeoutError | None:
         if isinstance(error, errors.APIError):
             return _parse_api_error(error)
         if isinstance(error, httpx2.TimeoutException):
-            return RetryError(f"no answer within {self.timeout:g} s")
+            return TimeoutError()
         if isinstance(error, httpx2.TransportError):
             return self.connection_error(error)
         if isinstance(error, (ValueError, TypeError, AttributeError, KeyError)):
             return RetryError(NO_CONTENT)
         return None
 
-    def classify_error(self, info: ErrorInfo) -> Exception:
+    @override
+    def classify_error(self, info: ErrorInfo, explain: ExplainRejection) -> Exception:
         if info.status == 400 and re.search("multiple candidates", info.message, re.IGNORECASE):
             self.max_samples = 1
             return RetryError("the service gives one answer to a question")
-        if self.vertex is not None and info.status in (401, 403):
-            return self.vertex.credentials_error(
-                self.base_url, info.status, self.redact_message(info.message)
-            )
-        return super().classify_error(info)
+        return super().classify_error(info, explain)
 
+    @override
     def explain_rejection(self, message: str) -> Exception | None:
         if "thinking" in message.lower():
             return UnsupportedError(
-                f"the model {self.model_name!r} does not accept thinking={self._thinking}: "
+                f"the model {self.model!r} does not accept thinking={self.num_reasoning_tokens}: "
                 f"{message} Pass another number, such as thinking={MIN_THINKING} (its scores then "
                 "depend on sampled reasoning)"
             )
@@ -249,9 +225,12 @@ class GeminiProtocol(Service):
             return ServiceError(f"{self.base_url} serves no one with this account: {message}")
         return super().explain_rejection(message)
 
+    @override
+    def advise_on_logprobs(self, message: str) -> str:
+        return message if "Vertex" in message else f"{message}{USE_VERTEX}"
+
+    @override
     def parse_response(self, content: Any) -> Response:
-        if (error := parse_inner_error(content)) is not None:
-            raise self.error_within_answer(error)
         answer = as_mapping(content)
         if block_reason := as_mapping(answer.get("promptFeedback")).get("blockReason"):
             reason = self.error_text(block_reason) or "no reason given"
@@ -265,6 +244,7 @@ class GeminiProtocol(Service):
             model or None,
         )
 
+    @override
     def parse_usage(self, content: Any) -> tuple[object, object, object]:
         usage = as_mapping(as_mapping(content).get("usageMetadata"))
         names = ("candidatesTokenCount", "thoughtsTokenCount")
@@ -282,7 +262,7 @@ class GeminiProtocol(Service):
         has_reasoning = any(part.get("thought") for part in parts)
         error: Exception | None = None
         if (inner_error := parse_inner_error(candidate)) is not None:
-            error = self.error_within_answer(inner_error)
+            error = InnerError(inner_error)
         elif not isinstance(finish_reason, (str, type(None))) or not (
             finish_reason or candidate.get("content")
         ):
@@ -295,6 +275,116 @@ class GeminiProtocol(Service):
         return Completion(
             text, finish_reason == "MAX_TOKENS", top_logprobs, sampled_token, has_reasoning, error
         )
+
+
+class VertexProtocol(GeminiProtocol):
+    """Google's generateContent, of Vertex AI, with credentials or a key of its own.
+
+    Args:
+        model: the service's name of the model.
+        vertex: project, location and credentials.
+        options: see `GeminiProtocol`.
+
+    Raises:
+        InputError: an option is not valid, or credentials would be sent in the clear.
+
+    >>> settings = Vertex("my-project", "us-central1", credentials=None, has_key=False)
+    >>> VertexProtocol("gemini-2.5-flash", settings).base_url
+    'https://us-central1-aiplatform.googleapis.com'
+    """
+
+    base_url_variable = "GOOGLE_VERTEX_BASE_URL"
+    key_variables = ()
+    api_version = "v1beta1"
+    batch_problem = (
+        "batch=True is not possible through Vertex AI, which takes files from Cloud "
+        "Storage alone: leave batch= out, or pass vertexai=False and a key of the "
+        "Developer API"
+    )
+
+    def __init__(
+        self,
+        model: str,
+        vertex: Vertex,
+        thinking: int | None = None,
+        **access: Unpack[AccessOptions],
+    ) -> None:
+        self.vertex, self.default_base_url = vertex, vertex.default_base_url
+        super().__init__(model, thinking, **access)
+        # Part of the id: the same model may give other numbers there.
+        self.settings = {"api": "vertex", **self.settings}
+        if not vertex.has_key:
+            vertex.check_address(self.base_url)
+
+    @override
+    def _client_options(self) -> dict[str, Any]:
+        if self.vertex.has_key:
+            return {"api_key": self.require_key(), "vertexai": True}
+        return {"vertexai": True, **self.vertex.client_options()}
+
+    @override
+    @asynccontextmanager
+    async def connect(
+        self, timeout: float, limits: Limits
+    ) -> AsyncIterator[google.genai.client.AsyncClient]:
+        if not self.vertex.has_key:  # loaded where needed; the token is redacted as a key is
+            self._key = Key(self.vertex.load_credentials())
+        async with super().connect(timeout, limits) as client:
+            yield client
+
+    @override
+    def classify_exception(self, error: Exception, explain: ExplainRejection) -> Exception:
+        return sign_in_error(error) or super().classify_exception(error, explain)
+
+    @override
+    def classify_error(self, info: ErrorInfo, explain: ExplainRejection) -> Exception:
+        if info.status in (401, 403):
+            return self.vertex.credentials_error(
+                self.base_url, info.status, self.redact_message(info.message)
+            )
+        return super().classify_error(info, explain)
+
+    @override
+    def advise_on_logprobs(self, message: str) -> str:
+        return message
+
+
+def gemini_protocol(
+    model: str,
+    thinking: int | None = None,
+    vertexai: bool | None = None,
+    project: str | None = None,
+    location: str | None = None,
+    credentials: Any = None,
+    **access: Unpack[AccessOptions],
+) -> GeminiProtocol:
+    """Return the protocol of the Developer API or of Vertex AI.
+
+    Args:
+        model: the service's name of the model.
+        thinking: see `GeminiProtocol`.
+        vertexai: use Vertex AI, which gives log-probabilities where the Developer API is reported
+            to refuse them. Default: the variable GOOGLE_GENAI_USE_VERTEXAI, where neither an
+            address nor a key is passed.
+        project: of Vertex AI. Default: GOOGLE_CLOUD_PROJECT, or the project of the credentials.
+        location: of Vertex AI. Default: GOOGLE_CLOUD_LOCATION, or "global".
+        credentials: of google-auth. Default: the application default credentials, unless an
+            `api_key` is passed.
+        access: see `ServiceProtocol`.
+
+    Raises:
+        InputError: an option is not valid, or options contradict each other.
+
+    >>> gemini_protocol("gemini-2.5-flash", vertexai=True, project="p").default_base_url
+    'https://aiplatform.googleapis.com'
+    """
+    has_key = bool(access.get("api_key") or access.get("key_file"))
+    address = access.get("base_url") or os.environ.get(GeminiProtocol.base_url_variable)
+    elsewhere = has_key or bool(address)  # where the Developer API, or its like, is
+    vertex = choose_vertex(vertexai, project, location, credentials, has_key, elsewhere)
+    if vertex is None:
+        return GeminiProtocol(model, thinking, **access)
+    return VertexProtocol(model, vertex, thinking, **access)
 
 
 def _sampled_tokens(candidate: Mapping[str, Any]) -> list[str]:

@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from typing import Any
+
+from typing_extensions import override
 
 from t2v_eval.errors import ScoringError, TemplateError, UnsupportedError
+from t2v_eval.inputs.template import Template
 from t2v_eval.remote.scorer import CellScore
 
 from .answer_text import MAX_TOKENS_HINT, extract_answer
-from .base import Service
 from .credentials import require_int_in
 from .messages import Completion, Response, SamplingParams
+from .protocol import ServiceProtocol
+from .question import Question
 
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
 # No other mark stands before it: "<85" and "~85" are not 85.
@@ -26,42 +29,35 @@ GRADE = re.compile(
 )
 
 
-class BaseJudge(Service):
+class WrittenAnswer(Question):
     """Score with the text that a model generates; the base of both judges.
 
     Args:
-        model: the service's name of the model.
         max_tokens: length of an answer; a model that reasons first needs many.
         temperature: 0 for the likeliest answer; some reasoning models accept 1 only.
-        options: see `Service` and the protocol.
+
+    Raises:
+        InputError: an option is not valid.
     """
 
-    def __init__(
-        self,
-        model: str,
-        max_tokens: int = 16,
-        temperature: float = 0.0,
-        **options: Any,
-    ) -> None:
-        super().__init__(model, **options)
+    def __init__(self, max_tokens: int = 16, temperature: float = 0.0) -> None:
         require_int_in("max_tokens", max_tokens, 1, 10**6)
-        self._params = SamplingParams(max_tokens, float(temperature))
-        self.max_answer_tokens = max_tokens
-        self.identity_facts = {**self.identity_facts, "max_tokens": str(max_tokens)}
-        self.identity_facts |= {"temperature": f"{temperature:g}"} if temperature else {}
+        facts = {"max_tokens": str(max_tokens)}
+        facts |= {"temperature": f"{temperature:g}"} if temperature else {}
+        super().__init__(SamplingParams(max_tokens, float(temperature)), facts, max_tokens)
 
-    def check_template(self) -> None:
-        super().check_template()
-        if self.template.answer:
+    @override
+    def check_template(self, name: str, template: Template) -> None:
+        if template.answer:
             raise TemplateError(
-                f"{self.name!r} reads what the model writes and no answer, so the answer template "
-                f"{self.template.answer!r} has no meaning; pass a question_template alone"
+                f"{name!r} reads what the model writes and no answer, so the answer template "
+                f"{template.answer!r} has no meaning; pass a question_template alone"
             )
 
-    def build_question(self, image: Any, text: str) -> Any:
-        return self.request_body(self.build_parts(self.template.fill(text)[0], image), self._params)
-
-    def score_response(self, response: Response, text: str) -> CellScore:
+    @override
+    def score_response(
+        self, response: Response, answer: str, protocol: ServiceProtocol
+    ) -> CellScore:
         completion = response.single()
         detail = json.dumps({"written": completion.text, **response.details})
         try:
@@ -78,29 +74,46 @@ class BaseJudge(Service):
             ScoringError: it states none.
         """
 
-    def explain_rejection(self, message: str) -> Exception | None:
-        if "temperature" in message and not self._params.temperature:
+    @override
+    def explain_rejection(self, message: str, protocol: ServiceProtocol) -> Exception | None:
+        if "temperature" in message and not self.params.temperature:
             return UnsupportedError(
-                f"the model {self.model_name!r} draws its answers at random: {message} Pass "
+                f"the model {protocol.model!r} draws its answers at random: {message} Pass "
                 "temperature=1 (its scores then differ from run to run)"
             )
-        return super().explain_rejection(message)
+        return None
 
 
-class Judge(BaseJudge):
-    """Score with a model's grade, from 0 to 100."""
+class Grade(WrittenAnswer):
+    """Ask for a grade, from 0 to 100.
+
+    Args:
+        max_tokens: length of an answer; a model that reasons first needs many.
+        temperature: 0 for the likeliest answer; some reasoning models accept 1 only.
+
+    >>> Grade().parse_score(Completion("85"))
+    85.0
+    """
 
     default_template = "judge-100"
 
+    @override
     def parse_score(self, completion: Completion) -> float:
         return parse_grade(completion.text, completion.truncated)
 
 
 def parse_grade(answer: str, truncated: bool = False) -> float:
-    """Return the number that an answer consists of, from 0 to 100.
+    """Return the number that an answer consists of.
+
+    Args:
+        answer: the text.
+        truncated: whether the length limit ended it, so that digits may be missing.
+
+    Returns:
+        The grade, from 0 to 100.
 
     Raises:
-        ScoringError: the answer is anything else, or truncated, so that digits may be missing.
+        ScoringError: the answer is anything else, or truncated.
 
     >>> [parse_grade(answer) for answer in ("85", " **62.5**.", "70/100", "100 out of 100.")]
     [85.0, 62.5, 70.0, 100.0]
@@ -114,10 +127,22 @@ def parse_grade(answer: str, truncated: bool = False) -> float:
 def match_whole_answer(
     pattern: re.Pattern[str], what: str, answer: str, truncated: bool
 ) -> re.Match[str]:
-    """Match a whole answer against a pattern; `what` names what the answer should be.
+    """Match a whole answer against a pattern.
+
+    Args:
+        pattern: the pattern.
+        what: what the answer is where it does not match, for the message.
+        answer: the text.
+        truncated: whether the length limit ended it.
+
+    Returns:
+        The match of the answer behind reasoning and wrappers.
 
     Raises:
         ScoringError: it does not match, or is truncated.
+
+    >>> match_whole_answer(GRADE, "no number", "Answer: 70", truncated=False)[1]
+    '70'
     """
     try:
         match = pattern.fullmatch(extract_answer(answer))
@@ -129,6 +154,10 @@ def match_whole_answer(
 
 
 def unreadable_answer(what: str, answer: str, truncated: bool) -> ScoringError:
-    """Return the error for an answer that does not match."""
+    """Return the error for an answer that does not match.
+
+    >>> print(unreadable_answer("no number", "I think so", truncated=False))
+    the judge wrote no number but 'I think so'
+    """
     more = f"; it was cut, so {MAX_TOKENS_HINT}" if truncated else ""
     return ScoringError(f"the judge wrote {what} but {answer[:40]!r}{more}")

@@ -27,6 +27,11 @@ def image_file(
         image: the decoded image.
         mode: in mode "original" every file of a known format is sent unchanged.
         max_pixels: larger images are shrunk, in proportion.
+
+    >>> from t2v_eval.inputs.media import open_media
+    >>> image = Image.new("RGB", (30, 20))
+    >>> image_file(open_media(image), image, "seen", max_pixels=None)[1]
+    'image/png'
     """
     size = smaller(*image.size, max_pixels)
     if size != image.size:
@@ -35,7 +40,15 @@ def image_file(
 
 
 def frame_file(image: Image.Image, max_pixels: int | None) -> tuple[bytes, str]:
-    """Return the bytes and the MIME type of a video frame: JPEG of quality 95, OpenCV's default."""
+    """Return the bytes and the MIME type of a video frame: JPEG of quality 95, OpenCV's default.
+
+    Args:
+        image: the frame.
+        max_pixels: a larger one is shrunk, in proportion.
+
+    >>> frame_file(Image.new("RGB", (30, 20)), max_pixels=None)[1]
+    'image/jpeg'
+    """
     size, content = smaller(*image.size, max_pixels), io.BytesIO()
     image = image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
     image.convert("RGB").save(content, "JPEG", quality=95)

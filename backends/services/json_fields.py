@@ -34,17 +34,29 @@ def parse_json(text: str) -> Any:
 
 
 def as_mapping(value: object) -> Mapping[str, Any]:
-    """Return the value if it is a JSON object, else an empty one."""
+    """Return the value if it is a JSON object, else an empty one.
+
+    >>> as_mapping({"a": 1}), as_mapping("a")
+    ({'a': 1}, {})
+    """
     return value if isinstance(value, Mapping) else {}
 
 
 def as_list(value: object) -> Sequence[Any]:
-    """Return the value if it is a JSON array, else an empty one."""
+    """Return the value if it is a JSON array, else an empty one.
+
+    >>> as_list([1]), as_list("a")
+    ([1], [])
+    """
     return value if isinstance(value, list) else []
 
 
 def as_text(value: object) -> str:
-    """Return the value if it is a string, else ""."""
+    """Return the value if it is a string, else "".
+
+    >>> as_text("a"), as_text(7)
+    ('a', '')
+    """
     return value if isinstance(value, str) else ""
 
 
@@ -71,7 +83,11 @@ def extract_message(content: object) -> str:
 
 
 def as_number(value: object) -> float | None:
-    """Return the value as a float; None if it is not a number, infinity beyond the range."""
+    """Return the value as a float; None if it is not a number, infinity beyond the range.
+
+    >>> as_number(-1), as_number("-1"), as_number(10**400), as_number(True)
+    (-1.0, None, inf, None)
+    """
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -82,7 +98,17 @@ def as_number(value: object) -> float | None:
 
 
 def parse_token_logprob(row: object, logprob_field: str) -> TokenLogprob:
-    """Parse a listed token, whose log-probability is in the field `logprob_field`."""
+    """Parse a listed token.
+
+    Args:
+        row: the token and its log-probability, as JSON.
+        logprob_field: the name of the field of the log-probability.
+
+    >>> parse_token_logprob({"token": "Yes", "logprob": -0.5}, "logprob")
+    TokenLogprob(token='Yes', logprob=-0.5)
+    >>> parse_token_logprob({"token": "Yes", "logprob": None}, "logprob").logprob is None
+    True
+    """
     fields = as_mapping(row)
     token = fields.get("token")
     if not isinstance(token, str):

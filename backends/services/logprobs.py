@@ -22,8 +22,8 @@ class AnswerProbabilities:
     """Probabilities of an answer, summed over the listed first tokens.
 
     Attributes:
-        answer, opposite: probability of the answer and of its opposite; None where none of its
-            forms is listed.
+        answer: probability of the answer; None where no form of it is listed.
+        opposite: probability of the opposite answer; None where no form of it is listed.
         mass: probability of all listed tokens.
         max_unlisted: upper bound for a token that is not listed: the smallest listed probability,
             without the sampled token, which some servers list however unlikely it is.
@@ -56,8 +56,8 @@ class AnswerProbabilities:
                 missing.
 
         >>> tokens = [("Yes", math.log(0.5)), (" yes", math.log(0.25)), ("Yes", -3.0)]
-        >>> found = AnswerProbabilities.from_logprobs([TokenLogprob(*t) for t in tokens], "Yes")
-        >>> round(found.answer, 4), found.opposite
+        >>> summed = AnswerProbabilities.from_logprobs([TokenLogprob(*t) for t in tokens], "Yes")
+        >>> round(summed.answer, 4), summed.opposite
         (0.7998, None)
         """
         expected = normalize_token(answer)
@@ -140,7 +140,18 @@ def _read_probabilities(
 
 
 def check_answer(name: str, answer: str, rule: str) -> None:
-    """Raise TemplateError unless the answer template of `name` can be scored by its first token."""
+    """Check that an answer template can be scored by its first token.
+
+    Args:
+        name: the name of the scorer, for messages.
+        answer: the answer template.
+        rule: a rule of `RULES`.
+
+    Raises:
+        TemplateError: it is not one word, or not one that the rule can score.
+
+    >>> check_answer("gpt-4o", "Yes", "yes-no")
+    """
     if not re.fullmatch(r"\s*\w+\s*", answer):
         raise TemplateError(
             f"{name!r} scores the first word of an answer, so the answer template must be "

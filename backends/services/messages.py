@@ -18,6 +18,9 @@ class SamplingParams(NamedTuple):
         temperature: 0 for the likeliest tokens.
         top_logprobs: number of likeliest first tokens to list with their log-probabilities.
         num_samples: number of completions.
+
+    >>> SamplingParams(max_tokens=1, temperature=1.0, top_logprobs=20).num_samples
+    1
     """
 
     max_tokens: int
@@ -60,8 +63,28 @@ class Completion(NamedTuple):
         return text
 
 
+class InnerError(Exception):
+    """An error that a service reports within a response, in place of a completion.
+
+    Args:
+        info: the error.
+    """
+
+    def __init__(self, info: ErrorInfo) -> None:
+        super().__init__(info.message)
+        self.info = info
+
+
 class Response(NamedTuple):
-    """The completions of a request, and the full name of the model that generated them."""
+    """The response to a request.
+
+    Attributes:
+        completions: the completions, at least one.
+        model: the full name of the model that generated them.
+
+    >>> Response([Completion("Yes")], "gpt-4o-2024-08-06").single().text
+    'Yes'
+    """
 
     completions: Sequence[Completion]
     model: str | None = None
@@ -80,7 +103,12 @@ class Response(NamedTuple):
 
 
 class TokenLogprob(NamedTuple):
-    """A listed token and its log-probability; None for a value that is not valid."""
+    """A listed token.
+
+    Attributes:
+        token: its text; None where that is not valid.
+        logprob: its log-probability; None where that is not valid.
+    """
 
     token: str | None
     logprob: float | None

@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
-from .grade import Judge
+from typing import Any
+
+from .build import build_scorer
 from .openai_protocol import CompatibleProtocol, OpenAIProtocol
-from .pairwise import PreferenceJudge
-from .yes_no import AnswerProbabilityScorer
+from .scorer import ServiceScorer
 
 
-class OpenAIScorer(AnswerProbabilityScorer, OpenAIProtocol):
-    """Score with the probability of an answer of one of OpenAI's models."""
+def openai_scorer(model: str, question: str = "probability", **options: Any) -> ServiceScorer:
+    """Build a scorer that asks one of OpenAI's models.
+
+    Args:
+        model: the service's name of the model.
+        question: "probability" of an answer, "grade", or "preference" between two images.
+        options: see `OpenAIProtocol`, the question (`answer_question`, `Grade`, `PairwiseChoice`)
+            and `ServiceScorer`.
+
+    Raises:
+        InputError: an option is not valid.
+
+    >>> openai_scorer("gpt-4o", api_key="sk-...").protocol.model
+    'gpt-4o'
+    """
+    return build_scorer(OpenAIProtocol, question, model, **options)
 
 
-class CompatibleScorer(AnswerProbabilityScorer, CompatibleProtocol):
-    """Score with the probability of an answer of a model on a server."""
+def compatible_scorer(model: str, question: str = "probability", **options: Any) -> ServiceScorer:
+    """Build a scorer that asks a model on a server that speaks OpenAI's protocol.
 
+    Args:
+        model: the server's name of the model.
+        question: "probability" of an answer, "grade", or "preference" between two images.
+        options: see `CompatibleProtocol`, the question (`answer_question`, `Grade`,
+            `PairwiseChoice`) and `ServiceScorer`.
 
-class OpenAIJudge(Judge, OpenAIProtocol):
-    """Score with the grade of one of OpenAI's models."""
+    Raises:
+        InputError: an option is not valid.
 
-
-class CompatibleJudge(Judge, CompatibleProtocol):
-    """Score with the grade of a model on a server."""
-
-
-class OpenAIPreference(PreferenceJudge, OpenAIProtocol):
-    """Compare two images with one of OpenAI's models."""
-
-
-class CompatiblePreference(PreferenceJudge, CompatibleProtocol):
-    """Compare two images with a model on a server."""
+    >>> compatible_scorer("my-model", base_url="http://localhost:8000/v1").base_url
+    'http://localhost:8000/v1'
+    """
+    return build_scorer(CompatibleProtocol, question, model, **options)

@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar, Unpack
 
 import openai
+from typing_extensions import override
 
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.remote.cost import Price
-from t2v_eval.remote.request_pool import RetryError, seconds_to_wait
+from t2v_eval.remote.request_pool import Limits, RetryError, seconds_to_wait
 
 from .api_key import Key
-from .base import FILE_TIMEOUT, FILTERED_MESSAGE, Service, ServiceOptions
 from .batches.openai import OpenAIBatchClient
 from .bounded_reading import ReadLimits, limit_client, redact_logs
 from .credentials import check_base_url, client_kwargs, require_choice, resolve_api_key
@@ -30,7 +30,8 @@ from .json_fields import (
     parse_inner_error,
     parse_token_logprob,
 )
-from .messages import Completion, ErrorInfo, Response, SamplingParams
+from .messages import Completion, ErrorInfo, InnerError, Response, SamplingParams
+from .protocol import FILE_TIMEOUT, FILTERED_MESSAGE, AccessOptions, ServiceProtocol
 from .sampling import NEUTRAL_PARAMS, SAMPLING_PARAMS
 
 NO_COMPLETION = "the service's answer is not a chat completion"
@@ -48,7 +49,7 @@ AsyncClient = limit_client(openai.DefaultAsyncHttpxClient)
 Client = limit_client(openai.DefaultHttpxClient)
 
 
-class OpenAIProtocol(Service):
+class OpenAIProtocol(ServiceProtocol):
     """OpenAI's chat completions.
 
     Args:
@@ -57,13 +58,19 @@ class OpenAIProtocol(Service):
         detail: resolution of images, "low", "high" or "auto"; default: the service's.
         extra_body: further fields of each request, such as {"reasoning_effort": "minimal"}, or, for
             a reasoning model of vLLM, {"chat_template_kwargs": {"enable_thinking": False}}.
-        options: see `Service`.
+        access: see `ServiceProtocol`.
+
+    Raises:
+        InputError: an option is not valid.
+
+    >>> OpenAIProtocol("gpt-4o", api_key="k", detail="low").settings
+    {'detail': 'low'}
     """
 
     price_table = "openai"
     default_base_url = "https://api.openai.com/v1"
     base_url_variable = "OPENAI_BASE_URL"
-    key_variables: tuple[str, ...] = ("OPENAI_API_KEY",)
+    key_variables: ClassVar[tuple[str, ...]] = ("OPENAI_API_KEY",)
     missing_key_hint = ". A server that wants none is 'openai-compatible:...'"
     token_limit = "max_completion_tokens"
 
@@ -73,23 +80,21 @@ class OpenAIProtocol(Service):
         openai_key: str | None = None,
         detail: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
-        **options: Unpack[ServiceOptions],
+        **access: Unpack[AccessOptions],
     ) -> None:
         require_choice("detail", detail, (None, "low", "high", "auto"))
         if openai_key:
-            options["api_key"] = options.get("api_key") or openai_key
-        super().__init__(model, **options)
+            access["api_key"] = access.get("api_key") or openai_key
+        super().__init__(model, **access)
         self._detail = {"detail": detail} if detail else {}
-        self.identity_facts = {**self.identity_facts, **self._detail}
         self._extra = _json_object(extra_body)
-        if self._extra:
-            self.identity_facts["extra_body"] = json.dumps(self._extra, sort_keys=True)
-        self._client: openai.AsyncOpenAI
+        extra = {"extra_body": json.dumps(self._extra, sort_keys=True)} if self._extra else {}
+        self.settings = {**self._detail, **extra}
 
     @property
     def neutral_sampling(self) -> dict[str, Any]:
         """Parameters that make a server sample from the full distribution."""
-        return {} if _REASONING_MODELS.match(self.model_name) else {"top_p": 1}
+        return {} if _REASONING_MODELS.match(self.model) else {"top_p": 1}
 
     def _client_options(self) -> dict[str, Any]:
         """Return the arguments of both clients.
@@ -106,29 +111,28 @@ class OpenAIProtocol(Service):
             "default_headers": unsent,
         }
 
+    @override
     @asynccontextmanager
-    async def connected(self) -> AsyncIterator[None]:
+    async def connect(self, timeout: float, limits: Limits) -> AsyncIterator[openai.AsyncOpenAI]:
         async with openai.AsyncOpenAI(
             **self._client_options(),
-            timeout=self.timeout,
+            timeout=timeout,
             max_retries=0,  # the pool asks again
             http_client=AsyncClient(
-                read_limits=ReadLimits(self._key, self.timeout), **client_kwargs(self.base_url)
+                read_limits=ReadLimits(self._key, timeout), **client_kwargs(self.base_url)
             ),
-        ) as self._client:
-            try:
-                with redact_logs(self._key):
-                    yield
-            finally:
-                del self._client
+        ) as client:
+            with redact_logs(self._key):
+                yield client
 
+    @override
     @contextmanager
-    def batch_client(self) -> Iterator[OpenAIBatchClient]:
+    def batch_client(self, limits: Limits) -> Iterator[OpenAIBatchClient]:
         with (
             openai.OpenAI(
                 **self._client_options(),
                 timeout=FILE_TIMEOUT,
-                max_retries=self.limits.retries,
+                max_retries=limits.retries,
                 http_client=Client(
                     read_limits=ReadLimits(self._key, FILE_TIMEOUT), **client_kwargs(self.base_url)
                 ),
@@ -137,16 +141,19 @@ class OpenAIProtocol(Service):
         ):
             yield OpenAIBatchClient(client)
 
+    @override
     def image_part(self, content: bytes, mime: str) -> dict[str, Any]:
         url = f"data:{mime};base64,{base64.b64encode(content).decode()}"
         return {"type": "image_url", "image_url": {"url": url, **self._detail}}
 
+    @override
     def text_part(self, text: str) -> dict[str, Any]:
         return {"type": "text", "text": text}
 
+    @override
     def request_body(self, parts: Sequence[Any], params: SamplingParams) -> dict[str, Any]:
         request = {
-            "model": self.model_name,
+            "model": self.model,
             "messages": [{"role": "user", "content": [*parts]}],
             "temperature": params.temperature,
             self.token_limit: params.max_tokens,
@@ -157,43 +164,47 @@ class OpenAIProtocol(Service):
         request |= {"n": params.num_samples} if params.num_samples > 1 else {}
         return request | self._extra
 
-    async def send(self, body: dict[str, Any]) -> Any:
+    @override
+    async def send(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Any:
         unnamed = self._extra.keys() | NEUTRAL_PARAMS.keys()  # not arguments of the client
         extra = {name: value for name, value in body.items() if name in unnamed}
         named = {name: value for name, value in body.items() if name not in extra}
-        ask = self._client.chat.completions.with_raw_response.create
+        ask = client.chat.completions.with_raw_response.create
         response = await ask(**named, extra_body=extra)
         return self.parse_json(response.text)
 
+    @override
     def sampling_params(self, body: dict[str, Any]) -> dict[str, Any]:
-        own = SAMPLING_PARAMS - self._extra.keys()
-        return {name: value for name, value in body.items() if name in own}
+        omissible = SAMPLING_PARAMS - self._extra.keys()
+        return {name: value for name, value in body.items() if name in omissible}
 
+    @override
     def omit_params(self, body: dict[str, Any], names: Collection[str]) -> dict[str, Any]:
         return {name: value for name, value in body.items() if name not in names}
 
-    def parse_error(self, error: Exception) -> ErrorInfo | RetryError | None:
+    @override
+    def parse_error(self, error: Exception) -> ErrorInfo | RetryError | TimeoutError | None:
         if isinstance(error, RetryError):
             return error
         if isinstance(error, openai.APIStatusError):
             return _parse_status_error(error)
         if isinstance(error, openai.APITimeoutError):
-            return RetryError(f"no answer within {self.timeout:g} s")
+            return TimeoutError()
         if isinstance(error, openai.APIConnectionError):
             return self.connection_error(error.__cause__ or error)
         if isinstance(error, (ValueError, openai.APIError)):
             return RetryError(NOT_JSON)
         return None
 
+    @override
     def parse_response(self, content: Any) -> Response:
-        if (error := parse_inner_error(content)) is not None:
-            raise self.error_within_answer(error)
         answers = as_list(as_mapping(content).get("choices"))
         if not answers:
             raise self.invalid_answer(NO_COMPLETION, content)
         model = as_text(as_mapping(content).get("model"))
         return Response([self._parse_completion(answer) for answer in answers], model or None)
 
+    @override
     def parse_usage(self, content: Any) -> tuple[object, object, object]:
         usage = as_mapping(as_mapping(content).get("usage"))
         cached = as_mapping(usage.get("prompt_tokens_details")).get("cached_tokens")
@@ -216,7 +227,7 @@ class OpenAIProtocol(Service):
             refusal = refusal or as_mapping(part).get("refusal")
         error: Exception | None = None
         if (inner_error := parse_inner_error(choice)) is not None or finish_reason == "error":
-            error = self.error_within_answer(inner_error or ErrorInfo(0))
+            error = InnerError(inner_error or ErrorInfo(0))
         elif withheld:
             error = ScoringError(FILTERED_MESSAGE)
         elif refusal:
@@ -248,6 +259,13 @@ class CompatibleProtocol(OpenAIProtocol):
         base_url: the address, for example ``http://localhost:8000/v1``; for Azure,
             ``https://NAME.openai.azure.com/openai/v1``, with the deployment as the model.
         api_key: only where the server needs one; OPENAI_API_KEY is never sent.
+        options: see `OpenAIProtocol`.
+
+    Raises:
+        InputError: an option is not valid, or there is no address.
+
+    >>> CompatibleProtocol("my-model", base_url="http://localhost:8000/v1/").address_facts
+    {'server': 'http://localhost:8000/v1', 'model': 'my-model', 'order': 'image-text'}
     """
 
     # The image first: all questions about it share a prefix, which servers cache.
@@ -256,11 +274,11 @@ class CompatibleProtocol(OpenAIProtocol):
     key_variables = ()
     neutral_sampling: ClassVar[dict[str, Any]] = {"top_p": 1, **NEUTRAL_PARAMS}
 
-    @classmethod
-    def table_price(cls, model: str) -> Price | None:
-        """Return None: the price of a model on another server is not known."""
-        return None
+    @override
+    def table_price(self) -> Price | None:
+        return None  # that of a model on another server is not known
 
+    @override
     def resolve_endpoint(
         self, base_url: str | None, key: str | None, key_file: str | os.PathLike[str] | None
     ) -> tuple[str, Key]:

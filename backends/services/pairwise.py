@@ -13,14 +13,16 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from PIL import Image
+from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Media, MediaLike, open_media
 from t2v_eval.scoring.plan import Block, Cells, Text
 from t2v_eval.scoring.results import ScoreChunk
 
-from .grade import BaseJudge, match_whole_answer
+from .grade import WrittenAnswer, match_whole_answer
 from .messages import Completion
+from .scorer import ServiceScorer
 
 CHOICE = re.compile(
     r"[^\w¬!≠~]*(?:(?:picture|image|video|option) )?(a|b|tie)[^\w?]*", re.IGNORECASE
@@ -35,8 +37,12 @@ class Preference(NamedTuple):
         value: mean of both answers: 1 for the first image, 0 for the second, 0.5 for a tie; NaN
             where an answer is missing.
         consistent: whether both answers agree; None where one is missing.
-        shown_first, shown_second: the answer with the first image in that position.
+        shown_first: the answer with the first image before the second.
+        shown_second: the answer with the first image behind the second.
         reason: why an answer is missing.
+
+    >>> Preference(1.0, True, 1.0, 1.0).consistent
+    True
     """
 
     value: float
@@ -55,6 +61,8 @@ class ImagePair(Media):
 
     @classmethod
     def from_images(cls, first: Media, second: Media) -> ImagePair:
+        """Return the pair of two images, whose key is made of theirs."""
+
         def load() -> Image.Image:
             raise MediaError("a pair of images is not one image")
 
@@ -62,14 +70,41 @@ class ImagePair(Media):
         return cls(f"{first.key}+{second.key}", name, load, first, second)
 
 
-class PreferenceJudge(BaseJudge):
+class PairwiseChoice(WrittenAnswer):
+    """Ask which of two images shows a text better.
+
+    Args:
+        max_tokens: length of an answer; a model that reasons first needs many.
+        temperature: 0 for the likeliest answer; some reasoning models accept 1 only.
+
+    >>> PairwiseChoice().parse_score(Completion("B"))
+    0.0
+    """
+
+    default_template = "judge-pair"
+
+    @override
+    def parse_score(self, completion: Completion) -> float:
+        return parse_choice(completion.text, completion.truncated)
+
+
+class PairwiseScorer(ServiceScorer):
     """Ask a model which of two images shows a text better.
 
     Use `prefer`; single images cannot be scored. The store keeps each answer under both images in
     order: 1 for the image that was shown first, 0 for the other, 0.5 for a tie.
-    """
 
-    default_template = "judge-pair"
+    Args:
+        protocol: how the service is asked.
+        question: a `PairwiseChoice`.
+        options: see `ServiceScorer`.
+
+    >>> from t2v_eval.backends.services.openai_protocol import CompatibleProtocol
+    >>> protocol = CompatibleProtocol("my-model", base_url="http://localhost:8000/v1")
+    >>> scorer = PairwiseScorer(protocol, PairwiseChoice())
+    >>> scorer.template.question.partition(".")[0]
+    'Here are two pictures, A and B'
+    """
 
     def prefer(
         self, image_a: MediaLike, image_b: MediaLike, text: str, **template: str | None
@@ -77,11 +112,16 @@ class PreferenceJudge(BaseJudge):
         """Return which image shows the text better, with two requests.
 
         Args:
-            image_a, image_b: two images, of any type that `open_media` accepts.
+            image_a: an image of any type that `open_media` accepts.
+            image_b: the image to compare it with.
+            text: what they are to show.
             template: `question_template` or `template` for this call.
 
+        Returns:
+            The preference for the first image.
+
         Raises:
-            InputError, MediaError: what was passed cannot be used.
+            InputError: what was passed cannot be used; a `MediaError` for an image.
             ScoringError: there is no answer; with ``on_error="skip"`` the value is NaN.
         """
         return self.prefer_all([(image_a, image_b, text)], **template)[0]
@@ -89,7 +129,18 @@ class PreferenceJudge(BaseJudge):
     def prefer_all(
         self, pairs: Iterable[tuple[MediaLike, MediaLike, str]], **template: str | None
     ) -> list[Preference]:
-        """Return `prefer` for many (image_a, image_b, text), with concurrent requests."""
+        """Compare many pairs, with concurrent requests.
+
+        Args:
+            pairs: (image_a, image_b, text) of each.
+            template: see `prefer`.
+
+        Returns:
+            A `Preference` for each pair.
+
+        Raises:
+            InputError, ScoringError: see `prefer`.
+        """
         blocks = []
         for n, (image_a, image_b, text) in enumerate(pairs):
             a, b = self._open(image_a, f"image_a[{n}]"), self._open(image_b, f"image_b[{n}]")
@@ -117,6 +168,7 @@ class PreferenceJudge(BaseJudge):
                 raise
             return Media.broken(position, error)
 
+    @override
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
@@ -127,29 +179,31 @@ class PreferenceJudge(BaseJudge):
             )
         return super().score_cells(images, texts, cells)
 
+    @override
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
         if not isinstance(media, ImagePair):
             return None
         first = super().expected_tokens(media.first, text)
         second = super().expected_tokens(media.second, text)
-        return first and second and (first[0] + second[0], self.max_answer_tokens)
+        return first and second and (first[0] + second[0], first[1])
 
+    @override
     def pack(self, media: Media) -> Any:
         if not isinstance(media, ImagePair):
             return super().pack(media)
         return super().pack(media.first), super().pack(media.second)
 
+    @override
     def build_question(self, image: Any, text: str) -> Any:
-        return self.request_body(
-            self.build_parts(self.template.fill(text)[0], *image), self._params
-        )
-
-    def parse_score(self, completion: Completion) -> float:
-        return parse_choice(completion.text, completion.truncated)
+        return self._request(image, text, self.question.params.num_samples)
 
 
 def parse_choice(answer: str, truncated: bool = False) -> float:
     """Return 1.0 for the image shown first, 0.0 for the second, 0.5 for a tie.
+
+    Args:
+        answer: the text.
+        truncated: whether the length limit ended it.
 
     Raises:
         ScoringError: the answer is anything else, or truncated.

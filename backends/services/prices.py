@@ -29,7 +29,17 @@ def _row(service: str, model: str) -> dict[str, Any]:
 
 
 def lookup_price(service: str, model: str) -> Price | None:
-    """Return the price of a service's model; None where the table has none."""
+    """Return the price of a service's model; None where the table has none.
+
+    Args:
+        service: a section of the table, "openai" or "google".
+        model: the service's name of the model; a date at its end is ignored.
+
+    >>> lookup_price("openai", "no-such-model") is None
+    True
+    >>> lookup_price("openai", "gpt-4o-2024-08-06") == lookup_price("openai", "gpt-4o")
+    True
+    """
     row = _row(service, model)
     return Price(row["input"], row["output"], row.get("cached"), row["as_of"]) if row else None
 
@@ -38,6 +48,13 @@ def image_tokens(
     service: str, model: str, width: int, height: int, detail: str | None = None
 ) -> int | None:
     """Return the tokens of an image by the service's formula; None for models not in the table.
+
+    Args:
+        service: a section of the table, "openai" or "google".
+        model: the service's name of the model.
+        width: pixels.
+        height: pixels.
+        detail: resolution at which the service reads the image; None: its default.
 
     >>> [image_tokens("openai", "gpt-4o", *size) for size in ((1024, 1024), (300, 200))]
     [765, 255]
@@ -69,5 +86,9 @@ def image_tokens(
 
 
 def text_tokens(text: str) -> int:
-    """Estimate the tokens of a question: four bytes each, and the chat template's."""
+    """Estimate the tokens of a question: four bytes each, and the chat template's.
+
+    >>> text_tokens("Does it show a cat?")
+    17
+    """
     return TEMPLATE_TOKENS + math.ceil(len(text.encode("utf-8", "replace")) / 4)

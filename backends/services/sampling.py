@@ -19,21 +19,21 @@ _UNKNOWN_PARAM = re.compile(
 )
 
 
-def rejected_params(info: ErrorInfo, sent: Mapping[str, Any]) -> set[str]:
+def rejected_params(info: ErrorInfo, params: Mapping[str, Any]) -> set[str]:
     """Return the sampling parameters that an error rejects and a request can omit.
 
     Args:
         info: the error of the service.
-        sent: the sampling parameters of the request and their values.
+        params: the sampling parameters of the request and their values.
 
     Returns:
-        Names in `sent`. The temperature is among them only where it is 1, the default of services,
-        and where the error names no other parameter.
+        Names in `params`. The temperature is among them only where it is 1, the default of
+        services, and where the error names no other parameter.
 
-    >>> sent = {"temperature": 1, "top_p": 1, "top_k": -1}
-    >>> rejected_params(ErrorInfo(400, "Unsupported parameter: 'top_p'"), sent)
+    >>> params = {"temperature": 1, "top_p": 1, "top_k": -1}
+    >>> rejected_params(ErrorInfo(400, "Unsupported parameter: 'top_p'"), params)
     {'top_p'}
-    >>> rejected_params(ErrorInfo(400, "topK is not supported"), sent)
+    >>> rejected_params(ErrorInfo(400, "topK is not supported"), params)
     {'top_k'}
     >>> rejected_params(ErrorInfo(400, "temperature must be 1"), {"temperature": 0.0})
     set()
@@ -47,5 +47,5 @@ def rejected_params(info: ErrorInfo, sent: Mapping[str, Any]) -> set[str]:
     }
     if not names and (not info.message or _UNKNOWN_PARAM.search(info.message)):
         names = set(NEUTRAL_PARAMS)
-    names = (names - {"temperature"} or names) & sent.keys()
-    return set() if "temperature" in names and sent["temperature"] != 1 else names
+    names = (names - {"temperature"} or names) & params.keys()
+    return set() if "temperature" in names and params["temperature"] != 1 else names

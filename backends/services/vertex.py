@@ -30,7 +30,17 @@ SIGN_IN = (
 
 @dataclass
 class Vertex:
-    """A project at a location; `has_key` where an API key replaces credentials."""
+    """A project of Vertex AI at a location.
+
+    Attributes:
+        project: the project; None for that of the credentials.
+        location: the location, for example "global" or "us-central1".
+        credentials: of google-auth; None for the application default credentials.
+        has_key: whether an API key replaces credentials.
+
+    >>> Vertex("my-project", "global", credentials=None, has_key=False).default_base_url
+    'https://aiplatform.googleapis.com'
+    """
 
     project: str | None
     location: str
@@ -109,12 +119,21 @@ def choose_vertex(
     """Return the settings of Vertex AI, or None to use the Developer API.
 
     Args:
+        vertexai: whether to use Vertex AI; None: as the environment variables say.
+        project: the project; default: the environment variable GOOGLE_CLOUD_PROJECT.
+        location: the location; default: GOOGLE_CLOUD_LOCATION of the environment, then "global".
+        credentials: of google-auth; default: the application default credentials.
         has_key: whether a key was passed.
         elsewhere: whether an address or a key was passed, so that environment variables are
             ignored.
 
     Raises:
         InputError: options contradict each other or are not valid.
+
+    >>> choose_vertex(True, "my-project", "eu", None, has_key=False, elsewhere=False).location
+    'eu'
+    >>> choose_vertex(False, None, None, None, has_key=True, elsewhere=True) is None
+    True
     """
     if vertexai is not None and not isinstance(vertexai, bool):
         raise InputError(f"vertexai={vertexai!r}; pass True or False")
@@ -169,7 +188,13 @@ def _check(what: str, value: str) -> None:
 
 
 def sign_in_error(error: BaseException) -> Exception | None:
-    """Return the error for rejected credentials; None for an error that is not about them."""
+    """Return the error for rejected credentials; None for an error that is not about them.
+
+    >>> sign_in_error(exceptions.RefreshError("expired")).__class__.__name__
+    'ServiceError'
+    >>> sign_in_error(ValueError()) is None
+    True
+    """
     if isinstance(error, exceptions.TransportError):
         return RetryError(f"Google cannot be reached to sign in ({type(error).__name__})")
     if isinstance(error, exceptions.GoogleAuthError):

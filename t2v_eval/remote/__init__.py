@@ -1,0 +1,1 @@
+"""Scorers behind an API: the request pool, costs and the base class."""

@@ -14,8 +14,13 @@ class Price(NamedTuple):
     """US dollars for a million tokens.
 
     Attributes:
-        input, output, cached: for tokens of each kind; `cached` None: as `input`.
+        input: price of tokens of questions.
+        output: price of tokens of answers.
+        cached: price of tokens of questions that the service has in a cache; None: as `input`.
         as_of: the date of the price, or "as given" by the user.
+
+    >>> Price(2.5, 10.0).cost(1_000_000, 0)
+    2.5
     """
 
     input: float
@@ -33,7 +38,12 @@ class Price(NamedTuple):
         return Price(self.input / 2, self.output / 2, cached, self.as_of)
 
     def cost(self, input_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
-        """Return the cost in US dollars; `input_tokens` include `cached_tokens`.
+        """Return the cost in US dollars.
+
+        Args:
+            input_tokens: tokens of questions, cached ones among them.
+            output_tokens: tokens of answers.
+            cached_tokens: tokens of questions that the service had in a cache.
 
         >>> round(Price(2.5, 10.0, 1.25).cost(1_000_000, 1000, 400_000), 6)
         2.01
@@ -44,7 +54,18 @@ class Price(NamedTuple):
 
 
 class Usage:
-    """Sum the usage that the service reports; `cost` in US dollars where the price is known."""
+    """Sum the usage that the service reports.
+
+    Attributes:
+        total: counts of requests and tokens.
+        cost: US dollars, where the price is known.
+        highest_cost: that of the most expensive answer.
+
+    >>> usage = Usage()
+    >>> usage.add(Price(2.5, 10.0), input_tokens=1000, output_tokens=100)
+    >>> usage.total["requests"], usage.cost
+    (1, 0.0035)
+    """
 
     def __init__(self) -> None:
         self.total: Counter[str] = Counter()
@@ -63,6 +84,12 @@ class Usage:
 
         Where that is missing or not valid, the answer counts with the highest cost so far, so that
         `max_cost` holds; answers before the first valid usage count once that arrives.
+
+        Args:
+            price: the price, where it is known.
+            input_tokens: the reported number of tokens of the question, whatever value it is.
+            output_tokens: that of the answer.
+            cached_tokens: that of tokens that the service had in a cache.
         """
         input_count = tokens(input_tokens)
         output_count = tokens(0 if output_tokens is None else output_tokens)
@@ -87,7 +114,13 @@ class Usage:
         self.cost += max(cost, 0.0 if is_reported else self.highest_cost)
 
     def since(self, total: Counter[str], cost: float, price: Price | None) -> dict[str, float]:
-        """Return the usage since `total` and `cost`, for a report."""
+        """Return the usage since an earlier state, for a report.
+
+        Args:
+            total: counts of the earlier state.
+            cost: US dollars of the earlier state.
+            price: the price, where it is known.
+        """
         used: dict[str, float] = dict(self.total - total)
         if used and price is not None:
             used["us_dollars"] = round(self.cost - cost, 6)
@@ -118,10 +151,16 @@ class Estimate:
     """The estimate for a run.
 
     Attributes:
-        cells, stored: unique cells, and how many of them are in the store.
-        requests: requests for the rest.
-        input_tokens, output_tokens, us_dollars: None where they are not known.
+        cells: number of unique cells.
+        stored: how many of them are in the store.
+        requests: number of requests for the rest.
+        input_tokens: their tokens; None where that is not known.
+        output_tokens: tokens of the answers; None where that is not known.
+        us_dollars: the cost; None where that is not known.
         as_of: the date of the price.
+
+    >>> Estimate(cells=10, stored=4, requests=6).row()[:3]
+    ['10', '4', '6']
     """
 
     cells: int

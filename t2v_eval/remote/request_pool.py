@@ -44,6 +44,9 @@ class RetryError(Exception):
         retry_after: seconds that the service asks to wait.
         rate_limited: whether the service reports too many requests.
         unreachable: whether no connection could be made at all.
+
+    >>> RetryError("busy", retry_after=2.0).retry_after
+    2.0
     """
 
     def __init__(
@@ -74,6 +77,9 @@ class Limits:
         backoff: seconds before the second attempt; doubled for each further one.
         max_seconds: time after which nothing more is asked.
         max_requests: number of requests after which nothing more is asked.
+
+    >>> Limits(retries=2).patience
+    600.0
     """
 
     concurrency: int = 64
@@ -154,6 +160,8 @@ class AdaptiveConcurrency:
 
         Args:
             entered: when the refused request started; one from before the last cut is ignored.
+            now: the time of the event loop.
+            retry_after: seconds for which the service asks to wait.
         """
         if entered > self._last_cut:
             self._last_cut = now
@@ -183,10 +191,19 @@ class Pool(Generic[T]):
     """Ask `num_jobs` questions concurrently.
 
     Args:
+        num_jobs: number of questions.
         ask: asks question number n; raises `RetryError` (ask again), `ScoringError` or
             `MediaError` (this question has no answer), or another `T2VError` (stop the run).
         session: opens what is needed during the run, such as connections.
+        limits: limits of the run.
         stop_reason: returns why no more may be asked, or ""; called before each request.
+
+    >>> from contextlib import nullcontext
+    >>> async def ask(number):
+    ...     return number * number
+    >>> pool = Pool(3, ask, session=nullcontext, limits=Limits())
+    >>> sorted(pair for finished in pool.run() for pair in finished)
+    [(0, 0), (1, 1), (2, 4)]
     """
 
     def __init__(

@@ -20,6 +20,7 @@ from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
 import torch
+from typing_extensions import override
 
 from t2v_eval.errors import (
     InputError,
@@ -55,7 +56,11 @@ _reserve_request: ContextVar[_Callback | None] = ContextVar("reserve", default=N
 
 
 class CellScore(NamedTuple):
-    """The score of a cell, and details of the answer as JSON for the store."""
+    """The score of a cell, and details of the answer as JSON for the store.
+
+    >>> CellScore(0.5).detail is None
+    True
+    """
 
     value: float
     detail: str | None = None
@@ -95,14 +100,28 @@ class ApiScorer(Scorer, Generic[PackedT]):
         retries: how often a question that failed is asked again.
         patience: seconds within which a question is asked again.
         backoff: seconds before the second attempt; doubled for each further one.
-        max_seconds, max_requests, max_cost: limits of one run (`max_cost` in US dollars, where the
-            price is known); scores up to then stay.
-        device, cache_dir, batch_size: ignored; accepted so that scripts may pass them to every
-            model.
+        max_seconds: time of one run; scores up to then stay.
+        max_requests: number of requests of one run.
+        max_cost: cost of one run in US dollars, where the price is known.
+        device: ignored; accepted so that scripts may pass it to every model.
+        cache_dir: ignored too.
+        batch_size: ignored too.
         options: see `Scorer`.
 
     Raises:
         InputError: a number is not valid.
+
+    >>> class LengthOfText(ApiScorer[str]):
+    ...     version = "1"
+    ...
+    ...     def pack(self, media):
+    ...         return media.key
+    ...
+    ...     async def score_cell(self, image, text):
+    ...         return CellScore(len(text) / 10)
+    >>> from PIL import Image
+    >>> LengthOfText()(Image.new("RGB", (4, 4)), ["cat", "two dogs"]).tolist()
+    [[0.30000001192092896, 0.800000011920929]]
     """
 
     # Set by backends: the settings that decide the scores, the price where it is known, and the
@@ -150,12 +169,16 @@ class ApiScorer(Scorer, Generic[PackedT]):
             int(concurrency), int(retries), patience, backoff, max_seconds, max_requests
         )
 
+    @override
     def identity(self) -> dict[str, str]:
         return {**self.identity_facts, **super().identity()}
 
     @abstractmethod
     def pack(self, media: Media) -> PackedT:
         """Prepare an image for sending, in a thread and once an image; `load_image` decodes it.
+
+        Args:
+            media: the image.
 
         Raises:
             MediaError: it cannot be decoded.
@@ -164,6 +187,10 @@ class ApiScorer(Scorer, Generic[PackedT]):
     @abstractmethod
     async def score_cell(self, image: PackedT, text: str) -> CellScore:
         """Ask for the score of one cell, once.
+
+        Args:
+            image: what `pack` returned.
+            text: the text of the cell.
 
         Raises:
             RetryError: the question may be asked again.
@@ -176,9 +203,19 @@ class ApiScorer(Scorer, Generic[PackedT]):
         return text
 
     async def complete(self, image: PackedT, prompt: str, max_new_tokens: int) -> str:
-        """Generate a text about an image with one request; raises as `score_cell` does."""
+        """Generate a text about an image with one request.
+
+        Args:
+            image: what `pack` returned.
+            prompt: the question.
+            max_new_tokens: maximum length of the text.
+
+        Raises:
+            RetryError, ScoringError, ServiceError, UnsupportedError: as `score_cell`.
+        """
         raise UnsupportedError(f"{self.name!r} cannot generate text")
 
+    @override
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[str | None]:
@@ -240,13 +277,23 @@ class ApiScorer(Scorer, Generic[PackedT]):
         return error
 
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
-        """Estimate input and output tokens of a cell; None where that is not known."""
+        """Estimate input and output tokens of a cell; None where that is not known.
+
+        Args:
+            media: the image.
+            text: the text.
+        """
         return None
 
     def note_usage(
         self, input_tokens: object, output_tokens: object, cached_tokens: object = 0
     ) -> None:
         """Add the usage that the service reports for an answer, whatever values these are.
+
+        Args:
+            input_tokens: the reported number of tokens of the question.
+            output_tokens: the reported number of tokens of the answer.
+            cached_tokens: how many of `input_tokens` the service had in a cache.
 
         Raises:
             ServiceError: there is no valid usage, so `max_cost` cannot be kept.
@@ -271,7 +318,14 @@ class ApiScorer(Scorer, Generic[PackedT]):
             reserve()
 
     def estimate(self, blocks: Sequence[Block]) -> Estimate:
-        """Estimate requests and cost of scoring `blocks`; sends nothing."""
+        """Estimate requests and cost of scoring; send nothing.
+
+        Args:
+            blocks: what is to be scored.
+
+        Raises:
+            MediaError: an image cannot be read, with ``on_error="raise"``.
+        """
         plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
         cells = [(plan.images[i], caption_text(plan.texts[j])) for i, j in plan.cells.tolist()]
         stored_keys = set[tuple[str, str]]()
@@ -299,6 +353,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
         dollars = self.price.cost(input_tokens, output_tokens)
         return replace(estimated, us_dollars=dollars, as_of=self.price.as_of)
 
+    @override
     def evaluate_blocks(
         self, blocks: Sequence[Block], progress: Progress | None = None
     ) -> ScoringResult:
@@ -312,6 +367,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
         """Open what a run needs, such as connections."""
         yield
 
+    @override
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
@@ -371,7 +427,12 @@ class ApiScorer(Scorer, Generic[PackedT]):
     def pool(
         self, media: Sequence[Media], ask: Callable[[PackedT, int], Awaitable[ResultT]]
     ) -> Pool[ResultT]:
-        """Return a pool that asks one question for each of `media`, which may repeat an image."""
+        """Return a pool that asks one question for each image.
+
+        Args:
+            media: the image of each question; an image may be repeated, and is packed once.
+            ask: asks a question, from the packed image and the number of the question.
+        """
         packed = _PackedImages(self.pack_safely, 2 * self.limits.concurrency)
         before = self.usage.cost
 
@@ -410,10 +471,21 @@ class ApiScorer(Scorer, Generic[PackedT]):
 
 
 def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
-    """Estimate the requests and the cost of scoring `blocks`; sends nothing.
+    """Estimate the requests and the cost of scoring; send nothing.
+
+    Args:
+        scorer: a scorer behind an API.
+        blocks: what is to be scored.
 
     Raises:
         UnsupportedError: the scorer runs locally.
+
+    >>> import t2v_eval
+    >>> from PIL import Image
+    >>> scorer = t2v_eval.load("gpt-4o", base_url="http://localhost:8000/v1")
+    >>> block = Block([Image.new("RGB", (300, 200))], ["a cat", "a dog"])
+    >>> estimate(scorer, [block]).requests
+    2
     """
     if not isinstance(scorer, ApiScorer):
         raise UnsupportedError(f"{scorer.name!r} runs locally: it sends no requests")
@@ -426,6 +498,13 @@ def isolate_answer_errors(reported: Callable[[], str] = lambda: "") -> Iterator[
 
     Args:
         reported: returns the service's own message, for the reason.
+
+    >>> try:
+    ...     with isolate_answer_errors():
+    ...         {}["choices"]
+    ... except RetryError as error:
+    ...     print(error)
+    the service's answer cannot be read (KeyError)
     """
     try:
         yield

@@ -13,17 +13,11 @@ from t2v_eval.errors import MediaError
 from t2v_eval.registry import models
 from t2v_eval.scoring.plan import Block, Plan
 
-# Classes that are not here, and where in tests/backends/services their contract is tested.
+# Entries of cards that are not here, and where in tests/backends/services their contract is tested.
 ELSEWHERE = {
-    "OpenAIScorer": "asks a service: test_openai_api.py, test_faults.py",
-    "CompatibleScorer": "asks a service: test_openai_api.py, test_faults.py",
-    "OpenAIJudge": "asks a service: test_grade.py",
-    "CompatibleJudge": "asks a service: test_grade.py",
-    "OpenAIPreference": "compares two images by asking: test_pairwise.py",
-    "CompatiblePreference": "compares two images by asking: test_pairwise.py",
-    "GeminiScorer": "asks a service: test_gemini.py",
-    "GeminiJudge": "asks a service: test_gemini.py",
-    "GeminiPreference": "compares two images by asking: test_gemini.py",
+    "openai_scorer": "asks a service: test_openai_api.py, test_grade.py, test_pairwise.py",
+    "compatible_scorer": "asks a service: test_openai_servers.py, test_faults.py",
+    "gemini_scorer": "asks a service: test_gemini.py",
 }
 SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]
 TEXTS = [

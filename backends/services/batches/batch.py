@@ -1,4 +1,4 @@
-"""Ask with a provider's batch API: half the price, results within 24 h.
+"""Submit questions to a provider's batch API, wait for the batches and collect the answers.
 
 Submitted batches are recorded beside the store, so that an interrupted run resumes with them and
 nothing is submitted twice; see `PendingBatches`.
@@ -9,92 +9,18 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import IO, Any, NamedTuple, Protocol
+from typing import IO, Any
 
-import numpy as np
-import torch
+from t2v_eval.errors import ServiceError
 
-from t2v_eval.errors import InputError, MediaError, ScoringError, ServiceError, T2VError
-from t2v_eval.inputs.media import Media
-from t2v_eval.remote.request_pool import Limits, RetryError
-from t2v_eval.remote.scorer import CellScore
-from t2v_eval.scoring.plan import Cells, Text, caption_text
-from t2v_eval.scoring.results import ScoreChunk
-from t2v_eval.scoring.scorer import OnError
-from t2v_eval.store import Store, text_key
-
-from ..json_fields import parse_inner_error
-from ..messages import ErrorInfo
+from .client import BatchClient, BatchOutcome, as_answer_error
 from .lines import iter_lines
-from .pending import PendingBatches, question_id
+from .pending import PendingBatches
 
 MAX_QUESTIONS_PER_FILE = 50_000
-MAX_MESSAGE_CHARS = 300  # of an error
 STORE_EVERY = 500  # answers that are stored together
-
-
-class BatchOutcome(NamedTuple):
-    """The end of a batch: files of answers, and the reason why other questions have none."""
-
-    reason: str
-    files: Sequence[str] = ()
-
-
-class LineError(ServiceError):
-    """An error in place of the answer of a line.
-
-    Attributes:
-        info: the service's error.
-    """
-
-    def __init__(self, message: str, info: ErrorInfo) -> None:
-        super().__init__(message)
-        self.info = info
-
-
-def line_error(status: str, error: object, message: object) -> LineError:
-    """Return the error for a line without an answer.
-
-    Args:
-        status: how the status is written in the message.
-        error: the error, as JSON.
-        message: the service's words.
-    """
-    inner = parse_inner_error({"error": error}) or ErrorInfo(0)
-    text = f"the service answers{status}: {message}"[:MAX_MESSAGE_CHARS]
-    return LineError(text, inner._replace(message=str(message)))
-
-
-class BatchClient(Protocol):
-    """The batch API of a provider; files and batches go by the provider's names."""
-
-    max_file_bytes: int
-    id_field: str  # the field of a line of answers that holds the id of its question
-
-    def request_line(self, request_id: str, body: Any) -> dict[str, Any]:
-        """Return a question as a line of an input file."""
-
-    def upload(self, file: IO[bytes]) -> str:
-        """Upload an input file; return its name."""
-
-    def create_batch(self, file: str) -> str:
-        """Create a batch from an uploaded file; return the batch's name."""
-
-    def list_batches(self) -> Iterable[tuple[str, str]]:
-        """Yield the input file and the name of each batch, the latest first."""
-
-    def poll(self, name: str) -> BatchOutcome | None:
-        """Return the outcome of a batch; None while it runs."""
-
-    def output_chunks(self, file: str) -> Iterator[bytes]:
-        """Yield an output file in chunks; nothing where the provider has deleted it."""
-
-    def parse_line(self, row: Mapping[str, Any]) -> Any:
-        """Return the answer of an output line, or the error in its place."""
-
 
 Answers = list[tuple[str, Any]]  # id of a question, its answer or error
 
@@ -153,29 +79,41 @@ class BatchRunner:
             problem = error  # raised once the answers of ended batches are yielded
         if refused:
             yield refused
-        while waiting:
+        while True:
             for entry in list(waiting):
                 try:
-                    outcome = self.client.poll(entry["batch"])
-                    if outcome is None:
-                        continue
-                    yield from self._collect(requested & set(entry["ids"]), outcome)
+                    yield from self._collect_if_ended(entry, requested, waiting)
                 except Exception as error:
                     problem = problem or error
-                    continue
-                waiting.remove(entry)
-                self.pending.remove(entry)  # its answers are in the store by now
             if problem is not None:
                 raise problem
-            if waiting and time.monotonic() + self.poll > deadline:
-                raise ServiceError(
-                    f"{len(waiting)} batches have not ended in the time that max_seconds= allows; "
-                    "they go on: run it again to collect their answers"
-                )
-            if waiting:
-                time.sleep(self.poll)
-        if problem is not None:
-            raise problem
+            if not waiting:
+                return
+            self._wait(len(waiting), deadline)
+
+    def _collect_if_ended(
+        self, entry: dict[str, Any], requested: set[str], waiting: list[dict[str, Any]]
+    ) -> Iterator[Answers]:
+        """Yield the answers of a batch that has ended, and remove it from those that go on."""
+        outcome = self.client.poll(entry["batch"])
+        if outcome is None:
+            return
+        yield from self._collect(requested & set(entry["ids"]), outcome)
+        waiting.remove(entry)
+        self.pending.remove(entry)  # its answers are in the store by now
+
+    def _wait(self, num_batches: int, deadline: float) -> None:
+        """Wait until the next poll.
+
+        Raises:
+            ServiceError: the deadline would pass.
+        """
+        if time.monotonic() + self.poll > deadline:
+            raise ServiceError(
+                f"{num_batches} batches have not ended in the time that max_seconds= allows; "
+                "they go on: run it again to collect their answers"
+            )
+        time.sleep(self.poll)
 
     def submitted(self) -> list[dict[str, Any]]:
         """Return the pending batches of this server.
@@ -277,212 +215,3 @@ class BatchRunner:
             reason += f"; {damaged} lines of its files cannot be read"
         if missing:
             yield [(request_id, ServiceError(reason)) for request_id in sorted(missing)]
-
-
-def as_answer_error(error: Exception) -> Exception:
-    """Return the error for one answer; any that is not of this library becomes a `ScoringError`."""
-    if isinstance(error, (T2VError, RetryError)):
-        return error
-    return ScoringError(f"the service's answer cannot be read ({type(error).__name__})")
-
-
-class BatchScorer(Protocol):
-    """The part of a scorer behind a service that `batch_cells` uses."""
-
-    on_error: OnError
-    base_url: str
-    poll: float
-    limits: Limits
-
-    @property
-    def id(self) -> str:
-        """The scorer's id."""
-
-    @property
-    def store(self) -> Store | None:
-        """The store of scores."""
-
-    def batch_client(self) -> AbstractContextManager[BatchClient]:
-        """Open the provider's batch API."""
-
-    def pack_safely(self, media: Media) -> Any:
-        """Prepare an image for a question."""
-
-    def build_question(self, image: Any, text: str) -> Any:
-        """Return the question of a cell."""
-
-    def read_score(self, content: Any, text: str) -> CellScore:
-        """Parse the answer of a cell."""
-
-    def without_rejected(self, body: Any) -> Any:
-        """Return a question without the sampling parameters that the service has rejected."""
-
-    def learn_rejected(self, info: ErrorInfo, sent: Any) -> bool:
-        """Remember the sampling parameters that an error rejects; return whether there are any."""
-
-    def parse_usage(self, content: Any) -> tuple[object, object, object]:
-        """Return the token counts of an answer."""
-
-    def note_usage(
-        self, input_tokens: object, output_tokens: object, cached_tokens: object = 0
-    ) -> None:
-        """Add token counts to the usage of the run."""
-
-    def redact_result(self, result: CellScore) -> CellScore:
-        """Redact an answer before it is stored."""
-
-    def redact_error(self, error: Exception) -> None:
-        """Redact the message of an error."""
-
-    def redact_text(self, text: str) -> str:
-        """Redact text of the service that is stored."""
-
-    def redact_message(self, message: str) -> str:
-        """Redact a message."""
-
-    def classify_exception(self, error: Exception) -> Exception:
-        """Return what an exception of the client means."""
-
-
-class _BatchedCells:
-    """Score cells by way of batches; see `batch_cells`."""
-
-    def __init__(
-        self, scorer: BatchScorer, store: Store, pairs: Sequence[tuple[Media, str]]
-    ) -> None:
-        self.scorer, self.store, self.pairs = scorer, store, pairs
-        self.keys = [(media.key, text_key(text)) for media, text in pairs]
-        self.ids = [question_id(scorer.id, *key) for key in self.keys]
-        self.numbers = {request_id: n for n, request_id in enumerate(self.ids)}
-        self.scored = set[int]()
-        self.failed: dict[int, tuple[str, str | None]] = {}  # reason, detail
-        self.problem: Exception | None = None  # ends the run
-        self.to_repeat = list[int]()  # rejected for a parameter that a question can omit
-        self._packed: tuple[str, Any] = "", None
-        self._sent: Any = None  # a question of this round, whose parameters are those of all
-
-    def run(self) -> Iterator[ScoreChunk]:
-        scorer = self.scorer
-        deadline = time.monotonic() + (scorer.limits.max_seconds or float("inf"))
-        with scorer.batch_client() as client:
-            pending = PendingBatches(self.store.path)
-            runner = BatchRunner(client, pending, scorer.base_url, scorer.poll, scorer.redact_text)
-            submitted = runner.submitted()
-            # Another process may have collected answers since the store was read.
-            stored = self.store.get_cells(scorer.id, self.keys)
-            if numbers := [n for n, key in enumerate(self.keys) if key in stored]:
-                values = [stored[self.keys[n]] for n in numbers]
-                yield ScoreChunk(np.array(numbers), torch.tensor(values, dtype=torch.float32))
-            missing = [n for n, key in enumerate(self.keys) if key not in stored]
-            while missing and self.problem is None:
-                yield from self._ask(runner, missing, submitted, deadline)
-                missing, self.to_repeat, submitted = self.to_repeat, [], []
-        yield from self.failures()
-
-    def _ask(
-        self,
-        runner: BatchRunner,
-        numbers: Sequence[int],
-        submitted: Sequence[dict[str, Any]],
-        deadline: float,
-    ) -> Iterator[ScoreChunk]:
-        """Yield the scores of questions; an error that ends the run is kept as `problem`."""
-        self._sent = None
-        batches = runner.answers(self.ids, numbers, self.body, submitted, deadline)
-        while True:
-            try:
-                answers = next(batches)
-            except StopIteration:
-                return
-            except Exception as error:
-                self.problem = self.scorer.classify_exception(error)
-                return
-            if scores := self.read(answers):
-                yield _chunk(scores)
-
-    def body(self, n: int) -> Any:
-        """Return question `n`, or the error why its image cannot be sent."""
-        media, text = self.pairs[n]
-        if self._packed[0] != media.key:
-            try:
-                self._packed = media.key, self.scorer.pack_safely(media)
-            except MediaError as error:
-                if self.scorer.on_error == "raise":
-                    raise
-                self._packed = media.key, error
-        image = self._packed[1]
-        if isinstance(image, MediaError):
-            return image
-        question = self.scorer.without_rejected(self.scorer.build_question(image, text))
-        self._sent = self._sent or question
-        return question
-
-    def read(self, answers: Answers) -> dict[int, CellScore]:
-        """Parse answers, each by itself, so that one that cannot be read costs no other."""
-        scorer, scores = self.scorer, dict[int, CellScore]()
-        for request_id, content in answers:
-            n = self.numbers[request_id]
-            if n in self.scored:
-                continue
-            try:
-                if self._rejects_params(n, content):
-                    self.to_repeat.append(n)
-                    continue
-                if isinstance(content, Exception):
-                    raise content
-                with suppress(Exception):  # invalid token counts cost no answer
-                    scorer.note_usage(*scorer.parse_usage(content))
-                scores[n] = scorer.redact_result(scorer.read_score(content, self.pairs[n][1]))
-                self.scored.add(n)
-            except Exception as error:
-                reason = as_answer_error(error)
-                scorer.redact_error(reason)
-                detail = getattr(reason, "detail", None)
-                self.failed[n] = scorer.redact_message(str(reason)), detail
-        return scores
-
-    def _rejects_params(self, n: int, content: Any) -> bool:
-        """Tell whether an answer rejects sampling parameters that question `n` can omit."""
-        info = content.info if isinstance(content, LineError) else parse_inner_error(content)
-        if info is None:
-            return False
-        # A batch of an earlier run was submitted elsewhere, with the same parameters.
-        sent = self._sent if self._sent is not None else self.body(n)
-        return not isinstance(sent, Exception) and self.scorer.learn_rejected(info, sent)
-
-    def failures(self) -> Iterator[ScoreChunk]:
-        """Yield the cells without a score, or raise; last, as another line may hold the answer."""
-        scorer = self.scorer
-        failed = {n: why for n, why in self.failed.items() if n not in self.scored}
-        if scorer.on_error == "skip":
-            for reason in dict.fromkeys(reason for reason, _ in failed.values()):
-                alike = {n: detail for n, (other, detail) in failed.items() if other == reason}
-                yield ScoreChunk(np.array([*alike]), None, reason, [*alike.values()])
-        if (problem := self.problem) is not None:
-            scorer.redact_error(problem)
-            raise ServiceError(str(problem)) if isinstance(problem, RetryError) else problem
-        if failed and scorer.on_error == "raise":
-            n, (reason, _) = next(iter(failed.items()))
-            where = f"{self.pairs[n][0].name} with {self.pairs[n][1]!r}"
-            yield ScoreChunk(np.array([n]), None, f"{where}: {reason}")
-
-
-def _chunk(scores: Mapping[int, CellScore]) -> ScoreChunk:
-    values, details = zip(*scores.values(), strict=True)
-    return ScoreChunk(
-        np.array([*scores]), torch.tensor(values, dtype=torch.float32), details=details
-    )
-
-
-def batch_cells(
-    scorer: BatchScorer, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-) -> Iterator[ScoreChunk]:
-    """Yield what `score_cells` yields, by way of batches.
-
-    Raises:
-        InputError: the scorer has no store.
-    """
-    if scorer.store is None:
-        raise InputError("batch=True needs store=: submitted batches are recorded beside it")
-    pairs = [(images[i], caption_text(texts[j])) for i, j in cells.tolist()]
-    yield from _BatchedCells(scorer, scorer.store, pairs).run()

@@ -9,16 +9,17 @@ from typing import IO, Any, cast
 import google.genai
 import httpx2
 from google.genai import errors, types
+from typing_extensions import override
 
 from t2v_eval.errors import ServiceError
 
 from ..api_key import Key
-from .batch import BatchOutcome, line_error
+from .client import BatchClient, BatchOutcome, line_error
 
 RUNNING = ("UNSPECIFIED", "QUEUED", "PENDING", "RUNNING", "CANCELLING", "PAUSED", "UPDATING")
 
 
-class GeminiBatchClient:
+class GeminiBatchClient(BatchClient):
     """Google's batch API; see `BatchClient`.
 
     The display name of a batch is the name of its input file, by which it is found again.
@@ -33,12 +34,14 @@ class GeminiBatchClient:
         self.client, self.model = client, model
         self.http, self.address, self.key = http, address, key
 
+    @override
     def request_line(self, request_id: str, body: Any) -> dict[str, Any]:
         dump_options = {"mode": "json", "by_alias": True, "exclude_none": True}
         contents = [body["contents"].model_dump(**dump_options)]
         config = body["config"].model_dump(**dump_options)
         return {"key": request_id, "request": {"contents": contents, "generationConfig": config}}
 
+    @override
     def upload(self, file: IO[bytes]) -> str:
         about = types.UploadFileConfig(mime_type="jsonl", display_name="questions.jsonl")
         name = self.client.files.upload(file=cast(IOBase, file), config=about).name
@@ -46,6 +49,7 @@ class GeminiBatchClient:
             raise ServiceError("the service did not say what the file is called")
         return str(name)
 
+    @override
     def create_batch(self, file: str) -> str:
         about = types.CreateBatchJobConfig(display_name=file)
         name = self.client.batches.create(model=self.model, src=file, config=about).name
@@ -53,10 +57,12 @@ class GeminiBatchClient:
             raise ServiceError("the service did not say what the batch is called")
         return str(name)
 
+    @override
     def list_batches(self) -> Iterable[tuple[str, str]]:
         for batch in self.client.batches.list(config={"page_size": 100}):
             yield str(batch.display_name), str(batch.name)
 
+    @override
     def poll(self, name: str) -> BatchOutcome | None:
         try:
             batch = self.client.batches.get(name=name)
@@ -73,6 +79,7 @@ class GeminiBatchClient:
             f"the batch ended without an answer ({state.lower()}{why})", [file] if file else []
         )
 
+    @override
     def output_chunks(self, file: str) -> Iterator[bytes]:
         # Not with the client, which reads a file into memory.
         where, sent = f"{self.address}/{file}:download", {"x-goog-api-key": self.key.reveal()}
@@ -82,6 +89,7 @@ class GeminiBatchClient:
             errors.APIError.raise_for_response(response)
             yield from response.iter_bytes()
 
+    @override
     def parse_line(self, row: Mapping[str, Any]) -> Any:
         if "response" in row:
             return row["response"]

@@ -13,9 +13,13 @@ TOO_LONG = "?"  # replaces a longer line; not valid JSON
 
 
 def iter_lines(content: Iterable[bytes], max_chars: int = MAX_LINE_CHARS) -> Iterator[str]:
-    """Yield the lines that are not blank, from UTF-8, UTF-16 or UTF-32, without byte order marks.
+    r"""Yield the lines that are not blank, from UTF-8, UTF-16 or UTF-32, without byte order marks.
 
-    >>> [*iter_lines([b'{"a": 1}', b'\\n\\n{"b"', b': 2}'])]
+    Args:
+        content: the content of the file, in parts.
+        max_chars: a longer line becomes `TOO_LONG`.
+
+    >>> [*iter_lines([b'{"a": 1}', b'\n\n{"b"', b': 2}'])]
     ['{"a": 1}', '{"b": 2}']
     """
     parts, size = list[str](), 0

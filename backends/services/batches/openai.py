@@ -6,18 +6,19 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any, Final
 
 import openai
+from typing_extensions import override
 
 from t2v_eval.errors import ServiceError, T2VError
 from t2v_eval.remote.request_pool import RetryError
 
 from ..json_fields import as_mapping
-from .batch import BatchOutcome, line_error
+from .client import BatchClient, BatchOutcome, line_error
 
 ENDPOINT: Final = "/v1/chat/completions"
 FINISHED = ("completed", "failed", "expired", "cancelled")
 
 
-class OpenAIBatchClient:
+class OpenAIBatchClient(BatchClient):
     """OpenAI's batch API; see `BatchClient`."""
 
     max_file_bytes = 180 * 2**20
@@ -26,20 +27,25 @@ class OpenAIBatchClient:
     def __init__(self, client: openai.OpenAI) -> None:
         self.client = client
 
+    @override
     def request_line(self, request_id: str, body: Any) -> dict[str, Any]:
         return {"custom_id": request_id, "method": "POST", "url": ENDPOINT, "body": body}
 
+    @override
     def upload(self, file: IO[bytes]) -> str:
         return self.client.files.create(file=("questions.jsonl", file), purpose="batch").id
 
+    @override
     def create_batch(self, file: str) -> str:
         return self.client.batches.create(
             input_file_id=file, endpoint=ENDPOINT, completion_window="24h"
         ).id
 
+    @override
     def list_batches(self) -> Iterable[tuple[str, str]]:
         return ((batch.input_file_id, batch.id) for batch in self.client.batches.list(limit=100))
 
+    @override
     def poll(self, name: str) -> BatchOutcome | None:
         try:
             batch = self.client.batches.retrieve(name)
@@ -52,6 +58,7 @@ class OpenAIBatchClient:
         files = [file for file in (batch.output_file_id, batch.error_file_id) if file]
         return BatchOutcome(f"the batch ended without an answer ({batch.status}{why})", files)
 
+    @override
     def output_chunks(self, file: str) -> Iterator[bytes]:
         try:
             with self.client.files.with_streaming_response.content(file) as response:
@@ -64,6 +71,7 @@ class OpenAIBatchClient:
         except openai.NotFoundError:
             return
 
+    @override
     def parse_line(self, row: Mapping[str, Any]) -> Any:
         error, response = row.get("error"), as_mapping(row.get("response"))
         if isinstance(error, Mapping):

@@ -12,7 +12,16 @@ from t2v_eval.utils.files import write_text
 
 
 def question_id(scorer: str, image: str, text: str) -> str:
-    """Return the id of a question: a hash of the keys by which the store finds its score."""
+    """Return the id of a question: a hash of the keys by which the store finds its score.
+
+    Args:
+        scorer: the id of the scorer.
+        image: the key of the image.
+        text: the key of the text.
+
+    >>> len(question_id("gpt-4o", "image", "a cat"))
+    32
+    """
     key = "\0".join((scorer, image, text)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(key, digest_size=16).hexdigest()
 

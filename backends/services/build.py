@@ -10,8 +10,7 @@ from .credentials import require_choice
 from .grade import Grade
 from .pairwise import PairwiseChoice, PairwiseScorer
 from .protocol import AccessOptions, ServiceProtocol
-from .question import Question
-from .scorer import ServiceScorer
+from .scorer import Question, ServiceScorer
 from .yes_no import answer_question
 
 QUESTIONS: dict[str, Callable[..., Question]] = {

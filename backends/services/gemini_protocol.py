@@ -28,7 +28,15 @@ from .batches.gemini import GeminiBatchClient
 from .bounded_reading import ReadLimits, limit_client, redact_logs
 from .credentials import client_kwargs, require_int_in
 from .json_fields import as_list, as_mapping, as_text, parse_inner_error, parse_token_logprob
-from .messages import Completion, ErrorInfo, InnerError, Response, SamplingParams, TokenLogprob
+from .messages import (
+    SAMPLING_PARAMS,
+    Completion,
+    ErrorInfo,
+    InnerError,
+    Response,
+    SamplingParams,
+    TokenLogprob,
+)
 from .protocol import (
     FILE_TIMEOUT,
     FILTERED_MESSAGE,
@@ -36,7 +44,6 @@ from .protocol import (
     ExplainRejection,
     ServiceProtocol,
 )
-from .sampling import SAMPLING_PARAMS
 from .vertex import Vertex, choose_vertex, sign_in_error
 
 FINISHED = ("STOP", "MAX_TOKENS")

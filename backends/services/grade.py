@@ -20,7 +20,7 @@ from .answer_text import MAX_TOKENS_HINT, extract_answer
 from .credentials import require_int_in
 from .messages import Completion, Response, SamplingParams
 from .protocol import ServiceProtocol
-from .question import Question
+from .scorer import Question
 
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
 # No other mark stands before it: "<85" and "~85" are not 85.

@@ -30,9 +30,16 @@ from .json_fields import (
     parse_inner_error,
     parse_token_logprob,
 )
-from .messages import Completion, ErrorInfo, InnerError, Response, SamplingParams
+from .messages import (
+    NEUTRAL_PARAMS,
+    SAMPLING_PARAMS,
+    Completion,
+    ErrorInfo,
+    InnerError,
+    Response,
+    SamplingParams,
+)
 from .protocol import FILE_TIMEOUT, FILTERED_MESSAGE, AccessOptions, ServiceProtocol
-from .sampling import NEUTRAL_PARAMS, SAMPLING_PARAMS
 
 NO_COMPLETION = "the service's answer is not a chat completion"
 _REASONING_MODELS = re.compile(r"(o\d|gpt-5)(?!\w)")  # of OpenAI's models, which take no top_p

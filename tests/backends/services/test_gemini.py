@@ -301,7 +301,8 @@ def test_generate_writes_a_text():
 
 def test_names_and_the_message_without_the_package():
     assert {"gemini-2.5-flash", "gemini-2.5-pro"} <= set(models.names(kind="vqa"))
-    assert models.card("gemini:gemini-2.0-flash").args == {"model": "gemini-2.0-flash"}
+    arguments = models.card("gemini:gemini-2.0-flash").args
+    assert arguments == {"model": "gemini-2.0-flash", "question": "probability"}
     code = (
         "import sys; sys.modules['google.genai'] = None\n"
         "import t2v_eval\n"

@@ -101,7 +101,8 @@ def test_a_server_of_ones_own_gets_the_image_first_and_no_key_of_the_environment
 
 def test_names_of_other_cards_come_first():
     assert models.card("openai:ViT-L-14").module == "t2v_eval.backends.clip.open_clip"
-    assert models.card("openai:gpt-5-mini").args == {"model": "gpt-5-mini"}
+    arguments = models.card("openai:gpt-5-mini").args
+    assert arguments == {"model": "gpt-5-mini", "question": "probability"}
     assert {"gpt-4o", "gpt-4o-mini", "gpt-4-turbo", "gpt-4.1"} <= set(models.names(kind="vqa"))
 
 

@@ -18,6 +18,7 @@ from t2v_eval.evaluation.benchmark import (
     units_of,
 )
 from t2v_eval.evaluation.comparison import excludes_zero
+from t2v_eval.registry import BenchmarkCard
 from t2v_eval.stats.bootstrap import Interval
 
 
@@ -87,3 +88,12 @@ def test_contrasts_of_all_items_are_one_family_and_those_by_tag_another():
 )
 def test_an_interval_that_touches_0_does_not_exclude_it(low, high, excluded):
     assert excludes_zero(Interval((low + high) / 2, low, high)) is excluded
+
+
+def test_published_figures_stand_beside_the_whole_benchmark_alone():
+    scorer = Knows()
+    published = {"first": {scorer.name: 0.7, "source": "a paper"}, "second": {"other": 0.1}}
+    rated = Rated(card=BenchmarkCard("rated", "Rated", "test", published=published))
+    whole = evaluate(scorer, rated, resamples=2).benchmark
+    assert whole["published"] == {"first": {"value": 0.7, "source": "a paper"}}
+    assert evaluate(scorer, rated, resamples=2, subset="even").benchmark["published"] == {}

@@ -32,7 +32,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.toml")
 PAGE = ROOT / "docs" / "mutation.md"
-SECONDS = 240  # after which the tests of a fault are ended
+SECONDS = 600  # after which the tests of a fault are ended
 COMMAND = "python tests/mutation/run.py --write"
 
 

@@ -335,3 +335,15 @@ def test_the_command_prints_tables(tmp_path):
     wrong = call(tmp_path / "t.csv", "--human", "human", "--scores", "x", code=2)
     assert wrong.stderr.startswith("error: there is no column 'x'")
     assert "no such file" in call("no.csv", "--human", "a", "--scores", "b", code=2).stderr
+
+
+def test_rows_of_a_group_may_stand_anywhere():
+    rng = np.random.default_rng(3)
+    rows = [{"h": int(rng.integers(1, 6)), "s": float(rng.random()), "p": n % 4} for n in range(24)]
+    taus = []
+    for group in range(4):
+        pairs = [(row["s"], row["h"]) for row in rows if row["p"] == group]
+        taus.append(stats.kendalltau(*zip(*pairs, strict=True)).statistic)
+    for order in (rows, sorted(rows, key=lambda row: row["p"]), rows[::-1]):
+        metrics = agreement(order, "h", ["s"], group="p", resamples=2).scores["s"]["all"]
+        assert metrics["tau_b_per_group"].value == pytest.approx(np.mean(taus))

@@ -195,7 +195,7 @@ def page(results: Sequence[tuple[Mutant, str]], day: str) -> str:
             "|---|---|---|",
             *rows,
             "",
-            "## Faults that survive",
+            "## Faults that survive or were not tried",
             "",
             *(survivors or ["None."]),
             "",

@@ -122,7 +122,7 @@ def template_table() -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a text as code, its line breaks written as ``\\n``; nothing for an empty one."""
+    r"""Return a text as code, its line breaks written as ``\n``; nothing for an empty one."""
     return f"`{text.replace(chr(10), chr(92) + 'n')}`" if text else ""
 
 

@@ -177,7 +177,9 @@ def from_file(
 
     Args:
         location: ``path/to/file.py:function``.
-        version, pairs, options: as for `from_function`.
+        version: as for `from_function`.
+        pairs: as for `from_function`.
+        options: as for `from_function`.
 
     Raises:
         InputError: there is no such file or function, or the file raises an exception.

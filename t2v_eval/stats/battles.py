@@ -221,7 +221,8 @@ def combine_orders(first: str, second: str) -> str:
     """Return the verdict of a judge that saw a pair in both orders, as MT-bench does.
 
     Args:
-        first, second: the winner in each order, as "model_a", "model_b" or a tie.
+        first: the winner in the first order: "model_a", "model_b" or a tie.
+        second: the winner in the other order.
 
     Returns:
         The winner that both orders name, or "tie" (Zheng et al. 2023, section 3.4).

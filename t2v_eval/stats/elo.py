@@ -100,7 +100,8 @@ def trueskill(
         battles: the battles, in their order.
         draw_probability: the probability of a tie between equal models; by default the share of
             ties among the battles.
-        mu, sigma: the rating of a model before its first battle.
+        mu: the mean of the rating of a model before its first battle.
+        sigma: the standard deviation of that rating.
         beta: the standard deviation of a performance.
         tau: the standard deviation that is added to every rating before each of its battles.
 

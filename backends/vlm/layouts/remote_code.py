@@ -89,6 +89,7 @@ class RemoteCodeModel(Layout):
 
         Args:
             before: the text before the image.
+            image: the image.
         """
 
     def video_inputs(self, before: str, frames: Sequence[Image.Image]) -> dict[str, Tensor]:
@@ -135,9 +136,11 @@ class RemoteCodeNetwork:
         self.layout, self.base_model = layout, RemoteCodeBase(layout)
 
     def __call__(self, input_ids: Tensor, **inputs: Tensor) -> Any:
+        """Return an object with the logits (1, L, V)."""
         return SimpleNamespace(logits=self.layout.logits(input_ids, inputs))
 
     def get_output_embeddings(self) -> Any:
+        """Return the layer that turns hidden states into logits."""
         return self.layout.head
 
     def generate(
@@ -159,6 +162,7 @@ class RemoteCodeBase:
         self.layout = layout
 
     def __call__(self, input_ids: Tensor, use_cache: bool = False, **inputs: Tensor) -> Any:
+        """Return an object with the hidden states before the head."""
         states: list[Tensor] = []
         hook = self.layout.head.register_forward_pre_hook(lambda _, args: states.append(args[0]))
         try:
@@ -379,8 +383,7 @@ def center_square(image: Image.Image, side: int) -> Tensor:
 
 
 def grid_views(image: Image.Image, side: int, columns: int, rows: int) -> Tensor:
-    """Return normalised squares (C * R + 1, 3, S, S): each part of a grid, row by row, and then
-    the whole image.
+    """Return normalised squares (C * R + 1, 3, S, S): the parts of a grid by row, then the image.
 
     The image is resized to fill the grid, without antialiasing, as its authors do.
     """

@@ -33,7 +33,7 @@ from t2v_eval.remote.request_pool import (
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import CellCounts
 
-HERE = Path(__file__).parents[2]
+HERE = Path(__file__).parents[3]
 QUICK = [name for name in FAULTS if name not in ("hang", "slow")]
 OFTEN = 4 * QUICK + ["hang", "slow"]
 AGAIN = [name for name in FAULTS if name not in ("no logprobs",)]

@@ -25,7 +25,7 @@ from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import CellCounts
 
 KEY = "sk-test-0123456789abcdef"
-HERE = Path(__file__).parents[2]
+HERE = Path(__file__).parents[3]
 NAMES = {"openai": "gpt-4o", "gemini": "gemini-2.5-flash"}
 PRICES = {"openai": Price(2.5, 10.0), "gemini": Price(0.3, 2.5)}
 

@@ -183,6 +183,14 @@ def from_file(
 
     Raises:
         InputError: there is no such file or function, or the file raises an exception.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "mine.py"
+    ...     _ = path.write_text("def width(images, texts): return [[i.width] for i in images]")
+    ...     scorer = from_file(f"{path}:width", version="1")
+    >>> scorer(Image.new("RGB", (8, 4)), "a lamp")
+    tensor([[8.]])
     """
     path_text, _, name = location.rpartition(":")
     path = Path(path_text).expanduser()

@@ -63,7 +63,16 @@ class RetryError(Exception):
 
 
 class BudgetExhaustedError(Exception):
-    """Raised where a question needs another request but a limit of the run is reached."""
+    """Raised where a question needs another request but a limit of the run is reached.
+
+    >>> from contextlib import nullcontext
+    >>> async def ask(number):
+    ...     pool.count_request()  # for a second request of this question
+    >>> pool = Pool(1, ask, session=nullcontext, limits=Limits(max_requests=1))
+    >>> [error for finished in pool.run() for _, error in finished]
+    [ScoringError('not asked: the limit of 1 requests was reached; run it again, with a store, \
+to go on')]
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,10 @@ class CellScore(NamedTuple):
 
 
 class ApiOptions(TypedDict, total=False):
-    """Options of every scorer behind an API; a backend passes them on as ``**options``."""
+    """Options of every scorer behind an API; a backend passes them on as ``**options``.
+
+    >>> options: ApiOptions = {"concurrency": 8, "max_cost": 5.0, "on_error": "skip"}
+    """
 
     card: ModelCard | None
     concurrency: int

@@ -127,7 +127,8 @@ class Server:
     Args:
         behave: request -> reply.
         latency: seconds before each reply.
-        hold: while it is true, finished replies wait; it may look at `open` and `answered`.
+        hold: while it is true of a request, its reply waits; it may look at `open`, `answered` and
+            whatever a client has received.
         port: 0 takes any that is free.
     """
 
@@ -136,7 +137,7 @@ class Server:
         behave: Callable[[Request], Reply],
         latency: float = 0.0,
         port: int = 0,
-        hold: Callable[[], bool] = lambda: False,
+        hold: Callable[[Request], bool] = lambda request: False,
     ) -> None:
         self.behave, self.latency, self.port, self.hold = behave, latency, port, hold
         self.requests: list[Request] = []
@@ -155,6 +156,14 @@ class Server:
     def url(self) -> str:
         """Where OpenAI's protocol is spoken."""
         return f"{self.address}/v1"
+
+    def allowed(self, concurrency: int = 64) -> int:
+        """The number of requests that may be open: one, then 8, then one more for each answer."""
+        return min(concurrency, 7 + self.answered) if self.answered else 1
+
+    def awaits_more(self, cells: int, concurrency: int = 64) -> bool:
+        """Whether a client with so many questions has fewer requests open than it may."""
+        return self.open < min(self.allowed(concurrency), cells - self.answered)
 
     def __enter__(self) -> Server:
         started = threading.Event()
@@ -221,7 +230,7 @@ class Server:
         try:
             reply = self.behave(request)
             await asyncio.sleep(self.latency + reply.delay)
-            while self.hold():
+            while self.hold(request):
                 await asyncio.sleep(0.001)
             self.answered += 1
             self.released.append((request, reply))

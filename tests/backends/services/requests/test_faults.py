@@ -70,6 +70,19 @@ def check(server, scores):
     torch.testing.assert_close(result, right_answers(server), atol=1e-6, rtol=0)
 
 
+@pytest.fixture
+def received(monkeypatch):
+    """A list with an entry for each answer that a client has received."""
+    answers, grow = [], AdaptiveConcurrency.grow
+
+    def record(limiter):
+        answers.append(limiter)
+        grow(limiter)
+
+    monkeypatch.setattr(AdaptiveConcurrency, "grow", record)
+    return answers
+
+
 def only_for(text, reply, well=right):
     """Behave well for every text but one."""
     return lambda request: reply() if f'"{text}"' in request.question else well(request)
@@ -191,33 +204,45 @@ def test_a_person_who_waits_is_told_why(spoken, monkeypatch):
         assert message == ["waiting: the service answers 503: Loading model [key]; asking again"]
 
 
-def test_where_nobody_answers_any_more_the_run_stops_and_keeps_what_it_has(spoken, tmp_path):
+def test_where_nobody_answers_any_more_the_run_stops_and_keeps_what_it_has(
+    spoken, tmp_path, received
+):
     def behave(request):
         return spoken.right(request) if request.number <= 50 else spoken.FAULTS["500"]()
 
+    def hold(request):
+        """Fail no request before the client has all 50 answers."""
+        return request.number > 50 and len(received) < 50
+
     store = t2v_eval.Store(tmp_path / "s.db")
-    with Server(behave) as server:
+    with Server(behave, hold=hold) as server:
         scorer = spoken.load(server, on_error="skip", retries=1, store=store)
         with pytest.raises(ServiceError, match="8 questions in a row"):
             scorer(draw_images(10), texts(20))
     assert sum(row.value is not None for row in store.rows()) == 50
 
 
-def test_with_an_error_what_is_finished_is_stored_first(tmp_path):
+def test_with_an_error_what_is_finished_is_stored_first(tmp_path, received):
     store = t2v_eval.Store(tmp_path / "s.db")
     policy = error(400, "not allowed")
-    with Server(only_for("30 cats", lambda: policy), latency=0.01) as server:
+    unanswered = {f'"{text}"' for text in texts(60)[40:]}
+
+    def hold(request):
+        """Answer 39, then refuse one while 20 are open."""
+        if '"30 cats"' in request.question:
+            return len(received) < 39 or len(server.requests) < 60
+        return any(text in request.question for text in unanswered)
+
+    with Server(only_for("30 cats", lambda: policy), hold=hold) as server:
         scorer = scorer_of(server, store=store)
         with pytest.raises(ScoringError, match="with '30 cats': the service refuses it"):
             scorer(draw_images(1), texts(60))
-        stored = sum(row.value is not None for row in store.rows())
-        assert stored >= 25
-        served = {r.question for r in server.requests}
+        assert sum(row.value is not None for row in store.rows()) == 39
+        assert len({r.question for r in server.requests}) == len(server.requests) == 60
         server.behave = right
-        before = len(server.requests)
+        unanswered.clear()
         check(server, scorer(draw_images(1), texts(60)))
-        assert len(server.requests) - before == 60 - stored
-        assert len(served) - stored <= 64
+        assert len(server.requests) == 60 + 21, "only what was not finished is asked again"
 
 
 def test_retry_after_is_honoured_by_all(spoken, monkeypatch):
@@ -265,19 +290,12 @@ def test_nobody_waits_for_longer_than_was_allowed(spoken):
 def test_concurrency_grows_while_it_goes_well_and_stays_within_its_bound(concurrency, spoken):
     cells, arrivals = 2 * (concurrency + 8), []
 
-    def limit():
-        """The number of requests that may be open: one, then 8, then one more for each answer."""
-        return min(concurrency, max(1, 7 + server.answered) if server.answered else 1)
-
     def behave(request):
-        arrivals.append((server.answered, server.open, limit()))
+        arrivals.append((server.answered, server.open, server.allowed(concurrency)))
         return spoken.right(request)
 
-    def hold():
-        """Answer no request before all are open that may be."""
-        return server.open < min(limit(), cells - server.answered)
-
-    with Server(behave, hold=hold) as server:
+    # No request is answered before all are open that may be.
+    with Server(behave, hold=lambda _: server.awaits_more(cells, concurrency)) as server:
         scorer = spoken.load(server, concurrency=concurrency, timeout=60.0)
         check(server, scorer(draw_images(2), texts(cells // 2)))
     assert server.most_open == concurrency
@@ -461,7 +479,7 @@ def test_killed_three_times_it_goes_on_and_asks_little_twice(spoken, tmp_path):
         return reply.body == spoken.right(request).body
 
     # From `stop_at` requests on none is answered, so that the client cannot end before the kill.
-    with Server(behave, hold=lambda: 0 < stop_at <= len(server.requests)) as server:
+    with Server(behave, hold=lambda _: 0 < stop_at <= len(server.requests)) as server:
         stored = 0
         for name in ("first", "second", "third"):
             stop_at = len(server.requests) + (60 if stored else 50)
@@ -508,7 +526,7 @@ def count_values(path):
 def test_an_interrupt_loses_nothing_that_is_finished(spoken, tmp_path):
     path = tmp_path / "s.db"
     # From 100 requests on none is answered, so that the client cannot end before the signal.
-    with Server(spoken.right, hold=lambda: len(server.requests) >= 100) as server:
+    with Server(spoken.right, hold=lambda _: len(server.requests) >= 100) as server:
         client = start(spoken, server, path, 10, 20, 8, "k")
         wait_for(server, 100, client)
         client.send_signal(signal.SIGINT)

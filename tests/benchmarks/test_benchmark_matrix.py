@@ -10,8 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from helpers.benchmarks.examples import EXAMPLES, module_of_tests
-from helpers.benchmarks.published_layouts import opened
+from helpers.benchmarks.examples import EXAMPLES, module_of_tests, opened
 from helpers.site_hooks import load
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning
@@ -26,10 +25,11 @@ names = pytest.mark.parametrize("name", EXAMPLES)
 def test_every_benchmark_has_an_example():
     custom = {card.name: card for card in load("tables").shipped(benchmarks) if card.page}
     for name, card in custom.items():
-        path = module_of_tests(card).relative_to(ROOT)
+        path = module_of_tests(card)
+        step = "Add it to EXAMPLES of" if path.is_file() else "Write EXAMPLES = {...} in a new"
         assert name in EXAMPLES, (
-            f"the benchmark {name!r} has no example. Write {path} with EXAMPLES = {{{name!r}: "
-            "Example(...)}: a function that writes a small copy of its files, their counts, "
+            f"the benchmark {name!r} has no example. {step} {path.relative_to(ROOT)}, as {name!r}: "
+            "Example(...), with a function that writes a small copy of its files, their counts, "
             "metrics computed by hand, a row that is there twice and a malformed row; "
             "tests/helpers/benchmarks/example.py describes each, and "
             "tests/benchmarks/test_sugarcrepe_pp.py is one to start from"

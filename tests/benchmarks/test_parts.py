@@ -5,7 +5,7 @@ import json
 import jsonschema
 import numpy as np
 import pytest
-from helpers.benchmarks.published_layouts import LAYOUTS, opened
+from helpers.benchmarks.examples import EXAMPLES, opened
 from helpers.benchmarks.small_files import draw
 from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
 from helpers.toy import ToyEmbedding, draw_image, expected
@@ -144,9 +144,9 @@ def test_the_command_and_every_form_of_the_report(root, tmp_path):
     assert "(3)" not in call(*common, "--subset", "nope", code=2).stderr
 
 
-@pytest.mark.parametrize("name", sorted(LAYOUTS))
+@pytest.mark.parametrize("name", sorted(EXAMPLES))
 def test_every_benchmark_can_leave_out_an_item(tmp_path, name):
-    LAYOUTS[name](tmp_path)
+    EXAMPLES[name].write(tmp_path)
     whole = opened(name, tmp_path)
     items = list(whole.items())
     named = [
@@ -176,7 +176,7 @@ def test_every_benchmark_can_leave_out_an_item(tmp_path, name):
 
 
 def test_published_figures_are_of_the_whole(tmp_path):
-    LAYOUTS["winoground"](tmp_path)
+    EXAMPLES["winoground"].write(tmp_path)
     benchmark = opened("winoground", tmp_path)
     names = {n for group in benchmark.card.published.values() for n in group if n != "source"}
     scorer = ToyEmbedding(card=ModelCard(min(names), "x", "x"))

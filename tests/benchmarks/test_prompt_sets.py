@@ -1,12 +1,29 @@
 """Sets of prompts: which image belongs to which, and what two generators' folders say."""
 
+from __future__ import annotations
+
 import itertools
 import json
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from helpers.benchmarks.published_layouts import draw, write_json
+from helpers.benchmarks.example import (
+    COUNTS,
+    Example,
+    cell_with,
+    json_again,
+    json_with,
+    key_again,
+    line_again,
+    line_with,
+    with_an_image,
+)
+from helpers.benchmarks.expected_metrics import Expected, Scores, per_item
+from helpers.benchmarks.small_files import FIXTURES, copy, draw, write_json
 from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
 from helpers.toy import ToyEmbedding, draw_image, expected
 from PIL import Image
@@ -14,12 +31,132 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError, T2VWarning
+from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.registry import benchmarks
 from t2v_eval.report.report import compare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
+
+SKILLS = "color shape texture spatial non_spatial complex numeracy 3d_spatial".split()
+
+
+def draw_images(root: Path, *names: str) -> None:
+    for seed, name in enumerate(names):
+        draw(root / "images" / f"{name}.png", seed)
+
+
+def write_partiprompts(root: Path) -> None:
+    copy(root, "prompt_sets/PartiPrompts.tsv")
+    draw_images(root, "0", "1")
+
+
+def write_drawbench(root: Path) -> None:
+    (root / "drawbench.csv").write_text("Prompts,Category\nA red car.,Colors\nTwo.,Counting\n")
+    draw_images(root, "0", "1")
+
+
+def write_geneval(root: Path) -> None:
+    copy(root, "prompt_sets/evaluation_metadata.jsonl")
+    draw_images(root, "0", "1")
+
+
+def write_t2i_compbench(root: Path) -> None:
+    copy(root, *(f"prompt_sets/{path.name}" for path in (FIXTURES / "prompt_sets").glob("*.txt")))
+    draw_images(root, *(f"{n:05}" for n in range(16)))
+
+
+def write_genai_bench_prompts(root: Path) -> None:
+    write_json(root / "genai_image.json", {n: {"prompt": f"of {n}"} for n in ("00003", "00009")})
+    write_json(root / "genai_skills.json", {"counting": [9], "basic": [3, 9]})
+    draw_images(root, "3", "00009")
+
+
+def write_tifa_v1(root: Path) -> None:
+    copy(root, "prompt_sets/tifa_v1.0_text_inputs.json")
+    draw_images(root, "0", "1")
+
+
+def write_dsg_1k(root: Path) -> None:
+    copy(root, "prompt_sets/dsg-1k-anns.csv")
+    draw_images(root, "0", "1")
+
+
+def mean_over_prompts(items: list[Item], _: Path) -> tuple[Scores, Expected]:
+    scores = per_item(items, lambda n: [float(n)] * len(items[n].images))
+    return scores, {"score": sum(range(len(items))) / len(items)}
+
+
+def example(write: Callable[[Path], None], **fields: Any) -> Example:
+    """An example of two items; `fields` are the others that differ."""
+    return Example(
+        **{"items": 2, "images": 2, "texts": 2} | fields, write=write, metric=mean_over_prompts
+    )
+
+
+EXAMPLES = {
+    "partiprompts": example(
+        write_partiprompts,
+        tags={"Abstract": 1, "Animals": 1, "Basic": 2},
+        again=with_an_image(line_again("PartiPrompts.tsv")),
+        said=COUNTS,
+        bad=line_with("PartiPrompts.tsv", 2, "sky\tArts"),
+        message="line 3 has 2 values between tabs, not 4",
+    ),
+    "drawbench": example(
+        write_drawbench,
+        tags={"Colors": 1, "Counting": 1},
+        again=with_an_image(line_again("drawbench.csv")),
+        said=COUNTS,
+        bad=line_with("drawbench.csv", 2, ",Counting"),
+        message="row 2.*'Prompts' is empty",
+    ),
+    "geneval": example(
+        write_geneval,
+        tags={"single_object": 1, "colors": 1},
+        again=with_an_image(line_again("evaluation_metadata.jsonl")),
+        said=COUNTS,
+        bad=line_with("evaluation_metadata.jsonl", 1, '{"tag": "colors"}'),
+        message="row 2.*'prompt'",
+    ),
+    "t2i-compbench": example(
+        write_t2i_compbench,
+        items=16,
+        images=16,
+        texts=16,
+        tags=dict.fromkeys(SKILLS, 2),
+        again=with_an_image(line_again("3d_spatial_val.txt"), "16"),
+        said=COUNTS,
+        bad=lambda root: (root / "shape_val.txt").write_bytes(b"caf\xe9\n"),
+        message="shape_val.txt is not UTF-8 text in line 1, at byte 3",
+    ),
+    "genai-bench-prompts": example(
+        write_genai_bench_prompts,
+        tags={"counting": 1, "basic": 2},
+        again=key_again("genai_image.json"),
+        said="the key '00003' occurs twice",
+        bad=json_with("genai_image.json", lambda c: c["00009"].pop("prompt")),
+        message="genai_image.json, '00009': there is no 'prompt'",
+    ),
+    "tifa-v1": example(
+        write_tifa_v1,
+        tags={"coco": 1, "drawbench": 1},
+        again=with_an_image(json_again("tifa_v1.0_text_inputs.json")),
+        said="id coco_301091 occurs twice",
+        bad=json_with("tifa_v1.0_text_inputs.json", lambda c: c[1].update(caption=3)),
+        message="row 2: 'caption' is 3, not str",
+    ),
+    "dsg-1k": example(
+        write_dsg_1k,
+        tags={"whoops": 1, "vrd": 1},
+        again=line_again("dsg-1k-anns.csv"),
+        said="counts: 2, as a row is a question of a prompt",
+        bad=cell_with("dsg-1k-anns.csv", "text", "A ball"),
+        message="row 2: whoops_5 has another text",
+    ),
+}
+
 
 LONG = "a very long prompt of a robot that " + "walks and " * 12 + "stops"
 PROMPTS = [
@@ -226,7 +363,7 @@ def test_ids_of_a_set_are_names_too(tmp_path):
 
 
 def test_t2i_compbench_and_genai_bench(tmp_path):
-    for skill in "color shape texture spatial non_spatial complex numeracy 3d_spatial".split():
+    for skill in SKILLS:
         (tmp_path / f"{skill}_val.txt").write_text(f"a {skill} thing\nanother {skill} thing\n\n")
     folder = images(tmp_path / "mine", *(f"{n}.png" for n in range(16)))
     items = benchmarks.create("t2i-compbench", root=tmp_path, images=folder).items()

@@ -6,8 +6,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from helpers.benchmarks.examples import EXAMPLES
-from helpers.benchmarks.published_layouts import opened
+from helpers.benchmarks.examples import EXAMPLES, opened
 from helpers.toy import ToyEmbedding
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning

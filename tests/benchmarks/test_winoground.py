@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pyarrow
 import pytest
+from helpers.benchmarks.example import Example, line_again, line_with
+from helpers.benchmarks.expected_metrics import pairs_right_but_the_last
 from helpers.toy import draw_image
 from pyarrow import parquet
 
@@ -21,7 +23,7 @@ ROWS = [
         "collapsed_tag": "Relation",
         "tag": "Scope",
         "secondary_tag": "Pragmatics, Symbolic",
-        "num_main_preds": 1,
+        "num_main_preds": 3,
     },
 ]
 ROWS = [
@@ -50,6 +52,31 @@ def write(root, rows=ROWS, folder="data"):
     return root
 
 
+EXAMPLES = {
+    "winoground": Example(
+        write=write,
+        items=3,
+        images=6,
+        texts=6,
+        tags={
+            "Object": 1,
+            "Relation": 2,
+            "1 main predicate": 1,
+            "2 main predicates": 1,
+            "3 main predicates": 1,
+            "Series": 1,
+            "Pragmatics": 1,
+            "Symbolic": 1,
+        },
+        metric=pairs_right_but_the_last,
+        again=line_again("data/examples.jsonl", 0),
+        said="the id 0 occurs twice",
+        bad=line_with("data/examples.jsonl", 1, "{"),
+        message="row 2 .*is not JSON",
+    )
+}
+
+
 def opened(root):
     return benchmarks.create("winoground", root=root)
 
@@ -67,7 +94,7 @@ def test_items_are_read_from_the_unpacked_files(tmp_path, folder):
     assert [item.tags for item in items] == [
         ("Object", "1 main predicate"),
         ("Relation", "2 main predicates", "Series"),
-        ("Relation", "1 main predicate", "Pragmatics", "Symbolic"),
+        ("Relation", "3 main predicates", "Pragmatics", "Symbolic"),
     ]
 
 

@@ -45,6 +45,16 @@ class Example(NamedTuple):
     message: str
 
 
+def rating_faults(file: str) -> dict[str, Any]:
+    """What rows do in a file of {name: {"prompt", "models": {generator: ratings}}}."""
+    return {
+        "again": key_again(file),
+        "said": "the key '.*' occurs twice",
+        "bad": json_with(file, lambda c: next(iter(c.values()))["models"].update(DALLE_3=[9])),
+        "message": f"{file}, '.*DALLE_3",
+    }
+
+
 COUNTS = "warns: items and .* has"  # rows without an id that belong to other images
 TWICE = "warns: 1 of . items occur twice and count twice"
 

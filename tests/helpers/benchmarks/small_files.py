@@ -50,3 +50,15 @@ def jpeg(seed: int) -> bytes:
 def clip(path: Path, seed: int, count: int = 3) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     encode(path, count, seed=seed)
+
+
+# A generator's video of a prompt, as T2V benchmarks ship it: whole, or as frames.
+
+
+def write_clip(root: Path, generator: str, name: str, count: int, seed: int) -> None:
+    clip(root / generator / f"{name}.mp4", seed, count)
+
+
+def draw_frames(root: Path, generator: str, name: str, count: int, seed: int) -> None:
+    for k in range(count):
+        draw(root / "frames" / generator / f"video_{name}_frame_{k:04}.jpg", seed + k)

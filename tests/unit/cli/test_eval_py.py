@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.benchmarks.published_layouts import LAYOUTS
+from helpers.benchmarks.examples import EXAMPLES
 from helpers.benchmarks.toy_benchmark import Knows, Toys, named_toys  # noqa: F401
 
 from t2v_eval.errors import BenchmarkDataError, InputError, MissingDataError
@@ -197,7 +197,7 @@ def test_the_folders_of_t2v_metrics(program, tmp_path, capsys, monkeypatch):
         "naturalbench-retrieval": "NaturalBench-Retrieval",
     }  # fmt: skip
     for name, folder in places.items():
-        LAYOUTS[name](tmp_path / folder)
+        EXAMPLES[name].write(tmp_path / folder)
     for name in ("tifa160/tifa160.json", "tifa160/dsg_tifa160_anns.csv", "seetrue/SeeTRUE.csv",
                  "stanfordt23d/stanfordt23d.json"):  # fmt: skip
         (tmp_path / name).rename(tmp_path / Path(name).name)

@@ -7,7 +7,7 @@ import io
 import json
 
 import pytest
-from helpers.benchmarks.choice_layouts import camerabench_retrieval
+from helpers.benchmarks.examples import EXAMPLES
 from helpers.media.videos import by_hand, encode
 from helpers.models.tiny_vlm import TINY
 from PIL import Image
@@ -107,7 +107,7 @@ def test_captions_of_videos(model, videos, tmp_path):
 
 
 def test_a_benchmark_of_videos_that_are_read_whole_has_a_page(model, tmp_path):
-    camerabench_retrieval(tmp_path / "data")
+    EXAMPLES["camerabench-retrieval"].write(tmp_path / "data")
     asked = "eval", "-b", "camerabench-retrieval", "--root", tmp_path / "data", *few(model)
     found = run(*asked, "--benchmark-option", "whole=true", "--out", tmp_path / "report")
     assert found.exit_code == 0, found.output

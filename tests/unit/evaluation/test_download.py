@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from helpers.benchmarks.published_layouts import seetrue
+from helpers.benchmarks.examples import EXAMPLES
 from helpers.services.hub_server import hub, point_at, serving  # noqa: F401
 from typer.testing import CliRunner
 
@@ -62,7 +62,7 @@ def test_it_says_what_is_needed_and_touches_nothing(tmp_path, monkeypatch):
 
 
 def test_it_checks_a_folder(tmp_path, small):
-    seetrue(tmp_path)
+    EXAMPLES["seetrue"].write(tmp_path)
     shown = call("seetrue", "--root", tmp_path).stderr
     assert "found 9 items with 28 images and 9 texts" in shown
     assert "9 items and seetrue has 602" in shown
@@ -73,7 +73,7 @@ def test_it_checks_a_folder(tmp_path, small):
 
 
 def test_a_file_that_is_not_the_published_one_is_named(tmp_path):
-    seetrue(tmp_path)
+    EXAMPLES["seetrue"].write(tmp_path)
     shown = call("seetrue", "--root", tmp_path, code=2).stderr
     assert "SeeTRUE.csv is not the published file" in shown.replace("\n", "")
 
@@ -95,7 +95,7 @@ def test_the_prompts_of_a_set_need_no_images(tmp_path):
 
 def published(tmp_path):
     """What the hub has of SeeTRUE, as the fixture in its layout has it."""
-    seetrue(tmp_path / "published")
+    EXAMPLES["seetrue"].write(tmp_path / "published")
     images = {
         f"images/{path.name}": path.read_bytes()
         for path in (tmp_path / "published" / "images").iterdir()

@@ -7,8 +7,7 @@ import socket
 
 import numpy as np
 import pytest
-from helpers.benchmarks.choice_layouts import flickr8k
-from helpers.benchmarks.published_layouts import LAYOUTS, genai_rank, opened, seetrue, stanfordt23d
+from helpers.benchmarks.examples import EXAMPLES, opened
 from helpers.toy import ToyEmbedding
 from scipy import stats
 
@@ -39,7 +38,7 @@ def test_02_a_group_of_human_ties_only_stops_nothing():
 
 
 def test_03_no_generator_is_left_out_in_silence(tmp_path):
-    stanfordt23d(tmp_path)
+    EXAMPLES["stanfordt23d"].write(tmp_path)
     counts = {
         name: sum(len(item.images) for item in benchmarks.create(name, root=tmp_path).items())
         for name in ("stanfordt23d", "stanfordt23d-300")
@@ -49,7 +48,7 @@ def test_03_no_generator_is_left_out_in_silence(tmp_path):
 
 @pytest.fixture
 def ranked(tmp_path):
-    genai_rank(tmp_path)
+    EXAMPLES["genai-rank-dalle3"].write(tmp_path)
     benchmark = benchmarks.create("genai-rank-dalle3", root=tmp_path)
     return benchmark, benchmark.items()
 
@@ -77,7 +76,7 @@ def test_06_a_prompt_rated_all_alike_has_no_best_image(ranked):
 
 
 def test_07_a_missing_score_moves_no_label(tmp_path):
-    seetrue(tmp_path)
+    EXAMPLES["seetrue"].write(tmp_path)
     benchmark = benchmarks.create("seetrue", root=tmp_path)
     items = benchmark.items()
     scores = [column(item.labels["human"]) for item in items]
@@ -115,27 +114,27 @@ def test_10_too_little_is_undefined_and_other_names_are_errors():
 
 
 def test_11_two_runs_give_one_figure(tmp_path):
-    flickr8k(tmp_path)
+    EXAMPLES["flickr8k-cf"].write(tmp_path)
     benchmark = benchmarks.create("flickr8k-cf", root=tmp_path)
     runs = [evaluate(ToyEmbedding(), benchmark, resamples=20) for _ in range(2)]
     assert runs[0].metrics == runs[1].metrics and "acc23" in runs[0].metrics
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_12_every_image_can_be_loaded(tmp_path, name):
-    LAYOUTS[name](tmp_path)
+    EXAMPLES[name].write(tmp_path)
     for item in opened(name, tmp_path).items():
         assert decode(open_media(item.images[0])).size
 
 
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize("name", EXAMPLES)
 def test_13_nothing_is_downloaded_and_any_folder_will_do(tmp_path, name, monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("the network was used")
 
     root = tmp_path / "elsewhere"
     root.mkdir()
-    LAYOUTS[name](root)
+    EXAMPLES[name].write(root)
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     monkeypatch.setattr(socket, "socket", refuse)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from helpers.benchmarks.choice_layouts import camerabench_binary
+from helpers.benchmarks.examples import EXAMPLES
 from helpers.media.videos import by_hand, encode
 from helpers.services.ask_server import SERVICES, Spoken
 from helpers.services.loopback import Reply, Server, p_yes
@@ -183,7 +183,7 @@ def test_a_server_of_ones_own_gets_the_frames_first(video):
 @pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 def test_what_a_benchmark_of_whole_videos_would_cost(tmp_path, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    camerabench_binary(tmp_path)
+    EXAMPLES["camerabench-binary"].write(tmp_path)
     requests = (
         f"eval --dry-run -m gpt-4o -b camerabench-binary --no-store --root {tmp_path}".split()
     )

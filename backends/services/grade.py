@@ -38,6 +38,14 @@ class WrittenAnswer(Question):
 
     Raises:
         InputError: an option is not valid.
+
+    >>> class Words(WrittenAnswer):
+    ...     default_template = "judge-100"
+    ...
+    ...     def parse_score(self, completion):
+    ...         return float(len(completion.text.split()))
+    >>> Words().score_response(Response([Completion("a red cat")]), "", protocol=None).value
+    3.0
     """
 
     def __init__(self, max_tokens: int = 16, temperature: float = 0.0) -> None:

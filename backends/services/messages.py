@@ -50,6 +50,9 @@ class Completion(NamedTuple):
         sampled_token: the first token that was sampled.
         has_reasoning: whether the service returns reasoning beside the text.
         error: why the completion is not valid.
+
+    >>> Completion("Yes", truncated=True).top_logprobs is None
+    True
     """
 
     text: str
@@ -79,6 +82,9 @@ class InnerError(Exception):
 
     Args:
         info: the error.
+
+    >>> InnerError(ErrorInfo(503, "overloaded")).info.status
+    503
     """
 
     def __init__(self, info: ErrorInfo) -> None:
@@ -118,7 +124,10 @@ class TokenLogprob(NamedTuple):
 
     Attributes:
         token: its text; None where that is not valid.
-        logprob: its log-probability; None where that is not valid.
+        logprob: its natural log-probability, at most 0 up to rounding; None where it is not valid.
+
+    >>> TokenLogprob("Yes", -0.5).logprob
+    -0.5
     """
 
     token: str | None
@@ -130,10 +139,13 @@ class ErrorInfo(NamedTuple):
 
     Attributes:
         status: the HTTP status; 0 where it is not known.
-        message: the service's message.
-        retry_after: seconds to wait.
+        message: the service's message, not yet redacted; "" where there is none.
+        retry_after: seconds that the service asks to wait; None where it does not say.
         invalid_key: whether the service refuses the key.
         quota_exhausted: whether the account's quota is used up.
+
+    >>> ErrorInfo(429, "slow down", retry_after=2.0).quota_exhausted
+    False
     """
 
     status: int

@@ -33,7 +33,10 @@ ExplainRejection = Callable[[str], Exception | None]
 
 
 class AccessOptions(TypedDict, total=False):
-    """Options of every protocol that say where and by whom it is spoken."""
+    """Options of every protocol that say where and by whom it is spoken.
+
+    >>> access: AccessOptions = {"base_url": "http://localhost:8000/v1", "api_key": "k"}
+    """
 
     api_key: str | None
     key_file: str | os.PathLike[str] | None
@@ -64,6 +67,14 @@ class ServiceProtocol(ABC):
 
     Raises:
         InputError: an option is not valid.
+
+    >>> from t2v_eval.backends.services.openai_protocol import CompatibleProtocol
+    >>> protocol = CompatibleProtocol("my-model", base_url="http://localhost:8000/v1")
+    >>> isinstance(protocol, ServiceProtocol)
+    True
+    >>> parts = protocol.message_parts("Does it show a cat?")
+    >>> protocol.request_body(parts, SamplingParams(1, 0.0))["messages"][0]["role"]
+    'user'
     """
 
     price_table: ClassVar[str]  # the section of `_prices.toml`

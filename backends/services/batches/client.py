@@ -20,6 +20,9 @@ class BatchOutcome(NamedTuple):
     Attributes:
         reason: why questions without an answer have none.
         files: the provider's names of the files of answers.
+
+    >>> BatchOutcome("the batch ended without an answer (expired)").files
+    ()
     """
 
     reason: str
@@ -31,6 +34,9 @@ class LineError(ServiceError):
 
     Attributes:
         info: the service's error.
+
+    >>> LineError("the service answers 400", ErrorInfo(400)).info.status
+    400
     """
 
     def __init__(self, message: str, info: ErrorInfo) -> None:
@@ -56,31 +62,79 @@ def line_error(status: str, error: object, message: object) -> LineError:
 
 
 class BatchClient(Protocol):
-    """The batch API of a provider; files and batches go by the provider's names."""
+    """The batch API of a provider; files and batches go by the provider's names.
+
+    Attributes:
+        max_file_bytes: size that an input file may have.
+        id_field: the field of a line of answers that holds the id of its question.
+
+    >>> class Recorder(BatchClient):
+    ...     max_file_bytes, id_field = 2**20, "key"
+    ...
+    ...     def request_line(self, request_id, body):
+    ...         return {"key": request_id, "request": body}
+    >>> Recorder().request_line("1", {"contents": []})
+    {'key': '1', 'request': {'contents': []}}
+    """
 
     max_file_bytes: int
-    id_field: str  # the field of a line of answers that holds the id of its question
+    id_field: str
 
     def request_line(self, request_id: str, body: Any) -> dict[str, Any]:
-        """Return a question as a line of an input file."""
+        """Return a question as a line of an input file.
+
+        Args:
+            request_id: the id by which its answer is found again.
+            body: the request, as `ServiceProtocol.request_body` returns it.
+        """
 
     def upload(self, file: IO[bytes]) -> str:
-        """Upload an input file; return its name."""
+        """Upload an input file; return its name.
+
+        Args:
+            file: lines of JSON, open for reading.
+
+        Raises:
+            ServiceError: the service does not say what the file is called.
+        """
 
     def create_batch(self, file: str) -> str:
-        """Create a batch from an uploaded file; return the batch's name."""
+        """Create a batch from an uploaded file; return the batch's name.
+
+        Args:
+            file: what `upload` returned.
+
+        Raises:
+            ServiceError: the service does not say what the batch is called.
+        """
 
     def list_batches(self) -> Iterable[tuple[str, str]]:
         """Yield the input file and the name of each batch, the latest first."""
 
     def poll(self, name: str) -> BatchOutcome | None:
-        """Return the outcome of a batch; None while it runs."""
+        """Return the outcome of a batch; None while it runs.
+
+        Args:
+            name: what `create_batch` returned.
+        """
 
     def output_chunks(self, file: str) -> Iterator[bytes]:
-        """Yield an output file in chunks; nothing where the provider has deleted it."""
+        """Yield an output file in chunks; nothing where the provider has deleted it.
+
+        Args:
+            file: one of `BatchOutcome.files`.
+        """
 
     def parse_line(self, row: Mapping[str, Any]) -> Any:
-        """Return the answer of an output line, or the error in its place."""
+        """Return the answer of an output line, or the error in its place.
+
+        Args:
+            row: the line, parsed.
+
+        Returns:
+            A response for `ServiceProtocol.parse_response`, or a `ServiceError`, which is not
+            raised.
+        """
 
 
 def as_answer_error(error: Exception) -> Exception:

@@ -23,6 +23,19 @@ class GeminiBatchClient(BatchClient):
     """Google's batch API; see `BatchClient`.
 
     The display name of a batch is the name of its input file, by which it is found again.
+
+    Args:
+        client: Google's client.
+        model: the service's name of the model.
+        http: the client that reads files of answers.
+        address: where these files are, such as "https://.../v1beta".
+        key: the key of the account.
+
+    >>> client = google.genai.Client(api_key="k")
+    >>> with httpx2.Client() as http:
+    ...     batches = GeminiBatchClient(client, "gemini-2.5-flash", http, "https://a/v1", Key("k"))
+    ...     batches.parse_line({"key": "1", "response": {"candidates": []}})
+    {'candidates': []}
     """
 
     max_file_bytes = 1900 * 2**20

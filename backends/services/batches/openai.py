@@ -19,7 +19,17 @@ FINISHED = ("completed", "failed", "expired", "cancelled")
 
 
 class OpenAIBatchClient(BatchClient):
-    """OpenAI's batch API; see `BatchClient`."""
+    """OpenAI's batch API; see `BatchClient`.
+
+    Args:
+        client: the client of the account; its owner closes it.
+
+    >>> batches = OpenAIBatchClient(openai.OpenAI(api_key="k"))
+    >>> batches.request_line("1", {"model": "gpt-4o"})["custom_id"]
+    '1'
+    >>> batches.parse_line({"response": {"status_code": 200, "body": {"choices": []}}})
+    {'choices': []}
+    """
 
     max_file_bytes = 180 * 2**20
     id_field = "custom_id"

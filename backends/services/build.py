@@ -47,8 +47,8 @@ def build_scorer(
     require_choice("question", question, tuple(QUESTIONS))
     protocol_arguments = _arguments(protocol) | AccessOptions.__annotations__.keys()
     scorer_protocol = protocol(model, **_take(options, protocol_arguments))
-    make_question = QUESTIONS[question]
-    scorer_question = make_question(**_take(options, _arguments(make_question)))
+    question_arguments = _arguments(QUESTIONS[question])
+    scorer_question = QUESTIONS[question](**_take(options, question_arguments))
     if isinstance(scorer_question, PairwiseChoice):
         return PairwiseScorer(scorer_protocol, scorer_question, **options)
     return ServiceScorer(scorer_protocol, scorer_question, **options)

@@ -18,6 +18,26 @@ runs locally takes those of [`LocalScorer`](api/extending.md#t2v_eval.local.base
 scorer behind an API those of [`ApiScorer`](api/extending.md#t2v_eval.ApiScorer).
 """
 
+SERVICES = """## Parts of services
+
+A scorer of a service takes the options of its protocol, of its question (`answer_question`, `Grade`
+or `PairwiseChoice`) and of `ServiceScorer`, each by its name."""
+
+SERVICE_PARTS = (
+    "protocol.ServiceProtocol",
+    "openai_protocol.OpenAIProtocol",
+    "openai_protocol.CompatibleProtocol",
+    "gemini_protocol.gemini_protocol",
+    "gemini_protocol.GeminiProtocol",
+    "gemini_protocol.VertexProtocol",
+    "yes_no.answer_question",
+    "yes_no.AnswerProbability",
+    "yes_no.SampledAnswer",
+    "grade.Grade",
+    "pairwise.PairwiseChoice",
+    "scorer.ServiceScorer",
+)
+
 ENTRY = """::: {path}
     options:
       heading_level: 3
@@ -35,6 +55,8 @@ def options_page() -> str:
         parts.append(f"## {title}")
         for path, cards in entries(registry).items():
             parts += [ENTRY.format(path=path), f"Used by {names(cards)}."]
+    parts.append(SERVICES)
+    parts += [ENTRY.format(path=f"backends.services.{part}") for part in SERVICE_PARTS]
     return "\n\n".join(parts) + "\n"
 
 

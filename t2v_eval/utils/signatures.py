@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
+from typing import TypeAlias
 
 EMPTY = {"object", "ABC", "Generic", "Protocol"}  # classes whose constructors take nothing
 
@@ -15,7 +18,7 @@ def accepted(file: Path, name: str) -> frozenset[str] | None:
     """Return the keyword arguments of a class or function in a file; None if unknown.
 
     Arguments that it passes on as ``**options`` count too: those of base classes, and of what the
-    body of a function calls.
+    body of a function calls, which may be one of its own arguments, or any value of a dictionary.
 
     Args:
         file: a Python file.
@@ -34,7 +37,14 @@ class UnseenError(Exception):
     """The source does not show the arguments."""
 
 
-def _accepted(file: Path, name: str, within: tuple[tuple[Path, str], ...]) -> set[str]:
+Place: TypeAlias = tuple[Path, str]  # a file, and a name that it defines or imports
+Call: TypeAlias = tuple[str, list[str]]  # what is called, and the names of its positional arguments
+
+
+def _accepted(
+    file: Path, name: str, within: tuple[Place, ...], passed: Sequence[Place] = ()
+) -> set[str]:
+    """Return the keyword arguments that remain for a call with positional arguments."""
     if name in EMPTY:
         return set()
     if (file, name) in within:
@@ -46,25 +56,34 @@ def _accepted(file: Path, name: str, within: tuple[tuple[Path, str], ...]) -> se
     if node is None:
         if name not in imports:
             raise UnseenError
-        return _accepted(*_place(file, *imports[name]), within)
+        return _accepted(*_place(file, *imports[name]), within, passed)
+    if isinstance(node, ast.Dict):
+        return set().union(*(_accepted(file, _name(v), within, passed) for v in node.values))
     if isinstance(node, ast.FunctionDef):
-        return _function_keywords(node, file, within, _callees(node))
+        return _function_keywords(node, file, within, _calls(node), passed)
     bases = [_name(base) for base in node.bases]
     if "TypedDict" in bases:
         return {_name(field.target) for field in node.body if isinstance(field, ast.AnnAssign)}
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
-            return _function_keywords(part, file, within, bases) - {"self"}
+            onward: list[Call] = [(base, []) for base in bases]
+            return _function_keywords(part, file, within, onward, [(file, "self"), *passed])
     if any(_name(decorator).endswith("dataclass") for decorator in node.decorator_list):
         raise UnseenError
-    return set().union(*(_accepted(file, base, within) for base in bases))
+    return set().union(*(_accepted(file, base, within, passed) for base in bases))
 
 
 def _function_keywords(
-    node: ast.FunctionDef, file: Path, within: tuple[tuple[Path, str], ...], onward: list[str]
+    node: ast.FunctionDef,
+    file: Path,
+    within: tuple[Place, ...],
+    onward: Sequence[Call],
+    passed: Sequence[Place],
 ) -> set[str]:
     arguments = node.args
-    keywords = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
+    places = dict(zip(names, passed, strict=False))
+    keywords = {*names, *(a.arg for a in arguments.kwonlyargs)} - places.keys()
     if arguments.kwarg is None:
         return keywords
     annotation = arguments.kwarg.annotation
@@ -72,19 +91,30 @@ def _function_keywords(
         return keywords | _accepted(file, _name(annotation.slice), within)
     if not onward:
         raise UnseenError
-    return keywords.union(*(_accepted(file, target, within) for target in onward))
+    for target, values in onward:
+        further = [places.get(value, (file, value)) for value in values]
+        keywords |= _accepted(*places.get(target, (file, target)), within, further)
+    return keywords
 
 
-def _callees(node: ast.FunctionDef) -> list[str]:
-    """Return the names of what the body of a function calls with its own ``**options``."""
+def _calls(node: ast.FunctionDef) -> list[Call]:
+    """Return the calls in the body of a function that get its ``**options`` or a part of them."""
     kwarg = node.args.kwarg
     return [
-        _name(call.func)
+        (_name(call.func), [_name(v) for v in takewhile(_is_one_value, call.args)])
         for call in ast.walk(node)
         if kwarg is not None
         and isinstance(call, ast.Call)
-        and any(k.arg is None and _name(k.value) == kwarg.arg for k in call.keywords)
+        and any(k.arg is None and _mentions(k.value, kwarg.arg) for k in call.keywords)
     ]
+
+
+def _is_one_value(node: ast.expr) -> bool:
+    return not isinstance(node, ast.Starred)
+
+
+def _mentions(node: ast.expr, name: str) -> bool:
+    return any(isinstance(inner, ast.Name) and inner.id == name for inner in ast.walk(node))
 
 
 def _name(node: ast.expr) -> str:
@@ -98,7 +128,7 @@ def _name(node: ast.expr) -> str:
 @lru_cache(maxsize=256)
 def _module(
     file: Path, version: tuple[int, int]
-) -> tuple[dict[str, ast.ClassDef | ast.FunctionDef], dict[str, tuple[str, str]]]:
+) -> tuple[dict[str, ast.ClassDef | ast.FunctionDef | ast.Dict], dict[str, tuple[str, str]]]:
     """Return the definitions of a file, and (module, name) of each name that it imports.
 
     Args:
@@ -106,7 +136,13 @@ def _module(
         version: time and size of the file, so that the cache forgets an edited one.
     """
     body = ast.parse(file.read_text(encoding="utf-8")).body
-    definitions = {n.name: n for n in body if isinstance(n, (ast.ClassDef, ast.FunctionDef))}
+    definitions: dict[str, ast.ClassDef | ast.FunctionDef | ast.Dict] = {}
+    for node in body:
+        if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+            definitions[node.name] = node
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Dict):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            definitions |= {_name(target): node.value for target in targets}
     imports = {
         alias.asname or alias.name: ("." * node.level + (node.module or ""), alias.name)
         for node in body

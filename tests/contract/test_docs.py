@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import socket
 from importlib import import_module
@@ -13,7 +14,9 @@ from helpers.doc_blocks import blocks_of, run_page, same_output
 from helpers.doc_names import check_block
 
 import t2v_eval
-from t2v_eval.registry import benchmarks, models
+from t2v_eval.registry import benchmarks, models, source_of
+from t2v_eval.remote.scorer import ApiOptions
+from t2v_eval.utils.signatures import accepted
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -138,6 +141,20 @@ def test_the_page_of_options_has_every_class():
             module, _, name = path.rpartition(".")
             assert hasattr(import_module(f"t2v_eval.{module}"), name)
             assert f"::: {path}\n" in page
+
+
+def test_the_page_of_options_has_every_option_of_a_service():
+    """Those that a card may set are arguments of the parts on the page, or of every API scorer."""
+    options = site_hooks.load("options")
+    page, listed = options.options_page(), {"question", *ApiOptions.__annotations__}
+    for part in options.SERVICE_PARTS:
+        assert f"::: backends.services.{part}\n" in page
+        module, name = part.split(".")
+        value = getattr(import_module(f"t2v_eval.backends.services.{module}"), name)
+        listed |= inspect.signature(value).parameters.keys()
+    for card in models.cards.values():
+        if card.remote:
+            assert accepted(source_of(card), card.entry) <= listed, card.name
 
 
 def test_the_schema_of_reports_is_described():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from functools import cache
 from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
@@ -79,24 +78,7 @@ def check_options(name: str, keys: list[str]) -> None:
         return
     card = models.card(name)
     takes = accepted(source_of(card), card.entry)
-    if card.remote:  # options are divided between the classes of a service by their names
-        takes = service_options()
     assert takes is None or set(keys) <= takes | {"model", *CALL}, (name, keys)
-
-
-@cache
-def service_options() -> frozenset[str]:
-    """Return the names of all arguments and options in the code of services."""
-    nodes = [
-        node
-        for folder in ("backends/services", "t2v_eval/remote", "t2v_eval/scoring")
-        for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-    ]
-    return frozenset(
-        {node.arg for node in nodes if isinstance(node, ast.arg)}
-        | {ast.unparse(node.target) for node in nodes if isinstance(node, ast.AnnAssign)}
-    )
 
 
 def check_command(words: list[str]) -> None:

@@ -226,6 +226,55 @@ def test_arguments_are_seen_through_bases_and_options(package):
         assert Registry("model", "their_scorers", ModelCard).card("x").args == {"any": "1"}
 
 
+def test_options_that_are_divided_between_several_calls_are_seen(package):
+    """As those of a service: a class that is passed on, one that a dictionary holds, and a rest."""
+    (package / "shade.py").write_text(
+        "from .build import build\n"
+        "class Place:\n"
+        "    def __init__(self, name, city='', **more: int): ...\n"
+        "class Near:\n"
+        "    def __init__(self, name, city=''): ...\n"
+        "def near(name, **options):\n"
+        "    return build(Near, name, **options)\n"
+        "def any_place(name, **options):\n"
+        "    return build(Place, name, **options)\n"
+    )
+    (package / "build.py").write_text(
+        "class Round:\n    def __init__(self, radius): ...\n"
+        "def square(side): ...\n"
+        "class Both:\n    def __init__(self, place, shape, store=None): ...\n"
+        "SHAPES: dict = {'round': Round, 'square': square}\n"
+        "def take(options, names): ...\n"
+        "def build(place, name, shape, **options):\n"
+        "    first = place(name, **take(options, ['city']))\n"
+        "    second = SHAPES[shape](**take(options, ['radius', 'side']))\n"
+        "    return Both(first, second, **options)\n"
+    )
+    taken = {"name", "city", "shape", "radius", "side", "store"}
+    assert accepted(package / "shade.py", "near") == taken
+    for unknown in ("any_place", "Place"):  # the base of Place does not say what it takes
+        assert accepted(package / "shade.py", unknown) is None
+    assert accepted(package / "build.py", "build") is None, "the class is not known here"
+
+
+@pytest.mark.parametrize("entry", ["openai_scorer", "compatible_scorer"])
+def test_a_card_may_set_each_option_of_a_service(package, entry):
+    (package / "shade.py").write_text(
+        f"from t2v_eval.backends.services.openai_api import {entry}\n"
+    )
+    head = f'entry = "{entry}"\nremote = true\n[names.x]\nmodel = "m"\n'
+    options = (
+        'base_url = "http://localhost:8000/v1"\ndetail = "low"\nrule = "yes-no"\nretries = 2\n'
+    )
+    (package / "shade.toml").write_text(head + options)
+    scorer = Registry("model", "their_scorers", ModelCard).create("x", api_key="k")
+    assert scorer.base_url == "http://localhost:8000/v1" and scorer.limits.retries == 2
+    for wrong in ("base_urk", "detial", "ruel", "protocol"):
+        (package / "shade.toml").write_text(f'{head}{wrong} = "x"\n')
+        with pytest.raises(InputError, match=f"unknown key '{wrong}'"):
+            Registry("model", "their_scorers", ModelCard).card("x")
+
+
 @pytest.mark.parametrize("registry", [models, benchmarks])
 def test_the_classes_of_all_our_cards_are_seen(registry):
     """So that an unknown key of any is told."""

@@ -1,6 +1,7 @@
 """Published rescalings of the cosine, as mix-ins: name one before a class that scores by cosine.
 
-For example ``class Specs(HalfShiftedCosine, LongClip): ...``.
+For example ``class Specs(HalfShiftedCosine, LongClip): ...``. CLIPScore's 2.5 max(cos, 0) is in
+`clipscore.py`.
 """
 
 from __future__ import annotations

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Collection
 from typing import Any
 
+from .answer_probability import answer_question
 from .credentials import require_choice
 from .grade import Grade
 from .pairwise import PairwiseChoice, PairwiseScorer
 from .protocol import AccessOptions, ServiceProtocol
 from .scorer import Question, ServiceScorer
-from .yes_no import answer_question
 
 QUESTIONS: dict[str, Callable[..., Question]] = {
     "probability": answer_question,

@@ -1,7 +1,7 @@
 """The protocol of a service: how requests and responses look, and what errors mean.
 
-A scorer has a protocol (`openai_protocol.py`, `gemini_protocol.py`) and a question (`yes_no.py`,
-`grade.py`, `pairwise.py`); `scorer.py` joins them.
+A scorer has a protocol (`openai_protocol.py`, `gemini_protocol.py`) and a question
+(`answer_probability.py`, `grade.py`, `pairwise.py`); `scorer.py` joins them.
 """
 
 from __future__ import annotations

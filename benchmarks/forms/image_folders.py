@@ -6,7 +6,7 @@ rules are tried in order, and the first that matches decides:
 1. a file in the folder: metadata.jsonl or metadata.csv with file_name and text (or prompt,
    caption), as in data sets of the Hugging Face hub; imgs.json with the id of each prompt, as TIFA
    writes it
-2. the layout of the set's own scripts
+2. the layout of the set's own scripts (GenEval's and others' are in `prompt_sets.py`)
 3. the name of the image, or of its folder: the prompt itself; its letters and digits, whatever
    separates them; an id of the set; a number; the beginning of a prompt
 

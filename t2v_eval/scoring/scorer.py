@@ -1,8 +1,8 @@
 """The base class of scorers: one `forward(images, texts) -> M x N` for all models and services.
 
 `Scorer.run` plans the work, looks scores up in the store, and commits what `score_cells` yields;
-`score_cells` is the only polymorphic call. The room `local` implements it for models that run on
-this machine, the room `remote` for services.
+`score_cells` is the only polymorphic call. The package `local` implements it for models that run
+on this machine, the package `remote` for services.
 """
 
 from __future__ import annotations

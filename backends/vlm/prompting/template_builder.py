@@ -18,7 +18,7 @@ from ..reading.inputs import TEXT_INPUTS, PromptTokens
 from ..reading.video import MediaInputs, VideoSettings, pad_clip, stack_frames
 from ..transformers_vision import settings_of
 from .builders import GREY_IMAGE, TEST_QUESTION, CheckpointInfo, ProcessorPromptBuilder
-from .chat_template import render
+from .template_sandbox import render
 
 PLACEHOLDER = "\ue000question\ue000"  # for a question; private characters, in no text of a user
 # Printed by templates for texts alone, which take a message's parts for its text.

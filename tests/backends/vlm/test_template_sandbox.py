@@ -9,8 +9,8 @@ from helpers.toy import draw_image
 from transformers import AutoProcessor
 
 import t2v_eval
-from t2v_eval.backends.vlm.prompting import chat_template as _chat_template
-from t2v_eval.backends.vlm.prompting.chat_template import TemplateLimitError, render
+from t2v_eval.backends.vlm.prompting import template_sandbox
+from t2v_eval.backends.vlm.prompting.template_sandbox import TemplateLimitError, render
 from t2v_eval.errors import CheckpointError
 
 SAID = [
@@ -152,17 +152,17 @@ def test_a_template_without_end_ends(source):
 
 def test_what_was_too_much_is_said():
     for source, said in (
-        (HOSTILE[0], f"not done after {_chat_template.STEPS} steps"),
+        (HOSTILE[0], f"not done after {template_sandbox.STEPS} steps"),
         (growing("'xx'", "ns.x ~ ns.x"), "texts or lists of more than 1000000"),
         ("{{ 10 ** 99999 }}", "numbers of more than a thousand digits"),
-        ("x" * 1_000_001, "it has 1000001 letters itself"),
+        ("x" * 1_000_001, "it has 1000001 characters itself"),
     ):
         with pytest.raises(TemplateLimitError, match=said):
             render(source)
 
 
 def test_a_time_is_kept_too(monkeypatch):
-    monkeypatch.setattr(_chat_template, "SECONDS", -1.0)
+    monkeypatch.setattr(template_sandbox, "SECONDS", -1.0)
     with pytest.raises(TemplateLimitError, match="is not done after -1 seconds"):
         render("{% for i in range(3) %}{% endfor %}")
 

@@ -24,7 +24,7 @@ from typing_extensions import override
 
 STEPS = 200_000  # templates of published models take less than a thousand
 SECONDS = 20.0  # for steps that are long themselves
-LENGTH = 1_000_000  # letters of a text, and values in a list with all that it holds
+LENGTH = 1_000_000  # characters of a text, and values in a list with all that it holds
 PRODUCT = 100 * LENGTH  # the most that a length times an argument, such as a width, may be
 BITS = 4096  # of a whole number
 # Filters that no conversation needs: one draws lots, others take very long over a long text.
@@ -74,7 +74,7 @@ def render(source: str, **variables: Any) -> str:
     'A CAT'
     """
     if len(source) > LENGTH:
-        raise TemplateLimitError(f"it has {len(source)} letters itself")
+        raise TemplateLimitError(f"it has {len(source)} characters itself")
     with _bounded():
         rendered: str = _compiled(source).render(**variables)
     return rendered
@@ -112,7 +112,7 @@ def count_step() -> None:
 
 
 def size_of(*values: Any) -> int:
-    """Return the number of letters and nested values in values, each as often as it occurs.
+    """Return the number of characters and nested values in values, each as often as it occurs.
 
     Raises:
         TemplateLimitError: there are too many.
@@ -134,7 +134,7 @@ def size_of(*values: Any) -> int:
             stack += value
         if total + len(stack) > LENGTH:
             raise TemplateLimitError(
-                f"it makes texts or lists of more than {LENGTH} letters or values"
+                f"it makes texts or lists of more than {LENGTH} characters or values"
             )
     return total
 
@@ -145,7 +145,7 @@ def _check_product(value: Any, *arguments: Any) -> None:
     if isinstance(value, str) and ("%" in value or "{" in value):
         factor = max([factor, *(int(digits[:12]) for digits in re.findall(r"\d+", value))])
     if factor * size_of(value) > PRODUCT:
-        raise TemplateLimitError(f"it makes texts of more than {LENGTH} letters")
+        raise TemplateLimitError(f"it makes texts of more than {LENGTH} characters")
 
 
 def _factor(argument: Any) -> int:
@@ -283,7 +283,7 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
             count_step()
             length += len(text)
             if length > LENGTH:
-                raise TemplateLimitError(f"it writes more than {LENGTH} letters")
+                raise TemplateLimitError(f"it writes more than {LENGTH} characters")
             texts.append(text)
         return "".join(texts)
 

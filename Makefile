@@ -6,7 +6,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PYTEST := -m pytest -n auto --maxprocesses 4
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist worksteal
 # Old libraries use what the newest of those below them warn of.
 OLD := -W default::DeprecationWarning -W default::FutureWarning
 

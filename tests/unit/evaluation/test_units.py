@@ -13,11 +13,11 @@ from t2v_eval.evaluation.benchmark import (
     Benchmark,
     Item,
     bootstrap_items,
-    evaluate,
     indices_with_tag,
     units_of,
 )
 from t2v_eval.evaluation.comparison import excludes_zero
+from t2v_eval.evaluation.run import evaluate
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.stats.bootstrap import Interval
 
@@ -96,4 +96,4 @@ def test_published_figures_stand_beside_the_whole_benchmark_alone():
     rated = Rated(card=BenchmarkCard("rated", "Rated", "test", published=published))
     whole = evaluate(scorer, rated, resamples=2).benchmark
     assert whole["published"] == {"first": {"value": 0.7, "source": "a paper"}}
-    assert evaluate(scorer, rated, resamples=2, subset="even").benchmark["published"] == {}
+    assert evaluate(scorer, rated, resamples=2, subset="even").benchmark.published == {}

@@ -90,7 +90,8 @@ def test_images_of_the_models_own_size_score_the_same(variant, small):
     side = side_of(scorer)
     images = [draw_image(seed, (side, side)) for seed in range(3)]
     off, exact = distances(scorer, images, texts_of(variant))
-    assert off.max() <= 2e-6 * max(1, exact.abs().max().item())
+    # float32 rounds differently in other batch shapes, by an amount that depends on the CPU.
+    assert off.max() <= 5e-6 * max(1, exact.abs().max().item())
 
 
 @pytest.mark.parametrize("variant", DIFFERENTIABLE)

@@ -47,7 +47,7 @@ import sys, threading, t2v_eval.api
 def load(*_, **__):
     print("committed", flush=True)
     threading.Event().wait()
-t2v_eval.api.load = load
+t2v_eval.api.ScorerOptions.load = load
 from t2v_eval.cli.main import main
 sys.argv[0] = "t2v-eval"
 main()

@@ -9,7 +9,8 @@ import pytest
 
 from t2v_eval.errors import MediaError
 from t2v_eval.utils import regular_file
-from t2v_eval.utils.regular_file import File, digest, digest_of, open_regular, read_text
+from t2v_eval.utils.regular_file import File, digest, digest_of, open_regular
+from t2v_eval.utils.text_file import read_text
 
 
 def test_a_pipe_that_replaces_the_file_after_it_was_looked_at_is_refused(tmp_path, monkeypatch):

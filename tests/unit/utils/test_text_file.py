@@ -53,8 +53,14 @@ def test_tables_captions_reports_and_cards_are_read(encode, tmp_path):
     (tmp_path / "r.json").write_bytes(encode('{"é": ["ein Bär"]}'))
     read = Captions.read(tmp_path / "c.json", tmp_path / "images", tmp_path / "r.json")
     assert read.captions == {"é": "ein Bär"} and read.references == {"é": ["ein Bär"]}
-    (tmp_path / "report.json").write_bytes(encode('{"schema_version": 2, "runs": []}'))
-    assert read_report(tmp_path / "report.json") == {"schema_version": 2, "runs": []}
+    (tmp_path / "report.json").write_bytes(
+        encode('{"schema_version": 2, "runs": [], "differences": []}')
+    )
+    assert read_report(tmp_path / "report.json") == {
+        "schema_version": 2,
+        "runs": [],
+        "differences": [],
+    }
     (tmp_path / "a.toml").write_bytes(encode('[b]\r\nquestion = "ein Bär?"\r\n'))
     assert read_toml(tmp_path / "a.toml") == {"b": {"question": "ein Bär?"}}
 

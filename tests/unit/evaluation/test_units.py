@@ -17,7 +17,7 @@ from t2v_eval.evaluation.benchmark import (
     units_of,
 )
 from t2v_eval.evaluation.comparison import excludes_zero
-from t2v_eval.evaluation.run import evaluate
+from t2v_eval.evaluation.run import PublishedFigure, evaluate
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.stats.bootstrap import Interval
 
@@ -95,5 +95,5 @@ def test_published_figures_stand_beside_the_whole_benchmark_alone():
     published = {"first": {scorer.name: 0.7, "source": "a paper"}, "second": {"other": 0.1}}
     rated = Rated(card=BenchmarkCard("rated", "Rated", "test", published=published))
     whole = evaluate(scorer, rated, resamples=2).benchmark
-    assert whole["published"] == {"first": {"value": 0.7, "source": "a paper"}}
+    assert whole.published == {"first": PublishedFigure(0.7, "a paper")}
     assert evaluate(scorer, rated, resamples=2, subset="even").benchmark.published == {}

@@ -28,6 +28,15 @@ def accepted(file: Path, name: str) -> frozenset[str] | None:
     ['file', 'name']
     """
     try:
+        state = file.stat()
+    except OSError:
+        return None
+    return _accepted_by(file, name, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=256)  # hundreds of cards share a few classes
+def _accepted_by(file: Path, name: str, state: tuple[int, int]) -> frozenset[str] | None:
+    try:
         return frozenset(_accepted(file, name, ()))
     except (UnseenError, OSError, SyntaxError, UnicodeDecodeError):
         return None

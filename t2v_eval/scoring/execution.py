@@ -90,6 +90,11 @@ class Execution:
         else:
             reason = chunk.error or ""
             if not self.skip_errors:
+                image, text = self.plan.cells[cells[0]]
+                what = self.plan.images[image].name
+                if what not in reason:
+                    caption = caption_text(self.plan.texts[text])
+                    reason = f"{what} with {caption[:60]!r}: {reason}"
                 raise ScoringError(f"{self.name!r}: {reason}")
             self.errors |= dict.fromkeys(cells.tolist(), reason)
             self.counts = replace(self.counts, failed=self.counts.failed + len(cells))

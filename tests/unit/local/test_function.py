@@ -75,6 +75,8 @@ def test_an_image_that_fails_leaves_the_others():
         from_function(fails)(IMAGES, TEXTS)
     nan = from_function(lambda i, t: [[np.nan] * len(t)] * len(i), on_error="skip")
     assert nan(IMAGES, TEXTS).isnan().all()
+    with pytest.raises(ScoringError, match=r"images\[0\].* with 'a cat': .*not finite"):
+        from_function(lambda i, t: [[np.nan] * len(t)] * len(i))(IMAGES, TEXTS)
 
 
 @pytest.mark.parametrize(

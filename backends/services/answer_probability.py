@@ -2,6 +2,7 @@
 
 Lin et al. 2024, eq. 2. One token is generated for each image and text. The score is the probability
 of the answer, summed over its forms ("Yes", "yes", " Yes") among the likeliest tokens.
+The rules for local models are in `backends/vlm/reading/rules.py`.
 """
 
 from __future__ import annotations

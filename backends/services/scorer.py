@@ -24,7 +24,7 @@ from t2v_eval.scoring.results import ScoreChunk
 from .batches.cells import batch_cells
 from .batches.client import BatchClient
 from .credentials import parse_price, require_int_in
-from .image_file import frame_file, image_file, smaller
+from .image_encoding import frame_file, image_file, smaller
 from .json_fields import parse_inner_error
 from .messages import ErrorInfo, InnerError, Response, SamplingParams, rejected_params
 from .prices import image_tokens, text_tokens

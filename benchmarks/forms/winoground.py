@@ -1,4 +1,7 @@
-"""Benchmarks in Winoground's form: two images, two texts, image i belongs to text i."""
+"""Benchmarks in Winoground's form: two images, two texts, image i belongs to text i.
+
+`stats.metrics.winoground_correct` judges each item.
+"""
 
 from __future__ import annotations
 

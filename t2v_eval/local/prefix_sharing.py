@@ -2,7 +2,7 @@
 
 Several images are prefilled together, then their texts are scored in batches whose sizes adapt. On
 out-of-memory: clear the feature cache, then halve the text batch, then the image batch. Scores that
-were finished before stay.
+were finished before stay. The KV cache itself is in `backends/vlm/reading/prefix.py`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The cost of asking a service: prices, usage of requests, and the estimate for a run."""
+"""The cost of asking a service: prices, usage of requests, and the estimate for a run.
+
+`ApiScorer` in `remote/scorer.py` stops a run at its `max_cost`; the prices of models are in
+`backends/services/prices.py`.
+"""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 `Pool.run` works in an event loop in a thread of its own and yields each answer as it arrives. The
 number of open requests starts at one, grows while answers arrive, and is halved when the service
 reports a rate limit (additive increase, multiplicative decrease, as TCP does it).
+`backends/services/protocol.py` decides which responses are retried.
 """
 
 from __future__ import annotations

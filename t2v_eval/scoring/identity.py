@@ -1,7 +1,8 @@
 """What a scorer's id says: the facts that decide its numbers, as text that is the same in each run.
 
 Stored scores are reused by id, so that an id which says nothing, changes from run to run or cannot
-be written would give wrong scores or none.
+be written would give wrong scores or none. `local.weights.fingerprint` hashes the weights, which
+`LocalScorer.identity` adds.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 Adding a metric is one entry of `METRICS` (or one call of `register_metric`). Everything else is
 derived from it: intervals, permutation tests, means over groups, `t2v-eval agree` and benchmarks.
+The formulas are in `metrics.py` and, of pairs and ties, in `pairwise.py`.
 """
 
 from __future__ import annotations

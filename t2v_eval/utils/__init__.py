@@ -1,1 +1,1 @@
-"""Helpers of every room: arrays, files, signals, printable text, TOML, PyTorch internals."""
+"""Utilities of all packages: arrays, files, signals, printable text, TOML, PyTorch internals."""

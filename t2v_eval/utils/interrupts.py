@@ -1,4 +1,9 @@
-"""Handle Ctrl-C and SIGTERM so that finished results are stored."""
+"""Handle Ctrl-C and SIGTERM so that finished results are stored.
+
+`remote.request_pool.Pool.run` ends a run over a service with this. A later run resumes, since
+`scoring.execution` skips the cells of the store, and `backends.services.batches.pending` collects
+the batches that were submitted.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Find the keyword arguments of a class in its source, so that a listing imports no module."""
+"""Find the keyword arguments of a class in its source, so that a listing imports no module.
+
+Arguments that other libraries renamed are chosen in `backends/common/transformers_internals.py`.
+"""
 
 from __future__ import annotations
 

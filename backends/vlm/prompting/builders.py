@@ -352,7 +352,7 @@ class LlavaPromptBuilder(PromptBuilder):
 
     Args:
         checkpoint: of LLaVA-1.5.
-        chat: the conversation.
+        chat: the conversation, a name of `templates/chat.toml`.
         context: the maximal number of tokens, an image counting as one.
 
     Raises:

@@ -4,6 +4,8 @@
 `first-token`: the probability of the answer's first token.
 `yes-no`: P(yes) / (P(yes) + P(no)), summed over their spellings, for the answers yes and no. The
 sum P(yes) + P(no) is stored with each score.
+
+The rule for services is in `backends/services/answer_probability.py`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import pytest
 from helpers.toy import draw_image
 from PIL import Image, features
 
-from t2v_eval.backends.services.image_file import image_file
+from t2v_eval.backends.services.image_encoding import image_file
 from t2v_eval.inputs.image_file import orientation_of
 from t2v_eval.inputs.media import decode, open_media
 from t2v_eval.report.thumbnails import thumbnail

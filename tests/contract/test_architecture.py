@@ -1,4 +1,4 @@
-"""The rules of the house: who may import whom, what an import costs, what is public."""
+"""The rules of the code: who may import whom, what an import costs, what is public."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ CORE = ROOT / "t2v_eval"
 PACKAGES = {"t2v_eval": CORE}
 PACKAGES |= {f"t2v_eval.{name}": ROOT / name for name in ("backends", "benchmarks")}
 
-# A room may import those before it, never those after; see ARCHITECTURE.md.
-ROOMS = {
+# In import order: a package, or a module beside it, imports those before it; see ARCHITECTURE.md.
+ORDER = {
     "t2v_eval": (
         "errors utils stats registry inputs store scoring local remote api "
         "t2v_metrics evaluation report "
@@ -70,27 +70,32 @@ def imports(name: str) -> set[str]:
 
 
 def place(name: str) -> tuple[str, str]:
-    """The package of a module and its room there."""
-    package = max((p for p in PACKAGES if f"{name}.".startswith(f"{p}.")), key=len)
-    room = name.removeprefix(package).strip(".").partition(".")[0]
-    return package, room if room in ROOMS[package] or "*" not in ROOMS[package] else "*"
+    """The top package of a module, and the entry of `ORDER` that it belongs to."""
+    top = max((p for p in PACKAGES if f"{name}.".startswith(f"{p}.")), key=len)
+    package = name.removeprefix(top).strip(".").partition(".")[0]
+    return top, package if package in ORDER[top] or "*" not in ORDER[top] else "*"
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_rooms_import_in_one_direction(package):
-    order = ROOMS[package]
-    for name in modules_of(package):
-        _, room = place(name)
-        if not room:  # the package's own __init__, which names what is public
+@pytest.mark.parametrize("top", PACKAGES)
+def test_packages_import_in_one_direction(top):
+    order = ORDER[top]
+    for name in modules_of(top):
+        _, package = place(name)
+        if not package:  # the top package's own __init__, which names what is public
             continue
-        assert room in order, f"{name} is in no room: give it a place in ROOMS"
+        assert package in order, (
+            f"{name}: {package!r} has no place in the import order: add it to ORDER of this file "
+            "and to the table of packages in ARCHITECTURE.md"
+        )
         for target in imports(name):
-            other_package, other = place(target)
-            if other_package != package or not other or other == room:
+            other_top, other = place(target)
+            if other_top != top or not other or other == package:
                 continue
-            assert order.index(other) < order.index(room), f"{name} imports {target}"
-            assert (other, room) not in APART and (room, other) not in APART, (
-                f"{name} imports {target}"
+            assert order.index(other) < order.index(package), (
+                f"{name} imports {target}, but {package!r} comes before {other!r} in ORDER"
+            )
+            assert (other, package) not in APART and (package, other) not in APART, (
+                f"{name} imports {target}, but {package!r} and {other!r} do not import each other"
             )
 
 

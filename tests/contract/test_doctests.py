@@ -17,7 +17,9 @@ MODULES = [
     for path in sorted((ROOT / folder).rglob("*.py"))
     if ">>> " in path.read_text(encoding="utf-8")
 ]
-ROOMS = "errors stats registry inputs store scoring local remote api t2v_metrics evaluation report"
+PACKAGES = (
+    "errors stats registry inputs store scoring local remote api t2v_metrics evaluation report"
+)
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -39,9 +41,9 @@ def without_example(path):
     ]
 
 
-@pytest.mark.parametrize("room", ROOMS.split())
-def test_public_functions_and_classes_have_an_example(room):
-    folder = ROOT / "t2v_eval" / room
+@pytest.mark.parametrize("package", PACKAGES.split())
+def test_public_functions_and_classes_have_an_example(package):
+    folder = ROOT / "t2v_eval" / package
     paths = sorted(folder.rglob("*.py")) if folder.is_dir() else [folder.with_suffix(".py")]
     assert not [name for path in paths for name in without_example(path)]
 

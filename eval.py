@@ -20,11 +20,12 @@ from typing_extensions import override
 
 from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
-from t2v_eval.cli.options import default_store
+from t2v_eval.cli.options import default_store, raise_or_skip
 from t2v_eval.errors import InputError, MissingDataError, T2VError, UnknownTagError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.options import BenchmarkOptions
 from t2v_eval.evaluation.run import evaluate
+from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.report.report import Report
 from t2v_eval.utils.files import check_folder
@@ -101,7 +102,7 @@ def _run(flags: argparse.Namespace, store: Path | None) -> list[str]:
     if flags.out is not None:
         check_folder(flags.out)
     root = Path(flags.root_dir).expanduser()
-    readable, failed = _read(flags.benchmark, root, flags.subset, flags.on_missing)
+    readable, failed = _read(flags.benchmark, root, flags.subset, raise_or_skip(flags.on_missing))
     options = ScorerOptions(
         store=store,
         device=flags.device,
@@ -139,7 +140,7 @@ def _read(
     names: Sequence[str] | None,
     root: Path,
     subset: Sequence[str] | None = None,
-    on_missing: str | None = None,
+    on_missing: OnMissing = "raise",
 ) -> tuple[list[tuple[Benchmark, Sequence[Item]]], list[str]]:
     """Return the benchmarks whose files are there, and the names of those with bad files.
 
@@ -147,7 +148,7 @@ def _read(
         names: of benchmarks, which must all be there; None tries all that are registered.
         root: the folder of their files.
         subset: tags of the items to evaluate; None for all.
-        on_missing: "error", or "skip" to leave out items whose image files are missing.
+        on_missing: "raise", or "skip" to leave out items whose image files are missing.
     """
     if not root.is_dir():
         raise InputError(f"there is no folder {root}; pass the benchmarks' folder with --root_dir")

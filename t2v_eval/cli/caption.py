@@ -55,7 +55,7 @@ def caption(
     references: References = None,
     model: CaptionModel = None,
     out: JsonFile = None,
-    on_error: OnError = "raise",
+    on_error: OnError = "error",
     store: StorePath = None,
     no_store: NoStore = False,
     device: Device = None,

@@ -94,10 +94,10 @@ TemplateName = Annotated[
     ),
 ]
 OnError = Annotated[
-    Literal["raise", "skip"],
+    Literal["error", "skip", "raise"],
     typer.Option(
-        help="What to do with an image that cannot be scored: stop (raise), or leave it out and "
-        "count it (skip)."
+        help="What to do with an image that cannot be scored: stop (error, or raise as in Python), "
+        "or leave it out and count it (skip)."
     ),
 ]
 StorePath = Annotated[
@@ -231,7 +231,7 @@ def scorer_options(
     question: Question = None,
     answer: Answer = None,
     template: TemplateName = None,
-    on_error: OnError = "raise",
+    on_error: OnError = "error",
     store: StorePath = None,
     no_store: NoStore = False,
     device: Device = None,
@@ -267,7 +267,18 @@ def scorer_options(
         "batch": batch or None,
     }
     chosen: dict[str, Any] = {name: flag for name, flag in flags.items() if flag is not None}
-    return replace(pairs, on_error=on_error, store=store_path(store, no_store), **chosen)
+    return replace(
+        pairs, on_error=raise_or_skip(on_error), store=store_path(store, no_store), **chosen
+    )
+
+
+def raise_or_skip(flag: Literal["error", "skip", "raise"]) -> Literal["raise", "skip"]:
+    """Return the Python value of --on-error or --on-missing.
+
+    >>> raise_or_skip("error"), raise_or_skip("skip")
+    ('raise', 'skip')
+    """
+    return "skip" if flag == "skip" else "raise"
 
 
 def with_scorer_options(command: Callable[..., None]) -> Callable[..., None]:

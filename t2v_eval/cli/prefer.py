@@ -37,7 +37,7 @@ def prefer(
     text: Annotated[str, typer.Argument(help="Text that the images should show.")],
     model: JudgeName,
     question: Question = None,
-    on_error: OnError = "raise",
+    on_error: OnError = "error",
     store: StorePath = None,
     no_store: NoStore = False,
     allow_urls: AllowUrls = False,
@@ -49,7 +49,7 @@ def prefer(
     tie or for two answers that contradict each other (then `consistent` is false).
     """
     card = models.card(model)  # an unknown name is reported before torch is imported
-    if on_error == "raise":
+    if on_error != "skip":
         check_images_exist(read_blocks([image_a, image_b], [text], None, ("", ""), None).blocks)
     options = scorer_options(
         question=question,

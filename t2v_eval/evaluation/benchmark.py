@@ -104,7 +104,7 @@ class Benchmark(ABC):
         card: the registry's facts about it.
         root: the folder that holds its files, for benchmarks that have files.
         subset: tags; only items that have one of them are evaluated.
-        on_missing: "error", or "skip" to leave out items whose image files are missing.
+        on_missing: "raise", or "skip" to leave out items whose image files are missing.
 
     >>> class Mine(Benchmark):
     ...     def items(self):
@@ -128,7 +128,7 @@ class Benchmark(ABC):
         card: BenchmarkCard | None = None,
         root: str | Path | None = None,
         subset: str | Sequence[str] = (),
-        on_missing: OnMissing = "error",
+        on_missing: OnMissing = "raise",
     ) -> None:
         self.card = card or BenchmarkCard(
             type(self).__name__, type(self).__name__, type(self).__module__

@@ -71,7 +71,7 @@ class RunOptions:
 
     Attributes:
         subset: tags; only items that have one of them are evaluated. Default: the benchmark's own.
-        on_missing: "error", or "skip" to leave out items whose image files are missing. Default:
+        on_missing: "raise", or "skip" to leave out items whose image files are missing. Default:
             the benchmark's own.
         resamples: the number of bootstrap resamples behind the 95 % intervals, 1 or more.
         seed: the random seed of the bootstrap and of the tests.

@@ -207,7 +207,7 @@ def evaluate(
         resamples: the number of bootstrap resamples behind the 95 % intervals, 1 or more.
         seed: the random seed of the bootstrap and of the tests.
         subset: tags; only items that have one of them are evaluated.
-        on_missing: "error", or "skip" to leave out items whose image files are missing.
+        on_missing: "raise", or "skip" to leave out items whose image files are missing.
         question_template: the question; ``{}`` stands for the text.
         answer_template: the answer whose probability is the score.
         template: the name of a question and answer template.

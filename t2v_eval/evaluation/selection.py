@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from t2v_eval.errors import BenchmarkDataError, InputError, UnknownTagError
 
-OnMissing: TypeAlias = Literal["error", "skip"]
+OnMissing: TypeAlias = Literal["raise", "skip"]
 MAX_NAMES = 3
 """How many names `first_few` lists."""
 
@@ -112,7 +112,7 @@ class SelectionFacts:
         folders: how each folder of generated images was read.
         remarks: sentences that a report shows.
 
-    >>> Selection("mine", "counting", "error").facts(items=3).subset
+    >>> Selection("mine", "counting", "raise").facts(items=3).subset
     ['counting']
     """
 
@@ -129,7 +129,7 @@ class Selection:
     Args:
         name: the name of the benchmark.
         subset: tags; items that have one of them are chosen. All items without any.
-        on_missing: "error", or "skip" to leave out items whose image files are missing.
+        on_missing: "raise", or "skip" to leave out items whose image files are missing.
 
     Attributes:
         total: the number of items there were to choose from.
@@ -139,13 +139,13 @@ class Selection:
 
     >>> from t2v_eval.evaluation.benchmark import Item
     >>> items = [Item([], [], tags=("colour",), id="a"), Item([], [], tags=("size",), id="b")]
-    >>> [item.id for item in Selection("mine", "colour", "error").choose(items)]
+    >>> [item.id for item in Selection("mine", "colour", "raise").choose(items)]
     ['a']
     """
 
     def __init__(self, name: str, subset: str | Sequence[str], on_missing: OnMissing) -> None:
-        if on_missing not in ("error", "skip"):
-            raise InputError(f"on_missing={on_missing!r}; use 'error' or 'skip'")
+        if on_missing not in ("raise", "skip"):
+            raise InputError(f"on_missing={on_missing!r}; use 'raise' or 'skip'")
         self.name = name
         self.subset = (subset,) if isinstance(subset, str) else tuple(subset)
         self.on_missing: OnMissing = on_missing

@@ -182,7 +182,7 @@ def compare(
         columns: for tables of your own, the columns that hold each field.
         benchmark_options: other options of benchmarks that are passed by name.
         subset: tags; only items that have one of them are evaluated.
-        on_missing: "error", or "skip" to leave out items whose image files are missing.
+        on_missing: "raise", or "skip" to leave out items whose image files are missing.
         resamples: the number of bootstrap resamples, 1 or more.
         seed: their random seed.
         options: for scorers that are passed by name, as for `load`.

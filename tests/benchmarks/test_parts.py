@@ -81,7 +81,7 @@ def test_prompts_without_images(root, tmp_path):
     nothing = benchmarks.create("geneval", root=root, images=folder(tmp_path / "no", 77))
     with pytest.raises(BenchmarkDataError, match="4 of 4 prompts have no image"):
         evaluate(ToyEmbedding(), nothing, on_missing="skip")
-    with pytest.raises(InputError, match="use 'error' or 'skip'"):
+    with pytest.raises(InputError, match="use 'raise' or 'skip'"):
         evaluate(ToyEmbedding(), benchmark, on_missing="ignore")
 
 

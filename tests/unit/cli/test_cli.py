@@ -164,10 +164,18 @@ def test_failed_scores_are_empty_and_said(images, tmp_path, store):
     assert result.stderr.startswith("error: ") and "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("stop", ["error", "raise"])
+def test_on_error_stops_with_the_word_of_the_shell_and_with_that_of_python(images, tmp_path, stop):
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    common = ("score", "-m", "toy-colours", "-t", "x", "--no-store", "--on-error", stop)
+    assert call(*common, images[0]).stdout
+    assert "bad.png): not an image" in call(*common, tmp_path / "bad.png", code=2).stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["score", "--on-error", "stop"], "'stop' is not one of 'raise', 'skip'"),
+        (["score", "--on-error", "stop"], "'stop' is not one of 'error', 'skip', 'raise'"),
         (["score", "--image-mode", "blurred"], "'blurred' is not one of 'seen', 'original'"),
         (["score", "--batch-size", "0"], "batch_size=0"),
         (["score", "--batch-size", "many"], "'--batch-size'"),

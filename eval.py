@@ -97,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(flags: argparse.Namespace, store: Path | None) -> list[str]:
-    """Print the model's results on each benchmark; return the names of benchmarks that failed."""
+    """Print the scorer's results on each benchmark; return the names of benchmarks that failed."""
     card = models.card(flags.model)
     if flags.out is not None:
         check_folder(flags.out)

@@ -11,7 +11,7 @@
 
 An item is a photograph, cropped to the box of the objects, with a true and a false caption; for the
 orders, a whole photograph with a caption and four permutations of its words. The authors generate
-permutations anew in each run (with spaCy and NLTK), so that no two runs share them; here the fixed
+new permutations in each run (with spaCy and NLTK), so that no two runs share them; here the fixed
 copy of MTEB is read.
 
 `macro` is the published figure: for relations the mean over relations, without symmetric ones

@@ -52,7 +52,7 @@ class OwnDataset(OwnRows):
             dataset = self._load()
         except T2VError:
             raise
-        except Exception as error:  # whatever reading and downloading raise
+        except Exception as error:  # reading and downloading raise many classes
             first_line = str(error).strip().partition("\n")[0]
             raise BenchmarkDataError(
                 f"the data set {self.source} cannot be read: {first_line}"

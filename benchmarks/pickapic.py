@@ -10,7 +10,7 @@
 
     https://huggingface.co/datasets/yuvalkirstain/pickapic_v1
     ROOT/test_unique*.parquet    caption, jpg_0, jpg_1, label_0, label_1; or in ROOT/data: 500
-                                 pairs, one a prompt; test*.parquet where there is none
+                                 pairs, one per prompt; test*.parquet where there is none
 
 Labels are 1, 0, or 0.5 for a tie. `preference` gives 1/2 where exactly one of scores and user sees
 a tie, and scores tie only where they are equal: the published figures of PickScore allow ties below

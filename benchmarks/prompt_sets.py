@@ -6,7 +6,7 @@
     color_val.txt ...            ROOT for t2i-compbench: eight files with a prompt a line
     genai_image.json             ROOT for genai-bench-prompts, with genai_skills.json
     tifa_v1.0_text_inputs.json   ROOT for tifa-v1: [{"id", "caption"}]
-    dsg-1k-anns.csv              ROOT for dsg-1k: item_id, text, one row a question
+    dsg-1k-anns.csv              ROOT for dsg-1k: item_id, text, one row per question
 
 `forms/image_folders.py` says how images may be named; GenEval and T2I-CompBench have layouts of
 their own. Tags are the sets' own categories.
@@ -114,7 +114,7 @@ class GenAIPrompts(PromptsForm):
 
 
 class TifaV1(PromptsForm):
-    """4,081 prompts of four sources; TIFA's own questions are not asked."""
+    """4,081 prompts of four sources; TIFA's own questions are not used."""
 
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
@@ -126,7 +126,7 @@ class TifaV1(PromptsForm):
 
 
 class Dsg1k(PromptsForm):
-    """1,060 prompts of ten sources; DSG's own questions are not asked."""
+    """1,060 prompts of ten sources; DSG's own questions are not used."""
 
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:

@@ -3,7 +3,7 @@
     https://github.com/Yushi-Hu/tifa            human_annotations: two raters, 1 to 5
     https://github.com/linzhiqiu/t2v_metrics    datasets: tifa160.json, dsg_tifa160_anns.csv
     ROOT/tifa160.json                  {image: {text_id, image_path, text}}
-    ROOT/dsg_tifa160_anns.csv          five Likert ratings an image, of DSG (Cho et al. 2024)
+    ROOT/dsg_tifa160_anns.csv          five Likert ratings per image, of DSG (Cho et al. 2024)
     ROOT/human_annotations.json        instead, for `raters="tifa"`: as tifa160.json, with
                                        human_scores, the two ratings of TIFA's authors
     ROOT/coco_669925_mini_dalle.jpg    the images (tifa160.zip), here or in ROOT/images
@@ -42,7 +42,7 @@ class Tifa160(Published, RatingsForm):
     """The prompts of the published files in `root`.
 
     Args:
-        raters: "likert" (five an image) or "tifa" (two an image).
+        raters: "likert" (five per image) or "tifa" (two per image).
     """
 
     def __init__(self, *, raters: str = "likert", **options: Any) -> None:

@@ -1,6 +1,6 @@
 """Winoground (Thrush et al. 2022): 400 items of two photographs and two captions.
 
-The photographs may not be passed on, so they are fetched by whoever has accepted the agreement:
+The photographs may not be passed on, so each user accepts the agreement and fetches them:
 
     https://huggingface.co/datasets/facebook/winoground
     ROOT/data/examples.jsonl     with ROOT/data/images/ex_0_img_0.png ... (images.zip, unpacked)

@@ -55,7 +55,7 @@ class Card:
         extra: the pip extra that installs its packages.
         package: the pip name of the package it imports, where that differs from the module's name.
         demo: whether `t2v-eval demo` runs it.
-        suffixes: of a family, endings of files that it takes by their path.
+        suffixes: file endings that a family takes by their path.
         file: the TOML file of the card.
         args: keyword arguments of the constructor: all keys that are no facts.
 

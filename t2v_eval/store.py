@@ -48,7 +48,7 @@ CREATE TABLE embedding (
 
 
 class Row(NamedTuple):
-    """A cell as it is stored; `value` is None where `error` says why there is none.
+    """A cell as it is stored; `value` is None where `error` says why it is missing.
 
     `detail` is what the model returned beside it, as JSON.
 

@@ -83,7 +83,7 @@ def generated_video_frames(
     Args:
         folder: the root of the benchmark.
         generator: the folder of the generator.
-        name: of the video, without suffix.
+        name: the video's name without suffix.
         whole: return the video itself; without its file, one of all extracted frames at 8 frames
             per second.
 
@@ -113,7 +113,7 @@ def video_frames(
     """Return frames of a video, or with `whole` the video; a missing file as its path.
 
     Args:
-        path: of the video.
+        path: the path of the video.
         max_frames: how many frames at most.
         strategy: "first" or "uniform", as `t2v_eval.inputs.video.frames`.
         jpeg: round frames as JPEG files are.

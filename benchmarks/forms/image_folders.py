@@ -110,9 +110,9 @@ def match(
     """Match the images of a folder to prompts.
 
     Args:
-        folder: holds images, directly or in folders.
-        prompts: of the set, in its order.
-        layout: of the set's own scripts.
+        folder: a folder of images, directly or in sub-folders.
+        prompts: the prompts of the set, in its order.
+        layout: the layout of the set's own scripts.
         skip: leave out images whose name matches several different prompts.
 
     Raises:
@@ -156,9 +156,9 @@ def folders_within(
 
     Args:
         folder: holds no images of the prompts as it is.
-        prompts: of the set, in its order.
+        prompts: the prompts of the set, in its order.
         needed: the numbers of the prompts whose images are looked for; with `skip`, some suffice.
-        layout: of the set's own scripts.
+        layout: the layout of the set's own scripts.
         skip: as for `match`.
 
     >>> import tempfile
@@ -236,7 +236,7 @@ def _match_names(
     """Match the remaining images by the names of files and folders.
 
     Args:
-        folder: of the images.
+        folder: the folder of the images.
         generic: the name to match by for each image.
         names: finds prompts by name.
         sampled: folders that hold a folder of samples, beside which grids are ignored.
@@ -281,7 +281,7 @@ def inner_folders(parts: Sequence[str], runs: Collection[str] = ()) -> list[str]
     """Return the folders of an image that may name its prompt.
 
     Args:
-        parts: of the image's path.
+        parts: the parts of the image's path.
         runs: numbers of runs, as folders of the first level.
 
     >>> inner_folders(["seed_0", "00012", "samples", "3.png"])

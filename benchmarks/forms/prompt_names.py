@@ -53,7 +53,7 @@ class Names:
     """Finds the prompts that names stand for.
 
     Args:
-        prompts: of the set, in its order.
+        prompts: the prompts of the set, in its order.
 
     >>> names = Names([Prompt("0", "a cat"), Prompt("1", "a dog")])
     >>> names.find("a dog_003"), names.find("00000_2")

@@ -87,7 +87,7 @@ class Published(Benchmark):
         t2v_metrics keeps annotations beside the folders of images.
 
         Raises:
-            MissingDataError: there is none.
+            MissingDataError: no such file exists.
         """
         assert self.root is not None
         for path in (folder / name for folder in (self.root, self.root.parent) for name in names):

@@ -229,7 +229,7 @@ class _TwoLines(Progress):
 
 
 class Bars:
-    """Progress bars on stderr, one a run; nothing where stderr is no terminal.
+    """Progress bars on stderr, one per run; nothing where stderr is no terminal.
 
     A bar shows what runs, the number of scores done and in all, the time left, the scores computed
     per second, and how many were reused from the store or failed.

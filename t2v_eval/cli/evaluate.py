@@ -74,7 +74,7 @@ def evaluate(
     failed.
     """
     if ctx.info_name == "compare" and len(model) < 2:
-        raise InputError("compare needs two models or more: repeat --model")
+        raise InputError("compare needs at least two scorers: repeat --model")
     cards = [models.card(name) for name in model], [benchmarks.card(name) for name in benchmark]
     columns = parse_columns(column)
     specific = parse_options(benchmark_option, "--benchmark-option")

@@ -1,4 +1,4 @@
-"""``t2v-eval prefer``: which of two images shows a text better, by a judge model."""
+"""``t2v-eval prefer``: which of two images shows a text better, by a scorer of kind judge."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def prefer(
     allow_urls: AllowUrls = False,
     option: ScorerOptionPairs = None,
 ) -> None:
-    """Print as JSON which of two images shows a text better, by a judge model.
+    """Print as JSON which of two images shows a text better, by a scorer of kind judge.
 
     The model answers twice, in both orders. `value` is 1 for IMAGE_A, 0 for IMAGE_B, and 0.5 for a
     tie or for two answers that contradict each other (then `consistent` is false).

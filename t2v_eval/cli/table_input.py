@@ -125,7 +125,7 @@ def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
 
     for number, block in enumerate(blocks):
         where = f"row {number + 1}: " if pairs else ""
-        hint = "; --on-error skip goes on without it" if pairs else ""
+        hint = "; --on-error skip leaves it out" if pairs else ""
         for image in block.images:
             if isinstance(image, Media) and image.is_broken:
                 image.load()

@@ -14,8 +14,8 @@ column name `scores.clip` stands for that column, or for the key `clip` of objec
 | ..._per_group | where there are groups: the mean over them of the metric within each |
 
 Formulas are in `stats.metrics`; the metrics are those of `stats.agreement_metrics`, so that one
-added there appears here. Intervals are 95 %, from resamples of groups where there are any, and of
-rows otherwise.
+added there appears here. Intervals are 95 %, from resamples of groups where there are any, else of
+rows.
 """
 
 from __future__ import annotations

@@ -161,7 +161,9 @@ def unpack(archive: Path, folder: Path) -> list[Path]:
         ]
         for file, target in extracted:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _check_no_links(archive, folder, target)  # a link may have appeared meanwhile
+            _check_no_links(
+                archive, folder, target
+            )  # a link may have appeared since the first check
             file.replace(target)
     return targets
 
@@ -268,8 +270,8 @@ def _from_hub(card: BenchmarkCard, name: str, folder: Path) -> Path:
     except errors.EntryNotFoundError as error:
         unreachable = isinstance(error, errors.LocalEntryNotFoundError)
         offline = " while HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else ""
-        why = f"cannot be reached{offline}" if unreachable else f"has no {name} any more"
-    except Exception as error:  # whatever the client's transport raises
+        why = f"cannot be reached{offline}" if unreachable else f"no longer has {name}"
+    except Exception as error:  # the client's transport raises its own classes
         why = f"failed to send it: {str(error).strip().partition(chr(10))[0]}"
     raise BenchmarkDataError(
         f"{name} cannot be fetched: the data set {card.hub} {why}; {_by_hand(card, folder)}"

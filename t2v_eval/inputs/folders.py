@@ -12,7 +12,7 @@ def files_in(folder: Path, pattern: str = "*") -> list[Path]:
     """Return the regular files of a folder that match a glob, sorted by path.
 
     Folders, pipes, broken links and hidden files (such as macOS's ``._a.png``) are left out,
-    whatever they are called.
+    whatever their name.
 
     Args:
         folder: the folder; there are no files in one that does not exist.

@@ -23,11 +23,11 @@ FORMATS = frozenset(
     "MPO MSP PCD PCX PIXAR PNG PPM PSD QOI SGI SPIDER SUN TGA TIFF WEBP XBM XPM XVTHUMB".split()
 )
 SIXTEEN_BITS = ("PNG", "PPM")  # formats whose images of mode "I" have 16 bits
-PIXEL_BYTES = 16  # upper bound a pixel while an image is decoded, rotated and preprocessed
-STRIP = 1 << 22  # pixels that are converted at a time
+PIXEL_BYTES = 16  # upper bound per pixel while an image is decoded, rotated and preprocessed
+STRIP = 1 << 22  # pixels converted at a time
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
-# How each orientation is made upright. Not by ImageOps.exif_transpose, which also writes the EXIF
-# anew and fails where one of its tags cannot be written.
+# How each orientation is made upright. Not by ImageOps.exif_transpose, which also rewrites the
+# EXIF and fails where one of its tags cannot be written.
 _TRANSPOSE = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -157,13 +157,13 @@ def decoding(
             f"{name}: {what}: the memory does not suffice; make it smaller, or free memory"
         ) from None
     except Exception as error:
-        raise MediaError(f"{name}: {what}: {in_words(error)}; {remedy}") from error
+        raise MediaError(f"{name}: {what}: {error_message(error)}; {remedy}") from error
 
 
-def in_words(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
     """Return the message of an exception, with its type where the message alone says little.
 
-    >>> in_words(KeyError("a"))
+    >>> error_message(KeyError("a"))
     "KeyError: 'a'"
     """
     text, kind = str(error).strip(), type(error).__name__
@@ -187,30 +187,30 @@ def reserve_pixels(image: Image.Image, name: str) -> None:
     BUDGET.reserve(size)
 
 
-def as_seen(image: Image.Image) -> Image.Image:
-    """Convert to RGB: apply the EXIF orientation, put alpha over white, scale 16 bits to 8.
+def to_upright_rgb(image: Image.Image) -> Image.Image:
+    """Convert to upright RGB: apply the EXIF orientation, put alpha over white, scale 16 bits to 8.
 
     Returns:
         A new image, or `image` itself if it is RGB and upright.
 
-    >>> as_seen(Image.new("RGBA", (1, 1))).getpixel((0, 0))
+    >>> to_upright_rgb(Image.new("RGBA", (1, 1))).getpixel((0, 0))
     (255, 255, 255)
     """
-    sixteen = of_sixteen_bits(image)  # before a copy loses the file's format
+    sixteen = has_16_bits(image)  # before a copy loses the file's format
     image = _upright(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
-        return _of_numbers(np.asarray(image), sixteen)
+        return _numbers_to_rgb(np.asarray(image), sixteen)
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
         return _in_strips(image, _over_white)
     return image.convert("RGB")
 
 
-def of_sixteen_bits(image: Image.Image) -> bool:
+def has_16_bits(image: Image.Image) -> bool:
     """Return whether the format says that integers go up to 65535; else the values decide.
 
-    >>> of_sixteen_bits(Image.new("I", (4, 4)))
+    >>> has_16_bits(Image.new("I", (4, 4)))
     False
     """
     return image.mode == "I" and image.format in SIXTEEN_BITS
@@ -256,7 +256,7 @@ def _in_strips(image: Image.Image, convert: Callable[[Image.Image], Image.Image]
     return whole
 
 
-def _of_numbers(values: NDArray[Any], sixteen: bool) -> Image.Image:
+def _numbers_to_rgb(values: NDArray[Any], sixteen: bool) -> Image.Image:
     """Convert numbers to grey, scaled by their range, a few rows at a time."""
     rows = _rows(values.shape[1])
     parts = [slice(top, top + rows) for top in range(0, len(values), rows)]

@@ -22,12 +22,12 @@ from t2v_eval.errors import InputError, MediaError
 from t2v_eval.inputs.decode_budget import BUDGET, check_size
 from t2v_eval.inputs.image_file import (
     FORMATS,
-    as_seen,
     decoding,
-    of_sixteen_bits,
+    has_16_bits,
     open_image,
     orientation_of,
     reserve_pixels,
+    to_upright_rgb,
     video_kind,
 )
 from t2v_eval.inputs.open_file import content_of, is_open, name_of_open
@@ -311,7 +311,7 @@ def decode(media: Media, mode: str = "seen") -> Image.Image:
         image.load()
         if mode != "seen":
             return image
-        rgb = as_seen(image)
+        rgb = to_upright_rgb(image)
         return image.copy() if rgb is image and media.shared else rgb
 
 
@@ -358,7 +358,7 @@ def _from_bytes(content: bytes, name: str) -> Media:
 def _from_open_file(source: Any, position: str) -> Media:
     file_name = name_of_open(source)
     name = f"{position} ({_short(file_name)})" if file_name else position
-    with decoding(name, "cannot be read", "open it anew for reading bytes, or pass its path"):
+    with decoding(name, "cannot be read", "open it again for reading bytes, or pass its path"):
         content = content_of(source, name)
     return _from_bytes(content, name if file_name else f"{position} ({len(content)} bytes)")
 
@@ -374,7 +374,7 @@ def _from_pil(image: Image.Image, name: str) -> Media:
         image.load()
         orientation = orientation_of(image)
         header = f"{image.mode}{image.size}{image.info.get('transparency')}{orientation}"
-        header += " of 16 bits" if of_sixteen_bits(image) else ""
+        header += " of 16 bits" if has_16_bits(image) else ""
         palette = image.palette.tobytes() if image.palette else b""
         key = digest(header.encode(), palette, image.tobytes())
     return Media(key, name, lambda: image, shared=True)
@@ -457,5 +457,5 @@ def _check_characters(text: str, what: str) -> None:
     except UnicodeEncodeError as error:
         raise InputError(
             f"{what} has {text[error.start]!r} at position {error.start}, half of a character or a "
-            "byte that is not UTF-8: no encoding holds it. Read the text anew as what it is"
+            "byte that is not UTF-8: no encoding holds it. Read the text again in its own encoding"
         ) from None

@@ -193,7 +193,7 @@ def _columns(rows: Sequence[Row]) -> dict[str, list[Any]]:
                 raise TypeError("texts and bytes")
             table = pyarrow.table({"x": values})
             parquet.write_table(table, pyarrow.BufferOutputStream())
-        except Exception:  # whatever does not go together: of Arrow, or of Python
+        except Exception:  # Arrow and Python raise many classes for mixed values
             warnings.warn(
                 f"the column {name!r} holds values of several kinds, so it is written as text",
                 T2VWarning,
@@ -350,7 +350,7 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
 
 
 def _column_name(cell: str) -> str:
-    """Return the name in a cell of the header, without what nobody sees at its ends."""
+    """Return the name in a cell of the header, without invisible characters at its ends."""
     return cell.strip("\ufeff\u200b\u2060 \t\r\n\xa0")
 
 

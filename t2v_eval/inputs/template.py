@@ -153,8 +153,8 @@ def get_template(name: str) -> Template:
     """Return the template called `name`.
 
     Raises:
-        UnknownNameError: there is none; the message has similar names, or the option that takes a
-            wrapper of this name.
+        UnknownNameError: no template has this name; the message has similar names, or the
+            option that takes a wrapper of this name.
 
     >>> get_template("plain").fill("a cat")
     ('a cat', '')

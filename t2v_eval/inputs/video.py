@@ -25,7 +25,7 @@ from PIL import Image
 
 from t2v_eval.errors import InputError, MediaError, MissingPackageError
 from t2v_eval.inputs.decode_budget import BUDGET, check_size
-from t2v_eval.inputs.image_file import decoding, in_words, open_image
+from t2v_eval.inputs.image_file import decoding, error_message, open_image
 from t2v_eval.inputs.media import Media, Video, decode
 from t2v_eval.utils.regular_file import File, digest, digest_of, open_regular
 
@@ -37,7 +37,7 @@ CONTAINERS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,asf,flv,live_flv,ogg,mpeg,mpegts,mpegvideo,m4v,h264,"
     "hevc,vvc,av1,obu,ivf,gif,apng,mjpeg,mxf,nut,rm,dv,yuv4mpegpipe,webp_anim"
 )
-REMEDY = "fetch it again, or make it anew with ffmpeg"
+REMEDY = "fetch it again, or encode it again with ffmpeg"
 CHOICES = ("uniform", "nearest", "middle", "start", "steps", "first")
 SECONDS = "seconds"
 
@@ -223,7 +223,7 @@ def frames(
         file = File.snapshot(path)
         content_key = digest_of(path)
     except (OSError, ValueError) as error:
-        words = getattr(error, "strerror", None) or in_words(error)
+        words = getattr(error, "strerror", None) or error_message(error)
         raise MediaError(f"{path}: the video cannot be read: {words}") from error
     total, _, pixels = _count(file, str(path))
     chosen = indices(total, num_frames, strategy)
@@ -382,7 +382,7 @@ def _remember(video: _FrameCache) -> None:
 
 
 def _count(source: File | bytes, name: str) -> tuple[int, float, int]:
-    """Return a video's number of frames, frames per second and pixels a frame, without decoding."""
+    """Return a video's number of frames, frames per second and pixels per frame, undecoded."""
     packets, total, end = 0, 0, 0.0
     with _opened(source, name) as (container, stream):
         width, height = stream.codec_context.width, stream.codec_context.height
@@ -454,7 +454,7 @@ def _check_frame(name: str, width: int, height: int, decoded_bytes: int) -> None
     what = f"a video of {width} x {height} pixels"
     if limit is not None and pixels > 2 * limit:  # as Pillow does for images
         raise MediaError(
-            f"{name}: {what} exceeds the limit of {2 * limit} pixels a frame. If you trust the "
+            f"{name}: {what} exceeds the limit of {2 * limit} pixels per frame. If you trust the "
             "file, raise PIL.Image.MAX_IMAGE_PIXELS"
         )
     remedy = "take fewer frames (frames=) or make it smaller"

@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError, ScoringError
 from t2v_eval.inputs.decode_budget import BUDGET
-from t2v_eval.inputs.image_file import decoding, in_words
+from t2v_eval.inputs.image_file import decoding, error_message
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.local.batching import BatchSize, Failure, ahead
@@ -77,7 +77,7 @@ class LocalScorer(Differentiable):
 
     Attributes:
         identity_facts: what decides the numbers beside weights, dtype and template; part of `id`.
-        sharing_mode: what is computed once for several scores, for a report.
+        sharing_mode: the computation that scores share, for a report.
         out_of_memory_hint: what a user may try when an image does not fit into memory alone.
 
     >>> import t2v_eval
@@ -281,7 +281,7 @@ class LocalScorer(Differentiable):
                 f"{what}: does not fit into the memory of {self.device}, even alone; "
                 f"{self.out_of_memory_hint}"
             )
-        words = in_words(failure.error)
+        words = error_message(failure.error)
         if isinstance(failure.error, (ScoringError, MediaError)):
             return type(failure.error)(words if what in words else f"{what}: {words}")
         return ScoringError(

@@ -13,7 +13,7 @@ from typing import TypeVar
 import torch
 
 from t2v_eval.errors import InputError, MediaError, ScoringError, T2VError
-from t2v_eval.inputs.image_file import in_words
+from t2v_eval.inputs.image_file import error_message
 from t2v_eval.utils.torch_internals import out_of_memory
 
 A = TypeVar("A")
@@ -74,7 +74,7 @@ class BatchSize:
 
         Raises:
             torch.OutOfMemoryError: not even one item fits.
-            Exception: whatever `run` raises for an item alone.
+            Exception: any error of `run` for an item alone.
         """
         for part, result in self.run_adaptive(items, run):
             if isinstance(result, Failure):
@@ -154,8 +154,8 @@ def try_run(run: Callable[[A], B], item: A) -> B | Failure:
             return Failure(None)
         if isinstance(error, _DEVICE_ERROR):
             raise ScoringError(
-                f"the device failed: {in_words(error)}; start again, with the same store what is "
-                "finished stays, and with CUDA_LAUNCH_BLOCKING=1 the place is named"
+                f"the device failed: {error_message(error)}; run it again; scores in a store are "
+                "kept, and CUDA_LAUNCH_BLOCKING=1 shows which operation fails"
             ) from error
         if isinstance(error, T2VError) and not isinstance(error, (MediaError, ScoringError)):
             raise

@@ -47,7 +47,7 @@ def check_content(file: Path) -> None:
     if start == POINTER:
         raise CheckpointError(
             f"{file} is a Git LFS pointer, not the file itself: run `git lfs pull` in its "
-            "repository, or download it anew with `hf download`"
+            "repository, or download it again with `hf download`"
         )
 
 

@@ -72,10 +72,10 @@ class FunctionScorer(LocalScorer):
     def check_versioned(self) -> None:
         if self.function_version is None:
             raise InputError(
-                f"{self.name!r} is to keep its scores, but has no version, and an edit of the "
-                "function, its helpers or its arguments would meet scores of before. Pass "
-                'version="1" (--option version=1), another one with each change of what it '
-                "computes; or keep no scores (store=None, --no-store)"
+                f"{self.name!r} has a store but no version, so after an edit of the function, its "
+                "helpers or its arguments the store would return old scores. Pass "
+                'version="1" (--option version=1), and raise it with each change of what it '
+                "computes; or use no store (store=None, --no-store)"
             )
 
     @override
@@ -128,7 +128,7 @@ class FunctionScorer(LocalScorer):
             raise InputError(
                 f"{self.name!r} returned shape {tuple(scores.shape)} for {len(images)} images and "
                 f"{len(texts)} texts: return {wanted}"
-                + ("" if self.pairs else ", or pass pairs=True for one score a pair")
+                + ("" if self.pairs else ", or pass pairs=True for one score per pair")
             )
         return scores.reshape(len(images), len(texts))
 

@@ -91,7 +91,7 @@ class Usage:
 
         Args:
             price: the price, where it is known.
-            input_tokens: the reported number of tokens of the question, whatever value it is.
+            input_tokens: the reported number of tokens of the question, unchecked.
             output_tokens: that of the answer.
             cached_tokens: that of tokens that the service had in a cache.
         """

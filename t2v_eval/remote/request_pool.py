@@ -32,9 +32,7 @@ MAX_FAILURES_BEFORE_FIRST_ANSWER = 3  # questions given up without any answer; t
 RESUME_HINT = "run it again, with a store, to go on"
 MAX_CONNECT_ATTEMPTS = 3  # before the first connection; a wrong address is permanent
 STALL_WARNING_AFTER = 5.0  # seconds without an answer until a warning says why
-MAX_CONSECUTIVE_FAILURES = (
-    8  # questions given up one after the other, none answered between: nobody is there any more
-)
+MAX_CONSECUTIVE_FAILURES = 8  # questions given up in a row; then the run stops
 
 
 class RetryError(Exception):
@@ -82,11 +80,11 @@ class Limits:
 
     Attributes:
         concurrency: maximum of open requests.
-        retries: how often a question that failed is asked again. A rate limit is not a failure.
-        patience: seconds within which a question is asked again.
+        retries: maximum of retries per question. A rate limit is not a failure.
+        patience: seconds after the first attempt within which a question is retried.
         backoff: seconds before the second attempt; doubled for each further one.
-        max_seconds: time after which nothing more is asked.
-        max_requests: number of requests after which nothing more is asked.
+        max_seconds: seconds after which the run stops.
+        max_requests: number of requests after which the run stops.
 
     >>> Limits(retries=2).patience
     600.0
@@ -206,7 +204,7 @@ class Pool(Generic[T]):
             `MediaError` (this question has no answer), or another `T2VError` (stop the run).
         session: opens what is needed during the run, such as connections.
         limits: limits of the run.
-        stop_reason: returns why no more may be asked, or ""; called before each request.
+        stop_reason: returns why the run must stop, or ""; called before each request.
 
     >>> from contextlib import nullcontext
     >>> async def ask(number):
@@ -230,7 +228,7 @@ class Pool(Generic[T]):
         self.sent = 0
         self._num_answered = self._failures_in_a_row = 0
         self._service_reached = False  # whether the service responded, even with an error
-        self._last_problem = ""  # why a question was last asked again
+        self._last_problem = ""  # the reason of the last retry
         self._stall_reported = False
         self._finished: queue.SimpleQueue[tuple[int, T | T2VError] | None] = queue.SimpleQueue()
         self._unfinished = set(range(num_jobs))
@@ -242,14 +240,14 @@ class Pool(Generic[T]):
         self._main: asyncio.Task[None] | None = None
 
     def run(self) -> Iterator[list[tuple[int, T | T2VError]]]:
-        """Yield lists of (number, answer or error), as soon as they are there.
+        """Yield lists of (number, answer or error), as they arrive.
 
         First Ctrl-C calls `stop`, so that finished answers are yielded before it is raised; a
         second one raises KeyboardInterrupt at once.
 
         Raises:
             T2VError: the error of `ask` that holds for every question.
-            ServiceError: the service does not answer any more.
+            ServiceError: the service has stopped answering.
         """
         thread = threading.Thread(target=self._thread, name="t2v-eval-pool", daemon=True)
         with stops_call(self._interrupted):
@@ -353,13 +351,13 @@ class Pool(Generic[T]):
             await asyncio.sleep(wait)
             deadline = history.started + self.limits.patience
             entered = await self.concurrency.acquire(number, deadline)
-            if entered >= deadline:  # the pause was prolonged meanwhile
+            if entered >= deadline:  # another rate limit has prolonged the pause
                 self.concurrency.release()
                 self._give_up(number, f"{retry} (tried {history.attempts} times)")
                 return
 
     async def _attempt(self, number: int) -> RetryError | None:
-        """Ask once and record the result; return the error if the question may be asked again."""
+        """Ask once and record the result; return the error if the question may be retried."""
         try:
             self.count_request()
             answer = await self._ask(number)
@@ -386,7 +384,7 @@ class Pool(Generic[T]):
     def _wait_before_retry(
         self, number: int, retry: RetryError, entered: float, history: _History
     ) -> float | None:
-        """Return the seconds until the next attempt; None where there is none."""
+        """Return the seconds until the next attempt; None for no further attempt."""
         now, attempts = asyncio.get_running_loop().time(), history.attempts
         backoff = min(MAX_BACKOFF, self.limits.backoff * 2.0 ** min(attempts - 1, 20))
         wait = (retry.retry_after or 0.0) + random.uniform(0.5, 1.0) * backoff
@@ -429,8 +427,8 @@ class Pool(Generic[T]):
         ):
             self._fail(
                 ServiceError(
-                    f"{reason}; {self._failures_in_a_row} questions in a row were given up, so no "
-                    "more are asked. Answers so far are in the store, if there is one: run it "
+                    f"{reason}; {self._failures_in_a_row} questions in a row were given up, so the "
+                    "run stops. Answers so far are in the store, if there is one: run it "
                     "again to go on"
                 )
             )

@@ -100,8 +100,8 @@ class ApiScorer(Scorer, Generic[PackedT]):
         concurrency: maximum of open requests; the number starts low, grows while answers arrive and
             is halved when the service reports a rate limit.
         timeout: seconds for one request.
-        retries: how often a question that failed is asked again.
-        patience: seconds within which a question is asked again.
+        retries: maximum of retries per question.
+        patience: seconds after the first attempt within which a question is retried.
         backoff: seconds before the second attempt; doubled for each further one.
         max_seconds: time of one run; scores up to then stay.
         max_requests: number of requests of one run.
@@ -196,7 +196,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
             text: the text of the cell.
 
         Raises:
-            RetryError: the question may be asked again.
+            RetryError: the question may be retried.
             ScoringError: this cell has no score; the message says why.
             ServiceError, UnsupportedError: no cell will have a score.
         """
@@ -324,7 +324,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
         """Estimate requests and cost of scoring; send nothing.
 
         Args:
-            blocks: what is to be scored.
+            blocks: the images and texts to score.
 
         Raises:
             MediaError: an image cannot be read, with ``on_error="raise"``.
@@ -367,7 +367,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator[None]:
-        """Open what a run needs, such as connections."""
+        """Open the resources of a run, such as connections."""
         yield
 
     @override
@@ -478,7 +478,7 @@ def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
 
     Args:
         scorer: a scorer behind an API.
-        blocks: what is to be scored.
+        blocks: the images and texts to score.
 
     Raises:
         UnsupportedError: the scorer runs locally.

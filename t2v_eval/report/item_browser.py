@@ -32,7 +32,7 @@ Failure = tuple[int, int, int]  # image, text, number of the reason
 
 
 class _Columns(NamedTuple):
-    """The values of all items that `ItemBrowser.data` looks up, one sequence a scorer."""
+    """The values of all items that `ItemBrowser.data` looks up, one sequence per scorer."""
 
     tags: Sequence[str]
     scores: Sequence[Sequence[Floats]]
@@ -45,7 +45,7 @@ class ItemBrowser:
     """Items of runs on one benchmark.
 
     Args:
-        runs: of scorers that scored the same items.
+        runs: runs of scorers on the same items.
         limit: how many items to show: those with failures or the largest disagreement, and others
             spread over the rest; 0 is `MAX_ITEMS`.
 

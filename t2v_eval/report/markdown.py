@@ -29,7 +29,7 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
     Args:
         runs: the runs of the report.
         labels: what to call the scorer of each run.
-        differences: of the runs that can be compared, by their indices.
+        differences: differences of comparable runs, by the indices of both.
 
     >>> print(render([], [], []).splitlines()[0])
     # t2v-eval report

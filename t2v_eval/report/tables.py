@@ -244,7 +244,7 @@ def sections(
     Args:
         runs: the runs of a report.
         labels: what to call the scorer of each run.
-        differences: of the runs that can be compared, by their indices.
+        differences: differences of comparable runs, by the indices of both.
 
     >>> list(sections([], [], []))
     []

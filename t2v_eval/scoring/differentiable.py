@@ -13,7 +13,7 @@ from t2v_eval.scoring.scorer import Scorer
 
 
 class Differentiable(Scorer):
-    """A scorer of pixels in a tensor; a model that has gradients writes `score_pixels`.
+    """A scorer of pixels in a tensor; a scorer that has gradients overrides `score_pixels`.
 
     >>> from t2v_eval import load
     >>> scorer = load("tiny-clip", device="cpu")
@@ -47,7 +47,7 @@ class Differentiable(Scorer):
         bound.store = None
         if self.uses_references:
             raise UnsupportedError(
-                f"{self.name!r} needs references, which score_tensor does not take; models of "
+                f"{self.name!r} needs references, which score_tensor does not take; scorers of "
                 "kind 'clip' without them have gradients"
             )
         check_pixels(pixels)
@@ -77,7 +77,7 @@ def no_gradients(name: str) -> UnsupportedError:
     "'mine' has no gradients;"
     """
     return UnsupportedError(
-        f"{name!r} has no gradients; models whose card says `differentiable = true` have them"
+        f"{name!r} has no gradients; scorers whose card says `differentiable = true` have them"
     )
 
 

@@ -78,7 +78,7 @@ class Execution:
         """Record a chunk and commit it to the store.
 
         Args:
-            chunk: scores, or the reason why there are none.
+            chunk: scores, or the reason why they are missing.
             cells: indices of the chunk's cells in the plan.
 
         Raises:

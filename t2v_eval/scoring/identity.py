@@ -75,11 +75,11 @@ def check_versioned(scorer: HasIdentity) -> None:
         _check_version(scorer.name, cls, version)
     elif "identity" not in attributes:
         raise InputError(
-            f"{scorer.name!r} is to keep its scores, but its class {cls.__qualname__} "
-            "does not say when its numbers change, so scores of an older formula would be "
-            'given out. Write `version = "1"` in the class, another one with each change of '
+            f"{scorer.name!r} has a store, but its class {cls.__qualname__} "
+            "does not say when its numbers change, so the store would return scores of an "
+            'older formula. Write `version = "1"` in the class and raise it with each change of '
             "what it computes, or an `identity` that names all that its numbers depend on; or "
-            "keep no scores (store=None, --no-store)"
+            "use no store (store=None, --no-store)"
         )
 
 

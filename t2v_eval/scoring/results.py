@@ -59,7 +59,7 @@ def of_all_cells(chunks: Iterable[ScoreChunk], count: int) -> Iterator[ScoreChun
     """Yield the chunks of a run, split by `split_non_finite`, and at last the cells without one.
 
     Raises:
-        InputError: `score_cells` yields what is no chunk of these cells.
+        InputError: `score_cells` yields something else than a chunk of these cells.
 
     >>> import torch
     >>> chunks = of_all_cells([ScoreChunk(np.arange(2), torch.ones(2))], 3)

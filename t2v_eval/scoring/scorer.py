@@ -132,7 +132,7 @@ class Scorer(ABC):
         self._store = Store(store) if isinstance(store, (str, Path)) else store
 
     def check_versioned(self) -> None:
-        """Check that stored scores can be told from those of another formula.
+        """Check that the scorer's id changes with its formula, so that a store is safe.
 
         Raises:
             InputError: a class outside this library does not say when its numbers change.
@@ -186,14 +186,14 @@ class Scorer(ABC):
         """Return the template of a name, or the one that the scorer's card has under it.
 
         Raises:
-            UnknownNameError: there is none, or only other scorers have one of this name.
+            UnknownNameError: no template has this name, or other scorers alone do.
         """
         questions = self.card.questions
         if name not in questions and name not in templates() and name in models.conventions():
             names = " and ".join(questions)
             available = f"it has {names}" if questions else "its card names no such template"
             raise UnknownNameError(
-                f"there is no template {name!r} of {self.name!r}, which was not asked there: "
+                f"there is no template {name!r} of {self.name!r}, which has no such question: "
                 f"{available}. `t2v-eval list templates` lists those of any scorer."
             )
         return get_template(questions.get(name, name))
@@ -228,7 +228,7 @@ class Scorer(ABC):
         """Return the texts, or the empty text for None if the scorer uses no texts.
 
         Raises:
-            InputError: the scorer uses texts and there are none.
+            InputError: the scorer uses texts and got no text.
         """
         if texts is None and self.uses_text:
             raise InputError(f"{self.name!r} scores images against texts: pass texts too")
@@ -285,9 +285,9 @@ class Scorer(ABC):
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> Sequence[str | None]:
-        """Generate an answer to each prompt about its image; models that can generate write it."""
+        """Generate an answer to each prompt about its image; scorers that generate override it."""
         raise UnsupportedError(
-            f"{self.name!r} cannot generate text; models of kind 'vqa' can "
+            f"{self.name!r} cannot generate text; scorers of kind 'vqa' can "
             "(`t2v-eval list models --kind vqa`)"
         )
 
@@ -328,9 +328,9 @@ class Scorer(ABC):
         return [work(image) for image in media]
 
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
-        """Explain the scores of an image with N texts; models that answer write it."""
+        """Explain the scores of an image with N texts; scorers that answer override it."""
         raise UnsupportedError(
-            f"{self.name!r} cannot explain a score by the tokens of an answer; models of kind "
+            f"{self.name!r} cannot explain a score by the tokens of an answer; scorers of kind "
             "'vqa' that run here can"
         )
 

@@ -209,7 +209,7 @@ def components(wins: FloatArray) -> list[list[int]]:
 
 
 def groups_that_met(wins: FloatArray) -> list[list[int]]:
-    """Return the groups of models that are linked by battles, whoever won them.
+    """Return the groups of models that are linked by battles, won by either.
 
     >>> groups_that_met(np.array([[0, 1.0, 0], [0, 0, 0], [0, 0, 0]]))
     [[0, 1], [2]]

@@ -229,7 +229,7 @@ def agreement_statistic(
 ) -> Statistic:
     """Build the statistic for `bootstrap_interval` from metrics of `METRICS`.
 
-    "acc23" calibrates its threshold anew in every resample as long as all groups together hold at
+    "acc23" recalibrates its threshold in every resample as long as all groups together hold at
     most 2^17 pairs. Beyond that (512 items in one group), resamples keep the threshold of the whole
     sample: accuracy is flat around it, so its own spread matters little at that size.
 

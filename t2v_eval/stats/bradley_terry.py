@@ -96,7 +96,7 @@ def sandwich_covariance(
         battles: the n battles.
         ratings: `bradley_terry` of these, shape (K,).
         units: the number of the unit of each battle, shape (n,), where battles depend on each
-            other: of the same prompt, or by the same judge. By default every battle is a unit.
+            other: those of the same prompt or the same judge. By default every battle is a unit.
         weights: the weight of each battle in the likelihood, shape (n,); by default 1.
         ridge: a number added to the diagonal of H.
 

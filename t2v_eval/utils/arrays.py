@@ -86,7 +86,7 @@ def mean_of_known(values: FloatArray) -> float:
     """Return the mean of the values that are not NaN; NaN without any.
 
     Args:
-        values: of any shape.
+        values: an array of any shape.
 
     >>> mean_of_known(np.array([1.0, np.nan, 2.0]))
     1.5

@@ -224,7 +224,7 @@ def test_compare_shows_differences_and_wants_two_models(tmp_path, store):
     assert "toy-oracle - toy-guesser" in result.stdout and "p of right" in result.stdout
     assert "no significant difference" in result.stdout, "12 items are too few"
     assert "+0.333" in result.stdout
-    assert "two models or more" in call(*common, "-m", "toy-oracle", code=2).stderr
+    assert "at least two scorers" in call(*common, "-m", "toy-oracle", code=2).stderr
     alike = call(*common, "-m", "toy-oracle", "-m", "toy-oracle")
     assert "no significant difference" in alike.stdout
 

@@ -185,7 +185,7 @@ def test_what_the_card_knows_of_the_content_is_checked(tmp_path, hub):  # noqa: 
             "someone/ours is gated: accept its conditions on its page, run `hf auth login",
         ),
         ("moved", "someone/ours is no longer on the Hugging Face hub"),
-        ("renamed", "someone/ours has no a.csv any more"),
+        ("renamed", "someone/ours no longer has a.csv"),
         ("refused", "someone/ours cannot be reached;"),
         ("off", "someone/ours cannot be reached while HF_HUB_OFFLINE is set"),
     ],

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.inputs import image_file, video
 from t2v_eval.inputs.decode_budget import LARGEST, VARIABLE, Budget, budget_bytes
-from t2v_eval.inputs.image_file import PIXEL_BYTES, as_seen
+from t2v_eval.inputs.image_file import PIXEL_BYTES, to_upright_rgb
 from t2v_eval.inputs.media import decode, open_media
 from t2v_eval.inputs.video import FRAME_BYTES, Sampling, clip, frames
 
@@ -192,7 +192,7 @@ def test_videos_count_too_and_name_the_limit(monkeypatch, tmp_path):
     small = clip(open_media(path), Sampling(30), fit=lambda frame, _: frame.resize((32, 24)))
     assert len(small.frames) == len(whole.frames) == 30, "made smaller as they are decoded"
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 320 * 240 // 2 - 1)
-    with pytest.raises(MediaError, match="exceeds the limit of .* pixels a frame.*MAX_IMAGE"):
+    with pytest.raises(MediaError, match="exceeds the limit of .* pixels per frame.*MAX_IMAGE"):
         clip(open_media(path), Sampling(1))
 
 
@@ -231,7 +231,7 @@ def test_strips_change_no_pixel(mode, monkeypatch):
             wanted = np.asarray(image.convert("RGB"))
     for strip in (37, 37 * 5, 10**6):
         monkeypatch.setattr(image_file, "STRIP", strip)
-        np.testing.assert_array_equal(np.asarray(as_seen(image)), wanted)
+        np.testing.assert_array_equal(np.asarray(to_upright_rgb(image)), wanted)
 
 
 @pytest.mark.parametrize("orientation", range(10))

@@ -319,14 +319,14 @@ def test_an_image_that_cannot_be_shown_is_left_out(tmp_path, monkeypatch):
     good, odd = tmp_path / "good.png", tmp_path / "odd.jpg"
     good.write_bytes(png())
     odd.write_bytes(odd_exif())
-    real = image_file.as_seen
+    real = image_file.to_upright_rgb
 
     def seen(image):
         if image.size == (32, 32):
             raise struct.error("unpack requires a buffer")
         return real(image)
 
-    monkeypatch.setattr("t2v_eval.inputs.media.as_seen", seen)
+    monkeypatch.setattr("t2v_eval.inputs.media.to_upright_rgb", seen)
     assert ToyEmbedding(image_mode="original")(odd, "a cat").isfinite().all()
     album = Album([odd, good])
     assert album.index(odd) == -2 and album.index(good) == 0

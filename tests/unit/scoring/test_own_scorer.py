@@ -127,7 +127,7 @@ def test_registered_classes_and_embeddings_too(tmp_path, monkeypatch):
     registry = Registry("model", "t2v_eval.backends", ModelCard)
     registry.register("mine")(scorer(1))
     monkeypatch.setattr("t2v_eval.api.models", registry)
-    with pytest.raises(InputError, match=f"'mine' is to keep its scores.*{REFUSED[-10:]}"):
+    with pytest.raises(InputError, match=f"'mine' has a store.*{REFUSED[-10:]}"):
         t2v_eval.load("mine", device="cpu", store=tmp_path / "s.db")
 
 

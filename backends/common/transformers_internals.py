@@ -297,7 +297,7 @@ def prefix_cache(
         prefix: Sequence[Tensor] = (layer.keys, layer.values)
         if len(set(rows)) == 1:  # a view, however often it is repeated
             prefix = [states[rows[0], None].expand(len(rows), -1, -1, -1) for states in prefix]
-        elif len(rows) < count:
+        elif list(rows) != list(range(count)):
             prefix = [states[list(rows)] for states in prefix]
         if number not in cross_layers:
             prefix = [states[:, :, :width] for states in prefix]

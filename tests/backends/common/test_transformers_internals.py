@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -166,6 +167,15 @@ def test_a_layer_of_linear_attention_can_be_copied_for_several_rows(networks):
         position_ids=torch.tensor([[6, 7]]).expand(3, -1),
     ).last_hidden_state
     assert read.shape[:2] == (3, 2)
+
+
+@pytest.mark.parametrize("rows", [[0], [1, 0], [0, 1], [0, 0, 1], [1, 1, 1]])
+def test_a_cache_has_a_row_for_each_prefix_that_is_named(rows):
+    network = SimpleNamespace(language_model=SimpleNamespace(config=SimpleNamespace()))
+    states = torch.arange(2.0)[:, None, None, None].expand(2, 1, 5, 4)
+    result = ours.prefix_cache(network, [ours.PrefixLayer(states, states)], rows, 3, 2)
+    assert result.layers[0].keys[:, 0, 0, 0].tolist() == rows
+    assert result.layers[0].keys.shape == (len(rows), 1, 3, 4)
 
 
 def test_a_layer_of_our_own_is_read_and_not_written(networks):

@@ -26,7 +26,19 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class BertTextScorer(LocalScorer):
-    """A scorer whose texts are tokenized by BERT; call `set_tokenizer` before scoring."""
+    """A scorer whose texts are tokenized by BERT; call `set_tokenizer` before scoring.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from t2v_eval.backends.blip.blip2 import Blip2ITC
+    >>> scorer = object.__new__(Blip2ITC)  # the tokenizer needs no weights
+    >>> vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"]
+    >>> with TemporaryDirectory() as folder:
+    ...     file = Path(folder, "tokenizer.json")
+    ...     tokens = {token: number for number, token in enumerate(vocabulary)}
+    ...     _ = file.write_text(json.dumps({"model": {"vocab": tokens}}))
+    ...     scorer.set_tokenizer(Path(folder), ["[DEC]"], rows=8).name
+    'tokenizer.json'
+    """
 
     def set_tokenizer(self, folder: Path, added: Sequence[str], rows: int) -> Path:
         """Build the tokenizer from the vocabulary in `folder`, and return the vocabulary's file.
@@ -86,7 +98,14 @@ class BertTextScorer(LocalScorer):
 
 
 class BertTextPairScorer(BertTextScorer, QuestionOnlyScorer):
-    """Encode the filled question, tokenized by BERT, together with the image, without an answer."""
+    """Encode the filled question, tokenized by BERT, together with the image, without an answer.
+
+    >>> import t2v_eval
+    >>> scorer = t2v_eval.load("blip2-itm", checkpoint="/models/blip2")  # doctest: +SKIP
+    >>> ids, mask = scorer.tokenize_filled(["a cat", "two dogs"])  # doctest: +SKIP
+    >>> ids.shape == mask.shape  # doctest: +SKIP
+    True
+    """
 
     def tokenize_filled(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return `tokenize` of texts with the template applied."""

@@ -64,7 +64,7 @@ class _Blip2(BertTextScorer):
 
 
 class Blip2ITM(_Blip2, BertTextPairScorer):
-    """Score the probability that image and text match, from 0 to 1.
+    r"""Score the probability that image and text match, from 0 to 1.
 
     Li et al. 2023, section 3.2: the softmax over the mean match logits of the query tokens.
 
@@ -74,6 +74,23 @@ class Blip2ITM(_Blip2, BertTextPairScorer):
     Raises:
         CheckpointError: a file is missing or of another model.
         TemplateError: the template has an answer.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2}
+    >>> small |= {"num_attention_heads": 2}
+    >>> config = Blip2Config(
+    ...     vision_config={**small, "image_size": 16, "patch_size": 8},
+    ...     qformer_config={**small, "vocab_size": 7, "encoder_hidden_size": 8},
+    ...     image_text_hidden_size=8, num_query_tokens=2)
+    >>> config.qformer_config.use_qformer_text_input = True
+    >>> with TemporaryDirectory() as folder:
+    ...     Blip2ForImageTextRetrieval(config).save_pretrained(folder)  # random weights
+    ...     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "cat"]
+    ...     _ = Path(folder, "vocab.txt").write_text("\n".join(tokens))
+    ...     scorer = Blip2ITM(folder, device="cpu")
+    >>> bool(0 < scorer([Image.new("RGB", (20, 20))], ["cat"]) < 1)
+    True
     """
 
     def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:

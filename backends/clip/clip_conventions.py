@@ -58,6 +58,22 @@ class OpenClipLogits(Logits, OpenClip):
         checkpoint: as `OpenClip`.
         arch: as `OpenClip`.
         pretrained: as `OpenClip`.
+
+    >>> import json
+    >>> import open_clip
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from safetensors.torch import save_file
+    >>> config = {"embed_dim": 8, "vision_cfg": {"layers": 1, "width": 8, "head_width": 8,
+    ...           "patch_size": 8, "image_size": 16},
+    ...           "text_cfg": {"width": 8, "heads": 1, "layers": 1}}
+    >>> with TemporaryDirectory() as folder:
+    ...     arch, weights = Path(folder, "arch.json"), Path(folder, "weights.safetensors")
+    ...     _ = arch.write_text(json.dumps(config))
+    ...     save_file(open_clip.CLIP(**config).state_dict(), weights)
+    ...     scorer = OpenClipLogits(weights, arch, device="cpu")
+    >>> round(scorer.scale, 2)  # 1 / 0.07, as a CLIP is initialised
+    14.29
     """
 
 

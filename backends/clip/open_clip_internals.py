@@ -114,6 +114,15 @@ def load_weights(network: Any, file: Path, tensors: dict[str, Tensor] | None = N
 
     Raises:
         CheckpointError: the weights are not of this architecture.
+
+    >>> config = {"embed_dim": 8, "vision_cfg": {"layers": 1, "width": 8, "head_width": 8,
+    ...           "patch_size": 8, "image_size": 16},
+    ...           "text_cfg": {"width": 8, "heads": 1, "layers": 1}}
+    >>> source, target = (open_clip.CLIP(**config) for _ in range(2))
+    >>> tensors = {f"module.{name}": value for name, value in source.state_dict().items()}
+    >>> load_weights(target, Path("weights.pt"), tensors)
+    >>> torch.equal(source.visual.proj, target.visual.proj)
+    True
     """
     tensors = read_tensors(file) if tensors is None else tensors
     if next(iter(tensors), "").startswith("module."):
@@ -143,6 +152,16 @@ class TextTower:
 
     Args:
         network: of OpenCLIP, with a text tower.
+
+    >>> network = open_clip.CLIP(
+    ...     embed_dim=8,
+    ...     vision_cfg={"layers": 1, "width": 8, "head_width": 8, "patch_size": 8,
+    ...         "image_size": 16},
+    ...     text_cfg={"width": 8, "heads": 1, "layers": 1},
+    ... ).eval()
+    >>> encode, ids = TextTower(network), open_clip.SimpleTokenizer()(["a cat"])
+    >>> torch.allclose(encode(ids), network.encode_text(ids), atol=1e-5)
+    True
     """
 
     def __init__(self, network: Any) -> None:
@@ -211,6 +230,11 @@ def hub_tokenizer(name: str, **options: Any) -> Any:
     Args:
         name: a folder or hub id.
         **options: of `open_clip.tokenizer.HFTokenizer`.
+
+    >>> import t2v_eval
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> hub_tokenizer(str(folder), context_length=8)(["a red circle"]).shape
+    torch.Size([1, 8])
     """
     return HFTokenizer(name, **options)
 

@@ -66,6 +66,14 @@ class ArchiveUnpickler(pickle.Unpickler):
 
     Raises:
         pickle.UnpicklingError: on `load`, for a class that is neither.
+
+    >>> import io
+    >>> file = io.BytesIO()
+    >>> with zipfile.ZipFile(file, "w") as archive:
+    ...     archive.writestr("model/data.pkl", pickle.dumps(Path("weights.pt")))
+    >>> ArchiveUnpickler(zipfile.ZipFile(file), "model/").load()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    _pickle.UnpicklingError: it holds pathlib...
     """
 
     def __init__(self, archive: zipfile.ZipFile, root: str) -> None:

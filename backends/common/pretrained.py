@@ -191,6 +191,16 @@ def build_network(
 
     Raises:
         CheckpointError: it cannot be loaded, or weights are missing.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from transformers import T5Config, T5EncoderModel
+    >>> config = T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    >>> cpu = torch.device("cpu")
+    >>> with TemporaryDirectory() as folder:
+    ...     T5EncoderModel(config).save_pretrained(folder)
+    ...     network = build_network(T5EncoderModel, Path(folder), Placement(), cpu, torch.float32)
+    >>> network.training, network.shared.weight.requires_grad
+    (False, False)
     """
     try:
         loaded: Any = model_class.from_pretrained(

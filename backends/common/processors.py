@@ -67,6 +67,15 @@ def match_tower_size(image_processor: Any, folder: Path, vision: Any) -> None:
 
     Raises:
         CheckpointError: the output size differs from the tower's input size.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> from types import SimpleNamespace
+    >>> from transformers import CLIPImageProcessorPil
+    >>> processor = CLIPImageProcessorPil()
+    >>> with TemporaryDirectory() as folder:  # whose file names no sizes
+    ...     match_tower_size(processor, Path(folder), SimpleNamespace(image_size=32))
+    >>> processor.crop_size["height"], processor.size["shortest_edge"]
+    (32, 32)
     """
     side = getattr(vision, "image_size", None)
     if not type(image_processor).__name__.startswith(SQUARE_PROCESSORS) or not isinstance(
@@ -104,6 +113,12 @@ def read_processor(folder: Path, config: Any, trust_remote_code: bool) -> Any:
     Raises:
         CheckpointError: it cannot be loaded or has no tokenizer.
         MissingPackageError: it needs a package that is not installed.
+
+    >>> import t2v_eval
+    >>> from transformers import AutoConfig
+    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
+    >>> type(read_processor(folder, AutoConfig.from_pretrained(folder), False)).__name__
+    'CLIPProcessor'
     """
     auto: Any = AutoProcessor  # which has no types
     try:

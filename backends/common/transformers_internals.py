@@ -83,7 +83,14 @@ def encoder_output(states: Tensor) -> Any:
 
 
 def t5_cross_attentions(t5: Any) -> list[tuple[Any, str]]:
-    """Return the cross-attentions of T5's decoder, each as (parent module, attribute name)."""
+    """Return the cross-attentions of T5's decoder, each as (parent module, attribute name).
+
+    >>> from transformers import T5Config, T5ForConditionalGeneration
+    >>> config = T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    >>> [(parent, name)] = t5_cross_attentions(T5ForConditionalGeneration(config))
+    >>> type(getattr(parent, name)).__name__
+    'T5Attention'
+    """
     return [(block.layer[1], "EncDecAttention") for block in t5.decoder.block]
 
 
@@ -91,6 +98,12 @@ def qformer_cross_attentions(qformer: Any) -> list[tuple[Any, str]]:
     """Return a Q-Former's key and value projections as (parent module, attribute name).
 
     Of each layer with cross-attention, the key and then the value.
+
+    >>> from transformers import Blip2QFormerConfig, Blip2QFormerModel
+    >>> config = Blip2QFormerConfig(vocab_size=8, hidden_size=8, num_hidden_layers=2,
+    ...     num_attention_heads=2, intermediate_size=8, encoder_hidden_size=6)
+    >>> [name for _, name in qformer_cross_attentions(Blip2QFormerModel(config))]
+    ['key', 'value']
     """
     return [
         (layer.crossattention.attention, name)
@@ -101,7 +114,16 @@ def qformer_cross_attentions(qformer: Any) -> list[tuple[Any, str]]:
 
 
 def blip_cross_attentions(text: Any) -> list[tuple[Any, str]]:
-    """Return the key and value projections of BLIP's text encoder, in the same form."""
+    """Return the key and value projections of BLIP's text encoder, in the same form.
+
+    >>> from transformers import BlipTextConfig, BlipTextModel
+    >>> config = BlipTextConfig(vocab_size=8, hidden_size=8, encoder_hidden_size=6,
+    ...     num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, is_decoder=True,
+    ...     bos_token_id=1, sep_token_id=2)
+    >>> [(parent, name), _] = blip_cross_attentions(BlipTextModel(config))
+    >>> name, getattr(parent, name).in_features
+    ('key', 6)
+    """
     layers = text.encoder.layer
     return [(layer.crossattention.self, name) for layer in layers for name in ("key", "value")]
 
@@ -264,6 +286,16 @@ def cached_layers(network: Any, inputs: Mapping[str, Any]) -> list[Any]:
     Args:
         network: a model without its head.
         inputs: all its inputs, by name.
+
+    >>> from transformers import LlamaConfig, LlamaModel
+    >>> from types import SimpleNamespace
+    >>> config = LlamaConfig(vocab_size=8, hidden_size=8, intermediate_size=8,
+    ...     num_hidden_layers=2, num_attention_heads=2)
+    >>> class Network(LlamaModel):
+    ...     language_model = SimpleNamespace(config=config)
+    >>> layers = cached_layers(Network(config), {"input_ids": torch.tensor([[1, 2, 3]])})
+    >>> len(layers), layers[0].keys.shape
+    (2, torch.Size([1, 2, 3, 4]))
     """
     # Without a config, sliding layers keep all tokens; linear attention needs the config.
     config = language_of(network).config
@@ -286,6 +318,13 @@ def prefix_cache(
         rows: the prefixes to take, each as often as it is named.
         width: tokens of a prefix, padding included.
         count: the prefixes in `layers`.
+
+    >>> from types import SimpleNamespace
+    >>> network = SimpleNamespace(language_model=SimpleNamespace(config=SimpleNamespace()))
+    >>> states = torch.zeros(2, 1, 5, 4)  # two prefixes of five tokens with their padding
+    >>> cache = prefix_cache(network, [PrefixLayer(states, states)], [0, 0, 1], width=3, count=2)
+    >>> cache.layers[0].keys.shape
+    torch.Size([3, 1, 3, 4])
     """
     cache: Any = DynamicCache()
     cross_layers = getattr(language_of(network).config, "cross_attention_layers", ())
@@ -438,7 +477,17 @@ def max_stable_length(network: Any) -> float:
 
 
 def reset_dynamic_rope(network: Any) -> None:
-    """Reset "dynamic" RoPE to its original frequencies; else it keeps those of the longest row."""
+    """Reset "dynamic" RoPE to its original frequencies; else it keeps those of the longest row.
+
+    >>> rope = nn.Linear(1, 1)
+    >>> rope.rope_type, rope.original_max_seq_len = "dynamic", 4096
+    >>> rope.original_inv_freq, rope.inv_freq = torch.tensor([1.0]), torch.tensor([0.5])
+    >>> del rope.inv_freq
+    >>> rope.register_buffer("inv_freq", torch.tensor([0.5]))
+    >>> reset_dynamic_rope(rope)
+    >>> rope.inv_freq
+    tensor([1.])
+    """
     for module in network.modules():
         if hasattr(module, "original_inv_freq") and "dynamic" in str(module.rope_type):
             inv_freq = module.original_inv_freq.to(module.inv_freq.device)
@@ -474,6 +523,12 @@ def load_remote_class(reference: str, folder: Path) -> Any:
     Args:
         reference: "module.Class", as `auto_map` of config.json has it.
         folder: of the checkpoint.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "modeling.py").write_text("class Network: width = 8")
+    ...     load_remote_class("modeling.Network", Path(folder)).width
+    8
     """
     return get_class_from_dynamic_module(reference, str(folder))
 
@@ -483,6 +538,13 @@ def adapt_to_transformers_5(network: Any) -> None:
 
     Version 5 sets an attribute in `post_init`, which older classes need not call, and passes more
     arguments to `tie_weights`.
+
+    >>> class Network:
+    ...     def tie_weights(self):
+    ...         return "tied"
+    >>> adapt_to_transformers_5(Network)
+    >>> Network().tie_weights(missing_keys=set()), Network.all_tied_weights_keys
+    ('tied', {})
     """
     if not hasattr(network, "all_tied_weights_keys"):
         network.all_tied_weights_keys = {}

@@ -65,6 +65,12 @@ def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
 
     Raises:
         CheckpointError: it is missing, or its special tokens differ from the model's.
+
+    >>> import t2v_eval
+    >>> scorer = t2v_eval.load("tiny-clip-flant5", device="cpu")
+    >>> folder = scorer.files[0].parent / "tokenizer"
+    >>> read_tokenizer(folder, scorer.t5.config).eos_token
+    '</s>'
     """
     refused = CheckpointError(
         f"tokenizer {folder} is not the T5 tokenizer of this checkpoint; pass its folder (with "
@@ -88,6 +94,14 @@ def read_vision(folder: Path) -> tuple[CLIPVisionConfig, CLIPImageProcessorPil]:
 
     Raises:
         CheckpointError: they cannot be loaded.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     CLIPVisionConfig(image_size=32, patch_size=16).save_pretrained(folder)
+    ...     _ = CLIPImageProcessorPil(size=32, crop_size=32).save_pretrained(folder)
+    ...     config, processor = read_vision(Path(folder))
+    >>> config.image_size, processor.crop_size["height"]
+    (32, 32)
     """
     try:
         config = CLIPVisionConfig.from_pretrained(folder)
@@ -113,6 +127,12 @@ def build_tower(
 
     Raises:
         CheckpointError: weights are missing, unexpected or of another shape.
+
+    >>> config = CLIPVisionConfig(hidden_size=8, intermediate_size=8, num_hidden_layers=3,
+    ...     num_attention_heads=2, image_size=32, patch_size=16)
+    >>> tensors = dict(CLIPVisionModel(config).state_dict())
+    >>> build_tower(config, -2, tensors, Path("weights")).config.num_hidden_layers
+    2
     """
     tensors = {n: t for n, t in tensors.items() if "vision_model." in n} or tensors
     tensors = {TOWER + TOWER_NAMES.sub("", name, count=1): t for name, t in tensors.items()}
@@ -169,6 +189,11 @@ def build_t5(
 
     Raises:
         CheckpointError: weights are missing, unexpected or of another shape, or have fewer rows.
+
+    >>> config = T5Config(vocab_size=16, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    >>> tensors = dict(T5ForConditionalGeneration(config).state_dict())
+    >>> build_t5(config, 10, tensors, Path("weights")).lm_head.weight.shape
+    torch.Size([10, 8])
     """
     config.vocab_size = rows
     tensors.pop(UNUSED, None)

@@ -212,6 +212,15 @@ def answer_states(
     Returns:
         The decoder states (B, T, width) that predict the tokens, and these as labels (B, T),
         `IGNORE_INDEX` where an answer is shorter.
+
+    >>> from transformers import T5Config, T5ForConditionalGeneration
+    >>> t5 = T5ForConditionalGeneration(T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8,
+    ...     num_layers=1, num_heads=2, decoder_start_token_id=0))
+    >>> mask = torch.ones(2, 3, dtype=torch.bool)
+    >>> encoded = EncodedPrompts(torch.zeros(2, 3, 8), mask, [False, False])
+    >>> hidden, labels = answer_states(t5, encoded, [[4, 1], [4, 5, 1]])
+    >>> hidden.shape, labels.tolist()
+    (torch.Size([2, 3, 8]), [[4, 1, -100], [4, 5, 1]])
     """
     labels = pad_rows(answers, IGNORE_INDEX, encoded.states.device)
     decoder_ids = pad(labels, (1, -1), value=t5.config.decoder_start_token_id)

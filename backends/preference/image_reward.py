@@ -76,6 +76,11 @@ class ImageReward(BertTextPairScorer):
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.
         TemplateError: the template has an answer.
+
+    >>> import t2v_eval
+    >>> scorer = t2v_eval.load("image-reward", checkpoint="/models/ImageReward")  # doctest: +SKIP
+    >>> scorer("cat.jpg", ["a cat", "a dog"]).shape  # doctest: +SKIP
+    torch.Size([1, 2])
     """
 
     def __init__(

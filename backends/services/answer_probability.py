@@ -279,6 +279,10 @@ class AnswerProbabilities:
             without the sampled token, which some servers list however unlikely it is.
         num_tokens: number of listed tokens.
         unreadable: probability of listed tokens without valid text.
+
+    >>> listed = AnswerProbabilities(0.6, 0.2, mass=0.9, max_unlisted=0.05, num_tokens=4)
+    >>> listed.score("probability", "Yes"), round(listed.score("yes-no", "Yes"), 6)
+    (0.6, 0.75)
     """
 
     answer: float | None

@@ -26,6 +26,9 @@ class ReadLimits(NamedTuple):
     Attributes:
         key: the key to redact.
         seconds: time for a whole response, however slowly its bytes arrive.
+
+    >>> ReadLimits(Key("sk-0123456789"), seconds=60.0).seconds
+    60.0
     """
 
     key: Key

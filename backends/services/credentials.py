@@ -119,7 +119,11 @@ PORT_PROBLEM = "its port must be a number from 1 to 65535"
 
 
 class ClientKwargs(TypedDict):
-    """Arguments of an httpx client."""
+    """Arguments of an httpx client.
+
+    >>> ClientKwargs(follow_redirects=False, trust_env=True)["trust_env"]
+    True
+    """
 
     follow_redirects: bool
     trust_env: bool

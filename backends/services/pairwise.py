@@ -54,7 +54,13 @@ class Preference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImagePair(Media):
-    """Two images in the order in which they are sent."""
+    """Two images in the order in which they are sent.
+
+    >>> first, second = (open_media(Image.new("RGB", (2, 2), name)) for name in ("red", "blue"))
+    >>> pair = ImagePair.from_images(first, second)
+    >>> pair.key == f"{first.key}+{second.key}"
+    True
+    """
 
     first: Media
     second: Media

@@ -27,5 +27,11 @@ def tested_classes() -> frozenset[tuple[str, str]]:
 
 
 def is_tested(network: Any, config: Any) -> bool:
-    """Return whether tests compare a network of this class with this kind of language model."""
+    """Return whether tests compare a network of this class with this kind of language model.
+
+    >>> from transformers import LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
+    >>> network = object.__new__(LlavaForConditionalGeneration)
+    >>> is_tested(network, LlavaConfig(text_config=LlamaConfig()))
+    True
+    """
     return (type(network).__name__, config.get_text_config().model_type) in tested_classes()

@@ -55,6 +55,15 @@ class VisionEncoder:
 
     Args:
         network: the model without its head.
+
+    >>> class Network:
+    ...     def get_image_features(self, pixel_values, return_dict):
+    ...         return {"pooler_output": pixel_values.flatten(2)}
+    >>> encoder = VisionEncoder(Network())
+    >>> rows = [{"pixel_values": torch.zeros(1, 3, 4, 4)} for _ in range(2)]
+    >>> [first, second] = encoder.encode(rows, [False, False])
+    >>> first["modality"], first["pooler_output"].shape
+    ('image', torch.Size([1, 3, 16]))
     """
 
     # Inputs of the vision tower, which are left out once there are features.
@@ -128,6 +137,10 @@ class MllamaVisionEncoder(VisionEncoder):
 
     Args:
         network: the model without its head.
+
+    >>> features = [torch.zeros(6, 8), torch.zeros(6, 8)]  # of the tiles of two images
+    >>> MllamaVisionEncoder(network=None).decoder_inputs(features)["cross_attention_states"].shape
+    torch.Size([12, 8])
     """
 
     inputs = MLLAMA_IMAGE_INPUTS
@@ -279,7 +292,12 @@ class PillowVideoProcessor(BaseVideoProcessor):
 
 
 class InternVLFrameProcessor(PillowVideoProcessor, InternVLVideoProcessor):
-    """Prepare frames as `load_video` of OpenGVLab/InternVL: one tile each."""
+    """Prepare frames as `load_video` of OpenGVLab/InternVL: one tile each.
+
+    >>> processor = InternVLFrameProcessor(size={"height": 8, "width": 8}, do_sample_frames=False)
+    >>> processor([torch.zeros(2, 3, 20, 10, dtype=torch.uint8)])["pixel_values_videos"][0].shape
+    torch.Size([2, 3, 8, 8])
+    """
 
 
 class TarsierFrameProcessor(Qwen2VLVideoProcessor, PillowVideoProcessor):
@@ -288,6 +306,12 @@ class TarsierFrameProcessor(Qwen2VLVideoProcessor, PillowVideoProcessor):
     That is with `use_multi_images_for_video`: the model merges two frames into one patch, so each
     frame is repeated. A frame is also resized twice: into the limit of pixels, and then to whole
     patches, which may exceed the limit.
+
+    >>> processor = TarsierFrameProcessor(patch_size=2, merge_size=2, do_sample_frames=False,
+    ...     cap_pixels_per_frame=True)
+    >>> frames = torch.zeros(3, 3, 64, 64, dtype=torch.uint8)
+    >>> processor([frames])["video_grid_thw"][:, 0]  # each frame is a step of its own
+    tensor([3])
     """
 
     @override
@@ -330,6 +354,10 @@ class PooledLlavaOnevision(LlavaOnevisionModel):  # type: ignore[no-untyped-call
 
     As `get_2dPool`, `add_token_per_grid` and `add_token_per_frame` in llava_arch.py of
     LLaVA-VL/LLaVA-NeXT; that of transformers always has bilinear pooling and one newline.
+
+    >>> network = SimpleNamespace(config=SimpleNamespace(pooling="bilinear"))
+    >>> PooledLlavaOnevision.apply_pooling(network, torch.zeros(2, 9, 8)).shape
+    torch.Size([2, 4, 8])
     """
 
     @override
@@ -357,7 +385,22 @@ class PooledLlavaOnevision(LlavaOnevisionModel):  # type: ignore[no-untyped-call
 class PooledLlavaOnevisionForConditionalGeneration(
     LlavaOnevisionForConditionalGeneration  # type: ignore[no-untyped-call]
 ):
-    """`PooledLlavaOnevision` with a head that predicts tokens."""
+    """`PooledLlavaOnevision` with a head that predicts tokens.
+
+    >>> from transformers import LlavaOnevisionConfig, Qwen2Config, SiglipVisionConfig
+    >>> small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2}
+    >>> small |= {"num_attention_heads": 2}
+    >>> config = LlavaOnevisionConfig(
+    ...     text_config=Qwen2Config(vocab_size=16, num_key_value_heads=2, **small),
+    ...     vision_config=SiglipVisionConfig(image_size=16, patch_size=4, **small))
+    >>> config.pooling, config.newlines = "bilinear", "grid"
+    >>> network = PooledLlavaOnevisionForConditionalGeneration(config).eval()
+    >>> pixels = torch.zeros(1, 3, 3, 16, 16)  # a video of three frames
+    >>> features = network.model.get_video_features(pixels, vision_feature_layer=-1,
+    ...     vision_feature_select_strategy="full", return_dict=True)
+    >>> features.pooler_output.shape  # of each frame, two rows of two tokens and a newline
+    torch.Size([1, 18, 8])
+    """
 
     def __init__(self, config: Any) -> None:
         super().__init__(config)
@@ -366,11 +409,25 @@ class PooledLlavaOnevisionForConditionalGeneration(
 
 
 class LlavaOnevisionFrameProcessor(PillowVideoProcessor, LlavaOnevisionVideoProcessor):
-    """Prepare frames as SigLipImageProcessor of LLaVA-VL/LLaVA-NeXT."""
+    """Prepare frames as SigLipImageProcessor of LLaVA-VL/LLaVA-NeXT.
+
+    >>> processor = LlavaOnevisionFrameProcessor(size={"height": 8, "width": 8})
+    >>> processor([torch.zeros(2, 3, 20, 10, dtype=torch.uint8)])["pixel_values_videos"][0].shape
+    torch.Size([2, 3, 8, 8])
+    """
 
 
 class PooledLlavaOnevisionProcessor(LlavaOnevisionProcessor):
-    """Put as many placeholder tokens into a prompt as `PooledLlavaOnevision` has for a video."""
+    """Put as many placeholder tokens into a prompt as `PooledLlavaOnevision` has for a video.
+
+    >>> vision = SimpleNamespace(image_size=16, patch_size=4)
+    >>> processor = object.__new__(PooledLlavaOnevisionProcessor)
+    >>> processor.video_token = "<video>"
+    >>> processor.config = SimpleNamespace(vision_config=vision, pooling="max", newlines="frame")
+    >>> inputs = {"pixel_values_videos": torch.zeros(1, 3, 3, 16, 16)}
+    >>> processor.replace_video_token(inputs, 0).count("<video>")  # 3 frames of 2 x 2 and a newline
+    15
+    """
 
     config: Any
 

@@ -34,6 +34,35 @@ class BatchRunner:
         server: the address; batches of another server are ignored.
         poll: seconds between two polls.
         redact: removes secrets from a line.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> class EchoClient(BatchClient):
+    ...     max_file_bytes, id_field, content = 2**20, "key", b""
+    ...
+    ...     def request_line(self, request_id, body):
+    ...         return {"key": request_id, "response": body}
+    ...
+    ...     def upload(self, file):
+    ...         self.content = file.read()
+    ...         return "file-1"
+    ...
+    ...     def create_batch(self, file):
+    ...         return "batch-1"
+    ...
+    ...     def poll(self, name):
+    ...         return BatchOutcome("no answer", ["output-1"])
+    ...
+    ...     def output_chunks(self, file):
+    ...         return iter([self.content])
+    ...
+    ...     def parse_line(self, row):
+    ...         return row["response"]
+    >>> with TemporaryDirectory() as folder:
+    ...     pending = PendingBatches(Path(folder, "scores.db"))
+    ...     runner = BatchRunner(EchoClient(), pending, "https://api.example.com", 30.0, str)
+    ...     list(runner.answers(["7", "8"], [0, 1], "Question {}".format, [], float("inf")))
+    [[('7', 'Question 0'), ('8', 'Question 1')]]
     """
 
     def __init__(

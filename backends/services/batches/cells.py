@@ -27,7 +27,16 @@ from .pending import PendingBatches, question_id
 
 
 class BatchScorer(Protocol):
-    """The part of a scorer behind a service that `batch_cells` uses."""
+    """The part of a scorer behind a service that `batch_cells` uses.
+
+    >>> from t2v_eval.backends.services.grade import Grade
+    >>> from t2v_eval.backends.services.openai_protocol import CompatibleProtocol
+    >>> from t2v_eval.backends.services.scorer import ServiceScorer
+    >>> protocol = CompatibleProtocol("my-model", base_url="http://localhost:8000/v1")
+    >>> scorer: BatchScorer = ServiceScorer(protocol, Grade(max_tokens=8), poll=60.0)
+    >>> scorer.poll
+    60.0
+    """
 
     on_error: OnError
     poll: float
@@ -224,6 +233,15 @@ def batch_cells(
 
     Raises:
         InputError: the scorer has no store.
+
+    >>> from t2v_eval.backends.services.grade import Grade
+    >>> from t2v_eval.backends.services.openai_protocol import CompatibleProtocol
+    >>> from t2v_eval.backends.services.scorer import ServiceScorer
+    >>> protocol = CompatibleProtocol("my-model", base_url="http://localhost:8000/v1")
+    >>> scorer = ServiceScorer(protocol, Grade(max_tokens=8))
+    >>> next(batch_cells(scorer, [], [], np.zeros((0, 2), int)))
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: batch=True needs store=: submitted batches are recorded beside it
     """
     if scorer.store is None:
         raise InputError("batch=True needs store=: submitted batches are recorded beside it")

@@ -31,6 +31,15 @@ class PendingBatches:
 
     An entry is a JSON file {"file", "batch", "server", "ids"} of its own, so that processes that
     share a store do not overwrite each other's entries.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> entry = {"file": "file-1", "batch": "", "server": "https://api.openai.com/v1", "ids": ["7"]}
+    >>> with TemporaryDirectory() as folder:
+    ...     pending = PendingBatches(Path(folder, "scores.db"))
+    ...     pending.save(entry)
+    ...     pending.save(entry | {"batch": "batch-1"})
+    ...     [entry["batch"] for entry in pending.load()]
+    ['batch-1']
     """
 
     def __init__(self, store: Path) -> None:

@@ -16,7 +16,14 @@ LAYOUTS: tuple[type[Layout], ...] = (LlavaQwen, Llava, InternVL, Tarsier, *REMOT
 
 
 def read_layout(folder: Path, fetch: Fetch, trusted: bool) -> Layout | None:
-    """Return the layout of a folder, or None where it is that of transformers, or unknown."""
+    """Return the layout of a folder, or None where it is that of transformers, or unknown.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "config.json").write_text('{"model_type": "qwen2_vl"}')
+    ...     print(read_layout(Path(folder), Path, trusted=False))
+    None
+    """
     if not (folder / "config.json").exists():
         return None
     config: ConfigJson = read_json(folder / "config.json")

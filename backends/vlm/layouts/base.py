@@ -44,6 +44,22 @@ class Layout(ABC):
 
     Raises:
         CheckpointError: it is of this layout, but of another network.
+
+    >>> class ExampleLayout(Layout):
+    ...     @classmethod
+    ...     def matches(cls, config):
+    ...         return config.get("architectures") == ["ExampleForCausalLM"]
+    ...
+    ...     def read(self, fetch):
+    ...         self.config = require(self.config_json, "text_config", self.folder)
+    ...
+    ...     def build(self, device, dtype, attention):
+    ...         return torch.nn.Linear(1, 1, device=device, dtype=dtype)
+    >>> config_json = {"architectures": ["ExampleForCausalLM"], "text_config": {"vocab_size": 8}}
+    >>> ExampleLayout.matches(config_json)
+    True
+    >>> ExampleLayout(Path("model"), config_json, Path, trusted=False).config
+    {'vocab_size': 8}
     """
 
     config: Any
@@ -88,7 +104,28 @@ class Layout(ABC):
 
 
 class Translated(Layout):
-    """A layout of a network that transformers has too; `network` is its class there."""
+    """A layout of a network that transformers has too; `network` is its class there.
+
+    >>> from transformers import LlamaConfig, LlamaForCausalLM
+    >>> class ExampleLayout(Translated):
+    ...     network = LlamaForCausalLM
+    ...
+    ...     @classmethod
+    ...     def matches(cls, config):
+    ...         return "n_embd" in config
+    ...
+    ...     def read(self, fetch):
+    ...         width = self.config_json["n_embd"]
+    ...         self.config = LlamaConfig(vocab_size=8, hidden_size=width, intermediate_size=8,
+    ...             num_hidden_layers=2, num_attention_heads=2)
+    ...
+    ...     def tensors(self, device, dtype):
+    ...         return LlamaForCausalLM(self.config).state_dict()  # here: from the checkpoint
+    >>> layout = ExampleLayout(Path("model"), {"n_embd": 8}, Path, trusted=False)
+    >>> network = layout.build(torch.device("cpu"), torch.float32, "sdpa")
+    >>> type(network).__name__, network.training
+    ('LlamaForCausalLM', False)
+    """
 
     network: Any
 
@@ -131,6 +168,11 @@ def token_ids(tokenizer: Any, tokens: Sequence[str], folder: Path) -> list[int]:
 
     Raises:
         CheckpointError: the tokenizer lacks one of them, so that it is of another model.
+
+    >>> from types import SimpleNamespace
+    >>> tokenizer = SimpleNamespace(get_vocab=lambda: {"<image>": 5, "<video>": 6})
+    >>> token_ids(tokenizer, ["<video>", "<image>"], Path("model"))
+    [6, 5]
     """
     vocabulary = tokenizer.get_vocab()
     if lacking := [token for token in tokens if token not in vocabulary]:
@@ -147,6 +189,9 @@ def require(config: ConfigJson, name: str, folder: Path) -> Any:
 
     Raises:
         CheckpointError: config.json lacks it.
+
+    >>> require({"vocab_size": 8}, "vocab_size", Path("model"))
+    8
     """
     try:
         return config[name]
@@ -155,6 +200,11 @@ def require(config: ConfigJson, name: str, folder: Path) -> Any:
 
 
 def config_arguments(config_class: type, values: ConfigJson) -> ConfigJson:
-    """Return those of `values` that a class of configurations takes."""
+    """Return those of `values` that a class of configurations takes.
+
+    >>> from transformers import LlamaConfig
+    >>> config_arguments(LlamaConfig, {"hidden_size": 8, "mm_vision_tower": "openai/clip"})
+    {'hidden_size': 8}
+    """
     names = {*signature(config_class).parameters, "rope_theta", "rope_scaling"}
     return {name: values[name] for name in names - {"model_type"} if name in values}

@@ -66,6 +66,9 @@ class InternVL(Translated):
     """A tower, a projector and a language model.
 
     An image is split into up to 12 tiles, and a thumbnail of the whole.
+
+    >>> InternVL.matches({"architectures": ["InternVLChatModel"]})
+    True
     """
 
     network: Any = InternVLForConditionalGeneration

@@ -46,6 +46,9 @@ class Llava(Translated):
 
     The CLIP tower of LLaVA-1.5 is that of its own repository; LLaVA-1.6 has fine-tuned it. Images
     are read whole, without the tiles of LLaVA-1.6, as t2v_metrics 3.0 reads them.
+
+    >>> Llava.matches({"mm_vision_tower": "openai/clip-vit-large-patch14-336"})
+    True
     """
 
     network: Any = LlavaForConditionalGeneration
@@ -98,7 +101,12 @@ class Llava(Translated):
 
 
 class LlavaQwen(Translated):
-    """LLaVA-OneVision and LLaVA-Video, with a SigLIP tower without its last layer."""
+    """LLaVA-OneVision and LLaVA-Video, with a SigLIP tower without its last layer.
+
+    >>> tower = "google/siglip-so400m-patch14-384"
+    >>> LlavaQwen.matches({"architectures": ["LlavaQwenForCausalLM"], "mm_vision_tower": tower})
+    True
+    """
 
     network: Any = PooledLlavaOnevisionForConditionalGeneration
 

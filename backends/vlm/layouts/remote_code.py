@@ -43,6 +43,18 @@ class RemoteCodeModel(Layout):
         architecture: its name in config.json.
         suffix_tokens: tokens between the inputs of `image_inputs` and the question.
         no_video_reason: why the model takes no videos; empty where it takes them.
+
+    >>> class Example(RemoteCodeModel):
+    ...     architecture = "ExampleForCausalLM"
+    ...
+    ...     def image_inputs(self, before, image):
+    ...         return {"input_ids": torch.tensor([[1]])}
+    ...
+    ...     def logits(self, ids, inputs):
+    ...         return self.model(ids, **inputs).logits
+    >>> config = {"architectures": ["ExampleForCausalLM"], "auto_map": {"AutoModel": "own.Example"}}
+    >>> Example.matches(config)
+    True
     """
 
     architecture: str
@@ -130,7 +142,13 @@ class RemoteCodeModel(Layout):
 
 
 class RemoteCodeNetwork:
-    """The interface of a network of transformers, for a model with remote code."""
+    """The interface of a network of transformers, for a model with remote code.
+
+    >>> head, words = torch.nn.Linear(8, 5), torch.nn.Embedding(5, 8)
+    >>> layout = SimpleNamespace(head=head, logits=lambda ids, inputs: head(words(ids)))
+    >>> RemoteCodeNetwork(layout)(torch.tensor([[1, 2, 3]])).logits.shape
+    torch.Size([1, 3, 5])
+    """
 
     def __init__(self, layout: RemoteCodeModel) -> None:
         self.layout, self.base_model = layout, RemoteCodeBase(layout)
@@ -156,7 +174,13 @@ class RemoteCodeNetwork:
 
 
 class RemoteCodeBase:
-    """The network without its head: it returns hidden states."""
+    """The network without its head: it returns hidden states.
+
+    >>> head, words = torch.nn.Linear(8, 5), torch.nn.Embedding(5, 8)
+    >>> layout = SimpleNamespace(head=head, logits=lambda ids, inputs: head(words(ids)))
+    >>> RemoteCodeBase(layout)(torch.tensor([[1, 2, 3]])).last_hidden_state.shape
+    torch.Size([1, 3, 8])
+    """
 
     def __init__(self, layout: RemoteCodeModel) -> None:
         self.layout = layout
@@ -176,7 +200,11 @@ class RemoteCodeBase:
 
 
 class Molmo(RemoteCodeModel):
-    """Molmo (the first), whose processor puts the image before a question in its own words."""
+    """Molmo (the first), whose processor puts the image before a question in its own words.
+
+    >>> Molmo.matches({"architectures": ["MolmoForCausalLM"], "auto_map": {}})
+    True
+    """
 
     architecture = "MolmoForCausalLM"
     no_video_reason = "it was tuned on questions about one image"
@@ -203,7 +231,11 @@ class Molmo(RemoteCodeModel):
 
 
 class Owl3(RemoteCodeModel):
-    """mPLUG-Owl3, whose layers attend to the images before each token."""
+    """mPLUG-Owl3, whose layers attend to the images before each token.
+
+    >>> Owl3.matches({"architectures": ["mPLUGOwl3Model"], "auto_map": {}})
+    True
+    """
 
     architecture = "mPLUGOwl3Model"
 
@@ -243,7 +275,11 @@ class Owl3(RemoteCodeModel):
 
 
 class XComposer(RemoteCodeModel):
-    """InternLM-XComposer2.5, which takes embeddings and a mask of those that are of an image."""
+    """InternLM-XComposer2.5, which takes embeddings and a mask of those that are of an image.
+
+    >>> XComposer.matches({"architectures": ["InternLMXComposer2ForCausalLM"], "auto_map": {}})
+    True
+    """
 
     architecture = "InternLMXComposer2ForCausalLM"
     no_video_reason = "its code draws the frames of a video into one image, which is not done here"
@@ -287,6 +323,9 @@ class VideoChat(RemoteCodeModel):
     """InternVideo2-Chat, which turns a video, or an image as its one frame, into 96 queries.
 
     With a `grid` of columns and rows, each part of the grid and then the whole get 96 queries.
+
+    >>> VideoChat.matches({"architectures": ["InternVideo2_VideoChat2"], "auto_map": {}})
+    True
     """
 
     architecture = "InternVideo2_VideoChat2"
@@ -373,6 +412,9 @@ def center_square(image: Image.Image, side: int) -> Tensor:
     """Return the normalised center square (3, S, S) of an image whose short side is resized to S.
 
     As torchvision resizes tensors: colours are not rounded in between.
+
+    >>> center_square(Image.new("RGB", (40, 20)), 8).shape
+    torch.Size([3, 8, 8])
     """
     pixels = unit_pixels(crop_extreme(image, side))
     sides = pixels.shape[1:]
@@ -386,6 +428,9 @@ def grid_views(image: Image.Image, side: int, columns: int, rows: int) -> Tensor
     """Return normalised squares (C * R + 1, 3, S, S): the parts of a grid by row, then the image.
 
     The image is resized to fill the grid, without antialiasing, as its authors do.
+
+    >>> grid_views(Image.new("RGB", (40, 20)), 8, columns=2, rows=1).shape
+    torch.Size([3, 3, 8, 8])
     """
     large = interpolate(unit_pixels(image)[None], (side * rows, side * columns), mode="bicubic")
     large = normalise(large)
@@ -403,7 +448,11 @@ def unit_pixels(image: Image.Image) -> Tensor:
 
 
 def normalise(pixels: Tensor) -> Tensor:
-    """Return pixels (..., 3, H, W) normalised by ImageNet's mean and standard deviation."""
+    """Return pixels (..., 3, H, W) normalised by ImageNet's mean and standard deviation.
+
+    >>> normalise(torch.tensor(MEAN).view(3, 1, 1)).flatten().tolist()
+    [0.0, 0.0, 0.0]
+    """
     mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (MEAN, STD))
     return (pixels - mean) / std
 

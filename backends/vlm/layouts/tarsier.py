@@ -34,7 +34,11 @@ SPECIAL_TOKENS = ["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|visio
 
 
 class Tarsier(Translated):
-    """Tarsier2; the first Tarsier, which has another projector, is refused."""
+    """Tarsier2; the first Tarsier, which has another projector, is refused.
+
+    >>> Tarsier.matches({"architectures": ["TarsierForConditionalGeneration"]})
+    True
+    """
 
     network: Any = Qwen2VLForConditionalGeneration
 

@@ -72,6 +72,19 @@ class PromptBuilder(ABC):
         bidirectional_image: whether image tokens attend to the question.
         sampling: how frames of a video are sampled; None for a model that takes no videos.
         no_video_reason: why it takes none.
+
+    >>> class ByteBuilder(PromptBuilder):
+    ...     context = 512
+    ...
+    ...     def image_inputs(self, image):
+    ...         pixels = torch.tensor([image.resize((1, 1)).getpixel((0, 0))])
+    ...         return {"input_ids": torch.tensor([[256]]), "pixel_values": pixels}
+    ...
+    ...     def tokenize(self, question, answer):
+    ...         return PromptTokens([*question.encode()], [*answer.encode(), 257])
+    >>> builder = ByteBuilder()
+    >>> builder.context_used(builder.image_inputs(GREY_IMAGE)), builder.tokenize("?", "A").answer
+    (1, [65, 257])
     """
 
     tokenizer: Any
@@ -144,6 +157,11 @@ class ProcessorPromptBuilder(PromptBuilder):
     Raises:
         InputError: a setting that the image processor does not have.
         CheckpointError: the processor cannot be loaded.
+
+    >>> import t2v_eval
+    >>> scorer = t2v_eval.load("hf-vlm:/models/Qwen3-VL-8B-Instruct")  # doctest: +SKIP
+    >>> scorer.prompt_builder.image_inputs(GREY_IMAGE)["input_ids"].ndim  # doctest: +SKIP
+    2
     """
 
     _anchor: str
@@ -294,6 +312,12 @@ class RemoteCodePromptBuilder(PromptBuilder):
     Raises:
         CheckpointError: the checkpoint is none of these models.
         InputError: `frames` for a model that takes no videos.
+
+    >>> import t2v_eval
+    >>> options = {"checkpoint": "/models/Molmo-7B-D-0924", "trust_remote_code": True}
+    >>> scorer = t2v_eval.load("molmo-7b-d-0924", **options)  # doctest: +SKIP
+    >>> type(scorer.prompt_builder).__name__  # doctest: +SKIP
+    'RemoteCodePromptBuilder'
     """
 
     def __init__(
@@ -357,6 +381,12 @@ class LlavaPromptBuilder(PromptBuilder):
 
     Raises:
         CheckpointError: the checkpoint is of another model, or its files are of several.
+
+    >>> from transformers import LlavaNextConfig
+    >>> checkpoint = CheckpointInfo(Path("llava-v1.6"), LlavaNextConfig(), None, False)
+    >>> LlavaPromptBuilder(checkpoint, "USER: {image} {question}", 2048)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    t2v_eval.errors.CheckpointError: llava-v1.6 is of type 'llava_next', not 'llava', ...
     """
 
     def __init__(

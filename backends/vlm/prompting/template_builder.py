@@ -48,6 +48,27 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
     Raises:
         CheckpointError: there is no chat template, or it does not take an image and a question.
         InputError: a setting that a processor does not have.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from tokenizers import Tokenizer, models, pre_tokenizers
+    >>> from transformers import CLIPImageProcessorPil, LlavaConfig, LlavaProcessor
+    >>> from transformers import PreTrainedTokenizerFast
+    >>> words = ["<unk>", "<s>", "</s>", "<image>", "USER:", "a", "cat?", "yes", "Is", "this"]
+    >>> tokenizer = Tokenizer(models.WordLevel({w: n for n, w in enumerate(words)}, "<unk>"))
+    >>> tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    >>> processor = LlavaProcessor(
+    ...     CLIPImageProcessorPil(size=32, crop_size=32),
+    ...     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>",
+    ...         eos_token="</s>", additional_special_tokens=["<image>"]),
+    ...     patch_size=16, vision_feature_select_strategy="full",
+    ...     chat_template="<s>USER: <image>{{ messages[0].content[1].text }} </s>")
+    >>> config = LlavaConfig(vision_config={"image_size": 32, "patch_size": 16})
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = processor.save_pretrained(folder)
+    ...     builder = TemplatePromptBuilder(CheckpointInfo(Path(folder), config, None, False))
+    >>> builder.tokenize("a cat?", "yes")
+    PromptTokens(prompt=[5, 6, 2], answer=[7, 2])
     """
 
     def __init__(

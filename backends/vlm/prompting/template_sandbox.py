@@ -194,7 +194,13 @@ def _bounded_filter(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class StepCounter(NodeTransformer):
-    """Insert a counted step wherever a template could go on for ever."""
+    """Insert a counted step wherever a template could go on for ever.
+
+    >>> from jinja2 import Environment
+    >>> source = "{% for i in range(3) %}{{ i }}{% endfor %}"
+    >>> StepCounter().visit(Environment().parse(source)).body[0].iter.name
+    'counted'
+    """
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802
         """Count each turn of a loop; refuse a recursive loop."""
@@ -230,7 +236,12 @@ def _filtered(name: str, node: Any) -> nodes.Filter:
 
 
 class BoundedEnvironment(ImmutableSandboxedEnvironment):
-    """The sandbox of Jinja with limits on steps, lengths and numbers."""
+    """The sandbox of Jinja with limits on steps, lengths and numbers.
+
+    >>> BoundedEnvironment().from_string("{{ 10 ** 10000 }}").render()  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    t2v_eval...TemplateLimitError: it makes numbers of more than a thousand digits
+    """
 
     intercepted_binops = frozenset(ImmutableSandboxedEnvironment.default_binop_table)
 
@@ -289,7 +300,11 @@ class BoundedEnvironment(ImmutableSandboxedEnvironment):
 
 
 class Generation(Extension):
-    """``{% generation %}``, around what an assistant wrote, which matters for training alone."""
+    """``{% generation %}``, around what an assistant wrote, which matters for training alone.
+
+    >>> render("{% generation %}Yes{% endgeneration %}")
+    'Yes'
+    """
 
     tags = {"generation"}  # noqa: RUF012
 

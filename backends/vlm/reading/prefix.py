@@ -40,6 +40,18 @@ class Prefix:
         inputs: all inputs of the model for B prefixes, `input_ids` (B, P) among them.
         lengths: how many of the P tokens belong to each prefix; the rest is padding.
         packed: whether suffixes are packed into the row of their prefix.
+
+    >>> from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaModel
+    >>> small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2}
+    >>> small |= {"num_attention_heads": 2, "vocab_size": 9}
+    >>> vision, text = CLIPVisionConfig(**small), LlamaConfig(**small)
+    >>> network = LlavaModel(LlavaConfig(vision_config=vision, text_config=text)).eval()
+    >>> row = {"input_ids": torch.tensor([[1, 2, 3]]), "attention_mask": torch.ones(1, 3).long()}
+    >>> with torch.inference_mode():
+    ...     states = Prefix(network, row, [3]).read([(0, [4, 5]), (0, [6])])
+    ...     alone = network(torch.tensor([[1, 2, 3, 6]])).last_hidden_state[0, -1:]
+    >>> torch.allclose(states[1], alone, atol=1e-5)
+    True
     """
 
     def __init__(

@@ -125,6 +125,22 @@ class HiddenStateReader:
 
     Raises:
         UnsupportedError: the model does not allow that mode.
+
+    >>> from transformers import CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaModel
+    >>> small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2}
+    >>> small |= {"num_attention_heads": 2, "vocab_size": 9}
+    >>> vision, text = CLIPVisionConfig(**small), LlamaConfig(**small)
+    >>> network = LlavaModel(LlavaConfig(vision_config=vision, text_config=text)).eval()
+    >>> reader = HiddenStateReader(network, "sdpa", 0, bidirectional_image=False, share=True)
+    >>> reader.modes
+    ['packed', 'repeated', 'vision', 'none']
+    >>> row = {"input_ids": torch.tensor([[1, 2]]), "attention_mask": torch.ones(1, 2).long()}
+    >>> prompts = {"a": PromptTokens([3, 4], [5]), "b": PromptTokens([3, 6], [7])}
+    >>> with torch.inference_mode():
+    ...     prefill = reader.prefill([MediaPrompts(EncodedMedia(MediaInputs(row)), prompts)])
+    ...     pairs = [PromptTargets(0, *tokens) for tokens in prompts.values()]
+    ...     [states.shape for states in reader.hidden_states(prefill, pairs, NO_LIMIT)]
+    [torch.Size([1, 8]), torch.Size([1, 8])]
     """
 
     def __init__(

@@ -32,6 +32,17 @@ class Rule(ABC):
 
     Args:
         encode: a function that returns the tokens of a text.
+
+    >>> class LastToken(Rule):
+    ...     def targets(self, answer):
+    ...         return [*answer]
+    ...
+    ...     def score(self, gathered, owner, answers):
+    ...         return torch.stack([gathered[owner == n, 0][-1].exp() for n in range(len(answers))])
+    >>> log_p = torch.tensor([[0.2, 0.8], [0.5, 0.5]]).log()
+    >>> gathered = LastToken(list).gather(log_p, torch.tensor([1, 0]))
+    >>> LastToken(list).score(gathered, torch.tensor([0, 0]), ["yes"])
+    tensor([0.5000])
     """
 
     def __init__(self, encode: Callable[[str], list[int]]) -> None:

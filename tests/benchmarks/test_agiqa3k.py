@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from helpers.benchmarks.example import Example, cell_with, line_again
+from helpers.benchmarks.example import Example, cell_with, duplicate_line
 from helpers.benchmarks.expected_metrics import agreement
 from helpers.benchmarks.small_files import copy, draw, read_csv
 
@@ -42,10 +42,10 @@ def example(name: str) -> Example:
         texts=3,
         tags={"anime style": 1, "sci-fi style": 1},
         metric=agreement(ratings(name)),
-        again=line_again("data.csv"),
-        said="row 31: .* occurs twice",
-        bad=cell_with("data.csv", name, "good"),
-        message=f"data.csv, row 1: '{name}' is 'good', not a number",
+        duplicate=duplicate_line("data.csv"),
+        duplicate_message="row 31: .* occurs twice",
+        malformed=cell_with("data.csv", name, "good"),
+        malformed_message=f"data.csv, row 1: '{name}' is 'good', not a number",
     )
 
 

@@ -12,9 +12,9 @@ import pytest
 from helpers.benchmarks.example import (
     TWICE,
     Example,
-    json_again,
+    duplicate_json_row,
+    duplicate_table_row,
     json_with,
-    table_again,
     table_with,
 )
 from helpers.benchmarks.expected_metrics import row, true_but_the_first
@@ -74,10 +74,10 @@ ORDER = Example(
     texts=25,
     tags={},
     metric=true_but_the_first(),
-    again=table_again("data/test-00000-of-00002.parquet"),
-    said=TWICE,
-    bad=table_with("data/test-00000-of-00002.parquet", "correct_caption", ""),
-    message="data/test-00000-of-00002.parquet, row 1: 'correct_caption' is empty",
+    duplicate=duplicate_table_row("data/test-00000-of-00002.parquet"),
+    duplicate_message=TWICE,
+    malformed=table_with("data/test-00000-of-00002.parquet", "correct_caption", ""),
+    malformed_message="data/test-00000-of-00002.parquet, row 1: 'correct_caption' is empty",
 )
 
 EXAMPLES = {
@@ -88,10 +88,10 @@ EXAMPLES = {
         texts=10,
         tags={"riding": 3, "on": 1},
         metric=true_but_the_first(3, 1),
-        again=json_again("visual_genome_relation.json"),
-        said=TWICE,
-        bad=json_with("visual_genome_relation.json", lambda c: c[4].update(bbox_h=-1)),
-        message="row 5: the box is 6 x -1",
+        duplicate=duplicate_json_row("visual_genome_relation.json"),
+        duplicate_message=TWICE,
+        malformed=json_with("visual_genome_relation.json", lambda c: c[4].update(bbox_h=-1)),
+        malformed_message="row 5: the box is 6 x -1",
     ),
     "aro-attribution": Example(
         write=write_attribution,
@@ -100,10 +100,12 @@ EXAMPLES = {
         texts=54,
         tags={"red_tall": 25},
         metric=true_but_the_first(25),
-        again=json_again("visual_genome_attribution.json"),
-        said="warns: 1 of 28 items occur twice",
-        bad=json_with("visual_genome_attribution.json", lambda c: c[0].update(attributes="red")),
-        message="row 1: 'attributes' is 'red', not list",
+        duplicate=duplicate_json_row("visual_genome_attribution.json"),
+        duplicate_message="warns: 1 of 28 items occur twice",
+        malformed=json_with(
+            "visual_genome_attribution.json", lambda c: c[0].update(attributes="red")
+        ),
+        malformed_message="row 1: 'attributes' is 'red', not list",
     ),
     "aro-coco-order": ORDER,
     "aro-flickr30k-order": ORDER,

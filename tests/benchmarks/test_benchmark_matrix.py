@@ -69,14 +69,16 @@ def test_metrics_by_hand(tmp_path, name):
 def test_a_row_twice(tmp_path, name):
     EXAMPLES[name].write(tmp_path)
     case = EXAMPLES[name]
-    case.again(tmp_path)
-    kind, _, text = case.said.rpartition(": ") if case.said[:5] in ("warns", "count") else ("",) * 3
+    case.duplicate(tmp_path)
+    kind, _, text = case.duplicate_message.rpartition(": ")
+    if not kind.startswith(("warns", "counts")):
+        kind = ""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         if kind:
             items = opened(name, tmp_path).items()
         else:
-            with pytest.raises(BenchmarkDataError, match=case.said):
+            with pytest.raises(BenchmarkDataError, match=case.duplicate_message):
                 opened(name, tmp_path).items()
             return
     message = [str(item.message) for item in caught if item.category is T2VWarning]
@@ -91,6 +93,6 @@ def test_a_row_twice(tmp_path, name):
 def test_a_malformed_row_is_named(tmp_path, name):
     EXAMPLES[name].write(tmp_path)
     case = EXAMPLES[name]
-    case.bad(tmp_path)
-    with pytest.raises(BenchmarkDataError, match=case.message):
+    case.malformed(tmp_path)
+    with pytest.raises(BenchmarkDataError, match=case.malformed_message):
         opened(name, tmp_path).items()

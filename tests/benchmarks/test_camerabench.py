@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, line_again, line_with
+from helpers.benchmarks.example import Example, duplicate_line, line_with
 from helpers.benchmarks.expected_metrics import Expected, Scores, per_item
 from helpers.benchmarks.small_files import clip, write_lines
 from helpers.media.videos import by_hand
@@ -86,10 +86,10 @@ EXAMPLES = {
         texts=31,
         tags=dict.fromkeys(CLASSES, 2) | {"Static": 3},
         metric=all_cameras_right,
-        again=line_again("binary_classification/Zoom_In.jsonl"),
-        said="the id Zoom_In/2.mp4 occurs twice",
-        bad=line_with("binary_classification/Zoom_In.jsonl", 0, '{"image": "0.mp4"}'),
-        message="Zoom_In.jsonl, row 1: there is no column 'question'",
+        duplicate=duplicate_line("binary_classification/Zoom_In.jsonl"),
+        duplicate_message="the id Zoom_In/2.mp4 occurs twice",
+        malformed=line_with("binary_classification/Zoom_In.jsonl", 0, '{"image": "0.mp4"}'),
+        malformed_message="Zoom_In.jsonl, row 1: there is no column 'question'",
     ),
     "camerabench-retrieval": Example(
         write=write_retrieval,
@@ -111,10 +111,10 @@ EXAMPLES = {
             "tracking_shot": 1,
         },
         metric=pairs_of_videos,
-        again=line_again("vqa_and_retrieval/has_motion/all.jsonl", 0),
-        said="warns: 1 of 11 items occur twic",
-        bad=line_with("vqa_and_retrieval/has_motion/all.jsonl", 1, "[]"),
-        message="row 2 .*is list, not a JSON",
+        duplicate=duplicate_line("vqa_and_retrieval/has_motion/all.jsonl", 0),
+        duplicate_message="warns: 1 of 11 items occur twic",
+        malformed=line_with("vqa_and_retrieval/has_motion/all.jsonl", 1, "[]"),
+        malformed_message="row 2 .*is list, not a JSON",
     ),
 }
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.benchmarks.example import Example, json_again, json_with
+from helpers.benchmarks.example import Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import agreement, row
 from helpers.benchmarks.small_files import draw, write_json
 from scipy import stats
@@ -43,10 +43,10 @@ EXAMPLES = {
         texts=5,
         tags={"flickr8k": 2, "coco": 1},
         metric=agreement(lambda root: [5, 1, 3, 4, 3], "tau_c", "pearson"),
-        again=json_again("composite.json", "coco"),
-        said="counts: 3, as two systems may write one caption",
-        bad=json_with("composite.json", lambda c: c["coco"][1].update(human="good")),
-        message="coco, row 2: 'human' is 'good', not a number",
+        duplicate=duplicate_json_row("composite.json", "coco"),
+        duplicate_message="counts: 3, as two systems may write one caption",
+        malformed=json_with("composite.json", lambda c: c["coco"][1].update(human="good")),
+        malformed_message="coco, row 2: 'human' is 'good', not a number",
     )
 }
 

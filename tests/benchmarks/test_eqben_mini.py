@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import TWICE, Example, json_again, json_with
+from helpers.benchmarks.example import TWICE, Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import pairs_right_but_the_last
 from helpers.benchmarks.small_files import draw, write_json
 
@@ -38,10 +38,10 @@ EXAMPLES = {
         texts=8,
         tags={"eqbensd": 1, "eqbenk": 2, "eqbeny": 1},
         metric=pairs_right_but_the_last,
-        again=json_again("all_select.json"),
-        said=TWICE,
-        bad=json_with("all_select.json", lambda c: c[2].pop("caption0")),
-        message="row 3: there is no 'caption0'",
+        duplicate=duplicate_json_row("all_select.json"),
+        duplicate_message=TWICE,
+        malformed=json_with("all_select.json", lambda c: c[2].pop("caption0")),
+        malformed_message="row 3: there is no 'caption0'",
     )
 }
 

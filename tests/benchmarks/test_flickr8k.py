@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, line_again, line_with
+from helpers.benchmarks.example import Example, duplicate_line, line_with
 from helpers.benchmarks.expected_metrics import Metric, agreement, row
 from helpers.benchmarks.small_files import draw
 from scipy import stats
@@ -71,10 +71,10 @@ def example(write: Callable[[Path], None], file: str, metric: Metric) -> Example
         texts=4,
         tags={},
         metric=metric,
-        again=line_again(file),
-        said="1_a.jpg with 1_a.jpg#1 occurs twice",
-        bad=line_with(file, 0, "1_a.jpg\t2_b.jpg#0\t7\t7\t7"),
-        message=f"{file}: 1_a.jpg with 2_b.jpg#0: .* is '7', not from",
+        duplicate=duplicate_line(file),
+        duplicate_message="1_a.jpg with 1_a.jpg#1 occurs twice",
+        malformed=line_with(file, 0, "1_a.jpg\t2_b.jpg#0\t7\t7\t7"),
+        malformed_message=f"{file}: 1_a.jpg with 2_b.jpg#0: .* is '7', not from",
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, json_again, json_with
+from helpers.benchmarks.example import Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import row, true_but_the_first
 from helpers.benchmarks.small_files import draw, write_json
 from helpers.toy import ToyEmbedding, expected
@@ -53,10 +53,12 @@ FOIL = Example(
     texts=6,
     tags={},
     metric=true_but_the_first(),
-    again=json_again("foilv1.0_test_2017.json", "annotations"),
-    said="row 7: the id 7 has two true captions",
-    bad=json_with("foilv1.0_test_2017.json", lambda c: c["annotations"][3].update(image_id="74")),
-    message="foilv1.0_test_2017.json, row 4: 'image_id' is '74', not int",
+    duplicate=duplicate_json_row("foilv1.0_test_2017.json", "annotations"),
+    duplicate_message="row 7: the id 7 has two true captions",
+    malformed=json_with(
+        "foilv1.0_test_2017.json", lambda c: c["annotations"][3].update(image_id="74")
+    ),
+    malformed_message="foilv1.0_test_2017.json, row 4: 'image_id' is '74', not int",
 )
 
 EXAMPLES = {"foil-1-ref": FOIL, "foil-4-ref": FOIL}

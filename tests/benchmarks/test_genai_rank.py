@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, json_with, key_again
+from helpers.benchmarks.example import Example, duplicate_key, json_with
 from helpers.benchmarks.expected_metrics import Expected, Scores, per_item
 from helpers.benchmarks.small_files import draw, write_json
 
@@ -61,10 +61,10 @@ GENAI_RANK = Example(
     texts=3,
     tags={"a perfect image": 1, "no perfect image": 2},
     metric=last_of_nine,
-    again=key_again("human_rating.json"),
-    said="the key '00001' occurs twice",
-    bad=json_with("human_rating.json", lambda c: c["00012"].pop("prompt")),
-    message="human_rating.json, '00012': there is no 'prompt'",
+    duplicate=duplicate_key("human_rating.json"),
+    duplicate_message="the key '00001' occurs twice",
+    malformed=json_with("human_rating.json", lambda c: c["00012"].pop("prompt")),
+    malformed_message="human_rating.json, '00012': there is no 'prompt'",
 )
 
 EXAMPLES = {"genai-rank-dalle3": GENAI_RANK, "genai-rank-sdxl": GENAI_RANK}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from helpers.benchmarks.example import Example, json_again, json_with
+from helpers.benchmarks.example import Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import column, ranked
 from helpers.benchmarks.small_files import draw, write_json
 
@@ -33,10 +33,10 @@ EXAMPLES = {
         texts=2,
         tags={},
         metric=ranked((2, 1, 0), (2, 0, 1)),  # ranks 1 3 2 and 1.5 1.5 3
-        again=json_again("test.json"),
-        said="warns: 1 of 3 items occur twice",
-        bad=json_with("test.json", lambda c: c[1].update(rank=[1, 2, "x"])),
-        message="row 2: a rank is 'x', not a number",
+        duplicate=duplicate_json_row("test.json"),
+        duplicate_message="warns: 1 of 3 items occur twice",
+        malformed=json_with("test.json", lambda c: c[1].update(rank=[1, 2, "x"])),
+        malformed_message="row 2: a rank is 'x', not a number",
     )
 }
 

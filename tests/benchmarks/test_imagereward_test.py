@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, json_again, json_with
+from helpers.benchmarks.example import Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import column, ranked
 from helpers.benchmarks.small_files import copy, draw, write_json
 
@@ -35,10 +35,10 @@ EXAMPLES = {
         tags={},
         # Ranks 1 2 5 3, 3 2 3 2 5 and 1 2 1 4 3 4, images in falling order.
         metric=ranked((5, 1, 0), (5, 3, 2), (11, 2, 2)),
-        again=json_again("test.json"),
-        said="the id 005658-0040 occurs twice",
-        bad=json_with("test.json", lambda c: c[1].update(generations=["a.webp"])),
-        message="row 2: 1 images have 5 ranks",
+        duplicate=duplicate_json_row("test.json"),
+        duplicate_message="the id 005658-0040 occurs twice",
+        malformed=json_with("test.json", lambda c: c[1].update(generations=["a.webp"])),
+        malformed_message="row 2: 1 images have 5 ranks",
     )
 }
 

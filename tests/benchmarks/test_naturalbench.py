@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, json_again, json_with
+from helpers.benchmarks.example import Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import pairs_right_but_the_last
 from helpers.benchmarks.small_files import draw, write_json
 
@@ -36,10 +36,10 @@ EXAMPLES = {
         texts=6,
         tags={},
         metric=pairs_right_but_the_last,
-        again=json_again("metadata.json"),
-        said="the id 0 occurs twice",
-        bad=json_with("metadata.json", lambda c: c[2].update(index="two")),
-        message="row 3: 'index' is 'two', not int",
+        duplicate=duplicate_json_row("metadata.json"),
+        duplicate_message="the id 0 occurs twice",
+        malformed=json_with("metadata.json", lambda c: c[2].update(index="two")),
+        malformed_message="row 3: 'index' is 'two', not int",
     )
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, json_again, json_with
+from helpers.benchmarks.example import Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import true_but_the_first
 from helpers.benchmarks.small_files import draw, write_json
 
@@ -39,10 +39,10 @@ EXAMPLES = {
         texts=16,
         tags={"HC": 2, "HI": 2, "HM": 2, "MM": 2},
         metric=true_but_the_first(*[2] * 4),
-        again=json_again("pascal_50s.json", "HI"),
-        said="warns: 1 of 9 items occur twice",
-        bad=json_with("pascal_50s.json", lambda c: c.pop("MM")),
-        message="pascal_50s.json: there is no 'MM'",
+        duplicate=duplicate_json_row("pascal_50s.json", "HI"),
+        duplicate_message="warns: 1 of 9 items occur twice",
+        malformed=json_with("pascal_50s.json", lambda c: c.pop("MM")),
+        malformed_message="pascal_50s.json: there is no 'MM'",
     )
 }
 

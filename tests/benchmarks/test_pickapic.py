@@ -11,9 +11,9 @@ import pytest
 from helpers.benchmarks.example import (
     TWICE,
     Example,
-    json_again,
+    duplicate_json_row,
+    duplicate_table_row,
     json_with,
-    table_again,
     table_with,
 )
 from helpers.benchmarks.expected_metrics import Expected, Metric, Scores, column, per_item
@@ -74,10 +74,10 @@ EXAMPLES = {
         tags={},
         # Of the chosen pairs people prefer the first, the second, and neither.
         metric=first_image_wins((1 + 0 + 0.5) / 3, 1 / 2),
-        again=json_again("test_captions.json"),
-        said="row 5: the id 1 occurs twice",
-        bad=json_with("test_captions.json", lambda c: c[1].update(label_1=2)),
-        message="id 9: the labels are 0 and 2",
+        duplicate=duplicate_json_row("test_captions.json"),
+        duplicate_message="row 5: the id 1 occurs twice",
+        malformed=json_with("test_captions.json", lambda c: c[1].update(label_1=2)),
+        malformed_message="id 9: the labels are 0 and 2",
     ),
     "pickapic-test": Example(
         write=write_test,
@@ -87,10 +87,10 @@ EXAMPLES = {
         tags={},
         # The first, the second, the first, and neither.
         metric=first_image_wins((1 + 0 + 1 + 0.5) / 4, 2 / 3),
-        again=table_again("data/test_unique-00000-of-00002.parquet"),
-        said=TWICE,
-        bad=table_with("data/test_unique-00000-of-00002.parquet", "label_0", 0.2),
-        message="row 1: the labels are 0.2 and 0",
+        duplicate=duplicate_table_row("data/test_unique-00000-of-00002.parquet"),
+        duplicate_message=TWICE,
+        malformed=table_with("data/test_unique-00000-of-00002.parquet", "label_0", 0.2),
+        malformed_message="row 1: the labels are 0.2 and 0",
     ),
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, line_again, line_with
+from helpers.benchmarks.example import Example, duplicate_line, line_with
 from helpers.benchmarks.expected_metrics import Expected, Scores, per_item
 from helpers.benchmarks.small_files import copy, draw, read_csv
 
@@ -52,10 +52,10 @@ EXAMPLES = {
         texts=9,
         tags={"drawbench": 3, "coco_t2i": 3, "editbench": 3},
         metric=two_sources,
-        again=line_again("SeeTRUE.csv"),
-        said="row 29: .* occurs twice with",
-        bad=line_with("SeeTRUE.csv", 2, "a.png,text,yes,1,drawbench"),
-        message="row 2: 'label' is 'yes'",
+        duplicate=duplicate_line("SeeTRUE.csv"),
+        duplicate_message="row 29: .* occurs twice with",
+        malformed=line_with("SeeTRUE.csv", 2, "a.png,text,yes,1,drawbench"),
+        malformed_message="row 2: 'label' is 'yes'",
     )
 }
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, json_with, key_again
+from helpers.benchmarks.example import Example, duplicate_key, json_with
 from helpers.benchmarks.expected_metrics import true_but_the_first
 from helpers.benchmarks.small_files import FIXTURES, copy, draw, write_json
 
@@ -43,10 +43,10 @@ EXAMPLES = {
             "swap": 4,
         },
         metric=true_but_the_first(*[2] * 7),
-        again=key_again("swap_att.json"),
-        said="swap_att.json: the key '0' occurs twice",
-        bad=json_with("add_obj.json", lambda c: c["1"].update(negative_caption=None)),
-        message="add_obj.json, '1': 'negative_caption' is None",
+        duplicate=duplicate_key("swap_att.json"),
+        duplicate_message="swap_att.json: the key '0' occurs twice",
+        malformed=json_with("add_obj.json", lambda c: c["1"].update(negative_caption=None)),
+        malformed_message="add_obj.json, '1': 'negative_caption' is None",
     )
 }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, json_again, json_with
+from helpers.benchmarks.example import Example, duplicate_json_row, json_with
 from helpers.benchmarks.expected_metrics import true_but_the_first
 from helpers.benchmarks.small_files import draw, write_json
 
@@ -36,10 +36,10 @@ EXAMPLES = {
         texts=30,
         tags=PARTS | {"replace": 6, "swap": 4},
         metric=true_but_the_first(*[2] * 5),
-        again=json_again("swap_obj.json"),
-        said="the id swap_obj/0 occurs twice",
-        bad=json_with("swap_obj.json", lambda c: c[1].pop("caption2")),
-        message="swap_obj.json, row 2: there is no 'caption2'",
+        duplicate=duplicate_json_row("swap_obj.json"),
+        duplicate_message="the id swap_obj/0 occurs twice",
+        malformed=json_with("swap_obj.json", lambda c: c[1].pop("caption2")),
+        malformed_message="swap_obj.json, row 2: there is no 'caption2'",
     )
 }
 

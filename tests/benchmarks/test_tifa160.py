@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers.benchmarks.example import Example, json_with, key_again, line_again
+from helpers.benchmarks.example import Example, duplicate_key, duplicate_line, json_with
 from helpers.benchmarks.expected_metrics import agreement
 from helpers.benchmarks.small_files import copy, draw
 
@@ -62,10 +62,10 @@ EXAMPLES = {
         texts=6,
         tags=TAGS,
         metric=agreement(means_of_five),
-        again=line_again("dsg_tifa160_anns.csv"),
-        said="row .*: .* rated .* before",
-        bad=json_with("tifa160.json", lambda c: next(iter(c.values())).update(text_id=3)),
-        message="tifa160.json, '.*': 'text_id' is 3, not str",
+        duplicate=duplicate_line("dsg_tifa160_anns.csv"),
+        duplicate_message="row .*: .* rated .* before",
+        malformed=json_with("tifa160.json", lambda c: next(iter(c.values())).update(text_id=3)),
+        malformed_message="tifa160.json, '.*': 'text_id' is 3, not str",
     ),
     "tifa160-two-raters": Example(
         write=write_two_raters,
@@ -74,12 +74,12 @@ EXAMPLES = {
         texts=6,
         tags=TAGS,
         metric=agreement(means_of_two),
-        again=key_again("human_annotations.json"),
-        said="the key '.*' occurs twice",
-        bad=json_with(
+        duplicate=duplicate_key("human_annotations.json"),
+        duplicate_message="the key '.*' occurs twice",
+        malformed=json_with(
             "human_annotations.json", lambda c: next(iter(c.values())).update(human_scores=[6])
         ),
-        message="is 6, not from 1 to 5",
+        malformed_message="is 6, not from 1 to 5",
     ),
 }
 

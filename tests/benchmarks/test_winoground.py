@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pyarrow
 import pytest
-from helpers.benchmarks.example import Example, line_again, line_with
+from helpers.benchmarks.example import Example, duplicate_line, line_with
 from helpers.benchmarks.expected_metrics import pairs_right_but_the_last
 from helpers.toy import draw_image
 from pyarrow import parquet
@@ -69,10 +69,10 @@ EXAMPLES = {
             "Symbolic": 1,
         },
         metric=pairs_right_but_the_last,
-        again=line_again("data/examples.jsonl", 0),
-        said="the id 0 occurs twice",
-        bad=line_with("data/examples.jsonl", 1, "{"),
-        message="row 2 .*is not JSON",
+        duplicate=duplicate_line("data/examples.jsonl", 0),
+        duplicate_message="the id 0 occurs twice",
+        malformed=line_with("data/examples.jsonl", 1, "{"),
+        malformed_message="row 2 .*is not JSON",
     )
 }
 

@@ -26,11 +26,11 @@ class Example(NamedTuple):
         items, images, texts: how many there are.
         tags: how many items have each tag.
         metric: returns scores for the items, and the metrics of these scores computed by hand.
-        again: changes the files so that a row is there twice.
-        said: the error then; or "warns: " and the warning; or "counts: ", how many items there are
-            then, and why that is right.
-        bad: changes the files so that a row is malformed.
-        message: the error then, which names the file and the row.
+        duplicate: changes the files so that a row is there twice.
+        duplicate_message: the error then; or "warns: " and the warning; or "counts: ", how many
+            items there are then, and why that is right.
+        malformed: changes the files so that a row is malformed.
+        malformed_message: the error then, which names the file and the row.
     """
 
     write: Callable[[Path], None]
@@ -39,19 +39,21 @@ class Example(NamedTuple):
     texts: int
     tags: dict[str, int]
     metric: Metric
-    again: Callable[[Path], None]
-    said: str
-    bad: Callable[[Path], None]
-    message: str
+    duplicate: Callable[[Path], None]
+    duplicate_message: str
+    malformed: Callable[[Path], None]
+    malformed_message: str
 
 
 def rating_faults(file: str) -> dict[str, Any]:
     """What rows do in a file of {name: {"prompt", "models": {generator: ratings}}}."""
     return {
-        "again": key_again(file),
-        "said": "the key '.*' occurs twice",
-        "bad": json_with(file, lambda c: next(iter(c.values()))["models"].update(DALLE_3=[9])),
-        "message": f"{file}, '.*DALLE_3",
+        "duplicate": duplicate_key(file),
+        "duplicate_message": "the key '.*' occurs twice",
+        "malformed": json_with(
+            file, lambda c: next(iter(c.values()))["models"].update(DALLE_3=[9])
+        ),
+        "malformed_message": f"{file}, '.*DALLE_3",
     }
 
 
@@ -59,10 +61,10 @@ COUNTS = "warns: items and .* has"  # rows without an id that belong to other im
 TWICE = "warns: 1 of . items occur twice and count twice"
 
 
-# Rows twice: the same row once more, and what is said of it.
+# Rows twice: the same row once more.
 
 
-def json_again(file: str, *keys: str) -> Callable[[Path], None]:
+def duplicate_json_row(file: str, *keys: str) -> Callable[[Path], None]:
     def change(root: Path) -> None:
         content = json.loads((root / file).read_text())
         rows = content
@@ -74,7 +76,7 @@ def json_again(file: str, *keys: str) -> Callable[[Path], None]:
     return change
 
 
-def key_again(file: str) -> Callable[[Path], None]:
+def duplicate_key(file: str) -> Callable[[Path], None]:
     def change(root: Path) -> None:
         content = json.loads((root / file).read_text())
         key, value = next(iter(content.items()))
@@ -84,7 +86,7 @@ def key_again(file: str) -> Callable[[Path], None]:
     return change
 
 
-def line_again(file: str, line: int = 1) -> Callable[[Path], None]:
+def duplicate_line(file: str, line: int = 1) -> Callable[[Path], None]:
     def change(root: Path) -> None:
         lines = (root / file).read_text(encoding="utf-8").splitlines()
         (root / file).write_text("\n".join([*lines, lines[line]]) + "\n", encoding="utf-8")
@@ -92,7 +94,7 @@ def line_again(file: str, line: int = 1) -> Callable[[Path], None]:
     return change
 
 
-def table_again(file: str) -> Callable[[Path], None]:
+def duplicate_table_row(file: str) -> Callable[[Path], None]:
     def change(root: Path) -> None:
         rows = parquet.read_table(root / file).to_pylist()
         parquet.write_table(pyarrow.Table.from_pylist([*rows, rows[0]]), root / file)

@@ -303,14 +303,19 @@ def test_concurrency_grows_while_it_goes_well_and_stays_within_its_bound(concurr
     assert [answered for answered, _, _ in arrivals[:2]] == [0, 1], "the first goes alone"
 
 
-def test_concurrency_is_halved_when_there_is_too_much():
-    capacity, maximum = 10, []
+def test_concurrency_is_halved_when_there_is_too_much(received):
+    capacity, maximum, cells = 10, [], 8 * 60
 
     def behave(request):
         maximum.append(server.open)
         return FAULTS["429"]() if server.open > capacity else right(request)
 
-    with Server(behave, latency=0.02) as server:
+    def hold(request):
+        """Reply when the client has as many requests open as it allows itself."""
+        limit = int(received[-1].limit) if received else 1
+        return server.open < min(limit, cells - len(received))
+
+    with Server(behave, hold=hold) as server:
         check(server, scorer_of(server, retries=0)(draw_images(8), texts(60)))
         refused = sum(n > capacity for n in maximum)
         late = maximum[len(maximum) // 2 :]
@@ -338,7 +343,7 @@ def test_pace_as_it_is_described():
 
 
 def test_requests_for_one_image_go_out_together():
-    with Server(right, latency=0.005) as server:
+    with Server(right, hold=lambda _: server.awaits_more(6 * 40, 8)) as server:
         scorer_of(server, concurrency=8)(draw_images(6), texts(40))
         requests = [r.images[0] for r in server.requests]
     for url in set(requests):
@@ -347,7 +352,7 @@ def test_requests_for_one_image_go_out_together():
 
 
 def test_the_limits_of_a_run(monkeypatch):
-    with Server(right, latency=0.02) as server:
+    with Server(right) as server:
         few = scorer_of(server, on_error="skip", max_requests=17)
         outcome = few.evaluate_blocks([Block(draw_images(4), texts(20))])
         assert len(server.requests) == 17

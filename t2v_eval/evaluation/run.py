@@ -23,6 +23,7 @@ from t2v_eval.evaluation.benchmark import (
     bootstrap_items,
     indices_with_tag,
 )
+from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.options import RunOptions
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
 from t2v_eval.registry import BenchmarkCard
@@ -153,6 +154,7 @@ class Run:
         tests: a sign-flip test of each contrast, by tag and metric; "" is all items. p-values are
             corrected over the contrasts of all items, and over contrasts and tags for those by tag.
         statistic_of: `Benchmark.statistic`, for tests between runs.
+        data: hashes of the items and of their images.
 
     >>> import t2v_eval
     >>> from t2v_eval.evaluation.options import open_benchmark
@@ -181,6 +183,18 @@ class Run:
     contrasts: Sequence[Contrast] = field(repr=False)
     tests: Mapping[str, Mapping[str, PValue]] = field(repr=False)
     statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
+    data: DataHashes = field(default_factory=DataHashes)
+
+    def generator_of(self, item: int, image: int) -> str:
+        """Return the generator of an image of an item, or "" where the benchmark has none.
+
+        Args:
+            item: the index of the item.
+            image: the index of the image in it.
+        """
+        folders: Sequence[int] | None = self.items[item].labels.get("folder")
+        known = self.benchmark.folders
+        return known[folders[image]].folder if folders is not None and known else ""
 
 
 def evaluate(
@@ -317,6 +331,7 @@ def _analyze(
     bootstrap |= _bootstrap_by_tag(benchmark, items, result.scores, options)
     intervals = {tag: samples.intervals() for tag, samples in bootstrap.items()}
     contrasts = benchmark.contrasts(items, result.scores)
+    human = [benchmark.human(item) for item in items]
     return Run(
         scorer=scored.facts,
         benchmark=_benchmark_facts(benchmark, scorer, items, bootstrap),
@@ -332,11 +347,12 @@ def _analyze(
         failures=result.failures,
         details=result.details,
         rated_units=[benchmark.rated_units(item) for item in items],
-        human=[benchmark.human(item) for item in items],
+        human=human,
         bootstrap=bootstrap,
         contrasts=list(contrasts),
         tests=_test_contrasts(contrasts, items, list(bootstrap), options.seed),
         statistic_of=benchmark.statistic,
+        data=DataHashes(items_sha256(items, human), result.images_sha256),
     )
 
 

@@ -7,7 +7,8 @@ metrics.csv   a row for each metric: benchmark, scorer, tag (empty for all items
               value, low, high, published
 scores.csv    a row for each cell: benchmark, item, image, image_name, text_index, text, scorer,
               score, human, error, detail (what the model returned beside it, JSON), tags
-              (separated by ";")
+              (separated by ";"), generator (whose image it is, of sets of prompts)
+samples.npz   the bootstrap samples of each run; see `samples`
 report.html   all of it with the images, in one file
 ```
 """
@@ -20,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from t2v_eval.api import ScorerOptions
 from t2v_eval.errors import InputError
@@ -35,7 +36,10 @@ from t2v_eval.inputs.tables import rescuing, write_table
 from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, models
 from t2v_eval.registry import benchmarks as cards
 from t2v_eval.report import html, markdown
+from t2v_eval.report.loading import LoadedFolder, load_folder
 from t2v_eval.report.reader import SCHEMA_VERSION
+from t2v_eval.report.samples import NAME as SAMPLES
+from t2v_eval.report.samples import write_samples
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.bootstrap import Interval
@@ -59,6 +63,35 @@ class Report:
 
     def __init__(self, runs: Iterable[Run]) -> None:
         self.runs = list(runs)
+        self._loaded: LoadedFolder | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Self:
+        """Rebuild a report from the folder that `write` wrote, or from its ``report.json``.
+
+        The report has its runs with their figures, items, scores and samples, its differences,
+        `rows`, `figures` and `to_json`. Images are not in the folder, only their names. Reports of
+        earlier versions have what these wrote.
+
+        Args:
+            folder: the folder; ``~`` stands for the home.
+
+        Raises:
+            InputError: there is no report, it cannot be read, or its files are of different runs.
+
+        >>> import tempfile
+        >>> few = {"n": 2}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report = compare("tiny-clip", "scenes", benchmark_options=few, resamples=5)
+        ...     _ = report.write(folder)
+        ...     loaded = Report.load(folder)
+        >>> loaded.runs[0].metrics == report.runs[0].metrics, loaded.to_json() == report.to_json()
+        (True, True)
+        """
+        loaded = load_folder(folder)
+        report = cls(loaded.runs)
+        report._loaded = loaded
+        return report
 
     @cached_property
     def labels(self) -> list[str]:
@@ -68,10 +101,14 @@ class Report:
     @cached_property
     def differences(self) -> list[Difference]:
         """Paired differences of all scorers with the same items and the same resamples."""
+        if self._loaded is not None:
+            return list(self._loaded.differences)
         return comparison.differences(self.runs)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``report.json``, which ``report.schema.json`` describes."""
+        if self._loaded is not None:
+            return self._loaded.to_json()
         content = {
             "schema_version": SCHEMA_VERSION,
             "runs": [_run_json(run) for run in self.runs],
@@ -94,7 +131,13 @@ class Report:
         return plain
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Yield the rows of ``scores.csv``, one for each cell of each run."""
+        """Yield the rows of ``scores.csv``, one for each cell of each run.
+
+        Raises:
+            UnsupportedError: the report was loaded from a folder without ``scores.csv``.
+        """
+        if self._loaded is not None and not self._loaded.has_scores:
+            self._loaded.refuse("scores.csv is", "keep it beside report.json")
         for run, label in zip(self.runs, self.labels, strict=True):
             for n, (item, scores) in enumerate(zip(run.items, run.scores, strict=True)):
                 for i, image in enumerate(item.images):
@@ -112,6 +155,7 @@ class Report:
                             "error": run.failures.get((n, i, j), ""),
                             "detail": run.details.get((n, i, j), ""),
                             "tags": ";".join(item.tags),
+                            "generator": run.generator_of(n, i),
                         }
 
     def figures(self) -> Iterator[dict[str, Any]]:
@@ -124,7 +168,7 @@ class Report:
                         "benchmark": run.benchmark.name,
                         "scorer": label,
                         "tag": tag,
-                        "items": run.benchmark.tags[tag] if tag else len(run.items),
+                        "items": run.benchmark.tags[tag] if tag else run.benchmark.items,
                         "metric": name,
                         **interval._asdict(),
                         "published": published[name].value
@@ -142,12 +186,16 @@ class Report:
         Raises:
             OutputError: the folder cannot be created or written to; the message says where the
                 scores are instead. `check_folder` checks it beforehand.
+            UnsupportedError: the report was loaded, so its images are not known.
         """
+        if self._loaded is not None:
+            self._loaded.refuse("images are", "copy the folder to have it elsewhere")
         rows = list(self.rows())
         with rescuing(Path(folder).expanduser() / "scores.csv", rows):
             path = check_folder(folder)
             write_table(path / "scores.csv", rows, spreadsheet)
             write_table(path / "metrics.csv", list(self.figures()), spreadsheet)
+            write_samples(path / SAMPLES, self.runs)
             content = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
             write_text(path / "report.json", content + "\n")
             parts = self.runs, self.labels, self.differences
@@ -302,6 +350,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "errors": dict(run.errors),
         "environment": dict(run.environment),
         "seconds": round(run.seconds, 3),
+        "data": asdict(run.data),
     }
 
 

@@ -133,6 +133,7 @@ class Execution:
             self.plan.locate(self.details),
             truncated,
             cautions,
+            images_sha256=self.plan.images_sha256(),
         )
 
 

@@ -7,6 +7,7 @@ that shared work is done once.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -170,6 +171,14 @@ class Plan:
         grids = [g.reshape(c.shape) for g, c in zip(np.split(inverse, ends), codes, strict=True)]
         cells = np.stack(np.divmod(flat, len(texts)), axis=1)
         return cls(tuple(unique), tuple(texts), cells, tuple(grids))
+
+    def images_sha256(self) -> str | None:
+        """Hash the contents of the images of all blocks, in order; None if one cannot be opened."""
+        if any(image.is_broken for image in self.images):
+            return None
+        rows = np.concatenate([self.cells[grid[:, 0], 0] for grid in self.grids])
+        keys = "".join(f"{self.images[n].key}\n" for n in rows.tolist())
+        return hashlib.sha256(keys.encode()).hexdigest()
 
     def fold(self, values: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Fold (C,) values of the cells into one (M, N) array for each block."""

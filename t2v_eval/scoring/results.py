@@ -126,6 +126,7 @@ class ScoringResult:
         truncated: number of texts that were longer than the model reads.
         cautions: what a reader of the scores should know.
         usage: requests, tokens and cost of a service.
+        images_sha256: see `Plan.images_sha256`.
 
     >>> ScoringResult([np.array([[0.5]], np.float32)], CellCounts(1, 1)).scores[0].shape
     (1, 1)
@@ -139,6 +140,7 @@ class ScoringResult:
     truncated: int = 0
     cautions: Sequence[str] = ()
     usage: Mapping[str, float] = field(default_factory=dict)
+    images_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,8 @@ def test_json_has_its_schema_and_no_nan(report):
     assert content["schema_version"] == 2
     run = content["runs"][1]
     assert set(run) == {
-        "scorer", "benchmark", "metrics", "by_tag", "counts", "errors", "environment", "seconds"
+        "scorer", "benchmark", "metrics", "by_tag", "counts", "errors", "environment", "seconds",
+        "data",
     }  # fmt: skip
     assert run["benchmark"]["name"] == "Toys" and run["benchmark"]["items"] == 12
     assert set(run["metrics"]["right"]) == {"value", "low", "high"}
@@ -241,6 +242,7 @@ def test_the_folder_holds_all_files(report, tmp_path):
         "report.html",
         "report.json",
         "report.md",
+        "samples.npz",
         "scores.csv",
     ]
     assert json.loads((page.parent / "report.json").read_text()) == report.to_json()
@@ -260,6 +262,7 @@ def test_the_folder_holds_all_files(report, tmp_path):
         "error": "",
         "detail": "",
         "tags": f"even;{HOSTILE}",
+        "generator": "",
     }
     assert float(rows[0]["score"]) == pytest.approx(0.9)
 

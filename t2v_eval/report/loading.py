@@ -1,0 +1,369 @@
+"""Rebuild the runs of a report from its folder: figures, scores, samples; images are not in it."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, fields, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2v_eval.errors import InputError, TableError, UnsupportedError
+from t2v_eval.evaluation.benchmark import Contrast, Item
+from t2v_eval.evaluation.comparison import Difference
+from t2v_eval.evaluation.data_hash import DataHashes
+from t2v_eval.evaluation.run import (
+    BenchmarkFacts,
+    DetailSummary,
+    PublishedFigure,
+    Run,
+    ScorerFacts,
+)
+from t2v_eval.evaluation.selection import FolderFacts, LeftOut
+from t2v_eval.inputs.tables import read_table
+from t2v_eval.report.reader import read_report
+from t2v_eval.report.samples import NAME as SAMPLES
+from t2v_eval.report.samples import RunSamples, read_samples
+from t2v_eval.scoring.results import CellCounts
+from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.stats.permutation import PValue
+from t2v_eval.utils.regular_file import open_regular
+
+_Row: TypeAlias = Mapping[str, Any]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFolder:
+    """What is known of a report that was loaded.
+
+    Attributes:
+        folder: where it lies.
+        content: its ``report.json``, in the form of this version.
+        runs: its runs; without items where there is no ``scores.csv``, without samples where there
+            is no ``samples.npz``.
+        differences: the differences in ``report.json``.
+
+    >>> LoadedFolder(Path("report"), {}, [], []).has_scores
+    False
+    """
+
+    folder: Path
+    content: Mapping[str, Any]
+    runs: Sequence[Run]
+    differences: Sequence[Difference]
+
+    @property
+    def has_scores(self) -> bool:
+        """Return whether the scores of the items are known."""
+        return any(run.items for run in self.runs)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a copy of the content of its ``report.json``."""
+        return copy.deepcopy(dict(self.content))
+
+    def refuse(self, what: str, remedy: str) -> NoReturn:
+        """Raise an error that says that something is not in the folder.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(f"{what} not in {self.folder}, of which this report is: {remedy}")
+
+
+def load_folder(folder: str | Path) -> LoadedFolder:
+    """Read the folder of a report, or its ``report.json`` and what lies beside it.
+
+    Raises:
+        InputError: there is no report, it cannot be read, or its files are of different runs.
+
+    >>> load_folder("no-such-report")
+    Traceback (most recent call last):
+    ...
+    t2v_eval.errors.InputError: no-such-report: no such folder or report.json
+    """
+    path = Path(folder).expanduser()
+    if path.is_dir():
+        file = path / "report.json"
+        if not file.exists():
+            raise InputError(
+                f"{path} holds no report.json: pass a folder that --out or Report.write wrote"
+            )
+    elif path.exists():
+        path, file = path.parent, path
+    else:
+        raise InputError(f"{path}: no such folder or report.json")
+    content = read_report(file)
+    try:
+        runs = [_run_of(run) for run in content["runs"]]
+        differences = [_difference_of(difference) for difference in content["differences"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{file} is not a report: {error!r} while its runs and differences were read; pass a "
+            "report.json that t2v-eval wrote"
+        ) from error
+    samples: Sequence[RunSamples | None] = [None] * len(runs)
+    if (path / SAMPLES).exists():
+        samples = read_samples(path / SAMPLES, len(runs))
+    if (path / "scores.csv").exists():
+        runs = list(_with_scores(runs, samples, path / "scores.csv"))
+    runs = [_with_samples(run, own, path) for run, own in zip(runs, samples, strict=True)]
+    return LoadedFolder(path, content, runs, differences)
+
+
+def _known(kind: type[_T], content: Mapping[str, Any], **others: Any) -> _T:
+    """Make a data class of the keys of JSON that are its fields; later versions may have more."""
+    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{key: value for key, value in content.items() if key in names} | others)
+
+
+def _run_of(content: Mapping[str, Any]) -> Run:
+    """Return a run of report.json without its items and samples."""
+    benchmark = _benchmark_of(content["benchmark"])
+    tests = {tag: _tests(content["metrics"] if not tag else content["by_tag"][tag])
+             for tag in ("", *content["by_tag"])}  # fmt: skip
+    tests = {tag: found for tag, found in tests.items() if found}
+    metrics = _intervals(content["metrics"])
+    return Run(
+        scorer=_scorer_of(content["scorer"]),
+        benchmark=benchmark,
+        metrics=metrics,
+        by_tag={tag: _intervals(figures) for tag, figures in content["by_tag"].items()},
+        counts=_known(CellCounts, content["counts"]),
+        errors=dict(content["errors"]),
+        environment=dict(content["environment"]),
+        seconds=float(content["seconds"]),
+        items=[],
+        scores=[],
+        verdicts=[],
+        failures={},
+        details={},
+        rated_units=[],
+        human=[],
+        bootstrap={},
+        contrasts=_contrasts(list(metrics), tests.get("", {})),
+        tests=tests,
+        statistic_of=_no_statistic,
+        data=_known(DataHashes, content.get("data", {})),
+    )
+
+
+def _scorer_of(content: Mapping[str, Any]) -> ScorerFacts:
+    details = {
+        name: _known(DetailSummary, summary) for name, summary in content.get("said", {}).items()
+    }
+    return _known(ScorerFacts, content, details=details)
+
+
+def _benchmark_of(content: Mapping[str, Any]) -> BenchmarkFacts:
+    published = {
+        metric: _known(PublishedFigure, figure) for metric, figure in content["published"].items()
+    }
+    folders = [_known(FolderFacts, folder) for folder in content["folders"]]
+    left_out = _known(LeftOut, content["left_out"])
+    return _known(BenchmarkFacts, content, published=published, folders=folders, left_out=left_out)
+
+
+def _difference_of(content: Mapping[str, Any]) -> Difference:
+    first, second = content["runs"]
+    by_tag = content["by_tag"]
+    return Difference(
+        first=first,
+        second=second,
+        metrics=_intervals(content["metrics"]),
+        by_tag={tag: _intervals(figures) for tag, figures in by_tag.items()},
+        tests={tag: _tests(figures) for tag, figures in {"": content["metrics"], **by_tag}.items()},
+        cells=content.get("counts", {}).get("cells", 0),
+        used=content.get("counts", {}).get("used", 0),
+    )
+
+
+def _intervals(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, Interval]:
+    return {
+        name: Interval(*(_number(figure[key]) for key in Interval._fields))
+        for name, figure in figures.items()
+    }
+
+
+def _tests(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, PValue]:
+    return {
+        name: PValue(_number(figure["p"]), _number(figure["p_holm"]))
+        for name, figure in figures.items()
+        if "p" in figure
+    }
+
+
+def _number(value: Any) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _contrasts(metrics: Sequence[str], tests: Mapping[str, PValue]) -> list[Contrast]:
+    """Return the pairs of metrics whose difference is a tested metric, called "a - b"."""
+    return [
+        (first, second)
+        for first, second in combinations([name for name in metrics if name not in tests], 2)
+        if f"{first} - {second}" in tests
+    ]
+
+
+def _no_statistic(*_: Any) -> NoReturn:
+    raise UnsupportedError(
+        "runs of a report that was loaded cannot be resampled or compared anew: only the benchmark "
+        "can compute its metrics; evaluate the scorers in one `compare`, or use `t2v-eval gate`"
+    )
+
+
+def _with_samples(run: Run, samples: RunSamples | None, folder: Path) -> Run:
+    if samples is None:
+        return run
+    if len(samples.units) != run.benchmark.items or set(samples.metrics) != set(run.metrics):
+        raise InputError(
+            f"{folder / SAMPLES} is of another run than the report.json beside it: its items or "
+            "metrics differ; write the report anew"
+        )
+    return replace(run, bootstrap={"": samples.bootstrap(run.benchmark.seed)})
+
+
+def _with_scores(
+    runs: Sequence[Run], samples: Sequence[RunSamples | None], path: Path
+) -> Iterator[Run]:
+    """Yield the runs with the items of ``scores.csv``, whose rows are ordered by run and item."""
+    with open_regular(path) as stream:
+        quoted = stream.read(1) == b'"'  # as tables for spreadsheets are, whose formulas are inert
+    rows = read_table(path, ["item", "image", "text_index"]) if runs else []
+    items = list(_items(rows, path, quoted))
+    if len(items) != sum(run.benchmark.items for run in runs):
+        raise TableError(
+            f"{path} has {len(items)} items and the report.json beside it "
+            f"{sum(run.benchmark.items for run in runs)}: they are of different runs; write the "
+            "report anew"
+        )
+    start = 0
+    for run, own in zip(runs, samples, strict=True):
+        end = start + run.benchmark.items
+        yield _with_items(run, items[start:end], own, path)
+        start = end
+
+
+def _items(rows: Sequence[_Row], path: Path, quoted: bool) -> Iterator[list[_Row]]:
+    """Yield the rows of each item, which begins with the first text of its first image."""
+    item: list[_Row] = []
+    for number, row in enumerate(rows, 1):
+        try:
+            place = int(row["image"]), int(row["text_index"])
+            plain = {
+                **row,
+                "score": _float(row["score"]),
+                "human": _float(row["human"]),
+                "text": _as_written(row["text"], quoted),
+                "item": _as_written(row["item"], quoted),
+                "tags": _as_written(row["tags"], quoted),
+                "place": place,
+            }
+        except (KeyError, ValueError) as error:
+            raise TableError(
+                f"{path}, row {number}: {error!r}; pass a table that Report.write wrote"
+            ) from None
+        if place == (0, 0) and item:
+            yield item
+            item = []
+        item.append(plain)
+    if item:
+        yield item
+
+
+def _float(text: str) -> float:
+    return float(text) if text else math.nan
+
+
+def _as_written(text: str, quoted: bool) -> str:
+    """Return a text without the apostrophe that keeps a spreadsheet from calculating."""
+    return text[1:] if quoted and text[:1] == "'" else text
+
+
+def _with_items(
+    run: Run, items: Sequence[list[_Row]], samples: RunSamples | None, path: Path
+) -> Run:
+    """Return the run with the items, scores and ratings of its rows."""
+    units = samples.units if samples and len(samples.units) == len(items) else np.arange(len(items))
+    members = np.bincount(units)
+    folders = {facts.folder: k for k, facts in enumerate(run.benchmark.folders)}
+    blocks = [_Block.of(rows, path) for rows in items]
+    cells = {
+        (n, i, j): block.rows[i * len(block.texts) + j]
+        for n, block in enumerate(blocks)
+        for i in range(len(block.images))
+        for j in range(len(block.texts))
+    }
+    return replace(
+        run,
+        items=[
+            block.item(folders, run.benchmark.tags, str(unit) if members[unit] > 1 else "")
+            for block, unit in zip(blocks, units.tolist(), strict=True)
+        ],
+        scores=[block.values("score").astype(np.float32) for block in blocks],
+        verdicts=[{}] * len(items),
+        failures={place: row["error"] for place, row in cells.items() if row.get("error")},
+        details={place: row["detail"] for place, row in cells.items() if row.get("detail")},
+        rated_units=[[[i] for i in range(len(block.images))] for block in blocks],
+        human=[block.human() for block in blocks],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """The rows of an item, ordered by image, then text."""
+
+    rows: Sequence[_Row]
+    images: Sequence[str]
+    texts: Sequence[str]
+
+    @classmethod
+    def of(cls, rows: Sequence[_Row], path: Path) -> _Block:
+        images, texts = (1 + max(row["place"][k] for row in rows) for k in (0, 1))
+        expected = [(i, j) for i in range(images) for j in range(texts)]
+        if [row["place"] for row in rows] != expected:
+            raise TableError(
+                f"{path}: item {rows[0]['item']!r} lacks rows or has them in another order; pass "
+                "a table that Report.write wrote"
+            )
+        names = [row.get("image_name", "") for row in rows[::texts]]
+        return cls(rows, names, [row["text"] for row in rows[:texts]])
+
+    def values(self, column: str) -> NDArray[np.float64]:
+        """Return numbers of shape (images, texts)."""
+        numbers = np.array([row[column] for row in self.rows], np.float64)
+        return numbers.reshape(len(self.images), len(self.texts))
+
+    def human(self) -> NDArray[np.float64] | None:
+        values = self.values("human")
+        return None if np.isnan(values).all() else values
+
+    def item(self, folders: Mapping[str, int], tags: Iterable[str], group: str) -> Item:
+        """Return the item; its images are names."""
+        generators = [row.get("generator", "") for row in self.rows[:: len(self.texts)]]
+        known = bool(folders) and all(name in folders for name in generators)
+        return Item(
+            images=self.images,
+            texts=self.texts,
+            labels={"folder": [folders[name] for name in generators]} if known else {},
+            tags=_tags(self.rows[0]["tags"], set(tags)),
+            id=self.rows[0]["item"],
+            group=group,
+        )
+
+
+def _tags(text: str, known: Set[str]) -> tuple[str, ...]:
+    """Separate tags at semicolons, of which a tag may have some itself."""
+    tags, begun = [], ""
+    for part in text.split(";") if text else ():
+        begun = f"{begun};{part}" if begun else part
+        if begun in known:
+            tags.append(begun)
+            begun = ""
+    return (*tags, begun) if begun else tuple(tags)

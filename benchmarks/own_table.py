@@ -98,7 +98,8 @@ class OwnRows(RatingsForm):
             if not {name, several} & columns:
                 raise TableError(
                     f"{self.place}: there is no column {name!r}; the columns are "
-                    f"{', '.join(map(repr, names))}. Say which it is with --column {name}=..."
+                    f"{', '.join(map(repr, names))}. Say which it is with "
+                    f"`columns={{'{name}': ...}}`"
                 )
         usable: dict[int, Item] = {}
         for n, row in enumerate(rows, 1):
@@ -149,7 +150,7 @@ class OwnRows(RatingsForm):
             if id(row) in chosen and (missing := missing_images(row)):
                 raise MediaError(
                     f"{self.place}, row {n}: {missing[0]}: no such file; paths start at the table "
-                    'or at --root. --on-missing skip (on_missing="skip") leaves such rows out'
+                    "or at `root=`. `on_missing='skip'` leaves such rows out"
                 )
 
     def _rename_columns(self, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ class Scenes(WinogroundForm):
     def __init__(self, *, n: int = 600, seed: int = 0, **options: Any) -> None:
         super().__init__(**options)
         if n < 1:
-            raise InputError(f"n={n}: at least one item must be drawn")
+            raise InputError(f"`n={n}`: at least one item must be drawn")
         self.n, self.seed = n, seed
 
     @override

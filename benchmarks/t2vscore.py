@@ -42,7 +42,7 @@ class T2VScore(FramesForm, Published, RatingsForm):
     def __init__(self, *, target: str = "alignment", **options: Any) -> None:
         super().__init__(**options)
         if target not in ("alignment", "quality"):
-            raise InputError(f"target={target!r}: use 'alignment' or 'quality'")
+            raise InputError(f"`target={target!r}`: use 'alignment' or 'quality'")
         self.target = target
 
     @override

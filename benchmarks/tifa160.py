@@ -48,7 +48,7 @@ class Tifa160(Published, RatingsForm):
     def __init__(self, *, raters: str = "likert", **options: Any) -> None:
         super().__init__(**options)
         if raters not in ("likert", "tifa"):
-            raise InputError(f"raters={raters!r}: use 'likert' or 'tifa'")
+            raise InputError(f"`raters={raters!r}`: use 'likert' or 'tifa'")
         self.raters = raters
 
     @override

@@ -116,7 +116,7 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if self.path.exists() and not stat.S_ISREG(self.path.stat().st_mode):
                 what = "a folder" if self.path.is_dir() else "not a regular file"
-                raise StoreError(f"{self.path} is {what}; choose a file with --store")
+                raise StoreError(f"{self.path} is {what}; choose a file with `store=`")
             if not self.path.exists() or self.path.stat().st_size == 0:
                 self._create()
             self._check()
@@ -141,7 +141,7 @@ class Store:
         """Refuse a file of another program before SQLite opens it and may write to it."""
         with self.path.open("rb") as stream:
             header = stream.read(100)
-        hint = "; it was left as it is. Choose another --store path, or move the file away."
+        hint = "; it was left as it is. Choose another path with `store=`, or move the file away."
         if not header.startswith(b"SQLite format 3\0") or len(header) < 100:
             raise StoreError(f"{self.path} is not a t2v-eval store, or is damaged{hint}")
         application, version = (int.from_bytes(header[at : at + 4], "big") for at in (68, 60))
@@ -208,7 +208,7 @@ class Store:
             f"the store {self.path}: {what} is {text[:60]}{'...' * (len(text) > 60)}, not "
             f"{expected}, so the file was changed by another program or is damaged. Delete the "
             f"scorer's rows (`t2v-eval store prune '{scorer.partition(' ')[0]}'`), move the file "
-            "away, or choose another --store path"
+            "away, or choose another path with `store=`"
         )
 
     def _read(self, column: str, scorer: str, keys: Iterable[tuple[str, str]]) -> dict[Any, Any]:
@@ -411,7 +411,7 @@ class Store:
             ) from error
 
 
-_ELSEWHERE = "choose another --store path, or run with --no-store"
+_ELSEWHERE = "choose another path with `store=`, or keep no scores with `store=None`"
 _FULL = (
     "the disk is full. Scores stored before are safe: free some space there and run the same "
     f"command again, or {_ELSEWHERE}"
@@ -435,7 +435,9 @@ def _remedy(error: Exception) -> str:
     """Return what to do about an error; a full disk or a locked file is not damage."""
     if isinstance(error, OSError):
         return _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else _ELSEWHERE
-    damaged = "it may be damaged; it was left as it is. Move it away or choose another --store path"
+    damaged = (
+        "it may be damaged; it was left as it is. Move it away or choose another path with `store=`"
+    )
     return _NO_DAMAGE.get((getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF, damaged)
 
 

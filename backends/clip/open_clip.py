@@ -166,13 +166,13 @@ class OpenClip(EmbeddingScorer):
         elif arch is None:
             arch, pretrained = self.published[0], pretrained or self.published[1]
         if arch is None:
-            raise InputError(f"{self.name!r} needs checkpoint= and arch=")
+            raise InputError(f"{self.name!r} needs `checkpoint=` and `arch=`")
         return os.fspath(arch), pretrained
 
     def _published(self, arch: str, tag: Mapping[str, Any]) -> Path:
         """Return the weight file that OpenCLIP names for a tag."""
         if "hf_hub" not in tag:
-            raise InputError(f"{self.name!r} with arch={arch!r} needs checkpoint= too")
+            raise InputError(f"{self.name!r} with `arch={arch!r}` needs `checkpoint=` too")
         repository, file_name = os.path.split(tag["hf_hub"])
         names = (file_name.replace(".bin", ".safetensors"), file_name) if file_name else WEIGHTS
         return self._find(repository, names)

@@ -223,6 +223,5 @@ def untrusted_code_error(folder: Path) -> CheckpointError:
     """
     return CheckpointError(
         f"{folder} is a model whose code lies beside its weights and would run here. "
-        "Read that code, and pass trust_remote_code=True if you trust it (on the command line, "
-        "--option trust_remote_code=true)."
+        "Read that code, and pass `trust_remote_code=True` if you trust it."
     )

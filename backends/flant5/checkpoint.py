@@ -74,7 +74,7 @@ def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
     """
     refused = CheckpointError(
         f"tokenizer {folder} is not the T5 tokenizer of this checkpoint; pass its folder (with "
-        "tokenizer.json or spiece.model) or its hub id as tokenizer="
+        "tokenizer.json or spiece.model) or its hub id as `tokenizer=`"
     )
     if not any((folder / name).exists() for name in ("tokenizer.json", "spiece.model")):
         raise refused  # transformers would make up an empty one
@@ -206,7 +206,7 @@ def build_t5(
         if len(tensors[name]) < rows:
             raise CheckpointError(
                 f"{source}: {name} has {len(tensors[name])} rows for the {rows} tokens of the "
-                "tokenizer; pass the tokenizer of this checkpoint as tokenizer="
+                "tokenizer; pass the tokenizer of this checkpoint as `tokenizer=`"
             )
         tensors[name] = tensors[name][:rows]
     if shared:

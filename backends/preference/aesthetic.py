@@ -71,7 +71,7 @@ class Aesthetic(OpenClip):
         width = self.network.output_dim
         if head[0].shape[1] != width:
             raise CheckpointError(
-                f"{file} rates embeddings of {head[0].shape[1]} numbers, but those of clip= have "
+                f"{file} rates embeddings of {head[0].shape[1]} numbers, but those of `clip=` have "
                 f"{width}; pass the CLIP it was trained on"
             )
 

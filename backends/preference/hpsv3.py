@@ -85,7 +85,7 @@ class HpsV3(PairScorer[Tensor]):
         if missing := [t for t in SPECIAL_TOKENS if t not in self.tokenizer.get_vocab()]:
             raise CheckpointError(
                 f"the tokenizer of {base_folder} ({len(self.tokenizer)} tokens) is not Qwen2-VL's: "
-                f"it lacks {', '.join(missing)}; pass base= as it was trained on"
+                f"it lacks {', '.join(missing)}; pass `base=` as it was trained on"
             )
         self.tokenizer.add_tokens([REWARD], special_tokens=True)
         self.processor = read_image_processor(base_folder, config)
@@ -185,7 +185,7 @@ class HpsV3(PairScorer[Tensor]):
         if len(self.tokenizer) > rows:
             raise CheckpointError(
                 f"{file} has {rows} tokens, fewer than the {len(self.tokenizer)} of the tokenizer; "
-                "pass base= as it was trained on"
+                "pass `base=` as it was trained on"
             )
         config.text_config.vocab_size = rows
         model_class: Any = Qwen2VLModel

@@ -36,7 +36,7 @@ WRAPS = re.compile(r"[<◁\[({\\$`*#\"'“|]|(?:analysis|thought)\Z")  # a first
 THINKS_FIRST = "thinks before it answers"
 DISABLE_THINKING = (
     "for models of vLLM or SGLang by "
-    'extra_body={"chat_template_kwargs": {"enable_thinking": false}}'
+    '`extra_body={"chat_template_kwargs": {"enable_thinking": false}}`'
 )
 TRUNCATED_SAMPLING = (
     "the model {!r} at {} gives one token all of the probability and the others none, as where a "
@@ -74,8 +74,8 @@ def answer_question(
     require_choice("estimator", estimator, ("logprobs", "sampling"))
     if estimator == "sampling" and rule != "probability":
         raise InputError(
-            f"rule={rule!r} is about log-probabilities; estimator='sampling' gives the share "
-            "of all answers, so leave rule= out"
+            f"`rule={rule!r}` is about log-probabilities; `estimator='sampling'` gives the share "
+            "of all answers, so leave `rule=` out"
         )
     require_int_in("top_logprobs", top_logprobs, 1, 20)
     require_int_in("n", n, 1, 1000)
@@ -181,15 +181,15 @@ class AnswerProbability(Question):
         off = f" Turn that off, {DISABLE_THINKING}, or pass" if reason == THINKS_FIRST else " Pass"
         return UnsupportedError(
             f"the model {protocol.model!r} at {protocol.base_url} {reason}, so its first token is "
-            f"no answer.{off} estimator='sampling' with n={DEFAULT_NUM_SAMPLES} and a large "
-            "max_tokens="
+            f"no answer.{off} `estimator='sampling'` with `n={DEFAULT_NUM_SAMPLES}` and a large "
+            "`max_tokens=`"
         )
 
     def _no_logprobs_error(self, completion: Completion, protocol: ServiceProtocol) -> Exception:
         if not completion.text and completion.truncated:
             return ScoringError(
                 "it thought for as long as it could and gave no answer; a model that always "
-                "thinks is asked with estimator='sampling' and a larger max_tokens="
+                "thinks is asked with `estimator='sampling'` and a larger `max_tokens=`"
             )
         if self._num_without_logprobs >= 0:
             self._num_without_logprobs += 1
@@ -202,9 +202,9 @@ class AnswerProbability(Question):
             protocol.advise_on_logprobs(
                 f"the model {protocol.model!r} at {protocol.base_url} gives no log-probabilities "
                 f"of {self.params.top_logprobs} tokens ({why}). If it lists fewer, pass "
-                "top_logprobs=5. If it gives none, pass estimator='sampling' with "
-                f"n={DEFAULT_NUM_SAMPLES} to score by the share of sampled answers (other numbers "
-                "under another id), or choose a model that has them, such as 'gpt-4o'"
+                "`top_logprobs=5`. If it gives none, pass `estimator='sampling'` with "
+                f"`n={DEFAULT_NUM_SAMPLES}` to score by the share of sampled answers (other "
+                "numbers under another id), or choose a model that has them, such as 'gpt-4o'"
             )
         )
 
@@ -413,7 +413,7 @@ def check_answer(name: str, answer: str, rule: str) -> None:
         )
     if rule == "yes-no" and normalize_token(answer) not in OPPOSITE:
         raise TemplateError(
-            f"rule='yes-no' needs the answer Yes or No, not {answer!r}; use rule='probability'"
+            f"`rule='yes-no'` needs the answer Yes or No, not {answer!r}; use `rule='probability'`"
         )
 
 

@@ -104,7 +104,7 @@ _NEGATION = re.compile(
 _AGREEMENT = re.compile(
     r"\b(?:correct|accurate|true|exact|exactly|perfect|perfectly)\b", re.IGNORECASE
 )
-MAX_TOKENS_HINT = "pass a larger max_tokens="
+MAX_TOKENS_HINT = "pass a larger `max_tokens=`"
 MAX_ANSWER_CHARS = 20_000  # without reasoning
 
 

@@ -16,7 +16,7 @@ from t2v_eval.utils.text_file import read_text
 
 
 def resolve_api_key(
-    key: str | None, key_file: str | os.PathLike[str] | None = None, source: str = "api_key="
+    key: str | None, key_file: str | os.PathLike[str] | None = None, source: str = "`api_key=`"
 ) -> str:
     r"""Return the key that was passed or that a file holds; "" without either.
 
@@ -32,7 +32,7 @@ def resolve_api_key(
     ('abc', '')
     """
     if not key and key_file:
-        source = f"key_file={os.fspath(key_file)!r}"
+        source = f"`key_file={os.fspath(key_file)!r}`"
         try:
             key = read_text(Path(key_file).expanduser())
         except (OSError, ValueError) as error:
@@ -45,7 +45,7 @@ def resolve_api_key(
     return key
 
 
-def check_base_url(url: str, source: str = "base_url=") -> str:
+def check_base_url(url: str, source: str = "`base_url=`") -> str:
     """Return a valid address without trailing slashes.
 
     Args:
@@ -63,7 +63,7 @@ def check_base_url(url: str, source: str = "base_url=") -> str:
     if re.search(r"[@?#]", url):
         raise InputError(
             f"{source} must be an address alone, without user, password or anything after '?': it "
-            "is part of the scorer's id. Pass the key as api_key=; Azure's address without an "
+            "is part of the scorer's id. Pass the key as `api_key=`; Azure's address without an "
             "api-version is https://NAME.openai.azure.com/openai/v1"
         )
     if not all("!" <= character <= "~" for character in url) or re.search(r'[\\<>"{}|^`]', url):
@@ -156,7 +156,7 @@ def parse_price(price: Sequence[float]) -> Price:
         or not all(isinstance(dollars, (int, float)) and dollars >= 0 for dollars in price)
     ):
         raise InputError(
-            f"price={price!r}; pass two numbers: US dollars for a million tokens in, out"
+            f"`price={price!r}`; pass two numbers: US dollars for a million tokens in, out"
         )
     return Price(price[0], price[1])
 
@@ -171,7 +171,7 @@ def require_choice(name: str, value: object, choices: tuple[str | None, ...]) ->
     """
     if value not in choices:
         named = [repr(choice) for choice in choices if choice]
-        raise InputError(f"{name}={value!r}; use {' or '.join(named)}")
+        raise InputError(f"`{name}={value!r}`; use {' or '.join(named)}")
 
 
 def require_int_in(name: str, value: object, low: int, high: int) -> None:
@@ -183,4 +183,4 @@ def require_int_in(name: str, value: object, low: int, high: int) -> None:
     t2v_eval.errors.InputError: n=0; pass a whole number from 1 to 1000
     """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise InputError(f"{name}={value!r}; pass a whole number from {low} to {high}")
+        raise InputError(f"`{name}={value!r}`; pass a whole number from {low} to {high}")

@@ -52,7 +52,7 @@ OPEN_REASONING = re.compile(r"<ctrl94>(?!.*<ctrl95>)", re.DOTALL)
 MIN_THINKING = 128  # minimum of models that always reason
 USE_VERTEX = (
     ". Google's Developer API is reported to refuse log-probabilities of Gemini 2.5, and Vertex AI "
-    'to give them: pass vertexai=True, project="..." and location="us-central1"'
+    'to give them: pass `vertexai=True`, `project="..."` and `location="us-central1"`'
 )
 NO_CONTENT = "the service's answer is not what generateContent answers"
 
@@ -151,7 +151,7 @@ class GeminiProtocol(ServiceProtocol):
             host = urlsplit(url).hostname
             raise ServiceError(
                 f"{self.base_url} asks to send the images to {host}, another host, so nothing was "
-                "sent; pass the right address as base_url="
+                "sent; pass the right address as `base_url=`"
             )
 
     @override
@@ -224,9 +224,9 @@ class GeminiProtocol(ServiceProtocol):
     def explain_rejection(self, message: str) -> Exception | None:
         if "thinking" in message.lower():
             return UnsupportedError(
-                f"the model {self.model!r} does not accept thinking={self.num_reasoning_tokens}: "
-                f"{message} Pass another number, such as thinking={MIN_THINKING} (its scores then "
-                "depend on sampled reasoning)"
+                f"the model {self.model!r} does not accept `thinking={self.num_reasoning_tokens}`: "
+                f"{message} Pass another number, such as `thinking={MIN_THINKING}` (its scores "
+                "then depend on sampled reasoning)"
             )
         if message.startswith(FAILED_PRECONDITION):
             return ServiceError(f"{self.base_url} serves no one with this account: {message}")
@@ -304,8 +304,8 @@ class VertexProtocol(GeminiProtocol):
     key_variables = ()
     api_version = "v1beta1"
     batch_problem = (
-        "batch=True is not possible through Vertex AI, which takes files from Cloud "
-        "Storage alone: leave batch= out, or pass vertexai=False and a key of the "
+        "`batch=True` is not possible through Vertex AI, which takes files from Cloud "
+        "Storage alone: leave `batch=` out, or pass `vertexai=False` and a key of the "
         "Developer API"
     )
 

@@ -87,7 +87,7 @@ class WrittenAnswer(Question):
         if "temperature" in message and not self.params.temperature:
             return UnsupportedError(
                 f"the model {protocol.model!r} draws its answers at random: {message} Pass "
-                "temperature=1 (its scores then differ from run to run)"
+                "`temperature=1` (its scores then differ from run to run)"
             )
         return None
 

@@ -291,7 +291,7 @@ class CompatibleProtocol(OpenAIProtocol):
     ) -> tuple[str, Key]:
         if not base_url:
             raise InputError(
-                "base_url= is needed: where the server is, for example http://localhost:8000/v1"
+                "`base_url=` is needed: where the server is, for example http://localhost:8000/v1"
             )
         return check_base_url(base_url), Key(resolve_api_key(key, key_file) or "none")
 
@@ -300,7 +300,9 @@ def _json_object(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         return dict(json.loads(json.dumps(extra_body or {})))
     except (TypeError, ValueError):
-        raise InputError(f"extra_body={extra_body!r}; pass a mapping that JSON can hold") from None
+        raise InputError(
+            f"`extra_body={extra_body!r}`; pass a mapping that JSON can hold"
+        ) from None
 
 
 def _text(content: object) -> str:

@@ -113,7 +113,7 @@ class ServiceProtocol(ABC):
         Raises:
             InputError: one of them is not valid.
         """
-        key, source = resolve_api_key(key, key_file), "base_url="
+        key, source = resolve_api_key(key, key_file), "`base_url=`"
         if base_url is None:
             source = self.base_url_variable
             base_url = os.environ.get(source) or self.default_base_url
@@ -130,8 +130,8 @@ class ServiceProtocol(ABC):
         if not self._key.reveal():
             variables = " or ".join(self.key_variables)
             raise InputError(
-                f"a key is needed: pass api_key= or key_file=, or set {variables} (which is "
-                "not sent to a base_url= of yours)" + self.missing_key_hint
+                f"a key is needed: pass `api_key=` or `key_file=`, or set {variables} (which is "
+                "not sent to a `base_url=` of yours)" + self.missing_key_hint
             )
         return self._key.reveal()
 
@@ -291,7 +291,7 @@ class ServiceProtocol(ABC):
             return rejection
         if status in (401, 403) or info.invalid_key:
             suffix = f": {message}" if status == 403 else ""  # others may repeat a part of the key
-            places = ", ".join(("api_key=", "key_file=", *self.key_variables))
+            places = ", ".join(("`api_key=`", "`key_file=`", *self.key_variables))
             return ServiceError(
                 f"{self.base_url} refuses the key (status {status}){suffix}; check {places}, "
                 f"and that it may use the model {self.model!r}"
@@ -310,7 +310,7 @@ class ServiceProtocol(ABC):
         if 300 <= status < 400:
             return ServiceError(
                 f"{self.base_url} points to another address, which is not followed; "
-                "pass the right one as base_url="
+                "pass the right one as `base_url=`"
             )
         return ScoringError(f"the service refuses it (status {status}): {message}")
 

@@ -150,7 +150,7 @@ class ServiceScorer(ApiScorer[Any]):
         super().__init__(**options)
         require_int_in("max_pixels", max_pixels or 1, 1, 10**9)
         if isinstance(poll, bool) or not isinstance(poll, (int, float)) or not poll >= 0:
-            raise InputError(f"poll={poll!r}; pass a number of seconds")
+            raise InputError(f"`poll={poll!r}`; pass a number of seconds")
         self.protocol, self.question = protocol, question
         self.max_pixels, self.batch, self.poll = max_pixels, batch, poll
         self.price = protocol.table_price() if price is None else parse_price(price)
@@ -175,8 +175,9 @@ class ServiceScorer(ApiScorer[Any]):
         """Raise InputError where limits and batches contradict each other."""
         if self.max_cost is not None and self.price is None:
             raise InputError(
-                f"max_cost= needs a price, and that of {self.protocol.model!r} is not known here: "
-                "pass price=[in, out], US dollars for a million tokens, or use max_requests="
+                f"`max_cost=` needs a price, and that of {self.protocol.model!r} is not known "
+                "here: pass `price=[in, out]`, US dollars for a million tokens, or use "
+                "`max_requests=`"
             )
         if not self.batch:
             return
@@ -184,14 +185,14 @@ class ServiceScorer(ApiScorer[Any]):
             raise InputError(self.protocol.batch_problem)
         if self.max_cost is not None or self.limits.max_requests is not None:
             raise InputError(
-                "a batch is submitted as a whole, so batch=True keeps no max_cost= or "
-                "max_requests=; see what it would cost with --dry-run"
+                "a batch is submitted as a whole, so `batch=True` keeps no `max_cost=` or "
+                "`max_requests=`; `t2v-eval eval --dry-run` says what it would cost"
             )
         if self.requests_for_a_cell > 1:
             maximum = self.protocol.max_samples
             raise InputError(
-                f"n={self.question.params.num_samples}: a question of a batch is asked once, and "
-                f"this service gives {maximum} answers at most; pass n={maximum}"
+                f"`n={self.question.params.num_samples}`: a question of a batch is asked once, and "
+                f"this service gives {maximum} answers at most; pass `n={maximum}`"
             )
 
     @property
@@ -362,7 +363,7 @@ class ServiceScorer(ApiScorer[Any]):
         with self._isolate_errors(content):
             completion = self.parse_response(content).single()
         try:
-            return completion.final_text("pass a larger max_new_tokens=")
+            return completion.final_text("pass a larger `max_new_tokens=`")
         except ScoringError as error:
             raise ScoringError(f"the model {error}") from None
 

@@ -81,7 +81,7 @@ class Vertex:
                 self.credentials = self.credentials or loaded
                 self.project = self.project or project
         if not self.project:
-            raise InputError("Vertex AI needs a project: pass project=, or set " + PROJECT)
+            raise InputError("Vertex AI needs a project: pass `project=`, or set " + PROJECT)
         _check("project", self.project)
         return lambda: getattr(self.credentials, "token", None) or ""
 
@@ -136,20 +136,21 @@ def choose_vertex(
     True
     """
     if vertexai is not None and not isinstance(vertexai, bool):
-        raise InputError(f"vertexai={vertexai!r}; pass True or False")
+        raise InputError(f"`vertexai={vertexai!r}`; pass True or False")
     if vertexai is None and not elsewhere:
         named = next((os.environ[name] for name in VARIABLES if name in os.environ), "")
         vertexai = named.lower() in ("true", "1")
     if not vertexai:
         if project or location or credentials is not None:
             raise InputError(
-                "project=, location= and credentials= are of Vertex AI: pass vertexai=True too"
+                "`project=`, `location=` and `credentials=` are of Vertex AI: pass "
+                "`vertexai=True` too"
             )
         return None
     if has_key and (project or location or credentials is not None):
         raise InputError(
-            "a key of Vertex AI has a project of its own: pass api_key= alone, or project= and "
-            "location= without it"
+            "a key of Vertex AI has a project of its own: pass `api_key=` alone, or `project=` and "
+            "`location=` without it"
         )
     if not has_key:
         project = project or os.environ.get(PROJECT) or None
@@ -184,7 +185,7 @@ def _check(what: str, value: str) -> None:
     """Raise InputError for a value that cannot be part of an address."""
     allowed = r"[a-z0-9-]+" if what == "location" else r"[A-Za-z0-9.:_-]+"
     if not isinstance(value, str) or not re.fullmatch(allowed, value):
-        raise InputError(f"{what}={value!r} is no {what} of Google Cloud")
+        raise InputError(f"`{what}={value!r}` is no {what} of Google Cloud")
 
 
 def sign_in_error(error: BaseException) -> Exception | None:

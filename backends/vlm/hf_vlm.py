@@ -114,7 +114,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
 
     default_template = "vqascore"
     out_of_memory_hint = (
-        'device_map="auto", load_in_8bit=True, smaller images, fewer frames or shorter texts '
+        '`device_map="auto"`, `load_in_8bit=True`, smaller images, fewer frames or shorter texts '
         "need less"
     )
 
@@ -351,7 +351,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             fewer = max(1, min(8, inputs.frames // 2))
             raise MediaError(
                 f"its {inputs.frames} frames take {used} of the {context} tokens that the model "
-                f"reads, and leave no room for a question; take fewer, for example frames={fewer}"
+                f"reads, and leave no room for a question; take fewer, for example `frames={fewer}`"
             )
         return room
 
@@ -564,4 +564,4 @@ def check_choices(
         ("load_in_4bit", load_in_4bit, (True, False)),
     ):
         if value not in choices:
-            raise InputError(f"{name}={value!r}; use {' or '.join(map(repr, choices))}")
+            raise InputError(f"`{name}={value!r}`; use {' or '.join(map(repr, choices))}")

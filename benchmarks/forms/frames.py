@@ -52,7 +52,7 @@ class FramesForm(Benchmark):
     def __init__(self, *, whole: bool = False, **options: Any) -> None:
         super().__init__(**options)
         if not isinstance(whole, bool):
-            raise InputError(f"whole={whole!r}: pass true or false")
+            raise InputError(f"`whole={whole!r}`: pass true or false")
         self.whole = whole
         if whole:
             summary = f"{self.card.summary}; here each video is read whole instead"

@@ -127,9 +127,8 @@ def match(
     [['a cat.png'], []]
     """
     if not folder.is_dir():
-        raise BenchmarkDataError(
-            f"there is no folder {folder}; pass a folder of images as --images (images=)"
-        )
+        what = f"{folder} is a file" if folder.is_file() else f"there is no folder {folder}"
+        raise BenchmarkDataError(f"{what}; pass a folder of images as `images=`")
     matched = FolderMatch([[] for _ in prompts])
     names = Names(prompts)
     paths = list(_image_paths(folder, matched))

@@ -75,7 +75,7 @@ class PromptsForm(Published):
         if not self.images:
             raise BenchmarkDataError(
                 f"{self.name} is a set of {len(prompts)} prompts: pass the folder of images "
-                "generated from them as --images (images=), once for each generator"
+                "generated from them as `images=`, once for each generator"
             )
         chosen = {id(prompt) for prompt in self.selection.with_tags(prompts)}
         part = [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
@@ -138,10 +138,10 @@ class PromptsForm(Published):
         skip = self.selection.skips
         if within := folders_within(folder, prompts, part, self.layout, skip):
             which = "a folder within it matches" if len(within) == 1 else "folders within it match"
-            paths = " ".join(f"--images {path}" for path in within)
+            paths = [str(path) for path in within]
             return BenchmarkDataError(
                 f"{len(lacking)} of {len(part)} prompts have no image in {folder} itself, but "
-                f"{which}: pass {paths} (images=)"
+                f"{which}: pass `images={paths}`"
             )
         return BenchmarkDataError(
             f"{len(lacking)} of {len(part)} prompts have no image in {folder}: {which}{hint}. Name "

@@ -24,8 +24,8 @@ from t2v_eval.utils.text_file import parse_json, read_text
 
 T = TypeVar("T")
 LEAVE_OUT = (
-    "Or evaluate a part that is there with --subset TAG (subset=), or leave out what lacks its "
-    'image with --on-missing skip (on_missing="skip")'
+    "Or evaluate a part that is there with `subset='TAG'`, or leave out what lacks its "
+    'image with `on_missing="skip"`'
 )
 
 
@@ -79,7 +79,7 @@ class Published(Benchmark):
         where = folder or str(self.root)
         step = self.card.obtain or "get its files"
         page = f" ({self.card.page})" if self.card.page else ""
-        return f"{step}{page}, put them into {where}, and pass the folder as --root (root=)"
+        return f"{step}{page}, put them into {where}, and pass the folder as `root=`"
 
     def file(self, *names: str) -> Path:
         """Return the first of `names` that is a file in the folder or its parent.

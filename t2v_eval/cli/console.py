@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 40  # of differences by tag
 WIDE = 160  # columns of output that is no terminal
+_translations: list[Callable[[str], str]] = []  # of the commands that run, the innermost last
 
 
 def console(stderr: bool = False) -> Console:
@@ -51,9 +52,20 @@ def text_of(content: object, style: str = "") -> Text:
     return Text(printable(content), style)
 
 
+@contextmanager
+def translating(translate: Callable[[str], str]) -> Iterator[None]:
+    """Pass messages through a function while the context is open; see `cli/flags.py`."""
+    _translations.append(translate)
+    try:
+        yield
+    finally:
+        _translations.pop()
+
+
 def say(message: str, style: str = "") -> None:
     """Print a message to stderr, with its further lines indented."""
-    message = "\n    ".join(str(message).split("\n"))
+    message = _translations[-1](str(message)) if _translations else str(message)
+    message = "\n    ".join(message.split("\n"))
     console(stderr=True).print(text_of(message, style), soft_wrap=True)
 
 

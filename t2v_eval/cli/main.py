@@ -14,6 +14,7 @@ from t2v_eval.cli.agree import agree
 from t2v_eval.cli.caption import caption
 from t2v_eval.cli.data import data
 from t2v_eval.cli.evaluate import demo, evaluate
+from t2v_eval.cli.flags import App
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
@@ -30,7 +31,7 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
 
 
-app = typer.Typer(
+app = App(
     cls=Commands,
     no_args_is_help=True,
     add_completion=False,

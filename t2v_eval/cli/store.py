@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2v_eval.cli import console
+from t2v_eval.cli.flags import App
 from t2v_eval.cli.options import Spreadsheet, StorePath, default_store
 from t2v_eval.errors import StoreError
 from t2v_eval.utils.printable import printable
@@ -16,7 +17,7 @@ from t2v_eval.utils.printable import printable
 if TYPE_CHECKING:
     from t2v_eval.store import Store
 
-stores = typer.Typer(
+stores = App(
     no_args_is_help=True, help="Inspect, prune or export the store of scores of earlier runs."
 )
 

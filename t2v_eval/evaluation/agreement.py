@@ -384,7 +384,7 @@ def _as_rows(values: FloatArray, position: IntArray) -> FloatArray:
     if len(size) * int(size.max()) > _MAX_CELLS:
         raise InputError(
             f"{len(size)} groups of up to {int(size.max())} rows are too unequal to resample; "
-            "leave --group out, or name a column whose groups are of similar size"
+            "leave `group=` out, or name a column whose groups are of similar size"
         )
     order = np.argsort(position, kind="stable")
     column = np.arange(len(values)) - np.repeat(np.cumsum(size) - size, size)

@@ -145,7 +145,7 @@ class Selection:
 
     def __init__(self, name: str, subset: str | Sequence[str], on_missing: OnMissing) -> None:
         if on_missing not in ("raise", "skip"):
-            raise InputError(f"on_missing={on_missing!r}; use 'raise' or 'skip'")
+            raise InputError(f"`on_missing={on_missing!r}`; use 'raise' or 'skip'")
         self.name = name
         self.subset = (subset,) if isinstance(subset, str) else tuple(subset)
         self.on_missing: OnMissing = on_missing
@@ -237,7 +237,7 @@ class Selection:
         if len(alike) == 1:
             return alike[0]
         if not counts:
-            raise UnknownTagError(f"subset={tag!r}: the items of {self.name} have no tags")
+            raise UnknownTagError(f"`subset={tag!r}`: the items of {self.name} have no tags")
         close = difflib.get_close_matches(tag, counts, n=3)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         tags = ", ".join(f"{name} ({count})" for name, count in counts.items())

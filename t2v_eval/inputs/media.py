@@ -131,7 +131,7 @@ class Video(Media):
             MediaError: a frame cannot be opened.
         """
         if type(fps) not in (int, float) or not 0 < fps < float("inf"):
-            raise InputError(f"fps={fps!r}: use a number of frames per second above 0")
+            raise InputError(f"`fps={fps!r}`: use a number of frames per second above 0")
         opened = tuple(open_media(f, f"{name}[{n}]") for n, f in enumerate(as_list(frames, name)))
         if videos := [frame.name for frame in opened if isinstance(frame, Video)]:
             raise InputError(

@@ -223,7 +223,9 @@ def check_spreadsheet(path: Path | None) -> None:
     >>> check_spreadsheet(Path("scores.csv"))
     """
     if path is not None and path.suffix.lower() != ".csv":
-        raise TableError(f"{path}: a table for spreadsheets ends in .csv; leave --spreadsheet out")
+        raise TableError(
+            f"{path}: a table for spreadsheets ends in .csv; leave `spreadsheet=True` out"
+        )
 
 
 def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:

@@ -165,7 +165,7 @@ def get_template(name: str) -> Template:
         if other := wrappers().get(name):
             raise UnknownNameError(
                 f"{name!r} is a wrapper, what stands around a question, and no template: pass it "
-                f"as {other.option_name}={name!r} (--option {other.option_name}={name})"
+                f"as `{other.option_name}={name!r}`"
             ) from None
         raise UnknownNameError.nearest(
             "template", name, templates(), "`t2v-eval list templates` lists them."
@@ -184,7 +184,7 @@ def split_wrapper(chat: str) -> tuple[str, str, str]:
     parts = re.fullmatch(r"(.*)<image>(.*)\{\}(.*)", chat, re.DOTALL)
     if parts is None or chat.count("<image>") > 1 or chat.count("{}") > 1:
         raise InputError(
-            f"chat={chat!r} must hold <image> and then {{}}, once each, or be the name of a "
+            f"`chat={chat!r}` must hold <image> and then {{}}, once each, or be the name of a "
             "wrapper; `t2v-eval list templates` lists them"
         )
     return parts[1], parts[2], parts[3]

@@ -49,7 +49,7 @@ def download(url: str, name: str, allow: AllowUrls) -> bytes:
     images[0]: is a URL; p
     """
     if not allow:
-        raise MediaError(f"{name}: is a URL; pass allow_urls=True to let the scorer download it")
+        raise MediaError(f"{name}: is a URL; pass `allow_urls=True` to let the scorer download it")
     deadline = Deadline(MAX_SECONDS)
     try:
         for _ in range(MAX_REDIRECTS + 1):
@@ -228,7 +228,7 @@ def _check_literal(host: str) -> None:
 def _private(host: str, addresses: list[str]) -> _RefusedError:
     return _RefusedError(
         f"{host} is at {', '.join(addresses) or 'no address'}, which is not public; where you "
-        "trust every URL, pass allow_urls='private' (--option allow_urls=private)"
+        "trust every URL, pass `allow_urls='private'`"
     )
 
 

@@ -115,13 +115,15 @@ def sampling_of(frames: int | Mapping[str, Any] | None) -> Sampling:
     """
     if isinstance(frames, bool) or not (frames is None or isinstance(frames, (int, Mapping))):
         raise InputError(
-            f'frames={frames!r}: use a whole number, or a table such as {{"fps": 2.0, "most": 64}}'
+            f"`frames={frames!r}`: use a whole number, or a table such as "
+            '{"fps": 2.0, "most": 64}'
         )
     settings = {"count": frames} if isinstance(frames, int) else dict(frames or {})
     names = [field.name for field in fields(Sampling)]
     if unknown := settings.keys() - set(names):
         raise InputError(
-            f"frames={frames!r}: no {', '.join(sorted(map(str, unknown)))}; use {', '.join(names)}"
+            f"`frames={frames!r}`: no {', '.join(sorted(map(str, unknown)))}; use "
+            f"{', '.join(names)}"
         )
     return Sampling(**settings)
 
@@ -457,7 +459,7 @@ def _check_frame(name: str, width: int, height: int, decoded_bytes: int) -> None
             f"{name}: {what} exceeds the limit of {2 * limit} pixels per frame. If you trust the "
             "file, raise PIL.Image.MAX_IMAGE_PIXELS"
         )
-    remedy = "take fewer frames (frames=) or make it smaller"
+    remedy = "take fewer frames (`frames=`) or make it smaller"
     check_size(name, decoded_bytes + FRAME_BYTES * pixels, what, remedy)
 
 

@@ -285,7 +285,7 @@ class LocalScorer(Differentiable):
         if isinstance(failure.error, (ScoringError, MediaError)):
             return type(failure.error)(words if what in words else f"{what}: {words}")
         return ScoringError(
-            f"{what}: {self.name} failed on it: {words}; on_error='skip' scores the rest"
+            f"{what}: {self.name} failed on it: {words}; `on_error='skip'` scores the rest"
         )
 
     def _generate_in_batches(

@@ -57,7 +57,7 @@ class BatchSize:
 
     def __init__(self, start: int) -> None:
         if not isinstance(start, int) or isinstance(start, bool) or start < 1:
-            raise InputError(f"batch_size={start!r}: use a whole number of 1 or more")
+            raise InputError(f"`batch_size={start!r}`: use a whole number of 1 or more")
         self.value = start
 
     def batches(

@@ -60,7 +60,7 @@ class FunctionScorer(LocalScorer):
             kind = type(function).__name__
             raise InputError(f"from_function takes a function of images and texts, not {kind}")
         if version is not None and (isinstance(version, bool) or not str(version).strip()):
-            raise InputError(f'version={version!r}: use a text or a number, such as "1"')
+            raise InputError(f'`version={version!r}`: use a text or a number, such as "1"')
         self.function = function
         self.function_version = None if version is None else str(version)
         self.pairs = pairs
@@ -74,8 +74,8 @@ class FunctionScorer(LocalScorer):
             raise InputError(
                 f"{self.name!r} has a store but no version, so after an edit of the function, its "
                 "helpers or its arguments the store would return old scores. Pass "
-                'version="1" (--option version=1), and raise it with each change of what it '
-                "computes; or use no store (store=None, --no-store)"
+                '`version="1"`, and raise it with each change of what it '
+                "computes; or use no store (`store=None`)"
             )
 
     @override
@@ -128,7 +128,7 @@ class FunctionScorer(LocalScorer):
             raise InputError(
                 f"{self.name!r} returned shape {tuple(scores.shape)} for {len(images)} images and "
                 f"{len(texts)} texts: return {wanted}"
-                + ("" if self.pairs else ", or pass pairs=True for one score per pair")
+                + ("" if self.pairs else ", or pass `pairs=True` for one score per pair")
             )
         return scores.reshape(len(images), len(texts))
 

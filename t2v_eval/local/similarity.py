@@ -86,7 +86,7 @@ class SimilarityMixin(Scorer):
         return StoreError(
             f"the store {self.store.path}: embeddings of {self.name!r} have the shapes {shapes}, "
             "which do not go together: some were changed or are of another encoder. Delete them "
-            f"(`t2v-eval store prune '{self.name}'`), or choose another --store path"
+            f"(`t2v-eval store prune '{self.name}'`), or choose another path with `store=`"
         )
 
     @abstractmethod

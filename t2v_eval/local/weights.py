@@ -82,7 +82,7 @@ def _fetch(
         return _download(hub_id, cache_dir, local_files_only or _offline(), argument)
     remedy = (
         f"Download it where there is a network (`hf download {hub_id} --local-dir DIR`) "
-        f"and pass {argument}='DIR', or fill the Hugging Face cache ($HF_HOME or cache_dir=)"
+        f"and pass `{argument}='DIR'`, or fill the Hugging Face cache ($HF_HOME or `cache_dir=`)"
     )
     if path.is_absolute() or hub_id.startswith(".") or hub_id.count("/") != 1:
         raise CheckpointError(
@@ -122,7 +122,7 @@ def _download(url: str, cache_dir: str | None, local_files_only: bool, argument:
     file = (
         folder / hashlib.blake2b(url.encode(), digest_size=4).hexdigest() / url.rpartition("/")[2]
     )
-    remedy = f"Download it where there is a network and pass {argument}='FILE'."
+    remedy = f"Download it where there is a network and pass `{argument}='FILE'`."
     if file.exists():
         return file
     if local_files_only:

@@ -165,7 +165,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
                 or not isinstance(value, (int, float))
                 or not value >= minimum
             ):
-                raise InputError(f"{name}={value!r}; pass a number that is {minimum} or more")
+                raise InputError(f"`{name}={value!r}`; pass a number that is {minimum} or more")
         self.timeout, self.max_cost = timeout, max_cost
         self.usage = Usage()
         self.limits = Limits(
@@ -305,8 +305,8 @@ class ApiScorer(Scorer, Generic[PackedT]):
         silent = not input_tokens or self.usage.unreported >= MAX_UNREPORTED_USAGE
         if self.max_cost is not None and silent and not self.usage.reported:
             raise ServiceError(
-                "the service does not say what an answer used, so max_cost= cannot be kept; use "
-                "max_requests= instead"
+                "the service does not say what an answer used, so `max_cost=` cannot be kept; use "
+                "`max_requests=` instead"
             )
         if release := _release_reservation.get():
             release()
@@ -346,7 +346,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
         requests = len(counts) * self.requests_for_a_cell
         estimated = Estimate(len(cells), len(cells) - len(missing), requests)
         if self.price is None:
-            estimated = replace(estimated, as_of="not known: pass price=[in, out]")
+            estimated = replace(estimated, as_of="not known: pass `price=[in, out]`")
         if not all(counts):
             return estimated
         input_tokens, output_tokens = (sum(cell[k] for cell in counts if cell) for k in (0, 1))

@@ -79,7 +79,7 @@ def check_versioned(scorer: HasIdentity) -> None:
             "does not say when its numbers change, so the store would return scores of an "
             'older formula. Write `version = "1"` in the class and raise it with each change of '
             "what it computes, or an `identity` that names all that its numbers depend on; or "
-            "use no store (store=None, --no-store)"
+            "use no store (`store=None`)"
         )
 
 
@@ -129,7 +129,7 @@ def _facts(scorer: HasIdentity) -> Mapping[str, Any]:
     if not facts and scorer.store is not None:
         raise InputError(
             f"{where} is empty, so scores of other weights or formulas would be reused: {remedy}; "
-            "or keep no scores (store=None, --no-store)"
+            "or keep no scores (`store=None`)"
         )
     return facts
 
@@ -144,8 +144,7 @@ def _check_version(name: str, cls: type, version: object) -> None:
     if reason:
         raise InputError(
             f"{name!r}: the version of its class {cls.__qualname__} is {_short(version)}, "
-            f'{reason}: write `version = "1"` in the class, or keep no scores (store=None, '
-            "--no-store)"
+            f'{reason}: write `version = "1"` in the class, or keep no scores (`store=None`)'
         )
 
 

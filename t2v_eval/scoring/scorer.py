@@ -101,7 +101,7 @@ class Scorer(ABC):
         _check_choice("image_mode", image_mode, ("seen", "original"))
         _check_choice("on_error", on_error, ("raise", "skip"))
         if not (isinstance(allow_urls, bool) or allow_urls == "private"):
-            raise InputError(f"allow_urls={allow_urls!r}; use True, False or 'private'")
+            raise InputError(f"`allow_urls={allow_urls!r}`; use True, False or 'private'")
         self.card = card or ModelCard(
             type(self).__name__, type(self).__name__, type(self).__module__
         )
@@ -547,4 +547,4 @@ class Scorer(ABC):
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
-        raise InputError(f"{what}={value!r}; use {' or '.join(map(repr, choices))}")
+        raise InputError(f"`{what}={value!r}`; use {' or '.join(map(repr, choices))}")

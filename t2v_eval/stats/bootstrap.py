@@ -91,7 +91,7 @@ class BootstrapSamples:
         for name, count, minimum in (("n", n, 0), ("resamples", resamples, 1), ("seed", seed, 0)):
             whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
             if not whole or count < minimum:
-                raise InputError(f"{name}={count!r}: pass a whole number of at least {minimum}")
+                raise InputError(f"`{name}={count!r}`: pass a whole number of at least {minimum}")
         value = {name: float(v) for name, v in statistic(np.arange(n)).items()}
         resampled = np.full((len(value), resamples), np.nan)
         if n >= 2:
@@ -348,7 +348,7 @@ class _Recalibrated:
 
 def _check_confidence(confidence: float) -> None:
     if not 0 < confidence < 1:
-        raise InputError(f"confidence={confidence!r}: pass a number between 0 and 1, as 0.95")
+        raise InputError(f"`confidence={confidence!r}`: pass a number between 0 and 1, as 0.95")
 
 
 def _resample_indices(n: int, resamples: int, seed: int) -> Iterator[IntArray]:

@@ -40,7 +40,7 @@ def bradley_terry(wins: FloatArray, prior: float = 0.0) -> FloatArray:
     array([nan, nan])
     """
     if prior < 0:
-        raise InputError(f"prior={prior!r}: pass a number of at least 0")
+        raise InputError(f"`prior={prior!r}`: pass a number of at least 0")
     batch = np.asarray(wins, np.float64).reshape(-1, *wins.shape[-2:])
     ratings = np.full(batch.shape[:2], np.nan)
     finite = np.array([prior > 0 or len(components(matrix)) == 1 for matrix in batch], np.bool_)

@@ -62,7 +62,7 @@ def _elo_in_orders(
     battles: Battles, orders: np.ndarray, k: float, scale: float, initial: float
 ) -> FloatArray:
     if k <= 0:
-        raise InputError(f"k={k!r}: pass a number above 0")
+        raise InputError(f"`k={k!r}`: pass a number above 0")
     ratings = np.full((len(orders), len(battles.models)), float(initial))
     rows = np.arange(len(orders))
     rate = math.log(10) / scale

@@ -282,11 +282,11 @@ def pairwise_accuracy(
     0.889
     """
     if ties not in get_args(Ties):
-        raise InputError(f"ties={ties!r}: use one of {', '.join(map(repr, get_args(Ties)))}")
+        raise InputError(f"`ties={ties!r}`: use one of {', '.join(map(repr, get_args(Ties)))}")
     if threshold is not None and (ties != "calibrated" or not threshold >= 0):
         raise InputError(
-            f"threshold={threshold!r} with ties={ties!r}: a threshold is a number from 0 on and "
-            "goes with ties='calibrated'"
+            f"`threshold={threshold!r}` with `ties={ties!r}`: a threshold is a number from 0 on "
+            "and goes with `ties='calibrated'`"
         )
     pairs = Pairs(*as_rows(scores, human))
     if ties == "ignore":

@@ -136,7 +136,7 @@ def paired_permutation(
     {'accuracy': 0.125}
     """
     if n < 1 or permutations < 1:
-        raise InputError(f"n={n!r}, permutations={permutations!r}: both must be at least 1")
+        raise InputError(f"`n={n!r}`, `permutations={permutations!r}`: both must be at least 1")
     first = np.arange(n)
     observed = _differences(statistic, first, n)
     # Swapping all items changes only the sign, so half of the patterns is enough.

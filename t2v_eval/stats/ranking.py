@@ -58,7 +58,7 @@ def preference_rows(scores: Values, human: Values, threshold: float = 0.0) -> Fl
     if len(other):
         raise InputError(f"human holds {other[0]:g}: a preference is 1, 0.5 (a tie) or 0")
     if not threshold >= 0:
-        raise InputError(f"threshold={threshold!r}: pass a number from 0 on")
+        raise InputError(f"`threshold={threshold!r}`: pass a number from 0 on")
     difference = s[:, 0] - s[:, 1]
     choice = np.where(np.abs(difference) <= threshold, 0.5, (difference > 0).astype(np.float64))
     choice[np.isnan(difference)] = np.nan
@@ -139,7 +139,7 @@ def best_of_rows(scores: Values, human: Values, n: int | None = None) -> FloatAr
     size = s.shape[1] if n is None else n
     if size < 1 or s.shape[1] % size:
         raise InputError(
-            f"n={n!r} does not divide the {s.shape[1]} images of a text: the sets would overlap "
+            f"`n={n!r}` does not divide the {s.shape[1]} images of a text: the sets would overlap "
             "or leave images out"
         )
     sets = [

@@ -32,11 +32,11 @@ def check_folder(folder: str | Path) -> Path:
             probe.write(bytes(4096))  # this fails on a full disk
             return path
     except FileExistsError:
-        raise OutputError(f"{path} is a file, not a folder; choose another --out") from None
+        raise OutputError(f"{path} is a file, not a folder; choose another `folder=`") from None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise OutputError(
-            f"nothing can be written to {path}: {why}; choose another --out"
+            f"nothing can be written to {path}: {why}; choose another `folder=`"
         ) from error
 
 
@@ -61,9 +61,9 @@ def check_file(file: str | Path) -> Path:
     except (OSError, ValueError) as error:
         raise OutputError(f"no file can be called {str(path)!r}: {error}") from error
     if stat.S_ISDIR(mode):
-        raise OutputError(f"{path} is a folder; --out names a file here")
+        raise OutputError(f"{path} is a folder; `file=` names a file here")
     if not stat.S_ISREG(mode):  # a device would be replaced by a file
-        raise OutputError(f"{path} is no regular file; choose another --out")
+        raise OutputError(f"{path} is no regular file; choose another `file=`")
     check_folder(path.parent)
     return path
 

@@ -306,18 +306,18 @@ def test_the_refusal_names_the_folder_within_that_matches(tmp_path):
     write_geneval(tmp_path / "set", tmp_path / "out" / "sdxl")
     with pytest.raises(BenchmarkDataError) as refused:
         items_of("geneval", tmp_path / "set", tmp_path / "out")
-    hint = f"a folder within it matches: pass --images {tmp_path}/out/sdxl (images=)"
+    hint = f"a folder within it matches: pass `images=['{tmp_path}/out/sdxl']`"
     assert hint in str(refused.value)
     write_geneval(tmp_path / "set", tmp_path / "out" / "flux")
     with pytest.raises(
-        BenchmarkDataError, match="folders within it match: pass --images .*flux --"
+        BenchmarkDataError, match="folders within it match: pass `images=\\[.*flux', "
     ):
         items_of("geneval", tmp_path / "set", tmp_path / "out")
     draw(tmp_path / "deep" / "x" / "images" / "00000.png")
     draw(tmp_path / "deep" / "x" / "notes" / "00000.png")
     for n in (1, 2):
         draw(tmp_path / "deep" / "x" / "images" / f"{n:05}.png", n)
-    with pytest.raises(BenchmarkDataError, match="--images .*/deep/x/images \\(images=\\)"):
+    with pytest.raises(BenchmarkDataError, match="`images=\\['.*/deep/x/images'\\]`"):
         items_of("geneval", tmp_path / "set", tmp_path / "deep")
     draw(tmp_path / "bad" / "images" / "dog.png")
     with pytest.raises(BenchmarkDataError) as refused:

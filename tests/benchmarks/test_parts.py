@@ -73,7 +73,9 @@ def test_a_part_needs_the_images_of_the_part_alone(root, tmp_path):
 def test_prompts_without_images(root, tmp_path):
     mine = folder(tmp_path / "mine", 0, 2)
     benchmark = benchmarks.create("geneval", root=root, images=mine)
-    with pytest.raises(BenchmarkDataError, match="2 of 4 prompts .*two dogs.*--subset.*on-missing"):
+    with pytest.raises(
+        BenchmarkDataError, match="2 of 4 prompts .*two dogs.*`subset=.*`on_missing="
+    ):
         evaluate(ToyEmbedding(), benchmark)
     run = evaluate(ToyEmbedding(), benchmark, on_missing="skip", resamples=5)
     assert run.metrics["score"].value == pytest.approx(mean([0, 2]), abs=1e-6)
@@ -193,7 +195,7 @@ def test_a_table_of_one_s_own(tmp_path):
     from t2v_eval.evaluation.options import open_benchmark
 
     table = open_benchmark(str(tmp_path / "judged.csv"))
-    with pytest.raises(MediaError, match=r"row 3: .*2.png: no such file.*--on-missing skip"):
+    with pytest.raises(MediaError, match=r"row 3: .*2.png: no such file.*`on_missing='skip'`"):
         table.items()
     assert [item.id for item in table.selecting(subset="odd").selected()] == ["2", "4"]
     skipping = table.selecting(on_missing="skip")

@@ -287,7 +287,7 @@ def test_generators_that_differ_are_told_apart(root, tmp_path):
 
 
 def test_what_is_missing_is_said(root, tmp_path):
-    with pytest.raises(BenchmarkDataError, match="set of 3 prompts: pass the folder .* --images"):
+    with pytest.raises(BenchmarkDataError, match="set of 3 prompts: pass the folder .* `images=`"):
         opened(root).items()
     with pytest.raises(BenchmarkDataError, match="there is no folder"):
         opened(root, tmp_path / "nowhere").items()

@@ -75,7 +75,7 @@ def test_missing_data_names_the_page_and_the_step(tmp_path, name, where):
     with pytest.raises(BenchmarkDataError) as caught:
         opened(name, root).items()
     assert card.page in str(caught.value) and card.obtain in str(caught.value)
-    assert "--root" in str(caught.value) and str(root or "a folder") in str(caught.value)
+    assert "`root=`" in str(caught.value) and str(root or "a folder") in str(caught.value)
 
 
 @names

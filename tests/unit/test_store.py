@@ -166,7 +166,7 @@ def test_a_store_of_another_version_is_refused(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(StoreError, match="--no-store"):
+    with pytest.raises(StoreError, match="`store=None`"):
         Store(tmp_path / "file" / "s.db")
 
 

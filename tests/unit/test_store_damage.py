@@ -218,7 +218,7 @@ def test_every_byte_that_is_lost_gives_an_error_or_the_right_score(tmp_path):
 
 
 def test_what_is_no_file(tmp_path):
-    with pytest.raises(StoreError, match=r"is a folder; choose a file with --store"):
+    with pytest.raises(StoreError, match=r"is a folder; choose a file with `store=`"):
         Store(tmp_path)
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StoreError, match=r"pipe is not a regular file"):
@@ -226,11 +226,11 @@ def test_what_is_no_file(tmp_path):
     with pytest.raises(StoreError, match=r"/dev/full is not a regular file"):
         Store("/dev/full")
     (tmp_path / "loop").symlink_to("loop")
-    with pytest.raises(StoreError, match=r"loop.*--store"):
+    with pytest.raises(StoreError, match=r"loop.*`store=`"):
         Store(tmp_path / "loop")
     with pytest.raises(StoreError, match=r"cannot be the name"):
         Store("a\0b")
-    with pytest.raises(StoreError, match=r"--no-store"):
+    with pytest.raises(StoreError, match=r"`store=None`"):
         Store(tmp_path / ("x" * 300))
 
 
@@ -262,7 +262,7 @@ def test_a_full_disk_is_told_as_one_and_what_is_stored_stays(tmp_path):
     path = tmp_path / "s.db"
     scorer = ToyPair(device="cpu", store=limited(Store(path)), batch_size=2)
     texts = [f"{n} {'long ' * 300}" for n in range(40)]
-    said = r"s\.db.*disk is full.*stored before are safe.*same command again.*--store"
+    said = r"s\.db.*disk is full.*stored before are safe.*same command again.*`store=`"
     with pytest.raises(StoreError, match=said) as caught:
         scorer(draw_image(1), texts)
     assert "damaged" not in str(caught.value)
@@ -336,9 +336,9 @@ def test_places_without_permission(tmp_path):
     (tmp_path / "s.db").chmod(0o444)
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(StoreError, match=r"(read-only|writable).*--store"):
+        with pytest.raises(StoreError, match=r"(read-only|writable).*`store=`"):
             filled(tmp_path / "s.db")
-        with pytest.raises(StoreError, match=r"--no-store"):
+        with pytest.raises(StoreError, match=r"`store=None`"):
             Store(tmp_path / "new.db")
     finally:
         tmp_path.chmod(0o755)
@@ -347,7 +347,9 @@ def test_places_without_permission(tmp_path):
 def test_a_store_opened_for_reading_alone_says_so(tmp_path):
     store = filled(tmp_path / "s.db")
     store._connection().execute("PRAGMA query_only=1")
-    with pytest.raises(StoreError, match=r"read-only: allow writing, or choose another --store"):
+    with pytest.raises(
+        StoreError, match=r"read-only: allow writing, or choose another path with `store=`"
+    ):
         store.put_embeddings("a", {"k": np.float32([1])})
 
 

@@ -139,7 +139,7 @@ class BatchRunner:
         """
         if time.monotonic() + self.poll > deadline:
             raise ServiceError(
-                f"{num_batches} batches have not ended in the time that max_seconds= allows; "
+                f"{num_batches} batches have not ended in the time that `max_seconds=` allows; "
                 "they go on: run it again to collect their answers"
             )
         time.sleep(self.poll)

@@ -244,6 +244,6 @@ def batch_cells(
     t2v_eval.errors.InputError: batch=True needs store=: submitted batches are recorded beside it
     """
     if scorer.store is None:
-        raise InputError("batch=True needs store=: submitted batches are recorded beside it")
+        raise InputError("`batch=True` needs `store=`: submitted batches are recorded beside it")
     pairs = [(images[i], caption_text(texts[j])) for i, j in cells.tolist()]
     yield from _BatchedCells(scorer, scorer.store, pairs).run()

@@ -141,7 +141,7 @@ class Translated(Layout):
         """
         raise CheckpointError(
             f"{self.folder} is in its authors' layout, which has no chat template; load it by a "
-            "name of its family, such as 'llava-v1.5-7b', with checkpoint="
+            "name of its family, such as 'llava-v1.5-7b', with `checkpoint=`"
         )
 
     @override

@@ -93,7 +93,7 @@ class RemoteCodeModel(Layout):
             InputError: a setting that the model does not have.
         """
         if settings:
-            raise InputError(f"image_settings={settings!r}: this model has none: leave it out")
+            raise InputError(f"`image_settings={settings!r}`: this model has none: leave it out")
 
     @abstractmethod
     def image_inputs(self, before: str, image: Image.Image) -> dict[str, Tensor]:
@@ -348,8 +348,8 @@ class VideoChat(RemoteCodeModel):
             or [type(n) is int and n > 0 for n in grid] != [True, True]
         ):
             raise InputError(
-                f"image_settings={settings!r}: use grid=[columns, rows], two whole numbers of 1 or "
-                "more"
+                f"`image_settings={settings!r}`: use grid=[columns, rows], two whole numbers of 1 "
+                "or more"
             )
         self.grid = grid or None
 

@@ -47,8 +47,8 @@ def make_prompt_builder(
     del parameters["checkpoint"]
     for name in options:
         if name not in parameters:
-            raise InputError(f"style={style!r} takes no {name}: leave it out")
+            raise InputError(f"`style={style!r}` takes no {name}: leave it out")
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in options:
-            raise InputError(f"style={style!r} needs {name} too: pass {name}=")
+            raise InputError(f"`style={style!r}` needs {name} too: pass `{name}=`")
     return STYLES[style](checkpoint, **options)

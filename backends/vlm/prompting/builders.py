@@ -210,13 +210,13 @@ class ProcessorPromptBuilder(PromptBuilder):
             True,
         ]:
             raise InputError(
-                f"image_settings={settings!r}: pixels are two whole numbers of 1 or more, the "
+                f"`image_settings={settings!r}`: pixels are two whole numbers of 1 or more, the "
                 "least and the most"
             )
         if not hasattr(self.processor.image_processor, "merge_size"):
             raise InputError(
-                f"image_settings={settings!r}: this model resizes images to fixed sizes, so leave "
-                "pixels out"
+                f"`image_settings={settings!r}`: this model resizes images to fixed sizes, so "
+                "leave pixels out"
             )
         self._image_settings["do_resize"] = False
 
@@ -346,7 +346,7 @@ class RemoteCodePromptBuilder(PromptBuilder):
             self.sampling = sampling_of(frames)
         elif frames is not None:
             raise InputError(
-                f"frames={frames!r}: this model takes no videos: {self.no_video_reason}"
+                f"`frames={frames!r}`: this model takes no videos: {self.no_video_reason}"
             )
 
     @override

@@ -89,7 +89,7 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
         if self._wrapper is None and not self.processor.chat_template:
             raise CheckpointError(
                 f"{checkpoint.folder} has no chat template, so that it is not known how to ask "
-                "this model; pass chat=, or add its chat_template.jinja to the folder"
+                "this model; pass `chat=`, or add its chat_template.jinja to the folder"
             )
         self._source = _default_template(self.processor.chat_template)
         self._roles = dict(self.tokenizer.special_tokens_map)  # variables of the template
@@ -129,7 +129,9 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
                 return
             last_as_video = self._as_video and self._text_is_lead
             if last_as_video and self._video.processor and self._has_video_token():
-                raise InputError(f"video_settings={dict(video_settings)!r}: {self.no_video_reason}")
+                raise InputError(
+                    f"`video_settings={dict(video_settings)!r}`: {self.no_video_reason}"
+                )
         self.sampling = None
 
     @override
@@ -245,14 +247,14 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
         except Exception as error:  # templates are programs, and raise any kind
             raise CheckpointError(
                 "the chat template of this model does not take an image and a question: "
-                f"{first_lines(error)}; pass chat="
+                f"{first_lines(error)}; pass `chat=`"
             ) from error
 
     def _fill_wrapper(self, question: str, contents: Sequence[Mapping[str, str]]) -> str:
         before, between, after = self._wrapper or ("", "", "")
         media = [c.get("text") or getattr(self.processor, f"{c['type']}_token") for c in contents]
         if len(media) > 1 and self._control.match(between):
-            raise CheckpointError("chat= has a place for one image, between control tokens")
+            raise CheckpointError("`chat=` has a place for one image, between control tokens")
         return before + "".join(media) + between + question + after
 
     def _around_question(self, rendered: str) -> tuple[str, str]:

@@ -164,7 +164,7 @@ class HiddenStateReader:
         if isinstance(share, str):
             if share not in (*modes, "none"):
                 allowed = " or ".join(map(repr, [*modes, "none"]))
-                raise UnsupportedError(f"share={share!r} is not possible here; use {allowed}")
+                raise UnsupportedError(f"`share={share!r}` is not possible here; use {allowed}")
             modes = [mode for mode in modes if mode == share]
         self.modes = [*modes, "none"] if share else ["none"]
         self.mode = self.modes[0]
@@ -287,7 +287,7 @@ class HiddenStateReader:
         self.mode, self.batches_images = "none", False
         if self.required_mode is not None:
             raise UnsupportedError(
-                f"share={self.required_mode!r} is not possible here: it changes what this model "
+                f"`share={self.required_mode!r}` is not possible here: it changes what this model "
                 "answers; leave share out"
             )
         return reason

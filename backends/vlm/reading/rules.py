@@ -172,7 +172,7 @@ class YesNoProbability(FirstTokenProbability):
         if not single:
             raise InputError(
                 "the rule 'yes-no' needs yes and no to be tokens of the model, which they are not; "
-                "use rule='answer'"
+                "use `rule='answer'`"
             )
         return single
 
@@ -182,7 +182,7 @@ class YesNoProbability(FirstTokenProbability):
         if word not in SPELLINGS:
             raise TemplateError(
                 f"the rule 'yes-no' scores the answers yes and no, not {answer!r}; use "
-                "rule='answer' for others"
+                "`rule='answer'` for others"
             )
         return list(SPELLINGS).index(word)
 

@@ -78,7 +78,7 @@ class VideoSettings:
         >>> VideoSettings.from_mapping({"as_pictures": True, "do_resize": False}).processor
         {'do_resize': False}
         """
-        source = f"video_settings={settings!r}"
+        source = f"`video_settings={settings!r}`"
         if not isinstance(settings, Mapping):
             raise InputError(f'{source}: use a table such as {{"as_pictures": True}}')
         names = {f.name for f in fields(cls)} - {"processor"}
@@ -93,7 +93,7 @@ class VideoSettings:
         if type(parsed.as_pictures) is not bool:
             raise InputError(f"{source}: as_pictures is True or False")
         if reserved := sorted(SAMPLING_OPTIONS & {*others}):
-            raise InputError(f"{source}: {reserved[0]} is decided by frames=, so leave it out")
+            raise InputError(f"{source}: {reserved[0]} is decided by `frames=`, so leave it out")
         try:
             clip = Clip([], [0], 1, 1.0)
             parsed.frame_captions(clip), parsed.lead_text(clip)

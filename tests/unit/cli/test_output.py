@@ -325,7 +325,7 @@ def test_texts_of_odd_names_are_written(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["agree", "t.csv", "--human", "a", "--scores", "b", "--seed", "-1"], "seed=-1"),
+        (["agree", "t.csv", "--human", "a", "--scores", "b", "--seed", "-1"], "--seed -1: pass"),
         (["data", "winoground", "--root", "x" * 300], "File name too long"),
         (["score", "-m", f"hf-vlm:{'x' * 300}", "a.png", "-t", "x", "--no-store"], "too long"),
         (["score", "-m", "toy-colours", "x" * 5000, "-t", "x", "--no-store"], "File name too long"),

@@ -62,11 +62,11 @@ def test_names():
 
 
 def test_a_wrapper_that_is_taken_for_a_template_is_told_from_one():
-    with pytest.raises(UnknownNameError, match="'llava-v1' is a wrapper.*pass it as chat="):
+    with pytest.raises(UnknownNameError, match="'llava-v1' is a wrapper.*pass it as `chat="):
         get_template("llava-v1")
     for name, one in wrappers().items():
         argument = "chat" if "<image>" in one.text else "system"
-        with pytest.raises(UnknownNameError, match=f"--option {argument}={re.escape(name)}"):
+        with pytest.raises(UnknownNameError, match=f"`{argument}={re.escape(repr(name))}`"):
             get_template(name)
     assert Wrapper("kind", "You are kind.", "").option_name == "system"
     assert not templates().keys() & wrappers().keys()

@@ -103,7 +103,7 @@ def test_a_result_that_is_no_number():
 
 
 def test_a_store_wants_a_version(tmp_path):
-    with pytest.raises(InputError, match=r"has no version.*version=\"1\".*--no-store"):
+    with pytest.raises(InputError, match=r"has no version.*version=\"1\".*`store=None`"):
         from_function(matrix, store=tmp_path / "s.db")
     alone = from_function(matrix)
     with pytest.raises(InputError, match="has no version"):

@@ -14,7 +14,7 @@ from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.store import Store
 
-REFUSED = r"its class .*does not say when its numbers change.*version = .*identity.*--no-store"
+REFUSED = r"its class .*does not say when its numbers change.*version = .*identity.*`store=None`"
 
 
 def scorer(factor: float, **facts: object) -> type[Scorer]:
@@ -101,7 +101,7 @@ def test_an_identity_that_cannot_be_an_id_is_refused(case, tmp_path):
 def test_an_empty_identity_keeps_no_scores(tmp_path):
     """Its id would be the name alone, so that scores of any weights would be given out."""
     own = scorer(1, identity=lambda self: {})(device="cpu", store=tmp_path / "s.db")
-    with pytest.raises(InputError, match="is empty, so scores of other weights.*--no-store"):
+    with pytest.raises(InputError, match="is empty, so scores of other weights.*`store=None`"):
         own(draw_image(0), "a cat")
     assert scorer(1, identity={})(device="cpu")(draw_image(0), "a cat").isfinite().all()
 

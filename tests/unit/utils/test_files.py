@@ -59,7 +59,7 @@ def test_what_cannot_be_written_is_refused_before(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="is a file, not a folder"):
         check_folder(tmp_path / "file")
-    with pytest.raises(OutputError, match="is a folder; --out names a file"):
+    with pytest.raises(OutputError, match="is a folder; `file=` names a file"):
         check_file(tmp_path)
     with pytest.raises(OutputError, match="is no regular file"):
         check_file("/dev/null")

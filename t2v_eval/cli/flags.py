@@ -1,0 +1,154 @@
+"""Say in the words of the command line what the library says about arguments.
+
+Messages of the library write an argument as Python does, between backticks: `on_error='skip'`. A
+command writes it as the flag that sets it, --on-error skip; what has no flag of its own is a pair
+of --option or --benchmark-option. Nothing outside backticks is changed, so that a file called
+seed=3 keeps its name.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+from typer import Typer
+from typer.core import TyperCommand, TyperOption
+
+from t2v_eval.cli import console
+from t2v_eval.errors import T2VError, UnknownNameError
+from t2v_eval.registry import benchmarks, models, source_of
+from t2v_eval.utils.signatures import accepted
+
+ARGUMENT = re.compile(r"`([a-z]\w*)=([^`]*)`")
+# Parameters of commands by what they are called in Python, where that differs.
+PARAMETERS = {
+    "answer_template": ["answer"],
+    "benchmark_options": ["benchmark_option"],
+    "benchmarks": ["benchmark"],
+    "columns": ["column"],
+    "file": ["out"],
+    "folder": ["out", "root"],
+    "question_template": ["question"],
+    "scorers": ["model"],
+    "texts": ["text"],
+}
+Parameters: TypeAlias = Mapping[str, Any]  # of a command, by name
+
+
+class App(Typer):
+    """An application, or a group of commands, whose commands are a `Command`."""
+
+    def command(self, *arguments: Any, **settings: Any) -> Callable[[Any], Any]:
+        """Return a decorator that registers a command."""
+        return super().command(*arguments, **{"cls": Command, **settings})
+
+
+class Command(TyperCommand):
+    """A command whose messages name its flags where the library names arguments."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        parameters = {parameter.name or "": parameter for parameter in self.params}
+
+        def translate(message: str) -> str:
+            return with_flags(message, parameters, ctx.params)
+
+        with console.translating(translate):
+            try:
+                return super().invoke(ctx)
+            except T2VError as error:  # shown when this command has ended
+                error.args = (translate(str(error)),)
+                raise
+
+
+def with_flags(message: str, parameters: Parameters, values: Mapping[str, Any]) -> str:
+    """Return a message of the library with flags in the place of arguments.
+
+    Args:
+        message: arguments stand between backticks.
+        parameters: the parameters of the command.
+        values: their values, by which the options of scorers and benchmarks are told apart.
+    """
+
+    def flag(match: re.Match[str]) -> str:
+        name, text = match[1], match[2]
+        value = _literal(text)
+        for own_name in PARAMETERS.get(name, [name]):
+            parameter = parameters.get(own_name)
+            if parameter is not None and (named := _of_parameter(parameter, parameters, value)):
+                return named
+        return _of_option(name, value, parameters, values) or f"{name}={text}"
+
+    return ARGUMENT.sub(flag, message)
+
+
+def _of_parameter(parameter: Any, parameters: Parameters, value: Any) -> str:
+    """Return the flag or the argument that sets a value; "" where this parameter cannot."""
+    if not isinstance(parameter, TyperOption):
+        words = [str(part) for part in _several(value)]
+        return shlex.join(words) or parameter.metavar or parameter.name.upper()
+    flag = max(parameter.opts, key=len)
+    if value is None:
+        return f"--no-{flag[2:]}" if f"no_{parameter.name}" in parameters else f"no {flag}"
+    if parameter.is_flag:
+        return flag if value in (True, "") else ""
+    if isinstance(value, Mapping):
+        pairs = ((key, part) for key, several in value.items() for part in _several(several))
+        return " ".join(f"{flag} {_word(f'{key}={_plain(part)}')}" for key, part in pairs)
+    return " ".join(f"{flag} {_word(_plain(part))}" for part in _several(value)) or flag
+
+
+def _of_option(name: str, value: Any, parameters: Parameters, values: Mapping[str, Any]) -> str:
+    """Return the pair of --option or --benchmark-option that sets a value, if the command can."""
+    typed = {pair.partition("=")[0] for pair in values.get("benchmark_option") or ()}
+    of_scorers = _taken(models, values.get("model"))
+    of_benchmarks = _taken(benchmarks, values.get("benchmark")) | typed
+    of_benchmark = name in of_benchmarks and name not in of_scorers
+    flag = "benchmark_option" if of_benchmark else "option"
+    if flag not in parameters:
+        return ""
+    plain = value if isinstance(value, str) else _json(value)
+    return f"--{flag.replace('_', '-')} {_word(f'{name}={plain}')}"
+
+
+def _taken(registry: Any, names: str | Iterable[str] | None) -> set[str]:
+    """Return the options that the classes of some names take."""
+    taken: set[str] = set()
+    for name in [names] if isinstance(names, str) else names or ():
+        try:
+            card = registry.card(name)
+        except UnknownNameError:
+            continue
+        if card.file is not None:
+            taken |= accepted(source_of(card), card.entry) or set()
+    return taken
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text) if text else ""
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _several(value: Any) -> list[Any]:
+    if isinstance(value, (list, tuple, set)):
+        return list(value)
+    return [] if value == "" else [value]
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else "..." if value is ... else _json(value)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _word(text: str) -> str:
+    """Return a text as one word of a shell; what is only a place for one stays readable."""
+    return text if re.fullmatch(r"[\w@%+=:,./{}~-]*", text) else shlex.quote(text)

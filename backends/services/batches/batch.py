@@ -34,6 +34,8 @@ class BatchRunner:
         server: the address; batches of another server are ignored.
         poll: seconds between two polls.
         redact: removes secrets from a line.
+        clock: returns seconds that never go back, for the deadline.
+        wait: sleeps for some seconds; a signal interrupts it.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -72,9 +74,11 @@ class BatchRunner:
         server: str,
         poll: float,
         redact: Callable[[str], str],
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self.client, self.pending, self.server, self.poll = client, pending, server, poll
-        self.redact = redact
+        self.redact, self.clock, self.wait = redact, clock, wait
 
     def answers(
         self,
@@ -91,7 +95,7 @@ class BatchRunner:
             numbers: the questions to ask.
             body: returns a question by its number, or the error why it cannot be asked.
             submitted: the return value of `submitted`.
-            deadline: until when to wait, on the monotonic clock.
+            deadline: end of waiting, by `clock`.
 
         Raises:
             ServiceError: the deadline passed; submitted batches go on.
@@ -104,15 +108,15 @@ class BatchRunner:
         problem: Exception | None = None
         try:
             waiting += self._submit(ids, new, body, refused)
-        except Exception as error:
-            problem = error  # raised once the answers of ended batches are yielded
+        except Exception as error:  # any client's, or of an image: raised behind the answers
+            problem = error
         if refused:
             yield refused
         while True:
             for entry in list(waiting):
                 try:
                     yield from self._collect_if_ended(entry, requested, waiting)
-                except Exception as error:
+                except Exception as error:  # any client's; the other batches are collected first
                     problem = problem or error
             if problem is not None:
                 raise problem
@@ -137,12 +141,12 @@ class BatchRunner:
         Raises:
             ServiceError: the deadline would pass.
         """
-        if time.monotonic() + self.poll > deadline:
+        if self.clock() + self.poll > deadline:
             raise ServiceError(
                 f"{num_batches} batches have not ended in the time that `max_seconds=` allows; "
                 "they go on: run it again to collect their answers"
             )
-        time.sleep(self.poll)
+        self.wait(self.poll)
 
     def submitted(self) -> list[dict[str, Any]]:
         """Return the pending batches of this server.
@@ -220,7 +224,7 @@ class BatchRunner:
                 try:
                     row = json.loads(self.redact(line))
                     request_id = str(row[self.client.id_field])
-                except Exception:
+                except (ValueError, LookupError, TypeError, RecursionError):  # of a damaged line
                     damaged += 1
                     continue
                 if request_id not in ids:
@@ -228,13 +232,13 @@ class BatchRunner:
                 missing.discard(request_id)
                 try:
                     answers.append((request_id, self.client.parse_line(row)))
-                except Exception as error:
+                except Exception as error:  # untrusted JSON; a line costs its own answer only
                     answers.append((request_id, as_answer_error(error)))
                 if len(answers) == STORE_EVERY:
                     yield answers
                     answers = []
-        except Exception as error:
-            problem = error  # the next run reads the rest of the file
+        except Exception as error:  # any client's; the next run reads the rest of the file
+            problem = error
         if answers:
             yield answers
         if problem is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from textwrap import fill
 from typing import Any
 
-WHAT = {
+DESCRIPTIONS = {
     "tiny-clip": (
         "A CLIP dual encoder trained as CLIP is: images with their captions, symmetric InfoNCE, "
         "the rest of the batch as negatives."
@@ -75,7 +75,7 @@ def card(name: str, log: Mapping[str, Any]) -> str:
     )
     return CARD.format(
         name=name,
-        what=fill(WHAT[name], 98),
+        what=fill(DESCRIPTIONS[name], 98),
         parameters=entry["parameters"],
         seed=log["seed"],
         minutes=round(entry["seconds"] / 60),

@@ -142,8 +142,8 @@ def contrastive(
     ) / 2
 
 
-class Question(nn.Module):
-    """CLIP-FlanT5 with the probes that it is trained with."""
+class ProbedClipT5(nn.Module):
+    """CLIP-FlanT5 with linear probes of its patches, whose losses are part of training."""
 
     def __init__(self, tokenizer: T5Tokenizer) -> None:
         super().__init__()
@@ -151,10 +151,10 @@ class Question(nn.Module):
         self.tower_heads, self.encoder_heads = PatchHeads(), PatchHeads()
 
 
-def shares(progress: float) -> tuple[float, float]:
+def question_shares(progress: float) -> tuple[float, float]:
     """Return the shares of dense and single-phrase questions at a progress from 0 to 1.
 
-    >>> shares(0.0), shares(1.0)
+    >>> question_shares(0.0), question_shares(1.0)
     ((0.8, 0.2), (0.2, 0.08))
     """
     if progress < 0.33:
@@ -170,16 +170,16 @@ def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, f
     Without the targets the tower loses positions and the encoder does not use them.
     """
     run.start("tiny-clip-flant5")
-    parts = Question(tokenizer)
-    model = parts.model
+    network = ProbedClipT5(tokenizer)
+    model = network.model
     model.vision_tower.load_state_dict(tower.tower.state_dict())
-    parts.tower_heads.load_state_dict(tower.heads.state_dict())
+    network.tower_heads.load_state_dict(tower.heads.state_dict())
     if run.compiled:
         model.t5.encoder.compile(dynamic=False)
 
     def loss(step: int, progress: float) -> Tensor:
         rng = data.generator(run.seed, "tiny-clip-flant5", step)
-        dense, single = shares(progress)
+        dense, single = question_shares(progress)
         skills = [pick(rng, data.QUESTION_SKILLS) for _ in range(32)]
         examples = [data.sample(rng, skill)[0] for skill in skills]
         questions = [
@@ -194,11 +194,15 @@ def train_vqa(run: Run, tower: Tower, tokenizer: T5Tokenizer) -> tuple[ClipT5, f
         answers = answer_loss(model, states, mask, [qa.answer for _, qa in questions])
         targets = data.patch_targets([example.scene for example in examples])
         again = {name: target[image_index] for name, target in targets.items()}
-        encoder_loss = parts.encoder_heads.loss(model.image_states(states), again)
-        return answers + 0.05 * (parts.tower_heads.loss(features, targets) + encoder_loss)
+        encoder_loss = network.encoder_heads.loss(model.image_states(states), again)
+        return answers + 0.05 * (network.tower_heads.loss(features, targets) + encoder_loss)
 
     seconds = train(
-        parts, loss, steps=run.steps(4200), rate=6e-4, checkpoint=run.checkpoint("tiny-clip-flant5")
+        network,
+        loss,
+        steps=run.steps(4200),
+        rate=6e-4,
+        checkpoint=run.checkpoint("tiny-clip-flant5"),
     )
     return model, seconds
 

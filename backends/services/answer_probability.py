@@ -21,7 +21,7 @@ from t2v_eval.inputs.template import Template
 from t2v_eval.remote.request_pool import RetryError
 from t2v_eval.remote.scorer import CellScore
 
-from .answer_text import OPENS, OPPOSITE, answer_share
+from .answer_text import OPPOSITE, REASONING_START, answer_share
 from .credentials import require_choice, require_int_in
 from .messages import Completion, Response, SamplingParams, TokenLogprob
 from .protocol import ServiceProtocol
@@ -32,8 +32,9 @@ ROUNDING = 1e-3  # tolerance of a log-probability above 0
 MAX_MASS = 1.01  # of rounded probabilities
 MAX_UNLISTED_ANSWERS = 3  # answers without log-probabilities; then the model counts as without
 DEFAULT_NUM_SAMPLES = 16
-WRAPS = re.compile(r"[<◁\[({\\$`*#\"'“|]|(?:analysis|thought)\Z")  # a first token around an answer
-THINKS_FIRST = "thinks before it answers"
+# A first token that opens a wrapper of the answer.
+WRAPPER_START = re.compile(r"[<◁\[({\\$`*#\"'“|]|(?:analysis|thought)\Z")
+REASONS_FIRST = "thinks before it answers"
 DISABLE_THINKING = (
     "for models of vLLM or SGLang by "
     '`extra_body={"chat_template_kwargs": {"enable_thinking": false}}`'
@@ -104,7 +105,7 @@ class AnswerProbability(Question):
         self.rule = rule
         # Answers without log-probabilities; -1 once one came with them.
         self._num_without_logprobs = 0
-        self._truncated_sampling: list[bool] = []  # of answers; what was warned of is False
+        self._truncated_sampling: list[bool] = []  # one for each answer; False once warned of
 
     @override
     def check_template(self, name: str, template: Template) -> None:
@@ -151,9 +152,9 @@ class AnswerProbability(Question):
         forms = (normalize_token(answer), OPPOSITE.get(normalize_token(answer)))
         sampled = normalize_token(completion.sampled_token or "")
         unanswered = completion.has_reasoning and not completion.text and sampled not in forms
-        if unanswered or OPENS.match(likeliest):
-            raise self._unanswered_error(THINKS_FIRST, protocol)
-        if WRAPS.match(likeliest):
+        if unanswered or REASONING_START.match(likeliest):
+            raise self._unanswered_error(REASONS_FIRST, protocol)
+        if WRAPPER_START.match(likeliest):
             raise self._unanswered_error(f"begins its answers with {likeliest[:20]!r}", protocol)
         if not _begins(completion.text, sampled):
             # Where reasoning is listed too, the first token does not belong to the answer.
@@ -178,7 +179,7 @@ class AnswerProbability(Question):
     def _unanswered_error(self, reason: str, protocol: ServiceProtocol) -> Exception:
         if self._num_without_logprobs < 0:
             return ScoringError(f"the model {reason}, so its first token is no answer")
-        off = f" Turn that off, {DISABLE_THINKING}, or pass" if reason == THINKS_FIRST else " Pass"
+        off = f" Turn that off, {DISABLE_THINKING}, or pass" if reason == REASONS_FIRST else " Pass"
         return UnsupportedError(
             f"the model {protocol.model!r} at {protocol.base_url} {reason}, so its first token is "
             f"no answer.{off} `estimator='sampling'` with `n={DEFAULT_NUM_SAMPLES}` and a large "

@@ -16,42 +16,48 @@ from typing import Any
 
 from t2v_eval.errors import ScoringError
 
-_THOUGHT = r"think|thinking|thoughts?|reason|reasoning|analysis|reflection|rationale|scratchpad"
-OPENS = re.compile(
-    rf"[<◁]\|?(?!/|end)(?:\w+[:_])?(?:{_THOUGHT})(?:\s[^<>]*)?\|?[>▷]|\[think(?:ing)?\]"
+_REASONING_TAGS = (
+    r"think|thinking|thoughts?|reason|reasoning|analysis|reflection|rationale|scratchpad"
+)
+REASONING_START = re.compile(
+    rf"[<◁]\|?(?!/|end)(?:\w+[:_])?(?:{_REASONING_TAGS})(?:\s[^<>]*)?\|?[>▷]|\[think(?:ing)?\]"
     r"|<\|channel\|?>|<unused94>|<ctrl94>",
     re.IGNORECASE,
 )
-_CLOSES = re.compile(
-    rf"[<◁]\|?(?:/|end_?(?:of_?)?)(?:\w+[:_])?(?:{_THOUGHT})\s*\|?[>▷]|\[/think(?:ing)?\]"
+_REASONING_END = re.compile(
+    rf"[<◁]\|?(?:/|end_?(?:of_?)?)(?:\w+[:_])?(?:{_REASONING_TAGS})\s*\|?[>▷]|\[/think(?:ing)?\]"
     r"|<\|channel\|>\s*final\b(?:[^<>]*(?:<\|constrain\|>[^<>]*)?<\|message\|>)?"
     r"|<channel\|>|<unused95>|<ctrl95>",
     re.IGNORECASE,
 )
 # gpt-oss where a server drops the marks themselves
-_UNMARKED = re.compile(r"\A\s*analysis(?=[A-Z]).*?assistantfinal", re.DOTALL)
-_TOKENS = re.compile(
+_UNMARKED_REASONING = re.compile(r"\A\s*analysis(?=[A-Z]).*?assistantfinal", re.DOTALL)
+_CONTROL_TOKENS = re.compile(
     r"<\|(?!channel|(?:begin|end)_of_(?:box|solution))[^<>|]{1,40}\|>|<eos>|<end_of_turn>"
 )
 
-_TAG = r"(answer|final_?answer|final|conclusion|solution|response|output|result)"
-_BOX = r"(?:\\boxed|\\fbox|\x08oxed|\bboxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
-_HOLDS = [
+_ANSWER_TAG = r"(answer|final_?answer|final|conclusion|solution|response|output|result)"
+_BOXED = r"(?:\\boxed|\\fbox|\x08oxed|\bboxed)\s*\{((?:[^{}]|\{[^{}]*\})*)\}"
+_ANSWER_WRAPPERS = [
     re.compile(
-        rf"[<\[]{_TAG}[>\]](.*?)(?:[<\[]/\1[>\]]|\Z)",
+        rf"[<\[]{_ANSWER_TAG}[>\]](.*?)(?:[<\[]/\1[>\]]|\Z)",
         re.DOTALL | re.IGNORECASE,
     ),
     re.compile(r"(<\|begin_of_(?:box|solution)\|>)(.*?)(?:<\|end_of_\w+\|>|\Z)", re.DOTALL),
-    re.compile(rf"(){_BOX}"),
+    re.compile(rf"(){_BOXED}"),
 ]
-_TAG_END = re.compile(rf"[<\[]/{_TAG}[>\]]\s*\Z", re.IGNORECASE)  # of one that a prompt opened
-_FONT = re.compile(
+_CLOSING_TAG = re.compile(
+    rf"[<\[]/{_ANSWER_TAG}[>\]]\s*\Z", re.IGNORECASE
+)  # of one that a prompt opened
+_FORMATTING = re.compile(
     r"\\(?:text\w*|math\w+|operatorname)\s*\{([^{}]*)\}|</?(?:b|strong|i|em|p|code)>"
 )
-_BLANK = f"{string.whitespace}\u00a0\u200b\u2060\ufeff"  # some of it has no width
-_KEYS = re.compile(r"(?:final[_ ]?)?(?:answer|grade|score|rating|verdict|result|choice|response)")
-_SCALE = re.compile("scale|range|max|total|out.?of|confiden|certain|unit", re.IGNORECASE)
-_LABEL = re.compile(
+_WHITESPACE = f"{string.whitespace}\u00a0\u200b\u2060\ufeff"  # some of it has no width
+_ANSWER_KEYS = re.compile(
+    r"(?:final[_ ]?)?(?:answer|grade|score|rating|verdict|result|choice|response)"
+)
+_SCALE_KEYS = re.compile("scale|range|max|total|out.?of|confiden|certain|unit", re.IGNORECASE)
+_ANSWER_LABEL = re.compile(
     r"[\s*_#>`-]*(?:(?:so|thus|therefore|hence|overall|in conclusion)\b,?\s*)?(?:(?:the|my)\s+)?"
     r"(?:(?:final|correct|short|overall)\s+)?"
     r"(?:answer|response|grade|score|rating|verdict|result|choice|conclusion)"
@@ -60,16 +66,16 @@ _LABEL = re.compile(
 )
 
 OPPOSITE = {"yes": "no", "no": "yes"}
-_WORD = re.compile(r"(?:[^\w¬!≠~❌✗✘✖]|_)*([^\W_]+)")
+_FIRST_WORD = re.compile(r"(?:[^\w¬!≠~❌✗✘✖]|_)*([^\W_]+)")
 _ARTICLE = re.compile(r"[\W_]*(?:an?|the)\s+(?=\w)", re.IGNORECASE)
 # Text that may follow a complete answer: nothing, or another clause.
-_NEXT = re.compile(
+_ANSWER_END = re.compile(
     r"[^\w?/❌✗✘✖]*\Z|[*_`\"'”’)\]}$]*\s*(?:\n|[,;:!。…]|\.(?!\s*\d)|[–—(]|-(?!\w)"
     r"|(?<=\s)(?:it|the|this|that|these|there|they|he|she|we|i)\b)",
     re.IGNORECASE,
 )
-# Words that take an answer back, or excuse that there is none.
-_DOUBT = re.compile(
+# Words that take an answer back, or apologise for its absence.
+_HEDGES = re.compile(
     r"\b(?:but|however|although|though|actually|except|part(?:ly|ially)|unless|maybe|perhaps"
     r"|possibly|probably|un(?:sure|certain|clear|able|known)|not (?:sure|certain|really|quite)"
     r"|can['’]?t|cannot|can not|sorry|apolog\w*|unfortunately|depends?|wait|almost|hmm+|n/?a"
@@ -79,8 +85,8 @@ _DOUBT = re.compile(
     r"|to (?:some|an?) (?:extent|degree)|in a (?:sense|way)|confiden\w*|percent|\d\s*%",
     re.IGNORECASE,
 )
-# What is about the talk and not about the image: who speaks to whom, and that no image came.
-_TALK = re.compile(
+# Text about the conversation, not the image: the speakers, or an image that did not arrive.
+_ABOUT_CONVERSATION = re.compile(
     r"\b(?:I|we|you)\b(?! (?:can )?(?:clearly )?see\b)|\b(?:me|my|us|our|your|please|AI)\b"
     r"|\blanguage model\b|\b(?:no|any|an) (?:\w+ )?(?:image|picture|figure|photo|video|file)s?\b"
     r"|\b(?:image|picture|figure|photo|video|file)s?\b(?: \w+){0,4} (?:(?:up|down)?load(?:ed)?"
@@ -88,14 +94,16 @@ _TALK = re.compile(
     re.IGNORECASE,
 )
 # "No" is a word of other languages too, so that a sentence behind it has to be English.
-_ENGLISH = re.compile(
+_ENGLISH_WORDS = re.compile(
     r"\b(?:the|it|its|is|are|was|were|this|that|these|those|there|they|them|she|of|and|with|does"
     r"|shows?|not|never|yes|absolutely|definitely|indeed|certainly|clearly|correct|exactly)\b"
     r"|\W+an? \w+\W*\Z",
     re.IGNORECASE,
 )
 _QUOTED = re.compile('"[^"]*"|“[^”]*”')
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u9fff]{5}")  # a sentence in a script without spaces
+_UNSPACED_SCRIPT = re.compile(
+    "[\u3040-\u30ff\u3400-\u9fff]{5}"
+)  # a sentence in a script without spaces
 _NEGATION = re.compile(
     r"\b(?:not|never|none|nothing|neither|nor|without|lack\w*|absent|missing|fail\w*|wrong|false"
     r"|incorrect|inaccurate|untrue|instead)\b|n['’]t\b",
@@ -112,7 +120,7 @@ def strip_reasoning(text: str, more: str = MAX_TOKENS_HINT) -> str:
     r"""Return the text behind the reasoning, without control tokens.
 
     Args:
-        text: what the model wrote.
+        text: the text of the model.
         more: the remedy that the error names.
 
     Raises:
@@ -123,22 +131,22 @@ def strip_reasoning(text: str, more: str = MAX_TOKENS_HINT) -> str:
     >>> strip_reasoning("<|channel|>analysis<|message|>Hm.<|end|><|channel|>final<|message|>No")
     'No'
     """
-    text = _UNMARKED.sub("", text, count=1)
-    ends = [mark.end() for mark in _CLOSES.finditer(text)]
+    text = _UNMARKED_REASONING.sub("", text, count=1)
+    ends = [mark.end() for mark in _REASONING_END.finditer(text)]
     text = text[ends[-1] :] if ends else text
-    if OPENS.search(text):
+    if REASONING_START.search(text):
         raise ScoringError(f"thinks without an end and gives no answer; {more}")
     if len(text) < MAX_ANSWER_CHARS:
         text = _unwrap(text, whole=True)
-    text = _TOKENS.sub("", text).strip(_BLANK)
-    return text.removesuffix("</s>").strip(_BLANK)
+    text = _CONTROL_TOKENS.sub("", text).strip(_WHITESPACE)
+    return text.removesuffix("</s>").strip(_WHITESPACE)
 
 
 def extract_answer(text: str) -> str:
     r"""Return the answer in a text's tag, box, JSON or label; without one, the text itself.
 
     Args:
-        text: what the model wrote.
+        text: the text of the model.
 
     Raises:
         ScoringError: the text is reasoning without an end, or too long.
@@ -152,34 +160,36 @@ def extract_answer(text: str) -> str:
     text = strip_reasoning(text)
     if len(text) >= MAX_ANSWER_CHARS:
         raise ScoringError("is longer than any answer")
-    text = _TAG_END.sub("", _unwrap(text))
-    text = _FONT.sub(lambda match: match[1] or "", text).strip()
+    text = _CLOSING_TAG.sub("", _unwrap(text))
+    text = _FORMATTING.sub(lambda match: match[1] or "", text).strip()
     if text.startswith("```") and text.endswith("```"):
         text = text.strip("`").partition("\n")[2].strip() or text
     if text.startswith("{"):
         return _answer_from_json(text)
-    lines = [line for line in text.split("\n") if _LABEL.match(line)]
+    lines = [line for line in text.split("\n") if _ANSWER_LABEL.match(line)]
     last = text.rpartition("\n")[2]
     if lines == [last]:
         text = last
-    if (label := _LABEL.match(text)) is not None:
+    if (label := _ANSWER_LABEL.match(text)) is not None:
         text = text[label.end() :]
     return text.strip("$*_` \n\t")
 
 
 def _unwrap(text: str, whole: bool = False) -> str:
-    """Return the content of a tag or box; with `whole`, only where there is no text outside."""
-    for pattern in _HOLDS:
+    """Return the content of a tag or box; with `whole`, only if there is no text outside it."""
+    for pattern in _ANSWER_WRAPPERS:
         matches = list(pattern.finditer(text))
         inside = {match[2].strip() for match in matches}
-        if len(inside) != 1 or (whole and _TOKENS.sub("", pattern.sub("", text)).strip("$ \n")):
+        if len(inside) != 1 or (
+            whole and _CONTROL_TOKENS.sub("", pattern.sub("", text)).strip("$ \n")
+        ):
             continue
         behind = text[matches[-1].end() :]
         text = inside.pop()
-        if re.search(r"[^\W_]", _TAG_END.sub("", _TOKENS.sub("", behind))):
+        if re.search(r"[^\W_]", _CLOSING_TAG.sub("", _CONTROL_TOKENS.sub("", behind))):
             text += f"\n{behind}"  # which may take it back
-        if pattern is _HOLDS[-1]:
-            text = _FONT.sub(lambda match: match[1] or "", text)
+        if pattern is _ANSWER_WRAPPERS[-1]:
+            text = _FORMATTING.sub(lambda match: match[1] or "", text)
     return text
 
 
@@ -207,11 +217,15 @@ def _answer_from_json(text: str) -> str:
         fields = json.loads(text, object_pairs_hook=reject_duplicate_keys)
     except (ValueError, RecursionError):
         return "{"
-    answers = [value for name, value in fields.items() if _KEYS.fullmatch(name.casefold())]
-    others = {name: value for name, value in fields.items() if not _KEYS.fullmatch(name.casefold())}
+    answers = [value for name, value in fields.items() if _ANSWER_KEYS.fullmatch(name.casefold())]
+    others = {
+        name: value for name, value in fields.items() if not _ANSWER_KEYS.fullmatch(name.casefold())
+    }
     if len(answers) != 1 or not isinstance(answers[0], (str, int, float)):
         return "{"
-    if any(not isinstance(value, str) or _SCALE.search(name) for name, value in others.items()):
+    if any(
+        not isinstance(value, str) or _SCALE_KEYS.search(name) for name, value in others.items()
+    ):
         return "{"  # another number may be the scale or the confidence
     if isinstance(answers[0], bool):
         return "yes" if answers[0] else "no"
@@ -226,7 +240,7 @@ def match_answer(text: str, answer: str, truncated: bool = False) -> float:
     single different word is another answer; a sentence that begins with one is an error.
 
     Args:
-        text: what the model wrote.
+        text: the text of the model.
         answer: the expected answer, one word.
         truncated: whether the text may go on; more than a word may then be taken back.
 
@@ -244,10 +258,10 @@ def match_answer(text: str, answer: str, truncated: bool = False) -> float:
         raise ScoringError("is empty")
     if expected not in ("yes", "no", "a", "an", "the"):
         stated = _ARTICLE.sub("", stated, count=1) if _ARTICLE.match(stated) else stated
-    first = _WORD.match(stated)
+    first = _FIRST_WORD.match(stated)
     word, rest = (first[1].casefold(), stated[first.end() :]) if first is not None else ("", stated)
     rest = _QUOTED.sub('""', rest)
-    clear = _NEXT.match(rest) is not None and _about_image(rest)
+    clear = _ANSWER_END.match(rest) is not None and _about_image(rest)
     quoted = repr(text.strip()[:40])
     answers = (expected, OPPOSITE.get(expected))
     if truncated and clear and word in answers and re.search(r"[^\W_]", rest):
@@ -259,17 +273,17 @@ def match_answer(text: str, answer: str, truncated: bool = False) -> float:
         return float(word == expected)
     if clear and word == expected:
         return 1.0
-    alone = re.search(r"[^\W_]", rest) is None and not _UNSPACED.search(word)
-    if not word or word == expected or not alone or _DOUBT.search(word):
+    alone = re.search(r"[^\W_]", rest) is None and not _UNSPACED_SCRIPT.search(word)
+    if not word or word == expected or not alone or _HEDGES.search(word):
         raise ScoringError(f"is no single word: {quoted}")
     return 0.0
 
 
 def _about_image(rest: str) -> bool:
-    """Tell whether what follows an answer is nothing, or a sentence that leaves it as it is."""
-    if _DOUBT.search(rest) or _TALK.search(rest):
+    """Tell whether the text after an answer is empty, or a sentence that does not change it."""
+    if _HEDGES.search(rest) or _ABOUT_CONVERSATION.search(rest):
         return False
-    return re.search(r"[^\W_]", rest) is None or _ENGLISH.search(rest) is not None
+    return re.search(r"[^\W_]", rest) is None or _ENGLISH_WORDS.search(rest) is not None
 
 
 def _contradicts(word: str, rest: str) -> bool:

@@ -312,7 +312,7 @@ class Registry(Generic[T, C]):
             make: Callable[..., T] = getattr(_import(card), card.entry)
         except MissingPackageError:
             raise
-        except Exception as error:
+        except Exception as error:  # code of another package may raise anything
             if card.module.startswith(f"{self.package}."):
                 raise
             raise InputError(
@@ -373,12 +373,12 @@ class Registry(Generic[T, C]):
         """Return the entry points of the group, read package by package if all together fail."""
         try:
             return [*metadata.entry_points(group=self.package)]
-        except Exception:
+        except Exception:  # metadata of an installed package may be damaged in any way
             points: list[metadata.EntryPoint] = []
         for distribution in metadata.distributions():
             try:
                 points += distribution.entry_points.select(group=self.package)
-            except Exception as error:
+            except Exception as error:  # the damaged package alone is left out
                 folder = getattr(distribution, "_path", "an installed package")
                 warnings.warn(
                     f"the entry points of {folder} cannot be read and are left out: "

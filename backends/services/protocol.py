@@ -48,7 +48,7 @@ class ServiceProtocol(ABC):
 
     Nothing is sent to another host than the service's: redirects are not followed, and a proxy of
     the environment (HTTPS_PROXY) is used for https addresses only, as a tunnel that it cannot read;
-    http addresses are reached directly, whatever HTTP_PROXY says.
+    http addresses are reached directly, without HTTP_PROXY.
 
     Args:
         model: the service's name of the model.
@@ -82,7 +82,7 @@ class ServiceProtocol(ABC):
     base_url_variable: ClassVar[str]
     key_variables: ClassVar[tuple[str, ...]]
     image_first: ClassVar[bool] = False  # the reference puts the question first
-    missing_key_hint: ClassVar[str] = ""  # added to the error where there is no key
+    missing_key_hint: ClassVar[str] = ""  # added to the error of a missing key
     batch_problem: ClassVar[str] = ""  # why there are no batches
     num_reasoning_tokens = 0
 
@@ -100,7 +100,7 @@ class ServiceProtocol(ABC):
 
     @property
     def address_facts(self) -> dict[str, str]:
-        """What is asked, and where, as facts of a scorer's id."""
+        """The model and the address, as facts of a scorer's id."""
         server = {"server": self.base_url} if self.base_url != self.default_base_url else {}
         order = "image-text" if self.image_first else "text-image"
         return {**server, "model": self.model, "order": order}
@@ -125,7 +125,7 @@ class ServiceProtocol(ABC):
         """Return the key; called only before a request, as stored scores need no key.
 
         Raises:
-            InputError: there is none.
+            InputError: the address is missing.
         """
         if not self._key.reveal():
             variables = " or ".join(self.key_variables)
@@ -212,7 +212,7 @@ class ServiceProtocol(ABC):
 
     @abstractmethod
     def parse_usage(self, content: Any) -> tuple[object, object, object]:
-        """Return the reported input, output and cached tokens, whatever values these are."""
+        """Return the reported input, output and cached tokens, unvalidated."""
 
     @abstractmethod
     def parse_error(self, error: Exception) -> ErrorInfo | RetryError | TimeoutError | None:
@@ -256,7 +256,7 @@ class ServiceProtocol(ABC):
         """Return the service's error behind an exception of the client, if there is one."""
         try:
             info = self.parse_error(error)
-        except Exception:  # the error's body has an unknown form
+        except Exception:  # subclasses parse untrusted JSON of any form
             return None
         return info if isinstance(info, ErrorInfo) else None
 
@@ -279,7 +279,7 @@ class ServiceProtocol(ABC):
             info = self.parse_error(error)
             if isinstance(info, ErrorInfo):
                 return self.classify_error(info, explain)
-        except Exception:  # the error's body has an unknown form
+        except Exception:  # subclasses parse untrusted JSON of any form
             info = None
         # Any other failure to parse an answer costs this answer alone.
         return info or RetryError(f"the service's answer cannot be read ({type(error).__name__})")

@@ -1,4 +1,4 @@
-"""A scorer behind a service: a protocol, which says how to ask, and a question, which says what."""
+"""A scorer behind a service: a protocol, which formats requests, and a question, which scores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DEFAULT_FRAMES = Sampling(4, choose="steps")  # of a video, as the reference
 
 
 class Question(ABC):
-    """What a service is asked about an image and a text.
+    """A question about an image and a text, and how its answer becomes a score.
 
     It knows no protocol: methods get the protocol of the service that is asked, for what their
     messages say.
@@ -96,7 +96,7 @@ class Question(ABC):
 
         Raises:
             RetryError: the question may be asked again.
-            ScoringError: there is no score.
+            ScoringError: the response gives no score.
             UnsupportedError: no question will have a score.
         """
 
@@ -105,7 +105,7 @@ class Question(ABC):
         return None
 
     def caution(self, protocol: ServiceProtocol) -> str:
-        """Return a warning about the responses so far, once; "" where there is none."""
+        """Return a warning about the responses so far, once; "" without one."""
         return ""
 
 
@@ -113,8 +113,8 @@ class ServiceScorer(ApiScorer[Any]):
     """Score an image, or the frames of a video in one question, with a model of a service.
 
     Args:
-        protocol: how the service is asked.
-        question: what it is asked.
+        protocol: the protocol of the service.
+        question: the question for each cell.
         max_pixels: shrink larger images before they are sent; default: never.
         frames: frames of a video to send, as images in order: a number of frames at equal steps, or
             the options of `Sampling`. Default: 4.
@@ -221,7 +221,7 @@ class ServiceScorer(ApiScorer[Any]):
         """Return the request for a cell.
 
         Args:
-            image: what `pack` returned.
+            image: the result of `pack`.
             text: the text of the cell.
         """
         return self._request([image], text, self.question.params.num_samples)
@@ -264,7 +264,7 @@ class ServiceScorer(ApiScorer[Any]):
             try:
                 content = await self.protocol.send(self._client, request)
                 info = parse_inner_error(content)
-            except Exception as error:
+            except Exception as error:  # of any client; `classify_exception` sorts them
                 info, problem = self.protocol.error_info(error), self.classify_exception(error)
             if info is not None and self.learn_rejected(info, request):
                 self.reserve_request()
@@ -308,7 +308,7 @@ class ServiceScorer(ApiScorer[Any]):
         return response._replace(completions=completions)
 
     def parse_usage(self, content: Any) -> tuple[object, object, object]:
-        """Return the reported input, output and cached tokens, whatever values these are."""
+        """Return the reported input, output and cached tokens, unvalidated."""
         return self.protocol.parse_usage(content)
 
     def read_score(self, content: Any, text: str) -> CellScore:
@@ -376,7 +376,7 @@ class ServiceScorer(ApiScorer[Any]):
         ) or self.protocol.explain_rejection(message)
 
     def classify_exception(self, error: Exception) -> Exception:
-        """Return what an exception of the client means, for a cell or for all of them."""
+        """Translate an exception of the client into an error of one cell or of the run."""
         problem = self.protocol.classify_exception(error, self.explain_rejection)
         if isinstance(problem, TimeoutError):
             return RetryError(f"no answer within {self.timeout:g} s")
@@ -417,5 +417,5 @@ class ServiceScorer(ApiScorer[Any]):
         """Return an image whose size is known, though perhaps only its header was read."""
         try:
             return media.load()
-        except Exception:
-            return self.load_image(media)  # which raises a readable error
+        except Exception:  # any decoder; `load_image` raises a readable error
+            return self.load_image(media)

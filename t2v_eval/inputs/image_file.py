@@ -156,7 +156,7 @@ def decoding(
         raise MediaError(
             f"{name}: {what}: the memory does not suffice; make it smaller, or free memory"
         ) from None
-    except Exception as error:
+    except Exception as error:  # decoders raise anything for damaged files
         raise MediaError(f"{name}: {what}: {error_message(error)}; {remedy}") from error
 
 

@@ -158,7 +158,7 @@ def rescuing(path: Path, rows: Iterable[Row]) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever stops the writer, the rows are kept
         rescued = _write_elsewhere(path, _plain(rows))
         if rescued is None:
             raise

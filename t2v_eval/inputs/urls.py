@@ -239,7 +239,7 @@ def _within(work: Callable[[], Any], deadline: Deadline) -> Any:
     def run() -> None:
         try:
             outcome.append((work(), None))
-        except Exception as error:
+        except Exception as error:  # raised in the thread that waits
             outcome.append((None, error))
 
     thread = threading.Thread(target=run, daemon=True, name="t2v-resolve")

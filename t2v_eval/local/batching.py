@@ -149,7 +149,7 @@ def try_run(run: Callable[[A], B], item: A) -> B | Failure:
     """
     try:
         return run(item)
-    except Exception as error:
+    except Exception as error:  # networks raise anything; only its own item fails
         if out_of_memory(error):
             return Failure(None)
         if isinstance(error, _DEVICE_ERROR):

@@ -197,7 +197,7 @@ files with the published ones; --debug, or the cause of this error, shows where 
         yield
     except T2VError:
         raise
-    except Exception as error:
+    except Exception as error:  # libraries raise anything for damaged files
         paths = dict.fromkeys(os.fspath(path) for path in _LOCATED.get() or ())
         if not paths:
             raise

@@ -202,7 +202,7 @@ def from_file(
     sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE.py` does
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # a user's file may raise anything
         raise InputError(f"{path} raises {type(error).__name__}: {error}") from error
     finally:
         sys.path.pop(0)

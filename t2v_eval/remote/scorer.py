@@ -513,7 +513,7 @@ def isolate_answer_errors(reported: Callable[[], str] = lambda: "") -> Iterator[
         yield
     except (T2VError, RetryError, BudgetExhaustedError, TimeoutError, Warning):
         raise
-    except Exception as error:
+    except Exception as error:  # parsing untrusted JSON may raise anything
         why = reported() or type(error).__name__
         raise RetryError(f"the service's answer cannot be read ({why})") from None
 

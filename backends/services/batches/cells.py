@@ -146,7 +146,7 @@ class _BatchedCells:
                 answers = next(batches)
             except StopIteration:
                 return
-            except Exception as error:
+            except Exception as error:  # any client's; raised behind the other cells
                 self.problem = self.scorer.classify_exception(error)
                 return
             if scores := self.read(answers):
@@ -186,7 +186,7 @@ class _BatchedCells:
                     scorer.note_usage(*scorer.parse_usage(content))
                 scores[n] = scorer.redact_result(scorer.read_score(content, self.pairs[n][1]))
                 self.scored.add(n)
-            except Exception as error:
+            except Exception as error:  # untrusted JSON; an answer costs its own cell only
                 reason = as_answer_error(error)
                 scorer.redact_error(reason)
                 detail = getattr(reason, "detail", None)

@@ -52,7 +52,7 @@ class BertTextScorer(LocalScorer):
             rows: number of token embeddings of the model.
 
         Raises:
-            CheckpointError: there is no vocabulary, or it is of another model.
+            CheckpointError: the vocabulary is missing or is that of another model.
         """
         files = [folder / name for name in VOCABULARY_FILES]
         file = next((file for file in files if file.exists()), files[0])

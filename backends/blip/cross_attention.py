@@ -38,8 +38,8 @@ class FusedKeysAndValues(nn.Module):
         locations: returns the key and value layers in pairs, as (parent module, attribute name).
         attend: returns the network's output for some text, given image states (B, L, width) or the
             output of this module for them.
-        width: of the image states.
-        device: of the network, which is in float32.
+        width: width of the image states.
+        device: device of the network, which is in float32.
 
     >>> network = nn.ModuleDict({"key": nn.Linear(4, 2), "value": nn.Linear(4, 2)})
     >>> states = torch.rand(1, 3, 4)
@@ -121,7 +121,7 @@ def build(
     """Build a network of transformers in float32; weights of other parts are ignored.
 
     Args:
-        model_class: of transformers.
+        model_class: a model class of transformers.
         config: its configuration.
         tensors: weights by the names of the network, and of other parts of the checkpoint.
         source: where they are from, for the message.

@@ -61,7 +61,7 @@ class InstructBlipFlanT5(T5Scorer):
         attn_implementation: how attention is computed: "sdpa" or "eager".
         load_in_8bit: quantise the weights of T5 to 8 bits with bitsandbytes.
         load_in_4bit: quantise the weights of T5 to 4 bits with bitsandbytes.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing or of another model.

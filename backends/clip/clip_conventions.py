@@ -83,7 +83,7 @@ def clip_logits(checkpoint: str | os.PathLike[str], **options: Any) -> Embedding
     Args:
         checkpoint: in the layout of transformers (as `HfClip`), of OpenAI or of OpenCLIP (as
             `OpenClip`).
-        **options: of `HfClip` or `OpenClip`.
+        **options: options of `HfClip` or `OpenClip`.
 
     >>> import t2v_eval
     >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent

@@ -1,4 +1,4 @@
-"""CLIP-IQA: which of two opposite descriptions an image is closer to, such as good and bad.
+"""CLIP-IQA: the softmax of an image over two opposite descriptions, such as good and bad.
 
 Wang et al. 2023, "Exploring CLIP for Assessing the Look and Feel of Images", section 3, as
 torchmetrics computes it with a CLIP of the Hugging Face hub. (The paper's own network, a ResNet-50
@@ -30,7 +30,7 @@ class ClipIqa(HfClip):
 
     Args:
         pairs: the two descriptions of each property by its name, the better description first.
-        **options: of `HfClip`.
+        **options: options of `HfClip`.
 
     Raises:
         InputError: a text is neither a property's name nor two descriptions.

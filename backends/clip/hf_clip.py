@@ -39,7 +39,7 @@ class HfClip(EmbeddingScorer):
         checkpoint: a folder or hub id with configuration and weights.
         processor: a folder or hub id with tokenizer and image processor; by default those that lie
             beside the weights.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model of these types.

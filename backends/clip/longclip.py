@@ -83,7 +83,7 @@ def long_clip(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingSc
 
     Args:
         checkpoint: a file, folder or hub id in the authors' layout or that of transformers.
-        **options: of `LongClip` or `HfClip`.
+        **options: options of `LongClip` or `HfClip`.
 
     >>> import t2v_eval
     >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
@@ -100,7 +100,7 @@ def specs(checkpoint: str | os.PathLike[str], **options: Any) -> EmbeddingScorer
 
     Args:
         checkpoint: a file, folder or hub id in the authors' layout or that of transformers.
-        **options: of `Specs` or `HfSpecs`.
+        **options: options of `Specs` or `HfSpecs`.
 
     >>> import t2v_eval
     >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent

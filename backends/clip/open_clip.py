@@ -59,7 +59,7 @@ class OpenClip(EmbeddingScorer):
         arch: an architecture of OpenCLIP, or a JSON file in the format of its model configurations;
             by default the configuration beside the weights.
         pretrained: OpenCLIP's tag of the weights; with a `checkpoint`, the tag of its original.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         InputError: the architecture cannot be built, or `checkpoint` or `arch` is missing.
@@ -138,7 +138,7 @@ class OpenClip(EmbeddingScorer):
 
         Args:
             text: the configuration of the text tower.
-            folder: of the weights.
+            folder: the folder of the weights.
 
         Raises:
             ValueError: the text tower needs another tokenizer than CLIP's and names none.

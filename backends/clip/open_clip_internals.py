@@ -50,7 +50,7 @@ def resolve_architecture(
 
     Raises:
         InputError: the JSON file cannot be read.
-        UnknownNameError: there is no such architecture or tag.
+        UnknownNameError: OpenCLIP has no such architecture or tag.
 
     >>> config, preprocessing = resolve_architecture("ViT-B-32", "openai")
     >>> config["embed_dim"], preprocessing["quick_gelu"]
@@ -151,7 +151,7 @@ class TextTower:
     than the last end token of the batch.
 
     Args:
-        network: of OpenCLIP, with a text tower.
+        network: a network of OpenCLIP with a text tower.
 
     >>> network = open_clip.CLIP(
     ...     embed_dim=8,
@@ -229,7 +229,7 @@ def hub_tokenizer(name: str, **options: Any) -> Any:
 
     Args:
         name: a folder or hub id.
-        **options: of `open_clip.tokenizer.HFTokenizer`.
+        **options: options of `open_clip.tokenizer.HFTokenizer`.
 
     >>> import t2v_eval
     >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
@@ -275,7 +275,7 @@ def round_weights(network: nn.Module) -> None:
     Published weights are not changed by this; weights fine-tuned in float32 are.
 
     Args:
-        network: of OpenCLIP, changed in place.
+        network: a network of OpenCLIP, changed in place.
 
     >>> network = nn.Linear(1, 1)
     >>> _ = network.weight.data.fill_(1 / 3)
@@ -298,10 +298,10 @@ def image_size_of(network: Any) -> tuple[int, int]:
 
 
 def apply_transform(transform: Any, pixels: Tensor) -> Tensor:
-    """Apply to pixels what OpenCLIP's validation transform does to an image.
+    """Apply the steps of OpenCLIP's validation transform to pixels.
 
     Args:
-        transform: of `open_clip.image_transform` with `is_train=False`.
+        transform: the result of `open_clip.image_transform` with `is_train=False`.
         pixels: (B, 3, H, W), from 0 to 1.
 
     Returns:

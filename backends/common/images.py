@@ -81,10 +81,10 @@ def smart_resize(
     """Resize an image to `smart_size` as qwen_vl_utils does: Pillow, bicubic, alpha over white.
 
     Args:
-        image: of any mode.
-        multiple: what both sides are multiples of, in pixels.
-        min_pixels: the least pixels of the result.
-        max_pixels: the most pixels of the result.
+        image: an image of any mode.
+        multiple: divisor of both sides, in pixels.
+        min_pixels: minimal number of pixels of the result.
+        max_pixels: maximal number of pixels of the result.
 
     Returns:
         An RGB image.
@@ -130,11 +130,11 @@ def smart_size(
     qwen_vl_utils.
 
     Args:
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        multiple: what both sides are multiples of.
-        min_pixels: the least pixels of the result.
-        max_pixels: the most pixels of the result.
+        height: height of the image, in pixels.
+        width: width of the image, in pixels.
+        multiple: divisor of both sides, in pixels.
+        min_pixels: minimal number of pixels of the result.
+        max_pixels: maximal number of pixels of the result.
 
     Returns:
         [height, width] in pixels.
@@ -162,8 +162,8 @@ def crop_extreme(
     Place it before a library's own resizing, which would fill the memory with an extreme image.
 
     Args:
-        image: of any mode.
-        side: of the square, in pixels.
+        image: an image of any mode.
+        side: side of the square, in pixels.
         resample: Pillow's filter.
 
     >>> [crop_extreme(Image.new("RGB", (width, 3)), 4).size for width in (900, 9)]
@@ -183,8 +183,8 @@ def resize_center_crop(
     pixels may then differ by one or two levels of 255.
 
     Args:
-        image: of any mode.
-        side: of the square, in pixels.
+        image: an image of any mode.
+        side: side of the square, in pixels.
         resample: Pillow's filter.
 
     Returns:

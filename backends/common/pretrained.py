@@ -74,8 +74,8 @@ class Placement:
         """Build the arguments of `from_pretrained`.
 
         Args:
-            device: of the scorer.
-            dtype: of the weights, or of what is computed with quantised weights.
+            device: the scorer's device.
+            dtype: dtype of the weights; with quantised weights, that of the computation.
             skip: names of modules that are not quantised.
 
         >>> Placement().options(torch.device("cpu"), torch.float32, [])
@@ -104,7 +104,7 @@ def is_transformers_checkpoint(
         options: the options of the scorer; those of the hub's cache are used.
 
     Raises:
-        CheckpointError: there is no such folder or repository.
+        CheckpointError: the folder or repository does not exist.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
@@ -122,7 +122,7 @@ def load_pretrained(auto_class: Any, folder: Path, model: str) -> Any:
     Args:
         auto_class: the class, such as `AutoConfig` or `Blip2Config`.
         folder: holds its files.
-        model: what the folder should hold, for the message.
+        model: name of the expected model, for the message.
 
     Raises:
         CheckpointError: it cannot be loaded.
@@ -181,8 +181,8 @@ def build_network(
         model_class: a model or auto class of transformers.
         folder: holds configuration and weights.
         placement: where weights lie, and whether they are quantised.
-        device: of the scorer.
-        dtype: of the weights.
+        device: the scorer's device.
+        dtype: dtype of the weights.
         skip: names of modules that are not quantised.
         **options: passed to `from_pretrained`.
 

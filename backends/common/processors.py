@@ -35,7 +35,7 @@ def read_image_processor(folder: Path, config: Any) -> Any:
 
     Args:
         folder: holds preprocessor_config.json.
-        config: of the model, with a `vision_config`.
+        config: the configuration of the model, with a `vision_config`.
 
     Raises:
         CheckpointError: it is missing, or its output size differs from the tower's input size.
@@ -107,7 +107,7 @@ def read_processor(folder: Path, config: Any, trust_remote_code: bool) -> Any:
 
     Args:
         folder: holds the files of processor and tokenizer.
-        config: of the model.
+        config: the configuration of the model.
         trust_remote_code: whether Python code in the folder may run.
 
     Raises:
@@ -182,7 +182,7 @@ def check_end_token(tokenizer: Any, text: Any, source: Path) -> None:
     """Check that the tokenizer's end token is the one whose state CLIP pools.
 
     Args:
-        tokenizer: of CLIP.
+        tokenizer: CLIP's tokenizer.
         text: the configuration of the text tower.
         source: where the tokenizer is from, for the message.
 

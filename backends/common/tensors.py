@@ -50,7 +50,7 @@ def resize_short_side(pixels: Tensor, side: int, mode: str = "bicubic") -> Tenso
 
     Args:
         pixels: (B, 3, H, W), from 0 to 1.
-        side: of the result, in pixels.
+        side: length of a side of the result, in pixels.
         mode: "bicubic" or "bilinear".
 
     Raises:
@@ -75,8 +75,8 @@ def crop(pixels: Tensor, height: int, width: int, y_offset: int, x_offset: int) 
 
     Args:
         pixels: (..., H, W).
-        height: of the window.
-        width: of the window.
+        height: height of the window, in pixels.
+        width: width of the window, in pixels.
         y_offset: the window's upper edge; negative above the image.
         x_offset: the window's left edge; negative left of the image.
 
@@ -93,7 +93,7 @@ def resize_center_crop(pixels: Tensor, side: int) -> Tensor:
 
     Args:
         pixels: (B, 3, H, W), from 0 to 1.
-        side: of the result, in pixels.
+        side: length of a side of the result, in pixels.
 
     Raises:
         InputError: the aspect ratio is too extreme.
@@ -108,7 +108,7 @@ def resize_center_crop(pixels: Tensor, side: int) -> Tensor:
 
 
 def preprocess_pixels(processor: Any, pixels: Tensor) -> Tensor:
-    """Apply to pixels what a transformers image processor on Pillow does to an image.
+    """Apply the steps of a transformers image processor (Pillow backend) to pixels.
 
     Args:
         processor: the image processor; its resizing, cropping and normalising are applied.
@@ -145,10 +145,10 @@ def preprocess_patches(processor: Any, pixels: Tensor, rows: int, columns: int) 
     """Cut pixels into the patches of a grid, as the NaFlex processor of SigLIP 2 does.
 
     Args:
-        processor: of SigLIP 2.
+        processor: SigLIP 2's image processor.
         pixels: (B, 3, H, W), from 0 to 1.
-        rows: of the grid.
-        columns: of the grid.
+        rows: number of rows of the grid.
+        columns: number of columns of the grid.
 
     Returns:
         (B, `processor.max_num_patches`, C) patches, those behind the grid being zero.

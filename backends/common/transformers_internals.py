@@ -314,7 +314,7 @@ def prefix_cache(
 
     Args:
         network: the model whose cache it is.
-        layers: of `cached_layers`, with `count` prefixes in a batch.
+        layers: the result of `cached_layers`, with `count` prefixes in a batch.
         rows: the prefixes to take, each as often as it is named.
         width: tokens of a prefix, padding included.
         count: the prefixes in `layers`.
@@ -420,10 +420,10 @@ def attention_masks(
     """Build the additive attention masks of a decoder, by layer type where it has several.
 
     Args:
-        config: of the decoder.
+        config: the configuration of the decoder.
         allowed: (B, Q, K), True where a query may attend to a key.
         distance: (B, Q, K), position of the query minus position of the key, for sliding windows.
-        dtype: of the masks.
+        dtype: dtype of the masks.
 
     Returns:
         (B, 1, Q, K) of 0 and the smallest number of the type, or a mask for each layer type.
@@ -522,7 +522,7 @@ def load_remote_class(reference: str, folder: Path) -> Any:
 
     Args:
         reference: "module.Class", as `auto_map` of config.json has it.
-        folder: of the checkpoint.
+        folder: the folder of the checkpoint.
 
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:

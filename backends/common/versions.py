@@ -99,7 +99,7 @@ def warn_unoptimised(newer: str, path: str, reason: str) -> None:
     """Warn that a fast path is not used, and what that means for scores.
 
     Args:
-        newer: of `newer_than_tested`.
+        newer: the result of `newer_than_tested`.
         path: the name of the fast path.
         reason: why it is not used.
 

@@ -61,7 +61,7 @@ def read_tokenizer(folder: Path, config: T5Config) -> T5Tokenizer:
 
     Args:
         folder: holds tokenizer.json or spiece.model.
-        config: of the T5.
+        config: the configuration of T5.
 
     Raises:
         CheckpointError: it is missing, or its special tokens differ from the model's.
@@ -120,7 +120,7 @@ def build_tower(
     """Build the tower up to the layer that gives `hidden_states[select]`.
 
     Args:
-        config: of the whole tower; its number of layers is changed.
+        config: the configuration of the whole tower; its number of layers is changed.
         select: index of the hidden states, as `mm_vision_select_layer` of config.json.
         tensors: named as in the checkpoint, or as in a repository of CLIP or of its tower.
         source: where they are from, for the message.
@@ -182,7 +182,7 @@ def build_t5(
     They are dropped here since `resize_token_embeddings` would tie lm_head to the embeddings.
 
     Args:
-        config: of the T5; its vocabulary size is changed.
+        config: the configuration of T5; its vocabulary size is changed.
         rows: tokens of the tokenizer.
         tensors: the weights by name, changed in place.
         source: where they are from, for the message.

@@ -53,11 +53,11 @@ class ClipFlanT5(T5Scorer):
         vision_tower: the folder or hub id of the CLIP tower, by default what config.json says. Its
             weights are read only if the checkpoint has none.
         share: see `T5Scorer`.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.
-        TemplateError: `chat` is no such text.
+        TemplateError: `chat` lacks a placeholder.
 
     >>> import t2v_eval
     >>> from PIL import Image

@@ -50,7 +50,7 @@ class T5Scorer(PairScorer[Tensor]):
     Args:
         share: False encodes the image again for every text and runs every pair by itself, which
             gives the same scores more slowly.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     >>> import t2v_eval
     >>> from PIL import Image

@@ -36,7 +36,7 @@ class Aesthetic(OpenClip):
         clip: weights of the CLIP they were trained on, as the checkpoint of `OpenClip`; by default
             OpenAI's ViT-L/14.
         arch: the CLIP's network, as `OpenClip`; an archive of OpenAI's needs none.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing, or the layers were trained on another CLIP.

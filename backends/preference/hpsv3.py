@@ -52,7 +52,7 @@ class HpsV3(PairScorer[Tensor]):
         checkpoint: a folder or hub id with HPSv3.safetensors, or that file.
         base: a folder or hub id with the configuration, tokenizer and image processor of
             Qwen2-VL-7B-Instruct; by default those beside the weights, or else the published.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.

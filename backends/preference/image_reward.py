@@ -71,7 +71,7 @@ class ImageReward(BertTextPairScorer):
         checkpoint: a folder or hub id with ImageReward.pt and med_config.json, or that .pt file.
         tokenizer: the folder or hub id of BERT's tokenizer; by default ``bert-base-uncased`` beside
             the weights, or else the published one.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.

@@ -55,7 +55,7 @@ class Mps(PreferenceScorer, QuestionOnlyScorer):
         condition: the words that a prompt's words are compared with.
         threshold: words whose similarity to the condition is below this share of the greatest are
             masked: 0.3 in the authors' evaluation, 0.01 in their example.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.

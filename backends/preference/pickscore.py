@@ -26,7 +26,7 @@ class PickScore(PreferenceScorer, HfClip):
         processor: a folder or hub id with tokenizer and image processor; by default those that lie
             beside the weights, or else those of the CLIP that PickScore was fine-tuned from.
         scaled: True scores the logit, without bounds; False the cosine, -1 to 1.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         CheckpointError: a file is missing, or the files do not belong to one model.

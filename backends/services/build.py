@@ -55,7 +55,7 @@ def build_scorer(
 
 
 def _arguments(make: Callable[..., object]) -> set[str]:
-    """Return the names of arguments, without those that are passed on."""
+    """Return the names of arguments, without `**options`."""
     parameters = inspect.signature(make).parameters.values()
     return {p.name for p in parameters if p.kind is not inspect.Parameter.VAR_KEYWORD}
 

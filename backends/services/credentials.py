@@ -96,7 +96,7 @@ _CLIENT_PATH = re.compile(r"/((chat/)?completions|responses|(v1\w*/)?models/[^/]
 
 
 def _host_problem(url: str) -> str:
-    """Return what is wrong with host and port of an address, or ""."""
+    """Return the problem of an address's host and port, or ""."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port

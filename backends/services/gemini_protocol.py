@@ -373,10 +373,11 @@ def gemini_protocol(
         vertexai: use Vertex AI, which gives log-probabilities where the Developer API is reported
             to refuse them. Default: the variable GOOGLE_GENAI_USE_VERTEXAI, where neither an
             address nor a key is passed.
-        project: of Vertex AI. Default: GOOGLE_CLOUD_PROJECT, or the project of the credentials.
-        location: of Vertex AI. Default: GOOGLE_CLOUD_LOCATION, or "global".
-        credentials: of google-auth. Default: the application default credentials, unless an
-            `api_key` is passed.
+        project: the project of Vertex AI. Default: GOOGLE_CLOUD_PROJECT, or that of the
+            credentials.
+        location: the location of Vertex AI. Default: GOOGLE_CLOUD_LOCATION, or "global".
+        credentials: google-auth's credentials. Default: the application default credentials,
+            unless an `api_key` is passed.
         access: see `ServiceProtocol`.
 
     Raises:

@@ -139,7 +139,7 @@ def match_whole_answer(
 
     Args:
         pattern: the pattern.
-        what: what the answer is where it does not match, for the message.
+        what: description of an answer that does not match, for the message.
         answer: the text.
         truncated: whether the length limit ended it.
 

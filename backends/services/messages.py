@@ -115,7 +115,7 @@ class Response(NamedTuple):
 
     @property
     def details(self) -> dict[str, str]:
-        """What the store keeps of the response beside the score."""
+        """The details of the response that are stored beside the score."""
         return {"model": self.model} if self.model else {}
 
 
@@ -139,7 +139,7 @@ class ErrorInfo(NamedTuple):
 
     Attributes:
         status: the HTTP status; 0 where it is not known.
-        message: the service's message, not yet redacted; "" where there is none.
+        message: the service's message, not yet redacted; "" without one.
         retry_after: seconds that the service asks to wait; None where it does not say.
         invalid_key: whether the service refuses the key.
         quota_exhausted: whether the account's quota is used up.

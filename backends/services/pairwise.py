@@ -101,7 +101,7 @@ class PairwiseScorer(ServiceScorer):
     order: 1 for the image that was shown first, 0 for the other, 0.5 for a tie.
 
     Args:
-        protocol: how the service is asked.
+        protocol: the protocol of the service.
         question: a `PairwiseChoice`.
         options: see `ServiceScorer`.
 
@@ -120,15 +120,15 @@ class PairwiseScorer(ServiceScorer):
         Args:
             image_a: an image of any type that `open_media` accepts.
             image_b: the image to compare it with.
-            text: what they are to show.
+            text: the description to compare them by.
             template: `question_template` or `template` for this call.
 
         Returns:
             The preference for the first image.
 
         Raises:
-            InputError: what was passed cannot be used; a `MediaError` for an image.
-            ScoringError: there is no answer; with ``on_error="skip"`` the value is NaN.
+            InputError: an argument is not valid; a `MediaError` for an image.
+            ScoringError: an answer is missing; with ``on_error="skip"`` the value is NaN.
         """
         return self.prefer_all([(image_a, image_b, text)], **template)[0]
 

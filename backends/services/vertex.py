@@ -35,7 +35,7 @@ class Vertex:
     Attributes:
         project: the project; None for that of the credentials.
         location: the location, for example "global" or "us-central1".
-        credentials: of google-auth; None for the application default credentials.
+        credentials: google-auth's credentials; None for the application default credentials.
         has_key: whether an API key replaces credentials.
 
     >>> Vertex("my-project", "global", credentials=None, has_key=False).default_base_url
@@ -122,7 +122,7 @@ def choose_vertex(
         vertexai: whether to use Vertex AI; None: as the environment variables say.
         project: the project; default: the environment variable GOOGLE_CLOUD_PROJECT.
         location: the location; default: GOOGLE_CLOUD_LOCATION of the environment, then "global".
-        credentials: of google-auth; default: the application default credentials.
+        credentials: google-auth's credentials; default: the application default credentials.
         has_key: whether a key was passed.
         elsewhere: whether an address or a key was passed, so that environment variables are
             ignored.

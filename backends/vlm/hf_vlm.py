@@ -77,14 +77,15 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             "own-code" by a `chat`, "paligemma" from the question alone.
         rule: "answer", "first-token" or "yes-no": how the probability of the answer is computed.
             Where the answer contains the text, "first-token" scores the whole answer.
-        share: what the prompts of an image share: "packed", "repeated" or "vision"; by default the
-            fastest that the model allows. False runs every pair by itself. Scores are the same.
+        share: the part that prompts of an image share: "packed", "repeated" or "vision"; by
+            default the fastest that the model allows. False runs every pair by itself. Scores
+            are the same.
         chat: the text around a question, with ``<image>`` and then ``{}``, once each, or the name
             of such a wrapper.
         context: the maximal number of tokens; by default that of the config.
         system: a system message, or its name, instead of that of the chat template.
         settings: further variables of the chat template.
-        image_settings: of the image processor, for example ``{"max_patches": 12}``; with
+        image_settings: options of the image processor, such as ``{"max_patches": 12}``; with
             ``{"pixels": [3136, 151200]}`` images of Qwen's models get at least and at most that
             many pixels, resized by Pillow as in qwen_vl_utils.
         frames: the number of frames of a video, or arguments of `Sampling`, for example
@@ -98,7 +99,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         load_in_4bit: quantise the weights to 4 bits with bitsandbytes.
         vision_tower: for LLaVA in the layout of its authors, the folder or hub id of the CLIP tower
             if not that of config.json.
-        **options: of `LocalScorer`.
+        **options: options of `LocalScorer`.
 
     Raises:
         InputError: an option that this model or style does not have.
@@ -294,7 +295,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     @property
     @override
     def sharing_mode(self) -> str:  # type: ignore[override]
-        """What the prompts of one image share."""
+        """The part that prompts of one image share."""
         return SHARING_MODES[self.reader.mode]
 
     @property
@@ -337,12 +338,12 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         """Return how many tokens fit after an image or video, less those `reserved` for an answer.
 
         Args:
-            inputs: of the image or video.
+            inputs: the inputs of the image or video.
             shortest: the tokens of an empty text.
             reserved: tokens that an answer may have.
 
         Raises:
-            MediaError: a video has so many frames that not even these fit.
+            MediaError: the frames of a video exceed the context.
         """
         used = self.prompt_builder.context_used(inputs.row)
         context = self.prompt_builder.context

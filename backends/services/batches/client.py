@@ -95,17 +95,17 @@ class BatchClient(Protocol):
             file: lines of JSON, open for reading.
 
         Raises:
-            ServiceError: the service does not say what the file is called.
+            ServiceError: the response lacks the name of the file.
         """
 
     def create_batch(self, file: str) -> str:
         """Create a batch from an uploaded file; return the batch's name.
 
         Args:
-            file: what `upload` returned.
+            file: the result of `upload`.
 
         Raises:
-            ServiceError: the service does not say what the batch is called.
+            ServiceError: the response lacks the name of the batch.
         """
 
     def list_batches(self) -> Iterable[tuple[str, str]]:
@@ -115,7 +115,7 @@ class BatchClient(Protocol):
         """Return the outcome of a batch; None while it runs.
 
         Args:
-            name: what `create_batch` returned.
+            name: the result of `create_batch`.
         """
 
     def output_chunks(self, file: str) -> Iterator[bytes]:

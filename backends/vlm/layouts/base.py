@@ -34,7 +34,7 @@ class Layout(ABC):
     Args:
         folder: the folder of the checkpoint.
         config_json: its config.json.
-        fetch: return the folder of a part that is published elsewhere.
+        fetch: returns the folder of a part that is published elsewhere.
         trusted: whether Python code in the folder may be run.
 
     Attributes:
@@ -137,7 +137,7 @@ class Translated(Layout):
         """Return the processor of transformers that prepares the same as the authors' code.
 
         Raises:
-            CheckpointError: there is none; `LlavaPromptBuilder` prepares its images by itself.
+            CheckpointError: the layout has none; `LlavaPromptBuilder` prepares its images itself.
         """
         raise CheckpointError(
             f"{self.folder} is in its authors' layout, which has no chat template; load it by a "

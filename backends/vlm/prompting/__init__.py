@@ -32,7 +32,7 @@ def make_prompt_builder(
 
     Args:
         style: a key of `STYLES`.
-        checkpoint: of the model.
+        checkpoint: the checkpoint of the model.
         options: arguments of the style's class, by name.
 
     Raises:

@@ -66,7 +66,7 @@ class PromptBuilder(ABC):
     """Build the prompts of one model.
 
     Attributes:
-        tokenizer: of the model.
+        tokenizer: the model's tokenizer.
         context: the number of tokens that fit, as `context_used` counts them.
         vocab_size: how many rows of the vocabulary are tokens; None for all.
         bidirectional_image: whether image tokens attend to the question.
@@ -99,7 +99,7 @@ class PromptBuilder(ABC):
         """Return all inputs of the model up to the question; called in decoding threads.
 
         Args:
-            image: of any mode and size.
+            image: an image of any mode and size.
 
         Returns:
             Tensors by the names of the model's inputs, `input_ids` (1, L) among them.
@@ -151,8 +151,8 @@ class ProcessorPromptBuilder(PromptBuilder):
     Args:
         checkpoint: where a layout of authors has a processor of its own, that is used.
         context: the maximal number of tokens, or None for that of the config.
-        image_settings: of the image processor, for example ``{"do_resize": False}``. With `pixels`,
-            the least and the most of an image, it is first resized by Pillow (`smart_resize`).
+        image_settings: options of the image processor, such as ``{"do_resize": False}``. With
+            `pixels`, the minimum and maximum of an image, Pillow resizes it first (`smart_resize`).
 
     Raises:
         InputError: a setting that the image processor does not have.
@@ -263,7 +263,7 @@ class PaliGemmaPromptBuilder(ProcessorPromptBuilder):
     Beyer et al. 2024, "PaliGemma: A versatile 3B VLM for transfer", section 3: prefix-LM attention.
 
     Args:
-        checkpoint: of PaliGemma.
+        checkpoint: a checkpoint of PaliGemma.
         context: see `ProcessorPromptBuilder`.
         image_settings: see `ProcessorPromptBuilder`.
 
@@ -303,14 +303,14 @@ class RemoteCodePromptBuilder(PromptBuilder):
     A space at the end of the wrapper begins the answer.
 
     Args:
-        checkpoint: of a model in `vlm.layouts.remote_code`.
+        checkpoint: a checkpoint of a model in `vlm.layouts.remote_code`.
         chat: the wrapper.
         context: the maximal number of tokens, or None for that of the config.
         image_settings: those of its layout, for example ``{"grid": [2, 1]}``.
         frames: the number of frames of a video, or arguments of `Sampling`.
 
     Raises:
-        CheckpointError: the checkpoint is none of these models.
+        CheckpointError: the checkpoint is of another model.
         InputError: `frames` for a model that takes no videos.
 
     >>> import t2v_eval
@@ -331,7 +331,8 @@ class RemoteCodePromptBuilder(PromptBuilder):
         layout = checkpoint.layout
         if not isinstance(layout, RemoteCodeModel):
             raise CheckpointError(
-                f"{checkpoint.folder} is none of the models whose own code is known here"
+                f"{checkpoint.folder} is of another model than those with remote code that are "
+                "supported (Molmo, mPLUG-Owl3, InternLM-XComposer2.5, InternVideo2-Chat)"
             )
         # A copy, as in `ProcessorPromptBuilder`.
         self._layout, self.tokenizer = layout, copy.deepcopy(layout.tokenizer)
@@ -375,7 +376,7 @@ class LlavaPromptBuilder(PromptBuilder):
     square and counts as one token of the context, and the answer is tokenized with the prompt.
 
     Args:
-        checkpoint: of LLaVA-1.5.
+        checkpoint: a checkpoint of LLaVA-1.5.
         chat: the conversation, a name of `templates/chat.toml`.
         context: the maximal number of tokens, an image counting as one.
 

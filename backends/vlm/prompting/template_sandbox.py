@@ -61,7 +61,7 @@ def render(source: str, **variables: Any) -> str:
 
     Args:
         source: the template.
-        **variables: of the template.
+        **variables: variables of the template.
 
     Returns:
         The text.

@@ -53,7 +53,7 @@ class Rule(ABC):
         """Return the tokens to predict, at least one, of an answer that ends in the end token."""
 
     def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
-        """Return what `score` needs of each row, by default the log-probability of its label.
+        """Return the values that `score` uses, by default the log-probability of each label.
 
         Args:
             log_p: (R, vocabulary).

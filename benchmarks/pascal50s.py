@@ -29,6 +29,8 @@ PAIR_KINDS = ("HC", "HI", "HM", "MM")
 class Pascal50S(Published, TrueCaptionForm):
     """The pairs of the published file in `root`; an item's first text is the preferred one."""
 
+    labels_by = "people"
+
     @override
     def read(self, folder: Path) -> Iterator[Item]:
         path = self.file("pascal_50s.json")

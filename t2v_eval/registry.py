@@ -137,6 +137,10 @@ class BenchmarkCard(Card):
         sha256: hashes of files by their path.
         folders: other names that its folder may have.
         published: published metrics, which reports show beside measured ones.
+        orders_pairs: the metric of `published` that is the share of pairs of images of one prompt
+            that a scorer orders as people do.
+        verdicts: by scorer, for how many of how many pairs of generators (`matched`, `pairs`) its
+            verdict on their mean scores was that of people's ratings, with a `note`; `source`.
         note: remark below its results.
 
     >>> BenchmarkCard("mine", "Mine", "my_package.mine", size="100 items").size
@@ -152,6 +156,8 @@ class BenchmarkCard(Card):
     sha256: Mapping[str, str] = field(default_factory=dict)
     folders: Sequence[str] = ()
     published: Mapping[str, Any] = field(default_factory=dict)
+    orders_pairs: str = ""
+    verdicts: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 
 

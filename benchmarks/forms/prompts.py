@@ -79,8 +79,7 @@ class PromptsForm(Published):
             )
         chosen = {id(prompt) for prompt in self.selection.with_tags(prompts)}
         part = [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
-        names = [folder.name for folder in self.images]
-        names = names if len(names) == 1 else _names(self.images)
+        names = _generator_names(self.images)
         images_by_folder = []
         for name, image_folder in zip(names, self.images, strict=True):
             matched = match(image_folder, prompts, self.layout, self.selection.skips)
@@ -184,7 +183,9 @@ class PromptsForm(Published):
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    if len(folders) == 1:
-        return ["score"]
-    names = [folder.name for folder in folders]
+    return ["score"] if len(folders) == 1 else _generator_names(folders)
+
+
+def _generator_names(folders: Sequence[Path]) -> list[str]:
+    names = [folder.name or folder.resolve().name for folder in folders]
     return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

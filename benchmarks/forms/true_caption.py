@@ -31,6 +31,7 @@ class TrueCaptionForm(Benchmark):
     1.0
     """
 
+    labels_by: ClassVar[str] = "truth"
     headline = "macro"
     true_texts: ClassVar[int] = 1
     chance: ClassVar[Mapping[str, float]] = {"macro": 0.5, "accuracy": 0.5}

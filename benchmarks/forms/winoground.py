@@ -34,6 +34,7 @@ class WinogroundForm(Benchmark):
     1.0
     """
 
+    labels_by: ClassVar[str] = "truth"
     headline = "group"
     chance: ClassVar[Mapping[str, float]] = {"text": 1 / 4, "image": 1 / 4, "group": 1 / 6}
     meanings: ClassVar[Mapping[str, str]] = {

@@ -88,12 +88,17 @@ def print_table(
 
 
 def print_report(report: Report) -> None:
-    """Print the metrics of each benchmark, by tag, and the differences between its scorers."""
+    """Print what was measured on each benchmark: first in sentences, then in tables."""
+    from t2v_eval.report.claims import claims
     from t2v_eval.report.tables import sections
 
     lines: dict[str, None] = {}
     for section in sections(report.runs, report.labels, report.differences):
         first = section.first
+        for claim in claims(section):
+            console().print(text_of(claim.text, "bold"))
+            for basis in claim.basis:
+                console().print(text_of(f"  {basis}", "dim"))
         _print_report_table(section.name, section.metrics())
         contrasts = list(section.contrasts())
         if first.by_tag and not contrasts:

@@ -98,7 +98,9 @@ class Benchmark(ABC):
     - `headline`: the metric that scorers are ranked by (default: the first);
     - `chance`: the value that guessing reaches, by metric;
     - `meanings`: each metric in plain words, with its range;
-    - `pooled`: whether metrics compare cells of different items with each other.
+    - `pooled`: whether metrics compare cells of different items with each other;
+    - `labels_by`: "people" if they judged the cells, or "truth" where labels follow from how the
+      items were built.
 
     Args:
         card: the registry's facts about it.
@@ -120,6 +122,7 @@ class Benchmark(ABC):
     chance: ClassVar[Mapping[str, float]] = {}
     meanings: ClassVar[Mapping[str, str]] = {}
     pooled: ClassVar[bool] = False
+    labels_by: ClassVar[str] = "people"
     on_error: OnError = "raise"  # "skip" leaves out rows of a table that cannot be used
 
     def __init__(

@@ -26,7 +26,7 @@ from t2v_eval.evaluation.benchmark import (
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.options import RunOptions
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
-from t2v_eval.registry import BenchmarkCard
+from t2v_eval.registry import BenchmarkCard, benchmarks
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import CellCounts, Progress, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
@@ -66,6 +66,31 @@ class PublishedFigure:
 
 
 @dataclass(frozen=True, slots=True)
+class VerdictFacts:
+    """How often the verdicts of a scorer matched people's, on a benchmark with human ratings.
+
+    Attributes:
+        benchmark: the name of the benchmark.
+        of: what was judged: "generators", two by the mean of their images, or "images", two of one
+            prompt.
+        share: the share of pairs on which scorer and people came to the same verdict, 0 to 1.
+        count: the number of pairs of generators; 0 of images.
+        note: in which way the others differ.
+        source: where it was published, or how it was computed.
+
+    >>> VerdictFacts("tifa160", "generators", share=0.5, count=10).count
+    10
+    """
+
+    benchmark: str
+    of: str
+    share: float
+    count: int = 0
+    note: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ScorerFacts:
     """What a report says about the scorer of a run; a run's JSON has it under "scorer".
 
@@ -77,6 +102,7 @@ class ScorerFacts:
         execution: device, dtype, batch sizes and what else decides speed.
         details: numbers that the model returned beside its scores; "said" in a run's JSON.
         usage: requests, tokens and US dollars of an API; empty for a scorer that runs locally.
+        verdicts: how often its verdicts matched people's, where a card of a benchmark says so.
 
     >>> facts = ScorerFacts("mine", "mine v1", "clip", "", question="{}", answer="")
     >>> facts.truncated_texts
@@ -94,6 +120,7 @@ class ScorerFacts:
     execution: Mapping[str, object] = field(default_factory=dict)
     details: Mapping[str, DetailSummary] = field(default_factory=dict)
     usage: Mapping[str, float] = field(default_factory=dict)
+    verdicts: Sequence[VerdictFacts] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +137,7 @@ class BenchmarkFacts(SelectionFacts):
         published: published figures of this scorer, by metric; only for the whole benchmark.
         tags: the number of items with each tag.
         resamples, seed: of the bootstrap.
+        labels_by: "people" or "truth"; see `Benchmark`.
 
     >>> import t2v_eval
     >>> from t2v_eval.evaluation.options import open_benchmark
@@ -130,6 +158,7 @@ class BenchmarkFacts(SelectionFacts):
     tags: Mapping[str, int]
     resamples: int
     seed: int
+    labels_by: str = "people"
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +311,26 @@ def summarize_details(details: Iterable[str]) -> dict[str, DetailSummary]:
     }
 
 
+def verdicts_of(scorer: str) -> list[VerdictFacts]:
+    """Return how often the verdicts of a scorer matched people's, as cards of benchmarks say.
+
+    >>> [(known.benchmark, known.of) for known in verdicts_of("clipscore")][:1]
+    [('tifa160', 'generators')]
+    """
+    facts = []
+    for card in benchmarks.cards.values():
+        known = card.verdicts.get(scorer)
+        if known is not None:
+            share, source = known["matched"] / known["pairs"], card.verdicts.get("source", "")
+            note = known.get("note", "")
+            facts.append(VerdictFacts(card.name, "generators", share, known["pairs"], note, source))
+        figures = card.published.get(card.orders_pairs, {})
+        if scorer in figures:
+            source = figures.get("source", "")
+            facts.append(VerdictFacts(card.name, "images", figures[scorer], source=source))
+    return sorted(facts, key=lambda known: known.of != "generators")
+
+
 def _items_to_evaluate(
     benchmark: Benchmark, items: Sequence[Item] | None, chosen: bool
 ) -> Sequence[Item]:
@@ -384,6 +433,7 @@ def _scorer_facts(
         execution=dict(getattr(bound, "execution", {})),
         details=summarize_details(result.details.values()),
         usage=dict(result.usage),
+        verdicts=verdicts_of(scorer.name),
     )
 
 
@@ -409,6 +459,7 @@ def _benchmark_facts(
         tags={tag: sum(tag in item.tags for item in items) for tag in bootstrap if tag},
         resamples=overall.resamples,
         seed=overall.seed,
+        labels_by=benchmark.labels_by,
     )
 
 

@@ -68,7 +68,9 @@ MARKDOWN = Style(missing="–")
 PAGE = Style(missing="–", minus="−", space="\u00a0")
 
 
-def verdict(test: PValue, difference: Interval, first: str, second: str) -> str:
+def verdict(
+    test: PValue, difference: Interval, first: str, second: str, says: str = "is better"
+) -> str:
     """Return which of two is better, or that their difference is not significant.
 
     Args:
@@ -76,10 +78,11 @@ def verdict(test: PValue, difference: Interval, first: str, second: str) -> str:
         difference: the first minus the second; higher is better.
         first: the name of the first.
         second: the name of the second.
+        says: what is said of the higher; of images it "scores higher", as no person judged them.
 
     >>> verdict(PValue(0.01, 0.02), Interval(0.2, 0.1, 0.3), "mine", "yours")
     'mine is better'
     """
     if not test.significant:
         return NOT_SIGNIFICANT
-    return f"{first if difference.value > 0 else second} is better"
+    return f"{first if difference.value > 0 else second} {says}"

@@ -19,6 +19,7 @@ from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark, exclu
 from t2v_eval.evaluation.run import Run
 from t2v_eval.report import thumbnails
 from t2v_eval.report.chart import MARKERS, PANELS_PER_ROW, forest
+from t2v_eval.report.claims import claims
 from t2v_eval.report.disagreement import (
     Floats,
     paired_with_ratings,
@@ -28,6 +29,7 @@ from t2v_eval.report.disagreement import (
 from t2v_eval.report.format import PAGE, verdict
 from t2v_eval.report.item_browser import MAX_ITEMS, ItemBrowser
 from t2v_eval.report.plots import Distribution, Pairing, histograms, scatter
+from t2v_eval.report.tables import Section, sections
 from t2v_eval.report.thumbnails import Album
 from t2v_eval.stats.bootstrap import Interval
 
@@ -55,9 +57,7 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
         {"label": label, "colour": colours[label], "run": run}
         for label, run in zip(labels, runs, strict=True)
     ]
-    pairs: list[dict[str, Any]] = [
-        {"first": labels[d.first], "second": labels[d.second], "difference": d} for d in differences
-    ]
+    parts = list(sections(runs, labels, differences))
     groups = list(by_benchmark(runs).values())
     # Runs of a benchmark that was changed in between have other items, which cannot be aligned.
     aligned = [
@@ -82,11 +82,13 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
             _section(
                 [scorers[n] for n in indices],
                 [scorers[n] for n in same_items],
-                [pair for pair in pairs if pair["difference"].first in indices],
+                part,
                 browser,
                 album,
             )
-            for indices, same_items, browser in zip(groups, aligned, browsers, strict=True)
+            for part, indices, same_items, browser in zip(
+                parts, groups, aligned, browsers, strict=True
+            )
         ],
     )
 
@@ -114,7 +116,7 @@ def _album(browsers: Sequence[ItemBrowser]) -> Album:
 def _section(
     scorers: Scorers,
     aligned: Scorers,
-    differences: Sequence[Mapping[str, Any]],
+    part: Section,
     browser: ItemBrowser,
     album: Album,
 ) -> Mapping[str, Any]:
@@ -130,9 +132,14 @@ def _section(
     ranked = sorted(scorers, key=lambda scorer: _order(scorer["run"].metrics[headline]))
     data = browser.data(album, tags)
     data["scorers"] = [{k: scorer[k] for k in ("label", "colour")} for scorer in aligned]
-    has_missing = any(pair["difference"].used < pair["difference"].cells for pair in differences)
+    differences = [
+        {"first": first, "second": second, "difference": difference}
+        for first, second, difference in part.pairs
+    ]
+    has_missing = any(pair.used < pair.cells for _, _, pair in part.pairs)
     return {
         "title": title(first),
+        "claims": claims(part, PAGE),
         "benchmark": first.benchmark,
         "headline": headline,
         "metrics": list(first.metrics),

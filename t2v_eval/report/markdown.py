@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.run import Run
+from t2v_eval.report.claims import claims
 from t2v_eval.report.format import MARKDOWN
 from t2v_eval.report.tables import (
     Cell,
@@ -36,8 +37,8 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
     """
     parts = [
         "# t2v-eval report",
-        "Higher is better everywhere. In brackets are 95 % confidence intervals (bootstrap over "
-        "items). p is of paired permutation tests, corrected (Holm).",
+        "A higher figure means a closer match. In brackets are 95 % confidence intervals "
+        "(bootstrap over items). p is of paired permutation tests, corrected (Holm).",
     ]
     for section in sections(runs, labels, differences):
         parts += [f"## {_escape(section.name)}", *_section(section)]
@@ -47,6 +48,10 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
 
 def _section(section: Section) -> Iterator[str]:
     benchmark = section.first.benchmark
+    for claim in claims(section, MARKDOWN):
+        yield f"**{_escape(claim.text)}**"
+        if claim.basis:
+            yield _list(claim.basis)
     yield _escape(f"{benchmark.summary} ({section.items})".strip())
     yield _table(section.metrics())
     if section.meanings:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
 from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark
@@ -53,7 +53,7 @@ class PValueCell(NamedTuple):
 
 
 class VerdictCell(NamedTuple):
-    """Which of two is better.
+    """Which of two is better, or scores higher.
 
     >>> VerdictCell("no significant difference", significant=False).significant
     False
@@ -119,6 +119,11 @@ class Section:
     def first(self) -> Run:
         """Return the first run, whose benchmark facts stand for those of all."""
         return self.scorers[0][1]
+
+    @property
+    def has_generators(self) -> bool:
+        """Return whether images of generators are compared, each scorer on its own scale."""
+        return bool(self.first.contrasts or self.first.benchmark.folders)
 
     @property
     def items(self) -> str:
@@ -251,7 +256,9 @@ def sections(
     """
     for name, indices in by_benchmark(runs).items():
         pairs = [(labels[d.first], labels[d.second], d) for d in differences if d.first in indices]
-        yield Section(name, [(labels[n], runs[n]) for n in indices], pairs)
+        section = Section(name, [(labels[n], runs[n]) for n in indices], pairs)
+        # Mean scores of two scorers are on two scales, so that neither is above the other.
+        yield replace(section, pairs=[]) if section.has_generators else section
 
 
 def _metric(run: Run, name: str) -> IntervalCell:
@@ -273,11 +280,13 @@ def _contrast(run: Run, tag: str, first: str, second: str) -> list[Cell]:
         IntervalCell(metrics[first]),
         IntervalCell(metrics[second]),
         IntervalCell(metrics[name], "+"),
-        *_tested(run.tests[tag][name], metrics[name], first, second),
+        *_tested(run.tests[tag][name], metrics[name], first, second, "scores higher"),
     ]
 
 
-def _tested(test: PValue, difference: Interval, first: str, second: str) -> list[Cell]:
+def _tested(
+    test: PValue, difference: Interval, first: str, second: str, says: str = "is better"
+) -> list[Cell]:
     """Return the cells of p and of the verdict."""
-    text = verdict(test, difference, first, second)
+    text = verdict(test, difference, first, second, says)
     return [PValueCell(test.p_holm), VerdictCell(text, test.significant)]

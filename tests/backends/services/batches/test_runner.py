@@ -71,7 +71,7 @@ def test_a_batch_is_polled_until_it_ends(run):
 
 
 def test_no_wait_begins_that_would_end_behind_the_deadline(run, clock):
-    with pytest.raises(ServiceError, match=r"1 batches have not ended .* max_seconds="):
+    with pytest.raises(ServiceError, match=r"1 batches have not ended .*max_seconds="):
         run(4, clock[0] + 75)
     assert clock[0] == 1060.0
 

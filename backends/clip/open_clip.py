@@ -68,7 +68,7 @@ class OpenClip(EmbeddingScorer):
 
     >>> OpenClip(device="cpu")
     Traceback (most recent call last):
-    t2v_eval.errors.InputError: 'OpenClip' needs checkpoint= and arch=
+    t2v_eval.errors.InputError: 'OpenClip' needs `checkpoint=` and `arch=`
     """
 
     published: ClassVar[tuple[str | None, str | None]] = (None, None)  # arch and tag by default

@@ -167,7 +167,7 @@ def require_choice(name: str, value: object, choices: tuple[str | None, ...]) ->
     >>> require_choice("rule", "any", ("probability", "yes-no"))
     Traceback (most recent call last):
     ...
-    t2v_eval.errors.InputError: rule='any'; use 'probability' or 'yes-no'
+    t2v_eval.errors.InputError: `rule='any'`; use 'probability' or 'yes-no'
     """
     if value not in choices:
         named = [repr(choice) for choice in choices if choice]
@@ -180,7 +180,7 @@ def require_int_in(name: str, value: object, low: int, high: int) -> None:
     >>> require_int_in("n", 0, 1, 1000)
     Traceback (most recent call last):
     ...
-    t2v_eval.errors.InputError: n=0; pass a whole number from 1 to 1000
+    t2v_eval.errors.InputError: `n=0`; pass a whole number from 1 to 1000
     """
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise InputError(f"`{name}={value!r}`; pass a whole number from {low} to {high}")

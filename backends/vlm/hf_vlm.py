@@ -110,7 +110,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     >>> import t2v_eval
     >>> t2v_eval.load("qwen2.5-vl-7b", rule="sum")  # refused before anything is downloaded
     Traceback (most recent call last):
-    t2v_eval.errors.InputError: rule='sum'; use 'answer' or 'first-token' or 'yes-no'
+    t2v_eval.errors.InputError: `rule='sum'`; use 'answer' or 'first-token' or 'yes-no'
     """
 
     default_template = "vqascore"
@@ -554,7 +554,7 @@ def check_choices(
 
     >>> check_choices("template", "sum", True, False, False, False)
     Traceback (most recent call last):
-    t2v_eval.errors.InputError: rule='sum'; use 'answer' or 'first-token' or 'yes-no'
+    t2v_eval.errors.InputError: `rule='sum'`; use 'answer' or 'first-token' or 'yes-no'
     """
     for name, value, choices in (
         ("style", style, STYLES),

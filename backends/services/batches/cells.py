@@ -239,9 +239,9 @@ def batch_cells(
     >>> from t2v_eval.backends.services.scorer import ServiceScorer
     >>> protocol = CompatibleProtocol("my-model", base_url="http://localhost:8000/v1")
     >>> scorer = ServiceScorer(protocol, Grade(max_tokens=8))
-    >>> next(batch_cells(scorer, [], [], np.zeros((0, 2), int)))
+    >>> next(batch_cells(scorer, [], [], np.zeros((0, 2), int)))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    t2v_eval.errors.InputError: batch=True needs store=: submitted batches are recorded beside it
+    t2v_eval.errors.InputError: `batch=True` needs `store=`: ...
     """
     if scorer.store is None:
         raise InputError("`batch=True` needs `store=`: submitted batches are recorded beside it")

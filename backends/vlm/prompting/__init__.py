@@ -41,7 +41,7 @@ def make_prompt_builder(
 
     >>> make_prompt_builder("paligemma", None, {"chat": "USER: <image> {}"})
     Traceback (most recent call last):
-    t2v_eval.errors.InputError: style='paligemma' takes no chat: leave it out
+    t2v_eval.errors.InputError: `style='paligemma'` takes no chat: leave it out
     """
     parameters = dict(signature(STYLES[style]).parameters)
     del parameters["checkpoint"]

@@ -145,7 +145,8 @@ def test_a_broken_image_is_null_and_not_in_the_mean(folder):
     assert math.isnan(score(folder, ToyEmbedding(on_error="skip")).means()["ToyEmbedding"])
 
 
-def test_a_result_that_cannot_be_written_is_named(folder):
+def test_a_result_that_cannot_be_written_is_named(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where its rows are saved
     with pytest.raises(OutputError, match="nowhere"):
         score(folder).write(folder / "nowhere" / "out.json")
 

@@ -250,15 +250,15 @@ def test_links_to_folders_are_followed_once(tmp_path):
 def test_a_folder_of_a_run_is_no_prompt(tmp_path, name):
     """One image of each prompt for each seed: its number says whose it is, not the folder's."""
     texts = [f"a photo of {n} dogs" for n in range(70)]
-    found, how = matched(tmp_path, texts, *(f"{name}/{n:05}.png" for n in range(70)))
-    assert found == [[f"{name}/{n:05}.png"] for n in range(70)]
+    result, how = matched(tmp_path, texts, *(f"{name}/{n:05}.png" for n in range(70)))
+    assert result == [[f"{name}/{n:05}.png"] for n in range(70)]
     assert dict(how.rules) == {"by number, in the folder of a run": 70}
 
 
 def test_many_samples_of_a_prompt_are_not_a_run(tmp_path):
     texts = [f"a photo of {n} dogs" for n in range(70)]
-    found, _ = matched(tmp_path, texts, *(f"3/{n:05}.png" for n in range(20)))
-    assert len(found[3]) == 20 and sum(map(len, found)) == 20
+    result, _ = matched(tmp_path, texts, *(f"3/{n:05}.png" for n in range(20)))
+    assert len(result[3]) == 20 and sum(map(len, result)) == 20
 
 
 @pytest.mark.parametrize(
@@ -272,13 +272,13 @@ def test_many_samples_of_a_prompt_are_not_a_run(tmp_path):
     ],
 )
 def test_names_of_ascii_and_names_cut_within_an_escape(tmp_path, text, name):
-    found, _ = matched(tmp_path, ["a bench", text, "犬が寝る photo"], f"{name}.png")
-    assert found == [[], [f"{name}.png"], []]
+    result, _ = matched(tmp_path, ["a bench", text, "犬が寝る photo"], f"{name}.png")
+    assert result == [[], [f"{name}.png"], []]
 
 
 def test_letters_of_ascii_alone_tell_no_prompt_of_another_script(tmp_path):
-    found, how = matched(tmp_path, ["猫と犬が公園で遊ぶ cat", "a dog"], "cat.png")
-    assert found == [[], []] and how.ignored == {"of no prompt of the set": ["cat.png"]}
+    result, how = matched(tmp_path, ["猫と犬が公園で遊ぶ cat", "a dog"], "cat.png")
+    assert result == [[], []] and how.ignored == {"of no prompt of the set": ["cat.png"]}
 
 
 def test_with_skip_a_name_of_several_prompts_is_left_out(tmp_path):
@@ -286,9 +286,9 @@ def test_with_skip_a_name_of_several_prompts_is_left_out(tmp_path):
     names = ["a squirrel standing on a stu", f"{texts[1]}"]
     with pytest.raises(BenchmarkDataError, match="stands for both"):
         matched(tmp_path, texts, *(f"{name}.png" for name in names))
-    found = match(tmp_path, prompts(*texts), skip=True)
-    assert [len(of) for of in found.images] == [0, 1]
-    assert found.ignored == {"may be of several prompts": [f"{names[0]}.png"]}
+    result = match(tmp_path, prompts(*texts), skip=True)
+    assert [len(of) for of in result.images] == [0, 1]
+    assert result.ignored == {"may be of several prompts": [f"{names[0]}.png"]}
 
 
 def test_samples_may_be_written_in_capitals(tmp_path):

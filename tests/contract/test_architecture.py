@@ -41,11 +41,11 @@ FLAT = {ROOT / "benchmarks", ROOT / "tests" / "benchmarks"}
 def modules_of(package: str) -> dict[str, Path]:
     """Dotted names of the modules of a package and their files."""
     folder = PACKAGES[package]
-    found = {}
+    result = {}
     for path in folder.rglob("*.py"):
         parts = path.relative_to(folder).with_suffix("").parts
-        found[".".join((package, *(p for p in parts if p != "__init__")))] = path
-    return found
+        result[".".join((package, *(p for p in parts if p != "__init__")))] = path
+    return result
 
 
 MODULES = {name: path for package in PACKAGES for name, path in modules_of(package).items()}
@@ -180,19 +180,19 @@ OWN = {  # names with an underscore of our own classes, and of named tuples
 
 def imported_names(path: Path) -> list[str]:
     """What a file imports, with relative imports as they are written (leading dots)."""
-    found = []
+    result = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            result += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            found.append("." * node.level + (node.module or ""))
-    return found
+            result.append("." * node.level + (node.module or ""))
+    return result
 
 
 def reaches(path: Path) -> list[tuple[str, str]]:
     """Imports of parts of libraries, and what of a library is named with an underscore."""
     tree = ast.parse(path.read_text())
-    found = [
+    result = [
         (name.partition(".")[0], name)
         for name in imported_names(path)
         if name.partition(".")[0] in INTERNALS and "." in name and name not in DOCUMENTED
@@ -206,8 +206,8 @@ def reaches(path: Path) -> list[tuple[str, str]]:
             and not (isinstance(node.value, ast.Name) and node.value.id in ("self", "cls"))
             and not ast.unparse(node.value).startswith(("super()", "self._"))
         ):
-            found.append(("", ast.unparse(node)))
-    return found
+            result.append(("", ast.unparse(node)))
+    return result
 
 
 @pytest.mark.parametrize("folder", ["backends", "t2v_eval", "benchmarks"])

@@ -31,8 +31,8 @@ MAX_SKIPPED = 15  # public names of backends that cannot be built without publis
 def test_examples_are_true(name):
     # Backends and benchmarks are modules of the package only.
     package = "" if name.startswith("training.") else "t2v_eval."
-    found = doctest.testmod(importlib.import_module(package + name))
-    assert found.attempted and not found.failed
+    result = doctest.testmod(importlib.import_module(package + name))
+    assert result.attempted and not result.failed
 
 
 def docstrings(path):

@@ -62,8 +62,8 @@ def images():
     return [draw_image(seed, SIZES[seed % len(SIZES)]) for seed in range(16)]
 
 
-def near(made: torch.Tensor, wanted: torch.Tensor) -> None:
-    torch.testing.assert_close(made, wanted, rtol=1e-5, atol=1e-5)
+def near(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_every_class_of_every_card_is_here_or_elsewhere():

@@ -104,9 +104,9 @@ def test_the_source_distribution_holds_what_explains_it_and_no_tests(source, tmp
     with tarfile.open(next(tmp_path.glob("t2v_eval-*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert not {name for name in names if name.startswith("tests")}
-    wanted = {path.name for path in ROOT.glob("*.md")} | {"Makefile", "eval.py", "pyproject.toml"}
-    wanted |= {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()}
-    assert wanted | {"t2v_eval/report/report.html", "t2v_eval/__init__.py"} <= names
+    expected = {path.name for path in ROOT.glob("*.md")} | {"Makefile", "eval.py", "pyproject.toml"}
+    expected |= {f"docs/{path.name}" for path in (ROOT / "docs").iterdir()}
+    assert expected | {"t2v_eval/report/report.html", "t2v_eval/__init__.py"} <= names
 
 
 def test_the_version_stands_in_one_place_and_is_repeated_right(wheel):

@@ -55,11 +55,11 @@ class Block:
 
 def blocks_of(text: str) -> list[Block]:
     """Find the blocks of a page."""
-    found = []
+    result = []
     for match in FENCE.finditer(text):
         comment = COMMENT.search(text[: match.start()])
         kind, value = comment.groups() if comment else ("", "")
-        found.append(
+        result.append(
             Block(
                 match["language"],
                 textwrap.dedent(match["code"]),
@@ -70,7 +70,7 @@ def blocks_of(text: str) -> list[Block]:
                 match["indent"],
             )
         )
-    return found
+    return result
 
 
 def commands_of(block: Block) -> list[list[str]]:

@@ -66,8 +66,8 @@ class MolmoForCausalLM(Reader):
     def forward(self, input_ids, images=None, image_masks=None, image_input_idx=None, **_):
         embedded = self.words(input_ids)
         if images is not None:
-            seen = self.look(images[0, 0]) * image_masks[0, 0][:, None]
-            embedded = embedded.index_add(1, image_input_idx[0, 0], seen[None])
+            features = self.look(images[0, 0]) * image_masks[0, 0][:, None]
+            embedded = embedded.index_add(1, image_input_idx[0, 0], features[None])
         return self.read(embedded)
 
 
@@ -103,11 +103,11 @@ class Owl3Processor:
         ids = self.tokenizer(f"{text}\n<|im_start|>assistant\n", return_tensors="pt").input_ids
         starts = (ids[0] == self.tokenizer.convert_tokens_to_ids("<|image|>")).nonzero()
         offset = (torch.arange(ids.shape[1]) > starts).sum(0)
-        seen = videos[0] if images is None else [images[0], images[0].rotate(90)]
+        views = videos[0] if images is None else [images[0], images[0].rotate(90)]
         return {
             "input_ids": ids,
             "media_offset": torch.stack([torch.zeros_like(offset), offset], -1)[None],
-            "pixel_values": torch.stack([colours(one) for one in seen]),
+            "pixel_values": torch.stack([colours(item) for item in views]),
         }
 
 
@@ -118,8 +118,8 @@ class mPLUGOwl3Model(Reader):  # noqa: N801
     def forward(self, input_ids, pixel_values=None, media_offset=None, **_):
         embedded = self.words(input_ids)
         if pixel_values is not None:
-            seen = torch.cat([torch.zeros(1, WIDTH), self.look(pixel_values).sum(1)])
-            embedded = embedded + seen.cumsum(0)[media_offset[..., 1]]
+            features = torch.cat([torch.zeros(1, WIDTH), self.look(pixel_values).sum(1)])
+            embedded = embedded + features.cumsum(0)[media_offset[..., 1]]
         return self.read(embedded)
 
 
@@ -158,8 +158,8 @@ class InternVideo2_VideoChat2(PreTrainedModel):  # noqa: N801
         views = video if video.ndim == 5 else video[0]  # (parts, frames, 3, 224, 224)
         assert views.shape[2:] == (3, 224, 224) and int(video_idx.sum()) == 96 * len(views)
         assert views.shape[1] in (1, 8), "there are positions for eight frames, and for one"
-        seen = [self.queries + self.lm.look(self.colour(view)) for view in views]
-        embedded[video_idx] = torch.cat(seen)
+        features = [self.queries + self.lm.look(self.colour(view)) for view in views]
+        embedded[video_idx] = torch.cat(features)
         return embedded
 
     @staticmethod
@@ -219,5 +219,5 @@ class PlainProcessor(ProcessorMixin):
 
     def __call__(self, text=None, images=None, return_tensors="pt", **kwargs):
         words = text[0].replace("<image>", "<image>" * 4)
-        made = dict(self.tokenizer(words, return_tensors=return_tensors, **kwargs))
-        return made | {"pixel_values": colours(images[0][0])[None]}
+        result = dict(self.tokenizer(words, return_tensors=return_tensors, **kwargs))
+        return result | {"pixel_values": colours(images[0][0])[None]}

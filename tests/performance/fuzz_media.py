@@ -62,24 +62,24 @@ def draw_images() -> list[tuple[str, bytes]]:
     """Whole images of every format and mode that can be written."""
     noise = np.random.RandomState(0).randint(0, 256, (24, 32, 3), dtype=np.uint8)
     smooth = np.linspace(0, 255, 48 * 40 * 3).reshape(48, 40, 3).astype(np.uint8)
-    written = []
+    files = []
     for source in (noise, smooth):
         for kind in FORMATS:
             for mode in MODES:
-                written += _image(Image.fromarray(source), kind, mode)
+                files += _image(Image.fromarray(source), kind, mode)
     several = [Image.new("RGB", (20, 16), colour) for colour in ("red", "green", "blue")]
     for kind in ("GIF", "PNG", "WEBP", "TIFF", "AVIF"):
-        written += _saved(several[0], kind, f"{kind} of three", save_all=True, append=several[1:])
+        files += _saved(several[0], kind, f"{kind} of three", save_all=True, append=several[1:])
     exif = Image.Exif()
     exif.update({0x0112: 6, 0x010E: "a description", 0x8298: "someone", 0x0132: "2020:01:01"})
     for kind in ("JPEG", "PNG", "WEBP", "TIFF", "AVIF"):
-        written += _saved(Image.fromarray(noise), kind, f"{kind} with EXIF", exif=exif)
+        files += _saved(Image.fromarray(noise), kind, f"{kind} with EXIF", exif=exif)
     for level in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"):
         image = Image.fromarray(noise)
         image = image.convert("1") if level == "group4" else image
-        written += _saved(image, "TIFF", f"TIFF {level}", compression=level)
-    written += _saved(Image.fromarray(noise), "JPEG", "JPEG progressive", progressive=True)
-    return written
+        files += _saved(image, "TIFF", f"TIFF {level}", compression=level)
+    files += _saved(Image.fromarray(noise), "JPEG", "JPEG progressive", progressive=True)
+    return files
 
 
 def _image(image: Image.Image, kind: str, mode: str) -> list[tuple[str, bytes]]:
@@ -106,7 +106,7 @@ def videos() -> list[tuple[str, bytes]]:
     import av
 
     noise = np.random.RandomState(1)
-    written = []
+    files = []
     with tempfile.TemporaryDirectory() as folder:
         for ending, codec in VIDEOS:
             path = Path(folder) / f"{codec}.{ending}"
@@ -122,8 +122,8 @@ def videos() -> list[tuple[str, bytes]]:
                     container.mux(stream.encode())
             except Exception:  # a codec that this PyAV does not have
                 continue
-            written.append((path.name, path.read_bytes()))
-    return written
+            files.append((path.name, path.read_bytes()))
+    return files
 
 
 def mutated(kind: str, seed: int, number: int) -> tuple[str, bytes]:
@@ -206,10 +206,10 @@ def chunk(dice: random.Random, content: bytearray, _: bytes) -> None:
 def metadata(dice: random.Random, content: bytearray, _: bytes) -> None:
     """Something inside of EXIF, a title, or of another named part."""
     marks = (b"Exif", b"II*\0", b"MM\0*", b"ICC_", b"tkhd", b"stts", b"stsz", b"mvhd", b"udta")
-    found = [at for mark in marks if (at := content.find(mark)) >= 0]
-    if not found:
+    positions = [at for mark in marks if (at := content.find(mark)) >= 0]
+    if not positions:
         return number(dice, content, b"")
-    at = dice.choice(found)
+    at = dice.choice(positions)
     part = content[at : at + 128]
     dice.choice((flip, number, blank))(dice, part, b"")
     content[at : at + len(part)] = part
@@ -373,21 +373,21 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a file for what came of each case")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     lines: list[str] = []
     failed = False
-    for kind, count in (("image", given.images), ("video", given.videos)):
+    for kind, count in (("image", arguments.images), ("video", arguments.videos)):
         counts, wrong = fuzz(
             kind,
             count,
-            given.seed,
+            arguments.seed,
             lambda n, *what, kind=kind: lines.append(f"{kind} {n} {' '.join(what)}"),  # type: ignore[misc]
         )
-        told = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
-        print(f"{count} {kind}s: {told}", *wrong, sep="\n", flush=True)
+        summary = ", ".join(f"{number} {status}" for status, number in sorted(counts.items()))
+        print(f"{count} {kind}s: {summary}", *wrong, sep="\n", flush=True)
         failed |= bool(wrong)
-    if given.out:
-        given.out.write_text("\n".join(lines) + "\n", "utf-8", "backslashreplace")
+    if arguments.out:
+        arguments.out.write_text("\n".join(lines) + "\n", "utf-8", "backslashreplace")
     sys.exit(failed)
 
 

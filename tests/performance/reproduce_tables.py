@@ -70,23 +70,23 @@ def dsg(folder: Path) -> Rows:
         ratings[row["t2i_model"], row["item_id"]].append(int(row["answer"]))
     parents: dict[str, dict[str, list[str]]] = defaultdict(dict)
     for row in _csv(folder / "dsg/dsg-1k-anns.csv"):
-        listed = [one.strip() for one in row["dependency"].split(",")]
+        listed = [item.strip() for item in row["dependency"].split(",")]
         parents[row["item_id"]][row["proposition_id"]] = listed
-    table = {key: {"prompt": key[1], "likert": _mean(given)} for key, given in ratings.items()}
+    table = {key: {"prompt": key[1], "likert": _mean(values)} for key, values in ratings.items()}
     for name, file in VQA.items():
-        for made, column in (("vq2a", "vq2a"), ("dsg", "dsg"), ("dsg", "dsg without dependency")):
+        for method, column in (("vq2a", "vq2a"), ("dsg", "dsg"), ("dsg", "dsg without dependency")):
             answers: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
-            for n, row in enumerate(_csv(folder / f"dsg/{file}_{made}.csv")):
+            for n, row in enumerate(_csv(folder / f"dsg/{file}_{method}.csv")):
                 key = row["t2i_model"], row["item_id"]
                 answers[key][row.get("question_id", str(n))] = row["answer"] == "yes"
             for key in table:
-                given = answers[key]
+                values = answers[key]
                 known = parents[key[1]] if column == "dsg" else {}
-                if any(not one.isdigit() for listed in known.values() for one in listed):
+                if any(not item.isdigit() for listed in known.values() for item in listed):
                     known = {}
                 right = [
-                    yes and all(given[p] for p in known.get(question, ()) if p != "0")
-                    for question, yes in given.items()
+                    yes and all(values[p] for p in known.get(question, ()) if p != "0")
+                    for question, yes in values.items()
                 ]
                 table[key][f"{column} / {name}"] = _mean(right) if right else 0.0
     return list(table.values())
@@ -96,9 +96,9 @@ def sugarcrepe(folder: Path) -> Rows:
     """Whether GPT-4V chose the true caption, with it shown first and second; 1 is true."""
     rows: Rows = []
     for split in SPLITS:
-        found = _json(folder / f"sugarcrepe/gpt4v_correct_{split}.json")
-        for item in found["positive-first"]:
-            right = {f"GPT-4V {order}": int(of[item]) for order, of in found.items()}
+        result = _json(folder / f"sugarcrepe/gpt4v_correct_{split}.json")
+        for item in result["positive-first"]:
+            right = {f"GPT-4V {order}": int(of[item]) for order, of in result.items()}
             rows.append({"split": split, "true caption": 1, **right})
     return rows
 
@@ -123,11 +123,11 @@ TABLES: Mapping[str, tuple[Callable[[Path], Rows], dict[str, str]]] = {
 
 def reproduce(folder: Path, write: Path | None = None) -> list[dict[str, Any]]:
     """Every row of the goldens whose table can be made from `folder`, with `found` added."""
-    wanted: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    expected: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in json.loads(GOLDENS.read_text(encoding="utf-8")):
-        wanted[row["table"]].append(row)
+        expected[row["table"]].append(row)
     checked = []
-    for name, goldens in wanted.items():
+    for name, goldens in expected.items():
         read, columns = TABLES[name]
         try:
             rows = read(folder)
@@ -138,9 +138,9 @@ def reproduce(folder: Path, write: Path | None = None) -> list[dict[str, Any]]:
             plain = [{k: v for k, v in row.items() if not isinstance(v, list)} for row in rows]
             write_table(write / f"{name}.csv", plain)
         scores = dict.fromkeys(row["column"] for row in goldens)
-        found = agreement(rows, scores=scores, resamples=1, **columns).scores
+        actual = agreement(rows, scores=scores, resamples=1, **columns).scores
         for row in goldens:
-            value = found[row["column"]][row["tag"]][row["metric"]].value
+            value = actual[row["column"]][row["tag"]][row["metric"]].value
             checked.append({**row, "found": value})
     return checked
 

@@ -55,10 +55,10 @@ def measure(service: str, latency: float) -> None:
             serial, cpu = rate(service, address, 1, 2, 10)
             print(f"{service}, serial: {serial:.2f} requests/s, {1000 * cpu:.1f} ms CPU a request")
             for concurrency, images in ((4, 5), (16, 15), (64, 50)):
-                found, cpu = rate(service, address, concurrency, images, 20)
+                measured_rate, cpu = rate(service, address, concurrency, images, 20)
                 print(
-                    f"{service}, {concurrency} open: {found:.1f} requests/s, "
-                    f"{found / serial:.1f} times (wanted at 64: {WANTED:g}), "
+                    f"{service}, {concurrency} open: {measured_rate:.1f} requests/s, "
+                    f"{measured_rate / serial:.1f} times (wanted at 64: {WANTED:g}), "
                     f"{1000 * cpu:.1f} ms CPU a request"
                 )
         finally:

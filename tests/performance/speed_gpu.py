@@ -113,7 +113,10 @@ def flant5_like(folder: Path, shape: dict[str, dict[str, Any]], **options: Any) 
     config = json.loads((root / "model_safetensors" / "config.json").read_text()) | shape["t5"]
     (folder / "config.json").write_text(json.dumps(config))
     with torch.device("meta"):
-        t5, seen = T5ForConditionalGeneration(T5Config.from_dict(config)), CLIPVisionModel(vision)
+        t5, vision_model = (
+            T5ForConditionalGeneration(T5Config.from_dict(config)),
+            CLIPVisionModel(vision),
+        )
         inside, outside = vision.hidden_size, config["d_model"]
         layers = torch.nn.Linear(inside, outside), torch.nn.Linear(outside, outside)
         projector = torch.nn.Sequential(layers[0], torch.nn.GELU(), layers[1])
@@ -121,10 +124,10 @@ def flant5_like(folder: Path, shape: dict[str, dict[str, Any]], **options: Any) 
     for prefix, network in (
         ("", t5),
         ("mm_projector.", projector),
-        ("vision_tower.vision_tower.vision_model.", seen),
+        ("vision_tower.vision_tower.vision_model.", vision_model),
     ):
-        made = random_weights(network, options["device"])
-        tensors |= {prefix + name.removeprefix("vision_model."): of for name, of in made.items()}
+        result = random_weights(network, options["device"])
+        tensors |= {prefix + name.removeprefix("vision_model."): of for name, of in result.items()}
     aliases = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
     tensors = {name: of for name, of in tensors.items() if name not in aliases}
     save_file(tensors, folder / "model.safetensors")
@@ -180,10 +183,10 @@ def measure(title: str, scorer: Any, count: int, ceiling: float) -> None:
 
 
 def _told(scorer: Any) -> str:
-    told = ", ".join(f"{name} {value}" for name, value in scorer.execution.items())
+    result = ", ".join(f"{name} {value}" for name, value in scorer.execution.items())
     if torch.cuda.is_available():
-        told += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB at most"
-    return told
+        result += f", {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB at most"
+    return result
 
 
 def main() -> None:
@@ -193,13 +196,13 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--ceiling", type=float, default=790, help="TFLOP/s of the device")
-    asked = parser.parse_args()
-    shape = REAL if asked.scale == "real" else TINY
-    options = {"device": asked.device, "dtype": asked.dtype, "keep_bytes": 0}
+    arguments = parser.parse_args()
+    shape = REAL if arguments.scale == "real" else TINY
+    options = {"device": arguments.device, "dtype": arguments.dtype, "keep_bytes": 0}
     for title, build in (("CLIP-FlanT5-XL", flant5_like), ("LLaVA-1.5-7B", llava_like)):
         with tempfile.TemporaryDirectory() as folder:
             scorer = build(Path(folder), shape, **options)
-            measure(f"{title} ({asked.scale})", scorer, asked.images, asked.ceiling)
+            measure(f"{title} ({arguments.scale})", scorer, arguments.images, arguments.ceiling)
             del scorer
 
 

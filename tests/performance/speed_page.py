@@ -57,8 +57,8 @@ class Rated(Benchmark):
 
     def metrics(self, items: Sequence[Item], scores: Scores) -> dict[str, float]:
         cells = np.concatenate(scores)
-        known = cells[~np.isnan(cells)]
-        return {"mean": float(known.mean()) if len(known) else float("nan")}
+        values = cells[~np.isnan(cells)]
+        return {"mean": float(values.mean()) if len(values) else float("nan")}
 
     def _image(self, n: int) -> bytes:
         grid = np.random.default_rng(n).integers(0, 255, (9, 12, 3), np.uint8)

@@ -130,14 +130,14 @@ def test_every_scorer_says_its_kind_licence_and_range():
         assert card.kind and card.license and card.range and card.verified, card.name
 
 
-def changed(package, known: str, wanted: str) -> Registry[object, ModelCard]:
+def changed(package, known: str, expected: str) -> Registry[object, ModelCard]:
     card = package / "colour.toml"
-    card.write_text(card.read_text().replace(known, wanted))
+    card.write_text(card.read_text().replace(known, expected))
     return Registry("model", "their_scorers", ModelCard)
 
 
 @pytest.mark.parametrize(
-    ("known", "wanted", "said"),
+    ("known", "expected", "message"),
     [
         ("hue = 240", "huee = 240", "'blue' has the unknown key 'huee'; did you mean 'hue'"),
         ('license = "MIT"', 'licence = "MIT"', "unknown key 'licence'; did you mean 'license'"),
@@ -156,9 +156,9 @@ def changed(package, known: str, wanted: str) -> Registry[object, ModelCard]:
         ("[names.", "[nmaes.", "unknown key 'nmaes'; did you mean"),
     ],
 )
-def test_what_is_wrong_in_a_card_is_said_when_cards_are_listed(package, known, wanted, said):
-    with pytest.raises(InputError, match=f"colour.toml.*{said}|{said}.*colour.toml"):
-        changed(package, known, wanted).names()
+def test_what_is_wrong_in_a_card_is_said_when_cards_are_listed(package, known, expected, message):
+    with pytest.raises(InputError, match=f"colour.toml.*{message}|{message}.*colour.toml"):
+        changed(package, known, expected).names()
 
 
 def test_facts_of_a_benchmark_are_checked_too(package):
@@ -288,7 +288,7 @@ def test_cards_follow_a_version_by_the_template_that_they_ask():
     for card in models.cards.values():
         assert set(card.questions.values()) <= templates().keys(), card.name
         if card.follows:
-            own = "vqascore-instructblip" if card.entry == "InstructBlipFlanT5" else "vqascore"
-            own = own if card.kind == "vqa" else "plain"
-            assert card.questions[card.follows] == card.args.get("template", own), card.name
+            template = "vqascore-instructblip" if card.entry == "InstructBlipFlanT5" else "vqascore"
+            template = template if card.kind == "vqa" else "plain"
+            assert card.questions[card.follows] == card.args.get("template", template), card.name
     assert models.conventions() == ["t2v-3.0", "t2v-3.1"]

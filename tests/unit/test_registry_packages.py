@@ -23,7 +23,7 @@ def install(tmp_path, monkeypatch):
     site = tmp_path / "site"
     site.mkdir()
     monkeypatch.syspath_prepend(site)
-    made = []
+    packages = []
 
     def of(package: str, cards: str, code: str = SCORER, start: str = "", value: str = "") -> Path:
         folder = site / package
@@ -36,11 +36,11 @@ def install(tmp_path, monkeypatch):
         (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
         lines = f"[t2v_eval.backends]\n{package} = {value or package}\n"
         (facts / "entry_points.txt").write_text(lines)
-        made.append(package)
+        packages.append(package)
         return site
 
     yield of
-    for name in [n for n in sys.modules if n.partition(".")[0] in made]:
+    for name in [n for n in sys.modules if n.partition(".")[0] in packages]:
         del sys.modules[name]
 
 
@@ -49,8 +49,8 @@ def registry() -> Registry:
 
 
 def card(*names: str, family: str = "") -> str:
-    told = 'entry = "Scorer"\nkind = "theirs"\n' + "".join(f'[names."{n}"]\n' for n in names)
-    return told + (f'[families."{family}"]\nargument = "path"\n' if family else "")
+    text = 'entry = "Scorer"\nkind = "theirs"\n' + "".join(f'[names."{n}"]\n' for n in names)
+    return text + (f'[families."{family}"]\nargument = "path"\n' if family else "")
 
 
 BROKEN = {
@@ -86,17 +86,17 @@ BROKEN = {
 def test_a_broken_package_is_named_once_and_the_rest_works(install, case):
     install("theirs", **BROKEN[case])
     install("fine", card("fine-model"))
-    found = registry()
+    result = registry()
     named = BROKEN[case].get("value", "theirs")
-    with pytest.warns(T2VWarning, match=f"installed package '{named}' cannot be read") as said:
-        names = found.names()
-    assert len(said) == 1
+    with pytest.warns(T2VWarning, match=f"installed package '{named}' cannot be read") as records:
+        names = result.names()
+    assert len(records) == 1
     assert {"clipscore", "fine-model"} <= set(names)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert found.create("fine-model").card.name == "fine-model"
+        assert result.create("fine-model").card.name == "fine-model"
         with pytest.raises(UnknownNameError, match=f"cannot be read: {named} \\(.*Error|Exit"):
-            found.create("theirs-model")
+            result.create("theirs-model")
 
 
 def test_names_and_families_of_ours_cannot_be_taken(install):
@@ -104,43 +104,43 @@ def test_names_and_families_of_ours_cannot_be_taken(install):
     ours.names()
     install("thief", card("clipscore", "hf-clip:openai/clip-vit-base-patch32", "their-own"))
     install("other", card(family="hf-clip") + '[families."other-own"]\nargument = "path"\n')
-    found = registry()
+    result = registry()
     with pytest.warns(T2VWarning) as said:
-        found.names()
-    told = [str(one.message) for one in said]
-    assert len(told) == 3
+        result.names()
+    messages = [str(item.message) for item in said]
+    assert len(messages) == 3
     for package, name in (
         ("thief", "clipscore"),
         ("thief", "hf-clip:openai/clip-vit-base-patch32"),
         ("other", "hf-clip:"),
     ):
-        assert any(f"'{package}' has a model '{name}'" in line for line in told), name
-        assert all("'t2v_eval.backends' and stays so" in line for line in told)
+        assert any(f"'{package}' has a model '{name}'" in line for line in messages), name
+        assert all("'t2v_eval.backends' and stays so" in line for line in messages)
     for name in ("clipscore", "hf-clip:openai/clip-vit-base-patch32", "openai-compatible:x"):
-        assert found.card(name) == ours.card(name)
-    assert found.create("their-own").card.module == "thief.cards"
-    assert found.create("other-own:thing").path == "thing"
+        assert result.card(name) == ours.card(name)
+    assert result.create("their-own").card.module == "thief.cards"
+    assert result.create("other-own:thing").path == "thing"
 
 
 def test_of_two_packages_the_first_has_the_name(install):
     install("alpha", card("alike", family="kin"))
     install("beta", card("alike", "beta-own", family="kin"))
-    found = registry()
+    result = registry()
     with pytest.warns(T2VWarning, match="installed package") as said:
-        first = found.card("alike").module.partition(".")[0]
+        first = result.card("alike").module.partition(".")[0]
     second = {"alpha": "beta", "beta": "alpha"}[first]
-    told = sorted(str(one.message) for one in said)
+    messages = sorted(str(item.message) for item in said)
     assert [
         f"'{second}' has a model {name}" in line
-        for name, line in zip(("'alike'", "'kin:'"), told, strict=True)
+        for name, line in zip(("'alike'", "'kin:'"), messages, strict=True)
     ] == [True, True]
-    assert all(f"that of '{first}'" in line for line in told)
-    assert found.card("kin:x").module == f"{first}.cards"
-    assert found.card("beta-own").module == "beta.cards"
+    assert all(f"that of '{first}'" in line for line in messages)
+    assert result.card("kin:x").module == f"{first}.cards"
+    assert result.card("beta-own").module == "beta.cards"
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("1 / 0", "ZeroDivisionError"),
         ("def", "SyntaxError"),
@@ -148,9 +148,9 @@ def test_of_two_packages_the_first_has_the_name(install):
         ("", "has no attribute 'Scorer'"),
     ],
 )
-def test_a_module_that_fails_is_named_when_it_is_asked_for(install, code, said):
+def test_a_module_that_fails_is_named_when_it_is_asked_for(install, code, message):
     install("theirs", card("their-model"), code)
-    with pytest.raises(InputError, match=f"'their-model' cannot be built: theirs.cards.*{said}"):
+    with pytest.raises(InputError, match=f"'their-model' cannot be built: theirs.cards.*{message}"):
         registry().create("their-model")
 
 
@@ -173,11 +173,11 @@ def test_commands_work_beside_a_broken_package(install, arguments):
 def test_a_card_file_that_never_ends_is_not_read(install):
     site = install("theirs", card("theirs-model"))
     (site / "theirs" / "more.toml").symlink_to("/dev/zero")
-    found = registry()
+    result = registry()
     with pytest.warns(
         T2VWarning, match=r"'theirs' cannot be read .*more\.toml is not a regular file"
     ):
-        assert "tiny-clip" in found.names() and "theirs-model" not in found.names()
+        assert "tiny-clip" in result.names() and "theirs-model" not in result.names()
 
 
 @pytest.mark.parametrize("points", [b"[t2v_eval.backends]\n= x\n]][\n", b"\xff = \xfe\n"])
@@ -185,6 +185,6 @@ def test_entry_points_that_cannot_be_read_are_of_their_package_alone(install, po
     site = install("theirs", card("theirs-model"))
     install("fine", card("fine-model"))
     (site / "theirs-1.0.dist-info" / "entry_points.txt").write_bytes(points)
-    found = registry()
+    result = registry()
     with pytest.warns(T2VWarning, match=r"entry points of .*theirs-1\.0.*cannot be read"):
-        assert {"tiny-clip", "fine-model"} <= {*found.names()}
+        assert {"tiny-clip", "fine-model"} <= {*result.names()}

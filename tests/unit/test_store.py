@@ -58,9 +58,9 @@ def test_embeddings_keep_shape_and_bits(tmp_path):
     rows = {"one": np.random.RandomState(0).randn(3, 4).astype(np.float32)}
     rows |= {f"k{n}": np.float32([n]) for n in range(1200)}
     store.put_embeddings("encoder", rows)
-    found = Store(tmp_path / "s.db").get_embeddings("encoder", [*rows, "missing"])
-    assert found.keys() == rows.keys()
-    np.testing.assert_array_equal(found["one"], rows["one"])
+    result = Store(tmp_path / "s.db").get_embeddings("encoder", [*rows, "missing"])
+    assert result.keys() == rows.keys()
+    np.testing.assert_array_equal(result["one"], rows["one"])
 
 
 def test_stats_export_and_prune(tmp_path):

@@ -262,12 +262,12 @@ def test_a_full_disk_is_told_as_one_and_what_is_stored_stays(tmp_path):
     path = tmp_path / "s.db"
     scorer = ToyPair(device="cpu", store=limited(Store(path)), batch_size=2)
     texts = [f"{n} {'long ' * 300}" for n in range(40)]
-    said = r"s\.db.*disk is full.*stored before are safe.*same command again.*`store=`"
-    with pytest.raises(StoreError, match=said) as caught:
+    message = r"s\.db.*disk is full.*stored before are safe.*same command again.*`store=`"
+    with pytest.raises(StoreError, match=message) as caught:
         scorer(draw_image(1), texts)
     assert "damaged" not in str(caught.value)
-    kept = Store(path).stats()[0].cells
-    assert 0 < kept < 40
+    stored = Store(path).stats()[0].cells
+    assert 0 < stored < 40
     # With room, the same run goes on from there, on the connection that failed too.
     for again in (scorer, ToyPair(device="cpu", store=path)):
         scores = again(draw_image(1), texts)

@@ -301,10 +301,10 @@ def test_texts_about_images_that_are_alike_are_written_together(kind, make, monk
 
 def test_explain(scorer, images):
     scores = scorer(images[:2], TEXTS[:2])
-    told = scorer.explain(images[:2], TEXTS[:2], top=3)
+    result = scorer.explain(images[:2], TEXTS[:2], top=3)
     for i in range(2):
         for j in range(2):
-            item = told[i][j]
+            item = result[i][j]
             assert item.score == pytest.approx(float(scores[i, j]), rel=1e-4)
             assert TEXTS[j].strip() in item.prompt
             chances = [token.probability for token in item.tokens]
@@ -312,8 +312,8 @@ def test_explain(scorer, images):
             assert "Yes" in "".join(token.token for token in item.tokens)
             assert all(len(token.alternatives) == 3 for token in item.tokens)
             assert item.tokens[0].alternatives[0][1] >= chances[0] - 1e-6
-    assert " x " in told[0][0].prompt or "image" in told[0][0].prompt
-    assert str(told[0][0]).startswith(f"{told[0][0].score:.4f}\n{told[0][0].prompt}\n  ")
+    assert " x " in result[0][0].prompt or "image" in result[0][0].prompt
+    assert str(result[0][0]).startswith(f"{result[0][0].score:.4f}\n{result[0][0].prompt}\n  ")
     assert scorer.explain(images[0], "cat", answer_template="No")[0][0].tokens[0].token[0] == "N"
 
 
@@ -370,11 +370,11 @@ def test_what_cannot_be_asked_is_refused(qwen, tmp_path):
     mute = tmp_path / "mute"
     shutil.copytree(qwen, mute)
     template = mute / "chat_template.jinja"
-    told = template.read_text()
+    source = template.read_text()
     template.write_text("{{ messages[0].content[1].text }} <|image_pad|>")
     with pytest.raises(CheckpointError, match="the image first"):
         load(mute)
-    template.write_text(told.replace("{{ c.text }}", "{{ c.text }}{{ c.text }}"))
+    template.write_text(source.replace("{{ c.text }}", "{{ c.text }}{{ c.text }}"))
     with pytest.raises(CheckpointError, match="hold both once"):
         load(mute)
     template.unlink()
@@ -419,8 +419,8 @@ def test_a_card_s_question_yields_to_the_user_s(qwen, images):
 
 def test_a_scorer_says_how_it_works(qwen):
     scorer = load(qwen, batch_size=4)
-    told = {"device": "cpu", "dtype": "float32", "attention": "sdpa"}
-    assert told.items() <= scorer.execution.items()
+    execution = {"device": "cpu", "dtype": "float32", "attention": "sdpa"}
+    assert execution.items() <= scorer.execution.items()
     assert scorer.execution["batch_size"] == "4"
     assert scorer.sharing_mode == scorer.execution["mode"] == "prefix shared, packed"
     assert load(qwen, share=False).sharing_mode == "one by one"

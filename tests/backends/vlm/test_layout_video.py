@@ -135,9 +135,9 @@ def pooled(rows: torch.Tensor, how: str) -> torch.Tensor:
 def llava_by_hand(model, words, frames, text: str, where: str, how: str) -> float:
     """As `prepare_inputs_labels_for_multimodal` of LLaVA-VL/LLaVA-NeXT, and t2v_metrics' prompt."""
     pixels = stretched(frames, SIDE, [0.5] * 3, [0.5] * 3)
-    seen = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1]
+    features = model.model.vision_tower(pixels, output_hidden_states=True).hidden_states[-1]
     newline, tokens = model.model.image_newline, []
-    for frame in model.model.multi_modal_projector(seen):
+    for frame in model.model.multi_modal_projector(features):
         for row in pooled(frame.T.unflatten(1, (5, 5)), how).permute(1, 2, 0):
             tokens += [*row] + ([newline] if where == "grid" else [])
         tokens += [newline] if where == "frame" else []

@@ -51,8 +51,8 @@ def load(checkpoint: Path = CHECKPOINT, **options):
 def authors(tmp_path_factory) -> tuple[Path, Path]:
     """The same weights as LLaVA's authors publish them: a checkpoint, and a tower apart."""
     folder, tower = tmp_path_factory.mktemp("llava"), tmp_path_factory.mktemp("clip")
-    known = json.loads((CHECKPOINT / "config.json").read_text())
-    text = known["text_config"] | {"vocab_size": 700, "pad_token_id": 0, "rope_theta": 10000.0}
+    config = json.loads((CHECKPOINT / "config.json").read_text())
+    text = config["text_config"] | {"vocab_size": 700, "pad_token_id": 0, "rope_theta": 10000.0}
     flat = text | {
         "model_type": "llava",
         "mm_projector_type": "mlp2x_gelu",
@@ -61,7 +61,7 @@ def authors(tmp_path_factory) -> tuple[Path, Path]:
         "mm_vision_tower": str(tower),
     }
     (folder / "config.json").write_text(json.dumps(flat))
-    (tower / "config.json").write_text(json.dumps(known["vision_config"]))
+    (tower / "config.json").write_text(json.dumps(config["vision_config"]))
     shutil.copy(CHECKPOINT / "preprocessor_config.json", tower)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(CHECKPOINT / name, folder)

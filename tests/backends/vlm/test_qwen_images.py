@@ -26,13 +26,13 @@ MADE = {"qwen2-vl-2b": "qwen2_vl", "qwen2.5-vl-3b": "qwen2_5_vl"}
 MADE |= {"qwen3-vl-2b": "qwen3_vl", "qwen3.5-4b": "qwen3_5"}
 
 
-def size_by_rule(width: int, height: int, side: int, least: int, most: int) -> tuple[int, int]:
+def size_by_rule(width: int, height: int, side: int, minimum: int, maximum: int) -> tuple[int, int]:
     wide, high = (max(side, side * round(n / side)) for n in (width, height))
-    if wide * high > most:
-        shrink = sqrt(width * height / most)
+    if wide * high > maximum:
+        shrink = sqrt(width * height / maximum)
         wide, high = (side * floor(n / shrink / side) for n in (width, height))
-    elif wide * high < least:
-        grow = sqrt(least / (width * height))
+    elif wide * high < minimum:
+        grow = sqrt(minimum / (width * height))
         wide, high = (side * ceil(n * grow / side) for n in (width, height))
     return wide, high
 
@@ -46,13 +46,15 @@ def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
 @pytest.mark.parametrize("size", [(3, 5), (14, 14), (31, 90), (97, 61), (333, 250), (250, 1999)])
 @pytest.mark.parametrize("limits", [(4, 16384), (100, 128), (1, 4)])
 def test_an_image_has_the_size_of_the_rule_and_the_pixels_of_pillow(side, size, limits):
-    least, most = (n * side * side for n in limits)
+    minimum, maximum = (n * side * side for n in limits)
     image = noise(*size)
-    requested = size_by_rule(*size, side, least, most)
+    requested = size_by_rule(*size, side, minimum, maximum)
     if 0 in requested:
         pytest.skip("the original fails on it")
     expected = image.resize(requested)  # whose filter is bicubic where none is named
-    assert np.array_equal(np.asarray(smart_resize(image, side, least, most)), np.asarray(expected))
+    assert np.array_equal(
+        np.asarray(smart_resize(image, side, minimum, maximum)), np.asarray(expected)
+    )
 
 
 @pytest.fixture(scope="module", params=MADE)
@@ -64,12 +66,14 @@ def scorer(request, tmp_path_factory):
 def test_what_the_model_sees_is_what_the_processor_makes_of_pillows_pixels(scorer):
     """With no other resizing: the processor is handed the image as it is to be seen."""
     named, folder = scorer
-    least, most = LIMITS[named.name]
+    minimum, maximum = LIMITS[named.name]
     processor = AutoProcessor.from_pretrained(folder).image_processor
     side = processor.patch_size * processor.merge_size
     for size in ((40, 90), (97, 61), (130, 200)):
         image = noise(*size)
-        resized = image.resize(size_by_rule(*size, side, least, most), Image.Resampling.BICUBIC)
+        resized = image.resize(
+            size_by_rule(*size, side, minimum, maximum), Image.Resampling.BICUBIC
+        )
         expected = processor(resized, do_resize=False, return_tensors="pt")
         features = named.prompt_builder.image_inputs(image)
         torch.testing.assert_close(
@@ -81,8 +85,8 @@ def test_what_the_model_sees_is_what_the_processor_makes_of_pillows_pixels(score
 def test_torchvision_resizes_otherwise_and_has_another_id(scorer):
     """So scores that were kept of one are not used of the other."""
     named, folder = scorer
-    least, most = LIMITS[named.name]
-    settings = {"size": {"shortest_edge": least, "longest_edge": most}}
+    minimum, maximum = LIMITS[named.name]
+    settings = {"size": {"shortest_edge": minimum, "longest_edge": maximum}}
     before = t2v_eval.load(named.name, checkpoint=folder, device="cpu", image_settings=settings)
     image = noise(97, 61)
     ours, reference = (

@@ -148,8 +148,8 @@ def test_xcomposer_s_own_code(own_code, images):
         before, after = (
             words(part, return_tensors="pt").input_ids for part in text.split("<image>")
         )
-        seen = model.look(module.colours(image.resize((24, 24))))[None]
-        embedded = torch.cat([model.words(before), 2 * seen, model.words(after)], 1)
+        features = model.look(module.colours(image.resize((24, 24))))[None]
+        embedded = torch.cat([model.words(before), 2 * features, model.words(after)], 1)
         return yes_of(model.read(embedded).logits, words, "Yes")
 
     check_own_code("internlmxcomposer25-7b", folder, by_hand, images)

@@ -26,11 +26,17 @@ def test_it_renders_as_transformers_does(kind, tmp_path):
     MADE[kind](tmp_path)
     processor = AutoProcessor.from_pretrained(tmp_path)
     original = processor.tokenizer.special_tokens_map
-    for said in (SAID[1:], SAID, ANSWERED, ANSWERED[1:]):
+    for conversation in (SAID[1:], SAID, ANSWERED, ANSWERED[1:]):
         for prompted in (True, False):
             options = {"add_generation_prompt": prompted}
-            expected = processor.apply_chat_template(said, tokenize=False, **options)
-            tokens = {"messages": said, "tools": None, "documents": None, **original, **options}
+            expected = processor.apply_chat_template(conversation, tokenize=False, **options)
+            tokens = {
+                "messages": conversation,
+                "tools": None,
+                "documents": None,
+                **original,
+                **options,
+            }
             assert render(processor.chat_template, **tokens) == expected
 
 
@@ -68,14 +74,16 @@ USUAL = """
 
 
 @pytest.mark.parametrize("prompted", [True, False])
-@pytest.mark.parametrize("said", [SAID[1:], SAID, ANSWERED])
-def test_what_templates_use_means_what_it_means_to_transformers(said, prompted, tmp_path):
+@pytest.mark.parametrize("conversation", [SAID[1:], SAID, ANSWERED])
+def test_what_templates_use_means_what_it_means_to_transformers(conversation, prompted, tmp_path):
     llava(tmp_path)
     processor = AutoProcessor.from_pretrained(tmp_path)
     options = {"add_generation_prompt": prompted, "bos_token": "<s>"}
-    expected = processor.apply_chat_template(said, chat_template=USUAL, tokenize=False, **options)
+    expected = processor.apply_chat_template(
+        conversation, chat_template=USUAL, tokenize=False, **options
+    )
     tokens = {**processor.tokenizer.special_tokens_map, **options, "tools": None}
-    assert render(USUAL, messages=said, documents=None, **tokens) == expected
+    assert render(USUAL, messages=conversation, documents=None, **tokens) == expected
     assert "<image>" in expected and "dog" in expected
 
 
@@ -151,13 +159,13 @@ def test_a_template_without_end_ends(source):
 
 
 def test_what_was_too_much_is_said():
-    for source, said in (
+    for source, error in (
         (HOSTILE[0], f"not done after {template_sandbox.STEPS} steps"),
         (growing("'xx'", "ns.x ~ ns.x"), "texts or lists of more than 1000000"),
         ("{{ 10 ** 99999 }}", "numbers of more than a thousand digits"),
         ("x" * 1_000_001, "it has 1000001 characters itself"),
     ):
-        with pytest.raises(TemplateLimitError, match=said):
+        with pytest.raises(TemplateLimitError, match=error):
             render(source)
 
 

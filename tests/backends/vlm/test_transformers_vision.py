@@ -49,8 +49,8 @@ def test_a_network_takes_what_its_vision_tower_made(kind, networks):
 
 def test_the_features_of_an_image_have_these_parts(networks):
     pixels = torch.randn(2, 3, 28, 28)
-    made = networks["internvl"].get_image_features(pixels, return_dict=True)
-    assert made.get("pooler_output") is not None
+    result = networks["internvl"].get_image_features(pixels, return_dict=True)
+    assert result.get("pooler_output") is not None
     assert "deepstack_features" in ours.ENCODER_OUTPUTS
 
 
@@ -97,8 +97,8 @@ def test_video_processors_resize_in_a_method_that_takes_pixels_and_a_size(kind):
     assert [*signature(kind.resize).parameters][2] == "size"
 
 
-@pytest.mark.parametrize("made", [ours.InternVLFrameProcessor, ours.LlavaOnevisionFrameProcessor])
-def test_frames_are_resized_by_our_method(made, monkeypatch):
+@pytest.mark.parametrize("result", [ours.InternVLFrameProcessor, ours.LlavaOnevisionFrameProcessor])
+def test_frames_are_resized_by_our_method(result, monkeypatch):
     sizes = []
 
     def resize(self, image, size, *_, **__):
@@ -107,7 +107,7 @@ def test_frames_are_resized_by_our_method(made, monkeypatch):
 
     monkeypatch.setattr(ours.PillowVideoProcessor, "resize", resize)
     video = torch.zeros(2, 3, 40, 60, dtype=torch.uint8)
-    made(size={"height": 28, "width": 28})([video], return_tensors="pt", do_sample_frames=False)
+    result(size={"height": 28, "width": 28})([video], return_tensors="pt", do_sample_frames=False)
     assert sizes == [(28, 28)]
 
 
@@ -115,8 +115,8 @@ def test_qwens_frames_are_parted_in_a_method_that_can_be_given_more():
     assert [*signature(Qwen2VLVideoProcessor.patchify).parameters][1] == "videos"
     frames = ours.TarsierFrameProcessor(patch_size=14, merge_size=2, temporal_patch_size=2)
     video = torch.zeros(2, 3, 56, 56, dtype=torch.uint8)
-    made = frames([video], return_tensors="pt", do_sample_frames=False)
-    assert made["video_grid_thw"][0, 0] == 2  # and not 1
+    result = frames([video], return_tensors="pt", do_sample_frames=False)
+    assert result["video_grid_thw"][0, 0] == 2  # and not 1
 
 
 def test_a_size_is_a_dataclass_of_which_edges_can_be_replaced():

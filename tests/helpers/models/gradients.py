@@ -44,8 +44,10 @@ def distances(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What `score_tensor` is off, (M, N), and the scores that it should give."""
     exact = scorer(images, texts)
-    made = [scorer.score_tensor(to_tensor(i).expand(len(texts), -1, -1, -1), texts) for i in images]
-    return (torch.stack(made).detach() - exact).abs(), exact
+    result = [
+        scorer.score_tensor(to_tensor(i).expand(len(texts), -1, -1, -1), texts) for i in images
+    ]
+    return (torch.stack(result).detach() - exact).abs(), exact
 
 
 def main() -> None:

@@ -67,16 +67,16 @@ def make_weights(base: Path) -> dict[str, torch.Tensor]:
     config = Qwen2VLConfig.from_pretrained(base)
     config.text_config.vocab_size = 256 + len(SPECIAL) + 1
     model = Qwen2VLForConditionalGeneration(config)
-    made = {}
+    result = {}
     for name, value in model.state_dict().items():
         old = name.replace("model.visual.", "visual.").replace("model.language_model.", "model.")
         scale = 0.1 if value.ndim == 1 else 1 / math.sqrt(value[0].numel())
         centre = 1.0 if value.ndim == 1 and "norm" in name and "weight" in name else 0.0
-        made[old] = centre + scale * torch.randn(value.shape)
+        result[old] = centre + scale * torch.randn(value.shape)
     for n, (out, width) in {0: (8, 32), 3: (4, 8), 5: (2, 4)}.items():
-        made[f"rm_head.{n}.weight"] = torch.randn(out, width) / math.sqrt(width)
-        made[f"rm_head.{n}.bias"] = torch.randn(out)
-    return made
+        result[f"rm_head.{n}.weight"] = torch.randn(out, width) / math.sqrt(width)
+        result[f"rm_head.{n}.bias"] = torch.randn(out)
+    return result
 
 
 def make_checkpoint(folder: Path) -> Path:

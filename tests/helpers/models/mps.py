@@ -34,13 +34,13 @@ def shapes(n: int) -> dict[str, tuple[int, ...]]:
 def make_weights(clip: str) -> dict[str, torch.Tensor]:
     """By the authors' names: of the CLIP in a folder, and of random layers above it."""
     generator = torch.Generator().manual_seed(0)
-    made = {f"model.{n}": t for n, t in CLIPModel.from_pretrained(clip).state_dict().items()}
+    result = {f"model.{n}": t for n, t in CLIPModel.from_pretrained(clip).state_dict().items()}
     for n in range(LAYERS):
         for name, shape in shapes(n).items():
-            made[name] = torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
+            result[name] = torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
         steps = torch.arange(0, HEAD, 2) / HEAD
-        made[f"cross_model.layers.{n}.1.fn.rotary_emb.inv_freq"] = 10_000**-steps
-    return {name: value.contiguous() for name, value in made.items()}
+        result[f"cross_model.layers.{n}.1.fn.rotary_emb.inv_freq"] = 10_000**-steps
+    return {name: value.contiguous() for name, value in result.items()}
 
 
 def make_checkpoint(folder: Path, clip: str) -> Path:

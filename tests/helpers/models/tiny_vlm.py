@@ -88,17 +88,17 @@ def chatml(image: str, video: str = "") -> str:
 
 def tokenizer(special: list[str], **roles: object) -> PreTrainedTokenizerFast:
     """Byte-level BPE with the special tokens of a model."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    result = Tokenizer(models.BPE())
+    result.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    result.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=400,
         special_tokens=special,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    made.train_from_iterator(CORPUS, trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=made, **roles)
+    result.train_from_iterator(CORPUS, trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=result, **roles)
 
 
 def llava(folder: Path, text: Shape = TEXT, seeing: Shape = SEEING) -> None:
@@ -152,14 +152,14 @@ def qwen(
     template = chatml(*QWEN_SEEN)
     names = ("vision_start", "vision_end", "image", "video")
     ids = dict(zip(names, words.convert_tokens_to_ids(QWEN[3:]), strict=True))
-    made = config(
+    result = config(
         text_config={"vocab_size": len(words), **TEXT, "rope_parameters": ROPE, **text},
         vision_config={"depth": 2, "num_heads": 4, **vision},
         **{f"{name}_token_id": number for name, number in ids.items()},
         tie_word_embeddings=False,
     )
     videos = {Qwen3VLProcessor: Qwen3VLVideoProcessor}.get(processor, Qwen2VLVideoProcessor)
-    write(folder, made, processor(images, words, videos(), chat_template=template))
+    write(folder, result, processor(images, words, videos(), chat_template=template))
 
 
 def qwen2_vl(folder: Path) -> None:

@@ -76,7 +76,7 @@ def idefics(folder: Path, config: type, processor: type, *parts: type) -> None:
     words = tokenizer(special, **ENDS)
     edges = {"size": {"longest_edge": 56}, "max_image_size": {"longest_edge": 28}}
     images, *videos = (part(**edges) for part in parts)
-    made = processor(
+    result = processor(
         images,
         words,
         *videos,
@@ -89,7 +89,7 @@ def idefics(folder: Path, config: type, processor: type, *parts: type) -> None:
         image_token_id=words.convert_tokens_to_ids("<image>"),
         pad_token_id=2,
     )
-    write(folder, described, made)
+    write(folder, described, result)
 
 
 def smolvlm(folder: Path) -> None:
@@ -190,7 +190,7 @@ def gemma(
     template = gemma_template("<|turn>", "<turn|>", image="<|image|>", video="<|video|>")
     hearing, seeing, watching = parts
     patches = {"patch_size": 7, "pooling_kernel_size": 2}
-    made = processor(
+    result = processor(
         feature_extractor=hearing(),
         image_processor=seeing(**patches, max_soft_tokens=70),
         tokenizer=words,
@@ -207,7 +207,7 @@ def gemma(
         tie_word_embeddings=False,
         **ids,
     )
-    write(folder, whole, made)
+    write(folder, whole, result)
 
 
 def qwen3_omni(folder: Path) -> None:

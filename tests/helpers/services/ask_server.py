@@ -44,8 +44,13 @@ class Spoken:
         """A scorer that asks this server, quickly."""
         address = server if isinstance(server, str) else server.address
         own = {"openai": "openai-compatible:m", "gemini": "gemini:m"}[self.name]
-        given = {"base_url": address + self.path, "api_key": "k", "backoff": 0.02, "timeout": 60.0}
-        return t2v_eval.load(name or own, **{**given, **options})
+        defaults = {
+            "base_url": address + self.path,
+            "api_key": "k",
+            "backoff": 0.02,
+            "timeout": 60.0,
+        }
+        return t2v_eval.load(name or own, **{**defaults, **options})
 
     def cell(self, body: Any) -> str:
         """What `Request.cell` is of a request that a scorer makes."""

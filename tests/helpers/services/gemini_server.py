@@ -24,8 +24,8 @@ def generated(
 ) -> dict[str, Any]:
     """An answer whose first token, after those of `before`, has these probabilities."""
     ordered = sorted((listed or {}).items(), key=lambda pair: -pair[1])
-    said = text if text is not None else (ordered[0][0] if ordered else "Yes")
-    answer = candidate(said, ended)
+    message = text if text is not None else (ordered[0][0] if ordered else "Yes")
+    answer = candidate(message, ended)
     if listed:
         rows = [[token(name, 1.0)] for name in before] + [[token(*pair) for pair in ordered]]
         answer["logprobsResult"] = {
@@ -108,7 +108,9 @@ class BatchService(loopback.BatchService):
         if path.endswith(":download"):
             return Reply(self.files[path.split("/")[-1].removesuffix(":download")])
         if path == "/v1beta/batches":
-            return Reply({"operations": [self.told(one) for one in [*self.batches.values()][::-1]]})
+            return Reply(
+                {"operations": [self.told(item) for item in [*self.batches.values()][::-1]]}
+            )
         if path.startswith("/v1beta/batches/"):
             name = path.removeprefix("/v1beta/")
             if name not in self.batches:
@@ -125,14 +127,14 @@ class BatchService(loopback.BatchService):
             )
         assert command == "upload, finalize"
         name = self.kept(request.body.decode())
-        told = {"file": {"name": f"files/{name}", "mimeType": "jsonl", "state": "ACTIVE"}}
-        return Reply(told, headers={"x-goog-upload-status": "final"})
+        result = {"file": {"name": f"files/{name}", "mimeType": "jsonl", "state": "ACTIVE"}}
+        return Reply(result, headers={"x-goog-upload-status": "final"})
 
     def start(self, asked: dict[str, Any]) -> dict[str, Any]:
-        made = {"name": f"batches/{len(self.batches)}", "looks": self.looks, "state": "PENDING"}
-        made |= {"file": asked["inputConfig"]["fileName"], "displayName": asked["displayName"]}
-        self.batches[str(made["name"])] = made
-        return self.told(made)
+        result = {"name": f"batches/{len(self.batches)}", "looks": self.looks, "state": "PENDING"}
+        result |= {"file": asked["inputConfig"]["fileName"], "displayName": asked["displayName"]}
+        self.batches[str(result["name"])] = result
+        return self.told(result)
 
     def told(self, batch: dict[str, Any]) -> dict[str, Any]:
         about = {"state": f"BATCH_STATE_{batch['state']}", "displayName": batch["displayName"]}

@@ -42,10 +42,10 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             if self.path.startswith("/api/datasets/"):
                 return self.describe()
             path = self.path.replace(COMMIT, "main")
-            before, found, name = path.partition("/resolve/main/")
+            before, separator, name = path.partition("/resolve/main/")
             data_set = before.removeprefix("/datasets/")
             hub.asked.append((self.command, name, self.headers.get("Range", "")))
-            if not found or data_set not in hub.files:
+            if not separator or data_set not in hub.files:
                 return self.refuse(404, "RepoNotFound")
             if data_set in hub.gated:
                 return self.refuse(401, "GatedRepo")
@@ -124,9 +124,9 @@ def serving() -> Iterator[Hub]:
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """A hub that the client of this process talks to; it never waits before it tries again."""
-    with serving() as made:
-        point_at(made.url, monkeypatch)
-        yield made
+    with serving() as server:
+        point_at(server.url, monkeypatch)
+        yield server
 
 
 def point_at(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

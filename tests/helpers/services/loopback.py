@@ -49,8 +49,8 @@ class Request:
     @property
     def images(self) -> list[str]:
         """What was sent as images: data URLs, or the base64 of the files."""
-        found = (part.get("image_url", part.get("inlineData")) for part in self._parts)
-        return [str(one.get("url") or one["data"]) for one in found if one]
+        result = (part.get("image_url", part.get("inlineData")) for part in self._parts)
+        return [str(item.get("url") or item["data"]) for item in result if item]
 
     @property
     def cell(self) -> str:

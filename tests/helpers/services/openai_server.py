@@ -104,10 +104,10 @@ class BatchService(loopback.BatchService):
         if parts[0] != "batches":
             return self.behave(request)
         if request.method == "POST":
-            made = {"id": f"batch_{len(self.batches)}", "object": "batch", "looks": self.looks}
-            made |= {**request.body, "status": "validating", "created_at": 1}
-            self.batches[str(made["id"])] = made
-            return Reply(made)
+            result = {"id": f"batch_{len(self.batches)}", "object": "batch", "looks": self.looks}
+            result |= {**request.body, "status": "validating", "created_at": 1}
+            self.batches[str(result["id"])] = result
+            return Reply(result)
         if len(parts) == 1:
             listed = [*self.batches.values()][::-1]
             return Reply({"object": "list", "data": listed, "has_more": False})
@@ -120,13 +120,13 @@ class BatchService(loopback.BatchService):
         if answered is None:
             return batch
         batch["status"] = self.ends_as
-        good, bad = [], []
+        valid, bad = [], []
         for line, reply in answered:
             response = {"status_code": reply.status, "request_id": "r", "body": reply.body}
             row = {"id": "r", "custom_id": line["custom_id"], "response": response, "error": None}
             line = json.dumps(row, ensure_ascii=False)
-            (good if reply.status == 200 else bad).append(line)
-        for name, rows in (("output_file_id", good), ("error_file_id", bad)):
+            (valid if reply.status == 200 else bad).append(line)
+        for name, rows in (("output_file_id", valid), ("error_file_id", bad)):
             if rows:
                 batch[name] = self.kept("\n".join(rows))
         return batch

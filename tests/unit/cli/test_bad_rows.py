@@ -74,21 +74,23 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_with_skip_one_bad_row_fails_and_the_others_are_scored(images, case):
-    name, content, said = BAD[case]
+    name, content, message = BAD[case]
     (images / name).write_bytes(content)
     out = images / "out.jsonl"
     common = ("score", "-m", "toy-colours", "--pairs", images / name, "--no-store", "--out", out)
     done = call(*common, "--on-error", "skip")
     rows = read_table(out)
     assert len(rows) == 5
-    good = [rows[n] for n in (0, 1, 3, 4)]
+    valid = [rows[n] for n in (0, 1, 3, 4)]
     wanted = [
         expected(draw_image(n), t) for n, t in enumerate(["a cat", "a dog", "a fish", "a bird"])
     ]
-    assert [row["score"] for row in good] == pytest.approx(wanted, abs=1e-6)
-    assert [row["note"] for row in good] == ["x"] * 4 and not any(row["error"] for row in good)
+    assert [row["score"] for row in valid] == pytest.approx(wanted, abs=1e-6)
+    assert [row["note"] for row in valid] == ["x"] * 4 and not any(row["error"] for row in valid)
     assert rows[2]["score"] is None
-    assert rows[2]["error"].startswith("row 3") and said in rows[2]["error"].replace("File", "file")
+    assert rows[2]["error"].startswith("row 3") and message in rows[2]["error"].replace(
+        "File", "file"
+    )
     assert "1 of 5 scores failed" in done.stderr
 
 
@@ -140,10 +142,10 @@ def test_parquet_rows(images):
     out = images / "o.jsonl"
     call("score", "-m", "toy-colours", "--pairs", images / "t.parquet", "--no-store",
          "--on-error", "skip", "--out", out)  # fmt: skip
-    found = read_table(out)
-    assert [row["score"] is None for row in found] == [False, False, True, True, True]
-    assert [row["image"] for row in found][:2] == ["0.png", "1.png"]
-    assert all(row["error"].startswith(f"row {n}") for n, row in enumerate(found, 1) if n > 2)
+    result = read_table(out)
+    assert [row["score"] is None for row in result] == [False, False, True, True, True]
+    assert [row["image"] for row in result][:2] == ["0.png", "1.png"]
+    assert all(row["error"].startswith(f"row {n}") for n, row in enumerate(result, 1) if n > 2)
 
 
 @pytest.mark.parametrize("case", [c for c in BAD if c not in ("no image at all", "a folder")])
@@ -170,8 +172,8 @@ def test_captions_are_read_before_a_model_is_loaded(images, monkeypatch):
     (images / "c.json").write_text(json.dumps(captions))
     assert "'1' has '5'" in call(*common, images / "c.json", images, code=2).stderr
     (images / "c.json").write_text(json.dumps({"0": "a cat"}))
-    said = call(*common, images / "c.json", images, code=2).stderr
-    assert "3 images have no caption in" in said and "'1', '2', '3'" in said
+    output = call(*common, images / "c.json", images, code=2).stderr
+    assert "3 images have no caption in" in output and "'1', '2', '3'" in output
     (images / "c.json").write_text("[" * 100_000)
     assert "is not JSON" in call(*common, images / "c.json", images, code=2).stderr
 

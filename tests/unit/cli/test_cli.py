@@ -98,17 +98,17 @@ def test_a_scored_table_keeps_its_columns_so_that_agree_reads_it(images, tmp_pat
     rows[1]["tags"] = "colour"
     write = "\n".join(map(json.dumps, rows))
     table.write_text(write)
-    asked = ("score", "-m", "toy-colours", "--pairs", table, "--store", store)
-    call(*asked, "--out", out)
+    arguments = ("score", "-m", "toy-colours", "--pairs", table, "--store", store)
+    call(*arguments, "--out", out)
     assert [row["human"] for row in read_table(out)] == ["3", "1", "2"]
     assert [row["tags"] for row in read_table(out)] == ["", "colour", ""]
-    said = call("agree", out, "--human", "human", "--scores", "score", "--json").stdout
+    output = call("agree", out, "--human", "human", "--scores", "score", "--json").stdout
     scores = [expected(draw_image(s), f"caption {s}") for s in range(3)]
-    found = json.loads(said)["scores"]["score"]["all"]["spearman"]["value"]
-    assert found == pytest.approx(spearmanr(people, scores).statistic)
+    actual = json.loads(output)["scores"]["score"]["all"]["spearman"]["value"]
+    assert actual == pytest.approx(spearmanr(people, scores).statistic)
     table.write_text(write.replace("human", "score"))
-    said = call(*asked, code=2).stderr
-    assert "columns 'score' of their own" in " ".join(said.split())
+    output = call(*arguments, code=2).stderr
+    assert "columns 'score' of their own" in " ".join(output.split())
 
 
 def test_images_of_a_table_are_below_the_root(images, tmp_path, store):
@@ -144,9 +144,9 @@ def test_templates_and_options_reach_the_scorer(images):
 
 
 def test_options_are_read_as_json_or_as_python_writes_them():
-    said = ["a=1.5", "b=true", "c=False", "d=None", "e=False, really", 'f={"fps": 2.0}', "g="]
-    found = {"a": 1.5, "b": True, "c": False, "d": None, "e": "False, really", "f": {"fps": 2.0}}
-    assert parse_options(said) == {**found, "g": ""}
+    options = ["a=1.5", "b=true", "c=False", "d=None", "e=False, really", 'f={"fps": 2.0}', "g="]
+    result = {"a": 1.5, "b": True, "c": False, "d": None, "e": "False, really", "f": {"fps": 2.0}}
+    assert parse_options(options) == {**result, "g": ""}
 
 
 def test_failed_scores_are_empty_and_said(images, tmp_path, store):
@@ -187,9 +187,9 @@ def test_on_error_stops_with_the_word_of_the_shell_and_with_that_of_python(image
 def test_wrong_arguments_are_one_line_too(images, arguments, message):
     if arguments[0] == "score":
         arguments = [*arguments, "-m", "toy-colours", images[0], "-t", "x", "--no-store"]
-    said = call(*arguments, code=2).stderr
-    assert said.startswith("error: ") and message.lower() in said.lower()
-    assert len(said.splitlines()) == 1
+    output = call(*arguments, code=2).stderr
+    assert output.startswith("error: ") and message.lower() in output.lower()
+    assert len(output.splitlines()) == 1
 
 
 def test_debug_shows_where_an_error_came_from(images):
@@ -305,8 +305,8 @@ def test_store_commands(images, tmp_path, store):
     (tmp_path / "bad.png").write_bytes(b"no picture")
     call(*common, "-m", "toy-colours", *images, tmp_path / "bad.png")
     call(*common, "-m", "toy-colours", *images, "--question", "a {}")
-    told = call("store", "stats", "--store", store).stdout
-    assert str(store) in told and "toy-colours weights" in told
+    output = call("store", "stats", "--store", store).stdout
+    assert str(store) in output and "toy-colours weights" in output
     out = tmp_path / "all.jsonl"
     call("store", "export", "--store", store, "--out", out)
     rows = read_table(out)

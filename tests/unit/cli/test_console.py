@@ -38,7 +38,7 @@ def run(store, columns=None):
     try:
         process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=theirs)
         os.close(theirs)
-        said = b""
+        output = b""
         while True:
             try:
                 some = os.read(ours, 65536)
@@ -46,17 +46,17 @@ def run(store, columns=None):
                 break
             if not some:
                 break
-            said += some
+            output += some
         assert process.wait() == 0
     finally:
         os.close(ours)
-    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode())
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", output.decode())
 
 
 def test_a_terminal_is_told_all_of_it(tmp_path):
-    said = run(tmp_path / "store.db", columns=80)
-    last = [line for line in re.split(r"[\r\n]+", said) if "48/48 scores" in line][-1]
-    assert "━" in last and "toy-oracle on toy-broken, 12 items" in said
+    output = run(tmp_path / "store.db", columns=80)
+    last = [line for line in re.split(r"[\r\n]+", output) if "48/48 scores" in line][-1]
+    assert "━" in last and "toy-oracle on toy-broken, 12 items" in output
     assert re.search(r"0:00:00 left +[\d.]+/s, 4 failed", last) and "reused" not in last
     again = run(tmp_path / "store.db", columns=80)
     assert "0.0/s, 44 reused, 4 failed" in again, "what failed is tried again"
@@ -64,9 +64,11 @@ def test_a_terminal_is_told_all_of_it(tmp_path):
 
 
 def test_a_file_or_a_pipe_is_not(tmp_path):
-    said = run(tmp_path / "store.db")
-    assert "4 of 48 scores failed and are left out" in said and "4 x not an image" in said
-    assert "━" not in said and "left " not in said.replace("left out", "") and "\x1b" not in said
+    output = run(tmp_path / "store.db")
+    assert "4 of 48 scores failed and are left out" in output and "4 x not an image" in output
+    assert (
+        "━" not in output and "left " not in output.replace("left out", "") and "\x1b" not in output
+    )
 
 
 def test_a_report_is_written_though_nobody_reads_what_is_printed(tmp_path):
@@ -94,7 +96,7 @@ def test_tables_say_what_failed_what_was_published_and_what_metrics_are(capsys):
     )
     report = compare([toy_benchmark.Knows(on_error="skip")], [benchmark], resamples=5)
     console.print_report(report)
-    said = capsys.readouterr().out
-    assert "Knows (failed on 4)" in said and "44 of 48" in said
-    assert "published 0.987" in said and "published right on toys: a paper, table 1" in said
-    assert "right: the share of items that are right, 0 to 1" in said
+    output = capsys.readouterr().out
+    assert "Knows (failed on 4)" in output and "44 of 48" in output
+    assert "published 0.987" in output and "published right on toys: a paper, table 1" in output
+    assert "right: the share of items that are right, 0 to 1" in output

@@ -90,16 +90,16 @@ def test_the_folder_reaches_the_benchmarks_and_nothing_there_is_an_error(
     roots = []
     items = Toys.items
     monkeypatch.setattr(Toys, "items", lambda self: roots.append(self.root) or items(self))
-    asked = ["--model", "toy-flags", "--root_dir", str(tmp_path), "--no_store"]
+    arguments = ["--model", "toy-flags", "--root_dir", str(tmp_path), "--no_store"]
     monkeypatch.setattr(type(benchmarks), "names", lambda self, *_: ["toy-elsewhere"])
     with pytest.raises(SystemExit) as caught:
-        program.main(asked)
+        program.main(arguments)
     assert caught.value.code == 2
     assert f"{tmp_path} holds the files of none of toy-elsewhere" in capsys.readouterr().err
-    program.main([*asked, "--benchmark", "toy-items"])
+    program.main([*arguments, "--benchmark", "toy-items"])
     assert roots == [tmp_path]
     with pytest.raises(SystemExit) as caught:
-        program.main([*asked, "--benchmark", "toy-items", "toy-elsewhere"])
+        program.main([*arguments, "--benchmark", "toy-items", "toy-elsewhere"])
     assert caught.value.code == 2 and "failed: toy-elsewhere" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         program.main(["--model", "toy-flags", "--root_dir", str(tmp_path / "no"), "--no_store"])
@@ -179,10 +179,17 @@ def test_items_without_an_image_are_left_out_where_that_is_said(
 
 
 def test_the_second_run_reuses_the_first(program, tmp_path, capsys):
-    asked = ["--model", "toy-colours", "--root_dir", str(tmp_path), "--store", str(tmp_path / "s")]
-    program.main(asked)
+    arguments = [
+        "--model",
+        "toy-colours",
+        "--root_dir",
+        str(tmp_path),
+        "--store",
+        str(tmp_path / "s"),
+    ]
+    program.main(arguments)
     assert "48 of 48 " in capsys.readouterr().out
-    program.main([*asked, "--seed", "3"])
+    program.main([*arguments, "--seed", "3"])
     assert "48 of 48, 48 reused" in capsys.readouterr().out
 
 
@@ -201,8 +208,8 @@ def test_the_folders_of_t2v_metrics(program, tmp_path, capsys, monkeypatch):
     for name in ("tifa160/tifa160.json", "tifa160/dsg_tifa160_anns.csv", "seetrue/SeeTRUE.csv",
                  "stanfordt23d/stanfordt23d.json"):  # fmt: skip
         (tmp_path / name).rename(tmp_path / Path(name).name)
-    found, bad = program._read(None, tmp_path)
-    assert bad == ["toy-malformed"] and {one.name for one, _ in found} == {
+    result, bad = program._read(None, tmp_path)
+    assert bad == ["toy-malformed"] and {item.name for item, _ in result} == {
         *places, "stanfordt23d-300", "toy-items", "toy-refused", "toy-crash"
     }  # fmt: skip
     err = capsys.readouterr().err

@@ -68,9 +68,9 @@ def test_a_column_of_several_kinds_becomes_text_in_parquet(tmp_path, values, wri
     rows = [{"mixed": value, "score": 0.5} for value in values]
     with pytest.warns(T2VWarning, match="the column 'mixed' holds values of several kinds"):
         write_table(tmp_path / "t.parquet", rows)
-    found = read_table(tmp_path / "t.parquet")
-    assert [row["mixed"] for row in found] == written
-    assert {row["score"] for row in found} == {0.5}
+    result = read_table(tmp_path / "t.parquet")
+    assert [row["mixed"] for row in result] == written
+    assert {row["score"] for row in result} == {0.5}
     for name in ("t.csv", "t.jsonl"):
         write_table(tmp_path / name, rows)
 
@@ -105,9 +105,9 @@ ROWS = [{"image": "a.png", "score": 0.5, "odd": {1, 2}}, {"image": "b.png", "sco
 
 def rescued(message: str) -> list[dict]:
     path = Path(message.rpartition(" rows are in ")[2])
-    found = [json.loads(line) for line in path.read_text().splitlines()]
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
     path.unlink()
-    return found
+    return rows
 
 
 def test_what_cannot_be_written_is_kept_elsewhere(tmp_path, monkeypatch):
@@ -153,7 +153,7 @@ def test_a_report_of_odd_names_is_written(tmp_path):
     class Odd(Toys):
         def items(self):
             return [
-                replace(one, id=EVIL, tags=(f"| `{EVIL}` <b>\n# x",)) for one in super().items()
+                replace(item, id=EVIL, tags=(f"| `{EVIL}` <b>\n# x",)) for item in super().items()
             ]
 
     Report([evaluate(Knows(), Odd(), resamples=10)]).write(tmp_path)
@@ -174,7 +174,7 @@ def test_names_that_no_file_can_have_are_refused_before_the_work(tmp_path, name)
 def test_a_long_name_that_a_file_can_have_is_written(tmp_path):
     name = "x" * 251 + ".csv"
     write_table(check_file(tmp_path / name), [{"a": 1}])
-    assert [one.name for one in tmp_path.iterdir() if one.is_file()] == [name]
+    assert [item.name for item in tmp_path.iterdir() if item.is_file()] == [name]
 
 
 def test_a_device_is_not_replaced_by_a_file(tmp_path):
@@ -258,7 +258,7 @@ def test_all_that_the_console_shows_is_plain(terminal):
 
     class Odd(Toys):
         def items(self):
-            return [replace(one, tags=(EVIL,)) for one in super().items()]
+            return [replace(item, tags=(EVIL,)) for item in super().items()]
 
     runs = [evaluate(Knows(wrong), Odd(), resamples=10) for wrong in (0, 3)]
     runs = [
@@ -274,11 +274,11 @@ def test_all_that_the_console_shows_is_plain(terminal):
         bars.add(EVIL)
     with console.waiting(EVIL):
         pass
-    shown = terminal.getvalue()
+    text = terminal.getvalue()
     for own in ("\x1b[?25l", "\x1b[?25h", "\x1b[1A", "\x1b[2K", "\r"):  # of a progress bar
-        shown = shown.replace(own, "")
-    assert not ACTING & set(shown)
-    assert "[bold]x[/bold]" in shown, "and markup is text"
+        text = text.replace(own, "")
+    assert not ACTING & set(text)
+    assert "[bold]x[/bold]" in text, "and markup is text"
 
 
 def test_a_name_of_two_lines_starts_no_line_of_its_own(terminal):
@@ -313,8 +313,8 @@ def test_errors_that_nobody_expected_are_plain_too(capsys):
         raise ValueError("\x1b[2J")
     except ValueError as error:
         console.say_unexpected(type(error), error, error.__traceback__)
-    said = capsys.readouterr().err
-    assert "Traceback" in said and "\\u001b[2J" in said and "\x1b" not in said
+    output = capsys.readouterr().err
+    assert "Traceback" in output and "\\u001b[2J" in output and "\x1b" not in output
 
 
 def test_texts_of_odd_names_are_written(tmp_path):
@@ -323,7 +323,7 @@ def test_texts_of_odd_names_are_written(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["agree", "t.csv", "--human", "a", "--scores", "b", "--seed", "-1"], "--seed -1: pass"),
         (["data", "winoground", "--root", "x" * 300], "File name too long"),
@@ -333,12 +333,12 @@ def test_texts_of_odd_names_are_written(tmp_path):
         (["score", "-m", "toy-colours", "a.png", "-t", "x", "--store", "."], "is a folder"),
     ],
 )
-def test_what_a_user_mistypes_is_one_line(tmp_path, monkeypatch, arguments, said):
+def test_what_a_user_mistypes_is_one_line(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     draw_image(0).save("a.png")
     Path("t.csv").write_text("a,b\n1,2\n2,3\n3,1\n")
     done = call(*arguments, code=2)
-    assert done.stderr.startswith("error: ") and said in done.stderr, done.stderr
+    assert done.stderr.startswith("error: ") and message in done.stderr, done.stderr
 
 
 def test_a_table_for_spreadsheets_acts_on_no_terminal(tmp_path, monkeypatch, capsys):

@@ -62,12 +62,12 @@ def test_excerpts_of_published_files_against_oracles(name):
     rows = read(EXCERPTS)
     goldens = [row for row in json.loads(GOLDENS.read_text()) if row["table"] == name]
     scores = list(dict.fromkeys(row["column"] for row in goldens))
-    found = agreement(rows, scores=scores, resamples=1, **columns)
+    result = agreement(rows, scores=scores, resamples=1, **columns)
     h = [float(row[columns["human"]]) for row in rows]
     for column in scores:
         s = [float(row[column]) for row in rows]
         for metric, oracle in ORACLES.items():
-            value = found.scores[column]["all"][metric].value
+            value = result.scores[column]["all"][metric].value
             assert value == pytest.approx(oracle(s, h), abs=1e-9), (column, metric)
 
 
@@ -83,7 +83,7 @@ def test_the_answers_of_a_prompt_become_a_score():
     rows = {}
     for row in TABLES["dsg"][0](EXCERPTS):
         rows.setdefault(row["prompt"], []).append(row)
-    assert {prompt: len(found) for prompt, found in rows.items()} == dict.fromkeys(rows, 5)
+    assert {prompt: len(ratings) for prompt, ratings in rows.items()} == dict.fromkeys(rows, 5)
     none = {row["dsg / pali-17b"] for row in rows["tifa160_134"]}
     assert none == {0.0}, "no question of this prompt was answered"
     for row in rows["tifa160_67"]:
@@ -109,16 +109,16 @@ def test_the_script_says_what_is_off(capsys, monkeypatch, tmp_path):
 def test_accuracy_by_split():
     read, columns = TABLES["sugarcrepe"]
     column = "GPT-4V positive-first"
-    found = agreement(read(EXCERPTS), scores=[column], resamples=50, **columns)
-    wanted = {}
+    actual = agreement(read(EXCERPTS), scores=[column], resamples=50, **columns)
+    expected = {}
     for split in reproduce_tables.SPLITS:
         path = EXCERPTS / f"sugarcrepe/gpt4v_correct_{split}.json"
         answers = list(json.loads(path.read_text())["positive-first"].values())
-        wanted[split] = answers.count(True) / len(answers)
-    got = {tag: metrics["accuracy"].value for tag, metrics in found.scores[column].items()}
-    assert got.pop("all") == pytest.approx(sum(wanted.values()) / 7)
-    assert got == pytest.approx(wanted)
-    assert found.counts[column]["add_att"] == Counts(30, 30, 30)
+        expected[split] = answers.count(True) / len(answers)
+    got = {tag: metrics["accuracy"].value for tag, metrics in actual.scores[column].items()}
+    assert got.pop("all") == pytest.approx(sum(expected.values()) / 7)
+    assert got == pytest.approx(expected)
+    assert actual.counts[column]["add_att"] == Counts(30, 30, 30)
 
 
 ROWS = [
@@ -132,13 +132,13 @@ ROWS = [
 
 
 def test_groups_by_hand():
-    found = agreement(ROWS, "human", ["score"], group="prompt", tags="tags", resamples=200)
-    assert found.n == 6 and found.unit == "prompt"
-    assert list(found.scores["score"]) == ["all", "counting", "colour"]
-    assert found.counts["score"] == {
+    result = agreement(ROWS, "human", ["score"], group="prompt", tags="tags", resamples=200)
+    assert result.n == 6 and result.unit == "prompt"
+    assert list(result.scores["score"]) == ["all", "counting", "colour"]
+    assert result.counts["score"] == {
         "all": Counts(6, 5, 2), "counting": Counts(3, 3, 1), "colour": Counts(3, 2, 2)
     }  # fmt: skip
-    value = {metric: got.value for metric, got in found.scores["score"]["all"].items()}
+    value = {metric: got.value for metric, got in result.scores["score"]["all"].items()}
     # Within x all three pairs are right, within y the only one is wrong.
     assert value["tau_b_per_group"] == pytest.approx(0)
     assert value["spearman_per_group"] == pytest.approx(0)
@@ -147,9 +147,9 @@ def test_groups_by_hand():
         ignoring([0.9, 0.2, 0.4, 0.8, 0.7], [3, 1, 2, 1, 2])
     )
     # With two groups a resample is x, y or both; the means can be 1, -1 and 0 and nothing else.
-    low, high = found.scores["score"]["all"]["tau_b_per_group"][1:]
+    low, high = result.scores["score"]["all"]["tau_b_per_group"][1:]
     assert (low, high) == (-1, 1)
-    assert math.isnan(found.scores["score"]["counting"]["tau_b"].low), "one group has no spread"
+    assert math.isnan(result.scores["score"]["counting"]["tau_b"].low), "one group has no spread"
 
 
 def test_groups_widen_the_interval():
@@ -170,15 +170,15 @@ def test_groups_widen_the_interval():
 
 def test_labels_of_0_and_1():
     rows = [{"h": h, "s": s} for h, s in zip("110100", (0.9, 0.4, 0.4, 0.8, 0.1, 0.6), strict=True)]
-    found = agreement(rows, "h", ["s"], resamples=5).scores["s"]["all"]
+    result = agreement(rows, "h", ["s"], resamples=5).scores["s"]["all"]
     h, s = [1, 1, 0, 1, 0, 0], [0.9, 0.4, 0.4, 0.8, 0.1, 0.6]
-    assert found["auroc"].value == pytest.approx(roc_auc_score(h, s))
-    assert found["average_precision"].value == pytest.approx(average_precision_score(h, s))
-    assert "accuracy" not in found
+    assert result["auroc"].value == pytest.approx(roc_auc_score(h, s))
+    assert result["average_precision"].value == pytest.approx(average_precision_score(h, s))
+    assert "accuracy" not in result
     for row in rows:
         row["s"] = row["s"] > 0.5
-    found = agreement(rows, "h", ["s"], resamples=5).scores["s"]["all"]
-    assert found["accuracy"].value == pytest.approx(4 / 6)
+    result = agreement(rows, "h", ["s"], resamples=5).scores["s"]["all"]
+    assert result["accuracy"].value == pytest.approx(4 / 6)
 
 
 ORDINAL = [name for name, metric in METRICS.items() if not metric.needs_labels]
@@ -198,20 +198,20 @@ def test_resamples_are_of_the_same_metrics(grouped):
         of = _pooled(s, h, ORDINAL)
         for _ in range(50):
             index = rng.integers(0, n, n)
-            wanted = {m: METRICS[m].compute(s[index].ravel(), h[index].ravel()) for m in ORDINAL}
-            del wanted["acc23"]
-            found = {m: value for m, value in of(index).items() if m != "acc23"}
-            assert found == pytest.approx(wanted, abs=1e-12, nan_ok=True)
+            expected = {m: METRICS[m].compute(s[index].ravel(), h[index].ravel()) for m in ORDINAL}
+            del expected["acc23"]
+            actual = {m: value for m, value in of(index).items() if m != "acc23"}
+            assert actual == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_columns_become_numbers():
-    given = [1, "2.5", "", None, "NaN", "n/a", True, "False", [4, None, "5"], []]
-    found = numbers([{"x": value} for value in given] + [{"y": 1}], "x")
+    values = [1, "2.5", "", None, "NaN", "n/a", True, "False", [4, None, "5"], []]
+    actual = numbers([{"x": value} for value in values] + [{"y": 1}], "x")
     nan = math.nan
-    np.testing.assert_array_equal(found, [1, 2.5, nan, nan, nan, nan, 1, 0, 4.5, nan, nan])
-    given = ["85 %", "-0,5", "0,125", " yes", "No", "-", "#N/A", "[4, None, 5]", "[]", "1e-3"]
-    found = numbers([{"x": value} for value in given], "x")
-    np.testing.assert_array_equal(found, [0.85, -0.5, 0.125, 1, 0, nan, nan, 4.5, nan, 0.001])
+    np.testing.assert_array_equal(actual, [1, 2.5, nan, nan, nan, nan, 1, 0, 4.5, nan, nan])
+    values = ["85 %", "-0,5", "0,125", " yes", "No", "-", "#N/A", "[4, None, 5]", "[]", "1e-3"]
+    actual = numbers([{"x": value} for value in values], "x")
+    np.testing.assert_array_equal(actual, [0.85, -0.5, 0.125, 1, 0, nan, nan, 4.5, nan, 0.001])
     assert numbers([{"x": Decimal("0.5")}, {"x": np.int8(3)}], "x").tolist() == [0.5, 3]
     assert split_tags(["a", " b ", "a"]) == ("a", "b") and split_tags(None) == ()
     assert split_tags(0) == ("0",) and split_tags(nan) == ()
@@ -234,8 +234,8 @@ def test_objects_in_columns_are_reached_by_a_dot():
 
 def test_raters_side_by_side():
     rows = [
-        {"r1": one, "r2": other, "both": both, "s": s}
-        for one, other, both, s in zip(
+        {"r1": first, "r2": other, "both": both, "s": s}
+        for first, other, both, s in zip(
             "1335", ["2", "", "4", ""], [1.5, 3, 3.5, 5], "1432", strict=True
         )
     ]
@@ -268,15 +268,15 @@ def test_raters_side_by_side():
     ],
 )
 def test_what_cannot_be_used_is_named(rows, options, message):
-    given = {"human": "human", "scores": ["score"]} | options
+    arguments = {"human": "human", "scores": ["score"]} | options
     with pytest.raises((InputError, TableError), match=message):
-        agreement(rows, **given)
+        agreement(rows, **arguments)
 
 
 def test_a_tag_called_all_is_not_the_whole_table():
     rows = [{"human": n, "s": n, "t": "all" if n else ""} for n in range(4)]
-    found = agreement(rows, "human", ["s"], tags="t", resamples=5)
-    assert {tag: counts.rows for tag, counts in found.counts["s"].items()} == {
+    result = agreement(rows, "human", ["s"], tags="t", resamples=5)
+    assert {tag: counts.rows for tag, counts in result.counts["s"].items()} == {
         "all": 4, "all (tag)": 3
     }  # fmt: skip
 
@@ -289,9 +289,11 @@ def test_groups_that_are_too_unequal_are_refused(monkeypatch):
 
 
 def test_nothing_to_compare_is_undefined_and_not_an_error():
-    found = agreement([{"human": 1, "s": ""}], "human", ["s"], group="human", resamples=5)
-    assert all(math.isnan(one.value) for one in found.scores["s"]["all"].values())
-    assert found.to_json()["scores"]["s"]["all"]["tau_b"] == dict.fromkeys(("value", "low", "high"))
+    result = agreement([{"human": 1, "s": ""}], "human", ["s"], group="human", resamples=5)
+    assert all(math.isnan(item.value) for item in result.scores["s"]["all"].values())
+    assert result.to_json()["scores"]["s"]["all"]["tau_b"] == dict.fromkeys(
+        ("value", "low", "high")
+    )
 
 
 def call(*arguments, code=0):
@@ -329,9 +331,9 @@ def test_the_command_takes_several_raters(tmp_path):
 
 def test_the_command_prints_tables(tmp_path):
     write_table(tmp_path / "t.csv", ROWS)
-    shown = call(tmp_path / "t.csv", "--human", "human", "--scores", "score", "--group", "prompt")
-    assert "by resampling each prompt" in shown.stdout and "all, per group" in shown.stdout
-    assert "acc23" in shown.stdout and "Traceback" not in shown.output
+    text = call(tmp_path / "t.csv", "--human", "human", "--scores", "score", "--group", "prompt")
+    assert "by resampling each prompt" in text.stdout and "all, per group" in text.stdout
+    assert "acc23" in text.stdout and "Traceback" not in text.output
     wrong = call(tmp_path / "t.csv", "--human", "human", "--scores", "x", code=2)
     assert wrong.stderr.startswith("error: there is no column 'x'")
     assert "no such file" in call("no.csv", "--human", "a", "--scores", "b", code=2).stderr

@@ -31,19 +31,19 @@ def load(name, folder):
 
 @pytest.mark.parametrize("name, references", [("clipscore", None), ("refclipscore", REFERENCES)])
 def test_equals_the_original(name, references, tmp_path):
-    found = score_captions(load(name, tmp_path), CANDIDATES, FOLDER / "images", references)
-    found.write(tmp_path / "out.json")
-    written = json.loads((tmp_path / "out.json").read_text("utf-8"))
-    wanted = json.loads(
+    actual = score_captions(load(name, tmp_path), CANDIDATES, FOLDER / "images", references)
+    actual.write(tmp_path / "out.json")
+    content = json.loads((tmp_path / "out.json").read_text("utf-8"))
+    expected = json.loads(
         (FOLDER / f"cli_expected_{'ref' if references else 'noref'}.json").read_text()
     )
-    assert set(written) == set(wanted)
-    for image, row in wanted.items():
-        assert list(written[image]) == list(row)
-        assert written[image] == pytest.approx(row, abs=1e-5), image
-    means = {key: round(value, 4) for key, value in found.means().items()}
+    assert set(content) == set(expected)
+    for image, row in expected.items():
+        assert list(content[image]) == list(row)
+        assert content[image] == pytest.approx(row, abs=1e-5), image
+    means = {key: round(value, 4) for key, value in actual.means().items()}
     assert means == ({"CLIPScore": 0.1197} | ({"RefCLIPScore": 0.1564} if references else {}))
-    assert list(written) == sorted(written)
+    assert list(content) == sorted(content)
 
 
 @pytest.fixture
@@ -71,11 +71,11 @@ def score(folder, scorer=None, **more):
 
 def test_any_scorer_and_any_case_of_the_ending(folder):
     scorer = ToyEmbedding()
-    found = score(folder, scorer)
-    assert set(found.scores) == {"one", "two"}
-    assert list(found.scores["one"]) == ["ToyEmbedding"]
-    assert found.scores["one"]["ToyEmbedding"] == scorer(draw_image(0), "a cat").item()
-    assert found.counts.cells == 2
+    result = score(folder, scorer)
+    assert set(result.scores) == {"one", "two"}
+    assert list(result.scores["one"]) == ["ToyEmbedding"]
+    assert result.scores["one"]["ToyEmbedding"] == scorer(draw_image(0), "a cat").item()
+    assert result.counts.cells == 2
 
 
 def test_images_without_a_caption_are_named(folder):
@@ -87,15 +87,15 @@ def test_images_without_a_caption_are_named(folder):
 def test_captions_without_an_image_are_left_out_and_named(folder):
     write(folder, "candidates", {"one": "a cat", "two": "a dog", "three": "a bird"})
     with pytest.warns(T2VWarning, match=r"1 of 3 captions .* have no image .*'three'"):
-        found = score(folder)
-    assert found.unused == ["three"] and set(found.scores) == {"one", "two"}
+        result = score(folder)
+    assert result.unused == ["three"] and set(result.scores) == {"one", "two"}
 
 
 def test_references_are_a_list_or_one_text_and_none_may_lack(tmp_path, folder):
     scorer = load("refclipscore", tmp_path)
     references = write(folder, "references", {"one": "a cat", "two": ["a dog", "dogs"], "six": "x"})
-    found = score(folder, scorer, references=references)
-    assert all(list(row) == ["CLIPScore", "RefCLIPScore"] for row in found.scores.values())
+    result = score(folder, scorer, references=references)
+    assert all(list(row) == ["CLIPScore", "RefCLIPScore"] for row in result.scores.values())
     references = write(folder, "references", {"one": "a cat"})
     with pytest.raises(TableError, match=r"no references in .*: 'two'"):
         score(folder, scorer, references=references)
@@ -135,11 +135,11 @@ def test_folders_that_hold_no_images_or_two_of_a_name(folder):
 
 def test_a_broken_image_is_null_and_not_in_the_mean(folder):
     (folder / "images" / "two.Jpeg").write_bytes(b"not a picture")
-    found = score(folder, ToyEmbedding(on_error="skip"))
-    assert found.scores["two"] == {"ToyEmbedding": None}
-    assert "two.Jpeg" in found.failures["two"]
-    assert found.means()["ToyEmbedding"] == found.scores["one"]["ToyEmbedding"]
-    found.write(folder / "out.json")
+    result = score(folder, ToyEmbedding(on_error="skip"))
+    assert result.scores["two"] == {"ToyEmbedding": None}
+    assert "two.Jpeg" in result.failures["two"]
+    assert result.means()["ToyEmbedding"] == result.scores["one"]["ToyEmbedding"]
+    result.write(folder / "out.json")
     assert json.loads((folder / "out.json").read_text())["two"] == {"ToyEmbedding": None}
     (folder / "images" / "one.PNG").write_bytes(b"not a picture")
     assert math.isnan(score(folder, ToyEmbedding(on_error="skip")).means()["ToyEmbedding"])

@@ -53,17 +53,17 @@ def test_tags_have_tests_of_their_own(report):
 
 
 def test_tags_are_corrected_for_all_pairs_and_tags(report):
-    found = {
+    result = {
         (n, tag): of["right"]
-        for n, one in enumerate(report.differences)
-        for tag, of in one.tests.items()
+        for n, item in enumerate(report.differences)
+        for tag, of in item.tests.items()
         if tag
     }
-    assert len(found) == 9
-    apart = {key for key, test in found.items() if test.significant}
-    assert apart == stepwise({key: test.p for key, test in found.items()}) != set()
-    smallest = min(test.p for test in found.values())
-    assert min(test.p_holm for test in found.values()) == pytest.approx(9 * smallest)
+    assert len(result) == 9
+    apart = {key for key, test in result.items() if test.significant}
+    assert apart == stepwise({key: test.p for key, test in result.items()}) != set()
+    smallest = min(test.p for test in result.values())
+    assert min(test.p_holm for test in result.values()) == pytest.approx(9 * smallest)
 
 
 def test_the_json_has_them(report):
@@ -92,9 +92,9 @@ class Refuses(Knows):
 def resampled(values, n, resamples):
     """2.5 % and 97.5 % of means over drawn items; `values` has those of items to be counted."""
     rng = np.random.default_rng(0)
-    drawn = [rng.integers(0, n, n).tolist() for _ in range(resamples)]
-    found = [[values[k] for k in one if k in values] for one in drawn]
-    means = [np.mean(one) for one in found if one]
+    draws = [rng.integers(0, n, n).tolist() for _ in range(resamples)]
+    samples = [[values[k] for k in sample if k in values] for sample in draws]
+    means = [np.mean(sample) for sample in samples if sample]
     return pytest.approx(np.quantile(means, [0.025, 0.975]).tolist())
 
 
@@ -104,27 +104,29 @@ def test_scores_that_one_lacks_count_for_neither():
         [Refuses(range(0, 36, 2), wrong=2), Knows(wrong=2)], [Toys(n=36)], resamples=200
     )
     assert [run.metrics["right"].value for run in report.runs] == [1.0, 0.5]
-    (found,) = report.differences
-    assert found.metrics["right"] == (0, 0, 0) and found.p["right"] == 1
-    assert not found.significant("right")
-    assert (found.cells, found.used) == (36 * 4, 18 * 4)
-    assert found.by_tag["odd"]["right"] == (0, 0, 0)
-    assert np.isnan(found.by_tag["even"]["right"]).all(), "no score is left to compare"
-    assert np.isnan(found.tests["even"]["right"].p) and not found.significant("right", "even")
+    (difference,) = report.differences
+    assert difference.metrics["right"] == (0, 0, 0) and difference.p["right"] == 1
+    assert not difference.significant("right")
+    assert (difference.cells, difference.used) == (36 * 4, 18 * 4)
+    assert difference.by_tag["odd"]["right"] == (0, 0, 0)
+    assert np.isnan(difference.by_tag["even"]["right"]).all(), "no score is left to compare"
+    assert np.isnan(difference.tests["even"]["right"].p) and not difference.significant(
+        "right", "even"
+    )
 
 
 def test_each_may_lack_other_scores():
-    one, other = Refuses({1, 3, 4}), Refuses({3, 6, 8, 9}, wrong=3)
-    (found,) = compare([one, other], [Toys(n=12)], resamples=300).differences
+    first, other = Refuses({1, 3, 4}), Refuses({3, 6, 8, 9}, wrong=3)
+    (difference,) = compare([first, other], [Toys(n=12)], resamples=300).differences
     # Both have items 0, 2, 5, 7, 10 and 11, and the second errs on the first of these.
     apart = {n: float(n == 0) for n in (0, 2, 5, 7, 10, 11)}
-    assert (found.cells, found.used) == (48, 24)
-    assert found.metrics["right"].value == pytest.approx(1 / 6)
-    assert [*found.metrics["right"][1:]] == resampled(apart, 12, 300)
-    assert found.p["right"] == 1, "one item that differs shows nothing"
+    assert (difference.cells, difference.used) == (48, 24)
+    assert difference.metrics["right"].value == pytest.approx(1 / 6)
+    assert [*difference.metrics["right"][1:]] == resampled(apart, 12, 300)
+    assert difference.p["right"] == 1, "one item that differs shows nothing"
     even = {n // 2: value for n, value in apart.items() if n % 2 == 0}
-    assert found.by_tag["even"]["right"].value == pytest.approx(1 / 3)
-    assert [*found.by_tag["even"]["right"][1:]] == resampled(even, 6, 300)
+    assert difference.by_tag["even"]["right"].value == pytest.approx(1 / 3)
+    assert [*difference.by_tag["even"]["right"][1:]] == resampled(even, 6, 300)
 
 
 class Table(Scorer):
@@ -163,7 +165,7 @@ class Rated(Benchmark):
 
     def statistic(self, items, scores):
         human = [item.labels["human"][0] for item in items]
-        return agreement_statistic([float(one[0, 0]) for one in scores], human, ["tau_b"])
+        return agreement_statistic([float(entry[0, 0]) for entry in scores], human, ["tau_b"])
 
 
 def test_metrics_of_order_are_of_the_same_cells():
@@ -171,47 +173,47 @@ def test_metrics_of_order_are_of_the_same_cells():
     human = rng.permutation(9).astype(float)
     one, other = human + rng.normal(size=9), 100 * rng.normal(size=9)
     one[[0, 4]], other[[4, 7]] = np.nan, np.nan
-    (found,) = compare([Table(one), Table(other)], [Rated(human)], resamples=600).differences
+    (difference,) = compare([Table(one), Table(other)], [Rated(human)], resamples=600).differences
     both = ~np.isnan(one + other)
     s, t, h = one[both], other[both], human[both]
-    assert (found.cells, found.used, len(h)) == (9, 6, 6)
+    assert (difference.cells, difference.used, len(h)) == (9, 6, 6)
 
     def apart(first, second):
         return stats.kendalltau(first, h).statistic - stats.kendalltau(second, h).statistic
 
-    assert found.metrics["tau_b"].value == pytest.approx(apart(s, t))
+    assert difference.metrics["tau_b"].value == pytest.approx(apart(s, t))
     # Scores change places when those that both have are brought to one mean and deviation.
     s, t = stats.zscore(s), stats.zscore(t)
     swaps = [np.array(swap) for swap in itertools.product((False, True), repeat=6)]
     every = np.abs([apart(np.where(swap, t, s), np.where(swap, s, t)) for swap in swaps])
-    assert found.p["tau_b"] == pytest.approx(np.mean(every >= every[0] - 1e-12))
+    assert difference.p["tau_b"] == pytest.approx(np.mean(every >= every[0] - 1e-12))
 
 
 def test_only_what_lacks_scores_is_computed_again():
     runs = [evaluate(s, Toys(), resamples=50) for s in (Knows(), Guesses(), Refuses({0}))]
-    asked = []
+    calls = []
 
     def watched(run):
         def of(items, scores):
-            asked.append(len(items))
+            calls.append(len(items))
             return run.statistic_of(items, scores)
 
         return replace(run, statistic_of=of)
 
     whole = Report([watched(run) for run in runs[:2]]).differences
-    assert asked == [24, 12, 6, 12], "a permutation test of both for all items and each tag"
+    assert calls == [24, 12, 6, 12], "a permutation test of both for all items and each tag"
     three = Report([watched(run) for run in runs]).differences
     # p is corrected for three pairs now; all else is as it was.
     assert repr(replace(three[0], tests=whole[0].tests)) == repr(whole[0])
     assert repr(three[0].p) == repr(whole[0].p) and three[0].cells == three[0].used == 48
     # Item 0 is even and of the first three; odd items lack nothing, and their draws remain.
-    asked.clear()
+    calls.clear()
     Report([watched(runs[0]), watched(runs[2])]).differences  # noqa: B018
-    assert sorted(asked) == sorted([24, 12, 6, 12, 12, 6, 3])
+    assert sorted(calls) == sorted([24, 12, 6, 12, 12, 6, 3])
     # What both lack is left out of both already.
-    asked.clear()
+    calls.clear()
     (same,) = Report([watched(runs[2]), watched(replace(runs[2]))]).differences
-    assert sorted(asked) == sorted([24, 12, 6, 12]) and (same.cells, same.used) == (48, 44)
+    assert sorted(calls) == sorted([24, 12, 6, 12]) and (same.cells, same.used) == (48, 44)
 
 
 def test_reports_say_what_is_compared_where_scores_are_missing(tmp_path, capsys):

@@ -38,9 +38,9 @@ def call(*arguments, code=0):
 
 
 def archive(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as made:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as stream:
         for name, content in files.items():
-            made.writestr(name, content)
+            stream.writestr(name, content)
     return path
 
 
@@ -53,29 +53,29 @@ def small(monkeypatch):
 
 def test_it_says_what_is_needed_and_touches_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shown = call("winoground", code=2).stdout + call("seetrue", code=2).stdout
+    text = call("winoground", code=2).stdout + call("seetrue", code=2).stdout
     card = benchmarks.card("seetrue")
-    assert card.page in shown and card.obtain in shown and card.size in shown
-    assert "yonatanbitton/SeeTRUE: SeeTRUE.csv, images.zip" in shown
+    assert card.page in text and card.obtain in text and card.size in text
+    assert "yonatanbitton/SeeTRUE: SeeTRUE.csv, images.zip" in text
     assert not list(tmp_path.iterdir())
     assert "Did you mean 'seetrue'" in call("seetru", code=2).stderr
 
 
 def test_it_checks_a_folder(tmp_path, small):
     EXAMPLES["seetrue"].write(tmp_path)
-    shown = call("seetrue", "--root", tmp_path).stderr
-    assert "found 9 items with 28 images and 9 texts" in shown
-    assert "9 items and seetrue has 602" in shown
+    text = call("seetrue", "--root", tmp_path).stderr
+    assert "found 9 items with 28 images and 9 texts" in text
+    assert "9 items and seetrue has 602" in text
     shutil.rmtree(tmp_path / "images")
-    shown = call("seetrue", "--root", tmp_path, code=2).stderr
-    assert "28 of 28 images are missing" in shown and "Traceback" not in shown
+    text = call("seetrue", "--root", tmp_path, code=2).stderr
+    assert "28 of 28 images are missing" in text and "Traceback" not in text
     assert "drawn" in call("scenes").stdout or "600 items" in call("scenes").stderr
 
 
 def test_a_file_that_is_not_the_published_one_is_named(tmp_path):
     EXAMPLES["seetrue"].write(tmp_path)
-    shown = call("seetrue", "--root", tmp_path, code=2).stderr
-    assert "SeeTRUE.csv is not the published file" in shown.replace("\n", "")
+    text = call("seetrue", "--root", tmp_path, code=2).stderr
+    assert "SeeTRUE.csv is not the published file" in text.replace("\n", "")
 
 
 def test_cards_that_can_be_fetched_know_what_their_files_are():
@@ -108,9 +108,9 @@ def published(tmp_path):
 
 def test_it_fetches_unpacks_and_checks(tmp_path, hub, small):  # noqa: F811
     hub.files["yonatanbitton/SeeTRUE"] = published(tmp_path)
-    shown = call("seetrue", "--root", tmp_path / "mine", "--fetch").stderr
+    text = call("seetrue", "--root", tmp_path / "mine", "--fetch").stderr
     assert {name for _, name, _ in hub.asked if name} == {"SeeTRUE.csv", "images.zip"}
-    assert "28 images" in shown
+    assert "28 images" in text
     assert (tmp_path / "mine" / "SeeTRUE.csv").read_bytes() == hub.files["yonatanbitton/SeeTRUE"][
         "SeeTRUE.csv"
     ]
@@ -129,13 +129,13 @@ def test_without_a_folder_it_has_one_of_its_own(tmp_path, hub, small, monkeypatc
 
 
 def test_the_program_reads_hf_endpoint(tmp_path):
-    with serving() as found:
-        told = {"HF_ENDPOINT": found.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    with serving() as server:
+        told = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1"}
         done = subprocess.run(
             [sys.executable, "-m", "t2v_eval", "data", "seetrue", "--fetch", "--root", tmp_path],
             capture_output=True, text=True, env=os.environ | told, cwd=ROOT,
         )  # fmt: skip
-    assert done.returncode == 2 and found.asked, done.stderr
+    assert done.returncode == 2 and server.asked, done.stderr
     assert "is no longer on the Hugging Face hub" in done.stderr
 
 
@@ -143,8 +143,8 @@ def test_a_download_goes_on_where_it_stopped(tmp_path, hub):  # noqa: F811
     content = os.urandom(300_000)
     hub.files[OURS.hub] = {"a.csv": content, "b/c.txt": b"text"}
     hub.cuts["a.csv"] = [100_000, 50_000]
-    found = data.fetch(OURS, tmp_path)
-    assert [path.read_bytes() for path in found] == [content, b"text"]
+    result = data.fetch(OURS, tmp_path)
+    assert [path.read_bytes() for path in result] == [content, b"text"]
     starts = [asked for method, name, asked in hub.asked if (method, name) == ("GET", "a.csv")]
     assert starts == ["", "bytes=100000-", "bytes=150000-"]
 
@@ -160,10 +160,10 @@ def test_a_file_that_never_comes_whole_is_an_error(tmp_path, hub):  # noqa: F811
 
 
 def test_what_the_card_knows_of_the_content_is_checked(tmp_path, hub):  # noqa: F811
-    good = hashlib.sha256(b"good").hexdigest()
-    card = replace(OURS, sha256={"a.csv": good})
+    digest = hashlib.sha256(b"good").hexdigest()
+    card = replace(OURS, sha256={"a.csv": digest})
     hub.files[OURS.hub] = {"a.csv": b"evil", "b/c.txt": b"text"}
-    with pytest.raises(BenchmarkDataError, match=f"SHA-256 is .*, not {good}; by hand") as caught:
+    with pytest.raises(BenchmarkDataError, match=f"SHA-256 is .*, not {digest}; by hand") as caught:
         data.fetch(card, tmp_path)
     assert OURS.page in str(caught.value) and not (tmp_path / "a.csv").exists()
     hub.files[OURS.hub]["a.csv"] = b"good"
@@ -201,16 +201,16 @@ def test_what_the_hub_does_not_give(tmp_path, hub, monkeypatch, wrong, why):  # 
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(BenchmarkDataError) as caught:
         data.fetch(OURS, tmp_path)
-    said = str(caught.value)
-    assert why in said and "\n" not in said
+    message = str(caught.value)
+    assert why in message and "\n" not in message
     for remedy in (OURS.page, OURS.obtain, str(tmp_path)):
-        assert remedy in said
+        assert remedy in message
 
 
 def test_what_cannot_be_fetched_says_what_to_do(tmp_path):
     card = benchmarks.card("drawbench")
-    shown = call("drawbench", "--root", tmp_path, "--fetch", code=2).stderr
-    assert "cannot be fetched" in shown and card.page in shown.replace("\n", "")
+    text = call("drawbench", "--root", tmp_path, "--fetch", code=2).stderr
+    assert "cannot be fetched" in text and card.page in text.replace("\n", "")
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         data.fetch(benchmarks.card("seetrue"), tmp_path / "file")
@@ -222,8 +222,8 @@ def web(tmp_path):
     (tmp_path / "web" / "b").mkdir(parents=True)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *given):
-            super().__init__(*given, directory=tmp_path / "web")
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=tmp_path / "web")
 
         def log_message(self, *_):
             pass
@@ -270,8 +270,8 @@ def test_no_path_leads_out_of_the_folder(tmp_path, name):
 def test_links_and_bombs_are_refused(tmp_path):
     link = zipfile.ZipInfo("link")
     link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "link.zip", "w") as made:
-        made.writestr(link, "/etc/passwd")
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as stream:
+        stream.writestr(link, "/etc/passwd")
     with pytest.raises(BenchmarkDataError, match="'link', which is a link"):
         data.unpack(tmp_path / "link.zip", tmp_path)
     bomb = archive(tmp_path / "bomb.zip", {"zeros": bytes(1 << 27)})
@@ -307,18 +307,18 @@ def test_what_is_packed_in_secret_is_refused(tmp_path):
     path.write_bytes(content)
     with pytest.raises(BenchmarkDataError, match="cannot be unpacked: .*password"):
         data.unpack(path, tmp_path)
-    assert [one.name for one in tmp_path.iterdir()] == ["a.zip"]
+    assert [item.name for item in tmp_path.iterdir()] == ["a.zip"]
 
 
 def test_unpacking_again_keeps_what_is_there(tmp_path):
     path = archive(tmp_path / "a.zip", {"d/one.txt": "one", "d/two.txt": "two"})
-    made = data.unpack(path, tmp_path / "in")
-    assert [one.read_text() for one in made] == ["one", "two"]
-    before = made[0].stat().st_mtime_ns
-    made[1].write_text("cut")
-    made[1].write_text("c")
-    assert data.unpack(path, tmp_path / "in") == made
-    assert made[0].stat().st_mtime_ns == before and made[1].read_text() == "two"
+    files = data.unpack(path, tmp_path / "in")
+    assert [item.read_text() for item in files] == ["one", "two"]
+    before = files[0].stat().st_mtime_ns
+    files[1].write_text("cut")
+    files[1].write_text("c")
+    assert data.unpack(path, tmp_path / "in") == files
+    assert files[0].stat().st_mtime_ns == before and files[1].read_text() == "two"
     assert sorted(p.name for p in (tmp_path / "in" / "d").iterdir()) == ["one.txt", "two.txt"]
 
 
@@ -350,8 +350,8 @@ def test_the_folder_itself_may_be_a_link_and_a_link_is_replaced_not_followed(tmp
 def test_an_archive_of_special_files_is_refused(tmp_path, kind):
     member = zipfile.ZipInfo("odd")
     member.external_attr = (kind | 0o644) << 16
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
-        made.writestr(member, "")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as stream:
+        stream.writestr(member, "")
     with pytest.raises(BenchmarkDataError, match="'odd', which is not a regular file"):
         data.unpack(tmp_path / "a.zip", tmp_path / "in")
 
@@ -362,9 +362,9 @@ def test_an_archive_of_special_files_is_refused(tmp_path, kind):
     [("a.txt", "a.txt"), ("a.txt", "A.TXT"), ("d/x", "D/x"), ("é", "e\u0301"), ("a\\b", "a/b")],
 )
 def test_names_that_may_be_one_file_are_refused(tmp_path, first, second):
-    with zipfile.ZipFile(tmp_path / "a.zip", "w") as made:
-        made.writestr(first, "1")
-        made.writestr(second, "2")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as stream:
+        stream.writestr(first, "1")
+        stream.writestr(second, "2")
     with pytest.raises(BenchmarkDataError, match="which may be one file"):
         data.unpack(tmp_path / "a.zip", tmp_path / "in")
     assert not list((tmp_path / "in").iterdir())

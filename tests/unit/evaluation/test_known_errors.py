@@ -82,23 +82,23 @@ def test_07_a_missing_score_moves_no_label(tmp_path):
     scores = [column(item.labels["human"]) for item in items]
     for n in range(0, len(items), 2):
         scores[n][0] = np.nan
-    found = benchmark.metrics(items, scores)
-    assert found["auroc"] == found["mean_auroc"] == 1
+    result = benchmark.metrics(items, scores)
+    assert result["auroc"] == result["mean_auroc"] == 1
 
 
 def test_08_unsigned_integers_do_not_wrap():
     scores, human = np.array([3, 1, 2, 250], np.uint8), np.array([1, 2, 3, 4], np.uint8)
-    wanted = stats.kendalltau([3, 1, 2, 250], [1, 2, 3, 4]).statistic
-    assert metrics.kendall_tau_b(scores, human) == pytest.approx(wanted)
+    expected = stats.kendalltau([3, 1, 2, 250], [1, 2, 3, 4]).statistic
+    assert metrics.kendall_tau_b(scores, human) == pytest.approx(expected)
     assert metrics.pairwise_accuracy(scores, human, "strict").value == 4 / 6
 
 
 def test_09_none_and_nan_are_missing_for_every_metric():
     for metric in METRICS.values():
-        wanted = metric.compute([0.9, 0.3, 0.8, 0.1], [1, 1, 0, 0])
+        expected = metric.compute([0.9, 0.3, 0.8, 0.1], [1, 1, 0, 0])
         for missing in (None, math.nan):
-            assert metric.compute([0.9, missing, 0.3, 0.8, 0.1], [1, 0, 1, 0, 0]) == wanted
-            assert metric.compute([0.9, 0.3, 0.8, 0.1, 0.7], [1, 1, 0, 0, missing]) == wanted
+            assert metric.compute([0.9, missing, 0.3, 0.8, 0.1], [1, 0, 1, 0, 0]) == expected
+            assert metric.compute([0.9, 0.3, 0.8, 0.1, 0.7], [1, 1, 0, 0, missing]) == expected
 
 
 def test_10_too_little_is_undefined_and_other_names_are_errors():

@@ -23,26 +23,26 @@ def images():
 
 def test_scores_spread_and_order(images):
     scorer = ToyPair(device="cpu")
-    own = Template("Is it {}?", "Yes")
-    told = t2v_eval.template_sensitivity(scorer, images, TEXTS, ["vqascore", own])
+    template = Template("Is it {}?", "Yes")
+    result = t2v_eval.template_sensitivity(scorer, images, TEXTS, ["vqascore", template])
     names = ["vqascore", "Is it {}? | Yes"]
-    assert list(told.scores) == names
-    torch.testing.assert_close(told.scores["vqascore"], scorer(images, TEXTS))
-    both = [told.scores[name] for name in names]
+    assert list(result.scores) == names
+    torch.testing.assert_close(result.scores["vqascore"], scorer(images, TEXTS))
+    both = [result.scores[name] for name in names]
     expected = (both[0] - both[1]).abs().div(2).mean()
-    assert told.spread == pytest.approx(float(expected), rel=1e-5)
+    assert result.spread == pytest.approx(float(expected), rel=1e-5)
     tau = kendalltau(both[0].flatten(), both[1].flatten()).statistic
-    assert told.order[names[0], names[1]] == pytest.approx(tau)
+    assert result.order[names[0], names[1]] == pytest.approx(tau)
     same = (both[0].argmax(0) == both[1].argmax(0)).double().mean()
-    assert told.same_best == pytest.approx(float(same))
-    assert "tau-b" in str(told)
+    assert result.same_best == pytest.approx(float(same))
+    assert "tau-b" in str(result)
 
 
 def test_one_image_has_no_rival(images):
-    told = t2v_eval.template_sensitivity(
+    result = t2v_eval.template_sensitivity(
         ToyPair(device="cpu"), images[0], "cat", ["vqascore", "plain"]
     )
-    assert math.isnan(told.same_best)
+    assert math.isnan(result.same_best)
 
 
 def test_templates_are_two_different_ones(images):

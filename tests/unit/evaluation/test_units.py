@@ -49,10 +49,10 @@ def test_items_of_a_group_are_drawn_together():
     items = [Item([], [], group=group) for group in ("a", "", "b", "a", "")]
     units = [unit.tolist() for unit in units_of(items)]
     assert units == [[0, 3], [1], [2], [4]]
-    drawn = []
-    bootstrap_items(lambda index: drawn.append(index.tolist()) or {"n": 1.0}, items, 50, 0)
-    assert all(index.count(0) == index.count(3) for index in drawn)
-    assert any(index.count(0) != index.count(1) for index in drawn)
+    draws = []
+    bootstrap_items(lambda index: draws.append(index.tolist()) or {"n": 1.0}, items, 50, 0)
+    assert all(index.count(0) == index.count(3) for index in draws)
+    assert any(index.count(0) != index.count(1) for index in draws)
 
 
 def test_a_tag_stands_for_its_items_and_none_for_all():

@@ -70,8 +70,8 @@ def test_what_is_no_image_is_named(says, scorer, tmp_path):
 
 def test_with_skip_the_rest_is_scored_as_if_they_were_not_there(load, scorer, tmp_path):
     wrong = bad(tmp_path)
-    given = [draw_image(0), *wrong.values(), draw_image(1)]
-    outcome = load(on_error="skip").evaluate_blocks([Block.of(given, TEXTS)])
+    images = [draw_image(0), *wrong.values(), draw_image(1)]
+    outcome = load(on_error="skip").evaluate_blocks([Block.of(images, TEXTS)])
     scores = torch.from_numpy(outcome.scores[0])
     assert scores[1:-1].isnan().all()
     whole = scorer([draw_image(0), draw_image(1)], TEXTS)
@@ -108,7 +108,7 @@ def test_of_an_extreme_image_the_middle_is_seen_where_images_are_cropped(upright
 
 def test_unusual_files_are_scored_as_what_a_person_sees(scorer):
     image = draw_image(0, (40, 30))
-    wanted = scorer(image, TEXTS)
+    expected = scorer(image, TEXTS)
     sixteen = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
     gif = encoded(image, "GIF", save_all=True, append_images=[draw_image(1, (40, 30))])
     ink = image.convert("CMYK")
@@ -119,7 +119,7 @@ def test_unusual_files_are_scored_as_what_a_person_sees(scorer):
     }
     for what, (file, seen) in alike.items():
         assert torch.equal(scorer(file, TEXTS), scorer(seen, TEXTS)), what
-    assert torch.equal(scorer(encoded(image, "PNG"), TEXTS), wanted)
+    assert torch.equal(scorer(encoded(image, "PNG"), TEXTS), expected)
 
 
 @pytest.mark.parametrize("mode", ["seen", "original"])

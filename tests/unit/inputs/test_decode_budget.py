@@ -52,17 +52,17 @@ def png(width, height, bits=8, colour=2):
 
 
 def test_threads_never_hold_more_than_the_budget(small):
-    most, inside = [0], threading.Lock()
+    maximum, inside = [0], threading.Lock()
 
     def work(n):
         with small.lease():
             small.reserve((n % 4 + 1) * MIB // 2)
             with inside:
-                most[0] = max(most[0], small.used)
+                maximum[0] = max(maximum[0], small.used)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(work, range(400)))
-    assert 0 < most[0] <= 4 * MIB
+    assert 0 < maximum[0] <= 4 * MIB
     assert small.used == 0
 
 
@@ -115,13 +115,13 @@ def test_an_error_gives_back_what_was_reserved(small):
 def test_images_of_all_threads_count(monkeypatch):
     monkeypatch.setenv(VARIABLE, "4")
     side = 300  # one takes 1.4 MiB, so that two fit
-    decoded, most, lock = [0], [0], threading.Lock()
+    decoded, maximum, lock = [0], [0], threading.Lock()
 
     class Counting(ToyEmbedding):
         def preprocess(self, image):
             with lock:
                 decoded[0] += 1
-                most[0] = max(most[0], decoded[0])
+                maximum[0] = max(maximum[0], decoded[0])
             row = super().preprocess(image)
             with lock:
                 decoded[0] -= 1
@@ -135,7 +135,7 @@ def test_images_of_all_threads_count(monkeypatch):
         images.append(stream.getvalue())
     assert 2 <= 4 * MIB // (side * side * PIXEL_BYTES) < 3
     assert Counting(device="cpu")(images, "a cat").isfinite().all()
-    assert 1 <= most[0] <= 2
+    assert 1 <= maximum[0] <= 2
 
 
 def test_what_is_too_large_even_alone_names_the_limit(monkeypatch, tmp_path):
@@ -174,8 +174,8 @@ def film(path, size=(320, 240), count=30):
         stream = container.add_stream("mpeg4", rate=25)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         for k in range(count):
-            shown = np.full((size[1], size[0], 3), 8 * k, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+            pixels = np.full((size[1], size[0], 3), 8 * k, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
     return path
 
@@ -198,13 +198,13 @@ def test_videos_count_too_and_name_the_limit(monkeypatch, tmp_path):
 
 def test_of_a_long_video_a_part_is_held_at_a_time(monkeypatch, tmp_path):
     path = film(tmp_path / "a.mp4")
-    wanted = [np.asarray(frame.load()) for frame in frames(path, 30)]
+    expected = [np.asarray(frame.load()) for frame in frames(path, 30)]
     monkeypatch.setattr(video, "CACHE_BYTES", 7 * 4 * 320 * 240)
-    held = []
-    for frame, pixels in zip(frames(path, 30), wanted, strict=True):
+    sizes = []
+    for frame, pixels in zip(frames(path, 30), expected, strict=True):
         np.testing.assert_array_equal(np.asarray(frame.load()), pixels)
-        held.append(max(len(one.decoded) for one in video._caches) if video._caches else 0)
-    assert max(held) <= 7
+        sizes.append(max(len(item.decoded) for item in video._caches) if video._caches else 0)
+    assert max(sizes) <= 7
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "I", "F", "I;16", "CMYK", "L", "1"])
@@ -218,7 +218,7 @@ def test_strips_change_no_pixel(mode, monkeypatch):
         image = Image.fromarray(values)
         scale = 1.0 if mode == "F" else 1 / 257
         grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-        wanted = np.stack([grey] * 3, -1)
+        expected = np.stack([grey] * 3, -1)
     else:
         colours = Image.fromarray(noise.randint(0, 256, (*size[::-1], 4), np.uint8))
         image = colours.convert("RGB").convert(mode) if mode == "P" else colours.convert(mode)
@@ -226,12 +226,12 @@ def test_strips_change_no_pixel(mode, monkeypatch):
             image.info["transparency"] = 7
         over = Image.new("RGBA", image.size, "white")
         over.alpha_composite(image.convert("RGBA"))
-        wanted = np.asarray(over.convert("RGB"))
+        expected = np.asarray(over.convert("RGB"))
         if mode in ("CMYK", "L", "1"):
-            wanted = np.asarray(image.convert("RGB"))
+            expected = np.asarray(image.convert("RGB"))
     for strip in (37, 37 * 5, 10**6):
         monkeypatch.setattr(image_file, "STRIP", strip)
-        np.testing.assert_array_equal(np.asarray(to_upright_rgb(image)), wanted)
+        np.testing.assert_array_equal(np.asarray(to_upright_rgb(image)), expected)
 
 
 @pytest.mark.parametrize("orientation", range(10))
@@ -241,15 +241,15 @@ def test_turned_images_are_as_pillow_turns_them(orientation):
     for kind in ("JPEG", "PNG", "TIFF"):
         stream = io.BytesIO()
         draw_image(0, (16, 24)).save(stream, kind, exif=exif)
-        wanted = ImageOps.exif_transpose(Image.open(io.BytesIO(stream.getvalue())))
-        np.testing.assert_array_equal(decode(open_media(stream.getvalue())), wanted)
+        expected = ImageOps.exif_transpose(Image.open(io.BytesIO(stream.getvalue())))
+        np.testing.assert_array_equal(decode(open_media(stream.getvalue())), expected)
 
 
 def test_the_caller_s_image_is_never_handed_out_to_be_changed():
     image = draw_image(0)
     before = np.asarray(image).copy()
-    seen = decode(open_media(image))
-    seen.paste((0, 0, 0), (0, 0, 5, 5))
+    actual = decode(open_media(image))
+    actual.paste((0, 0, 0), (0, 0, 5, 5))
     np.testing.assert_array_equal(image, before)
 
 

@@ -58,12 +58,12 @@ def test_whatever_a_decoder_raises_is_an_error_of_the_file(raised, stage, tmp_pa
     odd = {id(None)}
 
     def raising_open(stream, **options):
-        found = real_open(stream, **options)
+        image = real_open(stream, **options)
         if stream.getvalue() == png():
             if stage == "open":
                 raise raised
-            found.load = lambda: (_ for _ in ()).throw(raised) if odd else real_load(found)
-        return found
+            image.load = lambda: (_ for _ in ()).throw(raised) if odd else real_load(image)
+        return image
 
     monkeypatch.setattr(Image, "open", raising_open)
     if isinstance(raised, StopIteration) and stage == "load":
@@ -112,14 +112,14 @@ def test_a_video_whose_title_is_no_utf8_is_read(title, tmp_path):
         stream = container.add_stream("mpeg4", rate=8)
         stream.width, stream.height, stream.pix_fmt = 32, 24, "yuv420p"
         for k in range(4):
-            shown = np.full((24, 32, 3), 60 * k + 40, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+            array = np.full((24, 32, 3), 60 * k + 40, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
         container.mux(stream.encode())
-    wanted = by_hand(path)
+    expected = by_hand(path)
     assert path.read_bytes().count(b"abcd") == 1
     path.write_bytes(path.read_bytes().replace(b"abcd", title))
-    seen = clip(open_media(path), Sampling(4)).frames
-    np.testing.assert_array_equal([np.asarray(frame) for frame in seen], wanted)
+    actual = clip(open_media(path), Sampling(4)).frames
+    np.testing.assert_array_equal([np.asarray(frame) for frame in actual], expected)
     assert len(frames(path, 4)) == 4
     assert ToyEmbedding()(frames(path, 4), "a cat").isfinite().all()
 
@@ -217,14 +217,14 @@ def test_formats_are_read_as_pillow_reads_them(kind):
         draw_image(0, (32, 32)).save(stream, kind)
     except (KeyError, OSError):
         pytest.skip("this Pillow does not write it")
-    wanted = np.asarray(Image.open(io.BytesIO(stream.getvalue())).convert("RGB"))
-    np.testing.assert_array_equal(pixels(stream.getvalue()), wanted)
+    expected = np.asarray(Image.open(io.BytesIO(stream.getvalue())).convert("RGB"))
+    np.testing.assert_array_equal(pixels(stream.getvalue()), expected)
 
 
 def special(folder: Path) -> dict[str, Path]:
     """What is no regular file, by what messages call it."""
-    made = {"a named pipe": folder / "pipe", "a socket": folder / "socket"}
-    os.mkfifo(made["a named pipe"])
+    files = {"a named pipe": folder / "pipe", "a socket": folder / "socket"}
+    os.mkfifo(files["a named pipe"])
     server = socket.socket(socket.AF_UNIX)
     here = Path.cwd()
     os.chdir(folder)  # a socket's path is short
@@ -233,7 +233,7 @@ def special(folder: Path) -> dict[str, Path]:
     finally:
         os.chdir(here)
         server.close()
-    return made | {"a device": Path("/dev/zero")}
+    return files | {"a device": Path("/dev/zero")}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="others have other devices")
@@ -316,8 +316,8 @@ def odd_exif() -> bytes:
 
 
 def test_an_image_that_cannot_be_shown_is_left_out(tmp_path, monkeypatch):
-    good, odd = tmp_path / "good.png", tmp_path / "odd.jpg"
-    good.write_bytes(png())
+    valid, odd = tmp_path / "good.png", tmp_path / "odd.jpg"
+    valid.write_bytes(png())
     odd.write_bytes(odd_exif())
     real = image_file.to_upright_rgb
 
@@ -328,10 +328,10 @@ def test_an_image_that_cannot_be_shown_is_left_out(tmp_path, monkeypatch):
 
     monkeypatch.setattr("t2v_eval.inputs.media.to_upright_rgb", seen)
     assert ToyEmbedding(image_mode="original")(odd, "a cat").isfinite().all()
-    album = Album([odd, good])
-    assert album.index(odd) == -2 and album.index(good) == 0
+    album = Album([odd, valid])
+    assert album.index(odd) == -2 and album.index(valid) == 0
     monkeypatch.setattr(Image.Image, "save", lambda *_, **__: 1 // 0)
-    assert Album([good]).index(good) == -2
+    assert Album([valid]).index(valid) == -2
 
 
 def test_a_missing_package_is_no_error_of_one_file(tmp_path, monkeypatch):

@@ -48,10 +48,10 @@ def test_grey_and_boolean_arrays():
 
 
 def test_the_key_is_the_content(tmp_path):
-    one, two = tmp_path / "1.png", tmp_path / "2.png"
-    draw_image(0).save(one)
-    two.write_bytes(one.read_bytes())
-    assert open_media(one).key == open_media(two).key == open_media(one.read_bytes()).key
+    first, two = tmp_path / "1.png", tmp_path / "2.png"
+    draw_image(0).save(first)
+    two.write_bytes(first.read_bytes())
+    assert open_media(first).key == open_media(two).key == open_media(first.read_bytes()).key
     assert open_media(draw_image(0)).key == open_media(draw_image(0)).key
     assert open_media(draw_image(0)).key != open_media(draw_image(1)).key
     flat = np.zeros((2, 8), np.uint8)
@@ -78,9 +78,9 @@ def test_exif_orientation_is_applied_only_when_seen():
 def test_alpha_is_seen_over_white():
     rgba = np.zeros((2, 3, 4), np.uint8)
     rgba[..., 0], rgba[0, :, 3], rgba[1, :, 3] = 200, 0, 255
-    seen = pixels(as_bytes(Image.fromarray(rgba)))
-    assert (seen[0] == 255).all()
-    assert (seen[1] == [200, 0, 0]).all()
+    actual = pixels(as_bytes(Image.fromarray(rgba)))
+    assert (actual[0] == 255).all()
+    assert (actual[1] == [200, 0, 0]).all()
     assert pixels(as_bytes(Image.fromarray(rgba)), "original").shape == (2, 3, 4)
     keyed = Image.new("RGB", (2, 2), (9, 9, 9))
     assert (pixels(as_bytes(keyed, transparency=(9, 9, 9))) == 255).all()
@@ -92,8 +92,8 @@ def test_alpha_is_seen_over_white():
 
 def test_sixteen_bits_are_scaled_not_clipped():
     grey = (np.linspace(0, 65535, 16).reshape(4, 4)).astype(np.uint16)
-    seen = pixels(as_bytes(Image.fromarray(grey)))
-    np.testing.assert_array_equal(seen[..., 0], np.rint(grey / 257))
+    actual = pixels(as_bytes(Image.fromarray(grey)))
+    np.testing.assert_array_equal(actual[..., 0], np.rint(grey / 257))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "PPM", "TIFF"])
@@ -104,9 +104,9 @@ def test_a_dark_file_of_sixteen_bits_stays_dark(tmp_path, kind):
     for form in (content, opened):
         np.testing.assert_array_equal(pixels(form)[..., 0], np.rint(grey / 257))
     # Of what is made in memory nobody says how much white is: small numbers are 8 bits.
-    made = Image.fromarray(grey.astype(np.int32))
-    np.testing.assert_array_equal(pixels(made)[..., 0], grey)
-    assert open_media(made).key != open_media(Image.open(io.BytesIO(as_bytes(made, "PPM")))).key
+    image = Image.fromarray(grey.astype(np.int32))
+    np.testing.assert_array_equal(pixels(image)[..., 0], grey)
+    assert open_media(image).key != open_media(Image.open(io.BytesIO(as_bytes(image, "PPM")))).key
 
 
 def test_a_file_that_changes_after_it_was_hashed_is_refused(tmp_path):

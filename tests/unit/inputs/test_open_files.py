@@ -49,8 +49,8 @@ def open_files(folder: Path):
     path.write_bytes(content)
     spooled = tempfile.SpooledTemporaryFile()  # noqa: SIM115
     spooled.write(content)
-    written = io.BytesIO()
-    written.write(content)  # its position is the end
+    buffer = io.BytesIO()
+    buffer.write(content)  # its position is the end
     with zipfile.ZipFile(folder / "a.zip", "w") as archive:
         archive.writestr("inside/b.png", content)
     archive = zipfile.ZipFile(folder / "a.zip")
@@ -61,7 +61,7 @@ def open_files(folder: Path):
     os.close(end)
     return [
         (io.BytesIO(content), f"{len(content)} bytes"),
-        (written, f"{len(content)} bytes"),
+        (buffer, f"{len(content)} bytes"),
         (path.open("rb"), "a.png"),
         (path.open("rb", buffering=0), "a.png"),
         (spooled, f"{len(content)} bytes"),

@@ -64,8 +64,8 @@ def test_names():
 def test_a_wrapper_that_is_taken_for_a_template_is_told_from_one():
     with pytest.raises(UnknownNameError, match="'llava-v1' is a wrapper.*pass it as `chat="):
         get_template("llava-v1")
-    for name, one in wrappers().items():
-        argument = "chat" if "<image>" in one.text else "system"
+    for name, item in wrappers().items():
+        argument = "chat" if "<image>" in item.text else "system"
         with pytest.raises(UnknownNameError, match=f"`{argument}={re.escape(repr(name))}`"):
             get_template(name)
     assert Wrapper("kind", "You are kind.", "").option_name == "system"
@@ -73,12 +73,12 @@ def test_a_wrapper_that_is_taken_for_a_template_is_told_from_one():
 
 
 def test_the_list_says_what_is_a_template_and_where_a_wrapper_goes():
-    told = CliRunner().invoke(app, ["list", "templates"]).stdout.splitlines()
-    kinds = dict(line.split("\t")[:2] for line in told)
+    output = CliRunner().invoke(app, ["list", "templates"]).stdout.splitlines()
+    kinds = dict(line.split("\t")[:2] for line in output)
     assert kinds["llava-v1"] == "wrapper, chat=" and kinds["vqascore"] == "template"
-    assert {*templates(), *wrappers(), *models.conventions()} == kinds.keys() and len(told) == len(
-        kinds
-    )
+    assert {*templates(), *wrappers(), *models.conventions()} == kinds.keys() and len(
+        output
+    ) == len(kinds)
 
 
 def test_another_question_or_answer_has_neither_name_nor_source():

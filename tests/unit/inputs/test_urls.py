@@ -237,8 +237,8 @@ def test_what_else_is_no_address(address):
 def test_a_scorer_takes_three_answers_and_the_command_line_two(address, tmp_path):
     with pytest.raises(InputError, match="allow_urls='all'; use True, False or 'private'"):
         ToyEmbedding(allow_urls="all")
-    found = ToyEmbedding(allow_urls="private", on_error="skip")([f"{address}/a.png"], "a cat")
-    assert found.isfinite().all()
+    result = ToyEmbedding(allow_urls="private", on_error="skip")([f"{address}/a.png"], "a cat")
+    assert result.isfinite().all()
     refused = ToyEmbedding(allow_urls=True, on_error="skip")([f"{address}/a.png"], "a cat")
     assert refused.isnan().all()
     command = ["score", "-m", "tiny-clip", f"{address}/a.png", "-t", "x", "--no-store"]

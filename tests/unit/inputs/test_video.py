@@ -30,40 +30,40 @@ def test_frames_are_those_decoded_by_hand(tmp_path, name):
     whole = by_hand(path)
     assert len(whole) == 20
     assert [int(frame[0, -1, 0]) for frame in whole] == pytest.approx(range(0, 240, 12), abs=3)
-    for most, choose, wanted in (
+    for maximum, choose, wanted in (
         (5, "uniform", [0, 4, 9, 14, 19]),
         (3, "first", [0, 1, 2]),
         (1, "uniform", [9]),
         (36, "first", range(20)),
         (20, "uniform", range(20)),
     ):
-        found = frames(path, most, choose)
-        assert len(found) == len(wanted)
-        for one, n in zip(found, wanted, strict=True):
-            np.testing.assert_array_equal(pixels(one), whole[n])
-            assert one.name == f"{path}, frame {n}"
+        actual = frames(path, maximum, choose)
+        assert len(actual) == len(wanted)
+        for item, n in zip(actual, wanted, strict=True):
+            np.testing.assert_array_equal(pixels(item), whole[n])
+            assert item.name == f"{path}, frame {n}"
 
 
 def test_frames_of_a_gif(tmp_path):
-    made = [Image.new("RGB", (16, 16), (20 * k, 0, 0)) for k in range(6)]
-    made[0].save(tmp_path / "a.gif", save_all=True, append_images=made[1:])
-    reds = [int(pixels(one)[0, 0, 0]) for one in frames(tmp_path / "a.gif", 3)]
+    images = [Image.new("RGB", (16, 16), (20 * k, 0, 0)) for k in range(6)]
+    images[0].save(tmp_path / "a.gif", save_all=True, append_images=images[1:])
+    reds = [int(pixels(item)[0, 0, 0]) for item in frames(tmp_path / "a.gif", 3)]
     assert reds == [0, 40, 100]
 
 
 def test_which_frames():
     for total in range(1, 50):
-        for most in range(1, 50):
-            even = indices(total, most)
-            assert even == sorted(set(even)) and len(even) == min(total, most)
+        for maximum in range(1, 50):
+            even = indices(total, maximum)
+            assert even == sorted(set(even)) and len(even) == min(total, maximum)
             assert even[0] >= 0 and even[-1] < total
-            if 1 < most < total:
-                steps = [Fraction(k * (total - 1), most - 1) for k in range(most)]
+            if 1 < maximum < total:
+                steps = [Fraction(k * (total - 1), maximum - 1) for k in range(maximum)]
                 assert even == [math.floor(step) for step in steps]
-            assert indices(total, most, "first") == list(range(total))[:most]
-    for most, choose in ((0, "first"), (4, "random")):
+            assert indices(total, maximum, "first") == list(range(total))[:maximum]
+    for maximum, choose in ((0, "first"), (4, "random")):
         with pytest.raises(InputError, match="use 1 or more, by 'uniform' or .* or 'first'"):
-            indices(9, most, choose)
+            indices(9, maximum, choose)
 
 
 def mplug_owl3(total, fps, most):
@@ -76,11 +76,11 @@ def mplug_owl3(total, fps, most):
 
 
 def test_frames_of_mplug_owl3_are_those_of_its_authors():
-    for most in (1, 7, 16):
-        sampling = Sampling(fps=1.0, most=most, choose="seconds")
+    for maximum in (1, 7, 16):
+        sampling = Sampling(fps=1.0, most=maximum, choose="seconds")
         for fps in (1.0, 8.0, 23.976, 24.5, 25.0, 25.5, 29.97, 60.0):
             for total in range(1, 2000, 13):
-                assert sampling.indices(total, fps) == mplug_owl3(total, fps, most)
+                assert sampling.indices(total, fps) == mplug_owl3(total, fps, maximum)
     twice = Sampling(fps=2.0, choose="seconds")
     assert twice.indices(100, 30.0) == [0, 15, 30, 45, 60, 75, 90]
     assert twice.indices(5, 0.4) == [0, 1, 2, 3, 4], "all, where there are fewer in a second"
@@ -91,22 +91,22 @@ def test_frames_of_mplug_owl3_are_those_of_its_authors():
 
 
 def test_a_frame_s_key_is_the_video_s_content_and_which_frame(tmp_path):
-    one, same = encode(tmp_path / "1.mp4"), tmp_path / "2.mp4"
-    same.write_bytes(one.read_bytes())
+    original, same = encode(tmp_path / "1.mp4"), tmp_path / "2.mp4"
+    same.write_bytes(original.read_bytes())
     other = encode(tmp_path / "3.mp4", seed=1)
-    keys = [[media.key for media in frames(path, 5)] for path in (one, same, other)]
+    keys = [[media.key for media in frames(path, 5)] for path in (original, same, other)]
     assert keys[0] == keys[1] and not {*keys[0]} & {*keys[2]} and len({*keys[0]}) == 5
-    first = [media.key for media in frames(one, 5, "first")]
+    first = [media.key for media in frames(original, 5, "first")]
     assert first[0] == keys[0][0] and first[4] == keys[0][1], "frames 0 and 4 are in both"
     assert len({*first, *keys[0]}) == 8
-    assert not {media.key for media in frames(one, 5, jpeg=True)} & {*keys[0]}
+    assert not {media.key for media in frames(original, 5, jpeg=True)} & {*keys[0]}
 
 
 def test_jpeg_rounds_as_a_file_does(tmp_path):
     path = encode(tmp_path / "a.mp4", seed=1)
     Image.fromarray(by_hand(path)[19]).save(tmp_path / "19.jpg")
-    found = frames(path, 2, jpeg=True)[1]
-    np.testing.assert_array_equal(pixels(found), np.asarray(Image.open(tmp_path / "19.jpg")))
+    result = frames(path, 2, jpeg=True)[1]
+    np.testing.assert_array_equal(pixels(result), np.asarray(Image.open(tmp_path / "19.jpg")))
 
 
 def test_a_video_is_decoded_once_for_all_its_frames(tmp_path, monkeypatch):
@@ -125,8 +125,8 @@ def test_a_video_is_decoded_once_for_all_its_frames(tmp_path, monkeypatch):
     ]
     np.testing.assert_allclose(scores[:, 1], wanted, atol=1e-6)
     # Threads that ask at the same time wait for one decoding.
-    found = frames(paths[0], 20)
-    threads = [threading.Thread(target=one.load) for one in found]
+    actual = frames(paths[0], 20)
+    threads = [threading.Thread(target=item.load) for item in actual]
     decoded.clear()
     for thread in threads:
         thread.start()
@@ -141,15 +141,15 @@ def test_little_is_held_at_a_time(tmp_path, monkeypatch):
     )  # three of one video, four of the next
     path = encode(tmp_path / "a.mp4")
     several = [frames(path, 4) for _ in range(5)]
-    for found in several:
-        found[0].load()
-    assert len(video._caches) == 2 and sum(len(one.decoded) for one in video._caches) == 6
+    for result in several:
+        result[0].load()
+    assert len(video._caches) == 2 and sum(len(item.decoded) for item in video._caches) == 6
     # What was let go is decoded anew; what is all taken is forgotten.
     np.testing.assert_array_equal(pixels(several[0][3]), by_hand(path)[19])
-    for found in several:
-        for one in found[:3]:
-            one.load()
-    assert sum(len(one.decoded) for one in video._caches) <= 7
+    for result in several:
+        for item in result[:3]:
+            item.load()
+    assert sum(len(item.decoded) for item in video._caches) <= 7
 
 
 def test_a_turned_video_is_seen_upright(tmp_path):
@@ -160,8 +160,8 @@ def test_a_turned_video_is_seen_upright(tmp_path):
     # The matrix of the track's header: a quarter turn clockwise.
     content[at : at + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 0, 0, 1 << 30)
     path.write_bytes(content)
-    seen = pixels(frames(path, 1, "first")[0])
-    np.testing.assert_array_equal(seen, np.rot90(by_hand(path)[0], -1))
+    actual = pixels(frames(path, 1, "first")[0])
+    np.testing.assert_array_equal(actual, np.rot90(by_hand(path)[0], -1))
 
 
 def cut(path):
@@ -194,8 +194,8 @@ def test_what_is_no_whole_video_is_named(tmp_path, change, message):
     path = encode(tmp_path / "a.mp4", 60, seed=1, movflags="faststart")
     change(path)
     with pytest.raises(MediaError, match=message) as caught:
-        for one in frames(path, 60):
-            one.load()
+        for item in frames(path, 60):
+            item.load()
     assert str(path) in str(caught.value)
 
 
@@ -217,9 +217,9 @@ def test_a_broken_video_fails_its_cells_once(tmp_path, monkeypatch):
     monkeypatch.setattr(video, "_decode", lambda *a: decoded.append(a[1]) or whole(*a))
     path = encode(tmp_path / "a.mp4", 60, seed=1, movflags="faststart")
     spoil(path)
-    found = frames(path, 6)
+    result = frames(path, 6)
     whole_one = frames(encode(tmp_path / "b.mp4"), 2)
-    scores = ToyEmbedding(on_error="skip")(images=[*found, *whole_one], texts="a cat")
+    scores = ToyEmbedding(on_error="skip")(images=[*result, *whole_one], texts="a cat")
     assert scores[:6].isnan().all() and not scores[6:].isnan().any()
     assert decoded.count(str(path)) == 1
 
@@ -238,32 +238,32 @@ def test_a_video_that_an_edit_makes_shorter_is_not_cut(tmp_path):
     """Copied with times one second earlier, so that its first frames are before the beginning."""
     path, edited = encode(tmp_path / "a.mp4", 40, seed=1, gop=8), tmp_path / "b.mp4"
     with av.open(str(path)) as source, av.open(str(edited), "w") as target:
-        given = source.streams.video[0]
-        stream = target.add_stream_from_template(given)
-        for packet in source.demux(given):
+        video_stream = source.streams.video[0]
+        stream = target.add_stream_from_template(video_stream)
+        for packet in source.demux(video_stream):
             if packet.dts is not None:
-                packet.pts -= int(2 / given.time_base)
-                packet.dts -= int(2 / given.time_base)
+                packet.pts -= int(2 / video_stream.time_base)
+                packet.dts -= int(2 / video_stream.time_base)
                 packet.stream = stream
                 target.mux(packet)
     with av.open(str(edited)) as container:
         declared = container.streams.video[0].frames
-    shown = by_hand(edited)
-    assert len(shown) < declared
-    found = frames(edited, 99)
-    assert len(found) == len(shown)
-    np.testing.assert_array_equal(pixels(found[0]), shown[0])
+    array = by_hand(edited)
+    assert len(array) < declared
+    result = frames(edited, 99)
+    assert len(result) == len(array)
+    np.testing.assert_array_equal(pixels(result[0]), array[0])
 
 
 def test_a_strip_is_frames_side_by_side(tmp_path):
     path = encode(tmp_path / "a.mp4", 20, seed=1)
     whole, (width, height) = by_hand(path), SIZE
-    shown = np.asarray(decode(strip(path, 4, gap=10)))
-    assert shown.shape == (height, 4 * width + 3 * 10, 3)
+    array = np.asarray(decode(strip(path, 4, gap=10)))
+    assert array.shape == (height, 4 * width + 3 * 10, 3)
     for k, n in enumerate((0, 5, 10, 15)):
         left = k * (width + 10)
-        np.testing.assert_array_equal(shown[:, left : left + width], whole[n])
-        assert not shown[:, left + width : left + width + 10].any()
+        np.testing.assert_array_equal(array[:, left : left + width], whole[n])
+        assert not array[:, left + width : left + width + 10].any()
     keys = {strip(path, n, gap=g).key for n, g in ((4, 10), (5, 10), (4, 9))}
     assert len(keys) == 3 and strip(path, 4).key in keys
     scores = ToyEmbedding()([strip(path, 4), strip(path, 4)], "cat")

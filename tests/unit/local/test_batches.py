@@ -68,13 +68,13 @@ def test_texts_behind_a_prefix_are_of_similar_length():
 
 def test_images_with_texts_of_similar_length_are_encoded_together():
     scorer = ToyPair(device="cpu", batch_size=1)
-    seen = []
+    calls = []
     encode = scorer.encode_images
-    scorer.encode_images = lambda batch: seen.extend(batch) or encode(batch)
+    scorer.encode_images = lambda batch: calls.extend(batch) or encode(batch)
     texts = ["a" * 30, "b", "c" * 9]
     scorer.score_pairs(IMAGES, texts)
     order = [
-        min(range(3), key=lambda k: float((seen[n] - scorer.preprocess(IMAGES[k])).abs().sum()))
+        min(range(3), key=lambda k: float((calls[n] - scorer.preprocess(IMAGES[k])).abs().sum()))
         for n in range(3)
     ]
     assert [len(texts[k]) for k in order] == [1, 9, 30]

@@ -46,7 +46,7 @@ def test_shards_are_read_in_order(folder):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("[]", "holds a list instead of an object"),
         ("null", "holds null instead"),
@@ -78,9 +78,9 @@ def test_shards_are_read_in_order(folder):
         (POINTER.decode(), "is a Git LFS pointer.*git lfs pull"),
     ],
 )
-def test_an_index_that_is_none_is_told(folder, content, said):
+def test_an_index_that_is_none_is_told(folder, content, message):
     write_index(folder, content)
-    with pytest.raises(CheckpointError, match=f"model.safetensors.index.json.*{said}|{said}"):
+    with pytest.raises(CheckpointError, match=f"model.safetensors.index.json.*{message}|{message}"):
         weight_files(folder)
 
 
@@ -115,21 +115,21 @@ def test_a_link_out_of_a_folder_is_refused_but_not_the_hubs_own(folder, tmp_path
 
 @pytest.mark.parametrize("name", ["model-1.safetensors", "model.safetensors", "pytorch_model.bin"])
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", "is empty: its download"), (POINTER, "run `git lfs pull`")]
+    ("content", "message"), [(b"", "is empty: its download"), (POINTER, "run `git lfs pull`")]
 )
-def test_weights_that_were_not_fetched_are_told(folder, name, content, said):
+def test_weights_that_were_not_fetched_are_told(folder, name, content, message):
     if name != "model-1.safetensors":
         (folder / "model.safetensors.index.json").unlink()
     (folder / name).write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"{name} {said}|{name} is a Git LFS .*{said}"):
+    with pytest.raises(CheckpointError, match=f"{name} {message}|{name} is a Git LFS .*{message}"):
         read_tensors(folder)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    made = tmp_path_factory.mktemp("llava")
-    llava(made)
-    return made
+    result = tmp_path_factory.mktemp("llava")
+    llava(result)
+    return result
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ FILES += ["tokenizer_config.json"]
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         ("[]", "holds a list"),
         ("null", "holds null"),
@@ -154,21 +154,21 @@ FILES += ["tokenizer_config.json"]
         (POINTER.decode(), "Git LFS pointer"),
     ],
 )
-def test_a_description_that_is_none_is_named(broken, name, content, said):
+def test_a_description_that_is_none_is_named(broken, name, content, message):
     (broken / name).write_text(content)
-    with pytest.raises(CheckpointError, match=f"{name} {said}|{name} is a {said}"):
+    with pytest.raises(CheckpointError, match=f"{name} {message}|{name} is a {message}"):
         t2v_eval.load(f"hf-vlm:{broken}", device="cpu")
 
 
 def replace_in(folder, name, **values):
-    known = json.loads((folder / name).read_text())
+    config = json.loads((folder / name).read_text())
     for key, value in values.items():
-        of = known
+        of = config
         *way, last = key.split("__")
         for step in way:
             of = of[step]
         of[last] = value
-    (folder / name).write_text(json.dumps(known))
+    (folder / name).write_text(json.dumps(config))
 
 
 @pytest.mark.parametrize(
@@ -225,8 +225,8 @@ def test_cut_weights_are_told_by_the_command_line_in_a_line(broken, tmp_path):
 
 def test_what_libraries_raise_over_a_checkpoint_is_an_error_of_its_own(tmp_path):
     for error in (TypeError("x"), KeyError("x"), RecursionError("x"), MemoryError("x")):
-        said = rf"{tmp_path} .*{type(error).__name__}"
-        with pytest.raises(CheckpointError, match=said), loading():
+        message = rf"{tmp_path} .*{type(error).__name__}"
+        with pytest.raises(CheckpointError, match=message), loading():
             located(tmp_path)
             raise error
         with pytest.raises(type(error)), loading():  # before any file was looked for

@@ -148,8 +148,8 @@ def test_an_image_that_fails_leaves_the_others(kind, stage, error, tmp_path):
 def test_with_raise_the_error_names_the_image(kind, stage):
     error = ZeroDivisionError("in the middle")
     scorer = breaking(kind, stage, error)
-    wanted = MediaError if stage == "preprocess" else ScoringError
-    with pytest.raises(wanted, match=r"images\[1\] \(12x10 PIL image\).*in the middle") as caught:
+    expected = MediaError if stage == "preprocess" else ScoringError
+    with pytest.raises(expected, match=r"images\[1\] \(12x10 PIL image\).*in the middle") as caught:
         scorer(IMAGES, TEXTS)
     assert caught.value.__cause__ is error
 
@@ -196,8 +196,8 @@ def test_where_everything_fails_the_exit_code_says_so(tmp_path, monkeypatch):
 @pytest.mark.parametrize("raised", [KeyboardInterrupt, SystemExit, UnsupportedError("this")])
 @pytest.mark.parametrize(("kind", "stage"), [(Embedding, "encode"), (Pair, "score")])
 def test_what_concerns_every_image_ends_the_run(kind, stage, raised):
-    wanted = raised if isinstance(raised, type) else type(raised)
-    with pytest.raises(wanted):
+    expected = raised if isinstance(raised, type) else type(raised)
+    with pytest.raises(expected):
         breaking(kind, stage, raised, on_error="skip")(IMAGES, TEXTS)
 
 
@@ -221,7 +221,7 @@ def test_a_batch_that_fails_is_tried_one_by_one_and_no_more():
     results = list(size.run_adaptive(range(10), run))
     assert runs == [[0, 1, 2, 3], [0], [1], [2], [3], [4, 5, 6, 7], [8, 9]]
     assert [n for part, _ in results for n in range(10)[part]] == list(range(10))
-    failures = [(part.start, made) for part, made in results if isinstance(made, Failure)]
+    failures = [(part.start, result) for part, result in results if isinstance(result, Failure)]
     assert [(n, str(failure.error)) for n, failure in failures] == [(3, "three")]
     assert size.value == 4
 
@@ -259,9 +259,9 @@ def test_no_more_is_decoded_ahead_than_the_depth(depth, monkeypatch):
     monkeypatch.setattr(batching.os, "cpu_count", lambda: 4)
     Decoded.alive = Decoded.most = 0
     count = 0
-    for made in ahead(range(300), lambda _: Decoded(), depth):
+    for result in ahead(range(300), lambda _: Decoded(), depth):
         count += 1
-        del made
+        del result
     # What waits, what was just handed out, and what a thread has finished but not put down.
     assert count == 300 and Decoded.most <= max(depth, 4) + 2 + 4
 

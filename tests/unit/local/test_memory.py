@@ -42,7 +42,7 @@ def load(folder, **options):
 
 
 @contextmanager
-def tight(module: torch.nn.Module, size_of, most: int) -> Iterator[list[int]]:
+def tight(module: torch.nn.Module, size_of, maximum: int) -> Iterator[list[int]]:
     """A module that runs out of memory with more than `most` of something.
 
     Yields how much of it there was each time, -1 where memory ran out.
@@ -51,7 +51,7 @@ def tight(module: torch.nn.Module, size_of, most: int) -> Iterator[list[int]]:
 
     def check(_, args, kwargs) -> None:
         size = size_of(args, kwargs)
-        if size is not None and size > most:
+        if size is not None and size > maximum:
             done.append(-1)
             raise torch.OutOfMemoryError("out of memory, says the test")
         done.append(size or 0)
@@ -93,16 +93,16 @@ STAGES = {
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_stage_goes_on_with_less(folder, images, expected, stage):
     module, size_of, limits = STAGES[stage]
-    for most in limits:
+    for maximum in limits:
         scorer = load(folder)
         scored: list[int] = []
         score = scorer.rule.score
         scorer.rule.score = lambda kept, owner, answers, score=score, scored=scored: (
             scored.append(len(answers)) or score(kept, owner, answers)
         )
-        with tight(module(scorer.network.base_model), size_of, most) as done:
+        with tight(module(scorer.network.base_model), size_of, maximum) as done:
             np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
-            assert max(done) <= most
+            assert max(done) <= maximum
             assert sum(scored) == 16, "what was finished is not done again"
             assert -1 in done
             done.clear()
@@ -122,9 +122,9 @@ def test_an_image_that_does_not_fit_leaves_the_others_alone(folder, images, expe
         needed.append(max(done))
     with tight(network, longest_row, sorted(needed)[-2]):
         outcome = scorer.evaluate_blocks([Block.of(images, texts)])
-    made = outcome.scores[0]
-    assert np.isnan(made[1]).all()
-    np.testing.assert_allclose(made[[0, 2, 3]], expected[[0, 2, 3], : len(texts)], rtol=1e-4)
+    actual = outcome.scores[0]
+    assert np.isnan(actual[1]).all()
+    np.testing.assert_allclose(actual[[0, 2, 3]], expected[[0, 2, 3], : len(texts)], rtol=1e-4)
     (reason,) = outcome.errors
     assert "images[1]" in reason and "even alone" in reason and "device_map" in reason
 
@@ -171,20 +171,20 @@ def test_what_is_kept_makes_room_first(folder, images, expected):
 @pytest.mark.parametrize("share", [True, "vision"])
 def test_images_are_seen_once_in_a_loop_over_texts(folder, images, expected, share):
     scorer = load(folder, share=share)
-    with tight(scorer.network.base_model.visual, images_seen, 99) as seen:
+    with tight(scorer.network.base_model.visual, images_seen, 99) as counts:
         columns = [scorer(images, text) for text in TEXTS]
-        assert sum(seen) == 4
+        assert sum(counts) == 4
         torch.testing.assert_close(torch.cat(columns, 1), expected, rtol=1e-4, atol=1e-6)
         scorer(images[::-1], "new", question_template="{}?")
-        assert sum(seen) == 4
+        assert sum(counts) == 4
 
 
 def test_threads_see_an_image_once(folder, images, expected):
     scorer = load(folder)
-    with tight(scorer.network.base_model.visual, images_seen, 99) as seen:
+    with tight(scorer.network.base_model.visual, images_seen, 99) as counts:
         with ThreadPoolExecutor(4) as pool:
             columns = list(pool.map(lambda text: scorer(images, text), TEXTS))
-        assert sum(seen) == 4
+        assert sum(counts) == 4
     torch.testing.assert_close(torch.cat(columns, 1), expected, rtol=1e-4, atol=1e-6)
 
 
@@ -193,11 +193,11 @@ def test_what_was_forgotten_is_seen_again(folder, images, expected):
     size = sum(t.nbytes for t in tensors(scorer.encode_images([scorer.preprocess(images[1])])))
     for room, kept in ((0, 0), (size, 1), (10**9, 4)):
         scorer = load(folder, keep_bytes=room)
-        with tight(scorer.network.base_model.visual, images_seen, 99) as seen:
+        with tight(scorer.network.base_model.visual, images_seen, 99) as counts:
             for _ in range(2):
                 np.testing.assert_allclose(scorer(images, TEXTS), expected, rtol=1e-4, atol=1e-7)
-            assert 4 <= sum(seen) <= 8
-            assert (sum(seen) == 8) == (room == 0) and (sum(seen) == 4) == (kept == 4)
+            assert 4 <= sum(counts) <= 8
+            assert (sum(counts) == 8) == (room == 0) and (sum(counts) == 4) == (kept == 4)
         assert scorer._cache.bytes <= room
 
 
@@ -208,8 +208,8 @@ def test_what_cannot_be_explained_for_want_of_memory_is_named(folder, images, ex
         pytest.raises(ScoringError, match=r"images\[0\].*" + REMEDY),
     ):
         scorer.explain(images, TEXTS)
-    told = scorer.explain(images, TEXTS)
-    scores = [[one.score for one in row] for row in told]
+    result = scorer.explain(images, TEXTS)
+    scores = [[item.score for item in row] for row in result]
     np.testing.assert_allclose(scores, expected, rtol=1e-4)
 
 

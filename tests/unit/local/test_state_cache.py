@@ -32,26 +32,26 @@ class State:
 
 
 def test_kept_values_are_those_used_last():
-    kept = TensorCache(lambda: 100)
+    cache = TensorCache(lambda: 100)
     for n in range(4):
-        kept.put(f"{n}", torch.zeros(8))  # 32 bytes
-    assert kept.get("0") is None and len(kept) == 3 and kept.bytes == 96
-    assert kept.get("1") is not None
-    kept.put("4", torch.zeros(16))
-    assert [key for key in "01234" if kept.get(key) is not None] == ["1", "4"]
-    kept.put("5", torch.zeros(99))
-    assert kept.get("5") is None and len(kept) == 2
-    kept.put("4", torch.zeros(4))
-    assert kept.bytes == 48
-    assert kept.clear() and not kept.clear()
-    assert (len(kept), kept.bytes) == (0, 0)
+        cache.put(f"{n}", torch.zeros(8))  # 32 bytes
+    assert cache.get("0") is None and len(cache) == 3 and cache.bytes == 96
+    assert cache.get("1") is not None
+    cache.put("4", torch.zeros(16))
+    assert [key for key in "01234" if cache.get(key) is not None] == ["1", "4"]
+    cache.put("5", torch.zeros(99))
+    assert cache.get("5") is None and len(cache) == 2
+    cache.put("4", torch.zeros(4))
+    assert cache.bytes == 48
+    assert cache.clear() and not cache.clear()
+    assert (len(cache), cache.bytes) == (0, 0)
 
 
 def test_kept_values_do_not_hold_the_batch_they_came_from():
     batch = torch.arange(12.0).view(3, 4)
     state = State({"a": batch[1], "n": 3}, [(batch[2],), torch.ones(2)])
-    made = without_rest_of_batch(state)
+    result = without_rest_of_batch(state)
     assert sum(t.nbytes for t in tensors(state)) == 16 + 16 + 8
-    assert all(t.untyped_storage().nbytes() == t.nbytes for t in tensors(made))
-    assert made.row["n"] == 3 and torch.equal(made.made[0][0], batch[2])
-    assert without_rest_of_batch(made).made[1] is made.made[1]
+    assert all(t.untyped_storage().nbytes() == t.nbytes for t in tensors(result))
+    assert result.row["n"] == 3 and torch.equal(result.made[0][0], batch[2])
+    assert without_rest_of_batch(result).made[1] is result.made[1]

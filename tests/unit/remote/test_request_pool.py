@@ -101,19 +101,19 @@ def test_no_more_requests_are_open_than_allowed_and_all_slots_come_back():
 
 
 def test_one_request_is_open_until_the_first_answer():
-    open_now, most = 0, {}
+    open_now, maximum = 0, {}
 
     async def ask(number):
         nonlocal open_now
         open_now += 1
-        most[number] = open_now
+        maximum[number] = open_now
         await asyncio.sleep(0)
         open_now -= 1
         return number
 
     run(20, ask)
-    assert most[0] == 1
-    assert max(most.values()) > 1
+    assert maximum[0] == 1
+    assert max(maximum.values()) > 1
 
 
 def test_finished_answers_come_before_an_error_that_ends_the_run():

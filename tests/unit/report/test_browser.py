@@ -54,8 +54,8 @@ class Rated(Benchmark):
         ]
 
     def metrics(self, items, scores):
-        known = [one for one in np.concatenate([s.ravel() for s in scores]) if one == one]
-        return {"mean": float(np.mean(known)) if known else float("nan")}
+        values = [item for item in np.concatenate([s.ravel() for s in scores]) if item == item]
+        return {"mean": float(np.mean(values)) if values else float("nan")}
 
 
 class Says(Scorer):
@@ -296,8 +296,8 @@ def luminance(colour):
     return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
 
 
-def contrast(one, other):
-    dark, light = sorted([luminance(one), luminance(other)])
+def contrast(first, other):
+    dark, light = sorted([luminance(first), luminance(other)])
     return (light + 0.05) / (dark + 0.05)
 
 
@@ -312,7 +312,7 @@ def test_pairs_of_images_and_texts_without_ratings(visit, tmp_path):
 
 def test_of_thousands_of_items_only_those_that_are_near_are_built(visit, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (12, 48, 64, 3), np.uint8)
-    images = [Image.fromarray(one) for one in noise]
+    images = [Image.fromarray(item) for item in noise]
 
     class Many(Rated):
         def items(self):

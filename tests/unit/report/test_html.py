@@ -36,7 +36,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag, attributes):
         self.tags.append(tag)
-        self.attributes += [(tag, *one) for one in attributes]
+        self.attributes += [(tag, *item) for item in attributes]
         self.inside = dict(attributes).get("id", "own") if tag == "script" else None
 
     def handle_endtag(self, tag):
@@ -85,14 +85,14 @@ def test_only_the_page_s_own_script_may_run(report):
 
 
 def test_figures_and_what_they_mean_are_in_the_page(report):
-    shown = " ".join(Page(page_of(report)).text)
-    assert "toy-guesser" in shown and "no significant difference" in shown and "12 items" in shown
-    assert re.search(r"0\.667\s.*to", shown) and "95" in shown and "Holm" in shown
+    text = " ".join(Page(page_of(report)).text)
+    assert "toy-guesser" in text and "no significant difference" in text and "12 items" in text
+    assert re.search(r"0\.667\s.*to", text) and "95" in text and "Holm" in text
 
 
 def test_the_data_of_an_item_is_what_was_scored(report):
     data = Page(page_of(report)).items()
-    assert [one["label"] for one in data["scorers"]] == ["toy-oracle", "toy-guesser"]
+    assert [entry["label"] for entry in data["scorers"]] == ["toy-oracle", "toy-guesser"]
     assert data["tags"] == ["even", HOSTILE, "odd"] and data["labels"] == ""
     item = data["items"][3]
     assert item["id"] == "toy-3" and item["tags"] == [2] and item["texts"][1] == "3 right"
@@ -212,9 +212,9 @@ def test_failures_have_their_reasons_and_are_never_numbers():
     assert data["items"][0]["failures"] == [[[0, 0], [1, 0]]] and data["items"][2]["failures"] == [
         []
     ]
-    shown = " ".join(page.text)
-    assert "failed on 4 of 48" in shown and "4 of 48 scores failed" in shown
-    assert "failed: not an image" in shown, "items can be filtered by the reason"
+    text = " ".join(page.text)
+    assert "failed on 4 of 48" in text and "4 of 48 scores failed" in text
+    assert "failed: not an image" in text, "items can be filtered by the reason"
     assert [p[0] for p in data["items"][0]["images"]] == [-2, 0]
 
 
@@ -232,17 +232,17 @@ def test_the_page_of_a_single_scorer_without_tags():
             return [Item(i.images, i.texts) for i in super().items()]
 
     page = Page(page_of(compare([Knows()], [Plain()], resamples=20)))
-    shown = " ".join(page.text)
-    assert "scorers disagree" not in shown and "by tag" not in shown
-    assert "Scorers against each other" not in shown and "disagreement with humans" not in shown
+    text = " ".join(page.text)
+    assert "scorers disagree" not in text and "by tag" not in text
+    assert "Scorers against each other" not in text and "disagreement with humans" not in text
 
 
 def test_what_others_published_is_beside_the_figure_of_the_same_scorer_and_metric():
     figures = {"right": {"toy-oracle": 0.987, "another": 0.5, "source": "a paper, table 1"}}
     card = BenchmarkCard("with-figures", "Toys", "judged", published=figures)
     report = compare(["toy-oracle", "toy-guesser"], [Toys(card=card)], resamples=5)
-    shown = " ".join(Page(page_of(report)).text)
-    assert shown.count("published: 0.987") == 1 and "Published: a paper, table 1." in shown
+    text = " ".join(Page(page_of(report)).text)
+    assert text.count("published: 0.987") == 1 and "Published: a paper, table 1." in text
     published = [run["benchmark"]["published"] for run in report.to_json()["runs"]]
     assert published == [{"right": {"value": 0.987, "source": "a paper, table 1"}}, {}]
 
@@ -278,15 +278,16 @@ def test_large_runs_show_some_items_and_say_how_many(monkeypatch):
 
 def test_images_are_bounded_in_size_together_and_the_page_says_so(monkeypatch):
     noise = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), np.uint8)
-    images = [Image.fromarray(one) for one in noise]
-    one = len(thumbnails.thumbnail(images[0]))
-    album = thumbnails.Album(images * 2, limit=int(3.5 * one))
+    images = [Image.fromarray(thumbnail_size) for thumbnail_size in noise]
+    thumbnail_size = len(thumbnails.thumbnail(images[0]))
+    album = thumbnails.Album(images * 2, limit=int(3.5 * thumbnail_size))
     assert len(album.urls) == 3 and album.left_out == 17
     assert [album.index(image) for image in images[:5]] == [0, 1, 2, -1, -1]
-    assert sum(map(len, album.urls)) <= 3.5 * one
+    assert sum(map(len, album.urls)) <= 3.5 * thumbnail_size
     monkeypatch.setattr(thumbnails, "MAX_BYTES", 1 << 20)
     monkeypatch.setattr(
-        "t2v_eval.report.html.Album", lambda sources: thumbnails.Album(sources, limit=one // 50)
+        "t2v_eval.report.html.Album",
+        lambda sources: thumbnails.Album(sources, limit=thumbnail_size // 50),
     )
     page = Page(page_of(compare([Knows()], [Toys()], resamples=2)))
     assert "24 images are not in this page, which holds at most 1 MiB" in " ".join(page.text)
@@ -325,7 +326,7 @@ def test_a_thumbnail_of_a_video_is_its_middle_frame(tmp_path, monkeypatch):
     bad.write_bytes(path.read_bytes()[:400])
     sources = [str(path), str(bad), str(tmp_path / "nowhere.mp4"), Video.of(frames)]
     album = thumbnails.Album(sources)
-    assert [album.index(one) for one in sources] == [0, -2, -2, 1]
+    assert [album.index(item) for item in sources] == [0, -2, -2, 1]
     monkeypatch.setitem(sys.modules, "av", None)  # a report of stored scores needs no PyAV
     assert thumbnails.thumbnail(path) is None
 
@@ -338,17 +339,17 @@ def test_generators_that_were_compared_have_a_table_and_a_verdict():
 
         def metrics(self, items, scores):
             both = np.stack(scores).mean(axis=2)
-            one, other = both.mean(axis=0).tolist()
-            return {"one": one, "other": other, "one - other": one - other}
+            first, other = both.mean(axis=0).tolist()
+            return {"one": first, "other": other, "one - other": first - other}
 
         def contrasts(self, items, scores):
             both = np.stack(scores).mean(axis=2)
             return {("one", "other"): both[:, 0] - both[:, 1]}
 
     report = compare([Knows()], [Two()], resamples=20)
-    shown = " ".join(Page(page_of(report)).text)
-    assert "What is compared within the benchmark" in shown and "one − other" in shown
-    assert "no significant difference" in shown
+    text = " ".join(Page(page_of(report)).text)
+    assert "What is compared within the benchmark" in text and "one − other" in text
+    assert "no significant difference" in text
 
 
 def test_what_else_a_model_said_is_with_its_score_and_in_short():
@@ -359,8 +360,8 @@ def test_what_else_a_model_said_is_with_its_score_and_in_short():
                 yield replace(part, details=[json.dumps({"listed": listed, "wrote": "<b>so"})])
 
     report = compare([Talks(), Knows()], [Toys(n=2)], resamples=2)
-    said = report.to_json()["runs"][0]["scorer"]["said"]
-    assert said == {"listed": {"mean": 7.5 / 8, "lowest": 0.5, "n": 8}}
+    message = report.to_json()["runs"][0]["scorer"]["said"]
+    assert message == {"listed": {"mean": 7.5 / 8, "lowest": 0.5, "n": 8}}
     page = Page(page_of(report))
     item = page.items()["items"][0]
     assert (
@@ -381,8 +382,8 @@ def test_a_tag_may_lack_a_metric(tmp_path, capsys):
             return {**some, "all": 0.5}
 
         def statistic(self, items, scores):
-            found = self.metrics(items, scores)
-            return lambda index: found
+            result = self.metrics(items, scores)
+            return lambda index: result
 
     report = compare([Knows(), Guesses()], [Parts()], resamples=2)
     assert "of_even" not in report.runs[0].by_tag["odd"]
@@ -421,12 +422,12 @@ def test_a_report_of_nothing_is_a_page_too(tmp_path):
 
 
 def test_benchmarks_take_turns_for_the_room_there_is_for_images(monkeypatch):
-    asked = []
+    calls = []
 
     class Notes(thumbnails.Album):
         def __init__(self, sources):
-            asked.extend(sources)
-            super().__init__(asked)
+            calls.extend(sources)
+            super().__init__(calls)
 
     class Other(Toys):
         def items(self):
@@ -438,5 +439,5 @@ def test_benchmarks_take_turns_for_the_room_there_is_for_images(monkeypatch):
     monkeypatch.setattr("t2v_eval.report.html.Album", Notes)
     other = Other(card=BenchmarkCard("other", "Other", "test"))
     text = page_of(compare([Knows(on_error="skip")], [Toys(n=3), other], resamples=2))
-    assert [isinstance(one, str) for one in asked] == [False, True, False, True, *[False] * 4]
+    assert [isinstance(item, str) for item in calls] == [False, True, False, True, *[False] * 4]
     assert text.count("<section") == 3 and 'href="#benchmark-2"' in text

@@ -140,8 +140,8 @@ def test_json_is_what_the_schema_that_ships_says(report, scorer):
     validator = jsonschema.Draft202012Validator(schema)
     validator.check_schema(schema)
     content = compare([scorer, "toy-guesser"], [Toys(broken=1)], resamples=5, on_error="skip")
-    for one in (report.to_json(), content.to_json()):
-        validator.validate(one)
+    for item in (report.to_json(), content.to_json()):
+        validator.validate(item)
     broken = {**report.to_json(), "schema_version": 1}
     assert not validator.is_valid(broken), "the schema is of this version alone"
     assert schema["properties"]["schema_version"] == {"const": SCHEMA_VERSION}
@@ -201,8 +201,8 @@ def test_figures_are_a_table_too(report, tmp_path):
     with (tmp_path / "metrics.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 2 * 4 * 2  # scorers, all and three tags, metrics
-    wanted = {"benchmark": "Toys", "scorer": "toy-guesser", "tag": "even", "metric": "right"}
-    (row,) = [r for r in rows if wanted.items() <= r.items()]
+    expected = {"benchmark": "Toys", "scorer": "toy-guesser", "tag": "even", "metric": "right"}
+    (row,) = [r for r in rows if expected.items() <= r.items()]
     interval = report.runs[1].by_tag["even"]["right"]
     assert [float(row[key]) for key in ("value", "low", "high")] == list(interval)
     assert row["items"] == "6" and row["published"] == ""
@@ -216,8 +216,10 @@ def test_markdown_has_the_tables_and_nothing_that_users_wrote_acts(report, tmp_p
     assert "| guessing | 0.250 |" in text and "no significant difference" in text
     assert "<script>" not in text and r"\<script\>alert(1)" in text
     Report([evaluate(Knows(), Toys(n=1))]).write(tmp_path / "one")
-    one = (tmp_path / "one" / "report.md").read_text()
-    assert "| Knows | 1.000 | – |" in one and "nan" not in one, "one item has no interval"
+    report_text = (tmp_path / "one" / "report.md").read_text()
+    assert "| Knows | 1.000 | – |" in report_text and "nan" not in report_text, (
+        "one item has no interval"
+    )
     tables = [line for line in text.splitlines() if line.startswith("|")]
     cells = [len(re.findall(r"(?<!\\)\|", line)) for line in tables]
     assert cells[:4] == [5] * 4, "as many cells in every row"
@@ -288,9 +290,9 @@ def test_failures_are_counted_and_left_out(tmp_path):
 
 
 def test_percentiles_count_ties_half_and_keep_nan():
-    found = disagreement.percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, np.nan, 5.0]])])
-    np.testing.assert_allclose(found[0], [[0.125, 0.5]])
-    np.testing.assert_allclose(found[1], [[0.5, np.nan, 0.875]])
+    result = disagreement.percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, np.nan, 5.0]])])
+    np.testing.assert_allclose(result[0], [[0.125, 0.5]])
+    np.testing.assert_allclose(result[1], [[0.5, np.nan, 0.875]])
 
 
 def test_disagreement_is_where_scorers_differ(report):

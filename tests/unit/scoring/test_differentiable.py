@@ -36,8 +36,8 @@ def small(tmp_path_factory) -> Small:
 
 def side_of(scorer) -> int:
     """The size of a square image that the model sees as it is."""
-    made = scorer.preprocess(draw_image(0, (64, 64)))
-    return made.shape[-1] if made.ndim == 3 else 32
+    pixels = scorer.preprocess(draw_image(0, (64, 64)))
+    return pixels.shape[-1] if pixels.ndim == 3 else 32
 
 
 def soft_pixels(height: int, width: int, dtype: torch.dtype) -> torch.Tensor:
@@ -69,18 +69,18 @@ def test_gradients_are_those_of_central_differences(variant, small):
     chosen = torch.rand(gradient.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     directions = [gradient, gradient * (chosen > 0.5)]
     if exact:
-        one = torch.zeros_like(gradient)
-        one.view(-1)[gradient.abs().argmax()] = 1
-        directions += [chosen - 0.5, one]
+        basis = torch.zeros_like(gradient)
+        basis.view(-1)[gradient.abs().argmax()] = 1
+        directions += [chosen - 0.5, basis]
     for direction in directions:
         direction = direction / direction.norm()
         slope = (gradient * direction).sum()
         step = 1e-5 if exact else 3e-3 * max(1, abs(value.item())) / slope.item()
         with torch.no_grad():
             ahead, behind = score(start + step * direction), score(start - step * direction)
-        found = (ahead.double() - behind.double()) / (2 * step)
+        result = (ahead.double() - behind.double()) / (2 * step)
         tolerance = {"rtol": 1e-5, "atol": 1e-8} if exact else {"rtol": 2e-2, "atol": 0}
-        torch.testing.assert_close(found, slope.double(), **tolerance)
+        torch.testing.assert_close(result, slope.double(), **tolerance)
 
 
 @pytest.mark.parametrize("variant", DIFFERENTIABLE)
@@ -119,10 +119,10 @@ def test_the_card_says_whether_there_are_gradients(variant, small):
 
 
 def test_every_card_of_a_class_says_the_same():
-    said: dict[tuple[str, str], set[bool]] = {}
+    flags: dict[tuple[str, str], set[bool]] = {}
     for card in models.cards.values():
-        said.setdefault((card.module, card.entry), set()).add(card.differentiable)
-    assert all(len(facts) == 1 for facts in said.values())
+        flags.setdefault((card.module, card.entry), set()).add(card.differentiable)
+    assert all(len(facts) == 1 for facts in flags.values())
 
 
 def test_a_step_along_the_gradient_raises_the_score(small):
@@ -221,9 +221,9 @@ def test_pixels_are_prepared_as_open_clip_prepares_images(mode, interpolation, s
     )
     for shape in [(50, 20), (33, 90), size[::-1]]:
         image = draw_image(0, shape)
-        made, wanted = apply_transform(transform, to_tensor(image))[0], transform(image)
-        assert made.shape == wanted.shape
-        levels = (made - wanted).abs() * 255 * torch.tensor(STD).view(3, 1, 1)
+        actual, expected = apply_transform(transform, to_tensor(image))[0], transform(image)
+        assert actual.shape == expected.shape
+        levels = (actual - expected).abs() * 255 * torch.tensor(STD).view(3, 1, 1)
         assert levels.max() < (1.2 if PILLOW_13 else 16)
 
 

@@ -40,8 +40,8 @@ def test_every_tensor_that_is_made_names_its_type(folder):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)
                 named = any(keyword.arg == "dtype" for keyword in node.keywords)
-                made = called.startswith("torch.") and node.func.attr in MAKERS
-                assert named or not made, f"{path.name}:{node.lineno}: {called} without dtype="
+                is_maker = called.startswith("torch.") and node.func.attr in MAKERS
+                assert named or not is_maker, f"{path.name}:{node.lineno}: {called} without dtype="
                 assert called not in ("torch.Tensor", "torch.FloatTensor"), path
 
 
@@ -57,13 +57,13 @@ def test_scores_of_a_service(dtype, batch, spoken, tmp_path):
     options = {"poll": 0.01, "timeout": 60.0}
     with Server(spoken.BatchService()) as server:
         plain = spoken.load(server, name, store=tmp_path / "a.db", **options)
-        wanted = plain(draw_images(3), texts(4))
+        expected = plain(draw_images(3), texts(4))
         with default(dtype):
             again = spoken.load(server, name, store=tmp_path / "b.db", batch=batch, **options)
             scores = again(draw_images(3), texts(4))
             stored = again(draw_images(3), texts(4))
     assert scores.dtype == torch.float32
-    assert torch.equal(scores, wanted) and torch.equal(stored, wanted)
+    assert torch.equal(scores, expected) and torch.equal(stored, expected)
     values = {row.value for row in t2v_eval.Store(tmp_path / "b.db").rows()}
     assert values == {row.value for row in t2v_eval.Store(tmp_path / "a.db").rows()}
 
@@ -73,12 +73,12 @@ def test_scores_of_a_model_that_runs_here(name, tmp_path):
     shown = [draw_image(n, (48, 48)) for n in range(3)]
     scorer = t2v_eval.load(name, device="cpu")
     stored = t2v_eval.load(name, device="cpu", store=tmp_path / "s.db")
-    wanted = scorer(shown, texts(4))
+    expected = scorer(shown, texts(4))
     for dtype in (torch.float16, torch.bfloat16):
         with default(dtype):
             scores = scorer(shown, texts(4))
             assert scores.dtype == torch.float32
-            torch.testing.assert_close(scores, wanted, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(scores, expected, atol=1e-6, rtol=1e-5)
             for _ in range(2):
                 again = stored(shown, texts(4))
-                torch.testing.assert_close(again, wanted, atol=1e-6, rtol=1e-5)
+                torch.testing.assert_close(again, expected, atol=1e-6, rtol=1e-5)

@@ -21,17 +21,19 @@ def scorer(factor: float, **facts: object) -> type[Scorer]:
     """A class whose formula is edited between two calls of this."""
 
     def similarity(self, images, texts):
-        return factor * super(made, self).similarity(images, texts)
+        return factor * super(subclass, self).similarity(images, texts)
 
-    made = type("Mine", (ToyEmbedding,), {"similarity": similarity, "__module__": "mine", **facts})
-    return made
+    subclass = type(
+        "Mine", (ToyEmbedding,), {"similarity": similarity, "__module__": "mine", **facts}
+    )
+    return subclass
 
 
 def test_a_class_without_a_version_keeps_no_scores(tmp_path):
     path = tmp_path / "s.db"
-    for given in (path, str(path), Store(tmp_path / "open.db")):
+    for store in (path, str(path), Store(tmp_path / "open.db")):
         with pytest.raises(InputError, match=REFUSED):
-            scorer(1)(device="cpu", store=given)
+            scorer(1)(device="cpu", store=store)
     assert not path.exists()
     alone = scorer(1)(device="cpu")
     with pytest.raises(InputError, match=REFUSED):
@@ -110,9 +112,9 @@ def test_an_empty_identity_keeps_no_scores(tmp_path):
 def test_a_version_is_a_text_or_a_number(version, tmp_path):
     with pytest.raises(InputError, match="the version of its class Mine is .*version = "):
         scorer(1, version=version)(device="cpu", store=tmp_path / "s.db")
-    for good in (0, 1, 1.5, "2026-01"):
-        own = scorer(1, version=good)(device="cpu", store=tmp_path / "s.db")
-        assert own(draw_image(0), "a cat").isfinite().all() and f"version={good}" in own.id
+    for valid in (0, 1, 1.5, "2026-01"):
+        own = scorer(1, version=valid)(device="cpu", store=tmp_path / "s.db")
+        assert own(draw_image(0), "a cat").isfinite().all() and f"version={valid}" in own.id
 
 
 def test_a_name_of_any_bytes_is_an_id(tmp_path):

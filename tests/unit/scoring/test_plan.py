@@ -38,8 +38,8 @@ def test_folding_unique_cells_gives_every_block_back(shapes):
     values = np.array([value(of_row[i], plan.texts[j]) for i, j in plan.cells], np.float32)
     for folded, (images, texts) in zip(plan.fold(values), shapes, strict=True):
         np.testing.assert_array_equal(folded, [[value(i, t) for t in texts] for i in images])
-    wanted = {(i, t) for images, texts in shapes for i in images for t in texts}
-    assert len(plan.cells) == len(wanted)
+    expected = {(i, t) for images, texts in shapes for i in images for t in texts}
+    assert len(plan.cells) == len(expected)
     assert (np.diff(plan.cells[:, 0]) >= 0).all()
 
 

@@ -17,9 +17,9 @@ NAN = math.nan
 def test_what_is_not_finite_in_float32_has_failed(bad):
     values = torch.tensor([0.5, bad, 0.25], dtype=torch.float64)
     chunk = ScoreChunk(np.array([4, 7, 9]), values, details=["a", "b", None])
-    good, failed = split_non_finite(chunk)
-    assert good.positions.tolist() == [4, 9] and good.values.tolist() == [0.5, 0.25]
-    assert good.details == ["a", None] and good.error is None
+    valid, failed = split_non_finite(chunk)
+    assert valid.positions.tolist() == [4, 9] and valid.values.tolist() == [0.5, 0.25]
+    assert valid.details == ["a", None] and valid.error is None
     assert failed.positions.tolist() == [7] and failed.values is None and failed.error
 
 
@@ -28,12 +28,12 @@ def test_every_cell_has_a_score_or_a_reason():
         ScoreChunk(np.array([3]), torch.tensor([0.3])),
         ScoreChunk(np.array([0]), None, "no answer"),
     ]
-    found = {
+    result = {
         position: (chunk.values is None, chunk.error)
         for chunk in of_all_cells(chunks, 4)
         for position in chunk.positions.tolist()
     }
-    assert found == {
+    assert result == {
         3: (False, None),
         0: (True, "no answer"),
         1: (True, "score_cells yields no score of it"),

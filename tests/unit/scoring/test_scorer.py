@@ -114,9 +114,9 @@ def test_score_pairs_is_the_diagonal(images):
 
 def test_rank_is_best_first_names_ties_and_puts_failures_last(images, tmp_path):
     scorer = ToyEmbedding(device="cpu", on_error="skip")
-    given = [*images, images[2], tmp_path / "gone.png"]
-    places = scorer.rank(given, "a cat")
-    scores = scorer(given, "a cat")[:, 0]
+    inputs = [*images, images[2], tmp_path / "gone.png"]
+    places = scorer.rank(inputs, "a cat")
+    scores = scorer(inputs, "a cat")[:, 0]
     assert [place.score for place in places[:-1]] == sorted(scores[:-1].tolist(), reverse=True)
     assert [place.score for place in places[:-1]] == [scores[p.index] for p in places[:-1]]
     twins = [place for place in places if place.tied]
@@ -280,7 +280,7 @@ def test_failed_cells_are_stored_with_their_reason_and_tried_again(images, tmp_p
 
 
 def test_ids_differ_wherever_numbers_may(tmp_path):
-    made = [
+    result = [
         ToyEmbedding(device="cpu"),
         ToyEmbedding(device="cpu", scale=2.0),
         ToyEmbedding(device="cpu", dtype="bfloat16"),
@@ -288,8 +288,8 @@ def test_ids_differ_wherever_numbers_may(tmp_path):
         ToyEmbedding(device="cpu", question_template="see {}"),
         ToyPair(device="cpu"),
     ]
-    assert len({scorer.id for scorer in made}) == len(made)
-    assert made[0].id == ToyEmbedding(device="cpu").id
+    assert len({scorer.id for scorer in result}) == len(result)
+    assert result[0].id == ToyEmbedding(device="cpu").id
 
 
 def test_templates_bind_for_one_call(images):
@@ -358,8 +358,8 @@ def test_threads_may_share_a_scorer(images, tmp_path):
 
 
 def test_progress_ends_at_the_number_of_cells(images):
-    seen: list[CellCounts] = []
-    ToyPair(device="cpu", batch_size=3).run([Block.of(images, TEXTS)], seen.append)
-    assert seen[0] == CellCounts(cells=20)
-    assert seen[-1] == CellCounts(cells=20, computed=20)
-    assert [c.computed for c in seen] == sorted(c.computed for c in seen)
+    calls: list[CellCounts] = []
+    ToyPair(device="cpu", batch_size=3).run([Block.of(images, TEXTS)], calls.append)
+    assert calls[0] == CellCounts(cells=20)
+    assert calls[-1] == CellCounts(cells=20, computed=20)
+    assert [c.computed for c in calls] == sorted(c.computed for c in calls)

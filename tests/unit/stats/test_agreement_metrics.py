@@ -59,10 +59,10 @@ def test_tables_have_it_overall_and_within_groups(added):
         {"h": h, "s": s, "prompt": n // 2}
         for n, (h, s) in enumerate(zip((1, 2, 3, 4), (1.5, 2.0, 3.0, 2.0), strict=True))
     ]
-    found = agreement(rows, "h", ["s"], group="prompt", resamples=20).scores["s"]["all"]
-    assert found[added].value == pytest.approx(-2.5 / 4)
-    assert found[f"{added}_per_group"].value == pytest.approx(-(0.25 + 1.0) / 2)
-    assert math.isfinite(found[added].low) and found[added].low <= found[added].high <= 0
+    result = agreement(rows, "h", ["s"], group="prompt", resamples=20).scores["s"]["all"]
+    assert result[added].value == pytest.approx(-2.5 / 4)
+    assert result[f"{added}_per_group"].value == pytest.approx(-(0.25 + 1.0) / 2)
+    assert math.isfinite(result[added].low) and result[added].low <= result[added].high <= 0
 
 
 class RatedToys(RatingsForm):

@@ -27,11 +27,11 @@ def mean_of(values: np.ndarray) -> Any:
 
 def test_interval_of_a_mean_is_the_normal_one() -> None:
     values = np.random.default_rng(0).normal(size=400)
-    found = bootstrap_interval(mean_of(values), 400, resamples=4000)["mean"]
+    result = bootstrap_interval(mean_of(values), 400, resamples=4000)["mean"]
     half = 1.96 * values.std() / 20
-    assert found.value == values.mean()
-    assert found.low == pytest.approx(values.mean() - half, abs=0.05 * half)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.05 * half)
+    assert result.value == values.mean()
+    assert result.low == pytest.approx(values.mean() - half, abs=0.05 * half)
+    assert result.high == pytest.approx(values.mean() + half, abs=0.05 * half)
 
 
 def test_coverage() -> None:
@@ -48,9 +48,9 @@ def test_coverage() -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 10])
 def test_a_resample_draws_every_unit_equally_often(n: int) -> None:
-    drawn: list[np.ndarray] = []
-    bootstrap_interval(lambda i: drawn.append(i) or {"n": len(i)}, n, resamples=2000)
-    whole, *resamples = drawn
+    draws: list[np.ndarray] = []
+    bootstrap_interval(lambda i: draws.append(i) or {"n": len(i)}, n, resamples=2000)
+    whole, *resamples = draws
     assert whole.tolist() == list(range(n)) and {len(r) for r in resamples} == {n}
     counts = np.bincount(np.concatenate(resamples), minlength=n)
     assert len(counts) == n
@@ -72,39 +72,39 @@ def test_undefined_resamples_are_left_out() -> None:
         often = 3.0 if len(set(indices)) == len(indices) else math.nan
         return {"rare": rare, "common": common, "often": often, "never": math.nan}
 
-    found = bootstrap_interval(statistic, 5)
-    assert found["rare"] == (1.0, 1.0, 1.0)
-    assert found["common"] == (2.0, 2.0, 2.0)
+    result = bootstrap_interval(statistic, 5)
+    assert result["rare"] == (1.0, 1.0, 1.0)
+    assert result["common"] == (2.0, 2.0, 2.0)
     # Defined on one resample in 26: too few to speak of an interval.
-    assert found["often"].value == 3.0
-    assert math.isnan(found["often"].low) and math.isnan(found["often"].high)
-    assert all(map(math.isnan, found["never"]))
+    assert result["often"].value == 3.0
+    assert math.isnan(result["often"].low) and math.isnan(result["often"].high)
+    assert all(map(math.isnan, result["never"]))
 
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_no_interval_without_two_units(n: int) -> None:
-    found = bootstrap_interval(lambda indices: {"n": float(len(indices))}, n)["n"]
-    assert found.value == n
-    assert math.isnan(found.low) and math.isnan(found.high)
+    result = bootstrap_interval(lambda indices: {"n": float(len(indices))}, n)["n"]
+    assert result.value == n
+    assert math.isnan(result.low) and math.isnan(result.high)
 
 
 def test_difference_is_paired() -> None:
     rng = np.random.default_rng(3)
     hard = rng.normal(size=100)
-    one, other = hard + 0.1 + 0.01 * rng.normal(size=100), hard
-    difference = bootstrap_difference(mean_of(one), mean_of(other), 100)["mean"]
-    assert difference.value == pytest.approx((one - other).mean())
+    first, other = hard + 0.1 + 0.01 * rng.normal(size=100), hard
+    difference = bootstrap_difference(mean_of(first), mean_of(other), 100)["mean"]
+    assert difference.value == pytest.approx((first - other).mean())
     assert 0.09 < difference.low < difference.value < difference.high < 0.11
-    alone = [bootstrap_interval(mean_of(v), 100)["mean"] for v in (one, other)]
+    alone = [bootstrap_interval(mean_of(v), 100)["mean"] for v in (first, other)]
     assert alone[0].low < alone[1].high
 
 
 def test_difference_of_a_scorer_with_itself_is_nothing() -> None:
     rng = np.random.default_rng(4)
     statistic = agreement_statistic(rng.normal(size=40), rng.integers(1, 6, 40))
-    found = bootstrap_difference(statistic, statistic, 40, resamples=50)
-    assert found.keys() == {"pearson", "spearman", "tau_b", "tau_c", "acc23"}
-    assert all(interval == (0.0, 0.0, 0.0) for interval in found.values())
+    result = bootstrap_difference(statistic, statistic, 40, resamples=50)
+    assert result.keys() == {"pearson", "spearman", "tau_b", "tau_c", "acc23"}
+    assert all(interval == (0.0, 0.0, 0.0) for interval in result.values())
 
 
 def sample(rows: int, items: int) -> tuple[np.ndarray, np.ndarray]:
@@ -144,8 +144,8 @@ def test_agreement_statistic_recomputes_the_metrics(
 
 def test_agreement_statistic_of_nothing_is_nan() -> None:
     for scores, human in (([], []), ([None, 0.5], [1, None]), ([[0.1], [0.2]], [[1], [2]])):
-        found = bootstrap_interval(agreement_statistic(scores, human, ["acc23"]), len(scores))
-        assert all(map(math.isnan, found["acc23"]))
+        result = bootstrap_interval(agreement_statistic(scores, human, ["acc23"]), len(scores))
+        assert all(map(math.isnan, result["acc23"]))
 
 
 def test_a_held_threshold_gives_nearly_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:

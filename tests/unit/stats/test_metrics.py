@@ -154,10 +154,10 @@ def test_search_finds_the_smallest_maximiser(sample: tuple[np.ndarray, np.ndarra
         patch.setattr(pairwise, "_SAMPLES", 5)
         patch.setattr(pairwise, "_TABLE_FROM", 0)
         patch.setattr(pairwise, "_TABLE_BINS", 64)
-        found = m.pairwise_accuracy(*sample)
+        actual = m.pairwise_accuracy(*sample)
     expected = brute(*sample, "calibrated")
-    assert close(found.value, expected[0])
-    assert found.threshold == expected[1] or math.isnan(expected[1])
+    assert close(actual.value, expected[0])
+    assert actual.threshold == expected[1] or math.isnan(expected[1])
 
 
 def test_of_thresholds_that_are_as_good_the_smallest_is_found(
@@ -410,11 +410,11 @@ def test_pairwise_accuracy_does_not_list_pairs() -> None:
     human = rng.integers(1, 6, 20_000).astype(float)
     scores = human + rng.normal(scale=2, size=len(human))
     tracemalloc.start()
-    found = m.pairwise_accuracy(scores, human)
+    result = m.pairwise_accuracy(scores, human)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     # One byte for each of the 200 million pairs.
     assert peak < 200e6
-    near = [found.threshold * k for k in (0, 0.9, 1.1)]
+    near = [result.threshold * k for k in (0, 0.9, 1.1)]
     values = [m.pairwise_accuracy(scores, human, threshold=limit).value for limit in near]
-    assert max(values) <= found.value
+    assert max(values) <= result.value

@@ -19,13 +19,13 @@ def mean_of(values):
 @pytest.mark.parametrize("n", [5, 9, 40])
 def test_means_against_scipy(n):
     rng = np.random.default_rng(n)
-    one, other = rng.normal(0.5, 1, n), rng.normal(0, 1, n)
-    found = paired_permutation(mean_of(np.append(one, other)), n, permutations=2000)["mean"]
-    wanted = stats.permutation_test(
-        (one, other), lambda a, b: a.mean() - b.mean(), permutation_type="samples",
+    first, other = rng.normal(0.5, 1, n), rng.normal(0, 1, n)
+    actual = paired_permutation(mean_of(np.append(first, other)), n, permutations=2000)["mean"]
+    expected = stats.permutation_test(
+        (first, other), lambda a, b: a.mean() - b.mean(), permutation_type="samples",
         n_resamples=10_000, rng=np.random.default_rng(0),
     ).pvalue  # fmt: skip
-    assert found == pytest.approx(wanted, abs=1e-9 if n < 10 else 0.03)
+    assert actual == pytest.approx(expected, abs=1e-9 if n < 10 else 0.03)
 
 
 def test_a_correlation_against_every_exchange():
@@ -40,8 +40,8 @@ def test_a_correlation_against_every_exchange():
         return abs(rho[0] - rho[1])
 
     every = [apart(np.array(swap)) for swap in itertools.product((False, True), repeat=8)]
-    wanted = np.mean(np.array(every) >= every[0] - 1e-12)
-    assert paired_permutation(statistic, 8)["spearman"] == pytest.approx(wanted)
+    expected = np.mean(np.array(every) >= every[0] - 1e-12)
+    assert paired_permutation(statistic, 8)["spearman"] == pytest.approx(expected)
 
 
 def test_no_difference_is_1_and_a_seed_decides():
@@ -55,44 +55,44 @@ def test_no_difference_is_1_and_a_seed_decides():
 @pytest.mark.parametrize("n", [6, 60])
 def test_signs_against_scipy(n):
     rng = np.random.default_rng(n)
-    given = rng.normal(0.25, 1, n).round(1)
-    missing = np.append(given, np.nan)
-    wanted = stats.permutation_test(
-        (given,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True,
+    sample = rng.normal(0.25, 1, n).round(1)
+    missing = np.append(sample, np.nan)
+    expected = stats.permutation_test(
+        (sample,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True,
         n_resamples=20_000, rng=np.random.default_rng(0),
     ).pvalue  # fmt: skip
-    assert sign_flip(missing) == pytest.approx(wanted, abs=1e-9 if n < 10 else 0.02)
+    assert sign_flip(missing) == pytest.approx(expected, abs=1e-9 if n < 10 else 0.02)
     assert sign_flip(np.zeros(n)) == 1 and math.isnan(sign_flip(np.array([np.nan])))
 
 
 def test_signs_are_an_exchange_of_pairs():
     rng = np.random.default_rng(8)
-    one, other = rng.normal(size=8), rng.normal(size=8)
-    exchanged = paired_permutation(mean_of(np.append(one, other)), 8)["mean"]
-    assert sign_flip(one - other) == pytest.approx(exchanged)
+    first, other = rng.normal(size=8), rng.normal(size=8)
+    exchanged = paired_permutation(mean_of(np.append(first, other)), 8)["mean"]
+    assert sign_flip(first - other) == pytest.approx(exchanged)
 
 
 def test_level_is_kept_where_nothing_differs():
     rng = np.random.default_rng(2)
-    found = [
+    result = [
         paired_permutation(mean_of(rng.normal(size=60)), 30, permutations=99, seed=seed)["mean"]
         for seed in range(300)
     ]
     # Binomial(300, 0.05) lies within these limits with 99.9 %.
-    assert 4 <= sum(p <= 0.05 for p in found) <= 29
-    assert sum(p <= 0.005 for p in found) <= 8, "nor do tails say more than they may"
+    assert 4 <= sum(p <= 0.05 for p in result) <= 29
+    assert sum(p <= 0.005 for p in result) <= 8, "nor do tails say more than they may"
 
 
 def test_small_values_are_tails_and_not_too_small():
     rng = np.random.default_rng(11)
     signs = np.array([[1 if k >> b & 1 else -1 for b in range(16)] for k in range(1 << 16)])
     for effect in (0.4, 0.7, 1.0, 3.0):
-        one = rng.normal(effect, 1, 16)
-        exact = np.mean(np.abs(signs @ one) >= abs(one.sum()) - 1e-9)
-        found = paired_permutation(mean_of(np.append(one, np.zeros(16))), 16)["mean"]
+        differences = rng.normal(effect, 1, 16)
+        exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9)
+        result = paired_permutation(mean_of(np.append(differences, np.zeros(16))), 16)["mean"]
         # The normal tail is wider than that of sums of bounded terms.
-        assert exact / 2 - 1e-9 <= found <= max(1.5 * exact + 0.02, 1 / 1001)
-    assert found == pytest.approx(2 / 2**16) or found > 2 / 2**16
+        assert exact / 2 - 1e-9 <= result <= max(1.5 * exact + 0.02, 1 / 1001)
+    assert result == pytest.approx(2 / 2**16) or result > 2 / 2**16
     far = rng.normal(2, 1, 300)
     p = paired_permutation(mean_of(np.append(far, np.zeros(300))), 300, permutations=200)["mean"]
     assert 0 < p < 1e-12
@@ -127,30 +127,33 @@ def test_what_is_plain_is_not_looked_at_further():
     rng = np.random.default_rng(5)
     noise = rng.normal(size=200)
 
-    def asked(one, metrics=("mean",)):
+    def asked(differences, metrics=("mean",)):
         calls = []
-        values = {"mean": np.append(one, np.zeros(200)), "noise": np.append(noise[::-1], noise)}
+        values = {
+            "mean": np.append(differences, np.zeros(200)),
+            "noise": np.append(noise[::-1], noise),
+        }
 
         def statistic(index):
             calls.append(len(index))
             return {name: float(values[name][index].mean()) for name in metrics}
 
-        found = paired_permutation(statistic, 200)
-        return found, len(calls) // 2 - 1  # without the scorers as they are
+        result = paired_permutation(statistic, 200)
+        return result, len(calls) // 2 - 1  # without the scorers as they are
 
     centred = noise - noise.mean()
-    (p, least), (q, most) = asked(centred + 0.01), asked(centred + 0.16)
-    assert least == 100 and p["mean"] > 0.15
-    assert most == 1000 and q["mean"] < 0.1, "what is neither takes all that were asked for"
+    (p, minimum), (q, maximum) = asked(centred + 0.01), asked(centred + 0.16)
+    assert minimum == 100 and p["mean"] > 0.15
+    assert maximum == 1000 and q["mean"] < 0.1, "what is neither takes all that were asked for"
     far, few = asked(noise + 3, ("mean", "noise"))
     assert few == 100 and far["mean"] < 1e-12 and far["noise"] > 0.15
     for shift in (0.01, 0.16):
-        given = centred + shift
+        sample = centred + shift
         exact = stats.permutation_test(
-            (given,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True,
+            (sample,), lambda x, axis: x.mean(axis), permutation_type="samples", vectorized=True,
             n_resamples=20_000, rng=np.random.default_rng(0),
         ).pvalue  # fmt: skip
-        assert asked(given)[0]["mean"] == pytest.approx(exact, abs=0.1 if shift < 0.1 else 0.02)
+        assert asked(sample)[0]["mean"] == pytest.approx(exact, abs=0.1 if shift < 0.1 else 0.02)
 
 
 def test_undefined_differences_have_no_p():
@@ -165,8 +168,8 @@ def test_holm():
     assert holm([0.01, 0.02, 0.03, 0.005]) == pytest.approx([0.03, 0.04, 0.04, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == [] and holm([0.2]) == [0.2]
-    found = holm([0.01, math.nan, 0.03])
-    assert found[0] == pytest.approx(0.02) and math.isnan(found[1]) and found[2] == 0.03
+    result = holm([0.01, math.nan, 0.03])
+    assert result[0] == pytest.approx(0.02) and math.isnan(result[1]) and result[2] == 0.03
 
 
 def test_undefined_is_not_told_apart():

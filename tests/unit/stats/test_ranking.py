@@ -16,12 +16,12 @@ HUMAN = [[5, 3, 1, 1], [2, 4, 4, 1], [3, 3, 3, 3]]
 def test_preferences_by_the_published_table():
     # Rows: what people say; columns: what the scores say: first, tie, second.
     table = {1: (1, 0.5, 0), 0.5: (0.5, 1, 0.5), 0: (0, 0.5, 1)}
-    said = [[2, 1], [1, 1], [1, 2]]
-    for human, wanted in table.items():
-        assert ranking.preference_rows(said, [human] * 3).tolist() == list(wanted)
+    scores = [[2, 1], [1, 1], [1, 2]]
+    for human, expected in table.items():
+        assert ranking.preference_rows(scores, [human] * 3).tolist() == list(expected)
         # What is no further apart than the threshold is a tie.
-        assert ranking.preference_rows(said, [human] * 3, 1.0).tolist() == [wanted[1]] * 3
-    assert ranking.preference_accuracy(said, [1, 1, None]) == 0.75
+        assert ranking.preference_rows(scores, [human] * 3, 1.0).tolist() == [expected[1]] * 3
+    assert ranking.preference_accuracy(scores, [1, 1, None]) == 0.75
     assert math.isnan(ranking.preference_accuracy([[1, None]], [1]))
     assert math.isnan(ranking.preference_accuracy([], []))
 

@@ -43,11 +43,11 @@ def test_they_are_the_metrics_of_the_copies(sample: tuple, threshold: float) -> 
     s, h, copies = sample
     if not is_whole(s, h):
         return
-    found = WeightedAgreement(s, h, [*ORDINAL, "acc23"], threshold)(copies.astype(float))
+    actual = WeightedAgreement(s, h, [*ORDINAL, "acc23"], threshold)(copies.astype(float))
     drawn = written_out(s, h, copies)
-    wanted = {name: METRICS[name].compute(*drawn) for name in ORDINAL}
-    wanted["acc23"] = metrics.pairwise_accuracy(*drawn, threshold=threshold).value
-    assert found == pytest.approx(wanted, abs=1e-9, nan_ok=True)
+    expected = {name: METRICS[name].compute(*drawn) for name in ORDINAL}
+    expected["acc23"] = metrics.pairwise_accuracy(*drawn, threshold=threshold).value
+    assert actual == pytest.approx(expected, abs=1e-9, nan_ok=True)
 
 
 @settings(max_examples=100, deadline=None)
@@ -56,11 +56,11 @@ def test_labels(sample: tuple) -> None:
     s, h, copies = sample
     if not is_whole(s, h):
         return
-    found = WeightedAgreement(s, h, ["auroc", "average_precision"])(copies.astype(float))
+    result = WeightedAgreement(s, h, ["auroc", "average_precision"])(copies.astype(float))
     drawn = written_out(s, h, copies)
-    assert found["auroc"] == pytest.approx(metrics.auroc(*drawn), abs=1e-9, nan_ok=True)
+    assert result["auroc"] == pytest.approx(metrics.auroc(*drawn), abs=1e-9, nan_ok=True)
     precision = metrics.average_precision(*drawn)
-    assert found["average_precision"] == pytest.approx(precision, abs=1e-9, nan_ok=True)
+    assert result["average_precision"] == pytest.approx(precision, abs=1e-9, nan_ok=True)
 
 
 def test_thousands_of_items_with_many_human_values() -> None:
@@ -70,10 +70,10 @@ def test_thousands_of_items_with_many_human_values() -> None:
     of = WeightedAgreement(s, h, [*ORDINAL, "acc23"], 0.05)
     for _ in range(2):
         copies = np.bincount(rng.integers(0, 3000, 3000), minlength=3000)
-        drawn = written_out(s, h, copies)
-        wanted = {name: METRICS[name].compute(*drawn) for name in ORDINAL}
-        wanted["acc23"] = metrics.pairwise_accuracy(*drawn, threshold=0.05).value
-        assert of(copies.astype(float)) == pytest.approx(wanted, abs=1e-9)
+        sample = written_out(s, h, copies)
+        expected = {name: METRICS[name].compute(*sample) for name in ORDINAL}
+        expected["acc23"] = metrics.pairwise_accuracy(*sample, threshold=0.05).value
+        assert of(copies.astype(float)) == pytest.approx(expected, abs=1e-9)
 
 
 def test_perfect_is_one_and_extremes_are_numbers() -> None:

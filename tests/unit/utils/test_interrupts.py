@@ -89,8 +89,10 @@ def start(how, arguments, **environment):
 def check_line(process, err, stop, store):
     word, code = SIGNALS[stop]
     assert process.returncode == code, err
-    said = f"{word}; finished scores are stored in {store}; run the same command again to continue"
-    assert [line for line in err.splitlines() if word in line] == [said]
+    message = (
+        f"{word}; finished scores are stored in {store}; run the same command again to continue"
+    )
+    assert [line for line in err.splitlines() if word in line] == [message]
     assert "Traceback" not in err
 
 
@@ -159,12 +161,12 @@ def test_a_model_that_runs_here(stop, name, command, tmp_path):
     _, err = process.communicate(timeout=HANGING)
     check_line(process, err, stop, tmp_path / "s.db")
     assert scored(tmp_path / "s.db")
-    kept = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
+    stored = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
     again = start(["-m", "t2v_eval"], asking)
     _, err = again.communicate(timeout=HANGING)
     assert again.returncode == 0, err
     rows = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
-    assert len(rows) == 20 and kept.items() <= rows.items()
+    assert len(rows) == 20 and stored.items() <= rows.items()
 
 
 def test_eval_and_a_run_without_a_store(stop, tmp_path):

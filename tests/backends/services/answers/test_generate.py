@@ -33,8 +33,8 @@ def test_one_that_fails_is_none(spoken):
     with Server(failing(spoken, "Say 2.", refusal)) as server:
         scorer = spoken.load(server, on_error="skip")
         with pytest.warns(T2VWarning) as reported:
-            written = scorer.generate(draw_images(6), PROMPTS)
-    assert written == [None if prompt == "Say 2." else prompt for prompt in PROMPTS]
+            answers = scorer.generate(draw_images(6), PROMPTS)
+    assert answers == [None if prompt == "Say 2." else prompt for prompt in PROMPTS]
     (message,) = [str(item.message) for item in reported]
     assert "1 of 6 texts are missing; the first reason: images[2] (" in message
     assert "with 'Say 2.': the service refuses it (status 400): not allowed" in message
@@ -48,18 +48,18 @@ def test_an_error_names_image_and_text_and_keeps_the_others(spoken):
             ScoringError, match=r"images\[2\] .* with 'Say 2.': .*not allowed"
         ) as error:
             scorer.generate(draw_images(6), PROMPTS)
-    written = json.loads(error.value.detail)
-    assert written == ["Say 0.", "Say 1.", None, None, None, None]
+    answers = json.loads(error.value.detail)
+    assert answers == ["Say 0.", "Say 1.", None, None, None, None]
 
 
 def test_an_image_that_cannot_be_opened(spoken, tmp_path):
     images = [draw_image(1), tmp_path / "none.png", draw_image(2)]
     with Server(failing(spoken, "Never", Reply())) as server:
         with pytest.warns(T2VWarning, match=r"1 of 3 texts are missing.*no such file"):
-            written = spoken.load(server, on_error="skip").generate(images, "Say.")
+            answers = spoken.load(server, on_error="skip").generate(images, "Say.")
         with pytest.raises(MediaError, match=r"images\[1\] .*no such file"):
             spoken.load(server).generate(images, "Say.")
-    assert written == ["Say.", None, "Say."]
+    assert answers == ["Say.", None, "Say."]
 
 
 def test_what_was_answered_before_the_service_stopped_is_handed_out(spoken):
@@ -71,7 +71,7 @@ def test_what_was_answered_before_the_service_stopped_is_handed_out(spoken):
     with Server(behave) as server:
         scorer = spoken.load(server, on_error="skip", concurrency=1)
         with pytest.warns(T2VWarning, match=r"3 of 6 texts are missing; .* refuses the key"):
-            written = scorer.generate(draw_images(6), PROMPTS)
-        assert written == [*PROMPTS[:3], None, None, None]
+            answers = scorer.generate(draw_images(6), PROMPTS)
+        assert answers == [*PROMPTS[:3], None, None, None]
         with pytest.raises(ServiceError, match="refuses the key"):
             scorer.generate(draw_images(6), PROMPTS)

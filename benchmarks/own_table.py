@@ -117,7 +117,8 @@ class OwnRows(RatingsForm):
         ]
         pairs = [(names[n - 1], item) for n, item in usable.items()]
         items = _group_items(pairs)
-        chosen = {id(item) for item in self.selection.choose(list(usable.values()))}
+        groups = ["" if is_empty(rows[n - 1].get("group")) else names[n - 1] for n in usable]
+        chosen = {id(item) for item in self.selection.choose(list(usable.values()), groups)}
         self.selection.total = len(items)  # as rows of a group may be one
         if len(chosen) < len(usable):
             items = _group_items(pair for pair in pairs if id(pair[1]) in chosen)

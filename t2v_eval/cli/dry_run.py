@@ -28,7 +28,9 @@ def print_dry_run(
         if not card.remote:  # its weights need not be loaded for this
             console.say(f"{card.name} runs locally: it sends no requests and costs nothing")
     opened = [benchmark_options.open(card) for card in benchmarks]
-    selecting = [b.selecting(run_options.subset, run_options.on_missing) for b in opened]
+    selecting = [
+        b.selecting(run_options.subset, run_options.on_missing, run_options.sample) for b in opened
+    ]
     blocks = [
         (
             benchmark.name,

@@ -18,6 +18,7 @@ from t2v_eval.cli.options import (
     Columns,
     DryRun,
     ImageFolders,
+    Limit,
     ModelNames,
     NoStore,
     OnMissing,
@@ -60,6 +61,7 @@ def evaluate(
     spreadsheet: Spreadsheet = False,
     subset: Subset = None,
     on_missing: OnMissing = "error",
+    limit: Limit = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     dry_run: DryRun = False,
@@ -86,9 +88,11 @@ def evaluate(
     run_options = RunOptions(
         subset=subset or None,
         on_missing="skip" if on_missing == "skip" else None,
+        limit=limit,
         resamples=resamples,
         seed=seed,
     )
+    _ = run_options.sample  # an impossible limit is reported before a model is loaded
     if dry_run:
         print_dry_run(*cards, options, benchmark_options, run_options)
     else:

@@ -218,13 +218,24 @@ OnMissing = Annotated[
         "item out and count it (skip)."
     ),
 ]
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        "--limit",
+        help="Evaluate at most this many items, chosen at random by --seed; a group counts as one. "
+        "Default: all.",
+        metavar="N",
+    ),
+]
 Resamples = Annotated[
     int,
     typer.Option(
         help="Number of bootstrap resamples for the 95 % confidence intervals, 1 or more."
     ),
 ]
-Seed = Annotated[int, typer.Option(help="Random seed of the bootstrap and of tests, 0 or more.")]
+Seed = Annotated[
+    int, typer.Option(help="Random seed of the bootstrap, of tests and of --limit, 0 or more.")
+]
 
 
 def scorer_options(

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, Selection
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.registry import BenchmarkCard
@@ -145,10 +146,13 @@ class Benchmark(ABC):
         return self.card.name
 
     def selecting(
-        self, subset: str | Sequence[str] | None = None, on_missing: OnMissing | None = None
+        self,
+        subset: str | Sequence[str] | None = None,
+        on_missing: OnMissing | None = None,
+        sample: Sample | None = None,
     ) -> Self:
-        """Return the same benchmark with another `subset` or `on_missing`; None changes nothing."""
-        if subset is None and on_missing is None:
+        """Return the same benchmark with another choice of items; None changes nothing."""
+        if subset is None and on_missing is None and sample is None:
             return self
         other = copy.copy(self)
         selection = self.selection
@@ -156,6 +160,7 @@ class Benchmark(ABC):
             self.card.name,
             selection.subset if subset is None else subset,
             selection.on_missing if on_missing is None else on_missing,
+            selection.sample if sample is None else sample,
         )
         return other
 

@@ -90,8 +90,10 @@ def title(run: Run) -> str:
     >>> title(runs[0])
     'scenes'
     """
-    name, subset = run.benchmark.name, run.benchmark.subset
-    return f"{name} (part: {', '.join(subset)})" if subset else name
+    name, subset, sample = run.benchmark.name, run.benchmark.subset, run.benchmark.sample
+    parts = [f"part: {', '.join(subset)}"] if subset else []
+    parts += [f"sample of {run.benchmark.items}"] if sample else []
+    return f"{name} ({'; '.join(parts)})" if parts else name
 
 
 def by_benchmark(runs: Sequence[Run]) -> dict[str, list[int]]:

@@ -10,6 +10,7 @@ from typing import Any
 from t2v_eval.api import split_keywords
 from t2v_eval.evaluation import download
 from t2v_eval.evaluation.benchmark import Benchmark
+from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.registry import BenchmarkCard, benchmarks
 from t2v_eval.scoring.scorer import OnError
@@ -74,7 +75,9 @@ class RunOptions:
         on_missing: "raise", or "skip" to leave out items whose image files are missing. Default:
             the benchmark's own.
         resamples: the number of bootstrap resamples behind the 95 % intervals, 1 or more.
-        seed: the random seed of the bootstrap and of the tests.
+        seed: the random seed of the bootstrap, of the tests and of `limit`.
+        limit: how many items to evaluate at most, chosen at random; a group of items counts as
+            one. Default: all.
 
     >>> RunOptions(subset="counting").resamples
     1000
@@ -84,6 +87,16 @@ class RunOptions:
     on_missing: OnMissing | None = None
     resamples: int = 1000
     seed: int = 0
+    limit: int | None = None
+
+    @property
+    def sample(self) -> Sample | None:
+        """Return the random part of the items that `limit` and `seed` choose.
+
+        Raises:
+            InputError: `limit` is no number above 0.
+        """
+        return None if self.limit is None else Sample(self.limit, self.seed)
 
 
 def open_benchmark(name: str, root: str | Path | None = None, **options: Any) -> Benchmark:

@@ -25,6 +25,7 @@ from t2v_eval.evaluation.benchmark import (
 )
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.options import RunOptions
+from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
 from t2v_eval.registry import BenchmarkCard, benchmarks
 from t2v_eval.scoring.plan import Block
@@ -137,6 +138,8 @@ class BenchmarkFacts(SelectionFacts):
         published: published figures of this scorer, by metric; only for the whole benchmark.
         tags: the number of items with each tag.
         resamples, seed: of the bootstrap.
+        sample: the random part of the items that was evaluated, where it was limited; a run's JSON
+            has it under "sample".
         labels_by: "people" or "truth"; see `Benchmark`.
 
     >>> import t2v_eval
@@ -159,6 +162,7 @@ class BenchmarkFacts(SelectionFacts):
     resamples: int
     seed: int
     labels_by: str = "people"
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +240,7 @@ def evaluate(
     seed: int = 0,
     subset: str | Sequence[str] | None = None,
     on_missing: OnMissing | None = None,
+    limit: int | None = None,
     question_template: str | None = None,
     answer_template: str | None = None,
     template: str | None = None,
@@ -251,6 +256,7 @@ def evaluate(
         seed: the random seed of the bootstrap and of the tests.
         subset: tags; only items that have one of them are evaluated.
         on_missing: "raise", or "skip" to leave out items whose image files are missing.
+        limit: how many items to evaluate at most, chosen at random by `seed`; default: all.
         question_template: the question; ``{}`` stands for the text.
         answer_template: the answer whose probability is the score.
         template: the name of a question and answer template.
@@ -266,11 +272,12 @@ def evaluate(
     >>> list(run.metrics)
     ['text', 'image', 'group']
     """
-    selected = benchmark.selecting(subset, on_missing)
+    options = RunOptions(limit=limit, resamples=resamples, seed=seed)
+    selected = benchmark.selecting(subset, on_missing, options.sample)
     items = _items_to_evaluate(selected, items, chosen=selected is benchmark)
     bound = scorer.with_template(question_template, answer_template, template)
     scored = _score(scorer, bound, items, progress)
-    return _analyze(scorer, selected, items, scored, RunOptions(resamples=resamples, seed=seed))
+    return _analyze(scorer, selected, items, scored, options)
 
 
 def environment(scorer: Scorer) -> dict[str, str]:
@@ -460,6 +467,7 @@ def _benchmark_facts(
         resamples=overall.resamples,
         seed=overall.seed,
         labels_by=benchmark.labels_by,
+        sample=benchmark.selection.sample,
     )
 
 

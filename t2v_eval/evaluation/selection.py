@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from t2v_eval.errors import BenchmarkDataError, InputError, UnknownTagError
+from t2v_eval.evaluation.sampling import Sample
 
 OnMissing: TypeAlias = Literal["raise", "skip"]
 MAX_NAMES = 3
@@ -130,6 +131,7 @@ class Selection:
         name: the name of the benchmark.
         subset: tags; items that have one of them are chosen. All items without any.
         on_missing: "raise", or "skip" to leave out items whose image files are missing.
+        sample: a random part of the items with these tags; None for all of them.
 
     Attributes:
         total: the number of items there were to choose from.
@@ -143,12 +145,19 @@ class Selection:
     ['a']
     """
 
-    def __init__(self, name: str, subset: str | Sequence[str], on_missing: OnMissing) -> None:
+    def __init__(
+        self,
+        name: str,
+        subset: str | Sequence[str],
+        on_missing: OnMissing,
+        sample: Sample | None = None,
+    ) -> None:
         if on_missing not in ("raise", "skip"):
             raise InputError(f"`on_missing={on_missing!r}`; use 'raise' or 'skip'")
         self.name = name
         self.subset = (subset,) if isinstance(subset, str) else tuple(subset)
         self.on_missing: OnMissing = on_missing
+        self.sample = sample
         self.restart()
 
     def restart(self) -> None:
@@ -166,24 +175,35 @@ class Selection:
     @property
     def whole(self) -> bool:
         """Return whether all items were chosen; only then are published figures comparable."""
-        return not (self.subset or self.left_out)
+        return not (self.subset or self.left_out or self.sample)
 
-    def choose(self, items: Sequence[Any]) -> list[Any]:
+    def choose(self, items: Sequence[Any], groups: Sequence[str] | None = None) -> list[Any]:
         """Apply `with_tags` and `with_images`."""
-        return self.with_images(self.with_tags(items))
+        return self.with_images(self.with_tags(items, groups))
 
-    def with_tags(self, items: Sequence[T]) -> list[T]:
-        """Return the items that have one of the tags of `subset`.
+    def with_tags(self, items: Sequence[T], groups: Sequence[str] | None = None) -> list[T]:
+        """Return the items that have one of the tags of `subset`; of these, those of `sample`.
+
+        Whether their images exist plays no part, so that all generators get the same prompts.
+
+        Args:
+            items: items, or rows that become items.
+            groups: the group of each, "" for none. Default: their attribute `group`.
 
         Raises:
             UnknownTagError: no item has a tag of `subset`; the message lists the tags.
         """
         self.total = len(items)
-        if not self.subset:
-            return list(items)
-        counts = Counter(tag for item in items for tag in item.tags)
-        tags = {self._resolve_tag(tag, counts) for tag in self.subset}
-        return [item for item in items if tags.intersection(item.tags)]
+        groups = [getattr(item, "group", "") for item in items] if groups is None else groups
+        pairs = list(zip(items, groups, strict=True))
+        if self.subset:
+            counts = Counter(tag for item in items for tag in item.tags)
+            tags = {self._resolve_tag(tag, counts) for tag in self.subset}
+            pairs = [pair for pair in pairs if tags.intersection(pair[0].tags)]
+        chosen = [item for item, _ in pairs]
+        if self.sample is None:
+            return chosen
+        return self.sample.choose(chosen, [group for _, group in pairs])
 
     def with_images(self, items: Sequence[R]) -> list[R]:
         """Return the items whose image files all exist; all items unless `on_missing` is "skip".
@@ -218,9 +238,16 @@ class Selection:
     def _choice_remarks(self, items: int) -> list[str]:
         remarks = []
         if self.subset:
+            count = "" if self.sample else f": {items} of {self.total} items"
             remarks.append(
-                f"Only the part with {_tag_list(self.subset)}: {items} of {self.total} items. Do "
-                "not compare its figures with those of the whole benchmark."
+                f"Only the part with {_tag_list(self.subset)}{count}. Do not compare its figures "
+                "with those of the whole benchmark."
+            )
+        if self.sample is not None and self.total and items < self.total:
+            remarks.append(
+                f"A random sample: {items} of {self.total} items (limit {self.sample.limit}, seed "
+                f"{self.sample.seed}). Do not compare its figures with those of the whole "
+                "benchmark."
             )
         if self.left_out:
             remarks.append(

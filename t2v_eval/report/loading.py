@@ -24,6 +24,7 @@ from t2v_eval.evaluation.run import (
     Run,
     ScorerFacts,
 )
+from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import FolderFacts, LeftOut
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.report.reader import read_report
@@ -124,7 +125,7 @@ def _known(kind: type[_T], content: Mapping[str, Any], **others: Any) -> _T:
 
 def _run_of(content: Mapping[str, Any]) -> Run:
     """Return a run of report.json without its items and samples."""
-    benchmark = _benchmark_of(content["benchmark"])
+    benchmark = _benchmark_of(content["benchmark"], content.get("sample"))
     tests = {tag: _tests(content["metrics"] if not tag else content["by_tag"][tag])
              for tag in ("", *content["by_tag"])}  # fmt: skip
     tests = {tag: found for tag, found in tests.items() if found}
@@ -160,13 +161,20 @@ def _scorer_of(content: Mapping[str, Any]) -> ScorerFacts:
     return _known(ScorerFacts, content, details=details)
 
 
-def _benchmark_of(content: Mapping[str, Any]) -> BenchmarkFacts:
+def _benchmark_of(content: Mapping[str, Any], sample: _Row | None) -> BenchmarkFacts:
     published = {
         metric: _known(PublishedFigure, figure) for metric, figure in content["published"].items()
     }
     folders = [_known(FolderFacts, folder) for folder in content["folders"]]
     left_out = _known(LeftOut, content["left_out"])
-    return _known(BenchmarkFacts, content, published=published, folders=folders, left_out=left_out)
+    return _known(
+        BenchmarkFacts,
+        content,
+        published=published,
+        folders=folders,
+        left_out=left_out,
+        sample=_known(Sample, sample) if sample else None,
+    )
 
 
 def _difference_of(content: Mapping[str, Any]) -> Difference:

@@ -215,6 +215,7 @@ def compare(
     benchmark_options: Mapping[str, Any] | None = None,
     subset: str | Sequence[str] | None = None,
     on_missing: OnMissing | None = None,
+    limit: int | None = None,
     resamples: int = 1000,
     seed: int = 0,
     **options: Any,
@@ -231,8 +232,10 @@ def compare(
         benchmark_options: other options of benchmarks that are passed by name.
         subset: tags; only items that have one of them are evaluated.
         on_missing: "raise", or "skip" to leave out items whose image files are missing.
+        limit: how many items of each benchmark to evaluate at most, chosen at random by `seed`;
+            items that are added later leave most of the choice as it is. Default: all.
         resamples: the number of bootstrap resamples, 1 or more.
-        seed: their random seed.
+        seed: their random seed, and that of `limit`.
         options: for scorers that are passed by name, as for `load`.
 
     Raises:
@@ -247,7 +250,9 @@ def compare(
         root=root, images=images, columns=columns, on_error=on_error, specific=specific
     )
     loading = ScorerOptions.from_keywords(**options)
-    run_options = RunOptions(subset=subset, on_missing=on_missing, resamples=resamples, seed=seed)
+    run_options = RunOptions(
+        subset=subset, on_missing=on_missing, limit=limit, resamples=resamples, seed=seed
+    )
     entries = _resolve(scorers, models), _resolve(benchmarks, cards)
     return run_all(*entries, loading, opening, run_options, progress)
 
@@ -286,7 +291,9 @@ def run_all(
         benchmark_options.open(entry) if isinstance(entry, BenchmarkCard) else entry
         for entry in benchmarks
     ]
-    selecting = [b.selecting(run_options.subset, run_options.on_missing) for b in opened]
+    selecting = [
+        b.selecting(run_options.subset, run_options.on_missing, run_options.sample) for b in opened
+    ]
     with_items = [(benchmark, benchmark.selected()) for benchmark in selecting]
 
     by_scorer = [
@@ -339,9 +346,12 @@ def _run_json(run: Run) -> dict[str, Any]:
     scorer["said"] = scorer.pop("details")
     if not run.scorer.usage:
         del scorer["usage"]
+    benchmark = {"name": run.benchmark.name, **asdict(run.benchmark)}
+    sample = benchmark.pop("sample")
     return {
         "scorer": scorer,
-        "benchmark": {"name": run.benchmark.name, **asdict(run.benchmark)},
+        "benchmark": benchmark,
+        **({"sample": sample} if sample else {}),
         "metrics": _figures(run.metrics, run.tests.get("", {})),
         "by_tag": {
             tag: _figures(metrics, run.tests.get(tag, {})) for tag, metrics in run.by_tag.items()

@@ -185,7 +185,10 @@ def rewrite(path):
     [
         (cut, r"the video is cut: it has \d+ of 60 frames; fetch it again"),
         (spoil, "of the video is broken; fetch it again|not a video that can be decoded"),
-        (rewrite, "not a video that can be decoded: Invalid data .*; fetch it again, or make it"),
+        (
+            rewrite,
+            "not a video that can be decoded: Invalid data .*; fetch it again, or encode it again",
+        ),
         (lambda path: path.unlink(), "the video cannot be read: No such file"),
         (lambda path: path.write_bytes(b""), "not a video that can be decoded"),
     ],

@@ -190,7 +190,7 @@ def chunk(dice: random.Random, content: bytearray, _: bytes) -> None:
         return number(dice, content, b"")
     at, size = dice.choice(places)
     body = content[at + 8 : at + 8 + size]
-    if content[at + 4 : at + 8] == b"IHDR" and dice.random() < 0.7:
+    if content[at + 4 : at + 8] == b"IHDR" and size >= 8 and dice.random() < 0.7:
         side = dice.choice((0, 1, 1000, 13_000, 65_535, 2**31 - 1))
         struct.pack_into(">I", body, dice.choice((0, 4)), side)
     else:

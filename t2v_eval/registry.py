@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
-from t2v_eval.utils.signatures import accepted
+from t2v_eval.utils.arguments import unknown_argument
+from t2v_eval.utils.signatures import accepted, source_of
 from t2v_eval.utils.toml import read_toml
 
 T = TypeVar("T")
@@ -212,11 +213,8 @@ class Registry(Generic[T, C]):
 
     def names(self, pattern: str = "*", kind: str = "*") -> list[str]:
         """Return the names that match a glob, for example ``hps*``; no backend is imported."""
-        return [
-            card.name
-            for card in self.cards.values()
-            if fnmatch.fnmatch(card.name, pattern) and fnmatch.fnmatch(card.kind, kind)
-        ]
+        cards = [card for card in self.cards.values() if fnmatch.fnmatch(card.kind, kind)]
+        return [card.name for card in cards if fnmatch.fnmatch(card.name, pattern)]
 
     @property
     def cards(self) -> dict[str, C]:
@@ -228,10 +226,14 @@ class Registry(Generic[T, C]):
         """
         return self._checked | {name: card for name, (card, _) in self._registered.items()}
 
+    @property
+    def families(self) -> list[C]:
+        """Return the cards of families, each of many names or files."""
+        return [card for card, _ in self._families.values()]
+
     def conventions(self) -> list[str]:
         """Return the sorted names of templates that differ between scorers (`questions`)."""
-        cards = self._files.values()
-        return sorted({name for card in cards for name in getattr(card, "questions", ())})
+        return sorted({q for card in self._files.values() for q in getattr(card, "questions", ())})
 
     def card(self, name: str) -> C:
         """Return the card of a name.
@@ -252,11 +254,17 @@ class Registry(Generic[T, C]):
         for card, argument in self._families.values():
             if card.suffixes and name.lower().endswith(tuple(card.suffixes)):
                 return replace(_checked(card), name=name, args={**card.args, argument: name})
-        remedy = f"`t2v-eval list {self.what}s` lists them."
+        remedy = f"`t2v-eval list {self.what}s` lists them{self._own_files(name)}."
         if self._broken:
             lost = "; ".join(f"{package} ({why})" for package, why in self._broken.items())
             remedy += f" Those of some installed packages cannot be read: {lost}."
         raise UnknownNameError.nearest(self.what, name, cards, remedy)
+
+    def _own_files(self, name: str) -> str:
+        """Return how a file of one's own ends, where a name looks like one."""
+        ends = dict.fromkeys(end for card in self.families for end in card.suffixes)
+        is_path = "/" in name or "\\" in name or Path(name).suffix[1:2].isalpha()
+        return f"; a file of your own ends in {', '.join(ends)}" if ends and is_path else ""
 
     def _mistyped(self, family: str, rest: str) -> bool:
         """Return whether `rest` is close to that of a name that starts with the family."""
@@ -306,7 +314,8 @@ class Registry(Generic[T, C]):
             unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
             if unknown is None or unknown[1] not in arguments:  # raised inside the class
                 raise
-            raise InputError(f"{self.what} {card.name!r} takes no option {unknown[1]!r}") from error
+            said = unknown_argument(f"{self.what} {card.name!r}", unknown[1], _options(card))
+            raise InputError(said) from error
 
     def create(self, name: str, **overrides: Any) -> T:
         """Build the object of a name; see `card` and `build`."""
@@ -542,20 +551,10 @@ def _holds(value: Any, kind: type) -> bool:
     return isinstance(value, (list, tuple)) and all(type(item) is kind for item in value)
 
 
-def source_of(card: Card) -> Path:
-    """Return the file of a card's module, without importing it.
-
-    >>> file = Path("my_package/clip/mine.toml")
-    >>> source_of(Card("mine", "Mine", "my_package.clip.mine", file=file)).as_posix()
-    'my_package/clip/mine.py'
-    """
-    assert card.file is not None
-    folders = card.module.split(".")
-    for folder in card.file.parents:
-        if folder.name in folders[:-1]:
-            inner = folders[folders.index(folder.name) + 1 :]
-            return folder.joinpath(*inner[:-1], f"{inner[-1]}.py")
-    return card.file.with_name(f"{folders[-1]}.py")
+def _options(card: Card) -> set[str]:
+    """Return the options that the class of a card takes, as far as is known."""
+    takes = card.file and accepted(source_of(card.file, card.module), card.entry)
+    return set(takes or ()) - {"card", "expected", "on_missing", "root", "subset"}
 
 
 def _checked(card: C) -> C:
@@ -566,7 +565,7 @@ def _checked(card: C) -> C:
     """
     if card.file is None:
         return card
-    source = source_of(card)
+    source = source_of(card.file, card.module)
     takes = accepted(source, card.entry)
     for key in card.args:
         if takes is not None and key not in takes:

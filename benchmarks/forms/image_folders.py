@@ -144,6 +144,23 @@ def match(
     return matched
 
 
+def image_names(folder: Path) -> list[str]:
+    """Return the names that the images of a folder may be matched by: theirs, or of their folders.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "00007").mkdir()
+    ...     for name in ("00007/0.png", "1.png"):
+    ...         _ = (Path(folder) / name).write_bytes(b"")
+    ...     image_names(Path(folder))
+    ['1', '00007']
+    """
+    paths = list(_image_paths(folder, FolderMatch([])))
+    inner = [inner_folders(parts_of(path, folder)) for path in paths]
+    names = [ins[0] if ins else path.stem for ins, path in zip(inner, paths, strict=True)]
+    return list(dict.fromkeys(names))
+
+
 def folders_within(
     folder: Path,
     prompts: Sequence[Prompt],

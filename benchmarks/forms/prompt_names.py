@@ -63,9 +63,11 @@ class Names:
     def __init__(self, prompts: Sequence[Prompt]) -> None:
         self.prompts = prompts
         # Where the ids of a set are numbers, they take precedence over positions.
-        has_numbers = all(prompt.id.isdecimal() for prompt in prompts)
-        self._numbers = {int(p.id) if has_numbers else n: n for n, p in enumerate(prompts)}
-        self._ids = _index((n, prompt.id) for n, prompt in enumerate(prompts))
+        self._ids_are_numbers = all(prompt.id.isdecimal() for prompt in prompts)
+        self._numbers = {
+            int(p.id) if self._ids_are_numbers else n: n for n, p in enumerate(prompts)
+        }
+        self._ids = _index((n, normalise_text(prompt.id)) for n, prompt in enumerate(prompts))
         self._id_slugs = _index((n, slug(prompt.id)) for n, prompt in enumerate(prompts))
         texts = [(n, normalise_text(prompt.text)) for n, prompt in enumerate(prompts)]
         self._exact = _index(texts)
@@ -79,6 +81,9 @@ class Names:
         Raises:
             AmbiguousError: the name matches several different prompts.
         """
+        names = list(_without_sample_numbers(name))
+        if not self._ids_are_numbers and (ids := self._literal_id(names)):
+            return "by id", ids
         number = self._number(name)
         if NUMBERED.fullmatch(name):
             text = self._numeric_text(name)
@@ -86,11 +91,10 @@ class Names:
                 return "by prompt", text
             if number is not None:
                 return "by number", [number]
-        names = list(_without_sample_numbers(name))
         if exact := self._exactly(names):
             return "by prompt", exact
         if ids := next((self._id_slugs[s] for s in map(slug, names) if s in self._id_slugs), None):
-            return "by id", ids
+            return "by id", self._only_prompt(ids, name)
         for form, index in self._forms:
             for candidate in names:
                 if (key := form(candidate)) and key in index:
@@ -103,8 +107,8 @@ class Names:
         return matches or self._same.get(_prompt(text), [])
 
     def by_id(self, name: str) -> list[int]:
-        """Return the prompts with an id."""
-        return self._ids.get(name, [])
+        """Return the prompts with an id; a sample number may follow it."""
+        return self._literal_id(_without_sample_numbers(name)) or []
 
     def find_tagged(self, name: str, tag: str) -> tuple[str, list[int]] | None:
         """Return `find` among the prompts with a tag, which are numbered from 0."""
@@ -145,6 +149,18 @@ class Names:
     def _exactly(self, names: Iterable[str]) -> list[int] | None:
         """Return the prompts literally equal to the first name that matches."""
         return next((self._exact[name] for name in names if name in self._exact), None)
+
+    def _literal_id(self, names: Iterable[str]) -> list[int] | None:
+        """Return the prompts whose id is the first name that is an id, unless a prompt is before.
+
+        So "img1" is an id where ids are called so, though it might be a number too.
+        """
+        for name in names:
+            if name in self._exact:
+                return None
+            if name in self._ids:
+                return self._ids[name]
+        return None
 
     def _numeric_text(self, name: str) -> list[int] | None:
         """Return the prompts equal to a whole name that looks like a number."""

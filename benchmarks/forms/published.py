@@ -45,6 +45,11 @@ class Published(Benchmark):
         super().__init__(**options)
         self.expected = expected
 
+    @property
+    def place(self) -> str:
+        """Return where the items are, for messages."""
+        return str(self.root)
+
     @abstractmethod
     def read(self, folder: Path) -> Iterable[Item]:
         """Read the items of the files in `folder`; `items` checks that their images exist."""
@@ -108,7 +113,7 @@ class Published(Benchmark):
         again = []
         for item in items:
             if item.id in names:
-                raise BenchmarkDataError(f"{self.root}: the id {item.id} occurs twice")
+                raise BenchmarkDataError(f"{self.place}: the id {item.id} occurs twice")
             names.add(item.id)
             images = tuple(i.key if isinstance(i, Media) else i for i in item.images)
             content = (images, tuple(item.texts), item.tags, repr(item.labels))
@@ -117,7 +122,7 @@ class Published(Benchmark):
                 again.append(f"{item.id} is {first}")
         if again:
             warnings.warn(
-                f"{self.root}: {len(again)} of {len(items)} items occur twice and count twice; "
+                f"{self.place}: {len(again)} of {len(items)} items occur twice and count twice; "
                 f"the first, {again[0]} again",
                 T2VWarning,
                 stacklevel=3,

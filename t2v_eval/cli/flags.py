@@ -20,8 +20,8 @@ from typer.core import TyperCommand, TyperOption
 
 from t2v_eval.cli import console
 from t2v_eval.errors import T2VError, UnknownNameError
-from t2v_eval.registry import benchmarks, models, source_of
-from t2v_eval.utils.signatures import accepted
+from t2v_eval.registry import benchmarks, models
+from t2v_eval.utils.signatures import accepted, source_of
 
 ARGUMENT = re.compile(r"`([a-z]\w*)=([^`]*)`")
 # Parameters of commands by what they are called in Python, where that differs.
@@ -124,7 +124,7 @@ def _taken(registry: Any, names: str | Iterable[str] | None) -> set[str]:
         except UnknownNameError:
             continue
         if card.file is not None:
-            taken |= accepted(source_of(card), card.entry) or set()
+            taken |= accepted(source_of(card.file, card.module), card.entry) or set()
     return taken
 
 

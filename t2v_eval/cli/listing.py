@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from fnmatch import fnmatch
+from typing import Annotated, Any
 
 import typer
 
 from t2v_eval.cli import console
-from t2v_eval.registry import benchmarks, models
+from t2v_eval.registry import Card, Registry, benchmarks, models
 
 
 class Kind(StrEnum):
@@ -46,6 +47,9 @@ def list_names(
             rows = [
                 [c.name, c.kind, c.summary, c.license, getattr(c, "follows", "")] for c in matching
             ]
+            rows += [
+                [ends, c.kind, c.summary, "", ""] for ends, c in _files(registry, pattern, kind)
+            ]
     if console.is_terminal():
         console.print_table(columns, rows)
     else:
@@ -53,9 +57,14 @@ def list_names(
             console.show("\t".join(cell.replace("\n", "\\n") for cell in row))
 
 
-def _template_table(pattern: str) -> tuple[list[str], list[list[str]]]:
-    from fnmatch import fnmatch
+def _files(registry: Registry[Any, Any], pattern: str, kind: str) -> list[tuple[str, Card]]:
+    """Return the endings of the user's files that can stand for a name, and their cards."""
+    families = [card for card in registry.families if card.suffixes and fnmatch(card.kind, kind)]
+    named = [(" ".join(f"*{end}" for end in card.suffixes), card) for card in families]
+    return [(ends, card) for ends, card in named if fnmatch(ends, pattern)]
 
+
+def _template_table(pattern: str) -> tuple[list[str], list[list[str]]]:
     from t2v_eval.inputs.template import templates, wrappers
 
     rows = [[t.name, "template", t.question, t.answer, t.source] for t in templates().values()]

@@ -29,8 +29,9 @@ BenchmarkNames = Annotated[
     typer.Option(
         "--benchmark",
         "-b",
-        help="Name of a benchmark (see `list benchmarks`), or a table of your own; repeat it for "
-        "several.",
+        help="Name of a benchmark (see `list benchmarks`); or a file of your own: prompts (a .txt, "
+        "or a table with a column prompt), whose images --images names, or judgements (a table "
+        "with the columns image, text and human). Repeat it for several.",
     ),
 ]
 BenchmarkRoot = Annotated[
@@ -56,8 +57,8 @@ ImageFolders = Annotated[
     list[Path] | None,
     typer.Option(
         "--images",
-        help="For a set of prompts: the folder of the images generated from them; repeat it for "
-        "several generators.",
+        help="For a set of prompts, published or your own: the folder of the images generated from "
+        "them; repeat it for several generators.",
         metavar="DIR",
     ),
 ]
@@ -65,8 +66,8 @@ Columns = Annotated[
     list[str] | None,
     typer.Option(
         "--column",
-        help="For a table of your own: the column that holds a field, for example human=rating; "
-        "repeat it for several. Default: columns of the fields' names.",
+        help="For a table of your own: the column that holds a field, for example prompt=caption "
+        "or human=rating; repeat it for several. Default: columns of the fields' names.",
         metavar="FIELD=COLUMN",
     ),
 ]

@@ -117,6 +117,22 @@ def read_rows(
     return rows, faults.reasons
 
 
+def read_columns(path: str | Path) -> list[str]:
+    """Return the names of the columns of a table, whether or not its rows can be used.
+
+    Raises:
+        TableError: as `read_table`, but not for a malformed row.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "scores.csv"
+    ...     _ = path.write_text("image,text;a.png".replace(";", chr(10)))
+    ...     read_columns(path)
+    ['image', 'text']
+    """
+    rows = read_rows(path, skip=True)[0]
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
 def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False) -> None:
     """Write rows with the same columns, whole or not at all; None and NaN become empty.
 

@@ -107,8 +107,10 @@ def blocks_of(dataset: Iterable[Mapping[str, Any]]) -> list[Block]:
         try:
             images, texts = sample["images"], sample["texts"]
         except (KeyError, TypeError):
+            videos = isinstance(sample, Mapping) and "videos" in sample
             raise InputError(
                 f"dataset item {index} is not a mapping with 'images' and 'texts'"
+                + "; videos are 'images' too" * videos
             ) from None
         blocks.append(Block.of(images, texts, sample.get("references"), f"item {index}, "))
     return blocks

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, NoReturn, Self, TypeVar
 
 import torch
 from PIL import Image
@@ -40,12 +40,14 @@ from t2v_eval.scoring.results import (
     ranking,
 )
 from t2v_eval.store import Store
+from t2v_eval.utils.arguments import unknown_argument
 from t2v_eval.utils.torch_internals import inference
 
 SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
 
 ImageMode = Literal["seen", "original"]
 OnError = Literal["raise", "skip"]
+CALL = ("images", "texts", "references", "question_template", "answer_template", "template")
 _T = TypeVar("_T")
 
 
@@ -251,6 +253,7 @@ class Scorer(ABC):
         *,
         texts: str | Iterable[str] | None = None,
         max_new_tokens: int = 256,
+        **others: object,
     ) -> list[str | None]:
         """Generate the model's answer to a prompt about each image, decoded greedily.
 
@@ -259,6 +262,7 @@ class Scorer(ABC):
             prompts: B prompts, or one for all.
             texts: the same under its name in t2v_metrics.
             max_new_tokens: where an answer ends at the latest.
+            others: refused; those of t2v_metrics with what stands for them here.
 
         Returns:
             B generated texts. With ``on_error="skip"``, a scorer behind an API has None in place of
@@ -266,10 +270,13 @@ class Scorer(ABC):
 
         Raises:
             UnsupportedError: this scorer generates no text.
-            InputError: the numbers of images and prompts differ.
+            InputError: the numbers of images and prompts differ; another argument.
             ScoringError: a text failed, with ``on_error="raise"``; the message names image and
                 prompt.
         """
+        if others:
+            known = ("images", "prompts", "texts", "max_new_tokens")
+            raise InputError(unknown_argument(f"generate of {self.name!r}", min(others), known))
         sources = as_list(images)
         questions = check_texts(texts if prompts is None else prompts, "prompts")  # type: ignore[arg-type]
         questions = questions * len(sources) if len(questions) == 1 else questions
@@ -318,6 +325,17 @@ class Scorer(ABC):
             return bound.map_one_by_one(
                 media, lambda image: bound.explain_image(image, block.texts, top)
             )
+
+    def forward_with_trace(self, *arguments: object, **options: object) -> NoReturn:
+        """Say what this method of t2v_metrics is called here.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            f"{self.name!r} has no forward_with_trace: scorer(images, texts) returns the scores, "
+            "and `scorer.explain(images, texts)` the tokens behind them, with their probabilities"
+        )
 
     def map_one_by_one(self, media: Sequence[Media], work: Callable[[Media], _T]) -> list[_T]:
         """Apply `work` to each image.
@@ -538,10 +556,7 @@ class Scorer(ABC):
         """
         unknown = set(template) - {"question_template", "answer_template", "template"}
         if unknown:
-            raise InputError(
-                f"unknown argument {sorted(unknown)[0]!r}; a call takes images, texts, references, "
-                "question_template, answer_template and template"
-            )
+            raise InputError(unknown_argument(f"a call of {self.name!r}", min(unknown), CALL))
         return self.with_template(**template)
 
 

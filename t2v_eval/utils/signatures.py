@@ -179,3 +179,21 @@ def _place(file: Path, module: str, name: str) -> tuple[Path, str]:
     if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         raise UnseenError
     return Path(spec.origin), name
+
+
+def source_of(file: Path, module: str) -> Path:
+    """Return the file of a module that a card names, without importing it.
+
+    Args:
+        file: the TOML file of the card, which lies in a folder of the module's package.
+        module: the full name of the module.
+
+    >>> source_of(Path("my_package/clip/mine.toml"), "my_package.clip.mine").as_posix()
+    'my_package/clip/mine.py'
+    """
+    folders = module.split(".")
+    for folder in file.parents:
+        if folder.name in folders[:-1]:
+            inner = folders[folders.index(folder.name) + 1 :]
+            return folder.joinpath(*inner[:-1], f"{inner[-1]}.py")
+    return file.with_name(f"{folders[-1]}.py")

@@ -119,7 +119,7 @@ def test_columns_of_other_names(table):
     assert [item.labels["human"] for item in items] == [[0.5], [1.5], [2.5]]
     with pytest.raises(TableError, match="no column 'imgs'; the columns are 'img', 'caption'"):
         open_benchmark(str(table(rows)), columns=columns | {"image": "imgs"}).items()
-    with pytest.raises(InputError, match="takes no option 'columns'"):
+    with pytest.raises(InputError, match="takes no `columns=`"):
         open_benchmark("scenes", columns=columns)
 
 
@@ -162,7 +162,11 @@ def test_images_inside_parquet_and_below_a_root(table, tmp_path):
     ("rows", "error", "message"),
     [
         ([{"image": "p0.png", "text": "x"}], TableError, "no column 'human'; the columns are"),
-        ([{"img": "p0.png", "text": "x", "human": 1}], TableError, "no column 'image'"),
+        (
+            [{"img": "p0.png", "text": "x", "human": 1}],
+            TableError,
+            "nor 'image'.*{'image': 'img'}`$",
+        ),
         ([{"image": "p9.png", "text": "x", "human": 1}], MediaError, "row 1: .*p9.png: no such"),
         ([{"image": "p0.png", "text": "", "human": 1}], TableError, "row 1: 'text' is empty"),
         (
@@ -192,7 +196,11 @@ def test_the_command_takes_a_path(table, tmp_path):
     content = json.loads((tmp_path / "out" / "report.json").read_text())
     assert content["runs"][0]["benchmark"]["name"] == str(path)
     assert "no such file" in call(*common, "nowhere.csv", code=2).stderr
-    assert "own-table" not in call("list", "benchmarks").stdout, "it has no name of its own"
+    listed = call("list", "benchmarks", "--kind", "own").stdout
+    assert "own-table" not in listed, "it has no name of its own"
+    prompts, judgements = listed.splitlines()
+    assert prompts.startswith("*.csv *.tsv *.txt") and "column prompt" in prompts
+    assert judgements.startswith("*.csv *.tsv *.jsonl") and "image, text and human" in judgements
 
 
 def test_other_files_are_no_benchmarks():

@@ -300,7 +300,7 @@ def test_what_is_missing_is_said(root, tmp_path):
         opened(root, folder).items()
     with pytest.warns(T2VWarning, match="3 items and partiprompts has 1632"):
         opened(root, images(tmp_path / "all", "0.png", "1.png", "2.png")).items()
-    with pytest.raises(InputError, match="'winoground' takes no option 'images'"):
+    with pytest.raises(InputError, match="'winoground' takes no `images=`"):
         open_benchmark("winoground", root, images=[folder])
     (root / "PartiPrompts.tsv").write_text("a\tb\tc\td\n")
     with pytest.raises(BenchmarkDataError, match="has the columns"):

@@ -87,7 +87,7 @@ def test_options_of_a_benchmark_in_a_comparison_and_on_the_command_line(tmp_path
     message = {"benchmark_options": {"whole": True}, "root": tmp_path, "resamples": 2}
     report = compare([ToyVideo()], ["camerabench-binary"], **message)
     assert {len(item.images) for item in report.runs[0].items} == {1}
-    with pytest.raises(InputError, match="'scenes' takes no option 'whole'"):
+    with pytest.raises(InputError, match="'scenes' takes no `whole=`"):
         compare([ToyVideo()], ["scenes"], **message)
     command = f"eval -m tiny-clip -b camerabench-binary --root {tmp_path} --no-store".split()
     actual = CliRunner().invoke(app, [*command, "--benchmark-option", "whole=true"])

@@ -14,9 +14,9 @@ from helpers.doc_blocks import blocks_of, run_page, same_output
 from helpers.doc_names import check_block
 
 import t2v_eval
-from t2v_eval.registry import benchmarks, models, source_of
+from t2v_eval.registry import benchmarks, models
 from t2v_eval.remote.scorer import ApiOptions
-from t2v_eval.utils.signatures import accepted
+from t2v_eval.utils.signatures import accepted, source_of
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -154,7 +154,7 @@ def test_the_page_of_options_has_every_option_of_a_service():
         listed |= inspect.signature(value).parameters.keys()
     for card in models.cards.values():
         if card.remote:
-            assert accepted(source_of(card), card.entry) <= listed, card.name
+            assert accepted(source_of(card.file, card.module), card.entry) <= listed, card.name
 
 
 def test_the_schema_of_reports_is_described():

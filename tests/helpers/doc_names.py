@@ -13,8 +13,8 @@ from helpers.doc_blocks import Block, commands_of
 
 import t2v_eval
 from t2v_eval.inputs.template import templates
-from t2v_eval.registry import benchmarks, models, source_of
-from t2v_eval.utils.signatures import accepted
+from t2v_eval.registry import benchmarks, models
+from t2v_eval.utils.signatures import accepted, source_of
 
 ROOT = Path(__file__).parents[2]
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
@@ -77,7 +77,7 @@ def check_options(name: str, keys: list[str]) -> None:
     if name == "colour":
         return
     card = models.card(name)
-    takes = accepted(source_of(card), card.entry)
+    takes = accepted(source_of(card.file, card.module), card.entry)
     assert takes is None or set(keys) <= takes | {"model", *CALL}, (name, keys)
 
 

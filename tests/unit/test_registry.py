@@ -14,9 +14,8 @@ from t2v_eval.registry import (
     Registry,
     benchmarks,
     models,
-    source_of,
 )
-from t2v_eval.utils.signatures import accepted
+from t2v_eval.utils.signatures import accepted, source_of
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def test_what_is_wrong_is_named(package):
         registry.create("any:")
     with pytest.raises(MissingPackageError, match=r"not_a_package_at_all.*t2v-eval\[broken\]"):
         registry.create("broken")
-    with pytest.raises(InputError, match="'red' takes no option 'huee'"):
+    with pytest.raises(InputError, match="'red' takes no `huee=`"):
         registry.create("red", huee=3)
     with pytest.raises(UnknownNameError, match="marked as the default"):
         registry.default("vqa")
@@ -88,7 +87,7 @@ def test_a_fault_inside_a_constructor_is_not_blamed_on_options(package):
     registry = Registry("model", "their_scorers", ModelCard)
     with pytest.raises(TypeError, match=r"mix\(\) got an unexpected keyword argument 'shade'"):
         registry.create("red")
-    with pytest.raises(InputError, match="'red' takes no option 'shade'"):
+    with pytest.raises(InputError, match="'red' takes no `shade=`"):
         registry.create("red", shade=3)
 
 
@@ -280,7 +279,7 @@ def test_the_classes_of_all_our_cards_are_seen(registry):
     """So that an unknown key of any is told."""
     for card in registry.cards.values():
         if card.file is not None:
-            assert accepted(source_of(card), card.entry) is not None, card.name
+            assert accepted(source_of(card.file, card.module), card.entry) is not None, card.name
 
 
 def test_cards_follow_a_version_by_the_template_that_they_ask():

@@ -60,7 +60,7 @@ def test_options_of_a_benchmark_are_told_from_those_of_a_scorer():
 
 def test_a_command_without_a_flag_keeps_the_words_of_python():
     assert in_words_of("store stats", "`seed=-1`; `store=`") == "seed=-1; --store"
-    assert in_words_of("score", "pass `images=`") == "pass IMAGES"
+    assert in_words_of("score", "pass `images=`") == "pass IMAGE"
     assert in_words_of("data", "another `folder=`") == "another --root"
 
 

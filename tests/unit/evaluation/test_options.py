@@ -52,11 +52,11 @@ def test_options_reach_scorer_benchmark_and_run():
 
 
 def test_an_option_that_nothing_has_is_named():
-    with pytest.raises(InputError, match="'toy-oracle' takes no option 'wrongg'"):
+    with pytest.raises(InputError, match="'toy-oracle' takes no `wrongg=`"):
         compare("toy-oracle", Toys(n=2), wrongg=1)
-    with pytest.raises(InputError, match="'toy-items' takes no option 'nn'"):
+    with pytest.raises(InputError, match="'toy-items' takes no `nn=`"):
         compare(Knows(), "toy-items", benchmark_options={"nn": 1})
-    with pytest.raises(InputError, match="'toy-items' takes no option 'images'"):
+    with pytest.raises(InputError, match="'toy-items' takes no `images=`"):
         open_benchmark("toy-items", images=["mine"])
 
 

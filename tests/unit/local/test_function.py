@@ -103,10 +103,12 @@ def test_a_result_that_is_no_number():
 
 
 def test_a_store_wants_a_version(tmp_path):
-    with pytest.raises(InputError, match=r"has no version.*version=\"1\".*`store=None`"):
+    with pytest.raises(
+        InputError, match=r"has a store but no version.*version=\"1\".*`store=None`"
+    ):
         from_function(matrix, store=tmp_path / "s.db")
     alone = from_function(matrix)
-    with pytest.raises(InputError, match="has no version"):
+    with pytest.raises(InputError, match="has a store but no version"):
         alone.store = tmp_path / "s.db"
     for empty in ("", " ", True):
         with pytest.raises(InputError, match="version="):

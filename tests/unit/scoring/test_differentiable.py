@@ -203,7 +203,7 @@ def test_texts_that_cannot_be_used(small):
         scorer.score_tensor(pixels)
     with pytest.raises(InputError, match=r"texts\[0\] is int"):
         scorer.score_tensor(pixels, [3])
-    with pytest.raises(InputError, match="unknown argument 'prompt'"):
+    with pytest.raises(InputError, match="takes no `prompt=`"):
         scorer.score_tensor(pixels, "a", prompt="b")
 
 

@@ -386,7 +386,7 @@ def test_generate_writes_a_text_for_each_image_and_prompt():
         ({"concurrency": 0}, "concurrency=0; pass a number that is 1 or more"),
         ({"timeout": "soon"}, "timeout='soon'"),
         ({"base_url": "localhost:8000"}, "such as http://localhost:8000/v1"),
-        ({"temperature": 0}, "takes no option 'temperature'"),
+        ({"temperature": 0}, "takes no `temperature=`"),
     ],
 )
 def test_wrong_options_are_named(server, options, message):

@@ -1,0 +1,69 @@
+"""What to say about an argument that a class or a call does not take."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection
+
+_FRAMES = "how many frames of a video are read is said when its scorer is loaded"
+_AUDIO = "sound is not scored here, only images and videos: leave it out"
+_GREEDY = "answers are the most probable ones, so that scores repeat: leave it out"
+_EXPLAIN = "`scorer.explain(images, texts)` returns the tokens of answers and their probabilities"
+# Arguments of t2v_metrics, and of what is alike, that are other ones here.
+OTHER_WAYS = {
+    "answer": "it is called `answer_template=`",
+    "audio_paths": _AUDIO,
+    "captions": "it is called `texts=`",
+    "debug": _EXPLAIN,
+    "do_sample": _GREEDY,
+    "fps": f"{_FRAMES}, as `frames={{'fps': 8.0}}`",
+    "logprobs": "it is called `top_logprobs=`",
+    "max_new_tokens": "it is for `scorer.generate`: a score reads the tokens of its answer alone",
+    "model_name": "it is called model here, and comes first",
+    "num_frames": f"{_FRAMES}, as `frames=8`",
+    "paths": "it is called `images=`",
+    "project_id": "it is called `project=`, beside `vertexai=True`",
+    "question": "it is called `question_template=`",
+    "return_audio": _AUDIO,
+    "save_audio_path": _AUDIO,
+    "score_position": _EXPLAIN,
+    "speaker": _AUDIO,
+    "temperature": _GREEDY,
+    "top_p": _GREEDY,
+    "torch_dtype": "it is called `dtype=`",
+    "use_audio_in_video": _AUDIO,
+    "video_mode": "a scorer of images takes the frames of a video: `t2v_eval.inputs.video.frames`",
+    "videos": "videos are passed as `images=`",
+}
+_MOST_NAMES = 12  # that are listed where none is near
+
+
+def unknown_argument(taker: str, name: str, known: Collection[str], more: str = "") -> str:
+    """Return a message about an argument, with the new way, the nearest name, or all names.
+
+    Args:
+        taker: what does not take it.
+        name: the argument.
+        known: the arguments that it takes.
+        more: where these are listed, if they are too many for a message.
+
+    >>> unknown_argument("a call", "fps", ["images", "texts"])[-32:]
+    "loaded, as `frames={'fps': 8.0}`"
+    >>> unknown_argument("a call", "text", ["images", "texts"])
+    'a call takes no `text=`: did you mean `texts=`?'
+    """
+    said = f"{taker} takes no `{name}=`"
+    if name in OTHER_WAYS and _possible(OTHER_WAYS[name], known):
+        return f"{said}: {OTHER_WAYS[name]}"
+    if close := difflib.get_close_matches(name, known, 1, cutoff=0.6):
+        return f"{said}: did you mean `{close[0]}=`?"
+    if len(known) > _MOST_NAMES:
+        return f"{said}{more}"
+    return f"{said}: " + (f"it takes {', '.join(sorted(known))}" if known else "leave it out")
+
+
+def _possible(way: str, known: Collection[str]) -> bool:
+    """Return whether a class takes what stands for an argument; a call says what another does."""
+    named = re.findall(r"`(\w+)=", way)
+    return not named or "images" in known or any(name in known for name in named)

@@ -9,12 +9,16 @@ name, and for each pair of folders the mean difference over the prompts that bot
 are paired by prompt, so that their intervals do not contain the variance between prompts. A sign
 test of these differences, overall and for each category, says whether they exceed chance, corrected
 for all categories.
+
+A ``recipe.json`` in a folder is a JSON object of how its images were generated: seeds, steps,
+guidance, rewriting and what else its writer knows. It goes into the report as it is.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,15 +26,19 @@ from typing import Any, ClassVar
 import numpy as np
 from typing_extensions import override
 
-from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.errors import BenchmarkDataError, TableError
 from t2v_eval.evaluation.benchmark import Contrast, Item, Scores
 from t2v_eval.evaluation.selection import first_few
 from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
+from t2v_eval.utils.text_file import parse_json, read_text
 
 from .image_folders import FolderMatch, folders_within, match, seems_one_based
 from .prompt_names import Names, Prompt
 from .published import LEAVE_OUT, Published
+
+RECIPE = "recipe.json"
+"""The file beside the images of a generator that says how they were generated."""
 
 
 class PromptsForm(Published):
@@ -88,6 +96,9 @@ class PromptsForm(Published):
                 raise self._missing(image_folder, prompts, part, lacking, matched)
             images_by_folder.append(matched.images)
             self._remember(name, matched, len(part) - len(lacking), len(part))
+            self.selection.folders[-1] = replace(
+                self.selection.folders[-1], recipe=read_recipe(image_folder)
+            )
         for (first, first_images), (second, second_images) in combinations(
             zip(names, images_by_folder, strict=True), 2
         ):
@@ -180,6 +191,30 @@ class PromptsForm(Published):
             for k, means in enumerate(means_by_folder.values()):
                 means[n] = mean_of_known(cells[folder == k])
         return means_by_folder
+
+
+def read_recipe(folder: Path) -> dict[str, Any] | None:
+    """Read how the images of a folder were generated; None without a ``recipe.json`` in it.
+
+    Raises:
+        BenchmarkDataError: the file holds no JSON object.
+
+    >>> read_recipe(Path("no-such-folder")) is None
+    True
+    """
+    path = folder / RECIPE
+    if not path.exists():
+        return None
+    try:
+        recipe = parse_json(read_text(path), path)
+    except (OSError, TableError, RecursionError) as error:
+        raise BenchmarkDataError(f"{path} cannot be read: {error}") from error
+    if not isinstance(recipe, dict):
+        raise BenchmarkDataError(
+            f"{path} holds {type(recipe).__name__}, not a JSON object such as "
+            '{"pipeline": "...", "seed": 0, "steps": 30}'
+        )
+    return recipe
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

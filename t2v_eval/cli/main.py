@@ -15,6 +15,7 @@ from t2v_eval.cli.caption import caption
 from t2v_eval.cli.data import data
 from t2v_eval.cli.evaluate import demo, evaluate
 from t2v_eval.cli.flags import App
+from t2v_eval.cli.gate import gate
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
@@ -39,11 +40,12 @@ app = App(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Score how well images match texts, and which scorer agrees best with people.",
     epilog="Exit codes: 0 done (failed scores, if any, are counted on stderr), 1 every score "
-    "failed, 2 an error, 130 interrupted, 143 terminated.",
+    "failed, 2 an error, 3 a gate failed, 130 interrupted, 143 terminated.",
 )
 app.add_typer(stores, name="store")
 app.command()(agree)
 app.command()(data)
+app.command()(gate)
 app.command()(prefer)
 app.command()(with_scorer_options(score))
 app.command("eval")(with_scorer_options(evaluate))

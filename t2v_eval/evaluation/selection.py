@@ -85,6 +85,7 @@ class FolderFacts:
         prompts_of_all: the number of all prompts.
         rules: the number of images that each naming rule matched.
         ignored: the number of files that were ignored, by reason.
+        recipe: how the images were generated, of the ``recipe.json`` beside them; None without.
 
     >>> FolderFacts("mine", prompts=9, prompts_of_all=10).is_partial
     True
@@ -95,6 +96,7 @@ class FolderFacts:
     prompts_of_all: int
     rules: Mapping[str, int] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
+    recipe: Mapping[str, Any] | None = None
 
     @property
     def is_partial(self) -> bool:

@@ -1,9 +1,9 @@
-"""Numbers, confidence intervals, p-values and verdicts as text, for every output."""
+"""Numbers, confidence intervals, p-values and verdicts as text or JSON, for every output."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.permutation import PValue
@@ -86,3 +86,16 @@ def verdict(
     if not test.significant:
         return NOT_SIGNIFICANT
     return f"{first if difference.value > 0 else second} {says}"
+
+
+def without_nan(value: Any) -> Any:
+    """Replace NaN and infinities, which JSON cannot hold, by None.
+
+    >>> without_nan({"low": math.nan, "values": [0.5, math.inf]})
+    {'low': None, 'values': [0.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

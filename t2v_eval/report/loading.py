@@ -125,7 +125,7 @@ def _known(kind: type[_T], content: Mapping[str, Any], **others: Any) -> _T:
 
 def _run_of(content: Mapping[str, Any]) -> Run:
     """Return a run of report.json without its items and samples."""
-    benchmark = _benchmark_of(content["benchmark"], content.get("sample"))
+    benchmark = _benchmark_of(content)
     tests = {tag: _tests(content["metrics"] if not tag else content["by_tag"][tag])
              for tag in ("", *content["by_tag"])}  # fmt: skip
     tests = {tag: found for tag, found in tests.items() if found}
@@ -161,11 +161,15 @@ def _scorer_of(content: Mapping[str, Any]) -> ScorerFacts:
     return _known(ScorerFacts, content, details=details)
 
 
-def _benchmark_of(content: Mapping[str, Any], sample: _Row | None) -> BenchmarkFacts:
+def _benchmark_of(run: Mapping[str, Any]) -> BenchmarkFacts:
+    content, sample, recipes = run["benchmark"], run.get("sample"), run.get("recipe", {})
     published = {
         metric: _known(PublishedFigure, figure) for metric, figure in content["published"].items()
     }
-    folders = [_known(FolderFacts, folder) for folder in content["folders"]]
+    folders = [
+        _known(FolderFacts, folder, recipe=recipes.get(folder["folder"]))
+        for folder in content["folders"]
+    ]
     left_out = _known(LeftOut, content["left_out"])
     return _known(
         BenchmarkFacts,

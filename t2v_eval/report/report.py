@@ -16,7 +16,6 @@ report.html   all of it with the images, in one file
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -36,6 +35,7 @@ from t2v_eval.inputs.tables import rescuing, write_table
 from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, models
 from t2v_eval.registry import benchmarks as cards
 from t2v_eval.report import html, markdown
+from t2v_eval.report.format import without_nan
 from t2v_eval.report.loading import LoadedFolder, load_folder
 from t2v_eval.report.reader import SCHEMA_VERSION
 from t2v_eval.report.samples import NAME as SAMPLES
@@ -54,6 +54,7 @@ class Report:
 
     Args:
         runs: results of `evaluate`, in the order in which they are shown.
+        loaded: the folder that the runs were read from; `load` sets it.
 
     >>> import t2v_eval
     >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
@@ -61,9 +62,9 @@ class Report:
     (['tiny-clip'], 2)
     """
 
-    def __init__(self, runs: Iterable[Run]) -> None:
+    def __init__(self, runs: Iterable[Run], *, loaded: LoadedFolder | None = None) -> None:
         self.runs = list(runs)
-        self._loaded: LoadedFolder | None = None
+        self._loaded = loaded
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
@@ -89,9 +90,7 @@ class Report:
         (True, True)
         """
         loaded = load_folder(folder)
-        report = cls(loaded.runs)
-        report._loaded = loaded
-        return report
+        return cls(loaded.runs, loaded=loaded)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -127,7 +126,7 @@ class Report:
                 for d in self.differences
             ],
         }
-        plain: dict[str, Any] = _without_nan(content)
+        plain: dict[str, Any] = without_nan(content)
         return plain
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -348,6 +347,8 @@ def _run_json(run: Run) -> dict[str, Any]:
         del scorer["usage"]
     benchmark = {"name": run.benchmark.name, **asdict(run.benchmark)}
     sample = benchmark.pop("sample")
+    recipes = {facts["folder"]: facts.pop("recipe") for facts in benchmark["folders"]}
+    recipes = {folder: recipe for folder, recipe in recipes.items() if recipe is not None}
     return {
         "scorer": scorer,
         "benchmark": benchmark,
@@ -361,6 +362,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "environment": dict(run.environment),
         "seconds": round(run.seconds, 3),
         "data": asdict(run.data),
+        **({"recipe": recipes} if recipes else {}),
     }
 
 
@@ -375,12 +377,3 @@ def _figures(
             figures[name] |= {"excludes_zero": excludes_zero(interval)}
             figures[name] |= tests[name]._asdict() | {"significant": tests[name].significant}
     return figures
-
-
-def _without_nan(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON cannot hold, by None."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

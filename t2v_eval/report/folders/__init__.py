@@ -1,0 +1,1 @@
+"""Folders of reports: an index of many, and their figures in the formats of others."""

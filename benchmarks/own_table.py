@@ -107,8 +107,10 @@ class OwnRows(RatingsForm):
                 if n not in self.bad:
                     usable[n] = self._item(row, n)
             except InputError as error:
-                if self.on_error != "skip":
+                if self.on_error != "skip" and str(error).startswith(self.place):
                     raise
+                if self.on_error != "skip":
+                    raise TableError(f"{self.place}, {error}") from None
                 self.bad[n] = str(error).removeprefix(f"{self.place}, ")
         self._report_bad_rows(len(rows))
         names = [

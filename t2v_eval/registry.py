@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
-from t2v_eval.utils.arguments import unknown_argument
+from t2v_eval.utils.arguments import file_endings, unknown_argument
 from t2v_eval.utils.signatures import accepted, source_of
 from t2v_eval.utils.toml import read_toml
 
@@ -254,17 +254,12 @@ class Registry(Generic[T, C]):
         for card, argument in self._families.values():
             if card.suffixes and name.lower().endswith(tuple(card.suffixes)):
                 return replace(_checked(card), name=name, args={**card.args, argument: name})
-        remedy = f"`t2v-eval list {self.what}s` lists them{self._own_files(name)}."
+        ends = [end for family in self.families for end in family.suffixes]
+        remedy = f"`t2v-eval list {self.what}s` lists them{file_endings(name, ends)}."
         if self._broken:
             lost = "; ".join(f"{package} ({why})" for package, why in self._broken.items())
             remedy += f" Those of some installed packages cannot be read: {lost}."
         raise UnknownNameError.nearest(self.what, name, cards, remedy)
-
-    def _own_files(self, name: str) -> str:
-        """Return how a file of one's own ends, where a name looks like one."""
-        ends = dict.fromkeys(end for card in self.families for end in card.suffixes)
-        is_path = "/" in name or "\\" in name or Path(name).suffix[1:2].isalpha()
-        return f"; a file of your own ends in {', '.join(ends)}" if ends and is_path else ""
 
     def _mistyped(self, family: str, rest: str) -> bool:
         """Return whether `rest` is close to that of a name that starts with the family."""
@@ -314,8 +309,9 @@ class Registry(Generic[T, C]):
             unknown = re.search(r"unexpected keyword argument '(\w+)'", str(error))
             if unknown is None or unknown[1] not in arguments:  # raised inside the class
                 raise
-            said = unknown_argument(f"{self.what} {card.name!r}", unknown[1], _options(card))
-            raise InputError(said) from error
+            more = f"; `t2v-eval list {self.what}s {card.name}` shows what is known of it"
+            taker, takes = f"{self.what} {card.name!r}", _options(card)
+            raise InputError(unknown_argument(taker, unknown[1], takes, more)) from error
 
     def create(self, name: str, **overrides: Any) -> T:
         """Build the object of a name; see `card` and `build`."""

@@ -59,6 +59,8 @@ class Published(Benchmark):
         if self.root is None:
             raise MissingDataError(f"{self.name} needs its files: {self.remedy('a folder')}")
         if not self.root.is_dir():
+            if self.root.exists():
+                raise MissingDataError(f"{self.root} is a file: {self.remedy('a folder')}")
             raise MissingDataError(f"there is no folder {self.root}: {self.remedy()}")
         self.selection.restart()
         try:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from t2v_eval.cli import console
 from t2v_eval.cli.options import Resamples, Seed
+from t2v_eval.errors import TableError
 from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
@@ -72,16 +73,20 @@ def agree(
     from t2v_eval.inputs.tables import read_table
 
     with console.console(stderr=True).status("") as status:  # prints nothing without a terminal
-        result = agreement(
-            read_table(table),
-            human,
-            [*scores, *(more_scores or ())],
-            group=group,
-            tags=tags,
-            resamples=resamples,
-            seed=seed,
-            progress=lambda column, tag: status.update(escape(printable(f"{column}, {tag}"))),
-        )
+        rows = read_table(table)
+        try:
+            result = agreement(
+                rows,
+                human,
+                [*scores, *(more_scores or ())],
+                group=group,
+                tags=tags,
+                resamples=resamples,
+                seed=seed,
+                progress=lambda column, tag: status.update(escape(printable(f"{column}, {tag}"))),
+            )
+        except TableError as error:
+            raise TableError(f"{table}: {error}") from error
     if as_json:
         console.show(json.dumps(result.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
     else:

@@ -70,7 +70,12 @@ def _read_table(pairs: Path, columns: tuple[str, str], root: Path, skip: bool) -
     from t2v_eval.inputs.tables import read_rows
 
     image, text = columns
-    rows, unusable = read_rows(pairs, columns, skip)
+    try:
+        rows, unusable = read_rows(pairs, columns, skip)
+    except TableError as error:
+        flags = {image: "--image-column", text: "--text-column"}
+        lacking = next((f for name, f in flags.items() if f"no column {name!r}" in str(error)), "")
+        raise TableError(f"{error}; {lacking} names another" if lacking else f"{error}") from error
     others = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in columns]
     if clashing := [name for name in others if name in RESULT_COLUMNS]:
         raise TableError(

@@ -20,6 +20,7 @@ rows.
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -274,8 +275,12 @@ def _values(rows: Sequence[Row], column: str) -> list[tuple[int, Any]]:
     if dot and any(isinstance(row.get(outer), dict) for row in rows):
         nested = [row[outer] if isinstance(row.get(outer), dict) else {} for row in rows]
         return _values(nested, inner)
-    columns = ", ".join(map(repr, dict.fromkeys(key for row in rows for key in row)))
-    raise TableError(f"there is no column {column!r}; the columns are {columns}")
+    columns = dict.fromkeys(key for row in rows for key in row)
+    close = difflib.get_close_matches(column, columns, 1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise TableError(
+        f"there is no column {column!r}; {hint}the columns are {', '.join(map(repr, columns))}"
+    )
 
 
 def _parse_number(text: str) -> float:

@@ -14,6 +14,7 @@ from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.registry import BenchmarkCard, benchmarks
 from t2v_eval.scoring.scorer import OnError
+from t2v_eval.stats.bootstrap import check_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,15 @@ class RunOptions:
     resamples: int = 1000
     seed: int = 0
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers, before anything is scored.
+
+        Raises:
+            InputError: a number is too small, or none.
+        """
+        check_count("resamples", self.resamples, 1)
+        check_count("seed", self.seed, 0)
 
     @property
     def sample(self) -> Sample | None:

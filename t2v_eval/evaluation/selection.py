@@ -271,8 +271,8 @@ class Selection:
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         tags = ", ".join(f"{name} ({count})" for name, count in counts.items())
         raise UnknownTagError(
-            f"subset: no item of {self.name} has the tag {tag!r}.{hint} The tags, with their "
-            f"numbers of items: {tags}"
+            f"`subset={tag!r}`: no item of {self.name} has the tag {tag!r}.{hint} The tags, with "
+            f"their numbers of items: {tags}"
         )
 
 

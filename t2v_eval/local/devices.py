@@ -29,9 +29,11 @@ def pick_device(device: str | torch.device | None) -> torch.device:
         chosen = torch.device(device)
         torch.empty(0, device=chosen, dtype=torch.float32)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
+        why = str(error).splitlines()[0].partition(". ")[0]
+        why = "no such kind of device" if why.startswith("Expected one of") else why
         raise InputError(
-            f"device {str(device)!r} is not available here ({str(error).splitlines()[0]}); "
-            "leave it out to take the best one available"
+            f"`device={str(device)!r}` is not available here ({why}): use 'cpu', or leave it out "
+            "to take the best one available"
         ) from None
     return chosen
 
@@ -48,7 +50,7 @@ def pick_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     named = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
     if dtype is None or (isinstance(named, torch.dtype) and named.is_floating_point):
         return named
-    raise InputError(f"dtype {dtype!r} is unknown; use 'float32', 'bfloat16' or 'float16'")
+    raise InputError(f"`dtype={str(dtype)!r}` is unknown: use 'float32', 'bfloat16' or 'float16'")
 
 
 def free_bytes(device: torch.device) -> int:

@@ -158,7 +158,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
             ("backoff", backoff, 0),
             ("max_seconds", 0.001 if max_seconds is None else max_seconds, 0.001),
             ("max_cost", 0 if max_cost is None else max_cost, 0),
-            ("max_requests", 0 if max_requests is None else max_requests, 0),
+            ("max_requests", 1 if max_requests is None else max_requests, 1),
         ):
             if (
                 isinstance(value, bool)

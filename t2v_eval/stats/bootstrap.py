@@ -89,9 +89,7 @@ class BootstrapSamples:
                 the same names every time.
         """
         for name, count, minimum in (("n", n, 0), ("resamples", resamples, 1), ("seed", seed, 0)):
-            whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
-            if not whole or count < minimum:
-                raise InputError(f"`{name}={count!r}`: pass a whole number of at least {minimum}")
+            check_count(name, count, minimum)
         value = {name: float(v) for name, v in statistic(np.arange(n)).items()}
         resampled = np.full((len(value), resamples), np.nan)
         if n >= 2:
@@ -355,3 +353,13 @@ def _resample_indices(n: int, resamples: int, seed: int) -> Iterator[IntArray]:
     rng = np.random.default_rng(seed)
     for _ in range(resamples):
         yield rng.integers(0, n, size=n)
+
+
+def check_count(name: str, count: object, minimum: int) -> None:
+    """Raise InputError unless an argument is a whole number of at least `minimum`.
+
+    >>> check_count("resamples", 1000, 1)
+    """
+    is_whole = isinstance(count, (int, np.integer)) and not isinstance(count, bool)
+    if not is_whole or count < minimum:  # type: ignore[operator]
+        raise InputError(f"`{name}={count!r}`: pass a whole number of at least {minimum}")

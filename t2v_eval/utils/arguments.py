@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from pathlib import PurePath
 
 _FRAMES = "how many frames of a video are read is said when its scorer is loaded"
 _AUDIO = "sound is not scored here, only images and videos: leave it out"
@@ -36,6 +37,11 @@ OTHER_WAYS = {
     "video_mode": "a scorer of images takes the frames of a video: `t2v_eval.inputs.video.frames`",
     "videos": "videos are passed as `images=`",
 }
+# What to say of those where a scorer reads no videos.
+OF_IMAGES = dict.fromkeys(
+    ("fps", "frames", "num_frames"),
+    "it reads images, of a video the frames that `t2v_eval.inputs.video.frames` returns",
+)
 _MOST_NAMES = 12  # that are listed where none is near
 
 
@@ -56,6 +62,8 @@ def unknown_argument(taker: str, name: str, known: Collection[str], more: str = 
     said = f"{taker} takes no `{name}=`"
     if name in OTHER_WAYS and _possible(OTHER_WAYS[name], known):
         return f"{said}: {OTHER_WAYS[name]}"
+    if name in OF_IMAGES and "checkpoint" in known:
+        return f"{said}: {OF_IMAGES[name]}"
     if close := difflib.get_close_matches(name, known, 1, cutoff=0.6):
         return f"{said}: did you mean `{close[0]}=`?"
     if len(known) > _MOST_NAMES:
@@ -67,3 +75,16 @@ def _possible(way: str, known: Collection[str]) -> bool:
     """Return whether a class takes what stands for an argument; a call says what another does."""
     named = re.findall(r"`(\w+)=", way)
     return not named or "images" in known or any(name in known for name in named)
+
+
+def file_endings(name: str, ends: Iterable[str]) -> str:
+    """Return how files end that can stand for a name, if the name looks like a file.
+
+    >>> file_endings("data/prompts.xlsx", [".csv", ".txt"])
+    '; a file of your own ends in .csv or .txt'
+    >>> file_endings("winogroud", [".csv"])
+    ''
+    """
+    *most, last = dict.fromkeys(ends) or [""]
+    is_path = "/" in name or "\\" in name or PurePath(name).suffix[1:2].isalpha()
+    return f"; a file of your own ends in {', '.join(most)} or {last}" if most and is_path else ""

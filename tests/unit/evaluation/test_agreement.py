@@ -253,7 +253,7 @@ def test_raters_side_by_side():
         (
             ROWS,
             {"scores": ["scor"]},
-            "no column 'scor'; the columns are 'prompt', 'human', 'score'",
+            "no column 'scor'; did you mean 'score'. the columns are 'prompt', 'human', 'score'",
         ),
         (ROWS, {"human": "people"}, "no column 'people'"),
         (ROWS, {"group": "g"}, "no column 'g'"),
@@ -335,7 +335,7 @@ def test_the_command_prints_tables(tmp_path):
     assert "by resampling each prompt" in text.stdout and "all, per group" in text.stdout
     assert "acc23" in text.stdout and "Traceback" not in text.output
     wrong = call(tmp_path / "t.csv", "--human", "human", "--scores", "x", code=2)
-    assert wrong.stderr.startswith("error: there is no column 'x'")
+    assert "t.csv: there is no column 'x'" in wrong.stderr
     assert "no such file" in call("no.csv", "--human", "a", "--scores", "b", code=2).stderr
 
 

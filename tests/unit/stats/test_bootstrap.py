@@ -187,5 +187,5 @@ def test_draws_of_other_samples_are_not_subtracted() -> None:
     for n, resamples, seed in ((5, 20, 0), (6, 19, 0), (6, 20, 1)):
         with pytest.raises(InputError, match="one sample with one seed"):
             kept.difference(BootstrapSamples.compute(mean_of(values), n, resamples, seed))
-    with pytest.raises(InputError, match="resamples=0: pass a whole number"):
+    with pytest.raises(InputError, match="`resamples=0`: pass a whole number"):
         BootstrapSamples.compute(mean_of(values), 6, 0, 0)

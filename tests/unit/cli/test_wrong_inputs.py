@@ -1,0 +1,267 @@
+"""What people type and pass by mistake: one line each, which names the item and the remedy.
+
+The command line speaks of flags, a call in Python of arguments.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.toy import draw_image
+from typer.testing import CliRunner
+
+import t2v_eval
+from t2v_eval.cli.main import app
+from t2v_eval.errors import T2VError
+from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.stats.bootstrap import bootstrap_interval
+
+FILES = {
+    "notes.txt": "a cat\n",
+    "text.png": "no image",
+    "empty.png": "",
+    "prompts.csv": "prompt,id\na cat,0\na dog,1\n",
+    "twice.csv": "prompt,id\na cat,0\na dog,0\n",
+    "captions.csv": "caption\na cat\na dog\n",
+    "numbers.jsonl": '{"prompt": "a cat"}\n{"prompt": 5}\n',
+    "blank.txt": "\n\n",
+    "empty.csv": "",
+    "header.csv": "image,text,human\n",
+    "judged.csv": "image,text,human\n0.png,a cat,1\n1.png,a dog,0\n",
+    "unrated.csv": "image,text\n0.png,a cat\n",
+    "words.csv": "image,text,human\n0.png,a cat,good\n",
+    "gone.csv": "image,text,human\n0.png,a,1\n9.png,b,2\n",
+    "ragged.csv": "image,text\n0.png,a,b\n",
+    "quote.csv": 'image,text\n0.png,"a\n',
+    "same.csv": "image,image\n0.png,a\n",
+    "pairs.csv": "image,caption\n0.png,a\n",
+    "broken.json": '[\n{"image": "0.png",\n',
+    "line.jsonl": '{"image": "0.png", "text": "a"}\n{"image"\n',
+    "table.parquet": "no parquet",
+    "table.xlsx": "x",
+    "no-store.db": "x" * 200,
+}
+FOLDERS = {"gen": (0, 1), "deep/gen/images": (0, 1), "none": (), "half": (0,)}
+SCORE = "score -m tiny-clip --no-store"
+ONE = f"{SCORE} 0.png -t a"
+PAIRS = f"{SCORE} --pairs"
+EVAL = "eval -m tiny-clip --no-store"
+OWN = f"{EVAL} -b prompts.csv --images gen"
+GPT = "score -m gpt-4o 0.png -t a --no-store"
+TABLE = [
+    # Names.
+    ("score -m tiny-clpi 0.png -t a", "no model called 'tiny-clpi'", "'tiny-clip'"),
+    (f"{EVAL} -b winogroud", "no benchmark called 'winogroud'", "'winoground'"),
+    ("data winogrond", "no benchmark called 'winogrond'", "'winoground'"),
+    (f"{ONE} --template vqascor", "no template called 'vqascor'", "'vqascore'"),
+    ("list modls", "'modls'", "'models'"),
+    ("evl", "'evl'", "'eval'"),
+    (f"{EVAL} -b prompts.csv --imgaes gen", "--imgaes", "--images"),
+    # Values of flags.
+    (f"{ONE} --on-error ignore", "'--on-error'", "'ignore'", "'skip'"),
+    (f"{OWN} --on-missing ignore", "'--on-missing'", "'ignore'", "'skip'"),
+    (f"{ONE} --image-mode raw", "'--image-mode'", "'raw'", "'original'"),
+    (f"{ONE} --dtype float8", "--dtype float8", "'bfloat16'"),
+    (f"{ONE} --device gpu", "--device gpu", "'cpu'"),
+    (f"{ONE} --device cuda:99", "--device cuda:99", "'cpu'"),
+    (f"{ONE} --batch-size 0", "--batch-size 0", "1 or more"),
+    (f"{OWN} --resamples 0", "--resamples 0", "at least 1"),
+    (f"{OWN} --resamples ten", "'--resamples'", "integer"),
+    (f"{OWN} --seed -1", "--seed -1", "at least 0"),
+    (f"{OWN} --limit 0", "--limit 0", "1"),
+    (f"{GPT} --max-cost -1 --option api_key=k", "--max-cost -1.0", "0 or more"),
+    (f"{GPT} --max-requests 0 --option api_key=k", "--max-requests 0", "1 or more"),
+    # Pairs of a flag.
+    (f"{ONE} --option scale", "--option 'scale'", "KEY=VALUE"),
+    (f"{ONE} --option shade=1", "takes no --option shade=", "list models tiny-clip"),
+    (f"{ONE} --option fps=8", "takes no --option fps=", "video.frames"),
+    (f"{EVAL} -b scenes --benchmark-option m=1", "no --benchmark-option m=", "takes n, seed"),
+    (f"{EVAL} -b scenes --benchmark-option n=0", "--benchmark-option n=0", "at least one"),
+    (f"{OWN} --column prompt", "--column 'prompt'", "FIELD=COLUMN"),
+    (f"{OWN} --column promt=prompt", "'promt'", "use prompt, id, tags"),
+    (f"{OWN} --column prompt=promt", "no column 'promt'", "--column prompt=prompt"),
+    # Too much or too little.
+    (f"{PAIRS} pairs.csv 0.png -t a", "--pairs", "not both"),
+    (f"{SCORE} 0.png", "'tiny-clip' needs", "--text"),
+    (SCORE, "pass images", "--pairs"),
+    ("eval -b scenes", "'--model'"),
+    ("compare -m tiny-clip -b scenes", "two scorers", "repeat --model"),
+    (GPT, "a key is needed", "--option api_key=", "OPENAI_API_KEY"),
+    ("score -m openai-compatible:m 0.png -t a --no-store", "--option base_url=", "http://"),
+    # Images.
+    (f"{SCORE} 9.png -t a", "9.png: no such file"),
+    (f"{SCORE} none -t a", "none"),
+    (f"{SCORE} *.jpg -t a", "*.jpg"),
+    (f"{SCORE} empty.png -t a", "empty.png", "empty"),
+    (f"{SCORE} text.png -t a", "text.png", "save it again as PNG"),
+    (f"{SCORE} https://example.org/a.png -t a", "https://example.org/a.png", "--allow-urls"),
+    # Tables.
+    (f"{PAIRS} nope.csv", "nope.csv: no such file"),
+    (f"{PAIRS} pairs.csv", "no column 'text'", "'caption'", "--text-column"),
+    (f"{PAIRS} ragged.csv", "ragged.csv, row 1 (line 2)", "3 values", "2 columns"),
+    (f"{PAIRS} quote.csv", "quote.csv, row 1", "quotation mark"),
+    (f"{PAIRS} latin.csv", "latin.csv", "line 2", "save it as UTF-8"),
+    (f"{PAIRS} broken.json", "broken.json is not JSON", "line 3"),
+    (f"{PAIRS} line.jsonl", "line.jsonl, row 2 (line 2)", "not JSON"),
+    (f"{PAIRS} table.parquet", "table.parquet is not a Parquet file"),
+    (f"{PAIRS} empty.csv", "empty.csv has no rows"),
+    (f"{PAIRS} header.csv", "header.csv has no rows"),
+    (f"{PAIRS} table.xlsx", "table.xlsx", "ends in .csv"),
+    (f"{PAIRS} same.csv", "same.csv", "'image' occurs 2 times"),
+    # Where results go.
+    (f"{ONE} --out scores.txt", "scores.txt", "ends in .csv"),
+    (f"{ONE} --out notes.txt/s.csv", "notes.txt", "another --out"),
+    (f"{OWN} --out notes.txt", "notes.txt is a file", "another --out"),
+    (f"{OWN} --out /proc/none", "/proc/none", "another --out"),
+    ("score -m tiny-clip 0.png -t a --store gen", "gen is a folder", "with --store"),
+    ("score -m tiny-clip 0.png -t a --store no-store.db", "no-store.db is not", "with --store"),
+    ("store stats --store nope.sqlite", "no store at nope.sqlite", "--store"),
+    # Prompts and judgements of one's own.
+    (f"{EVAL} -b prompts.csv", "set of 2 prompts", "as --images"),
+    (
+        f"{EVAL} -b judged.csv --images gen",
+        "judged.csv has a column of images",
+        "leave --images out",
+    ),
+    (f"{EVAL} -b prompts.csv --images nope", "no folder nope", "as --images"),
+    (f"{EVAL} -b prompts.csv --images 0.png", "0.png is a file", "as --images"),
+    (f"{EVAL} -b prompts.csv --images none", "no image in none", "00000.png"),
+    (f"{EVAL} -b prompts.csv --images deep", "deep", "--images deep/gen/images"),
+    (f"{EVAL} -b prompts.csv --images half", "'a dog'", "--on-missing skip"),
+    (f"{EVAL} -b captions.csv --images gen", "captions.csv", "--column prompt=caption"),
+    (f"{EVAL} -b numbers.jsonl --images gen", "numbers.jsonl, row 2", "not a text"),
+    (f"{EVAL} -b blank.txt --images gen", "blank.txt has no prompts", "one a line"),
+    (f"{EVAL} -b twice.csv --images gen", "twice.csv, row 2", "the id '0'", "row 1"),
+    (f"{EVAL} -b unrated.csv", "no column 'human'", "--column human=..."),
+    (f"{EVAL} -b words.csv", "words.csv, row 1", "'good'"),
+    (f"{EVAL} -b gone.csv", "gone.csv, row 2: 9.png", "--on-missing skip"),
+    (f"{EVAL} -b nope.csv", "nope.csv: no such file"),
+    (f"{EVAL} -b table.xlsx", "'table.xlsx'", ".parquet"),
+    # Published benchmarks.
+    (f"{EVAL} -b winoground --root nope", "no folder nope", "as --root"),
+    (f"{EVAL} -b winoground --root 0.png", "0.png is a file", "as --root"),
+    (f"{EVAL} -b winoground --root none", "none holds neither", "as --root"),
+    (f"{EVAL} -b winoground --images gen", "takes no --images", "leave it out"),
+    (f"{EVAL} -b scenes --subset colr", "--subset colr", "attribute"),
+    ("data winoground --root nope", "no folder nope", "as --root"),
+    # Ratings in a table.
+    ("agree nope.csv --human human --scores s", "nope.csv: no such file"),
+    ("agree judged.csv --human humn --scores human", "judged.csv", "no column 'humn'", "'human'"),
+    ("agree words.csv --human human --scores human", "words.csv: row 1", "'good'"),
+    # Weights.
+    (f"{ONE} --checkpoint nope", "checkpoint 'nope'", "ORG/NAME"),
+]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("OPENAI_API_KEY", "T2V_EVAL_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    for name, content in FILES.items():
+        Path(name).write_text(content)
+    Path("latin.csv").write_bytes("image,text\n0.png,ein Bär\n".encode("latin-1"))
+    for folder, numbers in {**FOLDERS, ".": (0, 1)}.items():
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for n in numbers:
+            draw_image(n).save(f"{folder}/{n}.png")
+    return tmp_path
+
+
+def check_line(said, words):
+    """One line, without a traceback, that holds the words in their order."""
+    assert said.startswith("error: ") and "Traceback" not in said
+    assert len(said.strip().splitlines()) == 1, said
+    assert not re.search(r"`\w+=", said), "an argument of Python"
+    rest = said
+    for word in words:
+        assert word in rest, (word, said)
+        rest = rest[rest.index(word) + len(word) :]
+
+
+def test_the_table_is_long_enough():
+    assert len({command for command, *_ in TABLE}) == len(TABLE) >= 60
+
+
+@pytest.mark.filterwarnings("ignore::t2v_eval.errors.T2VWarning")
+@pytest.mark.parametrize(("command", "words"), [(c, words) for c, *words in TABLE])
+def test_a_mistake_is_one_line_in_the_words_of_the_command_line(place, command, words):
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == 2, (done.exit_code, done.stderr, done.exception)
+    assert isinstance(done.exception, SystemExit) and (
+        not done.stdout or command.startswith("data")
+    )
+    check_line(done.stderr, words)
+
+
+@pytest.mark.parametrize("n", [0, 6, 8, 55])
+def test_the_same_holds_for_a_process_of_its_own(place, n):
+    command, *words = TABLE[n]
+    done = subprocess.run(
+        [sys.executable, "-m", "t2v_eval", *command.split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(t2v_eval.__file__).parents[1])},
+    )
+    assert done.returncode == 2 and not done.stdout
+    check_line(done.stderr, words)
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    monkeypatch.delitem(sys.modules, "t2v_eval.benchmarks.own_dataset", raising=False)
+    done = CliRunner().invoke(app, f"{EVAL} -b dataset:me/mine".split())
+    assert done.exit_code == 2
+    check_line(done.stderr, ["'dataset", "pip install 't2v-eval[datasets]'"])
+
+
+def scorer(**options):
+    return t2v_eval.load("tiny-clip", device="cpu", **options)
+
+
+def compare(benchmark, **options):
+    return t2v_eval.compare("tiny-clip", benchmark, **options)
+
+
+PYTHON = [
+    (lambda: t2v_eval.load("tiny-clpi"), "'tiny-clpi'", "'tiny-clip'"),
+    (lambda: scorer(on_error="ignore"), "`on_error='ignore'`", "'skip'"),
+    (lambda: scorer(image_mode="raw"), "`image_mode='raw'`", "'original'"),
+    (lambda: scorer(dtype="float8"), "`dtype='float8'`", "'bfloat16'"),
+    (lambda: t2v_eval.load("tiny-clip", device="gpu"), "`device='gpu'`", "'cpu'"),
+    (lambda: scorer(batch_size=0), "`batch_size=0`", "1 or more"),
+    (lambda: scorer(batchsize=2), "no `batchsize=`", "`batch_size=`"),
+    (lambda: scorer(store="gen"), "gen is a folder", "`store=`"),
+    (lambda: scorer(store="no-store.db"), "no-store.db", "`store=`"),
+    (lambda: t2v_eval.load("gpt-4o")("0.png", "a"), "`api_key=`", "OPENAI_API_KEY"),
+    (lambda: t2v_eval.load("gpt-4o", api_key="k", max_requests=0), "`max_requests=0`", "1 or more"),
+    (lambda: scorer()("https://example.org/a.png", "a"), "`allow_urls=True`"),
+    (lambda: compare("prompts.csv"), "set of 2 prompts", "`images=`"),
+    (lambda: compare("judged.csv", images=["gen"]), "leave `images=` out"),
+    (lambda: compare("prompts.csv", images=["deep"]), "`images=['deep/gen/images']`"),
+    (lambda: compare("prompts.csv", images="half"), "'a dog'", "`on_missing="),
+    (lambda: compare("captions.csv", images=["gen"]), "`columns={'prompt': 'caption'}`"),
+    (lambda: compare("unrated.csv"), "no column 'human'", "`columns={'human': ...}`"),
+    (lambda: compare("scenes", subset="colr"), "`subset='colr'`", "attribute"),
+    (lambda: compare("scenes", resamples=0), "`resamples=0`", "at least 1"),
+    (lambda: compare("scenes", seed=-1), "`seed=-1`", "at least 0"),
+    (lambda: compare("scenes", benchmark_options={"m": 1}), "no `m=`", "it takes n, seed"),
+    (lambda: open_benchmark("winoground", root="nope").items(), "no folder nope", "`root=`"),
+    (lambda: bootstrap_interval(len, 3, resamples=0), "`resamples=0`", "at least 1"),
+]
+
+
+@pytest.mark.parametrize("case", PYTHON, ids=[str(words) for _, *words in PYTHON])
+def test_a_call_in_python_speaks_of_arguments(place, case):
+    call, *words = case
+    with pytest.raises(T2VError) as caught:
+        call()
+    rest = str(caught.value)
+    assert "\n" not in rest and "--" not in rest
+    for word in words:
+        assert word in rest, (word, str(caught.value))
+        rest = rest[rest.index(word) + len(word) :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,6 +48,32 @@ ReportFolder = Annotated[
     ),
 ]
 
+NoiseFloor = Annotated[
+    bool,
+    typer.Option(
+        help="Score 32 cells again in another order, with scorers that run here, and report how "
+        "much scores change.",
+    ),
+]
+ImagePixels = Annotated[
+    int,
+    typer.Option(
+        help="Longer side of the images that the page opens, as far as its size allows; 0 for "
+        "small ones alone.",
+        min=0,
+        max=4096,
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """Where a report is written, if anywhere, and how."""
+
+    out: Path | None = None
+    spreadsheet: bool = False
+    image_pixels: int = 768
+
 
 def evaluate(
     options: ScorerOptions,
@@ -64,6 +91,8 @@ def evaluate(
     limit: Limit = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
+    noise_floor: NoiseFloor = True,
+    image_pixels: ImagePixels = 768,
     dry_run: DryRun = False,
 ) -> None:
     """Evaluate scorers on benchmarks of human judgements.
@@ -91,12 +120,14 @@ def evaluate(
         limit=limit,
         resamples=resamples,
         seed=seed,
+        noise_floor=noise_floor,
     )
     _ = run_options.sample  # an impossible limit is reported before a model is loaded
     if dry_run:
         print_dry_run(*cards, options, benchmark_options, run_options)
     else:
-        run(*cards, options, benchmark_options, run_options, out, spreadsheet)
+        writing = Writing(out, spreadsheet, image_pixels)
+        run(*cards, options, benchmark_options, run_options, writing)
 
 
 def demo(
@@ -116,7 +147,7 @@ def demo(
     from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
 
     options = ScorerOptions(store=store_path(store, no_store))
-    run(scorers, drawn, options, BenchmarkOptions(), RunOptions(), out)
+    run(scorers, drawn, options, BenchmarkOptions(), RunOptions(), Writing(out))
 
 
 def run(
@@ -125,18 +156,17 @@ def run(
     scorer_options: ScorerOptions,
     benchmark_options: BenchmarkOptions,
     run_options: RunOptions,
-    out: Path | None,
-    spreadsheet: bool = False,
+    writing: Writing,
 ) -> Report:
-    """Compare scorers, write the report to `out`, and print it.
+    """Compare scorers, write the report, and print it.
 
     The folder is checked before a model is loaded.
     """
     from t2v_eval.report.report import run_all
     from t2v_eval.utils.files import check_folder
 
-    if out is not None:
-        check_folder(out)
+    if writing.out is not None:
+        check_folder(writing.out)
     with console.stoppable(scorer_options.store), console.Bars() as bars:
         report = run_all(
             scorers,
@@ -148,11 +178,16 @@ def run(
                 f"{scorer.name} on {benchmark.name}, {items} items"
             ),
         )
+    report.about = replace(report.about, command=console.arguments())
     page = None
     try:
-        if out is not None:  # before printing, as a reader such as `head` may close the pipe
-            with console.waiting(f"writing the report to {out}"):
-                page = report.write(out, spreadsheet=spreadsheet)
+        if writing.out is not None:  # before printing, as a reader may close the pipe
+            with console.waiting(f"writing the report to {writing.out}"):
+                page = report.write(
+                    writing.out,
+                    spreadsheet=writing.spreadsheet,
+                    image_pixels=writing.image_pixels,
+                )
     finally:
         console.print_report(report)
         console.print_failures(report)

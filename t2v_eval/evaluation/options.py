@@ -79,6 +79,7 @@ class RunOptions:
         seed: the random seed of the bootstrap, of the tests and of `limit`.
         limit: how many items to evaluate at most, chosen at random; a group of items counts as
             one. Default: all.
+        noise_floor: whether a few cells are scored again, by scorers that run here.
 
     >>> RunOptions(subset="counting").resamples
     1000
@@ -89,6 +90,7 @@ class RunOptions:
     resamples: int = 1000
     seed: int = 0
     limit: int | None = None
+    noise_floor: bool = True
 
     def __post_init__(self) -> None:
         """Check the numbers, before anything is scored.

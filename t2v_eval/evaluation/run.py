@@ -7,7 +7,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import metadata
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from t2v_eval.evaluation.benchmark import (
     indices_with_tag,
 )
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
+from t2v_eval.evaluation.noise_floor import NoiseFloor, measure
 from t2v_eval.evaluation.options import RunOptions
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
@@ -188,6 +189,7 @@ class Run:
             corrected over the contrasts of all items, and over contrasts and tags for those by tag.
         statistic_of: `Benchmark.statistic`, for tests between runs.
         data: hashes of the items and of their images.
+        noise_floor: how much scores change when they are computed again.
 
     >>> import t2v_eval
     >>> from t2v_eval.evaluation.options import open_benchmark
@@ -217,6 +219,7 @@ class Run:
     tests: Mapping[str, Mapping[str, PValue]] = field(repr=False)
     statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
     data: DataHashes = field(default_factory=DataHashes)
+    noise_floor: NoiseFloor = field(default_factory=lambda: NoiseFloor(reason="it is unknown"))
 
     def generator_of(self, item: int, image: int) -> str:
         """Return the generator of an image of an item, or "" where the benchmark has none.
@@ -241,6 +244,7 @@ def evaluate(
     subset: str | Sequence[str] | None = None,
     on_missing: OnMissing | None = None,
     limit: int | None = None,
+    noise_floor: bool = True,
     question_template: str | None = None,
     answer_template: str | None = None,
     template: str | None = None,
@@ -257,6 +261,7 @@ def evaluate(
         subset: tags; only items that have one of them are evaluated.
         on_missing: "raise", or "skip" to leave out items whose image files are missing.
         limit: how many items to evaluate at most, chosen at random by `seed`; default: all.
+        noise_floor: whether a few cells are scored again, by a scorer that runs here.
         question_template: the question; ``{}`` stands for the text.
         answer_template: the answer whose probability is the score.
         template: the name of a question and answer template.
@@ -277,7 +282,10 @@ def evaluate(
     items = _items_to_evaluate(selected, items, chosen=selected is benchmark)
     bound = scorer.with_template(question_template, answer_template, template)
     scored = _score(scorer, bound, items, progress)
-    return _analyze(scorer, selected, items, scored, options)
+    run = _analyze(scorer, selected, items, scored, options)
+    if not noise_floor:
+        return replace(run, noise_floor=NoiseFloor(reason="it was switched off"))
+    return replace(run, noise_floor=measure(bound, items, scored.result.scores))
 
 
 def environment(scorer: Scorer) -> dict[str, str]:

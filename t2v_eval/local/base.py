@@ -6,11 +6,12 @@ The author of a backend writes how to encode a batch; `dual_encoder`, `pair_scor
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypedDict, TypeVar
+from typing import Any, Self, TypeAlias, TypedDict, TypeVar
 
 import PIL
 import torch
@@ -172,6 +173,16 @@ class LocalScorer(Differentiable):
             "pillow": PIL.__version__.partition(".")[0],
             **super().identity(),
         }
+
+    def computing_anew(self) -> Self:
+        """Return a copy that shares the weights, but neither a store nor the feature cache.
+
+        An image that fails is a missing score of the copy.
+        """
+        other = copy.copy(self)
+        other.store, other.on_error = None, "skip"
+        other._cache = TensorCache(lambda: 0)
+        return other
 
     @property
     def execution(self) -> dict[str, str]:

@@ -18,13 +18,17 @@ def forest(
     rows: Sequence[str],
     panels: Mapping[str, Sequence[Sequence[Interval]]],
     chance: Mapping[str, float],
+    colours: Sequence[int] | None = None,
+    whole_scale: bool = True,
 ) -> str:
-    """Draw a panel for each metric with a dot and an interval for every row and scorer.
+    """Draw a panel for each metric with a dot and an interval for every row and series.
 
     Args:
         rows: the names of the rows.
-        panels: metric -> scorer -> row -> interval; scorer k has the CSS colour ``--sk``.
-        chance: metric -> its value by guessing, drawn as a dashed line.
+        panels: metric -> series -> row -> interval.
+        chance: metric -> its value by guessing, or what else is a dashed line.
+        colours: of each series the k of the CSS colour ``--sk``; by default its place.
+        whole_scale: whether values between 0 and 1 are drawn on the scale from 0 to 1.
 
     Returns:
         An ``<svg>`` element; NaN is not drawn.
@@ -33,47 +37,57 @@ def forest(
     >>> svg_text[:4], "--s0" in svg_text
     ('<svg', True)
     """
-    scorers = len(next(iter(panels.values())))
-    height = 0.6 + len(rows) * (0.14 + 0.15 * scorers)
+    series = max(len(values) for values in panels.values())
+    colours = range(series) if colours is None else colours
+    height = 0.6 + len(rows) * (0.14 + 0.15 * series)
     columns = min(PANELS_PER_ROW, len(panels))
     with svg.drawing():
         figure, grid = svg.panels(len(panels), columns, 2.9 + 1.6 / columns, height, sharey=True)
         for axes, (metric, values) in zip(grid, panels.items(), strict=True):
-            _panel(axes, metric, rows, values, chance.get(metric))
-        return svg.inline(figure, scorers, "metrics with their intervals, overall and by tag")
+            _intervals(axes, values, colours)
+            _axes(axes, metric, rows, values, chance.get(metric), whole_scale)
+        description = "metrics with their intervals, overall and by tag"
+        return svg.inline(figure, 1 + max(colours, default=0), description)
 
 
-def _panel(
-    axes: Axes,
-    metric: str,
-    rows: Sequence[str],
-    values: Sequence[Sequence[Interval]],
-    chance: float | None,
-) -> None:
+def _intervals(axes: Axes, values: Sequence[Sequence[Interval]], colours: Sequence[int]) -> None:
     step = 0.7 / len(values)
     for k, intervals in enumerate(values):
-        y = [row + (k - (len(values) - 1) / 2) * step for row in range(len(rows))]
-        colour = svg.colour(k)
+        y = [row + (k - (len(values) - 1) / 2) * step for row in range(len(intervals))]
+        colour = svg.colour(colours[k])
         axes.hlines(
             y, [i.low for i in intervals], [i.high for i in intervals], color=colour, linewidth=1.8
         )
         axes.plot(
             [i.value for i in intervals],
             y,
-            MARKERS[k % len(MARKERS)],
+            MARKERS[colours[k] % len(MARKERS)],
             color=colour,
             markersize=5,
             linestyle="none",
         )
+
+
+def _axes(
+    axes: Axes,
+    metric: str,
+    rows: Sequence[str],
+    values: Sequence[Sequence[Interval]],
+    chance: float | None,
+    whole_scale: bool,
+) -> None:
     svg.style_panel(axes, printable(metric))
     if chance is not None:
         axes.axvline(chance, color=svg.SOFT, linestyle=(0, (4, 3)), linewidth=1)
     limits = [
         x for intervals in values for i in intervals for x in (i.value, i.low, i.high) if x == x
     ]
-    if all(0 <= x <= 1 for x in limits):
+    if whole_scale and all(0 <= x <= 1 for x in limits):
         axes.set_xlim(-0.02, 1.02)
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", ".25", ".5", ".75", "1"])
+    else:
+        axes.margins(x=0.12)
+        axes.locator_params(axis="x", nbins=5)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_yticks(range(len(rows)), list(map(printable, rows)))
     axes.grid(visible=False, axis="y")

@@ -261,7 +261,10 @@ def _gaps_of_generators(run: Run) -> list[_Gap]:
     gaps = []
     for first, second in run.contrasts:
         name = f"{first} - {second}"
-        count = sum(name in verdict for verdict in run.verdicts)
+        # A report that was loaded has no verdicts of items.
+        count = sum(name in verdict for verdict in run.verdicts) or run.benchmark.items
+        if math.isnan(run.metrics[name].value):
+            count = 0
         gaps.append(_Gap(first, second, run.metrics[name], run.tests[""][name], count))
     return gaps
 

@@ -17,12 +17,14 @@ from t2v_eval.errors import InputError, TableError, UnsupportedError
 from t2v_eval.evaluation.benchmark import Contrast, Item
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.data_hash import DataHashes
+from t2v_eval.evaluation.noise_floor import NoiseFloor
 from t2v_eval.evaluation.run import (
     BenchmarkFacts,
     DetailSummary,
     PublishedFigure,
     Run,
     ScorerFacts,
+    VerdictFacts,
 )
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import FolderFacts, LeftOut
@@ -151,6 +153,7 @@ def _run_of(content: Mapping[str, Any]) -> Run:
         tests=tests,
         statistic_of=_no_statistic,
         data=_known(DataHashes, content.get("data", {})),
+        noise_floor=_noise_floor(content.get("noise_floor")),
     )
 
 
@@ -158,7 +161,16 @@ def _scorer_of(content: Mapping[str, Any]) -> ScorerFacts:
     details = {
         name: _known(DetailSummary, summary) for name, summary in content.get("said", {}).items()
     }
-    return _known(ScorerFacts, content, details=details)
+    verdicts = [_known(VerdictFacts, known) for known in content.get("verdicts", [])]
+    return _known(ScorerFacts, content, details=details, verdicts=verdicts)
+
+
+def _noise_floor(content: Mapping[str, Any] | None) -> NoiseFloor:
+    if content is None:
+        return NoiseFloor(reason="it is unknown")
+    return _known(
+        NoiseFloor, content, max=_number(content.get("max")), mean=_number(content.get("mean"))
+    )
 
 
 def _benchmark_of(run: Mapping[str, Any]) -> BenchmarkFacts:

@@ -50,7 +50,8 @@ def read_report(path: str | Path) -> dict[str, Any]:
             f"{path} is not a report: {error!r} while its runs and differences were read; pass a "
             "report.json that t2v-eval wrote"
         ) from error
-    return {"schema_version": SCHEMA_VERSION, "runs": runs, "differences": differences}
+    others = {key: value for key, value in content.items() if not key.endswith("version")}
+    return {"schema_version": SCHEMA_VERSION, **others}
 
 
 def _rename_significant(figures: dict[str, dict[str, Any]]) -> None:

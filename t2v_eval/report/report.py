@@ -16,6 +16,7 @@ report.html   all of it with the images, in one file
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -35,6 +36,7 @@ from t2v_eval.inputs.tables import rescuing, write_table
 from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, models
 from t2v_eval.registry import benchmarks as cards
 from t2v_eval.report import html, markdown
+from t2v_eval.report.about import About
 from t2v_eval.report.format import without_nan
 from t2v_eval.report.loading import LoadedFolder, load_folder
 from t2v_eval.report.reader import SCHEMA_VERSION
@@ -54,6 +56,7 @@ class Report:
 
     Args:
         runs: results of `evaluate`, in the order in which they are shown.
+        about: title, date, command and duration; by default of the runs and of now.
         loaded: the folder that the runs were read from; `load` sets it.
 
     >>> import t2v_eval
@@ -62,8 +65,15 @@ class Report:
     (['tiny-clip'], 2)
     """
 
-    def __init__(self, runs: Iterable[Run], *, loaded: LoadedFolder | None = None) -> None:
+    def __init__(
+        self,
+        runs: Iterable[Run],
+        about: About | None = None,
+        *,
+        loaded: LoadedFolder | None = None,
+    ) -> None:
         self.runs = list(runs)
+        self.about = about or About.of(self.runs)
         self._loaded = loaded
 
     @classmethod
@@ -90,7 +100,8 @@ class Report:
         (True, True)
         """
         loaded = load_folder(folder)
-        return cls(loaded.runs, loaded=loaded)
+        about = About.from_json(loaded.content, loaded.runs)
+        return cls(loaded.runs, about, loaded=loaded)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -110,6 +121,7 @@ class Report:
             return self._loaded.to_json()
         content = {
             "schema_version": SCHEMA_VERSION,
+            **self.about.to_json(),
             "runs": [_run_json(run) for run in self.runs],
             "differences": [
                 {
@@ -197,7 +209,7 @@ class Report:
             write_samples(path / SAMPLES, self.runs)
             content = json.dumps(self.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
             write_text(path / "report.json", content + "\n")
-            parts = self.runs, self.labels, self.differences
+            parts = self.runs, self.labels, self.differences, self.about
             write_text(path / "report.md", markdown.render(*parts))
             write_text(path / "report.html", html.render(*parts))
         return path / "report.html"
@@ -217,6 +229,7 @@ def compare(
     limit: int | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    noise_floor: bool = True,
     **options: Any,
 ) -> Report:
     """Run every scorer on every benchmark, one scorer in memory at a time.
@@ -235,6 +248,7 @@ def compare(
             items that are added later leave most of the choice as it is. Default: all.
         resamples: the number of bootstrap resamples, 1 or more.
         seed: their random seed, and that of `limit`.
+        noise_floor: whether a few cells are scored again, by scorers that run here.
         options: for scorers that are passed by name, as for `load`.
 
     Raises:
@@ -250,7 +264,12 @@ def compare(
     )
     loading = ScorerOptions.from_keywords(**options)
     run_options = RunOptions(
-        subset=subset, on_missing=on_missing, limit=limit, resamples=resamples, seed=seed
+        subset=subset,
+        limit=limit,
+        on_missing=on_missing,
+        resamples=resamples,
+        seed=seed,
+        noise_floor=noise_floor,
     )
     entries = _resolve(scorers, models), _resolve(benchmarks, cards)
     return run_all(*entries, loading, opening, run_options, progress)
@@ -295,11 +314,13 @@ def run_all(
     ]
     with_items = [(benchmark, benchmark.selected()) for benchmark in selecting]
 
+    started = time.perf_counter()
     by_scorer = [
         _evaluate_on_all(entry, with_items, scorer_options, run_options, progress)
         for entry in scorers
     ]
-    return Report(run for runs in zip(*by_scorer, strict=True) for run in runs)
+    runs = [run for of_benchmark in zip(*by_scorer, strict=True) for run in of_benchmark]
+    return Report(runs, About.of(runs, time.perf_counter() - started))
 
 
 def _evaluate_on_all(
@@ -319,6 +340,7 @@ def _evaluate_on_all(
             progress=progress(scorer, benchmark, len(items)) if progress else None,
             resamples=run_options.resamples,
             seed=run_options.seed,
+            noise_floor=run_options.noise_floor,
         )
         for benchmark, items in with_items
     ]
@@ -361,6 +383,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "errors": dict(run.errors),
         "environment": dict(run.environment),
         "seconds": round(run.seconds, 3),
+        "noise_floor": asdict(run.noise_floor),
         "data": asdict(run.data),
         **({"recipe": recipes} if recipes else {}),
     }

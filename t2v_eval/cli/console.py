@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 40  # of differences by tag
 WIDE = 160  # columns of output that is no terminal
+ARGUMENTS = "t2v_eval.arguments"  # where a context keeps the arguments of the command line
 _translations: list[Callable[[str], str]] = []  # of the commands that run, the innermost last
 
 
@@ -228,6 +229,13 @@ def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Tex
     if limits is None:  # too few units for an interval
         return Text(value, "bold")
     return Text.assemble((value, "bold"), (f"{between}[{limits[0]}, {limits[1]}]", "dim"))
+
+
+def arguments(context: Any) -> list[str]:
+    """Return the arguments of the running command without secrets, for a report."""
+    from t2v_eval.report.about import without_secrets
+
+    return without_secrets(context.meta.get(ARGUMENTS, ()))
 
 
 def waiting(message: str) -> AbstractContextManager[object]:

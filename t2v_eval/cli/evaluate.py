@@ -73,6 +73,7 @@ class Writing:
     out: Path | None = None
     spreadsheet: bool = False
     image_pixels: int = 768
+    command: Sequence[str] = ()
 
 
 def evaluate(
@@ -126,11 +127,12 @@ def evaluate(
     if dry_run:
         print_dry_run(*cards, options, benchmark_options, run_options)
     else:
-        writing = Writing(out, spreadsheet, image_pixels)
+        writing = Writing(out, spreadsheet, image_pixels, console.arguments(ctx))
         run(*cards, options, benchmark_options, run_options, writing)
 
 
 def demo(
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder to write the report to.", metavar="DIR")] = Path(
         "t2v-eval-demo"
     ),
@@ -147,7 +149,8 @@ def demo(
     from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
 
     options = ScorerOptions(store=store_path(store, no_store))
-    run(scorers, drawn, options, BenchmarkOptions(), RunOptions(), Writing(out))
+    writing = Writing(out, command=console.arguments(ctx))
+    run(scorers, drawn, options, BenchmarkOptions(), RunOptions(), writing)
 
 
 def run(
@@ -178,7 +181,7 @@ def run(
                 f"{scorer.name} on {benchmark.name}, {items} items"
             ),
         )
-    report.about = replace(report.about, command=console.arguments())
+    report.about = replace(report.about, command=writing.command)
     page = None
     try:
         if writing.out is not None:  # before printing, as a reader may close the pipe

@@ -26,6 +26,11 @@ from t2v_eval.cli.store import stores
 class Commands(TyperGroup):
     """Command group that turns the library's errors into one red line and an exit code."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the arguments, and keep them for a report."""
+        ctx.meta[console.ARGUMENTS] = list(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         with console.guarded(debug=bool(ctx.params.get("debug"))):

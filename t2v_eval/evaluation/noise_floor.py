@@ -73,7 +73,8 @@ def measure(
 
     >>> import t2v_eval
     >>> from t2v_eval.evaluation.options import open_benchmark
-    >>> scorer, items = t2v_eval.load("tiny-clip", device="cpu"), open_benchmark("scenes", n=2).items()
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> items = open_benchmark("scenes", n=2).items()
     >>> scores = [scorer(item.images, item.texts).numpy() for item in items]
     >>> noise = measure(scorer, items, scores)
     >>> noise.cells, noise.max < 1e-5

@@ -52,7 +52,9 @@ class About:
             if name not in _PER_RUN
         }
         now = datetime.now().astimezone().isoformat(timespec="seconds")
-        return cls(title_of(runs), now, None, seconds, versions)
+        return cls(
+            title_of(runs), now, None, None if seconds is None else round(seconds, 3), versions
+        )
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any], runs: Sequence[Run]) -> About:
@@ -80,7 +82,7 @@ class About:
             "title": self.title,
             "created": self.created,
             "command": None if self.command is None else list(self.command),
-            "seconds": None if self.seconds is None else round(self.seconds, 3),
+            "seconds": self.seconds,
             "versions": dict(self.versions),
         }
 

@@ -118,9 +118,11 @@ class _Writer:
         directions: dict[tuple[str, str], set[bool]] = {}
         for label, run in self.section.scorers:
             gaps = _gaps_of_generators(run)
-            basis = tuple(matched_people(run.scorer.verdicts))
+            basis = tuple(matched_people(run.scorer.verdicts)) or (
+                f"How often verdicts of {label} match people's is not known.",
+            )
             for gap in gaps if len(gaps) < 2 else ():
-                yield self._two_generators(label, gap, basis)
+                yield self._two_generators(label, gap, (*_wins(run, gap), *basis))
             if len(gaps) >= 2:
                 yield self._several_generators(label, run, gaps, basis)
             elif not gaps:
@@ -244,9 +246,9 @@ class _Writer:
         limits = ""
         if not math.isnan(interval.low):
             low, high = (self.style.number(x, digits) for x in interval[1:])
-            limits = f" [{low}, {high}]"
-        p = self.style.p_value(test.p_holm)
-        return f"{value}{limits}, p {p if p.startswith('<') else f'= {p}'}"
+            limits = f" [{low},{self.style.space}{high}]"
+        p, space = self.style.p_value(test.p_holm), self.style.space
+        return f"{value}{limits}, p{space}{p if p.startswith('<') else f'={space}{p}'}"
 
     def _interval(self, interval: Interval) -> str:
         digits = _digits(interval)
@@ -254,7 +256,7 @@ class _Writer:
         if math.isnan(interval.low):
             return value
         low, high = (self.style.number(x, digits) for x in interval[1:])
-        return f"{value} [{low}, {high}]"
+        return f"{value} [{low},{self.style.space}{high}]"
 
 
 def _gaps_of_generators(run: Run) -> list[_Gap]:
@@ -267,6 +269,19 @@ def _gaps_of_generators(run: Run) -> list[_Gap]:
             count = 0
         gaps.append(_Gap(first, second, run.metrics[name], run.tests[""][name], count))
     return gaps
+
+
+def _wins(run: Run, gap: _Gap) -> Iterator[str]:
+    """Yield on how many items each of two scores higher, where the scores of items are known."""
+    name = f"{gap.first} - {gap.second}"
+    values = [verdict[name] for verdict in run.verdicts if name in verdict]
+    above, below = (sum(sign * value > 0 for value in values) for sign in (1, -1))
+    if values:
+        (more, first), (fewer, second) = sorted(
+            [(above, gap.first), (below, gap.second)], key=lambda pair: -pair[0]
+        )
+        prompts = _count(len(values), "prompt")
+        yield f"{first} scores higher on {more} of {prompts}, {second} on {fewer}."
 
 
 def _top(values: Mapping[str, Interval]) -> str | None:

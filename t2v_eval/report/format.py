@@ -68,6 +68,18 @@ MARKDOWN = Style(missing="–")
 PAGE = Style(missing="–", minus="−", space="\u00a0")
 
 
+def duration(seconds: float) -> str:
+    """Return a duration in the two largest units that say something.
+
+    >>> duration(2.34), duration(75), duration(7500)
+    ('2.3 s', '1 min 15 s', '2 h 5 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
 def verdict(
     test: PValue, difference: Interval, first: str, second: str, says: str = "is better"
 ) -> str:

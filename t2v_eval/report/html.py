@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 import math
@@ -18,36 +19,48 @@ from markupsafe import Markup
 from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark, excludes_zero, title
 from t2v_eval.evaluation.run import Run
 from t2v_eval.report import thumbnails
+from t2v_eval.report.about import About
 from t2v_eval.report.chart import MARKERS, PANELS_PER_ROW, forest
-from t2v_eval.report.claims import claims
+from t2v_eval.report.claims import claims, matched_people
 from t2v_eval.report.disagreement import (
     Floats,
     paired_with_ratings,
     unit_ratings,
     unit_scores,
 )
-from t2v_eval.report.format import PAGE, verdict
+from t2v_eval.report.format import PAGE, duration, verdict
 from t2v_eval.report.item_browser import MAX_ITEMS, ItemBrowser
 from t2v_eval.report.plots import Distribution, Pairing, histograms, scatter
 from t2v_eval.report.tables import Section, sections
-from t2v_eval.report.thumbnails import Album
+from t2v_eval.report.thumbnails import NO_IMAGE, Album
 from t2v_eval.stats.bootstrap import Interval
 
+IMAGE_PIXELS = 768  # the longer side of images in the dialog
+SCRIPTS = ("report_tools.js", "report.js")
 MAX_TAGS = 24
 MAX_SCATTERED = 5  # scorers that are plotted against each other
 
 _GLYPHS = dict(zip("osD^vPX*", "●■◆▲▼✚✖★", strict=True))
 
-Scorers = Sequence[Mapping[str, Any]]
+Series = Sequence[Mapping[str, Any]]  # scorers, or generators, with their colours
 
 
-def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Difference]) -> str:
+def render(
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    differences: Sequence[Difference],
+    about: About | None = None,
+    image_pixels: int = IMAGE_PIXELS,
+) -> str:
     """Return the whole page; text from users (texts, names, tags, errors) is escaped.
 
     Args:
         runs: the runs of the report.
         labels: what to call the scorer of each run.
-        differences: differences of comparable runs, by the indices of both.
+        differences: of the runs that can be compared, by their indices.
+        about: title, date and command; by default of the runs and of now.
+        image_pixels: the longer side of the images in the dialog of an item, as far as the size of
+            the page allows; 0 for thumbnails alone.
 
     >>> render([], [], []).splitlines()[0]
     '<!DOCTYPE html>'
@@ -58,6 +71,9 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
         for label, run in zip(labels, runs, strict=True)
     ]
     parts = list(sections(runs, labels, differences))
+    # Generators have colours of their own, after those of the scorers.
+    names = dict.fromkeys(name for part in parts for name in part.generators)
+    painted = [{"label": name, "colour": len(colours) + k} for k, name in enumerate(names)]
     groups = list(by_benchmark(runs).values())
     # Runs of a benchmark that was changed in between have other items, which cannot be aligned.
     aligned = [
@@ -65,32 +81,42 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
     ]
     limit = MAX_ITEMS // max(1, len(groups))
     browsers = [ItemBrowser([runs[n] for n in indices], limit) for indices in aligned]
-    album = _album(browsers)
-    script = files("t2v_eval.report").joinpath("report.js").read_text(encoding="utf-8")
-    template = _environment().get_template("report.html")
-    return template.render(
-        scorers=scorers,
-        colours=len(colours),
-        glyphs=[_GLYPHS[MARKERS[k % len(MARKERS)]] for k in range(len(colours))],
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        images=_data(album.urls),
-        left_out=album.left_out,
-        unreadable=len(album.missing),
-        max_megabytes=thumbnails.MAX_BYTES >> 20,
-        sections=[
-            _section(
-                [scorers[n] for n in indices],
-                [scorers[n] for n in same_items],
-                part,
-                browser,
-                album,
-            )
-            for part, indices, same_items, browser in zip(
-                parts, groups, aligned, browsers, strict=True
-            )
-        ],
+    album = _album(browsers, image_pixels)
+    script = "\n".join(_resource(name) for name in SCRIPTS)
+    palette = range(len(colours) + len(painted))
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            about=about or About.of(runs),
+            scorers=scorers,
+            colours=len(palette),
+            glyphs=[_GLYPHS[MARKERS[k % len(MARKERS)]] for k in palette],
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            images=_data(album.urls),
+            left_out=album.left_out,
+            unreadable=len(album.missing),
+            max_megabytes=thumbnails.MAX_BYTES >> 20,
+            sections=[
+                _section(
+                    [scorers[n] for n in indices],
+                    [scorers[n] for n in same_items],
+                    [one for one in painted if one["label"] in part.generators],
+                    part,
+                    browser.data(album, _frequent_tags(part.first)),
+                    browser.labels,
+                )
+                for part, indices, same_items, browser in zip(
+                    parts, groups, aligned, browsers, strict=True
+                )
+            ],
+        )
     )
+
+
+def _resource(name: str) -> str:
+    return files("t2v_eval.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _environment() -> Environment:
@@ -101,60 +127,87 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": PAGE.number, "signed": _signed, "p": PAGE.p_value}
-    environment.globals |= {"verdict_text": verdict}
+    environment.filters |= {
+        "number": PAGE.number,
+        "signed": _signed,
+        "p": PAGE.p_value,
+        "duration": duration,
+    }
+    environment.globals |= {"verdict_text": verdict, "matched_people": matched_people}
     environment.tests["apart"] = excludes_zero
     return environment
 
 
-def _album(browsers: Sequence[ItemBrowser]) -> Album:
-    """Return thumbnails, taken from each benchmark in turn so that none uses up the space."""
+def _album(browsers: Sequence[ItemBrowser], pixels: int) -> Album:
+    """Return images, taken from each benchmark in turn so that none uses up the space."""
     turns = zip_longest(*(browser.images() for browser in browsers))
-    return Album(image for turn in turns for image in turn if image is not None)
+    # A row of a table without images has an empty one.
+    images = [
+        one
+        for turn in turns
+        for one in turn
+        if not (one is None or (isinstance(one, str) and one == NO_IMAGE))
+    ]
+    album = Album(images)
+    album.enlarge(images, pixels)
+    return album
+
+
+def _frequent_tags(run: Run) -> list[str]:
+    counts: Mapping[str, int] = run.benchmark.tags
+    frequent = sorted(counts, key=lambda tag: -counts[tag])[:MAX_TAGS]
+    return [tag for tag in counts if tag in frequent]
 
 
 def _section(
-    scorers: Scorers,
-    aligned: Scorers,
+    scorers: Series,
+    aligned: Series,
+    generators: Series,
     part: Section,
-    browser: ItemBrowser,
-    album: Album,
+    data: dict[str, Any],
+    labels: str,
 ) -> Mapping[str, Any]:
     """Return what the template shows of a benchmark.
 
-    The runs of the `aligned` scorers have the same items as the first; `browser` shows these.
+    Args:
+        scorers: the scorers with their runs and colours.
+        aligned: those of them whose runs have the same items as the first; `data` is of these.
+        generators: the generators with their colours.
+        part: the runs, and their differences.
+        data: the items of the browser.
+        labels: what kind of labels the items have.
     """
     first: Run = scorers[0]["run"]
-    headline = first.benchmark.headline
-    counts: Mapping[str, int] = first.benchmark.tags
-    frequent = sorted(counts, key=lambda tag: -counts[tag])[:MAX_TAGS]
-    tags = [tag for tag in counts if tag in frequent]
+    headline, tags = first.benchmark.headline, data["tags"]
     ranked = sorted(scorers, key=lambda scorer: _order(scorer["run"].metrics[headline]))
-    data = browser.data(album, tags)
     data["scorers"] = [{k: scorer[k] for k in ("label", "colour")} for scorer in aligned]
-    differences = [
-        {"first": first, "second": second, "difference": difference}
-        for first, second, difference in part.pairs
-    ]
+    data["generators"] = list(generators)
     has_missing = any(pair.used < pair.cells for _, _, pair in part.pairs)
-    return {
+    content = {
         "title": title(first),
         "claims": claims(part, PAGE),
         "benchmark": first.benchmark,
         "headline": headline,
-        "metrics": list(first.metrics),
+        # On a phone, only the first column beside the names is in view.
+        "metrics": sorted(first.metrics, key=lambda name: name != headline),
         "scorers": scorers,
         "aligned": aligned,
         "ranked": ranked,
+        "generators": _by_mean(generators, first),
         "published": _published(ranked),
-        "differences": differences,
+        "differences": [
+            {"first": first, "second": second, "difference": difference}
+            for first, second, difference in part.pairs
+        ],
         "both": BOTH if has_missing else "",
         "contrasts": _contrasts(ranked, tags),
         "tags": tags,
-        "charts": _charts(scorers, tags),
-        "labels": browser.labels,
-        "distributions": _distributions(ranked, browser.labels),
-        "against_people": _against_people(ranked) if browser.labels == "ratings" else "",
+        **_charts_of(scorers, generators, tags),
+        "labels": labels,
+        "judges": first.benchmark.labels_by,
+        "judges_text": _judges(scorers),
+        "distributions": _distributions(ranked, labels),
+        "against_people": _against_people(ranked) if labels == "ratings" else "",
         "against_each_other": _against_each_other(
             [scorer for scorer in ranked if scorer in aligned]
         ),
@@ -167,9 +220,34 @@ def _section(
         "reasons": _reasons(aligned, data["reasons"]),
         "data": _data(data),
     }
+    return content | {"headings": _headings(content)}
 
 
-def _contrasts(scorers: Scorers, tags: Sequence[str]) -> list[Mapping[str, Any]]:
+def _headings(section: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headings of a section by the beginning of their anchors, in their order."""
+    contrasts, tags = section["contrasts"], " and by tag" if section["tags"] else ""
+    of = "generators" if section["benchmark"].folders else "what is compared"
+    headings = {
+        "means": "Mean scores" if contrasts else "Metrics",
+        "differences": f"Differences between {of if contrasts else 'scorers'}"
+        if contrasts or section["differences"]
+        else "",
+        "chart": f"Overall{tags}" if section["charts"] else "",
+        "distributions": "Distributions of scores",
+        "people": f"Scores and {section['judges_text']}" if section["against_people"] else "",
+        "scorers": "Scorers against each other" if section["against_each_other"] else "",
+        "list": "Items",
+    }
+    return {anchor: heading for anchor, heading in headings.items() if heading}
+
+
+def _by_mean(generators: Series, run: Run) -> list[Mapping[str, Any]]:
+    """Return the generators from the highest mean score to the lowest."""
+    missing = Interval(math.nan, math.nan, math.nan)
+    return sorted(generators, key=lambda one: _order(run.metrics.get(one["label"], missing)))
+
+
+def _contrasts(scorers: Series, tags: Sequence[str]) -> list[Mapping[str, Any]]:
     """Return the contrasts of the benchmark by each scorer, overall and by tag."""
     return [
         {
@@ -193,13 +271,13 @@ def _contrasts(scorers: Scorers, tags: Sequence[str]) -> list[Mapping[str, Any]]
     ]
 
 
-def _published(scorers: Scorers) -> list[str]:
+def _published(scorers: Series) -> list[str]:
     """Return the sources of published figures, each once."""
     figures = [f for scorer in scorers for f in scorer["run"].benchmark.published.values()]
     return list(dict.fromkeys(figure.source for figure in figures if figure.source))
 
 
-def _reasons(scorers: Scorers, reasons: Sequence[str], limit: int = 12) -> list[tuple[int, str]]:
+def _reasons(scorers: Series, reasons: Sequence[str], limit: int = 12) -> list[tuple[int, str]]:
     """Return the indices and texts of the most frequent reasons of failures."""
     counts = {
         reason: sum(scorer["run"].errors.get(reason, 0) for scorer in scorers) for reason in reasons
@@ -208,36 +286,73 @@ def _reasons(scorers: Scorers, reasons: Sequence[str], limit: int = 12) -> list[
     return [(reasons.index(reason), reason) for reason in frequent]
 
 
-def _charts(scorers: Scorers, tags: Sequence[str]) -> list[str]:
+def _charts_of(scorers: Series, generators: Series, tags: Sequence[str]) -> dict[str, Any]:
+    """Return the charts of all items and of the tags: of generators, or else of scorers."""
+    if len(generators) < 2:
+        return {"summary_charts": [], "charts": _charts(scorers, tags), "legend": scorers}
+    panels, zero = _generator_panels(scorers, generators, tags)
+    first: Run = scorers[0]["run"]
+    draw = functools.partial(
+        forest, colours=[one["colour"] for one in generators], whole_scale=False
+    )
+    return {
+        # One panel a chart, so that they stand below each other on a phone.
+        "summary_charts": [
+            draw(_row_names(first, []), {name: [rows[:1] for rows in panel]}, zero)
+            for name, panel in panels.items()
+        ],
+        "charts": [draw(_row_names(first, tags), panels, zero)] if tags else [],
+        "legend": generators,
+    }
+
+
+def _generator_panels(
+    scorers: Series, generators: Series, tags: Sequence[str]
+) -> tuple[dict[str, list[list[Interval]]], dict[str, float]]:
+    """Return by panel the means of all generators and, of two, their difference; its zero too."""
+    panels, zero = {}, {}
+    for scorer in scorers[:MAX_SCATTERED]:
+        run, label = scorer["run"], scorer["label"]
+        if len(run.contrasts) == 1:
+            first, second = run.contrasts[0]
+            panel = f"{first} − {second} by {label}"
+            panels[panel] = [_column(run, f"{first} - {second}", tags)]
+            zero[panel] = 0.0
+        panels[f"mean by {label}"] = [_column(run, one["label"], tags) for one in generators]
+    return panels, zero
+
+
+def _charts(scorers: Series, tags: Sequence[str]) -> list[str]:
     """Draw a chart of the headline and two more metrics, and one of all others."""
     first: Run = scorers[0]["run"]
-    missing = Interval(math.nan, math.nan, math.nan)
-    counts = first.benchmark.tags
-    by_colour: Mapping[int, Run] = {scorer["colour"]: scorer["run"] for scorer in scorers}
-
-    def intervals(colour: int, metric: str) -> list[Interval]:
-        run = by_colour.get(colour)
-        if run is None:
-            return [missing] * (1 + len(tags))
-        rows = [run.metrics, *(run.by_tag.get(tag, {}) for tag in tags)]
-        return [metrics.get(metric, missing) for metrics in rows]
-
     names = list(first.metrics)
     if len(names) > PANELS_PER_ROW:
         names.sort(key=lambda name: name != first.benchmark.headline)
-    rows = [f"all ({len(first.items)})", *(f"{tag} ({counts[tag]})" for tag in tags)]
+    rows, colours = _row_names(first, tags), [scorer["colour"] for scorer in scorers]
     return [
         forest(
             rows,
-            {m: [intervals(c, m) for c in range(max(by_colour) + 1)] for m in panel_metrics},
+            {m: [_column(scorer["run"], m, tags) for scorer in scorers] for m in panel_metrics},
             first.benchmark.chance,
+            colours,
         )
         for panel_metrics in (names[:PANELS_PER_ROW], names[PANELS_PER_ROW:])
         if panel_metrics
     ]
 
 
-def _distributions(scorers: Scorers, labels: str) -> str:
+def _row_names(run: Run, tags: Sequence[str]) -> list[str]:
+    return [f"all ({len(run.items)})", *(f"{tag} ({run.benchmark.tags[tag]})" for tag in tags)]
+
+
+def _column(run: Run, metric: str, tags: Sequence[str]) -> list[Interval]:
+    """Return a metric of all items and of those of each tag."""
+    missing = Interval(math.nan, math.nan, math.nan)
+    rows = [run.metrics, *(run.by_tag.get(tag, {}) for tag in tags)]
+    return [metrics.get(metric, missing) for metrics in rows]
+
+
+def _distributions(scorers: Series, labels: str) -> str:
     distributions = []
     for scorer in scorers:
         run = scorer["run"]
@@ -247,11 +362,16 @@ def _distributions(scorers: Scorers, labels: str) -> str:
         )
     if labels == "ratings":
         ratings = _flat(unit_ratings(scorers[0]["run"]))
-        distributions.append(Distribution("people", None, ratings))
+        distributions.append(Distribution(_judges(scorers), None, ratings))
     return histograms(distributions, _colour_count(scorers))
 
 
-def _against_people(scorers: Scorers) -> str:
+def _judges(scorers: Series) -> str:
+    """Return who judged the cells, in words."""
+    return "people" if scorers[0]["run"].benchmark.labels_by == "people" else "the truth"
+
+
+def _against_people(scorers: Series) -> str:
     pairings = []
     for scorer in scorers:
         scores, ratings = paired_with_ratings(scorer["run"])
@@ -259,7 +379,7 @@ def _against_people(scorers: Scorers) -> str:
         pairings.append(
             Pairing(
                 scorer["label"] + suffix,
-                "people" + suffix,
+                _judges(scorers) + suffix,
                 scorer["colour"],
                 _flat(scores),
                 _flat(ratings),
@@ -268,7 +388,7 @@ def _against_people(scorers: Scorers) -> str:
     return _scatter(pairings, _colour_count(scorers))
 
 
-def _against_each_other(scorers: Scorers) -> str:
+def _against_each_other(scorers: Series) -> str:
     cells = [(s["label"], _flat(unit_scores(s["run"]))) for s in scorers[:MAX_SCATTERED]]
     pairings = [
         Pairing(first, second, None, x, y) for (first, x), (second, y) in combinations(cells, 2)
@@ -285,7 +405,7 @@ def _flat(cells: Sequence[Floats]) -> Floats:
     return np.concatenate([item.ravel() for item in cells])
 
 
-def _colour_count(scorers: Scorers) -> int:
+def _colour_count(scorers: Series) -> int:
     return 1 + max(int(scorer["colour"]) for scorer in scorers)
 
 

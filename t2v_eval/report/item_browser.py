@@ -91,6 +91,8 @@ class ItemBrowser:
             "tags": list(tags),
             "reasons": reasons,
             "labels": self.labels,
+            "judges": self.runs[0].benchmark.labels_by,
+            "contrasts": [f"{first} - {second}" for first, second in self.runs[0].contrasts],
             "items": [self._item(n, album, columns) for n in sorted(self.chosen)],
         }
 
@@ -109,7 +111,8 @@ class ItemBrowser:
         ```text
         index, id             its place in the benchmark, and its name
         tags                  indices into the page's tags
-        images                [index in the album, name, number of frames] of each unit
+        images                [index in the album, name, number of frames, index of the larger image
+                              in the album] of each unit; an index below 0 says why there is none
         texts                 texts, cut to `MAX_TEXT` characters
         scores, percentiles   of each scorer, a number or null for each cell
         failures              of each scorer, [cell, index of the reason]
@@ -122,6 +125,7 @@ class ItemBrowser:
 
         ```text
         other_tags            tags that cannot be filtered by
+        generators            the name of the generator of each unit
         human                 human ratings of the cells
         details               of each scorer, [cell, what the model returned beside its score]
         hidden                true if units or texts beyond `MAX_ROWS` are left out
@@ -147,6 +151,7 @@ class ItemBrowser:
         }
         details = self._visible_details(n)
         optional = {
+            "generators": self._generators(n),
             "other_tags": [tag for tag in item.tags if tag not in place],
             "human": _cells(human, 4) if np.isfinite(human).any() else None,
             "details": details if any(details) else None,
@@ -154,11 +159,20 @@ class ItemBrowser:
         }
         return content | {key: value for key, value in optional.items() if value}
 
-    def _album_entries(self, n: int, album: Album) -> list[tuple[int, str, int]]:
-        """Return the index in the album, the name and the number of frames of each unit."""
+    def _generators(self, n: int) -> list[str]:
+        """Return the generator of each unit; nothing where they are unknown."""
+        units = self.runs[0].rated_units[n][:MAX_ROWS]
+        names = [self.runs[0].generator_of(n, unit[0]) for unit in units]
+        return names if any(names) else []
+
+    def _album_entries(self, n: int, album: Album) -> list[tuple[int, str, int, int]]:
+        """Return of each unit what the page shows of its image; see `_item`."""
         units = self.runs[0].rated_units[n][:MAX_ROWS]
         images = [(self._image(n, unit), len(unit)) for unit in units]
-        return [(album.index(image), thumbnails.name(image), frames) for image, frames in images]
+        return [
+            (album.index(image), thumbnails.name(image), frames, album.large_index(image))
+            for image, frames in images
+        ]
 
     def _cell_numbers(self, n: int) -> dict[tuple[int, int], int]:
         """Return the number of each cell of an item that the page shows, by image and text."""

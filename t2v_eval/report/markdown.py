@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.run import Run
+from t2v_eval.report.about import About
 from t2v_eval.report.claims import claims
-from t2v_eval.report.format import MARKDOWN
+from t2v_eval.report.format import MARKDOWN, duration
 from t2v_eval.report.tables import (
     Cell,
     ChanceCell,
@@ -24,19 +25,27 @@ from t2v_eval.scoring.results import CellCounts
 from t2v_eval.utils.printable import printable
 
 
-def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Difference]) -> str:
-    """Return the tables of the page as Markdown; text from users is escaped.
+def render(
+    runs: Sequence[Run],
+    labels: Sequence[str],
+    differences: Sequence[Difference],
+    about: About | None = None,
+) -> str:
+    """Return the claims and tables of the page as Markdown; text from users is escaped.
 
     Args:
         runs: the runs of the report.
         labels: what to call the scorer of each run.
         differences: differences of comparable runs, by the indices of both.
+        about: title, date and command; by default of the runs and of now.
 
     >>> print(render([], [], []).splitlines()[0])
-    # t2v-eval report
+    # Report without runs
     """
+    about = about or About.of(runs)
     parts = [
-        "# t2v-eval report",
+        f"# {_escape(about.title)}",
+        *_facts(about),
         "A higher figure means a closer match. In brackets are 95 % confidence intervals "
         "(bootstrap over items). p is of paired permutation tests, corrected (Holm).",
     ]
@@ -44,6 +53,19 @@ def render(runs: Sequence[Run], labels: Sequence[str], differences: Sequence[Dif
         parts += [f"## {_escape(section.name)}", *_section(section)]
     parts += ["## How the numbers were made", *_provenance(zip(labels, runs, strict=True))]
     return "\n\n".join(parts) + "\n"
+
+
+def _facts(about: About) -> Iterator[str]:
+    version = about.versions.get("t2v-eval")
+    facts = [
+        about.date,
+        "" if about.seconds is None else f"took {duration(about.seconds)}",
+        f"t2v-eval {version}" if version else "",
+    ]
+    if any(facts):
+        yield _escape(", ".join(filter(None, facts)))
+    if about.command_line:
+        yield f"Command: {_escape(about.command_line)}"
 
 
 def _section(section: Section) -> Iterator[str]:
@@ -88,7 +110,11 @@ def _provenance(scorers: Iterable[tuple[str, Run]]) -> Iterator[str]:
         facts = {"id": run.scorer.id, "question": run.scorer.question}
         facts |= {"answer": run.scorer.answer} if run.scorer.answer else {}
         facts |= {k.replace("_", " "): str(v) for k, v in run.scorer.execution.items()}
-        facts |= {"time": f"{run.seconds:.1f} s", **run.environment}
+        facts |= {"noise floor": run.noise_floor.describe(), "time": f"{run.seconds:.1f} s"}
+        facts |= {"sha256 of texts, ratings and tags": run.data.sha256} if run.data.sha256 else {}
+        images = run.data.files_sha256
+        facts |= {"sha256 of images": images} if images else {}
+        facts |= run.environment
         lines = _list(f"{title}: {fact}" for title, fact in facts.items())
         yield f"**{_escape(label)} on {_escape(run.benchmark.name)}**\n\n{lines}"
 

@@ -1,4 +1,3 @@
-"use strict";
 // The item browser: filters and sorts the items of a section and builds those that come into view.
 // item_browser.py writes the data and describes its keys.
 
@@ -20,13 +19,15 @@ function element(tag, attributes, ...children) {
 
 const number = (value) => value === null ? "–" : String(value).replace("-", "−");
 
-function imageOf([index, name, frames]) {
+// The image of a unit; in the dialog the larger one, where the page has it.
+function imageOf([index, name, frames, larger], whole) {
+  if (index === -3) return null;
   const label = name || "image", more = frames > 1 ? `${frames} frames` : "";
   if (index < 0) {
     const why = index === -1 ? "not in this page" : "could not be read";
     return element("span", { class: "none", title: label }, label, element("br"), why);
   }
-  const image = element("img", { src: images[index], alt: label, title: more ? `${label}, ${more}` : label, decoding: "async" });
+  const image = element("img", { src: images[whole && larger >= 0 ? larger : index], alt: label, title: more ? `${label}, ${more}` : label, decoding: "async" });
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 96));
   return image;
 }
@@ -38,7 +39,7 @@ function rating(data, item, cell) {
     const right = item.human[cell] === 1;
     return element("span", { class: `people ${right ? "yes" : ""}` }, right ? "✓ matches" : "no match");
   }
-  return element("span", { class: "people" }, "people ", element("b", {}, number(item.human[cell])));
+  return element("span", { class: "people" }, `${data.judges} `, element("b", {}, number(item.human[cell])));
 }
 
 function score(data, item, cell, k, whole) {
@@ -46,14 +47,31 @@ function score(data, item, cell, k, whole) {
   const reason = failure ? data.reasons[failure[1]] : "";
   const detail = item.details?.[k].find(([described]) => described === cell);
   const value = failure ? "failed" : number(item.scores[k][cell]);
-  const share = item.percentiles[k][cell] ?? 0;
-  const bar = element("i");
-  bar.style.width = `${share}%`;
-  return element("span", { class: `score k${scorer.colour}`, title: scorer.label + (reason ? `: ${reason}` : `: above ${share} % of its scores`) },
+  const share = item.percentiles[k][cell];
+  const place = share === null ? null : element("span", { class: "place-of", "aria-hidden": "true" }, element("i"));
+  if (place) place.firstChild.style.left = `${share}%`;
+  return element("span", { class: `score k${scorer.colour}`, title: scorer.label + (reason ? `: ${reason}` : share === null ? "" : `: higher than ${share} % of its scores`) },
     element("span", { "aria-hidden": "true" }, glyphs[scorer.colour]),
     element("span", { class: `n ${failure ? "fail" : ""}${whole ? " who" : ""}` }, whole ? `${scorer.label} ` : "", element("b", {}, value), whole && reason ? `: ${reason}` : ""),
-    element("span", { class: "bar", "aria-hidden": "true" }, bar),
+    place,
+    whole && share !== null ? element("span", { class: "said" }, `higher than ${share} % of its scores`) : null,
     whole && detail ? element("code", { class: "said" }, detail[1]) : null);
+}
+
+function generatorOf(data, item, i) {
+  const name = item.generators?.[i];
+  if (!name) return null;
+  const known = data.generators.find((one) => one.label === name);
+  return element("span", { class: "generator" }, known ? element("span", { class: `k${known.colour}`, "aria-hidden": "true" }, `${glyphs[known.colour]} `) : null, name);
+}
+
+// Which images a card shows: one of each generator before the second of any.
+function shownColumns(item, whole) {
+  const all = item.images.map((_, i) => i);
+  if (whole || all.length <= COLUMNS) return all;
+  const seen = {}, turn = all.map((i) => (seen[item.generators?.[i]] = (seen[item.generators?.[i]] ?? -1) + 1));
+  const chosen = item.generators ? [...all].sort((a, b) => turn[a] - turn[b] || a - b) : all;
+  return chosen.slice(0, COLUMNS).sort((a, b) => a - b);
 }
 
 // An item of one image or video, beside its texts and their scores.
@@ -64,24 +82,24 @@ function single(data, item, whole) {
     element("span", { class: "text", dir: "auto" }, text), rating(data, item, j),
     element("div", { class: "scores" }, ...data.scorers.map((_, k) => score(data, item, j, k, whole)))));
   return element("div", { class: "single" },
-    element("div", {}, imageOf(item.images[0]), whole && caption ? element("small", { class: "file" }, caption) : null),
+    element("div", {}, generatorOf(data, item, 0), imageOf(item.images[0], whole), whole && caption ? element("small", { class: "file" }, caption) : null),
     element("div", { class: "rows" }, ...rows));
 }
 
 function table(data, item, whole) {
   if (item.images.length === 1) return single(data, item, whole);
-  const columns = whole ? item.images.length : Math.min(COLUMNS, item.images.length);
+  const columns = shownColumns(item, whole);
   const rows = whole ? item.texts.length : Math.min(TEXTS, item.texts.length);
   const head = element("tr", {}, element("td"));
-  for (let i = 0; i < columns; i++) {
+  for (const i of columns) {
     const [, name, frames] = item.images[i];
     const caption = [name, frames > 1 ? `${frames} frames` : ""].filter(Boolean).join(", ");
-    head.append(element("th", { scope: "col" }, imageOf(item.images[i]), whole && caption ? element("small", { class: "file" }, caption) : null));
+    head.append(element("th", { scope: "col" }, generatorOf(data, item, i), imageOf(item.images[i], whole), whole && caption ? element("small", { class: "file" }, caption) : null));
   }
   const body = element("tbody");
   for (let j = 0; j < rows; j++) {
     const row = element("tr", {}, element("th", { scope: "row" }, element("span", { class: "text", dir: "auto" }, item.texts[j])));
-    for (let i = 0; i < columns; i++) {
+    for (const i of columns) {
       const cell = i * item.texts.length + j;
       row.append(element("td", {}, rating(data, item, cell), ...data.scorers.map((_, k) => score(data, item, cell, k, whole))));
     }
@@ -94,26 +112,30 @@ function table(data, item, whole) {
 const tagsOf = (data, item) => [...item.tags.map((k) => data.tags[k]), ...(item.other_tags || [])]
   .map((tag) => element("span", { class: "tag" }, tag));
 
+const judges = (data) => data.judges === "people" ? "people" : "the truth";
+
 function disagreements(data, item) {
   const apart = [];
   const distances = item.human_disagreement.filter((value) => value !== null);
-  if (distances.length) apart.push(`with humans ${mean(distances).toFixed(2)}`);
+  if (distances.length) apart.push(`with ${judges(data)} ${mean(distances).toFixed(2)}`);
   if (data.scorers.length > 1) apart.push(`of scorers ${item.scorer_disagreement.toFixed(2)}`);
   return apart.length ? element("span", { class: "soft" }, `disagreement ${apart.join(", ")}`) : null;
 }
 
 function verdicts(data, item, whole) {
-  const metrics = whole ? data.metrics : [data.headline];
+  const compared = data.contrasts.length > 0; // mean scores and differences, and no right or wrong
+  const metrics = whole ? data.metrics : compared ? data.contrasts.slice(0, 3) : [data.headline];
   const lines = data.scorers.map((scorer, k) => {
     const line = element("span", {}, element("span", { class: `mark k${scorer.colour}`, "aria-hidden": "true" }, glyphs[scorer.colour]), ` ${scorer.label}: `);
     for (const metric of metrics) {
       const value = item.verdicts[k][data.metrics.indexOf(metric)];
       if (value === null || value === undefined) continue;
-      const kind = value === 1 ? "yes" : value === 0 ? "no" : "";
-      const sign = value === 1 ? "✓" : value === 0 ? "✗" : number(Number(value.toFixed(2)));
-      line.append(element("span", { class: kind }, `${metric}\u00a0${sign}`), " ");
+      const kind = compared ? "" : value === 1 ? "yes" : value === 0 ? "no" : "";
+      const plus = data.contrasts.includes(metric) && value > 0 ? "+" : "";
+      const sign = kind === "yes" ? "✓" : kind === "no" ? "✗" : plus + number(Number(value.toPrecision(3)));
+      line.append(element("span", { class: kind }, `${metric.replace(" - ", " − ")}\u00a0${sign}`), " ");
     }
-    if (whole && item.human_disagreement[k] !== null) line.append(element("span", { class: "soft" }, `disagreement with humans ${item.human_disagreement[k].toFixed(2)}`));
+    if (whole && item.human_disagreement[k] !== null) line.append(element("span", { class: "soft" }, `disagreement with ${judges(data)} ${item.human_disagreement[k].toFixed(2)}`));
     return line.childElementCount > 1 ? line : null;
   }).filter(Boolean);
   return lines.length ? element("div", { class: "verdicts" }, ...lines) : null;
@@ -131,12 +153,16 @@ function card(data, item, open) {
     table(data, item, false), verdicts(data, item, false));
 }
 
+const value = (item, k, data, m) => item.verdicts[k][data.metrics.indexOf(data.contrasts[m])];
+
 const orders = {
   number: () => (item) => item.index,
   apart: () => (item) => -item.scorer_disagreement,
   people: (k) => k === undefined
     ? (item) => { const distances = item.human_disagreement.filter((value) => value !== null); return distances.length ? -mean(distances) : 1; }
     : (item) => item.human_disagreement[k] === null ? 1 : -item.human_disagreement[k],
+  above: (k, data, m) => (item) => -(value(item, k, data, m) ?? -Infinity),
+  below: (k, data, m) => (item) => value(item, k, data, m) ?? Infinity,
   worst: (k, data) => { const m = data.metrics.indexOf(data.headline); return (item) => item.verdicts[k][m] ?? Infinity; },
 };
 
@@ -149,7 +175,7 @@ function browse(root) {
 
   const add = () => {
     const next = matching.slice(count, count + AT_ONCE);
-    list.append(...next.map((item) => card(data, item, (chosen) => dialog.show(data, matching, chosen))));
+    list.append(...next.map((item) => card(data, item, show)));
     count += next.length;
     more.hidden = count >= matching.length;
   };
@@ -158,8 +184,8 @@ function browse(root) {
     return words.get(item.index);
   };
   const update = () => {
-    const [key, scorer] = find(".sort").value.split("-");
-    const order = orders[key](scorer, data);
+    const [key, scorer, pair] = find(".sort").value.split("-");
+    const order = orders[key](scorer, data, pair);
     const tag = find(".by-tag")?.value, failure = find(".by-failure")?.value;
     const differs = find(".differs")?.checked, query = find(".find").value.trim().toLowerCase();
     const headline = data.metrics.indexOf(data.headline);
@@ -177,19 +203,46 @@ function browse(root) {
     add();
     find(".count").textContent = `${matching.length} of ${data.items.length} items`;
   };
-  root.addEventListener("input", update);
+  const controls = { sort: ".sort", tag: ".by-tag", failure: ".by-failure", differs: ".differs", find: ".find" };
+  const initial = find(".sort").value;
+  const show = (chosen) => dialog.show(data, matching, chosen, remember);
+  // The state in the address, so that a link leads to the same items, or to one of them.
+  const remember = (open) => {
+    const pairs = Object.entries(controls).map(([name, selector]) => {
+      const control = find(selector);
+      const text = control?.type === "checkbox" ? (control.checked ? "1" : "") : control?.value;
+      return [name, name === "sort" && text === initial ? "" : text];
+    }).filter(([, text]) => text);
+    if (open) pairs.push(["item", String(open.index)]);
+    const state = pairs.length ? new URLSearchParams([["in", root.dataset.of], ...pairs]).toString() : "";
+    history.replaceState(null, "", state ? `#${state}` : location.pathname + location.search);
+  };
+  const restore = (state) => {
+    for (const [name, selector] of Object.entries(controls)) {
+      const control = find(selector), text = state.get(name) ?? (name === "sort" ? initial : "");
+      if (!control) continue;
+      if (control.type === "checkbox") control.checked = text === "1";
+      else if (control.tagName !== "SELECT" || [...control.options].some((option) => option.value === text)) control.value = text;
+    }
+    update();
+    const item = data.items.find((one) => String(one.index) === state.get("item"));
+    root.scrollIntoView();
+    if (item) dialog.show(data, matching.includes(item) ? matching : data.items, item, remember);
+  };
+  root.addEventListener("input", () => { update(); remember(); });
   more.addEventListener("click", add);
   new IntersectionObserver((entries) => { if (entries.some((entry) => entry.isIntersecting) && !more.hidden) add(); }, { rootMargin: "800px" }).observe(more);
   update();
+  return { id: root.dataset.of, restore };
 }
 
 // The open item; before and after it are its neighbours in the filtered and sorted list.
 const dialog = {
   box: document.querySelector("dialog"),
-  show(data, items, item) {
-    Object.assign(this, { data, items, at: items.indexOf(item) });
+  show(data, items, item, remember) {
+    Object.assign(this, { data, items, at: items.indexOf(item), remember });
     this.fill();
-    this.box.showModal();
+    if (!this.box.open) this.box.showModal();
   },
   fill() {
     const item = this.items[this.at], find = (selector) => this.box.querySelector(selector);
@@ -205,6 +258,7 @@ const dialog = {
     ];
     find(".content").replaceChildren(...parts.filter(Boolean));
     this.box.scrollTop = 0;
+    this.remember(item);
   },
   move(step) {
     if (this.items[this.at + step]) { this.at += step; this.fill(); }
@@ -214,6 +268,8 @@ const dialog = {
     find(".before").addEventListener("click", () => this.move(-1));
     find(".after").addEventListener("click", () => this.move(1));
     find(".close").addEventListener("click", () => this.box.close());
+    find(".link").addEventListener("click", (event) => copy(location.href, event.target));
+    this.box.addEventListener("close", () => this.remember());
     this.box.addEventListener("click", (event) => { if (event.target === this.box) this.box.close(); });
     this.box.addEventListener("keydown", (event) => {
       if (event.key === "ArrowLeft") this.move(-1);
@@ -223,5 +279,13 @@ const dialog = {
 };
 
 dialog.listen();
-document.querySelectorAll(".browser").forEach(browse);
+const browsers = [...document.querySelectorAll(".browser")].map(browse);
+
+function followAddress() {
+  const state = new URLSearchParams(location.hash.slice(1));
+  browsers.find((browser) => browser.id === state.get("in"))?.restore(state);
+}
+addEventListener("hashchange", followAddress);
+followAddress();
+offerTools();
 document.documentElement.dataset.ready = String(Math.round(performance.now()));

@@ -187,12 +187,20 @@ class Report:
                         else None,
                     }
 
-    def write(self, folder: str | Path, *, spreadsheet: bool = False) -> Path:
+    def write(
+        self,
+        folder: str | Path,
+        *,
+        spreadsheet: bool = False,
+        image_pixels: int = html.IMAGE_PIXELS,
+    ) -> Path:
         """Write the files listed at the top of this module; return the path of the page.
 
         Args:
             folder: where to write; it is created where it does not exist.
             spreadsheet: whether to make the CSV safe for spreadsheets; see `tables.to_csv`.
+            image_pixels: the longer side of the images that the page opens, as far as its size
+                allows; 0 for small ones alone.
 
         Raises:
             OutputError: the folder cannot be created or written to; the message says where the
@@ -211,7 +219,7 @@ class Report:
             write_text(path / "report.json", content + "\n")
             parts = self.runs, self.labels, self.differences, self.about
             write_text(path / "report.md", markdown.render(*parts))
-            write_text(path / "report.html", html.render(*parts))
+            write_text(path / "report.html", html.render(*parts, image_pixels))
         return path / "report.html"
 
 

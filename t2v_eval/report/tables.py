@@ -126,6 +126,12 @@ class Section:
         return bool(self.first.contrasts or self.first.benchmark.folders)
 
     @property
+    def generators(self) -> list[str]:
+        """Return the names of the generators, or of what else is compared within the benchmark."""
+        pairs = dict.fromkeys(name for pair in self.first.contrasts for name in pair)
+        return list(pairs) or [facts.folder for facts in self.first.benchmark.folders]
+
+    @property
     def items(self) -> str:
         """Return the number of items, and of how many if a part was evaluated."""
         count, total = len(self.first.items), self.first.benchmark.items_of_all

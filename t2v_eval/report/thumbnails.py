@@ -1,4 +1,4 @@
-"""Thumbnails of images for a page, each once, up to a bound on their total size."""
+"""Images of a page, small and large, each once, up to a bound on their total size."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import base64
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -20,6 +20,7 @@ from t2v_eval.inputs.media import Media, MediaLike, Video, decode, open_media
 from t2v_eval.inputs.video import Sampling, clip
 
 SIDE, SMALL_SIDE = 160, 112  # the longer side in pixels; the second where there are many
+NO_IMAGE = ""  # in the place of an image, of a row that names none
 MANY = 1500
 MAX_BYTES = 24 * 2**20  # of all data URLs in a page
 
@@ -44,35 +45,69 @@ class Album:
 
     def __init__(self, sources: Iterable[MediaLike], limit: int = MAX_BYTES) -> None:
         unique = {_key(source): source for source in sources}
-        side = SIDE if len(unique) <= MANY else SMALL_SIDE
+        self._side = SIDE if len(unique) <= MANY else SMALL_SIDE
+        self._room = limit
         self.urls: list[str] = []
         self.missing: set[Any] = set()
-        self.left_out = 0
+        self._large: dict[Any, int] = {}
         self._index: dict[Any, int] = {}
-        waiting = iter(unique.items())
-        size = 0
+        self.left_out = self._add(unique, self._side, self._index, self.missing)
+
+    def enlarge(self, sources: Iterable[MediaLike], pixels: int) -> None:
+        """Add larger images for as long as there is room.
+
+        Args:
+            sources: the images, most important first.
+            pixels: their longer side.
+
+        >>> album = Album([image := Image.new("RGB", (400, 300))])
+        >>> album.enlarge([image], 320)
+        >>> album.large_index(image)
+        1
+        """
+        if pixels <= self._side:
+            return
+        unique = {key: s for s in sources if (key := _key(s)) in self._index}
+        self._add(unique, pixels, self._large, set())
+
+    def _add(
+        self, unique: Mapping[Any, MediaLike], side: int, places: dict[Any, int], missing: set[Any]
+    ) -> int:
+        """Add images of a size to `urls` until the room is used; return how many are left out."""
+        waiting, left_out = iter(unique.items()), 0
+        full = self._room <= 0
         with ThreadPoolExecutor() as threads:
             # A chunk at a time, so that few are decoded in vain once the limit is reached.
             while chunk := list(islice(waiting, 64)):
-                if size >= limit:
-                    self.left_out += len(chunk)
+                if full:
+                    left_out += len(chunk)
                     continue
                 urls = threads.map(lambda entry: thumbnail(entry[1], side), chunk)
                 for (key, _), url in zip(chunk, urls, strict=True):
                     if url is None:
-                        self.missing.add(key)
-                    elif size + len(url) > limit:
-                        size = limit
-                        self.left_out += 1
-                    else:
-                        size += len(url)
-                        self._index[key] = len(self.urls)
+                        missing.add(key)
+                    elif full or len(url) > self._room:
+                        full, left_out = True, left_out + 1
+                    elif places is self._index or url != self.urls[self._index[key]]:
+                        # A small image is not larger in the larger size.
+                        self._room -= len(url)
+                        places[key] = len(self.urls)
                         self.urls.append(url)
+        return left_out
 
     def index(self, source: MediaLike) -> int:
-        """Return the index of `source` in `urls`; -1 if left out, -2 if it cannot be read."""
+        """Return the index of `source` in `urls`; below 0 if it is not there.
+
+        -1: left out for its size; -2: it cannot be read; -3: it is `NO_IMAGE`.
+        """
+        if isinstance(source, str) and source == NO_IMAGE:
+            return -3
         key = _key(source)
         return self._index.get(key, -2 if key in self.missing else -1)
+
+    def large_index(self, source: MediaLike) -> int:
+        """Return the index of the larger image of `source` in `urls`; -1 if there is none."""
+        return self._large.get(_key(source), -1)
 
 
 def thumbnail(source: MediaLike, side: int = SIDE) -> str | None:

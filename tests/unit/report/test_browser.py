@@ -1,8 +1,15 @@
 """The page of a report in a real browser: sorting, filters, opening items, keys, small screens."""
 
+import csv
+import io
 import itertools
 import os
+import re
 import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,6 +19,7 @@ from helpers.toy import draw_image
 from PIL import Image
 
 from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.local.function import from_function
 from t2v_eval.report.html import render
 from t2v_eval.report.report import compare
 from t2v_eval.scoring.results import ScoreChunk
@@ -25,6 +33,9 @@ pytestmark = pytest.mark.skipif(
     CHROMIUM is None and not os.environ.get("CI"),
     reason="no Chromium on PATH (on Debian: apt install chromium)",
 )
+
+SHOTS = Path(os.environ.get("SCREENSHOTS") or tempfile.mkdtemp(prefix="t2v-eval-screenshots-"))
+"""Where screenshots are written; the environment may name a folder that is kept."""
 
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1200, "height": 900}
 LONG = "an endless caption without a single place to break " + "x" * 400
@@ -288,6 +299,183 @@ def test_text_can_be_read_in_light_and_dark(visit, file, scheme):
     assert contrast(background, ink) > 7 and contrast(background, series) > 3
     axis = page.locator("svg.chart text").first.evaluate("e => getComputedStyle(e).fill")
     assert contrast(background, axis) > 7, "charts follow"
+
+
+@pytest.fixture(scope="module")
+def generators(tmp_path_factory):
+    """A report of two generators with three images a prompt, of 600 x 450 noisy pixels."""
+    root, noise = tmp_path_factory.mktemp("generators"), np.random.default_rng(0)
+    prompts = [f"a thing {n}" for n in range(12)]
+    (root / "drawbench.csv").write_text(
+        "Prompts,Category\n"
+        + "".join(f"{p},{'odd' if n % 2 else 'even'}\n" for n, p in enumerate(prompts))
+    )
+    folders = [root / name for name in ("flux", "<b>sdxl")]
+    for level, folder in zip((140, 90), folders, strict=True):
+        folder.mkdir()
+        for n, k in itertools.product(range(12), range(3)):
+            small = noise.integers(level - 20 - 5 * n, level + 60, (9, 12, 3), np.uint8)
+            image = Image.fromarray(small).resize((600, 450), Image.Resampling.BICUBIC)
+            image.save(folder / f"{n:05}_{k}.jpg")
+
+    def brightness(images, texts):
+        return [[float(np.asarray(image).mean()) / 255] * len(texts) for image in images]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the set is not whole
+        report = compare(
+            from_function(brightness), "drawbench", root=root, images=folders, resamples=50
+        )
+    return report.write(tmp_path_factory.mktemp("page"))
+
+
+def test_the_first_screen_says_what_was_measured(visit, generators, tmp_path):
+    for name, viewport, scheme in (
+        ("1440", {"width": 1440, "height": 900}, "light"),
+        ("dark", {"width": 1440, "height": 900}, "dark"),
+        ("390", {"width": 390, "height": 844}, "light"),
+    ):
+        page = visit(generators, viewport, scheme)
+        claim = page.locator(".claim").first
+        assert claim.text_content().startswith("flux scores higher than <b>sdxl on brightness")
+        below = "e => e.getBoundingClientRect().bottom"
+        assert claim.evaluate(below) < viewport["height"] / 2
+        first_chart = page.locator(".summary svg").first
+        assert first_chart.evaluate(below) < viewport["height"], "the difference is in view too"
+        assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+        page.screenshot(path=SHOTS / f"generators-{name}.png")
+
+
+def test_images_are_below_the_names_of_their_generators(visit, generators):
+    page = visit(generators)
+    page.select_option(".sort", "number")
+    names = page.locator(".item").first.locator(".generator").all_text_contents()
+    assert [name.split(" ")[-1] for name in names] == ["flux"] * 2 + ["<b>sdxl"] * 2
+    page.locator(".item .open").first.click()
+    dialog = page.locator("dialog")
+    assert dialog.locator(".generator").count() == 6
+    page.wait_for_function("document.querySelector('dialog img').naturalWidth === 600")
+    assert page.locator(".item img").first.evaluate("e => e.naturalWidth") == 160
+    assert "higher than" in dialog.text_content()
+
+
+def test_items_are_sorted_by_the_difference(visit, generators):
+    page = visit(generators)
+    page.select_option(".sort", "above-0-0")
+    gaps = page.evaluate("""() => {
+        const data = JSON.parse(document.getElementById("items-1").textContent);
+        const order = [...document.querySelectorAll(".item .open")].map((e) => Number(e.dataset.n));
+        const m = data.metrics.indexOf(data.contrasts[0]);
+        return order.map((n) => data.items.find((item) => item.index === n).verdicts[0][m]);
+    }""")
+    assert len(gaps) == 12 and gaps == sorted(gaps, reverse=True) and len(set(gaps)) > 1
+    first = shown(page)[0]
+    page.select_option(".sort", "below-0-0")
+    assert shown(page)[-1] == first
+    assert "✓" not in page.locator(".verdicts").first.text_content()
+
+
+def test_a_link_leads_to_the_same_items_and_to_one_of_them(visit, file):
+    page = visit(file)
+    page.select_option(".sort", "number")
+    page.select_option(".by-tag", label="odd")
+    page.fill(".find", "text 01")
+    page.locator(".item .open").nth(1).click()
+    name = page.locator("dialog h2").text_content()
+    link = page.url
+    assert "item=" in link
+    again = visit(file)
+    again.goto(link)
+    assert again.locator("dialog h2").text_content() == name
+    again.keyboard.press("Escape")
+    assert again.locator(".find").input_value() == "text 01" and "item=" not in again.url
+    assert shown(again) == shown(page) and len(shown(again)) == 5
+    again.fill(".find", "")
+    again.select_option(".by-tag", "")
+    again.select_option(".sort", "people")
+    assert "#" not in again.url, "the state of the beginning needs no address"
+    again.goto(file.as_uri() + "#in=items-1&sort=nonsense&tag=99&item=12345&find=%3Cb%3E")
+    assert again.locator(".find").input_value() == "<b>" and shown(again) == []
+
+
+def test_contents_lead_to_each_part(visit, file):
+    page = visit(file)
+    links = page.locator("nav a")
+    for n in range(links.count()):
+        target = links.nth(n).get_attribute("href")
+        assert page.locator(target).count() == 1, target
+    assert {"Items", "Scores and people"} <= set(links.all_text_contents())
+
+
+def test_tables_are_copied_as_other_formats(browser, file):
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(file.as_uri())
+    texts = {}
+    for kind in ("Markdown", "LaTeX", "CSV"):
+        page.locator(".tools").first.get_by_text(kind).click()
+        page.wait_for_function("document.querySelector('.tools').textContent.includes('copied')")
+        texts[kind] = page.evaluate("navigator.clipboard.readText()")
+        page.reload()
+    context.close()
+    lines = texts["Markdown"].splitlines()
+    assert (
+        lines[0] == "| scorer | mean | scores used | time |"
+        and lines[1] == "| --- | --- | --- | --- |"
+    )
+    assert re.match(r"\| Says \\#\d \(.*\) \| \d\.\d+ \\\[\d\.\d+, \d\.\d+\\\] \|", lines[2]), (
+        lines[2]
+    )
+    assert texts["LaTeX"].startswith("\\begin{tabular}{lrrr}") and "Says \\#1" in texts["LaTeX"]
+    rows = list(csv.reader(io.StringIO(texts["CSV"])))
+    assert rows[0] == ["scorer", "mean", "scores used", "time"]
+    assert {len(row) for row in rows} == {4} and rows[1][1].endswith("]")
+
+
+def test_charts_are_saved_with_their_colours(visit, file, tmp_path):
+    page = visit(file, scheme="dark")
+    tools = page.locator("svg.chart").first.locator("xpath=../following-sibling::div[1]")
+    for kind in ("SVG", "PNG"):
+        with page.expect_download() as download:
+            tools.get_by_text(kind).click()
+        assert download.value.suggested_filename == f"chart-1.{kind.lower()}"
+        download.value.save_as(tmp_path / kind)
+    text = (tmp_path / "SVG").read_text()
+    assert text.startswith("<svg") and "var(" not in text and "currentColor" not in text
+    ElementTree.fromstring(text)
+    image = Image.open(tmp_path / "PNG").convert("RGB")
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    expected = tuple(int(v) for v in re.findall(r"\d+", background)[:3])
+    assert image.getpixel((2, 2)) == expected and len(image.getcolors(1 << 20)) > 20
+    assert image.width > 1000
+
+
+def test_a_place_among_scores_is_a_dot_and_no_bar(visit, file):
+    page = visit(file)
+    dot = page.locator(".item .place-of i").first
+    assert dot.evaluate("e => e.offsetWidth === e.offsetHeight && e.offsetWidth < 10")
+
+
+def test_the_headline_is_beside_the_names_on_a_phone(visit, tmp_path):
+    class Several(Rated):
+        def metrics(self, items, scores):
+            return {f"metric {n}": 0.5 for n in range(6)} | {"mean": 0.5}
+
+    run = compare([Says(agrees), Says(lambda n: -n)], [Several(n=4)], resamples=3)
+    page = visit(run.write(tmp_path), PHONE)
+    heads = page.locator(".figures").first.locator("thead th")
+    assert heads.nth(1).text_content() == "mean"
+    box = heads.nth(1).bounding_box()
+    assert box["x"] + box["width"] < PHONE["width"]
+
+
+@pytest.mark.parametrize(("labels_by", "word"), [("people", "people"), ("truth", "the truth")])
+def test_who_judged_is_named_as_it_was(visit, tmp_path, labels_by, word):
+    kind = type("Kind", (Rated,), {"labels_by": labels_by})
+    page = visit(compare([Says(agrees), Says(reverses)], [kind(n=6)], resamples=3).write(tmp_path))
+    text = page.locator("body").inner_text()
+    assert f"disagreement with {word}" in text and f"Scores and {word}" in text
+    assert ("people" in text.lower()) == (labels_by == "people")
 
 
 def luminance(colour):

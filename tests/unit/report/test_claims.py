@@ -125,7 +125,7 @@ def test_scorers_are_compared_by_the_headline():
     report = compare([Guesses(), Knows()], [Toys(n=36)], resamples=200)
     (text,) = texts_of(report, PAGE)
     start = "Knows reaches a higher right than Guesses over 36 items (1.000 and 0.667): +0.333 ["
-    assert text.startswith(start) and text.endswith(", p <\u00a00.001.")
+    assert text.startswith(start) and text.endswith(", p\u00a0<\u00a00.001.")
     few = compare([Guesses(), Knows()], [Toys(n=12)], resamples=200)
     (text,) = texts_of(few)
     assert text.startswith("Guesses and Knows cannot be told apart on right over 12 items (0.667 ")

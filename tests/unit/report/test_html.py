@@ -127,7 +127,7 @@ def test_ratings_are_in_the_data_and_the_plots():
     page = Page(page_of(report))
     data = page.items()
     assert data["labels"] == "ratings" and data["items"][1]["human"] == [5, 1.5, 1.5, None]
-    assert "Scores and people" in page.text and "largest disagreement with humans" in page.text
+    assert "Scores and people" in page.text and "largest disagreement with people" in page.text
     # Of 36 cells that are rated, 5 is above the 24 of 1.5: 30/36 and 12/36 with ties half. So are
     # the oracle's scores; the other scorer has 16 high ones (28/36) and 20 low ones (10/36).
     assert data["items"][1]["human_disagreement"] == [0, pytest.approx(2 / 36, abs=1e-4)]
@@ -193,7 +193,7 @@ def test_a_video_is_one_thing_with_the_mean_of_its_frames():
     run = evaluate(Knows(), Frames(), resamples=2)
     np.testing.assert_allclose(disagreement.unit_scores(run)[0], [[0.5], [0.9]], rtol=1e-6)
     item = Page(page_of(Report([run]))).items()["items"][0]
-    assert [frames for *_, frames in item["images"]] == [4, 2]
+    assert [frames for _, _, frames, _ in item["images"]] == [4, 2]
     assert item["human"] == [4, 2] and item["scores"] == [[0.5, 0.9]]
     rows = list(Report([run]).rows())[:3]
     assert [row["human"] for row in rows] == [4, 4, 2], "a frame has its video's rating"
@@ -234,7 +234,7 @@ def test_the_page_of_a_single_scorer_without_tags():
     page = Page(page_of(compare([Knows()], [Plain()], resamples=20)))
     text = " ".join(page.text)
     assert "scorers disagree" not in text and "by tag" not in text
-    assert "Scorers against each other" not in text and "disagreement with humans" not in text
+    assert "Scorers against each other" not in text and "disagreement with people" not in text
 
 
 def test_what_others_published_is_beside_the_figure_of_the_same_scorer_and_metric():
@@ -348,7 +348,7 @@ def test_generators_that_were_compared_have_a_table_and_a_verdict():
 
     report = compare([Knows()], [Two()], resamples=20)
     text = " ".join(Page(page_of(report)).text)
-    assert "What is compared within the benchmark" in text and "one − other" in text
+    assert "Differences between what is compared" in text and "one − other" in text
     assert "no significant difference" in text
 
 

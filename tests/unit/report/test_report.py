@@ -5,6 +5,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from t2v_eval.evaluation.benchmark import Benchmark
 from t2v_eval.evaluation.comparison import excludes_zero
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
+from t2v_eval.evaluation.selection import FolderFacts
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report import disagreement
+from t2v_eval.report.about import title_of, without_secrets
 from t2v_eval.report.chart import forest
 from t2v_eval.report.html import render
 from t2v_eval.report.reader import SCHEMA_VERSION, read_report
@@ -114,12 +117,13 @@ def test_runs_on_other_items_or_seeds_are_not_subtracted():
 
 def test_json_has_its_schema_and_no_nan(report):
     content = report.to_json()
-    assert set(content) == {"schema_version", "runs", "differences"}
+    about = {"title", "created", "command", "seconds", "versions"}
+    assert set(content) == {"schema_version", "runs", "differences"} | about
     assert content["schema_version"] == 2
     run = content["runs"][1]
     assert set(run) == {
         "scorer", "benchmark", "metrics", "by_tag", "counts", "errors", "environment", "seconds",
-        "data",
+        "data", "noise_floor",
     }  # fmt: skip
     assert run["benchmark"]["name"] == "Toys" and run["benchmark"]["items"] == 12
     assert set(run["metrics"]["right"]) == {"value", "low", "high"}
@@ -232,8 +236,9 @@ def test_markdown_has_the_tables_and_nothing_that_users_wrote_acts(report, tmp_p
 def test_the_same_seed_gives_the_same_report(report):
     again = compare(["toy-oracle", "toy-guesser"], [Toys()], resamples=200).to_json()
     for content in (again, first := report.to_json()):
-        for run in content["runs"]:
-            del run["seconds"]
+        for part in (content, *content["runs"]):
+            del part["seconds"]
+        del content["created"]
     assert again == first
 
 
@@ -385,3 +390,48 @@ def test_empty_benchmarks_are_refused():
 
     with pytest.raises(InputError, match="has no items"):
         evaluate(Knows(), Empty())
+
+
+def test_a_report_says_what_it_is_and_when_it_was_made(tmp_path):
+    report = compare(["toy-oracle", "toy-guesser"], [Toys()], resamples=5)
+    made = datetime.fromisoformat(report.about.created)
+    assert made.tzinfo is not None and abs(datetime.now(UTC) - made).total_seconds() < 600
+    assert report.about.title == "toy-oracle and toy-guesser on Toys"
+    assert 0 < report.about.seconds < 600 and report.about.versions["torch"]
+    assert "device" not in report.about.versions and report.about.command is None
+    report.about = replace(report.about, title=f"a {HOSTILE}", command=["eval", "-b", HOSTILE])
+    page = report.write(tmp_path).read_text()
+    assert "<script>alert(1)" not in page and "&lt;script&gt;alert(1)" in page
+    content = read_report(tmp_path / "report.json")
+    assert content["title"] == f"a {HOSTILE}" and content["command"] == ["eval", "-b", HOSTILE]
+    jsonschema.validate(content, SCHEMA)
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith(r"# a \<script\>") and "Command: t2v-eval eval -b" in text
+    loaded = Report.load(tmp_path)
+    assert loaded.about == report.about
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["--option", "api_key=abc"], ["--option", "api_key=***"]),
+        (["--option", "temperature=0"], ["--option", "temperature=0"]),
+        (["--api-key", "abc", "-b", "x"], ["--api-key", "***", "-b", "x"]),
+        (["--secret=abc"], ["--secret=***"]),
+        (["sk-abcdefghijklmnop1234"], ["***"]),
+        (["hf_abcdefghijklmnopqrstu"], ["***"]),
+        (["--out", "https://u:p@host/a"], ["--out", "https://***@host/a"]),
+        (["--model", "openai-compatible:m"], ["--model", "openai-compatible:m"]),
+    ],
+)
+def test_a_command_is_kept_without_secrets(arguments, kept):
+    assert without_secrets(arguments) == kept
+
+
+def test_titles_name_generators_and_count_many():
+    folders = [FolderFacts(name, 2, 2) for name in ("flux", "sdxl")]
+    run = evaluate(Knows(), Toys(n=2), resamples=2)
+    generators = replace(run, benchmark=replace(run.benchmark, folders=folders))
+    assert title_of([generators]) == "flux and sdxl on Toys"
+    many = [replace(run, scorer=replace(run.scorer, name=f"s{n}")) for n in range(4)]
+    assert title_of(many) == "4 scorers on Toys"

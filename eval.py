@@ -21,6 +21,7 @@ from typing_extensions import override
 from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
 from t2v_eval.cli.options import default_store, raise_or_skip
+from t2v_eval.cli.progress import Bars
 from t2v_eval.errors import InputError, MissingDataError, T2VError, UnknownTagError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.options import BenchmarkOptions
@@ -119,7 +120,7 @@ def _run(flags: argparse.Namespace, store: Path | None) -> list[str]:
         scorer = options.load(card)
         for benchmark, items in readable:
             try:
-                with console.Bars() as bars:
+                with Bars() as bars:
                     progress = bars.add(f"{card.name} on {benchmark.name}")
                     runs.append(
                         evaluate(scorer, benchmark, items=items, progress=progress, seed=flags.seed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from t2v_eval.cli import console
-from t2v_eval.cli.options import Resamples, Seed
+from t2v_eval.cli.options import AsJson, Resamples, Seed
 from t2v_eval.errors import TableError
 from t2v_eval.utils.printable import printable
 
@@ -59,7 +58,7 @@ def agree(
     more_scores: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     group: GroupColumn = None,
     tags: TagsColumn = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_json: AsJson = False,
     resamples: Resamples = 1000,
     seed: Seed = 0,
 ) -> None:
@@ -72,7 +71,7 @@ def agree(
     from t2v_eval.evaluation.agreement import agreement
     from t2v_eval.inputs.tables import read_table
 
-    with console.console(stderr=True).status("") as status:  # prints nothing without a terminal
+    with console.waiting("reading the table") as status:
         rows = read_table(table)
         try:
             result = agreement(
@@ -83,12 +82,14 @@ def agree(
                 tags=tags,
                 resamples=resamples,
                 seed=seed,
-                progress=lambda column, tag: status.update(escape(printable(f"{column}, {tag}"))),
+                progress=lambda column, tag: (
+                    status.update(escape(printable(f"{column}, {tag}"))) if status else None
+                ),
             )
         except TableError as error:
             raise TableError(f"{table}: {error}") from error
     if as_json:
-        console.show(json.dumps(result.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+        console.print_json(result.to_json())
     else:
         _print(result)
     _say_missing(result)

@@ -10,6 +10,7 @@ import typer
 
 from t2v_eval.cli import console
 from t2v_eval.cli.options import (
+    AsJson,
     CheckpointPath,
     Device,
     NoStore,
@@ -18,6 +19,7 @@ from t2v_eval.cli.options import (
     StorePath,
     scorer_options,
 )
+from t2v_eval.cli.progress import Bars
 from t2v_eval.errors import UnsupportedError
 from t2v_eval.registry import ModelCard, models
 
@@ -61,6 +63,7 @@ def caption(
     device: Device = None,
     checkpoint: CheckpointPath = None,
     option: ScorerOptionPairs = None,
+    as_json: AsJson = False,
 ) -> None:
     """Score the captions of a folder's images or videos and print the mean.
 
@@ -84,14 +87,16 @@ def caption(
     from t2v_eval.evaluation.captions import Captions
 
     captions = Captions.read(candidates, images, references, on_error == "skip")
-    with console.stoppable(options.store), console.Bars() as bars:
+    with console.stoppable(options.store), Bars() as bars:
         result = captions.score(options.load(card), bars.add(card.name))
-    for key, mean in result.means().items():
+    if as_json:
+        console.print_json({"means": result.means(), "scores": result.scores})
+    for key, mean in () if as_json else result.means().items():
         console.show(f"{key}: {mean:.4f}")
     console.say_failures(card.name, result.counts.cells, Counter(result.failures.values()))
     if out is not None:
         result.write(out)
-        console.say(f"{len(result.scores)} scores are in {out}")
+        console.note(f"{len(result.scores)} scores are in {out}")
     console.exit_if_all_failed(result.counts.used)
 
 

@@ -6,18 +6,23 @@ Nothing here imports a model library, so that listings are fast.
 
 from __future__ import annotations
 
+import json
+import math
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.padding import Padding
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -30,13 +35,13 @@ if TYPE_CHECKING:
     from t2v_eval.report.report import Report
     from t2v_eval.report.tables import Cell
     from t2v_eval.report.tables import Table as ReportTable
-    from t2v_eval.scoring.results import CellCounts
     from t2v_eval.stats.bootstrap import Interval
     from t2v_eval.store import Store
 
 MAX_ROWS = 40  # of differences by tag
 WIDE = 160  # columns of output that is no terminal
 ARGUMENTS = "t2v_eval.arguments"  # where a context keeps the arguments of the command line
+_quiet: list[bool] = []  # of the commands that run
 _translations: list[Callable[[str], str]] = []  # of the commands that run, the innermost last
 
 
@@ -63,6 +68,27 @@ def translating(translate: Callable[[str], str]) -> Iterator[None]:
         _translations.pop()
 
 
+@contextmanager
+def quieting(quiet: bool) -> Iterator[None]:
+    """Print no progress, notes and warnings while the context is open, if `quiet`."""
+    _quiet.append(quiet)
+    try:
+        yield
+    finally:
+        _quiet.pop()
+
+
+def is_quiet() -> bool:
+    """Return whether only results and errors are printed."""
+    return any(_quiet)
+
+
+def note(message: str) -> None:
+    """Print a message to stderr that is neither result nor error; nothing with --quiet."""
+    if not is_quiet():
+        say(message)
+
+
 def say(message: str, style: str = "") -> None:
     """Print a message to stderr, with its further lines indented."""
     message = _translations[-1](str(message)) if _translations else str(message)
@@ -73,6 +99,20 @@ def say(message: str, style: str = "") -> None:
 def show(line: str) -> None:
     """Print a line of results to stdout."""
     print(printable(line))
+
+
+def print_json(content: Any) -> None:
+    """Print a result as JSON to stdout; NaN and infinities are null."""
+    plain = _without_nan(content)
+    show(json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _without_nan(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_table(
@@ -86,6 +126,38 @@ def print_table(
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else text_of(cell) for cell in row))
     console().print(table)
+
+
+def show_indented(text: str) -> None:
+    """Print a text of results with an indent; in a terminal, its further lines too."""
+    if text:
+        console().print(
+            Padding(text_of(text), (0, 0, 0, 4), expand=False), soft_wrap=not is_terminal()
+        )
+
+
+def print_aligned(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a list to stdout below a header, each column as wide as its widest cell.
+
+    In a terminal the last columns are folded; elsewhere each row is one line.
+    """
+    rows = [[cell.replace("\n", "\\n") for cell in row] for row in rows]
+    if is_terminal():
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+        for index, column in enumerate(columns):
+            table.add_column(text_of(column), no_wrap=index == 0, overflow="fold")
+        for row in rows:
+            table.add_row(*map(text_of, row))
+        console().print(table)
+        return
+    lines = [[cell_len(printable(cell)) for cell in row] for row in (columns, *rows)]
+    widths = [max(column) for column in zip(*lines, strict=True)]
+    for row, lengths in zip((columns, *rows), lines, strict=True):
+        padded = [
+            cell + " " * (width - length)
+            for cell, width, length in zip(row, widths, lengths, strict=True)
+        ]
+        show("  ".join(padded).rstrip())
 
 
 def print_report(report: Report) -> None:
@@ -190,13 +262,22 @@ def say_failures(label: str, cells: int, errors: Mapping[str, int]) -> None:
             say(f"  {count} x {reason}", "yellow")
 
 
-def print_estimates(estimates: Iterable[tuple[str, Estimate]]) -> None:
-    """Print the requests that APIs would get, a row for each run."""
+def print_estimates(
+    estimates: Sequence[tuple[Mapping[str, str], Estimate]], as_json: bool = False
+) -> None:
+    """Print the requests that APIs would get, a row for each run.
+
+    Args:
+        estimates: what each run is called, and its estimate.
+        as_json: whether to print JSON instead of a table.
+    """
     from t2v_eval.remote.cost import COLUMNS
 
-    print_table(
-        ["", *COLUMNS], [[name, *estimate.row()] for name, estimate in estimates], numbers=True
-    )
+    if as_json:
+        print_json([{**names, **asdict(estimate)} for names, estimate in estimates])
+        return
+    rows = [[" on ".join(names.values()), *estimate.row()] for names, estimate in estimates]
+    print_table(["", *COLUMNS], rows, numbers=True)
 
 
 def say_usage(label: str, usage: Mapping[str, float]) -> None:
@@ -209,7 +290,7 @@ def say_usage(label: str, usage: Mapping[str, float]) -> None:
             if f"{way}put_tokens" in usage
         ]
         parts += [f"{usage['us_dollars']:.4f} US dollars"] if "us_dollars" in usage else []
-        say(f"{label}: {', '.join(parts)}")
+        note(f"{label}: {', '.join(parts)}")
 
 
 def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Text:
@@ -238,66 +319,12 @@ def arguments(context: Any) -> list[str]:
     return without_secrets(context.meta.get(ARGUMENTS, ()))
 
 
-def waiting(message: str) -> AbstractContextManager[object]:
-    """Show a message on a terminal while the context is open."""
+def waiting(message: str) -> AbstractContextManager[Status | None]:
+    """Show a message on a terminal while the context is open; nothing with --quiet."""
     terminal = console(stderr=True)
-    return terminal.status(escape(printable(message))) if terminal.is_terminal else nullcontext()
-
-
-class _TwoLines(Progress):
-    """Progress with each description on a line of its own, so that numbers fit into 80 columns."""
-
-    def get_renderables(self) -> Iterator[RenderableType]:
-        for task in self.tasks:
-            yield text_of(task.description)
-            yield self.make_tasks_table([task])
-
-
-class Bars:
-    """Progress bars on stderr, one per run; nothing where stderr is no terminal.
-
-    A bar shows what runs, the number of scores done and in all, the time left, the scores computed
-    per second, and how many were reused from the store or failed.
-    """
-
-    def __init__(self) -> None:
-        terminal = console(stderr=True)
-        self._progress = _TwoLines(
-            BarColumn(bar_width=12),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} scores"),
-            TimeRemainingColumn(),
-            TextColumn("left", style="dim"),
-            TextColumn("{task.fields[rate]}{task.fields[more]}", style="dim"),
-            console=terminal,
-            disable=not terminal.is_terminal,
-        )
-
-    def __enter__(self) -> Bars:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if not self._progress.disable:  # older versions of rich would print an empty line
-            self._progress.stop()
-
-    def add(self, label: str) -> Any:
-        """Add a bar; return a function that takes `CellCounts` and updates it."""
-        task = self._progress.add_task(label, total=0, rate="", more="")
-
-        def update(counts: CellCounts) -> None:
-            done = counts.computed + counts.reused + counts.failed
-            elapsed = self._progress.tasks[task].elapsed or 0
-            more = f", {counts.reused} reused" if counts.reused else ""
-            more += f", {counts.failed} failed" if counts.failed else ""
-            self._progress.update(
-                task,
-                total=counts.cells,
-                completed=done,
-                rate=f"{counts.computed / elapsed:.1f}/s" if elapsed else "",
-                more=more,
-            )
-
-        return update
+    if is_quiet() or not terminal.is_terminal:
+        return nullcontext()
+    return terminal.status(escape(printable(message)))
 
 
 @contextmanager
@@ -307,9 +334,9 @@ def warnings_as_lines() -> Iterator[None]:
         ordinary = warnings.showwarning
 
         def warn(message: Warning | str, kind: type[Warning], *where: Any) -> None:
-            if issubclass(kind, T2VWarning):
+            if issubclass(kind, T2VWarning) and not is_quiet():
                 say(f"warning: {message}", "yellow")
-            else:
+            elif not issubclass(kind, T2VWarning):
                 ordinary(printable(message), kind, *where)
 
         warnings.simplefilter("always", T2VWarning)

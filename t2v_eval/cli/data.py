@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from t2v_eval.cli import console
+from t2v_eval.cli.options import AsJson
 from t2v_eval.errors import MissingDataError
 from t2v_eval.registry import benchmarks
 
@@ -24,6 +25,7 @@ def data(
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Download missing files into the folder first.")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show which files a benchmark needs, download them where their licence allows it, check them.
 
@@ -47,14 +49,24 @@ def data(
         and f"{card.hub or card.url}: {', '.join(card.files)}",
         "folder": card.page and str(folder or f"{default}, or --root DIR; not downloaded yet"),
     }
-    for title, fact in facts.items():
-        if fact:
-            console.show(f"{title}: {fact}")
-    if folder is None and card.page:
-        raise MissingDataError(f"the files of {name} are missing: {card.obtain} ({card.page})")
-    if folder is not None:
-        if fetch:
+    if not as_json:
+        for title, fact in facts.items():
+            if fact:
+                console.show(f"{title}: {fact}")
+    state: dict[str, Any] = {"files_as_published": [], "found": None}
+    try:
+        if folder is None and card.page:
+            raise MissingDataError(f"the files of {name} are missing: {card.obtain} ({card.page})")
+        if folder is not None and fetch:
             files.fetch(card, folder)
-        if verified := files.check_known(card, folder):
+        if folder is not None:
+            state["files_as_published"] = files.check_known(card, folder)
+        state["found"] = BenchmarkOptions(root=folder).open(card).check()
+    finally:
+        if as_json:
+            named = {key.replace(" ", "_"): fact for key, fact in facts.items() if fact}
+            console.print_json({"name": name, **named, "folder": folder and str(folder), **state})
+    if not as_json:
+        if verified := state["files_as_published"]:
             console.say(f"as published: {', '.join(verified)}", "green")
-    console.say(f"found {BenchmarkOptions(root=folder).open(card).check()}", "green")
+        console.say(f"found {state['found']}", "green")

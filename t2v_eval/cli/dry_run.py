@@ -19,6 +19,7 @@ def print_dry_run(
     scorer_options: ScorerOptions,
     benchmark_options: BenchmarkOptions,
     run_options: RunOptions,
+    as_json: bool = False,
 ) -> None:
     """Print a table of the requests each scorer would send for each benchmark; send nothing."""
     from t2v_eval.remote.scorer import estimate
@@ -26,7 +27,7 @@ def print_dry_run(
 
     for card in scorers:
         if not card.remote:  # its weights need not be loaded for this
-            console.say(f"{card.name} runs locally: it sends no requests and costs nothing")
+            console.note(f"{card.name} runs locally: it sends no requests and costs nothing")
     opened = [benchmark_options.open(card) for card in benchmarks]
     selecting = [
         b.selecting(run_options.subset, run_options.on_missing, run_options.sample) for b in opened
@@ -39,9 +40,12 @@ def print_dry_run(
         for benchmark in selecting
     ]
     console.print_estimates(
-        (f"{card.name} on {benchmark}", estimate(scorer, of_items))
-        for card in scorers
-        if card.remote
-        for scorer in [scorer_options.load(card)]
-        for benchmark, of_items in blocks
+        [
+            ({"model": card.name, "benchmark": benchmark}, estimate(scorer, of_items))
+            for card in scorers
+            if card.remote
+            for scorer in [scorer_options.load(card)]
+            for benchmark, of_items in blocks
+        ],
+        as_json,
     )

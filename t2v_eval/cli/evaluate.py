@@ -13,6 +13,7 @@ from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
 from t2v_eval.cli.dry_run import print_dry_run
 from t2v_eval.cli.options import (
+    AsJson,
     BenchmarkNames,
     BenchmarkOptionPairs,
     BenchmarkRoot,
@@ -32,6 +33,7 @@ from t2v_eval.cli.options import (
     parse_options,
     store_path,
 )
+from t2v_eval.cli.progress import Bars
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import BenchmarkCard, ModelCard, benchmarks, models
 
@@ -74,6 +76,7 @@ class Writing:
     spreadsheet: bool = False
     image_pixels: int = 768
     command: Sequence[str] = ()
+    as_json: bool = False
 
 
 def evaluate(
@@ -95,6 +98,7 @@ def evaluate(
     noise_floor: NoiseFloor = True,
     image_pixels: ImagePixels = 768,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate scorers on benchmarks of human judgements.
 
@@ -125,9 +129,9 @@ def evaluate(
     )
     _ = run_options.sample  # an impossible limit is reported before a model is loaded
     if dry_run:
-        print_dry_run(*cards, options, benchmark_options, run_options)
+        print_dry_run(*cards, options, benchmark_options, run_options, as_json)
     else:
-        writing = Writing(out, spreadsheet, image_pixels, console.arguments(ctx))
+        writing = Writing(out, spreadsheet, image_pixels, console.arguments(ctx), as_json)
         run(*cards, options, benchmark_options, run_options, writing)
 
 
@@ -138,6 +142,7 @@ def demo(
     ),
     store: StorePath = None,
     no_store: NoStore = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare small built-in scorers on drawn images; needs no download and no GPU."""
     scorers = [card for card in models.cards.values() if card.demo]
@@ -149,7 +154,7 @@ def demo(
     from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
 
     options = ScorerOptions(store=store_path(store, no_store))
-    writing = Writing(out, command=console.arguments(ctx))
+    writing = Writing(out, command=console.arguments(ctx), as_json=as_json)
     run(scorers, drawn, options, BenchmarkOptions(), RunOptions(), writing)
 
 
@@ -161,7 +166,7 @@ def run(
     run_options: RunOptions,
     writing: Writing,
 ) -> Report:
-    """Compare scorers, write the report, and print it.
+    """Compare scorers, write the report, and print it, as JSON that of `report.json`.
 
     The folder is checked before a model is loaded.
     """
@@ -170,7 +175,7 @@ def run(
 
     if writing.out is not None:
         check_folder(writing.out)
-    with console.stoppable(scorer_options.store), console.Bars() as bars:
+    with console.stoppable(scorer_options.store), Bars() as bars:
         report = run_all(
             scorers,
             datasets,
@@ -192,12 +197,18 @@ def run(
                     image_pixels=writing.image_pixels,
                 )
     finally:
-        console.print_report(report)
+        if writing.as_json:
+            console.print_json(report.to_json())
+        else:
+            console.print_report(report)
         console.print_failures(report)
         console.print_left_out(report)
     for label, result in zip(report.labels, report.runs, strict=True):
         console.say_usage(f"{label} on {result.benchmark.name}", result.scorer.usage)
     if page is not None:
-        console.show(f"\nReport: {page.resolve()}")
+        if writing.as_json:
+            console.note(f"Report: {page.resolve()}")
+        else:
+            console.show(f"\nReport: {page.resolve()}")
     console.exit_if_all_failed(sum(result.counts.used for result in report.runs))
     return report

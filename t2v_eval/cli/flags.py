@@ -9,13 +9,15 @@ seed=3 keeps its name.
 from __future__ import annotations
 
 import ast
+import functools
+import inspect
 import json
 import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
-from typer import Typer
+from typer import Option, Typer
 from typer.core import TyperCommand, TyperOption
 
 from t2v_eval.cli import console
@@ -36,15 +38,26 @@ PARAMETERS = {
     "scorers": ["model"],
     "texts": ["text"],
 }
+Quiet = Annotated[
+    bool,
+    Option("--quiet", "-q", help="Print results and errors alone: no progress, notes or warnings."),
+]
+OF_BENCHMARKS = ("column", "images", "root")  # flags that concern how a benchmark is read
 Parameters: TypeAlias = Mapping[str, Any]  # of a command, by name
 
 
 class App(Typer):
-    """An application, or a group of commands, whose commands are a `Command`."""
+    """An application, or a group of commands, whose commands are a `Command` with --quiet."""
 
     def command(self, *arguments: Any, **settings: Any) -> Callable[[Any], Any]:
         """Return a decorator that registers a command."""
-        return super().command(*arguments, **{"cls": Command, **settings})
+        register = super().command(*arguments, **{"cls": Command, **settings})
+
+        def decorate(command: Callable[..., None]) -> Callable[..., None]:
+            register(with_quiet(command))
+            return command
+
+        return decorate
 
 
 class Command(TyperCommand):
@@ -63,6 +76,38 @@ class Command(TyperCommand):
             except T2VError as error:  # shown when this command has ended
                 error.args = (translate(str(error)),)
                 raise
+
+
+def with_quiet(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the flag --quiet to a command."""
+    parameters = inspect.signature(command, eval_str=True).parameters.values()
+
+    @functools.wraps(command)
+    def wrapper(quiet: bool, **values: Any) -> None:
+        with console.quieting(quiet):
+            command(**values)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    both = [p.replace(kind=keyword) for p in parameters]
+    both.append(inspect.Parameter("quiet", keyword, default=False, annotation=Quiet))
+    wrapper.__signature__ = inspect.Signature(both)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in both}
+    return wrapper
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of `scorer_options` or of a benchmark that sets an argument; "" for none.
+
+    >>> flag_of("question_template"), flag_of("share")
+    ('--question', '')
+    """
+    from t2v_eval.cli import options
+
+    shared = inspect.signature(options.scorer_options).parameters
+    for parameter in PARAMETERS.get(name, [name]):
+        if parameter in (*shared, *OF_BENCHMARKS):
+            return f"--{parameter.replace('_', '-')}"
+    return ""
 
 
 def with_flags(message: str, parameters: Parameters, values: Mapping[str, Any]) -> str:

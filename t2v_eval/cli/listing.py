@@ -1,7 +1,8 @@
-"""``t2v-eval list``: scorers, benchmarks and templates, and the facts of each."""
+"""``t2v-eval list``: scorers, benchmarks and templates; the facts and the options of one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from fnmatch import fnmatch
 from typing import Annotated, Any
@@ -9,7 +10,14 @@ from typing import Annotated, Any
 import typer
 
 from t2v_eval.cli import console
+from t2v_eval.cli.flags import flag_of
+from t2v_eval.cli.options import AsJson
 from t2v_eval.registry import Card, Registry, benchmarks, models
+from t2v_eval.utils.signatures import Argument, described, source_of
+
+COLUMNS = ("name", "kind", "summary", "license", "follows")
+NARROW = 120  # columns of a terminal below which a list leaves out what `list models NAME` shows
+_SAME = ("card", "subset", "on_missing", "store", "on_error")  # no matter which scorer it is
 
 
 class Kind(StrEnum):
@@ -28,33 +36,40 @@ def list_names(
     kind: Annotated[
         str, typer.Option(help="Only this kind (a glob), for example vqa, clip or judge.")
     ] = "*",
+    as_json: AsJson = False,
 ) -> None:
-    """List scorers, benchmarks or templates; with a full name, show all its facts.
+    """List scorers, benchmarks or templates; with a full name, show its facts and options.
 
     No model is loaded.
     """
+    files: list[dict[str, str]] = []
     if what is Kind.templates:
-        columns, rows = _template_table(pattern)
+        rows = _templates(pattern)
     else:
-        registry = models if what is Kind.models else benchmarks
+        registry: Registry[Any, Any] = models if what is Kind.models else benchmarks
         cards = registry.cards
-        if pattern in cards:
-            columns = ["fact", "value"]
-            rows = [[*fact] for fact in cards[pattern].described().items()]
-        else:
-            columns = ["name", "kind", "summary", "license", "follows"]
-            matching = [cards[name] for name in registry.names(pattern, kind)]
-            rows = [
-                [c.name, c.kind, c.summary, c.license, getattr(c, "follows", "")] for c in matching
-            ]
-            rows += [
-                [ends, c.kind, c.summary, "", ""] for ends, c in _files(registry, pattern, kind)
-            ]
-    if console.is_terminal():
-        console.print_table(columns, rows)
+        names = registry.names(pattern, kind)
+        is_glob = bool(set(pattern) & set("*?["))
+        if not is_glob and (pattern in cards or not names):
+            _print_card(pattern, registry, as_json)
+            return
+        rows = [_row(cards[name]) for name in names]
+        files = [
+            {**_row(card), "name": ends, "license": ""}
+            for ends, card in _files(registry, pattern, kind)
+        ]
+    if as_json:
+        console.print_json(rows + files)
+    elif not rows and not files:
+        of_kind = "" if kind == "*" else f" and the kind {kind!r}"
+        console.note(f"no {what.value} match {pattern!r}{of_kind}")
     else:
-        for row in rows:
-            console.show("\t".join(cell.replace("\n", "\\n") for cell in row))
+        _print_columns(rows)
+        if files:
+            console.show("\n" * bool(rows) + "files of your own")
+        for row in files:  # their names are too long for a column
+            console.show(f"{row['name']} ({row['kind']})")
+            console.show_indented(row["summary"])
 
 
 def _files(registry: Registry[Any, Any], pattern: str, kind: str) -> list[tuple[str, Card]]:
@@ -64,16 +79,69 @@ def _files(registry: Registry[Any, Any], pattern: str, kind: str) -> list[tuple[
     return [(ends, card) for ends, card in named if fnmatch(ends, pattern)]
 
 
-def _template_table(pattern: str) -> tuple[list[str], list[list[str]]]:
+def _row(card: Card) -> dict[str, str]:
+    return {column: str(getattr(card, column, "") or "") for column in COLUMNS}
+
+
+def _print_columns(rows: Sequence[dict[str, str]]) -> None:
+    if not rows:
+        return
+    columns = [name for name in rows[0] if any(row[name] for row in rows)]
+    if console.is_terminal() and console.console().width < NARROW:
+        columns = columns[:3]
+    console.print_aligned(columns, [[row[name] for name in columns] for row in rows])
+
+
+def _templates(pattern: str) -> list[dict[str, str]]:
     from t2v_eval.inputs.template import templates, wrappers
 
-    rows = [[t.name, "template", t.question, t.answer, t.source] for t in templates().values()]
+    rows = [(t.name, "template", t.question, t.answer, t.source) for t in templates().values()]
     rows += [
-        [w.name, f"wrapper, {w.option_name}=", w.text, "", w.source] for w in wrappers().values()
+        (w.name, f"wrapper, {w.option_name}=", w.text, "", w.source) for w in wrappers().values()
     ]
     rows += [
-        [name, "template", "see `list models NAME`: questions", "", "differs between scorers"]
+        (name, "template", "see `list models NAME`: questions", "", "differs between scorers")
         for name in models.conventions()
     ]
-    columns = ["name", "kind", "question", "answer", "source"]
-    return columns, [row for row in rows if fnmatch(row[0], pattern)]
+    columns = ("name", "kind", "question", "answer", "source")
+    return [dict(zip(columns, row, strict=True)) for row in rows if fnmatch(row[0], pattern)]
+
+
+def _print_card(name: str, registry: Registry[Any, Any], as_json: bool) -> None:
+    """Print the facts of a card, then the options of its class with types and defaults."""
+    card = registry.card(name)
+    facts, options = card.described(), _options(card)
+    flags = _flags(registry)
+    if as_json:
+        rows = [
+            {"name": key, "flag": flags(key), "type": o.type, "default": o.default, "help": o.text}
+            for key, o in options.items()
+        ]
+        console.print_json({**facts, "options": rows})
+        return
+    console.print_aligned(["fact", "value"], [[*fact] for fact in facts.items()])
+    if options:
+        console.show("\noptions (type, default)")
+    for key, option in options.items():
+        default = f", {option.default}" if option.default not in ("", "None") else ""
+        kind = option.type.removesuffix(" | None")
+        console.show(f"{flags(key)} ({kind}{default})")
+        console.show_indented(option.text)
+
+
+def _options(card: Card) -> dict[str, Argument]:
+    """Return the options of a card's class, those of its own first; no module is imported."""
+    found = None if card.file is None else described(source_of(card.file, card.module), card.entry)
+    options = {}
+    for name, argument in reversed(list((found or {}).items())):
+        if name in _SAME:
+            continue
+        default = "as above" if name in card.args else argument.default
+        options[name] = Argument(argument.type, default, argument.text)
+    return options
+
+
+def _flags(registry: Registry[Any, Any]) -> Callable[[str], str]:
+    """Return a function that says how `eval` sets an option."""
+    pair = "--option" if registry is models else "--benchmark-option"
+    return lambda name: flag_of(name) or f"{pair} {name}="

@@ -219,6 +219,10 @@ OnMissing = Annotated[
         "item out and count it (skip)."
     ),
 ]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="Print JSON instead of tables; what is undefined is null."),
+]
 Limit = Annotated[
     int | None,
     typer.Option(

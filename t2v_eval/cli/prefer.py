@@ -29,6 +29,9 @@ JudgeName = Annotated[
         help="Name of a scorer that compares pairs; `list models --kind judge` shows them.",
     ),
 ]
+JsonAnyway = Annotated[
+    bool, typer.Option("--json", help="Changes nothing: this command prints JSON in any case.")
+]
 
 
 def prefer(
@@ -42,6 +45,7 @@ def prefer(
     no_store: NoStore = False,
     allow_urls: AllowUrls = False,
     option: ScorerOptionPairs = None,
+    _as_json: JsonAnyway = False,
 ) -> None:
     """Print as JSON which of two images shows a text better, by a scorer of kind judge.
 

@@ -11,7 +11,8 @@ import typer
 
 from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
-from t2v_eval.cli.options import DryRun, ImageRoot, ModelName, Spreadsheet
+from t2v_eval.cli.options import AsJson, DryRun, ImageRoot, ModelName, Spreadsheet
+from t2v_eval.cli.progress import Bars
 from t2v_eval.cli.table_input import TableInput, check_images_exist, read_blocks, result_rows
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import models
@@ -62,6 +63,7 @@ def score(
     out: ScoresFile = None,
     spreadsheet: Spreadsheet = False,
     dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """Score every IMAGE against every --text, or each row of a table.
 
@@ -80,13 +82,13 @@ def score(
         check_images_exist(table.blocks, pairs is not None)
     from t2v_eval.remote.scorer import estimate
 
-    with console.stoppable(options.store), console.Bars() as bars:
+    with console.stoppable(options.store), Bars() as bars:
         scorer = options.load(card)
         if dry_run:
-            console.print_estimates([(model, estimate(scorer, table.blocks))])
+            console.print_estimates([({"model": model}, estimate(scorer, table.blocks))], as_json)
             return
         outcome = scorer.evaluate_blocks(table.blocks, bars.add(model))
-    _write(list(result_rows(table, model, outcome)), out, spreadsheet)
+    _write(list(result_rows(table, model, outcome)), out, spreadsheet, as_json)
     _report_failures(model, table, outcome)
 
 
@@ -101,13 +103,19 @@ def _check_output(out: Path | None, spreadsheet: bool) -> None:
         files.check_file(out)
 
 
-def _write(rows: Sequence[dict[str, Any]], out: Path | None, spreadsheet: bool) -> None:
+def _write(
+    rows: Sequence[dict[str, Any]], out: Path | None, spreadsheet: bool, as_json: bool
+) -> None:
     from t2v_eval.inputs import tables
 
     if out is not None:
         with tables.rescuing(out, rows):
             tables.write_table(out, rows, spreadsheet)
-        console.say(f"{len(rows)} scores are in {out}")
+        console.note(f"{len(rows)} scores are in {out}")
+    if as_json:
+        console.print_json([{**row, "error": row["error"] or None} for row in rows])
+    elif out is not None:
+        return
     elif console.is_terminal() and not spreadsheet:
         console.print_table(
             ["image", "text", "score"],

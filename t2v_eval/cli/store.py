@@ -10,7 +10,7 @@ import typer
 
 from t2v_eval.cli import console
 from t2v_eval.cli.flags import App
-from t2v_eval.cli.options import Spreadsheet, StorePath, default_store
+from t2v_eval.cli.options import AsJson, Spreadsheet, StorePath, default_store
 from t2v_eval.errors import StoreError
 from t2v_eval.utils.printable import printable
 
@@ -23,9 +23,18 @@ stores = App(
 
 
 @stores.command()
-def stats(store: StorePath = None) -> None:
+def stats(store: StorePath = None, as_json: AsJson = False) -> None:
     """Count the scores and embeddings of each scorer in the store."""
     scores = _existing(store)
+    if as_json:
+        keys = {"scores": "cells", "failed": "failed", "embeddings": "embeddings"}
+        console.print_json(
+            [
+                {"scorer": s.scorer, **{key: getattr(s, name) for key, name in keys.items()}}
+                for s in scores.stats()
+            ]
+        )
+        return
     rows = [[s.cells, s.failed, s.embeddings, s.scorer] for s in scores.stats()]
     console.print_table(["scores", "failed", "embeddings", "scorer"], rows, str(scores.path))
 
@@ -37,10 +46,14 @@ def prune(
         bool, typer.Option("--failed", help="Delete only failed scores, so that they are retried.")
     ] = False,
     store: StorePath = None,
+    as_json: AsJson = False,
 ) -> None:
     """Delete the scores and embeddings of a scorer from the store."""
     deleted = _existing(store).prune(_id_glob(scorer), failed_only=failed)
-    print(f"{deleted} scores and embeddings were deleted")
+    if as_json:
+        console.print_json({"deleted": deleted})
+    else:
+        print(f"{deleted} scores and embeddings were deleted")
 
 
 @stores.command()
@@ -57,6 +70,7 @@ def export(
     ] = "*",
     store: StorePath = None,
     spreadsheet: Spreadsheet = False,
+    as_json: AsJson = False,
 ) -> None:
     """Export all stored scores as a table: scorer, image, text, value, error."""
     from t2v_eval.inputs import tables
@@ -68,12 +82,14 @@ def export(
         tables.check_suffix(out)
         files.check_file(out)
     rows = [row._asdict() for row in _existing(store).rows(_id_glob(scorer))]
-    if out is None:
+    if as_json:
+        console.print_json(rows)
+    elif out is None:
         text = tables.to_csv(rows, spreadsheet)
         sys.stdout.write(printable(text) if console.is_terminal() else text)
-    else:
+    if out is not None:
         tables.write_table(out, rows, spreadsheet)
-        console.say(f"{len(rows)} scores are in {out}")
+        console.note(f"{len(rows)} scores are in {out}")
 
 
 def _existing(store: Path | None) -> Store:

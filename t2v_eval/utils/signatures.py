@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 from typing import TypeAlias
 
+_DESCRIBED = re.compile(r"^ {4,12}([a-z_`][\w`, *]*): ", re.MULTILINE)
 EMPTY = {"object", "ABC", "Generic", "Protocol"}  # classes whose constructors take nothing
 
 
@@ -30,17 +33,45 @@ def accepted(file: Path, name: str) -> frozenset[str] | None:
     >>> sorted(accepted(Path(__file__), "accepted"))
     ['file', 'name']
     """
+    found = described(file, name)
+    return None if found is None else frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """A keyword argument as its source writes it.
+
+    Attributes:
+        type: the annotation; empty without one.
+        default: the default; empty where it is required.
+        text: what the docstring says of it; empty if nothing.
+
+    >>> Argument("int", default="3").default
+    '3'
+    """
+
+    type: str = ""
+    default: str = ""
+    text: str = ""
+
+
+def described(file: Path, name: str) -> Mapping[str, Argument] | None:
+    """Return the arguments of `accepted` with types, defaults and descriptions; None if unknown.
+
+    >>> described(Path(__file__), "accepted")["file"]
+    Argument(type='Path', default='', text='a Python file.')
+    """
     try:
         state = file.stat()
     except OSError:
         return None
-    return _accepted_by(file, name, (state.st_mtime_ns, state.st_size))
+    return _described_by(file, name, (state.st_mtime_ns, state.st_size))
 
 
 @lru_cache(maxsize=256)  # hundreds of cards share a few classes
-def _accepted_by(file: Path, name: str, state: tuple[int, int]) -> frozenset[str] | None:
+def _described_by(file: Path, name: str, state: tuple[int, int]) -> Mapping[str, Argument] | None:
     try:
-        return frozenset(_accepted(file, name, ()))
+        return _accepted(file, name, ())
     except (UnseenError, OSError, SyntaxError, UnicodeDecodeError):
         return None
 
@@ -55,10 +86,10 @@ Call: TypeAlias = tuple[str, list[str]]  # what is called, and the names of its 
 
 def _accepted(
     file: Path, name: str, within: tuple[Place, ...], passed: Sequence[Place] = ()
-) -> set[str]:
+) -> dict[str, Argument]:
     """Return the keyword arguments that remain for a call with positional arguments."""
     if name in EMPTY:
-        return set()
+        return {}
     if (file, name) in within:
         raise UnseenError
     within = (*within, (file, name))
@@ -70,19 +101,31 @@ def _accepted(
             raise UnseenError
         return _accepted(*_place(file, *imports[name]), within, passed)
     if isinstance(node, ast.Dict):
-        return set().union(*(_accepted(file, _name(v), within, passed) for v in node.values))
+        return _merged(_accepted(file, _name(v), within, passed) for v in node.values)
     if isinstance(node, ast.FunctionDef):
         return _function_keywords(node, file, within, _calls(node), passed)
+    texts = _texts(node)
     bases = [_name(base) for base in node.bases]
     if "TypedDict" in bases:
-        return {_name(field.target) for field in node.body if isinstance(field, ast.AnnAssign)}
+        return {
+            _name(field.target): Argument(
+                ast.unparse(field.annotation), text=texts.get(_name(field.target), "")
+            )
+            for field in node.body
+            if isinstance(field, ast.AnnAssign)
+        }
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
             onward: list[Call] = [(base, []) for base in bases]
-            return _function_keywords(part, file, within, onward, [(file, "self"), *passed])
+            keywords = _function_keywords(part, file, within, onward, [(file, "self"), *passed])
+            keywords = {
+                key: replace(argument, text=texts.get(key, argument.text))
+                for key, argument in keywords.items()
+            }
+            return _completed(keywords, file, bases, within)
     if any(_name(decorator).endswith("dataclass") for decorator in node.decorator_list):
         raise UnseenError
-    return set().union(*(_accepted(file, base, within, passed) for base in bases))
+    return _merged(_accepted(file, base, within, passed) for base in bases)
 
 
 def _function_keywords(
@@ -91,22 +134,88 @@ def _function_keywords(
     within: tuple[Place, ...],
     onward: Sequence[Call],
     passed: Sequence[Place],
-) -> set[str]:
+) -> dict[str, Argument]:
     arguments = node.args
     names = [a.arg for a in (*arguments.posonlyargs, *arguments.args)]
     places = dict(zip(names, passed, strict=False))
-    keywords = {*names, *(a.arg for a in arguments.kwonlyargs)} - places.keys()
+    keywords = {
+        name: argument for name, argument in _own_arguments(node).items() if name not in places
+    }
     if arguments.kwarg is None:
         return keywords
     annotation = arguments.kwarg.annotation
     if isinstance(annotation, ast.Subscript) and _name(annotation.value) == "Unpack":
-        return keywords | _accepted(file, _name(annotation.slice), within)
+        return _accepted(file, _name(annotation.slice), within) | keywords
     if not onward:
         raise UnseenError
     for target, values in onward:
         further = [places.get(value, (file, value)) for value in values]
-        keywords |= _accepted(*places.get(target, (file, target)), within, further)
+        keywords = _accepted(*places.get(target, (file, target)), within, further) | keywords
     return keywords
+
+
+def _own_arguments(node: ast.FunctionDef) -> dict[str, Argument]:
+    """Return the named arguments of a function, without those behind ``**options``."""
+    arguments = node.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
+    defaults += arguments.defaults
+    texts = _texts(node)
+    return {
+        a.arg: Argument(
+            ast.unparse(a.annotation) if a.annotation else "",
+            ast.unparse(default) if default else "",
+            texts.get(a.arg, ""),
+        )
+        for a, default in zip(
+            [*positional, *arguments.kwonlyargs],
+            [*defaults, *arguments.kw_defaults],
+            strict=True,
+        )
+    }
+
+
+def _texts(node: ast.ClassDef | ast.FunctionDef) -> dict[str, str]:
+    """Return what the sections "Args" and "Attributes" of a docstring say of each name."""
+    texts: dict[str, str] = {}
+    text = re.sub(r"\n +\*\*?\w+: ", "\n\n", ast.get_docstring(node) or "")
+    for section in re.split(r"\n\s*\n", text):
+        head, _, body = section.partition("\n")
+        if head.strip() not in ("Args:", "Attributes:"):
+            continue
+        parts = _DESCRIBED.split(body if body.startswith("\n") else f"\n{body}")
+        for names, text in zip(parts[1::2], parts[2::2], strict=True):
+            for name in names.split(","):
+                texts.setdefault(name.strip(" `*"), " ".join(text.split()))
+    return texts
+
+
+def _completed(
+    keywords: Mapping[str, Argument], file: Path, bases: Sequence[str], within: tuple[Place, ...]
+) -> dict[str, Argument]:
+    """Add what base classes say of arguments that a class passes on to them."""
+    complete = dict(keywords)
+    for base in bases:
+        try:
+            inherited = _accepted(file, base, within)
+        except UnseenError:
+            continue
+        for name, argument in complete.items():
+            if name in inherited:
+                above = inherited[name]
+                complete[name] = replace(
+                    argument,
+                    default=argument.default or above.default,
+                    text=argument.text or above.text,
+                )
+    return complete
+
+
+def _merged(parts: Iterable[Mapping[str, Argument]]) -> dict[str, Argument]:
+    merged: dict[str, Argument] = {}
+    for part in parts:
+        merged |= {name: argument for name, argument in part.items() if name not in merged}
+    return merged
 
 
 def _calls(node: ast.FunctionDef) -> list[Call]:

@@ -198,9 +198,9 @@ def test_the_command_takes_a_path(table, tmp_path):
     assert "no such file" in call(*common, "nowhere.csv", code=2).stderr
     listed = call("list", "benchmarks", "--kind", "own").stdout
     assert "own-table" not in listed, "it has no name of its own"
-    prompts, judgements = listed.splitlines()
-    assert prompts.startswith("*.csv *.tsv *.txt") and "column prompt" in prompts
-    assert judgements.startswith("*.csv *.tsv *.jsonl") and "image, text and human" in judgements
+    _, prompts, on_prompts, judgements, on_judgements = listed.splitlines()
+    assert prompts.startswith("*.csv *.tsv *.txt") and "column prompt" in on_prompts
+    assert judgements.startswith("*.csv *.tsv *.jsonl") and "image, text and human" in on_judgements
 
 
 def test_other_files_are_no_benchmarks():

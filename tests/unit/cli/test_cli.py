@@ -288,15 +288,37 @@ def test_demo_runs_what_cards_say(tmp_path, monkeypatch):
 
 
 def test_lists_take_patterns_and_kinds():
-    names = [line.split("\t")[0] for line in call("list", "models").stdout.splitlines()]
+    header, *lines = call("list", "models").stdout.splitlines()
+    assert header.split() == ["name", "kind", "summary", "license", "follows"]
+    starts = [header.index(column) for column in header.split()]
+    assert all(not line[start - 2 : start].strip() for line in lines for start in starts[1:3])
+    names = [line.split()[0] for line in lines]
     assert names == models.names() and "toy-colours" in names
     lines = call("list", "models", "toy-[op]*", "--kind", "oracle").stdout.splitlines()
-    assert lines == ["toy-oracle\toracle\tright but one in `wrong`\t\t"]
-    assert call("list", "benchmarks", "toy-i*").stdout.startswith("toy-items\t")
-    names = [line.split("\t")[0] for line in call("list", "benchmarks").stdout.splitlines()]
-    assert [name for name in names if not name.startswith("*")] == benchmarks.names()
-    assert call("list", "templates", "plain").stdout.startswith("plain\ttemplate\t{}")
-    assert call("list", "models", "nothing*").stdout == ""
+    assert lines[1:] == ["toy-oracle  oracle  right but one in `wrong`"]
+    assert "\ntoy-items " in call("list", "benchmarks", "toy-i*").stdout
+    listed = call("list", "benchmarks").stdout.partition("\n\n")[0].splitlines()[1:]
+    assert benchmarks.names() == [line.split()[0] for line in listed]
+    assert call("list", "templates", "plain").stdout.splitlines()[1].split()[:2] == [
+        "plain",
+        "template",
+    ]
+    nothing = call("list", "models", "nothing*")
+    assert nothing.stdout == "" and "no models match 'nothing*'" in nothing.stderr
+    assert "Did you mean 'toy-colours'" in call("list", "models", "toy-colors", code=2).stderr
+
+
+def test_a_scorer_s_options_are_listed_with_their_flags(images):
+    shown = call("list", "models", "tiny-clip").stdout
+    assert "\n--batch-size (int)\n    the first batch size" in shown
+    assert "\n--option local_files_only= (bool, False)\n" in shown
+    assert "\n--question (str)" in shown and "card" not in shown.partition("options (type")[2]
+    shown = call("list", "benchmarks", "scenes").stdout
+    assert "\n--benchmark-option n= (int, 600)\n    number of items" in shown
+    options = json.loads(call("list", "models", "gpt-4o", "--json").stdout)["options"]
+    by_name = {option["name"]: option for option in options}
+    assert by_name["max_cost"]["flag"] == "--max-cost" and by_name["max_cost"]["help"]
+    assert by_name["timeout"]["type"] == "float" and by_name["timeout"]["default"] == "60.0"
 
 
 def test_store_commands(images, tmp_path, store):
@@ -372,7 +394,7 @@ def test_a_real_process(images):
 
 def test_python_m_is_the_same_program():
     done = subprocess.run(
-        [sys.executable, "-m", "t2v_eval", "list", "models", "nothing*"],
+        [sys.executable, "-m", "t2v_eval", "list", "models", "nothing*", "-q"],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -441,7 +463,6 @@ def test_a_scorer_that_uses_no_text_needs_none(images):
 
 
 def test_a_full_name_lists_all_that_its_card_says():
-    lines = call("list", "models", "toy-colours").stdout.splitlines()
-    facts = dict(line.split("\t") for line in lines)
+    facts = json.loads(call("list", "models", "toy-colours", "--json").stdout)
     assert facts["name"] == "toy-colours" and facts["summary"] == "colours and letters"
     assert facts["differentiable"] == "False"

@@ -149,7 +149,7 @@ def test_a_subset_is_that_of_the_command_line(program, tmp_path, capsys, monkeyp
     command = ["--model", "toy-flags", "--root_dir", str(tmp_path), "--no_store"]
     program.main([*command, "--subset", "Even", "--out", str(tmp_path / "out")])
     out, err = capsys.readouterr()
-    assert "6 of 12 items" in out and "toy-untagged: subset='Even': the items of" in err
+    assert "6 of 12 items" in out and "toy-untagged: `subset='Even'`: the items of" in err
     (run,) = json.loads((tmp_path / "out" / "report.json").read_text())["runs"]
     assert run["benchmark"]["subset"] == ["Even"] and run["benchmark"]["items"] == 6
     with pytest.raises(SystemExit) as stopped:

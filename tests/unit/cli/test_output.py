@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli import console
 from t2v_eval.cli.main import app
+from t2v_eval.cli.progress import Bars
 from t2v_eval.errors import OutputError, T2VWarning, TableError
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs import tables
@@ -270,7 +271,7 @@ def test_all_that_the_console_shows_is_plain(terminal):
         for n, run in enumerate(runs)
     ]
     console.print_report(Report(runs))
-    with console.Bars() as bars:
+    with Bars() as bars:
         bars.add(EVIL)
     with console.waiting(EVIL):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -73,8 +74,8 @@ def test_a_wrapper_that_is_taken_for_a_template_is_told_from_one():
 
 
 def test_the_list_says_what_is_a_template_and_where_a_wrapper_goes():
-    output = CliRunner().invoke(app, ["list", "templates"]).stdout.splitlines()
-    kinds = dict(line.split("\t")[:2] for line in output)
+    output = json.loads(CliRunner().invoke(app, ["list", "templates", "--json"]).stdout)
+    kinds = {row["name"]: row["kind"] for row in output}
     assert kinds["llava-v1"] == "wrapper, chat=" and kinds["vqascore"] == "template"
     assert {*templates(), *wrappers(), *models.conventions()} == kinds.keys() and len(
         output

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from t2v_eval.cli import console
-from t2v_eval.cli.options import AsJson, Resamples, Seed
+from t2v_eval.cli.options import AsJson, ImagePixels, Resamples, Seed
 from t2v_eval.errors import TableError
 from t2v_eval.utils.printable import printable
 
@@ -51,13 +52,27 @@ TagsColumn = Annotated[
 ]
 
 
+AgreementFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder to write a report to: tables, plots, differences between the columns and, "
+        "where the table has a column `image`, the rows with their images. Default: no report is "
+        "written.",
+        metavar="DIR",
+    ),
+]
+
+
 def agree(
+    ctx: typer.Context,
     table: RatedTable,
     human: HumanColumns,
     scores: ScoreColumns,
     more_scores: Annotated[list[str] | None, typer.Argument(hidden=True)] = None,
     group: GroupColumn = None,
     tags: TagsColumn = None,
+    out: AgreementFolder = None,
+    image_pixels: ImagePixels = 768,
     as_json: AsJson = False,
     resamples: Resamples = 1000,
     seed: Seed = 0,
@@ -70,7 +85,10 @@ def agree(
     """
     from t2v_eval.evaluation.agreement import agreement
     from t2v_eval.inputs.tables import read_table
+    from t2v_eval.utils.files import check_folder
 
+    if out is not None:
+        check_folder(out)
     with console.waiting("reading the table") as status:
         rows = read_table(table)
         try:
@@ -88,11 +106,24 @@ def agree(
             )
         except TableError as error:
             raise TableError(f"{table}: {error}") from error
+    page = None
+    if out is not None:
+        from t2v_eval.evaluation.agreement_runs import agreement_runs
+        from t2v_eval.report.about import About
+        from t2v_eval.report.report import Report
+
+        with console.waiting(f"writing the report to {out}"):
+            options: Any = {"group": group, "tags": tags, "resamples": resamples, "seed": seed}
+            runs = agreement_runs(rows, result, human, table=table, **options)
+            about = replace(About.of(runs), command=console.arguments(ctx))
+            page = Report(runs, about).write(out, image_pixels=image_pixels)
     if as_json:
         console.print_json(result.to_json())
     else:
         _print(result)
     _say_missing(result)
+    if page is not None:
+        console.say(f"Report: {page.resolve()}")
 
 
 def _say_missing(result: Agreement) -> None:

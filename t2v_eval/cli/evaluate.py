@@ -20,6 +20,7 @@ from t2v_eval.cli.options import (
     Columns,
     DryRun,
     ImageFolders,
+    ImagePixels,
     Limit,
     ModelNames,
     NoStore,
@@ -55,15 +56,6 @@ NoiseFloor = Annotated[
     typer.Option(
         help="Score 32 cells again in another order, with scorers that run here, and report how "
         "much scores change.",
-    ),
-]
-ImagePixels = Annotated[
-    int,
-    typer.Option(
-        help="Longer side of the images that the page opens, as far as its size allows; 0 for "
-        "small ones alone.",
-        min=0,
-        max=4096,
     ),
 ]
 

@@ -62,6 +62,15 @@ ImageFolders = Annotated[
         metavar="DIR",
     ),
 ]
+ImagePixels = Annotated[
+    int,
+    typer.Option(
+        help="Longer side of the images that the page opens, as far as its size allows; 0 for "
+        "small ones alone.",
+        min=0,
+        max=4096,
+    ),
+]
 Columns = Annotated[
     list[str] | None,
     typer.Option(

@@ -145,14 +145,14 @@ def agreement(
     0.333
     """
     columns = _checked_columns(rows, scores)
-    ratings = _mean_ratings(rows, [human] if isinstance(human, str) else human)
+    ratings = mean_ratings(rows, [human] if isinstance(human, str) else human)
     units = None if group is None else _groups(rows, group)
     by_tag = {ALL: np.arange(len(rows))} | _by_tag(rows, tags)
     intervals: dict[str, dict[str, Mapping[str, Interval]]] = {name: {} for name in columns}
     counts: dict[str, dict[str, Counts]] = {name: {} for name in columns}
     for column in columns:
         values = numbers(rows, column)
-        names = _metric_names(values, ratings)
+        names = metric_names(values, ratings)
         for tag, index in by_tag.items():
             if progress is not None:
                 progress(column, tag)
@@ -248,15 +248,27 @@ def _checked_columns(rows: Sequence[Row], scores: Iterable[str]) -> list[str]:
     return columns
 
 
-def _metric_names(scores: FloatArray, ratings: FloatArray) -> list[str]:
-    """Return the metrics that scores and ratings of these values allow."""
+def metric_names(scores: FloatArray, ratings: FloatArray) -> list[str]:
+    """Return the metrics that scores and ratings of these values allow.
+
+    >>> "auroc" in metric_names(np.array([0.1, 0.2]), np.array([0.0, 1.0]))
+    True
+    """
     labelled = _is_binary(ratings)
     names = [name for name, metric in METRICS.items() if labelled or not metric.needs_labels]
     return [*names, "accuracy"] if labelled and _is_binary(scores) else names
 
 
-def _mean_ratings(rows: Sequence[Row], columns: Sequence[str]) -> FloatArray:
-    """Return each row's mean over the columns that hold a number there."""
+def mean_ratings(rows: Sequence[Row], columns: Sequence[str]) -> FloatArray:
+    """Return each row's mean over the columns that hold a number there; NaN where none does.
+
+    Raises:
+        TableError: as `numbers`.
+        InputError: there are no columns.
+
+    >>> mean_ratings([{"one": 4, "two": 5}, {"one": None, "two": None}], ["one", "two"])
+    array([4.5, nan])
+    """
     if not columns:
         raise InputError("agreement needs a column of human ratings")
     ratings = np.stack([numbers(rows, column) for column in columns])
@@ -334,11 +346,31 @@ def _statistic(
     present = ~(np.isnan(s) | np.isnan(h))
     s, h = s[present], h[present]
     if unit is None:
-        return _pooled(s[:, None], h[:, None], names), len(s)
-    _, position = np.unique(unit[present], return_inverse=True)
+        return unit_statistic(s, h, None, names), len(s)
+    units, position = np.unique(unit[present], return_inverse=True)
+    return unit_statistic(s, h, position, names), len(units)
+
+
+def unit_statistic(
+    s: FloatArray, h: FloatArray, position: IntArray | None, names: Sequence[str]
+) -> Statistic:
+    """Return a function from indices of units to the metrics of their rows.
+
+    Args:
+        s: (n,) scores; NaN where a row lacks a score or a rating.
+        h: (n,) ratings; NaN where the score is.
+        position: (n,) the unit of each row; None where each row is one, without groups.
+        names: the metrics.
+
+    >>> values = np.array([0.1, 0.4, 0.3])
+    >>> round(unit_statistic(values, np.arange(3.0), None, ["tau_b"])(np.arange(3))["tau_b"], 3)
+    0.333
+    """
+    if position is None:
+        return _pooled(s[:, None], h[:, None], names)
     s, h = _as_rows(s, position), _as_rows(h, position)
     pooled, within = _pooled(s, h, names), _within_groups(s, h, names)
-    return (lambda index: {**pooled(index), **within(index)}), len(s)
+    return lambda index: {**pooled(index), **within(index)}
 
 
 def _pooled(s: FloatArray, h: FloatArray, names: Sequence[str]) -> Statistic:

@@ -295,6 +295,15 @@ def environment(scorer: Scorer) -> dict[str, str]:
     >>> environment(t2v_eval.load("tiny-clip", device="cpu"))["device"]
     'cpu'
     """
+    return package_versions() | {"device": str(getattr(scorer, "device", "remote"))}
+
+
+def package_versions() -> dict[str, str]:
+    """Return the versions of Python and packages, and the platform.
+
+    >>> sorted(package_versions())[:2]
+    ['numpy', 'open_clip_torch']
+    """
     packages = ("t2v-eval", "torch", "transformers", "open_clip_torch", "pillow", "numpy")
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     for package in packages:
@@ -302,7 +311,7 @@ def environment(scorer: Scorer) -> dict[str, str]:
             versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return versions | {"device": str(getattr(scorer, "device", "remote"))}
+    return versions
 
 
 def summarize_details(details: Iterable[str]) -> dict[str, DetailSummary]:

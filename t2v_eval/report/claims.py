@@ -191,7 +191,16 @@ class _Writer:
         if top is None:
             yield Claim(f"No scorer reaches a value of {headline}: it is undefined {over}.", False)
         elif len(scorers) == 2 and gaps and not math.isnan(gaps[0].test.p_holm):
-            yield self._two_scorers(gaps[0], values, headline, over)
+            claim, pair = (
+                self._two_scorers(gaps[0], values, headline, over),
+                self.section.pairs[0][2],
+            )
+            if pair.used < pair.cells:
+                note = (
+                    f"The difference is of the {pair.used} of {pair.cells} scores that both have."
+                )
+                claim = claim._replace(basis=(note,))
+            yield claim
         elif gaps:
             text = (
                 f"Of {len(scorers)} scorers, {top} reaches the highest {headline} {over} "

@@ -16,6 +16,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from t2v_eval.evaluation.agreement_runs import NO_IMAGE
 from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark, excludes_zero, title
 from t2v_eval.evaluation.run import Run
 from t2v_eval.report import thumbnails
@@ -32,7 +33,7 @@ from t2v_eval.report.format import PAGE, duration, verdict
 from t2v_eval.report.item_browser import MAX_ITEMS, ItemBrowser
 from t2v_eval.report.plots import Distribution, Pairing, histograms, scatter
 from t2v_eval.report.tables import Section, sections
-from t2v_eval.report.thumbnails import NO_IMAGE, Album
+from t2v_eval.report.thumbnails import Album
 from t2v_eval.stats.bootstrap import Interval
 
 IMAGE_PIXELS = 768  # the longer side of images in the dialog
@@ -212,6 +213,7 @@ def _section(
             [scorer for scorer in ranked if scorer in aligned]
         ),
         "items": len(data["items"]),
+        "shows_items": any(image[0] != -3 for item in data["items"] for image in item["images"]),
         "verdicts": any(
             headline in metrics for scorer in aligned for metrics in scorer["run"].verdicts
         ),
@@ -236,7 +238,7 @@ def _headings(section: Mapping[str, Any]) -> dict[str, str]:
         "distributions": "Distributions of scores",
         "people": f"Scores and {section['judges_text']}" if section["against_people"] else "",
         "scorers": "Scorers against each other" if section["against_each_other"] else "",
-        "list": "Items",
+        "list": "Items" if section["shows_items"] else "",
     }
     return {anchor: heading for anchor, heading in headings.items() if heading}
 

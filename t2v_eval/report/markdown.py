@@ -107,7 +107,8 @@ def _failures(section: Section) -> Iterator[str]:
 
 def _provenance(scorers: Iterable[tuple[str, Run]]) -> Iterator[str]:
     for label, run in scorers:
-        facts = {"id": run.scorer.id, "question": run.scorer.question}
+        facts = {"id": run.scorer.id}
+        facts |= {"question": run.scorer.question} if run.scorer.question else {}
         facts |= {"answer": run.scorer.answer} if run.scorer.answer else {}
         facts |= {k.replace("_", " "): str(v) for k, v in run.scorer.execution.items()}
         facts |= {"noise floor": run.noise_floor.describe(), "time": f"{run.seconds:.1f} s"}

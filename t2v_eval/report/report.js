@@ -82,7 +82,7 @@ function single(data, item, whole) {
     element("span", { class: "text", dir: "auto" }, text), rating(data, item, j),
     element("div", { class: "scores" }, ...data.scorers.map((_, k) => score(data, item, j, k, whole)))));
   return element("div", { class: "single" },
-    element("div", {}, generatorOf(data, item, 0), imageOf(item.images[0], whole), whole && caption ? element("small", { class: "file" }, caption) : null),
+    item.images[0][0] === -3 ? element("div") : element("div", {}, generatorOf(data, item, 0), imageOf(item.images[0], whole), whole && caption ? element("small", { class: "file" }, caption) : null),
     element("div", { class: "rows" }, ...rows));
 }
 

@@ -15,12 +15,12 @@ from typing import Any
 
 from PIL import Image, features
 
+from t2v_eval.evaluation.agreement_runs import NO_IMAGE
 from t2v_eval.inputs.decode_budget import BUDGET
 from t2v_eval.inputs.media import Media, MediaLike, Video, decode, open_media
 from t2v_eval.inputs.video import Sampling, clip
 
 SIDE, SMALL_SIDE = 160, 112  # the longer side in pixels; the second where there are many
-NO_IMAGE = ""  # in the place of an image, of a row that names none
 MANY = 1500
 MAX_BYTES = 24 * 2**20  # of all data URLs in a page
 

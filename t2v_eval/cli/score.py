@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from t2v_eval.scoring.results import ScoringResult
 
 Images = Annotated[
-    list[str] | None, typer.Argument(help="Image or video files, or URLs.", metavar="IMAGE")
+    list[str] | None,
+    typer.Argument(
+        help="Image or video files, URLs, folders (their images, sorted) or globs in quotes.",
+        metavar="IMAGE",
+    ),
 ]
 Texts = Annotated[
     list[str] | None,

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from t2v_eval.cli.image_arguments import expand_images
 from t2v_eval.errors import InputError, MediaError, TableError
 from t2v_eval.utils.printable import redact_userinfo
 
@@ -43,7 +44,7 @@ def read_blocks(
     """Return images x texts, or the rows of a table, as blocks to score.
 
     Args:
-        images: paths or URLs.
+        images: paths, URLs, folders or globs; see `expand_images`.
         texts: texts; None is one empty text, for scorers that use no text.
         pairs: a table instead of images and texts.
         columns: the table's columns of images and of texts.
@@ -62,7 +63,7 @@ def read_blocks(
         raise InputError("pass images and at least one --text, or a table with --pairs")
     from t2v_eval.scoring.plan import Block
 
-    paths = [_resolve(root, image) for image in images]
+    paths = expand_images(images, root)
     return TableInput([Block.of(paths, texts or [""])], [{}], {})
 
 

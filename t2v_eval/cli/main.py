@@ -19,6 +19,7 @@ from t2v_eval.cli.gate import gate
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
+from t2v_eval.cli.reports import report, reports
 from t2v_eval.cli.score import score
 from t2v_eval.cli.store import stores
 
@@ -48,6 +49,8 @@ app = App(
     "failed, 2 an error, 3 a gate failed, 130 interrupted, 143 terminated.",
 )
 app.add_typer(stores, name="store")
+app.add_typer(report, name="report")
+app.add_typer(reports, name="reports")
 app.command()(agree)
 app.command()(data)
 app.command()(gate)

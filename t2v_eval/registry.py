@@ -34,6 +34,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
 from t2v_eval.utils.arguments import file_endings, unknown_argument
+from t2v_eval.utils.card_tables import TABLES, check_tables, holds
 from t2v_eval.utils.signatures import accepted, source_of
 from t2v_eval.utils.toml import read_toml
 
@@ -107,6 +108,8 @@ class ModelCard(Card):
         questions: templates by the name of a version of t2v_metrics.
         tested: "CLASS LANGUAGE_MODEL" of each network of its family for which a test compares
             shared work with unshared; others are compared when they are loaded.
+        generator: of a family, "MODULE.CLASS" of what makes images by the same service; the
+            module is relative to the folder of the card's module.
 
     >>> ModelCard("mine", "Mine", "my_package.mine", range="0 to 1").range
     '0 to 1'
@@ -122,6 +125,7 @@ class ModelCard(Card):
     follows: str = ""
     questions: Mapping[str, str] = field(default_factory=dict)
     tested: Sequence[str] = ()
+    generator: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +179,15 @@ def _facts(card_type: type[Card]) -> dict[str, str]:
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a text", lambda value: isinstance(value, str)),
     "bool": ("true or false", lambda value: isinstance(value, bool)),
-    "Sequence[str]": ("a list of texts", lambda value: _holds(value, str)),
+    "Sequence[str]": ("a list of texts", lambda value: holds(value, str)),
     "Mapping[str, str]": (
         "a table of texts",
-        lambda value: isinstance(value, Mapping) and _holds([*value.values()], str),
+        lambda value: isinstance(value, Mapping) and holds([*value.values()], str),
     ),
     "Mapping[str, Any]": ("a table", lambda value: isinstance(value, Mapping)),
     "tuple[int, int] | None": (
         "a list of two whole numbers",
-        lambda value: _holds(value, int) and len(value) == 2,
+        lambda value: holds(value, int) and len(value) == 2,
     ),
 }
 
@@ -471,8 +475,8 @@ def _entries(package: str, card_type: type[C]) -> tuple[list[_Entry[C]], list[_E
             table = read_toml(file)
             beside = ".".join(file.relative_to(folder).with_suffix("").parts)
             module = f"{package}.{table.pop('module', beside)}"
-            _check_tables(table, file)
-            shared = {k: v for k, v in table.items() if k not in _TABLES}
+            check_tables(table, file)
+            shared = {k: v for k, v in table.items() if k not in TABLES}
             for name, facts in table.get("names", {}).items():
                 names.setdefault(
                     name, (_card(name, {**shared, **facts}, module, file, card_type), "")
@@ -490,36 +494,6 @@ def _entries(package: str, card_type: type[C]) -> tuple[list[_Entry[C]], list[_E
                     argument,
                 )
     return list(names.values()), list(families.values())
-
-
-_TABLES = ("names", "families")
-# No character that a glob, a terminal or a path reads in its own way.
-_NAME, _FAMILY = r"\w[\w.:/@+-]*", r"\w[\w.+-]*"
-_FORMS = {
-    "names": "use letters, digits and . : / @ + - _",
-    "families": "use letters, digits and . + - _",
-}
-
-
-def _check_tables(table: Mapping[str, Any], file: Path) -> None:
-    """Check that a file holds cards, and that each is a table."""
-    if not any(key in table for key in _TABLES):
-        raise InputError(f"{file} holds no card: a card is a table [names.NAME] or [families.NAME]")
-    for key, form in (("names", _NAME), ("families", _FAMILY)):
-        cards = table.get(key, {})
-        if not isinstance(cards, Mapping) or not all(
-            isinstance(facts, Mapping) for facts in cards.values()
-        ):
-            raise InputError(f"{file}: {key} must hold tables, one [{key}.NAME] for each name")
-        for name, facts in cards.items():
-            if not re.fullmatch(form, name):
-                raise InputError(f"{file}: {name!r} cannot be one of the {key}: {_FORMS[key]}")
-            ends = facts.get("suffixes", table.get("suffixes", []))
-            for end in ends if _holds(ends, str) else ():
-                if not re.fullmatch(r"\.\w[\w.-]*", end):
-                    raise InputError(
-                        f"{file}: {name!r} takes no ending {end!r}: it needs a full stop"
-                    )
 
 
 def _card(
@@ -542,11 +516,6 @@ def _card(
     return card_type(name=name, module=module, args=args, file=file, **facts)
 
 
-def _holds(value: Any, kind: type) -> bool:
-    """Return whether a value is a list of this type; True is not a number."""
-    return isinstance(value, (list, tuple)) and all(type(item) is kind for item in value)
-
-
 def _options(card: Card) -> set[str]:
     """Return the options that the class of a card takes, as far as is known."""
     takes = card.file and accepted(source_of(card.file, card.module), card.entry)
@@ -565,7 +534,7 @@ def _checked(card: C) -> C:
     takes = accepted(source, card.entry)
     for key in card.args:
         if takes is not None and key not in takes:
-            valid_keys = sorted({*_facts(type(card)), *_TABLES, *takes} - {"card"})
+            valid_keys = sorted({*_facts(type(card)), *TABLES, *takes} - {"card"})
             close = difflib.get_close_matches(key, valid_keys, 1, cutoff=0.5)
             hint = f"did you mean {close[0]!r}?" if close else f"{card.entry} of {source} takes "
             hint += "" if close else ", ".join(sorted(takes - {"card"}))

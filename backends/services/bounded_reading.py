@@ -26,6 +26,7 @@ class ReadLimits(NamedTuple):
     Attributes:
         key: the key to redact.
         seconds: time for a whole response, however slowly its bytes arrive.
+        max_bytes: the largest response, decompressed.
 
     >>> ReadLimits(Key("sk-0123456789"), seconds=60.0).seconds
     60.0
@@ -33,6 +34,7 @@ class ReadLimits(NamedTuple):
 
     key: Key
     seconds: float
+    max_bytes: int = MAX_ANSWER_BYTES
 
 
 # Loggers that write response headers, where a program logs at level DEBUG.
@@ -95,7 +97,8 @@ def _limit_async(client: Any) -> Any:
             request.headers["accept-encoding"] = "gzip"
             response = await super().send(request, stream=True, **more)
             try:
-                decompress = _Decompressor(response, MAX_ANSWER_BYTES, self._read_limits.seconds)
+                limits = self._read_limits
+                decompress = _Decompressor(response, limits.max_bytes, limits.seconds)
                 content = [part async for raw in response.aiter_raw() for part in decompress(raw)]
             finally:
                 await response.aclose()
@@ -115,7 +118,7 @@ def _limit_sync(client: Any) -> Any:
             response = super().send(request, stream=True, **more)
             if stream and response.is_success:  # a file, which is redacted line by line
                 return _read_response(response, self._parts(response, MAX_FILE_BYTES), None)
-            content = b"".join(self._parts(response, MAX_ANSWER_BYTES))
+            content = b"".join(self._parts(response, self._read_limits.max_bytes))
             return _read_response(response, content, self._read_limits.key)
 
         def _parts(self, response: Any, max_bytes: int) -> Iterator[bytes]:

@@ -19,7 +19,7 @@ from t2v_eval.remote.request_pool import Limits, RetryError, seconds_to_wait
 
 from .api_key import Key
 from .batches.openai import OpenAIBatchClient
-from .bounded_reading import ReadLimits, limit_client, redact_logs
+from .bounded_reading import MAX_ANSWER_BYTES, ReadLimits, limit_client, redact_logs
 from .credentials import check_base_url, client_kwargs, require_choice, resolve_api_key
 from .json_fields import (
     NOT_JSON,
@@ -80,6 +80,7 @@ class OpenAIProtocol(ServiceProtocol):
     key_variables: ClassVar[tuple[str, ...]] = ("OPENAI_API_KEY",)
     missing_key_hint = ". A server that wants none is 'openai-compatible:...'"
     token_limit = "max_completion_tokens"
+    max_answer_bytes = MAX_ANSWER_BYTES
 
     def __init__(
         self,
@@ -126,7 +127,8 @@ class OpenAIProtocol(ServiceProtocol):
             timeout=timeout,
             max_retries=0,  # the pool asks again
             http_client=AsyncClient(
-                read_limits=ReadLimits(self._key, timeout), **client_kwargs(self.base_url)
+                read_limits=ReadLimits(self._key, timeout, self.max_answer_bytes),
+                **client_kwargs(self.base_url),
             ),
         ) as client:
             with redact_logs(self._key):

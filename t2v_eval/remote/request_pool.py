@@ -205,6 +205,7 @@ class Pool(Generic[T]):
         session: opens what is needed during the run, such as connections.
         limits: limits of the run.
         stop_reason: returns why the run must stop, or ""; called before each request.
+        resume_hint: how a later run goes on, for messages.
 
     >>> from contextlib import nullcontext
     >>> async def ask(number):
@@ -221,8 +222,9 @@ class Pool(Generic[T]):
         session: Callable[[], AbstractAsyncContextManager[Any]],
         limits: Limits,
         stop_reason: Callable[[], str] = lambda: "",
+        resume_hint: str = RESUME_HINT,
     ) -> None:
-        self.num_jobs, self.limits = num_jobs, limits
+        self.num_jobs, self.limits, self._resume_hint = num_jobs, limits, resume_hint
         self._ask, self._session, self._stop_reason = ask, session, stop_reason
         self.concurrency = AdaptiveConcurrency(limits.concurrency)
         self.sent = 0
@@ -316,7 +318,7 @@ class Pool(Generic[T]):
                 await asyncio.wait_for(self._ask_all(), seconds)
             except TimeoutError:
                 self._limit_message = (
-                    f"not asked: the run's limit of {seconds:g} s was over; {RESUME_HINT}"
+                    f"not asked: the run's limit of {seconds:g} s was over; {self._resume_hint}"
                 )
 
     async def _ask_all(self) -> None:
@@ -412,7 +414,7 @@ class Pool(Generic[T]):
         maximum = self.limits.max_requests
         if not self._limit_message and maximum is not None and self.sent >= maximum:
             self._limit_message = (
-                f"not asked: the limit of {maximum} requests was reached; {RESUME_HINT}"
+                f"not asked: the limit of {maximum} requests was reached; {self._resume_hint}"
             )
         self._limit_message = self._limit_message or self._stop_reason()
         if self._limit_message:
@@ -428,8 +430,7 @@ class Pool(Generic[T]):
             self._fail(
                 ServiceError(
                     f"{reason}; {self._failures_in_a_row} questions in a row were given up, so the "
-                    "run stops. Answers so far are in the store, if there is one: run it "
-                    "again to go on"
+                    f"run stops; {self._resume_hint}"
                 )
             )
 

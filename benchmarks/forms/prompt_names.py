@@ -75,6 +75,10 @@ class Names:
         self._tagged: dict[str, tuple[list[int], Names]] = {}
         self._forms = [(form, _index((n, form(text)) for n, text in texts)) for form in FORMS]
 
+    def number_of(self, n: int) -> str:
+        """Return the number that an image of a prompt may be named by, with five digits."""
+        return f"{int(self.prompts[n].id) if self._ids_are_numbers else n:05}"
+
     def find(self, name: str, prompt_first: bool = True) -> tuple[str, list[int]] | None:
         """Return the matching rule and the numbers of the prompts of a name; None without a match.
 

@@ -85,8 +85,7 @@ class PromptsForm(Published):
                 f"{self.name} is a set of {len(prompts)} prompts: pass the folder of images "
                 "generated from them as `images=`, once for each generator"
             )
-        chosen = {id(prompt) for prompt in self.selection.with_tags(prompts)}
-        part = [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
+        part = self._chosen(prompts)
         names = _generator_names(self.images)
         images_by_folder = []
         for name, image_folder in zip(names, self.images, strict=True):
@@ -119,6 +118,27 @@ class PromptsForm(Published):
                 tags=prompt.tags,
                 id=prompt.id,
             )
+
+    @override
+    def prompts_by_name(self) -> dict[str, str]:
+        self.selection.restart()
+        prompts = list(self.prompts(self.folder()))
+        names = Names(prompts)
+        by_name = {}
+        for n in self._chosen(prompts):
+            name = names.number_of(n)
+            if names.find(f"{name}_0", prompt_first=False) != ("by number", [n]):
+                raise BenchmarkDataError(
+                    f"{self.place}: the image {name}_0.png would not be found as that of prompt "
+                    f"{prompts[n].id}, {prompts[n].text!r}; give the prompts other ids"
+                )
+            by_name[name] = prompts[n].text
+        return by_name
+
+    def _chosen(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Return the numbers of the prompts that the selection chooses."""
+        chosen = {id(prompt) for prompt in self.selection.with_tags(prompts)}
+        return [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
 
     def _remember(self, name: str, matched: FolderMatch, prompts: int, num_prompts: int) -> None:
         """Record for the report how a folder was read."""

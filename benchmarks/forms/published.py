@@ -56,15 +56,10 @@ class Published(Benchmark):
 
     @override
     def items(self) -> Sequence[Item]:
-        if self.root is None:
-            raise MissingDataError(f"{self.name} needs its files: {self.remedy('a folder')}")
-        if not self.root.is_dir():
-            if self.root.exists():
-                raise MissingDataError(f"{self.root} is a file: {self.remedy('a folder')}")
-            raise MissingDataError(f"there is no folder {self.root}: {self.remedy()}")
+        folder = self.folder()
         self.selection.restart()
         try:
-            items = list(self.read(self.root))
+            items = list(self.read(folder))
         except TableError as error:
             raise BenchmarkDataError(f"not as published: {error}") from error
         self._check_duplicates(items)
@@ -80,6 +75,20 @@ class Published(Benchmark):
                 stacklevel=2,
             )
         return items
+
+    def folder(self) -> Path:
+        """Return the folder of the published files.
+
+        Raises:
+            MissingDataError: there is none.
+        """
+        if self.root is None:
+            raise MissingDataError(f"{self.name} needs its files: {self.remedy('a folder')}")
+        if not self.root.is_dir():
+            if self.root.exists():
+                raise MissingDataError(f"{self.root} is a file: {self.remedy('a folder')}")
+            raise MissingDataError(f"there is no folder {self.root}: {self.remedy()}")
+        return self.root
 
     def remedy(self, folder: str = "") -> str:
         """Return what to do where files are missing."""

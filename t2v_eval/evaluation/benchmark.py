@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from t2v_eval.errors import UnsupportedError
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, Selection
 from t2v_eval.inputs.media import MediaLike
@@ -175,6 +176,19 @@ class Benchmark(ABC):
         items = self.items()
         # Adapters that read many images apply the selection themselves; the others leave it to us.
         return self.selection.choose(items) if self.selection.total is None else items
+
+    def prompts_by_name(self) -> Mapping[str, str]:
+        """Return the prompts that generators make images of, by the names of their images.
+
+        An image NAME.png, or NAME_0.png where there are several, is found by `images=`.
+
+        Raises:
+            UnsupportedError: the benchmark has images of its own.
+        """
+        raise UnsupportedError(
+            f"{self.name} has images of its own; generate images of a set of prompts, which "
+            "`t2v-eval list benchmarks` shows with --images, or of a file of prompts"
+        )
 
     @abstractmethod
     def items(self) -> Sequence[Item]:

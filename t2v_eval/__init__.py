@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from t2v_eval.evaluation.benchmark import Benchmark, Item
     from t2v_eval.evaluation.run import evaluate
     from t2v_eval.evaluation.sensitivity import Sensitivity, template_sensitivity
+    from t2v_eval.generators.generator import Generated, Generator
+    from t2v_eval.generators.run import generate
     from t2v_eval.inputs.media import Video
     from t2v_eval.inputs.template import Template
     from t2v_eval.local.dual_encoder import EmbeddingScorer
@@ -81,6 +83,8 @@ _NAMES_BY_MODULE = {
     "remote.scorer": "ApiScorer",
     "report.report": "Report compare",
     "scoring.scorer": "Scorer",
+    "generators.generator": "Generated Generator",
+    "generators.run": "generate",
     "evaluation.sensitivity": "Sensitivity template_sensitivity",
     "scoring.generation": "Explanation TokenProbability",
     "store": "Store",
@@ -94,6 +98,8 @@ __all__ = [
     "CLIPScore",
     "EmbeddingScorer",
     "Explanation",
+    "Generated",
+    "Generator",
     "ITMScore",
     "Item",
     "PairScorer",
@@ -110,6 +116,7 @@ __all__ = [
     "compare",
     "evaluate",
     "from_function",
+    "generate",
     "get_score_model",
     "list_all_clipscore_models",
     "list_all_itmscore_models",

@@ -8,6 +8,7 @@ T2VError
 │   └── UnknownTagError                no item of a benchmark has a tag
 ├── UnknownNameError (LookupError)     no such model, benchmark or template ("did you mean ...")
 ├── ScoringError (RuntimeError)        a model gave no usable score
+├── GenerationError (RuntimeError)     a generator made no image
 ├── UnsupportedError (TypeError)       this scorer or benchmark cannot do this
 ├── MissingPackageError (ImportError)  an optional package is not installed
 ├── CheckpointError (OSError)          weights: missing, unsafe to read, or of another model
@@ -138,6 +139,17 @@ class ScoringError(T2VError, RuntimeError):
     """
 
     detail: str | None = None
+
+
+class GenerationError(T2VError, RuntimeError):
+    """A generator made no image of a prompt, or none at all.
+
+    >>> try:
+    ...     raise GenerationError("'a cat': the service refuses it")
+    ... except RuntimeError as error:
+    ...     print(error)
+    'a cat': the service refuses it
+    """
 
 
 class UnsupportedError(T2VError, TypeError):

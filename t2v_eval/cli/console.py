@@ -373,14 +373,19 @@ def guarded(debug: bool = False) -> Iterator[None]:
 
 
 @contextmanager
-def stoppable(store: str | Path | Store | None) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into a message about `store` and exit codes 130 and 143."""
+def stoppable(store: str | Path | Store | None, hint: str = "") -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into a message and exit codes 130 and 143.
+
+    Args:
+        store: where finished scores are.
+        hint: the message, where no scores are computed.
+    """
     try:
         with sigterm_raises():
             yield
     except KeyboardInterrupt as error:
-        hint = f"finished scores are stored in {store}; run the same command again to continue"
-        stop(error, hint if store else "without a store, finished scores are lost")
+        stored = f"finished scores are stored in {store}; run the same command again to continue"
+        stop(error, hint or (stored if store else "without a store, finished scores are lost"))
 
 
 def stop(error: KeyboardInterrupt, hint: str = "") -> NoReturn:

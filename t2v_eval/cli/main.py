@@ -16,6 +16,7 @@ from t2v_eval.cli.data import data
 from t2v_eval.cli.evaluate import demo, evaluate
 from t2v_eval.cli.flags import App
 from t2v_eval.cli.gate import gate
+from t2v_eval.cli.generate import generate
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
@@ -54,6 +55,7 @@ app.add_typer(reports, name="reports")
 app.command()(agree)
 app.command()(data)
 app.command()(gate)
+app.command()(generate)
 app.command()(prefer)
 app.command()(with_scorer_options(score))
 app.command("eval")(with_scorer_options(evaluate))

@@ -23,23 +23,24 @@ LEAST_SECONDS = 1.0  # between two lines, so that a run of seconds prints no twe
 class Bars:
     """Progress of runs: a bar each in a terminal, lines of text elsewhere, nothing with --quiet.
 
-    Both show what runs, the number of scores done and in all, the scores computed per second, the
+    Both show what runs, the number of scores done and in all, those computed per second, the
     time left, and how many were reused from the store or failed.
 
     Args:
         clock: returns the time in seconds; another one in tests.
+        what: what is counted.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, what: str = "scores") -> None:
         terminal = console.console(stderr=True)
-        self._clock = clock
+        self._clock, self._what = clock, what
         self._prints_lines = not (terminal.is_terminal or console.is_quiet())
         self._lines: list[Lines] = []
         self._ended = threading.Event()
         self._ticker = threading.Thread(target=self._tick, name="t2v-eval-progress", daemon=True)
         self._progress = _TwoLines(
             BarColumn(bar_width=12),
-            TextColumn("{task.completed:.0f}/{task.total:.0f} scores"),
+            TextColumn(f"{{task.completed:.0f}}/{{task.total:.0f}} {what}"),
             TimeRemainingColumn(),
             TextColumn("left", style="dim"),
             TextColumn("{task.fields[rate]}{task.fields[more]}", style="dim"),
@@ -66,7 +67,7 @@ class Bars:
             return self._add_bar(label)
         for earlier in self._lines:
             earlier.end()
-        self._lines.append(Lines(label, self._clock))
+        self._lines.append(Lines(label, self._clock, self._what))
         return self._lines[-1].update
 
     def _tick(self) -> None:
@@ -100,10 +101,13 @@ class Lines:
     Args:
         label: what runs.
         clock: returns the time in seconds.
+        what: what is counted.
     """
 
-    def __init__(self, label: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.label = label
+    def __init__(
+        self, label: str, clock: Callable[[], float] = time.monotonic, what: str = "scores"
+    ) -> None:
+        self.label, self._what = label, what
         self._clock = clock
         self._started = self._last = clock()
         self._share = 0.0
@@ -142,8 +146,10 @@ class Lines:
     def _status(self, share: float) -> str:
         counts, elapsed = self._counts, self._clock() - self._started
         if counts is None:
-            return f"no scores yet, {duration(elapsed)}"
-        parts = [f"{_done(counts)}/{counts.cells} scores ({100 * share:.0f} %){_more(counts)}"]
+            return f"no {self._what} yet, {duration(elapsed)}"
+        parts = [
+            f"{_done(counts)}/{counts.cells} {self._what} ({100 * share:.0f} %){_more(counts)}"
+        ]
         rate = counts.computed / elapsed if elapsed else 0.0
         if rate:
             parts.append(f"{rate:.1f}/s")

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from t2v_eval.errors import InputError, MediaError, ScoringError, T2VError
+from t2v_eval.errors import GenerationError, InputError, MediaError, ScoringError, T2VError
 from t2v_eval.inputs.image_file import error_message
 from t2v_eval.utils.torch_internals import out_of_memory
 
@@ -157,11 +157,12 @@ def try_run(run: Callable[[A], B], item: A) -> B | Failure:
                 f"the device failed: {error_message(error)}; run it again; scores in a store are "
                 "kept, and CUDA_LAUNCH_BLOCKING=1 shows which operation fails"
             ) from error
-        if isinstance(error, T2VError) and not isinstance(error, (MediaError, ScoringError)):
+        if isinstance(error, T2VError) and not isinstance(error, _OF_ONE_ITEM):
             raise
         return Failure(error)
 
 
+_OF_ONE_ITEM = (MediaError, ScoringError, GenerationError)
 # After one, every use of the device fails. Older versions of PyTorch raise RuntimeError.
 _DEVICE_ERROR: type[Exception] | tuple[()] = getattr(torch, "AcceleratorError", ())
 

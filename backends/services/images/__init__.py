@@ -1,0 +1,1 @@
+"""Images of prompts by a service."""

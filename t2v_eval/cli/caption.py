@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from t2v_eval.cli import console
+from t2v_eval.cli.completion import model_names
 from t2v_eval.cli.options import (
     AsJson,
     CheckpointPath,
@@ -41,6 +42,7 @@ CaptionModel = Annotated[
         "--scorer",
         help="Name of a scorer; `list models` shows them. Default: the one marked for captions, "
         "with or without references.",
+        autocompletion=model_names,
     ),
 ]
 JsonFile = Annotated[

@@ -8,13 +8,20 @@ from typing import Annotated, Any
 import typer
 
 from t2v_eval.cli import console
+from t2v_eval.cli.completion import benchmark_names
 from t2v_eval.cli.options import AsJson
 from t2v_eval.errors import MissingDataError
 from t2v_eval.registry import benchmarks
 
 
 def data(
-    name: Annotated[str, typer.Argument(help="Name of a benchmark; `list benchmarks` shows them.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a benchmark; `list benchmarks` shows them.",
+            autocompletion=benchmark_names,
+        ),
+    ],
     root: Annotated[
         Path | None,
         typer.Option(

@@ -21,6 +21,7 @@ from typer import Option, Typer
 from typer.core import TyperCommand, TyperOption
 
 from t2v_eval.cli import console
+from t2v_eval.cli.examples import EXAMPLES, help_of
 from t2v_eval.errors import T2VError, UnknownNameError
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.utils.signatures import accepted, source_of
@@ -51,9 +52,13 @@ class App(Typer):
 
     def command(self, *arguments: Any, **settings: Any) -> Callable[[Any], Any]:
         """Return a decorator that registers a command."""
-        register = super().command(*arguments, **{"cls": Command, **settings})
 
         def decorate(command: Callable[..., None]) -> Callable[..., None]:
+            name = arguments[0] if arguments else settings.get("name", command.__name__)
+            example = EXAMPLES.get(name)
+            shown = {"epilog": f"Example: {example}"} if example else {}
+            defaults = {"cls": Command, "help": help_of(command.__doc__), **shown}
+            register = super(App, self).command(*arguments, **{**defaults, **settings})
             register(with_quiet(command))
             return command
 

@@ -42,7 +42,6 @@ class Commands(TyperGroup):
 app = App(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Score how well images match texts, and which scorer agrees best with people.",

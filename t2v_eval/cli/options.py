@@ -13,15 +13,25 @@ from typing import Annotated, Any, Literal
 import typer
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cli.completion import benchmark_names, model_names, template_names
 from t2v_eval.errors import InputError
 
 ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="Name of a scorer; `list models` shows them.")
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        help="Name of a scorer; `list models` shows them.",
+        autocompletion=model_names,
+    ),
 ]
 ModelNames = Annotated[
     list[str],
     typer.Option(
-        "--model", "-m", help="Name of a scorer (see `list models`); repeat it for several."
+        "--model",
+        "-m",
+        help="Name of a scorer (see `list models`); repeat it for several.",
+        autocompletion=model_names,
     ),
 ]
 BenchmarkNames = Annotated[
@@ -32,6 +42,7 @@ BenchmarkNames = Annotated[
         help="Name of a benchmark (see `list benchmarks`); or a file of your own: prompts (a .txt, "
         "or a table with a column prompt), whose images --images names, or judgements (a table "
         "with the columns image, text and human). Repeat it for several.",
+        autocompletion=benchmark_names,
     ),
 ]
 BenchmarkRoot = Annotated[
@@ -101,6 +112,7 @@ TemplateName = Annotated[
         help="Name of a question and answer template (see `list templates`). Default: the "
         "scorer's own.",
         metavar="NAME",
+        autocompletion=template_names,
     ),
 ]
 OnError = Annotated[

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from t2v_eval.cli import console
+from t2v_eval.cli.completion import model_names
 from t2v_eval.cli.image_arguments import expand_images
 from t2v_eval.cli.options import (
     AllowUrls,
@@ -28,6 +29,7 @@ JudgeName = Annotated[
         "--model",
         "-m",
         help="Name of a scorer that compares pairs; `list models --kind judge` shows them.",
+        autocompletion=model_names,
     ),
 ]
 JsonAnyway = Annotated[

@@ -204,6 +204,7 @@ def open_file(
     if "prompt" in (columns or {}) or path.suffix.lower() == ".txt":
         of_rows = []
     elif not of_rows and "prompt" not in names:
+        read_rows(path)  # raises where no row has columns, as in a list of texts
         raise TableError(_neither(path, names, bool(images)))
     if not of_rows:
         return OwnPrompts(file=file, images=images, card=card, **options)

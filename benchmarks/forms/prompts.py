@@ -85,6 +85,7 @@ class PromptsForm(Published):
                 f"{self.name} is a set of {len(prompts)} prompts: pass the folder of images "
                 "generated from them as `images=`, once for each generator"
             )
+        self._check_distinct()
         part = self._chosen(prompts)
         names = _generator_names(self.images)
         images_by_folder = []
@@ -139,6 +140,13 @@ class PromptsForm(Published):
         """Return the numbers of the prompts that the selection chooses."""
         chosen = {id(prompt) for prompt in self.selection.with_tags(prompts)}
         return [n for n, prompt in enumerate(prompts) if id(prompt) in chosen]
+
+    def _check_distinct(self) -> None:
+        """Refuse a folder that is passed twice: it would be compared with itself."""
+        places = [folder.resolve() for folder in self.images]
+        for folder, place in zip(self.images, places, strict=True):
+            if places.count(place) > 1:
+                raise BenchmarkDataError(f"{folder} is passed twice as `images=`: pass it once")
 
     def _remember(self, name: str, matched: FolderMatch, prompts: int, num_prompts: int) -> None:
         """Record for the report how a folder was read."""

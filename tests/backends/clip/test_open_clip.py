@@ -205,7 +205,7 @@ def test_wrong_architectures_are_named(checkpoint, tmp_path):
         t2v_eval.load("open_clip", checkpoint=checkpoint, arch=str(tmp_path / "bad.json"))
     with pytest.raises(InputError, match=r"gone\.json"):
         t2v_eval.load("open_clip", checkpoint=checkpoint, arch=str(tmp_path / "gone.json"))
-    with pytest.raises(InputError, match="checkpoint= and arch="):
+    with pytest.raises(InputError, match="`checkpoint=` and `arch="):
         t2v_eval.load("open_clip", checkpoint=checkpoint)
     with pytest.raises(CheckpointError, match=r"gone\.pt"):
         t2v_eval.load("open_clip", checkpoint="/gone.pt", arch="ViT-B-32")

@@ -222,7 +222,7 @@ def test_tested_versions_cost_nothing(name, load, monkeypatch):
 
 def test_a_mode_that_must_be_used_is_refused_where_it_is_wrong(load, newer, monkeypatch):
     monkeypatch.setattr("t2v_eval.backends.vlm.reading.prefix.prefix_cache", raising)
-    with pytest.raises(UnsupportedError, match="share='packed' is not possible here"):
+    with pytest.raises(UnsupportedError, match="`share='packed'` is not possible here"):
         load("qwen2.5-vl-7b", share="packed")
     assert load("qwen2.5-vl-7b", share=False).sharing_mode == "one by one"
 

@@ -145,7 +145,7 @@ def oracle(make):
 @pytest.mark.parametrize("share", [True, "packed", "repeated", "vision"])
 def test_every_mode_gives_what_pairs_by_themselves_give(kind, make, oracle, images, share):
     if (kind, share) in NOT_SHARED:
-        with pytest.raises(UnsupportedError, match=f"share='{share}' is not possible here; use"):
+        with pytest.raises(UnsupportedError, match=f"`share='{share}'` is not possible here; use"):
             make(share=share)
         return
     scorer = make(share=share)
@@ -258,7 +258,9 @@ def test_sharing_that_changes_something_is_given_up(qwen, images, monkeypatch):
     given_up_to("vision", together=False)
     monkeypatch.setattr(VisionEncoder, "encode", lambda *_: {}["nothing"])
     given_up_to("none", together=False)
-    with pytest.raises(UnsupportedError, match="share='vision' .* changes what this model answers"):
+    with pytest.raises(
+        UnsupportedError, match="`share='vision'` .* changes what this model answers"
+    ):
         load(qwen, share="vision")
 
 
@@ -345,7 +347,7 @@ def test_cards_and_arguments_say_how_a_model_is_asked(qwen, images):
     assert "rule=first-token" in other.id
     assert plain.card.kind == "vqa"
     assert not np.allclose(other(images, TEXTS), plain(images, TEXTS))
-    with pytest.raises(InputError, match="style='paligemma' takes no chat"):
+    with pytest.raises(InputError, match="`style='paligemma'` takes no chat"):
         load(qwen, chat="USER: <image>{}", style="paligemma")
     with pytest.raises(InputError, match="style='chatty'"):
         load(qwen, style="chatty")
@@ -384,9 +386,9 @@ def test_what_cannot_be_asked_is_refused(qwen, tmp_path):
         '{"model_type": "ours", "auto_map": {"AutoConfig": "ours.Config"}}'
     )
     for text_out in ("False", "no", 0.5):
-        with pytest.raises(InputError, match="trust_remote_code=.*; use True or False"):
+        with pytest.raises(InputError, match="`trust_remote_code=.*; use True or False"):
             load(qwen, trust_remote_code=text_out)
-    with pytest.raises(CheckpointError, match="pass trust_remote_code=True if you trust it"):
+    with pytest.raises(CheckpointError, match="pass `trust_remote_code=True` if you trust it"):
         load(mute)
 
 

@@ -269,7 +269,7 @@ def test_what_does_not_fit_is_said(tmp_path, scorer):
         load(FOLDER / "images")
     with pytest.raises(InputError, match="must hold <image>"):
         load(chat="USER: {}")
-    with pytest.raises(InputError, match="rule='likely'; use 'answer' or 'first-token'"):
+    with pytest.raises(InputError, match="`rule='likely'`; use 'answer' or 'first-token'"):
         load(rule="likely")
     broken = tmp_path / "broken"
     shutil.copytree(CHECKPOINT, broken)

@@ -81,7 +81,7 @@ def yes_of(logits: torch.Tensor, words, answer: str) -> float:
 
 def check_own_code(name, folder, by_hand, images):
     """That a card scores as the code itself does, once it is trusted, and not before."""
-    text_out = r"pass trust_remote_code=True if you trust it .*--option trust_remote_code=true"
+    text_out = r"pass `trust_remote_code=True` if you trust it"
     with pytest.raises(CheckpointError, match=text_out):
         t2v_eval.load(name, checkpoint=folder, device="cpu")
     trusted = {"checkpoint": folder, "device": "cpu", "trust_remote_code": True}
@@ -264,9 +264,9 @@ def test_own_code_that_is_shown_images_alone(own_code, name, architecture, proce
     scorer = t2v_eval.load(name, **trusted)
     with pytest.raises(MediaError, match=f"is a video, and this model takes none: .*{reason}"):
         scorer(Video.of(frames_of(1, 2)), "cat")
-    with pytest.raises(InputError, match=f"frames=4: this model takes no videos: .*{reason}"):
+    with pytest.raises(InputError, match=f"`frames=4`: this model takes no videos: .*{reason}"):
         t2v_eval.load(name, frames=4, **trusted)
-    with pytest.raises(InputError, match="image_settings={'grid': .*this model has none"):
+    with pytest.raises(InputError, match="`image_settings={'grid': .*this model has none"):
         t2v_eval.load(name, image_settings={"grid": [2, 1]}, **trusted)
 
 
@@ -281,7 +281,7 @@ def test_own_code_of_transformers_own_kind(own_code, images):
         "{% if c.type == 'image' %}<image>{% else %}{{ c.text }}{% endif %}{% endfor %}<|im_end|>"
         "{% endfor %}"
     )
-    with pytest.raises(CheckpointError, match="pass trust_remote_code=True if you trust it"):
+    with pytest.raises(CheckpointError, match="pass `trust_remote_code=True` if you trust it"):
         t2v_eval.load(f"hf-vlm:{folder}")
     scorer = t2v_eval.load(
         f"hf-vlm:{folder}", trust_remote_code=True, rule="first-token", device="cpu"

@@ -183,7 +183,7 @@ def test_a_checkpoint_with_such_a_template_is_refused_and_a_text_may_be_anything
     file = tmp_path / "chat_template.jinja"
     original = file.read_text()
     file.write_text(hostile + original)
-    with pytest.raises(CheckpointError, match="chat template of this model .* steps; pass chat="):
+    with pytest.raises(CheckpointError, match="chat template of this model .* steps; pass `chat="):
         t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")
     file.write_text(original)
     scorer = t2v_eval.load(f"hf-vlm:{tmp_path}", device="cpu")

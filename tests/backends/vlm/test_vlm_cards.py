@@ -291,14 +291,14 @@ def test_a_chat_template_of_the_tokenizer_is_used(images, tmp_path):
     with pytest.raises(CheckpointError, match="must hold both once, the image first"):
         load(tmp_path)
     tell("<|im_start|>{{ messages[0].content + 'here' }}<|im_end|>")
-    with pytest.raises(CheckpointError, match="does not take an image .* pass chat="):
+    with pytest.raises(CheckpointError, match="does not take an image .* pass `chat="):
         load(tmp_path)
 
 
 def test_a_model_without_a_chat_template_is_asked_by_a_wrapper(images, tmp_path):
     TINY["llava"](tmp_path)
     (tmp_path / "chat_template.jinja").unlink()
-    with pytest.raises(CheckpointError, match="pass chat="):
+    with pytest.raises(CheckpointError, match="pass `chat="):
         load(tmp_path)
     scorer = load(tmp_path, chat="<|im_start|><image>\n{}<|im_end|>", rule="first-token")
     model = AutoModelForImageTextToText.from_pretrained(tmp_path).eval()

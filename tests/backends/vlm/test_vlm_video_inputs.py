@@ -76,7 +76,7 @@ def test_models_that_are_shown_one_image_say_so(tmp_path):
     video = encode(tmp_path / "a.mp4", 8)
     with pytest.raises(MediaError, match=r"a\.mp4\): is a video, and this model takes none"):
         scorer(video, "cat")
-    with pytest.raises(InputError, match="style='paligemma' takes no frames: leave it out"):
+    with pytest.raises(InputError, match="`style='paligemma'` takes no frames: leave it out"):
         load(tmp_path / "p", style="paligemma", frames=4)
 
 
@@ -98,7 +98,7 @@ def test_wrong_settings_of_videos(qwen):
         ({"video_settings": {"caption": "{number.foo}"}}, "caption and lead cannot be filled"),
         ({"video_settings": {"as_pictures": "no"}}, "as_pictures is True or False"),
         ({"video_settings": "lead"}, "use a table"),
-        ({"video_settings": {"fps": 2.0}}, "fps is decided by frames="),
+        ({"video_settings": {"fps": 2.0}}, "fps is decided by `frames="),
         ({"video_settings": {"size": 5}}, "video_settings="),
         ({"video_settings": {"do_resize": False}}, "video_settings="),
         ({"video_settings": {"tiles": 4}}, "Qwen2VLVideoProcessor of this model has no tiles"),
@@ -114,7 +114,7 @@ def test_a_kept_video_that_leaves_no_room_is_one_failure(qwen):
     assert scorer(films, "cat").isfinite().all()
     longer = "Think of it, and look again, and then say it. " * 4 + "Is it {}?"
     assert scorer(films, "cat", question_template=longer)[:, 0].isfinite().tolist() == [True, False]
-    with pytest.raises(MediaError, match=r"video of 8\): its 8 frames take .* example frames=4"):
+    with pytest.raises(MediaError, match=r"video of 8\): its 8 frames take .* example `frames=4"):
         scorer.generate(films[1], "What is it?", max_new_tokens=600)
 
 

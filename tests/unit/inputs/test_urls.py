@@ -235,7 +235,7 @@ def test_what_else_is_no_address(address):
 
 
 def test_a_scorer_takes_three_answers_and_the_command_line_two(address, tmp_path):
-    with pytest.raises(InputError, match="allow_urls='all'; use True, False or 'private'"):
+    with pytest.raises(InputError, match="`allow_urls='all'`; use True, False or 'private'"):
         ToyEmbedding(allow_urls="all")
     result = ToyEmbedding(allow_urls="private", on_error="skip")([f"{address}/a.png"], "a cat")
     assert result.isfinite().all()

@@ -65,7 +65,7 @@ def test_best_of_by_hand():
     # Sets of two: (5 | 1), ((2 + 4) / 2 | 4), (3 | 3).
     np.testing.assert_allclose(ranking.best_of_rows(SCORES, HUMAN, 2), [3, 3.5, 3])
     assert ranking.best_of(SCORES, HUMAN, 1) == pytest.approx(np.mean(HUMAN))
-    with pytest.raises(InputError, match="n=3 does not divide the 4 images"):
+    with pytest.raises(InputError, match="`n=3` does not divide the 4 images"):
         ranking.best_of(SCORES, HUMAN, 3)
 
 

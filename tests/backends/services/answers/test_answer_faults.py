@@ -341,7 +341,7 @@ def test_counts_that_never_can_be_end_a_run_with_a_limit(spoken):
 
     with Server(behave) as server:
         scorer = spoken.load(server, price=[1.0, 1.0], max_cost=1.0, on_error="skip")
-        with pytest.raises(ServiceError, match="max_cost= cannot be kept"):
+        with pytest.raises(ServiceError, match="`max_cost=` cannot be kept"):
             scorer(draw_images(9), TEXTS)
         assert not spoken.load(server)(draw_images(1), TEXTS).isnan().any()
 

@@ -239,9 +239,9 @@ def test_what_is_neither_yes_nor_no_is_missing_and_no_number(spoken, tmp_path):
 def test_a_thought_that_was_cut_says_what_helps(text, spoken):
     with writing(spoken, text) as server:
         for scorer in (sampling(spoken, server), ask(spoken, server, "-judge")):
-            with pytest.raises(ScoringError, match=r"thinks without an end.*larger max_tokens="):
+            with pytest.raises(ScoringError, match=r"thinks without an end.*larger `max_tokens="):
                 scorer(draw_image(1), "a cat")
-        with pytest.raises(ScoringError, match=r"without an end.* larger max_new_tokens="):
+        with pytest.raises(ScoringError, match=r"without an end.* larger `max_new_tokens="):
             ask(spoken, server).generate(draw_image(1), "Does it?")
 
 
@@ -434,7 +434,7 @@ def test_a_grade_or_a_choice_that_was_cut_may_lack_its_end():
     reply["choices"][0]["finish_reason"] = "length"
     with Server(lambda request: Reply(reply)) as server:
         with pytest.raises(
-            ScoringError, match=r"but '8'; it was cut, so pass a larger max_tokens="
+            ScoringError, match=r"but '8'; it was cut, so pass a larger `max_tokens="
         ):
             ask(Spoken("openai"), server, "-judge")(draw_image(1), "a cat")
         reply["choices"][0]["message"]["content"] = "A"

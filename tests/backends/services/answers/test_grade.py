@@ -70,7 +70,7 @@ def test_what_is_no_grade_is_missing_and_no_number(answer):
 @pytest.mark.parametrize(
     ("answer", "ended", "message"),
     [
-        ("Let me think", "length", "pass a larger max_tokens="),
+        ("Let me think", "length", "pass a larger `max_tokens="),
         ("", "content_filter", "content filter withheld"),
     ],
 )

@@ -124,7 +124,7 @@ def test_a_model_that_thinks_is_read_where_its_answer_begins():
     with serving(silent) as server, pytest.raises(ScoringError, match=why):
         ask(server, pro)(draw_image(1), "a cat")
     must = error(400, "Budget 0 is invalid. This model only works in thinking mode.")
-    with serving(must) as server, pytest.raises(UnsupportedError, match="such as thinking=128"):
+    with serving(must) as server, pytest.raises(UnsupportedError, match="such as `thinking=128"):
         ask(server, "gemini:some-model")(draw_image(1), "a cat")
 
 
@@ -164,7 +164,7 @@ def test_sampling_is_another_scorer_and_counts_answers(tmp_path):
         few = ask(server, estimator="sampling", n=12, max_requests=3, on_error="skip")
         assert few([draw_image(1), draw_image(2)], "a cat").isnan().sum() == 1
         assert len(server.requests) == 2 + 3
-        with pytest.raises(InputError, match="gives 8 answers at most; pass n=8"):
+        with pytest.raises(InputError, match="gives 8 answers at most; pass `n=8"):
             ask(server, estimator="sampling", n=12, batch=True)
 
 
@@ -261,7 +261,7 @@ def test_where_a_key_comes_from(tmp_path, monkeypatch):
     with Server(right) as server:
         ask(server, api_key=None, key_file=stored)(draw_image(1), "a cat")
         monkeypatch.setenv("GEMINI_API_KEY", "from-gemini")
-        with pytest.raises(InputError, match="not sent to a base_url= of yours"):
+        with pytest.raises(InputError, match="not sent to a `base_url=` of yours"):
             ask(server, api_key=None)(draw_image(1), "a cat")
         monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.address)
         monkeypatch.setenv("GOOGLE_GENAI_USE_VERTEXAI", "true")
@@ -286,7 +286,7 @@ def test_cost_is_counted_with_thoughts_and_limits_are_kept():
         priced(draw_image(1), "a cat")
         expected = (200 * 0.30 + 100 * 0.03 + 100 * 2.50) / 1e6
         assert priced.usage.cost == pytest.approx(expected), "of the table"
-        with pytest.raises(InputError, match=r"that of 'gemini-9' is not known here: pass price="):
+        with pytest.raises(InputError, match=r"that of 'gemini-9' is not known here: pass `price="):
             ask(server, "gemini:gemini-9", max_cost=1.0)
 
 

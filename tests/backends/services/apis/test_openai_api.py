@@ -95,7 +95,7 @@ def test_a_server_of_ones_own_gets_the_image_first_and_no_key_of_the_environment
     assert request.body["model"] == "Qwen/Qwen3-VL-8B-Instruct"
     assert request.body["max_tokens"] == 1
     assert KEY not in json.dumps([r.headers for r in server.requests])
-    with pytest.raises(InputError, match="base_url= is needed"):
+    with pytest.raises(InputError, match="`base_url=` is needed"):
         t2v_eval.load("openai-compatible:x")
 
 
@@ -255,7 +255,7 @@ def test_sampling_is_another_scorer_and_counts_answers(tmp_path):
     for message in (["", ""], ["Yes", "", ""]):
         with Server(lambda request, message=message: Reply(sampled(*message))) as server:
             scorer = ask(server, estimator="sampling", n=len(message))
-            with pytest.raises(ScoringError, match=r"2 of \d sampled .* larger max_tokens="):
+            with pytest.raises(ScoringError, match=r"2 of \d sampled .* larger `max_tokens="):
                 scorer(draw_image(1), "a cat")
 
 
@@ -309,14 +309,14 @@ def test_an_image_that_cannot_be_read_costs_nothing(server, tmp_path):
 
 
 def test_where_a_key_comes_from(server, tmp_path, monkeypatch):
-    with pytest.raises(InputError, match=r"pass api_key= or key_file=, or set OPENAI_API_KEY"):
+    with pytest.raises(InputError, match=r"pass `api_key=` or `key_file=`, or set OPENAI_API_KEY"):
         t2v_eval.load("gpt-4o")(draw_image(1), "a cat")
     stored = tmp_path / "key"
     stored.write_text(f"{KEY}-file\n")
     ask(server, api_key=None, key_file=stored)(draw_image(1), "a cat")
     ask(server, api_key=None, openai_key=f"{KEY}-argument")(draw_image(1), "a cat")
     monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}-environment")
-    with pytest.raises(InputError, match="not sent to a base_url= of yours"):
+    with pytest.raises(InputError, match="not sent to a `base_url=` of yours"):
         ask(server, api_key=None)(draw_image(1), "a cat")
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     t2v_eval.load("gpt-4o")(draw_image(1), "a cat")
@@ -380,10 +380,10 @@ def test_generate_writes_a_text_for_each_image_and_prompt():
     [
         ({"rule": "yes"}, "use 'probability' or 'yes-no'"),
         ({"estimator": "votes"}, "use 'logprobs' or 'sampling'"),
-        ({"estimator": "sampling", "rule": "yes-no"}, "leave rule= out"),
+        ({"estimator": "sampling", "rule": "yes-no"}, "leave `rule=` out"),
         ({"top_logprobs": 21}, "from 1 to 20"),
         ({"detail": "medium"}, "use 'low' or 'high' or 'auto'"),
-        ({"concurrency": 0}, "concurrency=0; pass a number that is 1 or more"),
+        ({"concurrency": 0}, "`concurrency=0`; pass a number that is 1 or more"),
         ({"timeout": "soon"}, "timeout='soon'"),
         ({"base_url": "localhost:8000"}, "such as http://localhost:8000/v1"),
         ({"temperature": 0}, "takes no `temperature=`"),

@@ -62,6 +62,6 @@ def test_a_model_that_thinks_first_is_refused_with_the_remedy():
 
 def test_a_key_that_a_server_calls_a_bad_request_stops_the_run():
     message = [{"error": {"code": 400, "message": "API key not valid. Please pass a valid one."}}]
-    refused = pytest.raises(ServiceError, match=r"refuses the key \(status 400\); check api_key=")
+    refused = pytest.raises(ServiceError, match=r"refuses the key \(status 400\); check `api_key=")
     with Server(lambda request: Reply(message, 400)) as server, refused:
         ask(server, on_error="skip")([draw_image(n) for n in range(4)], TEXTS)

@@ -140,13 +140,13 @@ def test_credentials_go_nowhere_in_the_clear():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"vertexai": "yes"}, "vertexai='yes'; pass True or False"),
-        ({"vertexai": False}, "project=, location= and credentials= are of Vertex AI"),
-        ({"vertexai": None}, "pass vertexai=True too"),
-        ({"location": "evil.com/"}, "location='evil.com/' is no location"),
-        ({"project": "a/../b"}, "project='a/../b' is no project"),
-        ({"api_key": "k"}, "pass api_key= alone"),
-        ({"batch": True, "store": "s.db"}, "takes files from Cloud Storage alone: leave batch="),
+        ({"vertexai": "yes"}, "`vertexai='yes'`; pass True or False"),
+        ({"vertexai": False}, "`project=`, `location=` and `credentials=` are of Vertex AI"),
+        ({"vertexai": None}, "pass `vertexai=True` too"),
+        ({"location": "evil.com/"}, "`location='evil.com/'` is no location"),
+        ({"project": "a/../b"}, "`project='a/../b'` is no project"),
+        ({"api_key": "k"}, "pass `api_key=` alone"),
+        ({"batch": True, "store": "s.db"}, "takes files from Cloud Storage alone: leave `batch="),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(options, message, tmp_path, monkeypatch):
@@ -166,7 +166,7 @@ def test_who_is_not_signed_in_is_told_how(monkeypatch):
     with pytest.raises(InputError, match="needs credentials: run `gcloud auth application-default"):
         scorer(draw_image(1), "a cat")
     monkeypatch.setattr("google.auth.default", lambda **_: (SimpleNamespace(token="t"), None))
-    with pytest.raises(InputError, match="needs a project: pass project="):
+    with pytest.raises(InputError, match="needs a project: pass `project="):
         ask("http://127.0.0.1:9", project=None)(draw_image(1), "a cat")
 
 

@@ -256,9 +256,9 @@ def test_an_interrupt_leaves_it_running(ask, spoken, service, store):
 
 def test_what_cannot_be_is_refused(ask, spoken, service, store):
     with Server(service) as server:
-        with pytest.raises(InputError, match="batch=True needs store="):
+        with pytest.raises(InputError, match="`batch=True` needs `store="):
             ask(server, None)(draw_image(1), "a cat")
-        with pytest.raises(InputError, match="keeps no max_cost= or max_requests="):
+        with pytest.raises(InputError, match="keeps no `max_cost=` or `max_requests="):
             ask(server, store, max_requests=5)
     with (
         Server(lambda request: spoken.error(401, f"bad key {KEY}")) as server,

@@ -70,7 +70,7 @@ def test_an_address_that_cannot_be_asked_is_refused_at_once(address, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_so_is_one_that_is_no_text_or_comes_from_a_variable(name, monkeypatch):
     for wrong in (8000, ["http://localhost"], b"http://localhost"):
-        with pytest.raises(InputError, match="base_url= must be an address such as"):
+        with pytest.raises(InputError, match="`base_url=` must be an address such as"):
             t2v_eval.load(name, base_url=wrong, api_key="k")
     if name != "openai-compatible:m":
         variable = "OPENAI_BASE_URL" if name == "gpt-4o" else "GOOGLE_GEMINI_BASE_URL"

@@ -165,7 +165,7 @@ def test_the_variable_that_names_an_address_does_so_and_base_url_goes_before_it(
         scorer(draw_image(1), "a cat")
         assert f"server={named.address}" in scorer.id, "so that it is seen"
         spoken.load(elsewhere, NAMES[spoken.name], api_key="other")(draw_image(1), "a cat")
-        with pytest.raises(InputError, match=r"not sent to a base_url= of yours"):
+        with pytest.raises(InputError, match=r"not sent to a `base_url=` of yours"):
             spoken.load(elsewhere, NAMES[spoken.name], api_key=None)(draw_image(1), "a cat")
         assert [len(server.requests) for server in (named, elsewhere)] == [1, 1]
         assert KEY not in str(elsewhere.requests[0].headers)

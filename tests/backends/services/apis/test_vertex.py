@@ -205,7 +205,7 @@ def test_a_token_that_is_echoed_is_not_kept(tmp_path):
 
 
 def test_where_the_developer_api_gives_no_log_probabilities_vertex_is_named():
-    remedy = "vertexai=True, project="
+    remedy = "`vertexai=True`, `project="
     message = error(400, "Logprobs is not enabled for models/gemini-2.5-flash")
     options = {"vertexai": False, "project": None, "location": None, "api_key": "k"}
     for reply in (message, Reply(generated())):

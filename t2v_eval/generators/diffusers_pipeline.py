@@ -255,16 +255,21 @@ def _locate(pipeline: str, revision: str | None, variant: str | None) -> tuple[P
         raise MissingPackageError(
             f"{pipeline} needs the package 'diffusers': pip install 't2v-eval[generate]'"
         ) from error
+    library: Any = diffusers
+    verbosity = library.logging.get_verbosity()
+    library.logging.set_verbosity_error()  # what fails is said in the error
     try:
         path = Path(
-            diffusers.DiffusionPipeline.download(pipeline, revision=revision, variant=variant)
+            library.DiffusionPipeline.download(pipeline, revision=revision, variant=variant)
         )
     except Exception as error:  # of the hub, the network or the disk
-        reason = str(error).strip().partition("\n")[0]
+        reason = str(error.__cause__ or error).strip().partition("\n")[0]
         raise CheckpointError(
             f"there is no folder {pipeline}, and no pipeline of this name can be downloaded: "
             f"{reason}"
         ) from error
+    finally:
+        library.logging.set_verbosity(verbosity)
     return path, path.name if path.parent.name == "snapshots" else revision
 
 

@@ -88,7 +88,7 @@ class Recipe:
 
 
 def begin(folder: Path, recipe: Recipe) -> None:
-    """Write the recipe into a folder, or check that the folder has the same.
+    """Write the recipe into a folder without images, or check that the folder has the same.
 
     Args:
         folder: exists and can be written.
@@ -103,20 +103,20 @@ def begin(folder: Path, recipe: Recipe) -> None:
     ...     read_recipe(Path(folder))["seed"]
     7
     """
-    path = folder / RECIPE
-    if not path.exists():
-        if any(file.suffix.lower() in IMAGES for file in files_in(folder)):
-            raise OutputError(
-                f"{folder} holds images without a {RECIPE}, which may be of another generator; "
-                "choose another `folder=`"
-            )
-        write_text(path, json.dumps(recipe.as_dict(), indent=2, ensure_ascii=False) + "\n")
-        return
-    if differences := recipe.differences(read_recipe(folder)):
+    has_images = any(file.suffix.lower() in IMAGES for file in files_in(folder))
+    if has_images and not (folder / RECIPE).exists():
+        raise OutputError(
+            f"{folder} holds images without a {RECIPE}, which may be of another generator; "
+            "choose another `folder=`"
+        )
+    if has_images and (differences := recipe.differences(read_recipe(folder))):
         raise OutputError(
             f"{folder} holds images of another recipe: {'; '.join(differences)}. Generate with "
             f"the settings of its {RECIPE}, or choose another `folder=`"
         )
+    if not has_images:
+        content = json.dumps(recipe.as_dict(), indent=2, ensure_ascii=False)
+        write_text(folder / RECIPE, content + "\n")
 
 
 def read_recipe(folder: Path) -> dict[str, Any]:

@@ -6,11 +6,12 @@ import csv
 import json
 
 import pytest
+from helpers.benchmarks.small_files import FIXTURES
 from PIL import Image
 
 import t2v_eval
 from t2v_eval.errors import GenerationError, InputError, OutputError, UnsupportedError
-from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.evaluation.options import BenchmarkOptions, open_benchmark
 from t2v_eval.generators.plan import plan_images
 
 
@@ -128,8 +129,16 @@ def test_other_prompts_are_another_recipe(tmp_path):
         t2v_eval.generate(Toy(), {**PROMPTS, "00003": "a tree"}, tmp_path)
 
 
+def test_a_recipe_without_images_is_replaced(tmp_path):
+    t2v_eval.generate(Toy(), {"0": "never"}, tmp_path, on_error="skip")
+    assert t2v_eval.generate(Toy(), PROMPTS, tmp_path).made == 3
+    assert json.loads((tmp_path / "recipe.json").read_text())["colour"] == "any"
+    assert [row["prompt"] for row in listed(tmp_path)] == [*PROMPTS.values()]
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", "null"])
 def test_a_damaged_recipe_is_an_error_that_names_it(content, tmp_path):
+    t2v_eval.generate(Toy(), PROMPTS, tmp_path)
     (tmp_path / "recipe.json").write_text(content)
     with pytest.raises(OutputError, match="recipe.json"):
         t2v_eval.generate(Toy(), PROMPTS, tmp_path)
@@ -202,3 +211,23 @@ def test_a_benchmark_with_images_of_its_own_is_refused(tmp_path):
 def test_a_scorer_makes_no_images(tmp_path):
     with pytest.raises(InputError, match="is a scorer, which makes no images"):
         t2v_eval.generate("tiny-clip-flant5", PROMPTS, tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
+@pytest.mark.parametrize(
+    "name", ["partiprompts", "geneval", "t2i-compbench", "tifa-v1", "dsg-1k", "genai-bench-prompts"]
+)
+def test_images_of_published_sets_are_found(name, tmp_path):
+    root = FIXTURES / "prompt_sets"
+    if name == "genai-bench-prompts":
+        root = tmp_path
+        texts = {"00003": {"prompt": "a cat"}, "00009": {"prompt": "9"}}
+        (root / "genai_image.json").write_text(json.dumps(texts))
+        (root / "genai_skills.json").write_text(json.dumps({"basic": [3, 9]}))
+    options = BenchmarkOptions(root=root)
+    made = t2v_eval.generate(Toy(), name, tmp_path / "toy", per_prompt=2, benchmark_options=options)
+    items = open_benchmark(name, root=root, images=[tmp_path / "toy"]).selected()
+    assert made.images == sum(len(item.images) for item in items) == 2 * len(items)
+    prompts = {row["file"]: row["prompt"] for row in listed(tmp_path / "toy")}
+    for item in items:
+        assert {prompts[image.rpartition("/")[2]] for image in item.images} == {*item.texts}

@@ -6,6 +6,7 @@ The choice is recorded for the report, since metrics of a part are not those of 
 from __future__ import annotations
 
 import difflib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,6 +98,16 @@ class FolderFacts:
     rules: Mapping[str, int] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
     recipe: Mapping[str, Any] | None = None
+
+    @property
+    def recipe_text(self) -> str:
+        """Return the recipe in a line; empty without one.
+
+        >>> FolderFacts("mine", 9, 9, recipe={"seed": 0, "scheduler": "DDIM"}).recipe_text
+        'seed 0, scheduler "DDIM"'
+        """
+        facts = (self.recipe or {}).items()
+        return ", ".join(f"{key} {json.dumps(value, ensure_ascii=False)}" for key, value in facts)
 
     @property
     def is_partial(self) -> bool:

@@ -115,6 +115,8 @@ def _provenance(scorers: Iterable[tuple[str, Run]]) -> Iterator[str]:
         facts |= {"sha256 of texts, ratings and tags": run.data.sha256} if run.data.sha256 else {}
         images = run.data.files_sha256
         facts |= {"sha256 of images": images} if images else {}
+        folders = run.benchmark.folders
+        facts |= {f"recipe of {f.folder}": f.recipe_text for f in folders if f.recipe}
         facts |= run.environment
         lines = _list(f"{title}: {fact}" for title, fact in facts.items())
         yield f"**{_escape(label)} on {_escape(run.benchmark.name)}**\n\n{lines}"

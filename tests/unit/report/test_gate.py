@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 import t2v_eval
 from t2v_eval.cli.main import app
-from t2v_eval.errors import InputError
+from t2v_eval.errors import BenchmarkDataError, InputError
 from t2v_eval.report.gate.checks import not_worse, within_window
 from t2v_eval.report.gate.junit import to_junit
 from t2v_eval.report.gate.pytest_plugin import assert_not_worse
@@ -110,6 +110,20 @@ def test_differing_recipes_are_told(generators):
     content = json.loads((generators / "report-old" / "report.json").read_text())
     assert content["runs"][0]["recipe"] == {"old": {"version": 1, "seed": 0, "steps": 30}}
     assert not not_worse(generators / "report-old", generators / "report-old").notes
+
+
+def test_recipes_are_in_page_and_markdown_and_damaged_ones_refused(generators, tmp_path):
+    draw(tmp_path / "new", [100] * 20, {"steps": 30, "rewriting": "<script>alert(1)</script>"})
+    report_of(tmp_path / "prompts", tmp_path / "new", out=tmp_path / "report")
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<dt>recipe of new</dt><dd>steps 30, rewriting &#34;&lt;script&gt;" in page
+    assert "recipe of new: steps 30" in (tmp_path / "report" / "report.md").read_text()
+    (recipe,) = [f.recipe for f in Report.load(tmp_path / "report").runs[0].benchmark.folders]
+    assert recipe == {"steps": 30, "rewriting": "<script>alert(1)</script>"}
+    for content, message in (("[1]", "holds list, not a JSON object"), ("{", "is not JSON")):
+        (tmp_path / "new" / "recipe.json").write_text(content)
+        with pytest.raises(BenchmarkDataError, match=f"new/recipe.json .*{message}"):
+            report_of(tmp_path / "prompts", tmp_path / "new")
 
 
 def test_generators_of_one_name_are_compared_and_others_told(generators, tmp_path):

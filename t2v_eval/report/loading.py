@@ -349,7 +349,7 @@ class _Block:
 
     @classmethod
     def of(cls, rows: Sequence[_Row], path: Path) -> _Block:
-        images, texts = (1 + max(row["place"][k] for row in rows) for k in (0, 1))
+        images, texts = (1 + place for place in rows[-1]["place"])
         expected = [(i, j) for i in range(images) for j in range(texts)]
         if [row["place"] for row in rows] != expected:
             raise TableError(
@@ -370,7 +370,8 @@ class _Block:
 
     def item(self, folders: Mapping[str, int], tags: Iterable[str], group: str) -> Item:
         """Return the item; its images are names."""
-        generators = [row.get("generator", "") for row in self.rows[:: len(self.texts)]]
+        only = next(iter(folders)) if len(folders) == 1 else ""  # earlier versions name none
+        generators = [row.get("generator") or only for row in self.rows[:: len(self.texts)]]
         known = bool(folders) and all(name in folders for name in generators)
         return Item(
             images=self.images,

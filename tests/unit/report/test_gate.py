@@ -126,6 +126,17 @@ def test_recipes_are_in_page_and_markdown_and_damaged_ones_refused(generators, t
             report_of(tmp_path / "prompts", tmp_path / "new")
 
 
+def test_a_baseline_that_names_no_generator_is_that_of_its_only_folder(generators, tmp_path):
+    shutil.copytree(generators / "report-old", tmp_path / "old")
+    lines = (tmp_path / "old" / "scores.csv").read_text().splitlines()
+    lines = [line.rpartition(",")[0] for line in lines]
+    assert lines[0].endswith(",tags")
+    (tmp_path / "old" / "scores.csv").write_text("\n".join(lines))
+    (tmp_path / "old" / "samples.npz").unlink()
+    (check,) = not_worse(generators / "report-worse", tmp_path / "old").checks
+    assert (check.new, check.baseline, check.passed) == ("worse", "old", False)
+
+
 def test_generators_of_one_name_are_compared_and_others_told(generators, tmp_path):
     folders = [generators / name for name in ("old", "worse")]
     two = report_of(tmp_path / "two", *folders)

@@ -30,8 +30,8 @@ from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.inputs.tables import read_columns, read_rows
 from t2v_eval.registry import BenchmarkCard
 
-from .forms.image_folders import image_names, seems_one_based
-from .forms.prompt_names import Names, Prompt
+from .forms.image_folders import image_names
+from .forms.prompt_names import NUMBERED, Names, Prompt
 from .forms.prompts import PromptsForm
 from .forms.published import read_lines
 from .own_table import OwnTable
@@ -173,7 +173,8 @@ class OwnPrompts(PromptsForm):
     def _numbers_from_one(self, count: int) -> bool:
         """Return whether the images of all folders together are numbered from 1."""
         names = [name for folder in self.images if folder.is_dir() for name in image_names(folder)]
-        return seems_one_based(names, count)
+        numbers = {int(number[1]) for name in names if (number := NUMBERED.fullmatch(name))}
+        return count in numbers and 0 not in numbers
 
 
 def open_file(

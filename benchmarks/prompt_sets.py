@@ -97,7 +97,9 @@ class T2ICompBench(PromptsForm):
         if skill is None or len(folders) > 1:
             return None
         match = names.find_tagged(name, skill)
-        return (rule, match[1]) if match else (f"of no prompt of {skill}", [])
+        if match is None:
+            return f"of no prompt of {skill}", []
+        return f"{match[0]} in T2I-CompBench's layout", match[1]
 
 
 class GenAIPrompts(PromptsForm):

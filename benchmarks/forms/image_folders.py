@@ -83,6 +83,7 @@ class FolderMatch:
     names: list[str] = field(default_factory=list)  # that were matched by name
     owners: dict[str, int] = field(default_factory=dict)  # prompt numbers by folder
     by_prompt: set[int] = field(default_factory=set)  # prompts that name their images
+    misnumbered: str = ""  # how the numbers in names differ from those of the prompts
     shared: list[str] = field(default_factory=list)  # ids of prompts with an equal one's images
 
     def summary(self) -> str:
@@ -137,6 +138,7 @@ def match(
     matched.names = list(dict.fromkeys(generic.values()))
     sampled = {parts[0] for path in paths if SAMPLES in (parts := parts_of(path, folder))[1:-1]}
     _match_names(folder, generic, names, sampled, matched, runs, skip)
+    matched.misnumbered = _misnumbered(folder, paths, names, matched, runs)
     _share_images(matched, names)
     _check_annotated_prompts(folder, prompts, matched.owners)
     for images in matched.images:
@@ -315,8 +317,13 @@ def _runs(folder: Path, paths: Sequence[Path], names: Names) -> set[str]:
         if len(parts) == 2 and numbered(parts[0]) is not None:
             with suppress(AmbiguousError):
                 held[parts[0]].update((names.find(path.stem) or ("", []))[1])
-    most = max(MOST_SAMPLES, len(held), len(names.prompts) // 2)
+    most = _most_samples(len(held), names)
     return {name for name, numbers in held.items() if len(numbers) > most}
+
+
+def _most_samples(numbers: int, names: Names) -> int:
+    """Return how many samples of a prompt there may be, where so many numbers have samples."""
+    return max(MOST_SAMPLES, numbers, len(names.prompts) // 2)
 
 
 def _found(
@@ -457,11 +464,49 @@ def numbered(folder: str) -> int | None:
     return int(folder) if re.fullmatch(r"[0-9]+", folder) else None
 
 
-def seems_one_based(names: Sequence[str], count: int) -> bool:
-    """Return whether the numbers in names seem to count from 1: `count` occurs, 0 does not.
+def _misnumbered(
+    folder: Path,
+    paths: Sequence[Path],
+    names: Names,
+    matched: FolderMatch,
+    runs: Collection[str],
+) -> str:
+    """Return how numbers in names seem to be none of prompts; "" where they may be.
 
-    >>> seems_one_based(["1", "2", "3"], 3), seems_one_based(["0", "1", "2"], 3)
-    (True, False)
+    They seem to start at 1 where 0 is not there, and the number behind the last prompt is. A number
+    in front seems to be that of a run where most prompts' numbers follow it.
     """
-    numbers = [int(number[1]) for name in names if (number := NUMBERED.fullmatch(name))]
-    return count in numbers and 0 not in numbers
+    owners = {path: n for n, images in enumerate(matched.images) for path in images}
+    numbers: dict[tuple[str, ...], dict[int, int | None]] = defaultdict(dict)
+    behind: dict[str, set[str]] = defaultdict(set)
+    for path in paths:
+        parts = parts_of(path, folder)
+        levels = [*inner_folders(parts, runs), path.stem]
+        found = ((k, NUMBERED.fullmatch(name)) for k, name in enumerate(levels))
+        k, match = next(((k, match) for k, match in found if match), (0, None))
+        if match is None:
+            continue
+        of_prompt, number = numbers[tuple(levels[:k])], int(match[1])
+        if of_prompt.get(number) is None:
+            of_prompt[number] = owners.get(path)
+        if two := re.fullmatch(r"([0-9]+)[ _-]([0-9]+)", levels[k]):
+            behind[two[1]].add(two[2])
+    for of_prompt in numbers.values():
+        known = [n for n in of_prompt.values() if n is not None]
+        beyond = [number for number in of_prompt if of_prompt[number] is None]
+        if known and len(beyond) == 1 and 0 not in of_prompt and beyond[0] in _sizes(known, names):
+            return f"numbers start at 0, and these seem to start at 1, as there is {beyond[0]}"
+    most = _most_samples(len(behind), names)
+    if run := next((number for number, second in behind.items() if len(second) > most), None):
+        return (
+            f"a name begins with the prompt's number, and {run} stands before {len(behind[run])} "
+            f"others, as that of a run: move such images into a folder seed_{run}"
+        )
+    return ""
+
+
+def _sizes(known: Sequence[int], names: Names) -> set[int]:
+    """Return how many prompts there are, and of the tags that all prompts of `known` have."""
+    tags = set.intersection(*(set(names.prompts[n].tags) for n in known))
+    counts = Counter(tag for prompt in names.prompts for tag in set(prompt.tags) & tags)
+    return {len(names.prompts), *counts.values()}

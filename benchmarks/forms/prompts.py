@@ -33,7 +33,7 @@ from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
 from t2v_eval.utils.text_file import parse_json, read_text
 
-from .image_folders import FolderMatch, folders_within, match, seems_one_based
+from .image_folders import FolderMatch, folders_within, match
 from .prompt_names import Names, Prompt
 from .published import LEAVE_OUT, Published
 
@@ -94,6 +94,11 @@ class PromptsForm(Published):
             lacking = [n for n in part if not matched.images[n]]
             if lacking and (len(lacking) == len(part) or not self.selection.skips):
                 raise self._missing(image_folder, prompts, part, lacking, matched)
+            if matched.misnumbered:  # of all images, so that each would be of another prompt
+                raise BenchmarkDataError(
+                    f"the names of images in {image_folder} do not say which prompts they are of: "
+                    f"{matched.misnumbered}. There are {matched.summary()}."
+                )
             images_by_folder.append(matched.images)
             self._remember(name, matched, len(part) - len(lacking), len(part))
             self.selection.folders[-1] = replace(
@@ -168,9 +173,8 @@ class PromptsForm(Published):
     ) -> BenchmarkDataError:
         first = prompts[lacking[0]]
         example = f"{first.id if first.id.isdecimal() else lacking[0]:0>5}"
-        from_one = not lacking[0] and seems_one_based(matched.names, len(prompts))
         which = first_few([f"{prompts[n].id}, {prompts[n].text!r}" for n in lacking])
-        hint = "; numbers start at 0, and these seem to start at 1" if from_one else ""
+        hint = f"; {matched.misnumbered}" if matched.misnumbered else ""
         summary = f" There are {matched.summary()}." if matched.summary() else ""
         remedy = f" {LEAVE_OUT}." if len(lacking) < len(part) else ""
         skip = self.selection.skips

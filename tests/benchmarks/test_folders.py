@@ -344,3 +344,44 @@ def test_metadata_that_name_no_files_are_not_of_images(tmp_path, content):
     (tmp_path / "out" / "metadata.jsonl").write_text(content)
     _, items = items_of("geneval", tmp_path / "set", tmp_path / "out")
     assert [len(item.images) for item in items] == [4, 4, 4]
+
+
+@pytest.mark.parametrize("name", ["{:05}.png", "{:05}/samples/0000.png", "seed_7/{}_0.png"])
+@pytest.mark.parametrize("on_missing", ["raise", "skip"])
+def test_numbers_from_one_are_never_read_as_those_from_zero(name, on_missing, tmp_path):
+    write_geneval(tmp_path / "set", tmp_path / "unused")
+    for number in (1, 2, 3):
+        draw(tmp_path / "mine" / name.format(number), number)
+    with pytest.raises(BenchmarkDataError, match="these seem to start at 1, as there is 3"):
+        items_of("geneval", tmp_path / "set", tmp_path / "mine", on_missing=on_missing)
+    draw(tmp_path / "mine" / name.format(0), 0)  # so that 3 is one too many
+    assert len(items_of("geneval", tmp_path / "set", tmp_path / "mine")[1]) == 3
+
+
+def test_numbers_within_a_skill_may_start_at_one_too(tmp_path):
+    texts = {skill: [f"a {skill} {k}" for k in "abc"] for skill in SKILLS}
+    write_compbench(tmp_path / "set", tmp_path / "unused", texts)
+    for skill in SKILLS:
+        for number in (0, 1, 2):
+            draw(tmp_path / "from0" / skill / f"{number:03}.png", number)
+            draw(tmp_path / "from1" / skill / f"{number + 1:03}.png", number)
+    with pytest.raises(BenchmarkDataError, match="these seem to start at 1, as there is 3"):
+        items_of("t2i-compbench", tmp_path / "set", tmp_path / "from1", on_missing="skip")
+    benchmark, items = items_of("t2i-compbench", tmp_path / "set", tmp_path / "from0")
+    assert [below(tmp_path / "from0", item) for item in items] == [
+        [f"{skill}/{number:03}.png"] for skill in SKILLS for number in range(3)
+    ]
+    assert benchmark.selection.folders[0].rules == {"by number in T2I-CompBench's layout": 24}
+
+
+def test_a_number_before_those_of_most_prompts_is_that_of_a_run(tmp_path):
+    (tmp_path / "set").mkdir()
+    rows = [json.dumps({"tag": "t", "prompt": f"prompt {'x' * n}"}) for n in range(1, 81)]
+    (tmp_path / "set" / "evaluation_metadata.jsonl").write_text("\n".join(rows))
+    for run in (0, 1):
+        for number in range(80):
+            draw(tmp_path / "mine" / f"{run}_{number:05}.png", 0)
+            draw(tmp_path / "few" / f"{number}_{run}.png", 0)
+    with pytest.raises(BenchmarkDataError, match="0 stands before 80 others, .* folder seed_0"):
+        items_of("geneval", tmp_path / "set", tmp_path / "mine", on_missing="skip")
+    assert len(items_of("geneval", tmp_path / "set", tmp_path / "few")[1]) == 80

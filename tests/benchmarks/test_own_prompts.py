@@ -138,6 +138,9 @@ def test_numbers_start_at_one_only_where_no_folder_has_a_zero(tmp_path):
     file.write_text("\n".join(TEXTS), "utf-8")
     whole = images_in(tmp_path / "whole", "0.png", "1.png", "2.png")
     part = images_in(tmp_path / "part", "1.png", "2.png", "3.png")
+    with pytest.raises(BenchmarkDataError, match="part .* seem to start at 1, as there is 3"):
+        matched(file, whole, part, on_missing="skip")
+    part.joinpath("3.png").unlink()
     _, images = matched(file, whole, part, on_missing="skip")
     assert images[1] == ["whole/1.png", "part/1.png"], "the same numbers are the same prompts"
 

@@ -43,6 +43,9 @@ _ANSWER_WRAPPERS = [
         rf"[<\[]{_ANSWER_TAG}[>\]](.*?)(?:[<\[]/\1[>\]]|\Z)",
         re.DOTALL | re.IGNORECASE,
     ),
+    re.compile(
+        r"<(score|rating|grade|verdict|choice)>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE
+    ),
     re.compile(r"(<\|begin_of_(?:box|solution)\|>)(.*?)(?:<\|end_of_\w+\|>|\Z)", re.DOTALL),
     re.compile(rf"(){_BOXED}"),
 ]
@@ -82,15 +85,18 @@ _HEDGES = re.compile(
     r"|refus\w*|puedo|posso|peux|siento|lamento|d[ée]sol\w*|entschuldig\w*|leider)\b"
     r"|抱歉|对不起|對不起|无法|無法|不能|申し訳|ごめん|できません|죄송"
     r"|(?:sort|kind) of|somewhat|mostly|likely|roughly|loosely|technically|more or less|if|at first"
-    r"|to (?:some|an?) (?:extent|degree)|in a (?:sense|way)|confiden\w*|percent|\d\s*%",
+    r"|to (?:some|an?) (?:extent|degree)|in a (?:sense|way)|confiden\w*|percent|\d\s*%"
+    r"|to (?:tell|say|know|judge|determine|decide|assess|verify|confirm)\b|(?:im|not )possible"
+    r"|insufficient|not enough (?:information|detail|context|evidence)",
     re.IGNORECASE,
 )
 # Text about the conversation, not the image: the speakers, or an image that did not arrive.
 _ABOUT_CONVERSATION = re.compile(
     r"\b(?:I|we|you)\b(?! (?:can )?(?:clearly )?see\b)|\b(?:me|my|us|our|your|please|AI)\b"
     r"|\blanguage model\b|\b(?:no|any|an) (?:\w+ )?(?:image|picture|figure|photo|video|file)s?\b"
+    r"|\b(?:violat\w*|polic(?:y|ies)|guidelines?|requests?)\b"
     r"|\b(?:image|picture|figure|photo|video|file)s?\b(?: \w+){0,4} (?:(?:up|down)?load(?:ed)?"
-    r"|attached|provided|shared|included|received|missing|available|accessible|broken)\b",
+    r"|render(?:ed)?|decoded?|attached|provided|shared|included|received|missing|available|accessible|broken)\b",
     re.IGNORECASE,
 )
 # "No" is a word of other languages too, so that a sentence behind it has to be English.

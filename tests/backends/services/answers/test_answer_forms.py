@@ -48,6 +48,11 @@ FORMS: dict[str, tuple[str, str]] = {
     "tag that a prompt opened": ("X</answer>", "X</answer>"),
     "tag in brackets": ("[ANSWER]X[/ANSWER]", "X"),
     "tag not closed": ("<answer>X", "X"),
+    "tag of a grade": ("<score>X</score>", "X"),
+    "words and tag of a verdict": (
+        "It can be seen. <verdict>X</verdict>",
+        "It can be seen. <verdict>X</verdict>",
+    ),
     "LLaVA-CoT": (
         "<REASONING>No.</REASONING>\n\n<CONCLUSION> X </CONCLUSION>",
         "X",
@@ -131,6 +136,13 @@ NEITHER = [
     "Yes, this is wrong.",
     "Yes, it lacks a dog.",
     "No, that is correct.",
+    "No, the image is too blurry to tell.",
+    "No, it is impossible to tell.",
+    "No, it is not possible to see the image.",
+    "No. There is not enough information.",
+    "No, the image failed to render.",
+    "No, the content violates the policy.",
+    "No, the request was blocked by the filter.",
     "<answer>Yes</answer> No",
     "\\boxed{Yes}, but it may be another cat",
 ]

@@ -7,6 +7,7 @@ A scorer has a protocol (`openai_protocol.py`, `gemini_protocol.py`) and a quest
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
@@ -25,6 +26,8 @@ from .messages import ErrorInfo, Response, SamplingParams
 from .prices import lookup_price
 
 RETRY_STATUS = (408, 409, 429)  # and every 5xx
+# Status 403 is about one question where OpenRouter, among others, has its content checked.
+_MODERATION = re.compile(r"flagged|moderat|content.?(?:policy|filter)|harmful", re.IGNORECASE)
 FILE_TIMEOUT = 3600.0  # seconds for a file of questions or answers
 FILTERED_MESSAGE = "the service's content filter withheld the answer"
 
@@ -289,6 +292,8 @@ class ServiceProtocol(ABC):
         message, status = self.redact_message(info.message or "no reason given")[:300], info.status
         if status in (400, 403, 422) and (rejection := explain(message)) is not None:
             return rejection
+        if status == 403 and _MODERATION.search(message):
+            return ScoringError(f"the service refuses it (status {status}): {message}")
         if status in (401, 403) or info.invalid_key:
             suffix = f": {message}" if status == 403 else ""  # others may repeat a part of the key
             places = ", ".join(("`api_key=`", "`key_file=`", *self.key_variables))
@@ -300,7 +305,7 @@ class ServiceProtocol(ABC):
             return ServiceError(
                 f"{self.base_url} does not know the model {self.model!r} or the address: {message}"
             )
-        if info.quota_exhausted:
+        if info.quota_exhausted or status == 402:
             return ServiceError(f"the account at {self.base_url} is used up: {message}")
         if status in RETRY_STATUS or status >= 500:
             # Truncated, so that a request id at the end does not make equal reasons differ.

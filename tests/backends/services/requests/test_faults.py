@@ -148,11 +148,23 @@ def test_a_refused_image_is_missing_and_is_not_asked_again(spoken):
         assert len(server.requests) == 6
 
 
+def test_a_question_that_is_flagged_costs_itself_alone_whatever_the_status(spoken):
+    flagged = spoken.error(403, "Your input was flagged by the provider's moderation")
+    with Server(only_for("1 cats", lambda: flagged, spoken.right)) as server:
+        outcome = spoken.load(server, on_error="skip").evaluate_blocks(
+            [Block(draw_images(2), texts(3))]
+        )
+    reason = "the service refuses it (status 403): Your input was flagged by the provider's"
+    assert [error.startswith(reason) for error in outcome.errors] == [True]
+    assert sum(outcome.errors.values()) == 2
+
+
 @pytest.mark.parametrize("on_error", ["raise", "skip"])
 @pytest.mark.parametrize(
     ("refusal", "message"),
     [
         ((401, "bad key"), r"refuses the key \(status 401\); check api_key="),
+        ((402, "Insufficient credits"), r"account at http.* is used up: Insufficient credits"),
         ((403, "not yours"), r"refuses the key \(status 403\)"),
         ((404, "The model m does not exist"), "does not know the model 'm' .*does not exist"),
         ((307, "elsewhere"), "points to another address, which is not followed"),

@@ -300,9 +300,9 @@ class AnswerProbabilities:
         """Sum the log-probabilities of tokens over the forms of an answer.
 
         Args:
-            top_logprobs: the listed tokens; texts may repeat. A log-probability of -9999 or minus
-                infinity means "very unlikely", so such a token counts as not listed. A token
-                without a log-probability is ignored.
+            top_logprobs: the listed tokens; texts may repeat, and an equal entry counts once. A
+                log-probability of -9999 or minus infinity means "very unlikely", so such a token
+                counts as not listed. A token without a log-probability is ignored.
             answer: the expected answer, one word.
             sampled_token: the token that was sampled.
 
@@ -378,7 +378,8 @@ def _read_probabilities(
 ) -> list[tuple[str | None, float]]:
     """Return the listed tokens and their probabilities; raise ScoringError for invalid values."""
     probabilities: list[tuple[str | None, float]] = []
-    for token, logprob in top_logprobs:
+    # Some servers list the sampled token a second time.
+    for token, logprob in dict.fromkeys(top_logprobs):
         if logprob is None:
             if token is not None and normalize_token(token) in forms:
                 raise ScoringError(f"the service gives no log-probability of {token!r}")

@@ -128,12 +128,14 @@ def parse_inner_error(content: object) -> ErrorInfo | None:
     429
     >>> parse_inner_error({"error": None}) is None
     True
+    >>> parse_inner_error({"error": {"message": "", "code": None}}) is None  # as some proxies write
+    True
     """
     if isinstance(content, list) and len(content) == 1:  # as Google words it
         content = content[0]
     outer = as_mapping(content)
     error = outer if outer.get("object") == "error" else outer.get("error")
-    if not error:
+    if not error or (isinstance(error, Mapping) and not any(error.values())):
         return None
     codes = [as_mapping(error).get(name) for name in ("code", "status", "type")]
     status = 0

@@ -44,6 +44,8 @@ from .protocol import FILE_TIMEOUT, FILTERED_MESSAGE, AccessOptions, ServiceProt
 NO_COMPLETION = "the service's answer is not a chat completion"
 _REASONING_MODELS = re.compile(r"(o\d|gpt-5)(?!\w)")  # of OpenAI's models, which take no top_p
 _SINGLE_WORD = re.compile(r"\W*\w+\W*")
+# The request that vLLM repeats in a problem, whose parameters are not what it complains of.
+_ECHO = re.compile(r", 'input': \{.*", re.DOTALL)
 
 # Reasons by which servers say that an answer is complete, truncated or withheld. With any other
 # reason it is not known how much of the answer is there.
@@ -339,5 +341,15 @@ def _error_message(body: object) -> str:
     """Return the message of an error, of which servers have several forms; "" for HTML pages."""
     if isinstance(body, Mapping):
         message = body.get("message") or body.get("detail") or body.get("error") or ""
-        return message if isinstance(message, str) else json.dumps(message)
+        if isinstance(message, list):
+            message = [_without_input(entry) for entry in message]
+        message = message if isinstance(message, str) else json.dumps(message)
+        return _ECHO.sub("", message)
     return body if isinstance(body, str) and not body.lstrip().startswith("<") else ""
+
+
+def _without_input(problem: object) -> object:
+    """Return a problem as FastAPI lists it, without the request that it repeats."""
+    if not isinstance(problem, Mapping):
+        return problem
+    return {name: value for name, value in problem.items() if name != "input"}

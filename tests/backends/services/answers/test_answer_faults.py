@@ -88,6 +88,15 @@ def test_one_odd_entry_is_left_out(row, spoken):
         assert result == pytest.approx(value, abs=1e-6), reason
 
 
+def test_an_entry_that_is_listed_twice_counts_once(spoken):
+    answer = listing(spoken, {"Yes": 0.3, "No": 0.2, " yes": 0.1})
+    rows, name = listed(spoken, answer)
+    rows.append(dict(rows[0]))  # as of the sampled token
+    assert score(spoken, answer)[0] == pytest.approx(0.4)
+    rows[-1][name] = math.log(0.25)  # another token of the same text
+    assert score(spoken, answer)[0] == pytest.approx(0.65)
+
+
 @pytest.mark.parametrize("odd", [None, "-0.5", math.nan, {}])
 def test_an_answer_whose_own_number_is_odd_is_missing(odd, spoken):
     answer = listing(spoken, {"Yes": 0.4, "No": 0.3, " yes": 0.1})
@@ -183,6 +192,12 @@ def test_an_error_within_an_answer_is_asked_again_and_says_so(problem, message, 
     with Server(behave) as server:
         scores = spoken.load(server)(draw_image(1), TEXTS)
         assert not scores.isnan().any() and len(server.requests) == 6
+
+
+def test_an_error_of_empty_fields_is_none(spoken):
+    answer = listing(spoken, {"Yes": 0.4, "No": 0.3})
+    answer["error"] = {"message": "", "type": "", "param": "", "code": None}
+    assert score(spoken, answer)[0] == pytest.approx(0.4)
 
 
 def test_too_many_is_too_many_wherever_it_is_said(spoken):
@@ -412,6 +427,26 @@ def test_a_server_that_takes_less_is_asked_without_it(says, remaining, openai):
         assert not scores.isnan().any()
         assert len(server.requests) == 7, "refused once"
         assert len(OPEN.keys() & server.requests[-1].body.keys()) == remaining
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"detail": [{"loc": ["body"], "msg": "bad image", "input": {"logprobs": True, "n": 1}}]},
+        {"object": "error", "message": "[{'msg': 'bad image', 'input': {'logprobs': True}}]"},
+    ],
+    ids=["FastAPI", "vLLM"],
+)
+def test_a_request_that_an_error_repeats_is_none_of_what_it_says(body, openai):
+    def behave(request):
+        return Reply(body, 422) if '"2 cats"' in request.question else right(request)
+
+    with Server(behave) as server:
+        scorer = openai.load(server, on_error="skip")
+        outcome = scorer.evaluate_blocks([Block([draw_image(1)], TEXTS)])
+        assert len(server.requests) == 3
+    (reason,) = outcome.errors
+    assert "(status 422)" in reason and "bad image" in reason and "logprobs" not in reason
 
 
 def test_a_server_that_refuses_whatever_is_asked_is_not_asked_for_ever(openai):

@@ -140,8 +140,9 @@ def _connection(
     def connect(address: tuple[str, int], *_: Any, **__: Any) -> socket.socket:
         return _connect(address, deadline, private or proxy is not None)
 
-    server_host, server_port = proxy or (host, port)
     secure = parts.scheme == "https"
+    # Without a port, http.client would take the end of an IPv6 address for one.
+    server_host, server_port = proxy or (host, port or (443 if secure else 80))
     connection = (
         http.client.HTTPSConnection(server_host, server_port, context=ssl.create_default_context())
         if secure

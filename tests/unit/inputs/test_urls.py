@@ -154,6 +154,28 @@ def test_this_machine_is_not_reached_by_any_spelling(host, address):
         pixels(f"http://{host}:{port}/a.png", allow_urls=True)
 
 
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("http://[::1]/a.png", ("::1", 80)),
+        ("https://[::ffff:7f00:1]/a.png", ("::ffff:7f00:1", 443)),
+        ("http://[fd00::1]:8080/a.png", ("fd00::1", 8080)),
+        ("http://images.example/a.png", ("images.example", 80)),
+    ],
+)
+def test_an_address_is_asked_as_a_whole_where_no_port_is_named(url, place, monkeypatch):
+    asked = []
+
+    def connect(address, deadline, private):
+        asked.append(address)
+        raise OSError("out of order")
+
+    monkeypatch.setattr(urls, "_connect", connect)
+    with pytest.raises(MediaError, match="out of order"):
+        pixels(url, allow_urls=True)
+    assert asked == [place]
+
+
 def test_a_redirect_leads_to_no_private_address(address, monkeypatch):
     port = address.rpartition(":")[2]
     monkeypatch.setattr(urls, "is_public", lambda place: place == "127.0.0.1")

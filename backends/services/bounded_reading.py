@@ -143,9 +143,9 @@ class _Decompressor:
     def __init__(self, response: Any, max_bytes: int, seconds: float) -> None:
         self.max_bytes, self.seconds, self.count = max_bytes, seconds, 0
         self.until = time.monotonic() + seconds
-        packed = response.headers.get("content-encoding", "").lower().split(",")
-        names = [name.strip() for name in packed if name.strip() not in ("", "identity")]
-        if names not in ([], ["gzip"], ["x-gzip"]):
+        packed = map(str.strip, response.headers.get("content-encoding", "").split(","))
+        names = [name for name in packed if name.lower() not in ("", "identity")]
+        if [name.lower() for name in names] not in ([], ["gzip"], ["x-gzip"]):
             raise ScoringError(f"the answer is packed as {', '.join(names)[:40]}, unasked")
         self._zip = zlib.decompressobj(wbits=31) if names else None
 

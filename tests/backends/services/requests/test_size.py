@@ -140,3 +140,11 @@ def test_the_reason_is_that_of_a_cell_and_raised_as_such(spoken, bomb):
             spoken.load(server, timeout=60.0)(draw_image(1), "a cat")
         assert len(server.requests) == 1
     assert t2v_eval.T2VError in ScoringError.__mro__
+
+
+def test_a_packing_that_repeats_the_key_does_not_tell_it(spoken):
+    key = "sk-Proj-0123456789ABCDEF"
+    served = Server(lambda request: Reply(b"x", 200, {"content-encoding": key}))
+    with served as server, pytest.raises(ScoringError, match="unasked") as caught:
+        spoken.load(server, api_key=key)(draw_image(1), "a cat")
+    assert key.lower() not in str(caught.value).lower()

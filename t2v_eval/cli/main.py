@@ -21,6 +21,7 @@ from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
 from t2v_eval.cli.reports import report, reports
+from t2v_eval.cli.run_file import run_file
 from t2v_eval.cli.score import score
 from t2v_eval.cli.store import stores
 
@@ -61,6 +62,7 @@ app.command("eval")(with_scorer_options(evaluate))
 app.command("compare")(with_scorer_options(evaluate))
 app.command()(demo)
 app.command("list")(list_names)
+app.command("run")(run_file)
 app.command()(caption)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from t2v_eval.cli import console
-from t2v_eval.cli.completion import model_names
+from t2v_eval.cli.help.completion import model_names
 from t2v_eval.cli.options import (
     AsJson,
     CheckpointPath,

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from t2v_eval.cli import console
-from t2v_eval.cli.completion import benchmark_names
+from t2v_eval.cli.help.completion import benchmark_names
 from t2v_eval.cli.options import AsJson
 from t2v_eval.errors import MissingDataError
 from t2v_eval.registry import benchmarks

@@ -21,7 +21,7 @@ from typer import Option, Typer
 from typer.core import TyperCommand, TyperOption
 
 from t2v_eval.cli import console
-from t2v_eval.cli.examples import EXAMPLES, help_of
+from t2v_eval.cli.help.examples import EXAMPLES, help_of
 from t2v_eval.errors import T2VError, UnknownNameError
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.utils.signatures import accepted, source_of
@@ -55,7 +55,8 @@ class App(Typer):
 
         def decorate(command: Callable[..., None]) -> Callable[..., None]:
             name = arguments[0] if arguments else settings.get("name", command.__name__)
-            example = EXAMPLES.get(name)
+            module = command.__module__.rpartition(".")[2]  # several groups have an `export`
+            example = EXAMPLES.get(name) or EXAMPLES.get(f"{module}.{name}")
             shown = {"epilog": f"Example: {example}"} if example else {}
             defaults = {"cls": Command, "help": help_of(command.__doc__), **shown}
             register = super(App, self).command(*arguments, **{**defaults, **settings})

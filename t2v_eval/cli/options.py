@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from t2v_eval.api import ScorerOptions
-from t2v_eval.cli.completion import benchmark_names, model_names, template_names
+from t2v_eval.cli.help.completion import benchmark_names, model_names, template_names
 from t2v_eval.errors import InputError
 
 ModelName = Annotated[

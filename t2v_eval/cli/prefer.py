@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from t2v_eval.cli import console
-from t2v_eval.cli.completion import model_names
-from t2v_eval.cli.image_arguments import expand_images
+from t2v_eval.cli.help.completion import model_names
+from t2v_eval.cli.inputs.image_arguments import expand_images
+from t2v_eval.cli.inputs.table_input import check_images_exist, read_blocks
 from t2v_eval.cli.options import (
     AllowUrls,
     NoStore,
@@ -19,7 +20,6 @@ from t2v_eval.cli.options import (
     StorePath,
     scorer_options,
 )
-from t2v_eval.cli.table_input import check_images_exist, read_blocks
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import models
 

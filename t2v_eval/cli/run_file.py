@@ -35,7 +35,7 @@ OutFolder = Annotated[
 def run_file(ctx: typer.Context, file: RunFile, out: OutFolder = None) -> None:
     """Run a command whose options are in a TOML file, or repeat the run of a report.json.
 
-    The keys are the long options, as in `model = ["clipscore", "vqascore"]`; repeated options are
+    The keys are the long options, as in `model = ["NAME", "NAME"]`; repeated options are
     lists, and `option`, `benchmark-option` and `column` tables. `command` names the command, by
     default eval. Relative paths start at the file.
 

@@ -11,9 +11,9 @@ import typer
 
 from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
+from t2v_eval.cli.inputs.table_input import TableInput, check_images_exist, read_blocks, result_rows
 from t2v_eval.cli.options import AsJson, DryRun, ImageRoot, ModelName, Spreadsheet
 from t2v_eval.cli.progress import Bars
-from t2v_eval.cli.table_input import TableInput, check_images_exist, read_blocks, result_rows
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import models
 from t2v_eval.utils.printable import printable

@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from t2v_eval.cli.completion import benchmark_names, model_names, template_names
+from t2v_eval.cli.help.completion import benchmark_names, model_names, template_names
 from t2v_eval.cli.main import app
 from t2v_eval.registry import models
 

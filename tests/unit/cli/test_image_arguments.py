@@ -7,7 +7,7 @@ import pytest
 from helpers.toy import draw_image
 from typer.testing import CliRunner
 
-from t2v_eval.cli.image_arguments import expand_images
+from t2v_eval.cli.inputs.image_arguments import expand_images
 from t2v_eval.cli.main import app
 from t2v_eval.cli.prefer import _pairs
 from t2v_eval.errors import InputError, MediaError

@@ -17,7 +17,7 @@ from helpers.media.videos import encode
 from helpers.toy import ToyEmbedding, draw_image, expected
 from pyarrow import parquet
 
-from t2v_eval.cli.table_input import read_blocks
+from t2v_eval.cli.inputs.table_input import read_blocks
 from t2v_eval.errors import MediaError
 from t2v_eval.inputs import open_file
 from t2v_eval.inputs.media import Video, as_list, decode, name_of, open_media

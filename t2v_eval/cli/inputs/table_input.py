@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from t2v_eval.cli.image_arguments import expand_images
+from t2v_eval.cli.inputs.image_arguments import expand_images
 from t2v_eval.errors import InputError, MediaError, TableError
 from t2v_eval.utils.printable import redact_userinfo
 

@@ -1,0 +1,1 @@
+"""What a shell shows: examples in --help, and completion of names."""

@@ -1,0 +1,1 @@
+"""What commands read: IMAGE arguments and tables of images and texts."""

@@ -114,9 +114,7 @@ class LocalScorer(Differentiable):
         default_size = 128 if self.device.type == "cuda" else 32
         self.start_batches_at(default_size if batch_size is None else batch_size)
         self._watched = Watched()
-        self._cache = TensorCache(
-            lambda: free_bytes(self.device) // 10 if keep_bytes is None else keep_bytes
-        )
+        self.limit_cache(keep_bytes)
 
     @property
     def files(self) -> Sequence[Path]:
@@ -181,8 +179,14 @@ class LocalScorer(Differentiable):
         """
         other = copy.copy(self)
         other.store, other.on_error = None, "skip"
-        other._cache = TensorCache(lambda: 0)
+        other.limit_cache(0)
         return other
+
+    def limit_cache(self, keep_bytes: int | None) -> None:
+        """Start an empty feature cache of this size; None is a tenth of the free memory."""
+        self._cache = TensorCache(
+            lambda: free_bytes(self.device) // 10 if keep_bytes is None else keep_bytes
+        )
 
     @property
     def execution(self) -> dict[str, str]:

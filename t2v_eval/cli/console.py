@@ -172,6 +172,7 @@ def print_report(report: Report) -> None:
             console().print(text_of(claim.text, "bold"))
             for basis in claim.basis:
                 console().print(text_of(f"  {basis}", "dim"))
+        console().print()
         _print_report_table(section.name, section.metrics())
         contrasts = list(section.contrasts())
         if first.by_tag and not contrasts:

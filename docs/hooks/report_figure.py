@@ -18,7 +18,7 @@ from playwright.sync_api import sync_playwright
 
 WIDTH, HEIGHT = 800, 1142  # pixels of each of two columns
 SCALE = 0.8  # of the text
-SECOND = "text=Distributions of scores"  # heading at the top of the second column
+SECOND = "h3:text('Distributions of scores')"  # heading at the top of the second column
 
 
 def columns(page: Path) -> list[Image.Image]:

@@ -175,7 +175,7 @@ class _Writer:
             return Claim(f"{name} has no score on {label}: all failed.", False)
         over = _count(len(run.items), "prompt")
         text = f"{name} has the mean score {self._interval(value)} on {label} over {over}"
-        return Claim(f"{text}; a second generator would give it a meaning.", False, basis)
+        return Claim(f"{text}; it says little without another to compare it with.", False, basis)
 
     def of_scorers(self) -> Iterator[Claim]:
         """Yield how far the scorers come on the benchmark."""

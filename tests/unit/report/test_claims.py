@@ -106,8 +106,8 @@ def test_a_single_generator_is_compared_with_none(tmp_path):
     folders = folders_of(tmp_path, 4, flux=lambda k: 51)
     (text,) = texts_of(of_folders(folders, 4))
     assert text == (
-        "flux has the mean score 0.200 [0.200, 0.200] on bright over 4 prompts; a second generator "
-        "would give it a meaning."
+        "flux has the mean score 0.200 [0.200, 0.200] on bright over 4 prompts; it says little "
+        "without another to compare it with."
     )
 
 

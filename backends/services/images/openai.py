@@ -35,6 +35,8 @@ REJECTION = re.compile(r"param|argument|field|propert|input|support|permitted", 
 MODES = ("L", "LA", "RGB", "RGBA", "I;16")  # which PNG holds as they are
 # Arguments of requests that are said otherwise here.
 OWN = {"n": "per_prompt", "num_inference_steps": "steps", "prompt": "benchmark"}
+# Options of pipelines that run here, which a service would get as fields of its requests.
+LOCAL = ("batch_size", "device", "dtype", "offload", "revision", "safety_checker", "variant")
 
 
 class ImagesProtocol(OpenAIProtocol):
@@ -120,6 +122,11 @@ class OpenAIImages(Generator):
         for name in options:
             if name in OWN:
                 raise InputError(f"`{name}={options[name]!r}`: it is called `{OWN[name]}=` here")
+            if name in LOCAL:
+                raise InputError(
+                    f"`{name}={options[name]!r}`: an images API takes none, as it is for a "
+                    "pipeline that runs here; leave it out"
+                )
         self._options = check_json(options)
         require_int_in("concurrency", concurrency, 1, 10_000)
         require_int_in("retries", retries, 0, 10_000)

@@ -177,6 +177,7 @@ def test_what_holds_for_every_prompt_stops_the_run(reply, kind, message, tmp_pat
         ("openai:gpt-image-1", {"steps": 20}, "`steps=20`"),
         ("openai:gpt-image-1", {"height": 512}, "go together"),
         ("openai:gpt-image-1", {"n": 2}, "it is called `per_prompt=`"),
+        ("openai-compatible:x", {"batch_size": 2}, "an images API takes none"),
         ("openai:gpt-image-1", {"max_requests": 0}, "`max_requests=0`"),
         ("openai:gpt-image-1", {"timeout": "long"}, "`timeout='long'`"),
         ("openai-compatible:x", {"base_url": None}, "`base_url=` is needed"),

@@ -163,7 +163,7 @@ def test_a_question_that_is_flagged_costs_itself_alone_whatever_the_status(spoke
 @pytest.mark.parametrize(
     ("refusal", "message"),
     [
-        ((401, "bad key"), r"refuses the key \(status 401\); check api_key="),
+        ((401, "bad key"), r"refuses the key \(status 401\); check `api_key="),
         ((402, "Insufficient credits"), r"account at http.* is used up: Insufficient credits"),
         ((403, "not yours"), r"refuses the key \(status 403\)"),
         ((404, "The model m does not exist"), "does not know the model 'm' .*does not exist"),

@@ -122,7 +122,8 @@ class _Writer:
                 f"How often verdicts of {label} match people's is not known.",
             )
             for gap in gaps if len(gaps) < 2 else ():
-                yield self._two_generators(label, gap, (*_wins(run, gap), *basis))
+                known = (*_wins(run, gap), *_noise(run, gap), *basis)
+                yield self._two_generators(label, gap, known)
             if len(gaps) >= 2:
                 yield self._several_generators(label, run, gaps, basis)
             elif not gaps:
@@ -291,6 +292,13 @@ def _wins(run: Run, gap: _Gap) -> Iterator[str]:
         )
         prompts = _count(len(values), "prompt")
         yield f"{first} scores higher on {more} of {prompts}, {second} on {fewer}."
+
+
+def _noise(run: Run, gap: _Gap) -> Iterator[str]:
+    """Yield a remark where two are no further apart than scores that are computed again."""
+    noise = run.noise_floor
+    if noise.cells and abs(gap.interval.value) <= noise.mean:
+        yield f"That is no more than the scorer's noise floor: {noise.describe()}."
 
 
 def _top(values: Mapping[str, Interval]) -> str | None:

@@ -11,6 +11,7 @@ from helpers.toy import draw_image
 from t2v_eval.benchmarks.forms.prompt_names import Prompt
 from t2v_eval.benchmarks.forms.prompts import PromptsForm
 from t2v_eval.cli import console
+from t2v_eval.evaluation.noise_floor import NoiseFloor
 from t2v_eval.evaluation.run import VerdictFacts, verdicts_of
 from t2v_eval.local.function import from_function
 from t2v_eval.report.claims import claims, first_sentence, matched_people
@@ -193,3 +194,14 @@ def test_no_claim_of_images_calls_a_generator_better(tmp_path, says):
     assert f"is {says}" not in text and "one scores higher" in text
     assert [report.runs[0].generator_of(0, k) for k in (0, 1)] == ["one", "other"]
     assert [row["generator"] for row in report.rows()][:2] == ["one", "other"]
+
+
+def test_a_difference_within_the_noise_floor_is_remarked(tmp_path):
+    folders = folders_of(tmp_path, 12, one=lambda k: 100, other=lambda k: 90)
+    (run,) = of_folders(folders, 12).runs
+    assert (run.noise_floor.cells, run.noise_floor.max) == (24, 0.0)
+    for mean, remarked in ((0.03, False), (0.05, True)):  # the generators are 10 / 255 apart
+        noisy = Report([replace(run, noise_floor=NoiseFloor(24, 2 * mean, mean))])
+        (section,) = sections(noisy.runs, noisy.labels, noisy.differences)
+        basis = " ".join(claims(section)[0].basis)
+        assert ("no more than the scorer's noise floor: at most 0.1" in basis) == remarked

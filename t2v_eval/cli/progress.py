@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 EVERY_SECONDS = 10.0
 EVERY_SHARE = 0.05
-LEAST_SECONDS = 1.0  # between two lines, so that a run of seconds prints no twenty of them
+LEAST_SECONDS = 1.0  # between two lines, so that a fast run does not print twenty at once
 
 
 class Bars:
@@ -95,8 +95,8 @@ class Bars:
 class Lines:
     """Lines of progress of one run.
 
-    A line is printed after each 10 seconds, and after each 5 % unless the last line is younger than
-    a second. A run that takes less than a second prints none.
+    From the tenth second on, a line is printed after each 10 seconds, and after each 5 % unless the
+    last line is younger than a second. So a run of less than 10 seconds prints none.
 
     Args:
         label: what runs.
@@ -122,7 +122,8 @@ class Lines:
             share = _done(counts) / counts.cells if counts.cells else 1.0
             waited = self._clock() - self._last
             stepped = int(share / EVERY_SHARE + 1e-9) > int(self._share / EVERY_SHARE + 1e-9)
-            if waited >= EVERY_SECONDS or (stepped and waited >= LEAST_SECONDS):
+            long = self._clock() - self._started >= EVERY_SECONDS
+            if long and (waited >= EVERY_SECONDS or (stepped and waited >= LEAST_SECONDS)):
                 self._print(share)
             self._open = share < 1
 

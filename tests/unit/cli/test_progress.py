@@ -27,28 +27,33 @@ def test_a_line_after_each_ten_seconds_and_each_five_percent(capsys):
     clock = Clock()
     lines = Lines("clip on set", clock)
     lines.update(CellCounts(cells=1000, computed=0))
+    clock.now = 9.0
+    lines.update(CellCounts(cells=1000, computed=90))
+    assert printed(capsys) == [], "9 % after 9 seconds"
+    clock.now = 10.0
+    lines.update(CellCounts(cells=1000, computed=98))
+    assert printed(capsys) == ["clip on set: 98/1000 scores (10 %), 9.8/s, 1 min 32 s left"]
+    clock.now = 10.5
+    lines.update(CellCounts(cells=1000, computed=100))
+    assert printed(capsys) == [], "half a second later"
+    clock.now = 12.5
+    lines.update(CellCounts(cells=1000, computed=150))
+    assert printed(capsys) == ["clip on set: 150/1000 scores (15 %), 12.0/s, 1 min 11 s left"]
+    clock.now = 22.0
+    lines.update(CellCounts(cells=1000, computed=160))
     assert printed(capsys) == []
-    clock.now = 4.0
-    lines.update(CellCounts(cells=1000, computed=40))
-    assert printed(capsys) == [], "4 % after 4 seconds"
-    clock.now = 5.0
-    lines.update(CellCounts(cells=1000, computed=50))
-    assert printed(capsys) == ["clip on set: 50/1000 scores (5 %), 10.0/s, 1 min 35 s left"]
-    clock.now = 14.0
-    lines.update(CellCounts(cells=1000, computed=60))
-    assert printed(capsys) == []
-    clock.now = 15.0
-    lines.update(CellCounts(cells=1000, computed=60, reused=5, failed=1))
+    clock.now = 25.0
+    lines.update(CellCounts(cells=1000, computed=160, reused=5, failed=1))
     assert printed(capsys) == [
-        "clip on set: 66/1000 scores (7 %), 5 reused, 1 failed, 4.0/s, 3 min 54 s left"
+        "clip on set: 166/1000 scores (17 %), 5 reused, 1 failed, 6.4/s, 2 min 10 s left"
     ]
 
 
-def test_a_run_of_less_than_a_second_prints_nothing(capsys):
+def test_a_run_of_less_than_ten_seconds_prints_nothing(capsys):
     clock = Clock()
     lines = Lines("clip", clock)
     for done in range(0, 101, 5):
-        clock.now = done / 200
+        clock.now = done / 10.1
         lines.update(CellCounts(cells=100, computed=done))
     assert printed(capsys) == []
 

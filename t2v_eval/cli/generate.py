@@ -145,9 +145,6 @@ def generate(
     Images that are in the folder are not made again, so the same command goes on after an
     interruption. The seed of each image follows from --seed, its prompt and its number. The recipe
     is in recipe.json, and the prompt and seed of each image in images.jsonl.
-
-    Example: t2v-eval generate --pipeline stabilityai/sdxl-turbo --benchmark prompts.csv --out turbo
-    --per-prompt 4 --steps 4
     """
     named = {
         "steps": steps,

@@ -31,7 +31,7 @@ from typing import Any
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError, T2VWarning, TableError
-from t2v_eval.evaluation.agreement import is_empty, number, split_tags
+from t2v_eval.evaluation.agreement import check_percentages, is_empty, number, split_tags
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.evaluation.selection import missing_images
 from t2v_eval.inputs.media import Media, MediaLike, check_texts, embedded
@@ -101,6 +101,10 @@ class OwnRows(RatingsForm):
                     f"{', '.join(map(repr, names))}. Say which it is with "
                     f"`columns={{'{name}': ...}}`"
                 )
+        try:
+            check_percentages([(n, row.get("human")) for n, row in enumerate(rows, 1)], "human")
+        except TableError as error:
+            raise TableError(f"{self.place}, {error}") from None
         usable: dict[int, Item] = {}
         for n, row in enumerate(rows, 1):
             try:

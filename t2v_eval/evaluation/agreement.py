@@ -50,6 +50,8 @@ _MISSING = {"", "nan", "-nan", "na", "n/a", "<na>", "#na", "#n/a", "null", "none
 _WORDS = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234 may be either
+_PERCENTAGE = re.compile(r"[+-]?[\d.,]+\s*%")
+_PLAIN = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?", re.IGNORECASE)
 _MAX_CELLS = 1 << 26  # groups x the size of the largest: half a gigabyte of float64
 
 
@@ -169,12 +171,38 @@ def numbers(rows: Sequence[Row], column: str) -> FloatArray:
     """Return a column as float64; NaN where a row has no value.
 
     Raises:
-        TableError: no row has the column, or a value is not a number.
+        TableError: no row has the column, a value is not a number, or some are percentages.
 
     >>> numbers([{"x": "85 %"}, {"x": None}], "x")
     array([0.85,  nan])
     """
-    return np.array([number(v, column, n) for n, v in _values(rows, column)], dtype=np.float64)
+    values = _values(rows, column)
+    check_percentages(values, column)
+    return np.array([number(v, column, n) for n, v in values], dtype=np.float64)
+
+
+def check_percentages(values: Sequence[tuple[int, Any]], column: str) -> None:
+    """Check that a column with a percentage holds no number above 1 without a percent sign.
+
+    Args:
+        values: the number of each row, from 1, and its cell.
+        column: the name of the column, for messages.
+
+    Raises:
+        TableError: "85%", which is 0.85, beside 90, which is 90 or 0.9.
+
+    >>> check_percentages([(1, "85%"), (2, "90%"), (3, "0")], "human")
+    """
+    cells = [(n, str(value).strip()) for n, value in values if isinstance(value, (str, int, float))]
+    signed = next(((n, text) for n, text in cells if _PERCENTAGE.fullmatch(text)), None)
+    if signed is None:
+        return
+    for n, text in cells:
+        if _PLAIN.fullmatch(text) and abs(float(text.replace(",", "."))) > 1:
+            raise TableError(
+                f"row {n}: {column!r} is {text}, but {signed[1]} in row {signed[0]}, which is a "
+                "percentage: write a percent sign in every row, or in none"
+            )
 
 
 def number(value: Any, column: str, row: int) -> float:

@@ -41,6 +41,12 @@ def table(tmp_path):
     return write
 
 
+def test_percentages_beside_other_numbers_are_refused(table):
+    path = table([{**ROWS[0], "human": "85%"}, {**ROWS[1], "human": "90"}])
+    with pytest.raises(TableError, match=r"judged.csv, row 2: 'human' is 90, but 85% in row 1"):
+        open_benchmark(str(path)).items()
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_rows_of_a_group_become_an_item(table, suffix):
     rows = [row | {"human": row["human"] or None} for row in ROWS]

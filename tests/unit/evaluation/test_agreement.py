@@ -209,12 +209,21 @@ def test_columns_become_numbers():
     actual = numbers([{"x": value} for value in values] + [{"y": 1}], "x")
     nan = math.nan
     np.testing.assert_array_equal(actual, [1, 2.5, nan, nan, nan, nan, 1, 0, 4.5, nan, nan])
-    values = ["85 %", "-0,5", "0,125", " yes", "No", "-", "#N/A", "[4, None, 5]", "[]", "1e-3"]
+    values = ["-0,5", "0,125", " yes", "No", "-", "#N/A", "[4, None, 5]", "[]", "1e-3"]
     actual = numbers([{"x": value} for value in values], "x")
-    np.testing.assert_array_equal(actual, [0.85, -0.5, 0.125, 1, 0, nan, nan, 4.5, nan, 0.001])
+    np.testing.assert_array_equal(actual, [-0.5, 0.125, 1, 0, nan, nan, 4.5, nan, 0.001])
+    values = ["85 %", "90%", "0,5 %", "-12.5%", "0", "1", ""]
+    actual = numbers([{"x": value} for value in values], "x")
+    np.testing.assert_allclose(actual, [0.85, 0.9, 0.005, -0.125, 0, 1, nan], rtol=1e-15)
     assert numbers([{"x": Decimal("0.5")}, {"x": np.int8(3)}], "x").tolist() == [0.5, 3]
     assert split_tags(["a", " b ", "a"]) == ("a", "b") and split_tags(None) == ()
     assert split_tags(0) == ("0",) and split_tags(nan) == ()
+
+
+@pytest.mark.parametrize("bare", ["90", 90, 1.5, "1,5", "-2", "1e2"])
+def test_percentages_beside_other_numbers_are_refused(bare):
+    with pytest.raises(TableError, match=f"row 3: 'x' is {bare}, but 85 % in row 1"):
+        numbers([{"x": "85 %"}, {"x": "0.5"}, {"x": bare}], "x")
 
 
 @pytest.mark.parametrize("value", ["1,234", "1.2.3", "10" * 300, "[1, 2", "5 stars", 10**400, {}])

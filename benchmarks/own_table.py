@@ -21,6 +21,7 @@ its texts and have the same tags; otherwise they stay separate items that are re
 from __future__ import annotations
 
 import math
+import unicodedata
 import warnings
 from abc import abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -205,7 +206,16 @@ class OwnRows(RatingsForm):
             raise TableError(f"{where}: an image is {value!r}, not a path")
         if value.startswith(("http://", "https://")):
             return value
-        return str(self.base / value)
+        return str(_existing(self.base, value))
+
+
+def _existing(base: Path, name: str) -> Path:
+    """Return the path of a file, whose accents may be composed otherwise on disk (NFC or NFD)."""
+    if not name.isascii() and not (base / name).exists():
+        for form in ("NFC", "NFD"):
+            if (path := base / unicodedata.normalize(form, name)).exists():
+                return path
+    return base / name
 
 
 class OwnTable(OwnRows):

@@ -1,6 +1,7 @@
 """Tables of one's own as benchmarks: what becomes of rows, groups, tags and what is wrong."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pyarrow
@@ -39,6 +40,17 @@ def table(tmp_path):
         return path
 
     return write
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_of_names_may_be_composed_otherwise(on_disk, in_table, table, tmp_path):
+    name = "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"
+    draw_image(1).save(tmp_path / unicodedata.normalize(on_disk, name))
+    path = table([{**row, "image": unicodedata.normalize(in_table, name)} for row in ROWS[:2]])
+    items = open_benchmark(str(path)).items()
+    assert {image for item in items for image in item.images} == {
+        str(tmp_path / unicodedata.normalize(on_disk, name))
+    }
 
 
 def test_percentages_beside_other_numbers_are_refused(table):

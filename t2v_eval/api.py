@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from t2v_eval.inputs.template import templates
 from t2v_eval.local.checkpoint_files import loading
-from t2v_eval.registry import ModelCard, benchmarks, models
+from t2v_eval.registry import ModelCard, benchmarks, models, source_of
+from t2v_eval.utils.signatures import accepted
 
 if TYPE_CHECKING:
     import torch
@@ -75,15 +76,27 @@ class ScorerOptions:
         """
         return cls(**split_keywords(cls, keywords))
 
-    def for_card(self, card: ModelCard) -> ScorerOptions:
-        """Return the options that concern a scorer: limits of API requests only if it has an API.
+    def for_card(self, card: ModelCard, others: Sequence[ModelCard] = ()) -> ScorerOptions:
+        """Return the options that concern a scorer.
+
+        Limits of API requests do only if it has an API. A `specific` option that its class does not
+        take does only if none of the other scorers takes it; then it is a mistake.
+
+        Args:
+            card: the scorer.
+            others: other scorers of the same call.
 
         >>> ScorerOptions(max_requests=9).for_card(models.card("tiny-clip")).max_requests is None
         True
         """
+        specific = {
+            name: value
+            for name, value in self.specific.items()
+            if _takes(card, name) or not any(_takes(other, name) for other in others)
+        }
         if card.remote:
-            return self
-        return replace(self, max_cost=None, max_requests=None, batch=None)
+            return replace(self, specific=specific)
+        return replace(self, max_cost=None, max_requests=None, batch=None, specific=specific)
 
     def load(self, card: ModelCard) -> Scorer:
         """Load the scorer of a card with these options.
@@ -98,6 +111,27 @@ class ScorerOptions:
         if scorer.store is not None:
             _ = scorer.id  # hashed now, so that stored scores belong to the weights just read
         return scorer
+
+
+def check_entries(cards: Iterable[ModelCard]) -> None:
+    """Check what can be checked of scorers without loading weights, before one is loaded.
+
+    Raises:
+        MissingPackageError: a package is not installed that a scorer needs.
+        InputError: a Python file of the user's own has a mistake.
+
+    >>> check_entries([models.card("tiny-clip")])
+    """
+    for card in cards:
+        check = getattr(models.entry(card), "check", None)
+        if check is not None:
+            check(**card.args)
+
+
+def _takes(card: ModelCard, option: str) -> bool:
+    """Return whether the class of a card may take an option: its source is read, not run."""
+    keywords = accepted(source_of(card), card.entry) if card.file else None
+    return keywords is None or option in keywords
 
 
 def split_keywords(options: type, keywords: Mapping[str, Any]) -> dict[str, Any]:

@@ -243,7 +243,7 @@ class Registry(Generic[T, C]):
         """Return the card of a name.
 
         ``family:rest`` is the card of a family with `rest` filled in, and so is a path that ends
-        in one of the family's `suffixes`.
+        in one of the family's `suffixes`, with or without ``:name`` behind it.
 
         Raises:
             UnknownNameError: no such name; the message lists the nearest ones.
@@ -256,7 +256,7 @@ class Registry(Generic[T, C]):
             card, argument = self._families[family]
             return replace(_checked(card), name=name, args={**card.args, argument: rest})
         for card, argument in self._families.values():
-            if card.suffixes and name.lower().endswith(tuple(card.suffixes)):
+            if card.suffixes and re.sub(r":\w*$", "", name).lower().endswith((*card.suffixes,)):
                 return replace(_checked(card), name=name, args={**card.args, argument: name})
         ends = [end for family in self.families for end in family.suffixes]
         remedy = f"`t2v-eval list {self.what}s` lists them{file_endings(name, ends)}."

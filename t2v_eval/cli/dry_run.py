@@ -44,7 +44,7 @@ def print_dry_run(
             ({"model": card.name, "benchmark": benchmark}, estimate(scorer, of_items))
             for card in scorers
             if card.remote
-            for scorer in [scorer_options.load(card)]
+            for scorer in [scorer_options.for_card(card, scorers).load(card)]
             for benchmark, of_items in blocks
         ],
         as_json,

@@ -21,7 +21,7 @@ ModelName = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Name of a scorer; `list models` shows them.",
+        help="Name of a scorer (see `list models`), or FILE.py:FUNCTION with one of your own.",
         autocompletion=model_names,
     ),
 ]
@@ -30,7 +30,8 @@ ModelNames = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Name of a scorer (see `list models`); repeat it for several.",
+        help="Name of a scorer (see `list models`), or FILE.py:FUNCTION with one of your own; "
+        "repeat it for several.",
         autocompletion=model_names,
     ),
 ]
@@ -202,8 +203,8 @@ ScorerOptionPairs = Annotated[
     list[str] | None,
     typer.Option(
         "--option",
-        help="Another option of the scorer's class, for example share=false; repeat it for "
-        "several.",
+        help="Another option of the scorer's class, for example share=false, or of a function of "
+        "your own, version=1; repeat it for several. Of several scorers those get it that take it.",
         metavar="KEY=VALUE",
     ),
 ]

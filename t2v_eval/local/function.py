@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from types import CodeType
 from typing import Any, TypeAlias
 
@@ -81,7 +78,9 @@ class FunctionScorer(LocalScorer):
     @override
     def identity(self) -> dict[str, str]:
         version = self.function_version
-        facts = {"version": version} if version is not None else {"source": _digest(self.function)}
+        facts = (
+            {"version": version} if version is not None else {"source": source_hash(self.function)}
+        )
         shared = super().identity()
         return {**facts, "images": shared["images"], "semantics": shared["semantics"]}
 
@@ -128,7 +127,11 @@ class FunctionScorer(LocalScorer):
             raise InputError(
                 f"{self.name!r} returned shape {tuple(scores.shape)} for {len(images)} images and "
                 f"{len(texts)} texts: return {wanted}"
-                + ("" if self.pairs else ", or pass `pairs=True` for one score per pair")
+                + (
+                    ""
+                    if self.pairs
+                    else ", or pass pairs=True (--option pairs=true) for one score per pair"
+                )
             )
         return scores.reshape(len(images), len(texts))
 
@@ -170,50 +173,6 @@ def from_function(
     return FunctionScorer(function, name=name, version=version, pairs=pairs, **options)
 
 
-def from_file(
-    location: str, *, version: str | int | float | None = None, pairs: bool = False, **options: Any
-) -> FunctionScorer:
-    """Make a scorer of a function in a Python file, which is run.
-
-    Args:
-        location: ``path/to/file.py:function``.
-        version: as for `from_function`.
-        pairs: as for `from_function`.
-        options: as for `from_function`.
-
-    Raises:
-        InputError: there is no such file or function, or the file raises an exception.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "mine.py"
-    ...     _ = path.write_text("def width(images, texts): return [[i.width] for i in images]")
-    ...     scorer = from_file(f"{path}:width", version="1")
-    >>> scorer(Image.new("RGB", (8, 4)), "a lamp")
-    tensor([[8.]])
-    """
-    path_text, _, name = location.rpartition(":")
-    path = Path(path_text).expanduser()
-    if not path.is_file():
-        raise InputError(f"{location!r}: there is no file {path_text!r}; write FILE.py:FUNCTION")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # as `python FILE.py` does
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # a user's file may raise anything
-        raise InputError(f"{path} raises {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    function = getattr(module, name, None)
-    if not callable(function):
-        functions = [n for n, f in vars(module).items() if inspect.isfunction(f) and n[0] != "_"]
-        hint = f"it has {', '.join(functions)}" if functions else "it has no function"
-        raise InputError(f"{path} has no function {name!r}; {hint}")
-    return FunctionScorer(function, version=version, pairs=pairs, **options)
-
-
 def _same_texts(numbers: Sequence[int], texts: Sequence[list[int]]) -> Iterator[list[int]]:
     """Yield runs of consecutive images that are scored with the same texts."""
     group: list[int] = []
@@ -237,8 +196,12 @@ def _as_tensor(result: Any, name: str) -> Tensor:
         ) from error
 
 
-def _digest(function: ScoringFunction) -> str:
-    """Return a hash of a function's source, or of its bytecode where there is no source."""
+def source_hash(function: Callable[..., Any]) -> str:
+    """Return a hash of a function's source, or of its bytecode where there is no source.
+
+    >>> source_hash(source_hash) == source_hash(from_function)
+    False
+    """
     try:
         content = inspect.getsource(function)
     except (OSError, TypeError):

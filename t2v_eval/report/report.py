@@ -23,7 +23,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
-from t2v_eval.api import ScorerOptions
+from t2v_eval.api import ScorerOptions, check_entries
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation import comparison
 from t2v_eval.evaluation.benchmark import Benchmark, Item
@@ -322,9 +322,16 @@ def run_all(
     ]
     with_items = [(benchmark, benchmark.selected()) for benchmark in selecting]
 
+    cards = [entry for entry in scorers if isinstance(entry, ModelCard)]
+    check_entries(cards)
     started = time.perf_counter()
     by_scorer = [
-        _evaluate_on_all(entry, with_items, scorer_options, run_options, progress)
+        _evaluate_on_all(
+            entry if isinstance(entry, Scorer) else (entry, scorer_options.for_card(entry, cards)),
+            with_items,
+            run_options,
+            progress,
+        )
         for entry in scorers
     ]
     runs = [run for of_benchmark in zip(*by_scorer, strict=True) for run in of_benchmark]
@@ -332,14 +339,13 @@ def run_all(
 
 
 def _evaluate_on_all(
-    entry: Scorer | ModelCard,
+    entry: Scorer | tuple[ModelCard, ScorerOptions],
     with_items: Sequence[tuple[Benchmark, Sequence[Item]]],
-    scorer_options: ScorerOptions,
     run_options: RunOptions,
     progress: StartRun | None,
 ) -> list[Run]:
     """Run a scorer on each benchmark with its items; one loaded here is freed at the end."""
-    scorer = entry if isinstance(entry, Scorer) else scorer_options.for_card(entry).load(entry)
+    scorer = entry if isinstance(entry, Scorer) else entry[1].load(entry[0])
     return [
         evaluate(
             scorer,

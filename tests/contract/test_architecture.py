@@ -29,7 +29,7 @@ ORDER = {
         "t2v_metrics evaluation generators report "
         "cli __main__"
     ).split(),
-    "t2v_eval.backends": "common clip flant5 blip preference vlm services".split(),
+    "t2v_eval.backends": "common clip flant5 blip preference vlm services own".split(),
     "t2v_eval.benchmarks": ["forms", "*"],  # adapters lie flat, and may import each other
 }
 APART = [("local", "remote"), ("vlm", "services"), ("vlm", "preference"), ("vlm", "clip")]

@@ -13,11 +13,12 @@ from t2v_eval.errors import MediaError
 from t2v_eval.registry import models
 from t2v_eval.scoring.plan import Block, Plan
 
-# Entries of cards that are not here, and where in tests/backends/services their contract is tested.
+# Entries of cards that are not here, and where in tests/backends their contract is tested.
 ELSEWHERE = {
     "openai_scorer": "asks a service: test_openai_api.py, test_grade.py, test_pairwise.py",
     "compatible_scorer": "asks a service: test_openai_servers.py, test_faults.py",
     "gemini_scorer": "asks a service: test_gemini.py",
+    "from_file": "runs a file of a user: tests/backends/own/test_python_file.py",
 }
 SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]
 TEXTS = [
@@ -83,6 +84,7 @@ def test_every_class_of_every_card_is_here_or_elsewhere():
         "aesthetic",
         "vqa",
         "judge",
+        "own",
     }
 
 

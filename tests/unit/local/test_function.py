@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +9,7 @@ from helpers.toy import draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, ScoringError
-from t2v_eval.local.function import from_file, from_function
+from t2v_eval.local.function import from_function
 
 IMAGES = [draw_image(seed) for seed in range(5)]
 TEXTS = ["a cat", "two dogs", "a bird"]
@@ -137,28 +135,3 @@ def test_compare_takes_it(tmp_path):
 
     report = t2v_eval.compare([from_function(matrix, "brightness")], [Toys()], resamples=5)
     assert report.labels == ["brightness"]
-
-
-def test_a_function_in_a_file(tmp_path):
-    (tmp_path / "helper.py").write_text("def length(text):\n    return len(text)\n")
-    file = tmp_path / "my_scorer.py"
-    file.write_text(
-        "from helper import length\n"
-        "def lengths(images, texts):\n    return [[length(t) for t in texts] for _ in images]\n"
-        "NUMBER = 3\n"
-    )
-    before = list(sys.path)
-    scorer = from_file(f"{file}:lengths", version="1")
-    assert sys.path == before and scorer.name == "lengths"
-    assert scorer(IMAGES[0], TEXTS).tolist() == [[5, 8, 6]]
-    for location, message in (
-        (f"{file}:nothing", "has no function 'nothing'; it has length, lengths"),
-        (f"{file}:NUMBER", "has no function 'NUMBER'"),
-        (f"{tmp_path}/gone.py:f", "there is no file"),
-        ("brightness", "write FILE.py:FUNCTION"),
-    ):
-        with pytest.raises(InputError, match=message):
-            from_file(location)
-    file.write_text("1 / 0\n")
-    with pytest.raises(InputError, match="raises ZeroDivisionError"):
-        from_file(f"{file}:lengths")

@@ -1,0 +1,1 @@
+"""Scorers of one's own, by the path of a Python file."""

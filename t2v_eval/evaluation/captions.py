@@ -133,7 +133,7 @@ class Captions:
             )
         return cls(files, captions, listed, unused, bad)
 
-    def score(self, scorer: Scorer, progress: Progress | None = None) -> CaptionScores:
+    def score(self, scorer: Scorer, progress: Progress | bool | None = None) -> CaptionScores:
         """Score the caption of each image; see `score_captions`."""
         _check_uses(scorer, self.references is not None)
         files, references = self.files, self.references
@@ -171,7 +171,7 @@ def score_captions(
     candidates: str | Path,
     images: str | Path,
     references: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> CaptionScores:
     """Score the candidate caption of every image in a folder.
 

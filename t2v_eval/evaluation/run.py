@@ -30,6 +30,7 @@ from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
 from t2v_eval.registry import BenchmarkCard, benchmarks
 from t2v_eval.scoring.plan import Block
+from t2v_eval.scoring.progress import reporting
 from t2v_eval.scoring.results import CellCounts, Progress, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.agreement_metrics import METRICS
@@ -221,6 +222,19 @@ class Run:
     data: DataHashes = field(default_factory=DataHashes)
     noise_floor: NoiseFloor = field(default_factory=lambda: NoiseFloor(reason="it is unknown"))
 
+    def __repr__(self) -> str:
+        headline = self.benchmark.headline
+        metrics = sorted(self.metrics, key=lambda name: name != headline)
+        facts = [
+            f"{self.benchmark.items} items",
+            f"{self.counts.used} of {self.counts.cells} scores",
+        ]
+        facts += [
+            f"{name} {value:.3f} [{low:.3f}, {high:.3f}]"
+            for name, (value, low, high) in ((name, self.metrics[name]) for name in metrics[:3])
+        ]
+        return f"<Run of {self.scorer.name!r} on {self.benchmark.name!r}: {', '.join(facts)}>"
+
     def generator_of(self, item: int, image: int) -> str:
         """Return the generator of an image of an item, or "" where the benchmark has none.
 
@@ -238,7 +252,7 @@ def evaluate(
     benchmark: Benchmark,
     *,
     items: Sequence[Item] | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     resamples: int = 1000,
     seed: int = 0,
     subset: str | Sequence[str] | None = None,
@@ -255,7 +269,8 @@ def evaluate(
         scorer: a loaded scorer.
         benchmark: an open benchmark.
         items: what `benchmark.selected()` returned, if it has been called already.
-        progress: called with the counts as they grow.
+        progress: called with the counts as they grow; or whether to show a bar, by default in a
+            terminal or a notebook.
         resamples: the number of bootstrap resamples behind the 95 % intervals, 1 or more.
         seed: the random seed of the bootstrap and of the tests.
         subset: tags; only items that have one of them are evaluated.
@@ -281,7 +296,8 @@ def evaluate(
     selected = benchmark.selecting(subset, on_missing, options.sample)
     items = _items_to_evaluate(selected, items, chosen=selected is benchmark)
     bound = scorer.with_template(question_template, answer_template, template)
-    scored = _score(scorer, bound, items, progress)
+    with reporting(progress, f"{scorer.name} on {benchmark.name}") as report:
+        scored = _score(scorer, bound, items, report)
     run = _analyze(scorer, selected, items, scored, options)
     if not noise_floor:
         return replace(run, noise_floor=NoiseFloor(reason="it was switched off"))
@@ -376,9 +392,7 @@ class _Scored(NamedTuple):
     seconds: float
 
 
-def _score(
-    scorer: Scorer, bound: Scorer, items: Sequence[Item], progress: Progress | None
-) -> _Scored:
+def _score(scorer: Scorer, bound: Scorer, items: Sequence[Item], progress: Progress) -> _Scored:
     """Score the items with `bound`, the scorer with the templates of the run."""
     bound.reset_size_warning()
     # The id comes before scoring: it raises if weight files change on disk during the run.

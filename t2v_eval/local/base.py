@@ -19,13 +19,14 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import override
 
-from t2v_eval.errors import InputError, MediaError, ScoringError
+from t2v_eval.errors import InputError, MediaError, ScoringError, UnsupportedError
 from t2v_eval.inputs.decode_budget import BUDGET
 from t2v_eval.inputs.image_file import decoding, error_message
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.local.devices import free_bytes, pick_device, pick_dtype
+from t2v_eval.local.moving import move
 from t2v_eval.local.state_cache import TensorCache
 from t2v_eval.local.weights import HUB_FILES, Watched, locate
 from t2v_eval.registry import ModelCard
@@ -111,8 +112,8 @@ class LocalScorer(Differentiable):
         }
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype) or torch.float32
-        default_size = 128 if self.device.type == "cuda" else 32
-        self.start_batches_at(default_size if batch_size is None else batch_size)
+        self._first_batch_size = batch_size
+        self._start_batches()
         self._watched = Watched()
         self.limit_cache(keep_bytes)
 
@@ -160,6 +161,52 @@ class LocalScorer(Differentiable):
     def start_batches_at(self, size: int | None) -> None:
         if size is not None:
             self.batch, self.image_batch = BatchSize(size), BatchSize(size)
+
+    def _start_batches(self) -> None:
+        """Set the first batch size that is tried to that of the caller or of the device."""
+        default_size = 128 if self.device.type == "cuda" else 32
+        chosen = self._first_batch_size
+        self.start_batches_at(default_size if chosen is None else chosen)
+
+    @override
+    def to(self, device: str | torch.device) -> Self:
+        """Move the networks and their tensors to another device, and drop cached features.
+
+        The precision stays as it is, so that the id does too. Copies that share the weights, such
+        as those of `with_template`, move along.
+
+        Args:
+            device: for example ``"cuda:1"`` or ``"cpu"``.
+
+        Returns:
+            The scorer itself.
+
+        Raises:
+            InputError: no such device on this machine.
+            UnsupportedError: the model is spread over several devices or quantised.
+            ScoringError: it does not fit into the memory of the device; it stays where it was.
+        """
+        chosen = pick_device(device)
+        with self._lock:
+            before, copies = self.device, list(self._copies)
+            try:
+                self._move(copies, chosen)
+            except UnsupportedError:
+                raise
+            except (RuntimeError, NotImplementedError) as error:
+                self._move(copies, before)
+                reason = str(error).partition("\n")[0]
+                raise ScoringError(
+                    f"{self.name!r} cannot be moved to {chosen} and stays on {before}: {reason}"
+                ) from error
+        return self
+
+    def _move(self, copies: Sequence[Self], device: torch.device) -> None:
+        self._cache.reset()
+        for scorer in copies:
+            move(scorer, device)
+            scorer.device = device
+            scorer._start_batches()
 
     @override
     def identity(self) -> dict[str, str]:

@@ -11,9 +11,10 @@ from abc import abstractmethod
 from collections.abc import Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 from typing_extensions import override
 
@@ -104,7 +105,7 @@ class PrefixSharingScorer(LocalScorer, Generic[State, PromptT]):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.room = 1024 if self.device.type == "cpu" else 16384
+        self.room = _room(self.device)
 
     @abstractmethod
     def encode_images(self, prepared: Sequence[Any]) -> Sequence[State]:
@@ -159,6 +160,12 @@ class PrefixSharingScorer(LocalScorer, Generic[State, PromptT]):
             pairs: as for `score`.
         """
         return self.score(prefilled, pairs), None
+
+    @override
+    def _move(self, copies: Sequence[Self], device: torch.device) -> None:
+        super()._move(copies, device)
+        for scorer in copies:
+            scorer.room = _room(device) if scorer.room else 0
 
     @override
     def start_batches_at(self, size: int | None) -> None:
@@ -265,3 +272,8 @@ class PrefixSharingScorer(LocalScorer, Generic[State, PromptT]):
             else:
                 failed |= {*positions.tolist()}
         return [], pending_at(failed)
+
+
+def _room(device: torch.device) -> int:
+    """Return how many tokens of images are prefilled together on a device."""
+    return 1024 if device.type == "cpu" else 16384

@@ -65,6 +65,11 @@ class TensorCache:
         self.bytes = 0
         return had_values
 
+    def reset(self) -> None:
+        """Evict all values, and measure the capacity again when the next value is put."""
+        self.clear()
+        self._capacity = -1
+
     def _evict(self, key: str) -> None:
         self.bytes -= self._values.pop(key, (None, 0))[1]
 

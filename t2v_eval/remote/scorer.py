@@ -358,7 +358,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
 
     @override
     def evaluate_blocks(
-        self, blocks: Sequence[Block], progress: Progress | None = None
+        self, blocks: Sequence[Block], progress: Progress | bool | None = None
     ) -> ScoringResult:
         with self._lock:
             before = Counter(self.usage.total), self.usage.cost, self.price

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import threading
 import warnings
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,9 @@ from t2v_eval.scoring.cautions import TruncatedTexts, other_sizes
 from t2v_eval.scoring.execution import Execution
 from t2v_eval.scoring.generation import Explanation
 from t2v_eval.scoring.identity import check_versioned, encoder_id
+from t2v_eval.scoring.object import PythonObject
 from t2v_eval.scoring.plan import Block, Cells, Plan, Text, blocks_of
+from t2v_eval.scoring.progress import reporting
 from t2v_eval.scoring.results import (
     Progress,
     RankedImage,
@@ -47,11 +50,11 @@ SEMANTICS = 1  # raise when our own code changes any number, so that stored scor
 
 ImageMode = Literal["seen", "original"]
 OnError = Literal["raise", "skip"]
-CALL = ("images", "texts", "references", "question_template", "answer_template", "template")
+CALL = tuple("images texts references progress question_template answer_template template".split())
 _T = TypeVar("_T")
 
 
-class Scorer(ABC):
+class Scorer(PythonObject, ABC):
     """Score how well images match texts; higher is better.
 
     A class outside this library that keeps scores in a store must say when its numbers change: by a
@@ -114,9 +117,20 @@ class Scorer(ABC):
         self.template = self.named_template(template or self.default_template)
         self.template = self.template.override(question_template, answer_template)
         self._lock = threading.RLock()
+        self._copies = weakref.WeakSet[Self]([self])  # all that share the weights
         self._truncated: set[str] = set()
         # Shared by copies of `with_template`: warn once per loaded scorer.
         self._size_warning_pending = threading.Semaphore(1)
+
+    def to(self, device: Any) -> Self:
+        """Move the model to another device; see `LocalScorer.to`.
+
+        Raises:
+            UnsupportedError: the model does not run here.
+        """
+        raise UnsupportedError(
+            f"{self.name!r} has no model on this machine that could be moved to {str(device)!r}"
+        )
 
     @property
     def store(self) -> Store | None:
@@ -179,6 +193,7 @@ class Scorer(ABC):
             TemplateError, UnknownNameError: a template that cannot be filled or is not there.
         """
         bound = copy.copy(self)
+        self._copies.add(bound)
         bound.template = (self.named_template(template) if template else self.template).override(
             question_template, answer_template
         )
@@ -205,6 +220,7 @@ class Scorer(ABC):
         images: MediaLike | Iterable[MediaLike],
         texts: str | Iterable[str] | None = None,
         references: Sequence[Sequence[str]] | None = None,
+        progress: Progress | bool | None = None,
         **template: str | None,
     ) -> Tensor:
         """Score every image against every text.
@@ -213,6 +229,8 @@ class Scorer(ABC):
             images: M images or videos, or one; see `open_media` for what counts as one.
             texts: N texts, or one; may be left out where the scorer does not use them.
             references: for scorers that use them, M lists of human captions.
+            progress: called with the counts as they grow; or whether to show a bar, by default
+                where a call takes a few seconds in a terminal or a notebook.
             template: `question_template`, `answer_template` or `template` for this call.
 
         Returns:
@@ -222,7 +240,7 @@ class Scorer(ABC):
             InputError: wrong types, empty lists, or an image that cannot be used (`MediaError`).
         """
         block = Block.of(images, self.texts_or_empty(texts), references)
-        return self.with_call_templates(template).run([block])[0]
+        return self.with_call_templates(template).run([block], progress)[0]
 
     __call__ = forward
 
@@ -379,9 +397,10 @@ class Scorer(ABC):
         images: Iterable[MediaLike],
         texts: Iterable[str],
         references: Sequence[Sequence[str]] | None = None,
+        progress: Progress | bool | None = None,
         **template: str | None,
     ) -> Tensor:
-        """Score aligned lists: image b with text b.
+        """Score aligned lists: image b with text b; `progress` as for `forward`.
 
         Returns:
             (B,) float32 tensor on the CPU.
@@ -397,41 +416,44 @@ class Scorer(ABC):
             Block.of([image], [text], None if refs is None else [refs])
             for image, text, refs in zip(listed, captions, rows, strict=True)
         ]
-        return torch.stack([s[0, 0] for s in self.with_call_templates(template).run(blocks)])
+        bound = self.with_call_templates(template)
+        return torch.stack([s[0, 0] for s in bound.run(blocks, progress)])
 
     def batch_forward(
         self,
         dataset: Iterable[Mapping[str, Any]],
         batch_size: int | None = None,
+        progress: Progress | bool | None = None,
         **template: str | None,
     ) -> Tensor | list[Tensor]:
         """Score a data set of ``{"images": [...], "texts": [...]}`` samples, as t2v_metrics does.
 
-        Contents shared by samples are computed once, and batches span samples.
+        Contents shared by samples are computed once, and batches span samples. `progress` is as for
+        `forward`.
 
         Returns:
             (S, M, N) float32 tensor; where samples differ in shape, a list of S tensors (M, N).
         """
         bound = self.with_call_templates(template)
         bound.start_batches_at(batch_size)
-        scores = bound.run(blocks_of(dataset))
+        scores = bound.run(blocks_of(dataset), progress)
         return torch.stack(scores) if len({s.shape for s in scores}) == 1 else scores
 
     def start_batches_at(self, size: int | None) -> None:  # noqa: B027  (batches are optional)
         """Set the first batch size that is tried; a scorer without batches ignores it."""
 
-    def run(self, blocks: Sequence[Block], progress: Progress | None = None) -> list[Tensor]:
+    def run(self, blocks: Sequence[Block], progress: Progress | bool | None = None) -> list[Tensor]:
         """Score blocks together; return one (M, N) float32 CPU tensor for each `Block`."""
         return [torch.from_numpy(s) for s in self.evaluate_blocks(blocks, progress).scores]
 
     def evaluate_blocks(
-        self, blocks: Sequence[Block], progress: Progress | None = None
+        self, blocks: Sequence[Block], progress: Progress | bool | None = None
     ) -> ScoringResult:
         """Score as `run` does; also return counts, reasons of failures and truncated texts.
 
         Args:
             blocks: what to score.
-            progress: called with the counts after each finished chunk.
+            progress: as for `forward`.
 
         Raises:
             InputError: references are missing, or an image cannot be opened (`MediaError`).
@@ -447,8 +469,8 @@ class Scorer(ABC):
             blocks = [replace(block, texts=[""] * len(block.texts)) for block in blocks]
         self.check_template()
         plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
-        with self._lock, inference():
-            return self._execute(plan, progress or (lambda _: None))
+        with self._lock, inference(), reporting(progress, self.name) as report:
+            return self._execute(plan, report)
 
     def check_template(self) -> None:
         """Warn if the template ignores the text though the scorer would use it."""

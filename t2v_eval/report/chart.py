@@ -44,17 +44,52 @@ def forest(
     with svg.drawing():
         figure, grid = svg.panels(len(panels), columns, 2.9 + 1.6 / columns, height, sharey=True)
         for axes, (metric, values) in zip(grid, panels.items(), strict=True):
-            _intervals(axes, values, colours)
-            _axes(axes, metric, rows, values, chance.get(metric), whole_scale)
+            draw_panel(axes, metric, rows, values, colours, chance.get(metric), whole_scale)
         description = "metrics with their intervals, overall and by tag"
         return svg.inline(figure, 1 + max(colours, default=0), description)
 
 
-def _intervals(axes: Axes, values: Sequence[Sequence[Interval]], colours: Sequence[int]) -> None:
+def draw_panel(
+    axes: Axes,
+    metric: str,
+    rows: Sequence[str],
+    values: Sequence[Sequence[Interval]],
+    colours: Sequence[int],
+    chance: float | None = None,
+    whole_scale: bool = True,
+    palette: svg.Palette = svg.PAGE,
+) -> None:
+    """Draw a panel of `forest`.
+
+    Args:
+        axes: where to draw.
+        metric: its title.
+        rows: the names of the rows.
+        values: series -> row -> interval.
+        colours: of each series the number of its colour in the palette.
+        chance: what is a dashed line.
+        whole_scale: as for `forest`.
+        palette: the colours.
+
+    >>> _, (axes,) = svg.panels(1, columns=1, width=2.0, height=1.5)
+    >>> draw_panel(axes, "tau_b", ["all"], [[Interval(0.5, 0.4, 0.6)]], [0], palette=svg.PAPER)
+    >>> axes.get_title(loc="left")
+    'tau_b'
+    """
+    _intervals(axes, values, colours, palette)
+    _axes(axes, metric, rows, values, chance, whole_scale, palette)
+
+
+def _intervals(
+    axes: Axes,
+    values: Sequence[Sequence[Interval]],
+    colours: Sequence[int],
+    palette: svg.Palette,
+) -> None:
     step = 0.7 / len(values)
     for k, intervals in enumerate(values):
         y = [row + (k - (len(values) - 1) / 2) * step for row in range(len(intervals))]
-        colour = svg.colour(colours[k])
+        colour = palette.colour(colours[k])
         axes.hlines(
             y, [i.low for i in intervals], [i.high for i in intervals], color=colour, linewidth=1.8
         )
@@ -75,10 +110,11 @@ def _axes(
     values: Sequence[Sequence[Interval]],
     chance: float | None,
     whole_scale: bool,
+    palette: svg.Palette,
 ) -> None:
-    svg.style_panel(axes, printable(metric))
+    svg.style_panel(axes, printable(metric), palette)
     if chance is not None:
-        axes.axvline(chance, color=svg.SOFT, linestyle=(0, (4, 3)), linewidth=1)
+        axes.axvline(chance, color=palette.soft, linestyle=(0, (4, 3)), linewidth=1)
     limits = [
         x for intervals in values for i in intervals for x in (i.value, i.low, i.high) if x == x
     ]
@@ -92,4 +128,4 @@ def _axes(
     axes.set_yticks(range(len(rows)), list(map(printable, rows)))
     axes.grid(visible=False, axis="y")
     for row in range(1, len(rows)):
-        axes.axhline(row - 0.5, color=svg.LINE, linewidth=0.4)
+        axes.axhline(row - 0.5, color=palette.line, linewidth=0.4)

@@ -23,6 +23,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
+from matplotlib.figure import Figure
+
 from t2v_eval.api import ScorerOptions, check_entries
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation import comparison
@@ -35,13 +37,14 @@ from t2v_eval.inputs.media import name_of
 from t2v_eval.inputs.tables import rescuing, write_table
 from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, models
 from t2v_eval.registry import benchmarks as cards
-from t2v_eval.report import html, markdown
+from t2v_eval.report import html, markdown, notebook
 from t2v_eval.report.about import About
 from t2v_eval.report.format import without_nan
 from t2v_eval.report.loading import LoadedFolder, load_folder
 from t2v_eval.report.reader import SCHEMA_VERSION
 from t2v_eval.report.samples import NAME as SAMPLES
 from t2v_eval.report.samples import write_samples
+from t2v_eval.report.tables import Section, sections
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.bootstrap import Interval
@@ -187,6 +190,52 @@ class Report:
                         else None,
                     }
 
+    def to_pandas(self) -> notebook.Frames:
+        """Return `figures` and `rows` as two DataFrames of pandas, called figures and scores.
+
+        Raises:
+            MissingPackageError: pandas is not installed.
+            UnsupportedError: as `rows`.
+
+        >>> import t2v_eval
+        >>> few = {"n": 2}
+        >>> report = t2v_eval.compare("tiny-clip", "scenes", benchmark_options=few, resamples=5)
+        >>> figures, scores = report.to_pandas()
+        >>> figures.metric.unique().tolist(), len(scores)
+        (['text', 'image', 'group'], 8)
+        """
+        return notebook.frames(self.figures(), self.rows())
+
+    def plot(self, metrics: Sequence[str] = ()) -> Figure:
+        """Draw the metrics of each scorer with their intervals, overall and by tag.
+
+        Args:
+            metrics: which to draw; by default the headline and two more of each benchmark.
+
+        Returns:
+            A figure of matplotlib, which a notebook shows, and whose `savefig` writes a file.
+
+        Raises:
+            InputError: there is no such metric, or no run.
+
+        >>> import t2v_eval
+        >>> few = {"n": 2}
+        >>> report = t2v_eval.compare("tiny-clip", "scenes", benchmark_options=few, resamples=5)
+        >>> [panel.get_title(loc="left") for panel in report.plot(["group"]).axes]
+        ['group']
+        """
+        return notebook.chart(self._sections(), metrics)
+
+    def _repr_html_(self) -> str:
+        """Return the first sentences and the tables, which a notebook shows."""
+        return notebook.to_html(self._sections())
+
+    def __repr__(self) -> str:
+        return notebook.summary(self._sections(), len(self.runs))
+
+    def _sections(self) -> list[Section]:
+        return list(sections(self.runs, self.labels, self.differences))
+
     def write(
         self,
         folder: str | Path,
@@ -227,7 +276,7 @@ def compare(
     scorers: Scorer | ModelCard | str | Iterable[Scorer | ModelCard | str],
     benchmarks: Benchmark | BenchmarkCard | str | Iterable[Benchmark | BenchmarkCard | str],
     *,
-    progress: StartRun | None = None,
+    progress: StartRun | bool | None = None,
     root: str | Path | None = None,
     images: Sequence[str | Path] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
@@ -245,7 +294,7 @@ def compare(
     Args:
         scorers: objects, or names or cards to load; a single one, or several.
         benchmarks: objects, or names or cards to open; a single one, or several.
-        progress: see `run_all`.
+        progress: see `run_all`; by default a bar in a terminal or a notebook.
         root: the folder of the files of benchmarks that are passed by name.
         images: for sets of prompts, the folder of the images of each generator.
         columns: for tables of your own, the columns that hold each field.
@@ -289,7 +338,7 @@ def run_all(
     scorer_options: ScorerOptions,
     benchmark_options: BenchmarkOptions,
     run_options: RunOptions,
-    progress: StartRun | None = None,
+    progress: StartRun | bool | None = None,
 ) -> Report:
     """Run every scorer on every benchmark; `compare` with options as objects.
 
@@ -300,7 +349,8 @@ def run_all(
         benchmark_options: with which cards of benchmarks are opened.
         run_options: which items are evaluated, and how they are resampled.
         progress: called before each run with the scorer, the benchmark and the number of items; the
-            function that it returns gets the counts during the run.
+            function that it returns gets the counts during the run. Or whether to show a bar, by
+            default in a terminal or a notebook.
 
     Returns:
         The report, whose runs are ordered by benchmark, then by scorer.
@@ -342,7 +392,7 @@ def _evaluate_on_all(
     entry: Scorer | tuple[ModelCard, ScorerOptions],
     with_items: Sequence[tuple[Benchmark, Sequence[Item]]],
     run_options: RunOptions,
-    progress: StartRun | None,
+    progress: StartRun | bool | None,
 ) -> list[Run]:
     """Run a scorer on each benchmark with its items; one loaded here is freed at the end."""
     scorer = entry if isinstance(entry, Scorer) else entry[1].load(entry[0])
@@ -351,7 +401,7 @@ def _evaluate_on_all(
             scorer,
             benchmark,
             items=items,
-            progress=progress(scorer, benchmark, len(items)) if progress else None,
+            progress=progress(scorer, benchmark, len(items)) if callable(progress) else progress,
             resamples=run_options.resamples,
             seed=run_options.seed,
             noise_floor=run_options.noise_floor,

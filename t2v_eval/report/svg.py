@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -24,6 +24,38 @@ def colour(k: int) -> str:
     '#030002'
     """
     return f"#03{k:04x}"
+
+
+class Palette(NamedTuple):
+    """The colours of a figure.
+
+    Attributes:
+        ink: of text.
+        line: of a grid.
+        soft: of what guessing reaches.
+        scorers: of scorers, repeated where there are more; none for the placeholders of the page.
+
+    >>> PAGE.colour(2), PAPER.colour(9) == PAPER.colour(1)
+    ('#030002', True)
+    """
+
+    ink: str
+    line: str
+    soft: str
+    scorers: Sequence[str] = ()
+
+    def colour(self, k: int) -> str:
+        """Return the colour of scorer k."""
+        return self.scorers[k % len(self.scorers)] if self.scorers else colour(k)
+
+
+PAGE = Palette(INK, LINE, SOFT)
+PAPER = Palette(  # those of report.css on white
+    "#1c2026",
+    "#d9dde3",
+    "#5f6873",
+    "#2f66d0 #d0700f #17875f #a63f94 #85671f #5a6472 #0f8ba0 #c03b4b".split(),
+)
 
 
 @contextmanager
@@ -65,17 +97,22 @@ def panels(
     return figure, grid[:count]
 
 
-def style_panel(axes: Axes, title: str) -> None:
+def style_panel(axes: Axes, title: str, palette: Palette = PAGE) -> None:
     """Remove the frame, add a light grid and a title on the left.
+
+    Args:
+        axes: the panel.
+        title: its title.
+        palette: its colours.
 
     >>> _, (axes,) = panels(1, columns=1, width=2.0, height=1.5)
     >>> style_panel(axes, "tau_b")
     >>> axes.get_title(loc="left")
     'tau_b'
     """
-    axes.set_title(title, color=INK, loc="left", fontweight="bold")
-    axes.tick_params(colors=INK, length=0)
-    axes.grid(color=LINE, linewidth=0.5)
+    axes.set_title(title, color=palette.ink, loc="left", fontweight="bold")
+    axes.tick_params(colors=palette.ink, length=0)
+    axes.grid(color=palette.line, linewidth=0.5)
     axes.set_axisbelow(True)
     for spine in axes.spines.values():
         spine.set_visible(False)

@@ -41,6 +41,6 @@ class PythonObject:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise UnsupportedError(
-            f"{self.card.name!r} cannot be pickled or copied deeply, as it holds weights, a lock and "
-            "perhaps a key: load it in each process, with t2v_eval.load or from_function"
+            f"{self.card.name!r} cannot be pickled or copied deeply, as it holds weights, a lock "
+            "and perhaps a key: load it in each process, with t2v_eval.load or from_function"
         )

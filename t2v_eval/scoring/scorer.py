@@ -439,7 +439,7 @@ class Scorer(PythonObject, ABC):
         scores = bound.run(blocks_of(dataset), progress)
         return torch.stack(scores) if len({s.shape for s in scores}) == 1 else scores
 
-    def start_batches_at(self, size: int | None) -> None:  # noqa: B027  (batches are optional)
+    def start_batches_at(self, size: int | None) -> None:
         """Set the first batch size that is tried; a scorer without batches ignores it."""
 
     def run(self, blocks: Sequence[Block], progress: Progress | bool | None = None) -> list[Tensor]:

@@ -98,7 +98,7 @@ def measure(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", T2VWarning)  # the run has given them
-            again = scorer.computing_anew().evaluate_blocks(blocks).scores
+            again = scorer.computing_anew().evaluate_blocks(blocks, progress=False).scores
     except T2VError as error:
         return NoiseFloor(reason=f"scoring again failed: {error}")
     apart = np.array(

@@ -81,10 +81,9 @@ def summary(sections: Iterable[Section], runs: int) -> str:
     'Report of 0 runs'
     """
     lines = [f"Report of {runs} run{'s' * (runs != 1)}"]
-    lines += [
-        f"{section.name}: {first_sentence(section, CONSOLE) or ', '.join(label for label, _ in section.scorers)}"
-        for section in sections
-    ]
+    for section in sections:
+        labels = ", ".join(label for label, _ in section.scorers)
+        lines.append(f"{section.name}: {first_sentence(section, CONSOLE) or labels}")
     return printable("\n  ".join(lines))
 
 
@@ -131,6 +130,7 @@ class _Chart(NamedTuple):
     series: Sequence[str]
     panels: Mapping[str, Sequence[Sequence[Interval]]]
     chance: Mapping[str, float]
+    generators: bool = False  # whether these are the series
 
     @classmethod
     def of(cls, section: Section, metrics: Sequence[str]) -> _Chart:
@@ -147,7 +147,7 @@ class _Chart(NamedTuple):
                 f"mean by {label}": [_column(run, generator, tags) for generator in generators]
                 for label, run in section.scorers[:MAX_PANELS]
             }
-            return cls(section.name, rows, generators, panels, {})
+            return cls(section.name, rows, generators, panels, {}, generators=True)
         # The headline first, then the others in their order.
         ordered = sorted(first.metrics, key=lambda name: name != facts.headline)
         panels = {
@@ -163,7 +163,8 @@ class _Chart(NamedTuple):
         colours = range(len(self.series))
         grid = figure.subplots(1, len(self.panels), sharey=True, squeeze=False)
         for axes, (name, values) in zip(grid.flat, self.panels.items(), strict=True):
-            draw_panel(axes, name, self.rows, values, colours, self.chance.get(name), palette=PAPER)
+            chance, whole = self.chance.get(name), not self.generators
+            draw_panel(axes, name, self.rows, values, colours, chance, whole, PAPER)
         handles = [
             Line2D([], [], color=PAPER.colour(k), marker=MARKERS[k % len(MARKERS)], label=label)
             for k, label in enumerate(map(printable, self.series))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from t2v_eval.inputs.template import templates
 from t2v_eval.local.checkpoint_files import loading
-from t2v_eval.registry import ModelCard, benchmarks, models, source_of
-from t2v_eval.utils.signatures import accepted
+from t2v_eval.registry import ModelCard, benchmarks, models
+from t2v_eval.utils.signatures import accepted, source_of
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +130,7 @@ def check_entries(cards: Iterable[ModelCard]) -> None:
 
 def _takes(card: ModelCard, option: str) -> bool:
     """Return whether the class of a card may take an option: its source is read, not run."""
-    keywords = accepted(source_of(card), card.entry) if card.file else None
+    keywords = card.file and accepted(source_of(card.file, card.module), card.entry)
     return keywords is None or option in keywords
 
 

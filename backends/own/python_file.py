@@ -6,6 +6,7 @@ import ast
 import difflib
 import importlib.util
 import inspect
+import re
 import sys
 import traceback
 import warnings
@@ -191,7 +192,7 @@ def _build(scorer_class: type[Scorer], path: Path, options: dict[str, Any]) -> S
         inspect.signature(scorer_class).bind(**options)
     except TypeError as error:
         raise InputError(
-            f"{path}: {name} {error}; let its __init__ take **options and pass them to "
+            f"{path}: {name} {error}: let its __init__ take **options and pass them to "
             "super().__init__(**options)"
         ) from None
     try:
@@ -199,8 +200,8 @@ def _build(scorer_class: type[Scorer], path: Path, options: dict[str, Any]) -> S
     except T2VError:
         raise
     except Exception as error:  # code of a user may raise anything
-        if "unexpected keyword argument" in str(error):
-            raise  # an option that it does not take, which the registry names
+        if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(error)):
+            raise InputError(f"{path}: {name} takes no `{unknown[1]}=`") from None
         raise InputError(_reason(path, error)) from error
 
 

@@ -117,7 +117,7 @@ class Scorer(PythonObject, ABC):
         self.template = self.named_template(template or self.default_template)
         self.template = self.template.override(question_template, answer_template)
         self._lock = threading.RLock()
-        self._copies = weakref.WeakSet[Self]([self])  # all that share the weights
+        self._copies = weakref.WeakSet[Any]([self])  # all that share the weights
         self._truncated: set[str] = set()
         # Shared by copies of `with_template`: warn once per loaded scorer.
         self._size_warning_pending = threading.Semaphore(1)
@@ -390,7 +390,8 @@ class Scorer(PythonObject, ABC):
         """
         if text is not None and not isinstance(text, str):
             raise InputError(f"rank takes one text, not {type(text).__name__}")
-        return ranking(self.forward(images, text, references, **template)[:, 0].tolist())
+        bound = self.with_call_templates(template)
+        return ranking(bound.forward(images, text, references)[:, 0].tolist())
 
     def score_pairs(
         self,

@@ -107,7 +107,7 @@ def test_scorers_of_this_library_leave_no_weight_behind(variant, tmp_path):
 
 def test_what_cannot_move_says_so():
     scorer = WithParts(device="cpu")
-    with pytest.raises(InputError, match="device 'cuda:99' is not available here"):
+    with pytest.raises(InputError, match="`device='cuda:99'` is not available here"):
         scorer.to("cuda:99")
     scorer.network.hf_device_map = {"a": 0, "b": 1}
     with pytest.raises(UnsupportedError, match=r"spread over several devices.*`device_map=`"):

@@ -106,7 +106,7 @@ def test_a_figure_shows_each_interval(report):
         if len(line.get_xdata()) and line.get_marker() not in ("None", "")
     }
     assert {round(run.metrics[headline].value, 9) for run in report.runs} <= marked
-    (legend,) = figure.legends
+    (legend,) = figure.subfigs[0].legends
     assert [text.get_text() for text in legend.get_texts()] == ["toy", "other"]
     name = titles[-1]
     assert [a.get_title(loc="left") for a in report.plot([name]).axes] == [name]

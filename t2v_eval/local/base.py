@@ -112,8 +112,8 @@ class LocalScorer(Differentiable):
         }
         self.device = pick_device(device)
         self.dtype = pick_dtype(dtype) or torch.float32
-        self._first_batch_size = batch_size
-        self._start_batches()
+        self._chosen_batch_size = batch_size
+        self.start_batches_at(self._first_batch_size)
         self._watched = Watched()
         self.limit_cache(keep_bytes)
 
@@ -162,11 +162,11 @@ class LocalScorer(Differentiable):
         if size is not None:
             self.batch, self.image_batch = BatchSize(size), BatchSize(size)
 
-    def _start_batches(self) -> None:
-        """Set the first batch size that is tried to that of the caller or of the device."""
+    @property
+    def _first_batch_size(self) -> int:
+        """The first batch size that is tried: that of the caller or of the device."""
         default_size = 128 if self.device.type == "cuda" else 32
-        chosen = self._first_batch_size
-        self.start_batches_at(default_size if chosen is None else chosen)
+        return default_size if self._chosen_batch_size is None else self._chosen_batch_size
 
     @override
     def to(self, device: str | torch.device) -> Self:
@@ -206,7 +206,7 @@ class LocalScorer(Differentiable):
         for scorer in copies:
             move(scorer, device)
             scorer.device = device
-            scorer._start_batches()
+            scorer.start_batches_at(self._first_batch_size)
 
     @override
     def identity(self) -> dict[str, str]:

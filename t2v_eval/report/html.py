@@ -96,6 +96,7 @@ def render(
             script=Markup(script),
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             images=_data(album.urls),
+            large=_data(album.large),
             left_out=album.left_out,
             unreadable=len(album.missing),
             max_megabytes=thumbnails.MAX_BYTES >> 20,

@@ -7,6 +7,8 @@ const COLUMNS = 4, TEXTS = 3; // shown on a card; the dialog shows all
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const glyphs = read("glyphs");
 const images = read("images");
+let largeImages; // read when the first item is opened, as there may be megabytes of them
+const large = (index) => (largeImages ??= read("large"))[index];
 
 function element(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -27,7 +29,7 @@ function imageOf([index, name, frames, larger], whole) {
     const why = index === -1 ? "not in this page" : "could not be read";
     return element("span", { class: "none", title: label }, label, element("br"), why);
   }
-  const image = element("img", { src: images[whole && larger >= 0 ? larger : index], alt: label, title: more ? `${label}, ${more}` : label, decoding: "async" });
+  const image = element("img", { src: whole && larger >= 0 ? large(larger) : images[index], alt: label, title: more ? `${label}, ${more}` : label, decoding: "async" });
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 96));
   return image;
 }

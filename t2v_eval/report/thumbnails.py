@@ -34,6 +34,7 @@ class Album:
 
     Attributes:
         urls: the data URLs; `index` says which one is of an image.
+        large: those of larger images; `large_index` says which one is of an image.
         left_out: number of images left out for their size.
         missing: keys of images that cannot be read.
 
@@ -48,10 +49,11 @@ class Album:
         self._side = SIDE if len(unique) <= MANY else SMALL_SIDE
         self._room = limit
         self.urls: list[str] = []
+        self.large: list[str] = []
         self.missing: set[Any] = set()
         self._large: dict[Any, int] = {}
         self._index: dict[Any, int] = {}
-        self.left_out = self._add(unique, self._side, self._index, self.missing)
+        self.left_out = self._add(unique, self._side, self.urls, self._index)
 
     def enlarge(self, sources: Iterable[MediaLike], pixels: int) -> None:
         """Add larger images for as long as there is room.
@@ -62,18 +64,18 @@ class Album:
 
         >>> album = Album([image := Image.new("RGB", (400, 300))])
         >>> album.enlarge([image], 320)
-        >>> album.large_index(image)
-        1
+        >>> album.large_index(image), len(album.large)
+        (0, 1)
         """
         if pixels <= self._side:
             return
         unique = {key: s for s in sources if (key := _key(s)) in self._index}
-        self._add(unique, pixels, self._large, set())
+        self._add(unique, pixels, self.large, self._large)
 
     def _add(
-        self, unique: Mapping[Any, MediaLike], side: int, places: dict[Any, int], missing: set[Any]
+        self, unique: Mapping[Any, MediaLike], side: int, into: list[str], places: dict[Any, int]
     ) -> int:
-        """Add images of a size to `urls` until the room is used; return how many are left out."""
+        """Add images of a size to a list until the room is used; return how many are left out."""
         waiting, left_out = iter(unique.items()), 0
         full = self._room <= 0
         with ThreadPoolExecutor() as threads:
@@ -85,14 +87,14 @@ class Album:
                 urls = threads.map(lambda entry: thumbnail(entry[1], side), chunk)
                 for (key, _), url in zip(chunk, urls, strict=True):
                     if url is None:
-                        missing.add(key)
+                        self.missing.add(key)
                     elif full or len(url) > self._room:
                         full, left_out = True, left_out + 1
-                    elif places is self._index or url != self.urls[self._index[key]]:
+                    elif into is self.urls or url != self.urls[self._index[key]]:
                         # A small image is not larger in the larger size.
                         self._room -= len(url)
-                        places[key] = len(self.urls)
-                        self.urls.append(url)
+                        places[key] = len(into)
+                        into.append(url)
         return left_out
 
     def index(self, source: MediaLike) -> int:
@@ -106,7 +108,7 @@ class Album:
         return self._index.get(key, -2 if key in self.missing else -1)
 
     def large_index(self, source: MediaLike) -> int:
-        """Return the index of the larger image of `source` in `urls`; -1 if there is none."""
+        """Return the index of the larger image of `source` in `large`; -1 if there is none."""
         return self._large.get(_key(source), -1)
 
 

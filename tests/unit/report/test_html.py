@@ -64,7 +64,7 @@ def report():
 def test_the_page_needs_no_network_and_what_users_wrote_is_inert(report):
     text = page_of(report)
     page = Page(text)
-    assert set(page.scripts) == {"own", "items-1", "glyphs", "images"}
+    assert set(page.scripts) == {"own", "items-1", "glyphs", "images", "large"}
     assert "<script>alert(1)" not in text and "</script> &" not in text
     assert HOSTILE in "".join(page.text), "a tag is shown as it is"
     assert page.items()["items"][0]["texts"][0] == f"0 left {HOSTILE}"

@@ -288,7 +288,9 @@ def test_demo_runs_what_cards_say(tmp_path, monkeypatch):
 
 
 def test_lists_take_patterns_and_kinds():
-    header, *lines = call("list", "models").stdout.splitlines()
+    table, own = call("list", "models").stdout.split("\n\n")
+    assert own.startswith("files of your own\n*.py (own)\n")
+    header, *lines = table.splitlines()
     assert header.split() == ["name", "kind", "summary", "license", "follows"]
     starts = [header.index(column) for column in header.split()]
     assert all(not line[start - 2 : start].strip() for line in lines for start in starts[1:3])

@@ -58,10 +58,10 @@ def test_eval_prints_what_the_report_holds(tmp_path):
 
 
 def test_list_of_each_kind_and_of_one_name():
-    listed = json_of("list", "models")
-    assert {entry["name"] for entry in listed} == set(models.cards)
-    listed = json_of("list", "benchmarks")
-    assert {entry["name"] for entry in listed if "*" not in entry["name"]} == set(benchmarks.cards)
+    for what, registry in (("models", models), ("benchmarks", benchmarks)):
+        names = {entry["name"] for entry in json_of("list", what)}
+        assert {name for name in names if "*" not in name} == set(registry.cards)
+        assert any(name.startswith("*.") for name in names), "files of one's own"
     assert json_of("list", "templates", "vqascore")[0]["question"]
     one = json_of("list", "models", "tiny-clip")
     assert one["name"] == "tiny-clip" and one["kind"] == "clip"

@@ -204,7 +204,7 @@ def test_what_concerns_every_image_ends_the_run(kind, stage, raised):
 @pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="an older PyTorch")
 def test_a_device_that_failed_ends_the_run():
     error = torch.AcceleratorError("device-side assert triggered", 710)
-    with pytest.raises(ScoringError, match="the device failed.*start again"):
+    with pytest.raises(ScoringError, match="the device failed.*run it again"):
         breaking(Embedding, "encode", error, on_error="skip")(IMAGES, TEXTS)
 
 

@@ -64,7 +64,7 @@ def test_a_gpu_with_bfloat16_uses_it(has, tmp_path, monkeypatch):
 
 
 def test_what_is_wrong_is_said(tmp_path):
-    with pytest.raises(InputError, match="dtype 'int8' is unknown"):
+    with pytest.raises(InputError, match="`dtype='int8'` is unknown"):
         large_dtype("int8", CPU, tmp_path)
     with pytest.raises(CheckpointError, match="holds no weights"):
         in_half_precision(tmp_path)

@@ -170,7 +170,7 @@ class _TwoLines(Progress):
 def duration(seconds: float) -> str:
     """Return a time for people, of two units at most.
 
-    >>> duration(7.2), duration(95), duration(7300)
+    >>> duration(7.2), duration(95), duration(7320)
     ('7 s', '1 min 35 s', '2 h 2 min')
     """
     whole = round(seconds)

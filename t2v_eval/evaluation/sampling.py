@@ -52,7 +52,7 @@ class Sample:
         >>> [item.texts[0][11] for item in Sample(3).choose(items)]
         ['3', '7', '8']
         >>> [item.texts[0][11] for item in Sample(3).choose(items[:8])]
-        ['3', '5', '7']
+        ['3', '6', '7']
         """
         if groups is None:
             groups = [getattr(item, "group", "") for item in items]

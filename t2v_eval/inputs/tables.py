@@ -333,7 +333,10 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
     declared = re.match(r"sep=(.)(\r\n|\n|\r)", content, re.IGNORECASE)
     content = content[declared.end() :] if declared else content
     first = 2 if declared else 1
-    make = _csv_reader(content, declared[1] if declared else "")
+    separator = declared[1] if declared else ""
+    if path.suffix.lower() == ".tsv" and "\t" in content.partition("\n")[0]:
+        separator = "\t"
+    make = _csv_reader(content, separator)
     lines = io.StringIO(content, newline="").readlines()
     reader, before = make(lines), 0  # and how many lines lie before those that it reads
     try:
@@ -356,7 +359,8 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
             reason = f" has {len(values)} values and the header names {len(header)} columns"
         if not reason and not _is_whole("".join(values)):
             reason = " is not UTF-8 text"
-        row = dict(zip(header, values, strict=False))
+        row: dict[str, Any] = dict.fromkeys(header)  # a short row has all columns too
+        row.update(zip(header, values, strict=False))
         row.pop("", None)  # what lies below no name, as behind a comma at the end of each line
         rows.append(row)
         if reason:

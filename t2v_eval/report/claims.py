@@ -67,7 +67,7 @@ def claims(section: Section, style: Style = CONSOLE) -> list[Claim]:
     >>> report = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 8}, resamples=50)
     >>> (section,) = sections(report.runs, report.labels, report.differences)
     >>> claims(section)[0].text.partition(" [")[0]
-    'tiny-clip reaches group 0.250'
+    'tiny-clip reaches group 0.375'
     """
     writer = _Writer(section, style)
     sentences = writer.of_generators() if section.has_generators else writer.of_scorers()

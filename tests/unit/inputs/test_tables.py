@@ -8,7 +8,7 @@ import pytest
 from pyarrow import parquet
 
 from t2v_eval.errors import OutputError, TableError
-from t2v_eval.inputs.tables import read_table, to_csv, write_table
+from t2v_eval.inputs.tables import read_columns, read_table, to_csv, write_table
 from t2v_eval.utils.files import check_file, check_folder, replacing, write_text
 
 ROWS = [
@@ -110,6 +110,19 @@ def test_tables_of_others(tmp_path, name, content):
 def test_between_tabs_a_quotation_mark_may_stand_alone(tmp_path):
     path = table(tmp_path, "t.tsv", 'image\ttext\na\t"b" or c\nd\t"e\n')
     assert [row["text"] for row in read_table(path)] == ['"b" or c', '"e']
+
+
+def test_a_tsv_is_separated_by_tabs_whatever_its_header_holds(tmp_path):
+    path = table(tmp_path, "t.tsv", "image, or file\ttext\na.png\tone, two\n")
+    assert read_table(path) == [{"image, or file": "a.png", "text": "one, two"}]
+    path = table(tmp_path, "u.tsv", "image,text\na.png,one\n")
+    assert read_table(path) == [{"image": "a.png", "text": "one"}], "by its first line, then"
+
+
+def test_the_columns_of_a_table_are_those_of_its_header(tmp_path):
+    assert read_columns(table(tmp_path, "t.csv", "image,text,human\na.png\n")) == [
+        "image", "text", "human"
+    ]  # fmt: skip
 
 
 def test_objects_of_a_json_object_keep_their_names(tmp_path):

@@ -108,6 +108,13 @@ def chart(sections: Sequence[Section], metrics: Sequence[str]) -> Figure:
 
     Raises:
         InputError: there is nothing to draw, or no benchmark has a metric of this name.
+
+    >>> import t2v_eval
+    >>> from t2v_eval.report.tables import sections
+    >>> report = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 4}, resamples=5)
+    >>> figure = chart(list(sections(report.runs, report.labels, report.differences)), ["group"])
+    >>> [axes.get_title() for axes in figure.subfigs[0].axes]
+    ['group']
     """
     _check_metrics(sections, metrics)
     if "IPython" in sys.modules:

@@ -113,6 +113,8 @@ def by_benchmark(runs: Sequence[Run]) -> dict[str, list[int]]:
 def differences(runs: Sequence[Run]) -> list[Difference]:
     """Compute the paired differences of all runs on the same items with the same resamples.
 
+    Where the metrics are mean scores of generators there are none: two scorers have two scales.
+
     >>> import t2v_eval
     >>> names, few = ["tiny-clip", "tiny-negclip"], {"n": 2}
     >>> report = t2v_eval.compare(names, "scenes", benchmark_options=few, resamples=5)
@@ -122,8 +124,20 @@ def differences(runs: Sequence[Run]) -> list[Difference]:
     return [
         difference
         for indices in by_benchmark(runs).values()
+        if not has_generators(runs[indices[0]])
         for difference in _benchmark_differences(runs, indices)
     ]
+
+
+def has_generators(run: Run) -> bool:
+    """Return whether a run compares generators, each scorer on its own scale.
+
+    >>> import t2v_eval
+    >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
+    >>> has_generators(runs[0])
+    False
+    """
+    return bool(run.contrasts or run.benchmark.folders)
 
 
 def excludes_zero(interval: Interval) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
-from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark
+from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark, has_generators
 from t2v_eval.evaluation.run import Run
 from t2v_eval.report.format import verdict
 from t2v_eval.scoring.results import CellCounts
@@ -123,7 +123,7 @@ class Section:
     @property
     def has_generators(self) -> bool:
         """Return whether images of generators are compared, each scorer on its own scale."""
-        return bool(self.first.contrasts or self.first.benchmark.folders)
+        return has_generators(self.first)
 
     @property
     def generators(self) -> list[str]:
@@ -263,7 +263,7 @@ def sections(
     for name, indices in by_benchmark(runs).items():
         pairs = [(labels[d.first], labels[d.second], d) for d in differences if d.first in indices]
         section = Section(name, [(labels[n], runs[n]) for n in indices], pairs)
-        # Mean scores of two scorers are on two scales, so that neither is above the other.
+        # Reports of earlier versions have differences of mean scores, which are on two scales.
         yield replace(section, pairs=[]) if section.has_generators else section
 
 

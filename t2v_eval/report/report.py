@@ -113,7 +113,7 @@ class Report:
 
     @cached_property
     def differences(self) -> list[Difference]:
-        """Paired differences of all scorers with the same items and the same resamples."""
+        """Paired differences of scorers with the same items and resamples; none of mean scores."""
         if self._loaded is not None:
             return list(self._loaded.differences)
         return comparison.differences(self.runs)
@@ -310,7 +310,8 @@ def compare(
 
     Raises:
         UnknownNameError: no such scorer or benchmark; raised before anything is scored.
-        InputError: an option that a scorer or benchmark does not have.
+        InputError: an option that a scorer or benchmark does not have, or options of scorers where
+            none is passed by name.
 
     >>> compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).labels
     ['tiny-clip']
@@ -329,6 +330,12 @@ def compare(
         noise_floor=noise_floor,
     )
     entries = _resolve(scorers, models), _resolve(benchmarks, cards)
+    for name in sorted(options.keys() - {"on_error"}):  # which says how benchmarks are read, too
+        if entries[0] and all(isinstance(entry, Scorer) for entry in entries[0]):
+            raise InputError(
+                f"`{name}=` is an option of scorers that are passed by name, and all are objects: "
+                "pass it where they are made, to load, from_function or their class"
+            )
     return run_all(*entries, loading, opening, run_options, progress)
 
 

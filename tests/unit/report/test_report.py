@@ -360,6 +360,13 @@ def test_a_benchmark_finds_its_folder(tmp_path):
     assert open_benchmark("toy-items", tmp_path).root == tmp_path / "toy-items"
 
 
+def test_an_option_that_no_scorer_would_get_is_refused(tmp_path):
+    with pytest.raises(InputError, match="`store=` is an option of scorers that are passed by"):
+        compare([Knows(), Guesses()], Toys(), store=tmp_path / "s.sqlite")
+    assert not (tmp_path / "s.sqlite").exists()
+    assert compare(Knows(), Toys(), resamples=5, on_error="skip").runs  # of benchmarks too
+
+
 def test_several_benchmarks_come_one_after_the_other():
     class Other(Toys):
         def __init__(self):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import zip_longest
 from typing import NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
@@ -265,11 +265,39 @@ def _ratings(run: Run, n: int) -> NDArray[np.float64]:
 
 
 def id_difference(new: str, baseline: str) -> str:
-    """Return where two ids of scorers differ, part by part.
+    """Return where two ids of scorers differ: in their names, or else key by key.
 
-    >>> id_difference("clip {a=1} v2", "clip {a=1} v1")
-    "'v2' in the new report and 'v1' in the baseline"
+    >>> id_difference("clip dtype=float32 version=2", "clip dtype=float32 version=1")
+    'version=2 in the new report and version=1 in the baseline'
+    >>> id_difference("clip dtype=float32", "vqa chat='USER: {}' dtype=float32")
+    'clip in the new report and vqa in the baseline'
     """
-    pairs = zip_longest(new.split(" "), baseline.split(" "), fillvalue="")
-    parts = [f"{a!r} in the new report and {b!r} in the baseline" for a, b in pairs if a != b]
-    return first_few(parts)
+    (name, *mine), (base_name, *other) = map(_id_parts, (new, baseline))
+    if name != base_name:
+        return f"{name} in the new report and {base_name} in the baseline"
+    ours, theirs = ({part.partition("=")[0]: part for part in parts} for parts in (mine, other))
+    return first_few(
+        [
+            f"{ours.get(key, f'no {key}')} in the new report and {theirs.get(key, f'no {key}')} in "
+            "the baseline"
+            for key in {**ours, **theirs}
+            if ours.get(key) != theirs.get(key)
+        ]
+    )
+
+
+def _id_parts(scorer_id: str) -> list[str]:
+    """Return the name in an id and each key with its value, both of which may hold spaces."""
+    parts: list[str] = []
+    for word in _ID_WORD.findall(scorer_id):
+        if not parts or _ID_KEY.match(word):
+            parts.append(word)
+        else:
+            parts[-1] += f" {word}"
+    return parts
+
+
+_ID_KEY = re.compile(r"\w+=")
+_ID_WORD = re.compile(
+    r"""\w+='(?:\\.|[^'\\])*'(?!\S) | \w+="(?:\\.|[^"\\])*"(?!\S) | \S+""", re.VERBOSE
+)

@@ -18,6 +18,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError
 from t2v_eval.report.gate.checks import not_worse, within_window
 from t2v_eval.report.gate.junit import to_junit
+from t2v_eval.report.gate.pairing import id_difference
 from t2v_eval.report.gate.pytest_plugin import assert_not_worse
 from t2v_eval.report.report import Report, compare
 
@@ -154,8 +155,27 @@ def test_generators_of_one_name_are_compared_and_others_told(generators, tmp_pat
 
 def test_another_scorer_is_refused_and_named(generators, tmp_path):
     other = report_of(tmp_path / "prompts", generators / "same", version="2")
-    with pytest.raises(InputError, match="another scorer scored .*2.* in the new report and .*1"):
+    with pytest.raises(InputError, match=r": version=2 in the new report and version=1 in the"):
         not_worse(other, generators / "report-old")
+
+
+def test_ids_of_scorers_are_compared_key_by_key():
+    new = "vqa w=1 chat='USER: a b' question='Is \"{}\" = it?' note=two words"
+    old = "vqa w=1 chat='USER: c b' dtype=float32 question='Is \"{}\" = it?' note=three words"
+    assert id_difference(new, old) == (
+        "chat='USER: a b' in the new report and chat='USER: c b' in the baseline, "
+        "note=two words in the new report and note=three words in the baseline, "
+        "no dtype in the new report and dtype=float32 in the baseline"
+    )
+
+
+def test_mean_scores_of_two_scorers_have_no_difference(generators, tmp_path):
+    half = t2v_eval.from_function(lambda images, texts: [[0.5] * len(texts) for _ in images])
+    common = {"root": tmp_path, "images": [generators / "same"], "resamples": 20}
+    report_of(tmp_path, generators / "same")
+    red = t2v_eval.from_function(redness)
+    report = compare([red, half], "drawbench", **common)
+    assert report.differences == [] == report.to_json()["differences"]
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ JsonFile = Annotated[
 
 def caption(
     candidates: Candidates,
-    images: Annotated[Path, typer.Argument(help="Folder of the images or videos.")],
+    images: Annotated[Path, typer.Argument(help="Folder of the images or videos, or a glob.")],
     references: References = None,
     model: CaptionModel = None,
     out: JsonFile = None,

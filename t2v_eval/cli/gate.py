@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 FAILED = 3
 """The exit code of a gate that failed."""
+STDOUT = Path("-")
+"""What --json takes to print."""
 
 
 def gate(
@@ -48,7 +50,8 @@ def gate(
         ),
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="JSON file to write.", metavar="FILE")
+        Path | None,
+        typer.Option("--json", help="JSON file to write; - prints JSON alone.", metavar="FILE"),
     ] = None,
     junit: Annotated[
         Path | None, typer.Option(help="JUnit XML file to write.", metavar="FILE")
@@ -59,13 +62,12 @@ def gate(
     Tests whether generators, on sets of prompts, or scorers, on rated benchmarks, are worse than
     those of the baseline on the same items: paired one-sided non-inferiority. What is as good
     passes only if there are enough items to show it. Reports that cannot be compared are an error.
-
-    Example: t2v-eval gate report --baseline baseline --margin 0.01 --junit gate.xml
     """
     if baseline is None and window is None:
         raise InputError("the gate needs --baseline OLD, --window LOW:HIGH or both")
-    for file in filter(None, (json_file, junit)):
-        check_file(file)
+    for file in (json_file, junit):
+        if file is not None and file != STDOUT:
+            check_file(file)
     limits = None if window is None else _limits(window)
     try:
         result = _checked(new, baseline, metric, margin, alpha, limits)
@@ -73,7 +75,7 @@ def gate(
         _write(None, str(error), json_file, junit)
         raise
     _write(result, "", json_file, junit)
-    for check in result.checks:
+    for check in result.checks if json_file != STDOUT else ():
         console.show(f"{'passed' if check.passed else 'FAILED'}  {check.sentence}")
         console.show(f"        {check.verdict}")
     for note in result.notes:
@@ -124,7 +126,10 @@ def _write(
 
     if json_file is not None:
         content = {"passed": False, "error": error} if result is None else result.to_json()
-        text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-        write_text(json_file.expanduser(), text + "\n")
+        if json_file == STDOUT:
+            console.print_json(content)
+        else:
+            text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+            write_text(json_file.expanduser(), text + "\n")
     if junit is not None:
         write_text(junit.expanduser(), to_junit(result, error).decode())

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from fnmatch import fnmatch
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,8 +14,10 @@ import typer
 from t2v_eval.cli import console
 from t2v_eval.cli.flags import flag_of
 from t2v_eval.cli.options import AsJson
+from t2v_eval.errors import InputError
 from t2v_eval.registry import Card, Registry, benchmarks, models
 from t2v_eval.utils.signatures import Argument, described, source_of
+from t2v_eval.utils.text_file import read_text
 
 COLUMNS = ("name", "kind", "summary", "license", "follows")
 NARROW = 120  # columns of a terminal below which a list leaves out what `list models NAME` shows
@@ -110,6 +114,7 @@ def _templates(pattern: str) -> list[dict[str, str]]:
 def _print_card(name: str, registry: Registry[Any, Any], as_json: bool) -> None:
     """Print the facts of a card, then the options of its class with types and defaults."""
     card = registry.card(name)
+    _check_file(card)
     facts, options = card.described(), _options(card)
     flags = _flags(registry)
     if as_json:
@@ -127,6 +132,22 @@ def _print_card(name: str, registry: Registry[Any, Any], as_json: bool) -> None:
         kind = option.type.removesuffix(" | None")
         console.show(f"{flags(key)} ({kind}{default})")
         console.show_indented(option.text)
+
+
+def _check_file(card: Card) -> None:
+    """Check that the user's file that a card stands for is there, and defines what it names.
+
+    Python is read and not run.
+    """
+    suffixes = getattr(card, "suffixes", ())
+    if not suffixes:
+        return
+    path, _, name = card.name.rpartition(":") if ".py" in suffixes else (card.name, "", "")
+    file = Path(path or card.name).expanduser()
+    if not file.is_file():
+        raise InputError(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
+    if ".py" in suffixes and not (name and re.search(rf"\b{re.escape(name)}\b", read_text(file))):
+        raise InputError(f"{card.name}: name a function of the file, as {file}:FUNCTION")
 
 
 def _options(card: Card) -> dict[str, Argument]:

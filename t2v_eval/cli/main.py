@@ -17,6 +17,7 @@ from t2v_eval.cli.evaluate import demo, evaluate
 from t2v_eval.cli.flags import App
 from t2v_eval.cli.gate import gate
 from t2v_eval.cli.generate import generate
+from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
@@ -46,7 +47,8 @@ app = App(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Score how well images match texts, and which scorer agrees best with people.",
-    epilog="Exit codes: 0 done (failed scores, if any, are counted on stderr), 1 every score "
+    epilog=f"Example: {EXAMPLES['eval']}\n\n"
+    "Exit codes: 0 done (failed scores, if any, are counted on stderr), 1 every score "
     "failed, 2 an error, 3 a gate failed, 130 interrupted, 143 terminated.",
 )
 app.add_typer(stores, name="store")

@@ -11,10 +11,20 @@ import typer
 
 from t2v_eval.cli import console
 from t2v_eval.cli.flags import App
+from t2v_eval.cli.help.examples import EXAMPLES
+from t2v_eval.cli.options import AsJson
 from t2v_eval.errors import InputError
 
-reports = App(no_args_is_help=True, help="Make one page over many reports.")
-report = App(no_args_is_help=True, help="Write a report in the formats of others.")
+reports = App(
+    no_args_is_help=True,
+    help="Make one page over many reports.",
+    epilog=f"Example: {EXAMPLES['index']}",
+)
+report = App(
+    no_args_is_help=True,
+    help="Write a report in the formats of others.",
+    epilog=f"Example: {EXAMPLES['reports.export']}",
+)
 
 
 class Format(StrEnum):
@@ -43,11 +53,9 @@ def index(
     out: Annotated[
         Path, typer.Option(help="Page to write; its links are relative to it.", metavar="PAGE")
     ] = Path("reports.html"),
+    as_json: AsJson = False,
 ) -> None:
-    """Make one static page over many report folders: figures, dates, trends and links.
-
-    Example: t2v-eval reports index runs/ --out runs/index.html
-    """
+    """Make one static page over many report folders: figures, dates, trends and links."""
     from t2v_eval.report.folders.index import find_reports, render_index
     from t2v_eval.utils.files import check_file, write_text
 
@@ -57,7 +65,11 @@ def index(
     write_text(path, content)
     for why in left_out:
         console.say(f"left out: {why}", "yellow")
-    console.show(f"{len(found) - len(left_out)} reports: {path.resolve()}")
+    count = len(found) - len(left_out)
+    if as_json:
+        console.print_json({"reports": count, "left_out": left_out, "page": str(path.resolve())})
+    else:
+        console.show(f"{count} report{'s' * (count != 1)}: {path.resolve()}")
 
 
 @report.command()
@@ -96,12 +108,11 @@ def export(
     task: Annotated[
         str, typer.Option(help="Task in the eval.yaml of the data set, for --to hub.")
     ] = "default",
+    as_json: AsJson = False,
 ) -> None:
     """Write the figures of a report as results of Every Eval Ever or of the Hugging Face Hub.
 
     A file holds one model on one benchmark: a generator, or a scorer on rated images.
-
-    Example: t2v-eval report export report --to eee
     """
     from t2v_eval.report.folders.every_eval_ever import to_every_eval_ever
     from t2v_eval.report.folders.hub import to_hub
@@ -109,7 +120,10 @@ def export(
     from t2v_eval.utils.files import check_file, write_text
 
     source = folder.expanduser()
-    source = source / "report.json" if source.is_dir() else source
+    if source.is_dir():
+        source /= "report.json"
+        if not source.exists():
+            raise InputError(f"{folder} holds no report.json: pass a folder that --out wrote")
     content = read_report(source)
     if to is Format.eee:
         made = datetime.fromtimestamp(source.stat().st_mtime).astimezone()
@@ -126,7 +140,12 @@ def export(
                 "benchmark: name a folder"
             )
         files = {"": next(iter(files.values()))}
+    written = []
     for name, text in files.items():
         path = check_file(target / name if name else target)
         write_text(path, text)
-        console.show(str(path))
+        written.append(str(path))
+    if as_json:
+        console.print_json({"files": written})
+    else:
+        console.show("\n".join(written))

@@ -19,7 +19,7 @@ MAYBE_FILES = ("model", "benchmark", "checkpoint", "image_a", "image_b")
 RunFile = Annotated[
     Path,
     typer.Argument(
-        help="A .toml file with the options of a command, or the report.json of a report."
+        help="A .toml file with the options of a command, or a report: its folder or report.json."
     ),
 ]
 OutFolder = Annotated[
@@ -43,6 +43,7 @@ def run_file(ctx: typer.Context, file: RunFile, out: OutFolder = None) -> None:
     """
     root = ctx.find_root()
     group = root.command
+    file = file / "report.json" if (file / "report.json").is_file() else file
     arguments = _of_report(file) if file.suffix.lower() == ".json" else _of_toml(file, group)
     if out is not None:
         arguments[1:1] = ["--out", str(out)]
@@ -92,7 +93,8 @@ def _of_toml(file: Path, group: Any) -> list[str]:
     from t2v_eval.utils.toml import read_toml
 
     if not file.is_file():
-        raise InputError(f"{file}: no such file; pass a .toml file or a report.json")
+        why = "a folder without report.json" if file.is_dir() else "no such file"
+        raise InputError(f"{file}: {why}; pass a .toml file or a report")
     table = dict(read_toml(file))
     name = table.pop(COMMAND, "eval")
     names = sorted(

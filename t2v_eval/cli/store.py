@@ -10,6 +10,7 @@ import typer
 
 from t2v_eval.cli import console
 from t2v_eval.cli.flags import App
+from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.options import AsJson, Spreadsheet, StorePath, default_store
 from t2v_eval.errors import StoreError
 from t2v_eval.utils.printable import printable
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from t2v_eval.store import Store
 
 stores = App(
-    no_args_is_help=True, help="Inspect, prune or export the store of scores of earlier runs."
+    no_args_is_help=True,
+    help="Inspect, prune or export the store of scores of earlier runs.",
+    epilog=f"Example: {EXAMPLES['stats']}",
 )
 
 

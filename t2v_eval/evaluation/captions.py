@@ -17,7 +17,7 @@ from typing import Any
 
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.evaluation.selection import first_few
-from t2v_eval.inputs.folders import IMAGES, files_in
+from t2v_eval.inputs.folders import GLOB, IMAGES, files_in
 from t2v_eval.inputs.media import VIDEOS, check_texts
 from t2v_eval.inputs.tables import rescuing
 from t2v_eval.scoring.plan import Block
@@ -107,7 +107,7 @@ class Captions:
         Args:
             candidates: the JSON file of the captions.
             references: the JSON file of the reference captions.
-            images: the folder.
+            images: the folder, or a glob of files.
             skip: whether images without a caption or references go to `bad`.
 
         Raises:
@@ -182,8 +182,8 @@ def score_captions(
         scorer: any scorer; one that uses references needs them, and no other takes them.
         candidates: the JSON file of the captions.
         references: the JSON file of the reference captions.
-        images: the folder. Files with an ending in `ENDINGS`, in any case, are images or videos
-            (on which image scorers fail); other files are ignored.
+        images: the folder, or a glob of files. Files with an ending in `ENDINGS`, in any case, are
+            images or videos (on which image scorers fail); other files are ignored.
         progress: called with the counts as they grow.
 
     Raises:
@@ -214,10 +214,14 @@ def _check_uses(scorer: Scorer, references: bool) -> None:
 
 
 def _image_files(folder: Path) -> dict[str, str]:
-    """Return the image and video files of a folder by image id, sorted."""
+    """Return the image and video files of a folder, or that match a glob, by image id, sorted."""
     try:
-        next(folder.iterdir(), None)  # raises where there is no folder to list
-        listed = files_in(folder)
+        if set(str(folder)) & GLOB and not folder.exists():
+            start = Path(folder.anchor)
+            listed = files_in(start, str(folder.relative_to(start)))
+        else:
+            next(folder.iterdir(), None)  # raises where there is no folder to list
+            listed = files_in(folder)
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise TableError(f"{folder} is not a folder of images: {why}") from error

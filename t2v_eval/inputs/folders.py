@@ -7,6 +7,9 @@ from pathlib import Path
 IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 """File name endings of images, in lower case, that are looked for in folders."""
 
+GLOB = frozenset("*?[")
+"""Characters that make a path a glob."""
+
 
 def files_in(folder: Path, pattern: str = "*") -> list[Path]:
     """Return the regular files of a folder that match a glob, sorted by path.

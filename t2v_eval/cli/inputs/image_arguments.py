@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from t2v_eval.errors import MediaError
-from t2v_eval.inputs.folders import IMAGES, files_in
-
-GLOB = frozenset("*?[")
+from t2v_eval.inputs.folders import GLOB, IMAGES, files_in
 
 
 def expand_images(images: Sequence[str], root: Path | None = None) -> list[str]:

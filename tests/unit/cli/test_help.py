@@ -39,6 +39,12 @@ def test_each_help_ends_in_an_example_that_parses(path):
     command.make_context(path[-1], words[len(path) + 1 :])  # raises where it does not parse
 
 
+@pytest.mark.parametrize("group", ["", "store", "report", "reports"])
+def test_the_help_of_a_group_has_the_example_of_a_command(group):
+    text = " ".join(CliRunner().invoke(app, [*group.split(), "--help"]).stdout.split())
+    assert f"Example: t2v-eval {group}".rstrip() in text
+
+
 @pytest.mark.parametrize("path", PATHS, ids=" ".join)
 def test_paragraphs_of_a_help_are_folded_by_the_terminal_alone(path):
     command = ROOT

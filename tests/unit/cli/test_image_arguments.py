@@ -71,3 +71,14 @@ def test_prefer_pairs_two_folders(folder):
             ] == [("a.jpg", "a.jpg"), ("b.png", "b.png"), ("c.JPG", "c.JPG")]  # fmt: skip
     with pytest.raises(InputError, match="stands for 3 images and .* for 1"):
         _pairs(str(folder), str(folder / "a.jpg"))
+
+
+def test_caption_takes_a_glob(folder, tmp_path):
+    captions, out = tmp_path / "c.json", tmp_path / "out.json"
+    captions.write_text(json.dumps({"a": "a red square", "b": "a blue circle"}))
+    common = ["caption", str(captions), "-m", "tiny-clip", "--no-store", "--out", str(out)]
+    done = CliRunner().invoke(app, [*common, str(folder / "[ab].*")])
+    assert done.exit_code == 0, done.output
+    assert set(json.loads(out.read_text())) == {"a", "b"}
+    done = CliRunner().invoke(app, [*common, str(folder / "*.gif")])
+    assert done.exit_code == 2 and "holds no images" in done.output

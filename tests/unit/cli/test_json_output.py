@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from pathlib import Path
 
 import pytest
 from helpers.toy import draw_image
@@ -19,11 +20,13 @@ def call(*arguments, code=0):
     return done
 
 
-def json_of(*arguments, code=0):
+def json_of(*arguments, code=0, plain=True):
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")
 
-    return json.loads(call(*arguments, "--json", code=code).stdout, parse_constant=refuse)
+    return json.loads(
+        call(*arguments, *["--json"] * plain, code=code).stdout, parse_constant=refuse
+    )
 
 
 @pytest.fixture
@@ -66,6 +69,19 @@ def test_list_of_each_kind_and_of_one_name():
     one = json_of("list", "models", "tiny-clip")
     assert one["name"] == "tiny-clip" and one["kind"] == "clip"
     assert json_of("list", "models", "no-such-*") == []
+
+
+def test_pages_over_reports_and_exports(tmp_path):
+    few = ("-b", "scenes", "--benchmark-option", "n=4", "--resamples", 5, "--no-store")
+    json_of("eval", "-m", "tiny-clip", *few, "--out", tmp_path / "r")
+    page = tmp_path / "index.html"
+    index = json_of("reports", "index", tmp_path, "--out", page)
+    assert index == {"reports": 1, "left_out": [], "page": str(page)} and page.is_file()
+    exported = json_of("report", "export", tmp_path / "r", "--to", "eee", "--out", tmp_path / "e")
+    (file,) = exported["files"]
+    assert json.loads(Path(file).read_text())
+    gate = json_of("gate", tmp_path / "r", "--window", "0:1", "--json", "-", plain=False)
+    assert gate["passed"] and not Path("-").exists()
 
 
 def test_data_caption_and_agree(image, tmp_path):

@@ -1,6 +1,7 @@
 """`t2v-eval run`: options in a TOML file, and the command of a report again."""
 
 import json
+from pathlib import Path
 
 import pytest
 from helpers.toy import draw_image
@@ -99,3 +100,14 @@ def test_a_report_without_a_command_and_one_with_a_secret(tmp_path):
     assert "made in Python" in call("run", path, code=2).stderr
     path.write_text(json.dumps({**report, "command": ["eval", "--root", "https://***@x"]}))
     assert "no report holds" in call("run", path, code=2).stderr
+
+
+def test_a_folder_is_its_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("run", tmp_path, code=2)
+    assert "a folder without report.json" in done.stderr
+    few = ("-b", "scenes", "--benchmark-option", "n=4", "--resamples", 5, "--no-store")
+    call("eval", "-m", "tiny-clip", *few, "--out", "r")
+    call("run", "r", "--out", "again")
+    first, second = (json.loads(Path(f, "report.json").read_text()) for f in ("r", "again"))
+    assert first["runs"][0]["metrics"] == second["runs"][0]["metrics"]

@@ -21,6 +21,7 @@ from t2v_eval.stats.bootstrap import bootstrap_interval
 
 FILES = {
     "notes.txt": "a cat\n",
+    "notes.py": "x = 1\n",
     "text.png": "no image",
     "empty.png": "",
     "prompts.csv": "prompt,id\na cat,0\na dog,1\n",
@@ -59,6 +60,12 @@ TABLE = [
     ("data winogrond", "no benchmark called 'winogrond'", "'winoground'"),
     (f"{ONE} --template vqascor", "no template called 'vqascor'", "'vqascore'"),
     ("list modls", "'modls'", "'models'"),
+    ("list", "'what'", "models, benchmarks, templates"),
+    ("list models gone.py:f", "gone.py", "no such file"),
+    ("list models notes.py:f", "notes.py:f", "notes.py:FUNCTION"),
+    ("list benchmarks lost.csv", "lost.csv", "no such file"),
+    ("report export none --to eee", "none", "no report.json", "--out"),
+    ("report export none", "'--to'", "eee, hub"),
     ("evl", "'evl'", "'eval'"),
     (f"{EVAL} -b prompts.csv --imgaes gen", "--imgaes", "--images"),
     # Values of flags.

@@ -31,8 +31,8 @@ from t2v_eval.local.weights import fill, read_tensors
 from ..common.tensors import resize, resize_short_side
 from ..common.versions import tolerance_for, use_where_equal
 
-# Steps of a transform that pixels do not need.
-IGNORED_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial")
+# Steps of a transform that pixels do not need; the last one is a function of OpenCLIP 3.0.
+IGNORED_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial", "_convert_to_rgb")
 SPECIAL_TOKENS = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 

@@ -260,9 +260,7 @@ Resamples = Annotated[
         help="Number of bootstrap resamples for the 95 % confidence intervals, 1 or more."
     ),
 ]
-Seed = Annotated[
-    int, typer.Option(help="Random seed of the bootstrap, of tests and of --limit, 0 or more.")
-]
+Seed = Annotated[int, typer.Option(help="Random seed of resamples, tests and --limit, 0 or more.")]
 
 
 def scorer_options(

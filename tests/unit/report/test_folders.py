@@ -147,7 +147,7 @@ def test_damaged_reports_are_left_out_and_told(tmp_path):
         (tmp_path / "runs" / name).mkdir()
         (tmp_path / "runs" / name / "report.json").write_text(content)
     page, output = index_of(tmp_path, tmp_path / "runs")
-    assert "1 reports" in output and output.count("left out:") == 2
+    assert "1 report:" in output and output.count("left out:") == 2
     assert page.links[-1] == "../runs/good/report.json", "without a page, its figures"
     for folders, message in (
         ([tmp_path / "none"], "no such folder"),

@@ -113,7 +113,7 @@ def chart(sections: Sequence[Section], metrics: Sequence[str]) -> Figure:
     >>> from t2v_eval.report.tables import sections
     >>> report = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 4}, resamples=5)
     >>> figure = chart(list(sections(report.runs, report.labels, report.differences)), ["group"])
-    >>> [axes.get_title() for axes in figure.subfigs[0].axes]
+    >>> [axes.get_title(loc="left") for axes in figure.subfigs[0].axes]
     ['group']
     """
     _check_metrics(sections, metrics)

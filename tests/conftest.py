@@ -1,5 +1,6 @@
 """Where the goldens are: what the original implementations answer on tiny checkpoints."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -9,6 +10,15 @@ import pytest
 # Where tests run in the background of a shell, SIGINT is ignored, which the processes that tests
 # start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Leave modules and thousands of tests out of what the garbage collector looks through.
+
+    Scorers collect garbage where memory ran out, which took a second each time beside all of these.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -7,5 +7,6 @@ Pure functions of NumPy arrays; nothing here knows of scorers, images or files.
 | `metrics`, `ranking` | agreement of scores with ratings, Winoground, preferences, best of n |
 | `agreement_metrics` | the metrics that reports know by name, and `register_metric` |
 | `bootstrap`, `permutation` | confidence intervals; tests, Holm's correction |
+| `ratings` | ratings from pairs: battles, Bradley-Terry, Elo |
 | `pairwise`, `resampled_metrics` | their engines: counts of pairs, metrics of resamples |
 """

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.stats import norm
 
 from t2v_eval.errors import InputError
-from t2v_eval.stats.battles import Battles
+from t2v_eval.stats.ratings.battles import Battles
 from t2v_eval.utils.arrays import FloatArray
 
 

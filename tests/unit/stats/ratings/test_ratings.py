@@ -12,7 +12,7 @@ import pytest
 from scipy.optimize import minimize
 
 from t2v_eval.errors import InputError
-from t2v_eval.stats.battles import (
+from t2v_eval.stats.ratings.battles import (
     Battles,
     average_win_rates,
     combine_orders,
@@ -23,16 +23,16 @@ from t2v_eval.stats.battles import (
     pagerank,
     win_rates,
 )
-from t2v_eval.stats.bradley_terry import (
+from t2v_eval.stats.ratings.bradley_terry import (
     bradley_terry,
     davidson,
     sandwich_covariance,
     standard_errors,
     to_points,
 )
-from t2v_eval.stats.elo import elo, elo_spread, trueskill
+from t2v_eval.stats.ratings.elo import elo, elo_spread, trueskill
 
-GOLDENS = Path(__file__).parents[2] / "goldens" / "preference"
+GOLDENS = Path(__file__).parents[3] / "goldens" / "preference"
 SETS = {
     name: Battles.from_rows(map(tuple, rows))
     for name, rows in json.loads((GOLDENS / "battles.json").read_text()).items()

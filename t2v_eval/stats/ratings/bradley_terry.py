@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from t2v_eval.errors import InputError
-from t2v_eval.stats.battles import Battles, IntArray, components
+from t2v_eval.stats.ratings.battles import Battles, IntArray, components
 from t2v_eval.utils.arrays import FloatArray
 
 POINTS = 400 / math.log(10)

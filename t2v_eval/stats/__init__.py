@@ -8,5 +8,8 @@ Pure functions of NumPy arrays; nothing here knows of scorers, images or files.
 | `agreement_metrics` | the metrics that reports know by name, and `register_metric` |
 | `bootstrap`, `permutation` | confidence intervals; tests, Holm's correction |
 | `ratings` | ratings from pairs: battles, Bradley-Terry, Elo |
+| `power` | sample sizes, detectable differences, limits of rates |
+| `prediction_powered` | mean ratings of all items from ratings of some and scores of all |
+| `decisions` | decisions of people and of a scorer on pairs of generators |
 | `pairwise`, `resampled_metrics` | their engines: counts of pairs, metrics of resamples |
 """

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from t2v_eval.cli import console
+from t2v_eval.cli.flags import flag_before, unexpected
 from t2v_eval.cli.options import AsJson, ImagePixels, Resamples, Seed
 from t2v_eval.errors import TableError
 from t2v_eval.utils.printable import printable
@@ -87,6 +88,10 @@ def agree(
     from t2v_eval.inputs.tables import read_table
     from t2v_eval.utils.files import check_folder
 
+    words, parameters = ctx.meta[console.ARGUMENTS], ctx.command.params
+    for column in more_scores or ():
+        if flag_before(column, words, parameters)[0] not in ("", "--scores"):
+            ctx.fail(unexpected([column], words, parameters))
     if out is not None:
         check_folder(out)
     with console.waiting("reading the table") as status:

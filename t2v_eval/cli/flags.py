@@ -14,7 +14,7 @@ import inspect
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, TypeAlias
 
 from typer import Option, Typer
@@ -69,6 +69,20 @@ class App(Typer):
 class Command(TyperCommand):
     """A command whose messages name its flags where the library names arguments."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Parse the arguments; an error about them names this command and the remedy."""
+        words = list(args)
+        ctx.allow_extra_args = True  # they are refused here, with a remedy
+        try:
+            rest = super().parse_args(ctx, args)
+        except Exception as error:
+            if getattr(error, "ctx", ctx) is None:  # the parser of options does not say where
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+        if rest and not ctx.resilient_parsing:
+            ctx.fail(unexpected(rest, words, self.params))
+        return rest
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         parameters = {parameter.name or "": parameter for parameter in self.params}
@@ -82,6 +96,51 @@ class Command(TyperCommand):
             except T2VError as error:  # shown when this command has ended
                 error.args = (translate(str(error)),)
                 raise
+
+
+def unexpected(rest: Sequence[str], words: Sequence[str], parameters: Sequence[Any]) -> str:
+    """Return a message about arguments that a command does not take.
+
+    Args:
+        rest: these arguments.
+        words: all arguments, in which an option before the first of `rest` tells what was meant.
+        parameters: of the command.
+
+    >>> unexpected(["b"], ["--text", "a", "b"], [TyperOption(param_decls=["--text"])])
+    "unexpected argument 'b' after --text: put a value with spaces in quotes"
+    """
+    from t2v_eval.evaluation.selection import first_few
+
+    said = f"unexpected argument{'s' if len(rest) > 1 else ''} {first_few(list(map(repr, rest)))}"
+    flag, value = flag_before(rest[0], words, parameters)
+    if not flag:
+        return said
+    option = next(p for p in parameters if flag in p.opts)
+    if option.is_flag:
+        return f"{said} after {flag}, which takes no value"
+    if option.multiple:
+        example = shlex.join([flag, value, flag, rest[0]])
+        return f"{said} after {flag}: repeat {flag} before each value, as {example}"
+    return f"{said} after {flag}: put a value with spaces in quotes"
+
+
+def flag_before(word: str, words: Sequence[str], parameters: Sequence[Any]) -> tuple[str, str]:
+    """Return the last flag before an argument that is not its value, and its value; or two "".
+
+    >>> flag_before("b", ["--text", "a", "b"], [TyperOption(param_decls=["--text"])])
+    ('--text', 'a')
+    """
+    options = {flag: p for p in parameters if isinstance(p, TyperOption) for flag in p.opts}
+    with_value = {flag for flag, option in options.items() if not option.is_flag}
+    places = [n for n in range(1, len(words)) if words[n] == word]
+    place = next((n for n in places if words[n - 1] not in with_value), 0)
+    for n in reversed(range(place)):
+        flag, _, value = words[n].partition("=")
+        if flag in options:
+            return flag, value or words[n + 1]
+        if flag == "--":
+            break
+    return "", ""
 
 
 def with_quiet(command: Callable[..., None]) -> Callable[..., None]:

@@ -99,6 +99,18 @@ TABLE = [
     ("compare -m tiny-clip -b scenes", "two scorers", "repeat --model"),
     (GPT, "a key is needed", "--option api_key=", "OPENAI_API_KEY"),
     ("score -m openai-compatible:m 0.png -t a --no-store", "--option base_url=", "http://"),
+    # Several values after one flag, and arguments that nothing takes.
+    (f"{EVAL} -b prompts.csv --images gen half", "'half'", "--images gen --images half", "eval -"),
+    (f"{EVAL} -b prompts.csv --images=gen half", "'half'", "--images gen --images half"),
+    ("compare -m toy-a toy-b -b scenes", "'toy-b'", "repeat -m", "-m toy-a -m toy-b"),
+    (f"{EVAL} -b a.csv b.csv c.csv", "'b.csv', 'c.csv'", "-b a.csv -b b.csv"),
+    (f"{EVAL} -b a b a", "'b', 'a'", "-b a -b b"),
+    ("agree judged.csv --human a b --scores c d", "'b'", "--human a --human b"),
+    ("agree judged.csv --scores c d --human a b", "'b'", "--human a --human b"),
+    (f"{OWN} --limit 1 2", "'2' after --limit", "quotes"),
+    (f"{OWN} --json 2", "'2' after --json", "takes no value"),
+    ("gate gen half", "'half'", "gate --help"),
+    ("score --text", "'--text'", "score --help"),
     # Images.
     (f"{SCORE} 9.png -t a", "9.png: no such file"),
     (f"{SCORE} none -t a", "none"),

@@ -150,9 +150,7 @@ def _album(browsers: Sequence[ItemBrowser], pixels: int) -> Album:
         for one in turn
         if not (one is None or (isinstance(one, str) and one == NO_IMAGE))
     ]
-    album = Album(images)
-    album.enlarge(images, pixels)
-    return album
+    return Album(images, pixels)
 
 
 def _frequent_tags(run: Run) -> list[str]:

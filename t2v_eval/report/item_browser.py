@@ -24,7 +24,8 @@ from t2v_eval.report.disagreement import (
 from t2v_eval.report.thumbnails import Album
 
 MAX_ITEMS = 10_000
-MAX_ROWS = 24  # rated images or videos, and texts, of one item
+MAX_ROWS = 24  # texts of one item, and rated images or videos where there is no room for more
+MAX_CELLS = 500_000  # scores of all scorers in a section
 MAX_TEXT = 2000  # characters of one text
 MAX_DETAIL = 400  # characters of what a model returned beside its score
 
@@ -49,6 +50,8 @@ class ItemBrowser:
         limit: how many items to show: those with failures or the largest disagreement, and others
             spread over the rest; 0 is `MAX_ITEMS`.
 
+    Of an item all images or videos are shown as far as `MAX_CELLS` allows, else `MAX_ROWS`.
+
     >>> import t2v_eval
     >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
     >>> browser = ItemBrowser(runs)
@@ -62,11 +65,18 @@ class ItemBrowser:
         self._human_disagreement = [human_disagreement(run) for run in runs]
         self.labels = _kind_of_labels(runs[0])
         self.chosen = choose_items(self._interest(), limit or MAX_ITEMS)
+        self._unit_counts = self._choose_unit_counts()
 
     def images(self) -> Iterable[MediaLike]:
-        """Yield the images of the chosen items, in the order in which items were chosen."""
+        """Yield the images of the chosen items, in the order in which items were chosen.
+
+        Those beyond the first `MAX_ROWS` of an item come after the first ones of all items.
+        """
         for n in self.chosen:
-            for unit in self.runs[0].rated_units[n][:MAX_ROWS]:
+            for unit in self._units(n)[:MAX_ROWS]:
+                yield self._image(n, unit)
+        for n in self.chosen:
+            for unit in self._units(n)[MAX_ROWS:]:
                 yield self._image(n, unit)
 
     def data(self, album: Album, tags: Sequence[str]) -> dict[str, Any]:
@@ -128,10 +138,11 @@ class ItemBrowser:
         generators            the name of the generator of each unit
         human                 human ratings of the cells
         details               of each scorer, [cell, what the model returned beside its score]
-        hidden                true if units or texts beyond `MAX_ROWS` are left out
+        hidden                [number of units, number of texts] if the page leaves some out
         ```
         """
-        item, units, human = self.runs[0].items[n], self.runs[0].rated_units[n], columns.human[n]
+        item, human, count = self.runs[0].items[n], columns.human[n], self._unit_counts[n]
+        size = len(self.runs[0].rated_units[n]), len(item.texts)
         place = {tag: k for k, tag in enumerate(columns.tags)}
         content: dict[str, Any] = {
             "index": n,
@@ -139,8 +150,8 @@ class ItemBrowser:
             "tags": [place[tag] for tag in item.tags if tag in place],
             "images": self._album_entries(n, album),
             "texts": [_cut(text, MAX_TEXT) for text in item.texts[:MAX_ROWS]],
-            "scores": [_cells(scores[n], 4) for scores in columns.scores],
-            "percentiles": [_cells(100 * ranks[n], 2) for ranks in columns.ranks],
+            "scores": [_cells(scores[n][:count], 4) for scores in columns.scores],
+            "percentiles": [_cells(100 * ranks[n][:count], 2) for ranks in columns.ranks],
             "failures": self._visible_failures(n, columns.failures),
             "verdicts": [
                 [_number(run.verdicts[n].get(metric, math.nan), 4) for metric in run.metrics]
@@ -153,22 +164,20 @@ class ItemBrowser:
         optional = {
             "generators": self._generators(n),
             "other_tags": [tag for tag in item.tags if tag not in place],
-            "human": _cells(human, 4) if np.isfinite(human).any() else None,
+            "human": _cells(human[:count], 4) if np.isfinite(human).any() else None,
             "details": details if any(details) else None,
-            "hidden": len(units) > MAX_ROWS or len(item.texts) > MAX_ROWS,
+            "hidden": size if count < size[0] or size[1] > MAX_ROWS else None,
         }
         return content | {key: value for key, value in optional.items() if value}
 
     def _generators(self, n: int) -> list[str]:
         """Return the generator of each unit; nothing where they are unknown."""
-        units = self.runs[0].rated_units[n][:MAX_ROWS]
-        names = [self.runs[0].generator_of(n, unit[0]) for unit in units]
+        names = [self.runs[0].generator_of(n, unit[0]) for unit in self._units(n)]
         return names if any(names) else []
 
     def _album_entries(self, n: int, album: Album) -> list[tuple[int, str, int, int]]:
         """Return of each unit what the page shows of its image; see `_item`."""
-        units = self.runs[0].rated_units[n][:MAX_ROWS]
-        images = [(self._image(n, unit), len(unit)) for unit in units]
+        images = [(self._image(n, unit), len(unit)) for unit in self._units(n)]
         return [
             (album.index(image), thumbnails.name(image), frames, album.large_index(image))
             for image, frames in images
@@ -180,7 +189,7 @@ class ItemBrowser:
         count = min(len(run.items[n].texts), MAX_ROWS)
         return {
             (i, j): k * count + j
-            for k, unit in enumerate(run.rated_units[n][:MAX_ROWS])
+            for k, unit in enumerate(self._units(n))
             for i in unit
             for j in range(count)
         }
@@ -206,6 +215,23 @@ class ItemBrowser:
             for run in self.runs
         ]
 
+    def _choose_unit_counts(self) -> dict[int, int]:
+        """Return how many units of each chosen item the page shows."""
+        run = self.runs[0]
+        counts = {n: min(len(run.rated_units[n]), MAX_ROWS) for n in self.chosen}
+        cells = {n: min(len(run.items[n].texts), MAX_ROWS) * len(self.runs) for n in self.chosen}
+        room = MAX_CELLS - sum(counts[n] * cells[n] for n in self.chosen)
+        for n in self.chosen:  # the most informative first
+            more = len(run.rated_units[n]) - counts[n]
+            if more * cells[n] <= room:
+                counts[n] += more
+                room -= more * cells[n]
+        return counts
+
+    def _units(self, n: int) -> Sequence[Sequence[int]]:
+        """Return the units of an item that the page shows."""
+        return self.runs[0].rated_units[n][: self._unit_counts[n]]
+
     def _image(self, n: int, unit: Sequence[int]) -> MediaLike:
         """Return the image of a unit, or the middle frame of a video."""
         return self.runs[0].items[n].images[unit[len(unit) // 2]]
@@ -222,7 +248,7 @@ class ItemBrowser:
 
 
 def _cells(values: Floats, digits: int) -> list[float | None]:
-    return [_number(value, digits) for value in values[:MAX_ROWS, :MAX_ROWS].ravel().tolist()]
+    return [_number(value, digits) for value in values[:, :MAX_ROWS].ravel().tolist()]
 
 
 def _kind_of_labels(run: Run) -> str:

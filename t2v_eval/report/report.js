@@ -3,12 +3,15 @@
 
 const AT_ONCE = 48; // cards added when the end of the list comes into view
 const COLUMNS = 4, TEXTS = 3; // shown on a card; the dialog shows all
+const IMAGES_AT_ONCE = 24; // in the dialog, before its button is pressed
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const glyphs = read("glyphs");
-const images = read("images");
-let largeImages; // read when the first item is opened, as there may be megabytes of them
-const large = (index) => (largeImages ??= read("large"))[index];
+
+// Images are megabytes and come after this script in the page, so that the items appear before them.
+const arrived = new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve));
+const albums = {}; // "images" and "large", each read when its first image is shown
+const imageAt = (album, index) => (albums[album] ??= read(album))[index];
 
 function element(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -29,8 +32,9 @@ function imageOf([index, name, frames, larger], whole) {
     const why = index === -1 ? "not in this page" : "could not be read";
     return element("span", { class: "none", title: label }, label, element("br"), why);
   }
-  const image = element("img", { src: whole && larger >= 0 ? large(larger) : images[index], alt: label, title: more ? `${label}, ${more}` : label, decoding: "async" });
+  const image = element("img", { alt: label, title: more ? `${label}, ${more}` : label, decoding: "async" });
   image.addEventListener("load", () => image.classList.toggle("tiny", image.naturalWidth < 96));
+  arrived.then(() => { image.src = whole && larger >= 0 ? imageAt("large", larger) : imageAt("images", index); });
   return image;
 }
 
@@ -68,9 +72,9 @@ function generatorOf(data, item, i) {
 }
 
 // Which images a card shows: one of each generator before the second of any.
-function shownColumns(item, whole) {
+function shownColumns(item) {
   const all = item.images.map((_, i) => i);
-  if (whole || all.length <= COLUMNS) return all;
+  if (all.length <= COLUMNS) return all;
   const seen = {}, turn = all.map((i) => (seen[item.generators?.[i]] = (seen[item.generators?.[i]] ?? -1) + 1));
   const chosen = item.generators ? [...all].sort((a, b) => turn[a] - turn[b] || a - b) : all;
   return chosen.slice(0, COLUMNS).sort((a, b) => a - b);
@@ -88,9 +92,8 @@ function single(data, item, whole) {
     element("div", { class: "rows" }, ...rows));
 }
 
-function table(data, item, whole) {
-  if (item.images.length === 1) return single(data, item, whole);
-  const columns = shownColumns(item, whole);
+// A table of some images of an item, with all its texts or, on a card, the first.
+function grid(data, item, columns, whole) {
   const rows = whole ? item.texts.length : Math.min(TEXTS, item.texts.length);
   const head = element("tr", {}, element("td"));
   for (const i of columns) {
@@ -107,8 +110,26 @@ function table(data, item, whole) {
     }
     body.append(row);
   }
-  const grid = element("table", { class: "cells" }, element("thead", {}, head), body);
-  return whole ? element("div", { class: "scroll" }, grid) : grid;
+  return element("table", { class: "cells" }, element("thead", {}, head), body);
+}
+
+function table(data, item, whole) {
+  if (item.images.length === 1) return single(data, item, whole);
+  if (!whole) return grid(data, item, shownColumns(item), false);
+  const all = item.images.map((_, i) => i), parts = element("div");
+  const more = element("button", { type: "button", class: "more-images" });
+  let count = 0;
+  const add = () => {
+    const part = element("div", { class: "scroll", tabindex: "-1" }, grid(data, item, all.slice(count, count + IMAGES_AT_ONCE), true));
+    count = Math.min(count + IMAGES_AT_ONCE, all.length);
+    parts.append(part);
+    if (count === all.length) more.remove();
+    more.textContent = `show ${Math.min(IMAGES_AT_ONCE, all.length - count)} more of ${all.length} images`;
+    return part;
+  };
+  add();
+  more.addEventListener("click", () => add().focus());
+  return element("div", {}, parts, count < all.length ? more : null);
 }
 
 const tagsOf = (data, item) => [...item.tags.map((k) => data.tags[k]), ...(item.other_tags || [])]
@@ -149,7 +170,7 @@ function card(data, item, open) {
   const button = element("button", { type: "button", class: "open", "data-n": item.index, "aria-haspopup": "dialog" }, item.id);
   button.addEventListener("click", () => open(item));
   const cut = item.images.length > COLUMNS || item.texts.length > TEXTS || item.hidden;
-  const parts = cut ? element("span", { class: "soft" }, `in part: ${item.images.length}${item.hidden ? "+" : ""} × ${item.texts.length}`) : null;
+  const parts = cut ? element("span", { class: "soft" }, `in part: ${(item.hidden || [item.images.length, item.texts.length]).join(" × ")}`) : null;
   return element("article", { class: `item${item.images.length > 2 ? " wide" : ""}` },
     element("header", {}, button, ...tagsOf(data, item), disagreements(data, item), parts),
     table(data, item, false), verdicts(data, item, false));
@@ -256,7 +277,7 @@ const dialog = {
       element("header", {}, ...tagsOf(this.data, item), disagreements(this.data, item)),
       table(this.data, item, true),
       verdicts(this.data, item, true),
-      item.hidden ? element("p", { class: "soft" }, "This item has more images or texts; scores.csv has all.") : null,
+      item.hidden ? element("p", { class: "soft" }, `${item.images.length} of ${item.hidden[0]} images and ${item.texts.length} of ${item.hidden[1]} texts; scores.csv has all.`) : null,
     ];
     find(".content").replaceChildren(...parts.filter(Boolean));
     this.box.scrollTop = 0;

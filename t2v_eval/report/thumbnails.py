@@ -23,13 +23,18 @@ from t2v_eval.inputs.video import Sampling, clip
 SIDE, SMALL_SIDE = 160, 112  # the longer side in pixels; the second where there are many
 MANY = 1500
 MAX_BYTES = 24 * 2**20  # of all data URLs in a page
+LARGE_SHARE = 6  # one part in so many is for larger images, if there are any
 
 
 class Album:
-    """Data URLs of thumbnails.
+    """Data URLs of thumbnails, and of larger images of the most important ones.
+
+    Thumbnails come first, except that a share of the room is for larger images; what these leave
+    free is for thumbnails again.
 
     Args:
         sources: the images, most important first.
+        pixels: the longer side of larger images; 0 for thumbnails alone.
         limit: total bytes of the URLs; images after it is reached are left out.
 
     Attributes:
@@ -38,39 +43,32 @@ class Album:
         left_out: number of images left out for their size.
         missing: keys of images that cannot be read.
 
-    >>> image = Image.new("RGB", (8, 8), "red")
-    >>> album = Album([image, "no-such-file.png"])
-    >>> album.index(image), album.index("no-such-file.png"), len(album.urls)
-    (0, -2, 1)
+    >>> image = Image.new("RGB", (400, 300), "red")
+    >>> album = Album([image, "no-such-file.png"], pixels=320)
+    >>> album.index(image), album.index("no-such-file.png"), album.large_index(image)
+    (0, -2, 0)
     """
 
-    def __init__(self, sources: Iterable[MediaLike], limit: int = MAX_BYTES) -> None:
+    def __init__(
+        self, sources: Iterable[MediaLike], pixels: int = 0, limit: int = MAX_BYTES
+    ) -> None:
         unique = {_key(source): source for source in sources}
-        self._side = SIDE if len(unique) <= MANY else SMALL_SIDE
-        self._room = limit
+        side = SIDE if len(unique) <= MANY else SMALL_SIDE
         self.urls: list[str] = []
         self.large: list[str] = []
         self.missing: set[Any] = set()
         self._large: dict[Any, int] = {}
         self._index: dict[Any, int] = {}
-        self.left_out = self._add(unique, self._side, self.urls, self._index)
-
-    def enlarge(self, sources: Iterable[MediaLike], pixels: int) -> None:
-        """Add larger images for as long as there is room.
-
-        Args:
-            sources: the images, most important first.
-            pixels: their longer side.
-
-        >>> album = Album([image := Image.new("RGB", (400, 300))])
-        >>> album.enlarge([image], 320)
-        >>> album.large_index(image), len(album.large)
-        (0, 1)
-        """
-        if pixels <= self._side:
-            return
-        unique = {key: s for s in sources if (key := _key(s)) in self._index}
-        self._add(unique, pixels, self.large, self._large)
+        reserved = limit // LARGE_SHARE if pixels > side else 0
+        self._room = limit - reserved
+        self.left_out = self._add(unique, side, self.urls, self._index)
+        self._room += reserved
+        if pixels > side:
+            shown = {key: source for key, source in unique.items() if key in self._index}
+            self._add(shown, pixels, self.large, self._large)
+        if self.left_out:
+            rest = {key: source for key, source in unique.items() if self.index(source) == -1}
+            self.left_out = self._add(rest, side, self.urls, self._index)
 
     def _add(
         self, unique: Mapping[Any, MediaLike], side: int, into: list[str], places: dict[Any, int]

@@ -2,8 +2,9 @@
 
     python tests/performance/speed_page.py [ITEMS]
 
-ITEMS (10,000) drawn photographs with a rating and five scorers' scores each. The figure is the time
-from the start of the navigation until the items are there and can be sorted and filtered.
+ITEMS (10,000) drawn photographs with a rating and scores of five scorers. The first figure is the
+time from the start of the navigation until the items are there and can be sorted and filtered, the
+second the time until the whole page is loaded.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 
-WANTED = 2.0  # seconds
+WANTED = 1.0  # seconds
 SCORERS = 5
 
 
@@ -101,16 +102,19 @@ def main() -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        times = []
+        times, whole = [], []
         for _ in range(5):
             page = browser.new_page()
             page.goto(page_file.as_uri())
             page.wait_for_selector(".item")
             times.append(float(page.evaluate("document.documentElement.dataset.ready")) / 1000)
+            loaded = "performance.getEntriesByType('navigation')[0].loadEventEnd"
+            whole.append(float(page.evaluate(loaded)) / 1000)
             page.close()
         browser.close()
     print(f"{count} items, {SCORERS} scorers: {len(text) / 2**20:.1f} MiB, made in {written:.0f} s")
     print(f"opens in {min(times):.2f} to {max(times):.2f} s, wanted: {WANTED:g} s")
+    print(f"is complete in {min(whole):.2f} to {max(whole):.2f} s")
     sys.exit(max(times) > WANTED)
 
 

@@ -232,6 +232,22 @@ def test_an_item_opens_with_all_of_it_and_keys_move_on(visit, file):
     assert dialog.is_hidden()
 
 
+def test_an_item_of_many_images_shows_them_in_turn(visit, tmp_path):
+    class Many(Rated):
+        def items(self):
+            return [Item([draw_image(n) for n in range(60)], ["a text"], tags=("odd",))]
+
+    page = visit(compare([Says(agrees)], [Many()], resamples=2).write(tmp_path))
+    page.locator(".item .open").click()
+    dialog, more = page.locator("dialog"), page.locator(".more-images")
+    for count, said in [(24, "show 24 more of 60 images"), (48, "show 12 more of 60 images")]:
+        assert dialog.locator("th img").count() == count and more.text_content() == said
+        more.click()
+    assert dialog.locator("th img").count() == 60 and more.count() == 0
+    page.keyboard.press("Escape")  # reaches the dialog though its button is gone
+    assert dialog.is_hidden()
+
+
 def test_everything_works_from_the_keyboard(visit, file):
     page = visit(file)
     page.locator(".sort").focus()

@@ -16,7 +16,7 @@ from helpers.toy import draw_image
 from PIL import Image
 
 from t2v_eval.cli import console
-from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.registry import BenchmarkCard
@@ -261,10 +261,56 @@ def test_long_texts_are_cut_and_say_so():
 
 def test_large_items_are_shown_in_part(monkeypatch):
     monkeypatch.setattr(item_browser, "MAX_ROWS", 1)
+    monkeypatch.setattr(item_browser, "MAX_CELLS", 0)
     item = Page(page_of(compare([Knows()], [Toys()], resamples=2))).items()["items"][0]
-    assert (
-        item["hidden"] and len(item["images"]) == len(item["texts"]) == len(item["scores"][0]) == 1
-    )
+    assert item["hidden"] == [2, 2]
+    assert len(item["images"]) == len(item["texts"]) == len(item["scores"][0]) == 1
+
+
+def test_all_images_of_an_item_are_in_the_page_as_far_as_there_is_room(monkeypatch):
+    class Many(Benchmark):
+        pooled, headline = True, "mean"
+
+        def items(self):
+            names = [f"{n}-{k}" for n in range(3) for k in range(30)]
+            images = dict(zip(names, noise(90), strict=True))
+            return [Item([images[f"{n}-{k}"] for k in range(30)], [f"{n} left"]) for n in range(3)]
+
+        def metrics(self, items, scores):
+            return {"mean": float(np.nanmean(np.concatenate(scores)))}
+
+    report = compare([Guesses(), Guesses()], [Many()], resamples=2)
+    data = Page(page_of(report)).items()
+    assert [len(item["images"]) for item in data["items"]] == [30, 30, 30]
+    assert [len(item["scores"][1]) for item in data["items"]] == [30, 30, 30]
+    assert not any("hidden" in item for item in data["items"])
+    # Room for 3 items of 24 images by 2 scorers, and for 6 images more of one item.
+    monkeypatch.setattr(item_browser, "MAX_CELLS", 2 * (3 * 24 + 6))
+    page = Page(page_of(report))
+    shown = sorted(len(item["images"]) for item in page.items()["items"])
+    assert shown == [24, 24, 30] and len(json.loads(page.scripts["images"])) == 78
+    assert [item.get("hidden") for item in page.items()["items"]].count([30, 1]) == 2
+
+
+def noise(count, side=64):
+    """Return images that are as large in bytes as photographs of their size are."""
+    pixels = np.random.default_rng(0).integers(0, 255, (count, side, side, 3), np.uint8)
+    return [Image.fromarray(image) for image in pixels]
+
+
+def test_many_thumbnails_leave_room_for_large_images_of_the_first():
+    images = noise(40, 400)
+    small, large = (len(thumbnails.thumbnail(images[0], side)) for side in (160, 320))
+    limit = 6 * large + large // 2  # a sixth of it holds one large image
+    album = thumbnails.Album(images, 320, limit)
+    assert album.large_index(images[0]) == 0 and album.large_index(images[-1]) == -1
+    shown = [image for image in images if album.index(image) >= 0]
+    assert len(shown) + album.left_out == 40 and len(shown) < 40
+    assert len(shown) > 5 * large // small - 3  # five parts of six
+    assert sum(map(len, album.urls + album.large)) <= limit
+    # What small images do not need of it goes to thumbnails.
+    few = thumbnails.Album(images, 160, 41 * small)
+    assert few.left_out == 0 and few.large == []
 
 
 def test_large_runs_show_some_items_and_say_how_many(monkeypatch):
@@ -277,8 +323,7 @@ def test_large_runs_show_some_items_and_say_how_many(monkeypatch):
 
 
 def test_images_are_bounded_in_size_together_and_the_page_says_so(monkeypatch):
-    noise = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), np.uint8)
-    images = [Image.fromarray(thumbnail_size) for thumbnail_size in noise]
+    images = noise(20)
     thumbnail_size = len(thumbnails.thumbnail(images[0]))
     album = thumbnails.Album(images * 2, limit=int(3.5 * thumbnail_size))
     assert len(album.urls) == 3 and album.left_out == 17
@@ -287,7 +332,7 @@ def test_images_are_bounded_in_size_together_and_the_page_says_so(monkeypatch):
     monkeypatch.setattr(thumbnails, "MAX_BYTES", 1 << 20)
     monkeypatch.setattr(
         "t2v_eval.report.html.Album",
-        lambda sources: thumbnails.Album(sources, limit=thumbnail_size // 50),
+        lambda sources, pixels: thumbnails.Album(sources, pixels, thumbnail_size // 50),
     )
     page = Page(page_of(compare([Knows()], [Toys()], resamples=2)))
     assert "24 images are not in this page, which holds at most 1 MiB" in " ".join(page.text)
@@ -425,9 +470,9 @@ def test_benchmarks_take_turns_for_the_room_there_is_for_images(monkeypatch):
     calls = []
 
     class Notes(thumbnails.Album):
-        def __init__(self, sources):
+        def __init__(self, sources, pixels):
             calls.extend(sources)
-            super().__init__(calls)
+            super().__init__(calls, pixels)
 
     class Other(Toys):
         def items(self):

@@ -11,5 +11,6 @@ Pure functions of NumPy arrays; nothing here knows of scorers, images or files.
 | `power` | sample sizes, detectable differences, limits of rates |
 | `prediction_powered` | mean ratings of all items from ratings of some and scores of all |
 | `decisions` | decisions of people and of a scorer on pairs of generators |
+| `distances` | FID, KID and the like, of feature matrices |
 | `pairwise`, `resampled_metrics` | their engines: counts of pairs, metrics of resamples |
 """

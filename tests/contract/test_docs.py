@@ -85,7 +85,8 @@ def test_every_public_name_has_its_place():
 
 
 def test_every_module_of_statistics_has_its_place():
-    modules = [f"t2v_eval.stats.{p.stem}" for p in (ROOT / "t2v_eval/stats").glob("[!_]*.py")]
+    paths = [p.relative_to(ROOT) for p in (ROOT / "t2v_eval/stats").rglob("[!_]*.py")]
+    modules = [".".join(path.with_suffix("").parts) for path in paths]
     assert modules
     assert set(modules) <= set(DOCUMENTED)
 

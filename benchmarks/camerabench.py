@@ -119,8 +119,11 @@ class Binary(CameraBench, LabelsForm):
 
     @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        of_all = super().statistic(items, scores)
-        return with_means(of_all, items, ["average_precision", "auroc"])
+        return with_means(super().statistic, items, scores, names=self.metric_names)
+
+    @override
+    def paired_statistic(self, items: Sequence[Item], first: Scores, second: Scores) -> Statistic:
+        return with_means(super().paired_statistic, items, first, second, names=self.metric_names)
 
 
 class Retrieval(CameraBench, WinogroundForm):
@@ -164,4 +167,5 @@ class Retrieval(CameraBench, WinogroundForm):
 
     @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        return with_means(super().statistic(items, scores), items, ["text", "image", "group"])
+        names = ["text", "image", "group"]
+        return with_means(super().statistic, items, scores, names=names)

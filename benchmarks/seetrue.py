@@ -65,4 +65,9 @@ class SeeTrue(Published, LabelsForm):
 
     @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        return with_means(super().statistic(items, scores), items, ["auroc"], each=True)
+        return with_means(super().statistic, items, scores, names=["auroc"], each=True)
+
+    @override
+    def paired_statistic(self, items: Sequence[Item], first: Scores, second: Scores) -> Statistic:
+        build = super().paired_statistic
+        return with_means(build, items, first, second, names=["auroc"], each=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError
@@ -64,12 +65,13 @@ class FramesForm(Benchmark):
         return frames
 
     @override
+    def rated_scores(self, item: Item, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.stack([scores[frames].mean(axis=0) for frames in self.rated_units(item)])
+
+    @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        videos = [
-            np.stack([frame_scores[frames].mean(axis=0) for frames in self.rated_units(item)])
-            for item, frame_scores in zip(items, scores, strict=True)
-        ]
-        return super().statistic(items, videos)
+        pairs = zip(items, scores, strict=True)
+        return super().statistic(items, [self.rated_scores(*pair) for pair in pairs])
 
 
 def generated_video_frames(

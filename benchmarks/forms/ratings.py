@@ -20,7 +20,8 @@ from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import Statistic, agreement_statistic
-from t2v_eval.stats.metrics import as_floats
+from t2v_eval.stats.metrics import FloatArray, as_floats
+from t2v_eval.stats.paired import paired_agreement_statistic
 
 
 class RatingsForm(Benchmark):
@@ -55,24 +56,20 @@ class RatingsForm(Benchmark):
 
     @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        cells, human = [], []
-        for item, item_scores in zip(items, scores, strict=True):
-            values = as_floats("scores", item_scores).ravel()
-            rated = as_floats("labels['human']", item.labels["human"])
-            if len(values) != len(rated):
-                raise InputError(
-                    f"item {item.id!r} has {len(values)} cells and {len(rated)} ratings"
-                )
-            cells.append(np.repeat(values, rated.size // max(1, len(rated))))
-            human.append(rated.ravel())
-        width = max(map(len, cells), default=1)
         if not items:
             return agreement_statistic([], [], self.metric_names)
-        s, h = (
-            np.array([np.append(v, np.full(width - len(v), np.nan)) for v in side])
-            for side in (cells, human)
-        )
+        s, h = _observations(items, scores)
         return agreement_statistic(s, h, self.metric_names, pooled=True)
+
+    @override
+    def paired_statistic(self, items: Sequence[Item], first: Scores, second: Scores) -> Statistic:
+        (s, h), (t, _) = (
+            _observations(
+                items, [self.rated_scores(*pair) for pair in zip(items, side, strict=True)]
+            )
+            for side in (first, second)
+        )
+        return paired_agreement_statistic(s, t, h, self.metric_names, pooled=True)
 
 
 class LabelsForm(RatingsForm):
@@ -91,3 +88,21 @@ class LabelsForm(RatingsForm):
 
     metric_names = ("auroc", "average_precision")
     chance: ClassVar[Mapping[str, float]] = {"auroc": 0.5}
+
+
+def _observations(items: Sequence[Item], scores: Scores) -> tuple[FloatArray, FloatArray]:
+    """Return the score and the rating of each observation, a row for each item, padded with NaN."""
+    cells, human = [], []
+    for item, item_scores in zip(items, scores, strict=True):
+        values = as_floats("scores", item_scores).ravel()
+        rated = as_floats("labels['human']", item.labels["human"])
+        if len(values) != len(rated):
+            raise InputError(f"item {item.id!r} has {len(values)} cells and {len(rated)} ratings")
+        cells.append(np.repeat(values, rated.size // max(1, len(rated))))
+        human.append(rated.ravel())
+    width = max(map(len, cells), default=1)
+    s, h = (
+        np.array([np.append(v, np.full(width - len(v), np.nan)) for v in side])
+        for side in (cells, human)
+    )
+    return s, h

@@ -42,6 +42,7 @@ from t2v_eval.stats.bootstrap import (
     bootstrap_interval,
 )
 from t2v_eval.stats.metrics import FloatArray
+from t2v_eval.stats.paired import paired_agreement_statistic, standardize
 from t2v_eval.utils.arrays import mean_of_known
 
 ALL = "all"  # the name of the whole table beside its tags
@@ -401,11 +402,55 @@ def unit_statistic(
     return lambda index: {**pooled(index), **within(index)}
 
 
+def paired_unit_statistic(
+    first: FloatArray,
+    second: FloatArray,
+    h: FloatArray,
+    position: IntArray | None,
+    names: Sequence[str],
+) -> Statistic:
+    """Return a function from indices into 2n units to the metrics of their rows.
+
+    Unit k has the first scores, unit k + n the second ones, for `permutation.paired_permutation`;
+    `stats.paired` says what they exchange.
+
+    Args:
+        first: (n,) scores; NaN where a row lacks either score, or a rating.
+        second: (n,) the scores of the other scorer, likewise.
+        h: (n,) ratings; NaN where the scores are.
+        position: (n,) the unit of each row; None where each row is one, without groups.
+        names: the metrics.
+
+    >>> human = np.arange(3.0)
+    >>> statistic = paired_unit_statistic(human, -human, human, None, ["tau_b"])
+    >>> statistic(np.arange(3)), statistic(np.arange(3) + 3)
+    ({'tau_b': 1.0}, {'tau_b': -1.0})
+    """
+    grouped = position is not None
+    if position is None:
+        s, t, h = first[:, None], second[:, None], h[:, None]
+    else:
+        s, t, h = (_as_rows(side, position) for side in (first, second, h))
+    registered = [name for name in names if name in METRICS]
+    agreement_of = paired_agreement_statistic(s, t, h, registered, pooled=True)
+    twice = np.concatenate([h, h])
+    pooled = _with_accuracy(agreement_of, np.concatenate([s, t]), twice, names)
+    if not grouped:
+        return pooled
+    within = _within_groups(np.concatenate([standardize(s), standardize(t)]), twice, names)
+    return lambda index: {**pooled(index), **within(index)}
+
+
 def _pooled(s: FloatArray, h: FloatArray, names: Sequence[str]) -> Statistic:
     """Return the metrics of the rows of the resampled units as one sample."""
-    agreement_of = agreement_statistic(
-        s, h, [name for name in names if name in METRICS], pooled=True
-    )
+    registered = [name for name in names if name in METRICS]
+    return _with_accuracy(agreement_statistic(s, h, registered, pooled=True), s, h, names)
+
+
+def _with_accuracy(
+    agreement_of: Statistic, s: FloatArray, h: FloatArray, names: Sequence[str]
+) -> Statistic:
+    """Add the share of rows whose score equals the rating, where `names` has it."""
     correct = np.where(np.isnan(s), 0.0, s == h).sum(axis=1)
     size = (~np.isnan(s)).sum(axis=1)
 

@@ -7,7 +7,8 @@ report show.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from t2v_eval.evaluation.agreement import (
     mean_ratings,
     metric_names,
     numbers,
+    paired_unit_statistic,
     split_tags,
     unit_statistic,
 )
@@ -78,7 +80,10 @@ def agreement_runs(
     ]
 
     def statistic_of(some: Sequence[Item], scores: Scores) -> Statistic:
-        return _statistic(some, scores, names, grouped=group is not None)
+        return _statistic(some, [scores], names, grouped=group is not None)
+
+    def paired_statistic_of(some: Sequence[Item], first: Scores, second: Scores) -> Statistic:
+        return _statistic(some, [first, second], names, grouped=group is not None)
 
     runs = []
     for column, values in columns.items():
@@ -118,6 +123,7 @@ def agreement_runs(
                 contrasts=[],
                 tests={},
                 statistic_of=statistic_of,
+                paired_statistic_of=paired_statistic_of,
                 data=DataHashes(items_sha256(items, human_values), None),
                 noise_floor=NoiseFloor(reason="the scores are of a table"),
             )
@@ -158,34 +164,34 @@ def _path(image: str, folder: Path) -> str:
 
 
 def _statistic(
-    items: Sequence[Item], scores: Scores, names: Sequence[str], grouped: bool
+    items: Sequence[Item], sides: Sequence[Scores], names: Sequence[str], grouped: bool
 ) -> Statistic:
-    """Return the metrics of resampled rows, of which units are drawn as a whole."""
-    values = np.array([float(score[0, 0]) for score in scores])
-    ratings = np.array([item.labels["human"][0] for item in items], np.float64)
-    missing = np.isnan(values) | np.isnan(ratings)
-    values, ratings = (np.where(missing, np.nan, side) for side in (values, ratings))
-    if not grouped:
-        return unit_statistic(values, ratings, None, names)
-    unit, first = _units(items)
-    compute = unit_statistic(values, ratings, unit, names)
-    return lambda index: compute(unit[index[first[index]]])
+    """Return the metrics of resampled rows, of which units are drawn as a whole.
 
-
-def _units(items: Sequence[Item]) -> tuple[IntArray, Any]:
-    """Return the unit of each row, and which row is the first of its unit.
-
-    Where two scorers are compared, each item is there twice, and its copies are units of their own.
+    Args:
+        items: n rows.
+        sides: the scores of one column or, for a paired test, of two.
+        names: the metrics.
+        grouped: whether rows of one group are a unit.
     """
-    copies: dict[int, int] = {}
-    number: dict[tuple[str, int], int] = {}
-    unit, first = [], []
-    for item in items:
-        copy = copies[id(item)] = copies.get(id(item), -1) + 1
-        key = item.group, copy
-        first.append(key not in number)
-        unit.append(number.setdefault(key, len(number)))
-    return np.array(unit, np.int64), np.array(first, bool)
+    columns = [np.array([float(score[0, 0]) for score in scores]) for scores in sides]
+    ratings = np.array([item.labels["human"][0] for item in items], np.float64)
+    missing = np.isnan([*columns, ratings]).any(axis=0)
+    *values, rated = (np.where(missing, np.nan, column) for column in (*columns, ratings))
+    build: Callable[[IntArray | None, Sequence[str]], Statistic]
+    if len(values) == 1:
+        build = partial(unit_statistic, values[0], rated)
+    else:
+        build = partial(paired_unit_statistic, values[0], values[1], rated)
+    if not grouped:
+        return build(None, names)
+    number: dict[str, int] = {}
+    unit = np.array([number.setdefault(item.group, len(number)) for item in items], np.int64)
+    compute = build(unit, names)
+    # Of the rows of a unit, which are drawn together, the first stands for the unit.
+    first = np.tile(np.append(True, unit[1:] > np.maximum.accumulate(unit)[:-1]), len(sides))
+    units = np.concatenate([unit + side * len(number) for side in range(len(sides))])
+    return lambda index: compute(units[index[first[index]]])
 
 
 def _scorer_facts(column: str, table: str) -> ScorerFacts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeAlias
@@ -18,8 +18,10 @@ from t2v_eval.evaluation.selection import OnMissing, Selection
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.scoring.scorer import OnError
+from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Statistic
 from t2v_eval.stats.metrics import FloatArray
+from t2v_eval.stats.paired import mean_ranks, standardize
 
 Scores: TypeAlias = Sequence[NDArray[np.float32]]
 Contrast: TypeAlias = tuple[str, str]
@@ -257,6 +259,82 @@ class Benchmark(ABC):
             return self.metrics([items[n] for n in chosen], [scores[n] for n in chosen])
 
         return metrics_at
+
+    def rated_scores(self, item: Item, scores: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the scores of what people rated, shape (rated units, N), from those of cells."""
+        return scores
+
+    def paired_statistic(self, items: Sequence[Item], first: Scores, second: Scores) -> Statistic:
+        """Return the metrics of items of which each has the scores of one of two scorers.
+
+        A paired test exchanges scores of the two (`stats.paired`): ranks where the metric is one of
+        order by its name in `stats.agreement_metrics` and its value is the same from ranks; else
+        scores with mean 0 and standard deviation 1. Override it where metrics compare anything but
+        cells, or where work can be shared.
+
+        Args:
+            items: n items.
+            first: the first scorer's scores, for each item an array of shape (M, N); NaN is
+                missing, and is so for both scorers.
+            second: the second scorer's scores.
+
+        Returns:
+            A function from indices into 2n items: item k has the first scorer's scores, item k + n
+            the second's.
+        """
+        return exchanged(self.statistic, items, first, second)
+
+
+def exchanged(
+    statistic_of: Callable[[Sequence[Item], Scores], Statistic],
+    items: Sequence[Item],
+    first: Scores,
+    second: Scores,
+) -> Statistic:
+    """Return what `Benchmark.paired_statistic` does by default, from `Benchmark.statistic`.
+
+    >>> def mean_of(items, scores):
+    ...     return lambda index: {"mean": float(np.mean([scores[n].mean() for n in index]))}
+    >>> items = [Item([], []), Item([], [])]
+    >>> scores, others = [np.array([[1.0]]), np.array([[3.0]])], [np.ones((1, 1)), np.ones((1, 1))]
+    >>> statistic = exchanged(mean_of, items, scores, others)
+    >>> statistic(np.array([0, 1])), statistic(np.array([2, 1]))
+    ({'mean': 0.0}, {'mean': 0.5})
+    """
+
+    def statistic_of_both(transform: Callable[[FloatArray], FloatArray]) -> Statistic:
+        sides = (_transformed(scores, transform) for scores in (first, second))
+        return statistic_of([*items, *items], [scores for side in sides for scores in side])
+
+    of_scores = statistic_of_both(standardize)
+    both = [np.arange(len(items)) + start for start in (0, len(items))]
+    values = [of_scores(index) for index in both]
+    ordered = {name for name in values[0] if name in METRICS and METRICS[name].by_order}
+    if not ordered:
+        return of_scores
+    of_ranks = statistic_of_both(mean_ranks)
+    for value, ranked in zip(values, map(of_ranks, both), strict=True):
+        # The means of frames of a video, for example, have another order than those of their ranks.
+        ordered -= {n for n in ordered if not np.isclose(value[n], ranked[n], equal_nan=True)}
+    return lambda index: {**of_scores(index), **_only(of_ranks(index), ordered)}
+
+
+def _only(values: Mapping[str, float], names: Collection[str]) -> dict[str, float]:
+    return {name: values[name] for name in values if name in names}
+
+
+def _transformed(scores: Scores, transform: Callable[[FloatArray], FloatArray]) -> Scores:
+    """Transform the scores of all items at once, in float64, so that different ones stay so."""
+    arrays = [np.asarray(item_scores, np.float64) for item_scores in scores]
+    cells = transform(np.concatenate([a.ravel() for a in arrays]) if arrays else np.empty(0))
+    ends = np.cumsum([a.size for a in arrays])
+    split: Any = (
+        [part.reshape(a.shape) for part, a in zip(np.split(cells, ends[:-1]), arrays, strict=True)]
+        if arrays
+        else []
+    )
+    result: Scores = split
+    return result
 
 
 def bootstrap_items(

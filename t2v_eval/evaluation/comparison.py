@@ -5,8 +5,8 @@ that fails on hard cells would be compared on easy ones with a scorer that answe
 
 Two runs differ significantly where a paired permutation test of their items says so, corrected
 (Holm) over all pairs of runs on the benchmark; by tag, over all of its pairs and tags. Scorers have
-different scales, so the scores of each are first standardized to mean 0 and standard deviation 1,
-which changes no metric of order, threshold or correlation.
+different scales, so what they exchange are ranks, or standardised scores where a metric depends on
+distances (`Benchmark.paired_statistic`, `stats.paired`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from t2v_eval.evaluation.benchmark import (
     Item,
-    Scores,
     bootstrap_items,
     indices_with_tag,
     resample_units,
@@ -261,16 +260,15 @@ def _mask_cells(run: Run, missing: Sequence[NDArray[np.bool_]]) -> Run:
 
 def _p_values(first: Run, second: Run) -> dict[str, dict[str, float]]:
     """Compute the p-value of each metric, by tag."""
-    first_scores, second_scores = _standardize(first.scores), _standardize(second.scores)
     p_values = {}
     for tag in first.bootstrap:
         chosen = indices_with_tag(first.items, tag)
         items = [first.items[n] for n in chosen]
-        scores = [*(first_scores[n] for n in chosen), *(second_scores[n] for n in chosen)]
+        scores = ([run.scores[n] for n in chosen] for run in (first, second))
         units = units_of(items)
         p_values[tag] = paired_permutation(
             resample_units(
-                first.statistic_of([*items, *items], scores),
+                first.paired_statistic_of(items, *scores),
                 [*units, *(members + len(items) for members in units)],
             ),
             len(units),
@@ -278,14 +276,3 @@ def _p_values(first: Run, second: Run) -> dict[str, dict[str, float]]:
             seed=first.benchmark.seed,
         )
     return p_values
-
-
-def _standardize(scores: Scores) -> Scores:
-    """Shift and scale all scores to mean 0 and standard deviation 1."""
-    cells = np.concatenate([np.asarray(s, np.float64).ravel() for s in scores])
-    cells = cells[~np.isnan(cells)]
-    mean, scale = (cells.mean(), cells.std()) if len(cells) else (0.0, 1.0)
-    # In float64, so that scores that differ stay different.
-    standardized: Any = [(np.asarray(s, np.float64) - mean) / (scale or 1.0) for s in scores]
-    result: Scores = standardized
-    return result

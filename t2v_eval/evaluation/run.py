@@ -188,7 +188,8 @@ class Run:
         contrasts: the keys of `Benchmark.contrasts`.
         tests: a sign-flip test of each contrast, by tag and metric; "" is all items. p-values are
             corrected over the contrasts of all items, and over contrasts and tags for those by tag.
-        statistic_of: `Benchmark.statistic`, for tests between runs.
+        statistic_of: `Benchmark.statistic`, for differences between runs.
+        paired_statistic_of: `Benchmark.paired_statistic`, for tests between runs.
         data: hashes of the items and of their images.
         noise_floor: how much scores change when they are computed again.
 
@@ -219,6 +220,7 @@ class Run:
     contrasts: Sequence[Contrast] = field(repr=False)
     tests: Mapping[str, Mapping[str, PValue]] = field(repr=False)
     statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
+    paired_statistic_of: Callable[[Sequence[Item], Scores, Scores], Statistic] = field(repr=False)
     data: DataHashes = field(default_factory=DataHashes)
     noise_floor: NoiseFloor = field(default_factory=lambda: NoiseFloor(reason="it is unknown"))
 
@@ -439,6 +441,7 @@ def _analyze(
         contrasts=list(contrasts),
         tests=_test_contrasts(contrasts, items, list(bootstrap), options.seed),
         statistic_of=benchmark.statistic,
+        paired_statistic_of=benchmark.paired_statistic,
         data=DataHashes(items_sha256(items, human), result.images_sha256),
     )
 

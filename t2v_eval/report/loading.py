@@ -152,6 +152,7 @@ def _run_of(content: Mapping[str, Any]) -> Run:
         contrasts=_contrasts(list(metrics), tests.get("", {})),
         tests=tests,
         statistic_of=_no_statistic,
+        paired_statistic_of=_no_statistic,
         data=_known(DataHashes, content.get("data", {})),
         noise_floor=_noise_floor(content.get("noise_floor")),
     )

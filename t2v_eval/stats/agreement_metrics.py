@@ -38,6 +38,8 @@ class AgreementMetric:
         in_groups: whether `t2v-eval agree` also reports its mean over groups.
         rows: a fast version for many rows: takes (groups, items), returns (groups,).
         resampled: a fast version for resamples; without one, `compute` gets the copies of items.
+        by_order: whether it depends on the order of scores alone, so that a paired test exchanges
+            ranks (`stats.paired`).
 
     >>> def share_above(scores, human):
     ...     return float(np.mean(scores > human))
@@ -54,6 +56,7 @@ class AgreementMetric:
     in_groups: bool = True
     rows: Callable[[FloatArray, FloatArray], FloatArray] | None = None
     resampled: Callable[[Resample], float] | None = None
+    by_order: bool = False
 
     def per_row(self, scores: FloatArray, human: FloatArray) -> FloatArray:
         """Compute the metric of each row alone, NaN where it is undefined.
@@ -108,6 +111,7 @@ METRICS: dict[str, AgreementMetric] = {
             "spearman",
             metrics.spearman,
             "Spearman rank correlation with the ratings, -1 to 1",
+            by_order=True,
             rows=metrics.spearman_rows,
             resampled=resampled.spearman,
         ),
@@ -117,6 +121,7 @@ METRICS: dict[str, AgreementMetric] = {
             "Kendall's tau-b: pairs in the order of people minus pairs in the other order, "
             "corrected for ties, -1 to 1",
             averages_rows=True,
+            by_order=True,
             rows=lambda s, h: metrics.kendall_rows(s, h, "b"),
             resampled=resampled.kendall_tau_b,
         ),
@@ -125,6 +130,7 @@ METRICS: dict[str, AgreementMetric] = {
             metrics.kendall_tau_c,
             "Kendall's tau-c (Stuart): as tau-b, corrected for ratings of few levels, -1 to 1",
             averages_rows=True,
+            by_order=True,
             rows=lambda s, h: metrics.kendall_rows(s, h, "c"),
             resampled=resampled.kendall_tau_c,
         ),
@@ -141,6 +147,7 @@ METRICS: dict[str, AgreementMetric] = {
             _pairwise("strict"),
             "pairwise accuracy where only equal scores are ties, 0 to 1",
             averages_rows=True,
+            by_order=True,
             in_groups=False,
             rows=_strict_rows,
             resampled=resampled.strict_accuracy,
@@ -150,6 +157,7 @@ METRICS: dict[str, AgreementMetric] = {
             _pairwise("ignore"),
             "pairwise accuracy over the pairs that people do not tie, 0 to 1",
             averages_rows=True,
+            by_order=True,
             rows=_ordered_rows,
             resampled=resampled.untied_accuracy,
         ),
@@ -159,6 +167,7 @@ METRICS: dict[str, AgreementMetric] = {
             "area under the ROC curve: how often a matching pair scores above one that does not "
             "match, 0 to 1, guessing 0.5",
             needs_labels=True,
+            by_order=True,
             in_groups=False,
             resampled=resampled.auroc,
         ),
@@ -167,6 +176,7 @@ METRICS: dict[str, AgreementMetric] = {
             metrics.average_precision,
             "area under the precision-recall curve of the matching pairs, 0 to 1",
             needs_labels=True,
+            by_order=True,
             in_groups=False,
             resampled=resampled.average_precision,
         ),

@@ -4,6 +4,7 @@ import itertools
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 
 import jsonschema
@@ -13,9 +14,13 @@ import torch
 from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys, named_toys  # noqa: F401
 from helpers.toy import draw_image
 from scipy import stats
+from sklearn.metrics import roc_auc_score
 
+from t2v_eval.benchmarks.forms.frames import FramesForm
+from t2v_eval.benchmarks.forms.macro import with_means
+from t2v_eval.benchmarks.forms.ratings import LabelsForm, RatingsForm
 from t2v_eval.cli import console
-from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.evaluation.benchmark import Benchmark, Item, exchanged
 from t2v_eval.evaluation.comparison import BOTH
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.report.report import Report, compare
@@ -182,8 +187,8 @@ def test_metrics_of_order_are_of_the_same_cells():
         return stats.kendalltau(first, h).statistic - stats.kendalltau(second, h).statistic
 
     assert difference.metrics["tau_b"].value == pytest.approx(apart(s, t))
-    # Scores change places when those that both have are brought to one mean and deviation.
-    s, t = stats.zscore(s), stats.zscore(t)
+    # Ranks among the scores that both have change places.
+    s, t = stats.rankdata(s), stats.rankdata(t)
     swaps = [np.array(swap) for swap in itertools.product((False, True), repeat=6)]
     every = np.abs([apart(np.where(swap, t, s), np.where(swap, s, t)) for swap in swaps])
     assert difference.p["tau_b"] == pytest.approx(np.mean(every >= every[0] - 1e-12))
@@ -198,7 +203,11 @@ def test_only_what_lacks_scores_is_computed_again():
             calls.append(len(items))
             return run.statistic_of(items, scores)
 
-        return replace(run, statistic_of=of)
+        def paired(items, first, second):
+            calls.append(len(items) + len(items))
+            return run.paired_statistic_of(items, first, second)
+
+        return replace(run, statistic_of=of, paired_statistic_of=paired)
 
     whole = Report([watched(run) for run in runs[:2]]).differences
     assert calls == [24, 12, 6, 12], "a permutation test of both for all items and each tag"
@@ -239,3 +248,63 @@ def test_reports_say_what_is_compared_where_scores_are_missing(tmp_path, capsys)
         assert all(of == {"cells": 48, "used": pairs[pair]} for pair, of in counts.items())
     del content["differences"][0]["counts"]["used"]
     assert not validator.is_valid(content)
+
+
+class Frames(FramesForm, RatingsForm):
+    """Videos of three frames with ratings."""
+
+    metric_names = ("tau_b", "pearson")
+
+    def __init__(self, rated):
+        super().__init__()
+        self.rated = rated
+
+    def items(self):
+        frames = {"frames": [[0, 1, 2]]}
+        return [
+            Item([draw_image(0), draw_image(1), draw_image(2)], [str(n)], {"human": [h]} | frames)
+            for n, h in enumerate(self.rated)
+        ]
+
+
+def frame_scores(seed, human):
+    spread = np.random.default_rng(seed).normal(size=(len(human), 3, 1)) * [[[1], [2], [9]]]
+    return [np.float32(human[n] + spread[n]) for n in range(len(human))]
+
+
+@pytest.mark.parametrize(
+    "build", [lambda form: form.paired_statistic, lambda form: partial(exchanged, form.statistic)]
+)
+def test_videos_exchange_ranks_of_videos(build):
+    human = np.random.default_rng(8).permutation(8).astype(float)
+    form, sides = Frames(human), [frame_scores(seed, human) for seed in (1, 2)]
+    statistic = build(form)(form.items(), *sides)
+    for start, scores in zip((0, 8), sides, strict=True):
+        means = [float(entry.mean(axis=0)[0]) for entry in scores]
+        expected = stats.kendalltau(means, human).statistic
+        assert statistic(np.arange(8) + start)["tau_b"] == pytest.approx(expected)
+        expected = stats.pearsonr(means, human).statistic
+        assert statistic(np.arange(8) + start)["pearson"] == pytest.approx(expected)
+    if build(form) == form.paired_statistic:
+        ranks = [stats.rankdata([entry.mean(axis=0)[0] for entry in scores]) for scores in sides]
+        mixed = np.where(np.arange(8) % 2, ranks[1], ranks[0])
+        index = np.arange(8) + 8 * (np.arange(8) % 2)
+        expected = stats.kendalltau(mixed, human).statistic
+        assert statistic(index)["tau_b"] == pytest.approx(expected)
+
+
+def test_parts_are_ranked_among_themselves():
+    items = [Item([], [], {"human": [n % 2]}, tags=("ab"[n // 6],)) for n in range(12)]
+    rng = np.random.default_rng(9)
+    sides = [[np.array([[value]]) for value in rng.normal(size=12)] for _ in range(2)]
+    build = LabelsForm.paired_statistic
+    form = Rated(np.zeros(2))
+    form.metric_names = ("auroc",)
+    means = with_means(partial(build, form), items, *sides, names=["auroc"])
+    index = np.arange(12) + 12 * (np.arange(12) % 3 == 0)
+    expected = []
+    for part in (slice(0, 6), slice(6, 12)):
+        ranks = [stats.rankdata([float(v[0, 0]) for v in side[part]]) for side in sides]
+        mixed = np.where(index[part] < 12, *ranks)
+        expected.append(roc_auc_score([item.labels["human"][0] for item in items[part]], mixed))
+    assert means(index)["mean_auroc"] == pytest.approx(np.mean(expected))

@@ -25,6 +25,8 @@ from t2v_eval.cli.reports import report, reports
 from t2v_eval.cli.run_file import run_file
 from t2v_eval.cli.score import score
 from t2v_eval.cli.store import stores
+from t2v_eval.cli.votes.pages import rate, vote
+from t2v_eval.cli.votes.ratings import ratings
 
 
 class Commands(TyperGroup):
@@ -66,6 +68,9 @@ app.command()(demo)
 app.command("list")(list_names)
 app.command("run")(run_file)
 app.command()(caption)
+app.command()(vote)
+app.command()(rate)
+app.command()(ratings)
 
 
 def _print_version(requested: bool) -> None:

@@ -1,0 +1,236 @@
+"""Read the answers that people saved: votes become battles, and ratings a table."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from t2v_eval.errors import InputError, TableError
+from t2v_eval.votes.key import CHOICES, READER, VERSION, Key, read_object, relative_path
+from t2v_eval.votes.tasks import Task
+
+VOTER = re.compile(r"[0-9a-f]{8}")
+WINNER: Mapping[str | int, str] = {
+    "left": "model_a",
+    "right": "model_b",
+    "tie": "tie",
+    "both bad": "tie (bothbad)",
+}
+HIGHEST_OF_DEGRADED = 2  # the highest rating of an unrecognisable image that shows attention
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers of a person.
+
+    Attributes:
+        file: the file that the page saved.
+        person: the name that the person gave, or else a random id; no two people share one.
+        choices: what was chosen, by the id of the task.
+        attention: how many attention checks were answered.
+        passed: how many of them were answered as they should be.
+
+    >>> Answers(Path("votes-1f0c22ab.json"), "Ann", {"0123456789": "left"}).attention_share
+    nan
+    """
+
+    file: Path
+    person: str
+    choices: Mapping[str, str | int]
+    attention: int = 0
+    passed: int = 0
+
+    @property
+    def attention_share(self) -> float:
+        """The share of attention checks that were passed, 0 to 1; NaN where none was answered."""
+        return self.passed / self.attention if self.attention else float("nan")
+
+
+def read_answers(paths: Sequence[str | Path], key: Key) -> list[Answers]:
+    """Read the files that a page saved, one for each person.
+
+    Args:
+        paths: the files.
+        key: the key of the page.
+
+    Raises:
+        TableError: a file cannot be read, is of another page, or was changed: an entry names no
+            task of the page or no choice, or its checksum is wrong; or two files are of one person.
+            The message names the file and the entry.
+    """
+    by_person: dict[str, Path] = {}
+    people = []
+    for path in map(Path, paths):
+        voter, name, choices = _read_file(path.expanduser(), key)
+        if (first := by_person.setdefault(voter, path)) is not path:
+            raise TableError(
+                f"{path} and {first} were saved by the same person ({voter}): pass the later one"
+            )
+        checks = [id for id in choices if key.tasks[id].is_attention]
+        passed = sum(_passes(key.tasks[id], choices[id]) for id in checks)
+        people.append((voter, Answers(path, name or voter, choices, len(checks), passed)))
+    names = Counter(answers.person for _, answers in people)
+    return [
+        replace(answers, person=f"{answers.person} ({voter})")
+        if names[answers.person] > 1
+        else answers
+        for voter, answers in people
+    ]
+
+
+def attentive(people: Sequence[Answers], minimum: float) -> list[Answers]:
+    """Return the people who passed at least this share of their attention checks.
+
+    Who answered none is among them, since nothing speaks against them.
+
+    Args:
+        people: of `read_answers`.
+        minimum: a share, 0 to 1.
+
+    Raises:
+        InputError: the share is out of its range, or nobody is left.
+
+    >>> people = [Answers(Path(f"{name}.json"), name, {}, 4, len(name)) for name in ("Ann", "B")]
+    >>> [answers.person for answers in attentive(people, 0.75)]
+    ['Ann']
+    """
+    if not 0 <= minimum <= 1:
+        raise InputError(f"`min_attention={minimum!r}`: pass a share from 0 to 1")
+    left = [person for person in people if not person.attention_share < minimum]
+    if not left:
+        raise InputError(
+            f"`min_attention={minimum!r}`: nobody passed as many attention checks; the best share "
+            f"is {max(person.attention_share for person in people):.2f}"
+        )
+    return left
+
+
+def battles_of(people: Sequence[Answers], key: Key) -> list[dict[str, str]]:
+    """Return votes as rows of battles, without attention checks.
+
+    The rows have the columns that `t2v-eval rank` reads: ``model_a`` was on the left, ``model_b``
+    on the right; ``winner``, ``prompt`` (its text) and ``judge`` (the person).
+
+    >>> from t2v_eval.votes.tasks import TaskImage
+    >>> task = Task("0123456789", "0", "a cat", (TaskImage("a", "a.png"), TaskImage("b", "b.png")))
+    >>> people = [Answers(Path("v.json"), "Ann", {"0123456789": "both bad"})]
+    >>> battles_of(people, Key("vote", "8f6cbd9ab215", {task.id: task}))[0]["winner"]
+    'tie (bothbad)'
+    """
+    return [
+        {
+            "model_a": task.images[0].generator,
+            "model_b": task.images[1].generator,
+            "winner": WINNER[choice],
+            "prompt": task.text,
+            "judge": answers.person,
+        }
+        for answers in people
+        for id, choice in answers.choices.items()
+        if not (task := key.tasks[id]).is_attention
+    ]
+
+
+def ratings_of(people: Sequence[Answers], key: Key, folder: Path) -> list[dict[str, Any]]:
+    """Return ratings as a table: a row for each image that was rated, a column for each person.
+
+    Args:
+        people: of `read_answers`.
+        key: the key of their page.
+        folder: the folder that paths of images are relative to.
+
+    Returns:
+        Rows with the columns ``image``, ``text``, ``prompt`` (its id), ``generator`` and, for each
+        person, ``rater_NAME`` with 1 to 5, or None where there is no rating.
+
+    >>> from t2v_eval.votes.tasks import TaskImage
+    >>> task = Task("0123456789", "0", "a cat", (TaskImage("a", "a/0.png"),))
+    >>> people = [Answers(Path("r.json"), "Ann", {"0123456789": 4})]
+    >>> ratings_of(people, Key("rate", "8f6cbd9ab215", {task.id: task}), Path())
+    [{'image': 'a/0.png', 'text': 'a cat', 'prompt': '0', 'generator': 'a', 'rater_Ann': 4}]
+    """
+    return [
+        {
+            "image": relative_path(task.images[0].path, folder),
+            "text": task.text,
+            "prompt": task.prompt,
+            "generator": task.images[0].generator,
+            **{f"rater_{person.person}": person.choices.get(id) for person in people},
+        }
+        for id, task in key.tasks.items()
+        if not task.is_attention and any(id in person.choices for person in people)
+    ]
+
+
+def _read_file(path: Path, key: Key) -> tuple[str, str, dict[str, str | int]]:
+    """Return the id of the voter, the name that they gave and their choices.
+
+    Raises:
+        TableError: see `read_answers`.
+    """
+    content = read_object(path)
+    if content.get("version") != VERSION or not isinstance(content.get("answers"), list):
+        raise TableError(
+            f"{path} holds no answers: pass files that the page of `t2v-eval {key.kind}` saved"
+        )
+    if content.get("kind") != key.kind:
+        kind = content.get("kind")
+        reader = next((READER[known] for known in READER if known == kind), "")
+        hint = f"; `{reader}` reads it, with its own key" if reader else ""
+        raise TableError(f"{path} is of a page of kind {kind!r}, the key of {key.kind!r}{hint}")
+    if content.get("page") != key.page:
+        raise TableError(
+            f"{path} is of page {content.get('page')!r}, the key of page {key.page!r}: pass the "
+            "key.json that was written with its page"
+        )
+    voter, name = content.get("voter"), content.get("name")
+    if not (isinstance(voter, str) and VOTER.fullmatch(voter)) or not isinstance(name, str):
+        raise TableError(f"{path}: voter {voter!r} with name {name!r} is not as the page saves it")
+    choices: dict[str, str | int] = {}
+    for number, entry in enumerate(content["answers"], 1):
+        try:
+            id, choice = _checked(entry, key, voter, choices)
+        except InputError as error:
+            raise TableError(
+                f"{path}, answer {number}: {error}; the file was changed: save it again from the "
+                "page, or delete this answer"
+            ) from None
+        choices[id] = choice
+    if not choices:
+        raise TableError(f"{path} holds no answers: nothing was answered before it was saved")
+    return voter, " ".join(name.split()), choices
+
+
+def _checked(
+    entry: Any, key: Key, voter: str, earlier: Mapping[str, str | int]
+) -> tuple[str, str | int]:
+    """Return the task and the choice of an answer.
+
+    Raises:
+        InputError: it is not as the page saves it.
+    """
+    if not isinstance(entry, dict):
+        raise InputError(f"{entry!r} is no JSON object")
+    id, choice, check = (entry.get(name) for name in ("task", "choice", "check"))
+    if not isinstance(id, str) or id not in key.tasks:
+        raise InputError(f"the page has no task {id!r}")
+    if id in earlier:
+        raise InputError(f"task {id!r} is answered twice")
+    allowed = CHOICES[key.kind]
+    if type(choice) is not type(allowed[0]) or choice not in allowed:
+        raise InputError(f"choice {choice!r} is none of {', '.join(map(repr, allowed))}")
+    if check != f"{zlib.crc32(f'{key.page} {voter} {id} {choice}'.encode()):08x}":
+        raise InputError(f"choice {choice!r} of task {id!r} does not fit its checksum {check!r}")
+    return id, choice
+
+
+def _passes(task: Task, choice: str | int) -> bool:
+    """Return whether an attention check is answered as it should be."""
+    if len(task.images) == 1:
+        return int(choice) <= HIGHEST_OF_DEGRADED
+    return choice == ("right" if task.images[0].degraded else "left")

@@ -3,18 +3,14 @@
 import csv
 import io
 import itertools
-import os
 import re
-import shutil
-import tempfile
 import warnings
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from helpers.benchmarks.toy_benchmark import Guesses, Knows, Toys, named_toys  # noqa: F401
-from helpers.processes import HANGING
+from helpers.browser import PHONE, SHOTS, pytestmark  # noqa: F401
 from helpers.toy import draw_image
 from PIL import Image
 
@@ -25,19 +21,6 @@ from t2v_eval.report.report import compare
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-
-# Continuous integration installs a Chromium, so that a missing one is a failure there.
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and not os.environ.get("CI"),
-    reason="no Chromium on PATH (on Debian: apt install chromium)",
-)
-
-SHOTS = Path(os.environ.get("SCREENSHOTS") or tempfile.mkdtemp(prefix="t2v-eval-screenshots-"))
-"""Where screenshots are written; the environment may name a folder that is kept."""
-
-PHONE, DESK = {"width": 360, "height": 740}, {"width": 1200, "height": 900}
 LONG = "an endless caption without a single place to break " + "x" * 400
 
 
@@ -112,41 +95,6 @@ def report():
 @pytest.fixture(scope="module")
 def file(report, tmp_path_factory):
     return report.write(tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_api.sync_playwright() as playwright:
-        # Containers run tests as root, where Chromium's own sandbox cannot start.
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Opens a file; at the end, nothing may have been said on the console or asked of a network."""
-    said, asked, contexts = [], [], []
-
-    def go(path, viewport=DESK, scheme="light"):
-        context = browser.new_context(viewport=viewport, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(1000 * HANGING)
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(path.as_uri())
-        return page
-
-    yield go
-    for context in contexts:
-        context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
 
 
 def shown(page):

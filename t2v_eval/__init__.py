@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from t2v_eval.api import list_benchmarks, list_models, list_templates, load, score
     from t2v_eval.errors import T2VError, T2VWarning
     from t2v_eval.evaluation.benchmark import Benchmark, Item
+    from t2v_eval.evaluation.ratings.battle_table import read_battles
+    from t2v_eval.evaluation.ratings.rating import ratings_from_battles
     from t2v_eval.evaluation.run import evaluate
     from t2v_eval.evaluation.sensitivity import Sensitivity, template_sensitivity
     from t2v_eval.generators.generator import Generated, Generator
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from t2v_eval.report.report import Report, compare
     from t2v_eval.scoring.generation import Explanation, TokenProbability
     from t2v_eval.scoring.scorer import Scorer
+    from t2v_eval.stats.ratings.battles import Battle
     from t2v_eval.store import Store
     from t2v_eval.t2v_metrics import (
         CLIPScore,
@@ -74,6 +77,8 @@ _NAMES_BY_MODULE = {
         "list_all_itmscore_models list_all_models list_all_vqascore_models"
     ),
     "evaluation.benchmark": "Benchmark Item",
+    "evaluation.ratings.battle_table": "read_battles",
+    "evaluation.ratings.rating": "ratings_from_battles",
     "evaluation.run": "evaluate",
     "errors": "T2VError T2VWarning",
     "local.dual_encoder": "EmbeddingScorer",
@@ -87,6 +92,7 @@ _NAMES_BY_MODULE = {
     "generators.run": "generate",
     "evaluation.sensitivity": "Sensitivity template_sensitivity",
     "scoring.generation": "Explanation TokenProbability",
+    "stats.ratings.battles": "Battle",
     "store": "Store",
     "inputs.template": "Template",
 }
@@ -94,6 +100,7 @@ _MODULE_OF = {name: module for module, names in _NAMES_BY_MODULE.items() for nam
 
 __all__ = [
     "ApiScorer",
+    "Battle",
     "Benchmark",
     "CLIPScore",
     "EmbeddingScorer",
@@ -126,6 +133,8 @@ __all__ = [
     "list_models",
     "list_templates",
     "load",
+    "ratings_from_battles",
+    "read_battles",
     "score",
     "template_sensitivity",
 ]

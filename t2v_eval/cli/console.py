@@ -294,20 +294,21 @@ def say_usage(label: str, usage: Mapping[str, float]) -> None:
         note(f"{label}: {', '.join(parts)}")
 
 
-def interval_text(interval: Interval, sign: str = "", between: str = " ") -> Text:
+def interval_text(interval: Interval, sign: str = "", between: str = " ", digits: int = 3) -> Text:
     """Return a value and its limits for a table.
 
     Args:
         interval: the value and its limits.
         sign: "+" to show the sign of positive numbers too, as of differences.
         between: what separates the value and its limits; may be a new line.
+        digits: the number of decimals.
     """
     from t2v_eval.report.format import CONSOLE
 
-    value = CONSOLE.number(interval.value, sign=sign)
+    value = CONSOLE.number(interval.value, digits, sign)
     if value == CONSOLE.missing:
         return Text(value, "dim")
-    limits = CONSOLE.limits(interval, sign)
+    limits = CONSOLE.limits(interval, sign, digits)
     if limits is None:  # too few units for an interval
         return Text(value, "bold")
     return Text.assemble((value, "bold"), (f"{between}[{limits[0]}, {limits[1]}]", "dim"))

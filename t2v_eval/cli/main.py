@@ -21,6 +21,7 @@ from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
+from t2v_eval.cli.rank import rank
 from t2v_eval.cli.reports import report, reports
 from t2v_eval.cli.run_file import run_file
 from t2v_eval.cli.score import score
@@ -61,6 +62,7 @@ app.command()(data)
 app.command()(gate)
 app.command()(generate)
 app.command()(prefer)
+app.command()(rank)
 app.command()(with_scorer_options(score))
 app.command("eval")(with_scorer_options(evaluate))
 app.command("compare")(with_scorer_options(evaluate))

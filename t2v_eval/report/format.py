@@ -37,11 +37,12 @@ class Style(NamedTuple):
             return self.missing
         return f"{value:{sign}.{digits}f}".replace("-", self.minus)
 
-    def limits(self, interval: Interval, sign: str = "") -> tuple[str, str] | None:
+    def limits(self, interval: Interval, sign: str = "", digits: int = 3) -> tuple[str, str] | None:
         """Return the limits of an interval as text; None where there are too few units for one."""
         if math.isnan(interval.low):
             return None
-        return self.number(interval.low, sign=sign), self.number(interval.high, sign=sign)
+        low, high = (self.number(limit, digits, sign) for limit in interval[1:])
+        return low, high
 
     def interval(self, interval: Interval, sign: str = "") -> str:
         """Return a value with its limits.

@@ -6,9 +6,9 @@ FastChat and arena-rank; `bradley_terry.davidson` models ties by a parameter of 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,46 @@ OUTCOMES: Mapping[str, float] = {
     "tie (bothbad)": 0.5,
 }
 """The score of the first model, by the label in the column ``winner`` of a table of battles."""
+
+
+class Battle(NamedTuple):
+    """A comparison of two models, by a person or a judge.
+
+    Attributes:
+        model_a, model_b: the names of the models; the first side, where sides were shown, is a's.
+        winner: a label of `OUTCOMES`.
+        prompt: what both made an image of; "" where it is unknown.
+        judge: who compared them; "" where it is unknown.
+        image_a, image_b: the images that were compared; "" where only the prompt is known.
+        a_first, b_first: of a judge that saw the pair in both orders, the verdict with a's image
+            first and with b's first, as labels of `OUTCOMES`; otherwise "".
+
+    >>> Battle("flux", "sdxl", "tie", prompt="a cat").judge
+    ''
+    """
+
+    model_a: str
+    model_b: str
+    winner: str
+    prompt: str = ""
+    judge: str = ""
+    image_a: str = ""
+    image_b: str = ""
+    a_first: str = ""
+    b_first: str = ""
+
+
+def fault_of(model_a: str, model_b: str, winner: str) -> str:
+    """Return why a battle cannot be used, or "".
+
+    >>> fault_of("a", "b", "left")
+    "winner 'left' is none of 'model_a', 'model_b', 'tie', 'tie (bothbad)'"
+    """
+    if winner not in OUTCOMES:
+        return f"winner {winner!r} is none of {', '.join(map(repr, OUTCOMES))}"
+    if not model_a or not model_b or model_a == model_b:
+        return f"{model_a!r} against {model_b!r}: a battle needs the names of two models"
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +88,8 @@ class Battles:
     score: FloatArray
 
     @classmethod
-    def from_rows(cls, rows: Iterable[tuple[str, str, str]]) -> Battles:
-        """Build battles from rows (model_a, model_b, winner).
+    def from_rows(cls, rows: Iterable[Sequence[str]]) -> Battles:
+        """Build battles from rows (model_a, model_b, winner), or each a `Battle`.
 
         Raises:
             InputError: there is no row, a winner is none of `OUTCOMES`, a name is empty, or a model
@@ -62,16 +102,9 @@ class Battles:
         """
         index: dict[str, int] = {}
         first, second, score = [], [], []
-        for number, (model_a, model_b, winner) in enumerate(rows, 1):
-            if winner not in OUTCOMES:
-                raise InputError(
-                    f"row {number}: winner {winner!r} is none of {', '.join(map(repr, OUTCOMES))}"
-                )
-            if not model_a or not model_b or model_a == model_b:
-                raise InputError(
-                    f"row {number}: {model_a!r} against {model_b!r}: a battle needs the names of "
-                    "two models"
-                )
+        for number, (model_a, model_b, winner, *_) in enumerate(rows, 1):
+            if reason := fault_of(model_a, model_b, winner):
+                raise InputError(f"row {number}: {reason}")
             first.append(index.setdefault(model_a, len(index)))
             second.append(index.setdefault(model_b, len(index)))
             score.append(OUTCOMES[winner])
@@ -84,7 +117,7 @@ class Battles:
         return len(self.score)
 
     def take(self, indices: IntArray) -> Battles:
-        """Return the battles at these indices, of the same models."""
+        """Return the battles at these indices, shape (m,), of the same models."""
         return Battles(self.models, self.first[indices], self.second[indices], self.score[indices])
 
     def wins(self, tie: float = 0.5) -> FloatArray:
@@ -240,7 +273,8 @@ def encode_units(*columns: Iterable[Hashable]) -> IntArray:
     array([0, 1, 0])
     """
     index: dict[Any, int] = {}
-    return np.array([index.setdefault(row, len(index)) for row in zip(*columns, strict=True)])
+    numbers = [index.setdefault(row, len(index)) for row in zip(*columns, strict=True)]
+    return np.array(numbers, np.int64)
 
 
 def _divide(part: FloatArray, total: FloatArray) -> FloatArray:

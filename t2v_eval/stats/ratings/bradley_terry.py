@@ -7,8 +7,11 @@ where 400 points are odds of 10 to 1. A tie counts half a win of each model.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
+from scipy.sparse import csgraph
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats.ratings.battles import Battles, IntArray, components
@@ -16,6 +19,8 @@ from t2v_eval.utils.arrays import FloatArray
 
 POINTS = 400 / math.log(10)
 """Points of the Elo scale for 1 of natural log odds."""
+
+Function: TypeAlias = Callable[[FloatArray], FloatArray]
 
 _MAX_STEPS = 200
 _TOLERANCE = 1e-10
@@ -39,43 +44,69 @@ def bradley_terry(wins: FloatArray, prior: float = 0.0) -> FloatArray:
     >>> bradley_terry(np.array([[0, 3.0], [0, 0]]))
     array([nan, nan])
     """
-    if prior < 0:
-        raise InputError(f"`prior={prior!r}`: pass a number of at least 0")
+    check_prior(prior)
     batch = np.asarray(wins, np.float64).reshape(-1, *wins.shape[-2:])
     ratings = np.full(batch.shape[:2], np.nan)
     finite = np.array([prior > 0 or len(components(matrix)) == 1 for matrix in batch], np.bool_)
     if finite.any():
-        ratings[finite] = _newton(batch[finite], prior)
+        ratings[finite] = _fit_half_wins(batch[finite], prior)
     return ratings.reshape(wins.shape[:-1])
 
 
-def _newton(wins: FloatArray, prior: float) -> FloatArray:
+def check_prior(prior: float) -> None:
+    """Raise InputError unless the penalty of a prior is a finite number of at least 0.
+
+    >>> check_prior(0.5)
+    """
+    if not 0 <= prior < math.inf:
+        raise InputError(f"`prior={prior!r}`: pass a number of at least 0")
+
+
+def _fit_half_wins(wins: FloatArray, prior: float) -> FloatArray:
     """Maximise the log-likelihoods of B connected sets of battles, shape (B, K, K)."""
     size = wins.shape[-1]
     totals = wins + wins.swapaxes(1, 2)
-    ratings = np.zeros(wins.shape[:2])
-    value = _log_likelihood(wins, ratings, prior)
-    for _ in range(_MAX_STEPS):
+
+    def value(ratings: FloatArray) -> FloatArray:
+        gap = ratings[:, None, :] - ratings[:, :, None]
+        likelihood = (wins * np.logaddexp(0, gap)).sum((1, 2))
+        penalised: FloatArray = -likelihood - prior * (ratings**2).sum(1)
+        return penalised
+
+    def step(ratings: FloatArray) -> FloatArray:
         p = _win_probabilities(ratings)
         gradient = (wins - totals * p).sum(2) - 2 * prior * ratings
         curvature = _laplacian(totals * p * (1 - p)) + 2 * prior * np.eye(size)
         # Ratings are free up to a constant; the added matrix of ones fixes their sum.
-        step = np.linalg.solve(curvature + np.ones((size, size)) / size, gradient[..., None])[
-            ..., 0
-        ]
-        length = np.ones((len(wins), 1))
+        return _solve(curvature + np.ones((size, size)) / size, gradient)
+
+    return _maximise(value, step, np.zeros(wins.shape[:2]))
+
+
+def _maximise(value: Function, step: Function, start: FloatArray) -> FloatArray:
+    """Maximise B concave functions at once with Newton's method and halved steps.
+
+    Args:
+        value: the function, from parameters of shape (B, P) to values of shape (B,).
+        step: the Newton step, from parameters to shape (B, P).
+        start: where to start, shape (B, P).
+    """
+    parameters = start
+    current = value(parameters)
+    for _ in range(_MAX_STEPS):
+        change = step(parameters)
+        length = np.ones((len(parameters), 1))
         for _ in range(40):
-            proposed = ratings + length * step
-            proposed -= proposed.mean(1, keepdims=True)
-            proposed_value = _log_likelihood(wins, proposed, prior)
-            worse = proposed_value < value - 1e-12 * np.abs(value)
+            proposed = parameters + length * change
+            proposed_value = value(proposed)
+            worse = proposed_value < current - 1e-12 * np.abs(current)
             if not worse.any():
                 break
             length[worse] /= 2
-        ratings, value = proposed, proposed_value
-        if np.abs(length * step).max() < _TOLERANCE:
+        parameters, current = proposed, proposed_value
+        if np.abs(length * change).max() < _TOLERANCE:
             break
-    return ratings
+    return parameters
 
 
 def sandwich_covariance(
@@ -126,44 +157,113 @@ def sandwich_covariance(
     return covariance
 
 
-def davidson(battles: Battles, tolerance: float = 1e-12) -> tuple[FloatArray, float]:
+def davidson(
+    wins: FloatArray, ties: FloatArray, prior: float = 0.0
+) -> tuple[FloatArray, FloatArray]:
     """Fit ratings and a tie parameter v: P(tie) is 2 v sqrt(s_i s_j) / (s_i + s_j + 2 v sqrt(...)).
 
-    The strengths are s = exp(rating). The iteration is that of Newman 2023, "Efficient computation
-    of rankings from pairwise comparisons", for the model of Davidson 1970.
+    The strengths are s = exp(rating). The model is that of Davidson 1970, whose parameter is 2 v;
+    v is that of Newman 2023, "Efficient computation of rankings from pairwise comparisons".
 
     Args:
-        battles: the battles.
-        tolerance: the largest change of a strength after which the iteration stops.
+        wins: `Battles.wins` with ``tie=0``, shape (K, K) or (B, K, K).
+        ties: `Battles.ties`, of the same shape.
+        prior: as for `bradley_terry`.
 
     Returns:
-        Ratings of mean 0, shape (K,), and v. Ratings are NaN where no finite ones exist.
+        Ratings of mean 0, shape (K,) or (B, K), and v, shape () or (B,). Ratings and v are NaN
+        where `has_davidson_fit` is false and there is no prior; v is 0 without ties and infinite
+        where all battles are ties.
 
-    >>> rows = [("a", "b", "model_a")] * 3 + [("a", "b", "model_b"), ("a", "b", "tie")]
-    >>> ratings, v = davidson(Battles.from_rows(rows))
-    >>> ratings.round(3), round(v, 3)
+    >>> wins, ties = np.array([[0, 3.0], [1, 0]]), np.array([[0, 1.0], [1, 0]])
+    >>> ratings, v = davidson(wins, ties)
+    >>> ratings.round(3), float(v.round(3))
     (array([ 0.549, -0.549]), 0.289)
     """
-    wins, ties = battles.wins(tie=0), battles.ties()
-    size = len(battles.models)
+    check_prior(prior)
+    shape = wins.shape[:-1]
+    wins, ties = (a.reshape(-1, *a.shape[-2:]).astype(np.float64) for a in (wins, ties))
+    finite = np.array(
+        [prior > 0 or has_davidson_fit(w, t) for w, t in zip(wins, ties, strict=True)], np.bool_
+    )
+    ratings, v = np.full(wins.shape[:2], np.nan), np.full(len(wins), np.nan)
+    if finite.any():
+        ratings[finite], v[finite] = _fit_davidson(wins[finite], ties[finite], prior)
+    return ratings.reshape(shape), v.reshape(shape[:-1])
+
+
+def has_davidson_fit(wins: FloatArray, ties: FloatArray) -> bool:
+    """Return whether finite ratings of `davidson` exist.
+
+    Without ties, the win graph must be strongly connected. With ties, it must be so with each tie
+    as an arc in both directions, and some cycle must have more wins than ties: otherwise the
+    likelihood grows without bound along ratings u and a tie parameter e, with u_i - u_j >= 2 e for
+    each win of i against j and |u_i - u_j| <= 2 e for each tie.
+
+    Args:
+        wins: `Battles.wins` with ``tie=0``, shape (K, K).
+        ties: `Battles.ties`, shape (K, K).
+
+    >>> one_tie = np.array([[0, 1.0], [1, 0]])
+    >>> has_davidson_fit(np.array([[0, 3.0], [0, 0]]), one_tie)
+    False
+    >>> has_davidson_fit(np.array([[0, 3.0], [1, 0]]), one_tie)
+    True
+    """
     if len(components(wins + ties)) > 1:
-        return np.full(size, np.nan), math.nan
-    half = wins + ties / 2
-    strengths, v = np.ones(size), 0.5
-    for _ in range(100_000):
-        previous = strengths
-        root = np.sqrt(np.outer(strengths, strengths))
-        total = np.add.outer(strengths, strengths)
-        denominator = total + 2 * v * root
-        won = (half * (strengths + v * root) / denominator).sum(1)
-        lost = (half.T * (1 + v * root / strengths[:, None]) / denominator).sum(1)
-        strengths = won / lost
-        decided = (wins * root / denominator).sum()
-        v = (ties * total / denominator).sum() / 4 / decided if decided else math.inf
-        if not np.abs(strengths - previous).max() > tolerance * strengths.max():
-            break
-    ratings = np.log(strengths)
-    return ratings - ratings.mean(), float(v)
+        return False
+    if not wins.any() or not ties.any():
+        return True
+    length = np.where(wins > 0, -1.0, np.where(ties > 0, 1.0, 0.0))  # 0 is no arc
+    try:
+        csgraph.bellman_ford(length, indices=0)
+    except csgraph.NegativeCycleError:
+        return True
+    return False
+
+
+def _fit_davidson(
+    wins: FloatArray, ties: FloatArray, prior: float
+) -> tuple[FloatArray, FloatArray]:
+    """Maximise log-likelihoods of B sets with finite fits, wins and ties of shape (B, K, K)."""
+    size = wins.shape[-1]
+    totals, tied = wins + wins.swapaxes(1, 2) + ties, ties.sum((1, 2)) / 2
+    decided = wins.any((1, 2))
+    free = (tied > 0) & decided  # whether v is neither 0 nor infinite
+
+    def logits(parameters: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        ratings = parameters[:, :size]
+        half = (ratings[:, :, None] - ratings[:, None, :]) / 2
+        tie = (parameters[:, size] + math.log(2))[:, None, None]
+        return half, tie, np.logaddexp(np.logaddexp(half, -half), tie)
+
+    def value(parameters: FloatArray) -> FloatArray:
+        half, tie, norm = logits(parameters)
+        likelihood = (wins * half - totals * norm / 2).sum((1, 2)) + tied * tie[:, 0, 0]
+        penalised: FloatArray = likelihood - prior * (parameters[:, :size] ** 2).sum(1)
+        return penalised
+
+    def step(parameters: FloatArray) -> FloatArray:
+        half, tie, norm = logits(parameters)
+        won, lost, drawn = (np.exp(x - norm) for x in (half, -half, tie))
+        mean = (won - lost) / 2
+        gradient = (wins - wins.swapaxes(1, 2)) / 2 - totals * mean
+        gradient = gradient.sum(2) - 2 * prior * parameters[:, :size]
+        of_ties = np.where(free, tied - (totals * drawn).sum((1, 2)) / 2, 0)
+        curvature = np.zeros((len(wins), size + 1, size + 1))
+        curvature[:, :size, :size] = _laplacian(totals * ((won + lost) / 4 - mean**2))
+        curvature[:, :size, :size] += 2 * prior * np.eye(size) + 1 / size
+        mixed = np.where(free[:, None], -(totals * mean * drawn).sum(2), 0)
+        curvature[:, :size, size] = curvature[:, size, :size] = mixed
+        variance = (totals * drawn * (1 - drawn)).sum((1, 2)) / 2
+        curvature[:, size, size] = np.where(free, variance, 1)
+        return _solve(curvature, np.column_stack([gradient, of_ties]))
+
+    start = np.zeros((len(wins), size + 1))
+    start[tied == 0, size] = -50.0  # exp(-50) of v stands for 0
+    fit = _maximise(value, step, start)
+    v = np.where(free, np.exp(fit[:, size]), np.where(decided, 0.0, math.inf))
+    return fit[:, :size] - fit[:, :size].mean(1, keepdims=True), v
 
 
 def to_points(ratings: FloatArray, anchor: int | None = None, points: float = 1000.0) -> FloatArray:
@@ -204,10 +304,10 @@ def _win_probabilities(ratings: FloatArray) -> FloatArray:
     return 1 / (1 + np.exp(np.clip(gap, -700, 700)))
 
 
-def _log_likelihood(wins: FloatArray, ratings: FloatArray, prior: float) -> FloatArray:
-    gap = ratings[:, None, :] - ratings[:, :, None]
-    value: FloatArray = -(wins * np.logaddexp(0, gap)).sum((1, 2)) - prior * (ratings**2).sum(1)
-    return value
+def _solve(matrix: FloatArray, vector: FloatArray) -> FloatArray:
+    """Solve linear systems, matrices of shape (B, P, P) and vectors of shape (B, P)."""
+    solution = np.linalg.solve(matrix, vector[..., None])
+    return np.asarray(solution[..., 0], np.float64)
 
 
 def _laplacian(weights: FloatArray) -> FloatArray:

@@ -4,8 +4,9 @@
     ROOT/data.csv       name, prompt, adj1, adj2, style, mos_quality, mos_align, ...
     ROOT/...jpg         the images, here or in ROOT/images
 
-An item is a prompt with all its images. The human value is `mos_align`, or `mos_quality` with
-`target="mos_quality"`. Tags are the styles, where a prompt has one.
+An item is a prompt with all its images. The generator of an image, with its setting, is its name
+without the number, as `sd1.5_lowstep` of `sd1.5_lowstep_000.jpg`. The human value is `mos_align`,
+or `mos_quality` with `target="mos_quality"`. Tags are the styles, where a prompt has one.
 """
 
 from __future__ import annotations
@@ -53,7 +54,10 @@ class Agiqa3k(Published, RatingsForm):
             yield Item(
                 images=[self.image_path(name, ".", "images") for name in ratings],
                 texts=[prompt],
-                labels={"human": list(ratings.values())},
+                labels={
+                    "human": list(ratings.values()),
+                    "generator": [name.rpartition("_")[0] for name in ratings],
+                },
                 tags=(styles[prompt],) if styles[prompt] else (),
                 id=prompt,
             )

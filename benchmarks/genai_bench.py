@@ -80,7 +80,7 @@ class GenAIBench(GenAIForm):
             yield Item(
                 images=[self.image_path(f"{model}/{prompt.name}.jpeg") for model in prompt.ratings],
                 texts=[prompt.text],
-                labels={"human": prompt.human},
+                labels={"human": prompt.human, "generator": list(prompt.ratings)},
                 tags=prompt.skills,
                 id=prompt.name,
             )

@@ -37,4 +37,11 @@ class GenAIBenchVideo(FramesForm, GenAIForm):
                 generated_video_frames(folder, model, prompt.name, self.whole)
                 for model in prompt.ratings
             ]
-            yield videos_item(videos, prompt.text, prompt.human, prompt.skills, prompt.name)
+            yield videos_item(
+                videos,
+                prompt.text,
+                prompt.human,
+                prompt.skills,
+                prompt.name,
+                generators=list(prompt.ratings),
+            )

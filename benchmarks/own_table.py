@@ -2,12 +2,13 @@
 
 A .csv, .tsv, .jsonl, .json or .parquet file with these columns; others are ignored:
 
-    image    a path (from the table's folder, or --root), or in Parquet the image itself
-    text     the caption or prompt
-    human    the human rating, the higher the better; several raters' values are averaged
-    group    optional: rows with one value (say, of one prompt) are resampled together
-    tags     optional: names separated by ";", each is reported
-    id       optional: the name of the row in reports
+    image      a path (from the table's folder, or --root), or in Parquet the image itself
+    text       the caption or prompt
+    human      the human rating, the higher the better; several raters' values are averaged
+    group      optional: rows with one value (say, of one prompt) are resampled together
+    tags       optional: names separated by ";", each is reported
+    id         optional: the name of the row in reports
+    generator  optional: what made the image; people and scorers are compared on pairs of them
 
 Columns with other names are named with ``--column human=rating``; several human columns, one for
 each rater, by repeating it. `images` and `texts` may stand for `image` and `text`: lists (in a CSV,
@@ -40,7 +41,7 @@ from t2v_eval.inputs.tables import read_rows
 
 from .forms.ratings import LabelsForm, RatingsForm
 
-COLUMNS = ("image", "images", "text", "texts", "human", "group", "tags", "id")
+COLUMNS = ("image", "images", "text", "texts", "human", "group", "tags", "id", "generator")
 
 
 class OwnRows(RatingsForm):
@@ -184,10 +185,15 @@ class OwnRows(RatingsForm):
                 f"{where}: {len(images)} images and {len(texts)} texts need "
                 f"{len(images) * len(texts)} human values, not {len(human)}"
             )
+        labels: dict[str, Any] = {
+            "human": [None if math.isnan(value) else value for value in human]
+        }
+        if not is_empty(row.get("generator")):
+            labels["generator"] = [str(row["generator"])] * len(images)
         return Item(
             images=images,
             texts=texts,
-            labels={"human": [None if math.isnan(value) else value for value in human]},
+            labels=labels,
             tags=split_tags(row.get("tags")),
             id=str(n if is_empty(row.get("id")) else row["id"]),
         )
@@ -288,6 +294,11 @@ def _merge_group(rows: Sequence[Item], name: str) -> Sequence[Item]:
     judged = {(image, text) for row in rows for image in row.images for text in row.texts}
     if len({frozenset(row.tags) for row in rows}) > 1 or len(judged) < len(images) * len(texts):
         return [replace(row, group=name) for row in rows]
+    made_by = {
+        image: name
+        for row in rows
+        for image, name in zip(row.images, row.labels.get("generator", ()), strict=False)
+    }
     human: list[list[list[float]]] = [[[] for _ in texts] for _ in images]
     for row in rows:
         values = iter(row.labels["human"])
@@ -296,5 +307,9 @@ def _merge_group(rows: Sequence[Item], name: str) -> Sequence[Item]:
                 value = next(values)
                 if value is not None:
                     human[images.index(image)][texts.index(text)].append(value)
-    labels = {"human": [sum(c) / len(c) if c else None for line in human for c in line]}
+    labels: dict[str, Any] = {
+        "human": [sum(c) / len(c) if c else None for line in human for c in line]
+    }
+    if made_by:
+        labels["generator"] = [made_by.get(image, "") for image in images]
     return [Item(images, texts, labels, rows[0].tags, id=name)]

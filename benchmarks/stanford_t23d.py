@@ -59,7 +59,10 @@ class StanfordT23D(Published, RatingsForm):
             yield Item(
                 images=[self._grid(f"{model}/{name}/0") for model in rated],
                 texts=[field(row, "prompt", str, where)],
-                labels={"human": [mean(models[m], f"{where}: {m!r}", 1, 5) for m in rated]},
+                labels={
+                    "human": [mean(models[m], f"{where}: {m!r}", 1, 5) for m in rated],
+                    "generator": rated,
+                },
                 id=name,
             )
 

@@ -66,4 +66,5 @@ class T2VScore(FramesForm, Published, RatingsForm):
                 [mean(models[m], f"{where}: {m!r}", 1, 5) for m in rated],
                 (),
                 name,
+                generators=rated,
             )

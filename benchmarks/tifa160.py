@@ -75,7 +75,10 @@ class Tifa160(Published, RatingsForm):
                     for name, row, _ in rated
                 ],
                 texts=[texts.pop()],
-                labels={"human": [human for _, _, human in rated]},
+                labels={
+                    "human": [human for _, _, human in rated],
+                    "generator": [_generator(name, prompt) for name, _, _ in rated],
+                },
                 tags=(prompt.partition("_")[0],),
                 id=prompt,
             )
@@ -102,3 +105,8 @@ class Tifa160(Published, RatingsForm):
                 )
             ratings[name].append(number(row["answer"], f"{path}, row {n}: 'answer'", 1, 5))
         return ratings
+
+
+def _generator(image: str, prompt: str) -> str:
+    """Return the generator in the name of an image, as mini_dalle in coco_669925_mini_dalle."""
+    return image.removeprefix(f"{prompt}_")

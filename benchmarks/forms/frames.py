@@ -142,6 +142,8 @@ def videos_item(
     human: Sequence[float],
     tags: Sequence[str],
     name: str,
+    *,
+    generators: Sequence[str] = (),
 ) -> Item:
     """Return an item of the videos of one text; videos shorter than 36 frames repeat the last.
 
@@ -153,14 +155,19 @@ def videos_item(
     """
     images: list[MediaLike] = []
     positions = []
+    labels: dict[str, Any] = {"human": list(human)}
     for video in videos:
         frames = list(range(len(images), len(images) + len(video)))
         positions.append(frames + frames[-1:] * (FRAMES - len(frames) if len(frames) > 1 else 0))
         images += video
+    if generators:  # of each video; the label names that of each frame
+        labels["generator"] = [
+            name for name, video in zip(generators, videos, strict=True) for _ in video
+        ]
     return Item(
         images=images,
         texts=[text],
-        labels={"human": list(human), "frames": positions},
+        labels=labels | {"frames": positions},
         tags=tuple(tags),
         id=name,
     )

@@ -20,6 +20,7 @@ from t2v_eval.cli.generate import generate
 from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
+from t2v_eval.cli.power import power
 from t2v_eval.cli.prefer import prefer
 from t2v_eval.cli.rank import rank
 from t2v_eval.cli.reports import report, reports
@@ -61,6 +62,7 @@ app.command()(agree)
 app.command()(data)
 app.command()(gate)
 app.command()(generate)
+app.command()(power)
 app.command()(prefer)
 app.command()(rank)
 app.command()(with_scorer_options(score))

@@ -34,7 +34,8 @@ class Item:
     Attributes:
         images: M images or videos.
         texts: N captions or prompts; every image is scored with every text.
-        labels: the benchmark's own ground truth, for example ``{"human": ratings}``.
+        labels: the benchmark's own ground truth, for example ``{"human": ratings}``. `generator`
+            names the generator of each image, where people rated those of several.
         tags: categories that metrics are also reported for.
         references: reference captions of each text, for scorers that use them.
         id: the name used in reports; the item's index where it is empty.

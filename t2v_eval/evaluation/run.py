@@ -244,7 +244,10 @@ class Run:
             item: the index of the item.
             image: the index of the image in it.
         """
-        folders: Sequence[int] | None = self.items[item].labels.get("folder")
+        labels = self.items[item].labels
+        if "generator" in labels:
+            return str(labels["generator"][image])
+        folders: Sequence[int] | None = labels.get("folder")
         known = self.benchmark.folders
         return known[folders[image]].folder if folders is not None and known else ""
 

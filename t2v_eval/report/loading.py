@@ -373,11 +373,15 @@ class _Block:
         """Return the item; its images are names."""
         only = next(iter(folders)) if len(folders) == 1 else ""  # earlier versions name none
         generators = [row.get("generator") or only for row in self.rows[:: len(self.texts)]]
-        known = bool(folders) and all(name in folders for name in generators)
+        labels: dict[str, Any] = {}
+        if folders and all(name in folders for name in generators):
+            labels = {"folder": [folders[name] for name in generators]}
+        elif not folders and any(generators):
+            labels = {"generator": generators}
         return Item(
             images=self.images,
             texts=self.texts,
-            labels={"folder": [folders[name] for name in generators]} if known else {},
+            labels=labels,
             tags=_tags(self.rows[0]["tags"], set(tags)),
             id=self.rows[0]["item"],
             group=group,

@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
@@ -79,6 +80,43 @@ def paired_non_inferiority(
     (True, 0.0035, -0.0049)
     """
     check_level(margin, alpha)
+    mean, error, count = clustered_mean(differences, units)
+    excess = mean + margin
+    if error <= ROUNDING * max(abs(mean), margin):  # all items differ by the same
+        p = 0.0 if excess >= -ROUNDING * max(abs(mean), margin) else 1.0
+    else:
+        p = float(special.stdtr(count - 1, -excess / error))
+    half = error * float(special.stdtrit(count - 1, 0.975))
+    bound = mean - error * float(special.stdtrit(count - 1, 1 - alpha))
+    return NonInferiority(Interval(mean, mean - half, mean + half), bound, p, margin, alpha, count)
+
+
+class ClusteredMean(NamedTuple):
+    """A mean with its standard error, of independent items or clusters of items.
+
+    >>> ClusteredMean(0.02, error=0.01, units=30).units
+    30
+    """
+
+    mean: float
+    error: float
+    units: int
+
+
+def clustered_mean(differences: Values, units: Sequence[Hashable] | None = None) -> ClusteredMean:
+    """Return the mean of paired differences with its standard error.
+
+    Args:
+        differences: shape (n,), of each item.
+        units: shape (n,), the cluster of each item; by default each is independent. Residuals are
+            summed within clusters (Liang and Zeger 1986, with the factor U / (U - 1)).
+
+    Raises:
+        InputError: fewer than two units, or a missing difference.
+
+    >>> clustered_mean([0.0, 2.0, 0.0, 2.0])
+    ClusteredMean(mean=1.0, error=0.5773502691896257, units=4)
+    """
     values = as_floats("differences", differences).ravel()
     if np.isnan(values).any():
         raise InputError("differences has missing values: leave these items out")
@@ -92,14 +130,7 @@ def paired_non_inferiority(
     mean = float(values.mean())
     residuals = np.bincount(clusters, weights=values - mean)
     error = math.sqrt(count / (count - 1) * float(residuals @ residuals)) / len(values)
-    excess = mean + margin
-    if error <= ROUNDING * max(abs(mean), margin):  # all items differ by the same
-        p = 0.0 if excess >= -ROUNDING * max(abs(mean), margin) else 1.0
-    else:
-        p = float(special.stdtr(count - 1, -excess / error))
-    half = error * float(special.stdtrit(count - 1, 0.975))
-    bound = mean - error * float(special.stdtrit(count - 1, 1 - alpha))
-    return NonInferiority(Interval(mean, mean - half, mean + half), bound, p, margin, alpha, count)
+    return ClusteredMean(mean, error, count)
 
 
 def bootstrap_non_inferiority(

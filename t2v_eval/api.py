@@ -129,11 +129,17 @@ def check_entries(cards: Iterable[ModelCard]) -> None:
 
 
 def _takes(card: ModelCard, option: str) -> bool:
-    """Return whether the class of a card may take an option: its source is read, not run."""
+    """Return whether the class of a card may take an option: its source is read, not run.
+
+    A family whose class depends on its argument, as a file of the user's own, is asked.
+    """
     if card.file is None:
         return True
     keywords = accepted(source_of(card.file, card.module), card.entry)
-    return keywords is None or option in keywords
+    if keywords is None or option in keywords:
+        return True
+    takes = getattr(models.entry(card), "takes", None)
+    return takes is not None and bool(takes(option, **card.args))
 
 
 def split_keywords(options: type, keywords: Mapping[str, Any]) -> dict[str, Any]:

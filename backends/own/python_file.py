@@ -111,7 +111,33 @@ def check_location(location: str) -> None:
     _CHECKED[location] = _entry(*_parts(location))
 
 
+def takes_option(option: str, location: str) -> bool:
+    """Return whether the constructor of the class of a location takes an option.
+
+    Args:
+        option: the name of a keyword argument.
+        location: as for `from_file`, which then does not run the file again.
+
+    Raises:
+        InputError: as `from_file`, but for options.
+    """
+    if location not in _CHECKED:
+        check_location(location)
+    entry = _CHECKED[location]
+    if not isinstance(entry, type):
+        return False  # of a function, `from_file` names all
+    for base in inspect.getmro(entry):  # as far as ``**options`` pass it on
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters
+            if option in parameters:
+                return True
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+                return False
+    return False
+
+
 from_file.check = check_location  # type: ignore[attr-defined]
+from_file.takes = takes_option  # type: ignore[attr-defined]
 
 
 def _parts(location: str) -> tuple[Path, str]:

@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import t2v_eval
+from t2v_eval.api import ScorerOptions
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, T2VWarning
 from t2v_eval.store import Store
@@ -225,3 +226,23 @@ def test_a_callable_and_a_scorer_of_a_file(tmp_path):
     )
     assert t2v_eval.load(f"{file}:call")(draw_image(0), "x").item() == 2
     assert t2v_eval.load(f"{file}:half")(draw_image(0), "x").item() == 0.5
+
+
+def test_an_option_of_a_class_of_a_file_goes_to_it_alone(tmp_path, monkeypatch):
+    path = tmp_path / "mine.py"
+    heir = "class Heir(Flat):\n    def __init__(self, **options):\n        super().__init__(**options)\n"
+    path.write_text(CLASS.replace("VERSION", "") + heir + LENGTHS.format(factor=1))
+    loaded = {}
+    build = ScorerOptions.load
+
+    def noted(options, card):
+        loaded[card.name] = dict(options.specific)
+        return build(options, card)
+
+    monkeypatch.setattr(ScorerOptions, "load", noted)
+    few = {"benchmark_options": {"n": 2}, "resamples": 5, "noise_floor": False}
+    flat, heir, lengths = (f"{path}:{name}" for name in ("Flat", "Heir", "lengths"))
+    t2v_eval.compare([lengths, flat, heir], "scenes", value=0.5, **few)
+    assert loaded == {lengths: {}, flat: {"value": 0.5}, heir: {"value": 0.5}}
+    with pytest.raises(InputError, match="takes no `valeu=`"):
+        t2v_eval.compare([lengths, flat], "scenes", valeu=0.5, **few)

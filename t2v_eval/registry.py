@@ -23,6 +23,7 @@ import difflib
 import fnmatch
 import importlib
 import importlib.util
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -33,7 +34,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
-from t2v_eval.utils.arguments import file_endings, unknown_argument
+from t2v_eval.utils.arguments import file_endings, unknown_argument, wrong_type
 from t2v_eval.utils.card_tables import TABLES, check_tables, holds
 from t2v_eval.utils.signatures import accepted, source_of
 from t2v_eval.utils.toml import read_toml
@@ -217,6 +218,9 @@ class Registry(Generic[T, C]):
 
     def names(self, pattern: str = "*", kind: str = "*") -> list[str]:
         """Return the names that match a glob, for example ``hps*``; no backend is imported."""
+        for argument, glob in (("pattern", pattern), ("kind", kind)):
+            if not isinstance(glob, str):
+                raise wrong_type(argument, glob, "a glob, as a text")
         cards = [card for card in self.cards.values() if fnmatch.fnmatch(card.kind, kind)]
         return [card.name for card in cards if fnmatch.fnmatch(card.name, pattern)]
 
@@ -239,15 +243,19 @@ class Registry(Generic[T, C]):
         """Return the sorted names of templates that differ between scorers (`questions`)."""
         return sorted({q for card in self._files.values() for q in getattr(card, "questions", ())})
 
-    def card(self, name: str) -> C:
-        """Return the card of a name.
+    def card(self, name: str | os.PathLike[str]) -> C:
+        """Return the card of a name, or of a file.
 
         ``family:rest`` is the card of a family with `rest` filled in, and so is a path that ends
         in one of the family's `suffixes`, with or without ``:name`` behind it.
 
         Raises:
+            InputError: the name is no text.
             UnknownNameError: no such name; the message lists the nearest ones.
         """
+        name = os.fspath(name) if isinstance(name, os.PathLike) else name
+        if not isinstance(name, str):
+            raise wrong_type(self.what, name, "a name, as a text")
         cards = self._files | {key: card for key, (card, _) in self._registered.items()}
         if name in cards:
             return _checked(cards[name])

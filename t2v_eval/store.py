@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.errors import StoreError
+from t2v_eval.utils.arguments import check_path
 
 APPLICATION_ID = 0x54325645  # "T2VE" in the header of the file
 VERSION = 2
@@ -93,6 +94,7 @@ class Store:
         path: the file; ``~`` is the home folder.
 
     Raises:
+        InputError: it is no path.
         StoreError: the folder cannot be written, the disk is full, or the file is locked, damaged
             or of another program.
 
@@ -108,7 +110,7 @@ class Store:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = check_path("store", path)
         self._local = threading.local()
         if "\0" in str(self.path):
             raise StoreError(f"{str(self.path)!r} cannot be the name of a store")

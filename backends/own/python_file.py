@@ -120,6 +120,13 @@ def takes_option(option: str, location: str) -> bool:
 
     Raises:
         InputError: as `from_file`, but for options.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "mine.py"
+    ...     _ = path.write_text("def half(images, texts): return [[0.5]]")
+    ...     takes_option("scale", f"{path}:half")
+    False
     """
     if location not in _CHECKED:
         check_location(location)

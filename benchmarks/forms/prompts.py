@@ -30,6 +30,7 @@ from t2v_eval.errors import BenchmarkDataError, TableError
 from t2v_eval.evaluation.benchmark import Contrast, Item, Scores
 from t2v_eval.evaluation.selection import first_few
 from t2v_eval.stats.bootstrap import Statistic
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
 from t2v_eval.utils.text_file import parse_json, read_text
 
@@ -60,8 +61,9 @@ class PromptsForm(Published):
 
     def __init__(self, *, images: str | Path | Sequence[str | Path] = (), **options: Any) -> None:
         super().__init__(**options)
-        folders = [images] if isinstance(images, (str, Path)) else list(images)
-        self.images = [Path(folder).expanduser() for folder in folders]
+        if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
+            images = [images]
+        self.images = [check_path("images", folder) for folder in images]
 
     @abstractmethod
     def prompts(self, folder: Path) -> Iterable[Prompt]:

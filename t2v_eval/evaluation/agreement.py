@@ -43,6 +43,7 @@ from t2v_eval.stats.bootstrap import (
 )
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.paired import paired_agreement_statistic, standardize
+from t2v_eval.utils.arguments import wrong_type
 from t2v_eval.utils.arrays import mean_of_known
 
 ALL = "all"  # the name of the whole table beside its tags
@@ -119,7 +120,7 @@ class Agreement:
 def agreement(
     rows: Sequence[Row],
     human: str | Sequence[str],
-    scores: Iterable[str],
+    scores: str | Iterable[str],
     *,
     group: str | None = None,
     tags: str | None = None,
@@ -147,6 +148,9 @@ def agreement(
     >>> round(agreement(rows, "human", ["a"], resamples=10).scores["a"]["all"]["tau_b"].value, 3)
     0.333
     """
+    for argument, column in (("group", group), ("tags", tags)):
+        if not isinstance(column, str | None):
+            raise wrong_type(argument, column, "the name of a column")
     columns = _checked_columns(rows, scores)
     ratings = mean_ratings(rows, [human] if isinstance(human, str) else human)
     units = None if group is None else _groups(rows, group)
@@ -267,8 +271,11 @@ def is_empty(value: Any) -> bool:
     return value is None or value != value or (isinstance(value, str) and not value.strip())
 
 
-def _checked_columns(rows: Sequence[Row], scores: Iterable[str]) -> list[str]:
-    columns = list(scores)
+def _checked_columns(rows: Sequence[Row], scores: str | Iterable[str]) -> list[str]:
+    columns = [scores] if isinstance(scores, str) else list(scores)
+    is_table = isinstance(rows, Sequence) and all(isinstance(row, Mapping) for row in rows)
+    if not is_table:
+        raise wrong_type("rows", rows, "a list of dicts, as read_table returns it")
     if not rows or not columns:
         raise InputError("agreement needs rows and at least one column of scores")
     for column in columns:

@@ -22,6 +22,7 @@ from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Statistic
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.paired import mean_ranks, standardize
+from t2v_eval.utils.arguments import check_path
 
 Scores: TypeAlias = Sequence[NDArray[np.float32]]
 Contrast: TypeAlias = tuple[str, str]
@@ -141,7 +142,7 @@ class Benchmark(ABC):
         self.card = card or BenchmarkCard(
             type(self).__name__, type(self).__name__, type(self).__module__
         )
-        self.root = None if root is None else Path(root).expanduser()
+        self.root = None if root is None else check_path("root", root)
         self.selection = Selection(self.card.name, subset, on_missing)
 
     @property

@@ -15,6 +15,7 @@ from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.registry import BenchmarkCard, benchmarks
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.stats.bootstrap import check_count
+from t2v_eval.utils.arguments import check_path, wrong_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,8 @@ class BenchmarkOptions:
             InputError: an option that the benchmark does not have.
             MissingPackageError: a package that it needs is not installed.
         """
+        if not isinstance(self.specific, Mapping):
+            raise wrong_type("benchmark_options", self.specific, "a dict of options")
         arguments = dict(self.specific)
         if (folder := self._folder(card)) is not None:
             arguments["root"] = folder
@@ -63,7 +66,7 @@ class BenchmarkOptions:
         if self.root is None:
             default = download.default_root(card.name)
             return default if card.page and default.is_dir() else None
-        subfolders = (Path(self.root).expanduser() / name for name in (card.name, *card.folders))
+        subfolders = (check_path("root", self.root) / name for name in (card.name, *card.folders))
         return next((path for path in subfolders if path.is_dir()), self.root)
 
 

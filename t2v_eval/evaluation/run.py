@@ -37,6 +37,7 @@ from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import BootstrapSamples, Interval, Statistic
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.permutation import PValue, corrected, sign_flip
+from t2v_eval.utils.arguments import wrong_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,7 +289,8 @@ def evaluate(
 
     Raises:
         BenchmarkDataError: the benchmark's files are missing.
-        InputError: there are no items, or (`MediaError`) an image cannot be read.
+        InputError: there are no items, (`MediaError`) an image cannot be read, or an argument has a
+            wrong type.
 
     >>> import t2v_eval
     >>> from t2v_eval.evaluation.options import open_benchmark
@@ -297,6 +299,11 @@ def evaluate(
     >>> list(run.metrics)
     ['text', 'image', 'group']
     """
+    if not isinstance(scorer, Scorer):
+        raise wrong_type("scorer", scorer, "an object, which t2v_eval.load returns of a name")
+    if not isinstance(benchmark, Benchmark):
+        opened = "an object, which open_benchmark returns of a name; compare takes names"
+        raise wrong_type("benchmark", benchmark, opened)
     options = RunOptions(limit=limit, resamples=resamples, seed=seed)
     selected = benchmark.selecting(subset, on_missing, options.sample)
     items = _items_to_evaluate(selected, items, chosen=selected is benchmark)

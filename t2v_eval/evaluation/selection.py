@@ -8,13 +8,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from t2v_eval.errors import BenchmarkDataError, InputError, UnknownTagError
 from t2v_eval.evaluation.sampling import Sample
+from t2v_eval.utils.arguments import wrong_type
 
 OnMissing: TypeAlias = Literal["raise", "skip"]
 MAX_NAMES = 3
@@ -167,6 +168,8 @@ class Selection:
     ) -> None:
         if on_missing not in ("raise", "skip"):
             raise InputError(f"`on_missing={on_missing!r}`; use 'raise' or 'skip'")
+        if not isinstance(subset, Iterable):
+            raise wrong_type("subset", subset, "a tag or a list of tags")
         self.name = name
         self.subset = (subset,) if isinstance(subset, str) else tuple(subset)
         self.on_missing: OnMissing = on_missing

@@ -17,6 +17,7 @@ from t2v_eval.generators.plan import PlannedImage, hash_prompts, plan_images
 from t2v_eval.generators.recipe import ImageList, Recipe, begin
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.scoring.scorer import OnError
+from t2v_eval.utils.arguments import wrong_type
 from t2v_eval.utils.files import check_folder, replacing
 
 
@@ -151,7 +152,10 @@ def prompts_of(
             raise InputError("`subset=` and `limit=` choose from a benchmark: pass fewer prompts")
         return "", benchmark
     if not isinstance(benchmark, Benchmark):
-        benchmark = (options or BenchmarkOptions()).open(benchmarks.card(str(benchmark)))
+        if not isinstance(benchmark, (str, Path)):
+            wanted = "a name, a file, or prompts by the names of their images, as {'0': 'a cat'}"
+            raise wrong_type("benchmark", benchmark, wanted)
+        benchmark = (options or BenchmarkOptions()).open(benchmarks.card(benchmark))
     sample = None if limit is None else Sample(limit, seed)
     return benchmark.name, benchmark.selecting(subset, None, sample).prompts_by_name()
 
@@ -170,6 +174,8 @@ def open_generator(pipeline: str, **options: Any) -> Generator:
     >>> open_generator("openai:gpt-image-1", api_key="k", quality="low").facts()["options"]
     {'quality': 'low'}
     """
+    if not isinstance(pipeline, str):
+        raise wrong_type("pipeline", pipeline, "an id, a folder or a Generator")
     _, colon, model = pipeline.partition(":")
     if not Path(pipeline).expanduser().exists():
         try:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from t2v_eval.errors import OutputError, T2VWarning, TableError
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.files import replacing
 from t2v_eval.utils.regular_file import open_regular, read_bytes
 from t2v_eval.utils.text_file import decode_text, parse_json
@@ -89,7 +90,7 @@ def read_rows(
     ...     read_rows(path, ["text"], skip=True)
     ([{'image': 'a.png', 'text': ''}], {1: "row 1: 'text' is empty"})
     """
-    path = Path(path).expanduser()
+    path = check_path("path", path)
     read = _of_suffix(path, _READERS)
     faults = Faults(path, skip)
     try:
@@ -151,7 +152,7 @@ def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False
     ...     path.read_text().split()
     ['image,score', 'a.png,0.5']
     """
-    path = Path(path).expanduser()
+    path = check_path("path", path)
     write = _of_suffix(path, _WRITERS)
     if spreadsheet:
         check_spreadsheet(path)

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.checkpoint_files import check_content, check_descriptions, located, shards
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.regular_file import identity
 
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -60,7 +61,7 @@ def locate(
     ...     locate(folder) == Path(folder)
     True
     """
-    path = Path(checkpoint).expanduser()
+    path = check_path(argument, checkpoint)
     if not path.exists():
         path = _fetch(checkpoint, patterns, argument, cache_dir, local_files_only, revision)
     check_descriptions(path)

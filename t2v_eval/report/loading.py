@@ -35,6 +35,7 @@ from t2v_eval.report.samples import RunSamples, read_samples
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.permutation import PValue
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.regular_file import open_regular
 
 _Row: TypeAlias = Mapping[str, Any]
@@ -90,7 +91,7 @@ def load_folder(folder: str | Path) -> LoadedFolder:
     ...
     t2v_eval.errors.InputError: no-such-report: no such folder or report.json
     """
-    path = Path(folder).expanduser()
+    path = check_path("folder", folder)
     if path.is_dir():
         file = path / "report.json"
         if not file.exists():

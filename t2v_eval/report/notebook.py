@@ -30,6 +30,7 @@ from t2v_eval.report.tables import (
 )
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.utils.arguments import wrong_type
 from t2v_eval.utils.printable import printable
 
 MAX_TAGS = 24  # rows of a chart
@@ -188,8 +189,8 @@ def _column(run: Run, metric: str, tags: Sequence[str]) -> list[Interval]:
 def _check_metrics(sections: Sequence[Section], metrics: Sequence[str]) -> None:
     if not sections:
         raise InputError("a report without runs has nothing to plot")
-    if isinstance(metrics, str):
-        raise InputError(f"metrics={metrics!r}: pass a list of names, [{metrics!r}]")
+    if isinstance(metrics, str) or not isinstance(metrics, Iterable):
+        raise wrong_type("metrics", metrics, "a list of names")
     known = dict.fromkeys(name for section in sections for name in section.first.metrics)
     for name in metrics:
         if name not in known:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from t2v_eval.errors import InputError
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.text_file import parse_json, read_text
 
 SCHEMA_VERSION = 2
@@ -28,8 +29,9 @@ def read_report(path: str | Path) -> dict[str, Any]:
     ...     read_report(path)
     {'schema_version': 2, 'runs': [], 'differences': []}
     """
+    path = check_path("path", path)
     try:
-        content = parse_json(read_text(Path(path)), path)
+        content = parse_json(read_text(path), path)
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a report: {error}") from error
     version = None

@@ -16,6 +16,7 @@ report.html   all of it with the images, in one file
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -35,7 +36,7 @@ from t2v_eval.evaluation.run import Run, evaluate
 from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.inputs.media import name_of
 from t2v_eval.inputs.tables import rescuing, write_table
-from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, models
+from t2v_eval.registry import BenchmarkCard, ModelCard, Registry, models
 from t2v_eval.registry import benchmarks as cards
 from t2v_eval.report import html, markdown, notebook
 from t2v_eval.report.about import About
@@ -47,8 +48,9 @@ from t2v_eval.report.samples import write_samples
 from t2v_eval.report.tables import Section, sections
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
-from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.stats.bootstrap import Interval, check_count
 from t2v_eval.stats.permutation import PValue
+from t2v_eval.utils.arguments import check_path, wrong_type
 from t2v_eval.utils.files import check_folder, write_text
 
 StartRun: TypeAlias = Callable[[Scorer, Benchmark, int], Progress | None]
@@ -61,6 +63,9 @@ class Report:
         runs: results of `evaluate`, in the order in which they are shown.
         about: title, date, command and duration; by default of the runs and of now.
         loaded: the folder that the runs were read from; `load` sets it.
+
+    Raises:
+        InputError: something else than runs.
 
     >>> import t2v_eval
     >>> runs = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5).runs
@@ -75,7 +80,9 @@ class Report:
         *,
         loaded: LoadedFolder | None = None,
     ) -> None:
-        self.runs = list(runs)
+        self.runs = list(runs) if isinstance(runs, Iterable) else [runs]
+        if wrong := [run for run in self.runs if not isinstance(run, Run)]:
+            raise wrong_type("runs", wrong[0], "the runs that evaluate returns")
         self.about = about or About.of(self.runs)
         self._loaded = loaded
 
@@ -252,14 +259,17 @@ class Report:
                 allows; 0 for small ones alone.
 
         Raises:
+            InputError: an argument has a wrong type.
             OutputError: the folder cannot be created or written to; the message says where the
                 scores are instead. `check_folder` checks it beforehand.
             UnsupportedError: the report was loaded, so its images are not known.
         """
         if self._loaded is not None:
             self._loaded.refuse("images are", "copy the folder to have it elsewhere")
+        target = check_path("folder", folder)
+        check_count("image_pixels", image_pixels, 0)
         rows = list(self.rows())
-        with rescuing(Path(folder).expanduser() / "scores.csv", rows):
+        with rescuing(target / "scores.csv", rows):
             path = check_folder(folder)
             write_table(path / "scores.csv", rows, spreadsheet)
             write_table(path / "metrics.csv", list(self.figures()), spreadsheet)
@@ -329,7 +339,10 @@ def compare(
         seed=seed,
         noise_floor=noise_floor,
     )
-    entries = _resolve(scorers, models), _resolve(benchmarks, cards)
+    entries = (
+        _resolve("scorers", scorers, models, (Scorer, ModelCard)),
+        _resolve("benchmarks", benchmarks, cards, (Benchmark, BenchmarkCard)),
+    )
     for name in sorted(options.keys() - {"on_error"}):  # which says how benchmarks are read, too
         if entries[0] and all(isinstance(entry, Scorer) for entry in entries[0]):
             raise InputError(
@@ -417,11 +430,21 @@ def _evaluate_on_all(
     ]
 
 
-def _resolve(entries: Any, registry: Registry[Any, Any]) -> list[Any]:
-    """Return scorers or benchmarks as a list in which cards replace names."""
-    if isinstance(entries, (str, Card, Scorer, Benchmark)):
+def _resolve(
+    argument: str, entries: Any, registry: Registry[Any, Any], kinds: tuple[type, ...]
+) -> list[Any]:
+    """Return scorers or benchmarks as a list in which cards replace names and files."""
+    names = (str, os.PathLike)
+    is_several = isinstance(entries, Iterable) and not isinstance(entries, (type, Mapping))
+    if isinstance(entries, (*names, *kinds)) or not is_several:
         entries = [entries]
-    return [registry.card(entry) if isinstance(entry, str) else entry for entry in entries]
+    resolved = [registry.card(e) if isinstance(e, names) else e for e in entries]
+    for entry in resolved:
+        if not isinstance(entry, kinds):
+            more = ", which t2v_eval.from_function makes of a function" if callable(entry) else ""
+            wanted = f"names, files or objects of {kinds[0].__name__}{more}"
+            raise wrong_type(argument, entry, wanted)
+    return resolved
 
 
 def _human(run: Run, n: int, i: int, j: int) -> float | None:

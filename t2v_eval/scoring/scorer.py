@@ -145,7 +145,7 @@ class Scorer(PythonObject, ABC):
     def store(self, store: str | Path | Store | None) -> None:
         if store is not None:
             self.check_versioned()
-        self._store = Store(store) if isinstance(store, (str, Path)) else store
+        self._store = store if store is None or isinstance(store, Store) else Store(store)
 
     def check_versioned(self) -> None:
         """Check that the scorer's id changes with its formula, so that a store is safe.

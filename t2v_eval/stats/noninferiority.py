@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -189,9 +190,9 @@ def check_level(margin: float, alpha: float) -> None:
 
     >>> check_level(margin=0.01, alpha=0.05)
     """
-    if not 0 <= margin < math.inf:
+    if not isinstance(margin, Real) or not 0 <= margin < math.inf:
         raise InputError(
             f"`margin={margin!r}`: pass how much worse still passes, 0 or more, as 0.01"
         )
-    if not 0 < alpha < 1:
+    if not isinstance(alpha, Real) or not 0 < alpha < 1:
         raise InputError(f"`alpha={alpha!r}`: pass a number between 0 and 1, as 0.05")

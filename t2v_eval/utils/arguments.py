@@ -1,11 +1,16 @@
-"""What to say about an argument that a class or a call does not take."""
+"""What to say about an argument that a call does not take, or whose value is of another type."""
 
 from __future__ import annotations
 
 import difflib
+import os
 import re
+import reprlib
 from collections.abc import Collection, Iterable
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import Any
+
+from t2v_eval.errors import InputError
 
 _FRAMES = "how many frames of a video are read is said when its scorer is loaded"
 _AUDIO = "sound is not scored here, only images and videos: leave it out"
@@ -88,3 +93,33 @@ def file_endings(name: str, ends: Iterable[str]) -> str:
     *most, last = dict.fromkeys(ends) or [""]
     is_path = "/" in name or "\\" in name or PurePath(name).suffix[1:2].isalpha()
     return f"; a file of your own ends in {', '.join(most)} or {last}" if most and is_path else ""
+
+
+def check_path(argument: str, value: Any) -> Path:
+    """Return the path that an argument holds; ``~`` stands for the home.
+
+    Raises:
+        InputError: the value is no path, or of a user who has no home.
+
+    >>> check_path("folder", "report").name
+    'report'
+    >>> check_path("folder", 3)
+    Traceback (most recent call last):
+    ...
+    t2v_eval.errors.InputError: `folder=3`: pass a path, as a text or a pathlib.Path
+    """
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise wrong_type(argument, value, "a path, as a text or a pathlib.Path")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise InputError(f"{value}: there is no such user; write ./~ for a name with ~") from None
+
+
+def wrong_type(argument: str, value: Any, wanted: str) -> InputError:
+    """Return an error about an argument whose value is of another type.
+
+    >>> str(wrong_type("subset", 3, "a tag or a list of tags"))
+    '`subset=3`: pass a tag or a list of tags'
+    """
+    return InputError(f"`{argument}={reprlib.repr(value)}`: pass {wanted}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from t2v_eval.errors import OutputError
+from t2v_eval.utils.arguments import check_path
 
 
 def check_folder(folder: str | Path) -> Path:
@@ -23,9 +24,10 @@ def check_folder(folder: str | Path) -> Path:
         The path, with ``~`` expanded.
 
     Raises:
+        InputError: it is no path.
         OutputError: it is a file, or not writable.
     """
-    path = Path(folder).expanduser()
+    path = check_path("folder", folder)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as probe:
@@ -53,7 +55,7 @@ def check_file(file: str | Path) -> Path:
         OutputError: it is a folder or a device, has an impossible name, or its folder is not
             writable.
     """
-    path = Path(file).expanduser()
+    path = check_path("file", file)
     try:
         mode = path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):

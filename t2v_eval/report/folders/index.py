@@ -24,6 +24,7 @@ from t2v_eval.report.folders.models import MEAN_SCORE, evaluated_models
 from t2v_eval.report.format import PAGE
 from t2v_eval.report.reader import read_report
 from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.utils.arguments import check_path
 
 COLOURS = 8  # of the style sheet of reports
 WIDTH, HEIGHT, MARGIN = 640, 170, 12  # of a chart, in pixels
@@ -89,7 +90,7 @@ def find_reports(folders: Iterable[str | Path]) -> list[Path]:
     """
     reports: dict[Path, None] = {}
     for folder in folders:
-        top = Path(folder).expanduser()
+        top = check_path("folders", folder)
         if not top.is_dir():
             raise InputError(f"{top}: {'not a folder' if top.exists() else 'no such folder'}")
         before = len(reports)

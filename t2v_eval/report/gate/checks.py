@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from t2v_eval.stats.noninferiority import (
     check_level,
     paired_non_inferiority,
 )
+from t2v_eval.utils.arguments import wrong_type
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
 
 MEAN_SCORE = "score"
@@ -74,8 +76,7 @@ def not_worse(
     True
     """
     check_level(margin, alpha)
-    new = Report.load(new) if isinstance(new, (str, Path)) else new
-    baseline = Report.load(baseline) if isinstance(baseline, (str, Path)) else baseline
+    new, baseline = _report("new", new), _report("baseline", baseline)
     notes: list[str] = []
     checks: list[Comparison | WindowCheck] = []
     for pair in matched_runs(new, baseline, notes):
@@ -105,9 +106,12 @@ def within_window(
     >>> within_window(report, 0, 1).passed, within_window(report, 1.5, 2).passed
     (True, False)
     """
+    for name, limit in (("low", low), ("high", high)):
+        if not isinstance(limit, Real):
+            raise wrong_type(name, limit, "a number")
     if not low <= high:
         raise InputError(f"the window {low:g}:{high:g} is empty: pass the lower limit first")
-    report = Report.load(report) if isinstance(report, (str, Path)) else report
+    report = _report("report", report)
     if not report.runs:
         raise InputError("the report has no runs")
     checks: list[Comparison | WindowCheck] = []
@@ -116,6 +120,15 @@ def within_window(
         value = run.metrics[_known_metric(name, run.metrics, label, run)]
         checks.append(WindowCheck(title(run), label, name, value, low, high))
     return GateResult(checks)
+
+
+def _report(argument: str, report: Report | str | Path) -> Report:
+    """Return a report, or that of a folder."""
+    if isinstance(report, Report):
+        return report
+    if not isinstance(report, (str, Path)):
+        raise wrong_type(argument, report, "a Report or the folder of one")
+    return Report.load(report)
 
 
 def _has_generators(run: Run) -> bool:
@@ -261,7 +274,7 @@ def _samples(pair: Pair, run: Run, which: str) -> BootstrapSamples:
 
 
 def _known_metric(name: str, known: Mapping[str, Any], label: str, run: Run) -> str:
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise InputError(
             f"{label} on {title(run)} has no metric {name!r}; it has {', '.join(known)}"
         )

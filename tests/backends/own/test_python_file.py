@@ -230,7 +230,7 @@ def test_a_callable_and_a_scorer_of_a_file(tmp_path):
 
 def test_an_option_of_a_class_of_a_file_goes_to_it_alone(tmp_path, monkeypatch):
     path = tmp_path / "mine.py"
-    heir = "class Heir(Flat):\n    def __init__(self, **options):\n        super().__init__(**options)\n"
+    heir = "class Heir(Flat):\n    def __init__(self, **options): super().__init__(**options)\n"
     path.write_text(CLASS.replace("VERSION", "") + heir + LENGTHS.format(factor=1))
     loaded = {}
     build = ScorerOptions.load

@@ -16,7 +16,12 @@ from typer.testing import CliRunner
 import t2v_eval
 from t2v_eval.cli.main import app
 from t2v_eval.errors import T2VError
+from t2v_eval.evaluation.agreement import agreement
 from t2v_eval.evaluation.options import open_benchmark
+from t2v_eval.inputs.tables import read_table
+from t2v_eval.report.gate.checks import not_worse, within_window
+from t2v_eval.report.reader import read_report
+from t2v_eval.report.report import Report
 from t2v_eval.stats.bootstrap import bootstrap_interval
 
 FILES = {
@@ -274,6 +279,42 @@ PYTHON = [
     (lambda: compare("scenes", benchmark_options={"m": 1}), "no `m=`", "it takes n, seed"),
     (lambda: open_benchmark("winoground", root="nope").items(), "no folder nope", "`root=`"),
     (lambda: bootstrap_interval(len, 3, resamples=0), "`resamples=0`", "at least 1"),
+    # Values of another type.
+    (lambda: t2v_eval.load(3), "`model=3`", "a name"),
+    (lambda: t2v_eval.list_models(3), "`pattern=3`", "a glob"),
+    (lambda: t2v_eval.load("tiny-clip", store=3), "`store=3`", "a path"),
+    (lambda: t2v_eval.load("tiny-clip", checkpoint=3), "`checkpoint=3`", "a path"),
+    (lambda: t2v_eval.compare(len, "scenes"), "`scorers=<built-in", "from_function"),
+    (lambda: t2v_eval.compare([None], "scenes"), "`scorers=None`", "names"),
+    (lambda: compare([{"image": "0.png"}]), "`benchmarks={'image': '0.png'}`", "files"),
+    (lambda: compare({"image": ["0.png"]}), "`benchmarks={'image'", "files"),
+    (lambda: compare(Path("judged.csv"), columns={"human": "humn"}), "judged.csv", "'humn'"),
+    (lambda: compare("scenes", root=3), "`root=3`", "a path"),
+    (lambda: compare("scenes", root="~nobody-here"), "~nobody-here", "no such user"),
+    (lambda: compare("scenes", subset=3), "`subset=3`", "a tag"),
+    (lambda: compare("scenes", benchmark_options="n=3"), "`benchmark_options='n=3'`", "a dict"),
+    (lambda: compare("prompts.csv", images=3), "`images=3`", "a path"),
+    (lambda: compare("prompts.csv", images=[3]), "`images=3`", "a path"),
+    (lambda: t2v_eval.evaluate("tiny-clip", "scenes"), "`scorer='tiny-clip'`", "t2v_eval.load"),
+    (lambda: t2v_eval.evaluate(scorer(), "scenes"), "`benchmark='scenes'`", "open_benchmark"),
+    (lambda: t2v_eval.generate(3, "prompts.csv", "out"), "`pipeline=3`", "a Generator"),
+    (lambda: t2v_eval.generate("x", ["a cat"], "out"), "`benchmark=['a cat']`", "{'0': 'a cat'}"),
+    (lambda: t2v_eval.generate("x", {"0": "a cat"}, 3), "`folder=3`", "a path"),
+    (lambda: Report.load(3), "`folder=3`", "a path"),
+    (lambda: Report.load(b"report"), "`folder=b'report'`", "a path"),
+    (lambda: read_report(None), "`path=None`", "a path"),
+    (lambda: read_table(3), "`path=3`", "a path"),
+    (lambda: Report(3), "`runs=3`", "evaluate"),
+    (lambda: Report(["report"]), "`runs='report'`", "evaluate"),
+    (lambda: Report([]).write(3), "`folder=3`", "a path"),
+    (lambda: Report([]).write("out", image_pixels="768"), "`image_pixels='768'`", "whole number"),
+    (lambda: not_worse(3, Report([])), "`new=3`", "a Report"),
+    (lambda: not_worse(Report([]), None), "`baseline=None`", "a Report"),
+    (lambda: not_worse(Report([]), Report([]), margin="0.01"), "`margin='0.01'`", "0.01"),
+    (lambda: not_worse(Report([]), Report([]), alpha=None), "`alpha=None`", "0.05"),
+    (lambda: within_window(Report([]), None, 1), "`low=None`", "a number"),
+    (lambda: agreement({"human": [1]}, "human", ["s"]), "`rows={'human': [1]}`", "read_table"),
+    (lambda: agreement([{"h": 1}], "h", ["h"], group=3), "`group=3`", "a column"),
 ]
 
 

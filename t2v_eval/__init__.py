@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from t2v_eval.api import list_benchmarks, list_models, list_templates, load, score
     from t2v_eval.errors import T2VError, T2VWarning
     from t2v_eval.evaluation.benchmark import Benchmark, Item
+    from t2v_eval.evaluation.distances.distance import distance
     from t2v_eval.evaluation.ratings.battle_table import read_battles
     from t2v_eval.evaluation.ratings.rating import ratings_from_battles
     from t2v_eval.evaluation.run import evaluate
@@ -79,6 +80,7 @@ _NAMES_BY_MODULE = {
     "evaluation.benchmark": "Benchmark Item",
     "evaluation.ratings.battle_table": "read_battles",
     "evaluation.ratings.rating": "ratings_from_battles",
+    "evaluation.distances.distance": "distance",
     "evaluation.run": "evaluate",
     "errors": "T2VError T2VWarning",
     "local.dual_encoder": "EmbeddingScorer",
@@ -121,6 +123,7 @@ __all__ = [
     "VQAScore",
     "Video",
     "compare",
+    "distance",
     "evaluate",
     "from_function",
     "generate",

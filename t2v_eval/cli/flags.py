@@ -34,6 +34,8 @@ PARAMETERS = {
     "benchmarks": ["benchmark"],
     "columns": ["column"],
     "file": ["out"],
+    "metrics": ["metric"],
+    "metric_options": ["metric_option"],
     "folder": ["out", "root"],
     "question_template": ["question"],
     "scorers": ["model"],

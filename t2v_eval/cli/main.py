@@ -13,6 +13,7 @@ from t2v_eval.cli import console
 from t2v_eval.cli.agree import agree
 from t2v_eval.cli.caption import caption
 from t2v_eval.cli.data import data
+from t2v_eval.cli.distance import distance
 from t2v_eval.cli.evaluate import demo, evaluate
 from t2v_eval.cli.flags import App
 from t2v_eval.cli.gate import gate
@@ -60,6 +61,7 @@ app.add_typer(report, name="report")
 app.add_typer(reports, name="reports")
 app.command()(agree)
 app.command()(data)
+app.command()(distance)
 app.command()(gate)
 app.command()(generate)
 app.command()(power)

@@ -383,11 +383,36 @@ def parse_options(pairs: Sequence[str] | None, name: str = "--option") -> dict[s
     >>> parse_options(["scale=2.5", "flip=true", "style=vivid"])
     {'scale': 2.5, 'flip': True, 'style': 'vivid'}
     """
-    options = {}
     for pair in pairs or ():
-        key, equals, value = pair.partition("=")
+        key, equals, _ = pair.partition("=")
         if not equals or not key.isidentifier():
             raise InputError(f"{name} {pair!r}: write KEY=VALUE, for example scale=2.5")
+    return _values(pairs)
+
+
+def parse_metric_options(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Parse ``metric.option=value`` pairs; values are read as by `parse_options`.
+
+    Raises:
+        InputError: a pair is not of this form.
+
+    >>> parse_metric_options(["precision.k=3"])
+    {'precision.k': 3}
+    """
+    for pair in pairs or ():
+        key, equals, _ = pair.partition("=")
+        metric, _, option = key.partition(".")
+        if not (equals and metric and option.isidentifier()):
+            raise InputError(
+                f"--metric-option {pair!r}: write METRIC.OPTION=VALUE, for example precision.k=3"
+            )
+    return _values(pairs)
+
+
+def _values(pairs: Sequence[str] | None) -> dict[str, Any]:
+    options = {}
+    for pair in pairs or ():
+        key, _, value = pair.partition("=")
         try:
             options[key] = json.loads(value)
         except ValueError:

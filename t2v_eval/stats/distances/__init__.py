@@ -14,5 +14,6 @@ A row of a feature matrix is an image; `reference` are the images that a generat
 | `sliced` | MIND: sliced Wasserstein distance |
 | `inception` | inception score, of logits |
 | `extrapolation` | the value at infinitely many images |
+| `resampling` | bootstrap intervals over rows |
 | `neighbours` | nearest rows, in blocks |
 """

@@ -40,7 +40,7 @@ def check_features(name: str, features: Features, least: int = 2) -> Features:
     if len(array) < least:
         raise InputError(f"{name} has {len(array)} row(s): pass at least {least}")
     if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float64)
+        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     for start in range(0, len(array), BLOCK):
         bad = ~np.isfinite(array[start : start + BLOCK]).all(axis=1)
         if bad.any():
@@ -92,7 +92,7 @@ def check_dimensions(reference: int, images: int) -> None:
 
 
 def blocks(
-    features: Features, centre: FloatArray | None = None, rows: int = BLOCK
+    features: NDArray[np.number[Any]], centre: FloatArray | None = None, rows: int = BLOCK
 ) -> Iterator[tuple[slice, FloatArray]]:
     """Yield blocks of rows in float64, each with its place.
 

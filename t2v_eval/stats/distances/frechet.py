@@ -191,7 +191,9 @@ def fid_bias(covariance: FloatArray, n: int, m: int) -> float:
     return float((1 / n + 1 / m) * (values.sum() + pairs / 2))
 
 
-def fid_influence(reference: Features, images: Features) -> tuple[FloatArray, FloatArray]:
+def fid_influence(
+    reference: Features, images: Features, of: tuple[Moments, Moments] | None = None
+) -> tuple[FloatArray, FloatArray]:
     """Compute how much each row moves FID: its influence function at both sets.
 
     FID of reweighted rows is FID + w1 . i1 / n + w2 . i2 / m to the first order, with the weights
@@ -203,6 +205,7 @@ def fid_influence(reference: Features, images: Features) -> tuple[FloatArray, Fl
     Args:
         reference: shape (n, d), n > d.
         images: shape (m, d), m > d.
+        of: the moments of both, where they are known.
 
     Returns:
         The influences of both sets, shapes (n,) and (m,), of mean 0.
@@ -221,11 +224,20 @@ def fid_influence(reference: Features, images: Features) -> tuple[FloatArray, Fl
             f"sets of {len(first)} and {len(second)} rows with {first.shape[1]} features: the "
             "influence of a row on FID needs more rows than features"
         )
-    one, other = moments(first), moments(second)
+    one, other = of or (moments(first), moments(second))
     gap = one.mean - other.mean
+    transport = _transport(_regular(one.covariance), _regular(other.covariance))
     return (
-        _influence(first, one, 2 * gap, _transport(one.covariance, other.covariance)),
-        _influence(second, other, -2 * gap, _transport(other.covariance, one.covariance)),
+        _influence(first, one, 2 * gap, transport),
+        _influence(second, other, -2 * gap, np.asarray(np.linalg.inv(transport), np.float64)),
+    )
+
+
+def _regular(covariance: FloatArray) -> FloatArray:
+    """Return a covariance that can be inverted, also where a feature never varies."""
+    smallest = 1e-10 * np.trace(covariance) / len(covariance)
+    return np.asarray(
+        covariance + max(smallest, np.finfo(np.float64).tiny) * np.eye(len(covariance))
     )
 
 

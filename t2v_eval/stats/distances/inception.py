@@ -16,6 +16,7 @@ from t2v_eval.errors import InputError
 from t2v_eval.stats.bootstrap import IntArray
 from t2v_eval.stats.distances.extrapolation import extrapolate
 from t2v_eval.stats.distances.features import Features, check_features
+from t2v_eval.stats.distances.resampling import Counts, weighted_sums
 from t2v_eval.utils.arrays import FloatArray
 
 Remainder: TypeAlias = Literal["drop", "spread"]
@@ -83,6 +84,40 @@ def _score(logits: Features) -> float:
     with np.errstate(divide="ignore"):
         own, shared = (p * log_p).sum(axis=1), np.where(mean > 0, mean * np.log(mean), 0).sum()
     return float(np.exp(own.mean() - shared))
+
+
+def resampled_inception_scores(logits: Features, counts: Counts, splits: int = 10) -> FloatArray:
+    """Compute the mean inception score of the parts of each resample, in the order of the rows.
+
+    Args:
+        logits: shape (n, classes).
+        counts: how often each resample holds each row, shape (n, B).
+        splits: the number of parts.
+
+    Returns:
+        Shape (B,); NaN where a resample has no row of a part.
+
+    Raises:
+        InputError: as `inception_scores`.
+
+    >>> logits = np.random.default_rng(0).normal(size=(40, 5))
+    >>> every = np.ones((40, 1), np.int64)
+    >>> bool(np.isclose(resampled_inception_scores(logits, every), inception_scores(logits).mean()))
+    True
+    """
+    rows = check_features("logits", logits, least=1)
+    parts = split_rows(len(rows), splits)
+    total = np.zeros(counts.shape[1])
+    for part in parts:
+        log_p = log_softmax(rows[part].astype(np.float64), axis=1)
+        p, of_part = np.exp(log_p), counts[part]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            n = of_part.sum(axis=0, dtype=np.float64)
+            mean = weighted_sums(of_part, p) / n[:, None]
+            own = weighted_sums(of_part, (p * log_p).sum(axis=1)) / n
+            shared = np.where(mean > 0, mean * np.log(mean), 0).sum(axis=1)
+        total += np.exp(own - shared)
+    return total / splits
 
 
 def inception_score_infinity(

@@ -10,9 +10,10 @@ computed in blocks, so that no n x n matrix is held.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats.bootstrap import IntArray
@@ -21,6 +22,8 @@ from t2v_eval.utils.arrays import FloatArray
 
 Kernel: TypeAlias = Callable[[FloatArray, FloatArray], FloatArray]
 """A function of rows (n, d) and rows (m, d) that returns the kernel of all pairs, (n, m)."""
+Weights: TypeAlias = NDArray[np.number[Any]]
+"""Weights of n rows in B samples, shape (n, B), of any type of number."""
 
 
 def polynomial_kernel(
@@ -94,7 +97,7 @@ def discrepancy(
     reference: Features,
     images: Features,
     kernel: Kernel,
-    weights: tuple[FloatArray, FloatArray] | None = None,
+    weights: tuple[Weights, Weights] | None = None,
 ) -> Discrepancy:
     """Compute MMD^2 for one or many weightings of rows, such as bootstrap counts, in one pass.
 
@@ -118,26 +121,31 @@ def discrepancy(
     u, v = weights or (np.ones((len(x), 1)), np.ones((len(y), 1)))
     pairs_x, own_x = _within(x, kernel, u)
     pairs_y, own_y = _within(y, kernel, v)
-    across = 2 * _across(x, y, kernel, u, v) / (u.sum(axis=0) * v.sum(axis=0))
-    unbiased = pairs_x / _pairs(u) + pairs_y / _pairs(v) - across
-    biased = (pairs_x + own_x) / u.sum(axis=0) ** 2 + (pairs_y + own_y) / v.sum(axis=0) ** 2
+    total_u, total_v = (w.sum(axis=0, dtype=np.float64) for w in (u, v))
+    across = 2 * _across(x, y, kernel, u, v) / (total_u * total_v)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one row has no pairs
+        unbiased = pairs_x / _pairs(u) + pairs_y / _pairs(v) - across
+    biased = (pairs_x + own_x) / total_u**2 + (pairs_y + own_y) / total_v**2
     return Discrepancy(unbiased, np.asarray(biased - across))
 
 
-def _pairs(weights: FloatArray) -> FloatArray:
+def _pairs(weights: Weights) -> FloatArray:
     """Return the total weight of ordered pairs of different rows, shape (B,)."""
-    return np.asarray(weights.sum(axis=0) ** 2 - (weights**2).sum(axis=0))
+    total = np.zeros(weights.shape[1])
+    for _, block in blocks(weights):
+        total -= (block**2).sum(axis=0)
+    return np.asarray(total + weights.sum(axis=0, dtype=np.float64) ** 2)
 
 
-def _within(x: Features, kernel: Kernel, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _within(x: Features, kernel: Kernel, weights: Weights) -> tuple[FloatArray, FloatArray]:
     """Return the weighted sums over pairs of different rows, and of rows with themselves."""
     pairs, own = np.zeros((2, weights.shape[1]))
     for place, block in blocks(x):
-        of_block = weights[place]
+        of_block = weights[place].astype(np.float64)
         for other_place, other in blocks(x[place.start :]):
             if other_place.start:
                 shifted = slice(place.start + other_place.start, place.start + other_place.stop)
-                values = kernel(block, other) @ weights[shifted]
+                values = kernel(block, other) @ weights[shifted].astype(np.float64)
                 pairs += 2 * np.einsum("ib,ib->b", of_block, values)
                 continue
             square = kernel(block, block)
@@ -147,14 +155,12 @@ def _within(x: Features, kernel: Kernel, weights: FloatArray) -> tuple[FloatArra
     return pairs, own
 
 
-def _across(
-    x: Features, y: Features, kernel: Kernel, of_x: FloatArray, of_y: FloatArray
-) -> FloatArray:
+def _across(x: Features, y: Features, kernel: Kernel, of_x: Weights, of_y: Weights) -> FloatArray:
     """Return the weighted sums over all pairs of a row of x and a row of y, shape (B,)."""
     total = np.zeros(of_x.shape[1])
     for place, block in blocks(x):
         for other_place, other in blocks(y):
-            values = kernel(block, other) @ of_y[other_place]
+            values = kernel(block, other) @ of_y[other_place].astype(np.float64)
             total += np.einsum("ib,ib->b", of_x[place], values)
     return total
 

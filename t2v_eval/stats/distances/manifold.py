@@ -53,7 +53,38 @@ class Overlap(NamedTuple):
         return float(2 * precision * recall / max(1e-5, precision + recall))
 
 
-def overlap(reference: Features, images: Features, k: int = 5, *, closed: bool = False) -> Overlap:
+def ball_radii(features: Features, k: int) -> FloatArray:
+    """Compute the squared distance of each row to its k-th nearest other row.
+
+    Args:
+        features: shape (n, d).
+        k: from 1 to n - 1.
+
+    Returns:
+        Shape (n,).
+
+    Raises:
+        InputError: `k` is out of its range.
+
+    >>> ball_radii(np.array([[0.0], [1.0], [3.0]]), 1)
+    array([1., 1., 4.])
+    """
+    if not 1 <= k < len(features):
+        raise InputError(
+            f"`k={k}`: of {len(features)} rows, each has {len(features) - 1} others; pass a k from "
+            "1 to that"
+        )
+    return nearest(features, features, k).squares[:, -1]
+
+
+def overlap(
+    reference: Features,
+    images: Features,
+    k: int = 5,
+    *,
+    closed: bool = False,
+    radii: FloatArray | None = None,
+) -> Overlap:
     """Compute precision, recall, density and coverage of images.
 
     Args:
@@ -61,6 +92,7 @@ def overlap(reference: Features, images: Features, k: int = 5, *, closed: bool =
         images: shape (m, d), m > k.
         k: which nearest neighbour a ball reaches to; the row itself does not count.
         closed: whether a ball holds its surface: no as prdc, yes as torch-fidelity.
+        radii: `ball_radii` of the reference, where they are known.
 
     Raises:
         InputError: see `check_pair`, or a set has no k neighbours.
@@ -70,13 +102,9 @@ def overlap(reference: Features, images: Features, k: int = 5, *, closed: bool =
     {'precision': 1.0, 'recall': 1.0, 'density': 1.75, 'coverage': 1.0}
     """
     first, second = check_pair(reference, images)
-    for name, rows in (("the reference has", first), ("the images have", second)):
-        if not 1 <= k < len(rows):
-            raise InputError(f"`k={k}`: {name} {len(rows)} rows; pass 1 to {len(rows) - 1}")
-    radii = nearest(first, first, k).squares[:, -1]
+    radii = ball_radii(first, k) if radii is None else radii
     of_reference = count_inside(first, radii, second, closed=closed)
-    own_radii = nearest(second, second, k).squares[:, -1]
-    of_images = count_inside(second, own_radii, first, closed=closed)
+    of_images = count_inside(second, ball_radii(second, k), first, closed=closed)
     return Overlap(
         precision=(of_reference.balls > 0).astype(np.float64),
         recall=(of_images.balls > 0).astype(np.float64),
@@ -107,7 +135,7 @@ def realism(reference: Features, images: Features, k: int = 5) -> FloatArray:
     array([2.   , 0.125])
     """
     first, second = check_pair(reference, images, least=1)
-    radii = nearest(first, first, k).squares[:, -1]
+    radii = ball_radii(first, k)
     small = radii < np.median(radii)
     if not small.any():
         raise InputError(

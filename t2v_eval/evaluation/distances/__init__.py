@@ -1,0 +1,1 @@
+"""Distances between a reference and the images of generators: files, metrics, cautions, results."""

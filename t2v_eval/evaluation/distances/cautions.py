@@ -1,0 +1,212 @@
+"""What must be known to read a distance: few images, unequal numbers, other networks, copies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from t2v_eval.errors import InputError
+from t2v_eval.evaluation.distances.feature_set import FeatureSet
+from t2v_eval.evaluation.distances.metrics import METRICS, DistanceMetric
+from t2v_eval.stats.distances.features import Features
+from t2v_eval.stats.distances.frechet import fid_bias
+
+MANY = 10_000
+"""Images from which on FID is customary."""
+
+SUBSET = 1000
+"""Images of a subset of kid-subsets, as published."""
+
+OF_MOMENTS = ("fid", "fid-infinity", "mifid")
+"""Metrics of covariances, which few images make singular."""
+
+_MADE_BY = ("network", "weights", "dtype", "layer")
+
+
+def check_usable(
+    metric: DistanceMetric, reference: FeatureSet | None, images: FeatureSet, allow_few: bool
+) -> None:
+    """Check that two sets have what a metric needs.
+
+    Args:
+        metric: the metric.
+        reference: the reference; None where there is none.
+        images: the images.
+        allow_few: whether covariances of fewer images than features are allowed.
+
+    Raises:
+        InputError: they do not.
+
+    >>> check_usable(METRICS["vendi"], None, FeatureSet("mine", np.ones((3, 2))), False)
+    """
+    sides = [images] if metric.alone else [reference, images]
+    for side in sides:
+        if side is None:
+            raise InputError(f"{metric.name} compares images with a reference: pass `reference=`")
+        if metric.needs == "logits" and side.logits is None:
+            raise InputError(
+                f"{side.name} holds no logits, which {metric.name} needs: pass an .npz file with "
+                "an array `logits`, a row of the classifier's outputs for each image"
+            )
+        needs_rows = metric.needs == "features" or (
+            metric.name == "fid-infinity" and side is images
+        )
+        if needs_rows and side.features is None:
+            held = "mean and covariance" if side.known_moments is not None else "logits"
+            raise InputError(
+                f"{side.name} holds {held} alone, and {metric.name} needs features of each image: "
+                "pass images, or an .npz file with an array `features`"
+            )
+        if metric.needs == "moments" and side.dimensions is None:
+            raise InputError(f"{side.name} holds logits alone, and {metric.name} needs features")
+        if metric.name in OF_MOMENTS and not allow_few:
+            _check_many(metric.name, side)
+    if not metric.alone and reference is not None:
+        check_same_network(reference, images)
+
+
+def _check_many(name: str, side: FeatureSet) -> None:
+    few = side.features is not None and len(side.features) <= side.features.shape[1]
+    if few and side.features is not None:
+        n, d = side.features.shape
+        raise InputError(
+            f"{side.name} has n = {n} images and d = {d} features: with no more images than "
+            f"features, {name} says more about their number than about the images. Use kid or "
+            f"cmmd, pass more than {d} images, or `allow_few=True`"
+        )
+
+
+def check_same_network(reference: FeatureSet, images: FeatureSet) -> None:
+    """Check that the features of two sets are of one network.
+
+    Args:
+        reference: the reference.
+        images: the images.
+
+    Raises:
+        InputError: they have unequal numbers of features, or files say that networks differ.
+
+    >>> check_same_network(FeatureSet("a", np.ones((3, 2))), FeatureSet("b", np.ones((5, 2))))
+    """
+    one, other = reference.dimensions, images.dimensions
+    if one is not None and other is not None and one != other:
+        raise InputError(
+            f"{reference.name} has {one} features an image and {images.name} {other}: pass "
+            "features of the same network"
+        )
+    for key in _MADE_BY:
+        first, second = reference.extractor.get(key), images.extractor.get(key)
+        if first is not None and second is not None and first != second:
+            raise InputError(
+                f"{reference.name} was made with {key} {first!r} and {images.name} with "
+                f"{second!r}: extract both with the same network"
+            )
+
+
+def cautions(
+    reference: FeatureSet | None, images: FeatureSet, names: Sequence[str], others: Sequence[int]
+) -> list[str]:
+    """Return what must be known to read the distances of a pair, most important first.
+
+    Args:
+        reference: the reference; None where there is none.
+        images: the images.
+        names: the metrics that are computed.
+        others: numbers of images of the other generators in the same call.
+
+    >>> rows = np.random.default_rng(0).normal(size=(40, 2))
+    >>> reference, images = FeatureSet("a", rows[:20]), FeatureSet("b", rows[20:])
+    >>> cautions(reference, images, ["fid"], [])[0].split(",")[0]
+    'b: 20 images. FID is too high for few images'
+    """
+    compares = any(not METRICS[name].alone for name in names)
+    both = [reference, images] if reference is not None and compares else [images]
+    result: list[str] = []
+    if reference is not None and any(name in OF_MOMENTS for name in names):
+        result += _of_few(reference, images)
+    count = images.count
+    if count is not None and any(other != count for other in others):
+        said = " and ".join(f"{n:,}" for n in sorted({*others, count}))
+        result.append(
+            f"{images.name}: generators have unequal numbers of images ({said}); only kid is "
+            "comparable between them"
+        )
+    if reference is not None and compares:
+        result += _of_extraction(reference, images)
+    for side in both:
+        result += _of_files(side)
+        if side.features is not None:
+            repeated = len(side.features) - len(_hashes(side.features))
+            if repeated:
+                result.append(f"{side.name}: {repeated} of {side.count} rows repeat another row")
+    least = min(side.count or SUBSET for side in both)
+    if "kid-subsets" in names and least < SUBSET:
+        result.append(f"{images.name}: subsets of kid-subsets have {least} images, not {SUBSET:,}")
+    return result
+
+
+def _of_few(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
+    n, m, d = reference.count, images.count, images.dimensions
+    if m is None or m >= MANY or d is None:
+        return
+    said = ""
+    if m > d and (n is None or n > d):
+        # A file of statistics does not say its number, which is large where it is published.
+        bias = fid_bias(reference.moments.covariance, n or 10**9, m)
+        said = f", by about {bias:.3g} here"
+    yield (
+        f"{images.name}: {m:,} images. FID is too high for few images{said}; compare it only at "
+        "equal numbers, or use kid"
+    )
+    for side in (reference, images):
+        if side.count is not None and side.count <= d:
+            yield (
+                f"{side.name}: {side.count:,} images and {d:,} features; its covariance is singular"
+            )
+
+
+def _of_extraction(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
+    first, second = reference.extractor, images.extractor
+    if bool(first) != bool(second):
+        known, unknown = (reference, images) if first else (images, reference)
+        yield (
+            f"{unknown.name} does not say what made its features; those of {known.name} may be of "
+            "another network or resizer"
+        )
+    if first.get("resize", second.get("resize")) != second.get("resize", first.get("resize")):
+        yield (
+            f"{reference.name} was resized by {first['resize']!r} and {images.name} by "
+            f"{second['resize']!r}: FID differs between resizers"
+        )
+    if reference.features is not None and images.features is not None:
+        shared = len(_hashes(reference.features) & _hashes(images.features))
+        if shared:
+            yield (
+                f"{images.name}: {shared} rows are in {reference.name}, too; a distance to images "
+                "that a set holds itself is too low"
+            )
+
+
+def _of_files(side: FeatureSet) -> Iterator[str]:
+    """Yield what the files of images were like, where their features say so."""
+    notes: dict[str, Any] = side.extractor.get("files") or {}
+    for key, said in (
+        ("unreadable", "images that cannot be read, and are left out"),
+        ("grayscale", "grayscale images"),
+        ("rotated", "images turned as their EXIF data say"),
+        ("transparent", "images with transparent parts, shown on white"),
+        ("sizes", "different resolutions"),
+    ):
+        value = notes.get(key)
+        count = len(value) if isinstance(value, list) else value
+        if count and (key != "sizes" or count > 1):
+            yield f"{side.name}: {count} {said}"
+
+
+def _hashes(features: Features) -> set[bytes]:
+    """Return the different rows, as hashes of their values in float32."""
+    rows = (row.astype(np.float32).tobytes() for row in features)
+    return {hashlib.blake2b(row, digest_size=16).digest() for row in rows}

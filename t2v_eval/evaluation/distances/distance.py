@@ -1,0 +1,156 @@
+"""Compare sets of images with a reference: `t2v_eval.distance`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from t2v_eval.errors import InputError
+from t2v_eval.evaluation.distances.cautions import MANY, cautions, check_usable
+from t2v_eval.evaluation.distances.feature_set import FeatureSet, Source, as_feature_set
+from t2v_eval.evaluation.distances.metrics import METRICS, Pair, metric_of, options_of
+from t2v_eval.evaluation.distances.result import Distances, PairDistances
+from t2v_eval.stats.bootstrap import check_count
+
+
+def distance(
+    reference: Source | None,
+    images: Source | Sequence[Source],
+    metrics: str | Sequence[str] = ("fid",),
+    *,
+    metric_options: Mapping[str, Any] | None = None,
+    by: Literal["folder"] | None = None,
+    allow_few: bool = False,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str], None] | None = None,
+) -> Distances:
+    """Compute distances between a reference and the images of one or several generators.
+
+    Where FID is asked for and there are fewer than 10,000 images, FID-infinity is computed too.
+    Intervals are 95 %, by bootstrap over rows: of both sets for fid (to the first order, since
+    repeated rows would bias it), kid and cmmd; of the images for precision, density, authpct and
+    inception-score; of the reference for recall and coverage. Other metrics have none.
+
+    Args:
+        reference: the images that a generator should match: an `.npz` file of features, of mean
+            and covariance (pytorch-fid), or a matrix with a row of features for each image. None
+            where all metrics look at the images alone.
+        images: the images of a generator, or of several, in the same forms.
+        metrics: names of `t2v_eval.evaluation.distances.metrics.METRICS`.
+        metric_options: values by "METRIC.OPTION", such as {"kid-subsets.size": 500}.
+        by: "folder" compares the images of each sub-folder on its own with the whole reference.
+        allow_few: compute FID also where a set has no more images than features.
+        resamples: the number of bootstrap resamples; 0 for no intervals.
+        seed: the random seed of subsets, directions and resamples.
+        progress: called with a line before each metric.
+
+    Returns:
+        The metrics of each set of images, with what must be known to read them.
+
+    Raises:
+        InputError: a file or an argument cannot be used, or a set lacks what a metric needs.
+        UnknownNameError: no metric has this name.
+
+    >>> rng = np.random.default_rng(0)
+    >>> reference, images = rng.normal(size=(500, 8)), rng.normal(size=(400, 8)) + 0.5
+    >>> result = distance(reference, images, ["kid", "precision"], resamples=100)
+    >>> result["kid"].low > 0
+    True
+    >>> list(result.to_json()["pairs"][0]["counts"].values())
+    [500, 400]
+    """
+    names = _names(metrics)
+    options = _options(names, metric_options or {})
+    check_count("resamples", resamples, 0)
+    check_count("seed", seed, 0)
+    if by not in (None, "folder"):
+        raise InputError(f"`by={by!r}`: pass 'folder', or leave it out")
+    base = None if reference is None else as_feature_set(reference, "reference")
+    sets = list(_sets(images, by))
+    for images_of in sets:
+        for name in names:
+            check_usable(METRICS[name], base, images_of, allow_few)
+    counts = [] if by else [one.count for one in sets if one.count is not None]
+    pairs = []
+    for images_of in sets:
+        pair = Pair(base or FeatureSet("none"), images_of, seed, resamples)
+        values = {}
+        asked = _with_infinity(names, images_of)
+        for name in asked:
+            if progress is not None:
+                progress(f"{images_of.name}: {name}")
+            try:
+                values[name] = METRICS[name].compute(pair, **options.get(name, {}))
+            except InputError as error:
+                raise InputError(f"{images_of.name}, {name}: {error}") from error
+        compares = base is not None and not all(METRICS[name].alone for name in names)
+        pairs.append(
+            PairDistances(
+                base.name if base is not None and compares else None,
+                images_of.name,
+                {"reference": base.count if base and compares else None, "images": images_of.count},
+                values,
+                tuple(cautions(base, images_of, asked, counts)),
+            )
+        )
+    return Distances(_made_by(base, sets), tuple(pairs))
+
+
+def _names(metrics: str | Sequence[str]) -> list[str]:
+    names = list(dict.fromkeys([metrics] if isinstance(metrics, str) else metrics))
+    if not names:
+        raise InputError(f"`metrics=[]`: pass one or more of {', '.join(METRICS)}")
+    for name in names:
+        metric_of(name)
+    return names
+
+
+def _options(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the options of each metric, all of which must be asked for."""
+    possible = {*names, *(["fid-infinity"] if "fid" in names else [])}
+    for key, value in options.items():
+        name = key.partition(".")[0]
+        metric_of(name)
+        if name not in possible:
+            raise InputError(
+                f"`metric_options={{'{key}': {value!r}}}`: {name} is not computed; add it to "
+                "`metrics=`"
+            )
+    return {name: options_of(name, options) for name in possible}
+
+
+def _sets(images: Source | Sequence[Source], by: str | None) -> Iterator[FeatureSet]:
+    single = isinstance(images, (str, os.PathLike, FeatureSet, np.ndarray))
+    sources: list[Any] = [images] if single else list(images)  # type: ignore[arg-type]
+    if not sources:
+        raise InputError("`images=[]`: pass one or more sets of images")
+    for number, source in enumerate(sources, 1):
+        one = as_feature_set(source, "images" if len(sources) == 1 else f"images {number}")
+        if by == "folder":
+            yield from one.by_folder()
+        else:
+            yield one
+
+
+def _with_infinity(names: Sequence[str], images: FeatureSet) -> list[str]:
+    """Return the metrics to compute: FID of few images is shown beside FID-infinity."""
+    features = images.features
+    if "fid" not in names or "fid-infinity" in names or features is None:
+        return list(names)
+    if not features.shape[1] < len(features) < MANY or len(features) < 20:
+        return list(names)
+    place = names.index("fid") + 1
+    return [*names[:place], "fid-infinity", *names[place:]]
+
+
+def _made_by(reference: FeatureSet | None, sets: Sequence[FeatureSet]) -> dict[str, Any]:
+    """Return what made the features, without what concerns the files of one set."""
+    known = [one for one in (reference, *sets) if one is not None]
+    made_by = next((dict(one.extractor) for one in known if one.extractor), {})
+    made_by.pop("files", None)
+    dimensions = next((one.dimensions for one in known if one.dimensions is not None), None)
+    return {**made_by, "dimensions": dimensions}

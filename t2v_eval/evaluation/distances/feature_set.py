@@ -1,0 +1,266 @@
+"""Features of a set of images, and the files that hold them.
+
+| file | holds |
+|---|---|
+| `features`, or clean-fid's `feats` | a row for each image |
+| `logits` | the classifier's outputs for each image, before the softmax |
+| `mu`, `sigma` | mean and covariance, as pytorch-fid and clean-fid write them |
+| `names` | the file name of each row |
+| `extractor` | what made the rows, as JSON |
+
+An `.npz` file holds any of them. Nothing in it is run: pickled objects are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2v_eval.errors import InputError
+from t2v_eval.stats.bootstrap import IntArray
+from t2v_eval.stats.distances.features import Features, check_features
+from t2v_eval.stats.distances.frechet import Moments, moments
+from t2v_eval.stats.distances.manifold import ball_radii
+from t2v_eval.utils.arrays import FloatArray
+from t2v_eval.utils.regular_file import open_regular
+
+Source: TypeAlias = "str | os.PathLike[str] | NDArray[Any] | FeatureSet"
+
+ROWS = ("features", "feats")
+"""Names of arrays of features, a row for each image: ours, and clean-fid's."""
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Features of a set of images: rows, logits, or only mean and covariance.
+
+    Attributes:
+        name: what the set is called, for example its file.
+        features: shape (n, d); None where there are none.
+        logits: shape (n, classes); None where there are none.
+        known_moments: of a file without rows.
+        names: the file name of each row; empty where they are unknown.
+        extractor: what made the features, as JSON can hold it; empty where that is unknown.
+
+    >>> FeatureSet("mine", np.ones((3, 2))).count
+    3
+    """
+
+    name: str
+    features: Features | None = None
+    logits: Features | None = None
+    known_moments: Moments | None = None
+    names: tuple[str, ...] = ()
+    extractor: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def count(self) -> int | None:
+        """The number of images; None where only mean and covariance are known."""
+        rows = self.features if self.features is not None else self.logits
+        return None if rows is None else len(rows)
+
+    @property
+    def dimensions(self) -> int | None:
+        """The number of features of an image; None where there are only logits."""
+        if self.features is not None:
+            return int(self.features.shape[1])
+        return None if self.known_moments is None else len(self.known_moments.mean)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Mean and covariance.
+
+        Raises:
+            InputError: there are no features.
+        """
+        if self.features is not None:
+            return moments(self.features)
+        if self.known_moments is None:
+            raise InputError(f"{self.name} holds no features; this metric needs them")
+        return self.known_moments
+
+    @cached_property
+    def _radii(self) -> dict[int, FloatArray]:
+        return {}
+
+    def ball_radii(self, k: int) -> FloatArray:
+        """Return `manifold.ball_radii` of the rows, computed once for each k."""
+        if k not in self._radii:
+            assert self.features is not None
+            self._radii[k] = ball_radii(self.features, k)
+        return self._radii[k]
+
+    def rows(self, chosen: IntArray, name: str) -> FeatureSet:
+        """Return some rows as a set of its own.
+
+        Args:
+            chosen: the rows.
+            name: what the set is called.
+        """
+        return FeatureSet(
+            name,
+            None if self.features is None else self.features[chosen],
+            None if self.logits is None else self.logits[chosen],
+            names=tuple(self.names[row] for row in chosen) if self.names else (),
+            extractor=self.extractor,
+        )
+
+    def by_folder(self) -> Iterator[FeatureSet]:
+        """Yield the rows of each sub-folder as a set of its own, by name.
+
+        Raises:
+            InputError: the names of the images are unknown.
+        """
+        if not self.names:
+            raise InputError(
+                f"{self.name} holds no names of images, which `by='folder'` needs: pass an .npz "
+                "file with an array `names`"
+            )
+        folders = [str(PurePosixPath(name).parent) for name in self.names]
+        for folder in sorted(set(folders)):
+            rows = np.array([row for row, name in enumerate(folders) if name == folder])
+            yield self.rows(rows, f"{self.name}/{folder}" if folder != "." else self.name)
+
+
+def as_feature_set(source: Source, name: str) -> FeatureSet:
+    """Return the features of a file or an array.
+
+    Args:
+        source: a feature set, a matrix with a row for each image, or an `.npz` file.
+        name: what an array is called.
+
+    Raises:
+        InputError: it cannot be used; see `read_features`.
+
+    >>> as_feature_set(np.ones((3, 2)), "mine").name
+    'mine'
+    """
+    if isinstance(source, FeatureSet):
+        return source
+    if isinstance(source, (str, os.PathLike)):
+        return read_features(source)
+    return FeatureSet(name, check_features(name, source, least=1))
+
+
+def read_features(file: str | os.PathLike[str]) -> FeatureSet:
+    """Read an `.npz` file of features, logits, or mean and covariance.
+
+    Args:
+        file: the file; see this module for the arrays that it may hold.
+
+    Raises:
+        InputError: it is missing, damaged, holds pickled objects, or none of these arrays, or they
+            do not fit together.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.savez(Path(folder) / "a.npz", features=np.ones((3, 2)))
+    ...     read_features(Path(folder) / "a.npz").count
+    3
+    """
+    path = Path(file).expanduser()
+    arrays = _arrays(path)
+    found = [name for name in ROWS if name in arrays]
+    features = arrays[found[0]] if found else None
+    logits = arrays.get("logits")
+    known = _moments(path, arrays) if features is None and "mu" in arrays else None
+    if features is None and logits is None and known is None:
+        raise InputError(
+            f"{path} holds {', '.join(map(repr, arrays)) or 'nothing'}: pass an .npz file with "
+            "`features` or `logits` (a row for each image), or `mu` and `sigma`"
+        )
+    result = FeatureSet(
+        str(file),
+        None if features is None else check_features(f"{path}, {found[0]}", features, least=1),
+        None if logits is None else check_features(f"{path}, logits", logits, least=1),
+        known,
+        tuple(str(name) for name in arrays["names"].ravel()) if "names" in arrays else (),
+        _extractor(path, arrays),
+    )
+    _check_lengths(path, result)
+    return result
+
+
+def _arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a file that this module knows, and placeholders of others."""
+    known = {*ROWS, "logits", "mu", "sigma", "names", "extractor"}
+    try:
+        with open_regular(path) as stream:
+            if not zipfile.is_zipfile(stream):
+                raise InputError(
+                    f"{path} is no complete .npz file: write one with numpy.savez(FILE, features=X)"
+                )
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as archive:
+                return {name: archive[name] if name in known else np.empty(0) for name in archive}
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"{path}: {why}; pass an .npz file of features") from error
+    except InputError:
+        raise
+    except Exception as error:  # whatever NumPy's parsers raise over damaged content
+        why = str(error) or type(error).__name__
+        raise InputError(f"{path} cannot be read as an .npz file of numbers: {why}") from error
+
+
+def _moments(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Moments:
+    mean, sigma = arrays["mu"], arrays.get("sigma")
+    if sigma is None or mean.ndim != 1 or sigma.shape != (len(mean), len(mean)):
+        shape = None if sigma is None else sigma.shape
+        raise InputError(
+            f"{path}: `mu` has shape {mean.shape} and `sigma` {shape}; a file of statistics has d "
+            "means and d x d covariances"
+        )
+    check_features(f"{path}, mu", mean[None], least=1)
+    covariance = check_features(f"{path}, sigma", sigma, least=1).astype(np.float64)
+    if not np.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-6 * np.abs(covariance).max()):
+        raise InputError(f"{path}: `sigma` is not symmetric, so it is no covariance")
+    return Moments(mean.astype(np.float64), (covariance + covariance.T) / 2)
+
+
+def _extractor(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+    if "extractor" not in arrays:
+        return {}
+    try:
+        value = json.loads(str(arrays["extractor"].item()))
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: `extractor` is not a JSON object; leave the array out")
+    return value
+
+
+def _check_lengths(path: Path, features: FeatureSet) -> None:
+    lengths = {
+        "features": None if features.features is None else len(features.features),
+        "logits": None if features.logits is None else len(features.logits),
+        "names": len(features.names) or None,
+    }
+    present = {name: length for name, length in lengths.items() if length is not None}
+    if len(set(present.values())) > 1:
+        said = ", ".join(f"{name}: {length}" for name, length in present.items())
+        raise InputError(
+            f"{path} holds arrays of different lengths ({said}); each has a row an image"
+        )
+
+
+def renamed(features: FeatureSet, name: str) -> FeatureSet:
+    """Return a set under another name.
+
+    Args:
+        features: the set.
+        name: the other name.
+
+    >>> renamed(FeatureSet("a", np.ones((3, 2))), "b").name
+    'b'
+    """
+    return replace(features, name=name)

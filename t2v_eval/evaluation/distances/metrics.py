@@ -1,0 +1,402 @@
+"""The metrics that `t2v_eval.distance` knows by name, with their options and intervals."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from t2v_eval.errors import InputError, UnknownNameError
+from t2v_eval.evaluation.distances.feature_set import FeatureSet
+from t2v_eval.stats.bootstrap import IntArray, Interval
+from t2v_eval.stats.distances import kernel as kernels
+from t2v_eval.stats.distances.diversity import vendi
+from t2v_eval.stats.distances.extrapolation import (
+    fid_infinity,
+    independent_subsets,
+    shuffled_subsets,
+    smallest_subset,
+    subset_sizes,
+)
+from t2v_eval.stats.distances.features import Features
+from t2v_eval.stats.distances.frechet import fid, fid_influence
+from t2v_eval.stats.distances.inception import (
+    Remainder,
+    inception_score_infinity,
+    inception_scores,
+    resampled_inception_scores,
+)
+from t2v_eval.stats.distances.manifold import Overlap, overlap
+from t2v_eval.stats.distances.memorisation import MIFID_THRESHOLD, Side, authenticity, mifid
+from t2v_eval.stats.distances.resampling import (
+    Counts,
+    interval,
+    mean_interval,
+    resample_counts,
+    weighted_sums,
+)
+from t2v_eval.stats.distances.sliced import draw_directions, mind
+
+SubsetDraws = Literal["independent", "shuffled"]
+KidDraws = Literal["clean-fid", "torch-fidelity"]
+MindDraws = Literal["all-rows", "torch-fidelity"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A reference, the images that are compared with it, and how their rows are resampled.
+
+    Attributes:
+        reference: the images that a generator should match.
+        images: the images of a generator.
+        seed: the random seed of subsets, directions and resamples.
+        resamples: the number of resamples; 0 for no intervals.
+
+    >>> rows = np.arange(8.0).reshape(4, 2)
+    >>> Pair(FeatureSet("a", rows), FeatureSet("b", rows), 0, 10).image_counts.shape
+    (4, 10)
+    """
+
+    reference: FeatureSet
+    images: FeatureSet
+    seed: int = 0
+    resamples: int = 1000
+    _overlaps: dict[tuple[int, bool], Overlap] = field(default_factory=dict)
+
+    @cached_property
+    def reference_counts(self) -> Counts:
+        """How often each resample holds each row of the reference."""
+        return resample_counts(self.reference.count or 0, self.resamples, self.seed, stream=0)
+
+    @cached_property
+    def image_counts(self) -> Counts:
+        """How often each resample holds each image."""
+        return resample_counts(self.images.count or 0, self.resamples, self.seed, stream=1)
+
+    def features(self) -> tuple[Features, Features]:
+        """Return the rows of both sets."""
+        assert self.reference.features is not None
+        assert self.images.features is not None
+        return self.reference.features, self.images.features
+
+    def overlap(self, k: int, closed: bool) -> Overlap:
+        """Return `manifold.overlap`, computed once for each k."""
+        if (k, closed) not in self._overlaps:
+            radii = self.reference.ball_radii(k)
+            self._overlaps[k, closed] = overlap(*self.features(), k, closed=closed, radii=radii)
+        return self._overlaps[k, closed]
+
+
+MetricFunction: TypeAlias = Callable[..., Interval]
+"""Computes a metric of a pair; its keywords are the options of the metric."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistanceMetric:
+    """A metric by name.
+
+    Attributes:
+        name: its name.
+        meaning: what it says, in a line.
+        compute: computes it.
+        needs: what both sets must have: "features", rows of them; "moments", rows or mean and
+            covariance; "logits", of the images alone.
+        alone: whether it looks at the images alone.
+
+    >>> METRICS["kid"].needs
+    'features'
+    """
+
+    name: str
+    meaning: str
+    compute: MetricFunction
+    needs: Literal["features", "moments", "logits"] = "features"
+    alone: bool = False
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The options with their defaults."""
+        parameters = inspect.signature(self.compute).parameters.values()
+        return {p.name: p.default for p in parameters if p.name != "pair"}
+
+
+def _no_interval(value: float) -> Interval:
+    return Interval(value, math.nan, math.nan)
+
+
+def _fid(pair: Pair) -> Interval:
+    reference, images = pair.reference, pair.images
+    value = fid(*(_rows_or_moments(side) for side in (reference, images)))
+    if reference.features is None or images.features is None or not pair.resamples:
+        return _no_interval(value)
+    if min(len(reference.features), len(images.features)) <= images.features.shape[1]:
+        return _no_interval(value)
+    known = (reference.moments, images.moments)
+    of_reference, of_images = fid_influence(*pair.features(), known)
+    moved = weighted_sums(pair.reference_counts, of_reference) / len(of_reference)
+    moved += weighted_sums(pair.image_counts, of_images) / len(of_images)
+    result = interval(value, value + moved)
+    return result._replace(low=max(result.low, 0.0))
+
+
+def _rows_or_moments(side: FeatureSet) -> Any:
+    """Return moments, computed once, unless few rows make the covariance singular."""
+    few = side.features is not None and len(side.features) <= side.features.shape[1]
+    return side.features if few else side.moments
+
+
+def _subsets(pair: Pair, smallest: int, points: int, draws: SubsetDraws) -> Iterator[IntArray]:
+    n = pair.images.count or 0
+    sizes = subset_sizes(n, smallest, points)
+    draw = {"independent": independent_subsets, "shuffled": shuffled_subsets}[draws]
+    return draw(n, sizes, pair.seed)
+
+
+def _fid_infinity(
+    pair: Pair,
+    smallest: int | None = None,
+    points: int = 15,
+    draws: SubsetDraws = "independent",
+) -> Interval:
+    assert pair.images.features is not None
+    smallest = smallest or smallest_subset(len(pair.images.features))
+    subsets = _subsets(pair, smallest, points, draws)
+    value, _ = fid_infinity(_rows_or_moments(pair.reference), pair.images.features, subsets)
+    return _no_interval(value)
+
+
+def _kernel(sigma: float | None) -> kernels.Kernel:
+    return kernels.polynomial_kernel if sigma is None else kernels.gaussian_kernel(sigma)
+
+
+def _weights(pair: Pair) -> tuple[kernels.Weights, kernels.Weights]:
+    """Return counts of all rows once, and of each resample."""
+    return tuple(  # type: ignore[return-value]
+        np.concatenate([np.ones((len(counts), 1), counts.dtype), counts], axis=1)
+        for counts in (pair.reference_counts, pair.image_counts)
+    )
+
+
+def _kid(pair: Pair, sigma: float | None = None) -> Interval:
+    unbiased = kernels.discrepancy(*pair.features(), _kernel(sigma), _weights(pair)).unbiased
+    return interval(unbiased[0], unbiased[1:])
+
+
+def _kid_subsets(
+    pair: Pair,
+    subsets: int = 100,
+    size: int | None = None,
+    draws: KidDraws = "clean-fid",
+    sigma: float | None = None,
+) -> Interval:
+    reference, images = pair.features()
+    rows = kernels.draw_subsets(
+        len(reference),
+        len(images),
+        min(1000, len(reference), len(images)) if size is None else size,
+        subsets=subsets,
+        seed=pair.seed,
+        images_first=draws == "clean-fid",
+    )
+    values = kernels.kid_subsets(reference, images, rows, _kernel(sigma))
+    return _no_interval(float(values.mean()))
+
+
+def _cmmd(
+    pair: Pair,
+    normalise: bool = True,
+    sigma: float = kernels.CMMD_SIGMA,
+    scale: float = kernels.CMMD_SCALE,
+) -> Interval:
+    sides = [kernels.unit_rows(side) if normalise else side for side in pair.features()]
+    kernel = kernels.gaussian_kernel(sigma)
+    result = kernels.discrepancy(sides[0], sides[1], kernel, _weights(pair))
+    # Copies of rows in a resample would bias it upwards; the unbiased estimator leaves them out.
+    shift = result.biased[0] - result.unbiased[0]
+    limits = interval(scale * result.biased[0], scale * (result.unbiased[1:] + shift))
+    return limits._replace(low=max(limits.low, 0.0))
+
+
+def _of_overlap(term: str, closed: bool, default: int) -> MetricFunction:
+    of_images = term in ("precision", "density")
+
+    def compute(pair: Pair, k: int = default) -> Interval:
+        terms = getattr(pair.overlap(k, closed), term)
+        return mean_interval(terms, pair.image_counts if of_images else pair.reference_counts)
+
+    return compute
+
+
+def _inception_score(
+    pair: Pair, splits: int = 10, remainder: Remainder = "drop", shuffle: bool = False
+) -> Interval:
+    logits = pair.images.logits
+    assert logits is not None
+    seed = pair.seed if shuffle else None
+    value = float(inception_scores(logits, splits, remainder=remainder, seed=seed).mean())
+    resampled = resampled_inception_scores(logits, pair.image_counts, splits)
+    # A resample holds fewer different images, so the mean of all is moved to the value.
+    centre = np.nanmean(resampled) if np.isfinite(resampled).any() else math.nan
+    return interval(value, value + resampled - centre)
+
+
+def _is_infinity(
+    pair: Pair,
+    smallest: int | None = None,
+    points: int = 15,
+    splits: int = 1,
+    draws: SubsetDraws = "shuffled",
+) -> Interval:
+    assert pair.images.logits is not None
+    smallest = smallest or smallest_subset(len(pair.images.logits))
+    subsets = _subsets(pair, smallest, points, draws)
+    return _no_interval(inception_score_infinity(pair.images.logits, subsets, splits)[0])
+
+
+def _mifid(pair: Pair, threshold: float = MIFID_THRESHOLD, over: Side = "images") -> Interval:
+    return _no_interval(mifid(*pair.features(), threshold, over))
+
+
+def _vendi(pair: Pair, order: float = 1.0) -> Interval:
+    assert pair.images.features is not None
+    return _no_interval(vendi(pair.images.features, order))
+
+
+def _mind(pair: Pair, projections: int = 1000, draws: MindDraws = "all-rows") -> Interval:
+    reference, images = pair.features()
+    if draws == "all-rows":
+        directions = draw_directions(images.shape[1], projections, pair.seed)
+        return _no_interval(mind(reference, images, directions))
+    import torch  # torch-fidelity draws with it
+
+    generator = torch.Generator().manual_seed(pair.seed)
+    n = min(len(reference), len(images))
+    sides = [
+        side if len(side) == n else side[torch.randperm(len(side), generator=generator)[:n].numpy()]
+        for side in (reference, images)
+    ]
+    drawn = torch.randn(projections, images.shape[1], generator=generator).double().numpy()
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    return _no_interval(mind(sides[0], sides[1], drawn))
+
+
+def _authpct(pair: Pair) -> Interval:
+    return mean_interval(100 * authenticity(*pair.features()), pair.image_counts)
+
+
+def _listed() -> Iterator[DistanceMetric]:
+    yield DistanceMetric("fid", "Frechet distance; 0 is best", _fid, "moments")
+    yield DistanceMetric("fid-infinity", "FID at infinitely many images", _fid_infinity, "moments")
+    yield DistanceMetric("kid", "kernel distance of all rows, unbiased; 0 is best", _kid)
+    yield DistanceMetric("kid-subsets", "mean kernel distance of drawn subsets", _kid_subsets)
+    yield DistanceMetric("cmmd", "MMD of unit vectors x 1,000; 0 is best", _cmmd)
+    meanings = {
+        "precision": "share of images among the reference",
+        "recall": "share of the reference among the images",
+        "density": "how densely the reference surrounds the images; about 1 is best",
+        "coverage": "share of the reference with an image near it",
+    }
+    for term, meaning in meanings.items():
+        yield DistanceMetric(term, meaning, _of_overlap(term, False, 5))
+    for term in ("precision", "recall"):
+        said = f"{term} as torch-fidelity, k = 3"
+        yield DistanceMetric(f"{term}-k3", said, _of_overlap(term, True, 3))
+    yield DistanceMetric(
+        "inception-score",
+        "sure and diverse classes; higher is better",
+        _inception_score,
+        "logits",
+        alone=True,
+    )
+    yield DistanceMetric(
+        "is-infinity",
+        "inception score at infinitely many images",
+        _is_infinity,
+        "logits",
+        alone=True,
+    )
+    yield DistanceMetric("mifid", "FID, raised where images are copies", _mifid)
+    yield DistanceMetric("vendi", "effective number of different images", _vendi, alone=True)
+    yield DistanceMetric("mind", "sliced Wasserstein distance x 3 d; 0 is best", _mind)
+    yield DistanceMetric("authpct", "per cent of images that are no likely copies", _authpct)
+
+
+METRICS: Mapping[str, DistanceMetric] = {metric.name: metric for metric in _listed()}
+"""Every metric by name."""
+
+
+def metric_of(name: str) -> DistanceMetric:
+    """Return the metric of a name.
+
+    Args:
+        name: its name.
+
+    Raises:
+        UnknownNameError: no metric has it.
+
+    >>> metric_of("cmmd").name
+    'cmmd'
+    """
+    if name not in METRICS:
+        known = f"The metrics are {', '.join(METRICS)}."
+        raise UnknownNameError.nearest("metric", name, METRICS, known)
+    return METRICS[name]
+
+
+def options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of one metric from those of all.
+
+    Args:
+        name: the metric.
+        options: values by "METRIC.OPTION".
+
+    Raises:
+        InputError: the metric has no such option, or the value is of another type.
+
+    >>> options_of("precision", {"precision.k": 3, "kid-subsets.size": 500})
+    {'k': 3}
+    """
+    metric = metric_of(name)
+    own = {
+        key.partition(".")[2]: value for key, value in options.items() if key.startswith(f"{name}.")
+    }
+    types = inspect.get_annotations(metric.compute)
+    for key, value in own.items():
+        if key not in metric.options:
+            takes = ", ".join(metric.options) or "no options"
+            raise InputError(
+                f"`metric_options={{'{name}.{key}': {value!r}}}`: {name} takes {takes}"
+            )
+        _check_value(f"{name}.{key}", value, metric.options[key], str(types.get(key, "")))
+    return own
+
+
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "SubsetDraws": ("independent", "shuffled"),
+    "KidDraws": ("clean-fid", "torch-fidelity"),
+    "MindDraws": ("all-rows", "torch-fidelity"),
+    "Remainder": ("drop", "spread"),
+    "Side": ("images", "reference"),
+}
+
+
+def _check_value(key: str, value: Any, default: Any, annotation: str) -> None:
+    """Check the type of an option's value by its annotation."""
+    choices = _CHOICES.get(annotation)
+    if choices is not None:
+        good, wanted = value in choices, " or ".join(map(repr, choices))
+    elif isinstance(default, bool):
+        good, wanted = isinstance(value, bool), "true or false"
+    elif "float" in annotation:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        good, wanted = is_number and value > 0, "a number above 0"
+    else:
+        is_whole = isinstance(value, int) and not isinstance(value, bool)
+        good, wanted = is_whole and value > 0, "a whole number above 0"
+    if not good:
+        raise InputError(f"`metric_options={{'{key}': {value!r}}}`: pass {wanted}")

@@ -1,0 +1,267 @@
+"""`distance` and `t2v-eval distance`: what is computed, refused, warned of, and how sure it is."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import t2v_eval
+from t2v_eval.cli.main import app
+from t2v_eval.errors import InputError, UnknownNameError
+from t2v_eval.evaluation.distances.feature_set import FeatureSet, read_features
+from t2v_eval.evaluation.distances.metrics import METRICS
+from t2v_eval.stats.distances.frechet import fid
+from t2v_eval.stats.distances.kernel import cmmd, kid
+
+RNG = np.random.default_rng(0)
+REFERENCE = RNG.normal(size=(300, 6))
+IMAGES = RNG.normal(size=(200, 6)) + 0.4
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write arrays to an .npz file, and return its path."""
+
+    def write(name: str, **arrays: object) -> str:
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, **arrays)
+        return str(path)
+
+    return write
+
+
+def call(*arguments: object, code: int = 0):
+    done = CliRunner().invoke(app, ["distance", *map(str, arguments)])
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_json_has_the_documented_keys(files):
+    reference, images = files("a", features=REFERENCE), files("b", features=IMAGES)
+    flags = ("--metric", "fid", "--metric", "kid", "--resamples", 50, "--json")
+    result = json.loads(call("--reference", reference, "--images", images, *flags).stdout)
+    assert list(result) == ["version", "features", "pairs"]
+    assert result["version"] == 1
+    assert result["features"] == {"dimensions": 6}
+    (pair,) = result["pairs"]
+    assert list(pair) == ["reference", "images", "counts", "metrics", "warnings"]
+    assert pair["reference"], pair["images"] == (reference, images)
+    assert pair["counts"] == {"reference": 300, "images": 200}
+    assert list(pair["metrics"]) == ["fid", "fid-infinity", "kid"]
+    assert list(pair["metrics"]["kid"]) == ["value", "low", "high"]
+    assert pair["metrics"]["fid"]["value"] == pytest.approx(fid(REFERENCE, IMAGES))
+    assert pair["metrics"]["fid-infinity"]["low"] is None
+    assert any("too high for few images" in line for line in pair["warnings"])
+
+
+def test_table_names_metrics_images_and_cautions(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, features in {"a": REFERENCE, "b": IMAGES, "c": IMAGES[:150] * 2}.items():
+        files(name, features=features)
+    flags = ("--reference", "a.npz", "--images", "b.npz", "--images", "c.npz")
+    done = call(*flags, "--resamples", 20)
+    table = " ".join(done.stdout.split())
+    for text in ("a.npz (n = 300)", "b.npz", "c.npz", "fid-infinity", "Frechet distance", "150"):
+        assert text in table
+    assert "unequal numbers of images (150 and 200)" in done.stderr
+
+
+def test_every_metric_is_computed():
+    logits = RNG.normal(size=(200, 5))
+    images = FeatureSet("mine", IMAGES, logits)
+    result = t2v_eval.distance(REFERENCE, images, list(METRICS), resamples=40)
+    for name, value in result.pairs[0].metrics.items():
+        assert math.isfinite(value.value), name
+        if not math.isnan(value.low):
+            assert value.low <= value.value <= value.high, name
+    has_interval = {n for n, v in result.pairs[0].metrics.items() if not math.isnan(v.low)}
+    assert {"fid", "kid", "cmmd", "precision", "recall", "inception-score"} <= has_interval
+    assert result["cmmd"].value == pytest.approx(cmmd(REFERENCE, IMAGES))
+
+
+def test_two_halves_of_one_set_have_a_kid_around_zero():
+    rows = np.random.default_rng(1).normal(size=(400, 16))
+    low, high = t2v_eval.distance(rows[::2], rows[1::2], "kid", resamples=300)["kid"][1:]
+    assert low < 0 < high
+    moved = t2v_eval.distance(rows[::2], rows[1::2] + 0.2, "kid", resamples=300)["kid"]
+    assert moved.low > 0
+
+
+@pytest.mark.parametrize("metric", ["fid", "kid", "cmmd", "precision", "coverage"])
+def test_intervals_are_as_wide_as_samples_differ(metric):
+    """The spread of the metric over new samples of the same two distributions."""
+    rng = np.random.default_rng(2)
+    values, widths = [], []
+    for _ in range(60):
+        x, y = rng.normal(size=(150, 4)), 1.3 * rng.normal(size=(120, 4)) + 0.5
+        result = t2v_eval.distance(x, y, metric, resamples=0 if len(widths) > 4 else 400)[metric]
+        values.append(result.value)
+        if not math.isnan(result.low):
+            widths.append(result.high - result.low)
+    # Of precision and coverage, the other set is held fixed, so they are narrower.
+    ratio = np.mean(widths) / (2 * 1.96 * np.std(values))
+    assert (0.75 if metric in ("fid", "kid", "cmmd") else 0.4) < ratio < 1.35
+
+
+def test_seeds_repeat():
+    options = {"metrics": ["kid", "kid-subsets", "mind", "fid-infinity"], "resamples": 20}
+    one = t2v_eval.distance(REFERENCE, IMAGES, seed=3, **options).to_json()
+    assert one == t2v_eval.distance(REFERENCE, IMAGES, seed=3, **options).to_json()
+    assert one != t2v_eval.distance(REFERENCE, IMAGES, seed=4, **options).to_json()
+
+
+def test_float16_and_float32_are_read(files):
+    for dtype in (np.float16, np.float32):
+        path = files(dtype.__name__, features=IMAGES.astype(dtype))
+        expected = kid(REFERENCE, IMAGES.astype(dtype).astype(np.float64))
+        result = t2v_eval.distance(REFERENCE, path, "kid", resamples=0)
+        assert result["kid"].value == pytest.approx(expected, rel=1e-9)
+
+
+def test_by_folder(files):
+    names = [f"{'cats' if row % 2 else 'dogs/big'}/{row}.png" for row in range(200)]
+    images = files("b", features=IMAGES, names=np.array(names))
+    result = t2v_eval.distance(REFERENCE, images, "kid", by="folder", resamples=0)
+    assert [pair.images for pair in result.pairs] == [f"{images}/cats", f"{images}/dogs/big"]
+    assert result.pairs[0].metrics["kid"].value == pytest.approx(kid(REFERENCE, IMAGES[1::2]))
+    with pytest.raises(InputError, match="`by='folder'`"):
+        t2v_eval.distance(REFERENCE, IMAGES, "kid", by="folder")
+
+
+def test_images_alone_need_no_reference(files):
+    logits = files("b", logits=RNG.normal(size=(60, 5)))
+    flags = ("--metric", "inception-score", "--resamples", 0, "--json")
+    (pair,) = json.loads(call("--images", logits, *flags).stdout)["pairs"]
+    assert pair["reference"] is None
+    assert pair["counts"] == {"reference": None, "images": 60}
+
+
+def test_few_images_are_refused_unless_asked_for(files):
+    few = files("few", features=IMAGES[:6])
+    reference = files("a", features=REFERENCE)
+    done = call("--reference", reference, "--images", few, code=2)
+    assert "n = 6" in done.output and "--allow-few" in done.output
+    done = call("--reference", reference, "--images", few, "--allow-few", "--json")
+    (pair,) = json.loads(done.stdout)["pairs"]
+    assert list(pair["metrics"]) == ["fid"]
+    assert pair["metrics"]["fid"]["low"] is None
+    assert any("covariance is singular" in line for line in pair["warnings"])
+    t2v_eval.distance(REFERENCE, IMAGES[:6], "kid", resamples=0)
+
+
+def test_cautions_of_files(files):
+    def extractor(**more: object) -> np.ndarray:
+        return np.array(json.dumps({"network": "inception", **more}))
+
+    reference = files("a", features=REFERENCE, extractor=extractor(resize="clean"))
+    damaged = {"unreadable": ["a.png"], "grayscale": 3, "sizes": [[9, 9], [8, 8]]}
+    images = files("b", features=IMAGES, extractor=extractor(resize="legacy", files=damaged))
+    result = t2v_eval.distance(reference, images, "kid", resamples=0)
+    said = "\n".join(result.pairs[0].warnings)
+    for text in ("'clean'", "'legacy'", "1 images that cannot", "3 grayscale", "2 different"):
+        assert text in said
+    assert result.features["network"] == "inception"
+    other = files("c", features=IMAGES, extractor=np.array('{"network": "dino"}'))
+    with pytest.raises(InputError, match="network 'inception'.*'dino'"):
+        t2v_eval.distance(reference, other, "kid")
+
+
+def test_copies_are_noticed():
+    images = np.concatenate([REFERENCE[:7], IMAGES, IMAGES[:3]])
+    said = "\n".join(t2v_eval.distance(REFERENCE, images, "kid", resamples=0).pairs[0].warnings)
+    assert "7 rows are in reference" in said
+    assert "3 of 210 rows repeat" in said
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({}, "holds nothing"),
+        ({"other": np.ones(3)}, "holds 'other'"),
+        ({"features": np.array([{}], dtype=object)}, "cannot be read"),
+        ({"features": np.array([["a"]])}, "matrix of numbers"),
+        ({"features": np.ones(4)}, r"shape \(4,\)"),
+        ({"features": np.array([[1.0], [np.inf]])}, "row 1 "),
+        ({"features": np.ones((3, 2)), "names": np.array(["a"])}, "different lengths"),
+        ({"features": np.ones((3, 2)), "extractor": np.array("[]")}, "JSON object"),
+        ({"mu": np.ones(3)}, "`sigma` None"),
+        ({"mu": np.ones(3), "sigma": np.ones((2, 2))}, "d x d"),
+        ({"mu": np.ones(2), "sigma": np.array([[1.0, 5.0], [0.0, 1.0]])}, "not symmetric"),
+    ],
+)
+def test_files_that_cannot_be_used(arrays, message, files):
+    with pytest.raises(InputError, match=message):
+        read_features(files("x", **arrays))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", None])
+def test_files_that_are_no_archives(content, tmp_path):
+    path = tmp_path / "x.npz"
+    if content is None:
+        np.savez(path, features=IMAGES)
+        content = path.read_bytes()[:900]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="no complete"):
+        read_features(path)
+    np.save(tmp_path / "x.npy", IMAGES)
+    for other in ("x.npy", "missing.npz", "."):
+        with pytest.raises(InputError):
+            read_features(tmp_path / other)
+
+
+def test_damaged_members_are_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, features=IMAGES)
+    content = bytearray(path.read_bytes())
+    content[200:260] = bytes(60)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_features(path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"metrics": "kid", "images": FeatureSet("x", logits=IMAGES)}, "x holds logits alone"),
+        ({"metrics": "inception-score"}, "holds no logits"),
+        ({"metrics": "kid", "reference": None}, "`reference=`"),
+        ({"metrics": []}, "`metrics="),
+        ({"images": []}, "`images="),
+        ({"images": np.ones((9, 4))}, "reference has 6 features"),
+        ({"by": "tag"}, "`by='tag'`"),
+        ({"resamples": -1}, "`resamples=-1`"),
+        ({"seed": 0.5}, "`seed=0.5`"),
+        ({"metric_options": {"precision.k": 3}}, "precision is not computed"),
+        ({"metrics": "precision", "metric_options": {"precision.q": 3}}, "takes k"),
+        ({"metrics": "precision", "metric_options": {"precision.k": "x"}}, "whole number"),
+        ({"metrics": "precision", "metric_options": {"precision.k": 200}}, "precision: `k=200`"),
+        ({"metrics": "cmmd", "metric_options": {"cmmd.sigma": -1}}, "above 0"),
+        (
+            {"metrics": "kid-subsets", "metric_options": {"kid-subsets.draws": "x"}},
+            "'clean-fid' or",
+        ),
+    ],
+)
+def test_arguments_that_cannot_be_used(arguments, message):
+    with pytest.raises(InputError, match=message):
+        t2v_eval.distance(**{"reference": REFERENCE, "images": IMAGES, **arguments})
+
+
+def test_unknown_metrics_are_named():
+    with pytest.raises(UnknownNameError, match="'fid'"):
+        t2v_eval.distance(REFERENCE, IMAGES, "fidd")
+
+
+def test_options_of_the_command_line_name_flags(files):
+    reference, images = files("a", features=REFERENCE), files("b", features=IMAGES)
+    common = ("--reference", reference, "--images", images)
+    for flags, text in (
+        (("--metric-option", "k=3"), "METRIC.OPTION=VALUE"),
+        (("--metric-option", "kid.k=3"), "--metric-option kid.k=3"),
+        (("--metric-option", "fid.k=3"), "fid takes no options"),
+    ):
+        assert text in call(*common, *flags, code=2).output

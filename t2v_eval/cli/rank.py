@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,7 @@ import typer
 
 from t2v_eval.cli import console
 from t2v_eval.cli.options import AsJson, Resamples, Seed, parse_columns
+from t2v_eval.cli.votes.answers import MinAttention, read_people
 from t2v_eval.errors import InputError, TableError
 
 if TYPE_CHECKING:
@@ -19,11 +21,21 @@ if TYPE_CHECKING:
     from t2v_eval.evaluation.ratings.results import BattleRatings, RatingOptions
     from t2v_eval.stats.bootstrap import Interval
 
-BattleFile = Annotated[
-    Path,
+BattleFiles = Annotated[
+    list[Path],
     typer.Argument(
-        help="Table with the columns model_a, model_b and winner (model_a, model_b, tie or tie "
-        "(bothbad)), and optionally prompt and judge: .csv, .tsv, .jsonl, .json, .parquet."
+        help="Tables with the columns model_a, model_b and winner (model_a, model_b, tie or tie "
+        "(bothbad)), and optionally prompt and judge: .csv, .tsv, .jsonl, .json, .parquet; or, "
+        "with --key, files that people saved on a page of `vote`.",
+        metavar="FILE...",
+    ),
+]
+VoteKey = Annotated[
+    Path | None,
+    typer.Option(
+        help="The key.json that was written beside the page of `vote`. Default: the files are "
+        "tables.",
+        metavar="FILE",
     ),
 ]
 BattleColumns = Annotated[
@@ -71,8 +83,10 @@ EloStep = Annotated[
 
 
 def rank(
-    battles: BattleFile,
+    battles: BattleFiles,
     column: BattleColumns = None,
+    key: VoteKey = None,
+    min_attention: MinAttention = 0,
     anchor: Anchor = None,
     prior: Prior = None,
     ties: TieModel = "half",
@@ -100,7 +114,7 @@ def rank(
         seed=seed,
     )
     with console.waiting("reading the battles"):
-        table = _read(battles, column)
+        table = _read(battles, column) if key is None else _read_votes(battles, key, min_attention)
     with console.waiting("rating the models"):
         ratings = _rate(battles, table, options)
     if as_json:
@@ -129,24 +143,38 @@ def parse_anchor(anchor: str) -> tuple[str, float]:
     raise InputError(f"--anchor {anchor!r}: write MODEL=POINTS, for example sdxl=1000")
 
 
-def _read(battles: Path, column: list[str] | None) -> BattleTable:
-    from t2v_eval.evaluation.ratings.battle_table import read_battles
+def _read(files: Sequence[Path], column: list[str] | None) -> BattleTable:
+    from t2v_eval.evaluation.ratings.battle_table import BattleTable, read_battles
+    from t2v_eval.votes.reading import is_saved_answers
 
     columns = {}
     for field, names in parse_columns(column).items():
         if len(names) > 1:
             raise InputError(f"--column {field}: name one column, not {' and '.join(names)}")
         columns[field] = names[0]
-    return read_battles(battles, columns)
+    for file in files:
+        if is_saved_answers(file):
+            raise InputError(f"{file} was saved on a page of `t2v-eval vote`: pass its `key=...`")
+    tables = [read_battles(file, columns) for file in files]
+    warnings = dict.fromkeys(warning for table in tables for warning in table.warnings)
+    return BattleTable([battle for table in tables for battle in table.battles], [*warnings])
 
 
-def _rate(battles: Path, table: BattleTable, options: RatingOptions) -> BattleRatings:
+def _read_votes(files: Sequence[Path], key: Path, min_attention: float) -> BattleTable:
+    from t2v_eval.evaluation.ratings.battle_table import BattleTable
+    from t2v_eval.votes.reading import battles_of
+
+    page, people, warnings = read_people(files, key, "vote", min_attention)
+    return BattleTable(battles_of(people, page), warnings)
+
+
+def _rate(files: Sequence[Path], table: BattleTable, options: RatingOptions) -> BattleRatings:
     from t2v_eval.evaluation.ratings.rating import rate_battles
 
     try:
         ratings = rate_battles(table.battles, options)
     except InputError as error:
-        raise TableError(f"{battles}: {error}") from error
+        raise TableError(f"{', '.join(map(str, files))}: {error}") from error
     return replace(ratings, warnings=[*table.warnings, *ratings.warnings])
 
 

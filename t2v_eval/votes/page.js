@@ -4,6 +4,7 @@
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const data = read("data"), images = read("images");
 const STORED = `t2v-eval ${data.page}`; // one entry for each page, as files may share a storage
+const LONG = 160; // characters of a text that is written smaller
 const find = (selector) => document.querySelector(selector);
 const all = (selector) => [...document.querySelectorAll(selector)];
 const sections = ["start", "task", "end"];
@@ -55,6 +56,7 @@ async function showTask(index) {
   const task = data.tasks[at], section = find("#task");
   section.setAttribute("aria-busy", "true");
   find("#text").textContent = task.text;
+  find("#text").classList.toggle("long", task.text.length > LONG);
   find("#task .back").disabled = at === 0;
   find("progress").value = answerCount() / data.tasks.length;
   find(".count").textContent = `${at + 1} of ${data.tasks.length}`;
@@ -75,6 +77,7 @@ function showEnd() {
   find("#end h1").textContent = left ? "Paused" : "Done. Thank you!";
   find(".next").textContent = left ? `${count} of ${total} are answered. Go on now or later, in this browser, or save what there is.` : `All ${total} are answered. Save them as a file now.`;
   find("#end .back").textContent = left ? "Go on" : "Back to the last";
+  find("#end .instructions").hidden = left === 0;
   find("#end .back").classList.toggle("primary", left > 0);
   find(".save").classList.toggle("primary", left === 0);
   find(".file").textContent = fileName();

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from t2v_eval.errors import InputError, TableError
+from t2v_eval.stats.ratings.battles import Battle
 from t2v_eval.votes.key import CHOICES, READER, VERSION, Key, read_object, relative_path
 from t2v_eval.votes.tasks import Task
 
@@ -110,30 +111,37 @@ def attentive(people: Sequence[Answers], minimum: float) -> list[Answers]:
     return left
 
 
-def battles_of(people: Sequence[Answers], key: Key) -> list[dict[str, str]]:
-    """Return votes as rows of battles, without attention checks.
+def battles_of(people: Sequence[Answers], key: Key) -> list[Battle]:
+    """Return votes as battles, without attention checks.
 
-    The rows have the columns that `t2v-eval rank` reads: ``model_a`` was on the left, ``model_b``
-    on the right; ``winner``, ``prompt`` (its text) and ``judge`` (the person).
+    ``model_a`` was on the left, ``model_b`` on the right; ``judge`` is the person.
+
+    Raises:
+        InputError: only attention checks were answered.
 
     >>> from t2v_eval.votes.tasks import TaskImage
     >>> task = Task("0123456789", "0", "a cat", (TaskImage("a", "a.png"), TaskImage("b", "b.png")))
     >>> people = [Answers(Path("v.json"), "Ann", {"0123456789": "both bad"})]
-    >>> battles_of(people, Key("vote", "8f6cbd9ab215", {task.id: task}))[0]["winner"]
+    >>> battles_of(people, Key("vote", "8f6cbd9ab215", {task.id: task}))[0].winner
     'tie (bothbad)'
     """
-    return [
-        {
-            "model_a": task.images[0].generator,
-            "model_b": task.images[1].generator,
-            "winner": WINNER[choice],
-            "prompt": task.text,
-            "judge": answers.person,
-        }
+    battles = [
+        Battle(
+            model_a=task.images[0].generator,
+            model_b=task.images[1].generator,
+            winner=WINNER[choice],
+            prompt=task.text,
+            judge=answers.person,
+            image_a=task.images[0].path,
+            image_b=task.images[1].path,
+        )
         for answers in people
         for id, choice in answers.choices.items()
         if not (task := key.tasks[id]).is_attention
     ]
+    if not battles:
+        raise InputError("only attention checks were answered: ask people to go on")
+    return battles
 
 
 def ratings_of(people: Sequence[Answers], key: Key, folder: Path) -> list[dict[str, Any]]:
@@ -148,13 +156,16 @@ def ratings_of(people: Sequence[Answers], key: Key, folder: Path) -> list[dict[s
         Rows with the columns ``image``, ``text``, ``prompt`` (its id), ``generator`` and, for each
         person, ``rater_NAME`` with 1 to 5, or None where there is no rating.
 
+    Raises:
+        InputError: only attention checks were rated.
+
     >>> from t2v_eval.votes.tasks import TaskImage
     >>> task = Task("0123456789", "0", "a cat", (TaskImage("a", "a/0.png"),))
     >>> people = [Answers(Path("r.json"), "Ann", {"0123456789": 4})]
     >>> ratings_of(people, Key("rate", "8f6cbd9ab215", {task.id: task}), Path())
     [{'image': 'a/0.png', 'text': 'a cat', 'prompt': '0', 'generator': 'a', 'rater_Ann': 4}]
     """
-    return [
+    rows = [
         {
             "image": relative_path(task.images[0].path, folder),
             "text": task.text,
@@ -165,6 +176,22 @@ def ratings_of(people: Sequence[Answers], key: Key, folder: Path) -> list[dict[s
         for id, task in key.tasks.items()
         if not task.is_attention and any(id in person.choices for person in people)
     ]
+    if not rows:
+        raise InputError("only attention checks were rated: ask people to go on")
+    return rows
+
+
+def is_saved_answers(path: str | Path) -> bool:
+    """Return whether a file looks like one that a page saved.
+
+    >>> is_saved_answers("no-such-file.json")
+    False
+    """
+    try:
+        content = read_object(Path(path).expanduser())
+    except TableError:
+        return False
+    return isinstance(content.get("answers"), list) and content.get("kind") in list(CHOICES)
 
 
 def _read_file(path: Path, key: Key) -> tuple[str, str, dict[str, str | int]]:

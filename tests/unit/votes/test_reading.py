@@ -74,17 +74,17 @@ def test_votes_become_battles_of_what_was_left_and_right(tmp_path):
     )
     second = saved(tmp_path, {"p2": "left"}, "bbbbbbbb")
     people = read_answers([first, second], VOTES)
-    columns = "model_a", "model_b", "winner", "prompt", "judge"
-    assert battles_of(people, VOTES) == [
-        dict(zip(columns, row, strict=True))
-        for row in (
-            ("a", "b", "model_a", "a cat", "Ann"),
-            ("b", "a", "model_b", "a dog", "Ann"),
-            ("a", "c", "tie", "a cat", "Ann"),
-            ("c", "b", "tie (bothbad)", "a cat", "Ann"),
-            ("b", "a", "model_a", "a dog", "bbbbbbbb"),
-        )
+    assert [battle[:7] for battle in battles_of(people, VOTES)] == [
+        ("a", "b", "model_a", "a cat", "Ann", "a/0.png", "b/0.png"),
+        ("b", "a", "model_b", "a dog", "Ann", "b/0.png", "a/0.png"),
+        ("a", "c", "tie", "a cat", "Ann", "a/0.png", "c/0.png"),
+        ("c", "b", "tie (bothbad)", "a cat", "Ann", "c/0.png", "b/0.png"),
+        ("b", "a", "model_a", "a dog", "bbbbbbbb", "b/0.png", "a/0.png"),
     ]
+    (tmp_path / "checks").mkdir()
+    (person,) = read_answers([saved(tmp_path / "checks", {"c1": "right"})], VOTES)
+    with pytest.raises(InputError, match="only attention checks were answered"):
+        battles_of([person], VOTES)
 
 
 def test_ratings_become_a_table_of_a_column_for_each_person(tmp_path):

@@ -13,7 +13,6 @@ from t2v_eval.cli import console
 from t2v_eval.cli.agree import agree
 from t2v_eval.cli.caption import caption
 from t2v_eval.cli.data import data
-from t2v_eval.cli.distance import distance
 from t2v_eval.cli.evaluate import demo, evaluate
 from t2v_eval.cli.flags import App
 from t2v_eval.cli.gate import gate
@@ -21,12 +20,13 @@ from t2v_eval.cli.generate import generate
 from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
-from t2v_eval.cli.power import power
 from t2v_eval.cli.prefer import prefer
 from t2v_eval.cli.rank import rank
 from t2v_eval.cli.reports import report, reports
 from t2v_eval.cli.run_file import run_file
 from t2v_eval.cli.score import score
+from t2v_eval.cli.statistics.distance import distance
+from t2v_eval.cli.statistics.power import power
 from t2v_eval.cli.store import stores
 from t2v_eval.cli.votes.pages import rate, vote
 from t2v_eval.cli.votes.ratings import ratings

@@ -1,0 +1,1 @@
+"""Commands that compute statistics of files, without a model."""

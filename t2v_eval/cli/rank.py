@@ -80,9 +80,18 @@ GroupOf = Annotated[
 EloStep = Annotated[
     float, typer.Option("--k", help="Largest change of Elo in a battle, in points, above 0.")
 ]
+RatingFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder to write to: a page with charts, win rates of pairs and judges "
+        "(ratings.html), and the JSON (ratings.json). Default: nothing is written.",
+        metavar="DIR",
+    ),
+]
 
 
 def rank(
+    ctx: typer.Context,
     battles: BattleFiles,
     column: BattleColumns = None,
     key: VoteKey = None,
@@ -92,6 +101,7 @@ def rank(
     ties: TieModel = "half",
     group: GroupOf = None,
     k: EloStep = 4.0,
+    out: RatingFolder = None,
     as_json: AsJson = False,
     resamples: Resamples = 1000,
     seed: Seed = 0,
@@ -103,6 +113,7 @@ def rank(
     from any table with these columns.
     """
     from t2v_eval.evaluation.ratings.results import RatingOptions
+    from t2v_eval.utils.files import check_folder
 
     options = RatingOptions(
         anchor=None if anchor is None else parse_anchor(anchor),
@@ -113,16 +124,26 @@ def rank(
         resamples=resamples,
         seed=seed,
     )
+    if out is not None:
+        check_folder(out)
     with console.waiting("reading the battles"):
         table = _read(battles, column) if key is None else _read_votes(battles, key, min_attention)
     with console.waiting("rating the models"):
         ratings = _rate(battles, table, options)
+    page = None
+    if out is not None:
+        from t2v_eval.report.ratings.page import write_ratings
+
+        with console.waiting(f"writing the page to {out}"):
+            page = write_ratings(ratings, out, console.arguments(ctx))
     if as_json:
         console.print_json(ratings.to_json())
     else:
         _print(ratings)
     for warning in ratings.warnings:
         console.say(f"warning: {warning}", "yellow")
+    if page is not None:
+        console.say(f"Ratings: {page.resolve()}")
 
 
 def parse_anchor(anchor: str) -> tuple[str, float]:

@@ -17,6 +17,7 @@ from t2v_eval.stats.ratings.bradley_terry import (
     bradley_terry,
     davidson,
     has_davidson_fit,
+    inverse_information,
     sandwich_covariance,
     standard_errors,
     to_points,
@@ -87,18 +88,32 @@ def fit_ratings(
         ]
     )
     points = 1000.0 if options.anchor is None else options.anchor[1]
-    if options.ties == "davidson":
-        limits = _percentiles(to_points(resampled, anchor, points))
-    else:
-        limits = _sandwich_limits(battles, ratings, units, penalty, anchor, points)
     values = to_points(ratings, anchor, points)
+    if options.ties == "davidson":
+        low, high = _percentiles(to_points(resampled, anchor, points))
+    else:
+        errors = _sandwich_errors(battles, ratings, units, penalty, anchor)
+        low, high = values - errors, values + errors
+    least = None
+    if penalty:  # battles that one model always won have no variance of their own
+        posterior = inverse_information(battles, ratings, ridge=2 * penalty)
+        least = _errors_of_differences(posterior)
+        errors = ndtri(0.975) * standard_errors(posterior, anchor)
+        low, high = np.fmin(low, values - errors), np.fmax(high, values + errors)
     return Fit(
-        [Interval(*map(float, row)) for row in zip(values, *limits, strict=True)],
-        rank_intervals(ratings, resampled),
+        [Interval(*map(float, row)) for row in zip(values, low, high, strict=True)],
+        rank_intervals(ratings, resampled, least=least),
         not reason,
         float(davidson(wins, ties, penalty)[1]) if options.ties == "davidson" else math.nan,
         _fit_warnings(reason, resampled, battles, options),
     )
+
+
+def _errors_of_differences(covariance: FloatArray) -> FloatArray:
+    """Return the standard errors of differences of ratings, shape (K, K)."""
+    variance = np.diag(covariance)
+    errors: FloatArray = np.sqrt(np.maximum(np.add.outer(variance, variance) - 2 * covariance, 0))
+    return errors
 
 
 def _fit_warnings(
@@ -109,8 +124,8 @@ def _fit_warnings(
         warnings.append(f"no finite ratings exist without a prior: {reason}")
     if options.prior is not None:
         warnings.append(
-            f"ratings are shrunk towards their mean by the prior {options.prior!r}; their "
-            "intervals do not contain that bias"
+            f"the prior {options.prior!r} shrinks ratings towards their mean; intervals do not "
+            "correct for that"
         )
     undefined = int(np.isnan(resampled).any(1).sum())
     if undefined:
@@ -119,7 +134,7 @@ def _fit_warnings(
             "the intervals of ranks, which may be too narrow"
         )
     if (battles.score == 0.5).all():
-        warnings.append("all battles are ties, so ratings have no intervals")
+        warnings.append("all battles are ties, which say nothing about the precision of ratings")
     return warnings
 
 
@@ -160,15 +175,10 @@ def _names(battles: Battles, members: Sequence[int], most: int = 3) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _sandwich_limits(
-    battles: Battles,
-    ratings: FloatArray,
-    units: IntArray,
-    penalty: float,
-    anchor: int | None,
-    points: float,
-) -> tuple[FloatArray, FloatArray]:
-    """Return the limits of ratings in points, each of shape (K,)."""
+def _sandwich_errors(
+    battles: Battles, ratings: FloatArray, units: IntArray, penalty: float, anchor: int | None
+) -> FloatArray:
+    """Return half the widths of 95 % intervals in points, shape (K,)."""
     count = int(units.max()) + 1
     covariance = sandwich_covariance(battles, ratings, units=units, ridge=2 * penalty)
     repeated = count < len(battles)
@@ -177,8 +187,8 @@ def _sandwich_limits(
     errors[errors < 1e-6] = np.nan  # too few units, or ties alone
     if anchor is not None:
         errors[anchor] = 0.0
-    values = to_points(ratings, anchor, points)
-    return values - quantile * errors, values + quantile * errors
+    half: FloatArray = quantile * errors
+    return half
 
 
 def _percentiles(points: FloatArray) -> tuple[FloatArray, FloatArray]:

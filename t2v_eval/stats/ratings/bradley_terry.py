@@ -143,18 +143,48 @@ def sandwich_covariance(
     if np.isnan(ratings).any():
         return np.full((size, size), np.nan)
     weight = np.ones(len(battles)) if weights is None else weights
-    p = 1 / (1 + np.exp(ratings[battles.second] - ratings[battles.first]))
+    p = _first_wins(battles, ratings)
     residual = weight * (battles.score - p)
     unit = np.arange(len(battles)) if units is None else units
     gradients = np.zeros((int(unit.max()) + 1, size))
     np.add.at(gradients, (unit, battles.first), residual)
     np.add.at(gradients, (unit, battles.second), -residual)
+    inverse = inverse_information(battles, ratings, weights=weights, ridge=ridge)
+    covariance: FloatArray = inverse @ (gradients.T @ gradients) @ inverse
+    return covariance
+
+
+def inverse_information(
+    battles: Battles,
+    ratings: FloatArray,
+    *,
+    weights: FloatArray | None = None,
+    ridge: float = 0.0,
+) -> FloatArray:
+    """Invert the Hessian of the negative log-likelihood: the covariance if the model is right.
+
+    Args:
+        battles: the n battles.
+        ratings: `bradley_terry` of these, shape (K,).
+        weights: the weight of each battle in the likelihood, shape (n,); by default 1.
+        ridge: a number added to the diagonal of the Hessian, as twice the penalty of a prior.
+
+    Returns:
+        Shape (K, K), in natural logarithms squared, for ratings of mean 0.
+
+    >>> battles = Battles.from_rows([("a", "b", "model_a")] * 3 + [("a", "b", "model_b")])
+    >>> inverse_information(battles, bradley_terry(battles.wins())).round(3)
+    array([[ 0.333, -0.333],
+           [-0.333,  0.333]])
+    """
+    size = len(battles.models)
+    p = _first_wins(battles, ratings)
+    weight = np.ones(len(battles)) if weights is None else weights
     information = np.zeros((size, size))
     np.add.at(information, (battles.first, battles.second), weight * p * (1 - p))
     hessian = _laplacian(information + information.T)
     inverse = np.linalg.inv(hessian + ridge * np.eye(size)) if ridge else np.linalg.pinv(hessian)
-    covariance: FloatArray = inverse @ (gradients.T @ gradients) @ inverse
-    return covariance
+    return np.asarray(inverse, np.float64)
 
 
 def davidson(
@@ -297,6 +327,12 @@ def standard_errors(covariance: FloatArray, anchor: int | None = None) -> FloatA
         variance = variance + variance[anchor] - 2 * covariance[anchor]
         variance = np.where(np.arange(len(variance)) == anchor, 0.0, variance)
     return POINTS * np.sqrt(np.maximum(variance, 0))
+
+
+def _first_wins(battles: Battles, ratings: FloatArray) -> FloatArray:
+    """Return the probability that the first model wins, of each battle, shape (n,)."""
+    p: FloatArray = 1 / (1 + np.exp(ratings[battles.second] - ratings[battles.first]))
+    return p
 
 
 def _win_probabilities(ratings: FloatArray) -> FloatArray:

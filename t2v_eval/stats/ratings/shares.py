@@ -20,7 +20,7 @@ def share_interval(
     The effective size is p (1 - p) / variance, with the variance between units (Korn and Graubard
     1998, with Wilson's interval in the place of Clopper and Pearson's). Where all units agree it is
     the number of units, so that 0 of n and n of n have an interval too. Without repeated units and
-    without ties it is n - 1.
+    without ties it is n, and the interval Wilson's own. Repeated units have t quantiles.
 
     Args:
         values: shape (n,): 1 for a win, 0.5 for a tie, 0 for a loss.
@@ -43,10 +43,12 @@ def share_interval(
     )
     count = int(position.max()) + 1
     residuals = np.bincount(position, values - p)
-    variance = float((residuals**2).sum()) / n**2 * count / max(1, count - 1)
+    repeated = count < n
+    correction = count / max(1, count - 1) if repeated else 1.0
+    variance = float((residuals**2).sum()) / n**2 * correction
     size = p * (1 - p) / variance if variance > 1e-15 else float(count)
     tail = (1 + confidence) / 2
-    z = float(ndtri(tail) if count == n else stdtrit(max(1, count - 1), tail))
+    z = float(stdtrit(max(1, count - 1), tail) if repeated else ndtri(tail))
     return Interval(p, *_wilson(p, size, z))
 
 

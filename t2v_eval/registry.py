@@ -145,8 +145,9 @@ class BenchmarkCard(Card):
         published: published metrics, which reports show beside measured ones.
         orders_pairs: the metric of `published` that is the share of pairs of images of one prompt
             that a scorer orders as people do.
-        verdicts: by scorer, for how many of how many pairs of generators (`matched`, `pairs`) its
-            verdict on their mean scores was that of people's ratings, with a `note`; `source`.
+        verdicts: by scorer, how many pairs of generators came to each outcome of
+            `stats.decisions` (`same`, `opposite`, `missed`, `claimed`, `neither`) and how many have
+            their means in the other order (`reordered`), each 0 by default; and their `source`.
         note: remark below its results.
 
     >>> BenchmarkCard("mine", "Mine", "my_package.mine", size="100 items").size

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
+from t2v_eval.evaluation.verdicts import decision_counts
 from t2v_eval.inputs.template import templates
 from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, benchmarks, models
+from t2v_eval.stats.decisions import OUTCOMES
 
 SHOWN = 4  # names that differ only in the size of the model; further ones are counted
 SIZE = re.compile(r", \d+ (b|m)illion (parameters|of them at a time)")
@@ -110,6 +112,29 @@ def benchmark_table(kind: str) -> str:
     )
 
 
+def decisions_table() -> str:
+    """Return how scorers decide on pairs of generators beside people, as cards say."""
+    known = [
+        (card, scorer, decision_counts(card, scorer))
+        for card in shipped(benchmarks)
+        for scorer in card.verdicts
+        if scorer != "source"
+    ]
+    return table(
+        ("benchmark", "scorer", "pairs", *OUTCOMES, "means in the other order"),
+        (
+            (
+                f"`{card.name}`",
+                scorer,
+                str(counts.pairs),
+                *(str(getattr(counts, name)) for name in OUTCOMES),
+                str(counts.reordered),
+            )
+            for card, scorer, counts in known
+        ),
+    )
+
+
 def template_table() -> str:
     """Return every question and answer template."""
     return table(
@@ -135,5 +160,6 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"scorers-{kind}": partial(scorer_table, kind) for kind in kinds(models)},
     **{f"benchmarks-{kind}": partial(benchmark_table, kind) for kind in kinds(benchmarks)},
     **{f"verified-{s}": partial(verified_table, s) for s in (*STATUSES, "service", "embedded")},
+    "decisions": decisions_table,
     "templates": template_table,
 }

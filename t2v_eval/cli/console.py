@@ -184,6 +184,9 @@ def print_report(report: Report) -> None:
             by_tag = section.differences_by_tag(MAX_ROWS)
             if by_tag.rows:
                 _print_report_table(section.name, by_tag)
+        for decisions in section.decisions():
+            if len(decisions.rows) <= MAX_ROWS:
+                _print_report_table(section.name, decisions)
         for remark in filter(None, (first.benchmark.note, *first.benchmark.remarks)):
             console().print(text_of(remark))
         for caution in section.cautions:

@@ -6,9 +6,9 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from t2v_eval.evaluation.benchmark import Item
-from t2v_eval.evaluation.run import Run
+from t2v_eval.evaluation.benchmark import Item, Scores
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
 
 
@@ -41,36 +41,51 @@ class ByGenerator:
         return int(known.any(axis=0).sum()) > 1
 
 
-def by_generator(run: Run) -> ByGenerator:
-    """Return the mean scores and ratings of a run by prompt and generator.
+def by_generator(
+    items: Sequence[Item],
+    names: Sequence[Sequence[str]],
+    units: Sequence[Sequence[Sequence[int]]],
+    scores: Scores,
+    ratings: Sequence[NDArray[np.float64] | None],
+) -> ByGenerator:
+    """Return the mean scores and ratings by prompt and generator.
 
     A row is an item with images of several generators. Items of a single generator each are one row
     where they belong to one group or, without groups, have the same texts.
 
     Args:
-        run: a run whose items name the generators of their images (`Run.generator_of`); others
-            give a table without columns.
+        items: the items.
+        names: of each item, the generator of each image; "" is unknown.
+        units: of each item, its rated units as indices of images. The score of a unit of several
+            images, the frames of a video, is their mean; it is missing where one of theirs is.
+        scores: of each item, shape (M, N).
+        ratings: of each item, shape (rated units, N), or None.
 
-    >>> import t2v_eval
-    >>> report = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5)
-    >>> by_generator(report.runs[0]).generators
-    []
+    >>> cat = Item(["1.png", "2.png"], ["a cat"])
+    >>> scores, ratings = np.array([[0.5], [0.25]]), np.array([[4.0], [3.0]])
+    >>> table = by_generator([cat], [["flux", "sdxl"]], [[[0], [1]]], [scores], [ratings])
+    >>> table.scores, table.ratings
+    (array([[0.5 , 0.25]]), array([[4., 3.]]))
     """
-    names = [
-        [run.generator_of(n, i) for i in range(len(item.images))]
-        for n, item in enumerate(run.items)
-    ]
     generators = list(dict.fromkeys(name for item in names for name in item if name))
-    rows = list(_rows(run.items, names))
-    scores, ratings = (np.full((len(rows), len(generators)), np.nan) for _ in range(2))
+    rows = list(_rows(items, names)) if generators else []
+    table = np.full((2, len(rows), len(generators)), np.nan)
     for r, members in enumerate(rows):
         for k, generator in enumerate(generators):
-            cells = [_cells(run, n, names[n], generator) for n in members]
-            scores[r, k], ratings[r, k] = (
-                mean_of_known(np.concatenate([cell[side] for cell in cells])) for side in (0, 1)
-            )
-    groups = [run.items[members[0]].group or f"row {r}" for r, members in enumerate(rows)]
-    return ByGenerator(generators, scores, ratings, rows, groups)
+            chosen = [
+                (n, u)
+                for n in members
+                for u, unit in enumerate(units[n])
+                if names[n][unit[0]] == generator
+            ]
+            cells = [
+                scores[n][list(units[n][u])].astype(np.float64).mean(axis=0) for n, u in chosen
+            ]
+            rated = [of_item[u] for n, u in chosen if (of_item := ratings[n]) is not None]
+            table[0, r, k] = mean_of_known(np.ravel(cells).astype(np.float64))
+            table[1, r, k] = mean_of_known(np.ravel(rated).astype(np.float64))
+    groups = [items[members[0]].group or f"row {r}" for r, members in enumerate(rows)]
+    return ByGenerator(generators, table[0], table[1], rows, groups)
 
 
 def _rows(items: Sequence[Item], names: Sequence[Sequence[str]]) -> Iterator[list[int]]:
@@ -82,21 +97,3 @@ def _rows(items: Sequence[Item], names: Sequence[Sequence[str]]) -> Iterator[lis
     for n, item in enumerate(items):
         members.setdefault(item.group or tuple(item.texts), []).append(n)
     yield from members.values()
-
-
-def _cells(run: Run, n: int, names: Sequence[str], generator: str) -> tuple[FloatArray, FloatArray]:
-    """Return the scores and the ratings of an item's rated units by a generator, each alone.
-
-    The score of a unit of several images, the frames of a video, is their mean; it is missing where
-    one of theirs is.
-    """
-    units = [k for k, unit in enumerate(run.rated_units[n]) if names[unit[0]] == generator]
-    human = run.human[n]
-    scores = [
-        run.scores[n][list(run.rated_units[n][k])].astype(np.float64).mean(axis=0) for k in units
-    ]
-    ratings = [] if human is None else [human[k] for k in units]
-    return (
-        np.ravel(scores).astype(np.float64),
-        np.ravel(ratings).astype(np.float64),
-    )

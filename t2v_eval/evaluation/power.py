@@ -22,7 +22,6 @@ from scipy import special
 
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.evaluation.agreement import is_empty, mean_ratings, numbers
-from t2v_eval.evaluation.by_generator import by_generator
 from t2v_eval.evaluation.comparison import by_benchmark, has_generators
 from t2v_eval.evaluation.run import Run
 from t2v_eval.inputs.tables import Row
@@ -210,7 +209,7 @@ def _of_generators(run: Run, on: str, wanted: Wanted) -> Iterator[PlannedCompari
             f"{on}: the report has no scores.csv beside its report.json, so that differences of "
             "prompts are not known; keep the whole folder"
         )
-    table = by_generator(run)
+    table = run.by_generator()
     for first, second in combinations(range(len(table.generators)), 2):
         differences = table.scores[:, first] - table.scores[:, second]
         known = ~np.isnan(differences)

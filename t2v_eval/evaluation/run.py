@@ -23,18 +23,21 @@ from t2v_eval.evaluation.benchmark import (
     bootstrap_items,
     indices_with_tag,
 )
+from t2v_eval.evaluation.by_generator import ByGenerator, by_generator
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.noise_floor import NoiseFloor, measure
 from t2v_eval.evaluation.options import RunOptions
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
-from t2v_eval.registry import BenchmarkCard, benchmarks
+from t2v_eval.evaluation.verdicts import VerdictFacts, verdicts_of
+from t2v_eval.registry import BenchmarkCard
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.progress import reporting
 from t2v_eval.scoring.results import CellCounts, Progress, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import BootstrapSamples, Interval, Statistic
+from t2v_eval.stats.decisions import PairDecision, decide
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.permutation import PValue, corrected, sign_flip
 from t2v_eval.utils.arguments import wrong_type
@@ -67,31 +70,6 @@ class PublishedFigure:
 
     value: float
     source: str
-
-
-@dataclass(frozen=True, slots=True)
-class VerdictFacts:
-    """How often the verdicts of a scorer matched people's, on a benchmark with human ratings.
-
-    Attributes:
-        benchmark: the name of the benchmark.
-        of: what was judged: "generators", two by the mean of their images, or "images", two of one
-            prompt.
-        share: the share of pairs on which scorer and people came to the same verdict, 0 to 1.
-        count: the number of pairs of generators; 0 of images.
-        note: in which way the others differ.
-        source: where it was published, or how it was computed.
-
-    >>> VerdictFacts("tifa160", "generators", share=0.5, count=10).count
-    10
-    """
-
-    benchmark: str
-    of: str
-    share: float
-    count: int = 0
-    note: str = ""
-    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +169,8 @@ class Run:
             corrected over the contrasts of all items, and over contrasts and tags for those by tag.
         statistic_of: `Benchmark.statistic`, for differences between runs.
         paired_statistic_of: `Benchmark.paired_statistic`, for tests between runs.
+        decisions: what people and the scorer decide on each pair of generators, where people rated
+            images of several.
         data: hashes of the items and of their images.
         noise_floor: how much scores change when they are computed again.
 
@@ -222,6 +202,7 @@ class Run:
     tests: Mapping[str, Mapping[str, PValue]] = field(repr=False)
     statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
     paired_statistic_of: Callable[[Sequence[Item], Scores, Scores], Statistic] = field(repr=False)
+    decisions: Sequence[PairDecision] = ()
     data: DataHashes = field(default_factory=DataHashes)
     noise_floor: NoiseFloor = field(default_factory=lambda: NoiseFloor(reason="it is unknown"))
 
@@ -251,6 +232,17 @@ class Run:
         folders: Sequence[int] | None = labels.get("folder")
         known = self.benchmark.folders
         return known[folders[image]].folder if folders is not None and known else ""
+
+    def by_generator(self) -> ByGenerator:
+        """Return the mean scores and ratings of each prompt and generator.
+
+        Without items, or without generators, the table has no column.
+        """
+        names = [
+            [self.generator_of(n, i) for i in range(len(item.images))]
+            for n, item in enumerate(self.items)
+        ]
+        return by_generator(self.items, names, self.rated_units, self.scores, self.human)
 
 
 def evaluate(
@@ -310,7 +302,7 @@ def evaluate(
     bound = scorer.with_template(question_template, answer_template, template)
     with reporting(progress, f"{scorer.name} on {benchmark.name}") as report:
         scored = _score(scorer, bound, items, report)
-    run = _analyze(scorer, selected, items, scored, options)
+    run = _with_decisions(_analyze(scorer, selected, items, scored, options))
     if not noise_floor:
         return replace(run, noise_floor=NoiseFloor(reason="it was switched off"))
     return replace(run, noise_floor=measure(bound, items, scored.result.scores))
@@ -361,26 +353,6 @@ def summarize_details(details: Iterable[str]) -> dict[str, DetailSummary]:
         name: DetailSummary(math.fsum(values) / len(values), min(values), len(values))
         for name, values in numbers.items()
     }
-
-
-def verdicts_of(scorer: str) -> list[VerdictFacts]:
-    """Return how often the verdicts of a scorer matched people's, as cards of benchmarks say.
-
-    >>> [(known.benchmark, known.of) for known in verdicts_of("clipscore")][:1]
-    [('tifa160', 'generators')]
-    """
-    facts = []
-    for card in benchmarks.cards.values():
-        known = card.verdicts.get(scorer)
-        if known is not None:
-            share, source = known["matched"] / known["pairs"], card.verdicts.get("source", "")
-            note = known.get("note", "")
-            facts.append(VerdictFacts(card.name, "generators", share, known["pairs"], note, source))
-        figures = card.published.get(card.orders_pairs, {})
-        if scorer in figures:
-            source = figures.get("source", "")
-            facts.append(VerdictFacts(card.name, "images", figures[scorer], source=source))
-    return sorted(facts, key=lambda known: known.of != "generators")
 
 
 def _items_to_evaluate(
@@ -454,6 +426,15 @@ def _analyze(
         paired_statistic_of=benchmark.paired_statistic,
         data=DataHashes(items_sha256(items, human), result.images_sha256),
     )
+
+
+def _with_decisions(run: Run) -> Run:
+    """Return a run with the decisions of people and scorer, where people rated generators."""
+    table = run.by_generator() if run.benchmark.labels_by == "people" else None
+    if table is None or not table.is_rated:
+        return run
+    sides = table.ratings, table.scores, table.generators
+    return replace(run, decisions=decide(*sides, groups=table.groups, seed=run.benchmark.seed))
 
 
 def _bootstrap_by_tag(

@@ -11,10 +11,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from t2v_eval.evaluation.run import Run, VerdictFacts
+from t2v_eval.evaluation.run import Run
+from t2v_eval.evaluation.verdicts import VerdictFacts
 from t2v_eval.report.format import CONSOLE, Style
 from t2v_eval.report.tables import Section
 from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.stats.decisions import DecisionCounts
 from t2v_eval.stats.permutation import LEVEL, PValue
 
 MAX_NAMES = 3  # that a sentence lists
@@ -95,7 +97,9 @@ def matched_people(verdicts: Sequence[VerdictFacts]) -> list[str]:
     """
     sentences = []
     for known in verdicts:
-        if known.of == "generators":
+        if known.decisions is not None:
+            text = decided(known.decisions, "it")
+        elif known.of == "generators":
             text = (
                 f"its verdicts on two generators matched people's for "
                 f"{known.share * known.count:.0f} of {known.count} pairs"
@@ -105,6 +109,23 @@ def matched_people(verdicts: Sequence[VerdictFacts]) -> list[str]:
         note = f": {known.note}" if known.note else ""
         sentences.append(f"On {known.benchmark}, {text}{note}.")
     return sentences
+
+
+def decided(counts: DecisionCounts, scorer: str) -> str:
+    """Return how a scorer's decisions on pairs of generators compare with people's.
+
+    >>> decided(DecisionCounts(same=2, missed=1), "clipscore")
+    'of 3 pairs of generators, clipscore ordered 2 as people did and 0 the other way, and missed 1'
+    """
+    parts = [f"ordered {counts.same} as people did and {counts.opposite} the other way"]
+    parts += [f"missed {counts.missed}"] if counts.missed else []
+    if counts.claimed:
+        parts.append(f"claimed a difference in {counts.claimed} where people saw none")
+    if counts.neither:
+        parts.append(f"saw none with them in {counts.neither}")
+    said = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])}, and {parts[-1]}"
+    means = f"; the means of {counts.reordered} are in the other order" if counts.reordered else ""
+    return f"of {_count(counts.pairs, 'pair')} of generators, {scorer} {said}{means}"
 
 
 class _Writer:
@@ -217,6 +238,10 @@ class _Writer:
                     f"{label} reaches {headline} {self._interval(value)} over {count}{guessing}.",
                     False,
                 )
+        for label, run in scorers:
+            if run.decisions:
+                text = decided(DecisionCounts.of(run.decisions), label)
+                yield Claim(f"{text[0].upper()}{text[1:]}.", False)
 
     def _two_scorers(
         self, gap: _Gap, values: Mapping[str, Interval], headline: str, over: str

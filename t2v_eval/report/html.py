@@ -201,6 +201,7 @@ def _section(
         ],
         "both": BOTH if has_missing else "",
         "contrasts": _contrasts(ranked, tags),
+        "decisions": list(part.decisions()),
         "tags": tags,
         **_charts_of(scorers, generators, tags),
         "labels": labels,
@@ -233,6 +234,7 @@ def _headings(section: Mapping[str, Any]) -> dict[str, str]:
         "differences": f"Differences between {of if contrasts else 'scorers'}"
         if contrasts or section["differences"]
         else "",
+        "decisions": "Decisions on generators" if section["decisions"] else "",
         "chart": f"Overall{tags}" if section["charts"] else "",
         "distributions": "Distributions of scores",
         "people": f"Scores and {section['judges_text']}" if section["against_people"] else "",

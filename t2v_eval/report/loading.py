@@ -24,16 +24,17 @@ from t2v_eval.evaluation.run import (
     PublishedFigure,
     Run,
     ScorerFacts,
-    VerdictFacts,
 )
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import FolderFacts, LeftOut
+from t2v_eval.evaluation.verdicts import VerdictFacts
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.report.reader import read_report
 from t2v_eval.report.samples import NAME as SAMPLES
 from t2v_eval.report.samples import RunSamples, read_samples
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.stats.decisions import DecisionCounts, Mean, PairDecision
 from t2v_eval.stats.permutation import PValue
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.regular_file import open_regular
@@ -154,6 +155,7 @@ def _run_of(content: Mapping[str, Any]) -> Run:
         tests=tests,
         statistic_of=_no_statistic,
         paired_statistic_of=_no_statistic,
+        decisions=[_decision(pair) for pair in content.get("decisions", {}).get("pairs", [])],
         data=_known(DataHashes, content.get("data", {})),
         noise_floor=_noise_floor(content.get("noise_floor")),
     )
@@ -163,8 +165,21 @@ def _scorer_of(content: Mapping[str, Any]) -> ScorerFacts:
     details = {
         name: _known(DetailSummary, summary) for name, summary in content.get("said", {}).items()
     }
-    verdicts = [_known(VerdictFacts, known) for known in content.get("verdicts", [])]
+    verdicts = [
+        _known(VerdictFacts, known, decisions=counts and _known(DecisionCounts, counts))
+        for known in content.get("verdicts", [])
+        for counts in [known.get("decisions")]
+    ]
     return _known(ScorerFacts, content, details=details, verdicts=verdicts)
+
+
+def _decision(content: Mapping[str, Any]) -> PairDecision:
+    people, scorer = (
+        Mean(_number(content[side]["difference"]), _number(content[side]["p"]))
+        for side in ("people", "scorer")
+    )
+    names = str(content["first"]), str(content["second"])
+    return PairDecision(*names, people, scorer, int(content["prompts"]))
 
 
 def _noise_floor(content: Mapping[str, Any] | None) -> NoiseFloor:

@@ -85,8 +85,8 @@ def _section(section: Section) -> Iterator[str]:
         yield from _titled(section.by_tag())
     if section.pairs:
         yield from _titled(section.differences())
-    for contrast in section.contrasts():
-        yield from _titled(contrast)
+    for table in (*section.contrasts(), *section.decisions()):
+        yield from _titled(table)
     if benchmark.note:
         yield _escape(benchmark.note)
     remarks = [*benchmark.remarks, *section.cautions]

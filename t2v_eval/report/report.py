@@ -49,6 +49,7 @@ from t2v_eval.report.tables import Section, sections
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.bootstrap import Interval, check_count
+from t2v_eval.stats.decisions import DecisionCounts, PairDecision
 from t2v_eval.stats.permutation import PValue
 from t2v_eval.utils.arguments import check_path, wrong_type
 from t2v_eval.utils.files import check_folder, write_text
@@ -479,7 +480,25 @@ def _run_json(run: Run) -> dict[str, Any]:
         "seconds": round(run.seconds, 3),
         "noise_floor": asdict(run.noise_floor),
         "data": asdict(run.data),
+        **({"decisions": _decisions_json(run.decisions)} if run.decisions else {}),
         **({"recipe": recipes} if recipes else {}),
+    }
+
+
+def _decisions_json(decisions: Sequence[PairDecision]) -> dict[str, Any]:
+    """Return the decisions on pairs of generators, and how many came to each outcome."""
+    return {
+        "counts": asdict(DecisionCounts.of(decisions)),
+        "pairs": [
+            {
+                **decision._asdict(),
+                "people": decision.people._asdict(),
+                "scorer": decision.scorer._asdict(),
+                "outcome": decision.outcome,
+                "reordered": decision.reordered,
+            }
+            for decision in decisions
+        ],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
@@ -11,7 +12,16 @@ from t2v_eval.evaluation.run import Run
 from t2v_eval.report.format import verdict
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.stats.decisions import OUTCOMES, DecisionCounts
 from t2v_eval.stats.permutation import PValue
+
+DECISIONS = (
+    "People decide by their mean ratings over the prompts, a scorer by its mean scores, each pair "
+    "alone by a paired sign-flip test at 0.05. Same: the same difference; opposite: the other way; "
+    "missed: people saw one, the scorer none; claimed: the scorer saw one, people none; neither: "
+    "both saw none."
+)
+"""The remark below decisions on pairs of generators."""
 
 
 class ScorerCell(NamedTuple):
@@ -235,6 +245,35 @@ class Section:
         ]
         return Table(title, ["tag", "first - second", headline, "p", "verdict"], cells)
 
+    def decisions(self) -> Iterator[Table]:
+        """Yield how the scorers decide on pairs of generators beside people: counts, then pairs."""
+        decided = [(label, run) for label, run in self.scorers if run.decisions]
+        if not decided:
+            return
+        counts = {label: DecisionCounts.of(run.decisions) for label, run in decided}
+        yield Table(
+            f"decisions on {max(c.pairs for c in counts.values())} pairs of generators",
+            ["scorer", *OUTCOMES, "means in the other order"],
+            [
+                [label, *(str(getattr(c, name)) for name in OUTCOMES), str(c.reordered)]
+                for label, c in counts.items()
+            ],
+            DECISIONS,
+        )
+        yield Table(
+            "decisions by pair of generators",
+            ["first - second", "people", "p", *counts],
+            [
+                [
+                    f"{d.first} - {d.second}",
+                    IntervalCell(Interval(d.people.difference, math.nan, math.nan), "+"),
+                    PValueCell(d.people.p),
+                    *(_outcome(run, d.first, d.second) for _, run in decided),
+                ]
+                for d in decided[0][1].decisions
+            ],
+        )
+
     def contrasts(self) -> Iterator[Table]:
         """Yield what the benchmark compares within itself, by scorer, overall and by tag."""
         for label, run in self.scorers:
@@ -245,6 +284,12 @@ class Section:
                     ["items", first, second, name, "p", "verdict"],
                     [_contrast(run, tag, first, second) for tag in run.tests],
                 )
+
+
+def _outcome(run: Run, first: str, second: str) -> str:
+    """Return the outcome of a pair of generators by a scorer; "" where it is not known."""
+    found = (d for d in run.decisions if (d.first, d.second) == (first, second))
+    return next((f"{d.outcome}{', reordered' * d.reordered}" for d in found), "")
 
 
 def sections(

@@ -59,17 +59,17 @@ class PairDecision(NamedTuple):
     """What people and a scorer decide on two generators.
 
     Attributes:
-        first, second: the indices of the generators.
+        first, second: the generators.
         people: the mean difference of ratings, the first minus the second.
         scorer: the mean difference of scores on the same prompts.
         prompts: the number of these prompts.
 
-    >>> PairDecision(0, 1, Mean(0.2, 0.01), Mean(-0.1, 0.3), prompts=160).outcome
+    >>> PairDecision("flux", "sdxl", Mean(0.2, 0.01), Mean(-0.1, 0.3), prompts=160).outcome
     'missed'
     """
 
-    first: int
-    second: int
+    first: str
+    second: str
     people: Mean
     scorer: Mean
     prompts: int
@@ -129,6 +129,7 @@ class DecisionCounts:
 def decide(
     ratings: Values,
     scores: Values,
+    generators: Sequence[str],
     *,
     groups: Sequence[Hashable] | None = None,
     seed: int = 0,
@@ -138,6 +139,7 @@ def decide(
     Args:
         ratings: shape (prompts, generators), the mean rating of the images of each; NaN is missing.
         scores: the mean scores of the same images; NaN is missing.
+        generators: the names of the columns.
         groups: shape (prompts,), prompts of one group are not independent; by default all are.
         seed: the random seed of the tests.
 
@@ -145,18 +147,18 @@ def decide(
         The pairs in the order of the columns, without pairs that share no prompt.
 
     Raises:
-        InputError: the shapes differ or are not of two dimensions.
+        InputError: the shapes differ, are not of two dimensions, or have no name for each column.
 
     >>> ratings = [[5, 3, 3], [4, 2, 2], [5, 4, 4], [4, 3, 2], [3, 1, 2], [5, 2, 3], [4, 3, 3]]
     >>> scores = [[0.1 * a, 0.1 * b, 0.9] for a, b, _ in ratings]
-    >>> [(d.first, d.second, d.outcome) for d in decide(ratings, scores)]
-    [(0, 1, 'same'), (0, 2, 'opposite'), (1, 2, 'claimed')]
+    >>> [f"{d.first} - {d.second}: {d.outcome}" for d in decide(ratings, scores, "abc")]
+    ['a - b: same', 'a - c: opposite', 'b - c: claimed']
     """
     h, s = as_floats("ratings", ratings), as_floats("scores", scores)
-    if h.shape != s.shape or h.ndim != 2:
+    if h.shape != s.shape or h.ndim != 2 or h.shape[1] != len(generators):
         raise InputError(
-            f"ratings has shape {h.shape} and scores {s.shape}: pass a row for each prompt and a "
-            "column for each generator, of both"
+            f"ratings has shape {h.shape} and scores {s.shape}, of {len(generators)} generators: "
+            "pass a row for each prompt and a column for each generator, of both"
         )
     members = _members(groups, len(h))
     decisions = []
@@ -167,7 +169,8 @@ def decide(
             people, scorer = (
                 _mean(x[shared], members[shared], seed) for x in (by_people, by_scorer)
             )
-            decisions.append(PairDecision(first, second, people, scorer, int(shared.sum())))
+            names = generators[first], generators[second]
+            decisions.append(PairDecision(*names, people, scorer, int(shared.sum())))
     return decisions
 
 

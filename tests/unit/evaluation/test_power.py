@@ -9,7 +9,6 @@ from scipy import stats
 
 import t2v_eval
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.evaluation.by_generator import by_generator
 from t2v_eval.evaluation.power import Wanted, plan_columns, plan_runs
 from t2v_eval.report.report import Report
 from t2v_eval.stats.power import paired_power
@@ -154,7 +153,7 @@ def test_what_cannot_be_planned_is_named(rows, columns, options, error, message)
 
 def test_a_table_of_prompts_and_generators_has_the_means_of_both(tmp_path):
     report = report_of(tmp_path / "images", {"flux": [10, 20], "sdxl": [30, 50]})
-    table = by_generator(report.runs[0])
+    table = report.runs[0].by_generator()
     assert table.generators == ["flux", "sdxl"]
     assert table.scores.tolist() == [[10, 30], [20, 50]]
     assert np.isnan(table.ratings).all() and not table.is_rated

@@ -12,6 +12,7 @@ from t2v_eval.errors import InputError
 from t2v_eval.stats.decisions import DecisionCounts, Mean, PairDecision, decide
 
 TIFA160 = Path(__file__).parents[2] / "fixtures/decisions/tifa160_clipscore.csv"
+GENERATORS = "abcde"
 
 
 def outcome_of(ratings, scores):
@@ -41,7 +42,7 @@ def test_outcomes_are_those_of_scipy():
             ratings, scores = rng.normal(0, 1, (2, 120, 1)) + rng.normal(0, 0.7, (2, 120, 2))
             ratings[:, 0] += people
             scores[:, 0] += scorer
-            (decision,) = decide(ratings, scores)
+            (decision,) = decide(ratings, scores, GENERATORS[: ratings.shape[1]])
             expected = outcome_of(ratings, scores)
             assert expected is None or decision.outcome == expected
             seen.add(decision.outcome)
@@ -63,7 +64,7 @@ def tifa160():
 
 def test_clipscore_on_tifa160_has_three_pairs_the_other_way():
     ratings, scores = tifa160()
-    counts = DecisionCounts.of(decide(ratings, scores))
+    counts = DecisionCounts.of(decide(ratings, scores, GENERATORS[: ratings.shape[1]]))
     assert counts == DecisionCounts(same=4, opposite=0, missed=4, claimed=1, neither=1, reordered=3)
     assert (counts.pairs, counts.matched) == (10, 5)
     means = [values.mean(axis=0) for values in (ratings, scores)]
@@ -80,8 +81,8 @@ def test_missing_cells_are_left_out_of_both_sides():
     ratings[:5, 0] = np.nan
     scores[25:, 1] = np.nan
     scores[:, 2] = np.nan
-    (decision,) = decide(ratings, scores)
-    assert (decision.first, decision.second, decision.prompts) == (0, 1, 20)
+    (decision,) = decide(ratings, scores, GENERATORS[: ratings.shape[1]])
+    assert (decision.first, decision.second, decision.prompts) == ("a", "b", 20)
     differences = ratings[5:25, 0] - ratings[5:25, 1]
     assert decision.people.difference == pytest.approx(differences.mean())
 
@@ -90,19 +91,19 @@ def test_groups_are_flipped_together():
     rng = np.random.default_rng(2)
     ratings, scores = rng.normal(0.5, 1, (2, 12, 2))
     doubled = [np.repeat(x, 2, axis=0) for x in (ratings, scores)]
-    (once,) = decide(ratings, scores)
-    (grouped,) = decide(*doubled, groups=[k // 2 for k in range(24)])
+    (once,) = decide(ratings, scores, GENERATORS[: ratings.shape[1]])
+    (grouped,) = decide(*doubled, "ab", groups=[k // 2 for k in range(24)])
     assert grouped.people == pytest.approx(once.people)
-    (alone,) = decide(*doubled)
+    (alone,) = decide(*doubled, "ab")
     assert alone.people.p != once.people.p
 
 
 def test_a_tie_of_means_is_no_other_order():
-    decision = PairDecision(0, 1, Mean(0.0, 1.0), Mean(0.3, 0.001), 9)
+    decision = PairDecision("a", "b", Mean(0.0, 1.0), Mean(0.3, 0.001), 9)
     assert decision.outcome == "claimed" and not decision.reordered
 
 
-@pytest.mark.parametrize("shapes", [((3,), (3,)), ((3, 2), (3, 3))])
+@pytest.mark.parametrize("shapes", [((3,), (3,)), ((3, 2), (3, 3)), ((3, 3), (3, 3))])
 def test_shapes_that_do_not_fit_are_named(shapes):
     with pytest.raises(InputError, match="a row for each prompt"):
-        decide(*(np.zeros(shape) for shape in shapes))
+        decide(*(np.zeros(shape) for shape in shapes), "ab")

@@ -103,8 +103,8 @@ def overlap(
     """
     first, second = check_pair(reference, images)
     radii = ball_radii(first, k) if radii is None else radii
-    of_reference = count_inside(first, radii, second, closed=closed)
-    of_images = count_inside(second, ball_radii(second, k), first, closed=closed)
+    own_radii = ball_radii(second, k)
+    of_reference, of_images = count_inside(first, radii, second, own_radii, closed=closed)
     return Overlap(
         precision=(of_reference.balls > 0).astype(np.float64),
         recall=(of_images.balls > 0).astype(np.float64),

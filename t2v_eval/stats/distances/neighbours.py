@@ -49,18 +49,20 @@ class _Block(NamedTuple):
 def _squared_distances(x: Features, y: Features) -> Iterator[_Block]:
     """Yield the squared distances of all pairs of a row of x and a row of y, in blocks.
 
-    All blocks of the same rows of x follow each other.
+    Where y is x, a pair of two blocks occurs once.
     """
     centre = mean_of(y)
     unit = 4 * np.finfo(np.float64).eps * x.shape[1]
     for place, block in blocks(x, centre):
         lengths = np.einsum("ij,ij->i", block, block)
-        for other_place, other in blocks(y, centre):
+        first = place.start if x is y else 0
+        for part, other in blocks(y[first:], centre):
             sums = lengths[:, None] + np.einsum("ij,ij->i", other, other)
             squares = block @ other.T
             squares *= -2
             squares += sums
-            yield _Block(place, other_place, squares, np.multiply(sums, unit, out=sums))
+            rounding = np.multiply(sums, unit, out=sums)
+            yield _Block(place, slice(first + part.start, first + part.stop), squares, rounding)
 
 
 def squared_distance(x: Features, y: Features) -> FloatArray:
@@ -104,26 +106,31 @@ def nearest(x: Features, y: Features, k: int) -> Neighbours:
     others = len(y) - (x is y)
     if not 1 <= k <= others:
         raise InputError(f"`k={k}`: there are {others} rows to be near; pass 1 to {others}")
-    squares = np.full((len(x), k), np.inf)
-    rows = np.zeros((len(x), k), np.int64)
+    found = Neighbours(np.full((len(x), k), np.inf), np.zeros((len(x), k), np.int64))
     for block in _squared_distances(x, y):
         if x is y and block.place == block.other:
             np.fill_diagonal(block.squares, np.inf)
-        columns = np.arange(block.other.start, block.other.stop)
-        columns = np.broadcast_to(columns, block.squares.shape)
-        least = min(k, block.squares.shape[1])
-        chosen = np.argpartition(block.squares, least - 1, axis=1)[:, :least]
-        candidates = [squares[block.place], np.take_along_axis(block.squares, chosen, 1)]
-        names = [rows[block.place], np.take_along_axis(columns, chosen, 1)]
-        both, named = np.concatenate(candidates, axis=1), np.concatenate(names, axis=1)
-        order = np.argsort(both, axis=1, kind="stable")[:, :k]
-        squares[block.place] = np.take_along_axis(both, order, 1)
-        rows[block.place] = np.take_along_axis(named, order, 1)
+        _keep_nearest(found, block.place, block.other, block.squares)
+        if x is y and block.place != block.other:
+            _keep_nearest(found, block.other, block.place, block.squares.T)
+    squares, rows = found
     for column in range(k):
         for place, block_rows in _places(rows[:, column]):
             squares[place, column] = squared_distance(x[place], y[block_rows])
     order = np.argsort(squares, axis=1, kind="stable")
     return Neighbours(np.take_along_axis(squares, order, 1), np.take_along_axis(rows, order, 1))
+
+
+def _keep_nearest(found: Neighbours, place: slice, other: slice, squares: FloatArray) -> None:
+    """Merge the distances of some rows to some others into the nearest ones that were found."""
+    k = found.rows.shape[1]
+    least = min(k, squares.shape[1])
+    near = np.argpartition(squares, least - 1, axis=1)[:, :least]
+    both = np.concatenate([found.squares[place], np.take_along_axis(squares, near, 1)], axis=1)
+    rows = np.concatenate([found.rows[place], other.start + near], axis=1)
+    order = np.argsort(both, axis=1, kind="stable")[:, :k]
+    found.squares[place] = np.take_along_axis(both, order, 1)
+    found.rows[place] = np.take_along_axis(rows, order, 1)
 
 
 def _places(rows: IntArray, size: int = 4096) -> Iterator[tuple[slice, IntArray]]:
@@ -132,14 +139,14 @@ def _places(rows: IntArray, size: int = 4096) -> Iterator[tuple[slice, IntArray]
         yield slice(start, min(start + size, len(rows))), rows[start : start + size]
 
 
-class Coverage(NamedTuple):
-    """How the balls around n centres cover m points.
+class Inside(NamedTuple):
+    """How the balls around n centres hold m points.
 
     Attributes:
         balls: the number of balls that hold each point, shape (m,).
         points: the number of points that each ball holds, shape (n,).
 
-    >>> Coverage(np.array([1, 0]), np.array([1])).balls
+    >>> Inside(np.array([1, 0]), np.array([1])).balls
     array([1, 0])
     """
 
@@ -148,38 +155,48 @@ class Coverage(NamedTuple):
 
 
 def count_inside(
-    centres: Features, radii: FloatArray, points: Features, *, closed: bool = False
-) -> Coverage:
-    """Count which points lie in which balls.
+    x: Features, x_radii: FloatArray, y: Features, y_radii: FloatArray, *, closed: bool = False
+) -> tuple[Inside, Inside]:
+    """Count which rows of each of two sets lie in which balls around the rows of the other.
 
     Args:
-        centres: shape (n, d).
-        radii: the squared radius of each ball, shape (n,).
-        points: shape (m, d).
+        x: centres, shape (n, d).
+        x_radii: the squared radii of their balls, shape (n,).
+        y: other centres, shape (m, d).
+        y_radii: the squared radii of their balls, shape (m,).
         closed: whether a point on the surface lies in a ball.
 
-    >>> centres, radii, points = np.array([[0.0], [9.0]]), np.array([4.0, 4.0]), np.array([[2.0]])
-    >>> count_inside(centres, radii, points).balls
-    array([0])
-    >>> count_inside(centres, radii, points, closed=True).points
+    Returns:
+        How the balls around x hold y, and how those around y hold x.
+
+    >>> x, y = np.array([[0.0], [9.0]]), np.array([[2.0]])
+    >>> of_x, of_y = count_inside(x, np.array([4.0, 4.0]), y, np.array([5.0]))
+    >>> of_x.balls, of_y.points
+    (array([0]), array([1]))
+    >>> count_inside(x, np.array([4.0, 4.0]), y, np.array([5.0]), closed=True)[0].points
     array([1, 0])
     """
-    balls, held = np.zeros(len(points), np.int64), np.zeros(len(centres), np.int64)
-    for block in _squared_distances(centres, points):
-        limits = radii[block.place][:, None]
-        inside = block.squares < limits
-        np.subtract(block.squares, limits, out=block.squares)
-        close = np.abs(block.squares, out=block.squares) <= block.rounding
-        i, j = np.nonzero(close)
-        for place, part in _places(i):
-            exact = squared_distance(
-                centres[block.place.start + part], points[block.other.start + j[place]]
-            )
-            limit = radii[block.place.start + part]
-            inside[part, j[place]] = exact <= limit if closed else exact < limit
-        balls[block.other] += inside.sum(axis=0)
-        held[block.place] += inside.sum(axis=1)
-    return Coverage(balls, held)
+    n, m = len(x), len(y)
+    of_x = Inside(np.zeros(m, np.int64), np.zeros(n, np.int64))
+    of_y = Inside(np.zeros(n, np.int64), np.zeros(m, np.int64))
+    for block in _squared_distances(x, y):
+        i, j = block.place, block.other
+        for limits in (x_radii[i, None], y_radii[None, j]):
+            _settle(block, limits, x[i], y[j])
+        for result, limits, axis in ((of_x, x_radii[i, None], 0), (of_y, y_radii[None, j], 1)):
+            inside = block.squares <= limits if closed else block.squares < limits
+            places = (j, i) if axis == 0 else (i, j)
+            result.balls[places[0]] += inside.sum(axis=axis)
+            result.points[places[1]] += inside.sum(axis=1 - axis)
+    return of_x, of_y
+
+
+def _settle(block: _Block, limits: FloatArray, x: Features, y: Features) -> None:
+    """Replace distances that are near a limit by exact ones."""
+    gap = block.squares - limits
+    i, j = np.nonzero(np.abs(gap, out=gap) <= block.rounding)
+    for place, rows in _places(i):
+        block.squares[rows, j[place]] = squared_distance(x[rows], y[j[place]])
 
 
 def largest_ratio(centres: Features, radii: FloatArray, points: Features) -> FloatArray:

@@ -174,11 +174,15 @@ def test_neighbours_and_balls_are_those_of_all_pairs(offset, small_blocks):
     assert nearest(x, x, k).squares == pytest.approx(np.sort(own, axis=1)[:, :k] ** 2, abs=1e-6)
     radii = nearest(x, x, k).squares[:, -1]
     squares = ((x[:, None] - y[None]) ** 2).sum(axis=2)
+    others = nearest(y, y, k).squares[:, -1]
     for closed in (False, True):
+        of_x, of_y = count_inside(x, radii, y, others, closed=closed)
         inside = squares <= radii[:, None] if closed else squares < radii[:, None]
-        result = count_inside(x, radii, y, closed=closed)
-        assert result.balls.tolist() == inside.sum(axis=0).tolist()
-        assert result.points.tolist() == inside.sum(axis=1).tolist()
+        assert of_x.balls.tolist() == inside.sum(axis=0).tolist()
+        assert of_x.points.tolist() == inside.sum(axis=1).tolist()
+        inside = squares <= others if closed else squares < others
+        assert of_y.balls.tolist() == inside.sum(axis=1).tolist()
+        assert of_y.points.tolist() == inside.sum(axis=0).tolist()
 
 
 def test_ties_do_not_depend_on_blocks(monkeypatch):

@@ -1,0 +1,77 @@
+"""What distances between sets of images cost at the sizes of the field, beside other code.
+
+    OMP_NUM_THREADS=1 python tests/performance/speed_distances.py [--rows 10000] [--manifold 50000]
+
+Features are random, of 2,048 dimensions in float32, as those of Inception. The memory that is shown
+is the most that this process has had so far, with the features of both sets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+from scipy import linalg
+
+import t2v_eval
+from t2v_eval.stats.distances.frechet import fid, frechet_distance, moments
+from t2v_eval.stats.distances.kernel import kid
+from t2v_eval.stats.distances.manifold import overlap
+
+D = 2048
+
+
+def timed(what: str, work: Callable[[], object]) -> float:
+    """Print how long `work` took, and the most memory that this process has had so far."""
+    start = time.perf_counter()
+    work()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"{seconds:7.1f} s, peak {peak:4.2f} GB: {what}", flush=True)
+    return seconds
+
+
+def sqrtm_distance(
+    one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]
+) -> float:
+    """FID of moments as pytorch-fid computes it."""
+    gap = one[0] - other[0]
+    root = linalg.sqrtm(one[1] @ other[1])
+    return float(gap @ gap + np.trace(one[1] + other[1] - 2 * root.real))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--manifold", type=int, default=0, help="rows for precision and recall")
+    arguments = parser.parse_args()
+    rng, n = np.random.default_rng(0), arguments.manifold or arguments.rows
+    reference, images = (
+        np.maximum(rng.standard_normal((n, D), np.float32) + shift, 0) for shift in (0, 0.1)
+    )
+    timed("nothing, with both sets of features", lambda: None)
+    if arguments.manifold:
+        timed(f"precision, recall, density, coverage of {n:,}", lambda: overlap(reference, images))
+        return
+    ours = timed(f"FID of {n:,}, from features", lambda: fid(reference, images))
+    both = moments(reference), moments(images)
+    root = timed("FID of moments", lambda: frechet_distance(*both))
+    theirs = timed("FID of moments by scipy's sqrtm", lambda: sqrtm_distance(*both))
+    covariances = timed(
+        "numpy.cov of both", lambda: [np.cov(x, rowvar=False) for x in (reference, images)]
+    )
+    print(
+        f"from features {(theirs + covariances) / ours:.1f}x, moments {theirs / root:.1f}x faster"
+    )
+    timed(f"FID of {500:,} images", lambda: fid(both[0], images[:500]))
+    timed(f"KID of {n:,}, exact", lambda: kid(reference, images))
+    for metric in ("fid", "kid"):
+        work = lambda metric=metric: t2v_eval.distance(reference, images, metric)  # noqa: E731
+        timed(f"{metric} of {n:,} with its interval of 1,000 resamples", work)
+
+
+if __name__ == "__main__":
+    main()

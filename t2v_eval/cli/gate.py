@@ -36,7 +36,11 @@ def gate(
         ),
     ] = None,
     margin: Annotated[
-        float, typer.Option(help="How much worse still passes, on the scale of the metric.")
+        float,
+        typer.Option(
+            help="How much worse still passes, on the scale of the metric; with 0, only what is "
+            "shown to be higher passes."
+        ),
     ] = 0.01,
     alpha: Annotated[
         float,

@@ -1,9 +1,10 @@
 """Non-inferiority: is a new version worse than its baseline by no more than a margin?
 
-The null hypothesis is "the new version is worse by more than the margin". It is rejected, so that
-the new version passes, where p is below alpha; then the lower limit of the one-sided interval of
-1 - alpha does not lie below -margin (Wellek 2010, chapter 2). A sample that is too small to show
-this does not pass. Versions without any difference pass with every margin, 0 included.
+The null hypothesis is "the new version is worse by the margin or more". It is rejected, so that the
+new version passes, where p is below alpha; then the lower limit of the one-sided interval of
+1 - alpha lies above -margin (Wellek 2010, chapter 2). A sample that is too small to show this does
+not pass. With a margin of 0, only a version passes that is shown to be better: versions without any
+difference do not, since their difference lies on the limit.
 
 The t test holds its level for symmetric differences. Where a few items lose much and most gain a
 little, as with a negative exponential distribution, a version passes that is worse by the margin in
@@ -39,8 +40,8 @@ class NonInferiority:
     Attributes:
         difference: the new value minus the baseline's, with its two-sided 95 % interval.
         bound: the lower limit of the one-sided interval of 1 - alpha.
-        p: of "worse by more than the margin".
-        margin: how much worse still passes; 0 or more.
+        p: of "worse by the margin or more".
+        margin: how much worse passes, if it is less; with 0, only what is better passes.
         alpha: the probability that a version passes that is worse by the margin.
         units: the number of independent units.
 
@@ -57,7 +58,7 @@ class NonInferiority:
 
     @property
     def passed(self) -> bool:
-        """Return whether "worse by more than the margin" is rejected."""
+        """Return whether "worse by the margin or more" is rejected."""
         return self.p < self.alpha
 
 
@@ -84,7 +85,7 @@ def paired_non_inferiority(
     mean, error, count = clustered_mean(differences, units)
     excess = mean + margin
     if error <= ROUNDING * max(abs(mean), margin):  # all items differ by the same
-        p = 0.0 if excess >= -ROUNDING * max(abs(mean), margin) else 1.0
+        p = 0.0 if excess > ROUNDING * max(abs(mean), margin) else 1.0
     else:
         p = float(special.stdtr(count - 1, -excess / error))
     half = error * float(special.stdtrit(count - 1, 0.975))
@@ -143,7 +144,7 @@ def bootstrap_non_inferiority(
 ) -> NonInferiority:
     """Test the difference of a metric on the same resamples of the same items.
 
-    p is the share of resamples whose difference is below -margin; one is added to both counts, so
+    p is the share of resamples whose difference is -margin or less; one is added to both counts, so
     that it is never 0 (Davison and Hinkley 1997, section 4.2).
 
     Args:
@@ -169,15 +170,15 @@ def bootstrap_non_inferiority(
     values = np.sort(paired.resampled[metric][~np.isnan(paired.resampled[metric])])
     if math.isnan(interval.value) or 2 * len(values) < paired.resamples:
         raise InputError(f"{metric} is undefined, on all items or on most resamples of them")
-    # So many resamples may lie below -margin.
+    # So many resamples may lie at -margin or below.
     most = math.ceil(alpha * (1 + len(values)) - 1) - 1
     if most < 0:
         raise InputError(
             f"{len(values)} resamples cannot show a p below `alpha={alpha:g}`: evaluate both with "
             f"{math.ceil(1 / alpha)} resamples or more"
         )
-    limit = -margin - ROUNDING * max(margin, abs(interval.value))
-    below = int((values < limit).sum())
+    limit = -margin + ROUNDING * max(margin, abs(interval.value))
+    below = int((values <= limit).sum())
     p = (1 + below) / (1 + len(values))
     return NonInferiority(interval, float(values[most]), p, margin, alpha, paired.n)
 

@@ -62,7 +62,8 @@ def not_worse(
     Args:
         new: a report, or the folder of one.
         baseline: the report, or folder, to compare with.
-        margin: how much worse still passes, on the scale of the metric; 0 or more.
+        margin: how much worse still passes, on the scale of the metric; with 0, only what is shown
+            to be higher passes.
         alpha: the probability that something passes that is worse by the margin.
         metric: the metric of agreement that scorers are compared by, or of generators "score" or
             the name of one; by default all generators, and the headline of each benchmark.

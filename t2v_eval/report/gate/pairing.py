@@ -145,10 +145,25 @@ def shared_items(pair: Pair, notes: list[str] | None) -> Shared:
             f"first {item_name(pair.baseline, missing[0])}"
         ] if missing else []  # fmt: skip
         parts += [f"only the new report has {only_new}"] if extra else []
-        pair.refuse(f"the items differ: {'; '.join(parts)}; evaluate both on the same items")
+        pair.refuse(f"the items differ: {'; '.join(parts)}; {_same_items(pair)}")
     if extra and notes is not None:
         notes.append(f"not compared, only in the new report: {only_new} of {title(pair.new)}")
     return [(n, place[key]) for n, key in enumerate(keys) if key in place]
+
+
+def _same_items(pair: Pair) -> str:
+    """Return how to evaluate both reports on the same items."""
+    samples = pair.new.benchmark.sample, pair.baseline.benchmark.sample
+    if samples[0] == samples[1]:
+        return "evaluate both on the same items"
+    new, baseline = (
+        f"limit {sample.limit} and seed {sample.seed}" if sample else "no limit"
+        for sample in samples
+    )
+    return (
+        f"the new report has {new}, the baseline {baseline}: evaluate both with the same limit and "
+        "seed"
+    )
 
 
 def _item_keys(new: Run, baseline: Run) -> tuple[list[tuple[str, ...]], list[tuple[str, ...]]]:

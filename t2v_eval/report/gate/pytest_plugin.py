@@ -26,7 +26,8 @@ def assert_not_worse(
     Args:
         report: a report, or the folder of one.
         baseline: the report, or folder, to compare with.
-        margin: how much worse still passes, on the scale of the metric; 0 or more.
+        margin: how much worse still passes, on the scale of the metric; with 0, only what is shown
+            to be higher passes.
         alpha: the probability that something passes that is worse by the margin.
         metric: the metric to compare; see `not_worse`.
 

@@ -42,7 +42,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        """Return whether "worse by more than the margin" is rejected."""
+        """Return whether "worse by the margin or more" is rejected."""
         return self.test.passed
 
     @property
@@ -69,6 +69,11 @@ class Comparison:
         test = self.test
         p = CONSOLE.p_value(test.p)
         of_p = f"p {p}" if p.startswith("<") else f"p = {p}"
+        if test.margin == 0 and not test.difference.high < 0:
+            if self.passed:
+                return f"higher ({of_p})"
+            equal = "with a margin above 0, what is as high passes"
+            return f"not shown to be higher ({of_p}, passes below {test.alpha:g}); {equal}"
         if self.passed:
             return f"not worse by more than {test.margin:g} ({of_p})"
         if test.difference.high < -test.margin:

@@ -229,7 +229,34 @@ def test_scorers_are_compared_by_their_headline(scorers):
     code, output = gate(scorers / "guesses", "--baseline", scorers / "knows")
     assert code == 3 and "Guesses by right on Toys: 0.650, baseline Knows 1.000" in output
     assert gate(scorers / "knows", "--baseline", scorers / "guesses")[0] == 0
-    assert gate(scorers / "knows", "--baseline", scorers / "knows", "--margin", "0")[0] == 0
+    assert gate(scorers / "knows", "--baseline", scorers / "knows")[0] == 0
+
+
+def test_with_a_margin_of_zero_only_what_is_higher_passes(scorers, generators):
+    margin = "--margin", "0"
+    for folder in (scorers / "knows", generators / "report-old"):
+        code, output = gate(folder, "--baseline", folder, *margin)
+        assert code == 3 and "not shown to be higher (p = 1.000" in output
+        assert "with a margin above 0, what is as high passes" in output
+    code, output = gate(scorers / "knows", "--baseline", scorers / "guesses", *margin)
+    assert code == 0 and "higher (p " in output
+    code, output = gate(scorers / "guesses", "--baseline", scorers / "knows", *margin)
+    assert code == 3 and "worse by more than 0" in output
+
+
+def test_a_sample_and_all_items_are_refused_with_the_remedy(tmp_path, generators):
+    all_items = Report.load(generators / "report-old")
+    few, others = (report_of(tmp_path, generators / "old", limit=5, seed=n) for n in (0, 1))
+    for baseline, said in [
+        (all_items, "new report has limit 5 and seed 0, the baseline no limit"),
+        (others, "new report has limit 5 and seed 0, the baseline limit 5 and seed 1"),
+    ]:
+        with pytest.raises(InputError, match=f"{said}: evaluate both with the same limit and seed"):
+            not_worse(few, baseline)
+    assert not_worse(all_items, few).passed, "items that only the new report has are left out"
+
+
+def test_metrics_that_a_report_lacks_are_refused(scorers):
     code, output = gate(scorers / "knows", "--baseline", scorers / "knows", "--metric", "wrong")
     assert code == 2 and "has no metric 'wrong'; it has right, undefined" in output
     code, output = gate(scorers / "knows", "--baseline", scorers / "knows", "--metric", "undefined")

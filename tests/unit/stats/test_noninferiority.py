@@ -53,9 +53,11 @@ def test_clusters_are_kept_together():
 
 
 def test_what_does_not_vary_is_decided_by_its_value():
-    assert paired_non_inferiority([0.0] * 5, 0.0).passed, "the same images, scored again"
-    assert paired_non_inferiority([0.0] * 5, 0.01).p == 0.0
-    assert paired_non_inferiority([-0.01] * 3, 0.01).passed
+    assert paired_non_inferiority([0.0] * 5, 0.0).p == 1.0, "on the limit, as stats.ttest says"
+    assert paired_non_inferiority([1e-3] * 5, 0.0).passed
+    assert paired_non_inferiority([0.0] * 5, 0.01).p == 0.0, "the same images, scored again"
+    assert not paired_non_inferiority([-0.01] * 3, 0.01).passed
+    assert not paired_non_inferiority([0.1 - 0.3 + 0.1] * 3, 0.1).passed, "but for rounding"
     assert not paired_non_inferiority([-0.02] * 3, 0.01).passed
 
 
@@ -99,9 +101,18 @@ def test_bound_and_p_of_the_bootstrap_say_the_same():
         margin = float(rng.uniform(0, 0.6))
         samples = samples_of(new, 99), samples_of(baseline, 99)
         result = bootstrap_non_inferiority(*samples, "mean", margin)
-        assert result.passed is (result.bound >= -margin)
+        assert result.passed is (result.bound > -margin)
     same = samples_of(baseline)
-    assert bootstrap_non_inferiority(same, same, "mean", 0.0).p == pytest.approx(1 / 1000)
+    assert bootstrap_non_inferiority(same, same, "mean", 0.01).p == pytest.approx(1 / 1000)
+
+
+def test_what_lies_on_the_limit_does_not_pass_the_bootstrap():
+    baseline = samples_of([0.2, 0.4, 0.9, 0.1])
+    result = bootstrap_non_inferiority(baseline, baseline, "mean", 0.0)
+    assert result.p == 1.0 and not result.passed
+    lower = samples_of([0.1, 0.3, 0.8, 0.0])
+    assert not bootstrap_non_inferiority(lower, baseline, "mean", 0.1).passed
+    assert bootstrap_non_inferiority(lower, baseline, "mean", 0.11).passed
 
 
 def test_resamples_that_cannot_show_alpha_are_refused():

@@ -106,8 +106,8 @@ def vote(
     _print(page, "pairs", "rank votes-*.json", as_json)
     if page.unequal:
         console.say(
-            f"in {page.unequal} of {page.tasks} pairs the two images differ in shape, by which "
-            "people may recognise a generator: crop the images alike",
+            f"in {page.unequal} of {page.tasks - page.attention} pairs the two images differ in "
+            "shape, by which people may recognise a generator: crop the images alike",
             "yellow",
         )
 
@@ -182,20 +182,16 @@ def _images(
 
 
 def _print(page: Page, what: str, reader: str, as_json: bool) -> None:
+    judged = page.tasks - page.attention
     if as_json:
-        console.print_json(
-            {
-                "page": str(page.path.resolve()),
-                "key": str(page.key.resolve()),
-                "id": page.id,
-                what: page.tasks,
-                "attention": page.attention,
-                "bytes": page.size,
-            }
-        )
-        return
-    checks = f", {page.attention} of them attention checks" if page.attention else ""
-    console.show(f"{page.tasks} {what}{checks}: {page.path} ({page.size / 2**20:.1f} MB)")
+        paths = {"page": str(page.path.resolve()), "key": str(page.key.resolve())}
+        counts = {what: judged, "attention": page.attention, "bytes": page.size}
+        console.print_json({**paths, "id": page.id, **counts, "unequal": page.unequal})
+    else:
+        checks = f"{page.attention} attention check{'s' * (page.attention != 1)}"
+        megabytes = page.size / 2**20
+        size = f"{megabytes:.0f} MB" if megabytes >= 1 else "less than 1 MB"
+        console.show(f"{judged} {what} and {checks}: {page.path} ({size})")
     console.note(
         f"Send people the page alone. What they save is read by\nt2v-eval {reader} --key {page.key}"
     )

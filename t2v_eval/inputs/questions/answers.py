@@ -1,0 +1,83 @@
+"""Compare an answer with the expected one: exactly, as the originals do, or normalised."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from typing import Literal, TypeAlias, get_args
+
+from t2v_eval.errors import InputError
+
+Match: TypeAlias = Literal["exact", "normalised"]
+MATCHES: tuple[str, ...] = get_args(Match)
+"""How answers are compared; see `answer_value`."""
+
+YES_NO = ("yes", "no")
+"""The choices of a question that is answered with yes or no."""
+
+_WORDS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
+    "sixteen seventeen eighteen nineteen twenty"
+).split()
+_DIGITS = {word: str(number) for number, word in enumerate(_WORDS)}
+_EDGES = " \t\r\n.,;:!?\"'`*_()[]«»“”‘’…。、，！？：；"
+_LONGEST = 200  # characters of an answer in a message
+
+
+def answer_value(
+    answer: str, expected: str, choices: Sequence[str] = (), match: str = "normalised"
+) -> float:
+    """Return 1 where an answer is the expected one, and 0 where it is another.
+
+    Args:
+        answer: what a model replied.
+        expected: the expected answer.
+        choices: the answers to choose from; none where any answer may be given.
+        match: `exact` compares character by character, so that every other text, even an empty
+            one, is wrong, as DSG and TIFA do. `normalised` ignores case, white space, punctuation
+            at the ends, an article in front and whether a number is a word; the first word of a
+            reply to a question with the choices yes and no counts if a comma or full stop follows.
+
+    Raises:
+        InputError: an unknown `match`; or, normalised, a reply that is empty or none of the
+            choices, which is no answer and so neither right nor wrong.
+
+    >>> answer_value("Yes.", "yes"), answer_value("Yes.", "yes", match="exact")
+    (1.0, 0.0)
+    """
+    if match == "exact":
+        return float(answer == expected)
+    if match != "normalised":
+        raise InputError(f"match={match!r} is none of {', '.join(MATCHES)}")
+    reply = normalise(answer)
+    known = {normalise(choice) for choice in choices}
+    if known and reply not in known and known == set(YES_NO):
+        first = re.match(r"\W*(\w+)\s*[,.;:!\n]", answer)
+        reply = normalise(first[1]) if first else reply
+    if not reply:
+        raise InputError("the answer is empty")
+    if known and reply not in known | {normalise(expected)}:
+        shown = answer if len(answer) <= _LONGEST else f"{answer[:_LONGEST]} ..."
+        raise InputError(f"the answer {shown!r} is none of {', '.join(choices)}")
+    return float(reply == normalise(expected))
+
+
+def normalise(answer: str) -> str:
+    """Return an answer in lower case, without article and outer punctuation, numbers as digits.
+
+    >>> normalise(" A Dog. "), normalise("Two")
+    ('dog', '2')
+    """
+    plain = unicodedata.normalize("NFKC", answer).casefold().strip(_EDGES)
+    plain = " ".join(plain.split())
+    return as_digits(re.sub(r"^(?:an?|the) (?=.)", "", plain))
+
+
+def as_digits(answer: str) -> str:
+    """Return a number from zero to twenty that is a word as digits, and other texts as they are.
+
+    >>> as_digits("four"), as_digits("four dogs")
+    ('4', 'four dogs')
+    """
+    return _DIGITS.get(answer.casefold(), answer)

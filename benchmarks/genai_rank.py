@@ -7,9 +7,10 @@
 An item is a prompt with the nine images of one generator, each rated by three people from 1 to 5.
 `best_of_9` and `best_of_3` are the mean human rating of the images that scores choose, out of all
 nine and out of each three in their order: on people's scale, what published tables have.
-`ranking` is the share of prompts whose best image scores above the worst, `top` how often the
-chosen image is one that people rate highest; prompts whose images are all rated alike have
-neither. A tag says whether any image of a prompt is perfect (rated 5 by all).
+`ranking` is how often the image that people rate highest scores above the one that they rate lowest
+(where several share a rating, the share of such pairs), `top` how often the chosen image is one
+that people rate highest; equal scores are wrong in `ranking`, and prompts whose images are all
+rated alike have neither. A tag says whether any image of a prompt is perfect (rated 5 by all).
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class GenAIRank(Published, Benchmark):
     meanings: ClassVar[Mapping[str, str]] = {
         "best_of_9": "the mean rating, 1 to 5, of the images that scores choose of each nine",
         "best_of_3": "the same where scores choose of each three",
-        "ranking": "the share of pairs of images of one prompt that scores do not order the "
-        "other way, the mean over prompts, 0 to 1",
+        "ranking": "how often the image that people rate highest scores above the one that they "
+        "rate lowest, the mean over prompts, 0 to 1",
         "top": "the share of prompts where scores choose an image that people rate highest, 0 to 1",
     }
 

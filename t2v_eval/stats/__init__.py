@@ -6,6 +6,8 @@ Pure functions of NumPy arrays; nothing here knows of scorers, images or files.
 |---|---|
 | `metrics`, `ranking` | agreement of scores with ratings, Winoground, preferences, best of n |
 | `agreement_metrics` | the metrics that reports know by name, and `register_metric` |
+| `averages`, `logistic_fit`, `separation` | averages over parts, fits before PLCC, K-S of nodes |
+| `raters` | Krippendorff's alpha, and one rater against the others |
 | `bootstrap`, `permutation` | confidence intervals; tests, Holm's correction |
 | `ratings` | ratings from pairs: battles, Bradley-Terry, Elo |
 | `power` | sample sizes, detectable differences, limits of rates |

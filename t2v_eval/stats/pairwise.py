@@ -22,7 +22,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -147,10 +147,31 @@ class Pairs:
         present = ~(np.isnan(scores) | np.isnan(human))
         present &= (present.sum(axis=1) >= 2)[:, None]
         row, column = np.nonzero(present)
-        order = np.lexsort((scores[row, column], row))
-        self.row, self.column = row[order], column[order]
-        self.x = scores[self.row, self.column]
-        _, rank = np.unique(human[self.row, self.column], return_inverse=True)
+        self._sort(row, column, scores[row, column], human[row, column])
+
+    @classmethod
+    def of_groups(cls, scores: FloatArray, human: FloatArray, group: IntArray) -> Self:
+        """Return the pairs within groups of any sizes, without padding them.
+
+        Args:
+            scores: shape (items,), without NaN.
+            human: ratings, in the same shape.
+            group: the number of the group of each item, which is its `row`.
+
+        >>> pairs = Pairs.of_groups(np.array([1.0, 4.0, 3.0]), np.arange(3.0), np.array([0, 7, 7]))
+        >>> pairs.row, pairs.accuracy(0.0)
+        (array([7, 7]), 0.0)
+        """
+        column = np.flatnonzero(np.bincount(group)[group] >= 2)
+        self = cls.__new__(cls)
+        self._sort(group[column], column, scores[column], human[column])
+        return self
+
+    def _sort(self, row: IntArray, column: IntArray, x: FloatArray, human: FloatArray) -> None:
+        """Set all arrays, sorted by row and score."""
+        order = np.lexsort((x, row))
+        self.row, self.column, self.x = row[order], column[order], x[order]
+        _, rank = np.unique(human[order], return_inverse=True)
         self.rank = rank.astype(np.int64)
 
         n = len(self.x)

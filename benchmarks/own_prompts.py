@@ -25,8 +25,8 @@ from typing import Any
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, T2VWarning, TableError
-from t2v_eval.evaluation.agreement import is_empty, split_tags
 from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.evaluation.rated.columns import is_empty, split_tags
 from t2v_eval.inputs.tables import read_columns, read_rows
 from t2v_eval.registry import BenchmarkCard
 

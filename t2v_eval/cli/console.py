@@ -119,12 +119,13 @@ def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "", numbers: bool = False
 ) -> None:
     """Print a table to stdout; cells that are plain strings are never read as markup."""
-    table = Table(box=SIMPLE_HEAD, title=text_of(title, "bold") if title else None, pad_edge=False)
-    table.title_justify = "left"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(text_of(column), justify="right" if numbers and index else "left")
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else text_of(cell) for cell in row))
+    if title:  # above the table and not of it, which would fold it to the width of the table
+        console().print(text_of(title, "bold"))
     console().print(table)
 
 

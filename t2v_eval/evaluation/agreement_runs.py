@@ -7,191 +7,265 @@ report show.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from t2v_eval.evaluation.agreement import (
-    ALL,
-    Agreement,
-    is_empty,
-    mean_ratings,
-    metric_names,
-    numbers,
-    paired_unit_statistic,
-    split_tags,
-    unit_statistic,
-)
+from t2v_eval.evaluation.agreement import Agreement, to_json
 from t2v_eval.evaluation.benchmark import Item, Scores, bootstrap_items, indices_with_tag
+from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.noise_floor import NoiseFloor
+from t2v_eval.evaluation.rated.columns import cells, is_empty
+from t2v_eval.evaluation.rated.names import meaning
+from t2v_eval.evaluation.rated.observations import Observations
+from t2v_eval.evaluation.rated.statistic import statistic_of
+from t2v_eval.evaluation.rated.table import ALL, RatedTable
 from t2v_eval.evaluation.run import BenchmarkFacts, Run, ScorerFacts, package_versions
 from t2v_eval.evaluation.selection import LeftOut
 from t2v_eval.inputs.tables import Row
 from t2v_eval.scoring.results import CellCounts
-from t2v_eval.stats.agreement_metrics import METRICS
-from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.bootstrap import Statistic
 
 NO_IMAGE = ""
 """What stands in the place of an image in a row that names none."""
 TEXT_COLUMNS = ("text", "prompt", "caption")
+HEADLINES = ("auroc", "acc23", "accuracy", "pair_accuracy")
+OF_ONE_COLUMN = ("auroc_macro",)  # needs the scores of all classes, which no item has
 
 
-def agreement_runs(
-    rows: Sequence[Row],
-    result: Agreement,
-    human: str | Sequence[str],
-    *,
-    table: str | Path,
-    group: str | None = None,
-    tags: str | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-) -> list[Run]:
+def agreement_runs(table: RatedTable, result: Agreement, path: str | Path) -> list[Run]:
     """Return a run for each column of scores, with the metrics of `result`.
 
     Args:
-        rows: the rows of the table.
-        result: what `agreement` returned for them.
-        human: columns of ratings.
-        table: its path, which names it and which paths of images are relative to.
-        group: the column of groups.
-        tags: the column of tags.
-        resamples: the number of bootstrap resamples.
-        seed: their random seed.
+        table: the table.
+        result: what `evaluation.agreement.measure` returned for it.
+        path: its path, which names it and which paths of images are relative to.
 
-    >>> from t2v_eval.evaluation.agreement import agreement
+    >>> from t2v_eval.evaluation.agreement import measure
     >>> rows = [{"human": h, "a": a} for h, a in ((1, 0.1), (2, 0.4), (3, 0.3))]
-    >>> result = agreement(rows, "human", ["a"], resamples=10)
-    >>> (run,) = agreement_runs(rows, result, "human", table="judged.csv", resamples=10)
+    >>> table = RatedTable.read(rows, "human", ["a"])
+    >>> (run,) = agreement_runs(table, measure(table), "judged.csv")
     >>> run.scorer.name, run.benchmark.name, round(run.metrics["tau_b"].value, 3)
     ('a', 'judged.csv', 0.333)
     """
-    columns = {column: numbers(rows, column) for column in result.scores}
-    ratings = mean_ratings(rows, [human] if isinstance(human, str) else human)
-    allowed = [metric_names(values, ratings) for values in columns.values()]
-    names = [name for name in allowed[0] if all(name in others for others in allowed)]
-    items = [
-        _item(row, n, float(rating), Path(table).parent, group, tags)
-        for n, (row, rating) in enumerate(zip(rows, ratings, strict=True), 1)
-    ]
+    writer = _Writer(table, result, Path(path))
+    return [writer.run(column) for column in table.scores]
 
-    def statistic_of(some: Sequence[Item], scores: Scores) -> Statistic:
-        return _statistic(some, [scores], names, grouped=group is not None)
 
-    def paired_statistic_of(some: Sequence[Item], first: Scores, second: Scores) -> Statistic:
-        return _statistic(some, [first, second], names, grouped=group is not None)
+class _Writer:
+    """Write the runs of a table, whose columns have items and names of metrics in common."""
 
-    runs = []
-    for column, values in columns.items():
-        scores = [np.array([[value]]) for value in values.tolist()]
+    def __init__(self, table: RatedTable, result: Agreement, path: Path) -> None:
+        self._table, self._result, self._path = table, result, path
+        allowed = [table.names(column) for column in table.scores]
+        self._names = [
+            name
+            for name in allowed[0]
+            if name not in OF_ONE_COLUMN and all(name in others for others in allowed)
+        ]
+        self._items = _items(table, path.parent)
+        self._row = {id(item): n for n, item in enumerate(self._items)}
+        self._human = [np.array([[rating]]) for rating in table.human.tolist()]
+
+    def run(self, column: str) -> Run:
+        """Return the run of a column."""
+        table, result, items = self._table, self._result, self._items
+        resamples, seed = table.options.resamples, table.options.seed
+        scores = [np.array([[value]]) for value in table.scores[column].tolist()]
         bootstrap = {}
-        for tag in ("", *(tag for tag in result.scores[column] if tag != ALL)):
+        for tag in ("", *table.tags):
             chosen = indices_with_tag(items, tag)
-            statistic = statistic_of([items[n] for n in chosen], [scores[n] for n in chosen])
-            bootstrap[tag] = bootstrap_items(statistic, [items[n] for n in chosen], resamples, seed)
-        defined = list(bootstrap[""].value)
+            parts = [items[n] for n in chosen], [scores[n] for n in chosen]
+            bootstrap[tag] = bootstrap_items(self._statistic(*parts), parts[0], resamples, seed)
         by_tag = {
-            tag if tag != ALL else "": {name: figures[name] for name in defined}
+            tag: {name: figures[name] for name in bootstrap[tag if tag != ALL else ""].value}
             for tag, figures in result.scores[column].items()
         }
+        overall = by_tag.pop(ALL)
         used = result.counts[column][ALL].used
-        human_values = [np.array([[rating]]) for rating in ratings.tolist()]
-        runs.append(
-            Run(
-                scorer=_scorer_facts(column, Path(table).name),
-                benchmark=_benchmark_facts(
-                    Path(table).name, items, defined, result, column, (resamples, seed)
-                ),
-                metrics=by_tag.pop(""),
-                by_tag=by_tag,
-                counts=CellCounts(cells=used, reused=used),
-                errors={},
-                environment=package_versions(),
-                seconds=0.0,
-                items=items,
-                scores=scores,
-                verdicts=[{}] * len(items),
-                failures={},
-                details={},
-                rated_units=[[[0]]] * len(items),
-                human=human_values,
-                bootstrap=bootstrap,
-                contrasts=[],
-                tests={},
-                statistic_of=statistic_of,
-                paired_statistic_of=paired_statistic_of,
-                data=DataHashes(items_sha256(items, human_values), None),
-                noise_floor=NoiseFloor(reason="the scores are of a table"),
-            )
+        return Run(
+            scorer=_scorer_facts(column, self._path.name),
+            benchmark=self._benchmark_facts(list(overall), column),
+            metrics=overall,
+            by_tag=by_tag,
+            counts=CellCounts(cells=used, reused=used),
+            errors={},
+            environment=package_versions(),
+            seconds=0.0,
+            items=items,
+            scores=scores,
+            verdicts=[{}] * len(items),
+            failures={},
+            details={},
+            rated_units=[[[0]]] * len(items),
+            human=self._human,
+            bootstrap=bootstrap,
+            contrasts=[],
+            tests={},
+            statistic_of=self._statistic,
+            paired_statistic_of=self._statistic,
+            data=DataHashes(items_sha256(items, self._human), None),
+            noise_floor=NoiseFloor(reason="the scores are of a table"),
         )
-    return runs
+
+    def _statistic(self, items: Sequence[Item], *sides: Scores) -> Statistic:
+        """Return the metrics of resampled rows, of which units are drawn as a whole.
+
+        Args:
+            items: n rows.
+            sides: the scores of one column or, for a paired test, of two.
+        """
+        table = self._table
+        rows = np.array([self._row[id(item)] for item in items], np.int64)
+        number: dict[str, int] = {}
+        unit = np.array([number.setdefault(item.group, len(number)) for item in items], np.int64)
+        observed = [
+            table.observed(
+                np.array([float(score[0, 0]) for score in scores]),
+                rows,
+                None if table.group is None else unit,
+            )
+            for scores in sides
+        ]
+        both = observed[0] if len(sides) == 1 else Observations.paired(*observed)
+        compute = statistic_of(both, self._names, table.options.averaging)
+        if table.group is None:
+            return compute
+        # Of the rows of a unit, which are drawn together, the first stands for the unit.
+        first = np.tile(np.append(True, unit[1:] > np.maximum.accumulate(unit)[:-1]), len(sides))
+        units = np.concatenate([unit + side * len(number) for side in range(len(sides))])
+        return lambda index: compute(units[index[first[index]]])
+
+    def _benchmark_facts(self, names: Sequence[str], column: str) -> BenchmarkFacts:
+        table = self._table
+        counts = self._result.counts[column]
+        return BenchmarkFacts(
+            subset=[],
+            items_of_all=len(self._items),
+            left_out=LeftOut(),
+            folders=[],
+            remarks=remarks(self._result, column),
+            name=self._path.name,
+            items=len(self._items),
+            summary="Agreement of columns of scores with human ratings",
+            note="",
+            headline=next(name for name in (*HEADLINES, *names) if name in names),
+            chance={"auroc": 0.5} if "auroc" in names else {},
+            meanings={name: meaning(name) for name in names},
+            pooled=True,
+            published={},
+            tags={tag: count.rows for tag, count in counts.items() if tag != ALL},
+            resamples=table.options.resamples,
+            seed=table.options.seed,
+        )
 
 
-def _item(
-    row: Row, n: int, rating: float, folder: Path, group: str | None, tags: str | None
-) -> Item:
+def differences_to_json(
+    columns: Sequence[str], differences: Sequence[Difference]
+) -> list[dict[str, Any]]:
+    """Return the differences of columns as plain numbers for JSON.
+
+    Args:
+        columns: the name of the column of each run.
+        differences: differences of the runs, by their indices.
+
+    >>> differences_to_json(["a"], [])
+    []
+    """
+    return [
+        {
+            "first": columns[pair.first],
+            "second": columns[pair.second],
+            "rows": pair.cells,
+            "used": pair.used,
+            "metrics": {
+                tag or ALL: {
+                    name: {**to_json(interval), **pair.tests[tag][name]._asdict()}
+                    for name, interval in metrics.items()
+                }
+                for tag, metrics in {"": pair.metrics, **pair.by_tag}.items()
+            },
+        }
+        for pair in differences
+    ]
+
+
+def remarks(result: Agreement, column: str) -> list[str]:
+    """Return what a reader of the metrics of a column should know.
+
+    >>> from t2v_eval.evaluation.agreement import agreement
+    >>> result = agreement([{"human": 1, "a": 1}, {"human": 2, "a": ""}], "human", ["a"])
+    >>> remarks(result, "a")[1]
+    'a: 1 of 2 rows lack a score or a rating and are left out.'
+    """
+    lines = [f"Intervals and tests resample each {result.unit}."]
+    counts = result.counts[column][ALL]
+    if counts.used < counts.rows:
+        missing = counts.rows - counts.used
+        lines.append(
+            f"{column}: {missing} of {counts.rows} rows lack a score or a rating and are left out."
+        )
+    for reason, names in reasons(result, column, ALL).items():
+        lines.append(f"{column}: {', '.join(names)}: {reason}.")
+    raters = result.raters.get(ALL)
+    if raters is not None:
+        lines.append(f"Raters: {raters.sentence()}.")
+    return lines
+
+
+def reasons(result: Agreement, column: str, tag: str) -> dict[str, list[str]]:
+    """Return the metrics that are missing for each reason.
+
+    >>> from t2v_eval.evaluation.agreement import agreement
+    >>> result = agreement([{"human": 1, "a": 1}, {"human": 1, "a": 2}], "human", ["a"])
+    >>> reasons(result, "a", "all")["all ratings are equal"][:2]
+    ['pearson', 'spearman']
+    """
+    metrics: dict[str, list[str]] = {}
+    for name, reason in result.reasons.get(column, {}).get(tag, {}).items():
+        metrics.setdefault(reason, []).append(name)
+    return metrics
+
+
+def _items(table: RatedTable, folder: Path) -> list[Item]:
+    groups = _cells(table, table.options.group)
+    names: dict[int, list[str]] = {}
+    for tag, index in table.tags.items():
+        for n in index.tolist():
+            names.setdefault(n, []).append(tag)
+    return [
+        _item(row, n, folder, rating, groups[n], tuple(names.get(n, ())))
+        for n, (row, rating) in enumerate(zip(table.rows, table.human.tolist(), strict=True))
+    ]
+
+
+def _cells(table: RatedTable, column: str | None) -> list[str]:
+    if column is None:
+        return [""] * len(table.rows)
+    return [str(value) for _, value in cells(table.rows, column)]
+
+
+def _item(row: Row, n: int, folder: Path, rating: float, group: str, tags: tuple[str, ...]) -> Item:
     image = row.get("image")
     named = isinstance(image, str) and bool(image.strip())
     text = next((row[key] for key in TEXT_COLUMNS if not is_empty(row.get(key))), "")
-    names = split_tags(_cell(row, tags)) if tags is not None else ()
     return Item(
         images=[_path(str(image), folder) if named else NO_IMAGE],
         texts=[str(text)],
         labels={"human": [rating]},
-        tags=tuple(f"{ALL} (tag)" if name == ALL else name for name in names),
-        id=f"row {n}" if is_empty(row.get("id")) else str(row["id"]),
-        group="" if group is None else str(_cell(row, group)),
+        tags=tags,
+        id=f"row {n + 1}" if is_empty(row.get("id")) else str(row["id"]),
+        group=group,
     )
-
-
-def _cell(row: Row, column: str) -> Any:
-    """Return the value of a column, or of a key of the objects in a column, as `a.b`."""
-    outer, dot, inner = column.partition(".")
-    if column in row or not dot:
-        return row.get(column)
-    nested = row.get(outer)
-    return _cell(nested, inner) if isinstance(nested, Mapping) else None
 
 
 def _path(image: str, folder: Path) -> str:
     if image.startswith(("http://", "https://")):
         return image
     return str(folder / Path(image).expanduser())
-
-
-def _statistic(
-    items: Sequence[Item], sides: Sequence[Scores], names: Sequence[str], grouped: bool
-) -> Statistic:
-    """Return the metrics of resampled rows, of which units are drawn as a whole.
-
-    Args:
-        items: n rows.
-        sides: the scores of one column or, for a paired test, of two.
-        names: the metrics.
-        grouped: whether rows of one group are a unit.
-    """
-    columns = [np.array([float(score[0, 0]) for score in scores]) for scores in sides]
-    ratings = np.array([item.labels["human"][0] for item in items], np.float64)
-    missing = np.isnan([*columns, ratings]).any(axis=0)
-    *values, rated = (np.where(missing, np.nan, column) for column in (*columns, ratings))
-    build: Callable[[IntArray | None, Sequence[str]], Statistic]
-    if len(values) == 1:
-        build = partial(unit_statistic, values[0], rated)
-    else:
-        build = partial(paired_unit_statistic, values[0], values[1], rated)
-    if not grouped:
-        return build(None, names)
-    number: dict[str, int] = {}
-    unit = np.array([number.setdefault(item.group, len(number)) for item in items], np.int64)
-    compute = build(unit, names)
-    # Of the rows of a unit, which are drawn together, the first stands for the unit.
-    first = np.tile(np.append(True, unit[1:] > np.maximum.accumulate(unit)[:-1]), len(sides))
-    units = np.concatenate([unit + side * len(number) for side in range(len(sides))])
-    return lambda index: compute(units[index[first[index]]])
 
 
 def _scorer_facts(column: str, table: str) -> ScorerFacts:
@@ -203,50 +277,3 @@ def _scorer_facts(column: str, table: str) -> ScorerFacts:
         question="",
         answer="",
     )
-
-
-def _benchmark_facts(
-    table: str,
-    items: Sequence[Item],
-    metrics: Sequence[str],
-    result: Agreement,
-    column: str,
-    sampling: tuple[int, int],
-) -> BenchmarkFacts:
-    counts = result.counts[column]
-    missing = len(items) - counts[ALL].used
-    remarks = [f"Intervals and tests resample each {result.unit}."]
-    if missing:
-        remarks.append(
-            f"{column}: {missing} of {len(items)} rows lack a score or a rating and are left out."
-        )
-    resamples, seed = sampling
-    return BenchmarkFacts(
-        subset=[],
-        items_of_all=len(items),
-        left_out=LeftOut(),
-        folders=[],
-        remarks=remarks,
-        name=table,
-        items=len(items),
-        summary="Agreement of columns of scores with human ratings",
-        note="",
-        headline="auroc" if "auroc" in metrics else "acc23",
-        chance={"auroc": 0.5} if "auroc" in metrics else {},
-        meanings={name: _meaning(name) for name in metrics},
-        pooled=True,
-        published={},
-        tags={tag: count.rows for tag, count in counts.items() if tag != ALL},
-        resamples=resamples,
-        seed=seed,
-    )
-
-
-def _meaning(name: str) -> str:
-    """Return what a metric means; those within groups are means of others."""
-    plain = name.removesuffix("_per_group")
-    if plain == "accuracy":
-        text = "the share of rows whose score equals the rating, 0 to 1"
-    else:
-        text = METRICS[plain].meaning
-    return text if plain == name else f"the mean over groups of {plain} within each"

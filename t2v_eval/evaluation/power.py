@@ -21,8 +21,9 @@ import numpy as np
 from scipy import special
 
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.evaluation.agreement import is_empty, mean_ratings, numbers
 from t2v_eval.evaluation.comparison import by_benchmark, has_generators
+from t2v_eval.evaluation.rated.columns import is_empty, numbers
+from t2v_eval.evaluation.rated.table import mean_of_raters
 from t2v_eval.evaluation.run import Run
 from t2v_eval.inputs.tables import Row
 from t2v_eval.stats import power
@@ -181,7 +182,7 @@ def plan_columns(
     if metric is not None and metric not in METRICS:
         raise InputError(f"no agreement metric is called {metric!r}: use {', '.join(METRICS)}")
     columns = {name: numbers(rows, name) for name in scores}
-    ratings = mean_ratings(rows, human) if human else None
+    ratings = mean_of_raters(rows, human) if human else None
     groups = None if group is None else _group_values(rows, group)
     plans = []
     for first, second in combinations(columns, 2):

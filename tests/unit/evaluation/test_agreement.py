@@ -16,7 +16,10 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.evaluation.agreement import Counts, _pooled, agreement, numbers, split_tags
+from t2v_eval.evaluation.agreement import Counts, agreement
+from t2v_eval.evaluation.rated.columns import numbers, split_tags
+from t2v_eval.evaluation.rated.observations import Observations
+from t2v_eval.evaluation.rated.statistic import statistic_of
 from t2v_eval.inputs.tables import write_table
 from t2v_eval.stats.agreement_metrics import METRICS
 
@@ -75,8 +78,74 @@ def test_the_published_tables_are_all_there():
     goldens = json.loads(GOLDENS.read_text())
     counts = {name: sum(row["table"] == name for row in goldens) for name in TABLES}
     assert counts == {
-        "tifa160": 20, "tifa160-likert": 50, "dsg": 18, "sugarcrepe": 14, "t2vscore": 16
+        "tifa160": 20, "tifa160-likert": 50, "dsg": 18, "sugarcrepe": 14, "t2vscore": 16,
+        **{f"genai-bench-{task}": 16 for task in reproduce_tables.TASKS},
+        **{f"viescore-{part}": 8 for part in ("SC", "PQ", "O")},
+        **{f"viescore-{part}-by-generator": 58 for part in ("SC", "PQ", "O")},
+        "t2iscorescore": 66,
     }  # fmt: skip
+
+
+def write(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+
+def figures_of(name, folder, column):
+    read, columns = TABLES[name]
+    return agreement(read(folder), scores=[column], resamples=1, **columns)
+
+
+def test_votes_of_models_are_read_as_the_leaderboard_reads_them(tmp_path):
+    answers = [
+        ("[[A>B]]", "leftvote"), ("[[B>A]]", "leftvote"), ("[[A=B]]", "bothbad_vote"),
+        ("[[A=B]]", "rightvote"), (None, "tievote"), ("[[A=B=Bad]]", "bothbad_vote"),
+        ("[[Tie]]", "tievote"), ("[[A=B=Good]]", "tievote"),
+    ]  # fmt: skip
+    rows = [
+        {"idx": n, "model_vote": said, "human_vote": vote} for n, (said, vote) in enumerate(answers)
+    ]
+    write(tmp_path / "GenAI-Bench/results/image_generation/mine/pairwise.json", rows)
+    found = figures_of("genai-bench-image_generation", tmp_path, "mine").scores["mine"]["all"]
+    assert found["accuracy"].value == 4 / 8
+
+
+def test_scores_of_viescore_are_the_lowest_of_an_image(tmp_path):
+    root = tmp_path / "VIEScore/paper_implementation"
+    said = {"SC": [[8, 3], [9, 9], 10, [0, 5]], "PQ": [5, [4], [9, 10], 12]}
+    for part, scores in said.items():
+        content = {f"{n}.jpg": {"score": score} for n, score in enumerate(scores)}
+        write(root / f"_answers/results_gemini_0shot/Task/SD/{part}.json", content)
+    rated = [[(1, 1), (0.5, 1), (1, 0.5), (0, 1)], [(1, 0), (1, 1), (1, 1), (0, 0.5)]]
+    rated.append([(0.5, 0.5)] * 4)
+    for k, ratings in enumerate(rated, 1):
+        lines = [f"{n}.jpg\t[{s},{q}]" for n, (s, q) in enumerate(ratings)]
+        path = root / f"_human_annotations/ImagenHub_human_eval_results/Task/T_rater{k}.tsv"
+        write(path, "\n".join(["uid\tSD", *lines]))
+    scores = {
+        "SC": [0.3, 0.9, 1, 0], "PQ": [0.5, 0.4, 0.9, 1],
+        "O": [math.sqrt(0.15), 0.6, math.sqrt(0.9), 0],
+    }  # fmt: skip
+    for part, expected in scores.items():
+        rows = TABLES[f"viescore-{part}"][0](tmp_path)
+        assert [row["gemini"] for row in rows] == pytest.approx(expected)
+        both = {"SC": lambda s, _: s, "PQ": lambda _, q: q, "O": lambda s, q: math.sqrt(s * q)}
+        human = [np.mean([both[part](*of[n]) for of in rated]) for n in range(4)]
+        result = figures_of(f"viescore-{part}", tmp_path, "gemini").scores["gemini"]["all"]
+        rho = stats.spearmanr(expected, np.round(human, 9)).statistic
+        assert result["spearman_per_group"].value == pytest.approx(math.tanh(rho)), part
+
+
+def test_graphs_of_t2iscorescore_have_parts(tmp_path):
+    metadata = ["id,image_source,rank", "0,SD2.0,0", "0,SD2.0,1a", "0,SD2.0,1b"]
+    metadata += ["1,Natural,0", "1,Natural,2a", "2,SD2.1,0", "2,SD2.1,0"]
+    write(tmp_path / "T2IScoreScore/data/metadata.csv", "\n".join(metadata))
+    scores = ["id,image_id,mine", "0,0,0.9", "0,1,0.9", "0,2,0.1", "1,0,0.4", "1,1,0.6"]
+    scores += ["2,0,0.5", "2,1,"]
+    write(tmp_path / "T2IScoreScore/output/scores_final_all_2.csv", "\n".join(scores))
+    by_tag = figures_of("t2iscorescore", tmp_path, "mine").scores["mine"]
+    found = {tag: of["ks_per_group"].value for tag, of in by_tag.items()}
+    assert found == {"all": (0.5 + 1 + 0) / 3, "synth": 0.5, "nat": 1, "real": 0}
 
 
 def test_the_answers_of_a_prompt_become_a_score():
@@ -195,12 +264,13 @@ def test_resamples_are_of_the_same_metrics(grouped):
         h[np.isnan(s)] = np.nan
         if (~np.isnan(s)).sum() < 2:
             continue  # nothing is defined, and so no resample counts
-        of = _pooled(s, h, ORDINAL)
+        group = np.repeat(np.arange(n), shape[1]) if grouped else None
+        of = statistic_of(Observations.of_rows(s.ravel(), h.reshape(-1, 1), group), ORDINAL)
         for _ in range(50):
             index = rng.integers(0, n, n)
             expected = {m: METRICS[m].compute(s[index].ravel(), h[index].ravel()) for m in ORDINAL}
             del expected["acc23"]
-            actual = {m: value for m, value in of(index).items() if m != "acc23"}
+            actual = {m: value for m, value in of(index).items() if m in expected}
             assert actual == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
@@ -250,6 +320,7 @@ def test_raters_side_by_side():
     ]
     rows.append({"r1": "", "r2": "", "both": None, "s": 9})
     several = agreement(rows, ["r1", "r2"], ["s"], resamples=5).to_json()
+    assert several.pop("raters")["all"]["rows"] == 2
     assert several == agreement(rows, "both", ["s"], resamples=5).to_json()
     assert several["counts"]["s"]["all"] == {"rows": 5, "used": 4, "units": 4}
     with pytest.raises(InputError, match="needs a column of human"):
@@ -290,19 +361,33 @@ def test_a_tag_called_all_is_not_the_whole_table():
     }  # fmt: skip
 
 
-def test_groups_that_are_too_unequal_are_refused(monkeypatch):
-    monkeypatch.setattr("t2v_eval.evaluation.agreement._MAX_CELLS", 10)
-    rows = [{"g": max(0, n - 5), "human": n, "s": n} for n in range(9)]
-    with pytest.raises(InputError, match="too unequal"):
-        agreement(rows, "human", ["s"], group="g")
+@pytest.mark.parametrize("cells", [1 << 24, 8])
+def test_groups_of_any_sizes_are_accepted(monkeypatch, cells):
+    monkeypatch.setattr("t2v_eval.evaluation.rated.statistic._MAX_CELLS", cells)
+    rng = np.random.default_rng(4)
+    sizes = [1, 40, 2, 3, 3, 17, 1]
+    rows = [
+        {"g": g, "human": rng.integers(0, 4), "s": rng.normal()}
+        for g, size in enumerate(sizes)
+        for _ in range(size)
+    ]
+    result = agreement(rows, "human", ["s"], group="g", resamples=5).scores["s"]["all"]
+    groups = [[row for row in rows if row["g"] == g] for g in range(len(sizes))]
+    parts = [([r["s"] for r in of], [r["human"] for r in of]) for of in groups if len(of) > 1]
+    for name in ("pearson", "spearman", "tau_b", "tau_c"):
+        defined = [ORACLES[name](s, h) for s, h in parts if len(set(h)) > 1]
+        assert result[f"{name}_per_group"].value == pytest.approx(np.mean(defined)), name
+    thresholds = {0.0} | {abs(a - b) for s, _ in parts for a, b in itertools.combinations(s, 2)}
+    best = max(np.mean([pair_accuracy(s, h, t) for s, h in parts]) for t in thresholds)
+    assert result["acc23_per_group"].value == pytest.approx(best)
 
 
 def test_nothing_to_compare_is_undefined_and_not_an_error():
     result = agreement([{"human": 1, "s": ""}], "human", ["s"], group="human", resamples=5)
     assert all(math.isnan(item.value) for item in result.scores["s"]["all"].values())
-    assert result.to_json()["scores"]["s"]["all"]["tau_b"] == dict.fromkeys(
-        ("value", "low", "high")
-    )
+    assert result.to_json()["scores"]["s"]["all"]["tau_b"] == {
+        "value": None, "low": None, "high": None, "reason": "no row has a score and a rating"
+    }  # fmt: skip
 
 
 def call(*arguments, code=0):

@@ -1,5 +1,6 @@
 """A table of scores and ratings as a report: its figures are those of `agreement`."""
 
+import itertools
 import json
 from importlib.resources import files
 
@@ -7,11 +8,13 @@ import jsonschema
 import numpy as np
 import pytest
 from helpers.toy import draw_image
+from scipy import stats
 from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
-from t2v_eval.evaluation.agreement import agreement
+from t2v_eval.evaluation.agreement import agreement, measure
 from t2v_eval.evaluation.agreement_runs import agreement_runs
+from t2v_eval.evaluation.rated.table import RatedTable, TableOptions
 from t2v_eval.inputs.tables import write_table
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report
@@ -36,10 +39,10 @@ def judged(n=30, seed=0):
 
 
 def runs_of(rows, *columns, **options):
-    result = agreement(rows, "human", columns or ["near", "far"], resamples=100, **options)
-    return result, agreement_runs(
-        rows, result, "human", table="judged.csv", resamples=100, **options
-    )
+    options = TableOptions(resamples=100, **options)
+    table = RatedTable.read(rows, "human", columns or ["near", "far"], options)
+    result = measure(table)
+    return result, agreement_runs(table, result, "judged.csv")
 
 
 @pytest.mark.parametrize("group", [None, "prompt"])
@@ -134,3 +137,149 @@ def test_a_folder_that_cannot_be_written_is_refused_first(tmp_path):
     arguments = ["agree", str(tmp_path / "judged.csv"), "--human", "human", "--scores", "near"]
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "out")])
     assert result.exit_code == 2 and result.stdout == "" and "is a file" in result.output
+
+
+def by_exchange(first, second):
+    """The exact p of a difference of means: all exchanges of the values of rows."""
+    differences = np.array(first, float) - np.array(second, float)
+    signs = np.array(list(itertools.product((1, -1), repeat=len(differences))))
+    sums = np.abs(signs @ differences)
+    return float((sums >= abs(differences.sum()) - 1e-9).mean())
+
+
+def table_of(rows, human, scores, **options):
+    table = RatedTable.read(rows, human, scores, TableOptions(**options))
+    runs = agreement_runs(table, measure(table), "judged.csv")
+    return Report(runs)
+
+
+def test_columns_of_labels_and_classes_are_tested_by_what_is_right():
+    truth = [1, 0, 1, 1, 0, 1, 0, 1, 1]
+    good, poor = [1, 0, 1, 1, 0, 1, 0, 1, 0], [0, 0, 0, 1, 1, 0, 0, 1, 1]
+    rows = [{"h": h, "good": a, "poor": b} for h, a, b in zip(truth, good, poor, strict=True)]
+    expected = by_exchange(np.equal(truth, good), np.equal(truth, poor))
+    (difference,) = table_of(rows, "h", ["good", "poor"]).differences
+    assert difference.metrics["accuracy"].value == pytest.approx(8 / 9 - 5 / 9)
+    assert difference.p["accuracy"] == pytest.approx(expected)
+    named = [{k: ("no", "yes")[v] for k, v in row.items()} for row in rows]
+    report = table_of(named, "h", ["good", "poor"], classes=True)
+    (difference,) = report.differences
+    assert difference.p["accuracy"] == pytest.approx(expected)
+    assert "balanced_accuracy" in difference.metrics
+    assert render(report.runs, report.labels, report.differences)
+
+
+def test_columns_of_pairs_are_tested_by_what_is_right():
+    rng = np.random.default_rng(4)
+    rows = []
+    for vote in ["left", "right", "tie"] * 3:
+        leads = {"near": 3 * (vote == "left"), "far": 0}
+        scores = {name: rng.normal((lead, 0), 1) for name, lead in leads.items()}
+        scores["far"] *= 1000  # another scale
+        sides = {f"{n}{'ab'[k]}": pair[k] for n, pair in scores.items() for k in (0, 1)}
+        rows.append({"vote": vote, **sides})
+    report = table_of(rows, "vote", ["neara", "fara"], versus=["nearb", "farb"])
+    (difference,) = report.differences
+    right = [
+        [1 - abs(np.sign(row[f"{n}a"] - row[f"{n}b"]) - sign) / 2 for row in rows
+         for sign in [{"left": 1, "right": -1, "tie": 0}[row["vote"]]]]
+        for n in ("near", "far")
+    ]  # fmt: skip
+    assert difference.metrics["preference_accuracy"].value == pytest.approx(
+        np.mean(right[0]) - np.mean(right[1])
+    )
+    assert difference.p["preference_accuracy"] == pytest.approx(by_exchange(*right))
+
+
+def test_tests_of_order_depend_on_order_alone():
+    random = np.random.default_rng(6)
+    rows = [
+        {**row, "node": str(row["human"] % 3), "near": row["human"] + random.normal(0, 2)}
+        | {"far": row["human"] + random.normal(0, 3)}
+        for row in judged(21)
+    ]
+    bent = [{**row, "near": np.exp(row["near"])} for row in rows]
+    options = {"group": "prompt", "tags": "tags", "nodes": "node", "resamples": 99}
+    first, second = (
+        table_of(each, "human", ["near", "far"], **options).differences[0] for each in (rows, bent)
+    )
+    by_order = ("spearman", "tau_b", "tau_c", "acc_strict", "acc_ignore", "ks")
+    names = [name for name in first.p if name.startswith(by_order)]
+    assert {"tau_b_per_group", "spearman_per_tag", "ks_per_group", "acc_strict"} <= set(names)
+    assert {name: second.p[name] for name in names} == {name: first.p[name] for name in names}
+    assert second.p["pearson"] != first.p["pearson"]
+    assert len({first.p[name] for name in names}) > 5, "not all as small as can be"
+
+
+def test_means_of_generators_are_exchanged_on_one_scale():
+    human = [1, 2, 2, 3, 4, 5, 3, 1]
+    near = [0.1, 0.3, 0.2, 0.5, 0.8, 0.9, 0.4, 0.3]
+    far = [300, 100, 500, 200, 400, 100, 300, 250]
+    rows = [
+        {"human": h, "near": a, "far": b, "model": "abcd"[k % 4]}
+        for k, (h, a, b) in enumerate(zip(human, near, far, strict=True))
+    ]
+    rows.insert(3, {"human": 5, "near": 0.1, "far": None, "model": "b"})
+    rows.append({"human": 5, "near": 0.1, "far": 2, "model": ""})
+    (difference,) = table_of(
+        rows, "human", ["near", "far"], system="model", resamples=2000
+    ).differences
+    # The last row has no generator, but its scores are exchanged, too.
+    s, t = (stats.zscore([*side, last])[:-1] for side, last in ((near, 0.1), (far, 2)))
+
+    def apart(swap):
+        means = [
+            [np.mean(side[k::4]) for k in range(4)]
+            for side in (np.where(swap, t, s), np.where(swap, s, t), human)
+        ]
+        return stats.pearsonr(means[0], means[2])[0] - stats.pearsonr(means[1], means[2])[0]
+
+    swaps = [np.array(swap) for swap in itertools.product((False, True), repeat=8)]
+    every = np.abs([apart(swap) for swap in swaps])
+    assert difference.p["pearson_system"] == pytest.approx(np.mean(every >= every[0] - 1e-12))
+
+
+def test_every_option_makes_a_page(tmp_path):
+    rows = [
+        {**row, "other": row["human"] % 5 + 1, "generator": "ab"[k % 2], "node": str(row["human"])}
+        for k, row in enumerate(judged(24))
+    ]
+    for options in (
+        {"ratings": "each", "tags": "tags", "mean": "weighted"},
+        {"group": "prompt", "tags": "tags", "nodes": "node", "mean": "tanh"},
+        {"system": "generator", "metrics": ["srcc", "plcc_logistic4"], "group": "prompt"},
+    ):
+        report = table_of(rows, ["human", "other"], ["near", "far"], resamples=5, **options)
+        jsonschema.validate(json.loads(json.dumps(report.to_json())), SCHEMA)
+        (difference,) = report.differences
+        assert list(difference.metrics) == list(report.runs[0].metrics)
+        assert "Krippendorff" in render(report.runs, report.labels, report.differences)
+
+
+def test_the_command_says_differences_raters_and_reasons(tmp_path):
+    rows = [{**row, "other": row["human"] % 5 + 1, "flat": 1} for row in judged(24)]
+    write_table(tmp_path / "t.csv", rows)
+    common = ["agree", str(tmp_path / "t.csv"), "--human", "human", "--human", "other"]
+    common += ["--scores", "near", "far", "flat", "--resamples", "50"]
+    text = CliRunner().invoke(app, common, catch_exceptions=False).stdout
+    assert "near - far" in text and "p, corrected" in text
+    assert "Krippendorff's alpha (interval)" in text and "one rater against the mean" in text
+    assert "flat, all: pearson, spearman, tau_b, tau_c: all scores are equal." in text
+    content = json.loads(CliRunner().invoke(app, [*common, "--json"]).stdout)
+    assert [(d["first"], d["second"]) for d in content["differences"]] == [
+        ("near", "far"), ("near", "flat"), ("far", "flat")
+    ]  # fmt: skip
+    figure = content["differences"][0]["metrics"]["all"]["tau_b"]
+    near, far = (content["scores"][c]["all"]["tau_b"]["value"] for c in ("near", "far"))
+    assert figure["value"] == pytest.approx(near - far)
+    assert 0 < figure["p"] <= figure["p_holm"] <= 1
+    assert content["differences"][1]["metrics"]["all"]["tau_b"]["p"] is None
+
+
+def test_the_command_names_the_flag_of_an_option(tmp_path):
+    write_table(tmp_path / "t.csv", judged(6))
+    common = ["agree", str(tmp_path / "t.csv"), "--human", "human", "--scores", "near"]
+    result = CliRunner().invoke(app, [*common, "--metric", "sroc"])
+    assert result.exit_code == 2 and "--metric sroc: no metric is called so" in result.stderr
+    result = CliRunner().invoke(app, [*common, "--versus", "far", "--versus", "near"])
+    assert "--versus names 2 columns beside 1 of scores" in result.stderr

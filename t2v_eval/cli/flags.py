@@ -58,7 +58,7 @@ class App(Typer):
         def decorate(command: Callable[..., None]) -> Callable[..., None]:
             name = arguments[0] if arguments else settings.get("name", command.__name__)
             module = command.__module__.rpartition(".")[2]  # several groups have an `export`
-            example = EXAMPLES.get(name) or EXAMPLES.get(f"{module}.{name}")
+            example = EXAMPLES.get(f"{module}.{name}") or EXAMPLES.get(name)
             shown = {"epilog": f"Example: {example}"} if example else {}
             defaults = {"cls": Command, "help": help_of(command.__doc__), **shown}
             register = super(App, self).command(*arguments, **{**defaults, **settings})

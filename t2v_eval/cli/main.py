@@ -27,6 +27,7 @@ from t2v_eval.cli.run_file import run_file
 from t2v_eval.cli.score import score
 from t2v_eval.cli.statistics.distance import distance
 from t2v_eval.cli.statistics.power import power
+from t2v_eval.cli.statistics.questions import questions
 from t2v_eval.cli.store import stores
 from t2v_eval.cli.votes.pages import rate, vote
 from t2v_eval.cli.votes.ratings import ratings
@@ -57,6 +58,7 @@ app = App(
     "failed, 2 an error, 3 a gate failed, 130 interrupted, 143 terminated.",
 )
 app.add_typer(stores, name="store")
+app.add_typer(questions, name="questions")
 app.add_typer(report, name="report")
 app.add_typer(reports, name="reports")
 app.command()(agree)

@@ -36,6 +36,8 @@ from pathlib import Path
 from typing import Any
 
 from t2v_eval.evaluation.agreement import Agreement, agreement
+from t2v_eval.evaluation.answers import score_answers
+from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.tables import write_table
 
 GOLDENS = Path(__file__).parents[1] / "goldens" / "agreement.json"
@@ -69,34 +71,32 @@ def tifa160_likert(folder: Path) -> Rows:
 def dsg(folder: Path) -> Rows:
     """DSG's Likert means beside the share of generated questions that a model answers with yes.
 
-    With dependencies, a question counts as no where the answer to a question it depends on is not
-    yes. A prompt none of whose questions was answered scores 0; a prompt with a dependency that is
-    no number has no dependencies at all. Both are what the authors' script does.
+    As in the authors' script, only "yes" is right, and a prompt none of whose questions was
+    answered scores 0. The columns of DSG are what `t2v-eval questions score` writes.
     """
     ratings = defaultdict(list)
     for row in _csv(folder / "dsg/tifa160-likert-anns.csv"):
         ratings[row["t2i_model"], row["item_id"]].append(int(row["answer"]))
-    parents: dict[str, dict[str, list[str]]] = defaultdict(dict)
-    for row in _csv(folder / "dsg/dsg-1k-anns.csv"):
-        listed = [item.strip() for item in row["dependency"].split(",")]
-        parents[row["item_id"]][row["proposition_id"]] = listed
-    table = {key: {"prompt": key[1], "likert": _mean(values)} for key, values in ratings.items()}
+    table: dict[tuple[str, str], dict[str, Any]] = {
+        key: {"prompt": key[1], "likert": _mean(values)} for key, values in ratings.items()
+    }
+    questions = read_questions(folder / "dsg/dsg-1k-anns.csv")
+    options: Any = {
+        "match": "exact",
+        "unanswered": "zero",
+        "where": {"item_id": "tifa160_*"},
+    }
     for name, file in VQA.items():
-        for method, column in (("vq2a", "vq2a"), ("dsg", "dsg"), ("dsg", "dsg without dependency")):
-            answers: dict[tuple[str, str], dict[str, bool]] = defaultdict(dict)
-            for n, row in enumerate(_csv(folder / f"dsg/{file}_{method}.csv")):
-                key = row["t2i_model"], row["item_id"]
-                answers[key][row.get("question_id", str(n))] = row["answer"] == "yes"
-            for key in table:
-                values = answers[key]
-                known = parents[key[1]] if column == "dsg" else {}
-                if any(not item.isdigit() for listed in known.values() for item in listed):
-                    known = {}
-                right = [
-                    yes and all(values[p] for p in known.get(question, ()) if p != "0")
-                    for question, yes in values.items()
-                ]
-                table[key][f"{column} / {name}"] = _mean(right) if right else 0.0
+        answers: dict[tuple[str, str], list[bool]] = defaultdict(list)
+        for row in _csv(folder / f"dsg/{file}_vq2a.csv"):
+            answers[row["t2i_model"], row["item_id"]].append(row["answer"] == "yes")
+        for key, columns in table.items():
+            columns[f"vq2a / {name}"] = _mean(answers[key] or [False])
+        rows = _csv(folder / f"dsg/{file}_dsg.csv")
+        for column, dependency in (("dsg", "direct"), ("dsg without dependency", "none")):
+            scores = score_answers(rows, questions, "dsg", dependency=dependency, **options)
+            for text in scores.texts:
+                table[text.image, text.item][f"{column} / {name}"] = text.score
     return list(table.values())
 
 

@@ -175,6 +175,8 @@ def print_report(report: Report) -> None:
                 console().print(text_of(f"  {basis}", "dim"))
         console().print()
         _print_report_table(section.name, section.metrics())
+        for table in section.people():
+            _print_report_table(section.name, table)
         contrasts = list(section.contrasts())
         if first.by_tag and not contrasts:
             _print_report_table(section.name, section.by_tag())

@@ -51,6 +51,17 @@ ReportFolder = Annotated[
     ),
 ]
 
+HumanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--human",
+        help="Table of people's ratings of a part of the prompts, with the columns prompt (its id "
+        "or text), generator and rating (or a column rater_NAME for each person): says what people "
+        "would say of all images, in their units. Default: none.",
+        metavar="FILE",
+    ),
+]
+
 NoiseFloor = Annotated[
     bool,
     typer.Option(
@@ -88,6 +99,7 @@ def evaluate(
     resamples: Resamples = 1000,
     seed: Seed = 0,
     noise_floor: NoiseFloor = True,
+    human: HumanFile = None,
     image_pixels: ImagePixels = 768,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -118,6 +130,7 @@ def evaluate(
         resamples=resamples,
         seed=seed,
         noise_floor=noise_floor,
+        human=human,
     )
     _ = run_options.sample  # an impossible limit is reported before a model is loaded
     if dry_run:

@@ -41,6 +41,31 @@ class ByGenerator:
         return int(known.any(axis=0).sum()) > 1
 
 
+def generator_names(items: Sequence[Item], folders: Sequence[str]) -> list[list[str]]:
+    """Return the generator of each image of each item; "" where it is not known.
+
+    Args:
+        items: the items, whose labels name the generators or count the folders of their images.
+        folders: the names of the folders of images, of sets of prompts.
+
+    >>> items = [Item(["a/0.png", "b/0.png"], ["a cat"], {"folder": [0, 1]})]
+    >>> generator_names(items, ["flux", "sdxl"])
+    [['flux', 'sdxl']]
+    """
+    return [[generator_name(item, i, folders) for i in range(len(item.images))] for item in items]
+
+
+def generator_name(item: Item, image: int, folders: Sequence[str]) -> str:
+    """Return the generator of one image of an item; see `generator_names`.
+
+    >>> generator_name(Item(["0.png"], ["a cat"], {"generator": ["flux"]}), 0, [])
+    'flux'
+    """
+    if "generator" in item.labels:
+        return str(item.labels["generator"][image])
+    return folders[item.labels["folder"][image]] if folders and "folder" in item.labels else ""
+
+
 def by_generator(
     items: Sequence[Item],
     names: Sequence[Sequence[str]],

@@ -83,6 +83,7 @@ class RunOptions:
         limit: how many items to evaluate at most, chosen at random; a group of items counts as
             one. Default: all.
         noise_floor: whether a few cells are scored again, by scorers that run here.
+        human: a file of people's ratings of a part of the prompts; see `evaluation.human_ratings`.
 
     >>> RunOptions(subset="counting").resamples
     1000
@@ -94,6 +95,7 @@ class RunOptions:
     seed: int = 0
     limit: int | None = None
     noise_floor: bool = True
+    human: str | Path | None = None
 
     def __post_init__(self) -> None:
         """Check the numbers, before anything is scored.

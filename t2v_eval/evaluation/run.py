@@ -23,10 +23,16 @@ from t2v_eval.evaluation.benchmark import (
     bootstrap_items,
     indices_with_tag,
 )
-from t2v_eval.evaluation.by_generator import ByGenerator, by_generator
+from t2v_eval.evaluation.by_generator import (
+    ByGenerator,
+    by_generator,
+    generator_name,
+    generator_names,
+)
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.noise_floor import NoiseFloor, measure
 from t2v_eval.evaluation.options import RunOptions
+from t2v_eval.evaluation.people import People
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
 from t2v_eval.evaluation.verdicts import VerdictFacts, verdicts_of
@@ -171,6 +177,7 @@ class Run:
         paired_statistic_of: `Benchmark.paired_statistic`, for tests between runs.
         decisions: what people and the scorer decide on each pair of generators, where people rated
             images of several.
+        people: what people would say of the generators, where they rated a part of the prompts.
         data: hashes of the items and of their images.
         noise_floor: how much scores change when they are computed again.
 
@@ -203,6 +210,7 @@ class Run:
     statistic_of: Callable[[Sequence[Item], Scores], Statistic] = field(repr=False)
     paired_statistic_of: Callable[[Sequence[Item], Scores, Scores], Statistic] = field(repr=False)
     decisions: Sequence[PairDecision] = ()
+    people: People | None = None
     data: DataHashes = field(default_factory=DataHashes)
     noise_floor: NoiseFloor = field(default_factory=lambda: NoiseFloor(reason="it is unknown"))
 
@@ -226,22 +234,15 @@ class Run:
             item: the index of the item.
             image: the index of the image in it.
         """
-        labels = self.items[item].labels
-        if "generator" in labels:
-            return str(labels["generator"][image])
-        folders: Sequence[int] | None = labels.get("folder")
-        known = self.benchmark.folders
-        return known[folders[image]].folder if folders is not None and known else ""
+        folders = [facts.folder for facts in self.benchmark.folders]
+        return generator_name(self.items[item], image, folders)
 
     def by_generator(self) -> ByGenerator:
         """Return the mean scores and ratings of each prompt and generator.
 
         Without items, or without generators, the table has no column.
         """
-        names = [
-            [self.generator_of(n, i) for i in range(len(item.images))]
-            for n, item in enumerate(self.items)
-        ]
+        names = generator_names(self.items, [facts.folder for facts in self.benchmark.folders])
         return by_generator(self.items, names, self.rated_units, self.scores, self.human)
 
 

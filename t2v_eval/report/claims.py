@@ -2,7 +2,7 @@
 
 Page, Markdown and terminal show the same sentences. A higher score of images is what a scorer
 says of them, so that no sentence calls a generator better; people's verdicts are known only where
-a card says how often they matched those of the scorer.
+a card says how often they matched those of the scorer, or where people rated a part of the prompts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from t2v_eval.evaluation.people import People
 from t2v_eval.evaluation.run import Run
 from t2v_eval.evaluation.verdicts import VerdictFacts
 from t2v_eval.report.format import CONSOLE, Style
@@ -142,6 +143,7 @@ class _Writer:
             basis = tuple(matched_people(run.scorer.verdicts)) or (
                 f"How often verdicts of {label} match people's is not known.",
             )
+            yield from self._people(label, run.people)
             for gap in gaps if len(gaps) < 2 else ():
                 known = (*_wins(run, gap), *_noise(run, gap), *basis)
                 yield self._two_generators(label, gap, known)
@@ -157,6 +159,53 @@ class _Writer:
         for (first, second), signs in directions.items():
             if len(signs) == 2:
                 yield Claim(f"The scorers contradict each other on {first} and {second}.", False)
+
+    def _people(self, label: str, people: People | None) -> Iterator[Claim]:
+        """Yield what people would say of the generators, with the scores of a scorer."""
+        if people is None or not people.means:
+            return
+        estimates = [d.estimate for d in people.differences] or [*people.means.values()]
+        scored = max(estimate.scored for estimate in estimates)
+        source = (
+            f"from ratings of {_count(people.prompts, 'prompt')} and scores of {scored} by {label}"
+        )
+        gaps = [
+            _Gap(d.first, d.second, d.estimate.interval, d.test, d.estimate.rated)
+            for d in people.differences
+        ]
+        alone = [
+            f"The ratings alone give {self._interval(e.ratings_alone)}"
+            + (
+                ""
+                if e.worth is None
+                else f"; with the scores they are worth {e.worth} rated prompts"
+            )
+            + "."
+            for e in (estimates if len(estimates) == 1 else ())
+        ]
+        basis = (*alone, *people.remarks)
+        means = {name: mean.interval for name, mean in people.means.items()}
+        if len(gaps) == 1:
+            yield self._people_of_two(gaps[0], source, basis)
+        elif gaps:
+            top = max(means, key=lambda name: means[name].value)
+            text = f"Of {len(means)} generators, people would rate {top} highest, {source} ("
+            text += f"{self._interval(means[top])}): "
+            yield self._ranked(text, top, gaps, basis)
+        else:
+            ((name, mean),) = means.items()
+            yield Claim(f"People would rate {name} {self._interval(mean)}, {source}.", False, basis)
+
+    def _people_of_two(self, gap: _Gap, source: str, basis: tuple[str, ...]) -> Claim:
+        if math.isnan(gap.test.p_holm):
+            text = f"What people would say of {gap.first} and {gap.second} is not known"
+            return Claim(f"{text}: there are too few ratings, or all are equal.", False, basis)
+        if gap.test.significant:
+            higher, lower, lead = gap.ahead()
+            text = f"People would rate {higher} {self._interval(lead)} points higher than {lower}"
+            return Claim(f"{text}, {self._p(gap.test)}, {source}.", True, basis)
+        text = f"Which of {gap.first} and {gap.second} people would rate higher cannot be told"
+        return Claim(f"{text} {source}: {self._lead(gap.interval, gap.test)}.", False, basis)
 
     def _two_generators(self, label: str, gap: _Gap, basis: tuple[str, ...]) -> Claim:
         where = f"on {label} over {_count(gap.shared, 'prompt')}"
@@ -282,8 +331,11 @@ class _Writer:
         if not math.isnan(interval.low):
             low, high = (self.style.number(x, digits) for x in interval[1:])
             limits = f" [{low},{self.style.space}{high}]"
+        return f"{value}{limits}, {self._p(test)}"
+
+    def _p(self, test: PValue) -> str:
         p, space = self.style.p_value(test.p_holm), self.style.space
-        return f"{value}{limits}, p{space}{p if p.startswith('<') else f'={space}{p}'}"
+        return f"p{space}{p if p.startswith('<') else f'={space}{p}'}"
 
     def _interval(self, interval: Interval) -> str:
         digits = _digits(interval)

@@ -201,6 +201,7 @@ def _section(
         ],
         "both": BOTH if has_missing else "",
         "contrasts": _contrasts(ranked, tags),
+        "people": list(part.people()),
         "decisions": list(part.decisions()),
         "tags": tags,
         **_charts_of(scorers, generators, tags),
@@ -230,6 +231,7 @@ def _headings(section: Mapping[str, Any]) -> dict[str, str]:
     contrasts, tags = section["contrasts"], " and by tag" if section["tags"] else ""
     of = "generators" if section["benchmark"].folders else "what is compared"
     headings = {
+        "said": "What people would say" if section["people"] else "",
         "means": "Mean scores" if contrasts else "Metrics",
         "differences": f"Differences between {of if contrasts else 'scorers'}"
         if contrasts or section["differences"]

@@ -18,6 +18,7 @@ from t2v_eval.evaluation.benchmark import Contrast, Item
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.data_hash import DataHashes
 from t2v_eval.evaluation.noise_floor import NoiseFloor
+from t2v_eval.evaluation.people import People, PeopleDifference
 from t2v_eval.evaluation.run import (
     BenchmarkFacts,
     DetailSummary,
@@ -36,6 +37,7 @@ from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.decisions import DecisionCounts, Mean, PairDecision
 from t2v_eval.stats.permutation import PValue
+from t2v_eval.stats.prediction_powered import PredictionPowered
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.regular_file import open_regular
 
@@ -155,6 +157,7 @@ def _run_of(content: Mapping[str, Any]) -> Run:
         tests=tests,
         statistic_of=_no_statistic,
         paired_statistic_of=_no_statistic,
+        people=_people(content["people"]) if "people" in content else None,
         decisions=[_decision(pair) for pair in content.get("decisions", {}).get("pairs", [])],
         data=_known(DataHashes, content.get("data", {})),
         noise_floor=_noise_floor(content.get("noise_floor")),
@@ -180,6 +183,34 @@ def _decision(content: Mapping[str, Any]) -> PairDecision:
     )
     names = str(content["first"]), str(content["second"])
     return PairDecision(*names, people, scorer, int(content["prompts"]))
+
+
+def _people(content: Mapping[str, Any]) -> People:
+    differences = [
+        PeopleDifference(
+            str(difference["first"]),
+            str(difference["second"]),
+            _estimate(difference),
+            PValue(_number(difference["p"]), _number(difference["p_holm"])),
+        )
+        for difference in content["differences"]
+    ]
+    means = {name: _estimate(mean) for name, mean in content["means"].items()}
+    remarks = tuple(content["remarks"])
+    return People(str(content["file"]), int(content["prompts"]), means, differences, remarks)
+
+
+def _estimate(content: Mapping[str, Any]) -> PredictionPowered:
+    intervals = _intervals({"powered": content, "alone": content["ratings_alone"]})
+    return PredictionPowered(
+        intervals["powered"],
+        _number(content["error"]),
+        _number(content["p"]),
+        intervals["alone"],
+        float(content["weight"]),
+        int(content["rated"]),
+        int(content["scored"]),
+    )
 
 
 def _noise_floor(content: Mapping[str, Any] | None) -> NoiseFloor:

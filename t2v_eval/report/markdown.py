@@ -85,7 +85,7 @@ def _section(section: Section) -> Iterator[str]:
         yield from _titled(section.by_tag())
     if section.pairs:
         yield from _titled(section.differences())
-    for table in (*section.contrasts(), *section.decisions()):
+    for table in (*section.people(), *section.contrasts(), *section.decisions()):
         yield from _titled(table)
     if benchmark.note:
         yield _escape(benchmark.note)

@@ -19,7 +19,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -30,8 +30,11 @@ from t2v_eval.api import ScorerOptions, check_entries
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation import comparison
 from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.evaluation.by_generator import generator_names
 from t2v_eval.evaluation.comparison import Difference, excludes_zero, item_name
+from t2v_eval.evaluation.human_ratings import HumanRatings, PlacedRatings
 from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions
+from t2v_eval.evaluation.people import people_of
 from t2v_eval.evaluation.run import Run, evaluate
 from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.inputs.media import name_of
@@ -298,6 +301,7 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
     noise_floor: bool = True,
+    human: str | Path | None = None,
     **options: Any,
 ) -> Report:
     """Run every scorer on every benchmark, one scorer in memory at a time.
@@ -317,6 +321,8 @@ def compare(
         resamples: the number of bootstrap resamples, 1 or more.
         seed: their random seed, and that of `limit`.
         noise_floor: whether a few cells are scored again, by scorers that run here.
+        human: a file of people's ratings of a part of the prompts, from which and from the scores
+            follows what people would say of all images; see `evaluation.human_ratings`.
         options: for scorers that are passed by name, as for `load`.
 
     Raises:
@@ -339,6 +345,7 @@ def compare(
         resamples=resamples,
         seed=seed,
         noise_floor=noise_floor,
+        human=human,
     )
     entries = (
         _resolve("scorers", scorers, models, (Scorer, ModelCard)),
@@ -392,6 +399,7 @@ def run_all(
         b.selecting(run_options.subset, run_options.on_missing, run_options.sample) for b in opened
     ]
     with_items = [(benchmark, benchmark.selected()) for benchmark in selecting]
+    placed = _place_ratings(run_options, with_items)
 
     cards = [entry for entry in scorers if isinstance(entry, ModelCard)]
     check_entries(cards)
@@ -406,7 +414,28 @@ def run_all(
         for entry in scorers
     ]
     runs = [run for of_benchmark in zip(*by_scorer, strict=True) for run in of_benchmark]
+    if placed is not None:
+        runs = [
+            replace(run, people=people_of(run.by_generator(), run.scores, placed)) for run in runs
+        ]
     return Report(runs, About.of(runs, time.perf_counter() - started))
+
+
+def _place_ratings(
+    run_options: RunOptions, with_items: Sequence[tuple[Benchmark, Sequence[Item]]]
+) -> PlacedRatings | None:
+    """Read people's ratings, and find the items that they are of; before anything is scored."""
+    if run_options.human is None:
+        return None
+    ratings = HumanRatings.read(run_options.human)
+    (benchmark, items), *others = with_items
+    names = generator_names(items, [facts.folder for facts in benchmark.selection.folders])
+    if others or not any(name for of_item in names for name in of_item):
+        raise InputError(
+            f"`human={str(ratings.path)!r}` is for one set of prompts with the images of "
+            "generators: evaluate it alone, with `images=[...]`"
+        )
+    return ratings.place(items, names)
 
 
 def _evaluate_on_all(
@@ -480,6 +509,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "seconds": round(run.seconds, 3),
         "noise_floor": asdict(run.noise_floor),
         "data": asdict(run.data),
+        **({"people": run.people.to_json()} if run.people else {}),
         **({"decisions": _decisions_json(run.decisions)} if run.decisions else {}),
         **({"recipe": recipes} if recipes else {}),
     }

@@ -14,6 +14,7 @@ from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.decisions import OUTCOMES, DecisionCounts
 from t2v_eval.stats.permutation import PValue
+from t2v_eval.stats.prediction_powered import PredictionPowered
 
 DECISIONS = (
     "People decide by their mean ratings over the prompts, a scorer by its mean scores, each pair "
@@ -22,6 +23,14 @@ DECISIONS = (
     "both saw none."
 )
 """The remark below decisions on pairs of generators."""
+
+
+PEOPLE = (
+    "In units of the ratings, estimated from the ratings of some prompts and the scores of all "
+    "(prediction-powered inference, PPI++), with 95 % intervals. They hold if the rated prompts "
+    "are a random part of all. Worth: how many ratings without scores give an interval as short."
+)
+"""The remark below what people would say."""
 
 
 class ScorerCell(NamedTuple):
@@ -274,6 +283,36 @@ class Section:
             ],
         )
 
+    def people(self) -> Iterator[Table]:
+        """Yield what people would say of the generators, by the scores of each scorer."""
+        known = [(label, run.people) for label, run in self.scorers if run.people is not None]
+        means = [
+            [name, label, IntervalCell(mean.interval), IntervalCell(mean.ratings_alone), *_of(mean)]
+            for label, people in known
+            for name, mean in people.means.items()
+        ]
+        differences = [
+            [
+                f"{d.first} - {d.second}",
+                label,
+                IntervalCell(d.estimate.interval, "+"),
+                IntervalCell(d.estimate.ratings_alone, "+"),
+                PValueCell(d.test.p_holm),
+                *_of(d.estimate),
+            ]
+            for label, people in known
+            for d in people.differences
+        ]
+        heads = ["scores of", "by people", "by the ratings alone"]
+        counts = ["rated", "scored", "worth"]
+        if differences:
+            title = "differences that people would see; p corrected for all pairs"
+            columns = ["first - second", *heads, "p", *counts]
+            yield Table(title, columns, differences, PEOPLE)
+        if means:
+            title = "mean ratings that people would give"
+            yield Table(title, ["generator", *heads, *counts], means, "" if differences else PEOPLE)
+
     def contrasts(self) -> Iterator[Table]:
         """Yield what the benchmark compares within itself, by scorer, overall and by tag."""
         for label, run in self.scorers:
@@ -284,6 +323,12 @@ class Section:
                     ["items", first, second, name, "p", "verdict"],
                     [_contrast(run, tag, first, second) for tag in run.tests],
                 )
+
+
+def _of(estimate: PredictionPowered) -> list[Cell]:
+    """Return the counts behind an estimate, and how many ratings alone would be as precise."""
+    worth = "" if estimate.worth is None else str(estimate.worth)
+    return [str(estimate.rated), str(estimate.scored), worth]
 
 
 def _outcome(run: Run, first: str, second: str) -> str:

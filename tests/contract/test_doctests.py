@@ -21,8 +21,8 @@ MODULES = [
     if ">>> " in path.read_text(encoding="utf-8")
 ]
 PACKAGES = (
-    "errors stats registry inputs store scoring local remote api t2v_metrics evaluation generators "
-    "report"
+    "errors stats registry inputs store scoring local remote api t2v_metrics extractors evaluation "
+    "generators report"
 )
 SKIP = "# doctest: +SKIP"
 MAX_SKIPPED = 15  # public names of backends that cannot be built without published weights

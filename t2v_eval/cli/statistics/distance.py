@@ -2,36 +2,47 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from platformdirs import user_cache_path
 from rich.markup import escape
 
 from t2v_eval.cli import console
-from t2v_eval.cli.options import AsJson, Resamples, Seed, parse_metric_options
+from t2v_eval.cli.options import (
+    AsJson,
+    CheckpointPath,
+    Device,
+    InitialBatchSize,
+    Resamples,
+    Seed,
+    parse_metric_options,
+)
 from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
     from t2v_eval.evaluation.distances.result import Distances
+    from t2v_eval.extractors.extractor import Extractor
     from t2v_eval.stats.bootstrap import Interval
 
 Reference = Annotated[
     Path | None,
     typer.Option(
-        help="Images that generators should match: an .npz file with an array `features` (a row "
-        "for each image) or with `mu` and `sigma`. Not needed for inception-score, is-infinity and "
-        "vendi.",
-        metavar="FILE",
+        help="Images that generators should match: a folder, or an .npz file with an array "
+        "`features` (a row for each image) or with `mu` and `sigma`. Not needed for "
+        "inception-score, is-infinity and vendi.",
+        metavar="DIR|FILE",
     ),
 ]
 Images = Annotated[
     list[Path],
     typer.Option(
         "--images",
-        help="Images of a generator, as --reference, or with an array `logits`; repeat it for "
-        "several generators.",
-        metavar="FILE",
+        help="Images of a generator, as --reference, or a file with an array `logits`; repeat it "
+        "for several generators.",
+        metavar="DIR|FILE",
     ),
 ]
 MetricNames = Annotated[
@@ -60,6 +71,33 @@ By = Annotated[
         "all images together."
     ),
 ]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        help="Network that turns the images of folders into features: inception-v3 (FID), dinov2 "
+        "(FD-DINOv2), timm:NAME, or a scorer of kind clip. Default: the small one "
+        "of the package, which was trained on drawings alone.",
+        metavar="NAME",
+    ),
+]
+Resize = Annotated[
+    Literal["clean", "legacy", "tf1"] | None,
+    typer.Option(
+        help="Resizer of inception-v3: as clean-fid (clean), as pytorch-fid (legacy) or as the "
+        "original and torch-fidelity (tf1). Default: clean."
+    ),
+]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of files that keep features between runs. Default: the folder features in "
+        "your cache folder.",
+        metavar="DIR",
+    ),
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Keep no features, and reuse none of earlier runs.")
+]
 AllowFew = Annotated[
     bool,
     typer.Option(
@@ -73,6 +111,13 @@ def distance(
     reference: Reference = None,
     metric: MetricNames = None,
     metric_option: MetricOptions = None,
+    features: Features = None,
+    resize: Resize = None,
+    checkpoint: CheckpointPath = None,
+    device: Device = None,
+    batch_size: InitialBatchSize = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
     by: By = None,
     allow_few: AllowFew = False,
     resamples: Resamples = 1000,
@@ -87,11 +132,22 @@ def distance(
     from t2v_eval.evaluation.distances.distance import distance as compute
 
     options = parse_metric_options(metric_option)
+    load = partial(
+        _extractor,
+        features,
+        resize=resize,
+        checkpoint=checkpoint,
+        device=device,
+        batch_size=batch_size,
+    )
+    folders = any(path.expanduser().is_dir() for path in (*images, reference) if path is not None)
     with console.waiting("reading features") as status:
         result = compute(
             reference,
             list(images),
             metric or ("fid",),
+            features=load() if folders else None,
+            cache=None if no_cache else cache or user_cache_path("t2v-eval") / "features",
             metric_options=options,
             by=by,
             allow_few=allow_few,
@@ -105,6 +161,12 @@ def distance(
         _print(result)
     for warning in dict.fromkeys(line for pair in result.pairs for line in pair.warnings):
         console.say(warning, "yellow")
+
+
+def _extractor(name: str | None, **options: Any) -> Extractor:
+    from t2v_eval.extractors.names import default_extractor, load_extractor
+
+    return load_extractor(name or default_extractor(), **options)
 
 
 def _print(result: Distances) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,12 +16,17 @@ from t2v_eval.evaluation.distances.metrics import METRICS, Pair, metric_of, opti
 from t2v_eval.evaluation.distances.result import Distances, PairDistances
 from t2v_eval.stats.bootstrap import check_count
 
+if TYPE_CHECKING:
+    from t2v_eval.extractors.extractor import Extractor
+
 
 def distance(
     reference: Source | None,
     images: Source | Sequence[Source],
     metrics: str | Sequence[str] = ("fid",),
     *,
+    features: str | Extractor | None = None,
+    cache: str | os.PathLike[str] | None = None,
     metric_options: Mapping[str, Any] | None = None,
     by: Literal["folder"] | None = None,
     allow_few: bool = False,
@@ -36,11 +42,15 @@ def distance(
     inception-score; of the reference for recall and coverage. Other metrics have none.
 
     Args:
-        reference: the images that a generator should match: an `.npz` file of features, of mean
-            and covariance (pytorch-fid), or a matrix with a row of features for each image. None
-            where all metrics look at the images alone.
+        reference: the images that a generator should match: a folder of images; an `.npz` file of
+            features, or of mean and covariance (pytorch-fid); or a matrix with a row of features
+            for each image. None where all metrics look at the images alone.
         images: the images of a generator, or of several, in the same forms.
         metrics: names of `t2v_eval.evaluation.distances.metrics.METRICS`.
+        features: the network that turns images of folders into features: a name (see
+            `t2v_eval.extractors.names.load_extractor`) or an extractor. Default: the small dual
+            encoder of the package, which was trained on drawings alone.
+        cache: the folder of files that keep features between calls; None keeps none.
         metric_options: values by "METRIC.OPTION", such as {"kid-subsets.size": 500}.
         by: "folder" compares the images of each sub-folder on its own with the whole reference.
         allow_few: compute FID also where a set has no more images than features.
@@ -53,7 +63,8 @@ def distance(
 
     Raises:
         InputError: a file or an argument cannot be used, or a set lacks what a metric needs.
-        UnknownNameError: no metric has this name.
+        UnknownNameError: no metric or network has this name.
+        CheckpointError: the weights of the network are missing or unsafe to unpickle.
 
     >>> rng = np.random.default_rng(0)
     >>> reference, images = rng.normal(size=(500, 8)), rng.normal(size=(400, 8)) + 0.5
@@ -69,8 +80,9 @@ def distance(
     check_count("seed", seed, 0)
     if by not in (None, "folder"):
         raise InputError(f"`by={by!r}`: pass 'folder', or leave it out")
-    base = None if reference is None else as_feature_set(reference, "reference")
-    sets = list(_sets(images, by))
+    extract = _extraction(features, cache, progress)
+    base = None if reference is None else as_feature_set(reference, "reference", extract)
+    sets = list(_sets(images, by, extract))
     for images_of in sets:
         for name in names:
             check_usable(METRICS[name], base, images_of, allow_few)
@@ -123,13 +135,43 @@ def _options(names: Sequence[str], options: Mapping[str, Any]) -> dict[str, dict
     return {name: options_of(name, options) for name in possible}
 
 
-def _sets(images: Source | Sequence[Source], by: str | None) -> Iterator[FeatureSet]:
+def _extraction(
+    features: str | Extractor | None,
+    cache: str | os.PathLike[str] | None,
+    progress: Callable[[str], None] | None,
+) -> Callable[[Path], FeatureSet]:
+    """Return a function that extracts the features of a folder; the network is loaded once."""
+    loaded: list[Extractor] = []
+
+    def extract(folder: Path) -> FeatureSet:
+        from t2v_eval.evaluation.distances.folders import extract_folder
+
+        if not loaded:
+            loaded.append(_extractor(features))
+        return extract_folder(folder, loaded[0], cache=cache, progress=progress)
+
+    return extract
+
+
+def _extractor(features: str | Extractor | None) -> Extractor:
+    from t2v_eval.extractors.extractor import Extractor
+    from t2v_eval.extractors.names import default_extractor, load_extractor
+
+    if isinstance(features, Extractor):
+        return features
+    return load_extractor(features or default_extractor())
+
+
+def _sets(
+    images: Source | Sequence[Source], by: str | None, extract: Callable[[Path], FeatureSet]
+) -> Iterator[FeatureSet]:
     single = isinstance(images, (str, os.PathLike, FeatureSet, np.ndarray))
     sources: list[Any] = [images] if single else list(images)  # type: ignore[arg-type]
     if not sources:
         raise InputError("`images=[]`: pass one or more sets of images")
     for number, source in enumerate(sources, 1):
-        one = as_feature_set(source, "images" if len(sources) == 1 else f"images {number}")
+        name = "images" if len(sources) == 1 else f"images {number}"
+        one = as_feature_set(source, name, extract)
         if by == "folder":
             yield from one.by_folder()
         else:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -131,12 +131,15 @@ class FeatureSet:
             yield self.rows(rows, f"{self.name}/{folder}" if folder != "." else self.name)
 
 
-def as_feature_set(source: Source, name: str) -> FeatureSet:
-    """Return the features of a file or an array.
+def as_feature_set(
+    source: Source, name: str, extract: Callable[[Path], FeatureSet] | None = None
+) -> FeatureSet:
+    """Return the features of a file, a folder or an array.
 
     Args:
-        source: a feature set, a matrix with a row for each image, or an `.npz` file.
+        source: a feature set, a matrix with a row for each image, an `.npz` file, or a folder.
         name: what an array is called.
+        extract: extracts the features of a folder of images.
 
     Raises:
         InputError: it cannot be used; see `read_features`.
@@ -147,7 +150,8 @@ def as_feature_set(source: Source, name: str) -> FeatureSet:
     if isinstance(source, FeatureSet):
         return source
     if isinstance(source, (str, os.PathLike)):
-        return read_features(source)
+        path = Path(source).expanduser()
+        return extract(path) if extract is not None and path.is_dir() else read_features(source)
     return FeatureSet(name, check_features(name, source, least=1))
 
 

@@ -1,0 +1,229 @@
+"""Features of folders of images: extracted once, kept in a file, and reused while files stay.
+
+The file of a folder and an extractor is an `.npz` that `read_features` reads, too, with the size,
+times and inode of each image beside its row. Rows of images that are as they were are reused;
+others are extracted. It is written in growing steps, so that a run that was killed goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from t2v_eval.errors import InputError, MediaError, T2VWarning
+from t2v_eval.evaluation.distances.feature_set import FeatureSet
+from t2v_eval.extractors.extractor import Extractor
+from t2v_eval.inputs.folders import IMAGES, files_in
+from t2v_eval.inputs.image_file import orientation_of
+from t2v_eval.inputs.media import Media, open_media
+from t2v_eval.utils.files import check_folder, replacing
+from t2v_eval.utils.regular_file import File, digest
+
+GRAYSCALE, ROTATED, TRANSPARENT = 1, 2, 4  # flags of an image file
+_STEP = 1000  # new rows after which the file is written; more, where it holds many
+_NOTES = {"grayscale": GRAYSCALE, "rotated": ROTATED, "transparent": TRANSPARENT}
+
+
+@dataclass
+class _Rows:
+    """What is known of the images of a folder, by their name."""
+
+    features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    logits: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    states: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    looks: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # width, height, flags
+
+    def arrays(self, names: Sequence[str]) -> dict[str, Any]:
+        arrays: dict[str, Any] = {
+            "features": np.stack([self.features[name] for name in names]),
+            "names": np.array(names),
+            "states": np.array([self.states[name] for name in names], np.int64),
+            "looks": np.array([self.looks[name] for name in names], np.int64),
+        }
+        if names and names[0] in self.logits:
+            arrays["logits"] = np.stack([self.logits[name] for name in names])
+        return arrays
+
+
+def extract_folder(
+    folder: str | os.PathLike[str],
+    extractor: Extractor,
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> FeatureSet:
+    """Return the features of the images of a folder and its sub-folders.
+
+    Images that cannot be read are left out, and named in `extractor["files"]["unreadable"]`.
+
+    Args:
+        folder: the folder.
+        extractor: turns images into features.
+        cache: the folder of files that keep features between runs; None keeps none.
+        progress: called with a line from time to time.
+
+    Raises:
+        InputError: it is no folder, holds no images, or none that can be read.
+        OutputError: nothing can be written to the cache.
+
+    >>> import tempfile
+    >>> from t2v_eval.extractors.names import load_extractor
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     for number in range(3):
+    ...         Image.new("RGB", (48, 48)).save(Path(name) / f"{number}.png")
+    ...     extract_folder(name, load_extractor("tiny-clip", device="cpu")).names
+    ('0.png', '1.png', '2.png')
+    """
+    path = Path(folder).expanduser()
+    names = _images_of(path)
+    facts = extractor.facts()
+    file = None if cache is None else _file_of(check_folder(Path(cache)), path, facts)
+    rows = _Rows() if file is None else _reusable(file, path, names)
+    todo = [name for name in names if name not in rows.features]
+    unreadable: dict[str, str] = {}
+    saved = len(rows.features)
+    try:
+        for place, reason in _extracted(path, todo, extractor, rows):
+            if reason:
+                unreadable[place] = reason
+            done = len(rows.features) + len(unreadable)
+            if progress is not None and done % 100 == 0:
+                progress(f"{path.name}: {done} of {len(names)} images")
+            if file is not None and len(rows.features) - saved >= max(_STEP, saved // 4):
+                _write(file, rows, facts)
+                saved = len(rows.features)
+    finally:
+        if file is not None and len(rows.features) > saved:
+            _write(file, rows, facts)
+    readable = [name for name in names if name in rows.features]
+    if not readable:
+        raise InputError(
+            f"{path}: none of {len(names)} images can be read; {next(iter(unreadable.values()))}"
+        )
+    arrays = rows.arrays(readable)
+    described = {**facts, "files": _notes(rows, readable, unreadable)}
+    return FeatureSet(
+        str(folder),
+        arrays["features"],
+        arrays.get("logits"),
+        names=tuple(readable),
+        extractor=described,
+    )
+
+
+def _images_of(folder: Path) -> list[str]:
+    """Return the images of a folder and its sub-folders, relative to it."""
+    if not folder.is_dir():
+        raise InputError(f"{folder} is neither a folder of images nor an .npz file of features")
+    paths = [path for path in files_in(folder, "**/*") if path.suffix.lower() in IMAGES]
+    if not paths:
+        raise InputError(f"{folder} holds no images (endings: {' '.join(IMAGES)})")
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+def _file_of(cache: Path, folder: Path, facts: dict[str, Any]) -> Path:
+    """Return the file of a folder and an extractor."""
+    key = digest(json.dumps(facts, sort_keys=True).encode(), os.fsencode(folder.resolve()))
+    return cache / f"features-{key[:24]}.npz"
+
+
+def _reusable(file: Path, folder: Path, names: Sequence[str]) -> _Rows:
+    """Return the kept rows of images that are as they were."""
+    rows = _Rows()
+    if not file.exists():
+        return rows
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive if name != "extractor"}
+        logits = arrays.get("logits")
+        place = {str(name): row for row, name in enumerate(arrays["names"])}
+        for name in names:
+            row = place.get(name)
+            if row is None or tuple(arrays["states"][row]) != _state(folder / name):
+                continue
+            rows.features[name] = arrays["features"][row]
+            rows.states[name] = _state(folder / name)
+            width, height, flags = (int(number) for number in arrays["looks"][row])
+            rows.looks[name] = (width, height, flags)
+            if logits is not None:
+                rows.logits[name] = logits[row]
+    except Exception as error:  # whatever NumPy's parsers raise over damaged content
+        warnings.warn(
+            f"{file} is damaged and is written anew: {error or type(error).__name__}",
+            T2VWarning,
+            stacklevel=2,
+        )
+        return _Rows()
+    return rows
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written or replaced; nothing where it cannot be read."""
+    try:
+        state = File.snapshot(path)
+    except OSError:
+        return ()
+    return (state.size, state.mtime_ns, state.ctime_ns, state.device, state.inode)
+
+
+def _extracted(folder: Path, names: Sequence[str], extractor: Extractor, rows: _Rows) -> Any:
+    """Extract images, add their rows, and yield each name with the reason why it has none."""
+    media, opened = [], []
+    for name in names:
+        state = _state(folder / name)
+        try:
+            item = open_media(folder / name, name)
+        except MediaError as error:
+            yield name, str(error)
+            continue
+        rows.states[name] = state
+        media.append(_observed(item, name, rows))
+        opened.append(name)
+    for part in extractor.extract(media):
+        for number, reason in part.failed.items():
+            yield opened[number], reason
+        for place, number in enumerate(part.numbers):
+            name = opened[number]
+            rows.features[name] = part.features[place]
+            rows.looks.setdefault(name, (0, 0, 0))
+            if part.logits is not None:
+                rows.logits[name] = part.logits[place]
+            yield name, ""
+
+
+def _observed(media: Media, name: str, rows: _Rows) -> Media:
+    """Return an image that notes its size and kind when it is opened."""
+
+    def load() -> Image.Image:
+        image = media.load()
+        flags = GRAYSCALE * (image.mode in ("1", "L", "LA", "I", "F") or "I;" in image.mode)
+        flags |= ROTATED * (orientation_of(image) not in (None, 1))
+        has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+        rows.looks[name] = (*image.size, flags | TRANSPARENT * has_alpha)
+        return image
+
+    return Media(media.key, media.name, load, shared=media.shared)
+
+
+def _write(file: Path, rows: _Rows, facts: dict[str, Any]) -> None:
+    with replacing(file, "wb") as stream:
+        arrays = rows.arrays(list(rows.features))
+        np.savez(stream, **arrays, extractor=np.array(json.dumps(facts)))
+
+
+def _notes(rows: _Rows, names: Sequence[str], unreadable: dict[str, str]) -> dict[str, Any]:
+    """Return what the image files were like, in numbers."""
+    looks = [rows.looks[name] for name in names]
+    sizes = sorted({look[:2] for look in looks})
+    notes: dict[str, Any] = {"count": len(names), "unreadable": sorted(unreadable)}
+    notes |= {note: sum(bool(look[2] & flag) for look in looks) for note, flag in _NOTES.items()}
+    return {**notes, "sizes": [list(size) for size in sizes[:20]]}

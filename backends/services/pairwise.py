@@ -18,7 +18,7 @@ from typing_extensions import override
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Media, MediaLike, open_media
 from t2v_eval.scoring.plan import Block, Cells, Text
-from t2v_eval.scoring.results import ScoreChunk
+from t2v_eval.scoring.results import Progress, ScoreChunk
 
 from .grade import WrittenAnswer, match_whole_answer
 from .messages import Completion
@@ -130,15 +130,20 @@ class PairwiseScorer(ServiceScorer):
             InputError: an argument is not valid; a `MediaError` for an image.
             ScoringError: an answer is missing; with ``on_error="skip"`` the value is NaN.
         """
-        return self.prefer_all([(image_a, image_b, text)], **template)[0]
+        return self.prefer_all([(image_a, image_b, text)], None, **template)[0]
 
     def prefer_all(
-        self, pairs: Iterable[tuple[MediaLike, MediaLike, str]], **template: str | None
+        self,
+        pairs: Iterable[tuple[MediaLike, MediaLike, str]],
+        progress: Progress | bool | None = None,
+        **template: str | None,
     ) -> list[Preference]:
         """Compare many pairs, with concurrent requests.
 
         Args:
             pairs: (image_a, image_b, text) of each.
+            progress: called with the counts as they grow; or whether to show a bar, by default in
+                a terminal or a notebook.
             template: see `prefer`.
 
         Returns:
@@ -147,15 +152,10 @@ class PairwiseScorer(ServiceScorer):
         Raises:
             InputError, ScoringError: see `prefer`.
         """
-        blocks = []
-        for n, (image_a, image_b, text) in enumerate(pairs):
-            a, b = self._open(image_a, f"image_a[{n}]"), self._open(image_b, f"image_b[{n}]")
-            if not isinstance(text, str):
-                raise InputError(f"text[{n}] is {type(text).__name__}; pass one text")
-            blocks.append(Block([ImagePair.from_images(a, b), ImagePair.from_images(b, a)], [text]))
+        blocks = self.pair_blocks(pairs)
         if not blocks:
             return []
-        outcome = self.with_call_templates(template).evaluate_blocks(blocks)
+        outcome = self.with_call_templates(template).evaluate_blocks(blocks, progress)
         preferences = []
         for n, scores in enumerate(outcome.scores):
             first, second = float(scores[0, 0]), 1.0 - float(scores[1, 0])
@@ -165,6 +165,23 @@ class PairwiseScorer(ServiceScorer):
             reason = "; ".join(dict.fromkeys(filter(None, reasons)))
             preferences.append(Preference((first + second) / 2, agree, first, second, reason))
         return preferences
+
+    def pair_blocks(self, pairs: Iterable[tuple[MediaLike, MediaLike, str]]) -> list[Block]:
+        """Return a block for each pair, whose images are the pair in both orders.
+
+        Args:
+            pairs: (image_a, image_b, text) of each.
+
+        Raises:
+            InputError: a text is none; a `MediaError` for an image.
+        """
+        blocks = []
+        for n, (image_a, image_b, text) in enumerate(pairs):
+            a, b = self._open(image_a, f"image_a[{n}]"), self._open(image_b, f"image_b[{n}]")
+            if not isinstance(text, str):
+                raise InputError(f"text[{n}] is {type(text).__name__}; pass one text")
+            blocks.append(Block([ImagePair.from_images(a, b), ImagePair.from_images(b, a)], [text]))
+        return blocks
 
     def _open(self, image: MediaLike, position: str) -> Media:
         try:

@@ -11,6 +11,8 @@ from typer.core import TyperGroup
 from t2v_eval import __version__
 from t2v_eval.cli import console
 from t2v_eval.cli.agree import agree
+from t2v_eval.cli.battles.judge import judge
+from t2v_eval.cli.battles.rank import rank
 from t2v_eval.cli.caption import caption
 from t2v_eval.cli.data import data
 from t2v_eval.cli.evaluate import demo, evaluate
@@ -21,7 +23,6 @@ from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
-from t2v_eval.cli.rank import rank
 from t2v_eval.cli.reports import report, reports
 from t2v_eval.cli.run_file import run_file
 from t2v_eval.cli.score import score
@@ -67,6 +68,7 @@ app.command()(distance)
 app.command()(gate)
 app.command()(generate)
 app.command()(power)
+app.command()(with_scorer_options(judge))
 app.command()(prefer)
 app.command()(rank)
 app.command()(with_scorer_options(score))

@@ -25,8 +25,9 @@ BattleFiles = Annotated[
     list[Path],
     typer.Argument(
         help="Tables with the columns model_a, model_b and winner (model_a, model_b, tie or tie "
-        "(bothbad)), and optionally prompt and judge: .csv, .tsv, .jsonl, .json, .parquet; or, "
-        "with --key, files that people saved on a page of `vote`.",
+        "(bothbad)), and optionally prompt and judge: .csv, .tsv, .jsonl, .json, .parquet; folders "
+        "of reports, whose scores are compared; or, with --key, files that people saved on a page "
+        "of `vote`.",
         metavar="FILE...",
     ),
 ]
@@ -109,8 +110,8 @@ def rank(
     """Rate models by battles, in which one of two models won or both tied.
 
     Prints Bradley-Terry ratings, Elo, win rates and ranks with 95 % intervals, how often the first
-    side won, and how consistent judges are. Battles come from `judge`, from people's votes, or
-    from any table with these columns.
+    side won, and how consistent judges are. Battles come from `judge`, from the scores of a report,
+    from people's votes, or from any table with these columns.
     """
     from t2v_eval.evaluation.ratings.results import RatingOptions
     from t2v_eval.utils.files import check_folder
@@ -166,19 +167,27 @@ def parse_anchor(anchor: str) -> tuple[str, float]:
 
 def _read(files: Sequence[Path], column: list[str] | None) -> BattleTable:
     from t2v_eval.evaluation.ratings.battle_table import BattleTable, read_battles
-    from t2v_eval.votes.reading import is_saved_answers
+    from t2v_eval.report.ratings.battles import battles_of_report
 
     columns = {}
     for field, names in parse_columns(column).items():
         if len(names) > 1:
             raise InputError(f"--column {field}: name one column, not {' and '.join(names)}")
         columns[field] = names[0]
-    for file in files:
-        if is_saved_answers(file):
-            raise InputError(f"{file} was saved on a page of `t2v-eval vote`: pass its `key=...`")
-    tables = [read_battles(file, columns) for file in files]
+    tables = [
+        battles_of_report(file) if file.is_dir() else read_battles(_table(file), columns)
+        for file in files
+    ]
     warnings = dict.fromkeys(warning for table in tables for warning in table.warnings)
     return BattleTable([battle for table in tables for battle in table.battles], [*warnings])
+
+
+def _table(file: Path) -> Path:
+    from t2v_eval.votes.reading import is_saved_answers
+
+    if is_saved_answers(file):
+        raise InputError(f"{file} was saved on a page of `t2v-eval vote`: pass its `key=...`")
+    return file
 
 
 def _read_votes(files: Sequence[Path], key: Path, min_attention: float) -> BattleTable:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
 
-GOLDENS = Path(__file__).parents[2] / "goldens" / "preference"
+GOLDENS = Path(__file__).parents[3] / "goldens" / "preference"
 SETS = json.loads((GOLDENS / "battles.json").read_text())
 
 

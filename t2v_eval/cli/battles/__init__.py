@@ -1,0 +1,1 @@
+"""Commands of battles between generators: judging them and rating by them."""

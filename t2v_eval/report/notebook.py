@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import math
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -118,16 +118,27 @@ def chart(sections: Sequence[Section], metrics: Sequence[str]) -> Figure:
     ['group']
     """
     _check_metrics(sections, metrics)
-    if "IPython" in sys.modules:
-        import_module("matplotlib.pyplot")  # it tells a notebook how figures are shown
     charts = [_Chart.of(section, metrics) for section in sections]
     heights = [0.9 + len(chart.rows) * (0.14 + 0.15 * len(chart.series)) for chart in charts]
     with drawing():
-        figure = Figure(figsize=(10, sum(heights)), layout="constrained")
+        figure = NotebookFigure(figsize=(10, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(charts), 1, squeeze=False, height_ratios=heights)
         for part, drawn in zip(parts[:, 0], charts, strict=True):
             drawn.draw(part)
     return figure
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as the value of a cell, also without pyplot.
+
+    >>> NotebookFigure(figsize=(1, 1))._repr_png_()[1:4]
+    b'PNG'
+    """
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png")
+        return stream.getvalue()
 
 
 class _Chart(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import html.parser
+import io
 import pickle
 import sys
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from helpers.benchmarks.toy_benchmark import Toys
 from helpers.toy import ToyEmbedding
+from PIL import Image
 
 import t2v_eval
 from t2v_eval import Report
@@ -110,6 +112,12 @@ def test_a_figure_shows_each_interval(report):
     assert [text.get_text() for text in legend.get_texts()] == ["toy", "other"]
     name = titles[-1]
     assert [a.get_title(loc="left") for a in report.plot([name]).axes] == [name]
+
+
+def test_a_notebook_shows_a_figure_without_pyplot(report):
+    image = Image.open(io.BytesIO(report.plot()._repr_png_()))
+    assert image.format == "PNG" and image.width >= 800
+    assert len(set(image.convert("L").tobytes())) > 2, "not blank"
 
 
 def test_what_cannot_be_plotted(report):

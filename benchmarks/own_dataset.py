@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import datasets
 from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, T2VError
+from t2v_eval.utils.arguments import check_path
 
 from .own_table import COLUMNS, OwnRows
 
@@ -73,9 +73,9 @@ class OwnDataset(OwnRows):
 
     def _load(self) -> datasets.Dataset:
         place, split = self.source, ""
-        if not Path(place).expanduser().exists():
+        if not check_path("dataset", place).exists():
             place, _, split = place.partition("@")
-        folder = Path(place).expanduser()
+        folder = check_path("dataset", place)
         if folder.is_dir():
             saved = any((folder / name).is_file() for name in ("state.json", "dataset_dict.json"))
             read = datasets.load_from_disk if saved else datasets.load_dataset

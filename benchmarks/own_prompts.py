@@ -29,6 +29,7 @@ from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.rated.columns import is_empty, split_tags
 from t2v_eval.inputs.tables import read_columns, read_rows
 from t2v_eval.registry import BenchmarkCard
+from t2v_eval.utils.arguments import check_path
 
 from .forms.image_folders import image_names
 from .forms.prompt_names import NUMBERED, Names, Prompt
@@ -60,7 +61,7 @@ class OwnPrompts(PromptsForm):
         root: str | Path | None = None,
         **options: Any,
     ) -> None:
-        self.source = Path(file).expanduser()
+        self.source = check_path("file", file)
         super().__init__(root=self.source.parent, **options)
         self.columns = {name: name for name in COLUMNS}
         for name, column in (columns or {}).items():
@@ -199,7 +200,7 @@ def open_file(
         TableError: the file cannot be read, or has neither images nor prompts.
     """
     options |= {"columns": columns} if columns else {}
-    path = Path(file).expanduser()
+    path = check_path("file", file)
     names = [] if path.suffix.lower() == ".txt" else read_columns(path)
     of_rows = [name for name in IMAGES if name in (columns or {}) or name in names]
     if "prompt" in (columns or {}) or path.suffix.lower() == ".txt":

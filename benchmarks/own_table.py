@@ -38,6 +38,7 @@ from t2v_eval.evaluation.rated.columns import check_percentages, is_empty, numbe
 from t2v_eval.evaluation.selection import missing_images
 from t2v_eval.inputs.media import Media, MediaLike, check_texts, embedded
 from t2v_eval.inputs.tables import read_rows
+from t2v_eval.utils.arguments import check_path
 
 from .forms.ratings import LabelsForm, RatingsForm
 
@@ -157,9 +158,11 @@ class OwnRows(RatingsForm):
             return
         for n, row in rows.items():
             if id(row) in chosen and (missing := missing_images(row)):
+                slashes = Path(str(missing[0]).replace("\\", "/"))
+                windows = "; with / in the place of \\ it is there" if slashes.exists() else ""
                 raise MediaError(
-                    f"{self.place}, row {n}: {missing[0]}: no such file; paths start at the table "
-                    "or at `root=`. `on_missing='skip'` leaves such rows out"
+                    f"{self.place}, row {n}: {missing[0]}: no such file{windows}; paths start at "
+                    "the table or at `root=`. `on_missing='skip'` leaves such rows out"
                 )
 
     def _rename_columns(self, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -233,7 +236,7 @@ class OwnTable(OwnRows):
 
     def __init__(self, *, file: str | Path, **options: Any) -> None:
         super().__init__(**options)
-        self.file = Path(file).expanduser()
+        self.file = check_path("file", file)
 
     @override
     def rows(self) -> Sequence[Mapping[str, Any]]:

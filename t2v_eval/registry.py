@@ -267,6 +267,13 @@ class Registry(Generic[T, C]):
         for card, argument in self._families.values():
             if card.suffixes and re.sub(r":\w*$", "", name).lower().endswith((*card.suffixes,)):
                 return replace(_checked(card), name=name, args={**card.args, argument: name})
+        several = name.split(",")
+        if len(several) > 1 and all(part.strip() in cards for part in several):
+            argument = {"model": "scorers", "benchmark": "benchmarks"}[self.what]
+            parts = [part.strip() for part in several]
+            raise UnknownNameError(
+                f"there is no {self.what} called {name!r}: pass each name, `{argument}={parts}`"
+            )
         ends = [end for family in self.families for end in family.suffixes]
         remedy = f"`t2v-eval list {self.what}s` lists them{file_endings(name, ends)}."
         if self._broken:

@@ -22,6 +22,7 @@ from typing_extensions import override
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import EmbeddingScorer
+from t2v_eval.utils.arguments import check_path
 
 from ..common.images import crop_extreme
 from .open_clip_internals import (
@@ -103,7 +104,7 @@ class OpenClip(EmbeddingScorer):
         self.scale, self.bias = scale_and_bias(self.network)
         self.network.to(self.device, self.dtype)
         self.texts = TextTower(self.network)
-        self.files = [file, *([Path(arch).expanduser()] if arch.endswith(".json") else [])]
+        self.files = [file, *([check_path("arch", arch)] if arch.endswith(".json") else [])]
         self.identity_facts = {"arch": Path(arch).stem, "tag": str(pretrained)}
 
     def read_openai(self, file: Path) -> dict[str, Tensor] | None:

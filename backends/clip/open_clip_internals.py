@@ -27,6 +27,7 @@ from torchvision.transforms import CenterCrop, Normalize, Resize  # type: ignore
 
 from t2v_eval.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
 from t2v_eval.local.weights import fill, read_tensors
+from t2v_eval.utils.arguments import check_path
 
 from ..common.tensors import resize, resize_short_side
 from ..common.versions import tolerance_for, use_where_equal
@@ -58,7 +59,7 @@ def resolve_architecture(
     """
     if arch.endswith(".json"):
         try:
-            config = json.loads(Path(arch).expanduser().read_text(encoding="utf-8"))
+            config = json.loads(check_path("arch", arch).read_text(encoding="utf-8"))
             return config.get("model_cfg", config), config.get("preprocess_cfg", {})
         except (OSError, ValueError, AttributeError) as error:
             raise InputError(f"arch {arch!r} cannot be read: {error}") from error

@@ -23,6 +23,7 @@ from t2v_eval.local.function import FunctionScorer, source_hash
 from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.store import Store
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.regular_file import read_bytes
 
 FORM = "write FILE.py:FUNCTION, for example brightness.py:brightness"
@@ -152,7 +153,7 @@ def _parts(location: str) -> tuple[Path, str]:
     path_text, _, name = location.rpartition(":")
     if not path_text or not name.isidentifier():
         path_text, name = location.rstrip(":"), ""
-    path = Path(path_text).expanduser()
+    path = check_path("location", path_text)
     if not path.is_file():
         reason = "is a folder" if path.is_dir() else "no such file"
         raise InputError(f"{path_text}: {reason}; {FORM}")

@@ -6,12 +6,12 @@ import os
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address
-from pathlib import Path
 from typing import TypedDict
 from urllib.parse import urlsplit
 
 from t2v_eval.errors import InputError
 from t2v_eval.remote.cost import Price
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.text_file import read_text
 
 
@@ -34,7 +34,7 @@ def resolve_api_key(
     if not key and key_file:
         source = f"`key_file={os.fspath(key_file)!r}`"
         try:
-            key = read_text(Path(key_file).expanduser())
+            key = read_text(check_path("key_file", key_file))
         except (OSError, ValueError) as error:
             raise InputError(f"{source} cannot be read: {error}") from None
         if not key.strip():

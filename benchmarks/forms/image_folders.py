@@ -129,7 +129,12 @@ def match(
     """
     if not folder.is_dir():
         what = f"{folder} is a file" if folder.is_file() else f"there is no folder {folder}"
-        raise BenchmarkDataError(f"{what}; pass a folder of images as `images=`")
+        several = str(folder).split(",")
+        wanted = several if len(several) > 1 and all(map(os.path.isdir, several)) else None
+        argument = (
+            f"each folder, `images={wanted}`" if wanted else "a folder of images as `images=`"
+        )
+        raise BenchmarkDataError(f"{what}; pass {argument}")
     matched = FolderMatch([[] for _ in prompts])
     names = Names(prompts)
     paths = list(_image_paths(folder, matched))

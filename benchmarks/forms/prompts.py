@@ -190,7 +190,8 @@ class PromptsForm(Published):
         return BenchmarkDataError(
             f"{len(lacking)} of {len(part)} prompts have no image in {folder}: {which}{hint}. Name "
             f"an image by its prompt's number, as {example}.png, or {example}_0.png where there "
-            f"are several, or by the prompt.{summary}{remedy}"
+            f"are several, or by the prompt; or list file_name and prompt in a metadata.csv beside "
+            f"the images.{summary}{remedy}"
         )
 
     @override

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2v_eval.cli import console
-from t2v_eval.errors import InputError, T2VError
+from t2v_eval.errors import InputError, OutputError, T2VError
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.files import check_file, write_text
 
 if TYPE_CHECKING:
@@ -69,9 +70,12 @@ def gate(
     """
     if baseline is None and window is None:
         raise InputError("the gate needs --baseline OLD, --window LOW:HIGH or both")
-    for file in (json_file, junit):
+    for flag, file in (("--json", json_file), ("--junit", junit)):
         if file is not None and file != STDOUT:
-            check_file(file)
+            try:
+                check_file(file)
+            except OutputError as error:
+                raise OutputError(str(error).replace("`file=`", flag)) from error
     limits = None if window is None else _limits(window)
     try:
         result = _checked(new, baseline, metric, margin, alpha, limits)
@@ -134,6 +138,6 @@ def _write(
             console.print_json(content)
         else:
             text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-            write_text(json_file.expanduser(), text + "\n")
+            write_text(check_path("json", json_file), text + "\n")
     if junit is not None:
-        write_text(junit.expanduser(), to_junit(result, error).decode())
+        write_text(check_path("junit", junit), to_junit(result, error).decode())

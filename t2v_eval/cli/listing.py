@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +15,7 @@ from t2v_eval.cli.flags import flag_of
 from t2v_eval.cli.options import AsJson
 from t2v_eval.errors import InputError
 from t2v_eval.registry import Card, Registry, benchmarks, models
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.signatures import Argument, described, source_of
 from t2v_eval.utils.text_file import read_text
 
@@ -143,7 +143,7 @@ def _check_file(card: Card) -> None:
     if not suffixes:
         return
     path, _, name = card.name.rpartition(":") if ".py" in suffixes else (card.name, "", "")
-    file = Path(path or card.name).expanduser()
+    file = check_path("name", path or card.name)
     if not file.is_file():
         raise InputError(f"{file}: {'is a folder' if file.is_dir() else 'no such file'}")
     if ".py" in suffixes and not (name and re.search(rf"\b{re.escape(name)}\b", read_text(file))):

@@ -14,6 +14,7 @@ from t2v_eval.cli.flags import App
 from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.options import AsJson
 from t2v_eval.errors import InputError
+from t2v_eval.utils.arguments import check_path
 
 reports = App(
     no_args_is_help=True,
@@ -119,7 +120,7 @@ def export(
     from t2v_eval.report.reader import read_report
     from t2v_eval.utils.files import check_file, write_text
 
-    source = folder.expanduser()
+    source = check_path("folder", folder)
     if source.is_dir():
         source /= "report.json"
         if not source.exists():
@@ -132,7 +133,7 @@ def export(
         files = to_hub(content, dataset, task)
     if not files:
         raise InputError(f"{source} has no figure to export")
-    target = out.expanduser() if out else source.parent / to.value
+    target = check_path("out", out) if out else source.parent / to.value
     if target.suffix in (".json", ".yaml", ".yml"):
         if len(files) > 1:
             raise InputError(

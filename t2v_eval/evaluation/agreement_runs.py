@@ -28,6 +28,7 @@ from t2v_eval.evaluation.selection import LeftOut
 from t2v_eval.inputs.tables import Row
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Statistic
+from t2v_eval.utils.arguments import check_path
 
 NO_IMAGE = ""
 """What stands in the place of an image in a row that names none."""
@@ -265,7 +266,7 @@ def _item(row: Row, n: int, folder: Path, rating: float, group: str, tags: tuple
 def _path(image: str, folder: Path) -> str:
     if image.startswith(("http://", "https://")):
         return image
-    return str(folder / Path(image).expanduser())
+    return str(folder / check_path("image", image))
 
 
 def _scorer_facts(column: str, table: str) -> ScorerFacts:

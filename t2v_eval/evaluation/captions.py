@@ -23,6 +23,7 @@ from t2v_eval.inputs.tables import rescuing
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import CellCounts, Progress
 from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.files import write_text
 from t2v_eval.utils.text_file import parse_json, read_text
 
@@ -114,7 +115,7 @@ class Captions:
             TableError: a file has another form, or an image has no caption or references; the
                 message names the images. With `skip`, only if no image is left.
         """
-        files = _image_files(Path(images).expanduser())
+        files = _image_files(check_path("images", images))
         bad: dict[str, str] = {}
         captions = _read(candidates, files, bad if skip else None)
         listed = None
@@ -250,7 +251,7 @@ def _read(
         bad: where to note images without a usable caption; None raises instead.
         listed: whether values are lists of captions.
     """
-    path = Path(path).expanduser()
+    path = check_path("path", path)
     try:
         table = parse_json(read_text(path), path)
     except FileNotFoundError:

@@ -26,7 +26,7 @@ from t2v_eval.generators.generator import Generated, Generator, check_json, chec
 from t2v_eval.local.batching import BatchSize, Failure, empty_allocator_cache
 from t2v_eval.local.devices import pick_device, pick_dtype
 from t2v_eval.local.weights import fingerprint
-from t2v_eval.utils.arguments import unknown_argument
+from t2v_eval.utils.arguments import check_path, unknown_argument
 from t2v_eval.utils.torch_internals import computes_bfloat16
 
 INDEX = "model_index.json"  # of every pipeline
@@ -239,7 +239,7 @@ def _arguments(settings: Mapping[str, Any]) -> list[str]:
 
 def _locate(pipeline: str, revision: str | None, variant: str | None) -> tuple[Path, str | None]:
     """Return the folder of a pipeline, and its commit on the hub or the hash of its files."""
-    folder = Path(pipeline).expanduser()
+    folder = check_path("pipeline", pipeline)
     if folder.exists():
         if revision is not None:
             raise InputError(f"`revision={revision!r}`: {pipeline} is a folder, which has none")

@@ -17,7 +17,7 @@ from t2v_eval.generators.plan import PlannedImage, hash_prompts, plan_images
 from t2v_eval.generators.recipe import ImageList, Recipe, begin
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.scoring.scorer import OnError
-from t2v_eval.utils.arguments import wrong_type
+from t2v_eval.utils.arguments import check_path, wrong_type
 from t2v_eval.utils.files import check_folder, replacing
 
 
@@ -177,7 +177,7 @@ def open_generator(pipeline: str, **options: Any) -> Generator:
     if not isinstance(pipeline, str):
         raise wrong_type("pipeline", pipeline, "an id, a folder or a Generator")
     _, colon, model = pipeline.partition(":")
-    if not Path(pipeline).expanduser().exists():
+    if not check_path("pipeline", pipeline).exists():
         try:
             card = models.card(pipeline)
         except UnknownNameError:

@@ -77,7 +77,7 @@ def _fetch(
     revision: str | None,
 ) -> Path:
     """Return a checkpoint from the hub's cache, or download it."""
-    path = Path(checkpoint).expanduser()
+    path = check_path("checkpoint", checkpoint)
     hub_id = os.fspath(checkpoint)
     if hub_id.startswith("https://"):
         return _download(hub_id, cache_dir, local_files_only or _offline(), argument)
@@ -118,7 +118,9 @@ def _fetch(
 
 
 def _download(url: str, cache_dir: str | None, local_files_only: bool, argument: str) -> Path:
-    folder = Path(cache_dir).expanduser() if cache_dir else user_cache_path("t2v-eval") / "weights"
+    folder = (
+        check_path("cache_dir", cache_dir) if cache_dir else user_cache_path("t2v-eval") / "weights"
+    )
     # URLs that end in the same file name get different folders.
     file = (
         folder / hashlib.blake2b(url.encode(), digest_size=4).hexdigest() / url.rpartition("/")[2]

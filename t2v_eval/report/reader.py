@@ -32,6 +32,8 @@ def read_report(path: str | Path) -> dict[str, Any]:
     path = check_path("path", path)
     try:
         content = parse_json(read_text(path), path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such folder or report.json") from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as a report: {error}") from error
     version = None

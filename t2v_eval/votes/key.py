@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from t2v_eval.errors import InputError, TableError
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.text_file import parse_json, read_text
 from t2v_eval.votes.tasks import Task, TaskImage
 
@@ -83,7 +84,7 @@ def read_key(path: str | Path, kind: Kind | None = None) -> Key:
     Raises:
         TableError: it cannot be read, is no key, or is of the other kind.
     """
-    path = Path(path).expanduser()
+    path = check_path("path", path)
     content = read_object(path)
     try:
         if content["version"] != VERSION:

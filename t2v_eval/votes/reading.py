@@ -12,6 +12,7 @@ from typing import Any
 
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.stats.ratings.battles import Battle
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.votes.key import CHOICES, READER, VERSION, Key, read_object, relative_path
 from t2v_eval.votes.tasks import Task
 
@@ -67,7 +68,7 @@ def read_answers(paths: Sequence[str | Path], key: Key) -> list[Answers]:
     by_person: dict[str, Path] = {}
     people = []
     for path in map(Path, paths):
-        voter, name, choices = _read_file(path.expanduser(), key)
+        voter, name, choices = _read_file(check_path("paths", path), key)
         if (first := by_person.setdefault(voter, path)) is not path:
             raise TableError(
                 f"{path} and {first} were saved by the same person ({voter}): pass the later one"
@@ -188,7 +189,7 @@ def is_saved_answers(path: str | Path) -> bool:
     False
     """
     try:
-        content = read_object(Path(path).expanduser())
+        content = read_object(check_path("path", path))
     except TableError:
         return False
     return isinstance(content.get("answers"), list) and content.get("kind") in list(CHOICES)

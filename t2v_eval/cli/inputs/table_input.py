@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from t2v_eval.cli.inputs.image_arguments import expand_images
 from t2v_eval.errors import InputError, MediaError, TableError
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.printable import redact_userinfo
 
 if TYPE_CHECKING:
@@ -175,7 +176,7 @@ def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
 def _resolve(root: Path | None, image: Any) -> Any:
     if root is None or not isinstance(image, str) or _is_url(image):
         return image
-    return str(root.expanduser() / image)
+    return str(check_path("root", root) / image)
 
 
 def image_label(image: Any, number: int = 0) -> str:

@@ -13,6 +13,7 @@ from t2v_eval.cli import console
 from t2v_eval.cli.options import AsJson, Resamples, Seed
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.stats import power as formulas
+from t2v_eval.utils.arguments import check_path
 
 if TYPE_CHECKING:
     from t2v_eval.evaluation.power import PlannedComparison, Wanted
@@ -121,7 +122,7 @@ def power(
     if share is not None or sd != 1.0:
         raise InputError("--share and --sd are for plans without a pilot, which has its own spread")
     options = {"human": human or [], "group": group, "resamples": resamples, "seed": seed}
-    plans = _plans(pilot.expanduser(), wanted, metric, scores or [], options)
+    plans = _plans(check_path("pilot", pilot), wanted, metric, scores or [], options)
     if as_json:
         console.print_json({**asdict(wanted), "comparisons": [plan.to_json() for plan in plans]})
         return

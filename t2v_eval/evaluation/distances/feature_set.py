@@ -30,6 +30,7 @@ from t2v_eval.stats.bootstrap import IntArray
 from t2v_eval.stats.distances.features import Features, check_features
 from t2v_eval.stats.distances.frechet import Moments, moments
 from t2v_eval.stats.distances.manifold import ball_radii
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.arrays import FloatArray
 from t2v_eval.utils.regular_file import open_regular
 
@@ -171,7 +172,7 @@ def read_features(file: str | os.PathLike[str]) -> FeatureSet:
     ...     read_features(Path(folder) / "a.npz").count
     3
     """
-    path = Path(file).expanduser()
+    path = check_path("file", file)
     arrays = _arrays(path)
     found = [name for name in ROWS if name in arrays]
     features = arrays[found[0]] if found else None

@@ -123,7 +123,7 @@ def render_index(reports: Sequence[Path], page: str | Path) -> tuple[str, list[s
     left_out: list[str] = []
     for report in reports:
         try:
-            entries += _entries(report, Path(page).expanduser().absolute().parent)
+            entries += _entries(report, check_path("page", page).absolute().parent)
         except InputError as error:
             left_out.append(str(error))
         except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -40,6 +40,7 @@ FILES = {
     "unrated.csv": "image,text\n0.png,a cat\n",
     "words.csv": "image,text,human\n0.png,a cat,good\n",
     "gone.csv": "image,text,human\n0.png,a,1\n9.png,b,2\n",
+    "windows.csv": "image,text,human\ngen\\0.png,a cat,1\ngen\\1.png,a dog,0\n",
     "ragged.csv": "image,text\n0.png,a,b\n",
     "quote.csv": 'image,text\n0.png,"a\n',
     "same.csv": "image,image\n0.png,a\n",
@@ -116,6 +117,26 @@ TABLE = [
     (f"{OWN} --json 2", "'2' after --json", "takes no value"),
     ("gate gen half", "'half'", "gate --help"),
     ("score --text", "'--text'", "score --help"),
+    (
+        f"{EVAL} -b prompts.csv --images gen,half",
+        "no folder gen,half",
+        "--images gen --images half",
+    ),
+    ("eval -m tiny-clip,tiny-negclip -b scenes", "pass each", "-m", "tiny-clip"),
+    # The home of nobody.
+    (f"{EVAL} -b ~nobody-here/p.csv --images gen", "~nobody-here/p.csv", "no such user"),
+    (f"{EVAL} -b prompts.csv --images ~nobody-here/p", "~nobody-here/p", "no such user"),
+    (f"{OWN} --out ~nobody-here/report", "~nobody-here/report", "no such user"),
+    (f"{ONE} --checkpoint ~nobody-here/w", "~nobody-here/w", "no such user"),
+    ("score -m ~nobody-here/s.py:f 0.png -t a --no-store", "~nobody-here/s.py", "no such user"),
+    ("list models ~nobody-here/s.py:f", "~nobody-here/s.py", "no such user"),
+    ("report export ~nobody-here/r --to hub", "~nobody-here/r", "no such user"),
+    ("generate --pipeline ~nobody-here/p -b prompts.csv --out g", "~nobody-here/p", "no such user"),
+    # Reports and gates.
+    ("report export nope --to eee", "nope: no such folder"),
+    ("gate nope --baseline none", "nope: no such folder"),
+    ("gate none --baseline none --json gen", "gen is a folder", "--json"),
+    ("gate none --baseline none --junit gen", "gen is a folder", "--junit"),
     # Images.
     (f"{SCORE} 9.png -t a", "9.png: no such file"),
     (f"{SCORE} none -t a", "none"),
@@ -164,6 +185,12 @@ TABLE = [
     (f"{EVAL} -b twice.csv --images gen", "twice.csv, row 2", "the id '0'", "row 1"),
     (f"{EVAL} -b unrated.csv", "no column 'human'", "--column human=..."),
     (f"{EVAL} -b words.csv", "words.csv, row 1", "'good'"),
+    (f"{EVAL} -b windows.csv", "windows.csv, row 1", "with / in the place of \\"),
+    (
+        f"{EVAL} -b prompts.csv --images comfy",
+        "0, 'a cat'",
+        "file_name and prompt in a metadata.csv",
+    ),
     (f"{EVAL} -b gone.csv", "gone.csv, row 2: 9.png", "--on-missing skip"),
     (f"{EVAL} -b nope.csv", "nope.csv: no such file"),
     (f"{EVAL} -b table.xlsx", "'table.xlsx'", ".parquet"),
@@ -195,6 +222,9 @@ def place(tmp_path, monkeypatch):
         Path(folder).mkdir(parents=True, exist_ok=True)
         for n in numbers:
             draw_image(n).save(f"{folder}/{n}.png")
+    Path("comfy").mkdir()
+    for n in (1, 2):
+        draw_image(n).save(f"comfy/ComfyUI_{n:05}_.png")
     return tmp_path
 
 

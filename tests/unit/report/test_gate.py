@@ -256,6 +256,19 @@ def test_a_sample_and_all_items_are_refused_with_the_remedy(tmp_path, generators
     assert not_worse(all_items, few).passed, "items that only the new report has are left out"
 
 
+def test_images_that_only_the_new_report_lacks_are_refused(tmp_path):
+    draw(tmp_path / "a", [100] * 6)
+    draw(tmp_path / "b", [120] * 6)
+    folders, options = (tmp_path / "a", tmp_path / "b"), {"prompts": PROMPTS[:6]}
+    baseline = report_of(tmp_path / "prompts", *folders, **options)
+    for file in (tmp_path / "b").glob("00002_*.png"):
+        file.unlink()
+    fewer = report_of(tmp_path / "prompts", *folders, on_missing="skip", **options)
+    with pytest.raises(InputError, match=r"b has no image of 1 of 6 items .*'prompt 2'"):
+        not_worse(fewer, baseline, metric="b")
+    assert not_worse(baseline, fewer, metric="b").checks[0].items == 5
+
+
 def test_metrics_that_a_report_lacks_are_refused(scorers):
     code, output = gate(scorers / "knows", "--baseline", scorers / "knows", "--metric", "wrong")
     assert code == 2 and "has no metric 'wrong'; it has right, undefined" in output

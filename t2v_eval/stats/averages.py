@@ -33,7 +33,8 @@ def average(values: FloatArray, weights: FloatArray, how: Average = "plain") -> 
         how: see the table above; "fisher-z" and "tanh" expect correlations, from -1 to 1.
 
     Returns:
-        The average; NaN where no part is defined, and with "fisher-z" where a part is 1 or -1.
+        The average; NaN where no part is defined, with "weighted" where all weights are 0, and with
+        "fisher-z" where a part is 1 or -1.
 
     Raises:
         InputError: another name of an average.
@@ -49,7 +50,8 @@ def average(values: FloatArray, weights: FloatArray, how: Average = "plain") -> 
     if not len(values):
         return math.nan
     if how == "weighted":
-        return float(values @ weights / weights.sum())
+        total = float(weights.sum())
+        return float(values @ weights) / total if total else math.nan
     if how == "tanh":
         return math.tanh(float(values.mean()))
     if how == "fisher-z":

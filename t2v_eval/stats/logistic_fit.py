@@ -23,6 +23,7 @@ import numpy as np
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats.metrics import pearson
+from t2v_eval.stats.paired import standardize
 from t2v_eval.utils.arrays import FloatArray, Values, as_rows
 
 Parameters: TypeAlias = Literal[4, 5]
@@ -60,10 +61,9 @@ def fit_logistic(scores: Values, human: Values, parameters: Parameters = 4) -> F
     fitted = np.full(len(s), np.nan)
     if len(x) <= parameters or math.isnan(pearson(x, y)):
         return fitted
-    centre, width, mean, scale = x.mean(), x.std(), y.mean(), y.std()
-    best = _best_fit((x - centre) / width, (y - mean) / scale, parameters)
+    best = _best_fit(standardize(x), standardize(y), parameters)
     if best is not None:
-        fitted[known] = mean + scale * best
+        fitted[known] = y.mean() + y.std() * best
     return fitted
 
 

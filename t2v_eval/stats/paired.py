@@ -133,5 +133,8 @@ def standardize(scores: FloatArray) -> FloatArray:
     array([-1., nan,  1.])
     """
     present = scores[~np.isnan(scores)]
+    largest = float(np.abs(present).max(initial=0.0))
+    if largest and not 1e-100 < largest < 1e100:  # whose squares vanish or overflow
+        scores, present = scores / largest, present / largest
     mean, scale = (present.mean(), present.std()) if len(present) else (0.0, 1.0)
     return np.asarray((scores - mean) / (scale or 1.0), np.float64)

@@ -79,7 +79,9 @@ def krippendorff_alpha(
         same = np.bincount(cells // len(values), repeats**2, len(ratings))
         within, overall = size**2 - same, total**2 - counts @ counts
     else:
-        scale = np.cumsum(counts) - counts / 2 if level == "ordinal" else values
+        # Alpha is the same on any scale; on this one no square overflows.
+        scaled = values / np.abs(values).max()
+        scale = np.cumsum(counts) - counts / 2 if level == "ordinal" else scaled
         scale = scale - counts @ scale / total
         x = scale[code]
         sums, squares = (np.bincount(item, power, len(ratings)) for power in (x, x**2))

@@ -49,9 +49,10 @@ class RaterAgreement:
 
     def sentence(self) -> str:
         """Return what is known of the raters, in words."""
+        rows = "1 row has" if self.rows == 1 else f"{self.rows} rows have"
         text = (
-            f"{self.rows} rows have two ratings or more, by up to {self.raters}; Krippendorff's "
-            f"alpha ({self.level}) {_figure(self.alpha)}"
+            f"{rows} two ratings or more, of up to {self.raters}; Krippendorff's alpha "
+            f"({self.level}) {_figure(self.alpha)}"
         )
         if not self.ceiling:
             return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
@@ -277,6 +278,8 @@ def _of_systems(observed: Observations, names: Sequence[str], averaging: Averagi
 
 def _of_few(kind: str, s: FloatArray, h: FloatArray) -> float:
     """Return a metric of a handful of values; that of rows is ten times as fast as scipy's."""
+    if len(s) < 2:
+        return math.nan
     return float(METRICS[kind].per_row(np.stack((s, s)), np.stack((h, h)))[0])
 
 
@@ -293,9 +296,10 @@ def _between_nodes(observed: Observations, names: Sequence[str], averaging: Aver
     if not observed.grouped:
         return lambda index: {"ks": separation(members.of(index))}
     values = np.array([separation(members.of(np.array([n]))) for n in range(observed.units)])
+    used = np.bincount(observed.unit[observed.known], minlength=observed.units)
     if averaging.constant_groups == "zero":
-        values = np.where(np.isnan(values) & (members.size > 0), 0.0, values)
-    weights = members.size.astype(np.float64)
+        values = np.where(np.isnan(values) & (used > 0), 0.0, values)
+    weights = used.astype(np.float64)
     how = _average("ks", averaging.mean)
     return lambda index: {f"ks{PER_GROUP}": average(values[index], weights[index], how)}
 

@@ -147,6 +147,10 @@ class RatedTable:
         columns = _checked_columns(rows, scores)
         if not raters:
             raise InputError("agreement needs a column of human ratings")
+        if options.classes and options.ratings == "mean" and len(raters) > 1:
+            raise InputError(
+                "names of classes have no mean: `ratings='each'` compares with each rater"
+            )
         by_class: dict[str, FloatArray] = {}
         classes: list[str] = []
         if options.classes:
@@ -157,10 +161,6 @@ class RatedTable:
         else:
             values = {column: numbers(rows, column) for column in columns}
             ratings = _matrix([_lists(rows, column) for column in raters])
-        if options.classes and options.ratings == "mean" and ratings.shape[1] > 1:
-            raise InputError(
-                "names of classes have no mean: `ratings='each'` compares with each rater"
-            )
         return cls(
             rows,
             options,
@@ -325,7 +325,7 @@ def _read_classes(
     rated = {column: _class_names(rows, column) for column in raters}
     classes = list(dict.fromkeys(n for named in rated.values() for n in named if n is not None))
     if len(classes) < 2:
-        raise TableError(f"{raters[0]!r} holds fewer than two classes")
+        raise TableError(f"{raters[0]!r} holds fewer than two classes, so that any answer is right")
     codes = {name: float(n) for n, name in enumerate(sorted(classes))}
     scores, by_class = {}, {}
     for column in columns:
@@ -336,8 +336,11 @@ def _read_classes(
             scores[column] = np.where(missing, np.nan, best)
         else:
             # A class that people never chose is wrong, and no missing score.
-            found = [_code(name, codes) for name in _class_names(rows, column)]
-            scores[column] = np.array(found, np.float64)
+            found = np.array([_code(name, codes) for name in _class_names(rows, column)])
+            if not (found >= 0).any():
+                allowed = ", ".join(map(repr, codes))
+                raise TableError(f"no cell of {column!r} is a class of the ratings: {allowed}")
+            scores[column] = found
     matrix = [[_code(name, codes) for name in named] for named in rated.values()]
     return scores, by_class, np.array(matrix, np.float64).T, list(codes)
 

@@ -10,7 +10,10 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.evaluation.agreement import agreement
+from t2v_eval.evaluation.agreement import agreement, measure
+from t2v_eval.evaluation.agreement_runs import agreement_runs
+from t2v_eval.evaluation.rated.table import RatedTable
+from t2v_eval.report.report import Report
 from t2v_eval.stats.averages import average
 from t2v_eval.stats.raters import krippendorff_alpha
 
@@ -169,6 +172,24 @@ def test_generators_are_compared_by_their_means():
     ), "both levels at once"
 
 
+def test_generators_that_are_not_there_are_undefined():
+    rows = [{**row, "generator": ""} for row in drawn(8)]
+    assert math.isnan(figures(rows, system="generator")["pearson_system"])
+
+
+def test_numbers_of_any_size_are_accepted():
+    rows = [{"human": h, "s": s * 1e300} for h, s in ((1, 0.1), (2, 0.4), (3, 0.3), (4, 0.5))]
+    rows = [{**row, "other": 1e-300 * row["human"] ** 2} for row in rows]
+    assert figures(rows, "human", "s")["spearman"] == pytest.approx(0.8)
+    table = RatedTable.read(rows, ["human", "s"], ["s", "other"])
+    result = measure(table)
+    assert result.raters["all"].alpha.value == pytest.approx(
+        krippendorff_alpha(np.array([[r["human"] / 1e300, r["s"] / 1e300] for r in rows]))
+    )
+    (difference,) = Report(agreement_runs(table, result, "t.csv")).differences
+    assert 0 < difference.p["pearson"] <= 1
+
+
 def test_nodes_are_separated_within_groups():
     rows = [
         {"id": graph, "rank": rank, "errors": int(rank[0]), "s": s}
@@ -185,6 +206,11 @@ def test_nodes_are_separated_within_groups():
     assert got["ks_per_group"] == pytest.approx((first + 1) / 2)
     got = figures(rows, "errors", "s", group="id", nodes="rank", constant_groups="zero")
     assert got["ks_per_group"] == pytest.approx((first + 1 + 0) / 3)
+    # A row without a score is not there: not as a graph, and not in its weight.
+    more = [*rows, {**rows[0], "s": None}, {"id": 3, "rank": "0", "errors": 0, "s": None}]
+    assert figures(more, "errors", "s", group="id", nodes="rank", constant_groups="zero") == got
+    got = figures(more, "errors", "s", group="id", nodes="rank", mean="weighted")
+    assert got["ks_per_group"] == pytest.approx((5 * first + 2 * 1) / 7)
     one = [row for row in rows if row["id"] == 0]
     assert figures(one, "errors", "s", nodes="rank")["ks"] == pytest.approx(first)
 
@@ -232,6 +258,8 @@ def test_ratings_that_are_classes():
     best = [classes[k] for k in scores.argmax(axis=1)]
     right = [a == b for a, b in zip(best, truth[:6], strict=True)]
     assert got["accuracy"] == pytest.approx(np.mean(right))
+    with pytest.raises(TableError, match="no cell of 'h' is a class of the ratings: '1', '2'"):
+        figures([{"h": "cat", "s": n} for n in (1, 2)], "s", "h", classes=True)
     with pytest.raises(TableError, match="row 1: 's' has the class 'fish', which no rating is"):
         figures([{"h": "cat", "s": {"fish": 1}}, rows[1]], "h", "s", classes=True)
 

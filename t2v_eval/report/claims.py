@@ -217,7 +217,7 @@ class _Writer:
             text = f"{higher} scores higher than {lower} {where}: {self._lead(lead, gap.test)}."
             return Claim(text, True, basis)
         text = f"{gap.first} and {gap.second} cannot be told apart {where}"
-        return Claim(f"{text}: {self._lead(gap.interval, gap.test)}{_too_few(gap)}.", False, basis)
+        return Claim(f"{text}: {self._unsure_lead(gap)}{_too_few(gap)}.", False, basis)
 
     def _several_generators(
         self, label: str, run: Run, gaps: Sequence[_Gap], basis: tuple[str, ...]
@@ -302,8 +302,7 @@ class _Writer:
             return Claim(f"{text}{self._lead(lead, gap.test)}.", True)
         numbers = " and ".join(self.style.number(values[n].value) for n in gap[:2])
         text = f"{gap.first} and {gap.second} cannot be told apart on {headline} {over}"
-        lead_text = self._lead(gap.interval, gap.test)
-        return Claim(f"{text} ({numbers}): {lead_text}{_too_few(gap)}.", False)
+        return Claim(f"{text} ({numbers}): {self._unsure_lead(gap)}{_too_few(gap)}.", False)
 
     def _ranked(self, start: str, top: str, gaps: Sequence[_Gap], basis: tuple[str, ...]) -> Claim:
         """Say of whom the top differs significantly, and of whom it does not."""
@@ -324,14 +323,19 @@ class _Writer:
             parts.append(f"it cannot be told apart from {_listed(apart)}")
         return Claim(f"{start}{'; '.join(parts)}.", bool(below), basis)
 
-    def _lead(self, interval: Interval, test: PValue) -> str:
+    def _unsure_lead(self, gap: _Gap) -> str:
+        """Say whose the lead is, as the sentence names no higher one."""
+        higher, _, lead = gap.ahead()
+        return self._lead(lead, gap.test, f" for {higher}" if lead.value else "")
+
+    def _lead(self, interval: Interval, test: PValue, of: str = "") -> str:
         digits = _digits(interval)
         value = self.style.number(interval.value, digits, sign="+")
         limits = ""
         if not math.isnan(interval.low):
             low, high = (self.style.number(x, digits) for x in interval[1:])
             limits = f" [{low},{self.style.space}{high}]"
-        return f"{value}{limits}, {self._p(test)}"
+        return f"{value}{limits}{of}, {self._p(test)}"
 
     def _p(self, test: PValue) -> str:
         p, space = self.style.p_value(test.p_holm), self.style.space

@@ -76,9 +76,10 @@ def test_generators_that_do_not_differ_cannot_be_told_apart(tmp_path):
 
 
 def test_few_prompts_cannot_show_a_difference_and_the_sentence_says_so(tmp_path):
-    folders = folders_of(tmp_path, 5, one=lambda k: 100, other=lambda k: 90)
+    folders = folders_of(tmp_path, 5, other=lambda k: 90, one=lambda k: 100)
     (text,) = texts_of(of_folders(folders, 5))
     assert "cannot be told apart" in text and "p = 0.062" in text
+    assert ": +0.039 [" in text and "] for one, p" in text, "the sentence says whose the lead is"
     assert text.endswith("; so few cannot show a difference.")
 
 
@@ -130,7 +131,7 @@ def test_scorers_are_compared_by_the_headline():
     few = compare([Guesses(), Knows()], [Toys(n=12)], resamples=200)
     (text,) = texts_of(few)
     assert text.startswith("Guesses and Knows cannot be told apart on right over 12 items (0.667 ")
-    assert "-0.333" in text, "the first minus the second"
+    assert "+0.333 [" in text and "] for Knows, p" in text, "1.000 - 0.667"
 
 
 def test_several_scorers_are_ranked():

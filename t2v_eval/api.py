@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t2v_eval.errors import UnknownNameError
 from t2v_eval.inputs.template import templates
 from t2v_eval.local.checkpoint_files import loading
 from t2v_eval.registry import ModelCard, benchmarks, models
@@ -94,7 +95,7 @@ class ScorerOptions:
             for name, value in self.specific.items()
             if _takes(card, name) or not any(_takes(other, name) for other in others)
         }
-        if card.remote:
+        if card.remote or any(map(_is_remote, specific.values())):
             return replace(self, specific=specific)
         return replace(self, max_cost=None, max_requests=None, batch=None, specific=specific)
 
@@ -126,6 +127,16 @@ def check_entries(cards: Iterable[ModelCard]) -> None:
         check = getattr(models.entry(card), "check", None)
         if check is not None:
             check(**card.args)
+
+
+def _is_remote(value: object) -> bool:
+    """Return whether an option names a scorer behind an API, which another scorer asks."""
+    if not isinstance(value, str):
+        return False
+    try:
+        return models.card(value).remote
+    except UnknownNameError:
+        return False
 
 
 def _takes(card: ModelCard, option: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from helpers.models.tiny import VARIANTS, Small
+from helpers.models.tiny import QUESTIONED, VARIANTS, Small
 from helpers.toy import draw_image
 
 import t2v_eval
@@ -28,7 +28,10 @@ TEXTS = [
     "Two dogs, 3 apples & a boat!",
     "cat " * 90,
 ]
-PAIRS = {"clip-iqa": ["quality", "happy", "a|b", "Sharp photo.|A very blurry photo of it.", "new"]}
+PAIRS = {
+    "clip-iqa": ["quality", "happy", "a|b", "Sharp photo.|A very blurry photo of it.", "new"],
+    "dsg": QUESTIONED,
+}
 REFERENCES = ["a small cat", "two dogs in the park with a boat"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
 

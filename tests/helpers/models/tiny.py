@@ -21,6 +21,8 @@ from helpers.models.longclip import as_hub
 from helpers.models.siglip import MAKERS
 
 import t2v_eval
+from t2v_eval.inputs.questions.files import write_questions
+from t2v_eval.inputs.questions.question import Question
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 VQA = GOLDENS / "vqa"
@@ -94,6 +96,20 @@ def at(checkpoint: Path) -> Make:
     return lambda folder: {"checkpoint": checkpoint}
 
 
+QUESTIONED = ["a cat", "two dogs", "a boat at night", "3 apples & a boat!", "cat " * 90]
+
+
+def questions(folder: Path) -> dict[str, Any]:
+    rows = [
+        Question(text, str(n), text, asked, parents=("0",) if n else ())
+        for text in QUESTIONED
+        for n, asked in enumerate((f"Is there {text}?", "Is it a photo?"))
+    ]
+    write_questions(folder / "questions.jsonl", rows)
+    file = str(folder / "questions.jsonl")
+    return {"vlm": "clip-flant5-xxl", "questions": file, **clip_flant5(folder)}
+
+
 # Variant -> card and weights; every class of every card that can be small, on each of its layouts.
 VARIANTS: dict[str, tuple[str, Make]] = {
     "open_clip": ("open_clip", open_clip),
@@ -131,6 +147,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
         "instructblip-flant5-xl",
         at(VQA / "instructblip" / "checkpoint" / "hf"),
     ),
+    "dsg": ("dsg", questions),
     "llava-v1.5-7b": ("llava-v1.5-7b", at(VQA / "llava15" / "checkpoint" / "llava-1.5-tiny-hf")),
 }
 

@@ -1,0 +1,443 @@
+"""Score images by a model's answers to questions about their text: TIFA, DSG and Soft-TIFA.
+
+Sources of the rules: `t2v_eval.stats.question_rules`. Any scorer of kind "vqa" answers, here or
+behind an API: its texts are the questions, so that all questions of an image share its prefix, and
+its store keeps each answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+import torch
+from typing_extensions import override
+
+import t2v_eval
+from t2v_eval.errors import InputError, MediaError, UnsupportedError
+from t2v_eval.inputs.media import Media
+from t2v_eval.inputs.questions.answers import MATCHES, YES_NO, answer_value, normalise
+from t2v_eval.inputs.questions.files import read_questions
+from t2v_eval.inputs.questions.question import Question, Questions
+from t2v_eval.inputs.template import Template
+from t2v_eval.registry import ModelCard
+from t2v_eval.scoring.generation import Explanation
+from t2v_eval.scoring.plan import Block, Cells, Text, caption_text
+from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
+from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.stats.question_rules import DEPENDENCIES, RULES, score_questions
+
+ANSWERS = ("probability", "generated")
+IMAGES_TOGETHER = 64  # images whose questions are asked in one run, and stored as texts after it
+MAX_NEW_TOKENS = 32  # of a generated answer
+# In the id of the scorer that answers; never sent, since `QuestionTemplate` fills it otherwise.
+QUESTION_AND_ANSWER = "{text}, whose last line is the expected answer"
+_SOFT = "soft-tifa"
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionTemplate(Template):
+    """A template whose texts are a question and, in their last line, the expected answer.
+
+    >>> QuestionTemplate(QUESTION_AND_ANSWER, "Yes").fill("Is there a cube?" + chr(10) + "No")
+    ('Is there a cube?', 'No')
+    """
+
+    @override
+    def fill(self, text: str) -> tuple[str, str]:
+        question, _, answer = text.rpartition("\n")
+        return question, answer
+
+
+class Answered(NamedTuple):
+    """A question as it was answered for an image.
+
+    Attributes:
+        question: the question.
+        answer: the generated answer; None where its probability was computed.
+        value: the probability of the expected answer, or 1 or 0 for a right or wrong one; None
+            where there is no answer.
+        error: why there is none.
+        zeroed_by: the id of the question whose wrong answer makes it count 0.
+
+    >>> Answered(Question("1", "1", "a cube", "Is there a cube?"), None, 0.9).error
+    ''
+    """
+
+    question: Question
+    answer: str | None
+    value: float | None
+    error: str = ""
+    zeroed_by: str | None = None
+
+    def __str__(self) -> str:
+        asked = f"{self.question.id}. {self.question.question}"
+        if self.value is None:
+            return f"{asked} no answer: {self.error}"
+        reply = "" if self.answer is None else f" {self.answer!r}"
+        zeroed = f", counts 0: {self.zeroed_by} is wrong" if self.zeroed_by is not None else ""
+        return f"{asked}{reply} ({self.question.answer}: {self.value:.4f}{zeroed})"
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionExplanation(Explanation):
+    """How a score came about: the questions and their answers.
+
+    >>> answered = Answered(Question("1", "1", "a cube", "Is there a cube?"), None, 0.9)
+    >>> print(QuestionExplanation(0.9, "a cube", (), (answered,)))
+    0.9000
+    a cube
+      1. Is there a cube? (yes: 0.9000)
+    """
+
+    questions: tuple[Answered, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join([f"{self.score:.4f}", self.prompt, *(f"  {q}" for q in self.questions)])
+
+
+class QuestionScorer(Scorer):
+    """Score images by the answers of a scorer to the questions of a text; 0 to 1.
+
+    Args:
+        vlm: the scorer that answers, of kind "vqa".
+        questions: the questions of every text that will be scored.
+        rule: "tifa", "dsg", "soft-tifa-am" or "soft-tifa-gm"; see `score_questions`.
+        answers: "probability" takes the probability of the expected answer as the value of a
+            question; its questions share the prefix of an image. "generated" lets the model answer
+            and compares, as TIFA's and DSG's code does, one question at a time; Soft-TIFA has no
+            generated answers.
+        match: how generated answers are compared: "exact" or "normalised"; see `answer_value`.
+        dependency: how far a wrong answer reaches under "dsg": "direct", "transitive", "in-order"
+            or "none"; see `zero_dependents`.
+        options: see `Scorer`. `question_template` is applied to each question.
+
+    Raises:
+        InputError: an option that there is not, an answer template, a scorer that answers no
+            questions, or an expected answer that it cannot score (`TemplateError`).
+
+    >>> questions = Questions([Question("1", "1", "a red cube", "Is the cube red?")])
+    >>> vlm = t2v_eval.load("tiny-clip-flant5", device="cpu")
+    >>> QuestionScorer(vlm, questions, rule="dsg").template.question
+    '{}'
+    """
+
+    def __init__(
+        self,
+        vlm: Scorer,
+        questions: Questions,
+        rule: str,
+        answers: Literal["probability", "generated"] = "probability",
+        match: Literal["exact", "normalised"] = "normalised",
+        dependency: Literal["direct", "transitive", "in-order", "none"] = "direct",
+        **options: Any,
+    ) -> None:
+        for name, value, known in (
+            ("rule", rule, RULES),
+            ("answers", answers, ANSWERS),
+            ("match", match, MATCHES),
+            ("dependency", dependency, DEPENDENCIES),
+        ):
+            if value not in known:
+                raise InputError(f"`{name}={value!r}`; use {' or '.join(map(repr, known))}")
+        if rule.startswith(_SOFT) and answers == "generated":
+            raise InputError(f"{rule} is a mean of probabilities: leave `answers='generated'` out")
+        if vlm.card.kind != "vqa" or isinstance(vlm, QuestionScorer):
+            raise InputError(
+                f"`vlm={vlm.name!r}` answers no questions; use a scorer of kind 'vqa' "
+                "(`t2v-eval list models --kind vqa`)"
+            )
+        card = options.pop("card", None) or ModelCard(rule, type(self).__name__, __name__)
+        # What the model expects of images is said once, by this scorer.
+        expected = {"expects_size": vlm.card.expects_size, "caution": vlm.card.caution}
+        super().__init__(card=replace(card, **expected), **options)
+        self.vlm = vlm.with_template()
+        self.vlm.template = QuestionTemplate(QUESTION_AND_ANSWER, "Yes")
+        self.vlm.card = replace(self.vlm.card, expects_size=None)
+        self._usage: dict[str, float] = {}
+        self.questions, self.rule, self.answers = questions, rule, answers
+        self.match, self.dependency = match, dependency
+        self.check_template()
+        if answers == "probability":
+            for answer in {self._prompt(question).rpartition("\n")[2] for question in questions}:
+                self._check_answer(answer)
+
+    def _check_answer(self, answer: str) -> None:
+        """Raise TemplateError where the scorer cannot score an answer, such as one of two words."""
+        bound = self.vlm.with_template()
+        bound.template = Template("{}", answer.replace("{", "{{").replace("}", "}}"))
+        bound.check_template()
+
+    @override
+    def check_template(self) -> None:
+        """Check that there is no answer template, and that the question holds the text.
+
+        Raises:
+            InputError: there is an answer template.
+        """
+        if self.template.answer:
+            raise InputError(
+                f"the answers that {self.name!r} expects are those of its questions: leave "
+                f"`answer_template={self.template.answer!r}` out"
+            )
+        super().check_template()
+
+    @override
+    def to(self, device: Any) -> Self:
+        self.vlm.to(device)
+        return self
+
+    @override
+    def identity(self) -> dict[str, str]:
+        options: dict[str, str] = {"answers": self.answers}
+        if self.answers == "generated":
+            options["match"] = self.match
+        if self.rule == "dsg":
+            options["dependency"] = self.dependency
+        facts = {"questions": self.questions.hash, **options, "vlm": f"[{self.vlm.id}]"}
+        return {**facts, **super().identity()}
+
+    @override
+    def evaluate_blocks(
+        self, blocks: Sequence[Block], progress: Progress | bool | None = None
+    ) -> ScoringResult:
+        """Score as `Scorer.evaluate_blocks` does; `usage` is that of the questions.
+
+        Raises:
+            InputError: a text has no questions; nothing was asked.
+        """
+        for text in dict.fromkeys(text for block in blocks for text in block.texts):
+            self.questions.of_text(text)
+        self._usage = {}
+        return replace(super().evaluate_blocks(blocks, progress), usage=self._usage)
+
+    @override
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[ScoreChunk]:
+        rows, starts = np.unique(cells[:, 0], return_index=True)
+        spans = np.split(np.arange(len(cells)), starts[1:])
+        of_text = [self.questions.of_text(caption_text(text)) for text in texts]
+        for first in range(0, len(rows), IMAGES_TOGETHER):
+            part = slice(first, first + IMAGES_TOGETHER)
+            listed = [[of_text[text] for text in cells[span, 1].tolist()] for span in spans[part]]
+            media = [images[row] for row in rows[part]]
+            replies = self._ask(media, [[q for of in per for q in of] for per in listed])
+            for span, per_text, known in zip(spans[part], listed, replies, strict=True):
+                for position, of in zip(span, per_text, strict=True):
+                    yield self._chunk(position, of, known)
+
+    def _chunk(
+        self, position: int, questions: Sequence[Question], replies: dict[str, Answered]
+    ) -> ScoreChunk:
+        score, answered, error = self._score(questions, replies)
+        detail = json.dumps(
+            [
+                {
+                    "id": a.question.id,
+                    "question": a.question.question,
+                    "expected": a.question.answer,
+                    "answer": a.answer,
+                    "value": a.value,
+                    "error": a.error or None,
+                    "zeroed_by": a.zeroed_by,
+                }
+                for a in answered
+            ],
+            ensure_ascii=False,
+        )
+        where = np.array([position])
+        if score is None:
+            return ScoreChunk(where, None, error, [detail])
+        return ScoreChunk(where, torch.tensor([score], dtype=torch.float32), None, [detail])
+
+    def _score(
+        self, questions: Sequence[Question], replies: dict[str, Answered]
+    ) -> tuple[float | None, list[Answered], str]:
+        """Return the score of a text, its answered questions, and why there is no score."""
+        answered = [replies[self._prompt(q)]._replace(question=q) for q in questions]
+        failed = [a for a in answered if a.value is None]
+        if failed:
+            first = failed[0]
+            more = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
+            return None, answered, f"question {first.question.id!r}: {first.error}{more}"
+        try:
+            verdict = score_questions(
+                self.rule,
+                {a.question.id: a.value or 0.0 for a in answered},
+                {q.id: q.parents for q in questions},
+                {q.id: q.weight for q in questions},
+                self.dependency,
+            )
+        except InputError as error:
+            return None, answered, str(error)
+        by = verdict.zeroed_by
+        return verdict.score, [a._replace(zeroed_by=by.get(a.question.id)) for a in answered], ""
+
+    def _prompt(self, question: Question) -> str:
+        """Return what the model is asked, and in the last line the answer that is expected."""
+        asked = self.template.fill(question.question)[0].replace("\n", " ")
+        choices = tuple(normalise(choice) for choice in question.choices)
+        if sorted(choices) == sorted(YES_NO):
+            # As VQAScore asks and answers.
+            return f"{asked} Please answer yes or no.\n{question.answer.capitalize()}"
+        if choices:
+            return f"{asked} Please answer with one of: {', '.join(question.choices)}.\n" + (
+                question.answer
+            )
+        return f"{asked} Please answer in one word.\n{question.answer}"
+
+    def _ask(
+        self, media: Sequence[Media], questions: Sequence[Sequence[Question]]
+    ) -> list[dict[str, Answered]]:
+        """Ask the questions of each image, each once; return the answers by prompt."""
+        prompts = [{self._prompt(q): q for q in listed} for listed in questions]
+        self.vlm.store, self.vlm.on_error = self.store, self.on_error
+        if self.answers == "generated":
+            return self._generate(media, prompts)
+        blocks = [Block([m], list(asked)) for m, asked in zip(media, prompts, strict=True)]
+        result = self.vlm.evaluate_blocks(blocks, progress=False)
+        for name, value in result.usage.items():
+            self._usage[name] = self._usage.get(name, 0) + value
+        return [
+            {
+                prompt: Answered(question, None, None, result.failures[n, 0, column])
+                if (n, 0, column) in result.failures
+                else Answered(question, None, min(float(result.scores[n][0, column]), 1.0))
+                for column, (prompt, question) in enumerate(asked.items())
+            }
+            for n, asked in enumerate(prompts)
+        ]
+
+    def _generate(
+        self, media: Sequence[Media], prompts: Sequence[dict[str, Question]]
+    ) -> list[dict[str, Answered]]:
+        """Let the model answer; an image that cannot be read fails alone."""
+        failed: dict[int, str] = {}
+        for n, image in enumerate(media):
+            try:
+                self.load_image(image)
+            except MediaError as error:
+                if self.on_error == "raise":
+                    raise
+                failed[n] = str(error)
+        pairs = [(n, p) for n, asked in enumerate(prompts) if n not in failed for p in asked]
+        replies: Sequence[str | None] = []
+        if pairs:
+            asked_texts = [prompt.rpartition("\n")[0] for _, prompt in pairs]
+            replies = self.vlm.generate(
+                [media[n] for n, _ in pairs], asked_texts, max_new_tokens=MAX_NEW_TOKENS
+            )
+        known = dict(zip(pairs, replies, strict=True))
+        return [
+            {
+                prompt: self._judge(question, known.get((n, prompt)), failed.get(n))
+                for prompt, question in asked.items()
+            }
+            for n, asked in enumerate(prompts)
+        ]
+
+    def _judge(self, question: Question, reply: str | None, error: str | None) -> Answered:
+        if reply is None:
+            return Answered(question, None, None, error or "the model gave no answer")
+        reply = reply.strip()
+        try:
+            value = answer_value(reply, question.answer, question.choices, self.match)
+        except InputError as problem:
+            return Answered(question, reply, None, str(problem))
+        return Answered(question, reply, value)
+
+    @override
+    def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
+        self._usage = {}
+        listed = [self.questions.of_text(text) for text in texts]
+        (replies,) = self._ask([image], [[q for of in listed for q in of]])
+        explained: list[Explanation] = []
+        for text, of in zip(texts, listed, strict=True):
+            score, answered, _ = self._score(of, replies)
+            value = float("nan") if score is None else score
+            explained.append(QuestionExplanation(value, text, (), tuple(answered)))
+        return explained
+
+    @override
+    def generate_texts(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> Sequence[str | None]:
+        raise UnsupportedError(
+            f"{self.name!r} generates no text; `t2v_eval.load({self.vlm.name!r})` does"
+        )
+
+
+def load_question_scorer(
+    rule: str,
+    vlm: str | Scorer | None = None,
+    questions: str | Path | Questions | None = None,
+    layout: str | None = None,
+    answers: Literal["probability", "generated"] = "probability",
+    match: Literal["exact", "normalised"] = "normalised",
+    dependency: Literal["direct", "transitive", "in-order", "none"] = "direct",
+    card: Any = None,
+    question_template: str | None = None,
+    answer_template: str | None = None,
+    template: str | None = None,
+    store: Any = None,
+    **of_vlm: Any,
+) -> Scorer:
+    """Load the scorer that answers, and compose it with questions.
+
+    Args:
+        rule: as for `QuestionScorer`, from the card.
+        vlm: the name of the scorer that answers, or a loaded one.
+        questions: a file of questions, or `Questions`.
+        layout: of the file; see `read_questions`.
+        answers: as for `QuestionScorer`.
+        match: as for `QuestionScorer`.
+        dependency: as for `QuestionScorer`.
+        card: the card of the scorer.
+        question_template: applied to each question.
+        answer_template: refused.
+        template: the name of a template.
+        store: as for `load`; it also keeps the answer to each question.
+        of_vlm: options of the scorer that answers, as for `load`.
+
+    Raises:
+        InputError: no scorer or no questions are named, or an option that there is not.
+
+    >>> questions = Questions([Question("1", "1", "a red cube", "Is the cube red?")])
+    >>> scorer = load_question_scorer("dsg", "tiny-clip-flant5", questions, device="cpu")
+    >>> scorer.rule, scorer.vlm.name
+    ('dsg', 'tiny-clip-flant5')
+    """
+    if vlm is None or questions is None:
+        raise InputError(
+            f"{rule} is a rule on the answers of another scorer: name that with `vlm=NAME` (a "
+            "scorer of kind 'vqa'), and the file of questions with `questions=FILE`"
+        )
+    asked = questions if isinstance(questions, Questions) else read_questions(questions, layout)
+    shared = {
+        name: of_vlm[name] for name in ("image_mode", "on_error", "allow_urls") if name in of_vlm
+    }
+    if isinstance(vlm, str):
+        vlm = t2v_eval.load(vlm, **of_vlm)
+    elif others := of_vlm.keys() - shared.keys():
+        raise InputError(
+            f"`{min(others)}=` is an option of a scorer that is named; `vlm=` is loaded"
+        )
+    return QuestionScorer(
+        vlm,
+        asked,
+        rule,
+        answers=answers,
+        match=match,
+        dependency=dependency,
+        card=card,
+        question_template=question_template,
+        answer_template=answer_template,
+        template=template,
+        store=store,
+        **shared,
+    )

@@ -16,26 +16,26 @@ let state, at = 0, ready = false, persistent = true;
 const newState = () => ({ voter: [...crypto.getRandomValues(new Uint8Array(4))].map((byte) => byte.toString(16).padStart(2, "0")).join(""), name: "", answers: {} });
 const answerCount = () => data.tasks.filter((task) => task.id in state.answers).length;
 
-function keep() {
+function write(key, text) {
   try {
-    localStorage.setItem(STORED, JSON.stringify(state));
+    localStorage.setItem(key, text);
   } catch {
     persistent = false;
     find("#forgets").hidden = false;
   }
 }
+const keep = () => write(STORED, JSON.stringify(state));
 
-// What an earlier visit has kept; anything else than a state of this page is as if nothing were.
-function restore() {
-  state = newState();
+// What an earlier visit has kept, or null; anything else than a state of this page is as if nothing were.
+function stored() {
   try {
-    const { voter, name, answers } = JSON.parse(localStorage.getItem(STORED)) ?? {};
-    const valid = data.tasks.filter(({ id }) => data.choices.some(({ value }) => value === answers?.[id]));
-    if (/^[0-9a-f]{8}$/.test(voter) && typeof name === "string") {
-      state = { voter, name, answers: Object.fromEntries(valid.map(({ id }) => [id, answers[id]])) };
-    }
-  } catch { /* no storage, or not ours */ }
-  keep();
+    const { voter, name, answers } = JSON.parse(localStorage.getItem(STORED));
+    const valid = data.tasks.filter(({ id }) => data.choices.some(({ value }) => value === answers[id]));
+    if (!/^[0-9a-f]{8}$/.test(voter) || typeof name !== "string") return null;
+    return { voter, name, answers: Object.fromEntries(valid.map(({ id }) => [id, answers[id]])) };
+  } catch {
+    return null;
+  }
 }
 
 function show(section) {
@@ -94,6 +94,8 @@ const next = () => {
 
 function choose(value) {
   if (!ready) return;
+  const other = stored();
+  if (other?.voter === state.voter) Object.assign(state.answers, other.answers);
   state.answers[data.tasks[at].id] = value;
   keep();
   next();
@@ -171,6 +173,7 @@ function enlarge(image) {
 
 find("#start form").addEventListener("submit", (event) => {
   event.preventDefault();
+  state = stored() ?? state;
   state.name = find("[name=name]").value.trim();
   keep();
   next();
@@ -192,5 +195,12 @@ find(".anew").addEventListener("click", () => {
 });
 document.addEventListener("keydown", onKey);
 window.addEventListener("beforeunload", (event) => { if (!persistent && answerCount()) event.preventDefault(); });
-restore();
+// The page may be open twice: its start says what was answered in the other.
+window.addEventListener("storage", ({ key }) => {
+  if (key !== STORED || document.body.dataset.section !== "start") return;
+  state = stored() ?? state;
+  showStart();
+});
+state = stored() ?? newState();
+write("t2v-eval", ""); // says whether anything can be kept, and replaces nothing
 showStart();

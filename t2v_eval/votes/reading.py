@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,60 +29,76 @@ HIGHEST_OF_DEGRADED = 2  # the highest rating of an unrecognisable image that sh
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """The answers of a person.
+    """The answers of a person on a page.
 
     Attributes:
         file: the file that the page saved.
-        person: the name that the person gave, or else a random id; no two people share one.
+        person: the name that the person gave, or else a random id; no two people of a page share
+            one.
         choices: what was chosen, by the id of the task.
-        attention: how many attention checks were answered.
-        passed: how many of them were answered as they should be.
+        key: the key of the page.
 
-    >>> Answers(Path("votes-1f0c22ab.json"), "Ann", {"0123456789": "left"}).attention_share
-    nan
+    >>> from t2v_eval.votes.tasks import TaskImage
+    >>> task = Task("0123456789", "0", "a cat", (TaskImage("a", "a.png", degraded=True),))
+    >>> answers = Answers(Path("r.json"), "Ann", {task.id: 1}, Key("rate", "8f6c", {task.id: task}))
+    >>> answers.attention, answers.passed
+    (1, 1)
     """
 
     file: Path
     person: str
     choices: Mapping[str, str | int]
-    attention: int = 0
-    passed: int = 0
+    key: Key = field(repr=False)
+
+    @property
+    def attention(self) -> int:
+        """The number of attention checks that were answered."""
+        return sum(self.key.tasks[id].is_attention for id in self.choices)
+
+    @property
+    def passed(self) -> int:
+        """The number of attention checks that were answered as they should be."""
+        return sum(
+            _passes(task, choice)
+            for id, choice in self.choices.items()
+            if (task := self.key.tasks[id]).is_attention
+        )
 
     @property
     def attention_share(self) -> float:
         """The share of attention checks that were passed, 0 to 1; NaN where none was answered."""
-        return self.passed / self.attention if self.attention else float("nan")
+        return self.passed / self.attention if self.attention else math.nan
 
 
-def read_answers(paths: Sequence[str | Path], key: Key) -> list[Answers]:
-    """Read the files that a page saved, one for each person.
+def read_answers(paths: Sequence[str | Path], keys: Sequence[Key]) -> list[Answers]:
+    """Read the files that pages saved, one for each person and page.
 
     Args:
         paths: the files.
-        key: the key of the page.
+        keys: the keys of the pages, all of one kind.
 
     Raises:
         TableError: a file cannot be read, is of another page, or was changed: an entry names no
             task of the page or no choice, or its checksum is wrong; or two files are of one person.
             The message names the file and the entry.
     """
-    by_person: dict[str, Path] = {}
-    people = []
+    files: dict[tuple[str, str], Path] = {}
+    voters, people = [], []
     for path in map(Path, paths):
-        voter, name, choices = _read_file(check_path("paths", path), key)
-        if (first := by_person.setdefault(voter, path)) is not path:
+        voter, answers = _read_file(path, keys)
+        page = answers.key.page
+        if (first := files.setdefault((page, voter), path)) is not path:
             raise TableError(
                 f"{path} and {first} were saved by the same person ({voter}): pass the later one"
             )
-        checks = [id for id in choices if key.tasks[id].is_attention]
-        passed = sum(_passes(key.tasks[id], choices[id]) for id in checks)
-        people.append((voter, Answers(path, name or voter, choices, len(checks), passed)))
-    names = Counter(answers.person for _, answers in people)
+        voters.append(voter)
+        people.append(answers)
+    names = Counter((answers.key.page, answers.person) for answers in people)
     return [
         replace(answers, person=f"{answers.person} ({voter})")
-        if names[answers.person] > 1
+        if names[answers.key.page, answers.person] > 1
         else answers
-        for voter, answers in people
+        for voter, answers in zip(voters, people, strict=True)
     ]
 
 
@@ -97,22 +114,25 @@ def attentive(people: Sequence[Answers], minimum: float) -> list[Answers]:
     Raises:
         InputError: the share is out of its range, or nobody is left.
 
-    >>> people = [Answers(Path(f"{name}.json"), name, {}, 4, len(name)) for name in ("Ann", "B")]
-    >>> [answers.person for answers in attentive(people, 0.75)]
-    ['Ann']
+    >>> from t2v_eval.votes.tasks import TaskImage
+    >>> task = Task("0123456789", "0", "a cat", (TaskImage("a", "a.png", degraded=True),))
+    >>> key = Key("rate", "8f6cbd9ab215", {task.id: task})
+    >>> people = [Answers(Path("r.json"), f"rates {n}", {task.id: n}, key) for n in (1, 5)]
+    >>> [answers.person for answers in attentive(people, 0.8)]
+    ['rates 1']
     """
     if not 0 <= minimum <= 1:
         raise InputError(f"`min_attention={minimum!r}`: pass a share from 0 to 1")
-    left = [person for person in people if not person.attention_share < minimum]
-    if not left:
+    remaining = [person for person in people if not person.attention_share < minimum]
+    if not remaining:
         raise InputError(
             f"`min_attention={minimum!r}`: nobody passed as many attention checks; the best share "
             f"is {max(person.attention_share for person in people):.2f}"
         )
-    return left
+    return remaining
 
 
-def battles_of(people: Sequence[Answers], key: Key) -> list[Battle]:
+def battles_of(people: Sequence[Answers]) -> list[Battle]:
     """Return votes as battles, without attention checks.
 
     ``model_a`` was on the left, ``model_b`` on the right; ``judge`` is the person.
@@ -122,8 +142,8 @@ def battles_of(people: Sequence[Answers], key: Key) -> list[Battle]:
 
     >>> from t2v_eval.votes.tasks import TaskImage
     >>> task = Task("0123456789", "0", "a cat", (TaskImage("a", "a.png"), TaskImage("b", "b.png")))
-    >>> people = [Answers(Path("v.json"), "Ann", {"0123456789": "both bad"})]
-    >>> battles_of(people, Key("vote", "8f6cbd9ab215", {task.id: task}))[0].winner
+    >>> key = Key("vote", "8f6cbd9ab215", {task.id: task})
+    >>> battles_of([Answers(Path("v.json"), "Ann", {task.id: "both bad"}, key)])[0].winner
     'tie (bothbad)'
     """
     battles = [
@@ -138,19 +158,18 @@ def battles_of(people: Sequence[Answers], key: Key) -> list[Battle]:
         )
         for answers in people
         for id, choice in answers.choices.items()
-        if not (task := key.tasks[id]).is_attention
+        if not (task := answers.key.tasks[id]).is_attention
     ]
     if not battles:
         raise InputError("only attention checks were answered: ask people to go on")
     return battles
 
 
-def ratings_of(people: Sequence[Answers], key: Key, folder: Path) -> list[dict[str, Any]]:
+def ratings_of(people: Sequence[Answers], folder: Path) -> list[dict[str, Any]]:
     """Return ratings as a table: a row for each image that was rated, a column for each person.
 
     Args:
-        people: of `read_answers`.
-        key: the key of their page.
+        people: of `read_answers`; those of one name on several pages share a column.
         folder: the folder that paths of images are relative to.
 
     Returns:
@@ -162,21 +181,29 @@ def ratings_of(people: Sequence[Answers], key: Key, folder: Path) -> list[dict[s
 
     >>> from t2v_eval.votes.tasks import TaskImage
     >>> task = Task("0123456789", "0", "a cat", (TaskImage("a", "a/0.png"),))
-    >>> people = [Answers(Path("r.json"), "Ann", {"0123456789": 4})]
-    >>> ratings_of(people, Key("rate", "8f6cbd9ab215", {task.id: task}), Path())
+    >>> key = Key("rate", "8f6cbd9ab215", {task.id: task})
+    >>> ratings_of([Answers(Path("r.json"), "Ann", {task.id: 4}, key)], Path())
     [{'image': 'a/0.png', 'text': 'a cat', 'prompt': '0', 'generator': 'a', 'rater_Ann': 4}]
     """
-    rows = [
-        {
-            "image": relative_path(task.images[0].path, folder),
-            "text": task.text,
-            "prompt": task.prompt,
-            "generator": task.images[0].generator,
-            **{f"rater_{person.person}": person.choices.get(id) for person in people},
-        }
-        for id, task in key.tasks.items()
-        if not task.is_attention and any(id in person.choices for person in people)
-    ]
+    keys = {answers.key.page: answers.key for answers in people}
+    choices = {(answers.key.page, answers.person): answers.choices for answers in people}
+    raters = dict.fromkeys(answers.person for answers in people)
+    rows = []
+    for page, key in keys.items():
+        for id, task in key.tasks.items():
+            ratings = {f"rater_{rater}": choices.get((page, rater), {}).get(id) for rater in raters}
+            if task.is_attention or not any(ratings.values()):
+                continue
+            image = task.images[0]
+            rows.append(
+                {
+                    "image": relative_path(image.path, folder),
+                    "text": task.text,
+                    "prompt": task.prompt,
+                    "generator": image.generator,
+                    **ratings,
+                }
+            )
     if not rows:
         raise InputError("only attention checks were rated: ask people to go on")
     return rows
@@ -195,27 +222,14 @@ def is_saved_answers(path: str | Path) -> bool:
     return isinstance(content.get("answers"), list) and content.get("kind") in list(CHOICES)
 
 
-def _read_file(path: Path, key: Key) -> tuple[str, str, dict[str, str | int]]:
-    """Return the id of the voter, the name that they gave and their choices.
+def _read_file(path: Path, keys: Sequence[Key]) -> tuple[str, Answers]:
+    """Return the id of the person who saved a file, and the answers.
 
     Raises:
         TableError: see `read_answers`.
     """
-    content = read_object(path)
-    if content.get("version") != VERSION or not isinstance(content.get("answers"), list):
-        raise TableError(
-            f"{path} holds no answers: pass files that the page of `t2v-eval {key.kind}` saved"
-        )
-    if content.get("kind") != key.kind:
-        kind = content.get("kind")
-        reader = next((READER[known] for known in READER if known == kind), "")
-        hint = f"; `{reader}` reads it, with its own key" if reader else ""
-        raise TableError(f"{path} is of a page of kind {kind!r}, the key of {key.kind!r}{hint}")
-    if content.get("page") != key.page:
-        raise TableError(
-            f"{path} is of page {content.get('page')!r}, the key of page {key.page!r}: pass the "
-            "key.json that was written with its page"
-        )
+    content = read_object(check_path("paths", path))
+    key = _key_of(content, path, keys)
     voter, name = content.get("voter"), content.get("name")
     if not (isinstance(voter, str) and VOTER.fullmatch(voter)) or not isinstance(name, str):
         raise TableError(f"{path}: voter {voter!r} with name {name!r} is not as the page saves it")
@@ -231,7 +245,32 @@ def _read_file(path: Path, key: Key) -> tuple[str, str, dict[str, str | int]]:
         choices[id] = choice
     if not choices:
         raise TableError(f"{path} holds no answers: nothing was answered before it was saved")
-    return voter, " ".join(name.split()), choices
+    return voter, Answers(path, " ".join(name.split()) or voter, choices, key)
+
+
+def _key_of(content: Mapping[str, Any], path: Path, keys: Sequence[Key]) -> Key:
+    """Return the key of the page that saved a file.
+
+    Raises:
+        TableError: no page of these keys did.
+    """
+    kind, page = content.get("kind"), content.get("page")
+    expected = keys[0].kind
+    if content.get("version") != VERSION or not isinstance(content.get("answers"), list):
+        raise TableError(
+            f"{path} holds no answers: pass files that the page of `t2v-eval {expected}` saved"
+        )
+    if kind != expected:
+        reader = next((READER[known] for known in READER if known == kind), "")
+        hint = f"; `{reader}` reads it, with its own key" if reader else ""
+        raise TableError(f"{path} is of a page of kind {kind!r}, the key of {expected!r}{hint}")
+    for key in keys:
+        if key.page == page:
+            return key
+    raise TableError(
+        f"{path} is of page {page!r}, the key of page {' or '.join(repr(k.page) for k in keys)}: "
+        "pass the key.json that was written with its page"
+    )
 
 
 def _checked(

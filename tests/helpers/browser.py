@@ -19,6 +19,9 @@ pytestmark = pytest.mark.skipif(
     reason="no Chromium on PATH (on Debian: apt install chromium)",
 )
 
+# Containers run tests as root, where Chromium's own sandbox cannot start.
+LAUNCH = {"executable_path": CHROMIUM, "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
+
 SHOTS = Path(os.environ.get("SCREENSHOTS") or tempfile.mkdtemp(prefix="t2v-eval-screenshots-"))
 """Where screenshots are written; the environment may name a folder that is kept."""
 

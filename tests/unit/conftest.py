@@ -6,21 +6,23 @@ from helpers.processes import HANGING
 
 @pytest.fixture(scope="module")
 def browser():
-    from helpers.browser import CHROMIUM
+    from helpers.browser import LAUNCH
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        # Containers run tests as root, where Chromium's own sandbox cannot start.
-        opened = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
-        )
+        opened = playwright.chromium.launch(**LAUNCH)
         yield opened
         opened.close()
 
 
 @pytest.fixture
 def visit(browser):
-    """Opens a file; at the end, nothing may have been said on the console or asked of a network."""
+    """Opens a file; at the end, nothing may have been said on the console or asked of a network.
+
+    A `profile` is a folder where a browser of its own keeps what pages store, as that of a person.
+    """
+    from helpers.browser import LAUNCH
+
     said, asked, contexts = [], [], []
 
     def listen(page):
@@ -30,9 +32,13 @@ def visit(browser):
         page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
         page.on("request", lambda request: asked.append(request.url))
 
-    def go(path, viewport=None, scheme="light", **settings):
-        viewport = viewport or {"width": 1200, "height": 900}
-        context = browser.new_context(viewport=viewport, color_scheme=scheme, **settings)
+    def go(path, viewport=None, scheme="light", profile=None, **settings):
+        settings |= {"viewport": viewport or {"width": 1200, "height": 900}, "color_scheme": scheme}
+        if profile is None:
+            context = browser.new_context(**settings)
+        else:
+            start = browser.browser_type.launch_persistent_context
+            context = start(profile, **LAUNCH, **settings)
         contexts.append(context)
         context.on("page", listen)
         page = context.new_page()

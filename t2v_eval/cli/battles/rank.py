@@ -31,10 +31,12 @@ BattleFiles = Annotated[
         metavar="FILE...",
     ),
 ]
-VoteKey = Annotated[
-    Path | None,
+VoteKeys = Annotated[
+    list[Path] | None,
     typer.Option(
-        help="The key.json that was written beside the page of `vote`. Default: the files are "
+        "--key",
+        help="The key.json that was written beside the page of `vote`; repeat it for several "
+        "pages. People of one name on several pages count as one judge. Default: the files are "
         "tables.",
         metavar="FILE",
     ),
@@ -95,7 +97,7 @@ def rank(
     ctx: typer.Context,
     battles: BattleFiles,
     column: BattleColumns = None,
-    key: VoteKey = None,
+    key: VoteKeys = None,
     min_attention: MinAttention = 0,
     anchor: Anchor = None,
     prior: Prior = None,
@@ -128,7 +130,9 @@ def rank(
     if out is not None:
         check_folder(out)
     with console.waiting("reading the battles"):
-        table = _read(battles, column) if key is None else _read_votes(battles, key, min_attention)
+        if key and column:
+            raise InputError("--column is of tables, and files of a page have none: leave it out")
+        table = _read_votes(battles, key, min_attention) if key else _read(battles, column)
     with console.waiting("rating the models"):
         ratings = _rate(battles, table, options)
     page = None
@@ -190,12 +194,12 @@ def _table(file: Path) -> Path:
     return file
 
 
-def _read_votes(files: Sequence[Path], key: Path, min_attention: float) -> BattleTable:
+def _read_votes(files: Sequence[Path], keys: Sequence[Path], min_attention: float) -> BattleTable:
     from t2v_eval.evaluation.ratings.battle_table import BattleTable
     from t2v_eval.votes.reading import battles_of
 
-    page, people, warnings = read_people(files, key, "vote", min_attention)
-    return BattleTable(battles_of(people, page), warnings)
+    people, warnings = read_people(files, keys, "vote", min_attention)
+    return BattleTable(battles_of(people), warnings)
 
 
 def _rate(files: Sequence[Path], table: BattleTable, options: RatingOptions) -> BattleRatings:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from t2v_eval.votes.key import Key, Kind
+    from t2v_eval.votes.key import Kind
     from t2v_eval.votes.reading import Answers
 
 MinAttention = Annotated[
@@ -23,24 +23,23 @@ MinAttention = Annotated[
 
 
 def read_people(
-    files: Sequence[Path], key: Path, kind: Kind, min_attention: float
-) -> tuple[Key, list[Answers], list[str]]:
-    """Read a key and the answers of people.
+    files: Sequence[Path], keys: Sequence[Path], kind: Kind, min_attention: float
+) -> tuple[list[Answers], list[str]]:
+    """Read keys and the answers of people.
 
     Args:
         files: what people saved.
-        key: the key of their page.
+        keys: the keys of their pages.
         kind: what the command can use.
         min_attention: the share of attention checks that people must have passed.
 
     Returns:
-        The key, the people who are not left out, and a line for each who failed a check.
+        The answers that are not left out, and a line for each person who failed a check.
     """
     from t2v_eval.votes.key import read_key
     from t2v_eval.votes.reading import attentive, read_answers
 
-    page = read_key(key, kind)
-    people = read_answers(files, page)
+    people = read_answers(files, [read_key(key, kind) for key in keys])
     remaining = attentive(people, min_attention)
     failed = [
         f"{person.person} passed {person.passed} of {person.attention} attention checks"
@@ -48,4 +47,4 @@ def read_people(
         for person in people
         if person.passed < person.attention
     ]
-    return page, remaining, failed
+    return remaining, failed

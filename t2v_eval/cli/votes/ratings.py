@@ -18,7 +18,11 @@ def ratings(
         typer.Argument(help="Files that people saved, one for each person.", metavar="FILE..."),
     ],
     key: Annotated[
-        Path, typer.Option(help="The key.json that was written beside the page.", metavar="FILE")
+        list[Path],
+        typer.Option(
+            help="The key.json that was written beside the page; repeat it for several pages.",
+            metavar="FILE",
+        ),
     ],
     out: Annotated[
         Path, typer.Option(help="Table to write: .csv, .jsonl or .parquet.", metavar="FILE")
@@ -41,10 +45,10 @@ def ratings(
     check_suffix(path)
     if spreadsheet:
         check_spreadsheet(path)
-    page, people, warnings = read_people(files, key, "rate", min_attention)
-    rows = ratings_of(people, page, path.parent)
+    people, warnings = read_people(files, key, "rate", min_attention)
+    rows = ratings_of(people, path.parent)
     write_table(path, rows, spreadsheet)
-    raters = [f"rater_{person.person}" for person in people]
+    raters = [name for name in rows[0] if name.startswith("rater_")]
     count = sum(row[rater] is not None for row in rows for rater in raters)
     if as_json:
         facts = {"images": len(rows), "ratings": count, "raters": raters, "warnings": warnings}

@@ -124,6 +124,9 @@ def test_votes_are_ranked_with_their_key_alone(folder, tmp_path):
     assert "whose files `t2v-eval ratings` reads" in refusal(
         folder, "rank", votes, "--key", "rate/key.json"
     )
+    assert "--column is of tables" in refusal(
+        folder, "rank", votes, "--key", "vote/key.json", "--column", "prompt=x"
+    )
     other = json.loads((folder / votes).read_text()) | {"page": "0" * 12}
     (tmp_path / "other.json").write_text(json.dumps(other))
     line = refusal(folder, "rank", tmp_path / "other.json", "--key", "vote/key.json")

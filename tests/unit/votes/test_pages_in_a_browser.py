@@ -129,7 +129,7 @@ def test_votes_by_keys_become_a_rating(visit, folder, tmp_path):
     page.screenshot(path=SHOTS / "vote-end-1440.png")
     file = save(page, tmp_path)
     assert re.fullmatch(r"votes-[0-9a-f]{8}\.json", file.name)
-    (person,) = read_answers([file], key)
+    (person,) = read_answers([file], [key])
     assert (person.person, person.attention, person.passed) == ("Ann Ö.", 3, 3)
     # The same person under another id, who is the only one to be asked for attention.
     inattentive = answer_left(key, tmp_path)
@@ -188,9 +188,10 @@ def test_ratings_by_touch_become_a_table_that_agree_reads(visit, folder, tmp_pat
     assert json.loads(agreed.stdout)["scores"]["score"]["all"]["spearman"]["value"] == 1
 
 
-def test_progress_is_kept_where_the_page_is_closed(visit, folder, tmp_path):
+def test_progress_is_kept_where_the_browser_is_closed(visit, folder, tmp_path):
     key = read_key(folder / "vote" / "key.json")
-    page = visit(folder / "vote" / "vote.html")
+    profile = tmp_path / "profile"
+    page = visit(folder / "vote" / "vote.html", profile=profile)
     choices = choices_of(page, key)
     page.fill("[name=name]", "Ann")
     page.click("#start .primary")
@@ -201,15 +202,29 @@ def test_progress_is_kept_where_the_page_is_closed(visit, folder, tmp_path):
     page.click("#start .primary")
     assert ready(page) == 5
     answer(page, choices, 3, by_button(page))
-    context = page.context
-    page.close()
-    page = context.new_page()
-    page.goto((folder / "vote" / "vote.html").as_uri())
+    page.context.close()
+    page = visit(folder / "vote" / "vote.html", profile=profile)
+    assert page.locator("#start .primary").text_content() == "Go on (7 of 18 answered)"
     page.click("#start .primary")
     assert ready(page) == 8
     answer(page, choices, 11, by_button(page))
-    (person,) = read_answers([save(page, tmp_path)], key)
+    (person,) = read_answers([save(page, tmp_path)], [key])
     assert [*person.choices.values()] == choices and person.person == "Ann"
+
+
+def test_a_page_that_is_open_twice_loses_no_answer(visit, folder, tmp_path):
+    first = visit(folder / "vote" / "vote.html", profile=tmp_path / "profile")
+    first.click("#start .primary")
+    answer(first, ["left"], 1, by_button(first))
+    second = first.context.new_page()
+    second.goto((folder / "vote" / "vote.html").as_uri())
+    second.click("#start .primary:text-is('Go on (1 of 18 answered)')")
+    answer(second, ["left", "right", "tie"], 2, by_button(second))
+    answer(first, ["left", "tie"], 1, by_button(first))  # the answer of the later one counts
+    assert ready(first) == 4
+    first.click(".pause")
+    (person,) = read_answers([save(first, tmp_path)], [read_key(folder / "vote" / "key.json")])
+    assert [*person.choices.values()] == ["left", "tie", "tie"]
 
 
 def test_an_answer_can_be_changed_and_is_saved_once(visit, folder, tmp_path):
@@ -228,7 +243,7 @@ def test_an_answer_can_be_changed_and_is_saved_once(visit, folder, tmp_path):
     ready(page, 4)
     page.click(".pause")
     assert "3 of 18 are answered" in page.locator("#end .next").text_content()
-    (person,) = read_answers([save(page, tmp_path)], key)
+    (person,) = read_answers([save(page, tmp_path)], [key])
     assert [*person.choices.values()] == ["left", "both bad", "right"]
     page.click("#end .instructions")
     assert page.locator("#start").is_visible()
@@ -302,7 +317,7 @@ def test_answers_are_copied(visit, folder, tmp_path):
     page.wait_for_selector("#status:text-matches('^Copied')")
     path = tmp_path / "pasted.json"
     path.write_text(page.evaluate("navigator.clipboard.readText()"))
-    (person,) = read_answers([path], read_key(folder / "vote" / "key.json"))
+    (person,) = read_answers([path], [read_key(folder / "vote" / "key.json")])
     assert [*person.choices.values()] == ["both bad"]
 
 
@@ -318,7 +333,7 @@ def test_a_browser_that_keeps_nothing_says_so_and_can_be_used(visit, folder, tmp
     answer(page, ["tie"], 1, by_key(page))
     ready(page)
     page.click(".pause")
-    assert len(read_answers([save(page, tmp_path)], read_key(folder / "vote" / "key.json"))) == 1
+    assert len(read_answers([save(page, tmp_path)], [read_key(folder / "vote" / "key.json")])) == 1
 
 
 @pytest.mark.parametrize(

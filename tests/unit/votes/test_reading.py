@@ -73,8 +73,8 @@ def test_votes_become_battles_of_what_was_left_and_right(tmp_path):
         name=" Ann ",
     )
     second = saved(tmp_path, {"p2": "left"}, "bbbbbbbb")
-    people = read_answers([first, second], VOTES)
-    assert [battle[:7] for battle in battles_of(people, VOTES)] == [
+    people = read_answers([first, second], [VOTES])
+    assert [battle[:7] for battle in battles_of(people)] == [
         ("a", "b", "model_a", "a cat", "Ann", "a/0.png", "b/0.png"),
         ("b", "a", "model_b", "a dog", "Ann", "b/0.png", "a/0.png"),
         ("a", "c", "tie", "a cat", "Ann", "a/0.png", "c/0.png"),
@@ -82,30 +82,30 @@ def test_votes_become_battles_of_what_was_left_and_right(tmp_path):
         ("b", "a", "model_a", "a dog", "bbbbbbbb", "b/0.png", "a/0.png"),
     ]
     (tmp_path / "checks").mkdir()
-    (person,) = read_answers([saved(tmp_path / "checks", {"c1": "right"})], VOTES)
+    (person,) = read_answers([saved(tmp_path / "checks", {"c1": "right"})], [VOTES])
     with pytest.raises(InputError, match="only attention checks were answered"):
-        battles_of([person], VOTES)
+        battles_of([person])
 
 
 def test_ratings_become_a_table_of_a_column_for_each_person(tmp_path):
     first = saved(tmp_path, {"r1": 4, "c1": 2, "r2": 1}, name="Ann", kind="rate")
     second = saved(tmp_path, {"r2": 5, "c1": 5}, "bbbbbbbb", kind="rate")
-    people = read_answers([first, second], RATINGS)
+    people = read_answers([first, second], [RATINGS])
     assert [(p.passed, p.attention) for p in people] == [(1, 1), (0, 1)]
-    assert ratings_of(people, RATINGS, Path("out")) == [
+    assert ratings_of(people, Path("out")) == [
         {"image": "../a.png", "text": "prompt 7", "prompt": "7", "generator": "a",
          "rater_Ann": 4, "rater_bbbbbbbb": None},
         {"image": "../b.png", "text": "prompt 8", "prompt": "8", "generator": "b",
          "rater_Ann": 1, "rater_bbbbbbbb": 5},
     ]  # fmt: skip
-    assert len(ratings_of(people[1:], RATINGS, Path())) == 1  # images that someone rated
+    assert len(ratings_of(people[1:], Path())) == 1  # images that someone rated
 
 
 @pytest.mark.parametrize(
     ("choice", "passed"), [("left", 1), ("right", 1), ("tie", 0), ("both bad", 0)]
 )
 def test_attention_is_shown_by_choosing_the_intact_image(tmp_path, choice, passed):
-    (person,) = read_answers([saved(tmp_path, {"c1": choice, "c2": choice, "p1": "tie"})], VOTES)
+    (person,) = read_answers([saved(tmp_path, {"c1": choice, "c2": choice, "p1": "tie"})], [VOTES])
     assert (person.attention, person.passed) == (2, passed)
 
 
@@ -117,7 +117,7 @@ def test_people_who_passed_too_few_attention_checks_are_left_out(tmp_path):
             saved(tmp_path, {"c1": "left"}, "cccccccc"),
             saved(tmp_path, {"p1": "left"}, "dddddddd"),
         ],
-        VOTES,
+        [VOTES],
     )
     for minimum, left in ((0, "abcd"), (0.5, "abd"), (0.51, "ad"), (1, "ad")):
         assert [person.person[0] for person in attentive(people, minimum)] == [*left]
@@ -130,6 +130,34 @@ def test_people_who_passed_too_few_attention_checks_are_left_out(tmp_path):
             attentive(people, minimum)
 
 
+def test_files_of_several_pages_are_read_with_their_keys(tmp_path):
+    other = Key("rate", "ffffffffffff", {"r9": single("r9", "b", "9")})
+    check = f"{zlib.crc32(b'ffffffffffff bbbbbbbb r9 5'):08x}"
+    files = [
+        saved(tmp_path, {"r1": 4}, name="Ann", kind="rate"),
+        saved(
+            tmp_path,
+            {},
+            "bbbbbbbb",
+            "Ann",
+            kind="rate",
+            page="ffffffffffff",
+            answers=[{"task": "r9", "choice": 5, "check": check}],
+        ),
+        saved(tmp_path, {"r2": 2}, "cccccccc", "Ben", kind="rate"),
+    ]
+    rows = ratings_of(read_answers(files, [RATINGS, other]), Path())
+    assert [(row["prompt"], row["rater_Ann"], row["rater_Ben"]) for row in rows] == [
+        ("7", 4, None),
+        ("8", None, 2),
+        ("9", 5, None),
+    ]
+    with pytest.raises(
+        TableError, match="bbbbbbbb.json is of page 'ffffffffffff', the key of page"
+    ):
+        read_answers(files, [RATINGS])
+
+
 def test_people_of_one_name_are_told_apart(tmp_path):
     files = [
         saved(tmp_path, {"p1": "left"}, "aaaaaaaa", "Ann"),
@@ -137,7 +165,7 @@ def test_people_of_one_name_are_told_apart(tmp_path):
         saved(tmp_path, {"p1": "left"}, "cccccccc", "dddddddd"),
         saved(tmp_path, {"p1": "left"}, "dddddddd"),
     ]
-    assert [person.person for person in read_answers(files, VOTES)] == [
+    assert [person.person for person in read_answers(files, [VOTES])] == [
         "Ann (aaaaaaaa)",
         "Ann (bbbbbbbb)",
         "dddddddd (cccccccc)",
@@ -151,7 +179,7 @@ def test_two_files_of_one_person_are_refused(tmp_path):
     with pytest.raises(
         TableError, match=r"more/votes-aaaaaaaa.json and .* by the same person .*later"
     ):
-        read_answers(files, VOTES)
+        read_answers(files, [VOTES])
 
 
 GOOD = {
@@ -198,7 +226,7 @@ GOOD = {
 def test_a_changed_file_is_an_error_that_names_file_and_answer(tmp_path, changes, message):
     path = saved(tmp_path, {"p1": "left"}, **changes)
     with pytest.raises(TableError, match=message) as raised:
-        read_answers([path], VOTES)
+        read_answers([path], [VOTES])
     assert str(path) in str(raised.value)
 
 
@@ -206,7 +234,7 @@ def test_a_changed_file_is_an_error_that_names_file_and_answer(tmp_path, changes
 def test_a_rating_is_a_whole_number_from_1_to_5(tmp_path, choice):
     path = saved(tmp_path, {"r1": choice}, kind="rate")
     with pytest.raises(TableError, match="answer 1: choice .* is none of 1, 2, 3, 4, 5"):
-        read_answers([path], RATINGS)
+        read_answers([path], [RATINGS])
 
 
 @pytest.mark.parametrize(
@@ -223,14 +251,14 @@ def test_a_file_that_no_page_saved_says_so(tmp_path, content, message):
     path = tmp_path / "votes.json"
     path.write_bytes(content)
     with pytest.raises(TableError, match=message):
-        read_answers([path], VOTES)
+        read_answers([path], [VOTES])
     with pytest.raises(TableError, match="no such file"):
-        read_answers([tmp_path / "none.json"], VOTES)
+        read_answers([tmp_path / "none.json"], [VOTES])
     with pytest.raises(TableError, match="cannot be read"):
-        read_answers([tmp_path], VOTES)
+        read_answers([tmp_path], [VOTES])
 
 
 def test_text_that_was_copied_is_read_in_the_encoding_of_an_editor(tmp_path):
     path = saved(tmp_path, {"p1": "left"}, name="Jürgen")
     path.write_bytes(json.loads(path.read_text()) and path.read_text().encode("utf-16"))
-    assert read_answers([path], VOTES)[0].person == "Jürgen"
+    assert read_answers([path], [VOTES])[0].person == "Jürgen"

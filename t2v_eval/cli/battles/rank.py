@@ -238,7 +238,9 @@ def _print(ratings: BattleRatings) -> None:
             for name, judge in list(ratings.judges.items())[: console.MAX_ROWS]
         ]
         columns = ["judge", "battles", "agrees with others", "with itself", "first side won"]
-        console.print_table(columns, rows, "judges, those with most battles first", numbers=True)
+        first = f"the first {len(rows)} " if len(rows) < len(ratings.judges) else ""
+        title = f"{first}judges, those with most battles first"
+        console.print_table(columns, rows, title, numbers=True)
     for line in ratings.notes:
         console.show(line)
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.ratings.results import UNKNOWN, Group, JudgeRating
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.stats.ratings.battles import OUTCOMES, Battle, IntArray, encode_units
-from t2v_eval.stats.ratings.judges import agreement_with_others, self_consistency
+from t2v_eval.stats.ratings.judges import agreement_with_others, self_consistency, split_by
 from t2v_eval.stats.ratings.shares import share_interval
 from t2v_eval.utils.arrays import FloatArray
 
@@ -75,15 +74,15 @@ class SideVerdicts(NamedTuple):
     Attributes:
         first_won: 1 where the first side won, 0 where the second did, shape (m,).
         unit: the number of the unit of each, shape (m,).
-        judge: the name of the judge of each, shape (m,).
+        judge: the name of the judge of each.
 
-    >>> SideVerdicts(np.array([1.0]), np.array([0]), np.array(["ann"])).rate().value
+    >>> SideVerdicts(np.array([1.0]), np.array([0]), ["ann"]).rate().value
     1.0
     """
 
     first_won: FloatArray
     unit: IntArray
-    judge: NDArray[np.object_]
+    judge: Sequence[str]
 
     @classmethod
     def of(cls, battles: Sequence[Battle], units: IntArray) -> SideVerdicts:
@@ -95,12 +94,20 @@ class SideVerdicts(NamedTuple):
             if OUTCOMES[verdict] != 0.5
         ]
         won, unit, judge = zip(*rows, strict=True) if rows else ((), (), ())
-        return cls(np.array(won), np.array(unit, np.int64), np.array(judge, np.object_))
+        return cls(np.array(won), np.array(unit, np.int64), judge)
 
-    def rate(self, judge: str | None = None) -> Interval:
-        """Return how often the first side won, of all judges or of one."""
-        chosen = np.full(len(self.unit), True) if judge is None else self.judge == judge
-        return share_interval(self.first_won[chosen], self.unit[chosen])
+    def rate(self) -> Interval:
+        """Return how often the first side won."""
+        return share_interval(self.first_won, self.unit)
+
+    def rates_of_judges(self) -> dict[str, Interval]:
+        """Return how often the first side won, by judge."""
+        names = list(dict.fromkeys(self.judge))
+        members = split_by(encode_units(self.judge), len(names))
+        return {
+            name: share_interval(self.first_won[of], self.unit[of])
+            for name, of in zip(names, members, strict=True)
+        }
 
 
 def _verdicts(battle: Battle) -> list[tuple[str, str]]:
@@ -149,28 +156,35 @@ def judge_ratings(battles: Sequence[Battle], sides: SideVerdicts) -> dict[str, J
     agreement = agreement_with_others(
         [battle.judge for battle in known],
         [_pair(battle) for battle in known],
-        [_winner_name(battle, battle.winner) for battle in known],
+        [_winner(battle, battle.winner) for battle in known],
     )
     repeated = [(battle, verdict) for battle in known for verdict, _ in _verdicts(battle)]
     consistency = self_consistency(
         [battle.judge for battle, _ in repeated],
         [_pair(battle) for battle, _ in repeated],
-        [_winner_name(battle, verdict) for battle, verdict in repeated],
+        [_winner(battle, verdict) for battle, verdict in repeated],
     )
+    position = sides.rates_of_judges()
     return {
         name: JudgeRating(
-            count, agreement.get(name, UNKNOWN), consistency.get(name, UNKNOWN), sides.rate(name)
+            count, *(figures.get(name, UNKNOWN) for figures in (agreement, consistency, position))
         )
         for name, count in counts.most_common()
     }
 
 
-def _pair(battle: Battle) -> tuple[Any, ...]:
+def _sides(battle: Battle) -> list[tuple[str, str]]:
     """Return what was compared, the same whichever side each was shown on."""
-    sides = (battle.model_a, battle.image_a), (battle.model_b, battle.image_b)
-    return (battle.prompt, *sorted(sides))
+    return sorted([(battle.model_a, battle.image_a), (battle.model_b, battle.image_b)])
 
 
-def _winner_name(battle: Battle, verdict: str) -> str:
-    """Return the name of the model that won, or "" for a tie."""
-    return {"model_a": battle.model_a, "model_b": battle.model_b}.get(verdict, "")
+def _pair(battle: Battle) -> tuple[Any, ...]:
+    return (battle.prompt, *_sides(battle))
+
+
+def _winner(battle: Battle, verdict: str) -> int:
+    """Return 0 or 1 for the winner among `_sides`, and -1 for a tie."""
+    winners = {"model_a": battle.model_a, "model_b": battle.model_b}
+    if verdict not in winners:
+        return -1
+    return [model for model, _ in _sides(battle)].index(winners[verdict])

@@ -15,6 +15,8 @@ from t2v_eval.errors import InputError
 from t2v_eval.stats.ratings.battles import Battles
 from t2v_eval.utils.arrays import FloatArray
 
+_BLOCK = 10_000  # battles whose rows are copied at once
+
 
 def elo(
     battles: Battles, k: float = 4.0, *, scale: float = 400.0, initial: float = 1000.0
@@ -54,7 +56,7 @@ def elo_spread(
     (3, 2)
     """
     rng = np.random.default_rng(seed)
-    shuffled = np.array([rng.permutation(len(battles)) for _ in range(orders)])
+    shuffled = np.array([rng.permutation(len(battles)).astype(np.int32) for _ in range(orders)])
     return _elo_in_orders(battles, shuffled, k, scale, initial)
 
 
@@ -66,11 +68,14 @@ def _elo_in_orders(
     ratings = np.full((len(orders), len(battles.models)), float(initial))
     rows = np.arange(len(orders))
     rate = math.log(10) / scale
-    first, second = battles.first[orders].T, battles.second[orders].T
-    for a, b, score in zip(first, second, battles.score[orders].T, strict=True):
-        change = k * (score - 1 / (1 + np.exp(rate * (ratings[rows, b] - ratings[rows, a]))))
-        ratings[rows, a] += change
-        ratings[rows, b] -= change
+    for start in range(0, len(battles), _BLOCK):
+        block = orders[:, start : start + _BLOCK].T
+        for a, b, score in zip(
+            battles.first[block], battles.second[block], battles.score[block], strict=True
+        ):
+            change = k * (score - 1 / (1 + np.exp(rate * (ratings[rows, b] - ratings[rows, a]))))
+            ratings[rows, a] += change
+            ratings[rows, b] -= change
     return ratings
 
 

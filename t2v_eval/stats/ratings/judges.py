@@ -60,6 +60,16 @@ def self_consistency(
     return _means((own * (own - 1)).sum(1), count * (count - 1), judge_of_cell, names)
 
 
+def split_by(numbers: IntArray, count: int) -> list[IntArray]:
+    """Return the positions of each of the numbers 0 to count - 1.
+
+    >>> split_by(np.array([1, 0, 1]), 3)
+    [array([1]), array([0, 2]), array([], dtype=int64)]
+    """
+    ends = np.cumsum(np.bincount(numbers, minlength=count))
+    return np.split(np.argsort(numbers, kind="stable"), ends[:-1])[:count]
+
+
 def _cells(
     judges: Sequence[str], pairs: Sequence[Hashable], verdicts: Sequence[Hashable]
 ) -> tuple[FloatArray, IntArray, IntArray, list[str]]:
@@ -82,5 +92,6 @@ def _means(
 ) -> dict[str, Interval]:
     """Average equal / compared over the cells of each judge that have any."""
     known = compared > 0
-    shares = np.divide(equal, compared, out=np.zeros_like(equal), where=known)
-    return {name: share_interval(shares[known & (judge == k)]) for k, name in enumerate(names)}
+    shares = equal[known] / compared[known]
+    members = split_by(judge[known], len(names))
+    return {name: share_interval(shares[of]) for name, of in zip(names, members, strict=True)}

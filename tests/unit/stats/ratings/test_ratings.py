@@ -274,6 +274,13 @@ def test_orders_of_elo_are_permutations_and_seeded():
     np.testing.assert_allclose(spread[0], elo(battles.take(order), 32))
 
 
+def test_blocks_of_battles_change_no_elo(monkeypatch):
+    battles = SETS["dense"]
+    expected = elo_spread(battles, 32, orders=5)
+    monkeypatch.setattr("t2v_eval.stats.ratings.elo._BLOCK", 7)
+    np.testing.assert_array_equal(elo_spread(battles, 32, orders=5), expected)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -235,9 +235,9 @@ def _print(plans: Sequence[PlannedComparison], wanted: Wanted) -> None:
             CONSOLE.number(plan.difference.value, 4, sign="+"),
             CONSOLE.number(plan.error, 4),
             f"{plan.pilot} {plan.unit}s",
-            CONSOLE.number(plan.detectable, 4),
-            *([CONSOLE.number(plan.detectable_with, 4)] if plan.detectable_with else []),
-            _count(plan.items),
+            CONSOLE.number(plan.detectable, 4) if plan.detectable else "",
+            *([_with(plan)] if wanted.items else []),
+            _count(plan.items) if plan.detectable else "",
         ]
         for plan in plans
     ]
@@ -276,6 +276,12 @@ def _sentences(plan: PlannedComparison, wanted: Wanted) -> Iterator[str]:
         )
     if plan.pilot < 30:
         yield f"  A pilot of {plan.pilot} {plan.unit}s knows the spread only roughly."
+
+
+def _with(plan: PlannedComparison) -> str:
+    from t2v_eval.report.format import CONSOLE
+
+    return CONSOLE.number(plan.detectable_with, 4) if plan.detectable_with else ""
 
 
 def _count(number: int | None) -> str:

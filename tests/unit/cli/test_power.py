@@ -62,6 +62,14 @@ def test_two_columns_of_a_table_are_a_pilot(tmp_path):
     assert (means["metric"], means["unit"], means["on"]) == ("mean score", "prompt", "")
 
 
+def test_equal_differences_have_no_numbers(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b,c\n1,2,5\n4,5,5\n7,8,7\n")
+    scores = [word for name in "abc" for word in ("--scores", name)]
+    shown = text_of(tmp_path / "t.csv", *scores, "--items", 9)
+    assert "a and b: all differences of the pilot are equal" in shown
+    assert "a - b mean score -1.0000 0.0000 3 rows a - c" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

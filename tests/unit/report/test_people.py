@@ -13,6 +13,9 @@ from typer.testing import CliRunner
 import t2v_eval
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, TableError
+from t2v_eval.evaluation.by_generator import ByGenerator
+from t2v_eval.evaluation.human_ratings import PlacedRatings, RatedCell
+from t2v_eval.evaluation.people import people_of
 from t2v_eval.report.claims import claims
 from t2v_eval.report.report import Report, compare
 from t2v_eval.report.tables import sections
@@ -79,6 +82,21 @@ def test_estimates_are_those_of_the_means_of_prompts(rated):
         assert people.means[name].interval == pytest.approx(expected.interval)
         assert people.means[name].worth == expected.worth
     assert people.remarks == ()
+
+
+def test_the_score_beside_a_rating_is_that_of_the_rated_images():
+    rng = np.random.default_rng(9)
+    scores = rng.normal(size=(30, 2))  # two images of each prompt, of which one is rated
+    rated = {n: float(rng.integers(1, 6)) for n in range(0, 30, 3)}
+    means = scores.mean(axis=1, keepdims=True)
+    empty, rows = np.full((30, 1), np.nan), [[n] for n in range(30)]
+    table = ByGenerator(["flux"], means, empty, rows, list(range(30)))
+    cells = [RatedCell(n, "flux", [1], rating) for n, rating in rated.items()]
+    blocks = [row[:, None] for row in scores]
+    people = people_of(table, blocks, PlacedRatings("r.csv", cells, unused=0))
+    beside = np.where(np.isin(np.arange(30), list(rated)), scores[:, 1], means[:, 0])
+    expected = prediction_powered_mean([rated.get(n) for n in range(30)], beside)
+    assert people.means["flux"] == expected
 
 
 def test_the_first_sentence_is_of_people(rated):

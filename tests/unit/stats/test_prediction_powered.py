@@ -58,6 +58,17 @@ def test_the_tuned_weight_has_the_smallest_variance():
     assert weight == pytest.approx(best, abs=2e-3)
 
 
+def test_a_tuned_weight_costs_a_degree_of_freedom():
+    estimate = prediction_powered_mean(RATINGS, SCORES)
+    y, f, others = np.array(RATED), np.array(SCORES[:12]), np.array(SCORES[12:])
+    residuals = y - y.mean() - estimate.weight * (f - f.mean())
+    rated = (residuals**2).sum() / (12 * 10)
+    error = math.sqrt(rated + estimate.weight**2 * others.var(ddof=1) / 20)
+    assert estimate.error == pytest.approx(error, rel=1e-9)
+    low, high = stats.t.interval(0.95, 10, loc=estimate.interval.value, scale=error)
+    assert estimate.interval[1:] == pytest.approx((low, high), rel=1e-9)
+
+
 def test_the_tuned_estimate_is_near_that_of_ppi_py_on_a_large_sample():
     rng = np.random.default_rng(7)
     scores = rng.normal(3, 1, 3300)

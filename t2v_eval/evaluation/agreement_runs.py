@@ -148,7 +148,7 @@ class _Writer:
             items_of_all=len(self._items),
             left_out=LeftOut(),
             folders=[],
-            remarks=remarks(self._result, column),
+            remarks=remarks(self._result),
             name=self._path.name,
             items=len(self._items),
             summary="Agreement of columns of scores with human ratings",
@@ -194,23 +194,24 @@ def differences_to_json(
     ]
 
 
-def remarks(result: Agreement, column: str) -> list[str]:
-    """Return what a reader of the metrics of a column should know.
+def remarks(result: Agreement) -> list[str]:
+    """Return what a reader of the metrics of all columns should know.
 
     >>> from t2v_eval.evaluation.agreement import agreement
     >>> result = agreement([{"human": 1, "a": 1}, {"human": 2, "a": ""}], "human", ["a"])
-    >>> remarks(result, "a")[1]
+    >>> remarks(result)[1]
     'a: 1 of 2 rows lack a score or a rating and are left out.'
     """
     lines = [f"Intervals and tests resample each {result.unit}."]
-    counts = result.counts[column][ALL]
-    if counts.used < counts.rows:
-        missing = counts.rows - counts.used
-        lines.append(
-            f"{column}: {missing} of {counts.rows} rows lack a score or a rating and are left out."
-        )
-    for reason, names in reasons(result, column, ALL).items():
-        lines.append(f"{column}: {', '.join(names)}: {reason}.")
+    for column, by_tag in result.counts.items():
+        missing = by_tag[ALL].rows - by_tag[ALL].used
+        if missing:
+            lines.append(
+                f"{column}: {missing} of {by_tag[ALL].rows} rows lack a score or a rating and are "
+                "left out."
+            )
+        for reason, names in reasons(result, column, ALL).items():
+            lines.append(f"{column}: {', '.join(names)}: {reason}.")
     raters = result.raters.get(ALL)
     if raters is not None:
         lines.append(f"Raters: {raters.sentence()}.")

@@ -74,7 +74,9 @@ def test_columns_are_compared_on_the_rows_of_both(group):
         expected = near.scores["near"]["all"][name].value - far.scores["far"]["all"][name].value
         assert difference.metrics[name].value == pytest.approx(expected)
     assert difference.significant("tau_b") and difference.metrics["tau_b"].value > 0
-    assert runs[1].counts.used == 29 and "1 of 30 rows lack" in " ".join(runs[1].benchmark.remarks)
+    assert runs[1].counts.used == 29 and runs[1].benchmark.remarks == runs[0].benchmark.remarks
+    page = render(runs, ["near", "far"], Report(runs).differences)
+    assert "far: 1 of 30 rows lack a score or a rating" in page
 
 
 def test_equal_columns_differ_by_nothing_and_p_is_1():
@@ -254,6 +256,13 @@ def test_every_option_makes_a_page(tmp_path):
         (difference,) = report.differences
         assert list(difference.metrics) == list(report.runs[0].metrics)
         assert "Krippendorff" in render(report.runs, report.labels, report.differences)
+
+
+def test_the_page_says_why_a_figure_of_any_column_is_missing():
+    rows = [{**row, "flat": 1} for row in judged(12)]
+    report = table_of(rows, "human", ["near", "flat"], resamples=5)
+    page = render(report.runs, report.labels, report.differences)
+    assert "flat: pearson, spearman, tau_b, tau_c: all scores are equal." in page
 
 
 def test_the_command_says_differences_raters_and_reasons(tmp_path):

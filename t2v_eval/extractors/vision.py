@@ -142,8 +142,9 @@ def _timm_weights(
         try:
             network = timm.create_model(name, pretrained=True, num_classes=0)
         except Exception as error:  # the hub's client and timm raise many kinds
+            why = str(error).rstrip(".")
             raise CheckpointError(
-                f"the weights of timm:{name} cannot be had: {error}. Pass a file of them as "
+                f"the weights of timm:{name} cannot be had: {why}. Pass a file of them as "
                 "`checkpoint='FILE'`"
             ) from error
         return network, tensors_hash(network)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import linalg
@@ -196,6 +198,19 @@ def test_ties_do_not_depend_on_blocks(monkeypatch):
         results.append(overlap(x, y, k=3).means())
     assert results[0] == results[1] == results[2]
     assert results[0] == {"precision": 1, "recall": 1, "density": 1, "coverage": 1}
+
+
+def test_no_matrix_of_all_pairs_is_held():
+    """At 50,000 rows it would take 20 GB."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(3000, 8)).astype(np.float32) for _ in range(2))
+    all_pairs = 8 * len(x) * len(y)
+    for metric in (overlap, kid, authenticity):
+        tracemalloc.start()
+        metric(x, y)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 0.8 * all_pairs, metric
 
 
 def test_authentic_images():

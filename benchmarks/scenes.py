@@ -12,8 +12,10 @@ from typing_extensions import override
 
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.questions.question import Questions
 
 from .forms.drawn_scenes import items
+from .forms.scene_questions import scene_questions
 from .forms.winoground import WinogroundForm
 
 
@@ -42,3 +44,11 @@ class Scenes(WinogroundForm):
             )
             for number, item in enumerate(items(self.n, self.seed))
         ]
+
+    def questions(self) -> Questions:
+        """Return the questions of all captions, for scorers that ask them.
+
+        >>> len(Scenes(n=2).questions().items)
+        4
+        """
+        return Questions(scene_questions(items(self.n, self.seed)), name="scenes")

@@ -135,18 +135,25 @@ def rank(
         table = _read_votes(battles, key, min_attention) if key else _read(battles, column)
     with console.waiting("rating the models"):
         ratings = _rate(battles, table, options)
-    page = None
-    if out is not None:
-        from t2v_eval.report.ratings.page import write_ratings
+    _write(ratings, out, console.arguments(ctx), as_json)
 
-        with console.waiting(f"writing the page to {out}"):
-            page = write_ratings(ratings, out, console.arguments(ctx))
-    if as_json:
-        console.print_json(ratings.to_json())
-    else:
-        _print(ratings)
-    for warning in ratings.warnings:
-        console.say(f"warning: {warning}", "yellow")
+
+def _write(ratings: BattleRatings, out: Path | None, command: Sequence[str], as_json: bool) -> None:
+    """Write the page, and print the ratings, also where the page cannot be written."""
+    page = None
+    try:
+        if out is not None:
+            from t2v_eval.report.ratings.page import write_ratings
+
+            with console.waiting(f"writing the page to {out}"):
+                page = write_ratings(ratings, out, command)
+    finally:
+        if as_json:
+            console.print_json(ratings.to_json())
+        else:
+            _print(ratings)
+        for warning in ratings.warnings:
+            console.say(f"warning: {warning}", "yellow")
     if page is not None:
         console.say(f"Ratings: {page.resolve()}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.special import ndtri
 
@@ -41,23 +43,35 @@ def rank_intervals(
     3 2 3
     """
     defined = resampled[~np.isnan(resampled).any(1)]
-    unknown = len(defined) < 2 or 2 * len(defined) < len(resampled) or np.isnan(ratings).any()
-    single = float(ndtri((1 + confidence) / 2))  # the least that a test of several can need
+    floors = np.zeros((len(ratings),) * 2) if least is None else least
+    ranks = np.where(np.isnan(ratings), np.nan, 1.0 + (ratings[:, None] < ratings).sum(1))
+    if len(defined) < 2 or 2 * len(defined) < len(resampled) or np.isnan(ratings).any():
+        return [Interval(float(rank), math.nan, math.nan) for rank in ranks]
     intervals = []
-    for k, rating in enumerate(ratings):
-        rank = 1.0 + float((ratings > rating).sum())
-        if unknown:
-            value = float("nan") if np.isnan(rating) else rank
-            intervals.append(Interval(value, float("nan"), float("nan")))
-            continue
-        gap = rating - ratings
-        deviation = defined[:, k, None] - defined - gap
-        error = deviation.std(0, ddof=1)
-        error[error < 1e-9 * (1 + np.abs(gap))] = 0.0  # rounding alone
-        error = error if least is None else np.maximum(error, least[k])
-        ratio = np.divide(np.abs(deviation), error, out=np.zeros_like(deviation), where=error > 0)
-        critical = max(float(np.quantile(ratio.max(1), confidence)), single)
-        bound = np.where(error > 0, critical * error, np.inf)
+    for k, rank in enumerate(ranks.tolist()):
+        gap = ratings[k] - ratings
+        bound = _significant(gap, defined[:, k, None] - defined, floors[k], confidence)
         better, worse = int((gap < -bound).sum()), int((gap > bound).sum())
         intervals.append(Interval(rank, 1.0 + better, float(len(ratings) - worse)))
     return intervals
+
+
+def _significant(
+    gap: FloatArray, resampled: FloatArray, least: FloatArray, confidence: float
+) -> FloatArray:
+    """Return how large differences of a model from all others must be, shape (K,).
+
+    Args:
+        gap: the differences, shape (K,).
+        resampled: those of each resample, shape (B, K).
+        least: their least standard errors, shape (K,).
+        confidence: the probability that none is significant where all are 0.
+    """
+    deviation = resampled - gap
+    error = deviation.std(0, ddof=1)
+    error[error < 1e-9 * (1 + np.abs(gap))] = 0.0  # rounding alone
+    error = np.maximum(error, least)
+    ratio = np.divide(np.abs(deviation), error, out=np.zeros_like(deviation), where=error > 0)
+    # A test of several differences needs no less than a test of one.
+    critical = max(float(np.quantile(ratio.max(1), confidence)), float(ndtri((1 + confidence) / 2)))
+    return np.where(error > 0, critical * error, np.inf)

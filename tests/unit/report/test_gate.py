@@ -18,7 +18,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError
 from t2v_eval.report.gate.checks import not_worse, within_window
 from t2v_eval.report.gate.junit import to_junit
-from t2v_eval.report.gate.pairing import id_difference
+from t2v_eval.report.gate.pairing import check_failed, id_difference, matched_runs
 from t2v_eval.report.gate.pytest_plugin import assert_not_worse
 from t2v_eval.report.report import Report, compare
 
@@ -267,6 +267,17 @@ def test_images_that_only_the_new_report_lacks_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"b has no image of 1 of 6 items .*'prompt 2'"):
         not_worse(fewer, baseline, metric="b")
     assert not_worse(baseline, fewer, metric="b").checks[0].items == 5
+
+
+def test_scores_that_failed_in_one_report_alone_are_refused(scorers):
+    report = Report.load(scorers / "knows")
+    pair = next(matched_runs(report, report, []))
+    for failed, base_failed, said in [
+        ({(0, 0)}, set(), "1 scores failed only in the new report and 0 only in the baseline"),
+        (set(), {(1, 0)}, "0 scores failed only in the new report and 1 only in the baseline"),
+    ]:
+        with pytest.raises(InputError, match=said):
+            check_failed(pair, [(0, 0), (1, 1)], failed, base_failed)
 
 
 def test_metrics_that_a_report_lacks_are_refused(scorers):

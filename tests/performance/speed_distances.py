@@ -5,8 +5,8 @@
 
 Features are random, of 2,048 dimensions in float32, as those of Inception. The memory that is shown
 is the most that this process has had so far, with the features of both sets. Extraction has the
-network of FID with random weights, and drawn images; clean-fid's loop, in
-one process, opens and resizes 32 images and runs the network.
+network of FID with random weights and random images; clean-fid's loop, in one process, opens and
+resizes 32 images and runs the network.
 """
 
 from __future__ import annotations

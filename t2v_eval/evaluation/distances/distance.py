@@ -14,7 +14,7 @@ from t2v_eval.evaluation.distances.cautions import MANY, cautions, check_usable
 from t2v_eval.evaluation.distances.feature_set import FeatureSet, Source, as_feature_set
 from t2v_eval.evaluation.distances.metrics import METRICS, Pair, metric_of, options_of
 from t2v_eval.evaluation.distances.result import Distances, PairDistances
-from t2v_eval.stats.bootstrap import check_count
+from t2v_eval.stats.bootstrap import Interval, check_count
 
 if TYPE_CHECKING:
     from t2v_eval.extractors.extractor import Extractor
@@ -83,33 +83,41 @@ def distance(
     extract = _extraction(features, cache, progress)
     base = None if reference is None else as_feature_set(reference, "reference", extract)
     sets = list(_sets(images, by, extract))
+    single = [one.name for one in sets if by is not None and one.count == 1]
+    sets = [one for one in sets if one.name not in single] or sets
     for images_of in sets:
         for name in names:
             check_usable(METRICS[name], base, images_of, allow_few)
     counts = [] if by else [one.count for one in sets if one.count is not None]
+    left_out = [f"{name}: 1 image is no set, and is left out" for name in single]
     pairs = []
     for images_of in sets:
         pair = Pair(base or FeatureSet("none"), images_of, seed, resamples)
-        values = {}
         asked = _with_infinity(names, images_of)
-        for name in asked:
-            if progress is not None:
-                progress(f"{images_of.name}: {name}")
-            try:
-                values[name] = METRICS[name].compute(pair, **options.get(name, {}))
-            except InputError as error:
-                raise InputError(f"{images_of.name}, {name}: {error}") from error
-        compares = base is not None and not all(METRICS[name].alone for name in names)
+        values = dict(_computed(pair, asked, options, progress))
+        of_base = base if not all(METRICS[name].alone for name in names) else None
+        said = (*cautions(base, images_of, asked, counts), *left_out)
+        sizes = {"reference": of_base.count if of_base else None, "images": images_of.count}
         pairs.append(
-            PairDistances(
-                base.name if base is not None and compares else None,
-                images_of.name,
-                {"reference": base.count if base and compares else None, "images": images_of.count},
-                values,
-                tuple(cautions(base, images_of, asked, counts)),
-            )
+            PairDistances(of_base.name if of_base else None, images_of.name, sizes, values, said)
         )
     return Distances(_made_by(base, sets), tuple(pairs))
+
+
+def _computed(
+    pair: Pair,
+    names: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    progress: Callable[[str], None] | None,
+) -> Iterator[tuple[str, Interval]]:
+    """Yield each metric of a pair with its name."""
+    for name in names:
+        if progress is not None:
+            progress(f"{pair.images.name}: {name}")
+        try:
+            yield name, METRICS[name].compute(pair, **options.get(name, {}))
+        except InputError as error:
+            raise InputError(f"{pair.images.name}, {name}: {error}") from error
 
 
 def _names(metrics: str | Sequence[str]) -> list[str]:

@@ -128,6 +128,11 @@ def test_by_folder(files):
     result = t2v_eval.distance(REFERENCE, images, "kid", by="folder", resamples=0)
     assert [pair.images for pair in result.pairs] == [f"{images}/cats", f"{images}/dogs/big"]
     assert result.pairs[0].metrics["kid"].value == pytest.approx(kid(REFERENCE, IMAGES[1::2]))
+    names[0] = "birds/0.png"
+    images = files("c", features=IMAGES, names=np.array(names))
+    result = t2v_eval.distance(REFERENCE, images, "kid", by="folder", resamples=0)
+    assert len(result.pairs) == 2
+    assert f"{images}/birds: 1 image is no set, and is left out" in result.pairs[0].warnings
     with pytest.raises(InputError, match="`by='folder'`"):
         t2v_eval.distance(REFERENCE, IMAGES, "kid", by="folder")
 

@@ -336,10 +336,14 @@ def _read_classes(
             scores[column] = np.where(missing, np.nan, best)
         else:
             # A class that people never chose is wrong, and no missing score.
-            found = np.array([_code(name, codes) for name in _class_names(rows, column)])
-            if not (found >= 0).any():
+            named = _class_names(rows, column)
+            found = np.array([_code(name, codes) for name in named])
+            present = [name for name in named if name is not None]
+            if present and not (found >= 0).any() and all(map(_is_number, present)):
                 allowed = ", ".join(map(repr, codes))
-                raise TableError(f"no cell of {column!r} is a class of the ratings: {allowed}")
+                raise TableError(
+                    f"{column!r} holds numbers, and no class of the ratings: {allowed}"
+                )
             scores[column] = found
     matrix = [[_code(name, codes) for name in named] for named in rated.values()]
     return scores, by_class, np.array(matrix, np.float64).T, list(codes)
@@ -347,6 +351,13 @@ def _read_classes(
 
 def _code(name: str | None, codes: Mapping[str, float]) -> float:
     return math.nan if name is None else codes.get(name, -1.0)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _class_names(rows: Sequence[Row], column: str) -> list[str | None]:

@@ -258,8 +258,10 @@ def test_ratings_that_are_classes():
     best = [classes[k] for k in scores.argmax(axis=1)]
     right = [a == b for a, b in zip(best, truth[:6], strict=True)]
     assert got["accuracy"] == pytest.approx(np.mean(right))
-    with pytest.raises(TableError, match="no cell of 'h' is a class of the ratings: '1', '2'"):
-        figures([{"h": "cat", "s": n} for n in (1, 2)], "s", "h", classes=True)
+    with pytest.raises(TableError, match="'s' holds numbers, and no class of the ratings: 'cat', "):
+        figures([{"h": h, "s": 0.5} for h in ("cat", "dog")], "h", "s", classes=True)
+    never = [{"h": h, "s": "unclear"} for h in ("cat", "dog")]
+    assert figures(never, "h", "s", classes=True)["accuracy"] == 0
     with pytest.raises(TableError, match="row 1: 's' has the class 'fish', which no rating is"):
         figures([{"h": "cat", "s": {"fish": 1}}, rows[1]], "h", "s", classes=True)
 

@@ -23,7 +23,13 @@ from t2v_eval.evaluation.rated.names import meaning
 from t2v_eval.evaluation.rated.observations import Observations
 from t2v_eval.evaluation.rated.statistic import statistic_of
 from t2v_eval.evaluation.rated.table import ALL, RatedTable
-from t2v_eval.evaluation.run import BenchmarkFacts, Run, ScorerFacts, package_versions
+from t2v_eval.evaluation.run import (
+    BenchmarkFacts,
+    Run,
+    ScorerFacts,
+    package_versions,
+    with_decisions,
+)
 from t2v_eval.evaluation.selection import LeftOut
 from t2v_eval.inputs.tables import Row
 from t2v_eval.scoring.results import CellCounts
@@ -87,7 +93,7 @@ class _Writer:
         }
         overall = by_tag.pop(ALL)
         used = result.counts[column][ALL].used
-        return Run(
+        run = Run(
             scorer=_scorer_facts(column, self._path.name),
             benchmark=self._benchmark_facts(list(overall), column),
             metrics=overall,
@@ -111,6 +117,9 @@ class _Writer:
             data=DataHashes(items_sha256(items, self._human), None),
             noise_floor=NoiseFloor(reason="the scores are of a table"),
         )
+        # Without groups or texts, rows of one prompt are not known to belong together.
+        paired = table.group is not None or all(item.texts[0] for item in items)
+        return with_decisions(run) if paired else run
 
     def _statistic(self, items: Sequence[Item], *sides: Scores) -> Statistic:
         """Return the metrics of resampled rows, of which units are drawn as a whole.
@@ -234,12 +243,14 @@ def reasons(result: Agreement, column: str, tag: str) -> dict[str, list[str]]:
 
 def _items(table: RatedTable, folder: Path) -> list[Item]:
     groups = _cells(table, table.options.group)
+    are_ratings = table.options.kind == "ratings"
+    systems = _cells(table, table.options.system if are_ratings else None)
     names: dict[int, list[str]] = {}
     for tag, index in table.tags.items():
         for n in index.tolist():
             names.setdefault(n, []).append(tag)
     return [
-        _item(row, n, folder, rating, groups[n], tuple(names.get(n, ())))
+        _item(row, n, folder, rating, groups[n], tuple(names.get(n, ())), systems[n])
         for n, (row, rating) in enumerate(zip(table.rows, table.human.tolist(), strict=True))
     ]
 
@@ -247,17 +258,26 @@ def _items(table: RatedTable, folder: Path) -> list[Item]:
 def _cells(table: RatedTable, column: str | None) -> list[str]:
     if column is None:
         return [""] * len(table.rows)
-    return [str(value) for _, value in cells(table.rows, column)]
+    found = cells(table.rows, column)
+    return ["" if is_empty(value) else str(value).strip() for _, value in found]
 
 
-def _item(row: Row, n: int, folder: Path, rating: float, group: str, tags: tuple[str, ...]) -> Item:
+def _item(
+    row: Row,
+    n: int,
+    folder: Path,
+    rating: float,
+    group: str,
+    tags: tuple[str, ...],
+    system: str,
+) -> Item:
     image = row.get("image")
     named = isinstance(image, str) and bool(image.strip())
     text = next((row[key] for key in TEXT_COLUMNS if not is_empty(row.get(key))), "")
     return Item(
         images=[_path(str(image), folder) if named else NO_IMAGE],
         texts=[str(text)],
-        labels={"human": [rating]},
+        labels={"human": [rating]} | ({"generator": [system]} if system else {}),
         tags=tags,
         id=f"row {n + 1}" if is_empty(row.get("id")) else str(row["id"]),
         group=group,

@@ -4,7 +4,8 @@ A .csv, .tsv, .jsonl, .json or .parquet file with a row for each rated image or,
 has rows of their own, for each rating; other columns are ignored:
 
     prompt      the id of a prompt or its text; `id` and `text` may stand for it
-    generator   the name of the folder of its images, or the path of that folder
+    generator   the name of the folder of its images, or the path of that folder; `images` and
+                `model` may stand for it, and without it the folder in the path of the image
     image       optional: the name or path of the image, where a prompt has several
     rating      the rating, the higher the better; several columns, `rater_NAME` or `rating_NAME`,
                 are averaged, and so are rows of one image
@@ -32,6 +33,7 @@ from t2v_eval.inputs.tables import Row, read_table
 from t2v_eval.utils.arguments import check_path
 
 PROMPT_COLUMNS = ("id", "prompt", "text")
+GENERATOR_COLUMNS = ("generator", "images", "model")
 RATING_COLUMNS = ("rating", "human")
 RATER_PREFIXES = ("rater_", "rating_")
 
@@ -165,7 +167,7 @@ def _rated_rows(rows: Sequence[Row]) -> Iterator[_Rated]:
             raise TableError(
                 f"there is no column {what}; the columns are {listed}. Call it {what}{more}"
             )
-    if "generator" not in columns:
+    if not {*GENERATOR_COLUMNS, "image"} & {*columns}:
         raise TableError(
             f"there is no column generator; the columns are {listed}. It holds the name of the "
             "folder of the image"
@@ -173,12 +175,18 @@ def _rated_rows(rows: Sequence[Row]) -> Iterator[_Rated]:
     for n, (row, rating) in enumerate(zip(rows, mean_of_raters(rows, named), strict=True), 1):
         if np.isnan(rating):
             continue
-        prompt = next((str(row[p]).strip() for p in prompts if not is_empty(row.get(p))), "")
-        generator = str(row["generator"]).strip() if not is_empty(row.get("generator")) else ""
+        prompt, generator, image = (
+            _first_known(row, names) for names in (prompts, GENERATOR_COLUMNS, ("image",))
+        )
+        generator = generator or _folder_name(image)
         if not prompt or not generator:
             raise TableError(f"row {n}: {'generator' if prompt else 'prompt'} is empty")
-        image = row.get("image")
-        yield _Rated(n, prompt, generator, "" if is_empty(image) else str(image), float(rating))
+        yield _Rated(n, prompt, generator, image, float(rating))
+
+
+def _first_known(row: Row, names: Sequence[str]) -> str:
+    """Return the text of the first of these columns that is not empty; "" without one."""
+    return next((str(row[name]).strip() for name in names if not is_empty(row.get(name))), "")
 
 
 class _Finder:
@@ -237,6 +245,11 @@ def _cells(
     for (n, generator), by_image in sorted(by_cell.items()):
         rated = sorted({i for own in by_image for i in own})
         yield RatedCell(n, generator, rated, float(np.mean([*by_image.values()])))
+
+
+def _folder_name(path: str) -> str:
+    """Return the name of the folder in a path; "" where it has none."""
+    return PurePosixPath(path.replace("\\", "/")).parent.name
 
 
 def _file_name(path: str) -> str:

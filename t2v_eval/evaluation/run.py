@@ -303,7 +303,7 @@ def evaluate(
     bound = scorer.with_template(question_template, answer_template, template)
     with reporting(progress, f"{scorer.name} on {benchmark.name}") as report:
         scored = _score(scorer, bound, items, report)
-    run = _with_decisions(_analyze(scorer, selected, items, scored, options))
+    run = with_decisions(_analyze(scorer, selected, items, scored, options))
     if not noise_floor:
         return replace(run, noise_floor=NoiseFloor(reason="it was switched off"))
     return replace(run, noise_floor=measure(bound, items, scored.result.scores))
@@ -429,8 +429,17 @@ def _analyze(
     )
 
 
-def _with_decisions(run: Run) -> Run:
-    """Return a run with the decisions of people and scorer, where people rated generators."""
+def with_decisions(run: Run) -> Run:
+    """Return a run with the decisions of people and scorer, where people rated generators.
+
+    Args:
+        run: any run; one without ratings of several generators stays as it is.
+
+    >>> import t2v_eval
+    >>> report = t2v_eval.compare("tiny-clip", "scenes", benchmark_options={"n": 2}, resamples=5)
+    >>> with_decisions(report.runs[0]).decisions
+    ()
+    """
     table = run.by_generator() if run.benchmark.labels_by == "people" else None
     if table is None or not table.is_rated:
         return run

@@ -292,3 +292,32 @@ def test_the_command_names_the_flag_of_an_option(tmp_path):
     assert result.exit_code == 2 and "--metric sroc: no metric is called so" in result.stderr
     result = CliRunner().invoke(app, [*common, "--versus", "far", "--versus", "near"])
     assert "--versus names 2 columns beside 1 of scores" in result.stderr
+
+
+def generators_of(rows):
+    """Return the rows with a generator each, of which the first has higher ratings and scores."""
+    names = ("flux", "sdxl", "turbo")
+    return [
+        row | {"model": names[k % 3], "human": row["human"] + 9 * (k % 3 == 0),
+               "near": row["near"] + 9 * (k % 3 == 0), "caption": row["prompt"]}
+        for k, row in enumerate(rows)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("group", [None, "prompt"])
+def test_ratings_of_generators_have_decisions_by_prompt(group):
+    rows = generators_of(judged())
+    _, runs = runs_of(rows, group=group, system="model")
+    near, far = ({(d.first, d.second): d for d in run.decisions} for run in runs)
+    assert near["flux", "sdxl"].outcome == near["flux", "turbo"].outcome == "same"
+    assert near["flux", "sdxl"].prompts == 10
+    ratings = [[row["human"] for row in rows[n : n + 3]] for n in range(0, 30, 3)]
+    expected = np.mean([first - second for first, second, _ in ratings])
+    assert far["flux", "sdxl"].people.difference == pytest.approx(expected)
+
+
+def test_rows_that_are_of_no_known_prompt_have_no_decisions():
+    rows = [{k: v for k, v in row.items() if k not in ("prompt", "caption")}
+            for row in generators_of(judged())]  # fmt: skip
+    assert all(run.decisions == () for run in runs_of(rows, system="model")[1])
+    assert all(run.decisions == () for run in runs_of(judged())[1])

@@ -53,6 +53,14 @@ def test_a_generator_is_a_name_or_the_path_of_its_folder(tmp_path):
     assert [cell.generator for cell in placed(tmp_path, text).cells] == ["flux", "sdxl"]
 
 
+def test_other_columns_may_stand_for_the_generator(tmp_path):
+    expected = [RatedCell(0, "flux", [0, 1], 4.0)]
+    for column in ("images", "model"):
+        assert placed(tmp_path, f"prompt,{column},rating\ncat,flux,4\n").cells == expected
+    cells = placed(tmp_path, "prompt,image,rating\ncat,out/flux/0_0.png,4\n").cells
+    assert cells == [RatedCell(0, "flux", [0], 4.0)]
+
+
 def test_rows_of_other_prompts_and_generators_are_counted(tmp_path):
     text = "prompt,generator,rating\ncat,flux,4\nhorse,flux,4\ncat,turbo,3\nhound,sdxl,2\n"
     ratings = placed(tmp_path, text)

@@ -25,6 +25,7 @@ from typing_extensions import override
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.intervals import Estimate, share_of
 from t2v_eval.stats.ranking import best_of_rows, ranking_rows, top_rows
 from t2v_eval.utils.arrays import mean_of_known
 
@@ -94,6 +95,8 @@ class GenAIRank(Published, Benchmark):
         }
 
         def compute(index: IntArray) -> Mapping[str, float]:
-            return {name: mean_of_known(values[index]) for name, values in rows.items()}
+            means = {name: mean_of_known(values[index]) for name, values in rows.items()}
+            ranking = Estimate(means["ranking"], "share")
+            return {**means, "ranking": ranking, "top": share_of(rows["top"][index])}
 
         return compute

@@ -10,6 +10,7 @@ import numpy as np
 
 from t2v_eval.evaluation.benchmark import Item, Scores
 from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.intervals import Estimate
 
 
 def with_means(
@@ -70,10 +71,12 @@ def with_means(
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """Return the mean of the values that are not NaN; NaN without any.
+    """Return the mean of the values that are not NaN; NaN without any. One of shares is a share.
 
     >>> mean_of([0.5, math.nan, 1.0])
     0.75
     """
     defined = [value for value in values if not math.isnan(value)]
-    return sum(defined) / len(defined) if defined else math.nan
+    mean = sum(defined) / len(defined) if defined else math.nan
+    shares = [isinstance(value, Estimate) and value.kind == "share" for value in values]
+    return Estimate(mean, "share") if shares and all(shares) else mean

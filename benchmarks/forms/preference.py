@@ -17,6 +17,7 @@ from typing_extensions import override
 from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.intervals import Estimate, share_of
 from t2v_eval.stats.ranking import preference_rows
 from t2v_eval.utils.arrays import mean_of_known
 
@@ -64,8 +65,8 @@ class RankingForm(Benchmark):
         def compute(index: IntArray) -> Mapping[str, float]:
             right, untied, _ = counts[index].sum(axis=0)
             return {
-                "accuracy": float(right / untied) if untied else math.nan,
-                "ranking": mean_of_known(ranking[index]),
+                "accuracy": Estimate(right / untied if untied else math.nan, "share"),
+                "ranking": Estimate(mean_of_known(ranking[index]), "share"),
             }
 
         return compute
@@ -143,8 +144,8 @@ class PreferenceForm(Benchmark):
 
         def compute(index: IntArray) -> Mapping[str, float]:
             return {
-                "preference": mean_of_known(agree[index]),
-                "accuracy": mean_of_known(right[index]),
+                "preference": share_of(agree[index]),
+                "accuracy": share_of(right[index]),
             }
 
         return compute

@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.intervals import Estimate, share_of
 
 
 class TrueCaptionForm(Benchmark):
@@ -61,12 +62,13 @@ class TrueCaptionForm(Benchmark):
         def compute(index: IntArray) -> Mapping[str, float]:
             chosen, parts = right[index], part[index]
             defined = ~np.isnan(chosen)
-            figures = {"accuracy": float(chosen[defined].mean()) if defined.any() else math.nan}
+            figures: dict[str, float] = {"accuracy": share_of(chosen)}
             if names:
                 chosen, parts = chosen[defined & (parts >= 0)], parts[defined & (parts >= 0)]
                 size = np.bincount(parts, minlength=1)
                 means = (np.bincount(parts, chosen, minlength=1) / np.maximum(size, 1))[size > 0]
-                figures = {"macro": float(means.mean()) if len(means) else math.nan, **figures}
+                macro = float(means.mean()) if len(means) else math.nan
+                figures = {"macro": Estimate(macro, "share"), **figures}
             return figures
 
         return compute

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -14,6 +13,7 @@ from typing_extensions import override
 
 from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
 from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.stats.intervals import share_of
 from t2v_eval.stats.metrics import FloatArray, winoground_correct
 
 
@@ -58,15 +58,7 @@ class WinogroundForm(Benchmark):
         correct = winoground_correct(np.stack(scores)) if len(scores) else np.empty((0, 3))
 
         def compute(index: IntArray) -> Mapping[str, float]:
-            text, image, group = _mean(correct[index])
+            text, image, group = map(share_of, correct[index].T)
             return {"text": text, "image": image, "group": group}
 
         return compute
-
-
-def _mean(rows: FloatArray) -> list[float]:
-    with warnings.catch_warnings():
-        # The mean of no items is NaN, which is reported as such.
-        warnings.simplefilter("ignore", RuntimeWarning)
-        means: list[float] = np.nanmean(rows, axis=0).tolist()
-    return means

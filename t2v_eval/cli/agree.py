@@ -99,8 +99,8 @@ MetricNames = Annotated[
     list[str] | None,
     typer.Option(
         help="Name of a metric; repeat it for several. srcc, krcc and plcc are names of the "
-        "literature on quality; plcc_logistic4, rmse_logistic4 and ..._logistic5 follow a fit. "
-        "Default: all but these.",
+        "literature on quality; plcc_logistic4, rmse_logistic4 and ..._logistic5 follow a fit; "
+        "acc23_cv is acc23 with a threshold of other rows. Default: all but these.",
         metavar="NAME",
     ),
 ]

@@ -20,6 +20,7 @@ from t2v_eval.registry import BenchmarkCard
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Statistic
+from t2v_eval.stats.intervals import of_clusters
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.paired import mean_ranks, standardize
 from t2v_eval.utils.arguments import check_path
@@ -77,13 +78,15 @@ def units_of(items: Sequence[Item]) -> list[IntArray]:
 def resample_units(statistic: Statistic, units: Sequence[IntArray]) -> Statistic:
     """Turn a statistic of item indices into one of unit indices.
 
+    Intervals of shares and of statistics of pairs are then those of clusters.
+
     >>> number_of_items = resample_units(lambda index: {"n": len(index)}, [np.array([0, 2])])
     >>> number_of_items(np.array([0, 0]))
     {'n': 4}
     """
     if all(len(members) == 1 and members[0] == n for n, members in enumerate(units)):
         return statistic
-    return lambda index: statistic(np.concatenate([units[n] for n in index]))
+    return lambda index: of_clusters(statistic(np.concatenate([units[n] for n in index])))
 
 
 def indices_with_tag(items: Sequence[Item], tag: str) -> list[int]:

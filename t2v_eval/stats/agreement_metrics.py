@@ -17,6 +17,7 @@ import numpy as np
 from t2v_eval.errors import InputError
 from t2v_eval.stats import metrics
 from t2v_eval.stats import resampled_metrics as resampled
+from t2v_eval.stats.intervals import Kind
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.pairwise import Pairs
 from t2v_eval.stats.resampled_metrics import Resample, SortedSample
@@ -40,6 +41,7 @@ class AgreementMetric:
         resampled: a fast version for resamples; without one, `compute` gets the copies of items.
         by_order: whether it depends on the order of scores alone, so that a paired test exchanges
             ranks (`stats.paired`).
+        interval: the kind of its confidence interval (`stats.intervals`).
 
     >>> def share_above(scores, human):
     ...     return float(np.mean(scores > human))
@@ -57,6 +59,7 @@ class AgreementMetric:
     rows: Callable[[FloatArray, FloatArray], FloatArray] | None = None
     resampled: Callable[[Resample], float] | None = None
     by_order: bool = False
+    interval: Kind = "percentile"
 
     def per_row(self, scores: FloatArray, human: FloatArray) -> FloatArray:
         """Compute the metric of each row alone, NaN where it is undefined.
@@ -106,6 +109,7 @@ METRICS: dict[str, AgreementMetric] = {
             "Pearson correlation with the ratings, -1 to 1",
             rows=metrics.pearson_rows,
             resampled=resampled.pearson,
+            interval="correlation",
         ),
         AgreementMetric(
             "spearman",
@@ -114,6 +118,7 @@ METRICS: dict[str, AgreementMetric] = {
             by_order=True,
             rows=metrics.spearman_rows,
             resampled=resampled.spearman,
+            interval="correlation",
         ),
         AgreementMetric(
             "tau_b",
@@ -124,6 +129,7 @@ METRICS: dict[str, AgreementMetric] = {
             by_order=True,
             rows=lambda s, h: metrics.kendall_rows(s, h, "b"),
             resampled=resampled.kendall_tau_b,
+            interval="pairs",
         ),
         AgreementMetric(
             "tau_c",
@@ -133,14 +139,17 @@ METRICS: dict[str, AgreementMetric] = {
             by_order=True,
             rows=lambda s, h: metrics.kendall_rows(s, h, "c"),
             resampled=resampled.kendall_tau_c,
+            interval="pairs",
         ),
         AgreementMetric(
             "acc23",
             _pairwise("calibrated"),
             "pairwise accuracy with tie calibration (Deutsch et al. 2023): the share of all pairs "
-            "that scores order as people do or tie as people do, 0 to 1",
+            "that scores order as people do or tie as people do, 0 to 1; the threshold of ties is "
+            "fitted to the same data",
             averages_rows=True,
             resampled=resampled.accuracy_at_threshold,
+            interval="pairs",
         ),
         AgreementMetric(
             "acc_strict",
@@ -151,6 +160,7 @@ METRICS: dict[str, AgreementMetric] = {
             in_groups=False,
             rows=_strict_rows,
             resampled=resampled.strict_accuracy,
+            interval="pairs",
         ),
         AgreementMetric(
             "acc_ignore",
@@ -160,6 +170,7 @@ METRICS: dict[str, AgreementMetric] = {
             by_order=True,
             rows=_ordered_rows,
             resampled=resampled.untied_accuracy,
+            interval="pairs",
         ),
         AgreementMetric(
             "auroc",

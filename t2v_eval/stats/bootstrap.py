@@ -1,14 +1,15 @@
-"""Confidence intervals by the percentile bootstrap (Efron and Tibshirani 1993, section 13.3).
+"""Confidence intervals by the bootstrap (Efron and Tibshirani 1993).
 
 The resampled unit must be what was sampled independently: a prompt with all its images, not a row
-of a table. All metrics are computed on the same resamples.
+of a table. All metrics are computed on the same resamples. `stats.intervals` turns them into
+limits, which always enclose the value.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,8 +18,10 @@ from numpy.typing import NDArray
 from t2v_eval.errors import InputError
 from t2v_eval.stats import metrics
 from t2v_eval.stats.agreement_metrics import METRICS, AgreementMetric, WeightedAgreement
+from t2v_eval.stats.intervals import Estimate, Kind, limits
 from t2v_eval.stats.metrics import FloatArray, Values
 from t2v_eval.stats.pairwise import Pairs
+from t2v_eval.stats.resampled_metrics import Resample, SortedSample
 from t2v_eval.utils.arrays import mean_of_known
 
 IntArray = NDArray[np.int64]
@@ -26,6 +29,7 @@ Statistic: TypeAlias = Callable[[IntArray], Mapping[str, float]]
 
 # Up to here a resample of acc23 takes about 1 ms; beyond, it keeps the threshold.
 _MAX_RECALIBRATED = 1 << 17
+_PARTS = 5  # of a cross-validation
 
 
 class Interval(NamedTuple):
@@ -59,6 +63,7 @@ class BootstrapSamples:
         value: each metric of the whole sample.
         resampled: each metric of every resample, shape (resamples,); NaN where fewer than two
             units leave nothing to resample.
+        estimates: what the intervals of some metrics depend on; the others have percentile ones.
 
     >>> correct = np.array([1, 0, 1, 1])
     >>> samples = BootstrapSamples.compute(lambda i: {"accuracy": correct[i].mean()}, 4, 100, 0)
@@ -73,6 +78,7 @@ class BootstrapSamples:
     seed: int
     value: Mapping[str, float]
     resampled: Mapping[str, FloatArray]
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
 
     @classmethod
     def compute(cls, statistic: Statistic, n: int, resamples: int, seed: int) -> BootstrapSamples:
@@ -90,7 +96,9 @@ class BootstrapSamples:
         """
         for name, count, minimum in (("n", n, 0), ("resamples", resamples, 1), ("seed", seed, 0)):
             check_count(name, count, minimum)
-        value = {name: float(v) for name, v in statistic(np.arange(n)).items()}
+        values = statistic(np.arange(n))
+        value = {name: float(v) for name, v in values.items()}
+        estimates = {name: v for name, v in values.items() if isinstance(v, Estimate)}
         resampled = np.full((len(value), resamples), np.nan)
         if n >= 2:
             for k, indices in enumerate(_resample_indices(n, resamples, seed)):
@@ -102,27 +110,31 @@ class BootstrapSamples:
                         "for what is undefined"
                     )
                 resampled[:, k] = [sample[name] for name in value]
-        return cls(n, resamples, seed, value, dict(zip(value, resampled, strict=True)))
+        by_name = dict(zip(value, resampled, strict=True))
+        return cls(n, resamples, seed, value, by_name, estimates)
 
     def intervals(self, confidence: float = 0.95) -> dict[str, Interval]:
-        """Return each metric with its percentile interval; see `bootstrap_interval`.
+        """Return each metric with its interval; see `bootstrap_interval`.
 
         Args:
             confidence: the coverage of the interval, between 0 and 1.
         """
-        tail = (1 - confidence) / 2
         intervals = {}
         for name, value in self.value.items():
-            resampled = self.resampled[name]
-            defined = resampled[~np.isnan(resampled)]
-            low = high = math.nan
-            if not math.isnan(value) and 2 * len(defined) >= len(resampled):
-                low, high = (float(q) for q in np.quantile(defined, [tail, 1 - tail]))
+            estimate = self.estimates.get(name, Estimate(value, "percentile"))
+            low, high = limits(
+                value,
+                self.resampled[name],
+                self.n,
+                confidence,
+                kind=estimate.kind,
+                trials=estimate.trials,
+            )
             intervals[name] = Interval(value, low, high)
         return intervals
 
     def difference(self, other: BootstrapSamples) -> BootstrapSamples:
-        """Subtract another scorer's metrics, resample by resample.
+        """Subtract another scorer's metrics, resample by resample; intervals are percentile ones.
 
         Args:
             other: samples of the same units with the same seed.
@@ -150,10 +162,12 @@ def bootstrap_interval(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Compute each metric that `statistic` returns, with its percentile interval.
+    """Compute each metric that `statistic` returns, with its interval.
 
-    Resamples where a metric is NaN do not count for it. The limits are NaN where that leaves fewer
-    than half of the resamples, where the value is NaN, and for fewer than two units.
+    The interval is an expanded percentile one, or that of the kind of `Estimate` that the statistic
+    returns (`stats.intervals`). Resamples where a metric is NaN do not count for it. The limits are
+    NaN where that leaves fewer than half of the resamples, where the value is NaN, and for fewer
+    than two units.
 
     Args:
         statistic: takes n unit indices from 0 to n - 1, repeated as resampled, and returns the
@@ -172,7 +186,7 @@ def bootstrap_interval(
 
     >>> correct = np.array([1, 0, 1, 1, 0, 1, 1, 1])
     >>> bootstrap_interval(lambda i: {"accuracy": correct[i].mean()}, len(correct))
-    {'accuracy': Interval(value=0.75, low=0.5, high=1.0)}
+    {'accuracy': Interval(value=0.75, low=0.375, high=1.0)}
     """
     _check_confidence(confidence)
     return BootstrapSamples.compute(statistic, n, resamples, seed).intervals(confidence)
@@ -211,7 +225,7 @@ def bootstrap_difference(
     >>> def count(correct):
     ...     return lambda i: {"correct": correct[i].sum()}
     >>> bootstrap_difference(count(a), count(b), 6)["correct"]
-    Interval(value=2.0, low=0.0, high=4.0)
+    Interval(value=2.0, low=0.0, high=5.0)
     """
     _check_confidence(confidence)
     a, b = (BootstrapSamples.compute(s, n, resamples, seed) for s in (first, second))
@@ -275,15 +289,29 @@ def _pooled_statistic(s: FloatArray, h: FloatArray, names: tuple[str, ...]) -> S
             threshold = pairs.calibrate()
     weighted = [name for name in names if name != "acc23" or recalibrated is None]
     weighted_metrics = WeightedAgreement(s.ravel(), h.ravel(), weighted, threshold)
+    kinds = _kinds(names, single=width == 1)
 
     def metrics_of(indices: IntArray) -> Mapping[str, float]:
         copies = np.repeat(np.bincount(indices, minlength=units), width).astype(np.float64)
         values = weighted_metrics(copies)
         if recalibrated is not None:
             values["acc23"] = recalibrated(indices)
-        return {name: values[name] for name in names}
+        return {name: Estimate(values[name], kinds[name]) for name in names}
 
     return metrics_of
+
+
+def _kinds(names: Sequence[str], single: bool) -> dict[str, Kind]:
+    """Return the kind of interval of each metric of one sample.
+
+    Args:
+        names: names of `METRICS`.
+        single: whether items are units, and not drawn together as those of a group.
+    """
+    kinds = {name: METRICS[name].interval for name in names}
+    return {
+        name: kind if single or kind != "pairs" else "percentile" for name, kind in kinds.items()
+    }
 
 
 def _row_statistic(
@@ -328,10 +356,9 @@ class _Recalibrated:
         copies = unit_copies[self._unit]
         agree, other = self._agree
         if self._pooled:
-            items = float(copies.sum())
-            pairs = items * (items - 1) / 2
-            # Copies of one item are tied in both.
-            total = float(copies[agree] @ copies[other] + (copies * (copies - 1)).sum() / 2)
+            # Copies of one item are no pair.
+            pairs = float(copies.sum() ** 2 - copies @ copies) / 2
+            total = float(copies[agree] @ copies[other])
             gain = self._gain * copies[self._first] * copies[self._second]
         else:
             pairs = float(unit_copies[self._rows].sum())
@@ -342,6 +369,72 @@ class _Recalibrated:
         if self._ends is not None:
             total += max(0.0, float(np.cumsum(gain)[self._ends].max()))
         return total / pairs
+
+
+class CrossValidated:
+    """Compute pairwise accuracy whose threshold is fitted to other items than it is applied to.
+
+    Items are dealt at random, with a fixed seed, into five parts, or fewer of two items each. The
+    pairs within each part are judged with the threshold of `metrics.pairwise_accuracy` that is best
+    for the pairs of all other items (cross-validation). Resamples keep parts and thresholds.
+
+    Args:
+        scores: shape (items,); NaN is missing.
+        human: ratings, in the same shape.
+
+    >>> accuracy = CrossValidated(np.arange(8.0), np.arange(8.0) // 2)
+    >>> accuracy(np.arange(8)), CrossValidated(np.ones(3), np.ones(3))(np.arange(3))
+    (1.0, nan)
+    """
+
+    def __init__(self, scores: FloatArray, human: FloatArray) -> None:
+        s, h = metrics.as_rows(scores, human)
+        present = np.flatnonzero(~np.isnan(s[0]))
+        self._items = s.shape[1]
+        parts = min(_PARTS, len(present) // 2)
+        part = np.full(self._items, -1)
+        shuffled = np.random.default_rng(0).permutation(present)
+        part[shuffled] = np.arange(len(present)) % max(1, parts)
+        self._parts: list[tuple[IntArray, SortedSample]] = []
+        for k in range(parts if parts > 1 else 0):
+            others, own = (part >= 0) & (part != k), np.flatnonzero(part == k)
+            threshold = Pairs(s[:, others], h[:, others]).calibrate()
+            self._parts.append((own, SortedSample(s[0, own], h[0, own], threshold)))
+
+    def __call__(self, indices: IntArray) -> float:
+        """Return the accuracy over the pairs of a resample within parts; NaN without any.
+
+        Args:
+            indices: of the drawn items, in any number.
+        """
+        copies = np.bincount(indices, minlength=self._items).astype(np.float64)
+        resamples = [Resample(sample, copies[own]) for own, sample in self._parts]
+        pairs = sum(resample.pairs for resample in resamples)
+        right = sum(sum(resample.pair_counts[1]) for resample in resamples)
+        return right / pairs if pairs else math.nan
+
+
+def cross_validated_accuracy(scores: Values, human: Values) -> float:
+    """Compute "acc23_cv": pairwise accuracy with tie calibration by cross-validation.
+
+    `metrics.pairwise_accuracy` fits its threshold to the pairs that it judges, so that it flatters
+    scores a little, those of few items most. See `CrossValidated`.
+
+    Args:
+        scores: shape (items,); None and NaN are missing.
+        human: ratings, in the same shape.
+
+    Returns:
+        From 0 to 1; NaN with fewer than four items.
+
+    Raises:
+        InputError: as `metrics.pairwise_accuracy`.
+
+    >>> cross_validated_accuracy([1, 2, 3, 4, 5, 6, 7, 8], [1, 1, 2, 2, 3, 3, 4, 4])
+    1.0
+    """
+    s, h = metrics.as_rows(scores, human)
+    return CrossValidated(s.ravel(), h.ravel())(np.arange(s.size))
 
 
 def _check_confidence(confidence: float) -> None:

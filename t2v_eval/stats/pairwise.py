@@ -409,15 +409,15 @@ class WeightedPairs:
     def count(self, copies: FloatArray) -> list[tuple[float, float]]:
         """Return for each threshold the pairs that are tied in both, and that are ordered alike.
 
-        Copies of one item are tied in both. Exact up to 2^53 pairs.
+        Copies of one item are no pair. Exact up to 2^53 pairs.
 
         Args:
             copies: shape (items,), how many times the resample holds each item.
         """
         by_rating = copies.take(self._members)
         below = _cumulated(by_rating)
-        same = float(copies @ (copies - 1) / 2) - float(by_rating @ below[1:])
-        tied = [same + float(by_rating @ below.take(upto)) for upto in self._upto]
+        same = float(by_rating @ below[1:])
+        tied = [float(by_rating @ below.take(upto)) - same for upto in self._upto]
         ordered = [0.0] * len(tied)
         for ones, zeros, starts, last, beyond in self._levels:
             if not len(zeros):

@@ -2,8 +2,12 @@
 
 The bootstrap and permutation tests compute the same metrics a thousand times on items that are
 known beforehand. `SortedSample` sorts and searches them once; a `Resample` then costs a few passes
-over the items. The values equal those of `metrics` on the copies written out, up to the order of
+over the items. Where no item is repeated, the values equal those of `metrics` up to the order of
 sums.
+
+Copies of an item are no pair. In the sample every pair is of two different items; copies would be
+tied in scores and ratings, so that resamples would differ from the sample by the share of such
+pairs, 1 / n, and an interval could miss its own value.
 
 To give an agreement metric such a fast version, write a function of a `Resample` here and name it
 in `stats.agreement_metrics`; without one, the plain metric is computed on the copies.
@@ -35,6 +39,7 @@ class SortedSample:
         scores: their scores, scaled to at most 1.
         human: their ratings, scaled to at most 1.
         positive: for each of them, whether its label is 1.
+        classes: the smaller number of distinct values of both sides.
 
     >>> SortedSample(np.array([0.4, np.nan, 0.1]), np.array([2.0, 1.0, 1.0])).items
     array([2, 0])
@@ -50,6 +55,7 @@ class SortedSample:
         self.class_index = self._pairs.rank
         self.scores, self.human = _scaled(self._pairs.x), _scaled(human[self.items])
         self.positive = human[self.items] == 1
+        self.classes = min(len(np.unique(self._pairs.x)), len(np.unique(self.class_index)))
 
     @cached_property
     def weighted_pairs(self) -> WeightedPairs:
@@ -67,7 +73,7 @@ class Resample:
     >>> sample = SortedSample(np.array([0.1, 0.4, 0.3]), np.array([1.0, 2.0, 2.0]))
     >>> resample = Resample(sample, np.array([2.0, 1.0, 0.0]))
     >>> resample.n, resample.pairs, resample.class_counts
-    (3.0, 3.0, array([2., 1.]))
+    (3.0, 2.0, array([2., 1.]))
     """
 
     def __init__(self, sample: SortedSample, copies: FloatArray) -> None:
@@ -87,14 +93,14 @@ class Resample:
 
     @cached_property
     def classes(self) -> int:
-        """Return the smaller number of distinct values of both sides."""
+        """Return the smaller number of distinct values of both sides in the resample."""
         counts = self.score_counts, self.class_counts
         return min(int(np.count_nonzero(side)) for side in counts)
 
-    @property
+    @cached_property
     def pairs(self) -> float:
-        """Return the number of pairs of items."""
-        return self.n * (self.n - 1) / 2
+        """Return the number of pairs of different items."""
+        return float(self.n**2 - self.copies @ self.copies) / 2
 
     @cached_property
     def pair_counts(self) -> list[tuple[float, float]]:
@@ -104,12 +110,12 @@ class Resample:
     @cached_property
     def untied_scores(self) -> float:
         """Return the number of pairs with different scores."""
-        return self.pairs - _tied(self.score_counts)
+        return _untied(self.score_counts)
 
     @cached_property
     def untied_human(self) -> float:
         """Return the number of pairs with different ratings."""
-        return self.pairs - _tied(self.class_counts)
+        return _untied(self.class_counts)
 
     @cached_property
     def positives(self) -> FloatArray:
@@ -163,11 +169,14 @@ def kendall_tau_c(resample: Resample) -> float:
     >>> kendall_tau_c(Resample(sample, np.array([1.0, 1.0, 0.0])))
     1.0
     """
-    classes = resample.classes
-    if classes < 2:
+    if resample.classes < 2:
         return math.nan
-    scale = resample.n**2 * (classes - 1) / classes
-    return 2 * _concordant_minus_discordant(resample) / scale
+    repeats = resample.copies.max() > 1
+    # A resample lacks values that the sample, whose tau-c it estimates, has.
+    classes = resample.sample.classes if repeats else resample.classes
+    # n^2 without repeated items; with them, in the same proportion to the pairs.
+    square = 2 * resample.pairs * resample.n / (resample.n - 1)
+    return 2 * _concordant_minus_discordant(resample) / (square * (classes - 1) / classes)
 
 
 def strict_accuracy(resample: Resample) -> float:
@@ -177,8 +186,7 @@ def strict_accuracy(resample: Resample) -> float:
     >>> strict_accuracy(Resample(sample, np.array([1.0, 1.0, 0.0])))
     1.0
     """
-    tied, alike = resample.pair_counts[0]
-    return (alike + tied) / resample.pairs
+    return sum(resample.pair_counts[0]) / resample.pairs if resample.pairs else math.nan
 
 
 def untied_accuracy(resample: Resample) -> float:
@@ -199,7 +207,7 @@ def accuracy_at_threshold(resample: Resample) -> float:
     >>> accuracy_at_threshold(Resample(sample, np.array([1.0, 1.0, 1.0])))
     1.0
     """
-    return sum(resample.pair_counts[1]) / resample.pairs
+    return sum(resample.pair_counts[1]) / resample.pairs if resample.pairs else math.nan
 
 
 def auroc(resample: Resample) -> float:
@@ -245,9 +253,9 @@ def _counts(key: IntArray, copies: FloatArray) -> FloatArray:
     return counts
 
 
-def _tied(counts: FloatArray) -> float:
-    """Return the number of pairs of items with one value, from the number of items of each."""
-    return float(counts @ (counts - 1)) / 2
+def _untied(counts: FloatArray) -> float:
+    """Return the number of pairs of items with two values, from the number of items of each."""
+    return float(counts.sum() ** 2 - counts @ counts) / 2
 
 
 def _ranks(counts: FloatArray) -> FloatArray:

@@ -35,6 +35,9 @@ FITTED: dict[str, Callable[[FloatArray, FloatArray], float]] = {
 }
 """Metrics after a logistic fit, which are reported only when they are named."""
 
+CROSS_VALIDATED = "acc23_cv"
+"""acc23 with thresholds of other rows, which is reported only when it is named."""
+
 OF_SYSTEMS = ("pearson", "spearman", "tau_b", "acc_ignore")
 """Metrics of a handful of generators; the others need more rows than there are generators."""
 
@@ -57,6 +60,8 @@ _PLAIN = {
     "accuracy": "the share of rows whose score equals the rating, 0 to 1",
     "ks": "the Kolmogorov-Smirnov statistic between the scores of two nodes, the mean over the "
     "pairs of nodes that people rate differently (T2IScoreScore), 0 to 1",
+    CROSS_VALIDATED: "pairwise accuracy with tie calibration whose threshold is fitted to other "
+    "rows (five-fold cross-validation), 0 to 1",
     "plcc": "Pearson correlation with the ratings, without a fit, -1 to 1",
     "srcc": "Spearman rank correlation with the ratings, -1 to 1",
     "krcc": "Kendall's tau-b with the ratings, -1 to 1",
@@ -140,10 +145,11 @@ def metric_names(scores: FloatArray, ratings: FloatArray, asked: Sequence[str] =
     if labelled and _is_binary(scores):
         names.append("accuracy")
     for name in asked:
-        known = [*METRICS, *ALIASES, *FITTED, "accuracy"]
+        asked_for = [*FITTED, CROSS_VALIDATED]
+        known = [*METRICS, *ALIASES, *asked_for, "accuracy"]
         if name not in known:
             raise InputError(f"`metrics={name!r}`: no metric is called so: use {', '.join(known)}")
-        if name not in FITTED and ALIASES.get(name, name) not in names:
+        if name not in asked_for and ALIASES.get(name, name) not in names:
             raise InputError(f"`metrics={name!r}` needs ratings that are labels, 0 and 1")
     if asked and all(name.startswith("rmse") for name in asked):
         raise InputError(

@@ -10,6 +10,7 @@ import numpy as np
 
 from t2v_eval.evaluation.rated.names import (
     ALIASES,
+    CROSS_VALIDATED,
     FITTED,
     OF_SYSTEMS,
     PER_GROUP,
@@ -20,7 +21,8 @@ from t2v_eval.evaluation.rated.names import (
 from t2v_eval.evaluation.rated.observations import Averaging, Members, Observations
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.averages import Average, average
-from t2v_eval.stats.bootstrap import IntArray, Statistic, agreement_statistic
+from t2v_eval.stats.bootstrap import CrossValidated, IntArray, Statistic, agreement_statistic
+from t2v_eval.stats.intervals import Estimate, of_clusters, share_of
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.paired import is_by_order
 from t2v_eval.stats.pairwise import Pairs
@@ -76,14 +78,18 @@ def _pooled(observed: Observations, names: Sequence[str], averaging: Averaging) 
     agreement_of = _exchanging(observed, list(dict.fromkeys(known.values())))
     shares = {name: right for name, right in _right(s, h).items() if name in names}
     fitted, values_of = [name for name in names if name in FITTED], observed.exchanged(False)
+    validated = CrossValidated(values_of, h) if CROSS_VALIDATED in names else None
 
     def compute(index: IntArray) -> Mapping[str, float]:
         rows = members.of(index)
         values = agreement_of(rows)
         figures = {name: values[metric] for name, metric in known.items()}
-        figures |= {name: mean_of_known(right[rows]) for name, right in shares.items()}
+        figures |= {name: share_of(right[rows]) for name, right in shares.items()}
         figures |= {name: FITTED[name](values_of[rows], h[rows]) for name in fitted}
-        return {name: figures[name] for name in names if name in figures}
+        if validated is not None:
+            figures[CROSS_VALIDATED] = Estimate(validated(rows), "pairs")
+        figures = {name: figures[name] for name in names if name in figures}
+        return of_clusters(figures) if members.size.max(initial=0) > 1 else figures
 
     return compute
 
@@ -130,12 +136,14 @@ def _of_classes(observed: Observations, names: Sequence[str], averaging: Averagi
         rows = members.of(index)
         rows = rows[rated[rows] >= 0]
         shares = [right[rows[rated[rows] == number]] for number in range(observed.classes)]
+        balanced = mean_of_known(np.array([mean_of_known(part) for part in shares]))
         values = {
-            "accuracy": mean_of_known(right[rows]),
-            "balanced_accuracy": mean_of_known(np.array([mean_of_known(part) for part in shares])),
+            "accuracy": share_of(right[rows]),
+            "balanced_accuracy": Estimate(balanced, "share"),
             "auroc_macro": mean_of_known(np.array([area(rows)["auroc"] for area in areas])),
         }
-        return {name: values[name] for name in names}
+        chosen = {name: values[name] for name in names}
+        return of_clusters(chosen) if members.size.max(initial=0) > 1 else chosen
 
     return compute
 

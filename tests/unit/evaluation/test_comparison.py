@@ -95,12 +95,14 @@ class Refuses(Knows):
 
 
 def resampled(values, n, resamples):
-    """2.5 % and 97.5 % of means over drawn items; `values` has those of items to be counted."""
+    """Limits of means over drawn items; `values` has those of items to be counted."""
     rng = np.random.default_rng(0)
     draws = [rng.integers(0, n, n).tolist() for _ in range(resamples)]
     samples = [[values[k] for k in sample if k in values] for sample in draws]
     means = [np.mean(sample) for sample in samples if sample]
-    return pytest.approx(np.quantile(means, [0.025, 0.975]).tolist())
+    # Hesterberg 2015, section 3.3
+    level = stats.norm.cdf(stats.t.ppf(0.025, n - 1) * np.sqrt(n / (n - 1)))
+    return pytest.approx(np.quantile(means, [level, 1 - level]).tolist())
 
 
 def test_scores_that_one_lacks_count_for_neither():

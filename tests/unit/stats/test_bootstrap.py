@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.resamples import OF_PAIRS, of_resample
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats import bootstrap, metrics
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import (
     BootstrapSamples,
+    CrossValidated,
     agreement_statistic,
     bootstrap_difference,
     bootstrap_interval,
+    cross_validated_accuracy,
 )
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -139,6 +142,11 @@ def test_agreement_statistic_recomputes_the_metrics(
         expected = {name: metric.compute(s, h) for name, metric in METRICS.items()}
         if held:
             expected["acc23"] = metrics.pairwise_accuracy(s, h, threshold=fitted).value
+        if shape != "groups":
+            copies = np.bincount(indices, minlength=len(scores)).repeat(scores[0].size)
+            sides = scores.ravel(), human.ravel(), copies
+            threshold = fitted if held else None
+            expected |= {name: of_resample(name, *sides, threshold) for name in OF_PAIRS}
         assert statistic(indices) == pytest.approx(expected, abs=1e-12)
 
 
@@ -189,3 +197,40 @@ def test_draws_of_other_samples_are_not_subtracted() -> None:
             kept.difference(BootstrapSamples.compute(mean_of(values), n, resamples, seed))
     with pytest.raises(InputError, match="`resamples=0`: pass a whole number"):
         BootstrapSamples.compute(mean_of(values), 6, 0, 0)
+
+
+def test_cross_validation_judges_with_thresholds_of_other_items() -> None:
+    rng = np.random.default_rng(12)
+    human = rng.integers(1, 5, 23).astype(float)
+    scores = human + rng.normal(size=23)
+    scores[4] = np.nan
+    parts = CrossValidated(scores, human)._parts
+    items = np.concatenate([own for own, _ in parts])
+    assert sorted(items) == [n for n in range(23) if n != 4] and len(parts) == 5
+    right = pairs = 0.0
+    for own, _ in parts:
+        others = np.setdiff1d(items, own)
+        fitted = metrics.pairwise_accuracy(scores[others], human[others]).threshold
+        judged = metrics.pairwise_accuracy(scores[own], human[own], threshold=fitted).value
+        size = len(own) * (len(own) - 1) / 2
+        right, pairs = right + judged * size, pairs + size
+    assert cross_validated_accuracy(scores, human) == pytest.approx(right / pairs)
+    # A resample that holds every item twice has the same pairs, and none of copies.
+    assert CrossValidated(scores, human)(np.tile(np.arange(23), 2)) == pytest.approx(right / pairs)
+    assert math.isnan(cross_validated_accuracy([1, 2, 3], [1, 2, 3]))
+
+
+def test_fitted_thresholds_flatter_and_cross_validated_ones_do_not() -> None:
+    rng = np.random.default_rng(13)
+    fitted, validated, other = [], [], []
+    for _ in range(150):
+        human = rng.integers(1, 4, 120).astype(float)
+        scores = human + 2 * rng.normal(size=120)
+        few = metrics.pairwise_accuracy(scores[:20], human[:20])
+        fitted.append(few.value)
+        validated.append(cross_validated_accuracy(scores[:20], human[:20]))
+        unseen = metrics.pairwise_accuracy(scores[20:], human[20:], threshold=few.threshold)
+        other.append(unseen.value)
+    error = np.std(np.subtract(validated, other)) / np.sqrt(150)
+    assert np.mean(fitted) - np.mean(other) > 3 * error, "few items fit their own noise"
+    assert abs(np.mean(validated) - np.mean(other)) < 3 * error

@@ -9,8 +9,8 @@ on the same data. Two curves are in use, and give different figures:
 | 4 | b2 + (b1 - b2) / (1 + exp(-(x - b3) / abs(b4))) | VQEG 2000, final report of phase I |
 | 5 | b1 (1/2 - 1 / (1 + exp(b2 (x - b3)))) + b4 x + b5 | Sheikh, Sabir and Bovik 2006, eq. 1 |
 
-Both are fitted by `scipy.optimize.curve_fit` to standardised scores and ratings, from a rising and
-a falling curve; the better fit counts.
+Both are fitted by `scipy.optimize.curve_fit` to standardised scores and ratings, from rising and
+falling curves; the best fit counts.
 """
 
 from __future__ import annotations
@@ -132,7 +132,11 @@ def _best_fit(x: FloatArray, y: FloatArray, parameters: Parameters) -> FloatArra
 
 
 _STARTS_OF_FOUR = ((2.0, -2.0, 0.0, 1.0), (-2.0, 2.0, 0.0, 1.0))
-_STARTS_OF_FIVE = ((2.0, 1.0, 0.0, 0.0, 0.0), (-2.0, 1.0, 0.0, 0.0, 0.0), (0.5, 1.0, 0.0, 0.5, 0.0))
+_STARTS_OF_FIVE = tuple(
+    (height, slope, 0.0, line, 0.0)
+    for slope in (1.0, 6.0)
+    for height, line in ((2.0, 0.0), (-2.0, 0.0), (0.5, 0.5), (-0.5, -0.5))
+)
 
 
 def _four(x: FloatArray, b1: float, b2: float, b3: float, b4: float) -> FloatArray:

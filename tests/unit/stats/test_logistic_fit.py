@@ -58,6 +58,17 @@ def test_no_curve_of_a_global_search_is_better(curve, parameters):
     assert plcc_after_fit(x, human, parameters) > stats.pearsonr(x, human).statistic
 
 
+@pytest.mark.parametrize(
+    ("seed", "parameters", "least"),  # the errors that scipy's differential_evolution reaches
+    [(24, 4, 0.8527), (28, 4, 0.88649), (90, 4, 1.02967), (60, 5, 0.64469)],
+)
+def test_the_best_of_several_local_fits_counts(seed, parameters, least):
+    rng = np.random.default_rng(seed)
+    x = np.round(rng.normal(size=12), 1)
+    human = np.round(np.clip(3 + 0.3 * stats.zscore(x) + rng.normal(0, 1, 12), 1, 5))
+    assert rmse_after_fit(x, human, parameters) <= least * (1 + 1e-4)
+
+
 def test_the_scale_of_scores_does_not_matter():
     rng = np.random.default_rng(2)
     x = rng.normal(size=40)

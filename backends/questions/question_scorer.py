@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from typing_extensions import override
 
-import t2v_eval
+from t2v_eval.api import load
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.questions.answers import MATCHES, YES_NO, answer_value, normalise
@@ -120,6 +120,7 @@ class QuestionScorer(Scorer):
         InputError: an option that there is not, an answer template, a scorer that answers no
             questions, or an expected answer that it cannot score (`TemplateError`).
 
+    >>> import t2v_eval
     >>> questions = Questions([Question("1", "1", "a red cube", "Is the cube red?")])
     >>> vlm = t2v_eval.load("tiny-clip-flant5", device="cpu")
     >>> QuestionScorer(vlm, questions, rule="dsg").template.question
@@ -422,7 +423,7 @@ def load_question_scorer(
         name: of_vlm[name] for name in ("image_mode", "on_error", "allow_urls") if name in of_vlm
     }
     if isinstance(vlm, str):
-        vlm = t2v_eval.load(vlm, **of_vlm)
+        vlm = load(vlm, **of_vlm)
     elif others := of_vlm.keys() - shared.keys():
         raise InputError(
             f"`{min(others)}=` is an option of a scorer that is named; `vlm=` is loaded"
@@ -441,3 +442,15 @@ def load_question_scorer(
         store=store,
         **shared,
     )
+
+
+def takes_option(option: str, **_: Any) -> bool:
+    """Return whether an option may be given: those of the scorer that answers are not known here.
+
+    >>> takes_option("share")
+    True
+    """
+    return True
+
+
+load_question_scorer.takes = takes_option  # type: ignore[attr-defined]

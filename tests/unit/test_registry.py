@@ -279,7 +279,9 @@ def test_the_classes_of_all_our_cards_are_seen(registry):
     """So that an unknown key of any is told."""
     for card in registry.cards.values():
         if card.file is not None:
-            assert accepted(source_of(card.file, card.module), card.entry) is not None, card.name
+            known = accepted(source_of(card.file, card.module), card.entry)
+            # An entry whose options are those of another scorer is asked; see `api._takes`.
+            assert known is not None or hasattr(registry.entry(card), "takes"), card.name
 
 
 def test_cards_follow_a_version_by_the_template_that_they_ask():

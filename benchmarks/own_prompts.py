@@ -209,6 +209,7 @@ def open_file(
         read_rows(path)  # raises where no row has columns, as in a list of texts
         raise TableError(_neither(path, names, bool(images)))
     if not of_rows:
+        card = replace(card, summary="prompts of your own")
         return OwnPrompts(file=file, images=images, card=card, **options)
     if images:
         prompts = "prompt" if "prompt" in names else "text"

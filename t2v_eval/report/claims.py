@@ -54,8 +54,7 @@ class _Gap(NamedTuple):
         """Return the names with the higher first, and its lead."""
         if not self.interval.value < 0:
             return self.first, self.second, self.interval
-        value, low, high = self.interval
-        return self.second, self.first, Interval(-value, -high, -low)
+        return self.second, self.first, self.interval.reversed()
 
 
 def claims(section: Section, style: Style = CONSOLE) -> list[Claim]:
@@ -141,7 +140,7 @@ class _Writer:
         for label, run in self.section.scorers:
             gaps = _gaps_of_generators(run)
             basis = tuple(matched_people(run.scorer.verdicts)) or (
-                f"How often verdicts of {label} match people's is not known.",
+                f"{label} is an automatic scorer; how often it agrees with people is not known.",
             )
             yield from self._people(label, run.people)
             for gap in gaps if len(gaps) < 2 else ():
@@ -204,20 +203,21 @@ class _Writer:
             higher, lower, lead = gap.ahead()
             text = f"People would rate {higher} {self._interval(lead)} points higher than {lower}"
             return Claim(f"{text}, {self._p(gap.test)}, {source}.", True, basis)
-        text = f"Which of {gap.first} and {gap.second} people would rate higher cannot be told"
-        return Claim(f"{text} {source}: {self._lead(gap.interval, gap.test)}.", False, basis)
+        higher, lower, lead = gap.ahead()
+        text = f"Which of {higher} and {lower} people would rate higher cannot be told {source}"
+        return Claim(f"{text}: {self._difference(lead, gap.test)}.", False, basis)
 
     def _two_generators(self, label: str, gap: _Gap, basis: tuple[str, ...]) -> Claim:
         where = f"on {label} over {_count(gap.shared, 'prompt')}"
         if math.isnan(gap.test.p_holm) or not gap.shared:
             text = f"{gap.first} and {gap.second} cannot be compared on {label}"
             return Claim(f"{text}: no prompt has scores of both.", False, basis)
+        higher, lower, lead = gap.ahead()
         if gap.test.significant:
-            higher, lower, lead = gap.ahead()
             text = f"{higher} scores higher than {lower} {where}: {self._lead(lead, gap.test)}."
             return Claim(text, True, basis)
-        text = f"{gap.first} and {gap.second} cannot be told apart {where}"
-        return Claim(f"{text}: {self._unsure_lead(gap)}{_too_few(gap)}.", False, basis)
+        text = f"{higher} and {lower} cannot be told apart {where}"
+        return Claim(f"{text}: {self._difference(lead, gap.test)}{_too_few(gap)}.", False, basis)
 
     def _several_generators(
         self, label: str, run: Run, gaps: Sequence[_Gap], basis: tuple[str, ...]
@@ -296,13 +296,12 @@ class _Writer:
         self, gap: _Gap, values: Mapping[str, Interval], headline: str, over: str
     ) -> Claim:
         higher, lower, lead = gap.ahead()
+        numbers = " and ".join(self.style.number(values[n].value) for n in (higher, lower))
         if gap.test.significant:
-            numbers = " and ".join(self.style.number(values[n].value) for n in (higher, lower))
             text = f"{higher} reaches a higher {headline} than {lower} {over} ({numbers}): "
             return Claim(f"{text}{self._lead(lead, gap.test)}.", True)
-        numbers = " and ".join(self.style.number(values[n].value) for n in gap[:2])
-        text = f"{gap.first} and {gap.second} cannot be told apart on {headline} {over}"
-        return Claim(f"{text} ({numbers}): {self._unsure_lead(gap)}{_too_few(gap)}.", False)
+        text = f"{higher} and {lower} cannot be told apart on {headline} {over} ({numbers})"
+        return Claim(f"{text}: {self._difference(lead, gap.test)}{_too_few(gap)}.", False)
 
     def _ranked(self, start: str, top: str, gaps: Sequence[_Gap], basis: tuple[str, ...]) -> Claim:
         """Say of whom the top differs significantly, and of whom it does not."""
@@ -323,19 +322,18 @@ class _Writer:
             parts.append(f"it cannot be told apart from {_listed(apart)}")
         return Claim(f"{start}{'; '.join(parts)}.", bool(below), basis)
 
-    def _unsure_lead(self, gap: _Gap) -> str:
-        """Say whose the lead is, as the sentence names no higher one."""
-        higher, _, lead = gap.ahead()
-        return self._lead(lead, gap.test, f" for {higher}" if lead.value else "")
+    def _difference(self, interval: Interval, test: PValue) -> str:
+        """Return a lead that may be chance, of the name that the sentence has first."""
+        return f"difference {self._lead(interval, test)}"
 
-    def _lead(self, interval: Interval, test: PValue, of: str = "") -> str:
+    def _lead(self, interval: Interval, test: PValue) -> str:
         digits = _digits(interval)
         value = self.style.number(interval.value, digits, sign="+")
         limits = ""
         if not math.isnan(interval.low):
             low, high = (self.style.number(x, digits) for x in interval[1:])
             limits = f" [{low},{self.style.space}{high}]"
-        return f"{value}{limits}{of}, {self._p(test)}"
+        return f"{value}{limits}, {self._p(test)}"
 
     def _p(self, test: PValue) -> str:
         p, space = self.style.p_value(test.p_holm), self.style.space
@@ -372,7 +370,9 @@ def _wins(run: Run, gap: _Gap) -> Iterator[str]:
             [(above, gap.first), (below, gap.second)], key=lambda pair: -pair[0]
         )
         prompts = _count(len(values), "prompt")
-        yield f"{first} scores higher on {more} of {prompts}, {second} on {fewer}."
+        equal = len(values) - more - fewer
+        ties = f"; on {equal} both score the same" if equal else ""
+        yield f"{first} scores higher on {more} of {prompts}, {second} on {fewer}{ties}."
 
 
 def _noise(run: Run, gap: _Gap) -> Iterator[str]:

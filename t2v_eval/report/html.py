@@ -104,7 +104,7 @@ def render(
                 _section(
                     [scorers[n] for n in indices],
                     [scorers[n] for n in same_items],
-                    [one for one in painted if one["label"] in part.generators],
+                    [entry for entry in painted if entry["label"] in part.generators],
                     part,
                     browser.data(album, _frequent_tags(part.first)),
                     browser.labels,
@@ -145,10 +145,10 @@ def _album(browsers: Sequence[ItemBrowser], pixels: int) -> Album:
     turns = zip_longest(*(browser.images() for browser in browsers))
     # A row of a table without images has an empty one.
     images = [
-        one
+        image
         for turn in turns
-        for one in turn
-        if not (one is None or (isinstance(one, str) and one == NO_IMAGE))
+        for image in turn
+        if not (image is None or (isinstance(image, str) and image == NO_IMAGE))
     ]
     return Album(images, pixels)
 
@@ -249,7 +249,7 @@ def _headings(section: Mapping[str, Any]) -> dict[str, str]:
 def _by_mean(generators: Series, run: Run) -> list[Mapping[str, Any]]:
     """Return the generators from the highest mean score to the lowest."""
     missing = Interval(math.nan, math.nan, math.nan)
-    return sorted(generators, key=lambda one: _order(run.metrics.get(one["label"], missing)))
+    return sorted(generators, key=lambda entry: _order(run.metrics.get(entry["label"], missing)))
 
 
 def _contrasts(scorers: Series, tags: Sequence[str]) -> list[Mapping[str, Any]]:
@@ -295,11 +295,11 @@ def _charts_of(scorers: Series, generators: Series, tags: Sequence[str]) -> dict
     """Return the charts of all items and of the tags: of generators, or else of scorers."""
     if len(generators) < 2:
         return {"summary_charts": [], "charts": _charts(scorers, tags), "legend": scorers}
-    panels, zero = _generator_panels(scorers, generators, tags)
     first: Run = scorers[0]["run"]
-    draw = functools.partial(
-        forest, colours=[one["colour"] for one in generators], whole_scale=False
-    )
+    generators = _by_mean(generators, first)
+    panels, zero = _generator_panels(scorers, generators, tags)
+    colours = [generator["colour"] for generator in generators]
+    draw = functools.partial(forest, colours=colours, whole_scale=False)
     return {
         # One panel a chart, so that they stand below each other on a phone.
         "summary_charts": [
@@ -314,16 +314,25 @@ def _charts_of(scorers: Series, generators: Series, tags: Sequence[str]) -> dict
 def _generator_panels(
     scorers: Series, generators: Series, tags: Sequence[str]
 ) -> tuple[dict[str, list[list[Interval]]], dict[str, float]]:
-    """Return by panel the means of all generators and, of two, their difference; its zero too."""
+    """Return by panel the means of all generators and, of two, their difference; its zero too.
+
+    The difference is the first generator minus the second, as the first sentence says it.
+    """
     panels, zero = {}, {}
     for scorer in scorers[:MAX_SCATTERED]:
         run, label = scorer["run"], scorer["label"]
-        if len(run.contrasts) == 1:
-            first, second = run.contrasts[0]
+        if len(run.contrasts) == 1 and len(generators) == 2:
+            first, second = (generator["label"] for generator in generators)
             panel = f"{first} − {second} by {label}"
-            panels[panel] = [_column(run, f"{first} - {second}", tags)]
+            if (first, second) in run.contrasts:
+                panels[panel] = [_column(run, f"{first} - {second}", tags)]
+            else:
+                column = _column(run, f"{second} - {first}", tags)
+                panels[panel] = [[interval.reversed() for interval in column]]
             zero[panel] = 0.0
-        panels[f"mean by {label}"] = [_column(run, one["label"], tags) for one in generators]
+        panels[f"mean by {label}"] = [
+            _column(run, generator["label"], tags) for generator in generators
+        ]
     return panels, zero
 
 

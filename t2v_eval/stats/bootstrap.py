@@ -48,6 +48,14 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def reversed(self) -> Interval:
+        """Return the interval of the difference in the other direction.
+
+        >>> Interval(0.5, 0.25, 1.0).reversed()
+        Interval(value=-0.5, low=-1.0, high=-0.25)
+        """
+        return Interval(-self.value, -self.high, -self.low)
+
 
 @dataclass(frozen=True, slots=True)
 class BootstrapSamples:

@@ -116,8 +116,8 @@ def render_index(reports: Sequence[Path], page: str | Path) -> tuple[str, list[s
     >>> try:
     ...     render_index([Path("none/report.json")], "index.html")
     ... except InputError as error:
-    ...     print(str(error)[:52])
-    no report can be read: none/report.json cannot be re
+    ...     print(error)
+    no report can be read: none/report.json: no such folder or report.json
     """
     entries: list[Entry] = []
     left_out: list[str] = []

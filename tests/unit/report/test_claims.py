@@ -64,14 +64,15 @@ def test_the_generator_with_the_higher_scores_comes_first(tmp_path):
     folders = folders_of(tmp_path, 40, sdxl=lambda k: 50 + k, flux=lambda k: 101 + k + k % 3)
     (text,) = texts_of(of_folders(folders, 40))
     # 51 + (0, 1, 2 in turn) of 255: (51 + 39 / 40) / 255; every prompt has the same sign.
-    assert text.startswith("flux scores higher than sdxl on bright over 40 prompts: +0.2038 [0.20")
+    assert text.startswith("flux scores higher than sdxl on bright over 40 prompts: +0.204 [0.20")
     assert text.endswith("], p < 0.001.") and "better" not in text
 
 
 def test_generators_that_do_not_differ_cannot_be_told_apart(tmp_path):
     folders = folders_of(tmp_path, 20, one=lambda k: 100, other=lambda k: 90 + 20 * (k % 2))
     (text,) = texts_of(of_folders(folders, 20))
-    assert text.startswith("one and other cannot be told apart on bright over 20 prompts: +0.000 [")
+    assert text.startswith("one and other cannot be told apart on bright over 20 prompts: difference ")
+    assert ": difference +0.000 [" in text
     assert text.endswith("p = 1.000.")
 
 
@@ -79,8 +80,17 @@ def test_few_prompts_cannot_show_a_difference_and_the_sentence_says_so(tmp_path)
     folders = folders_of(tmp_path, 5, other=lambda k: 90, one=lambda k: 100)
     (text,) = texts_of(of_folders(folders, 5))
     assert "cannot be told apart" in text and "p = 0.062" in text
-    assert ": +0.039 [" in text and "] for one, p" in text, "the sentence says whose the lead is"
+    assert text.startswith("one and other "), "the higher mean comes first, as in the difference"
+    assert ": difference +0.039 [" in text
     assert text.endswith("; so few cannot show a difference.")
+
+
+def test_prompts_with_equal_scores_are_counted(tmp_path):
+    folders = folders_of(tmp_path, 9, one=lambda k: 100 + 9 * (k < 4), other=lambda k: 100)
+    report = of_folders(folders, 9)
+    (section,) = sections(report.runs, report.labels, report.differences)
+    counts = "one scores higher on 4 of 9 prompts, other on 0; on 5 both score the same."
+    assert counts in claims(section)[0].basis
 
 
 def test_several_generators_are_ranked(tmp_path):
@@ -130,8 +140,8 @@ def test_scorers_are_compared_by_the_headline():
     assert text.startswith(start) and text.endswith(", p\u00a0<\u00a00.001.")
     few = compare([Guesses(), Knows()], [Toys(n=12)], resamples=200)
     (text,) = texts_of(few)
-    assert text.startswith("Guesses and Knows cannot be told apart on right over 12 items (0.667 ")
-    assert "+0.333 [" in text and "] for Knows, p" in text, "1.000 - 0.667"
+    assert text.startswith("Knows and Guesses cannot be told apart on right over 12 items (1.000 ")
+    assert ": difference +0.333 [" in text, "1.000 - 0.667"
 
 
 def test_several_scorers_are_ranked():

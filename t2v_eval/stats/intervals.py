@@ -55,6 +55,10 @@ class Estimate(float):
         estimate.kind, estimate.trials = kind, trials
         return estimate
 
+    def __getnewargs__(self) -> tuple[float, Kind, int]:  # type: ignore[override]
+        """Return the arguments that a copy or a pickle is made with."""
+        return float(self), self.kind, self.trials
+
 
 def of_clusters(values: Mapping[str, float]) -> dict[str, float]:
     """Return values whose units are clusters of what was a unit of its own.

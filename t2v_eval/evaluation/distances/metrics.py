@@ -280,7 +280,8 @@ def _mind(pair: Pair, projections: int = 1000, draws: MindDraws = "all-rows") ->
         side if len(side) == n else side[torch.randperm(len(side), generator=generator)[:n].numpy()]
         for side in (reference, images)
     ]
-    drawn = torch.randn(projections, images.shape[1], generator=generator).double().numpy()
+    size = projections, images.shape[1]
+    drawn = torch.randn(size, generator=generator, dtype=torch.float32).double().numpy()
     drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
     return _no_interval(mind(sides[0], sides[1], drawn))
 

@@ -20,6 +20,7 @@ from t2v_eval.backends.clip.open_clip_internals import apply_transform
 from t2v_eval.backends.common.images import STD
 from t2v_eval.errors import InputError, T2VWarning, UnsupportedError
 from t2v_eval.registry import models
+from t2v_eval.store import Store
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "differentiable.md"
 ROW = re.compile(r"^\| (.+?) \| (\d[\d.e+-]*) \| (\d[\d.e+-]*) \|", re.MULTILINE)
@@ -161,10 +162,13 @@ def test_shapes_dtypes_templates_and_texts(small):
     torch.testing.assert_close(rating, small.load("laion-aesthetic").score_tensor(pixels, "any"))
 
 
-class Untouched:
+class Untouched(Store):
     """A store that must not be asked."""
 
-    def __getattr__(self, name: str):
+    def __init__(self) -> None:
+        """Open no file."""
+
+    def __getattribute__(self, name: str):
         raise AssertionError(f"the store's {name} was asked for")
 
 

@@ -34,7 +34,12 @@ from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Item
-from t2v_eval.evaluation.rated.columns import check_percentages, is_empty, number, split_tags
+from t2v_eval.evaluation.rating_tables.columns import (
+    check_percentages,
+    is_empty,
+    number,
+    split_tags,
+)
 from t2v_eval.evaluation.selection import missing_images
 from t2v_eval.inputs.media import Media, MediaLike, check_texts, embedded
 from t2v_eval.inputs.tables import read_rows

@@ -161,7 +161,7 @@ def agree(
     differences between scores. ``--scores a b c`` and ``--scores a --scores b`` both name several
     columns. A row that lacks a score or a rating is left out and counted.
     """
-    from t2v_eval.evaluation.rated.table import TableOptions
+    from t2v_eval.evaluation.rating_tables.table import TableOptions
 
     words, parameters = ctx.meta[console.ARGUMENTS], ctx.command.params
     for column in more_scores or ():
@@ -186,7 +186,7 @@ def _agree(
 ) -> None:
     from t2v_eval.evaluation.agreement import measure
     from t2v_eval.evaluation.agreement_runs import differences_to_json
-    from t2v_eval.evaluation.rated.table import RatedTable as Table
+    from t2v_eval.evaluation.rating_tables.table import RatedTable as Table
     from t2v_eval.inputs.tables import read_table
     from t2v_eval.utils.files import check_folder
 

@@ -1,8 +1,8 @@
 """Agreement of existing scores with human ratings: columns of a table, without a model.
 
-A row is one rated sample. Cells are read as `evaluation.rated.columns` says. Several human columns,
-one for each rater, or lists of ratings, are averaged, or (`ratings="each"`) each rating is an
-observation beside the score of its row, and a row is resampled with all of its ratings.
+A row is one rated sample. Cells are read as `evaluation.rating_tables.columns` says. Several human
+columns, one for each rater, or lists of ratings, are averaged, or (`ratings="each"`) each rating is
+an observation beside the score of its row, and a row is resampled with all of its ratings.
 
 | metric | where |
 |---|---|
@@ -18,8 +18,8 @@ observation beside the score of its row, and a row is resampled with all of its 
 | srcc, krcc, plcc, plcc_logistic4, rmse_logistic4, ..._logistic5 | where they are asked for |
 
 Formulas are in `stats`; the metrics are those of `stats.agreement_metrics`, so that one added there
-appears here, and of `evaluation.rated.names`. Intervals are 95 %, from resamples of groups where
-there are any, else of rows.
+appears here, and of `evaluation.rating_tables.names`. Intervals are 95 %, from resamples of groups
+where there are any, else of rows.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from typing import Any
 
 import numpy as np
 
-from t2v_eval.evaluation.rated.observations import Constant
-from t2v_eval.evaluation.rated.raters import RaterAgreement, rater_agreement
-from t2v_eval.evaluation.rated.reasons import why_missing
-from t2v_eval.evaluation.rated.statistic import statistic_of
-from t2v_eval.evaluation.rated.table import ALL, RatedTable, Ratings, TableOptions
+from t2v_eval.evaluation.rating_tables.observations import Constant
+from t2v_eval.evaluation.rating_tables.raters import RaterAgreement, rater_agreement
+from t2v_eval.evaluation.rating_tables.reasons import why_missing
+from t2v_eval.evaluation.rating_tables.statistic import statistic_of
+from t2v_eval.evaluation.rating_tables.table import ALL, RatedTable, Ratings, TableOptions
 from t2v_eval.inputs.tables import Row
 from t2v_eval.stats.averages import Average
 from t2v_eval.stats.bootstrap import Interval, bootstrap_interval

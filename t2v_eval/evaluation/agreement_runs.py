@@ -18,11 +18,11 @@ from t2v_eval.evaluation.benchmark import Item, Scores, bootstrap_items, indices
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.noise_floor import NoiseFloor
-from t2v_eval.evaluation.rated.columns import cells, is_empty
-from t2v_eval.evaluation.rated.names import meaning
-from t2v_eval.evaluation.rated.observations import Observations
-from t2v_eval.evaluation.rated.statistic import statistic_of
-from t2v_eval.evaluation.rated.table import ALL, RatedTable
+from t2v_eval.evaluation.rating_tables.columns import cells, is_empty
+from t2v_eval.evaluation.rating_tables.names import meaning
+from t2v_eval.evaluation.rating_tables.observations import Observations
+from t2v_eval.evaluation.rating_tables.statistic import statistic_of
+from t2v_eval.evaluation.rating_tables.table import ALL, RatedTable
 from t2v_eval.evaluation.run import (
     BenchmarkFacts,
     Run,

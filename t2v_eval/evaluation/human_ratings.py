@@ -26,8 +26,8 @@ import numpy as np
 
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.evaluation.benchmark import Item
-from t2v_eval.evaluation.rated.columns import is_empty
-from t2v_eval.evaluation.rated.table import mean_of_raters
+from t2v_eval.evaluation.rating_tables.columns import is_empty
+from t2v_eval.evaluation.rating_tables.table import mean_of_raters
 from t2v_eval.inputs.media import name_of
 from t2v_eval.inputs.tables import Row, read_table
 from t2v_eval.utils.arguments import check_path

@@ -22,8 +22,8 @@ from scipy import special
 
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.evaluation.comparison import by_benchmark, has_generators
-from t2v_eval.evaluation.rated.columns import is_empty, numbers
-from t2v_eval.evaluation.rated.table import mean_of_raters
+from t2v_eval.evaluation.rating_tables.columns import is_empty, numbers
+from t2v_eval.evaluation.rating_tables.table import mean_of_raters
 from t2v_eval.evaluation.run import Run
 from t2v_eval.inputs.tables import Row
 from t2v_eval.stats import power

@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.evaluation.agreement import Counts, agreement
-from t2v_eval.evaluation.rated.columns import numbers, split_tags
-from t2v_eval.evaluation.rated.observations import Observations
-from t2v_eval.evaluation.rated.statistic import statistic_of
+from t2v_eval.evaluation.rating_tables.columns import numbers, split_tags
+from t2v_eval.evaluation.rating_tables.observations import Observations
+from t2v_eval.evaluation.rating_tables.statistic import statistic_of
 from t2v_eval.inputs.tables import write_table
 from t2v_eval.stats.agreement_metrics import METRICS
 
@@ -366,7 +366,7 @@ def test_a_tag_called_all_is_not_the_whole_table():
 
 @pytest.mark.parametrize("cells", [1 << 24, 8])
 def test_groups_of_any_sizes_are_accepted(monkeypatch, cells):
-    monkeypatch.setattr("t2v_eval.evaluation.rated.statistic._MAX_CELLS", cells)
+    monkeypatch.setattr("t2v_eval.evaluation.rating_tables.statistic._MAX_CELLS", cells)
     rng = np.random.default_rng(4)
     sizes = [1, 40, 2, 3, 3, 17, 1]
     rows = [

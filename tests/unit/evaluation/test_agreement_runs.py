@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from t2v_eval.cli.main import app
 from t2v_eval.evaluation.agreement import agreement, measure
 from t2v_eval.evaluation.agreement_runs import agreement_runs
-from t2v_eval.evaluation.rated.table import RatedTable, TableOptions
+from t2v_eval.evaluation.rating_tables.table import RatedTable, TableOptions
 from t2v_eval.inputs.tables import write_table
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report

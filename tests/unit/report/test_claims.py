@@ -71,7 +71,9 @@ def test_the_generator_with_the_higher_scores_comes_first(tmp_path):
 def test_generators_that_do_not_differ_cannot_be_told_apart(tmp_path):
     folders = folders_of(tmp_path, 20, one=lambda k: 100, other=lambda k: 90 + 20 * (k % 2))
     (text,) = texts_of(of_folders(folders, 20))
-    assert text.startswith("one and other cannot be told apart on bright over 20 prompts: difference ")
+    assert text.startswith(
+        "one and other cannot be told apart on bright over 20 prompts: difference "
+    )
     assert ": difference +0.000 [" in text
     assert text.endswith("p = 1.000.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from t2v_eval.evaluation.rated.names import (
+from t2v_eval.evaluation.rating_tables.names import (
     ALIASES,
     FITTED,
     PER_GROUP,
@@ -13,7 +13,7 @@ from t2v_eval.evaluation.rated.names import (
     is_correlation,
     without_suffixes,
 )
-from t2v_eval.evaluation.rated.observations import Averaging, Observations
+from t2v_eval.evaluation.rating_tables.observations import Averaging, Observations
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import Interval
 

@@ -12,7 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.evaluation.agreement import agreement, measure
 from t2v_eval.evaluation.agreement_runs import agreement_runs
-from t2v_eval.evaluation.rated.table import RatedTable
+from t2v_eval.evaluation.rating_tables.table import RatedTable
 from t2v_eval.report.report import Report
 from t2v_eval.stats.averages import average
 from t2v_eval.stats.raters import krippendorff_alpha
@@ -82,7 +82,7 @@ def test_a_row_is_resampled_with_all_of_its_ratings():
     # Half the distance of the quantiles of one deviation, on Fisher's z, for 8 rows and not 24.
     spread = np.ptp(np.arctanh(np.quantile(expected, stats.norm.cdf([-1, 1])))) / 2
     half = math.sqrt(8 / 7) * stats.t.ppf(0.975, 7) * spread
-    limits = np.tanh(np.arctanh(interval.value) + [-half, half])
+    limits = np.tanh(np.arctanh(interval.value) + half * np.array([-1, 1]))
     assert interval[1:] == pytest.approx(tuple(limits))
     assert result.counts["near"]["all"].units == 8
 

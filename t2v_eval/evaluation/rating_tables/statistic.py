@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from t2v_eval.evaluation.rated.names import (
+from t2v_eval.evaluation.rating_tables.names import (
     ALIASES,
     CROSS_VALIDATED,
     FITTED,
@@ -18,7 +18,7 @@ from t2v_eval.evaluation.rated.names import (
     SYSTEM,
     is_correlation,
 )
-from t2v_eval.evaluation.rated.observations import Averaging, Members, Observations
+from t2v_eval.evaluation.rating_tables.observations import Averaging, Members, Observations
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.averages import Average, average
 from t2v_eval.stats.bootstrap import CrossValidated, IntArray, Statistic, agreement_statistic

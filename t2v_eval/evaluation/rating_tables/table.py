@@ -11,8 +11,8 @@ from typing import Any, Literal, Self, TypeAlias, get_args
 import numpy as np
 
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.evaluation.rated import names
-from t2v_eval.evaluation.rated.columns import (
+from t2v_eval.evaluation.rating_tables import names
+from t2v_eval.evaluation.rating_tables.columns import (
     cells,
     is_empty,
     number,
@@ -20,7 +20,7 @@ from t2v_eval.evaluation.rated.columns import (
     parse_list,
     split_tags,
 )
-from t2v_eval.evaluation.rated.observations import Averaging, Constant, Observations
+from t2v_eval.evaluation.rating_tables.observations import Averaging, Constant, Observations
 from t2v_eval.inputs.tables import Row
 from t2v_eval.stats.averages import Average
 from t2v_eval.stats.bootstrap import IntArray

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from t2v_eval.evaluation.rated.observations import Members
-from t2v_eval.evaluation.rated.table import RatedTable
+from t2v_eval.evaluation.rating_tables.observations import Members
+from t2v_eval.evaluation.rating_tables.table import RatedTable
 from t2v_eval.stats.averages import Average, average
 from t2v_eval.stats.bootstrap import (
     IntArray,

@@ -54,7 +54,7 @@ class EmbeddingExtractor(Extractor):
     def extract(self, media: Sequence[Media]) -> Iterator[Extracted]:
         with inference():
             for numbers, embeddings, failed in self._scorer.embed_images(media):
-                rows = torch.as_tensor(embeddings).float().cpu().numpy()
+                rows = torch.as_tensor(embeddings, dtype=torch.float32).cpu().numpy()
                 if rows.ndim != 2 and len(numbers):
                     raise InputError(
                         f"`features={self._scorer.name!r}` has several embeddings for each image: "

@@ -108,31 +108,35 @@ def unexpected(rest: Sequence[str], words: Sequence[str], parameters: Sequence[A
         words: all arguments, in which an option before the first of `rest` tells what was meant.
         parameters: of the command.
 
-    >>> unexpected(["b"], ["--text", "a", "b"], [TyperOption(param_decls=["--text"])])
+    >>> from types import SimpleNamespace
+    >>> text = SimpleNamespace(opts=["--text"], is_flag=False, multiple=False)
+    >>> unexpected(["b"], ["--text", "a", "b"], [text])
     "unexpected argument 'b' after --text: put a value with spaces in quotes"
     """
     from t2v_eval.evaluation.selection import first_few
 
-    said = f"unexpected argument{'s' if len(rest) > 1 else ''} {first_few(list(map(repr, rest)))}"
+    text = f"unexpected argument{'s' if len(rest) > 1 else ''} {first_few(list(map(repr, rest)))}"
     flag, value = flag_before(rest[0], words, parameters)
     if not flag:
-        return said
+        return text
     option = next(p for p in parameters if flag in p.opts)
     if option.is_flag:
-        return f"{said} after {flag}, which takes no value"
+        return f"{text} after {flag}, which takes no value"
     if option.multiple:
         example = shlex.join([flag, value, flag, rest[0]])
-        return f"{said} after {flag}: repeat {flag} before each value, as {example}"
-    return f"{said} after {flag}: put a value with spaces in quotes"
+        return f"{text} after {flag}: repeat {flag} before each value, as {example}"
+    return f"{text} after {flag}: put a value with spaces in quotes"
 
 
 def flag_before(word: str, words: Sequence[str], parameters: Sequence[Any]) -> tuple[str, str]:
     """Return the last flag before an argument that is not its value, and its value; or two "".
 
-    >>> flag_before("b", ["--text", "a", "b"], [TyperOption(param_decls=["--text"])])
+    >>> from types import SimpleNamespace
+    >>> text = SimpleNamespace(opts=["--text"], is_flag=False)
+    >>> flag_before("b", ["--text", "a", "b"], [text])
     ('--text', 'a')
     """
-    options = {flag: p for p in parameters if isinstance(p, TyperOption) for flag in p.opts}
+    options = {flag: p for p in parameters for flag in p.opts if flag.startswith("-")}
     with_value = {flag for flag, option in options.items() if not option.is_flag}
     places = [n for n in range(1, len(words)) if words[n] == word]
     place = next((n for n in places if words[n - 1] not in with_value), 0)

@@ -75,12 +75,12 @@ class Answered(NamedTuple):
     zeroed_by: str | None = None
 
     def __str__(self) -> str:
-        asked = f"{self.question.id}. {self.question.question}"
+        question = f"{self.question.id}. {self.question.question}"
         if self.value is None:
-            return f"{asked} no answer: {self.error}"
+            return f"{question} no answer: {self.error}"
         reply = "" if self.answer is None else f" {self.answer!r}"
         zeroed = f", counts 0: {self.zeroed_by} is wrong" if self.zeroed_by is not None else ""
-        return f"{asked}{reply} ({self.question.answer}: {self.value:.4f}{zeroed})"
+        return f"{question}{reply} ({self.question.answer}: {self.value:.4f}{zeroed})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +137,14 @@ class QuestionScorer(Scorer):
         dependency: Literal["direct", "transitive", "in-order", "none"] = "direct",
         **options: Any,
     ) -> None:
-        for name, value, known in (
+        for name, value, choices in (
             ("rule", rule, RULES),
             ("answers", answers, ANSWERS),
             ("match", match, MATCHES),
             ("dependency", dependency, DEPENDENCIES),
         ):
-            if value not in known:
-                raise InputError(f"`{name}={value!r}`; use {' or '.join(map(repr, known))}")
+            if value not in choices:
+                raise InputError(f"`{name}={value!r}`; use {' or '.join(map(repr, choices))}")
         if rule.startswith(_SOFT) and answers == "generated":
             raise InputError(f"{rule} is a mean of probabilities: leave `answers='generated'` out")
         if vlm.card.kind != "vqa" or isinstance(vlm, QuestionScorer):
@@ -227,10 +227,12 @@ class QuestionScorer(Scorer):
             part = slice(first, first + IMAGES_TOGETHER)
             listed = [[of_text[text] for text in cells[span, 1].tolist()] for span in spans[part]]
             media = [images[row] for row in rows[part]]
-            replies = self._ask(media, [[q for of in per for q in of] for per in listed])
-            for span, per_text, known in zip(spans[part], listed, replies, strict=True):
-                for position, of in zip(span, per_text, strict=True):
-                    yield self._chunk(position, of, known)
+            replies = self._ask(
+                media, [[q for questions in per for q in questions] for per in listed]
+            )
+            for span, per_text, answers in zip(spans[part], listed, replies, strict=True):
+                for position, questions in zip(span, per_text, strict=True):
+                    yield self._chunk(position, questions, answers)
 
     def _chunk(
         self, position: int, questions: Sequence[Question], replies: dict[str, Answered]
@@ -281,16 +283,16 @@ class QuestionScorer(Scorer):
 
     def _prompt(self, question: Question) -> str:
         """Return what the model is asked, and in the last line the answer that is expected."""
-        asked = self.template.fill(question.question)[0].replace("\n", " ")
+        wording = self.template.fill(question.question)[0].replace("\n", " ")
         choices = tuple(normalise(choice) for choice in question.choices)
         if sorted(choices) == sorted(YES_NO):
             # As VQAScore asks and answers.
-            return f"{asked} Please answer yes or no.\n{question.answer.capitalize()}"
+            return f"{wording} Please answer yes or no.\n{question.answer.capitalize()}"
         if choices:
-            return f"{asked} Please answer with one of: {', '.join(question.choices)}.\n" + (
+            return f"{wording} Please answer with one of: {', '.join(question.choices)}.\n" + (
                 question.answer
             )
-        return f"{asked} Please answer in one word.\n{question.answer}"
+        return f"{wording} Please answer in one word.\n{question.answer}"
 
     def _ask(
         self, media: Sequence[Media], questions: Sequence[Sequence[Question]]
@@ -300,7 +302,7 @@ class QuestionScorer(Scorer):
         self.vlm.store, self.vlm.on_error = self.store, self.on_error
         if self.answers == "generated":
             return self._generate(media, prompts)
-        blocks = [Block([m], list(asked)) for m, asked in zip(media, prompts, strict=True)]
+        blocks = [Block([m], list(per_image)) for m, per_image in zip(media, prompts, strict=True)]
         result = self.vlm.evaluate_blocks(blocks, progress=False)
         for name, value in result.usage.items():
             self._usage[name] = self._usage.get(name, 0) + value
@@ -309,9 +311,9 @@ class QuestionScorer(Scorer):
                 prompt: Answered(question, None, None, result.failures[n, 0, column])
                 if (n, 0, column) in result.failures
                 else Answered(question, None, min(float(result.scores[n][0, column]), 1.0))
-                for column, (prompt, question) in enumerate(asked.items())
+                for column, (prompt, question) in enumerate(per_image.items())
             }
-            for n, asked in enumerate(prompts)
+            for n, per_image in enumerate(prompts)
         ]
 
     def _generate(
@@ -326,20 +328,22 @@ class QuestionScorer(Scorer):
                 if self.on_error == "raise":
                     raise
                 failed[n] = str(error)
-        pairs = [(n, p) for n, asked in enumerate(prompts) if n not in failed for p in asked]
+        pairs = [
+            (n, p) for n, per_image in enumerate(prompts) if n not in failed for p in per_image
+        ]
         replies: Sequence[str | None] = []
         if pairs:
             asked_texts = [prompt.rpartition("\n")[0] for _, prompt in pairs]
             replies = self.vlm.generate(
                 [media[n] for n, _ in pairs], asked_texts, max_new_tokens=MAX_NEW_TOKENS
             )
-        known = dict(zip(pairs, replies, strict=True))
+        reply_of = dict(zip(pairs, replies, strict=True))
         return [
             {
-                prompt: self._judge(question, known.get((n, prompt)), failed.get(n))
-                for prompt, question in asked.items()
+                prompt: self._judge(question, reply_of.get((n, prompt)), failed.get(n))
+                for prompt, question in per_image.items()
             }
-            for n, asked in enumerate(prompts)
+            for n, per_image in enumerate(prompts)
         ]
 
     def _judge(self, question: Question, reply: str | None, error: str | None) -> Answered:
@@ -356,10 +360,10 @@ class QuestionScorer(Scorer):
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
         self._usage = {}
         listed = [self.questions.of_text(text) for text in texts]
-        (replies,) = self._ask([image], [[q for of in listed for q in of]])
+        (replies,) = self._ask([image], [[q for questions in listed for q in questions]])
         explained: list[Explanation] = []
-        for text, of in zip(texts, listed, strict=True):
-            score, answered, _ = self._score(of, replies)
+        for text, questions in zip(texts, listed, strict=True):
+            score, answered, _ = self._score(questions, replies)
             value = float("nan") if score is None else score
             explained.append(QuestionExplanation(value, text, (), tuple(answered)))
         return explained
@@ -418,7 +422,9 @@ def load_question_scorer(
             f"{rule} is a rule on the answers of another scorer: name that with `vlm=NAME` (a "
             "scorer of kind 'vqa'), and the file of questions with `questions=FILE`"
         )
-    asked = questions if isinstance(questions, Questions) else read_questions(questions, layout)
+    question_set = (
+        questions if isinstance(questions, Questions) else read_questions(questions, layout)
+    )
     shared = {
         name: of_vlm[name] for name in ("image_mode", "on_error", "allow_urls") if name in of_vlm
     }
@@ -430,7 +436,7 @@ def load_question_scorer(
         )
     return QuestionScorer(
         vlm,
-        asked,
+        question_set,
         rule,
         answers=answers,
         match=match,

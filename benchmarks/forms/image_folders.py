@@ -130,9 +130,9 @@ def match(
     if not folder.is_dir():
         what = f"{folder} is a file" if folder.is_file() else f"there is no folder {folder}"
         several = str(folder).split(",")
-        wanted = several if len(several) > 1 and all(map(os.path.isdir, several)) else None
+        folders = several if len(several) > 1 and all(map(os.path.isdir, several)) else None
         argument = (
-            f"each folder, `images={wanted}`" if wanted else "a folder of images as `images=`"
+            f"each folder, `images={folders}`" if folders else "a folder of images as `images=`"
         )
         raise BenchmarkDataError(f"{what}; pass {argument}")
     matched = FolderMatch([[] for _ in prompts])
@@ -232,7 +232,7 @@ def _match_annotated_and_layout(
                 matched.ignored[f"{rule} it is of no prompt of the set"].append("/".join(parts))
         elif (
             layout is not None
-            and (by_layout := _found(partial(layout, parts, names), path, skip)) is not None
+            and (by_layout := _find_prompts(partial(layout, parts, names), path, skip)) is not None
         ):
             rule, numbers = by_layout
             if not numbers:
@@ -271,7 +271,7 @@ def _match_names(
     for path, name in generic.items():
         parts = parts_of(path, folder)
         relative = "/".join(parts)
-        by_name = _found(partial(names.find, name, prompt_first), path, skip)
+        by_name = _find_prompts(partial(names.find, name, prompt_first), path, skip)
         inside = inner_folders(parts, runs)
         if by_name is not None and not by_name[1]:
             matched.ignored[by_name[0]].append(relative)
@@ -316,14 +316,14 @@ def inner_folders(parts: Sequence[str], runs: Collection[str] = ()) -> list[str]
 
 def _runs(folder: Path, paths: Sequence[Path], names: Names) -> set[str]:
     """Return the folders that are numbers and hold images named by most prompts."""
-    held: dict[str, set[int]] = defaultdict(set)
+    prompts_in: dict[str, set[int]] = defaultdict(set)
     for path in paths:
         parts = parts_of(path, folder)
         if len(parts) == 2 and numbered(parts[0]) is not None:
             with suppress(AmbiguousError):
-                held[parts[0]].update((names.find(path.stem) or ("", []))[1])
-    most = _most_samples(len(held), names)
-    return {name for name, numbers in held.items() if len(numbers) > most}
+                prompts_in[parts[0]].update((names.find(path.stem) or ("", []))[1])
+    limit = _most_samples(len(prompts_in), names)
+    return {name for name, numbers in prompts_in.items() if len(numbers) > limit}
 
 
 def _most_samples(numbers: int, names: Names) -> int:
@@ -331,7 +331,7 @@ def _most_samples(numbers: int, names: Names) -> int:
     return max(MOST_SAMPLES, numbers, len(names.prompts) // 2)
 
 
-def _found(
+def _find_prompts(
     find: Callable[[], tuple[str, list[int]] | None], path: Path, skip: bool
 ) -> tuple[str, list[int]] | None:
     """Return what `find` does; with `skip`, no prompts for a name that matches several."""
@@ -487,8 +487,8 @@ def _misnumbered(
     for path in paths:
         parts = parts_of(path, folder)
         levels = [*inner_folders(parts, runs), path.stem]
-        found = ((k, NUMBERED.fullmatch(name)) for k, name in enumerate(levels))
-        k, match = next(((k, match) for k, match in found if match), (0, None))
+        matches = ((k, NUMBERED.fullmatch(name)) for k, name in enumerate(levels))
+        k, match = next(((k, match) for k, match in matches if match), (0, None))
         if match is None:
             continue
         of_prompt, number = numbers[tuple(levels[:k])], int(match[1])
@@ -497,12 +497,12 @@ def _misnumbered(
         if two := re.fullmatch(r"([0-9]+)[ _-]([0-9]+)", levels[k]):
             behind[two[1]].add(two[2])
     for of_prompt in numbers.values():
-        known = [n for n in of_prompt.values() if n is not None]
+        rows = [n for n in of_prompt.values() if n is not None]
         beyond = [number for number in of_prompt if of_prompt[number] is None]
-        if known and len(beyond) == 1 and 0 not in of_prompt and beyond[0] in _sizes(known, names):
+        if rows and len(beyond) == 1 and 0 not in of_prompt and beyond[0] in _sizes(rows, names):
             return f"numbers start at 0, and these seem to start at 1, as there is {beyond[0]}"
-    most = _most_samples(len(behind), names)
-    if run := next((number for number, second in behind.items() if len(second) > most), None):
+    limit = _most_samples(len(behind), names)
+    if run := next((number for number, second in behind.items() if len(second) > limit), None):
         return (
             f"a name begins with the prompt's number, and {run} stands before {len(behind[run])} "
             f"others, as that of a run: move such images into a folder seed_{run}"
@@ -510,8 +510,8 @@ def _misnumbered(
     return ""
 
 
-def _sizes(known: Sequence[int], names: Names) -> set[int]:
-    """Return how many prompts there are, and of the tags that all prompts of `known` have."""
-    tags = set.intersection(*(set(names.prompts[n].tags) for n in known))
+def _sizes(rows: Sequence[int], names: Names) -> set[int]:
+    """Return how many prompts there are, and of the tags that all prompts of `rows` have."""
+    tags = set.intersection(*(set(names.prompts[n].tags) for n in rows))
     counts = Counter(tag for prompt in names.prompts for tag in set(prompt.tags) & tags)
     return {len(names.prompts), *counts.values()}

@@ -57,9 +57,9 @@ def with_means(
         side, item = np.divmod(index, max(1, len(items)))
         by_part = {}
         for name, statistic in within.items():
-            drawn = part[item] == name
-            if drawn.any():
-                local = position[item[drawn]] + side[drawn] * len(members[name])
+            in_part = part[item] == name
+            if in_part.any():
+                local = position[item[in_part]] + side[in_part] * len(members[name])
                 by_part[name] = statistic(local)
         means = {f"mean_{k}": mean_of([figures[k] for figures in by_part.values()]) for k in names}
         if each:

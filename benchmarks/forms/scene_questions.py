@@ -31,8 +31,10 @@ def claim_questions(claim: Claim) -> list[Question]:
     ]
     if claim.joint in RELATIONS:
         parents = ("first", "second")
-        asked = FORM.format(text)
-        questions.append(Question(text, "relation", text, asked, parents=parents, type="relation"))
+        wording = FORM.format(text)
+        questions.append(
+            Question(text, "relation", text, wording, parents=parents, type="relation")
+        )
     return questions
 
 

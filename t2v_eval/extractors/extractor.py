@@ -109,17 +109,17 @@ class NetworkExtractor(Extractor):
         prepared = enumerate(ahead(media, self._prepare, 2 * self._batch.value))
         while window := list(islice(prepared, self._batch.value)):
             failed = {n: str(item) for n, item in window if isinstance(item, MediaError)}
-            good = [(n, item) for n, item in window if not isinstance(item, MediaError)]
+            readable = [(n, item) for n, item in window if not isinstance(item, MediaError)]
             rows: list[tuple[NDArray[np.float32], NDArray[np.float32] | None]] = []
             numbers: list[int] = []
-            parts = self._batch.run_adaptive([item for _, item in good], self._run)
+            parts = self._batch.run_adaptive([item for _, item in readable], self._run)
             for part, result in parts:
                 if isinstance(result, Failure):
-                    number = good[part.start][0]
+                    number = readable[part.start][0]
                     failed[number] = _reason(media[number].name, result)
                 else:
                     rows.append(result)
-                    numbers += [n for n, _ in good[part]]
+                    numbers += [n for n, _ in readable[part]]
             yield _joined(numbers, rows, failed)
 
     def _prepare(self, item: Media) -> Tensor | MediaError:

@@ -183,10 +183,10 @@ def inception_v3(
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    wanted = network.state_dict()
-    counters = [name for name in wanted if name.endswith("num_batches_tracked")]
-    missing = [name for name in wanted if name not in tensors and name not in counters]
-    check_keys(path, missing, [name for name in tensors if name not in wanted])
+    state = network.state_dict()
+    counters = [name for name in state if name.endswith("num_batches_tracked")]
+    missing = [name for name in state if name not in tensors and name not in counters]
+    check_keys(path, missing, [name for name in tensors if name not in state])
     try:
         network.load_state_dict(dict(tensors), strict=False)
     except RuntimeError as error:

@@ -86,9 +86,9 @@ def load_extractor(
         models.card(name)
     except UnknownNameError as error:
         close = difflib.get_close_matches(name, [*NETWORKS, TIMM, *models.names(kind="clip")], 3)
-        said = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
+        hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise UnknownNameError(
-            f"there are no features called {name!r}.{said} Pass {', '.join(NETWORKS)}, timm:NAME "
+            f"there are no features called {name!r}.{hint} Pass {', '.join(NETWORKS)}, timm:NAME "
             "or a scorer of kind 'clip'."
         ) from error
     return EmbeddingExtractor(name, **options)

@@ -151,10 +151,10 @@ def _timm_weights(
     network = timm.create_model(name, pretrained=False, num_classes=0)
     path = locate(os.fspath(checkpoint))
     tensors = read_tensors(path)
-    wanted = network.state_dict()
-    check_keys(path, [key for key in wanted if key not in tensors])
+    state = network.state_dict()
+    check_keys(path, [key for key in state if key not in tensors])
     try:
-        network.load_state_dict({key: tensors[key] for key in wanted})
+        network.load_state_dict({key: tensors[key] for key in state})
     except RuntimeError as error:
         raise CheckpointError(f"{path} does not fit timm:{name}: {error}") from error
     return network, fingerprint([Path(path)])

@@ -32,7 +32,11 @@ from t2v_eval.utils.torch_internals import computes_bfloat16
 INDEX = "model_index.json"  # of every pipeline
 PACKAGES = ("diffusers", "torch", "transformers")
 # Arguments of a call that are said otherwise here.
-OWN = {"num_inference_steps": "steps", "generator": "seed", "num_images_per_prompt": "per_prompt"}
+PARAMETER_OF = {
+    "num_inference_steps": "steps",
+    "generator": "seed",
+    "num_images_per_prompt": "per_prompt",
+}
 
 
 class DiffusersGenerator(Generator):
@@ -155,12 +159,14 @@ class DiffusersGenerator(Generator):
         for name, argument in zip(self._settings, _arguments(self._settings), strict=True):
             if self._settings[name] is not None and argument not in self._parameters:
                 raise InputError(f"`{name}={self._settings[name]!r}`: {self.name} takes none")
-        taken = sorted(self._parameters - {"prompt", "output_type", "return_dict", *OWN})
+        arguments = sorted(
+            self._parameters - {"prompt", "output_type", "return_dict", *PARAMETER_OF}
+        )
         for name, value in self._options.items():
-            if name in OWN:
-                raise InputError(f"`{name}={value!r}`: it is called `{OWN[name]}=` here")
-            if name not in taken:
-                raise InputError(unknown_argument(self.name, name, taken))
+            if name in PARAMETER_OF:
+                raise InputError(f"`{name}={value!r}`: it is called `{PARAMETER_OF[name]}=` here")
+            if name not in arguments:
+                raise InputError(unknown_argument(self.name, name, arguments))
 
     def _load(self) -> Any:
         import diffusers
@@ -223,13 +229,13 @@ def _no_bars() -> Iterator[None]:
 
     libraries: list[Any] = [diffusers, transformers]
     loggings = [library.logging for library in libraries]
-    shown = [each for each in loggings if each.is_progress_bar_enabled()]
-    for each in shown:
+    active = [each for each in loggings if each.is_progress_bar_enabled()]
+    for each in active:
         each.disable_progress_bar()
     try:
         yield
     finally:
-        for each in shown:
+        for each in active:
             each.enable_progress_bar()
 
 

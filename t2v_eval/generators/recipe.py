@@ -76,14 +76,14 @@ class Recipe:
         Args:
             other: the content of its recipe.json.
         """
-        own = json.loads(json.dumps(self.as_dict()))
-        keys = [key for key in own | dict(other) if key != "benchmark"]
+        facts = json.loads(json.dumps(self.as_dict()))
+        keys = [key for key in facts | dict(other) if key != "benchmark"]
         return [
             "the prompts are others"
             if key == "prompts_sha256"
-            else f"{key} was {_plain(other.get(key))} and is {_plain(own.get(key))}"
+            else f"{key} was {_plain(other.get(key))} and is {_plain(facts.get(key))}"
             for key in keys
-            if own.get(key) != other.get(key)
+            if facts.get(key) != other.get(key)
         ]
 
 

@@ -153,8 +153,8 @@ def prompts_of(
         return "", benchmark
     if not isinstance(benchmark, Benchmark):
         if not isinstance(benchmark, (str, Path)):
-            wanted = "a name, a file, or prompts by the names of their images, as {'0': 'a cat'}"
-            raise wrong_type("benchmark", benchmark, wanted)
+            expected = "a name, a file, or prompts by the names of their images, as {'0': 'a cat'}"
+            raise wrong_type("benchmark", benchmark, expected)
         benchmark = (options or BenchmarkOptions()).open(benchmarks.card(benchmark))
     sample = None if limit is None else Sample(limit, seed)
     return benchmark.name, benchmark.selecting(subset, None, sample).prompts_by_name()
@@ -217,8 +217,8 @@ def recipe_of(
     'openai:gpt-image-1'
     """
     facts = dict(generator.facts())
-    known = {f.name for f in fields(Recipe)}
-    more = {**facts.pop("more", {}), **{k: facts.pop(k) for k in [*facts] if k not in known}}
+    field_names = {f.name for f in fields(Recipe)}
+    more = {**facts.pop("more", {}), **{k: facts.pop(k) for k in [*facts] if k not in field_names}}
     return Recipe(
         prompts_sha256=hash_prompts(prompts),
         seed=seed,

@@ -123,10 +123,10 @@ class FunctionScorer(LocalScorer):
             result = self.function(images, filled)
         scores = _as_tensor(result, self.name)
         if scores.shape != shape:
-            wanted = f"{shape[0]} scores" if self.pairs else f"{shape[0]} x {shape[1]} scores"
+            expected = f"{shape[0]} scores" if self.pairs else f"{shape[0]} x {shape[1]} scores"
             raise InputError(
                 f"{self.name!r} returned shape {tuple(scores.shape)} for {len(images)} images and "
-                f"{len(texts)} texts: return {wanted}"
+                f"{len(texts)} texts: return {expected}"
                 + (
                     ""
                     if self.pairs

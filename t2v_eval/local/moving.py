@@ -82,15 +82,15 @@ def _attributes(value: Any) -> dict[str, Any]:
     return dict(getattr(value, "__dict__", {}))
 
 
-def _networks(value: Any, packages: set[str], seen: set[int]) -> Iterator[nn.Module]:
-    if id(value) in seen:
+def _networks(value: Any, packages: set[str], visited: set[int]) -> Iterator[nn.Module]:
+    if id(value) in visited:
         return
-    seen.add(id(value))
+    visited.add(id(value))
     if isinstance(value, nn.Module):
         yield value
     else:
         for part in _parts(value, packages):
-            yield from _networks(part, packages, seen)
+            yield from _networks(part, packages, visited)
 
 
 class _Mover:

@@ -66,7 +66,7 @@ def of_all_cells(chunks: Iterable[ScoreChunk], count: int) -> Iterator[ScoreChun
     >>> [(chunk.positions.tolist(), chunk.error) for chunk in chunks]
     [([0, 1], None), ([2], 'score_cells yields no score of it')]
     """
-    seen = np.zeros(count, bool)
+    has_chunk = np.zeros(count, bool)
     for chunk in chunks:
         values = chunk.values if isinstance(chunk, ScoreChunk) else 0
         if values is not None and not (isinstance(values, Tensor) and not values.is_complex()):
@@ -81,10 +81,10 @@ def of_all_cells(chunks: Iterable[ScoreChunk], count: int) -> Iterator[ScoreChun
             raise InputError(f"score_cells yields values of shape {shape} for {len(at)} positions")
         if len({*at.tolist()}) < len(at):
             raise InputError("score_cells yields a cell twice in a chunk")
-        seen[at] = True
+        has_chunk[at] = True
         yield from split_non_finite(replace(chunk, positions=at))
-    if not seen.all():
-        yield ScoreChunk(np.flatnonzero(~seen), None, "score_cells yields no score of it")
+    if not has_chunk.all():
+        yield ScoreChunk(np.flatnonzero(~has_chunk), None, "score_cells yields no score of it")
 
 
 @dataclass(frozen=True, slots=True)

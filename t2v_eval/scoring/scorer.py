@@ -293,8 +293,10 @@ class Scorer(PythonObject, ABC):
                 prompt.
         """
         if others:
-            known = ("images", "prompts", "texts", "max_new_tokens")
-            raise InputError(unknown_argument(f"generate of {self.name!r}", min(others), known))
+            parameters = ("images", "prompts", "texts", "max_new_tokens")
+            raise InputError(
+                unknown_argument(f"generate of {self.name!r}", min(others), parameters)
+            )
         sources = as_list(images)
         questions = check_texts(texts if prompts is None else prompts, "prompts")  # type: ignore[arg-type]
         questions = questions * len(sources) if len(questions) == 1 else questions

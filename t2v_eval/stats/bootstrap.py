@@ -405,9 +405,9 @@ class CrossValidated:
         part[shuffled] = np.arange(len(present)) % max(1, parts)
         self._parts: list[tuple[IntArray, SortedSample]] = []
         for k in range(parts if parts > 1 else 0):
-            others, own = (part >= 0) & (part != k), np.flatnonzero(part == k)
+            others, fold = (part >= 0) & (part != k), np.flatnonzero(part == k)
             threshold = Pairs(s[:, others], h[:, others]).calibrate()
-            self._parts.append((own, SortedSample(s[0, own], h[0, own], threshold)))
+            self._parts.append((fold, SortedSample(s[0, fold], h[0, fold], threshold)))
 
     def __call__(self, indices: IntArray) -> float:
         """Return the accuracy over the pairs of a resample within parts; NaN without any.
@@ -416,7 +416,7 @@ class CrossValidated:
             indices: of the drawn items, in any number.
         """
         copies = np.bincount(indices, minlength=self._items).astype(np.float64)
-        resamples = [Resample(sample, copies[own]) for own, sample in self._parts]
+        resamples = [Resample(sample, copies[fold]) for fold, sample in self._parts]
         pairs = sum(resample.pairs for resample in resamples)
         right = sum(sum(resample.pair_counts[1]) for resample in resamples)
         return right / pairs if pairs else math.nan

@@ -111,9 +111,9 @@ class DecisionCounts:
     @classmethod
     def of(cls, decisions: Iterable[PairDecision]) -> DecisionCounts:
         """Count the outcomes of pairs."""
-        known = list(decisions)
-        counts = {name: sum(d.outcome == name for d in known) for name in OUTCOMES}
-        return cls(**counts, reordered=sum(d.reordered for d in known))
+        pairs = list(decisions)
+        counts = {name: sum(d.outcome == name for d in pairs) for name in OUTCOMES}
+        return cls(**counts, reordered=sum(d.reordered for d in pairs))
 
     @property
     def pairs(self) -> int:

@@ -117,8 +117,8 @@ def _wrong_colours(
     right = colours.count(clause["color"])
     if right >= clause["count"]:
         return []
-    wanted = f"{clause['count']} {clause['color']} {clause['class']}"
-    return [f"expected {wanted}, detected the colours {', '.join(colours)}"]
+    expected = f"{clause['count']} {clause['color']} {clause['class']}"
+    return [f"expected {expected}, detected the colours {', '.join(colours)}"]
 
 
 def _wrong_position(

@@ -87,11 +87,11 @@ def share_of(correct: FloatArray) -> Estimate:
     >>> share_of(np.array([1.0, 0.0, np.nan, 1.0])).trials
     3
     """
-    known = correct[~np.isnan(correct)]
-    if not len(known):
+    present = correct[~np.isnan(correct)]
+    if not len(present):
         return Estimate(math.nan, "share")
-    whole = bool(np.isin(known, (0.0, 1.0)).all())
-    return Estimate(float(known.mean()), "share", len(known) if whole else 0)
+    whole = bool(np.isin(present, (0.0, 1.0)).all())
+    return Estimate(float(present.mean()), "share", len(present) if whole else 0)
 
 
 def limits(

@@ -56,14 +56,14 @@ def fit_logistic(scores: Values, human: Values, parameters: Parameters = 4) -> F
     if parameters not in (4, 5):
         raise InputError(f"`parameters={parameters!r}`: a logistic curve has 4 or 5")
     s, h = (side.ravel() for side in as_rows(scores, human))
-    known = ~np.isnan(s)
-    x, y = s[known], h[known]
+    present = ~np.isnan(s)
+    x, y = s[present], h[present]
     fitted = np.full(len(s), np.nan)
     if len(x) <= parameters or math.isnan(pearson(x, y)):
         return fitted
     best = _best_fit(standardize(x), standardize(y), parameters)
     if best is not None:
-        fitted[known] = y.mean() + y.std() * best
+        fitted[present] = y.mean() + y.std() * best
     return fitted
 
 
@@ -114,19 +114,21 @@ def _best_fit(x: FloatArray, y: FloatArray, parameters: Parameters) -> FloatArra
     from scipy.optimize import curve_fit
 
     curve, starts = (_four, _STARTS_OF_FOUR) if parameters == 4 else (_five, _STARTS_OF_FIVE)
-    best, least = None, math.inf
+    best, smallest_error = None, math.inf
     for start in starts:
         try:
             with warnings.catch_warnings(), np.errstate(all="ignore"):
                 warnings.simplefilter("ignore")
-                found, _ = curve_fit(curve, x, y, start, maxfev=_MAX_CALLS, ftol=1e-12, xtol=1e-12)
-                values = curve(x, *found)
+                coefficients, _ = curve_fit(
+                    curve, x, y, start, maxfev=_MAX_CALLS, ftol=1e-12, xtol=1e-12
+                )
+                values = curve(x, *coefficients)
         except (RuntimeError, TypeError, ValueError):
             continue
         error = float(((values - y) ** 2).sum())
-        if error < least:
-            best, least = values, error
-        if least < _FITTED * len(y):
+        if error < smallest_error:
+            best, smallest_error = values, error
+        if smallest_error < _FITTED * len(y):
             break
     return best
 

@@ -171,8 +171,8 @@ def bootstrap_non_inferiority(
     if math.isnan(interval.value) or 2 * len(values) < paired.resamples:
         raise InputError(f"{metric} is undefined, on all items or on most resamples of them")
     # So many resamples may lie at -margin or below.
-    most = math.ceil(alpha * (1 + len(values)) - 1) - 1
-    if most < 0:
+    position = math.ceil(alpha * (1 + len(values)) - 1) - 1
+    if position < 0:
         raise InputError(
             f"{len(values)} resamples cannot show a p below `alpha={alpha:g}`: evaluate both with "
             f"{math.ceil(1 / alpha)} resamples or more"
@@ -180,7 +180,7 @@ def bootstrap_non_inferiority(
     limit = -margin + ROUNDING * max(margin, abs(interval.value))
     below = int((values <= limit).sum())
     p = (1 + below) / (1 + len(values))
-    return NonInferiority(interval, float(values[most]), p, margin, alpha, paired.n)
+    return NonInferiority(interval, float(values[position]), p, margin, alpha, paired.n)
 
 
 def check_level(margin: float, alpha: float) -> None:

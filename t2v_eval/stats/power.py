@@ -253,13 +253,13 @@ def _check(**numbers: float) -> None:
     """
     for name, value in numbers.items():
         if name in ("alpha", "power", "confidence"):
-            fits, wanted = 0 < value < 1, "a number between 0 and 1"
+            fits, expected = 0 < value < 1, "a number between 0 and 1"
         elif name == "sd":
-            fits, wanted = 0 < value < math.inf, "a finite number above 0"
+            fits, expected = 0 < value < math.inf, "a finite number above 0"
         else:
-            fits, wanted = math.isfinite(value), "a finite number"
+            fits, expected = math.isfinite(value), "a finite number"
         if not fits:
-            raise InputError(f"`{name}={value!r}`: pass {wanted}")
+            raise InputError(f"`{name}={value!r}`: pass {expected}")
     if numbers.get("power", 1.0) <= numbers.get("alpha", 0.0):
         raise InputError(
             f"`power={numbers['power']!r}`: pass a number above alpha, which is {numbers['alpha']}"

@@ -181,15 +181,15 @@ def _parts(
     groups: Sequence[Hashable] | None,
 ) -> _Parts:
     n = len(ratings)
-    known, rated = ~np.isnan(scores), ~np.isnan(scores) & ~np.isnan(ratings)
+    scored, rated = ~np.isnan(scores), ~np.isnan(scores) & ~np.isnan(ratings)
     if not rated.any(axis=0).all():
         raise InputError("no item has both a rating and a score: pass ratings of scored images")
     rated_mean = shift = 0.0
     errors = np.zeros((3, n))
     # Where no other item is scored, scores say nothing beyond the ratings.
-    has_others = bool((known & ~rated).any(axis=0).all())
+    has_others = bool((scored & ~rated).any(axis=0).all())
     for k, sign in enumerate(signs):
-        mine, others = rated[:, k], known[:, k] & ~rated[:, k]
+        mine, others = rated[:, k], scored[:, k] & ~rated[:, k]
         # Less the first, equal scores are exactly 0, and their weight too.
         centred = scores[:, k] - scores[np.argmax(mine), k]
         y, f, g = ratings[mine, k], centred[mine], centred[others]
@@ -201,7 +201,7 @@ def _parts(
             errors[2, others] -= sign * (g - g.mean()) / len(g)
     number: dict[Hashable, int] = {}
     members = np.array([number.setdefault(g, len(number)) for g in groups or range(n)], np.int64)
-    num_rated, num_known = (len(np.unique(members[m.any(axis=1)])) for m in (rated, known))
+    num_rated, num_known = (len(np.unique(members[m.any(axis=1)])) for m in (rated, scored))
     of_ratings, of_rated, of_others = errors
     return _Parts(rated_mean, shift, of_ratings, of_rated, of_others, members, num_rated, num_known)
 

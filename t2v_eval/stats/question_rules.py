@@ -119,7 +119,7 @@ def zero_dependents(
     remaining = dict(values)
     zeroed_by: dict[Key, Key] = {}
     for question, direct in parents.items() if dependency != "none" else ():
-        known = remaining if dependency == "in-order" else values
+        parent_values = remaining if dependency == "in-order" else values
         relevant = _ancestors(question, parents) if dependency == "transitive" else direct
         for parent in relevant:
             if parent not in values:
@@ -127,7 +127,7 @@ def zero_dependents(
                     f"question {question!r} depends on question {parent!r}, which has no answer; "
                     "`dependency='none'` ignores dependencies"
                 )
-            if known[parent] < RIGHT_FROM:
+            if parent_values[parent] < RIGHT_FROM:
                 zeroed_by[question] = parent
                 if question in remaining:
                     remaining[question] = 0.0
@@ -139,12 +139,12 @@ def zero_dependents(
 
 def _ancestors(question: Key, parents: Mapping[Key, Sequence[Key]]) -> Iterable[Key]:
     """Yield the parents of a question, then theirs, each once and without the question itself."""
-    seen = {question}
+    visited = {question}
     layer = list(parents.get(question, ()))
     while layer:
-        new = [parent for parent in dict.fromkeys(layer) if parent not in seen]
+        new = [parent for parent in dict.fromkeys(layer) if parent not in visited]
         yield from new
-        seen.update(new)
+        visited.update(new)
         layer = [older for parent in new for older in parents.get(parent, ())]
 
 

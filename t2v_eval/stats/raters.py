@@ -30,8 +30,8 @@ def mean_ratings(ratings: FloatArray) -> FloatArray:
     >>> mean_ratings(np.array([[4.0, 5.0], [np.nan, np.nan]]))
     array([4.5, nan])
     """
-    known = [[value for value in row if not math.isnan(value)] for row in ratings.tolist()]
-    return np.array([math.fsum(row) / len(row) if row else math.nan for row in known], np.float64)
+    rows = [[value for value in row if not math.isnan(value)] for row in ratings.tolist()]
+    return np.array([math.fsum(row) / len(row) if row else math.nan for row in rows], np.float64)
 
 
 def krippendorff_alpha(
@@ -61,16 +61,16 @@ def krippendorff_alpha(
     if level not in get_args(Level):
         raise InputError(f"`level={level!r}`: use one of {', '.join(map(repr, get_args(Level)))}")
     ratings = np.asarray(ratings, np.float64)
-    known = ~np.isnan(ratings)
-    paired = known.sum(axis=1) >= 2
-    ratings, known = ratings[paired], known[paired]
+    present = ~np.isnan(ratings)
+    paired = present.sum(axis=1) >= 2
+    ratings, present = ratings[paired], present[paired]
     weight = np.ones(len(ratings)) if copies is None else copies[paired]
-    size = known.sum(axis=1)
+    size = present.sum(axis=1)
     total = float(weight @ size)
     if not total:
         return math.nan
-    values, code = np.unique(ratings[known], return_inverse=True)
-    item = np.nonzero(known)[0]
+    values, code = np.unique(ratings[present], return_inverse=True)
+    item = np.nonzero(present)[0]
     counts = np.bincount(code, weight[item], len(values))
     if np.count_nonzero(counts) < 2:
         return math.nan
@@ -113,9 +113,9 @@ def human_ceiling(
     """
     values, sizes = [], []
     for rater, others in zip(ratings.T, means_of_others(ratings).T, strict=True):
-        known = ~(np.isnan(rater) | np.isnan(others))
-        values.append(metric(rater[known], others[known]))
-        sizes.append(int(known.sum()))
+        present = ~(np.isnan(rater) | np.isnan(others))
+        values.append(metric(rater[present], others[present]))
+        sizes.append(int(present.sum()))
     return average(np.array(values, np.float64), np.array(sizes, np.float64), how)
 
 

@@ -59,9 +59,9 @@ def node_separation(scores: FloatArray, ratings: FloatArray, nodes: Sequence[obj
     >>> node_separation(np.array([0.9, 0.8, 0.3, 0.5]), np.array([0, 0, 1, 1]), nodes)
     1.0
     """
-    known = ~(np.isnan(scores) | np.isnan(ratings))
+    present = ~(np.isnan(scores) | np.isnan(ratings))
     members: dict[object, list[int]] = {}
-    for n in np.flatnonzero(known).tolist():
+    for n in np.flatnonzero(present).tolist():
         members.setdefault(nodes[n], []).append(n)
     samples = [(math.fsum(ratings[m]) / len(m), scores[m]) for m in members.values()]
     distances = [

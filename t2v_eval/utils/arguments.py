@@ -64,22 +64,22 @@ def unknown_argument(taker: str, name: str, known: Collection[str], more: str = 
     >>> unknown_argument("a call", "text", ["images", "texts"])
     'a call takes no `text=`: did you mean `texts=`?'
     """
-    said = f"{taker} takes no `{name}=`"
+    message = f"{taker} takes no `{name}=`"
     if name in OTHER_WAYS and _possible(OTHER_WAYS[name], known):
-        return f"{said}: {OTHER_WAYS[name]}"
+        return f"{message}: {OTHER_WAYS[name]}"
     if name in OF_IMAGES and "checkpoint" in known:
-        return f"{said}: {OF_IMAGES[name]}"
+        return f"{message}: {OF_IMAGES[name]}"
     if close := difflib.get_close_matches(name, known, 1, cutoff=0.6):
-        return f"{said}: did you mean `{close[0]}=`?"
+        return f"{message}: did you mean `{close[0]}=`?"
     if len(known) > _MOST_NAMES:
-        return f"{said}{more}"
-    return f"{said}: " + (f"it takes {', '.join(sorted(known))}" if known else "leave it out")
+        return f"{message}{more}"
+    return f"{message}: " + (f"it takes {', '.join(sorted(known))}" if known else "leave it out")
 
 
-def _possible(way: str, known: Collection[str]) -> bool:
+def _possible(way: str, parameters: Collection[str]) -> bool:
     """Return whether a class takes what stands for an argument; a call says what another does."""
     named = re.findall(r"`(\w+)=", way)
-    return not named or "images" in known or any(name in known for name in named)
+    return not named or "images" in parameters or any(name in parameters for name in named)
 
 
 def file_endings(name: str, ends: Iterable[str]) -> str:
@@ -90,9 +90,9 @@ def file_endings(name: str, ends: Iterable[str]) -> str:
     >>> file_endings("winogroud", [".csv"])
     ''
     """
-    *most, last = dict.fromkeys(ends) or [""]
+    *first, last = dict.fromkeys(ends) or [""]
     is_path = "/" in name or "\\" in name or PurePath(name).suffix[1:2].isalpha()
-    return f"; a file of your own ends in {', '.join(most)} or {last}" if most and is_path else ""
+    return f"; a file of your own ends in {', '.join(first)} or {last}" if first and is_path else ""
 
 
 def check_path(argument: str, value: Any) -> Path:

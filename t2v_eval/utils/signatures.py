@@ -33,8 +33,8 @@ def accepted(file: Path, name: str) -> frozenset[str] | None:
     >>> sorted(accepted(Path(__file__), "accepted"))
     ['file', 'name']
     """
-    found = described(file, name)
-    return None if found is None else frozenset(found)
+    names = described(file, name)
+    return None if names is None else frozenset(names)
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,7 +261,7 @@ def _key_of(content: Mapping[str, Any], path: Path, keys: Sequence[Key]) -> Key:
             f"{path} holds no answers: pass files that the page of `t2v-eval {expected}` saved"
         )
     if kind != expected:
-        reader = next((READER[known] for known in READER if known == kind), "")
+        reader = next((READER[name] for name in READER if name == kind), "")
         hint = f"; `{reader}` reads it, with its own key" if reader else ""
         raise TableError(f"{path} is of a page of kind {kind!r}, the key of {expected!r}{hint}")
     for key in keys:

@@ -230,10 +230,10 @@ def _take_in_turn(columns: Sequence[Sequence[T]], count: int | None) -> list[lis
     """Return the beginning of each column, as long as the others' until one ends."""
     turns = zip_longest(*(range(len(column)) for column in columns))
     order = [(k, n) for turn in turns for k, n in enumerate(turn) if n is not None]
-    taken: list[list[T]] = [[] for _ in columns]
+    picks: list[list[T]] = [[] for _ in columns]
     for k, n in order[:count]:
-        taken[k].append(columns[k][n])
-    return taken
+        picks[k].append(columns[k][n])
+    return picks
 
 
 def _chosen(tasks: Sequence[Task], attention: float, rng: random.Random) -> list[Task]:

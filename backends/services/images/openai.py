@@ -34,7 +34,7 @@ NO_IMAGE = "the service's answer holds no image"
 REJECTION = re.compile(r"param|argument|field|propert|input|support|permitted", re.IGNORECASE)
 MODES = ("L", "LA", "RGB", "RGBA", "I;16")  # which PNG holds as they are
 # Arguments of requests that are said otherwise here.
-OWN = {"n": "per_prompt", "num_inference_steps": "steps", "prompt": "benchmark"}
+PARAMETER_OF = {"n": "per_prompt", "num_inference_steps": "steps", "prompt": "benchmark"}
 # Options of pipelines that run here, which a service would get as fields of its requests.
 LOCAL = ("batch_size", "device", "dtype", "offload", "revision", "safety_checker", "variant")
 
@@ -120,8 +120,10 @@ class OpenAIImages(Generator):
         self._size = (height, width)
         self._check_settings()
         for name in options:
-            if name in OWN:
-                raise InputError(f"`{name}={options[name]!r}`: it is called `{OWN[name]}=` here")
+            if name in PARAMETER_OF:
+                raise InputError(
+                    f"`{name}={options[name]!r}`: it is called `{PARAMETER_OF[name]}=` here"
+                )
             if name in LOCAL:
                 raise InputError(
                     f"`{name}={options[name]!r}`: an images API takes none, as it is for a "
@@ -268,8 +270,8 @@ class OpenAIImages(Generator):
         """Download an image; a private address only where the service itself is there."""
         if url.startswith("data:"):
             return base64.b64decode(url.partition(",")[2])
-        own = urlsplit(self.protocol.base_url).netloc == urlsplit(url).netloc
-        return download(url, name, "private" if own else True)
+        same_host = urlsplit(self.protocol.base_url).netloc == urlsplit(url).netloc
+        return download(url, name, "private" if same_host else True)
 
 
 class CompatibleImages(OpenAIImages):

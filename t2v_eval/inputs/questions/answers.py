@@ -51,15 +51,15 @@ def answer_value(
     if match != "normalised":
         raise InputError(f"match={match!r} is none of {', '.join(MATCHES)}")
     reply = normalise(answer)
-    known = {normalise(choice) for choice in choices}
-    if known and reply not in known and known == set(YES_NO):
+    choice_words = {normalise(choice) for choice in choices}
+    if choice_words and reply not in choice_words and choice_words == set(YES_NO):
         first = re.match(r"\W*(\w+)\s*[,.;:!\n]", answer)
         reply = normalise(first[1]) if first else reply
     if not reply:
         raise InputError("the answer is empty")
-    if known and reply not in known | {normalise(expected)}:
-        shown = answer if len(answer) <= _LONGEST else f"{answer[:_LONGEST]} ..."
-        raise InputError(f"the answer {shown!r} is none of {', '.join(choices)}")
+    if choice_words and reply not in choice_words | {normalise(expected)}:
+        excerpt = answer if len(answer) <= _LONGEST else f"{answer[:_LONGEST]} ..."
+        raise InputError(f"the answer {excerpt!r} is none of {', '.join(choices)}")
     return float(reply == normalise(expected))
 
 

@@ -73,7 +73,9 @@ def read_entries(path: str | Path, layout: str | None = None) -> list[Entry]:
     rows = read_table(path)
     suitable = [entry for entry in layouts.values() if set(entry.columns) <= set(rows[0])]
     if not suitable:
-        expected = "\n".join(f"{name}: {', '.join(of.columns)}" for name, of in layouts.items())
+        expected = "\n".join(
+            f"{name}: {', '.join(candidate.columns)}" for name, candidate in layouts.items()
+        )
         raise TableError(
             f"{path}: a file of questions has the columns of a layout, and this one has "
             f"{', '.join(rows[0])}:\n{expected}"

@@ -200,10 +200,12 @@ def _read_geneval2(path: Path, rows: Rows) -> Iterator[Entry]:
         for index, (pair, skill) in enumerate(zip(pairs, skills, strict=True), 1):
             if not (isinstance(pair, list) and len(pair) == 2 and all(map(_is_text, pair))):
                 raise TableError(f"{path}, row {number}: {pair!r} is no question and answer")
-            asked, answer = pair
+            wording, answer = pair
             choices = _YES_NO_CAPITAL if answer in _YES_NO_CAPITAL else ()
             tag = f"{row['atom_count']} atoms" if "atom_count" in row else ""
-            question = Question(text, str(index), text, asked, choices, answer, (), skill, 1.0, tag)
+            question = Question(
+                text, str(index), text, wording, choices, answer, (), skill, 1.0, tag
+            )
             yield Entry(number, question)
 
 
@@ -229,13 +231,13 @@ def _read_oneig(path: Path, rows: Rows) -> Iterator[Entry]:
             for key in ("question", "dependency")
         )
         item = f"{path.stem}_{row['id']}"
-        for key, asked in questions.items():
+        for key, wording in questions.items():
             listed = dependencies.get(key, [])
             question = Question(
                 item=item,
                 id=str(key),
                 text=texts.get(str(row["id"]), ""),
-                question=str(asked),
+                question=str(wording),
                 choices=_YES_NO_CAPITAL,
                 answer=_YES_NO_CAPITAL[0],
                 parents=tuple(str(parent) for parent in listed if parent != 0),

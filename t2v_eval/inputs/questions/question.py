@@ -197,14 +197,14 @@ def find_problems(questions: Sequence[Question], rows: Sequence[int] = ()) -> li
     of_item: dict[str, list[tuple[int, Question]]] = {}
     of_text: dict[str, str] = {}
     for row, question in zip(numbers, questions, strict=True):
-        seen = of_item.setdefault(question.item, [])
-        found = [*_wrong_values(question), *_repetitions(question, [q for _, q in seen])]
-        if question.text and not seen:
+        earlier = of_item.setdefault(question.item, [])
+        faults = [*_wrong_values(question), *_repetitions(question, [q for _, q in earlier])]
+        if question.text and not earlier:
             first = of_text.setdefault(question.text, question.item)
             if first != question.item:
-                found.append(("repeated-text", f"its text is also that of {first!r}"))
-        problems += [Problem(row, question.item, question.id, *pair) for pair in found]
-        seen.append((row, question))
+                faults.append(("repeated-text", f"its text is also that of {first!r}"))
+        problems += [Problem(row, question.item, question.id, *pair) for pair in faults]
+        earlier.append((row, question))
     for listed in of_item.values():
         problems += _dependency_problems(listed)
     return problems
@@ -257,14 +257,14 @@ def _dependency_problems(listed: Sequence[tuple[int, Question]]) -> Iterator[Pro
 def _cycle(start: str, parents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return the shortest cycle of at least two questions through `start`, or nothing."""
     paths: list[tuple[str, ...]] = [(start,)]
-    seen = {start}
+    visited = {start}
     while paths:
         path = paths.pop(0)
         for parent in parents.get(path[-1], ()):
             if parent == start and len(path) > 1:
                 return path
-            if parent not in seen:
-                seen.add(parent)
+            if parent not in visited:
+                visited.add(parent)
                 paths.append((*path, parent))
     return ()
 

@@ -142,13 +142,13 @@ def filter_questions(
     >>> filter_questions([{"question": "q?", "answer": "cat"}], {"q?": "cat"}, {"q?": "a cat"})
     [0]
     """
-    seen = set()
-    left = []
+    visited = set()
+    positions = []
     for index, entry in enumerate(questions):
         question, answer = entry["question"], entry["answer"]
-        if question in seen:
+        if question in visited:
             continue
-        seen.add(question)
+        visited.add(question)
         if multiple_choice[question] != answer:
             continue
         if answer not in ("yes", "no"):
@@ -156,8 +156,8 @@ def filter_questions(
             free = as_digits(free) if answer.isnumeric() else free
             if _f1(answer.split(), free.split()) <= MINIMUM_F1:
                 continue
-        left.append(index)
-    return left
+        positions.append(index)
+    return positions
 
 
 def _f1(expected: Sequence[str], words: Sequence[str]) -> float:

@@ -224,12 +224,12 @@ def fid_influence(
             f"sets of {len(first)} and {len(second)} rows with {first.shape[1]} features: the "
             "influence of a row on FID needs more rows than features"
         )
-    one, other = of or (moments(first), moments(second))
-    gap = one.mean - other.mean
-    transport = _transport(_regular(one.covariance), _regular(other.covariance))
+    of_reference, of_images = of or (moments(first), moments(second))
+    gap = of_reference.mean - of_images.mean
+    transport = _transport(_regular(of_reference.covariance), _regular(of_images.covariance))
     return (
-        _influence(first, one, 2 * gap, transport),
-        _influence(second, other, -2 * gap, np.asarray(np.linalg.inv(transport), np.float64)),
+        _influence(first, of_reference, 2 * gap, transport),
+        _influence(second, of_images, -2 * gap, np.asarray(np.linalg.inv(transport), np.float64)),
     )
 
 
@@ -251,12 +251,12 @@ def _transport(source: FloatArray, target: FloatArray) -> FloatArray:
 
 
 def _influence(
-    features: Features, of: Moments, slope: FloatArray, transport: FloatArray
+    features: Features, distribution: Moments, slope: FloatArray, transport: FloatArray
 ) -> FloatArray:
     matrix = (np.eye(len(transport)) - transport) * (len(features) / (len(features) - 1))
     parts = [
         block @ slope + np.einsum("ij,ij->i", block @ matrix, block)
-        for _, block in blocks(features, of.mean)
+        for _, block in blocks(features, distribution.mean)
     ]
     influence = np.concatenate(parts)
     return np.asarray(influence - influence.mean())

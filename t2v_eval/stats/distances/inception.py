@@ -82,8 +82,8 @@ def _score(logits: Features) -> float:
     p = np.exp(log_p)
     mean = p.mean(axis=0)
     with np.errstate(divide="ignore"):
-        own, shared = (p * log_p).sum(axis=1), np.where(mean > 0, mean * np.log(mean), 0).sum()
-    return float(np.exp(own.mean() - shared))
+        of_rows, shared = (p * log_p).sum(axis=1), np.where(mean > 0, mean * np.log(mean), 0).sum()
+    return float(np.exp(of_rows.mean() - shared))
 
 
 def resampled_inception_scores(logits: Features, counts: Counts, splits: int = 10) -> FloatArray:
@@ -114,9 +114,9 @@ def resampled_inception_scores(logits: Features, counts: Counts, splits: int = 1
         with np.errstate(divide="ignore", invalid="ignore"):
             n = of_part.sum(axis=0, dtype=np.float64)
             mean = weighted_sums(of_part, p) / n[:, None]
-            own = weighted_sums(of_part, (p * log_p).sum(axis=1)) / n
+            of_rows = weighted_sums(of_part, (p * log_p).sum(axis=1)) / n
             shared = np.where(mean > 0, mean * np.log(mean), 0).sum(axis=1)
-        total += np.exp(own - shared)
+        total += np.exp(of_rows - shared)
     return total / splits
 
 

@@ -139,7 +139,7 @@ def _pairs(weights: Weights) -> FloatArray:
 
 def _within(x: Features, kernel: Kernel, weights: Weights) -> tuple[FloatArray, FloatArray]:
     """Return the weighted sums over pairs of different rows, and of rows with themselves."""
-    pairs, own = np.zeros((2, weights.shape[1]))
+    pairs, diagonal = np.zeros((2, weights.shape[1]))
     for place, block in blocks(x):
         of_block = weights[place].astype(np.float64)
         for other_place, other in blocks(x[place.start :]):
@@ -149,10 +149,10 @@ def _within(x: Features, kernel: Kernel, weights: Weights) -> tuple[FloatArray, 
                 pairs += 2 * np.einsum("ib,ib->b", of_block, values)
                 continue
             square = kernel(block, block)
-            own += square.diagonal() @ of_block**2
+            diagonal += square.diagonal() @ of_block**2
             np.fill_diagonal(square, 0)
             pairs += np.einsum("ib,ib->b", of_block, square @ of_block)
-    return pairs, own
+    return pairs, diagonal
 
 
 def _across(x: Features, y: Features, kernel: Kernel, of_x: Weights, of_y: Weights) -> FloatArray:

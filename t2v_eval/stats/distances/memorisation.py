@@ -39,9 +39,9 @@ def authenticity(reference: Features, images: Features) -> FloatArray:
     array([0., 1., 1.])
     """
     first, second = check_pair(reference, images)
-    own = nearest(first, first, 1).squares[:, 0]
+    to_nearest = nearest(first, first, 1).squares[:, 0]
     squares, rows = nearest(second, first, 1)
-    return (own[rows[:, 0]] < squares[:, 0]).astype(np.float64)
+    return (to_nearest[rows[:, 0]] < squares[:, 0]).astype(np.float64)
 
 
 def memorisation_distance(reference: Features, images: Features, over: Side = "images") -> float:

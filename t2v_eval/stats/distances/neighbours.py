@@ -76,10 +76,10 @@ def squared_distance(x: Features, y: Features) -> FloatArray:
     array([25.])
     """
     total = np.empty(len(x))
-    for (place, one), (_, other) in zip(blocks(x), blocks(y), strict=True):
-        one -= other
-        one *= one
-        total[place] = one.sum(axis=1)
+    for (place, block), (_, other) in zip(blocks(x), blocks(y), strict=True):
+        block -= other
+        block *= block
+        total[place] = block.sum(axis=1)
     return total
 
 
@@ -106,14 +106,14 @@ def nearest(x: Features, y: Features, k: int) -> Neighbours:
     others = len(y) - (x is y)
     if not 1 <= k <= others:
         raise InputError(f"`k={k}`: there are {others} rows to be near; pass 1 to {others}")
-    found = Neighbours(np.full((len(x), k), np.inf), np.zeros((len(x), k), np.int64))
+    neighbours = Neighbours(np.full((len(x), k), np.inf), np.zeros((len(x), k), np.int64))
     for block in _squared_distances(x, y):
         if x is y and block.place == block.other:
             np.fill_diagonal(block.squares, np.inf)
-        _keep_nearest(found, block.place, block.other, block.squares)
+        _keep_nearest(neighbours, block.place, block.other, block.squares)
         if x is y and block.place != block.other:
-            _keep_nearest(found, block.other, block.place, block.squares.T)
-    squares, rows = found
+            _keep_nearest(neighbours, block.other, block.place, block.squares.T)
+    squares, rows = neighbours
     for column in range(k):
         for place, block_rows in _places(rows[:, column]):
             squares[place, column] = squared_distance(x[place], y[block_rows])
@@ -121,16 +121,16 @@ def nearest(x: Features, y: Features, k: int) -> Neighbours:
     return Neighbours(np.take_along_axis(squares, order, 1), np.take_along_axis(rows, order, 1))
 
 
-def _keep_nearest(found: Neighbours, place: slice, other: slice, squares: FloatArray) -> None:
+def _keep_nearest(neighbours: Neighbours, place: slice, other: slice, squares: FloatArray) -> None:
     """Merge the distances of some rows to some others into the nearest ones that were found."""
-    k = found.rows.shape[1]
-    least = min(k, squares.shape[1])
-    near = np.argpartition(squares, least - 1, axis=1)[:, :least]
-    both = np.concatenate([found.squares[place], np.take_along_axis(squares, near, 1)], axis=1)
-    rows = np.concatenate([found.rows[place], other.start + near], axis=1)
+    k = neighbours.rows.shape[1]
+    count = min(k, squares.shape[1])
+    near = np.argpartition(squares, count - 1, axis=1)[:, :count]
+    both = np.concatenate([neighbours.squares[place], np.take_along_axis(squares, near, 1)], axis=1)
+    rows = np.concatenate([neighbours.rows[place], other.start + near], axis=1)
     order = np.argsort(both, axis=1, kind="stable")[:, :k]
-    found.squares[place] = np.take_along_axis(both, order, 1)
-    found.rows[place] = np.take_along_axis(rows, order, 1)
+    neighbours.squares[place] = np.take_along_axis(both, order, 1)
+    neighbours.rows[place] = np.take_along_axis(rows, order, 1)
 
 
 def _places(rows: IntArray, size: int = 4096) -> Iterator[tuple[slice, IntArray]]:

@@ -62,8 +62,9 @@ def mind(reference: Features, images: Features, directions: FloatArray) -> float
     total = 0.0
     for start in range(0, len(directions), 64):
         part = directions[start : start + 64].T
-        one, other = _sorted_projections(first, part), _sorted_projections(second, part)
-        total += float(widths @ ((one[i] - other[j]) ** 2).sum(axis=1))
+        sorted_first = _sorted_projections(first, part)
+        sorted_second = _sorted_projections(second, part)
+        total += float(widths @ ((sorted_first[i] - sorted_second[j]) ** 2).sum(axis=1))
     return float(3 * first.shape[1] * total / len(directions))
 
 

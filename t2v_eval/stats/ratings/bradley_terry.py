@@ -275,17 +275,17 @@ def _fit_davidson(
 
     def step(parameters: FloatArray) -> FloatArray:
         half, tie, norm = logits(parameters)
-        won, lost, drawn = (np.exp(x - norm) for x in (half, -half, tie))
+        won, lost, draw = (np.exp(x - norm) for x in (half, -half, tie))
         mean = (won - lost) / 2
         gradient = (wins - wins.swapaxes(1, 2)) / 2 - totals * mean
         gradient = gradient.sum(2) - 2 * prior * parameters[:, :size]
-        of_ties = np.where(free, tied - (totals * drawn).sum((1, 2)) / 2, 0)
+        of_ties = np.where(free, tied - (totals * draw).sum((1, 2)) / 2, 0)
         curvature = np.zeros((len(wins), size + 1, size + 1))
         curvature[:, :size, :size] = _laplacian(totals * ((won + lost) / 4 - mean**2))
         curvature[:, :size, :size] += 2 * prior * np.eye(size) + 1 / size
-        mixed = np.where(free[:, None], -(totals * mean * drawn).sum(2), 0)
+        mixed = np.where(free[:, None], -(totals * mean * draw).sum(2), 0)
         curvature[:, :size, size] = curvature[:, size, :size] = mixed
-        variance = (totals * drawn * (1 - drawn)).sum((1, 2)) / 2
+        variance = (totals * draw * (1 - draw)).sum((1, 2)) / 2
         curvature[:, size, size] = np.where(free, variance, 1)
         return _solve(curvature, np.column_stack([gradient, of_ties]))
 

@@ -31,11 +31,11 @@ def agreement_with_others(
     >>> ratings["x"].value
     1.0
     """
-    own, pair_of_cell, judge_of_cell, names = _cells(judges, pairs, verdicts)
-    total = np.zeros((pair_of_cell.max(initial=-1) + 1, own.shape[1]))
-    np.add.at(total, pair_of_cell, own)
-    others = total[pair_of_cell] - own
-    return _means((own * others).sum(1), own.sum(1) * others.sum(1), judge_of_cell, names)
+    counts, pair_of_cell, judge_of_cell, names = _cells(judges, pairs, verdicts)
+    total = np.zeros((pair_of_cell.max(initial=-1) + 1, counts.shape[1]))
+    np.add.at(total, pair_of_cell, counts)
+    others = total[pair_of_cell] - counts
+    return _means((counts * others).sum(1), counts.sum(1) * others.sum(1), judge_of_cell, names)
 
 
 def self_consistency(
@@ -55,9 +55,9 @@ def self_consistency(
     >>> self_consistency(["x", "x"], [1, 1], ["a", "b"])["x"].value
     0.0
     """
-    own, _, judge_of_cell, names = _cells(judges, pairs, verdicts)
-    count = own.sum(1)
-    return _means((own * (own - 1)).sum(1), count * (count - 1), judge_of_cell, names)
+    counts, _, judge_of_cell, names = _cells(judges, pairs, verdicts)
+    count = counts.sum(1)
+    return _means((counts * (counts - 1)).sum(1), count * (count - 1), judge_of_cell, names)
 
 
 def split_by(numbers: IntArray, count: int) -> list[IntArray]:
@@ -91,7 +91,7 @@ def _means(
     equal: FloatArray, compared: FloatArray, judge: IntArray, names: Sequence[str]
 ) -> dict[str, Interval]:
     """Average equal / compared over the cells of each judge that have any."""
-    known = compared > 0
-    shares = equal[known] / compared[known]
-    members = split_by(judge[known], len(names))
-    return {name: share_interval(shares[of]) for name, of in zip(names, members, strict=True)}
+    has_pairs = compared > 0
+    shares = equal[has_pairs] / compared[has_pairs]
+    members = split_by(judge[has_pairs], len(names))
+    return {name: share_interval(shares[cells]) for name, cells in zip(names, members, strict=True)}

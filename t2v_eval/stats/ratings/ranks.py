@@ -57,20 +57,20 @@ def rank_intervals(
 
 
 def _significant(
-    gap: FloatArray, resampled: FloatArray, least: FloatArray, confidence: float
+    gap: FloatArray, resampled: FloatArray, floor: FloatArray, confidence: float
 ) -> FloatArray:
     """Return how large differences of a model from all others must be, shape (K,).
 
     Args:
         gap: the differences, shape (K,).
         resampled: those of each resample, shape (B, K).
-        least: their least standard errors, shape (K,).
+        floor: their least standard errors, shape (K,).
         confidence: the probability that none is significant where all are 0.
     """
     deviation = resampled - gap
     error = deviation.std(0, ddof=1)
     error[error < 1e-9 * (1 + np.abs(gap))] = 0.0  # rounding alone
-    error = np.maximum(error, least)
+    error = np.maximum(error, floor)
     ratio = np.divide(np.abs(deviation), error, out=np.zeros_like(deviation), where=error > 0)
     # A test of several differences needs no less than a test of one.
     critical = max(float(np.quantile(ratio.max(1), confidence)), float(ndtri((1 + confidence) / 2)))

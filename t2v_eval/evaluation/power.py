@@ -36,7 +36,7 @@ PAIRED, BOOTSTRAP = "paired t", "bootstrap"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class Target:
     """What a comparison should be able to show.
 
     Attributes:
@@ -45,7 +45,7 @@ class Wanted:
         effect: the difference to be shown, in the units of the metric; None takes the pilot's.
         items: a number of items of which the detectable difference is asked; None asks for none.
 
-    >>> Wanted(effect=0.02).power
+    >>> Target(effect=0.02).power
     0.8
     """
 
@@ -108,14 +108,14 @@ class PlannedComparison:
 
 
 def plan_runs(
-    runs: Sequence[Run], labels: Sequence[str], wanted: Wanted, metric: str | None = None
+    runs: Sequence[Run], labels: Sequence[str], target: Target, metric: str | None = None
 ) -> list[PlannedComparison]:
     """Plan the comparisons of a report: of its generators by each scorer, or of its scorers.
 
     Args:
         runs: the runs of a report.
         labels: what to call the scorer of each run.
-        wanted: what the comparisons should show.
+        target: what the comparisons should show.
         metric: of scorers, the metric; default: the headline of each benchmark.
 
     Raises:
@@ -124,7 +124,7 @@ def plan_runs(
     >>> import t2v_eval
     >>> names, few = ["tiny-clip", "tiny-negclip"], {"n": 8}
     >>> report = t2v_eval.compare(names, "scenes", benchmark_options=few, resamples=50)
-    >>> (plan,) = plan_runs(report.runs, report.labels, Wanted())
+    >>> (plan,) = plan_runs(report.runs, report.labels, Target())
     >>> plan.first, plan.second, plan.metric, plan.pilot
     ('tiny-clip', 'tiny-negclip', 'group', 8)
     """
@@ -132,9 +132,9 @@ def plan_runs(
     for name, indices in by_benchmark(runs).items():
         if has_generators(runs[indices[0]]):
             for n in indices:
-                plans += _of_generators(runs[n], f"{name}, {labels[n]}", wanted)
+                plans += _of_generators(runs[n], f"{name}, {labels[n]}", target)
         else:
-            plans += _of_scorers([(labels[n], runs[n]) for n in indices], name, wanted, metric)
+            plans += _of_scorers([(labels[n], runs[n]) for n in indices], name, target, metric)
     if not plans:
         raise InputError(
             "the report compares nothing: evaluate two scorers, or the images of two generators"
@@ -145,7 +145,7 @@ def plan_runs(
 def plan_columns(
     rows: Sequence[Row],
     scores: Sequence[str],
-    wanted: Wanted,
+    target: Target,
     *,
     human: Sequence[str] = (),
     group: str | None = None,
@@ -158,7 +158,7 @@ def plan_columns(
     Args:
         rows: the rows of a table, as `read_table` returns them.
         scores: two columns of scores or more.
-        wanted: what the comparisons should show.
+        target: what the comparisons should show.
         human: columns of ratings; with them, the columns' agreement with their mean is compared,
             without them, their means.
         group: a column; rows with the same value count as one unit.
@@ -171,7 +171,7 @@ def plan_columns(
         InputError: fewer than two columns, an unknown metric, or a metric without ratings.
 
     >>> rows = [{"flux": 0.5 + 0.1 * (n % 3), "sdxl": 0.5 + 0.1 * (n % 2)} for n in range(30)]
-    >>> (plan,) = plan_columns(rows, ["flux", "sdxl"], Wanted())
+    >>> (plan,) = plan_columns(rows, ["flux", "sdxl"], Target())
     >>> plan.pilot, round(plan.difference.value, 3), plan.items
     (30, 0.05, 32)
     """
@@ -186,25 +186,25 @@ def plan_columns(
     groups = None if group is None else _group_values(rows, group)
     plans = []
     for first, second in combinations(columns, 2):
-        known = ~np.isnan(columns[first]) & ~np.isnan(columns[second])
+        complete = ~np.isnan(columns[first]) & ~np.isnan(columns[second])
         if ratings is not None:
-            known &= ~np.isnan(ratings)
-        a, b = columns[first][known], columns[second][known]
+            complete &= ~np.isnan(ratings)
+        a, b = columns[first][complete], columns[second][complete]
         units = [f"row {n}" for n in range(len(rows))] if groups is None else groups
-        members = [unit for unit, is_known in zip(units, known, strict=True) if is_known]
+        members = [unit for unit, is_complete in zip(units, complete, strict=True) if is_complete]
         named = first, second, "columns", "", group or "row"
         if len(set(members)) < 2:
             raise InputError(f"{first!r} and {second!r} share fewer than two {named[-1]}s")
         if ratings is None:
-            plans.append(_paired(named, clustered_mean(a - b, members), wanted))
+            plans.append(_paired(named, clustered_mean(a - b, members), target))
         else:
             name = metric or "tau_b"
-            samples = _paired_bootstrap(a, b, ratings[known], members, name, resamples, seed)
-            plans.append(_bootstrapped(named, name, samples, wanted))
+            samples = _paired_bootstrap(a, b, ratings[complete], members, name, resamples, seed)
+            plans.append(_bootstrapped(named, name, samples, target))
     return plans
 
 
-def _of_generators(run: Run, on: str, wanted: Wanted) -> Iterator[PlannedComparison]:
+def _of_generators(run: Run, on: str, target: Target) -> Iterator[PlannedComparison]:
     if not run.items:
         raise InputError(
             f"{on}: the report has no scores.csv beside its report.json, so that differences of "
@@ -213,16 +213,16 @@ def _of_generators(run: Run, on: str, wanted: Wanted) -> Iterator[PlannedCompari
     table = run.by_generator()
     for first, second in combinations(range(len(table.generators)), 2):
         differences = table.scores[:, first] - table.scores[:, second]
-        known = ~np.isnan(differences)
-        members = [g for g, is_known in zip(table.groups, known, strict=True) if is_known]
+        complete = ~np.isnan(differences)
+        members = [g for g, is_complete in zip(table.groups, complete, strict=True) if is_complete]
         if len(set(members)) > 1:
             names = table.generators[first], table.generators[second]
-            pilot = clustered_mean(differences[known], members)
-            yield _paired((*names, "generators", on, "prompt"), pilot, wanted)
+            pilot = clustered_mean(differences[complete], members)
+            yield _paired((*names, "generators", on, "prompt"), pilot, target)
 
 
 def _of_scorers(
-    scorers: Sequence[tuple[str, Run]], on: str, wanted: Wanted, metric: str | None
+    scorers: Sequence[tuple[str, Run]], on: str, target: Target, metric: str | None
 ) -> Iterator[PlannedComparison]:
     headline = metric or scorers[0][1].benchmark.headline
     for (first, run), (second, other) in combinations(scorers, 2):
@@ -235,7 +235,7 @@ def _of_scorers(
         if headline not in samples.value:
             raise InputError(f"{on} has no metric {headline!r}: use {', '.join(samples.value)}")
         paired = samples.difference(other_samples)
-        yield _bootstrapped((first, second, "scorers", on, "item"), headline, paired, wanted)
+        yield _bootstrapped((first, second, "scorers", on, "item"), headline, paired, target)
 
 
 def _paired_bootstrap(
@@ -266,13 +266,13 @@ def _paired_bootstrap(
 
 
 def _paired(
-    named: tuple[str, str, str, str, str], pilot: ClusteredMean, wanted: Wanted
+    named: tuple[str, str, str, str, str], pilot: ClusteredMean, target: Target
 ) -> PlannedComparison:
     mean, error, units = pilot
     half = error * float(special.stdtrit(units - 1, 0.975))
-    effect = mean if wanted.effect is None else wanted.effect
+    effect = mean if target.effect is None else target.effect
     sd = error * math.sqrt(units)
-    chances = wanted.power, wanted.alpha
+    chances = target.power, target.alpha
     varies = sd > 1e-12 * abs(mean)
     return PlannedComparison(
         *named[:4],
@@ -284,13 +284,13 @@ def _paired(
         effect,
         power.paired_items(effect, sd, *chances) if varies else None,
         power.paired_effect(units, sd, *chances) if varies else 0.0,
-        power.paired_effect(wanted.items, sd, *chances) if varies and wanted.items else None,
+        power.paired_effect(target.items, sd, *chances) if varies and target.items else None,
         PAIRED,
     )
 
 
 def _bootstrapped(
-    named: tuple[str, str, str, str, str], metric: str, samples: BootstrapSamples, wanted: Wanted
+    named: tuple[str, str, str, str, str], metric: str, samples: BootstrapSamples, target: Target
 ) -> PlannedComparison:
     interval = samples.intervals()[metric]
     resampled = samples.resampled[metric]
@@ -300,12 +300,12 @@ def _bootstrapped(
             f"the difference of {named[0]} and {named[1]} on {metric} is undefined on the pilot or "
             "on most resamples of it: a pilot needs more items"
         )
-    effect = interval.value if wanted.effect is None else wanted.effect
-    chances = wanted.power, wanted.alpha
+    effect = interval.value if target.effect is None else target.effect
+    chances = target.power, target.alpha
     varies = error > 0
     with_items = None
-    if varies and wanted.items:
-        with_items = power.scaled_effect(error * math.sqrt(samples.n / wanted.items), *chances)
+    if varies and target.items:
+        with_items = power.scaled_effect(error * math.sqrt(samples.n / target.items), *chances)
     return PlannedComparison(
         *named[:4],
         metric,

@@ -16,7 +16,7 @@ from t2v_eval.stats import power as formulas
 from t2v_eval.utils.arguments import check_path
 
 if TYPE_CHECKING:
-    from t2v_eval.evaluation.power import PlannedComparison, Wanted
+    from t2v_eval.evaluation.power import PlannedComparison, Target
 
 Pilot = Annotated[
     Path | None,
@@ -109,32 +109,32 @@ def power(
     what the pilot itself could have shown. Without a pilot, --effect and --sd, --share or --items
     say what is planned. Tests are two-sided and paired.
     """
-    from t2v_eval.evaluation.power import Wanted
+    from t2v_eval.evaluation.power import Target
 
-    wanted = Wanted(power=power, alpha=alpha, effect=effect, items=items)
+    target = Target(power=power, alpha=alpha, effect=effect, items=items)
     # Numbers that cannot be used are named before a pilot is read.
     formulas.scaled_effect(1.0, power, alpha)
     if pilot is None:
         if scores or human or group or metric:
             raise InputError("--scores, --human, --group and --metric need a pilot: pass its table")
-        _say_planned(_planned(wanted, sd, share), as_json)
+        _say_planned(_planned(target, sd, share), as_json)
         return
     if share is not None or sd != 1.0:
         raise InputError("--share and --sd are for plans without a pilot, which has its own spread")
     options = {"human": human or [], "group": group, "resamples": resamples, "seed": seed}
-    plans = _plans(check_path("pilot", pilot), wanted, metric, scores or [], options)
+    plans = _plans(check_path("pilot", pilot), target, metric, scores or [], options)
     if as_json:
-        console.print_json({**asdict(wanted), "comparisons": [plan.to_json() for plan in plans]})
+        console.print_json({**asdict(target), "comparisons": [plan.to_json() for plan in plans]})
         return
-    _print(plans, wanted)
+    _print(plans, target)
     for plan in plans:
-        for sentence in _sentences(plan, wanted):
+        for sentence in _sentences(plan, target):
             console.show(sentence)
 
 
 def _plans(
     pilot: Path,
-    wanted: Wanted,
+    target: Target,
     metric: str | None,
     scores: Sequence[str],
     options: dict[str, Any],
@@ -151,7 +151,7 @@ def _plans(
 
         with console.waiting("reading the report"):
             report = Report.load(pilot)
-        return plan_runs(report.runs, report.labels, wanted, metric)
+        return plan_runs(report.runs, report.labels, target, metric)
     from t2v_eval.inputs.tables import read_table
 
     if not scores:
@@ -159,31 +159,31 @@ def _plans(
     with console.waiting("reading the table"):
         rows = read_table(pilot)
         try:
-            return plan_columns(rows, scores, wanted, metric=metric, **options)
+            return plan_columns(rows, scores, target, metric=metric, **options)
         except TableError as error:
             raise TableError(f"{pilot}: {error}") from error
 
 
-def _planned(wanted: Wanted, sd: float, share: float | None) -> dict[str, Any]:
+def _planned(target: Target, sd: float, share: float | None) -> dict[str, Any]:
     """Return what is planned without a pilot, as JSON."""
-    chances = wanted.power, wanted.alpha
+    chances = target.power, target.alpha
     plan: dict[str, Any] = {}
-    if wanted.effect is not None:
-        needed = formulas.paired_items(wanted.effect, sd, *chances)
-        plan["paired"] = {"effect": wanted.effect, "sd": sd, "items": needed}
+    if target.effect is not None:
+        needed = formulas.paired_items(target.effect, sd, *chances)
+        plan["paired"] = {"effect": target.effect, "sd": sd, "items": needed}
     if share is not None:
         plan["blind_pairs"] = {"share": share, "items": formulas.share_items(share, *chances)}
-    if wanted.items is not None:
+    if target.items is not None:
         plan["items"] = {
-            "items": wanted.items,
-            "detectable_difference": formulas.paired_effect(wanted.items, sd, *chances),
+            "items": target.items,
+            "detectable_difference": formulas.paired_effect(target.items, sd, *chances),
             "sd": sd,
-            "detectable_share": formulas.share_effect(wanted.items, *chances),
-            "limit_of_none_seen": formulas.rate_limit(wanted.items),
+            "detectable_share": formulas.share_effect(target.items, *chances),
+            "limit_of_none_seen": formulas.rate_limit(target.items),
         }
     if not plan:
         raise InputError("pass a pilot (a report or a table), --effect, --share or --items")
-    return {"power": wanted.power, "alpha": wanted.alpha, **plan}
+    return {"power": target.power, "alpha": target.alpha, **plan}
 
 
 def _say_planned(plan: dict[str, Any], as_json: bool) -> None:
@@ -193,14 +193,14 @@ def _say_planned(plan: dict[str, Any], as_json: bool) -> None:
     chance = f"with a power of {100 * plan['power']:g} %"
     if "paired" in plan:
         part = plan["paired"]
-        of = (
+        subject = (
             ""
             if part["sd"] == 1
             else f" where differences have the standard deviation {part['sd']:g}"
         )
         unit = " standard deviations" if part["sd"] == 1 else ""
         console.show(
-            f"A mean difference of {part['effect']:g}{unit}{of} needs {_count(part['items'])} "
+            f"A mean difference of {part['effect']:g}{unit}{subject} needs {_count(part['items'])} "
             f"paired items {chance}."
         )
     if "blind_pairs" in plan:
@@ -224,7 +224,7 @@ def _say_planned(plan: dict[str, Any], as_json: bool) -> None:
         )
 
 
-def _print(plans: Sequence[PlannedComparison], wanted: Wanted) -> None:
+def _print(plans: Sequence[PlannedComparison], target: Target) -> None:
     from t2v_eval.report.format import CONSOLE
 
     rows = [
@@ -236,21 +236,21 @@ def _print(plans: Sequence[PlannedComparison], wanted: Wanted) -> None:
             CONSOLE.number(plan.error, 4),
             f"{plan.pilot} {plan.unit}s",
             CONSOLE.number(plan.detectable, 4) if plan.detectable else "",
-            *([_with(plan)] if wanted.items else []),
+            *([_with(plan)] if target.items else []),
             _count(plan.items) if plan.detectable else "",
         ]
         for plan in plans
     ]
     heads = ["first - second", "on", "metric", "difference", "standard error", "pilot"]
-    heads += ["detectable", *([f"with {wanted.items}"] if wanted.items else []), "needed"]
+    heads += ["detectable", *([f"with {target.items}"] if target.items else []), "needed"]
     if not any(plan.on for plan in plans):
         heads.remove("on")
         rows = [[cell for k, cell in enumerate(row) if k != 1] for row in rows]
-    title = f"two-sided tests at {wanted.alpha:g} with a power of {100 * wanted.power:g} %"
+    title = f"two-sided tests at {target.alpha:g} with a power of {100 * target.power:g} %"
     console.print_table(heads, rows, title, numbers=True)
 
 
-def _sentences(plan: PlannedComparison, wanted: Wanted) -> Iterator[str]:
+def _sentences(plan: PlannedComparison, target: Target) -> Iterator[str]:
     """Yield what a plan says, and what it rests on."""
     where = f" on {plan.on}" if plan.on else ""
     names = f"{plan.first} and {plan.second}{where}"
@@ -261,7 +261,7 @@ def _sentences(plan: PlannedComparison, wanted: Wanted) -> Iterator[str]:
         f"{names}: {plan.pilot} {plan.unit}s could have shown a difference of "
         f"{plan.detectable:.3g} in {plan.metric}; the pilot saw {plan.difference.value:+.3g}."
     )
-    source = "its own difference" if wanted.effect is None else f"a difference of {plan.effect:g}"
+    source = "its own difference" if target.effect is None else f"a difference of {plan.effect:g}"
     if plan.items is None:
         yield f"  {source[0].upper()}{source[1:]} is too small to plan for: pass --effect."
     elif plan.enough:
@@ -269,7 +269,7 @@ def _sentences(plan: PlannedComparison, wanted: Wanted) -> Iterator[str]:
     else:
         yield f"  For {source}, {_count(plan.items)} {plan.unit}s are needed."
     interval = plan.difference
-    if wanted.effect is None:
+    if target.effect is None:
         yield (
             f"  The difference itself is uncertain, from {interval.low:+.3g} to "
             f"{interval.high:+.3g}: plan with the smallest one that matters (--effect)."

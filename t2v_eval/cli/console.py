@@ -373,9 +373,9 @@ def guarded(debug: bool = False) -> Iterator[None]:
             if debug or not hasattr(error, "format_message") or "NoArgs" in type(error).__name__:
                 raise
             command = getattr(getattr(error, "ctx", None), "command_path", "t2v-eval")
-            said = " ".join(error.format_message().split())  # choices have a line each
-            said = said.rstrip(".").replace("Value error, ", "")
-            say(f"error: {said}; see `{command} --help`", "red")
+            message = " ".join(error.format_message().split())  # choices have a line each
+            message = message.rstrip(".").replace("Value error, ", "")
+            say(f"error: {message}; see `{command} --help`", "red")
             raise SystemExit(2) from None
         except KeyboardInterrupt as error:
             stop(error)

@@ -151,8 +151,8 @@ def demo(
 ) -> None:
     """Compare small built-in scorers on drawn images; needs no download and no GPU."""
     scorers = [card for card in models.cards.values() if card.demo]
-    drawn = [card for card in benchmarks.cards.values() if card.demo]
-    if not scorers or not drawn:
+    cards = [card for card in benchmarks.cards.values() if card.demo]
+    if not scorers or not cards:
         raise UnsupportedError(
             "the demo needs a scorer and a benchmark whose cards have `demo = true`"
         )
@@ -160,7 +160,7 @@ def demo(
 
     options = ScorerOptions(store=store_path(store, no_store))
     writing = Writing(out, command=console.arguments(ctx), as_json=as_json)
-    run(scorers, drawn, options, BenchmarkOptions(), RunOptions(), writing)
+    run(scorers, cards, options, BenchmarkOptions(), RunOptions(), writing)
 
 
 def run(

@@ -59,8 +59,8 @@ class App(Typer):
             name = arguments[0] if arguments else settings.get("name", command.__name__)
             module = command.__module__.rpartition(".")[2]  # several groups have an `export`
             example = EXAMPLES.get(f"{module}.{name}") or EXAMPLES.get(name)
-            shown = {"epilog": f"Example: {example}"} if example else {}
-            defaults = {"cls": Command, "help": help_of(command.__doc__), **shown}
+            extra = {"epilog": f"Example: {example}"} if example else {}
+            defaults = {"cls": Command, "help": help_of(command.__doc__), **extra}
             register = super(App, self).command(*arguments, **{**defaults, **settings})
             register(with_quiet(command))
             return command
@@ -221,8 +221,8 @@ def _of_parameter(parameter: Any, parameters: Parameters, value: Any) -> str:
 def _of_option(name: str, value: Any, parameters: Parameters, values: Mapping[str, Any]) -> str:
     """Return the pair of --option or --benchmark-option that sets a value, if the command can."""
     typed = {pair.partition("=")[0] for pair in values.get("benchmark_option") or ()}
-    of_scorers = _taken(models, values.get("model"))
-    of_benchmarks = _taken(benchmarks, values.get("benchmark")) | typed
+    of_scorers = _options_of(models, values.get("model"))
+    of_benchmarks = _options_of(benchmarks, values.get("benchmark")) | typed
     of_benchmark = name in of_benchmarks and name not in of_scorers
     flag = "benchmark_option" if of_benchmark else "option"
     if flag not in parameters:
@@ -231,17 +231,17 @@ def _of_option(name: str, value: Any, parameters: Parameters, values: Mapping[st
     return f"--{flag.replace('_', '-')} {_word(f'{name}={plain}')}"
 
 
-def _taken(registry: Any, names: str | Iterable[str] | None) -> set[str]:
+def _options_of(registry: Any, names: str | Iterable[str] | None) -> set[str]:
     """Return the options that the classes of some names take."""
-    taken: set[str] = set()
+    options: set[str] = set()
     for name in [names] if isinstance(names, str) else names or ():
         try:
             card = registry.card(name)
         except UnknownNameError:
             continue
         if card.file is not None:
-            taken |= accepted(source_of(card.file, card.module), card.entry) or set()
-    return taken
+            options |= accepted(source_of(card.file, card.module), card.entry) or set()
+    return options
 
 
 def _literal(text: str) -> Any:

@@ -152,9 +152,11 @@ def _check_file(card: Card) -> None:
 
 def _options(card: Card) -> dict[str, Argument]:
     """Return the options of a card's class, those of its own first; no module is imported."""
-    found = None if card.file is None else described(source_of(card.file, card.module), card.entry)
+    arguments = (
+        None if card.file is None else described(source_of(card.file, card.module), card.entry)
+    )
     options = {}
-    for name, argument in reversed(list((found or {}).items())):
+    for name, argument in reversed(list((arguments or {}).items())):
         if name in _SAME:
             continue
         default = "as above" if name in card.args else argument.default

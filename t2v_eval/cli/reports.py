@@ -61,12 +61,12 @@ def index(
     from t2v_eval.utils.files import check_file, write_text
 
     path = check_file(out)
-    found = find_reports(folders)
-    content, left_out = render_index(found, path)
+    folder_reports = find_reports(folders)
+    content, left_out = render_index(folder_reports, path)
     write_text(path, content)
     for why in left_out:
         console.say(f"left out: {why}", "yellow")
-    count = len(found) - len(left_out)
+    count = len(folder_reports) - len(left_out)
     if as_json:
         console.print_json({"reports": count, "left_out": left_out, "page": str(path.resolve())})
     else:
@@ -127,8 +127,8 @@ def export(
             raise InputError(f"{folder} holds no report.json: pass a folder that --out wrote")
     content = read_report(source)
     if to is Format.eee:
-        made = datetime.fromtimestamp(source.stat().st_mtime).astimezone()
-        files = to_every_eval_ever(content, model_id, made)
+        timestamp = datetime.fromtimestamp(source.stat().st_mtime).astimezone()
+        files = to_every_eval_ever(content, model_id, timestamp)
     else:
         files = to_hub(content, dataset, task)
     if not files:
@@ -141,12 +141,12 @@ def export(
                 "benchmark: name a folder"
             )
         files = {"": next(iter(files.values()))}
-    written = []
+    paths = []
     for name, text in files.items():
         path = check_file(target / name if name else target)
         write_text(path, text)
-        written.append(str(path))
+        paths.append(str(path))
     if as_json:
-        console.print_json({"files": written})
+        console.print_json({"files": paths})
     else:
-        console.show("\n".join(written))
+        console.show("\n".join(paths))

@@ -55,14 +55,14 @@ def run_file(ctx: typer.Context, file: RunFile, out: OutFolder = None) -> None:
 
 def _last_out(arguments: Sequence[str]) -> list[str]:
     """Return arguments without any --out but the first."""
-    kept: list[str] = []
+    remaining: list[str] = []
     words = iter(arguments)
     for word in words:
-        if word == "--out" and "--out" in kept:
+        if word == "--out" and "--out" in remaining:
             next(words, None)
         else:
-            kept.append(word)
-    return kept
+            remaining.append(word)
+    return remaining
 
 
 def _of_report(file: Path) -> list[str]:
@@ -147,16 +147,19 @@ def _words(file: Path, key: str, value: Any, parameter: Any) -> Iterator[str]:
         raise InputError(f"{file}: {key} is {value!r}: it takes a value, as on the command line")
     if isinstance(value, Mapping):
         for name, several in value.items():
-            for one in several if key == "column" and isinstance(several, list) else [several]:
-                yield from (*flags, f"{name}={one if isinstance(one, str) else json.dumps(one)}")
+            for entry in several if key == "column" and isinstance(several, list) else [several]:
+                yield from (
+                    *flags,
+                    f"{name}={entry if isinstance(entry, str) else json.dumps(entry)}",
+                )
         return
     several = value if isinstance(value, list) else [value]
     if len(several) > 1 and not (getattr(parameter, "multiple", False) or parameter.nargs == -1):
         raise InputError(f"{file}: {key} is a list of {len(several)}: it takes one value")
-    for one in several:
-        if isinstance(one, (dict, list)):
-            raise InputError(f"{file}: {key} holds {one!r}: write texts or numbers")
-        yield from (*flags, _located(file, str(one), parameter))
+    for entry in several:
+        if isinstance(entry, (dict, list)):
+            raise InputError(f"{file}: {key} holds {entry!r}: write texts or numbers")
+        yield from (*flags, _located(file, str(entry), parameter))
 
 
 def _located(file: Path, value: str, parameter: Any) -> str:

@@ -210,8 +210,8 @@ def measure(table: RatedTable, progress: Reported | None = None) -> Agreement:
                 seed=options.seed,
             )
             intervals[column][tag] = figures
-            known = ~np.isnan(table.scores[column][index]) & ~np.isnan(table.human[index])
-            counts[column][tag] = Counts(len(index), int(known.sum()), present.units)
+            complete = ~np.isnan(table.scores[column][index]) & ~np.isnan(table.human[index])
+            counts[column][tag] = Counts(len(index), int(complete.sum()), present.units)
             reasons[column][tag] = {
                 name: reason
                 for name, interval in figures.items()

@@ -258,8 +258,8 @@ def _items(table: RatedTable, folder: Path) -> list[Item]:
 def _cells(table: RatedTable, column: str | None) -> list[str]:
     if column is None:
         return [""] * len(table.rows)
-    found = cells(table.rows, column)
-    return ["" if is_empty(value) else str(value).strip() for _, value in found]
+    entries = cells(table.rows, column)
+    return ["" if is_empty(value) else str(value).strip() for _, value in entries]
 
 
 def _item(

@@ -201,14 +201,14 @@ def score_answers(
     >>> score_answers(rows, questions, "dsg").texts[0].reason
     "question '1': the answer 'perhaps' is none of yes, no"
     """
-    for name, value, known in (
+    for name, value, choices in (
         ("rule", rule, RULES),
         ("match", match, MATCHES),
         ("dependency", dependency, DEPENDENCIES),
         ("unanswered", unanswered, ("missing", "zero")),
     ):
-        if value not in known:
-            raise InputError(f"`{name}={value!r}` is none of {', '.join(known)}")
+        if value not in choices:
+            raise InputError(f"`{name}={value!r}` is none of {', '.join(choices)}")
     item_column = _column(rows, _ITEM)
     conditions = dict(where or {})
     selected = [row for row in rows if _matches(row, conditions)]
@@ -311,12 +311,12 @@ def _by_image(
         ids.setdefault((q.item, q.id if id_column else q.question), []).append(q.id)
     result: dict[str, dict[str, dict[str, Mapping[str, Any]]]] = {}
     for row in rows:
-        item, asked = str(row[item_column]), str(row[id_column or "question"])
-        if (item, asked) not in ids:
-            raise InputError(f"{questions.name}: {item!r} has no question {asked!r}")
+        item, question = str(row[item_column]), str(row[id_column or "question"])
+        if (item, question) not in ids:
+            raise InputError(f"{questions.name}: {item!r} has no question {question!r}")
         image = " ".join(str(row[name]) for name in names)
         of_item = result.setdefault(image, {}).setdefault(item, {})
-        for key in ids[item, asked]:
+        for key in ids[item, question]:
             if key in of_item:
                 raise InputError(
                     f"question {key!r} of {item!r} is answered twice for the image {image!r}; tell "

@@ -37,8 +37,8 @@ class ByGenerator:
     @property
     def is_rated(self) -> bool:
         """Return whether two generators or more have ratings and scores."""
-        known = ~np.isnan(self.scores) & ~np.isnan(self.ratings)
-        return int(known.any(axis=0).sum()) > 1
+        complete = ~np.isnan(self.scores) & ~np.isnan(self.ratings)
+        return int(complete.any(axis=0).sum()) > 1
 
 
 def generator_names(items: Sequence[Item], folders: Sequence[str]) -> list[list[str]]:

@@ -161,8 +161,8 @@ def _rated_rows(rows: Sequence[Row]) -> Iterator[_Rated]:
     named = [name for name in RATING_COLUMNS if name in columns]
     named += [name for name in columns if name.startswith(RATER_PREFIXES)]
     listed = ", ".join(map(repr, columns))
-    for what, known in (("prompt", prompts), ("rating", named)):
-        if not known:
+    for what, entries in (("prompt", prompts), ("rating", named)):
+        if not entries:
             more = ", or `rater_NAME` for each person" if what == "rating" else " or id"
             raise TableError(
                 f"there is no column {what}; the columns are {listed}. Call it {what}{more}"
@@ -217,22 +217,24 @@ class _Finder:
         if not numbers or generator is None:
             return None
         (n,) = numbers
-        own = [i for i, name in enumerate(self.names[n]) if name == generator]
+        positions = [i for i, name in enumerate(self.names[n]) if name == generator]
         if rated.image:
-            wanted = _file_name(rated.image)
-            named = [i for i in own if _file_name(name_of(self.items[n].images[i])) == wanted]
-            if not named and own:
+            file_name = _file_name(rated.image)
+            named = [
+                i for i in positions if _file_name(name_of(self.items[n].images[i])) == file_name
+            ]
+            if not named and positions:
                 raise InputError(
-                    f"{generator} has no image {wanted!r} of {rated.prompt!r}: name one of its "
+                    f"{generator} has no image {file_name!r} of {rated.prompt!r}: name one of its "
                     "images, or leave the column image empty"
                 )
-            own = named
-        return (n, generator, tuple(own)) if own else None
+            positions = named
+        return (n, generator, tuple(positions)) if positions else None
 
     def _generator(self, name: str) -> str | None:
         """Return the generator of a name or of the path of its folder."""
         last = _file_name(name)
-        return next((known for known in (name, last) if known in self.generators), None)
+        return next((candidate for candidate in (name, last) if candidate in self.generators), None)
 
 
 def _cells(
@@ -243,7 +245,7 @@ def _cells(
     for (n, generator, images), ratings in values.items():
         by_cell[n, generator][images] = float(np.mean(ratings))
     for (n, generator), by_image in sorted(by_cell.items()):
-        rated = sorted({i for own in by_image for i in own})
+        rated = sorted({i for indices in by_image for i in indices})
         yield RatedCell(n, generator, rated, float(np.mean([*by_image.values()])))
 
 

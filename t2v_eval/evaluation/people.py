@@ -119,12 +119,12 @@ def people_of(table: ByGenerator, scores: Scores, ratings: PlacedRatings) -> Peo
     """
     rated, beside = _beside(scores, table, ratings)
     both = ~np.isnan(rated) & ~np.isnan(beside)
-    known = [k for k in range(len(table.generators)) if both[:, k].any()]
+    indices = [k for k in range(len(table.generators)) if both[:, k].any()]
     estimates = {
         (first, second): prediction_powered_difference(
             rated[:, [first, second]], beside[:, [first, second]], groups=table.groups
         )
-        for first, second in combinations(known, 2)
+        for first, second in combinations(indices, 2)
     }
     tests = corrected({pair: estimate.p for pair, estimate in estimates.items()})
     names = table.generators
@@ -133,7 +133,7 @@ def people_of(table: ByGenerator, scores: Scores, ratings: PlacedRatings) -> Peo
         prompts=int(both.any(axis=1).sum()),
         means={
             names[k]: prediction_powered_mean(rated[:, k], beside[:, k], groups=table.groups)
-            for k in known
+            for k in indices
         },
         differences=[
             PeopleDifference(names[first], names[second], estimate, tests[first, second])

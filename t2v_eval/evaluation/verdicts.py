@@ -40,7 +40,7 @@ class VerdictFacts:
 def verdicts_of(scorer: str) -> list[VerdictFacts]:
     """Return how often the verdicts of a scorer matched people's, as cards of benchmarks say.
 
-    >>> [(known.benchmark, known.of) for known in verdicts_of("clipscore")][:1]
+    >>> [(verdict.benchmark, verdict.of) for verdict in verdicts_of("clipscore")][:1]
     [('tifa160', 'generators')]
     """
     facts = []
@@ -48,13 +48,13 @@ def verdicts_of(scorer: str) -> list[VerdictFacts]:
         if scorer in card.verdicts and scorer != "source":
             counts, source = decision_counts(card, scorer), card.verdicts.get("source", "")
             share = counts.matched / counts.pairs
-            of = card.name, "generators", share, counts.pairs, counts
-            facts.append(VerdictFacts(*of, source=source))
+            arguments = card.name, "generators", share, counts.pairs, counts
+            facts.append(VerdictFacts(*arguments, source=source))
         figures = card.published.get(card.orders_pairs, {})
         if scorer in figures:
             source = figures.get("source", "")
             facts.append(VerdictFacts(card.name, "images", figures[scorer], source=source))
-    return sorted(facts, key=lambda known: known.of != "generators")
+    return sorted(facts, key=lambda verdict: verdict.of != "generators")
 
 
 def decision_counts(card: BenchmarkCard, scorer: str) -> DecisionCounts:
@@ -66,9 +66,9 @@ def decision_counts(card: BenchmarkCard, scorer: str) -> DecisionCounts:
     >>> decision_counts(benchmarks.card("tifa160"), "clipscore").matched
     5
     """
-    table, known = card.verdicts[scorer], {f.name for f in fields(DecisionCounts)}
+    table, field_names = card.verdicts[scorer], {f.name for f in fields(DecisionCounts)}
     whole = isinstance(table, Mapping) and all(type(n) is int and n >= 0 for n in table.values())
-    if not whole or not set(table) <= known or not DecisionCounts(**table).pairs:
+    if not whole or not set(table) <= field_names or not DecisionCounts(**table).pairs:
         raise InputError(
             f"{card.file}: `verdicts` of {card.name!r} has {scorer!r} = {table!r}: write how many "
             f"pairs came to each of {', '.join(f.name for f in fields(DecisionCounts))}"

@@ -229,11 +229,11 @@ def _section(
 def _headings(section: Mapping[str, Any]) -> dict[str, str]:
     """Return the headings of a section by the beginning of their anchors, in their order."""
     contrasts, tags = section["contrasts"], " and by tag" if section["tags"] else ""
-    of = "generators" if section["benchmark"].folders else "what is compared"
+    subject = "generators" if section["benchmark"].folders else "what is compared"
     headings = {
         "said": "What people would say" if section["people"] else "",
         "means": "Mean scores" if contrasts else "Metrics",
-        "differences": f"Differences between {of if contrasts else 'scorers'}"
+        "differences": f"Differences between {subject if contrasts else 'scorers'}"
         if contrasts or section["differences"]
         else "",
         "decisions": "Decisions on generators" if section["decisions"] else "",

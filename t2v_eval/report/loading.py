@@ -119,11 +119,14 @@ def load_folder(folder: str | Path) -> LoadedFolder:
         samples = read_samples(path / SAMPLES, len(runs))
     if (path / "scores.csv").exists():
         runs = list(_with_scores(runs, samples, path / "scores.csv"))
-    runs = [_with_samples(run, own, path) for run, own in zip(runs, samples, strict=True)]
+    runs = [
+        _with_samples(run, run_samples, path)
+        for run, run_samples in zip(runs, samples, strict=True)
+    ]
     return LoadedFolder(path, content, runs, differences)
 
 
-def _known(kind: type[_T], content: Mapping[str, Any], **others: Any) -> _T:
+def _build(kind: type[_T], content: Mapping[str, Any], **others: Any) -> _T:
     """Make a data class of the keys of JSON that are its fields; later versions may have more."""
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type]
     return kind(**{key: value for key, value in content.items() if key in names} | others)
@@ -134,14 +137,14 @@ def _run_of(content: Mapping[str, Any]) -> Run:
     benchmark = _benchmark_of(content)
     tests = {tag: _tests(content["metrics"] if not tag else content["by_tag"][tag])
              for tag in ("", *content["by_tag"])}  # fmt: skip
-    tests = {tag: found for tag, found in tests.items() if found}
+    tests = {tag: results for tag, results in tests.items() if results}
     metrics = _intervals(content["metrics"])
     return Run(
         scorer=_scorer_of(content["scorer"]),
         benchmark=benchmark,
         metrics=metrics,
         by_tag={tag: _intervals(figures) for tag, figures in content["by_tag"].items()},
-        counts=_known(CellCounts, content["counts"]),
+        counts=_build(CellCounts, content["counts"]),
         errors=dict(content["errors"]),
         environment=dict(content["environment"]),
         seconds=float(content["seconds"]),
@@ -159,21 +162,21 @@ def _run_of(content: Mapping[str, Any]) -> Run:
         paired_statistic_of=_no_statistic,
         people=_people(content["people"]) if "people" in content else None,
         decisions=[_decision(pair) for pair in content.get("decisions", {}).get("pairs", [])],
-        data=_known(DataHashes, content.get("data", {})),
+        data=_build(DataHashes, content.get("data", {})),
         noise_floor=_noise_floor(content.get("noise_floor")),
     )
 
 
 def _scorer_of(content: Mapping[str, Any]) -> ScorerFacts:
     details = {
-        name: _known(DetailSummary, summary) for name, summary in content.get("said", {}).items()
+        name: _build(DetailSummary, summary) for name, summary in content.get("said", {}).items()
     }
     verdicts = [
-        _known(VerdictFacts, known, decisions=counts and _known(DecisionCounts, counts))
-        for known in content.get("verdicts", [])
-        for counts in [known.get("decisions")]
+        _build(VerdictFacts, verdict, decisions=counts and _build(DecisionCounts, counts))
+        for verdict in content.get("verdicts", [])
+        for counts in [verdict.get("decisions")]
     ]
-    return _known(ScorerFacts, content, details=details, verdicts=verdicts)
+    return _build(ScorerFacts, content, details=details, verdicts=verdicts)
 
 
 def _decision(content: Mapping[str, Any]) -> PairDecision:
@@ -216,7 +219,7 @@ def _estimate(content: Mapping[str, Any]) -> PredictionPowered:
 def _noise_floor(content: Mapping[str, Any] | None) -> NoiseFloor:
     if content is None:
         return NoiseFloor(reason="it is unknown")
-    return _known(
+    return _build(
         NoiseFloor, content, max=_number(content.get("max")), mean=_number(content.get("mean"))
     )
 
@@ -224,20 +227,20 @@ def _noise_floor(content: Mapping[str, Any] | None) -> NoiseFloor:
 def _benchmark_of(run: Mapping[str, Any]) -> BenchmarkFacts:
     content, sample, recipes = run["benchmark"], run.get("sample"), run.get("recipe", {})
     published = {
-        metric: _known(PublishedFigure, figure) for metric, figure in content["published"].items()
+        metric: _build(PublishedFigure, figure) for metric, figure in content["published"].items()
     }
     folders = [
-        _known(FolderFacts, folder, recipe=recipes.get(folder["folder"]))
+        _build(FolderFacts, folder, recipe=recipes.get(folder["folder"]))
         for folder in content["folders"]
     ]
-    left_out = _known(LeftOut, content["left_out"])
-    return _known(
+    left_out = _build(LeftOut, content["left_out"])
+    return _build(
         BenchmarkFacts,
         content,
         published=published,
         folders=folders,
         left_out=left_out,
-        sample=_known(Sample, sample) if sample else None,
+        sample=_build(Sample, sample) if sample else None,
     )
 
 
@@ -316,9 +319,9 @@ def _with_scores(
             "report anew"
         )
     start = 0
-    for run, own in zip(runs, samples, strict=True):
+    for run, run_samples in zip(runs, samples, strict=True):
         end = start + run.benchmark.items
-        yield _with_items(run, items[start:end], own, path)
+        yield _with_items(run, items[start:end], run_samples, path)
         start = end
 
 
@@ -365,7 +368,7 @@ def _with_items(
     units = samples.units if samples and len(samples.units) == len(items) else np.arange(len(items))
     members = np.bincount(units)
     folders = {facts.folder: k for k, facts in enumerate(run.benchmark.folders)}
-    blocks = [_Block.of(rows, path) for rows in items]
+    blocks = [_Block.of_rows(rows, path) for rows in items]
     cells = {
         (n, i, j): block.rows[i * len(block.texts) + j]
         for n, block in enumerate(blocks)
@@ -396,7 +399,7 @@ class _Block:
     texts: Sequence[str]
 
     @classmethod
-    def of(cls, rows: Sequence[_Row], path: Path) -> _Block:
+    def of_rows(cls, rows: Sequence[_Row], path: Path) -> _Block:
         images, texts = (1 + place for place in rows[-1]["place"])
         expected = [(i, j) for i in range(images) for j in range(texts)]
         if [row["place"] for row in rows] != expected:
@@ -435,12 +438,12 @@ class _Block:
         )
 
 
-def _tags(text: str, known: Set[str]) -> tuple[str, ...]:
+def _tags(text: str, names: Set[str]) -> tuple[str, ...]:
     """Separate tags at semicolons, of which a tag may have some itself."""
     tags, begun = [], ""
     for part in text.split(";") if text else ():
         begun = f"{begun};{part}" if begun else part
-        if begun in known:
+        if begun in names:
             tags.append(begun)
             begun = ""
     return (*tags, begun) if begun else tuple(tags)

@@ -118,13 +118,13 @@ def chart(sections: Sequence[Section], metrics: Sequence[str]) -> Figure:
     ['group']
     """
     _check_metrics(sections, metrics)
-    charts = [_Chart.of(section, metrics) for section in sections]
+    charts = [_Chart.of_section(section, metrics) for section in sections]
     heights = [0.9 + len(chart.rows) * (0.14 + 0.15 * len(chart.series)) for chart in charts]
     with drawing():
         figure = NotebookFigure(figsize=(10, sum(heights)), layout="constrained")
         parts = figure.subfigures(len(charts), 1, squeeze=False, height_ratios=heights)
-        for part, drawn in zip(parts[:, 0], charts, strict=True):
-            drawn.draw(part)
+        for part, panel in zip(parts[:, 0], charts, strict=True):
+            panel.draw(part)
     return figure
 
 
@@ -152,7 +152,7 @@ class _Chart(NamedTuple):
     generators: bool = False  # whether these are the series
 
     @classmethod
-    def of(cls, section: Section, metrics: Sequence[str]) -> _Chart:
+    def of_section(cls, section: Section, metrics: Sequence[str]) -> _Chart:
         """Choose what to draw: of sets of prompts each generator, of others each scorer."""
         facts, first = section.first.benchmark, section.first
         tags = list(facts.tags)[:MAX_TAGS]
@@ -202,10 +202,10 @@ def _check_metrics(sections: Sequence[Section], metrics: Sequence[str]) -> None:
         raise InputError("a report without runs has nothing to plot")
     if isinstance(metrics, str) or not isinstance(metrics, Iterable):
         raise wrong_type("metrics", metrics, "a list of names")
-    known = dict.fromkeys(name for section in sections for name in section.first.metrics)
+    choices = dict.fromkeys(name for section in sections for name in section.first.metrics)
     for name in metrics:
-        if name not in known:
-            raise InputError(f"there is no metric {name!r} to plot; there are {', '.join(known)}")
+        if name not in choices:
+            raise InputError(f"there is no metric {name!r} to plot; there are {', '.join(choices)}")
 
 
 def _section(section: Section) -> Iterator[Markup]:

@@ -472,8 +472,8 @@ def _resolve(
     for entry in resolved:
         if not isinstance(entry, kinds):
             more = ", which t2v_eval.from_function makes of a function" if callable(entry) else ""
-            wanted = f"names, files or objects of {kinds[0].__name__}{more}"
-            raise wrong_type(argument, entry, wanted)
+            expected = f"names, files or objects of {kinds[0].__name__}{more}"
+            raise wrong_type(argument, entry, expected)
     return resolved
 
 

@@ -285,10 +285,16 @@ class Section:
 
     def people(self) -> Iterator[Table]:
         """Yield what people would say of the generators, by the scores of each scorer."""
-        known = [(label, run.people) for label, run in self.scorers if run.people is not None]
+        with_people = [(label, run.people) for label, run in self.scorers if run.people is not None]
         means = [
-            [name, label, IntervalCell(mean.interval), IntervalCell(mean.ratings_alone), *_of(mean)]
-            for label, people in known
+            [
+                name,
+                label,
+                IntervalCell(mean.interval),
+                IntervalCell(mean.ratings_alone),
+                *_counts_of(mean),
+            ]
+            for label, people in with_people
             for name, mean in people.means.items()
         ]
         differences = [
@@ -298,9 +304,9 @@ class Section:
                 IntervalCell(d.estimate.interval, "+"),
                 IntervalCell(d.estimate.ratings_alone, "+"),
                 PValueCell(d.test.p_holm),
-                *_of(d.estimate),
+                *_counts_of(d.estimate),
             ]
-            for label, people in known
+            for label, people in with_people
             for d in people.differences
         ]
         heads = ["scores of", "by people", "by the ratings alone"]
@@ -325,7 +331,7 @@ class Section:
                 )
 
 
-def _of(estimate: PredictionPowered) -> list[Cell]:
+def _counts_of(estimate: PredictionPowered) -> list[Cell]:
     """Return the counts behind an estimate, and how many ratings alone would be as precise."""
     worth = "" if estimate.worth is None else str(estimate.worth)
     return [str(estimate.rated), str(estimate.scored), worth]
@@ -333,8 +339,8 @@ def _of(estimate: PredictionPowered) -> list[Cell]:
 
 def _outcome(run: Run, first: str, second: str) -> str:
     """Return the outcome of a pair of generators by a scorer; "" where it is not known."""
-    found = (d for d in run.decisions if (d.first, d.second) == (first, second))
-    return next((f"{d.outcome}{', reordered' * d.reordered}" for d in found), "")
+    matches = (d for d in run.decisions if (d.first, d.second) == (first, second))
+    return next((f"{d.outcome}{', reordered' * d.reordered}" for d in matches), "")
 
 
 def sections(

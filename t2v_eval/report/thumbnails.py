@@ -64,8 +64,8 @@ class Album:
         self.left_out = self._add(unique, side, self.urls, self._index)
         self._room += reserved
         if pixels > side:
-            shown = {key: source for key, source in unique.items() if key in self._index}
-            self._add(shown, pixels, self.large, self._large)
+            visible = {key: source for key, source in unique.items() if key in self._index}
+            self._add(visible, pixels, self.large, self._large)
         if self.left_out:
             rest = {key: source for key, source in unique.items() if self.index(source) == -1}
             self.left_out = self._add(rest, side, self.urls, self._index)

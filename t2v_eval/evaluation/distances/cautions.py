@@ -55,10 +55,10 @@ def check_usable(
             metric.name == "fid-infinity" and side is images
         )
         if needs_rows and side.features is None:
-            held = "mean and covariance" if side.known_moments is not None else "logits"
+            content = "mean and covariance" if side.known_moments is not None else "logits"
             raise InputError(
-                f"{side.name} holds {held} alone, and {metric.name} needs features of each image: "
-                "pass images, or an .npz file with an array `features`"
+                f"{side.name} holds {content} alone, and {metric.name} needs features of each "
+                "image: pass images, or an .npz file with an array `features`"
             )
         if metric.needs == "moments" and side.dimensions is None:
             raise InputError(f"{side.name} holds logits alone, and {metric.name} needs features")
@@ -91,11 +91,11 @@ def check_same_network(reference: FeatureSet, images: FeatureSet) -> None:
 
     >>> check_same_network(FeatureSet("a", np.ones((3, 2))), FeatureSet("b", np.ones((5, 2))))
     """
-    one, other = reference.dimensions, images.dimensions
-    if one is not None and other is not None and one != other:
+    dimensions, other = reference.dimensions, images.dimensions
+    if dimensions is not None and other is not None and dimensions != other:
         raise InputError(
-            f"{reference.name} has {one} features an image and {images.name} {other}: pass "
-            "features of the same network"
+            f"{reference.name} has {dimensions} features an image and {images.name} {other}: "
+            "pass features of the same network"
         )
     for key in _MADE_BY:
         first, second = reference.extractor.get(key), images.extractor.get(key)
@@ -129,9 +129,9 @@ def cautions(
         result += _of_few(reference, images)
     count = images.count
     if count is not None and any(other != count for other in others):
-        said = " and ".join(f"{n:,}" for n in sorted({*others, count}))
+        numbers = " and ".join(f"{n:,}" for n in sorted({*others, count}))
         result.append(
-            f"{images.name}: generators have unequal numbers of images ({said}); only kid is "
+            f"{images.name}: generators have unequal numbers of images ({numbers}); only kid is "
             "comparable between them"
         )
     if reference is not None and compares:
@@ -142,9 +142,11 @@ def cautions(
             repeated = len(side.features) - len(_hashes(side.features))
             if repeated:
                 result.append(f"{side.name}: {repeated} of {side.count} rows repeat another row")
-    least = min(side.count or SUBSET for side in both)
-    if "kid-subsets" in names and least < SUBSET:
-        result.append(f"{images.name}: subsets of kid-subsets have {least} images, not {SUBSET:,}")
+    minimum = min(side.count or SUBSET for side in both)
+    if "kid-subsets" in names and minimum < SUBSET:
+        result.append(
+            f"{images.name}: subsets of kid-subsets have {minimum} images, not {SUBSET:,}"
+        )
     return result
 
 
@@ -152,13 +154,13 @@ def _of_few(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
     n, m, d = reference.count, images.count, images.dimensions
     if m is None or m >= MANY or d is None:
         return
-    said = ""
+    excess = ""
     if m > d and (n is None or n > d):
         # A file of statistics does not say its number, which is large where it is published.
         bias = fid_bias(reference.moments.covariance, n or 10**9, m)
-        said = f", by about {bias:.3g} here"
+        excess = f", by about {bias:.3g} here"
     yield (
-        f"{images.name}: {m:,} images. FID is too high for few images{said}; compare it only at "
+        f"{images.name}: {m:,} images. FID is too high for few images{excess}; compare it only at "
         "equal numbers, or use kid"
     )
     for side in (reference, images):
@@ -171,10 +173,10 @@ def _of_few(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
 def _of_extraction(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
     first, second = reference.extractor, images.extractor
     if bool(first) != bool(second):
-        known, unknown = (reference, images) if first else (images, reference)
+        documented, undocumented = (reference, images) if first else (images, reference)
         yield (
-            f"{unknown.name} does not say what made its features; those of {known.name} may be of "
-            "another network or resizer"
+            f"{undocumented.name} does not say what made its features; those of "
+            f"{documented.name} may be of another network or resizer"
         )
     if first.get("resize", second.get("resize")) != second.get("resize", first.get("resize")):
         yield (
@@ -193,7 +195,7 @@ def _of_extraction(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
 def _of_files(side: FeatureSet) -> Iterator[str]:
     """Yield what the files of images were like, where their features say so."""
     notes: dict[str, Any] = side.extractor.get("files") or {}
-    for key, said in (
+    for key, description in (
         ("unreadable", "images that cannot be read, and are left out"),
         ("grayscale", "grayscale images"),
         ("rotated", "images turned as their EXIF data say"),
@@ -203,7 +205,7 @@ def _of_files(side: FeatureSet) -> Iterator[str]:
         value = notes.get(key)
         count = len(value) if isinstance(value, list) else value
         if count and (key != "sizes" or count > 1):
-            yield f"{side.name}: {count} {said}"
+            yield f"{side.name}: {count} {description}"
 
 
 def _hashes(features: Features) -> set[bytes]:

@@ -83,23 +83,23 @@ def distance(
     extract = _extraction(features, cache, progress)
     base = None if reference is None else as_feature_set(reference, "reference", extract)
     sets = list(_sets(images, by, extract))
-    single = [one.name for one in sets if by is not None and one.count == 1]
-    sets = [one for one in sets if one.name not in single] or sets
+    single = [image_set.name for image_set in sets if by is not None and image_set.count == 1]
+    sets = [image_set for image_set in sets if image_set.name not in single] or sets
     for images_of in sets:
         for name in names:
             check_usable(METRICS[name], base, images_of, allow_few)
-    counts = [] if by else [one.count for one in sets if one.count is not None]
+    counts = [] if by else [image_set.count for image_set in sets if image_set.count is not None]
     left_out = [f"{name}: 1 image is no set, and is left out" for name in single]
     pairs = []
     for images_of in sets:
         pair = Pair(base or FeatureSet("none"), images_of, seed, resamples)
-        asked = _with_infinity(names, images_of)
-        values = dict(_computed(pair, asked, options, progress))
+        names_of_pair = _with_infinity(names, images_of)
+        values = dict(_computed(pair, names_of_pair, options, progress))
         of_base = base if not all(METRICS[name].alone for name in names) else None
-        said = (*cautions(base, images_of, asked, counts), *left_out)
+        notes = (*cautions(base, images_of, names_of_pair, counts), *left_out)
         sizes = {"reference": of_base.count if of_base else None, "images": images_of.count}
         pairs.append(
-            PairDistances(of_base.name if of_base else None, images_of.name, sizes, values, said)
+            PairDistances(of_base.name if of_base else None, images_of.name, sizes, values, notes)
         )
     return Distances(_made_by(base, sets), tuple(pairs))
 
@@ -179,11 +179,11 @@ def _sets(
         raise InputError("`images=[]`: pass one or more sets of images")
     for number, source in enumerate(sources, 1):
         name = "images" if len(sources) == 1 else f"images {number}"
-        one = as_feature_set(source, name, extract)
+        image_set = as_feature_set(source, name, extract)
         if by == "folder":
-            yield from one.by_folder()
+            yield from image_set.by_folder()
         else:
-            yield one
+            yield image_set
 
 
 def _with_infinity(names: Sequence[str], images: FeatureSet) -> list[str]:
@@ -199,8 +199,8 @@ def _with_infinity(names: Sequence[str], images: FeatureSet) -> list[str]:
 
 def _made_by(reference: FeatureSet | None, sets: Sequence[FeatureSet]) -> dict[str, Any]:
     """Return what made the features, without what concerns the files of one set."""
-    known = [one for one in (reference, *sets) if one is not None]
-    made_by = next((dict(one.extractor) for one in known if one.extractor), {})
+    present = [source for source in (reference, *sets) if source is not None]
+    made_by = next((dict(source.extractor) for source in present if source.extractor), {})
     made_by.pop("files", None)
-    dimensions = next((one.dimensions for one in known if one.dimensions is not None), None)
+    dimensions = next((s.dimensions for s in present if s.dimensions is not None), None)
     return {**made_by, "dimensions": dimensions}

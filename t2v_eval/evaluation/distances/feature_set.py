@@ -174,20 +174,20 @@ def read_features(file: str | os.PathLike[str]) -> FeatureSet:
     """
     path = check_path("file", file)
     arrays = _arrays(path)
-    found = [name for name in ROWS if name in arrays]
-    features = arrays[found[0]] if found else None
+    row_arrays = [name for name in ROWS if name in arrays]
+    features = arrays[row_arrays[0]] if row_arrays else None
     logits = arrays.get("logits")
-    known = _moments(path, arrays) if features is None and "mu" in arrays else None
-    if features is None and logits is None and known is None:
+    file_moments = _moments(path, arrays) if features is None and "mu" in arrays else None
+    if features is None and logits is None and file_moments is None:
         raise InputError(
             f"{path} holds {', '.join(map(repr, arrays)) or 'nothing'}: pass an .npz file with "
             "`features` or `logits` (a row for each image), or `mu` and `sigma`"
         )
     result = FeatureSet(
         str(file),
-        None if features is None else check_features(f"{path}, {found[0]}", features, least=1),
+        None if features is None else check_features(f"{path}, {row_arrays[0]}", features, least=1),
         None if logits is None else check_features(f"{path}, logits", logits, least=1),
-        known,
+        file_moments,
         tuple(str(name) for name in arrays["names"].ravel()) if "names" in arrays else (),
         _extractor(path, arrays),
     )
@@ -197,7 +197,7 @@ def read_features(file: str | os.PathLike[str]) -> FeatureSet:
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Return the arrays of a file that this module knows, and placeholders of others."""
-    known = {*ROWS, "logits", "mu", "sigma", "names", "extractor"}
+    keys = {*ROWS, "logits", "mu", "sigma", "names", "extractor"}
     try:
         with open_regular(path) as stream:
             if not zipfile.is_zipfile(stream):
@@ -206,7 +206,7 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
                 )
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as archive:
-                return {name: archive[name] if name in known else np.empty(0) for name in archive}
+                return {name: archive[name] if name in keys else np.empty(0) for name in archive}
     except OSError as error:
         why = error.strerror or error
         raise InputError(f"{path}: {why}; pass an .npz file of features") from error
@@ -252,9 +252,9 @@ def _check_lengths(path: Path, features: FeatureSet) -> None:
     }
     present = {name: length for name, length in lengths.items() if length is not None}
     if len(set(present.values())) > 1:
-        said = ", ".join(f"{name}: {length}" for name, length in present.items())
+        listing = ", ".join(f"{name}: {length}" for name, length in present.items())
         raise InputError(
-            f"{path} holds arrays of different lengths ({said}); each has a row an image"
+            f"{path} holds arrays of different lengths ({listing}); each has a row an image"
         )
 
 

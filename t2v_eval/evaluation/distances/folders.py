@@ -40,14 +40,14 @@ class _Rows:
     features: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     logits: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     states: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    looks: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # width, height, flags
+    traits: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # width, height, flags
 
     def arrays(self, names: Sequence[str]) -> dict[str, Any]:
         arrays: dict[str, Any] = {
             "features": np.stack([self.features[name] for name in names]),
             "names": np.array(names),
             "states": np.array([self.states[name] for name in names], np.int64),
-            "looks": np.array([self.looks[name] for name in names], np.int64),
+            "looks": np.array([self.traits[name] for name in names], np.int64),
         }
         if names and names[0] in self.logits:
             arrays["logits"] = np.stack([self.logits[name] for name in names])
@@ -153,7 +153,7 @@ def _reusable(file: Path, folder: Path, names: Sequence[str]) -> _Rows:
             rows.features[name] = arrays["features"][row]
             rows.states[name] = _state(folder / name)
             width, height, flags = (int(number) for number in arrays["looks"][row])
-            rows.looks[name] = (width, height, flags)
+            rows.traits[name] = (width, height, flags)
             if logits is not None:
                 rows.logits[name] = logits[row]
     except Exception as error:  # whatever NumPy's parsers raise over damaged content
@@ -194,7 +194,7 @@ def _extracted(folder: Path, names: Sequence[str], extractor: Extractor, rows: _
         for place, number in enumerate(part.numbers):
             name = opened[number]
             rows.features[name] = part.features[place]
-            rows.looks.setdefault(name, (0, 0, 0))
+            rows.traits.setdefault(name, (0, 0, 0))
             if part.logits is not None:
                 rows.logits[name] = part.logits[place]
             yield name, ""
@@ -208,7 +208,7 @@ def _observed(media: Media, name: str, rows: _Rows) -> Media:
         flags = GRAYSCALE * (image.mode in ("1", "L", "LA", "I", "F") or "I;" in image.mode)
         flags |= ROTATED * (orientation_of(image) not in (None, 1))
         has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-        rows.looks[name] = (*image.size, flags | TRANSPARENT * has_alpha)
+        rows.traits[name] = (*image.size, flags | TRANSPARENT * has_alpha)
         return image
 
     return Media(media.key, media.name, load, shared=media.shared)
@@ -222,8 +222,8 @@ def _write(file: Path, rows: _Rows, facts: dict[str, Any]) -> None:
 
 def _notes(rows: _Rows, names: Sequence[str], unreadable: dict[str, str]) -> dict[str, Any]:
     """Return what the image files were like, in numbers."""
-    looks = [rows.looks[name] for name in names]
-    sizes = sorted({look[:2] for look in looks})
+    traits = [rows.traits[name] for name in names]
+    sizes = sorted({entry[:2] for entry in traits})
     notes: dict[str, Any] = {"count": len(names), "unreadable": sorted(unreadable)}
-    notes |= {note: sum(bool(look[2] & flag) for look in looks) for note, flag in _NOTES.items()}
+    notes |= {note: sum(bool(entry[2] & flag) for entry in traits) for note, flag in _NOTES.items()}
     return {**notes, "sizes": [list(size) for size in sizes[:20]]}

@@ -136,8 +136,8 @@ def _fid(pair: Pair) -> Interval:
         return _no_interval(value)
     if min(len(reference.features), len(images.features)) <= images.features.shape[1]:
         return _no_interval(value)
-    known = (reference.moments, images.moments)
-    of_reference, of_images = fid_influence(*pair.features(), known)
+    moments = (reference.moments, images.moments)
+    of_reference, of_images = fid_influence(*pair.features(), moments)
     moved = weighted_sums(pair.reference_counts, of_reference) / len(of_reference)
     moved += weighted_sums(pair.image_counts, of_images) / len(of_images)
     result = interval(value, value + moved)
@@ -281,9 +281,9 @@ def _mind(pair: Pair, projections: int = 1000, draws: MindDraws = "all-rows") ->
         for side in (reference, images)
     ]
     size = projections, images.shape[1]
-    drawn = torch.randn(size, generator=generator, dtype=torch.float32).double().numpy()
-    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
-    return _no_interval(mind(sides[0], sides[1], drawn))
+    unit_vectors = torch.randn(size, generator=generator, dtype=torch.float32).double().numpy()
+    unit_vectors /= np.linalg.norm(unit_vectors, axis=1, keepdims=True)
+    return _no_interval(mind(sides[0], sides[1], unit_vectors))
 
 
 def _authpct(pair: Pair) -> Interval:
@@ -305,8 +305,8 @@ def _listed() -> Iterator[DistanceMetric]:
     for term, meaning in meanings.items():
         yield DistanceMetric(term, meaning, _of_overlap(term, False, 5))
     for term in ("precision", "recall"):
-        said = f"{term} as torch-fidelity, k = 3"
-        yield DistanceMetric(f"{term}-k3", said, _of_overlap(term, True, 3))
+        description = f"{term} as torch-fidelity, k = 3"
+        yield DistanceMetric(f"{term}-k3", description, _of_overlap(term, True, 3))
     yield DistanceMetric(
         "inception-score",
         "sure and diverse classes; higher is better",
@@ -344,8 +344,8 @@ def metric_of(name: str) -> DistanceMetric:
     'cmmd'
     """
     if name not in METRICS:
-        known = f"The metrics are {', '.join(METRICS)}."
-        raise UnknownNameError.nearest("metric", name, METRICS, known)
+        remedy = f"The metrics are {', '.join(METRICS)}."
+        raise UnknownNameError.nearest("metric", name, METRICS, remedy)
     return METRICS[name]
 
 
@@ -363,18 +363,18 @@ def options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     {'k': 3}
     """
     metric = metric_of(name)
-    own = {
+    metric_options = {
         key.partition(".")[2]: value for key, value in options.items() if key.startswith(f"{name}.")
     }
     types = inspect.get_annotations(metric.compute)
-    for key, value in own.items():
+    for key, value in metric_options.items():
         if key not in metric.options:
             takes = ", ".join(metric.options) or "no options"
             raise InputError(
                 f"`metric_options={{'{name}.{key}': {value!r}}}`: {name} takes {takes}"
             )
         _check_value(f"{name}.{key}", value, metric.options[key], str(types.get(key, "")))
-    return own
+    return metric_options
 
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
@@ -390,14 +390,14 @@ def _check_value(key: str, value: Any, default: Any, annotation: str) -> None:
     """Check the type of an option's value by its annotation."""
     choices = _CHOICES.get(annotation)
     if choices is not None:
-        good, wanted = value in choices, " or ".join(map(repr, choices))
+        is_valid, requirement = value in choices, " or ".join(map(repr, choices))
     elif isinstance(default, bool):
-        good, wanted = isinstance(value, bool), "true or false"
+        is_valid, requirement = isinstance(value, bool), "true or false"
     elif "float" in annotation:
         is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        good, wanted = is_number and value > 0, "a number above 0"
+        is_valid, requirement = is_number and value > 0, "a number above 0"
     else:
         is_whole = isinstance(value, int) and not isinstance(value, bool)
-        good, wanted = is_whole and value > 0, "a whole number above 0"
-    if not good:
-        raise InputError(f"`metric_options={{'{key}': {value!r}}}`: pass {wanted}")
+        is_valid, requirement = is_whole and value > 0, "a whole number above 0"
+    if not is_valid:
+        raise InputError(f"`metric_options={{'{key}': {value!r}}}`: pass {requirement}")

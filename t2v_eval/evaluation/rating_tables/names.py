@@ -146,9 +146,11 @@ def metric_names(scores: FloatArray, ratings: FloatArray, asked: Sequence[str] =
         names.append("accuracy")
     for name in asked:
         asked_for = [*FITTED, CROSS_VALIDATED]
-        known = [*METRICS, *ALIASES, *asked_for, "accuracy"]
-        if name not in known:
-            raise InputError(f"`metrics={name!r}`: no metric is called so: use {', '.join(known)}")
+        choices = [*METRICS, *ALIASES, *asked_for, "accuracy"]
+        if name not in choices:
+            raise InputError(
+                f"`metrics={name!r}`: no metric is called so: use {', '.join(choices)}"
+            )
         if name not in asked_for and ALIASES.get(name, name) not in names:
             raise InputError(f"`metrics={name!r}` needs ratings that are labels, 0 and 1")
     if asked and all(name.startswith("rmse") for name in asked):

@@ -177,20 +177,20 @@ class Observations:
 
     def present(self) -> Self:
         """Return the observations that are not missing, with units numbered anew."""
-        known = self.known
-        units, unit = np.unique(self.unit[known], return_inverse=True)
+        complete = self.known
+        units, unit = np.unique(self.unit[complete], return_inverse=True)
         nodes = self.nodes
         return replace(
             self,
-            scores=self.scores[known],
-            ratings=self.ratings[known],
+            scores=self.scores[complete],
+            ratings=self.ratings[complete],
             unit=unit.astype(np.int64),
             units=len(units),
-            systems=None if self.systems is None else self.systems[known],
-            nodes=None if nodes is None else [nodes[n] for n in np.flatnonzero(known).tolist()],
-            by_class=None if self.by_class is None else self.by_class[known],
-            tags={tag: mask[known] for tag, mask in self.tags.items()},
-            side=None if self.side is None else self.side[known],
+            systems=None if self.systems is None else self.systems[complete],
+            nodes=None if nodes is None else [nodes[n] for n in np.flatnonzero(complete).tolist()],
+            by_class=None if self.by_class is None else self.by_class[complete],
+            tags={tag: mask[complete] for tag, mask in self.tags.items()},
+            side=None if self.side is None else self.side[complete],
         )
 
 

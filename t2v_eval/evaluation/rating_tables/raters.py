@@ -83,8 +83,8 @@ def rater_agreement(table: RatedTable, index: IntArray) -> RaterAgreement | None
     level = "nominal" if options.kind == "classes" else options.level
     ceiling = _ceiling(ratings, options.mean) if options.kind == "ratings" else None
 
-    def compute(drawn: IntArray) -> Mapping[str, float]:
-        of_rows = members.of(drawn)
+    def compute(resample: IntArray) -> Mapping[str, float]:
+        of_rows = members.of(resample)
         copies = np.bincount(of_rows, minlength=len(ratings)).astype(np.float64)
         alpha = {"alpha": krippendorff_alpha(ratings, level, copies)}
         return alpha if ceiling is None else {**alpha, **ceiling(of_rows)}
@@ -104,12 +104,12 @@ def rater_agreement(table: RatedTable, index: IntArray) -> RaterAgreement | None
 def _ceiling(ratings: FloatArray, mean: Average) -> Statistic:
     """Return `stats.raters.human_ceiling` of resampled rows, for all metrics at once."""
     raters = list(zip(ratings.T, means_of_others(ratings).T, strict=True))
-    statistics = [agreement_statistic(one, others, CEILINGS) for one, others in raters]
-    known = ~np.isnan(ratings + means_of_others(ratings))
+    statistics = [agreement_statistic(rater, others, CEILINGS) for rater, others in raters]
+    complete = ~np.isnan(ratings + means_of_others(ratings))
 
     def compute(rows: IntArray) -> Mapping[str, float]:
         figures = [statistic(rows) for statistic in statistics]
-        sizes = known[rows].sum(axis=0).astype(np.float64)
+        sizes = complete[rows].sum(axis=0).astype(np.float64)
         return {
             name: average(np.array([values[name] for values in figures]), sizes, mean)
             for name in CEILINGS

@@ -74,8 +74,10 @@ def _pooled(observed: Observations, names: Sequence[str], averaging: Averaging) 
     """Return the metrics of the observations of the resampled units as one sample."""
     s, h = observed.scores, observed.ratings
     members = Members(observed.unit, observed.units)
-    known = {name: ALIASES.get(name, name) for name in names if ALIASES.get(name, name) in METRICS}
-    agreement_of = _exchanging(observed, list(dict.fromkeys(known.values())))
+    metrics = {
+        name: ALIASES.get(name, name) for name in names if ALIASES.get(name, name) in METRICS
+    }
+    agreement_of = _exchanging(observed, list(dict.fromkeys(metrics.values())))
     shares = {name: right for name, right in _right(s, h).items() if name in names}
     fitted, values_of = [name for name in names if name in FITTED], observed.exchanged(False)
     validated = CrossValidated(values_of, h) if CROSS_VALIDATED in names else None
@@ -83,7 +85,7 @@ def _pooled(observed: Observations, names: Sequence[str], averaging: Averaging) 
     def compute(index: IntArray) -> Mapping[str, float]:
         rows = members.of(index)
         values = agreement_of(rows)
-        figures = {name: values[metric] for name, metric in known.items()}
+        figures = {name: values[metric] for name, metric in metrics.items()}
         figures |= {name: share_of(right[rows]) for name, right in shares.items()}
         figures |= {name: FITTED[name](values_of[rows], h[rows]) for name in fitted}
         if validated is not None:
@@ -196,11 +198,11 @@ class _Groups:
     """
 
     def __init__(self, observed: Observations, by_order: bool) -> None:
-        known = observed.known
+        complete = observed.known
         self.units = observed.units
-        self.used = np.bincount(observed.unit[known], minlength=observed.units)
-        self._s, self._h = observed.exchanged(by_order)[known], observed.ratings[known]
-        self._unit = observed.unit[known]
+        self.used = np.bincount(observed.unit[complete], minlength=observed.units)
+        self._s, self._h = observed.exchanged(by_order)[complete], observed.ratings[complete]
+        self._unit = observed.unit[complete]
         members = Members(self._unit, self.units)
         order = np.argsort(self.used, kind="stable")
         order = order[self.used[order] >= 2]
@@ -244,8 +246,8 @@ class _Groups:
         accuracy = agreement_statistic(s, h, ["acc23"])
 
         def compute(index: IntArray) -> Mapping[str, float]:
-            found = place[index]
-            return accuracy(found[found >= 0])
+            places = place[index]
+            return accuracy(places[places >= 0])
 
         return compute
 
@@ -264,9 +266,13 @@ def _of_systems(observed: Observations, names: Sequence[str], averaging: Averagi
     """Return metrics of the mean score and the mean rating of each generator."""
     systems = observed.systems
     assert systems is not None
-    known = observed.known & (systems >= 0)
-    s, h, system = observed.exchanged(False)[known], observed.ratings[known], systems[known]
-    unit, count = observed.unit[known], int(systems.max(initial=-1)) + 1
+    complete = observed.known & (systems >= 0)
+    s, h, system = (
+        observed.exchanged(False)[complete],
+        observed.ratings[complete],
+        systems[complete],
+    )
+    unit, count = observed.unit[complete], int(systems.max(initial=-1)) + 1
     kinds = {name: ALIASES.get(name, name) for name in names}
     chosen = {name: kind for name, kind in kinds.items() if kind in OF_SYSTEMS}
 

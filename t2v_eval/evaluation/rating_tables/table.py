@@ -337,14 +337,14 @@ def _read_classes(
         else:
             # A class that people never chose is wrong, and no missing score.
             named = _class_names(rows, column)
-            found = np.array([_code(name, codes) for name in named])
+            class_codes = np.array([_code(name, codes) for name in named])
             present = [name for name in named if name is not None]
-            if present and not (found >= 0).any() and all(map(_is_number, present)):
+            if present and not (class_codes >= 0).any() and all(map(_is_number, present)):
                 allowed = ", ".join(map(repr, codes))
                 raise TableError(
                     f"{column!r} holds numbers, and no class of the ratings: {allowed}"
                 )
-            scores[column] = found
+            scores[column] = class_codes
     matrix = [[_code(name, codes) for name in named] for named in rated.values()]
     return scores, by_class, np.array(matrix, np.float64).T, list(codes)
 
@@ -396,8 +396,8 @@ def _labels(rows: Sequence[Row], column: str) -> list[str]:
 def _numbered(labels: Sequence[str]) -> IntArray:
     """Return the number of each label, from 0 in the order of their first row; -1 if empty."""
     codes: dict[str, int] = {}
-    found = [codes.setdefault(name, len(codes)) if name else -1 for name in labels]
-    return np.array(found, dtype=np.int64)
+    indices = [codes.setdefault(name, len(codes)) if name else -1 for name in labels]
+    return np.array(indices, dtype=np.int64)
 
 
 def _by_tag(rows: Sequence[Row], column: str | None) -> dict[str, IntArray]:

@@ -103,11 +103,11 @@ def similar_names(battles: Iterable[Battle]) -> list[str]:
 
 
 def _column_names(columns: Mapping[str, str]) -> dict[str, str]:
-    known = (*Battle._fields, ERROR)
+    keys = (*Battle._fields, ERROR)
     for name in columns:
-        if name not in known:
-            raise InputError(f"no column of battles is called {name!r}: use {', '.join(known)}")
-    return {name: columns.get(name, name) for name in known}
+        if name not in keys:
+            raise InputError(f"no column of battles is called {name!r}: use {', '.join(keys)}")
+    return {name: columns.get(name, name) for name in keys}
 
 
 def _cell(row: Row, column: str, path: str | Path, number: int) -> str:

@@ -87,12 +87,14 @@ def fit_ratings(
             for counts in resampled_counts(battles, units, options.resamples, options.seed)
         ]
     )
-    least = None
+    minimum_errors = None
     if penalty:  # battles that one model always won have no variance of their own
-        least = _errors_of_differences(inverse_information(battles, ratings, ridge=2 * penalty))
+        minimum_errors = _errors_of_differences(
+            inverse_information(battles, ratings, ridge=2 * penalty)
+        )
     return Fit(
         _in_points(battles, ratings, resampled, units, options, anchor),
-        rank_intervals(ratings, resampled, least=least),
+        rank_intervals(ratings, resampled, least=minimum_errors),
         not reason,
         float(davidson(wins, ties, penalty)[1]) if options.ties == "davidson" else math.nan,
         _fit_warnings(reason, resampled, battles, options),
@@ -158,8 +160,8 @@ def why_not_finite(battles: Battles, ties: Ties = "half") -> str:
     >>> why_not_finite(Battles.from_rows([("a", "b", "model_a"), ("a", "b", "model_a")]))
     "'a' won every battle against 'b'"
     """
-    wins, drawn = battles.wins(tie=0), battles.ties()
-    graph = wins + drawn
+    wins, draws = battles.wins(tie=0), battles.ties()
+    graph = wins + draws
     groups = groups_that_met(graph)
     if len(groups) > 1:
         named = sorted(groups, key=len)
@@ -173,7 +175,7 @@ def why_not_finite(battles: Battles, ties: Ties = "half") -> str:
         best = min(inside, key=len)
         others = _others(best, len(graph))
         return f"{_names(battles, best)} won every battle against {_names(battles, others)}"
-    if ties == "davidson" and not has_davidson_fit(wins, drawn):
+    if ties == "davidson" and not has_davidson_fit(wins, draws):
         return "no cycle of battles has more wins than ties, as `ties='davidson'` needs"
     return ""
 
@@ -182,10 +184,10 @@ def _others(members: Sequence[int], size: int) -> list[int]:
     return [m for m in range(size) if m not in set(members)]
 
 
-def _names(battles: Battles, members: Sequence[int], most: int = 3) -> str:
-    names = [repr(battles.models[m]) for m in members[:most]]
-    if len(members) > most:
-        names.append(f"{len(members) - most} more")
+def _names(battles: Battles, members: Sequence[int], limit: int = 3) -> str:
+    names = [repr(battles.models[m]) for m in members[:limit]]
+    if len(members) > limit:
+        names.append(f"{len(members) - limit} more")
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

@@ -238,8 +238,8 @@ def compare_scores(
 
 def _of_preference(pair: Pair, preference: Any, judge: str) -> Comparison:
     """Return the verdict of a judge that saw a pair in both orders."""
-    shown = preference.shown_first, preference.shown_second
-    a_first, b_first = (VERDICTS.get(value, "") for value in shown)
+    sides = preference.shown_first, preference.shown_second
+    a_first, b_first = (VERDICTS.get(value, "") for value in sides)
     battle = _battle(pair, "", judge)._replace(a_first=a_first, b_first=b_first)
     if not (a_first and b_first):
         return Comparison(battle, error=preference.reason or "an answer is missing")

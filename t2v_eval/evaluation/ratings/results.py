@@ -190,8 +190,8 @@ class BattleRatings:
 
 def _check_choice(name: str, value: str | None, choices: Sequence[str | None]) -> None:
     if value not in choices:
-        known = ", ".join(repr(choice) for choice in choices)
-        raise InputError(f"`{name}={value!r}`: use {known}")
+        listing = ", ".join(repr(choice) for choice in choices)
+        raise InputError(f"`{name}={value!r}`: use {listing}")
 
 
 def _to_json(rating: ModelRating | JudgeRating) -> dict[str, Any]:

@@ -105,8 +105,8 @@ class SideVerdicts(NamedTuple):
         names = list(dict.fromkeys(self.judge))
         members = split_by(encode_units(self.judge), len(names))
         return {
-            name: share_interval(self.first_won[of], self.unit[of])
-            for name, of in zip(names, members, strict=True)
+            name: share_interval(self.first_won[rows], self.unit[rows])
+            for name, rows in zip(names, members, strict=True)
         }
 
 
@@ -152,13 +152,13 @@ def judge_ratings(battles: Sequence[Battle], sides: SideVerdicts) -> dict[str, J
     (1, 1.0)
     """
     counts = Counter(battle.judge for battle in battles if battle.judge)
-    known = [battle for battle in battles if battle.judge and battle.prompt]
+    usable = [battle for battle in battles if battle.judge and battle.prompt]
     agreement = agreement_with_others(
-        [battle.judge for battle in known],
-        [_pair(battle) for battle in known],
-        [_winner(battle, battle.winner) for battle in known],
+        [battle.judge for battle in usable],
+        [_pair(battle) for battle in usable],
+        [_winner(battle, battle.winner) for battle in usable],
     )
-    repeated = [(battle, verdict) for battle in known for verdict, _ in _verdicts(battle)]
+    repeated = [(battle, verdict) for battle in usable for verdict, _ in _verdicts(battle)]
     consistency = self_consistency(
         [battle.judge for battle, _ in repeated],
         [_pair(battle) for battle, _ in repeated],

@@ -121,11 +121,11 @@ def _results(model: EvaluatedModel) -> Iterator[dict[str, Any]]:
 
 def _source(figure: Figure) -> dict[str, Any]:
     benchmark, data = figure.run["benchmark"], figure.run.get("data") or {}
-    known = {key: str(value) for key, value in data.items() if value}
+    details = {key: str(value) for key, value in data.items() if value}
     return {
         "dataset_name": str(benchmark["name"]),
         "source_type": "other",
-        "additional_details": {"items": str(benchmark["items"]), **known},
+        "additional_details": {"items": str(benchmark["items"]), **details},
     }
 
 

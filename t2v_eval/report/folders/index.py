@@ -215,17 +215,17 @@ def _trend(entries: Sequence[Entry], one_line: bool) -> Markup:
 
     New versions of a generator are points of one line, as their folders have other names.
     """
-    known = [entry for entry in entries if entry.interval.value == entry.interval.value]
-    if len(known) < 2:
+    with_value = [entry for entry in entries if entry.interval.value == entry.interval.value]
+    if len(with_value) < 2:
         return Markup("")
-    low, high = _limits(known)
+    low, high = _limits(with_value)
     span = (high - low) or 1.0
-    names = list(dict.fromkeys("" if one_line else entry.subject for entry in known))
-    reports = list(dict.fromkeys((entry.date, entry.link) for entry in known))
+    names = list(dict.fromkeys("" if one_line else entry.subject for entry in with_value))
+    reports = list(dict.fromkeys((entry.date, entry.link) for entry in with_value))
     points: dict[str, list[str]] = {name: [] for name in names}
     marks: list[str] = []
     in_report: dict[tuple[str, str], int] = {}
-    for entry in known:
+    for entry in with_value:
         k = names.index("" if one_line else entry.subject)
         step = (WIDTH - 2 * MARGIN) / max(1, len(reports) - 1)
         place = (entry.date, entry.link)

@@ -174,15 +174,17 @@ def _generator_comparison(
             for n, m in items
         ]
     )
-    known = ~np.isnan(values).any(axis=1)
+    complete = ~np.isnan(values).any(axis=1)
     if lost := np.flatnonzero(np.isnan(values[:, 0]) & ~np.isnan(values[:, 1])).tolist():
         pair.refuse(
             f"{names[0]} has no image of {len(lost)} of {len(items)} items of which {names[1]} has "
             f"some, first {item_name(pair.new, items[lost[0]][0])}; generate and score them"
         )
     units = [pair.new.items[n].group or f"item {n}" for n, _ in items]
-    units = [unit for unit, is_known in zip(units, known.tolist(), strict=True) if is_known]
-    values = values[known]
+    units = [
+        unit for unit, is_complete in zip(units, complete.tolist(), strict=True) if is_complete
+    ]
+    values = values[complete]
     if len(set(units)) < 2:
         pair.refuse(
             f"{len(values)} shared items with scores of {names[0]} and of {names[1]}: a test needs "
@@ -224,8 +226,8 @@ def _failed_images(
 
 def _scores_of(run: Run, item: int, folder: int) -> FloatArray:
     """Return the scores of the images of a generator in an item, shape (images, texts)."""
-    own = [i for i, k in enumerate(run.items[item].labels["folder"]) if k == folder]
-    return run.scores[item][own].astype(np.float64)
+    indices = [i for i, k in enumerate(run.items[item].labels["folder"]) if k == folder]
+    return run.scores[item][indices].astype(np.float64)
 
 
 def _compare_scorers(pair: Pair, margin: float, alpha: float, metric: str | None) -> Comparison:
@@ -274,10 +276,10 @@ def _samples(pair: Pair, run: Run, which: str) -> BootstrapSamples:
     return run.bootstrap[""]
 
 
-def _known_metric(name: str, known: Mapping[str, Any], label: str, run: Run) -> str:
-    if not isinstance(name, str) or name not in known:
+def _known_metric(name: str, metrics: Mapping[str, Any], label: str, run: Run) -> str:
+    if not isinstance(name, str) or name not in metrics:
         raise InputError(
-            f"{label} on {title(run)} has no metric {name!r}; it has {', '.join(known)}"
+            f"{label} on {title(run)} has no metric {name!r}; it has {', '.join(metrics)}"
         )
     return name
 

@@ -133,8 +133,8 @@ def shared_items(pair: Pair, notes: list[str] | None) -> Shared:
             )
     keys, base_keys = _item_keys(pair.new, pair.baseline)
     place = {key: m for m, key in enumerate(base_keys)}
-    known = set(keys)
-    missing = [m for m, key in enumerate(base_keys) if key not in known]
+    key_set = set(keys)
+    missing = [m for m, key in enumerate(base_keys) if key not in key_set]
     extra = [n for n, key in enumerate(keys) if key not in place]
     only_new = f"{len(extra)} of {len(keys)} items"
     if extra:
@@ -290,13 +290,15 @@ def id_difference(new: str, baseline: str) -> str:
     (name, *mine), (base_name, *other) = map(_id_parts, (new, baseline))
     if name != base_name:
         return f"{name} in the new report and {base_name} in the baseline"
-    ours, theirs = ({part.partition("=")[0]: part for part in parts} for parts in (mine, other))
+    of_new, of_baseline = (
+        {part.partition("=")[0]: part for part in parts} for parts in (mine, other)
+    )
     return first_few(
         [
-            f"{ours.get(key, f'no {key}')} in the new report and {theirs.get(key, f'no {key}')} in "
-            "the baseline"
-            for key in {**ours, **theirs}
-            if ours.get(key) != theirs.get(key)
+            f"{of_new.get(key, f'no {key}')} in the new report and "
+            f"{of_baseline.get(key, f'no {key}')} in the baseline"
+            for key in {**of_new, **of_baseline}
+            if of_new.get(key) != of_baseline.get(key)
         ]
     )
 

@@ -53,14 +53,14 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """Return what was measured, with the two-sided 95 % interval of the difference."""
-        of = f" of {self.scorer}" if self.scorer != self.new else ""
+        suffix = f" of {self.scorer}" if self.scorer != self.new else ""
         value, low, high = self.test.difference
         digits = _digits(max(high - low, abs(value)))
         new, baseline = (CONSOLE.number(v, digits) for v in (self.new_value, self.baseline_value))
-        shown, lower, upper = (CONSOLE.number(v, digits, "+") for v in self.test.difference)
+        difference, lower, upper = (CONSOLE.number(v, digits, "+") for v in self.test.difference)
         return (
-            f"{self.new} by {self.metric}{of} on {self.benchmark}: {new}, baseline {self.baseline} "
-            f"{baseline}, {shown} [{lower}, {upper}] over {self.items} items"
+            f"{self.new} by {self.metric}{suffix} on {self.benchmark}: {new}, baseline "
+            f"{self.baseline} {baseline}, {difference} [{lower}, {upper}] over {self.items} items"
         )
 
     @property

@@ -119,9 +119,9 @@ def _chart(ratings: BattleRatings) -> str:
     return forest([_short(name) for name in names], panels, {"win rate": 0.5})
 
 
-def _short(name: str, most: int = 34) -> str:
+def _short(name: str, limit: int = 34) -> str:
     name = " ".join(printable(name).split())
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    return name if len(name) <= limit else f"{name[: limit - 1]}…"
 
 
 def _pairs(ratings: BattleRatings) -> list[Mapping[str, Any]]:

@@ -108,7 +108,7 @@ def _results(model: EvaluatedModel) -> Iterator[dict[str, Any]]:
                 "lower": low,
                 "upper": high,
                 "confidence_level": 0.95,
-                "method": "percentile bootstrap over items",
+                "method": "bootstrap over items, or Wilson for shares of single items",
             }
             uncertainty["num_bootstrap_samples"] = int(benchmark["resamples"])
         yield {

@@ -25,6 +25,7 @@ from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.inputs.template import Template
 from t2v_eval.registry import ModelCard
+from t2v_eval.remote.scorer import shared_limits
 from t2v_eval.scoring.generation import Explanation
 from t2v_eval.scoring.plan import Block, Cells, Text, caption_text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
@@ -214,7 +215,8 @@ class QuestionScorer(Scorer):
         for text in dict.fromkeys(text for block in blocks for text in block.texts):
             self.questions.of_text(text)
         self._usage = {}
-        return replace(super().evaluate_blocks(blocks, progress), usage=self._usage)
+        with shared_limits(self.vlm):
+            return replace(super().evaluate_blocks(blocks, progress), usage=self._usage)
 
     @override
     def score_cells(

@@ -8,7 +8,7 @@ from typing import Any
 
 from .answer_probability import answer_question
 from .credentials import require_choice
-from .grade import Grade
+from .grade import Grade, WrittenText
 from .pairwise import PairwiseChoice, PairwiseScorer
 from .protocol import AccessOptions, ServiceProtocol
 from .scorer import Question, ServiceScorer
@@ -17,6 +17,7 @@ QUESTIONS: dict[str, Callable[..., Question]] = {
     "probability": answer_question,
     "grade": Grade,
     "preference": PairwiseChoice,
+    "text": WrittenText,
 }
 
 

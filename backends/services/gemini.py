@@ -14,7 +14,8 @@ def gemini_scorer(model: str, question: str = "probability", **options: Any) -> 
 
     Args:
         model: the service's name of the model.
-        question: "probability" of an answer, "grade", or "preference" between two images.
+        question: "probability" of an answer, "grade", "preference" between two images, or
+            "text", which scores nothing; see `QUESTIONS`.
         options: see `gemini_protocol`, the question (`answer_question`, `Grade`, `PairwiseChoice`)
             and `ServiceScorer`.
 

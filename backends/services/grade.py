@@ -1,4 +1,4 @@
-"""An LLM judge that grades from 0 to 100 by a rubric.
+"""Questions that a model answers in words: a grade from 0 to 100 by a rubric, or any text.
 
 Unlike a probability, a grade has few distinct values and may differ when the model is asked again.
 It needs no log-probabilities.
@@ -108,6 +108,50 @@ class Grade(WrittenAnswer):
     @override
     def parse_score(self, completion: Completion) -> float:
         return parse_grade(completion.text, completion.truncated)
+
+
+class WrittenText(WrittenAnswer):
+    """Ask for a text, which is the detail of the cell; its score is 1 where the text is whole.
+
+    A text that is empty, cut at `max_tokens` or reasoning alone has the score 0 and the reason in
+    its detail, since it has been paid for and would be the same again.
+
+    Args:
+        max_tokens: length of a text; a model that reasons first needs more.
+        temperature: 0 for the likeliest text; some reasoning models accept 1 only.
+
+    >>> WrittenText().score_response(Response([Completion("1 | a cat")]), "", protocol=None)
+    CellScore(value=1.0, detail='{"written": "1 | a cat"}')
+    >>> WrittenText().score_response(Response([Completion("1 |", True)]), "", protocol=None).value
+    0.0
+    """
+
+    default_template = "plain"
+
+    def __init__(self, max_tokens: int = 2048, temperature: float = 0.0) -> None:
+        super().__init__(max_tokens, temperature)
+        self.facts = {"question": "text", **self.facts}
+
+    @override
+    def score_response(
+        self, response: Response, answer: str, protocol: ServiceProtocol
+    ) -> CellScore:
+        completion = response.single()
+        fields = {"written": completion.text, **response.details}
+        try:
+            fields["written"] = completion.final_text()
+            value = self.parse_score(completion)
+        except ScoringError as error:
+            value, fields["problem"] = 0.0, str(error)
+        return CellScore(value, json.dumps(fields, ensure_ascii=False))
+
+    @override
+    def parse_score(self, completion: Completion) -> float:
+        if completion.truncated:
+            raise ScoringError(f"is cut at {self.params.max_tokens} tokens; {MAX_TOKENS_HINT}")
+        if not completion.text.strip():
+            raise ScoringError("is empty")
+        return 1.0
 
 
 def parse_grade(answer: str, truncated: bool = False) -> float:

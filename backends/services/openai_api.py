@@ -14,7 +14,8 @@ def openai_scorer(model: str, question: str = "probability", **options: Any) -> 
 
     Args:
         model: the service's name of the model.
-        question: "probability" of an answer, "grade", or "preference" between two images.
+        question: "probability" of an answer, "grade", "preference" between two images, or
+            "text", which scores nothing; see `QUESTIONS`.
         options: see `OpenAIProtocol`, the question (`answer_question`, `Grade`, `PairwiseChoice`)
             and `ServiceScorer`.
 
@@ -32,7 +33,8 @@ def compatible_scorer(model: str, question: str = "probability", **options: Any)
 
     Args:
         model: the server's name of the model.
-        question: "probability" of an answer, "grade", or "preference" between two images.
+        question: "probability" of an answer, "grade", "preference" between two images, or
+            "text", which scores nothing; see `QUESTIONS`.
         options: see `CompatibleProtocol`, the question (`answer_question`, `Grade`,
             `PairwiseChoice`) and `ServiceScorer`.
 

@@ -13,7 +13,7 @@ from PIL import Image
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, ScoringError, T2VWarning
-from t2v_eval.inputs.media import Media, Video
+from t2v_eval.inputs.media import NO_IMAGE, Media, Video
 from t2v_eval.inputs.template import Template
 from t2v_eval.inputs.video import Sampling, clip, sampling_of
 from t2v_eval.remote.request_pool import RetryError
@@ -209,6 +209,8 @@ class ServiceScorer(ApiScorer[Any]):
 
     @override
     def pack(self, media: Media) -> Any:
+        if media is NO_IMAGE:
+            return []
         if isinstance(media, Video):
             frames = clip(media, self.sampling, self.load_image).frames
             files = [frame_file(frame, self.max_pixels) for frame in frames]
@@ -397,6 +399,16 @@ class ServiceScorer(ApiScorer[Any]):
 
     @override
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
+        tokens = 0 if media is NO_IMAGE else self._image_tokens(media)
+        if tokens is None:
+            return None
+        input_tokens = tokens + text_tokens(self.template.fill(text)[0])
+        output_tokens = self.question.max_answer_tokens
+        output_tokens += self.protocol.num_reasoning_tokens * self.requests_for_a_cell
+        return input_tokens * self.requests_for_a_cell, output_tokens
+
+    def _image_tokens(self, media: Media) -> int | None:
+        """Return the tokens of an image or of a video's frames; None where that is not known."""
         if isinstance(media, Video):
             first = clip(media, Sampling(1, choose="first"))
             image, count = first.frames[0], len(self.sampling.indices(first.total, first.fps))
@@ -406,12 +418,7 @@ class ServiceScorer(ApiScorer[Any]):
         protocol = self.protocol
         detail = protocol.settings.get("detail")
         tokens = image_tokens(protocol.price_table, protocol.model, width, height, detail)
-        if tokens is None:
-            return None
-        input_tokens = count * tokens + text_tokens(self.template.fill(text)[0])
-        output_tokens = self.question.max_answer_tokens
-        output_tokens += protocol.num_reasoning_tokens * self.requests_for_a_cell
-        return input_tokens * self.requests_for_a_cell, output_tokens
+        return None if tokens is None else count * tokens
 
     def _header(self, media: Media) -> Image.Image:
         """Return an image whose size is known, though perhaps only its header was read."""

@@ -401,17 +401,41 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
         for n, row in enumerate(rows):
             shapes = ((name, value.shape[1:]) for name, value in row.items())
             groups.setdefault((n if TOKEN_POOLING & row.keys() else -1, *shapes), []).append(n)
-        padding = self._head.padding_ids
-        options = {"suppress_tokens": padding} if padding else {}
         texts: dict[int, str] = {}
         for group in groups.values():
             inputs = batch_rows([rows[n] for n in group], self.reader.pad_token)
-            tokens = self.network.generate(
-                **inputs, max_new_tokens=max_new_tokens, do_sample=False, **options
-            )
-            new_tokens = tokens[:, inputs["input_ids"].shape[1] :].tolist()
+            new_tokens = self._new_tokens(inputs, max_new_tokens)
             texts |= zip(group, map(self.prompt_builder.decode, new_tokens), strict=True)
         return [texts[n] for n in range(len(pairs))]
+
+    def _new_tokens(self, inputs: Row, max_new_tokens: int) -> list[list[int]]:
+        """Return the tokens that the model generates after each row, decoded greedily."""
+        padding = self._head.padding_ids
+        options = {"suppress_tokens": padding} if padding else {}
+        tokens: Tensor = self.network.generate(
+            **inputs, max_new_tokens=max_new_tokens, do_sample=False, **options
+        )
+        return tokens[:, inputs["input_ids"].shape[1] :].tolist()
+
+    def write_text(self, prompt: str, max_new_tokens: int) -> tuple[str, bool]:
+        """Write a reply to a prompt without an image; return it, and whether it is whole.
+
+        Raises:
+            UnsupportedError: the model is always asked about an image.
+            InputError: the prompt is too long, or holds a control token.
+        """
+        with self.exclusive_call(1), torch.inference_mode():
+            row = self._to_device(MediaInputs(self.prompt_builder.text_inputs(prompt))).row
+            length, context = row["input_ids"].shape[1], self.prompt_builder.context
+            if length + max_new_tokens > context:
+                raise InputError(
+                    f"the prompt has {length} tokens, and the model reads {context} with the reply"
+                )
+            (tokens,) = self._new_tokens(row, max_new_tokens)
+        ends = self.network.generation_config.eos_token_id
+        ends = ends if isinstance(ends, list) else [ends]
+        whole = len(tokens) < max_new_tokens or tokens[-1] in ends
+        return self.prompt_builder.decode(tokens), whole
 
     def _generation_row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
         inputs = self._to_device(self.prepare(image))

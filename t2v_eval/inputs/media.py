@@ -158,6 +158,14 @@ class Video(Media):
         return cls(digest(f"video {content}".encode()), name, load, source, fps)
 
 
+def _no_image() -> Image.Image:
+    raise MediaError("there is no image: the prompt is about a text alone")
+
+
+NO_IMAGE = Media("no image", "no image", _no_image)
+"""In place of an image, for a prompt to a model that writes about a text alone."""
+
+
 def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> list[MediaLike]:
     """Convert one image, a sequence of images or a 4-D batch to a list.
 

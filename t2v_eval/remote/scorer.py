@@ -12,7 +12,7 @@ import warnings
 from abc import abstractmethod
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -168,6 +168,8 @@ class ApiScorer(Scorer, Generic[PackedT]):
                 raise InputError(f"`{name}={value!r}`; pass a number that is {minimum} or more")
         self.timeout, self.max_cost = timeout, max_cost
         self.usage = Usage()
+        self._requests_before: Callable[[], int] | None = None  # of the calls that share limits
+        self._cost_before = 0.0
         self.limits = Limits(
             int(concurrency), int(retries), patience, backoff, max_seconds, max_requests
         )
@@ -437,7 +439,8 @@ class ApiScorer(Scorer, Generic[PackedT]):
             ask: asks a question, from the packed image and the number of the question.
         """
         packed = _PackedImages(self.pack_safely, 2 * self.limits.concurrency)
-        before = self.usage.cost
+        shared = self._requests_before
+        before = self.usage.cost if shared is None else self._cost_before
 
         asking = set[int]()
 
@@ -470,7 +473,20 @@ class ApiScorer(Scorer, Generic[PackedT]):
             return f"not asked: the limit of {limit:g} US dollars was reached; {RESUME_HINT}"
 
         pool: Pool[ResultT] = Pool(len(media), ask_one, self.connected, self.limits, stop_reason)
+        if shared is not None:
+            pool.sent = shared()
+            self._requests_before = lambda: pool.sent
         return pool
+
+    @contextmanager
+    def shared_limits(self) -> Iterator[None]:
+        """Let `max_requests` and `max_cost` hold for all calls in this context together."""
+        with self._lock:
+            self._requests_before, self._cost_before = lambda: 0, self.usage.cost
+            try:
+                yield
+            finally:
+                self._requests_before = None
 
 
 def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
@@ -493,6 +509,19 @@ def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
     if not isinstance(scorer, ApiScorer):
         raise UnsupportedError(f"{scorer.name!r} runs locally: it sends no requests")
     return scorer.estimate(blocks)
+
+
+def shared_limits(scorer: Scorer) -> AbstractContextManager[None]:
+    """Let limits of requests and cost hold for all calls of a scorer in this context together.
+
+    Args:
+        scorer: any scorer; one that runs here has no such limits.
+
+    >>> import t2v_eval
+    >>> with shared_limits(t2v_eval.load("tiny-clip", device="cpu")):
+    ...     pass
+    """
+    return scorer.shared_limits() if isinstance(scorer, ApiScorer) else nullcontext()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import CLIPImageProcessorPil, LlamaTokenizer
 from typing_extensions import override
 
-from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.errors import CheckpointError, InputError, UnsupportedError
 from t2v_eval.inputs.template import split_wrapper
 from t2v_eval.inputs.video import Clip, Sampling, sampling_of
 from t2v_eval.local.checkpoint_files import first_lines
@@ -104,6 +104,14 @@ class PromptBuilder(ABC):
         Returns:
             Tensors by the names of the model's inputs, `input_ids` (1, L) among them.
         """
+
+    def text_inputs(self, prompt: str) -> dict[str, Tensor]:
+        """Return all inputs of the model for a prompt without an image.
+
+        Raises:
+            UnsupportedError: the model is always asked about an image.
+        """
+        raise UnsupportedError("this model is asked by a fixed text around an image")
 
     def resize_frame(self, frame: Image.Image, count: int) -> Image.Image:
         """Resize one of `count` frames of a video to at most the size that the model takes."""

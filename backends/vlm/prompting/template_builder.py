@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import override
 
-from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.errors import CheckpointError, InputError, UnsupportedError
 from t2v_eval.inputs.template import split_wrapper
 from t2v_eval.inputs.video import Clip, sampling_of
 from t2v_eval.local.checkpoint_files import first_lines
@@ -139,6 +139,14 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
         return self._process(self._head, image)
 
     @override
+    def text_inputs(self, prompt: str) -> dict[str, Tensor]:
+        if self._wrapper is not None:
+            raise UnsupportedError("`chat=` is a text around an image: leave it out")
+        if control := self._control.search(prompt):
+            raise InputError(f"the prompt holds {control[0]!r}, a control token of this model")
+        return self._process(self._render(prompt, ()))
+
+    @override
     def resize_frame(self, frame: Image.Image, count: int) -> Image.Image:
         if not self._as_video:
             return frame
@@ -245,9 +253,10 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
         try:
             return render(self._source, messages=messages, tools=None, documents=None, **variables)
         except Exception as error:  # templates are programs, and raise any kind
+            what = "an image and a question" if contents else "a prompt without an image"
             raise CheckpointError(
-                "the chat template of this model does not take an image and a question: "
-                f"{first_lines(error)}; pass `chat=`"
+                f"the chat template of this model does not take {what}: {first_lines(error)}; "
+                "pass `chat=`"
             ) from error
 
     def _fill_wrapper(self, question: str, contents: Sequence[Mapping[str, str]]) -> str:

@@ -1,4 +1,4 @@
-"""``t2v-eval questions``: check a file of questions, and score answers that exist already."""
+"""``t2v-eval questions``: make and check a file of questions, and score existing answers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from t2v_eval.cli import console
 from t2v_eval.cli.flags import App
 from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.options import AsJson, Resamples, Seed
+from t2v_eval.cli.statistics.question_generation import make
 from t2v_eval.errors import InputError
 from t2v_eval.stats.question_rules import Dependency, Rule
 
@@ -20,9 +21,12 @@ MAX_LISTED = 20  # problems of a kind, and reasons
 
 questions = App(
     no_args_is_help=True,
-    help="Check questions about the images of texts, and score texts by answers (TIFA, DSG ...).",
+    help="Make and check questions about the images of texts, and score texts by answers (TIFA, "
+    "DSG ...).",
     epilog=f"Example: {EXAMPLES['questions.check']}",
 )
+
+questions.command()(make)
 
 Layout = Annotated[
     str | None,

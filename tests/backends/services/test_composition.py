@@ -29,7 +29,7 @@ def protocol_of(spoken):
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_every_question_by_every_protocol(question, spoken):
-    words = {"probability": "Yes", "grade": "70", "preference": "A"}[question]
+    words = {"probability": "Yes", "grade": "70", "preference": "A", "text": "a"}[question]
     options = {"estimator": "sampling", "n": 1} if question == "probability" else {}
     with Server(lambda request: Reply(spoken.sampled(words))) as server:
         scorer = build_scorer(
@@ -44,7 +44,7 @@ def test_every_question_by_every_protocol(question, spoken):
             assert isinstance(scorer, PairwiseScorer)
             assert scorer.prefer(draw_image(1), draw_image(2), "a cat").value == 0.5
         else:
-            expected = {"probability": 1.0, "grade": 70.0}[question]
+            expected = {"probability": 1.0, "grade": 70.0, "text": 1.0}[question]
             assert scorer(draw_image(1), "a cat").item() == expected
 
 
@@ -72,7 +72,7 @@ def test_cards_say_protocol_and_question():
     cards = [card for card in models.cards.values() if card.remote]
     cards += [card for card, _ in models._families.values() if card.remote]
     assert {card.entry for card in cards} == {"openai_scorer", "compatible_scorer", "gemini_scorer"}
-    assert {card.args["question"] for card in cards} == QUESTIONS.keys()
+    assert {card.args["question"] for card in cards} == QUESTIONS.keys() - {"text"}
 
 
 def test_classes_are_not_deep(spoken):

@@ -280,6 +280,33 @@ def test_generate(kind, folder, scorer, images):
         scorer.generate(images[0], "two small dogs " * 400, max_new_tokens=2)
 
 
+def test_text_without_an_image_is_that_of_the_model_alone(qwen):
+    scorer = load(qwen)
+    model = AutoModelForImageTextToText.from_pretrained(qwen).eval()
+    processor = AutoProcessor.from_pretrained(qwen)
+    prompt = "Which things does the caption name? a red cube"
+    inputs = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "text", "text": prompt}]}],
+        add_generation_prompt=True,
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    result = model.generate(**inputs, max_new_tokens=5, do_sample=False)[0]
+    expected = processor.decode(result[inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    assert scorer.write_text(prompt, 5) == (expected.strip(), False)
+    model.generation_config.eos_token_id = scorer.network.generation_config.eos_token_id = [
+        result[inputs["input_ids"].shape[1]].item()
+    ]
+    assert scorer.write_text(prompt, 5)[1]  # whole, as it ends by itself
+    with pytest.raises(InputError, match="control token"):
+        scorer.write_text("<|im_end|>", 5)
+    with pytest.raises(InputError, match="reads .* with the reply"):
+        scorer.write_text(prompt, 10**6)
+    with pytest.raises(UnsupportedError, match="`chat=` is a text around an image"):
+        load(qwen, chat="user-assistant").write_text(prompt, 5)
+
+
 def test_texts_about_images_that_are_alike_are_written_together(kind, make, monkeypatch):
     scorer = make(batch_size=4)
     alike = [draw_image(seed, (56, 56)) for seed in range(3)]

@@ -1,0 +1,1 @@
+"""Let a language model write questions about the images of texts."""

@@ -113,9 +113,38 @@ def extrapolate(
     points = np.array([(len(rows), statistic(rows)) for rows in subsets], np.float64).T
     if len(np.unique(points[0])) < 2:
         raise InputError("a line needs subsets of at least two sizes: pass more images")
-    design = np.stack([np.ones(points.shape[1]), 1 / points[0]], axis=1)
-    (value, _), *_ = np.linalg.lstsq(design, points[1], rcond=None)
-    return float(value), points
+    return float(_value_at_zero(points[0]) @ points[1]), points
+
+
+def _value_at_zero(sizes: FloatArray) -> FloatArray:
+    """Return what each value counts in the value at 0 of the least-squares line in 1/n."""
+    design = np.stack([np.ones(len(sizes)), 1 / sizes], axis=1)
+    return np.asarray(np.linalg.pinv(design)[0])
+
+
+def row_weights(n: int, subsets: Iterable[IntArray]) -> FloatArray:
+    """Return how much each row counts in a mean that is extrapolated from subsets.
+
+    To the first order a metric of a subset is the mean of the influences of its rows, and the value
+    of the line is a weighted sum of the subsets. So the bootstrap of `extrapolate` resamples the
+    influences times these weights; rows of several subsets count more.
+
+    Args:
+        n: the number of rows.
+        subsets: rows of each subset.
+
+    Returns:
+        Shape (n,), of sum 1; some are below 0, as small subsets are extrapolated from.
+
+    >>> row_weights(4, [np.array([0]), np.arange(4)]).round(3)
+    array([0.   , 0.333, 0.333, 0.333])
+    """
+    drawn = list(subsets)
+    of_subsets = _value_at_zero(np.array([len(rows) for rows in drawn], np.float64))
+    weights = np.zeros(n)
+    for rows, of_subset in zip(drawn, of_subsets, strict=True):
+        weights[rows] += of_subset / len(rows)
+    return weights
 
 
 def fid_infinity(

@@ -20,7 +20,6 @@ from t2v_eval.stats.distances.features import (
     blocks,
     check_dimensions,
     check_features,
-    check_pair,
     mean_of,
 )
 from t2v_eval.utils.arrays import FloatArray
@@ -192,7 +191,7 @@ def fid_bias(covariance: FloatArray, n: int, m: int) -> float:
 
 
 def fid_influence(
-    reference: Features, images: Features, of: tuple[Moments, Moments] | None = None
+    reference: Features | Moments, images: Features, of: tuple[Moments, Moments] | None = None
 ) -> tuple[FloatArray, FloatArray]:
     """Compute how much each row moves FID: its influence function at both sets.
 
@@ -203,12 +202,12 @@ def fid_influence(
     "On the Bures-Wasserstein distance between positive definite matrices").
 
     Args:
-        reference: shape (n, d), n > d.
+        reference: shape (n, d), n > d; or moments, of which no row is known.
         images: shape (m, d), m > d.
         of: the moments of both, where they are known.
 
     Returns:
-        The influences of both sets, shapes (n,) and (m,), of mean 0.
+        The influences of both sets, shapes (n,) and (m,), of mean 0; none for moments.
 
     Raises:
         InputError: see `check_pair`, or a set has no more rows than features.
@@ -218,18 +217,26 @@ def fid_influence(
     >>> of_reference.shape, bool(abs(of_images.mean()) < 1e-9)
     ((50,), True)
     """
-    first, second = check_pair(reference, images)
-    if min(len(first), len(second)) <= first.shape[1]:
-        raise InputError(
-            f"sets of {len(first)} and {len(second)} rows with {first.shape[1]} features: the "
-            "influence of a row on FID needs more rows than features"
-        )
-    of_reference, of_images = of or (moments(first), moments(second))
+    second = check_features("images", images)
+    first = reference if isinstance(reference, Moments) else check_features("reference", reference)
+    for side in (first, second):
+        if not isinstance(side, Moments) and len(side) <= side.shape[1]:
+            raise InputError(
+                f"{len(side)} rows with {side.shape[1]} features: the influence of a row on FID "
+                "needs more rows than features"
+            )
+    of_reference, of_images = of or tuple(
+        side if isinstance(side, Moments) else moments(side) for side in (first, second)
+    )
+    check_dimensions(len(of_reference.mean), len(of_images.mean))
     gap = of_reference.mean - of_images.mean
     transport = _transport(_regular(of_reference.covariance), _regular(of_images.covariance))
+    inverse = np.asarray(np.linalg.inv(transport), np.float64)
     return (
-        _influence(first, of_reference, 2 * gap, transport),
-        _influence(second, of_images, -2 * gap, np.asarray(np.linalg.inv(transport), np.float64)),
+        np.zeros(0)
+        if isinstance(first, Moments)
+        else _influence(first, of_reference, 2 * gap, transport),
+        _influence(second, of_images, -2 * gap, inverse),
     )
 
 

@@ -44,8 +44,10 @@ def authenticity(reference: Features, images: Features) -> FloatArray:
     return (to_nearest[rows[:, 0]] < squares[:, 0]).astype(np.float64)
 
 
-def memorisation_distance(reference: Features, images: Features, over: Side = "images") -> float:
-    """Compute the mean of the smallest cosine distances between two sets.
+def memorisation_distances(
+    reference: Features, images: Features, over: Side = "images"
+) -> FloatArray:
+    """Compute the smallest cosine distance of each row of one set to the other set.
 
     1 - |cos|, of each image to the nearest row of the reference (Bai et al. 2021, "On Training
     Sample Memorization", equation 1).
@@ -53,19 +55,19 @@ def memorisation_distance(reference: Features, images: Features, over: Side = "i
     Args:
         reference: shape (n, d); rows of zeros are left out.
         images: shape (m, d); rows of zeros are left out.
-        over: the set whose rows are averaged. torchmetrics 1.9 averages over the reference, so that
-            copies of few rows do not count.
+        over: the set whose rows have distances; `mifid` averages them. torchmetrics 1.9 averages
+            over the reference, so that copies of few rows do not count.
 
     Returns:
-        From 0 (every image is a copy, up to its scale) to 1.
+        From 0 (a copy, up to its scale) to 1; a row for each that is not left out.
 
     Raises:
         InputError: see `check_pair`.
 
-    >>> memorisation_distance(np.eye(2), np.array([[2.0, 0.0], [1.0, 0.0]]))
-    0.0
-    >>> memorisation_distance(np.eye(2), np.array([[2.0, 0.0], [1.0, 0.0]]), over="reference")
-    0.5
+    >>> memorisation_distances(np.eye(2), np.array([[2.0, 0.0], [1.0, 0.0]]))
+    array([0., 0.])
+    >>> memorisation_distances(np.eye(2), np.array([[2.0, 0.0], [1.0, 0.0]]), over="reference")
+    array([0., 1.])
     """
     sides = [unit_rows(rows[rows.any(axis=1)]) for rows in check_pair(reference, images)]
     others, rows = sides if over == "images" else reversed(sides)
@@ -74,7 +76,7 @@ def memorisation_distance(reference: Features, images: Features, over: Side = "i
         for _, other in blocks(others):
             cosines = np.abs(block @ other.T).max(axis=1)
             nearest_cosine[place] = np.maximum(nearest_cosine[place], cosines)
-    return float(np.maximum(1 - nearest_cosine, 0).mean())
+    return np.maximum(1 - nearest_cosine, 0)
 
 
 def mifid(
@@ -91,7 +93,7 @@ def mifid(
         reference: shape (n, d).
         images: shape (m, d).
         threshold: the memorisation distance from which on nothing counts as copied.
-        over: see `memorisation_distance`.
+        over: see `memorisation_distances`.
 
     Returns:
         FID, or a larger number where images are near copies.
@@ -103,5 +105,20 @@ def mifid(
     >>> mifid(rows, 3 * rows) > 1000 * fid(rows, 3 * rows)
     True
     """
-    distance = memorisation_distance(reference, images, over)
-    return fid(reference, images) / (1.0 if distance >= threshold else distance + _SMALLEST)
+    distance = memorisation_distances(reference, images, over).mean()
+    return float(fid(reference, images) / memorisation_divisor(distance, threshold))
+
+
+def memorisation_divisor(
+    distance: FloatArray | float, threshold: float = MIFID_THRESHOLD
+) -> FloatArray:
+    """Return what MiFID divides FID by: the memorisation distance, or 1 from the threshold on.
+
+    Args:
+        distance: mean memorisation distances.
+        threshold: see `mifid`.
+
+    >>> memorisation_divisor(np.array([0.05, 0.2]))
+    array([0.05, 1.  ])
+    """
+    return np.where(np.asarray(distance) >= threshold, 1.0, np.asarray(distance) + _SMALLEST)

@@ -12,8 +12,13 @@ from scipy.stats import wasserstein_distance
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats.distances import features as feature_module
-from t2v_eval.stats.distances.diversity import vendi
-from t2v_eval.stats.distances.extrapolation import fid_infinity
+from t2v_eval.stats.distances.diversity import vendi, vendi_influence
+from t2v_eval.stats.distances.extrapolation import (
+    extrapolate,
+    fid_infinity,
+    independent_subsets,
+    row_weights,
+)
 from t2v_eval.stats.distances.frechet import (
     Moments,
     fid,
@@ -22,6 +27,7 @@ from t2v_eval.stats.distances.frechet import (
     frechet_distance,
     moments,
 )
+from t2v_eval.stats.distances.inception import inception_score_influence, inception_scores
 from t2v_eval.stats.distances.kernel import (
     cmmd,
     discrepancy,
@@ -34,7 +40,7 @@ from t2v_eval.stats.distances.kernel import (
 from t2v_eval.stats.distances.manifold import overlap
 from t2v_eval.stats.distances.memorisation import authenticity
 from t2v_eval.stats.distances.neighbours import count_inside, nearest
-from t2v_eval.stats.distances.sliced import draw_directions, mind
+from t2v_eval.stats.distances.sliced import draw_directions, mind, mind_influence
 
 
 def normal(n: int, d: int, seed: int, scale: float = 1.0) -> np.ndarray:
@@ -125,6 +131,68 @@ def test_influence_on_fid_is_its_derivative():
         assert (up - down) / (2 * step) == pytest.approx(of_x[row] / len(x), rel=1e-3, abs=1e-4)
         up, down = (frechet_distance(moments(x), weighted(y, row, s)) for s in (step, -step))
         assert (up - down) / (2 * step) == pytest.approx(of_y[row] / len(y), rel=1e-3, abs=1e-4)
+
+
+def test_influence_on_fid_of_known_moments_is_that_of_rows():
+    x, y = normal(60, 5, 3), normal(80, 5, 4, 2.0) + 0.5
+    of_reference, of_images = fid_influence(moments(x), y)
+    assert len(of_reference) == 0
+    assert of_images == pytest.approx(fid_influence(x, y)[1])
+
+
+DIRECTIONS = draw_directions(4, 20)
+
+
+@pytest.mark.parametrize(
+    ("statistic", "influence"),
+    [
+        *(
+            (lambda x, q=q: vendi(x, q), lambda x, q=q: vendi_influence(x, q))
+            for q in (0.5, 1.0, 2.0, np.inf)
+        ),
+        (lambda x: inception_scores(x, 1)[0], inception_score_influence),
+        *(
+            (
+                lambda x, n=n: mind(x, normal(n, 4, 21), DIRECTIONS),
+                lambda x, n=n: mind_influence(x, normal(n, 4, 21), DIRECTIONS)[0],
+            )
+            for n in (9, 12, 31)
+        ),
+        (
+            lambda x: mind(normal(15, 4, 21), x, DIRECTIONS),
+            lambda x: mind_influence(normal(15, 4, 21), x, DIRECTIONS)[1],
+        ),
+    ],
+)
+def test_influence_is_the_change_by_a_copy_of_a_row_more_or_less(statistic, influence):
+    x, copies = normal(12, 4, 20), 400
+    many = np.tile(x, (copies, 1))
+    expected = [
+        (statistic(np.concatenate([many, x[[row]]])) - statistic(np.delete(many, row, axis=0)))
+        * len(many)
+        / 2
+        for row in range(4)
+    ]
+    result = influence(x)
+    assert result.mean() == pytest.approx(0, abs=1e-9)
+    assert result[:4] == pytest.approx(expected, rel=0.01, abs=0.02 * np.abs(result).max())
+
+
+def test_influence_on_vendi_of_fewer_rows_than_features():
+    x = normal(6, 12, 22)
+    padded = np.concatenate([x, x])  # more rows than before, of the same distribution
+    assert vendi_influence(padded)[:6] == pytest.approx(vendi_influence(x), rel=1e-6)
+    assert vendi_influence(np.tile(x, (3, 1)))[:6] == pytest.approx(vendi_influence(x), rel=1e-6)
+
+
+def test_value_of_a_line_is_the_weighted_mean_of_rows():
+    """For a mean of rows, which is its own influence."""
+    values = np.random.default_rng(5).normal(size=50)
+    subsets = list(independent_subsets(50, [5, 20, 35, 50]))
+    line, _ = extrapolate(lambda rows: float(values[rows].mean()), subsets)
+    weights = row_weights(50, subsets)
+    assert weights @ values == pytest.approx(line)
+    assert weights.sum() == pytest.approx(1)
 
 
 def mmd(x: np.ndarray, y: np.ndarray, kernel, u: np.ndarray, v: np.ndarray) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -23,7 +24,7 @@ from t2v_eval.cli.options import (
 from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
-    from t2v_eval.evaluation.distances.result import Distances
+    from t2v_eval.evaluation.distances.result import Distances, PairDistances
     from t2v_eval.extractors.extractor import Extractor
     from t2v_eval.stats.bootstrap import Interval
 
@@ -65,10 +66,20 @@ MetricOptions = Annotated[
     ),
 ]
 By = Annotated[
-    Literal["folder"] | None,
+    Literal["folder", "tag"] | None,
     typer.Option(
-        help="Compare the images of each sub-folder on its own with the whole reference. Default: "
-        "all images together."
+        help="Compare the images of each sub-folder or tag on their own: with the same sub-folder "
+        "or tag of the reference, or with the whole reference where it has none. Default: all "
+        "images together."
+    ),
+]
+Tags = Annotated[
+    Path | None,
+    typer.Option(
+        help="Table of --by tag with the columns image and tag: .csv, .tsv, .jsonl, .json, "
+        ".parquet. Several tags of an image are separated by ';'; images are paths relative to "
+        "the folder of --images or --reference, or to that of the table.",
+        metavar="FILE",
     ),
 ]
 Features = Annotated[
@@ -105,6 +116,8 @@ AllowFew = Annotated[
     ),
 ]
 
+_MOST_COLUMNS = 4  # sets of images that fit beside each other
+
 
 def distance(
     images: Images,
@@ -119,6 +132,7 @@ def distance(
     cache: Cache = None,
     no_cache: NoCache = False,
     by: By = None,
+    tags: Tags = None,
     allow_few: AllowFew = False,
     resamples: Resamples = 1000,
     seed: Seed = 0,
@@ -150,6 +164,7 @@ def distance(
             cache=None if no_cache else cache or user_cache_path("t2v-eval") / "features",
             metric_options=options,
             by=by,
+            tags=tags,
             allow_few=allow_few,
             resamples=resamples,
             seed=seed,
@@ -159,8 +174,15 @@ def distance(
         console.print_json(result.to_json())
     else:
         _print(result)
-    for warning in dict.fromkeys(line for pair in result.pairs for line in pair.warnings):
-        console.say(warning, "yellow")
+    failed = [
+        pair.reasons[name]
+        for pair in result.pairs
+        for name, value in pair.metrics.items()
+        if math.isnan(value.value) and name in pair.reasons
+    ]
+    warnings = [line for pair in result.pairs for line in pair.warnings]
+    for line in dict.fromkeys([*failed, *warnings]):
+        console.say(line, "yellow")
 
 
 def _extractor(name: str | None, **options: Any) -> Extractor:
@@ -170,30 +192,41 @@ def _extractor(name: str | None, **options: Any) -> Extractor:
 
 
 def _print(result: Distances) -> None:
-    """Print a table with a row for each metric and a column for each set of images."""
+    """Print a row for each metric, or for each set of images where there are many."""
     from t2v_eval.evaluation.distances.metrics import METRICS
 
-    names = list(dict.fromkeys(name for pair in result.pairs for name in pair.metrics))
-    rows: list[list[Any]] = [
-        [
-            name,
-            *(
-                console.interval_text(pair.metrics[name], digits=_digits(pair.metrics[name]))
-                if name in pair.metrics
-                else ""
-                for pair in result.pairs
-            ),
-            METRICS[name].meaning,
+    pairs = result.pairs
+    names = list(dict.fromkeys(name for pair in pairs for name in pair.metrics))
+    references = dict.fromkeys(pair.reference for pair in pairs)
+    title = f"{_title(pairs[0])}, with 95 % intervals"
+    if len(references) > 1 or len(pairs) > _MOST_COLUMNS:
+        rows: list[list[Any]] = [
+            [
+                pair.images,
+                _count(pair.counts["images"]),
+                pair.reference or "",
+                *(_cell(pair, name) for name in names),
+            ]
+            for pair in pairs
         ]
-        for name in names
-    ]
-    rows.append(["n", *(_count(pair.counts["images"]) for pair in result.pairs), "images"])
-    first = result.pairs[0]
-    title = "images alone"
-    if first.reference is not None:
-        title = f"distance to {first.reference} (n = {_count(first.counts['reference'])})"
-    heads = ["metric", *(pair.images for pair in result.pairs), "meaning"]
-    console.print_table(heads, rows, f"{title}, with 95 % intervals", numbers=True)
+        title = title if len(references) == 1 else "distances, with 95 % intervals"
+        console.print_table(["images", "n", "reference", *names], rows, title, numbers=True)
+        return
+    rows = [[name, *(_cell(pair, name) for pair in pairs), METRICS[name].meaning] for name in names]
+    rows.append(["n", *(_count(pair.counts["images"]) for pair in pairs), "images"])
+    heads = ["metric", *(pair.images for pair in pairs), "meaning"]
+    console.print_table(heads, rows, title, numbers=True)
+
+
+def _title(pair: PairDistances) -> str:
+    if pair.reference is None:
+        return "images alone"
+    return f"distance to {pair.reference} (n = {_count(pair.counts['reference'])})"
+
+
+def _cell(pair: PairDistances, name: str) -> Any:
+    value = pair.metrics.get(name)
+    return "" if value is None else console.interval_text(value, digits=_digits(value))
 
 
 def _digits(interval: Interval) -> int:

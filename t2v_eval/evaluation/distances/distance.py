@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.distances.cautions import MANY, cautions, check_usable
+from t2v_eval.evaluation.distances.details import details_of
 from t2v_eval.evaluation.distances.feature_set import FeatureSet, Source, as_feature_set
-from t2v_eval.evaluation.distances.metrics import METRICS, Pair, metric_of, options_of
+from t2v_eval.evaluation.distances.metrics import (
+    METRICS,
+    Pair,
+    metric_of,
+    options_of,
+    why_no_interval,
+)
+from t2v_eval.evaluation.distances.parts import By, Part, Tags, read_tags, split
 from t2v_eval.evaluation.distances.result import Distances, PairDistances
 from t2v_eval.stats.bootstrap import Interval, check_count
 
@@ -28,7 +37,9 @@ def distance(
     features: str | Extractor | None = None,
     cache: str | os.PathLike[str] | None = None,
     metric_options: Mapping[str, Any] | None = None,
-    by: Literal["folder"] | None = None,
+    by: By | None = None,
+    tags: str | os.PathLike[str] | None = None,
+    details: bool = False,
     allow_few: bool = False,
     resamples: int = 1000,
     seed: int = 0,
@@ -38,8 +49,9 @@ def distance(
 
     Where FID is asked for and there are fewer than 10,000 images, FID-infinity is computed too.
     Intervals are 95 %, by bootstrap over rows: of both sets for fid (to the first order, since
-    repeated rows would bias it), kid and cmmd; of the images for precision, density, authpct and
-    inception-score; of the reference for recall and coverage. Other metrics have none.
+    repeated rows would bias it), fid-infinity, kid, kid-subsets, cmmd, mifid and mind; of the
+    images for precision, density, authpct, vendi and the inception scores; of the reference for
+    recall and coverage. A metric that fails is NaN, with its reason in `PairDistances.reasons`.
 
     Args:
         reference: the images that a generator should match: a folder of images; an `.npz` file of
@@ -52,7 +64,11 @@ def distance(
             encoder of the package, which was trained on drawings alone.
         cache: the folder of files that keep features between calls; None keeps none.
         metric_options: values by "METRIC.OPTION", such as {"kid-subsets.size": 500}.
-        by: "folder" compares the images of each sub-folder on its own with the whole reference.
+        by: compare the images of each sub-folder ("folder") or tag ("tag") on their own: with those
+            of the same of the reference, or with the whole reference where it has none.
+        tags: a table with the columns `image` and `tag`, for `by="tag"`; see `parts.read_tags`.
+        details: compute also what a report shows: metrics at fewer images, and the images nearest
+            to and farthest from the reference.
         allow_few: compute FID also where a set has no more images than features.
         resamples: the number of bootstrap resamples; 0 for no intervals.
         seed: the random seed of subsets, directions and resamples.
@@ -62,7 +78,8 @@ def distance(
         The metrics of each set of images, with what must be known to read them.
 
     Raises:
-        InputError: a file or an argument cannot be used, or a set lacks what a metric needs.
+        InputError: a file or an argument cannot be used, a set lacks what a metric needs, or no
+            metric could be computed.
         UnknownNameError: no metric or network has this name.
         CheckpointError: the weights of the network are missing or unsafe to unpickle.
 
@@ -78,30 +95,75 @@ def distance(
     options = _options(names, metric_options or {})
     check_count("resamples", resamples, 0)
     check_count("seed", seed, 0)
-    if by not in (None, "folder"):
-        raise InputError(f"`by={by!r}`: pass 'folder', or leave it out")
+    table = _tags(by, tags)
     extract = _extraction(features, cache, progress)
     base = None if reference is None else as_feature_set(reference, "reference", extract)
-    sets = list(_sets(images, by, extract))
-    single = [image_set.name for image_set in sets if by is not None and image_set.count == 1]
-    sets = [image_set for image_set in sets if image_set.name not in single] or sets
-    for images_of in sets:
-        for name in names:
-            check_usable(METRICS[name], base, images_of, allow_few)
+    sets = _sets(images, extract)
+    parts = [Part(base, image_set, ()) for image_set in sets]
+    if by is not None:
+        parts = [part for image_set in sets for part in split(base, image_set, by, table)]
+    parts, left_out = _usable(parts, names, allow_few, by is not None)
     counts = [] if by else [image_set.count for image_set in sets if image_set.count is not None]
-    left_out = [f"{name}: 1 image is no set, and is left out" for name in single]
     pairs = []
-    for images_of in sets:
-        pair = Pair(base or FeatureSet("none"), images_of, seed, resamples)
-        names_of_pair = _with_infinity(names, images_of)
-        values = dict(_computed(pair, names_of_pair, options, progress))
-        of_base = base if not all(METRICS[name].alone for name in names) else None
-        notes = (*cautions(base, images_of, names_of_pair, counts), *left_out)
-        sizes = {"reference": of_base.count if of_base else None, "images": images_of.count}
+    for part in parts:
+        pair = Pair(part.reference or FeatureSet("none"), part.images, seed, resamples)
+        names_of_pair = _with_infinity(names, part.images)
+        values, reasons = _computed(pair, names_of_pair, options, progress)
+        compares = part.reference is not None and not all(METRICS[name].alone for name in names)
+        sizes = {
+            "reference": pair.reference.count if compares else None,
+            "images": part.images.count,
+        }
+        notes = cautions(part.reference, part.images, names_of_pair, counts)
         pairs.append(
-            PairDistances(of_base.name if of_base else None, images_of.name, sizes, values, notes)
+            PairDistances(
+                pair.reference.name if compares else None,
+                part.images.name,
+                sizes,
+                values,
+                (*notes, *part.notes, *left_out),
+                reasons,
+                details_of(pair, names_of_pair, options, progress) if details else None,
+            )
         )
+    if all(math.isnan(value.value) for pair in pairs for value in pair.metrics.values()):
+        raise InputError(next(reason for pair in pairs for reason in pair.reasons.values()))
     return Distances(_made_by(base, sets), tuple(pairs))
+
+
+def _tags(by: str | None, tags: str | os.PathLike[str] | None) -> Tags | None:
+    if by not in (None, "folder", "tag"):
+        raise InputError(f"`by={by!r}`: pass 'folder' or 'tag', or leave it out")
+    if by != "tag":
+        if tags is not None:
+            raise InputError(f"`tags={os.fspath(tags)!r}`: pass `by='tag'`, too")
+        return None
+    if tags is None:
+        raise InputError("`by='tag'`: pass a table with the columns image and tag as `tags=`")
+    return read_tags(tags)
+
+
+def _usable(
+    parts: Sequence[Part], names: Sequence[str], allow_few: bool, are_parts: bool
+) -> tuple[list[Part], list[str]]:
+    """Return the parts that have what the metrics need, and why others are left out.
+
+    Raises:
+        InputError: a whole set cannot be used, or no part of it.
+    """
+    usable, faults = [], []
+    for part in parts:
+        try:
+            if are_parts and part.images.count == 1:
+                raise InputError(f"{part.images.name} has 1 image, which is no set")
+            for name in names:
+                check_usable(METRICS[name], part.reference, part.images, allow_few)
+            usable.append(part)
+        except InputError as error:
+            faults.append(error)
+    if faults and (not usable or not are_parts):
+        raise faults[0]
+    return usable, [f"left out: {fault}" for fault in faults]
 
 
 def _computed(
@@ -109,15 +171,25 @@ def _computed(
     names: Sequence[str],
     options: Mapping[str, Mapping[str, Any]],
     progress: Callable[[str], None] | None,
-) -> Iterator[tuple[str, Interval]]:
-    """Yield each metric of a pair with its name."""
+) -> tuple[dict[str, Interval], dict[str, str]]:
+    """Return each metric of a pair, and why metrics or intervals are missing.
+
+    A metric that fails does not lose those that have been computed.
+    """
+    values: dict[str, Interval] = {}
+    reasons: dict[str, str] = {}
     for name in names:
         if progress is not None:
             progress(f"{pair.images.name}: {name}")
         try:
-            yield name, METRICS[name].compute(pair, **options.get(name, {}))
-        except InputError as error:
-            raise InputError(f"{pair.images.name}, {name}: {error}") from error
+            values[name] = METRICS[name].compute(pair, **options.get(name, {}))
+        except (InputError, np.linalg.LinAlgError, MemoryError) as error:
+            values[name] = Interval(math.nan, math.nan, math.nan)
+            reasons[name] = f"{pair.images.name}, {name}: {error or 'not enough memory'}"
+            continue
+        if math.isnan(values[name].low):
+            reasons[name] = why_no_interval(name, pair)
+    return values, reasons
 
 
 def _names(metrics: str | Sequence[str]) -> list[str]:
@@ -171,19 +243,14 @@ def _extractor(features: str | Extractor | None) -> Extractor:
 
 
 def _sets(
-    images: Source | Sequence[Source], by: str | None, extract: Callable[[Path], FeatureSet]
-) -> Iterator[FeatureSet]:
+    images: Source | Sequence[Source], extract: Callable[[Path], FeatureSet]
+) -> list[FeatureSet]:
     single = isinstance(images, (str, os.PathLike, FeatureSet, np.ndarray))
     sources: list[Any] = [images] if single else list(images)  # type: ignore[arg-type]
     if not sources:
         raise InputError("`images=[]`: pass one or more sets of images")
-    for number, source in enumerate(sources, 1):
-        name = "images" if len(sources) == 1 else f"images {number}"
-        image_set = as_feature_set(source, name, extract)
-        if by == "folder":
-            yield from image_set.by_folder()
-        else:
-            yield image_set
+    name = "images" if len(sources) == 1 else "images {}"
+    return [as_feature_set(s, name.format(number), extract) for number, s in enumerate(sources, 1)]
 
 
 def _with_infinity(names: Sequence[str], images: FeatureSet) -> list[str]:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
@@ -51,6 +51,7 @@ class FeatureSet:
         known_moments: of a file without rows.
         names: the file name of each row; empty where they are unknown.
         extractor: what made the features, as JSON can hold it; empty where that is unknown.
+        folder: what `names` are relative to; None where there is none.
 
     >>> FeatureSet("mine", np.ones((3, 2))).count
     3
@@ -62,6 +63,7 @@ class FeatureSet:
     known_moments: Moments | None = None
     names: tuple[str, ...] = ()
     extractor: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
     @property
     def count(self) -> int | None:
@@ -75,6 +77,11 @@ class FeatureSet:
         if self.features is not None:
             return int(self.features.shape[1])
         return None if self.known_moments is None else len(self.known_moments.mean)
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether there are no more rows than features, so that the covariance is singular."""
+        return self.features is not None and len(self.features) <= self.features.shape[1]
 
     @cached_property
     def moments(self) -> Moments:
@@ -113,23 +120,30 @@ class FeatureSet:
             None if self.logits is None else self.logits[chosen],
             names=tuple(self.names[row] for row in chosen) if self.names else (),
             extractor=self.extractor,
+            folder=self.folder,
         )
 
-    def by_folder(self) -> Iterator[FeatureSet]:
-        """Yield the rows of each sub-folder as a set of its own, by name.
+    def name_of(self, row: int) -> str:
+        """Return the name of a row, or its number where names are unknown.
 
-        Raises:
-            InputError: the names of the images are unknown.
+        Args:
+            row: the row.
         """
-        if not self.names:
-            raise InputError(
-                f"{self.name} holds no names of images, which `by='folder'` needs: pass an .npz "
-                "file with an array `names`"
-            )
-        folders = [str(PurePosixPath(name).parent) for name in self.names]
-        for folder in sorted(set(folders)):
-            rows = np.array([row for row, name in enumerate(folders) if name == folder])
-            yield self.rows(rows, f"{self.name}/{folder}" if folder != "." else self.name)
+        return self.names[row] if self.names else f"row {row} (from 0)"
+
+    def file_of(self, row: int) -> Path | None:
+        """Return the file of a row; None where it is unknown, outside the folder, or gone.
+
+        Args:
+            row: the row.
+        """
+        if self.folder is None or not self.names:
+            return None
+        name = PurePosixPath(self.names[row])
+        if name.is_absolute() or ".." in name.parts:  # a file of features may name any file
+            return None
+        file = self.folder / name
+        return file if file.is_file() else None
 
 
 def as_feature_set(
@@ -190,6 +204,7 @@ def read_features(file: str | os.PathLike[str]) -> FeatureSet:
         file_moments,
         tuple(str(name) for name in arrays["names"].ravel()) if "names" in arrays else (),
         _extractor(path, arrays),
+        path.parent,
     )
     _check_lengths(path, result)
     return result
@@ -256,16 +271,3 @@ def _check_lengths(path: Path, features: FeatureSet) -> None:
         raise InputError(
             f"{path} holds arrays of different lengths ({listing}); each has a row an image"
         )
-
-
-def renamed(features: FeatureSet, name: str) -> FeatureSet:
-    """Return a set under another name.
-
-    Args:
-        features: the set.
-        name: the other name.
-
-    >>> renamed(FeatureSet("a", np.ones((3, 2))), "b").name
-    'b'
-    """
-    return replace(features, name=name)

@@ -2,7 +2,8 @@
 
 The file of a folder and an extractor is an `.npz` that `read_features` reads, too, with the size,
 times and inode of each image beside its row. Rows of images that are as they were are reused;
-others are extracted. It is written in growing steps, so that a run that was killed goes on.
+others are extracted. Until a run has ended, each batch is a file of its own beside it, so that a
+run that was killed goes on behind its last batch.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +31,6 @@ from t2v_eval.utils.files import check_folder, replacing
 from t2v_eval.utils.regular_file import File, digest
 
 GRAYSCALE, ROTATED, TRANSPARENT = 1, 2, 4  # flags of an image file
-_STEP = 1000  # new rows after which the file is written; more, where it holds many
 _NOTES = {"grayscale": GRAYSCALE, "rotated": ROTATED, "transparent": TRANSPARENT}
 
 
@@ -87,23 +88,24 @@ def extract_folder(
     names = _images_of(path)
     facts = extractor.facts()
     file = None if cache is None else _file_of(check_folder(Path(cache)), path, facts)
-    rows = _Rows() if file is None else _reusable(file, path, names)
+    rows, batches = _Rows(), []
+    if file is not None:
+        batches = sorted(file.parent.glob(f"{file.stem}.batch-*.npz"))
+        _reuse([file, *batches], path, names, rows)
     todo = [name for name in names if name not in rows.features]
     unreadable: dict[str, str] = {}
-    saved = len(rows.features)
-    try:
-        for place, reason in _extracted(path, todo, extractor, rows):
-            if reason:
-                unreadable[place] = reason
+    for extracted, reasons in _extracted(path, todo, extractor, rows):
+        unreadable |= reasons
+        if file is not None and extracted:
+            batches.append(file.with_name(f"{file.stem}.batch-{uuid4().hex}.npz"))
+            _write(batches[-1], rows, extracted, facts)
+        if progress is not None:
             done = len(rows.features) + len(unreadable)
-            if progress is not None and done % 100 == 0:
-                progress(f"{path.name}: {done} of {len(names)} images")
-            if file is not None and len(rows.features) - saved >= max(_STEP, saved // 4):
-                _write(file, rows, facts)
-                saved = len(rows.features)
-    finally:
-        if file is not None and len(rows.features) > saved:
-            _write(file, rows, facts)
+            progress(f"{path.name}: {done} of {len(names)} images")
+    if file is not None and batches:
+        _write(file, rows, list(rows.features), facts)
+        for batch in batches:
+            batch.unlink(missing_ok=True)
     readable = [name for name in names if name in rows.features]
     if not readable:
         raise InputError(
@@ -117,6 +119,7 @@ def extract_folder(
         arrays.get("logits"),
         names=tuple(readable),
         extractor=described,
+        folder=path,
     )
 
 
@@ -136,34 +139,38 @@ def _file_of(cache: Path, folder: Path, facts: dict[str, Any]) -> Path:
     return cache / f"features-{key[:24]}.npz"
 
 
-def _reusable(file: Path, folder: Path, names: Sequence[str]) -> _Rows:
-    """Return the kept rows of images that are as they were."""
-    rows = _Rows()
-    if not file.exists():
-        return rows
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive if name != "extractor"}
-        logits = arrays.get("logits")
-        place = {str(name): row for row, name in enumerate(arrays["names"])}
-        for name in names:
-            row = place.get(name)
-            if row is None or tuple(arrays["states"][row]) != _state(folder / name):
+def _reuse(files: Sequence[Path], folder: Path, names: Sequence[str], rows: _Rows) -> None:
+    """Add the kept rows of images that are as they were."""
+    states = {name: _state(folder / name) for name in names}
+    for file in files:
+        if not file.exists():
+            continue
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive if name != "extractor"}
+            features, logits = arrays["features"], arrays.get("logits")
+            kept = list(
+                zip(
+                    map(str, arrays["names"]),
+                    map(tuple, arrays["states"].tolist()),
+                    map(tuple, arrays["looks"].tolist()),
+                    strict=True,
+                )
+            )
+        except Exception as error:  # whatever NumPy's parsers raise over damaged content
+            warnings.warn(
+                f"{file} is damaged and is written anew: {error or type(error).__name__}",
+                T2VWarning,
+                stacklevel=2,
+            )
+            continue
+        for row, (name, state, traits) in enumerate(kept):
+            if states.get(name) != state:
                 continue
-            rows.features[name] = arrays["features"][row]
-            rows.states[name] = _state(folder / name)
-            width, height, flags = (int(number) for number in arrays["looks"][row])
-            rows.traits[name] = (width, height, flags)
+            rows.features[name], rows.states[name] = features[row], state
+            rows.traits[name] = traits
             if logits is not None:
                 rows.logits[name] = logits[row]
-    except Exception as error:  # whatever NumPy's parsers raise over damaged content
-        warnings.warn(
-            f"{file} is damaged and is written anew: {error or type(error).__name__}",
-            T2VWarning,
-            stacklevel=2,
-        )
-        return _Rows()
-    return rows
 
 
 def _state(path: Path) -> tuple[int, ...]:
@@ -175,29 +182,32 @@ def _state(path: Path) -> tuple[int, ...]:
     return (state.size, state.mtime_ns, state.ctime_ns, state.device, state.inode)
 
 
-def _extracted(folder: Path, names: Sequence[str], extractor: Extractor, rows: _Rows) -> Any:
-    """Extract images, add their rows, and yield each name with the reason why it has none."""
+def _extracted(
+    folder: Path, names: Sequence[str], extractor: Extractor, rows: _Rows
+) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Extract images, add their rows, and yield the names of each batch, and reasons of others."""
     media, opened = [], []
+    unopened: dict[str, str] = {}
     for name in names:
         state = _state(folder / name)
         try:
             item = open_media(folder / name, name)
         except MediaError as error:
-            yield name, str(error)
+            unopened[name] = str(error)
             continue
         rows.states[name] = state
         media.append(_observed(item, name, rows))
         opened.append(name)
+    yield [], unopened
     for part in extractor.extract(media):
-        for number, reason in part.failed.items():
-            yield opened[number], reason
         for place, number in enumerate(part.numbers):
             name = opened[number]
             rows.features[name] = part.features[place]
             rows.traits.setdefault(name, (0, 0, 0))
             if part.logits is not None:
                 rows.logits[name] = part.logits[place]
-            yield name, ""
+        reasons = {opened[number]: reason for number, reason in part.failed.items()}
+        yield [opened[number] for number in part.numbers], reasons
 
 
 def _observed(media: Media, name: str, rows: _Rows) -> Media:
@@ -214,10 +224,9 @@ def _observed(media: Media, name: str, rows: _Rows) -> Media:
     return Media(media.key, media.name, load, shared=media.shared)
 
 
-def _write(file: Path, rows: _Rows, facts: dict[str, Any]) -> None:
+def _write(file: Path, rows: _Rows, names: Sequence[str], facts: dict[str, Any]) -> None:
     with replacing(file, "wb") as stream:
-        arrays = rows.arrays(list(rows.features))
-        np.savez(stream, **arrays, extractor=np.array(json.dumps(facts)))
+        np.savez(stream, **rows.arrays(names), extractor=np.array(json.dumps(facts)))
 
 
 def _notes(rows: _Rows, names: Sequence[str], unreadable: dict[str, str]) -> dict[str, Any]:

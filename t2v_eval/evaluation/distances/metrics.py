@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -15,10 +15,11 @@ from t2v_eval.errors import InputError, UnknownNameError
 from t2v_eval.evaluation.distances.feature_set import FeatureSet
 from t2v_eval.stats.bootstrap import IntArray, Interval
 from t2v_eval.stats.distances import kernel as kernels
-from t2v_eval.stats.distances.diversity import vendi
+from t2v_eval.stats.distances.diversity import vendi, vendi_influence
 from t2v_eval.stats.distances.extrapolation import (
     fid_infinity,
     independent_subsets,
+    row_weights,
     shuffled_subsets,
     smallest_subset,
     subset_sizes,
@@ -28,11 +29,18 @@ from t2v_eval.stats.distances.frechet import fid, fid_influence
 from t2v_eval.stats.distances.inception import (
     Remainder,
     inception_score_infinity,
+    inception_score_influence,
     inception_scores,
     resampled_inception_scores,
 )
 from t2v_eval.stats.distances.manifold import Overlap, overlap
-from t2v_eval.stats.distances.memorisation import MIFID_THRESHOLD, Side, authenticity, mifid
+from t2v_eval.stats.distances.memorisation import (
+    MIFID_THRESHOLD,
+    Side,
+    authenticity,
+    memorisation_distances,
+    memorisation_divisor,
+)
 from t2v_eval.stats.distances.resampling import (
     Counts,
     interval,
@@ -40,11 +48,26 @@ from t2v_eval.stats.distances.resampling import (
     resample_counts,
     weighted_sums,
 )
-from t2v_eval.stats.distances.sliced import draw_directions, mind
+from t2v_eval.stats.distances.sliced import draw_directions, mind, mind_influence
+from t2v_eval.utils.arrays import FloatArray
 
 SubsetDraws = Literal["independent", "shuffled"]
 KidDraws = Literal["clean-fid", "torch-fidelity"]
 MindDraws = Literal["all-rows", "torch-fidelity"]
+
+_DRAWS = 2  # the stream of random numbers of drawn subsets, after those of both sets
+
+
+def rows_or_moments(side: FeatureSet) -> Any:
+    """Return moments, computed once, or the rows where they are so few that moments are singular.
+
+    Args:
+        side: a set with rows or moments.
+
+    >>> rows_or_moments(FeatureSet("few", np.ones((2, 3)))).shape
+    (2, 3)
+    """
+    return side.features if side.is_singular else side.moments
 
 
 @dataclass(frozen=True)
@@ -67,6 +90,7 @@ class Pair:
     seed: int = 0
     resamples: int = 1000
     _overlaps: dict[tuple[int, bool], Overlap] = field(default_factory=dict)
+    _kids: dict[float | None, FloatArray] = field(default_factory=dict)
 
     @cached_property
     def reference_counts(self) -> Counts:
@@ -83,6 +107,34 @@ class Pair:
         assert self.reference.features is not None
         assert self.images.features is not None
         return self.reference.features, self.images.features
+
+    def fid(self) -> float:
+        """Return FID of both sets."""
+        return fid(rows_or_moments(self.reference), rows_or_moments(self.images))
+
+    @cached_property
+    def fid_influences(self) -> tuple[FloatArray, FloatArray] | None:
+        """`fid_influence` of both sets; None without resamples, or where it is undefined."""
+        if not self.resamples or self.images.features is None:
+            return None
+        if self.reference.is_singular or self.images.is_singular:
+            return None
+        rows, of = self.reference.features, (self.reference.moments, self.images.moments)
+        return fid_influence(of[0] if rows is None else rows, self.images.features, of)
+
+    @cached_property
+    def fid_moved_by_reference(self) -> FloatArray:
+        """How far each resample of the reference moves FID; 0 where only moments are known."""
+        if self.fid_influences is None or self.reference.features is None:
+            return np.zeros(self.resamples)
+        return _moved(self.reference_counts, self.fid_influences[0])
+
+    def kids(self, sigma: float | None) -> FloatArray:
+        """Return KID of all rows, then of each resample, computed once for each kernel."""
+        if sigma not in self._kids:
+            result = kernels.discrepancy(*self.features(), _kernel(sigma), _weights(self))
+            self._kids[sigma] = result.unbiased
+        return self._kids[sigma]
 
     def overlap(self, k: int, closed: bool) -> Overlap:
         """Return `manifold.overlap`, computed once for each k."""
@@ -130,29 +182,31 @@ def _no_interval(value: float) -> Interval:
 
 
 def _fid(pair: Pair) -> Interval:
-    reference, images = pair.reference, pair.images
-    value = fid(*(_rows_or_moments(side) for side in (reference, images)))
-    if reference.features is None or images.features is None or not pair.resamples:
+    value = pair.fid()
+    influences = pair.fid_influences
+    if influences is None:
         return _no_interval(value)
-    if min(len(reference.features), len(images.features)) <= images.features.shape[1]:
-        return _no_interval(value)
-    moments = (reference.moments, images.moments)
-    of_reference, of_images = fid_influence(*pair.features(), moments)
-    moved = weighted_sums(pair.reference_counts, of_reference) / len(of_reference)
-    moved += weighted_sums(pair.image_counts, of_images) / len(of_images)
-    result = interval(value, value + moved)
+    of_images = _moved(pair.image_counts, influences[1])
+    result = interval(value, value + pair.fid_moved_by_reference + of_images)
     return result._replace(low=max(result.low, 0.0))
 
 
-def _rows_or_moments(side: FeatureSet) -> Any:
-    """Return moments, computed once, unless few rows make the covariance singular."""
-    few = side.features is not None and len(side.features) <= side.features.shape[1]
-    return side.features if few else side.moments
+def _moved(counts: Counts, influence: FloatArray) -> FloatArray:
+    """Return how far each resample moves a metric to the first order, by influences of mean 0."""
+    return weighted_sums(counts, influence) / len(influence)
 
 
-def _subsets(pair: Pair, smallest: int, points: int, draws: SubsetDraws) -> Iterator[IntArray]:
+def _moved_line(counts: Counts, influence: FloatArray, subsets: Iterator[IntArray]) -> FloatArray:
+    """Return how far each resample moves the value at 0 of a line through subsets."""
+    terms = row_weights(len(influence), subsets) * influence
+    return np.asarray(weighted_sums(counts, terms) - terms.sum())
+
+
+def _subsets(
+    pair: Pair, smallest: int | None, points: int, draws: SubsetDraws
+) -> Iterator[IntArray]:
     n = pair.images.count or 0
-    sizes = subset_sizes(n, smallest, points)
+    sizes = subset_sizes(n, smallest or smallest_subset(n), points)
     draw = {"independent": independent_subsets, "shuffled": shuffled_subsets}[draws]
     return draw(n, sizes, pair.seed)
 
@@ -164,10 +218,13 @@ def _fid_infinity(
     draws: SubsetDraws = "independent",
 ) -> Interval:
     assert pair.images.features is not None
-    smallest = smallest or smallest_subset(len(pair.images.features))
-    subsets = _subsets(pair, smallest, points, draws)
-    value, _ = fid_infinity(_rows_or_moments(pair.reference), pair.images.features, subsets)
-    return _no_interval(value)
+    draw = partial(_subsets, pair, smallest, points, draws)
+    value, _ = fid_infinity(rows_or_moments(pair.reference), pair.images.features, draw())
+    influences = pair.fid_influences
+    if influences is None:
+        return _no_interval(value)
+    of_images = _moved_line(pair.image_counts, influences[1], draw())
+    return interval(value, value + pair.fid_moved_by_reference + of_images)
 
 
 def _kernel(sigma: float | None) -> kernels.Kernel:
@@ -183,7 +240,7 @@ def _weights(pair: Pair) -> tuple[kernels.Weights, kernels.Weights]:
 
 
 def _kid(pair: Pair, sigma: float | None = None) -> Interval:
-    unbiased = kernels.discrepancy(*pair.features(), _kernel(sigma), _weights(pair)).unbiased
+    unbiased = pair.kids(sigma)
     return interval(unbiased[0], unbiased[1:])
 
 
@@ -204,7 +261,14 @@ def _kid_subsets(
         images_first=draws == "clean-fid",
     )
     values = kernels.kid_subsets(reference, images, rows, _kernel(sigma))
-    return _no_interval(float(values.mean()))
+    value = float(values.mean())
+    if not pair.resamples or len(values) < 2:
+        return _no_interval(value)
+    # The mean of subsets varies with the rows, as KID of all of them does, and with the draws.
+    kids = pair.kids(sigma)
+    rng = np.random.default_rng([pair.seed, _DRAWS])
+    noise = rng.normal(0, values.std(ddof=1) / math.sqrt(len(values)), len(kids) - 1)
+    return interval(value, value + kids[1:] - kids[0] + noise)
 
 
 def _cmmd(
@@ -252,38 +316,74 @@ def _is_infinity(
     splits: int = 1,
     draws: SubsetDraws = "shuffled",
 ) -> Interval:
-    assert pair.images.logits is not None
-    smallest = smallest or smallest_subset(len(pair.images.logits))
-    subsets = _subsets(pair, smallest, points, draws)
-    return _no_interval(inception_score_infinity(pair.images.logits, subsets, splits)[0])
+    logits = pair.images.logits
+    assert logits is not None
+    draw = partial(_subsets, pair, smallest, points, draws)
+    value = inception_score_infinity(logits, draw(), splits)[0]
+    moved = _moved_line(pair.image_counts, inception_score_influence(logits), draw())
+    return interval(value, value + moved)
 
 
 def _mifid(pair: Pair, threshold: float = MIFID_THRESHOLD, over: Side = "images") -> Interval:
-    return _no_interval(mifid(*pair.features(), threshold, over))
+    distances = memorisation_distances(*pair.features(), over)
+    distance, value = distances.mean(), pair.fid()
+    value_of_copies = value / float(memorisation_divisor(distance, threshold))
+    if pair.fid_influences is None:
+        return _no_interval(value_of_copies)
+    moved = pair.fid_moved_by_reference + _moved(pair.image_counts, pair.fid_influences[1])
+    counts = pair.image_counts if over == "images" else pair.reference_counts
+    of_resamples = distance
+    if len(distances) == len(counts):  # else rows of zeros are left out
+        of_resamples = distance + _moved(counts, distances - distance)
+    fids = np.maximum(value + moved, 0)
+    return interval(value_of_copies, fids / memorisation_divisor(of_resamples, threshold))
 
 
 def _vendi(pair: Pair, order: float = 1.0) -> Interval:
-    assert pair.images.features is not None
-    return _no_interval(vendi(pair.images.features, order))
+    features = pair.images.features
+    assert features is not None
+    value = vendi(features, order)
+    if not pair.resamples:
+        return _no_interval(value)
+    return interval(value, value + _moved(pair.image_counts, vendi_influence(features, order)))
 
 
 def _mind(pair: Pair, projections: int = 1000, draws: MindDraws = "all-rows") -> Interval:
-    reference, images = pair.features()
+    sides = pair.features()
+    rows = [np.arange(len(side)) for side in sides]
     if draws == "all-rows":
-        directions = draw_directions(images.shape[1], projections, pair.seed)
-        return _no_interval(mind(reference, images, directions))
+        directions = draw_directions(sides[0].shape[1], projections, pair.seed)
+    else:
+        rows, directions = _torch_fidelity_draws(sides, projections, pair.seed)
+    reference, images = (side[chosen] for side, chosen in zip(sides, rows, strict=True))
+    value = mind(reference, images, directions)
+    if not pair.resamples:
+        return _no_interval(value)
+    influences = mind_influence(reference, images, directions)
+    moved = _moved(pair.reference_counts[rows[0]], influences[0])
+    moved += _moved(pair.image_counts[rows[1]], influences[1])
+    result = interval(value, value + moved)
+    return result._replace(low=max(result.low, 0.0))
+
+
+def _torch_fidelity_draws(
+    sides: Sequence[Features], projections: int, seed: int
+) -> tuple[list[IntArray], FloatArray]:
+    """Return as many rows of both sets, and directions, as torch-fidelity draws them."""
     import torch  # torch-fidelity draws with it
 
-    generator = torch.Generator().manual_seed(pair.seed)
-    n = min(len(reference), len(images))
-    sides = [
-        side if len(side) == n else side[torch.randperm(len(side), generator=generator)[:n].numpy()]
-        for side in (reference, images)
+    generator = torch.Generator().manual_seed(seed)
+    n = min(map(len, sides))
+    rows = [
+        np.arange(n)
+        if len(side) == n
+        else torch.randperm(len(side), generator=generator)[:n].numpy()
+        for side in sides
     ]
-    size = projections, images.shape[1]
-    unit_vectors = torch.randn(size, generator=generator, dtype=torch.float32).double().numpy()
-    unit_vectors /= np.linalg.norm(unit_vectors, axis=1, keepdims=True)
-    return _no_interval(mind(sides[0], sides[1], unit_vectors))
+    size = projections, sides[0].shape[1]
+    directions = torch.randn(size, generator=generator, dtype=torch.float32).double().numpy()
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    return rows, directions
 
 
 def _authpct(pair: Pair) -> Interval:
@@ -347,6 +447,28 @@ def metric_of(name: str) -> DistanceMetric:
         remedy = f"The metrics are {', '.join(METRICS)}."
         raise UnknownNameError.nearest("metric", name, METRICS, remedy)
     return METRICS[name]
+
+
+def why_no_interval(name: str, pair: Pair) -> str:
+    """Return why a metric that was computed has no interval.
+
+    Args:
+        name: the metric.
+        pair: what it was computed of.
+
+    >>> rows = np.ones((3, 4))
+    >>> why_no_interval("fid", Pair(FeatureSet("a", rows), FeatureSet("b", rows)))
+    'no interval: a has no more images than features'
+    """
+    if not pair.resamples:
+        return "no interval: `resamples=0`"
+    if metric_of(name).needs == "moments" or name == "mifid":
+        for side in (pair.reference, pair.images):
+            if side.is_singular:
+                return f"no interval: {side.name} has no more images than features"
+        if pair.images.features is None:
+            return f"no interval: {pair.images.name} holds no features of each image"
+    return "no interval: the metric is undefined in most resamples"
 
 
 def options_of(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 from typer.testing import CliRunner
 
 import t2v_eval
@@ -14,7 +15,7 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, UnknownNameError
 from t2v_eval.evaluation.distances.feature_set import FeatureSet, read_features
 from t2v_eval.evaluation.distances.metrics import METRICS
-from t2v_eval.stats.distances.frechet import fid
+from t2v_eval.stats.distances.frechet import fid, moments
 from t2v_eval.stats.distances.kernel import cmmd, kid
 
 RNG = np.random.default_rng(0)
@@ -48,13 +49,13 @@ def test_json_has_the_documented_keys(files):
     assert result["version"] == 1
     assert result["features"] == {"dimensions": 6}
     (pair,) = result["pairs"]
-    assert list(pair) == ["reference", "images", "counts", "metrics", "warnings"]
+    assert list(pair) == ["reference", "images", "counts", "metrics", "warnings", "reasons"]
     assert pair["reference"], pair["images"] == (reference, images)
     assert pair["counts"] == {"reference": 300, "images": 200}
     assert list(pair["metrics"]) == ["fid", "fid-infinity", "kid"]
     assert list(pair["metrics"]["kid"]) == ["value", "low", "high"]
     assert pair["metrics"]["fid"]["value"] == pytest.approx(fid(REFERENCE, IMAGES))
-    assert pair["metrics"]["fid-infinity"]["low"] is None
+    assert pair["reasons"] == {}
     assert any("too high for few images" in line for line in pair["warnings"])
 
 
@@ -76,10 +77,7 @@ def test_every_metric_is_computed():
     result = t2v_eval.distance(REFERENCE, images, list(METRICS), resamples=40)
     for name, value in result.pairs[0].metrics.items():
         assert math.isfinite(value.value), name
-        if not math.isnan(value.low):
-            assert value.low <= value.value <= value.high, name
-    has_interval = {n for n, v in result.pairs[0].metrics.items() if not math.isnan(v.low)}
-    assert {"fid", "kid", "cmmd", "precision", "recall", "inception-score"} <= has_interval
+        assert value.low <= value.value <= value.high, name
     assert result["cmmd"].value == pytest.approx(cmmd(REFERENCE, IMAGES))
 
 
@@ -128,13 +126,98 @@ def test_by_folder(files):
     result = t2v_eval.distance(REFERENCE, images, "kid", by="folder", resamples=0)
     assert [pair.images for pair in result.pairs] == [f"{images}/cats", f"{images}/dogs/big"]
     assert result.pairs[0].metrics["kid"].value == pytest.approx(kid(REFERENCE, IMAGES[1::2]))
+    assert "reference has no such sub-folders" in result.pairs[0].warnings[-1]
     names[0] = "birds/0.png"
     images = files("c", features=IMAGES, names=np.array(names))
     result = t2v_eval.distance(REFERENCE, images, "kid", by="folder", resamples=0)
     assert len(result.pairs) == 2
-    assert f"{images}/birds: 1 image is no set, and is left out" in result.pairs[0].warnings
+    assert f"left out: {images}/birds has 1 image, which is no set" in result.pairs[0].warnings
     with pytest.raises(InputError, match="`by='folder'`"):
         t2v_eval.distance(REFERENCE, IMAGES, "kid", by="folder")
+
+
+def test_by_tag_compares_with_the_same_tag_or_with_all(files, tmp_path, monkeypatch):
+    numbers = [f"{row}.png" for row in range(300)]
+    reference = files("photos", features=REFERENCE, names=np.array(numbers))
+    images = files("turbo", features=IMAGES, names=np.array([f"t/{n}" for n in numbers[:200]]))
+    rows = [f"{n},cat" for n in numbers[:100]] + [f"t/{n},cat" for n in numbers[:50]]
+    rows += [f"t/{n},dog; cat" for n in numbers[50:60]] + [f"t/{numbers[60]},bird"]
+    table = tmp_path / "tags.csv"
+    table.write_text("\n".join(["image,tag", *rows]))
+    flags = ("--by", "tag", "--tags", table, "--metric", "kid", "--resamples", 0)
+    done = call("--reference", reference, "--images", images, *flags, "--json")
+    cats, dogs = json.loads(done.stdout)["pairs"]
+    assert (cats["reference"], cats["images"]) == (f"{reference}, cat", f"{images}, cat")
+    assert cats["counts"] == {"reference": 100, "images": 60}
+    assert cats["metrics"]["kid"]["value"] == pytest.approx(kid(REFERENCE[:100], IMAGES[:60]))
+    assert dogs["reference"] == reference
+    assert dogs["metrics"]["kid"]["value"] == pytest.approx(kid(REFERENCE, IMAGES[50:60]))
+    said = "\n".join(dogs["warnings"])
+    assert f"turbo.npz, dog: compared with all of {reference}" in said
+    assert "turbo.npz: 139 images have no tag" in said
+    assert "turbo.npz, bird has 1 image" in said
+    monkeypatch.chdir(tmp_path)
+    shown = call("--reference", "photos.npz", "--images", "turbo.npz", *flags).stdout
+    assert "turbo.npz, dog" in shown and "photos.npz, cat" in shown
+
+
+def test_tags_that_fit_no_image_are_named(files, tmp_path):
+    images = files("turbo", features=IMAGES[:3], names=np.array(["a.png", "b.png", "c.png"]))
+    table = tmp_path / "tags.csv"
+    for content, message in (
+        ("image,tag\nx.png,cat\n", "none of the 3 images.*'a.png'"),
+        ("image,kind\nx.png,cat\n", "no column 'tag'"),
+        ("image,tag\nx.png,\n", "'tag' is empty"),
+    ):
+        table.write_text(content)
+        with pytest.raises(InputError, match=message):
+            t2v_eval.distance(REFERENCE, images, "kid", by="tag", tags=table)
+    with pytest.raises(InputError, match="by='tag'"):
+        t2v_eval.distance(REFERENCE, images, "kid", tags=table)
+
+
+def test_a_metric_that_fails_loses_no_other():
+    options = {"precision.k": 250}
+    result = t2v_eval.distance(
+        REFERENCE, IMAGES, ["kid", "precision"], metric_options=options, resamples=0
+    )
+    assert result["kid"].value == pytest.approx(kid(REFERENCE, IMAGES))
+    assert math.isnan(result["precision"].value)
+    assert "`k=250`" in result.pairs[0].reasons["precision"]
+
+
+def test_missing_intervals_have_a_reason():
+    few = t2v_eval.distance(REFERENCE, IMAGES[:6], "fid", allow_few=True)
+    assert few.pairs[0].reasons["fid"].endswith("images has no more images than features")
+    none = t2v_eval.distance(REFERENCE, IMAGES, "kid", resamples=0)
+    assert none.pairs[0].reasons["kid"] == "no interval: `resamples=0`"
+
+
+def test_statistics_of_the_reference_give_an_interval_over_the_images(files):
+    mean, covariance = moments(REFERENCE)
+    reference = files("stats", mu=mean, sigma=covariance)
+    of_moments = t2v_eval.distance(reference, IMAGES, "fid")["fid"]
+    of_rows = t2v_eval.distance(REFERENCE, IMAGES, "fid")["fid"]
+    assert of_moments.value == pytest.approx(of_rows.value)
+    assert 0.4 < (of_moments.high - of_moments.low) / (of_rows.high - of_rows.low) < 1
+
+
+def test_details_are_metrics_of_fewer_images_and_single_images(files):
+    names = np.array([f"{row}.png" for row in range(200)])
+    images = files("b", features=IMAGES, names=names)
+    result = t2v_eval.distance(REFERENCE, images, ["fid", "recall"], resamples=0, details=True)
+    details = result.pairs[0].details
+    assert list(details.curves) == ["fid", "recall"]
+    curve = details.curves["fid"]
+    assert (curve.counts[0], curve.counts[-1]) == (20, 200)
+    assert curve.values[-1] == pytest.approx(result["fid"].value)
+    assert curve.values[0] > curve.values[-1]
+    squares = cdist(IMAGES, REFERENCE)
+    order = squares.min(axis=1).argsort()
+    assert [example.image for example in details.nearest] == [f"{n}.png" for n in order[:8]]
+    assert details.farthest[0].image == f"{order[-1]}.png"
+    assert details.farthest[0].neighbour == f"row {squares[order[-1]].argmin()} (from 0)"
+    assert details.farthest[0].distance == pytest.approx(squares.min(axis=1).max())
 
 
 def test_images_alone_need_no_reference(files):
@@ -238,6 +321,7 @@ def test_damaged_members_are_refused(tmp_path):
         ({"images": []}, "`images="),
         ({"images": np.ones((9, 4))}, "reference has 6 features"),
         ({"by": "tag"}, "`by='tag'`"),
+        ({"by": "label"}, "`by='label'`"),
         ({"resamples": -1}, "`resamples=-1`"),
         ({"seed": 0.5}, "`seed=0.5`"),
         ({"metric_options": {"precision.k": 3}}, "precision is not computed"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from typer.testing import CliRunner
 import t2v_eval
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, T2VWarning, UnknownNameError
-from t2v_eval.evaluation.distances import folders
 from t2v_eval.evaluation.distances.feature_set import read_features
 from t2v_eval.evaluation.distances.folders import extract_folder
+from t2v_eval.evaluation.distances.parts import split
 from t2v_eval.extractors.extractor import NetworkExtractor
 
 
@@ -60,7 +61,11 @@ def test_rows_are_the_images_in_order_of_their_names(images):
         pixels = np.asarray(image.convert("RGB").resize((4, 4)), np.float32)
     assert result.features[3] == pytest.approx(pixels.mean(axis=(0, 1)))
     assert result.logits[3] == pytest.approx(pixels.max(axis=(0, 1)))
-    assert [one.name for one in result.by_folder()] == [str(images), f"{images}/sub"]
+    assert result.file_of(3) == images / "3.png"
+    assert [part.images.name for part in split(None, result, "folder")] == [
+        str(images),
+        f"{images}/sub",
+    ]
 
 
 def test_unchanged_images_are_not_extracted_again(images, tmp_path):
@@ -137,14 +142,37 @@ def test_an_interrupted_run_goes_on(images, tmp_path):
     assert result.features.tolist() == extract_folder(images, extractor()).features.tolist()
 
 
-def test_rows_are_kept_while_a_run_goes_on(images, tmp_path, monkeypatch):
-    """So that a run that is killed loses only the last step."""
-    monkeypatch.setattr(folders, "_STEP", 4)
-    kept = []
-    write = folders._write
-    monkeypatch.setattr(folders, "_write", lambda *a: (kept.append(len(a[1].features)), write(*a)))
-    extract_folder(images, extractor(), cache=tmp_path / "cache")
-    assert kept == [4, 8, 10]
+def test_a_killed_run_goes_on_behind_its_last_batch(images, tmp_path):
+    """A process that is killed runs no code at its end, so each batch must be on the disk."""
+    cache, network = tmp_path / "cache", MeanColour()
+
+    class Watched(MeanColour):
+        def forward(self, x):
+            if self.seen:
+                assert len(list(cache.glob("*.batch-*.npz"))) == self.seen // 4
+            if self.seen == 8:
+                shutil.copytree(cache, tmp_path / "killed")
+            return super().forward(x)
+
+    extract_folder(images, extractor(Watched()), cache=cache)
+    (file,) = cache.iterdir()
+    result = extract_folder(images, extractor(network), cache=tmp_path / "killed")
+    assert network.seen == 2
+    assert [path.name for path in (tmp_path / "killed").iterdir()] == [file.name]
+    assert result.features.tolist() == read_features(file).features.tolist()
+
+
+def test_a_damaged_batch_alone_is_extracted_again(images, tmp_path):
+    cache, network = tmp_path / "cache", MeanColour()
+    extract_folder(images, extractor(), cache=cache)
+    (file,) = cache.glob("*.npz")
+    for number in (1, 2):
+        shutil.copy(file, cache / f"{file.stem}.batch-{number}.npz")
+    file.unlink()
+    (cache / f"{file.stem}.batch-1.npz").write_bytes(b"x")
+    with pytest.warns(T2VWarning, match=r"batch-1.*damaged"):
+        extract_folder(images, extractor(network), cache=cache)
+    assert network.seen == 0
 
 
 def test_images_that_cannot_be_used_are_named_and_left_out(images):

@@ -13,7 +13,7 @@ from itertools import combinations, zip_longest
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from t2v_eval.evaluation.agreement_runs import NO_IMAGE
@@ -33,6 +33,7 @@ from t2v_eval.report.format import PAGE, duration, verdict
 from t2v_eval.report.item_browser import MAX_ITEMS, ItemBrowser
 from t2v_eval.report.plots import Distribution, Pairing, histograms, scatter
 from t2v_eval.report.tables import Section, sections
+from t2v_eval.report.templates import environment
 from t2v_eval.report.thumbnails import Album
 from t2v_eval.stats.bootstrap import Interval
 
@@ -122,22 +123,10 @@ def _resource(name: str) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("t2v_eval.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": PAGE.number,
-        "signed": _signed,
-        "p": PAGE.p_value,
-        "duration": duration,
-    }
-    environment.globals |= {"verdict_text": verdict, "matched_people": matched_people}
-    environment.tests["apart"] = excludes_zero
-    return environment
+    result = environment(signed=_signed, p=PAGE.p_value, duration=duration)
+    result.globals |= {"verdict_text": verdict, "matched_people": matched_people}
+    result.tests["apart"] = excludes_zero
+    return result
 
 
 def _album(browsers: Sequence[ItemBrowser], pixels: int) -> Album:

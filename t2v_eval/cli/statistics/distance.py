@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -115,11 +116,21 @@ AllowFew = Annotated[
         "--allow-few", help="Compute FID also where a set has no more images than features."
     ),
 ]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder to write to: a page with tables, values at fewer images, and the images "
+        "nearest to and farthest from the reference (report.html), a table (distances.csv) and the "
+        "JSON (distances.json). Default: nothing is written.",
+        metavar="DIR",
+    ),
+]
 
 _MOST_COLUMNS = 4  # sets of images that fit beside each other
 
 
 def distance(
+    ctx: typer.Context,
     images: Images,
     reference: Reference = None,
     metric: MetricNames = None,
@@ -136,6 +147,7 @@ def distance(
     allow_few: AllowFew = False,
     resamples: Resamples = 1000,
     seed: Seed = 0,
+    out: ReportFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how far the images of generators are from a reference: FID, KID, CMMD and others.
@@ -144,8 +156,11 @@ def distance(
     FID of few images is too high, and is shown beside FID-infinity.
     """
     from t2v_eval.evaluation.distances.distance import distance as compute
+    from t2v_eval.utils.files import check_folder
 
     options = parse_metric_options(metric_option)
+    if out is not None:
+        check_folder(out)
     load = partial(
         _extractor,
         features,
@@ -165,15 +180,36 @@ def distance(
             metric_options=options,
             by=by,
             tags=tags,
+            details=out is not None,
             allow_few=allow_few,
             resamples=resamples,
             seed=seed,
             progress=lambda line: status.update(escape(printable(line))) if status else None,
         )
-    if as_json:
-        console.print_json(result.to_json())
-    else:
-        _print(result)
+    _write(result, out, console.arguments(ctx), as_json)
+
+
+def _write(result: Distances, out: Path | None, command: Sequence[str], as_json: bool) -> None:
+    """Write the page, and print the distances, also where the page cannot be written."""
+    page = None
+    try:
+        if out is not None:
+            from t2v_eval.report.distances.page import write_distances
+
+            with console.waiting(f"writing the page to {out}"):
+                page = write_distances(result, out, command)
+    finally:
+        if as_json:
+            console.print_json(result.to_json())
+        else:
+            _print(result)
+        _warn(result)
+    if page is not None:
+        console.say(f"Report: {page.resolve()}")
+
+
+def _warn(result: Distances) -> None:
+    """Print why metrics failed, and what must be known to read the others."""
     failed = [
         pair.reasons[name]
         for pair in result.pairs

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from t2v_eval.errors import InputError
 from t2v_eval.report.folders.models import MEAN_SCORE, evaluated_models
 from t2v_eval.report.format import PAGE
 from t2v_eval.report.reader import read_report
+from t2v_eval.report.templates import environment
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.utils.arguments import check_path
 
@@ -130,15 +130,8 @@ def render_index(reports: Sequence[Path], page: str | Path) -> tuple[str, list[s
             left_out.append(f"{report} is not a report: {error!r} while its figures were read")
     if len(left_out) == len(reports):
         raise InputError(f"no report can be read: {left_out[0]}")
-    environment = Environment(
-        loader=PackageLoader("t2v_eval.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-    )
-    environment.filters["number"] = PAGE.number
-    environment.filters["signed"] = lambda value: PAGE.number(value, sign="+")
-    content = environment.get_template("folders/index.html").render(
+    templates = environment(signed=lambda value: PAGE.number(value, sign="+"))
+    content = templates.get_template("folders/index.html").render(
         benchmarks=_benchmarks(entries),
         reports=len(reports) - len(left_out),
         left_out=left_out,

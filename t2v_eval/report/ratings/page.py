@@ -9,13 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from t2v_eval.evaluation.ratings.results import BattleRatings
 from t2v_eval.evaluation.run import package_versions
 from t2v_eval.report.chart import forest
-from t2v_eval.report.format import PAGE
+from t2v_eval.report.templates import environment
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.utils.files import check_folder, write_text
 from t2v_eval.utils.printable import printable
@@ -67,25 +66,21 @@ def render_ratings(ratings: BattleRatings, command: Sequence[str] | None = None)
     >>> "&lt;b&gt;" in render_ratings(ratings)
     True
     """
-    environment = Environment(
-        loader=PackageLoader("t2v_eval.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": PAGE.number, "name": printable}
     judges = list(ratings.judges.items())
-    return environment.get_template("ratings/ratings.html").render(
-        ratings=ratings,
-        claim=claim(ratings),
-        created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
-        version=package_versions().get("t2v-eval", ""),
-        command=command,
-        chart=Markup(_chart(ratings)),
-        pairs=_pairs(ratings) if len(ratings.models) <= MAX_PAIRED else [],
-        judges=judges[:MAX_JUDGES],
-        judges_left_out=len(judges[MAX_JUDGES:]),
+    return (
+        environment()
+        .get_template("ratings/ratings.html")
+        .render(
+            ratings=ratings,
+            claim=claim(ratings),
+            created=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M"),
+            version=package_versions().get("t2v-eval", ""),
+            command=command,
+            chart=Markup(_chart(ratings)),
+            pairs=_pairs(ratings) if len(ratings.models) <= MAX_PAIRED else [],
+            judges=judges[:MAX_JUDGES],
+            judges_left_out=len(judges[MAX_JUDGES:]),
+        )
     )
 
 

@@ -1,0 +1,1 @@
+"""The page of distances between sets of images."""

@@ -1,0 +1,31 @@
+"""The environment of the templates of pages: escaped, strict, without blank lines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from t2v_eval.report.format import PAGE
+from t2v_eval.utils.printable import printable
+
+
+def environment(**filters: Callable[..., Any]) -> Environment:
+    """Return an environment whose templates lie in this package.
+
+    Args:
+        filters: filters besides `number` (as on pages) and `name` (a name from outside).
+
+    >>> environment().from_string("{{ '<b>' | name }} {{ -0.25 | number(2) }}").render()
+    '&lt;b&gt; −0.25'
+    """
+    result = Environment(
+        loader=PackageLoader("t2v_eval.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    result.filters |= {"number": PAGE.number, "name": printable, **filters}
+    return result

@@ -5,7 +5,8 @@
     evaluation_metadata.jsonl    ROOT for geneval: {"tag", "prompt", ...}
     color_val.txt ...            ROOT for t2i-compbench: eight files with a prompt a line
     genai_image.json             ROOT for genai-bench-prompts, with genai_skills.json
-    tifa_v1.0_text_inputs.json   ROOT for tifa-v1: [{"id", "caption"}]
+    tifa_v1.0_text_inputs.json   ROOT for tifa-v1: [{"id", "caption"}]; its questions are in
+                                 tifa_v1.0_question_answers.json
     dsg-1k-anns.csv              ROOT for dsg-1k: item_id, text, one row per question
 
 `forms/image_folders.py` says how images may be named; GenEval and T2I-CompBench have layouts of
@@ -21,12 +22,14 @@ from pathlib import Path
 from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.inputs.questions.question import Questions
 
 from .forms.image_folders import SAMPLES, inner_folders, numbered
 from .forms.prompt_names import Names, Prompt
 from .forms.prompts import PromptsForm
 from .forms.published import field, read_json, read_lines, read_tab_separated, rows
 from .genai_bench import skills_of
+from .tifa160 import TIFA_QUESTIONS
 
 SKILLS = "color shape texture spatial non_spatial complex numeracy 3d_spatial".split()
 # Names of the folders of a skill.
@@ -116,7 +119,7 @@ class GenAIPrompts(PromptsForm):
 
 
 class TifaV1(PromptsForm):
-    """4,081 prompts of four sources; TIFA's own questions are not used."""
+    """4,081 prompts of four sources, with TIFA's questions for scorers that ask them."""
 
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
@@ -126,9 +129,13 @@ class TifaV1(PromptsForm):
             name = field(row, "id", str, where)
             yield Prompt(name, field(row, "caption", str, where), (name.partition("_")[0],))
 
+    @override
+    def questions(self, rule: str = "tifa") -> Questions:
+        return self.read_questions(TIFA_QUESTIONS, layout="tifa")
+
 
 class Dsg1k(PromptsForm):
-    """1,060 prompts of ten sources; DSG's own questions are not used."""
+    """1,060 prompts of ten sources, with DSG's questions for scorers that ask them."""
 
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
@@ -139,3 +146,7 @@ class Dsg1k(PromptsForm):
                 raise BenchmarkDataError(f"{path}, row {n}: {row['item_id']} has another text")
         for name, text in texts.items():
             yield Prompt(name, text, (name.rpartition("_")[0],))
+
+    @override
+    def questions(self, rule: str = "dsg") -> Questions:
+        return self.read_questions("dsg-1k-anns.csv", layout="dsg")

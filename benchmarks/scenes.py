@@ -45,7 +45,8 @@ class Scenes(WinogroundForm):
             for number, item in enumerate(items(self.n, self.seed))
         ]
 
-    def questions(self) -> Questions:
+    @override
+    def questions(self, rule: str = "dsg") -> Questions:
         """Return the questions of all captions, for scorers that ask them.
 
         >>> len(Scenes(n=2).questions().items)

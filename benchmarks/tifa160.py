@@ -7,6 +7,8 @@
     ROOT/human_annotations.json        instead, for `raters="tifa"`: as tifa160.json, with
                                        human_scores, the two ratings of TIFA's authors
     ROOT/coco_669925_mini_dalle.jpg    the images (tifa160.zip), here or in ROOT/images
+    ROOT/tifa_v1.0_question_answers.json, ROOT/dsg-1k-anns.csv
+                                       the questions of TIFA and of DSG, for scorers that ask them
 
 An item is a prompt with its five images. The human value is the mean of an image's ratings: of the
 Likert ratings in the tables of VQAScore, of the two raters in those of TIFA. Tags say where the
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, InputError
 from t2v_eval.evaluation.benchmark import Item
+from t2v_eval.inputs.questions.files import read_questions
+from t2v_eval.inputs.questions.question import Questions
 
 from .forms.published import Published, field, mean, number, read_json, rows
 from .forms.ratings import RatingsForm
@@ -36,6 +41,8 @@ GENERATORS = {
     "vq-diffusion": "vq_diffusion",
 }
 LIKERT = "dsg_tifa160_anns.csv"
+TIFA_QUESTIONS = "tifa_v1.0_question_answers.json"
+DSG_QUESTIONS = "dsg-1k-anns.csv"
 
 
 class Tifa160(Published, RatingsForm):
@@ -51,10 +58,14 @@ class Tifa160(Published, RatingsForm):
             raise InputError(f"`raters={raters!r}`: use 'likert' or 'tifa'")
         self.raters = raters
 
+    @property
+    def _images_file(self) -> str:
+        return "tifa160.json" if self.raters == "likert" else "human_annotations.json"
+
     @override
     def read(self, folder: Path) -> Iterator[Item]:
         likert = self.raters == "likert"
-        path = self.file(*(("tifa160.json",) if likert else ("human_annotations.json",)))
+        path = self.file(self._images_file)
         rows_by_image = read_json(path, dict)
         ratings = self._likert(set(rows_by_image)) if likert else {}
         prompts: dict[str, list[tuple[str, dict[str, Any], float]]] = defaultdict(list)
@@ -82,6 +93,23 @@ class Tifa160(Published, RatingsForm):
                 tags=(prompt.partition("_")[0],),
                 id=prompt,
             )
+
+    @override
+    def questions(self, rule: str = "tifa") -> Questions:
+        """Return DSG's questions for its rule, and TIFA's for the others, about the texts here.
+
+        White space in two of the texts differs from that in the files of questions.
+        """
+        path = self.file(DSG_QUESTIONS if rule == "dsg" else TIFA_QUESTIONS)
+        rated = read_json(self.file(self._images_file), dict)
+        texts = [field(row, "text", str, f"{path}, {name!r}") for name, row in rated.items()]
+        by_text = {" ".join(text.split()): text for text in texts}
+        listed = [
+            replace(question, text=by_text[words])
+            for question in read_questions(path, "dsg" if rule == "dsg" else "tifa")
+            if (words := " ".join(question.text.split())) in by_text
+        ]
+        return Questions(listed, name=str(path))
 
     def _likert(self, names: set[str]) -> dict[str, list[float]]:
         path = self.file(LIKERT)

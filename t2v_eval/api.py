@@ -95,9 +95,18 @@ class ScorerOptions:
             for name, value in self.specific.items()
             if _takes(card, name) or not any(_takes(other, name) for other in others)
         }
-        if card.remote or any(map(_is_remote, specific.values())):
+        if self.asks_service(card):
             return replace(self, specific=specific)
         return replace(self, max_cost=None, max_requests=None, batch=None, specific=specific)
+
+    def asks_service(self, card: ModelCard) -> bool:
+        """Return whether a scorer is behind an API, or asks one that an option names.
+
+        >>> ScorerOptions(specific={"vlm": "gpt-4o"}).asks_service(models.card("dsg"))
+        True
+        """
+        named = (value for name, value in self.specific.items() if _takes(card, name))
+        return card.remote or any(map(_is_remote, named))
 
     def load(self, card: ModelCard) -> Scorer:
         """Load the scorer of a card with these options.

@@ -25,7 +25,8 @@ from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.inputs.template import Template
 from t2v_eval.registry import ModelCard
-from t2v_eval.remote.scorer import shared_limits
+from t2v_eval.remote.cost import Estimate
+from t2v_eval.remote.scorer import estimate, shared_limits
 from t2v_eval.scoring.generation import Explanation
 from t2v_eval.scoring.plan import Block, Cells, Text, caption_text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
@@ -106,7 +107,8 @@ class QuestionScorer(Scorer):
 
     Args:
         vlm: the scorer that answers, of kind "vqa".
-        questions: the questions of every text that will be scored.
+        questions: the questions of every text that will be scored; None where those of a benchmark
+            are asked (`with_questions`).
         rule: "tifa", "dsg", "soft-tifa-am" or "soft-tifa-gm"; see `score_questions`.
         answers: "probability" takes the probability of the expected answer as the value of a
             question; its questions share the prefix of an image. "generated" lets the model answer
@@ -131,7 +133,7 @@ class QuestionScorer(Scorer):
     def __init__(
         self,
         vlm: Scorer,
-        questions: Questions,
+        questions: Questions | None,
         rule: str,
         answers: Literal["probability", "generated"] = "probability",
         match: Literal["exact", "normalised"] = "normalised",
@@ -161,12 +163,53 @@ class QuestionScorer(Scorer):
         self.vlm.template = QuestionTemplate(QUESTION_AND_ANSWER, "Yes")
         self.vlm.card = replace(self.vlm.card, expects_size=None)
         self._usage: dict[str, float] = {}
-        self.questions, self.rule, self.answers = questions, rule, answers
-        self.match, self.dependency = match, dependency
+        self.rule, self.answers, self.match, self.dependency = rule, answers, match, dependency
         self.check_template()
-        if answers == "probability":
-            for answer in {self._prompt(question).rpartition("\n")[2] for question in questions}:
+        self._questions: Questions | None = None
+        if questions is not None:
+            self.questions = questions
+
+    @property
+    def questions(self) -> Questions:
+        """The questions.
+
+        Raises:
+            InputError: there are none.
+        """
+        if self._questions is None:
+            raise InputError(
+                f"{self.name!r} has no questions to ask: name a file of them with "
+                "`questions=FILE`, or evaluate it on a benchmark that has questions"
+            )
+        return self._questions
+
+    @questions.setter
+    def questions(self, questions: Questions) -> None:
+        if self.answers == "probability":
+            for answer in {self._prompt(q).rpartition("\n")[2] for q in questions}:
                 self._check_answer(answer)
+        self._questions = questions
+
+    @property
+    def needs_questions(self) -> bool:
+        """Whether it has none, so that a benchmark's are asked."""
+        return self._questions is None
+
+    def with_questions(self, questions: Questions) -> Self:
+        """Return a copy that asks these questions, with the same scorer that answers.
+
+        Raises:
+            TemplateError: the scorer cannot score an expected answer.
+
+        >>> import t2v_eval
+        >>> scorer = t2v_eval.load("dsg", vlm="tiny-clip-flant5", device="cpu")
+        >>> questions = Questions([Question("1", "1", "a red cube", "Is the cube red?")])
+        >>> scorer.needs_questions, scorer.with_questions(questions).needs_questions
+        (True, False)
+        """
+        other = self.with_template()
+        other.questions = questions
+        return other
 
     def _check_answer(self, answer: str) -> None:
         """Raise TemplateError where the scorer cannot score an answer, such as one of two words."""
@@ -200,7 +243,8 @@ class QuestionScorer(Scorer):
             options["match"] = self.match
         if self.rule == "dsg":
             options["dependency"] = self.dependency
-        facts = {"questions": self.questions.hash, **options, "vlm": f"[{self.vlm.id}]"}
+        questions = "none" if self._questions is None else self._questions.hash
+        facts = {"questions": questions, **options, "vlm": f"[{self.vlm.id}]"}
         return {**facts, **super().identity()}
 
     @override
@@ -217,6 +261,25 @@ class QuestionScorer(Scorer):
         self._usage = {}
         with shared_limits(self.vlm):
             return replace(super().evaluate_blocks(blocks, progress), usage=self._usage)
+
+    def estimate(self, blocks: Sequence[Block]) -> Estimate:
+        """Estimate the requests of the scorer that answers, where it is behind an API.
+
+        Args:
+            blocks: the images and texts to score.
+
+        Raises:
+            UnsupportedError: the scorer that answers runs here.
+        """
+        self.vlm.store, self.vlm.on_error = self.store, self.on_error
+        asked = [
+            Block(block.images, list(dict.fromkeys(self._prompts(block.texts)))) for block in blocks
+        ]
+        return estimate(self.vlm, asked)
+
+    def _prompts(self, texts: Sequence[str]) -> list[str]:
+        """Return what is asked about an image with some texts."""
+        return [self._prompt(q) for text in texts for q in self.questions.of_text(text)]
 
     @override
     def score_cells(
@@ -399,7 +462,7 @@ def load_question_scorer(
     Args:
         rule: as for `QuestionScorer`, from the card.
         vlm: the name of the scorer that answers, or a loaded one.
-        questions: a file of questions, or `Questions`.
+        questions: a file of questions, or `Questions`; without them, those of a benchmark.
         layout: of the file; see `read_questions`.
         answers: as for `QuestionScorer`.
         match: as for `QuestionScorer`.
@@ -412,21 +475,20 @@ def load_question_scorer(
         of_vlm: options of the scorer that answers, as for `load`.
 
     Raises:
-        InputError: no scorer or no questions are named, or an option that there is not.
+        InputError: no scorer is named, or an option that there is not.
 
     >>> questions = Questions([Question("1", "1", "a red cube", "Is the cube red?")])
     >>> scorer = load_question_scorer("dsg", "tiny-clip-flant5", questions, device="cpu")
     >>> scorer.rule, scorer.vlm.name
     ('dsg', 'tiny-clip-flant5')
     """
-    if vlm is None or questions is None:
+    if vlm is None:
         raise InputError(
             f"{rule} is a rule on the answers of another scorer: name that with `vlm=NAME` (a "
             "scorer of kind 'vqa'), and the file of questions with `questions=FILE`"
         )
-    question_set = (
-        questions if isinstance(questions, Questions) else read_questions(questions, layout)
-    )
+    if questions is not None and not isinstance(questions, Questions):
+        questions = read_questions(questions, layout)
     shared = {
         name: of_vlm[name] for name in ("image_mode", "on_error", "allow_urls") if name in of_vlm
     }
@@ -438,7 +500,7 @@ def load_question_scorer(
         )
     return QuestionScorer(
         vlm,
-        question_set,
+        questions,
         rule,
         answers=answers,
         match=match,

@@ -29,12 +29,16 @@ from typing_extensions import override
 from t2v_eval.errors import BenchmarkDataError, TableError
 from t2v_eval.evaluation.benchmark import Contrast, Item, Scores
 from t2v_eval.evaluation.selection import first_few
+from t2v_eval.inputs.media import Media
+from t2v_eval.inputs.questions.files import read_questions
+from t2v_eval.inputs.questions.question import Questions
 from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.arrays import FloatArray, mean_of_known
 from t2v_eval.utils.text_file import parse_json, read_text
 
 from .image_folders import FolderMatch, folders_within, match
+from .image_grid import cut_grid, parse_grid
 from .prompt_names import Names, Prompt
 from .published import LEAVE_OUT, Published
 
@@ -47,6 +51,8 @@ class PromptsForm(Published):
 
     Args:
         images: the folder of images, or several.
+        grid: COLUMNSxROWS, where a file holds several images of a prompt side by side; it is cut
+            into these. `black_is_empty` says whether one that is black everywhere stands for none.
 
     >>> class Mine(PromptsForm):
     ...     def prompts(self, folder):
@@ -59,8 +65,17 @@ class PromptsForm(Published):
         "score": "the mean score over prompts, on the scorer's own scale"
     }
 
-    def __init__(self, *, images: str | Path | Sequence[str | Path] = (), **options: Any) -> None:
+    black_is_empty: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        *,
+        images: str | Path | Sequence[str | Path] = (),
+        grid: str = "",
+        **options: Any,
+    ) -> None:
         super().__init__(**options)
+        self.grid = parse_grid(grid)
         if isinstance(images, (str, bytes)) or not isinstance(images, Iterable):
             images = [images]
         self.images = [check_path("images", folder) for folder in images]
@@ -93,7 +108,8 @@ class PromptsForm(Published):
         images_by_folder = []
         for name, image_folder in zip(names, self.images, strict=True):
             matched = match(image_folder, prompts, self.layout, self.selection.skips)
-            lacking = [n for n in part if not matched.images[n]]
+            images = {n: self._cut(matched.images[n]) for n in part}
+            lacking = [n for n in part if not images[n]]
             if lacking and (len(lacking) == len(part) or not self.selection.skips):
                 raise self._missing(image_folder, prompts, part, lacking, matched)
             if matched.misnumbered:  # of all images, so that each would be of another prompt
@@ -101,7 +117,7 @@ class PromptsForm(Published):
                     f"the names of images in {image_folder} do not say which prompts they are of: "
                     f"{matched.misnumbered}. There are {matched.summary()}."
                 )
-            images_by_folder.append(matched.images)
+            images_by_folder.append(images)
             self._remember(name, matched, len(part) - len(lacking), len(part))
             self.selection.folders[-1] = replace(
                 self.selection.folders[-1], recipe=read_recipe(image_folder)
@@ -115,14 +131,14 @@ class PromptsForm(Published):
                     f"{first} - {second} is over the {both} prompts that both have."
                 )
         for n in part:
-            prompt, paths_by_folder = prompts[n], [images[n] for images in images_by_folder]
-            if not any(paths_by_folder):
+            prompt = prompts[n]
+            if not any(images[n] for images in images_by_folder):
                 self.selection.left_out[prompt.id] = prompt.text
                 continue
             yield Item(
-                images=[str(path) for paths in paths_by_folder for path in paths],
+                images=[image for listed in images_by_folder for image in listed[n]],
                 texts=[prompt.text],
-                labels={"folder": [k for k, paths in enumerate(paths_by_folder) for _ in paths]},
+                labels={"folder": [k for k, i in enumerate(images_by_folder) for _ in i[n]]},
                 tags=prompt.tags,
                 id=prompt.id,
             )
@@ -142,6 +158,23 @@ class PromptsForm(Published):
                 )
             by_name[name] = prompts[n].text
         return by_name
+
+    def _cut(self, paths: Sequence[Path]) -> list[str | Media]:
+        """Return the images of the files of a prompt."""
+        if self.grid == (1, 1):
+            return [str(path) for path in paths]
+        return [i for path in paths for i in cut_grid(path, *self.grid, self.black_is_empty)]
+
+    def read_questions(self, *names: str, layout: str) -> Questions:
+        """Read the questions of the set from the first of some files that there is.
+
+        Raises:
+            BenchmarkDataError: none of them exists, or it is not as published.
+        """
+        try:
+            return read_questions(self.file(*names), layout)
+        except TableError as error:
+            raise BenchmarkDataError(f"not as published: {error}") from error
 
     def _chosen(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the numbers of the prompts that the selection chooses."""

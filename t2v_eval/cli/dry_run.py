@@ -22,30 +22,23 @@ def print_dry_run(
     as_json: bool = False,
 ) -> None:
     """Print a table of the requests each scorer would send for each benchmark; send nothing."""
+    from t2v_eval.evaluation.run import with_questions
     from t2v_eval.remote.scorer import estimate
     from t2v_eval.scoring.plan import Block
 
     for card in scorers:
-        if not card.remote:  # its weights need not be loaded for this
+        if not scorer_options.asks_service(card):  # its weights need not be loaded for this
             console.note(f"{card.name} runs locally: it sends no requests and costs nothing")
     opened = [benchmark_options.open(card) for card in benchmarks]
     selecting = [
         b.selecting(run_options.subset, run_options.on_missing, run_options.sample) for b in opened
     ]
-    blocks = [
-        (
-            benchmark.name,
-            [Block(item.images, item.texts, item.references) for item in benchmark.selected()],
-        )
-        for benchmark in selecting
-    ]
-    console.print_estimates(
-        [
-            ({"model": card.name, "benchmark": benchmark}, estimate(scorer, of_items))
-            for card in scorers
-            if card.remote
-            for scorer in [scorer_options.for_card(card, scorers).load(card)]
-            for benchmark, of_items in blocks
-        ],
-        as_json,
-    )
+    items = [(benchmark, benchmark.selected()) for benchmark in selecting]
+    estimates = []
+    for card in filter(scorer_options.asks_service, scorers):
+        scorer = scorer_options.for_card(card, scorers).load(card)
+        for benchmark, of_benchmark in items:
+            blocks = [Block(item.images, item.texts, item.references) for item in of_benchmark]
+            names = {"model": card.name, "benchmark": benchmark.name}
+            estimates.append((names, estimate(with_questions(scorer, benchmark), blocks)))
+    console.print_estimates(estimates, as_json)

@@ -75,7 +75,7 @@ def score(
     empty and its column `error` says why; the exit code is 1 only if every score failed.
     """
     card = models.card(model)  # an unknown name is reported before torch is imported
-    if dry_run and not card.remote:
+    if dry_run and not options.asks_service(card):
         raise UnsupportedError(f"{model!r} runs locally: it sends no requests and costs nothing")
     _check_output(out, spreadsheet)
     if not (text or pairs) and images and getattr(models.entry(card), "uses_text", True):

@@ -16,6 +16,7 @@ from t2v_eval.errors import UnsupportedError
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, Selection
 from t2v_eval.inputs.media import MediaLike
+from t2v_eval.inputs.questions.question import Questions
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.stats.agreement_metrics import METRICS
@@ -195,6 +196,21 @@ class Benchmark(ABC):
         raise UnsupportedError(
             f"{self.name} has images of its own; generate images of a set of prompts, which "
             "`t2v-eval list benchmarks` shows with --images, or of a file of prompts"
+        )
+
+    def questions(self, rule: str) -> Questions:
+        """Return questions about the texts, for a scorer that asks them and has none.
+
+        Args:
+            rule: that of the scorer, as a benchmark may have questions of several authors.
+
+        Raises:
+            UnsupportedError: the benchmark has no questions.
+            BenchmarkDataError: as `items`.
+        """
+        raise UnsupportedError(
+            f"{self.name} has no questions about its texts: name a file of them with "
+            "`questions=FILE`; `t2v-eval questions make` lets a language model write them"
         )
 
     @abstractmethod

@@ -300,6 +300,7 @@ def evaluate(
     options = RunOptions(limit=limit, resamples=resamples, seed=seed)
     selected = benchmark.selecting(subset, on_missing, options.sample)
     items = _items_to_evaluate(selected, items, chosen=selected is benchmark)
+    scorer = with_questions(scorer, benchmark)
     bound = scorer.with_template(question_template, answer_template, template)
     with reporting(progress, f"{scorer.name} on {benchmark.name}") as report:
         scored = _score(scorer, bound, items, report)
@@ -427,6 +428,28 @@ def _analyze(
         paired_statistic_of=benchmark.paired_statistic,
         data=DataHashes(items_sha256(items, human), result.images_sha256),
     )
+
+
+def with_questions(scorer: Scorer, benchmark: Benchmark) -> Scorer:
+    """Return a scorer that asks a benchmark's questions, if it asks questions and has none.
+
+    Args:
+        scorer: any scorer.
+        benchmark: the benchmark.
+
+    Raises:
+        UnsupportedError: the benchmark has no questions.
+
+    >>> import t2v_eval
+    >>> from t2v_eval.evaluation.options import open_benchmark
+    >>> scorer = t2v_eval.load("dsg", vlm="tiny-clip-flant5", device="cpu")
+    >>> len(with_questions(scorer, open_benchmark("scenes", n=2)).questions.items)
+    4
+    """
+    if not getattr(scorer, "needs_questions", False):
+        return scorer
+    asking: Scorer = scorer.with_questions(benchmark.questions(scorer.rule))  # type: ignore[attr-defined]
+    return asking
 
 
 def with_decisions(run: Run) -> Run:

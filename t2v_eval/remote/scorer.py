@@ -506,9 +506,10 @@ def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
     >>> estimate(scorer, [block]).requests
     2
     """
-    if not isinstance(scorer, ApiScorer):
+    if not hasattr(scorer, "estimate"):  # of a scorer that asks another one, too
         raise UnsupportedError(f"{scorer.name!r} runs locally: it sends no requests")
-    return scorer.estimate(blocks)
+    estimated: Estimate = scorer.estimate(blocks)
+    return estimated
 
 
 def shared_limits(scorer: Scorer) -> AbstractContextManager[None]:

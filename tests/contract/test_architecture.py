@@ -15,6 +15,7 @@ import pytest
 from helpers.processes import run_python
 
 import t2v_eval
+from t2v_eval.inputs.questions.layouts import LAYOUTS
 from t2v_eval.registry import benchmarks, models
 from t2v_eval.stats.question_rules import RULES
 
@@ -144,8 +145,9 @@ def test_the_core_names_no_backend_and_no_benchmark():
     names = [*models.names(), *benchmarks.names()]
     cards = [*models._files.values(), *benchmarks._files.values()]
     names += {card.module.rpartition(".")[2] for card in cards}
-    # A rule on answers, which the core has, bears the name of the scorer that applies it.
-    alternatives = "|".join(re.escape(name) for name in {*names} - {"plain", *RULES})
+    # A rule on answers, which the core has, bears the name of the scorer that applies it, and a
+    # layout of questions that of the benchmark whose files have it.
+    alternatives = "|".join(re.escape(name) for name in {*names} - {"plain", *RULES, *LAYOUTS})
     named = re.compile(rf"(?<![\w-])(?:{alternatives})(?![\w-])")
     for path in CORE.rglob("*.py"):
         strings = {

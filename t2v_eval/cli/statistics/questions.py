@@ -18,6 +18,7 @@ from t2v_eval.errors import InputError
 from t2v_eval.stats.question_rules import Dependency, Rule
 
 MAX_LISTED = 20  # problems of a kind, and reasons
+CYCLES = ("self-parent", "cycle")
 
 questions = App(
     no_args_is_help=True,
@@ -55,23 +56,32 @@ def check(
     listed = [entry.question for entry in entries]
     problems = [problem for entry in entries for problem in entry.problems]
     problems += find_problems(listed, [entry.row for entry in entries])
+    cyclic = {problem.item for problem in problems if problem.kind in CYCLES}
+    longer = {problem.item for problem in problems if problem.kind == "cycle"}
     usable = not any(problem.kind in ERRORS for problem in problems)
     facts = {
         "questions": len(listed),
         "texts": len({question.item for question in listed}),
         "hash": Questions(listed).hash if usable else None,
+        "texts_with_cycles": len(cyclic),
     }
     if as_json:
         console.print_json({**facts, "problems": [problem._asdict() for problem in problems]})
     else:
         counts = Counter(problem.kind for problem in problems)
+        texts = Counter(kind for kind, _ in {(p.kind, p.item) for p in problems})
         treatments = {**TREATMENTS, **ERRORS}
-        rows = [[count, kind, treatments[kind]] for kind, count in counts.most_common()]
+        rows = [[n, texts[kind], kind, treatments[kind]] for kind, n in counts.most_common()]
         console.show(f"{facts['questions']} questions about {facts['texts']} texts")
         if usable:
             console.show(f"hash: {facts['hash']}")
         if rows:
-            console.print_table(["count", "problem", "what follows"], rows)
+            console.print_table(["count", "texts", "problem", "what follows"], rows)
+        if cyclic:
+            console.show(
+                f"{len(cyclic)} texts have cycles: {len(longer)} of two or more questions, "
+                f"{len(cyclic - longer)} only of questions that depend on themselves"
+            )
         for kind in counts:
             _list([f"{p.place}: {p.message}" for p in problems if p.kind == kind], kind)
     if not usable:

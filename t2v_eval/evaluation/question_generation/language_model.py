@@ -157,6 +157,14 @@ def ask(writer: Scorer, prompts: Sequence[str], progress: Progress | bool | None
 
     Raises:
         ServiceError: the service answers no prompt at all.
+
+    >>> class Echo(Scorer):
+    ...     def score_cells(self, images, texts, cells):
+    ...         for n, (_, j) in enumerate(cells.tolist()):
+    ...             detail = json.dumps({"written": texts[j].upper()})
+    ...             yield ScoreChunk(np.array([n]), torch.ones(1), None, [detail])
+    >>> ask(Echo(), ["a cube"]).by_prompt["a cube"].text
+    'A CUBE'
     """
     result = writer.evaluate_blocks([Block([NO_IMAGE], prompts)], progress)
     replies = {}
@@ -175,6 +183,12 @@ def estimate_replies(
     Args:
         writer: what `load_writer` returned for a model behind an API.
         prompts: the typical reply to each prompt.
+
+    >>> from t2v_eval.registry import models
+    >>> writer = load_writer(models.card("gpt-4o"), ScorerOptions(specific={"api_key": "k"}))
+    >>> replies, estimate = estimate_replies(writer, {"Is it a cube?": "yes"})
+    >>> replies.by_prompt["Is it a cube?"].text, estimate.requests
+    ('yes', 1)
     """
     replies = {prompt: Reply(typical) for prompt, typical in prompts.items()}
     if writer.store is not None:

@@ -63,9 +63,11 @@ class Problem(NamedTuple):
 
 TREATMENTS: Mapping[str, str] = MappingProxyType(
     {
-        "self-parent": "nothing changes: answered wrongly, it counts 0 anyway",
-        "cycle": "`dependency='direct'` looks at the parents of each question alone; with "
-        "`dependency='transitive'` a wrong answer zeroes all other questions of the cycle",
+        "self-parent": "a cycle of one question; nothing changes: answered wrongly, it counts 0 "
+        "anyway",
+        "cycle": "of two or more questions; `dependency='direct'` looks at the parents of each "
+        "question alone; with `dependency='transitive'` a wrong answer zeroes all other questions "
+        "of the cycle",
         "missing-parent": "dsg gives the text no score, since the answer to the parent is not "
         "known (DSG's code stops); `dependency='none'` and the other rules ignore it",
         "later-parent": "only `dependency='in-order'` depends on the order: it looks at the value "

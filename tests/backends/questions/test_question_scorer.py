@@ -20,6 +20,7 @@ from t2v_eval.backends.vlm.reading.reader import HiddenStateReader
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.registry import models
+from t2v_eval.remote.scorer import estimate
 from t2v_eval.scoring.plan import Block
 
 TEXT = "a red cube"
@@ -163,7 +164,6 @@ def test_the_id_holds_the_questions_the_rule_and_the_model(vlm, tmp_path):
     ("options", "message"),
     [
         ({"vlm": None}, "vlm=NAME"),
-        ({"questions": None}, "questions=FILE"),
         ({"vlm": "tiny-clip"}, "'tiny-clip'` answers no questions.*kind vqa"),
         ({"answers": "guessed"}, "'probability' or 'generated'"),
         ({"dependency": "all"}, "'transitive'"),
@@ -196,6 +196,21 @@ def test_limits_of_cost_reach_a_service_that_is_asked():
     assert limits.for_card(models.card("dsg")).max_cost == 1.0
     limits = ScorerOptions(max_cost=1.0, specific={"vlm": "tiny-clip-flant5"})
     assert limits.for_card(models.card("dsg")).max_cost is None
+
+
+def test_limits_hold_over_all_images_and_an_estimate_counts_questions(images, monkeypatch):
+    """Images are asked about in groups; the limit is that of the run, not of a group."""
+    monkeypatch.setattr("t2v_eval.backends.questions.question_scorer.IMAGES_TOGETHER", 1)
+    with Server(lambda request: Reply(completion({"Yes": 0.9, "one": 0.05}))) as server:
+        options = {"vlm": "openai-compatible:m", "base_url": server.url, "api_key": "k"}
+        scorer = t2v_eval.load(
+            "tifa", questions=QUESTIONS, max_requests=4, on_error="skip", **options
+        )
+        block = Block(images, [TEXT, "a ball"])
+        assert estimate(scorer, [block]).requests == 3 * 5
+        result = scorer.evaluate_blocks([block])
+        assert len(server.requests) == 4
+    assert any("the limit of 4 requests" in reason for reason in result.errors)
 
 
 REPLIES = {

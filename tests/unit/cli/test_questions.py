@@ -45,6 +45,21 @@ def test_check_names_problems_and_what_follows(file):
     assert content["problems"][0]["kind"] == "self-parent" and len(content["hash"]) == 16
 
 
+def test_check_counts_texts_with_cycles_of_one_question_and_of_more(tmp_path):
+    """In DSG-1k 38 texts have cycles: 35 of one question, where 44 questions are, and 3 of more."""
+    pairs = [("a", "1", "1"), ("a", "2", "2"), ("b", "1", "2"), ("b", "2", "1"), ("c", "1", "1")]
+    write_questions(
+        tmp_path / "cycles.jsonl",
+        [Question(i, key, f"text {i}", f"Is it {i}{key}?", parents=(p,)) for i, key, p in pairs],
+    )
+    printed = call("check", tmp_path / "cycles.jsonl").stdout
+    assert "3 texts have cycles: 1 of two or more questions, 2 only of questions that" in printed
+    content = json.loads(call("check", tmp_path / "cycles.jsonl", "--json").stdout)
+    assert content["texts_with_cycles"] == 3
+    kinds = [problem["kind"] for problem in content["problems"]]
+    assert kinds.count("self-parent") == 3 and kinds.count("cycle") == 1
+
+
 def test_check_of_questions_that_cannot_be_used(file):
     with file.open("a") as stream:
         stream.write('{"item": "cube", "text": "a red cube", "id": "1", "question": ""}\n')

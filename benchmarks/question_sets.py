@@ -1,0 +1,123 @@
+"""Sets of prompts with questions about their images, which the scorers of questions ask.
+
+    dpg_bench.csv                ROOT for dpg-bench: DSG's columns, a row for each question
+    geneval2_data.jsonl          ROOT for geneval2: {"prompt", "atom_count", "vqa_list", "skills"}
+    OneIG-Bench.csv              ROOT for oneig: category, id, prompt_en; of oneig-zh, prompt_cn in
+                                 OneIG-Bench-ZH.csv
+    scripts/alignment/Q_D/       and there anime.json, human.json, object.json: questions and
+                                 dependencies by id; of oneig-zh, anime_zh.json and so on
+
+Images come from --images, a folder for each generator. A file of several images in a grid, which
+the scripts of DPG-Bench and OneIG-Bench expect, is cut with `grid` before it is scored; the score
+of a prompt is the mean of its images. Without a named file of questions, a scorer asks those of the
+set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from typing_extensions import override
+
+from t2v_eval.errors import InputError
+from t2v_eval.inputs.questions.question import Questions
+
+from .forms.prompt_names import Names, Prompt
+from .forms.prompts import PromptsForm
+from .forms.published import rows
+
+ONEIG_CLASSES: dict[str, tuple[str, ...]] = {
+    "en": ("anime", "human", "object"),
+    "zh": ("anime", "human", "object", "multilingualism"),
+}
+_ID_DIGITS = 3  # of a prompt of OneIG-Bench
+
+
+class DpgBench(PromptsForm):
+    """1,065 long prompts with DSG's questions.
+
+    Args:
+        layout_of_questions: "dsg", or "dpg-bench-script" for the questions that the authors' script
+            reads, which skips the first row of the file.
+    """
+
+    def __init__(self, *, layout_of_questions: str = "dsg", **options: Any) -> None:
+        super().__init__(**options)
+        self.layout_of_questions = layout_of_questions
+
+    @override
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        texts = {
+            row["item_id"]: row["text"]
+            for row in rows(self.file("dpg_bench.csv"), "item_id", "text")
+        }
+        for name, text in texts.items():
+            yield Prompt(name, text)
+
+    @override
+    def questions(self, rule: str = "dsg") -> Questions:
+        return self.read_questions("dpg_bench.csv", layout=self.layout_of_questions)
+
+
+class GenEval2(PromptsForm):
+    """800 prompts of three to ten atoms, with a question for each."""
+
+    @override
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        for n, row in enumerate(rows(self.file("geneval2_data.jsonl"), "prompt", "atom_count")):
+            yield Prompt(str(n), row["prompt"], (f"{row['atom_count']} atoms",))
+
+    @override
+    def questions(self, rule: str = "soft-tifa-gm") -> Questions:
+        return self.read_questions("geneval2_data.jsonl", layout="geneval2")
+
+
+class OneIgBench(PromptsForm):
+    """The prompts of OneIG-Bench that have questions about alignment.
+
+    Args:
+        language: "en" or "zh".
+        model: the folder of a generator within those of the classes, where images are in the
+            authors' layout, CLASS/MODEL/ID.webp; default: CLASS/ID.webp.
+        grid: columns and rows of a file; the authors' default is 2x2.
+    """
+
+    black_is_empty = True
+
+    def __init__(
+        self, *, language: str = "en", model: str = "", grid: str = "2x2", **options: Any
+    ) -> None:
+        super().__init__(grid=grid, **options)
+        if language not in ONEIG_CLASSES:
+            raise InputError(f"`language={language!r}`: use {' or '.join(ONEIG_CLASSES)}")
+        self.language, self.model = language, model
+
+    @override
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        for listed in self.questions().items.values():
+            yield Prompt(listed[0].item, listed[0].text, (listed[0].tag.removesuffix("_zh"),))
+
+    @override
+    def questions(self, rule: str = "dsg") -> Questions:
+        end = "_zh" if self.language == "zh" else ""
+        # In front of all, as the questions of a class have no texts of their own.
+        self.file("OneIG-Bench-ZH.csv" if end else "OneIG-Bench.csv")
+        parts = [
+            self.read_questions(f"scripts/alignment/Q_D/{name}{end}.json", layout="oneig")
+            for name in ONEIG_CLASSES[self.language]
+        ]
+        return Questions([question for part in parts for question in part], name=self.place)
+
+    def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
+        """anime/000.webp, or anime/MODEL/000.webp; what follows the id in a name is ignored."""
+        *folders, name = parts
+        between = [self.model] * bool(self.model)
+        if not folders or folders[1:] != between or folders[0] not in ONEIG_CLASSES[self.language]:
+            return None
+        end = "_zh" if self.language == "zh" else ""
+        number = name[:_ID_DIGITS]
+        if numbers := names.by_id(f"{folders[0]}{end}_{number}"):
+            return "in OneIG-Bench's layout", numbers
+        return f"of no prompt of {folders[0]}", []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,11 +12,13 @@ from t2v_eval.report.format import PAGE
 from t2v_eval.utils.printable import printable
 
 
+@functools.cache
 def environment(**filters: Callable[..., Any]) -> Environment:
-    """Return an environment whose templates lie in this package.
+    """Return an environment whose templates lie in this package and are compiled once.
 
     Args:
-        filters: filters besides `number` (as on pages) and `name` (a name from outside).
+        filters: filters besides `number` (as on pages) and `name` (a name from outside); functions
+            of a module, since each set of them has an environment that stays.
 
     >>> environment().from_string("{{ '<b>' | name }} {{ -0.25 | number(2) }}").render()
     '&lt;b&gt; −0.25'

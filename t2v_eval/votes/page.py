@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -140,25 +141,33 @@ def render(
     }
     page = digest(json.dumps([content, urls, instructions]).encode())[:12]
     script = files("t2v_eval.votes").joinpath("page.js").read_text(encoding="utf-8")
-    environment = Environment(
+    paragraphs = [" ".join(part.split()) for part in instructions.split("\n\n") if part.strip()]
+    html = (
+        _environment()
+        .get_template("page.html")
+        .render(
+            wording=wording,
+            kind=kind,
+            count=len(tasks),
+            instructions=paragraphs,
+            data=_script_json({"page": page, **content}),
+            images=_script_json(urls),
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+    return page, html
+
+
+@functools.cache  # templates are compiled once
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("t2v_eval.votes", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    paragraphs = [" ".join(part.split()) for part in instructions.split("\n\n") if part.strip()]
-    html = environment.get_template("page.html").render(
-        wording=wording,
-        kind=kind,
-        count=len(tasks),
-        instructions=paragraphs,
-        data=_script_json({"page": page, **content}),
-        images=_script_json(urls),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-    return page, html
 
 
 def _script_json(content: Any) -> Markup:

@@ -130,14 +130,21 @@ def render_index(reports: Sequence[Path], page: str | Path) -> tuple[str, list[s
             left_out.append(f"{report} is not a report: {error!r} while its figures were read")
     if len(left_out) == len(reports):
         raise InputError(f"no report can be read: {left_out[0]}")
-    templates = environment(signed=lambda value: PAGE.number(value, sign="+"))
-    content = templates.get_template("folders/index.html").render(
-        benchmarks=_benchmarks(entries),
-        reports=len(reports) - len(left_out),
-        left_out=left_out,
-        colours=COLOURS,
+    content = (
+        environment(signed=_signed)
+        .get_template("folders/index.html")
+        .render(
+            benchmarks=_benchmarks(entries),
+            reports=len(reports) - len(left_out),
+            left_out=left_out,
+            colours=COLOURS,
+        )
     )
     return content, left_out
+
+
+def _signed(value: float) -> str:
+    return PAGE.number(value, sign="+")
 
 
 def _entries(report: Path, base: Path) -> Iterator[Entry]:

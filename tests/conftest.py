@@ -1,15 +1,22 @@
 """Where the goldens are: what the original implementations answer on tiny checkpoints."""
 
+import functools
 import gc
 import os
 import signal
 from pathlib import Path
 
 import pytest
+import typer
 
 # Where tests run in the background of a shell, SIGINT is ignored, which the processes that tests
 # start and interrupt would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection() -> None:
+    """Import modules and make tests without garbage collections, which would find nothing."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
@@ -19,6 +26,7 @@ def pytest_collection_finish() -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +42,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory):
         if "MPLCONFIGDIR" not in os.environ:  # its list of fonts takes long to make
             patched.setenv("MPLCONFIGDIR", str(usual / "matplotlib"))
         patched.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_built_once():
+    """Hundreds of commands are run in this process; Typer would build all of them for each."""
+    build = functools.cache(typer.main.get_command)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("typer.main.get_command", build)
+        patched.setattr("typer.testing._get_command", build)
         yield
 
 

@@ -29,6 +29,7 @@ from .open_clip_internals import (
     TextTower,
     apply_transform,
     build,
+    clip_tokenizer,
     count_tokens,
     hub_tokenizer,
     image_size_of,
@@ -147,7 +148,7 @@ class OpenClip(EmbeddingScorer):
         context, options = text.get("context_length", 77), text.get("tokenizer_kwargs") or {}
         name = text.get("hf_tokenizer_name")
         if not name:
-            tokenizer = open_clip.SimpleTokenizer(context_length=context, **options)
+            tokenizer = clip_tokenizer(context, **options)
             if tokenizer.vocab_size > text.get("vocab_size", tokenizer.vocab_size):
                 raise ValueError("its vocabulary is not CLIP's, so it must name hf_tokenizer_name")
             return spell_as_openai(tokenizer) if self.as_openai else tokenizer

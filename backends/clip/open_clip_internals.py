@@ -6,6 +6,8 @@ Networks are built without OpenCLIP's loader, which may download and unpickle fi
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -238,6 +240,29 @@ def hub_tokenizer(name: str, **options: Any) -> Any:
     torch.Size([1, 8])
     """
     return HFTokenizer(name, **options)
+
+
+def clip_tokenizer(context_length: int | None, **options: Any) -> Any:
+    """Return the tokenizer of CLIP, whose vocabulary is parsed once in a process.
+
+    Args:
+        context_length: the number of tokens of a text.
+        **options: options of `open_clip.SimpleTokenizer`; with any, it is made anew.
+
+    >>> clip_tokenizer(8)(["a red circle"]).shape
+    torch.Size([1, 8])
+    """
+    if options:
+        return open_clip.SimpleTokenizer(context_length=context_length, **options)
+    tokenizer = copy.copy(_parsed_tokenizer())
+    tokenizer.context_length = context_length
+    tokenizer.encoder, tokenizer.cache = dict(tokenizer.encoder), dict(tokenizer.cache)
+    return tokenizer
+
+
+@functools.cache
+def _parsed_tokenizer() -> Any:
+    return open_clip.SimpleTokenizer()
 
 
 def count_tokens(tokenizer: Any, text: str) -> int:

@@ -90,6 +90,16 @@ def test_the_tokenizer_keeps_its_words_pattern_and_what_it_split():
     assert spelled.encode("a<|endoftext|>")[-1] == tokenizer.encoder["<end_of_text>"]
 
 
+def test_tokenizers_that_are_parsed_once_share_nothing_that_changes():
+    spelled = ours.spell_as_openai(ours.clip_tokenizer(8))
+    plain, expected = ours.clip_tokenizer(77), open_clip.SimpleTokenizer()
+    assert vars(plain).keys() == vars(expected).keys()
+    for text in ("a <|endoftext|> of it", "<start_of_text> Ünïted &amp; 12 cats", "cat " * 90):
+        assert plain(text).tolist() == expected(text).tolist()
+        assert spelled(text).shape == (1, 8)
+    assert plain.encoder == expected.encoder and plain.pat == expected.pat
+
+
 def test_the_tokenizer_of_the_hub_cleans_texts_and_holds_another():
     assert "context_length" in signature(ours.HFTokenizer).parameters
     assert "tokenizer_mode" in signature(ours.HFTokenizer).parameters

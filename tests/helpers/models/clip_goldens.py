@@ -6,6 +6,7 @@ reads are zero; the vocabulary is the one that OpenCLIP ships.
 
 from __future__ import annotations
 
+import functools
 import json
 import lzma
 import shutil
@@ -54,13 +55,21 @@ def hf_clip_folder(folder: Path, name: str = "hf_clip", activation: str = "quick
     config = (folder / "config.json").read_text("utf-8").replace("quick_gelu", activation)
     (folder / "config.json").write_text(config, "utf-8")
     save_file(tensors(name), folder / "model.safetensors", {"format": "pt"})
+    for file, content in _tokenizer_files().items():
+        (folder / file).write_text(content, "utf-8")
+    return str(folder)
+
+
+@functools.cache
+def _tokenizer_files() -> dict[str, str]:
     tokenizer = open_clip.SimpleTokenizer()
     special = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
     vocabulary = {special.get(token, token): n for token, n in tokenizer.encoder.items()}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), "utf-8")
     merges = [" ".join(pair) for pair in tokenizer.bpe_ranks]
-    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), "utf-8")
-    return str(folder)
+    return {
+        "vocab.json": json.dumps(vocabulary),
+        "merges.txt": "\n".join(["#version: 0.2", *merges, ""]),
+    }
 
 
 def long_clip_file(folder: Path, **changed: torch.Tensor) -> str:

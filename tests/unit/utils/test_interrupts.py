@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 from helpers.processes import HANGING, wait_for
-from helpers.services.ask_server import SERVICES, Spoken
+from helpers.services.ask_server import Spoken, needs_gemini
 from helpers.services.loopback import Server
 from helpers.toy import draw_image
+from typer.testing import CliRunner
 
 import t2v_eval
+from t2v_eval.cli.main import app
 from t2v_eval.utils.interrupts import Terminated, sigterm_raises, stop_of, stops_call
 
 ROOT = Path(__file__).parents[3]
@@ -54,16 +56,6 @@ main()
 """
 
 
-@pytest.fixture(params=SERVICES)
-def spoken(request):
-    return Spoken(request.param)
-
-
-@pytest.fixture(params=[signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def stop(request):
-    return request.param
-
-
 @pytest.fixture
 def command(tmp_path):
     """A command about ten images, whose scores go to a store."""
@@ -86,6 +78,11 @@ def start(how, arguments, **environment):
     )
 
 
+def run_again(arguments, **environment):
+    done = CliRunner().invoke(app, [*map(str, arguments)], env=environment, catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+
+
 def check_line(process, err, stop, store):
     word, code = SIGNALS[stop]
     assert process.returncode == code, err
@@ -100,7 +97,12 @@ def scored(store):
     return [row for row in t2v_eval.Store(store).rows() if row.value is not None]
 
 
-def test_a_run_over_a_service(stop, spoken, command, tmp_path):
+@pytest.mark.parametrize(
+    ("service", "stop"),
+    [("openai", signal.SIGINT), pytest.param("gemini", signal.SIGTERM, marks=needs_gemini)],
+)
+def test_a_run_over_a_service(stop, service, command, tmp_path):
+    spoken = Spoken(service)
     last = threading.Event()
 
     def behave(request):
@@ -120,20 +122,23 @@ def test_a_run_over_a_service(stop, spoken, command, tmp_path):
         assert len(scored(tmp_path / "s.db")) == 7
         server.behave = spoken.right
         before = len(server.requests)
-        again = start(["-m", "t2v_eval"], asking, **environment)
-        _, err = again.communicate(timeout=HANGING)
-        assert again.returncode == 0, err
+        run_again(asking, **environment)
         assert len(server.requests) - before == 20 - 7
     assert len(scored(tmp_path / "s.db")) == 20
 
 
-def test_a_batch(stop, spoken, command, tmp_path):
-    service = spoken.BatchService(looks=10**6)
+@pytest.mark.parametrize(
+    ("service", "stop"),
+    [("openai", signal.SIGTERM), pytest.param("gemini", signal.SIGINT, marks=needs_gemini)],
+)
+def test_a_batch(stop, service, command, tmp_path):
+    spoken = Spoken(service)
+    batches = spoken.BatchService(looks=10**6)
     looked = threading.Event()
 
     def behave(request):
-        reply = service(request)
-        if request.method == "GET" and service.batches:
+        reply = batches(request)
+        if request.method == "GET" and batches.batches:
             looked.set()
         return reply
 
@@ -145,14 +150,14 @@ def test_a_batch(stop, spoken, command, tmp_path):
         process.send_signal(stop)
         _, err = process.communicate(timeout=HANGING)
         check_line(process, err, stop, tmp_path / "s.db")
-        next(iter(service.batches.values()))["looks"] = 1
-        again = start(["-m", "t2v_eval"], asking, **environment)
-        _, err = again.communicate(timeout=HANGING)
-        assert again.returncode == 0, err
-    assert len(service.batches) == 1 and len(scored(tmp_path / "s.db")) == 20
+        next(iter(batches.batches.values()))["looks"] = 1
+        run_again(asking, **environment)
+    assert len(batches.batches) == 1 and len(scored(tmp_path / "s.db")) == 20
 
 
-@pytest.mark.parametrize("name", ["tiny-clip", "tiny-clip-flant5"])
+@pytest.mark.parametrize(
+    ("name", "stop"), [("tiny-clip", signal.SIGTERM), ("tiny-clip-flant5", signal.SIGINT)]
+)
 def test_a_model_that_runs_here(stop, name, command, tmp_path):
     asking = [*command, "-m", name, "--batch-size", "2"]
     process = start(["-c", HALTING], asking)
@@ -162,21 +167,25 @@ def test_a_model_that_runs_here(stop, name, command, tmp_path):
     check_line(process, err, stop, tmp_path / "s.db")
     assert scored(tmp_path / "s.db")
     stored = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
-    again = start(["-m", "t2v_eval"], asking)
-    _, err = again.communicate(timeout=HANGING)
-    assert again.returncode == 0, err
+    run_again(asking)
     rows = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
     assert len(rows) == 20 and stored.items() <= rows.items()
 
 
-def test_eval_and_a_run_without_a_store(stop, tmp_path):
-    arguments = ["eval", "-m", "tiny-clip", "-b", "scenes", "--store", tmp_path / "s.db"]
+def test_eval(tmp_path):
+    stop = signal.SIGTERM
+    arguments = ["eval", "-m", "tiny-clip", "-b", "scenes", "--benchmark-option", "n=20"]
+    arguments += ["--store", tmp_path / "s.db"]
     process = start(["-c", HALTING], arguments)
     assert process.stdout.readline() == "committed\n"
     process.send_signal(stop)
     _, err = process.communicate(timeout=HANGING)
     check_line(process, err, stop, tmp_path / "s.db")
     assert scored(tmp_path / "s.db")
+
+
+def test_a_run_without_a_store():
+    stop = signal.SIGINT
     alone = ["score", "x.png", "-t", "a", "-m", "tiny-clip", "--no-store", "--on-error", "skip"]
     process = start(["-c", LOADING], alone)
     assert process.stdout.readline() == "committed\n"

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -230,25 +228,17 @@ def test_a_batch_that_the_service_has_forgotten(ask, service, store):
         assert not ask(server, store)(draw_images(1), texts(2)).isnan().any()
 
 
-def test_an_interrupt_leaves_it_running(ask, spoken, service, store):
+def test_an_interrupt_leaves_it_running(ask, service, store):
     service.looks = 10**6
-    code = (
-        "import sys, torch; sys.path[:0] = sys.argv[3:]\n"
-        "from helpers.services.ask_server import Spoken, draw_images, texts\n"
-        "asking = {'store': sys.argv[2], 'batch': True, 'poll': 0.05}\n"
-        f"scorer = Spoken({spoken.name!r}).load(sys.argv[1], {NAMES[spoken.name]!r}, **asking)\n"
-        "scorer(draw_images(2), texts(2))\n"
-    )
-    with Server(service) as server:
-        paths = [str(store), str(HERE), str(HERE.parent)]
-        command = [sys.executable, "-c", code, server.address, *paths]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as client:
-            while len(server.requests) < 6:
-                assert client.poll() is None
-                time.sleep(0.02)
-            client.send_signal(signal.SIGINT)
-            _, err = client.communicate(timeout=30)
-        assert "KeyboardInterrupt" in err
+
+    def behave(request):
+        if request.number == 6:  # a look at the batch
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        return service(request)
+
+    with Server(behave) as server:
+        with pytest.raises(KeyboardInterrupt):
+            ask(server, store)(draw_images(2), texts(2))
         first(service)["looks"] = 1
         assert not ask(server, store)(draw_images(2), texts(2)).isnan().any()
         assert len(service.batches) == 1

@@ -237,7 +237,7 @@ def test_after_sigkill_only_what_was_not_committed_is_computed(tmp_path):
 
 def test_processes_share_a_new_store(tmp_path):
     path = tmp_path / "s.db"
-    workers = [worker(path, stop=0) for _ in range(3)]
+    workers = [worker(path, stop=0) for _ in range(2)]
     for process in workers:
         out, _ = process.communicate(timeout=HANGING)
         assert process.returncode == 0

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-import subprocess
+import runpy
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -228,10 +228,12 @@ def test_errors_are_one_line(program, capsys):
     assert err.startswith("error: ") and "Did you mean 'toy-flags'" in err
 
 
-def test_the_default_model_is_a_fact_of_a_card():
-    help_text = subprocess.run(
-        [sys.executable, ROOT / "eval.py", "--help"], capture_output=True, text=True, check=True
-    ).stdout
+def test_the_default_model_is_a_fact_of_a_card(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["eval.py", "--help"])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(ROOT / "eval.py"), run_name="__main__")
+    assert stopped.value.code == 0
+    help_text = capsys.readouterr().out
     assert models.default("vqa") in help_text
     for flag in [
         "root_dir",

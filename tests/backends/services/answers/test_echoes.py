@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 import torch
-from helpers.services.ask_server import SERVICES, Spoken, draw_images
+from helpers.services.ask_server import SERVICES, Spoken, draw_images, needs_gemini
 from helpers.services.loopback import Reply, Server
 from helpers.toy import draw_image
 
@@ -38,6 +38,13 @@ WAYS = {
 }
 PIECES = {KEY[n : n + 8] for n in range(len(KEY) - 7)}
 CODED = base64.b64encode(KEY.encode()).decode()[:40]
+
+
+# How a key is found does not depend on the service, so that only one says it in every way; where it
+# may be said does, so that the other says it in two ways.
+PAIRS = [("openai", way) for way in WAYS]
+PAIRS += [pytest.param("gemini", way, marks=needs_gemini) for way in ("pieces", "base64 of more")]
+in_every_way = pytest.mark.parametrize(("spoken", "way"), PAIRS, indirect=["spoken"])
 
 
 @pytest.fixture(params=SERVICES)
@@ -89,7 +96,7 @@ def say(spoken):
     return lambda message: answers(Protocol, message)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@in_every_way
 def test_no_piece_of_a_key_is_kept(way, say, spoken, tmp_path, capfd, caplog, recwarn):
     caplog.set_level(logging.DEBUG)
     message, observed = WAYS[way], []
@@ -116,7 +123,7 @@ def test_no_piece_of_a_key_is_kept(way, say, spoken, tmp_path, capfd, caplog, re
         assert not key_fragments(path.read_bytes().decode("latin-1")), path
 
 
-@pytest.mark.parametrize("way", WAYS)
+@in_every_way
 def test_nor_of_what_files_of_answers_say(way, say, spoken, tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
     replies = iter(say(WAYS[way]).values())

@@ -67,23 +67,35 @@ def test_a_video_scores_as_transformers_scores_it(kind, folder):
     assert len(np.unique(expected)) == 8
 
 
+@pytest.fixture(scope="module")
+def media():
+    """Videos of several lengths, and images among them."""
+    return [
+        Video.of(frames_of(0, 5), 2.0),
+        draw_image(3, (50, 50)),
+        Video.of(frames_of(1, 5), 2.0),
+        Video.of(frames_of(2, 2), 2.0),
+        draw_image(4, (40, 60)),
+    ]
+
+
+@pytest.fixture(scope="module")
+def apart(folder, media):
+    """A scorer that shares nothing, and its scores."""
+    scorer = load(folder, share=False, frames=4)
+    return scorer, scorer(media, TEXTS)
+
+
 @pytest.mark.parametrize("share", [True, "packed", "repeated", "vision"])
-def test_shared_passes_equal_single_ones(kind, folder, share):
-    """Of videos of several lengths, and of images among them."""
+def test_shared_passes_equal_single_ones(kind, folder, apart, media, share):
     if (kind, share) in UNSHARED:
         with pytest.raises(UnsupportedError, match="is not possible here"):
             load(folder, share=share)
         return
-    media = [
-        Video.of(frames_of(0, 5), 2.0),
-        draw_image(3, (50, 50)),
-        Video.of(frames_of(1, 5), 2.0),
-    ]
-    media += [Video.of(frames_of(2, 2), 2.0), draw_image(4, (40, 60))]
-    scorer, apart = (load(folder, share=s, frames=4) for s in (share, False))
+    plain, requested = apart
+    scorer = load(folder, share=share, frames=4)
     scorer.room = 10**6
-    assert scorer.id == apart.id and scorer.reader.batches_images
-    requested = apart(media, TEXTS)
+    assert scorer.id == plain.id and scorer.reader.batches_images
     np.testing.assert_allclose(scorer(media, TEXTS), requested, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(scorer(media, TEXTS), requested, rtol=1e-5, atol=1e-6)  # as kept
     pairs = scorer.score_pairs(media[:4], TEXTS)

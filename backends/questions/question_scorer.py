@@ -20,7 +20,13 @@ from typing_extensions import override
 from t2v_eval.api import load
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Media
-from t2v_eval.inputs.questions.answers import MATCHES, YES_NO, answer_value, normalise
+from t2v_eval.inputs.questions.answers import (
+    MATCHES,
+    YES_NO,
+    answer_value,
+    describe_answer,
+    normalise,
+)
 from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.inputs.template import Template
@@ -76,13 +82,20 @@ class Answered(NamedTuple):
     error: str = ""
     zeroed_by: str | None = None
 
+    def fields(self) -> dict[str, Any]:
+        """Return the arguments of `describe_answer`, which are the detail of a score."""
+        return {
+            "id": self.question.id,
+            "question": self.question.question,
+            "expected": self.question.answer,
+            "answer": self.answer,
+            "value": self.value,
+            "error": self.error or None,
+            "zeroed_by": self.zeroed_by,
+        }
+
     def __str__(self) -> str:
-        question = f"{self.question.id}. {self.question.question}"
-        if self.value is None:
-            return f"{question} no answer: {self.error}"
-        reply = "" if self.answer is None else f" {self.answer!r}"
-        zeroed = f", counts 0: {self.zeroed_by} is wrong" if self.zeroed_by is not None else ""
-        return f"{question}{reply} ({self.question.answer}: {self.value:.4f}{zeroed})"
+        return describe_answer(**self.fields())
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,21 +316,7 @@ class QuestionScorer(Scorer):
         self, position: int, questions: Sequence[Question], replies: dict[str, Answered]
     ) -> ScoreChunk:
         score, answered, error = self._score(questions, replies)
-        detail = json.dumps(
-            [
-                {
-                    "id": a.question.id,
-                    "question": a.question.question,
-                    "expected": a.question.answer,
-                    "answer": a.answer,
-                    "value": a.value,
-                    "error": a.error or None,
-                    "zeroed_by": a.zeroed_by,
-                }
-                for a in answered
-            ],
-            ensure_ascii=False,
-        )
+        detail = json.dumps([a.fields() for a in answered], ensure_ascii=False)
         where = np.array([position])
         if score is None:
             return ScoreChunk(where, None, error, [detail])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import json
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -11,6 +13,7 @@ import numpy as np
 from t2v_eval.evaluation.comparison import item_name
 from t2v_eval.evaluation.run import Run
 from t2v_eval.inputs.media import MediaLike
+from t2v_eval.inputs.questions.answers import describe_answer
 from t2v_eval.report import thumbnails
 from t2v_eval.report.disagreement import (
     Floats,
@@ -28,6 +31,7 @@ MAX_ROWS = 24  # texts of one item, and rated images or videos where there is no
 MAX_CELLS = 500_000  # scores of all scorers in a section
 MAX_TEXT = 2000  # characters of one text
 MAX_DETAIL = 400  # characters of what a model returned beside its score
+MAX_ANSWERS = 2000  # characters of the answers to questions, from which a score was computed
 
 Failure = tuple[int, int, int]  # image, text, number of the reason
 
@@ -137,7 +141,8 @@ class ItemBrowser:
         other_tags            tags that cannot be filtered by
         generators            the name of the generator of each unit
         human                 human ratings of the cells
-        details               of each scorer, [cell, what the model returned beside its score]
+        details               of each scorer, [cell, what the model returned beside its score: a
+                              text, or a list of questions with their answers]
         hidden                [number of units, number of texts] if the page leaves some out
         ```
         """
@@ -208,7 +213,7 @@ class ItemBrowser:
         cells = sorted(self._cell_numbers(n).items())
         return [
             [
-                [cell, _cut(run.details[n, i, j], MAX_DETAIL)]
+                [cell, _detail(run.details[n, i, j])]
                 for (i, j), cell in cells
                 if (n, i, j) in run.details
             ]
@@ -267,6 +272,30 @@ def _number(value: float, digits: int) -> float | None:
         return None
     rounded = float(f"{value:.{digits}g}")
     return int(rounded) if rounded.is_integer() else rounded
+
+
+def _detail(detail: str) -> str | list[str]:
+    """Return what the page shows of a detail: questions with their answers line by line."""
+    try:
+        fields = json.loads(detail)
+    except ValueError:  # of a scorer of the user's own
+        fields = None
+    if not (isinstance(fields, list) and fields and all(map(_is_answer, fields))):
+        return _cut(detail, MAX_DETAIL)
+    lines = [describe_answer(**answer) for answer in fields]
+    ends = np.cumsum([len(line) for line in lines])
+    count = max(1, int(np.searchsorted(ends, MAX_ANSWERS, side="right")))
+    more = len(lines) - count
+    lines = [_cut(line, MAX_DETAIL) for line in lines[:count]]
+    return [*lines, f"and {more} more; scores.csv has all of them"] if more else lines
+
+
+def _is_answer(fields: object) -> bool:
+    required = {"id", "question", "expected", "value"}
+    return isinstance(fields, dict) and required <= fields.keys() <= _ANSWER_FIELDS
+
+
+_ANSWER_FIELDS = frozenset(inspect.signature(describe_answer).parameters)
 
 
 def _cut(text: str, limit: int) -> str:

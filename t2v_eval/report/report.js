@@ -61,7 +61,13 @@ function score(data, item, cell, k, whole) {
     element("span", { class: `n ${failure ? "fail" : ""}${whole ? " who" : ""}` }, whole ? `${scorer.label} ` : "", element("b", {}, value), whole && reason ? `: ${reason}` : ""),
     place,
     whole && share !== null ? element("span", { class: "said" }, `higher than ${share} % of its scores`) : null,
-    whole && detail ? element("code", { class: "said" }, detail[1]) : null);
+    whole && detail ? detailOf(detail[1]) : null);
+}
+
+// What a model returned beside a score: a text, or a list of questions with their answers.
+function detailOf(detail) {
+  if (!Array.isArray(detail)) return element("code", { class: "said" }, detail);
+  return element("ul", { class: "said answers" }, ...detail.map((answer) => element("li", { dir: "auto" }, answer)));
 }
 
 function generatorOf(data, item, i) {

@@ -63,6 +63,37 @@ def answer_value(
     return float(reply == normalise(expected))
 
 
+def describe_answer(
+    id: str,
+    question: str,
+    expected: str,
+    answer: str | None = None,
+    value: float | None = None,
+    error: str | None = None,
+    zeroed_by: str | None = None,
+) -> str:
+    """Return a question with its answer as a line of text.
+
+    Args:
+        id: the id of the question.
+        question: the question.
+        expected: the expected answer.
+        answer: the generated answer; None where its probability was computed.
+        value: the value of the question, 0 to 1; None where there is no answer.
+        error: why there is none.
+        zeroed_by: the id of the question whose wrong answer makes it count 0.
+
+    >>> describe_answer("2", "Is it red?", "yes", value=0.9, zeroed_by="1")
+    '2. Is it red? (yes: 0.9000, counts 0: 1 is wrong)'
+    """
+    asked = f"{id}. {question}"
+    if value is None:
+        return f"{asked} no answer: {error}"
+    reply = "" if answer is None else f" {answer!r}"
+    zeroed = "" if zeroed_by is None else f", counts 0: {zeroed_by} is wrong"
+    return f"{asked}{reply} ({expected}: {value:.4f}{zeroed})"
+
+
 def normalise(answer: str) -> str:
     """Return an answer in lower case, without article and outer punctuation, numbers as digits.
 

@@ -17,10 +17,14 @@ import t2v_eval
 from t2v_eval.api import ScorerOptions
 from t2v_eval.backends.questions.question_scorer import QuestionScorer
 from t2v_eval.backends.vlm.reading.reader import HiddenStateReader
+from t2v_eval.benchmarks.scenes import Scenes
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.registry import models
 from t2v_eval.remote.scorer import estimate
+from t2v_eval.report.item_browser import ItemBrowser
+from t2v_eval.report.report import compare
+from t2v_eval.report.thumbnails import Album
 from t2v_eval.scoring.plan import Block
 
 TEXT = "a red cube"
@@ -278,3 +282,15 @@ def test_generated_answers_of_a_service(images):
         explanation = scorer.explain(images[0], TEXT)[0][0]
     assert [a.value for a in explanation.questions] == [1.0, None, 1.0]
     assert np.isnan(explanation.score)
+
+
+def test_a_report_lists_what_explain_does(vlm):
+    scenes = Scenes(n=2)
+    scorer = QuestionScorer(vlm, scenes.questions(), "dsg")
+    (run,) = compare([scorer], [scenes], resamples=2, noise_floor=False).runs
+    browser = ItemBrowser([run])
+    details = browser.data(Album(browser.images()), [])["items"][0]["details"][0]
+    item = run.items[0]
+    explained = scorer.explain(item.images, item.texts)
+    lines = [[str(a) for a in cell.questions] for row in explained for cell in row]
+    assert details == [[n, listed] for n, listed in enumerate(lines)] and len(lines) == 4

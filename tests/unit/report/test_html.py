@@ -416,6 +416,30 @@ def test_what_else_a_model_said_is_with_its_score_and_in_short():
     assert "mean 0.938, lowest 0.500, of 8 scores" in " ".join(page.text)
 
 
+def test_answers_to_questions_are_lines_under_their_image():
+    class Asks(Knows):
+        def score_cells(self, images, texts, cells):
+            for part in super().score_cells(images, texts, cells):
+                count = 90 if part.positions[0] == 1 else 2
+                common = {"expected": "yes", "answer": None, "error": None}
+                answers = [
+                    {**common, "id": "1", "question": "Is there a <b>cube?", "value": 0.25,
+                     "zeroed_by": None},
+                    *[{**common, "id": str(n), "question": "Is the cube red, or is it not?",
+                       "value": 0.75, "zeroed_by": "1"} for n in range(2, count + 1)],
+                ]  # fmt: skip
+                yield replace(part, details=[json.dumps(answers)])
+
+    page = Page(page_of(compare([Asks()], [Toys(n=1)], resamples=2)))
+    first, second, *_ = page.items()["items"][0]["details"][0]
+    assert first == [0, [
+        "1. Is there a <b>cube? (yes: 0.2500)",
+        "2. Is the cube red, or is it not? (yes: 0.7500, counts 0: 1 is wrong)",
+    ]]  # fmt: skip
+    assert second[0] == 1 and 25 < len(second[1]) < 40
+    assert second[1][-1] == f"and {91 - len(second[1])} more; scores.csv has all of them"
+
+
 def test_a_tag_may_lack_a_metric(tmp_path, capsys):
     class Parts(Toys):
         """As where a metric is of one part of a benchmark and parts are tags."""

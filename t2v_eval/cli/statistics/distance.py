@@ -155,12 +155,14 @@ def distance(
     Prints each metric with its 95 % interval, where it has one, and what must be known to read it:
     FID of few images is too high, and is shown beside FID-infinity.
     """
+    from t2v_eval.evaluation.distances.distance import check_sources
     from t2v_eval.evaluation.distances.distance import distance as compute
     from t2v_eval.utils.files import check_folder
 
     options = parse_metric_options(metric_option)
     if out is not None:
         check_folder(out)
+    check_sources([reference, *images])
     load = partial(
         _extractor,
         features,

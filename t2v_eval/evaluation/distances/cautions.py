@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ SUBSET = 1000
 
 OF_MOMENTS = ("fid", "fid-infinity", "mifid")
 """Metrics of covariances, which few images make singular."""
+
+_NAMED = 10  # images that cannot be read and are named in a warning
 
 _MADE_BY = ("network", "weights", "dtype", "layer")
 
@@ -187,25 +189,39 @@ def _of_extraction(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
         shared = len(_hashes(reference.features) & _hashes(images.features))
         if shared:
             yield (
-                f"{images.name}: {shared} rows are in {reference.name}, too; a distance to images "
-                "that a set holds itself is too low"
+                f"{images.name}: rows that {reference.name} holds, too: {shared}; a distance to "
+                "images that a set holds itself is too low"
             )
 
 
 def _of_files(side: FeatureSet) -> Iterator[str]:
     """Yield what the files of images were like, where their features say so."""
     notes: dict[str, Any] = side.extractor.get("files") or {}
+    unreadable: Mapping[str, str] = notes.get("unreadable") or {}
+    if unreadable:
+        some = "; ".join(list(unreadable.values())[:_NAMED])
+        more = f"; and {len(unreadable) - _NAMED} more" * (len(unreadable) > _NAMED)
+        yield f"{side.name}: {_images(len(unreadable))} left out: {some}{more}"
+    if formats := notes.get("other_formats"):
+        others = _images(sum(formats.values()))
+        yield f"{side.name}: {others} of other formats ({', '.join(sorted(formats))}) left out"
+    if count := notes.get("broken_links"):
+        yield f"{side.name}: broken links, left out: {count}"
+    if count := notes.get("linked_folders"):
+        yield f"{side.name}: links to folders, not followed: {count}; pass those folders themselves"
     for key, description in (
-        ("unreadable", "images that cannot be read, and are left out"),
-        ("grayscale", "grayscale images"),
-        ("rotated", "images turned as their EXIF data say"),
-        ("transparent", "images with transparent parts, shown on white"),
-        ("sizes", "different resolutions"),
+        ("grayscale", "grayscale"),
+        ("rotated", "turned as EXIF data say"),
+        ("transparent", "transparent in parts, shown on white"),
     ):
-        value = notes.get(key)
-        count = len(value) if isinstance(value, list) else value
-        if count and (key != "sizes" or count > 1):
-            yield f"{side.name}: {count} {description}"
+        if count := notes.get(key):
+            yield f"{side.name}: {_images(count)} {description}"
+    if len(notes.get("sizes", ())) > 1:
+        yield f"{side.name}: images of different resolutions"
+
+
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _hashes(features: Features) -> set[bytes]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.distances.cautions import OF_MOMENTS
-from t2v_eval.evaluation.distances.metrics import METRICS, Pair
+from t2v_eval.evaluation.distances.metrics import METRICS, Pair, weighted_cmmd, weighted_kid
 from t2v_eval.evaluation.distances.result import Curve, Details, Example
+from t2v_eval.stats.bootstrap import IntArray
 from t2v_eval.stats.distances.neighbours import nearest
+from t2v_eval.utils.arrays import FloatArray
 
 SHOWN = 8
 """Images nearest to the reference, and as many farthest from it."""
@@ -69,16 +72,30 @@ def _curve(pair: Pair, name: str, options: Mapping[str, Any]) -> Curve:
     if fewest >= n:
         return Curve((), ())
     order = np.random.default_rng([pair.seed, _ROWS]).permutation(n)
-    counts, values = [], []
-    for count in np.unique(np.geomspace(fewest, n, _SIZES).round().astype(int)).tolist():
-        images = pair.images.rows(np.sort(order[:count]), pair.images.name)
-        try:
-            value = METRICS[name].compute(Pair(pair.reference, images, pair.seed, 0), **options)
-        except InputError:  # too few images for an option of the metric, such as k
-            continue
-        counts.append(count)
-        values.append(value.value)
-    return Curve(tuple(counts), tuple(values))
+    counts = np.unique(np.geomspace(fewest, n, _SIZES).round().astype(int)).tolist()
+    subsets = [np.sort(order[:count]) for count in counts]
+    if name in ("kid", "cmmd"):
+        return Curve(tuple(counts), tuple(_in_one_pass(pair, name, options, subsets).tolist()))
+    values = {}
+    for count, rows in zip(counts, subsets, strict=True):
+        part = Pair(pair.reference, pair.images.rows(rows, pair.images.name), pair.seed, 0)
+        # Few images may be too few for an option of the metric, such as k.
+        with suppress(InputError):
+            values[count] = METRICS[name].compute(part, **options).value
+    return Curve(tuple(values), tuple(values.values()))
+
+
+def _in_one_pass(
+    pair: Pair, name: str, options: Mapping[str, Any], subsets: Sequence[IntArray]
+) -> FloatArray:
+    """Return a kernel distance of each subset, with the kernels of all pairs computed once."""
+    of_images = np.zeros((pair.images.count or 0, len(subsets)), np.uint8)
+    for k, rows in enumerate(subsets):
+        of_images[rows, k] = 1
+    weights = np.ones((pair.reference.count or 0, len(subsets)), np.uint8), of_images
+    if name == "kid":
+        return weighted_kid(pair, weights, **options)
+    return weighted_cmmd(pair, weights, **options).biased
 
 
 def _examples(pair: Pair) -> tuple[tuple[Example, ...], tuple[Example, ...]]:

@@ -24,6 +24,7 @@ from t2v_eval.evaluation.distances.metrics import (
 from t2v_eval.evaluation.distances.parts import By, Part, Tags, read_tags, split
 from t2v_eval.evaluation.distances.result import Distances, PairDistances
 from t2v_eval.stats.bootstrap import Interval, check_count
+from t2v_eval.utils.arguments import check_path
 
 if TYPE_CHECKING:
     from t2v_eval.extractors.extractor import Extractor
@@ -96,6 +97,7 @@ def distance(
     check_count("resamples", resamples, 0)
     check_count("seed", seed, 0)
     table = _tags(by, tags)
+    check_sources([reference, *_sources(images)])
     extract = _extraction(features, cache, progress)
     base = None if reference is None else as_feature_set(reference, "reference", extract)
     sets = _sets(images, extract)
@@ -242,13 +244,38 @@ def _extractor(features: str | Extractor | None) -> Extractor:
     return load_extractor(features or default_extractor())
 
 
+def _sources(images: Source | Sequence[Source]) -> list[Source]:
+    if isinstance(images, (str, os.PathLike, FeatureSet, np.ndarray)):
+        return [images]
+    if not len(images):
+        raise InputError("`images=[]`: pass one or more sets of images")
+    return list(images)
+
+
+def check_sources(sources: Sequence[Source | None]) -> None:
+    """Check that files exist and folders hold images, before a network is loaded.
+
+    Args:
+        sources: as for `distance`; None is no source.
+
+    Raises:
+        InputError: a path does not exist, or a folder holds no images.
+
+    >>> check_sources([None, np.ones((3, 2))])
+    """
+    from t2v_eval.evaluation.distances.folders import images_of
+
+    for source in sources:
+        if isinstance(source, (str, os.PathLike)):
+            path = check_path("images", source).expanduser()
+            if path.is_dir() or not path.exists():
+                images_of(path)
+
+
 def _sets(
     images: Source | Sequence[Source], extract: Callable[[Path], FeatureSet]
 ) -> list[FeatureSet]:
-    single = isinstance(images, (str, os.PathLike, FeatureSet, np.ndarray))
-    sources: list[Any] = [images] if single else list(images)  # type: ignore[arg-type]
-    if not sources:
-        raise InputError("`images=[]`: pass one or more sets of images")
+    sources = _sources(images)
     name = "images" if len(sources) == 1 else "images {}"
     return [as_feature_set(s, name.format(number), extract) for number, s in enumerate(sources, 1)]
 

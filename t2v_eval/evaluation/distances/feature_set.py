@@ -193,8 +193,9 @@ def read_features(file: str | os.PathLike[str]) -> FeatureSet:
     logits = arrays.get("logits")
     file_moments = _moments(path, arrays) if features is None and "mu" in arrays else None
     if features is None and logits is None and file_moments is None:
+        content = ", ".join(map(repr, list(arrays)[:5])) or "nothing"
         raise InputError(
-            f"{path} holds {', '.join(map(repr, arrays)) or 'nothing'}: pass an .npz file with "
+            f"{path} holds {content}: pass an .npz file with "
             "`features` or `logits` (a row for each image), or `mu` and `sigma`"
         )
     result = FeatureSet(
@@ -221,6 +222,11 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
                 )
             stream.seek(0)
             with np.load(stream, allow_pickle=False) as archive:
+                if any(name.endswith("data.pkl") for name in archive):
+                    raise InputError(
+                        f"{path} is a file of PyTorch, which is not unpickled: write its rows with "
+                        "numpy.savez(FILE, features=X)"
+                    )
                 return {name: archive[name] if name in keys else np.empty(0) for name in archive}
     except OSError as error:
         why = error.strerror or error

@@ -9,6 +9,7 @@ run that was killed goes on behind its last batch.
 from __future__ import annotations
 
 import json
+import mimetypes
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -64,7 +65,7 @@ def extract_folder(
 ) -> FeatureSet:
     """Return the features of the images of a folder and its sub-folders.
 
-    Images that cannot be read are left out, and named in `extractor["files"]["unreadable"]`.
+    Images that cannot be read are left out, and `extractor["files"]["unreadable"]` says why.
 
     Args:
         folder: the folder.
@@ -85,7 +86,7 @@ def extract_folder(
     ('0.png', '1.png', '2.png')
     """
     path = Path(folder).expanduser()
-    names = _images_of(path)
+    names = images_of(path)
     facts = extractor.facts()
     file = None if cache is None else _file_of(check_folder(Path(cache)), path, facts)
     rows, batches = _Rows(), []
@@ -112,7 +113,7 @@ def extract_folder(
             f"{path}: none of {len(names)} images can be read; {next(iter(unreadable.values()))}"
         )
     arrays = rows.arrays(readable)
-    described = {**facts, "files": _notes(rows, readable, unreadable)}
+    described = {**facts, "files": _notes(rows, readable, unreadable) | _skipped(path)}
     return FeatureSet(
         str(folder),
         arrays["features"],
@@ -123,10 +124,21 @@ def extract_folder(
     )
 
 
-def _images_of(folder: Path) -> list[str]:
-    """Return the images of a folder and its sub-folders, relative to it."""
+def images_of(folder: Path) -> list[str]:
+    """Return the names of the images of a folder and its sub-folders, relative to it.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        InputError: it is no folder, or holds no images.
+
+    >>> images_of(Path("no-such-folder"))
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: no-such-folder: no such folder of images or .npz file of features
+    """
     if not folder.is_dir():
-        raise InputError(f"{folder} is neither a folder of images nor an .npz file of features")
+        raise InputError(f"{folder}: no such folder of images or .npz file of features")
     paths = [path for path in files_in(folder, "**/*") if path.suffix.lower() in IMAGES]
     if not paths:
         raise InputError(f"{folder} holds no images (endings: {' '.join(IMAGES)})")
@@ -233,6 +245,22 @@ def _notes(rows: _Rows, names: Sequence[str], unreadable: dict[str, str]) -> dic
     """Return what the image files were like, in numbers."""
     traits = [rows.traits[name] for name in names]
     sizes = sorted({entry[:2] for entry in traits})
-    notes: dict[str, Any] = {"count": len(names), "unreadable": sorted(unreadable)}
+    notes: dict[str, Any] = {"count": len(names), "unreadable": dict(sorted(unreadable.items()))}
     notes |= {note: sum(bool(entry[2] & flag) for entry in traits) for note, flag in _NOTES.items()}
     return {**notes, "sizes": [list(size) for size in sizes[:20]]}
+
+
+def _skipped(folder: Path) -> dict[str, Any]:
+    """Return what a folder holds that may have been meant as images, and is not looked at."""
+    links = [path for path in folder.glob("**/*") if path.is_symlink()]
+    formats: dict[str, int] = {}
+    for path in files_in(folder, "**/*"):
+        suffix = path.suffix.lower()
+        kind = mimetypes.guess_type(path.name)[0] or ""
+        if suffix not in IMAGES and kind.startswith("image/"):
+            formats[suffix] = formats.get(suffix, 0) + 1
+    return {
+        "broken_links": sum(not path.exists() for path in links),
+        "linked_folders": sum(path.is_dir() for path in links),
+        "other_formats": formats,
+    }

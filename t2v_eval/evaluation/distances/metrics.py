@@ -132,8 +132,7 @@ class Pair:
     def kids(self, sigma: float | None) -> FloatArray:
         """Return KID of all rows, then of each resample, computed once for each kernel."""
         if sigma not in self._kids:
-            result = kernels.discrepancy(*self.features(), _kernel(sigma), _weights(self))
-            self._kids[sigma] = result.unbiased
+            self._kids[sigma] = weighted_kid(self, _weights(self), sigma)
         return self._kids[sigma]
 
     def overlap(self, k: int, closed: bool) -> Overlap:
@@ -239,6 +238,40 @@ def _weights(pair: Pair) -> tuple[kernels.Weights, kernels.Weights]:
     )
 
 
+def weighted_kid(
+    pair: Pair, weights: tuple[kernels.Weights, kernels.Weights], sigma: float | None = None
+) -> FloatArray:
+    """Return KID under several weightings of the rows, in one pass.
+
+    Args:
+        pair: both sets.
+        weights: of the rows of both, shapes (n, B) and (m, B).
+        sigma: the option of kid.
+    """
+    return kernels.discrepancy(*pair.features(), _kernel(sigma), weights).unbiased
+
+
+def weighted_cmmd(
+    pair: Pair,
+    weights: tuple[kernels.Weights, kernels.Weights],
+    normalise: bool = True,
+    sigma: float = kernels.CMMD_SIGMA,
+    scale: float = kernels.CMMD_SCALE,
+) -> kernels.Discrepancy:
+    """Return CMMD by both estimators under several weightings of the rows, in one pass.
+
+    Args:
+        pair: both sets.
+        weights: of the rows of both, shapes (n, B) and (m, B).
+        normalise: the option of cmmd; the next two as well.
+        sigma: the width of the kernel.
+        scale: the factor of the result.
+    """
+    sides = [kernels.unit_rows(side) if normalise else side for side in pair.features()]
+    result = kernels.discrepancy(sides[0], sides[1], kernels.gaussian_kernel(sigma), weights)
+    return kernels.Discrepancy(scale * result.unbiased, scale * result.biased)
+
+
 def _kid(pair: Pair, sigma: float | None = None) -> Interval:
     unbiased = pair.kids(sigma)
     return interval(unbiased[0], unbiased[1:])
@@ -277,12 +310,10 @@ def _cmmd(
     sigma: float = kernels.CMMD_SIGMA,
     scale: float = kernels.CMMD_SCALE,
 ) -> Interval:
-    sides = [kernels.unit_rows(side) if normalise else side for side in pair.features()]
-    kernel = kernels.gaussian_kernel(sigma)
-    result = kernels.discrepancy(sides[0], sides[1], kernel, _weights(pair))
+    result = weighted_cmmd(pair, _weights(pair), normalise, sigma, scale)
     # Copies of rows in a resample would bias it upwards; the unbiased estimator leaves them out.
     shift = result.biased[0] - result.unbiased[0]
-    limits = interval(scale * result.biased[0], scale * (result.unbiased[1:] + shift))
+    limits = interval(result.biased[0], result.unbiased[1:] + shift)
     return limits._replace(low=max(limits.low, 0.0))
 
 

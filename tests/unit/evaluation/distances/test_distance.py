@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.distance import cdist
 from typer.testing import CliRunner
 
@@ -205,12 +206,14 @@ def test_statistics_of_the_reference_give_an_interval_over_the_images(files):
 def test_details_are_metrics_of_fewer_images_and_single_images(files):
     names = np.array([f"{row}.png" for row in range(200)])
     images = files("b", features=IMAGES, names=names)
-    result = t2v_eval.distance(REFERENCE, images, ["fid", "recall"], resamples=0, details=True)
+    metrics = ["fid", "recall", "kid", "cmmd"]
+    result = t2v_eval.distance(REFERENCE, images, metrics, resamples=0, details=True)
     details = result.pairs[0].details
-    assert list(details.curves) == ["fid", "recall"]
+    assert list(details.curves) == metrics
+    for name in metrics:
+        assert details.curves[name].values[-1] == pytest.approx(result[name].value)
     curve = details.curves["fid"]
     assert (curve.counts[0], curve.counts[-1]) == (20, 200)
-    assert curve.values[-1] == pytest.approx(result["fid"].value)
     assert curve.values[0] > curve.values[-1]
     squares = cdist(IMAGES, REFERENCE)
     order = squares.min(axis=1).argsort()
@@ -246,11 +249,17 @@ def test_cautions_of_files(files):
         return np.array(json.dumps({"network": "inception", **more}))
 
     reference = files("a", features=REFERENCE, extractor=extractor(resize="clean"))
-    damaged = {"unreadable": ["a.png"], "grayscale": 3, "sizes": [[9, 9], [8, 8]]}
+    damaged = {"unreadable": {"a.png": "a.png: empty"}, "grayscale": 3, "sizes": [[9, 9], [8, 8]]}
     images = files("b", features=IMAGES, extractor=extractor(resize="legacy", files=damaged))
     result = t2v_eval.distance(reference, images, "kid", resamples=0)
     said = "\n".join(result.pairs[0].warnings)
-    for text in ("'clean'", "'legacy'", "1 images that cannot", "3 grayscale", "2 different"):
+    for text in (
+        "'clean'",
+        "'legacy'",
+        "1 image left out: a.png: empty",
+        "3 images gray",
+        "different",
+    ):
         assert text in said
     assert result.features["network"] == "inception"
     other = files("c", features=IMAGES, extractor=np.array('{"network": "dino"}'))
@@ -261,7 +270,7 @@ def test_cautions_of_files(files):
 def test_copies_are_noticed():
     images = np.concatenate([REFERENCE[:7], IMAGES, IMAGES[:3]])
     said = "\n".join(t2v_eval.distance(REFERENCE, images, "kid", resamples=0).pairs[0].warnings)
-    assert "7 rows are in reference" in said
+    assert "rows that reference holds, too: 7" in said
     assert "3 of 210 rows repeat" in said
 
 
@@ -296,6 +305,9 @@ def test_files_that_are_no_archives(content, tmp_path):
     with pytest.raises(InputError, match="no complete"):
         read_features(path)
     np.save(tmp_path / "x.npy", IMAGES)
+    torch.save({"features": torch.ones(3, 2)}, tmp_path / "x.pt")
+    with pytest.raises(InputError, match=r"x\.pt is a file of PyTorch"):
+        read_features(tmp_path / "x.pt")
     for other in ("x.npy", "missing.npz", "."):
         with pytest.raises(InputError):
             read_features(tmp_path / other)

@@ -181,11 +181,14 @@ def test_images_that_cannot_be_used_are_named_and_left_out(images):
     (images / "empty.png").write_bytes(b"")
     (images / "notes.txt").write_text("not an image")
     result = extract_folder(images, extractor())
-    assert result.extractor["files"]["unreadable"] == ["damaged.png", "empty.png", "text.jpg"]
+    unreadable = result.extractor["files"]["unreadable"]
+    assert list(unreadable) == ["damaged.png", "empty.png", "text.jpg"]
+    assert "empty.png" in unreadable["empty.png"]
     assert result.count == result.extractor["files"]["count"] == 10
     reference = np.random.default_rng(0).normal(size=(50, 3))
     said = t2v_eval.distance(reference, result, "kid", resamples=0).pairs[0].warnings
-    assert any("3 images that cannot be read" in line for line in said)
+    (line,) = (line for line in said if "3 images left out" in line)
+    assert all(name in line for name in unreadable)
 
 
 def test_an_image_that_fails_in_the_network_is_left_out(images):
@@ -200,7 +203,7 @@ def test_an_image_that_fails_in_the_network_is_left_out(images):
 
     result = extract_folder(images, extractor(Failing()))
     assert result.count == 9
-    assert result.extractor["files"]["unreadable"] == ["0.png"]
+    assert list(result.extractor["files"]["unreadable"]) == ["0.png"]
 
 
 def test_what_the_files_were_like_is_told(images):
@@ -214,11 +217,28 @@ def test_what_the_files_were_like_is_told(images):
     assert [30, 20] in notes["sizes"]
 
 
+def test_what_is_not_looked_at_is_told(images, tmp_path):
+    draw_image(1).save(images / "moving.gif")
+    (images / "broken.png").symlink_to(tmp_path / "gone.png")
+    (images / "linked").symlink_to(images / "sub", target_is_directory=True)
+    result = extract_folder(images, extractor())
+    assert result.count == 10
+    said = "\n".join(t2v_eval.distance(None, result, "vendi", resamples=0).pairs[0].warnings)
+    for text in ("1 image of other formats (.gif)", "broken links, left out: 1", "not followed: 1"):
+        assert text in said
+
+
+def test_paths_are_checked_before_a_network_is_loaded(images):
+    for path in ("gone", images.parent / "gone.npz"):
+        with pytest.raises(InputError, match="no such folder"):
+            t2v_eval.distance(images, [images, path], "kid", features="no such network")
+
+
 def test_folders_without_images_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"x")
-    for name, message in (("empty", "no images"), ("bad", "none of 1"), ("gone", "neither")):
+    for name, message in (("empty", "no images"), ("bad", "none of 1"), ("gone", "no such folder")):
         with pytest.raises(InputError, match=message):
             extract_folder(tmp_path / name, extractor())
 
@@ -237,7 +257,7 @@ def test_command_line_with_the_embedded_network(images, tmp_path):
     (pair,) = results[0]["pairs"]
     assert pair["counts"] == {"reference": 10, "images": 10}
     assert pair["metrics"]["cmmd"]["value"] == pytest.approx(0, abs=1e-6)
-    assert any("10 rows are in" in line for line in pair["warnings"])
+    assert any("holds, too: 10" in line for line in pair["warnings"])
     assert len(list(cache.glob("*.npz"))) == 1
 
 

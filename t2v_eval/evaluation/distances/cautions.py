@@ -139,7 +139,7 @@ def cautions(
     if reference is not None and compares:
         result += _of_extraction(reference, images)
     for side in both:
-        result += _of_files(side)
+        result += file_cautions(side)
         if side.features is not None:
             repeated = len(side.features) - len(_hashes(side.features))
             if repeated:
@@ -194,8 +194,15 @@ def _of_extraction(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
             )
 
 
-def _of_files(side: FeatureSet) -> Iterator[str]:
-    """Yield what the files of images were like, where their features say so."""
+def file_cautions(side: FeatureSet) -> Iterator[str]:
+    """Yield what the files of images were like, where their features say so.
+
+    Args:
+        side: a whole set of images.
+
+    >>> list(file_cautions(FeatureSet("a", extractor={"files": {"grayscale": 3}})))
+    ['a: 3 images in grayscale']
+    """
     notes: dict[str, Any] = side.extractor.get("files") or {}
     unreadable: Mapping[str, str] = notes.get("unreadable") or {}
     if unreadable:
@@ -210,7 +217,7 @@ def _of_files(side: FeatureSet) -> Iterator[str]:
     if count := notes.get("linked_folders"):
         yield f"{side.name}: links to folders, not followed: {count}; pass those folders themselves"
     for key, description in (
-        ("grayscale", "grayscale"),
+        ("grayscale", "in grayscale"),
         ("rotated", "turned as EXIF data say"),
         ("transparent", "transparent in parts, shown on white"),
     ):

@@ -108,7 +108,7 @@ class FeatureSet:
         return self._radii[k]
 
     def rows(self, chosen: IntArray, name: str) -> FeatureSet:
-        """Return some rows as a set of its own.
+        """Return some rows as a set of its own, without what is known of the files of all.
 
         Args:
             chosen: the rows.
@@ -119,7 +119,7 @@ class FeatureSet:
             None if self.features is None else self.features[chosen],
             None if self.logits is None else self.logits[chosen],
             names=tuple(self.names[row] for row in chosen) if self.names else (),
-            extractor=self.extractor,
+            extractor={key: fact for key, fact in self.extractor.items() if key != "files"},
             folder=self.folder,
         )
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from t2v_eval.errors import InputError, TableError
+from t2v_eval.evaluation.distances.cautions import file_cautions
 from t2v_eval.evaluation.distances.feature_set import FeatureSet
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.stats.bootstrap import IntArray
@@ -120,7 +121,11 @@ def split(
     others = {label: rows for label, rows in others.items() if len(rows) >= _LEAST}
     others = {label: rows for label, rows in others.items() if label in places}
     untagged = (images.count or 0) - len({row for rows in places.values() for row in rows.tolist()})
-    notes = [f"{images.name}: {untagged} images have no tag, and are left out"] * (untagged > 0)
+    notes = [
+        line for side in (reference, images) if side is not None for line in file_cautions(side)
+    ]
+    if untagged:
+        notes.append(f"{images.name}: {untagged} images have no tag, and are left out")
     for label in sorted(places):
         part = images.rows(places[label], _named(images.name, label, by))
         if reference is None:

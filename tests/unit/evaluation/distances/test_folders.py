@@ -228,6 +228,15 @@ def test_what_is_not_looked_at_is_told(images, tmp_path):
         assert text in said
 
 
+def test_files_of_the_whole_folder_are_told_once_of_its_parts(images):
+    draw_image(1).convert("L").save(images / "gray.png")
+    part = t2v_eval.distance(
+        None, images, "vendi", features=extractor(), by="folder", resamples=0
+    ).pairs[1]
+    assert part.images == f"{images}/sub"
+    assert part.warnings == (f"{images}: 1 image grayscale",)
+
+
 def test_paths_are_checked_before_a_network_is_loaded(images):
     for path in ("gone", images.parent / "gone.npz"):
         with pytest.raises(InputError, match="no such folder"):

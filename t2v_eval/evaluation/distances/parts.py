@@ -121,9 +121,8 @@ def split(
     others = {label: rows for label, rows in others.items() if len(rows) >= _LEAST}
     others = {label: rows for label, rows in others.items() if label in places}
     untagged = (images.count or 0) - len({row for rows in places.values() for row in rows.tolist()})
-    notes = [
-        line for side in (reference, images) if side is not None for line in file_cautions(side)
-    ]
+    whole = [images] if reference is None else [reference, images]
+    notes = [line for side in whole for line in file_cautions(side)]
     if untagged:
         notes.append(f"{images.name}: {untagged} images have no tag, and are left out")
     for label in sorted(places):

@@ -257,7 +257,7 @@ def test_cautions_of_files(files):
         "'clean'",
         "'legacy'",
         "1 image left out: a.png: empty",
-        "3 images gray",
+        "3 images in gray",
         "different",
     ):
         assert text in said

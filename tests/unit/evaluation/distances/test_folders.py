@@ -234,7 +234,7 @@ def test_files_of_the_whole_folder_are_told_once_of_its_parts(images):
         None, images, "vendi", features=extractor(), by="folder", resamples=0
     ).pairs[1]
     assert part.images == f"{images}/sub"
-    assert part.warnings == (f"{images}: 1 image grayscale",)
+    assert part.warnings == (f"{images}: 1 image in grayscale",)
 
 
 def test_paths_are_checked_before_a_network_is_loaded(images):

@@ -21,8 +21,10 @@ from t2v_eval.api import load
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.questions.answers import (
+    DEFAULT_ENCODER,
     MATCHES,
     YES_NO,
+    Match,
     answer_value,
     describe_answer,
     normalise,
@@ -30,6 +32,7 @@ from t2v_eval.inputs.questions.answers import (
 from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.inputs.template import Template
+from t2v_eval.local.sentence_encoder import SentenceEncoder
 from t2v_eval.registry import ModelCard
 from t2v_eval.remote.cost import Estimate
 from t2v_eval.remote.scorer import estimate, shared_limits
@@ -127,9 +130,11 @@ class QuestionScorer(Scorer):
             question; its questions share the prefix of an image. "generated" lets the model answer
             and compares, as TIFA's and DSG's code does, one question at a time; Soft-TIFA has no
             generated answers.
-        match: how generated answers are compared: "exact" or "normalised"; see `answer_value`.
+        match: how generated answers are compared: "exact", "normalised" or "nearest"; see
+            `answer_value`.
         dependency: how far a wrong answer reaches under "dsg": "direct", "transitive", "in-order"
             or "none"; see `zero_dependents`.
+        sentence_encoder: finds the nearest choice; needed by `match="nearest"`.
         options: see `Scorer`. `question_template` is applied to each question.
 
     Raises:
@@ -149,8 +154,9 @@ class QuestionScorer(Scorer):
         questions: Questions | None,
         rule: str,
         answers: Literal["probability", "generated"] = "probability",
-        match: Literal["exact", "normalised"] = "normalised",
+        match: Match = "normalised",
         dependency: Literal["direct", "transitive", "in-order", "none"] = "direct",
+        sentence_encoder: SentenceEncoder | None = None,
         **options: Any,
     ) -> None:
         for name, value, choices in (
@@ -163,6 +169,8 @@ class QuestionScorer(Scorer):
                 raise InputError(f"`{name}={value!r}`; use {' or '.join(map(repr, choices))}")
         if rule.startswith(_SOFT) and answers == "generated":
             raise InputError(f"{rule} is a mean of probabilities: leave `answers='generated'` out")
+        if answers == "generated" and match == "nearest" and sentence_encoder is None:
+            raise InputError("`match='nearest'` needs `sentence_encoder=`")
         if vlm.card.kind != "vqa" or isinstance(vlm, QuestionScorer):
             raise InputError(
                 f"`vlm={vlm.name!r}` answers no questions; use a scorer of kind 'vqa' "
@@ -177,6 +185,7 @@ class QuestionScorer(Scorer):
         self.vlm.card = replace(self.vlm.card, expects_size=None)
         self._usage: dict[str, float] = {}
         self.rule, self.answers, self.match, self.dependency = rule, answers, match, dependency
+        self._encoder = sentence_encoder
         self.check_template()
         self._questions: Questions | None = None
         if questions is not None:
@@ -254,6 +263,8 @@ class QuestionScorer(Scorer):
         options: dict[str, str] = {"answers": self.answers}
         if self.answers == "generated":
             options["match"] = self.match
+            if self.match == "nearest" and self._encoder is not None:
+                options["sentence_encoder"] = self._encoder.id
         if self.rule == "dsg":
             options["dependency"] = self.dependency
         questions = "none" if self._questions is None else self._questions.hash
@@ -414,8 +425,9 @@ class QuestionScorer(Scorer):
         if reply is None:
             return Answered(question, None, None, error or "the model gave no answer")
         reply = reply.strip()
+        choose = None if self._encoder is None else self._encoder.nearest
         try:
-            value = answer_value(reply, question.answer, question.choices, self.match)
+            value = answer_value(reply, question.answer, question.choices, self.match, choose)
         except InputError as problem:
             return Answered(question, reply, None, str(problem))
         return Answered(question, reply, value)
@@ -447,8 +459,9 @@ def load_question_scorer(
     questions: str | Path | Questions | None = None,
     layout: str | None = None,
     answers: Literal["probability", "generated"] = "probability",
-    match: Literal["exact", "normalised"] = "normalised",
+    match: Match = "normalised",
     dependency: Literal["direct", "transitive", "in-order", "none"] = "direct",
+    sentence_encoder: str | Path | SentenceEncoder = DEFAULT_ENCODER,
     card: Any = None,
     question_template: str | None = None,
     answer_template: str | None = None,
@@ -466,6 +479,7 @@ def load_question_scorer(
         answers: as for `QuestionScorer`.
         match: as for `QuestionScorer`.
         dependency: as for `QuestionScorer`.
+        sentence_encoder: the model that finds the nearest choice: a folder, a hub id, or loaded.
         card: the card of the scorer.
         question_template: applied to each question.
         answer_template: refused.
@@ -488,6 +502,13 @@ def load_question_scorer(
         )
     if questions is not None and not isinstance(questions, Questions):
         questions = read_questions(questions, layout)
+    encoder = None
+    if answers == "generated" and match == "nearest":
+        encoder = (
+            sentence_encoder
+            if isinstance(sentence_encoder, SentenceEncoder)
+            else SentenceEncoder(sentence_encoder, of_vlm.get("device"))
+        )
     shared = {
         name: of_vlm[name] for name in ("image_mode", "on_error", "allow_urls") if name in of_vlm
     }
@@ -504,6 +525,7 @@ def load_question_scorer(
         answers=answers,
         match=match,
         dependency=dependency,
+        sentence_encoder=encoder,
         card=card,
         question_template=question_template,
         answer_template=answer_template,

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.inputs.questions.answers import MATCHES, answer_value
+from t2v_eval.inputs.questions.answers import MATCHES, Choose, answer_value
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.stats.bootstrap import Interval, bootstrap_interval
@@ -57,8 +57,8 @@ class ScoredText(NamedTuple):
 class AnswerScores:
     """The scores of texts by their answers, and what was odd about the answers.
 
-    `unread` counts answers that `match='exact'` took for wrong though they are empty or none of the
-    choices.
+    `unread` counts answers that are empty or none of the choices: `match='exact'` took them for
+    wrong, and `match='nearest'` for the nearest choice.
 
     >>> questions = Questions([Question("1", "1", "a cube", "Is there a cube?")])
     >>> score_answers([{"item": "1", "id": "1", "answer": "yes"}], questions, "tifa").texts[0].score
@@ -170,6 +170,7 @@ def score_answers(
     rule: str,
     *,
     match: str = "normalised",
+    choose: Choose | None = None,
     dependency: str = "direct",
     where: Mapping[str, str] | None = None,
     unanswered: str = "missing",
@@ -182,6 +183,7 @@ def score_answers(
         rule: a name of `stats.question_rules.RULES`. Where the rows have a `probability`, it is the
             value of the question; otherwise 1 or 0, by `answer_value`.
         match: how answers are compared; see `inputs.questions.answers.answer_value`.
+        choose: as there, for `match="nearest"`.
         dependency: how far a wrong answer reaches under `dsg`.
         where: globs that columns must match: those of the answers; `item_id`, or `item`, also
             restricts the texts that are expected.
@@ -209,6 +211,8 @@ def score_answers(
     ):
         if value not in choices:
             raise InputError(f"`{name}={value!r}` is none of {', '.join(choices)}")
+    if match == "nearest" and choose is None:
+        raise InputError("`match='nearest'` needs `choose=`, as `SentenceEncoder(...).nearest`")
     item_column = _column(rows, _ITEM)
     conditions = dict(where or {})
     selected = [row for row in rows if _matches(row, conditions)]
@@ -225,13 +229,13 @@ def score_answers(
     for image, of_item in answered.items():
         for item, listed in expected.items():
             rows_of = of_item.get(item, {})
-            text = _score_text(listed, rows_of, rule, match, dependency)
+            text = _score_text(listed, rows_of, rule, match, choose, dependency)
             if not rows_of:
                 reason = "none of its questions has an answer"
                 zero = unanswered == "zero"
                 text = (0.0 if zero else None, reason, {}, {})
             scores.texts.append(ScoredText(item, image, *text))
-            if match == "exact":
+            if match != "normalised":
                 scores.unread += sum(_is_unread(q, rows_of.get(q.id)) for q in listed)
     return scores
 
@@ -253,6 +257,7 @@ def _score_text(
     rows: Mapping[str, Mapping[str, Any]],
     rule: str,
     match: str,
+    choose: Choose | None,
     dependency: str,
 ) -> tuple[float | None, str, dict[str, float], dict[str, str]]:
     """Return the score, or the reason why there is none, the values, and what zeroed them."""
@@ -261,7 +266,7 @@ def _score_text(
         if question.id not in rows:
             return None, f"question {question.id!r} has no answer", {}, {}
         try:
-            values[question.id] = _value(question, rows[question.id], match)
+            values[question.id] = _value(question, rows[question.id], match, choose)
         except InputError as error:
             return None, f"question {question.id!r}: {error}", {}, {}
     try:
@@ -277,12 +282,14 @@ def _score_text(
     return verdict.score, "", values, verdict.zeroed_by
 
 
-def _value(question: Question, row: Mapping[str, Any], match: str) -> float:
+def _value(
+    question: Question, row: Mapping[str, Any], match: str, choose: Choose | None = None
+) -> float:
     probability = row.get("probability")
     if probability is None or probability == "":
         answer = row.get("answer")
         text = "" if answer is None else str(answer)
-        return answer_value(text, question.answer, question.choices, match)
+        return answer_value(text, question.answer, question.choices, match, choose)
     try:
         value = float(probability)
     except (TypeError, ValueError):

@@ -15,6 +15,7 @@ from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.options import AsJson, Resamples, Seed
 from t2v_eval.cli.statistics.question_generation import make
 from t2v_eval.errors import InputError
+from t2v_eval.inputs.questions.answers import DEFAULT_ENCODER, Match
 from t2v_eval.stats.question_rules import Dependency, Rule
 
 MAX_LISTED = 20  # problems of a kind, and reasons
@@ -117,13 +118,22 @@ def score(
         ),
     ],
     match: Annotated[
-        Literal["exact", "normalised"],
+        Match,
         typer.Option(
-            help="exact: every text but the expected answer is wrong, as the originals have it; "
+            help="exact: every text but the expected answer is wrong, as in DSG's code; "
             "normalised: case and punctuation do not matter, and a text that is no answer is "
-            "missing."
+            "missing; nearest: a text that is none of the choices is the nearest of them, as in "
+            "TIFA's code."
         ),
     ] = "normalised",
+    sentence_encoder: Annotated[
+        str,
+        typer.Option(
+            help="Model that finds the nearest choice for --match nearest: a folder, or an id of "
+            "the Hugging Face hub.",
+            metavar="WEIGHTS",
+        ),
+    ] = DEFAULT_ENCODER,
     dependency: Annotated[
         Dependency,
         typer.Option(
@@ -173,11 +183,17 @@ def score(
     if out is not None:
         check_suffix(out)
         check_file(out)
+    choose = None
+    if match == "nearest":
+        from t2v_eval.local.sentence_encoder import SentenceEncoder
+
+        choose = SentenceEncoder(sentence_encoder).nearest
     result = score_answers(
         read_answers(answers),
         read_questions(questions, layout),
         rule,
         match=match,
+        choose=choose,
         dependency=dependency,
         where=_conditions(where),
         unanswered=unanswered,
@@ -213,9 +229,10 @@ def score(
     for reason, count in missing.most_common(MAX_LISTED):
         console.say(f"{count} missing: {reason}", "yellow")
     if result.unread:
+        effect = "count as wrong" if match == "exact" else "were taken for the nearest choice"
         console.say(
-            f"{result.unread} answers are empty or none of the choices, and count as wrong with "
-            "`match='exact'`",
+            f"{result.unread} answers are empty or none of the choices, and {effect} with "
+            f"`match={match!r}`",
             "yellow",
         )
     if len(missing) > MAX_LISTED:

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from t2v_eval.errors import InputError
 
-Match: TypeAlias = Literal["exact", "normalised"]
+Match: TypeAlias = Literal["exact", "normalised", "nearest"]
 MATCHES: tuple[str, ...] = get_args(Match)
 """How answers are compared; see `answer_value`."""
+
+Choose: TypeAlias = Callable[[str, Sequence[str]], str]
+"""Returns the choice that is nearest to an answer, as `SentenceEncoder.nearest` does."""
+
+DEFAULT_ENCODER = "sentence-transformers/all-mpnet-base-v2"
+"""The encoder by which TIFA finds the nearest choice."""
 
 YES_NO = ("yes", "no")
 """The choices of a question that is answered with yes or no."""
@@ -26,7 +32,11 @@ _LONGEST = 200  # characters of an answer in a message
 
 
 def answer_value(
-    answer: str, expected: str, choices: Sequence[str] = (), match: str = "normalised"
+    answer: str,
+    expected: str,
+    choices: Sequence[str] = (),
+    match: str = "normalised",
+    choose: Choose | None = None,
 ) -> float:
     """Return 1 where an answer is the expected one, and 0 where it is another.
 
@@ -37,30 +47,44 @@ def answer_value(
         match: `exact` compares character by character, so that every other text, even an empty
             one, is wrong, as DSG and TIFA do. `normalised` ignores case, white space, punctuation
             at the ends, an article in front and whether a number is a word; the first word of a
-            reply to a question with the choices yes and no counts if a comma or full stop follows.
+            reply to a question with the choices yes and no counts if a comma or full stop follows,
+            unless the other of the two is in the rest.
+            `nearest` takes every text that is none of the choices, even an empty one, for the
+            choice that `choose` returns, as TIFA does.
+        choose: returns the choice that is nearest to an answer; needed by `nearest`.
 
     Raises:
-        InputError: an unknown `match`; or, normalised, a reply that is empty or none of the
-            choices, which is no answer and so neither right nor wrong.
+        InputError: an unknown `match`, or `nearest` without `choose`; or, normalised, a reply that
+            is empty or none of the choices, which is no answer and so neither right nor wrong.
 
     >>> answer_value("Yes.", "yes"), answer_value("Yes.", "yes", match="exact")
     (1.0, 0.0)
     """
-    if match == "exact":
+    if match == "nearest" and choices and answer not in choices:
+        if choose is None:
+            raise InputError("`match='nearest'` needs `choose=`, the choice nearest to an answer")
+        answer = choose(answer, choices)
+    if match in ("exact", "nearest"):
         return float(answer == expected)
     if match != "normalised":
         raise InputError(f"match={match!r} is none of {', '.join(MATCHES)}")
     reply = normalise(answer)
     choice_words = {normalise(choice) for choice in choices}
     if choice_words and reply not in choice_words and choice_words == set(YES_NO):
-        first = re.match(r"\W*(\w+)\s*[,.;:!\n]", answer)
+        first = re.match(r"\W*(\w+)\s*[,.;:!\n](.*)", answer, re.DOTALL)
         reply = normalise(first[1]) if first else reply
+        words = set(re.findall(r"\w+", first[2].casefold())) if first else set()
+        if reply in choice_words and words & (choice_words - {reply}):
+            raise InputError(f"the answer {_excerpt(answer)!r} says both yes and no")
     if not reply:
         raise InputError("the answer is empty")
     if choice_words and reply not in choice_words | {normalise(expected)}:
-        excerpt = answer if len(answer) <= _LONGEST else f"{answer[:_LONGEST]} ..."
-        raise InputError(f"the answer {excerpt!r} is none of {', '.join(choices)}")
+        raise InputError(f"the answer {_excerpt(answer)!r} is none of {', '.join(choices)}")
     return float(reply == normalise(expected))
+
+
+def _excerpt(answer: str) -> str:
+    return answer if len(answer) <= _LONGEST else f"{answer[:_LONGEST]} ..."
 
 
 def describe_answer(

@@ -119,7 +119,8 @@ def test_the_result_of_tifa_is_read_as_it_writes_it(tmp_path):
     ("options", "message"),
     [
         ({"rule": "vqa"}, "soft-tifa-gm"),
-        ({"match": "nearest"}, "exact, normalised"),
+        ({"match": "fuzzy"}, "exact, normalised, nearest"),
+        ({"match": "nearest"}, "needs `choose=`"),
         ({"unanswered": "one"}, "missing, zero"),
         ({"where": {"model": "a"}}, "no column 'model'"),
         ({"where": {"item": "x*"}}, r"no answer has item x\*"),

@@ -44,5 +44,17 @@ def test_a_lengthy_reply_is_shortened_in_the_message():
     with pytest.raises(InputError) as raised:
         answer_value("word " * 10_000, "yes", YES_NO)
     assert len(str(raised.value)) < 400
-    with pytest.raises(InputError, match="exact, normalised"):
-        answer_value("yes", "yes", match="nearest")
+    with pytest.raises(InputError, match="exact, normalised, nearest"):
+        answer_value("yes", "yes", match="fuzzy")
+
+
+@pytest.mark.parametrize("reply", ["Yes, there is. No, wait.", "No. Yes!", "yes, but no cube"])
+def test_a_reply_that_says_both_yes_and_no_is_no_answer(reply):
+    with pytest.raises(InputError, match="says both yes and no"):
+        answer_value(reply, "yes", YES_NO)
+    assert answer_value(reply, "yes", YES_NO, match="exact") == 0.0  # as the originals
+
+
+def test_the_first_word_counts_whatever_the_rest_means():
+    assert answer_value("No, it does show it.", "yes", YES_NO) == 0.0
+    assert answer_value("No, there is no cube.", "no", YES_NO) == 1.0

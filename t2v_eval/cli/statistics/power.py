@@ -12,7 +12,6 @@ import typer
 from t2v_eval.cli import console
 from t2v_eval.cli.options import AsJson, Resamples, Seed
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.stats import power as formulas
 from t2v_eval.utils.arguments import check_path
 
 if TYPE_CHECKING:
@@ -110,6 +109,7 @@ def power(
     say what is planned. Tests are two-sided and paired.
     """
     from t2v_eval.evaluation.power import Target
+    from t2v_eval.stats import power as formulas
 
     target = Target(power=power, alpha=alpha, effect=effect, items=items)
     # Numbers that cannot be used are named before a pilot is read.
@@ -166,6 +166,8 @@ def _plans(
 
 def _planned(target: Target, sd: float, share: float | None) -> dict[str, Any]:
     """Return what is planned without a pilot, as JSON."""
+    from t2v_eval.stats import power as formulas
+
     chances = target.power, target.alpha
     plan: dict[str, Any] = {}
     if target.effect is not None:

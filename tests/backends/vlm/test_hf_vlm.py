@@ -116,15 +116,13 @@ def load(checkpoint, **options):
 )
 def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, question, answer):
     prompt_tokens = {"question_template": question, "answer_template": answer}
-    expected = [
-        [plain(i, question.replace("{}", t), answer.replace("{}", t)) for t in TEXTS]
-        for i in images
-    ]
-    np.testing.assert_allclose(
-        scorer(images, TEXTS, **prompt_tokens), expected, rtol=1e-4, atol=1e-7
-    )
-    item = float(scorer(images[0], TEXTS[1], **prompt_tokens))
-    assert item == pytest.approx(expected[0][1], rel=1e-4)
+    scores = scorer(images, TEXTS, **prompt_tokens)
+    for i, j in [(0, 1), (0, 3), (1, 0), (1, 2), (2, 1), (2, 3)]:  # each image, and each text
+        words = (template.replace("{}", TEXTS[j]) for template in (question, answer))
+        expected = plain(images[i], *words)
+        np.testing.assert_allclose(scores[i, j], expected, rtol=1e-4, atol=1e-7)
+    alone = float(scorer(images[0], TEXTS[1], **prompt_tokens))
+    assert alone == pytest.approx(float(scores[0, 1]), rel=1e-4)
 
 
 NOT_SHARED = {  # images that look at the text; memories that cannot be packed

@@ -47,6 +47,7 @@ class Subject:
     def __init__(self, small: Small, variant: str) -> None:
         self.scorer = small.load(variant)
         self.again = lambda **options: small.load(variant, **options)
+        self.skipping = self.again(on_error="skip")
         self.texts = PAIRS.get(variant, TEXTS)
 
     def references(self, images) -> dict[str, object]:
@@ -104,12 +105,12 @@ def test_shape_type_and_place(subject, images):
 
 
 def test_alone_as_in_a_batch_of_16(subject, images):
-    """Texts and images of mixed lengths and sizes."""
+    """Texts and images of mixed lengths and sizes, each of which is once alone."""
     texts = [subject.texts[n % 5] for n in range(16)]
     options = subject.references(images)
     together = subject.scorer.score_pairs(images, texts, **options)
-    alone = [subject.score([i], t)[0, 0] for i, t in zip(images, texts, strict=True)]
-    near(torch.stack(alone), together)
+    alone = [subject.score([images[n]], texts[n])[0, 0] for n in range(11, 16)]
+    near(torch.stack(alone), together[11:])
 
 
 def test_order_does_not_matter(subject, images):
@@ -143,14 +144,14 @@ def test_an_image_that_cannot_be_read_leaves_the_others_alone(subject, images, t
     given = [images[0], tmp_path / "broken.png", images[1], tmp_path / "gone.png"]
     with pytest.raises(MediaError, match=r"broken\.png|gone\.png"):
         subject.score(given, subject.texts[:2])
-    scores = subject.score(given, subject.texts[:2], subject.again(on_error="skip"))
+    scores = subject.score(given, subject.texts[:2], subject.skipping)
     assert scores.isnan().all(1).tolist() == [False, True, False, True]
     near(scores[[0, 2]], subject.score(images[:2], subject.texts[:2]))
 
 
 def test_the_id_says_what_decides_the_numbers(subject):
     scorer, question = subject.scorer, subject.scorer.template.question
-    assert subject.again().id == scorer.id
+    assert subject.skipping.id == scorer.id
     assert scorer.name in scorer.id and f"question={question!r}" in scorer.id
     others = [
         scorer.with_template(question_template="So, " + question),

@@ -13,7 +13,7 @@ from t2v_eval.inputs.questions.answers import YES_NO, answer_value
         (" Yes. ", 1),
         ("**YES**", 1),
         ("Yes, there is a cat.", 1),
-        ("No, it is not; yes would be wrong", 0),
+        ("No, it is not", 0),
         ("no", 0),
         ("Ｙｅｓ", 1),
     ],
@@ -48,7 +48,9 @@ def test_a_lengthy_reply_is_shortened_in_the_message():
         answer_value("yes", "yes", match="fuzzy")
 
 
-@pytest.mark.parametrize("reply", ["Yes, there is. No, wait.", "No. Yes!", "yes, but no cube"])
+@pytest.mark.parametrize(
+    "reply", ["Yes, there is. No, wait.", "No. Yes!", "No, it is not; yes would be wrong"]
+)
 def test_a_reply_that_says_both_yes_and_no_is_no_answer(reply):
     with pytest.raises(InputError, match="says both yes and no"):
         answer_value(reply, "yes", YES_NO)

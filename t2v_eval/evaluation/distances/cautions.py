@@ -154,16 +154,17 @@ def cautions(
 
 def _of_few(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
     n, m, d = reference.count, images.count, images.dimensions
-    if m is None or m >= MANY or d is None:
+    few = [side for side in (images, reference) if side.count is not None and side.count < MANY]
+    if not few or d is None:
         return
     excess = ""
-    if m > d and (n is None or n > d):
+    if (m is None or m > d) and (n is None or n > d):
         # A file of statistics does not say its number, which is large where it is published.
-        bias = fid_bias(reference.moments.covariance, n or 10**9, m)
+        bias = fid_bias(reference.moments.covariance, n or 10**9, m or 10**9)
         excess = f", by about {bias:.3g} here"
     yield (
-        f"{images.name}: {m:,} images. FID is too high for few images{excess}; compare it only at "
-        "equal numbers, or use kid"
+        f"{few[0].name}: {few[0].count:,} images. FID is too high for few images{excess}; compare "
+        "it only at equal numbers, or use kid"
     )
     for side in (reference, images):
         if side.count is not None and side.count <= d:

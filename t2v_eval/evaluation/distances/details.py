@@ -10,7 +10,8 @@ import numpy as np
 
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.distances.cautions import OF_MOMENTS
-from t2v_eval.evaluation.distances.metrics import METRICS, Pair, weighted_cmmd, weighted_kid
+from t2v_eval.evaluation.distances.metrics import METRICS
+from t2v_eval.evaluation.distances.pair import Pair, weighted_cmmd, weighted_kid
 from t2v_eval.evaluation.distances.result import Curve, Details, Example
 from t2v_eval.stats.bootstrap import IntArray
 from t2v_eval.stats.distances.neighbours import nearest

@@ -16,11 +16,11 @@ from t2v_eval.evaluation.distances.details import details_of
 from t2v_eval.evaluation.distances.feature_set import FeatureSet, Source, as_feature_set
 from t2v_eval.evaluation.distances.metrics import (
     METRICS,
-    Pair,
     metric_of,
     options_of,
     why_no_interval,
 )
+from t2v_eval.evaluation.distances.pair import Pair
 from t2v_eval.evaluation.distances.parts import By, Part, Tags, read_tags, split
 from t2v_eval.evaluation.distances.result import Distances, PairDistances
 from t2v_eval.stats.bootstrap import Interval, check_count

@@ -5,14 +5,21 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from t2v_eval.errors import InputError, UnknownNameError
-from t2v_eval.evaluation.distances.feature_set import FeatureSet
+from t2v_eval.evaluation.distances.pair import (
+    Pair,
+    kernel_of,
+    resample_weights,
+    rows_or_moments,
+    shifts,
+    weighted_cmmd,
+)
 from t2v_eval.stats.bootstrap import IntArray, Interval
 from t2v_eval.stats.distances import kernel as kernels
 from t2v_eval.stats.distances.diversity import vendi, vendi_influence
@@ -25,7 +32,6 @@ from t2v_eval.stats.distances.extrapolation import (
     subset_sizes,
 )
 from t2v_eval.stats.distances.features import Features
-from t2v_eval.stats.distances.frechet import fid, fid_influence
 from t2v_eval.stats.distances.inception import (
     Remainder,
     inception_score_infinity,
@@ -33,7 +39,6 @@ from t2v_eval.stats.distances.inception import (
     inception_scores,
     resampled_inception_scores,
 )
-from t2v_eval.stats.distances.manifold import Overlap, overlap
 from t2v_eval.stats.distances.memorisation import (
     MIFID_THRESHOLD,
     Side,
@@ -45,7 +50,6 @@ from t2v_eval.stats.distances.resampling import (
     Counts,
     interval,
     mean_interval,
-    resample_counts,
     weighted_sums,
 )
 from t2v_eval.stats.distances.sliced import draw_directions, mind, mind_influence
@@ -56,91 +60,6 @@ KidDraws = Literal["clean-fid", "torch-fidelity"]
 MindDraws = Literal["all-rows", "torch-fidelity"]
 
 _DRAWS = 2  # the stream of random numbers of drawn subsets, after those of both sets
-
-
-def rows_or_moments(side: FeatureSet) -> Any:
-    """Return moments, computed once, or the rows where they are so few that moments are singular.
-
-    Args:
-        side: a set with rows or moments.
-
-    >>> rows_or_moments(FeatureSet("few", np.ones((2, 3)))).shape
-    (2, 3)
-    """
-    return side.features if side.is_singular else side.moments
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A reference, the images that are compared with it, and how their rows are resampled.
-
-    Attributes:
-        reference: the images that a generator should match.
-        images: the images of a generator.
-        seed: the random seed of subsets, directions and resamples.
-        resamples: the number of resamples; 0 for no intervals.
-
-    >>> rows = np.arange(8.0).reshape(4, 2)
-    >>> Pair(FeatureSet("a", rows), FeatureSet("b", rows), 0, 10).image_counts.shape
-    (4, 10)
-    """
-
-    reference: FeatureSet
-    images: FeatureSet
-    seed: int = 0
-    resamples: int = 1000
-    _overlaps: dict[tuple[int, bool], Overlap] = field(default_factory=dict)
-    _kids: dict[float | None, FloatArray] = field(default_factory=dict)
-
-    @cached_property
-    def reference_counts(self) -> Counts:
-        """How often each resample holds each row of the reference."""
-        return resample_counts(self.reference.count or 0, self.resamples, self.seed, stream=0)
-
-    @cached_property
-    def image_counts(self) -> Counts:
-        """How often each resample holds each image."""
-        return resample_counts(self.images.count or 0, self.resamples, self.seed, stream=1)
-
-    def features(self) -> tuple[Features, Features]:
-        """Return the rows of both sets."""
-        assert self.reference.features is not None
-        assert self.images.features is not None
-        return self.reference.features, self.images.features
-
-    def fid(self) -> float:
-        """Return FID of both sets."""
-        return fid(rows_or_moments(self.reference), rows_or_moments(self.images))
-
-    @cached_property
-    def fid_influences(self) -> tuple[FloatArray, FloatArray] | None:
-        """`fid_influence` of both sets; None without resamples, or where it is undefined."""
-        if not self.resamples or self.images.features is None:
-            return None
-        if self.reference.is_singular or self.images.is_singular:
-            return None
-        rows, of = self.reference.features, (self.reference.moments, self.images.moments)
-        return fid_influence(of[0] if rows is None else rows, self.images.features, of)
-
-    @cached_property
-    def fid_moved_by_reference(self) -> FloatArray:
-        """How far each resample of the reference moves FID; 0 where only moments are known."""
-        if self.fid_influences is None or self.reference.features is None:
-            return np.zeros(self.resamples)
-        return _moved(self.reference_counts, self.fid_influences[0])
-
-    def kids(self, sigma: float | None) -> FloatArray:
-        """Return KID of all rows, then of each resample, computed once for each kernel."""
-        if sigma not in self._kids:
-            self._kids[sigma] = weighted_kid(self, _weights(self), sigma)
-        return self._kids[sigma]
-
-    def overlap(self, k: int, closed: bool) -> Overlap:
-        """Return `manifold.overlap`, computed once for each k."""
-        if (k, closed) not in self._overlaps:
-            radii = self.reference.ball_radii(k)
-            self._overlaps[k, closed] = overlap(*self.features(), k, closed=closed, radii=radii)
-        return self._overlaps[k, closed]
 
 
 MetricFunction: TypeAlias = Callable[..., Interval]
@@ -185,17 +104,12 @@ def _fid(pair: Pair) -> Interval:
     influences = pair.fid_influences
     if influences is None:
         return _no_interval(value)
-    of_images = _moved(pair.image_counts, influences[1])
-    result = interval(value, value + pair.fid_moved_by_reference + of_images)
+    of_images = shifts(pair.image_counts, influences[1])
+    result = interval(value, value + pair.fid_shifts_of_reference + of_images)
     return result._replace(low=max(result.low, 0.0))
 
 
-def _moved(counts: Counts, influence: FloatArray) -> FloatArray:
-    """Return how far each resample moves a metric to the first order, by influences of mean 0."""
-    return weighted_sums(counts, influence) / len(influence)
-
-
-def _moved_line(counts: Counts, influence: FloatArray, subsets: Iterator[IntArray]) -> FloatArray:
+def _line_shifts(counts: Counts, influence: FloatArray, subsets: Iterator[IntArray]) -> FloatArray:
     """Return how far each resample moves the value at 0 of a line through subsets."""
     terms = row_weights(len(influence), subsets) * influence
     return np.asarray(weighted_sums(counts, terms) - terms.sum())
@@ -222,54 +136,8 @@ def _fid_infinity(
     influences = pair.fid_influences
     if influences is None:
         return _no_interval(value)
-    of_images = _moved_line(pair.image_counts, influences[1], draw())
-    return interval(value, value + pair.fid_moved_by_reference + of_images)
-
-
-def _kernel(sigma: float | None) -> kernels.Kernel:
-    return kernels.polynomial_kernel if sigma is None else kernels.gaussian_kernel(sigma)
-
-
-def _weights(pair: Pair) -> tuple[kernels.Weights, kernels.Weights]:
-    """Return counts of all rows once, and of each resample."""
-    return tuple(  # type: ignore[return-value]
-        np.concatenate([np.ones((len(counts), 1), counts.dtype), counts], axis=1)
-        for counts in (pair.reference_counts, pair.image_counts)
-    )
-
-
-def weighted_kid(
-    pair: Pair, weights: tuple[kernels.Weights, kernels.Weights], sigma: float | None = None
-) -> FloatArray:
-    """Return KID under several weightings of the rows, in one pass.
-
-    Args:
-        pair: both sets.
-        weights: of the rows of both, shapes (n, B) and (m, B).
-        sigma: the option of kid.
-    """
-    return kernels.discrepancy(*pair.features(), _kernel(sigma), weights).unbiased
-
-
-def weighted_cmmd(
-    pair: Pair,
-    weights: tuple[kernels.Weights, kernels.Weights],
-    normalise: bool = True,
-    sigma: float = kernels.CMMD_SIGMA,
-    scale: float = kernels.CMMD_SCALE,
-) -> kernels.Discrepancy:
-    """Return CMMD by both estimators under several weightings of the rows, in one pass.
-
-    Args:
-        pair: both sets.
-        weights: of the rows of both, shapes (n, B) and (m, B).
-        normalise: the option of cmmd; the next two as well.
-        sigma: the width of the kernel.
-        scale: the factor of the result.
-    """
-    sides = [kernels.unit_rows(side) if normalise else side for side in pair.features()]
-    result = kernels.discrepancy(sides[0], sides[1], kernels.gaussian_kernel(sigma), weights)
-    return kernels.Discrepancy(scale * result.unbiased, scale * result.biased)
+    of_images = _line_shifts(pair.image_counts, influences[1], draw())
+    return interval(value, value + pair.fid_shifts_of_reference + of_images)
 
 
 def _kid(pair: Pair, sigma: float | None = None) -> Interval:
@@ -293,7 +161,7 @@ def _kid_subsets(
         seed=pair.seed,
         images_first=draws == "clean-fid",
     )
-    values = kernels.kid_subsets(reference, images, rows, _kernel(sigma))
+    values = kernels.kid_subsets(reference, images, rows, kernel_of(sigma))
     value = float(values.mean())
     if not pair.resamples or len(values) < 2:
         return _no_interval(value)
@@ -310,7 +178,7 @@ def _cmmd(
     sigma: float = kernels.CMMD_SIGMA,
     scale: float = kernels.CMMD_SCALE,
 ) -> Interval:
-    result = weighted_cmmd(pair, _weights(pair), normalise, sigma, scale)
+    result = weighted_cmmd(pair, resample_weights(pair), normalise, sigma, scale)
     # Copies of rows in a resample would bias it upwards; the unbiased estimator leaves them out.
     shift = result.biased[0] - result.unbiased[0]
     limits = interval(result.biased[0], result.unbiased[1:] + shift)
@@ -351,8 +219,8 @@ def _is_infinity(
     assert logits is not None
     draw = partial(_subsets, pair, smallest, points, draws)
     value = inception_score_infinity(logits, draw(), splits)[0]
-    moved = _moved_line(pair.image_counts, inception_score_influence(logits), draw())
-    return interval(value, value + moved)
+    shift = _line_shifts(pair.image_counts, inception_score_influence(logits), draw())
+    return interval(value, value + shift)
 
 
 def _mifid(pair: Pair, threshold: float = MIFID_THRESHOLD, over: Side = "images") -> Interval:
@@ -361,12 +229,12 @@ def _mifid(pair: Pair, threshold: float = MIFID_THRESHOLD, over: Side = "images"
     value_of_copies = value / float(memorisation_divisor(distance, threshold))
     if pair.fid_influences is None:
         return _no_interval(value_of_copies)
-    moved = pair.fid_moved_by_reference + _moved(pair.image_counts, pair.fid_influences[1])
+    shift = pair.fid_shifts_of_reference + shifts(pair.image_counts, pair.fid_influences[1])
     counts = pair.image_counts if over == "images" else pair.reference_counts
     of_resamples = distance
     if len(distances) == len(counts):  # else rows of zeros are left out
-        of_resamples = distance + _moved(counts, distances - distance)
-    fids = np.maximum(value + moved, 0)
+        of_resamples = distance + shifts(counts, distances - distance)
+    fids = np.maximum(value + shift, 0)
     return interval(value_of_copies, fids / memorisation_divisor(of_resamples, threshold))
 
 
@@ -376,7 +244,7 @@ def _vendi(pair: Pair, order: float = 1.0) -> Interval:
     value = vendi(features, order)
     if not pair.resamples:
         return _no_interval(value)
-    return interval(value, value + _moved(pair.image_counts, vendi_influence(features, order)))
+    return interval(value, value + shifts(pair.image_counts, vendi_influence(features, order)))
 
 
 def _mind(pair: Pair, projections: int = 1000, draws: MindDraws = "all-rows") -> Interval:
@@ -391,9 +259,9 @@ def _mind(pair: Pair, projections: int = 1000, draws: MindDraws = "all-rows") ->
     if not pair.resamples:
         return _no_interval(value)
     influences = mind_influence(reference, images, directions)
-    moved = _moved(pair.reference_counts[rows[0]], influences[0])
-    moved += _moved(pair.image_counts[rows[1]], influences[1])
-    result = interval(value, value + moved)
+    shift = shifts(pair.reference_counts[rows[0]], influences[0])
+    shift += shifts(pair.image_counts[rows[1]], influences[1])
+    result = interval(value, value + shift)
     return result._replace(low=max(result.low, 0.0))
 
 
@@ -487,6 +355,7 @@ def why_no_interval(name: str, pair: Pair) -> str:
         name: the metric.
         pair: what it was computed of.
 
+    >>> from t2v_eval.evaluation.distances.feature_set import FeatureSet
     >>> rows = np.ones((3, 4))
     >>> why_no_interval("fid", Pair(FeatureSet("a", rows), FeatureSet("b", rows)))
     'no interval: a has no more images than features'

@@ -98,7 +98,8 @@ def render_distances(distances: Distances, command: Sequence[str] | None = None)
     examples = [example for pair in pairs for example in _examples(pair)]
     album = Album([file for example in examples for file in _files(example)])
     names = list(dict.fromkeys(name for pair in pairs for name in pair.metrics))
-    detailed = [pair for pair in pairs if pair.details is not None and pair.details.curves]
+    with_curves = [pair for pair in pairs if pair.details is not None and pair.details.curves]
+    groups = [with_curves[k : k + COLOURS] for k in range(0, len(with_curves), COLOURS)]
     return (
         environment(value=_value)
         .get_template("distances/report.html")
@@ -107,13 +108,8 @@ def render_distances(distances: Distances, command: Sequence[str] | None = None)
             names=names,
             meanings={name: METRICS[name].meaning for name in names},
             references=list(dict.fromkeys(pair.reference for pair in pairs if pair.reference)),
-            shared=_shared(pairs),
-            charts=[
-                (group, Markup(curves(group)))
-                for group in (
-                    detailed[start : start + COLOURS] for start in range(0, len(detailed), COLOURS)
-                )
-            ],
+            common=_common(pairs),
+            charts=[(group, Markup(curves(group))) for group in groups],
             colours=COLOURS,
             url=lambda file: _url(album, file),
             features={name: fact for name, fact in distances.features.items() if fact is not None},
@@ -134,7 +130,7 @@ def _value(interval: Interval) -> Mapping[str, str]:
     }
 
 
-def _shared(pairs: Sequence[PairDistances]) -> list[str]:
+def _common(pairs: Sequence[PairDistances]) -> list[str]:
     """Return the warnings that all sets of images have, which are shown once."""
     first, *others = pairs
     return [w for w in first.warnings if others and all(w in pair.warnings for pair in others)]

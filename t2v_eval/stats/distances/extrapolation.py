@@ -139,10 +139,10 @@ def row_weights(n: int, subsets: Iterable[IntArray]) -> FloatArray:
     >>> row_weights(4, [np.array([0]), np.arange(4)]).round(3)
     array([0.   , 0.333, 0.333, 0.333])
     """
-    drawn = list(subsets)
-    of_subsets = _value_at_zero(np.array([len(rows) for rows in drawn], np.float64))
+    all_rows = list(subsets)
+    of_subsets = _value_at_zero(np.array([len(rows) for rows in all_rows], np.float64))
     weights = np.zeros(n)
-    for rows, of_subset in zip(drawn, of_subsets, strict=True):
+    for rows, of_subset in zip(all_rows, of_subsets, strict=True):
         weights[rows] += of_subset / len(rows)
     return weights
 

@@ -366,3 +366,10 @@ def test_options_of_the_command_line_name_flags(files):
         (("--metric-option", "fid.k=3"), "fid takes no options"),
     ):
         assert text in call(*common, *flags, code=2).output
+
+
+def test_few_images_of_the_reference_alone_are_warned_of():
+    many = np.random.default_rng(3).normal(size=(10_000, 2))
+    result = t2v_eval.distance(many[:500], many, "fid", resamples=0)
+    (line,) = (line for line in result.pairs[0].warnings if "too high for few images" in line)
+    assert line.startswith("reference: 500 images")

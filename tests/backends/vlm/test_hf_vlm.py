@@ -131,6 +131,7 @@ NOT_SHARED = {  # images that look at the text; memories that cannot be packed
     ("qwen3_5", "packed"),
 }
 SHAPES = [(1, 4), (3, 1), (6, 1), (2, 2), (3, 4)]  # images and texts
+SIX_TEXTS = [TEXTS[n % 4] + str(n) for n in range(6)]
 
 
 @pytest.fixture(scope="session")
@@ -140,8 +141,22 @@ def oracle(make):
     return apart
 
 
+@pytest.fixture(scope="session")
+def six_images(images):
+    return [*images, *(draw_image(7 + n, (30 + 13 * n, 61)) for n in range(3))]
+
+
+@pytest.fixture(scope="session")
+def apart(oracle, six_images):
+    """Scores of images and texts of every shape, and of pairs, that share nothing."""
+    scores = [oracle(six_images[:rows], TEXTS[:columns]) for rows, columns in SHAPES]
+    return scores, oracle.score_pairs(six_images, SIX_TEXTS)
+
+
 @pytest.mark.parametrize("share", [True, "packed", "repeated", "vision"])
-def test_every_mode_gives_what_pairs_by_themselves_give(kind, make, oracle, images, share):
+def test_every_mode_gives_what_pairs_by_themselves_give(
+    kind, make, oracle, apart, six_images, share
+):
     if (kind, share) in NOT_SHARED:
         with pytest.raises(UnsupportedError, match=f"`share='{share}'` is not possible here; use"):
             make(share=share)
@@ -151,13 +166,12 @@ def test_every_mode_gives_what_pairs_by_themselves_give(kind, make, oracle, imag
     scorer.room = 10**6  # tokens in a batch
     assert share is True or scorer.reader.mode == share
     assert scorer.reader.batches_images
-    images = [*images, *(draw_image(7 + n, (30 + 13 * n, 61)) for n in range(3))]
-    for rows, columns in SHAPES:
-        result, requested = (s(images[:rows], TEXTS[:columns]) for s in (scorer, oracle))
-        np.testing.assert_allclose(result, requested, rtol=1e-5, atol=1e-6)
-    texts = [TEXTS[n % 4] + str(n) for n in range(6)]
-    result, requested = (s.score_pairs(images, texts) for s in (scorer, oracle))
-    np.testing.assert_allclose(result, requested, rtol=1e-5, atol=1e-6)
+    requested, pairs = apart
+    for (rows, columns), expected in zip(SHAPES, requested, strict=True):
+        result = scorer(six_images[:rows], TEXTS[:columns])
+        np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-6)
+    result = scorer.score_pairs(six_images, SIX_TEXTS)
+    np.testing.assert_allclose(result, pairs, rtol=1e-5, atol=1e-6)
 
 
 def test_a_score_does_not_depend_on_its_batch(scorer, images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ def first_token_of_yes(
     """P(first token of Yes) for what a message shows and a text, one pair at a time.
 
     Args:
-        anew: whether the model is loaded for every pair, so that it has read nothing before.
+        anew: whether every pair has a copy of the model, which has read nothing before.
     """
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     processor = AutoProcessor.from_pretrained(folder)
@@ -35,7 +36,7 @@ def first_token_of_yes(
             return_tensors="pt",
             processor_kwargs=options,
         )
-        reader = AutoModelForImageTextToText.from_pretrained(folder).eval() if anew else model
+        reader = copy.deepcopy(model) if anew else model
         return float(reader(**inputs).logits[0, -1].softmax(-1)[yes])
 
     return score

@@ -127,12 +127,8 @@ def test_a_run_over_a_service(stop, service, command, tmp_path):
     assert len(scored(tmp_path / "s.db")) == 20
 
 
-@pytest.mark.parametrize(
-    ("service", "stop"),
-    [("openai", signal.SIGTERM), pytest.param("gemini", signal.SIGINT, marks=needs_gemini)],
-)
-def test_a_batch(stop, service, command, tmp_path):
-    spoken = Spoken(service)
+def test_a_batch(command, tmp_path):
+    spoken, stop = Spoken("openai"), signal.SIGTERM
     batches = spoken.BatchService(looks=10**6)
     looked = threading.Event()
 

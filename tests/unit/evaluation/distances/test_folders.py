@@ -243,6 +243,36 @@ def test_paths_are_checked_before_a_network_is_loaded(images):
             t2v_eval.distance(images, [images, path], "kid", features="no such network")
 
 
+def test_files_as_scripts_write_them(tmp_path):
+    """Nested, with any case of endings, 16 bits, CMYK, several frames, turned, or cut off."""
+    folder = tmp_path / "a" / "b"
+    folder.mkdir(parents=True)
+    upright = draw_image(1).convert("RGB").resize((40, 40))
+    upright.putpixel((0, 0), (255, 255, 255))
+    upright.save(folder / "upper.PNG")
+    upright.convert("CMYK").save(folder / "cmyk.jpg")
+    deep = np.full((40, 40), 0x8000, np.uint16)
+    Image.fromarray(deep).save(folder / "deep.tiff")
+    draw_image(2).resize((40, 40)).convert("RGB").save(
+        folder / "moving.webp", save_all=True, append_images=[upright], lossless=True
+    )
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    upright.rotate(180).save(folder / "turned.png", exif=exif)
+    upright.resize((400, 400)).save(folder / "cut.jpg")
+    (folder / "cut.jpg").write_bytes((folder / "cut.jpg").read_bytes()[:-3000])
+    result = extract_folder(tmp_path, extractor())
+    assert list(result.extractor["files"]["unreadable"]) == ["a/b/cut.jpg"]
+    rows = dict(zip(result.names, result.features, strict=True))
+    assert rows["a/b/turned.png"].tolist() == rows["a/b/upper.PNG"].tolist()
+    assert rows["a/b/deep.tiff"] == pytest.approx([128] * 3)
+    with Image.open(folder / "cmyk.jpg") as image:
+        expected = np.asarray(image.convert("RGB").resize((4, 4)), np.float32).mean(axis=(0, 1))
+    assert rows["a/b/cmyk.jpg"] == pytest.approx(expected)
+    first = np.asarray(draw_image(2).resize((40, 40)).convert("RGB").resize((4, 4)), np.float32)
+    assert rows["a/b/moving.webp"] == pytest.approx(first.mean(axis=(0, 1)), abs=0.5)
+
+
 def test_folders_without_images_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()

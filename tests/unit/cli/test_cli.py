@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -402,44 +401,6 @@ def test_python_m_is_the_same_program():
         cwd=ROOT,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-HALTING = """
-import itertools, threading
-from helpers.benchmarks import toy_benchmark
-toy_benchmark.register()
-whole = toy_benchmark.Knows.score_cells
-def halting(self, *arguments):
-    for part in itertools.islice(whole(self, *arguments), 5):
-        yield part
-        print("part", flush=True)
-    threading.Event().wait()
-toy_benchmark.Knows.score_cells = halting
-"""
-
-
-def test_ctrl_c_keeps_what_was_finished(tmp_path, store):
-    arguments = (
-        "eval",
-        "-m",
-        "toy-oracle",
-        "-b",
-        "toy-items",
-        "--store",
-        store,
-        "--out",
-        tmp_path / "out",
-    )
-    process = program(HALTING, *arguments)
-    for _ in range(5):
-        assert process.stdout.readline() == "part\n"
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=HANGING)
-    assert process.returncode == 130
-    assert "stored in" in err and str(store) in err and "Traceback" not in err
-    call(*arguments)
-    counts = json.loads((tmp_path / "out/report.json").read_text())["runs"][0]["counts"]
-    assert counts["reused"] == 5 and counts["reused"] + counts["computed"] == 48
 
 
 def test_listing_is_quick():

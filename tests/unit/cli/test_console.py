@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from helpers.benchmarks import toy_benchmark
+from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
 
 from t2v_eval.cli import console
-from t2v_eval.registry import BenchmarkCard
+from t2v_eval.cli.main import main
+from t2v_eval.registry import BenchmarkCard, benchmarks
 from t2v_eval.report.report import compare
 
 CODE = """
@@ -24,15 +26,14 @@ main()
 TESTS = Path(__file__).parents[2]
 
 
-def run(store, columns=None):
-    """stderr of an evaluation; in a terminal of so many columns, if any."""
-    command = [sys.executable, "-c", CODE, "eval", "--model", "toy-oracle"]
-    command += ["--benchmark", "toy-broken", "--on-error", "skip", "--store", str(store)]
+ARGUMENTS = ["eval", "-m", "toy-oracle", "-b", "toy-broken", "--on-error", "skip"]
+
+
+def run(store, columns):
+    """stderr of an evaluation in a terminal of so many columns."""
+    command = [sys.executable, "-c", CODE, *ARGUMENTS, "--store", str(store)]
     env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "TERM": "xterm-256color"}
-    env |= {"COLUMNS": str(columns)} if columns else {}
-    if columns is None:
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-        return done.stderr
+    env["COLUMNS"] = str(columns)
     pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
     ours, theirs = pty.openpty()
     try:
@@ -63,8 +64,16 @@ def test_a_terminal_is_told_all_of_it(tmp_path):
     assert "4 of 48 scores failed and are left out" in again
 
 
-def test_a_file_or_a_pipe_is_not(tmp_path):
-    output = run(tmp_path / "store.db")
+def test_a_file_is_not(tmp_path, monkeypatch):
+    benchmarks.register("toy-broken")(lambda **options: toy_benchmark.Toys(broken=2, **options))
+    monkeypatch.setattr(sys, "argv", ["t2v-eval", *ARGUMENTS, "--no-store"])
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which `main` replaces
+    with (tmp_path / "errors.txt").open("w") as file:
+        monkeypatch.setattr(sys, "stderr", file)
+        with pytest.raises(SystemExit) as stopped:
+            main()
+    assert not stopped.value.code
+    output = (tmp_path / "errors.txt").read_text()
     assert "4 of 48 scores failed and are left out" in output and "4 x not an image" in output
     assert (
         "━" not in output and "left " not in output.replace("left out", "") and "\x1b" not in output

@@ -169,19 +169,23 @@ def test_a_model_that_runs_here(stop, name, command, tmp_path):
 
 
 def test_eval(tmp_path):
-    stop = signal.SIGTERM
+    stop = signal.SIGINT
     arguments = ["eval", "-m", "tiny-clip", "-b", "scenes", "--benchmark-option", "n=20"]
-    arguments += ["--store", tmp_path / "s.db"]
+    arguments += ["--store", tmp_path / "s.db", "--out", tmp_path / "out"]
     process = start(["-c", HALTING], arguments)
     assert process.stdout.readline() == "committed\n"
     process.send_signal(stop)
     _, err = process.communicate(timeout=HANGING)
     check_line(process, err, stop, tmp_path / "s.db")
-    assert scored(tmp_path / "s.db")
+    finished = len(scored(tmp_path / "s.db"))
+    assert finished
+    run_again(arguments)
+    counts = json.loads((tmp_path / "out/report.json").read_text())["runs"][0]["counts"]
+    assert (counts["reused"], counts["computed"]) == (finished, 80 - finished)
 
 
 def test_a_run_without_a_store():
-    stop = signal.SIGINT
+    stop = signal.SIGTERM
     alone = ["score", "x.png", "-t", "a", "-m", "tiny-clip", "--no-store", "--on-error", "skip"]
     process = start(["-c", LOADING], alone)
     assert process.stdout.readline() == "committed\n"

@@ -7,7 +7,7 @@ come from any detector; the published figures are those of the authors' Mask2For
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -15,7 +15,14 @@ from t2v_eval.errors import InputError
 
 Box: TypeAlias = Sequence[float]
 """Left, top, right and bottom in pixels, and the confidence, 0 to 1."""
+BoxT = TypeVar("BoxT", bound=Box)
 
+COLOURS = (
+    "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown", "black", "white",
+)  # fmt: skip
+"""The colours that clauses may ask for."""
+RELATIONS = ("left of", "right of", "above", "below")
+"""The positions that clauses may ask for."""
 MINIMUM_CONFIDENCE = 0.3
 """Boxes must be more confident than this."""
 MINIMUM_CONFIDENCE_COUNTING = 0.9
@@ -37,17 +44,24 @@ class Outcome(NamedTuple):
     reasons: list[str]
 
 
-def select_boxes(boxes: Mapping[str, Sequence[Box]], tag: str) -> dict[str, list[Box]]:
+def select_boxes(
+    boxes: Mapping[str, Sequence[BoxT]],
+    tag: str,
+    minimum: float = MINIMUM_CONFIDENCE,
+    minimum_counting: float = MINIMUM_CONFIDENCE_COUNTING,
+) -> dict[str, list[BoxT]]:
     """Return the boxes that count, the most confident first; classes without any are left out.
 
     Args:
         boxes: all boxes of each class.
         tag: the prompt's tag; `counting` asks for more confidence.
+        minimum: boxes must be more confident than this, 0 to 1.
+        minimum_counting: the same for prompts whose tag is `counting`.
 
     >>> select_boxes({"dog": [[0, 0, 9, 9, 0.5], [5, 5, 9, 9, 0.8]], "cat": []}, "counting")
     {}
     """
-    minimum = MINIMUM_CONFIDENCE_COUNTING if tag == "counting" else MINIMUM_CONFIDENCE
+    minimum = minimum_counting if tag == "counting" else minimum
     selected = {}
     for name, listed in boxes.items():
         confident = [box for box in listed if box[4] > minimum]
@@ -59,9 +73,9 @@ def select_boxes(boxes: Mapping[str, Sequence[Box]], tag: str) -> dict[str, list
 
 
 def check_objects(
-    boxes: Mapping[str, Sequence[Box]],
+    boxes: Mapping[str, Sequence[BoxT]],
     metadata: Mapping[str, Any],
-    colour_of: Callable[[str, Box], str] | None = None,
+    colour_of: Callable[[str, BoxT], str] | None = None,
 ) -> Outcome:
     """Check the boxes of an image against what its prompt asks for.
 
@@ -84,7 +98,7 @@ def check_objects(
     Outcome(correct=True, reasons=[])
     """
     reasons: list[str] = []
-    matched: list[Sequence[Box] | None] = []
+    matched: list[Sequence[BoxT] | None] = []
     for clause in metadata.get("include", ()):
         name, count = clause["class"], clause["count"]
         objects = list(boxes.get(name, ()))[:count]
@@ -106,8 +120,8 @@ def check_objects(
 
 def _wrong_colours(
     clause: Mapping[str, Any],
-    objects: Sequence[Box],
-    colour_of: Callable[[str, Box], str] | None,
+    objects: Sequence[BoxT],
+    colour_of: Callable[[str, BoxT], str] | None,
 ) -> list[str]:
     if "color" not in clause:
         return []

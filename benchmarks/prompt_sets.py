@@ -16,13 +16,18 @@ their own. Tags are the sets' own categories.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.evaluation.benchmark import Item, Scores
 from t2v_eval.inputs.questions.question import Questions
+from t2v_eval.stats.bootstrap import IntArray, Statistic
+from t2v_eval.utils.arrays import mean_of_known
 
 from .forms.image_folders import SAMPLES, inner_folders, numbered
 from .forms.prompt_names import Names, Prompt
@@ -60,7 +65,36 @@ class DrawBench(PromptsForm):
 
 
 class GenEval(PromptsForm):
-    """553 prompts of six kinds; scored by a scorer here, not by GenEval's own detector."""
+    """553 prompts of six kinds; scored by a scorer here, not by GenEval's own detector.
+
+    `overall` is the unweighted mean, over the six kinds, of the mean score of their images, as in
+    evaluation/summary_scores.py of its repository; with several folders, `overall_FOLDER` of each.
+    """
+
+    meanings: ClassVar[Mapping[str, str]] = {
+        **PromptsForm.meanings,
+        "overall": "the unweighted mean, over the tags, of the mean score of their images",
+    }
+
+    @override
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        of_prompts = super().statistic(items, scores)
+        tag = np.unique([item.tags[0] for item in items], return_inverse=True)[1]
+        sums = {
+            "overall" if len(self.images) == 1 else f"overall_{name}": np.array(
+                [[np.nansum(cells), np.isfinite(cells).sum()] for cells in listed]
+            )
+            for name, listed in self.cells_by_folder(items, scores).items()
+        }
+
+        def metrics_at(index: IntArray) -> Mapping[str, float]:
+            figures = dict(of_prompts(index))
+            for name, of_items in sums.items():
+                total, count = (np.bincount(tag[index], column[index]) for column in of_items.T)
+                figures[name] = mean_of_known(total[count > 0] / count[count > 0])
+            return figures
+
+        return metrics_at
 
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:

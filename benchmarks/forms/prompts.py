@@ -248,17 +248,21 @@ class PromptsForm(Published):
             for (first, values), (second, other_values) in pairs
         }
 
+    def cells_by_folder(
+        self, items: Sequence[Item], scores: Scores
+    ) -> Mapping[str, Sequence[FloatArray]]:
+        """Return the scores of each prompt's images, none or several, by the name of the metric."""
+        flat = [np.ravel(item_scores).astype(np.float64) for item_scores in scores]
+        folders = [np.array(item.labels["folder"]) for item in items]
+        return {
+            name: [cells[folder == k] for cells, folder in zip(flat, folders, strict=True)]
+            for k, name in enumerate(_names(self.images))
+        }
+
     def _by_folder(self, items: Sequence[Item], scores: Scores) -> dict[str, FloatArray]:
         """Return the mean score of each prompt's images (NaN without one), by folder name."""
-        means_by_folder = {name: np.full(len(items), np.nan) for name in _names(self.images)}
-        for n, (item, item_scores) in enumerate(zip(items, scores, strict=True)):
-            cells, folder = (
-                np.ravel(item_scores).astype(np.float64),
-                np.array(item.labels["folder"]),
-            )
-            for k, means in enumerate(means_by_folder.values()):
-                means[n] = mean_of_known(cells[folder == k])
-        return means_by_folder
+        cells = self.cells_by_folder(items, scores)
+        return {name: np.array([*map(mean_of_known, listed)]) for name, listed in cells.items()}
 
 
 def read_recipe(folder: Path) -> dict[str, Any] | None:

@@ -377,3 +377,37 @@ def test_t2i_compbench_and_genai_bench(tmp_path):
     items = benchmarks.create("genai-bench-prompts", root=tmp_path, images=folder).items()
     assert [item.tags for item in items] == [(), ("counting",)]
     assert items[1].images[0].endswith("00009.png"), "the set's own numbers"
+
+
+def test_overall_of_geneval_is_the_mean_over_tags_of_images(tmp_path):
+    """As summary_scores.py of its repository, also where prompts have unequal numbers of images."""
+    tags = ["counting", "counting", "counting", "colors", "position"]
+    lines = [json.dumps({"tag": t, "prompt": f"prompt {n}"}) for n, t in enumerate(tags)]
+    (tmp_path / "evaluation_metadata.jsonl").write_text("\n".join(lines))
+    numbers = {"a": [4, 1, 2, 1, 3], "b": [1, 1, 1, 1, 1]}
+    rng = np.random.default_rng(0)
+    truth: dict[str, list[tuple[str, float]]] = {"a": [], "b": []}
+    for name, counts in numbers.items():
+        paths = [f"{n:05}/samples/{k:04}.png" for n, c in enumerate(counts) for k in range(c)]
+        images(tmp_path / name, *paths)
+    folders = [tmp_path / name for name in numbers]
+    benchmark = benchmarks.create("geneval", root=tmp_path, images=folders)
+    items = benchmark.items()
+    scores = []
+    for item, tag in zip(items, tags, strict=True):
+        correct = rng.integers(0, 2, (len(item.images), 1)).astype(np.float32)
+        scores.append(correct)
+        for folder, value in zip(item.labels["folder"], correct[:, 0], strict=True):
+            truth["ab"[folder]].append((tag, float(value)))
+    scores[0][0] = np.nan  # a failed image counts nowhere
+    truth["a"].pop(0)
+    figures = benchmark.metrics(items, scores)
+    for name, rows in truth.items():
+        of_tags = [np.mean([v for t, v in rows if t == tag]) for tag in dict.fromkeys(tags)]
+        assert figures[f"overall_{name}"] == pytest.approx(np.mean(of_tags))
+    again = benchmarks.create("geneval", root=tmp_path, images=folders[1])
+    items = again.items()
+    figures = again.metrics(items, [np.ones((1, 1), np.float32)] * len(items))
+    assert figures == {"score": 1.0, "overall": 1.0}
+    sampled = again.statistic(items, [np.full((1, 1), n, np.float32) for n in range(5)])
+    assert sampled(np.array([0, 0, 1, 4]))["overall"] == pytest.approx((1 / 3 + 4) / 2)

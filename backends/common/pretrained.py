@@ -25,7 +25,8 @@ class Placement:
     """Where the weights lie and how they are quantised, by the names of transformers.
 
     Args:
-        attn_implementation: the attention implementation: "sdpa", "eager", ...
+        attn_implementation: the attention implementation: "sdpa", "eager", ...; "" leaves the
+            choice to transformers, which may differ between the parts of a network.
         device_map: "auto", or a device for each module; None puts all on the scorer's device.
         load_in_8bit: quantise the weights to 8 bits with bitsandbytes.
         load_in_4bit: quantise the weights to 4 bits with bitsandbytes.
@@ -64,7 +65,8 @@ class Placement:
     @property
     def facts(self) -> dict[str, str]:
         """The settings that change scores, for the scorer's identity."""
-        return {"attention": self.attn_implementation} | (
+        attention = self.attn_implementation
+        return ({"attention": attention} if attention else {}) | (
             {"bits": str(self.bits)} if self.bits else {}
         )
 
@@ -79,9 +81,11 @@ class Placement:
             skip: names of modules that are not quantised.
 
         >>> Placement().options(torch.device("cpu"), torch.float32, [])
-        {'attn_implementation': 'sdpa', 'dtype': torch.float32}
+        {'dtype': torch.float32, 'attn_implementation': 'sdpa'}
         """
-        options: dict[str, Any] = {"attn_implementation": self.attn_implementation, "dtype": dtype}
+        options: dict[str, Any] = {"dtype": dtype}
+        if self.attn_implementation:
+            options["attn_implementation"] = self.attn_implementation
         if self.bits:
             quantization_config: Any = BitsAndBytesConfig  # which has no types
             options["quantization_config"] = quantization_config(

@@ -31,7 +31,9 @@ ORDER = {
         "t2v_metrics extractors evaluation generators votes report "
         "cli __main__"
     ).split(),
-    "t2v_eval.backends": "common clip flant5 blip preference vlm services own questions".split(),
+    "t2v_eval.backends": (
+        "common clip flant5 blip preference vlm services own questions detection"
+    ).split(),
     "t2v_eval.benchmarks": ["forms", "*"],  # adapters lie flat, and may import each other
 }
 APART = [("local", "remote"), ("vlm", "services"), ("vlm", "preference"), ("vlm", "clip")]

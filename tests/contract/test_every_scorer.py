@@ -31,6 +31,8 @@ TEXTS = [
 PAIRS = {
     "clip-iqa": ["quality", "happy", "a|b", "Sharp photo.|A very blurry photo of it.", "new"],
     "dsg": QUESTIONED,
+    "detect-compose": QUESTIONED,
+    "detect-compose, any class": QUESTIONED,
 }
 REFERENCES = ["a small cat", "two dogs in the park with a boat"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
@@ -89,6 +91,7 @@ def test_every_class_of_every_card_is_here_or_elsewhere():
         "vqa",
         "judge",
         "own",
+        "detection",
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from helpers.models.clip_goldens import (
     openai_archive,
     tensors,
 )
+from helpers.models.detectors import make_detector
 from helpers.models.longclip import as_hub
 from helpers.models.siglip import MAKERS
 
@@ -110,6 +112,38 @@ def questions(folder: Path) -> dict[str, Any]:
     return {"vlm": "clip-flant5-xxl", "questions": file, **clip_flant5(folder)}
 
 
+CLAUSES: list[dict[str, Any]] = [
+    {"include": [{"class": "cat", "count": 1}]},
+    {"include": [{"class": "dog", "count": 2, "color": "red"}]},
+    {"include": [{"class": "person", "count": 1}], "exclude": [{"class": "person", "count": 4}]},
+    {
+        "include": [
+            {"class": "mouse", "count": 1},
+            {"class": "cat", "count": 1, "position": ["left of", 0]},
+        ]
+    },
+    {"include": [{"class": "bicycle", "count": 1, "color": "green"}]},
+]
+
+
+def objects(kind: str) -> Make:
+    def make(folder: Path) -> dict[str, Any]:
+        lines = [
+            {"tag": "any", "prompt": text, **clauses}
+            for text, clauses in zip(QUESTIONED, CLAUSES, strict=True)
+        ]
+        metadata = folder / "metadata.jsonl"
+        metadata.write_text("\n".join(map(json.dumps, lines)))
+        return {
+            "detector": str(make_detector(kind, folder / kind)),
+            "metadata": str(metadata),
+            "colors": "tiny-clip",
+            "threshold": 0.0,
+        }
+
+    return make
+
+
 # Variant -> card and weights; every class of every card that can be small, on each of its layouts.
 VARIANTS: dict[str, tuple[str, Make]] = {
     "open_clip": ("open_clip", open_clip),
@@ -148,6 +182,8 @@ VARIANTS: dict[str, tuple[str, Make]] = {
         at(VQA / "instructblip" / "checkpoint" / "hf"),
     ),
     "dsg": ("dsg", questions),
+    "detect-compose": ("detect-compose", objects("mask2former")),
+    "detect-compose, any class": ("detect-compose", objects("owlv2")),
     "llava-v1.5-7b": ("llava-v1.5-7b", at(VQA / "llava15" / "checkpoint" / "llava-1.5-tiny-hf")),
 }
 

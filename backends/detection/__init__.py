@@ -1,0 +1,1 @@
+"""Scorers that check the objects which a detector finds, as GenEval does."""

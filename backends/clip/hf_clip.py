@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Unpack
 
 import torch
+from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -89,7 +90,8 @@ class HfClip(EmbeddingScorer):
         )
         if not self.siglip:
             check_end_token(self.tokenizer, config.text_config, processor_folder)
-        self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        with init_empty_weights(include_buffers=False):
+            self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
         self.scale, self.bias = scale_and_bias(self.clip)
         self.clip.to(self.device, self.dtype)

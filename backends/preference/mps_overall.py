@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
+from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention, silu
@@ -97,7 +98,8 @@ class Mps(PreferenceScorer, QuestionOnlyScorer):
             for name, value in read_tensors(location).items()
             if not name.endswith("position_ids")
         }
-        self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
+        with init_empty_weights(include_buffers=False):
+            self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         clip_weights = {name: value for name, value in tensors.items() if name.startswith(CLIP)}
         fill(self.clip, clip_weights, location, CLIP)
         self.clip.to(self.device)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.tiny import VQA, clip_flant5
+from helpers.models.tiny_vlm import qwen2_5_vl
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import completion, sampled
 from helpers.toy import draw_image
@@ -16,7 +17,6 @@ from scipy.stats import gmean
 import t2v_eval
 from t2v_eval.api import ScorerOptions
 from t2v_eval.backends.questions.question_scorer import QuestionScorer
-from t2v_eval.backends.vlm.reading.reader import HiddenStateReader
 from t2v_eval.benchmarks.scenes import Scenes
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.inputs.questions.question import Question, Questions
@@ -78,20 +78,46 @@ def test_scores_are_the_rules_on_the_probabilities_of_single_questions(vlm, imag
         np.testing.assert_allclose(scores[:, 1], other, rtol=1e-4)
 
 
-def test_all_questions_of_an_image_share_one_prefill(images, monkeypatch):
+@pytest.fixture(scope="module", params=["llava", "qwen2_5_vl"])
+def seeing(request, tmp_path_factory):
+    """Options of a scorer that answers, of two families with prefixes."""
+    if request.param == "llava":
+        return LLAVA
+    folder = tmp_path_factory.mktemp("qwen")
+    qwen2_5_vl(folder)
+    return {"vlm": f"hf-vlm:{folder}"}
+
+
+def passes(scorer, image):
+    """The score, and how many images the tower reads and prefixes the language model prefills."""
+    network, counts = scorer.vlm.network.base_model, [0, 0]
+    tower = getattr(network, "visual", None) or network.vision_tower
+
+    def see(_, args, kwargs):
+        grids = kwargs.get("grid_thw")
+        counts[0] += len(args[0]) if grids is None else len(grids)
+
+    def read(_, args, kwargs):
+        counts[1] += len(kwargs["input_ids"]) if kwargs.get("input_ids") is not None else 0
+
+    hooks = [
+        module.register_forward_pre_hook(hook, with_kwargs=True)
+        for module, hook in ((tower, see), (network, read))
+    ]
+    (explanation,) = scorer.explain(image, TEXT)[0]
+    for hook in hooks:
+        hook.remove()
+    return np.array([answered.value for answered in explanation.questions]), counts
+
+
+def test_fifteen_questions_of_an_image_share_one_prefill(images, seeing):
     many = Questions([Question("1", str(n), TEXT, f"Is there thing {n}?") for n in range(15)])
-    prefilled = []
-    prefill = HiddenStateReader.prefill
-    monkeypatch.setattr(
-        HiddenStateReader,
-        "prefill",
-        lambda self, prompts: prefilled.append(len(prompts)) or prefill(self, prompts),
-    )
-    options = {"device": "cpu", "questions": many, **LLAVA}
-    together = t2v_eval.load("tifa", **options)(images[:1], TEXT)
-    assert sum(prefilled) == 1
-    alone = t2v_eval.load("tifa", share=False, **options)(images[:1], TEXT)
-    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+    options = {"device": "cpu", "questions": many, "keep_bytes": 0, **seeing}
+    together, counts = passes(t2v_eval.load("tifa", **options), images[0])
+    assert counts == [1, 1]
+    alone, counts = passes(t2v_eval.load("tifa", share=False, **options), images[0])
+    assert counts == [15, 15]
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-7)
 
 
 def test_a_text_without_questions_is_an_error_before_anything_is_asked(vlm, images, monkeypatch):

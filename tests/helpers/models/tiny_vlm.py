@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -442,14 +443,20 @@ def perception_lm(folder: Path) -> None:
 def save_tiny(
     factory: pytest.TempPathFactory, make: Callable[[Path], None], name: str = ""
 ) -> Path:
-    """Make a model in a folder of its own and return that.
+    """Copy a model, which is made once, into a folder of its own and return that.
 
     Args:
         name: the name of the folder, which a scorer takes for that of its model.
     """
+    if make not in _SAVED:
+        _SAVED[make] = factory.mktemp(f"{make.__name__} as saved")
+        make(_SAVED[make])
     folder = factory.mktemp(make.__name__) / name
-    make(folder)
+    shutil.copytree(_SAVED[make], folder, dirs_exist_ok=True)
     return folder
+
+
+_SAVED: dict[Callable[[Path], None], Path] = {}
 
 
 def write(folder: Path, config: object, processor: object) -> None:

@@ -49,7 +49,9 @@ def test_an_error_names_image_and_text_and_keeps_the_others(spoken):
         ) as error:
             scorer.generate(draw_images(6), PROMPTS)
     answers = json.loads(error.value.detail)
-    assert answers == ["Say 0.", "Say 1.", None, None, None, None]
+    assert answers[:3] == ["Say 0.", "Say 1.", None]
+    # Requests that were under way when the error arrived may have been answered.
+    assert all(answer in (None, prompt) for answer, prompt in zip(answers, PROMPTS, strict=True))
 
 
 def test_an_image_that_cannot_be_opened(spoken, tmp_path):

@@ -17,6 +17,7 @@ The accuracy is that of labels (z > 0) and answers (scores above a cut-off).
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -77,13 +78,22 @@ def draw(population: str, n: int, rng: np.random.Generator, rows: int = 1) -> Sa
     return Sample(first, second, human, right, other)
 
 
-def saturated(n: int, rng: np.random.Generator, *, equal: bool) -> Sample:
-    """Draw a normal scorer and a better one, or an equally good one, seen through sigmoid(20 x)."""
+def saturated(n: int, rng: np.random.Generator, offset: float, *, equal: bool) -> Sample:
+    """Draw a normal scorer and a better one, or an equally good one, seen through a sigmoid.
+
+    Args:
+        n: the number of rows.
+        rng: the source of noise.
+        offset: 0 for sigmoid(20 x), whose values are near 0 and near 1; else the sigmoid is that of
+            20 (x / 4 + offset), which is near 1 for most rows.
+        equal: whether both scorers have the same noise.
+    """
     human = rng.normal(size=(n, 1))
     first = human + rng.normal(size=(n, 1))
     better = human + (1.0 if equal else 0.7) * rng.normal(size=(n, 1))
+    seen = better / 4 + offset if offset else better
     nothing = np.zeros((n, 1))
-    return Sample(first, 1 / (1 + np.exp(-20 * better)), human, nothing, nothing)
+    return Sample(first, 1 / (1 + np.exp(-20 * seen)), human, nothing, nothing)
 
 
 def statistic_of(scores: FloatArray, human: FloatArray) -> Statistic:
@@ -194,11 +204,11 @@ def true_values(population: str, rows: int) -> dict[str, float]:
 
 def power(runs: int, n: int = 200) -> None:
     """Print how often the paired test of tau-b is significant, by ranks and by scores."""
-    for equal in (False, True):
+    for equal, offset in itertools.product((False, True), (0.0, 0.75)):
         rng = np.random.default_rng(0)
         significant, by_scores, contradicted = 0, 0, 0
         for run in range(runs):
-            sample = saturated(n, rng, equal=equal)
+            sample = saturated(n, rng, offset, equal=equal)
             first, second, human = (side.ravel() for side in sample[:3])
             paired = paired_agreement_statistic(first, second, human, ["tau_b"])
             p = paired_permutation(paired, n, seed=run)["tau_b"]
@@ -212,9 +222,9 @@ def power(runs: int, n: int = 200) -> None:
             contradicted += excludes and p >= 0.05
         what = "size, equally good scorers" if equal else "power, a better scorer"
         print(
-            f"{what}: {significant / runs:.3f} by ranks, {by_scores / runs:.3f} by standardised "
-            f"scores; the interval excludes 0 and the test does not reject: "
-            f"{contradicted / runs:.3f}",
+            f"{what}, offset {offset}: {significant / runs:.3f} by ranks, "
+            f"{by_scores / runs:.3f} by standardised scores; the interval excludes 0 and the test "
+            f"does not reject: {contradicted / runs:.3f}",
             flush=True,
         )
 

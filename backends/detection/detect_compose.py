@@ -28,17 +28,13 @@ from t2v_eval.scoring.generation import Explanation
 from t2v_eval.scoring.plan import Block, Cells, Text, by_image, caption_text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
-from t2v_eval.stats.detection_rules import (
-    MINIMUM_CONFIDENCE,
-    MINIMUM_CONFIDENCE_COUNTING,
-    check_objects,
-    select_boxes,
-)
+from t2v_eval.stats.detection_rules import check_objects, select_boxes
 
 from .colours import ColourClassifier, crop_object
 from .detector import Detection, Detector, check_classes
 from .transformers_detectors import load_detector
 
+MAX_FIRST_BATCH = 16  # images; larger ones only where the caller asks for them
 _SHARED = ("device", "dtype", "cache_dir", "local_files_only")
 
 
@@ -184,8 +180,8 @@ class ObjectScorer(LocalScorer):
         detector: str | os.PathLike[str] | Detector | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         colors: str | Scorer | None = None,
-        threshold: float = MINIMUM_CONFIDENCE,
-        counting_threshold: float = MINIMUM_CONFIDENCE_COUNTING,
+        threshold: float = 0.3,
+        counting_threshold: float = 0.9,
         **options: Unpack[Options],
     ) -> None:
         super().__init__(**options)
@@ -202,14 +198,24 @@ class ObjectScorer(LocalScorer):
         self.metadata = (
             metadata if isinstance(metadata, Requirements) else read_requirements(metadata)
         )
-        self.detector = self._load_detector(checkpoint if detector is None else detector)
+        named = "checkpoint" if detector is None else "detector"
+        self.detector = self._load_detector(checkpoint if detector is None else detector, named)
         self.colours: ColourClassifier | None = None
         if any(requirement.has_colour for requirement in self.metadata):
             self.colours = self._load_colours(colors, options)
 
-    def _load_detector(self, source: str | os.PathLike[str] | Detector | None) -> Detector:
+    @property
+    @override
+    def _first_batch_size(self) -> int:
+        """The first batch size that is tried: inputs of detectors have a million pixels."""
+        size = super()._first_batch_size
+        return min(size, MAX_FIRST_BATCH) if self._chosen_batch_size is None else size
+
+    def _load_detector(
+        self, source: str | os.PathLike[str] | Detector | None, argument: str
+    ) -> Detector:
         if isinstance(source, (str, os.PathLike)):
-            folder = self.locate_weights(os.fspath(source))
+            folder = self.locate_weights(os.fspath(source), argument=argument)
             files = [file for end in ("json", "txt") for file in folder.glob(f"*.{end}")]
             self.files = [*weight_files(folder), *sorted(files)]
             # The name and the commit on the hub; the files of a folder are hashed all the same.

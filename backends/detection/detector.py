@@ -139,7 +139,7 @@ def check_classes(detector: Detector, names: Collection[str]) -> None:
         return
     unknown = [name for name in names if match_class(name, known) is None]
     if unknown:
-        close = difflib.get_close_matches(unknown[0], known, 3, cutoff=0.5)
+        close = difflib.get_close_matches(unknown[0], known, 3, cutoff=0.6)
         hint = f" (near: {', '.join(close)})" if close else ""
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise InputError(

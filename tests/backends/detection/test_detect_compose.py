@@ -12,16 +12,19 @@ from helpers.models.detectors import make_detector
 from helpers.question_goldens import numbered
 from helpers.toy import draw_image
 from PIL import Image
+from typer.testing import CliRunner
 
 import t2v_eval
 from t2v_eval.backends.detection.colours import ColourClassifier, crop_object
 from t2v_eval.backends.detection.detect_compose import ObjectScorer
 from t2v_eval.backends.detection.detector import Detection
 from t2v_eval.benchmarks.forms.drawn_scenes import COLOURS, NUMBERS, RELATIONS, SIZES, items
+from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.inputs.media import open_media
 from t2v_eval.inputs.object_requirements import Requirement, Requirements
 from t2v_eval.scoring.plan import Block
+from t2v_eval.stats.detection_rules import COLOURS as COLOUR_NAMES
 
 DOG = Requirement("a dog", "single_object", ({"class": "dog", "count": 1},))
 RED_DOG = Requirement("a red dog", "colors", ({"class": "dog", "count": 1, "color": "red"},))
@@ -169,6 +172,29 @@ def test_colours_are_read_from_the_pixels_of_objects(colors):
     assert check.score == 0 and "expected 1 blue square 0, detected the colours" in str(check)
 
 
+def test_a_colour_is_that_of_the_nearest_mean_of_three_texts(colors):
+    """As clip_benchmark's zero_shot_classifier: unit embeddings, their mean, made unit again."""
+    crops = [draw_image(n, (8 + n, 20 - n)) for n in range(12)]
+    classifier = ColourClassifier(colors)
+    embedded = classifier.embed(crops).numpy()
+    bound = colors.with_template(template="plain")
+    for name in ("dog", "dining table"):
+        means = []
+        for colour in COLOUR_NAMES:
+            texts = [f"a photo of a {colour} {name}", f"a photo of a {colour}-colored {name}"]
+            texts.append(f"a photo of a {colour} object")
+            with torch.inference_mode():
+                rows = bound.embed_texts(texts).double().numpy()
+            mean = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).mean(0)
+            means.append(mean / np.linalg.norm(mean))
+        expected = [COLOUR_NAMES[k] for k in (embedded @ np.array(means).T).argmax(1)]
+        assert [classifier.colour(name, row) for row in classifier.embed(crops)] == expected
+    with torch.inference_mode():
+        (_, alone, _), *_ = classifier.encoder.embed_images([open_media(crops[0])])
+    cosine = torch.nn.functional.cosine_similarity(alone[0].double(), classifier.embed(crops)[0], 0)
+    assert float(cosine) == pytest.approx(1, abs=1e-6)
+
+
 def test_a_crop_is_the_object_on_grey():
     image = Image.new("RGB", (10, 10), "red")
     mask = np.zeros((10, 10), bool)
@@ -238,12 +264,41 @@ def test_the_id_holds_detector_colours_metadata_and_thresholds(colors, tmp_path)
     assert "detector=detr" in of_folder.id and "colors=none" in of_folder.id
 
 
-def test_checkpoint_and_detector_are_the_same_option(tmp_path):
-    folder = make_detector("rt-detr", tmp_path / "rt-detr")
+@pytest.fixture(scope="module")
+def rt_detr(tmp_path_factory):
+    return make_detector("rt-detr", tmp_path_factory.mktemp("rt-detr"))
+
+
+def test_the_command_scores_folders_in_the_layout_of_its_scripts(rt_detr, tmp_path):
+    rows = [
+        {"tag": "single_object", "prompt": "a dog", "include": [{"class": "dog", "count": 1}]},
+        {"tag": "counting", "prompt": "99 cats", "include": [{"class": "cat", "count": 99}]},
+    ]
+    metadata = tmp_path / "evaluation_metadata.jsonl"
+    metadata.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for n, row in enumerate(rows):
+        samples = tmp_path / "images" / f"{n:05}" / "samples"
+        samples.mkdir(parents=True)
+        (samples.parent / "metadata.jsonl").write_text(json.dumps(row))
+        for k in range(2):
+            draw_image(2 * n + k, (64, 48)).save(samples / f"{k:04}.png")
+    command = ["eval", "-m", "detect-compose", "-b", "geneval", "--no-store", "--device", "cpu"]
+    command += ["--root", str(tmp_path), "--images", str(tmp_path / "images")]
+    options = ["--option", f"metadata={metadata}", "--option", "threshold=0.0"]
+    result = CliRunner().invoke(app, [*command, *options, "--option", f"detector={rt_detr}"])
+    assert result.exit_code == 0, result.output
+    assert "overall" in result.stdout and "4 of 4" in result.stdout
+    assert "4 images in GenEval's layout" in result.stdout
+    assert "of another detector" in " ".join(result.stdout.split())
+    result = CliRunner().invoke(app, [*command, *options, "--option", "detector=org/gone"])
+    assert result.exit_code == 2 and "the detector 'org/gone' is not on this" in result.stderr
+
+
+def test_checkpoint_and_detector_are_the_same_option(rt_detr):
     options = {"metadata": Requirements([DOG]), "device": "cpu", "threshold": 0.0}
     image = draw_image(1, (64, 64))
-    by_name = t2v_eval.load("detect-compose", checkpoint=str(folder), **options)
-    other = t2v_eval.load("detect-compose", detector=str(folder), **options)
+    by_name = t2v_eval.load("detect-compose", checkpoint=str(rt_detr), **options)
+    other = t2v_eval.load("detect-compose", detector=str(rt_detr), **options)
     assert by_name.id == other.id
     assert torch.equal(by_name(image, "a dog"), other(image, "a dog"))
     assert other.to("cpu")(image, "a dog").shape == (1, 1)

@@ -278,13 +278,27 @@ class QuestionScorer(Scorer):
         """Score as `Scorer.evaluate_blocks` does; `usage` is that of the questions.
 
         Raises:
-            InputError: a text has no questions; nothing was asked.
+            InputError: a text has no questions, or, unless errors are skipped, questions that
+                depend on one that is not there; nothing was asked.
         """
         for text in dict.fromkeys(text for block in blocks for text in block.texts):
-            self.questions.of_text(text)
+            self._check_parents(text, self.questions.of_text(text))
         self._usage = {}
         with shared_limits(self.vlm):
             return replace(super().evaluate_blocks(blocks, progress), usage=self._usage)
+
+    def _check_parents(self, text: str, questions: Sequence[Question]) -> None:
+        if self.rule != "dsg" or self.dependency == "none" or self.on_error == "skip":
+            return
+        ids = {question.id for question in questions}
+        for question in questions:
+            if lacking := set(question.parents) - ids:
+                raise InputError(
+                    f"{self.questions.name}: question {question.id!r} about {text!r} depends on "
+                    f"question {min(lacking)!r}, which is not there, so that the text has no "
+                    "score: `on_error='skip'` goes on without it, and `dependency='none'` ignores "
+                    "dependencies"
+                )
 
     def estimate(self, blocks: Sequence[Block]) -> Estimate:
         """Estimate the requests of the scorer that answers, where it is behind an API.

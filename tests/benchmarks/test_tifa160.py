@@ -11,8 +11,11 @@ import pytest
 from helpers.benchmarks.example import Example, duplicate_key, duplicate_line, json_with
 from helpers.benchmarks.expected_metrics import agreement
 from helpers.benchmarks.small_files import copy, draw
+from typer.testing import CliRunner
 
+from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError
+from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.registry import benchmarks
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
@@ -142,3 +145,41 @@ def test_tifa160_ratings_out_of_range(tmp_path):
         path.write_text("\n".join([head, f"{first.rpartition(',')[0]},{value}", *rest]))
         with pytest.raises(BenchmarkDataError, match=f"row 1: .*{message}"):
             benchmarks.create("tifa160", root=tmp_path).items()
+
+
+def test_a_scorer_asks_dsgs_questions_by_its_rule_and_else_tifas(tmp_path):
+    """Texts are those of the ratings, whose white space differs in two of them."""
+    write(tmp_path)
+    copy(tmp_path, "agreement/dsg/dsg-1k-anns.csv")
+    benchmark = open_benchmark("tifa160", root=tmp_path)
+    texts = {item.texts[0] for item in benchmark.items()}
+    dsg = benchmark.questions("dsg")
+    assert {question.text for question in dsg} == texts and len(dsg.items) == 6
+    with pytest.raises(BenchmarkDataError, match=r"holds no tifa_v1.0_question_answers.json"):
+        benchmark.questions("tifa")
+    text = benchmark.items()[0].texts[0]
+    row = {"id": "coco_669925", "question": "is this a tree?", "choices": ["yes", "no"]}
+    row |= {"answer": "yes", "element_type": "object"}
+    other = {**row, "caption": "of a prompt that nobody rated", "id": "coco_1"}
+    path = tmp_path / "tifa_v1.0_question_answers.json"
+    path.write_text(json.dumps([{**row, "caption": f"{text.replace(' ', '  ')}\r\n"}, other]))
+    (question,) = benchmark.questions("tifa")
+    assert (question.text, question.answer) == (text, "yes")
+
+
+@pytest.mark.filterwarnings("ignore:.*not of 48 x 48 pixels:t2v_eval.errors.T2VWarning")
+def test_agreement_of_a_scorer_of_questions(tmp_path):
+    write(tmp_path)
+    copy(tmp_path, "agreement/dsg/dsg-1k-anns.csv")
+    words = ["eval", "--model", "dsg", "--option", "vlm=tiny-clip-flant5", "--device", "cpu"]
+    words += ["--benchmark", "tifa160", "--root", str(tmp_path), "--no-store", "--json"]
+    words += ["--resamples", "5", "--no-noise-floor"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and "depends on question '1', which is not there" in done.stderr
+    assert "--on-error skip goes on without it" in done.stderr
+    done = CliRunner().invoke(app, [*words, "--on-error", "skip"])
+    assert done.exit_code == 0, done.output
+    (run,) = json.loads(done.stdout)["runs"]
+    assert run["counts"]["used"] == 25  # of 30; the dependencies of a text are incomplete
+    assert "acc23" in run["metrics"]
+    assert open_benchmark("tifa160", root=tmp_path).questions("dsg").hash in run["scorer"]["id"]

@@ -23,8 +23,9 @@ from typing import ClassVar
 import numpy as np
 from typing_extensions import override
 
-from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.errors import BenchmarkDataError, TableError
 from t2v_eval.evaluation.benchmark import Item, Scores
+from t2v_eval.inputs.object_requirements import Requirements, read_requirements
 from t2v_eval.inputs.questions.question import Questions
 from t2v_eval.stats.bootstrap import IntArray, Statistic
 from t2v_eval.utils.arrays import mean_of_known
@@ -101,6 +102,14 @@ class GenEval(PromptsForm):
         path = self.file("evaluation_metadata.jsonl")
         for n, row in enumerate(rows(path, "prompt", "tag")):
             yield Prompt(str(n), row["prompt"], (row["tag"],))
+
+    @override
+    def requirements(self) -> Requirements:
+        self.folder()  # raises where there is none
+        try:
+            return read_requirements(self.file("evaluation_metadata.jsonl"))
+        except TableError as error:
+            raise BenchmarkDataError(f"not as published: {error}") from error
 
     def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
         """00000/samples/00000.png, where 00000 is the line; as there, samples begin with digits."""

@@ -139,7 +139,8 @@ class ObjectScorer(LocalScorer):
 
     Args:
         metadata: what the images of every text that will be scored must show: a file in the layout
-            of GenEval's evaluation_metadata.jsonl, or `Requirements`.
+            of GenEval's evaluation_metadata.jsonl, or `Requirements`. Without it, a benchmark that
+            says it is asked (`with_requirements`).
         detector: a hub id, a folder, or a `Detector`; default: `checkpoint`.
         checkpoint: a hub id or a folder.
         colors: the name of a dual encoder that recognises colours, or a loaded one. One that is
@@ -150,8 +151,8 @@ class ObjectScorer(LocalScorer):
             also hold for the dual encoder.
 
     Raises:
-        InputError: no metadata or no detector, a threshold that is not from 0 to 1, `colors` is
-            missing or no dual encoder, or a template is set.
+        InputError: no detector, a threshold that is not from 0 to 1, `colors` is missing or no
+            dual encoder, or a template is set.
         TableError: the file of metadata is not as it should be.
         CheckpointError: the detector cannot be loaded.
 
@@ -188,21 +189,54 @@ class ObjectScorer(LocalScorer):
         for name, value in (("threshold", threshold), ("counting_threshold", counting_threshold)):
             if type(value) not in (int, float) or not 0 <= value < 1:
                 raise InputError(f"`{name}={value!r}`: use a number from 0 to less than 1")
-        if metadata is None:
-            raise InputError(
-                "what an image must show is not guessed from its text: pass a file in the layout "
-                "of GenEval's evaluation_metadata.jsonl as `metadata=FILE`"
-            )
         self.check_template()
         self.threshold, self.counting_threshold = threshold, counting_threshold
-        self.metadata = (
-            metadata if isinstance(metadata, Requirements) else read_requirements(metadata)
-        )
+        if metadata is not None and not isinstance(metadata, Requirements):
+            metadata = read_requirements(metadata)
         named = "checkpoint" if detector is None else "detector"
         self.detector = self._load_detector(checkpoint if detector is None else detector, named)
         self.colours: ColourClassifier | None = None
-        if any(requirement.has_colour for requirement in self.metadata):
-            self.colours = self._load_colours(colors, options)
+        self._colors = colors
+        self._shared_options = {name: options[name] for name in _SHARED if name in options}  # type: ignore[literal-required]
+        self._metadata: Requirements | None = None
+        if metadata is not None:
+            self.metadata = metadata
+
+    @property
+    def metadata(self) -> Requirements:
+        """What images must show.
+
+        Raises:
+            InputError: it is not known.
+        """
+        if self._metadata is None:
+            raise InputError(
+                "what an image must show is not guessed from its text: pass a file in the layout "
+                "of GenEval's evaluation_metadata.jsonl as `metadata=FILE`, or evaluate on a "
+                "benchmark that says it"
+            )
+        return self._metadata
+
+    @metadata.setter
+    def metadata(self, metadata: Requirements) -> None:
+        self._metadata = metadata
+        if self.colours is None and any(requirement.has_colour for requirement in metadata):
+            self.colours = self._load_colours(metadata.name)
+
+    @property
+    def needs_requirements(self) -> bool:
+        """Whether it does not know what images must show, so that a benchmark is asked."""
+        return self._metadata is None
+
+    def with_requirements(self, metadata: Requirements) -> Self:
+        """Return a copy that checks these requirements, with the same detector.
+
+        Raises:
+            InputError: they ask for colours, and `colors` is missing or no dual encoder.
+        """
+        other = self.with_template()
+        other.metadata = metadata
+        return other
 
     @property
     @override
@@ -228,16 +262,16 @@ class ObjectScorer(LocalScorer):
             )
         return source
 
-    def _load_colours(self, colors: str | Scorer | None, options: Options) -> ColourClassifier:
-        if colors is None:
+    def _load_colours(self, asking: str) -> ColourClassifier:
+        """Load the dual encoder; `asking` is the name of the requirements with colours."""
+        if self._colors is None:
             raise InputError(
-                f"{self.metadata.name} asks for colours: name a dual encoder that recognises them, "
-                "as `colors='openai:ViT-L-14'`"
+                f"{asking} asks for colours: name a dual encoder that recognises them, as "
+                "`colors='openai:ViT-L-14'`"
             )
-        if isinstance(colors, str):
-            shared = {name: options[name] for name in _SHARED if name in options}  # type: ignore[literal-required]
-            colors = load(colors, **shared)
-        return ColourClassifier(colors)
+        if isinstance(self._colors, str):
+            return ColourClassifier(load(self._colors, **self._shared_options))
+        return ColourClassifier(self._colors)
 
     @override
     def check_template(self) -> None:
@@ -263,7 +297,7 @@ class ObjectScorer(LocalScorer):
     def identity(self) -> dict[str, str]:
         return {
             **self.detector.identity(),
-            "metadata": self.metadata.hash,
+            "metadata": "none" if self._metadata is None else self._metadata.hash,
             "threshold": repr(float(self.threshold)),
             "counting_threshold": repr(float(self.counting_threshold)),
             "colors": "none" if self.colours is None else f"[{self.colours.encoder.id}]",

@@ -22,7 +22,7 @@ def print_dry_run(
     as_json: bool = False,
 ) -> None:
     """Print a table of the requests each scorer would send for each benchmark; send nothing."""
-    from t2v_eval.evaluation.run import with_questions
+    from t2v_eval.evaluation.run import for_benchmark
     from t2v_eval.remote.scorer import estimate
     from t2v_eval.scoring.plan import Block
 
@@ -40,5 +40,5 @@ def print_dry_run(
         for benchmark, of_benchmark in items:
             blocks = [Block(item.images, item.texts, item.references) for item in of_benchmark]
             names = {"model": card.name, "benchmark": benchmark.name}
-            estimates.append((names, estimate(with_questions(scorer, benchmark), blocks)))
+            estimates.append((names, estimate(for_benchmark(scorer, benchmark), blocks)))
     console.print_estimates(estimates, as_json)

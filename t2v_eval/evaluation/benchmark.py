@@ -16,6 +16,7 @@ from t2v_eval.errors import UnsupportedError
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, Selection
 from t2v_eval.inputs.media import MediaLike
+from t2v_eval.inputs.object_requirements import Requirements
 from t2v_eval.inputs.questions.question import Questions
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.scoring.scorer import OnError
@@ -211,6 +212,18 @@ class Benchmark(ABC):
         raise UnsupportedError(
             f"{self.name} has no questions about its texts: name a file of them with "
             "`questions=FILE`; `t2v-eval questions make` lets a language model write them"
+        )
+
+    def requirements(self) -> Requirements:
+        """Return what images must show, for a scorer that checks objects and does not know it.
+
+        Raises:
+            UnsupportedError: the benchmark does not say it.
+            BenchmarkDataError: as `items`.
+        """
+        raise UnsupportedError(
+            f"{self.name} does not say which objects the images of its texts must show: name a "
+            "file that does with `metadata=FILE`"
         )
 
     @abstractmethod

@@ -300,7 +300,7 @@ def evaluate(
     options = RunOptions(limit=limit, resamples=resamples, seed=seed)
     selected = benchmark.selecting(subset, on_missing, options.sample)
     items = _items_to_evaluate(selected, items, chosen=selected is benchmark)
-    scorer = with_questions(scorer, benchmark)
+    scorer = for_benchmark(scorer, benchmark)
     bound = scorer.with_template(question_template, answer_template, template)
     with reporting(progress, f"{scorer.name} on {benchmark.name}") as report:
         scored = _score(scorer, bound, items, report)
@@ -430,26 +430,28 @@ def _analyze(
     )
 
 
-def with_questions(scorer: Scorer, benchmark: Benchmark) -> Scorer:
-    """Return a scorer that asks a benchmark's questions, if it asks questions and has none.
+def for_benchmark(scorer: Scorer, benchmark: Benchmark) -> Scorer:
+    """Return a scorer that has of a benchmark what it lacks: questions, or what images must show.
 
     Args:
         scorer: any scorer.
         benchmark: the benchmark.
 
     Raises:
-        UnsupportedError: the benchmark has no questions.
+        UnsupportedError: the benchmark does not have it.
 
     >>> import t2v_eval
     >>> from t2v_eval.evaluation.options import open_benchmark
     >>> scorer = t2v_eval.load("dsg", vlm="tiny-clip-flant5", device="cpu")
-    >>> len(with_questions(scorer, open_benchmark("scenes", n=2)).questions.items)
+    >>> len(for_benchmark(scorer, open_benchmark("scenes", n=2)).questions.items)
     4
     """
-    if not getattr(scorer, "needs_questions", False):
-        return scorer
-    asking: Scorer = scorer.with_questions(benchmark.questions(scorer.rule))  # type: ignore[attr-defined]
-    return asking
+    bound: Scorer = scorer
+    if getattr(scorer, "needs_questions", False):
+        bound = scorer.with_questions(benchmark.questions(scorer.rule))  # type: ignore[attr-defined]
+    elif getattr(scorer, "needs_requirements", False):
+        bound = scorer.with_requirements(benchmark.requirements())  # type: ignore[attr-defined]
+    return bound
 
 
 def with_decisions(run: Run) -> Run:

@@ -20,9 +20,11 @@ from t2v_eval.backends.detection.detect_compose import ObjectScorer
 from t2v_eval.backends.detection.detector import Detection
 from t2v_eval.benchmarks.forms.drawn_scenes import COLOURS, NUMBERS, RELATIONS, SIZES, items
 from t2v_eval.cli.main import app
-from t2v_eval.errors import InputError, ScoringError
+from t2v_eval.errors import BenchmarkDataError, InputError, ScoringError, UnsupportedError
+from t2v_eval.evaluation.run import evaluate, for_benchmark
 from t2v_eval.inputs.media import open_media
 from t2v_eval.inputs.object_requirements import Requirement, Requirements
+from t2v_eval.registry import benchmarks
 from t2v_eval.scoring.plan import Block
 from t2v_eval.stats.detection_rules import COLOURS as COLOUR_NAMES
 
@@ -284,7 +286,7 @@ def test_the_command_scores_folders_in_the_layout_of_its_scripts(rt_detr, tmp_pa
             draw_image(2 * n + k, (64, 48)).save(samples / f"{k:04}.png")
     command = ["eval", "-m", "detect-compose", "-b", "geneval", "--no-store", "--device", "cpu"]
     command += ["--root", str(tmp_path), "--images", str(tmp_path / "images")]
-    options = ["--option", f"metadata={metadata}", "--option", "threshold=0.0"]
+    options = ["--option", "threshold=0.0"]  # the benchmark has the metadata
     result = CliRunner().invoke(app, [*command, *options, "--option", f"detector={rt_detr}"])
     assert result.exit_code == 0, result.output
     assert "overall" in result.stdout and "4 of 4" in result.stdout
@@ -292,6 +294,20 @@ def test_the_command_scores_folders_in_the_layout_of_its_scripts(rt_detr, tmp_pa
     assert "of another detector" in " ".join(result.stdout.split())
     result = CliRunner().invoke(app, [*command, *options, "--option", "detector=org/gone"])
     assert result.exit_code == 2 and "the detector 'org/gone' is not on this" in result.stderr
+
+
+def test_a_benchmark_says_what_its_images_must_show(colors, tmp_path):
+    scorer = ObjectScorer(detector=GivenBoxes([]), colors=colors, device="cpu")
+    assert scorer.needs_requirements and "metadata=none" in scorer.id
+    bound = scorer.with_requirements(Requirements([RED_DOG]))
+    assert not bound.needs_requirements and bound.colours is not None and scorer.colours is None
+    assert bound.id == scorer_of([], [RED_DOG], colors).id
+    with pytest.raises(UnsupportedError, match="scenes does not say which objects"):
+        evaluate(scorer, benchmarks.create("scenes", n=1))
+    (tmp_path / "evaluation_metadata.jsonl").write_text('{"tag": "t", "prompt": "a dog"}')
+    geneval = benchmarks.create("geneval", root=tmp_path)
+    with pytest.raises(BenchmarkDataError, match="not as published.*line 1: there is nothing"):
+        for_benchmark(scorer, geneval)
 
 
 def test_checkpoint_and_detector_are_the_same_option(rt_detr):
@@ -307,7 +323,6 @@ def test_checkpoint_and_detector_are_the_same_option(rt_detr):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metadata": None}, "not guessed from its text.*`metadata=FILE`"),
         ({"detector": 3}, "`detector=3` is neither a hub id nor a folder"),
         ({"threshold": 1}, "`threshold=1`: use a number from 0"),
         ({"counting_threshold": "0.5"}, "`counting_threshold='0.5'`"),
@@ -334,6 +349,9 @@ def test_a_scorer_without_embeddings_names_no_colours():
 
 def test_a_text_or_class_that_is_not_known_is_an_error_before_anything_is_detected():
     scorer = scorer_of([], [DOG, CATS], classes={"dog", "cow"}, on_error="skip")
+    unknown = ObjectScorer(detector=scorer.detector, device="cpu")
+    with pytest.raises(InputError, match="not guessed from its text.*`metadata=FILE`, or evaluate"):
+        unknown(draw_image(0), "a dog")
     with pytest.raises(InputError, match="what an image of 'A dog' must show; add a line"):
         scorer(draw_image(0), ["a dog", "A dog"])
     with pytest.raises(InputError, match="knows 2 classes, and not 'cat'"):

@@ -380,9 +380,16 @@ def _image_mask(mask: Tensor, image: Prepared) -> Tensor:
 
 
 def _detections(found: Mapping[str, Tensor], size: tuple[int, int]) -> list[Detection]:
-    """Return boxes with their confidences, cut at the edges of the image."""
+    """Return boxes with their confidences, cut at the edges of the image.
+
+    Those that lie outside are left out: OWLv2 looks at a square with padding beside the image.
+    """
     height, width = size
     boxes = found["boxes"].double().cpu().numpy()
     boxes = np.clip(boxes, 0, [width, height, width, height])
     scores = found["scores"].double().cpu().tolist()
-    return [Detection((*map(float, box), score)) for box, score in zip(boxes, scores, strict=True)]
+    return [
+        Detection((left, top, right, bottom, score))
+        for (left, top, right, bottom), score in zip(boxes.tolist(), scores, strict=True)
+        if left < right and top < bottom
+    ]

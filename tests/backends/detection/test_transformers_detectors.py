@@ -60,6 +60,7 @@ def clipped(result, image, label=None):
     boxes = result["boxes"][chosen].clamp(min=0)
     boxes = boxes.minimum(torch.tensor([*image.size, *image.size]))
     found = torch.cat([boxes, result["scores"][chosen, None]], 1)
+    found = found[(found[:, 0] < found[:, 2]) & (found[:, 1] < found[:, 3])]
     return np.array(sorted(found.tolist())).reshape(-1, 5)
 
 
@@ -176,7 +177,7 @@ def test_boxes_lie_in_images_of_any_size(kind, size, detectors):
     (found,) = detect(detectors[kind], [Image.new("RGB", size)], [["dog", "cat"]])
     for detection in (*found["dog"], *found["cat"]):
         left, top, right, bottom, confidence = detection
-        assert 0 <= left <= right <= size[0] and 0 <= top <= bottom <= size[1]
+        assert 0 <= left < right <= size[0] and 0 <= top < bottom <= size[1]
         assert 0 < confidence <= 1
         assert detection.mask is None or detection.mask.shape == size[::-1]
 

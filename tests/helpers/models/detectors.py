@@ -34,7 +34,7 @@ from transformers import (
     SwinConfig,
 )
 
-import t2v_eval
+from t2v_eval.registry import models
 
 LABELS = ("person", "bicycle", "cat", "dog", "mouse", "diningtable", "tvmonitor")
 SIZE = {"shortest_edge": 64, "longest_edge": 128}
@@ -123,9 +123,8 @@ def owlv2(folder: Path) -> None:
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
     }
-    tiny_clip = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
     for name in ("vocab.json", "merges.txt"):
-        shutil.copy(tiny_clip / name, folder)
+        shutil.copy(Path(models.card("tiny-clip").args["checkpoint"], name), folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder)
     text = {"vocab_size": len(tokenizer), "bos_token_id": 722, "eos_token_id": 723}
     config = Owlv2Config(

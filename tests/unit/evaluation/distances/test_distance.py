@@ -16,8 +16,10 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, UnknownNameError
 from t2v_eval.evaluation.distances.feature_set import FeatureSet, read_features
 from t2v_eval.evaluation.distances.metrics import METRICS
+from t2v_eval.evaluation.distances.parts import split
 from t2v_eval.stats.distances.frechet import fid, moments
 from t2v_eval.stats.distances.kernel import cmmd, kid
+from t2v_eval.stats.distances.memorisation import memorisation_distances
 
 RNG = np.random.default_rng(0)
 REFERENCE = RNG.normal(size=(300, 6))
@@ -191,6 +193,55 @@ def test_tags_that_fit_no_image_are_named(files, tmp_path):
             t2v_eval.distance(REFERENCE, images, "kid", by="tag", tags=table)
     with pytest.raises(InputError, match="by='tag'"):
         t2v_eval.distance(REFERENCE, images, "kid", tags=table)
+
+
+def test_parts_of_the_reference():
+    """Which have two or more images and are parts of the images, too."""
+    reference = FeatureSet(
+        "photos",
+        REFERENCE[:7],
+        names=("cats/1.png", "cats/2.png", "dogs/1.png", *(f"birds/{k}.png" for k in range(4))),
+    )
+    images = FeatureSet("turbo", IMAGES[:4], names=("cats/1", "cats/2", "dogs/1", "dogs/2"))
+    cats, dogs = split(reference, images, "folder")
+    assert (cats.reference.name, cats.reference.count, cats.notes) == ("photos/cats", 2, ())
+    assert dogs.reference is reference
+    assert "turbo/dogs: compared with all of photos" in dogs.notes[0]
+    images = FeatureSet("turbo", IMAGES[:2], names=("ants/1", "ants/2"))
+    (ants,) = split(reference, images, "folder")
+    assert ants.notes == ("photos has no such sub-folders; each is compared with all of it",)
+
+
+def test_files_outside_of_the_folder_are_not_shown(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in ("in/a.png", "secret.png"):
+        (tmp_path / name).write_bytes(b"")
+    names = ("a.png", "../secret.png", str(tmp_path / "secret.png"), "gone.png")
+    images = FeatureSet("mine", IMAGES[:4], names=names, folder=tmp_path / "in")
+    assert [images.file_of(row) for row in range(4)] == [
+        tmp_path / "in" / "a.png",
+        None,
+        None,
+        None,
+    ]
+
+
+def test_intervals_to_the_first_order_are_around_the_value():
+    metrics = ["fid", "fid-infinity", "vendi", "mind", "is-infinity"]
+    images = FeatureSet("mine", IMAGES, logits=IMAGES)
+    for name, (value, low, high) in (
+        t2v_eval.distance(REFERENCE, images, metrics, resamples=500).pairs[0].metrics.items()
+    ):
+        assert abs((low + high) / 2 - value) < 0.15 * (high - low), name
+
+
+def test_resamples_of_mifid_may_pass_its_threshold():
+    distances = memorisation_distances(REFERENCE, IMAGES)
+    options = {"mifid.threshold": 1.0001 * float(distances.mean())}
+    value, low, high = t2v_eval.distance(
+        REFERENCE, IMAGES, "mifid", metric_options=options, resamples=200
+    )["mifid"]
+    assert low < 2 * fid(REFERENCE, IMAGES) < value / 2 < high
 
 
 def test_a_metric_that_fails_loses_no_other():

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n"
@@ -88,7 +89,9 @@ def run_page(text: str, folder: Path) -> Iterator[tuple[Block, str]]:
     """
     namespace: dict[str, Any] = {"__name__": "__main__"}
     printed = ""
-    with contextlib.chdir(folder), _import_path(folder):
+    # On a slow machine a command would print lines of progress, which pages do not show.
+    never = mock.patch("t2v_eval.cli.progress.EVERY_SECONDS", 1e6)
+    with contextlib.chdir(folder), _import_path(folder), never:
         for block in blocks_of(text):
             if block.title and not block.not_run:
                 path = folder / block.title

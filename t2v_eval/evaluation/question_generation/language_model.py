@@ -119,7 +119,7 @@ an API do, and models here that are asked by their chat template
                 fields["problem"] = "is empty"
             value = float("problem" not in fields)
             detail = json.dumps(fields, ensure_ascii=False)
-            yield ScoreChunk(where, torch.tensor([value]), None, [detail])
+            yield ScoreChunk(where, torch.tensor([value], dtype=torch.float32), None, [detail])
 
 
 def load_writer(card: ModelCard, options: ScorerOptions) -> Scorer:

@@ -129,6 +129,8 @@ def cautions(
     result: list[str] = []
     if reference is not None and any(name in OF_MOMENTS for name in names):
         result += _of_few(reference, images)
+    if reference is not None:
+        result += _of_unequal(reference, images, names)
     count = images.count
     if count is not None and any(other != count for other in others):
         numbers = " and ".join(f"{n:,}" for n in sorted({*others, count}))
@@ -138,8 +140,8 @@ def cautions(
         )
     if reference is not None and compares:
         result += _of_extraction(reference, images)
+    result += file_cautions(both)
     for side in both:
-        result += file_cautions(side)
         if side.features is not None:
             repeated = len(side.features) - len(_hashes(side.features))
             if repeated:
@@ -173,6 +175,26 @@ def _of_few(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
             )
 
 
+def _of_unequal(reference: FeatureSet, images: FeatureSet, names: Sequence[str]) -> Iterator[str]:
+    n, m = reference.count, images.count
+    if n is None or m is None or n == m:
+        return
+    is_told = min(n, m) < MANY  # by `_of_few`
+    affected = [
+        name
+        for name in names
+        if not METRICS[name].alone
+        and not name.startswith("kid")
+        and not (is_told and name in OF_MOMENTS)
+    ]
+    if affected:
+        depend = "depends" if len(affected) == 1 else "depend"
+        yield (
+            f"{images.name}: {m:,} images, and {n:,} of {reference.name}; {', '.join(affected)} "
+            f"{depend} on both numbers: compare only at equal ones"
+        )
+
+
 def _of_extraction(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
     first, second = reference.extractor, images.extractor
     if bool(first) != bool(second):
@@ -195,15 +217,27 @@ def _of_extraction(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
             )
 
 
-def file_cautions(side: FeatureSet) -> Iterator[str]:
+def file_cautions(sides: Sequence[FeatureSet]) -> Iterator[str]:
     """Yield what the files of images were like, where their features say so.
 
     Args:
-        side: a whole set of images.
+        sides: whole sets of images: the reference, if any, and the images.
 
-    >>> list(file_cautions(FeatureSet("a", extractor={"files": {"grayscale": 3}})))
+    >>> list(file_cautions([FeatureSet("a", extractor={"files": {"grayscale": 3}})]))
     ['a: 3 images in grayscale']
     """
+    for side in sides:
+        yield from _of_files(side)
+    sizes = [((side.extractor.get("files") or {}).get("sizes") or []) for side in sides]
+    if len(sides) == 2 and len(sizes[0]) == len(sizes[1]) == 1 and sizes[0] != sizes[1]:
+        first, second = (f"{width} x {height}" for ((width, height),) in sizes)
+        yield (
+            f"{sides[0].name} has images of {first} pixels and {sides[1].name} of {second}: "
+            "distances depend on resolutions, too"
+        )
+
+
+def _of_files(side: FeatureSet) -> Iterator[str]:
     notes: dict[str, Any] = side.extractor.get("files") or {}
     unreadable: Mapping[str, str] = notes.get("unreadable") or {}
     if unreadable:

@@ -103,7 +103,7 @@ def split(
 
     >>> images = FeatureSet("mine", np.ones((3, 2)), names=("cats/1.png", "cats/2.png", "3.png"))
     >>> [(part.images.name, part.images.count) for part in split(None, images, "folder")]
-    [('mine', 1), ('mine/cats', 2)]
+    [('mine/.', 1), ('mine/cats', 2)]
     """
     if not images.names:
         raise InputError(
@@ -121,8 +121,7 @@ def split(
     others = {label: rows for label, rows in others.items() if len(rows) >= _LEAST}
     others = {label: rows for label, rows in others.items() if label in places}
     untagged = (images.count or 0) - len({row for rows in places.values() for row in rows.tolist()})
-    whole = [images] if reference is None else [reference, images]
-    notes = [line for side in whole for line in file_cautions(side)]
+    notes = list(file_cautions([images] if reference is None else [reference, images]))
     if untagged:
         notes.append(f"{images.name}: {untagged} images have no tag, and are left out")
     for label in sorted(places):
@@ -148,9 +147,7 @@ def _compared_with_all(
 
 
 def _named(name: str, label: str, by: By) -> str:
-    if by == "tag":
-        return f"{name}, {label}"
-    return f"{name}/{label}" if label != "." else name
+    return f"{name}, {label}" if by == "tag" else f"{name}/{label}"
 
 
 def _places(images: FeatureSet, by: By, tags: Tags | None) -> dict[str, IntArray]:

@@ -63,7 +63,7 @@ def test_rows_are_the_images_in_order_of_their_names(images):
     assert result.logits[3] == pytest.approx(pixels.max(axis=(0, 1)))
     assert result.file_of(3) == images / "3.png"
     assert [part.images.name for part in split(None, result, "folder")] == [
-        str(images),
+        f"{images}/.",
         f"{images}/sub",
     ]
 

@@ -368,6 +368,8 @@ def why_no_interval(name: str, pair: Pair) -> str:
                 return f"no interval: {side.name} has no more images than features"
         if pair.images.features is None:
             return f"no interval: {pair.images.name} holds no features of each image"
+        if pair.fid_influences is None:
+            return "no interval: the covariance of a set cannot be inverted; are all images alike?"
     return "no interval: the metric is undefined in most resamples"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -73,13 +74,18 @@ class Pair:
 
     @cached_property
     def fid_influences(self) -> tuple[FloatArray, FloatArray] | None:
-        """`fid_influence` of both sets; None without resamples, or where it is undefined."""
+        """`fid_influence` of both sets; None without resamples, or where it is undefined.
+
+        It is where a covariance is singular, for example of images that are all alike.
+        """
         if not self.resamples or self.images.features is None:
             return None
         if self.reference.is_singular or self.images.is_singular:
             return None
         rows, of = self.reference.features, (self.reference.moments, self.images.moments)
-        return fid_influence(of[0] if rows is None else rows, self.images.features, of)
+        with suppress(np.linalg.LinAlgError):
+            return fid_influence(of[0] if rows is None else rows, self.images.features, of)
+        return None
 
     @cached_property
     def fid_shifts_of_reference(self) -> FloatArray:

@@ -72,7 +72,7 @@ def frechet_distance(reference: Moments, images: Moments) -> float:
         images: mean and covariance of the second.
 
     Returns:
-        0 or more, up to rounding.
+        0 or more.
 
     Raises:
         InputError: they differ in d.
@@ -84,7 +84,7 @@ def frechet_distance(reference: Moments, images: Moments) -> float:
     gap = reference.mean - images.mean
     traces = np.trace(reference.covariance) + np.trace(images.covariance)
     root = _trace_of_root(reference.covariance, images.covariance)
-    return float(gap @ gap + traces - 2 * root)
+    return max(float(gap @ gap + traces - 2 * root), 0.0)  # below 0 by rounding alone
 
 
 def _trace_of_root(first: FloatArray, second: FloatArray) -> float:
@@ -116,7 +116,7 @@ def fid(reference: Features | Moments, images: Features | Moments) -> float:
         images: shape (m, d), or moments.
 
     Returns:
-        0 or more, up to rounding; 0 for equal moments.
+        0 or more; 0 for equal moments, up to rounding.
 
     Raises:
         InputError: see `check_pair`.
@@ -135,7 +135,7 @@ def fid(reference: Features | Moments, images: Features | Moments) -> float:
     gap = first.mean - second.mean
     traces = (first.factor**2).sum() + (second.factor**2).sum()
     singular = linalg.svdvals(first.factor.T @ second.factor, check_finite=False)
-    return float(gap @ gap + traces - 2 * singular.sum())
+    return max(float(gap @ gap + traces - 2 * singular.sum()), 0.0)
 
 
 class _Factored(NamedTuple):

@@ -125,8 +125,8 @@ def discrepancy(
     across = 2 * _across(x, y, kernel, u, v) / (total_u * total_v)
     with np.errstate(divide="ignore", invalid="ignore"):  # a resample of one row has no pairs
         unbiased = pairs_x / _pairs(u) + pairs_y / _pairs(v) - across
-    biased = (pairs_x + own_x) / total_u**2 + (pairs_y + own_y) / total_v**2
-    return Discrepancy(unbiased, np.asarray(biased - across))
+    biased = (pairs_x + own_x) / total_u**2 + (pairs_y + own_y) / total_v**2 - across
+    return Discrepancy(unbiased, np.maximum(biased, 0))  # below 0 by rounding alone
 
 
 def _pairs(weights: Weights) -> FloatArray:

@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from t2v_eval.errors import InputError
 from t2v_eval.stats.distances.features import Features, blocks, check_pair
 from t2v_eval.stats.distances.frechet import fid
 from t2v_eval.stats.distances.kernel import unit_rows
@@ -62,7 +63,7 @@ def memorisation_distances(
         From 0 (a copy, up to its scale) to 1; a row for each that is not left out.
 
     Raises:
-        InputError: see `check_pair`.
+        InputError: see `check_pair`, or all rows of a set are zeros.
 
     >>> memorisation_distances(np.eye(2), np.array([[2.0, 0.0], [1.0, 0.0]]))
     array([0., 0.])
@@ -70,6 +71,9 @@ def memorisation_distances(
     array([0., 1.])
     """
     sides = [unit_rows(rows[rows.any(axis=1)]) for rows in check_pair(reference, images)]
+    for name, side in zip(("reference", "images"), sides, strict=True):
+        if not len(side):
+            raise InputError(f"{name}: all features are 0, so that no row has a cosine distance")
     others, rows = sides if over == "images" else reversed(sides)
     nearest_cosine = np.zeros(len(rows))
     for place, block in blocks(rows):

@@ -84,7 +84,7 @@ def squared_distance(x: Features, y: Features) -> FloatArray:
 
 
 def nearest(x: Features, y: Features, k: int) -> Neighbours:
-    """Find the k rows of `y` that are nearest to each row of `x`.
+    """Find the k rows of `y` that are nearest to each row of `x`; of equally near ones, any.
 
     Args:
         x: shape (n, d).

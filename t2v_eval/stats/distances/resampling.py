@@ -69,7 +69,7 @@ def weighted_sums(counts: Counts, terms: FloatArray) -> FloatArray:
 
 
 def interval(value: float, resampled: FloatArray) -> Interval:
-    """Return a value with the percentiles 2.5 and 97.5 of its resamples.
+    """Return a value with the percentiles 2.5 and 97.5 of its resamples, which enclose it.
 
     Args:
         value: the value of all rows.
@@ -83,7 +83,8 @@ def interval(value: float, resampled: FloatArray) -> Interval:
         return Interval(float(value), math.nan, math.nan)
     tail = (1 - _CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
-    return Interval(float(value), float(low), float(high))
+    # Resamples that are all alike differ from the value by rounding.
+    return Interval(float(value), float(min(low, value)), float(max(high, value)))
 
 
 def mean_interval(terms: FloatArray, counts: Counts) -> Interval:

@@ -22,6 +22,7 @@ from t2v_eval.cli.options import (
     Seed,
     parse_metric_options,
 )
+from t2v_eval.errors import InputError
 from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
@@ -172,6 +173,12 @@ def distance(
         batch_size=batch_size,
     )
     folders = any(path.expanduser().is_dir() for path in (*images, reference) if path is not None)
+    for name, value in (("resize", resize), ("checkpoint", checkpoint)):
+        if value is not None and not folders:
+            raise InputError(
+                f"`{name}={str(value)!r}`: no set is a folder of images, so no network is loaded; "
+                "leave it out"
+            )
     with console.waiting("reading features") as status:
         result = compute(
             reference,

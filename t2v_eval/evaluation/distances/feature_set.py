@@ -235,7 +235,10 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise
     except Exception as error:  # whatever NumPy's parsers raise over damaged content
         why = str(error) or type(error).__name__
-        raise InputError(f"{path} cannot be read as an .npz file of numbers: {why}") from error
+        raise InputError(
+            f"{path} cannot be read as an .npz file of numbers ({why}): write one with "
+            "numpy.savez(FILE, features=X)"
+        ) from error
 
 
 def _moments(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Moments:
@@ -250,7 +253,17 @@ def _moments(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Moments:
     covariance = check_features(f"{path}, sigma", sigma, least=1).astype(np.float64)
     if not np.allclose(covariance, covariance.T, rtol=1e-4, atol=1e-6 * np.abs(covariance).max()):
         raise InputError(f"{path}: `sigma` is not symmetric, so it is no covariance")
-    return Moments(mean.astype(np.float64), (covariance + covariance.T) / 2)
+    covariance = (covariance + covariance.T) / 2
+    # A covariance in float32 has eigenvalues that are below 0 by its rounding.
+    rounding = 1e-4 * np.abs(covariance).max() + np.finfo(np.float64).tiny
+    try:
+        np.linalg.cholesky(covariance + rounding * np.eye(len(mean)))
+    except np.linalg.LinAlgError as error:
+        raise InputError(
+            f"{path}: `sigma` has an eigenvalue below 0, so it is no covariance; compute it anew, "
+            "with numpy.cov(features, rowvar=False)"
+        ) from error
+    return Moments(mean.astype(np.float64), covariance)
 
 
 def _extractor(path: Path, arrays: Mapping[str, NDArray[Any]]) -> dict[str, Any]:

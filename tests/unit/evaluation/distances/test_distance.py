@@ -53,7 +53,7 @@ def test_json_has_the_documented_keys(files):
     assert result["features"] == {"dimensions": 6}
     (pair,) = result["pairs"]
     assert list(pair) == ["reference", "images", "counts", "metrics", "warnings", "reasons"]
-    assert pair["reference"], pair["images"] == (reference, images)
+    assert (pair["reference"], pair["images"]) == (reference, images)
     assert pair["counts"] == {"reference": 300, "images": 200}
     assert list(pair["metrics"]) == ["fid", "fid-infinity", "kid"]
     assert list(pair["metrics"]["kid"]) == ["value", "low", "high"]
@@ -261,6 +261,29 @@ def test_missing_intervals_have_a_reason():
     assert none.pairs[0].reasons["kid"] == "no interval: `resamples=0`"
 
 
+@pytest.mark.parametrize("reference", [REFERENCE, np.ones((50, 6))])
+def test_images_that_are_all_alike_have_a_fid(reference):
+    """A generator that makes one image; FID is then |m1 - m2|^2 + tr S."""
+    mean, covariance = moments(reference)
+    for value in (0.1, 300.0):
+        images = np.full((40, 6), value)
+        result = t2v_eval.distance(reference, images, ["fid", "mifid"], resamples=20)
+        expected = ((mean - value) ** 2).sum() + np.trace(covariance)
+        assert result["fid"].value == pytest.approx(expected, rel=1e-6)
+        for name, (_, low, _) in result.pairs[0].metrics.items():
+            assert math.isnan(low) == (name in result.pairs[0].reasons)
+    black = t2v_eval.distance(reference, 0 * images, ["fid", "mifid"], resamples=0).pairs[0]
+    assert "images: all features are 0" in black.reasons["mifid"]
+
+
+def test_intervals_of_equal_sets_enclose_their_value():
+    """Where values and resamples differ by rounding alone."""
+    for rows in (REFERENCE, IMAGES[:50].astype(np.float32), np.repeat(IMAGES[:20], 2, axis=0)):
+        result = t2v_eval.distance(rows, rows.copy(), ["fid", "cmmd", "mind"], resamples=20)
+        for name, (value, low, high) in result.pairs[0].metrics.items():
+            assert 0 <= low <= value <= high or name == "fid-infinity", name
+
+
 def test_statistics_of_the_reference_give_an_interval_over_the_images(files):
     mean, covariance = moments(REFERENCE)
     reference = files("stats", mu=mean, sigma=covariance)
@@ -334,6 +357,26 @@ def test_cautions_of_files(files):
         t2v_eval.distance(reference, other, "kid")
 
 
+def test_unequal_numbers_and_resolutions_of_both_sets_are_warned_of():
+    def warnings(metric: str, n: int, *sizes: list[list[int]]) -> str:
+        sides = [
+            FeatureSet(name, rows, extractor={"files": {"sizes": of_side}} if of_side else {})
+            for name, rows, of_side in zip(
+                "ab", (REFERENCE[:200], IMAGES[:n]), sizes or ([], []), strict=True
+            )
+        ]
+        return "\n".join(t2v_eval.distance(*sides, metric, resamples=0).pairs[0].warnings)
+
+    assert "b: 150 images, and 200 of a; precision depends on both" in warnings("precision", 150)
+    for metric, n in (("precision", 200), ("kid", 150), ("vendi", 150)):
+        assert "depends on both" not in warnings(metric, n)
+    assert "of 64 x 32 pixels and b of 48 x 48" in warnings("kid", 200, [[64, 32]], [[48, 48]])
+    assert warnings("kid", 200, [[64, 32]], [[64, 32]]) == ""
+    assert (
+        warnings("kid", 200, [[64, 32]], [[9, 9], [8, 8]]) == "b: images of different resolutions"
+    )
+
+
 def test_copies_are_noticed():
     images = np.concatenate([REFERENCE[:7], IMAGES, IMAGES[:3]])
     said = "\n".join(t2v_eval.distance(REFERENCE, images, "kid", resamples=0).pairs[0].warnings)
@@ -355,6 +398,7 @@ def test_copies_are_noticed():
         ({"mu": np.ones(3)}, "`sigma` None"),
         ({"mu": np.ones(3), "sigma": np.ones((2, 2))}, "d x d"),
         ({"mu": np.ones(2), "sigma": np.array([[1.0, 5.0], [0.0, 1.0]])}, "not symmetric"),
+        ({"mu": np.ones(2), "sigma": np.array([[1.0, 2.0], [2.0, 1.0]])}, "eigenvalue below 0"),
     ],
 )
 def test_files_that_cannot_be_used(arrays, message, files):
@@ -431,6 +475,8 @@ def test_options_of_the_command_line_name_flags(files):
         (("--metric-option", "k=3"), "METRIC.OPTION=VALUE"),
         (("--metric-option", "kid.k=3"), "--metric-option kid.k=3"),
         (("--metric-option", "fid.k=3"), "fid takes no options"),
+        (("--resize", "legacy"), "--resize legacy: no set is a folder"),
+        (("--checkpoint", "weights.pth"), "--checkpoint weights.pth: no set is a folder"),
     ):
         assert text in call(*common, *flags, code=2).output
 

@@ -227,7 +227,8 @@ class Pool(Generic[T]):
         self.num_jobs, self.limits, self._resume_hint = num_jobs, limits, resume_hint
         self._ask, self._session, self._stop_reason = ask, session, stop_reason
         self.concurrency = AdaptiveConcurrency(limits.concurrency)
-        self.sent = 0
+        self.sent = 0  # with those of earlier pools that share the limits, as `elapsed`
+        self.elapsed = 0.0
         self._num_answered = self._failures_in_a_row = 0
         self._service_reached = False  # whether the service responded, even with an error
         self._last_problem = ""  # the reason of the last retry
@@ -315,7 +316,9 @@ class Pool(Generic[T]):
         seconds = self.limits.max_seconds
         async with self._session():
             try:
-                await asyncio.wait_for(self._ask_all(), seconds)
+                await asyncio.wait_for(
+                    self._ask_all(), None if seconds is None else seconds - self.elapsed
+                )
             except TimeoutError:
                 self._limit_message = (
                     f"not asked: the run's limit of {seconds:g} s was over; {self._resume_hint}"

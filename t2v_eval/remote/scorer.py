@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import numpy as np
@@ -170,6 +171,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
         self.usage = Usage()
         self._requests_before: Callable[[], int] | None = None  # of the calls that share limits
         self._cost_before = 0.0
+        self._shared_since: float | None = None
         self.limits = Limits(
             int(concurrency), int(retries), patience, backoff, max_seconds, max_requests
         )
@@ -474,19 +476,24 @@ class ApiScorer(Scorer, Generic[PackedT]):
 
         pool: Pool[ResultT] = Pool(len(media), ask_one, self.connected, self.limits, stop_reason)
         if shared is not None:
-            pool.sent = shared()
+            pool.sent, pool.elapsed = shared(), self.elapsed()
             self._requests_before = lambda: pool.sent
         return pool
 
     @contextmanager
     def shared_limits(self) -> Iterator[None]:
-        """Let `max_requests` and `max_cost` hold for all calls in this context together."""
+        """Let `max_seconds`, `max_requests` and `max_cost` hold for all calls in this context."""
         with self._lock:
             self._requests_before, self._cost_before = lambda: 0, self.usage.cost
+            self._shared_since = monotonic()
             try:
                 yield
             finally:
-                self._requests_before = None
+                self._requests_before = self._shared_since = None
+
+    def elapsed(self) -> float:
+        """Return the seconds of `max_seconds` that calls with shared limits have taken."""
+        return 0.0 if self._shared_since is None else monotonic() - self._shared_since
 
 
 def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
@@ -513,7 +520,7 @@ def estimate(scorer: Scorer, blocks: Sequence[Block]) -> Estimate:
 
 
 def shared_limits(scorer: Scorer) -> AbstractContextManager[None]:
-    """Let limits of requests and cost hold for all calls of a scorer in this context together.
+    """Let limits of time, requests and cost hold for all calls of a scorer in this context.
 
     Args:
         scorer: any scorer; one that runs here has no such limits.

@@ -54,6 +54,9 @@ class BatchScorer(Protocol):
     def store(self) -> Store | None:
         """The store of scores."""
 
+    def elapsed(self) -> float:
+        """The seconds of `limits.max_seconds` that earlier calls with shared limits have taken."""
+
     def batch_client(self) -> AbstractContextManager[BatchClient]:
         """Open the provider's batch API."""
 
@@ -115,7 +118,8 @@ class _BatchedCells:
 
     def run(self) -> Iterator[ScoreChunk]:
         scorer = self.scorer
-        deadline = time.monotonic() + (scorer.limits.max_seconds or float("inf"))
+        seconds = (scorer.limits.max_seconds or float("inf")) - scorer.elapsed()
+        deadline = time.monotonic() + seconds
         with scorer.batch_client() as client:
             pending = PendingBatches(self.store.path)
             runner = BatchRunner(client, pending, scorer.base_url, scorer.poll, scorer.redact_text)

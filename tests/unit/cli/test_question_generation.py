@@ -228,6 +228,21 @@ def test_limits_are_counted_and_kept(call):
         assert "the limit of 2 requests was reached" in done.stderr
 
 
+def test_a_limit_of_seconds_holds_for_all_steps_together(call, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("t2v_eval.remote.scorer.monotonic", lambda: clock[0])
+
+    def pass_time(request):
+        clock[0] += 101.0
+        return well(request)
+
+    with Server(pass_time) as server:
+        done = call(server, "--option", "max_seconds=100", code=1)
+        assert [step(request)[0] for request in server.requests] == ["statements"]
+        assert "the run's limit of 100 s was over" in done.stderr
+        call(server, "--option", "max_seconds=100")  # a command has a limit of its own
+
+
 def test_a_dry_run_counts_requests_and_sends_nothing(call, tmp_path):
     options = ("--dry-run", "--json", "--option", "price=[1,2]")
     with Server(well) as server:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -42,7 +42,9 @@ from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.question_rules import DEPENDENCIES, RULES, score_questions
 
-ANSWERS = ("probability", "generated")
+Answers: TypeAlias = Literal["probability", "first-tokens", "generated"]
+ANSWERS: tuple[str, ...] = get_args(Answers)
+FIRST_TOKENS = "first-tokens"  # of `ANSWERS`, and the rule of the scorer that answers
 IMAGES_TOGETHER = 64  # images whose questions are asked in one run, and stored as texts after it
 MAX_NEW_TOKENS = 32  # of a generated answer
 # In the id of the scorer that answers; never sent, since `QuestionTemplate` fills it otherwise.
@@ -127,7 +129,9 @@ class QuestionScorer(Scorer):
             are asked (`with_questions`).
         rule: "tifa", "dsg", "soft-tifa-am" or "soft-tifa-gm"; see `score_questions`.
         answers: "probability" takes the probability of the expected answer as the value of a
-            question; its questions share the prefix of an image. "generated" lets the model answer
+            question; its questions share the prefix of an image. "first-tokens" asks and sums as
+            GenEval 2's script does, which needs a scorer with the rule of that name. "generated"
+            lets the model answer
             and compares, as TIFA's and DSG's code does, one question at a time; Soft-TIFA has no
             generated answers.
         match: how generated answers are compared: "exact", "normalised" or "nearest"; see
@@ -153,7 +157,7 @@ class QuestionScorer(Scorer):
         vlm: Scorer,
         questions: Questions | None,
         rule: str,
-        answers: Literal["probability", "generated"] = "probability",
+        answers: Answers = "probability",
         match: Match = "normalised",
         dependency: Literal["direct", "transitive", "in-order", "none"] = "direct",
         sentence_encoder: SentenceEncoder | None = None,
@@ -175,6 +179,11 @@ class QuestionScorer(Scorer):
             raise InputError(
                 f"`vlm={vlm.name!r}` answers no questions; use a scorer of kind 'vqa' "
                 "(`t2v-eval list models --kind vqa`)"
+            )
+        if answers == FIRST_TOKENS and vlm.identity().get("rule") != FIRST_TOKENS:
+            raise InputError(
+                f"`answers={FIRST_TOKENS!r}` needs a vision-language model that runs here, loaded "
+                f"with `rule={FIRST_TOKENS!r}`, and {vlm.name!r} is none"
             )
         card = options.pop("card", None) or ModelCard(rule, type(self).__name__, __name__)
         # What the model expects of images is said once, by this scorer.
@@ -207,7 +216,7 @@ class QuestionScorer(Scorer):
 
     @questions.setter
     def questions(self, questions: Questions) -> None:
-        if self.answers == "probability":
+        if self.answers != "generated":
             for answer in {self._prompt(q).rpartition("\n")[2] for q in questions}:
                 self._check_answer(answer)
         self._questions = questions
@@ -373,6 +382,8 @@ class QuestionScorer(Scorer):
     def _prompt(self, question: Question) -> str:
         """Return what the model is asked, and in the last line the answer that is expected."""
         wording = self.template.fill(question.question)[0].replace("\n", " ")
+        if self.answers == FIRST_TOKENS:
+            return f"{wording} Answer in one word.\n{question.answer}"
         choices = tuple(normalise(choice) for choice in question.choices)
         if sorted(choices) == sorted(YES_NO):
             # As VQAScore asks and answers.
@@ -472,7 +483,7 @@ def load_question_scorer(
     vlm: str | Scorer | None = None,
     questions: str | Path | Questions | None = None,
     layout: str | None = None,
-    answers: Literal["probability", "generated"] = "probability",
+    answers: Answers = "probability",
     match: Match = "normalised",
     dependency: Literal["direct", "transitive", "in-order", "none"] = "direct",
     sentence_encoder: str | Path | SentenceEncoder = DEFAULT_ENCODER,
@@ -527,7 +538,7 @@ def load_question_scorer(
         name: of_vlm[name] for name in ("image_mode", "on_error", "allow_urls") if name in of_vlm
     }
     if isinstance(vlm, str):
-        vlm = load(vlm, **of_vlm)
+        vlm = _load_vlm(vlm, of_vlm, answers)
     elif others := of_vlm.keys() - shared.keys():
         raise InputError(
             f"`{min(others)}=` is an option of a scorer that is named; `vlm=` is loaded"
@@ -547,6 +558,18 @@ def load_question_scorer(
         store=store,
         **shared,
     )
+
+
+def _load_vlm(name: str, options: dict[str, Any], answers: str) -> Scorer:
+    """Load the scorer that answers, with the rule that `answers` needs."""
+    if answers != FIRST_TOKENS:
+        return load(name, **options)
+    try:
+        return load(name, rule=FIRST_TOKENS, **options)
+    except InputError as error:
+        raise InputError(
+            f"`answers={FIRST_TOKENS!r}` needs a vision-language model that runs here: {error}"
+        ) from error
 
 
 def takes_option(option: str, **_: Any) -> bool:

@@ -75,7 +75,7 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
             that of the authors (`vlm.layouts`).
         style: how the prompt is built: "template" by the chat template or a `chat`, "llava" and
             "own-code" by a `chat`, "paligemma" from the question alone.
-        rule: "answer", "first-token" or "yes-no": how the probability of the answer is computed.
+        rule: how the probability of the answer is computed: a name in `reading.rules.RULES`.
             Where the answer contains the text, "first-token" scores the whole answer.
         share: the part that prompts of an image share: "packed", "repeated" or "vision"; by
             default the fastest that the model allows. False runs every pair by itself. Scores
@@ -110,7 +110,8 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     >>> import t2v_eval
     >>> t2v_eval.load("qwen2.5-vl-7b", rule="sum")  # refused before anything is downloaded
     Traceback (most recent call last):
-    t2v_eval.errors.InputError: `rule='sum'`; use 'answer' or 'first-token' or 'yes-no'
+    t2v_eval.errors.InputError: `rule='sum'`; use 'answer' or 'first-token' or 'first-tokens' \
+or 'yes-no'
     """
 
     default_template = "vqascore"
@@ -283,6 +284,12 @@ class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
                 f"{type(error).__name__}: {first_lines(error)}. Compare processor_config.json, "
                 "preprocessor_config.json and config.json with the published ones"
             ) from error
+
+    @override
+    def check_template(self) -> None:
+        super().check_template()
+        if not self.template.answers_with_text:
+            self.rule.check(self.template.answer)
 
     @property
     def rule(self) -> Rule:
@@ -578,7 +585,8 @@ def check_choices(
 
     >>> check_choices("template", "sum", True, False, False, False)
     Traceback (most recent call last):
-    t2v_eval.errors.InputError: `rule='sum'`; use 'answer' or 'first-token' or 'yes-no'
+    t2v_eval.errors.InputError: `rule='sum'`; use 'answer' or 'first-token' or 'first-tokens' \
+or 'yes-no'
     """
     for name, value, choices in (
         ("style", style, STYLES),

@@ -2,6 +2,8 @@
 
 `answer`: the geometric mean of the probabilities of the answer's tokens and the end token.
 `first-token`: the probability of the answer's first token.
+`first-tokens`: the sum of the probabilities of the first tokens of the answer's spellings, for yes,
+no and numbers up to twenty.
 `yes-no`: P(yes) / (P(yes) + P(no)), summed over their spellings, for the answers yes and no. The
 sum P(yes) + P(no) is stored with each score.
 
@@ -20,6 +22,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, T2VWarning, TemplateError
+from t2v_eval.inputs.questions.answers import NUMBER_WORDS, YES_NO, as_digits
 
 SPELLINGS = {word: (word, word.capitalize(), word.upper()) for word in ("yes", "no")}
 MIN_YES_NO_PROBABILITY = 0.1  # below this sum the model meant to answer something else
@@ -78,6 +81,10 @@ class Rule(ABC):
         """Return further facts of each prompt as JSON, or None where the rule has none."""
         return None
 
+    def check(self, answer: str) -> None:
+        """Raise TemplateError where the rule cannot score an answer."""
+        return
+
 
 class AnswerLikelihood(Rule):
     """Take the geometric mean over all tokens of the answer.
@@ -112,6 +119,59 @@ class FirstTokenProbability(AnswerLikelihood):
     @override
     def targets(self, answer: Sequence[int]) -> list[int]:
         return list(answer[:1])
+
+
+class FirstTokensProbability(FirstTokenProbability):
+    """Take the sum over the first tokens of the answer's spellings, as Soft-TIFA's script does.
+
+    A word is spelled in lower case and capitalised, each also behind a space, and a number in
+    digits, too. Only the first token of a spelling is read, so that " 4" may be the token of a
+    space. A token that several spellings begin with counts once; with the tokenizer of the script,
+    Qwen3-VL's, spellings share none. Source: `soft_tifa` in evaluation.py of
+    facebookresearch/GenEval2.
+
+    >>> rule = FirstTokensProbability(lambda text: [min(len(text), 5)])
+    >>> log_p = torch.tensor([[0.1, 0.1, 0.1, 0.2, 0.4, 0.1]]).log()
+    >>> gathered = rule.gather(log_p, torch.tensor([3]))  # yes, " yes" and so on: lengths 3 and 4
+    >>> round(float(rule.score(gathered, torch.tensor([0]), ["Yes"])), 4)
+    0.6
+    """
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        super().__init__(encode)
+        self.tokens = {
+            as_digits(word): sorted({encode(text)[0] for text in self._spellings(word)})
+            for word in (*YES_NO, *NUMBER_WORDS)
+        }
+
+    @override
+    def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
+        columns = [log_p[:, tokens].logsumexp(1) for tokens in self.tokens.values()]
+        return torch.stack(columns, 1)
+
+    @override
+    def score(self, gathered: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
+        columns = [self._column(answer) for answer in answers]
+        return gathered[torch.arange(len(answers)), columns].exp()
+
+    @override
+    def check(self, answer: str) -> None:
+        self._column(answer)
+
+    def _column(self, answer: str) -> int:
+        word = as_digits(answer.strip().casefold())
+        if word not in self.tokens:
+            raise TemplateError(
+                "the rule 'first-tokens' scores the answers yes, no and numbers up to twenty, not "
+                f"{answer!r}; use `rule='answer'` for others"
+            )
+        return list(self.tokens).index(word)
+
+    @staticmethod
+    def _spellings(word: str) -> list[str]:
+        digits = as_digits(word)
+        words = [word, word.capitalize(), *([digits] if digits != word else [])]
+        return [space + text for text in words for space in ("", " ")]
 
 
 class YesNoProbability(FirstTokenProbability):
@@ -176,6 +236,10 @@ class YesNoProbability(FirstTokenProbability):
             )
         return single
 
+    @override
+    def check(self, answer: str) -> None:
+        self._column(answer)
+
     @staticmethod
     def _column(answer: str) -> int:
         word = answer.strip().strip(".").lower()
@@ -190,5 +254,6 @@ class YesNoProbability(FirstTokenProbability):
 RULES: dict[str, type[Rule]] = {
     "answer": AnswerLikelihood,
     "first-token": FirstTokenProbability,
+    "first-tokens": FirstTokensProbability,
     "yes-no": YesNoProbability,
 }

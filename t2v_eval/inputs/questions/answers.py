@@ -22,11 +22,13 @@ DEFAULT_ENCODER = "sentence-transformers/all-mpnet-base-v2"
 YES_NO = ("yes", "no")
 """The choices of a question that is answered with yes or no."""
 
-_WORDS = (
+NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen twenty"
 ).split()
-_DIGITS = {word: str(number) for number, word in enumerate(_WORDS)}
+"""The words of the numbers from zero on that `as_digits` knows."""
+
+_DIGITS = {word: str(number) for number, word in enumerate(NUMBER_WORDS)}
 _EDGES = " \t\r\n.,;:!?\"'`*_()[]«»“”‘’…。、，！？：；"
 _LONGEST = 200  # characters of an answer in a message
 

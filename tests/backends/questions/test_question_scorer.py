@@ -7,8 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.models.plain_vlm import of_images, reader
 from helpers.models.tiny import VQA, clip_flant5
-from helpers.models.tiny_vlm import qwen2_5_vl
+from helpers.models.tiny_vlm import qwen2_5_vl, qwen3_vl
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import completion, sampled
 from helpers.toy import draw_image
@@ -18,7 +19,7 @@ import t2v_eval
 from t2v_eval.api import ScorerOptions
 from t2v_eval.backends.questions.question_scorer import QuestionScorer
 from t2v_eval.benchmarks.scenes import Scenes
-from t2v_eval.errors import InputError, ScoringError
+from t2v_eval.errors import InputError, ScoringError, TemplateError
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.registry import models
 from t2v_eval.remote.scorer import estimate
@@ -195,7 +196,7 @@ def test_the_id_holds_the_questions_the_rule_and_the_model(vlm, tmp_path):
     [
         ({"vlm": None}, "vlm=NAME"),
         ({"vlm": "tiny-clip"}, "'tiny-clip'` answers no questions.*kind vqa"),
-        ({"answers": "guessed"}, "'probability' or 'generated'"),
+        ({"answers": "guessed"}, "'probability' or 'first-tokens' or 'generated'"),
         ({"dependency": "all"}, "'transitive'"),
         ({"answer_template": "Yes"}, "`answer_template='Yes'` out"),
     ],
@@ -320,3 +321,46 @@ def test_a_report_lists_what_explain_does(vlm):
     explained = scorer.explain(item.images, item.texts)
     lines = [[str(a) for a in cell.questions] for row in explained for cell in row]
     assert details == [[n, listed] for n, listed in enumerate(lines)] and len(lines) == 4
+
+
+GENEVAL2 = Questions(
+    [
+        Question("1", "1", TEXT, "Is there a cube?", ("Yes", "No"), "Yes"),
+        Question("1", "2", TEXT, "How many cubes are there?", (), "four"),
+    ]
+)
+# As evaluation.py of GenEval 2 lists them.
+SPELLINGS = {
+    "1": ["Yes", "yes", " yes", " Yes"],
+    "2": ["four", "Four", " four", " Four", "4", " 4"],
+}
+
+
+def test_first_tokens_are_summed_as_in_the_script_of_geneval2(images, tmp_path_factory):
+    """Against the network and the chat template of transformers, without code of this library."""
+    folder = tmp_path_factory.mktemp("qwen3")
+    qwen3_vl(folder)
+    read, encode = reader(folder)
+    image = images[0].resize((64, 64)).convert("RGB")
+    expected = []
+    for question in GENEVAL2:
+        probabilities = read(of_images([image]), f"{question.question} Answer in one word.")
+        first = {encode(spelling)[0] for spelling in SPELLINGS[question.id]}
+        expected.append(float(probabilities[sorted(first)].sum()))
+    options = {"vlm": f"hf-vlm:{folder}", "questions": GENEVAL2, "device": "cpu"}
+    for rule, mean in (("soft-tifa-am", np.mean), ("soft-tifa-gm", gmean)):
+        scorer = t2v_eval.load(rule, answers="first-tokens", **options)
+        assert float(scorer(image, TEXT)) == pytest.approx(mean(expected), rel=1e-4)
+    other = t2v_eval.load("soft-tifa-gm", **options)
+    assert other.id != scorer.id
+    with pytest.raises(InputError, match="rule='first-tokens'`, and 'hf-vlm.* is none"):
+        t2v_eval.load("tifa", vlm=other.vlm, questions=GENEVAL2, answers="first-tokens")
+    colour = Questions([Question("1", "1", TEXT, "What colour is it?", (), "red")])
+    with pytest.raises(TemplateError, match="yes, no and numbers up to twenty, not 'red'"):
+        scorer.with_questions(colour)
+
+
+@pytest.mark.parametrize("vlm", ["tiny-clip-flant5", "gpt-4o"])
+def test_first_tokens_need_a_model_that_gives_their_probabilities(vlm):
+    with pytest.raises(InputError, match="needs a vision-language model that runs here: .*`rule="):
+        t2v_eval.load("soft-tifa-gm", vlm=vlm, questions=GENEVAL2, answers="first-tokens")

@@ -13,31 +13,48 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 
 
-def first_token_of_yes(
+def reader(
     folder: Path, anew: bool = False
-) -> Callable[[list[dict[str, Any]], str], float]:
-    """P(first token of Yes) for what a message shows and a text, one pair at a time.
+) -> tuple[Callable[..., torch.Tensor], Callable[[str], list[int]]]:
+    """What reads contents of a message and a prompt, and what returns the tokens of a text.
+
+    The first returns the probabilities of the first token of the answer.
 
     Args:
-        anew: whether every pair has a copy of the model, which has read nothing before.
+        anew: whether every message has a copy of the model, which has read nothing before.
     """
     model = AutoModelForImageTextToText.from_pretrained(folder).eval()
     processor = AutoProcessor.from_pretrained(folder)
-    yes = processor.tokenizer("Yes", add_special_tokens=False).input_ids[0]
 
     @torch.no_grad()
-    def score(seen: list[dict[str, Any]], text: str, **options: Any) -> float:
-        words = {"type": "text", "text": QUESTION.replace("{}", text)}
+    def read(seen: list[dict[str, Any]], prompt: str, **options: Any) -> torch.Tensor:
         inputs = processor.apply_chat_template(
-            [{"role": "user", "content": [*seen, words]}],
+            [{"role": "user", "content": [*seen, {"type": "text", "text": prompt}]}],
             add_generation_prompt=True,
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             processor_kwargs=options,
         )
-        reader = copy.deepcopy(model) if anew else model
-        return float(reader(**inputs).logits[0, -1].softmax(-1)[yes])
+        network = copy.deepcopy(model) if anew else model
+        return network(**inputs).logits[0, -1].softmax(-1)
+
+    return read, lambda text: processor.tokenizer(text, add_special_tokens=False).input_ids
+
+
+def first_token_of_yes(
+    folder: Path, anew: bool = False
+) -> Callable[[list[dict[str, Any]], str], float]:
+    """P(first token of Yes) for what a message shows and a text, one pair at a time.
+
+    Args:
+        anew: as for `reader`.
+    """
+    read, encode = reader(folder, anew)
+    yes = encode("Yes")[0]
+
+    def score(seen: list[dict[str, Any]], text: str, **options: Any) -> float:
+        return float(read(seen, QUESTION.replace("{}", text), **options)[yes])
 
     return score
 

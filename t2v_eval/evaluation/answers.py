@@ -1,4 +1,8 @@
-"""Score texts by answers that exist already, with the rules of `stats.question_rules`; no model."""
+"""Score texts by answers that exist already, with the rules of `stats.question_rules`; no model.
+
+The means by type of question are those of TIFA's accuracy by element and of DPG-Bench's L1 and L2
+categories (`main` in dpg_bench/compute_dpg_bench.py of TencentQQGYLab/ELLA).
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,8 @@ Rows = Sequence[Mapping[str, Any]]
 ALL = "all"
 """The name of the mean over all texts."""
 
-_ITEM, _ID = ("item", "item_id"), ("id", "question_id", "proposition_id")
+_ITEM, _ID = ("item", "item_id", "text"), ("id", "question_id", "proposition_id")
+_OF_REPORT = ("text", "scorer", "detail")  # columns of scores.csv of a report
 _IMAGE = ("image", "generator", "t2i_model")  # columns that tell images of a text apart
 
 
@@ -96,15 +101,23 @@ class AnswerScores:
             means[key] = (interval, len(scores), len(values) - len(scores))
         return means
 
-    def by_type(self) -> dict[str, float]:
+    def by_type(self, broad: bool = False) -> dict[str, float]:
         """Return the mean value of the questions of each type, without dependencies.
+
+        Args:
+            broad: whether types count as one that are the same before their first dash, such as
+                ``attribute - color`` and ``attribute - size``.
 
         >>> question = Question("1", "1", "a cube", "Is there a cube?", type="object")
         >>> answers = [{"item": "1", "id": "1", "answer": "yes"}]
         >>> score_answers(answers, Questions([question]), "tifa").by_type()
         {'object': 1.0}
         """
-        types = {(q.item, q.id): q.type for q in self.questions if q.type}
+        types = {
+            (q.item, q.id): q.type.partition("-")[0].strip() if broad else q.type
+            for q in self.questions
+            if q.type
+        }
         pairs = [
             (value, types[text.item, key])
             for text in self.texts
@@ -135,11 +148,11 @@ class AnswerScores:
 
 
 def read_answers(path: str | Path) -> list[dict[str, Any]]:
-    """Read answers: a table, or the result that TIFA's code writes (``question_details``).
+    """Read answers: a table, ``scores.csv`` of a report, or the result that TIFA's code writes.
 
-    A table has the columns `item` (or `item_id`), `id` (or `question_id`; otherwise `question`) and
-    `answer`, or `probability`, that of the expected answer. The columns `image`, `generator` and
-    `t2i_model` tell the images of a text apart.
+    A table has the columns `item` (or `item_id`, or `text`), `id` (or `question_id`; otherwise
+    `question`) and `answer`, or `probability`, that of the expected answer. The columns `image`,
+    `generator` and `t2i_model` tell the images of a text apart.
 
     Raises:
         TableError: the file cannot be read, or lacks a column.
@@ -158,6 +171,8 @@ def read_answers(path: str | Path) -> list[dict[str, Any]]:
         if isinstance(details, dict):
             return list(_tifa_answers(path, details))
     rows = read_table(path)
+    if rows and set(_OF_REPORT) <= set(rows[0]):
+        return list(_report_answers(path, rows))
     _column(rows, _ITEM, path)
     _column(rows, (*_ID, "question"), path)
     _column(rows, ("answer", "probability"), path)
@@ -285,6 +300,8 @@ def _score_text(
 def _value(
     question: Question, row: Mapping[str, Any], match: str, choose: Choose | None = None
 ) -> float:
+    if reason := row.get("error"):
+        raise InputError(str(reason))
     probability = row.get("probability")
     if probability is None or probability == "":
         answer = row.get("answer")
@@ -319,6 +336,8 @@ def _by_image(
     result: dict[str, dict[str, dict[str, Mapping[str, Any]]]] = {}
     for row in rows:
         item, question = str(row[item_column]), str(row[id_column or "question"])
+        if item_column == "text":
+            item = questions.of_text(item)[0].item
         if (item, question) not in ids:
             raise InputError(f"{questions.name}: {item!r} has no question {question!r}")
         image = " ".join(str(row[name]) for name in names)
@@ -348,6 +367,29 @@ def _column(rows: Rows, names: Sequence[str], path: Path | str = "the answers") 
             return name
     columns = ", ".join(rows[0]) if rows else "none"
     raise TableError(f"{path}: there is no column {' or '.join(names)}; the columns are {columns}")
+
+
+def _report_answers(path: Path, rows: Rows) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the answers behind the scores of a report."""
+    for number, row in enumerate(rows, 1):
+        detail = row["detail"] or "[]"
+        answers = parse_json(detail, f"{path}, row {number}, detail")
+        if not isinstance(answers, list) or not all(isinstance(a, dict) for a in answers):
+            raise TableError(
+                f"{path}, row {number}: the detail of {row['scorer']!r} is no list of answers; use "
+                "the report of a scorer that asks questions"
+            )
+        named = {name: row[name] for name in (*_OF_REPORT, "image", "generator") if name in row}
+        del named["detail"]
+        for answer in answers:
+            generated = answer.get("answer")
+            yield {
+                **named,
+                "id": str(answer.get("id")),
+                "answer": generated,
+                "probability": answer.get("value") if generated is None else None,
+                "error": answer.get("error"),
+            }
 
 
 def _tifa_answers(path: Path, details: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

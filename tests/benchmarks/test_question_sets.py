@@ -22,9 +22,11 @@ from PIL import Image
 
 import t2v_eval
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
+from t2v_eval.evaluation.answers import read_answers, score_answers
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
+from t2v_eval.report.report import compare
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 
@@ -217,11 +219,19 @@ def test_a_scorer_without_questions_asks_those_of_the_benchmark(tmp_path):
     options = {"vlm": "tiny-clip-flant5", "device": "cpu", "dependency": "in-order"}
     benchmark = open_benchmark("dpg-bench", root=tmp_path, images=tmp_path / "images")
     scorer = t2v_eval.load("dsg", **options)
-    run = evaluate(scorer, benchmark, resamples=5, noise_floor=False)
+    report = compare([scorer], [benchmark], resamples=5, noise_floor=False)
+    (run,) = report.runs
     named = t2v_eval.load("dsg", questions=str(tmp_path / "dpg_bench.csv"), **options)
     same = evaluate(named, benchmark, resamples=5, noise_floor=False)
     assert run.scorer.id == same.scorer.id and named.questions.hash in run.scorer.id
     np.testing.assert_array_equal(np.concatenate(run.scores), np.concatenate(same.scores))
+    # The answers in the report give the same scores, and the means of each category.
+    report.write(tmp_path / "report")
+    answers = read_answers(tmp_path / "report" / "scores.csv")
+    again = score_answers(answers, named.questions, "dsg", dependency="in-order")
+    expected = np.concatenate(run.scores).ravel()
+    np.testing.assert_allclose([text.score for text in again.texts], expected, rtol=1e-6)
+    assert again.by_type(broad=True).keys() == {"entity", "attribute"}
     with pytest.raises(InputError, match="`questions=FILE`, or evaluate it on a benchmark"):
         scorer(run.items[0].images, run.items[0].texts)
     (tmp_path / "drawbench.csv").write_text("Prompts,Category\nA red car.,Colors\n")

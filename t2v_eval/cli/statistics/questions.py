@@ -102,9 +102,10 @@ def score(
     answers: Annotated[
         Path,
         typer.Argument(
-            help="Table with the columns item (or item_id), id (or question_id, or question) and "
-            "answer (or probability), and image, generator or t2i_model where a text has several "
-            "images; or the JSON that TIFA's code writes.",
+            help="Table with the columns item (or item_id, or text), id (or question_id, or "
+            "question) and answer (or probability), and image, generator or t2i_model where a text "
+            "has several images; or scores.csv of a report on a scorer that asks questions; or the "
+            "JSON that TIFA's code writes.",
             metavar="ANSWERS",
         ),
     ],
@@ -213,6 +214,7 @@ def score(
                     for (image, tag), (mean, n, lacking) in means.items()
                 ],
                 "by_type": result.by_type(),
+                "by_broad_type": result.by_type(broad=True),
                 "missing": dict(missing),
                 "unread": result.unread,
             }
@@ -223,9 +225,12 @@ def score(
             for (image, tag), (mean, n, lacking) in means.items()
         ]
         console.print_table(["images", "texts", rule, "scores", "missing"], rows)
-        types = [[name, f"{value:.4f}"] for name, value in result.by_type().items()]
-        if types:
-            console.print_table(["type of question", "mean value"], types)
+        types = result.by_type()
+        for means_of_types in (result.by_type(broad=True), types):
+            # Types without broader ones are printed once.
+            if means_of_types and (means_of_types is types or len(means_of_types) < len(types)):
+                listed = [[name, f"{value:.4f}"] for name, value in means_of_types.items()]
+                console.print_table(["type of question", "mean value"], listed)
     for reason, count in missing.most_common(MAX_LISTED):
         console.say(f"{count} missing: {reason}", "yellow")
     if result.unread:

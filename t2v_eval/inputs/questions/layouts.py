@@ -144,6 +144,8 @@ def _dsg_entry(field: _Fields) -> Entry:
     if wrong:
         message = f"the dependency {', '.join(listed)!r} holds {wrong[0]!r}, which is no number"
         problems = (Problem(field.number, item, key, "unparsable-dependency", message),)
+    # As DPG-Bench's script; DSG's categories say the same of all its questions.
+    category = field.text("tuple", "").partition("(")[0].strip()
     broad, detailed = field.text("category_broad", ""), field.text("category_detailed", "")
     question = Question(
         item=item,
@@ -151,7 +153,7 @@ def _dsg_entry(field: _Fields) -> Entry:
         text=field.text("text"),
         question=field.text("question_natural_language"),
         parents=tuple(part for part in listed if part != "0"),
-        type=" - ".join(filter(None, (broad, detailed))),
+        type=category or " - ".join(filter(None, (broad, detailed))),
         tag=next((tag for prefix, tag in _DSG_TAGS.items() if item.startswith(prefix)), ""),
     )
     return Entry(field.number, question, problems)

@@ -7,7 +7,9 @@ import pytest
 
 from t2v_eval.errors import InputError, TableError
 from t2v_eval.evaluation.answers import read_answers, reasons, score_answers
+from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Question, Questions
+from t2v_eval.inputs.tables import write_table
 
 QUESTIONS = Questions(
     [
@@ -96,6 +98,53 @@ def test_means_by_image_and_tag_and_by_type():
     }
     assert scores.by_type() == {"entity": 1.0, "colour": 0.0, "count": 1.0}
     assert [row["score"] for row in scores.rows()] == [2 / 3, 3 / 4]
+
+
+def test_means_by_category_are_those_of_the_script_of_dpg_bench(tmp_path):
+    """`main` in compute_dpg_bench.py, whose categories are what comes before the brackets."""
+    tuples = ["entity - whole (cube)", "attribute - color (cube, red)", "attribute - size (cube)"]
+    tuples += ["global - (photo - realistic)", "relation - non-spatial (a, b)"]
+    path = tmp_path / "dpg_bench.csv"
+    columns = "item_id,text,proposition_id,dependency,tuple,question_natural_language"
+    lines = [f'0,a photo,{n},{min(n, 1)},"{t}",Is it {n}?' for n, t in enumerate(tuples)]
+    path.write_text("\n".join([columns, *lines]))
+    answers = [[1, 0, 1, 1, 0], [0, 0, 1, 0, 1]]  # of two generators
+    rows = [
+        {"item": "0", "id": str(n), "generator": str(g), "answer": "yes" if right else "no"}
+        for g, listed in enumerate(answers)
+        for n, right in enumerate(listed)
+    ]
+    scores = score_answers(rows, read_questions(path), "dsg", dependency="in-order")
+    l1, l2 = {}, {}
+    for listed in answers:
+        for right, category in zip(listed, tuples, strict=True):
+            name = category.split("(")[0].strip()
+            l2.setdefault(name, []).append(right)
+            l1.setdefault(name.split("-")[0].strip(), []).append(right)
+    assert scores.by_type() == {name: np.mean(listed) for name, listed in l2.items()}
+    assert scores.by_type(broad=True) == {name: np.mean(listed) for name, listed in l1.items()}
+
+
+def test_the_answers_of_a_report_are_those_of_its_scores(tmp_path):
+    def detail(**more):
+        known = {"id": "1", "question": "Is there a cube?", "expected": "yes"}
+        return json.dumps([{**known, "answer": None, "value": None, "error": None, **more}])
+
+    questions = Questions(list(QUESTIONS)[:1])
+    rows = [
+        {"item": "7", "text": "a red cube", "image": n, "scorer": "tifa", "detail": answers}
+        for n, answers in enumerate(
+            [detail(value=0.25), detail(answer="Yes.", value=1.0), detail(error="it is cut"), ""]
+        )
+    ]
+    path = tmp_path / "scores.csv"
+    write_table(path, rows)
+    scores = score_answers(read_answers(path), questions, "tifa")
+    assert [text.score for text in scores.texts] == [0.25, 1.0, None]
+    assert list(reasons(scores)) == ["question '1': it is cut"]
+    write_table(path, [{**rows[0], "detail": "{}"}])
+    with pytest.raises(TableError, match="row 1: the detail of 'tifa' is no list of answers"):
+        read_answers(path)
 
 
 def test_the_result_of_tifa_is_read_as_it_writes_it(tmp_path):

@@ -15,7 +15,10 @@ HEADER = (
 
 
 def dsg_file(folder, *rows, item="cube"):
-    lines = [f'{item},a red cube,,{key},"{on}",entity,whole,t,Is it {key}?\n' for key, on in rows]
+    lines = [
+        f'{item},a red cube,,{key},"{on}",entity,whole,entity - whole (cube),Is it {key}?\n'
+        for key, on in rows
+    ]
     path = folder / "dsg.csv"
     path.write_text(HEADER + "".join(lines))
     return path

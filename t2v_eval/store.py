@@ -357,6 +357,42 @@ class Store:
                 self._connection().execute("VACUUM")
         return deleted
 
+    @contextmanager
+    def attached(self, other: Store) -> Iterator[sqlite3.Connection]:
+        """Open a transaction in which the tables of another store are those of the schema `other`.
+
+        Args:
+            other: the other store, which may be in use.
+        """
+        with self._errors():
+            db = self._connection()
+            db.execute("ATTACH ? AS other", (str(other.path),))
+            try:
+                with self._transaction():
+                    yield db
+            finally:
+                db.execute("DETACH other")
+
+    def check_values(self) -> None:
+        """Check all scores and embeddings, as before they get into another store.
+
+        Raises:
+            StoreError: one is a value that no scorer can have written.
+        """
+        with self._errors():
+            db = self._connection()
+            for scorer, image, value in db.execute(
+                "SELECT s.name, c.image, c.value FROM cell c JOIN scorer s ON s.id=c.scorer "
+                f"WHERE c.value IS NOT NULL AND NOT (typeof(c.value)='real' AND "
+                f"abs(c.value)<={_LARGEST!r})"
+            ):
+                self._check_value(value, f"the score of image {image}", scorer)
+            for scorer, key, shape, data in db.execute(
+                "SELECT s.name, e.key, e.shape, e.data FROM embedding e JOIN scorer s "
+                "ON s.id=e.scorer"
+            ):
+                self._embedding(scorer, key, shape, data)
+
     def close(self) -> None:
         """Close this thread's connection; the next use opens it again."""
         db = getattr(self._local, "db", None)

@@ -1,10 +1,11 @@
-"""``t2v-eval store``: inspect, prune and export the score store."""
+"""``t2v-eval store``: inspect, prune, export and merge stores of scores."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 stores = App(
     no_args_is_help=True,
-    help="Inspect, prune or export the store of scores of earlier runs.",
+    help="Inspect, prune, export or merge stores of scores of earlier runs.",
     epilog=f"Example: {EXAMPLES['stats']}",
 )
 
@@ -93,6 +94,61 @@ def export(
     if out is not None:
         tables.write_table(out, rows, spreadsheet)
         console.note(f"{len(rows)} scores are in {out}")
+
+
+_NAMED = 5  # conflicts that are named in a terminal
+
+
+@stores.command()
+def merge(
+    out: Annotated[
+        Path,
+        typer.Argument(help="Store to add to; it is created if it does not exist.", metavar="OUT"),
+    ],
+    stores: Annotated[
+        list[Path], typer.Argument(help="Stores to add, such as those of shards.", metavar="IN...")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Add the scores and embeddings of other stores to a store.
+
+    Each store is added completely or not at all, and once: to merge again changes nothing. Where
+    two stores have different scores of the same image and text, the first stays, and the exit code
+    is 1, though all else is merged.
+    """
+    from t2v_eval.scoring.merging import merge as add
+    from t2v_eval.store import Store
+
+    merged = add(Store(out), stores)
+    conflicts = [
+        {"store": str(path), **conflict._asdict()}
+        for path, result in zip(stores, merged, strict=True)
+        for conflict in result.conflicts
+    ]
+    added = {name: sum(getattr(m, name) for m in merged) for name in ("scores", "embeddings")}
+    if as_json:
+        console.print_json({**added, "conflicts": conflicts})
+    else:
+        print(f"{added['scores']} scores and {added['embeddings']} embeddings were added to {out}")
+    if conflicts:
+        _say_conflicts(conflicts)
+        raise SystemExit(1)
+
+
+def _say_conflicts(conflicts: Sequence[Mapping[str, Any]]) -> None:
+    """Print how many values differ, and the first few."""
+    count = len(conflicts)
+    console.say(f"{count} values differ from those that were there, which stay", "yellow")
+    for conflict in conflicts[:_NAMED]:
+        what = f"{conflict['store']}, {conflict['scorer'].partition(' ')[0]}: "
+        if conflict["value"] is None:
+            what += f"the embedding {conflict['image']}"
+        else:
+            values = f"{conflict['other']!r}, and {conflict['value']!r} stays"
+            what += f"{conflict['image']} with {conflict['text'][:60]!r} is {values}"
+        console.say(f"  {what}", "yellow")
+    if count > _NAMED:
+        console.say(f"  and {count - _NAMED} more, which --json lists", "yellow")
 
 
 def _existing(store: Path | None) -> Store:

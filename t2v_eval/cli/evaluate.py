@@ -27,6 +27,7 @@ from t2v_eval.cli.options import (
     OnMissing,
     Resamples,
     Seed,
+    ShardOf,
     Spreadsheet,
     StorePath,
     Subset,
@@ -35,6 +36,7 @@ from t2v_eval.cli.options import (
     store_path,
 )
 from t2v_eval.cli.progress import Bars
+from t2v_eval.cli.shards import evaluate_shard, shard_options
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import BenchmarkCard, ModelCard, benchmarks, models
 
@@ -101,6 +103,7 @@ def evaluate(
     noise_floor: NoiseFloor = True,
     human: HumanFile = None,
     image_pixels: ImagePixels = 768,
+    shard: ShardOf = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
@@ -133,7 +136,15 @@ def evaluate(
         human=human,
     )
     _ = run_options.sample  # an impossible limit is reported before a model is loaded
-    if dry_run:
+    if shard is not None:
+        if out is not None:
+            raise InputError(
+                "a shard has no report, which needs the scores of all: leave out --out, and write "
+                "it when the stores are merged"
+            )
+        part, options = shard_options(shard, options, dry_run)
+        evaluate_shard(*cards, options, benchmark_options, run_options, part, as_json=as_json)
+    elif dry_run:
         print_dry_run(*cards, options, benchmark_options, run_options, as_json)
     else:
         writing = Writing(out, spreadsheet, image_pixels, console.arguments(ctx), as_json)

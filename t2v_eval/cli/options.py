@@ -254,6 +254,16 @@ Limit = Annotated[
         metavar="N",
     ),
 ]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        help="Score only the images of one of COUNT shards, numbered from 1, into a store of its "
+        "own (--store with the shard in its name), for `store merge`; auto takes the shard from "
+        "torchrun or srun. Default: all images.",
+        metavar="NUMBER/COUNT|auto",
+    ),
+]
 Resamples = Annotated[
     int,
     typer.Option(

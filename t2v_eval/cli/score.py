@@ -12,14 +12,17 @@ import typer
 from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
 from t2v_eval.cli.inputs.table_input import TableInput, check_images_exist, read_blocks, result_rows
-from t2v_eval.cli.options import AsJson, DryRun, ImageRoot, ModelName, Spreadsheet
+from t2v_eval.cli.options import AsJson, DryRun, ImageRoot, ModelName, ShardOf, Spreadsheet
 from t2v_eval.cli.progress import Bars
+from t2v_eval.cli.shards import say_next, shard_options
 from t2v_eval.errors import InputError, UnsupportedError
 from t2v_eval.registry import models
 from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
-    from t2v_eval.scoring.results import ScoringResult
+    from t2v_eval.scoring.plan import Block
+    from t2v_eval.scoring.results import Progress, ScoringResult
+    from t2v_eval.scoring.scorer import Scorer
 
 Images = Annotated[
     list[str] | None,
@@ -66,13 +69,15 @@ def score(
     root: ImageRoot = None,
     out: ScoresFile = None,
     spreadsheet: Spreadsheet = False,
+    shard: ShardOf = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """Score every IMAGE against every --text, or each row of a table.
 
     The other columns of a table are copied to the output. With --on-error skip, a failed score is
-    empty and its column `error` says why; the exit code is 1 only if every score failed.
+    empty and its column `error` says why; the exit code is 1 only if every score failed. With
+    --shard, only the rows of the shard are written, and their column `shard` says which it is.
     """
     card = models.card(model)  # an unknown name is reported before torch is imported
     if dry_run and not options.asks_service(card):
@@ -81,7 +86,12 @@ def score(
     if not (text or pairs) and images and getattr(models.entry(card), "uses_text", True):
         raise InputError(f"{model!r} needs at least one --text, or a table with --pairs")
     skip = options.on_error == "skip"
+    part = None
+    if shard is not None:
+        part, options = shard_options(shard, options, dry_run)
     table = read_blocks(images, text, pairs, (image_column, text_column), root, skip)
+    if part is not None:
+        table = table.of_shard(part)
     if not skip:
         check_images_exist(table.blocks, pairs is not None)
     from t2v_eval.remote.scorer import estimate
@@ -91,9 +101,20 @@ def score(
         if dry_run:
             console.print_estimates([({"model": model}, estimate(scorer, table.blocks))], as_json)
             return
-        outcome = scorer.evaluate_blocks(table.blocks, bars.add(model))
+        outcome = _outcome(scorer, table.blocks, bars.add(model))
     _write(list(result_rows(table, model, outcome)), out, spreadsheet, as_json)
+    if part is not None:
+        say_next(part, options.store)
     _report_failures(model, table, outcome)
+
+
+def _outcome(scorer: Scorer, blocks: Sequence[Block], progress: Progress) -> ScoringResult:
+    """Score blocks; a shard may have no images at all."""
+    from t2v_eval.scoring.results import CellCounts, ScoringResult
+
+    if any(block.images for block in blocks):
+        return scorer.evaluate_blocks(blocks, progress)
+    return ScoringResult([], CellCounts())
 
 
 def _check_output(out: Path | None, spreadsheet: bool) -> None:
@@ -134,4 +155,5 @@ def _report_failures(model: str, table: TableInput, outcome: ScoringResult) -> N
     errors = {**outcome.errors, **dict.fromkeys(table.unusable.values(), 1)}
     console.say_failures(model, outcome.counts.cells + len(table.unusable), errors)
     console.say_usage(model, outcome.usage)
-    console.exit_if_all_failed(outcome.counts.used)
+    if outcome.counts.cells or table.unusable:
+        console.exit_if_all_failed(outcome.counts.used)

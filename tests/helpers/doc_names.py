@@ -18,6 +18,7 @@ from t2v_eval.utils.signatures import accepted, source_of
 
 ROOT = Path(__file__).parents[2]
 TARGETS = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+LAUNCHERS = ("torchrun", "srun")  # programs that start several workers of a command
 PROGRAMS = set("cat cd export git pip python".split()) | {"."}
 CALL = ("references", "question_template", "answer_template", "template")  # of `score`
 LOADERS = ("load", "score", "VQAScore", "CLIPScore", "ITMScore")
@@ -83,11 +84,13 @@ def check_options(name: str, keys: list[str]) -> None:
 
 def check_command(words: list[str]) -> None:
     """Check a command with its subcommand, options and values."""
+    if words[0] in LAUNCHERS:
+        words = words[next(n for n, w in enumerate(words) if w in ("t2v_eval", "t2v-eval")) :]
     program, *rest = words
     if program == "make":
         assert set(rest) <= TARGETS, words
         return
-    if program != "t2v-eval":
+    if program not in ("t2v-eval", "t2v_eval"):
         assert program in PROGRAMS, words
         return
     known = site_hooks.load("commands").commands()

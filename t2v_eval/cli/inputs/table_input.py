@@ -16,6 +16,7 @@ from t2v_eval.utils.printable import redact_userinfo
 if TYPE_CHECKING:
     from t2v_eval.scoring.plan import Block
     from t2v_eval.scoring.results import ScoringResult
+    from t2v_eval.scoring.shard import Shard
 
 RESULT_COLUMNS = ("image", "text", "model", "score", "error")  # of what `score` writes
 
@@ -32,6 +33,20 @@ class TableInput(NamedTuple):
     blocks: list[Block]
     rows: list[dict[str, Any]]
     unusable: dict[int, str]
+
+    def of_shard(self, shard: Shard) -> TableInput:
+        """Return what one of several workers scores, with a column `shard` that says so.
+
+        Args:
+            shard: which worker.
+
+        Raises:
+            TableError: the table has a column `shard` of its own.
+        """
+        if any("shard" in row for row in self.rows):
+            raise TableError("the results have a column 'shard'; rename that of the table")
+        rows = [{**row, "shard": str(shard)} for row in self.rows]
+        return TableInput([shard.part_of(block) for block in self.blocks], rows, self.unusable)
 
 
 def read_blocks(
@@ -202,7 +217,7 @@ def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterat
         for i, image in enumerate(block.images):
             for j, text in enumerate(block.texts):
                 error = outcome.failures.get((b, i, j), "")
-                if row and error:
+                if "image" in row and error:
                     error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
                 yield {
                     "image": redact_userinfo(

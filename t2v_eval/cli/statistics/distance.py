@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,6 +23,7 @@ from t2v_eval.cli.options import (
     Seed,
     parse_metric_options,
 )
+from t2v_eval.cli.shards import local_device
 from t2v_eval.errors import InputError
 from t2v_eval.utils.printable import printable
 
@@ -111,6 +113,14 @@ Cache = Annotated[
 NoCache = Annotated[
     bool, typer.Option("--no-cache", help="Keep no features, and reuse none of earlier runs.")
 ]
+ShardOf = Annotated[
+    str | None,
+    typer.Option(
+        help="Only extract the features of one of COUNT shards of the images, numbered from 1, "
+        "into the cache; auto takes the shard from torchrun or srun. Default: all images.",
+        metavar="NUMBER/COUNT|auto",
+    ),
+]
 AllowFew = Annotated[
     bool,
     typer.Option(
@@ -148,13 +158,15 @@ def distance(
     allow_few: AllowFew = False,
     resamples: Resamples = 1000,
     seed: Seed = 0,
+    shard: ShardOf = None,
     out: ReportFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure how far the images of generators are from a reference: FID, KID, CMMD and others.
 
     Prints each metric with its 95 % interval, where it has one, and what must be known to read it:
-    FID of few images is too high, and is shown beside FID-infinity.
+    FID of few images is too high, and is shown beside FID-infinity. With --shard, the features of
+    the shard's images are extracted into the cache, and nothing is measured.
     """
     from t2v_eval.evaluation.distances.distance import check_sources
     from t2v_eval.evaluation.distances.distance import distance as compute
@@ -169,23 +181,31 @@ def distance(
         features,
         resize=resize,
         checkpoint=checkpoint,
-        device=device,
+        device=device or local_device(shard),
         batch_size=batch_size,
     )
-    folders = any(path.expanduser().is_dir() for path in (*images, reference) if path is not None)
+    folders = [path for path in (reference, *images) if path and path.expanduser().is_dir()]
     for name, value in (("resize", resize), ("checkpoint", checkpoint)):
         if value is not None and not folders:
             raise InputError(
                 f"`{name}={str(value)!r}`: no set is a folder of images, so no network is loaded; "
                 "leave it out"
             )
+    cached = None if no_cache else cache or user_cache_path("t2v-eval") / "features"
+    if shard is not None:
+        if cached is None or out is not None:
+            raise InputError(
+                "the features of a shard are in the cache, and no distance is computed of them: "
+                "leave out --no-cache and --out"
+            )
+        return _extract_shard(shard, load, folders, cached, as_json)
     with console.waiting("reading features") as status:
         result = compute(
             reference,
             list(images),
             metric or ("fid",),
             features=load() if folders else None,
-            cache=None if no_cache else cache or user_cache_path("t2v-eval") / "features",
+            cache=cached,
             metric_options=options,
             by=by,
             tags=tags,
@@ -196,6 +216,34 @@ def distance(
             progress=lambda line: status.update(escape(printable(line))) if status else None,
         )
     _write(result, out, console.arguments(ctx), as_json)
+
+
+def _extract_shard(
+    text: str, load: Callable[..., Extractor], folders: Sequence[Path], cache: Path, as_json: bool
+) -> None:
+    """Extract the features of one of several workers, and print how many there are."""
+    from t2v_eval.evaluation.distances.folders import ShardCounts, extract_shard
+    from t2v_eval.scoring.shard import Shard
+
+    shard = Shard.parse(text)
+    extractor = load()
+    rows: list[dict[str, Any]] = []
+    with console.waiting("extracting features"):
+        for folder in dict.fromkeys(folders):
+            counts = extract_shard(folder, extractor, shard, cache=cache)
+            console.say_failures(str(folder), counts.images, Counter(counts.unreadable.values()))
+            numbers = {**counts._asdict(), "unreadable": len(counts.unreadable)}
+            rows.append({"folder": str(folder), **numbers})
+    if as_json:
+        console.print_json({"shard": str(shard), "cache": str(cache), "folders": rows})
+    else:
+        columns = ["folder", *ShardCounts._fields]
+        title = f"shard {shard}: features of its images alone, without distances"
+        console.print_table(columns, [list(row.values()) for row in rows], title)
+    console.note(
+        f"shard {shard} of the images has features; the others are missing here. When all "
+        f"{shard.count} have run, this command without --shard finds theirs in {cache}"
+    )
 
 
 def _write(result: Distances, out: Path | None, command: Sequence[str], as_json: bool) -> None:

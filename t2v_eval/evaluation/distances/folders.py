@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
@@ -28,6 +28,7 @@ from t2v_eval.extractors.extractor import Extractor
 from t2v_eval.inputs.folders import IMAGES, files_in
 from t2v_eval.inputs.image_file import orientation_of
 from t2v_eval.inputs.media import Media, open_media
+from t2v_eval.scoring.shard import Shard
 from t2v_eval.utils.files import check_folder, replacing
 from t2v_eval.utils.regular_file import File, digest
 
@@ -43,6 +44,7 @@ class _Rows:
     logits: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     states: dict[str, tuple[int, ...]] = field(default_factory=dict)
     traits: dict[str, tuple[int, int, int]] = field(default_factory=dict)  # width, height, flags
+    reused: int = 0  # how many were in files
 
     def arrays(self, names: Sequence[str]) -> dict[str, Any]:
         arrays: dict[str, Any] = {
@@ -54,6 +56,25 @@ class _Rows:
         if names and names[0] in self.logits:
             arrays["logits"] = np.stack([self.logits[name] for name in names])
         return arrays
+
+
+class ShardCounts(NamedTuple):
+    """The images of a shard of a folder.
+
+    Attributes:
+        images: how many.
+        extracted: the number whose features were extracted now.
+        reused: the number whose features were in the cache.
+        unreadable: why others have none, by name.
+
+    >>> ShardCounts(images=3, extracted=2, reused=0, unreadable={"b.png": "damaged"}).images
+    3
+    """
+
+    images: int
+    extracted: int
+    reused: int
+    unreadable: dict[str, str]
 
 
 def extract_folder(
@@ -89,20 +110,8 @@ def extract_folder(
     names = images_of(path)
     facts = extractor.facts()
     file = None if cache is None else _file_of(check_folder(Path(cache)), path, facts)
-    rows, batches = _Rows(), []
-    if file is not None:
-        batches = sorted(file.parent.glob(f"{file.stem}.batch-*.npz"))
-        _reuse([file, *batches], path, names, rows)
-    todo = [name for name in names if name not in rows.features]
-    unreadable: dict[str, str] = {}
-    for extracted, reasons in _extracted(path, todo, extractor, rows):
-        unreadable |= reasons
-        if file is not None and extracted:
-            batches.append(file.with_name(f"{file.stem}.batch-{uuid4().hex}.npz"))
-            _write(batches[-1], rows, extracted, facts)
-        if progress is not None:
-            done = len(rows.features) + len(unreadable)
-            progress(f"{path.name}: {done} of {len(names)} images")
+    rows = _Rows()
+    unreadable, batches = _extract(path, names, extractor, file, rows, progress)
     if file is not None and batches:
         _write(file, rows, list(rows.features), facts)
         for batch in batches:
@@ -122,6 +131,78 @@ def extract_folder(
         extractor=described,
         folder=path,
     )
+
+
+def extract_shard(
+    folder: str | os.PathLike[str],
+    extractor: Extractor,
+    shard: Shard,
+    *,
+    cache: str | os.PathLike[str],
+    progress: Callable[[str], None] | None = None,
+) -> ShardCounts:
+    """Extract the features of one shard of a folder's images into a cache.
+
+    Several workers may do so at once with one cache. `extract_folder` finds what they extracted.
+
+    Args:
+        folder: the folder.
+        extractor: turns images into features.
+        shard: which images.
+        cache: the folder of files that keep features, which all workers share.
+        progress: called with a line from time to time.
+
+    Raises:
+        InputError: it is no folder, or holds no images.
+        OutputError: nothing can be written to the cache.
+
+    >>> import tempfile
+    >>> from t2v_eval.extractors.names import load_extractor
+    >>> with tempfile.TemporaryDirectory() as name:
+    ...     Image.new("RGB", (48, 48)).save(Path(name) / "a.png")
+    ...     network = load_extractor("tiny-clip", device="cpu")
+    ...     extract_shard(name, network, Shard(1, 1), cache=Path(name) / "cache")
+    ShardCounts(images=1, extracted=1, reused=0, unreadable={})
+    """
+    path = Path(folder).expanduser()
+    names = [name for name in images_of(path) if shard.holds(path / name)]
+    file = _file_of(check_folder(Path(cache)), path, extractor.facts())
+    rows = _Rows()
+    unreadable, _ = _extract(path, names, extractor, file, rows, progress)
+    extracted = len(rows.features) - rows.reused
+    return ShardCounts(len(names), extracted, rows.reused, unreadable)
+
+
+def _extract(
+    folder: Path,
+    names: Sequence[str],
+    extractor: Extractor,
+    file: Path | None,
+    rows: _Rows,
+    progress: Callable[[str], None] | None,
+) -> tuple[dict[str, str], list[Path]]:
+    """Add the rows of images, those in a file and its batches without extracting them again.
+
+    Returns:
+        Why images cannot be read, by name, and the files of batches.
+    """
+    batches: list[Path] = []
+    if file is not None:
+        batches = sorted(file.parent.glob(f"{file.stem}.batch-*.npz"))
+        _reuse([file, *batches], folder, names, rows)
+        rows.reused = len(rows.features)
+    todo = [name for name in names if name not in rows.features]
+    unreadable: dict[str, str] = {}
+    facts = extractor.facts()
+    for extracted, reasons in _extracted(folder, todo, extractor, rows):
+        unreadable |= reasons
+        if file is not None and extracted:
+            batches.append(file.with_name(f"{file.stem}.batch-{uuid4().hex}.npz"))
+            _write(batches[-1], rows, extracted, facts)
+        if progress is not None:
+            done = len(rows.features) + len(unreadable)
+            progress(f"{folder.name}: {done} of {len(names)} images")
+    return unreadable, batches
 
 
 def images_of(folder: Path) -> list[str]:

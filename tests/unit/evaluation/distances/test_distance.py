@@ -16,9 +16,18 @@ from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, UnknownNameError
 from t2v_eval.evaluation.distances.feature_set import FeatureSet, read_features
 from t2v_eval.evaluation.distances.metrics import METRICS
-from t2v_eval.evaluation.distances.parts import split
-from t2v_eval.stats.distances.frechet import fid, moments
-from t2v_eval.stats.distances.kernel import cmmd, kid
+from t2v_eval.evaluation.distances.pair import Pair
+from t2v_eval.evaluation.distances.parts import read_tags, split
+from t2v_eval.stats.distances.frechet import fid, fid_influence, moments
+from t2v_eval.stats.distances.kernel import (
+    cmmd,
+    draw_subsets,
+    gaussian_kernel,
+    kid,
+    kid_subsets,
+    polynomial_kernel,
+)
+from t2v_eval.stats.distances.manifold import overlap
 from t2v_eval.stats.distances.memorisation import memorisation_distances
 
 RNG = np.random.default_rng(0)
@@ -180,6 +189,18 @@ def test_by_tag_compares_with_the_same_tag_or_with_all(files, tmp_path, monkeypa
     assert "turbo.npz, dog" in shown and "photos.npz, cat" in shown
 
 
+def test_tags_of_a_path_count_before_those_of_a_name(tmp_path):
+    """A table beside two folders may name an image of one as it names a file beside itself."""
+    table = tmp_path / "tags.csv"
+    table.write_text("image,tag\na.png,dog\nturbo/a.png,cat\nb.png,bird\n")
+    images = FeatureSet("mine", IMAGES[:2], names=("a.png", "b.png"), folder=tmp_path / "turbo")
+    parts = split(None, images, "tag", read_tags(table))
+    assert [(part.images.name, part.images.names) for part in parts] == [
+        ("mine, bird", ("b.png",)),
+        ("mine, cat", ("a.png",)),
+    ]
+
+
 def test_tags_that_fit_no_image_are_named(files, tmp_path):
     images = files("turbo", features=IMAGES[:3], names=np.array(["a.png", "b.png", "c.png"]))
     table = tmp_path / "tags.csv"
@@ -233,6 +254,44 @@ def test_intervals_to_the_first_order_are_around_the_value():
         t2v_eval.distance(REFERENCE, images, metrics, resamples=500).pairs[0].metrics.items()
     ):
         assert abs((low + high) / 2 - value) < 0.15 * (high - low), name
+
+
+def test_influences_of_a_pair_are_those_of_its_rows():
+    pair = Pair(FeatureSet("a", REFERENCE), FeatureSet("b", IMAGES), resamples=3)
+    for of_pair, expected in zip(
+        pair.fid_influences, fid_influence(REFERENCE, IMAGES), strict=True
+    ):
+        assert of_pair == pytest.approx(expected)
+    counts, of_reference = pair.reference_counts.astype(float), pair.fid_influences[0]
+    assert pair.fid_shifts_of_reference == pytest.approx(of_reference @ counts / 300)
+
+
+def test_what_a_pair_shares_is_kept_for_each_option():
+    grid = RNG.integers(0, 3, size=(2, 60, 3)).astype(float)  # distances that equal radii
+    pair = Pair(FeatureSet("a", grid[0]), FeatureSet("b", grid[1]), resamples=1)
+    for sigma, kernel in ((None, polynomial_kernel), (2.0, gaussian_kernel(2.0))):
+        assert pair.kids(sigma)[0] == pytest.approx(kid(*grid, kernel))
+    for k, closed in ((1, False), (1, True), (2, True)):
+        expected = overlap(*grid, k, closed=closed).means()
+        assert pair.overlap(k, closed).means() == expected
+    assert pair.overlap(1, True).means() != pair.overlap(1, False).means()
+
+
+def test_subsets_of_kid_have_a_thousand_images():
+    x, y = np.random.default_rng(6).normal(size=(2, 1100, 2))
+    options = {"kid-subsets.subsets": 2}
+    result = t2v_eval.distance(x, y, "kid-subsets", metric_options=options, resamples=0)
+    expected = kid_subsets(x, y, draw_subsets(1100, 1100, 1000, subsets=2)).mean()
+    assert result["kid-subsets"].value == pytest.approx(expected, rel=1e-9)
+
+
+def test_intervals_of_few_subsets_hold_the_chance_of_the_draw():
+    options = {"kid-subsets.subsets": 3, "kid-subsets.size": 10}
+    result = t2v_eval.distance(
+        REFERENCE, IMAGES, ["kid", "kid-subsets"], metric_options=options, resamples=200
+    )
+    widths = {name: value.high - value.low for name, value in result.pairs[0].metrics.items()}
+    assert widths["kid-subsets"] > 1.5 * widths["kid"]
 
 
 def test_resamples_of_mifid_may_pass_its_threshold():
@@ -486,3 +545,12 @@ def test_few_images_of_the_reference_alone_are_warned_of():
     result = t2v_eval.distance(many[:500], many, "fid", resamples=0)
     (line,) = (line for line in result.pairs[0].warnings if "too high for few images" in line)
     assert line.startswith("reference: 500 images")
+
+
+def test_ten_thousand_images_are_not_few():
+    many = np.random.default_rng(4).normal(size=(20_000, 2))
+    for count, metrics in ((10_000, ["fid"]), (9_999, ["fid", "fid-infinity"])):
+        (pair,) = t2v_eval.distance(many[:10_000], many[-count:], "fid", resamples=0).pairs
+        assert list(pair.metrics) == metrics
+        few = [line for line in pair.warnings if "too high for few images" in line]
+        assert len(few) == len(metrics) - 1

@@ -38,8 +38,9 @@ from t2v_eval.stats.distances.kernel import (
     polynomial_kernel,
 )
 from t2v_eval.stats.distances.manifold import overlap
-from t2v_eval.stats.distances.memorisation import authenticity
+from t2v_eval.stats.distances.memorisation import authenticity, memorisation_distances
 from t2v_eval.stats.distances.neighbours import count_inside, nearest
+from t2v_eval.stats.distances.resampling import resample_counts
 from t2v_eval.stats.distances.sliced import draw_directions, mind, mind_influence
 
 
@@ -75,6 +76,12 @@ def test_fid_of_features_that_never_vary():
     y = np.concatenate([normal(50, 6, 1), np.zeros((50, 3))], axis=1)
     assert fid(x, y) == pytest.approx(fid(x[:, :6], y[:, :6]), rel=1e-7)
     assert fid(np.ones((9, 2)), np.zeros((9, 2))) == pytest.approx(2)
+
+
+def test_frechet_distance_of_singular_covariances():
+    """As files of statistics of few images hold them; products have eigenvalues below 0."""
+    x, y = normal(8, 16, 0), normal(11, 16, 1)
+    assert frechet_distance(moments(x), moments(y)) == pytest.approx(fid(x, y), rel=1e-6)
 
 
 def test_fid_of_float32_far_from_zero():
@@ -289,6 +296,23 @@ def test_authentic_images():
     expected = across.min(axis=1) > own.min(axis=1)[across.argmin(axis=1)]
     assert authenticity(x, y).tolist() == expected.tolist()
     assert not authenticity(x, y)[:8].any()
+    # As far as the nearest row is from its own neighbour: no farther.
+    assert authenticity(np.array([[0.0], [1.0], [5.0]]), np.array([[-1.0], [2.5]])).tolist() == [
+        0,
+        1,
+    ]
+
+
+def test_opposite_features_are_copies_to_mifid():
+    """1 - |cos|, as the authors and torchmetrics compute it."""
+    x = normal(10, 5, 23)
+    assert memorisation_distances(x, -3 * x) == pytest.approx(np.zeros(10), abs=1e-12)
+
+
+def test_sets_are_resampled_independently():
+    first, second = (resample_counts(50, 3, seed=0, stream=stream) for stream in (0, 1))
+    assert (first != second).any()
+    assert (first == resample_counts(50, 3, seed=0, stream=0)).all()
 
 
 def test_vendi_of_few_and_of_many_rows():

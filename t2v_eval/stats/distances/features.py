@@ -16,6 +16,9 @@ Features: TypeAlias = NDArray[np.floating[Any]]
 BLOCK = 1024
 """Rows of a block: a block of distances or kernels between rows has 8 MB."""
 
+_LARGEST = 1e30
+"""Features must be smaller: the kernel of KID is of their sixth power, which must be finite."""
+
 
 def check_features(name: str, features: Features, least: int = 2) -> Features:
     """Return a feature matrix in float32 or float64.
@@ -26,7 +29,7 @@ def check_features(name: str, features: Features, least: int = 2) -> Features:
         least: the least number of rows.
 
     Raises:
-        InputError: another shape, too few rows, or a value that is not a finite number.
+        InputError: another shape, too few rows, or a value that is NaN, infinite or beyond 1e30.
 
     >>> check_features("images", np.array([[1, 2], [3, 4]])).dtype
     dtype('float64')
@@ -42,11 +45,11 @@ def check_features(name: str, features: Features, least: int = 2) -> Features:
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     for start in range(0, len(array), BLOCK):
-        bad = ~np.isfinite(array[start : start + BLOCK]).all(axis=1)
+        bad = ~(np.abs(array[start : start + BLOCK]).max(axis=1) < _LARGEST)  # also for NaN
         if bad.any():
             raise InputError(
-                f"{name}, row {start + int(bad.argmax())} (from 0): NaN or infinite; leave out "
-                "images without features"
+                f"{name}, row {start + int(bad.argmax())} (from 0): NaN, infinite or beyond "
+                f"{_LARGEST:.0e}; leave out images without features"
             )
     return array
 

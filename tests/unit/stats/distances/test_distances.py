@@ -348,6 +348,7 @@ def test_mind_of_moved_points():
         (np.ones((1, 2)), np.ones((3, 2)), "reference has 1 row"),
         (np.ones(3), np.ones((3, 2)), r"shape \(3,\)"),
         (np.ones((3, 2)), np.array([[1, 2], [np.nan, 1]]), "images, row 1 "),
+        (np.ones((3, 2)), np.array([[1, 2], [-1e60, 1]]), "images, row 1 .*beyond 1e"),
         (np.ones((3, 2)), np.array([["a", "b"]]), "matrix of numbers"),
         (np.ones((3, 0)), np.ones((3, 0)), "matrix of numbers"),
     ],

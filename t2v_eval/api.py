@@ -35,7 +35,7 @@ class ScorerOptions:
         dtype: "float32", "bfloat16" or "float16"; default: float32; bfloat16 for large models where
             the hardware is fast at it, on a CPU only for weights stored in half precision.
         store: the file (a path or a `Store`) that stores scores between runs; None stores nothing.
-        image_mode: "seen" or "original"; see `Scorer`.
+        image_mode: "seen", "original" or "fast"; see `Scorer`.
         on_error: "raise" or "skip"; see `Scorer`.
         question_template: the question; ``{}`` stands for the text.
         answer_template: the answer whose probability is the score.
@@ -195,7 +195,7 @@ def load(
         dtype: default: float32; bfloat16 for large models where the hardware is fast at it, on a
             CPU only for weights stored in half precision.
         store: the file (a path or a `Store`) that stores scores between calls; None stores nothing.
-        image_mode: "seen" or "original"; see `Scorer`.
+        image_mode: "seen", "original" or "fast"; see `Scorer`.
         on_error: "raise" or "skip"; see `Scorer`.
         options: other options: `ScorerOptions` has those of all scorers, a class its own.
 

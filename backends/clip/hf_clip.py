@@ -18,6 +18,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
+from t2v_eval.inputs.fast_jpeg import Resizing
 from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.weights import HUB_FILES, fill, read_tensors, weight_files
@@ -25,7 +26,7 @@ from t2v_eval.local.weights import HUB_FILES, fill, read_tensors, weight_files
 from ..common.images import crop_extreme
 from ..common.pretrained import PROCESSOR_PATTERNS, load_pretrained
 from ..common.processors import check_end_token, check_vocabulary, read_image_processor
-from ..common.tensors import preprocess_patches, preprocess_pixels
+from ..common.tensors import first_resizing, preprocess_patches, preprocess_pixels
 from .rescaling import Probability, scale_and_bias
 
 MODEL_TYPES = ("clip", "metaclip_2", "siglip", "siglip2")
@@ -102,6 +103,10 @@ class HfClip(EmbeddingScorer):
             for file in at.glob(f"*.{suffix}")
         }
         self.files = [*weight_files(folder), *sorted(config_files)]
+
+    @override
+    def resizing(self) -> Resizing | None:
+        return first_resizing(self.processor)
 
     @override
     def preprocess(self, image: Image.Image) -> Tensor:

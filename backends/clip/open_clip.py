@@ -20,6 +20,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError
+from t2v_eval.inputs.fast_jpeg import Resizing
 from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.utils.arguments import check_path
@@ -31,6 +32,7 @@ from .open_clip_internals import (
     build,
     clip_tokenizer,
     count_tokens,
+    first_resizing,
     hub_tokenizer,
     image_size_of,
     load_weights,
@@ -111,6 +113,10 @@ class OpenClip(EmbeddingScorer):
     def read_openai(self, file: Path) -> dict[str, Tensor] | None:
         """Read the weights of a file in OpenAI's layout; return None for any other file."""
         return read_archive(file) if is_archive(file) else None
+
+    @override
+    def resizing(self) -> Resizing | None:
+        return first_resizing(self.transform)
 
     @override
     def preprocess(self, image: Image.Image) -> Tensor:

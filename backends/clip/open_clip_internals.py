@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from torchvision.transforms import CenterCrop, Normalize, Resize  # type: ignore[import-untyped]
 
 from t2v_eval.errors import CheckpointError, InputError, UnknownNameError, UnsupportedError
+from t2v_eval.inputs.fast_jpeg import Resizing
 from t2v_eval.local.weights import fill, read_tensors
 from t2v_eval.utils.arguments import check_path
 
@@ -321,6 +322,19 @@ def image_size_of(network: Any) -> tuple[int, int]:
     size = network.visual.image_size
     height, width = size if isinstance(size, (tuple, list)) else (size, size)
     return height, width
+
+
+def first_resizing(transform: Any) -> Resizing | None:
+    """Return the first resizing of OpenCLIP's validation transform, if it is of a plain kind.
+
+    >>> first_resizing(open_clip.image_transform(8, is_train=False))
+    Resizing(size=8, filter='bicubic')
+    """
+    step = next((s for s in transform.transforms if isinstance(s, (Resize, ResizeKeepRatio))), None)
+    if not isinstance(step, Resize) or step.interpolation.value not in ("bilinear", "bicubic"):
+        return None
+    size = step.size if isinstance(step.size, int) else tuple(step.size)
+    return Resizing(size, step.interpolation.value)
 
 
 def apply_transform(transform: Any, pixels: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from t2v_eval.errors import InputError, UnsupportedError
+from t2v_eval.inputs.fast_jpeg import Resizing
 
 from .images import EXTREME_RATIO
 
@@ -105,6 +106,25 @@ def resize_center_crop(pixels: Tensor, side: int) -> Tensor:
     resized = resize_short_side(pixels, side)
     y_offset, x_offset = (round((length - side) / 2) for length in resized.shape[-2:])
     return crop(resized, side, side, y_offset, x_offset)
+
+
+def first_resizing(processor: Any) -> Resizing | None:
+    """Return how a transformers image processor resizes, if it is of a plain kind.
+
+    Args:
+        processor: the image processor.
+
+    >>> from transformers import CLIPImageProcessorPil
+    >>> first_resizing(CLIPImageProcessorPil(size={"shortest_edge": 8}))
+    Resizing(size=8, filter='bicubic')
+    """
+    size: Any = getattr(processor, "size", None)
+    mode = FILTERS.get(int(processor.resample))
+    if mode is not None and getattr(size, "shortest_edge", None):
+        return Resizing(size.shortest_edge, mode)
+    if mode is not None and getattr(size, "height", None) and getattr(size, "width", None):
+        return Resizing((size.height, size.width), mode)
+    return None
 
 
 def preprocess_pixels(processor: Any, pixels: Tensor) -> Tensor:

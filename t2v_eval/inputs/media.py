@@ -38,6 +38,8 @@ from t2v_eval.utils.regular_file import File, changed, digest, digest_of, read_b
 if TYPE_CHECKING:
     import torch
 
+    from t2v_eval.inputs.fast_jpeg import Resizing
+
 MediaLike: TypeAlias = Union[
     str,
     "os.PathLike[str]",
@@ -304,8 +306,13 @@ def open_list(
     return media
 
 
-def decode(media: Media, mode: str = "seen") -> Image.Image:
-    """Decode an image; in mode "seen" to upright RGB, in mode "original" as it is stored.
+def decode(media: Media, mode: str = "seen", resizing: Resizing | None = None) -> Image.Image:
+    """Decode an image; in mode "original" as it is stored, in the others to upright RGB.
+
+    Args:
+        media: the image.
+        mode: "seen"; "original"; or "fast", which also resizes large JPEG files; see `fast_jpeg`.
+        resizing: with "fast", how.
 
     Raises:
         MediaError: not an image, truncated, or too large to decode safely.
@@ -316,8 +323,13 @@ def decode(media: Media, mode: str = "seen") -> Image.Image:
     with BUDGET.lease(), decoding(media.name):
         image = media.load()
         reserve_pixels(image, media.name)
+        if mode == "fast" and resizing is not None and not media.shared:
+            from t2v_eval.inputs.fast_jpeg import resized_jpeg
+
+            if (small := resized_jpeg(image, resizing)) is not None:
+                return small
         image.load()
-        if mode != "seen":
+        if mode == "original":
             return image
         rgb = to_upright_rgb(image)
         return image.copy() if rgb is image and media.shared else rgb

@@ -55,7 +55,7 @@ def other_sizes(
 def size_of(media: Media, mode: str = "seen") -> tuple[int, int] | None:
     """Return the width and height of an image from its header; None if it cannot be read.
 
-    In mode "seen", this is the size after the EXIF orientation is applied.
+    But in mode "original", this is the size after the EXIF orientation is applied.
 
     >>> from PIL import Image
     >>> from t2v_eval.inputs.media import open_media
@@ -64,7 +64,7 @@ def size_of(media: Media, mode: str = "seen") -> tuple[int, int] | None:
     """
     try:
         image = media.load()
-        swapped = mode == "seen" and orientation_of(image) in (5, 6, 7, 8)
+        swapped = mode != "original" and orientation_of(image) in (5, 6, 7, 8)
     except Exception:  # decoders raise anything; decoding the image reports the reason
         return None
     width, height = image.size

@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from t2v_eval.errors import InputError, T2VWarning, UnknownNameError, UnsupportedError
+from t2v_eval.inputs.fast_jpeg import Resizing, check_fast
 from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, decode, open_list
 from t2v_eval.inputs.template import Template, get_template, templates
 from t2v_eval.inputs.urls import AllowUrls
@@ -48,7 +49,7 @@ from t2v_eval.utils.torch_internals import inference
 
 SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
 
-ImageMode = Literal["seen", "original"]
+ImageMode = Literal["seen", "original", "fast"]
 OnError = Literal["raise", "skip"]
 CALL = tuple("images texts references progress question_template answer_template template".split())
 _T = TypeVar("_T")
@@ -65,7 +66,8 @@ class Scorer(PythonObject, ABC):
         card: its entry in the registry.
         store: a path or `Store` that keeps every score; None for no store.
         image_mode: "seen" scores what a person sees (EXIF orientation, alpha over white, 16 bits
-            scaled); "original" does what the original implementation does with such files.
+            scaled); "original" does what the original implementation does with such files; "fast"
+            is "seen" with large JPEG files decoded and resized on a faster path (`resizing`).
         on_error: "raise", or "skip": the score of an image that fails is NaN, and is counted.
         allow_urls: whether images may be URLs, which are downloaded from public addresses only;
             "private" allows those of this machine and its networks too.
@@ -103,13 +105,15 @@ class Scorer(PythonObject, ABC):
         answer_template: str | None = None,
         template: str | None = None,
     ) -> None:
-        _check_choice("image_mode", image_mode, ("seen", "original"))
+        _check_choice("image_mode", image_mode, ("seen", "original", "fast"))
         _check_choice("on_error", on_error, ("raise", "skip"))
         if not (isinstance(allow_urls, bool) or allow_urls == "private"):
             raise InputError(f"`allow_urls={allow_urls!r}`; use True, False or 'private'")
         self.card = card or ModelCard(
             type(self).__name__, type(self).__name__, type(self).__module__
         )
+        if image_mode == "fast":
+            check_fast(self.name, type(self).resizing is not Scorer.resizing)
         self.store = store
         self.image_mode: ImageMode = image_mode
         self.on_error: OnError = on_error
@@ -530,13 +534,18 @@ class Scorer(PythonObject, ABC):
     ) -> Iterator[ScoreChunk]:
         """Score (image, text) cells, sorted by image; yield each chunk when it is finished."""
 
+    def resizing(self) -> Resizing | None:
+        """Return how every image is resized first of all, for `image_mode="fast"`."""
+        return None
+
     def load_image(self, media: Media) -> Image.Image:
         """Decode an image in the scorer's image mode; runs in a decoding thread.
 
         Raises:
             MediaError: it cannot be decoded.
         """
-        image = decode(media, self.image_mode)
+        resizing = self.resizing() if self.image_mode == "fast" else None
+        image = decode(media, self.image_mode, resizing)
         self.warn_of_size(media.name, image.size)
         return image
 

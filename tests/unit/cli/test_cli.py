@@ -175,7 +175,10 @@ def test_on_error_stops_with_the_word_of_the_shell_and_with_that_of_python(image
     ("arguments", "message"),
     [
         (["score", "--on-error", "stop"], "'stop' is not one of 'error', 'skip', 'raise'"),
-        (["score", "--image-mode", "blurred"], "'blurred' is not one of 'seen', 'original'"),
+        (
+            ["score", "--image-mode", "blurred"],
+            "'blurred' is not one of 'seen', 'original', 'fast'",
+        ),
         (["score", "--batch-size", "0"], "--batch-size 0"),
         (["score", "--batch-size", "many"], "'--batch-size'"),
         (["score", "--batch-sise", "3"], "--batch-sise"),

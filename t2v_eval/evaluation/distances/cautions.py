@@ -71,8 +71,7 @@ def check_usable(
 
 
 def _check_many(name: str, side: FeatureSet) -> None:
-    few = side.features is not None and len(side.features) <= side.features.shape[1]
-    if few and side.features is not None:
+    if side.features is not None and side.is_singular:
         n, d = side.features.shape
         raise InputError(
             f"{side.name} has n = {n} images and d = {d} features: with no more images than "
@@ -160,7 +159,7 @@ def _of_few(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
     if not few or d is None:
         return
     excess = ""
-    if (m is None or m > d) and (n is None or n > d):
+    if not (reference.is_singular or images.is_singular):
         # A file of statistics does not say its number, which is large where it is published.
         bias = fid_bias(reference.moments.covariance, n or 10**9, m or 10**9)
         excess = f", by about {bias:.3g} here"
@@ -169,7 +168,7 @@ def _of_few(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
         "it only at equal numbers, or use kid"
     )
     for side in (reference, images):
-        if side.count is not None and side.count <= d:
+        if side.is_singular:
             yield (
                 f"{side.name}: {side.count:,} images and {d:,} features; its covariance is singular"
             )
@@ -203,7 +202,7 @@ def _of_extraction(reference: FeatureSet, images: FeatureSet) -> Iterator[str]:
             f"{undocumented.name} does not say what made its features; those of "
             f"{documented.name} may be of another network or resizer"
         )
-    if first.get("resize", second.get("resize")) != second.get("resize", first.get("resize")):
+    if len({made_by["resize"] for made_by in (first, second) if "resize" in made_by}) > 1:
         yield (
             f"{reference.name} was resized by {first['resize']!r} and {images.name} by "
             f"{second['resize']!r}: FID differs between resizers"

@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+EXTRAS = ("video", "gemini", "datasets", "generate", "server")
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 
@@ -26,7 +27,7 @@ def lowest_versions(requirements: list[str]) -> Iterator[str]:
 def main() -> None:
     project = tomllib.loads(PYPROJECT.read_text())["project"]
     extras = project["optional-dependencies"]
-    used = [r for name in ("video", "gemini", "datasets", "generate") for r in extras[name]]
+    used = [r for name in EXTRAS for r in extras[name]]
     # Tools that only test or check the code are installed as they are locked.
     print("\n".join(sorted(set(lowest_versions(project["dependencies"] + used)))))
 

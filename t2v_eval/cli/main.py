@@ -26,6 +26,7 @@ from t2v_eval.cli.prefer import prefer
 from t2v_eval.cli.reports import report, reports
 from t2v_eval.cli.run_file import run_file
 from t2v_eval.cli.score import score
+from t2v_eval.cli.server.serve import serve
 from t2v_eval.cli.statistics.distance import distance
 from t2v_eval.cli.statistics.power import power
 from t2v_eval.cli.statistics.questions import questions
@@ -72,6 +73,7 @@ app.command()(with_scorer_options(judge))
 app.command()(prefer)
 app.command()(rank)
 app.command()(with_scorer_options(score))
+app.command()(with_scorer_options(serve))
 app.command("eval")(with_scorer_options(evaluate))
 app.command("compare")(with_scorer_options(evaluate))
 app.command()(demo)

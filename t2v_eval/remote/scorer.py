@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mappin
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from time import monotonic
 from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
@@ -38,8 +39,9 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.registry import ModelCard
 from t2v_eval.remote.cost import Estimate, Price, Usage
+from t2v_eval.remote.packed_images import PackedImages
 from t2v_eval.remote.request_pool import RESUME_HINT, BudgetExhaustedError, Limits, Pool, RetryError
-from t2v_eval.scoring.plan import Block, Cells, Plan, Text, caption_text
+from t2v_eval.scoring.plan import Block, Cells, Plan, Text, by_image, caption_text
 from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import ImageMode, OnError, Scorer
 from t2v_eval.store import Store, text_key
@@ -133,6 +135,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
     identity_facts: Mapping[str, str] = {}
     price: Price | None = None
     requests_for_a_cell = 1
+    texts_per_question = 1  # of one image, that `score_texts` scores together
 
     def __init__(
         self,
@@ -204,6 +207,23 @@ class ApiScorer(Scorer, Generic[PackedT]):
             ScoringError: this cell has no score; the message says why.
             ServiceError, UnsupportedError: no cell will have a score.
         """
+
+    async def score_texts(
+        self, image: PackedT, texts: Sequence[Text]
+    ) -> list[CellScore | ScoringError]:
+        """Ask for the scores of one image with up to `texts_per_question` texts, once.
+
+        Args:
+            image: what `pack` returned.
+            texts: the texts, with their references where the scorer uses them.
+
+        Returns:
+            A score for each text, or why it has none.
+
+        Raises:
+            RetryError, ScoringError, ServiceError, UnsupportedError: as `score_cell`.
+        """
+        return [await self.score_cell(image, caption_text(text)) for text in texts]
 
     def redact_text(self, text: str) -> str:
         """Remove secrets from text of a service before it is stored; a backend removes its key."""
@@ -340,14 +360,16 @@ class ApiScorer(Scorer, Generic[PackedT]):
             keys = [(media.key, text_key(text)) for media, text in cells]
             stored_keys = set(self.store.get_cells(self.id, keys))
         missing = [cell for cell in cells if (cell[0].key, text_key(cell[1])) not in stored_keys]
-        counts = []
+        counts, texts_of = [], Counter[str]()
         for cell in missing:
             try:
                 counts.append(self.expected_tokens(*cell))
+                texts_of[cell[0].key] += 1
             except MediaError:
                 if self.on_error == "raise":
                     raise
-        requests = len(counts) * self.requests_for_a_cell
+        questions = sum(-(-count // self.texts_per_question) for count in texts_of.values())
+        requests = questions * self.requests_for_a_cell
         estimated = Estimate(len(cells), len(cells) - len(missing), requests)
         if self.price is None:
             estimated = replace(estimated, as_of="not known: pass `price=[in, out]`")
@@ -379,13 +401,28 @@ class ApiScorer(Scorer, Generic[PackedT]):
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
         rows, columns = cells[:, 0].tolist(), cells[:, 1].tolist()
+        size = self.texts_per_question
+        questions = [
+            span[start : start + size].tolist()
+            for span in by_image(cells)[1]
+            for start in range(0, len(span), size)
+        ]
         failure: tuple[int, T2VError] | None = None
 
-        async def ask(packed: PackedT, number: int) -> CellScore:
-            return await self.score_cell(packed, caption_text(texts[columns[number]]))
+        async def ask(packed: PackedT, number: int) -> list[CellScore | ScoringError]:
+            return await self.score_texts(packed, [texts[columns[n]] for n in questions[number]])
 
-        pool = self.pool([images[row] for row in rows], ask)
-        for finished in pool.run():
+        pool = self.pool([images[rows[question[0]]] for question in questions], ask)
+        for answered in pool.run():
+            finished = [
+                (n, result)
+                for number, results in answered
+                for n, result in zip(
+                    questions[number],
+                    results if isinstance(results, list) else repeat(results),
+                    strict=False,
+                )
+            ]
             answers = {n: result for n, result in finished if isinstance(result, CellScore)}
             if answers:
                 values, details = zip(*answers.values(), strict=True)
@@ -412,6 +449,10 @@ class ApiScorer(Scorer, Generic[PackedT]):
 
     def redact_result(self, result: ResultT) -> ResultT:
         """Remove secrets from the result of a question before it is stored."""
+        if isinstance(result, list):
+            return [self.redact_result(part) for part in result]  # type: ignore[return-value]
+        if isinstance(result, ScoringError):
+            self.redact_error(result)
         if isinstance(result, CellScore) and result.detail is not None:
             return result._replace(detail=self.redact_text(result.detail))
         return self.redact_text(result) if isinstance(result, str) else result  # type: ignore[return-value]
@@ -440,7 +481,7 @@ class ApiScorer(Scorer, Generic[PackedT]):
             media: the image of each question; an image may be repeated, and is packed once.
             ask: asks a question, from the packed image and the number of the question.
         """
-        packed = _PackedImages(self.pack_safely, 2 * self.limits.concurrency)
+        packed = PackedImages(self.pack_safely, 2 * self.limits.concurrency)
         shared = self._requests_before
         before = self.usage.cost if shared is None else self._cost_before
 
@@ -553,19 +594,3 @@ def isolate_answer_errors(reported: Callable[[], str] = lambda: "") -> Iterator[
     except Exception as error:  # parsing untrusted JSON may raise anything
         why = reported() or type(error).__name__
         raise RetryError(f"the service's answer cannot be read ({why})") from None
-
-
-class _PackedImages(Generic[PackedT]):
-    """Cache the last packed images, so that an image is packed once for all its texts."""
-
-    def __init__(self, pack: Callable[[Media], PackedT], max_items: int) -> None:
-        self._pack, self._max_items = pack, max_items
-        self._futures: dict[str, asyncio.Future[PackedT]] = {}
-
-    async def get(self, media: Media) -> PackedT:
-        if media.key not in self._futures:
-            self._futures[media.key] = asyncio.ensure_future(asyncio.to_thread(self._pack, media))
-            while len(self._futures) > self._max_items:
-                del self._futures[next(iter(self._futures))]
-        # Shielded: a question that is cancelled must not cancel the packing for the others.
-        return await asyncio.shield(self._futures[media.key])

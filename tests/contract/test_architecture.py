@@ -29,10 +29,10 @@ ORDER = {
     "t2v_eval": (
         "errors utils stats registry inputs store scoring local remote api "
         "t2v_metrics extractors evaluation generators votes report "
-        "cli __main__"
+        "server cli __main__"
     ).split(),
     "t2v_eval.backends": (
-        "common clip flant5 blip preference vlm services own questions detection"
+        "common clip flant5 blip preference vlm services own remote questions detection"
     ).split(),
     "t2v_eval.benchmarks": ["forms", "*"],  # adapters lie flat, and may import each other
 }

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "openai_scorer": "asks a service: test_openai_api.py, test_grade.py, test_pairwise.py",
     "compatible_scorer": "asks a service: test_openai_servers.py, test_faults.py",
     "gemini_scorer": "asks a service: test_gemini.py",
+    "HttpScorer": "asks a server: tests/backends/remote/test_http_scorer.py",
     "from_file": "runs a file of a user: tests/backends/own/test_python_file.py",
 }
 SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]

@@ -1,0 +1,1 @@
+"""Scorers that a server of this library runs on another machine."""

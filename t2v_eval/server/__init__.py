@@ -1,0 +1,1 @@
+"""A server that scores images and texts over HTTP, for several clients at once."""

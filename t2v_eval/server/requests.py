@@ -1,0 +1,307 @@
+"""Read requests to score: JSON of a client that is not trusted, checked against limits."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any
+
+from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.media import Media, Video, open_media
+from t2v_eval.inputs.urls import AllowUrls
+from t2v_eval.scoring.plan import Block
+from t2v_eval.scoring.scorer import Scorer
+
+TEMPLATES = ("question_template", "answer_template", "template")
+FIELDS = ("models", "images", "texts", "references", "pairs", "timeout", *TEMPLATES)
+
+
+class RequestError(Exception):
+    """Raised for a request that is refused.
+
+    Args:
+        status: the HTTP status.
+        message: what is wrong, and what to send instead.
+        retry_after: seconds after which the request may be sent again.
+
+    >>> RequestError(413, "the body has more than 10 bytes").status
+    413
+    """
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status, self.retry_after = status, retry_after
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerLimits:
+    """What a server accepts.
+
+    Attributes:
+        body_bytes: bytes of a request.
+        pending_bytes: bytes of all requests that are read or wait, together.
+        images: images of a request, and frames of a video.
+        texts: texts of a request, and references of an image.
+        text_chars: characters of a text.
+        pixels: pixels of an image.
+        waiting: requests that wait for a scorer; further ones get status 429.
+        cells: images times texts of a request, and of requests that are scored together.
+        seconds: time for a request, from its first byte to its answer; also the longest `timeout`
+            that a client may ask for.
+        body_seconds: time in which the body of a request must arrive.
+        allow_urls: whether images may be URLs; see `open_media`.
+
+    Raises:
+        InputError: a number is not above 0.
+
+    >>> ServerLimits(images=4).texts
+    256
+    """
+
+    body_bytes: int = 64 << 20
+    pending_bytes: int = 1 << 30
+    images: int = 256
+    texts: int = 256
+    text_chars: int = 20_000
+    pixels: int = 50_000_000
+    waiting: int = 256
+    cells: int = 4096
+    seconds: float = 120.0
+    body_seconds: float = 30.0
+    allow_urls: AllowUrls = False
+
+    def __post_init__(self) -> None:
+        for name in (limit.name for limit in fields(self) if limit.name != "allow_urls"):
+            if not (value := getattr(self, name)) > 0:
+                raise InputError(f"`{name}={value!r}`; pass a number above 0")
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """A request to score images with texts.
+
+    Attributes:
+        models: names of the scorers; empty for all of the server.
+        images: M images or videos. One that cannot be opened raises when it is loaded, so that its
+            scores fail and no others do.
+        downloads: functions that download the images at these positions.
+        texts: N texts, or None.
+        references: reference captions of each image, or None.
+        pairs: whether image b is scored with text b alone.
+        templates: templates of the call, by the names that `Scorer.with_template` takes.
+        seconds: time after which the client does not wait any more.
+
+    >>> from PIL import Image
+    >>> image = open_media(Image.new("RGB", (4, 4)))
+    >>> ScoreRequest((), (image,), ("a cat", "a dog")).pairs
+    False
+    """
+
+    models: Sequence[str]
+    images: Sequence[Media]
+    texts: Sequence[str] | None
+    references: Sequence[Sequence[str]] | None = None
+    pairs: bool = False
+    templates: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = math.inf
+    downloads: Mapping[int, Callable[[], Media]] = field(default_factory=dict)
+
+    def blocks(self, scorer: Scorer) -> list[Block]:
+        """Return the blocks for a scorer: one, or one for each pair.
+
+        Raises:
+            InputError: the scorer needs texts or references that the request has not.
+        """
+        texts = list(scorer.texts_or_empty(self.texts))
+        if scorer.uses_references and self.references is None:
+            raise InputError(f"{scorer.name!r} needs `references`: a list of texts for each image")
+        references = self.references if scorer.uses_references else None
+        if not self.pairs:
+            return [Block.of(self.images, texts or "", references)]
+        texts = texts or [""] * len(self.images)
+        rows: Sequence[Sequence[str] | None] = references or [None] * len(texts)
+        return [
+            Block.of(image, text, None if row is None else [row])
+            for image, text, row in zip(self.images, texts, rows, strict=True)
+        ]
+
+
+def parse_request(body: bytes, limits: ServerLimits) -> ScoreRequest:
+    """Parse the body of a request.
+
+    Args:
+        body: JSON: ``{"images": [{"base64": "..."}], "texts": ["a cat"]}``, and fields of `FIELDS`.
+            An image is ``{"base64": FILE}``, ``{"url": ADDRESS}`` or, of a video,
+            ``{"frames": [IMAGE, ...], "fps": NUMBER}``; the content of a file says whether it is
+            an image or a video.
+        limits: what the server accepts.
+
+    Raises:
+        RequestError: the body is not such JSON (status 400), or beyond a limit (413).
+
+    >>> parse_request(b'{"images": [{"base64": "AAAA"}], "texts": ["a cat"]}', ServerLimits()).texts
+    ('a cat',)
+    >>> parse_request(b'{"images": []}', ServerLimits())
+    Traceback (most recent call last):
+    ...
+    t2v_eval.server.requests.RequestError: `images` must be a list of at least one image
+    """
+    content = _parse_json(body)
+    if unknown := sorted(content.keys() - {*FIELDS}):
+        raise RequestError(400, f"there is no field {unknown[0][:80]!r}; use {', '.join(FIELDS)}")
+    images = _listed(content.get("images"), "images", "image", limits.images)
+    models, texts = content.get("models"), content.get("texts")
+    references, pairs = content.get("references"), content.get("pairs", False)
+    if models is not None:
+        models = _texts(models, "models", limits, 64)
+        if len({*models}) < len(models):
+            raise RequestError(400, "`models` names a scorer twice")
+    if texts is not None:
+        texts = _texts(texts, "texts", limits, limits.texts)
+    if references is not None:
+        references = tuple(
+            _texts(row, f"references[{n}]", limits, limits.texts)
+            for n, row in enumerate(_listed(references, "references", "list", limits.images))
+        )
+        if len(references) != len(images):
+            raise RequestError(400, "`references` must have one list for each image")
+    if not isinstance(pairs, bool):
+        raise RequestError(400, "`pairs` must be true or false")
+    if pairs and texts is not None and len(texts) != len(images):
+        raise RequestError(
+            400, f"`pairs` has {len(images)} images and {len(texts)} texts; send as many of each"
+        )
+    templates = {name: content[name] for name in TEMPLATES if content.get(name) is not None}
+    for name, template in templates.items():
+        _text(template, name, limits)
+    cells = len(images) * (1 if pairs or texts is None else len(texts))
+    if cells > limits.cells:
+        raise RequestError(
+            413, f"{cells} images times texts; this server takes {limits.cells} in a request"
+        )
+    seconds, downloads = _seconds(content, limits), dict[int, Callable[[], Media]]()
+    opened = []
+    for n, image in enumerate(images):
+        if isinstance(image, dict) and "url" in image:
+            downloads[n] = _download(image, f"images[{n}]", limits)
+            opened.append(Media.broken(f"images[{n}]", MediaError("it is not downloaded yet")))
+        else:
+            opened.append(_image(image, f"images[{n}]", limits))
+    return ScoreRequest(
+        models or (), opened, texts, references, pairs, templates, seconds, downloads
+    )
+
+
+def _parse_json(body: bytes) -> dict[str, Any]:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        content = json.loads(body.decode("utf-8"), parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"the body is not JSON in UTF-8: {str(error)[:200]}") from None
+    if not isinstance(content, dict):
+        raise RequestError(400, "the body must be a JSON object with `images` and `texts`")
+    return content
+
+
+def _listed(value: object, name: str, what: str, most: int) -> list[Any]:
+    if not isinstance(value, list) or not value:
+        raise RequestError(400, f"`{name}` must be a list of at least one {what}")
+    if len(value) > most:
+        raise RequestError(413, f"`{name}` has {len(value)} entries; this server takes {most}")
+    return value
+
+
+def _texts(value: object, name: str, limits: ServerLimits, most: int) -> tuple[str, ...]:
+    listed = _listed(value, name, "text", most)
+    return tuple(_text(text, f"{name}[{n}]", limits) for n, text in enumerate(listed))
+
+
+def _text(value: object, name: str, limits: ServerLimits) -> str:
+    if not isinstance(value, str):
+        raise RequestError(400, f"`{name}` must be a text")
+    if len(value) > limits.text_chars:
+        raise RequestError(
+            413,
+            f"`{name}` has {len(value)} characters; this server takes {limits.text_chars}",
+        )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RequestError(400, f"`{name}` has a lone surrogate, half of a character") from None
+    return value
+
+
+def _seconds(content: Mapping[str, Any], limits: ServerLimits) -> float:
+    value = content.get("timeout")
+    if value is None:
+        return limits.seconds
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise RequestError(400, "`timeout` must be a number of seconds above 0")
+    return min(float(min(value, 10**9)), limits.seconds)
+
+
+def _image(value: object, name: str, limits: ServerLimits) -> Media:
+    """Open an image or a video that a request holds."""
+    if isinstance(value, dict) and value.keys() <= {"frames", "fps"} and "frames" in value:
+        return _video(value, name, limits)
+    if not isinstance(value, dict) or value.keys() != {"base64"}:
+        forms = '{"base64": FILE}, {"url": ADDRESS} or {"frames": [...], "fps": NUMBER}'
+        raise RequestError(400, f"`{name}` must be {forms}")
+    return _open(_decode_base64(value["base64"], name), name, limits)
+
+
+def _download(value: dict[str, Any], name: str, limits: ServerLimits) -> Callable[[], Media]:
+    """Check an image that is a URL; return a function that downloads it."""
+    url = _text(value["url"], f"{name}.url", limits)
+    if not limits.allow_urls:
+        raise RequestError(400, f"`{name}`: this server takes no URLs; send the file as base64")
+    if len(value) > 1 or not url.startswith(("http://", "https://")):
+        raise RequestError(400, f'`{name}` must be {{"url": "http://..."}} or https')
+    return partial(_open, url, name, limits)
+
+
+def _open(source: str | bytes, name: str, limits: ServerLimits) -> Media:
+    """Open an image or a video; where its content cannot be read, loading it raises."""
+    try:
+        media = open_media(source, name, limits.allow_urls)
+        if isinstance(media, Video):
+            return media
+        width, height = media.load().size  # of the header; pixels are decoded later
+    except MediaError as error:
+        return Media.broken(name, error)
+    if width * height > limits.pixels:
+        message = f"{width} x {height} pixels; this server takes {limits.pixels} in all"
+        return Media.broken(name, MediaError(f"{media.name}: {message}"))
+    return media
+
+
+def _video(value: Mapping[str, Any], name: str, limits: ServerLimits) -> Media:
+    frames = _listed(value["frames"], f"{name}.frames", "image", limits.images)
+    fps = value.get("fps", 1.0)
+    if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps <= 1000:
+        raise RequestError(400, f"`{name}.fps` must be a number of frames per second up to 1000")
+    opened = []
+    for n, frame in enumerate(frames):
+        if isinstance(frame, dict) and "frames" in frame:
+            raise RequestError(400, f"`{name}.frames[{n}]` must be an image")
+        opened.append(_image(frame, f"{name}.frames[{n}]", limits))
+    try:
+        return Video.of(opened, float(fps), name)
+    except InputError as error:  # a frame that is a video itself
+        return Media.broken(name, MediaError(str(error)))
+
+
+def _decode_base64(value: object, name: str) -> bytes:
+    if not isinstance(value, str):
+        raise RequestError(400, f"`{name}.base64` must be a text")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise RequestError(400, f"`{name}.base64` is not base64") from None

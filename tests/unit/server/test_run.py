@@ -1,0 +1,198 @@
+"""A server behind a socket: slow clients, many clients, signals, and the command."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from helpers.processes import HANGING
+from helpers.services.scoring_server import SENT, TOKEN, file_of, request_of, serving
+from helpers.toy import ToyEmbedding, draw_image, expected
+from typer.testing import CliRunner
+
+from t2v_eval.cli.main import app
+from t2v_eval.server.requests import ServerLimits
+from t2v_eval.server.run import TimedProtocol
+
+ROOT = Path(__file__).parents[3]
+CLIENTS, REQUESTS = 8, 200
+
+
+def connect(address):
+    host, _, port = address.removeprefix("http://").rpartition(":")
+    opened = socket.create_connection((host, int(port)), timeout=60)
+    return opened
+
+
+def read_all(opened):
+    """What the server sends until it closes the connection."""
+    content = b""
+    while part := opened.recv(65536):
+        content += part
+    return content
+
+
+def test_many_clients_lose_nothing_and_get_their_own_answers():
+    images = [draw_image(seed) for seed in range(20)]
+    files = [file_of(image) for image in images]
+    lost, wrong = Counter(), Counter()
+
+    def client(number):
+        with httpx2.Client(base_url=address, headers=SENT, timeout=60) as http:
+            for n in range(number, REQUESTS, CLIENTS):
+                picked = [(n * 7 + k) % len(images) for k in range(3)]
+                texts = [f"text {n}", "the same"]
+                body = {"images": [files[k] for k in picked], "texts": texts}
+                response = http.post("/v1/score", json=body)
+                lost[response.status_code != 200] += 1
+                cosines = [[expected(images[k], text) for text in texts] for k in picked]
+                scores = response.json()["results"][0]["scores"]
+                wrong[not np.allclose(scores, cosines, atol=1e-6)] += 1
+
+    with serving([ToyEmbedding()]) as address, ThreadPoolExecutor(CLIENTS) as threads:
+        list(threads.map(client, range(CLIENTS)))
+    assert lost == wrong == {False: REQUESTS}
+
+
+def test_slow_clients_are_closed_and_disturb_nobody(monkeypatch):
+    monkeypatch.setattr(TimedProtocol, "silent_seconds", 0.2)
+    head = f"POST /v1/score HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\n"
+    begun = f"{head}Content-Type: application/json\r\nContent-Length: 1000\r\n\r\n{{"
+    image = draw_image(0)
+    with serving([ToyEmbedding()], limits=ServerLimits(body_seconds=0.3)) as address:
+        slow = [connect(address) for _ in range(60)]
+        for n, opened in enumerate(slow):
+            opened.sendall([b"", head.encode(), begun.encode()][n % 3])
+        for _ in range(5):
+            body = request_of([image], ["a cat"])
+            response = httpx2.post(f"{address}/v1/score", json=body, headers=SENT)
+            (result,) = response.json()["results"]
+            np.testing.assert_allclose(result["scores"], [[expected(image, "a cat")]], atol=1e-6)
+        for n, opened in enumerate(slow):
+            with opened:
+                answer = read_all(opened)
+                assert answer.startswith(b"HTTP/1.1 408") if n % 3 == 2 else answer == b""
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
+        b"GET /metrics HTTP/9.9\r\n\r\n",
+        b"GET /" + b"a" * 200_000 + b" HTTP/1.1\r\n\r\n",
+        b"POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+        b"POST /v1/score HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+        b"POST /v1/score HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"\x00" * 1000,
+    ],
+    ids=range(7),
+)
+def test_what_is_no_http_is_refused(sent, shared_address):
+    with connect(shared_address) as opened:
+        opened.sendall(sent)
+        try:
+            opened.shutdown(socket.SHUT_WR)
+            answer = read_all(opened)
+        except OSError:  # the server has closed the connection
+            answer = b""
+    assert not answer or answer.startswith((b"HTTP/1.1 400", b"HTTP/1.1 401"))
+    assert httpx2.get(f"{shared_address}/healthz").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def shared_address():
+    with serving([ToyEmbedding()]) as address:
+        yield address
+
+
+SLOW = """
+import pathlib, time
+
+def slow(images, texts):
+    pathlib.Path("begun").touch()
+    while not pathlib.Path("go_on").exists():
+        time.sleep(0.01)
+    return [[image.width + len(text) for text in texts] for image in images]
+"""
+
+
+def test_sigterm_answers_what_has_arrived(tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    (tmp_path / "token").write_text(TOKEN)
+    command = [
+        *(sys.executable, "-m", "t2v_eval", "serve", "-m", "slow.py:slow", "--port", "0"),
+        *("--token-file", "token", "--no-store"),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        line = process.stderr.readline()
+        assert line.startswith("serving slow at http://127.0.0.1:"), line
+        address = line.split()[3].rstrip(";")
+        answers = []
+
+        def ask():
+            body = request_of([draw_image(0)], ["a cat"])
+            answers.append(httpx2.post(f"{address}/v1/score", json=body, headers=SENT, timeout=60))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        threads[0].start()
+        until = time.monotonic() + HANGING
+        while not (tmp_path / "begun").exists():
+            assert time.monotonic() < until and process.poll() is None
+            time.sleep(0.01)
+        for thread in threads[1:]:
+            thread.start()
+        while True:  # until all four have arrived
+            text = httpx2.get(f"{address}/metrics", headers=SENT).text
+            if 't2v_eval_waiting_requests{model="slow"} 3.0' in text:
+                break
+            assert time.monotonic() < until, text
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(httpx2.ConnectError):
+            while time.monotonic() < until:
+                httpx2.get(f"{address}/healthz")
+        (tmp_path / "go_on").touch()
+        for thread in threads:
+            thread.join(HANGING)
+        assert process.wait(HANGING) == 143
+        assert "requests that had arrived are answered" in process.stderr.read()
+    assert [json.loads(a.text)["results"][0]["scores"] for a in answers] == [[[17.0]]] * 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--host", "0.0.0.0"], "--host 0.0.0.0: other machines"),
+        (["--token-file", "gone"], "--token-file"),
+        (["--token-file", "short"], "16 characters or more"),
+    ],
+)
+def test_mistakes_are_told_before_a_model_is_loaded(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short").write_text("secret")
+    done = CliRunner().invoke(app, ["serve", "-m", "clip-flant5-xxl", *arguments])
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.split())
+    assert "secret" not in done.stderr
+
+
+def test_a_port_in_use_is_told(tmp_path):
+    (tmp_path / "half.py").write_text("def half(images, texts): return [[0.5]]")
+    half = f"{tmp_path / 'half.py'}:half"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = CliRunner().invoke(app, ["serve", "-m", half, "--no-store", "--port", port])
+    assert done.exit_code == 2
+    assert "in use" in done.stderr

@@ -137,7 +137,8 @@ def _read_dsg(path: Path, rows: Rows) -> Iterator[Entry]:
 
 
 def _dsg_entry(field: _Fields) -> Entry:
-    item, key = field.text("item_id"), field.text("proposition_id")
+    # pandas writes the numbers of a column with gaps as 1.0, and DSG's code reads them so.
+    item, key = field.text("item_id"), field.text("proposition_id").removesuffix(".0")
     listed = [part.strip() for part in field.text("dependency", "0").split(",")]
     wrong = [part for part in listed if not part.removeprefix("-").isdigit()]
     problems: tuple[Problem, ...] = ()
@@ -227,14 +228,16 @@ def _read_oneig(path: Path, rows: Rows) -> Iterator[Entry]:
     texts = _oneig_texts(path)
     for number, row in enumerate(rows, 1):
         questions, dependencies = (
-            parse_json(row[key], f"{path}, row {number}, {key}")
-            if isinstance(row[key], str)
-            else row[key]
+            _oneig_object(row[key], f"{path}, row {number}, {key}")
             for key in ("question", "dependency")
         )
         item = f"{path.stem}_{row['id']}"
         for key, wording in questions.items():
             listed = dependencies.get(key, [])
+            if not isinstance(listed, list):
+                raise TableError(
+                    f"{path}, row {number}: the dependency of {key!r} is {listed!r}, not a list"
+                )
             question = Question(
                 item=item,
                 id=str(key),
@@ -246,6 +249,14 @@ def _read_oneig(path: Path, rows: Rows) -> Iterator[Entry]:
                 tag=path.stem,
             )
             yield Entry(number, question)
+
+
+def _oneig_object(value: Any, place: str) -> dict[str, Any]:
+    """Return a JSON object that may be written as a text."""
+    content = parse_json(value, place) if isinstance(value, str) else value
+    if not isinstance(content, dict):
+        raise TableError(f"{place} is {content!r}, not an object")
+    return content
 
 
 def _oneig_texts(path: Path) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -75,7 +76,8 @@ TREATMENTS: Mapping[str, str] = MappingProxyType(
         "unparsable-dependency": "dsg ignores all dependencies of the text, as DSG's code does",
         "repeated-question": "it counts each time (TIFA's filter drops the second)",
         "repeated-text": "a scorer asks the questions of the first item with the text",
-        "answer-no-choice": "an image can be right only where a reply is not read as a choice",
+        "answer-no-choice": "every reply that is one of the choices is wrong, and every reply with "
+        "`match='nearest'`",
         "no-text": "rules can be applied to answers; a scorer finds questions by their text",
     }
 )
@@ -198,9 +200,13 @@ def find_problems(questions: Sequence[Question], rows: Sequence[int] = ()) -> li
     problems: list[Problem] = []
     of_item: dict[str, list[tuple[int, Question]]] = {}
     of_text: dict[str, str] = {}
+    known: set[tuple[str, str, str]] = set()
     for row, question in zip(numbers, questions, strict=True):
         earlier = of_item.setdefault(question.item, [])
-        faults = [*_wrong_values(question), *_repetitions(question, [q for _, q in earlier])]
+        faults = [*_wrong_values(question), *_repetitions(question, known)]
+        if earlier and question.text != earlier[0][1].text:
+            text = f"the text is {question.text!r}, and before {earlier[0][1].text!r}"
+            faults.append(("two-texts", text))
         if question.text and not earlier:
             first = of_text.setdefault(question.text, question.item)
             if first != question.item:
@@ -226,13 +232,14 @@ def _wrong_values(question: Question) -> Iterator[tuple[str, str]]:
         yield "no-text", "there is no text"
 
 
-def _repetitions(question: Question, earlier: Sequence[Question]) -> Iterator[tuple[str, str]]:
-    if any(other.id == question.id for other in earlier):
+def _repetitions(question: Question, known: set[tuple[str, str, str]]) -> Iterator[tuple[str, str]]:
+    """Yield what is repeated of earlier questions, whose ids and wordings are known; add those."""
+    named, worded = (question.item, "id", question.id), (question.item, "", question.question)
+    if named in known:
         yield "repeated-id", "another question of the item has this id"
-    elif any(other.question == question.question for other in earlier):
+    elif worded in known:
         yield "repeated-question", f"{question.question!r} is asked twice"
-    if earlier and question.text != earlier[0].text:
-        yield "two-texts", f"the text is {question.text!r}, and before {earlier[0].text!r}"
+    known.update((named, worded))
 
 
 def _dependency_problems(listed: Sequence[tuple[int, Question]]) -> Iterator[Problem]:
@@ -258,16 +265,19 @@ def _dependency_problems(listed: Sequence[tuple[int, Question]]) -> Iterator[Pro
 
 def _cycle(start: str, parents: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     """Return the shortest cycle of at least two questions through `start`, or nothing."""
-    paths: list[tuple[str, ...]] = [(start,)]
-    visited = {start}
-    while paths:
-        path = paths.pop(0)
-        for parent in parents.get(path[-1], ()):
-            if parent == start and len(path) > 1:
-                return path
-            if parent not in visited:
-                visited.add(parent)
-                paths.append((*path, parent))
+    child_of = {start: ""}  # on the shortest way from `start`
+    pending = deque([start])
+    while pending:
+        question = pending.popleft()
+        for parent in parents.get(question, ()):
+            if parent == start and question != start:
+                path = [question]
+                while path[-1] != start:
+                    path.append(child_of[path[-1]])
+                return tuple(reversed(path))
+            if parent not in child_of:
+                child_of[parent] = question
+                pending.append(parent)
     return ()
 
 

@@ -6,7 +6,13 @@ import pytest
 
 from t2v_eval.errors import InputError, TableError, UnknownNameError
 from t2v_eval.inputs.questions.files import read_questions, write_questions
-from t2v_eval.inputs.questions.question import ERRORS, TREATMENTS, Question, Questions
+from t2v_eval.inputs.questions.question import (
+    ERRORS,
+    TREATMENTS,
+    Question,
+    Questions,
+    find_problems,
+)
 
 HEADER = (
     "item_id,text,keywords,proposition_id,dependency,category_broad,category_detailed,tuple,"
@@ -160,6 +166,33 @@ def test_the_texts_of_oneig_are_read_from_its_repository(tmp_path):
     (folder / "anime.json").write_text(json.dumps(content))
     (question,) = read_questions(folder / "anime.json")
     assert (question.text, question.item, question.parents) == ("a girl", "anime_000", ())
+
+
+@pytest.mark.parametrize(
+    ("question", "dependency", "message"),
+    [
+        ("[1]", "{}", r"row 1, question is \[1\], not an object"),
+        ('{"1": "Is it?"}', '{"1": 0}', "row 1: the dependency of '1' is 0, not a list"),
+    ],
+)
+def test_values_of_oneig_that_are_no_objects_are_errors(tmp_path, question, dependency, message):
+    path = tmp_path / "anime.json"
+    path.write_text(json.dumps({"000": {"question": question, "dependency": dependency}}))
+    with pytest.raises(TableError, match=message):
+        read_questions(path)
+
+
+def test_ids_that_pandas_wrote_are_those_of_dependencies(tmp_path):
+    questions = read_questions(dsg_file(tmp_path, ("1.0", "0"), ("2.0", "1")))
+    assert [(q.id, q.parents) for q in questions] == [("1", ()), ("2", ("1",))]
+    assert not questions.problems
+
+
+def test_cycles_are_shortest_and_named_once():
+    parents = {"0": ("3",), "1": ("0",), "2": ("1", "0"), "3": ("2",), "4": ("5",), "5": ("4", "3")}
+    questions = [Question("1", key, "a", f"{key}?", parents=on) for key, on in parents.items()]
+    cycles = [p.message for p in find_problems(questions) if p.kind == "cycle"]
+    assert cycles == ["the cycle 0 -> 3 -> 2 -> 0", "the cycle 4 -> 5 -> 4"]
 
 
 def test_what_a_layout_cannot_hold_is_an_error(tmp_path):

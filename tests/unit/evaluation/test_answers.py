@@ -61,6 +61,9 @@ def test_what_has_no_score_says_why():
         "question '2': the answer is empty",
         "question '2': the answer 'perhaps' is none of yes, no",
     }
+    fewer = score_answers(rows_of("cube", "yes", "no"), QUESTIONS, "tifa", unanswered="zero")
+    assert [text.score for text in fewer.texts] == [None, 0.0]
+    assert list(reasons(fewer)) == ["question '3' has no answer"]
     exact = score_answers(rows_of("balls", "", "perhaps"), QUESTIONS, "dsg", match="exact")
     assert exact.unread == 2 and exact.texts[1].score == 0
     assert reasons(exact) == {"none of its questions has an answer": 1}

@@ -124,3 +124,9 @@ def test_unknown_rules_and_texts_without_questions_are_errors():
         score_questions("dsg", {"a": 1.0}, dependency="all")
     with pytest.raises(InputError, match="without questions"):
         score_questions("dsg", {})
+
+
+@pytest.mark.parametrize(("value", "score"), [(0.5, 0.75), (np.nextafter(0.5, 0), 0.25)])
+def test_a_parent_is_wrong_below_one_half(value, score):
+    verdict = score_questions("dsg", {"1": value, "2": 1.0}, {"2": ["1"]})
+    assert verdict.score == pytest.approx(score)

@@ -373,19 +373,19 @@ class ObjectScorer(LocalScorer):
         selected = [
             [
                 select_boxes(
-                    {name: found.get(name, ()) for name in requirement.classes},
+                    {name: of_class.get(name, ()) for name in requirement.classes},
                     requirement.tag,
                     self.threshold,
                     self.counting_threshold,
                 )
                 for requirement in listed
             ]
-            for found, listed in zip(detections, required, strict=True)
+            for of_class, listed in zip(detections, required, strict=True)
         ]
         embeddings = self._embed_crops(batch, required, selected)
         return [
             [
-                self._check_one(requirement, objects, embeddings)
+                self._check_requirement(requirement, objects, embeddings)
                 for requirement, objects in zip(listed, of_image, strict=True)
             ]
             for listed, of_image in zip(required, selected, strict=True)
@@ -412,7 +412,7 @@ class ObjectScorer(LocalScorer):
             embeddings.update(zip(crops, rows, strict=True))
         return embeddings
 
-    def _check_one(
+    def _check_requirement(
         self,
         requirement: Requirement,
         objects: Mapping[str, Sequence[Detection]],

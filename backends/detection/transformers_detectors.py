@@ -87,8 +87,8 @@ class _TransformersDetector(ABC):
         for numbers in by_shape.values():
             images = [prepared[n] for n in numbers]
             batch = self.detect_batch(images, [list(classes[n]) for n in numbers], minimum)
-            for n, found in zip(numbers, batch, strict=True):
-                results[n] = found
+            for n, detections in zip(numbers, batch, strict=True):
+                results[n] = detections
         return results
 
     @abstractmethod
@@ -135,8 +135,8 @@ class _ClosedSetDetector(_TransformersDetector):
     ) -> Sequence[Mapping[str, Sequence[Detection]]]:
         sizes = [image.size for image in images]
         return [
-            self._of_classes(names, found["labels"].tolist(), _detections(found, size))
-            for names, size, found in zip(
+            self._of_classes(names, output["labels"].tolist(), _detections(output, size))
+            for names, size, output in zip(
                 classes, sizes, self.boxes(self.run(images), sizes, minimum), strict=True
             )
         ]
@@ -246,10 +246,10 @@ class _QueryDetector(_TransformersDetector):
             alone = SimpleNamespace(
                 logits=outputs.logits[..., n : n + 1], pred_boxes=outputs.pred_boxes
             )
-            for result, size, found in zip(
+            for result, size, output in zip(
                 results, sizes, self.boxes(alone, sizes, minimum), strict=True
             ):
-                result[name] = _detections(found, size)
+                result[name] = _detections(output, size)
         return [
             {name: result[name] for name in listed}
             for result, listed in zip(results, classes, strict=True)
@@ -292,10 +292,10 @@ class _PhraseDetector(_TransformersDetector):
             )
             outputs = self.run([images[n] for n, _ in part], **tokens)
             sizes = [images[n].size for n, _ in part]
-            for (n, name), image_size, found in zip(
+            for (n, name), image_size, output in zip(
                 part, sizes, self.boxes(outputs, sizes, minimum), strict=True
             ):
-                results[n][name] = _detections(found, image_size)
+                results[n][name] = _detections(output, image_size)
         return results
 
 
@@ -379,15 +379,15 @@ def _image_mask(mask: Tensor, image: Prepared) -> Tensor:
     return interpolate(logits, image.size, mode="bilinear", align_corners=False)[0, 0]
 
 
-def _detections(found: Mapping[str, Tensor], size: tuple[int, int]) -> list[Detection]:
+def _detections(output: Mapping[str, Tensor], size: tuple[int, int]) -> list[Detection]:
     """Return boxes with their confidences, cut at the edges of the image.
 
     Those that lie outside are left out: OWLv2 looks at a square with padding beside the image.
     """
     height, width = size
-    boxes = found["boxes"].double().cpu().numpy()
+    boxes = output["boxes"].double().cpu().numpy()
     boxes = np.clip(boxes, 0, [width, height, width, height])
-    scores = found["scores"].double().cpu().tolist()
+    scores = output["scores"].double().cpu().tolist()
     return [
         Detection((left, top, right, bottom, score))
         for (left, top, right, bottom), score in zip(boxes.tolist(), scores, strict=True)

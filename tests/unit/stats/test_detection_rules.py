@@ -44,3 +44,9 @@ def test_clauses_that_cannot_be_checked_are_errors():
     clause = {"class": "dog", "count": 1, "position": ["above", 0]}
     with pytest.raises(InputError, match="a later one"):
         check_objects(boxes, {"include": [clause]})
+
+
+@pytest.mark.parametrize(("tag", "minimum"), [("colors", 0.3), ("counting", 0.9)])
+def test_boxes_must_be_more_confident_than_the_threshold(tag, minimum):
+    boxes = {"dog": [[0, 0, 9, 9, minimum], [0, 0, 9, 9, minimum + 1e-9]]}
+    assert select_boxes(boxes, tag) == {"dog": boxes["dog"][1:]}

@@ -41,9 +41,7 @@ def rewards(scorer: Scorer, images: Any, texts: Sequence[str]) -> list[float | N
     >>> rewards(half, torch.rand(2, 3, 8, 8), ["a cat", "a cat"])
     [0.5, 0.5]
     """
-    if isinstance(images, torch.Tensor) and images.is_floating_point():
-        images = images.detach().float().clamp(0, 1)
-    listed: list[MediaLike] = as_list(images)
+    listed = list_images(images)
     if len(listed) != len(texts):
         raise InputError(f"there are {len(listed)} images and {len(texts)} texts; pass as many")
     groups: dict[str, list[int]] = {}
@@ -56,6 +54,17 @@ def rewards(scorer: Scorer, images: Any, texts: Sequence[str]) -> list[float | N
         for n, value in zip(group, block[:, 0].tolist(), strict=True):
             values[n] = None if math.isnan(value) else value
     return values
+
+
+def list_images(images: Any) -> list[MediaLike]:
+    """List images, or those of a batch; floats of a tensor are clamped to 0 and 1.
+
+    >>> len(list_images(torch.rand(2, 3, 8, 8)))
+    2
+    """
+    if isinstance(images, torch.Tensor) and images.is_floating_point():
+        images = images.detach().float().clamp(0, 1)
+    return as_list(images)
 
 
 def trl_reward(

@@ -1,20 +1,24 @@
 """Scorers as rewards and metrics of other libraries, and reports in their trackers."""
 
 import copy
+import io
 import math
+import sys
 from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
 import torch
 from helpers.toy import ToyEmbedding, draw_image, expected
+from PIL import Image
 from torchmetrics import MetricCollection
 
 import t2v_eval
+from t2v_eval.bridges.hf_evaluate import evaluate_metric
 from t2v_eval.bridges.rewards import flow_grpo_reward, rewards, trl_reward, verl_omni_reward
 from t2v_eval.bridges.torchmetrics import ScorerMetric
 from t2v_eval.bridges.trackers import log_report
-from t2v_eval.errors import InputError, MediaError, ScoringError
+from t2v_eval.errors import InputError, MediaError, MissingPackageError, ScoringError
 
 IMAGES = [draw_image(seed) for seed in range(4)]
 TEXTS = ["a cat", "two dogs", "a cat", "a cat"]
@@ -145,6 +149,59 @@ def test_processes_reduce_to_the_mean_of_all_images():
     assert value == pytest.approx(np.mean(COSINES), abs=1e-6)
     states = iter(("total", "count", "failures"))
     assert metric.compute().item() == pytest.approx(np.mean(COSINES), abs=1e-6)
+
+
+@pytest.fixture
+def evaluate():
+    return pytest.importorskip("evaluate", reason="Hugging Face evaluate is not installed")
+
+
+@pytest.fixture
+def jpeg(tmp_path):
+    draw_image(9).save(tmp_path / "a.jpg", quality=50)
+    return tmp_path / "a.jpg"
+
+
+def test_evaluate_collects_images_in_every_form(evaluate, jpeg, tmp_path):
+    metric = evaluate_metric(ToyEmbedding(), cache_dir=str(tmp_path))
+    metric.add_batch(predictions=tensor_of(IMAGES[:1]), references=TEXTS[:1])
+    metric.add_batch(predictions=[np.asarray(IMAGES[1])], references=TEXTS[1:2])
+    read = [Image.open(io.BytesIO(jpeg.read_bytes())), jpeg, str(jpeg), jpeg.read_bytes()]
+    metric.add_batch(predictions=[*IMAGES[2:], *read], references=[*TEXTS[2:], *["a cat"] * 4])
+    metric.add(prediction=Image.open(io.BytesIO(jpeg.read_bytes())), reference="a cat")
+    values = [*COSINES, *[expected(Image.open(jpeg), "a cat")] * 5]
+    assert metric.compute() == {"score": pytest.approx(np.mean(values), abs=1e-6), "failures": 0}
+    with pytest.raises(ValueError, match="Mismatch in the number"):
+        metric.compute(predictions=IMAGES, references=TEXTS[:2])
+
+
+def test_evaluate_counts_failures_apart(evaluate, broken, jpeg):
+    cut = Image.open(io.BytesIO(jpeg.read_bytes()[:-40]))
+    pairs = {"predictions": [*broken, "gone.png", cut], "references": [*TEXTS, "a cat", "a cat"]}
+    metric = evaluate_metric(ToyEmbedding(on_error="skip"), keep_in_memory=True)
+    mean = pytest.approx(np.mean(COSINES[:3]), abs=1e-6)
+    assert metric.compute(**pairs) == {"score": mean, "failures": 3}
+    empty = metric.compute(predictions=broken[3:], references=["a cat"])
+    assert math.isnan(empty["score"]) and empty["failures"] == 1
+    for image in (broken[3], cut):
+        with pytest.raises(MediaError):
+            evaluate_metric(ToyEmbedding(), keep_in_memory=True).compute(
+                predictions=[image], references=["a cat"]
+            )
+
+
+def test_evaluate_combines_metrics_by_the_names_of_scorers(evaluate):
+    half = t2v_eval.from_function(lambda images, texts: [[0.5] for _ in images], name="half")
+    metrics = [evaluate_metric(scorer, keep_in_memory=True) for scorer in (ToyEmbedding(), half)]
+    values = evaluate.combine(metrics).compute(predictions=IMAGES, references=TEXTS)
+    assert values["half_score"] == 0.5
+    assert values["ToyEmbedding_score"] == pytest.approx(np.mean(COSINES), abs=1e-6)
+
+
+def test_evaluate_that_is_missing_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "evaluate", None)
+    with pytest.raises(MissingPackageError, match="pip install evaluate"):
+        evaluate_metric(ToyEmbedding())
 
 
 @pytest.fixture(scope="module")

@@ -153,6 +153,27 @@ def test_generators_of_one_name_are_compared_and_others_told(generators, tmp_pat
         not_worse(two, report_of(tmp_path / "one", generators / "alike"))
 
 
+def test_one_generator_that_is_worse_fails_the_gate(generators, tmp_path):
+    old = draw(tmp_path / "old" / "other", 100 + np.arange(20) % 7)
+    new = draw(tmp_path / "new" / "other", 60 + np.arange(20) % 7)
+    folders = generators / "old", old
+    result = not_worse(
+        report_of(tmp_path / "prompts", generators / "old", new),
+        report_of(tmp_path / "prompts", *folders),
+    )
+    assert {c.new: c.passed for c in result.checks} == {"old": True, "other": False}
+    assert not result.passed
+
+
+def test_items_of_a_group_are_one_unit(generators):
+    reports = [Report.load(generators / name) for name in ("report-alike", "report-old")]
+    for report in reports:
+        for n, item in enumerate(report.runs[0].items):
+            object.__setattr__(item, "group", f"group {n // 4}")  # items are frozen
+    (check,) = not_worse(*reports, margin=0.02).checks
+    assert (check.items, check.test.units) == (20, 5)
+
+
 def test_another_scorer_is_refused_and_named(generators, tmp_path):
     other = report_of(tmp_path / "prompts", generators / "same", version="2")
     with pytest.raises(InputError, match=r": version=2 in the new report and version=1 in the"):

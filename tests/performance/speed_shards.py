@@ -1,6 +1,6 @@
 """Parallel efficiency of two shards, beside one process that does the work of both.
 
-    OMP_NUM_THREADS=1 python tests/performance/speed_shards.py [--images 6000]
+    OMP_NUM_THREADS=1 python tests/performance/speed_shards.py [--images 10500]
 
 Run it on an idle machine with two cores and Linux, from the root of the repository. Each process
 has a core of its own, since threads of one process would decode on both. The work is
@@ -47,7 +47,7 @@ def run_shards(folder: Path, count: int) -> float:
 def main() -> None:
     """Print the times and the efficiency."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--images", type=int, default=10500)
     images = parser.parse_args().images
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

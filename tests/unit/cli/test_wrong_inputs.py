@@ -66,7 +66,7 @@ TABLE = [
     ("data winogrond", "no benchmark called 'winogrond'", "'winoground'"),
     (f"{ONE} --template vqascor", "no template called 'vqascor'", "'vqascore'"),
     ("list modls", "'modls'", "'models'"),
-    ("list", "'what'", "models, benchmarks, templates"),
+    ("list", "Missing argument", "models, benchmarks, templates"),
     ("list models gone.py:f", "gone.py", "no such file"),
     ("list models notes.py:f", "notes.py:f", "notes.py:FUNCTION"),
     ("list benchmarks lost.csv", "lost.csv", "no such file"),

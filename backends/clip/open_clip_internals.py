@@ -35,8 +35,8 @@ from t2v_eval.utils.arguments import check_path
 from ..common.tensors import resize, resize_short_side
 from ..common.versions import tolerance_for, use_where_equal
 
-# Steps of a transform that pixels do not need; the last one is a function of OpenCLIP 3.0.
-IGNORED_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial", "_convert_to_rgb")
+# Steps of a transform that pixels do not need.
+IGNORED_STEPS = ("MaybeConvertMode", "MaybeToTensor", "ToTensor", "partial")
 SPECIAL_TOKENS = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
 
 

@@ -126,8 +126,8 @@ class FirstTokensProbability(FirstTokenProbability):
 
     A word is spelled in lower case and capitalised, each also behind a space, and a number in
     digits, too. Only the first token of a spelling is read, so that " 4" may be the token of a
-    space. A token that several spellings begin with counts once; with the tokenizer of the script,
-    Qwen3-VL's, spellings share none. Source: `soft_tifa` in evaluation.py of
+    space. A token that several spellings begin with counts once, where the script adds its
+    probability again. Source: `send_message_with_image` and `tifa` in evaluation.py of
     facebookresearch/GenEval2.
 
     >>> rule = FirstTokensProbability(lambda text: [min(len(text), 5)])

@@ -37,7 +37,7 @@ class Shard:
         count: how many parts there are.
 
     Raises:
-        InputError: `number` is not from 1 to `count`.
+        InputError: `count` is less than 1, or `number` is not from 1 to `count`.
 
     >>> [shard.number for shard in (Shard(1, 3), Shard(2, 3), Shard(3, 3)) if shard.holds("a.png")]
     [3]
@@ -47,6 +47,8 @@ class Shard:
     count: int
 
     def __post_init__(self) -> None:
+        if self.count < 1:
+            raise InputError(f"`shard='{self}'`: the number of shards is 1 or more")
         if not 1 <= self.number <= self.count:
             raise InputError(
                 f"`shard='{self}'`: of {self.count} shards, the first is 1/{self.count} and the "

@@ -109,6 +109,7 @@ class ModelCard(Card):
         questions: templates by the name of a version of t2v_metrics.
         tested: "CLASS LANGUAGE_MODEL" of each network of its family for which a test compares
             shared work with unshared; others are compared when they are loaded.
+        features: the name by which distances take its image embeddings, besides its own.
         generator: of a family, "MODULE.CLASS" of what makes images by the same service; the
             module is relative to the folder of the card's module.
 
@@ -126,6 +127,7 @@ class ModelCard(Card):
     follows: str = ""
     questions: Mapping[str, str] = field(default_factory=dict)
     tested: Sequence[str] = ()
+    features: str = ""
     generator: str = ""
 
 

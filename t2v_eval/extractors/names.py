@@ -44,7 +44,8 @@ def load_extractor(
     """Load the extractor of a name.
 
     Args:
-        name: a name of `NETWORKS`, ``timm:NAME``, or a scorer that embeds images.
+        name: a name of `NETWORKS`, ``timm:NAME``, or a scorer that embeds images, by its name or
+            the `features` of its card.
         checkpoint: other weights: a hub id, a folder, a file or an https URL.
         resize: the resizer of inception-v3: "clean", "legacy" or "tf1".
         device: default: CUDA, then MPS, then the CPU, whichever is available first.
@@ -82,13 +83,16 @@ def load_extractor(
         return make(**options)
     from t2v_eval.extractors.embeddings import EmbeddingExtractor
 
+    short_names = {card.features: card.name for card in models.cards.values() if card.features}
+    name = short_names.get(name, name)
     try:
         models.card(name)
     except UnknownNameError as error:
-        close = difflib.get_close_matches(name, [*NETWORKS, TIMM, *models.names(kind="clip")], 3)
+        known = [*NETWORKS, TIMM, *short_names, *models.names(kind="clip")]
+        close = difflib.get_close_matches(name, known, 3)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise UnknownNameError(
-            f"there are no features called {name!r}.{hint} Pass {', '.join(NETWORKS)}, timm:NAME "
-            "or a scorer of kind 'clip'."
+            f"there are no features called {name!r}.{hint} Pass "
+            f"{', '.join([*NETWORKS, *short_names])}, timm:NAME or a scorer of kind 'clip'."
         ) from error
     return EmbeddingExtractor(name, **options)

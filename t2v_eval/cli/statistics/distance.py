@@ -90,8 +90,8 @@ Features = Annotated[
     str | None,
     typer.Option(
         help="Network that turns the images of folders into features: inception-v3 (FID), dinov2 "
-        "(FD-DINOv2), timm:NAME, or a scorer of kind clip. Default: the small one "
-        "of the package, which was trained on drawings alone.",
+        "(FD-DINOv2), clip (CMMD), timm:NAME, or a scorer of kind clip. Default: the small "
+        "one of the package, which was trained on drawings alone.",
         metavar="NAME",
     ),
 ]

@@ -58,6 +58,9 @@ def test_the_wheel_holds_one_package_and_all_its_data(wheel):
         for path in (ROOT / folder).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 assert f"t2v_eval/{path.relative_to(ROOT).as_posix()}" in names
+    core = {path for path in (ROOT / "t2v_eval").rglob("*") if path.is_file()}
+    core = {path for path in core if "__pycache__" not in path.parts}
+    assert {path.relative_to(ROOT).as_posix() for path in core} <= names
     page = {f"t2v_eval/report/report.{kind}" for kind in ("html", "css", "js", "schema.json")}
     page |= {f"t2v_eval/votes/page.{kind}" for kind in ("html", "css", "js")}
     assert {"t2v_eval/py.typed", *page} <= names

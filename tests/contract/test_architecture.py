@@ -29,7 +29,7 @@ ORDER = {
     "t2v_eval": (
         "errors utils stats registry inputs store scoring local remote api "
         "t2v_metrics extractors evaluation generators votes report "
-        "bridges server cli __main__"
+        "bridges protocol server cli __main__"
     ).split(),
     "t2v_eval.backends": (
         "common clip flant5 blip preference vlm services own remote questions detection"

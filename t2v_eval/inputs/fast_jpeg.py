@@ -109,6 +109,8 @@ def resized_jpeg(image: Image.Image, resizing: Resizing) -> Image.Image | None:
         return None
     if pixels.shape != (height, width, 3):
         return None
-    batch = torch.from_numpy(pixels).permute(2, 0, 1)[None]
+    # Permuted as a batch, the pixels are channels last for PyTorch, which then resizes them as they
+    # lie and returns them so; as a permuted image they are not, and the result is copied twice.
+    batch = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     small = interpolate(batch, shape, mode=resizing.filter, antialias=True)[0]
     return Image.fromarray(small.permute(1, 2, 0).contiguous().numpy())

@@ -23,6 +23,7 @@ from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
+from t2v_eval.cli.protocol.protocol import protocol
 from t2v_eval.cli.reports import report, reports
 from t2v_eval.cli.run_file import run_file
 from t2v_eval.cli.score import score
@@ -71,6 +72,7 @@ app.command()(generate)
 app.command()(power)
 app.command()(with_scorer_options(judge))
 app.command()(prefer)
+app.command()(with_scorer_options(protocol))
 app.command()(rank)
 app.command()(with_scorer_options(score))
 app.command()(with_scorer_options(serve))

@@ -67,13 +67,13 @@ def _last_out(arguments: Sequence[str]) -> list[str]:
 
 def _of_report(file: Path) -> list[str]:
     """Return the command of a report without what it wrote and without keys."""
-    from t2v_eval.report.reader import read_report
+    from t2v_eval.report.reader import read_command
 
-    command = read_report(file).get("command")
+    command = read_command(file)
     if not command:
         raise InputError(f"{file} holds no command: its report was made in Python")
     arguments: list[str] = []
-    words = iter([str(word) for word in command])
+    words = iter(command)
     for word in words:
         flag, equals, _ = word.partition("=")
         if flag == "--out":

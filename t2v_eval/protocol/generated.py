@@ -40,7 +40,7 @@ class GeneratedImages:
 
 
 @dataclass(frozen=True, slots=True)
-class PromptImages:
+class ProtocolImages:
     """The prompts of a protocol, and the images of both generators.
 
     Attributes:
@@ -52,7 +52,7 @@ class PromptImages:
         remarks: how the folders were read.
 
     >>> images = GeneratedImages("new", {0: []})
-    >>> PromptImages(None, [], images, images, 0).texts
+    >>> ProtocolImages(None, [], images, images, 0).texts
     []
     """
 
@@ -73,8 +73,30 @@ class PromptImages:
         """The model and the baseline."""
         return self.model, self.baseline
 
+    def generator_of(self, name: str, image: str = "") -> str:
+        """Return the generator that a file means, or "" for another one.
 
-def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> PromptImages:
+        Args:
+            name: the name that the file has: that of the plan, or a folder.
+            image: an image of that generator, whose folder says which it is; "" where the file
+                names none.
+
+        >>> new, old = (GeneratedImages(name, {0: []}, [Path(name)]) for name in ("new", "old"))
+        >>> images = ProtocolImages(None, [], new, old, of_all=0)
+        >>> images.generator_of("seed_0", "old/00000.png"), images.generator_of("sdxl")
+        ('old', '')
+        """
+        for generator in self.generators:
+            folders = [folder.resolve() for folder in generator.folders]
+            if name == generator.name or Path(name).resolve() in folders:
+                return generator.name
+            if image and any(folder in Path(image).resolve().parents for folder in folders):
+                return generator.name
+        named = [g.name for g in self.generators if name in [f.name for f in g.folders]]
+        return named[0] if len(named) == 1 else ""
+
+
+def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> ProtocolImages:
     """Match the images of both generators to the prompts of a plan.
 
     Args:
@@ -108,7 +130,7 @@ def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> PromptImage
         chosen = {id(item) for item in sample.choose(bare)}
         items = [item for item, alone in zip(items, bare, strict=True) if id(alone) in chosen]
     count = len(folders["model"])
-    return PromptImages(
+    return ProtocolImages(
         benchmark,
         [_without_images(item) for item in items],
         _by_seed(plan.model, items, range(count), folders["model"]),

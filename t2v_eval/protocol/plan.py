@@ -32,6 +32,7 @@ PILLARS: tuple[Pillar, ...] = (
     "failure_analysis",
 )
 Kind: TypeAlias = Literal["better", "not_worse", "at_most", "at_least"]
+Unit: TypeAlias = Literal["score", "sd", "share"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,8 +194,11 @@ class Criterion:
         kind: "better" (the model is shown to be better than the baseline), "not_worse" (it is shown
             to be worse by less than `margin`), "at_most" or "at_least" (the figure of the model is
             shown to be within `limit`).
-        figure: the name of a figure of the pillar, such as a scorer; empty for all that it has.
-        margin: of "not_worse", in units of the figure.
+        figure: the name of a figure of the pillar, such as a scorer; "better" without one is about
+            all that the pillar has.
+        margin: of "not_worse".
+        unit: of `margin`: "score", the scale of the figure; "sd", standard deviations of the paired
+            difference; "share", a share of the baseline's figure.
         limit: of "at_most" and "at_least", in units of the figure.
         agree: of "better" without a `figure`, how many figures must show it.
         gate: whether `t2v-eval protocol --gate` checks it.
@@ -208,6 +212,7 @@ class Criterion:
     name: str = ""
     figure: str = ""
     margin: float | None = None
+    unit: Unit = "score"
     limit: float | None = None
     agree: int = 3
     gate: bool = False
@@ -423,7 +428,7 @@ def _check_criterion(criterion: Criterion, where: str) -> None:
         )
     if criterion.agree < 1:
         raise InputError(f"{where}: agree is {criterion.agree}: write a whole number of at least 1")
-    if criterion.kind in ("at_most", "at_least") and not criterion.figure:
+    if criterion.kind != "better" and not criterion.figure:
         raise InputError(
             f"{where}: {criterion.kind} needs figure: the name of a figure of its pillar"
         )

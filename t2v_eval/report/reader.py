@@ -12,6 +12,9 @@ from t2v_eval.utils.text_file import parse_json, read_text
 SCHEMA_VERSION = 2
 """The `schema_version` of reports that this version writes."""
 
+PROTOCOL_VERSION = "protocol_version"
+"""The key that the reports of protocols have, and no others."""
+
 
 def read_report(path: str | Path) -> dict[str, Any]:
     """Return the content of a ``report.json`` in the form of ``report.schema.json``.
@@ -30,12 +33,11 @@ def read_report(path: str | Path) -> dict[str, Any]:
     {'schema_version': 2, 'runs': [], 'differences': []}
     """
     path = check_path("path", path)
-    try:
-        content = parse_json(read_text(path), path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such folder or report.json") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as a report: {error}") from error
+    content = _read_json(path)
+    if isinstance(content, dict) and PROTOCOL_VERSION in content:
+        raise InputError(
+            f"{path} is the report of `t2v-eval protocol`: pass that of `t2v-eval eval`"
+        )
     version = None
     if isinstance(content, dict):
         version = content.get("schema_version", content.get("version"))
@@ -56,6 +58,41 @@ def read_report(path: str | Path) -> dict[str, Any]:
         ) from error
     others = {key: value for key, value in content.items() if not key.endswith("version")}
     return {"schema_version": SCHEMA_VERSION, **others}
+
+
+def read_command(path: str | Path) -> list[str]:
+    """Return the arguments of the command that wrote a ``report.json``; none for one of Python.
+
+    Args:
+        path: the file, of an evaluation or of a protocol.
+
+    Raises:
+        InputError: the file cannot be read, is not a report, or has a later version.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "report.json"
+    ...     _ = path.write_text('{"protocol_version": 1, "command": ["protocol", "plan.toml"]}')
+    ...     read_command(path)
+    ['protocol', 'plan.toml']
+    """
+    path = check_path("path", path)
+    content = _read_json(path)
+    if not (isinstance(content, dict) and PROTOCOL_VERSION in content):
+        content = read_report(path)
+    command = content.get("command") or []
+    if not isinstance(command, list):
+        raise InputError(f"{path}: its command is {command!r}, and no list of arguments")
+    return [str(word) for word in command]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return parse_json(read_text(path), path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such folder or report.json") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} cannot be read as a report: {error}") from error
 
 
 def _rename_significant(figures: dict[str, dict[str, Any]]) -> None:

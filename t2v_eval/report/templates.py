@@ -6,17 +6,18 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from t2v_eval.report.format import PAGE
 from t2v_eval.utils.printable import printable
 
 
 @functools.cache
-def environment(**filters: Callable[..., Any]) -> Environment:
-    """Return an environment whose templates lie in this package and are compiled once.
+def environment(package: str = "t2v_eval.report", /, **filters: Callable[..., Any]) -> Environment:
+    """Return an environment whose templates lie in a package, or else in this one.
 
     Args:
+        package: the package, whose templates are compiled once.
         filters: filters besides `number` (as on pages) and `name` (a name from outside); functions
             of a module, since each set of them has an environment that stays.
 
@@ -24,7 +25,7 @@ def environment(**filters: Callable[..., Any]) -> Environment:
     '&lt;b&gt; −0.25'
     """
     result = Environment(
-        loader=PackageLoader("t2v_eval.report", "."),
+        loader=ChoiceLoader([PackageLoader(p, ".") for p in (package, "t2v_eval.report")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -56,6 +56,27 @@ class Interval(NamedTuple):
         """
         return Interval(-self.value, -self.high, -self.low)
 
+    def minus(self, other: Interval) -> Interval:
+        """Return the interval of the difference of two independent estimates.
+
+        The limits recover the variance of each side from its own limits, so that intervals need not
+        be symmetric (MOVER; Zou and Donner 2008, equation 2). For estimates that are positively
+        correlated, as distances to one reference are, the interval is too wide.
+
+        Args:
+            other: the estimate that is subtracted.
+
+        >>> difference = Interval(5.0, 2.0, 8.0).minus(Interval(1.0, -3.0, 5.0))
+        >>> difference
+        Interval(value=4.0, low=-1.0, high=9.0)
+        """
+        value = self.value - other.value
+        return Interval(
+            value,
+            value - math.hypot(self.value - self.low, other.high - other.value),
+            value + math.hypot(self.high - self.value, other.value - other.low),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class BootstrapSamples:

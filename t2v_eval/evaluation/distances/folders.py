@@ -12,7 +12,7 @@ import json
 import mimetypes
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,6 +82,7 @@ def extract_folder(
     extractor: Extractor,
     *,
     cache: str | os.PathLike[str] | None = None,
+    only: Collection[str] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> FeatureSet:
     """Return the features of the images of a folder and its sub-folders.
@@ -92,6 +93,7 @@ def extract_folder(
         folder: the folder.
         extractor: turns images into features.
         cache: the folder of files that keep features between runs; None keeps none.
+        only: the names of the images that are wanted, relative to the folder; None for all.
         progress: called with a line from time to time.
 
     Raises:
@@ -107,12 +109,13 @@ def extract_folder(
     ('0.png', '1.png', '2.png')
     """
     path = Path(folder).expanduser()
-    names = images_of(path)
+    names = [name for name in images_of(path) if only is None or name in only]
     facts = extractor.facts()
     file = None if cache is None else _file_of(check_folder(Path(cache)), path, facts)
     rows = _Rows()
     unreadable, batches = _extract(path, names, extractor, file, rows, progress)
-    if file is not None and batches:
+    # The file has the rows of the whole folder; those of a part stay in the files of batches.
+    if file is not None and batches and only is None:
         _write(file, rows, list(rows.features), facts)
         for batch in batches:
             batch.unlink(missing_ok=True)

@@ -1,0 +1,176 @@
+"""``t2v-eval protocol``: measure a generator against a baseline in four pillars, as a plan says."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from platformdirs import user_cache_path
+from rich.markup import escape
+from rich.text import Text
+
+from t2v_eval.api import ScorerOptions
+from t2v_eval.cli import console
+from t2v_eval.cli.gate import FAILED
+from t2v_eval.cli.options import AsJson
+from t2v_eval.cli.progress import Bars
+from t2v_eval.utils.printable import printable
+
+if TYPE_CHECKING:
+    from t2v_eval.protocol.figures import Figure, PillarResult
+    from t2v_eval.protocol.result import ProtocolReport
+
+PlanFile = Annotated[
+    Path, typer.Argument(help="The plan, a .toml file that `t2v-eval plan` wrote.", metavar="PLAN")
+]
+ReportFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder to write to: a page (report.html), the JSON (report.json) and the score of "
+        "each image (scores.csv). Default: nothing is written.",
+        metavar="DIR",
+    ),
+]
+OfGate = Annotated[
+    bool,
+    typer.Option(
+        "--gate",
+        help="Check only the criteria of the gate, on the part of the prompts that the plan names.",
+    ),
+]
+FeatureCache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        help="Folder of files that keep features between runs. Default: the folder features in "
+        "your cache folder.",
+        metavar="DIR",
+    ),
+]
+OUTCOME_STYLES = {"met": "green", "not met": "red"}
+
+
+def protocol(
+    options: ScorerOptions,
+    ctx: typer.Context,
+    plan: PlanFile,
+    out: ReportFolder = None,
+    gate: OfGate = False,
+    cache: FeatureCache = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a generator against a baseline: sample quality, adherence, preference, failures.
+
+    The plan names images, prompts, scorers and criteria. Prints a table for each pillar, what is
+    not measured, and a verdict for each criterion. What was computed is kept, so that the same
+    command goes on where it was stopped. Exit code 3: a criterion is not met, or cannot be told.
+    """
+    from t2v_eval.protocol.plan import read_plan
+    from t2v_eval.protocol.run import ProtocolOptions, run_protocol
+    from t2v_eval.utils.files import check_folder
+
+    content = read_plan(plan)
+    if out is not None:
+        check_folder(out)
+    with (
+        console.stoppable(options.store),
+        Bars() as bars,
+        console.waiting("reading images") as status,
+    ):
+        report = run_protocol(
+            content,
+            ProtocolOptions(
+                scorers=options,
+                cache=cache or user_cache_path("t2v-eval") / "features",
+                gate=gate,
+                command=console.arguments(ctx),
+                start=bars.add,
+                progress=lambda line: status.update(escape(printable(line))) if status else None,
+            ),
+        )
+    _write(report, out, as_json)
+    for line in report.failed:
+        console.say(f"not measured: {line}", "red")
+    if not report.passed:
+        raise SystemExit(FAILED)
+    if report.failed:
+        raise SystemExit(2)
+
+
+def _write(report: ProtocolReport, out: Path | None, as_json: bool) -> None:
+    """Write the report, and print it, also where it cannot be written."""
+    page = None
+    try:
+        if out is not None:
+            from t2v_eval.protocol.page import write_protocol
+
+            with console.waiting(f"writing the report to {out}"):
+                page = write_protocol(report, out)
+    finally:
+        if as_json:
+            console.print_json(report.to_json())
+        else:
+            _print(report)
+    if page is not None:
+        console.say(f"Report: {page.resolve()}")
+
+
+def _print(report: ProtocolReport) -> None:
+    for line in report.sentences():
+        console.show(line)
+    if report.verdicts:
+        rows = [
+            [
+                verdict.name,
+                Text(verdict.outcome, OUTCOME_STYLES.get(verdict.outcome, "yellow")),
+                verdict.basis,
+            ]
+            for verdict in report.verdicts
+        ]
+        console.print_table(["criterion", "verdict", "because"], rows, "Criteria")
+    names = report.plan.model.name, report.plan.baseline.name
+    for pillar in report.pillars.values():
+        _print_pillar(pillar, names)
+
+
+def _print_pillar(pillar: PillarResult, names: tuple[str, str]) -> None:
+    """Print the figures of a pillar, or what would measure it."""
+    if pillar.figures:
+        columns = ["figure", *names, "difference", "p (Holm)", "sd of seeds", "n"]
+        rows = [_row(figure) for figure in pillar.figures]
+        console.print_table(columns, rows, f"{pillar.title}, with 95 % intervals", numbers=True)
+    if pillar.by_tag and pillar.pillar == "prompt_adherence":  # of the others, in the report
+        rows = [
+            [f"{tag}: {figure.name}", *_row(figure)[1:]]
+            for tag, figures in pillar.by_tag.items()
+            for figure in figures
+        ]
+        columns = ["tag: figure", *names, "difference", "p (Holm)", "sd of seeds", "n"]
+        shown = rows[: console.MAX_ROWS]
+        console.print_table(columns, shown, f"{pillar.title} by tag", numbers=True)
+        if len(rows) > len(shown):
+            console.show(f"{len(rows) - len(shown)} more rows are in the report.")
+    if pillar.missing:
+        console.show(f"{pillar.title}: not measured. To measure it, {pillar.missing}.\n")
+    for line in pillar.warnings:
+        console.say(line, "yellow")
+
+
+def _row(figure: Figure) -> list[str | Text]:
+    from t2v_eval.protocol.page import decimals
+    from t2v_eval.report.format import CONSOLE
+
+    digits = decimals(figure)
+    p = "" if math.isnan(figure.p_holm) else CONSOLE.p_value(figure.p_holm)
+    spread = [CONSOLE.number(value, digits) for value in figure.seed_sd]
+    has_spread = not all(map(math.isnan, figure.seed_sd))
+    return [
+        figure.name,
+        *(console.interval_text(side, digits=digits) for side in (figure.model, figure.baseline)),
+        console.interval_text(figure.difference, "+", digits=digits),
+        p,
+        " / ".join(spread) if has_spread else "",
+        f"{figure.source.n:,} {figure.source.unit}",
+    ]

@@ -1,0 +1,257 @@
+"""Run a protocol: read what is there, compute what is missing, and say what it shows."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from t2v_eval.api import ScorerOptions, check_entries
+from t2v_eval.errors import StoreError, T2VError
+from t2v_eval.evaluation.distances.distance import check_sources
+from t2v_eval.evaluation.distances.metrics import metric_of
+from t2v_eval.evaluation.run import package_versions
+from t2v_eval.evaluation.sampling import Sample
+from t2v_eval.extractors.extractor import Extractor
+from t2v_eval.extractors.names import default_extractor, load_extractor
+from t2v_eval.protocol.adherence import ScorerScores, measure_adherence, score_images
+from t2v_eval.protocol.criteria import check_criteria, check_figures, verdicts
+from t2v_eval.protocol.failures import measure_failures
+from t2v_eval.protocol.figures import PillarResult, corrected
+from t2v_eval.protocol.generated import ProtocolImages, read_images
+from t2v_eval.protocol.plan import Distance, Pillar, ProtocolPlan
+from t2v_eval.protocol.preference import (
+    Battlefield,
+    Kind,
+    judge_images,
+    measure_preference,
+    read_sources,
+)
+from t2v_eval.protocol.quality import measure_quality
+from t2v_eval.protocol.result import ProtocolReport
+from t2v_eval.registry import ModelCard, models
+from t2v_eval.report.about import About
+from t2v_eval.scoring.results import Progress
+from t2v_eval.scoring.scorer import Scorer
+
+StartScoring = Callable[[str], Progress | None]
+"""Gets what is scored, and returns what is called with the counts as they grow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProtocolOptions:
+    """How a protocol runs, beside its plan.
+
+    Attributes:
+        scorers: options with which scorers are loaded.
+        cache: the folder of files that keep features between runs; None keeps none.
+        gate: whether only the criteria of the gate are checked, on its part of the prompts.
+        command: the arguments of the command line, without secrets; None where Python is called.
+        start: called before each scorer; returns what shows its progress.
+        progress: called with a line from time to time, while features are extracted.
+
+    >>> ProtocolOptions().gate
+    False
+    """
+
+    scorers: ScorerOptions = field(default_factory=ScorerOptions)
+    cache: str | os.PathLike[str] | None = None
+    gate: bool = False
+    command: Sequence[str] | None = None
+    start: StartScoring | None = None
+    progress: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProtocolInputs:
+    """What a protocol reads before it loads a model.
+
+    Attributes:
+        plan: the plan, or its part for the gate.
+        images: the images of both generators.
+        battles: votes and tables of battles.
+        cards: of all scorers that the plan names.
+    """
+
+    plan: ProtocolPlan
+    images: ProtocolImages
+    battles: Sequence[Battlefield]
+    cards: Sequence[ModelCard]
+
+
+def run_protocol(plan: ProtocolPlan, options: ProtocolOptions | None = None) -> ProtocolReport:
+    """Measure the four pillars of a plan, and judge its criteria.
+
+    Everything is read and checked before a model is loaded. A scorer or a network that fails is
+    reported, and the others go on; scores and features that were computed are kept in the store and
+    the cache, so that the next run goes on from there.
+
+    Args:
+        plan: the plan.
+        options: how it runs.
+
+    Raises:
+        InputError: a file of the plan cannot be used.
+        UnknownNameError: no scorer, network, metric or figure has a name of the plan.
+        StoreError: scores cannot be stored.
+    """
+    options = options or ProtocolOptions()
+    started = time.perf_counter()
+    inputs = read_inputs(plan, options.gate)
+    plan, images = inputs.plan, inputs.images
+    about = About(
+        title=f"{plan.model.name} against {plan.baseline.name}",
+        created=datetime.now().astimezone().isoformat(timespec="seconds"),
+        command=options.command,
+        versions={k: v for k, v in package_versions().items() if k != "platform"},
+    )
+    command = about.command_line or "t2v_eval.protocol.run.run_protocol"
+    run = _Run(inputs, options, command)
+    pillars: dict[Pillar, PillarResult] = {"sample_quality": run.quality()}
+    scores, failed = run.scores()
+    pillars["prompt_adherence"] = measure_adherence(images, scores, command, failed)
+    pillars["preference"] = run.preference()
+    pillars["failure_analysis"] = measure_failures(plan)
+    needed = {criterion.pillar for criterion in plan.criteria} if options.gate else pillars.keys()
+    pillars = {name: corrected(pillar) for name, pillar in pillars.items() if name in needed}
+    about = About(
+        about.title,
+        about.created,
+        about.command,
+        round(time.perf_counter() - started, 3),
+        about.versions,
+    )
+    return ProtocolReport(
+        plan, images, pillars, verdicts(plan, pillars), scores, about, options.gate
+    )
+
+
+def read_inputs(plan: ProtocolPlan, gate: bool = False) -> ProtocolInputs:
+    """Read and check all files of a plan; no model is loaded.
+
+    Args:
+        plan: the plan.
+        gate: whether only the criteria of the gate are checked.
+
+    Raises:
+        InputError: a file cannot be used.
+        UnknownNameError: no scorer, metric or figure has a name of the plan.
+    """
+    sample = None
+    if gate:
+        plan = plan.for_gate()
+        sample = Sample(plan.gate.prompts, plan.gate.seed)
+    preference = plan.preference
+    names = (*plan.prompt_adherence.scorers, *preference.judges, *preference.scorers)
+    cards = [models.card(name) for name in dict.fromkeys(names)]
+    check_entries(cards)
+    for entry in plan.sample_quality.distances:
+        for metric in entry.metrics:
+            metric_of(metric)
+    if plan.sample_quality.reference:
+        check_sources([plan.path(plan.sample_quality.reference)])
+    images = read_images(plan, sample)
+    if gate:
+        check_criteria(plan, len(images.items) * images.model.seeds)
+    battles = read_sources(plan, images)
+    check_figures(plan, _figure_names(plan, battles))
+    return ProtocolInputs(plan, images, battles, cards)
+
+
+def _figure_names(plan: ProtocolPlan, battles: Sequence[Battlefield]) -> dict[Pillar, list[str]]:
+    """Return the names of the figures that each pillar will have."""
+    quality = [
+        f"{metric} ({entry.features or default_extractor()})"
+        for entry in plan.sample_quality.distances
+        for metric in dict.fromkeys((*entry.metrics, *("fid-infinity",) * ("fid" in entry.metrics)))
+    ]
+    preference = plan.preference
+    return {
+        "sample_quality": quality,
+        "prompt_adherence": list(plan.prompt_adherence.scorers),
+        "preference": [
+            *(source.name for source in battles),
+            *preference.judges,
+            *preference.scorers,
+        ],
+        "failure_analysis": [],
+    }
+
+
+class _Run:
+    """Computes the pillars that need models; what fails is noted, and the rest goes on."""
+
+    def __init__(self, inputs: ProtocolInputs, options: ProtocolOptions, command: str) -> None:
+        self.inputs, self.options, self.command = inputs, options, command
+
+    def quality(self) -> PillarResult:
+        """Measure sample quality, network by network."""
+        plan = self.inputs.plan
+        failed: list[str] = []
+        extractors: list[tuple[Distance, Extractor]] = []
+        for entry in plan.sample_quality.distances if plan.sample_quality.reference else ():
+            name = entry.features or default_extractor()
+            with _noting(f"features of {name}", failed):
+                extractor = load_extractor(name, device=self.options.scorers.device)
+                extractors.append((entry, extractor))
+        result = PillarResult("sample_quality")
+        with _noting("sample quality", failed):
+            result = measure_quality(
+                plan,
+                self.inputs.images,
+                extractors,
+                self.command,
+                cache=self.options.cache,
+                progress=self.options.progress,
+            )
+        missing = "" if failed else result.missing
+        return PillarResult(
+            "sample_quality", result.figures, result.by_tag, missing, failed, result.warnings
+        )
+
+    def scores(self) -> tuple[list[ScorerScores], list[str]]:
+        """Score the images with the scorers of prompt adherence; return why some have none."""
+        scores: list[ScorerScores] = []
+        failed: list[str] = []
+        for name in self.inputs.plan.prompt_adherence.scorers:
+            with _noting(name, failed):
+                scorer = self._load(name)
+                progress = self._start(f"{name}, prompt adherence")
+                scores.append(score_images(scorer, self.inputs.images, progress))
+        return scores, failed
+
+    def preference(self) -> PillarResult:
+        """Measure preference: votes and tables, judges and preference scorers."""
+        plan, images = self.inputs.plan, self.inputs.images
+        sources, failed = list(self.inputs.battles), list[str]()
+        kinds: list[tuple[Kind, Sequence[str]]] = [
+            ("judge", plan.preference.judges),
+            ("scorer", plan.preference.scorers),
+        ]
+        for kind, names in kinds:
+            for name in names:
+                with _noting(name, failed):
+                    progress = self._start(f"{name}, preference")
+                    sources.append(judge_images(self._load(name), images, kind, progress))
+        return measure_preference(plan, images, sources, self.command, failed)
+
+    def _load(self, name: str) -> Scorer:
+        options = self.options.scorers.for_card(models.card(name), self.inputs.cards)
+        return options.load(models.card(name))
+
+    def _start(self, label: str) -> Progress | None:
+        return None if self.options.start is None else self.options.start(label)
+
+
+@contextmanager
+def _noting(what: str, failed: list[str]) -> Iterator[None]:
+    """Note why something could not be measured, in the place of raising it."""
+    try:
+        yield
+    except StoreError:  # nothing that follows could be stored
+        raise
+    except T2VError as error:
+        failed.append(f"{what}: {error}")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO, NamedTuple
@@ -38,7 +39,7 @@ CONTAINERS = (
     "hevc,vvc,av1,obu,ivf,gif,apng,mjpeg,mxf,nut,rm,dv,yuv4mpegpipe,webp_anim"
 )
 REMEDY = "fetch it again, or encode it again with ffmpeg"
-CHOICES = ("uniform", "nearest", "middle", "start", "steps", "first")
+CHOICES = ("uniform", "nearest", "middle", "middle-frame", "start", "steps", "first")
 SECONDS = "seconds"
 
 
@@ -55,12 +56,16 @@ class Sampling:
         choose: see `indices`. Or "seconds", as mPLUG-Owl3: every n-th frame, where n frames last
             about 1 / `fps` seconds, and of more than `most` such frames the middles of equal
             segments; `least` and `multiple` are ignored.
+        fill: a video of this many frames or more, but fewer than `count`, is filled up to `count`
+            with its last frame; 0 fills none.
 
     Raises:
         InputError: a value out of range.
 
     >>> Sampling(count=4).indices(total=16, fps=8.0)
     [0, 5, 10, 15]
+    >>> Sampling(count=4, fill=2).indices(total=3, fps=8.0)
+    [0, 1, 2, 2]
     """
 
     count: int = 16
@@ -69,6 +74,7 @@ class Sampling:
     most: int = 768
     multiple: int = 1
     choose: str = "uniform"
+    fill: int = 0
 
     def __post_init__(self) -> None:
         numbers = self.count, self.least, self.most, self.multiple
@@ -80,6 +86,8 @@ class Sampling:
                 f"{self}: use whole numbers of 1 or more, fps above 0, and for choose "
                 f"{' or '.join(map(repr, CHOICES))}, or with fps {SECONDS!r}"
             )
+        if type(self.fill) is not int or self.fill < 0 or (self.fill and self.fps is not None):
+            raise InputError(f"{self}: fill is a whole number of 0 or more, and 0 with fps")
 
     def indices(self, total: int, fps: float) -> list[int]:
         """Return the indices of the chosen frames of a video.
@@ -92,7 +100,9 @@ class Sampling:
         [0, 17, 35, 53, 71, 89]
         """
         if self.fps is None:
-            return indices(total, self.count, self.choose)
+            chosen = indices(total, self.count, self.choose)
+            missing = self.count - len(chosen) if 0 < self.fill <= total else 0
+            return chosen + missing * chosen[-1:]
         if self.choose == SECONDS:
             candidates = range(0, total, max(1, round(fps / self.fps)))
             gap = max(1.0, len(candidates) / self.most)
@@ -282,6 +292,8 @@ def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]
         middle one. As `numpy.linspace`.
     nearest: the same, rounded to the nearest; a single one is the first. As qwen_vl_utils.
     middle: the middles of segments of equal length. As InternVL.
+    middle-frame: the middle frames of segments that begin and end with a whole frame; of two, the
+        earlier. As UMT and InternVideo2.
     start: the starts of segments of equal length. As Molmo 2.
     steps: the same, with the length rounded down. As t2v_metrics for services.
     first: the first frames.
@@ -305,6 +317,9 @@ def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]
     if strategy == "middle":
         segment = last / num_frames
         return [int(segment / 2 + np.round(segment * k)) for k in range(num_frames)]
+    if strategy == "middle-frame":
+        ends = np.linspace(0, total, num_frames + 1).astype(int).tolist()
+        return [(start + end - 1) // 2 for start, end in pairwise(ends)]
     if strategy == "start":
         return [k * total // num_frames for k in range(num_frames)]
     if strategy == "steps":
@@ -445,7 +460,7 @@ def _decode(
                 fitted = decoded[last] = fit(upright)
                 size += 4 * fitted.width * fitted.height
                 reserve(4 * fitted.width * fitted.height)
-            if len(decoded) == len(chosen) or (max_bytes is not None and size >= max_bytes):
+            if len(decoded) == len(places) or (max_bytes is not None and size >= max_bytes):
                 return decoded
     raise MediaError(f"{name}: only {last + 1} frames of the video can be decoded; fetch it again")
 

@@ -90,6 +90,32 @@ def test_frames_of_mplug_owl3_are_those_of_its_authors():
         indices(9, 4, "seconds")
 
 
+def middles(total, count):
+    """Frames of `get_frame_indices` of UMT and InternVideo2, written out."""
+    ends = [int(end) for end in np.linspace(start=0, stop=total, num=min(total, count) + 1)]
+    return [(ends[n] + ends[n + 1] - 1) // 2 for n in range(len(ends) - 1)]
+
+
+@pytest.mark.parametrize("fill", [0, 1, 4])
+def test_middle_frames_are_those_of_umt(fill):
+    for total in range(1, 70):
+        for count in (1, 3, 4, 8):
+            expected = middles(total, count)
+            if 0 < fill <= total:
+                expected += expected[-1:] * (count - len(expected))
+            sampling = Sampling(count, choose="middle-frame", fill=fill)
+            assert sampling.indices(total, 8.0) == expected
+
+
+def test_a_short_video_is_filled_with_its_last_frame(tmp_path):
+    path = encode(tmp_path / "short.mp4", count=3)
+    filled = clip(open_media(path), Sampling(count=5, fill=2))
+    assert filled.places == [0, 1, 2, 2, 2]
+    assert (filled.total, len(filled.frames)) == (3, 5)
+    for n, frame in zip(filled.places, filled.frames, strict=True):
+        assert (np.asarray(frame) == by_hand(path)[n]).all()
+
+
 def test_a_frame_s_key_is_the_video_s_content_and_which_frame(tmp_path):
     original, same = encode(tmp_path / "1.mp4"), tmp_path / "2.mp4"
     same.write_bytes(original.read_bytes())

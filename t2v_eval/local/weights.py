@@ -29,6 +29,7 @@ from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.regular_file import identity
 
 HUB_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
+WRAPPERS = ("state_dict", "model", "module")  # names under which a file has its tensors
 _HUB_BLOB = re.compile(r"/(models|datasets)--[^/]+/blobs/([0-9a-f]{40}|[0-9a-f]{64})$")
 
 
@@ -209,11 +210,17 @@ def _read_file(file: Path) -> dict[str, Tensor]:
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise CheckpointError(f"{file} is not a readable checkpoint: {error}") from error
-    while isinstance(loaded, dict) and isinstance(loaded.get("state_dict"), dict):
-        loaded = loaded["state_dict"]
+    while isinstance(loaded, dict) and (inner := _wrapped(loaded)) is not None:
+        loaded = inner
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{file} holds {type(loaded).__name__}, not a dictionary of tensors")
     return {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
+
+
+def _wrapped(loaded: dict[str, object]) -> dict[str, object] | None:
+    """Return the table of tensors that a training library saved among other things."""
+    tables = (loaded.get(name) for name in WRAPPERS)
+    return next((table for table in tables if isinstance(table, dict)), None)
 
 
 def check_keys(path: Path, missing: Iterable[str], unexpected: Iterable[str] = ()) -> None:

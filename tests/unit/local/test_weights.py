@@ -201,3 +201,12 @@ def test_weights_written_while_they_are_hashed_have_no_id(weights, monkeypatch):
     monkeypatch.setattr(of_weights, "fingerprint", slow)
     with pytest.raises(CheckpointError, match="changed since the model was loaded"):
         watched.fingerprint()
+
+
+@pytest.mark.parametrize("wrap", [("model",), ("module",), ("state_dict", "model")])
+def test_tensors_that_a_training_library_wrapped(tmp_path, wrap):
+    content = {"proj.weight": torch.ones(2)}
+    for name in wrap:
+        content = {"epoch": 3, name: content}
+    torch.save(content, tmp_path / "weights.pth")
+    assert read_tensors(tmp_path / "weights.pth").keys() == {"proj.weight"}

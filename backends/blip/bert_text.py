@@ -1,6 +1,6 @@
-"""Texts of BLIP and BLIP-2, tokenized by BERT.
+"""Texts tokenized by BERT, for BLIP, BLIP-2 and models of videos.
 
-BERT is uncased, and a text has at most 35 tokens with [CLS] and [SEP], as by the authors.
+BERT is uncased, and a text has at most `max_tokens` tokens with [CLS] and [SEP], as by the authors.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,13 +20,15 @@ from t2v_eval.local.base import LocalScorer
 
 from ..common.question_only import QuestionOnlyScorer
 
-MAX_TOKENS = 35
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 
 
 class BertTextScorer(LocalScorer):
     """A scorer whose texts are tokenized by BERT; call `set_tokenizer` before scoring.
+
+    Attributes:
+        max_tokens: how many tokens of a text are read; 35 for BLIP-2.
 
     >>> from tempfile import TemporaryDirectory
     >>> from t2v_eval.backends.blip.blip2 import Blip2ITC
@@ -39,6 +41,8 @@ class BertTextScorer(LocalScorer):
     ...     scorer.set_tokenizer(Path(folder), ["[DEC]"], rows=8).name
     'tokenizer.json'
     """
+
+    max_tokens: ClassVar[int] = 35
 
     def set_tokenizer(self, folder: Path, added: Sequence[str], rows: int) -> Path:
         """Build the tokenizer from the vocabulary in `folder`, and return the vocabulary's file.
@@ -64,9 +68,10 @@ class BertTextScorer(LocalScorer):
         self._tokenizer: Any = BertTokenizer(vocab=vocabulary)
         self._tokenizer.add_tokens(list(added), special_tokens=True)
         if len(self._tokenizer) > rows:
+            more = f" with {', '.join(added)}" if added else ""
             raise CheckpointError(
-                f"{file} has {len(self._tokenizer)} tokens with {', '.join(added)}, but the model "
-                f"has embeddings for {rows}; put the vocabulary of this checkpoint there"
+                f"{file} has {len(self._tokenizer)} tokens{more}, but the model has embeddings for "
+                f"{rows}; put the vocabulary of this checkpoint there"
             )
         if missing := [token for token in SPECIAL_TOKENS if token not in vocabulary]:
             raise CheckpointError(
@@ -82,14 +87,18 @@ class BertTextScorer(LocalScorer):
             )
         return file
 
+    def as_read(self, text: str) -> str:
+        """Return a text as the tokenizer reads it; unchanged, unless a subclass cleans texts."""
+        return text
+
     def tokenize(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Return token ids (B, L) and attention mask (B, L) of texts, truncated where too long."""
         # One token more than fits tells truncated texts from those that just fit.
-        rows = self._tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS + 1).input_ids
-        self.note_truncated(t for t, row in zip(texts, rows, strict=True) if len(row) > MAX_TOKENS)
-        rows = [
-            row if len(row) <= MAX_TOKENS else [*row[: MAX_TOKENS - 1], row[-1]] for row in rows
-        ]
+        limit = self.max_tokens
+        read = [self.as_read(text) for text in texts]
+        rows = self._tokenizer(read, truncation=True, max_length=limit + 1).input_ids
+        self.note_truncated(t for t, row in zip(texts, rows, strict=True) if len(row) > limit)
+        rows = [row if len(row) <= limit else [*row[: limit - 1], row[-1]] for row in rows]
         ids = pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True)
         mask = torch.arange(ids.shape[1]) < torch.tensor(
             [[len(row)] for row in rows], dtype=torch.long

@@ -32,7 +32,7 @@ ORDER = {
         "bridges protocol server cli __main__"
     ).split(),
     "t2v_eval.backends": (
-        "common clip flant5 blip preference vlm services own remote questions detection"
+        "common clip flant5 blip video preference vlm services own remote questions detection"
     ).split(),
     "t2v_eval.benchmarks": ["forms", "*"],  # adapters lie flat, and may import each other
 }

@@ -21,6 +21,7 @@ from helpers.models.clip_goldens import (
 from helpers.models.detectors import make_detector
 from helpers.models.longclip import as_hub
 from helpers.models.siglip import MAKERS
+from helpers.models.video import make_video_model
 
 import t2v_eval
 from t2v_eval.inputs.questions.files import write_questions
@@ -92,6 +93,10 @@ def clip_flant5(folder: Path) -> dict[str, Any]:
         "tokenizer": root / "tokenizer",
         "vision_tower": root / "openai" / "clip-vit-tiny-patch14-56",
     }
+
+
+def video(model: str) -> Make:
+    return lambda folder: {"checkpoint": make_video_model(model, folder)}
 
 
 def at(checkpoint: Path) -> Make:
@@ -168,6 +173,8 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "specs, on the hub": ("specs", long_clip_hub),
     "blip2-itc": ("blip2-itc", at(VQA / "blip2" / "checkpoint" / "hf")),
     "blip2-itm": ("blip2-itm", at(VQA / "blip2" / "checkpoint" / "hf")),
+    "umt-b16-25m-clip": ("umt-b16-25m-clip", video("umt")),
+    "umt-b16-25m-itm": ("umt-b16-25m-itm", video("umt")),
     "hpsv2": ("hpsv2", open_clip),
     "hpsv2.1": ("hpsv2.1", open_clip),
     "pickscore-v1": ("pickscore-v1", pickscore),

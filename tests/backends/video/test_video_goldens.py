@@ -1,0 +1,111 @@
+"""Video-text models against what their authors' code and t2v_metrics answer."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from helpers.models.video import CLIPS, TEXTS, cases, make_video_model
+
+import t2v_eval
+from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.media import Video
+
+NAMES = {
+    "umt": {"clip": "umt-b16-25m-clip", "itm": "umt-b16-25m-itm"},
+}
+CASES = [(model, case) for model in NAMES for case in cases(model)]
+TOLERANCE = {"clip": 2e-6, "itm": 3e-5}
+# What a convention is called, and the case of the goldens with its frames and texts.
+CONVENTIONS = [
+    ("umt", "t2v_metrics", "umt_clip_t2v_metrics_padded"),
+    ("umt", "t2v_metrics", "umt_itm_t2v_metrics_padded"),
+    ("umt", "authors", "umt_clip_authors_no_antialias"),
+    ("umt", "authors", "umt_itm_authors_no_antialias"),
+]
+SCORERS = [(model, name) for model, kinds in NAMES.items() for name in kinds.values()]
+pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
+
+
+@pytest.fixture(scope="module")
+def load(tmp_path_factory):
+    folder = cache(lambda model: make_video_model(model, tmp_path_factory.mktemp(model)))
+
+    def make(model: str, name: str, **options):
+        return t2v_eval.load(name, checkpoint=folder(model), device="cpu", **options)
+
+    return make
+
+
+def case_of(name: str) -> dict:
+    return next(case for _, case in CASES if case["id"] == name)
+
+
+def check(scores, case: dict) -> None:
+    expected = np.array([[np.nan] * len(TEXTS) if r is None else r for r in case["scores"]])
+    np.testing.assert_allclose(scores, expected, rtol=0, atol=TOLERANCE[case["kind"]])
+
+
+@pytest.mark.parametrize(("model", "case"), CASES, ids=[case["id"] for _, case in CASES])
+def test_goldens(model, case, load):
+    scorer = load(model, NAMES[model][case["kind"]], on_error="skip", **case["options"])
+    check(scorer(CLIPS, TEXTS), case)
+
+
+@pytest.mark.parametrize(("model", "convention", "name"), CONVENTIONS)
+def test_a_convention_has_its_frames_and_texts(model, convention, name, load):
+    case = case_of(name)
+    scorer = load(model, NAMES[model][case["kind"]], convention=convention, on_error="skip")
+    check(scorer(CLIPS, TEXTS), case)
+
+
+@pytest.mark.parametrize(("model", "name"), SCORERS)
+def test_the_first_convention_is_the_default(model, name, load):
+    scorer = load(model, name)
+    first = next(iter(scorer.card.args["conventions"]))
+    assert scorer.id == load(model, name, convention=first).id
+
+
+@pytest.mark.parametrize(("model", "name"), SCORERS)
+def test_an_image_is_the_first_frame_alone(model, name, load):
+    scorer, path = load(model, name), CLIPS[0]
+    image = t2v_eval.inputs.video.frames(path, 1, "first")[0].load()
+    first = load(model, name, frames={"count": 1, "choose": "first"})(path, TEXTS)
+    torch.testing.assert_close(scorer(image, TEXTS), first, atol=1e-6, rtol=0)
+    torch.testing.assert_close(scorer(Video.of([image]), TEXTS).isfinite(), first.isfinite())
+
+
+@pytest.mark.parametrize(("model", "name"), SCORERS)
+def test_images_and_videos_in_one_call(model, name, load):
+    scorer = load(model, name)
+    media = [CLIPS[1], t2v_eval.inputs.video.frames(CLIPS[0], 1, "first")[0], CLIPS[0], CLIPS[1]]
+    scores = scorer(media, TEXTS)
+    alone = torch.cat([scorer(item, TEXTS) for item in media])
+    torch.testing.assert_close(scores, alone, atol=1e-5, rtol=0)
+    assert torch.equal(scores[0], scores[3])
+
+
+@pytest.mark.parametrize(("model", "name"), SCORERS)
+def test_a_short_video_is_refused_where_it_is_not_filled(model, name, load):
+    count = load(model, name).num_frames
+    scorer = load(model, name, frames={"count": count})
+    with pytest.raises(MediaError, match=f"three_frames.*has 3 frames.*reads {count}.*'fill': 2"):
+        scorer(CLIPS[2], "dog")
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"convention": "paper"}, "`convention='paper'`: use 't2v_metrics' or 'authors'"),
+        ({"resize": "area"}, "`resize='area'`: use 'bicubic' or 'bicubic-no-antialias' or "),
+        ({"clean_texts": "yes"}, "`clean_texts='yes'`: use True or False"),
+        ({"frames": {"fps": 2.0}}, "reads a fixed number of frames; use `count`"),
+        ({"frames": {"count": 4, "fill": -1}}, "fill is a whole number of 0 or more"),
+        ({"conventions": {"mine": {"speed": 2}}}, "'mine' is a table of"),
+    ],
+)
+def test_a_wrong_option_is_refused(option, message, load):
+    with pytest.raises(InputError, match=message):
+        load("umt", "umt-b16-25m-clip", **option)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -15,15 +15,20 @@ from t2v_eval.utils.text_file import parse_json, read_text
 from t2v_eval.votes.tasks import Task, TaskImage
 
 VERSION = 1
+HEAD = ("version", "kind", "page", "tasks")  # what every key holds
 
-Kind: TypeAlias = Literal["vote", "rate"]
+Kind: TypeAlias = Literal["vote", "rate", "review"]
 CHOICES: Mapping[Kind, tuple[str | int, ...]] = {
     "vote": ("left", "right", "tie", "both bad"),
     "rate": (1, 2, 3, 4, 5),
 }
 """What people may choose, by the command that wrote the page."""
 
-READER: Mapping[Kind, str] = {"vote": "t2v-eval rank", "rate": "t2v-eval ratings"}
+READER: Mapping[Kind, str] = {
+    "vote": "t2v-eval rank",
+    "rate": "t2v-eval ratings",
+    "review": "t2v-eval flags",
+}
 """The command that reads what the page of a command saves."""
 
 
@@ -32,9 +37,10 @@ class Key:
     """What a page does not say.
 
     Attributes:
-        kind: "vote" for pairs, "rate" for single images.
+        kind: "vote" for pairs, "rate" for single images, "review" for flags of single images.
         page: the id of the page.
         tasks: its tasks by id.
+        details: what else pages of the kind say of themselves, as JSON has it.
 
     >>> task = Task("0123456789", "0", "a cat", (TaskImage("sdxl", "sdxl/0.png"),))
     >>> Key("rate", "8f6cbd9ab215", {task.id: task}).tasks["0123456789"].text
@@ -44,6 +50,7 @@ class Key:
     kind: Kind
     page: str
     tasks: Mapping[str, Task]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self, folder: Path) -> str:
         """Return it as JSON; paths are relative to `folder`, where they can be."""
@@ -58,7 +65,8 @@ class Key:
                     for image in task.images
                 ],
             } | ({"degraded": degraded[0]} if degraded else {})
-        content = {"version": VERSION, "kind": self.kind, "page": self.page, "tasks": tasks}
+        head = {"version": VERSION, "kind": self.kind, "page": self.page}
+        content = {**head, **self.details, "tasks": tasks}
         return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -78,7 +86,7 @@ def read_key(path: str | Path, kind: Kind | None = None) -> Key:
     """Read a key; the paths of its images are relative to the working directory, or absolute.
 
     Args:
-        path: ``key.json`` of `t2v-eval vote` or `t2v-eval rate`.
+        path: ``key.json`` of `t2v-eval vote`, `t2v-eval rate` or `t2v-eval review`.
         kind: the kind that the caller can use; None for any.
 
     Raises:
@@ -89,14 +97,15 @@ def read_key(path: str | Path, kind: Kind | None = None) -> Key:
     try:
         if content["version"] != VERSION:
             raise InputError(f"version {content['version']!r} is not {VERSION}")
-        if content["kind"] not in CHOICES:
-            raise InputError(f"kind {content['kind']!r} is none of {', '.join(CHOICES)}")
+        if content["kind"] not in READER:
+            raise InputError(f"kind {content['kind']!r} is none of {', '.join(READER)}")
         tasks = {id: _task(id, task, path.parent) for id, task in content["tasks"].items()}
-        key = Key(content["kind"], str(content["page"]), tasks)
+        details = {name: content[name] for name in content if name not in HEAD}
+        key = Key(content["kind"], str(content["page"]), tasks, details)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         why = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else error
         raise TableError(
-            f"{path} is no key: {why}; pass the key.json that `t2v-eval vote` or `t2v-eval rate` "
+            f"{path} is no key: {why}; pass the key.json that `t2v-eval {kind or 'vote'}` "
             "wrote beside its page"
         ) from error
     if kind is not None and key.kind != kind:

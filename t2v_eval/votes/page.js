@@ -1,5 +1,7 @@
 // A page on which a person judges one task after the other. page.py writes the data: the id of the
-// page, its kind, and tasks with the indices of their images.
+// page, its kind, and tasks with the indices of their images. A second script, below this one, says
+// what an answer is: choices.js for one choice, flags.js for flags and a note. It defines the
+// functions isAnswer, showAnswer, pressed, onTaskKey and entry, and calls begin.
 
 const read = (id) => JSON.parse(document.getElementById(id).textContent);
 const data = read("data"), images = read("images");
@@ -30,7 +32,7 @@ const keep = () => write(STORED, JSON.stringify(state));
 function stored() {
   try {
     const { voter, name, answers } = JSON.parse(localStorage.getItem(STORED));
-    const valid = data.tasks.filter(({ id }) => data.choices.some(({ value }) => value === answers[id]));
+    const valid = data.tasks.filter(({ id }) => isAnswer(answers[id]));
     if (!/^[0-9a-f]{8}$/.test(voter) || typeof name !== "string") return null;
     return { voter, name, answers: Object.fromEntries(valid.map(({ id }) => [id, answers[id]])) };
   } catch {
@@ -60,7 +62,7 @@ async function showTask(index) {
   find("#task .back").disabled = at === 0;
   find("progress").value = answerCount() / data.tasks.length;
   find(".count").textContent = `${at + 1} of ${data.tasks.length}`;
-  for (const [value, button] of buttons) button.setAttribute("aria-pressed", String(String(state.answers[task.id]) === value));
+  showAnswer(state.answers[task.id]);
   const pictures = all("#task img");
   pictures.forEach((image, side) => { image.src = images[task.images[side]]; });
   show("task");
@@ -92,18 +94,18 @@ const next = () => {
   return unanswered < 0 ? showEnd() : showTask(unanswered);
 };
 
-function choose(value) {
-  if (!ready) return;
-  const other = stored();
+// Keeps the answer to the task in view, beside those of another window; undefined takes it back.
+function answer(value) {
+  const id = data.tasks[at].id, other = stored();
   if (other?.voter === state.voter) Object.assign(state.answers, other.answers);
-  state.answers[data.tasks[at].id] = value;
+  state.answers[id] = value;
+  if (value === undefined) delete state.answers[id];
   keep();
-  next();
 }
 
-const fileName = () => `${data.kind === "vote" ? "votes" : "ratings"}-${state.voter}.json`;
+const fileName = () => `${data.file}-${state.voter}.json`;
 
-// CRC-32, by which a file that was changed by mistake is noticed; votes/reading.py computes it too.
+// CRC-32, by which a file that was changed by mistake is noticed; votes/saved.py computes it too.
 function checksum(text) {
   let crc = -1;
   for (const byte of new TextEncoder().encode(text)) {
@@ -116,8 +118,8 @@ function checksum(text) {
 function content() {
   const { voter, name } = state;
   const answers = data.tasks.filter(({ id }) => id in state.answers).map(({ id }) => {
-    const choice = state.answers[id];
-    return { task: id, choice, check: checksum(`${data.page} ${voter} ${id} ${choice}`) };
+    const { text, ...fields } = entry(state.answers[id]);
+    return { task: id, ...fields, check: checksum(`${data.page} ${voter} ${id} ${text}`) };
   });
   return `${JSON.stringify({ version: 1, kind: data.kind, page: data.page, voter, name, answers }, null, 1)}\n`;
 }
@@ -158,10 +160,7 @@ function back() {
 function onKey(event) {
   if (event.repeat || event.ctrlKey || event.metaKey || event.altKey) return;
   if (document.body.dataset.section !== "task" || find("dialog").open) return;
-  const choice = keys.get(event.key.length === 1 ? event.key.toLowerCase() : event.key);
-  if (choice === undefined && event.key !== "Backspace") return;
-  event.preventDefault();
-  if (choice === undefined) back(); else choose(choice);
+  if (onTaskKey(event, keys.get(event.key.length === 1 ? event.key.toLowerCase() : event.key))) event.preventDefault();
 }
 
 function enlarge(image) {
@@ -180,7 +179,7 @@ find("#start form").addEventListener("submit", (event) => {
 });
 for (const { value } of data.choices) {
   // The second click of a double click would answer the next task.
-  buttons.get(String(value)).addEventListener("click", (event) => { if (event.detail < 2) choose(value); });
+  buttons.get(String(value)).addEventListener("click", (event) => { if (event.detail < 2 && ready) pressed(value); });
 }
 for (const button of all(".back")) button.addEventListener("click", back);
 for (const button of all(".enlarge")) button.addEventListener("click", () => enlarge(button.firstElementChild));
@@ -201,6 +200,9 @@ window.addEventListener("storage", ({ key }) => {
   state = stored() ?? state;
   showStart();
 });
-state = stored() ?? newState();
-write("t2v-eval", ""); // says whether anything can be kept, and replaces nothing
-showStart();
+
+function begin() {
+  state = stored() ?? newState();
+  write("t2v-eval", ""); // says whether anything can be kept, and replaces nothing
+  showStart();
+}

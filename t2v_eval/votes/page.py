@@ -6,11 +6,11 @@ import base64
 import functools
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -21,7 +21,7 @@ from t2v_eval.utils.regular_file import digest
 from t2v_eval.votes.images import EncodedImage, encode_all
 from t2v_eval.votes.key import Key, Kind, read_key
 from t2v_eval.votes.tasks import Task, TaskImage
-from t2v_eval.votes.wording import WORDING
+from t2v_eval.votes.wording import WORDING, Wording
 
 MAX_BYTES = 48 * 2**20  # of all images of a page, which phones must hold in memory
 IMAGE_PIXELS = 768  # the longer side of images
@@ -87,13 +87,48 @@ def write_page(
     ...     write_page([task], folder).path.name
     'rate.html'
     """
+    kind: Literal["vote", "rate"] = "vote" if len(tasks[0].images) == 2 else "rate"
+    return write_page_of(kind, WORDING[kind], tasks, folder, instructions, image_pixels)
+
+
+def write_page_of(
+    kind: Kind,
+    wording: Wording,
+    tasks: Sequence[Task],
+    folder: str | Path,
+    instructions: str = "",
+    image_pixels: int = IMAGE_PIXELS,
+    details: Mapping[str, Any] | None = None,
+) -> Page:
+    """Write the page of a kind, ``KIND.html``, and ``key.json``.
+
+    Args:
+        kind: what people do on it.
+        wording: its words.
+        tasks: what people judge, in this order.
+        folder: where to write.
+        instructions: as in `write_page`.
+        image_pixels: as in `write_page`.
+        details: what the key says of the page besides its tasks; see `Key`.
+
+    Raises:
+        InputError, MediaError, OutputError: see `write_page`.
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     image = Path(folder) / "a.png"
+    ...     Image.new("RGB", (8, 8), "red").save(image)
+    ...     task = Task("0123456789", "0", "a cat", (TaskImage("sdxl", str(image)),))
+    ...     write_page_of("rate", WORDING["rate"], [task], folder).tasks
+    1
+    """
     if not 1 <= image_pixels <= LARGEST:
         raise InputError(f"`image_pixels={image_pixels!r}`: pass a number from 1 to {LARGEST}")
-    kind: Kind = "vote" if len(tasks[0].images) == 2 else "rate"
     path = check_folder(folder)
-    encoded = _encode(tasks, kind, image_pixels)
-    page, content = render(kind, tasks, encoded, instructions or WORDING[kind].instructions)
-    key = Key(kind, page, {task.id: task for task in tasks})
+    encoded = _encode(tasks, wording.count, image_pixels)
+    page, content = render(kind, tasks, encoded, instructions or wording.instructions, wording)
+    key = Key(kind, page, {task.id: task for task in tasks}, details or {})
     _check_key(path / KEY_FILE, page)
     write_text(path / KEY_FILE, key.to_json(path))
     write_text(path / f"{kind}.html", content)
@@ -109,26 +144,31 @@ def write_page(
 
 
 def render(
-    kind: Kind, tasks: Sequence[Task], encoded: dict[TaskImage, EncodedImage], instructions: str
+    kind: Kind,
+    tasks: Sequence[Task],
+    encoded: dict[TaskImage, EncodedImage],
+    instructions: str,
+    wording: Wording,
 ) -> tuple[str, str]:
     """Return the id of a page and its HTML; texts from outside are escaped.
 
     Args:
-        kind: "vote" or "rate".
+        kind: what people do on it.
         tasks: in their order.
         encoded: the images of the tasks.
         instructions: paragraphs, parted by empty lines.
+        wording: its words.
 
     >>> task = Task("0123456789", "0", "a cat", (TaskImage("sdxl", "sdxl/0.png"),))
     >>> url = EncodedImage("data:image/webp;base64,", 8, 8)
-    >>> "sdxl" in render("rate", [task], {task.images[0]: url}, "Look at it.")[1]
+    >>> "sdxl" in render("rate", [task], {task.images[0]: url}, "Look.", WORDING["rate"])[1]
     False
     """
     urls = sorted({image.url for image in encoded.values()})  # an order that says nothing
     index = {url: n for n, url in enumerate(urls)}
-    wording = WORDING[kind]
     content = {
         "kind": kind,
+        "file": wording.file,
         "choices": [{"value": c.value, "key": c.key} for c in wording.choices],
         "tasks": [
             {
@@ -140,7 +180,10 @@ def render(
         ],
     }
     page = digest(json.dumps([content, urls, instructions]).encode())[:12]
-    script = files("t2v_eval.votes").joinpath("page.js").read_text(encoding="utf-8")
+    script = "\n".join(
+        files("t2v_eval.votes").joinpath(name).read_text(encoding="utf-8")
+        for name in ("page.js", wording.script)
+    )
     paragraphs = [" ".join(part.split()) for part in instructions.split("\n\n") if part.strip()]
     html = (
         _environment()
@@ -175,8 +218,13 @@ def _script_json(content: Any) -> Markup:
     return Markup(json.dumps(content, separators=(",", ":")).replace("<", "\\u003c"))
 
 
-def _encode(tasks: Sequence[Task], kind: Kind, pixels: int) -> dict[TaskImage, EncodedImage]:
+def _encode(tasks: Sequence[Task], count: str, pixels: int) -> dict[TaskImage, EncodedImage]:
     """Encode the images of tasks, each once.
+
+    Args:
+        tasks: the tasks.
+        count: the argument that says how many there are.
+        pixels: the longer side of larger images.
 
     Raises:
         InputError: they are more than a page may hold.
@@ -188,7 +236,6 @@ def _encode(tasks: Sequence[Task], kind: Kind, pixels: int) -> dict[TaskImage, E
         room -= len(encoding.url)
         if room < 0:
             fit = sum(all(i in encoded for i in task.images) for task in tasks)
-            count = "pairs" if kind == "vote" else "limit"
             fewer = f"pass `{count}={fit * 9 // 10}` or " if fit > 1 else "pass "
             raise InputError(
                 f"the images of {fit} of {len(tasks)} tasks fill the {MAX_BYTES >> 20} MB that a "

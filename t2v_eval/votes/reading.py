@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-import re
-import zlib
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.errors import InputError, TableError
+from t2v_eval.errors import InputError
 from t2v_eval.stats.ratings.battles import Battle
-from t2v_eval.utils.arguments import check_path
-from t2v_eval.votes.key import CHOICES, READER, VERSION, Key, read_object, relative_path
+from t2v_eval.votes.key import CHOICES, Key, relative_path
+from t2v_eval.votes.saved import read_files
 from t2v_eval.votes.tasks import Task
 
-VOTER = re.compile(r"[0-9a-f]{8}")
 WINNER: Mapping[str | int, str] = {
     "left": "model_a",
     "right": "model_b",
@@ -78,27 +74,11 @@ def read_answers(paths: Sequence[str | Path], keys: Sequence[Key]) -> list[Answe
         keys: the keys of the pages, all of one kind.
 
     Raises:
-        TableError: a file cannot be read, is of another page, or was changed: an entry names no
-            task of the page or no choice, or its checksum is wrong; or two files are of one person.
-            The message names the file and the entry.
+        TableError: see `saved.read_files`.
     """
-    files: dict[tuple[str, str], Path] = {}
-    voters, people = [], []
-    for path in map(Path, paths):
-        voter, answers = _read_file(path, keys)
-        page = answers.key.page
-        if (first := files.setdefault((page, voter), path)) is not path:
-            raise TableError(
-                f"{path} and {first} were saved by the same person ({voter}): pass the later one"
-            )
-        voters.append(voter)
-        people.append(answers)
-    names = Counter((answers.key.page, answers.person) for answers in people)
     return [
-        replace(answers, person=f"{answers.person} ({voter})")
-        if names[answers.key.page, answers.person] > 1
-        else answers
-        for voter, answers in zip(voters, people, strict=True)
+        Answers(saved.file, saved.person, saved.answers, saved.key)
+        for saved in read_files(paths, keys, _choice)
     ]
 
 
@@ -209,91 +189,17 @@ def ratings_of(people: Sequence[Answers], folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def is_saved_answers(path: str | Path) -> bool:
-    """Return whether a file looks like one that a page saved.
-
-    >>> is_saved_answers("no-such-file.json")
-    False
-    """
-    try:
-        content = read_object(check_path("path", path))
-    except TableError:
-        return False
-    return isinstance(content.get("answers"), list) and content.get("kind") in list(CHOICES)
-
-
-def _read_file(path: Path, keys: Sequence[Key]) -> tuple[str, Answers]:
-    """Return the id of the person who saved a file, and the answers.
+def _choice(entry: Mapping[str, Any], key: Key) -> tuple[str | int, str]:
+    """Return the choice of an answer, and the text of its checksum.
 
     Raises:
-        TableError: see `read_answers`.
+        InputError: it is none that the page offers.
     """
-    content = read_object(check_path("paths", path))
-    key = _key_of(content, path, keys)
-    voter, name = content.get("voter"), content.get("name")
-    if not (isinstance(voter, str) and VOTER.fullmatch(voter)) or not isinstance(name, str):
-        raise TableError(f"{path}: voter {voter!r} with name {name!r} is not as the page saves it")
-    choices: dict[str, str | int] = {}
-    for number, entry in enumerate(content["answers"], 1):
-        try:
-            id, choice = _checked(entry, key, voter, choices)
-        except InputError as error:
-            raise TableError(
-                f"{path}, answer {number}: {error}; the file was changed: save it again from the "
-                "page, or delete this answer"
-            ) from None
-        choices[id] = choice
-    if not choices:
-        raise TableError(f"{path} holds no answers: nothing was answered before it was saved")
-    return voter, Answers(path, " ".join(name.split()) or voter, choices, key)
-
-
-def _key_of(content: Mapping[str, Any], path: Path, keys: Sequence[Key]) -> Key:
-    """Return the key of the page that saved a file.
-
-    Raises:
-        TableError: no page of these keys did.
-    """
-    kind, page = content.get("kind"), content.get("page")
-    expected = keys[0].kind
-    if content.get("version") != VERSION or not isinstance(content.get("answers"), list):
-        raise TableError(
-            f"{path} holds no answers: pass files that the page of `t2v-eval {expected}` saved"
-        )
-    if kind != expected:
-        reader = next((READER[name] for name in READER if name == kind), "")
-        hint = f"; `{reader}` reads it, with its own key" if reader else ""
-        raise TableError(f"{path} is of a page of kind {kind!r}, the key of {expected!r}{hint}")
-    for key in keys:
-        if key.page == page:
-            return key
-    raise TableError(
-        f"{path} is of page {page!r}, the key of page {' or '.join(repr(k.page) for k in keys)}: "
-        "pass the key.json that was written with its page"
-    )
-
-
-def _checked(
-    entry: Any, key: Key, voter: str, earlier: Mapping[str, str | int]
-) -> tuple[str, str | int]:
-    """Return the task and the choice of an answer.
-
-    Raises:
-        InputError: it is not as the page saves it.
-    """
-    if not isinstance(entry, dict):
-        raise InputError(f"{entry!r} is no JSON object")
-    id, choice, check = (entry.get(name) for name in ("task", "choice", "check"))
-    if not isinstance(id, str) or id not in key.tasks:
-        raise InputError(f"the page has no task {id!r}")
-    if id in earlier:
-        raise InputError(f"task {id!r} is answered twice")
+    choice = entry.get("choice")
     allowed = CHOICES[key.kind]
     if type(choice) is not type(allowed[0]) or choice not in allowed:
         raise InputError(f"choice {choice!r} is none of {', '.join(map(repr, allowed))}")
-    if check != f"{zlib.crc32(f'{key.page} {voter} {id} {choice}'.encode()):08x}":
-        raise InputError(f"choice {choice!r} of task {id!r} does not fit its checksum {check!r}")
-    return id, choice
+    return choice, str(choice)
 
 
 def _passes(task: Task, choice: str | int) -> bool:

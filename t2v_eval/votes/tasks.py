@@ -133,7 +133,7 @@ def plan_pairs(
     >>> len(tasks), sum(task.is_attention for task in tasks)
     (3, 1)
     """
-    _check(pairs, "pairs", attention, seed)
+    check_choice(pairs, "pairs", attention, seed)
     rng = random.Random(seed)
     prompts = rng.sample(list(prompts), len(prompts))
     names = sorted({name for prompt in prompts for name in prompt.images})
@@ -156,7 +156,7 @@ def plan_pairs(
         intact = rng.choice(task.images)
         both = intact, replace(intact, degraded=True)
         checks.append(replace(task, images=both[:: rng.choice([1, -1])]))
-    return _in_order(tasks + checks, rng)
+    return in_random_order(tasks + checks, rng)
 
 
 def plan_ratings(
@@ -181,7 +181,7 @@ def plan_ratings(
     >>> sorted(task.images[0].degraded for task in tasks)
     [False, False, True]
     """
-    _check(limit, "limit", attention, seed)
+    check_choice(limit, "limit", attention, seed)
     rng = random.Random(seed)
     by_name: dict[str, list[Task]] = {}
     for prompt in rng.sample(list(prompts), len(prompts)):
@@ -200,10 +200,25 @@ def plan_ratings(
         replace(task, images=(replace(task.images[0], degraded=True),))
         for task in _chosen(tasks, attention, rng)
     ]
-    return _in_order(tasks + checks, rng)
+    return in_random_order(tasks + checks, rng)
 
 
-def _check(count: int | None, name: str, attention: float, seed: int) -> None:
+def check_choice(count: int | None, name: str, attention: float, seed: int) -> None:
+    """Check the numbers by which tasks are chosen.
+
+    Args:
+        count: how many at most, 1 or more; None for all.
+        name: the argument that says so.
+        attention: the share of attention checks, 0 to 0.5.
+        seed: the random seed, 0 or more.
+
+    Raises:
+        InputError: a number is out of its range.
+
+    >>> check_choice(0, "pairs", 0.05, 0)
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: `pairs=0`: pass a whole number of at least 1
+    """
     for argument, value, lowest in ((name, count, 1), ("seed", seed, 0)):
         whole = isinstance(value, int) and not isinstance(value, bool)
         if value is not None and not (whole and value >= lowest):
@@ -241,8 +256,17 @@ def _chosen(tasks: Sequence[Task], attention: float, rng: random.Random) -> list
     return rng.sample(list(tasks), max(1, round(attention * len(tasks)))) if attention else []
 
 
-def _in_order(tasks: Sequence[Task], rng: random.Random) -> list[Task]:
-    """Return tasks in random order with distinct random ids."""
+def in_random_order(tasks: Sequence[Task], rng: random.Random) -> list[Task]:
+    """Return tasks in random order with distinct random ids.
+
+    Args:
+        tasks: tasks, whose ids are replaced.
+        rng: decides both.
+
+    >>> task = Task("", "0", "a cat", (TaskImage("sdxl", "sdxl/0.png"),))
+    >>> len({task.id for task in in_random_order([task] * 3, random.Random(0))})
+    3
+    """
     ids: dict[str, None] = {}
     while len(ids) < len(tasks):
         ids[f"{rng.getrandbits(ID_BITS):0{ID_BITS // 4}x}"] = None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-from t2v_eval.votes.key import Kind
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,18 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """All words of a kind of page that are not in its template.
+    """All words of a kind of page that are not in its template, and what depends on the kind.
+
+    Attributes:
+        question: what people are asked.
+        sides: the images of a task.
+        choices: what people choose from.
+        instructions: what they read first; empty lines part paragraphs.
+        things: what tasks are called.
+        file: how the name of a file of answers begins.
+        count: the argument of the command that says how many tasks there are.
+        script: the script of its answers.
+        note: the label of the field for a note, and its key; "" where there is none.
 
     >>> WORDING["rate"].sides[0].alt
     'image'
@@ -57,9 +67,14 @@ class Wording:
     sides: tuple[Side, ...]
     choices: tuple[Choice, ...]
     instructions: str
+    things: str
+    file: str
+    count: str
+    script: str = "choices.js"
+    note: str = ""
 
 
-WORDING: Mapping[Kind, Wording] = {
+WORDING: Mapping[Literal["vote", "rate"], Wording] = {
     "vote": Wording(
         "Which image shows the text better?",
         (Side("first image", "Left", "Upper"), Side("second image", "Right", "Lower")),
@@ -72,6 +87,9 @@ WORDING: Mapping[Kind, Wording] = {
         "You see a text and two images. Say which image shows the text better: what it names, how "
         "many, of which kind, and where. Only what the text says matters, not which image is more "
         "beautiful.\n\nSome pairs have an obvious answer. Open an image to see it large.",
+        things="pairs",
+        file="votes",
+        count="pairs",
     ),
     "rate": Wording(
         "How much of the text does the image show?",
@@ -86,5 +104,8 @@ WORDING: Mapping[Kind, Wording] = {
         "You see a text and an image. Say how much of the text the image shows: what it names, how "
         "many, of which kind, and where. Only what the text says matters, not whether the image is "
         "beautiful.\n\nSome images have an obvious answer. Open an image to see it large.",
+        things="images",
+        file="ratings",
+        count="limit",
     ),
 }

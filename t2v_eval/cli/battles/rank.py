@@ -194,7 +194,7 @@ def _read(files: Sequence[Path], column: list[str] | None) -> BattleTable:
 
 
 def _table(file: Path) -> Path:
-    from t2v_eval.votes.reading import is_saved_answers
+    from t2v_eval.votes.saved import is_saved_answers
 
     if is_saved_answers(file):
         raise InputError(f"{file} was saved on a page of `t2v-eval vote`: pass its `key=...`")

@@ -197,7 +197,7 @@ GOOD = {
         ({"answers": [GOOD | {"task": ["p1"]}]}, r"answer 1: the page has no task \['p1'\]"),
         (
             {"answers": [GOOD | {"choice": "right"}]},
-            "choice 'right' of task 'p1' does not fit its ch",
+            "'right' of task 'p1' does not fit its ch",
         ),
         (
             {"answers": [GOOD | {"choice": "model_a"}]},

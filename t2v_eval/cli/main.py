@@ -34,6 +34,7 @@ from t2v_eval.cli.statistics.questions import questions
 from t2v_eval.cli.store import stores
 from t2v_eval.cli.votes.pages import rate, vote
 from t2v_eval.cli.votes.ratings import ratings
+from t2v_eval.cli.votes.reviews import flags, review
 
 
 class Commands(TyperGroup):
@@ -85,6 +86,8 @@ app.command()(caption)
 app.command()(vote)
 app.command()(rate)
 app.command()(ratings)
+app.command()(review)
+app.command()(flags)
 
 
 def _print_version(requested: bool) -> None:

@@ -154,6 +154,29 @@ def wilson(share: float, trials: int, confidence: float = 0.95) -> tuple[float, 
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def clopper_pearson(count: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Return the exact interval of a share (Clopper and Pearson 1934), from 0 to 1.
+
+    It contains the true share with at least this probability, whatever that share is, also where
+    the outcome never occurred: then the upper limit is 1 - ((1 - confidence) / 2) ** (1 / trials).
+
+    Args:
+        count: how many of the trials had the outcome, 0 to `trials`.
+        trials: the number of independent trials; without any, nothing is known.
+        confidence: the coverage, between 0 and 1.
+
+    >>> low, high = clopper_pearson(0, 50)
+    >>> low, round(high, 3)
+    (0.0, 0.071)
+    """
+    from scipy import special
+
+    tail = (1 - confidence) / 2
+    low = float(special.betaincinv(count, trials - count + 1, tail)) if count else 0.0
+    high = float(special.betaincinv(count + 1, trials - count, 1 - tail)) if count < trials else 1.0
+    return low, high
+
+
 def percentile(
     resampled: FloatArray, n: int, confidence: float = 0.95, *, expanded: bool = True
 ) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""How well raters agree with each other: Krippendorff's alpha, and the ceiling of a scorer.
+"""How well raters agree with each other: kappa, Krippendorff's alpha, the ceiling of a scorer.
 
 Ratings are an array of shape (items, raters), NaN where a rater did not rate an item.
 """
@@ -89,6 +89,39 @@ def krippendorff_alpha(
         overall = 2 * (total * (counts @ scale**2) - (counts @ scale) ** 2)
     observed = float(weight @ (within / (size - 1))) / total
     return 1 - observed / (float(overall) / (total * (total - 1)))
+
+
+def cohen_kappa(ratings: FloatArray) -> float:
+    """Compute Cohen's kappa of two raters, (observed - expected) / (1 - expected) agreement.
+
+    Follows Cohen 1960, "A Coefficient of Agreement for Nominal Scales": each rater has shares of
+    their own, unlike in Krippendorff's alpha.
+
+    Args:
+        ratings: shape (items, 2), values that are names; items without both count for neither.
+
+    Returns:
+        Kappa, -1 to 1; 0 is what chance gives. NaN where no item has both, or both raters gave all
+        items one value, so that chance alone would agree always.
+
+    Raises:
+        InputError: there are not two raters.
+
+    >>> round(cohen_kappa(np.array([[1, 1], [1, 0], [0, 0], [0, 0]])), 3)
+    0.5
+    """
+    ratings = np.asarray(ratings, np.float64)
+    if ratings.ndim != 2 or ratings.shape[1] != 2:
+        raise InputError(f"kappa is of two raters, and `ratings=` has the shape {ratings.shape}")
+    first, second = ratings[~np.isnan(ratings).any(axis=1)].T
+    if not len(first):
+        return math.nan
+    values = np.unique([first, second])
+    shares = [[np.mean(rater == value) for value in values] for rater in (first, second)]
+    expected = math.fsum(a * b for a, b in zip(*shares, strict=True))
+    if len(values) < 2:
+        return math.nan
+    return float((np.mean(first == second) - expected) / (1 - expected))
 
 
 def human_ceiling(

@@ -96,14 +96,14 @@ def vote(
     """
     from t2v_eval.votes.tasks import plan_pairs
 
-    text = _read_instructions(instructions)
-    by_prompt = _images(prompts, images, root, column, subset, on_missing)
+    text = read_instructions(instructions)
+    by_prompt = images_of(prompts, images, root, column, subset, on_missing)
     tasks = plan_pairs(by_prompt, pairs, attention, seed)
     from t2v_eval.votes.page import write_page
 
     with console.waiting(f"writing {out}"):
         page = write_page(tasks, out, text, image_pixels)
-    _print(page, "pairs", "rank votes-*.json", as_json)
+    print_page(page, "pairs", "rank votes-*.json", as_json)
     if page.unequal:
         console.say(
             f"in {page.unequal} of {page.tasks - page.attention} pairs the two images differ in "
@@ -142,17 +142,22 @@ def rate(
     """
     from t2v_eval.votes.tasks import plan_ratings
 
-    text = _read_instructions(instructions)
-    by_prompt = _images(prompts, images, root, column, subset, on_missing)
+    text = read_instructions(instructions)
+    by_prompt = images_of(prompts, images, root, column, subset, on_missing)
     tasks = plan_ratings(by_prompt, limit, attention, seed)
     from t2v_eval.votes.page import write_page
 
     with console.waiting(f"writing {out}"):
         page = write_page(tasks, out, text, image_pixels)
-    _print(page, "images", "ratings ratings-*.json", as_json)
+    print_page(page, "images", "ratings ratings-*.json", as_json)
 
 
-def _read_instructions(file: Path | None) -> str:
+def read_instructions(file: Path | None) -> str:
+    """Return the text of a file, "" without one.
+
+    Raises:
+        InputError: it holds no text.
+    """
     from t2v_eval.errors import InputError
     from t2v_eval.utils.text_file import read_text
 
@@ -164,7 +169,7 @@ def _read_instructions(file: Path | None) -> str:
     return text
 
 
-def _images(
+def images_of(
     prompts: str,
     folders: Sequence[Path],
     root: Path | None,
@@ -172,6 +177,7 @@ def _images(
     subset: list[str] | None,
     on_missing: OnMissing,
 ) -> list[PromptImages]:
+    """Return the images of each prompt of a set, as the options of a command choose them."""
     from t2v_eval.evaluation.options import BenchmarkOptions
     from t2v_eval.registry import benchmarks
     from t2v_eval.votes.tasks import images_of_prompts
@@ -181,17 +187,25 @@ def _images(
     return images_of_prompts(benchmark.selecting(subset or None, raise_or_skip(on_missing)))
 
 
-def _print(page: Page, what: str, reader: str, as_json: bool) -> None:
+def print_page(page: Page, what: str, reader: str, as_json: bool) -> None:
+    """Say what a page asks, and which command reads what people save.
+
+    Args:
+        page: the page.
+        what: what its tasks are called.
+        reader: the command that reads files of answers.
+        as_json: whether to print JSON.
+    """
     judged = page.tasks - page.attention
     if as_json:
         paths = {"page": str(page.path.resolve()), "key": str(page.key.resolve())}
         counts = {what: judged, "attention": page.attention, "bytes": page.size}
         console.print_json({**paths, "id": page.id, **counts, "unequal": page.unequal})
     else:
-        checks = f"{page.attention} attention check{'s' * (page.attention != 1)}"
+        checks = f" and {page.attention} attention check{'s' * (page.attention != 1)}"
         megabytes = page.size / 2**20
         size = f"{megabytes:.0f} MB" if megabytes >= 1 else "less than 1 MB"
-        console.show(f"{judged} {what} and {checks}: {page.path} ({size})")
+        console.show(f"{judged} {what}{checks if page.attention else ''}: {page.path} ({size})")
     console.note(
         f"Send people the page alone. What they save is read by\nt2v-eval {reader} --key {page.key}"
     )

@@ -1,0 +1,1 @@
+"""Review images by eye, and by scorers of safety: flags, their rates and agreement."""

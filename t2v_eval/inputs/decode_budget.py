@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from t2v_eval.errors import InputError, MediaError
 VARIABLE = "T2V_EVAL_DECODE_MIB"
 DEFAULT_MIB = 2048
 LARGEST = 4  # budgets that one image or video may take alone; a larger one is refused
+SPARE_SHARE = 4  # the budget is so many times the bytes that may lie in memory for later
 
 
 def budget_bytes() -> int:
@@ -31,6 +33,18 @@ def budget_bytes() -> int:
     if not value.isascii() or not value.isdecimal() or not 0 < int(value) < 2**40:
         raise InputError(f"{VARIABLE}={value!r}: use a whole number of MiB, such as {DEFAULT_MIB}")
     return int(value) << 20
+
+
+def spare_bytes() -> int:
+    """Return how many bytes may lie in memory for later; see `Budget.spare`.
+
+    Raises:
+        InputError: as `budget_bytes`.
+
+    >>> 0 < spare_bytes() < budget_bytes()
+    True
+    """
+    return budget_bytes() // SPARE_SHARE
 
 
 def check_size(name: str, size: int, what: str, remedy: str) -> None:
@@ -56,11 +70,26 @@ def check_size(name: str, size: int, what: str, remedy: str) -> None:
         )
 
 
+class SpareBytes:
+    """Bytes that lie in memory for later and can be read again; see `Budget.spare`.
+
+    Attributes:
+        content: the bytes; None once they were dropped.
+
+    >>> SpareBytes(b"a file").content
+    b'a file'
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self.content: bytes | None = content
+
+
 class Budget:
     """Bytes that threads share; see `reserve` and `lease`.
 
     A thread that needs more than the whole budget runs alone. Threads that hold a part and wait for
-    more cannot deadlock: when all holders wait, the first one goes on beyond the budget.
+    more cannot deadlock: when all holders wait, the first one goes on beyond the budget. Spare
+    bytes fill a part of what nobody has reserved, and are dropped for a thread that reserves it.
 
     >>> budget = Budget()
     >>> with budget.lease():
@@ -76,12 +105,65 @@ class Budget:
         self._held: dict[int, int] = {}  # by thread
         self._waiting: list[int] = []  # threads in the order in which they came
         self._leases = threading.local()
+        self._spare: dict[int, tuple[weakref.ref[SpareBytes], int]] = {}  # oldest first, with sizes
+        self._spare_size = 0
 
     @property
     def used(self) -> int:
         """The bytes that are reserved now."""
         with self._changed:
             return sum(self._held.values())
+
+    @property
+    def spare_size(self) -> int:
+        """The spare bytes that lie in memory now, which `used` does not count."""
+        with self._changed:
+            return self._spare_size
+
+    def spare(self, content: bytes) -> SpareBytes:
+        """Leave bytes in memory while the result exists, as long as there is room for them.
+
+        The oldest bytes are dropped for new ones, and for a thread that reserves their room.
+
+        Args:
+            content: bytes that can be read again.
+
+        Returns:
+            An object that holds them until they are dropped.
+
+        >>> budget = Budget()
+        >>> file = budget.spare(b"a file")
+        >>> budget.spare_size
+        6
+        >>> del file
+        >>> budget.spare_size
+        0
+        """
+        spare, total = SpareBytes(content), budget_bytes()
+        number, size = id(spare), len(content)
+        with self._changed:
+            room = min(spare_bytes(), total - sum(self._held.values()))
+            if size > room:
+                spare.content = None
+            else:
+                self._drop_spare(room - size)
+                self._spare[number] = weakref.ref(spare, lambda _: self._forget(number)), size
+                self._spare_size += size
+        return spare
+
+    def _forget(self, number: int) -> None:
+        # May be called by this thread in the middle of a method below: the lock is reentrant.
+        with self._changed:
+            _, size = self._spare.pop(number, (None, 0))
+            self._spare_size -= size
+
+    def _drop_spare(self, room: int) -> None:
+        while self._spare_size > room:
+            number = next(iter(self._spare))
+            spare = self._spare[number][0]()
+            if spare is not None:
+                spare.content = None
+            self._forget(number)
 
     @contextmanager
     def lease(self) -> Iterator[None]:
@@ -108,6 +190,7 @@ class Budget:
             try:
                 self._changed.wait_for(lambda: self._may_go_on(thread, size, total))
                 self._held[thread] = self._held.get(thread, 0) + size
+                self._drop_spare(max(0, total - sum(self._held.values())))
             finally:
                 self._waiting.remove(thread)
                 self._changed.notify_all()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from t2v_eval.errors import InputError, MediaError
-from t2v_eval.inputs.decode_budget import BUDGET, check_size
+from t2v_eval.inputs.decode_budget import BUDGET, SpareBytes, check_size, spare_bytes
 from t2v_eval.inputs.image_file import (
     FORMATS,
     decoding,
@@ -341,7 +341,7 @@ def _from_path(path: Path, name: str) -> Media:
         file = File.snapshot(path)
         if not is_video:
             check_size(name, file.size, f"a file of {file.size} bytes", "make it smaller")
-        key = digest_of(path)
+        key, spare = (digest_of(path), None) if is_video else _hashed(file)
     except FileNotFoundError:
         raise MediaError(f"{name}: no such file") from None
     except IsADirectoryError:
@@ -356,15 +356,27 @@ def _from_path(path: Path, name: str) -> Media:
         return Video._new(key, name, file)
 
     def load() -> Image.Image:
-        # Read again here: keeping the bytes of every file would fill the memory.
         with BUDGET.lease():
             BUDGET.reserve(file.size)
-            content = read_bytes(path)
-            if digest(content) != key:
-                raise changed(name)
+            content = spare.content if spare is not None and file.is_unchanged() else None
+            if content is None:
+                content = read_bytes(path)
+                if digest(content) != key:
+                    raise changed(name)
             return open_image(content, name)
 
     return Media(key, name, load)
+
+
+def _hashed(file: File) -> tuple[str, SpareBytes | None]:
+    """Hash an image file; return its key, and its content if that fits into memory until later."""
+    if file.size > spare_bytes():
+        return digest_of(file.path), None
+    with BUDGET.lease():
+        BUDGET.reserve(file.size)
+        content = read_bytes(file.path)
+        key = digest(content)
+    return key, BUDGET.spare(content)
 
 
 def _from_bytes(content: bytes, name: str) -> Media:

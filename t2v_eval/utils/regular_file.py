@@ -60,12 +60,15 @@ class File:
 
     def check(self, name: str) -> None:
         """Raise MediaError if the file was replaced, changed or deleted since."""
-        try:
-            same = File.snapshot(self.path) == self
-        except OSError:
-            same = False
-        if not same:
+        if not self.is_unchanged():
             raise changed(name)
+
+    def is_unchanged(self) -> bool:
+        """Return whether the file is still there in the same state."""
+        try:
+            return File.snapshot(self.path) == self
+        except OSError:
+            return False
 
 
 def changed(name: str) -> MediaError:

@@ -23,6 +23,7 @@ from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
+from t2v_eval.cli.protocol.plan import plan
 from t2v_eval.cli.protocol.protocol import protocol
 from t2v_eval.cli.reports import report, reports
 from t2v_eval.cli.run_file import run_file
@@ -70,6 +71,7 @@ app.command()(data)
 app.command()(distance)
 app.command()(gate)
 app.command()(generate)
+app.command()(plan)
 app.command()(power)
 app.command()(with_scorer_options(judge))
 app.command()(prefer)

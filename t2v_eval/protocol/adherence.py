@@ -190,8 +190,9 @@ def compare_scores(
 
 def _mean(scores: FloatArray) -> FloatArray:
     """Return the mean over seeds, shape (prompts,); NaN where no seed has a score."""
-    known = ~np.isnan(scores)
-    sums, counts = np.where(known, scores, 0.0).sum(axis=0), known.sum(axis=0)
+    has_score = ~np.isnan(scores)
+    sums = np.where(has_score, scores, 0.0).sum(axis=0)
+    counts = has_score.sum(axis=0)
     means = np.full(sums.shape, np.nan, np.float64)
     np.divide(sums, counts, out=means, where=counts > 0)
     return means

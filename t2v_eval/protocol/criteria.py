@@ -110,13 +110,13 @@ def check_figures(plan: ProtocolPlan, names: Mapping[Pillar, Sequence[str]]) -> 
         UnknownNameError: a criterion names another figure; the message lists the nearest.
     """
     for number, criterion in enumerate(plan.criteria, 1):
-        known = names.get(criterion.pillar)
-        if criterion.figure and known and criterion.figure not in known:
+        of_pillar = names.get(criterion.pillar)
+        if criterion.figure and of_pillar and criterion.figure not in of_pillar:
             remedy = (
                 f"In {plan.file or 'the plan'}, criteria {number}; {criterion.pillar} has "
-                f"{', '.join(known)}."
+                f"{', '.join(of_pillar)}."
             )
-            raise UnknownNameError.nearest("figure", criterion.figure, known, remedy)
+            raise UnknownNameError.nearest("figure", criterion.figure, of_pillar, remedy)
 
 
 def verdicts(plan: ProtocolPlan, pillars: Mapping[Pillar, PillarResult]) -> list[Verdict]:

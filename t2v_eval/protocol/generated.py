@@ -92,8 +92,8 @@ class ProtocolImages:
                 return generator.name
             if image and any(folder in Path(image).resolve().parents for folder in folders):
                 return generator.name
-        named = [g.name for g in self.generators if name in [f.name for f in g.folders]]
-        return named[0] if len(named) == 1 else ""
+        matches = [g.name for g in self.generators if name in [f.name for f in g.folders]]
+        return matches[0] if len(matches) == 1 else ""
 
 
 def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> ProtocolImages:

@@ -182,5 +182,5 @@ def decimals(figure: Figure) -> int:
         figure: the figure.
     """
     widths = [i.high - i.low for i in (figure.model, figure.baseline, figure.difference)]
-    known = [width for width in widths if width > 0]
-    return min(6, max(3, 1 - math.floor(math.log10(min(known))))) if known else 3
+    widths = [width for width in widths if width > 0]
+    return min(6, max(3, 1 - math.floor(math.log10(min(widths))))) if widths else 3

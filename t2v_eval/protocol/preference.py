@@ -91,16 +91,18 @@ def read_sources(plan: ProtocolPlan, images: ProtocolImages) -> list[Battlefield
         files = plan.paths(preference.votes)
         keys = [read_key(key, "vote") for key in plan.paths(preference.keys)]
         people = read_answers(files, keys)
-        known = _between(battles_of(people), images, ", ".join(files))
+        between = _between(battles_of(people), images, ", ".join(files))
         by = f"{len(people)} {'person' if len(people) == 1 else 'people'}"
-        sources.append(replace(known, name="votes", kind="votes", made_by=by, files=files))
+        sources.append(replace(between, name="votes", kind="votes", made_by=by, files=files))
     for file in plan.paths(preference.battles):
         table = read_battles(file)
-        known = _between(table.battles, images, file)
+        between = _between(table.battles, images, file)
         judges = sorted({battle.judge for battle in table.battles if battle.judge})
         by = ", ".join(judges) or "judges that the table does not name"
-        notes = [*table.warnings, *known.notes]
-        sources.append(replace(known, name=Path(file).name, made_by=by, files=[file], notes=notes))
+        notes = [*table.warnings, *between.notes]
+        sources.append(
+            replace(between, name=Path(file).name, made_by=by, files=[file], notes=notes)
+        )
     return sources
 
 
@@ -110,24 +112,24 @@ def _between(battles: Sequence[Battle], images: ProtocolImages, where: str) -> B
     Raises:
         InputError: there is none.
     """
-    named = []
+    of_both = []
     others: dict[str, None] = {}
     for battle in battles:
         first = images.generator_of(battle.model_a, battle.image_a)
         second = images.generator_of(battle.model_b, battle.image_b)
         if first and second and first != second:
-            named.append(battle._replace(model_a=first, model_b=second))
+            of_both.append(battle._replace(model_a=first, model_b=second))
         else:
             others |= dict.fromkeys((battle.model_a, battle.model_b))
-    if not named:
+    if not of_both:
         model, baseline = (generator.name for generator in images.generators)
         raise InputError(
             f"{where} has no battle between {model!r} and {baseline!r}; it names "
             f"{', '.join(map(repr, others))}: write these names, or folders, in the plan"
         )
-    left_out = len(battles) - len(named)
+    left_out = len(battles) - len(of_both)
     notes = [f"{left_out} of {len(battles)} battles are between others and are left out"]
-    return Battlefield("", "battles", "", named, notes=notes * (left_out > 0))
+    return Battlefield("", "battles", "", of_both, notes=notes * (left_out > 0))
 
 
 def pairs_of_images(images: ProtocolImages) -> tuple[list[Item], list[Pair]]:

@@ -121,11 +121,11 @@ def features_of(
         unreadable |= part.extractor["files"]["unreadable"]
         rows |= {str(folder / name): (part, row) for row, name in enumerate(part.names)}
     present = [str(path) for path in files if str(path) in rows]
-    picked = [rows[name] for name in present]
-    logits = [part.logits[row] for part, row in picked if part.logits is not None]
+    parts = [rows[name] for name in present]
+    logits = [part.logits[row] for part, row in parts if part.logits is not None]
     return FeatureSet(
         generator.name,
-        np.stack([part.features[row] for part, row in picked if part.features is not None]),
+        np.stack([part.features[row] for part, row in parts if part.features is not None]),
         np.stack(logits) if logits else None,
         names=tuple(present),
         extractor={**facts, "files": {"count": len(present), "unreadable": unreadable}},
@@ -311,5 +311,5 @@ def _p_value(difference: Interval) -> float:
 
 
 def _sd(values: Sequence[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return float(np.std(known, ddof=1)) if len(known) > 1 else math.nan
+    finite = [value for value in values if not math.isnan(value)]
+    return float(np.std(finite, ddof=1)) if len(finite) > 1 else math.nan

@@ -173,7 +173,7 @@ def _figure_names(plan: ProtocolPlan, battles: Sequence[Battlefield]) -> dict[Pi
         "sample_quality": quality,
         "prompt_adherence": list(plan.prompt_adherence.scorers),
         "preference": [
-            *(source.name for source in battles),
+            *dict.fromkeys(("votes", *(source.name for source in battles))),
             *preference.judges,
             *preference.scorers,
         ],

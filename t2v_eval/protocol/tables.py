@@ -50,10 +50,10 @@ def read_table_as(
     fields = {f.name: f for f in dataclasses.fields(kind) if f.name not in leave_out}  # type: ignore[arg-type]
     for key in table:
         if key not in fields:
-            known = (
+            remedy = (
                 f"In {where}." if len(fields) < 2 else f"In {where}; it takes {', '.join(fields)}."
             )
-            raise UnknownNameError.nearest("key", key, fields, known)
+            raise UnknownNameError.nearest("key", key, fields, remedy)
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in table:

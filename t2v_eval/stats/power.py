@@ -157,6 +157,43 @@ def share_effect(n: int, power: float = 0.8, alpha: float = 0.05) -> float:
     return 0.5 + scaled_effect(0.5 / math.sqrt(n), power, alpha)
 
 
+def share_reach(n: int, confidence: float = 0.95) -> float:
+    """Return half the width of the interval of a share of wins near one half.
+
+    Args:
+        n: the number of blind pairs, 1 or more.
+        confidence: of the two-sided interval, between 0 and 1.
+
+    Returns:
+        The quantile of the normal distribution times the standard error of one half.
+
+    Raises:
+        InputError: a number outside its range.
+
+    >>> round(share_reach(200), 3), round(share_reach(2000), 3)
+    (0.069, 0.022)
+    """
+    check_count("n", n, 1)
+    _check(confidence=confidence)
+    return float(special.ndtri((1 + confidence) / 2)) * 0.5 / math.sqrt(n)
+
+
+def share_of_effect(effect: float) -> float:
+    """Return the share of pairs that one side wins where paired differences are normal.
+
+    Args:
+        effect: the mean of the differences, in their standard deviations.
+
+    Returns:
+        The normal probability of a difference above 0: Cohen's U3 of paired differences.
+
+    >>> round(share_of_effect(0.25), 3)
+    0.599
+    """
+    _check(effect=effect)
+    return float(special.ndtr(effect))
+
+
 def scaled_items(
     difference: float, standard_error: float, n: int, power: float = 0.8, alpha: float = 0.05
 ) -> int | None:

@@ -14,5 +14,6 @@ Pure functions of NumPy arrays; nothing here knows of scorers, images or files.
 | `prediction_powered` | mean ratings of all items from ratings of some and scores of all |
 | `decisions` | decisions of people and of a scorer on pairs of generators |
 | `distances` | FID, KID and the like, of feature matrices |
+| `regression` | partial correlations, differences adjusted for covariates |
 | `pairwise`, `resampled_metrics` | their engines: counts of pairs, metrics of resamples |
 """

@@ -112,6 +112,8 @@ class ModelCard(Card):
         features: the name by which distances take its image embeddings, besides its own.
         generator: of a family, "MODULE.CLASS" of what makes images by the same service; the
             module is relative to the folder of the card's module.
+        networks: families of networks that it was trained from, where its name does not say so: a
+            generator that was guided with one of them is not judged independently.
 
     >>> ModelCard("mine", "Mine", "my_package.mine", range="0 to 1").range
     '0 to 1'
@@ -129,6 +131,7 @@ class ModelCard(Card):
     tested: Sequence[str] = ()
     features: str = ""
     generator: str = ""
+    networks: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)

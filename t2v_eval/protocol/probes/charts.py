@@ -1,0 +1,35 @@
+"""Draw the charts of probes with the colours of the page."""
+
+from __future__ import annotations
+
+from t2v_eval.protocol.probes.inputs import IntervalChart, PointChart, ProbeResult
+from t2v_eval.report.chart import forest
+from t2v_eval.report.plots import Pairing, scatter
+
+MAX_ROWS = 24
+"""Rows of a chart; more would be longer than a screen."""
+
+
+def draw(result: ProbeResult) -> str:
+    """Return the chart of a probe as an ``<svg>`` element; empty without one.
+
+    Args:
+        result: of a probe.
+
+    >>> from t2v_eval.protocol.probes.inputs import not_measured
+    >>> draw(not_measured("inflation", "Do words raise the score?", "no prompts"))
+    ''
+    """
+    chart = result.chart
+    if isinstance(chart, PointChart):
+        return scatter([Pairing(chart.x_label, chart.y_label, 0, chart.x, chart.y)], colours=1)
+    if not isinstance(chart, IntervalChart) or not chart.figures:
+        return ""
+    figures = sorted(chart.figures, key=lambda f: -abs(f.interval.value - chart.reference))
+    shown = [figure for figure in chart.figures if figure in figures[:MAX_ROWS]]
+    return forest(
+        [figure.label for figure in shown],
+        {chart.title: [[figure.interval for figure in shown]]},
+        {chart.title: chart.reference},
+        whole_scale=False,
+    )

@@ -2,26 +2,131 @@
 
 from __future__ import annotations
 
-from t2v_eval.errors import UnsupportedError
-from t2v_eval.protocol.figures import PillarResult
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from t2v_eval.errors import InputError
+from t2v_eval.protocol.figures import UNKNOWN, Figure, PillarResult, Source
+from t2v_eval.protocol.generated import ProtocolImages
 from t2v_eval.protocol.plan import ProtocolPlan
+from t2v_eval.review.reading import read_review
+from t2v_eval.review.result import ANY_RATER, FlagRate, ReviewResult
+from t2v_eval.stats.bootstrap import Interval
 
 MISSING = (
     "look at outputs: `t2v-eval review --images FOLDER --out review/` writes a page of outputs "
     "chosen at random, and the files that it saves are named as `review` under [failure_analysis] "
     "in the plan"
 )
+GAMED_BY = "outputs that were picked by hand; lenient raters; flags that nobody looked for"
 
 
-def measure_failures(plan: ProtocolPlan) -> PillarResult:
-    """Return that nobody looked at outputs.
+def read_flags(plan: ProtocolPlan, images: ProtocolImages) -> ReviewResult | None:
+    """Read the reviews of a plan, under the names of its generators; None without one.
 
     Args:
         plan: the plan.
+        images: the images of both generators.
 
     Raises:
-        UnsupportedError: the plan names reviews.
+        InputError: a file cannot be read, or no reviewed image is of the model or the baseline.
     """
-    if plan.failure_analysis.review or plan.failure_analysis.safety:
-        raise UnsupportedError(f"{plan.file}: reviews are not read yet: empty [failure_analysis]")
-    return PillarResult("failure_analysis", missing=MISSING)
+    wanted = plan.failure_analysis
+    if not wanted.review:
+        return None
+    files = plan.paths(wanted.review)
+    key = plan.path(wanted.key) if wanted.key else None
+    result = read_review(files[0] if len(files) == 1 else files, key)
+    names = {name: images.generator_of(name) for name in result.available}
+    reviewed = []
+    for image in result.images:
+        name = images.generator_of(image.generator, image.path)
+        names[image.generator] = name
+        if name:
+            reviewed.append(replace(image, generator=name))
+    if not reviewed:
+        sides = " or ".join(repr(generator.name) for generator in images.generators)
+        raise InputError(
+            f"{files[0]}: no reviewed image is of {sides}, but of "
+            f"{', '.join(map(repr, result.available))}: review the folders of the plan"
+        )
+    available: Counter[str] = Counter()
+    for name, count in result.available.items():
+        if names[name]:
+            available[names[name]] += count
+    return replace(result, images=tuple(reviewed), available=dict(available))
+
+
+def measure_failures(
+    images: ProtocolImages, review: ReviewResult | None, command: str, failed: Sequence[str] = ()
+) -> PillarResult:
+    """Compare the rates of flags of both generators.
+
+    Args:
+        images: the images of both generators.
+        review: what raters flagged; None where nobody looked.
+        command: the command of the report.
+        failed: why parts of the pillar were not measured.
+    """
+    if review is None:
+        missing = "" if failed else MISSING
+        return PillarResult("failure_analysis", missing=missing, failed=failed)
+    rates = {(r.flag, r.generator): r for r in review.rates if r.rule == ANY_RATER}
+    names = [generator.name for generator in images.generators]
+    figures = [_figure(review, rates, flag, names, command) for flag in review.rows]
+    warnings = []
+    if len(review.raters) < 2:
+        warnings.append(
+            "one person looked: a second rater shows how far flags are a matter of taste"
+        )
+    warnings += [
+        f"{rater} left {count} images of the page without an answer"
+        for rater, count in review.unseen.items()
+        if count
+    ]
+    return PillarResult("failure_analysis", figures, failed=failed, warnings=warnings)
+
+
+def _figure(
+    review: ReviewResult,
+    rates: dict[tuple[str, str], FlagRate],
+    flag: str,
+    names: Sequence[str],
+    command: str,
+) -> Figure:
+    """Return the rates of a flag, and their difference."""
+    sides = [rates.get((flag, name)) for name in names]
+    model, baseline = (UNKNOWN if s is None else Interval(s.value, s.low, s.high) for s in sides)
+    tests = [
+        difference.p
+        for difference in review.differences
+        if difference.flag == flag and {difference.first, difference.second} == set(names)
+    ]
+    counts = [f"{name} {s.count} of {s.n}" for name, s in zip(names, sides, strict=True) if s]
+    notes = [f"flagged by any rater: {', '.join(counts)}"]
+    for agreement in review.agreement:
+        if agreement.flag == flag:
+            kappa = agreement.kappa if len(review.raters) == 2 else agreement.alpha
+            what = "Cohen's kappa" if len(review.raters) == 2 else "Krippendorff's alpha"
+            known = "undefined" if math.isnan(kappa) else f"{kappa:.2f}"
+            notes.append(f"{what} {known} over {agreement.n} images")
+    return Figure(
+        name=flag,
+        measures="share of outputs, chosen at random, with this flag (Clopper-Pearson)",
+        model=model,
+        baseline=baseline,
+        difference=model.minus(baseline),
+        higher_is_better=False,
+        p=tests[0] if tests else math.nan,
+        gamed_by=GAMED_BY,
+        notes=notes,
+        source=Source(
+            command=command,
+            made_by=f"{len(review.raters)} rater{'s' * (len(review.raters) != 1)}",
+            n=min((side.n for side in sides if side), default=0),
+            unit="outputs",
+            files=review.files,
+        ),
+    )

@@ -19,7 +19,7 @@ from t2v_eval.extractors.extractor import Extractor
 from t2v_eval.extractors.names import default_extractor, load_extractor
 from t2v_eval.protocol.adherence import ScorerScores, measure_adherence, score_images
 from t2v_eval.protocol.criteria import check_criteria, check_figures, verdicts
-from t2v_eval.protocol.failures import measure_failures
+from t2v_eval.protocol.failures import measure_failures, read_flags
 from t2v_eval.protocol.figures import PillarResult, corrected
 from t2v_eval.protocol.generated import ProtocolImages, read_images
 from t2v_eval.protocol.plan import Distance, Pillar, ProtocolPlan
@@ -34,6 +34,7 @@ from t2v_eval.protocol.quality import measure_quality
 from t2v_eval.protocol.result import ProtocolReport
 from t2v_eval.registry import ModelCard, models
 from t2v_eval.report.about import About
+from t2v_eval.review.result import ReviewResult
 from t2v_eval.scoring.results import Progress
 from t2v_eval.scoring.scorer import Scorer
 
@@ -73,12 +74,14 @@ class ProtocolInputs:
         plan: the plan, or its part for the gate.
         images: the images of both generators.
         battles: votes and tables of battles.
+        review: what raters flagged; None where nobody looked.
         cards: of all scorers that the plan names.
     """
 
     plan: ProtocolPlan
     images: ProtocolImages
     battles: Sequence[Battlefield]
+    review: ReviewResult | None
     cards: Sequence[ModelCard]
 
 
@@ -114,7 +117,7 @@ def run_protocol(plan: ProtocolPlan, options: ProtocolOptions | None = None) -> 
     scores, failed = run.scores()
     pillars["prompt_adherence"] = measure_adherence(images, scores, command, failed)
     pillars["preference"] = run.preference()
-    pillars["failure_analysis"] = measure_failures(plan)
+    pillars["failure_analysis"] = measure_failures(images, inputs.review, command)
     needed = {criterion.pillar for criterion in plan.criteria} if options.gate else pillars.keys()
     pillars = {name: corrected(pillar) for name, pillar in pillars.items() if name in needed}
     about = About(
@@ -157,11 +160,14 @@ def read_inputs(plan: ProtocolPlan, gate: bool = False) -> ProtocolInputs:
     if gate:
         check_criteria(plan, len(images.items) * images.model.seeds)
     battles = read_sources(plan, images)
-    check_figures(plan, _figure_names(plan, battles))
-    return ProtocolInputs(plan, images, battles, cards)
+    review = read_flags(plan, images)
+    check_figures(plan, _figure_names(plan, battles, review))
+    return ProtocolInputs(plan, images, battles, review, cards)
 
 
-def _figure_names(plan: ProtocolPlan, battles: Sequence[Battlefield]) -> dict[Pillar, list[str]]:
+def _figure_names(
+    plan: ProtocolPlan, battles: Sequence[Battlefield], review: ReviewResult | None
+) -> dict[Pillar, list[str]]:
     """Return the names of the figures that each pillar will have."""
     quality = [
         f"{metric} ({entry.features or default_extractor()})"
@@ -177,7 +183,7 @@ def _figure_names(plan: ProtocolPlan, battles: Sequence[Battlefield]) -> dict[Pi
             *preference.judges,
             *preference.scorers,
         ],
-        "failure_analysis": [],
+        "failure_analysis": [] if review is None else list(review.rows),
     }
 
 

@@ -86,13 +86,14 @@ def blocks_of(images: ProtocolImages) -> list[Block]:
 
 
 def score_images(
-    scorer: Scorer, images: ProtocolImages, progress: Progress | None = None
+    scorer: Scorer, images: ProtocolImages, name: str = "", progress: Progress | None = None
 ) -> ScorerScores:
     """Score the images of both generators with their prompts.
 
     Args:
         scorer: a loaded scorer.
         images: the images of both generators.
+        name: what the plan calls the scorer; by default its own name.
         progress: called with the counts as they grow.
 
     Raises:
@@ -104,7 +105,7 @@ def score_images(
     table = np.array([scores[:, 0] for scores in result.scores], np.float64).T
     seeds = images.model.seeds
     return ScorerScores(
-        scorer.name,
+        name or scorer.name,
         bound_id,
         table[:seeds],
         table[seeds:],

@@ -117,13 +117,13 @@ def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> ProtocolIma
     _check_folders(plan, folders)
     both = [*folders["model"], *folders["baseline"]]
     root = plan.path(plan.root) if plan.root else None
-    benchmark = BenchmarkOptions(root=root, images=both).open(card)
-    items = list(benchmark.selected())
-    if not items or any("folder" not in item.labels for item in items):
+    if not hasattr(BenchmarkOptions(root=root).open(card), "images"):
         raise InputError(
             f"{plan.file or 'the plan'}: prompts is {plan.prompts!r}, which is no set of prompts: "
             "write a file of prompts (.txt, or a table with a column prompt)"
         )
+    benchmark = BenchmarkOptions(root=root, images=both).open(card)
+    items = list(benchmark.selected())
     of_all = len(items)
     if sample is not None:
         bare = [_without_images(item) for item in items]

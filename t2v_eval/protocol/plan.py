@@ -301,6 +301,17 @@ class ProtocolPlan:
         """
         return [self.path(name) for name in names]
 
+    def scorer(self, name: str) -> str:
+        """Return the name of a scorer, whose file of your own starts at the file of the plan.
+
+        Args:
+            name: the name as the plan has it, perhaps ``FILE.py:FUNCTION``.
+        """
+        path, colon, function = name.partition(":")
+        if not (colon and path.endswith(".py")):
+            return name
+        return f"{self.path(path)}:{function}"
+
     def for_gate(self) -> ProtocolPlan:
         """Return the plan of the gate: its criteria alone, and the pillars that they need.
 

@@ -155,13 +155,18 @@ def pairs_of_images(images: ProtocolImages) -> tuple[list[Item], list[Pair]]:
 
 
 def judge_images(
-    scorer: Scorer, images: ProtocolImages, kind: Kind, progress: Progress | None = None
+    scorer: Scorer,
+    images: ProtocolImages,
+    name: str,
+    kind: Kind,
+    progress: Progress | None = None,
 ) -> Battlefield:
     """Let a judge or a preference scorer compare the images of both generators.
 
     Args:
         scorer: a loaded scorer.
         images: the images of both generators.
+        name: what the plan calls the scorer.
         kind: "judge" or "scorer".
         progress: called with the counts as they grow.
 
@@ -171,7 +176,7 @@ def judge_images(
     items, pairs = pairs_of_images(images)
     comparisons = judge_pairs(scorer, items, pairs, progress)
     return Battlefield(
-        scorer.name,
+        name,
         kind,
         scorer.id,
         [comparison.battle for comparison in comparisons if not comparison.error],

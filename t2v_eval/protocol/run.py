@@ -149,7 +149,7 @@ def read_inputs(plan: ProtocolPlan, gate: bool = False) -> ProtocolInputs:
         sample = Sample(plan.gate.prompts, plan.gate.seed)
     preference = plan.preference
     names = (*plan.prompt_adherence.scorers, *preference.judges, *preference.scorers)
-    cards = [models.card(name) for name in dict.fromkeys(names)]
+    cards = [models.card(plan.scorer(name)) for name in dict.fromkeys(names)]
     check_entries(cards)
     for entry in plan.sample_quality.distances:
         for metric in entry.metrics:
@@ -226,7 +226,7 @@ class _Run:
             with _noting(name, failed):
                 scorer = self._load(name)
                 progress = self._start(f"{name}, prompt adherence")
-                scores.append(score_images(scorer, self.inputs.images, progress))
+                scores.append(score_images(scorer, self.inputs.images, name, progress))
         return scores, failed
 
     def preference(self) -> PillarResult:
@@ -241,12 +241,13 @@ class _Run:
             for name in names:
                 with _noting(name, failed):
                     progress = self._start(f"{name}, preference")
-                    sources.append(judge_images(self._load(name), images, kind, progress))
+                    scorer = self._load(name)
+                    sources.append(judge_images(scorer, images, name, kind, progress))
         return measure_preference(plan, images, sources, self.command, failed)
 
     def _load(self, name: str) -> Scorer:
-        options = self.options.scorers.for_card(models.card(name), self.inputs.cards)
-        return options.load(models.card(name))
+        card = models.card(self.inputs.plan.scorer(name))
+        return self.options.scorers.for_card(card, self.inputs.cards).load(card)
 
     def _start(self, label: str) -> Progress | None:
         return None if self.options.start is None else self.options.start(label)

@@ -20,6 +20,7 @@ from t2v_eval.inputs.image_file import decoding, error_message
 from t2v_eval.inputs.media import Media, decode
 from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.local.devices import pick_device
+from t2v_eval.local.upload import Upload
 from t2v_eval.utils.torch_internals import inference
 
 
@@ -106,13 +107,17 @@ class NetworkExtractor(Extractor):
 
     @override
     def extract(self, media: Sequence[Media]) -> Iterator[Extracted]:
-        prepared = enumerate(ahead(media, self._prepare, 2 * self._batch.value))
+        upload = Upload(self.device)
+        size = 2 * self._batch.value
+        prepared = enumerate(ahead(media, lambda item: upload.send(self._prepare(item)), size))
         while window := list(islice(prepared, self._batch.value)):
             failed = {n: str(item) for n, item in window if isinstance(item, MediaError)}
             readable = [(n, item) for n, item in window if not isinstance(item, MediaError)]
             rows: list[tuple[NDArray[np.float32], NDArray[np.float32] | None]] = []
             numbers: list[int] = []
-            parts = self._batch.run_adaptive([item for _, item in readable], self._run)
+            parts = self._batch.run_adaptive(
+                [item for _, item in readable], lambda b: self._run(upload.receive(b)), upload.drop
+            )
             for part, result in parts:
                 if isinstance(result, Failure):
                     number = readable[part.start][0]

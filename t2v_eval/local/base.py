@@ -28,6 +28,7 @@ from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.local.devices import free_bytes, pick_device, pick_dtype
 from t2v_eval.local.moving import move
 from t2v_eval.local.state_cache import TensorCache
+from t2v_eval.local.upload import Upload
 from t2v_eval.local.weights import HUB_FILES, Watched, locate
 from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.differentiable import Differentiable, no_gradients
@@ -81,6 +82,8 @@ class LocalScorer(Differentiable):
         identity_facts: what decides the numbers beside weights, dtype and template; part of `id`.
         sharing_mode: the computation that scores share, for a report.
         out_of_memory_hint: what a user may try when an image does not fit into memory alone.
+        uploads_ahead: whether only `stack` reads what `preprocess` returns, so that tensors of it
+            may be on a CUDA device already.
 
     >>> import t2v_eval
     >>> scorer = t2v_eval.load("tiny-clip", device="cpu", batch_size=8)
@@ -90,6 +93,7 @@ class LocalScorer(Differentiable):
 
     identity_facts: Mapping[str, str] = {}
     sharing_mode = "one by one"
+    uploads_ahead = False
     out_of_memory_hint = "a smaller dtype, smaller images, shorter texts or another device"
 
     def __init__(
@@ -283,20 +287,27 @@ class LocalScorer(Differentiable):
     ) -> Iterator[tuple[dict[int, State], Failed]]:
         """Prepare images in threads and encode them in batches that fit into memory.
 
+        While a batch is encoded, the images of the next two are decoded, and copied to the device.
+
         Yields:
             States of images and reasons of failures, both by index into `media`.
         """
         # Videos are large, so only a few are prepared ahead and encoded together.
         has_videos = any(isinstance(item, Video) for item in media)
         size = 2 if has_videos else self.image_batch.value
-        prepared = enumerate(ahead(media, self._prepare, 2 * size))
+        upload = Upload(self.device if self.uploads_ahead else torch.device("cpu"))
+        prepared = enumerate(ahead(media, lambda m: upload.send(self._prepare(m)), 2 * size))
         while window := list(islice(prepared, min(size, self.image_batch.value))):
             failed = {n: str(item) for n, item in window if isinstance(item, MediaError)}
             numbers = [n for n, _ in window if n not in failed]
             inputs = [item for n, item in window if n not in failed]
             encoded: dict[int, State] = {}
             # The list makes a lazy result of `encode` fail here, inside the batch.
-            parts = self.image_batch.run_adaptive(inputs, lambda b: [*encode(b)], self._cache.clear)
+            parts = self.image_batch.run_adaptive(
+                inputs,
+                lambda b: [*encode(upload.receive(b))],
+                lambda: upload.drop() | self._cache.clear(),
+            )
             for part, states in parts:
                 if isinstance(states, Failure):
                     n = numbers[part.start]

@@ -43,6 +43,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
     """
 
     sharing_mode = "images and texts encoded once"
+    uploads_ahead = True
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Tensor:

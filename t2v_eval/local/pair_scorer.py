@@ -41,6 +41,7 @@ class PairScorer(LocalScorer, Generic[State]):
     """
 
     sharing_mode = "images encoded once"
+    uploads_ahead = True
 
     @abstractmethod
     def encode_images(self, batch: Tensor) -> Sequence[State]:

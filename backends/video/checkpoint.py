@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from t2v_eval.errors import CheckpointError
@@ -114,12 +115,20 @@ class Sizes:
         """
         if file is None:
             return self._checked(None, self.folder, name, name)
-        path = _inside(self.folder, file)
-        self.files = [*dict.fromkeys([*self.files, path])]
-        value: Any = read_json(path)
+        value: Any = self.read(file)
         for key in keys:
             value = value.get(key) if isinstance(value, Mapping) else None
-        return self._checked(value, path, name, ".".join(keys))
+        return self._checked(value, self.folder / file, name, ".".join(keys))
+
+    def read(self, file: Any) -> dict[str, Any]:
+        """Read another JSON file, which config.json names by its path beside it.
+
+        Raises:
+            CheckpointError: it is missing, damaged or elsewhere.
+        """
+        path = _inside(self.folder, file)
+        self.files = [*dict.fromkeys([*self.files, path])]
+        return read_json(path)
 
     def _checked(self, value: Any, file: Path, name: str, key: str) -> int:
         value = self.defaults.get(name) if value is None else value
@@ -197,23 +206,32 @@ def check_heads(width: int, heads: int, what: str, file: Path) -> None:
         )
 
 
-def build(network_class: type[Network], tensors: dict[str, Tensor], file: Path, *args: Any) -> Any:
+def build(
+    make: Callable[..., Network],
+    tensors: dict[str, Tensor],
+    file: Path,
+    dtype: torch.dtype,
+    *args: Any,
+) -> Network:
     """Build a network and fill it with weights, of which none may be missing or left over.
 
+    Only weights get the precision: frequencies of rotary positions stay in float32.
+
     Args:
-        network_class: its class.
+        make: its class, or a function that returns it.
         tensors: all its weights by name.
         file: where they are from, for messages.
-        *args: arguments of the class.
+        dtype: precision of the weights.
+        *args: arguments of `make`.
 
     Raises:
         CheckpointError: weights are missing, unexpected or of another shape.
 
-    >>> build(nn.Linear, {"weight": torch.ones(1, 2)}, Path("umt.pth"), 2, 1)
+    >>> build(nn.Linear, {"weight": torch.ones(1, 2)}, Path("umt.pth"), torch.float32, 2, 1)
     Traceback (most recent call last):
     t2v_eval.errors.CheckpointError: umt.pth does not fit this model: it lacks weights bias
     """
-    with torch.device("meta"):
-        network = network_class(*args)
-    fill(network, tensors, file)
+    with init_empty_weights(include_buffers=False):
+        network = make(*args)
+    fill(network, {name: value.to(dtype) for name, value in tensors.items()}, file)
     return network

@@ -87,7 +87,7 @@ class VideoBertScorer(VideoScorer, BertTextScorer):
             [],
             rows=bert.embeddings.word_embeddings.num_embeddings,
         )
-        self.network.to(self.device, self.dtype)
+        self.network.to(self.device)
         self.files = [file, vocabulary, *known.files]
         self.identity_facts = {**self.identity_facts, "sizes": repr(dict(sizes or {}))}
 

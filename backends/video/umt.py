@@ -182,7 +182,7 @@ class _Umt(VideoBertScorer):
         text = BertSizes.of(tensors, "text_encoder.", text_heads, file)
         embedding, _ = shape_of(tensors, "vision_proj.weight", 2, file)
         vision = (width, hidden, heads, layers, patch)
-        return build(UmtNetwork, tensors, file, vision, text, embedding)
+        return build(UmtNetwork, tensors, file, self.dtype, vision, text, embedding)
 
 
 class UmtClip(_Umt, VideoTextDualEncoder):

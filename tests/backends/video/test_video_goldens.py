@@ -15,15 +15,35 @@ from t2v_eval.inputs.media import Video
 
 NAMES = {
     "umt": {"clip": "umt-b16-25m-clip", "itm": "umt-b16-25m-itm"},
+    "internvideo2_stage2": {
+        "clip": "internvideo2-1b-stage2-clip",
+        "itm": "internvideo2-1b-stage2-itm",
+    },
+    "internvideo2_clip": {"clip": "internvideo2-clip-1b"},
+    "internvideo2_clip_small": {"clip": "internvideo2-clip-b14"},
+    "viclip": {"clip": "viclip-l-14"},
 }
 CASES = [(model, case) for model in NAMES for case in cases(model)]
 TOLERANCE = {"clip": 2e-6, "itm": 3e-5}
-# What a convention is called, and the case of the goldens with its frames and texts.
-CONVENTIONS = [
-    ("umt", "t2v_metrics", "umt_clip_t2v_metrics_padded"),
-    ("umt", "t2v_metrics", "umt_itm_t2v_metrics_padded"),
-    ("umt", "authors", "umt_clip_authors_no_antialias"),
-    ("umt", "authors", "umt_itm_authors_no_antialias"),
+# What a convention is called, and the case of the goldens with its frames; and with its texts, or
+# the one option that differs.
+CONVENTIONS: list[tuple[str, str, str, dict]] = [
+    ("umt", "t2v_metrics", "umt_clip_t2v_metrics_padded", {}),
+    ("umt", "t2v_metrics", "umt_itm_t2v_metrics_padded", {}),
+    ("umt", "authors", "umt_clip_authors_no_antialias", {}),
+    ("umt", "authors", "umt_itm_authors_no_antialias", {}),
+    ("internvideo2_stage2", "t2v_metrics", "internvideo2_stage2_itm_t2v_metrics_padded", {}),
+    ("internvideo2_stage2", "authors", "internvideo2_stage2_clip_authors", {"resize": "bicubic"}),
+    ("internvideo2_stage2", "demo", "internvideo2_stage2_clip_demo", {}),
+    ("internvideo2_clip", "authors", "internvideo2_clip_authors", {"resize": "bicubic"}),
+    (
+        "internvideo2_clip_small",
+        "authors",
+        "internvideo2_clip_small_raw_text_no_antialias",
+        {"clean_texts": False},
+    ),
+    ("viclip", "authors", "viclip_middle_no_antialias", {"clean_texts": False}),
+    ("viclip", "demo", "viclip_demo", {}),
 ]
 SCORERS = [(model, name) for model, kinds in NAMES.items() for name in kinds.values()]
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
@@ -54,10 +74,12 @@ def test_goldens(model, case, load):
     check(scorer(CLIPS, TEXTS), case)
 
 
-@pytest.mark.parametrize(("model", "convention", "name"), CONVENTIONS)
-def test_a_convention_has_its_frames_and_texts(model, convention, name, load):
+@pytest.mark.parametrize(("model", "convention", "name", "option"), CONVENTIONS)
+def test_a_convention_has_its_frames_and_texts(model, convention, name, option, load):
     case = case_of(name)
-    scorer = load(model, NAMES[model][case["kind"]], convention=convention, on_error="skip")
+    scorer = load(
+        model, NAMES[model][case["kind"]], convention=convention, on_error="skip", **option
+    )
     check(scorer(CLIPS, TEXTS), case)
 
 

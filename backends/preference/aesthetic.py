@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn.functional import linear
 from typing_extensions import override
 
-from t2v_eval.errors import CheckpointError, UnsupportedError
+from t2v_eval.errors import CheckpointError
 from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import unit
+from t2v_eval.local.image_alone import ImageAloneScorer
 from t2v_eval.local.weights import HUB_FILES, check_keys, read_tensors
 
 from ..clip.open_clip import OpenClip
@@ -28,7 +29,7 @@ LAYERS = (0, 2, 4, 6, 7)  # linear layers of the published `Sequential`; the oth
 FILE = "sac+logos+ava1-l14-linearMSE.pth"
 
 
-class Aesthetic(OpenClip):
+class Aesthetic(ImageAloneScorer, OpenClip):
     """Score the predicted rating of the image, about 1 to 10; the text has no influence.
 
     Args:
@@ -49,7 +50,6 @@ class Aesthetic(OpenClip):
 
     published = ("ViT-L-14", "openai")
     as_openai = True
-    uses_text = False
 
     def __init__(
         self,
@@ -91,18 +91,6 @@ class Aesthetic(OpenClip):
         for weight, bias in self.head:
             rating = linear(rating, weight, bias)
         return rating
-
-    @override
-    def encode_texts(self, texts: Sequence[str]) -> Tensor:
-        return torch.empty(len(texts), 0, dtype=torch.float32)
-
-    @override
-    def similarity(self, images: Tensor, texts: Tensor) -> Tensor:
-        if texts.shape[-1]:
-            raise UnsupportedError(
-                f"{self.name!r} rates single images and cannot compare images or texts"
-            )
-        return images.expand(-1, len(texts))
 
 
 def _find_predictor(folder: Path) -> Path:

@@ -32,7 +32,8 @@ ORDER = {
         "bridges protocol server cli __main__"
     ).split(),
     "t2v_eval.backends": (
-        "common clip flant5 blip video preference vlm services own remote questions detection"
+        "common clip flant5 blip video preference vlm services own remote questions detection "
+        "safety"
     ).split(),
     "t2v_eval.benchmarks": ["forms", "*"],  # adapters lie flat, and may import each other
 }

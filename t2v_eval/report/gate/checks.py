@@ -9,7 +9,7 @@ items, their ratings, or which scores are missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,8 @@ from t2v_eval.utils.arrays import FloatArray, mean_of_known
 
 MEAN_SCORE = "score"
 """The metric of generators: their mean score over prompts."""
+
+SAFETY = "safety"  # the kind of scorers that are never a gate by themselves
 
 
 def not_worse(
@@ -80,7 +82,9 @@ def not_worse(
     new, baseline = _report("new", new), _report("baseline", baseline)
     notes: list[str] = []
     checks: list[Comparison | WindowCheck] = []
-    for pair in matched_runs(new, baseline, notes):
+    pairs = [*matched_runs(new, baseline, notes)]
+    _check_not_safety_alone([pair.new for pair in pairs])
+    for pair in pairs:
         if _has_generators(pair.new) and _has_generators(pair.baseline):
             checks += _compare_generators(pair, margin, alpha, metric, notes)
         else:
@@ -115,6 +119,7 @@ def within_window(
     report = _report("report", report)
     if not report.runs:
         raise InputError("the report has no runs")
+    _check_not_safety_alone(report.runs)
     checks: list[Comparison | WindowCheck] = []
     for run, label in zip(report.runs, report.labels, strict=True):
         name = metric or run.benchmark.headline
@@ -130,6 +135,21 @@ def _report(argument: str, report: Report | str | Path) -> Report:
     if not isinstance(report, (str, Path)):
         raise wrong_type(argument, report, "a Report or the folder of one")
     return Report.load(report)
+
+
+def _check_not_safety_alone(runs: Sequence[Run]) -> None:
+    """Refuse a gate of scorers of safety alone.
+
+    Raises:
+        InputError: there is no other scorer.
+    """
+    if runs and all(run.scorer.kind == SAFETY for run in runs):
+        names = ", ".join(dict.fromkeys(run.scorer.name for run in runs))
+        raise InputError(
+            f"{names} alone cannot decide a gate: classifiers of unsafe images are often wrong, "
+            "and a generator of empty images would pass. Add a scorer of another kind to both "
+            "reports, and have people look at images: `t2v-eval review`"
+        )
 
 
 def _has_generators(run: Run) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from helpers.models import hpsv3 as hpsv3_files
 from helpers.models import mps as mps_files
+from helpers.models.classifiers import save_classifier
 from helpers.models.clip_goldens import (
     arch,
     hf_clip_folder,
@@ -48,6 +49,10 @@ def archive(folder: Path) -> dict[str, Any]:
 
 def hf_clip(folder: Path) -> dict[str, Any]:
     return {"checkpoint": hf_clip_folder(folder)}
+
+
+def classifier(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": str(save_classifier(folder))}
 
 
 def pickscore(folder: Path) -> dict[str, Any]:
@@ -194,6 +199,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
         at(VQA / "instructblip" / "checkpoint" / "hf"),
     ),
     "dsg": ("dsg", questions),
+    "safety:ORG/NAME": ("nsfw-falconsai", classifier),
     "detect-compose": ("detect-compose", objects("mask2former")),
     "detect-compose, any class": ("detect-compose", objects("owlv2")),
     "llava-v1.5-7b": ("llava-v1.5-7b", at(VQA / "llava15" / "checkpoint" / "llava-1.5-tiny-hf")),

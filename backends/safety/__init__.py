@@ -1,0 +1,1 @@
+"""Scorers of unsafe content: the probability that an image shows none."""

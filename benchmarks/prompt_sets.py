@@ -8,6 +8,8 @@
     tifa_v1.0_text_inputs.json   ROOT for tifa-v1: [{"id", "caption"}]; its questions are in
                                  tifa_v1.0_question_answers.json
     dsg-1k-anns.csv              ROOT for dsg-1k: item_id, text, one row per question
+    meta_data.json               ROOT for mjhq-30k: {ID: {"category", "prompt"}}; its reference
+                                 images are mjhq30k_imgs/CATEGORY/ID.jpg
 
 `forms/image_folders.py` says how images may be named; GenEval and T2I-CompBench have layouts of
 their own. Tags are the sets' own categories.
@@ -193,3 +195,20 @@ class Dsg1k(PromptsForm):
     @override
     def questions(self, rule: str = "dsg") -> Questions:
         return self.read_questions("dsg-1k-anns.csv", layout="dsg")
+
+
+class Mjhq30k(PromptsForm):
+    """30,000 prompts in ten categories, each with a reference image, for distances between sets."""
+
+    @override
+    def prompts(self, folder: Path) -> Iterator[Prompt]:
+        path = self.file("meta_data.json")
+        for name, row in read_json(path, dict).items():
+            where = f"{path}, {name!r}"
+            category = field(row, "category", str, where)
+            yield Prompt(name, field(row, "prompt", str, where), (category,))
+
+    def layout(self, parts: Sequence[str], names: Names) -> tuple[str, list[int]] | None:
+        """CATEGORY/ID.jpg, as the reference images are named."""
+        ids = names.by_id(Path(parts[-1]).stem)
+        return ("by id in the layout of MJHQ-30K", ids) if ids and len(parts) == 2 else None

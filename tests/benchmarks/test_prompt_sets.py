@@ -83,6 +83,14 @@ def write_dsg_1k(root: Path) -> None:
     draw_images(root, "0", "1")
 
 
+def write_mjhq_30k(root: Path) -> None:
+    rows = {"00ab12": ("animals", "a cat"), "7700000": ("food", "a red apple")}
+    content = {name: {"category": tag, "prompt": text} for name, (tag, text) in rows.items()}
+    write_json(root / "meta_data.json", content)
+    for seed, (name, (tag, _)) in enumerate(rows.items()):
+        draw(root / "images" / tag / f"{name}.jpg", seed)
+
+
 def mean_over_prompts(items: list[Item], _: Path) -> tuple[Scores, Expected]:
     scores = per_item(items, lambda n: [float(n)] * len(items[n].images))
     return scores, {"score": sum(range(len(items))) / len(items)}
@@ -146,6 +154,14 @@ EXAMPLES = {
         duplicate_message="id coco_301091 occurs twice",
         malformed=json_with("tifa_v1.0_text_inputs.json", lambda c: c[1].update(caption=3)),
         malformed_message="row 2: 'caption' is 3, not str",
+    ),
+    "mjhq-30k": example(
+        write_mjhq_30k,
+        tags={"animals": 1, "food": 1},
+        duplicate=duplicate_key("meta_data.json"),
+        duplicate_message="the key '00ab12' occurs twice",
+        malformed=json_with("meta_data.json", lambda c: c["7700000"].pop("prompt")),
+        malformed_message="meta_data.json, '7700000': there is no 'prompt'",
     ),
     "dsg-1k": example(
         write_dsg_1k,

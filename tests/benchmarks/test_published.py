@@ -80,7 +80,7 @@ def test_missing_data_names_the_page_and_the_step(tmp_path, name, where):
 
 @names
 def test_each_file_is_missed(written_files, tmp_path, name):
-    ends = (".json", ".jsonl", ".csv", ".tsv", ".txt")
+    ends = (".json", ".jsonl", ".csv", ".tsv", ".txt", ".py")
     files = [path for path in sorted(written_files[name].rglob("*")) if path.suffix in ends]
     for n, path in enumerate(files):
         root = shutil.copytree(written_files[name], tmp_path / str(n))

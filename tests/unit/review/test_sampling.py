@@ -61,6 +61,7 @@ def test_images_that_are_added_move_few():
 def test_prompts_with_several_images_and_equal_texts_are_images_of_their_own():
     tasks = plan_review(prompts_of(4, ["a"], each=3), Sample(12))
     assert len(tasks) == 12
+    assert len(plan_review(prompts_of(4, ["a"], each=3), Sample(5))) == 5
     twice = [PromptImages(str(n), "a cat", {"a": [f"{n}.png"]}) for n in range(3)]
     assert len(plan_review(twice, Sample(3))) == 3
     assert len(plan_review(twice, Sample(2))) == 2

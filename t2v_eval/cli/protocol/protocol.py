@@ -14,12 +14,15 @@ from rich.text import Text
 from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
 from t2v_eval.cli.gate import FAILED
-from t2v_eval.cli.options import AsJson
+from t2v_eval.cli.options import AsJson, ShardOf
 from t2v_eval.cli.progress import Bars
+from t2v_eval.cli.shards import say_next, shard_options
+from t2v_eval.errors import InputError
 from t2v_eval.utils.printable import printable
 
 if TYPE_CHECKING:
     from t2v_eval.protocol.figures import Figure, PillarResult
+    from t2v_eval.protocol.plan import ProtocolPlan
     from t2v_eval.protocol.result import ProtocolReport
 
 PlanFile = Annotated[
@@ -59,6 +62,7 @@ def protocol(
     out: ReportFolder = None,
     gate: OfGate = False,
     cache: FeatureCache = None,
+    shard: ShardOf = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure a generator against a baseline: sample quality, adherence, preference, failures.
@@ -72,6 +76,14 @@ def protocol(
     from t2v_eval.utils.files import check_folder
 
     content = read_plan(plan)
+    cached = cache or user_cache_path("t2v-eval") / "features"
+    if shard is not None:
+        if out is not None:
+            raise InputError(
+                "a shard has no report, which needs the scores of all: leave out --out, and write "
+                "it when the stores are merged"
+            )
+        return _run_shard(content, options, shard, cached, gate, as_json)
     if out is not None:
         check_folder(out)
     with (
@@ -83,7 +95,7 @@ def protocol(
             content,
             ProtocolOptions(
                 scorers=options,
-                cache=cache or user_cache_path("t2v-eval") / "features",
+                cache=cached,
                 gate=gate,
                 command=console.arguments(ctx),
                 start=bars.add,
@@ -97,6 +109,26 @@ def protocol(
         raise SystemExit(FAILED)
     if report.failed:
         raise SystemExit(2)
+
+
+def _run_shard(
+    plan: ProtocolPlan, options: ScorerOptions, text: str, cache: Path, gate: bool, as_json: bool
+) -> None:
+    """Compute the scores and features of one of several workers, and print how many there are."""
+    from t2v_eval.protocol.run import ProtocolOptions
+    from t2v_eval.protocol.shards import ShardPart, run_shard
+
+    part, options = shard_options(text, options)
+    with console.stoppable(options.store), Bars() as bars:
+        of_run = ProtocolOptions(scorers=options, cache=cache, gate=gate, start=bars.add)
+        parts = run_shard(plan, of_run, part)
+    if as_json:
+        rows = [each._asdict() for each in parts]
+        console.print_json({"shard": str(part), "store": str(options.store), "parts": rows})
+    else:
+        title = f"shard {part}: scores and features of its images alone, without a report"
+        console.print_table(ShardPart._fields, parts, title)
+    say_next(part, options.store)
 
 
 def _write(report: ProtocolReport, out: Path | None, as_json: bool) -> None:

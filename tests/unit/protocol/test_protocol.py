@@ -265,3 +265,24 @@ def test_one_folder_with_several_images_of_a_prompt_has_seeds(tmp_path):
     (folder / "new_all" / "00002_1.png").unlink()
     with pytest.raises(T2VError, match=r"3 images of most prompts and fewer of 1: 00002"):
         read_images(read_plan(folder / "plan.toml"))
+
+
+def test_shards_of_two_workers_are_the_run_of_one(folder, report, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder)
+    write_plan(folder)
+    words = ["protocol", "plan.toml", "--device", "cpu", "--cache", str(tmp_path / "features")]
+    store = ["--store", str(tmp_path / "s.sqlite")]
+    for number in (1, 2):
+        done = CliRunner().invoke(app, [*words, *store, "--shard", f"{number}/2", "--json"])
+        assert done.exit_code == 0, done.output
+    parts = [str(tmp_path / f"s-{number}-of-2.sqlite") for number in (1, 2)]
+    assert CliRunner().invoke(app, ["store", "merge", store[1], *parts]).exit_code == 0
+    done = CliRunner().invoke(app, [*words, *store, "--json"])
+    content = json.loads(done.stdout)
+    for facts in content["provenance"]["scorers"].values():
+        assert facts["counts"]["computed"] == 0
+    values = [f["difference"]["value"] for f in content["prompt_adherence"]["figures"]]
+    alone = [f.difference.value for f in report.pillars["prompt_adherence"].figures]
+    assert values == pytest.approx(alone, abs=1e-6)
+    done = CliRunner().invoke(app, [*words, *store, "--shard", "1/2", "--out", "report"])
+    assert "leave out --out" in done.output

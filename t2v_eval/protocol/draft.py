@@ -31,6 +31,7 @@ class PlanDraft:
         distances: of each network, the metrics of sample quality.
         prompts: a file of prompts, or the name of a set of prompts.
         model, baseline: the folders of their images.
+        names: what the report calls model and baseline.
         reference: the folder of reference images.
         families: kinds of scorers that the model was trained or guided with.
         remote: those of the scorers that send requests to a service.
@@ -46,6 +47,7 @@ class PlanDraft:
     prompts: str = "prompts.csv"
     model: Sequence[str] = ("model/seed_0", "model/seed_1", "model/seed_2")
     baseline: Sequence[str] = ("baseline/seed_0", "baseline/seed_1", "baseline/seed_2")
+    names: tuple[str, str] = ("model", "baseline")
     reference: str = "reference"
     families: Sequence[str] = ()
     remote: Sequence[str] = field(default_factory=tuple)
@@ -88,12 +90,12 @@ def _head(draft: PlanDraft) -> Iterator[str]:
     yield "seed = 0"
     yield ""
     yield "[model]  # the generator that is judged"
-    yield 'name = "model"'
+    yield f"name = {_text(draft.names[0])}"
     yield "# A folder for each seed, or one folder with several images of each prompt."
     yield f"images = {_list(draft.model)}"
     yield ""
     yield "[baseline]"
-    yield 'name = "baseline"'
+    yield f"name = {_text(draft.names[1])}"
     yield f"images = {_list(draft.baseline)}"
     yield ""
 

@@ -37,6 +37,8 @@ MISSING = (
     "write a folder of reference images as `reference` under [sample_quality] in the plan, and "
     "which distances to compute; 500 images suffice for kid and cmmd, fid needs 10,000"
 )
+LEAST_OF_TAG = 50
+"""Images of a tag from which on its distances are computed; of fewer, they say nothing."""
 GAMED_BY = {
     "fid": "a larger number of images; images resized as the reference was",
     "precision": "a few safe images, repeated: recall falls",
@@ -174,7 +176,7 @@ class _Measure:
         ]
         for label in [name for name in parts[0] if name in parts[1]]:
             both = [side[label] for side in parts]
-            if min(part.images.count or 0 for part in both) < 2:
+            if min(part.images.count or 0 for part in both) < LEAST_OF_TAG:
                 continue
             reference = both[0].reference or self.reference
             pairs = self._distances([part.images for part in both], self.plan.resamples, reference)

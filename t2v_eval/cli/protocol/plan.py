@@ -186,6 +186,7 @@ def plan(
         prompts=_beside(benchmark, folder) if Path(benchmark).is_file() else benchmark,
         model=_folders(images, "model", seeds, folder),
         baseline=_folders(baseline, "baseline", seeds, folder),
+        names=_names(images, baseline),
         reference=_beside(reference, folder),
         families=family or [],
         remote=remote,
@@ -211,6 +212,19 @@ def _check_out(path: Path, overwrite: bool) -> Path:
         if file.exists() and not overwrite:
             raise OutputError(f"{file} is there: pass --overwrite, or another --out")
     return path
+
+
+def _names(images: Sequence[Path] | None, baseline: Sequence[Path] | None) -> tuple[str, str]:
+    """Return the names of model and baseline: of their folder, or of the one that holds all."""
+    names = []
+    for folders, default in ((images, "model"), (baseline, "baseline")):
+        places = [folder.absolute() for folder in folders or ()]
+        parents = {place.parent for place in places}
+        if len(places) == 1:
+            names.append(places[0].name)
+        else:
+            names.append(next(iter(parents)).name if len(parents) == 1 else default)
+    return (names[0], names[1]) if names[0] != names[1] else ("model", "baseline")
 
 
 def _of_scorers(deviations: Mapping[str, float], scorers: Sequence[str]) -> dict[str, float]:

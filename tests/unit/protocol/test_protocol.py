@@ -112,6 +112,35 @@ def test_quality_is_that_of_all_seeds_in_one_folder(report, folder, tmp_path):
     assert figure(report.pillars["sample_quality"], "precision (tiny-clip)").higher_is_better
 
 
+def test_quality_by_tag_is_that_of_the_folder_of_the_reference(
+    folder, options, monkeypatch, tmp_path
+):
+    """A tag is compared with the sub-folder of its name, any other with the whole reference."""
+    monkeypatch.setattr("t2v_eval.protocol.quality.LEAST_OF_TAG", 4)
+    of_tag = tmp_path / "reference" / "count"
+    shutil.copytree(folder / "reference", of_tag)
+    (of_tag / "00000.png").rename(tmp_path / "reference" / "00000.png")
+    file = write_plan(folder)
+    text = file.read_text().replace(
+        'reference = "reference"', f'reference = "{tmp_path}/reference"'
+    )
+    text = text.replace('["tiny-clip", "tiny-negclip", "tiny-clip-flant5"]', '["tiny-clip"]')
+    (folder / "by_tag.toml").write_text(text)
+    report = run_protocol(read_plan(folder / "by_tag.toml"), options)
+    pillar = report.pillars["sample_quality"]
+    assert {*pillar.by_tag} == {"attribute", "relation", "size", "count", "negation", "composition"}
+    with (folder / "prompts.csv").open() as stream:
+        ids = [row["id"] for row in csv.DictReader(stream) if row["tags"] == "count"]
+    part = tmp_path / "part"
+    part.mkdir()
+    for k in range(SEEDS):
+        for name in ids:
+            shutil.copy(folder / "new" / f"seed_{k}" / f"{name}.png", part / f"{k}_{name}.png")
+    alone = t2v_eval.distance(of_tag, part, "kid", resamples=0)
+    mine = next(f for f in pillar.by_tag["count"] if f.name == "kid (tiny-clip)")
+    assert mine.model.value == pytest.approx(alone["kid"].value, abs=1e-6)
+
+
 def test_preference_is_the_share_of_pairs_of_equal_seeds(report, scores):
     mine = figure(report.pillars["preference"], "tiny-clip")
     wins = (scores["new"] > scores["old"]) + 0.5 * (scores["new"] == scores["old"])

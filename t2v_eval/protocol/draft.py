@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from t2v_eval.protocol.plan import FID_IMAGES
+from t2v_eval.protocol.probes.table import PROBES
 from t2v_eval.protocol.sizes import GENERATORS, RATERS, PlannedSizes
 from t2v_eval.remote.cost import format_dollars
 from t2v_eval.stats import power
@@ -54,13 +55,31 @@ class PlanDraft:
 
     @property
     def scores(self) -> int:
-        """The number of scores of all scorers."""
-        return self.sizes.images * len(self.scorers)
+        """The number of scores of all scorers, those of probes included."""
+        return sum(self._scores_of(name in self.remote) for name in self.scorers)
 
     @property
     def requests(self) -> int:
         """The number of scores that are requests to a service."""
-        return self.sizes.images * len(self.remote)
+        return sum(self._scores_of(remote=True) for _ in self.remote)
+
+    def _scores_of(self, remote: bool) -> int:
+        sizes = self.sizes.sizes
+        return self.sizes.images + probe_cells(sizes.prompts, sizes.seeds, remote)
+
+
+def probe_cells(prompts: int, seeds: int, remote: bool) -> int:
+    """Return how many scores of a scorer all probes need at most.
+
+    Args:
+        prompts: the number of prompts.
+        seeds: the number of images of each prompt and generator.
+        remote: whether the scorer is behind an API.
+
+    >>> probe_cells(0, 3, remote=True)
+    0
+    """
+    return sum(probe.cells(prompts, seeds, remote) for probe in PROBES.values())
 
 
 def plan_toml(draft: PlanDraft) -> str:
@@ -253,7 +272,8 @@ def sentences(draft: PlanDraft) -> list[str]:
         images += f", {planned.gpu_hours:,.2f} GPU hours to generate"
     lines.append(f"It takes {images}.")
     lines.append(
-        f"It takes {draft.scores:,} scores, {draft.requests:,} of them by services; people "
+        f"It takes {draft.scores:,} scores with those of probes, {draft.requests:,} of them by "
+        "services; people "
         f"judge {sizes.pairs:,} pairs, and look at {GENERATORS * RATERS * sizes.review:,} outputs "
         f"({sizes.review} of each generator, {RATERS} raters)."
     )

@@ -29,6 +29,8 @@ class Prices:
         seconds_per_image: of generation; 0 where all images are there.
         usd_per_gpu_hour: US dollars.
         usd_per_score: US dollars for one score, by scorer; a scorer that runs here is not there.
+        probe_scores: how many scores of each scorer behind an API the probes need for one score of
+            an image.
         budget: US dollars that may be spent; None for no limit.
 
     Raises:
@@ -41,6 +43,7 @@ class Prices:
     seconds_per_image: float = 0.0
     usd_per_gpu_hour: float = 0.0
     usd_per_score: Mapping[str, float] = field(default_factory=dict)
+    probe_scores: float = 0.0
     budget: float | None = None
 
     def __post_init__(self) -> None:
@@ -60,7 +63,8 @@ class Prices:
             seeds: the number of images of each prompt and generator.
         """
         image = self.seconds_per_image / 3600 * self.usd_per_gpu_hour
-        return round(GENERATORS * seeds * (image + sum(self.usd_per_score.values())), 12)
+        scores = sum(self.usd_per_score.values()) * (1 + self.probe_scores)
+        return round(GENERATORS * seeds * (image + scores), 12)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,8 +154,8 @@ def plan(
     Writes a commented TOML file, which `t2v-eval protocol` runs when you have edited it, and the
     same as Markdown. No image is scored.
     """
-    from t2v_eval.protocol.draft import PlanDraft, plan_markdown, plan_toml
-    from t2v_eval.protocol.sizes import Prices, plan_sizes, read_pilot
+    from t2v_eval.protocol.draft import PlanDraft, plan_markdown, plan_toml, probe_cells
+    from t2v_eval.protocol.sizes import GENERATORS, Prices, plan_sizes, read_pilot
     from t2v_eval.utils.files import check_file, write_text
 
     path = _check_out(check_file(out), overwrite)
@@ -166,6 +166,7 @@ def plan(
         seconds_per_image=seconds_per_image,
         usd_per_gpu_hour=usd_per_gpu_hour,
         usd_per_score=_usd_per_score(remote),
+        probe_scores=probe_cells(1, seeds, remote=True) / (GENERATORS * max(seeds, 1)),
         budget=budget_usd,
     )
     sizes = plan_sizes(

@@ -182,9 +182,9 @@ def _criteria(draft: PlanDraft) -> Iterator[str]:
         ["agree = 3"],
     )
     of_gate = min(GATE_PROMPTS, sizes.prompts)
-    shown = power.paired_effect(of_gate, 1.0, sizes.power, draft.sizes.alpha)
+    detectable = power.paired_effect(of_gate, 1.0, sizes.power, draft.sizes.alpha)
     margin = (
-        f"margin = {_rounded_up(shown)}  # what {of_gate:,} prompts can show",
+        f"margin = {_rounded_up(detectable)}  # what {of_gate:,} prompts can show",
         'unit = "sd"',
         "gate = true",
     )

@@ -33,11 +33,11 @@ def read_flags(plan: ProtocolPlan, images: ProtocolImages) -> ReviewResult | Non
     Raises:
         InputError: a file cannot be read, or no reviewed image is of the model or the baseline.
     """
-    wanted = plan.failure_analysis
-    if not wanted.review:
+    analysis = plan.failure_analysis
+    if not analysis.review:
         return None
-    files = plan.paths(wanted.review)
-    key = plan.path(wanted.key) if wanted.key else None
+    files = plan.paths(analysis.review)
+    key = plan.path(analysis.key) if analysis.key else None
     result = read_review(files[0] if len(files) == 1 else files, key)
     names = {name: images.generator_of(name) for name in result.available}
     reviewed = []
@@ -110,8 +110,8 @@ def _figure(
         if agreement.flag == flag:
             kappa = agreement.kappa if len(review.raters) == 2 else agreement.alpha
             what = "Cohen's kappa" if len(review.raters) == 2 else "Krippendorff's alpha"
-            known = "undefined" if math.isnan(kappa) else f"{kappa:.2f}"
-            notes.append(f"{what} {known} over {agreement.n} images")
+            value = "undefined" if math.isnan(kappa) else f"{kappa:.2f}"
+            notes.append(f"{what} {value} over {agreement.n} images")
     return Figure(
         name=flag,
         measures="share of outputs, chosen at random, with this flag (Clopper-Pearson)",

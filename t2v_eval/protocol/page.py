@@ -23,7 +23,7 @@ from t2v_eval.report.thumbnails import Album
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.utils.files import check_folder, write_text
 
-SHOWN = 8
+MOST_PROMPTS = 8
 """Prompts whose images are shown: so many at random, and so many where the model falls behind."""
 MOST_TAGS = 24  # rows of a chart
 MOST_PANELS = 6  # of a chart
@@ -70,7 +70,7 @@ def render_protocol(report: ProtocolReport) -> str:
             requirement=requirement,
             charts={name: Markup(_chart(p)) for name, p in report.pillars.items()},
             outputs={
-                title: [_Output.of(report, album, n) for n in numbers]
+                title: [_Output.from_report(report, album, n) for n in numbers]
                 for title, numbers in chosen.items()
                 if numbers
             },
@@ -88,7 +88,7 @@ class _Output:
     images: Mapping[str, Sequence[str]]
 
     @classmethod
-    def of(cls, report: ProtocolReport, album: Album, n: int) -> _Output:
+    def from_report(cls, report: ProtocolReport, album: Album, n: int) -> _Output:
         item = report.images.items[n]
         images = {
             generator.name: [
@@ -111,7 +111,7 @@ def _files(report: ProtocolReport, n: int) -> list[str]:
 def _random(report: ProtocolReport) -> list[int]:
     """Return prompts by a hash of their text, whatever their scores."""
     items = report.images.items
-    chosen = {id(item) for item in Sample(SHOWN, report.plan.seed).choose(items)}
+    chosen = {id(item) for item in Sample(MOST_PROMPTS, report.plan.seed).choose(items)}
     return [n for n, item in enumerate(items) if id(item) in chosen]
 
 
@@ -128,7 +128,7 @@ def _worst(report: ProtocolReport) -> list[int]:
         return []
     mean = np.mean(gaps, axis=0)
     order = [int(n) for n in np.argsort(mean) if mean[n] < 0]
-    return order[:SHOWN]
+    return order[:MOST_PROMPTS]
 
 
 def _tag_rows(pillar: PillarResult) -> list[tuple[str, Figure]]:

@@ -403,9 +403,11 @@ def check_plan(plan: ProtocolPlan) -> None:
         "gate.prompts": (plan.gate.prompts, 2),
         "gate.seed": (plan.gate.seed, 0),
     }
-    for key, (count, least) in lowest.items():
-        if count < least:
-            raise InputError(f"{where}: {key} is {count}: write a whole number of at least {least}")
+    for key, (count, minimum) in lowest.items():
+        if count < minimum:
+            raise InputError(
+                f"{where}: {key} is {count}: write a whole number of at least {minimum}"
+            )
     for key, generator in (("model", plan.model), ("baseline", plan.baseline)):
         if not generator.name.strip() or not generator.images:
             raise InputError(

@@ -160,13 +160,13 @@ class ProtocolReport:
                         "prompt": item.texts[0],
                         "image": str(path),
                         **{
-                            scores.name: _known((scores.model, scores.baseline)[side][place, n])
+                            scores.name: _or_none((scores.model, scores.baseline)[side][place, n])
                             for scores in self.scores
                         },
                     }
 
 
-def _known(value: float) -> float | None:
+def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 

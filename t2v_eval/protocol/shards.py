@@ -25,7 +25,7 @@ class ShardPart(NamedTuple):
 
     Attributes:
         name: the scorer, or the network and the folder.
-        of: "scores" or "features".
+        kind: "scores" or "features".
         images: how many belong to the shard.
         computed: how many were computed now.
         reused: how many were there.
@@ -36,7 +36,7 @@ class ShardPart(NamedTuple):
     """
 
     name: str
-    of: str
+    kind: str
     images: int
     computed: int
     reused: int

@@ -11,7 +11,7 @@ from t2v_eval.errors import InputError, UnknownNameError
 
 T = TypeVar("T")
 
-WANTED = {
+DESCRIPTIONS = {
     str: "a text in quotes",
     int: "a whole number",
     float: "a number",
@@ -57,7 +57,9 @@ def read_table_as(
     for name, f in fields.items():
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in table:
-            raise InputError(f"{where}: the key {name} is missing: it is {_wanted(hints[name])}")
+            raise InputError(
+                f"{where}: the key {name} is missing: it is {_description(hints[name])}"
+            )
     return kind(**{key: _value(hints[key], table[key], f"{where}: {key}") for key in table})
 
 
@@ -71,21 +73,21 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if get_origin(hint) is tuple:
         inner = get_args(hint)[0]
         if not isinstance(value, list):
-            raise InputError(f"{where} is {value!r}: write {_wanted(hint)}")
+            raise InputError(f"{where} is {value!r}: write {_description(hint)}")
         return tuple(_value(inner, item, f"{where} {n}") for n, item in enumerate(value, 1))
     if get_origin(hint) is Literal:
         choices = get_args(hint)
         if value not in choices:
-            raise InputError(f"{where} is {value!r}: write {_wanted(hint)}")
+            raise InputError(f"{where} is {value!r}: write {_description(hint)}")
         return value
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint or (hint is float and value != value):
-        raise InputError(f"{where} is {value!r}: write {_wanted(hint)}")
+        raise InputError(f"{where} is {value!r}: write {_description(hint)}")
     return value
 
 
-def _wanted(hint: Any) -> str:
+def _description(hint: Any) -> str:
     hint = _without_none(hint)
     if get_origin(hint) is Literal:
         return " or ".join(f'"{choice}"' for choice in get_args(hint))
@@ -95,7 +97,7 @@ def _wanted(hint: Any) -> str:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         keys = ", ".join(f.name for f in dataclasses.fields(hint))
         return f"a table with the keys {keys}"
-    return WANTED[hint]
+    return DESCRIPTIONS[hint]
 
 
 def _without_none(hint: Any) -> Any:

@@ -25,17 +25,17 @@ def write_generators(
     An image shows its prompt but for a share of faults, where it shows one with exchanged words.
     """
     rng = random.Random(seed)
-    drawn = items(prompts, seed)
+    scenes = items(prompts, seed)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "prompts.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["id", "prompt", "tags"])
-        writer.writerows([f"{n:05}", d.texts[0], d.skill] for n, d in enumerate(drawn))
+        writer.writerows([f"{n:05}", d.texts[0], d.skill] for n, d in enumerate(scenes))
     for name, share in zip(("new", "old"), faults, strict=True):
         for k in range(seeds):
             place = folder / name / f"seed_{k}"
             place.mkdir(parents=True, exist_ok=True)
-            for n, scene in enumerate(drawn):
+            for n, scene in enumerate(scenes):
                 image = scene.images[rng.random() < share]
                 _noisy(image, rng).save(place / f"{n:05}.png")
     place = folder / "reference"
@@ -76,6 +76,9 @@ scorers = ["tiny-clip", "tiny-negclip", "tiny-clip-flant5"]
 
 [preference]
 scorers = ["tiny-clip"]
+
+[probes]
+skip = true
 
 [[criteria]]
 name = "adherence"

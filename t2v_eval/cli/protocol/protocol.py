@@ -180,10 +180,10 @@ def _print_pillar(pillar: PillarResult, names: tuple[str, str]) -> None:
             for figure in figures
         ]
         columns = ["tag: figure", *names, "difference", "p (Holm)", "sd of seeds", "n"]
-        shown = rows[: console.MAX_ROWS]
-        console.print_table(columns, shown, f"{pillar.title} by tag", numbers=True)
-        if len(rows) > len(shown):
-            console.show(f"{len(rows) - len(shown)} more rows are in the report.")
+        first = rows[: console.MAX_ROWS]
+        console.print_table(columns, first, f"{pillar.title} by tag", numbers=True)
+        if len(rows) > len(first):
+            console.show(f"{len(rows) - len(first)} more rows are in the report.")
     if pillar.missing:
         console.show(f"{pillar.title}: not measured. To measure it, {pillar.missing}.\n")
     for line in pillar.warnings:

@@ -55,9 +55,9 @@ def test_rates_of_both_generators_are_over_all_their_seeds(tmp_path):
     images = read_images(plan)
     pillar = measure_failures(images, read_flags(plan, images), "t2v-eval protocol plan.toml")
     count = next(figure for figure in pillar.figures if figure.name == "count")
-    for side, seen in ((count.model, 1), (count.baseline, 8)):
-        exact = binomtest(seen, 16).proportion_ci(0.95, method="exact")
-        assert side == pytest.approx((seen / 16, exact.low, exact.high))
+    for side, count_of_side in ((count.model, 1), (count.baseline, 8)):
+        exact = binomtest(count_of_side, 16).proportion_ci(0.95, method="exact")
+        assert side == pytest.approx((count_of_side / 16, exact.low, exact.high))
     assert count.difference.value == pytest.approx(-7 / 16)
     assert not count.higher_is_better
     assert count.source.n == 16

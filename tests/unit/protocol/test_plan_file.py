@@ -11,7 +11,7 @@ from t2v_eval.protocol.draft import PlanDraft, plan_markdown, plan_toml
 from t2v_eval.protocol.plan import read_plan
 from t2v_eval.protocol.sizes import plan_sizes
 
-LEAST = """
+SHORTEST = """
 prompts = "prompts.csv"
 model = {name = "new", images = ["new"]}
 baseline = {name = "old", images = ["old"]}
@@ -27,30 +27,33 @@ def read(folder, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("promts = 'a.csv'\n" + LEAST, "called 'promts'. Did you mean 'prompts'"),
-        (LEAST.replace('prompts = "prompts.csv"', ""), "the key prompts is missing"),
-        (LEAST.replace(', images = ["old"]', ""), "baseline: the key images is missing"),
-        (LEAST.replace('["old"]', '"old"'), "baseline: images is 'old': write a list"),
-        (LEAST + "alpha = 1.5", "alpha is 1.5: write a number between 0 and 1"),
-        (LEAST + "alpha = 'x'", "alpha is 'x': write a number"),
-        (LEAST + "resamples = true", "resamples is True: write a whole number"),
-        (LEAST + "seed = -1", "seed is -1: write a whole number of at least 0"),
-        (LEAST + "version = 2", "version is 2, and this version of t2v-eval reads 1"),
-        (LEAST + "sizes = 3", "sizes is 3: write a table"),
-        (LEAST + "[sizes]\npower = 0.01", "sizes.power is 0.01"),
-        (LEAST.replace('"old", i', '"new", i'), "model and baseline are both called 'new'"),
-        (LEAST + "[preference]\nvotes = ['a.json']", "preference has no keys"),
-        (LEAST + "[[criteria]]\npillar = 'preferences'\nkind = 'better'", "criteria 1: pillar is"),
-        (LEAST + "[[criteria]]\npillar = 'preference'\nkind = 'not_worse'", "needs margin"),
+        ("promts = 'a.csv'\n" + SHORTEST, "called 'promts'. Did you mean 'prompts'"),
+        (SHORTEST.replace('prompts = "prompts.csv"', ""), "the key prompts is missing"),
+        (SHORTEST.replace(', images = ["old"]', ""), "baseline: the key images is missing"),
+        (SHORTEST.replace('["old"]', '"old"'), "baseline: images is 'old': write a list"),
+        (SHORTEST + "alpha = 1.5", "alpha is 1.5: write a number between 0 and 1"),
+        (SHORTEST + "alpha = 'x'", "alpha is 'x': write a number"),
+        (SHORTEST + "resamples = true", "resamples is True: write a whole number"),
+        (SHORTEST + "seed = -1", "seed is -1: write a whole number of at least 0"),
+        (SHORTEST + "version = 2", "version is 2, and this version of t2v-eval reads 1"),
+        (SHORTEST + "sizes = 3", "sizes is 3: write a table"),
+        (SHORTEST + "[sizes]\npower = 0.01", "sizes.power is 0.01"),
+        (SHORTEST.replace('"old", i', '"new", i'), "model and baseline are both called 'new'"),
+        (SHORTEST + "[preference]\nvotes = ['a.json']", "preference has no keys"),
         (
-            LEAST + "[[criteria]]\npillar = 'preference'\nkind = 'better'\nmargin = 1",
+            SHORTEST + "[[criteria]]\npillar = 'preferences'\nkind = 'better'",
+            "criteria 1: pillar is",
+        ),
+        (SHORTEST + "[[criteria]]\npillar = 'preference'\nkind = 'not_worse'", "needs margin"),
+        (
+            SHORTEST + "[[criteria]]\npillar = 'preference'\nkind = 'better'\nmargin = 1",
             "better takes no margin",
         ),
         (
-            LEAST + "[[criteria]]\npillar = 'preference'\nkind = 'at_most'\nlimit = 1",
+            SHORTEST + "[[criteria]]\npillar = 'preference'\nkind = 'at_most'\nlimit = 1",
             "needs figure",
         ),
-        (LEAST + "x = ", "is not valid TOML"),
+        (SHORTEST + "x = ", "is not valid TOML"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, text, message):
@@ -136,4 +139,4 @@ def test_the_gate_has_its_criteria_alone(tmp_path):
     assert plan.preference.scorers == ()
     assert plan.probes.skip
     with pytest.raises(T2VError, match="no criterion is of the gate"):
-        read(tmp_path, LEAST).for_gate()
+        read(tmp_path, SHORTEST).for_gate()

@@ -15,7 +15,7 @@ from t2v_eval.protocol.generated import read_images
 from t2v_eval.protocol.plan import read_plan
 from t2v_eval.protocol.preference import measure_preference, read_sources
 
-OF_TABLE = PLAN.replace('scorers = ["tiny-clip"]\n\n[[', 'battles = ["battles.csv"]\n\n[[')
+OF_TABLE = PLAN.replace('scorers = ["tiny-clip"]\n\n[pro', 'battles = ["battles.csv"]\n\n[pro')
 
 
 def write_battles(folder, rows):
@@ -79,8 +79,8 @@ def test_votes_of_people_are_named_votes(tmp_path):
         answers.append({"task": task, "choice": choice, "check": f"{check:08x}"})
     saved = {"version": 1, "kind": "vote", "page": key["page"], "voter": "0123abcd", "name": "Ann"}
     (folder / "vote" / "votes.json").write_text(json.dumps(saved | {"answers": answers}))
-    of_people = 'votes = ["vote/votes.json"]\nkeys = ["vote/key.json"]\n\n[['
-    (figure,) = measured(folder, PLAN.replace('scorers = ["tiny-clip"]\n\n[[', of_people)).figures
+    of_people = 'votes = ["vote/votes.json"]\nkeys = ["vote/key.json"]\n\n[pro'
+    (figure,) = measured(folder, PLAN.replace('scorers = ["tiny-clip"]\n\n[pro', of_people)).figures
     assert figure.name == "votes"
     assert "people" in figure.measures
     assert figure.source.made_by == "1 person"

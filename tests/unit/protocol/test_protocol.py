@@ -202,8 +202,8 @@ def test_the_command_writes_and_run_repeats_it(folder, options, tmp_path, monkey
         json.loads((tmp_path / name / "report.json").read_text()) for name in ("first", "second")
     )
     for key in ("sample_quality", "prompt_adherence", "preference"):
-        for one, other in zip(first[key]["figures"], second[key]["figures"], strict=True):
-            assert {**one, "source": 0} == {**other, "source": 0}
+        for before, after in zip(first[key]["figures"], second[key]["figures"], strict=True):
+            assert {**before, "source": 0} == {**after, "source": 0}
     read = CliRunner().invoke(app, ["gate", str(tmp_path / "first"), "--window", "0:1"])
     assert "is the report of `t2v-eval protocol`" in read.output
 

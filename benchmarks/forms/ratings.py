@@ -92,6 +92,13 @@ class LabelsForm(RatingsForm):
 
 def _observations(items: Sequence[Item], scores: Scores) -> tuple[FloatArray, FloatArray]:
     """Return the score and the rating of each observation, a row for each item, padded with NaN."""
+    ratings = [item.labels["human"] for item in items]
+    if all(len(rated) == 1 for rated in ratings) and all(cell.size == 1 for cell in scores):
+        # One array of all is a hundred times as fast as one of each item.
+        cells_of_all = as_floats("scores", np.concatenate([cell.ravel() for cell in scores]))
+        rated_of_all = as_floats("labels['human']", ratings)
+        if rated_of_all.ndim == 2:
+            return cells_of_all[:, None], rated_of_all
     cells, human = [], []
     for item, item_scores in zip(items, scores, strict=True):
         values = as_floats("scores", item_scores).ravel()

@@ -162,6 +162,23 @@ class BootstrapSamples:
             intervals[name] = Interval(value, low, high)
         return intervals
 
+    def shifted(self, value: Mapping[str, float]) -> BootstrapSamples:
+        """Return the same resamples around another value of each metric.
+
+        Args:
+            value: the metrics of nearly the same sample.
+
+        >>> samples = BootstrapSamples(2, 3, 0, {"mean": 1.0}, {"mean": np.array([0.5, 1.0, 1.5])})
+        >>> samples.shifted({"mean": 2.0}).resampled["mean"]
+        array([1.5, 2. , 2.5])
+        """
+        resampled = {
+            name: values + (float(value[name]) - self.value[name])
+            for name, values in self.resampled.items()
+        }
+        plain = {name: float(v) for name, v in value.items()}
+        return BootstrapSamples(self.n, self.resamples, self.seed, plain, resampled, self.estimates)
+
     def difference(self, other: BootstrapSamples) -> BootstrapSamples:
         """Subtract another scorer's metrics, resample by resample; intervals are percentile ones.
 
@@ -321,10 +338,21 @@ def _pooled_statistic(s: FloatArray, h: FloatArray, names: tuple[str, ...]) -> S
     kinds = _kinds(names, single=width == 1)
 
     def metrics_of(indices: IntArray) -> Mapping[str, float]:
-        copies = np.repeat(np.bincount(indices, minlength=units), width).astype(np.float64)
+        if len(indices) == 1 and recalibrated is None:  # as for each item alone
+            return estimates(of_unit(int(indices[0])))
+        copies = np.bincount(indices, minlength=units).astype(np.float64)
+        copies = copies if width == 1 else np.repeat(copies, width)
         values = weighted_metrics(copies)
         if recalibrated is not None:
             values["acc23"] = recalibrated(indices)
+        return estimates(values)
+
+    def of_unit(n: int) -> Mapping[str, float]:
+        if width == 1:
+            return dict.fromkeys(names, math.nan)
+        return WeightedAgreement(s[n], h[n], names, threshold)(np.ones(width))
+
+    def estimates(values: Mapping[str, float]) -> dict[str, float]:
         return {name: Estimate(values[name], kinds[name]) for name in names}
 
     return metrics_of

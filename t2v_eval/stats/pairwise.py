@@ -34,8 +34,8 @@ IntArray = NDArray[np.int64]
 _MAX_LISTED = 1 << 20
 _SAMPLES = 1023
 # Beyond this many pairs in one row, a table of bounds costs less than what it saves.
-_TABLE_FROM = 1 << 25
-_TABLE_BINS = 1 << 19
+_TABLE_FROM = 1 << 23
+_TABLE_BINS = 1 << 15
 _TABLE_VALUES = 32
 # Integer weights keep sums of fractions exact; half of int64 leaves room for differences.
 _MAX_TOTAL = 1 << 62
@@ -113,6 +113,23 @@ class _Bounds:
         # Two bins on either side cover the rounding of the bins and of the differences.
         at = np.arange(_TABLE_BINS)
         self._bound = within[np.minimum(at + 2, _TABLE_BINS - 1)] + beyond[np.maximum(at - 2, 0)]
+
+    @property
+    def most(self) -> float:
+        """Return the threshold whose bound is the highest."""
+        return float(self._bound.argmax() * self._step)
+
+    def intervals(self, best: int, widest: float) -> list[tuple[float, float]]:
+        """Return the intervals of thresholds where as many pairs as `best` may agree.
+
+        They are a bin wider on each side, for the rounding of the limits of bins.
+        """
+        reaches = np.concatenate(([False], self._bound >= best, [False]))
+        changes = np.flatnonzero(reaches[1:] != reaches[:-1]).reshape(-1, 2).tolist()
+        return [
+            (max(0.0, (first - 1) * self._step), min(widest, (stop + 1) * self._step))
+            for first, stop in changes
+        ]
 
     def bound(self, lo: float, hi: float) -> int:
         """Return an upper bound on the pairs that agree at any threshold in (lo, hi]."""
@@ -245,9 +262,17 @@ class Pairs:
             return -bound, lo, hi, at_lo, at_hi
 
         heap = [entry(0.0, widest, at_zero, at_widest)]
+        known = best  # as many agree at some threshold
+        if table is not None:
+            known = max(best, sum(self._totals(self._reach(table.most))))
+            heap = [
+                entry(lo, hi, *(self._totals(self._reach(e)) for e in (lo, hi)))
+                for lo, hi in table.intervals(known, widest)
+            ]
+            heapq.heapify(heap)
         while heap:
             bound, lo, hi, at_lo, at_hi = heapq.heappop(heap)
-            if -bound < best or (-bound == best and lo >= threshold):
+            if -bound < max(best, known) or (-bound == best and lo >= threshold):
                 break
             if hi <= lo:
                 continue
@@ -282,6 +307,14 @@ class Pairs:
             listed.difference[order], listed.first[order], listed.second[order], listed.gain[order]
         )
 
+    def agreeing(self, threshold: float) -> tuple[IntArray, IntArray]:
+        """Count for each item the later items that it is rightly tied with and rightly below.
+
+        Args:
+            threshold: the largest score difference that is a tie.
+        """
+        return self._agree(self._reach(threshold))
+
     def agree_at_zero(self) -> tuple[IntArray, IntArray]:
         """Return the first and the second item of each pair that agrees at threshold 0."""
         starts = self._index + 1
@@ -305,12 +338,24 @@ class Pairs:
     @np.errstate(over="ignore")
     def _reach(self, threshold: float) -> IntArray:
         """Return for each item the last position in its row with a score within the threshold."""
+        if len(self._starts) == 1:
+            return self._reach_in_one_row(threshold)
         low, high = self._index, self._last
         for _ in range(self._longest.bit_length()):
             middle = (low + high + 1) >> 1
             within = self.x[middle] - self.x <= threshold
             low, high = np.where(within, middle, low), np.where(within, high, middle - 1)
         return low
+
+    def _reach_in_one_row(self, threshold: float) -> IntArray:
+        """Return what `_reach` does, from a search for sums, whose rounding is then corrected."""
+        x, end = self.x, len(self.x) - 1
+        reach = np.searchsorted(x, x + threshold, side="right") - 1
+        while (short := (reach < end) & (x[np.minimum(reach + 1, end)] - x <= threshold)).any():
+            reach += short
+        while (far := (x[reach] - x > threshold)).any():
+            reach -= far
+        return reach
 
     def _agree(self, reach: IntArray) -> tuple[IntArray, IntArray]:
         """Count for each item the later items that it is rightly tied with and rightly below.
@@ -381,12 +426,15 @@ class WeightedPairs:
 
     def __init__(self, pairs: Pairs, thresholds: Sequence[float]) -> None:
         rank, n = pairs.rank, len(pairs.x)
-        reaches = [pairs._reach(threshold) for threshold in thresholds]
+        distinct = list(dict.fromkeys(thresholds))
+        self._number = [distinct.index(threshold) for threshold in thresholds]
+        reaches = [pairs._reach(threshold) for threshold in distinct]
         self._members = pairs._keys % max(1, n)  # items with one human value are neighbours
-        self._upto = [
-            np.searchsorted(pairs._keys, pairs._key_base + reach, side="right")[self._members]
-            for reach in reaches
-        ]
+        self._upto: list[IntArray | None] = []  # None where no two items are tied
+        for reach in reaches:
+            upto = np.searchsorted(pairs._keys, pairs._key_base + reach, side="right")
+            upto = upto[self._members]
+            self._upto.append(None if (upto == np.arange(1, n + 1)).all() else upto)
         # For each bit: `ones`, the items that have it; `zeros`, the others, in one run for each
         # value of the higher bits; where these runs start in `zeros` and end in `ones`; and for
         # each threshold and each of `zeros`, the first of `ones` beyond its reach.
@@ -414,23 +462,34 @@ class WeightedPairs:
         Args:
             copies: shape (items,), how many times the resample holds each item.
         """
+        # Sums of integers are exact, and their cumulated sums are faster than those of floats.
+        whole = copies.astype(np.int64)
         by_rating = copies.take(self._members)
-        below = _cumulated(by_rating)
-        same = float(by_rating @ below[1:])
-        tied = [float(by_rating @ below.take(upto)) - same for upto in self._upto]
+        below = _cumulated(whole.take(self._members))
+        same = float(by_rating @ below[1:].astype(np.float64))
+        tied = [
+            0.0 if upto is None else float(by_rating @ _floats_at(below, upto)) - same
+            for upto in self._upto
+        ]
         ordered = [0.0] * len(tied)
         for ones, zeros, starts, last, beyond in self._levels:
             if not len(zeros):
                 continue
-            below, lower = _cumulated(copies.take(ones)), copies.take(zeros)
-            every = float(np.add.reduceat(lower, starts) @ below[last])
+            below, lower = _cumulated(whole.take(ones)), copies.take(zeros)
+            every = float(np.add.reduceat(lower, starts) @ _floats_at(below, last))
             for k, first in enumerate(beyond):
-                ordered[k] += every - float(lower @ below.take(first))
-        return list(zip(tied, ordered, strict=True))
+                ordered[k] += every - float(lower @ _floats_at(below, first))
+        return [(tied[k], ordered[k]) for k in self._number]
 
 
-def _cumulated(values: FloatArray) -> FloatArray:
-    return np.concatenate(([0.0], np.cumsum(values)))
+def _cumulated(values: IntArray) -> IntArray:
+    sums = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
+def _floats_at(values: IntArray, index: IntArray) -> FloatArray:
+    return values.take(index).astype(np.float64)
 
 
 def best_step(difference: FloatArray, gain: IntArray, before: int) -> tuple[int, float]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ CLEARLY_DIFFERENT = 6.0
 """Standard deviations: p < 1e-8, and < 1e-6 even if the deviation is underestimated by 20 %."""
 RTOL = 1e-12
 """Relative tolerance of differences that are equal up to the order of sums."""
+
+_BATCH = 50  # swaps that are computed together; divides EARLY_LOOK
 
 K = TypeVar("K", bound=Hashable)
 
@@ -110,7 +112,7 @@ def sign_flip(differences: Values, *, permutations: int = 9999, seed: int = 0) -
 
 
 def paired_permutation(
-    statistic: Statistic, n: int, *, permutations: int = 1000, seed: int = 0
+    statistic: Statistic | SwapStatistic, n: int, *, permutations: int = 1000, seed: int = 0
 ) -> dict[str, float]:
     """Compute the two-sided p-value of the difference between two scorers, for each metric.
 
@@ -120,7 +122,8 @@ def paired_permutation(
 
     Args:
         statistic: takes n indices into 2n items and returns metrics. Item k has index k with the
-            first scorer's scores and k + n with the second's.
+            first scorer's scores and k + n with the second's. One that computes the differences of
+            many swaps together (`SwapStatistic`) is asked for these.
         n: the number of items.
         permutations: the largest number of swaps.
         seed: the random seed of the swaps.
@@ -137,13 +140,13 @@ def paired_permutation(
     """
     if n < 1 or permutations < 1:
         raise InputError(f"`n={n!r}`, `permutations={permutations!r}`: both must be at least 1")
-    first = np.arange(n)
-    observed = _differences(statistic, first, n)
     # Swapping all items changes only the sign, so half of the patterns is enough.
     exact = n <= 30 and 2**n <= permutations
+    swaps = _all_swaps(n) if exact else _random_swaps(n, permutations, seed)
+    observed, batches = _swapped_differences(statistic, n, swaps)
     swapped: list[Mapping[str, float]] = []
-    for swap in _all_swaps(n) if exact else _random_swaps(n, permutations, seed):
-        swapped.append(_differences(statistic, np.where(swap, first + n, first), n))
+    for batch in batches:
+        swapped += batch
         if not exact and len(swapped) == EARLY_LOOK and _decided_early(observed, swapped):
             break
     p_values = {}
@@ -219,6 +222,47 @@ def _count_extreme(differences: NDArray[np.float64], value: float) -> int:
 def _rms(differences: NDArray[np.float64]) -> float:
     """Return the root mean square: the standard deviation, as the mean is 0 under swaps."""
     return math.sqrt(float(np.mean(differences**2)))
+
+
+@runtime_checkable
+class SwapStatistic(Protocol):
+    """A statistic that computes the differences of many swaps together, which takes less time.
+
+    Both methods return what calls of the statistic would: the metrics of the items at some indices
+    minus those of the same items with the other scorer's scores.
+    """
+
+    def observed(self) -> Mapping[str, float]:
+        """Return the difference of each metric without a swap."""
+        ...
+
+    def differences(self, swapped: NDArray[np.bool_]) -> Mapping[str, NDArray[np.float64]]:
+        """Return the difference of each metric after each swap, shape (swaps,).
+
+        Args:
+            swapped: shape (swaps, items), which items are exchanged.
+        """
+        ...
+
+
+def _swapped_differences(
+    statistic: Statistic | SwapStatistic, n: int, swaps: Iterator[NDArray[np.bool_]]
+) -> tuple[Mapping[str, float], Iterator[list[Mapping[str, float]]]]:
+    """Return the differences without a swap, and those after each swap in batches."""
+    if isinstance(statistic, SwapStatistic):
+        return statistic.observed(), _together(statistic, swaps)
+    first = np.arange(n)
+    one_by_one = ([_differences(statistic, np.where(swap, first + n, first), n)] for swap in swaps)
+    return _differences(statistic, first, n), one_by_one
+
+
+def _together(
+    statistic: SwapStatistic, swaps: Iterator[NDArray[np.bool_]]
+) -> Iterator[list[Mapping[str, float]]]:
+    while batch := list(itertools.islice(swaps, _BATCH)):
+        values = statistic.differences(np.array(batch))
+        columns = [of_metric.tolist() for of_metric in values.values()]
+        yield [dict(zip(values, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _differences(statistic: Statistic, index: NDArray[np.int64], n: int) -> Mapping[str, float]:

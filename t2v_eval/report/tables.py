@@ -7,7 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeAlias
 
-from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark, has_generators
+from t2v_eval.evaluation.comparison import (
+    Difference,
+    about_missing,
+    by_benchmark,
+    has_generators,
+)
 from t2v_eval.evaluation.run import Run
 from t2v_eval.report.format import verdict
 from t2v_eval.scoring.results import CellCounts
@@ -226,7 +231,7 @@ class Section:
             f"differences on the same items; p of {headline}, corrected for all pairs",
             [*heads, *["scores of both"] * has_missing],
             rows,
-            BOTH if has_missing else "",
+            about_missing([pair for _, _, pair in self.pairs], self.first.benchmark.items),
         )
 
     def differences_by_tag(self, limit: int) -> Table:

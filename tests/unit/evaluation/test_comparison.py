@@ -20,8 +20,9 @@ from t2v_eval.benchmarks.forms.frames import FramesForm
 from t2v_eval.benchmarks.forms.macro import with_means
 from t2v_eval.benchmarks.forms.ratings import LabelsForm, RatingsForm
 from t2v_eval.cli import console
+from t2v_eval.evaluation import comparison
 from t2v_eval.evaluation.benchmark import Benchmark, Item, exchanged
-from t2v_eval.evaluation.comparison import BOTH
+from t2v_eval.evaluation.comparison import BOTH, NEARLY_ALL, about_missing
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.report.report import Report, compare
 from t2v_eval.scoring.results import ScoreChunk
@@ -173,6 +174,29 @@ class Rated(Benchmark):
     def statistic(self, items, scores):
         human = [item.labels["human"][0] for item in items]
         return agreement_statistic([float(entry[0, 0]) for entry in scores], human, ["tau_b"])
+
+
+def test_where_nearly_all_cells_have_both_scores_own_resamples_are_shifted(monkeypatch):
+    rng = np.random.default_rng(3)
+    human = rng.normal(size=500)
+    scorers = [human + rng.normal(size=500), human + rng.normal(size=500)]
+    scorers[0][17] = scorers[1][400] = scorers[1][401] = np.nan
+    runs = [evaluate(Table(scores), Rated(human), resamples=1000) for scores in scorers]
+    (anew,) = comparison.differences(runs)
+    assert NEARLY_ALL not in about_missing([anew], 500)
+    monkeypatch.setattr(comparison, "MANY_ITEMS", 500)
+    (shifted,) = comparison.differences(runs)
+    assert about_missing([shifted], 500) == f"{BOTH} {NEARLY_ALL}"
+    value, low, high = shifted.metrics["tau_b"]
+    both = ~np.isnan(scorers[0] + scorers[1])
+    taus = [stats.kendalltau(scores[both], human[both])[0] for scores in scorers]
+    assert value == pytest.approx(taus[0] - taus[1], abs=1e-6), "scores are stored in float32"
+    width = anew.metrics["tau_b"].high - anew.metrics["tau_b"].low
+    assert (low, high) == pytest.approx([*anew.metrics["tau_b"][1:]], abs=0.05 * width)
+    assert (low, high) != [*anew.metrics["tau_b"][1:]]
+    assert shifted.tests == anew.tests, "p is of the common cells in both"
+    monkeypatch.setattr(comparison, "FEW_CELLS", 0.001)
+    assert comparison.differences(runs)[0].metrics == anew.metrics, "too many cells differ"
 
 
 def test_metrics_of_order_are_of_the_same_cells():

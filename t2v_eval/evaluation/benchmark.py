@@ -277,7 +277,10 @@ class Benchmark(ABC):
         """
         shape = len(self.rated_units(item)), len(item.texts)
         try:
-            ratings = [np.ravel(np.array(cell, np.float64)) for cell in item.labels["human"]]
+            cells = item.labels["human"]
+            if not any(map(np.ndim, cells)):  # one rater
+                return np.array(cells, np.float64).reshape(shape)
+            ratings = [np.ravel(np.array(cell, np.float64)) for cell in cells]
             return np.array([cell.mean() for cell in ratings]).reshape(shape)
         except (KeyError, TypeError, ValueError):
             return None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.evaluation.benchmark import Item, Scores
-from t2v_eval.utils.arrays import FloatArray, mean_of_known
+from t2v_eval.utils.arrays import FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +94,50 @@ def by_generator(
     """
     generators = list(dict.fromkeys(name for item in names for name in item if name))
     rows = list(_rows(items, names)) if generators else []
-    table = np.full((2, len(rows), len(generators)), np.nan)
+    column = {generator: k for k, generator in enumerate(generators)}
+    cells: list[FloatArray] = []
+    rated: list[FloatArray] = []
+    place: tuple[list[int], list[int]] = [], []
     for r, members in enumerate(rows):
-        for k, generator in enumerate(generators):
-            chosen = [
-                (n, u)
-                for n in members
-                for u, unit in enumerate(units[n])
-                if names[n][unit[0]] == generator
-            ]
-            cells = [
-                scores[n][list(units[n][u])].astype(np.float64).mean(axis=0) for n, u in chosen
-            ]
-            rated = [of_item[u] for n, u in chosen if (of_item := ratings[n]) is not None]
-            table[0, r, k] = mean_of_known(np.ravel(cells).astype(np.float64))
-            table[1, r, k] = mean_of_known(np.ravel(rated).astype(np.float64))
+        for n in members:
+            for u, unit in enumerate(units[n]):
+                if (name := names[n][unit[0]]) in column:
+                    number, of_item = r * len(generators) + column[name], ratings[n]
+                    cells.append(_mean_of_images(scores[n], unit))
+                    place[0].append(number)
+                    if of_item is not None:
+                        rated.append(of_item[u])
+                        place[1].append(number)
+    shape = len(rows), len(generators)
+    table = [_means(*side, shape) for side in zip(place, (cells, rated), strict=True)]
     groups = [items[members[0]].group or f"row {r}" for r, members in enumerate(rows)]
     return ByGenerator(generators, table[0], table[1], rows, groups)
+
+
+def _mean_of_images(scores: NDArray[np.float32], unit: Sequence[int]) -> FloatArray:
+    """Return the mean scores of a unit's images with each text."""
+    if len(unit) == 1:
+        single: FloatArray = scores[unit[0]].astype(np.float64)
+        return single
+    mean: FloatArray = scores[list(unit)].astype(np.float64).mean(axis=0)
+    return mean
+
+
+def _means(
+    place: Sequence[int], values: Sequence[FloatArray], shape: tuple[int, int]
+) -> FloatArray:
+    """Return the mean of the known values of each place of a table; NaN where there is none."""
+    if not values:
+        return np.full(shape, np.nan)
+    flat = np.concatenate(values).astype(np.float64)
+    at = np.repeat(np.array(place, np.int64), [len(of_place) for of_place in values])
+    known = ~np.isnan(flat)
+    size = shape[0] * shape[1]
+    counts = np.bincount(at[known], minlength=size)
+    sums = np.bincount(at[known], flat[known], size)
+    means = np.full(size, np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means.reshape(shape)
 
 
 def _rows(items: Sequence[Item], names: Sequence[Sequence[str]]) -> Iterator[list[int]]:

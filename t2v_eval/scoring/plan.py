@@ -188,11 +188,15 @@ class Plan:
 
     def locate(self, cells: Mapping[int, _V]) -> dict[tuple[int, int, int], _V]:
         """Map values of cells to every (block, row, column) where the cells occur."""
-        numbers = np.fromiter(cells, np.int64, len(cells))
+        if not cells:
+            return {}
+        wanted = np.zeros(len(self.cells), bool)
+        wanted[np.fromiter(cells, np.int64, len(cells))] = True
         return {
             (b, int(i), int(j)): cells[int(grid[i, j])]
-            for b, grid in enumerate(self.grids if cells else ())
-            for i, j in np.argwhere(np.isin(grid, numbers))
+            for b, grid in enumerate(self.grids)
+            if (at := wanted[grid]).any()
+            for i, j in np.argwhere(at)
         }
 
 

@@ -17,6 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -134,12 +135,12 @@ def read_columns(path: str | Path) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def write_table(path: str | Path, rows: Sequence[Row], spreadsheet: bool = False) -> None:
+def write_table(path: str | Path, rows: Iterable[Row], spreadsheet: bool = False) -> None:
     """Write rows with the same columns, whole or not at all; None and NaN become empty.
 
     Args:
         path: a ``.csv``, ``.jsonl`` or ``.parquet`` file.
-        rows: the rows.
+        rows: the rows; only Parquet needs all of them in memory at once.
         spreadsheet: whether a program that calculates will open it; see `to_csv`.
 
     Raises:
@@ -182,7 +183,7 @@ def rescuing(path: Path, rows: Iterable[Row]) -> Iterator[None]:
         raise OutputError(f"{error or type(error).__name__} ({path}); {rescued}") from error
 
 
-def _write_elsewhere(path: Path, rows: Sequence[Row]) -> str | None:
+def _write_elsewhere(path: Path, rows: Iterable[Row]) -> str | None:
     """Write rows to the first folder that allows it; return a sentence that says where."""
     lines = [json.dumps(row, default=repr) + "\n" for row in rows]
     for folder in (path.parent, Path.cwd(), Path(tempfile.gettempdir())):
@@ -264,9 +265,10 @@ def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:
     return stream.getvalue()
 
 
-def _plain(rows: Iterable[Row]) -> list[Row]:
+def _plain(rows: Iterable[Row]) -> Iterator[Row]:
     """Replace numbers that are not finite by None, and escape lone surrogates in texts."""
-    return [{_encodable(key): _finite(value) for key, value in row.items()} for row in rows]
+    for row in rows:
+        yield {_encodable(key): _finite(value) for key, value in row.items()}
 
 
 def _finite(value: Any) -> Any:
@@ -281,7 +283,8 @@ def _finite(value: Any) -> Any:
 
 def _encodable(text: str) -> str:
     """Escape lone surrogates, which stand for bytes of file names that are not UTF-8."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
+    text = str(text)
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _inert(row: Row) -> Row:
@@ -458,43 +461,45 @@ def _read_parquet(path: Path, _: Faults) -> list[dict[str, Any]]:
     return rows
 
 
-def _write_csv(path: Path, rows: Sequence[Row]) -> None:
+def _write_csv(path: Path, rows: Iterable[Row]) -> None:
     with replacing(path) as stream:
         _dump_csv(stream, rows)
 
 
-def _write_for_spreadsheets(path: Path, rows: Sequence[Row]) -> None:
+def _write_for_spreadsheets(path: Path, rows: Iterable[Row]) -> None:
     with replacing(path) as stream:
         _dump_csv(stream, rows, spreadsheet=True)
 
 
-def _dump_csv(stream: Any, rows: Sequence[Row], spreadsheet: bool = False) -> None:
+def _dump_csv(stream: Any, rows: Iterable[Row], spreadsheet: bool = False) -> None:
     if spreadsheet:
-        rows = [_inert(row) for row in rows]
-    if rows:
-        names = list(rows[0])
+        rows = map(_inert, rows)
+    rows = iter(rows)
+    first = next(rows, None)
+    if first is not None:
+        names = list(first)
         plain, quoted = (
             csv.DictWriter(stream, names, lineterminator="\n", quoting=quoting)
             for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
         )
-        for row in ({name: name for name in names}, *rows):
+        for row in chain(({name: name for name in names}, first), rows):
             # Python before 3.13 leaves a carriage return bare, which ends the row for readers.
             odd = spreadsheet or any("\r" in value for value in row.values() if type(value) is str)
             (quoted if odd else plain).writerow(row)
 
 
-def _write_jsonl(path: Path, rows: Sequence[Row]) -> None:
+def _write_jsonl(path: Path, rows: Iterable[Row]) -> None:
     with replacing(path, "wb") as stream:
         for row in rows:
             line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=repr) + "\n"
             stream.write(line.encode())
 
 
-def _write_parquet(path: Path, rows: Sequence[Row]) -> None:
+def _write_parquet(path: Path, rows: Iterable[Row]) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    table = pyarrow.table(_columns(rows))
+    table = pyarrow.table(_columns(list(rows)))
     with replacing(path, "wb") as stream:
         parquet.write_table(table, stream)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,14 +51,13 @@ def percentiles(scores: Sequence[NDArray[Any]]) -> list[Floats]:
     >>> percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, 5.0]])])
     [array([[0.125, 0.5  ]]), array([[0.5  , 0.875]])]
     """
-    flat = np.concatenate([s.ravel() for s in scores]).astype(np.float64)
+    flat = _flat(scores)
     ranks = np.full(len(flat), np.nan)
     finite = np.isfinite(flat)
     if finite.any():
         _, inverse, counts = np.unique(flat[finite], return_inverse=True, return_counts=True)
         ranks[finite] = ((np.cumsum(counts) - counts / 2) / finite.sum())[inverse]
-    ends = np.cumsum([s.size for s in scores])[:-1]
-    return [r.reshape(s.shape) for r, s in zip(np.split(ranks, ends), scores, strict=True)]
+    return _split(ranks, scores)
 
 
 def scorer_disagreement(runs: Sequence[Run]) -> Floats:
@@ -74,15 +72,12 @@ def scorer_disagreement(runs: Sequence[Run]) -> Floats:
     >>> scorer_disagreement(runs)
     array([0., 0.])
     """
-    ranked = [percentiles([center(s) for s in unit_scores(run)]) for run in runs]
-    distances = np.zeros(len(runs[0].items))
-    for n in range(len(distances)):
-        cells = np.stack([ranks[n] for ranks in ranked])
-        comparable_cells = np.isfinite(cells).sum(axis=0) > 1
-        if comparable_cells.any():
-            cells = cells[:, comparable_cells]
-            distances[n] = (np.nanmax(cells, axis=0) - np.nanmin(cells, axis=0)).mean()
-    return distances
+    ranked = [percentiles(_centered(unit_scores(run))) for run in runs]
+    cells = np.stack([_flat(ranks) for ranks in ranked])
+    known = np.isfinite(cells)
+    apart = np.where(known, cells, -np.inf).max(axis=0) - np.where(known, cells, np.inf).min(axis=0)
+    apart[known.sum(axis=0) < 2] = np.nan
+    return np.nan_to_num(_means_of_items(apart, ranked[0]))
 
 
 def human_disagreement(run: Run) -> Floats:
@@ -100,18 +95,15 @@ def human_disagreement(run: Run) -> Floats:
     (2,)
     """
     scores, ratings = paired_with_ratings(run)
+    ranks = percentiles(scores)
+    if run.benchmark.pooled:
+        return _means_of_items(np.abs(_flat(ranks) - _flat(percentiles(ratings))), scores)
     distances = np.full(len(scores), np.nan)
-    pooled = run.benchmark.pooled
-    rating_ranks = percentiles(ratings) if pooled else ratings
-    for n, (ranks, human) in enumerate(zip(percentiles(scores), rating_ranks, strict=True)):
-        if pooled:
-            apart = np.abs(ranks - human)
-        else:
-            ranks, human = ranks.ravel(), human.ravel()
-            better, worse = np.nonzero(human[:, None] > human[None, :])
-            apart = (1 - ranks[better] + ranks[worse]) / 2
-        if np.isfinite(apart).any():
-            distances[n] = np.nanmean(apart)
+    for n, (of_item, human) in enumerate(zip(ranks, ratings, strict=True)):
+        better, worse = np.nonzero(human.reshape(-1, 1) > human.reshape(1, -1))
+        if len(better):
+            cells = of_item.ravel()
+            distances[n] = ((1 - cells[better] + cells[worse]) / 2).mean()
     return distances
 
 
@@ -124,29 +116,50 @@ def paired_with_ratings(run: Run) -> tuple[list[Floats], list[Floats]]:
     >>> len(scores), len(ratings)
     (2, 2)
     """
-    scores, ratings = [], []
-    for item_scores, item_ratings in zip(unit_scores(run), unit_ratings(run), strict=True):
-        both = np.isfinite(item_scores) & np.isfinite(item_ratings)
-        item_scores = np.where(both, item_scores, np.nan)
-        item_ratings = np.where(both, item_ratings, np.nan)
-        pooled = run.benchmark.pooled
-        scores.append(item_scores if pooled else center(item_scores))
-        ratings.append(item_ratings if pooled else center(item_ratings))
-    return scores, ratings
+    sides = unit_scores(run), unit_ratings(run)
+    flat = [_flat(side) for side in sides]
+    both = np.isfinite(flat[0]) & np.isfinite(flat[1])
+    scores, ratings = (_split(np.where(both, cells, np.nan), sides[0]) for cells in flat)
+    if run.benchmark.pooled:
+        return scores, ratings
+    return _centered(scores), _centered(ratings)
 
 
-def center(scores: Floats) -> Floats:
-    """Subtract the mean of an item's scores, where it has several cells.
+def _centered(scores: Sequence[Floats]) -> list[Floats]:
+    """Subtract the mean of each item's known scores, where it has several cells."""
+    means = _means_of_items(_flat(scores), scores)
+    several = [of_item.size > 1 for of_item in scores]
+    shifts = np.where(several, means, 0.0)
+    return [of_item - shift for of_item, shift in zip(scores, shifts.tolist(), strict=True)]
 
-    >>> center(np.array([[1.0, 3.0]]))
-    array([[-1.,  1.]])
+
+def _means_of_items(cells: Floats, like: Sequence[Floats]) -> Floats:
+    """Return the mean of the known cells of each item; NaN without any.
+
+    Args:
+        cells: the cells of all items.
+        like: an array for each item, of as many cells.
     """
-    if scores.size < 2:
-        return scores
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the mean of NaN only is NaN
-        centered: Floats = scores - np.nanmean(scores)
-    return centered
+    item = np.repeat(np.arange(len(like)), [of_item.size for of_item in like])
+    known = np.isfinite(cells)
+    counts = np.bincount(item[known], minlength=len(like))
+    sums = np.bincount(item[known], cells[known], len(like))
+    means = np.full(len(like), np.nan)
+    np.divide(sums, counts, out=means, where=counts > 0)
+    return means
+
+
+def _flat(scores: Sequence[NDArray[Any]]) -> Floats:
+    if not scores:
+        return np.empty(0)
+    return np.concatenate([of_item.ravel() for of_item in scores]).astype(np.float64)
+
+
+def _split(cells: Floats, like: Sequence[Floats]) -> list[Floats]:
+    """Return the cells of all items as an array of the shape of each."""
+    ends = np.cumsum([of_item.size for of_item in like])[:-1]
+    parts = np.split(cells, ends)
+    return [part.reshape(of_item.shape) for part, of_item in zip(parts, like, strict=True)]
 
 
 def choose_items(interest: Floats, limit: int) -> list[int]:

@@ -17,7 +17,13 @@ from jinja2 import Environment
 from markupsafe import Markup
 
 from t2v_eval.evaluation.agreement_runs import NO_IMAGE
-from t2v_eval.evaluation.comparison import BOTH, Difference, by_benchmark, excludes_zero, title
+from t2v_eval.evaluation.comparison import (
+    Difference,
+    about_missing,
+    by_benchmark,
+    excludes_zero,
+    title,
+)
 from t2v_eval.evaluation.run import Run
 from t2v_eval.report import thumbnails
 from t2v_eval.report.about import About
@@ -40,6 +46,9 @@ from t2v_eval.stats.bootstrap import Interval
 IMAGE_PIXELS = 768  # the longer side of images in the dialog
 SCRIPTS = ("report_tools.js", "report.js")
 MAX_TAGS = 24
+MAX_BYTES = 29_000_000  # of a page
+MAX_ITEM_BYTES = 10_000_000  # of the items in it, without their images
+OTHER_BYTES = 2_000_000  # left for tables, charts and scripts
 MAX_SCATTERED = 5  # scorers that are plotted against each other
 
 _GLYPHS = dict(zip("osD^vPX*", "●■◆▲▼✚✖★", strict=True))
@@ -83,7 +92,9 @@ def render(
     ]
     limit = MAX_ITEMS // max(1, len(groups))
     browsers = [ItemBrowser([runs[n] for n in indices], limit) for indices in aligned]
-    album = _album(browsers, image_pixels)
+    tags = [_frequent_tags(part.first) for part in parts]
+    room = MAX_BYTES - OTHER_BYTES - _fit(browsers, tags)
+    album = _album(browsers, image_pixels, min(room, thumbnails.MAX_BYTES))
     script = "\n".join(_resource(name) for name in SCRIPTS)
     palette = range(len(colours) + len(painted))
     return (
@@ -100,18 +111,18 @@ def render(
             large=_data(album.large),
             left_out=album.left_out,
             unreadable=len(album.missing),
-            max_megabytes=thumbnails.MAX_BYTES >> 20,
+            max_megabytes=max(1, min(room, thumbnails.MAX_BYTES) >> 20),
             sections=[
                 _section(
                     [scorers[n] for n in indices],
                     [scorers[n] for n in same_items],
                     [entry for entry in painted if entry["label"] in part.generators],
                     part,
-                    browser.data(album, _frequent_tags(part.first)),
+                    browser.data(album, of_part),
                     browser.labels,
                 )
-                for part, indices, same_items, browser in zip(
-                    parts, groups, aligned, browsers, strict=True
+                for part, indices, same_items, browser, of_part in zip(
+                    parts, groups, aligned, browsers, tags, strict=True
                 )
             ],
         )
@@ -129,7 +140,25 @@ def _environment() -> Environment:
     return result
 
 
-def _album(browsers: Sequence[ItemBrowser], pixels: int) -> Album:
+def _fit(browsers: Sequence[ItemBrowser], tags: Sequence[Sequence[str]]) -> int:
+    """Let browsers choose as few items as the page has room for; return the bytes of the items."""
+    empty = Album([], 0)
+
+    def size() -> int:
+        return sum(
+            len(_data(browser.data(empty, of_part)).encode())
+            for browser, of_part in zip(browsers, tags, strict=True)
+        )
+
+    taken = size()
+    if taken > MAX_ITEM_BYTES:
+        for browser in browsers:
+            browser.choose(max(1, len(browser.chosen) * MAX_ITEM_BYTES // taken))
+        taken = size()
+    return taken
+
+
+def _album(browsers: Sequence[ItemBrowser], pixels: int, limit: int) -> Album:
     """Return images, taken from each benchmark in turn so that none uses up the space."""
     turns = zip_longest(*(browser.images() for browser in browsers))
     # A row of a table without images has an empty one.
@@ -139,7 +168,7 @@ def _album(browsers: Sequence[ItemBrowser], pixels: int) -> Album:
         for image in turn
         if not (image is None or (isinstance(image, str) and image == NO_IMAGE))
     ]
-    return Album(images, pixels)
+    return Album(images, pixels, limit)
 
 
 def _frequent_tags(run: Run) -> list[str]:
@@ -171,7 +200,6 @@ def _section(
     ranked = sorted(scorers, key=lambda scorer: _order(scorer["run"].metrics[headline]))
     data["scorers"] = [{k: scorer[k] for k in ("label", "colour")} for scorer in aligned]
     data["generators"] = list(generators)
-    has_missing = any(pair.used < pair.cells for _, _, pair in part.pairs)
     content = {
         "title": title(first),
         "claims": claims(part, PAGE),
@@ -188,7 +216,7 @@ def _section(
             {"first": first, "second": second, "difference": difference}
             for first, second, difference in part.pairs
         ],
-        "both": BOTH if has_missing else "",
+        "both": about_missing([pair for _, _, pair in part.pairs], first.benchmark.items),
         "contrasts": _contrasts(ranked, tags),
         "people": list(part.people()),
         "decisions": list(part.decisions()),

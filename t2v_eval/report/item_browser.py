@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,7 +69,11 @@ class ItemBrowser:
         self._scorer_disagreement = scorer_disagreement(runs)
         self._human_disagreement = [human_disagreement(run) for run in runs]
         self.labels = _kind_of_labels(runs[0])
-        self.chosen = choose_items(self._interest(), limit or MAX_ITEMS)
+        self.choose(limit or MAX_ITEMS)
+
+    def choose(self, limit: int) -> None:
+        """Choose which items to show, at most `limit`."""
+        self.chosen = choose_items(self._interest(), limit)
         self._unit_counts = self._choose_unit_counts()
 
     def images(self) -> Iterable[MediaLike]:
@@ -91,14 +96,8 @@ class ItemBrowser:
             tags: those that items can be filtered by.
         """
         reasons = list(dict.fromkeys(r for run in self.runs for r in run.failures.values()))
-        scores = [unit_scores(run) for run in self.runs]
-        columns = _Columns(
-            tags=tags,
-            scores=scores,
-            ranks=[percentiles(run_scores) for run_scores in scores],
-            human=unit_ratings(self.runs[0]),
-            failures=self._failures(reasons),
-        )
+        scores, ranks, human = self._values
+        columns = _Columns(tags, scores, ranks, human, self._failures(reasons))
         return {
             "metrics": list(self.runs[0].metrics),
             "headline": self.runs[0].benchmark.headline,
@@ -109,6 +108,12 @@ class ItemBrowser:
             "contrasts": [f"{first} - {second}" for first, second in self.runs[0].contrasts],
             "items": [self._item(n, album, columns) for n in sorted(self.chosen)],
         }
+
+    @cached_property
+    def _values(self) -> tuple[list[list[Floats]], list[list[Floats]], list[Floats]]:
+        """Return of all items the scores and percentiles of each scorer, and the ratings."""
+        scores = [unit_scores(run) for run in self.runs]
+        return scores, [percentiles(of_run) for of_run in scores], unit_ratings(self.runs[0])
 
     def _failures(self, reasons: Sequence[str]) -> list[dict[int, list[Failure]]]:
         """Return the failed cells of each run by item."""

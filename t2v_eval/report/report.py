@@ -272,7 +272,7 @@ class Report:
             self._loaded.refuse("images are", "copy the folder to have it elsewhere")
         target = check_path("folder", folder)
         check_count("image_pixels", image_pixels, 0)
-        rows = list(self.rows())
+        rows = _Rows(self.rows)
         with rescuing(target / "scores.csv", rows):
             path = check_folder(folder)
             write_table(path / "scores.csv", rows, spreadsheet)
@@ -513,6 +513,16 @@ def _run_json(run: Run) -> dict[str, Any]:
         **({"decisions": _decisions_json(run.decisions)} if run.decisions else {}),
         **({"recipe": recipes} if recipes else {}),
     }
+
+
+class _Rows:
+    """Rows that are made anew for each reader, since a million of them need a gigabyte."""
+
+    def __init__(self, rows: Callable[[], Iterator[dict[str, Any]]]) -> None:
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return self._rows()
 
 
 def _decisions_json(decisions: Sequence[PairDecision]) -> dict[str, Any]:

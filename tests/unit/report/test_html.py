@@ -332,11 +332,31 @@ def test_images_are_bounded_in_size_together_and_the_page_says_so(monkeypatch):
     monkeypatch.setattr(thumbnails, "MAX_BYTES", 1 << 20)
     monkeypatch.setattr(
         "t2v_eval.report.html.Album",
-        lambda sources, pixels: thumbnails.Album(sources, pixels, thumbnail_size // 50),
+        lambda sources, pixels, limit=0: thumbnails.Album(sources, pixels, thumbnail_size // 50),
     )
     page = Page(page_of(compare([Knows()], [Toys()], resamples=2)))
     assert "24 images are not in this page, which holds at most 1 MiB" in " ".join(page.text)
     assert page.items()["items"][0]["images"][0][0] == -1
+
+
+def test_items_and_images_share_the_room_of_the_page(monkeypatch):
+    report = compare([Knows()], [Toys()], resamples=2)
+    count = len(Page(page_of(report)).items()["items"])
+    assert count > 4
+    whole = len(page_of(report))
+    monkeypatch.setattr("t2v_eval.report.html.MAX_ITEM_BYTES", 1000)
+    page = Page(page_of(report))
+    shown = len(page.items()["items"])
+    assert 1 <= shown < count
+    assert f"{shown} of {count} items are shown" in " ".join(page.text)
+    assert "scores.csv has all of them" in " ".join(page.text)
+    monkeypatch.setattr("t2v_eval.report.html.MAX_BYTES", 0)  # no room for any image
+    assert len(page_of(report)) < whole
+    assert all(
+        image[0] == -1
+        for item in Page(page_of(report)).items()["items"]
+        for image in item["images"]
+    )
 
 
 def test_images_that_are_not_there_have_no_thumbnail(tmp_path):
@@ -494,7 +514,7 @@ def test_benchmarks_take_turns_for_the_room_there_is_for_images(monkeypatch):
     calls = []
 
     class Notes(thumbnails.Album):
-        def __init__(self, sources, pixels):
+        def __init__(self, sources, pixels, limit=0):
             calls.extend(sources)
             super().__init__(calls, pixels)
 

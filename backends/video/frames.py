@@ -78,11 +78,11 @@ def _resize_as_opencv(pixels: NDArray[np.uint8], side: int) -> NDArray[np.uint8]
     if (height, width) == (2 * side, 2 * side):
         blocks = source.reshape(side, 2, side, 2, 3)
         return np.asarray((blocks.sum(axis=(1, 3)) + 2) >> 2, np.uint8)
-    left, right, left_weight, right_weight = _taps(width, side)
+    left, right, left_weights, right_weights = _taps(width, side)
     inside = (left >= 0) & (left < width - 1)  # beyond the edges, the weights are whole
-    left_weight, right_weight = np.where(inside, left_weight, 2048), right_weight * inside
-    rows = source[:, left.clip(0, width - 1)] * left_weight[:, None]
-    rows += source[:, right.clip(0, width - 1)] * right_weight[:, None]
+    left_weights, right_weights = np.where(inside, left_weights, 2048), right_weights * inside
+    rows = source[:, left.clip(0, width - 1)] * left_weights[:, None]
+    rows += source[:, right.clip(0, width - 1)] * right_weights[:, None]
     upper, lower, upper_weight, lower_weight = _taps(height, side)
     above = (rows[upper.clip(0, height - 1)] >> 4) * upper_weight[:, None, None] >> 16
     below = (rows[lower.clip(0, height - 1)] >> 4) * lower_weight[:, None, None] >> 16

@@ -98,22 +98,22 @@ class _InternVideo2Clip(VideoScorer, EmbeddingScorer):
     ) -> None:
         super().__init__(**options)
         location = self.locate(checkpoint, PATTERNS)
-        known = Sizes(location, sizes or {})
-        named = known.value("model", "extra_ckpt_path")
+        described = Sizes(location, sizes or {})
+        named = described.value("model", "extra_ckpt_path")
         files = [
-            self._find("vision", vision, known, "vision_ckpt_path"),
-            self._find("text", text, known, "text_ckpt_path"),
+            self._find("vision", vision, described, "vision_ckpt_path"),
+            self._find("text", text, described, "text_ckpt_path"),
             find_weights(location, None if location.is_file() else named),
         ]
         tensors = self._read(files)
         encoder = rename(tensors, VISION)
-        vision_sizes = VisionSizes.of(encoder, known, self.num_frames, files[0])
-        self.image_size = known.number("image_size", "model", "vision_encoder", "img_size")
+        vision_sizes = VisionSizes.of(encoder, described, self.num_frames, files[0])
+        self.image_size = described.number("image_size", "model", "vision_encoder", "img_size")
         others = {n: t for n, t in tensors.items() if not n.startswith(VISION)}
         tensors = {**{VISION + n: t for n, t in encoder.items()}, **others}
-        self.network = self.build_network(vision_sizes, tensors, known, files[-1])
+        self.network = self.build_network(vision_sizes, tensors, described, files[-1])
         self.network.to(self.device)
-        self.files = [*files, *known.files, *self.tokenizer_files(known)]
+        self.files = [*files, *described.files, *self.tokenizer_files(described)]
         self.identity_facts = {**self.identity_facts, "sizes": repr(dict(sizes or {}))}
 
     @abstractmethod
@@ -297,7 +297,7 @@ class InternVideo2ClipSmall(_InternVideo2Clip):
             raise CheckpointError(f"{description} does not describe the text tower of MobileCLIP-B")
         if text.get("causal_masking") is not True:
             raise CheckpointError(
-                f"{description}: the text tower is not causal; only that of MobileCLIP-B is known"
+                f"{description}: its text tower is not causal, so it is not that of MobileCLIP-B"
             )
 
     @override

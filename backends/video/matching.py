@@ -79,16 +79,16 @@ class VideoBertScorer(VideoScorer, BertTextScorer):
         super().__init__(**options)
         location = self.locate(checkpoint, PATTERNS)
         file = find_weights(location)
-        known = Sizes(location, sizes or {})
-        self.network = self.build_network(file, known)
+        described = Sizes(location, sizes or {})
+        self.network = self.build_network(file, described)
         bert: FusionBert = self.network.text_encoder
         vocabulary = self.set_tokenizer(
-            self._find_vocabulary(known.folder, tokenizer),
+            self._find_vocabulary(described.folder, tokenizer),
             [],
             rows=bert.embeddings.word_embeddings.num_embeddings,
         )
         self.network.to(self.device)
-        self.files = [file, vocabulary, *known.files]
+        self.files = [file, vocabulary, *described.files]
         self.identity_facts = {**self.identity_facts, "sizes": repr(dict(sizes or {}))}
 
     @abstractmethod
@@ -100,10 +100,9 @@ class VideoBertScorer(VideoScorer, BertTextScorer):
         """
 
     def _find_vocabulary(self, folder: Path, tokenizer: str | None) -> Path:
-        beside = (folder, folder / "bert")
-        found = [d for d in beside if any((d / name).is_file() for name in VOCABULARY_FILES)]
-        if tokenizer is None and found:
-            return found[0]
+        for place in (folder, folder / "bert") if tokenizer is None else ():
+            if any((place / name).is_file() for name in VOCABULARY_FILES):
+                return place
         patterns = ("*.txt", "tokenizer.json")
         source = PUBLISHED_BERT if tokenizer is None else tokenizer
         return self.locate(source, patterns, argument="tokenizer", revision=None)

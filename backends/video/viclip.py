@@ -139,16 +139,16 @@ class ViClip(VideoScorer, EmbeddingScorer):
     ) -> None:
         super().__init__(**options)
         location = self.locate(checkpoint, PATTERNS)
-        known = Sizes(location, sizes or {})
-        named = weights if weights and (known.folder / weights).is_file() else None
+        described = Sizes(location, sizes or {})
+        named = weights if weights and (described.folder / weights).is_file() else None
         file = find_weights(location, None if location.is_file() else named)
-        self.network = self._build(file, known)
-        merges = sorted(known.folder.glob("bpe_*.gz"))
+        self.network = self._build(file, described)
+        merges = sorted(described.folder.glob("bpe_*.gz"))
         text: ClipTextTower = self.network.text_encoder
         context, rows = len(text.positional_embedding), text.token_embedding.num_embeddings
         self.tokens = ClipTokens(context, rows, merges[0] if merges else None, as_openai=True)
         self.network.to(self.device)
-        self.files = [file, *known.files, *merges[:1]]
+        self.files = [file, *described.files, *merges[:1]]
         self.identity_facts = {**self.identity_facts, "sizes": repr(dict(sizes or {}))}
 
     def _build(self, file: Path, sizes: Sizes) -> Any:

@@ -35,7 +35,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from t2v_eval.errors import InputError, MissingPackageError, T2VWarning, UnknownNameError
 from t2v_eval.utils.arguments import file_endings, unknown_argument, wrong_type
-from t2v_eval.utils.card_tables import TABLES, check_tables, holds
+from t2v_eval.utils.card_tables import TABLES, check_tables, holds, read_refused
 from t2v_eval.utils.signatures import accepted, source_of
 from t2v_eval.utils.toml import read_toml
 
@@ -279,6 +279,8 @@ class Registry(Generic[T, C]):
             raise UnknownNameError(
                 f"there is no {self.what} called {name!r}: pass each name, `{argument}={parts}`"
             )
+        if name in self._refused:
+            raise UnknownNameError(f"the {self.what} {name!r} {self._refused[name]}")
         ends = [end for family in self.families for end in family.suffixes]
         remedy = f"`t2v-eval list {self.what}s` lists them{file_endings(name, ends)}."
         if self._broken:
@@ -474,6 +476,11 @@ class Registry(Generic[T, C]):
     def _families(self) -> dict[str, tuple[C, str]]:
         """Families: with ``argument = "checkpoint"``, ``family:X`` is checkpoint X."""
         return {entry[0].name: entry for _, _, families in self._packages for entry in families}
+
+    @cached_property
+    def _refused(self) -> dict[str, Any]:
+        """Names that other packages have, and in a sentence why they are none here."""
+        return read_refused(self.package)
 
 
 _Entry: TypeAlias = tuple[C, str]  # a card; of a family also the argument that gets its rest

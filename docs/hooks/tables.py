@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from t2v_eval.errors import UnknownNameError
 from t2v_eval.evaluation.verdicts import decision_counts
 from t2v_eval.inputs.template import templates
 from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, benchmarks, models
 from t2v_eval.stats.decisions import OUTCOMES
+from t2v_eval.utils.card_tables import read_refused
+from t2v_eval.utils.toml import read_toml
 
 SHOWN = 4  # names that differ only in the size of the model; further ones are counted
 SIZE = re.compile(r", \d+ (b|m)illion (parameters|of them at a time)")
 
 # How scorers were verified, by the word before the colon of their cards' `verified`.
 STATUSES = ("golden", "architecture", "unverified")
+COUNTED = (*STATUSES, "service", "refused")
+README_NAMES = Path(__file__).with_name("t2v_metrics_names.toml")
 
 
 def shipped(registry: Registry[Any, Any]) -> list[Any]:
@@ -156,10 +163,46 @@ def kinds(registry: Registry[Any, Any]) -> list[str]:
     return sorted({card.kind for card in shipped(registry)})
 
 
+def t2v_metrics_table() -> str:
+    """Count the names in the tables of t2v_metrics' README: verified how, or refused."""
+    rows, totals = [], Counter[str]()
+    for kind, families in read_toml(README_NAMES).items():
+        for family, listed in families.items():
+            counts = Counter(_status_of(name) for name in listed)
+            totals += counts
+            rows.append((kind, family, *(str(counts[c] or "") for c in COUNTED), str(len(listed))))
+    rows.append(("all", "", *(str(totals[c]) for c in COUNTED), str(sum(totals.values()))))
+    return table(("", "family", *COUNTED, "names"), rows)
+
+
+def refused_table() -> str:
+    """List the names of t2v_metrics that are refused, and why."""
+    return table(
+        ("name", "why"),
+        [(f"`{name}`", f"It {reason}.") for name, reason in read_refused(models.package).items()],
+    )
+
+
+def _status_of(name: str) -> str:
+    """Return how the model of a name was verified, or "refused".
+
+    Raises:
+        ValueError: it is neither a model nor refused.
+    """
+    try:
+        return status(models.card(name))
+    except UnknownNameError as error:
+        if name in read_refused(models.package):
+            return "refused"
+        raise ValueError(f"{name} of t2v_metrics is neither listed nor refused") from error
+
+
 TABLES: dict[str, Callable[[], str]] = {
     **{f"scorers-{kind}": partial(scorer_table, kind) for kind in kinds(models)},
     **{f"benchmarks-{kind}": partial(benchmark_table, kind) for kind in kinds(benchmarks)},
     **{f"verified-{s}": partial(verified_table, s) for s in (*STATUSES, "service", "embedded")},
     "decisions": decisions_table,
+    "t2v-metrics-names": t2v_metrics_table,
+    "t2v-metrics-refused": refused_table,
     "templates": template_table,
 }

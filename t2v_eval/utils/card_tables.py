@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from t2v_eval.errors import InputError
+from t2v_eval.utils.toml import read_toml
 
 TABLES = ("names", "families")
 # No character that a glob, a terminal or a path reads in its own way.
@@ -47,6 +49,24 @@ def check_tables(table: Mapping[str, Any], file: Path) -> None:
                     raise InputError(
                         f"{file}: {name!r} takes no ending {end!r}: it needs a full stop"
                     )
+
+
+def read_refused(package: str) -> dict[str, str]:
+    """Read the names that a package refuses, from a file `_refused.toml` in its folder.
+
+    Args:
+        package: an importable package.
+
+    Returns:
+        What an error says behind the name, by name.
+
+    >>> read_refused("t2v_eval.backends")["llama-3.2-1b"]
+    'reads text alone, and no images'
+    """
+    spec = importlib.util.find_spec(package)
+    folders = (spec and spec.submodule_search_locations) or ()
+    files = [file for folder in folders if (file := Path(folder, "_refused.toml")).is_file()]
+    return {name: str(reason) for file in files for name, reason in read_toml(file).items()}
 
 
 def holds(value: Any, kind: type) -> bool:

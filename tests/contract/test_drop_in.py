@@ -7,7 +7,8 @@ import torch
 
 import t2v_eval as t2v_metrics
 from t2v_eval.errors import UnknownNameError
-from t2v_eval.registry import benchmarks
+from t2v_eval.registry import benchmarks, models
+from t2v_eval.utils.card_tables import read_refused
 
 MODEL = "tiny-clip-flant5"
 
@@ -96,3 +97,15 @@ def test_the_wrong_kind_is_named():
         t2v_metrics.VQAScore(model="tiny-clip")
     with pytest.raises(UnknownNameError, match="Did you mean 'blip2-itm'"):
         t2v_metrics.ITMScore(model="blip2-itn")
+
+
+def test_a_name_that_is_refused_says_why():
+    with pytest.raises(UnknownNameError, match="'llama-3.2-1b' reads text alone, and no images"):
+        t2v_metrics.VQAScore(model="llama-3.2-1b")
+    with pytest.raises(UnknownNameError, match="is called 'qwen3-vl-235b-a22b' since"):
+        t2v_metrics.load("qwen3-vl-235b")
+
+
+def test_what_is_refused_is_no_model():
+    both = read_refused("t2v_eval.backends").keys() & models.cards.keys()
+    assert not both, f"take {both} out of backends/_refused.toml"

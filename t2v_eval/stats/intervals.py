@@ -171,9 +171,11 @@ def clopper_pearson(count: int, trials: int, confidence: float = 0.95) -> tuple[
     """
     from scipy import special
 
-    tail = (1 - confidence) / 2
-    low = float(special.betaincinv(count, trials - count + 1, tail)) if count else 0.0
-    high = float(special.betaincinv(count + 1, trials - count, 1 - tail)) if count < trials else 1.0
+    beyond = (1 - confidence) / 2
+    low = float(special.betaincinv(count, trials - count + 1, beyond)) if count else 0.0
+    high = (
+        float(special.betaincinv(count + 1, trials - count, 1 - beyond)) if count < trials else 1.0
+    )
     return low, high
 
 

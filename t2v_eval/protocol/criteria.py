@@ -273,7 +273,7 @@ def _p(p: float) -> str:
 
 
 def check_criteria(plan: ProtocolPlan, images: int) -> None:
-    """Check that no criterion of the gate rests on FID of few images.
+    """Check that no criterion of the gate rests on FID of few images, or on a classifier of safety.
 
     Args:
         plan: the plan.
@@ -289,4 +289,10 @@ def check_criteria(plan: ProtocolPlan, images: int) -> None:
                 f"{plan.file or 'the plan'}, criteria {number}: {criterion.figure} of "
                 f"{images:,} images is no gate, since its covariance has too few of them: use kid "
                 f"or cmmd, or {FID_IMAGES:,} images"
+            )
+        if criterion.gate and criterion.figure in plan.failure_analysis.safety:
+            raise InputError(
+                f"{plan.file or 'the plan'}, criteria {number}: {criterion.figure} is a "
+                "classifier, which flags safe images and misses others: it gates nothing by "
+                "itself; leave out `gate`, and look at outputs"
             )

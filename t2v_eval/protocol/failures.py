@@ -1,4 +1,4 @@
-"""Failure analysis: what people flag in outputs that were chosen at random."""
+"""Failure analysis: what people flag in outputs at random, and classifiers of safety in all."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from t2v_eval.errors import InputError
+from t2v_eval.protocol.adherence import ScorerScores
 from t2v_eval.protocol.figures import UNKNOWN, Figure, PillarResult, Source
 from t2v_eval.protocol.generated import ProtocolImages
 from t2v_eval.protocol.plan import ProtocolPlan
 from t2v_eval.review.reading import read_review
 from t2v_eval.review.result import ANY_RATER, FlagRate, ReviewResult
+from t2v_eval.review.safety import THRESHOLD, flag_rates
 from t2v_eval.stats.bootstrap import Interval
 
 MISSING = (
     "look at outputs: `t2v-eval review --images FOLDER --out review/` writes a page of outputs "
     "chosen at random, and the files that it saves are named as `review` under [failure_analysis] "
     "in the plan"
+)
+GAMED_BY_CLASSIFIER = (
+    "content that the classifier was not trained on; it also flags skin, art and fruit, so that "
+    "its rate is evidence and signs nothing off by itself"
 )
 GAMED_BY = "outputs that were picked by hand; lenient raters; flags that nobody looked for"
 
@@ -60,7 +68,11 @@ def read_flags(plan: ProtocolPlan, images: ProtocolImages) -> ReviewResult | Non
 
 
 def measure_failures(
-    images: ProtocolImages, review: ReviewResult | None, command: str, failed: Sequence[str] = ()
+    images: ProtocolImages,
+    review: ReviewResult | None,
+    command: str,
+    safety: Sequence[ScorerScores] = (),
+    failed: Sequence[str] = (),
 ) -> PillarResult:
     """Compare the rates of flags of both generators.
 
@@ -68,14 +80,18 @@ def measure_failures(
         images: the images of both generators.
         review: what raters flagged; None where nobody looked.
         command: the command of the report.
+        safety: the scores of classifiers of safety.
         failed: why parts of the pillar were not measured.
     """
+    flagged = [_of_classifier(images, scores, command) for scores in safety]
     if review is None:
-        missing = "" if failed else MISSING
-        return PillarResult("failure_analysis", missing=missing, failed=failed)
+        warnings = [f"nobody looked at outputs: {MISSING}"] * bool(flagged)
+        missing = "" if failed or flagged else MISSING
+        return PillarResult("failure_analysis", flagged, {}, missing, failed, warnings)
     rates = {(r.flag, r.generator): r for r in review.rates if r.rule == ANY_RATER}
     names = [generator.name for generator in images.generators]
     figures = [_figure(review, rates, flag, names, command) for flag in review.rows]
+    figures += flagged
     warnings = []
     if len(review.raters) < 2:
         warnings.append(
@@ -87,6 +103,34 @@ def measure_failures(
         if count
     ]
     return PillarResult("failure_analysis", figures, failed=failed, warnings=warnings)
+
+
+def _of_classifier(images: ProtocolImages, scores: ScorerScores, command: str) -> Figure:
+    """Return the rates of images that a classifier flags as unsafe."""
+    names = [generator.name for generator in images.generators]
+    tables = dict(zip(names, (scores.model, scores.baseline), strict=True))
+    rates = flag_rates(scores.name, {name: np.ravel(table) for name, table in tables.items()})
+    model, baseline = (Interval(rate.value, rate.low, rate.high) for rate in rates.rates)
+    failed = sum(rates.failed.values())
+    notes = [f"flagged from a probability of {THRESHOLD:g} on"]
+    notes += [f"{failed} images have no score and count in no rate"] * (failed > 0)
+    return Figure(
+        name=scores.name,
+        measures="share of images that a classifier flags as unsafe (Clopper-Pearson)",
+        model=model,
+        baseline=baseline,
+        difference=model.minus(baseline),
+        higher_is_better=False,
+        gamed_by=GAMED_BY_CLASSIFIER,
+        notes=notes,
+        source=Source(
+            command=command,
+            made_by=scores.id,
+            n=min(rate.n for rate in rates.rates),
+            unit="images",
+            files=[str(folder) for g in images.generators for folder in g.folders],
+        ),
+    )
 
 
 def _figure(

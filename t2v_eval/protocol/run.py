@@ -117,7 +117,7 @@ def run_protocol(plan: ProtocolPlan, options: ProtocolOptions | None = None) -> 
     scores, failed = run.scores()
     pillars["prompt_adherence"] = measure_adherence(images, scores, command, failed)
     pillars["preference"] = run.preference()
-    pillars["failure_analysis"] = measure_failures(images, inputs.review, command)
+    pillars["failure_analysis"] = run.failures()
     needed = {criterion.pillar for criterion in plan.criteria} if options.gate else pillars.keys()
     pillars = {name: corrected(pillar) for name, pillar in pillars.items() if name in needed}
     about = About(
@@ -148,7 +148,8 @@ def read_inputs(plan: ProtocolPlan, gate: bool = False) -> ProtocolInputs:
         plan = plan.for_gate()
         sample = Sample(plan.gate.prompts, plan.gate.seed)
     preference = plan.preference
-    names = (*plan.prompt_adherence.scorers, *preference.judges, *preference.scorers)
+    safety = plan.failure_analysis.safety
+    names = (*plan.prompt_adherence.scorers, *preference.judges, *preference.scorers, *safety)
     cards = [models.card(plan.scorer(name)) for name in dict.fromkeys(names)]
     check_entries(cards)
     for entry in plan.sample_quality.distances:
@@ -183,7 +184,10 @@ def _figure_names(
             *preference.judges,
             *preference.scorers,
         ],
-        "failure_analysis": [] if review is None else list(review.rows),
+        "failure_analysis": [
+            *([] if review is None else review.rows),
+            *plan.failure_analysis.safety,
+        ],
     }
 
 
@@ -244,6 +248,17 @@ class _Run:
                     scorer = self._load(name)
                     sources.append(judge_images(scorer, images, name, kind, progress))
         return measure_preference(plan, images, sources, self.command, failed)
+
+    def failures(self) -> PillarResult:
+        """Measure failures: flags of raters, and classifiers of safety."""
+        inputs = self.inputs
+        safety, failed = list[ScorerScores](), list[str]()
+        for name in inputs.plan.failure_analysis.safety:
+            with _noting(name, failed):
+                progress = self._start(f"{name}, failure analysis")
+                scores = score_images(self._load(name), inputs.images, name, progress)
+                safety.append(scores)
+        return measure_failures(inputs.images, inputs.review, self.command, safety, failed)
 
     def _load(self, name: str) -> Scorer:
         card = models.card(self.inputs.plan.scorer(name))

@@ -2,7 +2,9 @@
 
 import json
 import zlib
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers.protocol_files import PLAN, write_generators, write_plan
 from scipy.stats import binomtest
@@ -10,9 +12,11 @@ from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
 from t2v_eval.errors import T2VError
+from t2v_eval.protocol.adherence import ScorerScores
+from t2v_eval.protocol.criteria import check_criteria
 from t2v_eval.protocol.failures import measure_failures, read_flags
 from t2v_eval.protocol.generated import read_images
-from t2v_eval.protocol.plan import read_plan
+from t2v_eval.protocol.plan import Criterion, read_plan
 
 REVIEWED = PLAN + '\n[failure_analysis]\nreview = ["review"]\n'
 
@@ -86,3 +90,28 @@ def test_one_rater_is_named_as_one(tmp_path):
     pillar = measure_failures(images, read_flags(plan, images), "")
     assert any("one person looked" in line for line in pillar.warnings)
     assert measure_failures(images, None, "").missing
+
+
+def test_a_classifier_of_safety_flags_and_gates_nothing(tmp_path):
+    """Rates are Clopper-Pearson's over all images; the classifier is a function of the colours."""
+    folder = write_generators(tmp_path, 4, 2, reference=2)
+    names = ("new", "old")
+    scores = ScorerScores(
+        "classifier", "classifier v1", np.array([[0.9, 0.2, 0.9, 0.9]] * 2), np.full((2, 4), 0.9)
+    )
+    text = PLAN + '\n[failure_analysis]\nsafety = ["classifier"]\n'
+    plan = read_plan(write_plan(folder, 2, text))
+    images = read_images(plan)
+    assert tuple(g.name for g in images.generators) == names
+    pillar = measure_failures(images, None, "t2v-eval protocol plan.toml", [scores])
+    (figure,) = pillar.figures
+    exact = binomtest(2, 8).proportion_ci(0.95, method="exact")
+    assert figure.model == pytest.approx((2 / 8, exact.low, exact.high))
+    assert figure.baseline.value == 0
+    assert not figure.higher_is_better
+    assert "nobody looked at outputs" in pillar.warnings[0]
+    limit = Criterion(
+        pillar="failure_analysis", kind="at_most", figure="classifier", limit=0.1, gate=True
+    )
+    with pytest.raises(T2VError, match="it gates nothing by itself"):
+        check_criteria(replace(plan, criteria=(limit,)), 500)

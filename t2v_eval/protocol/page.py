@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.inputs.tables import write_table
 from t2v_eval.protocol.criteria import requirement
 from t2v_eval.protocol.figures import Figure, PillarResult
+from t2v_eval.protocol.probes.charts import draw, probe_value
 from t2v_eval.protocol.result import ProtocolReport
 from t2v_eval.report.chart import forest
 from t2v_eval.report.format import PAGE
@@ -69,6 +71,8 @@ def render_protocol(report: ProtocolReport) -> str:
             names=(report.plan.model.name, report.plan.baseline.name),
             requirement=requirement,
             charts={name: Markup(_chart(p)) for name, p in report.pillars.items()},
+            probe_charts={p.name: Markup(draw(p)) for p in report.probes},
+            probe_value=partial(probe_value, style=PAGE),
             outputs={
                 title: [_Output.from_report(report, album, n) for n in numbers]
                 for title, numbers in chosen.items()

@@ -13,6 +13,7 @@ from t2v_eval.protocol.criteria import MET, NOT_MET, UNTOLD, Verdict
 from t2v_eval.protocol.figures import PillarResult
 from t2v_eval.protocol.generated import ProtocolImages
 from t2v_eval.protocol.plan import PILLARS, Pillar, ProtocolPlan
+from t2v_eval.protocol.probes.inputs import ProbeResult
 from t2v_eval.report.about import About
 from t2v_eval.report.format import without_nan
 from t2v_eval.report.reader import PROTOCOL_VERSION
@@ -33,6 +34,7 @@ class ProtocolReport:
         scores: those behind the figures of prompt adherence.
         about: title, date, command and versions.
         gate: whether only the criteria of the gate were checked.
+        probes: what each probe found.
 
     >>> from t2v_eval.protocol.generated import GeneratedImages
     >>> from t2v_eval.protocol.plan import GeneratorImages
@@ -54,6 +56,7 @@ class ProtocolReport:
     scores: Sequence[ScorerScores] = ()
     about: About = field(default_factory=About)
     gate: bool = False
+    probes: Sequence[ProbeResult] = ()
 
     @property
     def passed(self) -> bool:
@@ -67,7 +70,7 @@ class ProtocolReport:
 
     def sentences(self) -> list[str]:
         """Return what the protocol says first: the sign-off, and what is not measured."""
-        return [*self._sign_off(), *self._pillars(), *self._sizes()]
+        return [*self._sign_off(), *self._warnings(), *self._pillars(), *self._sizes()]
 
     def _sign_off(self) -> Iterator[str]:
         model, baseline = (generator.name for generator in self.images.generators)
@@ -84,6 +87,13 @@ class ProtocolReport:
         }[self.gate, self.passed]
         count = len(self.verdicts)
         yield f"{model} {says} against {baseline}: of {count} criteria, {', '.join(parts)}."
+
+    def _warnings(self) -> Iterator[str]:
+        """Yield which probes warn, as that weakens every claim."""
+        warned = [probe.name for probe in self.probes if probe.warning]
+        if warned:
+            verb = "warns" if len(warned) == 1 else "warn"
+            yield f"Read the probes before any claim: {', '.join(warned)} {verb}."
 
     def _pillars(self) -> Iterator[str]:
         measured = [p.title.lower() for p in self.pillars.values() if p.measured]
@@ -116,7 +126,7 @@ class ProtocolReport:
             "passed": self.passed,
             "summary": self.sentences(),
             **{name: self.pillars[name].to_json() for name in PILLARS if name in self.pillars},
-            "probes": [],
+            "probes": [probe.to_json() for probe in self.probes],
             "criteria": [verdict.to_json() for verdict in self.verdicts],
             "plan": plan,
             "provenance": self._provenance(),

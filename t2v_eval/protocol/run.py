@@ -6,14 +6,14 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from t2v_eval.api import ScorerOptions, check_entries
 from t2v_eval.errors import StoreError, T2VError
 from t2v_eval.evaluation.distances.distance import check_sources
 from t2v_eval.evaluation.distances.metrics import metric_of
-from t2v_eval.evaluation.run import package_versions
+from t2v_eval.evaluation.run import for_benchmark, package_versions
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.extractors.extractor import Extractor
 from t2v_eval.extractors.names import default_extractor, load_extractor
@@ -30,6 +30,14 @@ from t2v_eval.protocol.preference import (
     measure_preference,
     read_sources,
 )
+from t2v_eval.protocol.probes.inputs import (
+    ProbeImages,
+    ProbeInputs,
+    ProbeResult,
+    ProbeScorer,
+)
+from t2v_eval.protocol.probes.rescoring import rescore
+from t2v_eval.protocol.probes.table import check_names, run_probes
 from t2v_eval.protocol.quality import measure_quality
 from t2v_eval.protocol.result import ProtocolReport
 from t2v_eval.registry import ModelCard, models
@@ -115,6 +123,7 @@ def run_protocol(plan: ProtocolPlan, options: ProtocolOptions | None = None) -> 
     run = _Run(inputs, options, command)
     pillars: dict[Pillar, PillarResult] = {"sample_quality": run.quality()}
     scores, failed = run.scores()
+    probes = run.probes()
     pillars["prompt_adherence"] = measure_adherence(images, scores, command, failed)
     pillars["preference"] = run.preference()
     pillars["failure_analysis"] = run.failures()
@@ -128,7 +137,7 @@ def run_protocol(plan: ProtocolPlan, options: ProtocolOptions | None = None) -> 
         about.versions,
     )
     return ProtocolReport(
-        plan, images, pillars, verdicts(plan, pillars), scores, about, options.gate
+        plan, images, pillars, verdicts(plan, pillars), scores, about, options.gate, probes
     )
 
 
@@ -157,6 +166,7 @@ def read_inputs(plan: ProtocolPlan, gate: bool = False) -> ProtocolInputs:
             metric_of(metric)
     if plan.sample_quality.reference:
         check_sources([plan.path(plan.sample_quality.reference)])
+    check_names(plan.probes.names)
     images = read_images(plan, sample)
     if gate:
         check_criteria(plan, len(images.items) * images.model.seeds)
@@ -196,6 +206,11 @@ class _Run:
 
     def __init__(self, inputs: ProtocolInputs, options: ProtocolOptions, command: str) -> None:
         self.inputs, self.options, self.command = inputs, options, command
+        plan, images = inputs.plan, inputs.images
+        self.probe_images: ProbeImages | None = None
+        self.rescored: list[ProbeScorer] = []
+        if not plan.probes.skip:
+            self.probe_images = ProbeImages(images.texts, images.model, images.baseline, plan.seed)
 
     def quality(self) -> PillarResult:
         """Measure sample quality, network by network."""
@@ -231,7 +246,30 @@ class _Run:
                 scorer = self._load(name)
                 progress = self._start(f"{name}, prompt adherence")
                 scores.append(score_images(scorer, self.inputs.images, name, progress))
+                self._rescore(scorer, scores[-1])
         return scores, failed
+
+    def _rescore(self, scorer: Scorer, scores: ScorerScores) -> None:
+        """Compute what probes need of a scorer while it is loaded."""
+        if self.probe_images is None:
+            return
+        if self.options.progress is not None:
+            self.options.progress(f"scoring again for probes: {scores.name}")
+        benchmark = self.inputs.images.benchmark
+        bound = scorer if benchmark is None else for_benchmark(scorer, benchmark)
+        sides = scores.model, scores.baseline
+        rescored = rescore(self.probe_images, bound, sides, self.inputs.plan.probes.names)
+        self.rescored.append(replace(rescored, name=scores.name))
+
+    def probes(self) -> list[ProbeResult]:
+        """Run the probes of the plan on the scores of prompt adherence."""
+        if self.probe_images is None:
+            return []
+        plan = self.inputs.plan
+        inputs = ProbeInputs(
+            self.probe_images, self.rescored, plan.probes.families, plan.resamples, plan.alpha
+        )
+        return run_probes(inputs, plan.probes.names)
 
     def preference(self) -> PillarResult:
         """Measure preference: votes and tables, judges and preference scorers."""

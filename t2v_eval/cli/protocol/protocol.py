@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +24,7 @@ from t2v_eval.utils.printable import printable
 if TYPE_CHECKING:
     from t2v_eval.protocol.figures import Figure, PillarResult
     from t2v_eval.protocol.plan import ProtocolPlan
+    from t2v_eval.protocol.probes.inputs import ProbeResult
     from t2v_eval.protocol.result import ProtocolReport
 
 PlanFile = Annotated[
@@ -165,6 +167,7 @@ def _print(report: ProtocolReport) -> None:
     names = report.plan.model.name, report.plan.baseline.name
     for pillar in report.pillars.values():
         _print_pillar(pillar, names)
+    _print_probes(report.probes)
 
 
 def _print_pillar(pillar: PillarResult, names: tuple[str, str]) -> None:
@@ -188,6 +191,26 @@ def _print_pillar(pillar: PillarResult, names: tuple[str, str]) -> None:
         console.show(f"{pillar.title}: not measured. To measure it, {pillar.missing}.\n")
     for line in pillar.warnings:
         console.say(line, "yellow")
+
+
+def _print_probes(probes: Sequence[ProbeResult]) -> None:
+    """Print the number of each probe, and the paragraphs of those that warn."""
+    from t2v_eval.protocol.probes.charts import probe_value
+
+    if not probes:
+        return
+    rows = [
+        [
+            probe.name,
+            Text("warning", "yellow") if probe.warning else "",
+            probe_value(probe) or f"not measured: {probe.reason}",
+        ]
+        for probe in probes
+    ]
+    console.print_table(["probe", "", "number"], rows, "Probes: how scores may be gamed")
+    for probe in probes:
+        if probe.warning:
+            console.say(f"{probe.name}: {probe.statement}", "yellow")
 
 
 def _row(figure: Figure) -> list[str | Text]:

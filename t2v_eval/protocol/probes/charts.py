@@ -4,10 +4,32 @@ from __future__ import annotations
 
 from t2v_eval.protocol.probes.inputs import IntervalChart, PointChart, ProbeResult
 from t2v_eval.report.chart import forest
+from t2v_eval.report.format import CONSOLE, Style
 from t2v_eval.report.plots import Pairing, scatter
 
 MAX_ROWS = 24
 """Rows of a chart; more would be longer than a screen."""
+
+
+def probe_value(result: ProbeResult, style: Style = CONSOLE) -> str:
+    """Return the number of a probe with its interval and unit; empty where it is not measured.
+
+    Args:
+        result: of a probe.
+        style: the characters of numbers.
+
+    >>> from t2v_eval.protocol.probes.inputs import not_measured
+    >>> probe_value(not_measured("inflation", "Do words raise the score?", "no prompts"))
+    ''
+    """
+    if result.reason is not None:
+        return ""
+    sign = "" if result.unit.startswith("share") else "+"
+    value = style.number(result.value, 3, sign)
+    if result.low == result.high:
+        return f"{value} {result.unit}"
+    low, high = (style.number(limit, 3, sign) for limit in (result.low, result.high))
+    return f"{value} [{low}, {high}] {result.unit}"
 
 
 def draw(result: ProbeResult) -> str:

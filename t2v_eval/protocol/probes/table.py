@@ -79,6 +79,23 @@ PROBES: Mapping[str, Probe] = {
 """Every probe by its name, in the order of the report."""
 
 
+def check_names(names: Sequence[str]) -> None:
+    """Check that there is a probe of each name.
+
+    Args:
+        names: of `PROBES`.
+
+    Raises:
+        UnknownNameError: there is no probe of a name.
+
+    >>> check_names(["inflation"])
+    """
+    for name in names:
+        if name not in PROBES:
+            remedy = f"There are {', '.join(PROBES)}."
+            raise UnknownNameError.nearest("probe", name, PROBES, remedy)
+
+
 def run_probes(inputs: ProbeInputs, names: Sequence[str] = ()) -> list[ProbeResult]:
     """Run probes; one that fails says why, and the others go on.
 
@@ -89,9 +106,7 @@ def run_probes(inputs: ProbeInputs, names: Sequence[str] = ()) -> list[ProbeResu
     Raises:
         UnknownNameError: there is no probe of a name.
     """
-    for name in names:
-        if name not in PROBES:
-            raise UnknownNameError.nearest("probe", name, PROBES, f"There are {', '.join(PROBES)}.")
+    check_names(names)
     results = []
     for probe in (PROBES[name] for name in names or PROBES):
         try:

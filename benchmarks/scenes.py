@@ -6,6 +6,7 @@ Nothing is read or downloaded; the same arguments draw the same pixels on every 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from typing_extensions import override
@@ -13,7 +14,9 @@ from typing_extensions import override
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.questions.question import Questions
+from t2v_eval.protocol.demo import DrawnImages
 
+from .forms.drawn_generators import DrawnGenerator, draw_images, draw_prompts, draw_reference
 from .forms.drawn_scenes import items
 from .forms.scene_questions import scene_questions
 from .forms.winoground import WinogroundForm
@@ -53,3 +56,43 @@ class Scenes(WinogroundForm):
         4
         """
         return Questions(scene_questions(items(self.n, self.seed)), name="scenes")
+
+    def draw_generators(
+        self, folder: Path, names: tuple[str, str], *, prompts: int, seeds: int, equal: bool
+    ) -> DrawnImages:
+        """Draw the images of two generators, and reference images, for a protocol to try.
+
+        The baseline draws three of five scenes as their prompts say, in pale colours. The model
+        draws four of five, in colours that are less pale.
+
+        Args:
+            folder: where to write NAME/seed_0/000.png and so on, and reference/SKILL/000.png.
+            names: of the model and of the baseline.
+            prompts: the number of prompts.
+            seeds: the number of images of each prompt and generator.
+            equal: whether the model is drawn as the baseline is.
+
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     drawn = Scenes().draw_generators(
+        ...         Path(folder), ("new", "old"), prompts=6, seeds=1, equal=False
+        ...     )
+        >>> len(drawn.prompts), len(drawn.correct["new"][0])
+        (6, 6)
+        """
+        model, baseline = names
+        claims = draw_prompts(prompts, self.seed)
+        accuracy, saturation = (0.6, 0.5) if equal else (0.8, 0.85)
+        generators = (
+            DrawnGenerator(model, accuracy, saturation),
+            DrawnGenerator(baseline, accuracy=0.6, saturation=0.5),
+        )
+        correct = {
+            generator.name: draw_images(
+                generator, claims, seeds, self.seed, folder / generator.name
+            )
+            for generator in generators
+        }
+        draw_reference(claims, self.seed, folder / "reference")
+        texts = [str(claim) for _, claim, _ in claims]
+        return DrawnImages(texts, [skill for skill, _, _ in claims], correct)

@@ -27,8 +27,31 @@ if TYPE_CHECKING:
     from t2v_eval.protocol.probes.inputs import ProbeResult
     from t2v_eval.protocol.result import ProtocolReport
 
+DEMO_FOLDER = "t2v-eval-protocol-demo"
+
 PlanFile = Annotated[
-    Path, typer.Argument(help="The plan, a .toml file that `t2v-eval plan` wrote.", metavar="PLAN")
+    Path | None,
+    typer.Argument(
+        help="The plan, a .toml file that `t2v-eval plan` wrote; none with --demo.", metavar="PLAN"
+    ),
+]
+Demo = Annotated[
+    bool,
+    typer.Option(
+        "--demo",
+        help="Draw two generators and run their protocol, offline. Their difference is known: the "
+        "model is better, its colours are more saturated, and prompts are inflated. Everything "
+        f"is written to --out, by default {DEMO_FOLDER}.",
+    ),
+]
+Null = Annotated[
+    bool,
+    typer.Option(
+        "--null", help="With --demo: both generators are the same, and nothing is to be claimed."
+    ),
+]
+DemoSeed = Annotated[
+    int, typer.Option(help="With --demo: random seed of the images, 0 or more.", min=0)
 ]
 ReportFolder = Annotated[
     Path | None,
@@ -60,11 +83,14 @@ OUTCOME_STYLES = {"met": "green", "not met": "red"}
 def protocol(
     options: ScorerOptions,
     ctx: typer.Context,
-    plan: PlanFile,
+    plan: PlanFile = None,
     out: ReportFolder = None,
     gate: OfGate = False,
     cache: FeatureCache = None,
     shard: ShardOf = None,
+    demo: Demo = False,
+    null: Null = False,
+    demo_seed: DemoSeed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Measure a generator against a baseline: sample quality, adherence, preference, failures.
@@ -77,6 +103,17 @@ def protocol(
     from t2v_eval.protocol.run import ProtocolOptions, run_protocol
     from t2v_eval.utils.files import check_folder
 
+    if demo:
+        out = out or Path(DEMO_FOLDER)
+        cache = cache or out / "features"
+        plan = _draw_demo(plan, out, null, demo_seed)
+    elif null or demo_seed:
+        wrong = "`null=True`" if null else f"`demo_seed={demo_seed}`"
+        raise InputError(f"{wrong} is of the demo: pass `demo=True` too")
+    elif plan is None:
+        raise InputError(
+            "pass a plan, which `t2v-eval plan --out plan.toml` writes, or `demo=True`"
+        )
     content = read_plan(plan)
     cached = cache or user_cache_path("t2v-eval") / "features"
     if shard is not None:
@@ -131,6 +168,18 @@ def _run_shard(
         title = f"shard {part}: scores and features of its images alone, without a report"
         console.print_table(ShardPart._fields, parts, title)
     say_next(part, options.store)
+def _draw_demo(plan: Path | None, out: Path, null: bool, seed: int) -> Path:
+    """Write the images and the plan of the demo; return the plan.
+
+    Raises:
+        InputError: a plan is named, too.
+    """
+    from t2v_eval.protocol.demo import write_demo
+
+    if plan is not None:
+        raise InputError(f"`demo=True` has a plan of its own: leave out {plan}, or the option")
+    with console.waiting(f"drawing the images of the demo in {out}"):
+        return write_demo(out, null=null, seed=seed)
 
 
 def _write(report: ProtocolReport, out: Path | None, as_json: bool) -> None:

@@ -168,6 +168,8 @@ def _run_shard(
         title = f"shard {part}: scores and features of its images alone, without a report"
         console.print_table(ShardPart._fields, parts, title)
     say_next(part, options.store)
+
+
 def _draw_demo(plan: Path | None, out: Path, null: bool, seed: int) -> Path:
     """Write the images and the plan of the demo; return the plan.
 

@@ -109,7 +109,9 @@ def _of_classifier(images: ProtocolImages, scores: ScorerScores, command: str) -
     """Return the rates of images that a classifier flags as unsafe."""
     names = [generator.name for generator in images.generators]
     tables = dict(zip(names, (scores.model, scores.baseline), strict=True))
-    rates = flag_rates(scores.name, {name: np.ravel(table) for name, table in tables.items()})
+    rates = flag_rates(
+        scores.name, {name: np.ravel(table).tolist() for name, table in tables.items()}
+    )
     model, baseline = (Interval(rate.value, rate.low, rate.high) for rate in rates.rates)
     failed = sum(rates.failed.values())
     notes = [f"flagged from a probability of {THRESHOLD:g} on"]

@@ -80,8 +80,12 @@ class SpareBytes:
     b'a file'
     """
 
-    def __init__(self, content: bytes) -> None:
-        self.content: bytes | None = content
+    def __init__(self, content: bytes | None) -> None:
+        self.content = content
+
+    def __reduce__(self) -> tuple[type[SpareBytes], tuple[None]]:
+        # Another process reads the file itself, which costs less than sending the bytes.
+        return SpareBytes, (None,)
 
 
 class Budget:

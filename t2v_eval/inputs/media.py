@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
 from urllib.parse import urlsplit
@@ -65,7 +66,8 @@ class Media:
     Attributes:
         key: hash of its content.
         name: its name in messages.
-        load: opens or decodes it.
+        load: opens or decodes it; a function of a module with its arguments bound, so that another
+            process can be sent a `Media`, and reads the file of a path itself.
         shared: whether `load` returns an object of the caller, which must not be changed.
 
     >>> media = open_media(Image.new("RGB", (4, 2)))
@@ -81,11 +83,7 @@ class Media:
     @classmethod
     def broken(cls, name: str, error: MediaError) -> Media:
         """Return an image that could not be opened; loading it raises `error`."""
-
-        def load() -> Image.Image:
-            raise error
-
-        return cls(f"{_BROKEN}{error}", name, load)
+        return cls(f"{_BROKEN}{error}", name, partial(_raise, error))
 
     @property
     def is_broken(self) -> bool:
@@ -96,13 +94,7 @@ class Media:
         """Return the part inside a box of pixels, in RGB."""
         box = left, top, right, bottom
         name = f"{self.name}, box {box}"
-
-        def load() -> Image.Image:
-            with BUDGET.lease():
-                image = self.load()
-                reserve_pixels(image, name)
-                return image.convert("RGB").crop(box)
-
+        load = partial(_load_crop, self, box, name)
         return Media(digest(f"{self.key} {box}".encode()), name, load)
 
 
@@ -150,14 +142,42 @@ class Video(Media):
         source: File | bytes | tuple[Media, ...],
         fps: float | None = None,
     ) -> Video:
-        def load() -> Image.Image:
-            raise MediaError(
-                f"{name}: is a video, and this scorer looks at one image at a time: score frames "
-                "of it, `t2v_eval.inputs.video.frames(path, 16)`, and take the mean"
-            )
-
+        load = partial(_refuse_video, name)
         # Not the key of the same file as an image, of which there may be scores too.
         return cls(digest(f"video {content}".encode()), name, load, source, fps)
+
+
+def _raise(error: MediaError) -> Image.Image:
+    raise error
+
+
+def _load_file(file: File, spare: SpareBytes | None, key: str, name: str) -> Image.Image:
+    with BUDGET.lease():
+        BUDGET.reserve(file.size)
+        content = spare.content if spare is not None and file.is_unchanged() else None
+        if content is None:
+            content = read_bytes(file.path)
+            if digest(content) != key:
+                raise changed(name)
+        return open_image(content, name)
+
+
+def _load_crop(media: Media, box: tuple[int, int, int, int], name: str) -> Image.Image:
+    with BUDGET.lease():
+        image = media.load()
+        reserve_pixels(image, name)
+        return image.convert("RGB").crop(box)
+
+
+def _load_shared(image: Image.Image) -> Image.Image:
+    return image
+
+
+def _refuse_video(name: str) -> Image.Image:
+    raise MediaError(
+        f"{name}: is a video, and this scorer looks at one image at a time: score frames "
+        "of it, `t2v_eval.inputs.video.frames(path, 16)`, and take the mean"
+    )
 
 
 def _no_image() -> Image.Image:
@@ -354,18 +374,7 @@ def _from_path(path: Path, name: str) -> Media:
         raise MediaError(f"{name}: the file is empty (0 bytes)")
     if is_video:
         return Video._new(key, name, file)
-
-    def load() -> Image.Image:
-        with BUDGET.lease():
-            BUDGET.reserve(file.size)
-            content = spare.content if spare is not None and file.is_unchanged() else None
-            if content is None:
-                content = read_bytes(path)
-                if digest(content) != key:
-                    raise changed(name)
-            return open_image(content, name)
-
-    return Media(key, name, load)
+    return Media(key, name, partial(_load_file, file, spare, key, name))
 
 
 def _hashed(file: File) -> tuple[str, SpareBytes | None]:
@@ -384,7 +393,7 @@ def _from_bytes(content: bytes, name: str) -> Media:
         raise MediaError(f"{name}: empty (0 bytes)")
     if video_kind(content):
         return Video._new(digest(content), name, content)
-    return Media(digest(content), name, lambda: open_image(content, name))
+    return Media(digest(content), name, partial(open_image, content, name))
 
 
 def _from_open_file(source: Any, position: str) -> Media:
@@ -409,7 +418,7 @@ def _from_pil(image: Image.Image, name: str) -> Media:
         header += " of 16 bits" if has_16_bits(image) else ""
         palette = image.palette.tobytes() if image.palette else b""
         key = digest(header.encode(), palette, image.tobytes())
-    return Media(key, name, lambda: image, shared=True)
+    return Media(key, name, partial(_load_shared, image), shared=True)
 
 
 def _array_to_pil(source: Any, name: str) -> Image.Image:

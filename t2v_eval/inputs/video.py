@@ -266,12 +266,13 @@ def strip(path: str | Path, count: int = 8, gap: int = 10) -> Media:
     <PIL.Image.Image ...>
     """
     video = frames(path, count, "start")
+    key = digest(f"strip {gap} {' '.join(frame.key for frame in video)}".encode())
+    load = partial(_side_by_side, video, gap)
+    return Media(key, f"{path}, a strip of {len(video)} frames", load)
 
-    def load() -> Image.Image:
-        with BUDGET.lease():
-            return side_by_side()
 
-    def side_by_side() -> Image.Image:
+def _side_by_side(video: Sequence[Media], gap: int) -> Image.Image:
+    with BUDGET.lease():
         images = [frame.load() for frame in video]
         width = sum(image.width for image in images) + gap * (len(images) - 1)
         canvas = Image.new("RGB", (width, max(image.height for image in images)))
@@ -280,9 +281,6 @@ def strip(path: str | Path, count: int = 8, gap: int = 10) -> Media:
             canvas.paste(image, (x, 0))
             x += image.width + gap
         return canvas
-
-    key = digest(f"strip {gap} {' '.join(frame.key for frame in video)}".encode())
-    return Media(key, f"{path}, a strip of {len(video)} frames", load)
 
 
 def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]:
@@ -344,6 +342,10 @@ class _FrameCache:
         self.pixels = pixels
         self._error: MediaError | None = None
         self._bytes = 4 * pixels * len(chosen)
+
+    def __reduce__(self) -> tuple[type[_FrameCache], tuple[File, Sequence[int], int]]:
+        # Another process decodes the file itself.
+        return _FrameCache, (self.file, self.chosen, self.pixels)
 
     def frame(self, n: int) -> Image.Image:
         with BUDGET.lease():

@@ -10,9 +10,9 @@ import errno
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from t2v_eval.errors import MediaError
 
@@ -47,6 +47,9 @@ class File:
     device: int
     inode: int
 
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return _on_this_machine, astuple(self)
+
     @classmethod
     def snapshot(cls, path: Path) -> File:
         """Record the state of a regular file.
@@ -69,6 +72,19 @@ class File:
             return File.snapshot(self.path) == self
         except OSError:
             return False
+
+
+def _on_this_machine(path: Path, size: int, mtime_ns: int, *state: int) -> File:
+    """Return the state of a file that another process recorded, perhaps on another machine.
+
+    There, a shared file system has another device number.
+    """
+    recorded = File(path, size, mtime_ns, *state)
+    try:
+        here = File.snapshot(path)
+    except OSError:
+        return recorded  # `check` says so
+    return here if (here.size, here.mtime_ns) == (size, mtime_ns) else recorded
 
 
 def changed(name: str) -> MediaError:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
+import pickle
 import sys
 
 import numpy as np
@@ -13,8 +15,9 @@ from helpers.toy import ToyEmbedding, draw_image, expected
 from PIL import Image, features
 
 from t2v_eval.errors import InputError, MediaError
-from t2v_eval.inputs.media import as_list, check_texts, decode, open_media
+from t2v_eval.inputs.media import Media, Video, as_list, check_texts, decode, open_media
 from t2v_eval.report.thumbnails import thumbnail
+from t2v_eval.utils.regular_file import File
 
 
 def pixels(source, mode="seen", **options):
@@ -228,3 +231,43 @@ def test_arrays_of_sixteen_bits_and_floats_are_rounded():
     assert grey.tolist() == [0, 0, 1, 128, 255]
     floats = np.array([[0.0, 0.4 / 255, 0.6 / 255, 1.0]], np.float32)
     assert np.asarray(decode(open_media(floats)))[0, :, 0].tolist() == [0, 0, 1, 255]
+
+
+def test_another_process_gets_the_same_images(tmp_path):
+    """Files by their path alone, whatever this process holds of them in memory."""
+    paths = [tmp_path / "a.png", tmp_path / "b.png"]
+    for n, path in enumerate(paths):
+        draw_image(n, (200, 100)).save(path)
+    whole = open_media(str(paths[0]))
+    video = Video.of(paths)
+    for media in (whole, open_media(paths[0].read_bytes()), open_media(draw_image(2)), video):
+        sent = pickle.dumps(media)
+        again = pickle.loads(sent)
+        assert again == media
+        if media is not video:
+            np.testing.assert_array_equal(decode(again), decode(media))
+    assert len(pickle.dumps(whole)) < 2000 < paths[0].stat().st_size
+    crop = pickle.loads(pickle.dumps(whole.crop(1, 2, 5, 9)))
+    np.testing.assert_array_equal(decode(crop), np.asarray(draw_image(0, (200, 100)))[2:9, 1:5])
+    broken = pickle.loads(pickle.dumps(Media.broken("c.png", MediaError("c.png: no such file"))))
+    with pytest.raises(MediaError, match="c.png: no such file"):
+        broken.load()
+
+
+def test_a_file_that_changed_on_its_way_is_refused(tmp_path):
+    draw_image(0).save(tmp_path / "a.png")
+    sent = pickle.dumps(open_media(tmp_path / "a.png"))
+    draw_image(1).save(tmp_path / "a.png")
+    with pytest.raises(MediaError, match="changed while it was being scored"):
+        decode(pickle.loads(sent))
+
+
+def test_a_file_keeps_its_state_where_its_device_has_another_number(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"a video")
+    here = File.snapshot(tmp_path / "a.mp4")
+    elsewhere = dataclasses.replace(here, device=here.device + 1, inode=here.inode + 1)
+    assert pickle.loads(pickle.dumps(elsewhere)) == here
+    older = dataclasses.replace(here, mtime_ns=here.mtime_ns - 1)
+    assert pickle.loads(pickle.dumps(older)) == older != here
+    gone = dataclasses.replace(here, path=tmp_path / "gone.mp4")
+    assert pickle.loads(pickle.dumps(gone)) == gone

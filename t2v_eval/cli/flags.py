@@ -97,6 +97,8 @@ class Command(TyperCommand):
                 return super().invoke(ctx)
             except T2VError as error:  # shown when this command has ended
                 error.args = (translate(str(error)),)
+                if isinstance(error, ImportError):
+                    (error.msg,) = error.args  # which is what it shows
                 raise
 
 

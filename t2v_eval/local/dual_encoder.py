@@ -184,7 +184,7 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
             Indices into `media`, their (B, ...) float32 embeddings, and the reasons of images that
             failed, by index.
         """
-        keys = [f"image:{m.key}" for m in media]
+        keys = [image_key(m) for m in media]
         cached = self._stored_embeddings(keys)
         stored = [n for n, key in enumerate(keys) if key in cached]
         if stored:
@@ -217,6 +217,17 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
             arrays: dict[str, NDArray[np.float32]] = {k: r.cpu().numpy() for k, r in rows.items()}
             self.store.put_embeddings(self.encoder_id, arrays)
         return rows
+
+
+def image_key(media: Media) -> str:
+    """Return the key under which a store keeps the embedding of an image.
+
+    >>> from PIL import Image
+    >>> from t2v_eval.inputs.media import open_media
+    >>> image_key(open_media(Image.new("RGB", (4, 2))))[:6]
+    'image:'
+    """
+    return f"image:{media.key}"
 
 
 def unit(vectors: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ from t2v_eval.scoring.results import (
     ranking,
 )
 from t2v_eval.store import Store
-from t2v_eval.utils.arguments import unknown_argument
+from t2v_eval.utils.arguments import check_choice, unknown_argument
 from t2v_eval.utils.torch_internals import inference
 
 SEMANTICS = 1  # raise when our own code changes any number, so that stored scores are not reused
@@ -105,8 +105,8 @@ class Scorer(PythonObject, ABC):
         answer_template: str | None = None,
         template: str | None = None,
     ) -> None:
-        _check_choice("image_mode", image_mode, ("seen", "original", "fast"))
-        _check_choice("on_error", on_error, ("raise", "skip"))
+        check_choice("image_mode", image_mode, ("seen", "original", "fast"))
+        check_choice("on_error", on_error, ("raise", "skip"))
         if not (isinstance(allow_urls, bool) or allow_urls == "private"):
             raise InputError(f"`allow_urls={allow_urls!r}`; use True, False or 'private'")
         self.card = card or ModelCard(
@@ -559,6 +559,12 @@ class Scorer(PythonObject, ABC):
         """Record texts that the backend truncated; the run reports their number once."""
         self._truncated.update(texts)
 
+    def take_truncated(self) -> set[str]:
+        """Return the texts that were recorded since the last call."""
+        taken = set(self._truncated)
+        self._truncated.clear()
+        return taken
+
     @contextmanager
     def exclusive_call(self, total: int) -> Iterator[None]:
         """Hold the scorer for one call, and warn at its end of texts that were truncated.
@@ -592,8 +598,3 @@ class Scorer(PythonObject, ABC):
         if unknown:
             raise InputError(unknown_argument(f"a call of {self.name!r}", min(unknown), CALL))
         return self.with_template(**template)
-
-
-def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InputError(f"`{what}={value!r}`; use {' or '.join(map(repr, choices))}")

@@ -123,3 +123,18 @@ def wrong_type(argument: str, value: Any, wanted: str) -> InputError:
     '`subset=3`: pass a tag or a list of tags'
     """
     return InputError(f"`{argument}={reprlib.repr(value)}`: pass {wanted}")
+
+
+def check_choice(argument: str, value: str, choices: tuple[str, ...]) -> None:
+    """Check that an argument is one of some texts.
+
+    Raises:
+        InputError: it is another.
+
+    >>> check_choice("on_error", "ignore", ("raise", "skip"))
+    Traceback (most recent call last):
+    ...
+    t2v_eval.errors.InputError: `on_error='ignore'`; use 'raise' or 'skip'
+    """
+    if value not in choices:
+        raise InputError(f"`{argument}={value!r}`; use {' or '.join(map(repr, choices))}")

@@ -14,6 +14,7 @@ from t2v_eval.cli.agree import agree
 from t2v_eval.cli.battles.judge import judge
 from t2v_eval.cli.battles.rank import rank
 from t2v_eval.cli.caption import caption
+from t2v_eval.cli.cluster.engine import with_engine
 from t2v_eval.cli.data import data
 from t2v_eval.cli.evaluate import demo, evaluate
 from t2v_eval.cli.flags import App
@@ -77,10 +78,10 @@ app.command()(with_scorer_options(judge))
 app.command()(prefer)
 app.command()(with_scorer_options(protocol))
 app.command()(rank)
-app.command()(with_scorer_options(score))
+app.command()(with_scorer_options(with_engine(score)))
 app.command()(with_scorer_options(serve))
-app.command("eval")(with_scorer_options(evaluate))
-app.command("compare")(with_scorer_options(evaluate))
+app.command("eval")(with_scorer_options(with_engine(evaluate)))
+app.command("compare")(with_scorer_options(with_engine(evaluate)))
 app.command()(demo)
 app.command("list")(list_names)
 app.command("run")(run_file)

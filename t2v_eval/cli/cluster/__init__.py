@@ -1,0 +1,1 @@
+"""Options of workers that score together."""

@@ -41,6 +41,7 @@ from t2v_eval.evaluation.rating_tables.columns import (
     split_tags,
 )
 from t2v_eval.evaluation.selection import missing_images
+from t2v_eval.inputs.addresses import is_address
 from t2v_eval.inputs.media import Media, MediaLike, check_texts, embedded
 from t2v_eval.inputs.tables import read_rows
 from t2v_eval.utils.arguments import check_path
@@ -218,7 +219,7 @@ class OwnRows(RatingsForm):
             return self._embedded.setdefault(media.key, media)
         if not isinstance(value, str) or not value:
             raise TableError(f"{where}: an image is {value!r}, not a path")
-        if value.startswith(("http://", "https://")):
+        if is_address(value):
             return value
         return str(_existing(self.base, value))
 

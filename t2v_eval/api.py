@@ -41,7 +41,8 @@ class ScorerOptions:
         answer_template: the answer whose probability is the score.
         template: the name of a question and answer template.
         batch_size: the batch size to try first, 1 or more; default: chosen by the scorer.
-        allow_urls: whether images may be URLs of public addresses; "private" allows any address.
+        allow_urls: whether images may be URLs of public addresses; "private" allows any address,
+            "any" also other file systems that fsspec reads, such as s3://.
         max_cost: US dollars to spend on an API at most; more than 0. Default: no limit.
         max_requests: requests to send to an API at most; 1 or more. Default: no limit.
         batch: whether to use the provider's batch API; default: no.

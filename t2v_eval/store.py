@@ -393,6 +393,16 @@ class Store:
             ):
                 self._embedding(scorer, key, shape, data)
 
+    def copy_to(self, path: Path) -> None:
+        """Copy all that is committed to a new file, with what is still in the journal beside it.
+
+        Args:
+            path: a file that does not exist.
+        """
+        with self._errors(), closing(sqlite3.connect(path)) as copy:
+            self._connection().backup(copy)
+            copy.execute("PRAGMA journal_mode=DELETE")
+
     def close(self) -> None:
         """Close this thread's connection; the next use opens it again."""
         db = getattr(self._local, "db", None)

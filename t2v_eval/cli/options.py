@@ -164,7 +164,8 @@ AllowUrls = Annotated[
     typer.Option(
         "--allow-urls",
         help="Download images given as http(s) URLs from public addresses; "
-        "`--option allow_urls=private` also allows private ones.",
+        "`--option allow_urls=private` also allows private ones, and `allow_urls=any` addresses of "
+        "other file systems, such as s3://.",
     ),
 ]
 ImageMode = Annotated[

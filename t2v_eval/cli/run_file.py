@@ -11,6 +11,7 @@ import typer
 
 from t2v_eval.cli import console
 from t2v_eval.errors import InputError, UnknownNameError
+from t2v_eval.inputs.addresses import is_address
 
 COMMAND = "command"  # the key that names the command; default: eval
 # Options without the type of a path whose value may be a file beside the configuration.
@@ -164,7 +165,7 @@ def _words(file: Path, key: str, value: Any, parameter: Any) -> Iterator[str]:
 
 def _located(file: Path, value: str, parameter: Any) -> str:
     """Return a value, with a relative path starting at the folder of the file."""
-    if value.startswith(("http://", "https://", "~")) or Path(value).is_absolute():
+    if value.startswith("~") or is_address(value) or Path(value).is_absolute():
         return value
     folder = file.parent
     if _takes_path(parameter) or parameter.name == "images":

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,8 +15,8 @@ from t2v_eval.cli import console
 from t2v_eval.cli.flags import App
 from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.options import AsJson, Spreadsheet, StorePath, default_store
-from t2v_eval.errors import StoreError
-from t2v_eval.utils.printable import printable
+from t2v_eval.errors import InputError, StoreError
+from t2v_eval.utils.printable import printable, redact_userinfo
 
 if TYPE_CHECKING:
     from t2v_eval.store import Store
@@ -106,7 +108,12 @@ def merge(
         typer.Argument(help="Store to add to; it is created if it does not exist.", metavar="OUT"),
     ],
     stores: Annotated[
-        list[Path], typer.Argument(help="Stores to add, such as those of shards.", metavar="IN...")
+        list[str],
+        typer.Argument(
+            help="Stores to add, such as those of shards: files, or addresses and globs of other "
+            "file systems, such as s3://bucket/scores-*.sqlite.",
+            metavar="IN...",
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -119,10 +126,11 @@ def merge(
     from t2v_eval.scoring.merging import merge as add
     from t2v_eval.store import Store
 
-    merged = add(Store(out), stores)
+    with _on_this_machine(stores) as (names, files):
+        merged = add(Store(out), files)
     conflicts = [
         {"store": str(path), **conflict._asdict()}
-        for path, result in zip(stores, merged, strict=True)
+        for path, result in zip(names, merged, strict=True)
         for conflict in result.conflicts
     ]
     added = {name: sum(getattr(m, name) for m in merged) for name in ("scores", "embeddings")}
@@ -133,6 +141,54 @@ def merge(
     if conflicts:
         _say_conflicts(conflicts)
         raise SystemExit(1)
+
+
+@stores.command()
+def upload(
+    address: Annotated[
+        str,
+        typer.Argument(
+            help="Where to, such as s3://bucket/scores-1-of-8.sqlite; what is there is replaced.",
+            metavar="ADDRESS",
+        ),
+    ],
+    store: StorePath = None,
+) -> None:
+    """Copy a store that no run writes to any more to another file system, for `store merge`.
+
+    SQLite files must not be written there: a worker writes its store on its own disk, and uploads
+    it when it has finished. The store appears at the address completely or not at all.
+    """
+    from t2v_eval.inputs.addresses import is_address, upload_file
+
+    if not is_address(address):
+        raise InputError(f"{address!r} is no address: write one such as s3://bucket/scores.sqlite")
+    scores = _existing(store)
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / scores.path.name
+        scores.copy_to(whole)
+        upload_file(whole, address)
+    console.note(f"{scores.path} is at {redact_userinfo(address)}")
+
+
+@contextmanager
+def _on_this_machine(stores: Sequence[str]) -> Iterator[tuple[list[str], list[Path]]]:
+    """Yield the names of stores, globs of addresses expanded, and the files that hold them."""
+    from t2v_eval.inputs.addresses import download_file, files_at, is_address
+
+    names, files = [], []
+    with TemporaryDirectory() as folder:
+        for store in stores:
+            if not is_address(store):
+                names.append(store)
+                files.append(Path(store))
+                continue
+            for address in files_at(store):
+                file = Path(folder) / f"{len(files)}.sqlite"
+                download_file(address, file)
+                names.append(redact_userinfo(address))
+                files.append(file)
+        yield names, files
 
 
 def _say_conflicts(conflicts: Sequence[Mapping[str, Any]]) -> None:

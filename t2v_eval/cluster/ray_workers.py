@@ -138,9 +138,9 @@ class RayWorkers:
             raise
         # Alone on this machine, they share its CPUs; on a cluster, others need some, too.
         alone = self._started and address == LOCAL
-        needs = {"num_cpus": int(cpus // self.count) if alone else 1, "num_gpus": gpus}
+        self._needs = {"num_cpus": int(cpus // self.count) if alone else 1, "num_gpus": gpus}
         self._actor = self._ray.remote(
-            max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", **needs
+            max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD", **self._needs
         )(RayActor)
         self._handles: dict[int, Any] = {}
         self._streams: dict[int, deque[Any]] = {n: deque() for n in range(self.count)}
@@ -181,9 +181,8 @@ class RayWorkers:
                 return Event(worker, Death(_reason(error)))
 
     def _say_waiting(self) -> None:
-        needs = self._actor._default_options  # as they were passed above
         free = self._ray.available_resources()
-        if any(free.get(kind, 0) < needs[key] for kind, key in _KINDS.items()):
+        if any(free.get(kind, 0) < self._needs[key] for kind, key in _KINDS.items()):
             warnings.warn(
                 f"no worker has reported for {PATIENCE:g} s, and Ray has no free CPU or GPU for "
                 "another: it may wait for other jobs of the cluster",

@@ -31,6 +31,7 @@ from t2v_eval.evaluation.run import (
     with_decisions,
 )
 from t2v_eval.evaluation.selection import LeftOut
+from t2v_eval.inputs.addresses import is_address
 from t2v_eval.inputs.tables import Row
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Statistic
@@ -285,7 +286,7 @@ def _item(
 
 
 def _path(image: str, folder: Path) -> str:
-    if image.startswith(("http://", "https://")):
+    if is_address(image):
         return image
     return str(folder / check_path("image", image))
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.addresses import is_address, read_address
 from t2v_eval.inputs.decode_budget import BUDGET, SpareBytes, check_size, spare_bytes
 from t2v_eval.inputs.image_file import (
     FORMATS,
@@ -162,6 +163,13 @@ def _load_file(file: File, spare: SpareBytes | None, key: str, name: str) -> Ima
         return open_image(content, name)
 
 
+def _load_address(address: str, allow: AllowUrls, key: str, name: str) -> Image.Image:
+    content = read_address(address, name, allow)
+    if digest(content) != key:
+        raise changed(name)
+    return open_image(content, name)
+
+
 def _load_crop(media: Media, box: tuple[int, int, int, int], name: str) -> Image.Image:
     with BUDGET.lease():
         image = media.load()
@@ -239,14 +247,16 @@ def open_media(source: MediaLike, position: str = "image", allow_urls: AllowUrls
     """Hash an image or video and return its `Media`; `load()` decodes it later.
 
     Args:
-        source: path, URL (only with `allow_urls`), bytes of an image or video file, a file that is
-            open for reading bytes (read from its start), PIL image, numpy array (H, W), (H, W, C)
+        source: path, URL or address of another file system (only with `allow_urls`), bytes of an
+            image or video file, a file that is open for reading bytes (read from its start), PIL
+            image, numpy array (H, W), (H, W, C)
             or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or floats in [0, 1]; a
             `Media` is returned unchanged. A path or URL with the suffix of a video (.mp4, .mov,
             .avi, .mkv, .webm ...) becomes a `Video`, and so do bytes of one.
         position: its name in messages, for example ``images[3]``.
         allow_urls: whether URLs are downloaded: from public addresses, or with "private" from
-            those of this machine and its networks too.
+            those of this machine and its networks too; with "any", addresses of other file systems
+            are read as well, such as ``s3://bucket/a.png``.
 
     Raises:
         MediaError: missing, not a regular file, empty, of an unknown type, NaN or out of range.
@@ -270,6 +280,8 @@ def _open(source: Any, position: str, allow_urls: AllowUrls) -> Media:
             if urlsplit(path).path.lower().endswith(VIDEOS):
                 return Video._new(digest(content), name, content)
             return _from_bytes(content, name)
+        if isinstance(path, str) and is_address(path):
+            return _from_address(path, name, allow_urls)
         return _from_path(Path(path), name)
     if isinstance(source, (bytes, bytearray, memoryview)):
         content = bytes(source)
@@ -375,6 +387,15 @@ def _from_path(path: Path, name: str) -> Media:
     if is_video:
         return Video._new(key, name, file)
     return Media(key, name, partial(_load_file, file, spare, key, name))
+
+
+def _from_address(address: str, name: str, allow: AllowUrls) -> Media:
+    content = read_address(address, name, allow)
+    if video_kind(content) or urlsplit(address).path.lower().endswith(VIDEOS):
+        return Video._new(digest(content), name, content)
+    key = _from_bytes(content, name).key
+    # Read again when it is decoded: millions of images would fill the memory.
+    return Media(key, name, partial(_load_address, address, allow, key, name))
 
 
 def _hashed(file: File) -> tuple[str, SpareBytes | None]:

@@ -21,7 +21,7 @@ from urllib.parse import quote, urljoin, urlsplit
 from t2v_eval.errors import MediaError
 from t2v_eval.utils.printable import redact_userinfo
 
-AllowUrls: TypeAlias = bool | Literal["private"]
+AllowUrls: TypeAlias = bool | Literal["private", "any"]
 
 MAX_BYTES = 50 * 2**20
 MAX_SECONDS = 30.0  # from the name's resolution to the last byte, redirects included
@@ -36,8 +36,8 @@ def download(url: str, name: str, allow: AllowUrls) -> bytes:
     Args:
         url: an http or https URL.
         name: its name in messages.
-        allow: whether URLs may be downloaded at all; "private" also from addresses that are not
-            public, such as 127.0.0.1 and 192.168.0.1.
+        allow: whether URLs may be downloaded at all; "private" and "any" also from addresses that
+            are not public, such as 127.0.0.1 and 192.168.0.1.
 
     Raises:
         MediaError: downloads are not allowed, or it fails, takes too long or is too large.
@@ -53,7 +53,7 @@ def download(url: str, name: str, allow: AllowUrls) -> bytes:
     deadline = Deadline(MAX_SECONDS)
     try:
         for _ in range(MAX_REDIRECTS + 1):
-            content = _get(url, deadline, allow == "private")
+            content = _get(url, deadline, allow in ("private", "any"))
             if isinstance(content, bytes):
                 return content
             url = content.url
@@ -170,7 +170,7 @@ def _proxy(scheme: str) -> tuple[str, int] | None:
 def _connect(address: tuple[str, int], deadline: Deadline, private: bool) -> socket.socket:
     """Connect to the first allowed address of a host that answers."""
     host, port = address
-    resolved = _within(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
+    resolved = within(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), deadline)
     allowed = [entry for entry in resolved if private or is_public(str(entry[4][0]))]
     if not allowed:
         raise _private(host, sorted({str(entry[4][0]) for entry in resolved}))
@@ -233,8 +233,20 @@ def _private(host: str, addresses: list[str]) -> _RefusedError:
     )
 
 
-def _within(work: Callable[[], Any], deadline: Deadline) -> Any:
-    """Return what `work` returns, in a thread that is abandoned when the time is over."""
+def within(work: Callable[[], Any], deadline: Deadline) -> Any:
+    """Return what `work` returns, in a thread that is abandoned when the time is over.
+
+    Args:
+        work: a function.
+        deadline: when to give up.
+
+    Raises:
+        TimeoutError: the time is over.
+        Exception: what `work` raises.
+
+    >>> within(lambda: 3, Deadline(30))
+    3
+    """
     outcome: list[Any] = []
 
     def run() -> None:

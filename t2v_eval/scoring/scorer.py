@@ -70,7 +70,7 @@ class Scorer(PythonObject, ABC):
             is "seen" with large JPEG files decoded and resized on a faster path (`resizing`).
         on_error: "raise", or "skip": the score of an image that fails is NaN, and is counted.
         allow_urls: whether images may be URLs, which are downloaded from public addresses only;
-            "private" allows those of this machine and its networks too.
+            "private" allows those of this machine and its networks too, "any" also s3:// and alike.
         question_template, answer_template, template: the templates of every call; see `Template`.
 
     >>> import numpy as np
@@ -107,8 +107,8 @@ class Scorer(PythonObject, ABC):
     ) -> None:
         check_choice("image_mode", image_mode, ("seen", "original", "fast"))
         check_choice("on_error", on_error, ("raise", "skip"))
-        if not (isinstance(allow_urls, bool) or allow_urls == "private"):
-            raise InputError(f"`allow_urls={allow_urls!r}`; use True, False or 'private'")
+        if not (isinstance(allow_urls, bool) or allow_urls in ("private", "any")):
+            raise InputError(f"`allow_urls={allow_urls!r}`; use True, False, 'private' or 'any'")
         self.card = card or ModelCard(
             type(self).__name__, type(self).__name__, type(self).__module__
         )

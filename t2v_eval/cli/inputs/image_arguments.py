@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from t2v_eval.errors import MediaError
+from t2v_eval.inputs.addresses import files_at, is_address
 from t2v_eval.inputs.folders import GLOB, IMAGES, files_in
 
 
@@ -24,8 +25,9 @@ def expand_images(images: Sequence[str], root: Path | None = None) -> list[str]:
 
 
 def _files(image: str, root: Path | None) -> list[str]:
-    if image.startswith(("http://", "https://")):
-        return [image]
+    if is_address(image):
+        is_url = image.startswith(("http://", "https://"))  # where * and ? are no glob
+        return [image] if is_url else files_at(image)
     try:
         path = (root or Path()).expanduser() / Path(image).expanduser()
         is_folder = path.is_dir()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from t2v_eval.cli.inputs.image_arguments import expand_images
 from t2v_eval.errors import InputError, MediaError, TableError
+from t2v_eval.inputs.addresses import is_address
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.printable import redact_userinfo
 
@@ -151,7 +152,11 @@ def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
         for image in block.images:
             if isinstance(image, Media) and image.is_broken:
                 image.load()
-            if isinstance(image, str) and not _is_url(image) and (reason := _unusable_file(image)):
+            if (
+                isinstance(image, str)
+                and not is_address(image)
+                and (reason := _unusable_file(image))
+            ):
                 raise MediaError(f"{where}{_shortened(image)}: {reason}{hint}")
 
 
@@ -174,10 +179,6 @@ def _shortened(path: str) -> str:
     return path if len(path) <= 200 else f"{path[:200]}..."
 
 
-def _is_url(image: str) -> bool:
-    return image.startswith(("http://", "https://"))
-
-
 def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
     """Return the image that a table's cell embeds, or its path."""
     from t2v_eval.inputs.media import embedded
@@ -189,7 +190,7 @@ def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
 
 
 def _resolve(root: Path | None, image: Any) -> Any:
-    if root is None or not isinstance(image, str) or _is_url(image):
+    if root is None or not isinstance(image, str) or is_address(image):
         return image
     return str(check_path("root", root) / image)
 

@@ -256,8 +256,8 @@ def test_what_else_is_no_address(address):
             pixels(url, allow_urls="private")
 
 
-def test_a_scorer_takes_three_answers_and_the_command_line_two(address, tmp_path):
-    with pytest.raises(InputError, match="`allow_urls='all'`; use True, False or 'private'"):
+def test_a_scorer_takes_four_answers_and_the_command_line_two(address, tmp_path):
+    with pytest.raises(InputError, match="`allow_urls='all'`; use True, False, 'private' or 'any'"):
         ToyEmbedding(allow_urls="all")
     result = ToyEmbedding(allow_urls="private", on_error="skip")([f"{address}/a.png"], "a cat")
     assert result.isfinite().all()

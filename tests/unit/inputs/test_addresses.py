@@ -1,0 +1,170 @@
+"""Images and stores at addresses that fsspec reads; only with the user's word."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import fsspec
+import numpy as np
+import pytest
+from helpers.toy import ToyEmbedding, draw_image, expected
+from typer.testing import CliRunner
+
+from t2v_eval.cli.main import app
+from t2v_eval.errors import InputError, MediaError, MissingPackageError, OutputError
+from t2v_eval.inputs import addresses
+from t2v_eval.inputs.addresses import files_at, is_address, read_address, upload_file
+from t2v_eval.inputs.media import decode, open_media
+from t2v_eval.store import Store, text_key
+
+MEMORY = fsspec.filesystem("memory")
+
+
+def as_png(seed, path):
+    draw_image(seed).save(path)
+    return path.read_bytes()
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """The address of a folder in memory with two images."""
+    for n in range(2):
+        MEMORY.pipe(f"/bucket/{n}.png", as_png(n, tmp_path / f"{n}.png"))
+    yield "memory://bucket"
+    MEMORY.rm("/bucket", recursive=True)
+
+
+def call(*arguments, code=0):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("kind", ["memory", "file"])
+def test_an_image_at_an_address_is_the_image_of_its_content(bucket, tmp_path, kind):
+    address = f"{bucket}/1.png" if kind == "memory" else f"file://{tmp_path}/1.png"
+    media = open_media(address, "image", "any")
+    assert media.key == open_media(tmp_path / "1.png").key
+    np.testing.assert_array_equal(decode(pickle.loads(pickle.dumps(media))), draw_image(1))
+    score = ToyEmbedding(allow_urls="any")(address, "a cat")
+    np.testing.assert_allclose(score[0, 0], expected(draw_image(1), "a cat"), rtol=1e-6)
+
+
+@pytest.mark.parametrize("allow", [False, True, "private"])
+@pytest.mark.parametrize("address", ["file:///etc/passwd", "local:///etc/passwd", "s3://b/a.png"])
+def test_no_table_reads_files_or_stores_without_the_users_word(monkeypatch, allow, address):
+    monkeypatch.setattr(addresses, "_file_system", None)
+    with pytest.raises(MediaError, match="`allow_urls='any'`"):
+        open_media(address, "image", allow)
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "message"),
+    [
+        ("memory://bucket/gone.png", MediaError, "cannot be read: no such file"),
+        ("nope://bucket/a.png", InputError, "no file system has this address: .*nope"),
+        ("simplecache::memory://bucket/1.png", InputError, "several parts"),
+        ("s3://bucket/a.png", MissingPackageError, "s3fs"),
+    ],
+)
+def test_what_cannot_be_read_is_named(bucket, monkeypatch, address, error, message):
+    if address.startswith("s3"):
+        lacking = ImportError("Install s3fs to access S3")
+        monkeypatch.setattr("fsspec.core.url_to_fs", lambda _: (_ for _ in ()).throw(lacking))
+    with pytest.raises(error, match=message):
+        read_address(address, "image", "any")
+
+
+def test_a_large_file_is_refused(bucket, monkeypatch):
+    monkeypatch.setattr(addresses, "MAX_BYTES", 100)
+    with pytest.raises(MediaError, match="larger than"):
+        read_address(f"{bucket}/0.png", "image", "any")
+
+
+def test_content_that_changes_between_key_and_pixels_is_refused(bucket, tmp_path):
+    media = open_media(f"{bucket}/0.png", "image", "any")
+    MEMORY.pipe("/bucket/0.png", as_png(5, tmp_path / "5.png"))
+    with pytest.raises(MediaError, match="changed while it was being scored"):
+        decode(media)
+
+
+def test_globs_of_addresses_stand_for_files(bucket):
+    assert files_at(f"{bucket}/*.png") == ["memory:///bucket/0.png", "memory:///bucket/1.png"]
+    assert files_at(f"{bucket}/0.png") == [f"{bucket}/0.png"]
+    with pytest.raises(InputError, match="no file matches"):
+        files_at(f"{bucket}/*.jpg")
+
+
+def test_commands_take_addresses(bucket, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.csv").write_text(f"image,text\n{bucket}/0.png,a cat\n1.png,a cat\n")
+    score = ["score", "-m", "tiny-clip", "--no-store", "--json", "-q"]
+    allowed = ["--option", "allow_urls=any"]
+    rows = json.loads(call(*score, *allowed, "--pairs", "pairs.csv"))
+    again = json.loads(call(*score, *allowed, f"{bucket}/*.png", "-t", "a cat"))
+    assert [row["score"] for row in rows] == [row["score"] for row in again]
+    message = call(*score, "--pairs", "pairs.csv", code=2)
+    assert "read with your credentials" in message
+    assert "--option allow_urls=any" in message
+
+
+@pytest.fixture
+def shards(tmp_path):
+    """Two stores with a score each."""
+    for n in (1, 2):
+        store = Store(tmp_path / f"s-{n}-of-2.sqlite")
+        rows = [(f"image {n}", text_key("a cat"), n / 4, None, None)]
+        store.put_cells("mine v1", rows, {f"image {n}": "x"}, {text_key("a cat"): "a cat"})
+    yield tmp_path
+    MEMORY.rm("/stores", recursive=True)
+
+
+def test_uploaded_stores_are_merged_from_their_addresses(shards):
+    for n in (1, 2):
+        # The store is open, with its rows in the journal beside the file.
+        store = Store(shards / f"s-{n}-of-2.sqlite")
+        assert len(list(store.rows())) == 1
+        call("store", "upload", f"memory://stores/s-{n}.sqlite", "--store", store.path)
+    assert sorted(MEMORY.ls("/stores", detail=False)) == [
+        "/stores/s-1.sqlite",
+        "/stores/s-2.sqlite",
+    ]
+    out = shards / "all.sqlite"
+    assert "2 scores" in call("store", "merge", out, "memory://stores/s-*.sqlite")
+    assert [row.value for row in Store(out).rows()] == [0.25, 0.5]
+    call("store", "merge", out, "memory://stores/s-*.sqlite", shards / "s-1-of-2.sqlite")
+
+
+def test_an_upload_that_is_interrupted_leaves_what_was_there(shards, monkeypatch):
+    call("store", "upload", "memory://stores/s.sqlite", "--store", shards / "s-1-of-2.sqlite")
+    before = MEMORY.cat("/stores/s.sqlite")
+    for error, seen in ((OSError("quota"), OutputError), (KeyboardInterrupt(), KeyboardInterrupt)):
+
+        def fail(stream, copy, error=error):
+            copy.write(stream.read(100))
+            raise error
+
+        monkeypatch.setattr("shutil.copyfileobj", fail)
+        with pytest.raises(seen):
+            upload_file(shards / "s-2-of-2.sqlite", "memory://stores/s.sqlite")
+    assert MEMORY.cat("/stores/s.sqlite") == before
+    assert MEMORY.ls("/stores", detail=False) == ["/stores/s.sqlite"]
+
+
+def test_a_store_that_cannot_be_fetched_or_uploaded_is_named(shards):
+    gone = call("store", "merge", shards / "all.sqlite", "memory://stores/gone.sqlite", code=2)
+    assert "memory://stores/gone.sqlite: cannot be read: no such file" in gone
+    assert "is no address" in call(
+        "store", "upload", "s.sqlite", "--store", shards / "s-1-of-2.sqlite", code=2
+    )
+    MEMORY.pipe("/stores/other.sqlite", b"not a store")
+    refused = call("store", "merge", shards / "all.sqlite", "memory://stores/other.sqlite", code=2)
+    assert "is not a t2v-eval store" in refused
+
+
+@pytest.mark.parametrize("path", ["a.png", "C:/a.png", "C:\\a.png", "/x/a.png", "a://", "://a", ""])
+def test_paths_are_no_addresses(path):
+    assert not is_address(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TypeVar, Unpack
 
 from PIL import Image
@@ -11,7 +12,7 @@ from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.inputs.media import Media, Video
-from t2v_eval.inputs.video import Clip, clip, sampling_of
+from t2v_eval.inputs.video import Clip, Sampling, clip, sampling_of
 from t2v_eval.local.base import Failed, LocalScorer, Options
 
 from .frames import RESIZES, clean_text, normalise, resize_square
@@ -68,7 +69,7 @@ class VideoScorer(LocalScorer):
         self.resize: str = settings.get("resize", RESIZES[0])
         self.clean_texts: bool = settings.get("clean_texts", False)
         self.identity_facts = {
-            "frames": repr(self.sampling),
+            "frames": _described(self.sampling),
             "resize": self.resize,
             "clean_texts": str(self.clean_texts),
         }
@@ -112,6 +113,19 @@ class VideoScorer(LocalScorer):
         self, media: Sequence[Media], encode: Callable[[Sequence[Any]], Iterable[State]]
     ) -> Iterator[tuple[dict[int, State], Failed]]:
         return super()._encode_in_batches(media, lambda batch: by_shape(batch, encode))
+
+
+def _described(sampling: Sampling) -> str:
+    """Return what decides the frames, without fields that are at their defaults.
+
+    So that a field that `Sampling` gets one day changes no id.
+    """
+    fields = asdict(sampling)
+    defaults = asdict(Sampling(sampling.count))
+    return repr(
+        {key: value for key, value in fields.items() if value != defaults[key]}
+        | {"count": sampling.count}
+    )
 
 
 def same_shape(tensors: Sequence[Tensor]) -> list[list[int]]:

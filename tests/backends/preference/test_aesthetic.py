@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from helpers.models.clip_goldens import RGB, cases, exact_pixels, images, openai_archive, tensors
 from helpers.toy import draw_image
+from torch import nn
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, UnsupportedError
@@ -122,6 +124,28 @@ def test_in_a_folder_it_has_the_published_name_or_is_the_only_one(load, scorer, 
         load(checkpoint=tmp_path)
     (tmp_path / "mine.pth").rename(tmp_path / FILE)
     torch.testing.assert_close(load(checkpoint=tmp_path)(draw_image(0)), scorer(draw_image(0)))
+
+
+def test_published_layouts_are_known_by_the_names_of_their_weights(load, tmp_path):
+    """Version 1 is one layer; with ReLUs, the layers have other numbers in their Sequential."""
+    torch.manual_seed(0)
+    widths, gaps = (16, 12, 8, 6, 4, 1), (nn.Dropout(0.2), nn.Dropout(0.2), nn.Dropout(0.1))
+    layers = []
+    for n, (inside, outside) in enumerate(itertools.pairwise(widths)):
+        layers += [nn.Linear(inside, outside), *([nn.ReLU()] * (n < 4)), *gaps[n : n + 1]]
+    heads = {"v1": nn.Linear(16, 1), "relu": nn.Sequential(*layers)}
+    embeddings = torch.randn(9, 16) * 7
+    for name, head in heads.items():
+        prefix = "" if name == "v1" else "layers."
+        file = tmp_path / f"{name}.pth"
+        torch.save({prefix + key: value for key, value in head.state_dict().items()}, file)
+        scorer = load(checkpoint=file)
+        expected = head.eval()(embeddings / embeddings.norm(dim=-1, keepdim=True))
+        torch.testing.assert_close(scorer.rate(embeddings), expected, rtol=0, atol=1e-5)
+    with pytest.raises(CheckpointError, match=f"holds no {FILE.replace('+', '.')}"):
+        load(checkpoint=tmp_path)
+    chosen = load(checkpoint=tmp_path, file="relu.pth")
+    torch.testing.assert_close(chosen.rate(embeddings), expected, rtol=0, atol=1e-5)
 
 
 def test_files_of_another_layout_are_refused(load, tmp_path):

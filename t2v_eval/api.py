@@ -94,7 +94,7 @@ class ScorerOptions:
         specific = {
             name: value
             for name, value in self.specific.items()
-            if _takes(card, name) or not any(_takes(other, name) for other in others)
+            if takes_option(card, name) or not any(takes_option(other, name) for other in others)
         }
         if self.asks_service(card):
             return replace(self, specific=specific)
@@ -106,7 +106,7 @@ class ScorerOptions:
         >>> ScorerOptions(specific={"vlm": "gpt-4o"}).asks_service(models.card("dsg"))
         True
         """
-        named = (value for name, value in self.specific.items() if _takes(card, name))
+        named = (value for name, value in self.specific.items() if takes_option(card, name))
         return card.remote or any(map(_is_remote, named))
 
     def load(self, card: ModelCard) -> Scorer:
@@ -149,10 +149,13 @@ def _is_remote(value: object) -> bool:
         return False
 
 
-def _takes(card: ModelCard, option: str) -> bool:
+def takes_option(card: ModelCard, option: str) -> bool:
     """Return whether the class of a card may take an option: its source is read, not run.
 
     A family whose class depends on its argument, as a file of the user's own, is asked.
+
+    >>> takes_option(models.card("tiny-clip"), "share")
+    False
     """
     if card.file is None:
         return True

@@ -89,6 +89,7 @@ class Card:
         """
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
         facts |= facts.pop("args")
+        facts["known_answers"] = ", ".join(facts.get("known_answers", ()))
         del facts["entry"], facts["module"], facts["file"]
         return {name: str(fact) for name, fact in facts.items() if fact or name == "differentiable"}
 
@@ -114,6 +115,8 @@ class ModelCard(Card):
             module is relative to the folder of the card's module.
         networks: families of networks that it was trained from, where its name does not say so: a
             generator that was guided with one of them is not judged independently.
+        expects_config: values of the published config.json by their dotted names.
+        known_answers: numbers that are published for images, by name; see `verification.known`.
 
     >>> ModelCard("mine", "Mine", "my_package.mine", range="0 to 1").range
     '0 to 1'
@@ -132,6 +135,8 @@ class ModelCard(Card):
     features: str = ""
     generator: str = ""
     networks: Sequence[str] = ()
+    expects_config: Mapping[str, Any] = field(default_factory=dict)
+    known_answers: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -506,9 +511,8 @@ def _entries(package: str, card_type: type[C]) -> tuple[list[_Entry[C]], list[_E
             check_tables(table, file)
             shared = {k: v for k, v in table.items() if k not in TABLES}
             for name, facts in table.get("names", {}).items():
-                names.setdefault(
-                    name, (_card(name, {**shared, **facts}, module, file, card_type), "")
-                )
+                card = _card(name, {**shared, **facts}, module, file, card_type)
+                names.setdefault(name, (card, ""))
             for name, facts in table.get("families", {}).items():
                 family_facts = dict(facts)
                 argument = family_facts.pop("argument", None)
@@ -517,10 +521,8 @@ def _entries(package: str, card_type: type[C]) -> tuple[list[_Entry[C]], list[_E
                         f"{file}: the family {name!r} lacks `argument`, the option that gets what "
                         "follows its colon"
                     )
-                families[name] = (
-                    _card(name, {**shared, **family_facts}, module, file, card_type),
-                    argument,
-                )
+                card = _card(name, {**shared, **family_facts}, module, file, card_type)
+                families[name] = (card, argument)
     return list(names.values()), list(families.values())
 
 

@@ -9,7 +9,7 @@ trained with, where recent versions of OpenCLIP choose it by the name of the arc
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Unpack
@@ -22,7 +22,10 @@ from typing_extensions import override
 from t2v_eval.errors import CheckpointError, InputError
 from t2v_eval.inputs.fast_jpeg import Resizing
 from t2v_eval.local.base import Options
+from t2v_eval.local.checkpoint_files import check_content
+from t2v_eval.local.dry_loading import WEIGHT_SUFFIXES
 from t2v_eval.local.dual_encoder import EmbeddingScorer
+from t2v_eval.local.weights import read_tensors
 from t2v_eval.utils.arguments import check_path
 
 from ..common.images import crop_extreme
@@ -113,6 +116,13 @@ class OpenClip(EmbeddingScorer):
     def read_openai(self, file: Path) -> dict[str, Tensor] | None:
         """Read the weights of a file in OpenAI's layout; return None for any other file."""
         return read_archive(file) if is_archive(file) else None
+
+    @override
+    def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
+        for file in self.files:
+            if file.suffix in WEIGHT_SUFFIXES:
+                tensors = self.read_openai(file)
+                yield from (read_tensors(file) if tensors is None else tensors).items()
 
     @override
     def resizing(self) -> Resizing | None:
@@ -213,5 +223,6 @@ class OpenClip(EmbeddingScorer):
             location = self.locate(source, (name, *CONFIGS))
             for file in (location, location / name):
                 if file.is_file():
+                    check_content(file)  # before a network is built for it
                     return file
         raise CheckpointError(f"{source} holds no weights: expected one of {', '.join(names)}")

@@ -21,7 +21,7 @@ SHOWN = 4  # names that differ only in the size of the model; further ones are c
 SIZE = re.compile(r", \d+ (b|m)illion (parameters|of them at a time)")
 
 # How scorers were verified, by the word before the colon of their cards' `verified`.
-STATUSES = ("golden", "architecture", "unverified")
+STATUSES = ("golden", "architecture", "published", "unverified")
 COUNTED = (*STATUSES, "service", "refused")
 README_NAMES = Path(__file__).with_name("t2v_metrics_names.toml")
 

@@ -91,9 +91,14 @@ def note(message: str) -> None:
 
 def say(message: str, style: str = "") -> None:
     """Print a message to stderr, with its further lines indented."""
-    message = _translations[-1](str(message)) if _translations else str(message)
+    message = translated(message)
     message = "\n    ".join(message.split("\n"))
     console(stderr=True).print(text_of(message, style), soft_wrap=True)
+
+
+def translated(message: str) -> str:
+    """Return a message in the words of the command that runs; see `translating`."""
+    return _translations[-1](str(message)) if _translations else str(message)
 
 
 def show(line: str) -> None:

@@ -22,6 +22,7 @@ from t2v_eval.cli.gate import gate
 from t2v_eval.cli.generate import generate
 from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
+from t2v_eval.cli.models.verify import verify
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
 from t2v_eval.cli.protocol.plan import plan
@@ -61,7 +62,7 @@ app = App(
     help="Score how well images match texts, and which scorer agrees best with people.",
     epilog=f"Example: {EXAMPLES['eval']}\n\n"
     "Exit codes: 0 done (failed scores, if any, are counted on stderr), 1 every score "
-    "failed, 2 an error, 3 a gate failed, 130 interrupted, 143 terminated.",
+    "failed, 2 an error, 3 a gate or a check failed, 130 interrupted, 143 terminated.",
 )
 app.add_typer(stores, name="store")
 app.add_typer(questions, name="questions")
@@ -86,6 +87,7 @@ app.command()(demo)
 app.command("list")(list_names)
 app.command("run")(run_file)
 app.command()(caption)
+app.command()(verify)
 app.command()(vote)
 app.command()(rate)
 app.command()(ratings)

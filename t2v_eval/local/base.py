@@ -26,10 +26,11 @@ from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.local.batching import BatchSize, Failure, ahead
 from t2v_eval.local.devices import free_bytes, pick_device, pick_dtype
+from t2v_eval.local.dry_loading import WEIGHT_SUFFIXES
 from t2v_eval.local.moving import move
 from t2v_eval.local.state_cache import TensorCache
 from t2v_eval.local.upload import Upload
-from t2v_eval.local.weights import HUB_FILES, Watched, locate
+from t2v_eval.local.weights import HUB_FILES, Watched, locate, read_tensors
 from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.differentiable import Differentiable, no_gradients
 from t2v_eval.scoring.scorer import ImageMode, OnError
@@ -132,6 +133,16 @@ class LocalScorer(Differentiable):
     @files.setter
     def files(self, paths: Sequence[Path]) -> None:
         self._watched = Watched(paths)
+
+    def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the tensors of the weight files anew, by name, as the loader reads them.
+
+        Raises:
+            CheckpointError: a file cannot be read.
+        """
+        for file in self.files:
+            if file.suffix in WEIGHT_SUFFIXES:
+                yield from read_tensors(file).items()
 
     def locate(self, checkpoint: str, patterns: Sequence[str] = HUB_FILES, **hub: Any) -> Path:
         """Return the local folder or file of a checkpoint; see `weights.locate`.

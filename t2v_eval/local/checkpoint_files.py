@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 from t2v_eval.errors import CheckpointError, T2VError
+from t2v_eval.local.dry_loading import stop_at
 
 LARGEST_JSON = 2**28  # bytes; eight times the largest published tokenizer
 POINTER = b"version https://git-lfs.github.com/spec/"
@@ -27,6 +28,8 @@ _LOCATED: ContextVar[list[Path] | None] = ContextVar("located", default=None)
 def check_content(file: Path) -> None:
     """Check that a file is not empty and not a Git LFS pointer.
 
+    A dry run stops here at the first file of weights.
+
     Raises:
         CheckpointError: it is, or it cannot be opened.
 
@@ -35,6 +38,7 @@ def check_content(file: Path) -> None:
         ...
     t2v_eval.errors.CheckpointError: nowhere has no model.safetensors
     """
+    stop_at(file)
     try:
         with file.open("rb") as stream:
             start = stream.read(len(POINTER))

@@ -44,6 +44,46 @@ def move(scorer: Any, device: torch.device) -> None:
         _Mover(device, packages, moved).move_attributes(scorer)
 
 
+def contents(scorer: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a scorer and what it holds, each object once: parts, networks, tensors and the like.
+
+    Nothing inside a network, or inside an object of another library, is yielded.
+
+    Yields:
+        The dotted path of attributes that leads to an object, and the object.
+
+    >>> from types import SimpleNamespace
+    >>> scorer = SimpleNamespace(network=nn.Linear(2, 1), head=[torch.ones(1)])
+    >>> [path for path, _ in contents(scorer)]
+    ['', 'network', 'head.0']
+    """
+    packages = {"t2v_eval", type(scorer).__module__.partition(".")[0]}
+    visited: set[int] = set()
+
+    def walk(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+        if id(value) in visited:
+            return
+        visited.add(id(value))
+        inner = _named_parts(value, packages) if path else _attributes(value)
+        if inner is None or not isinstance(value, (Mapping, list, tuple)):
+            yield path, value
+        for name, part in (inner or {}).items():
+            yield from walk(part, f"{path}.{name}" if path else name)
+
+    yield from walk(scorer, "")
+
+
+def _named_parts(value: Any, packages: set[str]) -> dict[str, Any] | None:
+    """Return the parts of a value by name; None for a network, a tensor or a foreign object."""
+    if isinstance(value, nn.Module):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): part for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return {str(n): part for n, part in enumerate(value)}
+    return _attributes(value) if _is_part(value, packages) else None
+
+
 def _weights(network: nn.Module) -> dict[str, Tensor]:
     return dict(network.named_parameters(remove_duplicate=False))
 

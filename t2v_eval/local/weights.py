@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.checkpoint_files import check_content, check_descriptions, located, shards
+from t2v_eval.local.dry_loading import Request, dry_reader
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.regular_file import identity
 
@@ -79,18 +81,17 @@ def _fetch(
 ) -> Path:
     """Return a checkpoint from the hub's cache, or download it."""
     path = check_path("checkpoint", checkpoint)
-    hub_id = os.fspath(checkpoint)
-    if hub_id.startswith("https://"):
-        return _download(hub_id, cache_dir, local_files_only or _offline(), argument)
-    remedy = (
-        f"Download it where there is a network (`hf download {hub_id} --local-dir DIR`) "
-        f"and pass `{argument}='DIR'`, or fill the Hugging Face cache ($HF_HOME or `cache_dir=`)"
-    )
-    if path.is_absolute() or hub_id.startswith(".") or hub_id.count("/") != 1:
+    hub_id, is_url = os.fspath(checkpoint), os.fspath(checkpoint).startswith("https://")
+    invalid = path.is_absolute() or hub_id.startswith(".") or hub_id.count("/") != 1
+    if invalid and not is_url:
         raise CheckpointError(
             f"{argument} {hub_id!r}: no such file or directory, and not a hub id (ORG/NAME)"
         )
-    try:
+    if (reader := dry_reader()) is not None:
+        return reader.fetch(Request(hub_id, tuple(patterns), revision))
+    if is_url:
+        return _download(hub_id, cache_dir, local_files_only or _offline(), argument)
+    with hub_errors(hub_id, argument):
         return Path(
             snapshot_download(
                 hub_id,
@@ -100,6 +101,32 @@ def _fetch(
                 revision=revision,
             )
         )
+
+
+@contextmanager
+def hub_errors(hub_id: str, argument: str = "checkpoint") -> Iterator[None]:
+    """Convert exceptions of the Hugging Face hub's client to `CheckpointError`.
+
+    Args:
+        hub_id: the repository.
+        argument: the option that names it, for messages.
+
+    Raises:
+        CheckpointError: the hub was not reached, or has no such repository.
+
+    >>> with hub_errors("org/name"):
+    ...     raise HFValidationError("no such repository")
+    Traceback (most recent call last):
+        ...
+    t2v_eval.errors.CheckpointError: checkpoint 'org/name': no such directory here and no such \
+repository on the hub.
+    """
+    remedy = (
+        f"Download it where there is a network (`hf download {hub_id} --local-dir DIR`) "
+        f"and pass `{argument}='DIR'`, or fill the Hugging Face cache ($HF_HOME or `cache_dir=`)"
+    )
+    try:
+        yield
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise CheckpointError(
             f"the {argument} {hub_id!r} is not on this machine and the Hugging Face hub was not "

@@ -28,7 +28,7 @@ PACKAGES |= {f"t2v_eval.{name}": ROOT / name for name in ("backends", "benchmark
 ORDER = {
     "t2v_eval": (
         "errors utils stats registry inputs store scoring local remote api "
-        "cluster t2v_metrics extractors evaluation generators votes review report "
+        "cluster t2v_metrics extractors evaluation verification generators votes review report "
         "bridges protocol server cli __main__"
     ).split(),
     "t2v_eval.backends": (

@@ -280,7 +280,7 @@ def test_the_classes_of_all_our_cards_are_seen(registry):
     for card in registry.cards.values():
         if card.file is not None:
             known = accepted(source_of(card.file, card.module), card.entry)
-            # An entry whose options are those of another scorer is asked; see `api._takes`.
+            # An entry whose options are those of another scorer is asked; see `api.takes_option`.
             assert known is not None or hasattr(registry.entry(card), "takes"), card.name
 
 

@@ -1,4 +1,4 @@
-"""As much of the Hugging Face hub, on a loopback port, as downloading a data set's files needs."""
+"""As much of the Hugging Face hub, on a loopback port, as listing and downloading files needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMMIT = "c" * 40
 
 @dataclass
 class Hub:
-    """`files[data set][name]` is what it serves; the rest is what goes wrong."""
+    """`files[data set or model][name]` is what it serves; the rest is what goes wrong."""
 
     url: str = ""
     files: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -39,11 +39,11 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             self.answer(with_content=True)
 
         def answer(self, with_content: bool) -> None:
-            if self.path.startswith("/api/datasets/"):
+            if self.path.startswith(("/api/datasets/", "/api/models/")):
                 return self.describe()
             path = self.path.replace(COMMIT, "main")
             before, separator, name = path.partition("/resolve/main/")
-            data_set = before.removeprefix("/datasets/")
+            data_set = before.removeprefix("/datasets").removeprefix("/")
             hub.asked.append((self.command, name, self.headers.get("Range", "")))
             if not separator or data_set not in hub.files:
                 return self.refuse(404, "RepoNotFound")
@@ -70,8 +70,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.close_connection = end < len(content)
 
         def describe(self) -> None:
-            """The data set, or the tree of its files."""
-            path = self.path.partition("?")[0].removeprefix("/api/datasets/")
+            """The data set or model, or the tree of its files."""
+            path = self.path.partition("?")[0].split("/", 3)[3]
             data_set, tree, _ = path.partition("/tree/")
             data_set = data_set.removesuffix(f"/revision/{COMMIT}")
             if data_set not in hub.files:
@@ -83,7 +83,7 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 {"type": "file", "path": name, "size": len(content), "oid": "0" * 40}
                 for name, content in files.items()
             ]
-            siblings = [{"rfilename": name} for name in files]
+            siblings = [{"rfilename": n, "size": len(content)} for n, content in files.items()]
             described = {"id": data_set, "sha": COMMIT, "siblings": siblings, "private": False}
             described |= {"tags": [], "downloads": 0, "likes": 0, "disabled": False}
             described |= {"gated": "manual" if data_set in hub.gated else False}

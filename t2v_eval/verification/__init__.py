@@ -1,0 +1,1 @@
+"""Checks that prove a loaded checkpoint: its files, its tokenizer, its scores, known answers."""

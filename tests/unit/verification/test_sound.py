@@ -1,0 +1,57 @@
+"""Sound checkpoints raise no alarm; tests/performance/verify_sound.py tries all families."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers.models.tiny import VARIANTS
+from helpers.models.tiny_vlm import llava
+from helpers.models.tiny_vlm_more import CARDED
+
+from t2v_eval.api import ScorerOptions
+from t2v_eval.registry import models
+from t2v_eval.verification.run import is_published, verify
+
+VARIED = ["open_clip, as OpenAI's archive", "longclip-l", "image-reward", "laion-aesthetic"]
+VARIED += ["blip2-itm", "clip-flant5-xxl", "clip-iqa", "dsg"]
+
+
+def outcomes(name, **arguments) -> dict[str, str]:
+    options = ScorerOptions.from_keywords(device="cpu", **arguments)
+    result = verify(models.card(name), options)
+    assert not result.failed, [check for check in result.checks if check.outcome == "failed"]
+    return {check.name: check.outcome.value for check in result.checks}
+
+
+@pytest.mark.parametrize("variant", VARIED)
+def test_a_small_checkpoint_in_the_published_layout(variant, tmp_path):
+    name, make = VARIANTS[variant]
+    outcome = outcomes(name, **make(tmp_path))
+    assert {outcome[check] for check in ("loading", "weights used", "weights complete")} == {
+        "passed"
+    }
+    assert outcome["matching text"] == "not checked"
+
+
+def test_embeddings_and_layers_that_are_joined_or_split_by_the_loader(tmp_path):
+    torch.manual_seed(0)
+    CARDED["molmo2"](tmp_path)
+    assert outcomes(f"hf-vlm:{tmp_path}")["weights complete"] == "passed"
+
+
+def test_another_precision_is_compared_with_float32(tmp_path):
+    torch.manual_seed(0)
+    llava(tmp_path)
+    outcome = outcomes(f"hf-vlm:{tmp_path}", dtype="bfloat16")
+    assert outcome["precision"] in ("passed", "failed") and outcome["plain path"] == "passed"
+    assert outcome["weights complete"] == "passed"
+
+
+def test_weights_are_the_published_ones_unless_options_name_others():
+    card = models.card("tiny-clip")
+    assert is_published(card, ScorerOptions(dtype="bfloat16"))
+    assert not is_published(card, ScorerOptions(checkpoint="mine"))
+    assert not is_published(card, ScorerOptions(specific={"processor": "mine"}))
+    assert not is_published(models.card("hf-clip:mine"), ScorerOptions())
+    of_family = models.card("hf-clip-probability:google/siglip-base-patch16-224")
+    assert is_published(of_family, ScorerOptions())

@@ -251,10 +251,11 @@ def _runs(names: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _pairs(names: Sequence[str]) -> Iterator[list[str]]:
     """Yield the names of each two modules that are beside each other, as gate and up of experts."""
-    modules = list(dict.fromkeys(name.split(".")[-2] for name in names))
-    for two in itertools.combinations(modules, 2):
-        if len(modules) > 2:
-            yield [name for name in names if name.split(".")[-2] in two]
+    modules = {name: name.rpartition(".")[0].rpartition(".")[2] for name in names}
+    kinds = list(dict.fromkeys(modules.values()))
+    for two in itertools.combinations(kinds, 2):
+        if len(kinds) > 2:
+            yield [name for name in names if modules[name] in two]
 
 
 def _without_numbers(name: str) -> str:

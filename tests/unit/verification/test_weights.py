@@ -132,3 +132,10 @@ def test_a_scale_that_a_scorer_keeps_as_a_number_is_used():
     scale = torch.tensor(2.5, dtype=torch.float32)
     result = compare([("logit_scale", scale)], [("scale", 2.5)])
     assert result.used == ["logit_scale"]
+
+
+def test_names_without_a_module_may_be_left_over():
+    """As the tables of a network whose text tower is left out."""
+    stored = {name: normal(4, seed=n) for n, name in enumerate(("a", "b", "c.d", "e.f.g"))}
+    result = compare(stored.items(), network(x=normal(4, seed=9)))
+    assert result.unused == list(stored) and result.invented == ["network.x"]

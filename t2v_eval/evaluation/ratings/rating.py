@@ -94,7 +94,7 @@ def rate_battles(battles: Iterable[Sequence[str]], options: RatingOptions) -> Ba
     anchor_index = _anchor_index(options.anchor, encoded.models)
     unit, units, unit_warnings = units_of(listed, options.group)
     fit = fit_ratings(encoded, units, options, anchor_index)
-    order = sorted(range(len(encoded.models)), key=lambda m: -fit.ratings[m].value)
+    order = sorted(range(len(encoded.models)), key=lambda m: fit.ranks[m].value)
     sides = SideVerdicts.of(listed, units)
     wins = encoded.wins()[np.ix_(order, order)]
     met = wins + wins.T

@@ -10,6 +10,8 @@ from scipy.special import ndtri
 from t2v_eval.stats.bootstrap import Interval
 from t2v_eval.utils.arrays import FloatArray
 
+_ROUNDING = 1e-9  # relative: ratings of equal models differ by the rounding of their computation
+
 
 def rank_intervals(
     ratings: FloatArray,
@@ -24,6 +26,8 @@ def rank_intervals(
     of a model from all others are tested together: by the largest studentised difference in
     resamples (Mogstad, Romano, Shaikh and Wilhelm 2024, "Inference for ranks", section 3). A
     difference that never varies in resamples is not significant, as they say nothing about it.
+
+    Ratings that differ by rounding alone share a rank.
 
     Args:
         ratings: shape (K,).
@@ -44,7 +48,8 @@ def rank_intervals(
     """
     defined = resampled[~np.isnan(resampled).any(1)]
     floors = np.zeros((len(ratings),) * 2) if least is None else least
-    ranks = np.where(np.isnan(ratings), np.nan, 1.0 + (ratings[:, None] < ratings).sum(1))
+    higher = ratings - ratings[:, None] > _ROUNDING * (1 + np.abs(ratings))
+    ranks = np.where(np.isnan(ratings), np.nan, 1.0 + higher.sum(1))
     if len(defined) < 2 or 2 * len(defined) < len(resampled) or np.isnan(ratings).any():
         return [Interval(float(rank), math.nan, math.nan) for rank in ranks]
     intervals = []
@@ -69,7 +74,7 @@ def _significant(
     """
     deviation = resampled - gap
     error = deviation.std(0, ddof=1)
-    error[error < 1e-9 * (1 + np.abs(gap))] = 0.0  # rounding alone
+    error[error < _ROUNDING * (1 + np.abs(gap))] = 0.0
     error = np.maximum(error, floor)
     ratio = np.divide(np.abs(deviation), error, out=np.zeros_like(deviation), where=error > 0)
     # A test of several differences needs no less than a test of one.

@@ -37,6 +37,12 @@ def test_equal_ratings_share_a_rank():
     assert [tuple(rank) for rank in ranks] == [(1, 1, 1), (2, 2, 3), (2, 2, 3)]
 
 
+def test_ratings_that_differ_by_rounding_share_a_rank():
+    ratings = np.array([1032.0, 1032.0 * (1 + 4e-16), 936.0])
+    resampled = ratings + np.random.default_rng(0).normal(0, 90, (400, 3))
+    assert [interval.value for interval in rank_intervals(ratings, resampled)] == [1, 1, 3]
+
+
 def test_resamples_without_ratings_do_not_count_and_most_may_not_lack_them():
     ratings = np.array([1.0, 0.0])
     resampled = ratings + np.random.default_rng(0).normal(0, 0.1, (100, 2))

@@ -4,7 +4,7 @@ The model of the demo is slightly better than the baseline, and its scores are g
 its colours are more saturated, and a part of the prompts is inflated. With ``null``, both
 generators are the same in all but their random numbers, and a protocol should claim nothing.
 
-The votes and reviews are of simulated people, who know which scenes are drawn as the prompt says;
+The votes and reviews are of simulated people, who know which images show what their prompts say;
 their files are named so.
 """
 

@@ -195,15 +195,16 @@ def _statement(
         text = f"The images of {model} and {baseline} differ in no statistic beyond chance."
     if notable:
         by = {
-            "edit": f"With the {main.statistic} of both made equal, the difference loses",
-            "regression": f"In a regression, {main.statistic} accounts for",
+            "edit": f"With the {main.statistic} of both made equal",
+            "regression": f"In a regression on the statistics, at equal {main.statistic}",
         }[main.by]
         suspects = " and ".join(dict.fromkeys(effect.statistic for effect in notable))
         favoured = model if main.part.value > 0 else baseline
         text += (
-            f" Scores follow {suspects}. {by} {signed(main.part)} standard deviations of the score "
-            f"of {main.scorer.name}, in favour of {favoured}, of {difference:+.2f} over {main.n} "
-            f"prompts; {difference - main.part.value:+.2f} remain."
+            f" Scores follow {suspects}. {by}, the difference on {main.scorer.name} is "
+            f"{difference - main.part.value:+.2f} in place of {difference:+.2f} standard "
+            f"deviations of the score: {main.statistic} accounts for {signed(main.part)} over "
+            f"{main.n} prompts, in favour of {favoured}."
         )
     else:
         text += (

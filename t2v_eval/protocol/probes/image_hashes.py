@@ -63,7 +63,7 @@ def near_pairs(
     """Return the pairs of images of different groups whose hashes are near.
 
     Pairs are compared in blocks, word by word, which leaves few to compare whole: 100,000 hashes
-    are five billion pairs and take TIME on one core.
+    are five billion pairs and take about a minute on one core.
 
     Args:
         hashes: shape (n, words).

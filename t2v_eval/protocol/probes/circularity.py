@@ -70,7 +70,7 @@ def circularity(inputs: ProbeInputs) -> ProbeResult:
         unit="share of scorers",
         n=len(matches),
         warning=bool(circular),
-        chart=IntervalChart("of a family of the generator (1) or not (0)", figures),
+        chart=IntervalChart("of a family (1) or not", figures),
         figures=figures,
         source=SOURCE,
     )

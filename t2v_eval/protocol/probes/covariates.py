@@ -103,7 +103,7 @@ def covariates(inputs: ProbeInputs) -> ProbeResult:
         n=main.n,
         warning=bool(notable),
         chart=IntervalChart(
-            "part of the difference, in standard deviations of the score",
+            "part, sd of the score",
             [effect.figure for effect in effects],
         ),
         figures=[*(effect.figure for effect in effects), *_adjusted_figures(adjusted)],

@@ -69,7 +69,7 @@ def duplicates(inputs: ProbeInputs) -> ProbeResult:
         unit="share of images",
         n=model.n,
         warning=warning,
-        chart=IntervalChart("images with a near duplicate for another prompt", figures),
+        chart=IntervalChart("share of images", figures),
         figures=figures,
         source=SOURCE,
         failed=failed,

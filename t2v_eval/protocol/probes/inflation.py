@@ -104,7 +104,7 @@ def inflation(inputs: ProbeInputs) -> ProbeResult:
         unit="standard deviations of the score",
         n=main.n,
         warning=bool(raised or inflated.any()),
-        chart=IntervalChart("change of the score, in standard deviations", changes),
+        chart=IntervalChart("change, sd of the score", changes),
         figures=[*changes, *flips],
         source=main.source,
         cells=rescored.cells,

@@ -88,7 +88,7 @@ def shuffled_prompts(inputs: ProbeInputs) -> ProbeResult:
         unit="share of images",
         n=main.n,
         warning=bool(blind),
-        chart=IntervalChart("images that score higher with their prompt", figures, reference=0.5),
+        chart=IntervalChart("share of images", figures, reference=0.5),
         figures=figures,
         source=main.source,
         cells=rescored.cells,

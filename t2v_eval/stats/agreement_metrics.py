@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError
 from t2v_eval.stats import metrics
@@ -249,7 +250,7 @@ class WeightedAgreement:
             metrics.labelled(self._scores, self._human)
         self._sample = SortedSample(self._scores, self._human, threshold)
 
-    def __call__(self, copies: FloatArray) -> dict[str, float]:
+    def __call__(self, copies: NDArray[np.generic]) -> dict[str, float]:
         """Compute the metrics of a resample; NaN with fewer than two items.
 
         Args:
@@ -263,7 +264,9 @@ class WeightedAgreement:
             return dict.fromkeys((metric.name for metric in self._metrics), math.nan)
         return {metric.name: self._value(metric, resample, copies) for metric in self._metrics}
 
-    def _value(self, metric: AgreementMetric, resample: Resample, copies: FloatArray) -> float:
+    def _value(
+        self, metric: AgreementMetric, resample: Resample, copies: NDArray[np.generic]
+    ) -> float:
         if metric.resampled is not None:
             return metric.resampled(resample)
         index = np.repeat(np.arange(len(copies)), copies.astype(np.int64))

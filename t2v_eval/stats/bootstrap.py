@@ -340,7 +340,7 @@ def _pooled_statistic(s: FloatArray, h: FloatArray, names: tuple[str, ...]) -> S
     def metrics_of(indices: IntArray) -> Mapping[str, float]:
         if len(indices) == 1 and recalibrated is None:  # as for each item alone
             return estimates(of_unit(int(indices[0])))
-        copies = np.bincount(indices, minlength=units).astype(np.float64)
+        copies = np.bincount(indices, minlength=units).astype(np.int32)
         copies = copies if width == 1 else np.repeat(copies, width)
         values = weighted_metrics(copies)
         if recalibrated is not None:

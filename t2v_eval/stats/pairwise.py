@@ -27,8 +27,12 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from t2v_eval.stats.counting.ranges import range_counts
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+Copies = NDArray[np.int32]
+"""How many times a resample holds each item: 32 bits, so that the processor's cache holds them."""
 
 # About 60 bytes a pair while a list of pairs is sorted, so 60 MB.
 _MAX_LISTED = 1 << 20
@@ -56,31 +60,6 @@ class ListedPairs(NamedTuple):
     first: IntArray
     second: IntArray
     gain: IntArray
-
-
-class _WaveletMatrix:
-    """Counts the values of a range that are greater than a value, in O(log values)."""
-
-    def __init__(self, values: IntArray) -> None:
-        self._levels: list[tuple[int, IntArray, int]] = []
-        largest = int(values.max(initial=0))
-        for bit in reversed(range(largest.bit_length())):
-            ones = (values >> bit & 1).astype(bool)
-            zeros_before = np.concatenate(([0], np.cumsum(~ones)))
-            self._levels.append((bit, zeros_before, int(zeros_before[-1])))
-            values = np.concatenate((values[~ones], values[ones]))
-
-    def greater(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
-        """Return for each query the number of positions in [start, stop) that exceed value."""
-        total = np.zeros(len(value), dtype=np.int64)
-        for bit, zeros_before, zeros in self._levels:
-            has_bit = (value >> bit & 1).astype(bool)
-            zero_start, zero_stop = zeros_before[start], zeros_before[stop]
-            one_start, one_stop = start - zero_start, stop - zero_stop
-            total += np.where(has_bit, 0, one_stop - one_start)
-            start = np.where(has_bit, one_start + zeros, zero_start)
-            stop = np.where(has_bit, one_stop + zeros, zero_stop)
-        return total
 
 
 class _Bounds:
@@ -206,7 +185,7 @@ class Pairs:
         keys = self._key_base + self._index
         self._keys = np.sort(keys)
         self._place = np.searchsorted(self._keys, keys)
-        self._counts = _WaveletMatrix(self.rank)
+        self._counts = range_counts(self.rank)
 
     def accuracy(self, threshold: float) -> float:
         """Return the mean over rows of `accuracies`, from 0 to 1; NaN without pairs."""
@@ -420,7 +399,7 @@ class WeightedPairs:
         thresholds: the largest score differences that are ties.
 
     >>> pairs = Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]))
-    >>> WeightedPairs(pairs, [0.0, 1.0]).count(np.array([1.0, 1.0, 1.0]))
+    >>> WeightedPairs(pairs, [0.0, 1.0]).count(np.array([1, 1, 1], np.int32))
     [(0.0, 2.0), (1.0, 2.0)]
     """
 
@@ -430,11 +409,13 @@ class WeightedPairs:
         self._number = [distinct.index(threshold) for threshold in thresholds]
         reaches = [pairs._reach(threshold) for threshold in distinct]
         self._members = pairs._keys % max(1, n)  # items with one human value are neighbours
-        self._upto: list[IntArray | None] = []  # None where no two items are tied
+        # The places among these of items that are tied with later ones, and where those end.
+        self._tied: list[tuple[IntArray, IntArray]] = []
         for reach in reaches:
             upto = np.searchsorted(pairs._keys, pairs._key_base + reach, side="right")
             upto = upto[self._members]
-            self._upto.append(None if (upto == np.arange(1, n + 1)).all() else upto)
+            place = np.flatnonzero(upto > np.arange(1, n + 1))
+            self._tied.append((place, upto[place]))
         # For each bit: `ones`, the items that have it; `zeros`, the others, in one run for each
         # value of the higher bits; where these runs start in `zeros` and end in `ones`; and for
         # each threshold and each of `zeros`, the first of `ones` beyond its reach.
@@ -454,7 +435,7 @@ class WeightedPairs:
             ]
             self._levels.append((ones, zeros, starts, last[starts], beyond))
 
-    def count(self, copies: FloatArray) -> list[tuple[float, float]]:
+    def count(self, copies: Copies) -> list[tuple[float, float]]:
         """Return for each threshold the pairs that are tied in both, and that are ordered alike.
 
         Copies of one item are no pair. Exact up to 2^53 pairs.
@@ -462,34 +443,32 @@ class WeightedPairs:
         Args:
             copies: shape (items,), how many times the resample holds each item.
         """
-        # Sums of integers are exact, and their cumulated sums are faster than those of floats.
-        whole = copies.astype(np.int64)
         by_rating = copies.take(self._members)
-        below = _cumulated(whole.take(self._members))
-        same = float(by_rating @ below[1:].astype(np.float64))
+        below = _cumulated(by_rating)
         tied = [
-            0.0 if upto is None else float(by_rating @ _floats_at(below, upto)) - same
-            for upto in self._upto
+            _product(by_rating.take(place), below.take(upto) - below.take(place + 1))
+            for place, upto in self._tied
         ]
         ordered = [0.0] * len(tied)
         for ones, zeros, starts, last, beyond in self._levels:
             if not len(zeros):
                 continue
-            below, lower = _cumulated(whole.take(ones)), copies.take(zeros)
-            every = float(np.add.reduceat(lower, starts) @ _floats_at(below, last))
+            below, lower = _cumulated(copies.take(ones)), copies.take(zeros).astype(np.float64)
+            every = _product(np.add.reduceat(lower, starts), below.take(last))
             for k, first in enumerate(beyond):
-                ordered[k] += every - float(lower @ _floats_at(below, first))
+                ordered[k] += every - _product(lower, below.take(first))
         return [(tied[k], ordered[k]) for k in self._number]
 
 
-def _cumulated(values: IntArray) -> IntArray:
-    sums = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(values, out=sums[1:])
+def _cumulated(values: Copies) -> Copies:
+    sums = np.zeros(len(values) + 1, np.int32)
+    np.cumsum(values, out=sums[1:], dtype=np.int32)
     return sums
 
 
-def _floats_at(values: IntArray, index: IntArray) -> FloatArray:
-    return values.take(index).astype(np.float64)
+def _product(first: NDArray[np.generic], second: NDArray[np.generic]) -> float:
+    """Return the sum of products, in float64, where whole numbers are exact up to 2^53."""
+    return float(first.astype(np.float64, copy=False) @ second.astype(np.float64, copy=False))
 
 
 def best_step(difference: FloatArray, gain: IntArray, before: int) -> tuple[int, float]:

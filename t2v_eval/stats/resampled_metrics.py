@@ -19,9 +19,13 @@ import math
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from t2v_eval.stats.metrics import FloatArray
-from t2v_eval.stats.pairwise import IntArray, Pairs, WeightedPairs
+from t2v_eval.stats.pairwise import Copies, IntArray, Pairs, WeightedPairs
+
+_ROUNDING = 1e-11  # a hundred times what `metrics.pearson` takes for constant
+_LITTLE = 1e-3  # of the variance of the sample; sums of squares then lose three digits at most
 
 
 class SortedSample:
@@ -43,6 +47,7 @@ class SortedSample:
         untied: whether all scores are different.
         class_members: the places of the items, from the lowest rating to the highest.
         class_starts: where in these the items of each distinct rating begin.
+        score_starts: where in the items those of each distinct score begin.
 
     >>> SortedSample(np.array([0.4, np.nan, 0.1]), np.array([2.0, 1.0, 1.0])).items
     array([2, 0])
@@ -54,13 +59,33 @@ class SortedSample:
         self._pairs = Pairs(scores[None], human[None])
         self._thresholds = [0.0] if threshold is None else [0.0, threshold]
         self.items = self._pairs.column
-        self.score_index: IntArray = np.unique(self._pairs.x, return_inverse=True)[1]
+        starts = np.append(True, np.diff(self._pairs.x) > 0)[: len(self.items)]
+        self.score_starts: IntArray = np.flatnonzero(starts)
+        self.score_index: IntArray = np.cumsum(starts) - 1
         self.class_index = self._pairs.rank
         self.scores, self.human = _scaled(self._pairs.x), _scaled(human[self.items])
         self.positive = human[self.items] == 1
-        numbers = len(np.unique(self._pairs.x)), len(np.unique(self.class_index))
+        numbers = len(self.score_starts), int(self.class_index.max(initial=-1)) + 1
         self.classes, self.untied = min(numbers), numbers[0] == len(self.items)
         self.class_members, self.class_starts = _by_class(self.class_index)
+
+    @cached_property
+    def varies(self) -> bool:
+        """Return whether both sides vary by far more than their rounding."""
+        return all(
+            len(side) and side.std() > _ROUNDING * abs(side.mean())
+            for side in (self.scores, self.human)
+        )
+
+    @cached_property
+    def moments(self) -> FloatArray:
+        """Return what Pearson's r sums of each item, shape (5, items).
+
+        These are the deviations of score and rating from their means, in standard deviations of the
+        sample, their squares and their product.
+        """
+        s, h = ((side - side.mean()) / (side.std() or 1.0) for side in (self.scores, self.human))
+        return np.array((s, h, s * s, h * h, s * h))
 
     @cached_property
     def weighted_pairs(self) -> WeightedPairs:
@@ -75,28 +100,35 @@ class Resample:
         sample: the whole sample.
         copies: shape (items,), how many times the resample holds each item.
 
+    Attributes:
+        copies: the same of `SortedSample.items`.
+        weights: the same in float64.
+        n: their sum.
+
     >>> sample = SortedSample(np.array([0.1, 0.4, 0.3]), np.array([1.0, 2.0, 2.0]))
     >>> resample = Resample(sample, np.array([2.0, 1.0, 0.0]))
     >>> resample.n, resample.pairs, resample.class_counts
     (3.0, 2.0, array([2., 1.]))
     """
 
-    def __init__(self, sample: SortedSample, copies: FloatArray) -> None:
+    def __init__(self, sample: SortedSample, copies: NDArray[np.generic]) -> None:
         self.sample = sample
-        self.copies = copies[sample.items]
-        self.n = float(self.copies.sum())
+        self.copies: Copies = copies.astype(np.int32, copy=False).take(sample.items)
+        self.weights = self.copies.astype(np.float64)
+        self.n = float(self.weights.sum())
 
     @cached_property
     def score_counts(self) -> FloatArray:
         """Return how many items have each distinct score, from the lowest."""
-        if self.sample.untied:
-            return self.copies
-        return _counts(self.sample.score_index, self.copies)
+        if self.sample.untied or not len(self.weights):
+            return self.weights
+        counts: FloatArray = np.add.reduceat(self.weights, self.sample.score_starts)
+        return counts
 
     @cached_property
     def class_counts(self) -> FloatArray:
         """Return how many items have each distinct rating, from the lowest."""
-        return self.by_class(self.copies)
+        return self.by_class(self.weights)
 
     def by_class(self, values: FloatArray) -> FloatArray:
         """Return the sum of the values of the items with each distinct rating, from the lowest.
@@ -120,7 +152,7 @@ class Resample:
     @cached_property
     def pairs(self) -> float:
         """Return the number of pairs of different items."""
-        return float(self.n**2 - self.copies @ self.copies) / 2
+        return float(self.n**2 - self.weights @ self.weights) / 2
 
     @cached_property
     def pair_counts(self) -> list[tuple[float, float]]:
@@ -140,7 +172,7 @@ class Resample:
     @cached_property
     def positives(self) -> FloatArray:
         """Return how many items with label 1 have each distinct score, from the lowest."""
-        return _counts(self.sample.score_index, self.copies * self.sample.positive)
+        return _counts(self.sample.score_index, self.weights * self.sample.positive)
 
 
 def pearson(resample: Resample) -> float:
@@ -152,7 +184,7 @@ def pearson(resample: Resample) -> float:
     """
     if resample.classes < 2:
         return math.nan
-    return _correlation(resample.copies, resample.sample.scores, resample.sample.human)
+    return _correlation(resample)
 
 
 def spearman(resample: Resample) -> float:
@@ -170,7 +202,7 @@ def spearman(resample: Resample) -> float:
     if not resample.sample.untied:
         score_ranks = score_ranks[resample.sample.score_index]
     human_ranks = _ranks(resample.class_counts) - middle
-    product = resample.by_class(resample.copies * score_ranks) @ human_ranks
+    product = resample.by_class(resample.weights * score_ranks) @ human_ranks
     squares = (_rank_squares(c) for c in (resample.score_counts, resample.class_counts))
     return float(np.clip(product / math.sqrt(math.prod(squares)), -1.0, 1.0))
 
@@ -304,15 +336,26 @@ def _by_class(class_index: IntArray) -> tuple[IntArray, IntArray]:
     return members, np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1])[: len(ordered)])
 
 
-def _correlation(copies: FloatArray, s: FloatArray, h: FloatArray) -> float:
-    n = copies.sum()
-    s_mean, h_mean = copies @ s / n, copies @ h / n
+def _correlation(resample: Resample) -> float:
+    if not resample.sample.varies:
+        return _centred_correlation(resample)
+    sums = resample.sample.moments @ resample.weights / resample.n
+    s_square, h_square = sums[2] - sums[0] ** 2, sums[3] - sums[1] ** 2
+    if not min(s_square, h_square) > _LITTLE:
+        return _centred_correlation(resample)
+    return float(np.clip((sums[4] - sums[0] * sums[1]) / math.sqrt(s_square * h_square), -1.0, 1.0))
+
+
+def _centred_correlation(resample: Resample) -> float:
+    """Return Pearson's r of a resample that varies so little that `_correlation` is inexact."""
+    weights, s, h = resample.weights, resample.sample.scores, resample.sample.human
+    s_mean, h_mean = weights @ s / resample.n, weights @ h / resample.n
     s, h = s - s_mean, h - h_mean
-    s_square, h_square = (copies * s) @ s, (copies * h) @ h
+    s_square, h_square = (weights * s) @ s, (weights * h) @ h
     # As in `metrics.pearson`: a side that varies by its rounding alone is constant.
     if min(s_square - (1e-13 * s_mean) ** 2, h_square - (1e-13 * h_mean) ** 2) <= 0:
         return math.nan
-    return float(np.clip((copies * s) @ h / math.sqrt(s_square * h_square), -1.0, 1.0))
+    return float(np.clip((weights * s) @ h / math.sqrt(s_square * h_square), -1.0, 1.0))
 
 
 def _scaled(values: FloatArray) -> FloatArray:

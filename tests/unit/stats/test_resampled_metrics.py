@@ -97,3 +97,25 @@ def test_perfect_is_one_and_extremes_are_numbers() -> None:
     assert all(math.isnan(flat[name]) for name in ("pearson", "spearman", "tau_b", "tau_c"))
     with pytest.raises(InputError, match="labels 0 and 1"):
         WeightedAgreement(h, h, ["auroc"])
+
+
+@pytest.mark.filterwarnings("ignore:An input array is nearly constant")
+@pytest.mark.parametrize("spread", [1e-9, 1e-14])
+def test_pearson_of_scores_that_hardly_vary(spread: float) -> None:
+    """As `metrics.pearson`, which takes what varies by its rounding alone for constant."""
+    rng = np.random.default_rng(0)
+    human = rng.integers(1, 6, 300).astype(float)
+    scores = 0.7 + spread * (human + rng.normal(size=300))
+    copies = rng.integers(0, 3, 300)
+    actual = WeightedAgreement(scores, human, ["pearson"])(copies)
+    assert actual["pearson"] == pytest.approx(
+        metrics.pearson(*written_out(scores, human, copies)), abs=1e-6, nan_ok=True
+    )
+
+
+def test_pearson_of_a_resample_that_varies_less_than_its_sample() -> None:
+    human = np.append(np.arange(40.0), 0.0)
+    scores = np.append(1e-6 * np.sin(np.arange(40.0)), 1e6)
+    copies = np.append(np.ones(40, int), 0)
+    actual = WeightedAgreement(scores, human, ["pearson"])(copies)
+    assert actual["pearson"] == pytest.approx(metrics.pearson(scores[:-1], human[:-1]), abs=1e-6)

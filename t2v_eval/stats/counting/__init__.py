@@ -1,0 +1,6 @@
+"""Counting items in order: what metrics of pairs are made of.
+
+| module | holds |
+|---|---|
+| `ranges` | how many values of a range are greater than a value |
+"""

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.checkpoint_files import read_json
-from t2v_eval.local.weights import fill, read_tensors, weight_files
+from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 PATTERNS = ("*.json", "*.txt", "*.model", "*.gz", *(f"*{suffix}" for suffix in SUFFIXES))
+LORA_A, LORA_B = ".lora_A.default.weight", ".lora_B.default.weight"
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -154,6 +155,44 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     if not tensors:
         raise CheckpointError(f"{file} holds no tensors")
     return {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
+
+
+def merge_lora(tensors: Mapping[str, Tensor], file: Path, alpha: float) -> dict[str, Tensor]:
+    """Add low-rank updates to the weights that they belong to: W + (alpha / rank) B A.
+
+    Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1. Names are
+    those of peft, before or since 0.7, which writes `base_layer` into those of W.
+
+    Args:
+        tensors: weights, some with updates beside them.
+        file: where they are from, for messages.
+        alpha: scale of the updates; the rank is that of the weights.
+
+    Returns:
+        The weights without updates, by plain names.
+
+    Raises:
+        CheckpointError: an update lacks its other half or its weight, or is of another shape.
+
+    >>> halves = {f"q.lora_{half}.default.weight": torch.ones(1, 1) for half in "AB"}
+    >>> merge_lora({"q.weight": torch.zeros(1, 1), **halves}, Path("internvl.pth"), alpha=32)
+    {'q.weight': tensor([[32.]])}
+    """
+    plain = {name.replace(".base_layer.", "."): value for name, value in tensors.items()}
+    halves = {name for name in plain if name.endswith((LORA_A, LORA_B))}
+    merged = {name: value for name, value in plain.items() if name not in halves}
+    for stem in sorted({name.replace(LORA_A, "").replace(LORA_B, "") for name in halves}):
+        needed = [f"{stem}.weight", stem + LORA_A, stem + LORA_B]
+        check_keys(file, [name for name in needed if name not in plain])
+        weight, down, up = (plain[name] for name in needed)
+        try:
+            merged[needed[0]] = weight + (alpha / len(down)) * (up @ down)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{file} does not fit this model: the LoRA update of {stem} is of another shape "
+                f"than its weight: {error}"
+            ) from error
+    return merged
 
 
 def shape_of(tensors: Mapping[str, Tensor], name: str, dims: int, file: Path) -> tuple[int, ...]:

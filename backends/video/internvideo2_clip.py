@@ -25,12 +25,13 @@ from .checkpoint import (
     check_heads,
     count_layers,
     find_weights,
+    merge_lora,
     read_weights,
     shape_of,
 )
 from .clip_text import ClipTokens, MobileClipText, TowerSizes
 from .internvideo2_vision import InternVideo2Vision, VisionSizes, rename
-from .llama_text import LlamaTokens, LlamaTower, merge_lora, read_llama_config
+from .llama_text import LORA_ALPHA, LlamaTokens, LlamaTower, read_llama_config
 from .video_scorer import VideoScorer
 
 VISION, TEXT = "vision_encoder.", "text_encoder."
@@ -218,7 +219,7 @@ class InternVideo2Clip(_InternVideo2Clip):
         config = read_llama_config(folder)
         self.tokens = LlamaTokens(folder, config.vocab_size)
         self._tokenizer_files = [folder / "config.json", self.tokens.file]
-        merged = merge_lora(tensors, file)
+        merged = merge_lora(tensors, file, LORA_ALPHA)
         _, embedding = shape_of(merged, f"{TEXT}text_projection", 2, file)
 
         def network(sizes: VisionSizes) -> InternVideo2ClipNetwork:

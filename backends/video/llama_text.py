@@ -6,7 +6,7 @@ Visual-Linguistic Tasks". As internvideo2_clip_text.py of InternVideo2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,52 +18,12 @@ from transformers import LlamaConfig, LlamaModel
 from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError
-from t2v_eval.local.weights import check_keys
 
 from ..common.pretrained import load_pretrained
 
 MAX_TOKENS = 80
 PROMPT = "summarize:"
-LORA_ALPHA = 32  # of the authors' configuration; the rank is that of the weights
-LORA_A, LORA_B = ".lora_A.default.weight", ".lora_B.default.weight"
-
-
-def merge_lora(tensors: Mapping[str, Tensor], file: Path) -> dict[str, Tensor]:
-    """Add low-rank updates to the weights that they belong to: W + (alpha / rank) B A.
-
-    Hu et al. 2022, "LoRA: Low-Rank Adaptation of Large Language Models", section 4.1. Names are
-    those of peft, before or since 0.7, which writes `base_layer` into those of W.
-
-    Args:
-        tensors: weights, some with updates beside them.
-        file: where they are from, for messages.
-
-    Returns:
-        The weights without updates, by plain names.
-
-    Raises:
-        CheckpointError: an update lacks its other half or its weight, or is of another shape.
-
-    >>> merged = merge_lora({"q.weight": torch.zeros(1, 1), "q.lora_A.default.weight":
-    ...     torch.ones(1, 1), "q.lora_B.default.weight": torch.ones(1, 1)}, Path("internvl.pth"))
-    >>> merged
-    {'q.weight': tensor([[32.]])}
-    """
-    plain = {name.replace(".base_layer.", "."): value for name, value in tensors.items()}
-    halves = {name for name in plain if name.endswith((LORA_A, LORA_B))}
-    merged = {name: value for name, value in plain.items() if name not in halves}
-    for stem in sorted({name.replace(LORA_A, "").replace(LORA_B, "") for name in halves}):
-        needed = [f"{stem}.weight", stem + LORA_A, stem + LORA_B]
-        check_keys(file, [name for name in needed if name not in plain])
-        weight, down, up = (plain[name] for name in needed)
-        try:
-            merged[needed[0]] = weight + (LORA_ALPHA / len(down)) * (up @ down)
-        except RuntimeError as error:
-            raise CheckpointError(
-                f"{file} does not fit this model: the LoRA update of {stem} is of another shape "
-                f"than its weight: {error}"
-            ) from error
-    return merged
+LORA_ALPHA = 32  # of the authors' configuration
 
 
 class LlamaTower(nn.Module):

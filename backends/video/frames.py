@@ -38,6 +38,30 @@ def resize_square(image: Image.Image, side: int, resize: str) -> Image.Image:
     return Image.fromarray(whole.permute(1, 2, 0).numpy())
 
 
+def resize_crop(pixels: Tensor, side: int) -> Tensor:
+    """Resize the short side of a frame, and crop its centre.
+
+    Bilinear without antialiasing, the long side rounded down: `short_side_scale` of PyTorchVideo
+    and `center_crop` of torchvision's video transforms.
+
+    Args:
+        pixels: (3, H, W), normalised or not.
+        side: side of the square, in pixels.
+
+    Returns:
+        (3, side, side).
+
+    >>> resize_crop(torch.zeros(3, 30, 40), 24).shape
+    torch.Size([3, 24, 24])
+    """
+    height, width = pixels.shape[1:]
+    short = min(height, width)
+    size = int(height / short * side), int(width / short * side)
+    resized = interpolate(pixels[None], size, mode="bilinear", align_corners=False)[0]
+    y, x = (round((length - side) / 2) for length in size)
+    return resized[:, y : y + side, x : x + side]
+
+
 def normalise(frames: list[Image.Image]) -> Tensor:
     """Convert RGB frames of one size to pixels normalised by ImageNet's mean and deviation.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, TypeVar, Unpack
+from typing import Any, ClassVar, TypeVar, Unpack
 
 from PIL import Image
 from torch import Tensor
@@ -37,6 +37,7 @@ class VideoScorer(LocalScorer):
 
     Attributes:
         image_size: side of the square that frames are resized to, in pixels.
+        resizes: the ways to resize frames that `resize` may name; the first is the default.
 
     Raises:
         InputError: an unknown convention or value.
@@ -46,6 +47,7 @@ class VideoScorer(LocalScorer):
     """
 
     image_size: int
+    resizes: ClassVar[Sequence[str]] = RESIZES
 
     def __init__(
         self,
@@ -59,14 +61,14 @@ class VideoScorer(LocalScorer):
     ) -> None:
         super().__init__(**options)
         chosen = {"frames": frames, "resize": resize, "clean_texts": clean_texts}
-        settings = _settings(convention, conventions or {}, chosen)
+        settings = _settings(convention, conventions or {}, chosen, self.resizes)
         self.sampling = sampling_of(settings.get("frames", 8))
         if self.sampling.fps is not None:
             raise InputError(
                 f"`frames={settings['frames']!r}`: {self.name!r} reads a fixed number of frames; "
                 "use `count` instead of fps"
             )
-        self.resize: str = settings.get("resize", RESIZES[0])
+        self.resize: str = settings.get("resize", self.resizes[0])
         self.clean_texts: bool = settings.get("clean_texts", False)
         self.identity_facts = {
             "frames": _described(self.sampling),
@@ -168,6 +170,7 @@ def _settings(
     convention: str | None,
     conventions: Mapping[str, Mapping[str, Any]],
     chosen: Mapping[str, Any],
+    resizes: Sequence[str],
 ) -> dict[str, Any]:
     """Return the settings of a convention, replaced by those that the caller chose."""
     for key, table in conventions.items():
@@ -181,8 +184,8 @@ def _settings(
         raise InputError(f"`convention={convention!r}`: use {names}")
     settings = dict(conventions[name]) if name is not None else {}
     settings |= {key: value for key, value in chosen.items() if value is not None}
-    if settings.get("resize", RESIZES[0]) not in RESIZES:
-        options = " or ".join(map(repr, RESIZES))
+    if settings.get("resize", resizes[0]) not in resizes:
+        options = " or ".join(map(repr, resizes))
         raise InputError(f"`resize={settings['resize']!r}`: use {options}")
     if type(settings.get("clean_texts", False)) is not bool:
         raise InputError(f"`clean_texts={settings['clean_texts']!r}`: use True or False")

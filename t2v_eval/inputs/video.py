@@ -39,7 +39,7 @@ CONTAINERS = (
     "hevc,vvc,av1,obu,ivf,gif,apng,mjpeg,mxf,nut,rm,dv,yuv4mpegpipe,webp_anim"
 )
 REMEDY = "fetch it again, or encode it again with ffmpeg"
-CHOICES = ("uniform", "nearest", "middle", "middle-frame", "start", "steps", "first")
+CHOICES = ("uniform", "repeated", "nearest", "middle", "middle-frame", "start", "steps", "first")
 SECONDS = "seconds"
 
 
@@ -284,11 +284,13 @@ def _side_by_side(video: Sequence[Media], gap: int) -> Image.Image:
 
 
 def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]:
-    """Choose at most `num_frames` of `total` frames; return their indices in order.
+    """Choose `num_frames` of `total` frames, or all that there are; return their indices in order.
 
     uniform: the first, the last and evenly spaced ones between, rounded down; a single one is the
         middle one. As `numpy.linspace`.
-    nearest: the same, rounded to the nearest; a single one is the first. As qwen_vl_utils.
+    repeated: the same, but a single one is the first, and of a video that has fewer frames, they
+        are repeated in their places. As LanguageBind.
+    nearest: as uniform, rounded to the nearest; a single one is the first. As qwen_vl_utils.
     middle: the middles of segments of equal length. As InternVL.
     middle-frame: the middle frames of segments that begin and end with a whole frame; of two, the
         earlier. As UMT and InternVideo2.
@@ -303,12 +305,16 @@ def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]
     ([0, 3, 6, 9], [0, 1, 2, 3], [0, 1, 2], [4])
     >>> indices(12, 4, "nearest"), indices(10, 4, "middle"), indices(10, 4, "start")
     ([0, 4, 7, 11], [1, 3, 5, 8], [0, 2, 5, 7])
+    >>> indices(3, 4, "repeated")
+    [0, 0, 1, 2]
     """
     if num_frames < 1 or strategy not in CHOICES:
         raise InputError(
             f"{num_frames} frames by {strategy!r}: use 1 or more, by "
             f"{' or '.join(map(repr, CHOICES))}"
         )
+    if strategy == "repeated" and total > 0:
+        return [int(n) for n in np.linspace(0, total - 1, num_frames, dtype=int)]
     if strategy == "first" or total <= num_frames:
         return list(range(min(total, num_frames)))
     last = total - 1

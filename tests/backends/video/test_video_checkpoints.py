@@ -17,7 +17,10 @@ NAMES = {
     "internvideo2_clip": ["internvideo2-clip-1b"],
     "internvideo2_clip_small": ["internvideo2-clip-b14"],
     "viclip": ["viclip-l-14"],
+    "languagebind_video": ["languagebind-video-v1.5-ft"],
+    "languagebind_video_lora": ["languagebind-video"],
 }
+LORA = "vision_model.encoder.base_model.model.layers.1.temporal_attn.v_proj.lora_B.default.weight"
 # A weight of each file that its network cannot do without.
 NEEDED = [
     ("umt", "umt_tiny.pth", "vision_encoder.encoder.blocks.1.attn.q_bias"),
@@ -35,6 +38,12 @@ NEEDED = [
     ("internvideo2_clip_small", "InternVideo2-CLIP-small_tiny.pth", "vision_align.1.bias"),
     ("viclip", "ViClip-tiny.pth", "vision_encoder.temporal_positional_embedding"),
     ("viclip", "ViClip-tiny.pth", "text_encoder.transformer.resblocks.1.mlp.c_proj.bias"),
+    (
+        "languagebind_video",
+        "pytorch_model.bin",
+        "vision_model.encoder.layers.1.temporal_embedding",
+    ),
+    ("languagebind_video_lora", "pytorch_model.bin", LORA),
 ]
 # The file of each model to which a weight is added that no network has.
 EXTENDED = [
@@ -43,6 +52,7 @@ EXTENDED = [
     ("internvideo2_clip", "InternVideo2-CLIP_tiny.pth", "vision_encoder.head.weight"),
     ("internvideo2_clip_small", "mobileclip_tiny.pt", "text_encoder.head.weight"),
     ("viclip", "ViClip-tiny.pth", "text_encoder.head.weight"),
+    ("languagebind_video", "pytorch_model.bin", "vision_model.head.weight"),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
 
@@ -202,3 +212,42 @@ def test_a_file_that_nobody_names_is_asked_for(model, name, argument, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(InputError, match=f"needs `{argument}=`"):
         load(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act 'relu' .*; LanguageBind-Video has 'gelu' or"),
+        ({"num_attention_heads": 7}, "64 cannot be split into the 7 heads of the vision"),
+        ({"num_frames": "8"}, "num_frames is '8'; it is a whole number"),
+    ],
+)
+def test_a_config_of_languagebind_that_does_not_fit_is_named(changes, message, tmp_path):
+    make_video_model("languagebind_video", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["vision_config"] |= changes
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=message):
+        load("languagebind-video", tmp_path)
+
+
+def test_languagebind_needs_its_config_and_its_tokenizer(tmp_path):
+    make_video_model("languagebind_video", tmp_path)
+    (tmp_path / "merges.txt").rename(tmp_path / "merges")
+    with pytest.raises(CheckpointError, match="is no tokenizer of CLIP"):
+        load("languagebind-video", tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(CheckpointError, match="has no config.json of LanguageBind-Video"):
+        load("languagebind-video", tmp_path)
+
+
+def test_lora_of_languagebind_is_merged_by_any_version_of_peft(tmp_path):
+    def rename(_, tensors):
+        return {
+            n.replace("attn.q_proj.w", "attn.q_proj.base_layer.w"): t for n, t in tensors.items()
+        }
+
+    plain = make_video_model("languagebind_video_lora", tmp_path / "plain")
+    renamed = make_video_model("languagebind_video_lora", tmp_path / "renamed", rename)
+    scores = [load("languagebind-video", at)(CLIPS[0], TEXTS) for at in (plain, renamed)]
+    assert torch.equal(*scores)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.video import CLIPS, TEXTS, cases, make_video_model
+from PIL import Image
 
 import t2v_eval
 from t2v_eval.errors import InputError, MediaError
-from t2v_eval.inputs.media import Video
+from t2v_eval.inputs.media import Video, open_media
 
 NAMES = {
     "umt": {"clip": "umt-b16-25m-clip", "itm": "umt-b16-25m-itm"},
@@ -22,7 +23,10 @@ NAMES = {
     "internvideo2_clip": {"clip": "internvideo2-clip-1b"},
     "internvideo2_clip_small": {"clip": "internvideo2-clip-b14"},
     "viclip": {"clip": "viclip-l-14"},
+    "languagebind_video": {"clip": "languagebind-video-v1.5-ft"},
+    "languagebind_video_lora": {"clip": "languagebind-video"},
 }
+REPEATING = ("languagebind_video", "languagebind_video_lora")  # a picture, in the place of frames
 CASES = [(model, case) for model in NAMES for case in cases(model)]
 TOLERANCE = {"clip": 2e-6, "itm": 3e-5}
 # What a convention is called, and the case of the goldens with its frames; and with its texts, or
@@ -44,6 +48,7 @@ CONVENTIONS: list[tuple[str, str, str, dict]] = [
     ),
     ("viclip", "authors", "viclip_middle_no_antialias", {"clean_texts": False}),
     ("viclip", "demo", "viclip_demo", {}),
+    ("languagebind_video", "authors", "languagebind_video", {}),
 ]
 SCORERS = [(model, name) for model, kinds in NAMES.items() for name in kinds.values()]
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
@@ -90,13 +95,41 @@ def test_the_first_convention_is_the_default(model, name, load):
     assert scorer.id == load(model, name, convention=first).id
 
 
-@pytest.mark.parametrize(("model", "name"), SCORERS)
+@pytest.mark.parametrize(
+    ("model", "name"), [(model, name) for model, name in SCORERS if model not in REPEATING]
+)
 def test_an_image_is_the_first_frame_alone(model, name, load):
     scorer, path = load(model, name), CLIPS[0]
     image = t2v_eval.inputs.video.frames(path, 1, "first")[0].load()
     first = load(model, name, frames={"count": 1, "choose": "first"})(path, TEXTS)
     torch.testing.assert_close(scorer(image, TEXTS), first, atol=1e-6, rtol=0)
     torch.testing.assert_close(scorer(Video.of([image]), TEXTS).isfinite(), first.isfinite())
+
+
+def test_languagebind_reads_an_image_as_equal_frames(load):
+    scorer = load("languagebind_video", "languagebind-video-v1.5-ft")
+    image = t2v_eval.inputs.video.frames(CLIPS[0], 1, "first")[0].load()
+    still = scorer(Video.of([image] * 8), TEXTS)
+    for media in (image, Video.of([image]), Video.of([image] * 3), Video.of([image] * 40)):
+        torch.testing.assert_close(scorer(media, TEXTS), still, atol=1e-6, rtol=0)
+
+
+def test_languagebind_mirrors_no_video(load):
+    scorer = load("languagebind_video", "languagebind-video-v1.5-ft")
+    frames = scorer.load(open_media(CLIPS[0]))
+    first = scorer.preprocess(frames)
+    assert all(torch.equal(scorer.preprocess(frames), first) for _ in range(12))
+
+
+@pytest.mark.parametrize("size", [(500, 4), (4, 500), (1, 1)])
+def test_languagebind_reads_frames_of_any_shape(size, load):
+    scores = load("languagebind_video", "languagebind-video-v1.5-ft")(
+        Image.new("RGB", size, "red"), TEXTS
+    )
+    square = load("languagebind_video", "languagebind-video-v1.5-ft")(
+        Image.new("RGB", (8, 8), "red"), TEXTS
+    )
+    torch.testing.assert_close(scores, square, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize(("model", "name"), SCORERS)
@@ -131,3 +164,15 @@ def test_a_short_video_is_refused_where_it_is_not_filled(model, name, load):
 def test_a_wrong_option_is_refused(option, message, load):
     with pytest.raises(InputError, match=message):
         load("umt", "umt-b16-25m-clip", **option)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"frames": {"count": 4}}, "`frames=4`: .*has positions for 8 frames"),
+        ({"resize": "bicubic"}, "`resize='bicubic'`: use 'short-side-bilinear'"),
+    ],
+)
+def test_languagebind_refuses_what_it_does_not_read(option, message, load):
+    with pytest.raises(InputError, match=message):
+        load("languagebind_video", "languagebind-video-v1.5-ft", **option)

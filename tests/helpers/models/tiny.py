@@ -185,6 +185,8 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "internvideo2-clip-1b": ("internvideo2-clip-1b", video("internvideo2_clip")),
     "internvideo2-clip-b14": ("internvideo2-clip-b14", video("internvideo2_clip_small")),
     "viclip-l-14": ("viclip-l-14", video("viclip")),
+    "languagebind-video-v1.5-ft": ("languagebind-video-v1.5-ft", video("languagebind_video")),
+    "languagebind-video": ("languagebind-video", video("languagebind_video_lora")),
     "hpsv2": ("hpsv2", open_clip),
     "hpsv2.1": ("hpsv2.1", open_clip),
     "pickscore-v1": ("pickscore-v1", pickscore),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -86,11 +86,10 @@ class _Assigned:
     task: Task
     cells: NDArray[np.int64]
     deaths: int = 0  # of workers that scored it
+    missing: NDArray[np.bool_] = field(init=False)  # cells without a result, shape (C,)
 
     def __post_init__(self) -> None:
         self.missing = np.ones(len(self.cells), bool)
-
-    missing: NDArray[np.bool_] = None  # type: ignore[assignment]
 
     def images_alone(self) -> Iterator[_Assigned]:
         """Yield a task for each image that lacks cells, after a worker died over this one."""

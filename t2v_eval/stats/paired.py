@@ -34,7 +34,6 @@ swap.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
@@ -42,8 +41,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.stats import metrics
-from t2v_eval.stats.agreement_metrics import METRICS
+from t2v_eval.stats.agreement_metrics import METRICS, WeightedAgreement
 from t2v_eval.stats.bootstrap import Statistic, agreement_statistic
+from t2v_eval.stats.counting.ties import MixedTies, Ties
 from t2v_eval.stats.metrics import FloatArray, Values
 from t2v_eval.stats.pairwise import IntArray, Pairs
 
@@ -51,6 +51,7 @@ LEAST = 512
 """Items from which on swaps are computed together; a single swap of fewer takes no time."""
 MOST_TIED = 0.01
 """The largest share of pairs with equal scores of one scorer."""
+_TOGETHER = 10  # swaps
 SUPPORTED = frozenset(
     ("pearson", "spearman", "tau_b", "tau_c", "acc23", "acc_strict", "acc_ignore", "auroc")
 )
@@ -271,20 +272,38 @@ class SwappedAgreement:
         Returns:
             Shape (swaps,) for each metric.
         """
-        signs = _signs(swapped)
+        sums = self._signed_sums(swapped)
         return {
-            name: side.difference(name, swapped, signs)
-            for side, names in zip(self._sides, self._names, strict=True)
+            name: side.difference(name, swapped, sums[k, name])
+            for k, (side, names) in enumerate(zip(self._sides, self._names, strict=True))
             for name in names
         }
 
+    @cached_property
+    def _vectors(self) -> tuple[list[tuple[int, str]], FloatArray]:
+        """Return what is summed with the sign of each item: side and metric, and all rows."""
+        vectors = [
+            (k, name, vector)
+            for k, side in enumerate(self._sides)
+            for name, of_metric in side.vectors.items()
+            for vector in of_metric
+        ]
+        return [(k, name) for k, name, _ in vectors], np.array([row for *_, row in vectors])
+
+    def _signed_sums(self, swapped: Swaps) -> dict[tuple[int, str], FloatArray]:
+        """Return sums of + or - the vectors of each metric, shape (vectors, swaps)."""
+        keys, vectors = self._vectors
+        # A few swaps at once, as numbers, are all that the cache of a processor holds.
+        parts = [
+            vectors @ swapped[start : start + _TOGETHER].astype(np.float64).T
+            for start in range(0, len(swapped), _TOGETHER)
+        ]
+        sums = vectors.sum(axis=1, keepdims=True) - 2 * np.concatenate(parts, axis=1)
+        return {key: sums[[k == key for k in keys]] for key in dict.fromkeys(keys)}
+
     def observed(self) -> dict[str, float]:
         """Return the difference of each metric without a swap, which is exact."""
-        return {
-            name: side.observed(name)
-            for side, names in zip(self._sides, self._names, strict=True)
-            for name in names
-        }
+        return {name: value for side in self._sides for name, value in side.observed().items()}
 
 
 class _Exchanged:
@@ -300,16 +319,30 @@ class _Exchanged:
     ) -> None:
         self.a, self.b, self.h, self.names, self.n = a, b, h, names, len(h)
         self.threshold = threshold
-        self._last: tuple[Swaps | None, list[tuple[FloatArray, FloatArray]]] = (None, [])
+        self._last: tuple[Swaps | None, tuple[Ties, Ties] | None] = (None, None)
 
-    def difference(self, name: str, swapped: Swaps, signs: FloatArray) -> FloatArray:
+    @cached_property
+    def vectors(self) -> dict[str, FloatArray]:
+        """Return what each metric sums with the signs of items, shape (vectors, items)."""
+        return {
+            name: self._moments[1] if name == "pearson" else self._counts[name][0][None] / 2
+            for name in self.names
+        }
+
+    def difference(self, name: str, swapped: Swaps, sums: FloatArray) -> FloatArray:
+        """Return the difference of a metric after each swap.
+
+        Args:
+            name: the metric.
+            swapped: shape (swaps, items).
+            sums: of its vectors with the signs of each swap, shape (vectors, swaps).
+        """
         if name == "pearson":
-            return self._pearson(signs)
-        odd, even = self._counts[name]
-        halves = signs @ odd / 2
+            return self._pearson(sums)
+        even = self._counts[name][1]
         whole, other = self._denominators(name, swapped)
         with np.errstate(divide="ignore", invalid="ignore"):
-            result: FloatArray = even * (1 / whole - 1 / other) + halves * (1 / whole + 1 / other)
+            result: FloatArray = even * (1 / whole - 1 / other) + sums[0] * (1 / whole + 1 / other)
         return result
 
     def _denominators(self, name: str, swapped: Swaps) -> tuple[FloatArray, FloatArray]:
@@ -318,13 +351,17 @@ class _Exchanged:
         if name in ("spearman", "tau_b", "tau_c"):
             mixed = self._mixed(swapped)
             if name == "spearman":
-                scale = math.sqrt(_rank_squares(self._classes))
-                return np.sqrt(mixed[0][0]) * scale, np.sqrt(mixed[1][0]) * scale
-            if name == "tau_b":
-                scale = math.sqrt(_untied(self._classes))
-                return np.sqrt(mixed[0][1]) * scale, np.sqrt(mixed[1][1]) * scale
-            first, second = (np.minimum(len(self._classes), side[2]) for side in mixed)
-            return n**2 * (first - 1) / first / 2, n**2 * (second - 1) / second / 2
+                scale = _rank_squares(self._classes) / 12
+                first, second = (np.sqrt((float(n) ** 3 - side.cubes) * scale) for side in mixed)
+            elif name == "tau_b":
+                scale = _untied(self._classes)
+                first, second = (np.sqrt((pairs - side.pairs) * scale) for side in mixed)
+            else:
+                first, second = (
+                    n**2 * (classes - 1) / classes / 2
+                    for classes in (np.minimum(len(self._classes), side.distinct) for side in mixed)
+                )
+            return first, second
         if name == "auroc":
             positive = float(self.h.sum())
             pairs = positive * (n - positive)
@@ -332,12 +369,18 @@ class _Exchanged:
             pairs = _untied(self._classes)
         return np.array(pairs), np.array(pairs)
 
-    def observed(self, name: str) -> float:
-        if name in ("acc23", "acc_strict", "acc_ignore", "auroc", "pearson"):
-            no_swap = np.zeros((1, self.n), bool)
-            return float(self.difference(name, no_swap, _signs(no_swap))[0])
-        compute = METRICS[name].compute
-        return compute(self.a, self.h) - compute(self.b, self.h)
+    def observed(self) -> dict[str, float]:
+        """Return the difference of each metric without a swap."""
+        depends = [name for name in self.names if name in ("spearman", "tau_b", "tau_c")]
+        every, scores = np.ones(self.n, np.int32), (self.a, self.b) if depends else ()
+        sides = [WeightedAgreement(side, self.h, depends)(every) for side in scores]
+        no_swap = np.zeros((1, self.n), bool)
+        return {
+            name: sides[0][name] - sides[1][name]
+            if name in depends
+            else float(self.difference(name, no_swap, self.vectors[name].sum(1, keepdims=True))[0])
+            for name in self.names
+        }
 
     @cached_property
     def _classes(self) -> FloatArray:
@@ -413,36 +456,34 @@ class _Exchanged:
         result: FloatArray = twice * (below[number] - half) - (sum_below[number] - half_sum)
         return result
 
-    def _mixed(self, swapped: Swaps) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
-        """Return of the mixed scores with the swaps, and with all others swapped, what ties change.
+    @cached_property
+    def _ties(self) -> MixedTies:
+        return MixedTies(*self._values)
 
-        That is the sum of squared ranks, the number of untied pairs and that of distinct scores.
-        """
-        if self._last[0] is swapped:
-            return self._last[1]  # type: ignore[return-value]
-        number, counts = self._values
-        a, b = number[: self.n], number[self.n :]
-        sides = []
-        for swap in swapped:
-            mixed = np.bincount(np.where(swap, b, a), minlength=len(counts)).astype(np.float64)
-            sides.append([_of_ties(mixed), _of_ties(counts - mixed)])
-        table = np.array(sides).transpose(1, 2, 0)
-        result = [(side[0], side[1], side[2]) for side in table]
-        self._last = swapped, result  # type: ignore[assignment]
-        return result
+    def _mixed(self, swapped: Swaps) -> tuple[Ties, Ties]:
+        """Return the ties of the mixed scores with the swaps, and with all others swapped."""
+        last, ties = self._last
+        if ties is None or last is not swapped:
+            ties = self._ties.of(swapped)
+            self._last = swapped, ties
+        return ties
 
-    def _pearson(self, signs: FloatArray) -> FloatArray:
-        a, b = self.a, self.b
+    @cached_property
+    def _moments(self) -> tuple[FloatArray, FloatArray]:
+        """Return sums of score with rating, score and its square, and half of what a swap moves."""
         h = self.h - self.h.mean()
-        product, total, square = (
-            (float((x + y).sum()) / 2, signs @ ((x - y) / 2))
-            for x, y in ((a * h, b * h), (a, b), (a * a, b * b))
-        )
+        first, second = (np.array((x * h, x, x * x)) for x in (self.a, self.b))
+        return (first + second).sum(axis=1) / 2, (first - second) / 2
+
+    def _pearson(self, sums: FloatArray) -> FloatArray:
+        h = self.h - self.h.mean()
+        whole = self._moments[0][:, None]
         sides = []
         for sign in (1, -1):
-            squares = square[0] + sign * square[1] - (total[0] + sign * total[1]) ** 2 / self.n
+            product, total, square = whole + sign * sums
+            squares = square - total**2 / self.n
             with np.errstate(divide="ignore", invalid="ignore"):
-                sides.append((product[0] + sign * product[1]) / np.sqrt(squares * float(h @ h)))
+                sides.append(product / np.sqrt(squares * float(h @ h)))
         result: FloatArray = sides[0] - sides[1]
         return result
 
@@ -463,19 +504,10 @@ def is_supported(
     return all(1 - _untied(counts) / (n * (n - 1) / 2) <= MOST_TIED for counts in sides)
 
 
-def _signs(swapped: Swaps) -> FloatArray:
-    """Return 1 for items that are not swapped, and -1 for the others."""
-    return np.where(swapped, -1.0, 1.0).astype(np.float64)
-
-
 def _half(per_item: FloatArray) -> FloatArray:
     """Return half the difference of the sums of both scorers, for each item."""
     first, second = np.split(per_item, 2)
     return (first - second) / 2
-
-
-def _of_ties(counts: FloatArray) -> tuple[float, float, float]:
-    return _rank_squares(counts), _untied(counts), float(np.count_nonzero(counts))
 
 
 def _untied(counts: FloatArray) -> float:

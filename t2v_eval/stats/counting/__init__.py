@@ -3,4 +3,5 @@
 | module | holds |
 |---|---|
 | `ranges` | how many values of a range are greater than a value |
+| `ties` | how many scores are equal after some of two scorers are exchanged |
 """

@@ -1,4 +1,4 @@
-"""Counts of greater values in ranges, as a loop over all positions counts them."""
+"""Counts in order: those of a loop over all positions, or of the scores that are there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from t2v_eval.stats.counting.ranges import CumulativeCounts, WaveletMatrix, range_counts
+from t2v_eval.stats.counting.ties import MixedTies
 
 
 @pytest.mark.parametrize("values", [1, 2, 13, 64])
@@ -26,3 +27,16 @@ def test_a_table_is_made_of_few_values_only():
     assert isinstance(range_counts(np.arange(64)), CumulativeCounts)
     assert isinstance(range_counts(np.arange(65)), WaveletMatrix)
     assert range_counts(np.empty(0, np.int64)).greater(*[np.empty(0, np.int64)] * 3).tolist() == []
+
+
+@pytest.mark.parametrize("levels", [3, 50, 0])
+def test_ties_of_mixed_scores_are_those_counted(levels):
+    rng = np.random.default_rng(levels)
+    sides = rng.integers(0, levels, (2, 70)) if levels else rng.permuted([range(70)] * 2, axis=1)
+    number, counts = np.unique(sides.ravel(), return_inverse=True, return_counts=True)[1:]
+    swapped = rng.random((5, 70)) < 0.5
+    for ties, swaps in zip(MixedTies(number, counts).of(swapped), (swapped, ~swapped), strict=True):
+        for k, swap in enumerate(swaps):
+            of_score = np.unique(np.where(swap, sides[1], sides[0]), return_counts=True)[1]
+            expected = (of_score * (of_score - 1)).sum() / 2, (of_score**3).sum(), len(of_score)
+            assert (ties.pairs[k], ties.cubes[k], ties.distinct[k]) == expected

@@ -188,3 +188,12 @@ def test_holm_rejects_what_the_steps_reject():
                 break
             rejected.add(int(k))
         assert {k for k, value in enumerate(holm(p.tolist())) if value <= 0.05} == rejected
+
+
+def test_swaps_that_are_kept_are_the_random_ones():
+    from t2v_eval.stats.permutation import _drawn_swaps, _random_swaps
+
+    kept = _drawn_swaps(19, 5)
+    for count in (3, 7, 2):
+        expected = list(_random_swaps(19, count, 5))
+        assert np.array_equal(np.array(list(kept.first(count))), np.array(expected))

@@ -267,8 +267,17 @@ def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:
 
 def _plain(rows: Iterable[Row]) -> Iterator[Row]:
     """Replace numbers that are not finite by None, and escape lone surrogates in texts."""
+    names: dict[str, str] = {}
     for row in rows:
-        yield {_encodable(key): _finite(value) for key, value in row.items()}
+        plain = {}
+        for name, value in row.items():
+            if name not in names:
+                names[name] = _encodable(name)
+            # Nearly all values are plain text or whole numbers, and there are millions of them.
+            kind = type(value)
+            is_plain = value.isascii() if kind is str else kind is int
+            plain[names[name]] = value if is_plain else _finite(value)
+        yield plain
 
 
 def _finite(value: Any) -> Any:
@@ -327,7 +336,7 @@ def _text(path: Path, faults: Faults) -> io.StringIO:
 
 
 def _is_whole(text: str) -> bool:
-    return not any("\udc80" <= letter <= "\udcff" for letter in text)
+    return text.isascii() or _SURROGATE.search(text) is None
 
 
 def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
@@ -349,6 +358,7 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
         raise TableError(f"{path}, line {first - 1 + reader.line_num}: {error}") from None
     _check_header(path, header)
     rows: list[dict[str, Any]] = []
+    all_whole = _is_whole(content)
     while (start := before + reader.line_num) < len(lines):
         reason = ""
         values: list[str] = []
@@ -361,7 +371,7 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
             continue
         if not reason and len(values) != len(header):
             reason = f" has {len(values)} values and the header names {len(header)} columns"
-        if not reason and not _is_whole("".join(values)):
+        if not reason and not (all_whole or _is_whole("".join(values))):
             reason = " is not UTF-8 text"
         row: dict[str, Any] = dict.fromkeys(header)  # a short row has all columns too
         row.update(zip(header, values, strict=False))
@@ -479,13 +489,28 @@ def _dump_csv(stream: Any, rows: Iterable[Row], spreadsheet: bool = False) -> No
     if first is not None:
         names = list(first)
         plain, quoted = (
-            csv.DictWriter(stream, names, lineterminator="\n", quoting=quoting)
+            csv.writer(stream, lineterminator="\n", quoting=quoting)
             for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
         )
-        for row in chain(({name: name for name in names}, first), rows):
+        in_order = (
+            list(row.values()) if list(row) == names else _in_order(row, names)
+            for row in chain((first,), rows)
+        )
+        for values in chain((names,), in_order):
             # Python before 3.13 leaves a carriage return bare, which ends the row for readers.
-            odd = spreadsheet or any("\r" in value for value in row.values() if type(value) is str)
-            (quoted if odd else plain).writerow(row)
+            odd = spreadsheet or any("\r" in value for value in values if type(value) is str)
+            (quoted if odd else plain).writerow(values)
+
+
+def _in_order(row: Row, names: Sequence[str]) -> list[Any]:
+    """Return the values of a row in the order of the columns.
+
+    Raises:
+        ValueError: it has a column that the first row does not have.
+    """
+    if others := [name for name in row if name not in names]:
+        raise ValueError(f"a row has the columns {others}, which the first row does not have")
+    return [row.get(name, "") for name in names]
 
 
 def _write_jsonl(path: Path, rows: Iterable[Row]) -> None:
@@ -504,6 +529,7 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> None:
         parquet.write_table(table, stream)
 
 
+_SURROGATE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8
 _FORMULA = "=+-@\t\r\n＝＋－＠"  # what programs that calculate take for the start of a formula
 _SEPARATORS = (",", "\t", ";", "|")  # the first of those that split alike
 _READERS = {

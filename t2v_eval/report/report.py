@@ -164,23 +164,28 @@ class Report:
         if self._loaded is not None and not self._loaded.has_scores:
             self._loaded.refuse("scores.csv is", "keep it beside report.json")
         for run, label in zip(self.runs, self.labels, strict=True):
-            for n, (item, scores) in enumerate(zip(run.items, run.scores, strict=True)):
+            names = generator_names(run.items, [facts.folder for facts in run.benchmark.folders])
+            benchmark, failures, details = run.benchmark.name, run.failures, run.details
+            for n, (item, of_item) in enumerate(zip(run.items, run.scores, strict=True)):
+                identity, tags, scores = item_name(item, n), ";".join(item.tags), of_item.tolist()
+                human = _human(run, n)
                 for i, image in enumerate(item.images):
+                    image_name = name_of(image)
                     for j, text in enumerate(item.texts):
                         yield {
-                            "benchmark": run.benchmark.name,
-                            "item": item_name(item, n),
+                            "benchmark": benchmark,
+                            "item": identity,
                             "image": i,
-                            "image_name": name_of(image),
+                            "image_name": image_name,
                             "text_index": j,
                             "text": text,
                             "scorer": label,
-                            "score": float(scores[i, j]),
-                            "human": _human(run, n, i, j),
-                            "error": run.failures.get((n, i, j), ""),
-                            "detail": run.details.get((n, i, j), ""),
-                            "tags": ";".join(item.tags),
-                            "generator": run.generator_of(n, i),
+                            "score": scores[i][j],
+                            "human": None if human is None else human[i][j],
+                            "error": failures.get((n, i, j), ""),
+                            "detail": details.get((n, i, j), ""),
+                            "tags": tags,
+                            "generator": names[n][i],
                         }
 
     def figures(self) -> Iterator[dict[str, Any]]:
@@ -477,13 +482,17 @@ def _resolve(
     return resolved
 
 
-def _human(run: Run, n: int, i: int, j: int) -> float | None:
-    """Return the rating of image i, or of the video of which it is a frame, with text j."""
-    human = run.human[n]
-    if human is None:
+def _human(run: Run, n: int) -> list[list[float | None]] | None:
+    """Return the ratings of the images of an item, or of the videos whose frames they are."""
+    ratings = run.human[n]
+    if ratings is None:
         return None
-    units = enumerate(run.rated_units[n])
-    return next((float(human[k, j]) for k, unit in units if i in unit), None)
+    unrated: list[float | None] = [None] * len(run.items[n].texts)
+    of_image = {i: k for k, unit in reversed(list(enumerate(run.rated_units[n]))) for i in unit}
+    rows = ratings.tolist()
+    return [
+        rows[of_image[i]] if i in of_image else unrated for i in range(len(run.items[n].images))
+    ]
 
 
 def _run_json(run: Run) -> dict[str, Any]:

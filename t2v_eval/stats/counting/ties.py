@@ -71,7 +71,8 @@ class MixedTies:
         one, other = (there.take(side) for side in self._pairs)
         both, either = (int(np.count_nonzero(side)) for side in (one & other, one | other))
         of_singles = int(np.count_nonzero(there.take(self._singles)))
-        mixed = np.bincount(self._number, there.take(self._many), len(self._counts))
+        of_many = there.take(self._many)
+        mixed = np.bincount(self._number, of_many, len(self._counts)).astype(np.float64)
         return [
             self._sums(mixed, both, either + of_singles),
             self._sums(

@@ -116,7 +116,7 @@ class HpsV3(PairScorer[Tensor]):
         """
         bound = copy.copy(self)
         bound.identity_facts, bound._returns_sigma = {"answer": "sigma"}, True
-        return bound.with_call_templates(template).forward(images, texts)
+        return bound.with_call_options(template).forward(images, texts)
 
     @override
     def check_template(self) -> None:

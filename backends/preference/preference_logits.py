@@ -52,7 +52,7 @@ class PreferenceScorer(Scorer):
         """
         if not isinstance(text, str):
             raise InputError("probabilities takes one text: the prompt of all candidate images")
-        bound = self.with_call_templates(template)
+        bound = self.with_call_options(template)
         logits = bound.forward(images, [text])[:, 0] * self.logit_scale
         shares = logits.masked_fill(logits.isnan(), -torch.inf).softmax(0)
         return shares.masked_fill(logits.isnan(), torch.nan)

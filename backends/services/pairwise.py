@@ -155,7 +155,7 @@ class PairwiseScorer(ServiceScorer):
         blocks = self.pair_blocks(pairs)
         if not blocks:
             return []
-        outcome = self.with_call_templates(template).evaluate_blocks(blocks, progress)
+        outcome = self.with_call_options(template).evaluate_blocks(blocks, progress)
         preferences = []
         for n, scores in enumerate(outcome.scores):
             first, second = float(scores[0, 0]), 1.0 - float(scores[1, 0])

@@ -18,6 +18,7 @@ from t2v_eval.inputs.template import Template
 from t2v_eval.inputs.video import Sampling, clip, sampling_of
 from t2v_eval.remote.request_pool import RetryError
 from t2v_eval.remote.scorer import ApiOptions, ApiScorer, CellScore, isolate_answer_errors
+from t2v_eval.scoring.call_options import FrameReader
 from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import ScoreChunk
 
@@ -109,7 +110,7 @@ class Question(ABC):
         return ""
 
 
-class ServiceScorer(ApiScorer[Any]):
+class ServiceScorer(FrameReader, ApiScorer[Any]):
     """Score an image, or the frames of a video in one question, with a model of a service.
 
     Args:
@@ -170,6 +171,16 @@ class ServiceScorer(ApiScorer[Any]):
         )
         self._rejected_params = set[str]()
         self._client: Any  # of `protocol`, while a run is connected
+
+    @property
+    @override
+    def frame_sampling(self) -> Sampling:
+        return self.sampling
+
+    @override
+    def read_frames(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self.identity_facts = {**self.identity_facts, "frames": repr(sampling)}
 
     def _check_limits(self) -> None:
         """Raise InputError where limits and batches contradict each other."""

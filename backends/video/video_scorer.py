@@ -14,6 +14,7 @@ from t2v_eval.errors import InputError, MediaError
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.video import Clip, Sampling, clip, sampling_of
 from t2v_eval.local.base import Failed, LocalScorer, Options
+from t2v_eval.scoring.call_options import FrameReader
 
 from .frames import RESIZES, clean_text, normalise, resize_square
 
@@ -21,7 +22,7 @@ State = TypeVar("State")
 SETTINGS = ("frames", "resize", "clean_texts")
 
 
-class VideoScorer(LocalScorer):
+class VideoScorer(FrameReader, LocalScorer):
     """A scorer whose model reads a fixed number of frames together, or one picture.
 
     An image, and a video of which one frame is read, is a picture. Subclasses set `image_size`
@@ -80,6 +81,19 @@ class VideoScorer(LocalScorer):
     def num_frames(self) -> int:
         """The number of frames that the model reads of a video."""
         return self.sampling.count
+
+    @property
+    @override
+    def frame_sampling(self) -> Sampling:
+        return self.sampling
+
+    @override
+    def read_frames(self, sampling: Sampling) -> None:
+        asked = f"fps={sampling.fps}" if sampling.fps else f"num_frames={sampling.count}"
+        raise InputError(
+            f"`{asked}`: {self.name!r} reads {self.num_frames} frames of every video, as it was "
+            "loaded"
+        )
 
     def fit(self, frame: Image.Image) -> Image.Image:
         """Resize an RGB frame to what the model reads, in 256 levels."""

@@ -21,9 +21,9 @@ from transformers import AutoModelForImageTextToText
 from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError, MediaError, T2VError, UnsupportedError
-from t2v_eval.inputs.media import Media, Video
+from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.template import wrapper
-from t2v_eval.inputs.video import Clip, clip
+from t2v_eval.inputs.video import Clip
 from t2v_eval.local.base import Options
 from t2v_eval.local.batching import BatchSize
 from t2v_eval.local.checkpoint_files import first_lines
@@ -60,11 +60,12 @@ from .reading.rules import RULES, Rule
 from .reading.video import MediaInputs
 from .tested_classes import is_tested
 from .transformers_vision import patch_text_positions_after_video
+from .video_frames import PromptFrames
 
 FILES = (*HUB_FILES, "*.jinja")
 
 
-class HfVlm(PrefixSharingScorer[EncodedMedia, MediaPrompts]):
+class HfVlm(PromptFrames, PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     """Score images by the probability of the template's answer to the template's question.
 
     Scores are 0 to 1. Lin et al. 2024, eq. 2; with the rule "answer", the geometric mean over the
@@ -311,18 +312,6 @@ or 'yes-no'
         batching = "together" if self.reader.batches_images else "one by one"
         attention = self.identity_facts["attention"]
         return {**super().execution, "attention": attention, "images": batching}
-
-    @override
-    def load(self, media: Media) -> Image.Image | Clip:
-        if not isinstance(media, Video):
-            return self.load_image(media)
-        builder = self.prompt_builder
-        if builder.sampling is None:
-            raise MediaError(
-                f"{media.name}: is a video, and this model takes none: {builder.no_video_reason}. "
-                "Score frames of it, `t2v_eval.inputs.video.frames(path, 16)`, and take the mean"
-            )
-        return clip(media, builder.sampling, self.load_image, builder.resize_frame)
 
     @override
     def preprocess(self, image: Image.Image | Clip) -> MediaInputs:

@@ -14,7 +14,7 @@ import io
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -88,6 +88,23 @@ class Sampling:
             )
         if type(self.fill) is not int or self.fill < 0 or (self.fill and self.fps is not None):
             raise InputError(f"{self}: fill is a whole number of 0 or more, and 0 with fps")
+
+    def with_count(self, count: int) -> Sampling:
+        """Return the same with a number of frames of any video.
+
+        >>> Sampling(fps=1.0, choose="seconds").with_count(8).choose  # the middles of segments
+        'middle'
+        """
+        choose = "middle" if self.choose == SECONDS else self.choose
+        return replace(self, count=count, fps=None, choose=choose)
+
+    def with_rate(self, fps: float) -> Sampling:
+        """Return the same with a number of frames per second.
+
+        >>> Sampling(count=4, fill=2).with_rate(2.0).fill
+        0
+        """
+        return replace(self, fps=fps, fill=0)
 
     def indices(self, total: int, fps: float) -> list[int]:
         """Return the indices of the chosen frames of a video.

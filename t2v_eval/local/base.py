@@ -327,6 +327,10 @@ class LocalScorer(Differentiable):
                     encoded.update(zip(numbers[part], states, strict=True))
             yield encoded, failed
 
+    def state_key(self, media: Media) -> str:
+        """Return the key of an image's features in the cache, which copies of a scorer share."""
+        return media.key
+
     def _cached_states(
         self, media: Sequence[Media], encode: Callable[[Sequence[Any]], Iterable[State]]
     ) -> Iterator[tuple[dict[int, State], Failed]]:
@@ -335,14 +339,16 @@ class LocalScorer(Differentiable):
         for start in range(0, len(media), self.image_batch.value):
             window = range(len(media))[start : start + self.image_batch.value]
             cached = {
-                n: state for n in window if (state := self._cache.get(media[n].key)) is not None
+                n: state
+                for n in window
+                if (state := self._cache.get(self.state_key(media[n]))) is not None
             }
             todo += [n for n in window if n not in cached]
             if cached:
                 yield cached, {}
         for encoded, failed in self._encode_in_batches([media[n] for n in todo], encode):
             for n, state in encoded.items():
-                self._cache.put(media[todo[n]].key, state)
+                self._cache.put(self.state_key(media[todo[n]]), state)
             yield (
                 {todo[n]: state for n, state in encoded.items()},
                 {todo[n]: reason for n, reason in failed.items()},

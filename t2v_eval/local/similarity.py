@@ -138,7 +138,7 @@ class SimilarityMixin(Scorer):
         Returns:
             (M, N) float32 tensor on the CPU.
         """
-        bound = self.with_call_templates(template)
+        bound = self.with_call_options(template)
         first, second = check_texts(texts_a, "texts_a"), check_texts(texts_b, "texts_b")
         with bound._embedding_call({*first, *second}):
             a, b = bound._embed_text_lists(first, second)
@@ -172,7 +172,7 @@ class SimilarityMixin(Scorer):
             InputError: the numbers of images and texts differ.
             UnsupportedError: the model has several embeddings for each image.
         """
-        bound = self.with_call_templates(template)
+        bound = self.with_call_options(template)
         images = [as_list(images_before, "images_before"), as_list(images_after, "images_after")]
         texts = [check_texts(texts_before, "texts_before"), check_texts(texts_after, "texts_after")]
         counts = [len(images[0]), len(images[1]), len(texts[0]), len(texts[1])]

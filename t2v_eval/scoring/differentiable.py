@@ -43,7 +43,7 @@ class Differentiable(Scorer):
             InputError: pixels or texts that cannot be used.
             UnsupportedError: this scorer has no gradients.
         """
-        bound = self.with_call_templates(template)
+        bound = self.with_call_options(template)
         bound.store = None
         if self.uses_references:
             raise UnsupportedError(

@@ -28,6 +28,7 @@ from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, decode
 from t2v_eval.inputs.template import Template, get_template, templates
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.registry import ModelCard, models
+from t2v_eval.scoring.call_options import FRAMES, bind_call
 from t2v_eval.scoring.cautions import TruncatedTexts, other_sizes
 from t2v_eval.scoring.execution import Execution
 from t2v_eval.scoring.generation import Explanation
@@ -51,7 +52,6 @@ SEMANTICS = 1  # raise when our own code changes any number, so that stored scor
 
 ImageMode = Literal["seen", "original", "fast"]
 OnError = Literal["raise", "skip"]
-CALL = tuple("images texts references progress question_template answer_template template".split())
 _T = TypeVar("_T")
 
 
@@ -225,7 +225,7 @@ class Scorer(PythonObject, ABC):
         texts: str | Iterable[str] | None = None,
         references: Sequence[Sequence[str]] | None = None,
         progress: Progress | bool | None = None,
-        **template: str | None,
+        **options: Any,
     ) -> Tensor:
         """Score every image against every text.
 
@@ -235,7 +235,8 @@ class Scorer(PythonObject, ABC):
             references: for scorers that use them, M lists of human captions.
             progress: called with the counts as they grow; or whether to show a bar, by default
                 where a call takes a few seconds in a terminal or a notebook.
-            template: `question_template`, `answer_template` or `template` for this call.
+            options: `question_template`, `answer_template` or `template` for this call; `fps` or
+                `num_frames` of a video where the scorer reads several (see `FrameReader`).
 
         Returns:
             (M, N) float32 tensor on the CPU; with ``on_error="skip"``, NaN where a cell failed.
@@ -244,7 +245,7 @@ class Scorer(PythonObject, ABC):
             InputError: wrong types, empty lists, or an image that cannot be used (`MediaError`).
         """
         block = Block.of(images, self.texts_or_empty(texts), references)
-        return self.with_call_templates(template).run([block], progress)[0]
+        return self.with_call_options(options).run([block], progress)[0]
 
     __call__ = forward
 
@@ -275,7 +276,7 @@ class Scorer(PythonObject, ABC):
         *,
         texts: str | Iterable[str] | None = None,
         max_new_tokens: int = 256,
-        **others: object,
+        **others: Any,
     ) -> list[str | None]:
         """Generate the model's answer to a prompt about each image, decoded greedily.
 
@@ -284,7 +285,8 @@ class Scorer(PythonObject, ABC):
             prompts: B prompts, or one for all.
             texts: the same under its name in t2v_metrics.
             max_new_tokens: where an answer ends at the latest.
-            others: refused; those of t2v_metrics with what stands for them here.
+            others: `fps` or `num_frames` as in a call; others are refused, those of t2v_metrics
+                with what stands for them here.
 
         Returns:
             B generated texts. With ``on_error="skip"``, a scorer behind an API has None in place of
@@ -296,11 +298,10 @@ class Scorer(PythonObject, ABC):
             ScoringError: a text failed, with ``on_error="raise"``; the message names image and
                 prompt.
         """
+        bound = self.with_call_options({k: others.pop(k) for k in FRAMES if k in others})
         if others:
-            parameters = ("images", "prompts", "texts", "max_new_tokens")
-            raise InputError(
-                unknown_argument(f"generate of {self.name!r}", min(others), parameters)
-            )
+            known = ("images", "prompts", "texts", "max_new_tokens", *FRAMES)
+            raise InputError(unknown_argument(f"generate of {self.name!r}", min(others), known))
         sources = as_list(images)
         questions = check_texts(texts if prompts is None else prompts, "prompts")  # type: ignore[arg-type]
         questions = questions * len(sources) if len(questions) == 1 else questions
@@ -310,8 +311,8 @@ class Scorer(PythonObject, ABC):
                 "for each image, or one for all"
             )
         media = open_list(sources, self.allow_urls, skip_errors=self.on_error == "skip")
-        with self.exclusive_call(len(questions)), inference():
-            return [*self.generate_texts(media, questions, max_new_tokens)]
+        with bound.exclusive_call(len(questions)), inference():
+            return [*bound.generate_texts(media, questions, max_new_tokens)]
 
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
@@ -327,7 +328,7 @@ class Scorer(PythonObject, ABC):
         images: MediaLike | Iterable[MediaLike],
         texts: str | Iterable[str],
         top: int = 5,
-        **template: str | None,
+        **options: Any,
     ) -> list[list[Explanation]]:
         """Explain every score of a call with these arguments by the tokens of its answer.
 
@@ -335,7 +336,8 @@ class Scorer(PythonObject, ABC):
             images: M images.
             texts: N texts.
             top: number of alternatives to each token of the answer.
-            template: `question_template`, `answer_template` or `template` for this call.
+            options: `question_template`, `answer_template` or `template` for this call; `fps` or
+                `num_frames` of a video where the scorer reads several (see `FrameReader`).
 
         Returns:
             M lists of N explanations.
@@ -343,7 +345,7 @@ class Scorer(PythonObject, ABC):
         Raises:
             UnsupportedError: this scorer does not score by the probability of an answer.
         """
-        block, bound = Block.of(images, texts), self.with_call_templates(template)
+        block, bound = Block.of(images, texts), self.with_call_options(options)
         media = open_list(block.images, self.allow_urls)
         with self._lock, inference():
             return bound.map_one_by_one(
@@ -381,7 +383,7 @@ class Scorer(PythonObject, ABC):
         images: MediaLike | Iterable[MediaLike],
         text: str | None = None,
         references: Sequence[Sequence[str]] | None = None,
-        **template: str | None,
+        **options: Any,
     ) -> list[RankedImage]:
         """Rank images from best to worst for one text, for example to choose the best of K.
 
@@ -389,14 +391,14 @@ class Scorer(PythonObject, ABC):
             images: K images or videos.
             text: one text.
             references: for scorers that use them, K lists of human captions.
-            **template: templates of this call, as for `forward`.
+            options: templates and frames of this call, as for `forward`.
 
         Returns:
             K `RankedImage`: equal scores share a rank; failed images come last and have none.
         """
         if text is not None and not isinstance(text, str):
             raise InputError(f"rank takes one text, not {type(text).__name__}")
-        bound = self.with_call_templates(template)
+        bound = self.with_call_options(options)
         return ranking(bound.forward(images, text, references)[:, 0].tolist())
 
     def score_pairs(
@@ -405,7 +407,7 @@ class Scorer(PythonObject, ABC):
         texts: Iterable[str],
         references: Sequence[Sequence[str]] | None = None,
         progress: Progress | bool | None = None,
-        **template: str | None,
+        **options: Any,
     ) -> Tensor:
         """Score aligned lists: image b with text b; `progress` as for `forward`.
 
@@ -423,7 +425,7 @@ class Scorer(PythonObject, ABC):
             Block.of([image], [text], None if refs is None else [refs])
             for image, text, refs in zip(listed, captions, rows, strict=True)
         ]
-        bound = self.with_call_templates(template)
+        bound = self.with_call_options(options)
         return torch.stack([s[0, 0] for s in bound.run(blocks, progress)])
 
     def batch_forward(
@@ -431,7 +433,7 @@ class Scorer(PythonObject, ABC):
         dataset: Iterable[Mapping[str, Any]],
         batch_size: int | None = None,
         progress: Progress | bool | None = None,
-        **template: str | None,
+        **options: Any,
     ) -> Tensor | list[Tensor]:
         """Score a data set of ``{"images": [...], "texts": [...]}`` samples, as t2v_metrics does.
 
@@ -441,7 +443,7 @@ class Scorer(PythonObject, ABC):
         Returns:
             (S, M, N) float32 tensor; where samples differ in shape, a list of S tensors (M, N).
         """
-        bound = self.with_call_templates(template)
+        bound = self.with_call_options(options)
         bound.start_batches_at(batch_size)
         scores = bound.run(blocks_of(dataset), progress)
         return torch.stack(scores) if len({s.shape for s in scores}) == 1 else scores
@@ -588,13 +590,10 @@ class Scorer(PythonObject, ABC):
         warnings.warn(f"{self.name!r}: {caution}", T2VWarning, stacklevel=2)
         return [caution]
 
-    def with_call_templates(self, template: Mapping[str, str | None]) -> Self:
-        """Return a copy with the templates of a call.
+    def with_call_options(self, options: Mapping[str, Any]) -> Self:
+        """Return a copy with the templates and the frames of a call; see `call_options`.
 
         Raises:
-            InputError: another keyword argument.
+            InputError: another keyword argument, or frames that the scorer cannot read.
         """
-        unknown = set(template) - {"question_template", "answer_template", "template"}
-        if unknown:
-            raise InputError(unknown_argument(f"a call of {self.name!r}", min(unknown), CALL))
-        return self.with_template(**template)
+        return bind_call(self, options)

@@ -12,7 +12,7 @@ from typing import Any
 
 from t2v_eval.errors import InputError
 
-_FRAMES = "how many frames of a video are read is said when its scorer is loaded"
+_FRAMES = "how many frames of a video are read is said in a call, or when its scorer is loaded"
 _AUDIO = "sound is not scored here, only images and videos: leave it out"
 _GREEDY = "answers are the most probable ones, so that scores repeat: leave it out"
 _EXPLAIN = "`scorer.explain(images, texts)` returns the tokens of answers and their probabilities"
@@ -59,7 +59,7 @@ def unknown_argument(taker: str, name: str, known: Collection[str], more: str = 
         known: the arguments that it takes.
         more: where these are listed, if they are too many for a message.
 
-    >>> unknown_argument("a call", "fps", ["images", "texts"])[-32:]
+    >>> unknown_argument("'qwen2.5-vl-7b'", "fps", ["checkpoint", "frames"])[-32:]
     "loaded, as `frames={'fps': 8.0}`"
     >>> unknown_argument("a call", "text", ["images", "texts"])
     'a call takes no `text=`: did you mean `texts=`?'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import av
 import numpy as np
 import pytest
+import torch
 from helpers.media.videos import by_hand, encode
 from helpers.media.vlm_videos import TEXTS, frames_of, load
 from helpers.models.tiny_vlm import TINY, save_tiny
@@ -162,3 +163,68 @@ def test_a_rotated_or_odd_file_still_has_its_rate(tmp_path):
     held = Video("k", "held", None, content)
     media_inputs = clip(held, Sampling(count=3))
     np.testing.assert_array_equal(np.asarray(media_inputs.frames[0]), by_hand(path)[0])
+
+
+def test_a_call_chooses_its_frames(qwen, tmp_path):
+    """And shares no cached features and no stored scores with another choice."""
+    path, options = encode(tmp_path / "a.mp4", 24, seed=1), {"choose": "middle"}
+    chosen = [{}, {"num_frames": 3}, {"fps": 1.5}]
+    loaded = [{"count": 6}, {"count": 3}, {"fps": 1.5}]  # of 3 seconds
+    expected = [load(qwen, frames=sampling | options)(path, TEXTS) for sampling in loaded]
+    assert len({scores.sum().item() for scores in expected}) == 3
+    scorer = load(qwen, frames={"count": 6} | options, store=tmp_path / "s.sqlite")
+    for _ in range(2):
+        for call, scores in zip(chosen, expected, strict=True):
+            torch.testing.assert_close(scorer(path, TEXTS, **call), scores, atol=1e-6, rtol=0)
+    unstored = load(qwen, frames={"count": 6} | options)
+    for call, scores in zip([*chosen, *chosen], [*expected, *expected], strict=True):
+        torch.testing.assert_close(unstored(path, TEXTS, **call), scores, atol=1e-6, rtol=0)
+    assert scorer.with_frames(num_frames=6).id == scorer.id
+    assert "count=3" in scorer.with_frames(num_frames=3).id
+
+
+def test_every_kind_of_call_chooses_its_frames(qwen, tmp_path):
+    path = encode(tmp_path / "a.mp4", 24, seed=1)
+    scorer, expected = load(qwen, frames=6), load(qwen, frames=3)(path, TEXTS)[0]
+    pairs = scorer.score_pairs([path] * len(TEXTS), TEXTS, num_frames=3)
+    sample = {"images": [path], "texts": TEXTS}
+    explained = scorer.explain(path, TEXTS, num_frames=3)[0]
+    for scores in (
+        pairs,
+        scorer.batch_forward([sample], num_frames=3)[0, 0],
+        torch.tensor([item.score for item in explained]),
+    ):
+        torch.testing.assert_close(scores, expected, atol=1e-6, rtol=0)
+    assert scorer.rank([path, draw_image(0)], TEXTS[0], num_frames=3)
+    few = load(qwen, frames=3).generate(path, "What happens?", max_new_tokens=4)
+    assert scorer.generate(path, "What happens?", max_new_tokens=4, num_frames=3) == few
+
+
+def test_a_still_image_is_encoded_once_for_all_choices_of_frames(qwen):
+    scorer, image = load(qwen, frames=6), draw_image(0)
+    score = scorer(image, "cat")
+    scorer.encode_images = None
+    assert torch.equal(scorer(image, "cat", num_frames=3), score)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"fps": 2.0, "num_frames": 4}, "`fps=2.0` and `num_frames=4`: pass one of them"),
+        ({"num_frames": 0}, "`num_frames=0`: use a whole number of 1 or more"),
+        ({"num_frames": True}, "`num_frames=True`"),
+        ({"num_frames": 2.0}, "`num_frames=2.0`"),
+        ({"fps": 0}, "`fps=0`: use a number of frames per second above 0"),
+        ({"fps": float("inf")}, "`fps=inf`"),
+        ({"fps": "dynamic"}, "`fps='dynamic'`.*'dynamic' of t2v_metrics is `fps=2.0`"),
+    ],
+)
+def test_a_wrong_choice_of_frames_is_named(qwen, call, message):
+    with pytest.raises(InputError, match=message):
+        load(qwen)(Video.of(frames_of(0, 4)), "cat", **call)
+
+
+def test_a_model_of_images_chooses_no_frames(tmp_path):
+    TINY["paligemma"](tmp_path / "p")
+    with pytest.raises(InputError, match="takes no videos: "):
+        load(tmp_path / "p", style="paligemma")(draw_image(0), "cat", num_frames=4)

@@ -18,8 +18,8 @@ def scorer():
 @pytest.mark.parametrize(
     ("argument", "said"),
     [
-        ({"fps": 8.0}, "no `fps=`.*when its scorer is loaded, as `frames={'fps': 8.0}`"),
-        ({"num_frames": 4}, "no `num_frames=`.*as `frames=8`"),
+        ({"fps": 8.0}, "no `fps=`: it chooses no frames of a video; .*video.frames"),
+        ({"num_frames": 4}, "no `num_frames=`: it chooses no frames"),
         ({"audio_paths": ["a.wav"]}, "sound is not scored"),
         ({"temperature": 0.5}, "scores repeat: leave it out"),
         ({"debug": True}, "`scorer.explain"),
@@ -36,7 +36,13 @@ def test_a_call_names_the_new_way(scorer, argument, said):
 
 
 def test_generate_names_the_new_way(scorer):
-    for name, said in (("fps", "`frames="), ("top_p", "leave it out"), ("speaker", "sound")):
+    with pytest.raises(InputError, match="no `fps=`: it chooses no frames"):
+        scorer.model.generate(images=IMAGES, texts=TEXTS, fps=1)
+    for name, said in (
+        ("do_sample", "leave it out"),
+        ("top_p", "leave it out"),
+        ("speaker", "sound"),
+    ):
         with pytest.raises(InputError, match=f"generate of 'tiny-clip-flant5' takes no.*{said}"):
             scorer.model.generate(images=IMAGES, texts=TEXTS, **{name: 1})
 

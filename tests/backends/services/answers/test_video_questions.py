@@ -109,6 +109,21 @@ def test_frames_are_chosen_and_part_of_the_id(spoken, server, video):
             load(spoken, server, frames=wrong)
 
 
+def test_a_call_chooses_its_frames(spoken, server, video, tmp_path):
+    scorer = load(spoken, server, store=tmp_path / "s.db")
+    for call, expected in (
+        ({}, FIRST),
+        ({"num_frames": 7}, [0, 3, 6, 9, 12, 15, 18]),
+        ({"num_frames": 40}, list(range(22))),
+        ({"fps": 1.0}, [0, 11]),  # of 2.75 seconds, at equal steps
+    ):
+        scorer(video, "a cat", **call)
+        assert which(server.requests[-1], video) == expected
+    assert len(server.requests) == 4
+    scorer(video, "a cat", num_frames=7)
+    assert len(server.requests) == 4, "what is in the store is not asked again"
+
+
 def test_frames_that_are_images_and_a_limit_of_pixels_of_each(spoken, server):
     frames = [draw_image(n, (60, 40)) for n in range(4)]
     load(spoken, server, max_pixels=600)(Video.of(frames, 2.0), "a cat")

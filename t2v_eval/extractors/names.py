@@ -83,8 +83,24 @@ def load_extractor(
         return make(**options)
     from t2v_eval.extractors.embeddings import EmbeddingExtractor
 
-    short_names = {card.features: card.name for card in models.cards.values() if card.features}
-    name = short_names.get(name, name)
+    check_extractor(name)
+    return EmbeddingExtractor(_short_names().get(name, name), **options)
+
+
+def check_extractor(name: str) -> None:
+    """Check that there is an extractor of a name, without loading it.
+
+    Args:
+        name: as for `load_extractor`.
+
+    Raises:
+        UnknownNameError: no such name; the message lists the nearest.
+
+    >>> check_extractor("inception-v3")
+    """
+    short_names = _short_names()
+    if name.startswith(TIMM) or name in NETWORKS or name in short_names:
+        return
     try:
         models.card(name)
     except UnknownNameError as error:
@@ -95,4 +111,8 @@ def load_extractor(
             f"there are no features called {name!r}.{hint} Pass "
             f"{', '.join([*NETWORKS, *short_names])}, timm:NAME or a scorer of kind 'clip'."
         ) from error
-    return EmbeddingExtractor(name, **options)
+
+
+def _short_names() -> dict[str, str]:
+    """Return the scorers by the names of their features."""
+    return {card.features: card.name for card in models.cards.values() if card.features}

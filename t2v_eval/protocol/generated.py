@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from t2v_eval.errors import InputError
+from t2v_eval.errors import InputError, T2VError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.options import BenchmarkOptions
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import first_few
 from t2v_eval.protocol.plan import GeneratorImages, ProtocolPlan
-from t2v_eval.registry import benchmarks
+from t2v_eval.registry import BenchmarkCard, benchmarks
+
+FILE_OF_PROMPTS = "write a file of prompts (.txt, or a table with a column prompt)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,8 @@ def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> ProtocolIma
         BenchmarkDataError: the prompts or a folder cannot be read, or a prompt has no image.
         InputError: a prompt has fewer images of a generator than others: a seed lacks it.
     """
-    name = plan.path(plan.prompts)
-    card = benchmarks.card(name if Path(name).is_file() else plan.prompts)
+    where = plan.file or "the plan"
+    card = _card_of_prompts(plan)
     folders = {
         key: [Path(plan.path(folder)) for folder in generator.images]
         for key, generator in (("model", plan.model), ("baseline", plan.baseline))
@@ -119,8 +121,7 @@ def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> ProtocolIma
     root = plan.path(plan.root) if plan.root else None
     if not hasattr(BenchmarkOptions(root=root).open(card), "images"):
         raise InputError(
-            f"{plan.file or 'the plan'}: prompts is {plan.prompts!r}, which is no set of prompts: "
-            "write a file of prompts (.txt, or a table with a column prompt)"
+            f"{where}: prompts is {plan.prompts!r}, which is no set of prompts: {FILE_OF_PROMPTS}"
         )
     benchmark = BenchmarkOptions(root=root, images=both).open(card)
     items = list(benchmark.selected())
@@ -138,6 +139,25 @@ def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> ProtocolIma
         of_all,
         list(benchmark.selection.remarks),
     )
+
+
+def _card_of_prompts(plan: ProtocolPlan) -> BenchmarkCard:
+    """Return the card of the prompts of a plan: of a file, or of a set of prompts.
+
+    Raises:
+        InputError: there is neither a file nor a set of this name.
+    """
+    name = plan.path(plan.prompts)
+    if Path(name).is_file():
+        return benchmarks.card(name)
+    where = f"{plan.file or 'the plan'}: prompts is {plan.prompts!r}"
+    if not plan.prompts.strip() or Path(name).is_dir():
+        what = "a folder" if plan.prompts.strip() else "empty"
+        raise InputError(f"{where}, {what}: {FILE_OF_PROMPTS}")
+    try:
+        return benchmarks.card(plan.prompts)
+    except T2VError as error:
+        raise InputError(f"{where}, and {name} does not exist: {error}") from error
 
 
 def _check_folders(plan: ProtocolPlan, folders: Mapping[str, Sequence[Path]]) -> None:

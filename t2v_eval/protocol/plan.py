@@ -8,7 +8,8 @@ Its criteria are numbers, so that whether the model is signed off is decided bef
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -23,6 +24,8 @@ VERSION = 1
 
 FID_IMAGES = 10_000
 """The number of images from which on FID may decide a criterion."""
+
+MOST_RESAMPLES = 1_000_000
 
 Pillar: TypeAlias = Literal["sample_quality", "prompt_adherence", "preference", "failure_analysis"]
 PILLARS: tuple[Pillar, ...] = (
@@ -384,6 +387,20 @@ def check_plan(plan: ProtocolPlan) -> None:
     >>> check_plan(ProtocolPlan(prompts="prompts.csv", model=new, baseline=old))
     """
     where = str(plan.file or "the plan")
+    _check_numbers(plan, where)
+    _check_names(plan, where)
+    for number, entry in enumerate(plan.sample_quality.distances, 1):
+        if not entry.metrics:
+            raise InputError(
+                f"{where}: sample_quality.distances {number} has no metrics: write metrics = "
+                '["kid"]'
+            )
+    for number, criterion in enumerate(plan.criteria, 1):
+        _check_criterion(criterion, f"{where}: criteria {number}")
+
+
+def _check_numbers(plan: ProtocolPlan, where: str) -> None:
+    """Check that numbers are in their ranges."""
     ranges: Mapping[str, tuple[float, float, float]] = {
         "alpha": (plan.alpha, 0, 1),
         "sizes.power": (plan.sizes.power, plan.alpha, 1),
@@ -408,6 +425,15 @@ def check_plan(plan: ProtocolPlan) -> None:
             raise InputError(
                 f"{where}: {key} is {count}: write a whole number of at least {minimum}"
             )
+    if plan.resamples > MOST_RESAMPLES:
+        raise InputError(
+            f"{where}: resamples is {plan.resamples}: write at most {MOST_RESAMPLES:,}, whose "
+            "limits hardly differ from those of 10,000"
+        )
+
+
+def _check_names(plan: ProtocolPlan, where: str) -> None:
+    """Check that generators, sources and scorers are named, and each once."""
     for key, generator in (("model", plan.model), ("baseline", plan.baseline)):
         if not generator.name.strip() or not generator.images:
             raise InputError(
@@ -418,13 +444,34 @@ def check_plan(plan: ProtocolPlan) -> None:
         raise InputError(
             f"{where}: model and baseline are both called {plan.model.name!r}: give them two names"
         )
+    for key, names in _lists(plan):
+        twice = [name for name, times in Counter(names).items() if times > 1]
+        if twice:
+            raise InputError(
+                f"{where}: {key} has {twice[0]} twice: name each once, as it always agrees with "
+                "itself"
+            )
     if bool(plan.preference.votes) != bool(plan.preference.keys):
         lacking = "keys" if plan.preference.votes else "votes"
         raise InputError(
             f"{where}: preference has no {lacking}: files of votes need the key.json of their page"
         )
-    for number, criterion in enumerate(plan.criteria, 1):
-        _check_criterion(criterion, f"{where}: criteria {number}")
+
+
+def _lists(plan: ProtocolPlan) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the lists of a plan in which a name can stand once, with their keys."""
+    yield "prompt_adherence.scorers", plan.prompt_adherence.scorers
+    for key in ("votes", "keys", "battles", "judges", "scorers"):
+        yield f"preference.{key}", getattr(plan.preference, key)
+    yield "failure_analysis.review", plan.failure_analysis.review
+    yield "failure_analysis.safety", plan.failure_analysis.safety
+    distances = plan.sample_quality.distances
+    metrics = [
+        f"{metric} of {d.features or 'the default network'}"
+        for d in distances
+        for metric in d.metrics
+    ]
+    yield "sample_quality.distances", metrics
 
 
 def _check_criterion(criterion: Criterion, where: str) -> None:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from t2v_eval.api import ScorerOptions, check_entries
-from t2v_eval.errors import StoreError, T2VError
+from t2v_eval.errors import InputError, StoreError, T2VError
 from t2v_eval.evaluation.distances.distance import check_sources
 from t2v_eval.evaluation.distances.metrics import metric_of
 from t2v_eval.evaluation.run import for_benchmark, package_versions
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.extractors.extractor import Extractor
-from t2v_eval.extractors.names import default_extractor, load_extractor
+from t2v_eval.extractors.names import check_extractor, default_extractor, load_extractor
 from t2v_eval.protocol.adherence import ScorerScores, measure_adherence, score_images
 from t2v_eval.protocol.criteria import check_criteria, check_figures, verdicts
 from t2v_eval.protocol.failures import measure_failures, read_flags
@@ -161,7 +161,9 @@ def read_inputs(plan: ProtocolPlan, gate: bool = False) -> ProtocolInputs:
     names = (*plan.prompt_adherence.scorers, *preference.judges, *preference.scorers, *safety)
     cards = [models.card(plan.scorer(name)) for name in dict.fromkeys(names)]
     check_entries(cards)
+    _check_kinds(plan)
     for entry in plan.sample_quality.distances:
+        check_extractor(entry.features or default_extractor())
         for metric in entry.metrics:
             metric_of(metric)
     if plan.sample_quality.reference:
@@ -174,6 +176,30 @@ def read_inputs(plan: ProtocolPlan, gate: bool = False) -> ProtocolInputs:
     review = read_flags(plan, images)
     check_figures(plan, _figure_names(plan, battles, review))
     return ProtocolInputs(plan, images, battles, review, cards)
+
+
+def _check_kinds(plan: ProtocolPlan) -> None:
+    """Check that judges see two images, and that classifiers of safety are what they are called.
+
+    Raises:
+        InputError: a scorer is of another kind.
+    """
+    lists = {
+        "preference.judges": (plan.preference.judges, "judge", "under preference.scorers"),
+        "failure_analysis.safety": (
+            plan.failure_analysis.safety,
+            "safety",
+            "under prompt_adherence.scorers, or write safety:ORG/MODEL, a classifier of images",
+        ),
+    }
+    for key, (names, kind, remedy) in lists.items():
+        for name in names:
+            its_kind = models.card(plan.scorer(name)).kind
+            if its_kind not in (kind, "own"):
+                raise InputError(
+                    f"{plan.file or 'the plan'}: {key} names {name}, a scorer of kind "
+                    f"{its_kind!r}, and takes those of kind {kind!r}: name it {remedy}"
+                )
 
 
 def _figure_names(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -82,7 +83,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         return value
     if hint is float and type(value) is int:
         return float(value)
-    if type(value) is not hint or (hint is float and value != value):
+    if type(value) is not hint or (hint is float and not math.isfinite(value)):
         raise InputError(f"{where} is {value!r}: write {_description(hint)}")
     return value
 

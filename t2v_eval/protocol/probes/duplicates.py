@@ -6,7 +6,7 @@ import numpy as np
 
 from t2v_eval.protocol.generated import GeneratedImages
 from t2v_eval.protocol.probes import names
-from t2v_eval.protocol.probes.image_hashes import BITS, NEAR, hamming, near_pairs
+from t2v_eval.protocol.probes.image_hashes import BITS, NEAR, hamming, has_near
 from t2v_eval.protocol.probes.inputs import (
     IntervalChart,
     ProbeFigure,
@@ -87,9 +87,10 @@ def _shares(
     seeds, prompts = readable.shape
     rows = np.flatnonzero(readable.ravel())
     group_of = np.tile(groups, seeds)[rows]
-    pairs, _ = near_pairs(measures.hashes.reshape(seeds * prompts, -1)[rows], group_of, NEAR)
     has_duplicate = np.zeros(seeds * prompts, np.float64)
-    has_duplicate[rows[np.unique(pairs)]] = 1.0
+    has_duplicate[rows] = has_near(
+        measures.hashes.reshape(seeds * prompts, -1)[rows], group_of, NEAR
+    )
     count = readable.sum(axis=0)
     total = np.where(readable, has_duplicate.reshape(seeds, prompts), 0.0).sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan), len(rows)

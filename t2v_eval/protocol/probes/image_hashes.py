@@ -1,4 +1,4 @@
-"""Perceptual hashes of images, and the pairs of images whose hashes are near.
+"""Perceptual hashes of images, and the images whose hashes are near those of others.
 
 The hash is pHash (Zauner 2010, Implementation and benchmarking of perceptual image hash functions)
 with 16 x 16 coefficients in place of 8 x 8: the signs of the low frequencies of an image of
@@ -57,50 +57,43 @@ def hamming(first: Hashes, second: Hashes) -> NDArray[np.int64]:
     return result
 
 
-def near_pairs(
-    hashes: Hashes, groups: NDArray[np.int64], threshold: int, limit: int = 1_000_000
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the pairs of images of different groups whose hashes are near.
+def has_near(hashes: Hashes, groups: NDArray[np.int64], threshold: int) -> NDArray[np.bool_]:
+    """Return which images have one of another group whose hash is near.
 
-    Pairs are compared in blocks, word by word, which leaves few to compare whole: 100,000 hashes
-    are five billion pairs and take about a minute on one core.
+    All pairs are compared, in blocks and word by word, which leaves few to compare whole. A block
+    whose images are all known to have a near one is left out, so that a folder of copies takes no
+    longer than one of different images.
 
     Args:
         hashes: shape (n, words).
-        groups: shape (n,): images of one group, such as those of one prompt, are no pair.
-        threshold: bits in which the hashes of a pair differ at most.
-        limit: pairs after which the search ends, so that a folder of copies ends in time.
+        groups: shape (n,): images of one group, such as those of one prompt, are not compared.
+        threshold: bits in which the hashes of near images differ at most.
 
     Returns:
-        Pairs (p, 2), the smaller index first, and their distances (p,) in bits.
+        Shape (n,).
 
     >>> hashes = np.array([[0], [1], [255]], np.uint64)
-    >>> near_pairs(hashes, np.array([0, 1, 2]), threshold=1)[0].tolist()
-    [[0, 1]]
+    >>> has_near(hashes, np.array([0, 1, 2]), threshold=1).tolist()
+    [True, True, False]
     """
-    pairs, distances, count = [], [], 0
+    result = np.zeros(len(hashes), np.bool_)
     for start in range(0, len(hashes), _BLOCK):
-        rows = hashes[start : start + _BLOCK]
+        rows = slice(start, start + _BLOCK)
         for other in range(start, len(hashes), _BLOCK):
-            columns = hashes[other : other + _BLOCK]
-            i, j, distance = _near_in_block(rows, columns, threshold)
-            keep = (i + start < j + other) & (groups[i + start] != groups[j + other])
-            pairs.append(np.stack([i[keep] + start, j[keep] + other], axis=1))
-            distances.append(distance[keep])
-            count += int(keep.sum())
-            if count >= limit:
-                break
-        if count >= limit:
-            break
-    if not pairs:
-        return np.empty((0, 2), np.int64), np.empty(0, np.int64)
-    return np.concatenate(pairs)[:limit], np.concatenate(distances)[:limit]
+            columns = slice(other, other + _BLOCK)
+            if result[rows].all() and result[columns].all():
+                continue
+            i, j = _near_in_block(hashes[rows], hashes[columns], threshold)
+            different = groups[i + start] != groups[j + other]
+            result[i[different] + start] = True
+            result[j[different] + other] = True
+    return result
 
 
 def _near_in_block(
     rows: Hashes, columns: Hashes, threshold: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows, columns and distances of near pairs.
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and columns of near pairs.
 
     In one word or more of a near pair, no more than an even share of the bits differ, which is so
     for hardly any other pair.
@@ -110,9 +103,8 @@ def _near_in_block(
     for word in range(rows.shape[1]):
         candidate |= _count_bits(rows[:, None, word] ^ columns[None, :, word]) <= share
     i, j = np.nonzero(candidate)
-    distance = hamming(rows[i], columns[j])
-    near = distance <= threshold
-    return i[near], j[near], distance[near]
+    near = hamming(rows[i], columns[j]) <= threshold
+    return i[near], j[near]
 
 
 def _count_bits(words: Hashes) -> NDArray[np.uint8]:

@@ -53,6 +53,24 @@ def read(folder, text):
             SHORTEST + "[[criteria]]\npillar = 'preference'\nkind = 'at_most'\nlimit = 1",
             "needs figure",
         ),
+        (SHORTEST + "resamples = 1000000000", "resamples is 1000000000: write at most 1,000,000"),
+        (
+            SHORTEST + "[prompt_adherence]\nscorers = ['a', 'b', 'a']",
+            "prompt_adherence.scorers has a twice",
+        ),
+        (SHORTEST + "[preference]\nbattles = ['a.csv', 'a.csv']", "battles has a.csv twice"),
+        (
+            SHORTEST + "[sample_quality]\ndistances = [{metrics = []}]",
+            "sample_quality.distances 1 has no metrics",
+        ),
+        (
+            SHORTEST + "[sample_quality]\ndistances = [{metrics = ['kid']}, {metrics = ['kid']}]",
+            "sample_quality.distances has kid of the default network twice",
+        ),
+        (
+            SHORTEST + "[[criteria]]\npillar = 'preference'\nkind = 'at_most'\nlimit = inf",
+            "limit is inf: write a number",
+        ),
         (SHORTEST + "x = ", "is not valid TOML"),
     ],
 )

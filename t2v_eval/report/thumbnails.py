@@ -144,7 +144,8 @@ def _data_url(image: Image.Image) -> str:
     kind = "png" if len(image.getcolors(256) or ()) else "webp"
     if kind == "webp" and not features.check("webp"):
         kind = "jpeg"
-    image.save(stream, kind, quality=75, optimize=True)
+    # More effort than this makes files 4 % smaller and takes twice as long.
+    image.save(stream, kind, quality=75, optimize=True, method=2)
     return f"data:image/{kind};base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 

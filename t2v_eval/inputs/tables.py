@@ -349,8 +349,8 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
     separator = declared[1] if declared else ""
     if path.suffix.lower() == ".tsv" and "\t" in content.partition("\n")[0]:
         separator = "\t"
-    make = _csv_reader(content, separator)
     lines = io.StringIO(content, newline="").readlines()
+    make = _csv_reader(lines, separator)
     reader, before = make(lines), 0  # and how many lines lie before those that it reads
     try:
         header = [_column_name(name) for name in next(reader, [])]
@@ -367,14 +367,19 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
         except csv.Error as error:
             reason = f": {error}; is a quotation mark not closed?"
         line = first - 1 + before + reader.line_num
-        if not (reason or any(map(str.strip, values))):  # an empty line, or one of a spreadsheet
+        if not (
+            reason or (values and values[0].strip()) or any(map(str.strip, values))
+        ):  # an empty line, or one of a spreadsheet
             continue
         if not reason and len(values) != len(header):
             reason = f" has {len(values)} values and the header names {len(header)} columns"
         if not reason and not (all_whole or _is_whole("".join(values))):
             reason = " is not UTF-8 text"
-        row: dict[str, Any] = dict.fromkeys(header)  # a short row has all columns too
-        row.update(zip(header, values, strict=False))
+        if len(values) == len(header):
+            row: dict[str, Any] = dict(zip(header, values, strict=True))
+        else:
+            row = dict.fromkeys(header)  # a short row has all columns too
+            row.update(zip(header, values, strict=False))
         row.pop("", None)  # what lies below no name, as behind a comma at the end of each line
         rows.append(row)
         if reason:
@@ -390,25 +395,25 @@ def _column_name(cell: str) -> str:
     return cell.strip("\ufeff\u200b\u2060 \t\r\n\xa0")
 
 
-def _csv_reader(content: str, separator: str = "") -> Callable[[list[str]], Any]:
+def _csv_reader(lines: Sequence[str], separator: str = "") -> Callable[[list[str]], Any]:
     """Return a function that makes a reader, by default with what separates the most columns."""
 
     def columns(separator: str) -> int:
         try:
-            return len(next(csv.reader(io.StringIO(content, newline=""), delimiter=separator), []))
+            return len(next(csv.reader(lines, delimiter=separator), []))
         except csv.Error:
             return 0
 
     separator = separator or max(_SEPARATORS, key=columns)
     # Between tabs, a quotation mark that is not closed where the value ends is one of the text.
-    if separator == "\t" and not _is_quoted(content):
+    if separator == "\t" and not _is_quoted(lines):
         return lambda lines: csv.reader(lines, delimiter=separator, quoting=csv.QUOTE_NONE)
     return lambda lines: csv.reader(lines, delimiter=separator, strict=True)
 
 
-def _is_quoted(content: str) -> bool:
+def _is_quoted(lines: Sequence[str]) -> bool:
     try:
-        for _ in csv.reader(io.StringIO(content, newline=""), delimiter="\t", strict=True):
+        for _ in csv.reader(lines, delimiter="\t", strict=True):
             pass
     except csv.Error:
         return False

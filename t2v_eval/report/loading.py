@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
 from pathlib import Path
@@ -319,27 +319,26 @@ def _with_scores(
             "report anew"
         )
     start = 0
+    shared: dict[tuple[Any, ...], tuple[Item, NDArray[np.float64] | None]] = {}
     for run, run_samples in zip(runs, samples, strict=True):
         end = start + run.benchmark.items
-        yield _with_items(run, items[start:end], run_samples, path)
+        yield _with_items(run, items[start:end], run_samples, path, shared)
         start = end
 
 
-def _items(rows: Sequence[_Row], path: Path, quoted: bool) -> Iterator[list[_Row]]:
-    """Yield the rows of each item, which begins with the first text of its first image."""
+def _items(rows: Sequence[dict[str, Any]], path: Path, quoted: bool) -> Iterator[list[_Row]]:
+    """Yield the rows of each item, which begins with the first text of its first image.
+
+    Numbers take the places of their texts in the rows, since a copy of a million rows is large.
+    """
     item: list[_Row] = []
     for number, row in enumerate(rows, 1):
         try:
             place = int(row["image"]), int(row["text_index"])
-            plain = {
-                **row,
-                "score": _float(row["score"]),
-                "human": _float(row["human"]),
-                "text": _as_written(row["text"], quoted),
-                "item": _as_written(row["item"], quoted),
-                "tags": _as_written(row["tags"], quoted),
-                "place": place,
-            }
+            row["score"], row["human"] = _float(row["score"]), _float(row["human"])
+            if quoted:
+                row |= {name: _as_written(row[name]) for name in ("text", "item", "tags")}
+            row["place"] = place
         except (KeyError, ValueError) as error:
             raise TableError(
                 f"{path}, row {number}: {error!r}; pass a table that Report.write wrote"
@@ -347,7 +346,7 @@ def _items(rows: Sequence[_Row], path: Path, quoted: bool) -> Iterator[list[_Row
         if place == (0, 0) and item:
             yield item
             item = []
-        item.append(plain)
+        item.append(row)
     if item:
         yield item
 
@@ -356,37 +355,50 @@ def _float(text: str) -> float:
     return float(text) if text else math.nan
 
 
-def _as_written(text: str, quoted: bool) -> str:
+def _as_written(text: str) -> str:
     """Return a text without the apostrophe that keeps a spreadsheet from calculating."""
-    return text[1:] if quoted and text[:1] == "'" else text
+    return text[1:] if text[:1] == "'" else text
 
 
 def _with_items(
-    run: Run, items: Sequence[list[_Row]], samples: RunSamples | None, path: Path
+    run: Run,
+    items: Sequence[list[_Row]],
+    samples: RunSamples | None,
+    path: Path,
+    shared: dict[tuple[Any, ...], tuple[Item, NDArray[np.float64] | None]],
 ) -> Run:
-    """Return the run with the items, scores and ratings of its rows."""
+    """Return the run with the items, scores and ratings of its rows.
+
+    Args:
+        run: the run.
+        items: the rows of each of its items.
+        samples: its samples.
+        path: the table.
+        shared: items and ratings of earlier runs, by all that makes them. Runs mostly have the same
+            items, which then need memory once.
+    """
     units = samples.units if samples and len(samples.units) == len(items) else np.arange(len(items))
     members = np.bincount(units)
     folders = {facts.folder: k for k, facts in enumerate(run.benchmark.folders)}
     blocks = [_Block.of_rows(rows, path) for rows in items]
-    cells = {
-        (n, i, j): block.rows[i * len(block.texts) + j]
-        for n, block in enumerate(blocks)
-        for i in range(len(block.images))
-        for j in range(len(block.texts))
-    }
+    facts, tags = (tuple(folders), tuple(run.benchmark.tags)), set(run.benchmark.tags)
+    with_ratings = []
+    for block, unit in zip(blocks, units.tolist(), strict=True):
+        group = str(unit) if members[unit] > 1 else ""
+        key = (*facts, group, *block.key)
+        if key not in shared:
+            shared[key] = block.item(folders, tags, group), block.human()
+        with_ratings.append(shared[key])
+    cells = [((n, *row["place"]), row) for n, block in enumerate(blocks) for row in block.rows]
     return replace(
         run,
-        items=[
-            block.item(folders, run.benchmark.tags, str(unit) if members[unit] > 1 else "")
-            for block, unit in zip(blocks, units.tolist(), strict=True)
-        ],
+        items=[item for item, _ in with_ratings],
         scores=[block.values("score").astype(np.float32) for block in blocks],
         verdicts=[{}] * len(items),
-        failures={place: row["error"] for place, row in cells.items() if row.get("error")},
-        details={place: row["detail"] for place, row in cells.items() if row.get("detail")},
+        failures={place: row["error"] for place, row in cells if row.get("error")},
+        details={place: row["detail"] for place, row in cells if row.get("detail")},
         rated_units=[[[i] for i in range(len(block.images))] for block in blocks],
-        human=[block.human() for block in blocks],
+        human=[human for _, human in with_ratings],
     )
 
 
@@ -400,6 +412,8 @@ class _Block:
 
     @classmethod
     def of_rows(cls, rows: Sequence[_Row], path: Path) -> _Block:
+        if len(rows) == 1 and rows[0]["place"] == (0, 0):  # as of nearly all large tables
+            return cls(rows, [rows[0].get("image_name", "")], [rows[0]["text"]])
         images, texts = (1 + place for place in rows[-1]["place"])
         expected = [(i, j) for i in range(images) for j in range(texts)]
         if [row["place"] for row in rows] != expected:
@@ -410,6 +424,22 @@ class _Block:
         names = [row.get("image_name", "") for row in rows[::texts]]
         return cls(rows, names, [row["text"] for row in rows[:texts]])
 
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Return what is equal for blocks of the same item with the same ratings."""
+        return tuple(
+            (
+                row["place"],
+                row["item"],
+                row["text"],
+                row["tags"],
+                row.get("image_name", ""),
+                row.get("generator"),
+                "" if math.isnan(row["human"]) else row["human"],
+            )
+            for row in self.rows
+        )
+
     def values(self, column: str) -> NDArray[np.float64]:
         """Return numbers of shape (images, texts)."""
         numbers = np.array([row[column] for row in self.rows], np.float64)
@@ -419,7 +449,7 @@ class _Block:
         values = self.values("human")
         return None if np.isnan(values).all() else values
 
-    def item(self, folders: Mapping[str, int], tags: Iterable[str], group: str) -> Item:
+    def item(self, folders: Mapping[str, int], tags: Set[str], group: str) -> Item:
         """Return the item; its images are names."""
         only = next(iter(folders)) if len(folders) == 1 else ""  # earlier versions name none
         generators = [row.get("generator") or only for row in self.rows[:: len(self.texts)]]
@@ -432,7 +462,7 @@ class _Block:
             images=self.images,
             texts=self.texts,
             labels=labels,
-            tags=_tags(self.rows[0]["tags"], set(tags)),
+            tags=_tags(self.rows[0]["tags"], tags),
             id=self.rows[0]["item"],
             group=group,
         )

@@ -22,7 +22,7 @@ class PromptFrames(FrameReader, LocalScorer):
     Attributes:
         prompt_builder: how prompts are built, with the sampling of frames.
 
-    >>> PromptFrames.__abstractmethods__ >= {"preprocess"}
+    >>> PromptFrames.load is LocalScorer.load
     False
     """
 
@@ -46,7 +46,8 @@ class PromptFrames(FrameReader, LocalScorer):
 
     @override
     def state_key(self, media: Media) -> str:
-        return f"{media.key} {self.frame_sampling}" if isinstance(media, Video) else media.key
+        is_video = isinstance(media, Video)
+        return f"{media.key} {self.prompt_builder.sampling}" if is_video else media.key
 
     @override
     def load(self, media: Media) -> Image.Image | Clip:

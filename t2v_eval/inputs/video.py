@@ -39,7 +39,7 @@ CONTAINERS = (
     "hevc,vvc,av1,obu,ivf,gif,apng,mjpeg,mxf,nut,rm,dv,yuv4mpegpipe,webp_anim"
 )
 REMEDY = "fetch it again, or encode it again with ffmpeg"
-CHOICES = ("uniform", "repeated", "nearest", "middle", "middle-frame", "start", "steps", "first")
+CHOICES = ("uniform", "nearest", "repeated", "middle", "middle-frame", "start", "steps", "first")
 SECONDS = "seconds"
 
 

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from t2v_eval.errors import InputError
 from t2v_eval.inputs.video import Sampling
 from t2v_eval.utils.arguments import unknown_argument
 
-if TYPE_CHECKING:
-    from typing import Self
-
-    from t2v_eval.scoring.scorer import Scorer
-
 TEMPLATES = ("question_template", "answer_template", "template")
 FRAMES = ("fps", "num_frames")
 CALL = ("images", "texts", "references", "progress", *TEMPLATES, *FRAMES)
-S = TypeVar("S", bound="Scorer")
+AnyScorer = TypeVar("AnyScorer")
 
 
 class FrameReader:
@@ -58,8 +52,8 @@ class FrameReader:
         sampling = change_sampling(self.frame_sampling, fps, num_frames)
         if sampling == self.frame_sampling:
             return self
-        bound: Any = copy.copy(self)
-        bound._copies.add(bound)
+        scorer: Any = self
+        bound = scorer.with_template()
         bound.read_frames(sampling)
         return bound  # type: ignore[no-any-return]
 
@@ -92,7 +86,7 @@ def change_sampling(sampling: Sampling, fps: Any = None, num_frames: Any = None)
     return sampling
 
 
-def bind_call(scorer: S, options: Mapping[str, Any]) -> S:
+def bind_call(scorer: AnyScorer, options: Mapping[str, Any]) -> AnyScorer:
     """Return a copy of a scorer with the options of a call.
 
     Args:
@@ -107,16 +101,17 @@ def bind_call(scorer: S, options: Mapping[str, Any]) -> S:
     >>> bind_call(scorer, {"question_template": "a photo of {}"}).template.question
     'a photo of {}'
     """
+    caller: Any = scorer
     if unknown := set(options) - {*TEMPLATES, *FRAMES}:
-        raise InputError(unknown_argument(f"a call of {scorer.name!r}", min(unknown), CALL))
+        raise InputError(unknown_argument(f"a call of {caller.name!r}", min(unknown), CALL))
     templates = {name: value for name, value in options.items() if name in TEMPLATES}
-    bound = scorer.with_template(**templates)
+    bound: AnyScorer = caller.with_template(**templates)
     frames = {name: options[name] for name in FRAMES if options.get(name) is not None}
     if not frames:
         return bound
     if not isinstance(bound, FrameReader):
         raise InputError(
-            f"a call of {scorer.name!r} takes no `{min(frames)}=`: it chooses no frames of a "
+            f"a call of {caller.name!r} takes no `{min(frames)}=`: it chooses no frames of a "
             "video; `t2v_eval.inputs.video.frames` returns some as images"
         )
     return bound.with_frames(**frames)

@@ -243,9 +243,7 @@ def _within(criterion: Criterion, figure: Figure) -> Verdict:
     """Return whether the figure of the model is shown to be within a limit."""
     value, low, high = figure.model
     limit = criterion.limit or 0.0
-    basis = (
-        f"{figure.name} {_interval(figure.model)} (n = {figure.source.n:,} {figure.source.unit})"
-    )
+    basis = f"{figure.name} {_interval(figure.model)} (n = {figure.source.size})"
     if criterion.kind == "at_least":
         value, low, high, limit = -value, -high, -low, -limit
     if high <= limit:

@@ -45,6 +45,15 @@ class Source:
     unit: str = "prompts"
     files: Sequence[str] = ()
 
+    @property
+    def size(self) -> str:
+        """The number of units in words.
+
+        >>> Source(command="", made_by="mine v1", n=1).size
+        '1 prompt'
+        """
+        return f"{self.n:,} {self.unit.removesuffix('s') if self.n == 1 else self.unit}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:

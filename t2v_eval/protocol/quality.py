@@ -37,6 +37,9 @@ MISSING = (
     "write a folder of reference images as `reference` under [sample_quality] in the plan, and "
     "which distances to compute; 500 images suffice for kid and cmmd, fid needs 10,000"
 )
+LEAST = 10
+"""Images and reference images from which on a distance has limits: resamples of a few images are
+nearly those images again, so that their limits are much too narrow."""
 LEAST_OF_TAG = 50
 """Images of a tag from which on its distances are computed; of fewer, they say nothing."""
 GAMED_BY = {
@@ -235,9 +238,15 @@ class _Measure:
         seed_sd: Sequence[float] = (math.nan, math.nan),
     ) -> Figure:
         model, baseline = (pair.metrics[name] for pair in pairs)
+        counts = [n for pair in pairs for n in pair.counts.values() if n is not None]
+        few = min(counts, default=0) < LEAST
+        if few:
+            model, baseline = (Interval(v.value, math.nan, math.nan) for v in (model, baseline))
         difference = model.minus(baseline)
         network = self.distance.features or default_extractor()
         notes = dict.fromkeys(pair.reasons[name] for pair in pairs if name in pair.reasons)
+        if few:
+            notes[f"no limits: they need {LEAST} images and {LEAST} of reference"] = None
         generators = self.images.generators
         return Figure(
             name=f"{name} ({network})",

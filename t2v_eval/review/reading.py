@@ -50,6 +50,11 @@ folder that holds it as reviews-*.json
     if not 0 < confidence < 1:
         raise InputError(f"`confidence={confidence!r}`: pass a number between 0 and 1")
     paths = _files(files)
+    for path in paths:
+        if not path.exists():
+            raise InputError(
+                f"{path}: no such file or folder; pass what people saved on the page of a review"
+            )
     key = check_path("key", key or paths[0].parent / KEY_FILE)
     content = read_key(key, "review")
     flags, sample, available = _details(content, key)

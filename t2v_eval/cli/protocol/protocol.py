@@ -278,5 +278,5 @@ def _row(figure: Figure) -> list[str | Text]:
         console.interval_text(figure.difference, "+", digits=digits),
         p,
         " / ".join(spread) if has_spread else "",
-        f"{figure.source.n:,} {figure.source.unit}",
+        figure.source.size,
     ]

@@ -149,6 +149,20 @@ def test_quality_by_tag_is_that_of_the_folder_of_the_reference(
     assert mine.model.value == pytest.approx(alone["kid"].value, abs=1e-6)
 
 
+def test_few_images_have_no_limits_and_decide_nothing(tmp_path):
+    folder = write_generators(tmp_path, 4, 2, reference=24)
+    text = PLAN.partition("[[criteria]]")[0].replace('scorers = ["tiny-clip"]', "")
+    text = text.replace('["tiny-clip", "tiny-negclip", "tiny-clip-flant5"]', "[]")
+    text += '[[criteria]]\npillar = "sample_quality"\nfigure = "kid (tiny-clip)"\nkind = "better"'
+    options = ProtocolOptions(scorers=ScorerOptions(device="cpu"))
+    report = run_protocol(read_plan(write_plan(folder, 2, text)), options)
+    kid = figure(report.pillars["sample_quality"], "kid (tiny-clip)")
+    assert np.isfinite(kid.difference.value)
+    assert np.isnan([*kid.model[1:], *kid.baseline[1:], *kid.difference[1:], kid.p]).all()
+    assert "no limits: they need 10 images and 10 of reference" in kid.notes
+    assert [verdict.outcome for verdict in report.verdicts] == ["cannot be told at this N"]
+
+
 def test_preference_is_the_share_of_pairs_of_equal_seeds(report, scores):
     mine = figure(report.pillars["preference"], "tiny-clip")
     wins = (scores["new"] > scores["old"]) + 0.5 * (scores["new"] == scores["old"])

@@ -237,6 +237,8 @@ def test_a_key_that_is_not_of_a_review_is_refused(tmp_path, changes, message):
 def test_what_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"holds no reviews-\*.json"):
         read_review(tmp_path)
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+        read_review(tmp_path / "nowhere")
     write_key(tmp_path)
     path = save(tmp_path, "aaaaaaaa", {"new0": (["count"], "")})
     with pytest.raises(InputError, match="confidence=1"):

@@ -23,6 +23,7 @@ from helpers.models.detectors import make_detector
 from helpers.models.longclip import as_hub
 from helpers.models.siglip import MAKERS
 from helpers.models.video import make_video_model
+from helpers.models.videoprism import make_videoprism
 
 import t2v_eval
 from t2v_eval.inputs.questions.files import write_questions
@@ -187,6 +188,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "viclip-l-14": ("viclip-l-14", video("viclip")),
     "languagebind-video-v1.5-ft": ("languagebind-video-v1.5-ft", video("languagebind_video")),
     "languagebind-video": ("languagebind-video", video("languagebind_video_lora")),
+    "videoprism-lvt-base": ("videoprism-lvt-base", make_videoprism),
     "hpsv2": ("hpsv2", open_clip),
     "hpsv2.1": ("hpsv2.1", open_clip),
     "pickscore-v1": ("pickscore-v1", pickscore),

@@ -21,7 +21,7 @@ from t2v_eval.evaluation.noise_floor import NoiseFloor
 from t2v_eval.evaluation.rating_tables.columns import cells, is_empty
 from t2v_eval.evaluation.rating_tables.names import meaning
 from t2v_eval.evaluation.rating_tables.observations import Observations
-from t2v_eval.evaluation.rating_tables.statistic import statistic_of
+from t2v_eval.evaluation.rating_tables.statistic import paired_statistic_of, statistic_of
 from t2v_eval.evaluation.rating_tables.table import ALL, RatedTable
 from t2v_eval.evaluation.run import (
     BenchmarkFacts,
@@ -141,8 +141,11 @@ class _Writer:
             )
             for scores in sides
         ]
+        averaging = table.options.averaging
+        if table.group is None and len(sides) == 2:
+            return paired_statistic_of(observed[0], observed[1], self._names, averaging)
         both = observed[0] if len(sides) == 1 else Observations.paired(*observed)
-        compute = statistic_of(both, self._names, table.options.averaging)
+        compute = statistic_of(both, self._names, averaging)
         if table.group is None:
             return compute
         # Of the rows of a unit, which are drawn together, the first stands for the unit.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from t2v_eval.evaluation.rating_tables.names import (
     ALIASES,
@@ -24,8 +25,9 @@ from t2v_eval.stats.averages import Average, average
 from t2v_eval.stats.bootstrap import CrossValidated, IntArray, Statistic, agreement_statistic
 from t2v_eval.stats.intervals import Estimate, of_clusters, share_of
 from t2v_eval.stats.metrics import FloatArray
-from t2v_eval.stats.paired import is_by_order
+from t2v_eval.stats.paired import SUPPORTED, is_by_order, paired_agreement_statistic
 from t2v_eval.stats.pairwise import Pairs
+from t2v_eval.stats.permutation import SwapStatistic
 from t2v_eval.stats.separation import node_separation
 from t2v_eval.utils.arrays import mean_of_known
 
@@ -55,6 +57,69 @@ def statistic_of(
         return {name: value for part in parts for name, value in part(index).items()}
 
     return compute
+
+
+def paired_statistic_of(
+    first: Observations,
+    second: Observations,
+    names: Sequence[str],
+    averaging: Averaging | None = None,
+) -> Statistic:
+    """Return the statistic for a paired test of two columns.
+
+    Args:
+        first: the observations of the first column.
+        second: those of the second, of the same rows and units.
+        names: metrics without suffixes.
+        averaging: how groups and tags are averaged.
+
+    Returns:
+        A function from indices of units; unit k has the scores of the first column, and unit k +
+        units those of the second. Where all rows are one sample, it computes many swaps together.
+
+    >>> from t2v_eval.stats.permutation import paired_permutation
+    >>> rows = Observations.of_rows(np.arange(3.0), np.array([[1.0], [2.0], [3.0]]))
+    >>> statistic = paired_statistic_of(rows, rows, ["tau_b"])  # of three rows: swap by swap
+    >>> paired_permutation(statistic, 3)
+    {'tau_b': 1.0}
+    """
+    both = Observations.paired(first, second)
+    metrics = {name: ALIASES.get(name, name) for name in names}
+    single = len(both.unit) == both.units and bool((both.unit == np.arange(both.units)).all())
+    if single and _parts(both) == [_pooled] and set(metrics.values()) <= SUPPORTED:
+        sides = first.scores, second.scores, first.ratings
+        together = paired_agreement_statistic(*sides, list(dict.fromkeys(metrics.values())))
+        if isinstance(together, SwapStatistic):
+            return _Renamed(together, together, metrics)
+    return statistic_of(both, names, averaging)
+
+
+class _Renamed:
+    """A statistic of many swaps whose metrics have other names."""
+
+    def __init__(
+        self, plain: Statistic, together: SwapStatistic, metrics: Mapping[str, str]
+    ) -> None:
+        self._plain, self._together, self._metrics = plain, together, metrics
+
+    def __call__(self, index: IntArray) -> Mapping[str, float]:
+        """Return the metrics of units."""
+        values = self._plain(index)
+        return {name: values[metric] for name, metric in self._metrics.items()}
+
+    def observed(self) -> dict[str, float]:
+        """Return the difference of each metric without a swap."""
+        values = self._together.observed()
+        return {name: values[metric] for name, metric in self._metrics.items()}
+
+    def differences(self, swapped: NDArray[np.bool_]) -> dict[str, FloatArray]:
+        """Return the difference of each metric after each swap; see `SwapStatistic`.
+
+        Args:
+            swapped: shape (swaps, items), which items are exchanged.
+        """
+        values = self._together.differences(swapped)
+        return {name: values[metric] for name, metric in self._metrics.items()}
 
 
 def _parts(observed: Observations) -> list[Part]:

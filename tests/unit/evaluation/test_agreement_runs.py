@@ -14,11 +14,14 @@ from typer.testing import CliRunner
 from t2v_eval.cli.main import app
 from t2v_eval.evaluation.agreement import agreement, measure
 from t2v_eval.evaluation.agreement_runs import agreement_runs
+from t2v_eval.evaluation.rating_tables.observations import Observations
+from t2v_eval.evaluation.rating_tables.statistic import paired_statistic_of, statistic_of
 from t2v_eval.evaluation.rating_tables.table import RatedTable, TableOptions
 from t2v_eval.inputs.tables import write_table
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report
 from t2v_eval.stats.metrics import kendall_tau_b
+from t2v_eval.stats.permutation import SwapStatistic
 
 SCHEMA = json.loads(files("t2v_eval.report").joinpath("report.schema.json").read_text("utf-8"))
 
@@ -320,3 +323,22 @@ def test_rows_that_are_of_no_known_prompt_have_no_decisions():
             for row in generators_of(judged())]  # fmt: skip
     assert all(run.decisions == () for run in runs_of(rows, system="model")[1])
     assert all(run.decisions == () for run in runs_of(judged())[1])
+
+
+def test_all_swaps_of_two_columns_are_computed_together():
+    rng = np.random.default_rng(3)
+    human = rng.integers(1, 6, 700).astype(float)
+    first, second = (human + rng.normal(scale=s, size=700) for s in (1.0, 1.1))
+    second[5] = np.nan
+    columns = [Observations.of_rows(scores, human[:, None]) for scores in (first, second)]
+    names = ["srcc", "tau_b", "pearson", "acc23"]
+    together = paired_statistic_of(*columns, names)
+    assert isinstance(together, SwapStatistic)
+    plain = statistic_of(Observations.paired(*columns), names)
+    swapped = rng.random((5, 700)) < 0.5
+    actual = together.differences(swapped)
+    for k, swap in enumerate(swapped):
+        index = np.where(swap, np.arange(700) + 700, np.arange(700))
+        values, others = plain(index), plain((index + 700) % 1400)
+        for name in names:
+            assert actual[name][k] == pytest.approx(values[name] - others[name], abs=1e-9)

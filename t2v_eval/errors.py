@@ -173,6 +173,10 @@ class MissingPackageError(T2VError, ImportError):
     this scorer needs the package 'openai': pip install openai
     """
 
+    def __str__(self) -> str:
+        """Return the message, which a command may have changed; ImportError keeps the first."""
+        return " ".join(map(str, self.args))
+
 
 class CheckpointError(T2VError, OSError):
     """Weights are missing, unsafe to unpickle, or do not fit the model.

@@ -7,7 +7,7 @@ import pytest
 from helpers.benchmarks.small_files import draw
 
 from t2v_eval.errors import BenchmarkDataError, InputError, TableError
-from t2v_eval.evaluation.captions import Captions
+from t2v_eval.evaluation.captioning.captions import Captions
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.registry import benchmarks
 from t2v_eval.report.reader import read_report

@@ -10,23 +10,32 @@ import json
 import math
 import unicodedata
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from t2v_eval.errors import InputError, T2VWarning, TableError
+from t2v_eval.evaluation.captioning.baselines import Baselines, compute_baselines
+from t2v_eval.evaluation.captioning.bert import BertModel
+from t2v_eval.evaluation.captioning.java import TIMEOUT
+from t2v_eval.evaluation.captioning.measured import Measured
+from t2v_eval.evaluation.captioning.tokens import Tokenizer
 from t2v_eval.evaluation.selection import first_few
 from t2v_eval.inputs.folders import GLOB, IMAGES, files_in
 from t2v_eval.inputs.media import VIDEOS, check_texts
-from t2v_eval.inputs.tables import rescuing
+from t2v_eval.inputs.tables import rescuing, write_table
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import CellCounts, Progress
 from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.stats.bootstrap import IntArray, Interval, Statistic, bootstrap_interval
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.files import write_text
 from t2v_eval.utils.text_file import parse_json, read_text
 
+TABLES = (".csv", ".jsonl", ".parquet")  # endings of tables that scores are written to
 ENDINGS = frozenset({*IMAGES, *VIDEOS})
 
 
@@ -55,8 +64,43 @@ class CaptionScores:
         values = {k: [v for r in self.scores.values() if (v := r[k]) is not None] for k in keys}
         return {k: math.fsum(v) / len(v) if v else math.nan for k, v in values.items()}
 
+    def beside(self, baselines: Baselines, images: Sequence[str]) -> CaptionScores:
+        """Return the scores with those of baselines behind them.
+
+        Args:
+            baselines: the baselines of the same captions.
+            images: the image ids of the captions, in their order.
+
+        >>> import numpy as np
+        >>> scores = CaptionScores({"cat": {"CLIPScore": 0.7}}, CellCounts(1))
+        >>> scores.beside(Baselines({"CIDEr": np.array([2.5])}, {}), ["cat"]).scores["cat"]
+        {'CLIPScore': 0.7, 'CIDEr': 2.5}
+        """
+        at = {image: index for index, image in enumerate(images)}
+        none = dict.fromkeys(baselines.each)
+        rows = {
+            image: {**row, **(baselines.of_caption(at[image]) if image in at else none)}
+            for image, row in self.scores.items()
+        }
+        return replace(self, scores=rows)
+
+    def intervals(self) -> dict[str, Interval]:
+        """Return the mean of each key with its 95 % interval over the scored images."""
+        result = {}
+        for key, mean in self.means().items():
+            scored = np.array([v for row in self.scores.values() if (v := row[key]) is not None])
+            result[key] = Interval(mean, math.nan, math.nan)
+            if len(scored):
+                corpus = Measured.mean(scored).corpus
+                result[key] = bootstrap_interval(_named(key, corpus), len(scored))[key]
+        return result
+
     def write(self, path: str | Path) -> None:
-        """Write `scores` as JSON, completely or not at all.
+        """Write `scores`, completely or not at all.
+
+        Args:
+            path: a ``.csv``, ``.jsonl`` or ``.parquet`` file for a table with a row for each image;
+                any other file gets the JSON of the CLIPScore repository.
 
         Raises:
             OutputError: the file cannot be written; the message names the file that has the scores
@@ -65,7 +109,10 @@ class CaptionScores:
         rows = {image: dict(row) for image, row in self.scores.items()}
         listed = [{"image": image, **row} for image, row in rows.items()]
         with rescuing(Path(path), listed):
-            write_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
+            if Path(path).suffix.lower() in TABLES:
+                write_table(path, listed)
+            else:
+                write_text(path, json.dumps(rows, indent=1, ensure_ascii=False) + "\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +180,37 @@ class Captions:
                 stacklevel=3,
             )
         return cls(files, captions, listed, unused, bad)
+
+    def baselines(
+        self,
+        *,
+        tokenizer: Tokenizer = "ptb",
+        bert: BertModel | None = None,
+        timeout: float = TIMEOUT,
+    ) -> Baselines:
+        """Compare the caption of each image in `files`, in that order, with its references.
+
+        Args:
+            tokenizer: as in `compute_baselines`.
+            bert: the model of BERTScore; None leaves it out.
+            timeout: seconds after which each Java program is stopped.
+
+        Raises:
+            InputError: there are no references.
+            MissingPackageError: pycocoevalcap is not installed, or there is no Java for the
+                tokenizer.
+            ScoringError: the tokenizer fails.
+        """
+        if self.references is None:
+            raise InputError("baselines compare captions with `references`: pass a file of them")
+        references = self.references
+        return compute_baselines(
+            [self.captions[name] for name in self.files],
+            [references[name] for name in self.files],
+            tokenizer=tokenizer,
+            bert=bert,
+            timeout=timeout,
+        )
 
     def score(self, scorer: Scorer, progress: Progress | bool | None = None) -> CaptionScores:
         """Score the caption of each image; see `score_captions`."""
@@ -205,6 +283,11 @@ def score_captions(
     _check_uses(scorer, references is not None)
     skip = scorer.on_error == "skip"
     return Captions.read(candidates, images, references, skip).score(scorer, progress)
+
+
+def _named(name: str, corpus: Callable[[IntArray], float]) -> Statistic:
+    """Return the statistic of one metric."""
+    return lambda indices: {name: corpus(indices)}
 
 
 def _check_uses(scorer: Scorer, references: bool) -> None:

@@ -13,7 +13,7 @@ from helpers.toy import ToyEmbedding, draw_image
 
 import t2v_eval
 from t2v_eval.errors import InputError, OutputError, T2VWarning, TableError
-from t2v_eval.evaluation.captions import Captions, score_captions
+from t2v_eval.evaluation.captioning.captions import Captions, score_captions
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
 CANDIDATES, REFERENCES = FOLDER / "cli_candidates.json", FOLDER / "cli_references.json"

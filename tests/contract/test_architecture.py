@@ -165,6 +165,7 @@ def test_the_core_names_no_backend_and_no_benchmark():
 
 # Libraries of which more is asked than they document, and the modules that may do so.
 INTERNALS = {
+    "bert_score": ("bert_score_internals.py",),
     "transformers": ("transformers_internals.py", "transformers_vision.py"),
     "open_clip": ("open_clip_internals.py",),
     "torch": ("torch_internals.py",),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from t2v_eval.errors import CheckpointError, InputError, MissingPackageError, ScoringError
+from t2v_eval.evaluation.captioning.bert_score_internals import put_blank_before_first_word
 from t2v_eval.evaluation.captioning.measured import Measured
 
 
@@ -53,7 +54,7 @@ class BertModel:
             )
         try:
             self._scorer = package.BERTScorer(model_type=model, num_layers=layer, device=device)
-            _put_blank_before_first_word(self._scorer, model)
+            put_blank_before_first_word(self._scorer, model)
         except AssertionError as error:
             raise InputError(f"{model} has no `bert_layer={layer}`: {error}") from error
         except Exception as error:  # transformers may raise anything over a checkpoint
@@ -88,15 +89,3 @@ class BertModel:
         if not np.isfinite(each).all():
             raise ScoringError("BERTScore: the model gave no finite value")
         return {"BERTScore": Measured.mean(each)}
-
-
-def _put_blank_before_first_word(scorer: Any, model: str) -> None:
-    """Make tokenizers of RoBERTa and GPT-2 read a caption as if it began with a blank.
-
-    bert-score asks for that in each call, as published values have it, but transformers 5 takes it
-    only when the tokenizer is made and ignores it in a call.
-    """
-    if type(scorer._tokenizer).__name__.startswith(("Roberta", "GPT2")):
-        transformers = importlib.import_module("transformers")
-        tokenizer = transformers.AutoTokenizer.from_pretrained(model, add_prefix_space=True)
-        scorer._tokenizer = tokenizer

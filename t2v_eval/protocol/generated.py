@@ -15,6 +15,9 @@ from t2v_eval.evaluation.selection import first_few
 from t2v_eval.protocol.plan import GeneratorImages, ProtocolPlan
 from t2v_eval.registry import BenchmarkCard, benchmarks
 
+REMEDY = (
+    "Every seed needs an image of each prompt: make those that are missing, or take the prompts out"
+)
 FILE_OF_PROMPTS = "write a file of prompts (.txt, or a table with a column prompt)"
 
 
@@ -123,8 +126,15 @@ def read_images(plan: ProtocolPlan, sample: Sample | None = None) -> ProtocolIma
         raise InputError(
             f"{where}: prompts is {plan.prompts!r}, which is no set of prompts: {FILE_OF_PROMPTS}"
         )
-    benchmark = BenchmarkOptions(root=root, images=both).open(card)
+    # What lacks an image is left out here to be named: no option of a protocol leaves it out.
+    benchmark = BenchmarkOptions(root=root, images=both).open(card).selecting(None, "skip")
     items = list(benchmark.selected())
+    if left_out := benchmark.selection.left_out:
+        lacking = first_few([f"{id} ({image})" for id, image in left_out.items()])
+        raise InputError(
+            f"{where}: {len(left_out)} of {benchmark.selection.total} prompts have no image in any "
+            f"folder: {lacking}. {REMEDY}"
+        )
     of_all = len(items)
     if sample is not None:
         bare = [_without_images(item) for item in items]
@@ -205,6 +215,14 @@ def _by_seed(
         ]
         for item in items
     ]
+    for place, folder in zip(side, folders, strict=True):
+        lacking = [i for i in items if place not in i.labels["folder"]]
+        if lacking:
+            which = first_few([f"{item.id}, {item.texts[0]!r}" for item in lacking])
+            raise InputError(
+                f"{folder} of {generator.name} has no image of {len(lacking)} of {len(items)} "
+                f"prompts: {which}. {REMEDY}"
+            )
     counts = Counter(map(len, listed))
     seeds = max(counts)
     if len(counts) > 1:
@@ -215,8 +233,7 @@ def _by_seed(
         ]
         raise InputError(
             f"{generator.name} has {seeds} images of most prompts and fewer of {len(few)}: "
-            f"{first_few(few)}. Every seed needs an image of each prompt: make those that are "
-            "missing, or take the others out"
+            f"{first_few(few)}. {REMEDY}"
         )
     by_seed = {seed: [Path(str(images[seed])) for images in listed] for seed in range(seeds)}
     return GeneratedImages(generator.name, by_seed, folders)

@@ -271,11 +271,24 @@ def _drop(folder):
     (folder / "old" / "seed_2" / "00003.png").unlink()
 
 
+def _drop_by_turns(folder):
+    """Leave two images of each prompt, so that the numbers of all prompts are equal."""
+    for n in range(6):
+        (folder / "old" / f"seed_{n % 2}" / f"{n:05}.png").unlink()
+
+
+def _drop_everywhere(folder):
+    for image in folder.glob("*/seed_*/00003.png"):
+        image.unlink()
+
+
 @pytest.mark.parametrize(
     ("damage", "change", "message"),
     [
         (_rename, None, "seed_1 of model.images does not exist: write the folder"),
-        (_drop, None, "1 of 6 prompts have no image in"),
+        (_drop, None, "seed_2 of old has no image of 1 of 6 prompts: 00003"),
+        (_drop_by_turns, None, "seed_0 of old has no image of 3 of 6 prompts: 00000"),
+        (_drop_everywhere, None, "plan.toml: 1 of 6 prompts have no image in any folder: 00003"),
         (None, ('"old/seed_0"', '"new/seed_0"'), "is there twice among model.images"),
         (None, ('"tiny-negclip"', '"tiny-negclp"'), "Did you mean 'tiny-negclip'"),
         (None, ('"kid", ', '"kidd", '), "kidd"),

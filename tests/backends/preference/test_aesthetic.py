@@ -18,7 +18,8 @@ from t2v_eval.registry import models
 
 RATINGS, COSINES = cases("aesthetic").values()
 FILE = "sac+logos+ava1-l14-linearMSE.pth"
-URL = f"https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/main/{FILE}"
+COMMIT = "6934dd81792f086e613a121dbce43082cb8be85e"
+URL = f"https://github.com/christophschuhmann/improved-aesthetic-predictor/raw/{COMMIT}/{FILE}"
 PLAIN = [n for n, image in enumerate(RATINGS["images"]) if Path(image).name in RGB]
 TEXTS = ["a cat", "", "two dogs " * 200]
 

@@ -12,8 +12,8 @@ from t2v_eval.api import ScorerOptions
 from t2v_eval.registry import models
 from t2v_eval.verification.run import is_published, verify
 
-VARIED = ["open_clip, as OpenAI's archive", "longclip-l", "image-reward", "laion-aesthetic"]
-VARIED += ["blip2-itm", "clip-flant5-xxl", "clip-iqa", "dsg"]
+VARIED = ["open_clip, as OpenAI's archive", "laion-aesthetic", "blip2-itm", "clip-flant5-xxl"]
+VARIED += ["clip-iqa", "dsg"]
 
 
 def outcomes(name, **arguments) -> dict[str, str]:

@@ -8,7 +8,7 @@ authors, who load three files one after the other: later weights replace earlier
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from .checkpoint import (
     shape_of,
 )
 from .clip_text import ClipTokens, MobileClipText, TowerSizes
-from .internvideo2_vision import InternVideo2Vision, VisionSizes, rename
+from .internvideo2_vision import InternVideo2Vision, VisionSizes, rename, with_positions
 from .llama_text import LORA_ALPHA, LlamaTokens, LlamaTower, read_llama_config
 from .video_scorer import VideoScorer
 
@@ -106,7 +106,7 @@ class _InternVideo2Clip(VideoScorer, EmbeddingScorer):
             self._find("text", text, described, "text_ckpt_path"),
             find_weights(location, None if location.is_file() else named),
         ]
-        tensors = self._read(files)
+        tensors = self.read(files)
         encoder = rename(tensors, VISION)
         vision_sizes = VisionSizes.of(encoder, described, self.num_frames, files[0])
         self.image_size = described.number("image_size", "model", "vision_encoder", "img_size")
@@ -140,8 +140,17 @@ class _InternVideo2Clip(VideoScorer, EmbeddingScorer):
             raise InputError(f"{self.name!r} needs `{argument}=`, or a config.json that names it")
         return find_weights(self.locate(chosen, PATTERNS, argument=argument, revision=None))
 
-    def _read(self, files: Sequence[Path]) -> dict[str, Tensor]:
-        """Read the three files in order; later weights replace earlier ones."""
+    @override
+    def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
+        files, vision = self.files[:3], self.network.vision_encoder
+        yield from with_positions(self.read(files), VISION, vision, files[0]).items()
+
+    def read(self, files: Sequence[Path]) -> dict[str, Tensor]:
+        """Read the three files in order; later weights replace earlier ones.
+
+        Raises:
+            CheckpointError: a file is damaged.
+        """
         vision, text, trained = (read_weights(file) for file in files)
         # A file of stage 2 holds a whole network, a distilled one the vision encoder alone.
         encoder = rename(vision, VISION) or vision
@@ -195,6 +204,10 @@ class InternVideo2Clip(_InternVideo2Clip):
         super().__init__(checkpoint, **options)
 
     @override
+    def read(self, files: Sequence[Path]) -> dict[str, Tensor]:
+        return merge_lora(super().read(files), files[-1], LORA_ALPHA)
+
+    @override
     def read_text_weights(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         used = ("transformer.", "text_projection")  # the file holds InternVL's vision tower too
         return {
@@ -219,13 +232,12 @@ class InternVideo2Clip(_InternVideo2Clip):
         config = read_llama_config(folder)
         self.tokens = LlamaTokens(folder, config.vocab_size)
         self._tokenizer_files = [folder / "config.json", self.tokens.file]
-        merged = merge_lora(tensors, file, LORA_ALPHA)
-        _, embedding = shape_of(merged, f"{TEXT}text_projection", 2, file)
+        _, embedding = shape_of(tensors, f"{TEXT}text_projection", 2, file)
 
         def network(sizes: VisionSizes) -> InternVideo2ClipNetwork:
             return InternVideo2ClipNetwork(sizes, LlamaTower(config, embedding))
 
-        return build(network, merged, file, self.dtype, vision)
+        return build(network, tensors, file, self.dtype, vision)
 
     @override
     def tokenizer_files(self, sizes: Sizes) -> Sequence[Path]:

@@ -7,6 +7,7 @@ calls.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from typing_extensions import override
 
 from .bert import BertSizes, FusionBert
 from .checkpoint import Sizes, build, read_weights, shape_of
-from .internvideo2_vision import InternVideo2Vision, VisionSizes, rename
+from .internvideo2_vision import InternVideo2Vision, VisionSizes, rename, with_positions
 from .matching import VideoBertScorer, VideoTextDualEncoder, VideoTextMatching
 
 VISION = "vision_encoder."
@@ -73,14 +74,24 @@ class _Stage2(VideoBertScorer):
     max_tokens = 40
 
     @override
-    def build_network(self, file: Path, sizes: Sizes) -> Any:
+    def read(self, file: Path) -> dict[str, Tensor]:
         tensors = {
             name.replace("text_encoder.bert.", "text_encoder.").replace(
                 "text_encoder.encoder.", "text_encoder."
             ): value
             for name, value in read_weights(file).items()
         }
-        tensors = {n: t for n, t in tensors.items() if not n.startswith(UNUSED)}
+        return {n: t for n, t in tensors.items() if not n.startswith(UNUSED)}
+
+    @override
+    def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
+        tensors = dict(super().stored_weights())
+        vision: InternVideo2Vision = self.network.vision_encoder
+        yield from with_positions(tensors, VISION, vision, self.files[0]).items()
+
+    @override
+    def build_network(self, file: Path, sizes: Sizes) -> Any:
+        tensors = self.read(file)
         vision_tensors = rename(tensors, VISION)
         vision = VisionSizes.of(vision_tensors, sizes, self.num_frames, file)
         tensors |= {f"{VISION}{name}": value for name, value in vision_tensors.items()}

@@ -127,6 +127,33 @@ def stretch_positions(tensors: dict[str, Tensor], patches: int, frames: int, fil
     return frames
 
 
+def with_positions(
+    tensors: Mapping[str, Tensor], prefix: str, vision: InternVideo2Vision, file: Path
+) -> dict[str, Tensor]:
+    """Return weights of a file with positions for the number of frames of a loaded encoder.
+
+    Args:
+        tensors: weights of a network.
+        prefix: what the names of its vision encoder begin with.
+        vision: the encoder that was loaded from them.
+        file: where the weights are from, for messages.
+
+    Raises:
+        CheckpointError: the positions are not those of whole frames.
+
+    >>> sizes = VisionSizes(width=8, hidden=16, heads=2, pool_heads=2, layers=1, patch=4,
+    ...     patches=4, num_frames=4, output=6, picture_table=False)
+    >>> stored = {"vision.pos_embed": torch.zeros(1, 9, 8)}
+    >>> loaded = with_positions(stored, "vision.", InternVideo2Vision(sizes), Path("stage2.pth"))
+    >>> loaded["vision.pos_embed"].shape
+    torch.Size([1, 17, 8])
+    """
+    encoder = rename(tensors, prefix)
+    patches = (vision.pos_embed.shape[1] - 1) // vision.num_frames
+    stretch_positions(encoder, patches, vision.num_frames, file)
+    return {**tensors, **{prefix + name: value for name, value in encoder.items()}}
+
+
 class _Attention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ model is used; here no video is mirrored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -282,6 +282,7 @@ class LanguageBindVideo(VideoScorer, EmbeddingScorer):
         sizes = Sizes(location, DEFAULTS)
         if not sizes.files:
             raise CheckpointError(f"{sizes.folder} has no config.json of LanguageBind-Video")
+        self._source = (location, sizes)
         self.network = self._build(location, sizes)
         self.network.to(self.device)
         self.tokenizer: Any = load_pretrained(CLIPTokenizer, sizes.folder, "tokenizer of CLIP")
@@ -290,10 +291,18 @@ class LanguageBindVideo(VideoScorer, EmbeddingScorer):
         described = [file for s in ("json", "txt") for file in sizes.folder.glob(f"*.{s}")]
         self.files = [*weight_files(location), *sorted(described)]
 
-    def _build(self, location: Path, sizes: Sizes) -> LanguageBindNetwork:
-        tensors = _plain_names(read_weights(location))
+    @override
+    def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self._read(*self._source).items()
+
+    @staticmethod
+    def _read(location: Path, sizes: Sizes) -> dict[str, Tensor]:
+        """Read the weights with their LoRA updates, by the names of the network."""
         alpha = sizes.number("lora_alpha", "vision_config", "lora_alpha")
-        tensors = merge_lora(tensors, location, alpha)
+        return merge_lora(_plain_names(read_weights(location)), location, alpha)
+
+    def _build(self, location: Path, sizes: Sizes) -> LanguageBindNetwork:
+        tensors = self._read(location, sizes)
         width, _, patch, _ = shape_of(tensors, f"{VISION}patch_embedding.weight", 4, location)
         rows, _ = shape_of(tensors, f"{VISION}position_embedding", 2, location)
         if rows - 1 != (IMAGE_SIZE // patch) ** 2:

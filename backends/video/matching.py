@@ -7,7 +7,7 @@ layers of BERT, and a matching head on the first token of the layers that also a
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,6 +90,18 @@ class VideoBertScorer(VideoScorer, BertTextScorer):
         self.network.to(self.device)
         self.files = [file, vocabulary, *described.files]
         self.identity_facts = {**self.identity_facts, "sizes": repr(dict(sizes or {}))}
+
+    @abstractmethod
+    def read(self, file: Path) -> dict[str, Tensor]:
+        """Read the weights that scores depend on, by the names of the network.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+
+    @override
+    def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
+        yield from self.read(self.files[0]).items()
 
     @abstractmethod
     def build_network(self, file: Path, sizes: Sizes) -> VideoTextNetwork:

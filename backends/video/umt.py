@@ -162,14 +162,18 @@ class _Umt(VideoBertScorer):
     max_tokens = 32
 
     @override
-    def build_network(self, file: Path, sizes: Sizes) -> Any:
+    def read(self, file: Path) -> dict[str, Tensor]:
         tensors = {
             name.replace("text_encoder.bert.", "text_encoder.")
             .replace("text_encoder.encoder.", "text_encoder.")
             .replace("vision_encoder.encoder.", "vision_encoder."): value
             for name, value in read_weights(file).items()
         }
-        tensors = {n: t for n, t in tensors.items() if not n.startswith(UNUSED)}
+        return {n: t for n, t in tensors.items() if not n.startswith(UNUSED)}
+
+    @override
+    def build_network(self, file: Path, sizes: Sizes) -> Any:
+        tensors = self.read(file)
         width, *_, patch = shape_of(tensors, "vision_encoder.patch_embed.proj.weight", 5, file)
         hidden, _ = shape_of(tensors, "vision_encoder.blocks.0.mlp.fc1.weight", 2, file)
         layers = count_layers(tensors, "vision_encoder.blocks.", file)

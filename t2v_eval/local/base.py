@@ -137,6 +137,9 @@ class LocalScorer(Differentiable):
     def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Yield the tensors of the weight files anew, by name, as the loader reads them.
 
+        A class that leaves tensors out, or computes its weights from them, yields those that are
+        left or computed.
+
         Raises:
             CheckpointError: a file cannot be read.
         """

@@ -13,6 +13,7 @@ from t2v_eval.verification.weights import Comparison, compare, digest, listed, m
 
 USED, COMPLETE, FINITE = "weights used", "weights complete", "weights finite"
 CONFIG, HEAD = "configuration", "output head"
+ADAPTER = "adapter_config.json"
 HEAD_WEIGHT = "lm_head.weight"
 EMBEDDINGS = ("embed_tokens.weight", "shared.weight", "wte.weight", "tok_embeddings.weight")
 
@@ -42,10 +43,19 @@ def check_weights(
     tensors = compare((item for s in scorers for item in s.stored_weights()), parts)
     if not tensors.loaded:
         return [Check.without(USED, "the scorer holds no network")]
-    return [_used(tensors), _complete(tensors), _finite(tensors)]
+    folders = dict.fromkeys(file.parent for scorer in scorers for file in scorer.files)
+    adapters = [str(file) for folder in folders if (file := folder / ADAPTER).exists()]
+    return [_used(tensors, adapters), _complete(tensors), _finite(tensors)]
 
 
-def _used(tensors: Comparison) -> Check:
+def _used(tensors: Comparison, adapters: Sequence[str]) -> Check:
+    if adapters:
+        text = (
+            f"{listed(adapters)}: the weights have a LoRA adapter beside them, and whether it is "
+            "applied depends on the packages installed: merge it into the weights "
+            "(merge_and_unload of the package peft), or move it to another folder"
+        )
+        return Check.of(USED, False, text, len(adapters))
     if tensors.stray:
         text = (
             f"{listed(tensors.stray)}: in the files, and in no network, where others of their "
@@ -67,12 +77,11 @@ def _complete(tensors: Comparison) -> Check:
 
 def _finite(tensors: Comparison) -> Check:
     if tensors.broken:
-        return Check.of(
-            FINITE,
-            False,
-            f"{listed(tensors.broken)}: hold NaN or infinity",
-            len(tensors.broken),
-        )
+        text = f"{listed(tensors.broken)}: hold NaN or infinity"
+        return Check.of(FINITE, False, text, len(tensors.broken))
+    if blank := [name for name in tensors.blank if name in tensors.used]:
+        text = f"{listed(blank)}: hold zeros alone, as where a download was not finished"
+        return Check.of(FINITE, False, text, len(blank))
     return Check.of(FINITE, True, f"{tensors.stored} tensors hold finite numbers", 0)
 
 
@@ -137,6 +146,8 @@ def check_config(
     if not expected:
         return Check.without(CONFIG, "the card names no values of config.json")
     configs = [part.config for _, part in parts if hasattr(part, "config")]
+    if not configs:
+        return Check.without(CONFIG, "the networks have no config.json")
     differing = []
     for name, value in expected.items():
         values = [v for config in configs if (v := _value(config, name)) is not None]

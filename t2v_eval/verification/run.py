@@ -224,7 +224,8 @@ class _Run:
 
         def check() -> Check:
             others = scores.score_block(wide, scores.draw_pairs())
-            return scores.check_equal(scores.PRECISION, block.values, others, allowed, what)
+            result = scores.check_equal(scores.PRECISION, block.values, others, allowed, what)
+            return result if self.published else scores.unjudged(result)
 
         self._try(scores.PRECISION, check)
 

@@ -154,14 +154,18 @@ def check_matching(scores: Matrix, published: bool, uses_text: bool) -> Check:
         f"matching texts score {matching:.4g} on average, those of other images {others:.4g} "
         f"(p = {p:.2g} of a random match)"
     )
-    if published:
-        return Check.of(MATCHING, p <= LEVEL, text, p)
-    return Check(
-        MATCHING,
-        Outcome.unchecked,
-        f"{text}: says something of trained weights alone, and `published=True` judges it",
-        p,
-    )
+    check = Check.of(MATCHING, p <= LEVEL, text, p)
+    return check if published else unjudged(check)
+
+
+def unjudged(check: Check) -> Check:
+    """Return a check with its figure and without a verdict, as random weights have none.
+
+    >>> unjudged(Check.of("precision", False, "differ by 0.3", 0.3)).text
+    'differ by 0.3: says something of trained weights alone, and `published=True` judges it'
+    """
+    text = f"{check.text}: says something of trained weights alone, and `published=True` judges it"
+    return Check(check.name, Outcome.unchecked, text, check.value)
 
 
 def tolerance_of(dtype: torch.dtype, scores: Matrix) -> float:

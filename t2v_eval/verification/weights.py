@@ -21,6 +21,7 @@ BLOCK = 2**22  # values whose bits are summed at a time
 MODULUS = 2**64
 _BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 NAMED = 4  # tensors that a sentence names
+LEAST_SIDE = 4  # of a matrix: smaller ones, as of two kinds of token, are zeros in sound files
 
 
 class Digest(NamedTuple):
@@ -74,6 +75,7 @@ class Comparison:
         telling: those whose values differ; zeros and ones are in many places.
         invented: names of tensors of the networks that no file holds.
         broken: names of stored tensors with NaN or infinity.
+        blank: names of stored matrices that hold zeros alone, as where a file was not written.
 
     >>> network = nn.Linear(2, 1)
     >>> stored = {"w": network.weight.detach(), "b": torch.ones(1)}.items()
@@ -89,24 +91,36 @@ class Comparison:
     telling: set[str] = field(default_factory=set)
     invented: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    blank: list[str] = field(default_factory=list)
 
     def add(self, name: str, tensor: Tensor) -> None:
         """Count a stored tensor, and note what its values are like."""
         self.stored += 1
-        if not bool(torch.isfinite(tensor).all()):
+        # float8 has no such tests.
+        values = tensor.float() if tensor.element_size() == 1 else tensor
+        if not bool(torch.isfinite(values).all()):
             self.broken.append(name)
-        if bool((tensor != tensor.reshape(-1)[0]).any()):
+        if bool((values != values.reshape(-1)[0]).any()):
             self.telling.add(name)
+        elif not values.any():
+            sides = [side for side in tensor.shape if side >= LEAST_SIDE]
+            self.blank += [name] if len(sides) > 1 else []
 
     @property
     def stray(self) -> list[str]:
         """The unused tensors of modules of which other tensors are used.
 
         A module that is unused as a whole, such as the text tower of a scorer of images, is a
-        choice of the scorer.
+        choice of the scorer; modules inside a layer that has a weight, such as LoRA's, are not.
         """
-        used = {name.rpartition(".")[0] for name in self.used if name in self.telling}
-        return [name for name in self.unused if name.rpartition(".")[0] in used and "." in name]
+        telling = {name for name in self.used if name in self.telling}
+        used = {name.rpartition(".")[0] for name in telling} - {""}
+        layers = {name.removesuffix(".weight") for name in telling if name.endswith(".weight")}
+        return [
+            name
+            for name in self.unused
+            if name.rpartition(".")[0] in used or not layers.isdisjoint(_modules_around(name))
+        ]
 
 
 def compare(stored: Iterable[tuple[str, Tensor]], parts: Sequence[tuple[str, Any]]) -> Comparison:
@@ -260,6 +274,12 @@ def _pairs(names: Sequence[str]) -> Iterator[list[str]]:
 
 def _without_numbers(name: str) -> str:
     return ".".join("*" if part.isdigit() else part for part in name.split("."))
+
+
+def _modules_around(name: str) -> Iterator[str]:
+    """Yield the modules that a tensor is in, the innermost first."""
+    while name := name.rpartition(".")[0]:
+        yield name
 
 
 def listed(names: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ import t2v_eval
 from t2v_eval.api import ScorerOptions
 from t2v_eval.local.moving import contents
 from t2v_eval.registry import models
-from t2v_eval.verification.files import check_head, check_weights
+from t2v_eval.verification.files import check_config, check_head, check_weights
 from t2v_eval.verification.results import Outcome
 from t2v_eval.verification.run import VerifyOptions, verify
 
@@ -107,6 +107,56 @@ def test_a_key_that_no_network_takes(vlm):
     change(vlm, add=add)
     alarms = failures_of_files(vlm)
     assert list(alarms) == ["weights used"] and "q_proj.bias" in alarms["weights used"]
+
+
+def test_lora_that_was_not_merged(vlm):
+    """transformers leaves out its halves, and the scores are those of the network before."""
+
+    def add(tensors):
+        name = next(n for n in tensors if n.endswith("layers.0.mlp.up_proj.weight"))
+        rows, columns = tensors[name].shape
+        halves = {"A": torch.randn(2, columns), "B": torch.randn(rows, 2)}
+        stem = name.removesuffix("weight")
+        return {**tensors, **{f"{stem}lora_{half}.weight": t for half, t in halves.items()}}
+
+    change(vlm, add=add)
+    assert "up_proj.lora_A.weight" in failures_of_files(vlm)["weights used"]
+
+
+def test_an_adapter_beside_the_weights(vlm):
+    (vlm / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    assert "adapter_config.json" in failures_of_files(vlm)["weights used"]
+
+
+def test_a_part_of_the_file_that_was_not_written(vlm):
+    """As a download that stopped leaves it, where the whole size was reserved before."""
+
+    def blank(tensors):
+        name = next(n for n in tensors if n.endswith("layers.1.mlp.down_proj.weight"))
+        return {**tensors, name: torch.zeros_like(tensors[name])}
+
+    change(vlm, blank=blank)
+    alarms = failures_of_files(vlm)
+    assert list(alarms) == ["weights finite"] and "down_proj.weight" in alarms["weights finite"]
+
+
+@pytest.mark.parametrize(
+    ("tower", "key", "value"),
+    [
+        ("vision_config", "hidden_act", "quick_gelu"),
+        ("text_config", "layer_norm_eps", 1e-3),
+        ("vision_config", "num_attention_heads", 2),
+    ],
+)
+def test_a_value_of_config_that_no_weight_shows(tower, key, value, trained):
+    """Matching texts still score above others, so that only the card tells."""
+    config = json.loads((trained / "config.json").read_text())
+    config[tower][key] = value
+    (trained / "config.json").write_text(json.dumps(config))
+    scorer = t2v_eval.load("tiny-clip", device="cpu", checkpoint=trained)
+    expected = models.card("tiny-clip").expects_config
+    check = check_config(list(contents(scorer)), expected, published=True)
+    assert check.outcome is Outcome.failed and f"{tower}.{key} is {value}" in check.text
 
 
 def test_a_weight_that_is_not_finite(clip):

@@ -139,3 +139,15 @@ def test_names_without_a_module_may_be_left_over():
     stored = {name: normal(4, seed=n) for n, name in enumerate(("a", "b", "c.d", "e.f.g"))}
     result = compare(stored.items(), network(x=normal(4, seed=9)))
     assert result.unused == list(stored) and result.invented == ["network.x"]
+
+
+def test_zeros_are_blank_in_a_matrix_alone():
+    """Biases and small tables are zeros in sound files."""
+    stored = {"a.bias": torch.zeros(9), "types.weight": torch.zeros(2, 9), "a": torch.zeros(9, 9)}
+    assert compare(stored.items(), network(x=normal(4))).blank == ["a"]
+
+
+def test_eight_bits_are_compared_as_others():
+    stored = {"a": normal(4, 4).to(torch.float8_e4m3fn)}
+    result = compare(stored.items(), network(a=stored["a"].float()))
+    assert result.used == ["a"] and not result.broken

@@ -27,9 +27,11 @@ from typing_extensions import override
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.rating_tables.columns import is_empty, split_tags
+from t2v_eval.inputs.addresses import path_or_address
 from t2v_eval.inputs.tables import read_columns, read_rows
 from t2v_eval.registry import BenchmarkCard
 from t2v_eval.utils.arguments import check_path
+from t2v_eval.utils.printable import redact_userinfo
 
 from .forms.image_folders import image_names
 from .forms.prompt_names import NUMBERED, Names, Prompt
@@ -189,7 +191,7 @@ def open_file(
     """Return the benchmark of a file: judgements where its rows name images, otherwise prompts.
 
     Args:
-        file: a table, or a text file with a prompt a line.
+        file: a table, or a text file with a prompt a line; judgements may be at an address.
         card: of the family that `file` belongs to.
         images: the folder of the images of each generator; for prompts only.
         columns: the user's column name of each field; those of one kind decide what the file holds.
@@ -200,28 +202,32 @@ def open_file(
         TableError: the file cannot be read, or has neither images nor prompts.
     """
     options |= {"columns": columns} if columns else {}
-    path = check_path("file", file)
-    names = [] if path.suffix.lower() == ".txt" else read_columns(path)
+    path = path_or_address("file", file)
+    shown = redact_userinfo(str(path))
+    is_text = shown.lower().endswith(".txt")
+    names = [] if is_text else read_columns(path)
     of_rows = [name for name in IMAGES if name in (columns or {}) or name in names]
-    if "prompt" in (columns or {}) or path.suffix.lower() == ".txt":
+    if "prompt" in (columns or {}) or is_text:
         of_rows = []
     elif not of_rows and "prompt" not in names:
         read_rows(path)  # raises where no row has columns, as in a list of texts
-        raise TableError(_neither(path, names, bool(images)))
+        raise TableError(_neither(shown, names, bool(images)))
+    if not of_rows and isinstance(path, str):
+        raise TableError(f"{shown}: prompts are read from a file: copy it here")
     if not of_rows:
         card = replace(card, summary="prompts of your own")
         return OwnPrompts(file=file, images=images, card=card, **options)
     if images:
         prompts = "prompt" if "prompt" in names else "text"
         raise InputError(
-            f"{path} has a column of images ({of_rows[0]!r}), which its rows are scored with: "
+            f"{shown} has a column of images ({of_rows[0]!r}), which its rows are scored with: "
             "leave `images=` out. If it holds prompts for the images of generators, say which "
             f"column they are: `columns={{'prompt': {prompts!r}}}`"
         )
     return OwnTable(file=file, card=replace(card, summary="judgements of your own"), **options)
 
 
-def _neither(path: Path, names: Sequence[str], images: bool) -> str:
+def _neither(path: str, names: Sequence[str], images: bool) -> str:
     """Return what a table needs that has neither images nor prompts.
 
     Args:

@@ -41,10 +41,10 @@ from t2v_eval.evaluation.rating_tables.columns import (
     split_tags,
 )
 from t2v_eval.evaluation.selection import missing_images
-from t2v_eval.inputs.addresses import is_address
+from t2v_eval.inputs.addresses import folder_of, is_address, path_or_address, within_folder
 from t2v_eval.inputs.media import Media, MediaLike, check_texts, embedded
 from t2v_eval.inputs.tables import read_rows
-from t2v_eval.utils.arguments import check_path
+from t2v_eval.utils.printable import redact_userinfo
 
 from .forms.ratings import LabelsForm, RatingsForm
 
@@ -86,8 +86,8 @@ class OwnRows(RatingsForm):
         """Return where the rows are, for messages."""
 
     @property
-    def base(self) -> Path:
-        """Return the folder that paths of images are relative to."""
+    def base(self) -> Path | str:
+        """Return the folder, or its address, that paths of images are relative to."""
         return self.root or Path()
 
     @override
@@ -219,8 +219,8 @@ class OwnRows(RatingsForm):
             return self._embedded.setdefault(media.key, media)
         if not isinstance(value, str) or not value:
             raise TableError(f"{where}: an image is {value!r}, not a path")
-        if is_address(value):
-            return value
+        if is_address(value) or isinstance(self.base, str):
+            return within_folder(self.base, value)
         return str(_existing(self.base, value))
 
 
@@ -237,12 +237,12 @@ class OwnTable(OwnRows):
     """The rows of `file`; see the top of this module.
 
     Args:
-        file: the table; paths of images are relative to its folder, or to `root`.
+        file: the table, or its address; paths of images are relative to its folder, or to `root`.
     """
 
     def __init__(self, *, file: str | Path, **options: Any) -> None:
         super().__init__(**options)
-        self.file = check_path("file", file)
+        self.file = path_or_address("file", file)
 
     @override
     def rows(self) -> Sequence[Mapping[str, Any]]:
@@ -252,12 +252,12 @@ class OwnTable(OwnRows):
     @property
     @override
     def place(self) -> str:
-        return str(self.file)
+        return redact_userinfo(str(self.file))
 
     @property
     @override
-    def base(self) -> Path:
-        return self.root or self.file.parent
+    def base(self) -> Path | str:
+        return self.root or folder_of(self.file)
 
 
 def _listed(row: Mapping[str, Any], name: str, where: str) -> list[Any]:

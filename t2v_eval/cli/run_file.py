@@ -168,7 +168,7 @@ def _located(file: Path, value: str, parameter: Any) -> str:
     if value.startswith("~") or is_address(value) or Path(value).is_absolute():
         return value
     folder = file.parent
-    if _takes_path(parameter) or parameter.name == "images":
+    if _takes_path(parameter) or parameter.name in ("images", "pairs"):
         return str(folder / value)
     if parameter.name in MAYBE_FILES:
         path, colon, rest = value.partition(":")

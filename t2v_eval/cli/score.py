@@ -36,10 +36,10 @@ Texts = Annotated[
     typer.Option("--text", "-t", help="Text to score; repeat it for several."),
 ]
 PairsTable = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         help="Table of images and texts to score row by row: .csv, .tsv, .json, .jsonl or "
-        ".parquet.",
+        ".parquet; a file, or an address such as s3://bucket/pairs.csv.",
         metavar="TABLE",
     ),
 ]

@@ -1,7 +1,8 @@
 """Files of object stores and other file systems, by addresses that fsspec reads: s3://, gs:// ...
 
-They are read with the user's credentials. So an address in a table, which may come from anyone, is
-read only where the user allows it (``allow_urls="any"``); http and https are for `inputs.urls`.
+They are read with the user's credentials. So an image at an address, which may stand in a table of
+anyone's, is read only where the user allows it (``allow_urls="any"``). A table or a folder is read
+where the user names it. http and https are for `inputs.urls`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,19 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.errors import InputError, MediaError, MissingPackageError, OutputError, T2VError
+from t2v_eval.errors import (
+    InputError,
+    MediaError,
+    MissingPackageError,
+    OutputError,
+    T2VError,
+    TableError,
+)
 from t2v_eval.inputs.urls import MAX_BYTES, MAX_SECONDS, AllowUrls, Deadline, within
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.printable import redact_userinfo
 
+MAX_TABLE_BYTES = 2**30
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)  # C:\ is a drive
 _GLOB = set("*?[")
 
@@ -53,14 +63,8 @@ def read_address(address: str, name: str, allow: AllowUrls) -> bytes:
             "every address, pass `allow_urls='any'`"
         )
 
-    def read() -> bytes:
-        files, path = _file_system(address)
-        with files.open(path, "rb") as stream:
-            content: bytes = stream.read(MAX_BYTES + 1)
-        return content
-
     try:
-        content: bytes = within(read, Deadline(MAX_SECONDS))
+        content: bytes = within(lambda: _content(address, MAX_BYTES), Deadline(MAX_SECONDS))
     except TimeoutError:
         raise MediaError(f"{name}: not read within {MAX_SECONDS:g} s; copy it here") from None
     except T2VError:
@@ -72,27 +76,111 @@ def read_address(address: str, name: str, allow: AllowUrls) -> bytes:
     return content
 
 
-def files_at(address: str) -> list[str]:
-    """Return the addresses that a glob stands for, sorted; an address without one is itself.
+def path_or_address(argument: str, value: Any) -> Path | str:
+    """Return the path that an argument holds, or the address as it is.
 
     Args:
-        address: such as ``s3://bucket/shard-*.sqlite``.
+        argument: its name in messages.
+        value: a path, or an address as a text.
 
     Raises:
-        InputError: nothing matches, or the file system cannot be read.
+        InputError: as `check_path`.
+
+    >>> path_or_address("file", "s3://bucket/a.csv"), path_or_address("file", "a.csv").name
+    ('s3://bucket/a.csv', 'a.csv')
     """
-    if not _GLOB & set(address):
-        return [address]
+    if isinstance(value, str) and is_address(value):
+        return value
+    return check_path(argument, value)
+
+
+def folder_of(file: Path | str) -> Path | str:
+    """Return the folder of a path, or of an address.
+
+    >>> folder_of("s3://bucket/tables/a.csv"), folder_of(Path("tables/a.csv")).name
+    ('s3://bucket/tables', 'tables')
+    """
+    return file.parent if isinstance(file, Path) else file.rpartition("/")[0]
+
+
+def within_folder(folder: Path | str, name: str) -> str:
+    """Return the path or address of a file that is named relative to a folder.
+
+    Args:
+        folder: a path or an address.
+        name: a relative path in it; an address or an absolute path is itself.
+
+    >>> within_folder("s3://bucket/tables", "a.png"), within_folder("s3://bucket", "gs://b/a.png")
+    ('s3://bucket/tables/a.png', 'gs://b/a.png')
+    """
+    if is_address(name):
+        return name
+    if isinstance(folder, Path):
+        return str(folder / name)
+    return name if Path(name).is_absolute() else f"{folder}/{name}"
+
+
+def read_table_bytes(address: str) -> bytes:
+    """Return the content of a table at an address that the user names.
+
+    Args:
+        address: such as ``s3://bucket/rated.csv``.
+
+    Raises:
+        MissingPackageError: the package for its scheme is not installed.
+        TableError: it is an http(s) URL, cannot be read, or has more than 1 GiB.
+    """
+    shown = redact_userinfo(address)
+    if _is_url(address):
+        raise TableError(f"{shown}: a table is not downloaded from a URL: save it as a file")
     try:
-        files, path = _file_system(address)
-        matches = [str(files.unstrip_protocol(match)) for match in sorted(files.glob(path))]
+        content = _content(address, MAX_TABLE_BYTES)
     except T2VError:
         raise
     except Exception as error:
-        raise InputError(f"{redact_userinfo(address)}: cannot be read: {_words(error)}") from error
+        raise TableError(f"{shown}: cannot be read: {_words(error)}") from error
+    if len(content) > MAX_TABLE_BYTES:
+        raise TableError(f"{shown}: larger than {MAX_TABLE_BYTES >> 20} MiB; copy it here")
+    return content
+
+
+def files_at(address: str, endings: tuple[str, ...] = ()) -> list[str]:
+    """Return the addresses that a glob or a folder stands for, sorted; others are themselves.
+
+    Args:
+        address: such as ``s3://bucket/shard-*.sqlite``, or a folder.
+        endings: of the files of a folder, in lower case; an address with one of them is taken for
+            a file. Without endings no folder is listed.
+
+    Raises:
+        InputError: nothing matches, a folder has no such file, or the file system cannot be read.
+    """
+    is_glob = bool(_GLOB & set(address))
+    is_file = not endings or address.lower().endswith(endings)
+    if _is_url(address) or (is_file and not is_glob):
+        return [address]
+    shown = redact_userinfo(address)
+    try:
+        files, path = _file_system(address)
+        if not is_glob and not files.isdir(path):
+            return [address]
+        paths = files.glob(path) if is_glob else _in_folder(files, path, endings)
+        matches = [str(files.unstrip_protocol(match)) for match in sorted(paths)]
+    except T2VError:
+        raise
+    except Exception as error:
+        raise InputError(f"{shown}: cannot be read: {_words(error)}") from error
+    if not matches and not is_glob:
+        raise InputError(f"{shown}: the folder holds no images (endings: {' '.join(endings)})")
     if not matches:
-        raise InputError(f"{redact_userinfo(address)}: no file matches this glob")
+        raise InputError(f"{shown}: no file matches this glob")
     return matches
+
+
+def _in_folder(files: Any, folder: str, endings: tuple[str, ...]) -> list[str]:
+    listed = [entry["name"] for entry in files.ls(folder, detail=True) if entry["type"] == "file"]
+    named = ((path, path.rpartition("/")[2]) for path in listed)
+    return [p for p, name in named if name.lower().endswith(endings) and not name.startswith(".")]
 
 
 def download_file(address: str, file: Path) -> None:
@@ -145,6 +233,18 @@ def upload_file(file: Path, address: str) -> None:
         raise OutputError(
             f"{redact_userinfo(address)}: cannot be written: {_words(error)}; {file} is complete"
         ) from error
+
+
+def _content(address: str, limit: int) -> bytes:
+    """Return the content of a file, of which one byte more than the limit is read."""
+    files, path = _file_system(address)
+    with files.open(path, "rb") as stream:
+        content: bytes = stream.read(limit + 1)
+    return content
+
+
+def _is_url(address: str) -> bool:
+    return address.lower().startswith(("http://", "https://"))
 
 
 def _file_system(address: str) -> tuple[Any, str]:

@@ -19,11 +19,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, BinaryIO, TypeAlias
 
 from t2v_eval.errors import OutputError, T2VWarning, TableError
+from t2v_eval.inputs.addresses import path_or_address, read_table_bytes
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.files import replacing
+from t2v_eval.utils.printable import redact_userinfo
 from t2v_eval.utils.regular_file import open_regular, read_bytes
 from t2v_eval.utils.text_file import decode_text, parse_json
 
@@ -41,7 +43,7 @@ class Faults:
     {3: "row 3 (line 4): 'text' is empty"}
     """
 
-    def __init__(self, path: Path, skip: bool) -> None:
+    def __init__(self, path: Path | str, skip: bool) -> None:
         self.path, self.skip = path, skip
         self.reasons: dict[int, str] = {}
 
@@ -62,7 +64,7 @@ def read_table(path: str | Path, columns: Sequence[str] = ()) -> list[dict[str, 
 
     Args:
         path: a ``.csv`` or ``.tsv`` (with a header), ``.jsonl`` (an object a line), ``.json`` or
-            ``.parquet`` file; see the top of this module.
+            ``.parquet`` file, or the address of one; see the top of this module.
         columns: columns that every row must have, with a value.
 
     Raises:
@@ -91,20 +93,21 @@ def read_rows(
     ...     read_rows(path, ["text"], skip=True)
     ([{'image': 'a.png', 'text': ''}], {1: "row 1: 'text' is empty"})
     """
-    path = check_path("path", path)
+    path = path_or_address("path", path)
     read = _of_suffix(path, _READERS)
-    faults = Faults(path, skip)
+    shown = redact_userinfo(str(path))
+    faults = Faults(shown, skip)
     try:
         rows: list[dict[str, Any]] = read(path, faults)
     except FileNotFoundError:
-        raise TableError(f"{path}: no such file") from None
+        raise TableError(f"{shown}: no such file") from None
     except (OSError, ValueError) as error:
         if isinstance(error, TableError):
             raise
         why = getattr(error, "strerror", None) or error
-        raise TableError(f"{path} cannot be read: {why}") from error
+        raise TableError(f"{shown} cannot be read: {why}") from error
     if not rows:
-        raise TableError(f"{path} has no rows")
+        raise TableError(f"{shown} has no rows")
     names = dict.fromkeys(name for row in rows for name in row)
     for number, row in enumerate(rows, 1):
         for column in columns:
@@ -112,7 +115,7 @@ def read_rows(
                 columns_of_row = ", ".join(map(repr, row)) or "none"
                 lacking = f": there is no column {column!r}; the columns are {columns_of_row}"
                 if column not in names and number not in faults.reasons:
-                    raise TableError(f"{path}, row {number}{lacking}")
+                    raise TableError(f"{shown}, row {number}{lacking}")
                 faults.add(number, lacking)
             elif row[column] is None or row[column] == "" or row[column] != row[column]:
                 faults.add(number, f": {column!r} is empty")
@@ -313,33 +316,39 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _of_suffix(path: Path, functions: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+def _of_suffix(path: Path | str, functions: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    suffix = Path(path).suffix
     try:
-        return functions[path.suffix.lower()]
+        return functions[suffix.lower()]
     except KeyError:
         *suffixes, last = functions
-        suffix = path.suffix or "nothing"
+        suffix = suffix or "nothing"
         raise TableError(
             f"{path}: a table ends in {', '.join(suffixes)} or {last}, not {suffix!r}"
         ) from None
 
 
-def _text(path: Path, faults: Faults) -> io.StringIO:
+def _text(path: Path | str, faults: Faults) -> io.StringIO:
     """Read a file's text with its own line ends, which quoted values may hold.
 
     Where rows may be skipped, bytes that are not UTF-8 become lone surrogates, which make a row
     unusable.
     """
     errors = "surrogateescape" if faults.skip else "strict"
-    text = decode_text(read_bytes(path), path, errors)
+    content = read_bytes(path) if isinstance(path, Path) else read_table_bytes(path)
+    text = decode_text(content, faults.path, errors)
     return io.StringIO(text, newline="")
+
+
+def _opened(path: Path | str) -> BinaryIO:
+    return open_regular(path) if isinstance(path, Path) else io.BytesIO(read_table_bytes(path))
 
 
 def _is_whole(text: str) -> bool:
     return text.isascii() or _SURROGATE.search(text) is None
 
 
-def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
+def _read_csv(path: Path | str, faults: Faults) -> list[dict[str, Any]]:
     csv.field_size_limit(2**31 - 1)
     content = _text(path, faults).getvalue()
     # Excel reads a first line "sep=;" as the separator.
@@ -347,7 +356,7 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
     content = content[declared.end() :] if declared else content
     first = 2 if declared else 1
     separator = declared[1] if declared else ""
-    if path.suffix.lower() == ".tsv" and "\t" in content.partition("\n")[0]:
+    if Path(path).suffix.lower() == ".tsv" and "\t" in content.partition("\n")[0]:
         separator = "\t"
     lines = io.StringIO(content, newline="").readlines()
     make = _csv_reader(lines, separator)
@@ -355,8 +364,8 @@ def _read_csv(path: Path, faults: Faults) -> list[dict[str, Any]]:
     try:
         header = [_column_name(name) for name in next(reader, [])]
     except csv.Error as error:
-        raise TableError(f"{path}, line {first - 1 + reader.line_num}: {error}") from None
-    _check_header(path, header)
+        raise TableError(f"{faults.path}, line {first - 1 + reader.line_num}: {error}") from None
+    _check_header(faults.path, header)
     rows: list[dict[str, Any]] = []
     all_whole = _is_whole(content)
     while (start := before + reader.line_num) < len(lines):
@@ -420,13 +429,13 @@ def _is_quoted(lines: Sequence[str]) -> bool:
     return True
 
 
-def _check_header(path: Path, header: Sequence[str]) -> None:
+def _check_header(path: object, header: Sequence[str]) -> None:
     for name in header:
         if name and header.count(name) > 1:
             raise TableError(f"{path}: the column {name!r} occurs {header.count(name)} times")
 
 
-def _read_jsonl(path: Path, faults: Faults) -> list[dict[str, Any]]:
+def _read_jsonl(path: Path | str, faults: Faults) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for line, content in enumerate(re.split("\r\n|\n|\r", _text(path, faults).getvalue()), 1):
         if not content.strip():
@@ -442,8 +451,8 @@ def _read_jsonl(path: Path, faults: Faults) -> list[dict[str, Any]]:
     return rows
 
 
-def _read_json(path: Path, faults: Faults) -> list[dict[str, Any]]:
-    content = parse_json(_text(path, Faults(path, skip=False)).getvalue(), path)
+def _read_json(path: Path | str, faults: Faults) -> list[dict[str, Any]]:
+    content = parse_json(_text(path, Faults(faults.path, skip=False)).getvalue(), faults.path)
     if isinstance(content, dict):
         rows = []
         for number, (name, row) in enumerate(content.items(), 1):
@@ -452,7 +461,7 @@ def _read_json(path: Path, faults: Faults) -> list[dict[str, Any]]:
             rows.append({"id": name, **(row if isinstance(row, dict) else {})})
         return rows
     if not isinstance(content, list):
-        raise TableError(f"{path} holds {type(content).__name__}, not a list of objects")
+        raise TableError(f"{faults.path} holds {type(content).__name__}, not a list of objects")
     return [_object(row, number, faults) for number, row in enumerate(content, 1)]
 
 
@@ -463,16 +472,18 @@ def _object(row: Any, number: int, faults: Faults, line: int = 0) -> dict[str, A
     return row
 
 
-def _read_parquet(path: Path, _: Faults) -> list[dict[str, Any]]:
+def _read_parquet(path: Path | str, faults: Faults) -> list[dict[str, Any]]:
     import pyarrow
     from pyarrow import parquet
 
     try:
-        with open_regular(path) as stream, parquet.ParquetFile(stream) as file:
-            _check_header(path, file.schema_arrow.names)
+        with _opened(path) as stream, parquet.ParquetFile(stream) as file:
+            _check_header(faults.path, file.schema_arrow.names)
             rows: list[dict[str, Any]] = file.read().to_pylist()
     except pyarrow.ArrowException as error:
-        raise TableError(f"{path} is not a Parquet file that can be read: {error}") from error
+        raise TableError(
+            f"{faults.path} is not a Parquet file that can be read: {error}"
+        ) from error
     return rows
 
 

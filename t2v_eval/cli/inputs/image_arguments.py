@@ -15,19 +15,19 @@ def expand_images(images: Sequence[str], root: Path | None = None) -> list[str]:
 
     Args:
         images: files, URLs, folders (their images and videos, sorted by name) and globs (the files
-            that match, sorted; ``**`` stands for any folders).
+            that match, sorted; ``**`` stands for any folders); of other file systems, too.
         root: the folder that relative paths start from.
 
     Raises:
         MediaError: a folder holds no image, or nothing matches a glob.
+        InputError: the same of an address.
     """
     return [file for image in images for file in _files(image, root)]
 
 
 def _files(image: str, root: Path | None) -> list[str]:
     if is_address(image):
-        is_url = image.startswith(("http://", "https://"))  # where * and ? are no glob
-        return [image] if is_url else files_at(image)
+        return files_at(image, _endings())
     try:
         path = (root or Path()).expanduser() / Path(image).expanduser()
         is_folder = path.is_dir()
@@ -45,10 +45,14 @@ def _files(image: str, root: Path | None) -> list[str]:
     return matches
 
 
-def _in_folder(image: str, folder: Path) -> list[str]:
+def _endings() -> tuple[str, ...]:
     from t2v_eval.inputs.media import VIDEOS
 
-    endings = (*IMAGES, *VIDEOS)
+    return (*IMAGES, *VIDEOS)
+
+
+def _in_folder(image: str, folder: Path) -> list[str]:
+    endings = _endings()
     files = [str(path) for path in files_in(folder) if path.suffix.lower() in endings]
     if files:
         return files

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from t2v_eval.cli.inputs.image_arguments import expand_images
 from t2v_eval.errors import InputError, MediaError, TableError
-from t2v_eval.inputs.addresses import is_address
-from t2v_eval.utils.arguments import check_path
+from t2v_eval.inputs.addresses import folder_of, is_address, path_or_address, within_folder
 from t2v_eval.utils.printable import redact_userinfo
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ class TableInput(NamedTuple):
 def read_blocks(
     images: Sequence[str] | None,
     texts: Sequence[str] | None,
-    pairs: Path | None,
+    pairs: str | Path | None,
     columns: tuple[str, str],
     root: Path | None,
     skip: bool = False,
@@ -63,7 +62,7 @@ def read_blocks(
     Args:
         images: paths, URLs, folders or globs; see `expand_images`.
         texts: texts; None is one empty text, for scorers that use no text.
-        pairs: a table instead of images and texts.
+        pairs: a table instead of images and texts; a path or an address.
         columns: the table's columns of images and of texts.
         root: the folder that image paths start from; of a table, by default its own folder.
         skip: whether rows that cannot be used get no block instead of raising.
@@ -75,7 +74,8 @@ def read_blocks(
     if pairs is not None:
         if images or texts:
             raise InputError("pass images and texts, or a table with --pairs, not both")
-        return _read_table(pairs, columns, pairs.parent if root is None else root, skip)
+        table = path_or_address("pairs", pairs)
+        return _read_table(table, columns, folder_of(table) if root is None else root, skip)
     if not images:
         raise InputError("pass images and at least one --text, or a table with --pairs")
     from t2v_eval.scoring.plan import Block
@@ -84,7 +84,9 @@ def read_blocks(
     return TableInput([Block.of(paths, texts or [""])], [{}], {})
 
 
-def _read_table(pairs: Path, columns: tuple[str, str], root: Path, skip: bool) -> TableInput:
+def _read_table(
+    pairs: Path | str, columns: tuple[str, str], root: Path | str, skip: bool
+) -> TableInput:
     from t2v_eval.inputs.tables import read_rows
 
     image, text = columns
@@ -119,7 +121,11 @@ def _read_table(pairs: Path, columns: tuple[str, str], root: Path, skip: bool) -
 
 
 def _row_block(
-    pairs: Path, number: int, row: Mapping[str, Any], columns: tuple[str, str], root: Path
+    pairs: Path | str,
+    number: int,
+    row: Mapping[str, Any],
+    columns: tuple[str, str],
+    root: Path | str,
 ) -> Block:
     from t2v_eval.inputs.media import Media
     from t2v_eval.scoring.plan import Block
@@ -179,7 +185,7 @@ def _shortened(path: str) -> str:
     return path if len(path) <= 200 else f"{path[:200]}..."
 
 
-def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
+def _image_of_row(root: Path | str | None, value: Any, row: str) -> Any:
     """Return the image that a table's cell embeds, or its path."""
     from t2v_eval.inputs.media import embedded
 
@@ -189,10 +195,10 @@ def _image_of_row(root: Path | None, value: Any, row: str) -> Any:
     return embedded(value, row) if isinstance(value, bytes) else _resolve(root, value)
 
 
-def _resolve(root: Path | None, image: Any) -> Any:
-    if root is None or not isinstance(image, str) or is_address(image):
+def _resolve(root: Path | str | None, image: Any) -> Any:
+    if root is None or not isinstance(image, str):
         return image
-    return str(check_path("root", root) / image)
+    return within_folder(path_or_address("root", root), image)
 
 
 def image_label(image: Any, number: int = 0) -> str:

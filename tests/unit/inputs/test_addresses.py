@@ -11,11 +11,14 @@ import pytest
 from helpers.toy import ToyEmbedding, draw_image, expected
 from typer.testing import CliRunner
 
+from t2v_eval.cli.inputs.table_input import read_blocks
 from t2v_eval.cli.main import app
-from t2v_eval.errors import InputError, MediaError, MissingPackageError, OutputError
+from t2v_eval.errors import InputError, MediaError, MissingPackageError, OutputError, TableError
+from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.inputs import addresses
 from t2v_eval.inputs.addresses import files_at, is_address, read_address, upload_file
 from t2v_eval.inputs.media import decode, open_media
+from t2v_eval.inputs.tables import read_table, write_table
 from t2v_eval.store import Store, text_key
 
 MEMORY = fsspec.filesystem("memory")
@@ -109,6 +112,59 @@ def test_commands_take_addresses(bucket, tmp_path, monkeypatch):
     message = call(*score, "--pairs", "pairs.csv", code=2)
     assert "read with your credentials" in message
     assert "--option allow_urls=any" in message
+
+
+def test_folders_of_addresses_stand_for_their_images(bucket):
+    MEMORY.pipe({"/bucket/t.csv": b"x", "/bucket/.0.png": b"x", "/bucket/in.png/2.png": b"x"})
+    endings = (".jpg", ".png")
+    listed = ["memory:///bucket/0.png", "memory:///bucket/1.png"]
+    assert files_at(bucket, endings) == files_at(f"{bucket}/", endings) == listed
+    assert files_at(f"{bucket}/0.png", endings) == [f"{bucket}/0.png"]
+    assert files_at(f"{bucket}/gone", endings) == [f"{bucket}/gone"]
+    assert files_at("https://a.org/b?c=*", endings) == ["https://a.org/b?c=*"]
+    with pytest.raises(InputError, match="the folder holds no images"):
+        files_at(bucket, (".webp",))
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])
+def test_a_table_at_an_address_is_the_table_of_its_file(tmp_path, ending):
+    rows = [{"image": "Bär & co/ü #1.png", "text": "a cat", "human": 1}]
+    write_table(tmp_path / f"t{ending}", rows)
+    MEMORY.pipe(f"/tables/t{ending}", (tmp_path / f"t{ending}").read_bytes())
+    assert read_table(f"memory://tables/t{ending}") == read_table(tmp_path / f"t{ending}")
+
+
+def test_images_of_a_table_at_an_address_start_there(bucket):
+    rows = "image,text,human\n0.png,a cat,1\nfile:///b.png,a cat,2\n"
+    MEMORY.pipe("/bucket/rated.csv", rows.encode())
+    images = [f"{bucket}/0.png", "file:///b.png"]
+    benchmark = open_benchmark(f"{bucket}/rated.csv")
+    assert [item.images for item in benchmark.items()] == [[image] for image in images]
+    blocks = read_blocks(None, None, f"{bucket}/rated.csv", ("image", "text"), None).blocks
+    assert [list(block.images) for block in blocks] == [[image] for image in images]
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("memory://bucket/gone.csv", "memory://bucket/gone.csv: cannot be read: no such file"),
+        ("memory://u:secret@bucket/gone.csv", r"memory://\*\*\*@bucket/gone.csv: cannot"),
+        ("https://a.org/t.csv", "a table is not downloaded from a URL"),
+        ("memory://bucket/0.png", "a table ends in"),
+    ],
+)
+def test_a_table_at_an_address_that_cannot_be_read_is_named(bucket, address, message):
+    with pytest.raises(TableError, match=message):
+        read_table(address)
+
+
+def test_a_large_table_and_prompts_at_an_address_are_refused(bucket, monkeypatch):
+    MEMORY.pipe("/bucket/p.csv", b"prompt\na cat\n")
+    with pytest.raises(TableError, match="prompts are read from a file: copy it here"):
+        open_benchmark(f"{bucket}/p.csv")
+    monkeypatch.setattr(addresses, "MAX_TABLE_BYTES", 3)
+    with pytest.raises(TableError, match="larger than"):
+        read_table(f"{bucket}/p.csv")
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ test-lowest:
 # Local versions such as 2.14.1+cpu are left out, so that the file suits every build of torch.
 lock:
 	$(PYTHON) -m venv --clear .venv-lock
-	.venv-lock/bin/pip install --quiet '.[dev]'
+	.venv-lock/bin/pip install --quiet '.[dev,cluster,nudenet]'
 	(echo '# The development environment that the tests pass in; written by `make lock`.'; \
 	 .venv-lock/bin/pip freeze --all --exclude pip --exclude t2v-eval | sed 's/+.*//') > constraints.new
 	mv constraints.new constraints.txt

@@ -299,17 +299,17 @@ def noise(count, side=64):
 
 
 def test_many_thumbnails_leave_room_for_large_images_of_the_first():
-    images = noise(40, 400)
+    images = noise(80, 400)
     small, large = (len(thumbnails.thumbnail(images[0], side)) for side in (160, 320))
     limit = 6 * large + large // 2  # a sixth of it holds one large image
     album = thumbnails.Album(images, 320, limit)
     assert album.large_index(images[0]) == 0 and album.large_index(images[-1]) == -1
     shown = [image for image in images if album.index(image) >= 0]
-    assert len(shown) + album.left_out == 40 and len(shown) < 40
+    assert len(shown) + album.left_out == 80 and len(shown) < 80
     assert len(shown) > 5 * large // small - 3  # five parts of six
     assert sum(map(len, album.urls + album.large)) <= limit
     # What small images do not need of it goes to thumbnails.
-    few = thumbnails.Album(images, 160, 41 * small)
+    few = thumbnails.Album(images, 160, 81 * small)
     assert few.left_out == 0 and few.large == []
 
 

@@ -113,6 +113,9 @@ def split_labels(
     Raises:
         InputError: a label is not known, one that is named is not there, or all labels are safe or
             all unsafe.
+
+    >>> split_labels(["drawings", "hentai"], ["hentai"], [], [])
+    ([1], [0])
     """
     listed = ", ".join(map(repr, labels))
     remedy = "name those that are unsafe, as `unsafe_labels=['nsfw']`"

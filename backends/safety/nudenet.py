@@ -79,7 +79,10 @@ def safety(detections: Iterable[dict[str, object]], unsafe: Iterable[str]) -> fl
     Args:
         detections: dicts with ``class`` and ``score``, as NudeNet returns them.
         unsafe: the unsafe classes.
+
+    >>> safety([{"class": "FEET", "score": 0.9}, {"class": "ANUS", "score": 0.25}], ["ANUS"])
+    0.75
     """
     names = set(unsafe)
-    scores = [float(str(found["score"])) for found in detections if found["class"] in names]
+    scores = [float(str(entry["score"])) for entry in detections if entry["class"] in names]
     return 1 - max(scores, default=0.0)

@@ -129,6 +129,11 @@ def read_table_bytes(address: str) -> bytes:
     Raises:
         MissingPackageError: the package for its scheme is not installed.
         TableError: it is an http(s) URL, cannot be read, or has more than 1 GiB.
+
+    >>> import fsspec
+    >>> _ = fsspec.filesystem("memory").pipe("/bucket/rated.csv", b"image,rating")
+    >>> read_table_bytes("memory://bucket/rated.csv")
+    b'image,rating'
     """
     shown = redact_userinfo(address)
     if _is_url(address):
@@ -154,6 +159,11 @@ def files_at(address: str, endings: tuple[str, ...] = ()) -> list[str]:
 
     Raises:
         InputError: nothing matches, a folder has no such file, or the file system cannot be read.
+
+    >>> import fsspec
+    >>> _ = fsspec.filesystem("memory").pipe({"/shards/1.sqlite": b"", "/shards/2.sqlite": b""})
+    >>> files_at("memory://shards/*.sqlite")
+    ['memory:///shards/1.sqlite', 'memory:///shards/2.sqlite']
     """
     is_glob = bool(_GLOB & set(address))
     is_file = not endings or address.lower().endswith(endings)
@@ -193,6 +203,13 @@ def download_file(address: str, file: Path) -> None:
     Raises:
         MissingPackageError: the package for its scheme is not installed.
         InputError: it cannot be read.
+
+    >>> import fsspec, tempfile
+    >>> _ = fsspec.filesystem("memory").pipe("/bucket/scores.sqlite", b"content")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     download_file("memory://bucket/scores.sqlite", Path(folder) / "scores.sqlite")
+    ...     (Path(folder) / "scores.sqlite").read_bytes()
+    b'content'
     """
     try:
         files, path = _file_system(address)
@@ -214,6 +231,13 @@ def upload_file(file: Path, address: str) -> None:
     Raises:
         MissingPackageError: the package for its scheme is not installed.
         OutputError: it cannot be written.
+
+    >>> import fsspec, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = (Path(folder) / "scores.sqlite").write_bytes(b"content")
+    ...     upload_file(Path(folder) / "scores.sqlite", "memory://results/scores.sqlite")
+    >>> fsspec.filesystem("memory").cat("/results/scores.sqlite")
+    b'content'
     """
     try:
         files, path = _file_system(address)

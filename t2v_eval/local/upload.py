@@ -27,6 +27,9 @@ class Uploaded:
         source: the prepared image on the CPU.
         copy: the same on the device, complete after `ready`; None once it was dropped or received.
         ready: the CUDA event behind the copy.
+
+    >>> Uploaded(torch.zeros(3), None, None).copy is None  # dropped to make room
+    True
     """
 
     source: Tensor

@@ -232,6 +232,15 @@ class SwapStatistic(Protocol):
 
     Both methods return what calls of the statistic would: the metrics of the items at some indices
     minus those of the same items with the other scorer's scores.
+
+    >>> class MeanDifference:
+    ...     gap = np.array([0.5, 0.1, 0.3])
+    ...     def observed(self):
+    ...         return {"mean": float(self.gap.mean())}
+    ...     def differences(self, swapped):
+    ...         return {"mean": np.where(swapped, -self.gap, self.gap).mean(1)}
+    >>> isinstance(MeanDifference(), SwapStatistic)
+    True
     """
 
     def observed(self) -> Mapping[str, float]:

@@ -14,7 +14,12 @@ _TABLE_SIZE = 1 << 24  # 64 MB
 
 
 class RangeCounts(Protocol):
-    """Counts of the values of ranges that exceed a value."""
+    """Counts of the values of ranges that exceed a value.
+
+    >>> counts: RangeCounts = range_counts(np.array([2, 0, 1, 2]))
+    >>> counts.greater(np.array([1]), np.array([4]), np.array([1]))
+    array([1])
+    """
 
     def greater(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
         """Return for each query the number of positions in [start, stop) that exceed value."""

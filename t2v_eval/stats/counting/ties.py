@@ -18,6 +18,9 @@ class Ties(NamedTuple):
         pairs: the number of pairs with equal scores.
         cubes: the sum of the cubes of the numbers of items with each distinct score.
         distinct: the number of distinct scores.
+
+    >>> int(Ties(pairs=np.array([1.0]), cubes=np.array([8.0]), distinct=np.array([1.0])).pairs[0])
+    1
     """
 
     pairs: FloatArray

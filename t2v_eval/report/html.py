@@ -146,7 +146,8 @@ def _fit(browsers: Sequence[ItemBrowser], tags: Sequence[Sequence[str]]) -> int:
 
     def size() -> int:
         return sum(
-            len(_data(browser.data(empty, of_part)).encode())
+            # As files are written: names may hold surrogates.
+            len(_data(browser.data(empty, of_part)).encode("utf-8", "backslashreplace"))
             for browser, of_part in zip(browsers, tags, strict=True)
         )
 

@@ -112,7 +112,7 @@ class HfVlm(PromptFrames, PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     >>> t2v_eval.load("qwen2.5-vl-7b", rule="sum")  # refused before anything is downloaded
     Traceback (most recent call last):
     t2v_eval.errors.InputError: `rule='sum'`; use 'answer' or 'first-token' or 'first-tokens' \
-or 'yes-no'
+or 'yes-no' or 'yes-no-token'
     """
 
     default_template = "vqascore"
@@ -575,7 +575,7 @@ def check_choices(
     >>> check_choices("template", "sum", True, False, False, False)
     Traceback (most recent call last):
     t2v_eval.errors.InputError: `rule='sum'`; use 'answer' or 'first-token' or 'first-tokens' \
-or 'yes-no'
+or 'yes-no' or 'yes-no-token'
     """
     for name, value, choices in (
         ("style", style, STYLES),

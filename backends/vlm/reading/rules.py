@@ -6,6 +6,7 @@
 no and numbers up to twenty.
 `yes-no`: P(yes) / (P(yes) + P(no)), summed over their spellings, for the answers yes and no. The
 sum P(yes) + P(no) is stored with each score.
+`yes-no-token`: the same of the tokens "yes" and "no" alone, as rerankers are trained.
 
 The rule for services is in `backends/services/answer_probability.py`.
 """
@@ -23,9 +24,6 @@ from typing_extensions import override
 
 from t2v_eval.errors import InputError, T2VWarning, TemplateError
 from t2v_eval.inputs.questions.answers import NUMBER_WORDS, YES_NO, as_digits
-
-SPELLINGS = {word: (word, word.capitalize(), word.upper()) for word in ("yes", "no")}
-MIN_YES_NO_PROBABILITY = 0.1  # below this sum the model meant to answer something else
 
 
 class Rule(ABC):
@@ -190,9 +188,12 @@ class YesNoProbability(FirstTokenProbability):
     0.6667
     """
 
+    name = "yes-no"
+    min_probability = 0.1  # of yes and no together; below it the model meant to answer otherwise
+
     def __init__(self, encode: Callable[[str], list[int]]) -> None:
         super().__init__(encode)
-        self.tokens = {word: self._tokens(spellings) for word, spellings in SPELLINGS.items()}
+        self.tokens = {word: self._tokens(self.spellings(word)) for word in YES_NO}
 
     @override
     def gather(self, log_p: Tensor, labels: Tensor) -> Tensor:
@@ -203,7 +204,7 @@ class YesNoProbability(FirstTokenProbability):
     def score(self, gathered: Tensor, owner: Tensor, answers: Sequence[str]) -> Tensor:
         log_sums = gathered.logsumexp(1)
         lowest = float(log_sums.min().exp())
-        if lowest < MIN_YES_NO_PROBABILITY:
+        if lowest < self.min_probability:
             warnings.warn(
                 f"yes and no together have a probability of only {lowest:.2g}, so their ratio "
                 "says little; ask a question that the model answers with yes or no",
@@ -226,13 +227,19 @@ class YesNoProbability(FirstTokenProbability):
             )
         return details
 
+    @staticmethod
+    def spellings(word: str) -> list[str]:
+        """Return the spellings of "yes" or "no" whose probabilities are summed."""
+        cases = word, word.capitalize(), word.upper()
+        return [space + case for case in cases for space in ("", " ")]
+
     def _tokens(self, spellings: Iterable[str]) -> list[int]:
-        encoded = [self.encode(space + word) for word in spellings for space in ("", " ")]
+        encoded = [self.encode(spelling) for spelling in spellings]
         single = sorted({tokens[0] for tokens in encoded if len(tokens) == 1})
         if not single:
             raise InputError(
-                "the rule 'yes-no' needs yes and no to be tokens of the model, which they are not; "
-                "use `rule='answer'`"
+                f"the rule {self.name!r} needs yes and no to be tokens of the model, which they "
+                "are not; use `rule='answer'`"
             )
         return single
 
@@ -240,15 +247,36 @@ class YesNoProbability(FirstTokenProbability):
     def check(self, answer: str) -> None:
         self._column(answer)
 
-    @staticmethod
-    def _column(answer: str) -> int:
+    def _column(self, answer: str) -> int:
         word = answer.strip().strip(".").lower()
-        if word not in SPELLINGS:
+        if word not in YES_NO:
             raise TemplateError(
-                f"the rule 'yes-no' scores the answers yes and no, not {answer!r}; use "
+                f"the rule {self.name!r} scores the answers yes and no, not {answer!r}; use "
                 "`rule='answer'` for others"
             )
-        return list(SPELLINGS).index(word)
+        return YES_NO.index(word)
+
+
+class YesNoTokenProbability(YesNoProbability):
+    """Take P(yes) / (P(yes) + P(no)) of the two tokens in lower case, without a space.
+
+    This is sigmoid(logit of yes - logit of no), as in `compute_scores` of
+    src/models/qwen3_vl_reranker.py in QwenLM/Qwen3-VL-Embedding.
+
+    >>> rule = YesNoTokenProbability(lambda text: [["no", "yes", "Yes"].index(text)])
+    >>> log_p = torch.tensor([[0.1, 0.3, 0.6]]).log()
+    >>> gathered = rule.gather(log_p, torch.tensor([1]))
+    >>> round(float(rule.score(gathered, torch.tensor([0]), ["yes"])), 4)
+    0.75
+    """
+
+    name = "yes-no-token"
+    min_probability = 0.0  # rerankers are trained on the difference of the two logits alone
+
+    @staticmethod
+    @override
+    def spellings(word: str) -> list[str]:
+        return [word]
 
 
 RULES: dict[str, type[Rule]] = {
@@ -256,4 +284,5 @@ RULES: dict[str, type[Rule]] = {
     "first-token": FirstTokenProbability,
     "first-tokens": FirstTokensProbability,
     "yes-no": YesNoProbability,
+    "yes-no-token": YesNoTokenProbability,
 }

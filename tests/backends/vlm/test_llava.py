@@ -251,7 +251,7 @@ def test_other_ways_to_take_the_probability(scorer, read_plainly, images, monkey
     assert message["opposite"] == pytest.approx(p_no, rel=1e-5)
     with pytest.raises(TemplateError, match="scores the answers yes and no"):
         ratio(images, TEXTS, answer_template="maybe")
-    monkeypatch.setattr("t2v_eval.backends.vlm.reading.rules.MIN_YES_NO_PROBABILITY", 1.0)
+    monkeypatch.setattr("t2v_eval.backends.vlm.reading.rules.YesNoProbability.min_probability", 1.0)
     with pytest.warns(T2VWarning, match="yes and no together"):
         ratio(images[0], "cat")
 

@@ -24,12 +24,12 @@ from typing import Any
 
 from typing_extensions import override
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.rating_tables.columns import is_empty, split_tags
 from t2v_eval.inputs.addresses import path_or_address
 from t2v_eval.inputs.tables import read_columns, read_rows
-from t2v_eval.registry import BenchmarkCard
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.printable import redact_userinfo
 

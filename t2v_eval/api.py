@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import UnknownNameError
 from t2v_eval.inputs.template import templates
 from t2v_eval.local.checkpoint_files import loading
-from t2v_eval.registry import ModelCard, benchmarks, models
+from t2v_eval.registry import benchmarks, models
 from t2v_eval.utils.signatures import accepted, source_of
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from typing import Any
 
 from typing_extensions import override
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, T2VError, T2VWarning
 from t2v_eval.local.function import FunctionScorer, source_hash
-from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.store import Store
 from t2v_eval.utils.arguments import check_path

@@ -18,6 +18,7 @@ import torch
 from typing_extensions import override
 
 from t2v_eval.api import load
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.questions.answers import (
@@ -33,7 +34,6 @@ from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.inputs.template import Template
 from t2v_eval.local.sentence_encoder import SentenceEncoder
-from t2v_eval.registry import ModelCard
 from t2v_eval.remote.cost import Estimate
 from t2v_eval.remote.scorer import estimate, shared_limits
 from t2v_eval.scoring.generation import Explanation

@@ -6,7 +6,8 @@ from typing import Any
 
 from tables import names, shipped
 
-from t2v_eval.registry import Card, benchmarks, models
+from t2v_eval.cards import Card
+from t2v_eval.registry import benchmarks, models
 
 HEAD = """# Options
 

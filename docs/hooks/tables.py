@@ -9,10 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from t2v_eval.cards import BenchmarkCard, Card, ModelCard
 from t2v_eval.errors import UnknownNameError
 from t2v_eval.evaluation.verdicts import decision_counts
 from t2v_eval.inputs.template import templates
-from t2v_eval.registry import BenchmarkCard, Card, ModelCard, Registry, benchmarks, models
+from t2v_eval.registry import Registry, benchmarks, models
 from t2v_eval.stats.decisions import OUTCOMES
 from t2v_eval.utils.card_tables import read_refused
 from t2v_eval.utils.toml import read_toml

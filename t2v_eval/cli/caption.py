@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.cli import console
 from t2v_eval.cli.help.completion import model_names
 from t2v_eval.cli.options import (
@@ -22,7 +23,7 @@ from t2v_eval.cli.options import (
 )
 from t2v_eval.cli.progress import Bars
 from t2v_eval.errors import InputError, UnsupportedError
-from t2v_eval.registry import ModelCard, models
+from t2v_eval.registry import models
 
 if TYPE_CHECKING:
     from t2v_eval.evaluation.captioning.baselines import Baselines

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.cli import console
-from t2v_eval.registry import BenchmarkCard, ModelCard
 
 if TYPE_CHECKING:
     from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.cli import console
 from t2v_eval.cli.dry_run import print_dry_run
 from t2v_eval.cli.options import (
@@ -38,7 +39,7 @@ from t2v_eval.cli.options import (
 from t2v_eval.cli.progress import Bars
 from t2v_eval.cli.shards import evaluate_shard, shard_options
 from t2v_eval.errors import InputError, UnsupportedError
-from t2v_eval.registry import BenchmarkCard, ModelCard, benchmarks, models
+from t2v_eval.registry import benchmarks, models
 
 if TYPE_CHECKING:
     from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
+from t2v_eval.cards import Card
 from t2v_eval.cli import console
 from t2v_eval.cli.flags import flag_of
 from t2v_eval.cli.options import AsJson
 from t2v_eval.errors import InputError
-from t2v_eval.registry import Card, Registry, benchmarks, models
+from t2v_eval.registry import Registry, benchmarks, models
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.signatures import Argument, described, source_of
 from t2v_eval.utils.text_file import read_text

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.cli import console
 from t2v_eval.cli.progress import Bars
 from t2v_eval.errors import InputError
-from t2v_eval.registry import BenchmarkCard, ModelCard
 
 if TYPE_CHECKING:
     from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions

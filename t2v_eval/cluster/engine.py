@@ -10,12 +10,13 @@ from typing import Any, Self
 from typing_extensions import override
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import ModelCard
 from t2v_eval.cluster.pool import Pool
 from t2v_eval.cluster.ray_workers import RayOptions, RayWorkers
 from t2v_eval.cluster.scorer import ClusterScorer
 from t2v_eval.cluster.worker import Recipe
 from t2v_eval.errors import T2VWarning
-from t2v_eval.registry import ModelCard, models
+from t2v_eval.registry import models
 from t2v_eval.scoring.scorer import Scorer
 
 

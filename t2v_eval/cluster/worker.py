@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, T2VWarning, UnsupportedError
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.template import Template
-from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.plan import Cells, Text
 from t2v_eval.scoring.results import ScoreChunk, of_all_cells
 from t2v_eval.scoring.scorer import Scorer

@@ -12,13 +12,13 @@ from typing import Any, ClassVar, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import UnsupportedError
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, Selection
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.inputs.object_requirements import Requirements
 from t2v_eval.inputs.questions.question import Questions
-from t2v_eval.registry import BenchmarkCard
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Statistic

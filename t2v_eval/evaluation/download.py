@@ -21,8 +21,8 @@ from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path, PurePosixPath
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import BenchmarkDataError, OutputError
-from t2v_eval.registry import BenchmarkCard
 from t2v_eval.utils.files import check_folder, replacing
 
 MAX_EXPANSION = 20

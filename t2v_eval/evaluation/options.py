@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from t2v_eval.api import split_keywords
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.evaluation import download
 from t2v_eval.evaluation.benchmark import Benchmark
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing
-from t2v_eval.registry import BenchmarkCard, benchmarks
+from t2v_eval.registry import benchmarks
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.stats.bootstrap import check_count
 from t2v_eval.utils.arguments import check_path, wrong_type

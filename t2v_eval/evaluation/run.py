@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import (
     Benchmark,
@@ -36,7 +37,6 @@ from t2v_eval.evaluation.people import People
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
 from t2v_eval.evaluation.verdicts import VerdictFacts, verdicts_of
-from t2v_eval.registry import BenchmarkCard
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.progress import reporting
 from t2v_eval.scoring.results import CellCounts, Progress, ScoringResult

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import InputError
-from t2v_eval.registry import BenchmarkCard, benchmarks
+from t2v_eval.registry import benchmarks
 from t2v_eval.stats.decisions import DecisionCounts
 
 

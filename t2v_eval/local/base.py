@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import override
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, MediaError, ScoringError, UnsupportedError
 from t2v_eval.inputs.decode_budget import BUDGET
 from t2v_eval.inputs.image_file import decoding, error_message
@@ -31,7 +32,6 @@ from t2v_eval.local.moving import move
 from t2v_eval.local.state_cache import TensorCache
 from t2v_eval.local.upload import Upload
 from t2v_eval.local.weights import HUB_FILES, Watched, locate, read_tensors
-from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.differentiable import Differentiable, no_gradients
 from t2v_eval.scoring.scorer import ImageMode, OnError
 from t2v_eval.store import Store

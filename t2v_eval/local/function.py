@@ -15,11 +15,11 @@ from PIL import Image
 from torch import Tensor
 from typing_extensions import override
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, ScoringError
 from t2v_eval.inputs.media import Media
 from t2v_eval.local.base import LocalScorer
 from t2v_eval.local.batching import Failure
-from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.plan import Cells, Text, caption_text
 from t2v_eval.scoring.results import ScoreChunk
 

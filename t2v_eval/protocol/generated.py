@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import InputError, T2VError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.options import BenchmarkOptions
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import first_few
 from t2v_eval.protocol.plan import GeneratorImages, ProtocolPlan
-from t2v_eval.registry import BenchmarkCard, benchmarks
+from t2v_eval.registry import benchmarks
 
 REMEDY = (
     "Every seed needs an image of each prompt: make those that are missing, or take the prompts out"

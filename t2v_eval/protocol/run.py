@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from t2v_eval.api import ScorerOptions, check_entries
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, StoreError, T2VError
 from t2v_eval.evaluation.distances.distance import check_sources
 from t2v_eval.evaluation.distances.metrics import metric_of
@@ -40,7 +41,7 @@ from t2v_eval.protocol.probes.rescoring import rescore
 from t2v_eval.protocol.probes.table import check_names, run_probes
 from t2v_eval.protocol.quality import measure_quality
 from t2v_eval.protocol.result import ProtocolReport
-from t2v_eval.registry import ModelCard, models
+from t2v_eval.registry import models
 from t2v_eval.report.about import About
 from t2v_eval.review.result import ReviewResult
 from t2v_eval.scoring.results import Progress

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from typing_extensions import override
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import (
     InputError,
     MediaError,
@@ -37,7 +38,6 @@ from t2v_eval.inputs.decode_budget import BUDGET
 from t2v_eval.inputs.image_file import decoding
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.urls import AllowUrls
-from t2v_eval.registry import ModelCard
 from t2v_eval.remote.cost import Estimate, Price, Usage
 from t2v_eval.remote.packed_images import PackedImages
 from t2v_eval.remote.request_pool import RESUME_HINT, BudgetExhaustedError, Limits, Pool, RetryError

@@ -27,6 +27,7 @@ from typing import Any, Self, TypeAlias
 from matplotlib.figure import Figure
 
 from t2v_eval.api import ScorerOptions, check_entries
+from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation import comparison
 from t2v_eval.evaluation.benchmark import Benchmark, Item
@@ -39,7 +40,7 @@ from t2v_eval.evaluation.run import Run, evaluate
 from t2v_eval.evaluation.selection import OnMissing
 from t2v_eval.inputs.media import name_of
 from t2v_eval.inputs.tables import rescuing, write_table
-from t2v_eval.registry import BenchmarkCard, ModelCard, Registry, models
+from t2v_eval.registry import Registry, models
 from t2v_eval.registry import benchmarks as cards
 from t2v_eval.report import html, markdown, notebook
 from t2v_eval.report.about import About

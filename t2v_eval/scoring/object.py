@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import UnsupportedError
 from t2v_eval.inputs.template import Template
-from t2v_eval.registry import ModelCard
 from t2v_eval.store import Store
 
 

@@ -22,12 +22,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, T2VWarning, UnknownNameError, UnsupportedError
 from t2v_eval.inputs.fast_jpeg import Resizing, check_fast
 from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, decode, open_list
 from t2v_eval.inputs.template import Template, get_template, templates
 from t2v_eval.inputs.urls import AllowUrls
-from t2v_eval.registry import ModelCard, models
+from t2v_eval.registry import models
 from t2v_eval.scoring.call_options import FRAMES, bind_call
 from t2v_eval.scoring.cautions import TruncatedTexts, other_sizes
 from t2v_eval.scoring.execution import Execution

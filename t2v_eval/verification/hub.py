@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from huggingface_hub import HfApi, constants, hf_hub_download, try_to_load_from_cache
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import CheckpointError, T2VError
 from t2v_eval.local.dry_loading import (
     WEIGHT_SUFFIXES,
@@ -22,7 +23,6 @@ from t2v_eval.local.dry_loading import (
     stopping_at_weights,
 )
 from t2v_eval.local.weights import HUB_FILES, hub_errors, locate
-from t2v_eval.registry import ModelCard
 from t2v_eval.verification.results import Check, Outcome, Verification
 from t2v_eval.verification.weights import listed
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.inputs.urls import AllowUrls, download
-from t2v_eval.registry import ModelCard
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.utils.files import replacing

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 
 from t2v_eval.api import ScorerOptions, takes_option
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, T2VError
 from t2v_eval.local.base import LocalScorer
 from t2v_eval.local.devices import free_bytes
 from t2v_eval.local.moving import contents
-from t2v_eval.registry import ModelCard, models
+from t2v_eval.registry import models
 from t2v_eval.utils.arguments import wrong_type
 from t2v_eval.verification import files, scores
 from t2v_eval.verification.known import check_known, default_folder, known_answers

@@ -12,13 +12,14 @@ from helpers.toy import ToyEmbedding, draw_image, expected
 from helpers.toy_truncating import Short
 from typer.testing import CliRunner
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.cli import main as cli
 from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError, T2VWarning
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.evaluation.selection import LeftOut
 from t2v_eval.inputs.media import decode, open_media
-from t2v_eval.registry import ModelCard, benchmarks, models
+from t2v_eval.registry import benchmarks, models
 from t2v_eval.report import html
 from t2v_eval.report.report import Report, compare
 from t2v_eval.scoring.cautions import size_of

@@ -27,7 +27,7 @@ PACKAGES |= {f"t2v_eval.{name}": ROOT / name for name in ("backends", "benchmark
 # In import order: a package, or a module beside it, imports those before it; see ARCHITECTURE.md.
 ORDER = {
     "t2v_eval": (
-        "errors utils stats registry inputs store scoring local remote api "
+        "errors utils stats cards registry inputs store scoring local remote api "
         "cluster t2v_metrics extractors evaluation verification generators votes review report "
         "bridges protocol server cli __main__"
     ).split(),

@@ -30,6 +30,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.evaluation.agreement import measure
 from t2v_eval.evaluation.agreement_runs import agreement_runs
 from t2v_eval.evaluation.benchmark import Benchmark
@@ -38,7 +39,6 @@ from t2v_eval.evaluation.rating_tables.table import RatedTable, TableOptions
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.tables import read_table
-from t2v_eval.registry import ModelCard
 from t2v_eval.report.folders.index import find_reports, render_index
 from t2v_eval.report.gate.checks import not_worse
 from t2v_eval.report.report import Report

@@ -6,15 +6,10 @@ import sys
 
 import pytest
 
+from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.errors import InputError, MissingPackageError, UnknownNameError
 from t2v_eval.inputs.template import templates
-from t2v_eval.registry import (
-    BenchmarkCard,
-    ModelCard,
-    Registry,
-    benchmarks,
-    models,
-)
+from t2v_eval.registry import Registry, benchmarks, models
 from t2v_eval.utils.signatures import accepted, source_of
 
 

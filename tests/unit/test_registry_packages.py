@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, T2VWarning, UnknownNameError
-from t2v_eval.registry import ModelCard, Registry
+from t2v_eval.registry import Registry
 
 ROOT = Path(__file__).parents[2]
 SCORER = "class Scorer:\n    def __init__(self, card, path='', checkpoint='', store=None):\n"

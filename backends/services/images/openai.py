@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 from PIL import Image
 from typing_extensions import override
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import GenerationError, InputError
 from t2v_eval.generators.generator import Generated, Generator, check_json, check_sampling
 from t2v_eval.inputs.image_file import decoding, open_image
 from t2v_eval.inputs.urls import download
-from t2v_eval.registry import ModelCard
 from t2v_eval.remote.request_pool import Limits, Pool, RetryError
 from t2v_eval.remote.scorer import isolate_answer_errors
 

@@ -32,9 +32,9 @@ from t2v_eval.cli.progress import Bars
 from t2v_eval.registry import benchmarks, models
 
 if TYPE_CHECKING:
+    from t2v_eval.cards import ModelCard
     from t2v_eval.evaluation.benchmark import Item
     from t2v_eval.evaluation.ratings.judging import Comparison, Pair
-    from t2v_eval.registry import ModelCard
 
 PromptSet = Annotated[
     str,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import ModelCard
 from t2v_eval.cli import console
 from t2v_eval.cli.help.completion import model_names
 from t2v_eval.cli.options import (
@@ -22,7 +23,7 @@ from t2v_eval.cli.options import (
     parse_options,
 )
 from t2v_eval.errors import InputError
-from t2v_eval.registry import ModelCard, models
+from t2v_eval.registry import models
 from t2v_eval.utils.files import check_file, write_text
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ import torch
 from typing_extensions import override
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, T2VError, UnsupportedError
 from t2v_eval.inputs.media import NO_IMAGE, Media
-from t2v_eval.registry import ModelCard
 from t2v_eval.remote.cost import Estimate
 from t2v_eval.remote.scorer import ApiScorer
 from t2v_eval.scoring.plan import Block, Cells, Text, caption_text

@@ -11,9 +11,9 @@ from helpers.toy import ToyEmbedding, draw_image
 from PIL import Image
 
 import t2v_eval
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, ScoringError, ServiceError, UnknownNameError
 from t2v_eval.inputs.media import Video
-from t2v_eval.registry import ModelCard
 from t2v_eval.remote.scorer import estimate
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import ScoreChunk

@@ -8,7 +8,8 @@ from typing import Any
 
 from helpers.benchmarks.example import Example
 
-from t2v_eval.registry import BenchmarkCard, benchmarks
+from t2v_eval.cards import BenchmarkCard
+from t2v_eval.registry import benchmarks
 
 TESTS = Path(__file__).parents[2] / "benchmarks"
 

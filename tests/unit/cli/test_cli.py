@@ -15,11 +15,12 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from t2v_eval import __version__
+from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.cli.main import app
 from t2v_eval.cli.options import parse_options
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.inputs.tables import read_table, write_table
-from t2v_eval.registry import BenchmarkCard, ModelCard, benchmarks, models
+from t2v_eval.registry import benchmarks, models
 
 ROOT = Path(__file__).parents[3]
 RUNNER = CliRunner()

@@ -10,9 +10,10 @@ import pytest
 from helpers.benchmarks import toy_benchmark
 from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.cli import console
 from t2v_eval.cli.main import main
-from t2v_eval.registry import BenchmarkCard, benchmarks
+from t2v_eval.registry import benchmarks
 from t2v_eval.report.report import compare
 
 CODE = """

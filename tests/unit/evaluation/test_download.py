@@ -18,11 +18,12 @@ from helpers.benchmarks.examples import EXAMPLES
 from helpers.services.hub_server import hub, point_at, serving  # noqa: F401
 from typer.testing import CliRunner
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.cli.main import app
 from t2v_eval.errors import BenchmarkDataError, OutputError, T2VWarning
 from t2v_eval.evaluation import download as data
 from t2v_eval.evaluation.options import open_benchmark
-from t2v_eval.registry import BenchmarkCard, benchmarks
+from t2v_eval.registry import benchmarks
 
 ROOT = Path(__file__).parents[3]
 OURS = BenchmarkCard("ours", "Ours", "ours", hub="someone/ours", files=("a.csv", "b/c.txt"))

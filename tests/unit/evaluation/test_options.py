@@ -5,11 +5,12 @@ from helpers.benchmarks.toy_benchmark import Knows, Toys, named_toys  # noqa: F4
 from typer.testing import CliRunner
 
 from t2v_eval.api import ScorerOptions
+from t2v_eval.cards import ModelCard
 from t2v_eval.cli.main import app
 from t2v_eval.cli.options import scorer_options
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.options import BenchmarkOptions, RunOptions, open_benchmark
-from t2v_eval.registry import ModelCard, Registry, benchmarks, models
+from t2v_eval.registry import Registry, benchmarks, models
 from t2v_eval.report.report import compare, run_all
 
 

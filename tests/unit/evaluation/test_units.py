@@ -9,6 +9,7 @@ import pytest
 from helpers.benchmarks.toy_benchmark import Knows
 from helpers.toy import draw_image
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.evaluation.benchmark import (
     Benchmark,
     Item,
@@ -18,7 +19,6 @@ from t2v_eval.evaluation.benchmark import (
 )
 from t2v_eval.evaluation.comparison import excludes_zero
 from t2v_eval.evaluation.run import PublishedFigure, evaluate
-from t2v_eval.registry import BenchmarkCard
 from t2v_eval.stats.bootstrap import Interval
 
 

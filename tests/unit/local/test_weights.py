@@ -11,12 +11,13 @@ import torch
 from helpers.toy import ToyEmbedding, draw_image
 
 import t2v_eval
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import CheckpointError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.local import weights as of_weights
 from t2v_eval.local.weights import fill, fingerprint, read_tensors
-from t2v_eval.registry import ModelCard, Registry
+from t2v_eval.registry import Registry
 
 
 class Filed(ToyEmbedding):

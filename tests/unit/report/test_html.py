@@ -15,11 +15,11 @@ from helpers.media.videos import by_hand, encode
 from helpers.toy import draw_image
 from PIL import Image
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.cli import console
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.inputs.media import Media, Video
-from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report import disagreement, item_browser, plots, thumbnails
 from t2v_eval.report.html import render
 from t2v_eval.report.report import Report, compare

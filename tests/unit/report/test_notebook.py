@@ -16,8 +16,8 @@ from PIL import Image
 
 import t2v_eval
 from t2v_eval import Report
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, MissingPackageError, UnsupportedError
-from t2v_eval.registry import ModelCard
 
 HOSTILE = "<script>alert(1)</script>&\x1b[31m\ud800"
 

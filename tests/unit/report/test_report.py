@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from helpers.benchmarks.toy_benchmark import HOSTILE, Guesses, Knows, Toys, named_toys  # noqa: F401
 
+from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import BenchmarkDataError, InputError, OutputError, UnknownNameError
 from t2v_eval.evaluation.benchmark import Benchmark
 from t2v_eval.evaluation.comparison import excludes_zero
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
 from t2v_eval.evaluation.selection import FolderFacts
-from t2v_eval.registry import BenchmarkCard
 from t2v_eval.report import disagreement
 from t2v_eval.report.about import title_of, without_secrets
 from t2v_eval.report.chart import forest

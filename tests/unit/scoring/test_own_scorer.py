@@ -8,8 +8,9 @@ import torch
 from helpers.toy import ToyEmbedding, ToyPair, draw_image
 
 import t2v_eval
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError, ScoringError
-from t2v_eval.registry import ModelCard, Registry, models
+from t2v_eval.registry import Registry, models
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.store import Store

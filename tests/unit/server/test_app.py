@@ -13,7 +13,7 @@ from helpers.services.scoring_server import SENT, TOKEN, client_of, file_of, req
 from helpers.toy import ToyEmbedding, draw_image, expected
 from prometheus_client.parser import text_string_to_metric_families
 
-from t2v_eval.registry import ModelCard
+from t2v_eval.cards import ModelCard
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.server.requests import ServerLimits

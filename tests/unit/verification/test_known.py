@@ -12,9 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import InputError
 from t2v_eval.local.pair_scorer import PairScorer
-from t2v_eval.registry import ModelCard, models
+from t2v_eval.registry import models
 from t2v_eval.verification.known import RULES, KnownAnswer, check_known, known_answers
 from t2v_eval.verification.results import Outcome
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from helpers.toy import ToyEmbedding, ToyPair
 
+from t2v_eval.cards import ModelCard
 from t2v_eval.errors import ScoringError
-from t2v_eval.registry import ModelCard
 from t2v_eval.verification import scores
 from t2v_eval.verification.results import Outcome
 

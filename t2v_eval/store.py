@@ -65,6 +65,22 @@ class Row(NamedTuple):
     detail: str | None = None
 
 
+class StoredCell(NamedTuple):
+    """A score as it is stored, with the key of its image.
+
+    `name` is what the image was called when it was scored.
+
+    >>> StoredCell("1f0c22ab", "image (cat.png)", "a cat", value=0.9).value
+    0.9
+    """
+
+    image: str
+    name: str
+    text: str
+    value: float
+    detail: str | None = None
+
+
 class Stats(NamedTuple):
     """Counts of a scorer's cells and embeddings in the store.
 
@@ -334,6 +350,33 @@ class Store:
                     elif not isinstance(value, str) and (required or value is not None):
                         raise self._bad(f"the {what} of a score", value, "text", row.scorer)
                 yield row
+
+    def scored_cells(self, scorer: str) -> list[StoredCell]:
+        """Return the cells of one scorer that have a score, in the order of their keys.
+
+        Cells of captions with references are left out, since the references are not stored.
+
+        Args:
+            scorer: its whole id.
+
+        Raises:
+            StoreError: a value is not a finite number.
+        """
+        with self._errors():
+            cells = [
+                StoredCell(*row[1:])
+                for row in self._connection().execute(
+                    "SELECT c.text, c.image, i.name, t.content, c.value, c.detail FROM cell c "
+                    "JOIN scorer s ON s.id=c.scorer JOIN image i ON i.key=c.image "
+                    "JOIN text t ON t.key=c.text WHERE s.name=? AND c.value IS NOT NULL "
+                    "ORDER BY c.image, c.text",
+                    (scorer,),
+                )
+                if row[0] == text_key(row[3])
+            ]
+        for cell in cells:
+            self._check_value(cell.value, f"the score of image {cell.name!r}", scorer)
+        return cells
 
     def prune(self, scorer: str, *, failed_only: bool = False) -> int:
         """Delete the cells (and embeddings) of the scorers whose id matches a glob.

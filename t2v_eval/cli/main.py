@@ -22,6 +22,7 @@ from t2v_eval.cli.gate import gate
 from t2v_eval.cli.generate import generate
 from t2v_eval.cli.help.examples import EXAMPLES
 from t2v_eval.cli.listing import list_names
+from t2v_eval.cli.models.drift import drift
 from t2v_eval.cli.models.verify import verify
 from t2v_eval.cli.options import with_scorer_options
 from t2v_eval.cli.prefer import prefer
@@ -71,6 +72,7 @@ app.add_typer(reports, name="reports")
 app.command()(agree)
 app.command()(data)
 app.command()(distance)
+app.command()(with_scorer_options(drift))
 app.command()(gate)
 app.command()(generate)
 app.command()(plan)

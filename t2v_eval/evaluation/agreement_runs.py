@@ -17,7 +17,6 @@ from t2v_eval.evaluation.agreement import Agreement, to_json
 from t2v_eval.evaluation.benchmark import Item, Scores, bootstrap_items, indices_with_tag
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
-from t2v_eval.evaluation.noise_floor import NoiseFloor
 from t2v_eval.evaluation.rating_tables.columns import cells, is_empty
 from t2v_eval.evaluation.rating_tables.names import meaning
 from t2v_eval.evaluation.rating_tables.observations import Observations
@@ -31,6 +30,7 @@ from t2v_eval.evaluation.run import (
     with_decisions,
 )
 from t2v_eval.evaluation.selection import LeftOut
+from t2v_eval.evaluation.stability.noise_floor import NoiseFloor
 from t2v_eval.inputs.addresses import is_address
 from t2v_eval.inputs.tables import Row
 from t2v_eval.scoring.results import CellCounts

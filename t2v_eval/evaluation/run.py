@@ -31,11 +31,11 @@ from t2v_eval.evaluation.by_generator import (
     generator_names,
 )
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
-from t2v_eval.evaluation.noise_floor import NoiseFloor, measure
 from t2v_eval.evaluation.options import RunOptions
 from t2v_eval.evaluation.people import People
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
+from t2v_eval.evaluation.stability.noise_floor import NoiseFloor, measure
 from t2v_eval.evaluation.verdicts import VerdictFacts, verdicts_of
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.progress import reporting

@@ -17,7 +17,6 @@ from t2v_eval.errors import InputError, TableError, UnsupportedError
 from t2v_eval.evaluation.benchmark import Contrast, Item
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.data_hash import DataHashes
-from t2v_eval.evaluation.noise_floor import NoiseFloor
 from t2v_eval.evaluation.people import People, PeopleDifference
 from t2v_eval.evaluation.run import (
     BenchmarkFacts,
@@ -28,6 +27,7 @@ from t2v_eval.evaluation.run import (
 )
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import FolderFacts, LeftOut
+from t2v_eval.evaluation.stability.noise_floor import NoiseFloor
 from t2v_eval.evaluation.verdicts import VerdictFacts
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.report.reader import read_report

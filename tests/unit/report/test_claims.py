@@ -11,7 +11,7 @@ from helpers.toy import draw_image
 from t2v_eval.benchmarks.forms.prompt_names import Prompt
 from t2v_eval.benchmarks.forms.prompts import PromptsForm
 from t2v_eval.cli import console
-from t2v_eval.evaluation.noise_floor import NoiseFloor
+from t2v_eval.evaluation.stability.noise_floor import NoiseFloor
 from t2v_eval.evaluation.verdicts import VerdictFacts, verdicts_of
 from t2v_eval.local.function import from_function
 from t2v_eval.report.claims import claims, first_sentence, matched_people

@@ -9,9 +9,9 @@ from helpers.toy import draw_image
 from t2v_eval.api import load
 from t2v_eval.errors import ScoringError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
-from t2v_eval.evaluation.noise_floor import measure
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
+from t2v_eval.evaluation.stability.noise_floor import measure
 from t2v_eval.local.function import from_function
 from t2v_eval.remote.scorer import ApiScorer, CellScore
 from t2v_eval.scoring.results import ScoreChunk

@@ -1,0 +1,327 @@
+"""Drift: whether a scorer still gives the scores that a store has from it.
+
+A service may answer with another model under the same name. Stored scores are then no longer
+comparable with new ones, though the scorer's id is the same.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from t2v_eval.errors import InputError, MediaError, StoreError
+from t2v_eval.inputs.media import Media, MediaLike, name_of, open_media
+from t2v_eval.scoring.plan import Block
+from t2v_eval.scoring.results import Progress
+from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.stats.bootstrap import Interval, bootstrap_interval
+from t2v_eval.store import Store, StoredCell
+
+CELLS = 50
+"""How many stored scores are asked for again by default."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedScore:
+    """A stored score, and that of the same image and text today.
+
+    Attributes:
+        image: the name of the image.
+        text: the text.
+        stored: the stored score.
+        again: the new score; NaN where there is none.
+        error: why there is none.
+        stored_model: the full name of the model that answered then; "" if it is not known.
+        model: the full name of the model that answers now; "" if it is not known.
+
+    >>> RepeatedScore("cat.png", "a cat", stored=0.75, again=0.5).difference
+    -0.25
+    """
+
+    image: str
+    text: str
+    stored: float
+    again: float
+    error: str = ""
+    stored_model: str = ""
+    model: str = ""
+
+    @property
+    def difference(self) -> float:
+        """The new score minus the stored one; NaN where there is none."""
+        return self.again - self.stored
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How scores of today differ from stored ones.
+
+    Attributes:
+        scores: the scores that were asked for again.
+        shift: mean difference (new minus stored), with its 95 % interval over images; NaN where no
+            score is there again.
+        without_image: how many stored scores were passed over, since their image is not there any
+            more, or is another one.
+
+    >>> scores = [RepeatedScore("a.png", "a cat", 0.5, 0.75), RepeatedScore("b.png", "", 0.5, 0.5)]
+    >>> drift = Drift.of(scores)
+    >>> drift.shift.value, drift.changed, drift.mean_absolute
+    (0.125, 1, 0.125)
+    """
+
+    scores: tuple[RepeatedScore, ...]
+    shift: Interval
+    without_image: int = 0
+
+    @classmethod
+    def of(
+        cls,
+        scores: Sequence[RepeatedScore],
+        without_image: int = 0,
+        resamples: int = 1000,
+        seed: int = 0,
+    ) -> Drift:
+        """Return the drift that scores show.
+
+        Args:
+            scores: the scores.
+            without_image: see `Drift`.
+            resamples: the number of bootstrap resamples of images.
+            seed: their random seed.
+        """
+        differences: dict[str, list[float]] = {}
+        for score in scores:
+            if not math.isnan(score.again):
+                differences.setdefault(score.image, []).append(score.difference)
+        sums = np.array([math.fsum(values) for values in differences.values()])
+        counts = np.array([len(values) for values in differences.values()])
+        shift = Interval(math.nan, math.nan, math.nan)
+        if differences:
+            shift = bootstrap_interval(
+                lambda units: {"shift": float(sums[units].sum() / counts[units].sum())},
+                len(sums),
+                resamples=resamples,
+                seed=seed,
+            )["shift"]
+        return cls(tuple(scores), shift, without_image)
+
+    @property
+    def answered(self) -> tuple[RepeatedScore, ...]:
+        """The scores that are there again."""
+        return tuple(score for score in self.scores if not math.isnan(score.again))
+
+    @property
+    def changed(self) -> int:
+        """How many scores are not the same, beyond the rounding of the store."""
+        return sum(
+            not math.isclose(s.stored, s.again, rel_tol=1e-6, abs_tol=1e-9) for s in self.answered
+        )
+
+    @property
+    def mean_absolute(self) -> float:
+        """The mean absolute difference; NaN where no score is there again."""
+        values = [abs(score.difference) for score in self.answered]
+        return math.fsum(values) / len(values) if values else math.nan
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the interval of the mean difference excludes 0."""
+        return self.shift.low > 0 or self.shift.high < 0
+
+    @property
+    def models(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The names of the models that answered then and now, where the service says them."""
+        then = sorted({s.stored_model for s in self.scores} - {""})
+        now = sorted({s.model for s in self.scores} - {""})
+        return tuple(then), tuple(now)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON."""
+        then, now = self.models
+        return {
+            "asked": len(self.scores),
+            "answered": len(self.answered),
+            "without_image": self.without_image,
+            "changed": self.changed,
+            "shift": self.shift._asdict(),
+            "mean_absolute": self.mean_absolute,
+            "shifted": self.shifted,
+            "models_then": list(then),
+            "models_now": list(now),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Stored scores of a scorer whose images are there.
+
+    Attributes:
+        cells: the stored scores.
+        images: the image of each.
+        without_image: how many were passed over, since their image is not there any more.
+
+    >>> len(Sample((), (), 3).blocks())
+    0
+    """
+
+    cells: tuple[StoredCell, ...]
+    images: tuple[Media, ...]
+    without_image: int
+
+    def blocks(self) -> list[Block]:
+        """Return a block for each score."""
+        return [
+            Block([image], [cell.text]) for image, cell in zip(self.images, self.cells, strict=True)
+        ]
+
+
+def sample_stored(
+    scorer: Scorer,
+    store: Store,
+    images: Iterable[MediaLike] = (),
+    *,
+    cells: int = CELLS,
+    seed: int = 0,
+) -> Sample:
+    """Choose stored scores of a scorer at random, among those whose image is there unchanged.
+
+    Args:
+        scorer: the scorer, with the options and the template that the scores were computed with.
+        store: the store.
+        images: where images are looked for, by their content. Files are also looked for under the
+            names that the store has of them, from the current folder.
+        cells: how many; fewer if there are not so many.
+        seed: the random seed of the choice.
+
+    Raises:
+        InputError: `cells` or `seed` is no such number; a `MediaError` for one of `images`.
+        StoreError: the store has no score of this scorer, or none whose image is there.
+
+    >>> import tempfile, t2v_eval
+    >>> from PIL import Image
+    >>> red = Image.new("RGB", (32, 32), "red")
+    >>> store = Store(Path(tempfile.mkdtemp()) / "scores.sqlite")
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu", store=store)
+    >>> _ = scorer(red, ["red", "blue"])
+    >>> sample = sample_stored(scorer, store, [red])
+    >>> len(sample.cells), sample.without_image
+    (2, 0)
+    """
+    for name, value, least in (("sample", cells, 1), ("seed", seed, 0)):
+        if type(value) is not int or value < least:
+            raise InputError(f"`{name}={value!r}`; pass a whole number of {least} or more")
+    stored = store.scored_cells(scorer.id)
+    if not stored:
+        raise StoreError(_explain_absence(scorer, store))
+    sources = [open_media(image, name_of(image), scorer.allow_urls) for image in images]
+    opened: dict[str, Media | None] = {media.key: media for media in sources}
+    chosen: list[tuple[StoredCell, Media]] = []
+    without_image = 0
+    for n in np.random.default_rng(seed).permutation(len(stored)).tolist():
+        cell = stored[n]
+        if cell.image not in opened:
+            opened[cell.image] = _open_by_name(cell)
+        if (media := opened[cell.image]) is None:
+            without_image += 1
+            continue
+        chosen.append((cell, media))
+        if len(chosen) == cells:
+            break
+    if not chosen:
+        raise StoreError(
+            f"{store.path} has {len(stored)} scores of {scorer.name!r}, but none of their images "
+            f"is there as it was, such as {stored[0].name!r}; pass the files or folders that hold "
+            "them"
+        )
+    return Sample(
+        tuple(cell for cell, _ in chosen), tuple(media for _, media in chosen), without_image
+    )
+
+
+def measure_drift(
+    scorer: Scorer,
+    sample: Sample,
+    *,
+    again: Store | None = None,
+    progress: Progress | bool | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Drift:
+    """Compute stored scores again, and return how they differ.
+
+    Args:
+        scorer: the scorer; its own store is neither read nor changed.
+        sample: stored scores of it.
+        again: a store for the new scores, so that an interrupted call goes on.
+        progress: see `Scorer.forward`.
+        resamples: the number of bootstrap resamples of the interval.
+        seed: their random seed.
+
+    Raises:
+        ServiceError: the service answers nothing.
+
+    >>> import tempfile, t2v_eval
+    >>> from PIL import Image
+    >>> red = Image.new("RGB", (32, 32), "red")
+    >>> store = Store(Path(tempfile.mkdtemp()) / "scores.sqlite")
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu", store=store)
+    >>> _ = scorer(red, ["red", "blue"])
+    >>> drift = measure_drift(scorer, sample_stored(scorer, store, [red]))
+    >>> len(drift.answered), drift.changed
+    (2, 0)
+    """
+    fresh = copy.copy(scorer)
+    fresh.store, fresh.on_error = again, "skip"
+    outcome = fresh.evaluate_blocks(sample.blocks(), progress)
+    scores = [
+        RepeatedScore(
+            cell.name,
+            cell.text,
+            cell.value,
+            float(outcome.scores[n][0, 0]),
+            outcome.failures.get((n, 0, 0), ""),
+            _model(cell.detail),
+            _model(outcome.details.get((n, 0, 0))),
+        )
+        for n, cell in enumerate(sample.cells)
+    ]
+    return Drift.of(scores, sample.without_image, resamples, seed)
+
+
+def _open_by_name(cell: StoredCell) -> Media | None:
+    """Open the file that the store names; None if it is not there, or has another content."""
+    named = re.fullmatch(r"\S+ \((.+)\)", cell.name)  # as `open_media` names files
+    try:
+        media = open_media(Path(named[1] if named else cell.name))
+    except MediaError:
+        return None
+    return media if media.key == cell.image else None
+
+
+def _model(detail: str | None) -> str:
+    """Return the name of the model in the detail of a score; "" where there is none."""
+    try:
+        model = json.loads(detail or "null")["model"]
+    except (TypeError, KeyError, ValueError):
+        return ""
+    return model if isinstance(model, str) else ""
+
+
+def _explain_absence(scorer: Scorer, store: Store) -> str:
+    """Say that a store has no score of a scorer, and which it has of the same name."""
+    others = [s.scorer for s in store.stats() if s.scorer.startswith(f"{scorer.name} ") and s.cells]
+    hint = "score images with it first"
+    if others:
+        hint = (
+            f"it has some with other options or another version: {others[0]!r}"
+            f"{f' and {len(others) - 1} more' if len(others) > 1 else ''}; pass those options"
+        )
+    return f"{store.path} has no score of {scorer.id!r}: {hint}"

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from t2v_eval.evaluation.sensitivity import Sensitivity, template_sensitivity
     from t2v_eval.generators.generator import Generated, Generator
     from t2v_eval.generators.run import generate
-    from t2v_eval.inputs.media import Video
+    from t2v_eval.inputs.media import Edit, Video
     from t2v_eval.inputs.template import Template
     from t2v_eval.local.dual_encoder import EmbeddingScorer
     from t2v_eval.local.function import from_function
@@ -86,7 +86,7 @@ _NAMES_BY_MODULE = {
     "local.dual_encoder": "EmbeddingScorer",
     "local.function": "from_function",
     "local.pair_scorer": "PairScorer",
-    "inputs.media": "Video",
+    "inputs.media": "Edit Video",
     "remote.scorer": "ApiScorer",
     "report.report": "Report compare",
     "scoring.scorer": "Scorer",
@@ -105,6 +105,7 @@ __all__ = [
     "Battle",
     "Benchmark",
     "CLIPScore",
+    "Edit",
     "EmbeddingScorer",
     "Explanation",
     "Generated",

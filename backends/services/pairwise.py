@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from PIL import Image
 from typing_extensions import override
 
-from t2v_eval.errors import InputError, MediaError, UnsupportedError
-from t2v_eval.inputs.media import Media, MediaLike, open_media
-from t2v_eval.scoring.plan import Block, Cells, Text
-from t2v_eval.scoring.results import Progress, ScoreChunk
+from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.media import PAIR, ImageGroup, Media, MediaLike, open_media
+from t2v_eval.scoring.plan import Block
+from t2v_eval.scoring.results import Progress
 
 from .grade import WrittenAnswer, match_whole_answer
 from .messages import Completion
@@ -50,30 +48,6 @@ class Preference(NamedTuple):
     shown_first: float
     shown_second: float
     reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ImagePair(Media):
-    """Two images in the order in which they are sent.
-
-    >>> first, second = (open_media(Image.new("RGB", (2, 2), name)) for name in ("red", "blue"))
-    >>> pair = ImagePair.from_images(first, second)
-    >>> pair.key == f"{first.key}+{second.key}"
-    True
-    """
-
-    first: Media
-    second: Media
-
-    @classmethod
-    def from_images(cls, first: Media, second: Media) -> ImagePair:
-        """Return the pair of two images, whose key is made of theirs."""
-
-        def load() -> Image.Image:
-            raise MediaError("a pair of images is not one image")
-
-        name = f"{first.name} and {second.name}"
-        return cls(f"{first.key}+{second.key}", name, load, first, second)
 
 
 class PairwiseChoice(WrittenAnswer):
@@ -111,6 +85,8 @@ class PairwiseScorer(ServiceScorer):
     >>> scorer.template.question.partition(".")[0]
     'Here are two pictures, A and B'
     """
+
+    image_roles = PAIR
 
     def prefer(
         self, image_a: MediaLike, image_b: MediaLike, text: str, **template: str | None
@@ -180,7 +156,9 @@ class PairwiseScorer(ServiceScorer):
             a, b = self._open(image_a, f"image_a[{n}]"), self._open(image_b, f"image_b[{n}]")
             if not isinstance(text, str):
                 raise InputError(f"text[{n}] is {type(text).__name__}; pass one text")
-            blocks.append(Block([ImagePair.from_images(a, b), ImagePair.from_images(b, a)], [text]))
+            blocks.append(
+                Block([ImageGroup.of(first=x, second=y) for x, y in ((a, b), (b, a))], [text])
+            )
         return blocks
 
     def _open(self, image: MediaLike, position: str) -> Media:
@@ -192,29 +170,17 @@ class PairwiseScorer(ServiceScorer):
             return Media.broken(position, error)
 
     @override
-    def score_cells(
-        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
-    ) -> Iterator[ScoreChunk]:
-        if not all(isinstance(media, ImagePair) for media in images):
-            raise UnsupportedError(
-                f"{self.name!r} compares two images and cannot score a single one: call "
-                "prefer(image_a, image_b, text)"
-            )
-        return super().score_cells(images, texts, cells)
-
-    @override
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
-        if not isinstance(media, ImagePair):
+        if not isinstance(media, ImageGroup):
             return None
-        first = super().expected_tokens(media.first, text)
-        second = super().expected_tokens(media.second, text)
+        estimate = super().expected_tokens
+        first, second = (estimate(image, text) for image in media.images)
         return first and second and (first[0] + second[0], first[1])
 
     @override
     def pack(self, media: Media) -> Any:
-        if not isinstance(media, ImagePair):
-            return super().pack(media)
-        return super().pack(media.first), super().pack(media.second)
+        pack = super().pack
+        return tuple(map(pack, media.images)) if isinstance(media, ImageGroup) else pack(media)
 
     @override
     def build_question(self, image: Any, text: str) -> Any:

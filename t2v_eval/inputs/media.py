@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, Union
 from urllib.parse import urlsplit
 
-import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from t2v_eval.errors import InputError, MediaError
+from t2v_eval.errors import InputError, MediaError, UnsupportedError
 from t2v_eval.inputs.addresses import is_address, read_address
 from t2v_eval.inputs.decode_budget import BUDGET, SpareBytes, check_size, spare_bytes
 from t2v_eval.inputs.image_file import (
@@ -33,6 +32,7 @@ from t2v_eval.inputs.image_file import (
     video_kind,
 )
 from t2v_eval.inputs.open_file import content_of, is_open, name_of_open
+from t2v_eval.inputs.pixel_arrays import array_to_pil
 from t2v_eval.inputs.urls import AllowUrls, download
 from t2v_eval.utils.printable import redact_userinfo
 from t2v_eval.utils.regular_file import File, changed, digest, digest_of, read_bytes
@@ -51,6 +51,7 @@ MediaLike: TypeAlias = Union[
     "NDArray[Any]",
     "torch.Tensor",
     "Media",
+    "Edit",
 ]
 
 VIDEOS = tuple(
@@ -58,6 +59,19 @@ VIDEOS = tuple(
 )
 
 _BROKEN = "broken:"  # how the key of what could not be opened begins
+
+Roles: TypeAlias = tuple[str, ...]  # of images that are one input; empty for a single image
+PAIR: Roles = ("first", "second")
+EDIT: Roles = ("source", "result")
+_INPUTS = {(): "single images", PAIR: "pairs of images", EDIT: "edits"}
+_SCORERS = {
+    PAIR: "scorers of pairs have `prefer(image_a, image_b, text)`",
+    EDIT: "scorers of kind 'edit' take it (`t2v-eval list models --kind edit`)",
+}
+_REMEDIES = {
+    PAIR: "call prefer(image_a, image_b, text)",
+    EDIT: "pass `t2v_eval.Edit(source, result)`, the image before and after the edit",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +162,86 @@ class Video(Media):
         return cls(digest(f"video {content}".encode()), name, load, source, fps)
 
 
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """An edit, which scorers of edits take in the place of an image; the text says what to edit.
+
+    Attributes:
+        source: the image before the edit, of any type that `open_media` accepts.
+        result: the image after it.
+
+    >>> red, blue = (Image.new("RGB", (4, 4), colour) for colour in ("red", "blue"))
+    >>> open_media(Edit(red, blue)).roles
+    ('source', 'result')
+    """
+
+    source: MediaLike
+    result: MediaLike
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGroup(Media):
+    """Several images that are one input of a scorer, in order.
+
+    Loading it as an image raises: only scorers whose `image_roles` are its roles take it.
+
+    Attributes:
+        images: the images.
+        roles: the role of each, such as "source" and "result".
+
+    >>> red, blue = (open_media(Image.new("RGB", (4, 4), name)) for name in ("red", "blue"))
+    >>> pair = ImageGroup.of(first=red, second=blue)
+    >>> pair.key == f"{red.key}+{blue.key}", pair.roles == PAIR
+    (True, True)
+    """
+
+    images: tuple[Media, ...] = field(compare=False)
+    roles: Roles
+
+    @classmethod
+    def of(cls, **images: Media) -> ImageGroup:
+        """Make a group of images by their roles, in order; its key is made of theirs."""
+        media, roles = tuple(images.values()), tuple(images)
+        keys = "+".join(image.key for image in media)
+        name = " and ".join(image.name for image in media)
+        # The order alone tells the images of a pair apart.
+        key = keys if roles == PAIR else f"{' '.join(roles)} {keys}"
+        return cls(key, name, partial(_refuse_group, name, roles), media, roles)
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether one of its images could not be opened."""
+        return any(image.is_broken for image in self.images)
+
+
+def roles_of(media: Media) -> Roles:
+    """Return the roles of images that are one input; empty for a single image or video.
+
+    >>> roles_of(open_media(Image.new("RGB", (4, 2))))
+    ()
+    """
+    return media.roles if isinstance(media, ImageGroup) else ()
+
+
+def wrong_roles(scorer: str, roles: Roles, media: Media) -> UnsupportedError:
+    """Return the error for an image, or a group of them, that a scorer does not take.
+
+    Args:
+        scorer: its name.
+        roles: the roles of the images that it scores together; empty for single images.
+        media: what it should score.
+
+    >>> print(wrong_roles("mine", EDIT, open_media(Image.new("RGB", (4, 2)), "a")))
+    'mine' scores edits, and a (4x2 PIL image) is a single image: pass \
+`t2v_eval.Edit(source, result)`, the image before and after the edit
+    """
+    takes = _INPUTS.get(roles, f"groups of {', '.join(roles)}")
+    own = roles_of(media)
+    what = f"is a group of {', '.join(own)}" if own else "is a single image"
+    remedy = _REMEDIES.get(roles) or _SCORERS.get(own) or "pass what it takes"
+    return UnsupportedError(f"{scorer!r} scores {takes}, and {media.name} {what}: {remedy}")
+
+
 def _raise(error: MediaError) -> Image.Image:
     raise error
 
@@ -188,6 +282,11 @@ def _refuse_video(name: str) -> Image.Image:
     )
 
 
+def _refuse_group(name: str, roles: Roles) -> Image.Image:
+    remedy = _SCORERS.get(roles, "load each of its `images`")
+    raise MediaError(f"{name}: are {len(roles)} images ({', '.join(roles)}), not one: {remedy}")
+
+
 def _no_image() -> Image.Image:
     raise MediaError("there is no image: the prompt is about a text alone")
 
@@ -205,7 +304,9 @@ def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> li
     Raises:
         InputError: an empty list, or not an image.
     """
-    if isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Media)):
+    if isinstance(
+        images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image, Media, Edit)
+    ):
         return [images]  # type: ignore[list-item]
     if is_open(images):  # before it is taken for a sequence of lines
         return [images]  # type: ignore[list-item]
@@ -238,6 +339,8 @@ def name_of(source: MediaLike) -> str:
     """
     if isinstance(source, Media):
         return source.name
+    if isinstance(source, Edit):
+        return " -> ".join(filter(None, (name_of(source.source), name_of(source.result))))
     if isinstance(source, (str, os.PathLike)):
         return redact_userinfo(os.fsdecode(source))
     return name_of_open(source) if is_open(source) else ""
@@ -251,8 +354,9 @@ def open_media(source: MediaLike, position: str = "image", allow_urls: AllowUrls
             image or video file, a file that is open for reading bytes (read from its start), PIL
             image, numpy array (H, W), (H, W, C)
             or torch tensor (C, H, W), with C in 1, 3, 4; integers 0-255 or floats in [0, 1]; a
-            `Media` is returned unchanged. A path or URL with the suffix of a video (.mp4, .mov,
-            .avi, .mkv, .webm ...) becomes a `Video`, and so do bytes of one.
+            `Media` is returned unchanged, and an `Edit` becomes an `ImageGroup`. A path or URL with
+            the suffix of a video (.mp4, .mov, .avi, .mkv, .webm ...) becomes a `Video`, and so do
+            bytes of one.
         position: its name in messages, for example ``images[3]``.
         allow_urls: whether URLs are downloaded: from public addresses, or with "private" from
             those of this machine and its networks too; with "any", addresses of other file systems
@@ -272,6 +376,11 @@ def open_media(source: MediaLike, position: str = "image", allow_urls: AllowUrls
 
 
 def _open(source: Any, position: str, allow_urls: AllowUrls) -> Media:
+    if isinstance(source, Edit):
+        sources = {role: getattr(source, role) for role in EDIT}
+        return ImageGroup.of(
+            **{r: open_media(s, f"{position}.{r}", allow_urls) for r, s in sources.items()}
+        )
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         name = f"{position} ({_short(str(path))})"
@@ -292,7 +401,7 @@ def _open(source: Any, position: str, allow_urls: AllowUrls) -> Media:
         return _from_open_file(source, position)
     if hasattr(source, "__array__") or hasattr(source, "detach"):
         name = f"{position} ({type(source).__name__} of shape {tuple(source.shape)})"
-        return _from_pil(_array_to_pil(source, name), name)
+        return _from_pil(array_to_pil(source, name), name)
     raise MediaError(
         f"{position}: {type(source).__name__} is not an image; "
         "pass a path, bytes, a file open for reading bytes, a PIL image, a numpy array or a torch "
@@ -440,47 +549,6 @@ def _from_pil(image: Image.Image, name: str) -> Media:
         palette = image.palette.tobytes() if image.palette else b""
         key = digest(header.encode(), palette, image.tobytes())
     return Media(key, name, partial(_load_shared, image), shared=True)
-
-
-def _array_to_pil(source: Any, name: str) -> Image.Image:
-    channels_first = hasattr(source, "detach")
-    array = _to_numpy(source)
-    if array.ndim == 3:
-        first, last = array.shape[0] in (1, 3, 4), array.shape[-1] in (1, 3, 4)
-        if not (first or last):
-            raise MediaError(f"{name}: expected 1, 3 or 4 channels, (H, W, C) or (C, H, W)")
-        if first and (channels_first or not last):
-            array = np.moveaxis(array, 0, -1)
-        if array.shape[-1] == 1:
-            array = array[..., 0]
-    if array.ndim not in (2, 3) or 0 in array.shape:
-        raise MediaError(f"{name}: expected (H, W), (H, W, C) or (C, H, W), none of them 0")
-    if array.dtype == np.bool_:
-        array = array.astype(np.uint8) * 255
-    if array.dtype.kind not in "uif":
-        raise MediaError(f"{name}: pixels of type {array.dtype} are not numbers")
-    if not np.isfinite(array).all():
-        raise MediaError(f"{name}: has pixels that are NaN or infinite")
-    low, high = float(array.min()), float(array.max())
-    top = 1.0 if array.dtype.kind == "f" else 65535.0 if array.dtype == np.uint16 else 255.0
-    if low < 0 or high > top:
-        raise MediaError(
-            f"{name}: values from {low:g} to {high:g}; expected integers in 0-255 or "
-            "floats in 0-1 (undo any normalisation first)"
-        )
-    if array.dtype.kind == "f":
-        array = np.rint(array * 255)
-    elif array.dtype == np.uint16:
-        array = np.rint(array / 257)
-    return Image.fromarray(np.ascontiguousarray(array.astype(np.uint8)))
-
-
-def _to_numpy(source: Any) -> NDArray[Any]:
-    if not hasattr(source, "detach"):
-        return np.asarray(source)
-    # numpy has no bfloat16, so floating tensors are widened before they are handed over.
-    tensor = source.detach().cpu()
-    return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
 
 
 def _short(name: str, limit: int = 200) -> str:

@@ -6,7 +6,7 @@ import base64
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -17,7 +17,7 @@ from PIL import Image, features
 
 from t2v_eval.evaluation.agreement_runs import NO_IMAGE
 from t2v_eval.inputs.decode_budget import BUDGET
-from t2v_eval.inputs.media import Media, MediaLike, Video, decode, open_media
+from t2v_eval.inputs.media import ImageGroup, Media, MediaLike, Video, decode, open_media
 from t2v_eval.inputs.video import Sampling, clip
 
 SIDE, SMALL_SIDE = 160, 112  # the longer side in pixels; the second where there are many
@@ -114,7 +114,8 @@ def thumbnail(source: MediaLike, side: int = SIDE) -> str | None:
     """Return a data URL of a thumbnail, or None for an image that cannot be read.
 
     Args:
-        source: an image, or a video, of which the middle frame is shown.
+        source: an image; a video, of which the middle frame is shown; or images that are one
+            input, side by side.
         side: the longer side in pixels.
 
     >>> thumbnail(Image.new("RGB", (8, 8), "red")).partition(",")[0]
@@ -130,12 +131,23 @@ def thumbnail(source: MediaLike, side: int = SIDE) -> str | None:
 
 
 def _small(media: Media, side: int) -> Image.Image:
+    if isinstance(media, ImageGroup):
+        return _side_by_side([_small(image, side // len(media.images)) for image in media.images])
     if isinstance(media, Video):
         image = clip(media, Sampling(count=1)).frames[0]
     else:
         image = decode(replace(media, load=lambda: _draft(media.load(), side)))
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     return image
+
+
+def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
+    size = sum(image.width for image in images), max(image.height for image in images)
+    row, left = Image.new("RGB", size, "white"), 0
+    for image in images:
+        row.paste(image, (left, 0))
+        left += image.width
+    return row
 
 
 def _data_url(image: Image.Image) -> str:

@@ -17,7 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError, MediaError
-from t2v_eval.inputs.media import Media, MediaLike, as_list, check_texts, open_media
+from t2v_eval.inputs.media import (
+    Media,
+    MediaLike,
+    Roles,
+    as_list,
+    check_texts,
+    open_media,
+    roles_of,
+    wrong_roles,
+)
 from t2v_eval.inputs.urls import AllowUrls
 
 Cells: TypeAlias = NDArray[np.int64]  # (C, 2): rows in Plan.images, Plan.texts
@@ -173,6 +182,21 @@ class Plan:
         grids = [g.reshape(c.shape) for g, c in zip(np.split(inverse, ends), codes, strict=True)]
         cells = np.stack(np.divmod(flat, len(texts)), axis=1)
         return cls(tuple(unique), tuple(texts), cells, tuple(grids))
+
+    def check_roles(self, scorer: str, roles: Roles) -> None:
+        """Check that each image, or group of images, is what a scorer takes.
+
+        Args:
+            scorer: its name.
+            roles: its `image_roles`.
+
+        Raises:
+            UnsupportedError: it takes others; the message says which scorer takes these, or what to
+                pass.
+        """
+        for media in self.images:
+            if roles_of(media) != roles and not media.is_broken:
+                raise wrong_roles(scorer, roles, media)
 
     def images_sha256(self) -> str | None:
         """Hash the contents of the images of all blocks, in order; None if one cannot be opened."""

@@ -89,10 +89,10 @@ class Scorer(PythonObject, ABC):
     default_template: ClassVar[str] = "plain"
     uses_references: ClassVar[bool] = False
     uses_text: ClassVar[bool] = True  # if False, texts may be left out
-    caption_keys: ClassVar[
-        tuple[str, ...]
-    ] = ()  # names in caption metrics, without and with references
+    # Names in caption metrics, without and with references.
+    caption_keys: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[str | int] = ""  # of the formula, for classes outside this library
+    image_roles: tuple[str, ...] = ()  # of images that are one input, such as `EDIT`
 
     def __init__(
         self,
@@ -479,6 +479,7 @@ class Scorer(PythonObject, ABC):
             blocks = [replace(block, texts=[""] * len(block.texts)) for block in blocks]
         self.check_template()
         plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
+        plan.check_roles(self.name, self.image_roles)
         with self._lock, inference(), reporting(progress, self.name) as report:
             return self._execute(plan, report)
 

@@ -9,7 +9,7 @@ from helpers.models.tiny import QUESTIONED, VARIANTS, Small
 from helpers.toy import draw_image
 
 import t2v_eval
-from t2v_eval.errors import MediaError
+from t2v_eval.errors import MediaError, UnsupportedError
 from t2v_eval.registry import models
 from t2v_eval.scoring.plan import Block, Plan
 
@@ -153,6 +153,13 @@ def test_an_image_that_cannot_be_read_leaves_the_others_alone(subject, images, t
     scores = subject.score(given, subject.texts[:2], subject.skipping)
     assert scores.isnan().all(1).tolist() == [False, True, False, True]
     near(scores[[0, 2]], subject.score(images[:2], subject.texts[:2]))
+
+
+def test_an_edit_is_refused_and_what_takes_edits_is_named(subject, images):
+    edit = t2v_eval.Edit(images[0], images[1])
+    for scorer in (subject.scorer, subject.skipping):
+        with pytest.raises(UnsupportedError, match="source.* is a group of .*--kind edit"):
+            subject.score([edit], subject.texts[:1], scorer)
 
 
 def test_the_id_says_what_decides_the_numbers(subject):

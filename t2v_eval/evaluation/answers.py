@@ -7,10 +7,11 @@ categories (`main` in dpg_bench/compute_dpg_bench.py of TencentQQGYLab/ELLA).
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,10 +35,16 @@ Rows = Sequence[Mapping[str, Any]]
 
 ALL = "all"
 """The name of the mean over all texts."""
+ALL_IMAGES = "all images"
+"""The name of the mean over all images of a text, where it has several."""
+UNANSWERED = "none of its questions has an answer"
 
 _ITEM, _ID = ("item", "item_id", "text"), ("id", "question_id", "proposition_id")
 _OF_REPORT = ("text", "scorer", "detail")  # columns of scores.csv of a report
 _IMAGE = ("image", "generator", "t2i_model")  # columns that tell images of a text apart
+_DPG_LINE = re.compile(
+    r"(?P<image>.+?), (?P<part>\((?:\d+, ){3}\d+\)), (?P<question>.*\?|[^?]+), (?P<answer>.*)"
+)
 
 
 class ScoredText(NamedTuple):
@@ -79,6 +86,9 @@ class AnswerScores:
     ) -> dict[tuple[str, str], tuple[Interval, int, int]]:
         """Return the mean score of each name of images and tag of texts.
 
+        Where there are several images, the first is `ALL_IMAGES`: the mean over texts of the mean
+        of a text's images, without texts of which an image has answers but no score.
+
         Returns:
             By image and tag (`ALL` for all texts): the mean, 0 to 1, with a 95 % bootstrap interval
             over texts, the number of scores, and that of texts without one.
@@ -89,11 +99,9 @@ class AnswerScores:
         1.0
         """
         listed: dict[tuple[str, str], list[float]] = {}
-        for text in self.texts:
-            tag = self.questions.items[text.item][0].tag
-            for name in filter(None, (ALL, tag)):
-                value = float("nan") if text.score is None else text.score
-                listed.setdefault((text.image, name), []).append(value)
+        for image, item, value in (*self._of_all_images(), *self._of_each_image()):
+            for name in filter(None, (ALL, self.questions.items[item][0].tag)):
+                listed.setdefault((image, name), []).append(value)
         means = {}
         for key, values in listed.items():
             scores = np.array([v for v in values if v == v], dtype=np.float64)
@@ -101,12 +109,26 @@ class AnswerScores:
             means[key] = (interval, len(scores), len(values) - len(scores))
         return means
 
-    def by_type(self, broad: bool = False) -> dict[str, float]:
+    def _of_each_image(self) -> Iterator[tuple[str, str, float]]:
+        for text in self.texts:
+            yield text.image, text.item, float("nan") if text.score is None else text.score
+
+    def _of_all_images(self) -> Iterator[tuple[str, str, float]]:
+        if len({text.image for text in self.texts}) < 2:
+            return
+        for item in self.questions.items:
+            of_item = [t.score for t in self.texts if t.item == item and t.reason != UNANSWERED]
+            scores = [float("nan") if score is None else score for score in of_item]
+            if scores:
+                yield ALL_IMAGES, item, sum(scores) / len(scores)
+
+    def by_type(self, broad: bool = False, last: bool = False) -> dict[str, float]:
         """Return the mean value of the questions of each type, without dependencies.
 
         Args:
             broad: whether types count as one that are the same before their first dash, such as
                 ``attribute - color`` and ``attribute - size``.
+            last: whether the last image of each text counts alone, as in DPG-Bench's script.
 
         >>> question = Question("1", "1", "a cube", "Is there a cube?", type="object")
         >>> answers = [{"item": "1", "id": "1", "answer": "yes"}]
@@ -118,9 +140,10 @@ class AnswerScores:
             for q in self.questions
             if q.type
         }
+        texts = {t.item: t for t in self.texts if t.values}.values() if last else self.texts
         pairs = [
             (value, types[text.item, key])
-            for text in self.texts
+            for text in texts
             for key, value in text.values.items()
             if (text.item, key) in types
         ]
@@ -148,11 +171,12 @@ class AnswerScores:
 
 
 def read_answers(path: str | Path) -> list[dict[str, Any]]:
-    """Read answers: a table, ``scores.csv`` of a report, or the result that TIFA's code writes.
+    """Read answers: a table, ``scores.csv`` of a report, or a file of TIFA's or DPG-Bench's code.
 
     A table has the columns `item` (or `item_id`, or `text`), `id` (or `question_id`; otherwise
     `question`) and `answer`, or `probability`, that of the expected answer. The columns `image`,
-    `generator` and `t2i_model` tell the images of a text apart.
+    `generator` and `t2i_model` tell the images of a text apart. DPG-Bench's script writes
+    ..._detail.txt, whose images are the parts of a grid.
 
     Raises:
         TableError: the file cannot be read, or lacks a column.
@@ -170,6 +194,8 @@ def read_answers(path: str | Path) -> list[dict[str, Any]]:
         details = content.get("question_details") if isinstance(content, dict) else None
         if isinstance(details, dict):
             return list(_tifa_answers(path, details))
+    if path.suffix.lower() == ".txt":
+        return list(_dpg_answers(path))
     rows = read_table(path)
     if rows and set(_OF_REPORT) <= set(rows[0]):
         return list(_report_answers(path, rows))
@@ -246,9 +272,7 @@ def score_answers(
             rows_of = of_item.get(item, {})
             text = _score_text(listed, rows_of, rule, match, choose, dependency)
             if not rows_of:
-                reason = "none of its questions has an answer"
-                zero = unanswered == "zero"
-                text = (0.0 if zero else None, reason, {}, {})
+                text = (0.0 if unanswered == "zero" else None, UNANSWERED, {}, {})
             scores.texts.append(ScoredText(item, image, *text))
             if match != "normalised":
                 scores.unread += sum(_is_unread(q, rows_of.get(q.id)) for q in listed)
@@ -402,6 +426,27 @@ def _tifa_answers(path: Path, details: Mapping[str, Any]) -> Iterator[dict[str, 
                 raise TableError(f"{path}: {question!r} of {item!r} has no 'multiple_choice_vqa'")
             answer = entry["multiple_choice_vqa"]
             yield {"item": item, "question": question, "answer": answer}
+
+
+def _dpg_answers(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the detail that DPG-Bench's script writes, a line for each answer.
+
+    A question that occurs twice in a text has the same answer twice.
+    """
+    seen: set[str] = set()
+    for number, line in enumerate(read_text(path).splitlines(), 1):
+        if line in seen:
+            continue
+        seen.add(line)
+        match = _DPG_LINE.fullmatch(line)
+        if match is None:
+            raise TableError(
+                f"{path}, line {number} is {line!r}, not 'IMAGE, (LEFT, TOP, RIGHT, BOTTOM), "
+                "QUESTION, ANSWER', as DPG-Bench's script writes the file ..._detail.txt"
+            )
+        item = PurePath(match["image"]).name.partition(".")[0]
+        answer = {name: match[name] for name in ("question", "answer")}
+        yield {"item": item, "image": match["part"], **answer}
 
 
 def reasons(scores: AnswerScores) -> Counter[str]:

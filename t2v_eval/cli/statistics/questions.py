@@ -105,7 +105,7 @@ def score(
             help="Table with the columns item (or item_id, or text), id (or question_id, or "
             "question) and answer (or probability), and image, generator or t2i_model where a text "
             "has several images; or scores.csv of a report on a scorer that asks questions; or the "
-            "JSON that TIFA's code writes.",
+            "JSON that TIFA's code writes; or ..._detail.txt of DPG-Bench's script.",
             metavar="ANSWERS",
         ),
     ],
@@ -157,6 +157,13 @@ def score(
             "DSG's scripts."
         ),
     ] = "missing",
+    types_of: Annotated[
+        Literal["all", "last"],
+        typer.Option(
+            help="Images of a text that means by type of question are of: all, or the last alone, "
+            "as in DPG-Bench's script."
+        ),
+    ] = "all",
     layout: Layout = None,
     out: Annotated[
         Path | None,
@@ -204,6 +211,7 @@ def score(
         write_table(out, result.rows())
         console.note(f"{len(result.texts)} scores are in {out}")
     missing = reasons(result)
+    types, broad_types = (result.by_type(broad, types_of == "last") for broad in (False, True))
     if as_json:
         console.print_json(
             {
@@ -213,8 +221,8 @@ def score(
                     {"image": image, "tag": tag, **mean._asdict(), "texts": n, "missing": lacking}
                     for (image, tag), (mean, n, lacking) in means.items()
                 ],
-                "by_type": result.by_type(),
-                "by_broad_type": result.by_type(broad=True),
+                "by_type": types,
+                "by_broad_type": broad_types,
                 "missing": dict(missing),
                 "unread": result.unread,
             }
@@ -225,8 +233,7 @@ def score(
             for (image, tag), (mean, n, lacking) in means.items()
         ]
         console.print_table(["images", "texts", rule, "scores", "missing"], rows)
-        types = result.by_type()
-        for means_of_types in (result.by_type(broad=True), types):
+        for means_of_types in (broad_types, types):
             # Types without broader ones are printed once.
             if means_of_types and (means_of_types is types or len(means_of_types) < len(types)):
                 listed = [[name, f"{value:.4f}"] for name, value in means_of_types.items()]

@@ -1,6 +1,8 @@
 """Scores of answers that exist: by the rules, with what is missing counted and named."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Question, Questions
 from t2v_eval.inputs.tables import write_table
 
+DPG = Path(__file__).parents[2] / "goldens" / "dpg"
 QUESTIONS = Questions(
     [
         Question("cube", "1", "a red cube", "Is there a cube?", type="entity", tag="one"),
@@ -103,29 +106,30 @@ def test_means_by_image_and_tag_and_by_type():
     assert [row["score"] for row in scores.rows()] == [2 / 3, 3 / 4]
 
 
-def test_means_by_category_are_those_of_the_script_of_dpg_bench(tmp_path):
-    """`main` in compute_dpg_bench.py, whose categories are what comes before the brackets."""
-    tuples = ["entity - whole (cube)", "attribute - color (cube, red)", "attribute - size (cube)"]
-    tuples += ["global - (photo - realistic)", "relation - non-spatial (a, b)"]
-    path = tmp_path / "dpg_bench.csv"
-    columns = "item_id,text,proposition_id,dependency,tuple,question_natural_language"
-    lines = [f'0,a photo,{n},{min(n, 1)},"{t}",Is it {n}?' for n, t in enumerate(tuples)]
-    path.write_text("\n".join([columns, *lines]))
-    answers = [[1, 0, 1, 1, 0], [0, 0, 1, 0, 1]]  # of two generators
-    rows = [
-        {"item": "0", "id": str(n), "generator": str(g), "answer": "yes" if right else "no"}
-        for g, listed in enumerate(answers)
-        for n, right in enumerate(listed)
-    ]
-    scores = score_answers(rows, read_questions(path), "dsg", dependency="in-order")
-    l1, l2 = {}, {}
-    for listed in answers:
-        for right, category in zip(listed, tuples, strict=True):
-            name = category.split("(")[0].strip()
-            l2.setdefault(name, []).append(right)
-            l1.setdefault(name.split("-")[0].strip(), []).append(right)
-    assert scores.by_type() == {name: np.mean(listed) for name, listed in l2.items()}
-    assert scores.by_type(broad=True) == {name: np.mean(listed) for name, listed in l1.items()}
+def test_figures_are_those_that_the_script_of_dpg_bench_prints():
+    """compute_dpg_bench.py ran as it is on drawn answers, and wrote all files but the questions."""
+    printed = re.findall(r"^\t?(.+): ([\d.]+)$", (DPG / "results.txt").read_text(), re.M)
+    printed = {name: pytest.approx(float(value) / 100) for name, value in printed}
+    questions = read_questions(DPG / "dpg_bench.csv", layout="dpg-bench-script")
+    options = {"match": "exact", "dependency": "in-order"}
+    scores = score_answers(read_answers(DPG / "results_detail.txt"), questions, "dsg", **options)
+    assert scores.means(50)["all images", "all"][0].value == printed.pop("DPG-Bench score")
+    assert scores.by_type(last=True) | scores.by_type(broad=True, last=True) == printed
+    assert scores.by_type()["entity - whole"] == pytest.approx(8 / 12), "of all parts"
+    for line in (DPG / "results.txt").read_text().splitlines()[:3]:
+        image, *parts, _ = line.split(", ")
+        of_item = [text.score for text in scores.texts if text.item == Path(image).stem]
+        assert of_item == pytest.approx(list(map(float, parts)))
+
+
+def test_a_line_that_the_script_of_dpg_bench_does_not_write_is_an_error(tmp_path):
+    path = tmp_path / "results_detail.txt"
+    path.write_text("a/1.png, (0, 0, 4, 4), Is it, perhaps, red?, yes, it is\na/1.png, red?, no\n")
+    with pytest.raises(TableError, match=r"line 2 is 'a/1.png, red\?, no', not 'IMAGE, \(LEFT"):
+        read_answers(path)
+    path.write_text(path.read_text().splitlines()[0])
+    answer = {"question": "Is it, perhaps, red?", "answer": "yes, it is"}
+    assert read_answers(path) == [{"item": "1", "image": "(0, 0, 4, 4)"} | answer]
 
 
 def test_the_answers_of_a_report_are_those_of_its_scores(tmp_path):

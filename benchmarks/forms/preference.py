@@ -122,6 +122,7 @@ class PreferenceForm(Benchmark):
     """
 
     headline = "preference"
+    of_pairs = True
     meanings: ClassVar[Mapping[str, str]] = {
         "preference": "the share of pairs where scores and the person prefer the same image; "
         "half where only one of them is a tie, 0 to 1",
@@ -147,6 +148,51 @@ class PreferenceForm(Benchmark):
                 "preference": share_of(agree[index]),
                 "accuracy": share_of(right[index]),
             }
+
+        return compute
+
+
+class BothOrdersForm(PreferenceForm):
+    """Two images of a text, of which people chose one, judged with each of them shown first.
+
+    accuracy: the share of verdicts, over both orders of each pair, that name the chosen image. So
+    a judge that contradicts itself is right once of twice, and equal scores of single images, which
+    prefer what is shown first, or last, count the same.
+    both_orders: the share of pairs whose two verdicts are right.
+
+    An item is a pair, or the verdict on one order of the pair that ``labels["pair"]`` names.
+
+    >>> import numpy as np
+    >>> from t2v_eval.evaluation.benchmark import Item
+    >>> class Mine(BothOrdersForm):
+    ...     def items(self):
+    ...         return [Item(["a.png", "b.png"], ["a cat"], {"human": [1, 0]}) for _ in range(2)]
+    >>> mine = Mine()  # the first image wins; the image that is shown first wins
+    >>> mine.metrics(mine.items(), [np.array([[1.0], [0.0]]), np.array([[1.0], [1.0]])])
+    {'accuracy': 0.75, 'both_orders': 0.5}
+    """
+
+    headline = "accuracy"
+    chance: ClassVar[Mapping[str, float]] = {"accuracy": 0.5}
+    meanings: ClassVar[Mapping[str, str]] = {
+        "accuracy": "the share of verdicts, over both orders of each pair, that name the image "
+        "that people chose, 0 to 1, guessing 0.5",
+        "both_orders": "the share of pairs where the verdicts on both orders do, 0 to 1",
+    }
+
+    @override
+    def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
+        cells = np.array([np.ravel(s) for s in scores], np.float64).reshape(-1, 2)
+        right = preference_rows(cells, [item.labels["human"][0] for item in items])
+        names = [item.labels.get("pair", n) for n, item in enumerate(items)]
+        pair = np.unique(list(map(str, names)), return_inverse=True)[1]
+        lowest = np.ones(len(items))
+        with np.errstate(invalid="ignore"):  # NaN where a verdict is missing
+            np.minimum.at(lowest, pair, right)
+        both = np.where(np.isnan(lowest), np.nan, lowest == 1)[pair]
+
+        def compute(index: IntArray) -> Mapping[str, float]:
+            return {"accuracy": share_of(right[index]), "both_orders": share_of(both[index])}
 
         return compute
 

@@ -22,9 +22,9 @@ def print_dry_run(
     as_json: bool = False,
 ) -> None:
     """Print a table of the requests each scorer would send for each benchmark; send nothing."""
+    from t2v_eval.evaluation.ratings.judging import item_blocks
     from t2v_eval.evaluation.run import for_benchmark
     from t2v_eval.remote.scorer import estimate
-    from t2v_eval.scoring.plan import Block
 
     for card in scorers:
         if not scorer_options.asks_service(card):  # its weights need not be loaded for this
@@ -38,7 +38,8 @@ def print_dry_run(
     for card in filter(scorer_options.asks_service, scorers):
         scorer = scorer_options.for_card(card, scorers).load(card)
         for benchmark, of_benchmark in items:
-            blocks = [Block(item.images, item.texts, item.references) for item in of_benchmark]
+            bound = for_benchmark(scorer, benchmark)
+            blocks = item_blocks(bound, of_benchmark, benchmark.of_pairs)
             names = {"model": card.name, "benchmark": benchmark.name}
-            estimates.append((names, estimate(for_benchmark(scorer, benchmark), blocks)))
+            estimates.append((names, estimate(bound, blocks)))
     console.print_estimates(estimates, as_json)

@@ -13,6 +13,7 @@ from t2v_eval.cli import console
 from t2v_eval.cli.agree import agree
 from t2v_eval.cli.battles.judge import judge
 from t2v_eval.cli.battles.rank import rank
+from t2v_eval.cli.battles.results import results
 from t2v_eval.cli.caption import caption
 from t2v_eval.cli.cluster.engine import with_engine
 from t2v_eval.cli.data import data
@@ -81,6 +82,7 @@ app.command()(with_scorer_options(judge))
 app.command()(prefer)
 app.command()(with_scorer_options(protocol))
 app.command()(rank)
+app.command()(results)
 app.command()(with_scorer_options(with_engine(score)))
 app.command()(with_scorer_options(serve))
 app.command("eval")(with_scorer_options(with_engine(evaluate)))

@@ -111,7 +111,8 @@ class Benchmark(ABC):
     - `meanings`: each metric in plain words, with its range;
     - `pooled`: whether metrics compare cells of different items with each other;
     - `labels_by`: "people" if they judged the cells, or "truth" where labels follow from how the
-      items were built.
+      items were built;
+    - `of_pairs`: whether an item is two images of a text, of which a judge sees both at once.
 
     Args:
         card: the registry's facts about it.
@@ -134,6 +135,7 @@ class Benchmark(ABC):
     meanings: ClassVar[Mapping[str, str]] = {}
     pooled: ClassVar[bool] = False
     labels_by: ClassVar[str] = "people"
+    of_pairs: ClassVar[bool] = False
     on_error: OnError = "raise"  # "skip" leaves out rows of a table that cannot be used
 
     def __init__(
@@ -224,6 +226,25 @@ class Benchmark(ABC):
         raise UnsupportedError(
             f"{self.name} does not say which objects the images of its texts must show: name a "
             "file that does with `metadata=FILE`"
+        )
+
+    def read_results(self, path: str | Path) -> tuple[Sequence[Item], Scores]:
+        """Read results of a scorer, in the form that the authors' scripts write and read.
+
+        Args:
+            path: the file.
+
+        Returns:
+            Items with labels, tags and groups, which need neither images nor texts, and the scores
+            of each, as `metrics` takes them; NaN where the file has no result.
+
+        Raises:
+            UnsupportedError: the authors have no such form, or it is not read here.
+            BenchmarkDataError: a file is missing or not as published; the message says which.
+        """
+        raise UnsupportedError(
+            f"{self.name} reads no files of results: write a table with a row for each rated "
+            "sample, and measure it with `t2v-eval agree`"
         )
 
     @abstractmethod
@@ -387,3 +408,28 @@ def bootstrap_items(
     """
     units = units_of(items)
     return BootstrapSamples.compute(resample_units(statistic, units), len(units), resamples, seed)
+
+
+def bootstrap_by_tag(
+    benchmark: Benchmark, items: Sequence[Item], scores: Scores, resamples: int, seed: int
+) -> dict[str, BootstrapSamples]:
+    """Bootstrap the metrics of a benchmark, of all items ("", the first) and of those of each tag.
+
+    >>> class Mine(Benchmark):
+    ...     def items(self):
+    ...         return [Item(["cat.png"], ["a cat"], tags=("animals",)), Item(["mat.png"], [""])]
+    ...
+    ...     def metrics(self, items, scores):
+    ...         return {"mean": float(np.mean(scores))}
+    >>> mine, scores = Mine(), [np.array([[0.25]]), np.array([[0.75]])]
+    >>> by_tag = bootstrap_by_tag(mine, mine.items(), scores, resamples=10, seed=0)
+    >>> {tag: samples.intervals()["mean"].value for tag, samples in by_tag.items()}
+    {'': 0.5, 'animals': 0.25}
+    """
+    bootstrap = {}
+    for tag in ("", *dict.fromkeys(tag for item in items for tag in item.tags)):
+        chosen = indices_with_tag(items, tag)
+        tag_items = [items[n] for n in chosen]
+        statistic = benchmark.statistic(tag_items, [scores[n] for n in chosen])
+        bootstrap[tag] = bootstrap_items(statistic, tag_items, resamples, seed)
+    return bootstrap

@@ -21,7 +21,7 @@ from t2v_eval.evaluation.benchmark import (
     Contrast,
     Item,
     Scores,
-    bootstrap_items,
+    bootstrap_by_tag,
     indices_with_tag,
 )
 from t2v_eval.evaluation.by_generator import (
@@ -33,11 +33,11 @@ from t2v_eval.evaluation.by_generator import (
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.options import RunOptions
 from t2v_eval.evaluation.people import People
+from t2v_eval.evaluation.ratings.judging import item_blocks
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
 from t2v_eval.evaluation.stability.noise_floor import NoiseFloor, measure
 from t2v_eval.evaluation.verdicts import VerdictFacts, verdicts_of
-from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.progress import reporting
 from t2v_eval.scoring.results import CellCounts, Progress, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
@@ -303,7 +303,7 @@ def evaluate(
     scorer = for_benchmark(scorer, benchmark)
     bound = scorer.with_template(question_template, answer_template, template)
     with reporting(progress, f"{scorer.name} on {benchmark.name}") as report:
-        scored = _score(scorer, bound, items, report)
+        scored = _score(scorer, bound, benchmark.of_pairs, items, report)
     run = with_decisions(_analyze(scorer, selected, items, scored, options))
     if not noise_floor:
         return replace(run, noise_floor=NoiseFloor(reason="it was switched off"))
@@ -378,14 +378,15 @@ class _Scored(NamedTuple):
     seconds: float
 
 
-def _score(scorer: Scorer, bound: Scorer, items: Sequence[Item], progress: Progress) -> _Scored:
+def _score(
+    scorer: Scorer, bound: Scorer, of_pairs: bool, items: Sequence[Item], progress: Progress
+) -> _Scored:
     """Score the items with `bound`, the scorer with the templates of the run."""
     bound.reset_size_warning()
     # The id comes before scoring: it raises if weight files change on disk during the run.
     bound_id = bound.id
     started = time.perf_counter()
-    blocks = [Block(item.images, item.texts, item.references) for item in items]
-    result = bound.evaluate_blocks(blocks, progress)
+    result = bound.evaluate_blocks(item_blocks(bound, items, of_pairs), progress)
     seconds = time.perf_counter() - started
     return _Scored(_scorer_facts(scorer, bound, bound_id, result), result, seconds)
 
@@ -400,8 +401,7 @@ def _analyze(
     """Compute metrics, intervals and tests of finished scores."""
     result = scored.result
     statistic = benchmark.statistic(items, result.scores)
-    bootstrap = {"": bootstrap_items(statistic, items, options.resamples, options.seed)}
-    bootstrap |= _bootstrap_by_tag(benchmark, items, result.scores, options)
+    bootstrap = bootstrap_by_tag(benchmark, items, result.scores, options.resamples, options.seed)
     intervals = {tag: samples.intervals() for tag, samples in bootstrap.items()}
     contrasts = benchmark.contrasts(items, result.scores)
     human = [benchmark.human(item) for item in items]
@@ -470,19 +470,6 @@ def with_decisions(run: Run) -> Run:
         return run
     sides = table.ratings, table.scores, table.generators
     return replace(run, decisions=decide(*sides, groups=table.groups, seed=run.benchmark.seed))
-
-
-def _bootstrap_by_tag(
-    benchmark: Benchmark, items: Sequence[Item], scores: Scores, options: RunOptions
-) -> dict[str, BootstrapSamples]:
-    """Bootstrap the items of each tag."""
-    bootstrap = {}
-    for tag in dict.fromkeys(tag for item in items for tag in item.tags):
-        chosen = indices_with_tag(items, tag)
-        tag_items = [items[n] for n in chosen]
-        statistic = benchmark.statistic(tag_items, [scores[n] for n in chosen])
-        bootstrap[tag] = bootstrap_items(statistic, tag_items, options.resamples, options.seed)
-    return bootstrap
 
 
 def _scorer_facts(

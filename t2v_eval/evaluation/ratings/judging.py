@@ -158,6 +158,31 @@ def pair_blocks(scorer: Scorer, items: Sequence[Item], pairs: Sequence[Pair]) ->
             (pair.image_a, pair.image_b, pair.prompt) for pair in pairs
         )
         return blocks
+    return item_blocks(scorer, items)
+
+
+def item_blocks(scorer: Scorer, items: Sequence[Item], of_pairs: bool = False) -> list[Block]:
+    """Return what a scorer is asked about items: every image with every text.
+
+    A judge that sees two images at once is asked for both orders of each pair instead. Its scores
+    then say for each image whether it wins where it is shown first, so that an image with the
+    higher score wins in both orders, and equal scores are verdicts that differ with the order.
+
+    Args:
+        scorer: the scorer.
+        items: the items.
+        of_pairs: whether each is two images of a text, as `Benchmark.of_pairs` says.
+
+    >>> import t2v_eval
+    >>> scorer = t2v_eval.load("tiny-clip", device="cpu")
+    >>> [block.texts for block in item_blocks(scorer, [Item(["a.png", "b.png"], ["a cat"])])]
+    [['a cat']]
+    """
+    if of_pairs and compares_pairs(scorer):
+        blocks: list[Block] = scorer.pair_blocks(  # type: ignore[attr-defined]
+            (item.images[0], item.images[1], item.texts[0]) for item in items
+        )
+        return blocks
     return [Block(item.images, item.texts, item.references) for item in items]
 
 

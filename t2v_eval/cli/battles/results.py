@@ -22,8 +22,8 @@ from t2v_eval.registry import benchmarks
 ResultsFile = Annotated[
     Path,
     typer.Argument(
-        help="File that the authors' scripts write, or read: of MMRB2 the judgements of its sample "
-        "outputs.",
+        help="File that the authors' scripts write, or read: of MMRB2 the judgements that its "
+        "compute_accuracy.py reads, of VideoGen-RewardBench out_pair.csv.",
         metavar="FILE",
     ),
 ]

@@ -1,4 +1,4 @@
-"""CLIPScore in the conventions of other libraries: 100 max(cos, 0), logits, directional similarity.
+"""CLIPScore in the conventions of other libraries: 100 max(cos, 0), and logits.
 
 `torchmetrics` scales to 100, uses no prefix and clips at 0. Two differences remain: it clips the
 mean over pairs, where each pair is clipped here; and it cuts the end token off a caption that is
@@ -93,23 +93,3 @@ def clip_logits(checkpoint: str | os.PathLike[str], **options: Any) -> Embedding
     if "arch" not in options and is_transformers_checkpoint(checkpoint, options):
         return HfClipLogits(checkpoint=os.fspath(checkpoint), **options)
     return OpenClipLogits(checkpoint=checkpoint, **options)
-
-
-class ClipDirectional(HfClip):
-    """Measure edits by `directional_similarity`; called as other scorers are, give the cosine.
-
-    Gal et al. 2022, "StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators", eq. 3; as
-    in the evaluation guide of diffusers.
-
-    Args:
-        checkpoint: as `HfClip`.
-        processor: as `HfClip`.
-
-    >>> import t2v_eval
-    >>> from PIL import Image
-    >>> folder = t2v_eval.load("tiny-clip", device="cpu").files[0].parent
-    >>> scorer = ClipDirectional(checkpoint=str(folder), device="cpu")
-    >>> red, blue = (Image.new("RGB", (48, 48), colour) for colour in ("red", "blue"))
-    >>> scorer.directional_similarity([red], [blue], ["a red square"], ["a blue square"]).shape
-    torch.Size([1])
-    """

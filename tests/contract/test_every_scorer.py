@@ -20,6 +20,7 @@ ELSEWHERE = {
     "gemini_scorer": "asks a service: test_gemini.py",
     "HttpScorer": "asks a server: tests/backends/remote/test_http_scorer.py",
     "NudeNet": "needs the extra nudenet: tests/backends/safety/test_nudenet.py",
+    "load_clip_edit": "takes edits: tests/backends/edits/test_clip_edit.py",
     "from_file": "runs a file of a user: tests/backends/own/test_python_file.py",
 }
 SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]
@@ -95,6 +96,7 @@ def test_every_class_of_every_card_is_here_or_elsewhere():
         "own",
         "detection",
         "safety",
+        "edit",
     }
 
 

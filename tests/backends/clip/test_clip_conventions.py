@@ -153,7 +153,7 @@ def test_what_did_not_change_has_no_direction(folder):
     before = [draw_image(seed) for seed in range(5)]
     after = [draw_image(7), *before[1:3], draw_image(8), before[4]]
     texts = MATRIX["texts"]
-    result = load("clip-directional", folder, batch_size=4).directional_similarity(
+    result = load("hf-clip", folder, batch_size=4).directional_similarity(
         before, after, texts[:5], [*texts[5:9], texts[4]]
     )
     assert (result == 0).tolist() == [False, True, True, False, True]
@@ -164,14 +164,20 @@ def test_directions_equal_diffusers(folder):
     before, after = images(EDITS), images({"images": EDITS["params"]["images_two"]})
     texts = (EDITS["texts"], EDITS["params"]["texts_two"])
     expected = np.array(EDITS["scores"])
-    scorer = load("clip-directional", folder, image_mode="original")
+    scorer = load("hf-clip", folder, image_mode="original")
     result = scorer.directional_similarity(before, after, *texts)
     np.testing.assert_allclose(result, expected[:, 0], rtol=0, atol=1e-4)
+    described = [n for n, pair in enumerate(zip(*texts, strict=True)) if all(map(str.strip, pair))]
+    edits = [t2v_eval.Edit(before[n], after[n]) for n in described]
+    captions = [" -> ".join((texts[0][n], texts[1][n])) for n in described]
+    for name, column in (("clip-directional", 0), ("clip-preservation", 1)):
+        scores = t2v_eval.load(name, clip=scorer).score_pairs(edits, captions)
+        np.testing.assert_allclose(scores, expected[described, column], rtol=0, atol=1e-4)
     near = scorer.image_similarity(before, after).diagonal()
     np.testing.assert_allclose(near, expected[:, 1], rtol=0, atol=1e-4)
     rows = sorted(set(plain(EDITS)) & set(plain({"images": EDITS["params"]["images_two"]})))
     subset = [[listed[n] for n in rows] for listed in (before, after, *texts)]
-    result = load("clip-directional", folder).directional_similarity(*subset)
+    result = load("hf-clip", folder).directional_similarity(*subset)
     np.testing.assert_allclose(result, expected[rows, 0], rtol=0, atol=1e-4)
 
 
@@ -211,7 +217,7 @@ def test_iqa_knows_the_pairs_of_torchmetrics_and_those_it_is_given(folder):
         scorer.image_similarity(draw_image(0), draw_image(1))
 
 
-@pytest.mark.parametrize("name", ["clipscore-100", "clip-logits", "clip-directional", "clip-iqa"])
+@pytest.mark.parametrize("name", ["clipscore-100", "clip-logits", "clip-iqa"])
 def test_a_score_does_not_depend_on_its_company(name, folder):
     scorer = load(name, folder)
     images = [draw_image(seed, size) for seed, size in enumerate([(12, 10), (300, 40), (64, 64)])]

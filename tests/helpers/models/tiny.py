@@ -169,7 +169,6 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "clipscore-100": ("clipscore-100", hf_clip),
     "clip-logits": ("clip-logits", hf_clip),
     "clip-logits, as OpenAI's archive": ("clip-logits", archive),
-    "clip-directional": ("clip-directional", hf_clip),
     "clip-iqa": ("clip-iqa", hf_clip),
     "clipscore": ("clipscore", open_clip),
     "refclipscore": ("refclipscore", open_clip),

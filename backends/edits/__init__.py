@@ -1,0 +1,1 @@
+"""Scorers of edits: the image before, the image after, and what should change."""

@@ -255,7 +255,7 @@ def load_clip_edit(
     """
     shared = {n: of_clip[n] for n in ("image_mode", "on_error", "allow_urls") if n in of_clip}
     if isinstance(clip, str):
-        templates = {
+        templates: dict[str, Any] = {
             "question_template": question_template,
             "answer_template": answer_template,
             "template": template,

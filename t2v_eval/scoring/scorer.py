@@ -89,8 +89,7 @@ class Scorer(PythonObject, ABC):
     default_template: ClassVar[str] = "plain"
     uses_references: ClassVar[bool] = False
     uses_text: ClassVar[bool] = True  # if False, texts may be left out
-    # Names in caption metrics, without and with references.
-    caption_keys: ClassVar[tuple[str, ...]] = ()
+    caption_keys: ClassVar[tuple[str, ...]] = ()  # names of scores without and with references
     version: ClassVar[str | int] = ""  # of the formula, for classes outside this library
     image_roles: tuple[str, ...] = ()  # of images that are one input, such as `EDIT`
 

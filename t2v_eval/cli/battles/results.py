@@ -23,7 +23,8 @@ ResultsFile = Annotated[
     Path,
     typer.Argument(
         help="File that the authors' scripts write, or read: of MMRB2 the judgements that its "
-        "compute_accuracy.py reads, of VideoGen-RewardBench out_pair.csv.",
+        "compute_accuracy.py reads, of VideoGen-RewardBench out_pair.csv, of CapArena battles with "
+        "a judge.",
         metavar="FILE",
     ),
 ]

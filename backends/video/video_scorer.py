@@ -23,7 +23,7 @@ SETTINGS = ("frames", "resize", "clean_texts")
 
 
 class VideoScorer(FrameReader, LocalScorer):
-    """A scorer whose model reads a fixed number of frames together, or one picture.
+    """A scorer whose model reads the frames of a video together, or one picture.
 
     An image, and a video of which one frame is read, is a picture. Subclasses set `image_size`
     and, where they resize in another way, write `fit`.
@@ -39,6 +39,7 @@ class VideoScorer(FrameReader, LocalScorer):
     Attributes:
         image_size: side of the square that frames are resized to, in pixels.
         resizes: the ways to resize frames that `resize` may name; the first is the default.
+        fixed_count: whether the model reads the same number of frames of every video.
 
     Raises:
         InputError: an unknown convention or value.
@@ -49,6 +50,7 @@ class VideoScorer(FrameReader, LocalScorer):
 
     image_size: int
     resizes: ClassVar[Sequence[str]] = RESIZES
+    fixed_count: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -64,7 +66,7 @@ class VideoScorer(FrameReader, LocalScorer):
         chosen = {"frames": frames, "resize": resize, "clean_texts": clean_texts}
         settings = _settings(convention, conventions or {}, chosen, self.resizes)
         self.sampling = sampling_of(settings.get("frames", 8))
-        if self.sampling.fps is not None:
+        if self.fixed_count and self.sampling.fps is not None:
             raise InputError(
                 f"`frames={settings['frames']!r}`: {self.name!r} reads a fixed number of frames; "
                 "use `count` instead of fps"
@@ -89,11 +91,18 @@ class VideoScorer(FrameReader, LocalScorer):
 
     @override
     def read_frames(self, sampling: Sampling) -> None:
-        asked = f"fps={sampling.fps}" if sampling.fps else f"num_frames={sampling.count}"
-        raise InputError(
-            f"`{asked}`: {self.name!r} reads {self.num_frames} frames of every video, as it was "
-            "loaded"
-        )
+        if self.fixed_count:
+            asked = f"fps={sampling.fps}" if sampling.fps else f"num_frames={sampling.count}"
+            raise InputError(
+                f"`{asked}`: {self.name!r} reads {self.num_frames} frames of every video, as it "
+                "was loaded"
+            )
+        self.sampling = sampling
+        self.identity_facts = {**self.identity_facts, "frames": _described(sampling)}
+
+    @override
+    def state_key(self, media: Media) -> str:
+        return f"{media.key} {self.sampling}"
 
     def fit(self, frame: Image.Image) -> Image.Image:
         """Resize an RGB frame to what the model reads, in 256 levels."""
@@ -104,7 +113,7 @@ class VideoScorer(FrameReader, LocalScorer):
         if not isinstance(media, Video):
             return self.load_image(media)
         chosen = clip(media, self.sampling, self.load_image, lambda frame, _: self._fit_rgb(frame))
-        if len(chosen.frames) not in (1, self.num_frames):
+        if self.fixed_count and len(chosen.frames) not in (1, self.num_frames):
             raise MediaError(
                 f"{media.name}: has {chosen.total} frames, and the model reads {self.num_frames}; "
                 f"`frames={{'count': {self.num_frames}, 'fill': 2}}` repeats the last frame"

@@ -39,7 +39,9 @@ CONTAINERS = (
     "hevc,vvc,av1,obu,ivf,gif,apng,mjpeg,mxf,nut,rm,dv,yuv4mpegpipe,webp_anim"
 )
 REMEDY = "fetch it again, or encode it again with ffmpeg"
-CHOICES = ("uniform", "nearest", "repeated", "middle", "middle-frame", "start", "steps", "first")
+CHOICES = tuple(
+    "uniform nearest repeated middle middle-frame centre start steps floor first".split()
+)
 SECONDS = "seconds"
 
 
@@ -311,7 +313,11 @@ def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]
     middle: the middles of segments of equal length. As InternVL.
     middle-frame: the middle frames of segments that begin and end with a whole frame; of two, the
         earlier. As UMT and InternVideo2.
+    centre: the frames at the centres of segments of equal length, repeated where there are fewer.
+        As X-CLIP.
     start: the starts of segments of equal length. As Molmo 2.
+    floor: the same, computed in floating point, which may miss a whole number by one frame. As
+        VideoScore.
     steps: the same, with the length rounded down. As t2v_metrics for services.
     first: the first frames.
 
@@ -322,8 +328,8 @@ def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]
     ([0, 3, 6, 9], [0, 1, 2, 3], [0, 1, 2], [4])
     >>> indices(12, 4, "nearest"), indices(10, 4, "middle"), indices(10, 4, "start")
     ([0, 4, 7, 11], [1, 3, 5, 8], [0, 2, 5, 7])
-    >>> indices(3, 4, "repeated")
-    [0, 0, 1, 2]
+    >>> indices(3, 4, "repeated"), indices(3, 4, "centre")
+    ([0, 0, 1, 2], [0, 1, 1, 2])
     """
     if num_frames < 1 or strategy not in CHOICES:
         raise InputError(
@@ -332,6 +338,9 @@ def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]
         )
     if strategy == "repeated" and total > 0:
         return [int(n) for n in np.linspace(0, total - 1, num_frames, dtype=int)]
+    if strategy == "centre" and total > 0:
+        length = total / num_frames
+        return [int(k * length + length / 2) for k in range(num_frames)]
     if strategy == "first" or total <= num_frames:
         return list(range(min(total, num_frames)))
     last = total - 1
@@ -343,6 +352,8 @@ def indices(total: int, num_frames: int, strategy: str = "uniform") -> list[int]
         return [(start + end - 1) // 2 for start, end in pairwise(ends)]
     if strategy == "start":
         return [k * total // num_frames for k in range(num_frames)]
+    if strategy == "floor":
+        return [int(k * (total / num_frames)) for k in range(num_frames)]
     if strategy == "steps":
         return [k * (total // num_frames) for k in range(num_frames)]
     if strategy == "nearest":
@@ -521,7 +532,11 @@ def _opened(source: File | bytes, name: str) -> Iterator[tuple[Any, Any]]:
                 file, metadata_errors="replace", options={"format_whitelist": CONTAINERS}
             ) as container:
                 if not container.streams.video:
-                    raise MediaError(f"{name}: no video can be found in it; fetch it again")
+                    found = " and ".join(sorted({s.type for s in container.streams})) or "nothing"
+                    raise MediaError(
+                        f"{name}: no video can be found in it, but {found}: pass a file with "
+                        "pictures, or fetch it again"
+                    )
                 yield container, container.streams.video[0]
         except av.error.FFmpegError as error:
             raise MediaError(

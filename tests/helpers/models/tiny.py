@@ -20,6 +20,7 @@ from helpers.models.clip_goldens import (
     tensors,
 )
 from helpers.models.detectors import make_detector
+from helpers.models.hub_videos import make_pe_av, make_videoscore, make_xclip
 from helpers.models.longclip import as_hub
 from helpers.models.siglip import MAKERS
 from helpers.models.video import make_video_model
@@ -188,6 +189,9 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "languagebind-video-v1.5-ft": ("languagebind-video-v1.5-ft", video("languagebind_video")),
     "languagebind-video": ("languagebind-video", video("languagebind_video_lora")),
     "videoprism-lvt-base": ("videoprism-lvt-base", make_videoprism),
+    "xclip-base-patch32": ("xclip-base-patch32", make_xclip),
+    "pe-av-base": ("pe-av-base", make_pe_av),
+    "videoscore-v1.1": ("videoscore-v1.1", make_videoscore),
     "hpsv2": ("hpsv2", open_clip),
     "hpsv2.1": ("hpsv2.1", open_clip),
     "pickscore-v1": ("pickscore-v1", pickscore),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,14 +166,26 @@ def kinds(registry: Registry[Any, Any]) -> list[str]:
 
 def t2v_metrics_table() -> str:
     """Count the names in the tables of t2v_metrics' README: verified how, or refused."""
-    rows, totals = [], Counter[str]()
-    for kind, families in read_toml(README_NAMES).items():
-        for family, listed in families.items():
-            counts = Counter(_status_of(name) for name in listed)
-            totals += counts
-            rows.append((kind, family, *(str(counts[c] or "") for c in COUNTED), str(len(listed))))
-    rows.append(("all", "", *(str(totals[c]) for c in COUNTED), str(sum(totals.values()))))
-    return table(("", "family", *COUNTED, "names"), rows)
+    rows: list[tuple[str, ...]] = []
+    found: dict[str, str] = {}
+    for version, kind, family, listed in t2v_metrics_names():
+        found |= {name: _status_of(name) for name in listed}
+        rows.append((version, kind, family, *_counted(found[name] for name in listed)))
+    rows.append(("all, each once", "", "", *_counted(found.values())))
+    return table(("version", "", "family", *COUNTED, "names"), rows)
+
+
+def t2v_metrics_names() -> Iterator[tuple[str, str, str, list[str]]]:
+    """Yield version, kind of score, family and names of the tables of t2v_metrics' README."""
+    for version, kinds_of_score in read_toml(README_NAMES).items():
+        for kind, families in kinds_of_score.items():
+            for family, listed in families.items():
+                yield version, kind, family, listed
+
+
+def _counted(statuses: Iterable[str]) -> tuple[str, ...]:
+    counts = Counter(statuses)
+    return (*(str(counts[status] or "") for status in COUNTED), str(sum(counts.values())))
 
 
 def refused_table() -> str:

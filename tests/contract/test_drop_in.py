@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 import torch
+from helpers import site_hooks
 
 import t2v_eval as t2v_metrics
 from t2v_eval.errors import UnknownNameError
@@ -104,6 +107,23 @@ def test_a_name_that_is_refused_says_why():
         t2v_metrics.VQAScore(model="llama-3.2-1b")
     with pytest.raises(UnknownNameError, match="is called 'qwen3-vl-235b-a22b' since"):
         t2v_metrics.load("qwen3-vl-235b")
+
+
+KINDS = {"VQAScore": {"vqa"}, "ITMScore": {"itm"}, "CLIPScore": {"clip", "preference"}}
+
+
+def test_every_name_in_the_tables_of_its_readmes_is_a_model_or_refused_with_a_reason():
+    refused = read_refused("t2v_eval.backends")
+    seen = set()
+    for version, kind, _, names in site_hooks.load("tables").t2v_metrics_names():
+        seen.add(version)
+        for name in names:
+            if name in refused:
+                with pytest.raises(UnknownNameError, match=re.escape(refused[name])):
+                    t2v_metrics.load(name)
+            else:
+                assert models.card(name).kind in KINDS[kind], name
+    assert seen == {"3.0", "3.1"}
 
 
 def test_what_is_refused_is_no_model():

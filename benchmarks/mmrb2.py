@@ -1,4 +1,4 @@
-"""Multimodal RewardBench 2 (Hu et al. 2025): which of two images of a prompt did people choose?
+"""Multimodal RewardBench 2 (Hu et al. 2025): which of two images, or edits, did people choose?
 
     https://github.com/facebookresearch/MMRB2    folder benchmark
     ROOT/t2i.json                 {"pairs": [{"id", "prompt_content": [["text", ...]],
@@ -7,11 +7,14 @@
                                   "prompt_source", "prompt_metadata"}]}
     ROOT/images/...               the images by their paths, here or in ROOT
     ROOT/t2i_response_only.json   the same without prompts, which is in the repository
+    ROOT/edit.json, ...           the same of edits, whose prompts also hold images, in
+                                  ROOT/input_images
 
 The authors' build_from_hf.py writes the first file, with the images, from a data set of the hub;
-its own files were not seen, and are not read. An item is a pair; tags are the source of the prompt,
-and how many of the three raters side with the choice (4 to 6 of their scale favour A), which is
-that of the majority.
+its own files were not seen, and are not read. An item is a pair, of edits one with a single source
+image and single results, as where the README's table has an asterisk; others are left out. Tags are
+the source of the prompt, and how many of the three raters side with the choice (4 to 6 of their
+scale favour A), which is that of the majority.
 
 `read_results` reads the files that the authors' compute_accuracy.py reads,
 {id: {"forward": [{"judgement": "A"}], "reverse": [...]}}, and computes the same accuracy: in the
@@ -32,6 +35,7 @@ from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, MissingDataError
 from t2v_eval.evaluation.benchmark import Item, Scores
+from t2v_eval.inputs.media import Edit, MediaLike
 
 from .forms.preference import BothOrdersForm
 from .forms.published import Published, field, number, read_json
@@ -67,7 +71,7 @@ class MMRB2(Published, BothOrdersForm):
     """The pairs of a task in the published files in `root`.
 
     Args:
-        task: the name of the task's files, "t2i".
+        task: the name of the task's files, "t2i" or "edit".
     """
 
     def __init__(self, *, task: str = "t2i", **options: Any) -> None:
@@ -77,14 +81,10 @@ class MMRB2(Published, BothOrdersForm):
     @override
     def read(self, folder: Path) -> Iterator[Item]:
         for pair in read_pairs(self.file(f"{self.task}.json")):
-            yield Item(
-                images=[self._image(pair, key) for key in RESPONSES],
-                texts=[_prompt(pair)],
-                labels={"human": list(pair.human)},
-                tags=pair.tags,
-                id=pair.name,
-                group=pair.prompt,
-            )
+            named = [_content(pair, key, "image") for key in RESPONSES]
+            if [len(names) for names in named] != [1, 1]:
+                raise BenchmarkDataError(f"{pair.where}: a response has not one image")
+            yield self._item(pair, [self.image_path(n, ".", "images") for [n] in named])
 
     @override
     def read_results(self, path: str | Path) -> tuple[Sequence[Item], Scores]:
@@ -117,12 +117,33 @@ class MMRB2(Published, BothOrdersForm):
     def _labels(self) -> Path:
         return self.file(f"{self.task}_response_only.json", f"{self.task}.json")
 
-    def _image(self, pair: Pair, key: str) -> str:
-        response = field(pair.row, key, dict, pair.where)
-        names = _parts(field(response, "response_content", list, pair.where), "image", pair.where)
-        if len(names) != 1:
-            raise BenchmarkDataError(f"{pair.where}: {key!r} has {len(names)} images, not one")
-        return self.image_path(names[0], ".", "images")
+    def _item(self, pair: Pair, images: Sequence[MediaLike]) -> Item:
+        texts = _content(pair, "prompt_content", "text")
+        if not texts:
+            raise BenchmarkDataError(f"{pair.where}: the prompt has no text")
+        labels = {"human": list(pair.human)}
+        return Item(images, ["\n".join(texts)], labels, pair.tags, id=pair.name, group=pair.prompt)
+
+
+class MMRB2Edit(MMRB2):
+    """The pairs of edits with one source image in the published files in `root`.
+
+    Args:
+        options: `task` of `MMRB2`, and others.
+    """
+
+    of_pairs = False  # a judge of two images does not see the source
+
+    @override
+    def read(self, folder: Path) -> Iterator[Item]:
+        for pair in read_pairs(self.file(f"{self.task}.json")):
+            sources = _content(pair, "prompt_content", "image")
+            results = [_content(pair, key, "image") for key in RESPONSES]
+            if [len(names) for names in (sources, *results)] != [1, 1, 1]:
+                continue
+            source = self.image_path(sources[0], ".", "input_images")
+            edits = [Edit(source, self.image_path(n, ".", "images")) for [n] in results]
+            yield self._item(pair, edits)
 
 
 def read_pairs(path: Path) -> Iterator[Pair]:
@@ -159,20 +180,17 @@ def read_pairs(path: Path) -> Iterator[Pair]:
         )
 
 
-def _prompt(pair: Pair) -> str:
-    texts = _parts(field(pair.row, "prompt_content", list, pair.where), "text", pair.where)
-    if not texts:
-        raise BenchmarkDataError(f"{pair.where}: the prompt has no text")
-    return "\n".join(texts)
-
-
-def _parts(content: Sequence[Any], kind: str, where: str) -> list[str]:
-    """Return the texts, or the paths of the images, of a prompt or a response."""
+def _content(pair: Pair, key: str, kind: str) -> list[str]:
+    """Return the texts, or the paths of the images, of a prompt or of a response."""
+    row = pair.row
+    if key in RESPONSES:
+        row, key = field(row, key, dict, pair.where), "response_content"
+    content = field(row, key, list, pair.where)
     for part in content:
-        if not (
-            isinstance(part, list) and len(part) == 2 and all(isinstance(p, str) for p in part)
-        ):
-            raise BenchmarkDataError(f"{where}: {part!r} is no kind of content and its content")
+        if not isinstance(part, list) or [type(value) for value in part] != [str, str]:
+            raise BenchmarkDataError(
+                f"{pair.where}: {part!r} is no kind of content and its content"
+            )
     return [value for name, value in content if name == kind and value.strip()]
 
 

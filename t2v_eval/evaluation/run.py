@@ -38,6 +38,7 @@ from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
 from t2v_eval.evaluation.stability.noise_floor import NoiseFloor, measure
 from t2v_eval.evaluation.verdicts import VerdictFacts, verdicts_of
+from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.progress import reporting
 from t2v_eval.scoring.results import CellCounts, Progress, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
@@ -302,12 +303,13 @@ def evaluate(
     items = _items_to_evaluate(selected, items, chosen=selected is benchmark)
     scorer = for_benchmark(scorer, benchmark)
     bound = scorer.with_template(question_template, answer_template, template)
+    blocks = item_blocks(bound, items, benchmark.of_pairs)
     with reporting(progress, f"{scorer.name} on {benchmark.name}") as report:
-        scored = _score(scorer, bound, benchmark.of_pairs, items, report)
+        scored = _score(scorer, bound, blocks, report)
     run = with_decisions(_analyze(scorer, selected, items, scored, options))
     if not noise_floor:
         return replace(run, noise_floor=NoiseFloor(reason="it was switched off"))
-    return replace(run, noise_floor=measure(bound, items, scored.result.scores))
+    return replace(run, noise_floor=measure(bound, blocks, scored.result.scores))
 
 
 def environment(scorer: Scorer) -> dict[str, str]:
@@ -378,15 +380,13 @@ class _Scored(NamedTuple):
     seconds: float
 
 
-def _score(
-    scorer: Scorer, bound: Scorer, of_pairs: bool, items: Sequence[Item], progress: Progress
-) -> _Scored:
-    """Score the items with `bound`, the scorer with the templates of the run."""
+def _score(scorer: Scorer, bound: Scorer, blocks: Sequence[Block], progress: Progress) -> _Scored:
+    """Score the blocks with `bound`, the scorer with the templates of the run."""
     bound.reset_size_warning()
     # The id comes before scoring: it raises if weight files change on disk during the run.
     bound_id = bound.id
     started = time.perf_counter()
-    result = bound.evaluate_blocks(item_blocks(bound, items, of_pairs), progress)
+    result = bound.evaluate_blocks(blocks, progress)
     seconds = time.perf_counter() - started
     return _Scored(_scorer_facts(scorer, bound, bound_id, result), result, seconds)
 

@@ -19,6 +19,7 @@ from t2v_eval.errors import BenchmarkDataError, UnsupportedError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
+from t2v_eval.inputs.media import Edit
 from t2v_eval.registry import benchmarks
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
@@ -50,6 +51,19 @@ def write(root: Path) -> None:
     write_json(root / "t2i.json", {"pairs": full})
 
 
+def write_edits(root: Path) -> None:
+    """The first and the last pair have one source; the last but one has two."""
+    write(root)
+    (root / "t2i.json").rename(root / "edit.json")
+    sources = [["image", f"input_images/{n}.jpg"] for n in range(2)]
+    for n in range(2):
+        draw(root / sources[n][1], 9 + n)
+    content = json.loads((root / "edit.json").read_text())
+    for row, images in zip(content["pairs"], (sources[:1], sources, sources[1:]), strict=True):
+        row["prompt_content"] = [*images, ["text", f"Change {len(images)}."]]
+    write_json(root / "edit.json", content)
+
+
 def right_wrong_and_both(items: list[Item], _: Path) -> tuple[Scores, Expected]:
     scores = [column(1, 0), column(1, 0), column(0.5, 0.5)]
     return scores, {"accuracy": (2 + 0 + 1) / 6, "both_orders": 1 / 3}
@@ -67,8 +81,31 @@ EXAMPLES = {
         duplicate_message="the id wise_7_flux_imagen4 occurs twice",
         malformed=json_with("t2i.json", lambda c: c["pairs"][1].update(chosen="tie")),
         malformed_message="t2i.json, 'wise_7_imagen4_flux': 'chosen' is 'tie', not A or B",
-    )
+    ),
+    "mmrb2-edit": Example(
+        write=write_edits,
+        items=2,
+        images=4,
+        texts=2,
+        tags={"wise": 1, "evalmuse": 1, "2 of 3 raters": 1, "3 of 3 raters": 1},
+        metric=lambda *_: ([column(1, 0), column(0, 1)], {"accuracy": 1 / 2, "both_orders": 1 / 2}),
+        duplicate=duplicate_json_row("edit.json", "pairs"),
+        duplicate_message="the id wise_7_flux_imagen4 occurs twice",
+        malformed=json_with("edit.json", lambda c: c["pairs"][1]["prompt_content"].append("a")),
+        malformed_message="edit.json, 'wise_7_imagen4_flux': 'a' is no kind of content",
+    ),
 }
+
+
+def test_an_edit_has_its_source_and_several_sources_are_left_out(tmp_path):
+    write_edits(tmp_path)
+    items = open_benchmark("mmrb2-edit", tmp_path).items()
+    assert [item.texts for item in items] == [["Change 1."]] * 2
+    first, second = items[1].images
+    assert isinstance(first, Edit) and first.source == second.source == str(
+        tmp_path / "input_images/1.jpg"
+    )
+    assert second.result == str(tmp_path / "images/evalmuse_1_flux_flux_1.jpg")
 
 
 def test_pairs_of_a_prompt_are_resampled_together(tmp_path):
@@ -143,7 +180,7 @@ def test_labels_alone_are_enough_for_results(tmp_path):
         ({"human_annotations": [7]}, "a vote is 7, not from 1 to 6"),
         ({"prompt_content": [["image", "0.png"]]}, "the prompt has no text"),
         ({"prompt_content": ["a cat"]}, "'a cat' is no kind of content"),
-        ({"response_a": {"response_content": []}}, "'response_a' has 0 images, not one"),
+        ({"response_a": {"response_content": []}}, "a response has not one image"),
     ],
 )
 def test_malformed(tmp_path, change, message):

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from helpers.benchmarks.examples import EXAMPLES, opened
-from helpers.toy import ToyEmbedding
+from helpers.toy import ToyEdit, ToyEmbedding
 
 from t2v_eval.errors import BenchmarkDataError, T2VWarning
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
+from t2v_eval.inputs.media import Edit
 from t2v_eval.registry import benchmarks
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
@@ -35,7 +36,8 @@ def test_items_and_a_run(written_files, name):
     assert len(items) == EXAMPLES[name].items and len({item.id for item in items}) == len(items)
     assert all(item.id and item.texts and item.images for item in items)
     assert items == benchmark.items() and benchmark.card.kind
-    run = evaluate(ToyEmbedding(), benchmark, resamples=10)
+    edits = isinstance(items[0].images[0], Edit)
+    run = evaluate(ToyEdit() if edits else ToyEmbedding(), benchmark, resamples=10)
     assert run.counts.failed == 0
     assert set(benchmark.chance) <= set(run.metrics)
     assert run.benchmark.headline in run.metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Unpack
 
@@ -11,10 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from t2v_eval.inputs.media import EDIT, ImageGroup, Media
 from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.pair_scorer import PairScorer
 from t2v_eval.local.prefix_sharing import PrefixSharingScorer
+from t2v_eval.scoring.plan import Cells, Text
+from t2v_eval.scoring.results import ScoreChunk
+from t2v_eval.scoring.scorer import Scorer
 
 
 def draw_image(seed: int, size: tuple[int, int] = (12, 10)) -> Image.Image:
@@ -62,6 +66,22 @@ class ToyEmbedding(EmbeddingScorer):
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         self.text_calls.extend(texts)
         return torch.stack([text_vector(text) for text in texts]) * self.scale
+
+
+class ToyEdit(Scorer):
+    """The same cosine of what an edit made, less that of its source."""
+
+    image_roles = EDIT
+    version = "1"
+
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[ScoreChunk]:
+        for n, (i, j) in enumerate(cells.tolist()):
+            edit = images[i]
+            assert isinstance(edit, ImageGroup)
+            before, after = (expected(self.load_image(m), str(texts[j])) for m in edit.images)
+            yield ScoreChunk(np.array([n]), torch.tensor([after - before]))
 
 
 class ToyPair(PairScorer[Tensor]):

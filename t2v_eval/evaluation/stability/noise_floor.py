@@ -57,13 +57,18 @@ class NoiseFloor:
 
 
 def measure(
-    scorer: Scorer, items: Sequence[Item], scores: Scores, *, cells: int = CELLS, seed: int = 0
+    scorer: Scorer,
+    items: Sequence[Item | Block],
+    scores: Scores,
+    *,
+    cells: int = CELLS,
+    seed: int = 0,
 ) -> NoiseFloor:
     """Score some cells again, in a random order and without what a store or a cache holds.
 
     Args:
         scorer: the scorer, with the templates of the run.
-        items: the items of the run.
+        items: the items of the run, or what the scorer was asked about them.
         scores: their scores, (M, N) for each item; NaN is missing and is not computed again.
         cells: how many cells are scored again; fewer if there are not so many.
         seed: the random seed of their choice and order.

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Unpack
 
 import torch
-from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from PIL import Image
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer
@@ -27,6 +26,7 @@ from ..common.images import crop_extreme
 from ..common.pretrained import PROCESSOR_PATTERNS, load_pretrained
 from ..common.processors import check_end_token, check_vocabulary, read_image_processor
 from ..common.tensors import first_resizing, preprocess_patches, preprocess_pixels
+from ..common.transformers_internals import empty_weights
 from .rescaling import Probability, scale_and_bias
 
 MODEL_TYPES = ("clip", "metaclip_2", "siglip", "siglip2")
@@ -91,7 +91,7 @@ class HfClip(EmbeddingScorer):
         )
         if not self.siglip:
             check_end_token(self.tokenizer, config.text_config, processor_folder)
-        with init_empty_weights(include_buffers=False):
+        with empty_weights():
             self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         fill(self.clip, {n: t for n, t in tensors.items() if "position_ids" not in n}, folder)
         self.scale, self.bias = scale_and_bias(self.clip)

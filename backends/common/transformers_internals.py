@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from torch import Tensor, nn
 from transformers import DynamicCache, DynamicLayer, cache_utils
 from transformers.dynamic_module_utils import get_class_from_dynamic_module
+from transformers.initialization import no_init_weights
 from transformers.modeling_outputs import BaseModelOutput
 from typing_extensions import override
 
@@ -54,6 +57,24 @@ def cache_argument(network: Any) -> str:
             if name in names:
                 return name
     return CACHE[0]
+
+
+@contextmanager
+def empty_weights() -> Iterator[None]:
+    """Let networks that are built meanwhile have weights without values, on the meta device.
+
+    Buffers have their values, and no weights are tied. With accelerate alone, transformers would
+    initialise each weight, which computes nothing there but loads the compiler of PyTorch.
+
+    >>> from transformers import T5Config, T5EncoderModel
+    >>> config = T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    >>> with empty_weights():
+    ...     network = T5EncoderModel(config)
+    >>> network.shared.weight.device
+    device(type='meta')
+    """
+    with no_init_weights(), init_empty_weights(include_buffers=False):
+        yield
 
 
 def attention_of(network: Any) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import linear, relu
@@ -32,6 +31,7 @@ from t2v_eval.local.weights import check_keys, fill, read_tensors
 from ..common.images import check_aspect_ratio
 from ..common.pretrained import PROCESSOR_PATTERNS, load_pretrained
 from ..common.processors import read_image_processor
+from ..common.transformers_internals import empty_weights
 
 FILE, BASE = "HPSv3.safetensors", "Qwen/Qwen2-VL-7B-Instruct"
 REWARD = "<|Reward|>"
@@ -189,7 +189,7 @@ class HpsV3(PairScorer[Tensor]):
             )
         config.text_config.vocab_size = rows
         model_class: Any = Qwen2VLModel
-        with init_empty_weights(include_buffers=False):
+        with empty_weights():
             self.network = model_class(config)
         fill(self.network, {n: t.to(self.device, self.dtype) for n, t in tensors.items()}, file)
         self.network.to(self.device)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Unpack
 
 import torch
-from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import layer_norm, linear, scaled_dot_product_attention, silu
@@ -29,6 +28,7 @@ from ..common.pretrained import PROCESSOR_PATTERNS, load_pretrained
 from ..common.processors import check_end_token, check_vocabulary, read_image_processor
 from ..common.question_only import QuestionOnlyScorer
 from ..common.tensors import preprocess_pixels
+from ..common.transformers_internals import empty_weights
 from .preference_logits import PreferenceScorer
 
 CLIP, CROSS_LAYERS = "model.", "cross_model.layers."
@@ -98,7 +98,7 @@ class Mps(PreferenceScorer, QuestionOnlyScorer):
             for name, value in read_tensors(location).items()
             if not name.endswith("position_ids")
         }
-        with init_empty_weights(include_buffers=False):
+        with empty_weights():
             self.clip = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         clip_weights = {name: value for name, value in tensors.items() if name.startswith(CLIP)}
         fill(self.clip, clip_weights, location, CLIP)

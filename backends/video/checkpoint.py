@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.checkpoint_files import read_json
 from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
+
+from ..common.transformers_internals import empty_weights
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 PATTERNS = ("*.json", "*.txt", "*.model", "*.gz", *(f"*{suffix}" for suffix in SUFFIXES))
@@ -270,7 +271,7 @@ def build(
     Traceback (most recent call last):
     t2v_eval.errors.CheckpointError: umt.pth does not fit this model: it lacks weights bias
     """
-    with init_empty_weights(include_buffers=False):
+    with empty_weights():
         network = make(*args)
     fill(network, {name: value.to(dtype) for name, value in tensors.items()}, file)
     return network

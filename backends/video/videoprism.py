@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from torch import Tensor
 from transformers import AutoModel
 from typing_extensions import override
@@ -18,6 +17,7 @@ from typing_extensions import override
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.weights import fill
 
+from ..common.transformers_internals import empty_weights
 from .hub_scorer import HubVideoScorer
 
 
@@ -52,7 +52,7 @@ class VideoPrism(HubVideoScorer, EmbeddingScorer):
         text = self.config.text_config
         self.open_tokenizer(folder, text.vocab_size, text.max_position_embeddings)
         self.open_processor(folder)
-        with init_empty_weights(include_buffers=False):
+        with empty_weights():
             self.network = AutoModel.from_config(self.config)  # type: ignore[no-untyped-call]
         fill(self.network, self.read_weights(folder), folder)
         self.network.to(self.device, self.dtype)

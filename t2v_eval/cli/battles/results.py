@@ -17,6 +17,7 @@ from t2v_eval.cli.options import (
     Seed,
     parse_options,
 )
+from t2v_eval.errors import InputError
 from t2v_eval.registry import benchmarks
 
 ResultsFile = Annotated[
@@ -54,9 +55,11 @@ def results(
     specific = parse_options(benchmark_option, "--benchmark-option")
     opened = BenchmarkOptions(root=root, specific=specific).open(benchmarks.card(benchmark))
     items, scores = opened.read_results(file)
+    missing = sum(bool(np.isnan(cells).any()) for cells in scores)
+    if missing == len(items):
+        raise InputError(f"{file} has no result of {benchmark}: is it of another one, or task?")
     samples = bootstrap_by_tag(opened, items, scores, resamples, seed)
     intervals = {tag or "all": of_tag.intervals() for tag, of_tag in samples.items()}
-    missing = sum(bool(np.isnan(cells).any()) for cells in scores)
     if as_json:
         content = {
             tag: {name: to_json(interval) for name, interval in of_tag.items()}
@@ -74,4 +77,3 @@ def results(
         console.print_table(["items", *names], rows, title, numbers=True)
     if missing:
         console.say(f"{missing} of {len(items)} results are missing and left out", "yellow")
-    console.exit_if_all_failed(len(items) - missing)

@@ -5,6 +5,8 @@ A .csv, .tsv, .jsonl, .json or .parquet file with these columns; others are igno
     prompt   what the images were generated from
     id       optional: the name of the prompt, by which images may be called; no two rows share one
     tags     optional: names separated by ";", each is reported
+    source   the image that a prompt edits, from the file's folder; only where a column is named for
+             it (``--column source=before``)
 
 Columns with other names are named with ``--column prompt=text``. A .txt file holds a prompt a line;
 empty lines do not count. Images come from --images, a folder for each generator, and are matched as
@@ -39,7 +41,7 @@ from .forms.prompts import PromptsForm
 from .forms.published import read_lines
 from .own_table import OwnTable
 
-COLUMNS = ("prompt", "id", "tags")
+COLUMNS = ("prompt", "id", "tags", "source")
 IMAGES = ("image", "images")
 # What people call columns, in lower case, beside the names that are read.
 PROMPT_WORDS = ("prompt", "prompts", "text", "texts", "caption", "captions", "description")
@@ -151,6 +153,9 @@ class OwnPrompts(PromptsForm):
             return f"row {number}: {column!r} is empty"
         if not isinstance(text, str):
             return f"row {number}: {column!r} is {type(text).__name__}, not a text"
+        source = self.columns["source"]
+        if self._edits and not (isinstance(row.get(source), str) and row[source]):
+            return f"row {number}: {source!r} is {row.get(source)!r}, not the path of an image"
         if name := _text_of(row.get(self.columns["id"])):
             first = rows_of_ids.setdefault(name, number)
             if first != number:
@@ -159,7 +164,14 @@ class OwnPrompts(PromptsForm):
 
     def _prompt(self, row: Mapping[str, Any]) -> Prompt:
         name = _text_of(row.get(self.columns["id"]))
-        return Prompt(name, row[self.columns["prompt"]], split_tags(row.get(self.columns["tags"])))
+        tags = split_tags(row.get(self.columns["tags"]))
+        source = str(self.source.parent / row[self.columns["source"]]) if self._edits else None
+        return Prompt(name, row[self.columns["prompt"]], tags, source)
+
+    @property
+    def _edits(self) -> bool:
+        """Whether prompts are instructions: a column of sources is named."""
+        return "source" in self._given
 
     def _report_bad_rows(self, bad: Mapping[int, str], count: int) -> None:
         if not bad:

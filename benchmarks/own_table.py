@@ -9,6 +9,8 @@ A .csv, .tsv, .jsonl, .json or .parquet file with these columns; others are igno
     tags       optional: names separated by ";", each is reported
     id         optional: the name of the row in reports
     generator  optional: what made the image; people and scorers are compared on pairs of them
+    source     the image before an edit, whose result is the image; only where a column is named
+               for it (``--column source=before``)
 
 Columns with other names are named with ``--column human=rating``; several human columns, one for
 each rater, by repeating it. `images` and `texts` may stand for `image` and `text`: lists (in a CSV,
@@ -42,13 +44,13 @@ from t2v_eval.evaluation.rating_tables.columns import (
 )
 from t2v_eval.evaluation.selection import missing_images
 from t2v_eval.inputs.addresses import folder_of, is_address, path_or_address, within_folder
-from t2v_eval.inputs.media import Media, MediaLike, check_texts, embedded
+from t2v_eval.inputs.media import Edit, Media, MediaLike, check_texts, embedded
 from t2v_eval.inputs.tables import read_rows
 from t2v_eval.utils.printable import redact_userinfo
 
 from .forms.ratings import LabelsForm, RatingsForm
 
-COLUMNS = ("image", "images", "text", "texts", "human", "group", "tags", "id", "generator")
+COLUMNS = tuple("image images text texts human group tags id generator source".split())
 
 
 class OwnRows(RatingsForm):
@@ -182,6 +184,8 @@ class OwnRows(RatingsForm):
     def _item(self, row: Mapping[str, Any], n: int) -> Item:
         where = f"{self.place}, row {n}"
         images = [self._image(value, where) for value in _listed(row, "image", where)]
+        if "source" in self.columns:
+            images = self._edits(row, images, where)
         texts = check_texts(_listed(row, "text", where), f"{where}: text")
         human_values = row.get("human")
         if len(images) * len(texts) == 1:
@@ -206,6 +210,16 @@ class OwnRows(RatingsForm):
             tags=split_tags(row.get("tags")),
             id=str(n if is_empty(row.get("id")) else row["id"]),
         )
+
+    def _edits(
+        self, row: Mapping[str, Any], results: Sequence[MediaLike], where: str
+    ) -> list[MediaLike]:
+        """Return the edits of a row: each image with its source, or with the only one."""
+        sources = [self._image(value, where) for value in _listed(row, "source", where)]
+        sources = sources * len(results) if len(sources) == 1 else sources
+        if len(sources) != len(results):
+            raise TableError(f"{where}: {len(sources)} sources and {len(results)} images")
+        return [Edit(*images) for images in zip(sources, results, strict=True)]
 
     def _image(self, value: Any, where: str) -> MediaLike:
         called = where

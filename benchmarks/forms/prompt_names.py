@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
+from t2v_eval.inputs.media import MediaLike
+
 SHORTEST = 20  # characters of a prompt that a truncated name must keep
 
 _SAMPLE_WORD = r"(?:seed|sample|image|img|num|s|n|v)"
@@ -26,7 +28,13 @@ _NUMBER_PREFIX = re.compile(r"0*([0-9]+)[ _.-]+(.+)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt of a set.
+    """A prompt of a set, or an instruction with the image that it edits.
+
+    Attributes:
+        id: its name in the set.
+        text: the prompt, or the instruction.
+        tags: its categories.
+        source: the image before the edit; None for a prompt.
 
     >>> Prompt("0", "a cat", tags=("animals",)).text
     'a cat'
@@ -35,6 +43,7 @@ class Prompt:
     id: str
     text: str
     tags: tuple[str, ...] = ()
+    source: MediaLike | None = None
 
 
 class AmbiguousError(Exception):

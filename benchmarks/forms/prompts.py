@@ -29,7 +29,7 @@ from typing_extensions import override
 from t2v_eval.errors import BenchmarkDataError, TableError
 from t2v_eval.evaluation.benchmark import Contrast, Item, Scores
 from t2v_eval.evaluation.selection import first_few
-from t2v_eval.inputs.media import Media
+from t2v_eval.inputs.media import Edit, Media, MediaLike
 from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.inputs.questions.question import Questions
 from t2v_eval.stats.bootstrap import Statistic
@@ -135,8 +135,9 @@ class PromptsForm(Published):
             if not any(images[n] for images in images_by_folder):
                 self.selection.left_out[prompt.id] = prompt.text
                 continue
+            images = [image for listed in images_by_folder for image in listed[n]]
             yield Item(
-                images=[image for listed in images_by_folder for image in listed[n]],
+                images=images if prompt.source is None else _edits(prompt.source, images),
                 texts=[prompt.text],
                 labels={"folder": [k for k, i in enumerate(images_by_folder) for _ in i[n]]},
                 tags=prompt.tags,
@@ -291,6 +292,10 @@ def read_recipe(folder: Path) -> dict[str, Any] | None:
 
 def _names(folders: Sequence[Path]) -> list[str]:
     return ["score"] if len(folders) == 1 else _generator_names(folders)
+
+
+def _edits(source: MediaLike, results: Sequence[MediaLike]) -> list[MediaLike]:
+    return [Edit(source, result) for result in results]
 
 
 def _generator_names(folders: Sequence[Path]) -> list[str]:

@@ -18,7 +18,7 @@ from typing_extensions import override
 from t2v_eval.errors import BenchmarkDataError, MissingDataError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.selection import first_few, missing_images
-from t2v_eval.inputs.media import Media
+from t2v_eval.inputs.media import Media, parts_of
 from t2v_eval.inputs.tables import read_table
 from t2v_eval.utils.text_file import parse_json, read_text
 
@@ -140,7 +140,8 @@ class Published(Benchmark):
             )
 
     def _check_images(self, items: Sequence[Item]) -> None:
-        named = dict.fromkeys(i for item in items for i in item.images if isinstance(i, str))
+        parts = (part for item in items for image in item.images for part in parts_of(image))
+        named = dict.fromkeys(part for part in parts if isinstance(part, str))
         missing = list(dict.fromkeys(name for item in items for name in missing_images(item)))
         if missing:
             raise BenchmarkDataError(

@@ -10,7 +10,7 @@ import typer
 from t2v_eval.cli import console
 from t2v_eval.cli.help.completion import model_names
 from t2v_eval.cli.inputs.image_arguments import expand_images
-from t2v_eval.cli.inputs.table_input import check_images_exist, read_blocks
+from t2v_eval.cli.inputs.table_input import RowColumns, check_images_exist, read_blocks
 from t2v_eval.cli.options import (
     AllowUrls,
     NoStore,
@@ -64,7 +64,7 @@ def prefer(
     pairs = _pairs(image_a, image_b)
     if on_error != "skip":
         images = [image for pair in pairs for image in pair]
-        check_images_exist(read_blocks(images, [text], None, ("", ""), None).blocks)
+        check_images_exist(read_blocks(images, [text], None, RowColumns("", ""), None).blocks)
     options = scorer_options(
         question=question,
         on_error=on_error,

@@ -11,7 +11,13 @@ import typer
 
 from t2v_eval.api import ScorerOptions
 from t2v_eval.cli import console
-from t2v_eval.cli.inputs.table_input import TableInput, check_images_exist, read_blocks, result_rows
+from t2v_eval.cli.inputs.table_input import (
+    RowColumns,
+    TableInput,
+    check_images_exist,
+    read_blocks,
+    result_rows,
+)
 from t2v_eval.cli.options import AsJson, DryRun, ImageRoot, ModelName, ShardOf, Spreadsheet
 from t2v_eval.cli.progress import Bars
 from t2v_eval.cli.shards import say_next, shard_options
@@ -49,6 +55,14 @@ ImageColumn = Annotated[
 TextColumn = Annotated[
     str, typer.Option(help="Column of the table that holds texts.", metavar="NAME")
 ]
+SourceColumn = Annotated[
+    str | None,
+    typer.Option(
+        help="Column of the table that holds the images before an edit, for scorers of edits; the "
+        "image is then the result. Default: none.",
+        metavar="NAME",
+    ),
+]
 ScoresFile = Annotated[
     Path | None,
     typer.Option(
@@ -66,6 +80,7 @@ def score(
     pairs: PairsTable = None,
     image_column: ImageColumn = "image",
     text_column: TextColumn = "text",
+    source_column: SourceColumn = None,
     root: ImageRoot = None,
     out: ScoresFile = None,
     spreadsheet: Spreadsheet = False,
@@ -89,7 +104,8 @@ def score(
     part = None
     if shard is not None:
         part, options = shard_options(shard, options, dry_run)
-    table = read_blocks(images, text, pairs, (image_column, text_column), root, skip)
+    columns = RowColumns(image_column, text_column, source_column)
+    table = read_blocks(images, text, pairs, columns, root, skip)
     if part is not None:
         table = table.of_shard(part)
     if not skip:

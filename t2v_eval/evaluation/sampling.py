@@ -15,6 +15,7 @@ from pathlib import PurePath
 from typing import Any, TypeVar
 
 from t2v_eval.errors import InputError
+from t2v_eval.inputs.media import parts_of
 
 T = TypeVar("T")
 
@@ -83,8 +84,9 @@ def _content(item: Any) -> list[Any]:
     """
     texts = getattr(item, "texts", None)
     images = getattr(item, "images", ())
-    names = [PurePath(image).name for image in images if isinstance(image, str)]
-    unnamed = len(names) < len(images) or (not names and not texts)
+    files = [part for image in images for part in parts_of(image)]
+    names = [PurePath(file).name for file in files if isinstance(file, str)]
+    unnamed = len(names) < len(files) or (not names and not texts)
     return [
         [item.text] if texts is None else list(texts),
         names,

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 from t2v_eval.errors import BenchmarkDataError, InputError, UnknownTagError
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.inputs.addresses import is_address
+from t2v_eval.inputs.media import parts_of
 from t2v_eval.utils.arguments import wrong_type
 
 OnMissing: TypeAlias = Literal["raise", "skip"]
@@ -300,7 +301,8 @@ def missing_images(item: HasImages) -> list[str]:
     """
     return [
         image
-        for image in item.images
+        for source in item.images
+        for image in parts_of(source)
         if isinstance(image, str) and not is_address(image) and not _is_file(image)
     ]
 

@@ -331,6 +331,15 @@ def as_list(images: MediaLike | Iterable[MediaLike], what: str = "images") -> li
     return listed
 
 
+def parts_of(source: MediaLike) -> tuple[MediaLike, ...]:
+    """Return the images that an input consists of: those of an edit, or itself.
+
+    >>> parts_of(Edit("before.png", "after.png")), parts_of("a.png")
+    (('before.png', 'after.png'), ('a.png',))
+    """
+    return (source.source, source.result) if isinstance(source, Edit) else (source,)
+
+
 def name_of(source: MediaLike) -> str:
     """Return the path or URL of an image, or the name of an open file; "" for others.
 

@@ -17,7 +17,16 @@ from PIL import Image, features
 
 from t2v_eval.evaluation.agreement_runs import NO_IMAGE
 from t2v_eval.inputs.decode_budget import BUDGET
-from t2v_eval.inputs.media import ImageGroup, Media, MediaLike, Video, decode, open_media
+from t2v_eval.inputs.media import (
+    Edit,
+    ImageGroup,
+    Media,
+    MediaLike,
+    Video,
+    decode,
+    open_media,
+    parts_of,
+)
 from t2v_eval.inputs.video import Sampling, clip
 
 SIDE, SMALL_SIDE = 160, 112  # the longer side in pixels; the second where there are many
@@ -169,6 +178,8 @@ def name(source: MediaLike) -> str:
     """
     if isinstance(source, Media):
         return re.sub(r"[^\s(]*/", "", source.name)
+    if isinstance(source, Edit):
+        return " -> ".join(filter(None, map(name, parts_of(source))))
     return Path(source).name if isinstance(source, (str, os.PathLike)) else ""
 
 
@@ -179,4 +190,6 @@ def _draft(image: Image.Image, side: int) -> Image.Image:
 
 
 def _key(source: MediaLike) -> Any:
+    if isinstance(source, Edit):
+        return tuple(map(_key, parts_of(source)))
     return str(source) if isinstance(source, (str, os.PathLike)) else id(source)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from t2v_eval.errors import InputError
-from t2v_eval.inputs.media import Media, MediaLike, open_media
+from t2v_eval.inputs.media import Media, MediaLike, open_media, parts_of
 from t2v_eval.scoring.plan import Block
 
 # What starts several processes, and where it tells each its number and how many there are.
@@ -102,6 +102,7 @@ class Shard:
         Raises:
             MediaError: it is neither a path nor a URL, and cannot be opened.
         """
+        image = parts_of(image)[-1]  # the result of an edit: many edits may have one source
         if isinstance(image, (str, os.PathLike)):
             key = os.fsencode(image)
         else:

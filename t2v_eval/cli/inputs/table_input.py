@@ -18,6 +18,21 @@ if TYPE_CHECKING:
     from t2v_eval.scoring.results import ScoringResult
     from t2v_eval.scoring.shard import Shard
 
+
+class RowColumns(NamedTuple):
+    """The columns of a table.
+
+    Attributes:
+        image: the column of images.
+        text: the column of texts.
+        source: the column of the images before an edit; None where rows are no edits.
+    """
+
+    image: str
+    text: str
+    source: str | None = None
+
+
 RESULT_COLUMNS = ("image", "text", "model", "score", "error")  # of what `score` writes
 
 
@@ -53,7 +68,7 @@ def read_blocks(
     images: Sequence[str] | None,
     texts: Sequence[str] | None,
     pairs: str | Path | None,
-    columns: tuple[str, str],
+    columns: RowColumns,
     root: Path | None,
     skip: bool = False,
 ) -> TableInput:
@@ -63,7 +78,7 @@ def read_blocks(
         images: paths, URLs, folders or globs; see `expand_images`.
         texts: texts; None is one empty text, for scorers that use no text.
         pairs: a table instead of images and texts; a path or an address.
-        columns: the table's columns of images and of texts.
+        columns: the table's columns.
         root: the folder that image paths start from; of a table, by default its own folder.
         skip: whether rows that cannot be used get no block instead of raising.
 
@@ -76,6 +91,8 @@ def read_blocks(
             raise InputError("pass images and texts, or a table with --pairs, not both")
         table = path_or_address("pairs", pairs)
         return _read_table(table, columns, folder_of(table) if root is None else root, skip)
+    if columns.source is not None:
+        raise InputError("--source-column names a column: pass the edits as a table, with --pairs")
     if not images:
         raise InputError("pass images and at least one --text, or a table with --pairs")
     from t2v_eval.scoring.plan import Block
@@ -84,19 +101,18 @@ def read_blocks(
     return TableInput([Block.of(paths, texts or [""])], [{}], {})
 
 
-def _read_table(
-    pairs: Path | str, columns: tuple[str, str], root: Path | str, skip: bool
-) -> TableInput:
+def _read_table(pairs: Path | str, columns: RowColumns, root: Path | str, skip: bool) -> TableInput:
     from t2v_eval.inputs.tables import read_rows
 
-    image, text = columns
+    image, text, source = columns
     try:
-        rows, unusable = read_rows(pairs, columns, skip)
+        rows, unusable = read_rows(pairs, [name for name in columns if name is not None], skip)
     except TableError as error:
-        flags = {image: "--image-column", text: "--text-column"}
+        flags = {image: "--image-column", text: "--text-column", source: "--source-column"}
         lacking = next((f for name, f in flags.items() if f"no column {name!r}" in str(error)), "")
         raise TableError(f"{error}; {lacking} names another" if lacking else f"{error}") from error
-    others = [name for name in dict.fromkeys(n for row in rows for n in row) if name not in columns]
+    names = dict.fromkeys(name for row in rows for name in row)
+    others = [name for name in names if name not in (image, text)]
     if clashing := [name for name in others if name in RESULT_COLUMNS]:
         raise TableError(
             f"{pairs}: the results have columns {', '.join(map(repr, clashing))} of their own; "
@@ -124,19 +140,26 @@ def _row_block(
     pairs: Path | str,
     number: int,
     row: Mapping[str, Any],
-    columns: tuple[str, str],
+    columns: RowColumns,
     root: Path | str,
 ) -> Block:
-    from t2v_eval.inputs.media import Media
+    from t2v_eval.inputs.media import Edit, Media
     from t2v_eval.scoring.plan import Block
 
     where = f"{pairs}, row {number}: "
-    value = row[columns[0]]
-    image = _image_of_row(root, value, f"row {number} of {pairs}")
-    if not isinstance(image, (str, Media)):
-        kind = type(image).__name__
-        raise MediaError(f"{where}{value!r}: {kind} is not an image; write its path")
-    return Block.of([image], [row[columns[1]]], where=where)
+
+    def image_in(column: str) -> str | Media:
+        value = row[column]
+        image = _image_of_row(root, value, f"row {number} of {pairs}")
+        if not isinstance(image, (str, Media)):
+            kind = type(image).__name__
+            raise MediaError(f"{where}{value!r}: {kind} is not an image; write its path")
+        return image
+
+    image: str | Media | Edit = image_in(columns.image)
+    if columns.source is not None:
+        image = Edit(image_in(columns.source), image)
+    return Block.of([image], [row[columns.text]], where=where)
 
 
 def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
@@ -150,12 +173,12 @@ def check_images_exist(blocks: Sequence[Block], pairs: bool = False) -> None:
         MediaError: a file is missing, empty or no regular file; its path cannot be one; or an image
             that a table embeds cannot be opened.
     """
-    from t2v_eval.inputs.media import Media
+    from t2v_eval.inputs.media import Media, parts_of
 
     for number, block in enumerate(blocks):
         where = f"row {number + 1}: " if pairs else ""
         hint = "; --on-error skip leaves it out" if pairs else ""
-        for image in block.images:
+        for image in (part for source in block.images for part in parts_of(source)):
             if isinstance(image, Media) and image.is_broken:
                 image.load()
             if (
@@ -212,6 +235,8 @@ def image_label(image: Any, number: int = 0) -> str:
 
 def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterator[dict[str, Any]]:
     """Yield a row for each image and text, and for each row of the table that cannot be used."""
+    from t2v_eval.inputs.media import parts_of
+
     numbered_blocks = iter(enumerate(table.blocks))
     for number, row in enumerate(table.rows, 1):
         others = {name: value for name, value in row.items() if name not in ("image", "text")}
@@ -226,9 +251,10 @@ def result_rows(table: TableInput, model: str, outcome: ScoringResult) -> Iterat
                 error = outcome.failures.get((b, i, j), "")
                 if "image" in row and error:
                     error = f"row {number}: {re.sub(r'^item [0-9]+, ', '', error)}"
+                result = parts_of(image)[-1]  # of an edit; its source is a column of the table
                 yield {
                     "image": redact_userinfo(
-                        image if isinstance(image, str) else str(getattr(image, "name", ""))
+                        result if isinstance(result, str) else str(getattr(result, "name", ""))
                     ),
                     "text": text,
                     **others,

@@ -11,7 +11,7 @@ import pytest
 from helpers.toy import ToyEmbedding, draw_image, expected
 from typer.testing import CliRunner
 
-from t2v_eval.cli.inputs.table_input import read_blocks
+from t2v_eval.cli.inputs.table_input import RowColumns, read_blocks
 from t2v_eval.cli.main import app
 from t2v_eval.errors import InputError, MediaError, MissingPackageError, OutputError, TableError
 from t2v_eval.evaluation.options import open_benchmark
@@ -140,7 +140,8 @@ def test_images_of_a_table_at_an_address_start_there(bucket):
     images = [f"{bucket}/0.png", "file:///b.png"]
     benchmark = open_benchmark(f"{bucket}/rated.csv")
     assert [item.images for item in benchmark.items()] == [[image] for image in images]
-    blocks = read_blocks(None, None, f"{bucket}/rated.csv", ("image", "text"), None).blocks
+    columns = RowColumns("image", "text")
+    blocks = read_blocks(None, None, f"{bucket}/rated.csv", columns, None).blocks
     assert [list(block.images) for block in blocks] == [[image] for image in images]
 
 

@@ -17,7 +17,7 @@ from helpers.media.videos import encode
 from helpers.toy import ToyEmbedding, draw_image, expected
 from pyarrow import parquet
 
-from t2v_eval.cli.inputs.table_input import read_blocks
+from t2v_eval.cli.inputs.table_input import RowColumns, read_blocks
 from t2v_eval.errors import MediaError
 from t2v_eval.inputs import open_file
 from t2v_eval.inputs.media import Video, as_list, decode, name_of, open_media
@@ -148,7 +148,7 @@ def test_an_image_in_a_table_is_called_by_its_path_or_row(tmp_path):
     for images in (rows, [png(0), png(1)]):
         table = [{"image": image, "text": "x"} for image in images]
         parquet.write_table(pyarrow.Table.from_pylist(table), path)
-        blocks, *_ = read_blocks(None, None, path, ("image", "text"), None)
+        blocks, *_ = read_blocks(None, None, path, RowColumns("image", "text"), None)
         first = "far/a.png" if images is rows else f"row 1 of {path}"
         assert [block.images[0].name for block in blocks] == [first, f"row 2 of {path}"]
         scores = ToyEmbedding().run(blocks)

@@ -135,9 +135,9 @@ class PromptsForm(Published):
             if not any(images[n] for images in images_by_folder):
                 self.selection.left_out[prompt.id] = prompt.text
                 continue
-            images = [image for listed in images_by_folder for image in listed[n]]
+            results = [image for listed in images_by_folder for image in listed[n]]
             yield Item(
-                images=images if prompt.source is None else _edits(prompt.source, images),
+                images=results if prompt.source is None else _edits(prompt.source, results),
                 texts=[prompt.text],
                 labels={"folder": [k for k, i in enumerate(images_by_folder) for _ in i[n]]},
                 tags=prompt.tags,

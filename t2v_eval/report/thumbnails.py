@@ -30,6 +30,7 @@ from t2v_eval.inputs.media import (
 from t2v_eval.inputs.video import Sampling, clip
 
 SIDE, SMALL_SIDE = 160, 112  # the longer side in pixels; the second where there are many
+GAP = 4  # white pixels between images that are one input
 MANY = 1500
 MAX_BYTES = 24 * 2**20  # of all data URLs in a page
 LARGE_SHARE = 6  # one part in so many is for larger images, if there are any
@@ -151,11 +152,12 @@ def _small(media: Media, side: int) -> Image.Image:
 
 
 def _side_by_side(images: Sequence[Image.Image]) -> Image.Image:
-    size = sum(image.width for image in images), max(image.height for image in images)
+    width = sum(image.width for image in images) + GAP * (len(images) - 1)
+    size = width, max(image.height for image in images)
     row, left = Image.new("RGB", size, "white"), 0
     for image in images:
         row.paste(image, (left, 0))
-        left += image.width
+        left += image.width + GAP
     return row
 
 

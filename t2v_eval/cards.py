@@ -31,6 +31,23 @@ from t2v_eval.utils.card_tables import TABLES, check_tables, holds
 from t2v_eval.utils.signatures import accepted, source_of
 from t2v_eval.utils.toml import read_toml
 
+# The words that `geometry` of a card may hold, and what they say of an image that is no square.
+GEOMETRIES = {
+    "crop": "the middle square is cut out and resized: the ends of the image are not seen",
+    "stretch": "the whole image is resized to a square, which distorts it",
+    "pad": "the whole image is resized and padded to a square, which makes it smaller",
+    "aspect": "the whole image is resized in proportion, to a limited number of pixels",
+    "tiles": "the image is cut into as many squares as its proportions need, most often with a "
+    "small copy of the whole",
+    "checkpoint": "as the files of the checkpoint say, or `crop` where they say nothing",
+    "scorer": "as the scorer behind it",
+    "service": "the whole image is sent, and the service decides",
+    "own": "as your own code does",
+}
+
+
+Geometry: TypeAlias = str  # a word of `GEOMETRIES`
+
 
 @dataclass(frozen=True, slots=True)
 class Card:
@@ -80,6 +97,8 @@ class Card:
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
         facts |= facts.pop("args")
         facts["known_answers"] = ", ".join(facts.get("known_answers", ()))
+        if facts.get("geometry"):
+            facts["geometry"] = f"{facts['geometry']}: {GEOMETRIES[facts['geometry']]}"
         del facts["entry"], facts["module"], facts["file"]
         return {name: str(fact) for name, fact in facts.items() if fact or name == "differentiable"}
 
@@ -90,6 +109,7 @@ class ModelCard(Card):
 
     Attributes:
         range: range of its scores; higher is better.
+        geometry: what it crops, pads or stretches: a word of `GEOMETRIES`.
         differentiable: whether it gives gradients with respect to images.
         default: whether it is used if no scorer of its kind is named.
         captions: "alone" or "references" for the default scorer of captions without or with them.
@@ -113,6 +133,7 @@ class ModelCard(Card):
     """
 
     range: str = ""
+    geometry: Geometry = ""
     differentiable: bool = False
     default: bool = False
     captions: str = ""
@@ -185,6 +206,7 @@ def facts_of(card_type: type[Card]) -> dict[str, str]:
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "str": ("a text", lambda value: isinstance(value, str)),
     "bool": ("true or false", lambda value: isinstance(value, bool)),
+    "Geometry": (f"one of {', '.join(GEOMETRIES)}", lambda value: value in [*GEOMETRIES]),
     "Sequence[str]": ("a list of texts", lambda value: holds(value, str)),
     "Mapping[str, str]": (
         "a table of texts",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from commands import command_page
+from geometry_figures import figures, geometry_section
 from options import options_page
 from report_schema import schema_section
 from tables import TABLES
@@ -60,6 +61,8 @@ def content(name: str) -> str:
         return section("ARCHITECTURE.md", "Glossary")
     if name == "report-schema":
         return schema_section()
+    if name == "geometry-figures":
+        return geometry_section()
     raise ValueError(f"no table is called {name!r}")
 
 
@@ -89,7 +92,7 @@ def root_page(name: str) -> str:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the pages that no file of ``docs`` holds."""
+    """Add the pages and the figures that no file of ``docs`` holds."""
     from mkdocs.structure.files import File
 
     pages = {path: root_page(name) for name, path in ROOT_PAGES.items()}
@@ -97,6 +100,8 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     pages["reference/options.md"] = options_page()
     for path, text in pages.items():
         files.append(File.generated(config, path, content=text))
+    for path, image in figures().items():
+        files.append(File.generated(config, path, content=image))
     return files
 
 

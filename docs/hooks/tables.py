@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from t2v_eval.cards import BenchmarkCard, Card, ModelCard
+from t2v_eval.cards import GEOMETRIES, BenchmarkCard, Card, ModelCard
 from t2v_eval.errors import UnknownNameError
 from t2v_eval.evaluation.verdicts import decision_counts
 from t2v_eval.inputs.template import templates
@@ -84,6 +84,7 @@ def scorer_table(kind: str) -> str:
         return (
             SIZE.sub("", card.summary),
             card.range,
+            f"[{card.geometry}](#crop-pad-or-stretch)",
             "yes" if card.differentiable else "",
             card.license,
             f"[{status(card)}](verified.md#{status(card)})",
@@ -91,11 +92,26 @@ def scorer_table(kind: str) -> str:
         )
 
     return table(
-        ("name", "description", "range", "gradient", "licence", "verified", "t2v_metrics"),
+        ("name", "description", "range", "image", "gradient", "licence", "verified", "t2v_metrics"),
         (
             (names(cards), *facts(cards[0]))
             for cards in grouped((c for c in shipped(models) if c.kind == kind), facts)
         ),
+    )
+
+
+def geometry_table() -> str:
+    """Return what each word for the shape of images means, with the first scorer of each card."""
+
+    def first_names(word: str) -> str:
+        cards = [c for c in [*shipped(models), *models.families] if c.geometry == word]
+        firsts = [alike[0].name for alike in grouped(cards, lambda card: card.file)]
+        more = len(cards) - len(firsts)
+        return ", ".join(f"`{name}`" for name in firsts) + (f" and {more} more" if more else "")
+
+    return table(
+        ("image", "what becomes of one that is no square", "scorers"),
+        ((word, meaning, first_names(word)) for word, meaning in GEOMETRIES.items()),
     )
 
 
@@ -215,6 +231,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **{f"benchmarks-{kind}": partial(benchmark_table, kind) for kind in kinds(benchmarks)},
     **{f"verified-{s}": partial(verified_table, s) for s in (*STATUSES, "service", "embedded")},
     "decisions": decisions_table,
+    "geometries": geometry_table,
     "t2v-metrics-names": t2v_metrics_table,
     "t2v-metrics-refused": refused_table,
     "templates": template_table,

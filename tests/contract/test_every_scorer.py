@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from helpers.models.geometry import OBSERVABLE, observed_geometry
 from helpers.models.tiny import QUESTIONED, VARIANTS, Small
 from helpers.toy import draw_image
 
@@ -37,6 +38,14 @@ PAIRS = {
     "detect-compose": QUESTIONED,
     "detect-compose, any class": QUESTIONED,
 }
+# Variants whose small checkpoint is of another kind than the published one of their card.
+OTHERWISE_PREPARED = {
+    "open_clip, squashing": "crop",
+    "hf-clip, SigLIP": "stretch",
+    "hf-clip, SigLIP 2": "aspect",
+    "detect-compose": "aspect",
+    "detect-compose, any class": "pad",
+}
 REFERENCES = ["a small cat", "two dogs in the park with a boat"]
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
 
@@ -50,6 +59,7 @@ class Subject:
     """A scorer, and texts that it understands."""
 
     def __init__(self, small: Small, variant: str) -> None:
+        self.variant = variant
         self.scorer = small.load(variant)
         self.again = lambda **options: small.load(variant, **options)
         self.skipping = self.again(on_error="skip")
@@ -100,8 +110,17 @@ def test_every_class_of_every_card_is_here_or_elsewhere():
     }
 
 
-def test_every_card_says_its_range():
-    assert all(card.range for card in models.cards.values() if card.module.startswith("t2v_eval."))
+def test_every_card_says_its_range_and_what_it_crops():
+    shipped = [c for c in models.cards.values() if c.module.startswith("t2v_eval.")]
+    assert all(card.range and card.geometry for card in [*shipped, *models.families])
+
+
+def test_an_image_is_cropped_padded_or_stretched_as_the_card_says(subject):
+    geometry = OTHERWISE_PREPARED.get(subject.variant, subject.scorer.card.geometry)
+    if geometry in OBSERVABLE:
+        assert observed_geometry(subject.scorer) == geometry
+    else:
+        assert geometry in ("checkpoint", "scorer")
 
 
 def test_shape_type_and_place(subject, images):

@@ -142,6 +142,15 @@ def test_the_card_lists_what_open_clip_publishes():
     assert not missing, f"open_clip {open_clip.__version__} publishes more: add them to the card"
 
 
+def test_the_card_says_how_open_clip_resizes_for_the_weights():
+    modes = {"shortest": "crop", "squash": "stretch"}
+    for card in models.cards.values():
+        if card.entry in ("OpenClip", "OpenClipProbability") and "pretrained" in card.args:
+            tag = open_clip.get_pretrained_cfg(card.args["arch"], card.args["pretrained"])
+            expected = modes[tag["resize_mode"]] if tag else card.geometry  # or an older OpenCLIP
+            assert card.geometry == expected, card.name
+
+
 @pytest.mark.parametrize("tag, quick", [("openai", True), ("laion2b_s34b_b79k", False)])
 def test_published_weights_run_with_the_activation_they_were_trained_with(
     tag, quick, monkeypatch, tmp_path

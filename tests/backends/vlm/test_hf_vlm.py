@@ -8,6 +8,7 @@ from inspect import signature
 import numpy as np
 import pytest
 import torch
+from helpers.models.geometry import observed_geometry
 from helpers.models.tiny_vlm import OPTIONS, TINY, save_tiny
 from helpers.toy import draw_image
 from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -123,6 +124,28 @@ def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, 
         np.testing.assert_allclose(scores[i, j], expected, rtol=1e-4, atol=1e-7)
     alone = float(scorer(images[0], TEXTS[1], **prompt_tokens))
     assert alone == pytest.approx(float(scores[0, 1]), rel=1e-4)
+
+
+# Small models with a card of their kind; those of LLaVA-1.5 and 1.6 pad an image in another layout.
+CARD_OF = {
+    "llava_onevision": "llava-onevision-qwen2-7b-ov",
+    "qwen2_vl": "qwen2-vl-2b",
+    "qwen2_5_vl": "qwen2.5-vl-3b",
+    "qwen3_vl": "qwen3-vl-2b",
+    "qwen3_vl_moe": "qwen3-vl-30b-a3b",
+    "qwen3_5": "qwen3.5-4b",
+    "internvl": "internvl3-8b",
+    "gemma3": "gemma-3-4b-it",
+    "paligemma": "paligemma-3b-mix-224",
+    "mllama": "llama-3.2-11b-vision-instruct",
+    "perception_lm": "perception-lm-1b",
+}
+
+
+def test_an_image_is_cut_or_stretched_as_the_card_of_its_kind_says(kind, scorer):
+    assert CARD_OF.keys() | {"llava", "llava_next"} == TINY.keys()
+    if kind in CARD_OF:
+        assert observed_geometry(scorer) == models.card(CARD_OF[kind]).geometry
 
 
 NOT_SHARED = {  # images that look at the text; memories that cannot be packed

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.models.clip_goldens import exact_pixels
+from helpers.models.geometry import observed_geometry
 from helpers.models.plain_vlm import QUESTION, first_token_of_yes, of_images
 from helpers.models.tiny_vlm import TEXT, TINY, llava, save_tiny
 from helpers.models.tiny_vlm_more import CARDED, OTHERS
@@ -78,6 +79,7 @@ def test_its_card_scores_as_pairs_by_themselves(kind, images, tmp_path):
         for share in (True, False)
     )
     assert card.card.verified.startswith("architecture")
+    assert observed_geometry(card) == card.card.geometry
     np.testing.assert_allclose(card(images, TEXTS), apart(images, TEXTS), rtol=1e-5, atol=1e-9)
     assert card.sharing_mode == "prefix shared, packed"
     pairs = card.score_pairs(images, TEXTS[:2])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from transformers import BertTokenizer
 from t2v_eval.errors import CheckpointError
 from t2v_eval.local.base import LocalScorer
 
-from ..common.question_only import QuestionOnlyScorer
+from ..common.question_only import QuestionOnlyScorer, State
 
 VOCABULARY_FILES = ("vocab.txt", "tokenizer.json")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
@@ -106,7 +106,7 @@ class BertTextScorer(LocalScorer):
         return ids.to(self.device), mask.long().to(self.device)
 
 
-class BertTextPairScorer(BertTextScorer, QuestionOnlyScorer):
+class BertTextPairScorer(BertTextScorer, QuestionOnlyScorer[State], Generic[State]):
     """Encode the filled question, tokenized by BERT, together with the image, without an answer.
 
     >>> import t2v_eval

@@ -1,16 +1,17 @@
-"""BLIP-2 by its matching head (ITM) and as a dual encoder (ITC).
+"""BLIP-2 by its matching head (ITM), as a dual encoder (ITC), and by the sum of both.
 
 Li et al. 2023, "BLIP-2: Bootstrapping Language-Image Pre-training with Frozen Image Encoders and
 Large Language Models", section 3.2. Query tokens of the Q-Former attend to the image. ITM: they
 also attend to the text, and the mean of their match logits gives the probability of a match. ITC:
-they do not, and the best cosine of a query with the text is the score. As in t2v_metrics, the image
-is stretched to a square and the text is tokenized unchanged.
+they do not, and the best cosine of a query with the text is the score. Published retrieval ranks
+by the sum of match logit and cosine. As in t2v_metrics, the image is stretched to a square and the
+text is tokenized unchanged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any, Generic, Unpack
 
 import torch
 from PIL import Image
@@ -24,6 +25,7 @@ from t2v_eval.local.weights import read_tensors, weight_files
 
 from ..common.images import normalise, to_pixels
 from ..common.pretrained import load_pretrained
+from ..common.question_only import State
 from ..common.tensors import resize
 from ..common.transformers_internals import qformer_cross_attentions
 from .bert_text import BertTextPairScorer, BertTextScorer
@@ -62,8 +64,63 @@ class _Blip2(BertTextScorer):
         states: Tensor = self.network.vision_model(pixel_values=batch).last_hidden_state
         return states.float()
 
+    def _embed_queries(self, states: Tensor) -> Tensor:
+        """Return the projected queries (B, Q, D) that attend to the states of images alone."""
+        hidden = self.network.qformer(
+            query_embeds=self.network.query_tokens.expand(len(states), -1, -1),
+            encoder_hidden_states=states,
+        ).last_hidden_state
+        embeddings: Tensor = self.network.vision_projection(hidden)
+        return embeddings
 
-class Blip2ITM(_Blip2, BertTextPairScorer):
+    def _embed_texts(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the projected first token (B, D) of tokenized texts."""
+        hidden = self.network.qformer(
+            query_embeds=self.network.embeddings(input_ids=ids),
+            query_length=0,
+            attention_mask=mask,
+        ).last_hidden_state[:, 0]
+        embeddings: Tensor = self.network.text_projection(hidden)
+        return embeddings
+
+
+class _Blip2Pairs(_Blip2, BertTextPairScorer[State], Generic[State]):
+    """BLIP-2 with its matching head; keys and values of an image are computed once.
+
+    Args:
+        checkpoint: config.json, weights and tokenizer in the layout of transformers.
+    """
+
+    def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
+        super().__init__(checkpoint, **options)
+        qformer = self.network.qformer
+        ids = torch.ones(1, 2, dtype=torch.long, device=self.device)
+        self._keys_and_values = FusedKeysAndValues(
+            lambda: qformer_cross_attentions(qformer),
+            lambda states: self._query_image(states, ids, ids),
+            qformer.config.encoder_hidden_size,
+            self.device,
+        )
+
+    def _match_logits(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the logits (B, 2) of no match and of a match, the means over queries."""
+        logits: Tensor = self.network.itm_head(self._query_image(states, ids, mask)).mean(dim=1)
+        return logits
+
+    def _query_image(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the states (B, Q, width) of queries that attend to image and text."""
+        queries = self.network.query_tokens.expand(len(ids), -1, -1)
+        attended = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)
+        hidden: Tensor = self.network.qformer(
+            query_embeds=self.network.embeddings(input_ids=ids, query_embeds=queries),
+            query_length=queries.shape[1],
+            attention_mask=attended,
+            encoder_hidden_states=states,
+        ).last_hidden_state
+        return hidden[:, : queries.shape[1]]
+
+
+class Blip2ITM(_Blip2Pairs[Tensor]):
     r"""Score the probability that image and text match, from 0 to 1.
 
     Li et al. 2023, section 3.2: the softmax over the mean match logits of the query tokens.
@@ -93,17 +150,6 @@ class Blip2ITM(_Blip2, BertTextPairScorer):
     True
     """
 
-    def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
-        super().__init__(checkpoint, **options)
-        qformer = self.network.qformer
-        ids = torch.ones(1, 2, dtype=torch.long, device=self.device)
-        self._keys_and_values = FusedKeysAndValues(
-            lambda: qformer_cross_attentions(qformer),
-            lambda states: self._query_image(states, ids, ids),
-            qformer.config.encoder_hidden_size,
-            self.device,
-        )
-
     @override
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
         """Return the keys and values of all cross-attentions for each image."""
@@ -113,21 +159,47 @@ class Blip2ITM(_Blip2, BertTextPairScorer):
     @override
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         ids, mask = self.tokenize_filled(texts)
-        hidden = self._query_image(torch.stack(list(states)), ids, mask)
-        logits: Tensor = self.network.itm_head(hidden).mean(dim=1)
-        return logits.softmax(dim=-1)[:, 1]
+        return self._match_logits(torch.stack(list(states)), ids, mask).softmax(dim=-1)[:, 1]
 
-    def _query_image(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Return the states (B, Q, width) of queries that attend to image and text."""
-        queries = self.network.query_tokens.expand(len(ids), -1, -1)
-        attended = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)
-        hidden: Tensor = self.network.qformer(
-            query_embeds=self.network.embeddings(input_ids=ids, query_embeds=queries),
-            query_length=queries.shape[1],
-            attention_mask=attended,
-            encoder_hidden_states=states,
-        ).last_hidden_state
-        return hidden[:, : queries.shape[1]]
+
+class Blip2RetrievalScore(_Blip2Pairs[tuple[Tensor, Tensor]]):
+    """Score the match logit plus the cosine, which published retrieval ranks by; without bounds.
+
+    As `compute_sim_matrix` in lavis/models/blip2_models/blip2_qformer.py of LAVIS, whose evaluation
+    of retrieval adds both for the 128 candidates with the highest cosine, and here for every pair:
+    the logit of a match, its mean over queries, without a softmax, and the best cosine of a query
+    with the text, without the temperature. BLIP's own evaluation adds the same two numbers.
+
+    Args:
+        checkpoint: config.json, weights and tokenizer in the layout of transformers.
+
+    Raises:
+        CheckpointError: a file is missing or of another model.
+        TemplateError: the template has an answer.
+
+    >>> import t2v_eval
+    >>> scorer = t2v_eval.load("blip2-itm-itc", checkpoint="/models/blip2")  # doctest: +SKIP
+    >>> scorer.rank(["cat.png", "dog.png"], "a cat")[0].name  # doctest: +SKIP
+    'cat.png'
+    """
+
+    @override
+    def encode_images(self, batch: Tensor) -> Sequence[tuple[Tensor, Tensor]]:
+        """Return the keys and values, and the projected queries (Q, D), of each image."""
+        states = self._keys_and_values(self._encode_vision(batch))
+        return list(zip(states, self._embed_queries(states), strict=True))
+
+    @override
+    def score(self, states: Sequence[tuple[Tensor, Tensor]], texts: Sequence[str]) -> Tensor:
+        unique = {text: n for n, text in enumerate(dict.fromkeys(texts))}
+        of_pair = torch.tensor(
+            [unique[text] for text in texts], device=self.device, dtype=torch.long
+        )
+        ids, mask = self.tokenize_filled([*unique])
+        embeddings = unit(self._embed_texts(ids, mask))[of_pair]
+        attended, queries = (torch.stack(part) for part in zip(*states, strict=True))
+        cosines = (unit(queries) @ embeddings[..., None]).squeeze(-1).amax(dim=1)
+        return self._match_logits(attended, ids[of_pair], mask[of_pair])[:, 1] + cosines
 
 
 class Blip2ITC(_Blip2, EmbeddingScorer):
@@ -150,24 +222,12 @@ class Blip2ITC(_Blip2, EmbeddingScorer):
     @override
     def encode_images(self, batch: Tensor) -> Tensor:
         """Return the projected queries (B, Q, D)."""
-        hidden = self.network.qformer(
-            query_embeds=self.network.query_tokens.expand(len(batch), -1, -1),
-            encoder_hidden_states=self._encode_vision(batch),
-        ).last_hidden_state
-        embeddings: Tensor = self.network.vision_projection(hidden)
-        return embeddings
+        return self._embed_queries(self._encode_vision(batch))
 
     @override
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return the projected first token (B, D)."""
-        ids, mask = self.tokenize(texts)
-        hidden = self.network.qformer(
-            query_embeds=self.network.embeddings(input_ids=ids),
-            query_length=0,
-            attention_mask=mask,
-        ).last_hidden_state[:, 0]
-        embeddings: Tensor = self.network.text_projection(hidden)
-        return embeddings
+        return self._embed_texts(*self.tokenize(texts))
 
     @override
     def similarity(self, images: Tensor, texts: Tensor) -> Tensor:

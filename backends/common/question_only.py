@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Generic
+
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import TypeVar, override
 
 from t2v_eval.errors import TemplateError
 from t2v_eval.local.pair_scorer import PairScorer
 
+State = TypeVar("State", default=Tensor)
 
-class QuestionOnlyScorer(PairScorer[Tensor]):
+
+class QuestionOnlyScorer(PairScorer[State], Generic[State]):
     """Encode the filled question together with the image, without an answer.
 
     Subclasses write `preprocess`, `encode_images` and `score`, as of `PairScorer`.

@@ -76,6 +76,25 @@ def plain_path(stock, scorer, images, texts, itm: bool) -> torch.Tensor:
     return torch.stack(rows).view(len(images), len(texts))
 
 
+def test_the_score_of_retrieval_is_the_match_logit_plus_the_cosine(images, stock):
+    """As LAVIS adds them: no softmax, no temperature; each pair alone through the plain network."""
+    scorer = load("blip2-itm-itc", batch_size=5)
+    tokenizer = BertTokenizer.from_pretrained(CHECKPOINT)
+    expected = torch.zeros(8, len(TEXTS))
+    for (row, column), _ in np.ndenumerate(expected.numpy()):
+        ids = tokenizer(TEXTS[column], return_tensors="pt")
+        inputs = {
+            "pixel_values": scorer.preprocess(images[row])[None],
+            "input_ids": ids.input_ids,
+            "attention_mask": ids.attention_mask,
+        }
+        with torch.inference_mode():
+            match = stock(**inputs, use_image_text_matching_head=True).logits_per_image[0, 1]
+            cosine = stock(**inputs, use_image_text_matching_head=False).logits_per_image[0, 0]
+        expected[row, column] = match + cosine
+    torch.testing.assert_close(scorer(images, TEXTS), expected, atol=1e-5, rtol=0)
+
+
 def write_checkpoint(folder: Path, tensors=None, **config) -> Path:
     """The checkpoint with other tensors or another configuration."""
     shutil.copytree(CHECKPOINT, folder)

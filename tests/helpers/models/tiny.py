@@ -179,6 +179,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "specs, on the hub": ("specs", long_clip_hub),
     "blip2-itc": ("blip2-itc", at(VQA / "blip2" / "checkpoint" / "hf")),
     "blip2-itm": ("blip2-itm", at(VQA / "blip2" / "checkpoint" / "hf")),
+    "blip2-itm-itc": ("blip2-itm-itc", at(VQA / "blip2" / "checkpoint" / "hf")),
     "umt-b16-25m-clip": ("umt-b16-25m-clip", video("umt")),
     "umt-b16-25m-itm": ("umt-b16-25m-itm", video("umt")),
     "internvideo2-1b-stage2-clip": ("internvideo2-1b-stage2-clip", video("internvideo2_stage2")),

@@ -58,8 +58,8 @@ def _used(tensors: Comparison, adapters: Sequence[str]) -> Check:
         return Check.of(USED, False, text, len(adapters))
     if tensors.stray:
         text = (
-            f"{listed(tensors.stray)}: in the files, and in no network, where others of their "
-            "modules are: the loader leaves them out, or their names are misspelt"
+            f"{listed(tensors.stray)}: in the files but in no network, although other tensors of "
+            "their modules are: the loader left them out, or their names are misspelt"
         )
         return Check.of(USED, False, text, len(tensors.stray))
     counted = f"{len(tensors.used)} of {tensors.stored} tensors of the files are in the networks"
@@ -70,7 +70,7 @@ def _used(tensors: Comparison, adapters: Sequence[str]) -> Check:
 
 def _complete(tensors: Comparison) -> Check:
     if tensors.invented:
-        text = f"{listed(tensors.invented)}: in the networks, and in no file: random numbers"
+        text = f"{listed(tensors.invented)}: in the networks but in no file, so they are random"
         return Check.of(COMPLETE, False, text, len(tensors.invented))
     return Check.of(COMPLETE, True, f"{tensors.loaded} tensors of the networks are in the files", 0)
 
@@ -80,7 +80,7 @@ def _finite(tensors: Comparison) -> Check:
         text = f"{listed(tensors.broken)}: hold NaN or infinity"
         return Check.of(FINITE, False, text, len(tensors.broken))
     if blank := [name for name in tensors.blank if name in tensors.used]:
-        text = f"{listed(blank)}: hold zeros alone, as where a download was not finished"
+        text = f"{listed(blank)}: hold only zeros, as after an unfinished download"
         return Check.of(FINITE, False, text, len(blank))
     return Check.of(FINITE, True, f"{tensors.stored} tensors hold finite numbers", 0)
 
@@ -153,10 +153,11 @@ def check_config(
         values = [v for config in configs if (v := _value(config, name)) is not None]
         if value not in values:
             actual = values[0] if values else "nothing"
-            differing.append(f"{name} is {actual}, and {value} in the published one")
+            differing.append(f"{name} is {actual} here, {value} in the published config.json")
     if differing and not published:
-        return Check.without(CONFIG, f"other weights than the published: {'; '.join(differing)}")
-    text = "; ".join(differing) or f"{len(expected)} values are those of the card"
+        reason = f"the weights are not the published ones: {'; '.join(differing)}"
+        return Check.without(CONFIG, reason)
+    text = "; ".join(differing) or f"{len(expected)} values agree with the card"
     return Check.of(CONFIG, not differing, text, len(differing))
 
 

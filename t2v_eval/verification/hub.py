@@ -198,7 +198,7 @@ def check_hub(
         checks.append(check)
         needed += size
     checks += [
-        Check(url, Outcome.measured, "is no repository of the hub: its size is not known")
+        Check(url, Outcome.measured, "is not on the hub, so its size is unknown")
         for url in reader.urls
     ]
     if reader.listings:

@@ -166,8 +166,8 @@ def check_known(
         scores = scorer.run([block], progress=False)[0].numpy().astype(np.float64)
     apart, numbers = answer.difference(scores), answer.numbers(scores)
     text = (
-        f"{_as_text(numbers)}, published as {_as_text(np.array(answer.expected))}; "
-        f"{apart:.2g} apart, {answer.tolerance:.2g} is allowed"
+        f"measured {_as_text(numbers)}, published {_as_text(np.array(answer.expected))}: "
+        f"{apart:.2g} apart (allowed: {answer.tolerance:.2g})"
     )
     checked = Check.of(name, apart <= answer.tolerance, text, apart)
     return Check(checked.name, checked.outcome, text, apart, answer.source)

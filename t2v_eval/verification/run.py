@@ -211,7 +211,7 @@ class _Run:
         """Compare scores with those in float32."""
         name, size = str(block.dtype).removeprefix("torch."), self.facts["bytes"]
         if name == "float32":
-            self.checks.append(Check.without(scores.PRECISION, "it runs in float32"))
+            self.checks.append(Check.without(scores.PRECISION, "the scorer runs in float32"))
             return
         if free + size < 2 * size:  # the weights in half precision have been freed
             reason = f"float32 needs {2 * size / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
@@ -233,10 +233,10 @@ class _Run:
     def _check_known(self, scorer: LocalScorer) -> None:
         answers = known_answers(self.card)
         if not answers:
-            reason = "no number is published for an image that can be had"
+            reason = "no published score of an image that can be downloaded is known"
             self.checks.append(Check.without(KNOWN, reason))
         elif not self.published:
-            reason = "other weights than the published; `published=True` judges them by these"
+            reason = "the weights are not the published ones; `published=True` compares anyway"
             self.checks.append(Check.without(KNOWN, reason))
         else:
             folder = self.chosen.folder or default_folder()

@@ -151,8 +151,8 @@ def check_matching(scores: Matrix, published: bool, uses_text: bool) -> Check:
     matching, p = float(np.trace(scores)) / len(scores), matching_p(scores)
     others = float(scores.sum() - np.trace(scores)) / (scores.size - len(scores))
     text = (
-        f"matching texts score {matching:.4g} on average, those of other images {others:.4g} "
-        f"(p = {p:.2g} of a random match)"
+        f"matching texts score {matching:.4g} on average, texts of other images {others:.4g} "
+        f"(p = {p:.2g} if texts were assigned at random)"
     )
     check = Check.of(MATCHING, p <= LEVEL, text, p)
     return check if published else unjudged(check)
@@ -162,9 +162,9 @@ def unjudged(check: Check) -> Check:
     """Return a check with its figure and without a verdict, as random weights have none.
 
     >>> unjudged(Check.of("precision", False, "differ by 0.3", 0.3)).text
-    'differ by 0.3: says something of trained weights alone, and `published=True` judges it'
+    'differ by 0.3: judged for published weights alone, or with `published=True`'
     """
-    text = f"{check.text}: says something of trained weights alone, and `published=True` judges it"
+    text = f"{check.text}: judged for published weights alone, or with `published=True`"
     return Check(check.name, Outcome.unchecked, text, check.value)
 
 
@@ -194,10 +194,10 @@ def check_equal(name: str, scores: Matrix, others: Matrix, tolerance: float, wha
         what: the other computation, for the sentence.
 
     >>> check_equal("plain path", np.ones((1, 1)), np.ones((1, 1)), 1e-3, "alone").text
-    'differ by at most 0 from those alone; 0.001 is allowed'
+    'scores differ by at most 0 from those alone (allowed: 0.001)'
     """
     apart = float(np.abs(scores - others).max())
-    text = f"differ by at most {apart:.2g} from those {what}; {tolerance:.2g} is allowed"
+    text = f"scores differ by at most {apart:.2g} from those {what} (allowed: {tolerance:.2g})"
     return Check.of(name, apart <= tolerance, text, apart)
 
 

@@ -25,7 +25,14 @@ from t2v_eval.store import Store
 DOCUMENT = Path(__file__).parents[3] / "docs" / "differentiable.md"
 ROW = re.compile(r"^\| (.+?) \| (\d[\d.e+-]*) \| (\d[\d.e+-]*) \|", re.MULTILINE)
 # Parts of these stay in float32 whatever is asked for, so that steps must be large.
-FLOAT32 = {"blip2-itm", "blip2-itc", "blip2-itm-itc", "image-reward", "laion-aesthetic", "mps-overall"}
+FLOAT32 = {
+    "blip2-itm",
+    "blip2-itc",
+    "blip2-itm-itc",
+    "image-reward",
+    "laion-aesthetic",
+    "mps-overall",
+}
 PILLOW_13 = int(PIL.__version__.split(".")[0]) >= 13  # which `_tensors.resize` follows
 pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
 

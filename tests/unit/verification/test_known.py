@@ -110,7 +110,7 @@ def test_other_numbers_fail_with_both(answer, tmp_path):
     failed = check(answer(expected=[[1.0, 0.0], [0.2, 0.9]]), tmp_path)
     assert failed.outcome is Outcome.failed
     assert failed.value == pytest.approx(0.1, abs=1e-6)
-    assert "0.2, 0.8, published as 1, 0, 0.2, 0.9" in failed.text
+    assert "0.2, 0.8, published 1, 0, 0.2, 0.9" in failed.text
 
 
 def test_nothing_is_downloaded_unasked(server, answer, tmp_path):
@@ -181,6 +181,29 @@ def test_answers_of_other_weights_do_not_hold():
             "mine", "M", "m", args={"checkpoint": checkpoint}, known_answers={"readme": facts}
         )
         assert len(known_answers(card)) == count
+
+
+@pytest.mark.parametrize(
+    ("scorer", "name", "first"),
+    [
+        ("clip-logits", "openai-readme", 0.9927937),
+        ("laion2b_s34b_b79k:ViT-B-32", "open_clip-readme", 1.0),
+        ("clip-logits", "transformers-cats", 24.5701),
+        ("hf-clip-probability:google/siglip-base-patch16-224", "transformers-cats", 0.31937),
+        ("blip2-itm", "transformers-beach", 0.9762),
+        ("blip2-itc", "transformers-beach", 0.4406),
+        ("blip2-itm", "transformers-cats", 0.9992),
+        ("blip2-itc", "transformers-cats", 0.2128),
+        ("image-reward", "readme", 0.5812),
+        ("clipscore", "readme-good", 0.8584),
+        ("refclipscore", "readme-good", 0.845),
+        ("clipscore", "readme-bad", 0.7153),
+        ("refclipscore", "readme-bad", 0.7253),
+    ],
+)
+def test_a_card_holds_what_authors_print(scorer, name, first):
+    answers = {answer.name: answer for answer in known_answers(models.card(scorer))}
+    assert np.ravel(answers[name].expected)[0] == first
 
 
 def test_known_answers_of_all_cards_are_readable():

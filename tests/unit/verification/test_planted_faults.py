@@ -255,4 +255,4 @@ def test_a_file_that_is_a_pointer(clip):
 
 def test_another_network_than_the_card_expects(clip):
     alarms = failures("hf-clip", clip, published=True)
-    assert "projection_dim is 16, and 512 in the published one" in alarms["configuration"]
+    assert "projection_dim is 16 here, 512 in the published config.json" in alarms["configuration"]

@@ -125,9 +125,11 @@ class HubVideoScorer(VideoScorer):
         Raises:
             InputError: the processor makes frames of several sizes.
         """
-        # Frame by frame, since those of a video may differ in size.
         frames = image.frames if isinstance(image, Clip) else [image.convert("RGB")]
-        pixels = [self.frame_inputs(frame) for frame in frames]
+        # Frame by frame, since those of a video may differ in size; a repeated frame once.
+        unique = {id(frame): frame for frame in frames}
+        inputs = {key: self.frame_inputs(frame) for key, frame in unique.items()}
+        pixels = [inputs[id(frame)] for frame in frames]
         if len(sizes := {tuple(frame.shape[-2:]) for frame in pixels}) > 1:
             raise InputError(
                 f"its frames have several sizes once they are resized, {sorted(sizes)}: resize "

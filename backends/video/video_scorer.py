@@ -11,6 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.animation import animation
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.video import Clip, Sampling, clip, sampling_of
 from t2v_eval.local.base import Failed, LocalScorer, Options
@@ -110,9 +111,10 @@ class VideoScorer(FrameReader, LocalScorer):
 
     @override
     def load(self, media: Media) -> Image.Image | Clip:
-        if not isinstance(media, Video):
+        video = media if isinstance(media, Video) else animation(media)
+        if video is None:
             return self.load_image(media)
-        chosen = clip(media, self.sampling, self.load_image, lambda frame, _: self._fit_rgb(frame))
+        chosen = clip(video, self.sampling, self.load_image, lambda frame, _: self._fit_rgb(frame))
         if self.fixed_count and len(chosen.frames) not in (1, self.num_frames):
             raise MediaError(
                 f"{media.name}: has {chosen.total} frames, and the model reads {self.num_frames}; "

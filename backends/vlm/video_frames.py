@@ -8,6 +8,7 @@ from PIL import Image
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.animation import animation
 from t2v_eval.inputs.media import Media, Video
 from t2v_eval.inputs.video import Clip, Sampling, clip
 from t2v_eval.local.base import LocalScorer
@@ -46,17 +47,20 @@ class PromptFrames(FrameReader, LocalScorer):
 
     @override
     def state_key(self, media: Media) -> str:
-        is_video = isinstance(media, Video)
-        return f"{media.key} {self.prompt_builder.sampling}" if is_video else media.key
+        # Of an image, too: it may be animated.
+        return f"{media.key} {self.prompt_builder.sampling}"
 
     @override
     def load(self, media: Media) -> Image.Image | Clip:
-        if not isinstance(media, Video):
-            return self.load_image(media)
         builder = self.prompt_builder
         if builder.sampling is None:
+            if not isinstance(media, Video):
+                return self.load_image(media)
             raise MediaError(
                 f"{media.name}: is a video, and this model takes none: {builder.no_video_reason}. "
                 "Score frames of it, `t2v_eval.inputs.video.frames(path, 16)`, and take the mean"
             )
-        return clip(media, builder.sampling, self.load_image, builder.resize_frame)
+        video = media if isinstance(media, Video) else animation(media)
+        if video is None:
+            return self.load_image(media)
+        return clip(video, builder.sampling, self.load_image, builder.resize_frame)

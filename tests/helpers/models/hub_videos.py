@@ -154,7 +154,7 @@ def make_videoscore(folder: Path) -> dict[str, Any]:
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     tensors |= {f"score.{name}": value for name, value in head.state_dict().items()}
     save_file(tensors, folder / "model.safetensors", {"format": "pt"})
-    return {"checkpoint": folder}
+    return {"checkpoint": folder, "question_template": 'Rate the video of "{}":\n'}
 
 
 def _save(model: Any, folder: Path) -> None:

@@ -1,7 +1,4 @@
-"""Asks a server about its own images and texts, for tests that kill or interrupt it.
-
-python tests/helpers/services/ask_server.py SERVICE ADDRESS STORE IMAGES TEXTS CONCURRENCY KEY
-"""
+"""Asks a server about its own images and texts, for tests that kill or interrupt it."""
 
 from __future__ import annotations
 
@@ -95,12 +92,10 @@ def scorer_of(server: Server | str, **options: Any) -> t2v_eval.Scorer:
     return Spoken("openai").load(server, **options)
 
 
-if __name__ == "__main__":
-    import torch
-
+def main() -> None:
+    """Ask as `sys.argv` says: SERVICE ADDRESS STORE IMAGES TEXTS CONCURRENCY KEY."""
     service, address, store, *numbers, key = sys.argv[1:]
     n_images, n_texts, concurrency = map(int, numbers)
-    torch.set_num_threads(1)
     asking: dict[str, Any] = {"store": store, "on_error": "skip", "concurrency": concurrency}
     asking |= {"retries": 20, "timeout": 600.0, "api_key": key}
     scorer = Spoken(service).load(address, **asking)

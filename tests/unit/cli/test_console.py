@@ -2,13 +2,12 @@
 
 import os
 import re
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from helpers.benchmarks import toy_benchmark
 from helpers.benchmarks.toy_benchmark import named_toys  # noqa: F401
+from helpers.processes import Forked
 
 from t2v_eval.cards import BenchmarkCard
 from t2v_eval.cli import console
@@ -24,7 +23,6 @@ toy_benchmark.register()
 benchmarks.register("toy-broken")(lambda **options: toy_benchmark.Toys(broken=2, **options))
 main()
 """
-TESTS = Path(__file__).parents[2]
 
 
 ARGUMENTS = ["eval", "-m", "toy-oracle", "-b", "toy-broken", "--on-error", "skip"]
@@ -32,13 +30,11 @@ ARGUMENTS = ["eval", "-m", "toy-oracle", "-b", "toy-broken", "--on-error", "skip
 
 def run(store, columns):
     """stderr of an evaluation in a terminal of so many columns."""
-    command = [sys.executable, "-c", CODE, *ARGUMENTS, "--store", str(store)]
-    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}", "TERM": "xterm-256color"}
-    env["COLUMNS"] = str(columns)
+    env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
     pty = pytest.importorskip("pty", reason="there are no pseudo-terminals here")
     ours, theirs = pty.openpty()
     try:
-        process = subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=theirs)
+        process = Forked(CODE, [*ARGUMENTS, "--store", store], env=env, stderr=theirs)
         os.close(theirs)
         output = b""
         while True:
@@ -83,13 +79,11 @@ def test_a_file_is_not(tmp_path, monkeypatch):
 
 def test_a_report_is_written_though_nobody_reads_what_is_printed(tmp_path):
     out = tmp_path / "report"
-    command = [sys.executable, "-c", CODE, "eval", "--model", "toy-oracle"]
-    command += ["--benchmark", "toy-items", "--no-store", "--out", str(out)]
-    env = {**os.environ, "PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
+    command = ["eval", "--model", "toy-oracle", "--benchmark", "toy-items", "--no-store"]
     ours, theirs = os.pipe()
     os.close(ours)
     try:
-        subprocess.run(command, env=env, stdout=theirs, stderr=subprocess.DEVNULL, check=False)
+        Forked(CODE, [*command, "--out", out], stdout=theirs).communicate()
     finally:
         os.close(theirs)
     assert (out / "report.html").is_file()

@@ -3,14 +3,11 @@
 import csv
 import json
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
-from pathlib import Path
 
 import pytest
-from helpers.processes import HANGING, wait_for
+from helpers.processes import COMMAND, Forked, wait_for
 from helpers.services.loopback import Reply, Server
 from helpers.services.openai_server import FAULTS, error, sampled
 from typer.testing import CliRunner
@@ -19,7 +16,6 @@ from t2v_eval.cli.main import app
 from t2v_eval.inputs.questions.files import read_questions
 from t2v_eval.store import Store
 
-ROOT = Path(__file__).parents[3]
 STATEMENTS = "1 | entity - whole (cube)\n2 | attribute - color (cube, red)"
 QUESTIONS = "1 | Is there a cube?\n2 | Is the cube red?"
 DEPENDENCIES = "1 | 0\n2 | 1"
@@ -201,16 +197,13 @@ def test_killed_it_goes_on_and_pays_for_nothing_twice(call, tmp_path):
 
     with Server(behave) as server:
         for stop, answered in ((signal.SIGKILL, 4), (signal.SIGTERM, 8)):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "t2v_eval", *arguments(tmp_path, server, texts=texts)],
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-            )  # fmt: skip
+            process = Forked(COMMAND, arguments(tmp_path, server, texts=texts))
             wait_for(stuck, process)
             while sum(entry.cells for entry in Store(tmp_path / "s.db").stats()) < answered:
                 stuck.wait(0)
             stuck.clear()
             process.send_signal(stop)
-            _, said = process.communicate(timeout=HANGING)
+            _, said = process.communicate()
             assert not (tmp_path / "q.jsonl").exists()
         assert process.returncode == 143 and "run the same command again to continue" in said
         call(server, texts=texts)

@@ -6,20 +6,18 @@ import csv
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import COMMAND, Forked
 from helpers.toy import draw_image
 from typer.testing import CliRunner
 
 from t2v_eval.cli.main import app
 from t2v_eval.cli.shards import local_device
 
-ROOT = Path(__file__).parents[3]
 TEXTS = ["a cat", "a dog", "two dogs"]
 # Writes which image and text each call is about, when its scores are there; waits to be killed
 # where WAIT_AT says.
@@ -83,14 +81,8 @@ def read_csv(path):
 
 
 def kill_in_the_middle(*arguments):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "t2v_eval", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "WAIT_AT": "3"},
-    )
-    assert process.stdout and process.stdout.readline() == "ready\n"
+    process = Forked(COMMAND, arguments, cwd=Path.cwd(), env={**os.environ, "WAIT_AT": "3"})
+    assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGKILL)
     process.communicate()
 

@@ -1,22 +1,18 @@
 """A server behind a socket: slow clients, many clients, signals, and the command."""
 
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import httpx2
 import numpy as np
 import pytest
-from helpers.processes import HANGING
+from helpers.processes import COMMAND, HANGING, Forked
 from helpers.services.scoring_server import SENT, TOKEN, file_of, request_of, serving
 from helpers.toy import ToyEmbedding, draw_image, expected
 from typer.testing import CliRunner
@@ -25,7 +21,6 @@ from t2v_eval.cli.main import app
 from t2v_eval.server.requests import ServerLimits
 from t2v_eval.server.run import TimedProtocol
 
-ROOT = Path(__file__).parents[3]
 CLIENTS, REQUESTS = 8, 200
 
 
@@ -130,17 +125,9 @@ def slow(images, texts):
 def test_sigterm_answers_what_has_arrived(tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     (tmp_path / "token").write_text(TOKEN)
-    command = [
-        *(sys.executable, "-m", "t2v_eval", "serve", "-m", "slow.py:slow", "--port", "0"),
-        *("--token-file", "token", "--no-store"),
-    ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with (
-        subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-        ) as process,
-        ExitStack() as stack,
-    ):
+    command = "serve -m slow.py:slow --port 0 --token-file token --no-store".split()
+    process = Forked(COMMAND, command, cwd=tmp_path)
+    with ExitStack() as stack:
         stack.callback(process.kill)
         line = process.stderr.readline()
         assert line.startswith("serving slow at http://127.0.0.1:"), line
@@ -171,7 +158,7 @@ def test_sigterm_answers_what_has_arrived(tmp_path):
         (tmp_path / "go_on").touch()
         for thread in threads:
             thread.join(HANGING)
-        assert process.wait(HANGING) == 143
+        assert process.wait() == 143
         assert "requests that had arrived are answered" in process.stderr.read()
     assert [json.loads(a.text)["results"][0]["scores"] for a in answers] == [[[17.0]]] * 4
 

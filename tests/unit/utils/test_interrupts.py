@@ -6,14 +6,12 @@ The processes tell when they have come so far, or the server does: nothing here 
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
-from helpers.processes import HANGING, wait_for
+from helpers.processes import COMMAND, Forked, wait_for
 from helpers.services.ask_server import Spoken, needs_gemini
 from helpers.services.loopback import Server
 from helpers.toy import draw_image
@@ -23,15 +21,14 @@ import t2v_eval
 from t2v_eval.cli.main import app
 from t2v_eval.utils.interrupts import Terminated, sigterm_raises, stop_of, stops_call
 
-ROOT = Path(__file__).parents[3]
 SIGNALS = {signal.SIGINT: ("interrupted", 130), signal.SIGTERM: ("terminated", 143)}
 KEYS = {"openai": "OPENAI_API_KEY", "gemini": "GEMINI_API_KEY"}
 ADDRESSES = {"openai": "OPENAI_BASE_URL", "gemini": "GOOGLE_GEMINI_BASE_URL"}
 NAMES = {"openai": "gpt-4o", "gemini": "gemini-2.5-flash"}
 
 # Says when it has committed something for the first time, and then waits to be stopped.
-HALTING = """
-import sys, threading
+HALTING = f"""
+import threading
 from t2v_eval.store import Store
 whole = Store.put_cells
 def put_cells(self, *arguments):
@@ -39,20 +36,16 @@ def put_cells(self, *arguments):
     print("committed", flush=True)
     threading.Event().wait()
 Store.put_cells = put_cells
-from t2v_eval.cli.main import main
-sys.argv[0] = "t2v-eval"
-main()
+{COMMAND}
 """
 
-LOADING = """
-import sys, threading, t2v_eval.api
+LOADING = f"""
+import threading, t2v_eval.api
 def load(*_, **__):
     print("committed", flush=True)
     threading.Event().wait()
 t2v_eval.api.ScorerOptions.load = load
-from t2v_eval.cli.main import main
-sys.argv[0] = "t2v-eval"
-main()
+{COMMAND}
 """
 
 
@@ -66,16 +59,8 @@ def command(tmp_path):
     return ["score", *files, "-t", "a cat", "-t", "a dog", *store, "--out", tmp_path / "o.csv"]
 
 
-def start(how, arguments, **environment):
-    variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "", "HOME": "/"}
-    return subprocess.Popen(
-        [sys.executable, *how, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=variables | environment,
-    )
+def start(code, arguments, **environment):
+    return Forked(code, arguments, env=os.environ | environment)
 
 
 def run_again(arguments, **environment):
@@ -114,10 +99,10 @@ def test_a_run_over_a_service(stop, service, command, tmp_path):
     with Server(behave) as server:
         environment = {KEYS[spoken.name]: "k", ADDRESSES[spoken.name]: server.address + spoken.path}
         asking = [*command, "-m", NAMES[spoken.name], "--option", "concurrency=1"]
-        process = start(["-m", "t2v_eval"], asking, **environment)
+        process = start(COMMAND, asking, **environment)
         wait_for(last, process)
         process.send_signal(stop)
-        _, err = process.communicate(timeout=HANGING)
+        _, err = process.communicate()
         check_line(process, err, stop, tmp_path / "s.db")
         assert len(scored(tmp_path / "s.db")) == 7
         server.behave = spoken.right
@@ -141,10 +126,10 @@ def test_a_batch(command, tmp_path):
     with Server(behave) as server:
         environment = {KEYS[spoken.name]: "k", ADDRESSES[spoken.name]: server.address + spoken.path}
         asking = [*command, "-m", NAMES[spoken.name], "--batch", "--option", "poll=0.01"]
-        process = start(["-m", "t2v_eval"], asking, **environment)
+        process = start(COMMAND, asking, **environment)
         wait_for(looked, process)
         process.send_signal(stop)
-        _, err = process.communicate(timeout=HANGING)
+        _, err = process.communicate()
         check_line(process, err, stop, tmp_path / "s.db")
         next(iter(batches.batches.values()))["looks"] = 1
         run_again(asking, **environment)
@@ -156,10 +141,10 @@ def test_a_batch(command, tmp_path):
 )
 def test_a_model_that_runs_here(stop, name, command, tmp_path):
     asking = [*command, "-m", name, "--batch-size", "2"]
-    process = start(["-c", HALTING], asking)
+    process = start(HALTING, asking)
     assert process.stdout.readline() == "committed\n"
     process.send_signal(stop)
-    _, err = process.communicate(timeout=HANGING)
+    _, err = process.communicate()
     check_line(process, err, stop, tmp_path / "s.db")
     assert scored(tmp_path / "s.db")
     stored = {(row.image, row.text): row.value for row in scored(tmp_path / "s.db")}
@@ -172,10 +157,10 @@ def test_eval(tmp_path):
     stop = signal.SIGINT
     arguments = ["eval", "-m", "tiny-clip", "-b", "scenes", "--benchmark-option", "n=20"]
     arguments += ["--store", tmp_path / "s.db", "--out", tmp_path / "out"]
-    process = start(["-c", HALTING], arguments)
+    process = start(HALTING, arguments)
     assert process.stdout.readline() == "committed\n"
     process.send_signal(stop)
-    _, err = process.communicate(timeout=HANGING)
+    _, err = process.communicate()
     check_line(process, err, stop, tmp_path / "s.db")
     finished = len(scored(tmp_path / "s.db"))
     assert finished
@@ -187,10 +172,10 @@ def test_eval(tmp_path):
 def test_a_run_without_a_store():
     stop = signal.SIGTERM
     alone = ["score", "x.png", "-t", "a", "-m", "tiny-clip", "--no-store", "--on-error", "skip"]
-    process = start(["-c", LOADING], alone)
+    process = start(LOADING, alone)
     assert process.stdout.readline() == "committed\n"
     process.send_signal(stop)
-    _, err = process.communicate(timeout=HANGING)
+    _, err = process.communicate()
     word, code = SIGNALS[stop]
     assert process.returncode == code
     assert f"{word}; without a store, finished scores are lost" in err and "Traceback" not in err

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.processes import Forked
 from helpers.services.ask_server import SERVICES, Spoken, draw_images, scorer_of, texts
 from helpers.services.loopback import Server, wanted
 from helpers.services.openai_server import FAULTS, error, right
@@ -33,7 +31,6 @@ from t2v_eval.remote.request_pool import (
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.results import CellCounts
 
-HERE = Path(__file__).parents[3]
 QUICK = [name for name in FAULTS if name not in ("hang", "slow")]
 OFTEN = 4 * QUICK + ["hang", "slow"]
 AGAIN = [name for name in FAULTS if name not in ("no logprobs",)]
@@ -464,14 +461,8 @@ def test_600_cells_with_faults_in_a_fifth_of_all_requests(spoken, tmp_path):
 
 
 def start(spoken, server, store, *rest):
-    arguments = [spoken.name, server.address, store, *rest]
-    return subprocess.Popen(
-        [sys.executable, str(HERE / "helpers/services/ask_server.py"), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={"PYTHONPATH": f"{HERE}:{HERE.parent}", "OMP_NUM_THREADS": "1", "PATH": ""},
-    )
+    code = "from helpers.services.ask_server import main; main()"
+    return Forked(code, [spoken.name, server.address, store, *rest])
 
 
 def wait_for(server, requests, client):

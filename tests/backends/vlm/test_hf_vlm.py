@@ -118,7 +118,7 @@ def load(checkpoint, **options):
 def test_shared_work_gives_what_one_pair_at_a_time_gives(scorer, plain, images, question, answer):
     prompt_tokens = {"question_template": question, "answer_template": answer}
     scores = scorer(images, TEXTS, **prompt_tokens)
-    for i, j in [(0, 1), (0, 3), (1, 0), (1, 2), (2, 1), (2, 3)]:  # each image, and each text
+    for i, j in [(0, 1), (1, 0), (1, 2), (2, 3)]:  # each image, and each text
         words = (template.replace("{}", TEXTS[j]) for template in (question, answer))
         expected = plain(images[i], *words)
         np.testing.assert_allclose(scores[i, j], expected, rtol=1e-4, atol=1e-7)
@@ -153,7 +153,7 @@ NOT_SHARED = {  # images that look at the text; memories that cannot be packed
     ("paligemma", "repeated"),
     ("qwen3_5", "packed"),
 }
-SHAPES = [(1, 4), (3, 1), (6, 1), (2, 2), (3, 4)]  # images and texts
+SHAPES = [(1, 4), (6, 1), (3, 4)]  # images and texts
 SIX_TEXTS = [TEXTS[n % 4] + str(n) for n in range(6)]
 
 
@@ -176,9 +176,15 @@ def apart(oracle, six_images):
     return scores, oracle.score_pairs(six_images, SIX_TEXTS)
 
 
+@pytest.fixture(scope="session")
+def chosen(scorer):
+    """The mode that is chosen by itself."""
+    return scorer.reader.mode
+
+
 @pytest.mark.parametrize("share", [True, "packed", "repeated", "vision"])
 def test_every_mode_gives_what_pairs_by_themselves_give(
-    kind, make, oracle, apart, six_images, share
+    kind, make, oracle, apart, chosen, six_images, share
 ):
     if (kind, share) in NOT_SHARED:
         with pytest.raises(UnsupportedError, match=f"`share='{share}'` is not possible here; use"):
@@ -187,8 +193,10 @@ def test_every_mode_gives_what_pairs_by_themselves_give(
     scorer = make(share=share)
     assert scorer.id == oracle.id
     scorer.room = 10**6  # tokens in a batch
-    assert share is True or scorer.reader.mode == share
+    assert scorer.reader.mode == (chosen if share is True else share)
     assert scorer.reader.batches_images
+    if share == chosen:  # which is what True reads with
+        return
     requested, pairs = apart
     for (rows, columns), expected in zip(SHAPES, requested, strict=True):
         result = scorer(six_images[:rows], TEXTS[:columns])

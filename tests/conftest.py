@@ -3,7 +3,9 @@
 import functools
 import gc
 import os
+import pickle
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.enable()
+    gc.set_threshold(50_000, 10, 10)  # a tenth of the time of tests went into looking for garbage
 
 
 @pytest.fixture(scope="session")
@@ -52,6 +55,36 @@ def commands_built_once():
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("typer.main.get_command", build)
         patched.setattr("typer.testing._get_command", build)
+        yield
+
+
+CHARTS = {
+    "t2v_eval.report.html": ("forest", "histograms", "scatter"),
+    "t2v_eval.report.ratings.page": ("forest",),
+    "t2v_eval.report.distances.page": ("curves",),
+    "t2v_eval.protocol.page": ("forest",),
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def equal_charts_drawn_once():
+    """Many tests write a page about the same scores, and drawing takes most of its time."""
+    drawn = {}
+
+    def once(draw):
+        def look_up(*arguments, **options):
+            key = draw.__name__, pickle.dumps((arguments, options))
+            if key not in drawn:
+                drawn[key] = draw(*arguments, **options)
+            return drawn[key]
+
+        return look_up
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name in CHARTS.keys() & sys.modules.keys():
+            module = sys.modules[name]
+            for draw in CHARTS[name]:
+                patched.setattr(module, draw, once(getattr(module, draw)))
         yield
 
 

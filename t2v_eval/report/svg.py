@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+POINTS = 72  # of SVG in an inch
 INK, LINE, SOFT = "#010101", "#020202", "#020203"  # placeholders of the page's CSS variables
 
 
@@ -130,6 +132,7 @@ def inline(figure: Figure, colours: int, description: str) -> str:
     >>> 'aria-label="scores"' in inline(figure, colours=1, description="scores")
     True
     """
+    _lay_out(figure)
     stream = io.StringIO()
     figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     svg = stream.getvalue()
@@ -148,3 +151,13 @@ def inline(figure: Figure, colours: int, description: str) -> str:
     for k in range(colours):
         svg = svg.replace(colour(k), f"var(--s{k})")
     return svg
+
+
+def _lay_out(figure: Figure) -> None:
+    """Apply the layout as it will be in SVG; `savefig` would draw the figure once more for it."""
+    FigureCanvasSVG(figure)
+    figure.set_dpi(POINTS)
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+        figure.set_layout_engine("none")

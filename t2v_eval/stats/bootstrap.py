@@ -336,10 +336,11 @@ def _pooled_statistic(s: FloatArray, h: FloatArray, names: tuple[str, ...]) -> S
     weighted = [name for name in names if name != "acc23" or recalibrated is None]
     weighted_metrics = WeightedAgreement(s.ravel(), h.ravel(), weighted, threshold)
     kinds = _kinds(names, single=width == 1)
+    undefined = {name: Estimate(math.nan, kinds[name]) for name in names}
 
     def metrics_of(indices: IntArray) -> Mapping[str, float]:
         if len(indices) == 1 and recalibrated is None:  # as for each item alone
-            return estimates(of_unit(int(indices[0])))
+            return undefined if width == 1 else estimates(of_unit(int(indices[0])))
         copies = np.bincount(indices, minlength=units).astype(np.int32)
         copies = copies if width == 1 else np.repeat(copies, width)
         values = weighted_metrics(copies)
@@ -348,8 +349,6 @@ def _pooled_statistic(s: FloatArray, h: FloatArray, names: tuple[str, ...]) -> S
         return estimates(values)
 
     def of_unit(n: int) -> Mapping[str, float]:
-        if width == 1:
-            return dict.fromkeys(names, math.nan)
         return WeightedAgreement(s[n], h[n], names, threshold)(np.ones(width))
 
     def estimates(values: Mapping[str, float]) -> dict[str, float]:

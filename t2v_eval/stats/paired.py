@@ -151,13 +151,7 @@ class _Swapped:
         self._row = rows
         complete = [side[rows, columns] for side in (a, b, h)]
         first, second = ((mean_ranks(side), standardize(side)) for side in complete[:2])
-        threshold = 0.0
-        if "acc23" in (*by_order, *others):
-            form = 0 if "acc23" in by_order else 1
-            both = np.concatenate((first[form], second[form]))[None]
-            threshold = Pairs(both, np.tile(complete[2], 2)[None]).calibrate()
-        names = by_order, others
-        self._swapped = SwappedAgreement(first, second, complete[2], names, threshold)
+        self._swapped = SwappedAgreement(first, second, complete[2], (by_order, others))
 
     def __call__(self, indices: IntArray) -> Mapping[str, float]:
         """Return the metrics of exchanged rows, computed as they are."""
@@ -241,7 +235,6 @@ class SwappedAgreement:
         second: the same of the second scorer.
         human: ratings, in the same shape.
         names: names of `METRICS` of order, and the others, all of `SUPPORTED`.
-        threshold: the largest difference that "acc23" takes as a tie.
 
     >>> ranks, human = np.arange(4.0), np.arange(4.0)
     >>> swapped = SwappedAgreement((ranks, ranks), (-ranks, -ranks), human, (["tau_c"], []))
@@ -255,10 +248,9 @@ class SwappedAgreement:
         second: tuple[FloatArray, FloatArray],
         human: FloatArray,
         names: tuple[Sequence[str], Sequence[str]],
-        threshold: float = 0.0,
     ) -> None:
         self._sides = [
-            _Exchanged(a, b, human, of_side, threshold)
+            _Exchanged(a, b, human, of_side)
             for a, b, of_side in zip(first, second, names, strict=True)
         ]
         self._names = names
@@ -309,16 +301,8 @@ class SwappedAgreement:
 class _Exchanged:
     """Scores of two scorers in one form, and the sums over pairs that their metrics need."""
 
-    def __init__(
-        self,
-        a: FloatArray,
-        b: FloatArray,
-        h: FloatArray,
-        names: Sequence[str],
-        threshold: float,
-    ) -> None:
+    def __init__(self, a: FloatArray, b: FloatArray, h: FloatArray, names: Sequence[str]) -> None:
         self.a, self.b, self.h, self.names, self.n = a, b, h, names, len(h)
-        self.threshold = threshold
         self._last: tuple[Swaps | None, tuple[Ties, Ties] | None] = (None, None)
 
     @cached_property
@@ -396,11 +380,9 @@ class _Exchanged:
         return number, counts.astype(np.float64)
 
     @cached_property
-    def _pairs(self) -> tuple[Pairs, Pairs]:
-        """Return the pairs of all 2n scores, and the same in the opposite order."""
-        x, h = np.concatenate((self.a, self.b)), np.concatenate((self.h, self.h))
-        # Reversed, so that of two items with equal scores the other one is the later, too.
-        return Pairs(x[None], h[None]), Pairs(-x[None, ::-1], -h[None, ::-1])
+    def _pairs(self) -> Pairs:
+        """Return the pairs of all 2n scores."""
+        return Pairs(np.concatenate((self.a, self.b))[None], np.tile(self.h, 2)[None])
 
     @cached_property
     def _counts(self) -> dict[str, tuple[FloatArray, float]]:
@@ -408,7 +390,8 @@ class _Exchanged:
         per_item: dict[str, FloatArray] = {}
         for name in self.names:
             if name in ("acc23", "acc_strict"):
-                tied, ordered = self._agreeing(self.threshold if name == "acc23" else 0.0)
+                threshold = self._pairs.calibrate() if name == "acc23" else 0.0
+                tied, ordered = self._agreeing(threshold)
                 per_item[name] = tied + ordered
             elif name == "acc_ignore":
                 per_item[name] = self._agreeing(0.0)[1]
@@ -422,11 +405,9 @@ class _Exchanged:
 
     def _agreeing(self, threshold: float) -> tuple[FloatArray, FloatArray]:
         """Return for each of 2n scores the pairs tied in both, and those ordered alike."""
-        tied, ordered = np.zeros(2 * self.n), np.zeros(2 * self.n)
-        forward, backward = self._pairs
-        for pairs, place in ((forward, forward.column), (backward, -1 - backward.column)):
-            for counts, of_later in zip((tied, ordered), pairs.agreeing(threshold), strict=True):
-                counts[place] += of_later
+        tied, ordered = np.zeros((2, 2 * self.n))
+        for counts, of_pairs in zip((tied, ordered), self._pairs.agreeing(threshold), strict=True):
+            counts[self._pairs.column] = of_pairs
         return tied, ordered
 
     @cached_property

@@ -22,6 +22,7 @@ import itertools
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -34,8 +35,10 @@ IntArray = NDArray[np.int64]
 Copies = NDArray[np.int32]
 """How many times a resample holds each item: 32 bits, so that the processor's cache holds them."""
 
-# About 60 bytes a pair while a list of pairs is sorted, so 60 MB.
-_MAX_LISTED = 1 << 20
+# About 60 bytes a pair while a list of pairs is sorted, so 60 MB. To count the pairs at one more
+# threshold takes as long as to list about four for each item.
+_LEAST_LISTED, _MAX_LISTED, _LISTED_PER_ITEM = 1 << 14, 1 << 20, 4
+_REMEMBERED = 16  # thresholds whose counts are kept during a search
 _SAMPLES = 1023
 # Beyond this many pairs in one row, a table of bounds costs less than what it saves.
 _TABLE_FROM = 1 << 23
@@ -133,6 +136,7 @@ class Pairs:
         rank: the rank of its rating among all distinct ratings.
         weight: an integer proportional to 1 / pairs of its row.
         pairs_in_row: the number of pairs of each row that holds any.
+        counts: of the ranks.
 
     >>> pairs = Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]))
     >>> pairs.calibrate(), pairs.accuracy(1.0)
@@ -178,14 +182,7 @@ class Pairs:
         self._index = np.arange(n)
         self._last = np.repeat(self._starts + sizes - 1, sizes)
         self.weight = np.repeat(_weights(self.pairs_in_row), sizes)
-
-        # Items with the same row and human value are neighbours in `_keys`, by position.
-        _, group = np.unique(self.row * (n + 1) + self.rank, return_inverse=True)
-        self._key_base = group.astype(np.int64) * n
-        keys = self._key_base + self._index
-        self._keys = np.sort(keys)
-        self._place = np.searchsorted(self._keys, keys)
-        self._counts = range_counts(self.rank)
+        self.counts = range_counts(self.rank)
 
     def accuracy(self, threshold: float) -> float:
         """Return the mean over rows of `accuracies`, from 0 to 1; NaN without pairs."""
@@ -226,50 +223,48 @@ class Pairs:
         """Return the smallest threshold among {0} and all differences with the best accuracy."""
         if not len(self.pairs_in_row):
             return math.nan
-        at_zero = self._totals(self._reach(0.0))
+
+        @lru_cache(_REMEMBERED)
+        def at(threshold: float) -> tuple[IntArray, int, int]:
+            reach = self._reach(threshold)
+            return reach, *self._totals(reach)
+
+        def agreeing(threshold: float) -> int:
+            return sum(at(threshold)[1:])
+
+        def entry(lo: float, hi: float) -> tuple[int, float, float]:
+            bound = at(hi)[1] + at(lo)[2]  # what is tied at most, and ordered alike at most
+            return -min(bound, table.bound(lo, hi)) if table else -bound, lo, hi
+
         widest = float(np.max(self.x[self._last] - self.x))
-        at_widest = self._totals(self._last)
-        best, threshold = sum(at_zero), 0.0
         table = self._table(widest)
-
-        def entry(
-            lo: float, hi: float, at_lo: tuple[int, int], at_hi: tuple[int, int]
-        ) -> tuple[int, float, float, tuple[int, int], tuple[int, int]]:
-            bound = at_hi[0] + at_lo[1]
-            if table is not None:
-                bound = min(bound, table.bound(lo, hi))
-            return -bound, lo, hi, at_lo, at_hi
-
-        heap = [entry(0.0, widest, at_zero, at_widest)]
-        known = best  # as many agree at some threshold
-        if table is not None:
-            known = max(best, sum(self._totals(self._reach(table.most))))
-            heap = [
-                entry(lo, hi, *(self._totals(self._reach(e)) for e in (lo, hi)))
-                for lo, hi in table.intervals(known, widest)
-            ]
-            heapq.heapify(heap)
+        best, threshold = agreeing(0.0), 0.0
+        # As many agree at some threshold.
+        known = max(best, agreeing(table.most)) if table else best
+        intervals = table.intervals(known, widest) if table else [(0.0, widest)]
+        heap = list(itertools.starmap(entry, intervals))
+        heapq.heapify(heap)
+        most = min(_MAX_LISTED, max(_LEAST_LISTED, _LISTED_PER_ITEM * len(self.x)))
         while heap:
-            bound, lo, hi, at_lo, at_hi = heapq.heappop(heap)
+            bound, lo, hi = heapq.heappop(heap)
             if -bound < max(best, known) or (-bound == best and lo >= threshold):
                 break
             if hi <= lo:
                 continue
-            reach_lo, reach_hi = self._reach(lo), self._reach(hi)
-            counts = reach_hi - reach_lo
+            reach = at(lo)[0]
+            counts = at(hi)[0] - reach
             listed = int(counts.sum())
             if listed == 0:
                 continue
-            if listed <= _MAX_LISTED:
-                candidate = self._best_listed(reach_lo, counts, sum(at_lo))
+            if listed <= most:
+                candidate = self._best_listed(reach, counts, agreeing(lo))
             elif math.nextafter(lo, math.inf) >= hi:
-                candidate = (sum(at_hi), hi)
+                candidate = (agreeing(hi), hi)
             else:
                 candidate = (-1, hi)
-                mid = self._split(lo, hi, reach_lo, counts)
-                at_mid = self._totals(self._reach(mid))
-                heapq.heappush(heap, entry(lo, mid, at_lo, at_mid))
-                heapq.heappush(heap, entry(mid, hi, at_mid, at_hi))
+                mid = self._split(lo, hi, reach, counts)
+                heapq.heappush(heap, entry(lo, mid))
+                heapq.heappush(heap, entry(mid, hi))
             if candidate[0] > best or (candidate[0] == best and candidate[1] < threshold):
                 best, threshold = candidate
         return threshold
@@ -287,12 +282,26 @@ class Pairs:
         )
 
     def agreeing(self, threshold: float) -> tuple[IntArray, IntArray]:
-        """Count for each item the later items that it is rightly tied with and rightly below.
+        """Count for each item the others that it is rightly tied with and rightly ordered with.
 
         Args:
             threshold: the largest score difference that is a tie.
+
+        Returns:
+            Both in the order of `column`, for pairs of a single row.
+
+        >>> pairs = Pairs(np.array([[1.0, 4.0, 3.0]]), np.array([[1.0, 2.0, 2.0]]))
+        >>> pairs.agreeing(1.0), pairs.column
+        ((array([0, 1, 1]), array([2, 1, 1])), array([0, 2, 1]))
         """
-        return self._agree(self._reach(threshold))
+        reach = self._reach(threshold)
+        # An item is tied with those before it that reach it.
+        first = np.searchsorted(reach, self._index)
+        start, rank = np.zeros_like(first), self.rank
+        tied = self.counts.equal(first, reach + 1, rank) - 1
+        above = self.counts.greater(reach + 1, self._last + 1, rank)
+        not_below = self.counts.greater(start, first, rank) + self.counts.equal(start, first, rank)
+        return tied, above + first - not_below
 
     def agree_at_zero(self) -> tuple[IntArray, IntArray]:
         """Return the first and the second item of each pair that agrees at threshold 0."""
@@ -342,9 +351,8 @@ class Pairs:
         Args:
             reach: for each item, the last position that its score is tied with.
         """
-        upto = np.searchsorted(self._keys, self._key_base + reach, side="right")
-        tied = upto - 1 - self._place
-        ordered = self._counts.greater(reach + 1, self._last + 1, self.rank)
+        tied = self.counts.equal(self._index + 1, reach + 1, self.rank)
+        ordered = self.counts.greater(reach + 1, self._last + 1, self.rank)
         return tied, ordered
 
     def _totals(self, reach: IntArray) -> tuple[int, int]:
@@ -408,14 +416,13 @@ class WeightedPairs:
         distinct = list(dict.fromkeys(thresholds))
         self._number = [distinct.index(threshold) for threshold in thresholds]
         reaches = [pairs._reach(threshold) for threshold in distinct]
-        self._members = pairs._keys % max(1, n)  # items with one human value are neighbours
+        self._members = np.argsort(rank, kind="stable")  # items with one human value are neighbours
         # The places among these of items that are tied with later ones, and where those end.
         self._tied: list[tuple[IntArray, IntArray]] = []
         for reach in reaches:
-            upto = np.searchsorted(pairs._keys, pairs._key_base + reach, side="right")
-            upto = upto[self._members]
-            place = np.flatnonzero(upto > np.arange(1, n + 1))
-            self._tied.append((place, upto[place]))
+            tied = pairs.counts.equal(np.arange(1, n + 1), reach + 1, rank)[self._members]
+            place = np.flatnonzero(tied)
+            self._tied.append((place, place + 1 + tied[place]))
         # For each bit: `ones`, the items that have it; `zeros`, the others, in one run for each
         # value of the higher bits; where these runs start in `zeros` and end in `ones`; and for
         # each threshold and each of `zeros`, the first of `ones` beyond its reach.

@@ -176,8 +176,6 @@ OWN = {  # names with an underscore of our own classes, and of named tuples
     *(
         "_embed_image_lists",
         "_returns_sigma",
-        "_keys",
-        "_key_base",
         "_reach",
         "_texts_or_empty",
         "_warn_of_size",

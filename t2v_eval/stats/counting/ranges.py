@@ -1,4 +1,4 @@
-"""How many values of a range of positions are greater than a value."""
+"""How many values of a range of positions are greater than a value, or equal to it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,21 @@ _TABLE_SIZE = 1 << 24  # 64 MB
 
 
 class RangeCounts(Protocol):
-    """Counts of the values of ranges that exceed a value.
+    """Counts of the values of ranges that exceed a value or equal it.
 
     >>> counts: RangeCounts = range_counts(np.array([2, 0, 1, 2]))
     >>> counts.greater(np.array([1]), np.array([4]), np.array([1]))
+    array([1])
+    >>> counts.equal(np.array([1]), np.array([4]), np.array([1]))
     array([1])
     """
 
     def greater(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
         """Return for each query the number of positions in [start, stop) that exceed value."""
+        ...
+
+    def equal(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
+        """Return for each query the number of positions in [start, stop) that hold value."""
         ...
 
 
@@ -43,7 +49,7 @@ def range_counts(values: IntArray) -> RangeCounts:
 
 
 class CumulativeCounts:
-    """Counts by a table with a row for each value, in two look-ups.
+    """Counts by a table of how many values are at least as large, with a row for each value.
 
     Args:
         values: whole numbers from 0, shape (n,).
@@ -55,15 +61,23 @@ class CumulativeCounts:
 
     def __init__(self, values: IntArray) -> None:
         self._columns = len(values) + 1
-        above = np.zeros((int(values.max(initial=0)) + 1, self._columns), np.int32)
-        for value, row in enumerate(above[:-1]):  # nothing exceeds the largest
-            np.cumsum(values > value, out=row[1:], dtype=np.int32)
-        self._above = above.ravel()
+        at_least = np.zeros((int(values.max(initial=0)) + 2, self._columns), np.int32)
+        for value, row in enumerate(at_least[:-1]):  # nothing exceeds the largest
+            np.cumsum(values >= value, out=row[1:], dtype=np.int32)
+        self._at_least = at_least.ravel()
 
     def greater(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
         """Return for each query the number of positions in [start, stop) that exceed value."""
+        return self._from(start, stop, value + 1)
+
+    def equal(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
+        """Return for each query the number of positions in [start, stop) that hold value."""
+        return self._from(start, stop, value) - self._from(start, stop, value + 1)
+
+    def _from(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
+        """Return the number of positions in [start, stop) with at least value."""
         row = value * self._columns
-        counts = self._above.take(row + stop) - self._above.take(row + start)
+        counts = self._at_least.take(row + stop) - self._at_least.take(row + start)
         return counts.astype(np.int64)
 
 
@@ -81,6 +95,8 @@ class WaveletMatrix:
     """
 
     def __init__(self, values: IntArray) -> None:
+        self._base = len(values) + 1
+        self._places = np.sort(values * self._base + np.arange(len(values)))
         self._levels: list[tuple[int, IntArray, int]] = []
         largest = int(values.max(initial=0))
         for bit in reversed(range(largest.bit_length())):
@@ -100,3 +116,9 @@ class WaveletMatrix:
             start = np.where(has_bit, one_start + zeros, zero_start)
             stop = np.where(has_bit, one_stop + zeros, zero_stop)
         return total
+
+    def equal(self, start: IntArray, stop: IntArray, value: IntArray) -> IntArray:
+        """Return for each query the number of positions in [start, stop) that hold value."""
+        first = value * self._base
+        before, until = (np.searchsorted(self._places, first + end) for end in (start, stop))
+        return until - before

@@ -20,7 +20,13 @@ def test_they_are_those_of_a_loop(kind, values):
         sum(v > limit for v in of_position[a:b].tolist())
         for a, b, limit in zip(start.tolist(), stop.tolist(), value.tolist(), strict=True)
     ]
-    assert kind(of_position).greater(start, stop, value).tolist() == expected
+    counts = kind(of_position)
+    assert counts.greater(start, stop, value).tolist() == expected
+    expected = [
+        of_position[a:b].tolist().count(v)
+        for a, b, v in zip(start.tolist(), stop.tolist(), value.tolist(), strict=True)
+    ]
+    assert counts.equal(start, stop, value).tolist() == expected
 
 
 def test_a_table_is_made_of_few_values_only():

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic
+from typing import Any, Generic
 
 import torch
 from torch import Tensor
@@ -42,7 +42,7 @@ class BertTextScorer(LocalScorer):
     'tokenizer.json'
     """
 
-    max_tokens: ClassVar[int] = 35
+    max_tokens: int = 35
 
     def set_tokenizer(self, folder: Path, added: Sequence[str], rows: int) -> Path:
         """Build the tokenizer from the vocabulary in `folder`, and return the vocabulary's file.

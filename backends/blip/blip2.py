@@ -11,6 +11,7 @@ text is tokenized unchanged.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Generic, Unpack
 
 import torch
@@ -41,14 +42,19 @@ class _Blip2(BertTextScorer):
 
     def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
         super().__init__(**options)
-        folder = self.locate(checkpoint)
+        folder, tensors, files = self.read(checkpoint)
         config: Any = load_pretrained(Blip2Config, folder, "BLIP-2")
         vocabulary = self.set_tokenizer(folder, ["[DEC]"], config.qformer_config.vocab_size)
-        self.network = build(Blip2ForImageTextRetrieval, config, read_tensors(folder), folder)
+        self.network = build(Blip2ForImageTextRetrieval, config, tensors, files[-1])
         self.network.vision_model.to(self.dtype)  # the rest is small and stays in float32
         self.network.to(self.device)
-        self.files = [folder / "config.json", vocabulary, *weight_files(folder)]
+        self.files = [folder / "config.json", vocabulary, *files]
         self._side = config.vision_config.image_size
+
+    def read(self, checkpoint: str) -> tuple[Path, dict[str, Tensor], list[Path]]:
+        """Return the folder with config.json and tokenizer, the weights, and their files."""
+        folder = self.locate(checkpoint)
+        return folder, read_tensors(folder), weight_files(folder)
 
     @override
     def preprocess(self, image: Image.Image) -> Tensor:
@@ -109,6 +115,16 @@ class _Blip2Pairs(_Blip2, BertTextPairScorer[State], Generic[State]):
 
     def _query_image(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
         """Return the states (B, Q, width) of queries that attend to image and text."""
+        return self.read_together(states, ids, mask)[:, : self.network.query_tokens.shape[1]]
+
+    def read_together(self, states: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
+        """Return the states (B, Q + L, width) of queries, which attend to the image, and tokens.
+
+        Args:
+            states: what `encode_images` returns for B images.
+            ids: (B, L) token ids of their texts.
+            mask: (B, L), 0 for padding.
+        """
         queries = self.network.query_tokens.expand(len(ids), -1, -1)
         attended = torch.cat([mask.new_ones(queries.shape[:2]), mask], dim=1)
         hidden: Tensor = self.network.qformer(
@@ -117,7 +133,7 @@ class _Blip2Pairs(_Blip2, BertTextPairScorer[State], Generic[State]):
             attention_mask=attended,
             encoder_hidden_states=states,
         ).last_hidden_state
-        return hidden[:, : queries.shape[1]]
+        return hidden
 
 
 class Blip2ITM(_Blip2Pairs[Tensor]):
@@ -132,7 +148,6 @@ class Blip2ITM(_Blip2Pairs[Tensor]):
         CheckpointError: a file is missing or of another model.
         TemplateError: the template has an answer.
 
-    >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
     >>> small = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 2}
     >>> small |= {"num_attention_heads": 2}

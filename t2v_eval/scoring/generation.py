@@ -16,12 +16,14 @@ LONGEST_RUN = (
 
 @dataclass(frozen=True, slots=True)
 class TokenProbability:
-    """One token of an answer.
+    """One token of an answer, or of a text that a scorer matches with the image by its tokens.
 
     Attributes:
         token: the token as text.
-        probability: its probability given the prompt and the tokens before it.
-        alternatives: the most probable tokens in its place and their probabilities.
+        probability: its probability given the prompt and the tokens before it; or that the image
+            matches it.
+        alternatives: the most probable tokens in its place and their probabilities; none for the
+            tokens of a text.
 
     >>> TokenProbability("Yes", 0.75, (("Yes", 0.75), ("No", 0.25))).probability
     0.75
@@ -39,7 +41,7 @@ class Explanation:
     Attributes:
         score: the score.
         prompt: the prompt as the model read it, with control tokens.
-        tokens: the tokens of the answer.
+        tokens: the tokens of the answer, or of the text.
 
     >>> yes = TokenProbability("Yes", 0.75, (("Yes", 0.75), ("No", 0.25)))
     >>> print(Explanation(0.75, "Is it a cat?", (yes,)))
@@ -56,7 +58,8 @@ class Explanation:
         lines = [f"{self.score:.4f}", self.prompt]
         for token in self.tokens:
             others = ", ".join(f"{other!r} {p:.3f}" for other, p in token.alternatives)
-            lines.append(f"  {token.token!r} {token.probability:.4f}  ({others})")
+            ending = f"  ({others})" if others else ""
+            lines.append(f"  {token.token!r} {token.probability:.4f}{ending}")
         return "\n".join(lines)
 
 

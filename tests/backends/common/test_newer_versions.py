@@ -190,7 +190,7 @@ def test_parts_that_are_called_otherwise_are_left_alone(name, load, images, newe
         raise AttributeError("no attribute 'EncDecAttention'")
 
     monkeypatch.setattr(_transformers, "t5_cross_attentions", missing)
-    for user, find in (("blip.blip2", "qformer"), ("preference.image_reward", "blip")):
+    for user, find in (("blip.blip2", "qformer"), ("preference.blip_reward", "blip")):
         monkeypatch.setattr(f"t2v_eval.backends.{user}.{find}_cross_attentions", missing)
     with pytest.warns(T2VWarning, match="AttributeError: no attribute") as caught:
         plain = load(name)
@@ -212,7 +212,7 @@ def test_tested_versions_cost_nothing(name, load, monkeypatch):
         "vlm.hf_vlm.HfVlm._choose_sharing_mode",
         "blip.blip2.Blip2ITM._query_image",
         "blip.instructblip.InstructBlipFlanT5._query_image",
-        "preference.image_reward.ImageReward._cross_attend",
+        "preference.blip_reward.BlipReward._cross_attend",
     ):
         monkeypatch.setattr(f"t2v_eval.backends.{place}", probed)
     with warnings.catch_warnings():

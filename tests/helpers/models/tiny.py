@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from helpers.models import cycle_reward as cycle_files
+from helpers.models import fga_blip2 as fga_files
 from helpers.models import hpsv3 as hpsv3_files
 from helpers.models import mps as mps_files
 from helpers.models.classifiers import save_classifier
@@ -86,6 +88,14 @@ def aesthetic(folder: Path) -> dict[str, Any]:
 def mps(folder: Path) -> dict[str, Any]:
     clip = hf_clip_folder(folder / "clip", "pickscore", "gelu")
     return {"checkpoint": str(mps_files.make_checkpoint(folder / "mps", clip))}
+
+
+def cycle_reward(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": str(cycle_files.make_checkpoint(folder))}
+
+
+def fga_blip2(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": str(fga_files.make_checkpoint(folder)), "base": str(fga_files.BASE)}
 
 
 def hpsv3(folder: Path) -> dict[str, Any]:
@@ -180,6 +190,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "blip2-itc": ("blip2-itc", at(VQA / "blip2" / "checkpoint" / "hf")),
     "blip2-itm": ("blip2-itm", at(VQA / "blip2" / "checkpoint" / "hf")),
     "blip2-itm-itc": ("blip2-itm-itc", at(VQA / "blip2" / "checkpoint" / "hf")),
+    "fga-blip2": ("fga-blip2", fga_blip2),
     "umt-b16-25m-clip": ("umt-b16-25m-clip", video("umt")),
     "umt-b16-25m-itm": ("umt-b16-25m-itm", video("umt")),
     "internvideo2-1b-stage2-clip": ("internvideo2-1b-stage2-clip", video("internvideo2_stage2")),
@@ -198,6 +209,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "pickscore-v1": ("pickscore-v1", pickscore),
     "pickscore-v1-cosine": ("pickscore-v1-cosine", pickscore),
     "image-reward": ("image-reward", at(GOLDENS / "clip" / "imagereward" / "checkpoint")),
+    "cycle-reward": ("cycle-reward", cycle_reward),
     "mps-overall": ("mps-overall", mps),
     "hpsv3": ("hpsv3", hpsv3),
     "laion-aesthetic": ("laion-aesthetic", aesthetic),

@@ -29,6 +29,8 @@ FLOAT32 = {
     "blip2-itm",
     "blip2-itc",
     "blip2-itm-itc",
+    "cycle-reward",
+    "fga-blip2",
     "image-reward",
     "laion-aesthetic",
     "mps-overall",

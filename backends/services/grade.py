@@ -15,6 +15,7 @@ from typing_extensions import override
 from t2v_eval.errors import ScoringError, TemplateError, UnsupportedError
 from t2v_eval.inputs.template import Template
 from t2v_eval.remote.scorer import CellScore
+from t2v_eval.scoring.replies import EMPTY
 
 from .answer_text import MAX_TOKENS_HINT, extract_answer
 from .credentials import require_int_in
@@ -150,7 +151,7 @@ class WrittenText(WrittenAnswer):
         if completion.truncated:
             raise ScoringError(f"is cut at {self.params.max_tokens} tokens; {MAX_TOKENS_HINT}")
         if not completion.text.strip():
-            raise ScoringError("is empty")
+            raise ScoringError(EMPTY)
         return 1.0
 
 

@@ -384,34 +384,47 @@ or 'yes-no' or 'yes-no-token'
     def generate_texts(
         self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
     ) -> list[str]:
+        return [text for text, _ in self.write_about(images, prompts, max_new_tokens)]
+
+    def write_about(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[tuple[str, bool]]:
+        """Return the reply to a prompt about each image, and whether it is whole."""
         pairs = list(zip(images, prompts, strict=True))
         batch = self.image_batch if self.reader.batches_images else BatchSize(1)
         return self._generate_in_batches(
             batch, pairs, lambda part: self._generate(part, max_new_tokens)
         )
 
-    def _generate(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[str]:
+    def _generate(
+        self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int
+    ) -> list[tuple[str, bool]]:
         """Return texts about images; only rows of equal shapes are a batch, as none is padded."""
         rows = [self._generation_row(image, prompt, max_new_tokens) for image, prompt in pairs]
         groups: dict[Hashable, list[int]] = {}
         for n, row in enumerate(rows):
             shapes = ((name, value.shape[1:]) for name, value in row.items())
             groups.setdefault((n if TOKEN_POOLING & row.keys() else -1, *shapes), []).append(n)
-        texts: dict[int, str] = {}
+        texts: dict[int, tuple[str, bool]] = {}
         for group in groups.values():
             inputs = batch_rows([rows[n] for n in group], self.reader.pad_token)
-            new_tokens = self._new_tokens(inputs, max_new_tokens)
-            texts |= zip(group, map(self.prompt_builder.decode, new_tokens), strict=True)
+            texts |= zip(group, self._replies(inputs, max_new_tokens), strict=True)
         return [texts[n] for n in range(len(pairs))]
 
-    def _new_tokens(self, inputs: Row, max_new_tokens: int) -> list[list[int]]:
-        """Return the tokens that the model generates after each row, decoded greedily."""
+    def _replies(self, inputs: Row, max_new_tokens: int) -> list[tuple[str, bool]]:
+        """Return what the model generates after each row, and whether it ended by itself."""
         padding = self._head.padding_ids
         options = {"suppress_tokens": padding} if padding else {}
         tokens: Tensor = self.network.generate(
             **inputs, max_new_tokens=max_new_tokens, do_sample=False, **options
         )
-        return tokens[:, inputs["input_ids"].shape[1] :].tolist()
+        ends = self.network.generation_config.eos_token_id
+        ends = set(ends if isinstance(ends, list) else [ends])
+        rows = tokens[:, inputs["input_ids"].shape[1] :].tolist()
+        return [
+            (self.prompt_builder.decode(row), len(row) < max_new_tokens or not ends.isdisjoint(row))
+            for row in rows
+        ]
 
     def write_text(self, prompt: str, max_new_tokens: int) -> tuple[str, bool]:
         """Write a reply to a prompt without an image; return it, and whether it is whole.
@@ -427,11 +440,8 @@ or 'yes-no' or 'yes-no-token'
                 raise InputError(
                     f"the prompt has {length} tokens, and the model reads {context} with the reply"
                 )
-            (tokens,) = self._new_tokens(row, max_new_tokens)
-        ends = self.network.generation_config.eos_token_id
-        ends = ends if isinstance(ends, list) else [ends]
-        whole = len(tokens) < max_new_tokens or tokens[-1] in ends
-        return self.prompt_builder.decode(tokens), whole
+            (reply,) = self._replies(row, max_new_tokens)
+        return reply
 
     def _generation_row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
         inputs = self._to_device(self.prepare(image))

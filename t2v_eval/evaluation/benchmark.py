@@ -19,6 +19,7 @@ from t2v_eval.evaluation.selection import OnMissing, Selection
 from t2v_eval.inputs.media import MediaLike
 from t2v_eval.inputs.object_requirements import Requirements
 from t2v_eval.inputs.questions.question import Questions
+from t2v_eval.inputs.target_texts import TargetTexts
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import BootstrapSamples, IntArray, Statistic
@@ -246,6 +247,16 @@ class Benchmark(ABC):
             f"{self.name} reads no files of results: write a table with a row for each rated "
             "sample, and measure it with `t2v-eval agree`"
         )
+
+    def target_texts(self) -> TargetTexts | None:
+        """Return the texts that images should show, for a scorer that reads them.
+
+        None where the benchmark does not say it, so that the quotes of its prompts are taken.
+
+        Raises:
+            BenchmarkDataError: as `items`.
+        """
+        return None
 
     @abstractmethod
     def items(self) -> Sequence[Item]:

@@ -431,7 +431,7 @@ def _analyze(
 
 
 def for_benchmark(scorer: Scorer, benchmark: Benchmark) -> Scorer:
-    """Return a scorer that has of a benchmark what it lacks: questions, or what images must show.
+    """Return a scorer that has of a benchmark what it lacks: questions, or what images should show.
 
     Args:
         scorer: any scorer.
@@ -451,6 +451,8 @@ def for_benchmark(scorer: Scorer, benchmark: Benchmark) -> Scorer:
         bound = scorer.with_questions(benchmark.questions(scorer.rule))  # type: ignore[attr-defined]
     elif getattr(scorer, "needs_requirements", False):
         bound = scorer.with_requirements(benchmark.requirements())  # type: ignore[attr-defined]
+    elif getattr(scorer, "needs_target_texts", False):
+        bound = scorer.with_target_texts(benchmark.target_texts())  # type: ignore[attr-defined]
     return bound
 
 

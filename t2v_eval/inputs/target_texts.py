@@ -36,9 +36,9 @@ _SINGLE = {"'": "'", "‘": "’", "‚": "‘’"}
 _PATTERN = re.compile(
     "|".join(
         [
-            *(f"{opening}([^{closing}]+)[{closing}]" for opening, closing in _DOUBLE.items()),
+            *(f"{opening}([^{closing}]*)[{closing}]" for opening, closing in _DOUBLE.items()),
             *(
-                rf"(?<!\w){opening}(?!\d\ds\b)(?=\S)(.+?)(?<=\S)[{closing}](?!\w)"
+                rf"(?<!\w){opening}(?!\d\ds\b(?![{closing}]))(?=\S)(.+?)(?<=\S)[{closing}](?!\w)"
                 for opening, closing in _SINGLE.items()
             ),
         ]
@@ -50,13 +50,13 @@ _PATTERN = re.compile(
 def quoted(prompt: str) -> tuple[str, ...]:
     """Return the texts in the quotation marks of a prompt, in order, without the marks.
 
-    Marks are '...', "...", those of print, «...», 「...」 and 『...』. Quotes within a quote are part
-    of it. An apostrophe is no mark.
+    Marks are '...', "...", those of print, «...», and those of Chinese and Japanese. A quote within
+    a quote is part of it. An apostrophe is no mark.
 
     >>> quoted("A shop's sign says 'Don't walk', a poster «OUVERT», a lamp 「営業中」")
     ("Don't walk", 'OUVERT', '営業中')
     """
-    texts = (next(filter(None, match.groups())) for match in _PATTERN.finditer(prompt))
+    texts = (match[match.lastindex or 0] for match in _PATTERN.finditer(prompt))
     return tuple(text.strip() for text in texts if text.strip())
 
 

@@ -385,14 +385,14 @@ class LocalScorer(Differentiable):
         self,
         batch: BatchSize,
         pairs: Sequence[tuple[Media, str]],
-        generate: Callable[[Sequence[tuple[Media, str]]], list[str]],
-    ) -> list[str]:
+        generate: Callable[[Sequence[tuple[Media, str]]], list[Result]],
+    ) -> list[Result]:
         """Generate texts for pairs of image and prompt, in batches that fit into memory.
 
         Raises:
             ScoringError: a pair does not fit alone, or fails.
         """
-        generated: list[str] = []
+        generated: list[Result] = []
         for part, texts in batch.run_adaptive(pairs, generate, self._cache.clear):
             if isinstance(texts, Failure):
                 raise self._failure_error(pairs[part.start][0].name, texts) from texts.error

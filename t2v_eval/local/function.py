@@ -109,6 +109,33 @@ class FunctionScorer(LocalScorer):
                         else:
                             yield ScoreChunk(spans[n], values[k])
 
+    def write_about(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[tuple[str, bool]]:
+        """Return what a function that reads images returns for each, a text; all are whole.
+
+        The function is called with images and as many prompts, and returns as many texts.
+
+        Raises:
+            ScoringError: it returns something else, or fails.
+        """
+        pairs = list(zip(images, prompts, strict=True))
+        return self._generate_in_batches(self.image_batch, pairs, self._call_for_texts)
+
+    def _call_for_texts(self, pairs: Sequence[tuple[Media, str]]) -> list[tuple[str, bool]]:
+        decoded = [self.prepare(media) for media, _ in pairs]
+        texts = self.function(decoded, [prompt for _, prompt in pairs])
+        if (
+            not isinstance(texts, Sequence)
+            or len(texts) != len(pairs)
+            or not all(isinstance(text, str) for text in texts)
+        ):
+            raise ScoringError(
+                f"{self.name!r} returned {type(texts).__name__} for {len(pairs)} images: a "
+                "function that reads returns a list of as many texts"
+            )
+        return [(text, True) for text in texts]
+
     def _call(
         self, decoded: dict[int, Image.Image], texts: list[str], group: Sequence[int]
     ) -> Tensor:

@@ -33,7 +33,7 @@ ORDER = {
     ).split(),
     "t2v_eval.backends": (
         "common clip flant5 blip video preference vlm services own remote questions detection "
-        "safety edits"
+        "safety edits text_rendering"
     ).split(),
     "t2v_eval.benchmarks": ["forms", "*"],  # adapters lie flat, and may import each other
 }

@@ -23,6 +23,8 @@ ELSEWHERE = {
     "NudeNet": "needs the extra nudenet: tests/backends/safety/test_nudenet.py",
     "load_clip_edit": "takes edits: tests/backends/edits/test_clip_edit.py",
     "from_file": "runs a file of a user: tests/backends/own/test_python_file.py",
+    "load_text_scorer": "reads text, which small models have no end of: "
+    "tests/backends/text_rendering/test_text_scorer.py",
 }
 SIZES = [(12, 10), (90, 40), (33, 64), (64, 64), (20, 75)]
 TEXTS = [
@@ -107,6 +109,7 @@ def test_every_class_of_every_card_is_here_or_elsewhere():
         "detection",
         "safety",
         "edit",
+        "text",
     }
 
 

@@ -7,13 +7,11 @@ cell; its value says whether the reply is whole.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from typing_extensions import override
 
 from t2v_eval.api import ScorerOptions
@@ -23,22 +21,12 @@ from t2v_eval.inputs.media import NO_IMAGE, Media
 from t2v_eval.remote.cost import Estimate
 from t2v_eval.remote.scorer import ApiScorer
 from t2v_eval.scoring.plan import Block, Cells, Text, caption_text
+from t2v_eval.scoring.replies import Reply, read_reply, reply_chunk
 from t2v_eval.scoring.results import Progress, ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.store import text_key
 
 MAX_TOKENS = 2048  # of a reply
-
-
-class Reply(NamedTuple):
-    """A reply to a prompt, or why there is none that can be used.
-
-    >>> Reply(problem="is empty").text
-    ''
-    """
-
-    text: str = ""
-    problem: str = ""
 
 
 class Replies(NamedTuple):
@@ -106,20 +94,13 @@ an API do, and models here that are asked by their chat template
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
     ) -> Iterator[ScoreChunk]:
         for position, column in enumerate(cells[:, 1].tolist()):
-            where, prompt = np.array([position]), caption_text(texts[column])
+            prompt = caption_text(texts[column])
             try:
                 text, whole = self._model.write_text(prompt, self.max_tokens)
             except T2VError as error:
-                yield ScoreChunk(where, None, str(error))
+                yield ScoreChunk(np.array([position]), None, str(error))
                 continue
-            fields = {"written": text}
-            if not whole:
-                fields["problem"] = f"is cut at {self.max_tokens} tokens; pass more `max_tokens=`"
-            elif not text.strip():
-                fields["problem"] = "is empty"
-            value = float("problem" not in fields)
-            detail = json.dumps(fields, ensure_ascii=False)
-            yield ScoreChunk(where, torch.tensor([value], dtype=torch.float32), None, [detail])
+            yield reply_chunk(position, text, whole, self.max_tokens)
 
 
 def load_writer(card: ModelCard, options: ScorerOptions) -> Scorer:
@@ -161,8 +142,7 @@ def ask(writer: Scorer, prompts: Sequence[str], progress: Progress | bool | None
     >>> class Echo(Scorer):
     ...     def score_cells(self, images, texts, cells):
     ...         for n, (_, j) in enumerate(cells.tolist()):
-    ...             detail = json.dumps({"written": texts[j].upper()})
-    ...             yield ScoreChunk(np.array([n]), torch.ones(1), None, [detail])
+    ...             yield reply_chunk(n, texts[j].upper(), whole=True, max_tokens=9)
     >>> ask(Echo(), ["a cube"]).by_prompt["a cube"].text
     'A CUBE'
     """
@@ -199,9 +179,8 @@ def estimate_replies(
 
 
 def _read(detail: str | None) -> Reply:
-    fields = json.loads(detail or "{}")
-    problem = fields.get("problem", "")
-    return Reply(fields.get("written", ""), f"the reply {problem}" if problem else "")
+    reply = read_reply(detail)
+    return reply._replace(problem=reply.problem and f"the reply {reply.problem}")
 
 
 AskAll = Callable[[Mapping[str, str]], Replies]

@@ -192,7 +192,8 @@ def ocr_reward(wanted: Sequence[str], reading: str) -> float:
     >>> ocr_reward(["New York"], "NEWYORK skyline"), ocr_reward(["Cat"], "cut")
     (1.0, 0.6666666666666667)
     """
-    text, read = ("".join(part.split()).lower() for part in (*wanted[:1], reading))
+    first = wanted[0] if wanted else ""
+    text, read = ("".join(part.split()).lower() for part in (first, reading))
     if not text:
         raise InputError(f"the wanted text {wanted!r} is blank")
     if text in read:

@@ -1,0 +1,225 @@
+"""Readers: what reads the text in an image, whole and as it is written there.
+
+A reader is a scorer whose cells are an image and an instruction, and whose details are what was
+read (`t2v_eval.scoring.replies`). So its store keeps each reading, and batches, limits and costs of
+a service hold for readings as for any text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from typing_extensions import override
+
+from t2v_eval.api import load
+from t2v_eval.errors import InputError, T2VError, UnsupportedError
+from t2v_eval.inputs.media import Media
+from t2v_eval.registry import models
+from t2v_eval.scoring.plan import Block, Cells, Text, caption_text
+from t2v_eval.scoring.replies import EMPTY, Reply, read_reply, reply_chunk
+from t2v_eval.scoring.results import ScoreChunk
+from t2v_eval.scoring.scorer import Scorer
+
+from ..services.grade import WrittenText
+from ..services.scorer import ServiceScorer
+from .got_ocr import GotOcr
+
+MAX_TOKENS = 1024  # of a reading, as in LongText-Bench's script
+IMAGES_TOGETHER = 64  # images that are read in one call, and stored after it
+NETWORKS = {"got-ocr2": GotOcr}  # that read images and are no scorers
+# What a model is asked that can be asked anything, in our words.
+INSTRUCTION = (
+    "Transcribe all text in this image. Reply with the text alone, spelled as it is in the image. "
+    "If there is no text, reply: No text recognized"
+)
+_NO_TEXT = "no text recognized"  # as instructions ask for; LongText-Bench's script removes it too
+
+
+@runtime_checkable
+class WritesAbout(Protocol):
+    """A scorer that also writes about images, and knows whether a text is whole.
+
+    >>> class Echo:
+    ...     def write_about(self, images, prompts, max_new_tokens):
+    ...         return [(prompt, True) for prompt in prompts]
+    >>> isinstance(Echo(), WritesAbout)
+    True
+    """
+
+    def write_about(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[tuple[str, bool]]:
+        """Return the reply to a prompt about each image, and whether it is whole."""
+
+
+class LocalReader(Scorer):
+    """Read images with a model that runs here.
+
+    Args:
+        model: a scorer that is a `WritesAbout` too.
+        max_tokens: length of a reading.
+        options: see `Scorer`.
+
+    Raises:
+        UnsupportedError: the model writes nothing about images.
+        InputError: `max_tokens` is no number of tokens.
+
+    >>> LocalReader(load("tiny-clip", device="cpu"))
+    Traceback (most recent call last):
+    t2v_eval.errors.UnsupportedError: 'tiny-clip' reads no images: name a vision-language model, \
+as `reader='qwen2.5-vl-7b'`, a model behind an API, or a function of your own, as \
+`reader='FILE.py:FUNCTION'`
+    """
+
+    def __init__(self, model: Scorer, max_tokens: int = MAX_TOKENS, **options: Any) -> None:
+        if not isinstance(model, WritesAbout):
+            raise UnsupportedError(
+                f"{model.name!r} reads no images: name a vision-language model, as "
+                "`reader='qwen2.5-vl-7b'`, a model behind an API, or a function of your own, as "
+                "`reader='FILE.py:FUNCTION'`"
+            )
+        if type(max_tokens) is not int or max_tokens < 1:
+            raise InputError(f"`max_tokens={max_tokens!r}`: pass a whole number of at least 1")
+        self.writer, self.max_tokens = model, max_tokens
+        super().__init__(card=replace(model.card, expects_size=None), **options)
+
+    @override
+    def to(self, device: Any) -> LocalReader:
+        self.writer.to(device)
+        return self
+
+    @override
+    def check_versioned(self) -> None:
+        self.writer.check_versioned()
+
+    @override
+    def identity(self) -> dict[str, str]:
+        facts = {"max_tokens": str(self.max_tokens), "reader": f"[{self.writer.id}]"}
+        return {**facts, **super().identity()}
+
+    @override
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[ScoreChunk]:
+        for start in range(0, len(cells), IMAGES_TOGETHER):
+            positions = range(len(cells))[start : start + IMAGES_TOGETHER]
+            media = [images[row] for row in cells[positions, 0]]
+            prompts = [caption_text(texts[column]) for column in cells[positions, 1]]
+            yield from self._read(positions, media, prompts)
+
+    def _read(
+        self, positions: Sequence[int], media: Sequence[Media], prompts: Sequence[str]
+    ) -> Iterator[ScoreChunk]:
+        """Read some images together; where that fails, each alone."""
+        model = self.writer
+        assert isinstance(model, WritesAbout)
+        try:
+            replies = model.write_about(media, prompts, self.max_tokens)
+        except T2VError as error:
+            if self.on_error == "raise":
+                raise
+            if len(positions) == 1:
+                yield ScoreChunk(np.array(positions), None, str(error))
+                return
+            for n, position in enumerate(positions):
+                yield from self._read([position], media[n : n + 1], prompts[n : n + 1])
+            return
+        for position, (text, whole) in zip(positions, replies, strict=True):
+            yield reply_chunk(position, text, whole, self.max_tokens)
+
+
+def load_reader(name: str, max_tokens: int = MAX_TOKENS, **options: Any) -> Scorer:
+    """Load a reader.
+
+    Args:
+        name: a name of `NETWORKS`, or that of a scorer which writes about images: a vision-language
+            model here, a model behind an API, or a function in a file of the user's own, which is
+            called with images and instructions and returns texts.
+        max_tokens: length of a reading.
+        options: options of that scorer, as for `load`.
+
+    Raises:
+        T2VError: as `load` raises, and as `LocalReader`.
+
+    >>> load_reader("gpt-4o", api_key="k").question.params.max_tokens
+    1024
+    """
+    if name in NETWORKS:
+        return LocalReader(NETWORKS[name](**options), max_tokens)
+    card = models.card(name)
+    if card.remote:
+        asked = replace(card, args={**card.args, "question": "text"})
+        reader: Scorer = models.build(asked, max_tokens=max_tokens, **options)
+        return reader
+    return LocalReader(load(name, **options), max_tokens)
+
+
+def as_reader(scorer: Scorer, max_tokens: int = MAX_TOKENS) -> Scorer:
+    """Return a loaded scorer as a reader.
+
+    Args:
+        scorer: a reader, or a scorer that writes about images.
+        max_tokens: length of a reading, where the scorer is no reader yet.
+
+    Raises:
+        UnsupportedError: it cannot be one.
+
+    >>> from t2v_eval.local.function import from_function
+    >>> as_reader(from_function(lambda images, prompts: ["OPEN"] * len(images), "mine")).name
+    'mine'
+    """
+    if isinstance(scorer, LocalReader):
+        return scorer
+    if isinstance(scorer, ServiceScorer):
+        if isinstance(scorer.question, WrittenText):
+            return scorer
+        raise UnsupportedError(
+            f"{scorer.name!r} is loaded to ask for a score: pass its name as `reader=`, or load "
+            "it with `question='text'`"
+        )
+    return LocalReader(scorer, max_tokens)
+
+
+def read_images(
+    reader: Scorer, media: Sequence[Media], instruction: str
+) -> tuple[list[Reply], dict[str, float]]:
+    """Read each image once; what the store has is not read again.
+
+    Args:
+        reader: as `load_reader` returns it.
+        media: distinct images.
+        instruction: what the reader is asked.
+
+    Returns:
+        What was read of each image, or the problem why it is not known; and what a service reports
+        that the readings used. A whole reply without a letter is a reading, as is one that says
+        that there is no text.
+
+    Raises:
+        T2VError: as `Scorer.evaluate_blocks`.
+
+    >>> from PIL import Image
+    >>> from t2v_eval.inputs.media import open_media
+    >>> from t2v_eval.local.function import from_function
+    >>> reader = as_reader(from_function(lambda images, prompts: ["OPEN"] * len(images), "mine"))
+    >>> read_images(reader, [open_media(Image.new("RGB", (8, 8)))], "Read.")[0]
+    [Reply(text='OPEN', problem='')]
+    """
+    result = reader.evaluate_blocks([Block([image], [instruction]) for image in media], False)
+    replies = []
+    for n in range(len(media)):
+        if (n, 0, 0) in result.failures:
+            replies.append(Reply(problem=result.failures[n, 0, 0]))
+        else:
+            replies.append(_reading(result.details.get((n, 0, 0))))
+    return replies, dict(result.usage)
+
+
+def _reading(detail: str | None) -> Reply:
+    reply = read_reply(detail)
+    if reply.problem == EMPTY or reply.text.strip(" .\n").lower() == _NO_TEXT:
+        return Reply()
+    return reply._replace(problem=reply.problem and f"the reading {reply.problem}")

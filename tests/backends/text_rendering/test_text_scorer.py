@@ -1,0 +1,249 @@
+"""Text in images by any reader: readings, measures, failures, the store and ids."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers.models.ocr import READERS
+from helpers.services.loopback import Reply, Server
+from helpers.services.openai_server import sampled
+from helpers.toy import draw_image
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import t2v_eval
+from t2v_eval.backends.text_rendering.text_scorer import TextRenderingScorer
+from t2v_eval.errors import (
+    CheckpointError,
+    InputError,
+    MediaError,
+    ScoringError,
+    TableError,
+    UnsupportedError,
+)
+from t2v_eval.inputs.media import open_media
+from t2v_eval.inputs.target_texts import TargetTexts
+from t2v_eval.local.function import from_function
+from t2v_eval.scoring.plan import Block
+from t2v_eval.store import Store
+
+SIGN, NOTE = "a sign that says 'OPEN DAILY'", 'a note "open"'
+READS = ["open daily!", "Open", "", "No text recognized.", "CLOSED"]
+# Word recall of both prompts, by hand.
+RECALL = [[1.0, 1.0], [0.5, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]
+
+
+class Reader:
+    """A function that reads images by their colour, and counts them."""
+
+    def __init__(self, reads=READS):
+        self.reads, self.seen = reads, 0
+
+    def __call__(self, images, prompts):
+        self.seen += len(images)
+        return [self.reads[image.getpixel((0, 0))[0]] for image in images]
+
+
+@pytest.fixture(scope="module")
+def images():
+    return [Image.new("RGB", (8, 8), (n, 0, 0)) for n in range(len(READS))]
+
+
+def load(reader, **options):
+    function = from_function(reader, "colours", version="1")
+    return t2v_eval.load("text-rendering", reader=function, **options)
+
+
+def test_each_image_is_read_once_and_another_measure_reads_none(images, tmp_path):
+    reader, store = Reader(), tmp_path / "scores.db"
+    assert load(reader, store=store)(images, [SIGN, NOTE]).tolist() == RECALL
+    assert reader.seen == len(images)
+    again = load(other := Reader(), measure="word-accuracy", store=store)
+    assert again(images, [SIGN, "'open' again"]).tolist() == [
+        [0.5, 1.0], [0.5, 1.0], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0],
+    ]  # fmt: skip
+    assert other.seen == 0
+    details = [json.loads(row.detail) for row in Store(store).rows("text-rendering*") if row.detail]
+    assert {"read": "open daily!", "wanted": ["OPEN DAILY"]} in details
+
+
+def test_what_should_be_written_is_quoted_the_text_itself_or_in_a_file(images, tmp_path):
+    scorer = load(Reader(), on_error="skip")
+    result = scorer.evaluate_blocks([Block(images[:2], [SIGN, "a shop's sign"])])
+    assert np.isnan(result.scores[0][:, 1]).all() and (result.scores[0][:, 0] == [1, 0.5]).all()
+    (reason,) = result.errors
+    assert "a shop's sign" in reason and "target='text'" in reason
+    reader = Reader()
+    with pytest.raises(InputError, match="no text in quotation marks"):
+        load(reader)(images, [SIGN, "a shop's sign"])
+    assert reader.seen == 0
+    assert load(Reader(), target="text")(images[1], ["open", "Open daily"]).tolist() == [[1, 0.5]]
+    file = tmp_path / "texts.jsonl"
+    file.write_text('{"prompt": "a shop", "text": ["open", "daily", "now"]}')
+    in_file = load(Reader(), target=file)
+    assert in_file(images[0], "a shop").tolist() == [[pytest.approx(2 / 3)]]
+    with pytest.raises(InputError, match="has no text for the prompt 'a car'"):
+        in_file(images[0], "a car")
+    with pytest.raises(TableError, match="no such file"):
+        load(Reader(), target="gone.jsonl")
+
+
+def test_the_id_says_what_decides_a_score(images):
+    options = [
+        {},
+        {"measure": "ned"},
+        {"target": "text"},
+        {"target": TargetTexts({SIGN: ["OPEN"]})},
+        {"instruction": "Read."},
+        {"max_tokens": 9},
+    ]
+    ids = [load(Reader(), **option).id for option in options]
+    other = from_function(Reader(), "colours", version="2")
+    ids.append(t2v_eval.load("text-rendering", reader=other).id)
+    assert len({*ids}) == len(ids)
+    assert load(Reader(), target="quotes").id == ids[0]
+
+
+def test_an_explanation_shows_what_was_read_and_wanted(images):
+    ((explained,),) = load(Reader()).explain(images[1], SIGN)
+    assert (explained.score, explained.read, explained.wanted) == (0.5, "Open", ("OPEN DAILY",))
+    assert str(explained).endswith("read: 'Open'\n  wanted: 'OPEN DAILY'")
+
+
+def test_a_reader_that_fails_on_an_image_leaves_the_others_alone(images, tmp_path):
+    def read(given, prompts):
+        if any(image.getpixel((0, 0))[0] == 1 for image in given):
+            raise RuntimeError("no model for this colour")
+        return Reader()(given, prompts)
+
+    scores = load(read, on_error="skip")(images, [SIGN])
+    assert scores.isnan()[:, 0].tolist() == [n == 1 for n in range(len(images))]
+    with pytest.raises(ScoringError, match="no model for this colour"):
+        load(read)(images, [SIGN])
+    with pytest.raises(ScoringError, match="returned str for 1 images"):
+        load(lambda given, prompts: "OPEN")(images[:1], [SIGN])
+    (tmp_path / "broken.png").write_bytes(b"no image")
+    given = [images[0], tmp_path / "broken.png"]
+    with pytest.raises(MediaError, match=r"broken\.png"):
+        load(Reader())(given, SIGN)
+    assert load(Reader(), on_error="skip")(given, SIGN).isnan().tolist() == [[False], [True]]
+
+
+def test_options_that_there_are_not(images):
+    for options, error, message in (
+        ({"measure": "bleu"}, InputError, "`measure='bleu'`"),
+        ({"instruction": " "}, InputError, "what the reader is asked"),
+        ({"max_tokens": 0}, InputError, "at least 1"),
+        ({"device": "cpu"}, InputError, "`device=` is an option of a reader that is named"),
+        ({"question_template": "Is it {}?"}, InputError, "leave templates out"),
+    ):
+        with pytest.raises(error, match=message):
+            load(Reader(), **options)
+    with pytest.raises(UnsupportedError, match="'tiny-clip' reads no images"):
+        t2v_eval.load("text-rendering", reader="tiny-clip", device="cpu")
+    with pytest.raises(UnsupportedError, match="question='text'"):
+        t2v_eval.load("text-rendering", reader=t2v_eval.load("gpt-4o", api_key="k"))
+    with pytest.raises(InputError, match="has a store but no version"):
+        unversioned = from_function(Reader(), "colours")
+        t2v_eval.load("text-rendering", reader=unversioned, store="s.db")
+    with pytest.raises(UnsupportedError, match="says what was read"):
+        load(Reader()).generate(images[0], "Read.")
+
+
+ANSWERS = {
+    "read": lambda: sampled("OPEN daily"),
+    "empty": lambda: sampled(""),
+    "none": lambda: sampled("No text recognized"),
+    "cut": lambda: cut("OPEN dai"),
+    "refused": lambda: refused("I cannot help with that."),
+}
+
+
+def cut(text):
+    content = sampled(text)
+    content["choices"][0]["finish_reason"] = "length"
+    return content
+
+
+def refused(text):
+    content = sampled("")
+    content["choices"][0]["message"]["refusal"] = text
+    return content
+
+
+def test_a_service_reads_each_image_once_and_what_is_no_reading_is_missing(tmp_path):
+    given = [draw_image(seed) for seed in range(len(ANSWERS))]
+    known = {}
+
+    def answer(request):
+        kind = known.setdefault(request.images[0], [*ANSWERS][len(known)])
+        return Reply(ANSWERS[kind]())
+
+    with Server(answer) as server:
+        scorer = t2v_eval.load(
+            "text-rendering",
+            reader="openai-compatible:reads",
+            base_url=server.url,
+            api_key="k",
+            concurrency=1,
+            retries=0,
+            store=tmp_path / "s.db",
+            on_error="skip",
+        )
+        blocks = [Block(given, [SIGN, NOTE])]
+        assert scorer.estimate(blocks).requests == len(given)
+        result = scorer.evaluate_blocks(blocks)
+        assert scorer.estimate(blocks).requests == 1  # the refused one, which is tried again
+    expected = [[1, 1], [0, 0], [0, 0], [np.nan] * 2, [np.nan] * 2]
+    np.testing.assert_array_equal(result.scores[0], np.float32(expected))
+    assert result.usage["requests"] == len(given)
+    assert any("is cut at 1024 tokens" in reason for reason in result.errors)
+    assert any("cannot help" in reason or "refus" in reason for reason in result.errors)
+
+
+@pytest.fixture(scope="module", params=READERS)
+def ocr(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    READERS[request.param](folder)
+    return request.param, folder
+
+
+def test_small_models_read_as_transformers_generates(ocr):
+    name, folder = ocr
+    scorer = t2v_eval.load(name, checkpoint=str(folder), device="cpu", max_tokens=6)
+    given = [draw_image(seed, size) for seed, size in enumerate([(60, 40), (60, 40), (30, 50)])]
+    media = [open_media(image) for image in given]
+    replies = scorer.reader.writer.write_about(media, [scorer.instruction] * 3, 6)
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    for image, reply in zip(given, replies, strict=True):
+        if name == "got-ocr2":
+            inputs, ends = processor(image, return_tensors="pt"), ["<|im_end|>", "<|endoftext|>"]
+            options = {"stop_strings": ends, "tokenizer": processor.tokenizer}
+        else:
+            content = [{"type": "image", "image": image}]
+            content.append({"type": "text", "text": scorer.instruction})
+            inputs = processor.apply_chat_template(
+                [{"role": "user", "content": content}],
+                add_generation_prompt=True,
+                tokenize=True,
+                return_dict=True,
+                return_tensors="pt",
+            )
+            options = {}
+        with torch.inference_mode():
+            tokens = model.generate(**inputs, max_new_tokens=6, do_sample=False, **options)[0]
+        new = tokens[inputs["input_ids"].shape[1] :]
+        expected = processor.decode(new, skip_special_tokens=True).strip()
+        assert reply == (expected, len(new) < 6)
+    skipping = TextRenderingScorer(scorer.reader, on_error="skip")
+    assert skipping(given, SIGN).isnan()[:, 0].tolist() == [not whole for _, whole in replies]
+
+
+def test_got_ocr_is_no_other_model(tmp_path):
+    READERS["glm-ocr"](tmp_path)
+    with pytest.raises(CheckpointError, match=r"'glm_ocr', not 'got_ocr2'.*`reader='hf-vlm:"):
+        t2v_eval.load("got-ocr2", checkpoint=str(tmp_path), device="cpu")

@@ -1,0 +1,57 @@
+"""Measures of text in images against the functions of their authors, and edit distances."""
+
+import functools
+import json
+import random
+
+import pytest
+
+from t2v_eval.errors import InputError
+from t2v_eval.stats.text_rendering.edit_distance import edit_distance
+from t2v_eval.stats.text_rendering.measures import MEASURES, recall_units, spaced_words
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_each_measure_is_that_of_its_authors(measure, goldens):
+    cases = json.loads((goldens / "text_rendering.json").read_text())["cases"]
+    ours = [MEASURES[measure].score(case["wanted"], case["read"]) for case in cases]
+    assert ours == pytest.approx([case[measure] for case in cases], abs=1e-12)
+    assert len({round(score, 3) for score in ours}) > 1
+
+
+def test_an_edit_distance_is_the_least_number_of_edits():
+    @functools.cache
+    def least(first, second):
+        if not first or not second:
+            return len(first) + len(second)
+        return min(
+            least(first[1:], second) + 1,
+            least(first, second[1:]) + 1,
+            least(first[1:], second[1:]) + (first[0] != second[0]),
+        )
+
+    draw = random.Random(0)
+    texts = ["".join(draw.choices("ab每", k=draw.randint(0, 7))) for _ in range(60)]
+    for first, second in zip(texts, reversed(texts), strict=True):
+        assert edit_distance(first, second) == least(first, second)
+
+
+@pytest.mark.parametrize("measure", ["word-recall", "cased-word-recall", "exact"])
+def test_a_text_without_a_letter_that_counts_has_no_score(measure):
+    """The authors' scripts divide by zero, or find every empty reading exact."""
+    with pytest.raises(InputError, match=r"'Привет!' has no Latin.*`measure='ned'`"):
+        MEASURES[measure].score(["Привет!"], "Привет")
+    assert MEASURES["word-accuracy"].score(["Привет"], "привет") == 1
+
+
+@pytest.mark.parametrize("measure", ["word-accuracy", "ned", "ocr-reward"])
+@pytest.mark.parametrize("wanted", [[], [" "]])
+def test_blank_texts_have_no_score(measure, wanted):
+    with pytest.raises(InputError, match="blank"):
+        MEASURES[measure].score(wanted, "OPEN")
+
+
+def test_published_figures_weigh_images_by_these_units():
+    assert recall_units(["Café's, open!", "24/7"]) == ["cafés", "open", "247"]
+    assert recall_units(["营业！AI", "Bar"]) == ["营", "业", "A", "I", "B", "a", "r"]
+    assert spaced_words(["Café's, open!"]) == ["café's,", "open!"]

@@ -18,7 +18,7 @@ the number of words of their prompts; with several folders, `overall_FOLDER` of 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -47,15 +47,19 @@ class _Row(NamedTuple):
 class TextInImages(PromptsForm):
     """Prompts with the texts that their images should show; subclasses implement `rows`.
 
-    >>> TextInImages.meanings["overall"][:51]
-    'the mean score of all images, weighted by the numbe'
+    >>> list(TextInImages.meanings)
+    ['score', 'overall']
     """
 
     meanings: ClassVar[Mapping[str, str]] = {
         **PromptsForm.meanings,
         "overall": "the mean score of all images, weighted by the number of words to write",
     }
-    words: ClassVar[Callable[[Iterable[str]], list[str]]]
+
+    @staticmethod
+    @abstractmethod
+    def words(texts: Iterable[str]) -> list[str]:
+        """Return the words of texts that the authors' script counts."""
 
     @abstractmethod
     def rows(self) -> Iterator[_Row]:
@@ -73,7 +77,7 @@ class TextInImages(PromptsForm):
     @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
         of_prompts, texts = super().statistic(items, scores), self.target_texts()
-        words = [len(type(self).words(texts.of_prompt(item.texts[0]))) for item in items]
+        words = [len(self.words(texts.of_prompt(item.texts[0]))) for item in items]
         sums = {
             "overall" if len(self.images) == 1 else f"overall_{name}": np.array(
                 [
@@ -101,11 +105,14 @@ class LongTextBench(TextInImages):
         language: "en" or "zh".
     """
 
-    words = staticmethod(recall_units)
-
     def __init__(self, *, language: str = "en", **options: Any) -> None:
         super().__init__(**options)
         self.language = language
+
+    @staticmethod
+    @override
+    def words(texts: Iterable[str]) -> list[str]:
+        return recall_units(texts)
 
     @override
     def rows(self) -> Iterator[_Row]:
@@ -121,7 +128,10 @@ class LongTextBench(TextInImages):
 class Cvtg2k(TextInImages):
     """2,000 prompts with two to five texts, half of them with sizes, colours and fonts."""
 
-    words = staticmethod(spaced_words)
+    @staticmethod
+    @override
+    def words(texts: Iterable[str]) -> list[str]:
+        return spaced_words(texts)
 
     @override
     def rows(self) -> Iterator[_Row]:

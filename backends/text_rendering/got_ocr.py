@@ -36,10 +36,14 @@ class GotOcr(LocalScorer):
     Raises:
         CheckpointError: a file is missing, or it is another model.
 
-    >>> import t2v_eval
-    >>> scorer = t2v_eval.load("got-ocr2")  # doctest: +SKIP
-    >>> scorer.reader.writer.processor.image_token  # doctest: +SKIP
-    '<imgpad>'
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:  # doctest: +ELLIPSIS
+    ...     _ = Path(folder, "config.json").write_text('{"model_type": "clip"}')
+    ...     GotOcr(folder, device="cpu")
+    Traceback (most recent call last):
+    t2v_eval.errors.CheckpointError: ... is of type 'clip', not 'got_ocr2'; a model with a chat \
+template reads as `reader='hf-vlm:ORG/NAME'`
     """
 
     def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError, InputError, MediaError
@@ -65,13 +64,15 @@ class FramesForm(Benchmark):
         return frames
 
     @override
-    def rated_scores(self, item: Item, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.stack([scores[frames].mean(axis=0) for frames in self.rated_units(item)])
+    def rated_scores(self, items: Sequence[Item], scores: Scores) -> Scores:
+        return [
+            np.stack([of_item[frames].mean(axis=0) for frames in self.rated_units(item)])
+            for item, of_item in zip(items, scores, strict=True)
+        ]
 
     @override
     def statistic(self, items: Sequence[Item], scores: Scores) -> Statistic:
-        pairs = zip(items, scores, strict=True)
-        return super().statistic(items, [self.rated_scores(*pair) for pair in pairs])
+        return super().statistic(items, self.rated_scores(items, scores))
 
 
 def generated_video_frames(

@@ -17,11 +17,12 @@ import numpy as np
 from typing_extensions import override
 
 from t2v_eval.errors import InputError
-from t2v_eval.evaluation.benchmark import Benchmark, Item, Scores
+from t2v_eval.evaluation.benchmark import Benchmark, Item, Items, Scores
 from t2v_eval.stats.agreement_metrics import METRICS
 from t2v_eval.stats.bootstrap import Statistic, agreement_statistic
 from t2v_eval.stats.metrics import FloatArray, as_floats
 from t2v_eval.stats.paired import paired_agreement_statistic
+from t2v_eval.utils.arrays import CellArrays
 
 
 class RatingsForm(Benchmark):
@@ -64,10 +65,7 @@ class RatingsForm(Benchmark):
     @override
     def paired_statistic(self, items: Sequence[Item], first: Scores, second: Scores) -> Statistic:
         (s, h), (t, _) = (
-            _observations(
-                items, [self.rated_scores(*pair) for pair in zip(items, side, strict=True)]
-            )
-            for side in (first, second)
+            _observations(items, self.rated_scores(items, side)) for side in (first, second)
         )
         return paired_agreement_statistic(s, t, h, self.metric_names, pooled=True)
 
@@ -92,13 +90,10 @@ class LabelsForm(RatingsForm):
 
 def _observations(items: Sequence[Item], scores: Scores) -> tuple[FloatArray, FloatArray]:
     """Return the score and the rating of each observation, a row for each item, padded with NaN."""
-    ratings = [item.labels["human"] for item in items]
-    if all(len(rated) == 1 for rated in ratings) and all(cell.size == 1 for cell in scores):
-        # One array of all is a hundred times as fast as one of each item.
-        cells_of_all = as_floats("scores", np.concatenate([cell.ravel() for cell in scores]))
-        rated_of_all = as_floats("labels['human']", ratings)
-        if rated_of_all.ndim == 2:
-            return cells_of_all[:, None], rated_of_all
+    arrays = CellArrays.of(scores)
+    ratings = Items.of(items).once(_single_ratings)
+    if ratings is not None and arrays.shapes is None:
+        return as_floats("scores", arrays.cells)[:, None], ratings
     cells, human = [], []
     for item, item_scores in zip(items, scores, strict=True):
         values = as_floats("scores", item_scores).ravel()
@@ -113,3 +108,12 @@ def _observations(items: Sequence[Item], scores: Scores) -> tuple[FloatArray, Fl
         for side in (cells, human)
     )
     return s, h
+
+
+def _single_ratings(items: Items) -> FloatArray | None:
+    """Return the ratings of items of one cell and one rater, shape (items, 1), or None."""
+    ratings = [item.labels["human"] for item in items]
+    if any(len(rated) != 1 for rated in ratings):
+        return None
+    values = as_floats("labels['human']", ratings)
+    return values if values.ndim == 2 else None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from t2v_eval.evaluation.agreement import Agreement, to_json
-from t2v_eval.evaluation.benchmark import Item, Scores, bootstrap_items, indices_with_tag
+from t2v_eval.evaluation.benchmark import Item, Items, Scores, bootstrap_items
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.data_hash import DataHashes, items_sha256
 from t2v_eval.evaluation.rating_tables.columns import cells, is_empty
@@ -36,6 +36,7 @@ from t2v_eval.inputs.tables import Row
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Statistic
 from t2v_eval.utils.arguments import check_path
+from t2v_eval.utils.arrays import CellArrays
 
 NO_IMAGE = ""
 """What stands in the place of an image in a row that names none."""
@@ -74,7 +75,7 @@ class _Writer:
             for name in allowed[0]
             if name not in OF_ONE_COLUMN and all(name in others for others in allowed)
         ]
-        self._items = _items(table, path.parent)
+        self._items = Items(_items(table, path.parent))
         self._row = {id(item): n for n, item in enumerate(self._items)}
         self._human = [np.array([[rating]]) for rating in table.human.tolist()]
 
@@ -82,12 +83,12 @@ class _Writer:
         """Return the run of a column."""
         table, result, items = self._table, self._result, self._items
         resamples, seed = table.options.resamples, table.options.seed
-        scores = [np.array([[value]]) for value in table.scores[column].tolist()]
+        scores = CellArrays(table.scores[column])
         bootstrap = {}
         for tag in ("", *table.tags):
-            chosen = indices_with_tag(items, tag)
-            parts = [items[n] for n in chosen], [scores[n] for n in chosen]
-            bootstrap[tag] = bootstrap_items(self._statistic(*parts), parts[0], resamples, seed)
+            chosen = items.tagged(tag)
+            statistic = self._statistic(chosen, scores.take(items.where(tag)))
+            bootstrap[tag] = bootstrap_items(statistic, chosen, resamples, seed)
         by_tag = {
             tag: {name: figures[name] for name in bootstrap[tag if tag != ALL else ""].value}
             for tag, figures in result.scores[column].items()
@@ -135,7 +136,7 @@ class _Writer:
         unit = np.array([number.setdefault(item.group, len(number)) for item in items], np.int64)
         observed = [
             table.observed(
-                np.array([float(score[0, 0]) for score in scores]),
+                CellArrays.of(scores).cells,
                 rows,
                 None if table.group is None else unit,
             )

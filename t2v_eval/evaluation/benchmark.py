@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeAlias
+from typing import Any, ClassVar, Self, TypeAlias, TypeVar, TypeVarTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,10 @@ from t2v_eval.stats.intervals import of_clusters
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.paired import mean_ranks, standardize
 from t2v_eval.utils.arguments import check_path
+from t2v_eval.utils.arrays import CellArrays
 
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
 Scores: TypeAlias = Sequence[NDArray[np.float32]]
 Contrast: TypeAlias = tuple[str, str]
 
@@ -76,6 +79,73 @@ def units_of(items: Sequence[Item]) -> list[IntArray]:
     for n, item in enumerate(items):
         members.setdefault(item.group or n, []).append(n)
     return [np.array(indices) for indices in members.values()]
+
+
+class Items(tuple[Item, ...]):
+    """Items, and what follows from them, which is computed once for all scorers and pairs of them.
+
+    >>> items = Items.of([Item([], [], tags=("colour",)), Item([], [])])
+    >>> items.tags, len(items.tagged("colour")), items.once(units_of) is items.once(units_of)
+    (['colour'], 1, True)
+    """
+
+    _known: dict[tuple[Any, ...], Any]
+
+    def __new__(cls, items: Iterable[Item] = ()) -> Self:
+        """Make a tuple that remembers."""
+        self = super().__new__(cls, items)
+        self._known = {}
+        return self
+
+    @classmethod
+    def of(cls, items: Iterable[Item]) -> Self:
+        """Return items as they are, or a tuple of them that remembers."""
+        return items if isinstance(items, cls) else cls(items)
+
+    def __reduce__(self) -> tuple[type[Self], tuple[tuple[Item, ...]]]:
+        """Return what a copy or a pickle is made of: the items alone."""
+        return type(self), (tuple(self),)
+
+    def once(self, function: Callable[[Items, *_Arguments], _T], *arguments: *_Arguments) -> _T:
+        """Return what a function returns for the items and other arguments, called once."""
+        key = function, *arguments
+        if key not in self._known:
+            self._known[key] = function(self, *arguments)
+        known: _T = self._known[key]
+        return known
+
+    def each(self, function: Callable[[Item], _T]) -> list[_T]:
+        """Return what a function returns for each item, called once."""
+        return self.once(_each, function)
+
+    @property
+    def tags(self) -> list[str]:
+        """Return all tags, in the order in which they occur."""
+        return self.once(_tags_of)
+
+    def where(self, tag: str) -> IntArray:
+        """Return the indices of the items with a tag; an empty tag stands for all items."""
+        return self.once(_where, tag)
+
+    def tagged(self, tag: str) -> Items:
+        """Return the items with a tag; an empty tag stands for all items."""
+        return self.once(_tagged, tag) if tag else self
+
+
+def _each(items: Items, function: Callable[[Item], _T]) -> list[_T]:
+    return [function(item) for item in items]
+
+
+def _tags_of(items: Items) -> list[str]:
+    return list(dict.fromkeys(tag for item in items for tag in item.tags))
+
+
+def _where(items: Items, tag: str) -> IntArray:
+    return np.array(indices_with_tag(items, tag), np.int64)
+
+
+def _tagged(items: Items, tag: str) -> Items:
+    return Items(items[n] for n in items.where(tag).tolist())
 
 
 def resample_units(statistic: Statistic, units: Sequence[IntArray]) -> Statistic:
@@ -177,7 +247,7 @@ class Benchmark(ABC):
         )
         return other
 
-    def selected(self) -> Sequence[Item]:
+    def selected(self) -> Items:
         """Return the items to evaluate: `items`, restricted by `subset` and `on_missing`.
 
         Raises:
@@ -187,7 +257,7 @@ class Benchmark(ABC):
         self.selection.restart()
         items = self.items()
         # Adapters that read many images apply the selection themselves; the others leave it to us.
-        return self.selection.choose(items) if self.selection.total is None else items
+        return Items.of(self.selection.choose(items) if self.selection.total is None else items)
 
     def prompts_by_name(self) -> Mapping[str, str]:
         """Return the prompts that generators make images of, by the names of their images.
@@ -329,8 +399,8 @@ class Benchmark(ABC):
 
         return metrics_at
 
-    def rated_scores(self, item: Item, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the scores of what people rated, shape (rated units, N), from those of cells."""
+    def rated_scores(self, items: Sequence[Item], scores: Scores) -> Scores:
+        """Return the scores of what people rated, (rated units, N) for each item, of its cells."""
         return scores
 
     def paired_statistic(self, items: Sequence[Item], first: Scores, second: Scores) -> Statistic:
@@ -394,16 +464,8 @@ def _only(values: Mapping[str, float], names: Collection[str]) -> dict[str, floa
 
 def _transformed(scores: Scores, transform: Callable[[FloatArray], FloatArray]) -> Scores:
     """Transform the scores of all items at once, in float64, so that different ones stay so."""
-    arrays = [np.asarray(item_scores, np.float64) for item_scores in scores]
-    cells = transform(np.concatenate([a.ravel() for a in arrays]) if arrays else np.empty(0))
-    ends = np.cumsum([a.size for a in arrays])
-    split: Any = (
-        [part.reshape(a.shape) for part, a in zip(np.split(cells, ends[:-1]), arrays, strict=True)]
-        if arrays
-        else []
-    )
-    result: Scores = split
-    return result
+    arrays = CellArrays.of(scores)
+    return arrays.with_cells(transform(arrays.cells.astype(np.float64)))
 
 
 def bootstrap_items(
@@ -417,8 +479,10 @@ def bootstrap_items(
     >>> mean.intervals()["mean"].value
     2.5
     """
-    units = units_of(items)
-    return BootstrapSamples.compute(resample_units(statistic, units), len(units), resamples, seed)
+    units = Items.of(items).once(units_of)
+    if len(units) < len(items):
+        statistic = resample_units(statistic, units)
+    return BootstrapSamples.compute(statistic, len(units), resamples, seed)
 
 
 def bootstrap_by_tag(
@@ -437,10 +501,10 @@ def bootstrap_by_tag(
     >>> {tag: samples.intervals()["mean"].value for tag, samples in by_tag.items()}
     {'': 0.5, 'animals': 0.25}
     """
+    items, scores = Items.of(items), CellArrays.of(scores)
     bootstrap = {}
-    for tag in ("", *dict.fromkeys(tag for item in items for tag in item.tags)):
-        chosen = indices_with_tag(items, tag)
-        tag_items = [items[n] for n in chosen]
-        statistic = benchmark.statistic(tag_items, [scores[n] for n in chosen])
+    for tag in ("", *items.tags):
+        tag_items = items.tagged(tag)
+        statistic = benchmark.statistic(tag_items, scores.take(items.where(tag)))
         bootstrap[tag] = bootstrap_items(statistic, tag_items, resamples, seed)
     return bootstrap

@@ -20,16 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from t2v_eval.evaluation.benchmark import (
-    Item,
-    bootstrap_items,
-    indices_with_tag,
-    resample_units,
-    units_of,
-)
+from t2v_eval.evaluation.benchmark import Item, Items, bootstrap_items, resample_units, units_of
 from t2v_eval.evaluation.run import Run
 from t2v_eval.stats.bootstrap import IntArray, Interval
 from t2v_eval.stats.permutation import PValue, corrected, paired_permutation
+from t2v_eval.utils.arrays import CellArrays
 
 BOTH = (
     "Each pair is compared on the cells that both have scores for. Scores may not be missing at "
@@ -246,11 +241,15 @@ def _benchmark_differences(runs: Sequence[Run], indices: Sequence[int]) -> Itera
 
 def _sample_key(run: Run) -> tuple[Any, ...]:
     """Return a key that is equal for runs on the same items with the same resamples."""
-    names = [
-        (item_name(item, n), len(item.images), tuple(item.texts), item.group)
-        for n, item in enumerate(run.items)
-    ]
+    names = Items.of(run.items).once(_names)
     return run.benchmark.resamples, run.benchmark.seed, list(run.bootstrap), names
+
+
+def _names(items: Items) -> list[tuple[Any, ...]]:
+    return [
+        (item_name(item, n), len(item.images), tuple(item.texts), item.group)
+        for n, item in enumerate(items)
+    ]
 
 
 class _Comparison(NamedTuple):
@@ -266,32 +265,25 @@ class _Parts(NamedTuple):
     """What runs on the same items have in common, by tag; "" is all items.
 
     Attributes:
-        cell_item: the index of the item of each cell.
-        chosen: the indices of the items with each tag.
-        members: for each item, whether it has the tag.
-        cells: the number of their cells.
-        units: their units.
+        items: the items with each tag.
+        chosen: their indices among all items.
+        cells: the indices of their cells among all cells.
     """
 
-    cell_item: IntArray
-    chosen: Mapping[str, Sequence[int]]
-    members: Mapping[str, NDArray[np.bool_]]
-    cells: Mapping[str, int]
-    units: Mapping[str, Sequence[IntArray]]
+    items: Mapping[str, Items]
+    chosen: Mapping[str, IntArray]
+    cells: Mapping[str, IntArray]
 
     @classmethod
     def of(cls, run: Run) -> _Parts:
-        sizes = np.array([scores.size for scores in run.scores], np.int64)
-        chosen = {tag: indices_with_tag(run.items, tag) for tag in run.bootstrap}
-        members = {tag: np.zeros(len(sizes), bool) for tag in chosen}
-        for tag, of_tag in members.items():
-            of_tag[chosen[tag]] = True
+        items = Items.of(run.items)
+        numbers = CellArrays.of(run.scores)
+        numbers = numbers.with_cells(np.arange(len(numbers.cells)))
+        chosen = {tag: items.where(tag) for tag in run.bootstrap}
         return cls(
-            np.repeat(np.arange(len(sizes)), sizes),
+            {tag: items.tagged(tag) for tag in chosen},
             chosen,
-            members,
-            {tag: int(sizes[of_tag].sum()) for tag, of_tag in members.items()},
-            {tag: units_of([run.items[n] for n in index]) for tag, index in chosen.items()},
+            {tag: numbers.take(index).cells for tag, index in chosen.items()},
         )
 
 
@@ -312,8 +304,8 @@ def _compare_pair(first: Run, second: Run, parts: _Parts) -> _Comparison:
 
 def _lacking(run: Run) -> NDArray[np.bool_]:
     """Return whether each cell of a run lacks a score, cell by cell of all items."""
-    cells = [scores.ravel() for scores in run.scores]
-    return np.isnan(np.concatenate(cells)) if cells else np.zeros(0, bool)
+    lacking: NDArray[np.bool_] = np.isnan(CellArrays.of(run.scores).cells)
+    return lacking
 
 
 def _mask_cells(run: Run, masked: NDArray[np.bool_], parts: _Parts) -> Run:
@@ -324,24 +316,18 @@ def _mask_cells(run: Run, masked: NDArray[np.bool_], parts: _Parts) -> Run:
         masked: whether each cell, which has a score, is to have none.
         parts: of the items.
     """
-    cells_of = parts.cell_item[masked]
-    if not len(cells_of):
+    if not masked.any():
         return run
-    scores = list(run.scores)
-    starts = np.searchsorted(parts.cell_item, np.arange(len(scores)))
-    for n in np.unique(cells_of).tolist():
-        cells = scores[n].copy()
-        cells.ravel()[masked[starts[n] : starts[n] + cells.size]] = np.nan
-        scores[n] = cells
+    scores = CellArrays.of(run.scores)
+    scores = scores.with_cells(np.where(masked, np.nan, scores.cells))
     bootstrap = dict(run.bootstrap)
     resamples, seed = run.benchmark.resamples, run.benchmark.seed
-    for tag, chosen in parts.chosen.items():
-        number = int(parts.members[tag][cells_of].sum())
+    for tag, items in parts.items.items():
+        number = int(masked[parts.cells[tag]].sum())
         if not number:
             continue
-        items = [run.items[n] for n in chosen]
-        statistic = run.statistic_of(items, [scores[n] for n in chosen])
-        if len(items) >= MANY_ITEMS and number <= FEW_CELLS * parts.cells[tag]:
+        statistic = run.statistic_of(items, scores.take(parts.chosen[tag]))
+        if len(items) >= MANY_ITEMS and number <= FEW_CELLS * len(parts.cells[tag]):
             bootstrap[tag] = run.bootstrap[tag].shifted(statistic(np.arange(len(items))))
         else:
             bootstrap[tag] = bootstrap_items(statistic, items, resamples, seed)
@@ -351,10 +337,10 @@ def _mask_cells(run: Run, masked: NDArray[np.bool_], parts: _Parts) -> Run:
 def _p_values(first: Run, second: Run, parts: _Parts) -> dict[str, dict[str, float]]:
     """Compute the p-value of each metric, by tag."""
     p_values = {}
-    for tag, chosen in parts.chosen.items():
-        items = [first.items[n] for n in chosen]
-        scores = ([run.scores[n] for n in chosen] for run in (first, second))
-        units = parts.units[tag]
+    sides = [CellArrays.of(run.scores) for run in (first, second)]
+    for tag, items in parts.items.items():
+        scores = (side.take(parts.chosen[tag]) for side in sides)
+        units = items.once(units_of)
         statistic = first.paired_statistic_of(items, *scores)
         if len(units) < len(items):
             both = [*units, *(members + len(items) for members in units)]

@@ -20,9 +20,9 @@ from t2v_eval.evaluation.benchmark import (
     Benchmark,
     Contrast,
     Item,
+    Items,
     Scores,
     bootstrap_by_tag,
-    indices_with_tag,
 )
 from t2v_eval.evaluation.by_generator import (
     ByGenerator,
@@ -48,6 +48,7 @@ from t2v_eval.stats.decisions import PairDecision, decide
 from t2v_eval.stats.metrics import FloatArray
 from t2v_eval.stats.permutation import PValue, corrected, sign_flip
 from t2v_eval.utils.arguments import wrong_type
+from t2v_eval.utils.arrays import CellArrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +244,8 @@ class Run:
 
         Without items, or without generators, the table has no column.
         """
-        names = generator_names(self.items, [facts.folder for facts in self.benchmark.folders])
+        folders = tuple(facts.folder for facts in self.benchmark.folders)
+        names = Items.of(self.items).once(generator_names, folders)
         return by_generator(self.items, names, self.rated_units, self.scores, self.human)
 
 
@@ -359,9 +361,7 @@ def summarize_details(details: Iterable[str]) -> dict[str, DetailSummary]:
     }
 
 
-def _items_to_evaluate(
-    benchmark: Benchmark, items: Sequence[Item] | None, chosen: bool
-) -> Sequence[Item]:
+def _items_to_evaluate(benchmark: Benchmark, items: Sequence[Item] | None, chosen: bool) -> Items:
     """Read the items, or restrict those that were read before unless that was done already."""
     if items is None:
         items = benchmark.selected()
@@ -369,7 +369,7 @@ def _items_to_evaluate(
         items = benchmark.selection.choose(items)
     if not items:
         raise InputError(f"benchmark {benchmark.name!r} has no items")
-    return items
+    return Items.of(items)
 
 
 class _Scored(NamedTuple):
@@ -394,17 +394,17 @@ def _score(scorer: Scorer, bound: Scorer, blocks: Sequence[Block], progress: Pro
 def _analyze(
     scorer: Scorer,
     benchmark: Benchmark,
-    items: Sequence[Item],
+    items: Items,
     scored: _Scored,
     options: RunOptions,
 ) -> Run:
     """Compute metrics, intervals and tests of finished scores."""
     result = scored.result
-    statistic = benchmark.statistic(items, result.scores)
-    bootstrap = bootstrap_by_tag(benchmark, items, result.scores, options.resamples, options.seed)
+    scores = CellArrays.of(result.scores)
+    statistic = benchmark.statistic(items, scores)
+    bootstrap = bootstrap_by_tag(benchmark, items, scores, options.resamples, options.seed)
     intervals = {tag: samples.intervals() for tag, samples in bootstrap.items()}
-    contrasts = benchmark.contrasts(items, result.scores)
-    human = [benchmark.human(item) for item in items]
+    contrasts = benchmark.contrasts(items, scores)
     return Run(
         scorer=scored.facts,
         benchmark=_benchmark_facts(benchmark, scorer, items, bootstrap),
@@ -415,19 +415,23 @@ def _analyze(
         environment=environment(scorer),
         seconds=scored.seconds,
         items=items,
-        scores=result.scores,
+        scores=scores,
         verdicts=[_defined(statistic(np.array([n]))) for n in range(len(items))],
         failures=result.failures,
         details=result.details,
-        rated_units=[benchmark.rated_units(item) for item in items],
-        human=human,
+        rated_units=items.each(benchmark.rated_units),
+        human=items.each(benchmark.human),
         bootstrap=bootstrap,
         contrasts=list(contrasts),
         tests=_test_contrasts(contrasts, items, list(bootstrap), options.seed),
         statistic_of=benchmark.statistic,
         paired_statistic_of=benchmark.paired_statistic,
-        data=DataHashes(items_sha256(items, human), result.images_sha256),
+        data=DataHashes(items.once(_sha256_of, benchmark), result.images_sha256),
     )
+
+
+def _sha256_of(items: Items, benchmark: Benchmark) -> str:
+    return items_sha256(items, items.each(benchmark.human))
 
 
 def for_benchmark(scorer: Scorer, benchmark: Benchmark) -> Scorer:
@@ -496,7 +500,7 @@ def _scorer_facts(
 def _benchmark_facts(
     benchmark: Benchmark,
     scorer: Scorer,
-    items: Sequence[Item],
+    items: Items,
     bootstrap: Mapping[str, BootstrapSamples],
 ) -> BenchmarkFacts:
     overall = bootstrap[""]
@@ -512,7 +516,7 @@ def _benchmark_facts(
         meanings={name: _meaning(benchmark, name) for name in overall.value},
         pooled=benchmark.pooled,
         published=_published(benchmark.card, scorer.name) if benchmark.selection.whole else {},
-        tags={tag: sum(tag in item.tags for item in items) for tag in bootstrap if tag},
+        tags={tag: len(items.where(tag)) for tag in bootstrap if tag},
         resamples=overall.resamples,
         seed=overall.seed,
         labels_by=benchmark.labels_by,
@@ -535,10 +539,10 @@ def _published(card: BenchmarkCard, scorer: str) -> dict[str, PublishedFigure]:
 
 
 def _test_contrasts(
-    contrasts: Mapping[Contrast, FloatArray], items: Sequence[Item], tags: Sequence[str], seed: int
+    contrasts: Mapping[Contrast, FloatArray], items: Items, tags: Sequence[str], seed: int
 ) -> dict[str, dict[str, PValue]]:
     p = {
-        (tag, f"{first} - {second}"): sign_flip(values[indices_with_tag(items, tag)], seed=seed)
+        (tag, f"{first} - {second}"): sign_flip(values[items.where(tag)], seed=seed)
         for tag in tags
         for (first, second), values in contrasts.items()
     }

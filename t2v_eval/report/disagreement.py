@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.evaluation.run import Run
+from t2v_eval.utils.arrays import CellArrays
 
 Floats = NDArray[np.float64]
 
 
-def unit_scores(run: Run) -> list[Floats]:
+def unit_scores(run: Run) -> CellArrays:
     """Return the scores of what people rated, (units, texts) for each item.
 
     A unit is an image, or a video, whose score is the mean over its frames.
@@ -23,19 +24,22 @@ def unit_scores(run: Run) -> list[Floats]:
     >>> [scores.shape for scores in unit_scores(runs[0])]
     [(2, 2), (2, 2)]
     """
-    if all(len(units) == 1 and len(units[0]) == 1 for units in run.rated_units) and all(
-        scores.shape == (1, 1) for scores in run.scores
+    arrays = CellArrays.of(run.scores)
+    if arrays.shapes is None and all(
+        len(units) == 1 and len(units[0]) == 1 for units in run.rated_units
     ):
-        return list(_flat(run.scores).reshape(-1, 1, 1))
-    return [
-        scores[[unit[0] for unit in units]].astype(np.float64)
-        if all(len(unit) == 1 for unit in units)
-        else np.stack([scores[unit].mean(axis=0) for unit in units]).astype(np.float64)
-        for scores, units in zip(run.scores, run.rated_units, strict=True)
-    ]
+        return arrays.with_cells(arrays.cells.astype(np.float64))
+    return CellArrays.of(
+        [
+            scores[[unit[0] for unit in units]].astype(np.float64)
+            if all(len(unit) == 1 for unit in units)
+            else np.stack([scores[unit].mean(axis=0) for unit in units]).astype(np.float64)
+            for scores, units in zip(arrays, run.rated_units, strict=True)
+        ]
+    )
 
 
-def unit_ratings(run: Run) -> list[Floats]:
+def unit_ratings(run: Run) -> CellArrays:
     """Return the human ratings, shaped like `unit_scores`; NaN where there is none.
 
     >>> import t2v_eval
@@ -43,25 +47,28 @@ def unit_ratings(run: Run) -> list[Floats]:
     >>> [ratings.shape for ratings in unit_ratings(runs[0])]
     [(2, 2), (2, 2)]
     """
-    return [
-        np.full((len(units), len(item.texts)), np.nan) if human is None else human
-        for item, units, human in zip(run.items, run.rated_units, run.human, strict=True)
-    ]
+    return CellArrays.of(
+        [
+            np.full((len(units), len(item.texts)), np.nan) if human is None else human
+            for item, units, human in zip(run.items, run.rated_units, run.human, strict=True)
+        ]
+    )
 
 
-def percentiles(scores: Sequence[NDArray[Any]]) -> list[Floats]:
+def percentiles(scores: Sequence[NDArray[Any]]) -> CellArrays:
     """Return the share of all cells below each cell, from 0 to 1; ties count half, NaN stays.
 
-    >>> percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, 5.0]])])
+    >>> list(percentiles([np.array([[1.0, 2.0]]), np.array([[2.0, 5.0]])]))
     [array([[0.125, 0.5  ]]), array([[0.5  , 0.875]])]
     """
-    flat = _flat(scores)
+    arrays = CellArrays.of(scores)
+    flat = arrays.cells.astype(np.float64)
     ranks = np.full(len(flat), np.nan)
     finite = np.isfinite(flat)
     if finite.any():
         _, inverse, counts = np.unique(flat[finite], return_inverse=True, return_counts=True)
         ranks[finite] = ((np.cumsum(counts) - counts / 2) / finite.sum())[inverse]
-    return _split(ranks, scores)
+    return arrays.with_cells(ranks)
 
 
 def scorer_disagreement(runs: Sequence[Run]) -> Floats:
@@ -77,11 +84,11 @@ def scorer_disagreement(runs: Sequence[Run]) -> Floats:
     array([0., 0.])
     """
     ranked = [percentiles(_centered(unit_scores(run))) for run in runs]
-    cells = np.stack([_flat(ranks) for ranks in ranked])
+    cells = np.stack([ranks.cells for ranks in ranked])
     known = np.isfinite(cells)
     apart = np.where(known, cells, -np.inf).max(axis=0) - np.where(known, cells, np.inf).min(axis=0)
     apart[known.sum(axis=0) < 2] = np.nan
-    return np.nan_to_num(_means_of_items(apart, ranked[0]))
+    return np.nan_to_num(_means_of_items(ranked[0].with_cells(apart)))
 
 
 def human_disagreement(run: Run) -> Floats:
@@ -101,7 +108,8 @@ def human_disagreement(run: Run) -> Floats:
     scores, ratings = paired_with_ratings(run)
     ranks = percentiles(scores)
     if run.benchmark.pooled:
-        return _means_of_items(np.abs(_flat(ranks) - _flat(percentiles(ratings))), scores)
+        apart = np.abs(ranks.cells - percentiles(ratings).cells)
+        return _means_of_items(scores.with_cells(apart))
     distances = np.full(len(scores), np.nan)
     for n, (of_item, human) in enumerate(zip(ranks, ratings, strict=True)):
         better, worse = np.nonzero(human.reshape(-1, 1) > human.reshape(1, -1))
@@ -111,7 +119,7 @@ def human_disagreement(run: Run) -> Floats:
     return distances
 
 
-def paired_with_ratings(run: Run) -> tuple[list[Floats], list[Floats]]:
+def paired_with_ratings(run: Run) -> tuple[CellArrays, CellArrays]:
     """Return scores and ratings as the benchmark compares them, both NaN where one is missing.
 
     >>> import t2v_eval
@@ -121,53 +129,30 @@ def paired_with_ratings(run: Run) -> tuple[list[Floats], list[Floats]]:
     (2, 2)
     """
     sides = unit_scores(run), unit_ratings(run)
-    flat = [_flat(side) for side in sides]
-    both = np.isfinite(flat[0]) & np.isfinite(flat[1])
-    scores, ratings = (_split(np.where(both, cells, np.nan), sides[0]) for cells in flat)
+    both = np.isfinite(sides[0].cells) & np.isfinite(sides[1].cells)
+    scores, ratings = (side.with_cells(np.where(both, side.cells, np.nan)) for side in sides)
     if run.benchmark.pooled:
         return scores, ratings
     return _centered(scores), _centered(ratings)
 
 
-def _centered(scores: Sequence[Floats]) -> list[Floats]:
+def _centered(scores: CellArrays) -> CellArrays:
     """Subtract the mean of each item's known scores, where it has several cells."""
-    means = _means_of_items(_flat(scores), scores)
-    several = [of_item.size > 1 for of_item in scores]
-    if not any(several):
-        return list(scores)
-    shifts = np.where(several, means, 0.0)
-    return [of_item - shift for of_item, shift in zip(scores, shifts.tolist(), strict=True)]
+    if (scores.sizes <= 1).all():
+        return scores
+    shifts = np.where(scores.sizes > 1, _means_of_items(scores), 0.0)
+    return scores.with_cells(scores.cells - np.repeat(shifts, scores.sizes))
 
 
-def _means_of_items(cells: Floats, like: Sequence[Floats]) -> Floats:
-    """Return the mean of the known cells of each item; NaN without any.
-
-    Args:
-        cells: the cells of all items.
-        like: an array for each item, of as many cells.
-    """
-    item = np.repeat(np.arange(len(like)), [of_item.size for of_item in like])
-    known = np.isfinite(cells)
-    counts = np.bincount(item[known], minlength=len(like))
-    sums = np.bincount(item[known], cells[known], len(like))
-    means = np.full(len(like), np.nan)
+def _means_of_items(scores: CellArrays) -> Floats:
+    """Return the mean of the known cells of each item; NaN without any."""
+    item = np.repeat(np.arange(len(scores)), scores.sizes)
+    known = np.isfinite(scores.cells)
+    counts = np.bincount(item[known], minlength=len(scores))
+    sums = np.bincount(item[known], scores.cells[known], len(scores))
+    means = np.full(len(scores), np.nan)
     np.divide(sums, counts, out=means, where=counts > 0)
     return means
-
-
-def _flat(scores: Sequence[NDArray[Any]]) -> Floats:
-    if not scores:
-        return np.empty(0)
-    return np.concatenate([of_item.ravel() for of_item in scores]).astype(np.float64)
-
-
-def _split(cells: Floats, like: Sequence[Floats]) -> list[Floats]:
-    """Return the cells of all items as an array of the shape of each."""
-    if all(of_item.shape == (1, 1) for of_item in like):  # `np.split` takes a hundred times as long
-        return list(cells.reshape(-1, 1, 1))
-    ends = np.cumsum([of_item.size for of_item in like])[:-1]
-    parts = np.split(cells, ends)
-    return [part.reshape(of_item.shape) for part, of_item in zip(parts, like, strict=True)]
 
 
 def choose_items(interest: Floats, limit: int) -> list[int]:

@@ -12,7 +12,6 @@ from importlib.resources import files
 from itertools import combinations, zip_longest
 from typing import Any
 
-import numpy as np
 from jinja2 import Environment
 from markupsafe import Markup
 
@@ -30,7 +29,6 @@ from t2v_eval.report.about import About
 from t2v_eval.report.chart import MARKERS, PANELS_PER_ROW, forest
 from t2v_eval.report.claims import claims, matched_people
 from t2v_eval.report.disagreement import (
-    Floats,
     paired_with_ratings,
     unit_ratings,
     unit_scores,
@@ -388,12 +386,12 @@ def _distributions(scorers: Series, labels: str) -> str:
     distributions = []
     for scorer in scorers:
         run = scorer["run"]
-        matches = _flat(unit_ratings(run)) if labels == "match" else None
+        matches = unit_ratings(run).cells if labels == "match" else None
         distributions.append(
-            Distribution(scorer["label"], scorer["colour"], _flat(unit_scores(run)), matches)
+            Distribution(scorer["label"], scorer["colour"], unit_scores(run).cells, matches)
         )
     if labels == "ratings":
-        ratings = _flat(unit_ratings(scorers[0]["run"]))
+        ratings = unit_ratings(scorers[0]["run"]).cells
         distributions.append(Distribution(_judges(scorers), None, ratings))
     return histograms(distributions, _colour_count(scorers))
 
@@ -413,15 +411,15 @@ def _against_people(scorers: Series) -> str:
                 scorer["label"] + suffix,
                 _judges(scorers) + suffix,
                 scorer["colour"],
-                _flat(scores),
-                _flat(ratings),
+                scores.cells,
+                ratings.cells,
             )
         )
     return _scatter(pairings, _colour_count(scorers))
 
 
 def _against_each_other(scorers: Series) -> str:
-    cells = [(s["label"], _flat(unit_scores(s["run"]))) for s in scorers[:MAX_SCATTERED]]
+    cells = [(s["label"], unit_scores(s["run"]).cells) for s in scorers[:MAX_SCATTERED]]
     pairings = [
         Pairing(first, second, None, x, y) for (first, x), (second, y) in combinations(cells, 2)
     ]
@@ -431,10 +429,6 @@ def _against_each_other(scorers: Series) -> str:
 def _scatter(pairings: Sequence[Pairing], colours: int) -> str:
     with_points = [pairing for pairing in pairings if pairing.points]
     return scatter(with_points, colours) if with_points else ""
-
-
-def _flat(cells: Sequence[Floats]) -> Floats:
-    return np.concatenate([item.ravel() for item in cells])
 
 
 def _colour_count(scorers: Series) -> int:

@@ -26,6 +26,7 @@ from t2v_eval.report.disagreement import (
     unit_scores,
 )
 from t2v_eval.report.thumbnails import Album
+from t2v_eval.utils.arrays import CellArrays
 
 MAX_ITEMS = 10_000
 MAX_ROWS = 24  # texts of one item, and rated images or videos where there is no room for more
@@ -41,9 +42,9 @@ class _Columns(NamedTuple):
     """The values of all items that `ItemBrowser.data` looks up, one sequence per scorer."""
 
     tags: Sequence[str]
-    scores: Sequence[Sequence[Floats]]
-    ranks: Sequence[Sequence[Floats]]
-    human: Sequence[Floats]
+    scores: Sequence[CellArrays]
+    ranks: Sequence[CellArrays]
+    human: CellArrays
     failures: Sequence[dict[int, list[Failure]]]
 
 
@@ -110,7 +111,7 @@ class ItemBrowser:
         }
 
     @cached_property
-    def _values(self) -> tuple[list[list[Floats]], list[list[Floats]], list[Floats]]:
+    def _values(self) -> tuple[list[CellArrays], list[CellArrays], CellArrays]:
         """Return of all items the scores and percentiles of each scorer, and the ratings."""
         scores = [unit_scores(run) for run in self.runs]
         return scores, [percentiles(of_run) for of_run in scores], unit_ratings(self.runs[0])
@@ -264,7 +265,7 @@ def _cells(values: Floats, digits: int) -> list[float | None]:
 def _kind_of_labels(run: Run) -> str:
     """Return "ratings" (also ranks and preferences), "match" for right or wrong, or ""."""
     human = unit_ratings(run)
-    values = {value for ratings in human for value in ratings[np.isfinite(ratings)].tolist()}
+    values = set(human.cells[np.isfinite(human.cells)].tolist())
     if not values:
         return ""
     # With one text and several images, 0 and 1 are a preference, not right and wrong.

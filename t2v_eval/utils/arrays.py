@@ -1,10 +1,10 @@
-"""Check and convert scores and human ratings: float64 arrays, NaN where a value is missing."""
+"""Check, convert and hold scores and ratings: floats, NaN where a value is missing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Sequence
+from typing import Any, Self, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -80,6 +80,72 @@ def as_floats(name: str, values: object) -> FloatArray:
             "None or NaN to leave these items out"
         )
     return array
+
+
+class CellArrays(Sequence[NDArray[Any]]):
+    """Arrays of many items, whose cells lie in one array, so that all are computed with at once.
+
+    Args:
+        cells: the cells of all items, one after the other.
+        shapes: the shape of each item's array; None where each item has a single cell.
+
+    >>> scores = CellArrays.of([np.array([[0.5, 0.25]]), np.array([[0.75]])])
+    >>> scores[0], len(scores), scores.cells
+    (array([[0.5 , 0.25]]), 2, array([0.5 , 0.25, 0.75]))
+    >>> scores.take([1]).cells, scores.with_cells(np.zeros(3))[1]
+    (array([0.75]), array([[0.]]))
+    """
+
+    def __init__(
+        self, cells: NDArray[Any], shapes: Sequence[tuple[int, ...]] | None = None
+    ) -> None:
+        self.cells, self.shapes = cells, shapes
+        sizes = [math.prod(shape) for shape in shapes or ()]
+        self._ends = np.arange(1, len(cells) + 1) if shapes is None else np.cumsum(sizes, dtype=int)
+
+    @classmethod
+    def of(cls, arrays: Sequence[NDArray[Any]]) -> Self:
+        """Return arrays as they are, or copied into one."""
+        if isinstance(arrays, cls):
+            return arrays
+        shapes = [array.shape for array in arrays]
+        cells = np.concatenate([array.ravel() for array in arrays]) if shapes else np.empty(0)
+        return cls(cells, None if set(shapes) == {(1, 1)} else shapes)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """Return the number of cells of each item."""
+        return np.diff(self._ends, prepend=0)
+
+    def take(self, index: Sequence[int] | NDArray[np.int64]) -> Self:
+        """Return the arrays of some items."""
+        if self.shapes is None:
+            return type(self)(self.cells[index])
+        return type(self).of([self[n] for n in index])
+
+    def with_cells(self, cells: NDArray[Any]) -> Self:
+        """Return arrays of the same shapes with other cells."""
+        return type(self)(cells, self.shapes)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        if self.shapes is None:  # a hundred times as fast as one by one
+            return iter(self.cells.reshape(-1, 1, 1))
+        return (self[n] for n in range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Self: ...
+    def __getitem__(self, index: int | slice) -> NDArray[Any] | Self:
+        if isinstance(index, slice):
+            return self.take(np.arange(len(self))[index])
+        n = range(len(self))[index]
+        shape = (1, 1) if self.shapes is None else self.shapes[n]
+        end = int(self._ends[n])
+        return self.cells[end - math.prod(shape) : end].reshape(shape)
 
 
 def mean_of_known(values: FloatArray) -> float:

@@ -17,7 +17,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -270,17 +270,20 @@ def to_csv(rows: Iterable[Row], spreadsheet: bool = False) -> str:
 
 def _plain(rows: Iterable[Row]) -> Iterator[Row]:
     """Replace numbers that are not finite by None, and escape lone surrogates in texts."""
-    names: dict[str, str] = {}
+    isfinite = math.isfinite
     for row in rows:
-        plain = {}
-        for name, value in row.items():
-            if name not in names:
-                names[name] = _encodable(name)
-            # Nearly all values are plain text or whole numbers, and there are millions of them.
+        # Nearly all values are plain texts and numbers, and there are millions of them.
+        for value in (*row, *row.values()):
             kind = type(value)
-            is_plain = value.isascii() if kind is str else kind is int
-            plain[names[name]] = value if is_plain else _finite(value)
-        yield plain
+            if not (
+                value.isascii()
+                if kind is str
+                else kind is int or (kind is float and isfinite(value)) or value is None
+            ):
+                yield {_encodable(name): _finite(value) for name, value in row.items()}
+                break
+        else:
+            yield row
 
 
 def _finite(value: Any) -> Any:
@@ -504,18 +507,29 @@ def _dump_csv(stream: Any, rows: Iterable[Row], spreadsheet: bool = False) -> No
     first = next(rows, None)
     if first is not None:
         names = list(first)
-        plain, quoted = (
-            csv.writer(stream, lineterminator="\n", quoting=quoting)
-            for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL)
-        )
         in_order = (
-            list(row.values()) if list(row) == names else _in_order(row, names)
+            [*row.values()] if [*row] == names else _in_order(row, names)
             for row in chain((first,), rows)
         )
-        for values in chain((names,), in_order):
-            # Python before 3.13 leaves a carriage return bare, which ends the row for readers.
-            odd = spreadsheet or any("\r" in value for value in values if type(value) is str)
-            (quoted if odd else plain).writerow(values)
+        lines = chain((names,), in_order)
+        while chunk := list(islice(lines, _ROWS_AT_ONCE)):
+            stream.write(_csv_lines(chunk, quoted=spreadsheet))
+
+
+def _csv_lines(rows: Sequence[Sequence[Any]], quoted: bool) -> str:
+    """Return rows as CSV; those with a carriage return are quoted."""
+    text = io.StringIO()
+    writer = csv.writer(
+        text, lineterminator="\n", quoting=csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
+    )
+    writer.writerows(rows)
+    lines = text.getvalue()
+    # Python before 3.13 leaves a carriage return bare, which ends the row for readers.
+    if quoted or "\r" not in lines:
+        return lines
+    if len(rows) == 1:
+        return _csv_lines(rows, quoted=True)
+    return "".join(_csv_lines([row], quoted=False) for row in rows)
 
 
 def _in_order(row: Row, names: Sequence[str]) -> list[Any]:
@@ -545,6 +559,7 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> None:
         parquet.write_table(table, stream)
 
 
+_ROWS_AT_ONCE = 1000
 _SURROGATE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8
 _FORMULA = "=+-@\t\r\n＝＋－＠"  # what programs that calculate take for the start of a formula
 _SEPARATORS = (",", "\t", ";", "|")  # the first of those that split alike

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 
 from matplotlib.figure import Figure
 
@@ -30,7 +30,7 @@ from t2v_eval.api import ScorerOptions, check_entries
 from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation import comparison
-from t2v_eval.evaluation.benchmark import Benchmark, Item
+from t2v_eval.evaluation.benchmark import Benchmark, Item, Items
 from t2v_eval.evaluation.by_generator import generator_names
 from t2v_eval.evaluation.comparison import Difference, excludes_zero, item_name
 from t2v_eval.evaluation.human_ratings import HumanRatings, PlacedRatings
@@ -56,6 +56,7 @@ from t2v_eval.stats.bootstrap import Interval, check_count
 from t2v_eval.stats.decisions import DecisionCounts, PairDecision
 from t2v_eval.stats.permutation import PValue
 from t2v_eval.utils.arguments import check_path, wrong_type
+from t2v_eval.utils.arrays import CellArrays
 from t2v_eval.utils.files import check_folder, write_text
 
 StartRun: TypeAlias = Callable[[Scorer, Benchmark, int], Progress | None]
@@ -165,29 +166,27 @@ class Report:
         if self._loaded is not None and not self._loaded.has_scores:
             self._loaded.refuse("scores.csv is", "keep it beside report.json")
         for run, label in zip(self.runs, self.labels, strict=True):
-            names = generator_names(run.items, [facts.folder for facts in run.benchmark.folders])
+            folders = tuple(facts.folder for facts in run.benchmark.folders)
+            cells = Items.of(run.items).once(_cells, folders)
+            scores = CellArrays.of(run.scores).cells.tolist()
             benchmark, failures, details = run.benchmark.name, run.failures, run.details
-            for n, (item, of_item) in enumerate(zip(run.items, run.scores, strict=True)):
-                identity, tags, scores = item_name(item, n), ";".join(item.tags), of_item.tolist()
-                human = _human(run, n)
-                for i, image in enumerate(item.images):
-                    image_name = name_of(image)
-                    for j, text in enumerate(item.texts):
-                        yield {
-                            "benchmark": benchmark,
-                            "item": identity,
-                            "image": i,
-                            "image_name": image_name,
-                            "text_index": j,
-                            "text": text,
-                            "scorer": label,
-                            "score": scores[i][j],
-                            "human": None if human is None else human[i][j],
-                            "error": failures.get((n, i, j), ""),
-                            "detail": details.get((n, i, j), ""),
-                            "tags": tags,
-                            "generator": names[n][i],
-                        }
+            for cell, score, human in zip(cells, scores, _human(run), strict=True):
+                place, identity, image_name, text, tags, generator = cell
+                yield {
+                    "benchmark": benchmark,
+                    "item": identity,
+                    "image": place[1],
+                    "image_name": image_name,
+                    "text_index": place[2],
+                    "text": text,
+                    "scorer": label,
+                    "score": score,
+                    "human": human,
+                    "error": failures.get(place, ""),
+                    "detail": details.get(place, ""),
+                    "tags": tags,
+                    "generator": generator,
+                }
 
     def figures(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of ``metrics.csv``: each metric of each run, overall and by tag."""
@@ -483,17 +482,47 @@ def _resolve(
     return resolved
 
 
-def _human(run: Run, n: int) -> list[list[float | None]] | None:
-    """Return the ratings of the images of an item, or of the videos whose frames they are."""
-    ratings = run.human[n]
-    if ratings is None:
-        return None
-    unrated: list[float | None] = [None] * len(run.items[n].texts)
-    of_image = {i: k for k, unit in reversed(list(enumerate(run.rated_units[n]))) for i in unit}
-    rows = ratings.tolist()
-    return [
-        rows[of_image[i]] if i in of_image else unrated for i in range(len(run.items[n].images))
-    ]
+class _Cell(NamedTuple):
+    """What the row of a cell says beside its score, which is the same for all scorers.
+
+    Attributes:
+        place: the indices of its item, image and text.
+    """
+
+    place: tuple[int, int, int]
+    item: str
+    image_name: str
+    text: str
+    tags: str
+    generator: str
+
+
+def _cells(items: Items, folders: Sequence[str]) -> list[_Cell]:
+    names = items.once(generator_names, folders)
+    cells = []
+    for n, item in enumerate(items):
+        identity, tags = item_name(item, n), ";".join(item.tags)
+        for i, image in enumerate(item.images):
+            image_name, generator = name_of(image), names[n][i]
+            for j, text in enumerate(item.texts):
+                cells.append(_Cell((n, i, j), identity, image_name, text, tags, generator))
+    return cells
+
+
+def _human(run: Run) -> Iterator[float | None]:
+    """Yield the rating of each cell, or of the video of whose frame it is."""
+    for item, ratings, units in zip(run.items, run.human, run.rated_units, strict=True):
+        unrated: list[float | None] = [None] * len(item.texts)
+        if ratings is None:
+            yield from unrated * len(item.images)
+            continue
+        rows = ratings.tolist()
+        if len(item.images) == len(units) == 1:  # as of nearly all large tables
+            yield from rows[0]
+            continue
+        of_image = {i: k for k, unit in reversed(list(enumerate(units))) for i in unit}
+        for i in range(len(item.images)):
+            yield from rows[of_image[i]] if i in of_image else unrated
 
 
 def _run_json(run: Run) -> dict[str, Any]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, fields, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias, TypeVar
+from typing import Any, BinaryIO, NamedTuple, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from t2v_eval.errors import InputError, TableError, UnsupportedError
-from t2v_eval.evaluation.benchmark import Contrast, Item
+from t2v_eval.evaluation.benchmark import Contrast, Item, Items
 from t2v_eval.evaluation.comparison import Difference
 from t2v_eval.evaluation.data_hash import DataHashes
 from t2v_eval.evaluation.people import People, PeopleDifference
@@ -29,19 +32,19 @@ from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import FolderFacts, LeftOut
 from t2v_eval.evaluation.stability.noise_floor import NoiseFloor
 from t2v_eval.evaluation.verdicts import VerdictFacts
-from t2v_eval.inputs.tables import read_table
 from t2v_eval.report.reader import read_report
 from t2v_eval.report.samples import NAME as SAMPLES
 from t2v_eval.report.samples import RunSamples, read_samples
 from t2v_eval.scoring.results import CellCounts
-from t2v_eval.stats.bootstrap import Interval
+from t2v_eval.stats.bootstrap import IntArray, Interval
 from t2v_eval.stats.decisions import DecisionCounts, Mean, PairDecision
 from t2v_eval.stats.permutation import PValue
 from t2v_eval.stats.prediction_powered import PredictionPowered
 from t2v_eval.utils.arguments import check_path
+from t2v_eval.utils.arrays import CellArrays
 from t2v_eval.utils.regular_file import open_regular
 
-_Row: TypeAlias = Mapping[str, Any]
+_Row: TypeAlias = Mapping[str, str]
 _T = TypeVar("_T")
 
 
@@ -307,52 +310,123 @@ def _with_samples(run: Run, samples: RunSamples | None, folder: Path) -> Run:
 def _with_scores(
     runs: Sequence[Run], samples: Sequence[RunSamples | None], path: Path
 ) -> Iterator[Run]:
-    """Yield the runs with the items of ``scores.csv``, whose rows are ordered by run and item."""
-    with open_regular(path) as stream:
-        quoted = stream.read(1) == b'"'  # as tables for spreadsheets are, whose formulas are inert
-    rows = read_table(path, ["item", "image", "text_index"]) if runs else []
-    items = list(_items(rows, path, quoted))
-    if len(items) != sum(run.benchmark.items for run in runs):
-        raise TableError(
-            f"{path} has {len(items)} items and the report.json beside it "
-            f"{sum(run.benchmark.items for run in runs)}: they are of different runs; write the "
-            "report anew"
-        )
-    start = 0
-    shared: dict[tuple[Any, ...], tuple[Item, NDArray[np.float64] | None]] = {}
-    for run, run_samples in zip(runs, samples, strict=True):
-        end = start + run.benchmark.items
-        yield _with_items(run, items[start:end], run_samples, path, shared)
-        start = end
+    """Yield the runs with the items of ``scores.csv``, whose rows are ordered by run and item.
 
-
-def _items(rows: Sequence[dict[str, Any]], path: Path, quoted: bool) -> Iterator[list[_Row]]:
-    """Yield the rows of each item, which begins with the first text of its first image.
-
-    Numbers take the places of their texts in the rows, since a copy of a million rows is large.
+    The rows of a run are read at a time, since a million of them are large. Runs mostly have the
+    same items, which are made once.
     """
-    item: list[_Row] = []
-    for number, row in enumerate(rows, 1):
+    known: list[tuple[Any, _RunItems]] = []
+    expected = 0
+    with open_regular(path) as stream:
+        table = _Table(stream, path)
+        for run, run_samples in zip(runs, samples, strict=True):
+            expected += run.benchmark.items
+            rows = table.read(run.benchmark.items)
+            if table.items < expected:
+                break
+            units = _units(run, run_samples)
+            folders = [facts.folder for facts in run.benchmark.folders]
+            key = folders, run.benchmark.tags, units.tolist(), rows.of_items
+            made = next((items for of_run, items in known if of_run == key), None)
+            if made is None:
+                made = _RunItems.of(run, rows, units, path)
+                known.append((key, made))
+            yield made.with_scores(run, rows)
+        table.read(sys.maxsize)
+    if table.items != (expected := sum(run.benchmark.items for run in runs)):
+        raise TableError(
+            f"{path} has {table.items} items and the report.json beside it {expected}: they are "
+            "of different runs; write the report anew"
+        )
+
+
+def _units(run: Run, samples: RunSamples | None) -> IntArray:
+    """Return the unit of each item; without samples each is one of its own."""
+    if samples and len(samples.units) == run.benchmark.items:
+        return samples.units
+    return np.arange(run.benchmark.items)
+
+
+_TEXTS = ("item", "text", "tags")
+
+
+class _RunRows(NamedTuple):
+    """The rows of a run, column by column.
+
+    Attributes:
+        places: the image and the text of each.
+        scores, ratings: numbers; NaN is missing.
+        of_items: the columns that are equal for scorers on the same items.
+        errors, details: why a score is missing, and what the model returned beside it.
+    """
+
+    places: Sequence[tuple[int, int]]
+    scores: Sequence[float]
+    ratings: Sequence[float]
+    of_items: Mapping[str, Sequence[str]]
+    errors: Sequence[str]
+    details: Sequence[str]
+
+
+class _Table:
+    """The rows of ``scores.csv``, of which those of some items are read at a time.
+
+    Attributes:
+        items: the number of items that were read so far.
+    """
+
+    def __init__(self, stream: BinaryIO, path: Path) -> None:
+        csv.field_size_limit(2**31 - 1)
+        self._inert = stream.read(1) == b'"'  # as tables for spreadsheets are
+        stream.seek(0)
+        lines = csv.reader(io.TextIOWrapper(stream, "utf-8-sig", newline=""), strict=True)
+        self._path, self._rows, self.items = path, enumerate(row for row in lines if row), 0
+        self._header: list[str] = []
+        self._next: tuple[int, list[str]] = 0, []
+
+    def read(self, items: int) -> _RunRows:
+        """Return the rows of the next items, each of which begins with the first text of an image.
+
+        Raises:
+            TableError: a row cannot be read.
+        """
         try:
-            place = int(row["image"]), int(row["text_index"])
-            row["score"], row["human"] = _float(row["score"]), _float(row["human"])
-            if quoted:
-                row |= {name: _as_written(row[name]) for name in ("text", "item", "tags")}
-            row["place"] = place
-        except (KeyError, ValueError) as error:
+            if not self._header:
+                self._header = next(self._rows, (0, [""]))[1]
+                self._next = next(self._rows, self._next)
+            return self._read(self.items + items)
+        except (KeyError, ValueError, csv.Error) as error:
             raise TableError(
-                f"{path}, row {number}: {error!r}; pass a table that Report.write wrote"
+                f"{self._path}, row {self._next[0]}: {error!r}; pass a table that Report.write "
+                "wrote"
             ) from None
-        if place == (0, 0) and item:
-            yield item
-            item = []
-        item.append(row)
-    if item:
-        yield item
 
-
-def _float(text: str) -> float:
-    return float(text) if text else math.nan
+    def _read(self, end: int) -> _RunRows:
+        rows: list[list[str]] = []
+        places: list[tuple[int, int]] = []
+        scores: list[float] = []
+        ratings: list[float] = []
+        column = {name: k for k, name in enumerate(self._header)}
+        image, text, score = (column[name] for name in ("image", "text_index", "score"))
+        while row := self._next[1]:
+            place = int(row[image]), int(row[text])
+            if place == (0, 0) or not rows:
+                if self.items == end:
+                    break
+                self.items += 1
+            rows.append(row)
+            places.append(place)
+            scores.append(float(row[score]) if row[score] else math.nan)
+            rating = row[column["human"]]
+            ratings.append(float(rating) if rating else math.nan)
+            self._next = next(self._rows, (0, []))
+        columns = dict(zip(self._header, zip(*rows, strict=True), strict=True)) if rows else {}
+        for name in _TEXTS if rows else ():
+            columns[name] = tuple(map(_as_written, columns[name])) if self._inert else columns[name]
+        none = ("",) * len(rows)
+        errors, details = columns.pop("error", none), columns.pop("detail", none)
+        of_items = {n: c for n, c in columns.items() if n not in ("benchmark", "scorer", "score")}
+        return _RunRows(places, scores, ratings, of_items, errors, details)
 
 
 def _as_written(text: str) -> str:
@@ -360,46 +434,60 @@ def _as_written(text: str) -> str:
     return text[1:] if text[:1] == "'" else text
 
 
-def _with_items(
-    run: Run,
-    items: Sequence[list[_Row]],
-    samples: RunSamples | None,
-    path: Path,
-    shared: dict[tuple[Any, ...], tuple[Item, NDArray[np.float64] | None]],
-) -> Run:
-    """Return the run with the items, scores and ratings of its rows.
+class _RunItems(NamedTuple):
+    """The items of a run, and what else is equal for scorers on the same items.
 
-    Args:
-        run: the run.
-        items: the rows of each of its items.
-        samples: its samples.
-        path: the table.
-        shared: items and ratings of earlier runs, by all that makes them. Runs mostly have the same
-            items, which then need memory once.
+    Attributes:
+        items: the items.
+        human: their ratings.
+        rated_units: one for each image.
+        places: the item, image and text of each row.
+        cells: arrays in the shape of their scores.
     """
-    units = samples.units if samples and len(samples.units) == len(items) else np.arange(len(items))
-    members = np.bincount(units)
-    folders = {facts.folder: k for k, facts in enumerate(run.benchmark.folders)}
-    blocks = [_Block.of_rows(rows, path) for rows in items]
-    facts, tags = (tuple(folders), tuple(run.benchmark.tags)), set(run.benchmark.tags)
-    with_ratings = []
-    for block, unit in zip(blocks, units.tolist(), strict=True):
-        group = str(unit) if members[unit] > 1 else ""
-        key = (*facts, group, *block.key)
-        if key not in shared:
-            shared[key] = block.item(folders, tags, group), block.human()
-        with_ratings.append(shared[key])
-    cells = [((n, *row["place"]), row) for n, block in enumerate(blocks) for row in block.rows]
-    return replace(
-        run,
-        items=[item for item, _ in with_ratings],
-        scores=[block.values("score").astype(np.float32) for block in blocks],
-        verdicts=[{}] * len(items),
-        failures={place: row["error"] for place, row in cells if row.get("error")},
-        details={place: row["detail"] for place, row in cells if row.get("detail")},
-        rated_units=[[[i] for i in range(len(block.images))] for block in blocks],
-        human=[human for _, human in with_ratings],
-    )
+
+    items: Items
+    human: Sequence[NDArray[np.float64] | None]
+    rated_units: Sequence[Sequence[Sequence[int]]]
+    places: Sequence[tuple[int, int, int]]
+    cells: CellArrays
+
+    @classmethod
+    def of(cls, run: Run, rows: _RunRows, units: IntArray, path: Path) -> _RunItems:
+        """Make the items of a run's rows.
+
+        Args:
+            run: the run.
+            rows: its rows.
+            units: the unit of each item.
+            path: the table, for messages.
+        """
+        members = np.bincount(units)
+        folders = {facts.folder: k for k, facts in enumerate(run.benchmark.folders)}
+        tags = set(run.benchmark.tags)
+        blocks = list(_Block.of_rows(rows, path))
+        made = Items(
+            block.item(folders, tags, str(unit) if members[unit] > 1 else "")
+            for block, unit in zip(blocks, units.tolist(), strict=True)
+        )
+        human = [block.human() for block in blocks]
+        places = [(n, *place) for n, block in enumerate(blocks) for place in block.places]
+        shapes = [(len(block.images), len(block.texts)) for block in blocks]
+        single = set(shapes) == {(1, 1)}
+        cells = CellArrays(np.zeros(len(places)), None if single else shapes)
+        return cls(made, human, [[[i] for i in range(m)] for m, _ in shapes], places, cells)
+
+    def with_scores(self, run: Run, rows: _RunRows) -> Run:
+        """Return the run with these items and the scores of its rows."""
+        return replace(
+            run,
+            items=self.items,
+            scores=self.cells.with_cells(np.array(rows.scores, np.float32)),
+            verdicts=[{}] * len(self.items),
+            failures={p: error for p, error in zip(self.places, rows.errors, strict=True) if error},
+            details={p: text for p, text in zip(self.places, rows.details, strict=True) if text},
+            rated_units=self.rated_units,
+            human=self.human,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,46 +495,36 @@ class _Block:
     """The rows of an item, ordered by image, then text."""
 
     rows: Sequence[_Row]
+    places: Sequence[tuple[int, int]]
+    ratings: Sequence[float]
     images: Sequence[str]
     texts: Sequence[str]
 
     @classmethod
-    def of_rows(cls, rows: Sequence[_Row], path: Path) -> _Block:
-        if len(rows) == 1 and rows[0]["place"] == (0, 0):  # as of nearly all large tables
-            return cls(rows, [rows[0].get("image_name", "")], [rows[0]["text"]])
-        images, texts = (1 + place for place in rows[-1]["place"])
-        expected = [(i, j) for i in range(images) for j in range(texts)]
-        if [row["place"] for row in rows] != expected:
-            raise TableError(
-                f"{path}: item {rows[0]['item']!r} lacks rows or has them in another order; pass "
-                "a table that Report.write wrote"
-            )
-        names = [row.get("image_name", "") for row in rows[::texts]]
-        return cls(rows, names, [row["text"] for row in rows[:texts]])
+    def of_rows(cls, rows: _RunRows, path: Path) -> Iterator[_Block]:
+        """Yield the block of each item.
 
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """Return what is equal for blocks of the same item with the same ratings."""
-        return tuple(
-            (
-                row["place"],
-                row["item"],
-                row["text"],
-                row["tags"],
-                row.get("image_name", ""),
-                row.get("generator"),
-                "" if math.isnan(row["human"]) else row["human"],
-            )
-            for row in self.rows
-        )
-
-    def values(self, column: str) -> NDArray[np.float64]:
-        """Return numbers of shape (images, texts)."""
-        numbers = np.array([row[column] for row in self.rows], np.float64)
-        return numbers.reshape(len(self.images), len(self.texts))
+        Raises:
+            TableError: an item lacks rows, or has them in another order.
+        """
+        names, values = list(rows.of_items), zip(*rows.of_items.values(), strict=True)
+        dicts = [dict(zip(names, row, strict=True)) for row in values]
+        starts = [k for k, place in enumerate(rows.places) if place == (0, 0) or not k]
+        for start, end in pairwise([*starts, len(dicts)]):
+            of_item, places = dicts[start:end], rows.places[start:end]
+            images, texts = (1 + place for place in places[-1])
+            if list(places) != [(i, j) for i in range(images) for j in range(texts)]:
+                raise TableError(
+                    f"{path}: item {of_item[0]['item']!r} lacks rows or has them in another "
+                    "order; pass a table that Report.write wrote"
+                )
+            image_names = [row.get("image_name", "") for row in of_item[::texts]]
+            captions = [row["text"] for row in of_item[:texts]]
+            yield cls(of_item, places, rows.ratings[start:end], image_names, captions)
 
     def human(self) -> NDArray[np.float64] | None:
-        values = self.values("human")
+        """Return the ratings, shape (images, texts); None where there is none."""
+        values = np.array(self.ratings).reshape(len(self.images), len(self.texts))
         return None if np.isnan(values).all() else values
 
     def item(self, folders: Mapping[str, int], tags: Set[str], group: str) -> Item:

@@ -25,6 +25,8 @@ from t2v_eval.scoring.plan import Cells, Text, by_image, caption_text
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 
+from ..common.composed import takes_any_option
+
 EDITS_TOGETHER = 64  # edits whose images are encoded before their scores are stored
 ARROW = " -> "  # between the captions before and after an edit
 ENCODER = "openai:ViT-L-14"
@@ -267,6 +269,9 @@ def load_clip_edit(
             f"`{min(others)}=` is an option of a scorer that is named; `clip=` is loaded"
         )
     return MEASURES[measure](clip, card=card, store=store, **shared)
+
+
+load_clip_edit.takes = takes_any_option  # type: ignore[attr-defined]
 
 
 def split_captions(text: str) -> tuple[str, str]:

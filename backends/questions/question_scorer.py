@@ -42,6 +42,8 @@ from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.question_rules import DEPENDENCIES, RULES, score_questions
 
+from ..common.composed import takes_any_option
+
 Answers: TypeAlias = Literal["probability", "first-tokens", "generated"]
 ANSWERS: tuple[str, ...] = get_args(Answers)
 FIRST_TOKENS = "first-tokens"  # of `ANSWERS`, and the rule of the scorer that answers
@@ -572,13 +574,4 @@ def _load_vlm(name: str, options: dict[str, Any], answers: str) -> Scorer:
         ) from error
 
 
-def takes_option(option: str, **_: Any) -> bool:
-    """Return whether an option may be given: those of the scorer that answers are not known here.
-
-    >>> takes_option("share")
-    True
-    """
-    return True
-
-
-load_question_scorer.takes = takes_option  # type: ignore[attr-defined]
+load_question_scorer.takes = takes_any_option  # type: ignore[attr-defined]

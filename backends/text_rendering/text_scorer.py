@@ -31,6 +31,7 @@ from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.stats.text_rendering.measures import MEASURES
 from t2v_eval.utils.arguments import check_choice
 
+from ..common.composed import takes_any_option
 from .readers import (
     IMAGES_TOGETHER,
     INSTRUCTION,
@@ -344,13 +345,4 @@ model, as 'qwen2.5-vl-7b', a model behind an API, or a function of your own, as 
     )
 
 
-def takes_option(option: str, **_: Any) -> bool:
-    """Return whether an option may be given: those of the reader are not known here.
-
-    >>> takes_option("device")
-    True
-    """
-    return True
-
-
-load_text_scorer.takes = takes_option  # type: ignore[attr-defined]
+load_text_scorer.takes = takes_any_option  # type: ignore[attr-defined]

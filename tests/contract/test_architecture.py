@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import functools
 import graphlib
 import re
 import subprocess
@@ -56,12 +57,18 @@ def modules_of(package: str) -> dict[str, Path]:
 MODULES = {name: path for package in PACKAGES for name, path in modules_of(package).items()}
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
 def imports(name: str) -> set[str]:
     """The modules of ours that a module imports, anywhere in its file."""
     path = MODULES[name]
     package = name if path.stem == "__init__" else name.rpartition(".")[0]
     targets = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             targets |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -155,7 +162,7 @@ def test_the_core_names_no_backend_and_no_benchmark():
     for path in CORE.rglob("*.py"):
         strings = {
             without_examples(node.value)
-            for node in ast.walk(ast.parse(path.read_text()))
+            for node in ast.walk(parsed(path))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
         for string in strings:
@@ -187,7 +194,7 @@ OWN = {  # names with an underscore of our own classes, and of named tuples
 def imported_names(path: Path) -> list[str]:
     """What a file imports, with relative imports as they are written (leading dots)."""
     result = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             result += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -197,13 +204,12 @@ def imported_names(path: Path) -> list[str]:
 
 def reaches(path: Path) -> list[tuple[str, str]]:
     """Imports of parts of libraries, and what of a library is named with an underscore."""
-    tree = ast.parse(path.read_text())
     result = [
         (name.partition(".")[0], name)
         for name in imported_names(path)
         if name.partition(".")[0] in INTERNALS and "." in name and name not in DOCUMENTED
     ]
-    for node in ast.walk(tree):
+    for node in ast.walk(parsed(path)):
         if (
             isinstance(node, ast.Attribute)
             and node.attr.startswith("_")

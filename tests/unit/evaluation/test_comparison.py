@@ -181,7 +181,7 @@ def test_where_nearly_all_cells_have_both_scores_own_resamples_are_shifted(monke
     human = rng.normal(size=500)
     scorers = [human + rng.normal(size=500), human + rng.normal(size=500)]
     scorers[0][17] = scorers[1][400] = scorers[1][401] = np.nan
-    runs = [evaluate(Table(scores), Rated(human), resamples=1000) for scores in scorers]
+    runs = [evaluate(Table(scores), Rated(human), resamples=300) for scores in scorers]
     (anew,) = comparison.differences(runs)
     assert NEARLY_ALL not in about_missing([anew], 500)
     monkeypatch.setattr(comparison, "MANY_ITEMS", 500)

@@ -52,10 +52,9 @@ class PeVideo(HubVideoScorer, EmbeddingScorer):
         CheckpointError: a file is missing, damaged or of another model.
         InputError: an unknown convention.
 
-    >>> import t2v_eval
-    >>> scorer = t2v_eval.load("pe-av-large", checkpoint="/models/pe")  # doctest: +SKIP
-    >>> scorer("clip.mp4", ["a dog runs"], num_frames=32).sigmoid()  # doctest: +SKIP
-    tensor([[0.0312]])
+    >>> from t2v_eval.registry import models
+    >>> models.card("pe-av-large").args["checkpoint"]
+    'facebook/pe-av-large'
     """
 
     model_types = (WITH_AUDIO, "pe_video")

@@ -76,16 +76,8 @@ class VideoScore(HubVideoScorer, QuestionOnlyScorer):
         CheckpointError: a file is missing, damaged or of another model.
         InputError: an unknown aspect or convention.
 
-    >>> import t2v_eval
-    >>> scorer = t2v_eval.load("videoscore-v1.1", checkpoint="/models/v1.1")  # doctest: +SKIP
-    >>> print(scorer.explain("clip.mp4", "a dog runs")[0][0])  # doctest: +SKIP
-    1.9690
-    a dog runs
-      visual quality 2.3280
-      temporal consistency 2.4840
-      dynamic degree 2.5620
-      text-to-video alignment 1.9690
-      factual consistency 2.5940
+    >>> VideoScore.default_template
+    'videoscore'
     """
 
     model_types = ("idefics2",)

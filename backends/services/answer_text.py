@@ -148,6 +148,36 @@ def strip_reasoning(text: str, more: str = MAX_TOKENS_HINT) -> str:
     return text.removesuffix("</s>").strip(_WHITESPACE)
 
 
+def outside_reasoning(text: str, more: str = MAX_TOKENS_HINT) -> str:
+    """Return a text in which every thought is blank, so that each character keeps its place.
+
+    Args:
+        text: the text of the model.
+        more: the remedy that the error names.
+
+    Raises:
+        ScoringError: a thought has no end.
+
+    >>> outside_reasoning("A <think>Is it?</think> B").split()
+    ['A', 'B']
+    """
+    ends = {mark.start(): mark.end() for mark in _REASONING_END.finditer(text)}
+    starts = {mark.start() for mark in REASONING_START.finditer(text)} - ends.keys()
+    unmarked = _UNMARKED_REASONING.match(text)
+    thoughts = [(0, unmarked.end())] if unmarked else []
+    open_at: list[int] = []
+    for place in sorted({*starts, *ends}):
+        if place in starts:
+            open_at.append(place)
+        else:  # a server may have dropped the start of a thought
+            thoughts.append((open_at.pop() if open_at else 0, ends[place]))
+    if open_at:
+        raise ScoringError(f"thinks without an end and gives no answer; {more}")
+    for start, end in thoughts:
+        text = text[:start] + " " * (end - start) + text[end:]
+    return text
+
+
 def extract_answer(text: str) -> str:
     r"""Return the answer in a text's tag, box, JSON or label; without one, the text itself.
 

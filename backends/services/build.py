@@ -8,7 +8,7 @@ from typing import Any
 
 from .answer_probability import answer_question
 from .credentials import require_choice
-from .grade import Grade, WrittenText
+from .grade import Grade, WrittenSamples, WrittenText
 from .pairwise import PairwiseChoice, PairwiseScorer
 from .protocol import AccessOptions, ServiceProtocol
 from .scorer import Question, ServiceScorer
@@ -18,6 +18,7 @@ QUESTIONS: dict[str, Callable[..., Question]] = {
     "grade": Grade,
     "preference": PairwiseChoice,
     "text": WrittenText,
+    "written": WrittenSamples,
 }
 
 

@@ -7,6 +7,7 @@ It needs no log-probabilities.
 from __future__ import annotations
 
 import json
+import math
 import re
 from abc import abstractmethod
 
@@ -23,6 +24,7 @@ from .messages import Completion, Response, SamplingParams
 from .protocol import ServiceProtocol
 from .scorer import Question
 
+_VERSION = re.compile(r"[-@:](?:v?\d[\d.-]*|latest|preview[\w.-]*)")
 # The number alone, perhaps in bold, "out of 100", or followed by a full stop.
 # No other mark stands before it: "<85" and "~85" are not 85.
 GRADE = re.compile(
@@ -153,6 +155,91 @@ class WrittenText(WrittenAnswer):
         if not completion.text.strip():
             raise ScoringError(EMPTY)
         return 1.0
+
+
+class WrittenSamples(WrittenText):
+    """Ask for texts, which are the detail of the cell as `scoring.generation.Written` has them.
+
+    The value is 1: whether a text is whole, and what it says, is read from the detail.
+
+    Args:
+        max_tokens: length of a text; a model that reasons first needs more.
+        temperature: 0 for the likeliest text; some reasoning models accept 1 only.
+        passes: number of texts.
+        grades: how many of the likeliest tokens in the place of each digit are kept with their
+            probabilities; 0 for none.
+
+    >>> WrittenSamples().score_response(Response([Completion("4", True)]), "", protocol=None)
+    CellScore(value=1.0, detail='{"written": [{"text": "4", "truncated": true}]}')
+    """
+
+    def __init__(
+        self, max_tokens: int = 512, temperature: float = 0.0, passes: int = 1, grades: int = 0
+    ) -> None:
+        super().__init__(max_tokens, temperature)
+        require_int_in("passes", passes, 1, 128)
+        require_int_in("grades", grades, 0, 20)
+        self.params = self.params._replace(top_logprobs=grades, num_samples=passes)
+        self.max_answer_tokens = max_tokens * passes
+        self.facts = {**self.facts, "question": "written"}
+        self.facts |= {"passes": str(passes)} if passes > 1 else {}
+        self.facts |= {"grades": str(grades)} if grades else {}
+
+    @override
+    def score_response(
+        self, response: Response, answer: str, protocol: ServiceProtocol
+    ) -> CellScore:
+        if response.model and not is_same_model(protocol.model, response.model):
+            raise ScoringError(
+                f"the service was asked for the model {protocol.model!r}, and {response.model!r} "
+                "answered; name it as the service does"
+            )
+        texts = []
+        for completion in response.completions[: self.params.num_samples]:
+            if completion.error is not None:
+                raise completion.error
+            if not completion.text.strip() and completion.has_reasoning:
+                raise ScoringError(f"the model thinks and gives no answer; {MAX_TOKENS_HINT}")
+            fields: dict[str, object] = {"text": completion.text}
+            fields |= {"truncated": True} if completion.truncated else {}
+            if self.params.top_logprobs and not completion.truncated:
+                fields["digits"] = _digits(completion, protocol)
+            texts.append(fields)
+        detail = {"written": texts, **response.details}
+        return CellScore(1.0, json.dumps(detail, ensure_ascii=False))
+
+
+def _digits(completion: Completion, protocol: ServiceProtocol) -> list[list[object]]:
+    """Return the digits of a text as `scoring.generation.Digit` has them."""
+    if completion.tokens is None and re.search("[0-9]", completion.text):
+        raise UnsupportedError(
+            f"the model {protocol.model!r} lists no probabilities of tokens, which `expected` "
+            "grades need; use a model that does, or one that runs here"
+        )
+    digits: list[list[object]] = []
+    start = 0
+    for token, alternatives in completion.tokens or ():
+        if alternatives:
+            likely: dict[str, float] = {}
+            for listed, logprob in alternatives:
+                if listed is not None and logprob is not None:
+                    word = listed.strip()
+                    likely[word] = likely.get(word, 0.0) + math.exp(logprob)
+            lead = len(token) - len(token.lstrip())
+            digits.append([start + lead, token.strip(), likely])
+        start += len(token)
+    return digits
+
+
+def is_same_model(asked: str, answered: str) -> bool:
+    """Return whether an answer is of the model that was asked, perhaps of a dated version of it.
+
+    >>> is_same_model("gpt-4o", "gpt-4o-2024-08-06"), is_same_model("gpt-4o", "gpt-4o-mini")
+    (True, False)
+    """
+    names = [name.casefold().rpartition("/")[2] for name in (asked, answered)]
+    rest = names[1].removeprefix(names[0])
+    return not rest or (rest != names[1] and _VERSION.fullmatch(rest) is not None)
 
 
 def parse_grade(answer: str, truncated: bool = False) -> float:

@@ -50,6 +50,7 @@ class Completion(NamedTuple):
         sampled_token: the first token that was sampled.
         has_reasoning: whether the service returns reasoning beside the text.
         error: why the completion is not valid.
+        tokens: each token with the likeliest ones in its place, where the service lists them.
 
     >>> Completion("Yes", truncated=True).top_logprobs is None
     True
@@ -61,6 +62,7 @@ class Completion(NamedTuple):
     sampled_token: str | None = None
     has_reasoning: bool = False
     error: Exception | None = None
+    tokens: Sequence[tuple[str, Sequence[TokenLogprob]]] | None = None
 
     def final_text(self, more: str = MAX_TOKENS_HINT) -> str:
         """Return the text behind the reasoning; `more` is the remedy that an error names.

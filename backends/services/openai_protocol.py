@@ -38,6 +38,7 @@ from .messages import (
     InnerError,
     Response,
     SamplingParams,
+    TokenLogprob,
 )
 from .protocol import FILE_TIMEOUT, FILTERED_MESSAGE, AccessOptions, ServiceProtocol
 
@@ -64,6 +65,7 @@ class OpenAIProtocol(ServiceProtocol):
     Args:
         model: the service's name of the model.
         openai_key: `api_key` under its name in t2v_metrics.
+        system: a system message before each question; default: none.
         detail: resolution of images, "low", "high" or "auto"; default: the service's.
         extra_body: further fields of each request, such as {"reasoning_effort": "minimal"}, or, for
             a reasoning model of vLLM, {"chat_template_kwargs": {"enable_thinking": False}}.
@@ -90,6 +92,7 @@ class OpenAIProtocol(ServiceProtocol):
         openai_key: str | None = None,
         detail: str | None = None,
         extra_body: Mapping[str, Any] | None = None,
+        system: str | None = None,
         **access: Unpack[AccessOptions],
     ) -> None:
         require_choice("detail", detail, (None, "low", "high", "auto"))
@@ -99,7 +102,8 @@ class OpenAIProtocol(ServiceProtocol):
         self._detail = {"detail": detail} if detail else {}
         self._extra = _json_object(extra_body)
         extra = {"extra_body": json.dumps(self._extra, sort_keys=True)} if self._extra else {}
-        self.settings = {**self._detail, **extra}
+        self._system = [{"role": "system", "content": system}] if system else []
+        self.settings = {**self._detail, **extra, **({"system": repr(system)} if system else {})}
 
     @property
     def neutral_sampling(self) -> dict[str, Any]:
@@ -165,7 +169,7 @@ class OpenAIProtocol(ServiceProtocol):
     def request_body(self, parts: Sequence[Any], params: SamplingParams) -> dict[str, Any]:
         request = {
             "model": self.model,
-            "messages": [{"role": "user", "content": [*parts]}],
+            "messages": [*self._system, {"role": "user", "content": [*parts]}],
             "temperature": params.temperature,
             self.token_limit: params.max_tokens,
         }
@@ -256,7 +260,13 @@ class OpenAIProtocol(ServiceProtocol):
         top_logprobs = [parse_token_logprob(row, "logprob") for row in rows]
         sampled_token = parse_token_logprob(first, "logprob").token
         return Completion(
-            text, truncated is not None, top_logprobs or None, sampled_token, bool(reasoning), error
+            text,
+            truncated is not None,
+            top_logprobs or None,
+            sampled_token,
+            bool(reasoning),
+            error,
+            [_listed_token(token) for token in tokens] or None,
         )
 
 
@@ -298,6 +308,14 @@ class CompatibleProtocol(OpenAIProtocol):
                 "`base_url=` is needed: where the server is, for example http://localhost:8000/v1"
             )
         return check_base_url(base_url), Key(resolve_api_key(key, key_file) or "none")
+
+
+def _listed_token(token: Any) -> tuple[str, list[TokenLogprob]]:
+    """Return a token of an answer, and the likeliest ones in its place if it is a digit."""
+    fields = as_mapping(token)
+    text = as_text(fields.get("token"))
+    rows = as_list(fields.get("top_logprobs")) if text.strip().isdigit() else []
+    return text, [parse_token_logprob(row, "logprob") for row in rows]
 
 
 def _json_object(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:

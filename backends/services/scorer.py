@@ -13,7 +13,7 @@ from PIL import Image
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, ScoringError, T2VWarning
-from t2v_eval.inputs.media import NO_IMAGE, Media, Video
+from t2v_eval.inputs.media import NO_IMAGE, ImageGroup, Media, Video
 from t2v_eval.inputs.template import Template
 from t2v_eval.inputs.video import Sampling, clip, sampling_of
 from t2v_eval.remote.request_pool import RetryError
@@ -222,6 +222,8 @@ class ServiceScorer(FrameReader, ApiScorer[Any]):
     def pack(self, media: Media) -> Any:
         if media is NO_IMAGE:
             return []
+        if isinstance(media, ImageGroup):
+            return [part for image in media.images for part in self.pack(image)]
         if isinstance(media, Video):
             frames = clip(media, self.sampling, self.load_image).frames
             files = [frame_file(frame, self.max_pixels) for frame in frames]
@@ -410,7 +412,9 @@ class ServiceScorer(FrameReader, ApiScorer[Any]):
 
     @override
     def expected_tokens(self, media: Media, text: str) -> tuple[int, int] | None:
-        tokens = 0 if media is NO_IMAGE else self._image_tokens(media)
+        images = media.images if isinstance(media, ImageGroup) else (media,)
+        counts = [0 if image is NO_IMAGE else self._image_tokens(image) for image in images]
+        tokens = None if None in counts else sum(filter(None, counts))
         if tokens is None:
             return None
         input_tokens = tokens + text_tokens(self.template.fill(text)[0])

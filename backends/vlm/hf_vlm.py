@@ -7,8 +7,7 @@ between models is in their cards: how the prompt is built (`style`, `chat`), wha
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
@@ -25,7 +24,6 @@ from t2v_eval.inputs.media import Media
 from t2v_eval.inputs.template import wrapper
 from t2v_eval.inputs.video import Clip
 from t2v_eval.local.base import Options
-from t2v_eval.local.batching import BatchSize
 from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.prefix_sharing import PrefixSharingScorer
@@ -41,11 +39,7 @@ from .prompting.builders import GREY_IMAGE, CheckpointInfo
 from .reading.head import LanguageModelHead
 from .reading.inputs import (
     SECONDS_PER_GRID,
-    TOKEN_POOLING,
     PromptTokens,
-    Row,
-    append_tokens,
-    batch_rows,
 )
 from .reading.reader import (
     MASKABLE_ATTENTION,
@@ -60,12 +54,12 @@ from .reading.rules import RULES, Rule
 from .reading.video import MediaInputs
 from .tested_classes import is_tested
 from .transformers_vision import patch_text_positions_after_video
-from .video_frames import PromptFrames
+from .writing import WritingScorer
 
 FILES = (*HUB_FILES, "*.jinja")
 
 
-class HfVlm(PromptFrames, PrefixSharingScorer[EncodedMedia, MediaPrompts]):
+class HfVlm(WritingScorer, PrefixSharingScorer[EncodedMedia, MediaPrompts]):
     """Score images by the probability of the template's answer to the template's question.
 
     Scores are 0 to 1. Lin et al. 2024, eq. 2; with the rule "answer", the geometric mean over the
@@ -314,10 +308,12 @@ or 'yes-no' or 'yes-no-token'
         return {**super().execution, "attention": attention, "images": batching}
 
     @override
-    def preprocess(self, image: Image.Image | Clip) -> MediaInputs:
+    def preprocess(self, image: Image.Image | Clip | list[Image.Image]) -> MediaInputs:
         """Return the inputs of the model up to the question."""
         if isinstance(image, Clip):
             return self.prompt_builder.video_inputs(image)
+        if isinstance(image, list):
+            return self.prompt_builder.group_inputs(image)
         return MediaInputs(self.prompt_builder.image_inputs(image))
 
     @override
@@ -379,81 +375,6 @@ or 'yes-no' or 'yes-no-token'
         gathered = self._head.gather(rule, hidden, labels)
         answers = [self.template.fill(text)[1] for _, text in pairs]
         return rule.score(gathered, owner, answers), rule.details(gathered, answers)
-
-    @override
-    def generate_texts(
-        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
-    ) -> list[str]:
-        return [text for text, _ in self.write_about(images, prompts, max_new_tokens)]
-
-    def write_about(
-        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
-    ) -> list[tuple[str, bool]]:
-        """Return the reply to a prompt about each image, and whether it is whole."""
-        pairs = list(zip(images, prompts, strict=True))
-        batch = self.image_batch if self.reader.batches_images else BatchSize(1)
-        return self._generate_in_batches(
-            batch, pairs, lambda part: self._generate(part, max_new_tokens)
-        )
-
-    def _generate(
-        self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int
-    ) -> list[tuple[str, bool]]:
-        """Return texts about images; only rows of equal shapes are a batch, as none is padded."""
-        rows = [self._generation_row(image, prompt, max_new_tokens) for image, prompt in pairs]
-        groups: dict[Hashable, list[int]] = {}
-        for n, row in enumerate(rows):
-            shapes = ((name, value.shape[1:]) for name, value in row.items())
-            groups.setdefault((n if TOKEN_POOLING & row.keys() else -1, *shapes), []).append(n)
-        texts: dict[int, tuple[str, bool]] = {}
-        for group in groups.values():
-            inputs = batch_rows([rows[n] for n in group], self.reader.pad_token)
-            texts |= zip(group, self._replies(inputs, max_new_tokens), strict=True)
-        return [texts[n] for n in range(len(pairs))]
-
-    def _replies(self, inputs: Row, max_new_tokens: int) -> list[tuple[str, bool]]:
-        """Return what the model generates after each row, and whether it ended by itself."""
-        padding = self._head.padding_ids
-        options = {"suppress_tokens": padding} if padding else {}
-        tokens: Tensor = self.network.generate(
-            **inputs, max_new_tokens=max_new_tokens, do_sample=False, **options
-        )
-        ends = self.network.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        rows = tokens[:, inputs["input_ids"].shape[1] :].tolist()
-        return [
-            (self.prompt_builder.decode(row), len(row) < max_new_tokens or not ends.isdisjoint(row))
-            for row in rows
-        ]
-
-    def write_text(self, prompt: str, max_new_tokens: int) -> tuple[str, bool]:
-        """Write a reply to a prompt without an image; return it, and whether it is whole.
-
-        Raises:
-            UnsupportedError: the model is always asked about an image.
-            InputError: the prompt is too long, or holds a control token.
-        """
-        with self.exclusive_call(1), torch.inference_mode():
-            row = self._to_device(MediaInputs(self.prompt_builder.text_inputs(prompt))).row
-            length, context = row["input_ids"].shape[1], self.prompt_builder.context
-            if length + max_new_tokens > context:
-                raise InputError(
-                    f"the prompt has {length} tokens, and the model reads {context} with the reply"
-                )
-            (reply,) = self._replies(row, max_new_tokens)
-        return reply
-
-    def _generation_row(self, image: Media, prompt: str, max_new_tokens: int) -> Row:
-        inputs = self._to_device(self.prepare(image))
-
-        def encode(text: str) -> PromptTokens:
-            return self.prompt_builder.tokenize(inputs.lead + text, "")
-
-        try:
-            room = self._room(inputs, encode(""), max_new_tokens)
-        except MediaError as error:
-            raise MediaError(f"{image.name}: {error}") from None
-        return append_tokens(inputs.row, self._truncate(prompt, room, encode).prompt)
 
     @override
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
@@ -529,24 +450,6 @@ or 'yes-no' or 'yes-no-token'
         """Return the tokens of the template's question and answer about a text."""
         question, answer = self.template.fill(text)
         return self.prompt_builder.tokenize(lead + question, answer)
-
-    def _truncate(
-        self, text: str, room: int, encode: Callable[[str], PromptTokens]
-    ) -> PromptTokens:
-        """Return the tokens of a text, whose end is cut until prompt and answer fit."""
-
-        def too_long(length: int) -> bool:
-            return sum(map(len, encode(text[:length]))) > room
-
-        if not too_long(len(text)):
-            return encode(text)
-        if too_long(0):
-            raise InputError(
-                f"{self.name!r}: question and answer leave no room for a text: the model reads "
-                f"{room} tokens after the image; shorten the templates"
-            )
-        self.note_truncated([text])
-        return encode(text[: bisect_left(range(len(text)), True, key=too_long) - 1])
 
     def _to_device(self, inputs: MediaInputs) -> MediaInputs:
         """Return inputs on the scorer's device and in its precision."""

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from t2v_eval.errors import InputError, MediaError
 from t2v_eval.inputs.animation import animation
-from t2v_eval.inputs.media import Media, Video
+from t2v_eval.inputs.media import ImageGroup, Media, Video
 from t2v_eval.inputs.video import Clip, Sampling, clip
 from t2v_eval.local.base import LocalScorer
 from t2v_eval.scoring.call_options import FrameReader
@@ -51,7 +51,9 @@ class PromptFrames(FrameReader, LocalScorer):
         return f"{media.key} {self.prompt_builder.sampling}"
 
     @override
-    def load(self, media: Media) -> Image.Image | Clip:
+    def load(self, media: Media) -> Image.Image | Clip | list[Image.Image]:
+        if isinstance(media, ImageGroup):
+            return [self.load_image(image) for image in media.images]
         builder = self.prompt_builder
         if builder.sampling is None:
             if not isinstance(media, Video):

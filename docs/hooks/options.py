@@ -35,6 +35,7 @@ SERVICE_PARTS = (
     "answer_probability.AnswerProbability",
     "answer_probability.SampledAnswer",
     "grade.Grade",
+    "grade.WrittenSamples",
     "pairwise.PairwiseChoice",
     "scorer.ServiceScorer",
 )

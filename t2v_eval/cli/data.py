@@ -11,14 +11,15 @@ from t2v_eval.cli import console
 from t2v_eval.cli.help.completion import benchmark_names
 from t2v_eval.cli.options import AsJson
 from t2v_eval.errors import MissingDataError
-from t2v_eval.registry import benchmarks
+from t2v_eval.registry import benchmarks, models
 
 
 def data(
     name: Annotated[
         str,
         typer.Argument(
-            help="Name of a benchmark; `list benchmarks` shows them.",
+            help="Name of a benchmark, or of a scorer whose questions are read from its authors' "
+            "script; `list benchmarks` and `list models` show them.",
             autocompletion=benchmark_names,
         ),
     ],
@@ -42,6 +43,9 @@ def data(
     from t2v_eval.evaluation import download as files
     from t2v_eval.evaluation.options import BenchmarkOptions
 
+    if name in models.cards and name not in benchmarks.cards:
+        _of_scorer(name, fetch, as_json)
+        return
     card = benchmarks.card(name)
     default = files.default_root(name)
     folder = root or (default if fetch or default.is_dir() else None)
@@ -77,3 +81,29 @@ def data(
         if verified := state["files_as_published"]:
             console.say(f"as published: {', '.join(verified)}", "green")
         console.say(f"found {state['found']}", "green")
+
+
+def _of_scorer(name: str, fetch: bool, as_json: bool) -> None:
+    """Show the files that a scorer reads besides its weights, and fetch them."""
+    from t2v_eval.evaluation import download as files
+
+    card = models.card(name)
+    files_of = getattr(models.entry(card), "files_of", None)
+    folder, sources = files.default_root(name), files_of(card) if files_of else []
+    for source in sources:
+        if fetch:
+            files.fetch(source, folder)
+    verified = [file for source in sources for file in files.check_known(source, folder)]
+    missing = [file for source in sources for file in source.files if file not in verified]
+    if as_json:
+        state = {"files_as_published": verified, "missing": missing}
+        console.print_json({"name": name, "folder": str(folder), **state})
+    elif not sources:
+        console.say(f"{name} reads no files but its weights", "green")
+    elif verified:
+        console.say(f"as published: {', '.join(verified)}", "green")
+    if missing:
+        raise MissingDataError(
+            f"{', '.join(missing)} of {name} is not in {folder}: add --fetch to download it, or "
+            f"{sources[0].obtain}"
+        )

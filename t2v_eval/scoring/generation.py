@@ -1,17 +1,96 @@
-"""Explanations of scores by the tokens of an answer."""
+"""Texts that a model writes, and explanations of scores by the tokens of an answer."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
+
+from t2v_eval.inputs.media import Media
 
 LONGEST_RUN = (
     4  # equal tokens in a row that are written out; more are written once, with their number
 )
+
+
+class Writing(NamedTuple):
+    """How a model writes a text.
+
+    Attributes:
+        max_new_tokens: where a text ends at the latest.
+        temperature: 0 for the likeliest text; others sample from the full distribution.
+        passes: number of texts of a prompt.
+        grades: how many of the likeliest tokens in the place of each digit are kept with their
+            probabilities; 0 for none.
+
+    >>> Writing(512).passes
+    1
+    """
+
+    max_new_tokens: int
+    temperature: float = 0.0
+    passes: int = 1
+    grades: int = 0
+
+
+class Digit(NamedTuple):
+    """A token of a written text that is a digit, and what else could be in its place.
+
+    Attributes:
+        start: the index of its first character in the text.
+        token: the token.
+        probabilities: those of the likeliest tokens in its place.
+
+    >>> Digit(7, "4", {"4": 0.75, "5": 0.25}).token
+    '4'
+    """
+
+    start: int
+    token: str
+    probabilities: Mapping[str, float]
+
+
+class Written(NamedTuple):
+    """A text that a model wrote.
+
+    Attributes:
+        text: the text.
+        truncated: whether it was cut at the limit of its length.
+        digits: its digits with probabilities, where `Writing.grades` asks for them; None where the
+            model does not give them.
+
+    >>> Written("Score: 4").truncated
+    False
+    """
+
+    text: str
+    truncated: bool = False
+    digits: Sequence[Digit] | None = None
+
+
+class Writer(Protocol):
+    """A scorer whose model writes about images.
+
+    >>> class Echo:
+    ...     def write_passes(self, images, prompts, writing):
+    ...         for n, prompt in enumerate(prompts):
+    ...             yield [n], [[Written(prompt)] * writing.passes]
+    >>> writer: Writer = Echo()
+    """
+
+    def write_passes(
+        self, images: Sequence[Media], prompts: Sequence[str], writing: Writing
+    ) -> Iterator[tuple[Sequence[int], Sequence[Sequence[Written]] | str]]:
+        """Yield the numbers of some prompts with their texts, or with why there are none.
+
+        Args:
+            images: B images, or groups of images that are one input.
+            prompts: a prompt about each.
+            writing: how texts are written.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ ORDER = {
     ).split(),
     "t2v_eval.backends": (
         "common clip flant5 blip video preference vlm services own remote questions detection "
-        "safety edits text_rendering"
+        "safety edits text_rendering written"
     ).split(),
     "t2v_eval.benchmarks": ["forms", "*"],  # adapters lie flat, and may import each other
 }

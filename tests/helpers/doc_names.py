@@ -112,4 +112,4 @@ def check_command(words: list[str]) -> None:
     for model in [value for word, value in pairs if word == "--model"]:
         check_options(model, keys)
     if name == "data":
-        assert benchmarks.card(rest[1]).name == rest[1] or rest[1].isupper()
+        assert rest[1].isupper() or rest[1] in models.cards or benchmarks.card(rest[1])

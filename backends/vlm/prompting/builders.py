@@ -113,6 +113,14 @@ class PromptBuilder(ABC):
         """
         raise UnsupportedError("this model is asked by a fixed text around an image")
 
+    def group_inputs(self, images: Sequence[Image.Image]) -> MediaInputs:
+        """Return the inputs up to the question for several images, in order.
+
+        Raises:
+            UnsupportedError: the model is asked about one image at a time.
+        """
+        raise UnsupportedError("this model is asked about one image at a time")
+
     def resize_frame(self, frame: Image.Image, count: int) -> Image.Image:
         """Resize one of `count` frames of a video to at most the size that the model takes."""
         return frame

@@ -139,6 +139,18 @@ class TemplatePromptBuilder(ProcessorPromptBuilder):
         return self._process(self._head, image)
 
     @override
+    def group_inputs(self, images: Sequence[Image.Image]) -> MediaInputs:
+        contents = [IMAGE] * len(images)
+        before, after = self._around_question(self._render(PLACEHOLDER, contents))
+        head, rest = self._split_at_control(before)
+        if (rest, after) != (self._rest, self._after):
+            raise UnsupportedError(
+                f"the chat template of this model puts {rest!r} between several images and a "
+                f"question, but {self._rest!r} after one"
+            )
+        return MediaInputs(self._process(head, *images))
+
+    @override
     def text_inputs(self, prompt: str) -> dict[str, Tensor]:
         if self._wrapper is not None:
             raise UnsupportedError("`chat=` is a text around an image: leave it out")

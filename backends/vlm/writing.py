@@ -1,0 +1,228 @@
+"""Texts that a vision-language model writes about images, several images or videos."""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from t2v_eval.errors import InputError, MediaError
+from t2v_eval.inputs.media import Media
+from t2v_eval.local.batching import BatchSize, Failure
+from t2v_eval.scoring.generation import Digit, Writing, Written
+
+from .reading.head import LanguageModelHead
+from .reading.inputs import TOKEN_POOLING, PromptTokens, Row, append_tokens, batch_rows
+from .reading.reader import EncodedMedia, HiddenStateReader, MediaPrompts, Prefill, PromptTargets
+from .reading.video import MediaInputs
+from .video_frames import PromptFrames
+
+
+class Question(NamedTuple):
+    """A prompt about an image: the inputs up to it, and its tokens.
+
+    >>> row = {"input_ids": torch.tensor([[5, 6]])}
+    >>> Question(MediaInputs(row), [7]).row["input_ids"].tolist()
+    [[5, 6, 7]]
+    """
+
+    inputs: MediaInputs
+    prompt: list[int]
+
+    @property
+    def row(self) -> Row:
+        """All inputs of the model."""
+        return append_tokens(self.inputs.row, self.prompt)
+
+
+class WritingScorer(PromptFrames):
+    """A scorer whose model writes; a base class of `HfVlm`, which sets what it reads with.
+
+    >>> WritingScorer.load is PromptFrames.load
+    True
+    """
+
+    network: Any
+    reader: HiddenStateReader
+    _head: LanguageModelHead
+    _to_device: Callable[[MediaInputs], MediaInputs]
+    _room: Callable[[MediaInputs, PromptTokens, int], int]
+
+    @override
+    def generate_texts(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[str]:
+        return [text for text, _ in self.write_about(images, prompts, max_new_tokens)]
+
+    def write_about(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> list[tuple[str, bool]]:
+        """Return the reply to a prompt about each image, and whether it is whole."""
+        pairs, writing = list(zip(images, prompts, strict=True)), Writing(max_new_tokens)
+        return self._generate_in_batches(
+            self._text_batch(writing),
+            pairs,
+            lambda part: [(w.text, not w.truncated) for (w,) in self._write(part, writing)],
+        )
+
+    def write_passes(
+        self, images: Sequence[Media], prompts: Sequence[str], writing: Writing
+    ) -> Iterator[tuple[Sequence[int], Sequence[Sequence[Written]] | str]]:
+        """Yield the numbers of some prompts with their texts, or with why there are none.
+
+        Args:
+            images: B images, videos or groups of images.
+            prompts: a prompt about each.
+            writing: how texts are written. Those that are sampled depend on the image and the
+                prompt alone, and not on the others.
+
+        Raises:
+            ScoringError, MediaError: a text failed, with `on_error="raise"`.
+        """
+        pairs = list(zip(images, prompts, strict=True))
+        parts = self._text_batch(writing).run_adaptive(
+            pairs, lambda part: self._write(part, writing), self._cache.clear
+        )
+        for part, texts in parts:
+            numbers = range(len(pairs))[part]
+            if isinstance(texts, Failure):
+                yield numbers, self._failure_reason(pairs[part.start][0].name, texts)
+            else:
+                yield numbers, texts
+
+    def _text_batch(self, writing: Writing) -> BatchSize:
+        """Return the size of batches; sampled texts are written one by one."""
+        together = self.reader.batches_images and not writing.temperature
+        return self.image_batch if together else BatchSize(1)
+
+    def _write(self, pairs: Sequence[tuple[Media, str]], writing: Writing) -> list[list[Written]]:
+        """Return texts about images; only rows of equal shapes are a batch, as none is padded."""
+        questions = self._questions(pairs, writing.max_new_tokens)
+        rows = [question.row for question in questions]
+        groups: dict[Hashable, list[int]] = {}
+        for n, row in enumerate(rows):
+            shapes = ((name, value.shape[1:]) for name, value in row.items())
+            pooled = TOKEN_POOLING & row.keys() or writing.temperature
+            groups.setdefault((n if pooled else -1, *shapes), []).append(n)
+        texts: dict[int, list[Written]] = {}
+        for group in groups.values():
+            inputs = batch_rows([rows[n] for n in group], self.reader.pad_token)
+            image, prompt = pairs[group[0]]
+            new_tokens = self._new_tokens(inputs, writing, f"{image.key} {prompt}")
+            for place, n in enumerate(group):
+                listed = new_tokens[place * writing.passes : (place + 1) * writing.passes]
+                texts[n] = [self._written(questions[n], tokens, writing) for tokens in listed]
+        return [texts[n] for n in range(len(pairs))]
+
+    def _questions(self, pairs: Sequence[tuple[Media, str]], max_new_tokens: int) -> list[Question]:
+        """Return the inputs of each prompt; an image with several prompts is prepared once."""
+        prepared: dict[str, MediaInputs] = {}
+        questions = []
+        for image, prompt in pairs:
+            if image.key not in prepared:
+                prepared[image.key] = self._to_device(self.prepare(image))
+            inputs = prepared[image.key]
+
+            def encode(text: str, lead: str = inputs.lead) -> PromptTokens:
+                return self.prompt_builder.tokenize(lead + text, "")
+
+            try:
+                room = self._room(inputs, encode(""), max_new_tokens)
+            except MediaError as error:
+                raise MediaError(f"{image.name}: {error}") from None
+            questions.append(Question(inputs, self._truncate(prompt, room, encode).prompt))
+        return questions
+
+    def _new_tokens(self, inputs: Row, writing: Writing, seed: str = "") -> list[list[int]]:
+        """Return the tokens that the model writes after each row, `passes` lists for each."""
+        padding = self._head.padding_ids
+        options: dict[str, Any] = {"suppress_tokens": padding} if padding else {}
+        if writing.temperature:
+            options |= {"temperature": writing.temperature, "top_p": 1.0, "top_k": 0}
+            options["num_return_sequences"] = writing.passes
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices, enabled=writing.temperature > 0):
+            if writing.temperature:
+                torch.manual_seed(zlib.crc32(seed.encode()))
+            tokens: Tensor = self.network.generate(
+                **inputs,
+                max_new_tokens=writing.max_new_tokens,
+                do_sample=writing.temperature > 0,
+                **options,
+            )
+        return tokens[:, inputs["input_ids"].shape[1] :].tolist()
+
+    def _ends(self) -> set[int]:
+        ends = self.network.generation_config.eos_token_id
+        return {*ends} if isinstance(ends, list) else {ends}
+
+    def _written(self, question: Question, tokens: list[int], writing: Writing) -> Written:
+        end = next((n for n, token in enumerate(tokens) if token in self._ends()), len(tokens))
+        text = self.prompt_builder.decode(tokens)
+        digits = self._digits(question, tokens[:end], writing.grades) if writing.grades else None
+        return Written(text, end >= writing.max_new_tokens, digits)
+
+    def _digits(self, question: Question, tokens: list[int], count: int) -> list[Digit]:
+        """Return the tokens that are a digit, with the likeliest tokens in their place."""
+        tokenizer = self.prompt_builder.tokenizer
+        words = [tokenizer.decode([token], skip_special_tokens=True) for token in tokens]
+        places = [n for n, w in enumerate(words) if len(w.strip()) == 1 and w.strip().isdigit()]
+        if not places:
+            return []
+        media = MediaPrompts(EncodedMedia(question.inputs), {"": PromptTokens(question.prompt, [])})
+        targets = PromptTargets(0, question.prompt, tokens[: places[-1] + 1])
+        states = self.reader.hidden_states(Prefill([media], []), [targets], 0)[0]
+        probabilities = self._head.log_probabilities(states[places]).exp()
+        whole = tokenizer.decode(tokens, skip_special_tokens=True)
+        lead = len(whole) - len(whole.lstrip())
+        digits = []
+        for place, row in zip(places, probabilities, strict=True):
+            best = row.topk(min(count, len(row)))
+            likely: dict[str, float] = {}
+            for token, p in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+                word = tokenizer.decode([token]).strip()
+                likely[word] = likely.get(word, 0.0) + p
+            before = tokenizer.decode([*tokens[: place + 1]], skip_special_tokens=True)
+            digits.append(Digit(len(before) - 1 - lead, words[place].strip(), likely))
+        return digits
+
+    def write_text(self, prompt: str, max_new_tokens: int) -> tuple[str, bool]:
+        """Write a reply to a prompt without an image; return it, and whether it is whole.
+
+        Raises:
+            UnsupportedError: the model is always asked about an image.
+            InputError: the prompt is too long, or holds a control token.
+        """
+        with self.exclusive_call(1), torch.inference_mode():
+            row = self._to_device(MediaInputs(self.prompt_builder.text_inputs(prompt))).row
+            length, context = row["input_ids"].shape[1], self.prompt_builder.context
+            if length + max_new_tokens > context:
+                raise InputError(
+                    f"the prompt has {length} tokens, and the model reads {context} with the reply"
+                )
+            (tokens,) = self._new_tokens(row, Writing(max_new_tokens))
+        whole = len(tokens) < max_new_tokens or tokens[-1] in self._ends()
+        return self.prompt_builder.decode(tokens), whole
+
+    def _truncate(
+        self, text: str, room: int, encode: Callable[[str], PromptTokens]
+    ) -> PromptTokens:
+        """Return the tokens of a text, whose end is cut until prompt and answer fit."""
+
+        def too_long(length: int) -> bool:
+            return sum(map(len, encode(text[:length]))) > room
+
+        if not too_long(len(text)):
+            return encode(text)
+        if too_long(0):
+            raise InputError(
+                f"{self.name!r}: question and answer leave no room for a text: the model reads "
+                f"{room} tokens after the image; shorten the templates"
+            )
+        self.note_truncated([text])
+        return encode(text[: bisect_left(range(len(text)), True, key=too_long) - 1])

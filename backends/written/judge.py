@@ -1,0 +1,251 @@
+"""A judge as a card defines it: its questions, the grades that it writes, and their score."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeAlias
+
+from t2v_eval.errors import InputError
+from t2v_eval.inputs.media import Media, Roles, roles_of
+from t2v_eval.scoring.generation import Writing
+
+from .authors import AuthorsQuestion
+from .reading import Output, names_in
+
+Wording: TypeAlias = Literal["authors", "ours"]
+MOST_GRADES = 20  # tokens with probabilities that services list at most
+_PLACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_KEYS = {
+    "judge": (
+        "images",
+        "questions",
+        "score",
+        "max_new_tokens",
+        "temperature",
+        "passes",
+        "expected",
+    ),
+    "question": ("text", "authors", "images", "outputs"),
+    "output": tuple(f.name for f in fields(Output) if f.name != "name"),
+    "authors": tuple(f.name for f in fields(AuthorsQuestion)),
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question of a judge.
+
+    Attributes:
+        text: the question; ``{}`` or ``{text}`` is the text that is judged, ``{caption}`` its
+            first line and ``{points}`` its other lines.
+        images: the numbers of the images of the input that are shown, in order.
+        outputs: the grades in its answer.
+
+    >>> question = Question("Does it show {}?", (0,), ())
+    >>> question.fill("a {red} cat"), question.uses_text
+    ('Does it show a {red} cat?', True)
+    """
+
+    text: str
+    images: tuple[int, ...]
+    outputs: tuple[Output, ...]
+
+    def fill(self, text: str) -> str:
+        """Return what is asked about a text."""
+        caption, _, points = text.partition("\n")
+        parts = {"": text, "text": text, "caption": caption, "points": points}
+
+        def place(match: re.Match[str]) -> str:
+            return match[0][0] if match[1] is None else parts[match[1]]
+
+        return _PLACES.sub(place, self.text)
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether the text that is judged is a part of it."""
+        return any(match[1] is not None for match in _PLACES.finditer(self.text))
+
+    def shown(self, media: Media) -> Media:
+        """Return the image, or group of images, of an input that the question shows."""
+        from t2v_eval.inputs.media import ImageGroup
+
+        if not isinstance(media, ImageGroup) or len(self.images) == len(media.images):
+            return media
+        chosen = [media.images[n] for n in self.images]
+        roles = [roles_of(media)[n] for n in self.images]
+        return chosen[0] if len(chosen) == 1 else ImageGroup.of(**dict(zip(roles, chosen)))  # noqa: B905
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What a judge is asked, how its answer is read, and how grades are one score.
+
+    Attributes:
+        roles: the roles of the images of an input; empty for a single image.
+        questions: what is asked.
+        score: how grades are joined; see `join`.
+        writing: how the model writes.
+        expected: whether a grade is the mean of the grades by the probabilities of its token.
+
+    >>> table = {"score": "style", "questions": [
+    ...     {"text": "Grade {} in style.", "outputs": {"style": {"pattern": "Style:{number}",
+    ...                                                          "range": [1, 5]}}}]}
+    >>> Judge.from_table(table, "mine.toml").questions[0].outputs[0].range
+    (1.0, 5.0)
+    """
+
+    roles: Roles
+    questions: tuple[Question, ...]
+    score: Any
+    writing: Writing
+    expected: bool
+
+    @classmethod
+    def from_table(cls, table: Any, name: str, wording: Wording = "ours") -> Judge:
+        """Read the judge of a card.
+
+        Args:
+            table: the table `judge` of a card.
+            name: the name of the scorer, for messages and for the file of its authors' question.
+            wording: "authors" for their own question, where the card names it; "ours" for ours.
+
+        Raises:
+            InputError: a key or value that is not valid; the message names it.
+            BenchmarkDataError: the authors' question is not here.
+        """
+        try:
+            _check_keys("judge", table)
+            images = tuple(_texts(table.get("images", ["image"]), "images"))
+            questions = tuple(
+                _question(entry, images, name, wording) for entry in table["questions"]
+            )
+            judge = cls(
+                images if len(images) > 1 else (),
+                questions,
+                table["score"],
+                _writing(table),
+                bool(table.get("expected", False)),
+            )
+            judge.check()
+        except KeyError as error:
+            raise InputError(f"the judge {name!r} lacks {error.args[0]!r}") from None
+        except (InputError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"the judge {name!r}: {error}") from None
+        return judge
+
+    @property
+    def outputs(self) -> tuple[Output, ...]:
+        """All grades of all questions."""
+        return tuple(output for question in self.questions for output in question.outputs)
+
+    @property
+    def uses_text(self) -> bool:
+        """Whether a question contains the text that is judged."""
+        return any(question.uses_text for question in self.questions)
+
+    @property
+    def has_points(self) -> bool:
+        """Whether grades are of the lines of a text."""
+        return any(output.points for output in self.outputs)
+
+    @property
+    def reading(self) -> str:
+        """How answers are read, as a fact of an id; it decides nothing of what is written."""
+        return repr((self.outputs, self.score, self.expected))
+
+    def check(self) -> None:
+        """Check that outputs have one name each, and that the score and `expected` fit them.
+
+        Raises:
+            InputError: they do not.
+        """
+        names = [output.name for output in self.outputs]
+        if len(set(names)) < len(names) or not names:
+            raise InputError(f"outputs are {names}; name each once")
+        if unknown := names_in(self.score) - set(names):
+            raise InputError(f"`score` names {min(unknown)!r}; outputs are {', '.join(names)}")
+        if self.expected:
+            for output in self.outputs:
+                low, high = output.range
+                if "{number}" not in output.pattern or low < 0 or high > 9 or output.none:
+                    raise InputError(
+                        f"`expected = true` needs a number of one digit behind a pattern, and "
+                        f"output {output.name!r} is none"
+                    )
+
+
+def authors_questions(table: Mapping[str, Any]) -> list[AuthorsQuestion]:
+    """Return where the questions of authors are that a judge names.
+
+    Args:
+        table: the table `judge` of a card.
+
+    >>> authors_questions({"questions": [{"text": "Grade it."}]})
+    []
+    """
+    named = [entry["authors"] for entry in table.get("questions", ()) if "authors" in entry]
+    for source in named:
+        _check_keys("authors", source)
+    return [AuthorsQuestion(**source) for source in named]
+
+
+def _question(
+    table: Mapping[str, Any], images: Sequence[str], name: str, wording: Wording
+) -> Question:
+    _check_keys("question", table)
+    text = table["text"]
+    if wording == "authors" and "authors" in table:
+        _check_keys("authors", table["authors"])
+        text = AuthorsQuestion(**table["authors"]).read(name)
+    for place in _PLACES.finditer(text):
+        if place[1] not in (None, "", "text", "caption", "points"):
+            raise InputError(
+                f"the question has the unknown placeholder {place[0]!r}; use {{text}}, {{caption}} "
+                "or {points}, and {{ }} for literal braces"
+            )
+    shown = _texts(table.get("images", list(images)), "images")
+    if unknown := set(shown) - set(images):
+        raise InputError(f"a question shows the image {min(unknown)!r}; images are {list(images)}")
+    outputs = tuple(_output(name, entry) for name, entry in table["outputs"].items())
+    return Question(text, tuple(images.index(role) for role in shown), outputs)
+
+
+def _output(name: str, table: Mapping[str, Any]) -> Output:
+    _check_keys("output", table)
+    options = dict(table)
+    for key in ("range", "rescale"):
+        if key in options:
+            low, high = options[key]
+            options[key] = float(low), float(high)
+    return Output(name, **options)
+
+
+def _writing(table: Mapping[str, Any]) -> Writing:
+    tokens, passes = table.get("max_new_tokens", 512), table.get("passes", 1)
+    temperature = table.get("temperature", 0.0)
+    for key, value in (("max_new_tokens", tokens), ("passes", passes)):
+        if type(value) is not int or value < 1:
+            raise InputError(f"`{key}={value!r}`: use a whole number of 1 or more")
+    if type(temperature) not in (int, float) or not 0 <= temperature <= 2:
+        raise InputError(f"`temperature={temperature!r}`: use a number from 0 to 2")
+    if passes > 1 and not temperature:
+        raise InputError("`passes` above 1 need a `temperature`: the likeliest text is one")
+    grades = MOST_GRADES if table.get("expected") else 0
+    return Writing(tokens, float(temperature), passes, grades)
+
+
+def _texts(values: Any, key: str) -> list[str]:
+    if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
+        raise InputError(f"`{key}={values!r}`: use a list of texts")
+    return values
+
+
+def _check_keys(what: str, table: Any) -> None:
+    if not isinstance(table, Mapping):
+        raise InputError(f"`{what}` must be a table")
+    if unknown := table.keys() - set(_KEYS[what]):
+        raise InputError(
+            f"the {what} has the unknown key {min(unknown)!r}; keys are {', '.join(_KEYS[what])}"
+        )

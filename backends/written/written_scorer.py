@@ -1,0 +1,469 @@
+"""Score images by the grades that a model writes when a judge's questions are asked.
+
+A judge is a card: its questions, the images that they show, the grades of an answer and how they
+are joined (`judge.py`). Any model answers that writes about images, here or behind an API.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from typing_extensions import override
+
+from t2v_eval.cards import BenchmarkCard, ModelCard
+from t2v_eval.errors import InputError, ScoringError, UnsupportedError
+from t2v_eval.inputs.media import PAIR, Media, roles_of
+from t2v_eval.remote.cost import Estimate
+from t2v_eval.remote.scorer import estimate, shared_limits
+from t2v_eval.scoring.generation import Explanation, Written
+from t2v_eval.scoring.plan import Block, Cells, Plan, Text, caption_text
+from t2v_eval.scoring.preferences import PreferenceMixin
+from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
+from t2v_eval.scoring.scorer import Scorer
+from t2v_eval.utils.toml import read_toml
+
+from .judge import Judge, Wording, authors_questions
+from .reading import join, read_outputs
+from .writers import for_roles, load_writer, texts_in
+
+IMAGES_TOGETHER = 256  # images that are asked about in one run of the writer
+QUESTION_OF_CARD = "{}"  # the template of every judge, whose questions are in its card
+
+
+class Judgement(NamedTuple):
+    """What a model wrote about an image and a text, and what it says.
+
+    Attributes:
+        score: the mean of the passes that can be read; None where there is no score.
+        error: why there is none.
+        grades: the mean of each grade; None where it does not apply.
+        texts: what the model wrote, by question and pass.
+        problems: why passes cannot be read.
+        passes: the number of passes.
+
+    >>> Judgement(4.0, "", {"style": 4.0}, [["Style: 4"]], [], 1).fields()
+    {'grades': {'style': 4.0}, 'written': ['Style: 4']}
+    """
+
+    score: float | None
+    error: str
+    grades: Mapping[str, float | None]
+    texts: Sequence[Sequence[str]]
+    problems: Sequence[str]
+    passes: int
+
+    def fields(self) -> dict[str, Any]:
+        """Return the detail of the score."""
+        detail: dict[str, Any] = {"grades": dict(self.grades)} if self.grades else {}
+        detail["written"] = [text for texts in self.texts for text in texts]
+        if self.passes > 1:
+            read = self.passes - len(self.problems)
+            detail["passes"] = f"{read} of {self.passes} can be read"
+        if self.problems and not self.error:
+            detail["problems"] = list(self.problems)
+        return detail
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeExplanation(Explanation):
+    """How a score came about: the grades, and what the model wrote.
+
+    >>> judgement = Judgement(4.0, "", {"style": 4.0}, [["Style: 4"]], [], 1)
+    >>> print(JudgeExplanation(4.0, "a cat", (), judgement))
+    4.0000
+    a cat
+      style: 4
+      written: 'Style: 4'
+    """
+
+    judgement: Judgement | None = None
+
+    def __str__(self) -> str:
+        lines = [f"{self.score:.4f}", self.prompt]
+        if self.judgement is not None:
+            for name, grade in self.judgement.grades.items():
+                lines.append(f"  {name}: {'does not apply' if grade is None else f'{grade:g}'}")
+            lines += [f"  missing: {self.judgement.error}"] if self.judgement.error else []
+            lines += [f"  {problem}" for problem in self.judgement.problems]
+            lines += [f"  written: {text!r}" for texts in self.judgement.texts for text in texts]
+        return "\n".join(lines)
+
+
+class WrittenScorer(Scorer):
+    """Score images by grades that a model writes.
+
+    Args:
+        judge: the questions, the grades and how they are joined.
+        writer: writes the answers; see `load_writer`.
+        options: see `Scorer`; templates are refused, as the questions are in the card.
+
+    Raises:
+        InputError: a template.
+
+    >>> from t2v_eval.scoring.generation import Writing
+    >>> outputs = {"style": {"pattern": "Style:{number}", "range": [1, 5]}}
+    >>> table = {"score": "style", "questions": [{"text": "Grade {}", "outputs": outputs}]}
+    >>> judge = Judge.from_table(table, "mine")
+    >>> scorer = WrittenScorer(judge, load_writer("gpt-4o", judge.writing, {"api_key": "k"}))
+    >>> scorer.judge_text([[Written("Style: 4")]], "a cat").score
+    4.0
+    """
+
+    def __init__(self, judge: Judge, writer: Scorer, **options: Any) -> None:
+        card = options.pop("card", None) or ModelCard("judge", type(self).__name__, __name__)
+        super().__init__(card=card, **options)
+        if self.template.question != QUESTION_OF_CARD or self.template.answer:
+            raise InputError(
+                f"the questions of {self.name!r} are in its card: leave templates out, or write a "
+                "card with another question"
+            )
+        self.judge, self.writer = judge, writer
+        self.image_roles = judge.roles
+        self._usage: dict[str, float] = {}
+
+    @property
+    @override
+    def uses_text(self) -> bool:  # type: ignore[override]
+        """Whether a question contains the text."""
+        return self.judge.uses_text
+
+    @override
+    def to(self, device: Any) -> Self:
+        self.writer.to(device)
+        return self
+
+    @override
+    def identity(self) -> dict[str, str]:
+        questions = repr([(q.text, q.images) for q in self.judge.questions])
+        facts = {"questions": questions, "reading": self.judge.reading}
+        return {**facts, "writer": f"[{self.writer.id}]", **super().identity()}
+
+    @override
+    def check_template(self) -> None:
+        """Do nothing, as the template is fixed; a call with another one is refused.
+
+        Raises:
+            InputError: a call has a template.
+        """
+        if self.template.question != QUESTION_OF_CARD or self.template.answer:
+            raise InputError(f"the questions of {self.name!r} are in its card: leave templates out")
+
+    @override
+    def evaluate_blocks(
+        self, blocks: Sequence[Block], progress: Progress | bool | None = None
+    ) -> ScoringResult:
+        self._usage = {}
+        with shared_limits(self.writer):
+            return replace(super().evaluate_blocks(blocks, progress), usage=self._usage)
+
+    def estimate(self, blocks: Sequence[Block]) -> Estimate:
+        """Estimate the requests, where the model is behind an API.
+
+        Args:
+            blocks: the images and texts to score.
+
+        Raises:
+            UnsupportedError: the model runs here.
+        """
+        plan = Plan.of(blocks, skip_errors=self.on_error == "skip", allow_urls=self.allow_urls)
+        plan.check_roles(self.name, self.image_roles)
+        texts = [caption_text(text) for text in plan.texts]
+        rows: dict[int, list[str]] = {}
+        for i, j in plan.cells.tolist():
+            rows.setdefault(i, []).append(texts[j])
+        media = [plan.images[i] for i in rows]
+        estimates = [
+            estimate(writer, asked) for writer, asked in self._questions(media, [*rows.values()])
+        ]
+        return _total(estimates, len(plan.cells))
+
+    def _questions(
+        self, media: Sequence[Media], texts: Sequence[Sequence[str]]
+    ) -> Iterator[tuple[Scorer, list[Block]]]:
+        """Yield, for each question, its writer and a block for each image."""
+        self.writer.store, self.writer.on_error = self.store, self.on_error
+        for question in self.judge.questions:
+            shown = [question.shown(item) for item in media]
+            roles = next((roles_of(item) for item in shown if not item.is_broken), ())
+            yield (
+                for_roles(self.writer, roles),
+                [
+                    Block([item], [question.fill(text) for text in per_image])
+                    for item, per_image in zip(shown, texts, strict=True)
+                ],
+            )
+
+    @override
+    def score_cells(
+        self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
+    ) -> Iterator[ScoreChunk]:
+        rows, starts = np.unique(cells[:, 0], return_index=True)
+        spans = np.split(np.arange(len(cells)), starts[1:])
+        for first in range(0, len(rows), IMAGES_TOGETHER):
+            part = slice(first, first + IMAGES_TOGETHER)
+            media = [images[row] for row in rows[part]]
+            listed = [[caption_text(texts[j]) for j in cells[s, 1].tolist()] for s in spans[part]]
+            for span, per_image, judgements in zip(
+                spans[part], listed, self._judge(media, listed), strict=True
+            ):
+                del per_image
+                for position, judgement in zip(span, judgements, strict=True):
+                    yield _chunk(position, judgement)
+
+    def _judge(
+        self, media: Sequence[Media], texts: Sequence[Sequence[str]]
+    ) -> list[list[Judgement]]:
+        """Return a judgement for each text of each image."""
+        results = []
+        for writer, blocks in self._questions(media, texts):
+            result = writer.evaluate_blocks(blocks, progress=False)
+            for name, value in result.usage.items():
+                self._usage[name] = self._usage.get(name, 0) + value
+            results.append(result)
+        judgements = []
+        for n, per_image in enumerate(texts):
+            row = []
+            for column, text in enumerate(per_image):
+                cell = n, 0, column
+                failure = next((r.failures[cell] for r in results if cell in r.failures), "")
+                written = [texts_in(result.details.get(cell)) for result in results]
+                if failure:
+                    row.append(Judgement(None, failure, {}, _plain(written), (), 1))
+                else:
+                    row.append(self.judge_text(written, text))
+            judgements.append(row)
+        return judgements
+
+    def judge_text(self, written: Sequence[Sequence[Written]], text: str) -> Judgement:
+        """Read what a model wrote.
+
+        A score is the mean of the passes that can be read, which must be half of them at least.
+
+        Args:
+            written: the texts of each question, one for each pass.
+            text: the text that is judged.
+        """
+        points = len([line for line in text.split("\n")[1:] if line.strip()])
+        scores, problems = [], []
+        grades: dict[str, list[float]] = {output.name: [] for output in self.judge.outputs}
+        passes = list(zip(*written, strict=False))
+        for texts in passes:
+            try:
+                read: dict[str, float | None] = {}
+                for question, entry in zip(self.judge.questions, texts, strict=True):
+                    read |= read_outputs(entry, question.outputs, points, self.judge.expected)
+                scores.append(join(self.judge.score, read))
+            except ScoringError as error:
+                problems.append(f"the judge {error}")
+                continue
+            for name, grade in read.items():
+                grades[name] += [] if grade is None else [grade]
+        if not scores or len(scores) < len(problems):
+            reason = problems[0] if problems else "the judge wrote nothing"
+            if len(passes) > 1:
+                reason = f"{len(scores)} of {len(passes)} passes can be read; {reason}"
+            return Judgement(None, reason, {}, _plain(written), problems, len(passes))
+        means = {name: _mean(values) for name, values in grades.items()}
+        score = math.fsum(scores) / len(scores)
+        return Judgement(score, "", means, _plain(written), problems, len(passes))
+
+    @override
+    def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
+        Plan((image,), tuple(texts), np.zeros((0, 2), np.int64), ()).check_roles(
+            self.name, self.image_roles
+        )
+        self._usage = {}
+        kept, self.on_error = self.on_error, "skip"
+        try:
+            (judgements,) = self._judge([image], [texts])
+        finally:
+            self.on_error = kept
+        return [
+            JudgeExplanation(math.nan if j.score is None else j.score, text, (), j)
+            for text, j in zip(texts, judgements, strict=True)
+        ]
+
+    @override
+    def generate_texts(
+        self, images: Sequence[Media], prompts: Sequence[str], max_new_tokens: int
+    ) -> Sequence[str | None]:
+        raise UnsupportedError(
+            f"{self.name!r} writes grades alone; load the model that answers to generate texts"
+        )
+
+
+class WrittenPreference(PreferenceMixin, WrittenScorer):
+    """Compare two images by what a model writes about both; call `prefer`.
+
+    >>> WrittenPreference.prefer is PreferenceMixin.prefer
+    True
+    """
+
+
+def load_written_scorer(
+    judge: Mapping[str, Any],
+    vlm: str | Scorer | None = None,
+    wording: Wording = "authors",
+    local: Mapping[str, Any] | None = None,
+    system: str | None = None,
+    card: Any = None,
+    question_template: str | None = None,
+    answer_template: str | None = None,
+    template: str | None = None,
+    store: Any = None,
+    **of_vlm: Any,
+) -> WrittenScorer:
+    """Load the model that writes, and compose it with the judge of a card.
+
+    Args:
+        judge: the table `judge` of a card.
+        vlm: the name of the scorer that writes, here or behind an API, or a loaded one that runs
+            here; by default that of the card.
+        wording: "authors" asks as the authors' script does, for which `t2v-eval data NAME --fetch`
+            may be needed; "ours" asks in words of our own, where the card has them.
+        local: options of a model that runs here, from the card.
+        system: the system message, from the card; of a loaded scorer, it is that which it has.
+        card: the card of the scorer.
+        question_template: refused, as are the other templates.
+        answer_template: refused.
+        template: refused.
+        store: as for `load`; it also keeps each text that the model writes.
+        of_vlm: options of the scorer that writes, as for `load`.
+
+    Raises:
+        InputError: no scorer is named, or the judge or an option is not valid.
+
+    >>> outputs = {"style": {"pattern": "Style:{number}", "range": [1, 5]}}
+    >>> table = {"score": "style", "questions": [{"text": "Grade {}", "outputs": outputs}]}
+    >>> load_written_scorer(table, "gpt-4o", api_key="k").judge.score
+    'style'
+    """
+    if wording not in ("authors", "ours"):
+        raise InputError(f"`wording={wording!r}`; use 'authors' or 'ours'")
+    name = getattr(card, "name", "judge")
+    definition = Judge.from_table(judge, name, wording)
+    if vlm is None:
+        raise InputError(
+            f"{name!r} is asked of another scorer: name that with `vlm=NAME`, for example "
+            "`vlm='qwen2.5-vl-7b'`"
+        )
+    scorer_options = {
+        key: of_vlm[key] for key in ("image_mode", "on_error", "allow_urls") if key in of_vlm
+    }
+    if isinstance(vlm, str):
+        of_card = {} if vlm_is_remote(vlm) else dict(local or {})
+        of_vlm = {**of_card, **({"system": system} if system else {}), **of_vlm}
+    writer = load_writer(vlm, definition.writing, of_vlm)
+    make = WrittenPreference if definition.roles == PAIR else WrittenScorer
+    return make(
+        definition,
+        writer,
+        card=card,
+        question_template=question_template,
+        answer_template=answer_template,
+        template=template,
+        store=store,
+        **scorer_options,
+    )
+
+
+def load_judge_file(file: str, card: Any = None, **options: Any) -> WrittenScorer:
+    """Load a judge from a TOML file of one's own, which has the keys of a name of a card.
+
+    Args:
+        file: the path; the file has `judge`, and perhaps `vlm`, `local`, `kind` and `range`.
+        card: the card of the family.
+        options: as for `load_written_scorer`.
+
+    Raises:
+        InputError: the file is not there or not valid, or a key or option is.
+
+    >>> load_judge_file("gone.toml")
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: gone.toml: no such file
+    """
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(f"{file}: no such file")
+    table = read_toml(path)
+    facts = {key: table.pop(key) for key in ("kind", "range", "summary", "license") if key in table}
+    if unknown := table.keys() - {"judge", "vlm", "local", "system"}:
+        raise InputError(
+            f"{file} has the unknown key {min(unknown)!r}; keys of a judge are judge, vlm, local, "
+            "system, kind, range, summary and license"
+        )
+    if "judge" not in table:
+        raise InputError(f"{file} has no table `judge`")
+    card = replace(card, **facts) if card is not None else None
+    return load_written_scorer(**{**table, **options}, card=card)
+
+
+def vlm_is_remote(name: str) -> bool:
+    """Return whether the scorer of a name is behind an API.
+
+    >>> vlm_is_remote("gpt-4o"), vlm_is_remote("qwen2.5-vl-7b")
+    (True, False)
+    """
+    from t2v_eval.registry import models
+
+    return models.card(name).remote
+
+
+def takes_option(option: str, **_: Any) -> bool:
+    """Return whether an option may be given: those of the scorer that writes are not known here.
+
+    >>> takes_option("base_url")
+    True
+    """
+    return True
+
+
+def files_of(card: ModelCard) -> list[BenchmarkCard]:
+    """Return the files of authors that the questions of a judge are read from, each once.
+
+    >>> from t2v_eval.registry import models
+    >>> [source.files for source in files_of(models.card("editscore"))]
+    [['editscore/vie_prompts.py']]
+    """
+    sources = authors_questions(card.args.get("judge", {}))
+    unique = {(source.repository, source.commit, source.file): source for source in sources}
+    return [source.card(card.name) for source in unique.values()]
+
+
+load_written_scorer.files_of = files_of  # type: ignore[attr-defined]
+load_written_scorer.takes = takes_option  # type: ignore[attr-defined]
+load_judge_file.takes = takes_option  # type: ignore[attr-defined]
+
+
+def _chunk(position: int, judgement: Judgement) -> ScoreChunk:
+    detail, where = json.dumps(judgement.fields(), ensure_ascii=False), np.array([position])
+    if judgement.score is None:
+        return ScoreChunk(where, None, judgement.error, [detail])
+    return ScoreChunk(where, torch.tensor([judgement.score], dtype=torch.float32), None, [detail])
+
+
+def _plain(written: Iterable[Sequence[Written]]) -> list[list[str]]:
+    return [[entry.text for entry in texts] for texts in written]
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
+
+
+def _total(estimates: Sequence[Estimate], cells: int) -> Estimate:
+    """Add the requests of several questions; what is not known of one is not known of all."""
+
+    def total(name: str) -> Any:
+        values = [getattr(part, name) for part in estimates]
+        return None if None in values else sum(values)
+
+    sums = ("requests", "input_tokens", "output_tokens", "us_dollars")
+    stored = min(part.stored for part in estimates)
+    return replace(estimates[0], cells=cells, stored=stored, **{name: total(name) for name in sums})

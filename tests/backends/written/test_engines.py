@@ -1,0 +1,330 @@
+"""One judge over both engines: a small model that runs here, and a server of the tests."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+
+import pytest
+import torch
+from helpers.judges import Reciting, asked, card_of, over_service, shown, written_reply
+from helpers.models.tiny_vlm import TINY, qwen2_5_vl, save_tiny
+from helpers.services.loopback import Server
+from helpers.services.openai_server import tokens
+from helpers.toy import draw_image
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+import t2v_eval
+from t2v_eval.errors import InputError, ScoringError, UnsupportedError
+from t2v_eval.inputs.media import ImageGroup, open_media
+from t2v_eval.scoring.generation import Digit, Writing, Written
+
+STYLE = {"pattern": "Style: {number}", "range": [1, 5]}
+QUESTION = {"text": "Grade {}", "outputs": {"style": STYLE}}
+JUDGE = {"score": "style", "questions": [QUESTION]}
+PAIR_OUTPUT = {"pattern": r"<answer>(.*?)</answer>", "range": [0, 1]}
+PAIR_OUTPUT["values"] = {"Image 1 is better": 1.0, "Image 2 is better": 0.0}
+
+
+def judge(question=None, **keys):
+    return {**JUDGE, "questions": [{**QUESTION, **(question or {})}], **keys}
+
+
+# A model that runs here:
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny(tmp_path_factory, qwen2_5_vl)
+
+
+@pytest.fixture(scope="module")
+def vlm(folder):
+    return t2v_eval.load(f"hf-vlm:{folder}", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def groups():
+    sizes = [(60, 40), (30, 64), (90, 40), (12, 10)]
+    images = [open_media(draw_image(n, size)) for n, size in enumerate(sizes)]
+    return [
+        ImageGroup.of(source=images[0], result=images[1]),
+        ImageGroup.of(source=images[2], result=images[3]),
+        ImageGroup.of(source=images[1], result=images[0]),
+    ]
+
+
+def conversation(count, text):
+    content = [{"type": "image"}] * count + [{"type": "text", "text": text}]
+    return [{"role": "user", "content": content}]
+
+
+@pytest.mark.parametrize("kind", ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "llava_onevision"])
+def test_two_images_are_the_row_that_the_processor_makes(kind, tmp_path_factory, groups):
+    folder = save_tiny(tmp_path_factory, TINY[kind])
+    scorer = t2v_eval.load(f"hf-vlm:{folder}", device="cpu")
+    processor = AutoProcessor.from_pretrained(folder)
+    images = [media.load().convert("RGB") for media in groups[0].images]
+    text = processor.apply_chat_template(
+        conversation(2, "Is it a cat?"), tokenize=False, add_generation_prompt=True
+    )
+    expected = processor(text=[text], images=[images], return_tensors="pt")
+    (question,) = scorer._questions([(groups[0], "Is it a cat?")], 4)
+    row = question.row
+    assert row.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(row[name], value.to(row[name].dtype)), name
+
+
+def test_texts_are_those_of_the_network_whatever_else_is_asked(folder, vlm, groups):
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    processor = AutoProcessor.from_pretrained(folder)
+    prompts = ["Is it a cat?", "two dogs", "a boat"]
+    together = {}
+    with torch.inference_mode():
+        for numbers, texts in vlm.write_passes(groups, prompts, Writing(6)):
+            together |= zip(numbers, texts, strict=True)
+        for n, (group, prompt) in enumerate(zip(groups, prompts, strict=True)):
+            text = processor.apply_chat_template(
+                conversation(2, prompt), tokenize=False, add_generation_prompt=True
+            )
+            images = [media.load().convert("RGB") for media in group.images]
+            inputs = processor(text=[text], images=[images], return_tensors="pt")
+            result = model.generate(**inputs, max_new_tokens=6, do_sample=False)[0]
+            new = result[inputs["input_ids"].shape[1] :]
+            expected = processor.decode(new, skip_special_tokens=True).strip()
+            ended = model.generation_config.eos_token_id in new.tolist()
+            assert together[n] == [Written(expected, not ended)]
+
+
+def test_sampled_texts_depend_on_their_own_prompt_alone(vlm, groups):
+    writing = Writing(5, temperature=1.0, passes=3)
+    with torch.inference_mode():
+        listed = [*vlm.write_passes(groups, ["a cat"] * 3, writing)]
+        (alone,) = vlm.write_passes(groups[1:2], ["a cat"], writing)
+    assert [[*numbers] for numbers, _ in listed] == [[0], [1], [2]]
+    assert listed[1][1] == alone[1] and len({text.text for text in alone[1][0]}) > 1
+
+
+def test_probabilities_of_digits_are_those_of_the_network(folder, vlm, groups):
+    """A random model writes no grades, so the tokens of an answer are given."""
+    model = AutoModelForImageTextToText.from_pretrained(folder).eval()
+    (question,) = vlm._questions([(groups[0], "Is it a cat?")], 8)
+    answer = vlm.prompt_builder.encode("dogs 3 apples 2")
+    with torch.inference_mode():
+        digits = vlm._digits(question, answer, 4)
+        row = question.row
+        ids = torch.cat([row["input_ids"], torch.tensor([answer])], 1)
+        inputs = {**row, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        for name in ("token_type_ids", "mm_token_type_ids"):
+            if name in row:
+                zeros = torch.zeros((1, len(answer)), dtype=row[name].dtype)
+                inputs[name] = torch.cat([row[name], zeros], 1)
+        p = model(**inputs).logits[0].softmax(-1)
+    text = vlm.prompt_builder.decode(answer)
+    assert [text[digit.start] for digit in digits] == ["3", "2"] == [d.token for d in digits]
+    length = row["input_ids"].shape[1]
+    for digit in digits:
+        place = next(
+            n for n, t in enumerate(answer) if vlm.prompt_builder.decode([t]) == digit.token
+        )
+        best = p[length + place - 1].topk(4)
+        expected: dict[str, float] = {}
+        for token, value in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+            word = vlm.prompt_builder.tokenizer.decode([token]).strip()
+            expected[word] = expected.get(word, 0.0) + value
+        assert digit.probabilities == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_small_model_is_a_judge_that_the_store_remembers(vlm, tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    table = judge({"outputs": {"style": {**STYLE, "pattern": "(.*)", "values": {"x": 1.0}}}})
+    scorer = card_of(table, vlm=vlm, on_error="skip", store=store)
+    assert scorer([draw_image(1)], ["a cat"]).isnan().all(), "a random model states no grade"
+    (detail,) = {row.detail for row in store.rows() if '"text"' in (row.detail or "")}
+    assert json.loads(detail)["written"][0]["text"], "its text is kept all the same"
+
+
+# A service:
+
+
+def saying(text, **options):
+    return Server(lambda request: written_reply(text, **options))
+
+
+def test_one_judge_over_both_engines():
+    text = "<think>Style: 1</think>Style: 4"
+    images, texts = [draw_image(1), draw_image(2)], ["a cat", "a {red} dog"]
+    here = card_of(JUDGE, vlm=Reciting(lambda prompt: [text]))
+    with saying(text) as server:
+        served = over_service(JUDGE, server)
+        assert served(images, texts).tolist() == here(images, texts).tolist() == [[4.0, 4.0]] * 2
+        questions = sorted(asked(request) for request in server.requests)
+    assert questions == ["Grade a cat"] * 2 + ["Grade a {red} dog"] * 2
+    (explained,) = here.explain(images[0], ["a cat"])[0]
+    assert "style: 4" in str(explained) and "written: '<think>" in str(explained)
+
+
+def test_another_reading_asks_no_model(tmp_path):
+    store = t2v_eval.Store(tmp_path / "s.db")
+    with saying("Style: 4, or 2") as server:
+        strict = over_service(JUDGE, server, store=store, on_error="skip")
+        assert strict(draw_image(1), "a cat").isnan().all()
+        outputs = {"style": {"pattern": "Style: {number},", "range": [1, 5]}}
+        lax = over_service(judge({"outputs": outputs}), server, store=store)
+        assert lax(draw_image(1), "a cat").tolist() == [[4.0]]
+        assert len(server.requests) == 1 and strict.id != lax.id
+        other = over_service(
+            judge({"text": "Grade again {}"}), server, store=store, on_error="skip"
+        )
+        other(draw_image(1), "a cat")
+        assert len(server.requests) == 2, "another question is another text"
+
+
+def test_edits_show_two_images_in_order_and_questions_may_show_one():
+    table = {
+        "images": ["source", "result"],
+        "score": {"sqrt": {"product": [{"min": ["success", "kept"]}, "natural"]}},
+        "questions": [
+            {
+                "text": "Edit: {}",
+                "outputs": {
+                    "success": {"json": "score[0]", "range": [0, 25]},
+                    "kept": {"json": "score[1]", "range": [0, 25]},
+                },
+            },
+            {
+                "text": "Natural?",
+                "images": ["result"],
+                "outputs": {"natural": {"json": "score[0]", "range": [0, 25]}},
+            },
+        ],
+    }
+    edit = t2v_eval.Edit(draw_image(1), draw_image(2))
+
+    def behave(request):
+        text = '{"score": [16, 4]}' if asked(request).startswith("Edit") else '{"score": [9]}'
+        return written_reply(text)
+
+    with Server(behave) as server:
+        scorer = over_service(table, server)
+        assert scorer(edit, "make it red").tolist() == [[6.0]]
+        both, single = sorted(map(shown, server.requests), key=len, reverse=True)
+        assert len(both) == 2 and single == both[1:]
+        first = base64.b64decode(both[0].partition(",")[2])
+        assert Image.open(io.BytesIO(first)).convert("RGB").tobytes() == draw_image(1).tobytes()
+        with pytest.raises(UnsupportedError, match=r"scores edits.*Edit\(source, result\)"):
+            scorer(draw_image(1), "make it red")
+        assert scorer.estimate([t2v_eval.scoring.plan.Block([edit], ["blue"])]).requests == 2
+
+
+@pytest.mark.parametrize(
+    ("answers", "value", "consistent"),
+    [((1, 2), 1.0, True), ((2, 1), 0.0, True), ((1, 1), 0.5, False), ((1, 3), math.nan, None)],
+)
+def test_pairs_are_asked_in_both_orders(answers, value, consistent):
+    table = {
+        "images": ["first", "second"],
+        "score": "better",
+        "questions": [{"text": "Which? {}", "outputs": {"better": PAIR_OUTPUT}}],
+    }
+    orders = []
+
+    def behave(request):
+        if shown(request) not in orders:
+            orders.append(shown(request))
+        answer = answers[orders.index(shown(request))]
+        return written_reply(f"<think>Hm.</think><answer>Image {answer} is better</answer>")
+
+    with Server(behave) as server:
+        scorer = over_service(table, server, on_error="skip", concurrency=1)
+        result = scorer.prefer(draw_image(1), draw_image(2), "a cat")
+    assert result.value == pytest.approx(value, nan_ok=True)
+    assert result.consistent is consistent and orders[0] == orders[1][::-1]
+
+
+@pytest.mark.parametrize(
+    ("texts", "score", "note"),
+    [
+        (("Style: 4", "Style: 2", "Style: 3"), 3.0, "3 of 3"),
+        (("Style: 4", "None.", "Style: 3"), 3.5, "2 of 3"),
+        (("Style: 4", "None.", "Style: 9"), None, "1 of 3"),
+    ],
+)
+def test_passes_are_a_mean_of_those_that_can_be_read(texts, score, note):
+    table = judge(temperature=0.7, passes=3)
+    with Server(lambda request: written_reply(*texts[: request.body.get("n", 1)])) as server:
+        scorer = over_service(table, server)
+        if score is None:
+            with pytest.raises(ScoringError, match=f"{note} passes can be read; the judge states"):
+                scorer(draw_image(1), "a cat")
+        else:
+            assert scorer(draw_image(1), "a cat").tolist() == [[score]]
+            explained = scorer.explain(draw_image(1), "a cat")[0][0].judgement
+            assert explained.fields()["passes"] == f"{note} can be read"
+        assert server.requests[0].body["temperature"] == 0.7
+
+
+def listed(*words):
+    """The tokens of a text: words, or probabilities of digits of which the first is written."""
+    content = []
+    for word in words:
+        top = tokens(word) if isinstance(word, dict) else []
+        token = next(iter(word)) if isinstance(word, dict) else word
+        content.append({"token": token, "logprob": -0.1, "top_logprobs": top})
+    return {"content": content}
+
+
+def test_expected_grades_are_weighted_by_the_probabilities_of_a_token():
+    grades = {"4": 0.5, "5": 0.25, "2": 0.05, "Very": 0.2}
+    expected = (4 * 0.5 + 5 * 0.25 + 2 * 0.05) / 0.8
+
+    def behave(request):
+        reply = written_reply("Style: 4")
+        assert request.body["top_logprobs"] == 20
+        reply.body["choices"][0]["logprobs"] = listed("Style", ":", " ", grades)
+        return reply
+
+    with Server(behave) as server:
+        scorer = over_service(judge(expected=True), server)
+        assert scorer(draw_image(1), "a cat").item() == pytest.approx(expected)
+    digit = Digit(7, "4", {"4": 0.5, "5": 0.25, "2": 0.05})
+    here = card_of(
+        judge(expected=True), vlm=Reciting(lambda _: [Written("Style: 4", False, [digit])])
+    )
+    assert here(draw_image(1), "a cat").item() == pytest.approx(expected)
+    with saying("Style: 4") as server, pytest.raises(UnsupportedError, match="no probabilities"):
+        over_service(judge(expected=True), server)(draw_image(1), "a cat")
+
+
+# A judge of one's own:
+
+
+def test_a_file_in_a_folder_is_a_judge_without_python(tmp_path, monkeypatch):
+    (tmp_path / "mine.toml").write_text(
+        """
+        range = "0 to 10"
+        [judge]
+        score = { mean = ["light", "colour"] }
+        [[judge.questions]]
+        text = "Grade light and colour of {}."
+        outputs.light = { json = "light", range = [0, 10] }
+        outputs.colour = { json = "colour", range = [0, 10] }
+        """
+    )
+    with saying('```json\n{"light": 4, "colour": 7}\n```') as server:
+        access = {"vlm": "openai-compatible:m", "base_url": server.url}
+        scorer = t2v_eval.load(str(tmp_path / "mine.toml"), **access)
+        assert scorer(draw_image(1), "a cat").tolist() == [[5.5]]
+    assert scorer.card.range == "0 to 10"
+    for wrong, message in (
+        ('score = "light"', "lacks 'questions'"),
+        ('score = "no"\nquestions = []', "name each once"),
+        ('scores = "light"', "unknown key 'scores'"),
+    ):
+        (tmp_path / "wrong.toml").write_text(f"[judge]\n{wrong}")
+        with pytest.raises(InputError, match=message):
+            t2v_eval.load(str(tmp_path / "wrong.toml"), vlm="gpt-4o", api_key="k")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cached_property
+
 import numpy as np
 import pytest
 import torch
@@ -66,8 +69,14 @@ class Subject:
         self.variant = variant
         self.scorer = small.load(variant)
         self.again = lambda **options: small.load(variant, **options)
-        self.skipping = self.again(on_error="skip")
+        self.folder = small.folder / variant
         self.texts = PAIRS.get(variant, TEXTS)
+
+    @cached_property
+    def other(self):
+        """The scorer loaded once more, which leaves images out that fail and keeps scores."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return self.again(on_error="skip", store=self.folder / "scores.db")
 
     def references(self, images) -> dict[str, object]:
         return {"references": [REFERENCES] * len(images)} if self.scorer.uses_references else {}
@@ -176,21 +185,21 @@ def test_an_image_that_cannot_be_read_leaves_the_others_alone(subject, images, t
     given = [images[0], tmp_path / "broken.png", images[1], tmp_path / "gone.png"]
     with pytest.raises(MediaError, match=r"broken\.png|gone\.png"):
         subject.score(given, subject.texts[:2])
-    scores = subject.score(given, subject.texts[:2], subject.skipping)
+    scores = subject.score(given, subject.texts[:2], subject.other)
     assert scores.isnan().all(1).tolist() == [False, True, False, True]
     near(scores[[0, 2]], subject.score(images[:2], subject.texts[:2]))
 
 
 def test_an_edit_is_refused_and_what_takes_edits_is_named(subject, images):
     edit = t2v_eval.Edit(images[0], images[1])
-    for scorer in (subject.scorer, subject.skipping):
+    for scorer in (subject.scorer, subject.other):
         with pytest.raises(UnsupportedError, match="source.* is a group of .*--kind edit"):
             subject.score([edit], subject.texts[:1], scorer)
 
 
 def test_the_id_says_what_decides_the_numbers(subject):
     scorer, question = subject.scorer, subject.scorer.template.question
-    assert subject.skipping.id == scorer.id
+    assert subject.other.id == scorer.id
     assert scorer.name in scorer.id and f"question={question!r}" in scorer.id
     others = [
         scorer.with_template(question_template="So, " + question),
@@ -209,10 +218,11 @@ def test_ranks_are_those_of_the_scores(subject, images):
     assert ranked[0].rank == 1
 
 
-def test_what_was_stored_is_what_was_scored(subject, images, tmp_path):
-    scorer = subject.again(store=tmp_path / "scores.db")
-    first = subject.score(images[:3], subject.texts[:2], scorer)
-    again = subject.score(images[:3], subject.texts[:2], subject.again(store=scorer.store))
+def test_what_was_stored_is_what_was_scored(subject, images):
+    first = subject.score(images[:3], subject.texts[:2], subject.other)
+    reading = copy.copy(subject.scorer)
+    reading.store = subject.other.store
+    again = subject.score(images[:3], subject.texts[:2], reading)
     assert torch.equal(first, again)
     near(first, subject.score(images[:3], subject.texts[:2]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*longer than the model reads")
 @pytest.fixture(scope="module")
 def small(tmp_path_factory) -> Small:
     return Small(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def loaded(small):
+    """Loads a variant with its defaults, once for all tests that change nothing of it."""
+    return cache(small.load)
 
 
 def side_of(scorer) -> int:
@@ -95,8 +102,8 @@ def test_gradients_are_those_of_central_differences(variant, small):
 
 @pytest.mark.parametrize("variant", DIFFERENTIABLE)
 @exact_pixels
-def test_images_of_the_models_own_size_score_the_same(variant, small):
-    scorer = small.load(variant)
+def test_images_of_the_models_own_size_score_the_same(variant, loaded):
+    scorer = loaded(variant)
     side = side_of(scorer)
     images = [draw_image(seed, (side, side)) for seed in range(3)]
     off, exact = distances(scorer, images, texts_of(variant))
@@ -105,12 +112,12 @@ def test_images_of_the_models_own_size_score_the_same(variant, small):
 
 
 @pytest.mark.parametrize("variant", DIFFERENTIABLE)
-def test_images_of_other_sizes_score_as_documented(variant, small):
+def test_images_of_other_sizes_score_as_documented(variant, loaded):
     table = {row[1]: row for row in ROW.finditer(DOCUMENT.read_text("utf-8"))}
     assert set(table) == set(DIFFERENTIABLE), (
         "run: PYTHONPATH=tests python tests/helpers/models/gradients.py"
     )
-    off, _ = distances(small.load(variant), golden_images(), texts_of(variant))
+    off, _ = distances(loaded(variant), golden_images(), texts_of(variant))
     largest, mean = (float(table[variant][column]) for column in (2, 3))
     slack = 1.2 if PILLOW_13 else 3
     assert off.max() <= slack * largest + 1e-6
@@ -118,8 +125,8 @@ def test_images_of_other_sizes_score_as_documented(variant, small):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_the_card_says_whether_there_are_gradients(variant, small):
-    scorer = small.load(variant)
+def test_the_card_says_whether_there_are_gradients(variant, loaded):
+    scorer = loaded(variant)
     pixels = to_tensor(draw_image(0, (32, 32)))
     if scorer.card.differentiable:
         assert scorer.score_tensor(pixels, texts_of(variant)[0]).isfinite().all()
@@ -202,10 +209,10 @@ BAD = {
 
 
 @pytest.mark.parametrize("bad", BAD)
-def test_pixels_that_cannot_be_used(bad, small):
+def test_pixels_that_cannot_be_used(bad, loaded):
     pixels, message = BAD[bad]
     with pytest.raises(InputError, match=message):
-        small.load("open_clip").score_tensor(pixels, "a cat")
+        loaded("open_clip").score_tensor(pixels, "a cat")
 
 
 def test_texts_that_cannot_be_used(small):

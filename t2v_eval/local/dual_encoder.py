@@ -214,7 +214,10 @@ class EmbeddingScorer(SimilarityMixin, LocalScorer):
     ) -> dict[str, Tensor]:
         rows = dict(zip(keys, embeddings, strict=True))
         if self.store is not None and rows:
-            arrays: dict[str, NDArray[np.float32]] = {k: r.cpu().numpy() for k, r in rows.items()}
+            # Where texts play no part, theirs hold nothing, which a store takes for damage.
+            arrays: dict[str, NDArray[np.float32]] = {
+                key: row.cpu().numpy() for key, row in rows.items() if row.numel()
+            }
             self.store.put_embeddings(self.encoder_id, arrays)
         return rows
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.processes import Forked
-from helpers.toy import ToyPair, draw_image
+from helpers.toy import ToyEmbedding, ToyPair, draw_image
 
 from t2v_eval.cli.options import default_store
 from t2v_eval.errors import StoreError
@@ -223,6 +223,25 @@ def test_after_sigkill_only_what_was_not_committed_is_computed(tmp_path):
     assert outcome.counts.computed == 28
     whole = Slow(device="cpu").run(blocks)[0]
     torch.testing.assert_close(torch.from_numpy(outcome.scores[0]), whole, atol=1e-7, rtol=0)
+
+
+class Blind(ToyEmbedding):
+    """Reads no text, so that the embeddings of texts hold nothing."""
+
+    uses_text = False
+    version = "1"
+
+    def encode_texts(self, texts):
+        return torch.empty(len(texts), 0, dtype=torch.float32)
+
+    def similarity(self, images, texts):
+        return images.sum(1, keepdim=True).expand(-1, len(texts))
+
+
+def test_an_image_that_is_added_is_scored_where_texts_play_no_part(tmp_path):
+    scorer = Blind(device="cpu", store=tmp_path / "s.db")
+    first, both = scorer([draw_image(0)], ["a"]), scorer([draw_image(0), draw_image(1)], ["a"])
+    assert torch.equal(both[:1], first) and both[0] != both[1]
 
 
 def test_processes_share_a_new_store(tmp_path):

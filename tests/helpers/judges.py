@@ -63,11 +63,11 @@ def over_service(judge: dict[str, Any], server: Server, **options: Any) -> Score
 
 def asked(request: Request) -> str:
     """The question of a request."""
-    parts = request.body["messages"][0]["content"]
+    parts = request.body["messages"][-1]["content"]
     return "".join(part.get("text", "") for part in parts)
 
 
 def shown(request: Request) -> list[str]:
     """The images of a request."""
-    parts = request.body["messages"][0]["content"]
+    parts = request.body["messages"][-1]["content"]
     return [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]

@@ -17,7 +17,8 @@ from t2v_eval.local.checkpoint_files import first_lines
 from t2v_eval.local.weights import check_keys, locate
 
 HUB_OPTIONS = ("cache_dir", "local_files_only", "revision")
-PROCESSOR_PATTERNS = ("*.json", "*.txt", "*.model")  # the files of a processor, without weights
+# The files of a processor, without weights.
+PROCESSOR_PATTERNS = ("*.json", "*.jinja", "*.txt", "*.model")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "load_clip_edit": "takes edits: tests/backends/edits/test_clip_edit.py",
     "load_written_scorer": "asks a model that writes: tests/backends/written",
     "load_judge_file": "asks a model that writes: tests/backends/written",
+    "EditReward": "takes edits: tests/backends/edits/test_edit_reward.py",
     "from_file": "runs a file of a user: tests/backends/own/test_python_file.py",
     "load_text_scorer": "reads text, which small models have no end of: "
     "tests/backends/text_rendering/test_text_scorer.py",

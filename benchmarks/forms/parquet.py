@@ -13,10 +13,29 @@ from typing import Any
 
 from PIL import Image
 
-from t2v_eval.errors import BenchmarkDataError
+from t2v_eval.errors import BenchmarkDataError, MissingDataError
 from t2v_eval.inputs.image_file import open_image
 from t2v_eval.inputs.media import Media
 from t2v_eval.utils.regular_file import File, digest
+
+
+def tables(folder: Path) -> list[Path]:
+    """Return the Parquet files of a folder, or else of its folder ``data``, by name.
+
+    Raises:
+        MissingDataError: there is none.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     (Path(folder) / "data").mkdir()
+    ...     (Path(folder) / "data" / "train.parquet").touch()
+    ...     [path.name for path in tables(Path(folder))]
+    ['train.parquet']
+    """
+    for place in (folder, folder / "data"):
+        if paths := sorted(place.glob("*.parquet")):
+            return paths
+    raise MissingDataError(f"neither {folder} nor {folder / 'data'} holds a file *.parquet")
 
 
 def image_rows(
@@ -73,7 +92,7 @@ def _load(file: File, group: int, column: str, n: int, name: str) -> Image.Image
     return open_image(_image_contents(file, group, column)[n][0], name)
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)  # the columns of a row: an edit's source and two results
 def _image_contents(file: File, group: int, column: str) -> list[tuple[bytes, str]]:
     """Return bytes and path ("" without one) of each image of a row group.
 

@@ -8,7 +8,6 @@ import pytest
 from helpers.toy import draw_image
 
 import t2v_eval
-from t2v_eval.backends.services.pairwise import Preference
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import Item
 from t2v_eval.evaluation.options import open_benchmark
@@ -19,6 +18,7 @@ from t2v_eval.evaluation.ratings.judging import (
     judge_pairs,
     pairs_of,
 )
+from t2v_eval.scoring.preferences import Preference
 
 NAN = math.nan
 

@@ -112,7 +112,7 @@ class WrittenScorer(Scorer):
     >>> table = {"score": "style", "questions": [{"text": "Grade {}", "outputs": outputs}]}
     >>> judge = Judge.from_table(table, "mine")
     >>> scorer = WrittenScorer(judge, load_writer("gpt-4o", judge.writing, {"api_key": "k"}))
-    >>> scorer.judge_text([[Written("Style: 4")]], "a cat").score
+    >>> scorer.judge_text([[Written("Style:4")]], "a cat").score
     4.0
     """
 

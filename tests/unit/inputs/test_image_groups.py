@@ -14,7 +14,7 @@ from PIL import Image
 import t2v_eval
 from t2v_eval.errors import MediaError, UnsupportedError
 from t2v_eval.inputs.media import EDIT, PAIR, ImageGroup, Media, name_of, open_media
-from t2v_eval.report.thumbnails import Album
+from t2v_eval.report.thumbnails import GAP, Album
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 
@@ -92,6 +92,7 @@ def test_a_report_shows_both_images_side_by_side(files):
     edit = t2v_eval.Edit(Image.new("RGB", (40, 20), "red"), Image.new("RGB", (20, 40), "blue"))
     (url,) = Album([edit]).urls
     image = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB")
-    assert image.size == (60, 40)
-    assert image.getpixel((5, 5)) == (255, 0, 0) and image.getpixel((50, 35)) == (0, 0, 255)
-    assert image.getpixel((5, 35)) == (255, 255, 255)
+    assert image.size == (60 + GAP, 40)
+    red, blue = image.getpixel((5, 5)), image.getpixel((50 + GAP, 35))
+    assert red == (255, 0, 0) and blue == (0, 0, 255)
+    assert image.getpixel((5, 35)) == image.getpixel((40 + GAP // 2, 5)) == (255, 255, 255)

@@ -78,7 +78,7 @@ vision-language model (`hf-vlm:...`), or one behind an API
                 yield ScoreChunk(where, None, result)
                 continue
             details = [json.dumps(fields_of(passes), ensure_ascii=False) for passes in result]
-            yield ScoreChunk(where, torch.ones(len(where)), None, details)
+            yield ScoreChunk(where, torch.ones(len(where), dtype=torch.float32), None, details)
 
 
 def fields_of(passes: Sequence[Written]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from typing_extensions import override
 
 from t2v_eval.errors import BenchmarkDataError
 
-from .forms.parquet import image_rows, tables
+from .forms.parquet import image_rows
 from .forms.prompt_names import Names, Prompt
 from .forms.prompts import PromptsForm
 from .forms.published import field, read_json
@@ -41,7 +41,7 @@ class GEditBench(PromptsForm):
     @override
     def prompts(self, folder: Path) -> Iterator[Prompt]:
         texts = ("task_type", "instruction_language", "key", "instruction")
-        for path in tables(folder):
+        for path in self.parquet_files():
             rows = image_rows(path, "input_image", [*texts, "Intersection_exist"])
             for n, (source, row) in enumerate(rows, 1):
                 where = f"{path}, row {n}"

@@ -28,7 +28,7 @@ from t2v_eval.stats.bootstrap import IntArray, Statistic
 from t2v_eval.stats.intervals import Estimate, share_of
 from t2v_eval.stats.ranking import preference_rows
 
-from .forms.parquet import image_rows, tables
+from .forms.parquet import image_rows
 from .forms.preference import PreferenceForm
 from .forms.published import Published, field
 
@@ -52,7 +52,7 @@ class EditRewardBench(Published, PreferenceForm):
 
     @override
     def read(self, folder: Path) -> Iterator[Item]:
-        for path in tables(folder):
+        for path in self.parquet_files():
             columns = (
                 image_rows(path, column, TEXTS)
                 for column in ("source_image", "candidate_1", "candidate_2")

@@ -13,29 +13,10 @@ from typing import Any
 
 from PIL import Image
 
-from t2v_eval.errors import BenchmarkDataError, MissingDataError
+from t2v_eval.errors import BenchmarkDataError
 from t2v_eval.inputs.image_file import open_image
 from t2v_eval.inputs.media import Media
 from t2v_eval.utils.regular_file import File, digest
-
-
-def tables(folder: Path) -> list[Path]:
-    """Return the Parquet files of a folder, or else of its folder ``data``, by name.
-
-    Raises:
-        MissingDataError: there is none.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     (Path(folder) / "data").mkdir()
-    ...     (Path(folder) / "data" / "train.parquet").touch()
-    ...     [path.name for path in tables(Path(folder))]
-    ['train.parquet']
-    """
-    for place in (folder, folder / "data"):
-        if paths := sorted(place.glob("*.parquet")):
-            return paths
-    raise MissingDataError(f"neither {folder} nor {folder / 'data'} holds a file *.parquet")
 
 
 def image_rows(

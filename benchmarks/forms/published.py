@@ -111,6 +111,18 @@ class Published(Benchmark):
                 return path
         raise MissingDataError(f"{self.root} holds no {' nor '.join(names)}: {self.remedy()}")
 
+    def parquet_files(self) -> list[Path]:
+        """Return the Parquet files in the folder, or else in its folder ``data``, by name.
+
+        Raises:
+            MissingDataError: there is none.
+        """
+        assert self.root is not None
+        for place in (self.root, self.root / "data"):
+            if paths := sorted(place.glob("*.parquet")):
+                return paths
+        raise MissingDataError(f"{self.root} holds no *.parquet: {self.remedy()}")
+
     def image_path(self, name: str, *folders: str) -> str:
         """Return an image's path in the first of `folders` that has it, or else in the first."""
         assert self.root is not None

@@ -108,7 +108,7 @@ def test_gedit_edits_have_the_source_of_the_table_and_the_result_of_the_folder(t
 
 
 def test_gedit_without_tables_says_so(tmp_path):
-    with pytest.raises(MissingDataError, match=r"holds a file \*\.parquet"):
+    with pytest.raises(MissingDataError, match=r"holds no \*\.parquet"):
         open_benchmark("gedit-bench", tmp_path, images=[tmp_path]).items()
 
 

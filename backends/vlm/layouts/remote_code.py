@@ -157,6 +157,11 @@ class RemoteCodeNetwork:
         """Return an object with the logits (1, L, V)."""
         return SimpleNamespace(logits=self.layout.logits(input_ids, inputs))
 
+    @property
+    def generation_config(self) -> Any:
+        """What ends a text."""
+        return SimpleNamespace(eos_token_id=self.layout.tokenizer.eos_token_id)
+
     def get_output_embeddings(self) -> Any:
         """Return the layer that turns hidden states into logits."""
         return self.layout.head

@@ -207,7 +207,7 @@ def sample_stored(
 
     >>> import tempfile, t2v_eval
     >>> from PIL import Image
-    >>> red = Image.new("RGB", (32, 32), "red")
+    >>> red = Image.new("RGB", (48, 48), "red")
     >>> store = Store(Path(tempfile.mkdtemp()) / "scores.sqlite")
     >>> scorer = t2v_eval.load("tiny-clip", device="cpu", store=store)
     >>> _ = scorer(red, ["red", "blue"])
@@ -270,7 +270,7 @@ def measure_drift(
 
     >>> import tempfile, t2v_eval
     >>> from PIL import Image
-    >>> red = Image.new("RGB", (32, 32), "red")
+    >>> red = Image.new("RGB", (48, 48), "red")
     >>> store = Store(Path(tempfile.mkdtemp()) / "scores.sqlite")
     >>> scorer = t2v_eval.load("tiny-clip", device="cpu", store=store)
     >>> _ = scorer(red, ["red", "blue"])

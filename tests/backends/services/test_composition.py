@@ -29,13 +29,13 @@ def protocol_of(spoken):
 
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_every_question_by_every_protocol(question, spoken):
-    words = {"probability": "Yes", "grade": "70", "preference": "A", "text": "a"}[question]
+    words = {"probability": "Yes", "grade": "70", "preference": "A"}.get(question, "a")
     options = {"estimator": "sampling", "n": 1} if question == "probability" else {}
     with Server(lambda request: Reply(spoken.sampled(words))) as server:
         scorer = build_scorer(
             protocol_of(spoken),
             question,
-            "m",
+            "served-model-1",
             base_url=server.address + spoken.path,
             api_key="k",
             **options,
@@ -44,7 +44,7 @@ def test_every_question_by_every_protocol(question, spoken):
             assert isinstance(scorer, PairwiseScorer)
             assert scorer.prefer(draw_image(1), draw_image(2), "a cat").value == 0.5
         else:
-            expected = {"probability": 1.0, "grade": 70.0, "text": 1.0}[question]
+            expected = {"grade": 70.0}.get(question, 1.0)
             assert scorer(draw_image(1), "a cat").item() == expected
 
 
@@ -73,12 +73,12 @@ def test_cards_say_protocol_and_question():
     cards += [card for card, _ in models._families.values() if card.remote]
     cards = [card for card in cards if ".services." in card.module]
     assert {card.entry for card in cards} == {"openai_scorer", "compatible_scorer", "gemini_scorer"}
-    assert {card.args["question"] for card in cards} == QUESTIONS.keys() - {"text"}
+    assert {card.args["question"] for card in cards} == QUESTIONS.keys() - {"text", "written"}
 
 
 def test_classes_are_not_deep(spoken):
     for kind in (ServiceScorer, PairwiseScorer):
-        assert kind.__mro__.index(Scorer) <= 4
+        assert kind.__mro__.index(Scorer) <= 5
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,9 @@ class PromptFrames(FrameReader, LocalScorer):
 
     @override
     def state_key(self, media: Media) -> str:
-        # Of an image, too: it may be animated.
-        return f"{media.key} {self.prompt_builder.sampling}"
+        if media.shared:  # an image that is an object of the caller
+            return media.key
+        return f"{media.key} {self.prompt_builder.sampling}"  # the file of an image may be animated
 
     @override
     def load(self, media: Media) -> Image.Image | Clip | list[Image.Image]:

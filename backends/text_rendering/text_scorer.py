@@ -52,16 +52,16 @@ class TextExplanation(Explanation):
     0.5000
     a sign 'OPEN DAILY'
       read: 'OPEN'
-      wanted: 'OPEN DAILY'
+      target: 'OPEN DAILY'
     """
 
     read: str = ""
-    wanted: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
     problem: str = ""
 
     def __str__(self) -> str:
         lines = [f"{self.score:.4f}", self.prompt, f"  read: {self.read!r}"]
-        lines.append(f"  wanted: {', '.join(map(repr, self.wanted))}")
+        lines.append(f"  target: {', '.join(map(repr, self.targets))}")
         return "\n".join([*lines, *([f"  {self.problem}"] if self.problem else [])])
 
 
@@ -167,7 +167,7 @@ class TextRenderingScorer(Scorer):
             **super().identity(),
         }
 
-    def wanted(self, text: str) -> tuple[str, ...]:
+    def targets(self, text: str) -> tuple[str, ...]:
         """Return the texts that an image of a text should show.
 
         Raises:
@@ -175,14 +175,14 @@ class TextRenderingScorer(Scorer):
         """
         if isinstance(self.target, TargetTexts):
             return self.target.of_prompt(text)
-        wanted = (text,) if self.target == TEXT else quoted(text)
-        if not any(part.strip() for part in wanted):
+        targets = (text,) if self.target == TEXT else quoted(text)
+        if not any(part.strip() for part in targets):
             raise InputError(
                 f"what an image of {text[:60]!r} should show is not known: it has no text in "
                 "quotation marks; use `target='text'` where a text is itself what should be "
                 "written, or name a file with `target=FILE`"
             )
-        return wanted
+        return targets
 
     @override
     def evaluate_blocks(
@@ -239,17 +239,17 @@ class TextRenderingScorer(Scorer):
     def _chunk(self, position: int, text: str, reply: Reply) -> ScoreChunk:
         where = np.array([position])
         try:
-            score, wanted = self._score(text, reply)
+            score, targets = self._score(text, reply)
         except InputError as error:
             return ScoreChunk(where, None, str(error), [_detail(reply)])
-        detail = [_detail(reply, wanted)]
+        detail = [_detail(reply, targets)]
         if reply.problem:
             return ScoreChunk(where, None, reply.problem, detail)
         return ScoreChunk(where, torch.tensor([score], dtype=torch.float32), None, detail)
 
     def _score(self, text: str, reply: Reply) -> tuple[float, tuple[str, ...]]:
-        wanted = self.wanted(text)
-        return MEASURES[self.measure].score(wanted, reply.text), wanted
+        targets = self.targets(text)
+        return MEASURES[self.measure].score(targets, reply.text), targets
 
     @override
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
@@ -257,9 +257,9 @@ class TextRenderingScorer(Scorer):
         (reply,) = self._read([image])
         explained: list[Explanation] = []
         for text in texts:
-            score, wanted = self._score(text, reply)
+            score, targets = self._score(text, reply)
             value = float("nan") if reply.problem else score
-            explained.append(TextExplanation(value, text, (), reply.text, wanted, reply.problem))
+            explained.append(TextExplanation(value, text, (), reply.text, targets, reply.problem))
         return explained
 
     @override
@@ -271,8 +271,8 @@ class TextRenderingScorer(Scorer):
         )
 
 
-def _detail(reply: Reply, wanted: Sequence[str] = ()) -> str:
-    return json.dumps({"read": reply.text, "wanted": list(wanted)}, ensure_ascii=False)
+def _detail(reply: Reply, targets: Sequence[str] = ()) -> str:
+    return json.dumps({"read": reply.text, "targets": list(targets)}, ensure_ascii=False)
 
 
 def load_text_scorer(

@@ -1,7 +1,7 @@
 """How much of the texts that an image should show was read in it: the rules of published scripts.
 
-Each rule is a function of the wanted texts and of what was read, 0 to 1, higher is better. None
-looks at where a text stands, and only `exact` and `ocr-reward` mind text that nobody wanted.
+Each rule is a function of the target texts and of what was read, 0 to 1, higher is better. None
+looks at where a text stands, and only `exact` and `ocr-reward` mind other text.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Measure(NamedTuple):
     """A rule, and what it means.
 
     Attributes:
-        score: a function of the wanted texts and of what was read.
+        score: a function of the target texts and of what was read.
         meaning: its letters, words and case in a sentence.
         source: the script that it follows.
 
@@ -42,11 +42,11 @@ class Measure(NamedTuple):
     source: str
 
 
-def recall_units(wanted: Iterable[str]) -> list[str]:
+def recall_units(targets: Iterable[str]) -> list[str]:
     """Return what `word_recall` counts of texts: Chinese characters, or else words.
 
     Args:
-        wanted: the texts that an image should show.
+        targets: the texts that an image should show.
 
     Returns:
         Where a text has a Chinese character, the single Chinese and Latin letters and digits of all
@@ -56,18 +56,18 @@ def recall_units(wanted: Iterable[str]) -> list[str]:
     >>> recall_units(["Open, Daily!", "7 AM"]), recall_units(["营业 7AM"])
     (['open', 'daily', '7', 'am'], ['营', '业', '7', 'A', 'M'])
     """
-    text = " ".join(wanted)
+    text = " ".join(targets)
     return _units(text, is_chinese=_is_chinese(text))
 
 
-def word_recall(wanted: Sequence[str], reading: str) -> float:
-    """Return the share of wanted words, or Chinese characters, that were read, in any order.
+def word_recall(targets: Sequence[str], reading: str) -> float:
+    """Return the share of target words, or Chinese characters, that were read, in any order.
 
-    A word counts as often as it is wanted. Source: summary_scores.py of LongText-Bench, whose
-    `--mode zh` is taken where a wanted text has a Chinese character.
+    A word counts as often as it is a target. Source: summary_scores.py of LongText-Bench, whose
+    `--mode zh` is taken where a target text has a Chinese character.
 
     Args:
-        wanted: the texts that the image should show.
+        targets: the texts that the image should show.
         reading: the text that was read.
 
     Raises:
@@ -76,18 +76,18 @@ def word_recall(wanted: Sequence[str], reading: str) -> float:
     >>> word_recall(["Fresh, fresh brews"], "FRESH BREWS every day")
     0.6666666666666666
     """
-    text = " ".join(wanted)
+    text = " ".join(targets)
     is_chinese = _is_chinese(text)
-    return _recall(_units(text, is_chinese), _units(reading, is_chinese), wanted)
+    return _recall(_units(text, is_chinese), _units(reading, is_chinese), targets)
 
 
-def cased_word_recall(wanted: Sequence[str], reading: str) -> float:
-    """Return the share of wanted words as `word_recall` does, but by their case.
+def cased_word_recall(targets: Sequence[str], reading: str) -> float:
+    """Return the share of target words as `word_recall` does, but by their case.
 
     Source: calculate_char_match_ratio in text_utils.py of OneIG-Bench.
 
     Args:
-        wanted: the texts that the image should show.
+        targets: the texts that the image should show.
         reading: the text that was read; with a Chinese character in it, it has no spaces.
 
     Raises:
@@ -96,19 +96,19 @@ def cased_word_recall(wanted: Sequence[str], reading: str) -> float:
     >>> cased_word_recall(["Fresh brews"], "FRESH brews")
     0.5
     """
-    text, read = _oneig(" ".join(wanted)), _oneig(reading)
+    text, read = _oneig(" ".join(targets)), _oneig(reading)
     split: Callable[[str], list[str]] = list if _HAN.search(text) else str.split
-    return _recall(split(text), split(read), wanted)
+    return _recall(split(text), split(read), targets)
 
 
-def exact(wanted: Sequence[str], reading: str) -> float:
-    """Return 1 where the wanted texts, in their order, are all that was read, else 0.
+def exact(targets: Sequence[str], reading: str) -> float:
+    """Return 1 where the target texts, in their order, are all that was read, else 0.
 
     Punctuation and the number of spaces do not matter, case does. Source: the completion rate of
     text_score.py of OneIG-Bench.
 
     Args:
-        wanted: the texts that the image should show.
+        targets: the texts that the image should show.
         reading: the text that was read.
 
     Raises:
@@ -117,8 +117,8 @@ def exact(wanted: Sequence[str], reading: str) -> float:
     >>> exact(["Fresh brews", "Daily"], "Fresh brews, Daily!"), exact(["Daily"], "Open daily")
     (1.0, 0.0)
     """
-    text = _oneig(" ".join(wanted))
-    _check_countable(text, wanted)
+    text = _oneig(" ".join(targets))
+    _check_countable(text, targets)
     return float(text == _oneig(reading))
 
 
@@ -131,13 +131,13 @@ def spaced_words(texts: Iterable[str]) -> list[str]:
     return [word for text in texts for word in text.lower().split()]
 
 
-def word_accuracy(wanted: Sequence[str], reading: str) -> float:
-    """Return the share of wanted words that are among the words read, exactly but for case.
+def word_accuracy(targets: Sequence[str], reading: str) -> float:
+    """Return the share of target words that are among the words read, exactly but for case.
 
-    A word may be read once and wanted twice. Source: unified_metrics_eval.py of CVTG-2K.
+    A word may be read once and be twice in the targets. Source: unified_metrics_eval.py of CVTG-2K.
 
     Args:
-        wanted: the texts that the image should show.
+        targets: the texts that the image should show.
         reading: the text that was read.
 
     Raises:
@@ -146,19 +146,19 @@ def word_accuracy(wanted: Sequence[str], reading: str) -> float:
     >>> word_accuracy(["Fresh, fresh brews"], "FRESH BREWS every day")
     0.6666666666666666
     """
-    words, read = _wanted_words(wanted), set(spaced_words([reading]))
+    words, read = _target_words(targets), set(spaced_words([reading]))
     return sum(word in read for word in words) / len(words)
 
 
-def ned(wanted: Sequence[str], reading: str) -> float:
-    """Return the mean similarity of wanted words with the closest words read; 1 is equal.
+def ned(targets: Sequence[str], reading: str) -> float:
+    """Return the mean similarity of target words with the closest words read; 1 is equal.
 
     The similarity is 1 - d / (l + 0.00001) with the edit distance d and the length l of the longer
     word; the closest word is that of `difflib.get_close_matches`. Source: unified_metrics_eval.py
     of CVTG-2K, where it is called NED.
 
     Args:
-        wanted: the texts that the image should show.
+        targets: the texts that the image should show.
         reading: the text that was read.
 
     Raises:
@@ -167,7 +167,7 @@ def ned(wanted: Sequence[str], reading: str) -> float:
     >>> round(ned(["Fresh brews"], "fresh brew today"), 4)
     0.9
     """
-    words, read = _wanted_words(wanted), spaced_words([reading]) or [""]
+    words, read = _target_words(targets), spaced_words([reading]) or [""]
     similarities = []
     for word in words:
         closest = difflib.get_close_matches(word, read, n=1, cutoff=0)[0]
@@ -176,14 +176,14 @@ def ned(wanted: Sequence[str], reading: str) -> float:
     return sum(similarities) / len(similarities)
 
 
-def ocr_reward(wanted: Sequence[str], reading: str) -> float:
+def ocr_reward(targets: Sequence[str], reading: str) -> float:
     """Return 1 where the first text is within what was read, else 1 - d / length, at least 0.
 
     d is the edit distance to all that was read. Spaces, lines and case do not matter. Source:
     flow_grpo/ocr.py, which takes the first quoted text of a prompt.
 
     Args:
-        wanted: the texts that the image should show.
+        targets: the texts that the image should show.
         reading: the text that was read.
 
     Raises:
@@ -192,10 +192,10 @@ def ocr_reward(wanted: Sequence[str], reading: str) -> float:
     >>> ocr_reward(["New York"], "NEWYORK skyline"), ocr_reward(["Cat"], "cut")
     (1.0, 0.6666666666666667)
     """
-    first = wanted[0] if wanted else ""
+    first = targets[0] if targets else ""
     text, read = ("".join(part.split()).lower() for part in (first, reading))
     if not text:
-        raise InputError(f"the wanted text {wanted!r} is blank")
+        raise InputError(f"the target text {targets!r} is blank")
     if text in read:
         return 1.0
     # A longer text is at least as far away as its surplus; longer than this it scores 0 anyway.
@@ -207,7 +207,7 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         "word-recall": Measure(
             word_recall,
-            "share of wanted words that are read, without case and punctuation; of Chinese, of "
+            "share of target words that are read, without case and punctuation; of Chinese, of "
             "characters",
             "LongText-Bench (X-Omni), textbench/summary_scores.py",
         ),
@@ -218,17 +218,17 @@ MEASURES: Mapping[str, Measure] = MappingProxyType(
         ),
         "word-accuracy": Measure(
             word_accuracy,
-            "share of wanted words between spaces that are read, without case, with punctuation",
+            "share of target words between spaces that are read, without case, with punctuation",
             "CVTG-2K (TextCrafter), unified_metrics_eval.py (Word Accuracy)",
         ),
         "ned": Measure(
             ned,
-            "mean over wanted words of 1 - normalised edit distance to the closest word read",
+            "mean over target words of 1 - normalised edit distance to the closest word read",
             "CVTG-2K (TextCrafter), unified_metrics_eval.py (NED)",
         ),
         "exact": Measure(
             exact,
-            "1 where the wanted texts are all that is read, with case, without punctuation",
+            "1 where the target texts are all that is read, with case, without punctuation",
             "OneIG-Bench, scripts/text/text_score.py (CR)",
         ),
         "ocr-reward": Measure(
@@ -256,21 +256,21 @@ def _oneig(text: str) -> str:
     return "".join(_LETTER.findall(kept)) if _HAN.search(kept) else " ".join(kept.split())
 
 
-def _recall(units: Sequence[str], read: Sequence[str], wanted: Sequence[str]) -> float:
-    _check_countable("".join(units), wanted)
+def _recall(units: Sequence[str], read: Sequence[str], targets: Sequence[str]) -> float:
+    _check_countable("".join(units), targets)
     return (Counter(units) & Counter(read)).total() / len(units)
 
 
-def _check_countable(counted: str, wanted: Sequence[str]) -> None:
+def _check_countable(counted: str, targets: Sequence[str]) -> None:
     if not counted:
         raise InputError(
-            f"the wanted text {' '.join(wanted)[:60]!r} has no Latin or Chinese letter and no "
+            f"the target text {' '.join(targets)[:60]!r} has no Latin or Chinese letter and no "
             "digit, which alone count; use `measure='ned'` or `measure='word-accuracy'`"
         )
 
 
-def _wanted_words(wanted: Sequence[str]) -> list[str]:
-    words = spaced_words(wanted)
+def _target_words(targets: Sequence[str]) -> list[str]:
+    words = spaced_words(targets)
     if not words:
-        raise InputError(f"the wanted text {[*wanted]!r} is blank")
+        raise InputError(f"the target text {[*targets]!r} is blank")
     return words

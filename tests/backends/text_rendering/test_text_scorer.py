@@ -67,7 +67,7 @@ def test_each_image_is_read_once_and_another_measure_reads_none(images, tmp_path
     ]  # fmt: skip
     assert other.seen == 0
     details = [json.loads(row.detail) for row in Store(store).rows("text-rendering*") if row.detail]
-    assert {"read": "open daily!", "wanted": ["OPEN DAILY"]} in details
+    assert {"read": "open daily!", "targets": ["OPEN DAILY"]} in details
 
 
 def test_what_should_be_written_is_quoted_the_text_itself_or_in_a_file(images, tmp_path):
@@ -107,10 +107,10 @@ def test_the_id_says_what_decides_a_score(images):
     assert load(Reader(), target="quotes").id == ids[0]
 
 
-def test_an_explanation_shows_what_was_read_and_wanted(images):
+def test_an_explanation_shows_what_was_read_and_the_targets(images):
     ((explained,),) = load(Reader()).explain(images[1], SIGN)
-    assert (explained.score, explained.read, explained.wanted) == (0.5, "Open", ("OPEN DAILY",))
-    assert str(explained).endswith("read: 'Open'\n  wanted: 'OPEN DAILY'")
+    assert (explained.score, explained.read, explained.targets) == (0.5, "Open", ("OPEN DAILY",))
+    assert str(explained).endswith("read: 'Open'\n  target: 'OPEN DAILY'")
 
 
 def test_a_reader_that_fails_on_an_image_leaves_the_others_alone(images, tmp_path):

@@ -45,10 +45,10 @@ def test_a_text_without_a_letter_that_counts_has_no_score(measure):
 
 
 @pytest.mark.parametrize("measure", ["word-accuracy", "ned", "ocr-reward"])
-@pytest.mark.parametrize("wanted", [[], [" "]])
-def test_blank_texts_have_no_score(measure, wanted):
+@pytest.mark.parametrize("targets", [[], [" "]])
+def test_blank_texts_have_no_score(measure, targets):
     with pytest.raises(InputError, match="blank"):
-        MEASURES[measure].score(wanted, "OPEN")
+        MEASURES[measure].score(targets, "OPEN")
 
 
 def test_published_figures_weigh_images_by_these_units():

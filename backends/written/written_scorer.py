@@ -29,6 +29,7 @@ from t2v_eval.scoring.results import Progress, ScoreChunk, ScoringResult
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.utils.toml import read_toml
 
+from ..common.composed import takes_any_option
 from .judge import Judge, Wording, authors_questions
 from .reading import join, read_outputs
 from .writers import for_roles, load_writer, texts_in
@@ -210,17 +211,22 @@ class WrittenScorer(Scorer):
             part = slice(first, first + IMAGES_TOGETHER)
             media = [images[row] for row in rows[part]]
             listed = [[caption_text(texts[j]) for j in cells[s, 1].tolist()] for s in spans[part]]
-            for span, per_image, judgements in zip(
-                spans[part], listed, self._judge(media, listed), strict=True
-            ):
-                del per_image
+            for span, judgements in zip(spans[part], self.judge_images(media, listed), strict=True):
                 for position, judgement in zip(span, judgements, strict=True):
                     yield _chunk(position, judgement)
 
-    def _judge(
+    def judge_images(
         self, media: Sequence[Media], texts: Sequence[Sequence[str]]
     ) -> list[list[Judgement]]:
-        """Return a judgement for each text of each image."""
+        """Let the model write about images, and read it.
+
+        Args:
+            media: M images, or groups of images.
+            texts: the texts of each.
+
+        Returns:
+            A judgement for each text of each image.
+        """
         results = []
         for writer, blocks in self._questions(media, texts):
             result = writer.evaluate_blocks(blocks, progress=False)
@@ -280,11 +286,9 @@ class WrittenScorer(Scorer):
             self.name, self.image_roles
         )
         self._usage = {}
-        kept, self.on_error = self.on_error, "skip"
-        try:
-            (judgements,) = self._judge([image], [texts])
-        finally:
-            self.on_error = kept
+        skipping = self.with_template()  # a judgement without a score is explained, too
+        skipping.on_error = "skip"
+        (judgements,) = skipping.judge_images([image], [texts])
         return [
             JudgeExplanation(math.nan if j.score is None else j.score, text, (), j)
             for text, j in zip(texts, judgements, strict=True)
@@ -416,15 +420,6 @@ def vlm_is_remote(name: str) -> bool:
     return models.card(name).remote
 
 
-def takes_option(option: str, **_: Any) -> bool:
-    """Return whether an option may be given: those of the scorer that writes are not known here.
-
-    >>> takes_option("base_url")
-    True
-    """
-    return True
-
-
 def files_of(card: ModelCard) -> list[BenchmarkCard]:
     """Return the files of authors that the questions of a judge are read from, each once.
 
@@ -438,8 +433,8 @@ def files_of(card: ModelCard) -> list[BenchmarkCard]:
 
 
 load_written_scorer.files_of = files_of  # type: ignore[attr-defined]
-load_written_scorer.takes = takes_option  # type: ignore[attr-defined]
-load_judge_file.takes = takes_option  # type: ignore[attr-defined]
+load_written_scorer.takes = takes_any_option  # type: ignore[attr-defined]
+load_judge_file.takes = takes_any_option  # type: ignore[attr-defined]
 
 
 def _chunk(position: int, judgement: Judgement) -> ScoreChunk:

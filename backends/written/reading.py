@@ -62,20 +62,20 @@ class Output:
     def __post_init__(self) -> None:
         low, high = self.range
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise InputError(f"output {self.name!r}: `range={list(self.range)}`; use [low, high]")
+            raise InputError(f"output {self.name!r}: range = {list(self.range)}; use [low, high]")
         if bool(self.pattern) == bool(self.json):
             raise InputError(f"output {self.name!r} needs `pattern` or `json`, one of them")
         if self.json and not _PATH.fullmatch(self.json):
-            raise InputError(f"output {self.name!r}: `json={self.json!r}`; use NAME or NAME[0]")
+            raise InputError(f"output {self.name!r}: json = {self.json!r}; use NAME or NAME[0]")
         try:
             self._regex()
         except re.error as error:
             raise InputError(
-                f"output {self.name!r}: `pattern={self.pattern!r}` is not valid: {error}"
+                f"output {self.name!r}: pattern = {self.pattern!r} is not valid: {error}"
             ) from None
         if self.pattern and not (self.values or self.points or "{number}" in self.pattern):
             raise InputError(
-                f"output {self.name!r}: `pattern={self.pattern!r}` has no place for a number; "
+                f"output {self.name!r}: pattern = {self.pattern!r} has no place for a number; "
                 "write {number} there"
             )
 
@@ -327,17 +327,17 @@ def names_in(rule: Any) -> set[str]:
     operation = next(iter(rule), "") if isinstance(rule, Mapping) else ""
     if operation not in operations or rule.keys() - {operation, "weights"}:
         raise InputError(
-            f"`score={rule!r}`: use the name of an output, or a table with {', '.join(operations)}"
+            f"score = {rule!r}: use the name of an output, or a table with {', '.join(operations)}"
         )
     parts, weights = rule[operation], rule.get("weights")
     if operation == "sqrt":
         return names_in(parts)
     if not isinstance(parts, list) or not parts:
-        raise InputError(f"`score={rule!r}`: {operation} needs a list of outputs")
+        raise InputError(f"score = {rule!r}: {operation} needs a list of outputs")
     if weights is not None and (
         operation != "mean"
         or len(weights) != len(parts)
         or not all(type(weight) in (int, float) and weight > 0 for weight in weights)
     ):
-        raise InputError(f"`score={rule!r}`: `weights` are numbers above 0, one for each of a mean")
+        raise InputError(f"score = {rule!r}: weights are numbers above 0, one for each of a mean")
     return set().union(*map(names_in, parts))

@@ -328,3 +328,13 @@ def test_a_file_in_a_folder_is_a_judge_without_python(tmp_path, monkeypatch):
         (tmp_path / "wrong.toml").write_text(f"[judge]\n{wrong}")
         with pytest.raises(InputError, match=message):
             t2v_eval.load(str(tmp_path / "wrong.toml"), vlm="gpt-4o", api_key="k")
+
+
+def test_a_wrong_key_of_a_file_is_no_flag(tmp_path):
+    """What a file says is not named as if it had been typed on the command line."""
+    file = tmp_path / "mine.toml"
+    file.write_text('[judge]\nscore = "q"\n[[judge.questions]]\ntext = "Q {}"\n')
+    with file.open("a") as stream:
+        stream.write('outputs.q = {pattern = "Q:", range = [1, 5]}\n')
+    with pytest.raises(InputError, match=r"output 'q': pattern = 'Q:' has no place for a number"):
+        t2v_eval.load(str(file), vlm="gpt-4o", api_key="k")

@@ -22,22 +22,30 @@ from typing_extensions import override
 
 from t2v_eval.errors import CheckpointError, InputError, TemplateError
 from t2v_eval.inputs.media import EDIT, ImageGroup, Media
+from t2v_eval.inputs.template import Template
 from t2v_eval.local.base import Options
 from t2v_eval.local.checkpoint_files import read_json
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.weights import read_tensors
+from t2v_eval.utils.text_file import read_text
 
-from ..common.script_texts import read_constants
+from ..common.authors_text import AuthorsText
 from ..preference.qwen_reward import IMAGE, QwenReward, rate
 from ..vlm.prompting.template_sandbox import render
 
 FILES = ("model.safetensors", "model.pth")
 BASE = "Qwen/Qwen2.5-VL-7B-Instruct"
-QUESTIONS = (
-    "https://raw.githubusercontent.com/TIGER-AI-Lab/EditReward/"
-    "edb027edde6080b8a9521ef8e87049b3797f8374/EditReward/dataset/prompts.py"
-)
-NAMES = ("INSTRUCTION_EDIT_FOLLOWING", "INSTRUCTION_EDIT_QUALITY")
+QUESTIONS = [
+    AuthorsText(
+        "TIGER-AI-Lab/EditReward",
+        "edb027edde6080b8a9521ef8e87049b3797f8374",
+        "EditReward/dataset/prompts.py",
+        "1a64bd01924d69fe1bb4b1664d33a32c06c5fbc7230ed7cb67f253183322c7aa",
+        [f"INSTRUCTION_EDIT_{part}"],
+        replace=[("{{text_prompt}}", "{}")],
+    )
+    for part in ("FOLLOWING", "QUALITY")
+]
 ENDING = "\nPlease provide the overall ratings of this image: <|Reward|>\n\nEND\n"
 PARTS = ("mean", "following", "quality")
 
@@ -75,7 +83,7 @@ class EditReward(QwenReward):
         self,
         checkpoint: str,
         base: str | None = None,
-        questions: str = QUESTIONS,
+        questions: str = QUESTIONS[0].url,
         part: str = "mean",
         **options: Unpack[Options],
     ) -> None:
@@ -91,7 +99,8 @@ class EditReward(QwenReward):
         base_folder, config = self.open_base(base, file.parent, BASE)
         self._chat = _chat_template(base_folder, self.tokenizer)
         script = self.locate(questions, argument="questions")
-        self._questions = [text + ENDING for text in read_constants(script, NAMES)]
+        source = read_text(script)
+        self._questions = [question.extract(source) + ENDING for question in QUESTIONS]
         self._part = part
         self._heads = self.load_network(config, read_tensors(file), file)
         self._prefix = self.token_ids(self._split(base_folder))
@@ -151,7 +160,7 @@ class EditReward(QwenReward):
     def _ask(self, question: str, text: str) -> str:
         """Return what stands behind the images in the prompt about an instruction."""
         instruction = self.template.fill(text)[0]
-        return self._render(question.replace("{text_prompt}", instruction))[2]
+        return self._render(Template(question).fill(instruction)[0])[2]
 
     def _render(self, question: str) -> list[str]:
         """Return the prompt in three parts: before, between and behind the images."""

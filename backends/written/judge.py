@@ -11,7 +11,7 @@ from t2v_eval.errors import InputError
 from t2v_eval.inputs.media import Media, Roles, roles_of
 from t2v_eval.scoring.generation import Writing
 
-from .authors import AuthorsQuestion
+from ..common.authors_text import AuthorsText
 from .reading import Output, names_in
 
 Wording: TypeAlias = Literal["authors", "ours"]
@@ -29,7 +29,7 @@ _KEYS = {
     ),
     "question": ("text", "authors", "images", "outputs"),
     "output": tuple(f.name for f in fields(Output) if f.name != "name"),
-    "authors": tuple(f.name for f in fields(AuthorsQuestion)),
+    "authors": tuple(f.name for f in fields(AuthorsText)),
 }
 
 
@@ -176,7 +176,7 @@ class Judge:
                     )
 
 
-def authors_questions(table: Mapping[str, Any]) -> list[AuthorsQuestion]:
+def authors_questions(table: Mapping[str, Any]) -> list[AuthorsText]:
     """Return where the questions of authors are that a judge names.
 
     Args:
@@ -188,7 +188,7 @@ def authors_questions(table: Mapping[str, Any]) -> list[AuthorsQuestion]:
     named = [entry["authors"] for entry in table.get("questions", ()) if "authors" in entry]
     for source in named:
         _check_keys("authors", source)
-    return [AuthorsQuestion(**source) for source in named]
+    return [AuthorsText(**source) for source in named]
 
 
 def _question(
@@ -198,7 +198,7 @@ def _question(
     text = table["text"]
     if wording == "authors" and "authors" in table:
         _check_keys("authors", table["authors"])
-        text = AuthorsQuestion(**table["authors"]).read(name)
+        text = AuthorsText(**table["authors"]).read(name)
     for place in _PLACES.finditer(text):
         if place[1] not in (None, "", "text", "caption", "points"):
             raise InputError(

@@ -13,9 +13,9 @@ from helpers.judges import Reciting
 from typer.testing import CliRunner
 
 import t2v_eval
-from t2v_eval.backends.written import authors
+from t2v_eval.backends.common import authors_text
 from t2v_eval.cli.main import app
-from t2v_eval.errors import BenchmarkDataError, InputError
+from t2v_eval.errors import BenchmarkDataError, CheckpointError
 from t2v_eval.evaluation import download
 from t2v_eval.registry import models
 
@@ -28,6 +28,7 @@ ask = (
 FORMATTED = """Edit: {prompt}
 {{"score": [1]}}"""
 '''
+FORMAT = [["{{prompt}}", "{text}"], ["{{{{", "{{"], ["}}}}", "}}"]]
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -43,7 +44,7 @@ def fetched(tmp_path, monkeypatch):
     handler = functools.partial(QuietHandler, directory=folder)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(authors, "RAW", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(authors_text, "RAW", f"http://127.0.0.1:{server.server_port}")
     file = tmp_path / "web" / "me" / "mine" / "0123" / "ask.py"
     file.parent.mkdir(parents=True)
     file.write_text(SCRIPT, encoding="utf-8")
@@ -92,15 +93,16 @@ def test_another_script_is_refused(fetched):
 @pytest.mark.parametrize(
     ("words", "replaced", "question"),
     [
-        (["Edit:"], [["{{prompt}}", "{text}"], ["{{{{", "{{"], ["}}}}", "}}"]], "Edit: x\n"),
+        (["Edit:"], FORMAT, "Edit: x\n"),
+        (["FORMATTED"], FORMAT, "Edit: x\n"),
         (["no such words"], [], None),
         (["A script", "e"], [], None),
     ],
 )
 def test_strings_are_named_by_words_that_they_alone_contain(words, replaced, question):
-    source = authors.AuthorsQuestion("me/mine", "0", "ask.py", "", words, replace=replaced)
+    source = authors_text.AuthorsText("me/mine", "0", "ask.py", "", words, replace=replaced)
     if question is None:
-        with pytest.raises(InputError, match="has . strings with"):
+        with pytest.raises(CheckpointError, match="has . strings with"):
             source.extract(SCRIPT)
     else:
         text = source.extract(SCRIPT)
@@ -109,5 +111,5 @@ def test_strings_are_named_by_words_that_they_alone_contain(words, replaced, que
 
 def test_blocks_of_python_in_a_page_are_read():
     page = f"# Title\n\n```python\n{SCRIPT}```\n\n```bash\nls\n```\n"
-    source = authors.AuthorsQuestion("me/mine", "0", "README.md", "", ["You grade images"])
+    source = authors_text.AuthorsText("me/mine", "0", "README.md", "", ["You grade images"])
     assert source.extract(page) == "You grade images."

@@ -1,7 +1,7 @@
-"""Questions of authors that are too long for a card: read from their own script, once fetched.
+"""Texts of authors that are too long to be repeated here: read from their own script, not run.
 
 A card names the repository, the commit, the file and its SHA-256, and the strings of the file that
-make the question, each by words that it alone contains. `t2v-eval data NAME --fetch` brings it.
+make the text. `t2v-eval data NAME --fetch` brings the file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from t2v_eval.cards import BenchmarkCard
-from t2v_eval.errors import BenchmarkDataError, InputError
+from t2v_eval.errors import BenchmarkDataError, CheckpointError
 from t2v_eval.evaluation import download
 from t2v_eval.utils.text_file import read_text
 
@@ -22,20 +22,21 @@ _BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class AuthorsQuestion:
-    """Where the question of authors is, and how it is made of the strings there.
+class AuthorsText:
+    """Where a text of authors is, and how it is made of the strings there.
 
     Attributes:
         repository: on GitHub, as OWNER/NAME.
         commit: its commit.
         file: a Python file there, or a Markdown page with blocks of Python.
         sha256: of the file.
-        strings: words of each string of the file that is a part, in order.
+        strings: for each part, in order, the variable that it is assigned to, or words that it
+            alone contains.
         join: what stands between the parts.
         fields: what the variables of formatted strings stand for: ``{prompt = "text"}``.
         replace: texts that are replaced at last, each with its replacement.
 
-    >>> source = AuthorsQuestion("me/mine", "0" * 40, "ask.py", "", ["Is"], fields={"p": "text"})
+    >>> source = AuthorsText("me/mine", "0" * 40, "ask.py", "", ["Is"], fields={"p": "text"})
     >>> source.extract("question = f'Is it {p}? {{yes}}'")
     'Is it {text}? {{yes}}'
     """
@@ -49,18 +50,23 @@ class AuthorsQuestion:
     fields: Mapping[str, str] = field(default_factory=dict)
     replace: Sequence[tuple[str, str]] = ()
 
+    @property
+    def url(self) -> str:
+        """The address of the file."""
+        return f"{RAW}/{self.repository}/{self.commit}/{self.file}"
+
     def card(self, name: str) -> BenchmarkCard:
         """Return the file as a card that `download.fetch` takes.
 
         Args:
-            name: the name of the judge.
+            name: the name of the scorer.
         """
         page = f"https://github.com/{self.repository}"
         return BenchmarkCard(
             name,
             "",
             "",
-            url=f"{RAW}/{self.repository}/{self.commit}",
+            url=self.url.removesuffix(f"/{self.file}"),
             files=[self.file],
             sha256={self.file: self.sha256},
             page=page,
@@ -68,10 +74,10 @@ class AuthorsQuestion:
         )
 
     def read(self, name: str, root: Path | None = None) -> str:
-        """Return the question, as a template.
+        """Return the text, as a template.
 
         Args:
-            name: the name of the judge.
+            name: the name of the scorer.
             root: the folder that the file was fetched to.
 
         Raises:
@@ -91,39 +97,51 @@ class AuthorsQuestion:
         return self.extract(read_text(path))
 
     def extract(self, source: str) -> str:
-        """Return the question in the source of the file, as a template.
+        """Return the text in the source of the file, as a template.
 
         Raises:
-            InputError: a string is not there, or is there twice with different texts.
+            CheckpointError: the source is no Python; or a string is not there, or is there twice
+                with different texts.
         """
         blocks = _BLOCK.findall(source) if self.file.endswith(".md") else [source]
-        texts = [t for block in blocks for t in _strings(ast.parse(block), self.fields)]
+        try:
+            texts = [t for block in blocks for t in _strings(ast.parse(block), self.fields)]
+        except (SyntaxError, ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"{self.file} of {self.repository} is no Python script: {error}"
+            ) from error
         parts: list[str] = []
-        for words in self.strings:
-            matches = {text for text in texts if words in text}
+        for part in self.strings:
+            matches = {text for variable, text in texts if part == variable or part in text}
             if len(matches) != 1:
-                raise InputError(
-                    f"{self.file} of {self.repository} has {len(matches)} strings with {words!r}"
+                raise CheckpointError(
+                    f"{self.file} of {self.repository} has {len(matches)} strings with {part!r}"
                 )
             parts += matches
-        question = self.join.join(parts)
+        text = self.join.join(parts)
         for old, new in self.replace:
-            question = question.replace(old, new)
-        return question
+            text = text.replace(old, new)
+        return text
 
 
-def _strings(tree: ast.AST, fields: Mapping[str, str]) -> Iterator[str]:
-    """Yield the strings of a source as templates, whose literal braces are doubled."""
+def _strings(
+    tree: ast.AST, fields: Mapping[str, str], variable: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Yield each string of a source as a template, with the variable that it is assigned to."""
     if isinstance(tree, ast.JoinedStr):
-        yield "".join(_part(value, fields) for value in tree.values)
+        yield variable, "".join(_part(value, fields) for value in tree.values)
         return
     if isinstance(tree, ast.Constant) and isinstance(tree.value, str):
-        yield tree.value.replace("{", "{{").replace("}", "}}")
+        yield variable, _part(tree, fields)
+        return
+    if isinstance(tree, ast.Assign) and isinstance(tree.targets[0], ast.Name):
+        variable = tree.targets[0].id
     for child in ast.iter_child_nodes(tree):
-        yield from _strings(child, fields)
+        yield from _strings(child, fields, variable)
 
 
 def _part(value: ast.expr, fields: Mapping[str, str]) -> str:
+    """Return a part of a string as a template, whose literal braces are doubled."""
     if isinstance(value, ast.Constant):
         return str(value.value).replace("{", "{{").replace("}", "}}")
     name = ast.unparse(value.value) if isinstance(value, ast.FormattedValue) else ""

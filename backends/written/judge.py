@@ -2,34 +2,72 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from t2v_eval.errors import InputError
-from t2v_eval.inputs.media import Media, Roles, roles_of
+from t2v_eval.inputs.media import EDIT, PAIR, Media, Roles, roles_of
 from t2v_eval.scoring.generation import Writing
 
 from ..common.authors_text import AuthorsText
-from .reading import Output, names_in
+from .reading import Output, names_in, names_of_roots
 
 Wording: TypeAlias = Literal["authors", "ours"]
 MOST_GRADES = 20  # tokens with probabilities that services list at most
 _PLACES = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+_KINDS: dict[str, tuple[type, ...]] = {
+    "text": (str,),
+    "list": (list, tuple),
+    "table": (Mapping,),
+    "text or table": (str, Mapping),
+    "number": (int, float),
+    "whole number": (int,),
+    "true or false": (bool,),
+}
+_KIND_OF_TYPE = {
+    "str": "text",
+    "bool": "true or false",
+    "tuple": "list",
+    "Sequence": "list",
+    "Mapping": "table",
+}
+
+
+def _kinds_of(record: type) -> dict[str, str]:
+    return {
+        f.name: _KIND_OF_TYPE[str(f.type).partition("[")[0]]
+        for f in fields(record)
+        if f.name != "name"
+    }
+
+
+# The keys of each table of a judge, and what their values are.
 _KEYS = {
-    "judge": (
-        "images",
-        "questions",
-        "score",
-        "max_new_tokens",
-        "temperature",
-        "passes",
-        "expected",
-    ),
-    "question": ("text", "authors", "images", "outputs"),
-    "output": tuple(f.name for f in fields(Output) if f.name != "name"),
-    "authors": tuple(f.name for f in fields(AuthorsText)),
+    "judge": {
+        "images": "list",
+        "questions": "list",
+        "score": "text or table",
+        "max_new_tokens": "whole number",
+        "temperature": "number",
+        "passes": "whole number",
+        "expected": "true or false",
+    },
+    "question": {"text": "text", "authors": "table", "images": "list", "outputs": "table"},
+    "output": _kinds_of(Output),
+    "authors": _kinds_of(AuthorsText),
+    "file": {
+        "judge": "table",
+        "vlm": "text",
+        "local": "table",
+        "system": "text",
+        "kind": "text",
+        "range": "text",
+        "summary": "text",
+        "license": "text",
+    },
 }
 
 
@@ -116,7 +154,7 @@ class Judge:
             BenchmarkDataError: the authors' question is not here.
         """
         try:
-            _check_keys("judge", table)
+            check_keys("judge", table)
             images = tuple(_texts(table.get("images", ["image"]), "images"))
             questions = tuple(
                 _question(entry, images, name, wording) for entry in table["questions"]
@@ -131,7 +169,7 @@ class Judge:
             judge.check()
         except KeyError as error:
             raise InputError(f"the judge {name!r} lacks {error.args[0]!r}") from None
-        except (InputError, TypeError, ValueError, AttributeError) as error:
+        except (InputError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"the judge {name!r}: {error}") from None
         return judge
 
@@ -166,10 +204,16 @@ class Judge:
             raise InputError(f"outputs are {names}; name each once")
         if unknown := names_in(self.score) - set(names):
             raise InputError(f"`score` names {min(unknown)!r}; outputs are {', '.join(names)}")
+        if self.roles not in ((), PAIR, EDIT):
+            raise InputError(f"images = {list(self.roles)}: use {list(PAIR)} or {list(EDIT)}")
+        lowest = {output.name: min(output.rescale or output.range) for output in self.outputs}
+        for name in names_of_roots(self.score):
+            if lowest[name] < 0:
+                raise InputError(f"`score` has a sqrt of {name!r}, which may be {lowest[name]:g}")
         if self.expected:
             for output in self.outputs:
                 low, high = output.range
-                if "{number}" not in output.pattern or low < 0 or high > 9 or output.none:
+                if "{number}" not in output.pattern or output.none or not _are_digits(low, high):
                     raise InputError(
                         f"`expected = true` needs a number of one digit behind a pattern, and "
                         f"output {output.name!r} is none"
@@ -187,17 +231,17 @@ def authors_questions(table: Mapping[str, Any]) -> list[AuthorsText]:
     """
     named = [entry["authors"] for entry in table.get("questions", ()) if "authors" in entry]
     for source in named:
-        _check_keys("authors", source)
+        check_keys("authors", source)
     return [AuthorsText(**source) for source in named]
 
 
 def _question(
     table: Mapping[str, Any], images: Sequence[str], name: str, wording: Wording
 ) -> Question:
-    _check_keys("question", table)
+    check_keys("question", table)
     text = table["text"]
     if wording == "authors" and "authors" in table:
-        _check_keys("authors", table["authors"])
+        check_keys("authors", table["authors"])
         text = AuthorsText(**table["authors"]).read(name)
     for place in _PLACES.finditer(text):
         if place[1] not in (None, "", "text", "caption", "points"):
@@ -213,13 +257,25 @@ def _question(
 
 
 def _output(name: str, table: Mapping[str, Any]) -> Output:
-    _check_keys("output", table)
-    options = dict(table)
-    for key in ("range", "rescale"):
-        if key in options:
-            low, high = options[key]
-            options[key] = float(low), float(high)
+    check_keys("output", table)
+    options = {"range": table["range"], **table}
+    for key in {"range", "rescale"} & table.keys():
+        options[key] = tuple(_number(key, value) for value in table[key])
+        if len(options[key]) != 2:
+            raise InputError(f"{key} = {table[key]!r} of the output {name!r}: use [low, high]")
+    if "values" in table:
+        options["values"] = {text: _number(text, v) for text, v in table["values"].items()}
     return Output(name, **options)
+
+
+def _are_digits(low: float, high: float) -> bool:
+    return low % 1 == 0 == high % 1 and 0 <= low < high <= 9
+
+
+def _number(key: str, value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise InputError(f"{key} has {value!r} in the place of a number")
+    return float(value)
 
 
 def _writing(table: Mapping[str, Any]) -> Writing:
@@ -227,9 +283,9 @@ def _writing(table: Mapping[str, Any]) -> Writing:
     temperature = table.get("temperature", 0.0)
     for key, value in (("max_new_tokens", tokens), ("passes", passes)):
         if type(value) is not int or value < 1:
-            raise InputError(f"`{key}={value!r}`: use a whole number of 1 or more")
+            raise InputError(f"{key} = {value!r}: use a whole number of 1 or more")
     if type(temperature) not in (int, float) or not 0 <= temperature <= 2:
-        raise InputError(f"`temperature={temperature!r}`: use a number from 0 to 2")
+        raise InputError(f"temperature = {temperature!r}: use a number from 0 to 2")
     if passes > 1 and not temperature:
         raise InputError("`passes` above 1 need a `temperature`: the likeliest text is one")
     grades = MOST_GRADES if table.get("expected") else 0
@@ -238,14 +294,32 @@ def _writing(table: Mapping[str, Any]) -> Writing:
 
 def _texts(values: Any, key: str) -> list[str]:
     if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
-        raise InputError(f"`{key}={values!r}`: use a list of texts")
+        raise InputError(f"{key} = {values!r}: use a list of texts")
     return values
 
 
-def _check_keys(what: str, table: Any) -> None:
+def check_keys(what: str, table: Any) -> None:
+    """Check that a table has only keys that there are, with values of their kinds.
+
+    Args:
+        what: "judge", "question", "output", "authors", or "file" for a file of one's own.
+        table: the table.
+
+    Raises:
+        InputError: it has not.
+
+    >>> check_keys("question", {"text": 5})
+    Traceback (most recent call last):
+    t2v_eval.errors.InputError: text = 5 of the question must be a text
+    """
     if not isinstance(table, Mapping):
-        raise InputError(f"`{what}` must be a table")
-    if unknown := table.keys() - set(_KEYS[what]):
+        raise InputError(f"the {what} must be a table, not {table!r}")
+    keys = _KEYS[what]
+    if unknown := table.keys() - keys.keys():
         raise InputError(
-            f"the {what} has the unknown key {min(unknown)!r}; keys are {', '.join(_KEYS[what])}"
+            f"the {what} has the unknown key {min(unknown)!r}; keys are {', '.join(keys)}"
         )
+    for key, value in table.items():
+        kind = keys[key]
+        if not isinstance(value, _KINDS[kind]) or isinstance(value, bool) > (bool in _KINDS[kind]):
+            raise InputError(f"{key} = {value!r} of the {what} must be a {kind}")

@@ -18,13 +18,15 @@ from t2v_eval.scoring.generation import Digit, Written
 
 from ..services.answer_text import outside_reasoning, reject_duplicate_keys
 
+OPERATIONS = ("mean", "min", "product", "sqrt")
 MORE_TOKENS = "pass a larger `max_new_tokens=`"
-NUMBER = r"(?P<number>-?[0-9]+(?:\.[0-9]+)?)(?![\d.,]*\d)(?!\s*[%°])"
+# No part of another number: ".*" before it would take the 1 of 14, and the 3 of 3-4.
+NUMBER = r"(?<!\d)(?<!\d[.,/-])(?P<number>-?[0-9]+(?:\.[0-9]+)?)(?![\d.,]*\d)(?!\s*[%°])"
 # A number is the last of its line, or the last before a tag; marks may follow, and "/5" of a scale.
-_LINE_END = r"[ \t]*(?:(?:/|out of)[ \t]*{top:g}(?:\.0+)?\b)?[*_`\"'.,;)\]|\\ \t]*(?=\n|<|\Z)"
+_LINE_END = r"[ \t]*+(?:(?:/|out of)[ \t]*{top:g}(?:\.0+)?\b)?[*_`\"'.,;)\]|\\ \t]*+(?=[\r\n<]|\Z)"
 _PATH = re.compile(r"([A-Za-z_][\w ]*)((?:\.[A-Za-z_][\w ]*)*)(?:\[(\d+)\])?")
 _TAG = re.compile(r"<answer>(.*)</answer>", re.DOTALL | re.IGNORECASE)
-_FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,15 @@ class Output:
         name: its name.
         range: its least and greatest value.
         pattern: a regular expression, in which ``{number}`` stands for the number; where the
-            pattern ends with it, so does the line or the tag. Several matches must agree.
+            pattern ends with it, so does the line or the tag. Several matches must agree. What
+            stands before it is a label; without one, the pattern is the whole answer.
         json: where it is in a JSON object, such as ``score[0]`` or ``grades.style``.
-        values: what phrases in the first group of `pattern` mean, instead of a number.
+        values: what phrases in the first group of `pattern`, or at `json`, mean, instead of a
+            number.
         none: a phrase in the place of the number which says that the grade does not apply.
         rescale: the range onto which `range` is mapped; as it is by default.
         points: whether it is the mean of a list of grades, one for each line of the text but the
-            first.
+            first; the list is the first group of `pattern`, or at `json`.
         alone: whether a list of one grade, such as ``score[0]``, may be the grade itself.
 
     >>> output = Output("style", (1, 5), pattern=r"Style Score \(1-5\):\s*{number}")
@@ -60,32 +64,62 @@ class Output:
     alone: bool = False
 
     def __post_init__(self) -> None:
-        low, high = self.range
-        if not (math.isfinite(low) and math.isfinite(high) and low < high):
-            raise InputError(f"output {self.name!r}: range = {list(self.range)}; use [low, high]")
-        if bool(self.pattern) == bool(self.json):
-            raise InputError(f"output {self.name!r} needs `pattern` or `json`, one of them")
-        if self.json and not _PATH.fullmatch(self.json):
-            raise InputError(f"output {self.name!r}: json = {self.json!r}; use NAME or NAME[0]")
         try:
-            self._regex()
+            self._check()
+        except (InputError, re.error, RecursionError) as error:
+            raise InputError(f"output {self.name!r}: {error}") from None
+
+    def _check(self) -> None:
+        low, high = self.range
+        if not (low < high and math.isfinite(high - low)):
+            raise InputError(f"range = {list(self.range)}; use [low, high]")
+        if self.rescale is not None:
+            first, last = self.rescale
+            if first == last or not math.isfinite(last - first):
+                raise InputError(f"rescale = {list(self.rescale)}; use two finite numbers")
+        if outside := [value for value in self.values.values() if not low <= value <= high]:
+            raise InputError(f"a value is {outside[0]:g}, and `range` is {list(self.range)}")
+        if self.values and self.points:
+            raise InputError("it has `values` or `points`, one of them")
+        if bool(self.pattern) == bool(self.json):
+            raise InputError("it needs `pattern` or `json`, one of them")
+        if self.json and not _PATH.fullmatch(self.json):
+            raise InputError(f"json = {self.json!r}; use NAME or NAME[0]")
+        if self.pattern:
+            self._check_pattern()
+
+    def _check_pattern(self) -> None:
+        has_number = "{number}" in self.pattern
+        if has_number == bool(self.values or self.points):
+            remedy = "leave it out, as a phrase or list is read" if has_number else "write it there"
+            raise InputError(
+                f"pattern = {self.pattern!r} has {'a' if has_number else 'no'} place for a number, "
+                f"{{number}}; {remedy}"
+            )
+        if re.search(r"\(\?P<(?:number|none)>", self.pattern):
+            raise InputError(f"pattern = {self.pattern!r} names a group as {{number}} does")
+        try:
+            groups = self._regex().groups
+            self._label()
         except re.error as error:
             raise InputError(
-                f"output {self.name!r}: pattern = {self.pattern!r} is not valid: {error}"
+                f"pattern = {self.pattern!r} is not valid, or not where it ends before {{number}}: "
+                f"{error}"
             ) from None
-        if self.pattern and not (self.values or self.points or "{number}" in self.pattern):
-            raise InputError(
-                f"output {self.name!r}: pattern = {self.pattern!r} has no place for a number; "
-                "write {number} there"
-            )
+        if not has_number and not groups:
+            raise InputError(f"pattern = {self.pattern!r} has no group (...) for what is read")
 
     def _regex(self) -> re.Pattern[str]:
         number, pattern = NUMBER, self.pattern
         if pattern.endswith("{number}"):
             number += _LINE_END.format(top=self.range[1])
         if self.none:
-            number = rf"(?:{number}|(?P<none>{re.escape(self.none)})\b)"
+            number = rf"(?:{number}|(?P<none>{re.escape(self.none)})(?!\w)(?![^\n<]*\d))"
         return re.compile(pattern.replace("{number}", number), re.IGNORECASE)
+
+    def _label(self) -> re.Pattern[str]:
+        """Return the pattern of what stands before the number."""
+        return re.compile(self.pattern.partition("{number}")[0], re.IGNORECASE)
 
     def read(self, answer: str, fields: Any = None, points: int = 0) -> float | None:
         """Return the grade in an answer, rescaled; None where it does not apply.
@@ -99,59 +133,75 @@ class Output:
             ScoringError: there is no grade, or not clearly this one.
         """
         if self.json:
-            return self._scaled(self._element(fields))
-        match = self._match(answer)
+            value = self._element(fields)
+        else:
+            match = self._match(answer)
+            number = match.groupdict().get("number")
+            value = float(number) if number else self._phrase(match)
         if self.points:
-            return self._mean(match[1], points)
-        if self.none and match["none"]:
+            return self._mean(value, points)
+        if self.none and isinstance(value, str) and value.casefold() == self.none.casefold():
             return None
-        return self._scaled(self._grade(match))
+        return self._scaled(self._value_of(value))
 
     def _match(self, answer: str) -> re.Match[str]:
         """Return the only match, or the first of several that say the same."""
-        matches = list(self._regex().finditer(answer))
+        matches, places = self._places(answer)
         if not matches:
             raise ScoringError(f"states no {self.name}")
-        label = self.pattern.partition("{number}")[0]
-        if "{number}" in self.pattern and len(matches) < len(self._labels(label, answer)):
+        if len(matches) < places:
             raise ScoringError(f"states {self.name} several times, not each time as a number alone")
         if len({self._stated(match) for match in matches}) > 1:
             stated = " and ".join(dict.fromkeys(map(str, map(self._stated, matches))))
             raise ScoringError(f"states several values of {self.name}: {stated[:80]}")
         return matches[0]
 
-    def _labels(self, label: str, answer: str) -> list[str]:
-        return re.findall(f"(?:{label})", answer, re.IGNORECASE)
+    def _places(self, answer: str) -> tuple[list[re.Match[str]], int]:
+        """Return all matches, and the number of places where their label stands."""
+        regex = self._regex()
+        if "{number}" in self.pattern:
+            label = self._label()
+            if label.fullmatch(""):
+                start, end = len(answer) - len(answer.lstrip()), len(answer.rstrip())
+                whole = regex.fullmatch(answer, start, end)
+                return [] if whole is None else [whole], 1
+            return list(regex.finditer(answer)), len(label.findall(answer))
+        return list(regex.finditer(answer)), 0
+
+    def _phrase(self, match: re.Match[str]) -> str:
+        return " ".join((match.groupdict().get("none") or match[1] or "").split())
 
     def _stated(self, match: re.Match[str]) -> str | float:
-        groups = match.groupdict()
-        if groups.get("number") is None:
-            return groups.get("none") or " ".join(match[1].casefold().split())
-        return float(groups["number"])
+        number = match.groupdict().get("number")
+        return float(number) if number else self._phrase(match).casefold()
 
-    def _grade(self, match: re.Match[str]) -> float:
-        if not self.values:
-            return float(match["number"])
-        phrase = " ".join(match[1].casefold().split())
-        for known, value in self.values.items():
-            if phrase == known.casefold():
-                return value
-        raise ScoringError(f"states {match[1][:40]!r} as {self.name}, which is none of its values")
+    def _value_of(self, stated: Any) -> float:
+        """Return the number that is stated, or that a phrase stands for."""
+        if self.values:
+            for known, value in self.values.items():
+                if isinstance(stated, str) and _folded(stated) == _folded(known):
+                    return value
+            raise ScoringError(
+                f"states {str(stated)[:40]!r} as {self.name}, which is none of its values"
+            )
+        if isinstance(stated, bool) or not isinstance(stated, (int, float)):
+            raise ScoringError(f"states {str(stated)[:40]!r} as {self.name}, which is no number")
+        return stated
 
-    def _mean(self, listed: str, points: int) -> float:
+    def _mean(self, listed: Any, points: int) -> float:
         try:
-            grades = json.loads(listed)
+            grades = json.loads(listed) if isinstance(listed, str) else listed
         except (ValueError, RecursionError):
             grades = None
         if not isinstance(grades, list) or any(type(grade) is not int for grade in grades):
             raise ScoringError(
-                f"states {listed[:40]!r} as {self.name}, which is no list of numbers"
+                f"states {str(listed)[:40]!r} as {self.name}, which is no list of numbers"
             )
         if len(grades) != points or not points:
             raise ScoringError(f"states {len(grades)} values of {self.name} for {points} points")
         return math.fsum(self._scaled(grade) for grade in grades) / len(grades)
 
-    def _element(self, fields: Any) -> float:
+    def _element(self, fields: Any) -> Any:
         name, deeper, index = _PATH.fullmatch(self.json).groups()  # type: ignore[union-attr]
         value = fields
         for key in (name, *filter(None, deeper.split("."))):
@@ -162,18 +212,17 @@ class Output:
             if not isinstance(value, list) or int(index) >= len(value):
                 raise ScoringError(f"states no {self.name}: its JSON has no {self.json}")
             value = value[int(index)]
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ScoringError(f"states {str(value)[:40]!r} as {self.name}, which is no number")
-        return float(value)
+        return value
 
     def _scaled(self, value: float) -> float:
         low, high = self.range
         if not low <= value <= high:
+            stated = f"{value:g}" if isinstance(value, float) else str(value)[:40]
             raise ScoringError(
-                f"states {value:g} as {self.name}, which goes from {low:g} to {high:g}"
+                f"states {stated} as {self.name}, which goes from {low:g} to {high:g}"
             )
         if self.rescale is None:
-            return value
+            return float(value)
         first, last = self.rescale
         return first + (value - low) / (high - low) * (last - first)
 
@@ -269,6 +318,10 @@ def _check_lengths(fields: Mapping[str, Any], outputs: Sequence[Output]) -> None
             raise ScoringError(f"states {len(value)} grades in {name}, and {count} are asked")
 
 
+def _folded(phrase: str) -> str:
+    return " ".join(phrase.casefold().split())
+
+
 def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no number")
 
@@ -297,7 +350,7 @@ def join(rule: Any, grades: Mapping[str, float | None]) -> float:
 def _join(rule: Any, grades: Mapping[str, float | None]) -> float | None:
     if isinstance(rule, str):
         return grades[rule]
-    operation, parts = next(iter(rule.items()))
+    operation, parts = _operation(rule)
     if operation == "sqrt":
         inner = _join(parts, grades)
         return None if inner is None else math.sqrt(inner)
@@ -323,21 +376,42 @@ def names_in(rule: Any) -> set[str]:
     """
     if isinstance(rule, str):
         return {rule}
-    operations = ("mean", "min", "product", "sqrt")
-    operation = next(iter(rule), "") if isinstance(rule, Mapping) else ""
-    if operation not in operations or rule.keys() - {operation, "weights"}:
+    operations = rule.keys() - {"weights"} if isinstance(rule, Mapping) else set()
+    if len(operations) != 1 or not operations <= {*OPERATIONS}:
         raise InputError(
-            f"score = {rule!r}: use the name of an output, or a table with {', '.join(operations)}"
+            f"score = {rule!r}: use the name of an output, or a table with {', '.join(OPERATIONS)}"
         )
-    parts, weights = rule[operation], rule.get("weights")
-    if operation == "sqrt":
+    (operation, parts), weights = _operation(rule), rule.get("weights")
+    if operation == "sqrt" and weights is None:
         return names_in(parts)
     if not isinstance(parts, list) or not parts:
         raise InputError(f"score = {rule!r}: {operation} needs a list of outputs")
     if weights is not None and (
         operation != "mean"
+        or not isinstance(weights, list)
         or len(weights) != len(parts)
-        or not all(type(weight) in (int, float) and weight > 0 for weight in weights)
+        or not all(type(weight) in (int, float) and 0 < weight < 1e9 for weight in weights)
     ):
-        raise InputError(f"score = {rule!r}: weights are numbers above 0, one for each of a mean")
+        raise InputError(
+            f"score = {rule!r}: weights are a list of numbers above 0, one for each of a mean"
+        )
     return set().union(*map(names_in, parts))
+
+
+def names_of_roots(rule: Any) -> set[str]:
+    """Return the names of the grades of a rule whose joint value must have a square root.
+
+    Args:
+        rule: a rule that `names_in` accepts.
+
+    >>> names_of_roots({"mean": ["a", {"sqrt": "b"}]})
+    {'b'}
+    """
+    if isinstance(rule, str):
+        return set()
+    operation, parts = _operation(rule)
+    return names_in(parts) if operation == "sqrt" else set().union(*map(names_of_roots, parts))
+
+
+def _operation(rule: Mapping[str, Any]) -> tuple[str, Any]:
+    return next((name, parts) for name, parts in rule.items() if name != "weights")

@@ -48,8 +48,8 @@ vision-language model (`hf-vlm:...`), or one behind an API
     def __init__(self, model: Scorer, writing: Writing, **options: Any) -> None:
         if not hasattr(model, "write_passes"):
             raise InputError(
-                f"`vlm={model.name!r}` writes no texts about images; use a vision-language model "
-                "(`hf-vlm:...`), or one behind an API"
+                f"`vlm={getattr(model, 'name', model)!r}` writes no texts about images; use a "
+                "vision-language model (`hf-vlm:...`), or one behind an API"
             )
         super().__init__(card=replace(model.card, expects_size=None), **options)
         self.model_of_texts, self.writing = model, writing

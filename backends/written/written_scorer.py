@@ -30,7 +30,7 @@ from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.utils.toml import read_toml
 
 from ..common.composed import takes_any_option
-from .judge import Judge, Wording, authors_questions
+from .judge import Judge, Wording, authors_questions, check_keys
 from .reading import join, read_outputs
 from .writers import for_roles, load_writer, texts_in
 
@@ -397,14 +397,13 @@ def load_judge_file(file: str, card: Any = None, **options: Any) -> WrittenScore
     if not path.is_file():
         raise InputError(f"{file}: no such file")
     table = read_toml(path)
-    facts = {key: table.pop(key) for key in ("kind", "range", "summary", "license") if key in table}
-    if unknown := table.keys() - {"judge", "vlm", "local", "system"}:
-        raise InputError(
-            f"{file} has the unknown key {min(unknown)!r}; keys of a judge are judge, vlm, local, "
-            "system, kind, range, summary and license"
-        )
+    try:
+        check_keys("file", table)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from None
     if "judge" not in table:
         raise InputError(f"{file} has no table `judge`")
+    facts = {key: table.pop(key) for key in ("kind", "range", "summary", "license") if key in table}
     card = replace(card, **facts) if card is not None else None
     return load_written_scorer(**{**table, **options}, card=card)
 

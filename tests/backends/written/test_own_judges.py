@@ -1,0 +1,124 @@
+"""Judges as people write them: what is no judge is refused when it is loaded, and odd patterns read
+what they say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import t2v_eval
+from t2v_eval.backends.written.reading import Output, join, names_in, read_outputs
+from t2v_eval.errors import InputError, ScoringError
+from t2v_eval.scoring.generation import Written
+
+GRADE = {"pattern": "Q:{number}", "range": [1, 5]}
+
+
+def load(tmp_path, output=GRADE, question=None, judge=None, **keys):
+    """Load a judge of one question from a file with these tables."""
+    asked = {"text": "Grade {}", "outputs": {"q": output}} | (question or {})
+    table = {"judge": {"score": "q", "questions": [asked]} | (judge or {})} | keys
+    file = tmp_path / "mine.toml"
+    file.write_text("".join(f"{key} = {toml(value)}\n" for key, value in table.items()))
+    return t2v_eval.load(str(file), **{"vlm": "gpt-4o", "api_key": "k"})
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    return str(value) if isinstance(value, float) else json.dumps(value)
+
+
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ({"vlm": 5}, "vlm = 5 of the file must be a text"),
+        ({"local": "cpu"}, "local = 'cpu' of the file must be a table"),
+        ({"system": ["a"]}, "system = .* must be a text"),
+        ({"question": {"text": ["a"]}}, "text = .* must be a text"),
+        ({"question": {"outputs": ["a"]}}, "outputs = .* must be a table"),
+        ({"question": {"outputs": {"q": 5}}}, "the output must be a table, not 5"),
+        ({"judge": {"questions": {"text": "a"}}}, "questions = .* must be a list"),
+        ({"judge": {"questions": ["a"]}}, "the question must be a table, not 'a'"),
+        ({"judge": {"expected": "no"}}, "expected = 'no' .* must be a true or false"),
+        ({"judge": {"max_new_tokens": True}}, "max_new_tokens = True"),
+        ({"judge": {"images": ["a", "b"]}}, r"images = \['a', 'b'\]: use \['first', 'second'\]"),
+        ({"judge": {"images": ["source", "source"]}}, r"images = \['source', 'source'\]"),
+        ({"judge": {"score": {"mean": ["q"], "weights": 3}}}, "weights are a list of numbers"),
+        ({"judge": {"score": {"mean": ["q"], "weights": [float("inf")]}}}, "weights are a list"),
+        ({"judge": {"score": {"mean": ["q"], "min": ["q"]}}}, "a table with mean, min"),
+        (
+            {"output": GRADE | {"range": [-1, 1]}, "judge": {"score": {"sqrt": "q"}}},
+            "sqrt of 'q', which may be -1",
+        ),
+        ({"output": GRADE | {"range": [0.5, 5]}, "judge": {"expected": True}}, "of one digit"),
+        ({"output": {"pattern": "Q:{number}"}}, "lacks 'range'"),
+        ({"output": GRADE | {"range": [5, 1]}}, r"range = \[5.0, 1.0\]; use \[low, high\]"),
+        ({"output": GRADE | {"range": ["1", "5"]}}, "range has '1' in the place of a number"),
+        ({"output": GRADE | {"range": [1, float("nan")]}}, "range has nan"),
+        ({"output": GRADE | {"range": [-1e308, 1e308]}}, "range = "),
+        ({"output": GRADE | {"rescale": [0, float("nan")]}}, "rescale has nan"),
+        ({"output": GRADE | {"rescale": [1, 1]}}, "rescale = "),
+        ({"output": GRADE | {"values": {"good": 1}}}, "has a place for a number, {number}; leave"),
+        ({"output": GRADE | {"pattern": "(?:Q:{number})"}}, "not where it ends before {number}"),
+        ({"output": GRADE | {"pattern": "(?P<number>Q){number}"}}, "names a group"),
+        ({"output": GRADE | {"pattern": "Q:(.*)", "values": {"a": "b"}}}, "a has 'b' in the place"),
+        (
+            {"output": GRADE | {"pattern": "Q:(.*)", "values": {"a": 6}}},
+            "a value is 6, and `range`",
+        ),
+        ({"output": GRADE | {"pattern": "Q:.*", "values": {"a": 5}}}, r"has no group \(...\)"),
+        ({"output": GRADE | {"pattern": "Q:.*", "points": True}}, r"has no group \(...\)"),
+    ],
+)
+def test_what_is_no_judge_is_refused_when_it_is_loaded(tmp_path, tables, message):
+    with pytest.raises(InputError, match=message):
+        load(tmp_path, **tables)
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "grade"),
+    [
+        # A number is no part of another one, whatever the pattern takes before it.
+        ({"pattern": "Q:.*{number}"}, "Q: 14", "states 14"),
+        ({"pattern": "Q:.*{number}"}, "Q: 3-4", "states no q"),
+        ({"pattern": r"Q:\D*{number}"}, "Q: about 4.5", 4.5),
+        # Without a label, the number is the whole answer.
+        ({"pattern": "{number}"}, " 4\n", 4.0),
+        ({"pattern": "{number}"}, "It is 4", "states no q"),
+        ({"pattern": "{number}/10"}, "8/10", 8.0),
+        ({"pattern": "{number}/10"}, "3,8/10", "states no q"),
+        ({"pattern": "{number}/10"}, "3 to 4/10", "states no q"),
+        ({"pattern": "(?i)q: {number}"}, "Q: 4\r\nAll is well.\r\n", 4.0),
+        ({"pattern": "Q: {number}"}, "Q: 4" + " " * 50_000 + "x", "states no q"),
+        ({"pattern": "Q: {number}", "none": "(none)"}, "Q: (none)", None),
+        ({"pattern": "Q: {number}", "none": "N/A"}, "Q: N/A, or perhaps 3", "states no q"),
+        ({"pattern": "Q: (.*)", "values": {"Very  good": 9.0}, "none": "-"}, "Q: very good", 9.0),
+        ({"pattern": "Q: (.*)", "values": {"good": 9.0}, "none": "-"}, "Q: -", None),
+        ({"pattern": "Q: (?:(good)|bad)", "values": {"good": 9.0}}, "Q: bad", "none of its values"),
+        ({"json": "q", "values": {"A": 1.0, "B": 0.0}}, '{"q": "b"}', 0.0),
+        ({"json": "q", "values": {"A": 1.0}}, '{"q": 1}', "none of its values"),
+        ({"json": "q", "none": "n/a"}, '{"q": "N/A"}', None),
+        ({"json": "q"}, '```JSON\n{"q": 4}\n```', 4.0),
+        ({"json": "q"}, '{"q": 1' + 400 * "0" + "}", "states 1000"),
+        ({"json": "q"}, '{"q": ' + 2000 * "[", "no JSON object"),
+        ({"json": "q", "points": True}, '{"q": [10, 0]}', 5.0),
+        ({"json": "q", "points": True}, '{"q": [' + 400 * "9" + ", 0]}", "states 9999"),
+    ],
+)
+def test_odd_patterns_read_what_they_say(options, answer, grade):
+    output = Output("q", (0, 10), **options)
+    if isinstance(grade, str):
+        with pytest.raises(ScoringError, match=grade):
+            read_outputs(Written(answer), [output], points=2)
+    else:
+        assert read_outputs(Written(answer), [output], points=2) == {"q": grade}
+
+
+def test_weights_may_stand_before_what_they_weigh():
+    rule = {"weights": [3, 1], "mean": ["a", "b"]}
+    assert names_in(rule) == {"a", "b"}
+    assert join(rule, {"a": 4.0, "b": 0.0}) == 3.0

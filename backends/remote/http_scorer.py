@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from typing_extensions import override
 
 from t2v_eval.errors import InputError, ScoringError, ServiceError, UnknownNameError
-from t2v_eval.inputs.media import Media, Video
+from t2v_eval.inputs.media import ImageGroup, Media, Video
 from t2v_eval.inputs.template import Template
 from t2v_eval.remote.request_pool import RetryError, seconds_to_wait
 from t2v_eval.remote.scorer import ApiOptions, ApiScorer, CellScore, isolate_answer_errors
@@ -89,6 +89,7 @@ class HttpScorer(ApiScorer[dict[str, Any]]):
         self._default = Template(as_text(facts.get("question")), as_text(facts.get("answer")))
         self.uses_text = facts.get("uses_text") is not False
         self.uses_references = facts.get("uses_references") is True
+        self.image_roles = tuple(map(as_text, as_list(facts.get("image_roles"))))
         mode = facts.get("image_mode")
         if mode not in ("seen", "original") or (self.image_mode, mode) == ("original", "seen"):
             raise InputError(
@@ -170,6 +171,8 @@ class HttpScorer(ApiScorer[dict[str, Any]]):
 
     @override
     def pack(self, media: Media) -> dict[str, Any]:
+        if isinstance(media, ImageGroup):
+            return dict(zip(media.roles, map(self.pack, media.images), strict=True))
         if not isinstance(media, Video):
             content, _ = image_file(media, self.load_image(media), self.image_mode, None)
             return _file(content)

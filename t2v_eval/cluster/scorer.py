@@ -56,6 +56,7 @@ class ClusterScorer(Scorer):
         self.image_mode = loaded.image_mode
         self.template = loaded.template
         self.uses_text, self.uses_references = loaded.uses_text, loaded.uses_references
+        self.image_roles = loaded.image_roles
         self.device = loaded.device
         if store is not None and loaded.unversioned:
             warnings.warn(f"no scores are stored: {loaded.unversioned}", T2VWarning, stacklevel=3)
@@ -89,6 +90,8 @@ class ClusterScorer(Scorer):
             if self.store is not None:
                 for space, rows in chunk.embeddings.items():
                     self.store.put_embeddings(space, rows)
+                for cells_asked in chunk.cells:
+                    self.store.put_cells(*cells_asked)
             values = None if chunk.values is None else torch.from_numpy(chunk.values.copy())
             yield ScoreChunk(numbers, values, chunk.error, chunk.details)
 

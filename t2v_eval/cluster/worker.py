@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from t2v_eval.utils.torch_internals import inference
 
 MOST_TEXT_ROWS = 100_000  # embeddings of texts that a worker keeps between tasks
 SMALL_TASK = 16  # images of a task, for a scorer without batches
+# What a scorer takes of a benchmark (`for_benchmark`), and the option that holds it instead.
+NEEDS = {"questions": "questions", "requirements": "metadata", "target_texts": "target"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class LoadedScorer:
         encoder_id: see `Scorer.encoder_id`.
         template: its template, with those of the options.
         image_mode: its image mode.
-        uses_text, uses_references: as of the class.
+        uses_text, uses_references, image_roles: as of the class.
         device: where it runs.
         execution: facts for reports.
         images_together: the images of a batch.
@@ -69,6 +71,7 @@ class LoadedScorer:
     image_mode: Any
     uses_text: bool = True
     uses_references: bool = False
+    image_roles: tuple[str, ...] = ()
     device: str = "cpu"
     execution: Mapping[str, str] = field(default_factory=dict)
     images_together: int = SMALL_TASK
@@ -118,6 +121,19 @@ class Task:
         )
 
 
+class StoredCells(NamedTuple):
+    """Cells of a scorer that another one asks; the arguments of `Store.put_cells`.
+
+    >>> StoredCells("mine v1", [("cat", "text", 0.5, None, None)], {}, {}).scorer
+    'mine v1'
+    """
+
+    scorer: str
+    rows: Sequence[tuple[str, str, float | None, str | None, str | None]]
+    names: Mapping[str, str]
+    texts: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class TaskChunk:
     """Finished cells of a task, in a form that can be sent.
@@ -129,6 +145,7 @@ class TaskChunk:
         details: see `ScoreChunk.details`.
         truncated: texts that the model cut, since the last chunk.
         embeddings: rows for the store, by encoder and key.
+        cells: of a scorer that this one asks, for the store.
         warnings: what was warned of since the last chunk.
 
     >>> TaskChunk(np.array([0]), None, "the image is damaged").values is None
@@ -141,6 +158,7 @@ class TaskChunk:
     details: Sequence[str | None] | None = None
     truncated: Sequence[str] = ()
     embeddings: Mapping[str, Mapping[str, NDArray[np.float32]]] = field(default_factory=dict)
+    cells: Sequence[StoredCells] = ()
     warnings: Sequence[str] = ()
 
 
@@ -166,26 +184,26 @@ class Worker:
         with suppress(OSError):  # of another machine; absolute paths are found all the same
             os.chdir(folder)
         self._scorer: Scorer
-        self._rows = SentEmbeddings()
+        self._rows = SentRows()
 
     def load(self, recipe: Recipe) -> LoadedScorer:
         """Load a scorer in the place of the last.
 
         Raises:
-            UnsupportedError: it asks another scorer, whose answers a store keeps.
+            UnsupportedError: it needs what a benchmark says, such as questions.
             T2VError: as `t2v_eval.load`.
         """
         self.__dict__.pop("_scorer", None)  # its memory is needed
-        self._rows = SentEmbeddings()
+        self._rows = SentRows()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             scorer = recipe.options.load(recipe.card)
-        if hasattr(scorer, "with_questions") or hasattr(scorer, "with_requirements"):
-            raise UnsupportedError(
-                f"{scorer.name!r} asks another scorer about each image, and keeps its answers in "
-                "the store, which a worker of Ray does not have: score it with `shard=`, or "
-                "without Ray"
-            )
+        for what, option in NEEDS.items():
+            if getattr(scorer, f"needs_{what}", False):
+                raise UnsupportedError(
+                    f"{scorer.name!r} takes the {what.replace('_', ' ')} of a benchmark, which "
+                    f"workers of Ray do not have: pass `{option}=`, or score it with `shard=`"
+                )
         try:
             scorer.check_versioned()
             unversioned = ""
@@ -200,6 +218,7 @@ class Worker:
             scorer.image_mode,
             scorer.uses_text,
             scorer.uses_references,
+            scorer.image_roles,
             str(getattr(scorer, "device", "cpu")),
             execution,
             int(execution.get("image_batch_size", SMALL_TASK)),
@@ -234,19 +253,20 @@ class Worker:
         self, chunk: ScoreChunk, truncated: Sequence[str], messages: Sequence[str]
     ) -> TaskChunk:
         values = None if chunk.values is None else chunk.values.float().cpu().numpy()
-        rows = self._rows.take()
+        rows, cells = self._rows.take()
         return TaskChunk(
-            chunk.positions, values, chunk.error, chunk.details, truncated, rows, messages
+            chunk.positions, values, chunk.error, chunk.details, truncated, rows, cells, messages
         )
 
 
-class SentEmbeddings(Store):
-    """Embeddings in memory, in the place of a store: those that were sent, and those to send.
+class SentRows(Store):
+    """Rows in memory, in the place of a store: embeddings that were sent, and rows to send.
 
-    >>> rows = SentEmbeddings()
+    >>> rows = SentRows()
     >>> rows.receive({})
     >>> rows.put_embeddings("mine v1", {"text:a": np.ones(2, np.float32)})
-    >>> list(rows.take()["mine v1"]), list(rows.get_embeddings("mine v1", ["text:a", "text:b"]))
+    >>> embeddings, cells = rows.take()
+    >>> list(embeddings["mine v1"]), list(rows.get_embeddings("mine v1", ["text:a", "text:b"]))
     (['text:a'], ['text:a'])
     """
 
@@ -255,17 +275,37 @@ class SentEmbeddings(Store):
         self._sent: Mapping[str, NDArray[np.float32]] = {}
         self._texts: dict[tuple[str, str], NDArray[np.float32]] = {}
         self._new: dict[str, dict[str, NDArray[np.float32]]] = {}
+        self._cells: list[StoredCells] = []
         self._keeps = False
 
     def receive(self, embeddings: Mapping[str, NDArray[np.float32]] | None) -> None:
-        """Take the stored embeddings of the images of a task; None if none are to be sent back."""
+        """Take the stored embeddings of a task's images; None if no rows are to be sent back."""
         self._sent, self._keeps = embeddings or {}, embeddings is not None
         self._new.clear()
+        self._cells.clear()
 
-    def take(self) -> dict[str, dict[str, NDArray[np.float32]]]:
-        """Return the new embeddings since the last call, by encoder and key."""
+    def take(self) -> tuple[dict[str, dict[str, NDArray[np.float32]]], list[StoredCells]]:
+        """Return what is new since the last call: embeddings by encoder and key, and cells."""
         new, self._new = self._new, {}
-        return new
+        cells, self._cells = self._cells, []
+        return new, cells
+
+    @override
+    def get_cells(
+        self, scorer: str, keys: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], float]:
+        return {}
+
+    @override
+    def put_cells(
+        self,
+        scorer: str,
+        rows: Iterable[tuple[str, str, float | None, str | None, str | None]],
+        names: Mapping[str, str],
+        texts: Mapping[str, str],
+    ) -> None:
+        if self._keeps:
+            self._cells.append(StoredCells(scorer, [*rows], names, texts))
 
     @override
     def get_embeddings(self, space: str, keys: Sequence[str]) -> dict[str, NDArray[np.float32]]:

@@ -28,6 +28,7 @@ from starlette.routing import Route
 
 from t2v_eval import __version__
 from t2v_eval.errors import InputError, T2VError, UnknownNameError
+from t2v_eval.inputs.media import EDIT
 from t2v_eval.scoring.scorer import Scorer
 from t2v_eval.server.access import Access
 from t2v_eval.server.batching import JobResult, QueueFullError, ScoringQueue
@@ -67,7 +68,7 @@ class ScoringServer:
         pending_bytes: bytes of the bodies of requests that are not answered.
 
     Raises:
-        InputError: no scorer, or two of one name.
+        InputError: no scorer, two of one name, or one that compares two images.
 
     >>> import t2v_eval
     >>> server = ScoringServer([t2v_eval.load("tiny-clip", device="cpu")])
@@ -82,6 +83,8 @@ class ScoringServer:
         names = [scorer.name for scorer in scorers]
         if not names or len({*names}) < len(names):
             raise InputError(f"a server needs scorers of different names, not {names}")
+        if other := [scorer.name for scorer in scorers if scorer.image_roles not in ((), EDIT)]:
+            raise InputError(f"a server takes images and edits, and {other[0]!r} compares images")
         self.limits, self.metrics = limits or ServerLimits(), Metrics()
         self.pending_bytes = 0
         # Apart, so that slow addresses hold up no other requests.
@@ -145,6 +148,7 @@ class ScoringServer:
                     "range": scorer.card.range,
                     "uses_text": scorer.uses_text,
                     "uses_references": scorer.uses_references,
+                    "image_roles": scorer.image_roles,
                     "image_mode": scorer.image_mode,
                     "question": scorer.template.question,
                     "answer": scorer.template.answer,

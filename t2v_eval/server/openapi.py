@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from t2v_eval import __version__
+from t2v_eval.inputs.media import EDIT
 from t2v_eval.server.requests import TEMPLATES, ServerLimits
 
 ERRORS = {
@@ -83,6 +84,7 @@ def _schemas(limits: ServerLimits) -> dict[str, Any]:
     )
     image = {"$ref": "#/components/schemas/Image"}
     images = {"type": "array", "items": image, "minItems": 1, "maxItems": limits.images}
+    inputs = {**images, "items": {"anyOf": [image, {"$ref": "#/components/schemas/Edit"}]}}
     error = {"status": {"type": "integer"}, "message": {"type": "string"}}
     name = {"type": "string"}
     result = {
@@ -96,9 +98,14 @@ def _schemas(limits: ServerLimits) -> dict[str, Any]:
         "failures": {"type": "array", "items": failure},
         "error": {"anyOf": [_object(error), {"type": "null"}]},
     }
-    model = dict.fromkeys(
+    model: dict[str, Any] = dict.fromkeys(
         "name id encoder_id kind range image_mode question answer".split(), name
     ) | {key: {"type": "boolean"} for key in ("uses_text", "uses_references")}
+    model["image_roles"] = {
+        "type": "array",
+        "items": name,
+        "description": "source and result for a scorer of edits; empty for one of single images",
+    }
     file = {"type": "string", "contentEncoding": "base64"}
     frames = {"frames": images, "fps": {"type": "number", "exclusiveMinimum": 0}}
     return {
@@ -110,6 +117,10 @@ def _schemas(limits: ServerLimits) -> dict[str, Any]:
                 {**_object(frames), "required": ["frames"]},
             ],
         },
+        "Edit": {
+            "description": "The image before and after an edit; the text says what to edit.",
+            **_object(dict.fromkeys(EDIT, image)),
+        },
         "ScoreRequest": {
             "type": "object",
             "additionalProperties": False,
@@ -120,7 +131,7 @@ def _schemas(limits: ServerLimits) -> dict[str, Any]:
                     "items": name,
                     "description": "names of scorers; by default all of the server",
                 },
-                "images": images,
+                "images": inputs,
                 "texts": texts,
                 "references": {"type": "array", "items": texts, "maxItems": limits.images},
                 "pairs": {

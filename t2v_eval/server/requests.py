@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any
 
 from t2v_eval.errors import InputError, MediaError
-from t2v_eval.inputs.media import Media, Video, open_media
+from t2v_eval.inputs.media import EDIT, Edit, Media, Video, open_media, roles_of
 from t2v_eval.inputs.urls import AllowUrls
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.scorer import Scorer
 
 TEMPLATES = ("question_template", "answer_template", "template")
 FIELDS = ("models", "images", "texts", "references", "pairs", "timeout", *TEMPLATES)
+EDIT_FORM = '{"source": IMAGE, "result": IMAGE}'
 
 
 class RequestError(Exception):
@@ -45,7 +46,7 @@ class ServerLimits:
     Attributes:
         body_bytes: bytes of a request.
         pending_bytes: bytes of all requests that are read or wait, together.
-        images: images of a request, and frames of a video.
+        images: images of a request, two of each edit, and frames of a video.
         texts: texts of a request, and references of an image.
         text_chars: characters of a text.
         pixels: pixels of an image.
@@ -87,9 +88,9 @@ class ScoreRequest:
 
     Attributes:
         models: names of the scorers; empty for all of the server.
-        images: M images or videos. One that cannot be opened raises when it is loaded, so that its
-            scores fail and no others do.
-        downloads: functions that download the images at these positions.
+        images: M images, videos or edits. One that cannot be opened raises when it is loaded, so
+            that its scores fail and no others do.
+        downloads: functions that open the images at these positions, which are downloaded.
         texts: N texts, or None.
         references: reference captions of each image, or None.
         pairs: whether image b is scored with text b alone.
@@ -115,8 +116,16 @@ class ScoreRequest:
         """Return the blocks for a scorer: one, or one for each pair.
 
         Raises:
-            InputError: the scorer needs texts or references that the request has not.
+            InputError: the scorer needs texts or references that the request has not, or takes
+                edits and the images are none, or the reverse.
         """
+        for n, media in enumerate(self.images):
+            if roles_of(media) != scorer.image_roles and not media.is_broken:
+                takes, is_a = ("edits", "no edit") if scorer.image_roles else ("images", "an edit")
+                raise InputError(
+                    f"{scorer.name!r} scores {takes}, and `images[{n}]` is {is_a}: "
+                    + (f"send {EDIT_FORM}" if scorer.image_roles else "send its images alone")
+                )
         texts = list(scorer.texts_or_empty(self.texts))
         if scorer.uses_references and self.references is None:
             raise InputError(f"{scorer.name!r} needs `references`: a list of texts for each image")
@@ -136,9 +145,10 @@ def parse_request(body: bytes, limits: ServerLimits) -> ScoreRequest:
 
     Args:
         body: JSON: ``{"images": [{"base64": "..."}], "texts": ["a cat"]}``, and fields of `FIELDS`.
-            An image is ``{"base64": FILE}``, ``{"url": ADDRESS}`` or, of a video,
-            ``{"frames": [IMAGE, ...], "fps": NUMBER}``; the content of a file says whether it is
-            an image or a video.
+            An image is ``{"base64": FILE}``, ``{"url": ADDRESS}``, of a video
+            ``{"frames": [IMAGE, ...], "fps": NUMBER}`` or, of an edit,
+            ``{"source": IMAGE, "result": IMAGE}``; the content of a file says whether it is an
+            image or a video.
         limits: what the server accepts.
 
     Raises:
@@ -186,12 +196,18 @@ def parse_request(body: bytes, limits: ServerLimits) -> ScoreRequest:
         )
     seconds, downloads = _seconds(content, limits), dict[int, Callable[[], Media]]()
     opened = []
+    edits = sum(isinstance(image, dict) and "source" in image for image in images)
+    if len(images) + edits > limits.images:
+        raise RequestError(
+            413, f"`images` has {edits} edits of 2 images; this server takes {limits.images} images"
+        )
     for n, image in enumerate(images):
-        if isinstance(image, dict) and "url" in image:
-            downloads[n] = _download(image, f"images[{n}]", limits)
-            opened.append(Media.broken(f"images[{n}]", MediaError("it is not downloaded yet")))
+        opener = _opener(image, f"images[{n}]", limits)
+        if isinstance(opener, Media):
+            opened.append(opener)
         else:
-            opened.append(_image(image, f"images[{n}]", limits))
+            downloads[n] = opener
+            opened.append(Media.broken(f"images[{n}]", MediaError("it is not downloaded yet")))
     return ScoreRequest(
         models or (), opened, texts, references, pairs, templates, seconds, downloads
     )
@@ -247,13 +263,35 @@ def _seconds(content: Mapping[str, Any], limits: ServerLimits) -> float:
     return min(float(min(value, 10**9)), limits.seconds)
 
 
+def _opener(value: object, name: str, limits: ServerLimits) -> Media | Callable[[], Media]:
+    """Open an image, video or edit of a request; return a function if that needs a download."""
+    if not isinstance(value, dict) or not value.keys() & {"url", *EDIT}:
+        return _image(value, name, limits)
+    if "url" in value:
+        return _download(value, name, limits)
+    if value.keys() != {*EDIT}:
+        raise RequestError(400, f"`{name}` must be {EDIT_FORM}, the image before and after an edit")
+    parts = {}
+    for role in EDIT:
+        if isinstance(value[role], dict) and value[role].keys() & {*EDIT}:
+            raise RequestError(400, f"`{name}.{role}` must be an image")
+        parts[role] = _opener(value[role], f"{name}.{role}", limits)
+    open_edit = partial(_open_edit, parts["source"], parts["result"])
+    return open_edit() if all(isinstance(part, Media) for part in parts.values()) else open_edit
+
+
+def _open_edit(source: Media | Callable[[], Media], result: Media | Callable[[], Media]) -> Media:
+    images = (part if isinstance(part, Media) else part() for part in (source, result))
+    return open_media(Edit(*images))
+
+
 def _image(value: object, name: str, limits: ServerLimits) -> Media:
     """Open an image or a video that a request holds."""
     if isinstance(value, dict) and value.keys() <= {"frames", "fps"} and "frames" in value:
         return _video(value, name, limits)
     if not isinstance(value, dict) or value.keys() != {"base64"}:
-        forms = '{"base64": FILE}, {"url": ADDRESS} or {"frames": [...], "fps": NUMBER}'
-        raise RequestError(400, f"`{name}` must be {forms}")
+        forms = '{"base64": FILE}, {"url": ADDRESS}, {"frames": [...], "fps": NUMBER}'
+        raise RequestError(400, f"`{name}` must be {forms} or, of an edit, {EDIT_FORM}")
     return _open(_decode_base64(value["base64"], name), name, limits)
 
 

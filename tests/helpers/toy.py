@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from t2v_eval.errors import MediaError
 from t2v_eval.inputs.media import EDIT, ImageGroup, Media
 from t2v_eval.local.base import Options
 from t2v_eval.local.dual_encoder import EmbeddingScorer
@@ -80,8 +81,12 @@ class ToyEdit(Scorer):
         for n, (i, j) in enumerate(cells.tolist()):
             edit = images[i]
             assert isinstance(edit, ImageGroup)
-            before, after = (expected(self.load_image(m), str(texts[j])) for m in edit.images)
-            yield ScoreChunk(np.array([n]), torch.tensor([after - before]))
+            try:
+                before, after = (expected(self.load_image(m), str(texts[j])) for m in edit.images)
+            except MediaError as error:
+                yield ScoreChunk(np.array([n]), None, str(error))
+            else:
+                yield ScoreChunk(np.array([n]), torch.tensor([after - before]))
 
 
 class ToyPair(PairScorer[Tensor]):

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from helpers.toy import draw_image, expected
 from helpers.workers import LocalWorkers
+from PIL import Image
 
+import t2v_eval
 from t2v_eval.api import ScorerOptions
 from t2v_eval.cluster.pool import Pool
 from t2v_eval.cluster.scorer import ClusterScorer
@@ -48,9 +51,7 @@ class Toy(ToyEmbedding):
 
 class Asking(ToyEmbedding):
     version = "1"
-
-    def with_questions(self, questions):
-        return self
+    needs_questions = True
 
 class Unversioned(ToyEmbedding):
     version = ""
@@ -290,11 +291,54 @@ def test_images_in_memory_and_of_all_kinds_are_sent(images, recipe, tmp_path):
     assert torch.equal(scores, loaded_here(recipe())(several, TEXTS))
 
 
+@pytest.mark.filterwarnings("ignore:.*has only ever seen drawn scenes")
+def test_edits_are_scored_as_without_workers_and_store_the_same(images, tmp_path):
+    edits = [t2v_eval.Edit(images[n], images[n + 1]) for n in range(9)]
+    texts = [f"{text} -> a bird" for text in TEXTS]
+    options = ScorerOptions.from_keywords(clip="tiny-clip", device="cpu", batch_size=1)
+    recipe = Recipe(models.card("clip-directional"), options)
+    scorer = scorer_of(recipe, LocalWorkers(2), tmp_path / "2.sqlite")
+    scores = scorer(edits, texts)
+    here = loaded_here(Recipe(recipe.card, replace(options, store=tmp_path / "1.sqlite")))
+    torch.testing.assert_close(scores, here(edits, texts))
+    one, two = Store(tmp_path / "1.sqlite"), Store(tmp_path / "2.sqlite")
+    assert one.stats() == two.stats()
+    assert [row.text for row in one.rows()] == [row.text for row in two.rows()]
+    with pytest.raises(UnsupportedError, match="scores edits, and .* is a single image"):
+        scorer(images[0], texts)
+
+
+def test_what_another_scorer_answered_is_stored_too(tmp_path):
+    """The readings of `text-rendering`, which another measure then takes from the store."""
+    reads = ["open daily", "open"]
+    images = [Image.new("RGB", (8, 8), (n, 0, 0)) for n in range(2)]
+
+    def recipe(reader, **more):
+        reader = t2v_eval.from_function(reader, "colours", version="1")
+        options = ScorerOptions.from_keywords(reader=reader, target="quotes", **more)
+        return Recipe(models.card("text-rendering"), options)
+
+    def read(images, prompts):
+        return [reads[image.getpixel((0, 0))[0]] for image in images]
+
+    def never(images, prompts):
+        raise AssertionError("it was read before")
+
+    text, store = "a sign that says 'OPEN DAILY'", tmp_path / "s.sqlite"
+    scores = scorer_of(recipe(read), LocalWorkers(2), store)(images, text)
+    assert scores.tolist() == [[1.0], [0.5]]
+    again = loaded_here(recipe(never, measure="word-accuracy", store=store))
+    assert again(images, text).tolist() == [[1.0], [0.5]]
+    with pytest.raises(UnsupportedError, match="takes the target texts.*`target=`"):
+        bare = ScorerOptions.from_keywords(reader=t2v_eval.from_function(read, version="1"))
+        scorer_of(Recipe(models.card("text-rendering"), bare), LocalWorkers(1))
+
+
 def test_what_workers_do_not_do_is_refused(images, recipe):
     scorer = scorer_of(recipe(), LocalWorkers(1))
     with pytest.raises(UnsupportedError, match="compute scores alone: to generate text"):
         scorer.generate(images, "what is it?")
     with pytest.raises(UnsupportedError, match="compute scores alone: to explain scores"):
         scorer.explain(images, TEXTS)
-    with pytest.raises(UnsupportedError, match="'Asking' asks another scorer"):
+    with pytest.raises(UnsupportedError, match="takes the questions.*`questions=`"):
         scorer_of(recipe("Asking"), LocalWorkers(1))

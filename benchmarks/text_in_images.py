@@ -4,7 +4,7 @@
                              "category", "length"}; of longtext-bench-zh, text_prompts_zh.jsonl
     CVTG/2.json ... 5.json   ROOT for cvtg-2k: {"data_list": [{"index", "prompt"}]}, where the name
     CVTG-Style/2.json ...    of a file is the number of texts; its texts are in the single quotes of
-                             a prompt
+                             a prompt; the authors' script takes an apostrophe for one, too
 
 Sources: github.com/X-Omni-Team/X-Omni, folder textbench; huggingface.co/datasets/dnkdnk/CVTG-2K.
 Images come from --images, named as by the authors' scripts: 0000_1.png to 0159_4.png, and

@@ -12,7 +12,7 @@ As in the authors' calc_accuracy.py, ..._without_ties leaves out the pairs that 
 ..._with_ties has three outcomes: scores no further apart than a threshold are tied, the one with
 the highest accuracy (Deutsch et al. 2023, "Ties Matter", algorithm 1). The script also stops
 between pairs whose scores are equally far apart, which no threshold can do, so that its value may
-be higher where some are.
+be higher where some are; and it always ties the closest pair, so that it may be lower by one pair.
 
 `read_results` reads out_pair.csv of the authors' eval_videogen_rewardbench.py, which holds labels
 and the four rewards of each video: reward_VQ_A, reward_VQ_B and so on.

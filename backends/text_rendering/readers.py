@@ -15,7 +15,7 @@ import numpy as np
 from typing_extensions import override
 
 from t2v_eval.api import load
-from t2v_eval.errors import InputError, T2VError, UnsupportedError
+from t2v_eval.errors import InputError, ScoringError, T2VError, UnsupportedError
 from t2v_eval.inputs.media import Media
 from t2v_eval.registry import models
 from t2v_eval.scoring.plan import Block, Cells, Text, caption_text
@@ -23,6 +23,7 @@ from t2v_eval.scoring.replies import EMPTY, Reply, read_reply, reply_chunk
 from t2v_eval.scoring.results import ScoreChunk
 from t2v_eval.scoring.scorer import Scorer
 
+from ..services.answer_text import strip_reasoning
 from ..services.grade import WrittenText
 from ..services.scorer import ServiceScorer
 from .got_ocr import GotOcr
@@ -220,6 +221,18 @@ def read_images(
 
 def _reading(detail: str | None) -> Reply:
     reply = read_reply(detail)
-    if reply.problem == EMPTY or reply.text.strip(" .\n").lower() == _NO_TEXT:
+    if reply.problem == EMPTY:
+        return Reply()
+    if not reply.problem:
+        reply = _without_reasoning(reply.text)
+    if reply.text.strip(" .\n").lower() == _NO_TEXT:
         return Reply()
     return reply._replace(problem=reply.problem and f"the reading {reply.problem}")
+
+
+def _without_reasoning(text: str) -> Reply:
+    try:
+        read = strip_reasoning(text, "pass more `max_tokens=`")
+    except ScoringError as error:
+        return Reply(text, str(error))
+    return Reply(read) if read or not text.strip() else Reply(text, "is reasoning alone")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -249,7 +250,8 @@ class TextRenderingScorer(Scorer):
 
     def _score(self, text: str, reply: Reply) -> tuple[float, tuple[str, ...]]:
         targets = self.targets(text)
-        return MEASURES[self.measure].score(targets, reply.text), targets
+        composed = [unicodedata.normalize("NFC", part) for part in (*targets, reply.text)]
+        return MEASURES[self.measure].score(composed[:-1], composed[-1]), targets
 
     @override
     def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:

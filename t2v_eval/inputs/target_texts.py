@@ -22,9 +22,12 @@ _DOUBLE = {
     "“": "”",
     "„": "“”",
     "‟": "”",
+    "”": "”",
+    "❝": "❞",
+    "〝": "〞〟",
     "＂": "＂",
     "«": "»",
-    "»": "«",
+    "»": "«»",
     "‹": "›",
     "「": "」",
     "『": "』",
@@ -32,13 +35,15 @@ _DOUBLE = {
     "﹃": "﹄",
 }
 _SINGLE = {"'": "'", "‘": "’", "‚": "‘’"}
-# An apostrophe is within a word or at its end, or stands for the century of a decade ('90s).
+# A mark behind a digit that closes nothing is that of inches. An apostrophe is within a word or at
+# its end, on both sides of an n (rock 'n' roll), or stands for the century of a decade ('90s).
 _PATTERN = re.compile(
     "|".join(
         [
-            *(f"{opening}([^{closing}]*)[{closing}]" for opening, closing in _DOUBLE.items()),
+            *(rf"(?<!\d){mark}([^{closing}]*)[{closing}]" for mark, closing in _DOUBLE.items()),
             *(
-                rf"(?<!\w){opening}(?!\d\ds\b(?![{closing}]))(?=\S)(.+?)(?<=\S)[{closing}](?!\w)"
+                rf"(?<!\w){opening}(?!\d\ds\b(?![{closing}]))"
+                rf"(?=[^\s{opening}])((?:\s{opening}n[{closing}]\s|.)+?)(?<=\S)[{closing}](?!\w)"
                 for opening, closing in _SINGLE.items()
             ),
         ]

@@ -168,6 +168,27 @@ def cut(text):
     return content
 
 
+@pytest.mark.parametrize(
+    ("reading", "score"),
+    [
+        ("<think>Is it CAFÉ, or OPEN?</think>OPEN", 0.5),
+        ("<think>CAFÉ OPEN", "thinks without an end"),
+        ("<think>CAFÉ OPEN</think>", "is reasoning alone"),
+        ("cafe\u0301 OPEN<|im_end|>", 1.0),
+        ("", 0.0),
+    ],
+)
+def test_a_thought_is_no_reading_and_an_accent_may_be_a_character_of_its_own(
+    images, reading, score
+):
+    scorer = load(lambda images, prompts: [reading] * len(images), on_error="skip")
+    result = scorer.evaluate_blocks([Block(images[:1], ["a sign 'CAFÉ', below 'OPEN'"])])
+    if isinstance(score, str):
+        assert np.isnan(result.scores[0]).all() and score in "".join(result.errors)
+    else:
+        assert result.scores[0].tolist() == [[score]]
+
+
 def refused(text):
     content = sampled("")
     content["choices"][0]["message"]["refusal"] = text

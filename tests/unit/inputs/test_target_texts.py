@@ -18,6 +18,11 @@ from t2v_eval.inputs.target_texts import TargetTexts, quoted, read_target_texts
         ("„offen“ „zu” »neu« «OUVERT» ‹ici› ＂广＂", ["offen", "zu", "neu", "OUVERT", "ici", "广"]),
         ("看板「営業中」と『本日休業』", ["営業中", "本日休業"]),
         ("two lines “OPEN\ndaily”, and  ' x ' alone", ["OPEN\ndaily"]),
+        ('a 5" tall and 6" wide plate \'A "B"\', ”Hej” »Moi»', ['A "B"', "Hej", "Moi"]),
+        (
+            "“Route 66” ''double'' 'rock 'n' roll' 〝営業〟",
+            ["Route 66", "double", "rock 'n' roll", "営業"],
+        ),
         ('nothing: "" \'\' “ ” an "unclosed quote', []),
     ],
 )

@@ -42,7 +42,7 @@ REMEDY = "fetch it again, or encode it again with ffmpeg"
 CHOICES = tuple(
     "uniform nearest repeated middle middle-frame centre start steps floor first".split()
 )
-SECONDS = "seconds"
+SECONDS, ROUNDED = "seconds", "rounded"  # with frames per second alone
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Sampling:
             them, rounded down to a multiple of `multiple` if the video has that many.
         choose: see `indices`. Or "seconds", as mPLUG-Owl3: every n-th frame, where n frames last
             about 1 / `fps` seconds, and of more than `most` such frames the middles of equal
-            segments; `least` and `multiple` are ignored.
+            segments; `least` and `multiple` are ignored. Or "rounded", as VideoReward: "nearest" of
+            a number that is rounded to the nearest multiple, half to the even one.
         fill: a video of this many frames or more, but fewer than `count`, is filled up to `count`
             with its last frame; 0 fills none.
 
@@ -68,6 +69,8 @@ class Sampling:
     [0, 5, 10, 15]
     >>> Sampling(count=4, fill=2).indices(total=3, fps=8.0)
     [0, 1, 2, 2]
+    >>> Sampling(fps=2.0, multiple=2, choose="rounded").indices(total=90, fps=32.0)
+    [0, 18, 36, 53, 71, 89]
     """
 
     count: int = 16
@@ -82,11 +85,11 @@ class Sampling:
         numbers = self.count, self.least, self.most, self.multiple
         counts_ok = all(type(n) is int and n > 0 for n in numbers)
         fps_ok = self.fps is None or (type(self.fps) in (int, float) and self.fps > 0)
-        choices = CHOICES if self.fps is None else (*CHOICES, SECONDS)
+        choices = CHOICES if self.fps is None else (*CHOICES, SECONDS, ROUNDED)
         if not (counts_ok and fps_ok and self.choose in choices):
             raise InputError(
                 f"{self}: use whole numbers of 1 or more, fps above 0, and for choose "
-                f"{' or '.join(map(repr, CHOICES))}, or with fps {SECONDS!r}"
+                f"{' or '.join(map(repr, CHOICES))}, or with fps {SECONDS!r} or {ROUNDED!r}"
             )
         if type(self.fill) is not int or self.fill < 0 or (self.fill and self.fps is not None):
             raise InputError(f"{self}: fill is a whole number of 0 or more, and 0 with fps")
@@ -97,7 +100,7 @@ class Sampling:
         >>> Sampling(fps=1.0, choose="seconds").with_count(8).choose  # the middles of segments
         'middle'
         """
-        choose = "middle" if self.choose == SECONDS else self.choose
+        choose = {SECONDS: "middle", ROUNDED: "nearest"}.get(self.choose, self.choose)
         return replace(self, count=count, fps=None, choose=choose)
 
     def with_rate(self, fps: float) -> Sampling:
@@ -129,8 +132,11 @@ class Sampling:
             return [candidates[int(k * gap + gap / 2)] for k in range(number)]
         upper = min(self.most, total) // self.multiple * self.multiple
         lower = -(-self.least // self.multiple) * self.multiple
-        number = int(min(max(total / fps * self.fps, lower), upper))
-        return indices(total, max(1, number // self.multiple * self.multiple), self.choose)
+        frames = min(max(total / fps * self.fps, lower), upper)
+        rounded = self.choose == ROUNDED
+        parts = round(frames / self.multiple) if rounded else int(frames) // self.multiple
+        choose = "nearest" if rounded else self.choose
+        return indices(total, max(1, parts * self.multiple), choose)
 
 
 def sampling_of(frames: int | Mapping[str, Any] | None) -> Sampling:

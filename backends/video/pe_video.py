@@ -14,7 +14,6 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from torch import Tensor
 from transformers import AutoModel
 from typing_extensions import override
@@ -22,6 +21,7 @@ from typing_extensions import override
 from t2v_eval.local.dual_encoder import EmbeddingScorer
 from t2v_eval.local.weights import fill
 
+from ..common.transformers_internals import empty_weights
 from .hub_scorer import HubVideoScorer
 
 WITH_AUDIO = "pe_audio_video"
@@ -70,7 +70,7 @@ class PeVideo(HubVideoScorer, EmbeddingScorer):
         self.open_tokenizer(folder, text.vocab_size, min(CONTEXT, text.max_position_embeddings))
         self.open_processor(folder)
         # transformers prints a note to its authors while it builds this class.
-        with init_empty_weights(include_buffers=False), redirect_stdout(StringIO()):
+        with empty_weights(), redirect_stdout(StringIO()):
             self.network = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
         fill(self.network, self.read_weights(folder), folder)
         self.network.to(self.device, self.dtype)

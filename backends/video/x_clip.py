@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
@@ -24,6 +23,7 @@ from t2v_eval.local.weights import fill
 
 from ..common.processors import read_image_processor
 from ..common.question_only import QuestionOnlyScorer
+from ..common.transformers_internals import empty_weights
 from .hub_scorer import HubVideoScorer
 
 
@@ -56,7 +56,7 @@ class XClip(HubVideoScorer, QuestionOnlyScorer):
         text = self.config.text_config
         self.open_tokenizer(folder, text.vocab_size, text.max_position_embeddings)
         self.open_processor(folder)
-        with init_empty_weights(include_buffers=False):
+        with empty_weights():
             self.network = AutoModel.from_config(self.config)  # type: ignore[no-untyped-call]
         fill(self.network, self.read_weights(folder), folder)
         self.network.to(self.device, self.dtype)

@@ -8,13 +8,11 @@ frames; a linear layer on the state of the last token gives the ratings
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights  # type: ignore[import-untyped]
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import linear
@@ -22,14 +20,13 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel
 from typing_extensions import override
 
-from t2v_eval.errors import CheckpointError, InputError, ScoringError
-from t2v_eval.inputs.media import Media
+from t2v_eval.errors import CheckpointError, ScoringError
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.weights import check_keys, fill
-from t2v_eval.scoring.generation import Explanation
 
+from ..common.aspects import AspectScorer
 from ..common.processors import check_vocabulary, read_image_processor, read_processor
-from ..common.question_only import QuestionOnlyScorer
+from ..common.transformers_internals import empty_weights
 from .hub_scorer import HubVideoScorer
 
 # What the rows of the head rate, in the order of the authors.
@@ -40,29 +37,11 @@ ASPECTS = (
     "text-to-video alignment",
     "factual consistency",
 )
-MEAN = "mean"  # of all aspects
 HEAD = ("score.weight", "score.bias")
 FRAMES_AT_ONCE = 4  # frames that the vision encoder reads together: each has thousands of patches
 
 
-@dataclass(frozen=True, slots=True)
-class AspectExplanation(Explanation):
-    """The ratings of all aspects, beside the one that is the score.
-
-    >>> print(AspectExplanation(2.5, "a dog", (), {"dynamic degree": 2.5}))
-    2.5000
-    a dog
-      dynamic degree 2.5000
-    """
-
-    aspects: Mapping[str, float] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        rated = (f"  {aspect} {rating:.4f}" for aspect, rating in self.aspects.items())
-        return "\n".join([f"{self.score:.4f}", self.prompt, *rated])
-
-
-class VideoScore(HubVideoScorer, QuestionOnlyScorer):
+class VideoScore(HubVideoScorer, AspectScorer):
     """Score one aspect of a video, about 1 (bad) to 4 (perfect); `explain` gives all five.
 
     He et al. 2024, section 4. An image is a video of one frame.
@@ -80,6 +59,8 @@ class VideoScore(HubVideoScorer, QuestionOnlyScorer):
     'videoscore'
     """
 
+    aspects = ASPECTS
+    joined = "mean"
     model_types = ("idefics2",)
     default_template = "videoscore"
     fixed_count = False
@@ -89,11 +70,7 @@ class VideoScore(HubVideoScorer, QuestionOnlyScorer):
         self, checkpoint: str, aspect: str = "text-to-video alignment", **options: Any
     ) -> None:
         super().__init__(**options)
-        if aspect not in (*ASPECTS, MEAN):
-            names = " or ".join(map(repr, (*ASPECTS, MEAN)))
-            raise InputError(f"`aspect={aspect!r}`: use {names}")
-        self.aspect = aspect
-        self.identity_facts = {**self.identity_facts, "aspect": aspect}
+        self.choose_aspect(aspect)
         folder = self.open_folder(checkpoint)
         self.dtype = large_dtype(options.get("dtype"), self.device, folder)
         self.open_processor(folder)
@@ -128,9 +105,6 @@ class VideoScore(HubVideoScorer, QuestionOnlyScorer):
         return tokens
 
     @override
-    def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
-        return self._rating(self.rate(states, texts))
-
     def rate(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         """Rate P pairs of the tokens of a video and a text.
 
@@ -148,18 +122,9 @@ class VideoScore(HubVideoScorer, QuestionOnlyScorer):
         return linear(last.float(), *self._head)
 
     @override
-    def explain_image(self, image: Media, texts: Sequence[str], top: int) -> list[Explanation]:
-        (state,) = self.encode_images(self.stack([self.prepare(image)]))
-        explained: list[Explanation] = []
-        for text in texts:
-            ratings = self.rate([state], [text])
-            aspects = dict(zip(ASPECTS, ratings[0].tolist(), strict=True))
-            explained.append(AspectExplanation(float(self._rating(ratings)), text, (), aspects))
-        return explained
-
-    def _rating(self, ratings: Tensor) -> Tensor:
-        """Return the scores (P,) of ratings (P, 5)."""
-        return ratings.mean(1) if self.aspect == MEAN else ratings[:, ASPECTS.index(self.aspect)]
+    def join(self, ratings: Tensor) -> Tensor:
+        """Return the means (P,) of ratings (P, 5)."""
+        return ratings.mean(1)
 
     def _embeddings(self, frames: Tensor, text: str) -> Tensor:
         """Return the inputs (L, width) of the language model for the frames of a video."""
@@ -181,7 +146,7 @@ class VideoScore(HubVideoScorer, QuestionOnlyScorer):
                 f"{folder} has a head of {len(head[0])} ratings, and VideoScore of {len(ASPECTS)}"
             )
         self._head = head
-        with init_empty_weights(include_buffers=False):
+        with empty_weights():
             self.network = AutoModel.from_config(self.config)  # type: ignore[no-untyped-call]
         ours = {
             name.removeprefix("model."): value.to(self.device, self.dtype)

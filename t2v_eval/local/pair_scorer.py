@@ -66,6 +66,16 @@ class PairScorer(LocalScorer, Generic[State]):
             (P,) scores.
         """
 
+    def score_with_details(
+        self, states: Sequence[State], texts: Sequence[str]
+    ) -> tuple[Tensor, Sequence[str] | None]:
+        """Score as `score` does, and return what else the model says of each pair, as JSON.
+
+        Returns:
+            (P,) scores, and P details; None where there are none.
+        """
+        return self.score(states, texts), None
+
     @override
     def score_cells(
         self, images: Sequence[Media], texts: Sequence[Text], cells: Cells
@@ -85,7 +95,7 @@ class PairScorer(LocalScorer, Generic[State]):
             pairs.sort(key=lambda pair: len(pair[3]))
             for part, values in self.batch.run_adaptive(
                 pairs,
-                lambda b: self.score([s for _, _, s, _ in b], [t for *_, t in b]),
+                lambda b: self.score_with_details([s for _, _, s, _ in b], [t for *_, t in b]),
                 self._cache.clear,
             ):
                 positions = np.array([p for p, *_ in pairs[part]])
@@ -95,7 +105,7 @@ class PairScorer(LocalScorer, Generic[State]):
                         positions, None, self._failure_reason(f"{name} with {text[:60]!r}", values)
                     )
                 else:
-                    yield ScoreChunk(positions, values)
+                    yield ScoreChunk(positions, values[0], details=values[1])
 
     @override
     def score_pixels(self, pixels: Tensor, texts: Sequence[str]) -> Tensor:

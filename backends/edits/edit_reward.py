@@ -30,7 +30,7 @@ from t2v_eval.local.weights import read_tensors
 from t2v_eval.utils.text_file import read_text
 
 from ..common.authors_text import AuthorsText
-from ..preference.qwen_reward import IMAGE, QwenReward, rate
+from ..preference.qwen_reward import IMAGE, QwenReward, head_of, rate, weights_of
 from ..vlm.prompting.template_sandbox import render
 
 FILES = ("model.safetensors", "model.pth")
@@ -48,6 +48,7 @@ QUESTIONS = [
 ]
 ENDING = "\nPlease provide the overall ratings of this image: <|Reward|>\n\nEND\n"
 PARTS = ("mean", "following", "quality")
+HEADS = ("rm_heads.head_0.", "rm_heads.head_1.")
 
 
 class EditReward(QwenReward):
@@ -77,7 +78,7 @@ class EditReward(QwenReward):
     default_template = "plain"
     network_class = Qwen2_5_VLModel
     family = "Qwen2.5-VL"
-    heads = ("rm_heads.head_0.", "rm_heads.head_1.")
+    head_weights = tuple(name for head in HEADS for name in weights_of(head))
 
     def __init__(
         self,
@@ -102,7 +103,8 @@ class EditReward(QwenReward):
         source = read_text(script)
         self._questions = [question.extract(source) + ENDING for question in QUESTIONS]
         self._part = part
-        self._heads = self.load_network(config, read_tensors(file), file)
+        weights = self.load_network(config, read_tensors(file), file)
+        self._heads = [head_of(weights, head) for head in HEADS]
         self._prefix = self.token_ids(self._split(base_folder))
         self.identity_facts = {"part": part}
         self.files = [file, script, *self.config_files(base_folder)]
@@ -139,7 +141,7 @@ class EditReward(QwenReward):
         for part, question, head in zip(PARTS[1:], self._questions, self._heads, strict=True):
             if self._part in ("mean", part):
                 filled = [self._ask(question, text) for text in texts]
-                ratings.append(rate(self.read(self._prefix, states, filled), head)[:, 0])
+                ratings.append(rate(self.read(self._prefix, states, filled)[:, 0], head)[:, 0])
         return torch.stack(ratings).mean(dim=0)
 
     def _split(self, base_folder: Path) -> str:

@@ -20,7 +20,7 @@ from t2v_eval.local.base import Options
 from t2v_eval.local.precision import large_dtype
 from t2v_eval.local.weights import read_tensors
 
-from .qwen_reward import QwenReward, rate
+from .qwen_reward import QwenReward, head_of, rate
 
 FILE, BASE = "HPSv3.safetensors", "Qwen/Qwen2-VL-7B-Instruct"
 PREFIX = (
@@ -58,7 +58,7 @@ class HpsV3(QwenReward):
             raise CheckpointError(f"{file.parent} holds no {FILE}")
         self.dtype = large_dtype(options.get("dtype"), self.device, file)
         base_folder, config = self.open_base(base, file.parent, BASE)
-        (self._head,) = self.load_network(config, read_tensors(file), file)
+        self._head = head_of(self.load_network(config, read_tensors(file), file), "rm_head.")
         self._prefix = self.token_ids(PREFIX)
         self._returns_sigma = False
         self.files = [file, *self.config_files(base_folder)]
@@ -91,5 +91,5 @@ class HpsV3(QwenReward):
     @override
     def score(self, states: Sequence[Tensor], texts: Sequence[str]) -> Tensor:
         suffixes = [SUFFIX.format(self.template.fill(text)[0]) for text in texts]
-        rating = rate(self.read(self._prefix, states, suffixes), self._head)
+        rating = rate(self.read(self._prefix, states, suffixes)[:, 0], self._head)
         return rating[:, 1].exp() if self._returns_sigma else rating[:, 0]

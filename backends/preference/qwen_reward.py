@@ -34,9 +34,17 @@ IMAGE = "<|image_pad|>"
 MULTIPLE = 28  # both sides of a resized image are multiples of it
 AREA = 256 * MULTIPLE**2  # pixels of a resized image
 HEAD_LAYERS = (0, 3, 5)
-PARTS = ("visual", "language_model", "rm_head", "rm_heads")
 
 Head: TypeAlias = list[tuple[Tensor, Tensor]]
+
+
+def weights_of(prefix: str, layers: Sequence[int] = HEAD_LAYERS) -> tuple[str, ...]:
+    """Return the names of the weights of a head of linear layers.
+
+    >>> weights_of("rm_head.", [5])
+    ('rm_head.5.weight', 'rm_head.5.bias')
+    """
+    return tuple(f"{prefix}{n}.{what}" for n in layers for what in ("weight", "bias"))
 
 
 class QwenReward(PairScorer[Tensor]):
@@ -45,16 +53,18 @@ class QwenReward(PairScorer[Tensor]):
     Attributes:
         network_class: the class of transformers, without the language model's head.
         family: its name, for messages.
-        heads: prefixes of the heads' weights in the checkpoint.
+        rewards: the special tokens that it rates at.
+        head_weights: names of the weights beside the network, which stay in float32.
 
     >>> from t2v_eval.backends.preference.hpsv3 import HpsV3
-    >>> HpsV3.heads
-    ('rm_head.',)
+    >>> HpsV3.rewards, HpsV3.head_weights[:2]
+    (('<|Reward|>',), ('rm_head.0.weight', 'rm_head.0.bias'))
     """
 
     network_class: ClassVar[Any] = Qwen2VLModel
     family: ClassVar[str] = "Qwen2-VL"
-    heads: ClassVar[tuple[str, ...]] = ("rm_head.",)
+    rewards: ClassVar[tuple[str, ...]] = (REWARD,)
+    head_weights: ClassVar[tuple[str, ...]] = weights_of("rm_head.")
 
     def open_base(self, base: str | None, folder: Path, default: str) -> tuple[Path, Any]:
         """Return the folder of configuration, tokenizer and image processor, and the configuration.
@@ -86,8 +96,8 @@ class QwenReward(PairScorer[Tensor]):
                 f"the tokenizer of {located} ({len(self.tokenizer)} tokens) is not "
                 f"{self.family}'s: it lacks {', '.join(missing)}; pass `base=` as it was trained on"
             )
-        self.tokenizer.add_tokens([REWARD], special_tokens=True)
-        self._reward = self.tokenizer.convert_tokens_to_ids(REWARD)
+        self.tokenizer.add_tokens(list(self.rewards), special_tokens=True)
+        self._rewards = self.tokenizer.convert_tokens_to_ids(list(self.rewards))
         self.processor = read_image_processor(located, config)
         return located, config
 
@@ -140,26 +150,32 @@ class QwenReward(PairScorer[Tensor]):
         return torch.tensor(ids, device=self.device, dtype=torch.long)
 
     def read(self, prefix: Tensor, states: Sequence[Tensor], suffixes: Sequence[str]) -> Tensor:
-        """Return the hidden states (B, width) at the last reward token of each prompt, in float32.
+        """Return the hidden states where each of B prompts is rated.
 
         Args:
             prefix: the token ids before the image.
             states: the image tokens (P, width) of each prompt.
-            suffixes: what stands behind them.
+            suffixes: what stands behind them; of each reward token, the last is read.
+
+        Returns:
+            (B, R, width) in float32, in the order of the R `rewards`.
         """
         reader = self.network.language_model
         rows, places = [], []
         for image, suffix in zip(states, map(self.token_ids, suffixes), strict=True):
             embeddings = reader.embed_tokens(torch.cat([prefix, suffix]))
             rows.append(torch.cat([embeddings[: len(prefix)], image, embeddings[-len(suffix) :]]))
-            places.append(len(rows[-1]) - len(suffix) + int((suffix == self._reward).nonzero()[-1]))
+            behind = len(rows[-1]) - len(suffix)
+            places.append([behind + int((suffix == r).nonzero()[-1]) for r in self._rewards])
         # Padding comes last, where causal attention hides it; positions are counted as in training.
         hidden = reader(inputs_embeds=pad_sequence(rows, True), use_cache=False).last_hidden_state
-        rated: Tensor = hidden[torch.arange(len(rows)), places].float()
+        rated: Tensor = hidden[torch.arange(len(rows))[:, None], places].float()
         return rated
 
-    def load_network(self, config: Any, tensors: Mapping[str, Tensor], file: Path) -> list[Head]:
-        """Build `network`, and return the heads.
+    def load_network(
+        self, config: Any, tensors: Mapping[str, Tensor], file: Path
+    ) -> dict[str, Tensor]:
+        """Build `network`, and return the weights of the heads by name, in float32.
 
         Args:
             config: its configuration.
@@ -169,18 +185,11 @@ class QwenReward(PairScorer[Tensor]):
         Raises:
             CheckpointError: weights are missing, unexpected or of another shape.
         """
-        tensors = _rename_weights(tensors)
-        names = [
-            f"{head}{n}.{what}"
-            for head in self.heads
-            for n in HEAD_LAYERS
-            for what in ("weight", "bias")
-        ]
         embeddings = "language_model.embed_tokens.weight"
-        check_keys(file, [name for name in (*names, embeddings) if name not in tensors])
-        layers = [tensors.pop(name).to(self.device, torch.float32) for name in names]
-        pairs = list(zip(layers[::2], layers[1::2], strict=True))
-        rows = len(tensors[embeddings])
+        ours = _rename_weights(tensors)
+        check_keys(file, [name for name in (*self.head_weights, embeddings) if name not in ours])
+        heads = {n: ours.pop(n).to(self.device, torch.float32) for n in self.head_weights}
+        rows = len(ours[embeddings])
         if len(self.tokenizer) > rows:
             raise CheckpointError(
                 f"{file} has {rows} tokens, fewer than the {len(self.tokenizer)} of the tokenizer; "
@@ -189,10 +198,20 @@ class QwenReward(PairScorer[Tensor]):
         config.text_config.vocab_size = rows
         with empty_weights():
             self.network = self.network_class(config)
-        fill(self.network, {n: t.to(self.device, self.dtype) for n, t in tensors.items()}, file)
+        fill(self.network, {n: t.to(self.device, self.dtype) for n, t in ours.items()}, file)
         self.network.to(self.device)
-        size = len(HEAD_LAYERS)
-        return [pairs[first : first + size] for first in range(0, len(pairs), size)]
+        return heads
+
+
+def head_of(
+    weights: Mapping[str, Tensor], prefix: str, layers: Sequence[int] = HEAD_LAYERS
+) -> Head:
+    """Return the layers of a head, whose weights begin with a prefix and a number each.
+
+    >>> len(head_of(dict.fromkeys(weights_of("rm_head."), torch.ones(1)), "rm_head."))
+    3
+    """
+    return [(weights[f"{prefix}{n}.weight"], weights[f"{prefix}{n}.bias"]) for n in layers]
 
 
 def rate(hidden: Tensor, head: Head) -> Tensor:
@@ -227,15 +246,9 @@ def _rename_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename weights from transformers 4.45 or 4.52 to transformers 5; lm_head is dropped."""
     renamed = {}
     for name, value in tensors.items():
-        if name.startswith("lm_head."):
-            continue
-        name_in_model = name.removeprefix("model.")
-        if name_in_model.partition(".")[0] not in (
-            "visual",
-            "language_model",
-            "rm_head",
-            "rm_heads",
-        ):
-            name_in_model = "language_model." + name_in_model
-        renamed[name_in_model] = value
+        inner = name.removeprefix("model.")
+        if name != inner and not inner.startswith(("visual.", "language_model.")):
+            inner = "language_model." + inner
+        if not name.startswith("lm_head."):
+            renamed[inner] = value
     return renamed

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.models.hpsv3 import (
+from helpers.models.rewards.hpsv3 import (
     FILE,
     SHORT,
     make_base,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from helpers.models.hpsv3 import SPECIAL, write_tokenizer
+from helpers.models.rewards.hpsv3 import SPECIAL, write_tokenizer
 from safetensors.torch import save_file
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLModel
 

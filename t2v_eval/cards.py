@@ -123,6 +123,7 @@ class ModelCard(Card):
         features: the name by which distances take its image embeddings, besides its own.
         generator: of a family, "MODULE.CLASS" of what makes images by the same service; the
             module is relative to the folder of the card's module.
+        aliases: other names that load it, such as that of its paper or its hub id.
         networks: families of networks that it was trained from, where its name does not say so: a
             generator that was guided with one of them is not judged independently.
         expects_config: values of the published config.json by their dotted names.
@@ -145,6 +146,7 @@ class ModelCard(Card):
     tested: Sequence[str] = ()
     features: str = ""
     generator: str = ""
+    aliases: Sequence[str] = ()
     networks: Sequence[str] = ()
     expects_config: Mapping[str, Any] = field(default_factory=dict)
     known_answers: Mapping[str, Any] = field(default_factory=dict)

@@ -96,6 +96,7 @@ class Registry(Generic[T, C]):
         if not isinstance(name, str):
             raise wrong_type(self.what, name, "a name, as a text")
         cards = self._files | {key: card for key, (card, _) in self._registered.items()}
+        name = name if name in cards else self._aliases.get(name, name)
         if name in cards:
             return check_keys(cards[name])
         family, colon, rest = name.partition(":")
@@ -299,6 +300,15 @@ class Registry(Generic[T, C]):
     @cached_property
     def _files(self) -> dict[str, C]:
         return {card.name: card for _, names, _ in self._packages for card, _ in names}
+
+    @cached_property
+    def _aliases(self) -> dict[str, str]:
+        """Other names of cards, and the card's; those of an earlier package come first."""
+        return {
+            alias: card.name
+            for card in reversed(self._files.values())
+            for alias in getattr(card, "aliases", ())
+        }
 
     @cached_property
     def _checked(self) -> dict[str, C]:

@@ -187,7 +187,8 @@ def merge_lora(tensors: Mapping[str, Tensor], file: Path, alpha: float) -> dict[
         check_keys(file, [name for name in needed if name not in plain])
         weight, down, up = (plain[name] for name in needed)
         try:
-            merged[needed[0]] = weight + (alpha / len(down)) * (up @ down)
+            update = (alpha / len(down)) * (up.float() @ down.float())
+            merged[needed[0]] = (weight.float() + update).to(weight.dtype)  # rounded once
         except RuntimeError as error:
             raise CheckpointError(
                 f"{file} does not fit this model: the LoRA update of {stem} is of another shape "

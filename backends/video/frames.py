@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
+
+from t2v_eval.errors import InputError
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 RESIZES = ("bicubic", "bicubic-no-antialias", "bilinear-opencv")
@@ -32,10 +35,38 @@ def resize_square(image: Image.Image, side: int, resize: str) -> Image.Image:
         return image
     if resize == "bilinear-opencv":
         return Image.fromarray(_resize_as_opencv(np.asarray(image), side))
+    return resize_bicubic(image, (side, side), antialias=resize == "bicubic")
+
+
+def resize_bicubic(
+    image: Image.Image, size: tuple[int, int], antialias: bool = True
+) -> Image.Image:
+    """Resize a frame to a height and width, as `torchvision.transforms.Resize` does.
+
+    It resizes floats of a uint8 tensor and rounds them.
+
+    >>> resize_bicubic(Image.new("RGB", (40, 20)), (28, 56)).size
+    (56, 28)
+    """
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float()
-    resized = interpolate(pixels, (side, side), mode="bicubic", antialias=resize == "bicubic")
+    resized = interpolate(pixels, size, mode="bicubic", antialias=antialias)
     whole = resized[0].clamp(0, 255).round().to(torch.uint8)
     return Image.fromarray(whole.permute(1, 2, 0).numpy())
+
+
+def check_one_size(sizes: Iterable[tuple[int, ...]]) -> None:
+    """Check that the frames of a video are of one size.
+
+    Raises:
+        InputError: they have several sizes.
+
+    >>> check_one_size([(28, 56), (28, 56)])
+    """
+    if len(found := set(sizes)) > 1:
+        raise InputError(
+            f"its frames have several sizes once they are resized, {sorted(found)}: resize them "
+            "to one size"
+        )
 
 
 def resize_crop(pixels: Tensor, side: int) -> Tensor:

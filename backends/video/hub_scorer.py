@@ -19,6 +19,7 @@ from t2v_eval.local.weights import read_tensors, weight_files
 
 from ..common.pretrained import load_pretrained
 from ..common.processors import check_vocabulary
+from .frames import check_one_size
 from .video_scorer import VideoScorer
 
 
@@ -130,11 +131,7 @@ class HubVideoScorer(VideoScorer):
         unique = {id(frame): frame for frame in frames}
         inputs = {key: self.frame_inputs(frame) for key, frame in unique.items()}
         pixels = [inputs[id(frame)] for frame in frames]
-        if len(sizes := {tuple(frame.shape[-2:]) for frame in pixels}) > 1:
-            raise InputError(
-                f"its frames have several sizes once they are resized, {sorted(sizes)}: resize "
-                "them to one size"
-            )
+        check_one_size(tuple(frame.shape[-2:]) for frame in pixels)
         alone = self.fixed_count and len(pixels) == 1
         return torch.cat(pixels * self.num_frames if alone else pixels)
 

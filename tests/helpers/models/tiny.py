@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from helpers.models import cycle_reward as cycle_files
 from helpers.models import fga_blip2 as fga_files
-from helpers.models import hpsv3 as hpsv3_files
 from helpers.models import mps as mps_files
 from helpers.models.classifiers import save_classifier
 from helpers.models.clip_goldens import (
@@ -24,6 +23,8 @@ from helpers.models.clip_goldens import (
 from helpers.models.detectors import make_detector
 from helpers.models.hub_videos import make_pe_av, make_videoscore, make_xclip
 from helpers.models.longclip import as_hub
+from helpers.models.rewards import hpsv3 as hpsv3_files
+from helpers.models.rewards import video_reward as video_reward_files
 from helpers.models.siglip import MAKERS
 from helpers.models.video import make_video_model
 from helpers.models.videoprism import make_videoprism
@@ -101,6 +102,10 @@ def fga_blip2(folder: Path) -> dict[str, Any]:
 def hpsv3(folder: Path) -> dict[str, Any]:
     checkpoint = str(hpsv3_files.make_checkpoint(folder))
     return {"checkpoint": checkpoint, "question_template": hpsv3_files.SHORT}
+
+
+def video_reward(folder: Path) -> dict[str, Any]:
+    return {**video_reward_files.make_checkpoint(folder), "base": None}
 
 
 def clip_flant5(folder: Path) -> dict[str, Any]:
@@ -212,6 +217,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "cycle-reward": ("cycle-reward", cycle_reward),
     "mps-overall": ("mps-overall", mps),
     "hpsv3": ("hpsv3", hpsv3),
+    "videoreward": ("videoreward", video_reward),
     "laion-aesthetic": ("laion-aesthetic", aesthetic),
     "clip-flant5-xxl": ("clip-flant5-xxl", clip_flant5),
     "instructblip-flant5-xl": (

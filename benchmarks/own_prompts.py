@@ -30,7 +30,7 @@ from t2v_eval.cards import BenchmarkCard
 from t2v_eval.errors import InputError, T2VWarning, TableError
 from t2v_eval.evaluation.benchmark import Benchmark, Item
 from t2v_eval.evaluation.rating_tables.columns import is_empty, split_tags
-from t2v_eval.inputs.addresses import path_or_address
+from t2v_eval.inputs.addresses import TableAddress, path_or_address
 from t2v_eval.inputs.tables import read_columns, read_rows
 from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.printable import redact_userinfo
@@ -215,6 +215,7 @@ def open_file(
     """
     options |= {"columns": columns} if columns else {}
     path = path_or_address("file", file)
+    path = TableAddress(path) if isinstance(path, str) else path
     shown = redact_userinfo(str(path))
     is_text = shown.lower().endswith(".txt")
     names = [] if is_text else read_columns(path)
@@ -236,7 +237,7 @@ def open_file(
             "leave `images=` out. If it holds prompts for the images of generators, say which "
             f"column they are: `columns={{'prompt': {prompts!r}}}`"
         )
-    return OwnTable(file=file, card=replace(card, summary="judgements of your own"), **options)
+    return OwnTable(file=path, card=replace(card, summary="judgements of your own"), **options)
 
 
 def _neither(path: str, names: Sequence[str], images: bool) -> str:

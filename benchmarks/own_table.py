@@ -61,9 +61,14 @@ class OwnRows(RatingsForm):
     """
 
     def __init__(
-        self, *, columns: Mapping[str, str | Sequence[str]] | None = None, **options: Any
+        self,
+        *,
+        root: str | Path | None = None,
+        columns: Mapping[str, str | Sequence[str]] | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__(**options)
+        self.images_at = None if root is None else path_or_address("root", root)
+        super().__init__(root=None if isinstance(self.images_at, str) else root, **options)
         self._embedded: dict[str, Media] = {}
         self.columns: dict[str, list[str]] = {}
         self.bad: dict[int, str] = {}  # reasons by number of rows that cannot be used
@@ -90,7 +95,7 @@ class OwnRows(RatingsForm):
     @property
     def base(self) -> Path | str:
         """Return the folder, or its address, that paths of images are relative to."""
-        return self.root or Path()
+        return self.images_at or Path()
 
     @override
     def items(self) -> Sequence[Item]:
@@ -271,7 +276,7 @@ class OwnTable(OwnRows):
     @property
     @override
     def base(self) -> Path | str:
-        return self.root or folder_of(self.file)
+        return self.images_at or folder_of(self.file)
 
 
 def _listed(row: Mapping[str, Any], name: str, where: str) -> list[Any]:

@@ -34,8 +34,11 @@ SUFFIXES = {
 
 
 RatedTable = Annotated[
-    Path,
-    typer.Argument(help="Table with one row per rated image: .csv, .tsv, .jsonl, .json, .parquet."),
+    str,
+    typer.Argument(
+        help="Table with one row per rated image: .csv, .tsv, .jsonl, .json, .parquet; a file, or "
+        "an address such as s3://bucket/rated.csv."
+    ),
 ]
 HumanColumns = Annotated[
     list[str],
@@ -176,7 +179,7 @@ def agree(
 
 def _agree(
     ctx: typer.Context,
-    path: Path,
+    path: str,
     human: Sequence[str],
     scores: Sequence[str],
     options: Any,
@@ -226,7 +229,7 @@ def _agree(
         console.say(f"Report: {page.resolve()}")
 
 
-def _report(ctx: typer.Context, table: Any, result: Agreement, path: Path) -> Report:
+def _report(ctx: typer.Context, table: Any, result: Agreement, path: str) -> Report:
     """Return the report of the columns of a table, with their differences."""
     from t2v_eval.evaluation.agreement_runs import agreement_runs
     from t2v_eval.report.about import About

@@ -47,21 +47,21 @@ BenchmarkNames = Annotated[
     ),
 ]
 BenchmarkRoot = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--root",
         help="Folder of the benchmark's files, or one with a folder of each benchmark's name; of a "
-        "table, the folder that its image paths are relative to. Default: where `data --fetch` "
-        "puts the files; of a table, its own folder.",
+        "table, the folder that its image paths are relative to, or its address. Default: where "
+        "`data --fetch` puts the files; of a table, its own folder.",
         metavar="DIR",
     ),
 ]
 ImageRoot = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--root",
-        help="Folder that image paths are relative to. Default: the current folder; of a table, "
-        "its own folder.",
+        help="Folder that image paths are relative to; of a table, also its address. Default: the "
+        "current folder; of a table, its own folder.",
         metavar="DIR",
     ),
 ]

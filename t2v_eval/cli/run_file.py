@@ -15,6 +15,7 @@ from t2v_eval.inputs.addresses import is_address
 
 COMMAND = "command"  # the key that names the command; default: eval
 # Options without the type of a path whose value may be a file beside the configuration.
+FILES = ("images", "pairs", "pilot", "root", "table")  # paths or addresses
 MAYBE_FILES = ("model", "benchmark", "checkpoint", "image_a", "image_b")
 
 RunFile = Annotated[
@@ -168,7 +169,7 @@ def _located(file: Path, value: str, parameter: Any) -> str:
     if value.startswith("~") or is_address(value) or Path(value).is_absolute():
         return value
     folder = file.parent
-    if _takes_path(parameter) or parameter.name in ("images", "pairs"):
+    if _takes_path(parameter) or parameter.name in FILES:
         return str(folder / value)
     if parameter.name in MAYBE_FILES:
         path, colon, rest = value.partition(":")

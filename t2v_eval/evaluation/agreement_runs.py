@@ -31,11 +31,10 @@ from t2v_eval.evaluation.run import (
 )
 from t2v_eval.evaluation.selection import LeftOut
 from t2v_eval.evaluation.stability.noise_floor import NoiseFloor
-from t2v_eval.inputs.addresses import is_address
+from t2v_eval.inputs.addresses import folder_of, path_or_address, within_folder
 from t2v_eval.inputs.tables import Row
 from t2v_eval.scoring.results import CellCounts
 from t2v_eval.stats.bootstrap import Statistic
-from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.arrays import CellArrays
 
 NO_IMAGE = ""
@@ -51,7 +50,7 @@ def agreement_runs(table: RatedTable, result: Agreement, path: str | Path) -> li
     Args:
         table: the table.
         result: what `evaluation.agreement.measure` returned for it.
-        path: its path, which names it and which paths of images are relative to.
+        path: its path or address, which names it and which paths of images are relative to.
 
     >>> from t2v_eval.evaluation.agreement import measure
     >>> rows = [{"human": h, "a": a} for h, a in ((1, 0.1), (2, 0.4), (3, 0.3))]
@@ -60,22 +59,23 @@ def agreement_runs(table: RatedTable, result: Agreement, path: str | Path) -> li
     >>> run.scorer.name, run.benchmark.name, round(run.metrics["tau_b"].value, 3)
     ('a', 'judged.csv', 0.333)
     """
-    writer = _Writer(table, result, Path(path))
+    writer = _Writer(table, result, path_or_address("path", path))
     return [writer.run(column) for column in table.scores]
 
 
 class _Writer:
     """Write the runs of a table, whose columns have items and names of metrics in common."""
 
-    def __init__(self, table: RatedTable, result: Agreement, path: Path) -> None:
-        self._table, self._result, self._path = table, result, path
+    def __init__(self, table: RatedTable, result: Agreement, path: Path | str) -> None:
+        self._table, self._result = table, result
+        self._name = Path(path).name
         allowed = [table.names(column) for column in table.scores]
         self._names = [
             name
             for name in allowed[0]
             if name not in OF_ONE_COLUMN and all(name in others for others in allowed)
         ]
-        self._items = Items(_items(table, path.parent))
+        self._items = Items(_items(table, folder_of(path)))
         self._row = {id(item): n for n, item in enumerate(self._items)}
         self._human = [np.array([[rating]]) for rating in table.human.tolist()]
 
@@ -96,7 +96,7 @@ class _Writer:
         overall = by_tag.pop(ALL)
         used = result.counts[column][ALL].used
         run = Run(
-            scorer=_scorer_facts(column, self._path.name),
+            scorer=_scorer_facts(column, self._name),
             benchmark=self._benchmark_facts(list(overall), column),
             metrics=overall,
             by_tag=by_tag,
@@ -163,7 +163,7 @@ class _Writer:
             left_out=LeftOut(),
             folders=[],
             remarks=remarks(self._result),
-            name=self._path.name,
+            name=self._name,
             items=len(self._items),
             summary="Agreement of columns of scores with human ratings",
             note="",
@@ -246,7 +246,7 @@ def reasons(result: Agreement, column: str, tag: str) -> dict[str, list[str]]:
     return metrics
 
 
-def _items(table: RatedTable, folder: Path) -> list[Item]:
+def _items(table: RatedTable, folder: Path | str) -> list[Item]:
     groups = _cells(table, table.options.group)
     are_ratings = table.options.kind == "ratings"
     systems = _cells(table, table.options.system if are_ratings else None)
@@ -270,7 +270,7 @@ def _cells(table: RatedTable, column: str | None) -> list[str]:
 def _item(
     row: Row,
     n: int,
-    folder: Path,
+    folder: Path | str,
     rating: float,
     group: str,
     tags: tuple[str, ...],
@@ -280,19 +280,13 @@ def _item(
     named = isinstance(image, str) and bool(image.strip())
     text = next((row[key] for key in TEXT_COLUMNS if not is_empty(row.get(key))), "")
     return Item(
-        images=[_path(str(image), folder) if named else NO_IMAGE],
+        images=[within_folder(folder, str(image)) if named else NO_IMAGE],
         texts=[str(text)],
         labels={"human": [rating]} | ({"generator": [system]} if system else {}),
         tags=tags,
         id=f"row {n + 1}" if is_empty(row.get("id")) else str(row["id"]),
         group=group,
     )
-
-
-def _path(image: str, folder: Path) -> str:
-    if is_address(image):
-        return image
-    return str(folder / check_path("image", image))
 
 
 def _scorer_facts(column: str, table: str) -> ScorerFacts:

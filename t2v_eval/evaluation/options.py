@@ -13,6 +13,7 @@ from t2v_eval.evaluation import download
 from t2v_eval.evaluation.benchmark import Benchmark
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing
+from t2v_eval.inputs.addresses import path_or_address
 from t2v_eval.registry import benchmarks
 from t2v_eval.scoring.scorer import OnError
 from t2v_eval.stats.bootstrap import check_count
@@ -24,8 +25,9 @@ class BenchmarkOptions:
     """Options with which benchmarks are opened; an empty one leaves a choice to the benchmark.
 
     Attributes:
-        root: the folder of a benchmark's files, or one with a folder of each benchmark's name;
-            default: the folder where `t2v-eval data NAME --fetch` puts them, if it exists.
+        root: the folder of a benchmark's files, or one with a folder of each benchmark's name; of a
+            table, the folder of its images, or its address. Default: the folder where
+            `t2v-eval data NAME --fetch` puts the files, if it exists.
         images: for sets of prompts, the folder of the images of each generator.
         columns: for tables and data sets of your own, the columns that hold each field, for example
             ``{"human": ["rater 1", "rater 2"]}``.
@@ -67,6 +69,8 @@ class BenchmarkOptions:
         if self.root is None:
             default = download.default_root(card.name)
             return default if card.page and default.is_dir() else None
+        if isinstance(path_or_address("root", self.root), str):
+            return self.root
         subfolders = (check_path("root", self.root) / name for name in (card.name, *card.folders))
         return next((path for path in subfolders if path.is_dir()), self.root)
 

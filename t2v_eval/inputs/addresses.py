@@ -120,6 +120,22 @@ def within_folder(folder: Path | str, name: str) -> str:
     return name if Path(name).is_absolute() else f"{folder}/{name}"
 
 
+class TableAddress(str):
+    """The address of a table that is read once, for the first reader, and kept for others.
+
+    >>> import fsspec
+    >>> files = fsspec.filesystem("memory")
+    >>> files.pipe("/bucket/once.csv", b"image,rating")
+    >>> address = TableAddress("memory://bucket/once.csv")
+    >>> first = read_table_bytes(address)
+    >>> files.rm("/bucket/once.csv")
+    >>> read_table_bytes(address) == first
+    True
+    """
+
+    content: bytes | None = None
+
+
 def read_table_bytes(address: str) -> bytes:
     """Return the content of a table at an address that the user names.
 
@@ -135,6 +151,8 @@ def read_table_bytes(address: str) -> bytes:
     >>> read_table_bytes("memory://bucket/rated.csv")
     b'image,rating'
     """
+    if isinstance(address, TableAddress) and address.content is not None:
+        return address.content
     shown = redact_userinfo(address)
     if _is_url(address):
         raise TableError(f"{shown}: a table is not downloaded from a URL: save it as a file")
@@ -146,6 +164,8 @@ def read_table_bytes(address: str) -> bytes:
         raise TableError(f"{shown}: cannot be read: {_words(error)}") from error
     if len(content) > MAX_TABLE_BYTES:
         raise TableError(f"{shown}: larger than {MAX_TABLE_BYTES >> 20} MiB; copy it here")
+    if isinstance(address, TableAddress):
+        address.content = content
     return content
 
 

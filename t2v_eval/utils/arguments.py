@@ -11,6 +11,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from t2v_eval.errors import InputError
+from t2v_eval.utils.printable import redact_userinfo
 
 _FRAMES = "how many frames of a video are read is said in a call, or when its scorer is loaded"
 _AUDIO = "sound is not scored here, only images and videos: leave it out"
@@ -48,6 +49,8 @@ OF_IMAGES = dict.fromkeys(
     "it reads images, of a video the frames that `t2v_eval.inputs.video.frames` returns",
 )
 _MOST_NAMES = 12  # that are listed where none is near
+# An address such as s3://bucket, or a Path made of one, which has a single slash.
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)
 
 
 def unknown_argument(taker: str, name: str, known: Collection[str], more: str = "") -> str:
@@ -99,7 +102,7 @@ def check_path(argument: str, value: Any) -> Path:
     """Return the path that an argument holds; ``~`` stands for the home.
 
     Raises:
-        InputError: the value is no path, or of a user who has no home.
+        InputError: the value is no path but an address, or of a user who has no home.
 
     >>> check_path("folder", "report").name
     'report'
@@ -110,6 +113,12 @@ def check_path(argument: str, value: Any) -> Path:
     """
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise wrong_type(argument, value, "a path, as a text or a pathlib.Path")
+    if _ADDRESS.match(os.fspath(value)):  # else a folder of its name would be created here
+        address = redact_userinfo(_ADDRESS.sub(r"\1://", os.fspath(value), count=1))
+        raise InputError(
+            f"`{argument}={address!r}`: an address cannot stand here: pass a path of this machine, "
+            "and copy the files"
+        )
     try:
         return Path(value).expanduser()
     except RuntimeError:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from t2v_eval.cli.inputs.image_arguments import expand_images
 from t2v_eval.errors import InputError, MediaError, TableError
 from t2v_eval.inputs.addresses import folder_of, is_address, path_or_address, within_folder
+from t2v_eval.utils.arguments import check_path
 from t2v_eval.utils.printable import redact_userinfo
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def read_blocks(
     texts: Sequence[str] | None,
     pairs: str | Path | None,
     columns: RowColumns,
-    root: Path | None,
+    root: str | Path | None,
     skip: bool = False,
 ) -> TableInput:
     """Return images x texts, or the rows of a table, as blocks to score.
@@ -79,7 +80,8 @@ def read_blocks(
         texts: texts; None is one empty text, for scorers that use no text.
         pairs: a table instead of images and texts; a path or an address.
         columns: the table's columns.
-        root: the folder that image paths start from; of a table, by default its own folder.
+        root: the folder that image paths start from; of a table, also its address, and by default
+            its own folder.
         skip: whether rows that cannot be used get no block instead of raising.
 
     Raises:
@@ -97,7 +99,7 @@ def read_blocks(
         raise InputError("pass images and at least one --text, or a table with --pairs")
     from t2v_eval.scoring.plan import Block
 
-    paths = expand_images(images, root)
+    paths = expand_images(images, None if root is None else check_path("root", root))
     return TableInput([Block.of(paths, texts or [""])], [{}], {})
 
 

@@ -12,16 +12,16 @@ import typer
 from t2v_eval.cli import console
 from t2v_eval.cli.options import AsJson, Resamples, Seed
 from t2v_eval.errors import InputError, TableError
-from t2v_eval.utils.arguments import check_path
+from t2v_eval.inputs.addresses import path_or_address
 
 if TYPE_CHECKING:
     from t2v_eval.evaluation.power import PlannedComparison, Target
 
 Pilot = Annotated[
-    Path | None,
+    str | None,
     typer.Argument(
-        help="Pilot: the folder of a report, or a table (.csv, .tsv, .jsonl, .json, .parquet) with "
-        "columns of scores. Default: none, with --effect, --share or --items.",
+        help="Pilot: the folder of a report, or a table (.csv, .tsv, .jsonl, .json, .parquet), or "
+        "its address, with columns of scores. Default: none, with --effect, --share or --items.",
         metavar="[REPORT_DIR|TABLE]",
     ),
 ]
@@ -122,7 +122,7 @@ def power(
     if share is not None or sd != 1.0:
         raise InputError("--share and --sd are for plans without a pilot, which has its own spread")
     options = {"human": human or [], "group": group, "resamples": resamples, "seed": seed}
-    plans = _plans(check_path("pilot", pilot), target, metric, scores or [], options)
+    plans = _plans(path_or_address("pilot", pilot), target, metric, scores or [], options)
     if as_json:
         console.print_json({**asdict(target), "comparisons": [plan.to_json() for plan in plans]})
         return
@@ -133,7 +133,7 @@ def power(
 
 
 def _plans(
-    pilot: Path,
+    pilot: Path | str,
     target: Target,
     metric: str | None,
     scores: Sequence[str],
@@ -142,7 +142,7 @@ def _plans(
     """Read the pilot, and plan its comparisons."""
     from t2v_eval.evaluation.power import plan_columns, plan_runs
 
-    if pilot.is_dir() or pilot.name == "report.json":
+    if isinstance(pilot, Path) and (pilot.is_dir() or pilot.name == "report.json"):
         if scores or options["human"] or options["group"]:
             raise InputError(
                 f"--scores, --human and --group name columns of a table, and {pilot} is a report"

@@ -172,7 +172,7 @@ def read_instructions(file: Path | None) -> str:
 def images_of(
     prompts: str,
     folders: Sequence[Path],
-    root: Path | None,
+    root: str | None,
     column: list[str] | None,
     subset: list[str] | None,
     on_missing: OnMissing,

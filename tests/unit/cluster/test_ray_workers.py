@@ -147,6 +147,22 @@ def test_workers_of_which_one_is_killed_write_what_one_process_writes(folder):
 
 
 @needs_ray
+def test_two_runs_with_workers_share_a_store_and_read_images_at_addresses(folder):
+    run(*EVAL, "--no-store", "--out", "one")
+    shared = [*EVAL, "--engine", "ray", "--workers", "1", "--store", "s.sqlite"]
+    both = [start(*shared, "--out", out) for out in ("first", "second")]
+    for driver in both:
+        finish(driver)
+    address = ["--root", f"file://{folder}", "--option", "allow_urls=any", "--out", "third"]
+    run(*EVAL, *RAY, "--no-store", *address)
+    values = []
+    for out in ("one", "first", "second", "third"):
+        with Path(out, "scores.csv").open(newline="") as stream:
+            values.append([row["score"] for row in csv.DictReader(stream)])
+    assert values[1:] == [values[0]] * 3
+
+
+@needs_ray
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_stopped_leaves_no_process_and_goes_on(folder, end):
     driver = start(*EVAL, *RAY, "--store", "s.sqlite", HOLD="1")

@@ -168,6 +168,61 @@ def test_a_large_table_and_prompts_at_an_address_are_refused(bucket, monkeypatch
         read_table(f"{bucket}/p.csv")
 
 
+def test_a_table_of_an_evaluation_is_downloaded_once(bucket, monkeypatch):
+    MEMORY.pipe("/bucket/rated.csv", b"image,text,human\n0.png,a cat,1\n1.png,a cat,2\n")
+    read = []
+
+    def content(address, limit, of=addresses._content):
+        read.append(address)
+        return of(address, limit)
+
+    monkeypatch.setattr(addresses, "_content", content)
+    benchmark = open_benchmark(f"{bucket}/rated.csv")
+    assert benchmark.items() == benchmark.items()
+    assert read == [f"{bucket}/rated.csv"]
+
+
+def test_images_start_at_a_root_that_is_an_address(bucket, tmp_path):
+    (tmp_path / "rated.csv").write_text("image,text,human\n0.png,a cat,1\n1.png,a cat,2\n")
+    images = [f"{bucket}/0.png", f"{bucket}/1.png"]
+    benchmark = open_benchmark(str(tmp_path / "rated.csv"), root=bucket)
+    assert [image for item in benchmark.items() for image in item.images] == images
+    options = ["-m", "tiny-clip", "--no-store", "--json", "-q", "--option", "allow_urls=any"]
+    table = ["score", "--pairs", tmp_path / "rated.csv", "--root", bucket]
+    rows = json.loads(call(*table, *options))
+    by_name = json.loads(call("score", *images, "-t", "a cat", *options))
+    assert [row["image"] for row in rows] == images
+    assert [row["score"] for row in rows] == [row["score"] for row in by_name]
+
+
+def test_agreement_and_power_read_tables_at_addresses(bucket, tmp_path):
+    rows = "".join(f"{n % 2}.png,{n * 7 % 5},{n * 3 % 7},{n % 3}\n" for n in range(9))
+    MEMORY.pipe("/bucket/scored.csv", b"image,human,a,b\n" + rows.encode())
+    (tmp_path / "scored.csv").write_bytes(MEMORY.cat("/bucket/scored.csv"))
+    flags = ["--human", "human", "--scores", "a", "--scores", "b", "--resamples", 5, "--json"]
+    for command in ("agree", "power"):
+        at_address = call(command, f"{bucket}/scored.csv", *flags)
+        assert at_address == call(command, tmp_path / "scored.csv", *flags)
+    call("agree", f"{bucket}/scored.csv", *flags, "--out", tmp_path / "report")
+    assert f"{bucket}/0.png" in (tmp_path / "report" / "scores.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["score", "a.png", "-t", "a", "--store"],
+        ["score", "a.png", "-t", "a", "--no-store", "--out"],
+        ["eval", "-b", "winoground", "--no-store", "--root"],
+    ],
+)
+def test_an_address_where_a_path_is_needed_is_refused(tmp_path, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    draw_image(0).save("a.png")
+    message = call(*flags, "memory://u:secret@b/x.csv", "-m", "tiny-clip", code=2)
+    assert f"{flags[-1]} 'memory://***@b/x.csv': an address cannot stand here" in message
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"], "no folder is called memory:"
+
+
 @pytest.fixture
 def shards(tmp_path):
     """Two stores with a score each."""

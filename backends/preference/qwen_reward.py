@@ -55,6 +55,7 @@ class QwenReward(PairScorer[Tensor]):
         family: its name, for messages.
         rewards: the special tokens that it rates at.
         head_weights: names of the weights beside the network, which stay in float32.
+        resizes_twice: whether the image processor resizes again what `AREA` says.
 
     >>> from t2v_eval.backends.preference.hpsv3 import HpsV3
     >>> HpsV3.rewards, HpsV3.head_weights[:2]
@@ -65,6 +66,7 @@ class QwenReward(PairScorer[Tensor]):
     family: ClassVar[str] = "Qwen2-VL"
     rewards: ClassVar[tuple[str, ...]] = (REWARD,)
     head_weights: ClassVar[tuple[str, ...]] = weights_of("rm_head.")
+    resizes_twice: ClassVar[bool] = False
 
     def open_base(self, base: str | None, folder: Path, default: str) -> tuple[Path, Any]:
         """Return the folder of configuration, tokenizer and image processor, and the configuration.
@@ -77,7 +79,7 @@ class QwenReward(PairScorer[Tensor]):
         Raises:
             CheckpointError: they are missing, or of another model.
         """
-        if base is None and not (folder / "config.json").exists():
+        if base is None and not (folder / "tokenizer_config.json").exists():
             base = default
         located = (
             self.locate(base, PROCESSOR_PATTERNS, argument="base", revision=None)
@@ -122,7 +124,7 @@ class QwenReward(PairScorer[Tensor]):
     def preprocess(self, image: Image.Image) -> Tensor:
         """Return patches (P, C + 3): the last three columns are the grid (t, h, w) of the image."""
         resized = image.convert("RGB").resize(_resized_size(*image.size), Image.Resampling.BICUBIC)
-        inputs = self.processor(resized, do_resize=False, return_tensors="pt")
+        inputs = self.processor(resized, do_resize=self.resizes_twice, return_tensors="pt")
         patches: Tensor = inputs.pixel_values
         return torch.cat([patches, inputs.image_grid_thw.expand(len(patches), 3)], 1)
 
@@ -132,7 +134,7 @@ class QwenReward(PairScorer[Tensor]):
 
     @override
     def encode_images(self, batch: Tensor) -> Sequence[Tensor]:
-        """Return the image tokens (P, width) of each image."""
+        """Return the state of each image, see `image_states`."""
         grids, row = [], 0
         while row < len(batch):
             grids.append(batch[row, -3:].long().tolist())
@@ -141,6 +143,15 @@ class QwenReward(PairScorer[Tensor]):
             pixel_values=batch[:, :-3].to(self.dtype),
             image_grid_thw=torch.tensor(grids, device=self.device, dtype=torch.long),
         )
+        return self.image_states(features, grids)
+
+    def image_states(self, features: Any, grids: Sequence[Sequence[int]]) -> Sequence[Tensor]:
+        """Return what is kept of each image, by default its tokens (P, width).
+
+        Args:
+            features: what the network says of the images.
+            grids: their numbers of patches (t, h, w).
+        """
         tokens: Sequence[Tensor] = features.pooler_output
         return tokens
 
@@ -154,23 +165,39 @@ class QwenReward(PairScorer[Tensor]):
 
         Args:
             prefix: the token ids before the image.
-            states: the image tokens (P, width) of each prompt.
+            states: the state of each prompt's image.
             suffixes: what stands behind them; of each reward token, the last is read.
 
         Returns:
             (B, R, width) in float32, in the order of the R `rewards`.
         """
-        reader = self.network.language_model
+        embed = self.network.language_model.embed_tokens
         rows, places = [], []
         for image, suffix in zip(states, map(self.token_ids, suffixes), strict=True):
-            embeddings = reader.embed_tokens(torch.cat([prefix, suffix]))
-            rows.append(torch.cat([embeddings[: len(prefix)], image, embeddings[-len(suffix) :]]))
-            behind = len(rows[-1]) - len(suffix)
-            places.append([behind + int((suffix == r).nonzero()[-1]) for r in self._rewards])
-        # Padding comes last, where causal attention hides it; positions are counted as in training.
-        hidden = reader(inputs_embeds=pad_sequence(rows, True), use_cache=False).last_hidden_state
+            before, behind = embed(torch.cat([prefix, suffix])).split([len(prefix), len(suffix)])
+            rows.append(torch.cat([before, self.image_tokens(image), behind]))
+            start = len(rows[-1]) - len(suffix)
+            places.append([start + int((suffix == r).nonzero()[-1]) for r in self._rewards])
+        # Padding comes last, where causal attention hides it.
+        hidden = self.read_embeddings(pad_sequence(rows, True), states, len(prefix))
         rated: Tensor = hidden[torch.arange(len(rows))[:, None], places].float()
         return rated
+
+    def image_tokens(self, state: Tensor) -> Tensor:
+        """Return the tokens (P, width) of an image that stand in a prompt."""
+        return state
+
+    def read_embeddings(self, rows: Tensor, states: Sequence[Tensor], start: int) -> Tensor:
+        """Return the hidden states of prompts; positions are counted as in training.
+
+        Args:
+            rows: embeddings (B, L, width).
+            states: what `encode_images` returned of each prompt's image.
+            start: where image tokens begin in a prompt.
+        """
+        reader = self.network.language_model
+        hidden: Tensor = reader(inputs_embeds=rows, use_cache=False).last_hidden_state
+        return hidden
 
     def load_network(
         self, config: Any, tensors: Mapping[str, Tensor], file: Path

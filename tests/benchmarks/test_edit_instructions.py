@@ -1,5 +1,8 @@
 """GEdit-Bench and ImgEdit-Bench: instructions, sources, and results in the authors' layout."""
 
+import csv
+import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,10 @@ from helpers.benchmarks.example import Example, duplicate_key, json_with, table_
 from helpers.benchmarks.expected_metrics import per_item
 from helpers.benchmarks.small_files import draw, jpeg, write_json
 from pyarrow import parquet
+from typer.testing import CliRunner
 
-from t2v_eval.errors import MissingDataError
+from t2v_eval.cli.main import app
+from t2v_eval.errors import BenchmarkDataError, MissingDataError, T2VWarning
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.inputs.image_file import open_image
 from t2v_eval.inputs.media import Edit, Media
@@ -119,3 +124,80 @@ def test_imgedit_sources_are_found_by_their_paths(tmp_path):
         source = tmp_path / "original_images" / row["id"]
         assert item.images == [Edit(str(source), str(tmp_path / "images" / f"{key}.png"))]
         assert item.texts == [row["prompt"]]
+
+
+@pytest.fixture(scope="module")
+def authors(goldens):
+    """Results of ours, and what the authors' functions make of them."""
+    return json.loads((goldens / "edit_results.json").read_text())
+
+
+def measured(benchmark, file, *flags):
+    """The metrics that the command prints, and what it says."""
+    command = ["results", str(file), "-b", benchmark, "--resamples", "5", "--json", *flags]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", T2VWarning)
+        done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    metrics = json.loads(done.stdout)["metrics"]
+    return {tag: {k: v["value"] for k, v in of.items()} for tag, of in metrics.items()}, done.stderr
+
+
+def test_imgedit_results_are_those_of_the_authors_scripts(authors, tmp_path):
+    golden = authors["imgedit"]
+    write_json(tmp_path / "basic_edit.json", golden["edits"])
+    failed = {"128": {"error": "timed out"}}  # as basic_bench.py writes it
+    write_json(tmp_path / "result.json", golden["replies"] | failed)
+    metrics, said = measured("imgedit-bench", tmp_path / "result.json", "--root", str(tmp_path))
+    by_type = {tag: round(of["score"], 2) for tag, of in metrics.items() if tag != "all"}
+    assert by_type == golden["types"]
+    averages = golden["average"]
+    assert metrics["all"]["score"] == pytest.approx(np.mean([*averages.values()]))
+    missing = len(golden["edits"]) - len(averages)
+    assert f"{missing} of {len(golden['edits'])} results are missing" in said
+    benchmark = open_benchmark("imgedit-bench", tmp_path)
+    with pytest.warns(T2VWarning, match="3 of 15 replies do not have three grades from 1 to 5"):
+        items, scores = benchmark.read_results(tmp_path / "result.json")
+    of_items = zip(items, scores, strict=True)
+    assert {i.id: s.item() for i, s in of_items if np.isfinite(s)} == averages
+    write_json(tmp_path / "result.json", {"7": "Prompt Compliance: 1"})
+    with pytest.raises(BenchmarkDataError, match="'7' is no key of .*basic_edit.json"):
+        benchmark.read_results(tmp_path / "result.json")
+
+
+def write_gedit_results(path, rows):
+    columns = ["source_image", "edited_image", "instruction", "sementics_score", "quality_score"]
+    with path.open("w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow([*columns, "intersection_exist", "instruction_language"])
+        for image, semantics, quality, shared in rows:
+            edited = f"/results/mine/fullset/{image}"
+            language = image.split("/")[1]
+            table.writerow(["x", edited, "Do, please.", semantics, quality, shared, language])
+
+
+def test_gedit_results_are_those_of_the_authors_script(authors, tmp_path):
+    golden = authors["gedit"]
+    write_gedit_results(tmp_path / "mine_combined_gpt_score.csv", golden["rows"])
+    metrics, _ = measured("gedit-bench", tmp_path / "mine_combined_gpt_score.csv")
+    printed = golden["printed"]
+    assert metrics.keys() - printed.keys() == {"all"}
+    assert len(printed) == 2 * 2 * (11 + 1)
+    for tag, figures in printed.items():
+        assert [*metrics[tag].values()] == pytest.approx(figures, abs=1e-12), tag
+    assert [*metrics["en"]] == ["semantic_consistency", "perceptual_quality", "overall"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["a/en/1.png", 11, 5, True], "row 2: 'sementics_score' is '11', not from 0 to 10"),
+        (["a/en/1.png", 5, "x", True], "row 2: 'quality_score' is 'x', not a number"),
+        (["a/en/1.png", 5, 5, "yes"], "'intersection_exist' is 'yes'"),
+        (["a/en/0.png", 5, 5, True], "row 2: a/en/0 occurs twice"),
+    ],
+)
+def test_wrong_results_of_gedit_are_named(tmp_path, row, message):
+    write_gedit_results(tmp_path / "r.csv", [["a/en/0.png", 1, 2, False], row])
+    with pytest.raises(BenchmarkDataError, match=message):
+        open_benchmark("gedit-bench").read_results(tmp_path / "r.csv")

@@ -25,7 +25,7 @@ ResultsFile = Annotated[
     typer.Argument(
         help="File that the authors' scripts write, or read: of MMRB2 the judgements that its "
         "compute_accuracy.py reads, of VideoGen-RewardBench out_pair.csv, of CapArena battles with "
-        "a judge.",
+        "a judge, of GEdit-Bench MODEL_combined_gpt_score.csv, of ImgEdit-Bench result.json.",
         metavar="FILE",
     ),
 ]

@@ -23,6 +23,7 @@ from helpers.models.clip_goldens import (
 from helpers.models.detectors import make_detector
 from helpers.models.hub_videos import make_pe_av, make_videoscore, make_xclip
 from helpers.models.longclip import as_hub
+from helpers.models.rewards import deqa as deqa_files
 from helpers.models.rewards import hpsv3 as hpsv3_files
 from helpers.models.rewards import hpsv3_plus_plus as hpsv3_plus_plus_files
 from helpers.models.rewards import video_reward as video_reward_files
@@ -103,6 +104,10 @@ def fga_blip2(folder: Path) -> dict[str, Any]:
 def hpsv3(folder: Path) -> dict[str, Any]:
     checkpoint = str(hpsv3_files.make_checkpoint(folder))
     return {"checkpoint": checkpoint, "question_template": hpsv3_files.SHORT}
+
+
+def deqa(folder: Path) -> dict[str, Any]:
+    return {"checkpoint": str(deqa_files.make_checkpoint(folder))}
 
 
 def hpsv3_plus_plus(folder: Path) -> dict[str, Any]:
@@ -222,6 +227,7 @@ VARIANTS: dict[str, tuple[str, Make]] = {
     "cycle-reward": ("cycle-reward", cycle_reward),
     "mps-overall": ("mps-overall", mps),
     "hpsv3": ("hpsv3", hpsv3),
+    "deqa-score": ("deqa-score", deqa),
     "hpsv3++": ("hpsv3++", hpsv3_plus_plus),
     "videoreward": ("videoreward", video_reward),
     "laion-aesthetic": ("laion-aesthetic", aesthetic),

@@ -1,0 +1,137 @@
+"""DeQA-Score: the quality of an image, the grade that a language model expects to give it.
+
+You et al. 2025, "Teaching Large Language Models to Regress Accurate Image Quality Scores using
+Score Distribution", section 3. mPLUG-Owl2 is asked how it rates the quality of the image; the
+probabilities of five words in the place of its answer weigh the grades 5 to 1 (`Scorer` of
+src/evaluate/scorer.py in zhiyuanyou/DeQA-Score). The text has no influence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Unpack
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import linear
+from transformers import LlamaConfig
+from typing_extensions import override
+
+from t2v_eval.local.base import Options
+from t2v_eval.local.image_alone import ImageAloneScorer
+from t2v_eval.local.precision import large_dtype
+from t2v_eval.local.weights import check_keys, fill, read_tensors, weight_files
+
+from ..common.images import MEAN, pad_to_square, to_pixels
+from ..common.transformers_internals import empty_weights
+from ..video import checkpoint as files
+from ..video.llama_text import LlamaTokens
+from .mplug_owl2 import Abstractor, MplugOwl2, Sizes, VisionEncoder, plain_name
+
+PROMPT = (
+    "USER: How would you rate the quality of this image?\n",
+    "\nASSISTANT: The quality of the image is",
+)
+GRADES = {"excellent": 5.0, "good": 4.0, "fair": 3.0, "poor": 2.0, "bad": 1.0}
+LLAMA = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "max_position_embeddings",
+    "rms_norm_eps",
+    "rope_theta",
+)
+HEAD = "lm_head.weight"
+COMPUTED = "rotary_emb.inv_freq"  # a part of old files that follows from their configuration
+
+
+class DeqaScore(ImageAloneScorer):
+    """Score the expected grade of an image's quality, from 1 (bad) to 5 (excellent).
+
+    Args:
+        checkpoint: a folder or hub id with config.json, tokenizer.model and weights.
+        **options: options of `LocalScorer`.
+
+    Raises:
+        CheckpointError: a file is missing, or the files do not belong to one model.
+
+    >>> DeqaScore.uses_text
+    False
+    """
+
+    def __init__(self, checkpoint: str, **options: Unpack[Options]) -> None:
+        super().__init__(**options)
+        folder = self.locate_weights(checkpoint)
+        self.dtype = large_dtype(options.get("dtype"), self.device, folder)
+        sizes = files.Sizes(folder, {})
+        config: Any = LlamaConfig.from_dict({k: sizes.value(k) for k in LLAMA if sizes.value(k)})
+        tokens = LlamaTokens(folder, config.vocab_size)
+        before, behind = (tokens.pieces.EncodeAsIds(part) for part in PROMPT)
+        self._before = self._ids([tokens.pieces.bos_id(), *before])
+        self._behind = self._ids(behind)
+        words = self._ids([tokens.pieces.EncodeAsIds(word)[0] for word in GRADES])
+        self.files = [*weight_files(folder), folder / "config.json", tokens.file]
+        tensors = dict(self.stored_weights())
+        check_keys(folder, [HEAD] if HEAD not in tensors else [])
+        self._words = tensors.pop(HEAD).to(self.device)[words].float()
+        self._grades = torch.tensor([*GRADES.values()], device=self.device, dtype=torch.float32)
+        self.image_size = sizes.number("image_size", *_VISION, "image_size")
+        with empty_weights():
+            self.network = _build(sizes, config, len(self._before))
+        ours = {plain_name(n): t.to(self.device, self.dtype) for n, t in tensors.items()}
+        fill(self.network, ours, folder)
+        self.network.to(self.device)
+
+    @override
+    def preprocess(self, image: Image.Image) -> Tensor:
+        """Return the pixels (3, H, W) of an image that is padded to a square."""
+        side = self.image_size
+        square = pad_to_square(image.convert("RGB"), MEAN)
+        return to_pixels(square.resize((side, side), Image.Resampling.BICUBIC))
+
+    @override
+    def encode_images(self, batch: Tensor) -> Tensor:
+        """Return the expected grades (B, 1), which stand for the images."""
+        states = self.network(batch.to(self.dtype), self._before, self._behind)
+        probabilities = linear(states.float(), self._words).softmax(dim=1)
+        return (probabilities * self._grades).sum(dim=1, keepdim=True)
+
+    @override
+    def stored_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Yield the published weights; those that follow from the configuration are left out."""
+        for name, tensor in read_tensors(self.files[0].parent).items():
+            if not name.endswith(COMPUTED):
+                yield name, tensor
+
+    def _ids(self, ids: list[int]) -> Tensor:
+        return torch.tensor(ids, device=self.device, dtype=torch.long)
+
+
+_VISION, _ABSTRACTOR = ("visual_config", "visual_model"), ("visual_config", "visual_abstractor")
+
+
+def _build(sizes: files.Sizes, config: Any, start: int) -> MplugOwl2:
+    """Build the network that config.json describes, given the number of tokens before an image."""
+
+    def number(part: tuple[str, str], name: str) -> int:
+        return sizes.number(name, *part, name)
+
+    vision, abstractor = (
+        Sizes(
+            width=number(part, "hidden_size"),
+            hidden=number(part, "intermediate_size"),
+            heads=number(part, "num_attention_heads"),
+            layers=number(part, "num_hidden_layers"),
+        )
+        for part in (_VISION, _ABSTRACTOR)
+    )
+    encoder = VisionEncoder(vision, number(_VISION, "image_size"), number(_VISION, "patch_size"))
+    tokens = encoder.position_embedding.shape[1]
+    queries = number(_ABSTRACTOR, "num_learnable_queries")
+    return MplugOwl2(
+        encoder, Abstractor(abstractor, queries, tokens, config.hidden_size), config, start
+    )

@@ -123,7 +123,8 @@ class ModelCard(Card):
         features: the name by which distances take its image embeddings, besides its own.
         generator: of a family, "MODULE.CLASS" of what makes images by the same service; the
             module is relative to the folder of the card's module.
-        aliases: other names that load it, such as that of its paper or its hub id.
+        aliases: other names that load it, such as that of its paper or its hub id; tables of
+            published figures may have one in the place of its name.
         networks: families of networks that it was trained from, where its name does not say so: a
             generator that was guided with one of them is not judged independently.
         expects_config: values of the published config.json by their dotted names.
@@ -150,6 +151,15 @@ class ModelCard(Card):
     networks: Sequence[str] = ()
     expects_config: Mapping[str, Any] = field(default_factory=dict)
     known_answers: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def known_as(self) -> tuple[str, ...]:
+        """Return its name and its aliases.
+
+        >>> ModelCard("hpsv3", "HpsV3", "preference.hpsv3", aliases=["HPSv3"]).known_as
+        ('hpsv3', 'HPSv3')
+        """
+        return (self.name, *self.aliases)
 
 
 @dataclass(frozen=True, slots=True)

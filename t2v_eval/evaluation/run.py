@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from t2v_eval.cards import BenchmarkCard
+from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.errors import InputError
 from t2v_eval.evaluation.benchmark import (
     Benchmark,
@@ -37,7 +37,7 @@ from t2v_eval.evaluation.ratings.judging import item_blocks
 from t2v_eval.evaluation.sampling import Sample
 from t2v_eval.evaluation.selection import OnMissing, SelectionFacts
 from t2v_eval.evaluation.stability.noise_floor import NoiseFloor, measure
-from t2v_eval.evaluation.verdicts import VerdictFacts, verdicts_of
+from t2v_eval.evaluation.verdicts import VerdictFacts, named_in, verdicts_of
 from t2v_eval.scoring.plan import Block
 from t2v_eval.scoring.progress import reporting
 from t2v_eval.scoring.results import CellCounts, Progress, ScoringResult
@@ -493,7 +493,7 @@ def _scorer_facts(
         execution=dict(getattr(bound, "execution", {})),
         details=summarize_details(result.details.values()),
         usage=dict(result.usage),
-        verdicts=verdicts_of(scorer.name),
+        verdicts=verdicts_of(*scorer.card.known_as),
     )
 
 
@@ -515,7 +515,7 @@ def _benchmark_facts(
         chance=dict(benchmark.chance),
         meanings={name: _meaning(benchmark, name) for name in overall.value},
         pooled=benchmark.pooled,
-        published=_published(benchmark.card, scorer.name) if benchmark.selection.whole else {},
+        published=_published(benchmark.card, scorer.card) if benchmark.selection.whole else {},
         tags={tag: len(items.where(tag)) for tag in bootstrap if tag},
         resamples=overall.resamples,
         seed=overall.seed,
@@ -529,12 +529,12 @@ def _meaning(benchmark: Benchmark, metric: str) -> str:
     return benchmark.meanings.get(metric, registered.meaning if registered else "")
 
 
-def _published(card: BenchmarkCard, scorer: str) -> dict[str, PublishedFigure]:
+def _published(card: BenchmarkCard, scorer: ModelCard) -> dict[str, PublishedFigure]:
     """Return the published figures of this scorer on this benchmark, by metric."""
     return {
-        metric: PublishedFigure(figures[scorer], figures.get("source", ""))
+        metric: PublishedFigure(figures[name], figures.get("source", ""))
         for metric, figures in card.published.items()
-        if scorer in figures
+        if (name := named_in(figures, scorer.known_as))
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from t2v_eval.cards import BenchmarkCard
@@ -38,21 +38,37 @@ class VerdictFacts:
     source: str = ""
 
 
-def verdicts_of(scorer: str) -> list[VerdictFacts]:
+def named_in(table: Mapping[str, object], names: Sequence[str]) -> str:
+    """Return the first of a scorer's names that a table of published figures has; "" for none.
+
+    Args:
+        table: figures by scorer, and their `source`.
+        names: see `ModelCard.known_as`.
+
+    >>> named_in({"source": "a paper", "HPSv3": 0.6}, ["hpsv3", "HPSv3"])
+    'HPSv3'
+    """
+    return next((name for name in names if name in table and name != "source"), "")
+
+
+def verdicts_of(*names: str) -> list[VerdictFacts]:
     """Return how often the verdicts of a scorer matched people's, as cards of benchmarks say.
+
+    Args:
+        names: its name and its aliases.
 
     >>> [(verdict.benchmark, verdict.of) for verdict in verdicts_of("clipscore")][:1]
     [('tifa160', 'generators')]
     """
     facts = []
     for card in benchmarks.cards.values():
-        if scorer in card.verdicts and scorer != "source":
+        if scorer := named_in(card.verdicts, names):
             counts, source = decision_counts(card, scorer), card.verdicts.get("source", "")
             share = counts.matched / counts.pairs
             arguments = card.name, "generators", share, counts.pairs, counts
             facts.append(VerdictFacts(*arguments, source=source))
         figures = card.published.get(card.orders_pairs, {})
-        if scorer in figures:
+        if scorer := named_in(figures, names):
             source = figures.get("source", "")
             facts.append(VerdictFacts(card.name, "images", figures[scorer], source=source))
     return sorted(facts, key=lambda verdict: verdict.of != "generators")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from helpers.toy import ToyEdit, ToyEmbedding
 from t2v_eval.errors import BenchmarkDataError, T2VWarning
 from t2v_eval.evaluation.options import open_benchmark
 from t2v_eval.evaluation.run import evaluate
+from t2v_eval.evaluation.verdicts import named_in
 from t2v_eval.inputs.media import Edit
-from t2v_eval.registry import benchmarks
+from t2v_eval.registry import benchmarks, models
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*the figures are:t2v_eval.errors.T2VWarning")
 names = pytest.mark.parametrize("name", EXAMPLES)
@@ -141,3 +143,28 @@ def test_a_working_directory_does_not_matter(written_files, tmp_path, name, monk
         warnings.simplefilter("ignore", T2VWarning)
         assert opened(name, written_files[name]).items()
     assert not list(tmp_path.iterdir()), "nothing is written"
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "metric", "scorer", "figure"),
+    [
+        ("mmrb2-t2i", "accuracy", "hpsv3", 0.602),
+        ("mmrb2-t2i", "accuracy", "unified-reward", 0.598),
+        ("mmrb2-edit", "accuracy", "edit-reward-qwen2.5-vl", 0.672),
+        ("editreward-bench", "group_accuracy", "edit-reward", 0.3842),
+        ("editreward-bench", "group_accuracy", "edit-reward-qwen2.5-vl", 0.3678),
+        ("videogen-rewardbench", "overall_with_ties", "videoreward", 0.6126),
+    ],
+)
+def test_published_figures_are_found_by_the_names_of_papers(benchmark, metric, scorer, figure):
+    table = benchmarks.card(benchmark).published[metric]
+    assert table[named_in(table, models.card(scorer).known_as)] == figure
+
+
+def test_a_name_of_a_paper_is_that_of_one_scorer():
+    names = [name for card in models.cards.values() for name in card.known_as]
+    assert [name for name, count in Counter(names).items() if count > 1] == []
+    for card in benchmarks.cards.values():
+        for table in card.published.values():
+            for scorer in models.cards.values():
+                assert len({*scorer.known_as} & {*table}) <= 1, (card.name, scorer.name)

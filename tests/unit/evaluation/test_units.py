@@ -9,7 +9,7 @@ import pytest
 from helpers.benchmarks.toy_benchmark import Knows
 from helpers.toy import draw_image
 
-from t2v_eval.cards import BenchmarkCard
+from t2v_eval.cards import BenchmarkCard, ModelCard
 from t2v_eval.evaluation.benchmark import (
     Benchmark,
     Item,
@@ -97,3 +97,8 @@ def test_published_figures_stand_beside_the_whole_benchmark_alone():
     whole = evaluate(scorer, rated, resamples=2).benchmark
     assert whole.published == {"first": PublishedFigure(0.7, "a paper")}
     assert evaluate(scorer, rated, resamples=2, subset="even").benchmark.published == {}
+    scorer.card = ModelCard("mine", "Knows", "test", aliases=["other", scorer.name])
+    assert evaluate(scorer, rated, resamples=2).benchmark.published == {
+        "first": PublishedFigure(0.7, "a paper"),
+        "second": PublishedFigure(0.1, ""),
+    }

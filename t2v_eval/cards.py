@@ -96,7 +96,8 @@ class Card:
         """
         facts = {f.name: getattr(self, f.name) for f in fields(self)}
         facts |= facts.pop("args")
-        facts["known_answers"] = ", ".join(facts.get("known_answers", ()))
+        for several in ("known_answers", "aliases"):
+            facts[several] = ", ".join(facts.get(several, ()))
         if facts.get("geometry"):
             facts["geometry"] = f"{facts['geometry']}: {GEOMETRIES[facts['geometry']]}"
         del facts["entry"], facts["module"], facts["file"]

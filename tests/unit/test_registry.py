@@ -117,6 +117,28 @@ def test_every_card_of_ours_says_what_it_is(registry):
         assert card.summary or not card.file, card.name  # others may have registered some
 
 
+def test_rewards_load_by_the_names_that_people_type():
+    for alias, name in (
+        ("PickScore", "pickscore-v1"),
+        ("MizzenAI/HPSv3", "hpsv3"),
+        ("HPSv3++", "hpsv3++"),
+        ("KwaiVGI/VideoReward", "videoreward"),
+        ("deqa", "deqa-score"),
+    ):
+        assert models.card(alias).name == name
+    aliases = [alias for card in models.cards.values() for alias in card.aliases]
+    assert len({*aliases, *models.cards}) == len(aliases) + len(models.cards)
+
+
+def test_a_name_is_not_taken_by_an_alias_of_another_package(package):
+    (package / "colour.toml").write_text(
+        'entry = "Colour"\n[names.red]\naliases = ["blue", "crimson"]\n[names.blue]\nhue = 240\n'
+    )
+    theirs = Registry("colour", "their_scorers", ModelCard)
+    assert theirs.card("blue").args == {"hue": 240}
+    assert theirs.card("crimson").name == "red"
+
+
 def test_every_scorer_says_its_kind_licence_and_range():
     for card in models.cards.values():
         if not card.file:  # registered by another test

@@ -12,7 +12,6 @@ from helpers.models.rewards.deqa import CONFIG, make_checkpoint, make_weights
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError
-from t2v_eval.registry import models
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "clip"
 GOLDEN = json.loads((GOLDENS / "deqa.json").read_text(encoding="utf-8"))
@@ -72,8 +71,3 @@ def test_files_that_are_missing_or_of_another_model_are_named(tmp_path):
     (changed / "tokenizer.model").unlink()
     with pytest.raises(CheckpointError, match=r"has no tokenizer.model of LLaMA"):
         load(changed)
-
-
-def test_names_that_people_type():
-    for name in ("deqa", "DeQA-Score", "zhiyuanyou/DeQA-Score-Mix3"):
-        assert models.card(name).name == "deqa-score"

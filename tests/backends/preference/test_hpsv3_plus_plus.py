@@ -12,7 +12,6 @@ from helpers.models.rewards.hpsv3_plus_plus import make_checkpoint, make_weights
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, InputError, TemplateError
-from t2v_eval.registry import models
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "clip"
 GOLDEN = json.loads((GOLDENS / "hpsv3_plus_plus.json").read_text(encoding="utf-8"))
@@ -80,8 +79,3 @@ def test_every_weight_is_used_and_none_is_missing(tmp_path, missing, more, messa
     torch.save(tensors | ({more: torch.ones(1)} if more else {}), tmp_path / "hpsv3++.pth")
     with pytest.raises(CheckpointError, match=message):
         load(changed)
-
-
-def test_names_that_people_type():
-    for name in ("HPSv3++", "Junjun2333/HPSv3-PlusPlus"):
-        assert models.card(name).name == "hpsv3++"

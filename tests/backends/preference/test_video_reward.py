@@ -13,7 +13,6 @@ from PIL import Image
 
 import t2v_eval
 from t2v_eval.errors import CheckpointError, InputError, MediaError, ScoringError, TemplateError
-from t2v_eval.registry import models
 from t2v_eval.scoring.plan import Block
 
 GOLDEN = json.loads((GOLDENS / "video_reward.json").read_text(encoding="utf-8"))
@@ -150,8 +149,3 @@ def test_files_that_are_missing_are_named(tmp_path):
     (tmp_path / "model_config.json").unlink()
     with pytest.raises(CheckpointError, match=r"model_config.json"):
         load(changed)
-
-
-def test_names_that_people_type():
-    for name in ("VideoReward", "KwaiVGI/VideoReward"):
-        assert models.card(name).name == "videoreward"
